@@ -1,0 +1,1 @@
+//! Fletcher-4 and fletcher-2.

@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod algorithm;
+pub mod checksum;
+pub mod compress;
+pub mod fletcher;
+pub mod nvlist;
+pub mod object_type;
+pub mod order;
+pub mod token;

@@ -1,0 +1,1 @@
+//! DMU object types.

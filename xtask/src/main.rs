@@ -1,0 +1,2 @@
+//! The tasks that contributors and CI run.
+fn main() {}
