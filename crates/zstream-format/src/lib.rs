@@ -5,6 +5,7 @@ pub mod algorithm;
 pub mod checksum;
 pub mod compress;
 pub mod fletcher;
+pub mod ids;
 pub mod nvlist;
 pub mod object_type;
 pub mod order;

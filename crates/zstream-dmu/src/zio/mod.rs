@@ -1,0 +1,1 @@
+//! Block I/O: from a block pointer to the block's logical content and back.
