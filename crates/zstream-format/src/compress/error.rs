@@ -109,6 +109,12 @@ pub enum CodecFault {
         /// How far the payload was taken.
         at: usize,
     },
+    /// The library that compresses failed for another reason than lack of room.
+    #[error("{reason}")]
+    Library {
+        /// The library's reason.
+        reason: String,
+    },
     /// A block that is larger than ZFS's largest.
     #[error("block of {size} bytes, at most {limit} can be compressed")]
     TooLarge {

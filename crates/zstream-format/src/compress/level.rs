@@ -14,8 +14,7 @@ use std::str::FromStr;
 use crate::algorithm::CompressionType;
 
 /// The fast levels in the order of their cookies, the first of which is [`FIRST_FAST_COOKIE`].
-const FAST: [u16; 21] =
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 500, 1000];
+const FAST: [u16; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 500, 1000];
 const FIRST_FAST_COOKIE: u8 = 103;
 const LAST_PLAIN_COOKIE: u8 = 19;
 
@@ -169,7 +168,9 @@ impl FromStr for Compression {
             _ => {}
         }
         match CompressionType::from_name(name) {
-            Some(CompressionType::INHERIT | CompressionType::EMPTY) => Err(UnknownCompression(name.to_owned())),
+            Some(CompressionType::INHERIT | CompressionType::EMPTY) => {
+                Err(UnknownCompression(name.to_owned()))
+            }
             Some(kind) => Ok(kind.into()),
             None => Ok(Self { kind: CompressionType::ZSTD, level: Some(name.parse()?) }),
         }
@@ -214,7 +215,9 @@ mod tests {
 
     #[test]
     fn names_that_zfs_refuses_are_refused() {
-        for name in ["empty", "inherit", "zstd-0", "zstd-20", "zstd-fast-25", "zstd--1", "lz4-1", "gzip-0", ""] {
+        for name in
+            ["empty", "inherit", "zstd-0", "zstd-20", "zstd-fast-25", "zstd--1", "lz4-1", "gzip-0", ""]
+        {
             assert_eq!(name.parse::<Compression>(), Err(UnknownCompression(name.to_owned())));
         }
         // Level 20, the reserved 101, a level on lz4, an unknown algorithm, a cookie above one byte.

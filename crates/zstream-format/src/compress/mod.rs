@@ -21,6 +21,7 @@
 mod error;
 #[cfg(feature = "gzip")]
 mod gzip;
+mod keep;
 mod level;
 #[cfg(feature = "lz4")]
 mod lz4;
@@ -30,6 +31,7 @@ mod zle;
 mod zstd;
 
 pub use error::{CodecError, CodecFault};
+pub use keep::{DiskForm, EMBEDDED_PAYLOAD_MAX, compress_for_disk, compress_for_stream};
 pub use level::{Compression, UnknownCompression, ZstdLevel};
 
 use crate::algorithm::CompressionType;
@@ -58,6 +60,64 @@ pub fn decompress(kind: CompressionType, src: &[u8], dst: &mut [u8]) -> Result<(
         _ => Err(refusal(kind)),
     };
     outcome.map_err(|fault| CodecError { algorithm: kind, fault })
+}
+
+/// The largest block that is compressed (`SPA_MAXBLOCKSIZE`), in bytes.
+pub const MAX_BLOCK: usize = 16 << 20;
+
+/// Compresses one block into `dst`, and returns how many bytes the payload takes, without padding.
+///
+/// `None` when it does not fit into `dst`, which is how a caller says what is worth keeping; no `dst` is too
+/// short. `level` is for zstd only, where `None` is the default level. lzjb, zle and lz4 make the bytes that
+/// OpenZFS makes in a buffer of the same size, and give up where it does, which is a little before the last
+/// byte; gzip and zstd make what the libraries of today make. `OFF` and `EMPTY` compress nothing: always `None`.
+///
+/// # Errors
+///
+/// `kind` is not a concrete algorithm (`inherit`, `on`, unknown numbers) or is not compiled in; `src` is longer
+/// than [`MAX_BLOCK`]; the library fails for another reason than room.
+pub fn compress_into(
+    kind: CompressionType,
+    level: Option<ZstdLevel>,
+    src: &[u8],
+    dst: &mut [u8],
+) -> Result<Option<usize>, CodecError> {
+    let outcome = match kind {
+        _ if src.len() > MAX_BLOCK => Err(CodecFault::TooLarge { size: src.len(), limit: MAX_BLOCK }),
+        CompressionType::OFF | CompressionType::EMPTY => Ok(None),
+        CompressionType::LZJB => Ok(lzjb::compress(src, dst)),
+        CompressionType::ZLE => Ok(zle::compress(src, dst)),
+        #[cfg(feature = "gzip")]
+        _ if is_gzip(kind) => gzip::compress(u32::from(kind.0 - CompressionType::GZIP_1.0) + 1, src, dst),
+        #[cfg(feature = "lz4")]
+        CompressionType::LZ4 => Ok(lz4::compress(src, dst)),
+        #[cfg(feature = "zstd")]
+        CompressionType::ZSTD => zstd::compress(level.unwrap_or_default(), src, dst),
+        _ => Err(refusal(kind)),
+    };
+    // Without zstd the level has no reader.
+    let _ = level;
+    outcome.map_err(|fault| CodecError { algorithm: kind, fault })
+}
+
+/// Compresses one block into a vector of at most `limit` bytes; otherwise like [`compress_into`].
+///
+/// # Errors
+///
+/// Those of [`compress_into`].
+pub fn compress(
+    kind: CompressionType,
+    level: Option<ZstdLevel>,
+    src: &[u8],
+    limit: usize,
+) -> Result<Option<Vec<u8>>, CodecError> {
+    // What is longer than the block itself is of no use to anybody; the slack is for blocks of a few bytes.
+    let mut payload = vec![0; limit.min(src.len().saturating_add(src.len() / 8 + 256))];
+    let made = compress_into(kind, level, src, &mut payload)?;
+    Ok(made.map(|made| {
+        payload.truncate(made);
+        payload
+    }))
 }
 
 fn is_gzip(kind: CompressionType) -> bool {

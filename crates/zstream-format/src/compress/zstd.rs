@@ -12,7 +12,8 @@
 
 use std::cell::RefCell;
 
-use zstd_safe::{DCtx, DParameter, FrameFormat};
+use zstd_safe::zstd_sys::ZSTD_ErrorCode;
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat};
 
 use super::{CodecFault, ZstdLevel};
 
@@ -22,12 +23,30 @@ const HEADER: usize = 8;
 thread_local! {
     /// A decompression context is 95 KiB to allocate and clear, which costs more than a small block.
     static DECOMPRESS: RefCell<DCtx<'static>> = RefCell::new(magicless_dctx());
+    /// A compression context is from 1 MiB to 80 MiB by level and block size; zstd itself shrinks it when it
+    /// stays too large for what it is used for.
+    static COMPRESS: RefCell<CCtx<'static>> = RefCell::new(magicless_cctx());
 }
 
 fn magicless_dctx() -> DCtx<'static> {
     let mut context = DCtx::create();
     // The parameter and its value exist in every zstd that zstd-safe binds, so this cannot fail.
-    context.set_parameter(DParameter::Format(FrameFormat::Magicless)).expect("magicless frames are supported");
+    context
+        .set_parameter(DParameter::Format(FrameFormat::Magicless))
+        .expect("magicless frames are supported");
+    context
+}
+
+fn magicless_cctx() -> CCtx<'static> {
+    let mut context = CCtx::create();
+    for parameter in [
+        CParameter::Format(FrameFormat::Magicless),
+        CParameter::ContentSizeFlag(false),
+        CParameter::ChecksumFlag(false),
+    ] {
+        // As above: known to every version.
+        context.set_parameter(parameter).expect("the parameters of ZFS's frames are supported");
+    }
     context
 }
 
@@ -60,4 +79,30 @@ fn stored_level(word: [u8; 4]) -> Result<ZstdLevel, CodecFault> {
         _ => return Err(CodecFault::ZstdVersion { word: u32::from_be_bytes(word) }),
     };
     ZstdLevel::from_cookie(cookie).ok_or(CodecFault::ZstdLevel { cookie })
+}
+
+pub(super) fn compress(level: ZstdLevel, src: &[u8], dst: &mut [u8]) -> Result<Option<usize>, CodecFault> {
+    let Some((header, room)) = dst.split_first_chunk_mut::<HEADER>() else {
+        return Ok(None);
+    };
+    let made = COMPRESS.with_borrow_mut(|context| {
+        context.set_parameter(CParameter::CompressionLevel(level.library()))?;
+        context.compress2(room, src)
+    });
+    match made {
+        Ok(made) => {
+            // The caller caps a block at 16 MiB.
+            header[..4].copy_from_slice(&(made as u32).to_be_bytes());
+            let version = zstd_safe::version_number();
+            header[4..].copy_from_slice(&(u32::from(level.cookie()) << 24 | version).to_be_bytes());
+            Ok(Some(made + HEADER))
+        }
+        Err(code) if is_no_room(code) => Ok(None),
+        Err(code) => Err(CodecFault::Library { reason: zstd_safe::get_error_name(code).to_lowercase() }),
+    }
+}
+
+/// zstd returns its error codes negated, as sizes.
+fn is_no_room(code: usize) -> bool {
+    code.wrapping_neg() == ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize
 }

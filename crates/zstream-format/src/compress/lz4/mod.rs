@@ -8,12 +8,23 @@
 //! The token's high half is the number of literals, its low half the match length less 4; 15 in either is
 //! continued in bytes that are added until one is not 255. The last sequence has literals only.
 
+mod encode;
+
 use super::CodecFault;
 
 /// Bytes of ZFS's header.
 const HEADER: usize = 4;
 /// Shortest match.
 const MATCH_MIN: usize = 4;
+
+/// Compresses `src` to the bytes that OpenZFS makes of it in a buffer of `dst`'s size, or gives up where it does.
+pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
+    let (header, room) = dst.split_first_chunk_mut::<HEADER>()?;
+    let made = encode::compress(src, room)?;
+    // The caller caps a block at 16 MiB.
+    *header = (made as u32).to_be_bytes();
+    Some(made + HEADER)
+}
 
 pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
     let Some((header, rest)) = src.split_first_chunk::<HEADER>() else {
@@ -27,10 +38,8 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
     match lz4_flex::block::decompress_into(block, dst) {
         Ok(made) if made == expected => Ok(()),
         Ok(made) => Err(CodecFault::Short { at: src.len() - rest.len() + said, made, expected }),
-        Err(error) => Err(locate(block, expected).unwrap_or_else(|| CodecFault::Damaged {
-            reason: error.to_string(),
-            at: HEADER,
-        })),
+        Err(error) => Err(locate(block, expected)
+            .unwrap_or_else(|| CodecFault::Damaged { reason: error.to_string(), at: HEADER })),
     }
 }
 
