@@ -266,7 +266,8 @@ pub fn expected_sha256(case: &str) -> Option<String> {
 /// The SHA-256 in hex of the streams that `zstream recompress TYPE` writes, by TYPE (`off`, `lzjb`, `zle`: those
 /// with one possible result). Empty for raw and redacted streams, which it damages or aborts on.
 pub fn expected_recompress(name: &str) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(EXPECTED.dir().join(format!("recompress/{name}.sha256"))).unwrap_or_default();
+    let text =
+        fs::read_to_string(EXPECTED.dir().join(format!("recompress/{name}.sha256"))).unwrap_or_default();
     text.lines().filter_map(|l| l.split_once(' ')).map(|(a, b)| (a.to_string(), b.to_string())).collect()
 }
 
