@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod blkptr;
+pub mod error;
 pub mod ids;
 pub mod zio;
