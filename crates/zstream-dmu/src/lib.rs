@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod blkptr;
+pub mod error;
 pub mod ids;
 pub mod zio;
