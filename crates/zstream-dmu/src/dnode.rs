@@ -110,7 +110,10 @@ impl Dnode {
         let slots = usize::from(extra_slots) + 1;
         let total_bytes = slots * DNODE_SLOT_BYTES;
         if slots > DNODE_SLOTS_MAX || total_bytes > bytes.len() {
-            return Err(bad(format!("{slots} slots, but {} are left in the block", bytes.len() / DNODE_SLOT_BYTES)));
+            return Err(bad(format!(
+                "{slots} slots, but {} are left in the block",
+                bytes.len() / DNODE_SLOT_BYTES
+            )));
         }
         let pointer_count = usize::from(core[3]);
         if !(1..=DNODE_POINTERS_MAX).contains(&pointer_count) {
@@ -125,7 +128,8 @@ impl Dnode {
             return Err(bad(format!("{pointer_count} block pointers and a spill pointer in {slots} slots")));
         }
         let pointer = |offset| {
-            BlockPointer::parse_at(bytes, offset, order).ok_or_else(|| bad("block pointers beyond its end".into()))
+            BlockPointer::parse_at(bytes, offset, order)
+                .ok_or_else(|| bad("block pointers beyond its end".into()))
         };
         let dnode = Self {
             object_type: ObjectType(u32::from(core[0])),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blkptr;
+pub mod dnode;
 pub mod error;
 pub mod ids;
 pub mod zio;
