@@ -2,7 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod blkptr;
+pub mod device;
 pub mod dnode;
 pub mod error;
+pub mod gpt;
 pub mod ids;
+pub mod object_set;
+pub mod objset;
+pub mod tree;
 pub mod zio;
