@@ -4,6 +4,7 @@ use super::super::corpus::{Piece, rechained, records};
 use super::super::{Rng, mutate as damage};
 use std::io::{Cursor, Read};
 use zstream_format::record::HEADER_LEN;
+use zstream_format::stream::parallel::ParallelReader;
 use zstream_format::stream::{Checking, Error, StreamReader, StreamWriter};
 
 /// Half of the time bytes are damaged as they lie, which the first checksum sees. Otherwise records are: changed, doubled,
@@ -141,4 +142,19 @@ pub(super) fn run(input: &[u8]) {
         }
         assert!(writer.finish().expect("a whole stream") == input, "written again");
     }
+}
+
+/// The same records, the same error, the same part vouched for.
+pub(super) fn run_parallel(input: &[u8]) {
+    let one = read(StreamReader::new(input), whole);
+    let mut records = Vec::new();
+    let mut all = ParallelReader::new(input);
+    let end = all.for_each(|r| {
+        records.push((r.place.offset, r.header.as_bytes().to_vec(), r.payload.to_vec()));
+        Ok(())
+    });
+    let all = Outcome { records, end: end.err().map(|e| e.to_string()), verified: all.verified() };
+    assert_eq!(one.end, all.end);
+    assert_eq!(one.verified, all.verified);
+    assert!(one.records == all.records, "{} records, on all cores {}", one.records.len(), all.records.len());
 }
