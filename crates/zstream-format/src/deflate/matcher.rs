@@ -79,6 +79,20 @@ struct Match {
 /// A match too short to be one.
 const NO_MATCH: Match = Match { start: 0, len: MIN_MATCH - 1 };
 
+/// How many bytes two slices of one length have in common from their start.
+fn common_len(left: &[u8], right: &[u8]) -> usize {
+    let (left_words, left_rest) = left.as_chunks::<8>();
+    let (right_words, right_rest) = right.as_chunks::<8>();
+    for (index, (left, right)) in left_words.iter().zip(right_words).enumerate() {
+        let differing = u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right);
+        if differing != 0 {
+            return index * 8 + differing.trailing_zeros() as usize / 8;
+        }
+    }
+    let rest = left_rest.iter().zip(right_rest).take_while(|(left, right)| left == right);
+    left_words.len() * 8 + rest.count()
+}
+
 struct Matcher<'a> {
     tuning: Tuning,
     input: &'a [u8],
@@ -138,8 +152,9 @@ impl Matcher<'_> {
         let mut candidate = first;
         while best.len < max_len {
             let found = &self.input[candidate..candidate + max_len];
-            if found[best.len] == scan[best.len] {
-                let len = found.iter().zip(scan).take_while(|(left, right)| left == right).count();
+            // A longer match has these bytes in common: most candidates end here.
+            if found[best.len] == scan[best.len] && found[best.len - 1] == scan[best.len - 1] {
+                let len = common_len(found, scan);
                 if len > best.len {
                     best = Match { start: candidate, len };
                     if len >= nice {

@@ -44,13 +44,13 @@ fn every_level_makes_zlibs_bytes() {
         assert_eq!(fnv(&packed), u64::from_str_radix(hash, 16).unwrap(), "{line}");
         lines += 1;
     }
-    assert_eq!(lines, 9 * 5 * 7);
+    assert_eq!(lines, 9 * (4 * 7 + 6));
 }
 
 #[test]
 fn inflate_gives_the_input_back() {
     for kind in ["zeros", "noise", "letters", "copies", "skewed"] {
-        let input = make(kind, 100_000);
+        let input = make(kind, 50_000);
         for level in [1, 6, 9] {
             let mut inflate = flate2::Decompress::new(true);
             let mut output = Vec::with_capacity(input.len() + 1);

@@ -53,6 +53,7 @@ def fnv(data):
 
 for level in range(1, 10):
     for kind in ("zeros", "noise", "letters", "copies", "skewed"):
-        for length in (0, 1, 3, 100, 4500, 65274, 200000):
+        # Searching letters takes the longest chains, which takes its time.
+        for length in (0, 1, 3, 100, 4500, 20000) if kind == "letters" else (0, 1, 3, 100, 4500, 65274, 140000):
             packed = zlib.compress(make(kind, length), level)
             print(level, kind, length, len(packed), f"{fnv(packed):016x}")
