@@ -24,7 +24,7 @@ fn package() -> NvList {
             .add_list("props", props)
             .add_list("snaps", snaps)
             .add_list("snapprops", snap_props);
-        filesystems.add_list(format!("{:#x}", number * 0x9e37_79b9_7f4a_7c15), filesystem);
+        filesystems.add_list(format!("{:#x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)), filesystem);
     }
     let mut list = NvList::new();
     list.add_string("tosnap", "zfs-auto-snap_daily-2024-06-09-0425").add_list("fss", filesystems);
@@ -41,7 +41,8 @@ fn nvlist(criterion: &mut Criterion) {
     ] {
         let bytes = list.encode(packed).unwrap();
         group.throughput(Throughput::Bytes(bytes.len() as u64));
-        group.bench_function(format!("encode/{name}"), |b| b.iter(|| list.encode(black_box(packed)).unwrap()));
+        group
+            .bench_function(format!("encode/{name}"), |b| b.iter(|| list.encode(black_box(packed)).unwrap()));
         group.bench_function(format!("decode/{name}"), |b| {
             b.iter(|| NvList::decode(black_box(&bytes)).unwrap());
         });
