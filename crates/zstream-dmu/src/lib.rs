@@ -9,6 +9,7 @@ pub mod gpt;
 pub mod ids;
 pub mod object_set;
 pub mod objset;
+pub mod traverse;
 pub mod tree;
 pub mod zio;
 
