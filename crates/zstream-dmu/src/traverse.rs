@@ -343,8 +343,14 @@ fn slots(block: &[u8], first: u64) -> VecDeque<Slot> {
     let mut next = 0;
     while next < count {
         let bytes = &block[next * DNODE_SLOT_BYTES..];
-        slots
-            .push_back((ObjectId(first + next as u64), Dnode::parse(bytes).map(|dnode| dnode.map(Arc::new))));
+        let object = ObjectId(first + next as u64);
+        // Object 0 is the meta-dnode itself. Were its slot taken for an object, its blocks would be
+        // blocks of dnodes, and a walk could go in circles.
+        if object.0 != 0 {
+            slots.push_back((object, Dnode::parse(bytes).map(|dnode| dnode.map(Arc::new))));
+        } else if bytes[0] != 0 {
+            slots.push_back((object, Err(Error::corrupt("block of dnodes", "object 0 is allocated"))));
+        }
         next += slots_taken(bytes);
     }
     slots
