@@ -11,6 +11,7 @@ pub mod object_set;
 pub mod objset;
 pub mod traverse;
 pub mod tree;
+pub mod zap;
 pub mod zio;
 
 #[cfg(test)]
