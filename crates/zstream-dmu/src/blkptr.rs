@@ -24,6 +24,7 @@
 use std::fmt;
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use crate::ids::Txg;
@@ -183,7 +184,7 @@ pub struct NormalBlock {
     /// How the stored bytes are summed.
     pub checksum_type: ChecksumType,
     /// DMU object type.
-    pub object_type: u8,
+    pub object_type: ObjectType,
     /// Level in the object's tree, 0 for data.
     pub level: u8,
     /// Whether the block is in the dedup table.
@@ -262,7 +263,7 @@ impl BlockPointer {
             | field((block.psize / SECTOR_BYTES).wrapping_sub(1), 16, 16)
             | field(u64::from(block.compression.0), 32, 7)
             | field(u64::from(block.checksum_type.0), 40, 8)
-            | field(u64::from(block.object_type), 48, 8)
+            | field(u64::from(block.object_type.0), 48, 8)
             | field(u64::from(block.level), 56, 5)
             | field(u64::from(block.uses_crypt), 61, 1)
             | field(u64::from(block.dedup), 62, 1)
@@ -277,10 +278,10 @@ impl BlockPointer {
     /// A hole that remembers its birth (feature `hole_birth`): what the freed block was, and when it
     /// was freed.
     #[must_use]
-    pub fn hole(object_type: u8, level: u8, lsize: u64, birth: Txg) -> Self {
+    pub fn hole(object_type: ObjectType, level: u8, lsize: u64, birth: Txg) -> Self {
         let mut words = [0; 16];
         words[PROP] = field((lsize / SECTOR_BYTES).wrapping_sub(1), 0, 16)
-            | field(u64::from(object_type), 48, 8)
+            | field(u64::from(object_type.0), 48, 8)
             | field(u64::from(level), 56, 5);
         words[LOGICAL_BIRTH] = birth.0;
         Self { words }
@@ -296,7 +297,7 @@ impl BlockPointer {
         payload: &[u8],
         lsize: u64,
         compression: CompressionType,
-        object_type: u8,
+        object_type: ObjectType,
         level: u8,
         birth: Txg,
     ) -> Option<Self> {
@@ -313,7 +314,7 @@ impl BlockPointer {
             | field(payload.len() as u64 - 1, 25, 7)
             | field(u64::from(compression.0), 32, 7)
             | field(1, 39, 1)
-            | field(u64::from(object_type), 48, 8)
+            | field(u64::from(object_type.0), 48, 8)
             | field(u64::from(level), 56, 5)
             | field(1, 63, 1);
         words[LOGICAL_BIRTH] = birth.0;
@@ -322,12 +323,12 @@ impl BlockPointer {
 
     /// A redacted block pointer (`BP_EMBEDDED_TYPE_REDACTED`) of a block of `lsize` bytes.
     #[must_use]
-    pub fn redacted(object_type: u8, lsize: u64, birth: Txg) -> Self {
+    pub fn redacted(object_type: ObjectType, lsize: u64, birth: Txg) -> Self {
         let mut words = [0; 16];
         words[PROP] = field(lsize.wrapping_sub(1), 0, 25)
             | field(1, 39, 1)
             | field(2, 40, 8)
-            | field(u64::from(object_type), 48, 8);
+            | field(u64::from(object_type.0), 48, 8);
         words[LOGICAL_BIRTH] = birth.0;
         Self { words }
     }
@@ -428,10 +429,10 @@ impl BlockPointer {
         if self.prop(39, 1) != 0 { ChecksumType::OFF } else { ChecksumType(self.prop(40, 8) as u8) }
     }
 
-    /// The number of the DMU object type.
+    /// The DMU object type.
     #[must_use]
-    pub fn object_type(&self) -> u8 {
-        self.prop(48, 8) as u8
+    pub fn object_type(&self) -> ObjectType {
+        ObjectType(self.prop(48, 8) as u32)
     }
 
     /// Level in the object's tree: 0 is data.
@@ -453,7 +454,7 @@ impl BlockPointer {
             CryptKind::Plain
         } else if self.level() > 0 {
             CryptKind::IndirectMac
-        } else if is_encrypted_type(self.object_type()) {
+        } else if self.object_type().is_encrypted() {
             CryptKind::Encrypted
         } else {
             CryptKind::Authenticated
@@ -524,7 +525,7 @@ impl BlockPointer {
     /// block, so that they have none here.
     #[must_use]
     pub fn mac(&self) -> Option<[u8; 16]> {
-        (self.uses_crypt() && self.object_type() != OBJSET_TYPE).then(|| {
+        (self.uses_crypt() && self.object_type() != ObjectType::OBJSET).then(|| {
             let mut mac = [0; 16];
             mac[..8].copy_from_slice(&self.word_bytes(14));
             mac[8..].copy_from_slice(&self.word_bytes(15));
@@ -646,26 +647,26 @@ pub enum BlockPointerFault {
     Address,
 }
 
-/// Printed as zdb does (`snprintf_blkptr`), without the names of object types.
+/// Printed as zdb does (`snprintf_blkptr`).
 impl fmt::Display for BlockPointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (level, kind) = (self.level(), self.object_type());
+        let (level, kind) = (self.level(), self.object_type().name());
         let birth = self.logical_birth().0;
         match self.kind() {
             BlockKind::Hole if self.words == [0; 16] => f.write_str("<hole>"),
             BlockKind::Hole => {
-                write!(f, "HOLE [L{level} type {kind}] size={:x}L birth={birth}L", self.lsize())
+                write!(f, "HOLE [L{level} {kind}] size={:x}L birth={birth}L", self.lsize())
             }
             BlockKind::Embedded | BlockKind::UnknownEmbedded(_) => write!(
                 f,
-                "EMBEDDED [L{level} type {kind}] et={} {} size={:x}L/{:x}P birth={birth}L",
+                "EMBEDDED [L{level} {kind}] et={} {} size={:x}L/{:x}P birth={birth}L",
                 self.prop(40, 8),
                 self.compression(),
                 self.lsize(),
                 self.prop(25, 7) + 1,
             ),
             BlockKind::Redacted => {
-                write!(f, "REDACTED [L{level} type {kind}] size={:x}L birth={birth}L", self.lsize())
+                write!(f, "REDACTED [L{level} {kind}] size={:x}L birth={birth}L", self.lsize())
             }
             BlockKind::Normal => self.fmt_normal(f),
         }
@@ -683,9 +684,9 @@ impl BlockPointer {
         }
         write!(
             f,
-            "[L{} type {}] {} {} {} {} {} {} size={:x}L/{:x}P birth={}L/{}P fill={} cksum={:016x}:{:016x}:{:016x}:{:016x}",
+            "[L{} {}] {} {} {} {} {} {} size={:x}L/{:x}P birth={}L/{}P fill={} cksum={:016x}:{:016x}:{:016x}:{:016x}",
             self.level(),
-            self.object_type(),
+            self.object_type().name(),
             self.checksum_type(),
             if self.compression() == CompressionType::OFF {
                 "uncompressed".to_owned()
@@ -720,17 +721,6 @@ impl fmt::Debug for BlockPointer {
     }
 }
 
-const OBJSET_TYPE: u8 = 11;
-
-/// Whether blocks of this DMU type are encrypted in an encrypted dataset (`DMU_OT_IS_ENCRYPTED`).
-fn is_encrypted_type(object_type: u8) -> bool {
-    if object_type & 0x80 != 0 {
-        object_type & 0x20 != 0
-    } else {
-        matches!(object_type, 9 | 10 | 18..=20 | 22 | 23 | 25 | 26 | 33..=35 | 39 | 40 | 44..=47 | 49)
-    }
-}
-
 fn bits(word: u64, low: u32, width: u32) -> u64 {
     (word >> low) & ((1 << width) - 1)
 }
@@ -745,6 +735,8 @@ mod tests {
 
     use super::*;
 
+    const FILE: ObjectType = ObjectType::PLAIN_FILE_CONTENTS;
+
     fn sample() -> NormalBlock {
         NormalBlock {
             dvas: [
@@ -756,7 +748,7 @@ mod tests {
             psize: 4096,
             compression: CompressionType::LZ4,
             checksum_type: ChecksumType::FLETCHER_4,
-            object_type: 19,
+            object_type: FILE,
             level: 0,
             dedup: false,
             uses_crypt: false,
@@ -801,8 +793,11 @@ mod tests {
             Some([0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11])
         );
         // The ZFS master node is authenticated only, an indirect block covers its children.
-        let authenticated =
-            BlockPointer::normal(&NormalBlock { uses_crypt: true, object_type: 21, ..sample() });
+        let authenticated = BlockPointer::normal(&NormalBlock {
+            uses_crypt: true,
+            object_type: ObjectType::MASTER_NODE,
+            ..sample()
+        });
         assert_eq!(authenticated.crypt_kind(), CryptKind::Authenticated);
         let indirect = BlockPointer::normal(&NormalBlock { uses_crypt: true, level: 1, ..sample() });
         assert_eq!(indirect.crypt_kind(), CryptKind::IndirectMac);
@@ -814,21 +809,21 @@ mod tests {
         let bytes: Vec<u8> = (1..=112).collect();
         for size in 1..=EMBEDDED_PAYLOAD_MAX {
             let bp =
-                BlockPointer::embedded(&bytes[..size], 4096, CompressionType::LZ4, 19, 0, Txg(9)).unwrap();
+                BlockPointer::embedded(&bytes[..size], 4096, CompressionType::LZ4, FILE, 0, Txg(9)).unwrap();
             assert_eq!(bp.embedded_payload().as_deref(), Some(&bytes[..size]));
             assert_eq!((bp.kind(), bp.lsize(), bp.psize(), bp.fill()), (BlockKind::Embedded, 4096, 0, 1));
             assert_eq!((bp.logical_birth(), bp.validate(), bp.dvas().count()), (Txg(9), Ok(()), 0));
         }
-        assert!(BlockPointer::embedded(&[0; 113], 512, CompressionType::OFF, 19, 0, Txg(9)).is_none());
-        assert!(BlockPointer::embedded(&[], 512, CompressionType::OFF, 19, 0, Txg(9)).is_none());
+        assert!(BlockPointer::embedded(&[0; 113], 512, CompressionType::OFF, FILE, 0, Txg(9)).is_none());
+        assert!(BlockPointer::embedded(&[], 512, CompressionType::OFF, FILE, 0, Txg(9)).is_none());
     }
 
     #[test]
     fn holes_and_redacted_blocks_have_no_address() {
-        let hole = BlockPointer::hole(19, 2, 131_072, Txg(5));
+        let hole = BlockPointer::hole(FILE, 2, 131_072, Txg(5));
         assert!(hole.is_hole() && BlockPointer::EMPTY.is_hole());
         assert_eq!((hole.level(), hole.lsize(), hole.logical_birth(), hole.fill()), (2, 131_072, Txg(5), 0));
-        let redacted = BlockPointer::redacted(19, 131_072, Txg(6));
+        let redacted = BlockPointer::redacted(FILE, 131_072, Txg(6));
         assert_eq!((redacted.kind(), redacted.lsize(), redacted.psize()), (BlockKind::Redacted, 131_072, 0));
         assert_eq!((redacted.embedded_payload(), redacted.validate()), (None, Ok(())));
     }

@@ -67,6 +67,9 @@ pub enum Fault {
     /// The block's content was removed by a redacted send (`EIO`).
     #[error("block is redacted")]
     Redacted,
+    /// Content that its source does not carry: a stream that was cut short, or an incremental one without its base.
+    #[error("content is not in the stream")]
+    Absent,
     /// A hole was given where a block must be.
     #[error("block pointer is a hole")]
     Hole,

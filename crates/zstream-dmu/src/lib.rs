@@ -3,7 +3,11 @@
 
 pub mod blkptr;
 pub mod device;
+pub mod dnode;
 pub mod error;
 pub mod gpt;
 pub mod ids;
+pub mod object_set;
+pub mod objset;
+pub mod tree;
 pub mod zio;

@@ -1,0 +1,77 @@
+//! Joining the fletcher-4 sums of parts.
+//!
+//! The words behind a part are as many more rounds of the loop on the part's state. `n` rounds with
+//! nothing to add take (a, b, c, d) to
+//!
+//! ```text
+//! a,  b + n a,  c + n b + n(n+1)/2 a,  d + n c + n(n+1)/2 b + n(n+1)(n+2)/6 a
+//! ```
+//!
+//! and as the loop is linear, what the `n` words themselves give from zero on is simply added.
+
+use crate::checksum::Checksum;
+
+/// The fletcher-4 sum of `A` followed by `B`, from the sum of `A`, the sum of `B` from the zero
+/// state on, and the bytes in `B`.
+///
+/// The bytes of `second_len` beyond a multiple of 4 do not count, as they did not in the sum.
+#[must_use]
+pub fn join(first: Checksum, second: Checksum, second_len: u64) -> Checksum {
+    let [a, b, c, d] = advance(first.0, second_len / 4);
+    let [a2, b2, c2, d2] = second.0;
+    Checksum([a.wrapping_add(a2), b.wrapping_add(b2), c.wrapping_add(c2), d.wrapping_add(d2)])
+}
+
+/// The state after `words` more words that are all zero.
+pub(super) fn advance([a, b, c, d]: [u64; 4], words: u64) -> [u64; 4] {
+    let (n, n2, n3) = rounds(words);
+    let mul = u64::wrapping_mul;
+    [
+        a,
+        b.wrapping_add(mul(n, a)),
+        c.wrapping_add(mul(n, b)).wrapping_add(mul(n2, a)),
+        d.wrapping_add(mul(n, c)).wrapping_add(mul(n2, b)).wrapping_add(mul(n3, a)),
+    ]
+}
+
+/// n, n(n+1)/2 and n(n+1)(n+2)/6, mod 2^64. The divisions come before anything wraps.
+fn rounds(n: u64) -> (u64, u64, u64) {
+    // n counts 4-byte words of a u64 of bytes, so n is below 2^62 and n(n+1)/2 fits.
+    let n = u128::from(n);
+    let n2 = n * (n + 1) / 2;
+    let last = n + 2;
+    let n3 = if last.is_multiple_of(3) { n2.wrapping_mul(last / 3) } else { (n2 / 3).wrapping_mul(last) };
+    (n as u64, n2 as u64, n3 as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fletcher::{Fletcher4, fletcher4};
+    use crate::order::ByteOrder;
+
+    #[test]
+    fn parts_join_to_the_whole() {
+        let data: Vec<u8> =
+            (0..4000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
+        let whole = fletcher4(&data, ByteOrder::Little);
+        for cut in (0..=data.len()).step_by(4) {
+            let (first, second) = data.split_at(cut);
+            let mut sum = Fletcher4::new(ByteOrder::Little);
+            sum.update(first);
+            sum.append(fletcher4(second, ByteOrder::Little), second.len() as u64);
+            assert_eq!(sum.value(), whole, "cut at {cut}");
+        }
+    }
+
+    /// 2^62 - 1 words, where n(n+1)(n+2) is past 2^128: halves advanced twice are the whole.
+    #[test]
+    fn counts_do_not_overflow() {
+        let state = [0x0123_4567_89ab_cdef, 1, u64::MAX, 7];
+        let most = u64::MAX / 4;
+        let twice = advance(advance(state, most / 2), most - most / 2);
+        assert_eq!(advance(state, most), twice);
+        let thirds = advance(advance(advance(state, most / 3), 1), most - most / 3 - 1);
+        assert_eq!(advance(state, most), thirds);
+    }
+}
