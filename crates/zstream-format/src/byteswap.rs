@@ -73,7 +73,12 @@ fn swap_words(block: &mut [u8], size: usize) -> Result<(), SwapError> {
 }
 
 /// Part of a structure, or the error that it does not fit.
-fn part<'a>(block: &'a mut [u8], what: &'static str, at: usize, need: usize) -> Result<&'a mut [u8], SwapError> {
+fn part<'a>(
+    block: &'a mut [u8],
+    what: &'static str,
+    at: usize,
+    need: usize,
+) -> Result<&'a mut [u8], SwapError> {
     let have = block.len().saturating_sub(at);
     let short = SwapError::Short { what, at, need, have };
     block.get_mut(at..).and_then(|rest| rest.get_mut(..need)).ok_or(short)
@@ -175,7 +180,12 @@ fn dnode(dnode: &mut [u8], at: usize, from: ByteOrder) -> Result<(), SwapError> 
     swap_words(&mut dnode[16..32], 8)?;
     let room = dnode.len() - if has_spill { BLKPTR } else { 0 };
     if blkptrs_end > room {
-        return Err(SwapError::Short { what: "block pointers of a dnode", at, need: blkptrs_end, have: room });
+        return Err(SwapError::Short {
+            what: "block pointers of a dnode",
+            at,
+            need: blkptrs_end,
+            have: room,
+        });
     }
     swap_words(&mut dnode[DNODE_CORE..blkptrs_end], 8)?;
     let (front, spill) = dnode.split_at_mut(room);

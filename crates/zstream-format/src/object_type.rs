@@ -318,7 +318,9 @@ mod tests {
 
     #[test]
     fn numbered_types_follow_the_table() {
-        assert!(ObjectType::PLAIN_FILE_CONTENTS.is_encrypted() && !ObjectType::PLAIN_FILE_CONTENTS.is_metadata());
+        assert!(
+            ObjectType::PLAIN_FILE_CONTENTS.is_encrypted() && !ObjectType::PLAIN_FILE_CONTENTS.is_metadata()
+        );
         assert!(!ObjectType::MASTER_NODE.is_encrypted() && ObjectType::MASTER_NODE.is_metadata());
         assert_eq!(ObjectType::SA.swap_class(), Some(SwapClass::U8));
         assert_eq!(ObjectType::BPOBJ_SUBOBJ.name(), "bpobj subobj");

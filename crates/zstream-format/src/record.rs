@@ -394,7 +394,11 @@ impl Object {
     /// rounded up to 8. Saturates for lengths that no dnode can have.
     #[must_use]
     pub fn payload_len(&self) -> u32 {
-        if self.raw_bonus_len != 0 { self.raw_bonus_len } else { self.bonus_len.checked_next_multiple_of(8).unwrap_or(u32::MAX) }
+        if self.raw_bonus_len != 0 {
+            self.raw_bonus_len
+        } else {
+            self.bonus_len.checked_next_multiple_of(8).unwrap_or(u32::MAX)
+        }
     }
 
     /// Slots of 512 bytes that the dnode takes: 0, as old senders wrote, means 1.
@@ -456,17 +460,50 @@ pub enum Body {
 macro_rules! each_type {
     ($kind:expr, $T:ident => $body:expr) => {
         match $kind {
-            RecordType::Begin => { type $T = Begin; $body }
-            RecordType::Object => { type $T = Object; $body }
-            RecordType::FreeObjects => { type $T = FreeObjects; $body }
-            RecordType::Write => { type $T = Write; $body }
-            RecordType::Free => { type $T = Free; $body }
-            RecordType::End => { type $T = End; $body }
-            RecordType::WriteByref => { type $T = WriteByref; $body }
-            RecordType::Spill => { type $T = Spill; $body }
-            RecordType::WriteEmbedded => { type $T = WriteEmbedded; $body }
-            RecordType::ObjectRange => { type $T = ObjectRange; $body }
-            RecordType::Redact => { type $T = Redact; $body }
+            RecordType::Begin => {
+                type $T = Begin;
+                $body
+            }
+            RecordType::Object => {
+                type $T = Object;
+                $body
+            }
+            RecordType::FreeObjects => {
+                type $T = FreeObjects;
+                $body
+            }
+            RecordType::Write => {
+                type $T = Write;
+                $body
+            }
+            RecordType::Free => {
+                type $T = Free;
+                $body
+            }
+            RecordType::End => {
+                type $T = End;
+                $body
+            }
+            RecordType::WriteByref => {
+                type $T = WriteByref;
+                $body
+            }
+            RecordType::Spill => {
+                type $T = Spill;
+                $body
+            }
+            RecordType::WriteEmbedded => {
+                type $T = WriteEmbedded;
+                $body
+            }
+            RecordType::ObjectRange => {
+                type $T = ObjectRange;
+                $body
+            }
+            RecordType::Redact => {
+                type $T = Redact;
+                $body
+            }
         }
     };
 }
@@ -498,7 +535,17 @@ macro_rules! body_conversions {
 }
 
 body_conversions!(
-    Begin, Object, FreeObjects, Write, Free, End, WriteByref, Spill, WriteEmbedded, ObjectRange, Redact
+    Begin,
+    Object,
+    FreeObjects,
+    Write,
+    Free,
+    End,
+    WriteByref,
+    Spill,
+    WriteEmbedded,
+    ObjectRange,
+    Redact
 );
 
 impl Body {
@@ -682,7 +729,9 @@ mod tests {
         raw[104] = 0xaa;
         raw[112] = 0xbb;
         raw[124] = 0xcc;
-        let Some(Body::Write(write)) = Header::from_bytes(raw, ByteOrder::Little).body() else { panic!("not a WRITE") };
+        let Some(Body::Write(write)) = Header::from_bytes(raw, ByteOrder::Little).body() else {
+            panic!("not a WRITE")
+        };
         assert_eq!((write.object.0, write.offset, write.logical_size, write.to_guid.0), (1, 2, 3, 4));
         assert_eq!((write.key_checksum.0[0], write.key_prop, write.compressed_size), (5, 6, 7));
         assert_eq!((write.checksum_type.0, write.flags.bits(), write.compression.0), (7, 1, 15));
@@ -698,7 +747,9 @@ mod tests {
         assert_eq!(spill.object_type, ObjectType::SA);
         raw[0] = RecordType::ObjectRange as u8;
         raw[68] = 2;
-        let Some(Body::ObjectRange(range)) = Header::from_bytes(raw, ByteOrder::Little).body() else { panic!() };
+        let Some(Body::ObjectRange(range)) = Header::from_bytes(raw, ByteOrder::Little).body() else {
+            panic!()
+        };
         assert_eq!(range.flags, RangeFlags::RAW_BYTESWAP);
     }
 

@@ -10,7 +10,7 @@ use crate::object_type::ObjectType;
 use crate::order::ByteOrder;
 
 /// One field of a declared structure: a value of fixed size without alignment.
-pub trait Field: Copy {
+pub(crate) trait Field: Copy {
     /// Bytes it takes.
     const SIZE: usize;
 

@@ -20,8 +20,8 @@ use crate::flags::HeaderType;
 use crate::ids::Guid;
 use crate::order::ByteOrder;
 use crate::record::{
-    BODY_OFFSET, Begin, Body, End, HEADER_LEN, Header, MAX_BEGIN_PAYLOAD_BYTES, MAX_BLOCK_BYTES, MAX_BONUS_BYTES,
-    MAX_EMBEDDED_BYTES, RecordType, TRAILER_OFFSET,
+    BODY_OFFSET, Begin, Body, End, HEADER_LEN, Header, MAX_BEGIN_PAYLOAD_BYTES, MAX_BLOCK_BYTES,
+    MAX_BONUS_BYTES, MAX_EMBEDDED_BYTES, RecordType, TRAILER_OFFSET,
 };
 use crate::stream::Fault;
 
@@ -110,7 +110,9 @@ impl Chain {
             {
                 self.order = order;
             }
-            (Section::Package, _) if Header::from_bytes(bytes, self.order).record_type() != Some(RecordType::End) => {
+            (Section::Package, _)
+                if Header::from_bytes(bytes, self.order).record_type() != Some(RecordType::End) =>
+            {
                 return Err(magic(&bytes));
             }
             // Inside a substream the bytes may be a BEGIN's by chance.
@@ -200,7 +202,9 @@ impl Chain {
             (Section::Substream { packaged }, Some(Body::End(_))) => {
                 (Role::SubstreamEnd, if packaged { Section::Package } else { Section::Outside })
             }
-            (Section::Substream { .. }, Some(Body::Begin(_))) => return unexpected("a record of the substream or END"),
+            (Section::Substream { .. }, Some(Body::Begin(_))) => {
+                return unexpected("a record of the substream or END");
+            }
             (section @ Section::Substream { .. }, _) => (Role::Data, section),
         };
         if section == Section::Outside {
@@ -216,9 +220,10 @@ impl Chain {
                 self.to_guid = begin.to_guid;
                 Ok((Role::SubstreamBegin, Section::Substream { packaged: self.section == Section::Package }))
             }
-            HeaderType::Package if self.section == Section::Package => {
-                Err(Fault::Unexpected { found: RecordType::Begin, expected: "BEGIN of a substream, not of a package" })
-            }
+            HeaderType::Package if self.section == Section::Package => Err(Fault::Unexpected {
+                found: RecordType::Begin,
+                expected: "BEGIN of a substream, not of a package",
+            }),
             HeaderType::Package => Ok((Role::PackageBegin, Section::PackageHeader)),
             HeaderType::Invalid(number) => Err(Fault::HeaderType(number)),
         }

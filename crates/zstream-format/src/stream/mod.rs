@@ -13,6 +13,7 @@
 
 mod chain;
 mod error;
+mod follow;
 mod reader;
 mod writer;
 

@@ -2,11 +2,11 @@
 
 use std::io::{self, BufReader, Read, Seek};
 
-use crate::checksum::Checksum;
 use crate::fletcher::Fletcher4;
 use crate::place::Place;
-use crate::record::{HEADER_LEN, Header, RecordType, TRAILER_OFFSET};
-use crate::stream::{Chain, Error, Fault, Role, Section};
+use crate::record::{HEADER_LEN, Header, TRAILER_OFFSET};
+use crate::stream::follow::{Follower, Judged};
+use crate::stream::{Error, Fault, Role, Section};
 
 /// Bytes asked of the source at a time, where records are small.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -64,13 +64,9 @@ pub struct StreamReader<R> {
     /// Length of the source, where it can be skipped in.
     len: Option<u64>,
     checking: Checking,
-    chain: Chain,
-    sum: Checksum,
+    follower: Follower,
     header: Header,
     payload: Vec<u8>,
-    offset: u64,
-    index: u64,
-    verified: u64,
     failed: bool,
 }
 
@@ -82,13 +78,9 @@ impl<R: Read> StreamReader<R> {
             skip: |source, len, _| io::copy(&mut source.take(len), &mut io::sink()),
             len: None,
             checking: Checking::Sums,
-            chain: Chain::default(),
-            sum: Checksum::default(),
+            follower: Follower::default(),
             header: Header::from_bytes([0; HEADER_LEN], crate::order::ByteOrder::NATIVE),
             payload: Vec::new(),
-            offset: 0,
-            index: 0,
-            verified: 0,
             failed: false,
         }
     }
@@ -126,29 +118,29 @@ impl<R: Read> StreamReader<R> {
     /// Bytes of the stream up to the next record.
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.follower.offset
     }
 
     /// Bytes of the stream that a checksum has vouched for so far. Behind a whole stream: all of them.
     #[must_use]
     pub fn verified(&self) -> u64 {
-        self.verified
+        self.follower.verified
     }
 
     /// Where in the shape of the stream the next record stands.
     #[must_use]
     pub fn section(&self) -> Section {
-        self.chain.section()
+        self.follower.chain.section()
     }
 
     /// Whole streams so far; a package counts as one.
     #[must_use]
     pub fn whole_streams(&self) -> u64 {
-        self.chain.whole_streams()
+        self.follower.chain.whole_streams()
     }
 
     fn step(&mut self, skip_payload: bool) -> Result<Option<Record<'_>>, Error> {
-        let mut place = Place { offset: self.offset, index: self.index, record: None };
+        let mut place = self.follower.place();
         let outcome = if std::mem::replace(&mut self.failed, true) {
             Err(Fault::GivenUp)
         } else {
@@ -167,60 +159,40 @@ impl<R: Read> StreamReader<R> {
         let mut bytes = [0; HEADER_LEN];
         let have = read_full(&mut self.source, &mut bytes)?;
         if have == 0 {
-            return self.chain.finish().map(|()| None);
+            return self.follower.chain.finish().map(|()| None);
         }
         if have < HEADER_LEN {
-            return Err(Fault::Truncated { what: "a record header", need: HEADER_LEN as u64, have: have as u64 });
+            return Err(Fault::Truncated {
+                what: "a record header",
+                need: HEADER_LEN as u64,
+                have: have as u64,
+            });
         }
-        self.header = self.chain.header(bytes)?;
-        place.record = self.header.record_type();
-        if self.checking == Checking::Sums {
-            self.sum_header()?;
-        }
-        let len = self.chain.payload_len(&self.header)?;
-        let restarts = self.chain.restarts_at(&self.header);
-        let role = self.chain.advance(&self.header)?;
-        debug_assert!(!restarts || matches!(role, Role::PackageBegin | Role::SubstreamBegin | Role::PackageEnd));
+        let sum_header = (self.checking == Checking::Sums).then_some(|before, header: &Header| {
+            let mut sum = Fletcher4::from_state(before, header.order());
+            sum.update(&header.as_bytes()[..TRAILER_OFFSET]);
+            sum.value()
+        });
+        let Judged { header, role, payload_len, inside } = self.follower.judge(bytes, place, sum_header)?;
+        self.header = header;
         if skip_payload && !matches!(role, Role::PackageBegin | Role::SubstreamBegin) {
             self.payload.clear();
-            let have = (self.skip)(&mut self.source, len as u64, self.len)?;
-            if have < len as u64 {
-                return Err(Fault::Truncated { what: "a payload", need: len as u64, have });
+            let need = payload_len as u64;
+            let have = (self.skip)(&mut self.source, need, self.len)?;
+            if have < need {
+                return Err(Fault::Truncated { what: "a payload", need, have });
             }
         } else {
-            read_payload(&mut self.source, &mut self.payload, len)?;
-            if self.checking == Checking::Sums {
-                let mut sum = Fletcher4::from_state(self.sum, self.chain.order());
-                sum.update(&self.payload);
-                self.sum = sum.value();
-            }
+            read_payload(&mut self.source, &mut self.payload, payload_len)?;
         }
-        self.offset += (HEADER_LEN + len) as u64;
-        self.index += 1;
-        if self.checking == Checking::Sums
-            && matches!(role, Role::PackageHeaderEnd | Role::PackageEnd | Role::SubstreamEnd)
-        {
-            self.verified = self.offset;
-            self.sum = Checksum::default();
-        }
+        let behind = (self.checking == Checking::Sums).then(|| {
+            let mut sum = Fletcher4::from_state(inside, self.header.order());
+            sum.update(&self.header.as_bytes()[TRAILER_OFFSET..]);
+            sum.update(&self.payload);
+            sum.value()
+        });
+        self.follower.pass(role, payload_len, behind);
         Ok(Some(role))
-    }
-
-    /// Sums the header, checks it, and leaves the sum behind its last byte.
-    fn sum_header(&mut self) -> Result<(), Fault> {
-        if self.chain.restarts_at(&self.header) {
-            self.sum = Checksum::default();
-        }
-        let before = self.sum;
-        let mut sum = Fletcher4::from_state(before, self.header.order());
-        sum.update(&self.header.as_bytes()[..TRAILER_OFFSET]);
-        self.chain.check(&self.header, before, sum.value())?;
-        if self.header.record_type() != Some(RecordType::Begin) && !self.header.trailer().is_zero() {
-            self.verified = self.offset + HEADER_LEN as u64;
-        }
-        sum.update(&self.header.as_bytes()[TRAILER_OFFSET..]);
-        self.sum = sum.value();
-        Ok(())
     }
 }
 
