@@ -85,7 +85,8 @@ pub fn partitions(disk: &dyn Device) -> Result<Option<Vec<Partition>>> {
     match damage {
         None => Ok(None),
         Some((copy, offset, error)) => {
-            Err(Error::corrupt("partition table", format!("no copy is whole; {copy}: {error}")).at_offset(offset))
+            Err(Error::corrupt("partition table", format!("no copy is whole; {copy}: {error}"))
+                .at_offset(offset))
         }
     }
 }
@@ -116,7 +117,9 @@ fn read_copy(disk: &dyn Device, sector: u64, lba: u64) -> Result<Option<Vec<Part
     let entry_len = LE.u32(&header[84..]) as usize;
     let entries_bytes = count * entry_len as u64;
     if entry_len < MIN_ENTRY_BYTES || entries_bytes > MAX_ENTRIES_BYTES {
-        return Err(corrupt(format!("{count} entries of {entry_len} bytes, at most {MAX_ENTRIES_BYTES} bytes are read")));
+        return Err(corrupt(format!(
+            "{count} entries of {entry_len} bytes, at most {MAX_ENTRIES_BYTES} bytes are read"
+        )));
     }
     let mut entries = vec![0; entries_bytes as usize];
     let entries_offset =

@@ -11,3 +11,6 @@ pub mod object_set;
 pub mod objset;
 pub mod tree;
 pub mod zio;
+
+#[cfg(test)]
+mod testing;

@@ -128,7 +128,14 @@ impl<'a> Tree<'a> {
     }
 
     /// Looks under one pointer, which covers the blocks `id << span ..`, for one at or after `from`.
-    fn search(&self, seek: Seek, pointer: &BlockPointer, level: u8, id: u64, from: u64) -> Result<Option<u64>> {
+    fn search(
+        &self,
+        seek: Seek,
+        pointer: &BlockPointer,
+        level: u8,
+        id: u64,
+        from: u64,
+    ) -> Result<Option<u64>> {
         let step = self.dnode.pointers_per_block_shift();
         let span = u32::from(level) * step;
         // A block number that does not fit into 64 bits is in no object.
@@ -165,8 +172,11 @@ impl<'a> Tree<'a> {
         // again and again would make a search that never ends.
         if from <= start && (seek == Seek::Data || counts_blocks) {
             let wanted = if seek == Seek::Data { "data block" } else { "hole" };
-            return Err(Error::corrupt("indirect block", format!("fill count {fill}, but no {wanted} below"))
-                .at_bookmark(self.bookmark(level, BlockId(id))));
+            return Err(Error::corrupt(
+                "indirect block",
+                format!("fill count {fill}, but no {wanted} below"),
+            )
+            .at_bookmark(self.bookmark(level, BlockId(id))));
         }
         Ok(None)
     }

@@ -42,7 +42,11 @@ impl FaultyDevice {
             Plan::Once(nth) => call == nth,
             Plan::From(nth) => call >= nth,
         };
-        if fails { Err(io::Error::other(format!("injected failure of call {call} ({what})"))) } else { Ok(()) }
+        if fails {
+            Err(io::Error::other(format!("injected failure of call {call} ({what})")))
+        } else {
+            Ok(())
+        }
     }
 }
 
