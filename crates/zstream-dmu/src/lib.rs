@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blkptr;
+pub mod cache;
 pub mod device;
 pub mod dnode;
 pub mod error;
@@ -10,6 +11,7 @@ pub mod ids;
 pub mod object_set;
 pub mod objset;
 pub mod tree;
+pub mod vdev;
 pub mod zio;
 
 #[cfg(test)]

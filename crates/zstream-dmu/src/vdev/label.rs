@@ -10,18 +10,17 @@
 //!   end - 256 KiB  label 3                            the end is the device's size rounded down to 256 KiB
 //! ```
 //!
-//! An embedded checksum ([`Seal`]) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
+//! An embedded checksum ([`Seal`](crate::zio::seal::Seal)) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
 //! copied to another offset is not a label.
 
-use zstream_format::checksum::Checksum;
 use zstream_format::nvlist::NvList;
-use zstream_format::order::ByteOrder;
 
 use super::config::{PoolConfig, PoolState};
 use super::uberblock::{self, RING_BYTES, Uberblock};
 use crate::device::Device;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, Txg};
+use crate::zio::seal::Seal;
 
 /// Number of labels on a device (`VDEV_LABELS`).
 pub const LABELS: usize = 4;
@@ -49,20 +48,6 @@ pub fn offset(len: u64, label: usize) -> Option<u64> {
     }
     let end = len - len % LABEL_BYTES;
     Some(if label < 2 { label as u64 * LABEL_BYTES } else { end - (LABELS - label) as u64 * LABEL_BYTES })
-}
-
-/// The embedded checksum of a structure at a byte offset of a device (`zio_eck_t` with checksum type "label").
-#[derive(Debug, Clone, Copy)]
-pub struct Seal {
-    verifier: Checksum,
-}
-
-impl Seal {
-    /// The seal of a structure that starts at byte `offset` of its device.
-    #[must_use]
-    pub fn at(offset: u64) -> Self {
-        Self { verifier: Checksum([offset, 0, 0, 0]) }
-    }
 }
 
 /// What a device is to a pool, as its newest label says.

@@ -15,8 +15,10 @@
 
 pub mod config;
 pub mod indirect;
+pub mod label;
 mod mirror;
 pub mod raidz;
+pub mod uberblock;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -146,7 +148,7 @@ enum Kind {
 
 impl Vdev {
     fn build(config: &VdevConfig, members: &HashMap<Guid, Member>, reflowed_to: u64) -> Result<Self> {
-        let children = || config.children.iter().map(|child| Self::build(child, members, reflowed_to)).collect();
+        let children = || config.children.iter().map(|child| Self::build(child, members, reflowed_to)).collect::<Result<Vec<_>>>();
         let mut name = config.display_name();
         let kind = match &config.kind {
             VdevType::File | VdevType::Disk => {

@@ -15,9 +15,9 @@
 
 use zstream_format::order::ByteOrder;
 
-use super::label::Seal;
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};
 use crate::ids::Txg;
+use crate::zio::seal::Seal;
 
 /// First word of an uberblock (`UBERBLOCK_MAGIC`).
 pub const MAGIC: u64 = 0x00ba_b10c;
