@@ -1,1 +1,2 @@
 //! Block checksums.
+fn main() {}

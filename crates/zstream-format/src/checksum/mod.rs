@@ -1,0 +1,5 @@
+//! Checksums of blocks and streams.
+
+mod value;
+
+pub use value::Checksum;

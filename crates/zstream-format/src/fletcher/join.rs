@@ -1,0 +1,80 @@
+//! Joining the fletcher-4 sums of parts.
+//!
+//! The words behind a part are as many more rounds of the loop on the part's state. `n` rounds with
+//! nothing to add take (a, b, c, d) to
+//!
+//! ```text
+//! a,  b + n a,  c + n b + n(n+1)/2 a,  d + n c + n(n+1)/2 b + n(n+1)(n+2)/6 a
+//! ```
+//!
+//! and as the loop is linear, what the `n` words themselves give from zero on is simply added.
+
+use crate::checksum::Checksum;
+
+/// The fletcher-4 sum of `A` followed by `B`, from the sum of `A`, the sum of `B` from the zero
+/// state on, and the bytes in `B`.
+///
+/// The bytes of `second_len` beyond a multiple of 4 do not count, as they did not in the sum.
+#[must_use]
+pub fn join(first: Checksum, second: Checksum, second_len: u64) -> Checksum {
+    let [a, b, c, d] = advance(first.0, second_len / 4);
+    let [a2, b2, c2, d2] = second.0;
+    Checksum([a.wrapping_add(a2), b.wrapping_add(b2), c.wrapping_add(c2), d.wrapping_add(d2)])
+}
+
+/// The state after `words` more words that are all zero.
+pub(super) fn advance([a, b, c, d]: [u64; 4], words: u64) -> [u64; 4] {
+    let (n, n2, n3) = rounds(words);
+    let mul = u64::wrapping_mul;
+    [
+        a,
+        b.wrapping_add(mul(n, a)),
+        c.wrapping_add(mul(n, b)).wrapping_add(mul(n2, a)),
+        d.wrapping_add(mul(n, c)).wrapping_add(mul(n2, b)).wrapping_add(mul(n3, a)),
+    ]
+}
+
+/// The inverse of 3 mod 2^64: multiplying by it divides a multiple of 3, wrapped or not.
+const THIRD: u64 = 0xaaaa_aaaa_aaaa_aaab;
+
+/// n, n(n+1)/2 and n(n+1)(n+2)/6, mod 2^64.
+///
+/// The even one of n and n+1 is halved before anything wraps. `n` counts words of 4 bytes, so
+/// n + 2 does not wrap.
+fn rounds(n: u64) -> (u64, u64, u64) {
+    let n2 = if n.is_multiple_of(2) { (n / 2).wrapping_mul(n + 1) } else { n.wrapping_mul(n / 2 + 1) };
+    let n3 = n2.wrapping_mul(n + 2).wrapping_mul(THIRD);
+    (n, n2, n3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fletcher::{Fletcher4, fletcher4};
+    use crate::order::ByteOrder;
+
+    #[test]
+    fn parts_join_to_the_whole() {
+        let data: Vec<u8> =
+            (0..4000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
+        let whole = fletcher4(&data, ByteOrder::Little);
+        for cut in (0..=data.len()).step_by(4) {
+            let (first, second) = data.split_at(cut);
+            let mut sum = Fletcher4::new(ByteOrder::Little);
+            sum.update(first);
+            sum.append(fletcher4(second, ByteOrder::Little), second.len() as u64);
+            assert_eq!(sum.value(), whole, "cut at {cut}");
+        }
+    }
+
+    /// 2^62 - 1 words, where n(n+1)(n+2) is past 2^128: halves advanced twice are the whole.
+    #[test]
+    fn counts_do_not_overflow() {
+        let state = [0x0123_4567_89ab_cdef, 1, u64::MAX, 7];
+        let most = u64::MAX / 4;
+        let twice = advance(advance(state, most / 2), most - most / 2);
+        assert_eq!(advance(state, most), twice);
+        let thirds = advance(advance(advance(state, most / 3), 1), most - most / 3 - 1);
+        assert_eq!(advance(state, most), thirds);
+    }
+}
