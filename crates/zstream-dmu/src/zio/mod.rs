@@ -1,5 +1,7 @@
 //! Block I/O: from a block pointer to the block's logical content and back.
 
+pub mod crypt;
+
 use std::sync::Arc;
 
 use rayon::prelude::*;
