@@ -5,6 +5,8 @@ pub mod algorithm;
 pub mod byteswap;
 pub mod checksum;
 pub mod compress;
+#[cfg(feature = "gzip")]
+mod deflate;
 pub mod edit;
 pub mod flags;
 pub mod fletcher;
@@ -17,6 +19,7 @@ pub mod place;
 pub mod record;
 pub mod stream;
 pub mod summary;
+#[cfg(feature = "gzip")]
 pub mod token;
 pub mod verify;
 mod wire;

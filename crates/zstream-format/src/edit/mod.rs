@@ -4,6 +4,7 @@
 //! that has nothing to change gives the same bytes. Nothing here opens a file.
 
 pub mod byteswap;
+#[cfg(feature = "gzip")]
 pub mod resume;
 pub mod select;
 
