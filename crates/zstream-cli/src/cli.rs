@@ -13,7 +13,7 @@ use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::dump;
+use crate::commands::{completions, decompress, dump, man, recompress, redup, token};
 use crate::failure::Failure;
 
 /// Reads, checks, edits and writes ZFS send streams, without a kernel module.
@@ -47,6 +47,54 @@ Examples:
   zstream dump -v backup.zfs         one line for each record
   zfs send pool/fs@snap | zstream dump")]
     Dump(dump::Args),
+    /// Decompresses single blocks of a stream
+    ///
+    /// Reads a stream from standard input and writes it to standard output. The blocks named are decompressed
+    /// with the algorithm given, whatever their records say, so that a stream can be received whose blocks are
+    /// marked wrongly. `off` marks a block plain that is plain. A block that cannot be made plain stays as it
+    /// is: a line on standard error says so, and the exit code is 1.
+    #[command(after_long_help = "\
+Examples:
+  zstream decompress -v 130,0,lz4 130,131072,lz4 < in.zfs > out.zfs
+  zstream dump -v in.zfs | grep '^WRITE object = 130 '       the offsets of an object's blocks")]
+    Decompress(decompress::Args),
+    /// Compresses all blocks of a stream anew, or decompresses them
+    ///
+    /// Reads a stream from standard input and writes it to standard output, on all cores. Blocks that do not
+    /// get smaller are sent plain. The feature flags say what the result may hold. Raw (encrypted) snapshots
+    /// pass through as they are.
+    #[command(after_long_help = "\
+Examples:
+  zstream recompress zstd < in.zfs > out.zfs
+  zstream recompress -l 19 zstd < in.zfs > archive.zfs
+  zfs send -c pool/fs@snap | zstream recompress off | zfs receive old/fs")]
+    Recompress(recompress::Args),
+    /// Makes a deduplicated stream (`zfs send -D` of old) a plain one
+    ///
+    /// Receivers since OpenZFS 2.0 refuse deduplicated streams. Each reference is replaced by the block that it
+    /// refers to. Memory: some 32 to 75 bytes for each block of the stream.
+    #[command(after_long_help = "\
+Examples:
+  zstream redup old.zfs | zfs receive pool/fs
+  zstream redup -v old.zfs > new.zfs")]
+    Redup(redup::Args),
+    /// Prints what a resume token says
+    ///
+    /// A receive that was interrupted (`zfs receive -s`) leaves a token, from which `zfs send -t` goes on.
+    #[command(after_long_help = "\
+Example:
+  zstream token $(zfs get -H -o value receive_resume_token pool/fs)")]
+    Token(token::Args),
+    /// Prints a script that completes this command line in a shell
+    #[command(after_long_help = "\
+Example:
+  zstream completions bash > ~/.local/share/bash-completion/completions/zstream")]
+    Completions(completions::Args),
+    /// Writes the manual pages to a directory
+    #[command(after_long_help = "\
+Example:
+  zstream man ~/.local/share/man/man1")]
+    Man(man::Args),
 }
 
 impl Cli {
@@ -54,6 +102,12 @@ impl Cli {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match &self.command {
             Command::Dump(args) => args.run(),
+            Command::Decompress(args) => args.run(),
+            Command::Recompress(args) => args.run(),
+            Command::Redup(args) => args.run(),
+            Command::Token(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
     }
 }

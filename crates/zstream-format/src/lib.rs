@@ -5,6 +5,7 @@ pub mod algorithm;
 pub mod byteswap;
 pub mod checksum;
 pub mod compress;
+pub mod edit;
 pub mod flags;
 pub mod fletcher;
 pub mod ids;
