@@ -5,6 +5,8 @@ pub mod algorithm;
 pub mod byteswap;
 pub mod checksum;
 pub mod compress;
+#[cfg(feature = "gzip")]
+mod deflate;
 pub mod edit;
 pub mod flags;
 pub mod fletcher;
@@ -15,5 +17,6 @@ pub mod order;
 pub mod place;
 pub mod record;
 pub mod stream;
+#[cfg(feature = "gzip")]
 pub mod token;
 mod wire;
