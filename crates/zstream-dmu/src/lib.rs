@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blkptr;
+pub mod cache;
 pub mod device;
 pub mod dnode;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod object_set;
 pub mod objset;
 pub mod traverse;
 pub mod tree;
+pub mod vdev;
 pub mod zap;
 pub mod zio;
 
