@@ -10,9 +10,11 @@ pub mod gpt;
 pub mod ids;
 pub mod object_set;
 pub mod objset;
+pub mod pool;
 pub mod traverse;
 pub mod tree;
 pub mod vdev;
+pub mod zap;
 pub mod zio;
 
 #[cfg(test)]
