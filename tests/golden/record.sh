@@ -46,7 +46,7 @@ for f in "$streams"/*.zfs; do
   case $n in *redacted*) continue ;; esac
   zstream decompress < "$f" | sha256sum | cut -d' ' -f1 > "$out/decompress/$n.sha256"
   case $n in *-raw*) continue ;; esac
-  for c in off lzjb zle; do
+  for c in off lz4 lzjb zle; do
     echo "$c $(zstream recompress $c < "$f" | sha256sum | cut -d' ' -f1)"
   done > "$out/recompress/$n.sha256"
 done

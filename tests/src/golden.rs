@@ -263,7 +263,7 @@ pub fn expected_sha256(case: &str) -> Option<String> {
     Some(text.trim().to_string())
 }
 
-/// The SHA-256 in hex of the streams that `zstream recompress TYPE` writes, by TYPE (`off`, `lzjb`, `zle`: those
+/// The SHA-256 in hex of the streams that `zstream recompress TYPE` writes, by TYPE (`off`, `lz4`, `lzjb`, `zle`: those
 /// with one possible result). Empty for raw and redacted streams, which it damages or aborts on.
 pub fn expected_recompress(name: &str) -> BTreeMap<String, String> {
     let text =

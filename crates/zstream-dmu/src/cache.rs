@@ -56,7 +56,9 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         let shards = || {
             let limit = bytes / 2 / SHARDS;
             (0..SHARDS)
-                .map(|_| Mutex::new(Shard { limit, bytes: 0, blocks: HashMap::new(), clock: VecDeque::new() }))
+                .map(|_| {
+                    Mutex::new(Shard { limit, bytes: 0, blocks: HashMap::new(), clock: VecDeque::new() })
+                })
                 .collect()
         };
         Self { hasher: RandomState::new(), data: shards(), metadata: shards() }

@@ -77,6 +77,9 @@ pub enum Fault {
         /// What was authenticated.
         what: String,
     },
+    /// A key that does not unwrap the keys of a dataset (`EACCES`).
+    #[error("the key is not the one the dataset was encrypted with")]
+    WrongKey,
     /// The block's content was removed by a redacted send (`EIO`).
     #[error("block is redacted")]
     Redacted,

@@ -217,12 +217,6 @@ impl Objset {
         Ok(Self { reader, id, root, phys, locked, dnodes: Mutex::new(HashMap::new()) })
     }
 
-    /// The set's number: the dataset's object in the MOS.
-    #[must_use]
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
     /// The pointer of the objset block.
     #[must_use]
     pub fn root(&self) -> &BlockPointer {
@@ -402,6 +396,10 @@ pub(crate) fn allocated_slots(block: &[u8]) -> impl Iterator<Item = usize> + '_ 
 }
 
 impl ObjectSet for Objset {
+    fn objset_id(&self) -> u64 {
+        self.id
+    }
+
     fn objset_type(&self) -> ObjsetType {
         self.phys.objset_type
     }

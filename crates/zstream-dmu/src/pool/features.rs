@@ -150,7 +150,8 @@ impl Features {
     /// Whether the feature with this short name is active.
     #[must_use]
     pub fn is_active(&self, name: &str) -> bool {
-        Feature::by_name(name).is_some_and(|feature| matches!(self.state(feature.guid), FeatureState::Active(_)))
+        Feature::by_name(name)
+            .is_some_and(|feature| matches!(self.state(feature.guid), FeatureState::Active(_)))
     }
 
     /// Whether the feature with this short name may be used.
@@ -161,8 +162,12 @@ impl Features {
 
     /// Guids and counts of all features of the pool, in the order of the guids.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        let mut all: Vec<(&str, u64)> =
-            self.for_read.iter().chain(&self.for_write).map(|(guid, count)| (guid.as_str(), *count)).collect();
+        let mut all: Vec<(&str, u64)> = self
+            .for_read
+            .iter()
+            .chain(&self.for_write)
+            .map(|(guid, count)| (guid.as_str(), *count))
+            .collect();
         all.sort_unstable();
         all.into_iter()
     }
@@ -190,7 +195,8 @@ impl Features {
 /// # Errors
 /// [`Fault::UnknownFeatures`] names them.
 pub(super) fn unknown<'a>(guids: impl Iterator<Item = &'a str>) -> Result<()> {
-    let names: Vec<String> = guids.filter(|guid| Feature::by_guid(guid).is_none()).map(str::to_owned).collect();
+    let names: Vec<String> =
+        guids.filter(|guid| Feature::by_guid(guid).is_none()).map(str::to_owned).collect();
     if names.is_empty() { Ok(()) } else { Err(Error::from(Fault::UnknownFeatures(names))) }
 }
 
@@ -212,7 +218,8 @@ mod tests {
 
     #[test]
     fn only_active_features_that_are_needed_refuse() {
-        let list = |entries: &[(&str, u64)]| entries.iter().map(|(guid, n)| ((*guid).to_owned(), *n)).collect();
+        let list =
+            |entries: &[(&str, u64)]| entries.iter().map(|(guid, n)| ((*guid).to_owned(), *n)).collect();
         let features = Features::new(
             list(&[("org.example:later", 0), ("com.datto:encryption", 2)]),
             list(&[("org.example:write", 1), ("com.fudosecurity:block_cloning", 0)]),

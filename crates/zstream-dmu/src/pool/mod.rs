@@ -18,9 +18,11 @@ use std::sync::Arc;
 use zstream_format::nvlist::NvList;
 
 pub use self::features::{Feature, FeatureState, Features};
+use crate::blkptr::BlockPointer;
 use crate::cache;
 use crate::device::Device;
 use crate::error::Result;
+use crate::ids::Bookmark;
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::objset::Objset;
 use crate::vdev::config::{PoolConfig, PoolState};
@@ -28,8 +30,6 @@ use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, VdevState, VdevTree};
 use crate::zap::{Value, Zap};
 use crate::zio::{Block, BlockReader, Observer, ReadBlock};
-use crate::blkptr::BlockPointer;
-use crate::ids::Bookmark;
 
 /// The MOS's directory of objects (`DMU_POOL_DIRECTORY_OBJECT`).
 pub const DIRECTORY_OBJECT: ObjectId = ObjectId(1);

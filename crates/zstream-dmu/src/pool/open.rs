@@ -66,7 +66,8 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     if uberblock.reflow_in_scratch() && is_expanding(&config.vdev_tree) {
         return Err(Error::unsupported("a raidz expansion that was interrupted in its scratch phase"));
     }
-    let tree = VdevTree::build(config.pool_guid, &config.vdev_tree.children, &members, uberblock.reflowed_to())?;
+    let tree =
+        VdevTree::build(config.pool_guid, &config.vdev_tree.children, &members, uberblock.reflowed_to())?;
     let tree = Arc::new(tree);
     if !options.allow_missing {
         check_members(&tree)?;
@@ -76,10 +77,9 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     load_mappings(&tree, &mos)?;
     let directory = Zap::open(&*mos, DIRECTORY_OBJECT)?;
     if let Some(salt) = directory.lookup("org.illumos:checksum_salt")? {
-        let salt: [u8; SALT_BYTES] = salt
-            .bytes()?
-            .try_into()
-            .map_err(|_| Error::corrupt("pool salt", format!("{} bytes, expected {SALT_BYTES}", salt.len())))?;
+        let salt: [u8; SALT_BYTES] = salt.bytes()?.try_into().map_err(|_| {
+            Error::corrupt("pool salt", format!("{} bytes, expected {SALT_BYTES}", salt.len()))
+        })?;
         reader.set_salt(salt);
     }
     let features = read_features(&*mos, &directory, uberblock.version)?;
@@ -101,7 +101,8 @@ fn choose_uberblock(candidates: &[Candidate], txg: Option<Txg>) -> Result<(Uberb
         .par_iter()
         .map(|candidate| {
             let ashift = candidate.config().and_then(|config| config.vdev_tree.ashift).unwrap_or(9);
-            label::uberblocks(&*candidate.member.device, ashift).map_err(|error| error.on_vdev(&candidate.member.name))
+            label::uberblocks(&*candidate.member.device, ashift)
+                .map_err(|error| error.on_vdev(&candidate.member.name))
         })
         .collect();
     let mut uberblocks = Vec::new();
@@ -161,7 +162,9 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         }
     }
     if count > TOPS_MAX {
-        return Err(Fault::TooLarge { what: "number of top-level vdevs", size: count, limit: TOPS_MAX }.into());
+        return Err(
+            Fault::TooLarge { what: "number of top-level vdevs", size: count, limit: TOPS_MAX }.into()
+        );
     }
     let missing = |id| VdevConfig {
         kind: VdevType::Missing,
@@ -177,7 +180,9 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         indirect_object: None,
         children: Vec::new(),
     };
-    Ok((0..count).map(|id| tops.get(&id).map_or_else(|| missing(id), |config| config.vdev_tree.clone())).collect())
+    Ok((0..count)
+        .map(|id| tops.get(&id).map_or_else(|| missing(id), |config| config.vdev_tree.clone()))
+        .collect())
 }
 
 fn open_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<Objset> {

@@ -76,7 +76,9 @@ fn search(directory: &Path, found: &mut Found) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         if paths.len() >= ENTRIES_MAX {
             let what = "directory entries";
-            return Err(Fault::TooLarge { what, size: paths.len() as u64 + 1, limit: ENTRIES_MAX as u64 }.into());
+            return Err(
+                Fault::TooLarge { what, size: paths.len() as u64 + 1, limit: ENTRIES_MAX as u64 }.into()
+            );
         }
         paths.push(entry?.path());
     }
@@ -165,8 +167,12 @@ pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Cand
         [guid] => Ok(pools.remove(&guid).unwrap_or_default()),
         [] => {
             let there = names.values().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-            let there = if there.is_empty() { "no pool is there".to_owned() } else { format!("there is {there}") };
-            Err(Error::not_found("pool", format!("{}({there})", name.map(|name| format!("{name} ")).unwrap_or_default())))
+            let there =
+                if there.is_empty() { "no pool is there".to_owned() } else { format!("there is {there}") };
+            Err(Error::not_found(
+                "pool",
+                format!("{}({there})", name.map(|name| format!("{name} ")).unwrap_or_default()),
+            ))
         }
         _ => {
             let mut list: Vec<String> =

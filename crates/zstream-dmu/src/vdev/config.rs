@@ -305,10 +305,13 @@ impl PoolConfig {
         let needed = |key: &str| {
             list.get_u64(key).ok_or_else(|| Error::corrupt("pool config", format!("no number named {key}")))
         };
-        let name =
-            list.get_str("name").ok_or_else(|| Error::corrupt("pool config", "no string named name"))?.to_owned();
-        let tree =
-            list.get_list("vdev_tree").ok_or_else(|| Error::corrupt("pool config", "no list named vdev_tree"))?;
+        let name = list
+            .get_str("name")
+            .ok_or_else(|| Error::corrupt("pool config", "no string named name"))?
+            .to_owned();
+        let tree = list
+            .get_list("vdev_tree")
+            .ok_or_else(|| Error::corrupt("pool config", "no list named vdev_tree"))?;
         let features = list.get_list("features_for_read");
         Ok(Self {
             version: needed("version")?,
@@ -348,7 +351,10 @@ mod tests {
     #[test]
     fn a_tree_is_read_and_its_guids_add_up() {
         let tree = VdevConfig::parse(&raidz(vec![leaf(0, 1), leaf(1, u64::MAX), leaf(2, 3)])).unwrap();
-        assert_eq!((tree.guid_sum(), tree.walk().count(), tree.display_name()), (103, 4, "raidz1-0".to_owned()));
+        assert_eq!(
+            (tree.guid_sum(), tree.walk().count(), tree.display_name()),
+            (103, 4, "raidz1-0".to_owned())
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ impl Mapping {
     /// The bonus is too short, or the number above [`ENTRIES_MAX`].
     pub fn entries_in_bonus(bonus: &[u8]) -> Result<u64> {
         if bonus.len() < 24 {
-            return Err(Error::corrupt("mapping", format!("bonus of {} bytes, expected 24 or more", bonus.len())));
+            return Err(Error::corrupt(
+                "mapping",
+                format!("bonus of {} bytes, expected 24 or more", bonus.len()),
+            ));
         }
         let entries = LE.u64(&bonus[16..]);
         if entries > ENTRIES_MAX {
@@ -80,7 +83,8 @@ impl Mapping {
             let fits = from.checked_add(dva.asize()).is_some() && to.checked_add(dva.asize()).is_some();
             if dva.asize() == 0 || from < end || !fits {
                 let len = dva.asize();
-                let detail = format!("entry {number} maps {len} bytes at {from:#x}, the one before ends at {end:#x}");
+                let detail =
+                    format!("entry {number} maps {len} bytes at {from:#x}, the one before ends at {end:#x}");
                 return Err(Error::corrupt("mapping", detail));
             }
             self.moves.push(Move { from, len: dva.asize(), to_vdev: dva.vdev(), to });
@@ -96,8 +100,9 @@ impl Mapping {
         let mut rest = self.moves[first..].iter();
         while left > 0 {
             let entry = rest.next().filter(|entry| entry.from <= at);
-            let entry = entry
-                .ok_or_else(|| Error::corrupt("mapping", format!("offset {at:#x} of a removed vdev is not mapped")))?;
+            let entry = entry.ok_or_else(|| {
+                Error::corrupt("mapping", format!("offset {at:#x} of a removed vdev is not mapped"))
+            })?;
             let skip = at - entry.from;
             let part = left.min(entry.len - skip);
             places.push((entry.to_vdev, entry.to + skip, part));
@@ -173,7 +178,9 @@ impl<'a> Place<'a> {
                 Err(error) => last = Some(last.unwrap_or(error)),
             }
             // Count up, one digit per piece.
-            let Some(digit) = (0..pieces.len()).find(|&i| chosen[i] + 1 < pieces[i].vdev.sources()) else { break };
+            let Some(digit) = (0..pieces.len()).find(|&i| chosen[i] + 1 < pieces[i].vdev.sources()) else {
+                break;
+            };
             chosen[..digit].fill(0);
             chosen[digit] += 1;
         }
@@ -202,7 +209,9 @@ impl<'a> Place<'a> {
             let mut each = Reading::new(&verify, Effort::EveryCopy);
             let mut scratch = vec![0; piece.len];
             // A raidz vdev may be unable to say which member is wrong; the damage is then the vdev's.
-            if piece.vdev.read(piece.offset, self.birth, &mut scratch, &mut each).is_err() && each.damage.is_empty() {
+            if piece.vdev.read(piece.offset, self.birth, &mut scratch, &mut each).is_err()
+                && each.damage.is_empty()
+            {
                 let (vdev, guid) = (piece.vdev.name().to_owned(), piece.vdev.guid());
                 let (offset, len) = (piece.offset, piece.len as u64);
                 each.damage.push(Damage { vdev, guid, offset, len, cause: DamageCause::Wrong });

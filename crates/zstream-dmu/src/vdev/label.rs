@@ -104,7 +104,8 @@ impl Label {
             .list;
         let role = match list.get_u64("state").map(PoolState::from) {
             Some(state @ (PoolState::Spare | PoolState::L2Cache)) => {
-                let guid = list.get_u64("guid").ok_or_else(|| Error::corrupt("label", "no number named guid"))?;
+                let guid =
+                    list.get_u64("guid").ok_or_else(|| Error::corrupt("label", "no number named guid"))?;
                 Role::Auxiliary { state, guid: Guid(guid) }
             }
             _ => Role::Member(Box::new(PoolConfig::parse(&list)?)),

@@ -148,7 +148,13 @@ enum Kind {
 
 impl Vdev {
     fn build(config: &VdevConfig, members: &HashMap<Guid, Member>, reflowed_to: u64) -> Result<Self> {
-        let children = || config.children.iter().map(|child| Self::build(child, members, reflowed_to)).collect::<Result<Vec<_>>>();
+        let children = || {
+            config
+                .children
+                .iter()
+                .map(|child| Self::build(child, members, reflowed_to))
+                .collect::<Result<Vec<_>>>()
+        };
         let mut name = config.display_name();
         let kind = match &config.kind {
             VdevType::File | VdevType::Disk => {
@@ -166,7 +172,9 @@ impl Vdev {
                 }
                 Kind::Raidz(geometry, children()?)
             }
-            VdevType::Draid(name) => return Err(Error::unsupported(format!("dRAID vdev {name}-{}", config.id))),
+            VdevType::Draid(name) => {
+                return Err(Error::unsupported(format!("dRAID vdev {name}-{}", config.id)));
+            }
             VdevType::Indirect => Kind::Indirect(OnceLock::new()),
             VdevType::Hole | VdevType::Missing => Kind::Nothing,
             VdevType::Root => return Err(Error::corrupt("vdev tree", "a root vdev below the root")),
@@ -225,7 +233,11 @@ impl Vdev {
             Kind::Raidz(geometry, children) => {
                 let missing = children.iter().filter(|child| !child.is_available()).count();
                 let state = worst(children);
-                if missing <= geometry.parity { state.min(VdevState::Degraded) } else { VdevState::Unavailable }
+                if missing <= geometry.parity {
+                    state.min(VdevState::Degraded)
+                } else {
+                    VdevState::Unavailable
+                }
             }
             Kind::Mirror(_) => VdevState::Unavailable,
         }
@@ -264,7 +276,8 @@ impl Vdev {
             Kind::Leaf(_) => self.read_leaf(offset, out),
             Kind::Mirror(children) => mirror::read_unverified(children, offset, out, birth, source),
             Kind::Raidz(geometry, children) => {
-                raidz::Place { name: &self.name, geometry, children, offset, birth }.read_unverified(out, source)
+                raidz::Place { name: &self.name, geometry, children, offset, birth }
+                    .read_unverified(out, source)
             }
             Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
         }
@@ -314,7 +327,12 @@ impl VdevTree {
     ///
     /// # Errors
     /// The tree has a vdev that zstream cannot read, which the error names.
-    pub fn build(guid: Guid, tops: &[VdevConfig], members: &HashMap<Guid, Member>, reflowed_to: u64) -> Result<Self> {
+    pub fn build(
+        guid: Guid,
+        tops: &[VdevConfig],
+        members: &HashMap<Guid, Member>,
+        reflowed_to: u64,
+    ) -> Result<Self> {
         let tops = tops.iter().map(|top| Vdev::build(top, members, reflowed_to)).collect::<Result<_>>()?;
         Ok(Self { guid, tops })
     }
@@ -334,7 +352,8 @@ impl VdevTree {
     /// The state of the worst top-level vdev; a log device that is missing only degrades.
     #[must_use]
     pub fn state(&self) -> VdevState {
-        let state = |top: &Vdev| if top.config.is_log { top.state().min(VdevState::Degraded) } else { top.state() };
+        let state =
+            |top: &Vdev| if top.config.is_log { top.state().min(VdevState::Degraded) } else { top.state() };
         self.tops.iter().map(state).max().unwrap_or(VdevState::Unavailable)
     }
 
@@ -379,10 +398,13 @@ impl VdevTree {
         let bad = |detail: String| Error::corrupt("block address", detail);
         let top = self.tops.get(dva.vdev() as usize);
         let top = top.ok_or_else(|| bad(format!("vdev {} of a pool of {}", dva.vdev(), self.tops.len())))?;
-        let end = dva.offset_sectors().checked_mul(crate::blkptr::SECTOR_BYTES).and_then(|at| at.checked_add(len));
+        let end =
+            dva.offset_sectors().checked_mul(crate::blkptr::SECTOR_BYTES).and_then(|at| at.checked_add(len));
         let end = end.ok_or_else(|| bad(format!("sector {:#x}", dva.offset_sectors())))?;
         match top.config.asize {
-            Some(asize) if end > asize => Err(bad(format!("ends at {end:#x}, but {} ends at {asize:#x}", top.name))),
+            Some(asize) if end > asize => {
+                Err(bad(format!("ends at {end:#x}, but {} ends at {asize:#x}", top.name)))
+            }
             // No OpenZFS vdev is as large as to need the upper bits, and what follows adds to offsets.
             _ if end > i64::MAX as u64 => Err(bad(format!("ends at {end:#x}"))),
             _ => Ok((top, end - len)),

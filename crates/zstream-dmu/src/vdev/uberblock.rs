@@ -104,7 +104,8 @@ impl Uberblock {
         ] {
             self.order.put_u64(&mut bytes[offset..], word);
         }
-        bytes[ROOT_POINTER..ROOT_POINTER + BLOCK_POINTER_BYTES].copy_from_slice(&self.root.encode(self.order));
+        bytes[ROOT_POINTER..ROOT_POINTER + BLOCK_POINTER_BYTES]
+            .copy_from_slice(&self.root.encode(self.order));
         bytes
     }
 
@@ -195,7 +196,9 @@ mod tests {
         let sequence = Uberblock { mmp_config: 2 | 5 << 32, ..base };
         let later = Uberblock { timestamp: base.timestamp + 1, ..base };
         let newer = Uberblock { txg: Txg(4), timestamp: 0, ..base };
-        assert!(base.rank() < sequence.rank() && sequence.rank() < later.rank() && later.rank() < newer.rank());
+        assert!(
+            base.rank() < sequence.rank() && sequence.rank() < later.rank() && later.rank() < newer.rank()
+        );
         // Without the valid bit the sequence says nothing.
         assert_eq!(Uberblock { mmp_config: 5 << 32, ..base }.rank(), base.rank());
     }

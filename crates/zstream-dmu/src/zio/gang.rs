@@ -62,7 +62,10 @@ pub(super) fn read(
         piece.validate()?;
         let size = piece.psize() as usize;
         if size > left || piece.lsize() != piece.psize() {
-            return Err(Error::corrupt("gang block", format!("a piece of {size} bytes, where {left} are left")));
+            return Err(Error::corrupt(
+                "gang block",
+                format!("a piece of {size} bytes, where {left} are left"),
+            ));
         }
         let (part, behind) = rest.split_at_mut(size);
         parts.push((piece, part));
@@ -70,7 +73,10 @@ pub(super) fn read(
         left -= size;
     }
     if left != 0 {
-        return Err(Error::corrupt("gang block", format!("pieces of {} bytes, expected {whole}", whole - left)));
+        return Err(Error::corrupt(
+            "gang block",
+            format!("pieces of {} bytes, expected {whole}", whole - left),
+        ));
     }
     for (piece, part) in parts {
         match effort {

@@ -1,5 +1,6 @@
 //! Block I/O: from a block pointer to the block's logical content and back.
 
+pub mod crypt;
 pub mod gang;
 pub mod read;
 pub mod seal;

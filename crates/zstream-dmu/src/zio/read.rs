@@ -12,10 +12,10 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
 
 use zstream_format::algorithm::CompressionType;
+use zstream_format::byteswap;
 use zstream_format::compress;
 use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
-use zstream_format::byteswap;
 
 use super::verify::{SALT_BYTES, Verifier};
 use super::{Block, ReadBlock};

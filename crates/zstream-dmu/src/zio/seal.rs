@@ -51,7 +51,10 @@ impl Seal {
         let orders = [ByteOrder::Little, ByteOrder::Big];
         let Some(order) = orders.into_iter().find(|order| order.u64(seal) == MAGIC) else {
             let found = ByteOrder::Little.u64(seal);
-            return Err(Error::corrupt("embedded checksum", format!("magic {found:#x}, expected {MAGIC:#x}")));
+            return Err(Error::corrupt(
+                "embedded checksum",
+                format!("magic {found:#x}, expected {MAGIC:#x}"),
+            ));
         };
         let expected = Checksum(std::array::from_fn(|word| order.u64(&seal[8 + 8 * word..])));
         let found = self.sum(content, order);

@@ -35,10 +35,18 @@ impl<'a> Verifier<'a> {
             ChecksumType::SKEIN | ChecksumType::EDONR | ChecksumType::BLAKE3 if salt.is_none() => {
                 return Err(Error::corrupt("pool", format!("a block summed with {kind}, but no salt")));
             }
-            ChecksumType::OFF | ChecksumType::NOPARITY | ChecksumType::FLETCHER_2 | ChecksumType::FLETCHER_4 => {}
+            ChecksumType::OFF
+            | ChecksumType::NOPARITY
+            | ChecksumType::FLETCHER_2
+            | ChecksumType::FLETCHER_4 => {}
             ChecksumType::SHA256 | ChecksumType::SHA512 => {}
             ChecksumType::SKEIN | ChecksumType::EDONR | ChecksumType::BLAKE3 => {}
-            other => return Err(Error::corrupt("block pointer", format!("checksum {other} of an ordinary block"))),
+            other => {
+                return Err(Error::corrupt(
+                    "block pointer",
+                    format!("checksum {other} of an ordinary block"),
+                ));
+            }
         }
         let truncated = bp.uses_crypt() && bp.object_type() != ObjectType::OBJSET;
         Ok(Self { kind, order: bp.byte_order(), expected: Checksum(bp.checksum()), truncated, salt })
@@ -49,12 +57,18 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// [`Fault::Checksum`] for any others.
     pub(super) fn verify(&self, stored: &[u8]) -> Result<()> {
-        let Some(mut found) = block_checksum(self.kind, self.order, self.salt, stored)? else { return Ok(()) };
+        let Some(mut found) = block_checksum(self.kind, self.order, self.salt, stored)? else {
+            return Ok(());
+        };
         let mut expected = self.expected;
         if self.truncated {
             let [a, b, c, d] = found.0;
             // The words that are cut off are folded in where the function is too weak to lose them.
-            found = if self.kind.is_dedup_capable() { Checksum([a, b, 0, 0]) } else { Checksum([a ^ c, b ^ d, 0, 0]) };
+            found = if self.kind.is_dedup_capable() {
+                Checksum([a, b, 0, 0])
+            } else {
+                Checksum([a ^ c, b ^ d, 0, 0])
+            };
             expected = Checksum([expected.0[0], expected.0[1], 0, 0]);
         }
         if found == expected { Ok(()) } else { Err(mismatch(&self.kind.to_string(), found, expected)) }

@@ -34,14 +34,17 @@ pub(super) fn advance([a, b, c, d]: [u64; 4], words: u64) -> [u64; 4] {
     ]
 }
 
-/// n, n(n+1)/2 and n(n+1)(n+2)/6, mod 2^64. The divisions come before anything wraps.
+/// The inverse of 3 mod 2^64: multiplying by it divides a multiple of 3, wrapped or not.
+const THIRD: u64 = 0xaaaa_aaaa_aaaa_aaab;
+
+/// n, n(n+1)/2 and n(n+1)(n+2)/6, mod 2^64.
+///
+/// The even one of n and n+1 is halved before anything wraps. `n` counts words of 4 bytes, so
+/// n + 2 does not wrap.
 fn rounds(n: u64) -> (u64, u64, u64) {
-    // n counts 4-byte words of a u64 of bytes, so n is below 2^62 and n(n+1)/2 fits.
-    let n = u128::from(n);
-    let n2 = n * (n + 1) / 2;
-    let last = n + 2;
-    let n3 = if last.is_multiple_of(3) { n2.wrapping_mul(last / 3) } else { (n2 / 3).wrapping_mul(last) };
-    (n as u64, n2 as u64, n3 as u64)
+    let n2 = if n.is_multiple_of(2) { (n / 2).wrapping_mul(n + 1) } else { n.wrapping_mul(n / 2 + 1) };
+    let n3 = n2.wrapping_mul(n + 2).wrapping_mul(THIRD);
+    (n, n2, n3)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Fletcher-4 word by word: the oracle of the other kernels, and the fastest for short inputs.
 
-/// Adds the whole words of `data`, little-endian ones when `LITTLE`.
-pub(super) fn update<const LITTLE: bool>(state: &mut [u64; 4], data: &[u8]) {
+/// Adds the whole words of `data`, big-endian ones when `BIG`.
+pub(super) fn update<const BIG: bool>(state: &mut [u64; 4], data: &[u8]) {
     let [mut a, mut b, mut c, mut d] = *state;
     for word in data.as_chunks().0 {
-        let word = if LITTLE { u32::from_le_bytes(*word) } else { u32::from_be_bytes(*word) };
+        let word = if BIG { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) };
         a = a.wrapping_add(u64::from(word));
         b = b.wrapping_add(a);
         c = c.wrapping_add(b);

@@ -176,7 +176,8 @@ mod tests {
                 if !(a < b && b < c) {
                     continue;
                 }
-                for parities in [vec![0, 1, 2], vec![0, 1], vec![0, 2], vec![1, 2], vec![0], vec![1], vec![2]] {
+                for parities in [vec![0, 1, 2], vec![0, 1], vec![0, 2], vec![1, 2], vec![0], vec![1], vec![2]]
+                {
                     let lost = &[a, b, c][..parities.len()];
                     let rows: Vec<_> = parities
                         .iter()
@@ -191,7 +192,8 @@ mod tests {
                     let inverse = invert(&rows).expect("solvable");
                     for i in 0..rows.len() {
                         for j in 0..rows.len() {
-                            let cell = (0..rows.len()).fold(0, |sum, k| sum ^ multiply(rows[i][k], inverse[k][j]));
+                            let cell =
+                                (0..rows.len()).fold(0, |sum, k| sum ^ multiply(rows[i][k], inverse[k][j]));
                             assert_eq!(cell, u8::from(i == j));
                         }
                     }

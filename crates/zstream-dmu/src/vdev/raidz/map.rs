@@ -94,10 +94,16 @@ impl Geometry {
             return Err(format!("raidz parity {parity}, expected 1 to {PARITY_COLUMNS_MAX}"));
         }
         if *children <= *parity || *children > MEMBERS_MAX {
-            return Err(format!("raidz{parity} of {children} members, expected {} to {MEMBERS_MAX}", parity + 1));
+            return Err(format!(
+                "raidz{parity} of {children} members, expected {} to {MEMBERS_MAX}",
+                parity + 1
+            ));
         }
         if self.original_width() <= *parity {
-            return Err(format!("raidz{parity} of {children} members after {} expansions", expansion.done_txgs.len()));
+            return Err(format!(
+                "raidz{parity} of {children} members after {} expansions",
+                expansion.done_txgs.len()
+            ));
         }
         Ok(())
     }
@@ -284,8 +290,14 @@ mod tests {
         assert_eq!(
             places(&map),
             [
-                (1, 0, 1, 0), (2, 0, 1, 0), (3, 0, 1, 2), (4, 0, 1, 4),
-                (0, 1, 1, 0), (1, 1, 1, 1), (2, 1, 1, 3), (3, 1, 0, 5),
+                (1, 0, 1, 0),
+                (2, 0, 1, 0),
+                (3, 0, 1, 2),
+                (4, 0, 1, 4),
+                (0, 1, 1, 0),
+                (1, 1, 1, 1),
+                (2, 1, 1, 3),
+                (3, 1, 0, 5),
             ]
         );
         assert_eq!(expanded.map(512, 5 * 512, 100), geometry(5, 1, 9).map(512, 5 * 512, 0));

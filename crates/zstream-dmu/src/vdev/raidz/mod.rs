@@ -36,7 +36,10 @@ impl Place<'_> {
     /// Reads `out.len()` bytes so that they pass `reading`'s verification.
     pub(super) fn read(&self, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         let map = self.geometry.map(self.offset, out.len(), self.birth);
-        if reading.effort == Effort::AnyCopy && self.read_data(&map, out, 0).is_ok() && (reading.verify)(out).is_ok() {
+        if reading.effort == Effort::AnyCopy
+            && self.read_data(&map, out, 0).is_ok()
+            && (reading.verify)(out).is_ok()
+        {
             return Ok(());
         }
         let mut errors = Vec::new();
@@ -63,7 +66,11 @@ impl Place<'_> {
 
     /// How many ways there are to read every column; more than one only while a member is being replaced.
     fn sources(&self) -> usize {
-        self.children.iter().map(Vdev::sources).fold(1_usize, |product, n| product.saturating_mul(n.max(1))).min(SOURCES_MAX)
+        self.children
+            .iter()
+            .map(Vdev::sources)
+            .fold(1_usize, |product, n| product.saturating_mul(n.max(1)))
+            .min(SOURCES_MAX)
     }
 
     /// Which of its sources member `child` is read from in the choice number `source`.
@@ -156,7 +163,8 @@ impl Place<'_> {
                 }
                 tried += 1;
                 if tried >= COMBINATIONS_MAX {
-                    let tries = format!("{}: a block damaged in more ways than {tried} reconstructions", self.name);
+                    let tries =
+                        format!("{}: a block damaged in more ways than {tried} reconstructions", self.name);
                     return Err(Error::unsupported(tries));
                 }
                 if !next_combination(&mut chosen, members.len()) {
@@ -173,7 +181,12 @@ impl Place<'_> {
     }
 
     fn used(&self, map: &Map) -> BTreeSet<usize> {
-        map.rows.iter().flat_map(|row| &row.columns).filter(|column| column.len > 0).map(|c| c.child).collect()
+        map.rows
+            .iter()
+            .flat_map(|row| &row.columns)
+            .filter(|column| column.len > 0)
+            .map(|c| c.child)
+            .collect()
     }
 
     /// Reports the members that did not hold what they should. All sources of a member that is being replaced are compared

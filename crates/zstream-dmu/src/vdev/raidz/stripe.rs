@@ -50,7 +50,9 @@ impl<'a> Stripe<'a> {
     ) -> Option<()> {
         let parity = self.map.parity;
         let trusted = |n: usize| match &contents[n] {
-            Some(content) if content.is_empty() || !distrusted.contains(&row.columns[n].child) => Some(content),
+            Some(content) if content.is_empty() || !distrusted.contains(&row.columns[n].child) => {
+                Some(content)
+            }
             _ => None,
         };
         let mut lost = Vec::new();

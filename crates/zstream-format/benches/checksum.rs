@@ -1,0 +1,2 @@
+//! Block checksums.
+fn main() {}
