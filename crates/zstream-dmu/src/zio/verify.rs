@@ -46,7 +46,6 @@ impl<'a> Verifier<'a> {
                     "block pointer",
                     format!("checksum {other} of an ordinary block"),
                 ));
-                return Err(Error::corrupt("block pointer", format!("checksum {other} of an ordinary block")));
             }
         }
         let truncated = bp.uses_crypt() && bp.object_type() != ObjectType::OBJSET;
