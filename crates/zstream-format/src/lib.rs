@@ -11,6 +11,7 @@ pub mod edit;
 pub mod flags;
 pub mod fletcher;
 pub mod ids;
+pub mod judge;
 pub mod nvlist;
 pub mod object_type;
 pub mod order;
@@ -19,4 +20,5 @@ pub mod record;
 pub mod stream;
 #[cfg(feature = "gzip")]
 pub mod token;
+pub mod verify;
 mod wire;
