@@ -57,6 +57,15 @@ impl Input {
         self.len.map(|_| &self.file)
     }
 
+    /// A regular file once more, for reading at any place; `None` for what can only be read once.
+    pub(crate) fn again(&self) -> Result<Option<File>, Failure> {
+        let clone = |file: &File| {
+            file.try_clone()
+                .map_err(|error| Failure::new(format_args!("cannot read the file twice: {error}")))
+        };
+        self.regular_file().map(clone).transpose()
+    }
+
     /// The bytes from the current position to the end, with a progress bar.
     pub(crate) fn into_read(self) -> Progress<File> {
         Progress::new(self.file, self.len)

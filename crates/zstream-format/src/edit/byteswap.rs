@@ -58,7 +58,9 @@ pub enum ByteswapError {
     #[error("the block cannot be decompressed to be byte-swapped: {0}")]
     Codec(#[from] CodecError),
     /// An embedded block of an object whose type is not known.
-    #[error("the type of object {0}, whose embedded block this is, is not known: its OBJECT record does not come before it")]
+    #[error(
+        "the type of object {0}, whose embedded block this is, is not known: its OBJECT record does not come before it"
+    )]
     NoObject(ObjectId),
     /// A block that is too large to be held.
     #[error("the block is {found} bytes, the limit is {MAX_BLOCK_BYTES}")]
@@ -143,11 +145,9 @@ impl Swapper {
                 header.set_body(range);
                 payload
             }
-            Body::FreeObjects(_)
-            | Body::Free(_)
-            | Body::End(_)
-            | Body::WriteByref(_)
-            | Body::Redact(_) => payload,
+            Body::FreeObjects(_) | Body::Free(_) | Body::End(_) | Body::WriteByref(_) | Body::Redact(_) => {
+                payload
+            }
         };
         Ok((header, payload))
     }

@@ -214,11 +214,8 @@ impl Summary {
                     [] => None,
                     payload => Some(PackageList::new(NvList::decode(payload)?.list)),
                 };
-                let package = Package {
-                    name: begin.name().into(),
-                    features: begin.version_info.features(),
-                    list,
-                };
+                let package =
+                    Package { name: begin.name().into(), features: begin.version_info.features(), list };
                 self.start_stream(record.place, Some(package));
             }
             (Role::SubstreamBegin, Body::Begin(begin)) => {

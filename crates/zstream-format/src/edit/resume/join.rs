@@ -107,13 +107,7 @@ pub fn join(
     }
     let bytes = writer.offset();
     writer.finish().map_err(output)?;
-    Ok(Joined {
-        kept_bytes: seam.kept_bytes,
-        bytes,
-        repeated,
-        in_package,
-        unchecked_seam: seam.unchecked,
-    })
+    Ok(Joined { kept_bytes: seam.kept_bytes, bytes, repeated, in_package, unchecked_seam: seam.unchecked })
 }
 
 fn output(error: Error) -> JoinError {
@@ -293,7 +287,8 @@ fn copy_cut<R: Read, W: Write>(
             (head, seam.range) = (Head::default(), None);
             if found {
                 start.judge(begin, record.header)?;
-                let features = begin.version_info.features() | start.begin.version_info.features() & MAY_DIFFER;
+                let features =
+                    begin.version_info.features() | start.begin.version_info.features() & MAY_DIFFER;
                 let version_info: VersionInfo = begin.version_info.with_features(features);
                 header.set_body(Begin { version_info, ..*begin });
             }
@@ -328,7 +323,8 @@ fn copy_rest<R: Read, W: Write>(
     {
         put(range)?;
     }
-    let same = seam.head.len() == start.head.len() && seam.head.iter().zip(&start.head).all(|(a, b)| a.same(b));
+    let same =
+        seam.head.len() == start.head.len() && seam.head.iter().zip(&start.head).all(|(a, b)| a.same(b));
     let repeated = if same || seam.head.is_empty() { 0 } else { start.head.len() as u64 };
     if !same {
         start.head.iter().try_for_each(&mut put)?;
@@ -348,4 +344,3 @@ fn copy_rest<R: Read, W: Write>(
     }
     Ok(repeated)
 }
-

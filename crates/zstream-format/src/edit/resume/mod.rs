@@ -118,7 +118,9 @@ pub enum Reason {
     #[error("it is cut before the first object: it has to be sent from the start")]
     NoObject,
     /// The records have no checksums.
-    #[error("its records carry no checksums, so nothing says how much of it is good: it has to be sent from the start")]
+    #[error(
+        "its records carry no checksums, so nothing says how much of it is good: it has to be sent from the start"
+    )]
     NoChecksums,
     /// The stream is deduplicated; no sender makes such streams any more.
     #[error("it is a deduplicated stream, which no sender can go on with")]
