@@ -13,8 +13,9 @@
 //! Swapped twice, a stream is what it was, but for lists that were native and blocks that were
 //! decompressed or embedded ([`Report`] counts them): those stay in the form that says its order.
 //!
-//! Which type an embedded block has is known from the OBJECT record before it, which every sender writes
-//! right before the data of an object: one object is remembered.
+//! Which type an embedded block has is known from the OBJECT record before it, which senders write right
+//! before the data of an object: one object is remembered. Only what a redaction had left out can come
+//! without (`zfs send -i #redaction_bookmark`), and that is the content of files, which is bytes.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
@@ -99,6 +100,8 @@ pub fn byteswap(source: impl Read, sink: impl Write) -> Result<Report, EditError
 #[derive(Debug, Default)]
 pub struct Swapper {
     raw: bool,
+    /// The source is redacted: data may come without its OBJECT.
+    from_redacted: bool,
     /// Number, type, and whether it has a spill block, of the last OBJECT.
     object: Option<(ObjectId, ObjectType, bool)>,
     report: Report,
@@ -126,7 +129,7 @@ impl Swapper {
             Body::Begin(begin) => {
                 if record.role == Role::SubstreamBegin {
                     self.raw = begin.version_info.features().contains(FeatureFlags::RAW);
-                    self.object = None;
+                    (self.object, self.from_redacted) = (None, false);
                 }
                 let list = self.list(record.payload, from.swapped())?;
                 header.set_payload_len_field(list.len() as u32);
@@ -157,6 +160,7 @@ impl Swapper {
             return Ok(Cow::Borrowed(payload));
         }
         let decoded = NvList::decode(payload)?;
+        self.from_redacted = decoded.list.contains("redact_from_snaps");
         if decoded.packed.encoding == Encoding::Xdr {
             return Ok(Cow::Borrowed(payload));
         }
@@ -234,6 +238,7 @@ impl Swapper {
     ) -> Result<Cow<'a, [u8]>, ByteswapError> {
         let (object_type, has_spill) = match self.object {
             Some((object, kind, has_spill)) if object == embedded.object => (kind, has_spill),
+            _ if self.from_redacted => (ObjectType::PLAIN_FILE_CONTENTS, false),
             _ => return Err(ByteswapError::NoObject(embedded.object)),
         };
         // A spill block that was sent so by mistake holds system attributes, which are bytes.

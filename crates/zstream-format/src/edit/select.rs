@@ -121,7 +121,7 @@ fn reader_place<R: Read>(reader: &StreamReader<R>) -> Place {
 
 struct Out<'a, W> {
     sink: W,
-    /// The header of the package as last record to be written, once it is begun.
+    /// The END of the package, still to be written, once it is begun.
     framed: Option<Header>,
     form: &'a Form,
 }

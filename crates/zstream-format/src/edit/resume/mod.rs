@@ -309,12 +309,13 @@ impl Finder {
     }
 
     fn point_or_reason(&self, error: Option<&Error>) -> Result<Point, Reason> {
-        if error.is_none() {
-            return Err(Reason::Whole);
-        }
+        let Some(error) = error else { return Err(Reason::Whole) };
         let Some((begin, start, list)) = &self.begin else {
-            let nothing = self.whole.is_empty() && !self.in_package;
-            return Err(if nothing { Reason::NotAStream } else { Reason::BetweenSnapshots });
+            return Err(match error.fault() {
+                _ if !self.whole.is_empty() || self.in_package => Reason::BetweenSnapshots,
+                Fault::Truncated { .. } => Reason::NoObject,
+                _ => Reason::NotAStream,
+            });
         };
         let features = begin.version_info.features();
         if features.intersects(FeatureFlags::DEDUP | FeatureFlags::DEDUPPROPS) {
