@@ -31,9 +31,6 @@ pub(crate) struct Args {
     /// The stream, or `-` for standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// OpenZFS's program ignores further arguments
-    #[arg(hide = true)]
-    ignored: Vec<PathBuf>,
 }
 
 impl Args {
