@@ -13,7 +13,10 @@ use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, decompress, dump, man, recompress, redup, token};
+use crate::commands::{
+    byteswap, completions, decompress, dump, info, join, man, recompress, redup, resume_token, select, token,
+    verify,
+};
 use crate::failure::Failure;
 
 /// Reads, checks, edits and writes ZFS send streams, without a kernel module.
@@ -85,6 +88,74 @@ Examples:
 Example:
   zstream token $(zfs get -H -o value receive_resume_token pool/fs)")]
     Token(token::Args),
+    /// Says whether files hold whole streams
+    ///
+    /// Exit code 0: every checksum is right, every record is one that a receiver takes, the END is there, and
+    /// nothing is behind it but another stream. Else 1, with the place of the fault, what was expected there
+    /// and what was found, and how much of the stream before it is good. Marks of known faults of senders are
+    /// shown as warnings. Runs on all cores.
+    #[command(after_long_help = "\
+Examples:
+  zstream verify backup.zfs
+  zstream verify --json *.zfs | jq -r 'select(.ok | not) | .file'
+  zfs send -R pool@snap | tee backup.zfs | zstream verify -")]
+    Verify(verify::Args),
+    /// Shows the snapshots in a file: names, guids, sizes, properties
+    ///
+    /// Reads the headers only, of a file in the time of a few seeks, and so says nothing about whether the
+    /// data is good: that is `zstream verify`. What comes before a fault is shown all the same.
+    #[command(after_long_help = "\
+Examples:
+  zstream info backup.zfs
+  zstream info --json backup.zfs | jq '.streams[].snapshots[].name'")]
+    Info(info::Args),
+    /// Takes single datasets or snapshots out of a package
+    ///
+    /// Writes the streams of the snapshots asked for, in the order of the package, as they are in it. One
+    /// `zfs receive` takes one stream, so several snapshots need several, reading the same input; or ask for
+    /// --package. Everything is read and checked, and standard error says which snapshot an increment needs.
+    #[command(after_long_help = "\
+Examples:
+  zstream select all.zfs tank/home@monday | zfs receive backup/home
+  zstream select all.zfs tank/home@mon tank/home@tue |
+      { zfs receive backup/home && zfs receive backup/home; }
+  zstream select --package all.zfs tank/home | zfs receive backup/home")]
+    Select(select::Args),
+    /// Finds how to go on with a stream whose file was cut short
+    ///
+    /// Prints the token with which `zfs send -t` goes on, and the length of what is good before that point.
+    /// What the sender then gives begins with a header of its own, so the two are not simply put behind each
+    /// other: `zstream join` makes them the stream that an unbroken send would have given. Where there is no
+    /// way to go on, it says why, and which snapshots are whole. Exit code 1 then.
+    ///
+    /// A token is for one snapshot: of a package the snapshot that was cut is completed, and what followed is
+    /// not sent.
+    #[command(after_long_help = "\
+Example:
+  zstream resume-token cut.zfs
+  zfs send -t 1-c740b4779-... > rest.zfs
+  zstream join cut.zfs rest.zfs > whole.zfs")]
+    ResumeToken(resume_token::Args),
+    /// Joins a stream that was cut short and what `zfs send -t` gave
+    ///
+    /// CUT is what is left of the stream, REST what the sender gave for the token of `zstream resume-token`,
+    /// or for the token of a receiver that got CUT. The result is one whole stream, the same to the byte as an
+    /// unbroken send. CUT need not be cut to the length that `resume-token` prints; if it was, say --cut.
+    #[command(after_long_help = "\
+Example:
+  zfs send -t TOKEN | zstream join cut.zfs - > whole.zfs && zstream verify whole.zfs")]
+    Join(join::Args),
+    /// Turns a stream into the other byte order
+    ///
+    /// Headers and payloads, as a machine of the other byte order would send them. Twice gives the same stream
+    /// again, with these exceptions, which stay in a form that says its order: native lists in BEGIN (raw,
+    /// redacted and resumed streams) become XDR, which receivers read in either order; embedded or compressed
+    /// blocks of types that are not plain bytes (directories) become plain ones. Receivers before OpenZFS 2.0
+    /// may take less.
+    #[command(after_long_help = "\
+Example:
+  zstream byteswap from-sparc.zfs > x86.zfs")]
+    Byteswap(byteswap::Args),
     /// Prints a script that completes this command line in a shell
     #[command(after_long_help = "\
 Example:
@@ -106,6 +177,12 @@ impl Cli {
             Command::Recompress(args) => args.run(),
             Command::Redup(args) => args.run(),
             Command::Token(args) => args.run(),
+            Command::Verify(args) => args.run(),
+            Command::Info(args) => args.run(),
+            Command::Select(args) => args.run(),
+            Command::ResumeToken(args) => args.run(),
+            Command::Join(args) => args.run(),
+            Command::Byteswap(args) => args.run(),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -31,6 +31,12 @@ impl Failure {
         Self { code: 2, ..Self::new(message) }
     }
 
+    /// What went wrong, without the name of the program.
+    pub(crate) fn message(&self) -> &str {
+        let message = self.message.as_deref().unwrap_or_default();
+        message.strip_prefix("zstream: ").unwrap_or(message)
+    }
+
     /// Prints the message and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {

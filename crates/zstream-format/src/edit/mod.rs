@@ -8,14 +8,18 @@
 //! - it is done in one go over the stream, in bounded memory (where not, the edit says so);
 //! - the input's checksums are verified; at the first fault the edit ends with it, and what was written until
 //!   then has no END, so that nobody takes it for a whole stream;
-//! - the output is in the byte order of the input, and a record without a checksum keeps none
+//! - the output is in the byte order of the input ([`byteswap`] aside), and a record without a checksum keeps none
 //!   ([`Trailers::AsGiven`](crate::stream::Trailers::AsGiven)): what is not changed stays as it was, to the bit;
 //! - the key of a WRITE (`drr_key`) stays: it says how the block lay at the source, and receivers ignore it.
 
+pub mod byteswap;
 pub mod decompress;
 #[cfg(feature = "parallel")]
 pub mod recompress;
 pub mod redup;
+#[cfg(feature = "gzip")]
+pub mod resume;
+pub mod select;
 
 mod error;
 

@@ -241,7 +241,11 @@ impl Examiner {
             Body::WriteByref(byref) => byref.object,
             _ => return,
         };
-        if self.object.is_none_or(|seen| seen.object != object) {
+        // An increment may carry data of an object that is as it was: what a redaction had left out.
+        let full = self.begin.is_some_and(|begin| {
+            begin.from_guid == Guid(0) && !begin.version_info.features().contains(FeatureFlags::RESUMING)
+        });
+        if full && self.object.is_none_or(|seen| seen.object != object) {
             self.note(Warning::NoObject { object, last: self.object.map(|seen| seen.object) }, record.place);
         }
     }
