@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use zstream_format::edit::EditError;
-use zstream_format::stream::{self, Fault};
+use zstream_format::stream;
 
 /// Why a verb failed, and the exit code that says so.
 #[derive(Debug)]
@@ -67,10 +67,7 @@ impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {
         match error {
             EditError::Input(error) => error.into(),
-            EditError::Output(error) => match error.fault() {
-                Fault::Io(error) => Self::output(error),
-                _ => Self::new(format_args!("writing: {error}")),
-            },
+            output => output.output_error().map_or_else(|| Self::new(&output), Self::output),
         }
     }
 }

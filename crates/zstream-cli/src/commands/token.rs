@@ -11,7 +11,7 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The value of a dataset's property receive_resume_token
-    #[arg(value_name = "RESUME_TOKEN")]
+    #[arg(value_name = "RESUME_TOKEN", allow_hyphen_values = true)]
     token: String,
 }
 

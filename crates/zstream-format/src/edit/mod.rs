@@ -21,6 +21,10 @@ pub mod redup;
 pub mod resume;
 pub mod select;
 
+mod error;
+
+pub use error::EditError;
+
 use std::io::{Read, Write};
 
 use crate::algorithm::CompressionType;
@@ -28,17 +32,6 @@ use crate::compress;
 use crate::flags::{FeatureFlags, HeaderType};
 use crate::record::{self, Body, Header, MAX_BLOCK_BYTES};
 use crate::stream::{self, Fault, Record, StreamReader, StreamWriter};
-
-/// Why an edit ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum EditError {
-    /// Something is wrong with the input, which the error says with its place in the input.
-    #[error("{0}")]
-    Input(#[source] stream::Error),
-    /// The output could not be written; the place is that in the output.
-    #[error("{0}")]
-    Output(#[source] stream::Error),
-}
 
 /// Hands every record of a stream to `each`, which writes what is to become of it, and completes the output.
 fn rewrite<R: Read, W: Write>(

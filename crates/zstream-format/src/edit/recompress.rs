@@ -236,11 +236,15 @@ impl Queue {
         if let State::Pending(receiver, place) = &front.state {
             // A job that is gone without a word has panicked, which the scope passes on.
             let gone = || Err(Error::new(Fault::GivenUp, *place));
-            let made = match receiver.try_recv() {
-                Ok(made) => made,
-                Err(TryRecvError::Empty) if wait => receiver.recv().unwrap_or_else(|_| gone()),
-                Err(TryRecvError::Empty) => return Ok(false),
-                Err(TryRecvError::Disconnected) => gone(),
+            let made = loop {
+                match receiver.try_recv() {
+                    Ok(made) => break made,
+                    Err(TryRecvError::Disconnected) => break gone(),
+                    Err(TryRecvError::Empty) if !wait => return Ok(false),
+                    // A thread of the pool must not sleep while there are jobs: it may be the only one.
+                    Err(TryRecvError::Empty) if rayon::yield_now() == Some(rayon::Yield::Executed) => {}
+                    Err(TryRecvError::Empty) => break receiver.recv().unwrap_or_else(|_| gone()),
+                }
             };
             match made {
                 Ok(made) => front.state = State::Ready(Box::new(made)),
