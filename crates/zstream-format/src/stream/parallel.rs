@@ -5,17 +5,21 @@
 //! sums it while it is still in the cache of its core, and waits for its turn to join the sums:
 //!
 //! ```text
-//! worker A   | read, cut 1 | sum 1 | join 1 | read, cut 3 | sum 3 | join 3 |
-//! worker B                 | read, cut 2    | sum 2  | join 2     | ...
+//! worker A   | cut 1 | read, sum 1 | join 1 | cut 3 | read, sum 3 | join 3 |
+//! worker B           | cut 2 | read, sum 2   | join 2     | cut 4 | ...
 //! ```
 //!
-//! One worker reads at a time, and one joins and hands records out: both go in order. The records that
-//! come out, and the error at the end, are those of [`StreamReader`](super::StreamReader).
+//! One worker cuts at a time, and one joins and hands records out: both go in order. To cut is to find
+//! where records begin. In a source that can be read at any place ([`ReadAt`]) only the headers are read
+//! for that, as long as records are large; else, and where they are small, the batch is read to cut it.
+//!
+//! The records that come out, and the error at the end, are those of
+//! [`StreamReader`](super::StreamReader).
 //!
 //! Memory: a batch for each of at most [`MAX_WORKERS`] workers, as large as [`BATCH_BYTES`] and the record
 //! that it ends with.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -30,9 +34,94 @@ use crate::stream::{Chain, Error, Fault, Record};
 /// Bytes of a batch, but for the end of its last record. It is to fit the second-level cache of a core.
 pub const BATCH_BYTES: usize = 512 << 10;
 
-/// The most workers: reading, which is done by one at a time, takes about as long as summing does on one
-/// core with vector instructions, so more would only wait.
+/// The most workers, for the sake of memory. Memory is not faster either from some number of cores on.
 pub const MAX_WORKERS: usize = 8;
+
+/// Records of this many bytes on average are cut by their headers alone: to read a header by itself costs
+/// about as much as to copy this much.
+const LARGE_RECORD_BYTES: usize = 16 << 10;
+
+/// A record above this size is not cut by its header alone: no memory for what may not come.
+const MAX_PLANNED_BYTES: usize = HEADER_LEN + (16 << 20);
+
+/// A source that can be read at any place, by several threads at once.
+pub trait ReadAt {
+    /// Reads some bytes from `offset` on into `buf`; none only at the end.
+    ///
+    /// # Errors
+    /// Those of the source.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for &[u8] {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..)).unwrap_or(&[]);
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+}
+
+#[cfg(unix)]
+impl ReadAt for std::fs::File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buf, offset)
+    }
+}
+
+/// Where batches come from.
+trait Feed: Send {
+    /// Reads what comes next.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// What can be read at any place, and where what comes next begins in it.
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)>;
+}
+
+/// A source that is read from its start to its end.
+struct Sequential<R>(R);
+
+impl<R: Read + Send> Feed for Sequential<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        read_full(&mut self.0, buf)
+    }
+
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)> {
+        None
+    }
+}
+
+/// A source that can be read at any place.
+struct Positioned<'a> {
+    source: &'a (dyn ReadAt + Sync),
+    offset: u64,
+}
+
+impl Feed for Positioned<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = read_full_at(self.source, buf, self.offset)?;
+        self.offset += len as u64;
+        Ok(len)
+    }
+
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)> {
+        Some((self.source, &mut self.offset))
+    }
+}
+
+/// Reads until `buf` is full or the source ends; how many bytes there were.
+fn read_full_at(source: &(dyn ReadAt + Sync), buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut have = 0;
+    while have < buf.len() {
+        match source.read_at(&mut buf[have..], offset.saturating_add(have as u64)) {
+            Ok(0) => break,
+            Ok(more) => have += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(have)
+}
 
 /// A record in a batch.
 #[derive(Clone, Copy, Debug)]
@@ -52,30 +141,73 @@ struct Batch {
     bytes: Vec<u8>,
     filled: usize,
     spans: Vec<Span>,
+    /// Where the records lie whose bytes were not read yet, and how many there are.
+    to_read: Option<(u64, usize)>,
     /// No batch follows.
     last: bool,
     /// Reading failed behind these records.
     io: Option<std::io::Error>,
 }
 
-/// Reads a source and cuts it into records.
-struct Cutter<R> {
-    source: R,
+/// Cuts a source into records.
+struct Cutter<'a> {
+    feed: Box<dyn Feed + 'a>,
     chain: Chain,
     /// Batches so far.
     batches: u64,
     /// The last batch was filled.
     done: bool,
+    /// Mean size of the records in the batch before.
+    record_bytes: usize,
 }
 
-impl<R: Read> Cutter<R> {
+impl Cutter<'_> {
     /// Fills a batch, whose number is returned; `None` behind the last.
     fn fill(&mut self, batch: &mut Batch) -> Option<u64> {
         if self.done {
             return None;
         }
         batch.spans.clear();
-        (batch.filled, batch.last) = (0, false);
+        (batch.filled, batch.last, batch.to_read) = (0, false, None);
+        let bytes = if self.record_bytes >= LARGE_RECORD_BYTES { self.plan(batch) } else { 0 };
+        if bytes == 0 {
+            self.load(batch);
+        }
+        self.record_bytes = batch.filled.max(bytes) / batch.spans.len().max(1);
+        self.done = batch.last;
+        self.batches += 1;
+        Some(self.batches - 1)
+    }
+
+    /// Cuts a batch by reading headers alone. Stops before what is not a whole, good record: that is for
+    /// [`load`](Self::load) to meet. Returns the bytes of the batch, 0 where nothing was cut.
+    fn plan(&mut self, batch: &mut Batch) -> usize {
+        let Some((source, offset)) = self.feed.positioned() else { return 0 };
+        let mut at = 0;
+        while at < BATCH_BYTES {
+            let mut bytes = [0; HEADER_LEN];
+            let got = read_full_at(source, &mut bytes, offset.saturating_add(at as u64));
+            if !matches!(got, Ok(HEADER_LEN)) {
+                break;
+            }
+            let Ok(header) = self.chain.header(bytes) else { break };
+            let Ok(payload_len) = self.chain.payload_len(&header) else { break };
+            let (len, order) = (HEADER_LEN + payload_len, self.chain.order());
+            if len > MAX_PLANNED_BYTES || self.chain.advance(&header).is_err() {
+                break;
+            }
+            batch.spans.push(Span { at, len, order, sums: Default::default() });
+            at += len;
+        }
+        if at > 0 {
+            batch.to_read = Some((*offset, at));
+            *offset += at as u64;
+        }
+        at
+    }
+
+    /// Reads a batch and cuts it.
+    fn load(&mut self, batch: &mut Batch) {
         let (mut at, mut want) = (0, BATCH_BYTES);
         loop {
             self.read(batch, want);
@@ -94,9 +226,7 @@ impl<R: Read> Cutter<R> {
                 }
                 Cut::Whole => {}
             }
-            self.done = batch.last;
-            self.batches += 1;
-            return Some(self.batches - 1);
+            return;
         }
     }
 
@@ -105,7 +235,7 @@ impl<R: Read> Cutter<R> {
         if batch.bytes.len() < want {
             batch.bytes.resize(want, 0);
         }
-        match read_full(&mut self.source, &mut batch.bytes[batch.filled..want]) {
+        match self.feed.read(&mut batch.bytes[batch.filled..want]) {
             Ok(got) => {
                 batch.filled += got;
                 batch.last = batch.filled < want;
@@ -171,6 +301,30 @@ fn header_bytes(bytes: &[u8]) -> [u8; HEADER_LEN] {
 }
 
 impl Batch {
+    /// Reads the records of a batch that was cut by headers alone.
+    fn read(&mut self, source: &(dyn ReadAt + Sync)) {
+        let Some((offset, len)) = self.to_read.take() else { return };
+        if self.bytes.len() < len {
+            self.bytes.resize(len, 0);
+        }
+        match read_full_at(source, &mut self.bytes[..len], offset) {
+            Ok(got) => self.filled = got,
+            Err(error) => {
+                self.spans.clear();
+                (self.io, self.last) = (Some(error), true);
+            }
+        }
+        if self.filled < len {
+            // The source ends inside of the last record, or was cut meanwhile.
+            let filled = self.filled;
+            self.spans.retain(|span| span.at < filled);
+            if let Some(span) = self.spans.last_mut() {
+                span.len = span.len.min(filled - span.at);
+            }
+            self.last = true;
+        }
+    }
+
     /// Sums every record.
     fn sum(&mut self) {
         let bytes = &self.bytes;
@@ -248,8 +402,10 @@ impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Joiner<'_, F> {
 }
 
 /// What the workers share.
-struct Shared<'a, R, F> {
-    cutter: Mutex<&'a mut Cutter<R>>,
+struct Shared<'a, 's, F> {
+    cutter: Mutex<&'a mut Cutter<'s>>,
+    /// What batches that were cut by headers alone are read from.
+    source: Option<&'s (dyn ReadAt + Sync)>,
     joiner: Mutex<Joiner<'a, F>>,
     /// The next batch was taken, or the end was reached.
     turn: Condvar,
@@ -262,9 +418,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Ends the work of all when one worker panics, so that none waits for its turn forever.
-struct EndOnPanic<'s, 'a, R, F>(&'s Shared<'a, R, F>);
+struct EndOnPanic<'w, 'a, 's, F>(&'w Shared<'a, 's, F>);
 
-impl<R, F> Drop for EndOnPanic<'_, '_, R, F> {
+impl<F> Drop for EndOnPanic<'_, '_, '_, F> {
     fn drop(&mut self) {
         if thread::panicking() {
             lock(&self.0.joiner).end.get_or_insert(Ok(()));
@@ -273,11 +429,14 @@ impl<R, F> Drop for EndOnPanic<'_, '_, R, F> {
     }
 }
 
-impl<R: Read, F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, R, F> {
+impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, '_, F> {
     /// Takes batches until the end. `batch` is number `filled` already, if that is given.
     fn work(&self, mut batch: Batch, mut filled: Option<u64>) {
         let _guard = EndOnPanic(self);
         while let Some(number) = filled.take().or_else(|| lock(&self.cutter).fill(&mut batch)) {
+            if let Some(source) = self.source {
+                batch.read(source);
+            }
             batch.sum();
             let mut joiner = lock(&self.joiner);
             while joiner.end.is_none() && joiner.next != number {
@@ -294,16 +453,27 @@ impl<R: Read, F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, R, F> {
 }
 
 /// Reads and checks streams on all cores.
-pub struct ParallelReader<R> {
-    cutter: Cutter<R>,
+pub struct ParallelReader<'s> {
+    cutter: Cutter<'s>,
+    source: Option<&'s (dyn ReadAt + Sync)>,
     follower: Follower,
 }
 
-impl<R: Read + Send> ParallelReader<R> {
+impl<'s> ParallelReader<'s> {
     /// A reader from the start of a stream. It asks for much at a time: no buffer is needed in `source`.
-    pub fn new(source: R) -> Self {
-        let cutter = Cutter { source, chain: Chain::default(), batches: 0, done: false };
-        Self { cutter, follower: Follower::default() }
+    pub fn new(source: impl Read + Send + 's) -> Self {
+        Self::with_feed(Box::new(Sequential(source)), None)
+    }
+
+    /// A reader from `offset` on of a source that can be read at any place: several threads read it at once.
+    /// Offsets in errors and records count from there.
+    pub fn positioned(source: &'s (dyn ReadAt + Sync), offset: u64) -> Self {
+        Self::with_feed(Box::new(Positioned { source, offset }), Some(source))
+    }
+
+    fn with_feed(feed: Box<dyn Feed + 's>, source: Option<&'s (dyn ReadAt + Sync)>) -> Self {
+        let cutter = Cutter { feed, chain: Chain::default(), batches: 0, done: false, record_bytes: 0 };
+        Self { cutter, source, follower: Follower::default() }
     }
 
     /// Reads to the end, and hands each record to `each` in order, once its header was checked. A payload
@@ -328,6 +498,7 @@ impl<R: Read + Send> ParallelReader<R> {
                 end: None,
             }),
             cutter: Mutex::new(&mut self.cutter),
+            source: self.source,
             turn: Condvar::new(),
         };
         thread::scope(|scope| {
