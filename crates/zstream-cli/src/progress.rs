@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// No bar is shown before this long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -13,10 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Progress<R> {
     source: R,
-    len: Option<u64>,
     done: u64,
     started: Instant,
-    wanted: bool,
+    /// Counts unseen until there was time enough.
     bar: Option<ProgressBar>,
 }
 
@@ -24,35 +23,35 @@ impl<R: Read> Progress<R> {
     /// Counts what is read from `source`, which has `len` bytes where that is known.
     pub(crate) fn new(source: R, len: Option<u64>) -> Self {
         let wanted = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { source, len, done: 0, started: Instant::now(), wanted, bar: None }
+        Self { source, done: 0, started: Instant::now(), bar: wanted.then(|| hidden_bar(len)) }
     }
 
     fn show(&mut self) {
-        if self.bar.is_none() && self.started.elapsed() >= PATIENCE {
-            let (bar, template) = match self.len {
-                Some(len) => {
-                    (ProgressBar::new(len), "{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}")
-                }
-                None => (ProgressBar::no_length(), "{bytes} {bytes_per_sec} {elapsed}"),
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            self.bar = Some(bar.with_elapsed(self.started.elapsed()));
-        }
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.done);
+        let Some(bar) = &self.bar else { return };
+        bar.set_position(self.done);
+        if bar.is_hidden() && self.started.elapsed() >= PATIENCE {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
+}
+
+fn hidden_bar(len: Option<u64>) -> ProgressBar {
+    let template = match len {
+        Some(_) => "{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}",
+        None => "{bytes} {bytes_per_sec} {elapsed}",
+    };
+    let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::hidden());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 impl<R: Read> Read for Progress<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let got = self.source.read(buf)?;
         self.done += got as u64;
-        if self.wanted {
-            self.show();
-        }
+        self.show();
         Ok(got)
     }
 }
