@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zstream_format::stream::parallel::ReadAt;
 
 /// No bar is shown before this long.
@@ -18,7 +18,7 @@ struct Meter {
     len: Option<u64>,
     done: u64,
     started: Instant,
-    wanted: bool,
+    /// Counts unseen until there was time enough.
     bar: Option<ProgressBar>,
 }
 
@@ -26,30 +26,37 @@ impl Meter {
     fn new(len: Option<u64>) -> Self {
         // A bar would be lost between the lines of text that is printed meanwhile.
         let wanted = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { len, done: 0, started: Instant::now(), wanted, bar: None }
+        Self { len, done: 0, started: Instant::now(), bar: wanted.then(|| hidden_bar(len)) }
+    }
+
+    /// Shows the bar although standard output is a terminal: nothing is printed until the work is done.
+    fn while_silent(mut self) -> Self {
+        if self.bar.is_none() && io::stderr().is_terminal() {
+            self.bar = Some(hidden_bar(self.len));
+        }
+        self
     }
 
     fn add(&mut self, bytes: usize) {
         self.done += bytes as u64;
-        if !self.wanted {
-            return;
-        }
-        if self.bar.is_none() && self.started.elapsed() >= PATIENCE {
-            let (bar, template) = match self.len {
-                Some(len) => {
-                    (ProgressBar::new(len), "{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}")
-                }
-                None => (ProgressBar::no_length(), "{bytes} {bytes_per_sec} {elapsed}"),
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            self.bar = Some(bar.with_elapsed(self.started.elapsed()));
-        }
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.done);
+        let Some(bar) = &self.bar else { return };
+        bar.set_position(self.done);
+        if bar.is_hidden() && self.started.elapsed() >= PATIENCE {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
+}
+
+fn hidden_bar(len: Option<u64>) -> ProgressBar {
+    let template = match len {
+        Some(_) => "{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}",
+        None => "{bytes} {bytes_per_sec} {elapsed}",
+    };
+    let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::hidden());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 impl Drop for Meter {
@@ -74,9 +81,8 @@ impl<R: Read> Progress<R> {
     }
 
     /// Shows the bar although standard output is a terminal: nothing is printed until all is read.
-    pub(crate) fn while_silent(mut self) -> Self {
-        self.meter.wanted = io::stderr().is_terminal();
-        self
+    pub(crate) fn while_silent(self) -> Self {
+        Self { meter: self.meter.while_silent(), ..self }
     }
 }
 
@@ -100,9 +106,7 @@ impl ProgressAt {
     /// Counts what is read of `file`, of which `len` bytes from `start` on are of interest. Nothing is to be
     /// printed until all is read.
     pub(crate) fn new(file: File, start: u64, len: u64) -> Self {
-        let mut meter = Meter::new(Some(len));
-        meter.wanted = io::stderr().is_terminal();
-        Self { file, start, meter: Mutex::new(meter) }
+        Self { file, start, meter: Mutex::new(Meter::new(Some(len)).while_silent()) }
     }
 
     /// Where in the file the stream begins.

@@ -111,7 +111,13 @@ impl Recompress {
                         Some(Body::WriteByref(_)) if !raw => {
                             return Err(Trouble::Input(deduplicated()).at(&record));
                         }
-                        Some(Body::Write(write)) if !raw => self.spawn(scope, &record, write),
+                        Some(Body::Write(write)) if !raw && self.changes(&write) => {
+                            self.spawn(scope, &record, write)
+                        }
+                        _ if queue.slots.is_empty() => {
+                            writer.write(record.header, record.payload).map_err(EditError::Output)?;
+                            continue;
+                        }
                         _ => Slot::ready(record.header.clone(), record.payload),
                     };
                     queue.push(slot);
@@ -139,6 +145,11 @@ impl Recompress {
             header.set_body(begin);
         }
         header
+    }
+
+    /// Whether there is work with a block: none is left where it is plain and is to be.
+    fn changes(&self, write: &record::Write) -> bool {
+        self.kind != CompressionType::OFF || write.is_compressed() || write.compressed_size != 0
     }
 
     /// Sends one WRITE to be compressed anew by any core.
