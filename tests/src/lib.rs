@@ -1,1 +1,9 @@
-//! Support for the cross-crate tests.
+//! Support for the tests that cross crates: the golden data and the fuzz harness.
+//!
+//! The tests themselves are in `tests/`; what OpenZFS made and printed is in `golden/`.
+
+pub mod edit;
+pub mod fuzz;
+pub mod golden;
+pub mod openzfs;
+pub mod samples;

@@ -1,2 +1,101 @@
-//! The tasks that contributors and CI run.
-fn main() {}
+//! The tasks that contributors and CI run: `cargo xtask TASK`.
+//!
+//! All tasks stand in [`TASKS`], one line each; `ci` composes others and does nothing itself.
+
+mod bench;
+mod check;
+mod fuzz;
+mod interop;
+mod layers;
+mod licences;
+mod run;
+
+use run::Outcome;
+use std::process::ExitCode;
+
+/// A task: its name, what it does, and one line of help.
+type Task = (&'static str, fn(&[String]) -> Outcome, &'static str);
+
+/// Every task, in the order in which the help shows them.
+const TASKS: &[Task] = &[
+    ("ci", ci, "everything below that needs nothing but Rust, in the order of CI_TASKS"),
+    ("fmt", check::fmt, "formatting is rustfmt's"),
+    ("clippy", check::clippy, "clippy has nothing to say"),
+    ("docs", check::docs, "the documentation builds without a warning"),
+    ("layers", layers::task, "no crate depends on one above it"),
+    ("licences", licences::task, "every dependency has a licence that deny.toml allows"),
+    (
+        "features",
+        check::features,
+        "zstream-format builds with every single codec, and without C code when there is none",
+    ),
+    ("test", check::test, "the tests of every crate"),
+    ("test-golden", check::test_golden, "the tests against what OpenZFS made: tests/golden"),
+    ("fuzz", fuzz::task, "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one"),
+    ("interop", interop::task, "against OpenZFS's own tools, where they are installed"),
+    ("bench", bench::task, "[NAME]: measure, every benchmark or one"),
+];
+
+/// What `ci` runs.
+const CI_TASKS: &[&str] =
+    &["fmt", "layers", "clippy", "licences", "features", "docs", "test", "test-golden", "fuzz"];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = args.split_first() else {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    };
+    let Some((_, task, _)) = TASKS.iter().find(|(n, ..)| n == name) else {
+        eprint!("no task {name:?}\n{}", help());
+        return ExitCode::from(2);
+    };
+    match task(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("cargo xtask {name}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The table of tasks as text.
+fn help() -> String {
+    let width = TASKS.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+    let line = |(name, _, about): &Task| format!("  {name:width$}  {about}\n");
+    format!("usage: cargo xtask TASK\n\n{}", TASKS.iter().map(line).collect::<String>())
+}
+
+/// Runs every task of [`CI_TASKS`]; the first that fails ends it.
+fn ci(_: &[String]) -> Outcome {
+    for name in CI_TASKS {
+        let (_, task, _) = TASKS.iter().find(|(n, ..)| n == name).ok_or(format!("no task {name}"))?;
+        run::title(name);
+        let started = std::time::Instant::now();
+        task(&[]).map_err(|failure| format!("{name}: {failure}"))?;
+        println!("{name}: ok ({:.0} s)", started.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ci` must not name a task that is gone, nor itself.
+    #[test]
+    fn ci_names_tasks_of_the_table() {
+        for name in CI_TASKS {
+            assert!(TASKS.iter().any(|(n, ..)| n == name), "{name}");
+            assert_ne!(*name, "ci");
+        }
+    }
+
+    /// The help shows every task.
+    #[test]
+    fn help_is_the_table() {
+        for (name, _, about) in TASKS {
+            assert!(help().contains(name) && help().contains(about));
+        }
+    }
+}

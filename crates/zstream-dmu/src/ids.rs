@@ -11,10 +11,27 @@ pub struct Bookmark {
     pub objset: u64,
     /// The object.
     pub object: ObjectId,
-    /// Level in the object's tree: 0 data, above that indirect blocks, -1 the objset block, -2 the intent log.
+    /// Level in the object's tree: 0 data, above that indirect blocks, below that one of the `LEVEL_` constants.
     pub level: i8,
     /// Index of the block among those of its level.
     pub block: BlockId,
+}
+
+impl Bookmark {
+    /// Level of the objset block (`ZB_ROOT_LEVEL`).
+    pub const LEVEL_ROOT: i8 = -1;
+    /// Level of intent log blocks (`ZB_ZIL_LEVEL`).
+    pub const LEVEL_ZIL: i8 = -2;
+    /// Level of a dnode in a block of dnodes (`ZB_DNODE_LEVEL`).
+    pub const LEVEL_DNODE: i8 = -3;
+    /// Index of the spill block, at level 0 (`DMU_SPILL_BLKID`).
+    pub const SPILL: BlockId = BlockId(u64::MAX - 1);
+
+    /// The place of the objset block of `objset`.
+    #[must_use]
+    pub fn root(objset: u64) -> Self {
+        Self { objset, object: ObjectId(0), level: Self::LEVEL_ROOT, block: BlockId(0) }
+    }
 }
 
 impl fmt::Display for Bookmark {

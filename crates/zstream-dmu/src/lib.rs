@@ -1,5 +1,20 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod blkptr;
+pub mod cache;
+pub mod device;
+pub mod dnode;
+pub mod error;
+pub mod gpt;
 pub mod ids;
+pub mod object_set;
+pub mod objset;
+pub mod traverse;
+pub mod tree;
+pub mod vdev;
+pub mod zap;
 pub mod zio;
+
+#[cfg(test)]
+mod testing;

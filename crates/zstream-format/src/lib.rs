@@ -2,11 +2,17 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod algorithm;
+pub mod byteswap;
 pub mod checksum;
 pub mod compress;
+pub mod flags;
 pub mod fletcher;
 pub mod ids;
 pub mod nvlist;
 pub mod object_type;
 pub mod order;
+pub mod place;
+pub mod record;
+pub mod stream;
 pub mod token;
+mod wire;

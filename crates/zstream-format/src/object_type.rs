@@ -1,1 +1,328 @@
-//! DMU object types.
+//! DMU object types (`dmu_object_type_t`): what the blocks of an object hold and how they are swapped.
+//!
+//! Types below [`ObjectType::COUNT`] are numbered; a type with bit 0x80 set describes itself: 0x40
+//! metadata, 0x20 encrypted, the low 5 bits the byteswap class.
+
+use std::fmt;
+
+/// How blocks of a type are turned into the other byte order (`dmu_object_byteswap`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SwapClass {
+    /// Bytes: nothing to do.
+    U8,
+    /// An array of 2-byte integers.
+    U16,
+    /// An array of 4-byte integers.
+    U32,
+    /// An array of 8-byte integers.
+    U64,
+    /// A micro ZAP, a fat ZAP's header, leaf or pointer table.
+    Zap,
+    /// A block of dnodes.
+    Dnode,
+    /// An `objset_phys_t`.
+    Objset,
+    /// A legacy `znode_phys_t`.
+    Znode,
+    /// An ACL of the first format: 12-byte entries.
+    OldAcl,
+    /// An ACL with entries of 8, 16 or 48 bytes.
+    Acl,
+}
+
+impl SwapClass {
+    /// The class with this number in a self-describing type.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::U8,
+            1 => Self::U16,
+            2 => Self::U32,
+            3 => Self::U64,
+            4 => Self::Zap,
+            5 => Self::Dnode,
+            6 => Self::Objset,
+            7 => Self::Znode,
+            8 => Self::OldAcl,
+            9 => Self::Acl,
+            _ => return None,
+        })
+    }
+}
+
+/// The type of an object, a block or a bonus buffer. 32 bits wide in streams, 8 in dnodes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ObjectType(pub u32);
+
+macro_rules! object_types {
+    ($($(#[$doc:meta])* $konst:ident = $value:literal, $text:literal, $class:ident $(, $attr:ident)*;)*) => {
+        impl ObjectType {
+            $($(#[$doc])* pub const $konst: Self = Self($value);)*
+        }
+
+        /// Name, byteswap class, metadata, encrypted; by number.
+        const TABLE: [(&str, SwapClass, bool, bool); ObjectType::COUNT as usize] = [
+            $({
+                #[allow(unused_mut)]
+                let mut row = ($text, SwapClass::$class, false, false);
+                $(object_types!(@ row $attr);)*
+                row
+            },)*
+        ];
+
+        const _: () = {
+            let mut next = 0;
+            $(assert!(next == $value); next += 1;)*
+            assert!(next == ObjectType::COUNT);
+        };
+    };
+    (@ $row:ident md) => { $row.2 = true; };
+    (@ $row:ident enc) => { $row.3 = true; };
+}
+
+object_types! {
+    /// No type: a free dnode slot.
+    NONE = 0, "unallocated", U8, md;
+    /// The MOS directory.
+    OBJECT_DIRECTORY = 1, "object directory", Zap, md;
+    /// An array of object numbers (a vdev's metaslabs).
+    OBJECT_ARRAY = 2, "object array", U64, md;
+    /// A packed nvlist.
+    PACKED_NVLIST = 3, "packed nvlist", U8, md;
+    /// Bonus: size of a packed nvlist.
+    PACKED_NVLIST_SIZE = 4, "packed nvlist size", U64, md;
+    /// A list of block pointers.
+    BPOBJ = 5, "bpobj", U64, md;
+    /// Bonus: header of a bpobj.
+    BPOBJ_HDR = 6, "bpobj header", U64, md;
+    /// Bonus: header of a space map.
+    SPACE_MAP_HEADER = 7, "SPA space map header", U64, md;
+    /// A space map.
+    SPACE_MAP = 8, "SPA space map", U64, md;
+    /// An intent log block.
+    INTENT_LOG = 9, "ZIL intent log", U64, md, enc;
+    /// The meta-dnode's blocks: arrays of dnodes.
+    DNODE = 10, "DMU dnode", Dnode, md, enc;
+    /// An objset block.
+    OBJSET = 11, "DMU objset", Objset, md;
+    /// Bonus: a DSL directory.
+    DSL_DIR = 12, "DSL directory", U64, md;
+    /// Child map of a DSL directory.
+    DSL_DIR_CHILD_MAP = 13, "DSL directory child map", Zap, md;
+    /// Snapshot names of a dataset.
+    DSL_DS_SNAP_MAP = 14, "DSL dataset snap map", Zap, md;
+    /// Properties.
+    DSL_PROPS = 15, "DSL props", Zap, md;
+    /// Bonus: a DSL dataset.
+    DSL_DATASET = 16, "DSL dataset", U64, md;
+    /// Bonus: a znode before system attributes.
+    ZNODE = 17, "ZFS znode", Znode, md;
+    /// An ACL of the first format.
+    OLDACL = 18, "ZFS V0 ACL", OldAcl, md, enc;
+    /// The contents of a file.
+    PLAIN_FILE_CONTENTS = 19, "ZFS plain file", U8, enc;
+    /// The contents of a directory.
+    DIRECTORY_CONTENTS = 20, "ZFS directory", Zap, md, enc;
+    /// The master node of a filesystem.
+    MASTER_NODE = 21, "ZFS master node", Zap, md;
+    /// Files that are open but have no name.
+    UNLINKED_SET = 22, "ZFS delete queue", Zap, md, enc;
+    /// The contents of a volume.
+    ZVOL = 23, "zvol object", U8, enc;
+    /// The properties of a volume.
+    ZVOL_PROP = 24, "zvol prop", Zap, md;
+    /// Other data of bytes.
+    PLAIN_OTHER = 25, "other uint8[]", U8, enc;
+    /// Other data of 8-byte integers.
+    UINT64_OTHER = 26, "other uint64[]", U64, enc;
+    /// Another ZAP.
+    ZAP_OTHER = 27, "other ZAP", Zap, md;
+    /// The log of damaged blocks.
+    ERROR_LOG = 28, "persistent error log", Zap, md;
+    /// The pool's history.
+    SPA_HISTORY = 29, "SPA history", U8, md;
+    /// Bonus: offsets into the pool's history.
+    SPA_HISTORY_OFFSETS = 30, "SPA history offsets", U64, md;
+    /// Pool properties.
+    POOL_PROPS = 31, "Pool properties", Zap, md;
+    /// Delegated permissions.
+    DSL_PERMS = 32, "DSL permissions", Zap, md;
+    /// An ACL.
+    ACL = 33, "ZFS ACL", Acl, md, enc;
+    /// A system ACL.
+    SYSACL = 34, "ZFS SYSACL", U8, md, enc;
+    /// A table of FUID domains.
+    FUID = 35, "FUID table", U8, md, enc;
+    /// Bonus: size of a FUID table.
+    FUID_SIZE = 36, "FUID table size", U64, md;
+    /// Clones of a snapshot.
+    NEXT_CLONES = 37, "DSL dataset next clones", Zap, md;
+    /// The scrub's work queue.
+    SCAN_QUEUE = 38, "scan work queue", Zap, md;
+    /// Space used by users, groups and projects.
+    USERGROUP_USED = 39, "ZFS user/group/project used", Zap, md, enc;
+    /// Quotas of users, groups and projects.
+    USERGROUP_QUOTA = 40, "ZFS user/group/project quota", Zap, md, enc;
+    /// Holds of a snapshot.
+    USERREFS = 41, "snapshot refcount tags", Zap, md;
+    /// The deduplication table.
+    DDT_ZAP = 42, "DDT ZAP algorithm", Zap, md;
+    /// Statistics of the deduplication table.
+    DDT_STATS = 43, "DDT statistics", Zap, md;
+    /// System attributes: bonus or spill.
+    SA = 44, "System attributes", U8, md, enc;
+    /// The master node of system attributes.
+    SA_MASTER_NODE = 45, "SA master node", Zap, md, enc;
+    /// Registered system attributes.
+    SA_ATTR_REGISTRATION = 46, "SA attr registration", Zap, md, enc;
+    /// Layouts of system attributes.
+    SA_ATTR_LAYOUTS = 47, "SA attr layouts", Zap, md, enc;
+    /// Translations during a scan.
+    SCAN_XLATE = 48, "scan translations", Zap, md;
+    /// A block that deduplication made up.
+    DEDUP = 49, "deduplicated block", U8, enc;
+    /// A deadlist.
+    DEADLIST = 50, "DSL deadlist map", Zap, md;
+    /// Bonus: header of a deadlist.
+    DEADLIST_HDR = 51, "DSL deadlist map hdr", U64, md;
+    /// Clones of the snapshots of a directory.
+    DSL_CLONES = 52, "DSL dir clones", Zap, md;
+    /// Sub-objects of a bpobj.
+    BPOBJ_SUBOBJ = 53, "bpobj subobj", U64, md;
+}
+
+impl ObjectType {
+    /// Number of numbered types (`DMU_OT_NUMTYPES`).
+    pub const COUNT: u32 = 54;
+    /// The bit of a type that describes itself.
+    pub const NEW_TYPE: u32 = 0x80;
+    /// With [`NEW_TYPE`](Self::NEW_TYPE): metadata.
+    pub const METADATA: u32 = 0x40;
+    /// With [`NEW_TYPE`](Self::NEW_TYPE): encrypted in an encrypted dataset.
+    pub const ENCRYPTED: u32 = 0x20;
+    const CLASS_MASK: u32 = 0x1f;
+
+    /// How blocks of this type are byte-swapped; `None` for a type that does not exist.
+    #[must_use]
+    pub fn swap_class(self) -> Option<SwapClass> {
+        if self.0 & Self::NEW_TYPE != 0 {
+            SwapClass::from_number(self.0 & Self::CLASS_MASK)
+        } else {
+            TABLE.get(self.0 as usize).map(|row| row.1)
+        }
+    }
+
+    /// Whether the type exists (`DMU_OT_IS_VALID`).
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        self.swap_class().is_some()
+    }
+
+    /// Whether blocks of this type are metadata (`DMU_OT_IS_METADATA`).
+    #[must_use]
+    pub fn is_metadata(self) -> bool {
+        if self.0 & Self::NEW_TYPE != 0 {
+            self.0 & Self::METADATA != 0
+        } else {
+            TABLE.get(self.0 as usize).is_some_and(|row| row.2)
+        }
+    }
+
+    /// Whether blocks of this type are encrypted in an encrypted dataset (`DMU_OT_IS_ENCRYPTED`).
+    #[must_use]
+    pub fn is_encrypted(self) -> bool {
+        if self.0 & Self::NEW_TYPE != 0 {
+            self.0 & Self::ENCRYPTED != 0
+        } else {
+            TABLE.get(self.0 as usize).is_some_and(|row| row.3)
+        }
+    }
+
+    /// A readable name; self-describing types are named by their class.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        if self.0 & Self::NEW_TYPE == 0 {
+            return TABLE.get(self.0 as usize).map_or("unknown type", |row| row.0);
+        }
+        match self.swap_class() {
+            Some(SwapClass::U8) => "uint8",
+            Some(SwapClass::U16) => "uint16",
+            Some(SwapClass::U32) => "uint32",
+            Some(SwapClass::U64) => "uint64",
+            Some(SwapClass::Zap) => "zap",
+            Some(SwapClass::Dnode) => "dnode",
+            Some(SwapClass::Objset) => "objset",
+            Some(SwapClass::Znode) => "znode",
+            Some(SwapClass::OldAcl) => "old ACL",
+            Some(SwapClass::Acl) => "ACL",
+            None => "unknown type",
+        }
+    }
+}
+
+impl fmt::Display for ObjectType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0, self.name())
+    }
+}
+
+impl fmt::Debug for ObjectType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectType({self})")
+    }
+}
+
+/// What an object set is for (`dmu_objset_type_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ObjsetType(pub u32);
+
+impl ObjsetType {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// The pool's own object set (the MOS).
+    pub const META: Self = Self(1);
+    /// A filesystem.
+    pub const ZFS: Self = Self(2);
+    /// A volume.
+    pub const ZVOL: Self = Self(3);
+    /// For tests.
+    pub const OTHER: Self = Self(4);
+
+    /// A word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            0 => "none",
+            1 => "meta",
+            2 => "filesystem",
+            3 => "volume",
+            4 => "other",
+            5 => "any",
+            _ => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_types_describe_themselves() {
+        assert_eq!(ObjectType(0xc4).swap_class(), Some(SwapClass::Zap));
+        assert!(ObjectType(0xc4).is_metadata() && !ObjectType(0xc4).is_encrypted());
+        assert!(ObjectType(0xa0).is_encrypted() && !ObjectType(0xa0).is_metadata());
+        assert!(!ObjectType(0x8a).is_valid(), "there are ten classes");
+        assert!(!ObjectType(54).is_valid());
+    }
+
+    #[test]
+    fn numbered_types_follow_the_table() {
+        assert!(
+            ObjectType::PLAIN_FILE_CONTENTS.is_encrypted() && !ObjectType::PLAIN_FILE_CONTENTS.is_metadata()
+        );
+        assert!(!ObjectType::MASTER_NODE.is_encrypted() && ObjectType::MASTER_NODE.is_metadata());
+        assert_eq!(ObjectType::SA.swap_class(), Some(SwapClass::U8));
+        assert_eq!(ObjectType::BPOBJ_SUBOBJ.name(), "bpobj subobj");
+    }
+}

@@ -1,1 +1,49 @@
 //! Block I/O: from a block pointer to the block's logical content and back.
+
+pub mod crypt;
+pub mod gang;
+pub mod read;
+pub mod seal;
+mod verify;
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::blkptr::BlockPointer;
+use crate::error::Result;
+use crate::ids::Bookmark;
+
+pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
+pub use verify::SALT_BYTES;
+
+/// The bytes of one block, shared between the cache and its readers.
+pub type Block = Arc<[u8]>;
+
+/// What reads blocks: a pool, or (for streams) an index over stream files.
+///
+/// Holes are the caller's business: both readers answer [`Fault::Hole`](crate::error::Fault::Hole) to one.
+pub trait ReadBlock: Send + Sync {
+    /// The logical content of the block `bp` points at, `bp.lsize()` bytes: verified, decrypted, decompressed and, when it
+    /// was written in big-endian order, swapped by its object type's class, so that every parser of this crate reads
+    /// little-endian.
+    ///
+    /// # Errors
+    /// No copy of the block can be read, verified, decrypted or decompressed, or `bp` is a hole, redacted or malformed.
+    fn read_block(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block>;
+
+    /// The stored content, `bp.psize()` bytes: checksum verified but neither decrypted, decompressed nor swapped, as raw and
+    /// compressed sends want it. For an embedded pointer, its payload.
+    ///
+    /// # Errors
+    /// No copy of the block can be read and verified, or `bp` is a hole, redacted or malformed.
+    fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block>;
+
+    /// [`read_block`](Self::read_block) of many blocks on all cores; results are in the order of the requests.
+    fn read_blocks(&self, wanted: &[(BlockPointer, Bookmark)]) -> Vec<Result<Block>> {
+        match wanted {
+            [(bp, at)] => vec![self.read_block(bp, *at)],
+            _ => wanted.par_iter().map(|(bp, at)| self.read_block(bp, *at)).collect(),
+        }
+    }
+}

@@ -1,1 +1,143 @@
-//! Block compression.
+//! Block compression: the algorithms of `enum zio_compress`, and the rules by which ZFS keeps or
+//! drops what they make.
+//!
+//! A compressed block is stored behind nothing but, for two algorithms, a small header; the number of the
+//! algorithm and both sizes are in the block pointer or in the WRITE record. The stored form (*payload*) is
+//! padded with zeros to the physical size:
+//!
+//! ```text
+//! lzjb, zle   | items ...                                          | 0 ...   ends where lsize bytes are made
+//! gzip-1..9   | zlib stream (RFC 1950)                             | 0 ...   ends where the stream says
+//! lz4         | u32 BE n | LZ4 block, n bytes                      | 0 ...
+//! zstd        | u32 BE n | level, version | zstd frame, n bytes    | 0 ...   the frame has no magic number
+//! ```
+//!
+//! What always holds: the output is exactly as long as the caller's buffer, or there is an error; nothing is
+//! allocated by a number read from the payload; no input panics.
+//!
+//! lzjb and zle are compiled in always. `lz4`, `gzip` and `zstd` are cargo features of this crate; without
+//! one, its algorithms are refused with an error that names the feature.
+
+mod error;
+#[cfg(feature = "gzip")]
+mod gzip;
+mod keep;
+mod level;
+#[cfg(feature = "lz4")]
+mod lz4;
+mod lzjb;
+mod zle;
+#[cfg(feature = "zstd")]
+mod zstd;
+
+pub use error::{CodecError, CodecFault};
+pub use keep::{DiskForm, EMBEDDED_PAYLOAD_MAX, compress_for_disk, compress_for_stream};
+pub use level::{Compression, UnknownCompression, ZstdLevel};
+
+use crate::algorithm::CompressionType;
+
+/// Decompresses one stored block.
+///
+/// `src` is the payload with or without the padding behind it; `dst` is as long as the logical block
+/// (`lsize`) and is filled to its last byte. After an error its content is unspecified. `OFF` copies.
+/// What OpenZFS ignores (bytes behind the payload) is ignored here too.
+///
+/// # Errors
+///
+/// `src` is damaged, cut short, or does not make exactly `dst.len()` bytes; `kind` is not an algorithm of
+/// stored blocks (`inherit`, `on`, `empty`, unknown numbers) or is not compiled in.
+pub fn decompress(kind: CompressionType, src: &[u8], dst: &mut [u8]) -> Result<(), CodecError> {
+    let outcome = match kind {
+        CompressionType::OFF => copy(src, dst),
+        CompressionType::LZJB => lzjb::decompress(src, dst),
+        CompressionType::ZLE => zle::decompress(src, dst),
+        #[cfg(feature = "gzip")]
+        _ if is_gzip(kind) => gzip::decompress(src, dst),
+        #[cfg(feature = "lz4")]
+        CompressionType::LZ4 => lz4::decompress(src, dst),
+        #[cfg(feature = "zstd")]
+        CompressionType::ZSTD => zstd::decompress(src, dst),
+        _ => Err(refusal(kind)),
+    };
+    outcome.map_err(|fault| CodecError { algorithm: kind, fault })
+}
+
+/// The largest block that is compressed (`SPA_MAXBLOCKSIZE`), in bytes.
+pub const MAX_BLOCK: usize = 16 << 20;
+
+/// Compresses one block into `dst`, and returns how many bytes the payload takes, without padding.
+///
+/// `None` when it does not fit into `dst`, which is how a caller says what is worth keeping; no `dst` is too
+/// short. `level` is for zstd only, where `None` is the default level. lzjb, zle and lz4 make the bytes that
+/// OpenZFS makes in a buffer of the same size, and give up where it does, which is a little before the last
+/// byte; gzip and zstd make what the libraries of today make. `OFF` and `EMPTY` compress nothing: always `None`.
+///
+/// # Errors
+///
+/// `kind` is not a concrete algorithm (`inherit`, `on`, unknown numbers) or is not compiled in; `src` is longer
+/// than [`MAX_BLOCK`]; the library fails for another reason than room.
+pub fn compress_into(
+    kind: CompressionType,
+    level: Option<ZstdLevel>,
+    src: &[u8],
+    dst: &mut [u8],
+) -> Result<Option<usize>, CodecError> {
+    let outcome = match kind {
+        _ if src.len() > MAX_BLOCK => Err(CodecFault::TooLarge { size: src.len(), limit: MAX_BLOCK }),
+        CompressionType::OFF | CompressionType::EMPTY => Ok(None),
+        CompressionType::LZJB => Ok(lzjb::compress(src, dst)),
+        CompressionType::ZLE => Ok(zle::compress(src, dst)),
+        #[cfg(feature = "gzip")]
+        _ if is_gzip(kind) => gzip::compress(u32::from(kind.0 - CompressionType::GZIP_1.0) + 1, src, dst),
+        #[cfg(feature = "lz4")]
+        CompressionType::LZ4 => Ok(lz4::compress(src, dst)),
+        #[cfg(feature = "zstd")]
+        CompressionType::ZSTD => zstd::compress(level.unwrap_or_default(), src, dst),
+        _ => Err(refusal(kind)),
+    };
+    // Without zstd the level has no reader.
+    let _ = level;
+    outcome.map_err(|fault| CodecError { algorithm: kind, fault })
+}
+
+/// Compresses one block into a vector of at most `limit` bytes; otherwise like [`compress_into`].
+///
+/// # Errors
+///
+/// Those of [`compress_into`].
+pub fn compress(
+    kind: CompressionType,
+    level: Option<ZstdLevel>,
+    src: &[u8],
+    limit: usize,
+) -> Result<Option<Vec<u8>>, CodecError> {
+    // What is longer than the block itself is of no use to anybody; the slack is for blocks of a few bytes.
+    let mut payload = vec![0; limit.min(src.len().saturating_add(src.len() / 8 + 256))];
+    let made = compress_into(kind, level, src, &mut payload)?;
+    Ok(made.map(|made| {
+        payload.truncate(made);
+        payload
+    }))
+}
+
+fn is_gzip(kind: CompressionType) -> bool {
+    (CompressionType::GZIP_1..=CompressionType::GZIP_9).contains(&kind)
+}
+
+/// Why `kind` has no code here.
+fn refusal(kind: CompressionType) -> CodecFault {
+    match kind {
+        CompressionType::LZ4 => CodecFault::NotCompiledIn { feature: "lz4" },
+        CompressionType::ZSTD => CodecFault::NotCompiledIn { feature: "zstd" },
+        _ if is_gzip(kind) => CodecFault::NotCompiledIn { feature: "gzip" },
+        _ => CodecFault::NotAnAlgorithm,
+    }
+}
+
+fn copy(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
+    if src.len() != dst.len() {
+        return Err(CodecFault::PlainSize { have: src.len(), expected: dst.len() });
+    }
+    dst.copy_from_slice(src);
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! A device that fails when told to.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Device;
+
+/// Which calls of a [`FaultyDevice`] fail. Calls are counted from 0 over reads, writes and flushes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Only the call with this number.
+    Once(u64),
+    /// The call with this number and all that follow, as when a disk dies.
+    From(u64),
+}
+
+/// Passes calls on to another device until its plan says to fail.
+#[derive(Debug)]
+pub struct FaultyDevice {
+    inner: Arc<dyn Device>,
+    plan: Plan,
+    calls: AtomicU64,
+}
+
+impl FaultyDevice {
+    /// Fails over `inner` by `plan`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Device>, plan: Plan) -> Self {
+        Self { inner, plan, calls: AtomicU64::new(0) }
+    }
+
+    /// How many calls there were, failed ones included.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn step(&self, what: &str) -> io::Result<()> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let fails = match self.plan {
+            Plan::Once(nth) => call == nth,
+            Plan::From(nth) => call >= nth,
+        };
+        if fails {
+            Err(io::Error::other(format!("injected failure of call {call} ({what})")))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Device for FaultyDevice {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.step("read")?;
+        self.inner.read_at(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.step("write")?;
+        self.inner.write_at(offset, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.step("flush")?;
+        self.inner.flush()
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::MemoryDevice;
+
+    #[test]
+    fn fails_on_the_call_it_was_told_to() {
+        let memory: Arc<dyn Device> = Arc::new(MemoryDevice::new(8));
+        let once = FaultyDevice::new(memory.clone(), Plan::Once(1));
+        assert!(once.write_at(0, b"a").is_ok());
+        assert!(once.flush().is_err());
+        assert!(once.read_at(0, &mut [0]).is_ok());
+        assert_eq!(once.calls(), 3);
+        let dead = FaultyDevice::new(memory, Plan::From(1));
+        assert!(dead.write_at(0, b"a").is_ok());
+        assert!(dead.read_at(0, &mut [0]).is_err());
+        assert!(dead.read_at(0, &mut [0]).is_err());
+    }
+}

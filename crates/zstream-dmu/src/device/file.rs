@@ -1,0 +1,117 @@
+//! A regular file or a block device.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Device, in_range};
+
+/// An opened file or block device. Its length is taken when it is opened.
+pub struct FileDevice {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    writable: bool,
+}
+
+impl FileDevice {
+    /// Opens for reading; other programs may have it open in any way.
+    ///
+    /// # Errors
+    /// As `open(2)`; directories are refused.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::with(path, OpenOptions::new().read(true).open(path)?, false)
+    }
+
+    /// Opens for reading and writing and locks the file against other writers of this kind until it is dropped.
+    ///
+    /// # Errors
+    /// As `open(2)`; `WouldBlock` when another one holds the lock.
+    pub fn open_writable(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.try_lock()?;
+        Self::with(path, file, true)
+    }
+
+    fn with(path: &Path, mut file: File, writable: bool) -> io::Result<Self> {
+        if file.metadata()?.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
+        }
+        // The size of a block device is where its end is; `metadata` says 0.
+        let len = file.seek(SeekFrom::End(0))?;
+        Ok(Self { path: path.to_owned(), file, len, writable })
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Debug for FileDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileDevice({}, {} bytes)", self.path.display(), self.len)
+    }
+}
+
+impl Device for FileDevice {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        in_range(self.len, offset, out.len())?;
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened read-only"));
+        }
+        in_range(self.len, offset, bytes.len())?;
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        if self.writable { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_at_offsets_within_its_length() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(4096).unwrap();
+        let device = FileDevice::open_writable(file.path()).unwrap();
+        device.write_at(4090, b"abcdef").unwrap();
+        device.flush().unwrap();
+        assert!(device.write_at(4091, b"abcdef").is_err(), "a member never grows");
+        let reader = FileDevice::open(file.path()).unwrap();
+        let mut out = [0; 3];
+        reader.read_at(4093, &mut out).unwrap();
+        assert_eq!(&out, b"def");
+        assert!(reader.write_at(0, b"x").is_err());
+        assert_eq!(reader.len(), 4096);
+    }
+
+    #[test]
+    fn a_second_writer_is_refused_until_the_first_is_gone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let first = FileDevice::open_writable(file.path()).unwrap();
+        assert_eq!(FileDevice::open_writable(file.path()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(FileDevice::open(file.path()).is_ok());
+        drop(first);
+        assert!(FileDevice::open_writable(file.path()).is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_no_device() {
+        assert!(FileDevice::open(Path::new("/")).is_err());
+    }
+}

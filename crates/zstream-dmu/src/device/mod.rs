@@ -1,0 +1,116 @@
+//! The only door to the outside: something with a length that is read, written and flushed at byte offsets.
+//!
+//! A device is shared between threads and has no position. Reads and writes are whole or fail; a read beyond the end fails.
+//! What a [`Device`] returns is never trusted: everything above verifies it by checksum.
+
+mod faulty;
+mod file;
+mod memory;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+pub use faulty::{FaultyDevice, Plan};
+pub use file::FileDevice;
+pub use memory::MemoryDevice;
+
+/// A file, a disk, a part of one, or memory.
+pub trait Device: Send + Sync + fmt::Debug {
+    /// Fills `out` from byte `offset` on.
+    ///
+    /// # Errors
+    /// The range is not wholly on the device, or the read fails; `out` then holds anything.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at byte `offset`.
+    ///
+    /// # Errors
+    /// The device is read-only, the range is not wholly on it, or the write fails; any part may then have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Returns once all earlier writes are on stable storage.
+    ///
+    /// # Errors
+    /// The device says that they are not.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Size in bytes.
+    fn len(&self) -> u64;
+
+    /// Whether the device has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A part of a device that is a device itself: a partition.
+#[derive(Debug, Clone)]
+pub struct Window {
+    inner: Arc<dyn Device>,
+    start: u64,
+    len: u64,
+}
+
+impl Window {
+    /// The `len` bytes of `inner` from `start` on; `None` when they are not wholly on it.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Device>, start: u64, len: u64) -> Option<Self> {
+        (start.checked_add(len)? <= inner.len()).then_some(Self { inner, start, len })
+    }
+
+    fn translate(&self, offset: u64, bytes: usize) -> io::Result<u64> {
+        in_range(self.len, offset, bytes)?;
+        Ok(self.start + offset)
+    }
+}
+
+impl Device for Window {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(self.translate(offset, out.len())?, out)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write_at(self.translate(offset, bytes.len())?, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.inner.flush()
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+fn in_range(len: u64, offset: u64, bytes: usize) -> io::Result<()> {
+    match offset.checked_add(bytes as u64) {
+        Some(end) if end <= len => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{bytes} bytes at {offset:#x} lie beyond the end of the device at {len:#x}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_shows_its_part_and_nothing_else() {
+        let memory = Arc::new(MemoryDevice::from((0..=255).collect::<Vec<u8>>()));
+        let window = Window::new(memory.clone(), 16, 32).unwrap();
+        let mut out = [0; 4];
+        window.read_at(28, &mut out).unwrap();
+        assert_eq!(out, [44, 45, 46, 47]);
+        assert!(window.read_at(29, &mut out).is_err());
+        assert!(window.read_at(u64::MAX, &mut out).is_err());
+        window.write_at(0, &[1, 2]).unwrap();
+        assert!(window.write_at(31, &[1, 2]).is_err());
+        memory.read_at(15, &mut out).unwrap();
+        assert_eq!(out, [15, 1, 2, 18]);
+        assert!(Window::new(memory.clone(), 250, 7).is_none());
+        assert!(Window::new(memory, u64::MAX, 7).is_none());
+    }
+}

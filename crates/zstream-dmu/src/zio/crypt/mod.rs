@@ -1,0 +1,160 @@
+//! Native encryption: what is done to a block between its checksum and its decompression.
+//!
+//! A dataset has a master key and an HMAC key, kept wrapped by the user's key ([`key`]). What
+//! protects a block goes by its type:
+//!
+//! | block | protection |
+//! | --- | --- |
+//! | data of an encrypted type | AEAD of the stored bytes; salt, IV and MAC in the pointer |
+//! | block of dnodes | AEAD of the bonus buffers of encrypted types, the rest is authenticated ([`dnodes`]) |
+//! | data of another type | HMAC-SHA512 of the stored bytes, cut to 16 bytes |
+//! | objset block | two HMACs inside it ([`mac`]) |
+//! | indirect block | SHA-512 over what is authenticated of its pointers, no key ([`mac`]) |
+//!
+//! Each block is encrypted with a key of its own, derived from the master key and the block's salt by HKDF.
+
+mod cipher;
+mod dnodes;
+mod key;
+mod keyring;
+mod mac;
+
+pub use key::{KeyFormat, WrappedKey, WrappingKey};
+pub use keyring::Keyring;
+pub use mac::{indirect_mac, verify_indirect};
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha512;
+use zstream_format::algorithm::CryptSuite;
+use zstream_format::order::ByteOrder;
+
+use crate::error::{Fault, Result};
+use crate::ids::Guid;
+use cipher::Cipher;
+
+/// Bytes of a salt.
+pub const SALT_BYTES: usize = 8;
+/// Bytes of an initialization vector.
+pub const IV_BYTES: usize = 12;
+/// Bytes of a message authentication code.
+pub const MAC_BYTES: usize = 16;
+/// Block keys kept: each is one salt, and a dataset gets a new salt every 400 million blocks or on each mount.
+const CIPHERS_MAX: usize = 256;
+
+/// Salt, IV and MAC of an encrypted block, as its pointer holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CryptParams {
+    /// What the block's key is derived with.
+    pub salt: [u8; SALT_BYTES],
+    /// Initialization vector.
+    pub iv: [u8; IV_BYTES],
+    /// Message authentication code.
+    pub mac: [u8; MAC_BYTES],
+}
+
+/// The keys of a dataset, unwrapped (`dsl_crypto_key_t`).
+pub struct DatasetKey {
+    suite: CryptSuite,
+    guid: Guid,
+    version: u64,
+    master: Vec<u8>,
+    hmac: [u8; 64],
+    ciphers: Mutex<HashMap<[u8; SALT_BYTES], Arc<Cipher>>>,
+}
+
+impl fmt::Debug for DatasetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatasetKey({}, guid {}, version {})", self.suite, self.guid, self.version)
+    }
+}
+
+impl DatasetKey {
+    fn new(suite: CryptSuite, guid: Guid, version: u64, master: Vec<u8>, hmac: [u8; 64]) -> Self {
+        Self { suite, guid, version, master, hmac, ciphers: Mutex::default() }
+    }
+
+    /// The suite.
+    #[must_use]
+    pub fn suite(&self) -> CryptSuite {
+        self.suite
+    }
+
+    /// `DSL_CRYPTO_GUID`.
+    #[must_use]
+    pub fn guid(&self) -> Guid {
+        self.guid
+    }
+
+    /// The cipher for a salt.
+    fn cipher(&self, salt: [u8; SALT_BYTES]) -> Result<Arc<Cipher>> {
+        let mut ciphers = self.ciphers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cipher) = ciphers.get(&salt) {
+            return Ok(cipher.clone());
+        }
+        let mut block_key = vec![0; self.master.len()];
+        Hkdf::<Sha512>::new(None, &self.master)
+            .expand(&salt, &mut block_key)
+            .map_err(|_| Fault::Unsupported(format!("a key of {} bytes", self.master.len())))?;
+        let cipher = Arc::new(Cipher::new(self.suite, &block_key)?);
+        if ciphers.len() >= CIPHERS_MAX {
+            ciphers.clear();
+        }
+        ciphers.insert(salt, cipher.clone());
+        Ok(cipher)
+    }
+
+    /// Decrypts the stored bytes of a block of an encrypted type, in place.
+    ///
+    /// # Errors
+    /// [`Fault::Authentication`] when the MAC does not match.
+    pub fn decrypt(&self, stored: &mut [u8], params: &CryptParams) -> Result<()> {
+        self.cipher(params.salt)?.decrypt(&params.iv, &[], stored, &params.mac, "a block")
+    }
+
+    /// Decrypts the bonus buffers of a block of dnodes, in place, and authenticates the rest of it.
+    /// `order` is the order the block is in.
+    ///
+    /// # Errors
+    /// [`Fault::Authentication`] when the MAC does not match; a dnode that leaves its block.
+    pub fn decrypt_dnodes(&self, block: &mut [u8], params: &CryptParams, order: ByteOrder) -> Result<()> {
+        let mut split = dnodes::Split::new(block, order, self.version)?;
+        self.cipher(params.salt)?.decrypt(
+            &params.iv,
+            &split.authenticated,
+            &mut split.message,
+            &params.mac,
+            "a block of dnodes",
+        )?;
+        split.put_back(block);
+        Ok(())
+    }
+
+    /// Checks the stored bytes of a block that is authenticated only.
+    ///
+    /// # Errors
+    /// [`Fault::Authentication`] when the MAC does not match.
+    pub fn authenticate(&self, stored: &[u8], mac: &[u8; MAC_BYTES]) -> Result<()> {
+        let mut hmac = self.hmac();
+        hmac.update(stored);
+        hmac.verify_truncated_left(mac)
+            .map_err(|_| Fault::Authentication { what: "a block that is not encrypted".to_owned() }.into())
+    }
+
+    /// Checks the two MACs inside an objset block, which is in order `order`.
+    ///
+    /// # Errors
+    /// [`Fault::Authentication`] when one does not match.
+    pub fn verify_objset(&self, block: &[u8], order: ByteOrder) -> Result<()> {
+        mac::verify_objset(self, block, order)
+    }
+
+    fn hmac(&self) -> Hmac<Sha512> {
+        // HMAC takes keys of any length.
+        Hmac::new_from_slice(&self.hmac).unwrap_or_else(|_| unreachable!())
+    }
+}

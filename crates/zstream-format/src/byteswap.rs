@@ -1,0 +1,369 @@
+//! Turning the content of blocks and bonus buffers into the other byte order (`dmu_ot_byteswap`).
+//!
+//! Which integers there are depends, in some structures, on values inside them, so every function
+//! is told the order the bytes are in now. Swapping there and back gives the bytes one began with.
+
+use crate::object_type::{ObjectType, SwapClass};
+use crate::order::ByteOrder;
+
+/// A block whose structure cannot be followed, so that it cannot be swapped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SwapError {
+    /// A structure is longer than what holds it.
+    #[error("{what} at byte {at} needs {need} bytes, have {have}")]
+    Short {
+        /// Which structure.
+        what: &'static str,
+        /// Where in the block.
+        at: usize,
+        /// Bytes it needs.
+        need: usize,
+        /// Bytes there are.
+        have: usize,
+    },
+    /// A number that the structure does not allow.
+    #[error("{what} at byte {at} is {found}")]
+    Value {
+        /// Which field.
+        what: &'static str,
+        /// Where in the block.
+        at: usize,
+        /// What it is.
+        found: u64,
+    },
+    /// A type that does not exist.
+    #[error("object type {0} does not exist")]
+    Type(u32),
+}
+
+/// Swaps a block or bonus buffer of this object type in place; its integers are in order `from` now.
+///
+/// # Errors
+/// When the type does not exist or the structure cannot be followed. `block` may be half swapped then.
+pub fn swap_block(object_type: ObjectType, block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
+    swap(object_type.swap_class().ok_or(SwapError::Type(object_type.0))?, block, from)
+}
+
+/// Swaps a block or bonus buffer of this class in place; its integers are in order `from` now.
+///
+/// # Errors
+/// When the structure cannot be followed. `block` may be half swapped then.
+pub fn swap(class: SwapClass, block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
+    match class {
+        SwapClass::U8 => Ok(()),
+        SwapClass::U16 => swap_words(block, 2),
+        SwapClass::U32 => swap_words(block, 4),
+        SwapClass::U64 => swap_words(block, 8),
+        SwapClass::Zap => zap(block, from),
+        SwapClass::Dnode => dnodes(block, from),
+        SwapClass::Objset => objset(block, from),
+        SwapClass::Znode => znode(block, from),
+        SwapClass::OldAcl => {
+            old_acl(block);
+            Ok(())
+        }
+        SwapClass::Acl => acl(block, from),
+    }
+}
+
+/// Reverses each whole word of `size` bytes; what is left over stays.
+fn swap_words(block: &mut [u8], size: usize) -> Result<(), SwapError> {
+    block.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    Ok(())
+}
+
+/// Part of a structure, or the error that it does not fit.
+fn part<'a>(
+    block: &'a mut [u8],
+    what: &'static str,
+    at: usize,
+    need: usize,
+) -> Result<&'a mut [u8], SwapError> {
+    let have = block.len().saturating_sub(at);
+    let short = SwapError::Short { what, at, need, have };
+    block.get_mut(at..).and_then(|rest| rest.get_mut(..need)).ok_or(short)
+}
+
+/// Reads an integer in the order `from` and reverses it.
+fn take_u16(block: &mut [u8], what: &'static str, at: usize, from: ByteOrder) -> Result<u16, SwapError> {
+    let bytes = part(block, what, at, 2)?;
+    let value = from.u16(bytes);
+    bytes.reverse();
+    Ok(value)
+}
+
+const ZBT_LEAF: u64 = 1 << 63;
+const ZBT_MICRO: u64 = (1 << 63) + 3;
+
+fn zap(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
+    match from.u64(part(block, "ZAP block type", 0, 8)?) {
+        ZBT_MICRO => micro_zap(block),
+        ZBT_LEAF => zap_leaf(block),
+        // A header with its pointer table, or a block of an external pointer table.
+        _ => swap_words(block, 8),
+    }
+}
+
+/// Header of 64 bytes, then entries of 64: `value u64 | cd u32 | pad u16 | name [50]`.
+fn micro_zap(block: &mut [u8]) -> Result<(), SwapError> {
+    swap_words(part(block, "micro ZAP header", 0, 64)?, 8)?;
+    for entry in block[64..].chunks_exact_mut(64) {
+        entry[..8].reverse();
+        entry[8..12].reverse();
+    }
+    Ok(())
+}
+
+/// Header of 48 bytes, a hash table of `u16`, chunks of 24 bytes. The bytes in array chunks are
+/// big-endian always.
+fn zap_leaf(block: &mut [u8]) -> Result<(), SwapError> {
+    const HEADER: usize = 48;
+    const CHUNK: usize = 24;
+    let size = block.len();
+    if !size.is_power_of_two() || size < 512 {
+        return Err(SwapError::Value { what: "size of a ZAP leaf", at: 0, found: size as u64 });
+    }
+    for at in [0, 16] {
+        block[at..at + 8].reverse();
+    }
+    block[24..28].reverse();
+    for at in [28, 30, 32, 34] {
+        block[at..at + 2].reverse();
+    }
+    let hash_len = size / 32 * 2;
+    swap_words(&mut block[HEADER..HEADER + hash_len], 2)?;
+    let chunks = (size - 2 * (size / 32)) / CHUNK - 2;
+    for index in 0..chunks {
+        let at = HEADER + hash_len + index * CHUNK;
+        let chunk = part(block, "ZAP chunk", at, CHUNK)?;
+        match chunk[0] {
+            252 => {
+                for field in [2, 4, 6, 8, 10] {
+                    chunk[field..field + 2].reverse();
+                }
+                chunk[12..16].reverse();
+                chunk[16..24].reverse();
+            }
+            251 | 253 => chunk[22..24].reverse(),
+            other => return Err(SwapError::Value { what: "type of a ZAP chunk", at, found: other.into() }),
+        }
+    }
+    Ok(())
+}
+
+const SLOT: usize = 512;
+const DNODE_CORE: usize = 64;
+const BLKPTR: usize = 128;
+const DNODE_FLAG_SPILL: u8 = 4;
+
+fn dnodes(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
+    let mut at = 0;
+    while at < block.len() {
+        part(block, "dnode", at, SLOT)?;
+        let slots = 1 + usize::from(block[at + 12]);
+        let len = if block[at] == 0 { SLOT } else { slots * SLOT };
+        dnode(part(block, "dnode", at, len)?, at, from)?;
+        at += len;
+    }
+    Ok(())
+}
+
+/// Swaps one dnode with all its slots; `at` is where it lies, for errors.
+fn dnode(dnode: &mut [u8], at: usize, from: ByteOrder) -> Result<(), SwapError> {
+    if dnode[0] == 0 {
+        return Ok(());
+    }
+    let blkptrs_end = DNODE_CORE + usize::from(dnode[3]) * BLKPTR;
+    let bonus_type = ObjectType(dnode[4].into());
+    let has_spill = dnode[7] & DNODE_FLAG_SPILL != 0;
+    swap_words(&mut dnode[8..12], 2)?;
+    swap_words(&mut dnode[16..32], 8)?;
+    let room = dnode.len() - if has_spill { BLKPTR } else { 0 };
+    if blkptrs_end > room {
+        return Err(SwapError::Short {
+            what: "block pointers of a dnode",
+            at,
+            need: blkptrs_end,
+            have: room,
+        });
+    }
+    swap_words(&mut dnode[DNODE_CORE..blkptrs_end], 8)?;
+    let (front, spill) = dnode.split_at_mut(room);
+    swap_words(spill, 8)?;
+    let bonus_len = usize::from(from.swapped().u16(&front[10..]));
+    if bonus_len != 0 {
+        // The whole area, as OpenZFS does: what lies behind the length in use is zero or belongs to it.
+        let bonus = &mut front[blkptrs_end..];
+        let need = bonus_len.min(bonus.len());
+        let class = bonus_type.swap_class().ok_or(SwapError::Type(bonus_type.0))?;
+        let bonus = match class {
+            SwapClass::U16 | SwapClass::U32 | SwapClass::U64 => bonus,
+            _ => &mut bonus[..need],
+        };
+        swap(class, bonus, from)?;
+    }
+    Ok(())
+}
+
+/// Meta-dnode, intent log header, type and flags, MACs (bytes), then the accounting dnodes at 1024,
+/// 1536 and 2048 where the block is long enough.
+fn objset(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
+    dnode(part(block, "meta-dnode", 0, SLOT)?, 0, from)?;
+    swap_words(part(block, "objset header", SLOT, 192 + 16)?, 8)?;
+    for at in [1024, 1536, 2048] {
+        if block.len() >= at + SLOT {
+            dnode(&mut block[at..at + SLOT], at, from)?;
+        }
+    }
+    Ok(())
+}
+
+/// `u64` fields up to 176, then the ACL: `object u64 | size u32 | version u16 | count u16 | aces [72]`.
+fn znode(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
+    const ACL: usize = 176;
+    const FUID_VERSION: u16 = 1;
+    part(block, "znode", 0, ACL + 88)?;
+    swap_words(&mut block[..ACL + 8], 8)?;
+    block[ACL + 8..ACL + 12].reverse();
+    let version = take_u16(block, "version of an ACL", ACL + 12, from)?;
+    block[ACL + 14..ACL + 16].reverse();
+    let aces = &mut block[ACL + 16..ACL + 88];
+    if version == FUID_VERSION {
+        acl(aces, from)
+    } else {
+        old_acl(aces);
+        Ok(())
+    }
+}
+
+/// Entries of 12 bytes: `id u32 | mask u32 | flags u16 | type u16`.
+fn old_acl(block: &mut [u8]) {
+    for ace in block.chunks_exact_mut(12) {
+        ace[..4].reverse();
+        ace[4..8].reverse();
+        ace[8..10].reverse();
+        ace[10..12].reverse();
+    }
+}
+
+/// Entries of `type u16 | flags u16 | mask u32`, then, unless the flags name owner, group or
+/// everyone, an id of `u64`, then, for object entries, two guids of 16 bytes.
+fn acl(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
+    const OWNER: u16 = 0x1000;
+    const GROUP: u16 = 0x2000;
+    const IDENTIFIER_GROUP: u16 = 0x40;
+    const EVERYONE: u16 = 0x4000;
+    const WHO: u16 = OWNER | GROUP | IDENTIFIER_GROUP | EVERYONE;
+    let mut at = 0;
+    while block.len() - at >= 8 {
+        let kind = take_u16(block, "type of an ACL entry", at, from)?;
+        let flags = take_u16(block, "flags of an ACL entry", at + 2, from)?;
+        block[at + 4..at + 8].reverse();
+        let who = flags & WHO;
+        at += if who == OWNER || who == EVERYONE || who == GROUP | IDENTIFIER_GROUP {
+            8
+        } else {
+            // The area behind the last entry is zero and looks like an entry too; where it is too
+            // short for one there is nothing to swap.
+            let Some(id) = block.get_mut(at + 8..at + 16) else { break };
+            id.reverse();
+            if (5..=8).contains(&kind) { 48 } else { 16 }
+        };
+        if at > block.len() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn there_and_back(class: SwapClass, block: &[u8]) {
+        let mut copy = block.to_vec();
+        if swap(class, &mut copy, ByteOrder::Little).is_ok() {
+            swap(class, &mut copy, ByteOrder::Big).expect("what could be swapped can be swapped back");
+            assert_eq!(copy, block, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn micro_zap_names_stay() {
+        let mut block = vec![0; 512];
+        ByteOrder::Little.put_u64(&mut block, ZBT_MICRO);
+        ByteOrder::Little.put_u64(&mut block[64..], 5);
+        ByteOrder::Little.put_u32(&mut block[72..], 7);
+        block[78..82].copy_from_slice(b"ROOT");
+        let before = block.clone();
+        swap(SwapClass::Zap, &mut block, ByteOrder::Little).unwrap();
+        assert_eq!(ByteOrder::Big.u64(&block), ZBT_MICRO);
+        assert_eq!(ByteOrder::Big.u64(&block[64..]), 5);
+        assert_eq!(ByteOrder::Big.u32(&block[72..]), 7);
+        assert_eq!(&block[78..82], b"ROOT");
+        there_and_back(SwapClass::Zap, &before);
+    }
+
+    #[test]
+    fn dnode_bonus_goes_by_its_type() {
+        let mut block = vec![0; 1024];
+        block[0] = 19;
+        block[3] = 1;
+        block[4] = ObjectType::SA.0 as u8;
+        ByteOrder::Little.put_u16(&mut block[8..], 256);
+        ByteOrder::Little.put_u16(&mut block[10..], 8);
+        ByteOrder::Little.put_u64(&mut block[64..], 42);
+        block[192..200].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let before = block.clone();
+        swap(SwapClass::Dnode, &mut block, ByteOrder::Little).unwrap();
+        assert_eq!(ByteOrder::Big.u16(&block[8..]), 256);
+        assert_eq!(ByteOrder::Big.u64(&block[64..]), 42);
+        assert_eq!(block[192..200], before[192..200], "system attributes describe themselves");
+        there_and_back(SwapClass::Dnode, &before);
+    }
+
+    #[test]
+    fn a_dnode_that_leaves_its_block_is_an_error() {
+        let mut block = vec![0; 1024];
+        block[512] = 19;
+        block[512 + 12] = 3;
+        assert_eq!(
+            swap(SwapClass::Dnode, &mut block, ByteOrder::Little),
+            Err(SwapError::Short { what: "dnode", at: 512, need: 2048, have: 512 })
+        );
+    }
+
+    #[test]
+    fn acl_entries_of_each_size() {
+        // owner@ (8 bytes), a user (16), an object entry (48).
+        let mut block = vec![0; 72];
+        let entries = [(0, 0u16, 0x1000u16), (8, 0, 0), (24, 5, 0)];
+        for (at, kind, flags) in entries {
+            ByteOrder::Big.put_u16(&mut block[at..], kind);
+            ByteOrder::Big.put_u16(&mut block[at + 2..], flags);
+            ByteOrder::Big.put_u32(&mut block[at + 4..], 0x1f);
+        }
+        ByteOrder::Big.put_u64(&mut block[16..], 1000);
+        block[40] = 9;
+        let mut swapped = block.clone();
+        swap(SwapClass::Acl, &mut swapped, ByteOrder::Big).unwrap();
+        assert_eq!(ByteOrder::Little.u64(&swapped[16..]), 1000);
+        assert_eq!(swapped[40], 9, "guids are bytes");
+        swap(SwapClass::Acl, &mut swapped, ByteOrder::Little).unwrap();
+        assert_eq!(swapped, block);
+    }
+
+    proptest! {
+        #[test]
+        fn every_class_is_undone_by_itself(class in 0u32..10, mut block in proptest::collection::vec(any::<u8>(), 0..3000), kind in 0u64..5) {
+            let class = SwapClass::from_number(class).unwrap();
+            if block.len() >= 8 && class == SwapClass::Zap {
+                ByteOrder::Little.put_u64(&mut block, (1 << 63) + kind);
+                block.resize(block.len().next_power_of_two(), 0xfd);
+            }
+            there_and_back(class, &block);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The LZ4 encoder of ZFS: for the same block and the same room, the same bytes.
+//!
+//! One pass, one candidate per hash of four bytes. Blocks shorter than [`SMALL_BELOW`] use a table of 8192
+//! 16-bit positions, longer ones 4096 of 32 bits; neither more nor better matches are looked for, and the step
+//! between attempts grows by one after each [`ATTEMPTS_PER_STEP`] failures. Every choice here decides which
+//! bytes come out, so a faster search would be another encoder.
+//!
+//! End of the block, which decoders rely on: no match begins in the last 12 bytes, the last 5 are literals.
+
+use super::MATCH_MIN;
+
+/// Blocks below this many bytes have all positions that can be looked up in 16 bits.
+const SMALL_BELOW: usize = (1 << 16) + NO_MATCH_AT_END - 1;
+/// No match begins this near to the end.
+const NO_MATCH_AT_END: usize = 12;
+/// The last bytes are literals.
+const LAST_LITERALS: usize = 5;
+/// Shorter blocks are literals only.
+const SHORTEST: usize = NO_MATCH_AT_END + 1;
+const DISTANCE_MAX: usize = 65535;
+const ATTEMPTS_PER_STEP: usize = 64;
+/// Attempts are counted from here for each search.
+const FIRST_ATTEMPT: usize = ATTEMPTS_PER_STEP + 3;
+/// The largest length that a half of the token holds by itself, plus one.
+const NIBBLE: usize = 15;
+
+/// Where the bytes with a hash were seen last; 0, a real position, where they never were.
+trait Table {
+    const HASH_BITS: u32;
+    fn new() -> Self;
+    /// Notes that `pos` is now the last position with this hash and returns the one before.
+    fn replace(&mut self, hash: usize, pos: usize) -> usize;
+}
+
+impl Table for [u16; 1 << 13] {
+    const HASH_BITS: u32 = 13;
+    fn new() -> Self {
+        [0; 1 << 13]
+    }
+    fn replace(&mut self, hash: usize, pos: usize) -> usize {
+        usize::from(std::mem::replace(&mut self[hash], pos as u16))
+    }
+}
+
+impl Table for [u32; 1 << 12] {
+    const HASH_BITS: u32 = 12;
+    fn new() -> Self {
+        [0; 1 << 12]
+    }
+    fn replace(&mut self, hash: usize, pos: usize) -> usize {
+        std::mem::replace(&mut self[hash], pos as u32) as usize
+    }
+}
+
+/// Compresses `src` into `dst`; `None` when the encoder gives up for want of room.
+pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
+    let mut out = Output { dst, made: 0 };
+    let literals_from = if src.len() < SHORTEST {
+        0
+    } else if src.len() < SMALL_BELOW {
+        sequences::<[u16; 1 << 13]>(src, &mut out)?
+    } else {
+        sequences::<[u32; 1 << 12]>(src, &mut out)?
+    };
+    out.last_literals(&src[literals_from..])?;
+    Some(out.made)
+}
+
+/// Writes all sequences that have a match and returns where the literals behind the last one begin.
+fn sequences<T: Table>(src: &[u8], out: &mut Output<'_>) -> Option<usize> {
+    let mut table = T::new();
+    let last_start = src.len() - NO_MATCH_AT_END;
+    let match_end = src.len() - LAST_LITERALS;
+    let hash = |pos: usize| (word(src, pos).wrapping_mul(2_654_435_761) >> (32 - T::HASH_BITS)) as usize;
+
+    let mut literals_from = 0;
+    table.replace(hash(0), 0);
+    let mut pos = 1;
+    loop {
+        let (mut start, mut from) = {
+            let mut attempt = FIRST_ATTEMPT;
+            let mut next = pos;
+            let mut next_hash = hash(pos);
+            loop {
+                let (here, here_hash) = (next, next_hash);
+                next = here + attempt / ATTEMPTS_PER_STEP;
+                attempt += 1;
+                // Gives up one step early: the position found is looked at only if the next one exists.
+                if next > last_start {
+                    return Some(literals_from);
+                }
+                next_hash = hash(next);
+                let from = table.replace(here_hash, here);
+                if here - from <= DISTANCE_MAX && word(src, from) == word(src, here) {
+                    break (here, from);
+                }
+            }
+        };
+        while start > literals_from && from > 0 && src[start - 1] == src[from - 1] {
+            start -= 1;
+            from -= 1;
+        }
+        let mut token = out.literals(&src[literals_from..start])?;
+        loop {
+            let distance = start - from;
+            let behind = start + MATCH_MIN;
+            let more = common(&src[behind..match_end], &src[from + MATCH_MIN..]);
+            out.matched(token, distance, more)?;
+            pos = behind + more;
+            literals_from = pos;
+            if pos > last_start {
+                return Some(literals_from);
+            }
+            table.replace(hash(pos - 2), pos - 2);
+            from = table.replace(hash(pos), pos);
+            if pos - from > DISTANCE_MAX || word(src, from) != word(src, pos) {
+                break;
+            }
+            // Another match right behind: a sequence without literals.
+            token = out.token()?;
+            start = pos;
+        }
+        pos += 1;
+    }
+}
+
+fn word(src: &[u8], pos: usize) -> u32 {
+    let bytes = src[pos..].first_chunk().expect("positions end 12 bytes before the block");
+    u32::from_le_bytes(*bytes)
+}
+
+/// How many bytes at the start of `a` are equal to those of `b`, which is not shorter.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    let (a8, a_rest) = a.as_chunks::<8>();
+    let (b8, _) = b[..a.len()].as_chunks::<8>();
+    for (index, (x, y)) in a8.iter().zip(b8).enumerate() {
+        let different = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if different != 0 {
+            return index * 8 + different.trailing_zeros() as usize / 8;
+        }
+    }
+    let done = a8.len() * 8;
+    done + a_rest.iter().zip(&b[done..]).take_while(|(x, y)| x == y).count()
+}
+
+/// The room, of which the first `made` bytes are written. The checks of sums are those of ZFS's encoder, and
+/// decide when it gives up. They are stricter than needed, but for runs of more than half a megabyte, so each
+/// write is checked by itself.
+struct Output<'a> {
+    dst: &'a mut [u8],
+    made: usize,
+}
+
+impl Output<'_> {
+    /// Leaves a byte for a token and returns its place.
+    fn token(&mut self) -> Option<usize> {
+        let token = self.made;
+        *self.dst.get_mut(token)? = 0;
+        self.made += 1;
+        Some(token)
+    }
+
+    fn literals(&mut self, literals: &[u8]) -> Option<usize> {
+        let length = literals.len();
+        let worst = length + length / 256 + 2 + 1 + LAST_LITERALS;
+        if self.made + 1 + worst > self.dst.len() {
+            return None;
+        }
+        self.run(literals)
+    }
+
+    /// Writes a match of [`MATCH_MIN`] + `more` bytes.
+    fn matched(&mut self, token: usize, distance: usize, more: usize) -> Option<()> {
+        // At most DISTANCE_MAX.
+        self.copy(&(distance as u16).to_le_bytes())?;
+        if self.made + 1 + LAST_LITERALS + more / 256 > self.dst.len() {
+            return None;
+        }
+        self.dst[token] |= more.min(NIBBLE) as u8;
+        self.more(more)
+    }
+
+    fn last_literals(&mut self, literals: &[u8]) -> Option<()> {
+        let length = literals.len();
+        if self.made + 1 + length + (length + 255 - NIBBLE) / 255 > self.dst.len() {
+            return None;
+        }
+        self.run(literals).map(drop)
+    }
+
+    /// A token with the number of `literals`, and the literals.
+    fn run(&mut self, literals: &[u8]) -> Option<usize> {
+        let token = self.token()?;
+        self.dst[token] = (literals.len().min(NIBBLE) as u8) << 4;
+        self.more(literals.len())?;
+        self.copy(literals)?;
+        Some(token)
+    }
+
+    /// The part of a length that the token does not hold.
+    fn more(&mut self, length: usize) -> Option<()> {
+        let Some(rest) = length.checked_sub(NIBBLE) else { return Some(()) };
+        let (last, full) = self.dst.get_mut(self.made..)?.get_mut(..=rest / 255)?.split_last_mut()?;
+        full.fill(255);
+        *last = (rest % 255) as u8;
+        self.made += rest / 255 + 1;
+        Some(())
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Option<()> {
+        self.dst.get_mut(self.made..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        self.made += bytes.len();
+        Some(())
+    }
+}

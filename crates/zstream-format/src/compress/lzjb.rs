@@ -1,0 +1,142 @@
+//! LZJB, ZFS's first compression.
+//!
+//! ```text
+//! control | item 0 | ... | item 7 | control | ...
+//! ```
+//!
+//! Bit n of a control byte, lowest first, tells what item n behind it is: 0 one literal byte; 1 a copy of two
+//! bytes `llllllDD dddddddd`, that is `l` + 3 bytes (3 to 66) from `D,d` bytes back (1 to 1023). There is no
+//! length and no end mark: the decoder stops when the block is full, mid-group if need be.
+
+use super::CodecFault;
+
+/// Shortest copy.
+const MATCH_MIN: usize = 3;
+/// Longest copy.
+const MATCH_MAX: usize = 66;
+/// Low bits of the first byte of a copy that belong to the distance.
+const DISTANCE_HIGH: u8 = 0x3;
+/// All bits of a distance.
+const DISTANCE_MASK: usize = 0x3ff;
+/// Entries of the encoder's table of positions, by hash of three bytes.
+const TABLE: usize = 1024;
+
+pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
+    let expected = dst.len();
+    let (mut at, mut made) = (0, 0);
+    while made < expected {
+        let Some(&control) = src.get(at) else {
+            return Err(CodecFault::Truncated { at, made, expected });
+        };
+        at += 1;
+        // Eight literals in a row are the common case of data that hardly compresses.
+        if control == 0
+            && let (Some(from), Some(to)) = (src.get(at..at + 8), dst.get_mut(made..made + 8))
+        {
+            to.copy_from_slice(from);
+            at += 8;
+            made += 8;
+            continue;
+        }
+        for item in 0..8 {
+            if made == expected {
+                break;
+            }
+            if control >> item & 1 == 0 {
+                let Some(&literal) = src.get(at) else {
+                    return Err(CodecFault::Truncated { at, made, expected });
+                };
+                dst[made] = literal;
+                at += 1;
+                made += 1;
+                continue;
+            }
+            let Some(&[high, low]) = src.get(at..at + 2) else {
+                return Err(CodecFault::Truncated { at: src.len(), made, expected });
+            };
+            let length = usize::from(high >> 2) + MATCH_MIN;
+            let distance = usize::from(high & DISTANCE_HIGH) << 8 | usize::from(low);
+            if distance == 0 || distance > made {
+                return Err(CodecFault::Distance { at, distance, made });
+            }
+            if length > expected - made {
+                return Err(CodecFault::Overlong { at, expected });
+            }
+            copy_back(dst, made, distance, length);
+            at += 2;
+            made += length;
+        }
+    }
+    Ok(())
+}
+
+/// Repeats `length` bytes from `distance` back at `made`; both ranges are known to lie in `dst`.
+fn copy_back(dst: &mut [u8], made: usize, distance: usize, length: usize) {
+    let start = made - distance;
+    if distance >= length {
+        dst.copy_within(start..start + length, made);
+    } else {
+        for to in made..made + length {
+            dst[to] = dst[to - distance];
+        }
+    }
+}
+
+/// Compresses `src` to the bytes that OpenZFS makes of it in a buffer of `dst`'s size at an address that is a
+/// multiple of 1 KiB (the low bits of addresses take part in OpenZFS's table). `None` when it gives up, which
+/// is where the room left is less than a full group of copies needs.
+pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
+    // The low bits of the last position with this hash. A position is known modulo 1024 only, so an entry that
+    // was never set means the last multiple of 1024, and whether the bytes match is looked up in any case.
+    let mut last = [0_u16; TABLE];
+    let mut made = 0;
+    let mut pos = 0;
+    while pos < src.len() {
+        // A group: its control byte and at most 16 bytes of items.
+        if made + 1 + 2 * 8 >= dst.len() {
+            return None;
+        }
+        let control = made;
+        dst[control] = 0;
+        made += 1;
+        for item in 0..8 {
+            if pos == src.len() {
+                break;
+            }
+            match find(src, pos, &mut last) {
+                Some((distance, length)) => {
+                    dst[control] |= 1 << item;
+                    // Both halves fit: the length takes 6 bits, the distance 10.
+                    dst[made] = ((length - MATCH_MIN) << 2 | distance >> 8) as u8;
+                    dst[made + 1] = distance as u8;
+                    made += 2;
+                    pos += length;
+                }
+                None => {
+                    dst[made] = src[pos];
+                    made += 1;
+                    pos += 1;
+                }
+            }
+        }
+    }
+    Some(made)
+}
+
+/// The copy that could stand for the bytes at `pos`, as (distance, length). Near the end there is none, so
+/// that comparing needs no check of its own.
+fn find(src: &[u8], pos: usize, last: &mut [u16; TABLE]) -> Option<(usize, usize)> {
+    let here = src.get(pos..pos + MATCH_MAX)?;
+    let mut hash = usize::from(here[0]) << 16 | usize::from(here[1]) << 8 | usize::from(here[2]);
+    hash += hash >> 9;
+    hash += hash >> 5;
+    let entry = &mut last[hash % TABLE];
+    let distance = pos.wrapping_sub(usize::from(*entry)) & DISTANCE_MASK;
+    *entry = (pos & DISTANCE_MASK) as u16;
+    if distance == 0 || distance > pos {
+        return None;
+    }
+    let there = &src[pos - distance..][..MATCH_MAX];
+    let length = here.iter().zip(there).take_while(|(a, b)| a == b).count();
+    (length >= MATCH_MIN).then_some((distance, length))
+}

@@ -1,0 +1,254 @@
+//! The flag words of records and the feature flags of streams.
+
+use std::fmt;
+
+use bitflags::bitflags;
+
+use crate::wire::field_by_flags;
+
+bitflags! {
+    /// `drr_flags` of BEGIN.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct BeginFlags: u32 {
+        /// The source snapshot lies in another filesystem: receive as a clone of it.
+        const CLONE = 1 << 0;
+        /// The dataset's names are case-insensitive.
+        const CI_DATA = 1 << 1;
+        /// A full stream that holds every FREE and FREEOBJECTS, so that it can be received as a clone.
+        const FREERECORDS = 1 << 2;
+        /// [`ObjectFlags::SPILL`] and [`SpillFlags::UNMODIFIED`] can be relied on.
+        const SPILL_BLOCK = 1 << 3;
+    }
+
+    /// `drr_flags` of OBJECT.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct ObjectFlags: u8 {
+        /// Raw streams: the dnode was written in the byte order other than the stream's.
+        const RAW_BYTESWAP = 1 << 1;
+        /// The object has a spill block at the source.
+        const SPILL = 1 << 2;
+    }
+
+    /// `drr_flags` of WRITE and WRITE_BYREF.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct WriteFlags: u8 {
+        /// The checksum in the key is strong enough to deduplicate by.
+        const CHECKSUM_DEDUP = 1 << 0;
+        /// Raw streams: the block was written in the byte order other than the stream's.
+        const RAW_BYTESWAP = 1 << 1;
+    }
+
+    /// `drr_flags` of SPILL.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct SpillFlags: u8 {
+        /// Raw streams: the block was written in the byte order other than the stream's.
+        const RAW_BYTESWAP = 1 << 1;
+        /// Sent again though it did not change since the source snapshot.
+        const UNMODIFIED = 1 << 2;
+    }
+
+    /// `drr_flags` of OBJECT_RANGE.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct RangeFlags: u8 {
+        /// The dnode block was written in the byte order other than the stream's.
+        const RAW_BYTESWAP = 1 << 1;
+    }
+
+    /// The feature flags of a stream (`DMU_BACKUP_FEATURE_*`), 56 bits of `drr_versioninfo`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct FeatureFlags: u64 {
+        /// The stream may hold WRITE_BYREF records.
+        const DEDUP = 1 << 0;
+        /// Deduplicated by the properties of the source.
+        const DEDUPPROPS = 1 << 1;
+        /// The filesystem keeps system attributes, so there may be SPILL records.
+        const SA_SPILL = 1 << 2;
+        /// The stream may hold WRITE_EMBEDDED records.
+        const EMBED_DATA = 1 << 16;
+        /// Payloads may be compressed with lz4.
+        const LZ4 = 1 << 17;
+        /// Blocks may be larger than 128 KiB.
+        const LARGE_BLOCKS = 1 << 19;
+        /// The continuation of an interrupted receive.
+        const RESUMING = 1 << 20;
+        /// Sent with a redaction bookmark: there may be REDACT records.
+        const REDACTED = 1 << 21;
+        /// WRITE payloads are as compressed on disk.
+        const COMPRESSED = 1 << 22;
+        /// Dnodes may take more than 512 bytes.
+        const LARGE_DNODE = 1 << 23;
+        /// Encrypted blocks as they lie on disk.
+        const RAW = 1 << 24;
+        /// Payloads may be compressed with zstd.
+        const ZSTD = 1 << 25;
+        /// A package that carries holds.
+        const HOLDS = 1 << 26;
+        /// Reserved for switching to large blocks between incrementals; no sender sets it.
+        const SWITCH_TO_LARGE_BLOCKS = 1 << 27;
+        /// File names may be longer than 255 bytes.
+        const LONGNAME = 1 << 28;
+        /// Micro ZAPs may be larger than 128 KiB.
+        const LARGE_MICROZAP = 1 << 29;
+    }
+}
+
+field_by_flags! {
+    BeginFlags as u32, ObjectFlags as u8, WriteFlags as u8, SpillFlags as u8, RangeFlags as u8,
+}
+
+/// Names of the features as they are printed, in the order of their bits.
+const FEATURE_NAMES: &[(FeatureFlags, &str)] = &[
+    (FeatureFlags::DEDUP, "dedup"),
+    (FeatureFlags::DEDUPPROPS, "dedupprops"),
+    (FeatureFlags::SA_SPILL, "sa_spill"),
+    (FeatureFlags::EMBED_DATA, "embed_data"),
+    (FeatureFlags::LZ4, "lz4"),
+    (FeatureFlags::LARGE_BLOCKS, "large_blocks"),
+    (FeatureFlags::RESUMING, "resuming"),
+    (FeatureFlags::REDACTED, "redacted"),
+    (FeatureFlags::COMPRESSED, "compressed"),
+    (FeatureFlags::LARGE_DNODE, "large_dnode"),
+    (FeatureFlags::RAW, "raw"),
+    (FeatureFlags::ZSTD, "zstd"),
+    (FeatureFlags::HOLDS, "holds"),
+    (FeatureFlags::SWITCH_TO_LARGE_BLOCKS, "switch_to_large_blocks"),
+    (FeatureFlags::LONGNAME, "longname"),
+    (FeatureFlags::LARGE_MICROZAP, "large_microzap"),
+];
+
+impl FeatureFlags {
+    /// Number of feature bits in `drr_versioninfo`.
+    pub const BITS: u32 = 56;
+
+    /// The bits that this crate has no name for.
+    #[must_use]
+    pub fn unknown(self) -> Self {
+        self.difference(Self::all())
+    }
+
+    /// A name for each bit that is set, lowest first; a bit without a name is `bit N`, with the
+    /// remark whose it is where that is known.
+    #[must_use]
+    pub fn names(self) -> Vec<String> {
+        (0..Self::BITS)
+            .filter(|bit| self.bits() >> bit & 1 != 0)
+            .map(|bit| {
+                let flag = Self::from_bits_retain(1 << bit);
+                match FEATURE_NAMES.iter().find(|(known, _)| *known == flag) {
+                    Some((_, name)) => (*name).to_owned(),
+                    None if (3..=15).contains(&bit) => format!("bit {bit} (closed-source ZFS)"),
+                    None => format!("bit {bit}"),
+                }
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for FeatureFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names().join(" "))
+    }
+}
+
+/// What `drr_versioninfo` says of the kind of header (`drr_headertype`, its lowest 2 bits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeaderType {
+    /// One snapshot; before feature flags existed this was "version 1".
+    Substream,
+    /// The header of a package; before feature flags existed this was "version 2".
+    Package,
+    /// 0 or 3, which no sender writes.
+    Invalid(u8),
+}
+
+/// `drr_versioninfo` of BEGIN: header type in bits 0..=1, feature flags in bits 2..=57, the highest
+/// 6 bits reserved.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct VersionInfo(pub u64);
+
+impl VersionInfo {
+    /// The word for a header of this type with these features.
+    #[must_use]
+    pub fn new(header_type: HeaderType, features: FeatureFlags) -> Self {
+        let kind = match header_type {
+            HeaderType::Substream => 1,
+            HeaderType::Package => 2,
+            HeaderType::Invalid(number) => u64::from(number & 3),
+        };
+        Self(kind).with_features(features)
+    }
+
+    /// Which kind of header.
+    #[must_use]
+    pub fn header_type(self) -> HeaderType {
+        match self.0 & 3 {
+            1 => HeaderType::Substream,
+            2 => HeaderType::Package,
+            other => HeaderType::Invalid(other as u8),
+        }
+    }
+
+    /// The feature flags, unknown ones included.
+    #[must_use]
+    pub fn features(self) -> FeatureFlags {
+        FeatureFlags::from_bits_retain(self.0 >> 2 & ((1 << FeatureFlags::BITS) - 1))
+    }
+
+    /// The same word with other features; the header type and the reserved bits stay.
+    #[must_use]
+    pub fn with_features(self, features: FeatureFlags) -> Self {
+        let mask = ((1u64 << FeatureFlags::BITS) - 1) << 2;
+        Self(self.0 & !mask | features.bits() << 2 & mask)
+    }
+}
+
+impl fmt::Debug for VersionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VersionInfo({:?}, {:?})", self.header_type(), self.features())
+    }
+}
+
+impl crate::wire::Field for VersionInfo {
+    const SIZE: usize = 8;
+
+    fn get(bytes: &[u8], order: crate::order::ByteOrder) -> Self {
+        Self(order.u64(bytes))
+    }
+
+    fn put(self, bytes: &mut [u8], order: crate::order::ByteOrder) {
+        order.put_u64(bytes, self.0);
+    }
+
+    fn swap(bytes: &mut [u8]) {
+        bytes[..8].reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_features_are_named_by_bit_and_owner() {
+        // "flags = 24" streams of closed-source ZFS, and a bit from the future.
+        let features = FeatureFlags::from_bits_retain(0x24 | 1 << 40);
+        assert_eq!(features.names(), ["sa_spill", "bit 5 (closed-source ZFS)", "bit 40"]);
+        assert_eq!(features.unknown().bits(), 0x20 | 1 << 40);
+    }
+
+    #[test]
+    fn every_defined_feature_has_a_name() {
+        for flag in FeatureFlags::all().iter() {
+            assert!(FEATURE_NAMES.iter().any(|(known, _)| *known == flag), "{flag:?}");
+        }
+    }
+
+    #[test]
+    fn version_info_keeps_reserved_bits() {
+        let word = VersionInfo(0xfc00_0000_0000_0001);
+        assert_eq!(word.features(), FeatureFlags::empty());
+        let changed = word.with_features(FeatureFlags::LZ4);
+        assert_eq!(changed.0, 0xfc00_0000_0008_0001);
+        assert_eq!(changed.header_type(), HeaderType::Substream);
+    }
+}

@@ -1,0 +1,169 @@
+//! Lists as text, as libnvpair's `nvlist_print` writes them: what `zstream dump` shows of a BEGIN record
+//! and `zfs send -nvt` of a resume token.
+//!
+//! ```text
+//! nvlist version: 0
+//! <TAB>name = text
+//! <TAB>number = 0x1f                 unsigned numbers in hex, signed ones in decimal
+//! <TAB>flag = 1
+//! <TAB>list = (embedded nvlist)
+//! <TAB>nvlist version: 0
+//! <TAB><TAB>inner = 0x0
+//! <TAB>(end list)
+//!
+//! ```
+
+use std::fmt::{self, Write as _};
+
+use super::{NvList, NvString, NvValue};
+
+impl NvList {
+    /// The list as `nvlist_print` writes it, byte for byte: strings come as they are, whatever their
+    /// character set. Ends with a newline.
+    #[must_use]
+    pub fn print(&self) -> Vec<u8> {
+        let mut printer = Printer(Vec::new());
+        printer.list(self, 0);
+        printer.0
+    }
+}
+
+impl fmt::Display for NvList {
+    /// What [`NvList::print`] gives, with bytes that are not UTF-8 as `\xNN`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        NvString::from(self.print()).fmt(f)
+    }
+}
+
+struct Printer(Vec<u8>);
+
+impl fmt::Write for Printer {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Printer {
+    /// Adds formatted text. Writing to a `Vec` cannot fail, and none of the values printed here fails.
+    fn add(&mut self, text: fmt::Arguments<'_>) {
+        let _ = self.write_fmt(text);
+    }
+
+    fn indent(&mut self, depth: usize) {
+        self.0.resize(self.0.len() + depth, b'\t');
+    }
+
+    fn list(&mut self, list: &NvList, depth: usize) {
+        self.indent(depth);
+        self.add(format_args!("nvlist version: {}\n", list.version));
+        for pair in list {
+            let name = pair.name.as_bytes();
+            match &pair.value {
+                NvValue::List(inner) => {
+                    self.begin(name, depth, "(embedded nvlist)\n");
+                    self.list(inner, depth + 1);
+                    self.bracket("end", name, None, depth + 1);
+                    self.0.push(b'\n');
+                }
+                NvValue::ListArray(lists) => {
+                    self.begin(name, depth, "(array of embedded nvlists)\n");
+                    for (index, inner) in lists.iter().enumerate() {
+                        self.bracket("start", name, Some(index), depth + 1);
+                        self.list(inner, depth + 1);
+                        self.bracket("end", name, Some(index), depth + 1);
+                    }
+                    self.0.push(b'\n');
+                }
+                // libnvpair leaves out name and all of an array without elements, but not the newline.
+                value if value.data_type().is_array() && value.element_count() == 0 => self.0.push(b'\n'),
+                value => {
+                    self.begin(name, depth, "");
+                    self.value(value);
+                    self.0.push(b'\n');
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, name: &[u8], depth: usize, what: &str) {
+        self.indent(depth + 1);
+        self.0.extend_from_slice(name);
+        self.add(format_args!(" = {what}"));
+    }
+
+    /// `(start name[0])`, `(end name)`.
+    fn bracket(&mut self, what: &str, name: &[u8], index: Option<usize>, depth: usize) {
+        self.indent(depth);
+        self.add(format_args!("({what} "));
+        self.0.extend_from_slice(name);
+        if let Some(index) = index {
+            self.add(format_args!("[{index}]"));
+        }
+        self.0.extend_from_slice(b")\n");
+    }
+
+    fn value(&mut self, value: &NvValue) {
+        match value {
+            NvValue::Boolean => self.add(format_args!("1")),
+            NvValue::BooleanValue(value) => self.add(format_args!("{}", u8::from(*value))),
+            NvValue::Byte(value) => self.add(format_args!("{value:#04x}")),
+            NvValue::Int8(value) => self.add(format_args!("{value}")),
+            NvValue::Uint8(value) => self.add(format_args!("{value:#x}")),
+            NvValue::Int16(value) => self.add(format_args!("{value}")),
+            NvValue::Uint16(value) => self.add(format_args!("{value:#x}")),
+            NvValue::Int32(value) => self.add(format_args!("{value}")),
+            NvValue::Uint32(value) => self.add(format_args!("{value:#x}")),
+            NvValue::Int64(value) => self.add(format_args!("{value}")),
+            NvValue::Uint64(value) => self.add(format_args!("{value:#x}")),
+            NvValue::Hrtime(value) => self.add(format_args!("{value:#x}")),
+            NvValue::Double(value) => self.double(*value),
+            NvValue::String(text) => self.0.extend_from_slice(text.as_bytes()),
+            NvValue::ByteArray(values) => {
+                self.each(values, |printer, value| printer.add(format_args!("{value:#04x}")));
+            }
+            NvValue::Int8Array(values) => self.decimal(values),
+            NvValue::Int16Array(values) => self.decimal(values),
+            NvValue::Int32Array(values) => self.decimal(values),
+            NvValue::Int64Array(values) => self.decimal(values),
+            NvValue::Uint8Array(values) => self.hex(values),
+            NvValue::Uint16Array(values) => self.hex(values),
+            NvValue::Uint32Array(values) => self.hex(values),
+            NvValue::Uint64Array(values) => self.hex(values),
+            NvValue::BooleanArray(values) => {
+                self.each(values, |printer, value| printer.add(format_args!("{}", u8::from(*value))));
+            }
+            NvValue::StringArray(texts) => {
+                self.each(texts, |printer, text| printer.0.extend_from_slice(text.as_bytes()));
+            }
+            // Not reached: lists take lines of their own, so their printing is in `list`.
+            NvValue::List(_) | NvValue::ListArray(_) => {}
+        }
+    }
+
+    /// C's `0x%f`, which is what libnvpair prints of a double.
+    fn double(&mut self, value: f64) {
+        let sign = if value.is_nan() && value.is_sign_negative() { "-" } else { "" };
+        match value {
+            value if value.is_nan() => self.add(format_args!("0x{sign}nan")),
+            value => self.add(format_args!("0x{value:.6}")),
+        }
+    }
+
+    fn each<T>(&mut self, values: &[T], one: impl Fn(&mut Self, &T)) {
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                self.0.push(b' ');
+            }
+            one(self, value);
+        }
+    }
+
+    fn decimal<T: fmt::Display>(&mut self, values: &[T]) {
+        self.each(values, |printer, value| printer.add(format_args!("{value}")));
+    }
+
+    fn hex<T: fmt::LowerHex>(&mut self, values: &[T]) {
+        self.each(values, |printer, value| printer.add(format_args!("{value:#x}")));
+    }
+}

@@ -1,0 +1,164 @@
+//! What can be wrong with a stream, and where.
+
+use std::fmt;
+use std::io;
+
+use crate::checksum::Checksum;
+use crate::flags::FeatureFlags;
+use crate::place::Place;
+use crate::record::RecordType;
+
+/// What is wrong with a stream.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The source could not be read, or the destination not written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// There is no stream: not one byte.
+    #[error("no stream: the input is empty")]
+    Empty,
+    /// The input ends inside a record.
+    #[error("the stream is cut short: {what} needs {need} bytes, have {have}")]
+    Truncated {
+        /// What was being read.
+        what: &'static str,
+        /// Bytes it takes.
+        need: u64,
+        /// Bytes there were.
+        have: u64,
+    },
+    /// The input ends behind a whole record, but not behind an END.
+    #[error("the stream is cut short: it ends without an END record")]
+    NoEnd,
+    /// Not a stream, or something behind a stream that is not another one.
+    #[error("not a send stream: magic is {found:#x}, expected 0x2f5bacbac")]
+    Magic {
+        /// The number in the place of the magic, read as little-endian.
+        found: u64,
+    },
+    /// The header type is neither that of a substream nor that of a package.
+    #[error("header type {0} of BEGIN is neither 1 (substream) nor 2 (package)")]
+    HeaderType(u8),
+    /// A record type that does not exist.
+    #[error("record type {0} does not exist")]
+    RecordType(u32),
+    /// A record where another one has to be.
+    #[error("found {found}, expected {expected}")]
+    Unexpected {
+        /// What it is.
+        found: RecordType,
+        /// What has to be there.
+        expected: &'static str,
+    },
+    /// The checksum at the end of a record is not that of everything before it.
+    #[error("checksum of the record header is wrong: computed {computed}, found {found}")]
+    Trailer {
+        /// Sum of everything before it.
+        computed: Checksum,
+        /// What the record says.
+        found: Checksum,
+    },
+    /// The checksum inside an END is not that of everything before it.
+    #[error("checksum of the stream is wrong: computed {computed}, END says {found}")]
+    EndChecksum {
+        /// Sum of everything before END.
+        computed: Checksum,
+        /// What END says.
+        found: Checksum,
+    },
+    /// Bytes that no checksum covers and that have to be zero, but are not.
+    #[error("byte {at} of the record, which no checksum covers, is {found:#04x}, expected zero")]
+    NotZero {
+        /// Offset in the record.
+        at: usize,
+        /// The byte.
+        found: u8,
+    },
+    /// The guid in an END that no checksum covers is not that of its BEGIN.
+    #[error("END is for snapshot {found:x}, BEGIN was for {expected:x}")]
+    EndGuid {
+        /// What END says.
+        found: u64,
+        /// What BEGIN said.
+        expected: u64,
+    },
+    /// A size that the format does not allow.
+    #[error("{what} is {found} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Which size.
+        what: &'static str,
+        /// What the record says.
+        found: u64,
+        /// The most there can be.
+        limit: u64,
+    },
+    /// Features that this version does not know.
+    #[error("the stream uses features that are not known: {}", .0.names().join(", "))]
+    Features(FeatureFlags),
+    /// A record to be written whose payload has another length than its header says.
+    #[error("the payload is {found} bytes, the header says {expected}")]
+    PayloadLen {
+        /// Bytes of the payload.
+        found: u64,
+        /// What the header says.
+        expected: u64,
+    },
+    /// The reader or writer was asked to go on behind an error.
+    #[error("the stream was given up after an earlier error")]
+    GivenUp,
+    /// Something a caller found out about a record.
+    #[error("{0}")]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A fault and where it is. One word wide, so that results stay small.
+pub struct Error(Box<(Fault, Place)>);
+
+impl Error {
+    /// A fault at a place.
+    #[must_use]
+    pub fn new(fault: Fault, place: Place) -> Self {
+        Self(Box::new((fault, place)))
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn fault(&self) -> &Fault {
+        &self.0.0
+    }
+
+    /// Where: the record that was being read.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.0.1
+    }
+
+    /// Whether the stream only ends too early: everything up to there may be good.
+    #[must_use]
+    pub fn is_truncation(&self) -> bool {
+        matches!(self.fault(), Fault::Truncated { .. } | Fault::NoEnd | Fault::Empty)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.fault(), self.place())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}, {:?})", self.fault(), self.place())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.fault() {
+            Fault::Io(error) => Some(error),
+            Fault::Other(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Reading a stream record by record.
+
+use std::io::{self, BufReader, Read, Seek};
+
+use crate::fletcher::Fletcher4;
+use crate::place::Place;
+use crate::record::{HEADER_LEN, Header, TRAILER_OFFSET};
+use crate::stream::follow::{Follower, Judged};
+use crate::stream::{Error, Fault, Role, Section};
+
+/// Bytes asked of the source at a time, where records are small.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Which checksums a reader computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Checking {
+    /// All of them; a wrong one is an error at the record that holds it.
+    #[default]
+    Sums,
+    /// None: only the shape of the stream is judged.
+    Shape,
+}
+
+/// One record of a stream.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// Where it is.
+    pub place: Place,
+    /// What it is for.
+    pub role: Role,
+    /// Its header.
+    pub header: &'a Header,
+    /// Its payload, which the checksum of the *next* record vouches for. Empty where it was skipped.
+    pub payload: &'a [u8],
+}
+
+impl Record<'_> {
+    /// Offset of the payload in the stream.
+    #[must_use]
+    pub fn payload_offset(&self) -> u64 {
+        self.place.offset + HEADER_LEN as u64
+    }
+}
+
+/// Reads records from anything that reads, one after the other and in constant memory: the largest
+/// payload (16 MiB, or a package's nvlist) and a buffer.
+///
+/// ```
+/// use zstream_format::stream::StreamReader;
+///
+/// let stream = include_bytes!("../../tests/data/small.zfs");
+/// let mut reader = StreamReader::new(&stream[..]);
+/// let mut names = Vec::new();
+/// while let Some(record) = reader.next()? {
+///     names.push(record.header.record_type().unwrap().name());
+/// }
+/// assert_eq!(names.first(), Some(&"BEGIN"));
+/// assert_eq!(reader.verified(), stream.len() as u64);
+/// # Ok::<(), zstream_format::stream::Error>(())
+/// ```
+pub struct StreamReader<R> {
+    source: BufReader<R>,
+    skip: fn(&mut BufReader<R>, u64, Option<u64>) -> io::Result<u64>,
+    /// Length of the source, where it can be skipped in.
+    len: Option<u64>,
+    checking: Checking,
+    follower: Follower,
+    header: Header,
+    payload: Vec<u8>,
+    failed: bool,
+}
+
+impl<R: Read> StreamReader<R> {
+    /// A reader from the start of a stream, which checks everything.
+    pub fn new(source: R) -> Self {
+        Self {
+            source: BufReader::with_capacity(BUFFER_BYTES, source),
+            skip: |source, len, _| io::copy(&mut source.take(len), &mut io::sink()),
+            len: None,
+            checking: Checking::Sums,
+            follower: Follower::default(),
+            header: Header::from_bytes([0; HEADER_LEN], crate::order::ByteOrder::NATIVE),
+            payload: Vec::new(),
+            failed: false,
+        }
+    }
+
+    /// The same reader with other checks.
+    #[must_use]
+    pub fn checking(mut self, checking: Checking) -> Self {
+        self.checking = checking;
+        self
+    }
+
+    /// Reads, checks and returns the next record, or `None` behind the last whole stream.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the place of the record that was being read: the input ends too early, a
+    /// checksum is wrong, a record stands where it cannot, a size is above its limit, or reading fails.
+    #[allow(clippy::should_implement_trait, reason = "a record borrows from the reader")]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, Error> {
+        self.step(false)
+    }
+
+    /// Like [`next`](Self::next), but payloads other than the nvlists of BEGIN are skipped. On a source
+    /// that seeks they are not even read; so with [`Checking::Shape`] only.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    ///
+    /// # Panics
+    /// When the reader checks sums.
+    pub fn next_header(&mut self) -> Result<Option<Record<'_>>, Error> {
+        assert_eq!(self.checking, Checking::Shape, "a payload that is skipped cannot be summed");
+        self.step(true)
+    }
+
+    /// Bytes of the stream up to the next record.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.follower.offset
+    }
+
+    /// Bytes of the stream that a checksum has vouched for so far. Behind a whole stream: all of them.
+    #[must_use]
+    pub fn verified(&self) -> u64 {
+        self.follower.verified
+    }
+
+    /// Where in the shape of the stream the next record stands.
+    #[must_use]
+    pub fn section(&self) -> Section {
+        self.follower.chain.section()
+    }
+
+    /// Whole streams so far; a package counts as one.
+    #[must_use]
+    pub fn whole_streams(&self) -> u64 {
+        self.follower.chain.whole_streams()
+    }
+
+    fn step(&mut self, skip_payload: bool) -> Result<Option<Record<'_>>, Error> {
+        let mut place = self.follower.place();
+        let outcome = if std::mem::replace(&mut self.failed, true) {
+            Err(Fault::GivenUp)
+        } else {
+            self.read_record(skip_payload, &mut place)
+        };
+        match outcome {
+            Ok(role) => {
+                self.failed = false;
+                Ok(role.map(|role| Record { place, role, header: &self.header, payload: &self.payload }))
+            }
+            Err(fault) => Err(Error::new(fault, place)),
+        }
+    }
+
+    fn read_record(&mut self, skip_payload: bool, place: &mut Place) -> Result<Option<Role>, Fault> {
+        let mut bytes = [0; HEADER_LEN];
+        let have = read_full(&mut self.source, &mut bytes)?;
+        if have == 0 {
+            return self.follower.chain.finish().map(|()| None);
+        }
+        if have < HEADER_LEN {
+            return Err(Fault::Truncated {
+                what: "a record header",
+                need: HEADER_LEN as u64,
+                have: have as u64,
+            });
+        }
+        let sum_header = (self.checking == Checking::Sums).then_some(|before, header: &Header| {
+            let mut sum = Fletcher4::from_state(before, header.order());
+            sum.update(&header.as_bytes()[..TRAILER_OFFSET]);
+            sum.value()
+        });
+        let Judged { header, role, payload_len, inside } = self.follower.judge(bytes, place, sum_header)?;
+        self.header = header;
+        if skip_payload && !matches!(role, Role::PackageBegin | Role::SubstreamBegin) {
+            self.payload.clear();
+            let need = payload_len as u64;
+            let have = (self.skip)(&mut self.source, need, self.len)?;
+            if have < need {
+                return Err(Fault::Truncated { what: "a payload", need, have });
+            }
+        } else {
+            read_payload(&mut self.source, &mut self.payload, payload_len)?;
+        }
+        let behind = (self.checking == Checking::Sums).then(|| {
+            let mut sum = Fletcher4::from_state(inside, self.header.order());
+            sum.update(&self.header.as_bytes()[TRAILER_OFFSET..]);
+            sum.update(&self.payload);
+            sum.value()
+        });
+        self.follower.pass(role, payload_len, behind);
+        Ok(Some(role))
+    }
+}
+
+impl<R: Read + Seek> StreamReader<R> {
+    /// A reader from the start of a source that seeks (a file, a mapped file in a `Cursor`), which
+    /// checks the shape only and skips payloads without reading them.
+    ///
+    /// # Errors
+    /// When the length of the source cannot be found.
+    pub fn seekable(mut source: R) -> io::Result<Self> {
+        let start = source.stream_position()?;
+        let len = source.seek(io::SeekFrom::End(0))?;
+        source.seek(io::SeekFrom::Start(start))?;
+        let mut reader = Self::new(source).checking(Checking::Shape);
+        reader.len = Some(len);
+        reader.skip = |source, skip, len| {
+            let at = source.stream_position()?;
+            let skip = skip.min(len.unwrap_or(u64::MAX).saturating_sub(at));
+            source.seek_relative(i64::try_from(skip).map_err(io::Error::other)?)?;
+            Ok(skip)
+        };
+        Ok(reader)
+    }
+}
+
+/// Reads until `buf` is full or the source ends; how many bytes there were.
+pub(crate) fn read_full(source: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while have < buf.len() {
+        match source.read(&mut buf[have..]) {
+            Ok(0) => break,
+            Ok(more) => have += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(have)
+}
+
+/// Reads a payload. The buffer grows with what is really there, not with what was promised.
+fn read_payload(source: &mut impl Read, payload: &mut Vec<u8>, len: usize) -> Result<(), Fault> {
+    const STEP: usize = 1 << 20;
+    let mut have = 0;
+    while have < len {
+        let want = (len - have).min(STEP.max(have));
+        if payload.len() < have + want {
+            payload.resize(have + want, 0);
+        }
+        let got = read_full(source, &mut payload[have..have + want])?;
+        have += got;
+        if got < want {
+            return Err(Fault::Truncated { what: "a payload", need: len as u64, have: have as u64 });
+        }
+    }
+    payload.truncate(len);
+    Ok(())
+}

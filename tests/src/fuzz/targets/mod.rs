@@ -1,0 +1,114 @@
+//! Every target, and the canaries.
+
+mod byteswap;
+mod canary;
+mod codec;
+mod fletcher;
+mod nvlist;
+mod record;
+mod stream;
+
+use super::Target;
+use zstream_format::algorithm::CompressionType;
+
+/// Memory that anything may hold which reads an input in constant memory.
+const SMALL: usize = 24 << 20;
+
+/// The target of one decompressor.
+macro_rules! codec {
+    ($name:literal, $kind:ident) => {
+        Target {
+            name: $name,
+            about: "a block decompressed, compressed and decompressed is the same",
+            corpus: || codec::corpus(CompressionType::$kind),
+            mutate: super::mutate::bytes,
+            run: |input| codec::run(CompressionType::$kind, input),
+            memory_limit_bytes: SMALL,
+        }
+    };
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "record",
+        about: "a record parsed and written is the same; swapped twice too",
+        corpus: record::corpus,
+        mutate: super::mutate::bytes,
+        run: record::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "stream",
+        about: "a stream read in pieces gives what it gives as a whole; written again it is the same",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: stream::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "parallel",
+        about: "a stream checked on all cores gives what it gives on one",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: stream::run_parallel,
+        memory_limit_bytes: 2 * SMALL,
+    },
+    Target {
+        name: "fletcher",
+        about: "fletcher-4 in pieces, joined and by vector kernels is fletcher-4 word by word",
+        corpus: fletcher::corpus,
+        mutate: super::mutate::bytes,
+        run: fletcher::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "nvlist",
+        about: "a list decoded and encoded is the same, by way of every encoding",
+        corpus: super::corpus::nvlists,
+        mutate: super::mutate::bytes,
+        run: nvlist::run,
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "byteswap",
+        about: "a payload swapped there and back is the same",
+        corpus: byteswap::corpus,
+        mutate: super::mutate::bytes,
+        run: byteswap::run,
+        memory_limit_bytes: SMALL,
+    },
+    codec!("lz4", LZ4),
+    codec!("lzjb", LZJB),
+    codec!("zle", ZLE),
+    codec!("gzip", GZIP_9),
+    codec!("zstd", ZSTD),
+];
+
+/// Targets that must fail: each a fault that the harness has to see.
+pub const CANARIES: &[Target] = &[
+    Target {
+        name: "canary-panic",
+        about: "breaks when the third byte is lost",
+        corpus: canary::corpus,
+        mutate: super::mutate::bytes,
+        run: canary::panics,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "canary-equality",
+        about: "claims that a sum does not change when its input does",
+        corpus: canary::corpus,
+        mutate: super::mutate::bytes,
+        run: canary::unequal,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "canary-memory",
+        about: "allocates what a number in the input says",
+        corpus: canary::corpus,
+        mutate: super::mutate::bytes,
+        run: canary::greedy,
+        memory_limit_bytes: SMALL,
+    },
+];

@@ -1,0 +1,28 @@
+//! Benchmarks.
+
+use crate::run::{Outcome, cargo, run};
+
+/// A benchmark: its name, how it is run, and one line of help.
+type Bench = (&'static str, fn() -> Outcome, &'static str);
+
+/// Every benchmark.
+const BENCHES: &[Bench] = &[("micro", micro, "criterion: the kernels and codecs of zstream-format")];
+
+/// `bench [NAME]`
+pub(crate) fn task(args: &[String]) -> Outcome {
+    let chosen: Vec<&Bench> = match args {
+        [] => BENCHES.iter().collect(),
+        [name] => BENCHES.iter().filter(|(n, ..)| n == name).collect(),
+        _ => return Err("one name at most".into()),
+    };
+    if chosen.is_empty() {
+        let table: String = BENCHES.iter().map(|(n, _, about)| format!("\n  {n:8} {about}")).collect();
+        return Err(format!("no such benchmark; there are:{table}"));
+    }
+    chosen.iter().try_for_each(|(_, bench, _)| bench())
+}
+
+/// `micro`
+fn micro() -> Outcome {
+    run(cargo(&["bench", "-p", "zstream-format", "--benches"]))
+}

@@ -1,0 +1,23 @@
+//! Checks against OpenZFS's own tools, where they are installed.
+//!
+//! What OpenZFS did once is recorded in `tests/golden`; here it is asked anew, so a recording that no longer
+//! tells the truth is found, and so is an OpenZFS that has changed.
+
+use crate::run::{Outcome, cargo, find, output, program, run};
+
+/// The programs of OpenZFS that run without its kernel module.
+const TOOLS: &[&str] = &["zstream", "zdb"];
+
+/// `interop`
+pub(crate) fn task(_: &[String]) -> Outcome {
+    let missing: Vec<&str> = TOOLS.iter().copied().filter(|name| find(name).is_none()).collect();
+    if !missing.is_empty() {
+        println!("SKIPPED: interop needs OpenZFS's user-space tools; not found: {}", missing.join(", "));
+        return Ok(());
+    }
+    let dpkg =
+        find("dpkg-query").map(|_| program("dpkg-query", &["-W", "-f", "${Version}", "zfsutils-linux"]));
+    let version = dpkg.and_then(|query| output(query).ok()).unwrap_or_else(|| "unknown".into());
+    println!("OpenZFS's tools: {version}");
+    run(cargo(&["test", "--package", "zstream-tests", "--locked", "--test", "interop*", "--", "--ignored"]))
+}
