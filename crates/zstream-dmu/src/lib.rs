@@ -10,6 +10,7 @@ pub mod gpt;
 pub mod ids;
 pub mod object_set;
 pub mod objset;
+pub mod pool;
 pub mod traverse;
 pub mod tree;
 pub mod vdev;

@@ -10,6 +10,7 @@ mod deflate;
 pub mod flags;
 pub mod fletcher;
 pub mod ids;
+pub mod judge;
 pub mod nvlist;
 pub mod object_type;
 pub mod order;
@@ -18,4 +19,5 @@ pub mod record;
 pub mod stream;
 #[cfg(feature = "gzip")]
 pub mod token;
+pub mod verify;
 mod wire;
