@@ -6,6 +6,10 @@
 use std::fmt;
 use std::io;
 
+use zstream_format::byteswap::SwapError;
+use zstream_format::compress::CodecError;
+
+use crate::blkptr::BlockPointerFault;
 use crate::ids::{Bookmark, Txg};
 
 /// A result of this crate.
@@ -28,6 +32,15 @@ pub enum Fault {
         /// What was stored with the pointer or beside the bytes.
         expected: String,
     },
+    /// A block pointer breaks a rule.
+    #[error(transparent)]
+    BlockPointer(#[from] BlockPointerFault),
+    /// A block could not be decompressed.
+    #[error("cannot decompress: {0}")]
+    Codec(#[from] CodecError),
+    /// A block of the other byte order could not be swapped.
+    #[error("cannot swap bytes: {0}")]
+    Swap(#[from] SwapError),
     /// A structure breaks a rule of its format.
     #[error("bad {what}: {detail}")]
     Corrupt {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blkptr;
+pub mod cache;
 pub mod device;
 pub mod dnode;
 pub mod error;
@@ -9,7 +10,11 @@ pub mod gpt;
 pub mod ids;
 pub mod object_set;
 pub mod objset;
+pub mod pool;
+pub mod traverse;
 pub mod tree;
+pub mod vdev;
+pub mod zap;
 pub mod zio;
 
 #[cfg(test)]

@@ -82,6 +82,10 @@ impl ObjectInfo {
 /// [`Fault::Encrypted`] (content that is there but not to be had), [`Fault::Absent`] (content that a cut
 /// or incremental stream does not carry); everything else is damage or I/O.
 pub trait ObjectSet: Send + Sync {
+    /// The set's number in its pool, for errors to name: the dataset's object in the MOS, 0 for the MOS
+    /// itself and for what lies in no pool.
+    fn objset_id(&self) -> u64;
+
     /// What the set is for.
     fn objset_type(&self) -> ObjsetType;
 

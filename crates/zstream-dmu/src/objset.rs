@@ -217,12 +217,6 @@ impl Objset {
         Ok(Self { reader, id, root, phys, locked, dnodes: Mutex::new(HashMap::new()) })
     }
 
-    /// The set's number: the dataset's object in the MOS.
-    #[must_use]
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
     /// The pointer of the objset block.
     #[must_use]
     pub fn root(&self) -> &BlockPointer {
@@ -379,6 +373,11 @@ fn swapped(pointer: &BlockPointer, stored: &[u8], at: Bookmark) -> Result<Block>
     Ok(bytes.into())
 }
 
+/// Slots up to the next dnode, whose block holds at least one slot.
+pub(crate) fn slots_taken(dnode: &[u8]) -> usize {
+    1 + if dnode[0] == 0 { 0 } else { usize::from(dnode[12]) }
+}
+
 /// The slots of a block of dnodes in which an allocated dnode starts.
 pub(crate) fn allocated_slots(block: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let slots = block.len() / DNODE_SLOT_BYTES;
@@ -386,10 +385,9 @@ pub(crate) fn allocated_slots(block: &[u8]) -> impl Iterator<Item = usize> + '_ 
     std::iter::from_fn(move || {
         while next < slots {
             let slot = next;
-            let core = &block[slot * DNODE_SLOT_BYTES..];
-            let allocated = core[0] != 0;
-            next += 1 + if allocated { usize::from(core[12]) } else { 0 };
-            if allocated {
+            let dnode = &block[slot * DNODE_SLOT_BYTES..];
+            next += slots_taken(dnode);
+            if dnode[0] != 0 {
                 return Some(slot);
             }
         }
@@ -398,6 +396,10 @@ pub(crate) fn allocated_slots(block: &[u8]) -> impl Iterator<Item = usize> + '_ 
 }
 
 impl ObjectSet for Objset {
+    fn objset_id(&self) -> u64 {
+        self.id
+    }
+
     fn objset_type(&self) -> ObjsetType {
         self.phys.objset_type
     }

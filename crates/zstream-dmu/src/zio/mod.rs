@@ -1,6 +1,10 @@
 //! Block I/O: from a block pointer to the block's logical content and back.
 
 pub mod crypt;
+pub mod gang;
+pub mod read;
+pub mod seal;
+mod verify;
 
 use std::sync::Arc;
 
@@ -9,6 +13,9 @@ use rayon::prelude::*;
 use crate::blkptr::BlockPointer;
 use crate::error::Result;
 use crate::ids::Bookmark;
+
+pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
+pub use verify::SALT_BYTES;
 
 /// The bytes of one block, shared between the cache and its readers.
 pub type Block = Arc<[u8]>;

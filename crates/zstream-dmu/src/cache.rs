@@ -1,0 +1,170 @@
+//! A cache of blocks, bounded in bytes.
+//!
+//! The cache is cut into shards by key so that threads seldom wait for each other. Each shard gives up blocks by the clock:
+//! a block that was used since the hand last passed stays for another round. Blocks of one kind never push out blocks of
+//! the other: reading a large file leaves the indirect blocks and ZAPs where they are.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Mutex;
+
+use crate::zio::Block;
+
+/// Bytes that a cache has unless told otherwise.
+pub const DEFAULT_BYTES: usize = 128 << 20;
+
+/// Number of shards of each kind.
+const SHARDS: usize = 16;
+
+/// What a block is to the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Contents of files and volumes: mostly used once.
+    Data,
+    /// Everything that leads to them: used again and again.
+    Metadata,
+}
+
+/// Blocks by key.
+#[derive(Debug)]
+pub struct Cache<K> {
+    hasher: RandomState,
+    data: Vec<Mutex<Shard<K>>>,
+    metadata: Vec<Mutex<Shard<K>>>,
+}
+
+#[derive(Debug)]
+struct Shard<K> {
+    limit: usize,
+    bytes: usize,
+    blocks: HashMap<K, Entry>,
+    /// The clock: every key once, the hand at the front.
+    clock: VecDeque<K>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    block: Block,
+    used: bool,
+}
+
+impl<K: Hash + Eq + Clone> Cache<K> {
+    /// A cache that holds at most `bytes` bytes of blocks, half of them metadata.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let shards = || {
+            let limit = bytes / 2 / SHARDS;
+            (0..SHARDS)
+                .map(|_| {
+                    Mutex::new(Shard { limit, bytes: 0, blocks: HashMap::new(), clock: VecDeque::new() })
+                })
+                .collect()
+        };
+        Self { hasher: RandomState::new(), data: shards(), metadata: shards() }
+    }
+
+    fn shard(&self, class: Class, key: &K) -> &Mutex<Shard<K>> {
+        let shards = match class {
+            Class::Data => &self.data,
+            Class::Metadata => &self.metadata,
+        };
+        &shards[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+
+    /// The block with this key, if it is there.
+    ///
+    /// # Panics
+    /// Another thread panicked inside of the cache, here and in the other functions.
+    #[must_use]
+    pub fn get(&self, class: Class, key: &K) -> Option<Block> {
+        let mut shard = self.shard(class, key).lock().expect("no user of the cache panics");
+        let entry = shard.blocks.get_mut(key)?;
+        entry.used = true;
+        Some(Block::clone(&entry.block))
+    }
+
+    /// Puts a block in, unless it is larger than a shard's share.
+    pub fn insert(&self, class: Class, key: K, block: &Block) {
+        let mut shard = self.shard(class, &key).lock().expect("no user of the cache panics");
+        if block.len() > shard.limit || shard.blocks.contains_key(&key) {
+            return;
+        }
+        shard.make_room(block.len());
+        shard.bytes += block.len();
+        shard.clock.push_back(key.clone());
+        shard.blocks.insert(key, Entry { block: Block::clone(block), used: false });
+    }
+
+    /// Forgets everything: when keys are loaded or unloaded, blocks read differently.
+    pub fn clear(&self) {
+        for shard in self.data.iter().chain(&self.metadata) {
+            let mut shard = shard.lock().expect("no user of the cache panics");
+            shard.blocks.clear();
+            shard.clock.clear();
+            shard.bytes = 0;
+        }
+    }
+
+    /// Bytes of all blocks in the cache.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let shards = self.data.iter().chain(&self.metadata);
+        shards.map(|shard| shard.lock().expect("no user of the cache panics").bytes).sum()
+    }
+}
+
+impl<K: Hash + Eq> Shard<K> {
+    fn make_room(&mut self, wanted: usize) {
+        while self.bytes + wanted > self.limit {
+            let Some(key) = self.clock.pop_front() else { return };
+            let Some(entry) = self.blocks.get_mut(&key) else { continue };
+            if entry.used {
+                entry.used = false;
+                self.clock.push_back(key);
+            } else {
+                self.bytes -= entry.block.len();
+                self.blocks.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_holds_and_used_blocks_stay() {
+        let cache = Cache::new(2 * SHARDS * 1000);
+        let block = Block::from(vec![7; 100]);
+        cache.insert(Class::Metadata, 0, &block);
+        for key in 1..5000 {
+            assert!(cache.get(Class::Metadata, &0).is_some(), "pushed out by {key} though in use");
+            cache.insert(Class::Metadata, key, &block);
+        }
+        assert!(cache.bytes() <= SHARDS * 1000);
+        assert!(cache.bytes() > SHARDS * 800);
+    }
+
+    #[test]
+    fn data_does_not_push_out_metadata_nor_answer_for_it() {
+        let cache = Cache::new(2 * SHARDS * 1000);
+        cache.insert(Class::Metadata, 1, &Block::from(vec![1; 10]));
+        for key in 0..5000 {
+            cache.insert(Class::Data, key, &Block::from(vec![2; 500]));
+        }
+        assert_eq!(cache.get(Class::Metadata, &1).as_deref(), Some(&[1; 10][..]));
+        assert!(cache.get(Class::Metadata, &2).is_none());
+        cache.clear();
+        assert_eq!(cache.bytes(), 0);
+        assert!(cache.get(Class::Metadata, &1).is_none());
+    }
+
+    #[test]
+    fn a_block_larger_than_a_shard_is_not_kept() {
+        let cache = Cache::new(2 * SHARDS * 1000);
+        cache.insert(Class::Data, 1, &Block::from(vec![0; 1001]));
+        assert!(cache.get(Class::Data, &1).is_none());
+    }
+}

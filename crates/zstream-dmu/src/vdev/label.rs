@@ -1,0 +1,183 @@
+//! Labels: four copies, on every device of a pool, of what the pool is and where its root is.
+//!
+//! ```text
+//! device                                              label (256 KiB)
+//!   0        label 0                                     0        blank
+//!   256 KiB  label 1                                     8 KiB    boot environment, with embedded checksum
+//!   512 KiB  boot area                                   16 KiB   XDR nvlist: pool and vdev tree, with embedded checksum
+//!   4 MiB    data                                        128 KiB  ring of uberblocks, see `uberblock`
+//!   end - 512 KiB  label 2
+//!   end - 256 KiB  label 3                            the end is the device's size rounded down to 256 KiB
+//! ```
+//!
+//! An embedded checksum ([`Seal`](crate::zio::seal::Seal)) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
+//! copied to another offset is not a label.
+
+use zstream_format::nvlist::NvList;
+
+use super::config::{PoolConfig, PoolState};
+use super::uberblock::{self, RING_BYTES, Uberblock};
+use crate::device::Device;
+use crate::error::{Error, Fault, Result};
+use crate::ids::{Guid, Txg};
+use crate::zio::seal::Seal;
+
+/// Number of labels on a device (`VDEV_LABELS`).
+pub const LABELS: usize = 4;
+
+/// Size of a label.
+pub const LABEL_BYTES: u64 = 256 << 10;
+
+/// Smallest device that has room for four labels and the boot area.
+pub const DEVICE_BYTES_MIN: u64 = 8 << 20;
+
+/// Where the nvlist lies in a label.
+pub const CONFIG_OFFSET: u64 = 16 << 10;
+
+/// Size of the nvlist's area, checksum included.
+pub const CONFIG_BYTES: usize = 112 << 10;
+
+/// Where the ring of uberblocks lies in a label.
+pub const RING_OFFSET: u64 = 128 << 10;
+
+/// Byte offset of label number `label` on a device of `len` bytes; `None` when the device is too small for labels.
+#[must_use]
+pub fn offset(len: u64, label: usize) -> Option<u64> {
+    if len < DEVICE_BYTES_MIN || label >= LABELS {
+        return None;
+    }
+    let end = len - len % LABEL_BYTES;
+    Some(if label < 2 { label as u64 * LABEL_BYTES } else { end - (LABELS - label) as u64 * LABEL_BYTES })
+}
+
+/// What a device is to a pool, as its newest label says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Role {
+    /// A member of a pool's vdev tree.
+    Member(Box<PoolConfig>),
+    /// A hot spare or a cache device: it holds nothing of the pool's data.
+    Auxiliary {
+        /// Which of the two.
+        state: PoolState,
+        /// Its guid.
+        guid: Guid,
+    },
+}
+
+/// A label whose checksum holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Label {
+    /// Its number, 0 to 3.
+    pub number: usize,
+    /// The list as it was stored.
+    pub list: NvList,
+    /// What it says.
+    pub role: Role,
+}
+
+impl Label {
+    /// Transaction group in which the label was written; 0 for auxiliary devices.
+    #[must_use]
+    pub fn txg(&self) -> u64 {
+        match &self.role {
+            Role::Member(config) => config.txg,
+            Role::Auxiliary { .. } => 0,
+        }
+    }
+
+    /// Reads label number `number` of a device.
+    ///
+    /// # Errors
+    /// The device is too small or cannot be read, the checksum does not hold, or the list is not that of a label.
+    pub fn read(device: &dyn Device, number: usize) -> Result<Self> {
+        let start = offset(device.len(), number).ok_or_else(|| too_small(device))?;
+        let at = start + CONFIG_OFFSET;
+        Self::read_config(device, number, at).map_err(|error| error.at_offset(at))
+    }
+
+    fn read_config(device: &dyn Device, number: usize, at: u64) -> Result<Self> {
+        let mut bytes = vec![0; CONFIG_BYTES];
+        device.read_at(at, &mut bytes)?;
+        Seal::at(at).verify(&bytes)?;
+        let list = NvList::decode(&bytes)
+            .map_err(|error| Error::corrupt("label", format!("its list cannot be read: {error}")))?
+            .list;
+        let role = match list.get_u64("state").map(PoolState::from) {
+            Some(state @ (PoolState::Spare | PoolState::L2Cache)) => {
+                let guid =
+                    list.get_u64("guid").ok_or_else(|| Error::corrupt("label", "no number named guid"))?;
+                Role::Auxiliary { state, guid: Guid(guid) }
+            }
+            _ => Role::Member(Box::new(PoolConfig::parse(&list)?)),
+        };
+        Ok(Self { number, list, role })
+    }
+}
+
+fn too_small(device: &dyn Device) -> Error {
+    Fault::Invalid(format!("{} bytes are too few for a pool's member", device.len())).into()
+}
+
+/// The four labels of a device.
+#[derive(Debug)]
+pub struct Labels {
+    /// Each label, or why it is none.
+    pub copies: Vec<Result<Label>>,
+}
+
+impl Labels {
+    /// Reads all labels of a device.
+    #[must_use]
+    pub fn read(device: &dyn Device) -> Self {
+        Self { copies: (0..LABELS).map(|number| Label::read(device, number)).collect() }
+    }
+
+    /// Those whose checksum holds.
+    pub fn good(&self) -> impl Iterator<Item = &Label> {
+        self.copies.iter().filter_map(|copy| copy.as_ref().ok())
+    }
+
+    /// The newest one that is not newer than `txg`, or when all are, the newest.
+    ///
+    /// Between writing an uberblock and the labels that belong to it a crash may leave labels that are ahead.
+    #[must_use]
+    pub fn best(&self, txg: Option<Txg>) -> Option<&Label> {
+        let limit = txg.map_or(u64::MAX, |txg| txg.0);
+        self.good().max_by_key(|label| (label.txg() <= limit, label.txg(), std::cmp::Reverse(label.number)))
+    }
+}
+
+/// An uberblock and where it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundUberblock {
+    /// Number of the label.
+    pub label: usize,
+    /// Slot in its ring.
+    pub slot: u64,
+    /// The uberblock.
+    pub uberblock: Uberblock,
+}
+
+/// All uberblocks of a device whose checksums hold, for sectors of 2^`ashift` bytes.
+///
+/// # Errors
+/// No ring could be read at all.
+pub fn uberblocks(device: &dyn Device, ashift: u8) -> Result<Vec<FoundUberblock>> {
+    let mut found = Vec::new();
+    let mut failure = None;
+    for label in 0..LABELS {
+        let at = offset(device.len(), label).ok_or_else(|| too_small(device))? + RING_OFFSET;
+        let mut ring = vec![0; RING_BYTES as usize];
+        match device.read_at(at, &mut ring) {
+            Ok(()) => {
+                let slots = uberblock::scan(&ring, at, ashift).into_iter();
+                found.extend(slots.map(|(slot, uberblock)| FoundUberblock { label, slot, uberblock }));
+            }
+            Err(error) => failure = Some(Error::from(error).at_offset(at)),
+        }
+    }
+    match failure {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found),
+    }
+}

@@ -1,0 +1,66 @@
+//! Mirrors, and the pairs of vdevs that stand side by side while one replaces the other.
+
+use super::{Effort, Reading, Vdev};
+use crate::error::{Error, Fault, Result};
+
+/// Bytes after which the next child is asked first, so that reading a large range keeps all children busy.
+const STRIDE_BYTES: u64 = 1 << 20;
+
+/// Reads from the first child that gives what passes the verification, or from every one when every copy is wanted.
+pub(super) fn read(
+    children: &[Vdev],
+    offset: u64,
+    birth: u64,
+    out: &mut [u8],
+    reading: &mut Reading<'_>,
+) -> Result<()> {
+    let first = (offset / STRIDE_BYTES) as usize % children.len();
+    let mut errors = Vec::new();
+    let mut good = None;
+    for child in children[first..].iter().chain(&children[..first]) {
+        match child.read(offset, birth, out, reading) {
+            Ok(()) if reading.effort == Effort::AnyCopy => return Ok(()),
+            Ok(()) => good = Some(out.to_vec()),
+            Err(error) => errors.push(error),
+        }
+    }
+    match good {
+        Some(bytes) => {
+            out.copy_from_slice(&bytes);
+            Ok(())
+        }
+        None => Err(failure(errors)),
+    }
+}
+
+/// Reads from source number `source`, or when that fails from the ones after it.
+pub(super) fn read_unverified(
+    children: &[Vdev],
+    offset: u64,
+    out: &mut [u8],
+    birth: u64,
+    source: usize,
+) -> Result<()> {
+    let sources: Vec<(&Vdev, usize)> =
+        children.iter().flat_map(|child| (0..child.sources()).map(move |n| (child, n))).collect();
+    let first = source % sources.len().max(1);
+    let mut errors = Vec::new();
+    for (child, n) in sources[first..].iter().chain(&sources[..first]) {
+        match child.read_unverified(offset, out, birth, *n) {
+            Ok(()) => return Ok(()),
+            Err(error) => errors.push(error),
+        }
+    }
+    Err(failure(errors))
+}
+
+/// Members that are not there explain nothing when others are there and failed.
+fn failure(mut errors: Vec<Error>) -> Error {
+    if errors.iter().any(|error| !error.fault().is_missing_member()) {
+        errors.retain(|error| !error.fault().is_missing_member());
+    }
+    match errors.len() {
+        1 => errors.remove(0),
+        _ => Fault::NoGoodCopy(errors).into(),
+    }
+}

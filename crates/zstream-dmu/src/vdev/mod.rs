@@ -1,0 +1,420 @@
+//! The tree of vdevs, and reading ranges of top-level vdevs from it.
+//!
+//! ```text
+//! VdevTree                         what an address of a block pointer names by number
+//!  +- 0: Mirror                    the same bytes at the same offset on every child
+//!  |     +- leaf                   offset 0 is 4 MiB into the device
+//!  |     +- Replacing (a mirror)
+//!  +- 1: Raidz                     columns, see `raidz`
+//!  +- 2: Indirect                  translated to other top-level vdevs, see `indirect`
+//! ```
+//!
+//! What a member returns counts for nothing until the block's checksum holds: reading takes a verification and tries
+//! copies, and for raidz reconstructions, until one passes. Members that turn out wrong on the way are reported as
+//! [`Damage`]. Members that are not there are not damage; they are in the tree's state.
+
+pub mod config;
+pub mod indirect;
+pub mod label;
+mod mirror;
+pub mod raidz;
+pub mod uberblock;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use self::config::{VdevConfig, VdevType};
+use self::indirect::Mapping;
+use self::raidz::Geometry;
+use crate::blkptr::Dva;
+use crate::device::Device;
+use crate::error::{Error, Fault, Result};
+use crate::ids::{Guid, Txg};
+
+/// Where allocatable space begins on a device: after two labels and the boot area.
+pub const LEAF_DATA_START: u64 = 4 << 20;
+
+/// How many copies of a block are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// The first that is good.
+    AnyCopy,
+    /// All, so that damage is found wherever it is.
+    EveryCopy,
+}
+
+/// What was wrong on a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DamageCause {
+    /// The device failed to read it.
+    Unreadable,
+    /// It was read but is not what was written there.
+    Wrong,
+}
+
+/// A range of a device that did not hold its part of a block.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Damage {
+    /// Path or name of the member.
+    pub vdev: String,
+    /// Its guid.
+    pub guid: Guid,
+    /// Byte offset on the device.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// What was wrong.
+    pub cause: DamageCause,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = match self.cause {
+            DamageCause::Unreadable => "unreadable",
+            DamageCause::Wrong => "wrong data",
+        };
+        write!(f, "{cause} in {} bytes at offset {:#x} of {}", self.len, self.offset, self.vdev)
+    }
+}
+
+/// A verification of candidate bytes.
+pub type Verify<'a> = dyn Fn(&[u8]) -> Result<()> + 'a;
+
+/// How a range is to be read, and what was found out on the way.
+pub struct Reading<'a> {
+    /// Accepts the right bytes.
+    pub verify: &'a Verify<'a>,
+    /// How many copies to look at.
+    pub effort: Effort,
+    /// Members that were found wrong.
+    pub damage: Vec<Damage>,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads until `verify` accepts.
+    pub fn new(verify: &'a Verify<'a>, effort: Effort) -> Self {
+        Self { verify, effort, damage: Vec::new() }
+    }
+}
+
+/// Whether a vdev can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VdevState {
+    /// All members are there.
+    Online,
+    /// Members are missing, but everything can be read.
+    Degraded,
+    /// Not all can be read.
+    Unavailable,
+}
+
+impl fmt::Display for VdevState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Online => "ONLINE",
+            Self::Degraded => "DEGRADED",
+            Self::Unavailable => "UNAVAIL",
+        })
+    }
+}
+
+/// A device and the name it was given by.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Path, or whatever names it to the user.
+    pub name: String,
+    /// The device.
+    pub device: Arc<dyn Device>,
+}
+
+/// A vdev with its devices.
+#[derive(Debug)]
+pub struct Vdev {
+    config: VdevConfig,
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Leaf(Option<Arc<dyn Device>>),
+    Mirror(Vec<Vdev>),
+    Raidz(Geometry, Vec<Vdev>),
+    Indirect(OnceLock<Mapping>),
+    /// A place that holds no blocks.
+    Nothing,
+}
+
+impl Vdev {
+    fn build(config: &VdevConfig, members: &HashMap<Guid, Member>, reflowed_to: u64) -> Result<Self> {
+        let children = || {
+            config
+                .children
+                .iter()
+                .map(|child| Self::build(child, members, reflowed_to))
+                .collect::<Result<Vec<_>>>()
+        };
+        let mut name = config.display_name();
+        let kind = match &config.kind {
+            VdevType::File | VdevType::Disk => {
+                let member = members.get(&config.guid);
+                if let Some(member) = member {
+                    name.clone_from(&member.name);
+                }
+                Kind::Leaf(member.map(|member| Arc::clone(&member.device)))
+            }
+            VdevType::Mirror | VdevType::Replacing | VdevType::Spare => Kind::Mirror(children()?),
+            VdevType::Raidz(geometry) => {
+                let mut geometry = geometry.clone();
+                if let Some(reflowed) = &mut geometry.expansion.reflowed_to {
+                    *reflowed = reflowed_to;
+                }
+                Kind::Raidz(geometry, children()?)
+            }
+            VdevType::Draid(name) => {
+                return Err(Error::unsupported(format!("dRAID vdev {name}-{}", config.id)));
+            }
+            VdevType::Indirect => Kind::Indirect(OnceLock::new()),
+            VdevType::Hole | VdevType::Missing => Kind::Nothing,
+            VdevType::Root => return Err(Error::corrupt("vdev tree", "a root vdev below the root")),
+        };
+        Ok(Self { config: VdevConfig { children: Vec::new(), ..config.clone() }, name, kind })
+    }
+
+    /// What the pool says about it. Its list of children is empty here: see [`Vdev::children`].
+    #[must_use]
+    pub fn config(&self) -> &VdevConfig {
+        &self.config
+    }
+
+    /// Path of a device, or a name like `mirror-0`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its guid.
+    #[must_use]
+    pub fn guid(&self) -> Guid {
+        self.config.guid
+    }
+
+    /// What is below it.
+    #[must_use]
+    pub fn children(&self) -> &[Vdev] {
+        match &self.kind {
+            Kind::Mirror(children) | Kind::Raidz(_, children) => children,
+            _ => &[],
+        }
+    }
+
+    /// Its device, if it is a leaf and there.
+    #[must_use]
+    pub fn device(&self) -> Option<&Arc<dyn Device>> {
+        match &self.kind {
+            Kind::Leaf(device) => device.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether all members are there, or enough of them.
+    #[must_use]
+    pub fn state(&self) -> VdevState {
+        let worst = |children: &[Vdev]| children.iter().map(Vdev::state).max().unwrap_or(VdevState::Online);
+        match &self.kind {
+            Kind::Leaf(Some(_)) | Kind::Indirect(_) => VdevState::Online,
+            Kind::Leaf(None) => VdevState::Unavailable,
+            Kind::Nothing if self.config.kind == VdevType::Hole => VdevState::Online,
+            Kind::Nothing => VdevState::Unavailable,
+            Kind::Mirror(children) if children.iter().any(Vdev::is_available) => {
+                worst(children).min(VdevState::Degraded)
+            }
+            Kind::Raidz(geometry, children) => {
+                let missing = children.iter().filter(|child| !child.is_available()).count();
+                let state = worst(children);
+                if missing <= geometry.parity {
+                    state.min(VdevState::Degraded)
+                } else {
+                    VdevState::Unavailable
+                }
+            }
+            Kind::Mirror(_) => VdevState::Unavailable,
+        }
+    }
+
+    /// Whether something can be read from it.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.state() != VdevState::Unavailable
+    }
+
+    /// Reads `out.len()` bytes at `offset` so that they pass the verification.
+    fn read(&self, offset: u64, birth: u64, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
+        match &self.kind {
+            Kind::Leaf(_) => self.read_leaf_verified(offset, out, reading),
+            Kind::Mirror(children) => mirror::read(children, offset, birth, out, reading),
+            Kind::Raidz(geometry, children) => {
+                raidz::Place { name: &self.name, geometry, children, offset, birth }.read(out, reading)
+            }
+            Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
+        }
+    }
+
+    /// How many different answers [`Vdev::read_unverified`] can give.
+    fn sources(&self) -> usize {
+        match &self.kind {
+            Kind::Mirror(children) => children.iter().map(Vdev::sources).sum(),
+            Kind::Leaf(None) => 0,
+            _ => 1,
+        }
+    }
+
+    /// Reads from source number `source`, without verification. When that source fails to answer, the others are asked.
+    fn read_unverified(&self, offset: u64, out: &mut [u8], birth: u64, source: usize) -> Result<()> {
+        match &self.kind {
+            Kind::Leaf(_) => self.read_leaf(offset, out),
+            Kind::Mirror(children) => mirror::read_unverified(children, offset, out, birth, source),
+            Kind::Raidz(geometry, children) => {
+                raidz::Place { name: &self.name, geometry, children, offset, birth }
+                    .read_unverified(out, source)
+            }
+            Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
+        }
+    }
+
+    fn read_leaf(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let Some(device) = self.device() else {
+            return Err(Error::not_found("member", &self.name));
+        };
+        let at = offset
+            .checked_add(LEAF_DATA_START)
+            .ok_or_else(|| Error::corrupt("block address", format!("offset {offset:#x}")))?;
+        device.read_at(at, out).map_err(|error| Error::from(error).on_vdev(&self.name).at_offset(at))
+    }
+
+    fn read_leaf_verified(&self, offset: u64, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
+        let at = LEAF_DATA_START.saturating_add(offset);
+        let (cause, error) = match self.read_leaf(offset, out) {
+            Ok(()) => match (reading.verify)(out) {
+                Ok(()) => return Ok(()),
+                Err(error) => (DamageCause::Wrong, error.on_vdev(&self.name).at_offset(at)),
+            },
+            Err(error) => (DamageCause::Unreadable, error),
+        };
+        if self.device().is_some() {
+            let vdev = self.name.clone();
+            reading.damage.push(Damage { vdev, guid: self.guid(), offset: at, len: out.len() as u64, cause });
+        }
+        Err(error)
+    }
+
+    fn holds_nothing(&self) -> Error {
+        Error::corrupt("block address", format!("on {}, which holds no blocks", self.name))
+    }
+}
+
+/// All top-level vdevs of a pool.
+#[derive(Debug)]
+pub struct VdevTree {
+    guid: Guid,
+    tops: Vec<Vdev>,
+}
+
+impl VdevTree {
+    /// Puts devices into the tree whose top-level vdevs are `tops`, in the order of their numbers. `reflowed_to` says how
+    /// far a raidz expansion that is going on has come: bytes of the vdev.
+    ///
+    /// # Errors
+    /// The tree has a vdev that zstream cannot read, which the error names.
+    pub fn build(
+        guid: Guid,
+        tops: &[VdevConfig],
+        members: &HashMap<Guid, Member>,
+        reflowed_to: u64,
+    ) -> Result<Self> {
+        let tops = tops.iter().map(|top| Vdev::build(top, members, reflowed_to)).collect::<Result<_>>()?;
+        Ok(Self { guid, tops })
+    }
+
+    /// Guid of the root vdev, which is the pool's.
+    #[must_use]
+    pub fn guid(&self) -> Guid {
+        self.guid
+    }
+
+    /// The top-level vdevs.
+    #[must_use]
+    pub fn tops(&self) -> &[Vdev] {
+        &self.tops
+    }
+
+    /// The state of the worst top-level vdev; a log device that is missing only degrades.
+    #[must_use]
+    pub fn state(&self) -> VdevState {
+        let state =
+            |top: &Vdev| if top.config.is_log { top.state().min(VdevState::Degraded) } else { top.state() };
+        self.tops.iter().map(state).max().unwrap_or(VdevState::Unavailable)
+    }
+
+    /// Tells an indirect vdev where its blocks went. The first mapping counts.
+    ///
+    /// # Errors
+    /// There is no indirect vdev of that number.
+    pub fn set_mapping(&self, vdev: u64, mapping: Mapping) -> Result<()> {
+        match self.tops.get(vdev as usize).map(|top| &top.kind) {
+            Some(Kind::Indirect(place)) => {
+                let _ = place.set(mapping);
+                Ok(())
+            }
+            _ => Err(Error::corrupt("mapping", format!("vdev {vdev} is not an indirect one"))),
+        }
+    }
+
+    /// Reads `out.len()` bytes from where `dva` starts, so that they pass the verification. `birth` is the physical birth
+    /// of the block.
+    ///
+    /// # Errors
+    /// The address is not on a vdev, or nothing that could be read or reconstructed passes.
+    pub fn read(&self, dva: Dva, birth: Txg, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
+        self.read_range(dva, birth, out, reading).map_err(|error| error.at_address(dva))
+    }
+
+    fn read_range(&self, dva: Dva, birth: Txg, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
+        let (top, offset) = self.locate(dva, out.len() as u64)?;
+        match &top.kind {
+            Kind::Indirect(mapping) => {
+                let Some(mapping) = mapping.get() else {
+                    return Err(Error::not_found("mapping of removed vdev", dva.vdev()));
+                };
+                indirect::Place { tree: self, mapping, offset, birth: birth.0 }.read(out, reading)
+            }
+            _ => top.read(offset, birth.0, out, reading),
+        }
+    }
+
+    /// The vdev and byte offset of an address whose first `len` bytes are wanted.
+    fn locate(&self, dva: Dva, len: u64) -> Result<(&Vdev, u64)> {
+        let bad = |detail: String| Error::corrupt("block address", detail);
+        let top = self.tops.get(dva.vdev() as usize);
+        let top = top.ok_or_else(|| bad(format!("vdev {} of a pool of {}", dva.vdev(), self.tops.len())))?;
+        let end =
+            dva.offset_sectors().checked_mul(crate::blkptr::SECTOR_BYTES).and_then(|at| at.checked_add(len));
+        let end = end.ok_or_else(|| bad(format!("sector {:#x}", dva.offset_sectors())))?;
+        match top.config.asize {
+            Some(asize) if end > asize => {
+                Err(bad(format!("ends at {end:#x}, but {} ends at {asize:#x}", top.name)))
+            }
+            // No OpenZFS vdev is as large as to need the upper bits, and what follows adds to offsets.
+            _ if end > i64::MAX as u64 => Err(bad(format!("ends at {end:#x}"))),
+            _ => Ok((top, end - len)),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether this is only that a member is not there.
+    fn is_missing_member(&self) -> bool {
+        matches!(self, Self::NotFound { what: "member", .. })
+    }
+}

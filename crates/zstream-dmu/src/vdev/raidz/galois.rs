@@ -1,0 +1,204 @@
+//! Arithmetic of raidz parity: the field GF(2^8) of polynomial 0x11d, in which 2 generates all non-zero numbers.
+//!
+//! Addition is xor. Parity P, Q and R of data columns `d[0] .. d[n-1]` are the sums of `g^(n-1-i) * d[i]` for
+//! g = 1, 2 and 4, byte by byte; columns shorter than the longest count as followed by zeros.
+
+/// Exponents of the generator that make P, Q and R: parity column k sums powers of 2^k.
+pub(super) const PARITY_COLUMNS_MAX: usize = 3;
+
+const EXP: [u8; 255] = exponentials();
+const LOG: [u8; 256] = logarithms();
+
+const fn exponentials() -> [u8; 255] {
+    let mut table = [0; 255];
+    let mut value = 1_u8;
+    let mut i = 0;
+    while i < 255 {
+        table[i] = value;
+        value = double(value);
+        i += 1;
+    }
+    table
+}
+
+const fn logarithms() -> [u8; 256] {
+    let exp = exponentials();
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 255 {
+        table[exp[i] as usize] = i as u8;
+        i += 1;
+    }
+    table
+}
+
+const fn double(value: u8) -> u8 {
+    (value << 1) ^ if value & 0x80 != 0 { 0x1d } else { 0 }
+}
+
+/// The product.
+pub(super) fn multiply(a: u8, b: u8) -> u8 {
+    if a == 0 || b == 0 {
+        return 0;
+    }
+    EXP[(usize::from(LOG[usize::from(a)]) + usize::from(LOG[usize::from(b)])) % 255]
+}
+
+/// The number whose product with `a` is 1; `a` is not 0.
+fn inverse(a: u8) -> u8 {
+    debug_assert_ne!(a, 0);
+    EXP[(255 - usize::from(LOG[usize::from(a)])) % 255]
+}
+
+/// What parity column `parity` (0 P, 1 Q, 2 R) multiplies data column `column` of `columns` by.
+pub(super) fn coefficient(parity: usize, column: usize, columns: usize) -> u8 {
+    EXP[(parity * (columns - 1 - column)) % 255]
+}
+
+/// `into[i] ^= from[i]`, over the length of `from`, which is at most that of `into`.
+pub(super) fn add(into: &mut [u8], from: &[u8]) {
+    for (a, b) in into.iter_mut().zip(from) {
+        *a ^= b;
+    }
+}
+
+/// Multiplies every byte by 2^`power` (power 0, 1 or 2), eight bytes at a time.
+pub(super) fn shift(bytes: &mut [u8], power: usize) {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const REST: u64 = 0xfefe_fefe_fefe_fefe;
+    for _ in 0..power {
+        let (words, tail) = bytes.as_chunks_mut::<8>();
+        for chunk in words {
+            let word = u64::from_ne_bytes(*chunk);
+            // Every byte that overflows gives a mask byte 0xff, which takes in the polynomial.
+            let over = word & HIGH;
+            let mask = (over << 1).wrapping_sub(over >> 7);
+            *chunk = (((word << 1) & REST) ^ (mask & 0x1d1d_1d1d_1d1d_1d1d)).to_ne_bytes();
+        }
+        for byte in tail {
+            *byte = double(*byte);
+        }
+    }
+}
+
+/// `into[i] ^= factor * from[i]`.
+pub(super) fn add_multiple(into: &mut [u8], from: &[u8], factor: u8) {
+    match factor {
+        0 => {}
+        1 => add(into, from),
+        _ => {
+            let mut table = [0; 256];
+            for (value, product) in (0..=255).zip(&mut table) {
+                *product = multiply(factor, value);
+            }
+            for (a, b) in into.iter_mut().zip(from) {
+                *a ^= table[usize::from(*b)];
+            }
+        }
+    }
+}
+
+/// Inverts a square matrix of up to three rows by elimination; `None` when it has no inverse.
+pub(super) fn invert(rows: &[[u8; PARITY_COLUMNS_MAX]]) -> Option<Vec<[u8; PARITY_COLUMNS_MAX]>> {
+    let n = rows.len();
+    let mut left = rows.to_vec();
+    let mut right: Vec<_> = (0..n)
+        .map(|i| {
+            let mut row = [0; PARITY_COLUMNS_MAX];
+            row[i] = 1;
+            row
+        })
+        .collect();
+    for pivot in 0..n {
+        let from = (pivot..n).find(|&i| left[i][pivot] != 0)?;
+        left.swap(pivot, from);
+        right.swap(pivot, from);
+        let factor = inverse(left[pivot][pivot]);
+        for k in 0..n {
+            left[pivot][k] = multiply(left[pivot][k], factor);
+            right[pivot][k] = multiply(right[pivot][k], factor);
+        }
+        for i in (0..n).filter(|&i| i != pivot) {
+            let factor = left[i][pivot];
+            for k in 0..n {
+                left[i][k] ^= multiply(left[pivot][k], factor);
+                right[i][k] ^= multiply(right[pivot][k], factor);
+            }
+        }
+    }
+    Some(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiplication_is_the_fields() {
+        // Multiplication by shifting and reducing, the definition.
+        fn slow(mut a: u8, mut b: u8) -> u8 {
+            let mut product = 0;
+            while b != 0 {
+                if b & 1 != 0 {
+                    product ^= a;
+                }
+                a = double(a);
+                b >>= 1;
+            }
+            product
+        }
+        for a in 0..=255 {
+            for b in 0..=255 {
+                assert_eq!(multiply(a, b), slow(a, b), "{a} * {b}");
+            }
+            if a != 0 {
+                assert_eq!(multiply(a, inverse(a)), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn shifting_words_equals_shifting_bytes() {
+        let bytes: Vec<u8> = (0..=255).chain(0..5).collect();
+        for (power, factor) in [(0, 1), (1, 2), (2, 4)] {
+            let mut shifted = bytes.clone();
+            shift(&mut shifted, power);
+            let expected: Vec<u8> = bytes.iter().map(|&byte| multiply(byte, factor)).collect();
+            assert_eq!(shifted, expected);
+        }
+    }
+
+    /// Whatever columns are lost and whatever parity is left, the equations have one solution.
+    #[test]
+    fn every_choice_of_parity_and_columns_can_be_solved() {
+        for columns in [3, 4, 9, 60, 252] {
+            for (a, b, c) in [(0, 1, 2), (0, 1, columns - 1), (0, columns / 2, columns - 1)] {
+                if !(a < b && b < c) {
+                    continue;
+                }
+                for parities in [vec![0, 1, 2], vec![0, 1], vec![0, 2], vec![1, 2], vec![0], vec![1], vec![2]]
+                {
+                    let lost = &[a, b, c][..parities.len()];
+                    let rows: Vec<_> = parities
+                        .iter()
+                        .map(|&parity| {
+                            let mut row = [0; 3];
+                            for (cell, &column) in row.iter_mut().zip(lost) {
+                                *cell = coefficient(parity, column, columns);
+                            }
+                            row
+                        })
+                        .collect();
+                    let inverse = invert(&rows).expect("solvable");
+                    for i in 0..rows.len() {
+                        for j in 0..rows.len() {
+                            let cell =
+                                (0..rows.len()).fold(0, |sum, k| sum ^ multiply(rows[i][k], inverse[k][j]));
+                            assert_eq!(cell, u8::from(i == j));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

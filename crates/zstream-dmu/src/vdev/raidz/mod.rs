@@ -1,0 +1,286 @@
+//! Raidz: blocks spread over members with one to three parity columns.
+//!
+//! Only a block's checksum says whether its data is right; a column alone says nothing. So reading is a search: the data
+//! columns as they are, then rebuilt without the members that fail to answer, then without further members, one, two or
+//! three at a time as long as there is parity, until the block's checksum holds.
+
+mod galois;
+mod map;
+mod stripe;
+
+use std::collections::BTreeSet;
+
+pub use map::{Column, Expansion, Geometry, MEMBERS_MAX, Map, Row};
+
+use self::stripe::Stripe;
+use super::{Damage, DamageCause, Effort, Reading, Vdev};
+use crate::error::{Error, Fault, Result};
+
+/// How many sets of members are distrusted in turn before a block is given up. All sets of three out of 60 members are
+/// fewer.
+pub const COMBINATIONS_MAX: usize = 40_000;
+
+/// How many choices among the two halves of members being replaced are tried.
+pub const SOURCES_MAX: usize = 64;
+
+/// A block of a raidz vdev.
+pub(super) struct Place<'a> {
+    pub(super) name: &'a str,
+    pub(super) geometry: &'a Geometry,
+    pub(super) children: &'a [Vdev],
+    pub(super) offset: u64,
+    pub(super) birth: u64,
+}
+
+impl Place<'_> {
+    /// Reads `out.len()` bytes so that they pass `reading`'s verification.
+    pub(super) fn read(&self, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
+        let map = self.geometry.map(self.offset, out.len(), self.birth);
+        if reading.effort == Effort::AnyCopy
+            && self.read_data(&map, out, 0).is_ok()
+            && (reading.verify)(out).is_ok()
+        {
+            return Ok(());
+        }
+        let mut errors = Vec::new();
+        for source in 0..self.sources() {
+            let stripe = self.read_all(&map, source, &mut errors);
+            match self.search(&stripe, out.len(), reading) {
+                Ok(data) => {
+                    out.copy_from_slice(&data[..out.len()]);
+                    self.report(&stripe, &data, reading);
+                    return Ok(());
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        // What was found on the way explains the failure better than the failure of the search alone.
+        Err(Fault::NoGoodCopy(errors).into())
+    }
+
+    /// Reads the data columns as they are, without any verification.
+    pub(super) fn read_unverified(&self, out: &mut [u8], source: usize) -> Result<()> {
+        let map = self.geometry.map(self.offset, out.len(), self.birth);
+        self.read_data(&map, out, source)
+    }
+
+    /// How many ways there are to read every column; more than one only while a member is being replaced.
+    fn sources(&self) -> usize {
+        self.children
+            .iter()
+            .map(Vdev::sources)
+            .fold(1_usize, |product, n| product.saturating_mul(n.max(1)))
+            .min(SOURCES_MAX)
+    }
+
+    /// Which of its sources member `child` is read from in the choice number `source`.
+    fn source_of(&self, child: usize, mut source: usize) -> usize {
+        for vdev in &self.children[..child] {
+            source /= vdev.sources().max(1);
+        }
+        source % self.children[child].sources().max(1)
+    }
+
+    fn read_column(&self, column: &Column, out: &mut [u8], source: usize) -> Result<()> {
+        let child = &self.children[column.child];
+        child.read_unverified(column.offset, out, self.birth, self.source_of(column.child, source))
+    }
+
+    fn read_data(&self, map: &Map, out: &mut [u8], source: usize) -> Result<()> {
+        if map.rows.len() > 1 {
+            return self.read_moved_data(map, out, source);
+        }
+        for row in &map.rows {
+            for column in &row.columns[map.parity..] {
+                // The last sector may be padding in part, or as a whole when the block is very small.
+                let end = (column.start + column.len).min(out.len());
+                if column.start < end {
+                    self.read_column(column, &mut out[column.start..end], source)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of an expanded vdev are sectors; neighbours on a member are read in one go.
+    fn read_moved_data(&self, map: &Map, out: &mut [u8], source: usize) -> Result<()> {
+        let data = map.rows.iter().flat_map(|row| &row.columns[map.parity..]);
+        for run in runs(data) {
+            let mut bytes = vec![0; run.len];
+            let place = Column { child: run.child, offset: run.offset, len: run.len, start: 0 };
+            self.read_column(&place, &mut bytes, source)?;
+            for column in run.columns {
+                let at = (column.offset - run.offset) as usize;
+                let end = (column.start + column.len).min(out.len());
+                if column.start < end {
+                    out[column.start..end].copy_from_slice(&bytes[at..at + end - column.start]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every column, parity too, and notes why columns could not be read.
+    fn read_all<'m>(&self, map: &'m Map, source: usize, errors: &mut Vec<Error>) -> Stripe<'m> {
+        let mut stripe = Stripe::new(map);
+        for run in runs(map.rows.iter().flat_map(|row| &row.columns)) {
+            let mut bytes = vec![0; run.len];
+            let place = Column { child: run.child, offset: run.offset, len: run.len, start: 0 };
+            match self.read_column(&place, &mut bytes, source) {
+                Err(error) if source == 0 => errors.push(error),
+                Err(_) => {}
+                Ok(()) => {
+                    for (row, contents) in map.rows.iter().zip(&mut stripe.contents) {
+                        let columns = row.columns.iter().zip(contents);
+                        for (column, content) in columns.filter(|(column, _)| run.covers(column)) {
+                            let at = (column.offset - run.offset) as usize;
+                            *content = Some(bytes[at..at + column.len].to_vec());
+                        }
+                    }
+                }
+            }
+        }
+        stripe
+    }
+
+    /// Finds the padded data that passes the verification.
+    fn search(&self, stripe: &Stripe<'_>, len: usize, reading: &Reading<'_>) -> Result<Vec<u8>> {
+        let missing = stripe.missing();
+        let parity = self.geometry.parity;
+        let members: Vec<usize> = self.used(stripe.map).difference(&missing).copied().collect();
+        let mut tried = 0;
+        let mut last = None;
+        for more in 0..=parity.saturating_sub(missing.len()).min(members.len()) {
+            let mut chosen: Vec<usize> = (0..more).collect();
+            loop {
+                let mut distrusted = missing.clone();
+                distrusted.extend(chosen.iter().map(|&i| members[i]));
+                if let Some(data) = stripe.rebuild(&distrusted) {
+                    match (reading.verify)(&data[..len]) {
+                        Ok(()) => return Ok(data),
+                        Err(error) => last = Some(last.unwrap_or(error)),
+                    }
+                }
+                tried += 1;
+                if tried >= COMBINATIONS_MAX {
+                    let tries =
+                        format!("{}: a block damaged in more ways than {tried} reconstructions", self.name);
+                    return Err(Error::unsupported(tries));
+                }
+                if !next_combination(&mut chosen, members.len()) {
+                    break;
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| self.too_many(missing.len())).on_vdev(self.name).at_offset(self.offset))
+    }
+
+    fn too_many(&self, missing: usize) -> Error {
+        let (children, allowed) = (self.children.len(), self.geometry.parity);
+        Fault::TooManyMissing { vdev: self.name.to_owned(), missing, children, allowed }.into()
+    }
+
+    fn used(&self, map: &Map) -> BTreeSet<usize> {
+        map.rows
+            .iter()
+            .flat_map(|row| &row.columns)
+            .filter(|column| column.len > 0)
+            .map(|c| c.child)
+            .collect()
+    }
+
+    /// Reports the members that did not hold what they should. All sources of a member that is being replaced are compared
+    /// when every copy is wanted.
+    fn report(&self, stripe: &Stripe<'_>, data: &[u8], reading: &mut Reading<'_>) {
+        let mut wrong = stripe.wrong(data);
+        let missing = stripe.missing();
+        if reading.effort == Effort::EveryCopy {
+            for source in 1..self.sources() {
+                let again = self.read_all(stripe.map, source, &mut Vec::new());
+                wrong.extend(again.wrong(data));
+            }
+        }
+        for (children, cause) in [(wrong, DamageCause::Wrong), (missing, DamageCause::Unreadable)] {
+            for child in children.into_iter().filter(|&child| self.children[child].is_available()) {
+                let columns = stripe.map.rows.iter().flat_map(|row| &row.columns);
+                let mine: Vec<_> = columns.filter(|column| column.child == child && column.len > 0).collect();
+                let start = mine.iter().map(|column| column.offset).min().unwrap_or(0);
+                let end = mine.iter().map(|column| column.offset + column.len as u64).max().unwrap_or(0);
+                let vdev = &self.children[child];
+                reading.damage.push(Damage {
+                    vdev: vdev.name().to_owned(),
+                    guid: vdev.guid(),
+                    offset: super::LEAF_DATA_START.saturating_add(start),
+                    len: end - start,
+                    cause,
+                });
+            }
+        }
+    }
+}
+
+/// Columns that lie side by side on one member.
+struct Run<'a> {
+    child: usize,
+    offset: u64,
+    len: usize,
+    columns: Vec<&'a Column>,
+}
+
+impl Run<'_> {
+    fn covers(&self, column: &Column) -> bool {
+        let end = self.offset + self.len as u64;
+        let inside = column.offset >= self.offset && column.offset + column.len as u64 <= end;
+        column.child == self.child && column.len > 0 && inside
+    }
+}
+
+fn runs<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Run<'a>> {
+    let mut columns: Vec<_> = columns.filter(|column| column.len > 0).collect();
+    columns.sort_by_key(|column| (column.child, column.offset));
+    let mut runs: Vec<Run<'a>> = Vec::new();
+    for column in columns {
+        match runs.last_mut() {
+            Some(run) if run.child == column.child && run.offset + run.len as u64 == column.offset => {
+                run.len += column.len;
+                run.columns.push(column);
+            }
+            _ => runs.push(Run {
+                child: column.child,
+                offset: column.offset,
+                len: column.len,
+                columns: vec![column],
+            }),
+        }
+    }
+    runs
+}
+
+/// The next choice of `chosen.len()` out of `n` in lexical order.
+fn next_combination(chosen: &mut [usize], n: usize) -> bool {
+    let k = chosen.len();
+    let Some(i) = (0..k).rev().find(|&i| chosen[i] < n - k + i) else { return false };
+    chosen[i] += 1;
+    for j in i + 1..k {
+        chosen[j] = chosen[j - 1] + 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn combinations_are_all_and_distinct() {
+        for (n, k, count) in [(5, 3, 10), (4, 4, 1), (6, 1, 6), (3, 0, 1)] {
+            let mut chosen: Vec<usize> = (0..k).collect();
+            let mut all = vec![chosen.clone()];
+            while next_combination(&mut chosen, n) {
+                all.push(chosen.clone());
+            }
+            assert_eq!(all.len(), count);
+            assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), count);
+        }
+    }
+}

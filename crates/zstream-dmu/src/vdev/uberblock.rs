@@ -1,0 +1,243 @@
+//! Uberblocks: the roots of the pool, one for each of the last transaction groups.
+//!
+//! Each label has a ring of slots of 1 to 8 KiB, by the sector size; a slot holds one uberblock and ends in an embedded
+//! checksum. The uberblock of transaction group `t` is written into slot `t mod slots` of all labels.
+//!
+//! ```text
+//!    0  u64  magic 0x00bab10c, in the byte order of the pool's writer     176  u64  MMP magic 0xa11cea11
+//!    8  u64  version                                                       184  u64  MMP delay
+//!   16  u64  transaction group                                             192  u64  MMP config: 0..8 valid, 8..32 interval,
+//!   24  u64  sum of the guids of all vdevs                                             32..48 sequence, 48..64 fail intervals
+//!   32  u64  time, in seconds                                              200  u64  checkpoint's transaction group
+//!   40  128  pointer to the MOS's objset block                             208  u64  raidz expansion: 0..55 sectors moved,
+//!  168  u64  software version                                                          55..64 scratch state
+//! ```
+
+use zstream_format::order::ByteOrder;
+
+use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};
+use crate::ids::Txg;
+use crate::zio::seal::Seal;
+
+/// First word of an uberblock (`UBERBLOCK_MAGIC`).
+pub const MAGIC: u64 = 0x00ba_b10c;
+
+/// Word that says that the MMP fields are there (`MMP_MAGIC`).
+pub const MMP_MAGIC: u64 = 0xa11c_ea11;
+
+/// Bytes of an uberblock that have a meaning.
+pub const UBERBLOCK_BYTES: usize = 216;
+
+/// Size of a ring of uberblocks.
+pub const RING_BYTES: u64 = 128 << 10;
+
+const ROOT_POINTER: usize = 40;
+
+/// The root of the pool as of one transaction group (`uberblock_t`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uberblock {
+    /// The order in which it was written.
+    pub order: ByteOrder,
+    /// Pool version.
+    pub version: u64,
+    /// The transaction group.
+    pub txg: Txg,
+    /// Sum of the guids of all vdevs in the tree, modulo 2^64.
+    pub guid_sum: u64,
+    /// When it was written, in seconds since 1970.
+    pub timestamp: u64,
+    /// Pointer to the objset block of the MOS.
+    pub root: BlockPointer,
+    /// Highest version that the writing software knew.
+    pub software_version: u64,
+    /// [`MMP_MAGIC`] when the MMP fields are there.
+    pub mmp_magic: u64,
+    /// Delay of multihost writes in nanoseconds; 0 when multihost is off.
+    pub mmp_delay: u64,
+    /// Multihost settings and sequence number.
+    pub mmp_config: u64,
+    /// In the uberblock of a checkpoint: the transaction group it keeps.
+    pub checkpoint_txg: Txg,
+    /// Progress of a raidz expansion.
+    pub raidz_reflow_info: u64,
+}
+
+impl Uberblock {
+    /// Reads the uberblock at the start of a slot; `None` when there is none. Nothing is verified.
+    #[must_use]
+    pub fn parse(slot: &[u8]) -> Option<Self> {
+        let slot: &[u8; UBERBLOCK_BYTES] = slot.first_chunk()?;
+        let order = [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u64(slot) == MAGIC)?;
+        let word = |offset: usize| order.u64(&slot[offset..]);
+        Some(Self {
+            order,
+            version: word(8),
+            txg: Txg(word(16)),
+            guid_sum: word(24),
+            timestamp: word(32),
+            root: BlockPointer::parse_at(slot, ROOT_POINTER, order)?,
+            software_version: word(168),
+            mmp_magic: word(176),
+            mmp_delay: word(184),
+            mmp_config: word(192),
+            checkpoint_txg: Txg(word(200)),
+            raidz_reflow_info: word(208),
+        })
+    }
+
+    /// The bytes, in the uberblock's own order.
+    #[must_use]
+    pub fn encode(&self) -> [u8; UBERBLOCK_BYTES] {
+        let mut bytes = [0; UBERBLOCK_BYTES];
+        for (offset, word) in [
+            (0, MAGIC),
+            (8, self.version),
+            (16, self.txg.0),
+            (24, self.guid_sum),
+            (32, self.timestamp),
+            (168, self.software_version),
+            (176, self.mmp_magic),
+            (184, self.mmp_delay),
+            (192, self.mmp_config),
+            (200, self.checkpoint_txg.0),
+            (208, self.raidz_reflow_info),
+        ] {
+            self.order.put_u64(&mut bytes[offset..], word);
+        }
+        bytes[ROOT_POINTER..ROOT_POINTER + BLOCK_POINTER_BYTES]
+            .copy_from_slice(&self.root.encode(self.order));
+        bytes
+    }
+
+    /// Sequence number of a multihost write within the second; 0 when there is none.
+    #[must_use]
+    pub fn mmp_sequence(&self) -> u16 {
+        let valid = self.mmp_magic == MMP_MAGIC && self.mmp_config & 2 != 0;
+        if valid { (self.mmp_config >> 32) as u16 } else { 0 }
+    }
+
+    /// What decides between uberblocks: the greatest is the pool's newest state.
+    #[must_use]
+    pub fn rank(&self) -> (Txg, u64, u16) {
+        (self.txg, self.timestamp, self.mmp_sequence())
+    }
+
+    /// Bytes of a raidz vdev that an expansion has moved.
+    #[must_use]
+    pub fn reflowed_to(&self) -> u64 {
+        (self.raidz_reflow_info & ((1 << 55) - 1)).saturating_mul(SECTOR_BYTES)
+    }
+
+    /// Whether an expansion was interrupted while what it had moved was in the scratch area only.
+    #[must_use]
+    pub fn reflow_in_scratch(&self) -> bool {
+        self.raidz_reflow_info >> 55 == 1
+    }
+}
+
+/// Size of a slot of the ring for sectors of 2^`ashift` bytes.
+#[must_use]
+pub fn slot_bytes(ashift: u8) -> u64 {
+    1 << ashift.clamp(10, 13)
+}
+
+/// Number of slots in a ring for sectors of 2^`ashift` bytes.
+#[must_use]
+pub fn slots(ashift: u8) -> u64 {
+    RING_BYTES / slot_bytes(ashift)
+}
+
+/// The uberblocks in a ring whose checksum holds, with the numbers of their slots. `ring` lies at byte `offset` of its device.
+#[must_use]
+pub fn scan(ring: &[u8], offset: u64, ashift: u8) -> Vec<(u64, Uberblock)> {
+    let size = slot_bytes(ashift);
+    let slots = ring.chunks_exact(size as usize).zip(0..);
+    let good = slots.filter_map(|(slot, number)| {
+        let uberblock = Uberblock::parse(slot)?;
+        let sealed = Seal::at(offset + number * size).verify(slot).is_ok();
+        sealed.then_some((number, uberblock))
+    });
+    good.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample(order: ByteOrder) -> Uberblock {
+        let mut words = [0; 27];
+        for (n, word) in words.iter_mut().enumerate() {
+            *word = n as u64 + 1;
+        }
+        let mut bytes = [0; UBERBLOCK_BYTES];
+        for (n, word) in words.into_iter().enumerate() {
+            order.put_u64(&mut bytes[8 * n..], word);
+        }
+        order.put_u64(&mut bytes, MAGIC);
+        Uberblock::parse(&bytes).unwrap()
+    }
+
+    #[test]
+    fn an_uberblock_survives_both_orders() {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let uberblock = sample(order);
+            assert_eq!((uberblock.order, uberblock.txg, uberblock.raidz_reflow_info), (order, Txg(3), 27));
+            assert_eq!(Uberblock::parse(&uberblock.encode()), Some(uberblock));
+        }
+        assert_eq!(Uberblock::parse(&[0; UBERBLOCK_BYTES]), None);
+        assert_eq!(Uberblock::parse(&[]), None);
+    }
+
+    #[test]
+    fn newer_wins_then_later_then_multihost_sequence() {
+        let base = Uberblock { mmp_magic: MMP_MAGIC, mmp_config: 2, ..sample(ByteOrder::Little) };
+        let sequence = Uberblock { mmp_config: 2 | 5 << 32, ..base };
+        let later = Uberblock { timestamp: base.timestamp + 1, ..base };
+        let newer = Uberblock { txg: Txg(4), timestamp: 0, ..base };
+        assert!(
+            base.rank() < sequence.rank() && sequence.rank() < later.rank() && later.rank() < newer.rank()
+        );
+        // Without the valid bit the sequence says nothing.
+        assert_eq!(Uberblock { mmp_config: 5 << 32, ..base }.rank(), base.rank());
+    }
+
+    #[test]
+    fn slots_follow_the_sector_size() {
+        assert_eq!([9, 10, 12, 13, 16].map(slot_bytes), [1024, 1024, 4096, 8192, 8192]);
+        assert_eq!((slots(9), slots(16)), (128, 16));
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_slot_takes_its_uberblock_out() {
+        let offset = 128 << 10;
+        let mut ring = vec![0; RING_BYTES as usize];
+        for (number, order) in [(3_usize, ByteOrder::Little), (4, ByteOrder::Big)] {
+            let slot = &mut ring[number * 1024..][..1024];
+            slot[..UBERBLOCK_BYTES].copy_from_slice(&sample(order).encode());
+            Seal::at(offset + number as u64 * 1024).write(slot, order);
+        }
+        assert_eq!(scan(&ring, offset, 9).iter().map(|(n, _)| *n).collect::<Vec<_>>(), [3, 4]);
+        assert!(scan(&ring, offset + 1024, 9).is_empty(), "the checksum knows its place");
+        for byte in (3 * 1024..4 * 1024).step_by(7).chain(4 * 1024 - 40..4 * 1024) {
+            ring[byte] ^= 0x10;
+            assert_eq!(scan(&ring, offset, 9).len(), 1, "byte {byte}");
+            ring[byte] ^= 0x10;
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_or_refused(mut slot in prop::collection::vec(any::<u8>(), 0..1024)) {
+            let _ = Uberblock::parse(&slot);
+            if slot.len() >= 8 {
+                ByteOrder::Big.put_u64(&mut slot, MAGIC);
+                if let Some(uberblock) = Uberblock::parse(&slot) {
+                    let _ = (uberblock.rank(), uberblock.reflowed_to());
+                    prop_assert_eq!(&uberblock.encode()[..], &slot[..UBERBLOCK_BYTES]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Fat ZAPs: a header, a table of pointers by hash, and leaves.
+//!
+//! ```text
+//!   0  block_type 0x8000000000000001   magic 0x2f52ab2ab
+//!  16  pointer table: blk   numblks   shift   nextblk   blks_copied      (blk and numblks 0: embedded)
+//!  56  freeblk   num_leafs   num_entries   salt   normflags   flags      all u64
+//!      embedded pointer table: second half of the block, u64 each
+//! ```
+//!
+//! The table has `2^shift` entries; the upper `shift` bits of a hash choose one, which holds the block
+//! number of a leaf. A leaf with a shorter prefix stands in several neighbouring entries. While the
+//! table grows, the old one is whole and the one used.
+
+use bitflags::bitflags;
+use zstream_format::order::ByteOrder;
+
+use super::hash::{self, NormFlags};
+use super::leaf::Leaf;
+use super::value::{Entry, Key};
+use crate::error::{Error, Result};
+use crate::ids::{BlockId, ObjectId};
+use crate::object_set::{ObjectInfo, ObjectSet};
+use crate::zio::Block;
+
+/// First word of a fat ZAP's header (`ZBT_HEADER`).
+pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0001;
+const MAGIC: u64 = 0x2_f52a_b2ab;
+const HEADER_BYTES: usize = 104;
+
+/// Limits of the logarithm of a fat ZAP's block size.
+const BLOCK_SHIFT: std::ops::RangeInclusive<u32> = 9..=20;
+
+bitflags! {
+    /// Flags of a fat ZAP (`zap_flags_t`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct ZapFlags: u64 {
+        /// 48 bits of the hash count instead of 28.
+        const LONG_HASH = 1;
+        /// Keys are arrays of words.
+        const WORD_KEYS = 2;
+        /// The first word of a key is its hash.
+        const PREHASHED_KEY = 4;
+        const _ = !0;
+    }
+}
+
+/// A fat ZAP whose header was checked.
+pub(super) struct Fat<'a> {
+    set: &'a dyn ObjectSet,
+    object: ObjectId,
+    block_shift: u32,
+    header: Block,
+    /// First block of the table; `None` when it is embedded.
+    table: Option<u64>,
+    shift: u32,
+    pub(super) leaves: u64,
+    pub(super) entries: u64,
+    pub(super) salt: u64,
+    pub(super) norm_flags: NormFlags,
+    pub(super) flags: ZapFlags,
+}
+
+fn bad(detail: String) -> Error {
+    Error::corrupt("fat ZAP", detail)
+}
+
+impl<'a> Fat<'a> {
+    pub(super) fn parse(set: &'a dyn ObjectSet, info: &ObjectInfo, header: Block) -> Result<Self> {
+        let size = info.block_bytes;
+        let block_shift = size.trailing_zeros();
+        if !size.is_power_of_two() || !BLOCK_SHIFT.contains(&block_shift) || header.len() as u64 != size {
+            return Err(bad(format!("blocks of {size} bytes and a header of {}", header.len())));
+        }
+        debug_assert!(header.len() >= HEADER_BYTES);
+        let word = |offset: usize| ByteOrder::Little.u64(&header[offset..]);
+        if word(8) != MAGIC {
+            return Err(bad(format!("magic {:#x}, expected {MAGIC:#x}", word(8))));
+        }
+        let (first, blocks, shift) = (word(16), word(24), word(32));
+        let table = if blocks == 0 {
+            let expected = u64::from(block_shift) - 4;
+            if shift != expected {
+                return Err(bad(format!(
+                    "embedded pointer table of 2^{shift} entries, expected 2^{expected}"
+                )));
+            }
+            None
+        } else {
+            let entries_per_block = 1_u64 << (block_shift - 3);
+            let fits = first.checked_add(blocks - 1).is_some_and(|last| last <= info.max_block.0);
+            let entries = blocks.checked_mul(entries_per_block);
+            if !fits || shift >= 64 || entries != Some(1 << shift) {
+                return Err(bad(format!(
+                    "pointer table of 2^{shift} entries in {blocks} blocks from {first}, the object's last is {}",
+                    info.max_block
+                )));
+            }
+            Some(first)
+        };
+        let flags = ZapFlags::from_bits_retain(word(96));
+        let known = ZapFlags::LONG_HASH | ZapFlags::WORD_KEYS | ZapFlags::PREHASHED_KEY;
+        if !known.contains(flags) {
+            return Err(Error::unsupported(format!("a ZAP with flags {:#x}", flags.bits())));
+        }
+        let (leaves, entries, salt) = (word(64), word(72), word(80));
+        let norm_flags = NormFlags::from_bits_retain(word(88));
+        Ok(Self {
+            set,
+            object: info.object,
+            block_shift,
+            header,
+            table,
+            shift: shift as u32,
+            leaves,
+            entries,
+            salt,
+            norm_flags,
+            flags,
+        })
+    }
+
+    fn block(&self, block: u64) -> Result<Block> {
+        self.set.block(self.object, BlockId(block))?.ok_or_else(|| bad(format!("block {block} is a hole")))
+    }
+
+    /// Block number of the leaf in entry `index` of the pointer table. `kept` is the table's block used last.
+    fn leaf_block(&self, index: u64, kept: &mut Option<(u64, Block)>) -> Result<u64> {
+        let Some(first) = self.table else {
+            let half = self.header.len() / 2;
+            return Ok(ByteOrder::Little.u64(&self.header[half + 8 * index as usize..]));
+        };
+        let per_block_shift = self.block_shift - 3;
+        let number = first + (index >> per_block_shift);
+        let block = match kept {
+            Some((kept_number, block)) if *kept_number == number => block,
+            _ => &kept.insert((number, self.block(number)?)).1,
+        };
+        let offset = 8 * (index & ((1 << per_block_shift) - 1)) as usize;
+        let bytes = block.get(offset..offset + 8).ok_or_else(|| bad(format!("block {number} is short")))?;
+        Ok(ByteOrder::Little.u64(bytes))
+    }
+
+    /// The leaf in entry `index` of the pointer table.
+    fn leaf(&self, index: u64, kept: &mut Option<(u64, Block)>) -> Result<Leaf> {
+        let number = self.leaf_block(index, kept)?;
+        let leaf = Leaf::parse(self.block(number)?, self.block_shift)?;
+        if leaf.prefix_len > self.shift || leaf.prefix != index >> (self.shift - leaf.prefix_len) {
+            return Err(bad(format!(
+                "entry {index} of the pointer table of 2^{} leads to the leaf of prefix {:#x} of {} bits",
+                self.shift, leaf.prefix, leaf.prefix_len
+            )));
+        }
+        Ok(leaf)
+    }
+
+    fn has_word_keys(&self) -> bool {
+        self.flags.contains(ZapFlags::WORD_KEYS)
+    }
+
+    /// The hash of a key, as it is stored with the entry.
+    pub(super) fn hash(&self, key: &Key) -> Result<u64> {
+        let long = self.flags.contains(ZapFlags::LONG_HASH);
+        match key {
+            Key::Name(name) if !self.has_word_keys() => {
+                Ok(hash::of_name(self.salt, &hash::normalized(name, self.norm_flags), long))
+            }
+            Key::Words(words) if self.has_word_keys() => {
+                Ok(hash::of_words(self.salt, words, self.flags.contains(ZapFlags::PREHASHED_KEY), long))
+            }
+            _ => Err(Error::invalid(format!(
+                "ZAP object {} is asked for key {key}, but its keys are {}",
+                self.object,
+                if self.has_word_keys() { "words" } else { "names" }
+            ))),
+        }
+    }
+
+    /// The first entry of the hash of `key` whose key `matches`.
+    pub(super) fn find(&self, key: &Key, matches: impl Fn(&Key) -> bool) -> Result<Option<Entry>> {
+        let hash = self.hash(key)?;
+        let index = if self.shift == 0 { 0 } else { hash >> (u64::BITS - self.shift) };
+        self.leaf(index, &mut None)?.find(hash, self.has_word_keys(), matches)
+    }
+
+    /// The entries of the leaf in entry `index` of the pointer table, and the entry at which the next leaf
+    /// starts.
+    pub(super) fn leaf_entries(
+        &self,
+        index: u64,
+        kept: &mut Option<(u64, Block)>,
+    ) -> Result<(Vec<Entry>, u64)> {
+        let leaf = self.leaf(index, kept)?;
+        let next = (leaf.prefix + 1) << (self.shift - leaf.prefix_len);
+        Ok((leaf.entries(self.has_word_keys())?, next))
+    }
+
+    /// Number of entries in the pointer table.
+    pub(super) fn table_len(&self) -> u64 {
+        1 << self.shift
+    }
+}

@@ -1,0 +1,257 @@
+//! Leaves of fat ZAPs: a hash table of chains of chunks.
+//!
+//! ```text
+//!   0  block_type 0x8000000000000000   pad u64   prefix u64   magic u32 0x2ab1eaf
+//!  28  nfree u16   nentries u16   prefix_len u16   freelist u16   flags u8   pad u8[11]
+//!  48  hash table, u16[2^(bs-5)]: a chunk's number or 0xffff
+//!      chunks of 24 bytes:
+//!        entry (252)  intlen u8  next u16  name_chunk u16  name_len u16
+//!                     value_chunk u16  value_len u16  cd u32  hash u64
+//!        array (251)  data u8[21]  next u16
+//!        free  (253)
+//! ```
+//!
+//! `bs` is the logarithm of the block's size. Names and values are big-endian integers in chains of
+//! array chunks; name_len and value_len count integers, names with their NUL. A leaf holds all entries whose hash starts
+//! with the `prefix_len` bits of `prefix`; the bits that follow choose the chain.
+
+use zstream_format::order::ByteOrder;
+
+use super::value::{Entry, Key, Value};
+use crate::error::{Error, Result};
+use crate::zio::Block;
+
+const BLOCK_TYPE: u64 = 0x8000_0000_0000_0000;
+const MAGIC: u32 = 0x02ab_1eaf;
+const HEADER_BYTES: usize = 48;
+const CHUNK_BYTES: usize = 24;
+const ARRAY_BYTES: usize = 21;
+const CHUNK_ENTRY: u8 = 252;
+const CHUNK_ARRAY: u8 = 251;
+const CHAIN_END: u16 = 0xffff;
+
+/// The longest name with its NUL, in bytes: that of the feature `longname`.
+const NAME_BYTES_MAX: usize = 1024;
+/// The longest value, in bytes (`ZAP_MAXVALUELEN`).
+const VALUE_BYTES_MAX: usize = 8192;
+
+/// A leaf whose header was checked.
+pub(super) struct Leaf {
+    block: Block,
+    block_shift: u32,
+    chunks: usize,
+    pub(super) prefix: u64,
+    pub(super) prefix_len: u32,
+}
+
+/// An entry chunk.
+struct EntryChunk {
+    integer_bytes: u8,
+    next: u16,
+    name_chunk: u16,
+    name_len: u16,
+    value_chunk: u16,
+    value_len: u16,
+    differentiator: u32,
+    hash: u64,
+}
+
+/// Which chunks a walk has seen, so that none comes twice.
+struct Seen(Vec<bool>);
+
+impl Seen {
+    fn mark(&mut self, chunk: u16) -> Result<()> {
+        match self.0.get_mut(usize::from(chunk)) {
+            Some(seen) if !*seen => {
+                *seen = true;
+                Ok(())
+            }
+            Some(_) => Err(bad(format!("chunk {chunk} is in two places"))),
+            None => Err(bad(format!("chunk {chunk} of {}", self.0.len()))),
+        }
+    }
+}
+
+fn bad(detail: String) -> Error {
+    Error::corrupt("ZAP leaf", detail)
+}
+
+impl Leaf {
+    /// Takes the block of `1 << block_shift` bytes as a leaf.
+    pub(super) fn parse(block: Block, block_shift: u32) -> Result<Self> {
+        if block.len() != 1 << block_shift {
+            return Err(bad(format!("{} bytes, expected {}", block.len(), 1_u64 << block_shift)));
+        }
+        let order = ByteOrder::Little;
+        let block_type = order.u64(&block);
+        if block_type != BLOCK_TYPE {
+            return Err(bad(format!("block type {block_type:#x}, expected {BLOCK_TYPE:#x}")));
+        }
+        let magic = order.u32(&block[24..]);
+        if magic != MAGIC {
+            return Err(bad(format!("magic {magic:#x}, expected {MAGIC:#x}")));
+        }
+        let (prefix, prefix_len) = (order.u64(&block[16..]), u32::from(order.u16(&block[32..])));
+        if prefix_len >= u64::BITS || prefix >> prefix_len != 0 {
+            return Err(bad(format!("prefix {prefix:#x} of {prefix_len} bits")));
+        }
+        let table_bytes = 2 << (block_shift - 5);
+        let chunks = (block.len() - table_bytes) / CHUNK_BYTES - HEADER_BYTES / CHUNK_BYTES;
+        Ok(Self { block, block_shift, chunks, prefix, prefix_len })
+    }
+
+    fn buckets(&self) -> usize {
+        1 << (self.block_shift - 5)
+    }
+
+    fn bucket_of(&self, hash: u64) -> usize {
+        let shift =
+            u64::BITS - (self.block_shift - 5) - self.prefix_len.min(u64::BITS - (self.block_shift - 5));
+        (hash >> shift) as usize & (self.buckets() - 1)
+    }
+
+    fn head(&self, bucket: usize) -> u16 {
+        ByteOrder::Little.u16(&self.block[HEADER_BYTES + 2 * bucket..])
+    }
+
+    fn chunk(&self, number: u16, kind: u8) -> Result<&[u8; CHUNK_BYTES]> {
+        if usize::from(number) >= self.chunks {
+            return Err(bad(format!("chunk {number} of {}", self.chunks)));
+        }
+        let start = HEADER_BYTES + 2 * self.buckets() + CHUNK_BYTES * usize::from(number);
+        let chunk = self.block[start..]
+            .first_chunk()
+            .ok_or_else(|| bad(format!("chunk {number} beyond the block")))?;
+        let found = chunk[0];
+        if found != kind {
+            return Err(bad(format!("chunk {number} is of kind {found}, expected {kind}")));
+        }
+        Ok(chunk)
+    }
+
+    fn entry_chunk(&self, number: u16) -> Result<EntryChunk> {
+        let chunk = self.chunk(number, CHUNK_ENTRY)?;
+        let order = ByteOrder::Little;
+        Ok(EntryChunk {
+            integer_bytes: chunk[1],
+            next: order.u16(&chunk[2..]),
+            name_chunk: order.u16(&chunk[4..]),
+            name_len: order.u16(&chunk[6..]),
+            value_chunk: order.u16(&chunk[8..]),
+            value_len: order.u16(&chunk[10..]),
+            differentiator: order.u32(&chunk[12..]),
+            hash: order.u64(&chunk[16..]),
+        })
+    }
+
+    /// Collects `length` bytes from a chain of array chunks.
+    fn array(&self, first: u16, length: usize, seen: &mut Seen) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        let mut number = first;
+        while bytes.len() < length {
+            if number == CHAIN_END {
+                return Err(bad(format!("chain of {} bytes, expected {length}", bytes.len())));
+            }
+            seen.mark(number)?;
+            let chunk = self.chunk(number, CHUNK_ARRAY)?;
+            let here = ARRAY_BYTES.min(length - bytes.len());
+            bytes.extend_from_slice(&chunk[1..1 + here]);
+            number = ByteOrder::Little.u16(&chunk[1 + ARRAY_BYTES..]);
+        }
+        Ok(bytes)
+    }
+
+    fn key(&self, entry: &EntryChunk, words: bool, seen: &mut Seen) -> Result<Key> {
+        let length = usize::from(entry.name_len) * if words { 8 } else { 1 };
+        if length == 0 || length > NAME_BYTES_MAX {
+            return Err(bad(format!("key of {length} bytes, expected 1 to {NAME_BYTES_MAX}")));
+        }
+        let mut bytes = self.array(entry.name_chunk, length, seen)?;
+        if words {
+            return Ok(Key::Words(bytes.chunks_exact(8).map(|word| ByteOrder::Big.u64(word)).collect()));
+        }
+        if bytes.pop() != Some(0) || bytes.contains(&0) {
+            return Err(bad(format!("name of {length} bytes does not end with its only NUL")));
+        }
+        Ok(Key::Name(bytes))
+    }
+
+    fn value(&self, entry: &EntryChunk, seen: &mut Seen) -> Result<Value> {
+        if ![1, 2, 4, 8].contains(&entry.integer_bytes) {
+            return Err(bad(format!("integers of {} bytes", entry.integer_bytes)));
+        }
+        let length = usize::from(entry.value_len) * usize::from(entry.integer_bytes);
+        if length > VALUE_BYTES_MAX {
+            return Err(bad(format!("value of {length} bytes, at most {VALUE_BYTES_MAX} are allowed")));
+        }
+        Ok(Value::array(entry.integer_bytes, self.array(entry.value_chunk, length, seen)?))
+    }
+
+    fn read(&self, chunk: &EntryChunk, words: bool, seen: &mut Seen) -> Result<Entry> {
+        Ok(Entry {
+            key: self.key(chunk, words, seen)?,
+            hash: chunk.hash,
+            differentiator: chunk.differentiator,
+            value: self.value(chunk, seen)?,
+        })
+    }
+
+    fn seen(&self) -> Seen {
+        Seen(vec![false; self.chunks])
+    }
+
+    /// Whether entries of this hash are in this leaf, were there any.
+    pub(super) fn covers(&self, hash: u64) -> bool {
+        self.prefix_len == 0 || hash >> (u64::BITS - self.prefix_len) == self.prefix
+    }
+
+    /// All entries, by hash and differentiator. `words` says that keys are arrays of words.
+    pub(super) fn entries(&self, words: bool) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let mut seen = self.seen();
+        for bucket in 0..self.buckets() {
+            let mut next = self.head(bucket);
+            while next != CHAIN_END {
+                seen.mark(next)?;
+                let chunk = self.entry_chunk(next)?;
+                if !self.covers(chunk.hash) || self.bucket_of(chunk.hash) != bucket {
+                    return Err(bad(format!(
+                        "hash {:#018x} is in chain {bucket}, where it is not looked for",
+                        chunk.hash
+                    )));
+                }
+                next = chunk.next;
+                entries.push(self.read(&chunk, words, &mut seen)?);
+            }
+        }
+        entries.sort_by_key(|entry| (entry.hash, entry.differentiator));
+        Ok(entries)
+    }
+
+    /// The first entry of this hash, by differentiator, whose key `matches`.
+    pub(super) fn find(
+        &self,
+        hash: u64,
+        words: bool,
+        matches: impl Fn(&Key) -> bool,
+    ) -> Result<Option<Entry>> {
+        let mut found: Option<Entry> = None;
+        let mut seen = self.seen();
+        let mut next = self.head(self.bucket_of(hash));
+        while next != CHAIN_END {
+            seen.mark(next)?;
+            let chunk = self.entry_chunk(next)?;
+            next = chunk.next;
+            if chunk.hash != hash
+                || found.as_ref().is_some_and(|found| found.differentiator <= chunk.differentiator)
+            {
+                continue;
+            }
+            let mut seen = self.seen();
+            if matches(&self.key(&chunk, words, &mut seen)?) {
+                found = Some(self.read(&chunk, words, &mut self.seen())?);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,233 @@
+//! ZAPs: objects that map names, or arrays of words, to arrays of integers.
+//!
+//! A small one is a single block of names and words ([micro](self)); what does not fit becomes a fat
+//! one, a hash table that grows by splitting its leaves. Both are read through any
+//! [`ObjectSet`], so that directories of pools and of stored streams are read alike.
+//!
+//! Entries come in the order in which OpenZFS iterates: by hash, then by the number that tells apart
+//! entries of the same hash. A damaged ZAP gives errors: chains are followed once through each chunk,
+//! and every leaf must be where the pointer table has it, so that work and memory are bounded by the object's real blocks.
+
+mod fat;
+mod hash;
+mod leaf;
+mod micro;
+mod value;
+
+use std::vec;
+
+use self::fat::Fat;
+use self::micro::Micro;
+use crate::error::{Error, Result};
+use crate::ids::{BlockId, Bookmark, ObjectId};
+use crate::object_set::ObjectSet;
+use crate::zio::Block;
+
+pub use self::fat::ZapFlags;
+pub use self::hash::NormFlags;
+pub use self::value::{Entry, Key, Value, number_key};
+
+/// How a name is compared (`matchtype_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Match {
+    /// Byte by byte.
+    #[default]
+    Exact,
+    /// In the form in which the ZAP normalizes names (`MT_NORMALIZE`).
+    Normalized,
+    /// In that form, but not in upper case (`MT_NORMALIZE | MT_MATCH_CASE`).
+    NormalizedWithCase,
+}
+
+/// An open ZAP.
+pub struct Zap<'a> {
+    object: ObjectId,
+    at: Bookmark,
+    repr: Repr<'a>,
+}
+
+enum Repr<'a> {
+    Micro(Micro),
+    Fat(Fat<'a>),
+}
+
+/// What a ZAP says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZapInfo {
+    /// Whether it is a micro ZAP.
+    pub is_micro: bool,
+    /// The salt of its hash.
+    pub salt: u64,
+    /// How it normalizes names.
+    pub norm_flags: NormFlags,
+    /// Its flags; a micro ZAP has none.
+    pub flags: ZapFlags,
+    /// Number of leaves; 0 in a micro ZAP.
+    pub leaves: u64,
+    /// Number of entries; in a micro ZAP they are counted.
+    pub entries: u64,
+}
+
+impl<'a> Zap<'a> {
+    /// Opens `object` of `set`.
+    ///
+    /// # Errors
+    ///
+    /// The object is not there, its first block cannot be read, or it is no ZAP.
+    pub fn open(set: &'a dyn ObjectSet, object: ObjectId) -> Result<Self> {
+        let info = set.info(object)?;
+        let at = Bookmark { objset: set.objset_id(), object, level: 0, block: BlockId(0) };
+        let place = |error: Error| error.at_bookmark(at);
+        let block = set
+            .block(object, BlockId(0))?
+            .ok_or_else(|| place(Error::corrupt("ZAP", "its first block is a hole")))?;
+        let block_type = block.first_chunk::<8>().map(|word| u64::from_le_bytes(*word));
+        let repr = match block_type {
+            Some(micro::BLOCK_TYPE) => Repr::Micro(Micro::parse(block).map_err(place)?),
+            Some(fat::BLOCK_TYPE) => Repr::Fat(Fat::parse(set, &info, block).map_err(place)?),
+            _ => {
+                let found = block_type.unwrap_or_default();
+                return Err(place(Error::corrupt("ZAP", format!("block type {found:#x}"))));
+            }
+        };
+        Ok(Self { object, at, repr })
+    }
+
+    /// What the ZAP says of itself.
+    #[must_use]
+    pub fn info(&self) -> ZapInfo {
+        match &self.repr {
+            Repr::Micro(micro) => ZapInfo {
+                is_micro: true,
+                salt: micro.salt,
+                norm_flags: micro.norm_flags,
+                flags: ZapFlags::empty(),
+                leaves: 0,
+                entries: micro.entries().len() as u64,
+            },
+            Repr::Fat(fat) => ZapInfo {
+                is_micro: false,
+                salt: fat.salt,
+                norm_flags: fat.norm_flags,
+                flags: fat.flags,
+                leaves: fat.leaves,
+                entries: fat.entries,
+            },
+        }
+    }
+
+    /// The value of `name`, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// A block cannot be read or is bad, or the ZAP's keys are words.
+    pub fn lookup(&self, name: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        Ok(self.find(name, Match::Exact)?.map(|entry| entry.value))
+    }
+
+    /// The only integer under `name`, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Zap::lookup`], or the value is not one integer.
+    pub fn lookup_u64(&self, name: impl AsRef<[u8]>) -> Result<Option<u64>> {
+        self.lookup(name)?.map(|value| value.u64().map_err(|error| self.place(error))).transpose()
+    }
+
+    /// The entry of `name`, compared as `how` says, if it is there: with the name as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Zap::lookup`].
+    pub fn find(&self, name: impl AsRef<[u8]>, how: Match) -> Result<Option<Entry>> {
+        let name = name.as_ref();
+        let flags = match how {
+            Match::Exact => NormFlags::empty(),
+            Match::Normalized => self.norm_flags(),
+            Match::NormalizedWithCase => self.norm_flags() - NormFlags::UPPER,
+        };
+        let wanted = hash::normalized(name, flags);
+        let matches =
+            |found: &[u8]| found == name || (!flags.is_empty() && hash::normalized(found, flags) == wanted);
+        match &self.repr {
+            Repr::Micro(micro) => Ok(micro.find(matches)),
+            Repr::Fat(fat) => fat
+                .find(&Key::Name(name.to_vec()), |key| key.name().is_ok_and(matches))
+                .map_err(|error| self.place(error)),
+        }
+    }
+
+    /// The value of a key of words, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Zap::lookup`], or the ZAP's keys are names.
+    pub fn lookup_words(&self, words: &[u64]) -> Result<Option<Value>> {
+        let key = Key::Words(words.to_vec());
+        match &self.repr {
+            Repr::Micro(_) => Err(Error::invalid(format!(
+                "ZAP object {} is asked for key {key}, but its keys are names",
+                self.object
+            ))),
+            Repr::Fat(fat) => {
+                let found = fat.find(&key, |found| *found == key).map_err(|error| self.place(error))?;
+                Ok(found.map(|entry| entry.value))
+            }
+        }
+    }
+
+    /// All entries, in order. The first error ends them.
+    #[must_use]
+    pub fn entries(&self) -> Entries<'_> {
+        let (fat, ready) = match &self.repr {
+            Repr::Micro(micro) => (None, micro.entries()),
+            Repr::Fat(fat) => (Some(fat), Vec::new()),
+        };
+        Entries { at: self.at, fat, next: 0, table: None, ready: ready.into_iter() }
+    }
+
+    fn norm_flags(&self) -> NormFlags {
+        match &self.repr {
+            Repr::Micro(micro) => micro.norm_flags,
+            Repr::Fat(fat) => fat.norm_flags,
+        }
+    }
+
+    fn place(&self, error: Error) -> Error {
+        error.at_bookmark(self.at)
+    }
+}
+
+/// The entries of a ZAP, in order.
+pub struct Entries<'a> {
+    at: Bookmark,
+    /// The ZAP, until its last leaf was read.
+    fat: Option<&'a Fat<'a>>,
+    /// Entry of the pointer table at which the next leaf starts.
+    next: u64,
+    table: Option<(u64, Block)>,
+    ready: vec::IntoIter<Entry>,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.ready.next() {
+                return Some(Ok(entry));
+            }
+            let fat = self.fat?;
+            if self.next >= fat.table_len() {
+                return None;
+            }
+            match fat.leaf_entries(self.next, &mut self.table) {
+                Ok((entries, next)) => (self.ready, self.next) = (entries.into_iter(), next),
+                Err(error) => {
+                    self.fat = None;
+                    return Some(Err(error.at_bookmark(self.at)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Keys and values of ZAP entries.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// What an entry is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A name, without the NUL that ends it.
+    Name(Vec<u8>),
+    /// An array of words, in ZAPs that say so.
+    Words(Vec<u64>),
+}
+
+impl Key {
+    /// The name.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the key is an array of words.
+    pub fn name(&self) -> Result<&[u8]> {
+        match self {
+            Self::Name(name) => Ok(name),
+            Self::Words(_) => Err(Error::corrupt("ZAP entry", format!("key {self} is no name"))),
+        }
+    }
+
+    /// The name as text.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the key is no name or no UTF-8.
+    pub fn text(&self) -> Result<&str> {
+        std::str::from_utf8(self.name()?)
+            .map_err(|_| Error::corrupt("ZAP entry", format!("key {self} is no UTF-8")))
+    }
+
+    /// The number that the name spells in hex, in ZAPs whose keys are numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when it spells none.
+    pub fn number(&self) -> Result<u64> {
+        u64::from_str_radix(self.text()?, 16)
+            .map_err(|_| Error::corrupt("ZAP entry", format!("key {self} is no number in hex")))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{:?}", String::from_utf8_lossy(name)),
+            Self::Words(words) => write!(f, "{words:x?}"),
+        }
+    }
+}
+
+/// The name under which a ZAP of numbers has `number` (`zap_lookup_int`).
+#[must_use]
+pub fn number_key(number: u64) -> String {
+    format!("{number:x}")
+}
+
+/// An array of integers of 1, 2, 4 or 8 bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value(Repr);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Repr {
+    /// One integer of 8 bytes, as nearly all values are.
+    Word(u64),
+    /// Integers of so many bytes, big-endian.
+    Array(u8, Box<[u8]>),
+}
+
+impl Value {
+    /// One integer of 8 bytes.
+    #[must_use]
+    pub fn word(value: u64) -> Self {
+        Self(Repr::Word(value))
+    }
+
+    /// Integers of `integer_bytes` bytes, big-endian one after the other; `bytes` is a multiple of that.
+    pub(super) fn array(integer_bytes: u8, bytes: Vec<u8>) -> Self {
+        match (integer_bytes, bytes.first_chunk::<8>()) {
+            (8, Some(word)) if bytes.len() == 8 => Self(Repr::Word(u64::from_be_bytes(*word))),
+            _ => Self(Repr::Array(integer_bytes, bytes.into())),
+        }
+    }
+
+    /// Size of each integer: 1, 2, 4 or 8 bytes.
+    #[must_use]
+    pub fn integer_bytes(&self) -> u8 {
+        match &self.0 {
+            Repr::Word(_) => 8,
+            Repr::Array(size, _) => *size,
+        }
+    }
+
+    /// Number of integers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Repr::Word(_) => 1,
+            Repr::Array(size, bytes) => bytes.len() / usize::from(*size),
+        }
+    }
+
+    /// Whether there are no integers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The only integer.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) unless there is exactly one.
+    pub fn u64(&self) -> Result<u64> {
+        match self.u64s()[..] {
+            [one] => Ok(one),
+            _ => Err(self.unexpected("one integer")),
+        }
+    }
+
+    /// All integers, widened to 8 bytes.
+    #[must_use]
+    pub fn u64s(&self) -> Vec<u64> {
+        match &self.0 {
+            Repr::Word(word) => vec![*word],
+            Repr::Array(size, bytes) => bytes
+                .chunks_exact(usize::from(*size))
+                .map(|bytes| bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+                .collect(),
+        }
+    }
+
+    /// The bytes of an array of single bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the integers are longer.
+    pub fn bytes(&self) -> Result<&[u8]> {
+        match &self.0 {
+            Repr::Array(1, bytes) => Ok(bytes),
+            _ => Err(self.unexpected("bytes")),
+        }
+    }
+
+    /// The bytes in front of the first NUL, of an array of single bytes: a C string.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the integers are longer.
+    pub fn c_string(&self) -> Result<&[u8]> {
+        let bytes = self.bytes()?;
+        Ok(bytes.split(|byte| *byte == 0).next().unwrap_or(bytes))
+    }
+
+    /// A C string that is UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the value is no C string, or no UTF-8.
+    pub fn text(&self) -> Result<&str> {
+        std::str::from_utf8(self.c_string()?).map_err(|_| self.unexpected("UTF-8"))
+    }
+
+    fn unexpected(&self, expected: &str) -> Error {
+        let (count, size) = (self.len(), self.integer_bytes());
+        Error::corrupt("ZAP value", format!("{count} integers of {size} bytes, expected {expected}"))
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Array(1, bytes) => write!(f, "{:?}", String::from_utf8_lossy(bytes)),
+            _ => write!(f, "{:?}", self.u64s()),
+        }
+    }
+}
+
+/// An entry of a ZAP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is found by.
+    pub key: Key,
+    /// Hash of the normalized key, with only the bits that count.
+    pub hash: u64,
+    /// Tells apart entries of the same hash (`cd`, the collision differentiator).
+    pub differentiator: u32,
+    /// What it holds.
+    pub value: Value,
+}

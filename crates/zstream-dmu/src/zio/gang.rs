@@ -1,0 +1,139 @@
+//! Gang blocks: a block in pieces, because no free range was long enough.
+//!
+//! Each address of a gang block is that of a header; all headers of a block are the same.
+//!
+//! ```text
+//!    0  128  pointer of the first piece
+//!  128  128  second piece, or a hole
+//!  256  128  third piece, or a hole
+//!  384   88  filler
+//!  472   40  embedded checksum: magic, SHA-256; it knows vdev and offset of the first address and the block's birth
+//! ```
+//!
+//! The pieces, put together in order, are the stored block, whose checksum is in the gang block's own pointer. A piece may
+//! be a gang block again. A piece is always uncompressed.
+
+use zstream_format::checksum::Checksum;
+use zstream_format::order::ByteOrder;
+
+use super::read::BlockReader;
+use super::seal::Seal;
+use super::verify::Verifier;
+use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer, Dva};
+use crate::error::{Error, Result};
+use crate::vdev::{Damage, Effort, Reading};
+
+/// Size of a gang header (`SPA_GANGBLOCKSIZE`).
+pub const HEADER_BYTES: usize = 512;
+
+/// Pointers in a gang header (`SPA_GBH_NBLKPTRS`).
+pub const PIECES: usize = 3;
+
+/// How deep gang blocks may be nested. Each level is written because the last could not be, in a third of the size; the
+/// largest block is down to one sector after ten.
+pub const DEPTH_MAX: usize = 12;
+
+/// Reads the stored block behind the gang header at `address`.
+#[allow(clippy::too_many_arguments)] // the state of one recursive search
+pub(super) fn read(
+    reader: &BlockReader,
+    bp: &BlockPointer,
+    address: Dva,
+    verifier: &Verifier<'_>,
+    out: &mut [u8],
+    effort: Effort,
+    damage: &mut Vec<Damage>,
+    depth: usize,
+) -> Result<()> {
+    if depth >= DEPTH_MAX {
+        return Err(Error::corrupt("gang block", format!("nested deeper than {DEPTH_MAX} levels")));
+    }
+    let pieces = read_header(reader, bp, address, effort, damage)?;
+    let mut rest = &mut *out;
+    let mut left = rest.len();
+    let whole = left;
+    let mut parts: Vec<(&BlockPointer, &mut [u8])> = Vec::with_capacity(PIECES);
+    for piece in &pieces {
+        match piece.kind() {
+            BlockKind::Hole => continue,
+            BlockKind::Normal => {}
+            _ => return Err(Error::corrupt("gang block", format!("with a piece that is {piece}"))),
+        }
+        piece.validate()?;
+        let size = piece.psize() as usize;
+        if size > left || piece.lsize() != piece.psize() {
+            return Err(Error::corrupt(
+                "gang block",
+                format!("a piece of {size} bytes, where {left} are left"),
+            ));
+        }
+        let (part, behind) = rest.split_at_mut(size);
+        parts.push((piece, part));
+        rest = behind;
+        left -= size;
+    }
+    if left != 0 {
+        return Err(Error::corrupt(
+            "gang block",
+            format!("pieces of {} bytes, expected {whole}", whole - left),
+        ));
+    }
+    for (piece, part) in parts {
+        match effort {
+            Effort::AnyCopy => reader.read_any(piece, None, part, damage, depth + 1)?,
+            Effort::EveryCopy => read_every(reader, piece, part, damage, depth + 1)?,
+        }
+    }
+    verifier.verify(out)
+}
+
+/// Looks at every copy of a piece; at least one must be good.
+fn read_every(
+    reader: &BlockReader,
+    piece: &BlockPointer,
+    out: &mut [u8],
+    damage: &mut Vec<Damage>,
+    depth: usize,
+) -> Result<()> {
+    let mut good = false;
+    let mut last = None;
+    let mut copy = vec![0; out.len()];
+    for address in piece.dvas() {
+        match reader.read_copy(piece, address, &mut copy, Effort::EveryCopy, damage, depth) {
+            Ok(()) => {
+                out.copy_from_slice(&copy);
+                good = true;
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) if !good => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn read_header(
+    reader: &BlockReader,
+    bp: &BlockPointer,
+    address: Dva,
+    effort: Effort,
+    damage: &mut Vec<Damage>,
+) -> Result<[BlockPointer; PIECES]> {
+    let first = bp.dva(0);
+    let (vdev, offset) = (u64::from(first.vdev()), first.offset());
+    let seal = Seal::new(Checksum([vdev, offset, bp.physical_birth().0, 0]));
+    let mut header = [0; HEADER_BYTES];
+    let verify = |bytes: &[u8]| seal.verify(bytes).map(|_| ());
+    let mut reading = Reading::new(&verify, effort);
+    let result = reader.vdevs().read(address, bp.physical_birth(), &mut header, &mut reading);
+    damage.append(&mut reading.damage);
+    result?;
+    let order: ByteOrder = seal.verify(&header)?;
+    let (pointers, _) = header.as_chunks::<BLOCK_POINTER_BYTES>();
+    let mut pieces = [BlockPointer::EMPTY; PIECES];
+    for (piece, bytes) in pieces.iter_mut().zip(pointers) {
+        *piece = BlockPointer::parse(bytes, order);
+    }
+    Ok(pieces)
+}

@@ -1,0 +1,330 @@
+//! The one way a block of a pool is read.
+//!
+//! ```text
+//! block pointer -> cache -> good copy or reconstruction -> checksum -> decrypt -> decompress -> byteswap
+//!                           (vdev, gang)                               (Decrypt)                by type
+//! ```
+//!
+//! Copies are tried in the order of the block pointer. A copy that turns out bad is reported to the [`Observer`], whether
+//! or not another one is good.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock, RwLock};
+
+use zstream_format::algorithm::CompressionType;
+use zstream_format::byteswap;
+use zstream_format::compress;
+use zstream_format::object_type::SwapClass;
+use zstream_format::order::ByteOrder;
+
+use super::verify::{SALT_BYTES, Verifier};
+use super::{Block, ReadBlock};
+use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, CryptKind, Dva};
+use crate::cache::{Cache, Class};
+use crate::error::{Error, Fault, Result};
+use crate::ids::Bookmark;
+use crate::vdev::{Damage, Effort, Reading, VdevTree};
+
+/// Keys of encrypted datasets, as the reader of blocks needs them.
+pub trait Decrypt: Send + Sync {
+    /// Turns the stored bytes of an encrypted or authenticated level-0 block into what was compressed: decrypts, or only
+    /// authenticates them. Answers `false` and leaves them alone when the key of dataset `at.objset` is not loaded.
+    ///
+    /// # Errors
+    /// [`Fault::Authentication`] when they are not what was written with this key.
+    fn decrypt(&self, bp: &BlockPointer, at: Bookmark, stored: &mut [u8]) -> Result<bool>;
+}
+
+/// A copy of a block that is not as it should be.
+#[derive(Debug)]
+pub struct BadCopy {
+    /// Address of the copy.
+    pub address: Dva,
+    /// The members at fault, as far as they are known.
+    pub damage: Vec<Damage>,
+    /// Why the copy cannot be used; `None` when it could be read in spite of the damage.
+    pub error: Option<Error>,
+}
+
+impl fmt::Display for BadCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "copy {}", self.address)?;
+        for damage in &self.damage {
+            write!(f, ": {damage}")?;
+        }
+        match &self.error {
+            Some(error) => write!(f, ": lost: {error}"),
+            None => f.write_str(": repairable"),
+        }
+    }
+}
+
+/// Is told of every bad copy that reading comes across.
+pub trait Observer: Send + Sync {
+    /// A copy of the block that `bp` points at is bad.
+    fn bad_copy(&self, bp: &BlockPointer, at: Bookmark, copy: &BadCopy);
+}
+
+/// What looking at every copy of a block found.
+#[derive(Debug, Default)]
+pub struct BlockCheck {
+    /// How many copies there are.
+    pub copies: usize,
+    /// How many can be read.
+    pub readable: usize,
+    /// Those that are not as they should be.
+    pub bad: Vec<BadCopy>,
+}
+
+/// Identifies the content of a block: its first address, birth and properties, and its checksum, so that a pointer with a
+/// wrong checksum is never answered with the right block.
+type Key = [u64; 8];
+
+/// Reads the blocks of a pool.
+pub struct BlockReader {
+    vdevs: Arc<VdevTree>,
+    cache: Cache<Key>,
+    salt: OnceLock<[u8; SALT_BYTES]>,
+    keys: RwLock<Option<Arc<dyn Decrypt>>>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl fmt::Debug for BlockReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockReader").field("vdevs", &self.vdevs).finish_non_exhaustive()
+    }
+}
+
+impl BlockReader {
+    /// A reader over `vdevs` with a cache of `cache_bytes`.
+    #[must_use]
+    pub fn new(vdevs: Arc<VdevTree>, cache_bytes: usize, observer: Option<Arc<dyn Observer>>) -> Self {
+        let (salt, keys) = (OnceLock::new(), RwLock::new(None));
+        Self { vdevs, cache: Cache::new(cache_bytes), salt, keys, observer }
+    }
+
+    /// The vdevs that are read from.
+    #[must_use]
+    pub fn vdevs(&self) -> &Arc<VdevTree> {
+        &self.vdevs
+    }
+
+    /// Sets the pool's salt, which keyed checksums need. It is found in the MOS, whose own blocks have none.
+    pub fn set_salt(&self, salt: [u8; SALT_BYTES]) {
+        // A pool has one salt from its creation on.
+        let _ = self.salt.set(salt);
+    }
+
+    /// Sets what decrypts. Blocks that were read before are forgotten.
+    ///
+    /// # Panics
+    /// Another thread panicked while doing so.
+    pub fn set_keys(&self, keys: Option<Arc<dyn Decrypt>>) {
+        *self.keys.write().expect("no user panics") = keys;
+        self.cache.clear();
+    }
+
+    /// Reads and verifies every copy of a block, on every member that holds a part of it. Holes and pointers with embedded
+    /// content have no copies.
+    ///
+    /// # Errors
+    /// The pointer itself is malformed.
+    pub fn check_block(&self, bp: &BlockPointer, at: Bookmark) -> Result<BlockCheck> {
+        bp.validate().map_err(|fault| Error::from(fault).at_bookmark(at))?;
+        let mut check = BlockCheck::default();
+        if bp.kind() != BlockKind::Normal {
+            return Ok(check);
+        }
+        let mut out = vec![0; bp.psize() as usize];
+        for address in bp.dvas() {
+            let mut damage = Vec::new();
+            let result = self.read_copy(bp, address, &mut out, Effort::EveryCopy, &mut damage, 0);
+            check.copies += 1;
+            check.readable += usize::from(result.is_ok());
+            let error = result.err().map(|error| error.at_bookmark(at));
+            if error.is_some() || !damage.is_empty() {
+                let copy = BadCopy { address, damage, error };
+                self.observe(bp, at, &copy);
+                check.bad.push(copy);
+            }
+        }
+        Ok(check)
+    }
+
+    /// Reads the copy at `address` into `out`, which is `bp.psize()` bytes long.
+    pub(super) fn read_copy(
+        &self,
+        bp: &BlockPointer,
+        address: Dva,
+        out: &mut [u8],
+        effort: Effort,
+        damage: &mut Vec<Damage>,
+        depth: usize,
+    ) -> Result<()> {
+        let verifier = Verifier::new(bp, self.salt.get())?;
+        if bp.is_gang() {
+            return super::gang::read(self, bp, address, &verifier, out, effort, damage, depth);
+        }
+        let verify = |bytes: &[u8]| verifier.verify(bytes);
+        let mut reading = Reading::new(&verify, effort);
+        let result = self.vdevs.read(address, bp.physical_birth(), out, &mut reading);
+        damage.append(&mut reading.damage);
+        result
+    }
+
+    /// Reads the first good copy into `out`, which is `bp.psize()` bytes long; `at` is where damage is reported for.
+    pub(super) fn read_any(
+        &self,
+        bp: &BlockPointer,
+        at: Option<Bookmark>,
+        out: &mut [u8],
+        found: &mut Vec<Damage>,
+        depth: usize,
+    ) -> Result<()> {
+        let mut errors = Vec::new();
+        for address in bp.dvas() {
+            let mut damage = Vec::new();
+            let result = self.read_copy(bp, address, out, Effort::AnyCopy, &mut damage, depth);
+            let (done, error) = match result {
+                Ok(()) => (true, None),
+                Err(error) => (false, Some(error)),
+            };
+            match at {
+                Some(at) if error.is_some() || !damage.is_empty() => {
+                    let copy = BadCopy { address, damage, error };
+                    self.observe(bp, at, &copy);
+                    errors.extend(copy.error);
+                }
+                _ => {
+                    found.append(&mut damage);
+                    errors.extend(error);
+                }
+            }
+            if done {
+                return Ok(());
+            }
+        }
+        match errors.len() {
+            1 => Err(errors.remove(0)),
+            _ => Err(Fault::NoGoodCopy(errors).into()),
+        }
+    }
+
+    fn observe(&self, bp: &BlockPointer, at: Bookmark, copy: &BadCopy) {
+        if let Some(observer) = &self.observer {
+            observer.bad_copy(bp, at, copy);
+        }
+    }
+
+    /// The stored bytes of a block that is on vdevs.
+    fn fetch(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        let mut block = zeroed(bp.psize())?;
+        self.read_any(bp, Some(at), unshared(&mut block), &mut Vec::new(), 0)?;
+        Ok(block)
+    }
+
+    fn decrypt(&self, bp: &BlockPointer, at: Bookmark, stored: &mut Block) -> Result<()> {
+        let kind = bp.crypt_kind();
+        if !matches!(kind, CryptKind::Encrypted | CryptKind::Authenticated) {
+            return Ok(());
+        }
+        let keys = self.keys.read().expect("no user panics").clone();
+        let done = match keys {
+            Some(keys) => keys.decrypt(bp, at, unshared(stored))?,
+            None => false,
+        };
+        if !done && kind == CryptKind::Encrypted {
+            let what = format!("{} of dataset {}", bp.object_type().name(), at.objset);
+            return Err(Fault::Encrypted { what }.into());
+        }
+        Ok(())
+    }
+
+    fn load(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        if bp.kind() == BlockKind::Embedded {
+            let payload = bp.embedded_payload().ok_or(Fault::Hole)?;
+            return expand(bp, Block::from(payload));
+        }
+        let mut stored = self.fetch(bp, at)?;
+        self.decrypt(bp, at, &mut stored)?;
+        expand(bp, stored)
+    }
+}
+
+impl ReadBlock for BlockReader {
+    fn read_block(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        let place = |error: Error| error.at_bookmark(at);
+        readable(bp).map_err(place)?;
+        if bp.kind() == BlockKind::Embedded {
+            return self.load(bp, at).map_err(place);
+        }
+        let (class, key) = (class(bp), key(bp));
+        if let Some(block) = self.cache.get(class, &key) {
+            return Ok(block);
+        }
+        let block = self.load(bp, at).map_err(place)?;
+        self.cache.insert(class, key, &block);
+        Ok(block)
+    }
+
+    fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        let place = |error: Error| error.at_bookmark(at);
+        readable(bp).map_err(place)?;
+        match bp.embedded_payload() {
+            Some(payload) => Ok(Block::from(payload)),
+            None => self.fetch(bp, at).map_err(place),
+        }
+    }
+}
+
+/// Judges a pointer before anything is done with it.
+fn readable(bp: &BlockPointer) -> Result<()> {
+    bp.validate()?;
+    match bp.kind() {
+        BlockKind::Hole => Err(Fault::Hole.into()),
+        BlockKind::Redacted => Err(Fault::Redacted.into()),
+        BlockKind::Embedded | BlockKind::UnknownEmbedded(_) | BlockKind::Normal => Ok(()),
+    }
+}
+
+/// Decompresses and swaps.
+fn expand(bp: &BlockPointer, stored: Block) -> Result<Block> {
+    let mut block = if bp.compression() == CompressionType::OFF && stored.len() as u64 == bp.lsize() {
+        stored
+    } else {
+        let mut block = zeroed(bp.lsize())?;
+        compress::decompress(bp.compression(), &stored, unshared(&mut block)).map_err(Fault::from)?;
+        block
+    };
+    if bp.byte_order() == ByteOrder::Big {
+        let bytes = unshared(&mut block);
+        if bp.level() > 0 {
+            byteswap::swap(SwapClass::U64, bytes, ByteOrder::Big)
+        } else {
+            byteswap::swap_block(bp.object_type(), bytes, ByteOrder::Big)
+        }
+        .map_err(Fault::from)?;
+    }
+    Ok(block)
+}
+
+fn class(bp: &BlockPointer) -> Class {
+    if bp.level() > 0 || bp.object_type().is_metadata() { Class::Metadata } else { Class::Data }
+}
+
+fn key(bp: &BlockPointer) -> Key {
+    let words = bp.words();
+    [words[0], words[1], words[6], bp.physical_birth().0, words[12], words[13], words[14], words[15]]
+}
+
+fn zeroed(bytes: u64) -> Result<Block> {
+    if bytes > BLOCK_BYTES_MAX {
+        return Err(Fault::TooLarge { what: "block", size: bytes, limit: BLOCK_BYTES_MAX }.into());
+    }
+    Ok(std::iter::repeat_n(0, bytes as usize).collect())
+}
+
+/// The bytes of a block that nobody else has seen yet.
+fn unshared(block: &mut Block) -> &mut [u8] {
+    Arc::get_mut(block).expect("the block was made here and has one owner")
+}
