@@ -5,6 +5,8 @@ pub mod algorithm;
 pub mod byteswap;
 pub mod checksum;
 pub mod compress;
+#[cfg(feature = "gzip")]
+mod deflate;
 pub mod flags;
 pub mod fletcher;
 pub mod ids;
@@ -15,6 +17,7 @@ pub mod order;
 pub mod place;
 pub mod record;
 pub mod stream;
+#[cfg(feature = "gzip")]
 pub mod token;
 pub mod verify;
 mod wire;
