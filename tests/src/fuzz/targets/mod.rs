@@ -9,6 +9,7 @@ mod phys;
 mod pool;
 mod record;
 mod stream;
+mod token;
 mod zap;
 
 use super::Target;
@@ -71,6 +72,14 @@ pub const TARGETS: &[Target] = &[
         corpus: super::corpus::nvlists,
         mutate: super::mutate::bytes,
         run: nvlist::run,
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "token",
+        about: "a token parsed and written says the same",
+        corpus: || [token::corpus(), super::corpus::nvlists()].concat(),
+        mutate: super::mutate::text,
+        run: token::run,
         memory_limit_bytes: 64 << 20,
     },
     Target {
