@@ -6,4 +6,5 @@ pub mod edit;
 pub mod fuzz;
 pub mod golden;
 pub mod openzfs;
+pub mod program;
 pub mod samples;
