@@ -46,7 +46,10 @@ fn roots(pool: &Pool) -> Vec<(u64, BlockPointer)> {
         let info = pool.mos().info(object).expect("an object of the MOS");
         if info.bonus_type == ObjectType::DSL_DATASET {
             let bonus = info.bonus().expect("a bonus");
-            roots.push((object.0, BlockPointer::parse_at(bonus, DATASET_POINTER, ByteOrder::Little).expect("a pointer")));
+            roots.push((
+                object.0,
+                BlockPointer::parse_at(bonus, DATASET_POINTER, ByteOrder::Little).expect("a pointer"),
+            ));
         }
         next = ObjectId(object.0 + 1);
     }
@@ -122,7 +125,11 @@ fn every_golden_pool_opens_as_zdb_sees_it() {
         let pool = open(&golden::pool(name));
         assert_eq!((pool.name(), pool.version(), pool.health()), (name, 5000, VdevState::Online));
         let uberblock = pool.uberblock();
-        assert_eq!((uberblock.txg, uberblock.guid_sum, uberblock.timestamp), (Txg(txg), guid_sum, timestamp), "{name}");
+        assert_eq!(
+            (uberblock.txg, uberblock.guid_sum, uberblock.timestamp),
+            (Txg(txg), guid_sum, timestamp),
+            "{name}"
+        );
         assert!(pool.directory_object("root_dataset").unwrap().is_some());
         assert!(pool.features().is_active("extensible_dataset"));
     }
@@ -160,7 +167,8 @@ fn any_members_up_to_the_redundancy_can_be_missing() {
 
 #[test]
 fn one_member_too_few_is_said_with_its_numbers() {
-    for (name, redundancy, ..) in POOLS.into_iter().filter(|(_, redundancy, ..)| (1..4).contains(redundancy)) {
+    for (name, redundancy, ..) in POOLS.into_iter().filter(|(_, redundancy, ..)| (1..4).contains(redundancy))
+    {
         let error = message(Pool::open(&golden::pool(name)[redundancy + 1..], &OpenOptions::default()));
         let missing = redundancy + 1;
         assert_eq!(
@@ -184,7 +192,10 @@ fn members_that_lie_are_found_out_up_to_the_redundancy() {
         assert!(content(&pool) == whole, "{name} with {liars:?} damaged");
         // Each liar was caught at some block, and nobody else was accused.
         for (bp, at) in blocks(&pool) {
-            assert_eq!(pool.reader().check_block(&bp, at).expect("a checked block").readable, bp.dvas().count());
+            assert_eq!(
+                pool.reader().check_block(&bp, at).expect("a checked block").readable,
+                bp.dvas().count()
+            );
         }
         let named: BTreeSet<String> = record.0.lock().unwrap().keys().cloned().collect();
         let expected: BTreeSet<String> = liars.iter().map(|&n| copies[n].display().to_string()).collect();
@@ -210,7 +221,10 @@ fn one_lying_and_one_missing_member_share_the_redundancy() {
             }
             Err(error) => {
                 assert!(matches!(error.fault(), Fault::NoGoodCopy(_)), "{error}");
-                assert!(error.to_string().contains("checksum") && error.to_string().contains(&at.to_string()), "{error}");
+                assert!(
+                    error.to_string().contains("checksum") && error.to_string().contains(&at.to_string()),
+                    "{error}"
+                );
                 lost += 1;
             }
         }
