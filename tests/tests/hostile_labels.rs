@@ -12,7 +12,7 @@ use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::label::{self, CONFIG_BYTES, CONFIG_OFFSET, LABELS, Labels, RING_OFFSET};
 use zstream_dmu::vdev::uberblock::{UBERBLOCK_BYTES, slot_bytes, slots};
-use zstream_dmu::zio::seal::Seal;
+use zstream_format::checksum::seal_embedded;
 use zstream_format::order::ByteOrder;
 use zstream_tests::golden;
 
@@ -75,7 +75,7 @@ fn change(copies: &mut [(u64, Vec<u8>)], byte: usize, change: u8, reseal: bool) 
     for (at, bytes) in copies {
         bytes[byte] ^= change;
         if reseal {
-            Seal::at(*at).write(bytes, ByteOrder::Little);
+            seal_embedded(bytes, label::verifier(*at), ByteOrder::Little).expect("room");
         }
     }
 }

@@ -103,7 +103,8 @@ fn check_batch(
     totals: &mut Totals,
     found: &mut dyn FnMut(Finding),
 ) {
-    let checks: Vec<Result<BlockCheck>> = batch.par_iter().map(|(bp, at)| reader.check_block(bp, *at)).collect();
+    let checks: Vec<Result<BlockCheck>> =
+        batch.par_iter().map(|(bp, at)| reader.check_block(bp, *at)).collect();
     for ((pointer, at), result) in batch.drain(..).zip(checks) {
         totals.blocks += 1;
         match result {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use zstream_format::checksum::Salt;
 use zstream_format::nvlist::NvList;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -21,7 +22,7 @@ use crate::vdev::label::{self, Role};
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, VdevState, VdevTree};
 use crate::zap::Zap;
-use crate::zio::{BlockReader, ReadBlock, SALT_BYTES};
+use crate::zio::{BlockReader, ReadBlock};
 
 /// Largest packed nvlist that is read from the MOS.
 pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 20;
@@ -51,7 +52,8 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     let tops = label_tops(&labels)?;
     let tree = Arc::new(VdevTree::build(newest.pool_guid, &tops, &members, uberblock.reflowed_to())?);
     let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
-    let (config, config_list) = read_config(&reader, &uberblock).map_err(|error| explain(&tree, error))?;
+    let (config, config_list) =
+        read_config(&reader, &uberblock).map_err(|error| explain(&tree, &tops, &uberblock, error))?;
     drop(reader);
 
     if config.pool_guid != newest.pool_guid || config.vdev_tree.guid != newest.pool_guid {
@@ -77,10 +79,10 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     load_mappings(&tree, &mos)?;
     let directory = Zap::open(&*mos, DIRECTORY_OBJECT)?;
     if let Some(salt) = directory.lookup("org.illumos:checksum_salt")? {
-        let salt: [u8; SALT_BYTES] = salt.bytes()?.try_into().map_err(|_| {
-            Error::corrupt("pool salt", format!("{} bytes, expected {SALT_BYTES}", salt.len()))
+        let salt: [u8; Salt::SIZE] = salt.bytes()?.try_into().map_err(|_| {
+            Error::corrupt("pool salt", format!("{} bytes, expected {}", salt.len(), Salt::SIZE))
         })?;
-        reader.set_salt(salt);
+        reader.set_salt(Salt::new(salt));
     }
     let features = read_features(&*mos, &directory, uberblock.version)?;
     features.check_readable()?;
@@ -224,8 +226,15 @@ pub(super) fn read_packed_list(set: &dyn ObjectSet, object: ObjectId) -> Result<
 }
 
 /// When the MOS cannot be read and members are missing, that is why.
-fn explain(tree: &VdevTree, error: Error) -> Error {
-    check_known_members(tree).err().unwrap_or(error)
+fn explain(tree: &VdevTree, tops: &[VdevConfig], uberblock: &Uberblock, error: Error) -> Error {
+    if let Err(missing) = check_known_members(tree) {
+        return missing;
+    }
+    let guid_sum = tops.iter().fold(tree.guid().0, |sum, top| sum.wrapping_add(top.guid_sum()));
+    if guid_sum == uberblock.guid_sum {
+        return error;
+    }
+    Error::invalid(format!("no label of some of the pool's vdevs was found: {error}"))
 }
 
 fn check_known_members(tree: &VdevTree) -> Result<()> {

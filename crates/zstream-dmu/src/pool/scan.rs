@@ -166,13 +166,8 @@ pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Cand
     match matching[..] {
         [guid] => Ok(pools.remove(&guid).unwrap_or_default()),
         [] => {
-            let there = names.values().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-            let there =
-                if there.is_empty() { "no pool is there".to_owned() } else { format!("there is {there}") };
-            Err(Error::not_found(
-                "pool",
-                format!("{}({there})", name.map(|name| format!("{name} ")).unwrap_or_default()),
-            ))
+            let there = names.into_values().map(|(name, _)| name).collect();
+            Err(Fault::NoSuchPool { wanted: name.map(str::to_owned), there }.into())
         }
         _ => {
             let mut list: Vec<String> =

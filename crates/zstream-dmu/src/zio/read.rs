@@ -13,11 +13,12 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
+use zstream_format::checksum::Salt;
 use zstream_format::compress;
 use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
 
-use super::verify::{SALT_BYTES, Verifier};
+use super::verify::Verifier;
 use super::{Block, ReadBlock};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, CryptKind, Dva};
 use crate::cache::{Cache, Class};
@@ -84,7 +85,7 @@ type Key = [u64; 8];
 pub struct BlockReader {
     vdevs: Arc<VdevTree>,
     cache: Cache<Key>,
-    salt: OnceLock<[u8; SALT_BYTES]>,
+    salt: OnceLock<Salt>,
     keys: RwLock<Option<Arc<dyn Decrypt>>>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -110,7 +111,7 @@ impl BlockReader {
     }
 
     /// Sets the pool's salt, which keyed checksums need. It is found in the MOS, whose own blocks have none.
-    pub fn set_salt(&self, salt: [u8; SALT_BYTES]) {
+    pub fn set_salt(&self, salt: Salt) {
         // A pool has one salt from its creation on.
         let _ = self.salt.set(salt);
     }
