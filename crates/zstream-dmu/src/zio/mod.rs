@@ -45,3 +45,6 @@ pub trait ReadBlock: Send + Sync {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

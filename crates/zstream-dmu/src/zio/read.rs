@@ -288,7 +288,7 @@ fn readable(bp: &BlockPointer) -> Result<()> {
     }
 }
 
-/// Decompresses and swaps.
+/// Decompresses, holds an indirect block of an encrypted dataset against its MAC, which needs no key, and swaps.
 fn expand(bp: &BlockPointer, stored: Block) -> Result<Block> {
     let mut block = if bp.compression() == CompressionType::OFF && stored.len() as u64 == bp.lsize() {
         stored
@@ -297,6 +297,11 @@ fn expand(bp: &BlockPointer, stored: Block) -> Result<Block> {
         compress::decompress(bp.compression(), &stored, unshared(&mut block)).map_err(Fault::from)?;
         block
     };
+    if bp.crypt_kind() == CryptKind::IndirectMac
+        && let Some(mac) = bp.mac()
+    {
+        super::crypt::verify_indirect(&block, bp.byte_order(), &mac)?;
+    }
     if bp.byte_order() == ByteOrder::Big {
         let bytes = unshared(&mut block);
         if bp.level() > 0 {
