@@ -12,6 +12,7 @@ mod fat;
 mod hash;
 mod leaf;
 mod micro;
+mod unicode;
 mod value;
 
 use std::vec;
@@ -24,7 +25,7 @@ use crate::object_set::ObjectSet;
 use crate::zio::Block;
 
 pub use self::fat::ZapFlags;
-pub use self::hash::NormFlags;
+pub use self::unicode::NormFlags;
 pub use self::value::{Entry, Key, Value, number_key};
 
 /// How a name is compared (`matchtype_t`).
@@ -146,9 +147,8 @@ impl<'a> Zap<'a> {
             Match::Normalized => self.norm_flags(),
             Match::NormalizedWithCase => self.norm_flags() - NormFlags::UPPER,
         };
-        let wanted = hash::normalized(name, flags);
-        let matches =
-            |found: &[u8]| found == name || (!flags.is_empty() && hash::normalized(found, flags) == wanted);
+        let wanted = flags.normalize(name);
+        let matches = |found: &[u8]| found == name || (!flags.is_empty() && flags.normalize(found) == wanted);
         match &self.repr {
             Repr::Micro(micro) => Ok(micro.find(matches)),
             Repr::Fat(fat) => fat

@@ -42,7 +42,10 @@ impl<'a> Verifier<'a> {
             ChecksumType::SHA256 | ChecksumType::SHA512 => {}
             ChecksumType::SKEIN | ChecksumType::EDONR | ChecksumType::BLAKE3 => {}
             other => {
-                return Err(Error::corrupt("block pointer", format!("checksum {other} of an ordinary block")));
+                return Err(Error::corrupt(
+                    "block pointer",
+                    format!("checksum {other} of an ordinary block"),
+                ));
             }
         }
         let truncated = bp.uses_crypt() && bp.object_type() != ObjectType::OBJSET;
