@@ -1,6 +1,6 @@
 //! ZAPs: objects that map names, or arrays of words, to arrays of integers.
 //!
-//! A small one is a single block of names and words ([micro](self)); what does not fit becomes a fat
+//! A small one, a micro ZAP, is a single block of names and words; what does not fit becomes a fat
 //! one, a hash table that grows by splitting its leaves. Both are read through any
 //! [`ObjectSet`], so that directories of pools and of stored streams are read alike.
 //!
@@ -231,3 +231,6 @@ impl Iterator for Entries<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
