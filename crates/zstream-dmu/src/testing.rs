@@ -223,11 +223,18 @@ pub(crate) struct Objects {
 
 impl Objects {
     /// Adds an object whose blocks are all as long as the first.
-    pub(crate) fn add(&mut self, object: u64, object_type: ObjectType, bonus: &[u8], blocks: Vec<Vec<u8>>) {
+    pub(crate) fn add(
+        &mut self,
+        object: u64,
+        object_type: ObjectType,
+        bonus_type: ObjectType,
+        bonus: &[u8],
+        blocks: Vec<Vec<u8>>,
+    ) {
         let info = ObjectInfo {
             object: ObjectId(object),
             object_type,
-            bonus_type: ObjectType::NONE,
+            bonus_type,
             bonus: Some(bonus.into()),
             block_bytes: blocks.first().map_or(512, |block| block.len() as u64),
             indirect_bytes: None,

@@ -15,7 +15,7 @@ const OBJECT: ObjectId = ObjectId(5);
 
 fn set(blocks: Vec<Vec<u8>>) -> Objects {
     let mut objects = Objects::default();
-    objects.add(OBJECT.0, ObjectType::ZAP_OTHER, &[], blocks);
+    objects.add(OBJECT.0, ObjectType::ZAP_OTHER, ObjectType::NONE, &[], blocks);
     objects
 }
 
