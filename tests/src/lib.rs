@@ -2,6 +2,8 @@
 //!
 //! The tests themselves are in `tests/`; what OpenZFS made and printed is in `golden/`.
 
+pub mod edit;
 pub mod fuzz;
 pub mod golden;
+pub mod openzfs;
 pub mod samples;

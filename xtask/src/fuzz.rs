@@ -2,7 +2,7 @@
 //!
 //! A process of its own means that a target which aborts or overflows its stack is a failure with a name, too.
 
-use crate::run::{Outcome, cargo, output, run};
+use crate::run::{Outcome, cargo, output, root, run};
 
 /// How long each target runs when nothing is said.
 const DEFAULT_SECONDS: u64 = 4;
@@ -40,9 +40,19 @@ pub(crate) fn task(args: &[String]) -> Outcome {
         return Err(format!("no such target; there are:\n{table}"));
     }
     for name in chosen {
-        run(fuzz(&["run", name, "--seconds", &seconds, "--seed", &seed])).map_err(|failure| {
-            format!("{failure}\nthe input is saved as target/fuzz/{name}.input: `cargo run -p zstream-tests --bin zstream-fuzz -- replay {name} FILE`")
-        })?;
+        run(fuzz(&["run", name, "--seconds", &seconds, "--seed", &seed]))
+            .map_err(|failure| format!("{failure}\n{}", again(name, &seed)))?;
     }
     run(fuzz(&["canary", "--seed", &seed]))
+}
+
+/// How to see a failure again, also one that ended the process before it could say anything.
+fn again(target: &str, seed: &str) -> String {
+    let metadata = cargo_metadata::MetadataCommand::new().no_deps().current_dir(root()).exec();
+    let note = metadata.map(|m| m.target_directory.join("fuzz").join(format!("{target}.iteration")));
+    let iteration = note.ok().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let iteration = iteration.lines().next().unwrap_or("0");
+    format!(
+        "again: cargo run -p zstream-tests --bin zstream-fuzz -- once {target} --seed {seed} --iteration {iteration}"
+    )
 }

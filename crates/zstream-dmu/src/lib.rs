@@ -11,6 +11,7 @@ pub mod gpt;
 pub mod ids;
 pub mod object_set;
 pub mod objset;
+pub mod pool;
 pub mod space_map;
 pub mod traverse;
 pub mod tree;

@@ -696,8 +696,11 @@ impl Header {
     #[must_use]
     pub fn unused(&self) -> &[u8] {
         match self.record_type() {
-            None | Some(RecordType::Begin) => &[],
-            Some(kind) => each_type!(kind, T => &self.bytes[BODY_OFFSET + T::LEN..TRAILER_OFFSET]),
+            None => &[],
+            // BEGIN's body reaches into the bytes of the checksum
+            Some(kind) => each_type!(kind, T => {
+                self.bytes[..TRAILER_OFFSET].get(BODY_OFFSET + T::LEN..).unwrap_or_default()
+            }),
         }
     }
 }

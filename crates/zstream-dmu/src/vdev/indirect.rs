@@ -20,7 +20,7 @@ use zstream_format::order::ByteOrder;
 /// Size of an entry in bytes.
 pub const ENTRY_BYTES: usize = 24;
 
-/// Most entries that a mapping may have: 1.5 GiB of them.
+/// Most entries that a mapping may have: they take 1.5 GiB.
 pub const ENTRIES_MAX: u64 = 64 << 20;
 
 /// Most moves that a block may have gone through.
@@ -65,31 +65,31 @@ impl Mapping {
         Ok(entries)
     }
 
-    /// Reads the entries of a mapping object, in little-endian order.
+    /// Adds the next entries of a mapping object, in little-endian order. So a large mapping can be read in parts, and a
+    /// bad one is noticed before it takes much memory.
     ///
     /// # Errors
     /// Entries overlap, are out of order or lie beyond the largest offset.
-    pub fn parse(entries: &[u8]) -> Result<Self> {
-        let mut moves: Vec<Move> = Vec::with_capacity(entries.len() / ENTRY_BYTES);
-        for (number, entry) in entries.chunks_exact(ENTRY_BYTES).enumerate() {
+    pub fn extend(&mut self, entries: &[u8]) -> Result<()> {
+        for entry in entries.chunks_exact(ENTRY_BYTES) {
+            let number = self.moves.len();
             let from = (LE.u64(entry) & !(1 << 63)).checked_mul(SECTOR_BYTES);
             let dva = Dva::from_words([LE.u64(&entry[8..]), LE.u64(&entry[16..])]);
             let to = dva.offset_sectors().checked_mul(SECTOR_BYTES);
             let (Some(from), Some(to)) = (from, to) else {
                 return Err(Error::corrupt("mapping", format!("offsets of entry {number} are too large")));
             };
-            let end = moves.last().map_or(0, |last| last.from + last.len);
+            let end = self.moves.last().map_or(0, |last| last.from + last.len);
             let fits = from.checked_add(dva.asize()).is_some() && to.checked_add(dva.asize()).is_some();
             if dva.asize() == 0 || from < end || !fits {
-                let detail = format!(
-                    "entry {number} maps {} bytes at {from:#x}, the one before ends at {end:#x}",
-                    dva.asize()
-                );
+                let len = dva.asize();
+                let detail =
+                    format!("entry {number} maps {len} bytes at {from:#x}, the one before ends at {end:#x}");
                 return Err(Error::corrupt("mapping", detail));
             }
-            moves.push(Move { from, len: dva.asize(), to_vdev: dva.vdev(), to });
+            self.moves.push(Move { from, len: dva.asize(), to_vdev: dva.vdev(), to });
         }
-        Ok(Self { moves })
+        Ok(())
     }
 
     /// The places of the `len` bytes at `offset`, in order: vdev, offset and length.
@@ -235,10 +235,16 @@ mod tests {
         entry
     }
 
+    fn mapping(bytes: &[u8]) -> Result<Mapping> {
+        let mut mapping = Mapping::default();
+        mapping.extend(bytes)?;
+        Ok(mapping)
+    }
+
     #[test]
     fn ranges_are_translated_across_entries() {
         let bytes = [entry(0x1000, 1, 0x9000, 0x1000), entry(0x2000, 2, 0x4000, 0x800)].concat();
-        let mapping = Mapping::parse(&bytes).unwrap();
+        let mapping = mapping(&bytes).unwrap();
         assert_eq!(mapping.translate(0x1800, 0x1000).unwrap(), [(1, 0x9800, 0x800), (2, 0x4000, 0x800)]);
         assert_eq!(mapping.translate(0x2600, 0x200).unwrap(), [(2, 0x4600, 0x200)]);
         assert!(mapping.translate(0, 0x200).is_err());
@@ -248,9 +254,9 @@ mod tests {
 
     #[test]
     fn entries_that_overlap_or_are_empty_are_refused() {
-        assert!(Mapping::parse(&[entry(0x1000, 1, 0, 0x1000), entry(0x1800, 2, 0, 0x800)].concat()).is_err());
-        assert!(Mapping::parse(&entry(0x1000, 1, 0, 0)).is_err());
-        assert!(Mapping::parse(&[0xff; ENTRY_BYTES]).is_err());
+        assert!(mapping(&[entry(0x1000, 1, 0, 0x1000), entry(0x1800, 2, 0, 0x800)].concat()).is_err());
+        assert!(mapping(&entry(0x1000, 1, 0, 0)).is_err());
+        assert!(mapping(&[0xff; ENTRY_BYTES]).is_err());
     }
 
     #[test]

@@ -10,7 +10,6 @@ pub struct CodecError {
     /// The algorithm that was asked for.
     pub algorithm: CompressionType,
     /// What is wrong.
-    #[source]
     pub fault: CodecFault,
 }
 
@@ -84,17 +83,17 @@ pub enum CodecFault {
         expected: usize,
     },
     /// The payload makes more than the block.
-    #[error("item at byte {at} makes more than the {expected} bytes expected")]
+    #[error("what begins at byte {at} makes more than the {expected} bytes expected")]
     Overlong {
-        /// Where the item begins that does not fit.
+        /// Where the part of the payload begins that does not fit.
         at: usize,
         /// Bytes of the logical block.
         expected: usize,
     },
     /// A copy from before the block's start, or from its own position.
-    #[error("item at byte {at} copies from {distance} bytes back with {made} bytes made")]
+    #[error("what begins at byte {at} copies from {distance} bytes back with {made} bytes made")]
     Distance {
-        /// Where the item begins.
+        /// Where the part of the payload begins that does it.
         at: usize,
         /// How far back it copies from.
         distance: usize,
@@ -102,11 +101,11 @@ pub enum CodecFault {
         made: usize,
     },
     /// What the library that decodes says.
-    #[error("{reason} (near byte {at})")]
+    #[error("{reason} (behind byte {at})")]
     Damaged {
         /// The library's reason.
         reason: String,
-        /// How far the payload was taken.
+        /// How many bytes of the payload are known to be in order.
         at: usize,
     },
     /// The library that compresses failed for another reason than lack of room.

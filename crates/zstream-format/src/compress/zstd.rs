@@ -65,6 +65,7 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
     match DECOMPRESS.with_borrow_mut(|context| context.decompress(dst, frame)) {
         Ok(made) if made == expected => Ok(()),
         Ok(made) => Err(CodecFault::Short { at: HEADER + said, made, expected }),
+        Err(code) if is_no_room(code) => Err(CodecFault::Overlong { at: HEADER, expected }),
         Err(code) => {
             Err(CodecFault::Damaged { reason: zstd_safe::get_error_name(code).to_lowercase(), at: HEADER })
         }

@@ -96,6 +96,15 @@ pub enum Fault {
     /// Features that this version does not know.
     #[error("the stream uses features that are not known: {}", .0.names().join(", "))]
     Features(FeatureFlags),
+    /// A rule that receivers hold records to is broken.
+    #[error("a receiver refuses the record: {0}")]
+    Rule(#[from] crate::judge::Breach),
+    /// The list behind BEGIN cannot be decoded.
+    #[error("the list behind BEGIN cannot be read: {0}")]
+    List(#[from] crate::nvlist::NvError),
+    /// A payload is not what its record says, though the checksums are right.
+    #[error("{0}")]
+    Payload(#[from] crate::verify::PayloadFault),
     /// A record to be written whose payload has another length than its header says.
     #[error("the payload is {found} bytes, the header says {expected}")]
     PayloadLen {
@@ -110,6 +119,53 @@ pub enum Fault {
     /// Something a caller found out about a record.
     #[error("{0}")]
     Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Fault {
+    /// A word for the kind of fault, which stays the same from version to version.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "io",
+            Self::Empty => "empty",
+            Self::Truncated { .. } => "truncated",
+            Self::NoEnd => "no_end",
+            Self::Magic { .. } => "magic",
+            Self::HeaderType(_) => "header_type",
+            Self::RecordType(_) => "record_type",
+            Self::Unexpected { .. } => "unexpected_record",
+            Self::Trailer { .. } | Self::EndChecksum { .. } => "checksum",
+            Self::NotZero { .. } => "not_zero",
+            Self::EndGuid { .. } => "end_guid",
+            Self::TooLarge { .. } => "too_large",
+            Self::Features(_) => "unknown_features",
+            Self::Rule(_) => "rule",
+            Self::List(_) => "nvlist",
+            Self::Payload(_) => "payload",
+            Self::PayloadLen { .. } => "payload_length",
+            Self::GivenUp => "given_up",
+            Self::Other(_) => "other",
+        }
+    }
+
+    /// What was expected and what was found, where the fault is a matter of two values.
+    #[must_use]
+    pub fn expected_and_found(&self) -> Option<(String, String)> {
+        Some(match self {
+            Self::Truncated { need, have, .. } => (need.to_string(), have.to_string()),
+            Self::Magic { found } => ("0x2f5bacbac".to_owned(), format!("{found:#x}")),
+            Self::HeaderType(found) => ("1 or 2".to_owned(), found.to_string()),
+            Self::RecordType(found) => ("0 to 10".to_owned(), found.to_string()),
+            Self::Unexpected { found, expected } => ((*expected).to_owned(), found.to_string()),
+            Self::Trailer { computed, found } | Self::EndChecksum { computed, found } => {
+                (computed.to_string(), found.to_string())
+            }
+            Self::NotZero { found, .. } => ("0x00".to_owned(), format!("{found:#04x}")),
+            Self::EndGuid { found, expected } => (format!("{expected:x}"), format!("{found:x}")),
+            Self::TooLarge { found, limit, .. } => (format!("at most {limit}"), found.to_string()),
+            _ => return None,
+        })
+    }
 }
 
 /// A fault and where it is. One word wide, so that results stay small.
@@ -157,6 +213,9 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self.fault() {
             Fault::Io(error) => Some(error),
+            Fault::Rule(error) => Some(error),
+            Fault::List(error) => Some(error),
+            Fault::Payload(error) => Some(error),
             Fault::Other(error) => Some(&**error),
             _ => None,
         }

@@ -16,9 +16,11 @@
 mod cipher;
 mod dnodes;
 mod key;
+mod keyring;
 mod mac;
 
 pub use key::{KeyFormat, WrappedKey, WrappingKey};
+pub use keyring::Keyring;
 pub use mac::{indirect_mac, verify_indirect};
 
 use std::collections::HashMap;

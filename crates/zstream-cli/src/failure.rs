@@ -1,0 +1,51 @@
+//! What a verb can end with besides success.
+
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+
+use zstream_format::stream;
+
+/// Why a verb failed, and the exit code that says so.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// One line, or `None` where there is nobody to tell: the reader of our output went away.
+    message: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// The input is bad or the operation failed.
+    pub(crate) fn new(message: impl Display) -> Self {
+        Self { message: Some(message.to_string()), code: 1 }
+    }
+
+    /// The command line asks for something that there is not, which the parser could not see.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self { message: Some(message.to_string()), code: 2 }
+    }
+
+    /// Prints `zstream: ...` and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        if let Some(message) = &self.message {
+            eprintln!("zstream: {message}");
+        }
+        ExitCode::from(self.code)
+    }
+
+    /// Writing to standard output failed.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self { message: None, code: 1 }
+        } else {
+            Self::new(format_args!("cannot write to standard output: {error}"))
+        }
+    }
+}
+
+/// Something is wrong with the stream that is read.
+impl From<stream::Error> for Failure {
+    fn from(error: stream::Error) -> Self {
+        Self::new(error)
+    }
+}

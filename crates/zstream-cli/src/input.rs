@@ -1,0 +1,64 @@
+//! Where streams come from: a file, or standard input.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Seek as _};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+/// A file, or standard input.
+#[derive(Debug)]
+pub(crate) struct Input {
+    file: File,
+    /// Bytes that are left in a regular file; `None` for pipes and devices.
+    len: Option<u64>,
+}
+
+impl Input {
+    /// Opens a file; without a path, or with `-`, standard input, which must not be a terminal.
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        match path.filter(|path| *path != Path::new("-")) {
+            Some(path) => Self::file(path)
+                .map_err(|error| Failure::new(format_args!("cannot open {}: {error}", path.display()))),
+            None if io::stdin().is_terminal() => Err(Failure::new(
+                "a stream cannot be read from a terminal, name a file or redirect standard input",
+            )),
+            None => Self::standard()
+                .map_err(|error| Failure::new(format_args!("cannot read standard input: {error}"))),
+        }
+    }
+
+    fn file(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Self::from_file(file)
+    }
+
+    /// Standard input as a file, so that one that was redirected from a regular file is as good as its name.
+    fn standard() -> io::Result<Self> {
+        Self::from_file(io::stdin().as_fd().try_clone_to_owned()?.into())
+    }
+
+    fn from_file(mut file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let len = match metadata.is_file() {
+            true => Some(metadata.len().saturating_sub(file.stream_position()?)),
+            false => None,
+        };
+        Ok(Self { file, len })
+    }
+
+    /// The file where it is a regular one, which can be read at any place.
+    pub(crate) fn regular_file(&self) -> Option<&File> {
+        self.len.map(|_| &self.file)
+    }
+
+    /// The bytes from the current position to the end, with a progress bar.
+    pub(crate) fn into_read(self) -> Progress<File> {
+        Progress::new(self.file, self.len)
+    }
+}

@@ -1,0 +1,319 @@
+//! From devices with labels to an open pool.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use zstream_format::nvlist::NvList;
+use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
+
+use super::features::{self, Features};
+use super::scan::{self, Candidate};
+use super::{DIRECTORY_OBJECT, OpenOptions, Pool, VERSIONS};
+use crate::error::{Error, Fault, Result};
+use crate::ids::{Guid, ObjectId, Txg};
+use crate::object_set::ObjectSet;
+use crate::objset::Objset;
+use crate::vdev::config::{PoolConfig, VdevConfig, VdevType};
+use crate::vdev::indirect::{ENTRY_BYTES, Mapping};
+use crate::vdev::label::{self, Role};
+use crate::vdev::uberblock::Uberblock;
+use crate::vdev::{Member, VdevState, VdevTree};
+use crate::zap::Zap;
+use crate::zio::{BlockReader, ReadBlock, SALT_BYTES};
+
+/// Largest packed nvlist that is read from the MOS.
+pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 20;
+
+/// Most top-level vdevs that labels may speak of: the width of the field in an address would allow 2^24.
+const TOPS_MAX: u64 = 65_536;
+
+/// How much of a mapping is read at a time: whole entries.
+const MAPPING_CHUNK_BYTES: usize = ENTRY_BYTES * 65_536;
+
+const LE: ByteOrder = ByteOrder::Little;
+
+pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<Pool> {
+    let candidates = scan::choose(candidates, options.name.as_deref())?;
+    let (uberblock, available) = choose_uberblock(&candidates, options.txg)?;
+    check_version(uberblock.version)?;
+    let labels = label_configs(&candidates, uberblock.txg);
+    let newest = labels
+        .iter()
+        .copied()
+        .max_by_key(|config| config.txg)
+        .ok_or_else(|| Error::invalid("no device has a label of the pool"))?;
+    features::unknown(newest.features_for_read.iter().map(String::as_str))?;
+    let members = members(&candidates);
+    let label_state = newest.state;
+
+    let tops = label_tops(&labels)?;
+    let tree = Arc::new(VdevTree::build(newest.pool_guid, &tops, &members, uberblock.reflowed_to())?);
+    let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
+    let (config, config_list) = read_config(&reader, &uberblock).map_err(|error| explain(&tree, error))?;
+    drop(reader);
+
+    if config.pool_guid != newest.pool_guid || config.vdev_tree.guid != newest.pool_guid {
+        let detail = format!("of pool {}, the labels are of pool {}", config.pool_guid.0, newest.pool_guid.0);
+        return Err(Error::corrupt("config in the MOS", detail));
+    }
+    let guid_sum = config.vdev_tree.guid_sum();
+    if guid_sum != uberblock.guid_sum {
+        let detail = format!("guids of the vdevs add up to {guid_sum:x}, expected {:x}", uberblock.guid_sum);
+        return Err(Error::corrupt("config in the MOS", detail));
+    }
+    if uberblock.reflow_in_scratch() && is_expanding(&config.vdev_tree) {
+        return Err(Error::unsupported("a raidz expansion that was interrupted in its scratch phase"));
+    }
+    let tree =
+        VdevTree::build(config.pool_guid, &config.vdev_tree.children, &members, uberblock.reflowed_to())?;
+    let tree = Arc::new(tree);
+    if !options.allow_missing {
+        check_members(&tree)?;
+    }
+    let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
+    let mos = Arc::new(open_mos(&reader, &uberblock)?);
+    load_mappings(&tree, &mos)?;
+    let directory = Zap::open(&*mos, DIRECTORY_OBJECT)?;
+    if let Some(salt) = directory.lookup("org.illumos:checksum_salt")? {
+        let salt: [u8; SALT_BYTES] = salt.bytes()?.try_into().map_err(|_| {
+            Error::corrupt("pool salt", format!("{} bytes, expected {SALT_BYTES}", salt.len()))
+        })?;
+        reader.set_salt(salt);
+    }
+    let features = read_features(&*mos, &directory, uberblock.version)?;
+    features.check_readable()?;
+    Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features })
+}
+
+fn check_version(version: u64) -> Result<()> {
+    let (oldest, newest, with_features) = VERSIONS;
+    if (oldest..=newest).contains(&version) || version == with_features {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("pool version {version}")))
+}
+
+/// The newest uberblock on any device, or that of one transaction group, and which transaction groups there are.
+fn choose_uberblock(candidates: &[Candidate], txg: Option<Txg>) -> Result<(Uberblock, Vec<Txg>)> {
+    let found: Vec<_> = candidates
+        .par_iter()
+        .map(|candidate| {
+            let ashift = candidate.config().and_then(|config| config.vdev_tree.ashift).unwrap_or(9);
+            label::uberblocks(&*candidate.member.device, ashift)
+                .map_err(|error| error.on_vdev(&candidate.member.name))
+        })
+        .collect();
+    let mut uberblocks = Vec::new();
+    let mut failure = None;
+    for result in found {
+        match result {
+            Ok(found) => uberblocks.extend(found.into_iter().map(|found| found.uberblock)),
+            Err(error) => failure = Some(error),
+        }
+    }
+    let available: Vec<Txg> =
+        uberblocks.iter().map(|uberblock| uberblock.txg).collect::<BTreeSet<_>>().into_iter().collect();
+    let wanted = uberblocks.into_iter().filter(|uberblock| txg.is_none_or(|txg| uberblock.txg == txg));
+    match (wanted.max_by_key(Uberblock::rank), failure, txg) {
+        (Some(uberblock), _, _) => Ok((uberblock, available)),
+        (None, Some(error), _) => Err(error),
+        (None, None, Some(wanted)) => Err(Fault::NoSuchTxg { wanted, available }.into()),
+        (None, None, None) => Err(Error::corrupt("pool", "no device has a valid uberblock")),
+    }
+}
+
+/// What each device's label says, as of the uberblock.
+fn label_configs(candidates: &[Candidate], txg: Txg) -> Vec<&PoolConfig> {
+    let labels = candidates.iter().filter_map(|candidate| candidate.labels.best(Some(txg)));
+    let configs = labels.filter_map(|label| match &label.role {
+        Role::Member(config) => Some(&**config),
+        Role::Auxiliary { .. } => None,
+    });
+    configs.collect()
+}
+
+/// Devices by the guid of their vdev. Of two that say they are the same, the one with the newer label counts.
+fn members(candidates: &[Candidate]) -> HashMap<Guid, Member> {
+    let mut members: HashMap<Guid, (u64, &Member)> = HashMap::new();
+    for candidate in candidates {
+        let Some(config) = candidate.config() else { continue };
+        let Some(guid) = config.guid else { continue };
+        let new = (config.txg, &candidate.member);
+        let kept = members.entry(guid).or_insert(new);
+        if kept.0 < config.txg {
+            *kept = new;
+        }
+    }
+    members.into_iter().map(|(guid, (_, member))| (guid, member.clone())).collect()
+}
+
+/// The top-level vdevs as far as labels know them; what no label speaks of is missing, which need not mean that it is.
+fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
+    let mut tops: BTreeMap<u64, &PoolConfig> = BTreeMap::new();
+    let mut count = 0;
+    for config in labels {
+        let id = config.vdev_tree.id;
+        count = count.max(id.saturating_add(1)).max(config.vdev_children.unwrap_or(0));
+        let kept = tops.entry(id).or_insert(config);
+        if kept.txg < config.txg {
+            *kept = config;
+        }
+    }
+    if count > TOPS_MAX {
+        return Err(
+            Fault::TooLarge { what: "number of top-level vdevs", size: count, limit: TOPS_MAX }.into()
+        );
+    }
+    let missing = |id| VdevConfig {
+        kind: VdevType::Missing,
+        id,
+        guid: Guid(0),
+        path: None,
+        ashift: None,
+        asize: None,
+        metaslab_array: None,
+        metaslab_shift: None,
+        is_log: false,
+        allocation_bias: None,
+        indirect_object: None,
+        children: Vec::new(),
+    };
+    Ok((0..count)
+        .map(|id| tops.get(&id).map_or_else(|| missing(id), |config| config.vdev_tree.clone()))
+        .collect())
+}
+
+fn open_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<Objset> {
+    Objset::open(Arc::clone(reader) as Arc<dyn ReadBlock>, 0, uberblock.root)
+}
+
+/// The pool's config in the MOS, which has the whole vdev tree.
+fn read_config(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<(PoolConfig, NvList)> {
+    let mos = open_mos(reader, uberblock)?;
+    let directory = Zap::open(&mos, DIRECTORY_OBJECT)?;
+    let object = directory.lookup_u64("config")?.ok_or_else(|| Error::not_found("MOS object", "config"))?;
+    let list = read_packed_list(&mos, ObjectId(object))?;
+    let config = PoolConfig::parse(&list)?;
+    if config.vdev_tree.kind != VdevType::Root {
+        let name = config.vdev_tree.kind.name();
+        return Err(Error::corrupt("config in the MOS", format!("its vdev tree is a {name}, expected root")));
+    }
+    Ok((config, list))
+}
+
+/// Reads a packed nvlist from an object; its bonus says how long it is.
+pub(super) fn read_packed_list(set: &dyn ObjectSet, object: ObjectId) -> Result<NvList> {
+    let info = set.info(object)?;
+    info.expect_type(ObjectType::PACKED_NVLIST)?;
+    let bonus = info.bonus()?;
+    if bonus.len() < 8 {
+        return Err(Error::corrupt("packed nvlist", format!("bonus of {} bytes, expected 8", bonus.len())));
+    }
+    let size = LE.u64(bonus);
+    if size > CONFIG_BYTES_MAX {
+        return Err(Fault::TooLarge { what: "packed nvlist", size, limit: CONFIG_BYTES_MAX }.into());
+    }
+    let mut bytes = vec![0; size as usize];
+    set.read(object, 0, &mut bytes)?;
+    match NvList::decode(&bytes) {
+        Ok(decoded) => Ok(decoded.list),
+        Err(error) => Err(Error::corrupt("packed nvlist", format!("object {object}: {error}"))),
+    }
+}
+
+/// When the MOS cannot be read and members are missing, that is why.
+fn explain(tree: &VdevTree, error: Error) -> Error {
+    check_known_members(tree).err().unwrap_or(error)
+}
+
+fn check_known_members(tree: &VdevTree) -> Result<()> {
+    for top in tree.tops().iter().filter(|top| top.state() == VdevState::Unavailable) {
+        let children = top.children();
+        let missing = children.iter().filter(|child| !child.is_available()).count();
+        let allowed = match &top.config().kind {
+            VdevType::Missing => continue,
+            VdevType::Raidz(geometry) => geometry.parity,
+            _ => children.len().saturating_sub(1),
+        };
+        let (missing, children) = if children.is_empty() { (1, 1) } else { (missing, children.len()) };
+        return Err(Fault::TooManyMissing { vdev: top.name().to_owned(), missing, children, allowed }.into());
+    }
+    Ok(())
+}
+
+/// Refuses a pool of which not everything can be read. Log devices are not needed for that.
+fn check_members(tree: &VdevTree) -> Result<()> {
+    if tree.state() != VdevState::Unavailable {
+        return Ok(());
+    }
+    check_known_members(tree)?;
+    let missing = tree.tops().iter().find(|top| !top.is_available());
+    Err(Error::not_found("top-level vdev", missing.map_or("any", |top| top.name())))
+}
+
+fn is_expanding(tree: &VdevConfig) -> bool {
+    tree.walk().any(|vdev| match &vdev.kind {
+        VdevType::Raidz(geometry) => geometry.expansion.reflowed_to.is_some(),
+        _ => false,
+    })
+}
+
+/// Reads the mappings of removed vdevs. A mapping may lie on a vdev that was itself removed later, so the order is found
+/// by trying; the last vdev removed can always be read.
+fn load_mappings(tree: &VdevTree, mos: &Objset) -> Result<()> {
+    let tops = tree.tops().iter().map(|top| top.config());
+    let mut left: Vec<&VdevConfig> = tops.filter(|config| config.kind == VdevType::Indirect).collect();
+    while !left.is_empty() {
+        let mut failed = Vec::new();
+        let mut first = None;
+        for config in &left {
+            match read_mapping(mos, config) {
+                Ok(mapping) => tree.set_mapping(config.id, mapping)?,
+                Err(error) => {
+                    first = first.or(Some(error.on_vdev(config.display_name())));
+                    failed.push(*config);
+                }
+            }
+        }
+        match first {
+            Some(error) if failed.len() == left.len() => return Err(error),
+            _ => left = failed,
+        }
+    }
+    Ok(())
+}
+
+fn read_mapping(mos: &Objset, config: &VdevConfig) -> Result<Mapping> {
+    let object = config.indirect_object.filter(|&object| object != 0);
+    // A vdev that was removed when it held nothing has no mapping object.
+    let Some(object) = object.map(ObjectId) else { return Ok(Mapping::default()) };
+    let entries = Mapping::entries_in_bonus(mos.info(object)?.bonus()?)?;
+    let (mut mapping, mut at, end) = (Mapping::default(), 0, entries * ENTRY_BYTES as u64);
+    let mut bytes = vec![0; MAPPING_CHUNK_BYTES];
+    while at < end {
+        let part = &mut bytes[..(end - at).min(MAPPING_CHUNK_BYTES as u64) as usize];
+        mos.read(object, at, part)?;
+        mapping.extend(part)?;
+        at += part.len() as u64;
+    }
+    Ok(mapping)
+}
+
+fn read_features(mos: &dyn ObjectSet, directory: &Zap<'_>, version: u64) -> Result<Features> {
+    if version != VERSIONS.2 {
+        return Ok(Features::default());
+    }
+    let list = |name: &str| -> Result<BTreeMap<String, u64>> {
+        let object = directory.lookup_u64(name)?.ok_or_else(|| Error::not_found("MOS object", name))?;
+        let zap = Zap::open(mos, ObjectId(object))?;
+        zap.entries()
+            .map(|entry| {
+                let entry = entry?;
+                Ok((String::from_utf8_lossy(entry.key.name()?).into_owned(), entry.value.u64()?))
+            })
+            .collect()
+    };
+    Ok(Features::new(list("features_for_read")?, list("features_for_write")?))
+}

@@ -1,0 +1,184 @@
+//! Finding the members of a pool among files, disks and directories.
+//!
+//! A path that is named must be a member: a device with labels, or a disk with a partition table one of whose partitions
+//! has them. Directories are searched, not below; what is no member there is passed over.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::device::{Device, FileDevice, Window};
+use crate::error::{Error, Fault, Result};
+use crate::gpt;
+use crate::ids::Guid;
+use crate::vdev::Member;
+use crate::vdev::config::{PoolConfig, PoolState};
+use crate::vdev::label::{LABELS, Labels, Role};
+
+/// Most entries of a directory that are looked at.
+pub const ENTRIES_MAX: usize = 100_000;
+
+/// A device with labels.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The device and the path it was found by.
+    pub member: Member,
+    /// Its labels, of which at least one is good.
+    pub labels: Labels,
+}
+
+impl Candidate {
+    /// The newest label's word on the pool; `None` for hot spares and cache devices.
+    #[must_use]
+    pub fn config(&self) -> Option<&PoolConfig> {
+        match &self.labels.best(None)?.role {
+            Role::Member(config) => Some(config),
+            Role::Auxiliary { .. } => None,
+        }
+    }
+}
+
+/// What was found at some paths.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Devices with labels.
+    pub candidates: Vec<Candidate>,
+    /// Files in searched directories that could not be looked at, and why.
+    pub skipped: Vec<(PathBuf, Error)>,
+}
+
+/// Looks at paths: members, or directories to search.
+///
+/// # Errors
+/// A named path cannot be read or is no member of a pool.
+pub fn scan(paths: &[PathBuf]) -> Result<Found> {
+    let mut found = Found::default();
+    for path in paths {
+        let place = |error: Error| error.on_vdev(path.display());
+        let metadata = fs::metadata(path).map_err(|error| place(error.into()))?;
+        if metadata.is_dir() {
+            search(path, &mut found).map_err(place)?;
+        } else {
+            let device = FileDevice::open(path).map_err(|error| place(error.into()))?;
+            let member = Member { name: path.display().to_string(), device: Arc::new(device) };
+            found.candidates.push(examine(member).map_err(place)?);
+        }
+    }
+    Ok(found)
+}
+
+fn search(directory: &Path, found: &mut Found) -> Result<()> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        if paths.len() >= ENTRIES_MAX {
+            let what = "directory entries";
+            return Err(
+                Fault::TooLarge { what, size: paths.len() as u64 + 1, limit: ENTRIES_MAX as u64 }.into()
+            );
+        }
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    let looked: Vec<_> = paths.into_par_iter().map(|path| (look(&path), path)).collect();
+    for (result, path) in looked {
+        match result {
+            Ok(Some(candidate)) => found.candidates.push(candidate),
+            Ok(None) => {}
+            Err(error) => found.skipped.push((path, error)),
+        }
+    }
+    Ok(())
+}
+
+/// A file of a directory, if it is a member. Opening other than files and disks could block or have effects.
+fn look(path: &Path) -> Result<Option<Candidate>> {
+    let kind = fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Ok(None);
+    }
+    let device = FileDevice::open(path)?;
+    Ok(examine(Member { name: path.display().to_string(), device: Arc::new(device) }).ok())
+}
+
+/// A device's labels, or those of one of its partitions.
+///
+/// # Errors
+/// There are no good labels; the error says what is wrong with the first.
+pub fn examine(member: Member) -> Result<Candidate> {
+    let labels = Labels::read(&*member.device);
+    if labels.good().next().is_some() {
+        return Ok(Candidate { member, labels });
+    }
+    let partitions = gpt::partitions(&*member.device);
+    if let Ok(Some(partitions)) = &partitions {
+        for partition in partitions {
+            let Some(window) = Window::new(Arc::clone(&member.device), partition.start, partition.len) else {
+                continue;
+            };
+            let labels = Labels::read(&window);
+            if labels.good().next().is_some() {
+                let name = format!("{} (partition {})", member.name, partition.number);
+                let device: Arc<dyn Device> = Arc::new(window);
+                return Ok(Candidate { member: Member { name, device }, labels });
+            }
+        }
+    }
+    let why = match labels.copies.into_iter().find_map(Result::err) {
+        Some(error) => error.to_string(),
+        None => format!("{LABELS} labels, none good"),
+    };
+    let table = match partitions {
+        Ok(None) => String::new(),
+        Ok(Some(list)) => format!("; none of its {} partitions either", list.len()),
+        Err(error) => format!("; {error}"),
+    };
+    Err(Error::invalid(format!("not a member of a pool: {why}{table}")))
+}
+
+/// Chooses the pool called `name` (or with that guid in decimal), or the only one there is.
+///
+/// A pool that was destroyed counts only when there is no other.
+///
+/// # Errors
+/// There is no such pool; or several, and the error lists them.
+pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Candidate>> {
+    let mut pools: BTreeMap<Guid, Vec<Candidate>> = BTreeMap::new();
+    let mut names: BTreeMap<Guid, (String, bool)> = BTreeMap::new();
+    for candidate in candidates {
+        let Some(config) = candidate.config() else { continue };
+        let guid = config.pool_guid;
+        let destroyed = config.state == PoolState::Destroyed;
+        names.insert(guid, (config.name.clone(), destroyed));
+        pools.entry(guid).or_default().push(candidate);
+    }
+    let wanted = |guid: &Guid| {
+        let (pool, _) = &names[guid];
+        name.is_none_or(|name| pool == name || guid.0.to_string() == name)
+    };
+    let mut matching: Vec<Guid> = pools.keys().filter(|guid| wanted(guid)).copied().collect();
+    if matching.iter().any(|guid| !names[guid].1) {
+        matching.retain(|guid| !names[guid].1);
+    }
+    match matching[..] {
+        [guid] => Ok(pools.remove(&guid).unwrap_or_default()),
+        [] => {
+            let there = names.values().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            let there =
+                if there.is_empty() { "no pool is there".to_owned() } else { format!("there is {there}") };
+            Err(Error::not_found(
+                "pool",
+                format!("{}({there})", name.map(|name| format!("{name} ")).unwrap_or_default()),
+            ))
+        }
+        _ => {
+            let mut list: Vec<String> =
+                matching.iter().map(|guid| format!("{} ({})", names[guid].0, guid.0)).collect();
+            list.sort();
+            Err(Fault::SeveralPools(list).into())
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The keys that were loaded, by dataset.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use zstream_format::object_type::ObjectType;
+
+use super::{CryptParams, DatasetKey};
+use crate::blkptr::{BlockPointer, CryptKind};
+use crate::error::{Error, Result};
+use crate::ids::Bookmark;
+use crate::zio::Decrypt;
+
+/// Keys by the number of the object set whose blocks they decrypt. Shared by those who load keys and the
+/// reader of blocks.
+#[derive(Default)]
+pub struct Keyring(RwLock<HashMap<u64, Arc<DatasetKey>>>);
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keyring({} datasets)", self.0.read().unwrap_or_else(PoisonError::into_inner).len())
+    }
+}
+
+impl Keyring {
+    /// Adds the key of an object set.
+    pub fn insert(&self, objset: u64, key: Arc<DatasetKey>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(objset, key);
+    }
+
+    /// The key of an object set, if it was loaded.
+    #[must_use]
+    pub fn get(&self, objset: u64) -> Option<Arc<DatasetKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&objset).cloned()
+    }
+}
+
+impl Decrypt for Keyring {
+    fn decrypt(&self, bp: &BlockPointer, at: Bookmark, stored: &mut [u8]) -> Result<bool> {
+        let Some(key) = self.get(at.objset) else { return Ok(false) };
+        let object_type = bp.object_type();
+        if object_type == ObjectType::OBJSET {
+            key.verify_objset(stored, bp.byte_order())?;
+            return Ok(true);
+        }
+        let mac = bp.mac().ok_or_else(|| Error::corrupt("block pointer", "encrypted, but without a MAC"))?;
+        if bp.crypt_kind() != CryptKind::Encrypted {
+            key.authenticate(stored, &mac)?;
+            return Ok(true);
+        }
+        let (Some(salt), Some(iv)) = (bp.salt(), bp.iv()) else {
+            return Err(Error::corrupt("block pointer", "encrypted, but without salt and IV"));
+        };
+        let params = CryptParams { salt, iv, mac };
+        if object_type == ObjectType::DNODE {
+            key.decrypt_dnodes(stored, &params, bp.byte_order())?;
+        } else {
+            key.decrypt(stored, &params)?;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,124 @@
+//! Bookmarks: what is left of a snapshot for incremental sends (`zfs_bookmark_phys_t`).
+
+use bitflags::bitflags;
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{Guid, ObjectId, Txg};
+use zstream_dmu::zap::Value;
+
+use crate::dataset::Dataset;
+use crate::redact::RedactionList;
+
+/// The entry of a head's own object that leads to its bookmarks.
+const BOOKMARKS: &str = "com.delphix:bookmarks";
+
+bitflags! {
+    /// `zbm_flags`
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct BookmarkFlags: u64 {
+        /// The sizes of what was freed since are kept.
+        const HAS_FBN = 1 << 0;
+        /// The snapshot is still there.
+        const SNAPSHOT_EXISTS = 1 << 1;
+        const _ = !0;
+    }
+}
+
+/// Space in three measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes allocated.
+    pub used_bytes: u64,
+    /// Bytes as stored.
+    pub compressed_bytes: u64,
+    /// Bytes before compression.
+    pub uncompressed_bytes: u64,
+}
+
+/// A bookmark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bookmark {
+    /// `pool/fs#name`
+    pub name: String,
+    /// Guid of the snapshot.
+    pub guid: Guid,
+    /// The transaction group the snapshot was created in.
+    pub creation_txg: Txg,
+    /// When, in seconds since 1970.
+    pub creation_time: u64,
+    /// Its redaction list, if it is a redaction bookmark.
+    pub redaction_object: Option<ObjectId>,
+    /// Flags.
+    pub flags: BookmarkFlags,
+    /// What the snapshot referenced; zero in short bookmarks.
+    pub referenced: Space,
+    /// What was freed before the next snapshot.
+    pub freed_before_next: Space,
+    /// IV set of an encrypted snapshot, else 0.
+    pub ivset_guid: u64,
+}
+
+impl Bookmark {
+    fn new(name: String, value: &Value) -> Result<Self> {
+        let words = value.u64s();
+        if words.len() < 3 {
+            return Err(Error::corrupt(
+                "bookmark",
+                format!("{name} has {} words, expected 3 or more", words.len()),
+            ));
+        }
+        let word = |at: usize| words.get(at).copied().unwrap_or(0);
+        let space = |at| Space {
+            used_bytes: word(at),
+            compressed_bytes: word(at + 1),
+            uncompressed_bytes: word(at + 2),
+        };
+        Ok(Self {
+            name,
+            guid: Guid(word(0)),
+            creation_txg: Txg(word(1)),
+            creation_time: word(2),
+            redaction_object: (word(3) != 0).then_some(ObjectId(word(3))),
+            flags: BookmarkFlags::from_bits_retain(word(4)),
+            referenced: space(5),
+            freed_before_next: space(8),
+            ivset_guid: word(11),
+        })
+    }
+
+    /// The name behind the `#`.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        self.name.split_once('#').map_or(&self.name, |(_, short)| short)
+    }
+
+    /// Its redaction list; none unless it is a redaction bookmark.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn redaction_list(&self, dataset: &Dataset) -> Result<Option<RedactionList>> {
+        self.redaction_object
+            .map(|object| RedactionList::open(dataset.dsl().mos().clone(), object))
+            .transpose()
+    }
+}
+
+fn zap(head: &Dataset) -> Result<Option<ObjectId>> {
+    head.entry(BOOKMARKS)?.map(|value| value.u64().map(ObjectId)).transpose()
+}
+
+/// All bookmarks of a head, oldest first; of one age by name.
+pub(crate) fn list(head: &Dataset) -> Result<Vec<Bookmark>> {
+    let entries = head.dsl().entries(zap(head)?)?;
+    let mut bookmarks = entries
+        .iter()
+        .map(|(name, value)| Bookmark::new(format!("{}#{name}", head.dir().name()), value))
+        .collect::<Result<Vec<_>>>()?;
+    bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
+    Ok(bookmarks)
+}
+
+/// The bookmark of this short name.
+pub(crate) fn find(head: &Dataset, name: &str) -> Result<Option<Bookmark>> {
+    let value = head.dsl().lookup(zap(head)?, name)?;
+    value.map(|value| Bookmark::new(format!("{}#{name}", head.dir().name()), &value)).transpose()
+}

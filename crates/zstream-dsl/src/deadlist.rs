@@ -1,0 +1,81 @@
+//! Deadlists: the blocks that the snapshot before a dataset has and the dataset has no more.
+//!
+//! The header (bonus, 320 bytes) sums the space; the entries sort the blocks by age, each under the
+//! txg of a snapshot older than they are.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
+
+use crate::bookmark::Space;
+use crate::dataset::Dataset;
+
+/// The blocks of a deadlist that are younger than one snapshot and not younger than the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// They were born after this txg.
+    pub min_txg: Txg,
+    /// The bpobj that lists them.
+    pub blocks: ObjectId,
+}
+
+/// A dataset's deadlist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadlist {
+    /// The object.
+    pub object: ObjectId,
+    /// The space of all blocks in it.
+    pub space: Space,
+    /// Its parts, oldest first; none in the format before pool version 26, where the object is one bpobj.
+    pub entries: Vec<Entry>,
+}
+
+impl Deadlist {
+    /// The deadlist of a dataset.
+    ///
+    /// # Errors
+    /// When there is none or it cannot be read.
+    pub fn of(dataset: &Dataset) -> Result<Self> {
+        let name = dataset.name();
+        let object =
+            dataset.phys().deadlist.ok_or_else(|| Error::corrupt("deadlist", format!("{name} has none")))?;
+        let dsl = dataset.dsl();
+        let info = dsl.mos_info(object)?;
+        let bonus = info.bonus()?;
+        // Both kinds of header: a deadlist's begins with the sums, a bpobj's with the count of blocks.
+        let at = match info.bonus_type {
+            ObjectType::DEADLIST_HDR => 0,
+            ObjectType::BPOBJ_HDR => 8,
+            other => return Err(Error::corrupt("deadlist", format!("{object} has a bonus of type {other}"))),
+        };
+        let word = |n: usize| {
+            let at = at + 8 * n;
+            bonus.get(at..at + 8).map_or(0, |bytes| ByteOrder::Little.u64(bytes))
+        };
+        let space = Space { used_bytes: word(0), compressed_bytes: word(1), uncompressed_bytes: word(2) };
+        let mut entries = Vec::new();
+        if info.bonus_type == ObjectType::DEADLIST_HDR {
+            for (key, value) in dsl.entries(Some(object))? {
+                let min_txg = u64::from_str_radix(&key, 16)
+                    .map_err(|_| Error::corrupt("deadlist", format!("key {key:?} is not a txg")))?;
+                entries.push(Entry { min_txg: Txg(min_txg), blocks: ObjectId(value.u64()?) });
+            }
+            entries.sort();
+        }
+        Ok(Self { object, space, entries })
+    }
+}
+
+impl Dataset {
+    /// Bytes written since the snapshot before (`written`): what is referenced and was not then.
+    ///
+    /// # Errors
+    /// When that snapshot or the deadlist cannot be read.
+    pub fn written_bytes(&self) -> Result<u64> {
+        let Some(previous) = self.previous()? else { return Ok(self.phys().referenced_bytes) };
+        let dead = Deadlist::of(self)?.space.used_bytes;
+        let before = previous.phys().referenced_bytes.wrapping_sub(dead);
+        Ok(self.phys().referenced_bytes.wrapping_sub(before))
+    }
+}

@@ -1,0 +1,132 @@
+//! Keys of encrypted datasets: finding the wrapped ones, and unwrapping them with what a user knows.
+//!
+//! Each encrypted dataset has keys of its own. They are wrapped by the key of its *encryption root*, the
+//! dataset itself or one above it, so that one passphrase unlocks a whole tree.
+
+use std::sync::Arc;
+
+use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::zap::{Value, Zap};
+use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
+use zstream_format::algorithm::CryptSuite;
+
+use crate::dataset::{Dataset, Dir};
+use crate::pool::Dsl;
+
+/// The entry of an encrypted directory that leads to its keys.
+const CRYPTO_KEY: &str = "com.datto:crypto_key_obj";
+
+/// The keys of a directory, as the pool keeps them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CryptoKey {
+    /// The wrapped keys.
+    pub wrapped: WrappedKey,
+    /// In what form the user gives the key that wraps them.
+    pub format: KeyFormat,
+    /// The directory that is the encryption root.
+    pub root: ObjectId,
+}
+
+impl CryptoKey {
+    /// The keys of a directory; none unless it is encrypted.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are not as ZFS writes them.
+    pub fn of(dir: &Dir) -> Result<Option<Self>> {
+        let Some(object) = dir.entry(CRYPTO_KEY)? else { return Ok(None) };
+        let mos = dir.dsl().mos();
+        let zap = Zap::open(&**mos, ObjectId(object.u64()?))?;
+        let find = |name: &str| -> Result<Value> {
+            zap.lookup(name)?
+                .ok_or_else(|| Error::corrupt("crypto key", format!("{} has no {name}", dir.name())))
+        };
+        let number = |name: &str| find(name)?.u64();
+        let optional = |name: &str| zap.lookup_u64(name).map(Option::unwrap_or_default);
+        let suite = number("DSL_CRYPTO_SUITE")?;
+        Ok(Some(Self {
+            wrapped: WrappedKey {
+                suite: CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)),
+                guid: Guid(number("DSL_CRYPTO_GUID")?),
+                version: optional("DSL_CRYPTO_VERSION")?,
+                iv: bytes(&find("DSL_CRYPTO_IV")?)?,
+                mac: bytes(&find("DSL_CRYPTO_MAC")?)?,
+                master: bytes(&find("DSL_CRYPTO_MASTER_KEY_1")?)?,
+                hmac: bytes(&find("DSL_CRYPTO_HMAC_KEY_1")?)?,
+            },
+            format: KeyFormat::from_number(
+                number("keyformat")?,
+                optional("pbkdf2salt")?,
+                optional("pbkdf2iters")?,
+            )?,
+            root: ObjectId(number("DSL_CRYPTO_ROOT_DDOBJ")?),
+        }))
+    }
+}
+
+fn bytes<const N: usize>(value: &Value) -> Result<[u8; N]> {
+    let found = value.bytes()?;
+    found.try_into().map_err(|_| Error::corrupt("crypto key", format!("{} bytes, expected {N}", found.len())))
+}
+
+impl Dsl {
+    /// Loads the keys of every dataset whose encryption root is `root`, like `zfs load-key`. `input` is
+    /// what the user knows: see [`WrappingKey::new`]. How many datasets, snapshots counted.
+    ///
+    /// # Errors
+    /// [`Fault::Invalid`] when `root` is not an encryption root or the input is not of its form;
+    /// [`Fault::WrongKey`] when it is the wrong one. Nothing is loaded then.
+    pub fn load_key(self: &Arc<Self>, root: &Arc<Dir>, input: &[u8]) -> Result<usize> {
+        let not_encrypted = || Fault::Invalid(format!("{} is not encrypted", root.name()));
+        let key = CryptoKey::of(root)?.ok_or_else(not_encrypted)?;
+        if key.root != root.object() {
+            let name = self.dir_by_object(key.root)?.name().to_owned();
+            return Err(Error::invalid(format!("the key of {} is loaded for {name}", root.name())));
+        }
+        let wrapping = WrappingKey::new(key.format, input)?;
+        let mut unwrapped = Vec::new();
+        root.walk(&mut |dir| {
+            if let Some(key) = CryptoKey::of(dir)?
+                && key.root == root.object()
+            {
+                unwrapped.push((dir.clone(), Arc::new(key.wrapped.unwrap(&wrapping)?)));
+            }
+            Ok(())
+        })?;
+        let mut count = 0;
+        for (dir, key) in unwrapped {
+            let head = dir.head()?;
+            for dataset in head.snapshots()?.iter().chain([&head]) {
+                self.keyring().insert(dataset.object().0, key.clone());
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl Dataset {
+    /// Its keys as the pool keeps them; none unless it is encrypted.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn crypto_key(&self) -> Result<Option<CryptoKey>> {
+        CryptoKey::of(self.dir())
+    }
+
+    /// The directory whose key unlocks it; none unless it is encrypted.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn encryption_root(&self) -> Result<Option<Arc<Dir>>> {
+        self.crypto_key()?.map(|key| self.dsl().dir_by_object(key.root)).transpose()
+    }
+
+    /// Whether its key is loaded. A dataset that is not encrypted needs none.
+    ///
+    /// # Errors
+    /// When its keys cannot be read.
+    pub fn is_unlocked(&self) -> Result<bool> {
+        Ok(self.dsl().keyring().get(self.object().0).is_some() || self.crypto_key()?.is_none())
+    }
+}

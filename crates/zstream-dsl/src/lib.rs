@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod bookmark;
+pub mod dataset;
+pub mod deadlist;
+pub mod hold;
+pub mod keys;
+pub mod name;
+pub mod phys;
+pub mod pool;
+pub mod redact;

@@ -1,0 +1,324 @@
+//! Is this a whole stream that a receiver takes?
+//!
+//! Beside the shape and the checksums, which the readers check, every record is held to the rules of
+//! [`judge`](crate::judge), every list behind a BEGIN is decoded, and, where asked for, every payload
+//! is compared with what its record says of it ([`deep`]). What is odd but received all the same,
+//! such as the marks of known faults of senders, becomes a [`Warning`].
+//!
+//! A payload, and the fields of BEGIN, are vouched for by the record that comes next. So what seems
+//! wrong there waits: where the next checksum is wrong, that is what is reported.
+//!
+//! Memory: that of the reader, and some numbers. Time: the checksums' and little more.
+
+mod deep;
+mod warning;
+
+pub use deep::PayloadFault;
+pub use warning::{Note, Warning};
+
+use crate::flags::FeatureFlags;
+use crate::ids::{Guid, ObjectId};
+use crate::judge::{self, Breach, Judge, Limits, Terms};
+use crate::nvlist::NvList;
+use crate::place::Place;
+use crate::record::{Begin, Body, WriteEmbedded};
+use crate::stream::{Error, Fault, Record, Role};
+
+/// An embedded block at an offset from here on, of an object with a spill block, is that spill block,
+/// sent wrongly (upstream issue 18239): the offset is -2 blocks, and no block is larger than 16 MiB.
+pub(crate) const EMBEDDED_SPILL_OFFSET: u64 = u64::MAX - 2 * (16 << 20) + 1;
+
+/// What to check.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Also compare payloads with the checksums and sizes that their records give.
+    pub deep: bool,
+    /// What the receiving pool allows.
+    pub limits: Limits,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Why it is not a whole stream that can be received; `None` if it is.
+    pub error: Option<Error>,
+    /// Bytes up to the record that is wrong, or all of them.
+    pub bytes: u64,
+    /// Records up to the one that is wrong, or all of them.
+    pub records: u64,
+    /// Bytes from the start that a checksum vouches for.
+    pub good_bytes: u64,
+    /// Whole streams; a package counts as one.
+    pub streams: u64,
+    /// Whole substreams, each a snapshot.
+    pub snapshots: u64,
+    /// The snapshot in whose substream it is wrong.
+    pub inside: Option<String>,
+    /// What is odd, at most one of each kind.
+    pub notes: Vec<Note>,
+}
+
+impl Verdict {
+    /// Whether the stream is whole.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// Whether it has the marks of a receive that was broken off and saved with `zfs send -S`: cut
+    /// short behind a whole record, and the records are for another guid than BEGIN.
+    #[must_use]
+    pub fn may_be_saved_partial(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| matches!(error.fault(), Fault::NoEnd))
+            && self.notes.iter().any(|note| matches!(note.warning, Warning::ToGuid { .. }))
+    }
+}
+
+/// Looks at the records of a stream, in order, behind a reader that checks shape and sums.
+#[derive(Debug)]
+pub struct Examiner {
+    options: Options,
+    judge: Option<Judge>,
+    begin: Option<Begin>,
+    /// What seems wrong in a part that the next checksum vouches for.
+    pending: Option<(Fault, Place)>,
+    object: Option<Seen>,
+    deep: deep::Deep,
+    notes: Vec<Note>,
+    records: u64,
+    snapshots: u64,
+}
+
+/// The last OBJECT.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    object: ObjectId,
+    block_size: u32,
+    has_spill: bool,
+}
+
+impl Examiner {
+    /// An examiner at the start of a stream.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            judge: None,
+            begin: None,
+            pending: None,
+            object: None,
+            deep: deep::Deep::default(),
+            notes: Vec::new(),
+            records: 0,
+            snapshots: 0,
+        }
+    }
+
+    /// Looks at the next record.
+    ///
+    /// # Errors
+    /// A rule that it breaks, or that the record before broke, with the place of the record.
+    pub fn record(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        if let Some((fault, place)) = self.pending.take() {
+            return Err(Error::new(fault, place));
+        }
+        let Some(body) = record.header.body() else { return Ok(()) };
+        let now = match (record.role, &body) {
+            (Role::SubstreamBegin, Body::Begin(begin)) => {
+                self.begin(begin, record);
+                Ok(())
+            }
+            (Role::PackageBegin, Body::Begin(begin)) => {
+                self.package(begin, record);
+                Ok(())
+            }
+            (Role::Data, _) => self.data(&body, record),
+            (Role::SubstreamEnd, _) => {
+                self.snapshots += 1;
+                self.begin = None;
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        now.map_err(|fault| Error::new(fault, record.place))?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// What stands against the stream though the reader has nothing more to say, or says `error`.
+    #[must_use]
+    pub fn finish(&mut self, error: Option<Error>) -> Option<Error> {
+        let wrong_sum = error
+            .as_ref()
+            .is_some_and(|error| matches!(error.fault(), Fault::Trailer { .. } | Fault::EndChecksum { .. }));
+        match self.pending.take() {
+            Some((fault, place)) if !wrong_sum => Some(Error::new(fault, place)),
+            _ => error,
+        }
+    }
+
+    fn suspect(&mut self, outcome: Result<(), Fault>, place: Place) {
+        if let (Err(fault), None) = (outcome, &self.pending) {
+            self.pending = Some((fault, place));
+        }
+    }
+
+    fn note(&mut self, warning: Warning, place: Place) {
+        match self.notes.iter_mut().find(|note| note.warning.same_kind(&warning)) {
+            Some(note) => note.count += 1,
+            None => self.notes.push(Note { warning, place, count: 1 }),
+        }
+    }
+
+    fn begin(&mut self, begin: &Begin, record: &Record<'_>) {
+        let features = begin.version_info.features();
+        let terms = Terms::new(begin, self.options.limits);
+        self.judge = Some(Judge::new(terms));
+        self.begin = Some(*begin);
+        self.object = None;
+        if features.intersects(FeatureFlags::DEDUP | FeatureFlags::DEDUPPROPS) {
+            self.note(Warning::Deduplicated, record.place);
+        }
+        let outcome = judge::begin(begin).map_err(fault_of).and_then(|()| {
+            let list = match record.payload {
+                [] => None,
+                payload => Some(NvList::decode(payload)?.list),
+            };
+            judge::begin_list(features, list.as_ref()).map_err(fault_of)
+        });
+        self.suspect(outcome, record.place);
+    }
+
+    fn package(&mut self, begin: &Begin, record: &Record<'_>) {
+        let unknown = begin.version_info.features().unknown();
+        let outcome = if !unknown.is_empty() {
+            Err(Fault::Features(unknown))
+        } else if record.payload.is_empty() {
+            Ok(())
+        } else {
+            NvList::decode(record.payload).map(|_| ()).map_err(Fault::from)
+        };
+        self.suspect(outcome, record.place);
+    }
+
+    fn data(&mut self, body: &Body, record: &Record<'_>) -> Result<(), Fault> {
+        if let Some(judge) = &mut self.judge {
+            judge.record(body).map_err(fault_of)?;
+        }
+        self.oddities(body, record);
+        if self.options.deep {
+            let raw = self.begin.is_some_and(|b| b.version_info.features().contains(FeatureFlags::RAW));
+            let outcome = self.deep.check(body, record, raw);
+            self.suspect(outcome.map_err(Fault::from), record.place);
+        }
+        Ok(())
+    }
+
+    /// Notes what receivers take but should not have been sent.
+    fn oddities(&mut self, body: &Body, record: &Record<'_>) {
+        let expected = self.begin.map_or(Guid(0), |begin| begin.to_guid);
+        // Records of streams before feature flags carry no guid.
+        if body.to_guid() != expected && body.to_guid() != Guid(0) {
+            self.note(Warning::ToGuid { found: body.to_guid(), expected }, record.place);
+        }
+        let object = match body {
+            Body::Object(object) => {
+                self.object = Some(Seen {
+                    object: object.object,
+                    block_size: object.block_size,
+                    has_spill: object.flags.contains(crate::flags::ObjectFlags::SPILL),
+                });
+                return;
+            }
+            Body::Write(write) => write.object,
+            Body::WriteEmbedded(embedded) => {
+                self.embedded_oddities(embedded, record);
+                embedded.object
+            }
+            Body::Spill(spill) => spill.object,
+            Body::Free(free) => free.object,
+            Body::Redact(redact) => redact.object,
+            Body::WriteByref(byref) => byref.object,
+            _ => return,
+        };
+        if self.object.is_none_or(|seen| seen.object != object) {
+            self.note(Warning::NoObject { object, last: self.object.map(|seen| seen.object) }, record.place);
+        }
+    }
+
+    fn embedded_oddities(&mut self, embedded: &WriteEmbedded, record: &Record<'_>) {
+        let seen = self.object.filter(|seen| seen.object == embedded.object);
+        if embedded.offset >= EMBEDDED_SPILL_OFFSET && seen.is_some_and(|seen| seen.has_spill) {
+            self.note(Warning::EmbeddedSpill { offset: embedded.offset }, record.place);
+        } else if let Some(seen) = seen
+            && embedded.length > seen.block_size.into()
+        {
+            let (length, block_size) = (embedded.length, seen.block_size);
+            self.note(Warning::EmbeddedLength { length, block_size }, record.place);
+        }
+        let padding = record.payload.get(embedded.physical_size as usize..).unwrap_or(&[]);
+        if padding.iter().any(|byte| *byte != 0) {
+            self.note(Warning::EmbeddedPadding, record.place);
+        }
+    }
+}
+
+fn fault_of(breach: Breach) -> Fault {
+    match breach {
+        Breach::Features(unknown) => Fault::Features(unknown),
+        other => Fault::Rule(other),
+    }
+}
+
+/// Reads a stream to its end, on all cores, and says what is wrong with it.
+#[cfg(feature = "parallel")]
+pub fn verify(source: impl std::io::Read + Send, options: Options) -> Verdict {
+    let mut reader = crate::stream::parallel::ParallelReader::new(source);
+    let mut examiner = Examiner::new(options);
+    let mut stop = None;
+    let outcome = reader.for_each(|record| {
+        examiner.record(record).map_err(|error| {
+            stop = Some(error);
+            Fault::GivenUp
+        })
+    });
+    let error = match stop {
+        Some(error) => Some(error),
+        None => examiner.finish(outcome.err()),
+    };
+    verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams())
+}
+
+/// As [`verify`], on one core and with small memory.
+pub fn verify_one_core(source: impl std::io::Read, options: Options) -> Verdict {
+    let mut reader = crate::stream::StreamReader::new(source);
+    let mut examiner = Examiner::new(options);
+    let error = loop {
+        match reader.next() {
+            Ok(Some(record)) => {
+                if let Err(error) = examiner.record(&record) {
+                    break Some(error);
+                }
+            }
+            Ok(None) => break examiner.finish(None),
+            Err(error) => break examiner.finish(Some(error)),
+        }
+    };
+    verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams())
+}
+
+fn verdict(examiner: Examiner, error: Option<Error>, offset: u64, verified: u64, streams: u64) -> Verdict {
+    let bytes = error.as_ref().map_or(offset, |error| error.place().offset);
+    let inside =
+        examiner.begin.filter(|_| error.is_some()).map(|begin| begin.name().escape_ascii().to_string());
+    Verdict {
+        good_bytes: verified.min(bytes),
+        bytes,
+        records: error.as_ref().map_or(examiner.records, |error| error.place().index),
+        streams,
+        snapshots: examiner.snapshots,
+        inside,
+        notes: examiner.notes,
+        error,
+    }
+}

@@ -1,0 +1,27 @@
+//! Runs OpenZFS's own programs. Only tests named `interop_...` do, which are ignored unless asked for:
+//! `cargo xtask interop` checks that the programs are there.
+
+use crate::golden::Outcome;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where a program of OpenZFS lies; panics when it is not installed.
+pub fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into(), "/usr/local/sbin".into()])
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("OpenZFS's {name} is not installed: run `cargo xtask interop`"))
+}
+
+/// Runs a program of OpenZFS to its end, `stdin` from a file or empty.
+pub fn run(name: &str, args: &[&str], stdin: Option<&Path>) -> Outcome {
+    let stdin = stdin.map_or_else(Stdio::null, |file| File::open(file).expect("a file to read").into());
+    let output = Command::new(program(name)).args(args).stdin(stdin).output().expect("the program runs");
+    // a program that ends by a signal has no exit code; a shell shows 128 and the signal's number
+    let signal = std::os::unix::process::ExitStatusExt::signal(&output.status).map(|n| 128 + n);
+    let code = output.status.code().or(signal).expect("an exit code or a signal");
+    Outcome { stdout: output.stdout, stderr: output.stderr, code }
+}
