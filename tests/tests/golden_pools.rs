@@ -264,3 +264,22 @@ fn an_older_transaction_group_opens_while_it_is_there() {
         other => panic!("{other}"),
     }
 }
+
+#[test]
+fn an_outdated_copy_of_a_member_is_not_taken_for_it() {
+    const RING_BYTES: usize = 128 << 10;
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = golden::copy(&golden::image("tank.img"), dir.path());
+    // The copy lost the newest uberblock, and with it what was written then.
+    let outdated = dir.path().join("a-copy-that-sorts-first.img");
+    std::fs::copy(&image, &outdated).expect("room");
+    let newest = open(std::slice::from_ref(&image));
+    let file = FileOptions::new().write(true).open(&outdated).expect("the copy");
+    let len = file.metadata().expect("its size").len();
+    let slot = RING_BYTES as u64 + newest.txg().0 % 128 * 1024;
+    for label in [0, 256 << 10, len - (512 << 10), len - (256 << 10)] {
+        file.write_all_at(&[0; 1024], label + slot).expect("room");
+    }
+    file.write_all_at(&vec![0xee; 32 << 20], 4 << 20).expect("room");
+    assert!(content(&open(&[dir.path().to_owned()])) == content(&newest));
+}

@@ -294,7 +294,8 @@ impl VdevSpace {
     pub fn allocated(&self, mos: &dyn ObjectSet, logs: &LogSpaceMaps) -> Result<RangeSet> {
         if self.metaslab_shift >= 64 || self.metaslabs() > METASLABS_MAX {
             let (shift, count) = (self.metaslab_shift, self.metaslabs());
-            let detail = format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
+            let detail =
+                format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
             return Err(Error::corrupt("vdev", detail));
         }
         let maps = self.words(mos, Some(self.metaslab_array))?;

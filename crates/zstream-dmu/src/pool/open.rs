@@ -37,7 +37,14 @@ const LE: ByteOrder = ByteOrder::Little;
 
 pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<Pool> {
     let candidates = scan::choose(candidates, options.name.as_deref())?;
-    let (uberblock, available) = choose_uberblock(&candidates, options.txg)?;
+    let rings = read_rings(&candidates);
+    let members = members(&candidates, &rings);
+    let chosen = choose_uberblock(&rings, options.txg);
+    let (uberblock, available) = match rings.into_iter().collect::<Result<Vec<_>>>() {
+        // No uberblock, and a device that could not be read: that is why.
+        Err(unreadable) if chosen.is_err() => return Err(unreadable),
+        _ => chosen?,
+    };
     check_version(uberblock.version)?;
     let labels = label_configs(&candidates, uberblock.txg);
     let newest = labels
@@ -46,7 +53,6 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
         .max_by_key(|config| config.txg)
         .ok_or_else(|| Error::invalid("no device has a label of the pool"))?;
     features::unknown(newest.features_for_read.iter().map(String::as_str))?;
-    let members = members(&candidates);
     let label_state = newest.state;
 
     let tops = label_tops(&labels)?;
@@ -97,32 +103,29 @@ fn check_version(version: u64) -> Result<()> {
     Err(Error::unsupported(format!("pool version {version}")))
 }
 
+/// The uberblocks on one device.
+type Ring = Result<Vec<Uberblock>>;
+
+fn read_rings(candidates: &[Candidate]) -> Vec<Ring> {
+    let read = |candidate: &Candidate| {
+        let ashift = candidate.config().and_then(|config| config.vdev_tree.ashift).unwrap_or(9);
+        let found = label::uberblocks(&*candidate.member.device, ashift)
+            .map_err(|error| error.on_vdev(&candidate.member.name))?;
+        Ok(found.into_iter().map(|found| found.uberblock).collect())
+    };
+    candidates.par_iter().map(read).collect()
+}
+
 /// The newest uberblock on any device, or that of one transaction group, and which transaction groups there are.
-fn choose_uberblock(candidates: &[Candidate], txg: Option<Txg>) -> Result<(Uberblock, Vec<Txg>)> {
-    let found: Vec<_> = candidates
-        .par_iter()
-        .map(|candidate| {
-            let ashift = candidate.config().and_then(|config| config.vdev_tree.ashift).unwrap_or(9);
-            label::uberblocks(&*candidate.member.device, ashift)
-                .map_err(|error| error.on_vdev(&candidate.member.name))
-        })
-        .collect();
-    let mut uberblocks = Vec::new();
-    let mut failure = None;
-    for result in found {
-        match result {
-            Ok(found) => uberblocks.extend(found.into_iter().map(|found| found.uberblock)),
-            Err(error) => failure = Some(error),
-        }
-    }
+fn choose_uberblock(rings: &[Ring], txg: Option<Txg>) -> Result<(Uberblock, Vec<Txg>)> {
+    let all = || rings.iter().flatten().flatten();
     let available: Vec<Txg> =
-        uberblocks.iter().map(|uberblock| uberblock.txg).collect::<BTreeSet<_>>().into_iter().collect();
-    let wanted = uberblocks.into_iter().filter(|uberblock| txg.is_none_or(|txg| uberblock.txg == txg));
-    match (wanted.max_by_key(Uberblock::rank), failure, txg) {
-        (Some(uberblock), _, _) => Ok((uberblock, available)),
-        (None, Some(error), _) => Err(error),
-        (None, None, Some(wanted)) => Err(Fault::NoSuchTxg { wanted, available }.into()),
-        (None, None, None) => Err(Error::corrupt("pool", "no device has a valid uberblock")),
+        all().map(|uberblock| uberblock.txg).collect::<BTreeSet<_>>().into_iter().collect();
+    let wanted = all().filter(|uberblock| txg.is_none_or(|txg| uberblock.txg == txg));
+    match (wanted.max_by_key(|uberblock| uberblock.rank()), txg) {
+        (Some(uberblock), _) => Ok((*uberblock, available)),
+        (None, Some(wanted)) => Err(Fault::NoSuchTxg { wanted, available }.into()),
+        (None, None) => Err(Error::corrupt("pool", "no device has a valid uberblock")),
     }
 }
 
@@ -136,15 +139,17 @@ fn label_configs(candidates: &[Candidate], txg: Txg) -> Vec<&PoolConfig> {
     configs.collect()
 }
 
-/// Devices by the guid of their vdev. Of two that say they are the same, the one with the newer label counts.
-fn members(candidates: &[Candidate]) -> HashMap<Guid, Member> {
-    let mut members: HashMap<Guid, (u64, &Member)> = HashMap::new();
-    for candidate in candidates {
+/// Devices by the guid of their vdev. Of two that say they are the same, as when a copy of an image lies beside it, the
+/// one with the newer uberblock counts, then the one with the newer label.
+fn members(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Member> {
+    let mut members: HashMap<Guid, (_, &Member)> = HashMap::new();
+    for (candidate, ring) in candidates.iter().zip(rings) {
         let Some(config) = candidate.config() else { continue };
         let Some(guid) = config.guid else { continue };
-        let new = (config.txg, &candidate.member);
+        let newest = ring.iter().flatten().map(Uberblock::rank).max();
+        let new = ((newest, config.txg), &candidate.member);
         let kept = members.entry(guid).or_insert(new);
-        if kept.0 < config.txg {
+        if kept.0 < new.0 {
             *kept = new;
         }
     }
