@@ -183,7 +183,8 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         metaslab_array: None,
         metaslab_shift: None,
         is_log: false,
-        allocation_bias: None,
+        zap: None,
+        is_offline: false,
         indirect_object: None,
         children: Vec::new(),
     };
