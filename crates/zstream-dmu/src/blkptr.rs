@@ -410,6 +410,13 @@ impl BlockPointer {
         if self.kind() == BlockKind::Normal { (self.prop(16, 16) + 1) * SECTOR_BYTES } else { 0 }
     }
 
+    /// What the block counts for before compression in the sums of deadlists (`BP_GET_UCSIZE`): the
+    /// logical size of data, the stored size of metadata, whose compression is not the user's choice.
+    #[must_use]
+    pub fn uncompressed_bytes(&self) -> u64 {
+        if self.level() > 0 || self.object_type().is_metadata() { self.psize() } else { self.lsize() }
+    }
+
     /// Allocated bytes of all copies.
     #[must_use]
     pub fn asize(&self) -> u64 {
