@@ -5,5 +5,6 @@
 pub mod edit;
 pub mod fuzz;
 pub mod golden;
+pub mod objects;
 pub mod openzfs;
 pub mod samples;

@@ -178,6 +178,7 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         is_log: false,
         allocation_bias: None,
         indirect_object: None,
+        zap: None,
         children: Vec::new(),
     };
     Ok((0..count)

@@ -96,6 +96,8 @@ pub struct VdevConfig {
     pub allocation_bias: Option<String>,
     /// On indirect vdevs: the MOS object that holds the mapping.
     pub indirect_object: Option<u64>,
+    /// MOS object of the vdev's own ZAP; on top-level vdevs, and in the MOS's config only.
+    pub zap: Option<u64>,
     /// Its children.
     pub children: Vec<VdevConfig>,
 }
@@ -184,6 +186,7 @@ fn parse(list: &NvList, depth: usize, left: &mut usize) -> Result<VdevConfig> {
         is_log: number("is_log").unwrap_or(0) != 0,
         allocation_bias: list.get_str("alloc_bias").map(str::to_owned),
         indirect_object: number("com.delphix:indirect_object"),
+        zap: number("com.delphix:vdev_zap_top"),
         children,
     })
 }
