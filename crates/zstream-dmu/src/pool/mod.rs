@@ -8,6 +8,7 @@
 //! Labels know only the top-level vdev they belong to, and may be older or newer than the uberblock; they serve to read
 //! the MOS. From then on the config in the MOS counts.
 
+pub mod check;
 pub mod features;
 mod open;
 pub mod scan;

@@ -418,3 +418,6 @@ impl Fault {
         matches!(self, Self::NotFound { what: "member", .. })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -219,6 +219,22 @@ impl Place<'_> {
     }
 }
 
+/// What the members must hold for a block whose content is `data`: member, byte offset in its space, bytes. Parity first in
+/// each row.
+#[cfg(test)]
+pub(super) fn columns(map: &Map, data: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
+    let mut padded = data.to_vec();
+    padded.resize(map.padded_len, 0);
+    let stripe = Stripe::new(map);
+    let places = map.rows.iter().enumerate().flat_map(|(r, row)| (0..row.columns.len()).map(move |n| (r, n)));
+    let stored = places.filter(|&(r, n)| map.rows[r].columns[n].len > 0);
+    let column = |(r, n): (usize, usize)| {
+        let column = &map.rows[r].columns[n];
+        (column.child, column.offset, stripe.expected(r, n, &padded))
+    };
+    stored.map(column).collect()
+}
+
 /// Columns that lie side by side on one member.
 struct Run<'a> {
     child: usize,
