@@ -22,7 +22,8 @@ pub(crate) fn leaf(id: u64, guid: u64) -> VdevConfig {
         metaslab_array: None,
         metaslab_shift: None,
         is_log: false,
-        allocation_bias: None,
+        zap: None,
+        is_offline: false,
         indirect_object: None,
         children: Vec::new(),
     }
@@ -245,4 +246,29 @@ fn draid_is_refused_by_its_name() {
     let draid = parent(VdevType::Draid("draid2:4d:10c:1s".to_owned()), 0, 10, vec![leaf(0, 1)]);
     let error = VdevTree::build(Guid(1), &[draid], &HashMap::new(), 0).unwrap_err();
     assert_eq!(error.to_string(), "dRAID vdev draid2:4d:10c:1s-0 is not supported");
+}
+
+#[test]
+fn a_member_that_is_offline_is_asked_last_and_never_accused() {
+    let shelf = Shelf::with([1, 2, 3]);
+    let data = content(512);
+    let stale = VdevConfig { is_offline: true, ..leaf(0, 1) };
+    let tree = shelf.tree(&[parent(VdevType::Mirror, 0, 10, vec![stale.clone(), leaf(1, 2)])]);
+    assert_eq!(
+        (tree.state(), tree.tops()[0].children()[0].state()),
+        (VdevState::Degraded, VdevState::Offline)
+    );
+    shelf.write(2, 0, &data);
+    let dva = Dva::new(0, 0, 512, false);
+    assert_eq!(read(&tree, dva, &data, Effort::EveryCopy).unwrap(), []);
+    // What it still holds is better than nothing.
+    shelf.write(1, 0, &data);
+    shelf.write(2, 0, b"x");
+    assert_eq!(read(&tree, dva, &data, Effort::AnyCopy).unwrap(), [("disk2".to_owned(), DamageCause::Wrong)]);
+    let tops = [raidz(1, vec![stale, leaf(1, 2), leaf(2, 3)])];
+    let VdevType::Raidz(geometry) = &tops[0].kind else { unreachable!() };
+    write_raidz(&shelf, geometry, &[1, 2, 3], 0, &data);
+    shelf.write(1, 0, b"x");
+    let tree = shelf.tree(&tops);
+    assert_eq!(read(&tree, Dva::new(0, 0, 1024, false), &data, Effort::EveryCopy).unwrap(), []);
 }

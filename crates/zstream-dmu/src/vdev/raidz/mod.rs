@@ -201,7 +201,7 @@ impl Place<'_> {
             }
         }
         for (children, cause) in [(wrong, DamageCause::Wrong), (missing, DamageCause::Unreadable)] {
-            for child in children.into_iter().filter(|&child| self.children[child].is_available()) {
+            for child in children.into_iter().filter(|&child| self.children[child].counts()) {
                 let columns = stripe.map.rows.iter().flat_map(|row| &row.columns);
                 let mine: Vec<_> = columns.filter(|column| column.child == child && column.len > 0).collect();
                 let start = mine.iter().map(|column| column.offset).min().unwrap_or(0);
