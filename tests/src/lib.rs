@@ -5,6 +5,7 @@
 pub mod edit;
 pub mod fuzz;
 pub mod golden;
+pub mod objects;
 pub mod openzfs;
 pub mod program;
 pub mod samples;
