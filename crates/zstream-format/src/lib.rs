@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod compress;
 #[cfg(feature = "gzip")]
 mod deflate;
+pub mod edit;
 pub mod flags;
 pub mod fletcher;
 pub mod ids;
@@ -17,6 +18,7 @@ pub mod order;
 pub mod place;
 pub mod record;
 pub mod stream;
+pub mod summary;
 #[cfg(feature = "gzip")]
 pub mod token;
 pub mod verify;
