@@ -130,7 +130,7 @@ impl Device for Hollow {
 pub(super) fn label(input: &[u8]) {
     let mut area = input.to_vec();
     area.resize(CONFIG_BYTES, 0);
-    seal_embedded(&mut area, [CONFIG_OFFSET, 0, 0, 0], ByteOrder::Little);
+    seal_embedded(&mut area, [CONFIG_OFFSET, 0, 0, 0], ByteOrder::Little).expect("room for a seal");
     let mut device = Hollow { at: CONFIG_OFFSET, bytes: area };
     let read = Label::read(&device, 0);
     let list = NvList::decode(&device.bytes).map(|decoded| decoded.list);
