@@ -6,5 +6,7 @@ pub mod blocks;
 pub mod edit;
 pub mod fuzz;
 pub mod golden;
+pub mod objects;
 pub mod openzfs;
+pub mod program;
 pub mod samples;

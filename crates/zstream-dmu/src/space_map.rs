@@ -20,6 +20,7 @@ use zstream_format::order::ByteOrder;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::ObjectSet;
+use crate::vdev::config::VdevConfig;
 use crate::zap::Zap;
 use crate::zio::Block;
 
@@ -280,6 +281,41 @@ pub struct VdevSpace {
 const METASLABS_MAX: u64 = 1 << 17;
 
 impl VdevSpace {
+    /// Finds the space maps of a top-level vdev, `config` being its part of the config in the MOS. A vdev
+    /// that holds no blocks of its own has none.
+    ///
+    /// # Errors
+    ///
+    /// The vdev's ZAP cannot be read, or a number of the config is out of its range.
+    pub fn find(mos: &dyn ObjectSet, config: &VdevConfig) -> Result<Option<Self>> {
+        let (Some(ashift), Some(asize), Some(array), Some(shift)) =
+            (config.ashift, config.asize, config.metaslab_array, config.metaslab_shift)
+        else {
+            return Ok(None);
+        };
+        if array == 0 {
+            return Ok(None);
+        }
+        let (Ok(vdev), Ok(metaslab_shift)) = (u32::try_from(config.id), u8::try_from(shift)) else {
+            return Err(Error::corrupt(
+                "vdev",
+                format!("number {} with metaslabs of 2^{shift} bytes", config.id),
+            ));
+        };
+        let unflushed_txgs = match config.zap.filter(|zap| *zap != 0) {
+            Some(zap) => Zap::open(mos, ObjectId(zap))?.lookup_u64("com.delphix:ms_unflushed_phys_txgs")?,
+            None => None,
+        };
+        Ok(Some(Self {
+            vdev,
+            ashift,
+            asize,
+            metaslab_array: ObjectId(array),
+            metaslab_shift,
+            unflushed_txgs: unflushed_txgs.map(ObjectId),
+        }))
+    }
+
     /// Number of metaslabs.
     #[must_use]
     pub fn metaslabs(&self) -> u64 {

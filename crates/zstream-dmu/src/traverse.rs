@@ -195,7 +195,7 @@ impl Context<'_> {
     }
 
     fn is_object_wanted(&self, object: ObjectId) -> bool {
-        object.0 == 0 || !self.options.resume.is_some_and(|resume| object < resume.object)
+        object.0 == 0 || self.options.resume.is_none_or(|resume| object >= resume.object)
     }
 
     /// Reads an indirect block or a block of dnodes, which must be what the dnode says.
