@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::progress::{Progress, ProgressAt};
 
 /// A file, or standard input.
 #[derive(Debug)]
@@ -66,8 +66,22 @@ impl Input {
         self.regular_file().map(clone).transpose()
     }
 
+    /// A regular file from its current position on, to be read at any place and with a progress bar; the input
+    /// itself for what can only be read from start to end.
+    pub(crate) fn into_positioned(mut self) -> Result<ProgressAt, Self> {
+        match (self.len, self.file.stream_position()) {
+            (Some(len), Ok(start)) => Ok(ProgressAt::new(self.file, start, len)),
+            _ => Err(self),
+        }
+    }
+
     /// The bytes from the current position to the end, with a progress bar.
     pub(crate) fn into_read(self) -> Progress<File> {
         Progress::new(self.file, self.len)
+    }
+
+    /// The same for a verb that prints nothing until all is read.
+    pub(crate) fn into_silent_read(self) -> Progress<File> {
+        Progress::silent(self.file, self.len)
     }
 }

@@ -1,32 +1,34 @@
 //! A progress bar on standard error, for work that takes its time.
 
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zstream_format::stream::parallel::ReadAt;
 
 /// No bar is shown before this long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Passes bytes on and shows how far they have come: of how many where that is known, and how fast. Shows
-/// nothing unless standard error is a terminal and standard output is not.
+/// Shows how far the work has come: of how many bytes where that is known, and how fast. Shows nothing unless
+/// standard error is a terminal.
 #[derive(Debug)]
-pub(crate) struct Progress<R> {
-    source: R,
+struct Meter {
     done: u64,
     started: Instant,
     /// Counts unseen until there was time enough.
     bar: Option<ProgressBar>,
 }
 
-impl<R: Read> Progress<R> {
-    /// Counts what is read from `source`, which has `len` bytes where that is known.
-    pub(crate) fn new(source: R, len: Option<u64>) -> Self {
-        let wanted = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { source, done: 0, started: Instant::now(), bar: wanted.then(|| hidden_bar(len)) }
+impl Meter {
+    fn new(len: Option<u64>) -> Self {
+        let bar = io::stderr().is_terminal().then(|| hidden_bar(len));
+        Self { done: 0, started: Instant::now(), bar }
     }
 
-    fn show(&mut self) {
+    fn add(&mut self, bytes: usize) {
+        self.done += bytes as u64;
         let Some(bar) = &self.bar else { return };
         bar.set_position(self.done);
         if bar.is_hidden() && self.started.elapsed() >= PATIENCE {
@@ -47,19 +49,71 @@ fn hidden_bar(len: Option<u64>) -> ProgressBar {
     bar
 }
 
-impl<R: Read> Read for Progress<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let got = self.source.read(buf)?;
-        self.done += got as u64;
-        self.show();
-        Ok(got)
-    }
-}
-
-impl<R> Drop for Progress<R> {
+impl Drop for Meter {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Passes bytes on and shows how far they have come.
+#[derive(Debug)]
+pub(crate) struct Progress<R> {
+    source: R,
+    meter: Meter,
+}
+
+impl<R: Read> Progress<R> {
+    /// Counts what is read from `source`, which has `len` bytes where that is known. Shows nothing where
+    /// standard output is a terminal: the bar would be lost between the lines that are printed meanwhile.
+    pub(crate) fn new(source: R, len: Option<u64>) -> Self {
+        let mut meter = Meter::new(len);
+        if io::stdout().is_terminal() {
+            meter.bar = None;
+        }
+        Self { source, meter }
+    }
+
+    /// The same where nothing is printed until all is read, so that the bar is shown on any terminal.
+    pub(crate) fn silent(source: R, len: Option<u64>) -> Self {
+        Self { source, meter: Meter::new(len) }
+    }
+}
+
+impl<R: Read> Read for Progress<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let got = self.source.read(buf)?;
+        self.meter.add(got);
+        Ok(got)
+    }
+}
+
+/// A regular file that is read at any place, and shows how much of it was.
+#[derive(Debug)]
+pub(crate) struct ProgressAt {
+    file: File,
+    start: u64,
+    meter: Mutex<Meter>,
+}
+
+impl ProgressAt {
+    /// Counts what is read of `file`, of which `len` bytes from `start` on are of interest. Nothing is to be
+    /// printed until all is read.
+    pub(crate) fn new(file: File, start: u64, len: u64) -> Self {
+        Self { file, start, meter: Mutex::new(Meter::new(Some(len))) }
+    }
+
+    /// Where in the file the stream begins.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+}
+
+impl ReadAt for ProgressAt {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let got = self.file.read_at(buf, offset)?;
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner).add(got);
+        Ok(got)
     }
 }

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::io;
 
+use zstream_format::algorithm::ChecksumType;
 use zstream_format::byteswap::SwapError;
+use zstream_format::checksum::{Checksum, EmbeddedError, Error as ChecksumError};
 use zstream_format::compress::CodecError;
 
 use crate::blkptr::BlockPointerFault;
@@ -23,15 +25,21 @@ pub enum Fault {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The bytes are not what their checksum says (`ECKSUM`).
-    #[error("checksum {algorithm} does not match: found {found}, expected {expected}")]
+    #[error("checksum {function} is {expected}, the bytes give {found}")]
     Checksum {
-        /// Name of the checksum function.
-        algorithm: String,
-        /// What the bytes sum to, four words in hex.
-        found: String,
-        /// What was stored with the pointer or beside the bytes.
-        expected: String,
+        /// The checksum function.
+        function: ChecksumType,
+        /// What the bytes sum to.
+        found: Checksum,
+        /// What the pointer says.
+        expected: Checksum,
     },
+    /// A checksum that cannot be computed.
+    #[error(transparent)]
+    ChecksumFunction(#[from] ChecksumError),
+    /// A label, uberblock or gang header whose embedded checksum does not hold (`ECKSUM`).
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
     /// A block pointer breaks a rule.
     #[error(transparent)]
     BlockPointer(#[from] BlockPointerFault),
@@ -123,6 +131,14 @@ pub enum Fault {
     /// The devices hold more than one pool and none was chosen.
     #[error("the devices hold several pools: {}; name one", .0.join(", "))]
     SeveralPools(Vec<String>),
+    /// The devices do not hold the pool that is wanted, or none.
+    #[error("{}", no_such_pool(wanted.as_deref(), there))]
+    NoSuchPool {
+        /// Its name or guid, if one was given.
+        wanted: Option<String>,
+        /// Names of the pools that are there.
+        there: Vec<String>,
+    },
     /// The request makes no sense for this pool or file.
     #[error("{0}")]
     Invalid(String),
@@ -133,6 +149,15 @@ fn txgs(list: &[Txg]) -> String {
         return "none".to_owned();
     }
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn no_such_pool(wanted: Option<&str>, there: &[String]) -> String {
+    let wanted = wanted.map(|name| format!(" {name}")).unwrap_or_default();
+    if there.is_empty() {
+        format!("no pool{wanted} found")
+    } else {
+        format!("no pool{wanted}; there is {}", there.join(", "))
+    }
 }
 
 /// Where it is wrong; what is not known is left out.

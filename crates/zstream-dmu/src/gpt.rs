@@ -168,7 +168,7 @@ fn guid_text(raw: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::device::MemoryDevice;
 
@@ -203,13 +203,14 @@ mod tests {
         header
     }
 
-    fn disk(sector: u64) -> MemoryDevice {
-        let sectors = 200;
+    /// A disk with a boot partition and, from sector 50 to `last`, one of type ZFS.
+    pub(crate) fn disk(sector: u64, last: u64) -> MemoryDevice {
+        let sectors = last + 51;
         let disk = MemoryDevice::new((sectors * sector) as usize);
         let mut entries = vec![0; 128 * 8];
         entries[..128].copy_from_slice(&entry(EFI, 40, 49, "boot"));
-        entries[256..384].copy_from_slice(&entry(ZFS, 50, 149, "zfs-1234"));
-        entries[384..512].copy_from_slice(&entry(ZFS, 150, 900, "too long"));
+        entries[256..384].copy_from_slice(&entry(ZFS, 50, last, "zfs-1234"));
+        entries[384..512].copy_from_slice(&entry(ZFS, last + 1, last + 900, "too long"));
         for (lba, entries_lba) in [(1, 2), (sectors - 1, sectors - 9)] {
             disk.write_at(lba * sector, &header(lba, entries_lba, &entries)).unwrap();
             disk.write_at(entries_lba * sector, &entries).unwrap();
@@ -239,14 +240,14 @@ mod tests {
     #[test]
     fn the_zfs_partition_comes_first() {
         for sector in SECTOR_SIZES {
-            assert_eq!(partitions(&disk(sector)).unwrap().unwrap(), expected(sector));
+            assert_eq!(partitions(&disk(sector, 149)).unwrap().unwrap(), expected(sector));
         }
     }
 
     #[test]
     fn any_damage_of_the_primary_table_is_answered_by_the_backup() {
         for offset in (512..512 + 92).chain(1024..1024 + 512) {
-            let disk = disk(512);
+            let disk = disk(512, 149);
             let mut byte = [0];
             disk.read_at(offset, &mut byte).unwrap();
             disk.write_at(offset, &[byte[0] ^ 0x40]).unwrap();
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn two_damaged_copies_are_an_error_and_no_table_is_none() {
-        let disk = disk(512);
+        let disk = disk(512, 149);
         disk.write_at(512 + 40, b"x").unwrap();
         disk.write_at(199 * 512 + 40, b"x").unwrap();
         let error = partitions(&disk).unwrap_err().to_string();

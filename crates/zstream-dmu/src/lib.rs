@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blkptr;
+pub mod bpobj;
 pub mod cache;
 pub mod device;
 pub mod dnode;
@@ -11,6 +12,7 @@ pub mod ids;
 pub mod object_set;
 pub mod objset;
 pub mod pool;
+pub mod space;
 pub mod traverse;
 pub mod tree;
 pub mod vdev;

@@ -10,7 +10,8 @@ use zstream_format::order::ByteOrder;
 use crate::blkptr::{BlockKind, BlockPointer, Dva, NormalBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, DnodeFlags};
 use crate::error::{Error, Fault, Result};
-use crate::ids::{Bookmark, Txg};
+use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
+use crate::object_set::{ObjectInfo, ObjectSet};
 use crate::zio::{Block, ReadBlock};
 
 /// A pool without vdevs.
@@ -211,5 +212,79 @@ impl ReadBlock for Memory {
 
     fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
         self.read_block(bp, at)
+    }
+}
+
+/// An object set of plain arrays of blocks.
+#[derive(Default)]
+pub(crate) struct Objects {
+    objects: BTreeMap<u64, (ObjectInfo, Vec<Option<Block>>)>,
+}
+
+impl Objects {
+    /// Adds an object whose blocks are all as long as the first.
+    pub(crate) fn add(
+        &mut self,
+        object: u64,
+        object_type: ObjectType,
+        bonus_type: ObjectType,
+        bonus: &[u8],
+        blocks: Vec<Vec<u8>>,
+    ) {
+        let info = ObjectInfo {
+            object: ObjectId(object),
+            object_type,
+            bonus_type,
+            bonus: Some(bonus.into()),
+            block_bytes: blocks.first().map_or(512, |block| block.len() as u64),
+            indirect_bytes: None,
+            levels: None,
+            max_block: BlockId((blocks.len() as u64).saturating_sub(1)),
+            dn_slots: 1,
+            has_spill: false,
+            checksum_type: ChecksumType::INHERIT,
+            compression: CompressionType::INHERIT,
+            used_bytes: None,
+        };
+        let blocks = blocks.into_iter().map(|block| Some(block.into())).collect();
+        self.objects.insert(object, (info, blocks));
+    }
+
+    fn get(&self, object: ObjectId) -> Result<&(ObjectInfo, Vec<Option<Block>>)> {
+        self.objects.get(&object.0).ok_or_else(|| Error::not_found("object", object))
+    }
+}
+
+impl ObjectSet for Objects {
+    fn objset_id(&self) -> u64 {
+        0
+    }
+
+    fn objset_type(&self) -> ObjsetType {
+        ObjsetType::OTHER
+    }
+
+    fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
+        Ok(self.get(object)?.0.clone())
+    }
+
+    fn next_object(&self, from: ObjectId) -> Result<Option<ObjectId>> {
+        Ok(self.objects.range(from.0..).next().map(|(object, _)| ObjectId(*object)))
+    }
+
+    fn block(&self, object: ObjectId, block: BlockId) -> Result<Option<Block>> {
+        Ok(self.get(object)?.1.get(block.0 as usize).cloned().flatten())
+    }
+
+    fn next_data(&self, _: ObjectId, offset: u64) -> Result<Option<u64>> {
+        Ok(Some(offset))
+    }
+
+    fn next_hole(&self, object: ObjectId, _: u64) -> Result<u64> {
+        Ok(self.get(object)?.0.end())
+    }
+
+    fn spill(&self, _: ObjectId) -> Result<Option<Block>> {
+        Ok(None)
     }
 }

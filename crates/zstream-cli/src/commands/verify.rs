@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use zstream_format::place::Place;
 use zstream_format::stream::Fault;
-use zstream_format::verify::{Note, Options, Verdict, verify};
+use zstream_format::verify::{Note, Options, Verdict, verify, verify_at};
 
 use crate::failure::Failure;
 use crate::input::Input;
@@ -49,7 +49,10 @@ impl Args {
         let mut out = output::text()?;
         let mut bad = Vec::new();
         for file in &self.files {
-            let outcome = Input::open(Some(file)).map(|input| verify(input.into_read(), options));
+            let outcome = Input::open(Some(file)).map(|input| match input.into_positioned() {
+                Ok(file) => verify_at(&file, file.start(), options),
+                Err(pipe) => verify(pipe.into_silent_read(), options),
+            });
             let text = if self.json { json_line(file, &outcome) } else { report(file, &outcome) };
             // Each file's report is there once it is known.
             out.write_all(text.as_bytes())

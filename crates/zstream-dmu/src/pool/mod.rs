@@ -8,6 +8,7 @@
 //! Labels know only the top-level vdev they belong to, and may be older or newer than the uberblock; they serve to read
 //! the MOS. From then on the config in the MOS counts.
 
+pub mod check;
 pub mod features;
 mod open;
 pub mod scan;
@@ -27,7 +28,7 @@ use crate::ids::{Guid, ObjectId, Txg};
 use crate::objset::Objset;
 use crate::vdev::config::{PoolConfig, PoolState};
 use crate::vdev::uberblock::Uberblock;
-use crate::vdev::{Member, VdevState, VdevTree};
+use crate::vdev::{Member, Vdev, VdevState, VdevTree};
 use crate::zap::{Value, Zap};
 use crate::zio::{Block, BlockReader, Observer, ReadBlock};
 
@@ -211,6 +212,16 @@ impl Pool {
     /// The directory cannot be read, or the entry is not one number.
     pub fn directory_object(&self, name: &str) -> Result<Option<ObjectId>> {
         Ok(Zap::open(&*self.mos, DIRECTORY_OBJECT)?.lookup_u64(name)?.map(ObjectId))
+    }
+
+    /// The class of blocks that a top-level vdev is for, like `special` or `dedup`; `None` for ordinary ones and log devices.
+    ///
+    /// # Errors
+    /// The vdev's properties cannot be read.
+    pub fn allocation_class(&self, top: &Vdev) -> Result<Option<String>> {
+        let Some(object) = top.config().zap.filter(|&object| object != 0) else { return Ok(None) };
+        let class = Zap::open(&*self.mos, ObjectId(object))?.lookup("org.zfsonlinux:allocation_bias")?;
+        class.map(|class| class.text().map(str::to_owned)).transpose()
     }
 
     /// Opens a dataset's object set: `id` is the dataset's object in the MOS, `root` its block pointer.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use zstream_format::checksum::Salt;
 use zstream_format::nvlist::NvList;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -21,7 +22,7 @@ use crate::vdev::label::{self, Role};
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, VdevState, VdevTree};
 use crate::zap::Zap;
-use crate::zio::{BlockReader, ReadBlock, SALT_BYTES};
+use crate::zio::{BlockReader, ReadBlock};
 
 /// Largest packed nvlist that is read from the MOS.
 pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 20;
@@ -36,7 +37,14 @@ const LE: ByteOrder = ByteOrder::Little;
 
 pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<Pool> {
     let candidates = scan::choose(candidates, options.name.as_deref())?;
-    let (uberblock, available) = choose_uberblock(&candidates, options.txg)?;
+    let rings = read_rings(&candidates);
+    let members = members(&candidates, &rings);
+    let chosen = choose_uberblock(&rings, options.txg);
+    let (uberblock, available) = match rings.into_iter().collect::<Result<Vec<_>>>() {
+        // No uberblock, and a device that could not be read: that is why.
+        Err(unreadable) if chosen.is_err() => return Err(unreadable),
+        _ => chosen?,
+    };
     check_version(uberblock.version)?;
     let labels = label_configs(&candidates, uberblock.txg);
     let newest = labels
@@ -45,13 +53,13 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
         .max_by_key(|config| config.txg)
         .ok_or_else(|| Error::invalid("no device has a label of the pool"))?;
     features::unknown(newest.features_for_read.iter().map(String::as_str))?;
-    let members = members(&candidates);
     let label_state = newest.state;
 
     let tops = label_tops(&labels)?;
     let tree = Arc::new(VdevTree::build(newest.pool_guid, &tops, &members, uberblock.reflowed_to())?);
     let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
-    let (config, config_list) = read_config(&reader, &uberblock).map_err(|error| explain(&tree, error))?;
+    let (config, config_list) =
+        read_config(&reader, &uberblock).map_err(|error| explain(&tree, &tops, &uberblock, error))?;
     drop(reader);
 
     if config.pool_guid != newest.pool_guid || config.vdev_tree.guid != newest.pool_guid {
@@ -77,10 +85,10 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     load_mappings(&tree, &mos)?;
     let directory = Zap::open(&*mos, DIRECTORY_OBJECT)?;
     if let Some(salt) = directory.lookup("org.illumos:checksum_salt")? {
-        let salt: [u8; SALT_BYTES] = salt.bytes()?.try_into().map_err(|_| {
-            Error::corrupt("pool salt", format!("{} bytes, expected {SALT_BYTES}", salt.len()))
+        let salt: [u8; Salt::SIZE] = salt.bytes()?.try_into().map_err(|_| {
+            Error::corrupt("pool salt", format!("{} bytes, expected {}", salt.len(), Salt::SIZE))
         })?;
-        reader.set_salt(salt);
+        reader.set_salt(Salt::new(salt));
     }
     let features = read_features(&*mos, &directory, uberblock.version)?;
     features.check_readable()?;
@@ -95,32 +103,29 @@ fn check_version(version: u64) -> Result<()> {
     Err(Error::unsupported(format!("pool version {version}")))
 }
 
+/// The uberblocks on one device.
+type Ring = Result<Vec<Uberblock>>;
+
+fn read_rings(candidates: &[Candidate]) -> Vec<Ring> {
+    let read = |candidate: &Candidate| {
+        let ashift = candidate.config().and_then(|config| config.vdev_tree.ashift).unwrap_or(9);
+        let found = label::uberblocks(&*candidate.member.device, ashift)
+            .map_err(|error| error.on_vdev(&candidate.member.name))?;
+        Ok(found.into_iter().map(|found| found.uberblock).collect())
+    };
+    candidates.par_iter().map(read).collect()
+}
+
 /// The newest uberblock on any device, or that of one transaction group, and which transaction groups there are.
-fn choose_uberblock(candidates: &[Candidate], txg: Option<Txg>) -> Result<(Uberblock, Vec<Txg>)> {
-    let found: Vec<_> = candidates
-        .par_iter()
-        .map(|candidate| {
-            let ashift = candidate.config().and_then(|config| config.vdev_tree.ashift).unwrap_or(9);
-            label::uberblocks(&*candidate.member.device, ashift)
-                .map_err(|error| error.on_vdev(&candidate.member.name))
-        })
-        .collect();
-    let mut uberblocks = Vec::new();
-    let mut failure = None;
-    for result in found {
-        match result {
-            Ok(found) => uberblocks.extend(found.into_iter().map(|found| found.uberblock)),
-            Err(error) => failure = Some(error),
-        }
-    }
+fn choose_uberblock(rings: &[Ring], txg: Option<Txg>) -> Result<(Uberblock, Vec<Txg>)> {
+    let all = || rings.iter().flatten().flatten();
     let available: Vec<Txg> =
-        uberblocks.iter().map(|uberblock| uberblock.txg).collect::<BTreeSet<_>>().into_iter().collect();
-    let wanted = uberblocks.into_iter().filter(|uberblock| txg.is_none_or(|txg| uberblock.txg == txg));
-    match (wanted.max_by_key(Uberblock::rank), failure, txg) {
-        (Some(uberblock), _, _) => Ok((uberblock, available)),
-        (None, Some(error), _) => Err(error),
-        (None, None, Some(wanted)) => Err(Fault::NoSuchTxg { wanted, available }.into()),
-        (None, None, None) => Err(Error::corrupt("pool", "no device has a valid uberblock")),
+        all().map(|uberblock| uberblock.txg).collect::<BTreeSet<_>>().into_iter().collect();
+    let wanted = all().filter(|uberblock| txg.is_none_or(|txg| uberblock.txg == txg));
+    match (wanted.max_by_key(|uberblock| uberblock.rank()), txg) {
+        (Some(uberblock), _) => Ok((*uberblock, available)),
+        (None, Some(wanted)) => Err(Fault::NoSuchTxg { wanted, available }.into()),
+        (None, None) => Err(Error::corrupt("pool", "no device has a valid uberblock")),
     }
 }
 
@@ -134,15 +139,17 @@ fn label_configs(candidates: &[Candidate], txg: Txg) -> Vec<&PoolConfig> {
     configs.collect()
 }
 
-/// Devices by the guid of their vdev. Of two that say they are the same, the one with the newer label counts.
-fn members(candidates: &[Candidate]) -> HashMap<Guid, Member> {
-    let mut members: HashMap<Guid, (u64, &Member)> = HashMap::new();
-    for candidate in candidates {
+/// Devices by the guid of their vdev. Of two that say they are the same, as when a copy of an image lies beside it, the
+/// one with the newer uberblock counts, then the one with the newer label.
+fn members(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Member> {
+    let mut members: HashMap<Guid, (_, &Member)> = HashMap::new();
+    for (candidate, ring) in candidates.iter().zip(rings) {
         let Some(config) = candidate.config() else { continue };
         let Some(guid) = config.guid else { continue };
-        let new = (config.txg, &candidate.member);
+        let newest = ring.iter().flatten().map(Uberblock::rank).max();
+        let new = ((newest, config.txg), &candidate.member);
         let kept = members.entry(guid).or_insert(new);
-        if kept.0 < config.txg {
+        if kept.0 < new.0 {
             *kept = new;
         }
     }
@@ -176,7 +183,8 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         metaslab_array: None,
         metaslab_shift: None,
         is_log: false,
-        allocation_bias: None,
+        zap: None,
+        is_offline: false,
         indirect_object: None,
         children: Vec::new(),
     };
@@ -224,8 +232,15 @@ pub(super) fn read_packed_list(set: &dyn ObjectSet, object: ObjectId) -> Result<
 }
 
 /// When the MOS cannot be read and members are missing, that is why.
-fn explain(tree: &VdevTree, error: Error) -> Error {
-    check_known_members(tree).err().unwrap_or(error)
+fn explain(tree: &VdevTree, tops: &[VdevConfig], uberblock: &Uberblock, error: Error) -> Error {
+    if let Err(missing) = check_known_members(tree) {
+        return missing;
+    }
+    let guid_sum = tops.iter().fold(tree.guid().0, |sum, top| sum.wrapping_add(top.guid_sum()));
+    if guid_sum == uberblock.guid_sum {
+        return error;
+    }
+    Error::invalid(format!("no label of some of the pool's vdevs was found: {error}"))
 }
 
 fn check_known_members(tree: &VdevTree) -> Result<()> {

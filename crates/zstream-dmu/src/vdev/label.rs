@@ -10,9 +10,10 @@
 //!   end - 256 KiB  label 3                            the end is the device's size rounded down to 256 KiB
 //! ```
 //!
-//! An embedded checksum ([`Seal`](crate::zio::seal::Seal)) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
+//! An embedded checksum ([`verify_embedded`]) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
 //! copied to another offset is not a label.
 
+use zstream_format::checksum::verify_embedded;
 use zstream_format::nvlist::NvList;
 
 use super::config::{PoolConfig, PoolState};
@@ -20,7 +21,6 @@ use super::uberblock::{self, RING_BYTES, Uberblock};
 use crate::device::Device;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, Txg};
-use crate::zio::seal::Seal;
 
 /// Number of labels on a device (`VDEV_LABELS`).
 pub const LABELS: usize = 4;
@@ -48,6 +48,12 @@ pub fn offset(len: u64, label: usize) -> Option<u64> {
     }
     let end = len - len % LABEL_BYTES;
     Some(if label < 2 { label as u64 * LABEL_BYTES } else { end - (LABELS - label) as u64 * LABEL_BYTES })
+}
+
+/// What the embedded checksum of a part of a label knows of its place: the byte offset on the device.
+#[must_use]
+pub fn verifier(offset: u64) -> [u64; 4] {
+    [offset, 0, 0, 0]
 }
 
 /// What a device is to a pool, as its newest label says.
@@ -98,7 +104,7 @@ impl Label {
     fn read_config(device: &dyn Device, number: usize, at: u64) -> Result<Self> {
         let mut bytes = vec![0; CONFIG_BYTES];
         device.read_at(at, &mut bytes)?;
-        Seal::at(at).verify(&bytes)?;
+        verify_embedded(&bytes, verifier(at))?;
         let list = NvList::decode(&bytes)
             .map_err(|error| Error::corrupt("label", format!("its list cannot be read: {error}")))?
             .list;

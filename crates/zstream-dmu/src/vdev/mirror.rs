@@ -17,7 +17,9 @@ pub(super) fn read(
     let first = (offset / STRIDE_BYTES) as usize % children.len();
     let mut errors = Vec::new();
     let mut good = None;
-    for child in children[first..].iter().chain(&children[..first]) {
+    let (trusted, offline): (Vec<_>, Vec<_>) =
+        children[first..].iter().chain(&children[..first]).partition(|child| child.counts());
+    for child in trusted.into_iter().chain(offline) {
         match child.read(offset, birth, out, reading) {
             Ok(()) if reading.effort == Effort::AnyCopy => return Ok(()),
             Ok(()) => good = Some(out.to_vec()),

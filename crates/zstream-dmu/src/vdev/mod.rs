@@ -103,6 +103,8 @@ impl<'a> Reading<'a> {
 pub enum VdevState {
     /// All members are there.
     Online,
+    /// The device is there but was taken out of use; it is asked last and not expected to be right.
+    Offline,
     /// Members are missing, but everything can be read.
     Degraded,
     /// Not all can be read.
@@ -113,6 +115,7 @@ impl fmt::Display for VdevState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Online => "ONLINE",
+            Self::Offline => "OFFLINE",
             Self::Degraded => "DEGRADED",
             Self::Unavailable => "UNAVAIL",
         })
@@ -221,15 +224,17 @@ impl Vdev {
     /// Whether all members are there, or enough of them.
     #[must_use]
     pub fn state(&self) -> VdevState {
-        let worst = |children: &[Vdev]| children.iter().map(Vdev::state).max().unwrap_or(VdevState::Online);
+        let worst = |children: &[Vdev]| match children.iter().map(Vdev::state).max() {
+            None | Some(VdevState::Online) => VdevState::Online,
+            Some(_) => VdevState::Degraded,
+        };
         match &self.kind {
+            Kind::Leaf(Some(_)) if self.config.is_offline => VdevState::Offline,
             Kind::Leaf(Some(_)) | Kind::Indirect(_) => VdevState::Online,
             Kind::Leaf(None) => VdevState::Unavailable,
             Kind::Nothing if self.config.kind == VdevType::Hole => VdevState::Online,
             Kind::Nothing => VdevState::Unavailable,
-            Kind::Mirror(children) if children.iter().any(Vdev::is_available) => {
-                worst(children).min(VdevState::Degraded)
-            }
+            Kind::Mirror(children) if children.iter().any(Vdev::is_available) => worst(children),
             Kind::Raidz(geometry, children) => {
                 let missing = children.iter().filter(|child| !child.is_available()).count();
                 let state = worst(children);
@@ -247,6 +252,14 @@ impl Vdev {
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.state() != VdevState::Unavailable
+    }
+
+    /// Whether what it holds is expected to be right: it has a device that is there and in use.
+    fn counts(&self) -> bool {
+        match &self.kind {
+            Kind::Mirror(children) => children.iter().any(Vdev::counts),
+            _ => self.is_available() && !self.config.is_offline,
+        }
     }
 
     /// Reads `out.len()` bytes at `offset` so that they pass the verification.
@@ -302,7 +315,7 @@ impl Vdev {
             },
             Err(error) => (DamageCause::Unreadable, error),
         };
-        if self.device().is_some() {
+        if self.counts() {
             let vdev = self.name.clone();
             reading.damage.push(Damage { vdev, guid: self.guid(), offset: at, len: out.len() as u64, cause });
         }
@@ -418,3 +431,6 @@ impl Fault {
         matches!(self, Self::NotFound { what: "member", .. })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

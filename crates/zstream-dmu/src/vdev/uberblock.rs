@@ -13,11 +13,12 @@
 //!  168  u64  software version                                                          55..64 scratch state
 //! ```
 
+use zstream_format::checksum::verify_embedded;
 use zstream_format::order::ByteOrder;
 
+use super::label::verifier;
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};
 use crate::ids::Txg;
-use crate::zio::seal::Seal;
 
 /// First word of an uberblock (`UBERBLOCK_MAGIC`).
 pub const MAGIC: u64 = 0x00ba_b10c;
@@ -154,7 +155,7 @@ pub fn scan(ring: &[u8], offset: u64, ashift: u8) -> Vec<(u64, Uberblock)> {
     let slots = ring.chunks_exact(size as usize).zip(0..);
     let good = slots.filter_map(|(slot, number)| {
         let uberblock = Uberblock::parse(slot)?;
-        let sealed = Seal::at(offset + number * size).verify(slot).is_ok();
+        let sealed = verify_embedded(slot, verifier(offset + number * size)).is_ok();
         sealed.then_some((number, uberblock))
     });
     good.collect()
@@ -163,6 +164,7 @@ pub fn scan(ring: &[u8], offset: u64, ashift: u8) -> Vec<(u64, Uberblock)> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use zstream_format::checksum::seal_embedded;
 
     use super::*;
 
@@ -216,7 +218,7 @@ mod tests {
         for (number, order) in [(3_usize, ByteOrder::Little), (4, ByteOrder::Big)] {
             let slot = &mut ring[number * 1024..][..1024];
             slot[..UBERBLOCK_BYTES].copy_from_slice(&sample(order).encode());
-            Seal::at(offset + number as u64 * 1024).write(slot, order);
+            seal_embedded(slot, verifier(offset + number as u64 * 1024), order).unwrap();
         }
         assert_eq!(scan(&ring, offset, 9).iter().map(|(n, _)| *n).collect::<Vec<_>>(), [3, 4]);
         assert!(scan(&ring, offset + 1024, 9).is_empty(), "the checksum knows its place");

@@ -14,8 +14,9 @@
 use bitflags::bitflags;
 use zstream_format::order::ByteOrder;
 
-use super::hash::{self, NormFlags};
+use super::hash;
 use super::leaf::Leaf;
+use super::unicode::NormFlags;
 use super::value::{Entry, Key};
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
@@ -162,7 +163,7 @@ impl<'a> Fat<'a> {
         let long = self.flags.contains(ZapFlags::LONG_HASH);
         match key {
             Key::Name(name) if !self.has_word_keys() => {
-                Ok(hash::of_name(self.salt, &hash::normalized(name, self.norm_flags), long))
+                Ok(hash::of_name(self.salt, &self.norm_flags.normalize(name), long))
             }
             Key::Words(words) if self.has_word_keys() => {
                 Ok(hash::of_words(self.salt, words, self.flags.contains(ZapFlags::PREHASHED_KEY), long))

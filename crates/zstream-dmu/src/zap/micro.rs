@@ -7,7 +7,8 @@
 
 use zstream_format::order::ByteOrder;
 
-use super::hash::{self, NormFlags};
+use super::hash;
+use super::unicode::NormFlags;
 use super::value::{Entry, Key, Value};
 use crate::error::{Error, Result};
 use crate::zio::Block;
@@ -53,7 +54,7 @@ impl Micro {
 
     fn entry(&self, name: &[u8], slot: &[u8]) -> Entry {
         Entry {
-            hash: hash::of_name(self.salt, &hash::normalized(name, self.norm_flags), false),
+            hash: hash::of_name(self.salt, &self.norm_flags.normalize(name), false),
             key: Key::Name(name.to_vec()),
             differentiator: ByteOrder::Little.u32(&slot[8..]),
             value: Value::word(ByteOrder::Little.u64(slot)),

@@ -1,6 +1,6 @@
 //! ZAPs: objects that map names, or arrays of words, to arrays of integers.
 //!
-//! A small one is a single block of names and words ([micro](self)); what does not fit becomes a fat
+//! A small one, a micro ZAP, is a single block of names and words; what does not fit becomes a fat
 //! one, a hash table that grows by splitting its leaves. Both are read through any
 //! [`ObjectSet`], so that directories of pools and of stored streams are read alike.
 //!
@@ -12,6 +12,7 @@ mod fat;
 mod hash;
 mod leaf;
 mod micro;
+mod unicode;
 mod value;
 
 use std::vec;
@@ -24,7 +25,7 @@ use crate::object_set::ObjectSet;
 use crate::zio::Block;
 
 pub use self::fat::ZapFlags;
-pub use self::hash::NormFlags;
+pub use self::unicode::NormFlags;
 pub use self::value::{Entry, Key, Value, number_key};
 
 /// How a name is compared (`matchtype_t`).
@@ -146,9 +147,8 @@ impl<'a> Zap<'a> {
             Match::Normalized => self.norm_flags(),
             Match::NormalizedWithCase => self.norm_flags() - NormFlags::UPPER,
         };
-        let wanted = hash::normalized(name, flags);
-        let matches =
-            |found: &[u8]| found == name || (!flags.is_empty() && hash::normalized(found, flags) == wanted);
+        let wanted = flags.normalize(name);
+        let matches = |found: &[u8]| found == name || (!flags.is_empty() && flags.normalize(found) == wanted);
         match &self.repr {
             Repr::Micro(micro) => Ok(micro.find(matches)),
             Repr::Fat(fat) => fat
@@ -231,3 +231,6 @@ impl Iterator for Entries<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

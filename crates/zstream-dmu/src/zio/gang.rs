@@ -13,11 +13,10 @@
 //! The pieces, put together in order, are the stored block, whose checksum is in the gang block's own pointer. A piece may
 //! be a gang block again. A piece is always uncompressed.
 
-use zstream_format::checksum::Checksum;
+use zstream_format::checksum::verify_embedded;
 use zstream_format::order::ByteOrder;
 
 use super::read::BlockReader;
-use super::seal::Seal;
 use super::verify::Verifier;
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer, Dva};
 use crate::error::{Error, Result};
@@ -122,14 +121,14 @@ fn read_header(
 ) -> Result<[BlockPointer; PIECES]> {
     let first = bp.dva(0);
     let (vdev, offset) = (u64::from(first.vdev()), first.offset());
-    let seal = Seal::new(Checksum([vdev, offset, bp.physical_birth().0, 0]));
+    let place = [vdev, offset, bp.physical_birth().0, 0];
     let mut header = [0; HEADER_BYTES];
-    let verify = |bytes: &[u8]| seal.verify(bytes).map(|_| ());
+    let verify = |bytes: &[u8]| verify_embedded(bytes, place).map(|_| ()).map_err(Error::from);
     let mut reading = Reading::new(&verify, effort);
     let result = reader.vdevs().read(address, bp.physical_birth(), &mut header, &mut reading);
     damage.append(&mut reading.damage);
     result?;
-    let order: ByteOrder = seal.verify(&header)?;
+    let order: ByteOrder = verify_embedded(&header, place)?;
     let (pointers, _) = header.as_chunks::<BLOCK_POINTER_BYTES>();
     let mut pieces = [BlockPointer::EMPTY; PIECES];
     for (piece, bytes) in pieces.iter_mut().zip(pointers) {

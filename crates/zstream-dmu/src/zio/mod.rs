@@ -3,7 +3,6 @@
 pub mod crypt;
 pub mod gang;
 pub mod read;
-pub mod seal;
 mod verify;
 
 use std::sync::Arc;
@@ -15,7 +14,6 @@ use crate::error::Result;
 use crate::ids::Bookmark;
 
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
-pub use verify::SALT_BYTES;
 
 /// The bytes of one block, shared between the cache and its readers.
 pub type Block = Arc<[u8]>;
@@ -47,3 +45,6 @@ pub trait ReadBlock: Send + Sync {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

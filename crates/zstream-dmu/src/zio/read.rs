@@ -13,11 +13,12 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
+use zstream_format::checksum::Salt;
 use zstream_format::compress;
 use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
 
-use super::verify::{SALT_BYTES, Verifier};
+use super::verify::Verifier;
 use super::{Block, ReadBlock};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, CryptKind, Dva};
 use crate::cache::{Cache, Class};
@@ -84,7 +85,7 @@ type Key = [u64; 8];
 pub struct BlockReader {
     vdevs: Arc<VdevTree>,
     cache: Cache<Key>,
-    salt: OnceLock<[u8; SALT_BYTES]>,
+    salt: OnceLock<Salt>,
     keys: RwLock<Option<Arc<dyn Decrypt>>>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -110,7 +111,7 @@ impl BlockReader {
     }
 
     /// Sets the pool's salt, which keyed checksums need. It is found in the MOS, whose own blocks have none.
-    pub fn set_salt(&self, salt: [u8; SALT_BYTES]) {
+    pub fn set_salt(&self, salt: Salt) {
         // A pool has one salt from its creation on.
         let _ = self.salt.set(salt);
     }
@@ -287,7 +288,7 @@ fn readable(bp: &BlockPointer) -> Result<()> {
     }
 }
 
-/// Decompresses and swaps.
+/// Decompresses, holds an indirect block of an encrypted dataset against its MAC, which needs no key, and swaps.
 fn expand(bp: &BlockPointer, stored: Block) -> Result<Block> {
     let mut block = if bp.compression() == CompressionType::OFF && stored.len() as u64 == bp.lsize() {
         stored
@@ -296,6 +297,11 @@ fn expand(bp: &BlockPointer, stored: Block) -> Result<Block> {
         compress::decompress(bp.compression(), &stored, unshared(&mut block)).map_err(Fault::from)?;
         block
     };
+    if bp.crypt_kind() == CryptKind::IndirectMac
+        && let Some(mac) = bp.mac()
+    {
+        super::crypt::verify_indirect(&block, bp.byte_order(), &mac)?;
+    }
     if bp.byte_order() == ByteOrder::Big {
         let bytes = unshared(&mut block);
         if bp.level() > 0 {

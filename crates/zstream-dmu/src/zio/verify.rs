@@ -1,17 +1,12 @@
 //! Does a stored block match the checksum in its pointer.
 
-use sha2::{Digest, Sha256};
 use zstream_format::algorithm::ChecksumType;
-use zstream_format::checksum::Checksum;
-use zstream_format::fletcher::fletcher4;
+use zstream_format::checksum::{Checksum, Salt, checksum};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use crate::blkptr::BlockPointer;
-use crate::error::{Error, Fault, Result};
-
-/// Size of a pool's salt.
-pub const SALT_BYTES: usize = 32;
+use crate::error::{Fault, Result};
 
 /// The checksum of one block pointer, ready to be compared with candidates.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +16,7 @@ pub(super) struct Verifier<'a> {
     expected: Checksum,
     /// Encryption took the last two words for a MAC.
     truncated: bool,
-    salt: Option<&'a [u8; SALT_BYTES]>,
+    salt: Option<&'a Salt>,
 }
 
 impl<'a> Verifier<'a> {
@@ -29,25 +24,10 @@ impl<'a> Verifier<'a> {
     ///
     /// # Errors
     /// The checksum function is not one for ordinary blocks, or needs a salt that is not known.
-    pub(super) fn new(bp: &BlockPointer, salt: Option<&'a [u8; SALT_BYTES]>) -> Result<Self> {
+    pub(super) fn new(bp: &BlockPointer, salt: Option<&'a Salt>) -> Result<Self> {
         let kind = bp.checksum_type();
-        match kind {
-            ChecksumType::SKEIN | ChecksumType::EDONR | ChecksumType::BLAKE3 if salt.is_none() => {
-                return Err(Error::corrupt("pool", format!("a block summed with {kind}, but no salt")));
-            }
-            ChecksumType::OFF
-            | ChecksumType::NOPARITY
-            | ChecksumType::FLETCHER_2
-            | ChecksumType::FLETCHER_4 => {}
-            ChecksumType::SHA256 | ChecksumType::SHA512 => {}
-            ChecksumType::SKEIN | ChecksumType::EDONR | ChecksumType::BLAKE3 => {}
-            other => {
-                return Err(Error::corrupt(
-                    "block pointer",
-                    format!("checksum {other} of an ordinary block"),
-                ));
-            }
-        }
+        // Whether there is such a function, and a salt if it needs one, does not depend on the bytes.
+        checksum(kind, &[], bp.byte_order(), salt)?;
         let truncated = bp.uses_crypt() && bp.object_type() != ObjectType::OBJSET;
         Ok(Self { kind, order: bp.byte_order(), expected: Checksum(bp.checksum()), truncated, salt })
     }
@@ -57,9 +37,10 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// [`Fault::Checksum`] for any others.
     pub(super) fn verify(&self, stored: &[u8]) -> Result<()> {
-        let Some(mut found) = block_checksum(self.kind, self.order, self.salt, stored)? else {
+        if matches!(self.kind, ChecksumType::OFF | ChecksumType::NOPARITY) {
             return Ok(());
-        };
+        }
+        let mut found = checksum(self.kind, stored, self.order, self.salt)?;
         let mut expected = self.expected;
         if self.truncated {
             let [a, b, c, d] = found.0;
@@ -71,39 +52,9 @@ impl<'a> Verifier<'a> {
             };
             expected = Checksum([expected.0[0], expected.0[1], 0, 0]);
         }
-        if found == expected { Ok(()) } else { Err(mismatch(&self.kind.to_string(), found, expected)) }
+        if found == expected {
+            return Ok(());
+        }
+        Err(Fault::Checksum { function: self.kind, found, expected }.into())
     }
-}
-
-/// The checksum of a stored block; `None` where there is none.
-fn block_checksum(
-    kind: ChecksumType,
-    order: ByteOrder,
-    _salt: Option<&[u8; SALT_BYTES]>,
-    stored: &[u8],
-) -> Result<Option<Checksum>> {
-    Ok(Some(match kind {
-        ChecksumType::OFF | ChecksumType::NOPARITY => return Ok(None),
-        ChecksumType::FLETCHER_4 => fletcher4(stored, order),
-        ChecksumType::SHA256 => sha256(&[stored]),
-        other => return Err(Error::unsupported(format!("checksum {other}"))),
-    }))
-}
-
-/// SHA-256 of the parts one after the other.
-pub(super) fn sha256(parts: &[&[u8]]) -> Checksum {
-    let mut sha256 = Sha256::new();
-    for part in parts {
-        sha256.update(part);
-    }
-    Checksum::from_bytes(&sha256.finalize().into(), ByteOrder::Big)
-}
-
-pub(super) fn mismatch(algorithm: &str, found: Checksum, expected: Checksum) -> Error {
-    Fault::Checksum {
-        algorithm: algorithm.to_owned(),
-        found: found.to_string(),
-        expected: expected.to_string(),
-    }
-    .into()
 }

@@ -4,18 +4,14 @@
 //! word. Two loops of additions run side by side, one over `raw`, one over the odd words alone.
 //! As everything is linear mod 2^64, the even words' sums are the difference, `raw - (odd << 32)`,
 //! taken once at the end: that is one shift in each round, where separating both would be two.
+//!
+//! The words that do not fill a vector are taken first, behind zeros.
 
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
 
-use super::lanes::{LaneOrder, LaneSums, Weights};
-
-const LANES: usize = 8;
-static WEIGHTS: Weights<LANES> = Weights::new(LaneOrder::EvenOdd);
-
-/// Bytes in a vector.
-pub(super) const STEP: usize = 32;
+use super::lanes::{define_halve, halve};
 
 /// Proof that the processor has AVX2.
 #[derive(Clone, Copy)]
@@ -26,45 +22,116 @@ impl Avx2 {
         is_x86_feature_detected!("avx2").then_some(Self(()))
     }
 
-    /// The sum of whole vectors, from the zero state on. `SWAP`: the words are big-endian.
-    pub(super) fn sum<const SWAP: bool>(self, data: &[[u8; STEP]]) -> [u64; 4] {
+    /// The sum of `data`, from the zero state on. `BIG`: the words are big-endian.
+    ///
+    /// Returns `None` when there is less than one vector.
+    pub(super) fn sum<const BIG: bool>(self, data: &[u8]) -> Option<[u64; 4]> {
+        let first = data.first_chunk()?;
+        let (words, _) = data.as_chunks();
         // SAFETY: `self` comes from `detect`, which saw AVX2.
-        unsafe { sum::<SWAP>(data) }
+        Some(unsafe { sum::<BIG>(first, words) })
     }
 }
 
+/// Where the words of the first vector go, by their number `n`: the 8 indices from `n` on put
+/// words 0 to n - 1 last and nothing (-1) before them.
+static PLACES: [i32; 15] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6];
+
+/// The sum of `words`, whose first 8 are also `first`.
 #[target_feature(enable = "avx2")]
-fn sum<const SWAP: bool>(data: &[[u8; STEP]]) -> [u64; 4] {
-    let reversed = _mm256_set_epi8(
-        12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3, //
-        12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3,
-    );
+fn sum<const BIG: bool>(first: &[u8; 32], words: &[[u8; 4]]) -> [u64; 4] {
+    let (front, words) = words.split_at(words.len() % 8);
+    let (vectors, _) = words.as_chunks::<8>();
     let mut raw = [_mm256_setzero_si256(); 4];
     let mut odd = [_mm256_setzero_si256(); 4];
-    for vector in data {
+
+    if !front.is_empty() {
+        let places: &[i32; 8] = PLACES[front.len()..].first_chunk().expect("at most 7 words in front");
+        // SAFETY: both are 32 readable bytes; the loads ask for no alignment.
+        let (first, places) = unsafe {
+            (_mm256_loadu_si256(first.as_ptr().cast()), _mm256_loadu_si256(places.as_ptr().cast()))
+        };
+        let placed = _mm256_permutevar8x32_epi32(first, places);
+        let filled = _mm256_cmpgt_epi32(places, _mm256_set1_epi32(-1));
+        round::<BIG>(&mut raw, &mut odd, _mm256_and_si256(placed, filled));
+    }
+    for vector in vectors {
         // SAFETY: `vector` is 32 readable bytes; the load asks for no alignment.
-        let mut words = unsafe { _mm256_loadu_si256(vector.as_ptr().cast()) };
-        if SWAP {
-            words = _mm256_shuffle_epi8(words, reversed);
-        }
-        raw[0] = _mm256_add_epi64(raw[0], words);
-        raw[1] = _mm256_add_epi64(raw[1], raw[0]);
-        raw[2] = _mm256_add_epi64(raw[2], raw[1]);
-        raw[3] = _mm256_add_epi64(raw[3], raw[2]);
-        odd[0] = _mm256_add_epi64(odd[0], _mm256_srli_epi64::<32>(words));
-        odd[1] = _mm256_add_epi64(odd[1], odd[0]);
-        odd[2] = _mm256_add_epi64(odd[2], odd[1]);
-        odd[3] = _mm256_add_epi64(odd[3], odd[2]);
+        let vector = unsafe { _mm256_loadu_si256(vector.as_ptr().cast()) };
+        round::<BIG>(&mut raw, &mut odd, vector);
     }
-    let mut sums: LaneSums<LANES> = [[0; LANES]; 4];
-    for ((sums, raw), odd) in sums.iter_mut().zip(raw).zip(odd) {
-        let even = _mm256_sub_epi64(raw, _mm256_slli_epi64::<32>(odd));
-        let (evens, odds) = sums.split_at_mut(LANES / 2);
-        // SAFETY: each half holds 4 elements of 64 bits, 32 writable bytes; the stores ask for no alignment.
-        unsafe {
-            _mm256_storeu_si256(evens.as_mut_ptr().cast(), even);
-            _mm256_storeu_si256(odds.as_mut_ptr().cast(), odd);
-        }
+
+    merge(raw, odd)
+}
+
+/// The fletcher loop in each lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn round<const BIG: bool>(raw: &mut [__m256i; 4], odd: &mut [__m256i; 4], mut words: __m256i) {
+    if BIG {
+        let reversed = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+        words = _mm256_shuffle_epi8(words, _mm256_broadcastsi128_si256(reversed));
     }
-    WEIGHTS.merge(&sums)
+    raw[0] = _mm256_add_epi64(raw[0], words);
+    raw[1] = _mm256_add_epi64(raw[1], raw[0]);
+    raw[2] = _mm256_add_epi64(raw[2], raw[1]);
+    raw[3] = _mm256_add_epi64(raw[3], raw[2]);
+    odd[0] = _mm256_add_epi64(odd[0], _mm256_srli_epi64::<32>(words));
+    odd[1] = _mm256_add_epi64(odd[1], odd[0]);
+    odd[2] = _mm256_add_epi64(odd[2], odd[1]);
+    odd[3] = _mm256_add_epi64(odd[3], odd[2]);
+}
+
+/// The sum of the whole from the sums over `raw` pairs and `odd` words, of 4 elements each.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn merge(raw: [__m256i; 4], odd: [__m256i; 4]) -> [u64; 4] {
+    let mut even = raw;
+    for (even, odd) in even.iter_mut().zip(odd) {
+        *even = _mm256_sub_epi64(*even, _mm256_slli_epi64::<32>(odd));
+    }
+    // Words 0, 2 against 4, 6 and words 1, 3 against 5, 7, side by side; then 0, 1 against 2, 3.
+    let mut low = even;
+    let mut high = even;
+    for i in 0..4 {
+        low[i] = _mm256_permute2x128_si256::<0x20>(even[i], odd[i]);
+        high[i] = _mm256_permute2x128_si256::<0x31>(even[i], odd[i]);
+    }
+    let quarter = halve_256(low, high);
+    let mut low = quarter;
+    let mut high = quarter;
+    for i in 0..4 {
+        low[i] = _mm256_unpacklo_epi64(quarter[i], quarter[i]);
+        high[i] = _mm256_unpackhi_epi64(quarter[i], quarter[i]);
+    }
+    let [a, b, c, d] = halve_256(low, high);
+    halve(
+        [first_element(a), first_element(b), first_element(c), first_element(d)],
+        [third_element(a), third_element(b), third_element(c), third_element(d)],
+    )
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first_element(vector: __m256i) -> u64 {
+    _mm256_extract_epi64::<0>(vector) as u64
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn third_element(vector: __m256i) -> u64 {
+    _mm256_extract_epi64::<2>(vector) as u64
+}
+
+define_halve! {
+    /// [`halve`] for 4 pairs of lanes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn halve_256(
+        __m256i: _mm256_add_epi64,
+        _mm256_sub_epi64,
+        |x| _mm256_slli_epi64::<1>(x),
+        |x| _mm256_slli_epi64::<2>(x),
+        |x| _mm256_slli_epi64::<3>(x)
+    )
 }

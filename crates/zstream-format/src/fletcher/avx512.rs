@@ -1,69 +1,90 @@
 //! Fletcher-4 with AVX-512: 16 lanes of words in vectors of 64 bytes.
 //!
 //! The loop is that of AVX2, twice as wide: sums over pairs of words and over the odd words alone,
-//! and the even words' sums as their difference. AVX-512BW is needed to reverse the bytes of words,
-//! AVX-512DQ multiplies 64-bit elements when the lanes are merged.
+//! the words that do not fill a vector first. Its lanes are halved once, the rest is AVX2's.
+//! AVX-512BW is needed to reverse the bytes of words.
 
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
 
-use super::lanes::{LaneOrder, LaneSums, Weights};
+use super::avx2::{self, halve_256};
 
-const LANES: usize = 16;
-static WEIGHTS: Weights<LANES> = Weights::new(LaneOrder::EvenOdd);
-
-/// Bytes in a vector.
-pub(super) const STEP: usize = 64;
-
-/// Proof that the processor has AVX-512 F, BW and DQ.
+/// Proof that the processor has AVX-512 F and BW.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
 
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq"))
+        (is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw"))
         .then_some(Self(()))
     }
 
-    /// The sum of whole vectors, from the zero state on. `SWAP`: the words are big-endian.
-    pub(super) fn sum<const SWAP: bool>(self, data: &[[u8; STEP]]) -> [u64; 4] {
+    /// The sum of `data`, from the zero state on. `BIG`: the words are big-endian.
+    pub(super) fn sum<const BIG: bool>(self, data: &[u8]) -> [u64; 4] {
         // SAFETY: `self` comes from `detect`, which saw each of the enabled features.
-        unsafe { sum::<SWAP>(data) }
+        unsafe { sum::<BIG>(data.as_chunks().0) }
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-fn sum<const SWAP: bool>(data: &[[u8; STEP]]) -> [u64; 4] {
-    let reversed = _mm512_broadcast_i32x4(_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
+#[target_feature(enable = "avx2,avx512f,avx512bw")]
+fn sum<const BIG: bool>(words: &[[u8; 4]]) -> [u64; 4] {
+    let (front, words) = words.split_at(words.len() % 16);
+    let (vectors, _) = words.as_chunks::<16>();
     let mut raw = [_mm512_setzero_si512(); 4];
     let mut odd = [_mm512_setzero_si512(); 4];
-    for vector in data {
+
+    if !front.is_empty() {
+        let last = !(u16::MAX >> front.len());
+        // SAFETY: the mask has `front.len()` bits, and as many words are read from `front`.
+        let front = unsafe { _mm512_maskz_expandloadu_epi32(last, front.as_ptr().cast()) };
+        round::<BIG>(&mut raw, &mut odd, front);
+    }
+    for vector in vectors {
         // SAFETY: `vector` is 64 readable bytes; the load asks for no alignment.
-        let mut words = unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) };
-        if SWAP {
-            words = _mm512_shuffle_epi8(words, reversed);
-        }
-        raw[0] = _mm512_add_epi64(raw[0], words);
-        raw[1] = _mm512_add_epi64(raw[1], raw[0]);
-        raw[2] = _mm512_add_epi64(raw[2], raw[1]);
-        raw[3] = _mm512_add_epi64(raw[3], raw[2]);
-        odd[0] = _mm512_add_epi64(odd[0], _mm512_srli_epi64::<32>(words));
-        odd[1] = _mm512_add_epi64(odd[1], odd[0]);
-        odd[2] = _mm512_add_epi64(odd[2], odd[1]);
-        odd[3] = _mm512_add_epi64(odd[3], odd[2]);
+        let vector = unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) };
+        round::<BIG>(&mut raw, &mut odd, vector);
     }
-    let mut sums: LaneSums<LANES> = [[0; LANES]; 4];
-    for ((sums, raw), odd) in sums.iter_mut().zip(raw).zip(odd) {
-        let even = _mm512_sub_epi64(raw, _mm512_slli_epi64::<32>(odd));
-        let (evens, odds) = sums.split_at_mut(LANES / 2);
-        // SAFETY: each half holds 8 elements of 64 bits, 64 writable bytes; the stores ask for no alignment.
-        unsafe {
-            _mm512_storeu_si512(evens.as_mut_ptr().cast(), even);
-            _mm512_storeu_si512(odds.as_mut_ptr().cast(), odd);
-        }
+
+    avx2::merge(halve_512(raw), halve_512(odd))
+}
+
+/// The first 8 words of a vector against the other 8, which is alike for pairs and odd words.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn halve_512([a, b, c, d]: [__m512i; 4]) -> [__m256i; 4] {
+    halve_256(
+        [
+            _mm512_castsi512_si256(a),
+            _mm512_castsi512_si256(b),
+            _mm512_castsi512_si256(c),
+            _mm512_castsi512_si256(d),
+        ],
+        [
+            _mm512_extracti64x4_epi64::<1>(a),
+            _mm512_extracti64x4_epi64::<1>(b),
+            _mm512_extracti64x4_epi64::<1>(c),
+            _mm512_extracti64x4_epi64::<1>(d),
+        ],
+    )
+}
+
+/// The fletcher loop in each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn round<const BIG: bool>(raw: &mut [__m512i; 4], odd: &mut [__m512i; 4], mut words: __m512i) {
+    if BIG {
+        let reversed = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+        words = _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(reversed));
     }
-    WEIGHTS.merge(&sums)
+    raw[0] = _mm512_add_epi64(raw[0], words);
+    raw[1] = _mm512_add_epi64(raw[1], raw[0]);
+    raw[2] = _mm512_add_epi64(raw[2], raw[1]);
+    raw[3] = _mm512_add_epi64(raw[3], raw[2]);
+    odd[0] = _mm512_add_epi64(odd[0], _mm512_srli_epi64::<32>(words));
+    odd[1] = _mm512_add_epi64(odd[1], odd[0]);
+    odd[2] = _mm512_add_epi64(odd[2], odd[1]);
+    odd[3] = _mm512_add_epi64(odd[3], odd[2]);
 }

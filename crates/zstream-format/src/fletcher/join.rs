@@ -17,13 +17,22 @@ use crate::checksum::Checksum;
 /// The bytes of `second_len` beyond a multiple of 4 do not count, as they did not in the sum.
 #[must_use]
 pub fn join(first: Checksum, second: Checksum, second_len: u64) -> Checksum {
-    let [a, b, c, d] = advance(first.0, second_len / 4);
-    let [a2, b2, c2, d2] = second.0;
-    Checksum([a.wrapping_add(a2), b.wrapping_add(b2), c.wrapping_add(c2), d.wrapping_add(d2)])
+    Checksum(joined(first.0, second.0, second_len))
+}
+
+/// [`join`] on bare states.
+#[inline]
+pub(super) fn joined(first: [u64; 4], second: [u64; 4], second_len: u64) -> [u64; 4] {
+    let mut state = advance(first, second_len / 4);
+    for (word, more) in state.iter_mut().zip(second) {
+        *word = word.wrapping_add(more);
+    }
+    state
 }
 
 /// The state after `words` more words that are all zero.
-pub(super) fn advance([a, b, c, d]: [u64; 4], words: u64) -> [u64; 4] {
+#[inline]
+fn advance([a, b, c, d]: [u64; 4], words: u64) -> [u64; 4] {
     let (n, n2, n3) = rounds(words);
     let mul = u64::wrapping_mul;
     [

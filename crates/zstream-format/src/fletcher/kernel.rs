@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use super::join::joined;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 use super::neon::Neon;
+use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2::Avx2, avx512::Avx512};
-use super::{join::advance, portable};
 use crate::order::ByteOrder;
 
 /// An implementation of fletcher-4 that this processor can run.
@@ -28,7 +29,14 @@ enum Kind {
     Neon(Neon),
 }
 
-static BEST: OnceLock<Kernel> = OnceLock::new();
+/// Inputs below this many bytes are summed word by word: merging lanes costs more than it saves.
+const SHORT_BYTES: usize = 128;
+
+/// Inputs below this many bytes, record headers among them, do not pay for more than 8 lanes.
+const MEDIUM_BYTES: usize = 1024;
+
+/// The kernels for medium and for long inputs.
+static CHOICE: OnceLock<(Kernel, Kernel)> = OnceLock::new();
 
 impl Kernel {
     /// Word by word, on any processor.
@@ -50,10 +58,26 @@ impl Kernel {
         .map(Self)
     }
 
-    /// The fastest kernel for long inputs. It is looked for once.
+    /// The fastest kernel for inputs of `len` bytes. What there is, is looked up once.
     #[must_use]
-    pub fn best() -> Self {
-        *BEST.get_or_init(|| Self::available().last().unwrap_or(Self::PORTABLE))
+    #[inline]
+    pub fn for_len(len: usize) -> Self {
+        if len < SHORT_BYTES {
+            return Self::PORTABLE;
+        }
+        let (medium, long) = *CHOICE.get_or_init(Self::choose);
+        if len < MEDIUM_BYTES { medium } else { long }
+    }
+
+    #[cold]
+    fn choose() -> (Self, Self) {
+        let long = Self::available().last().unwrap_or(Self::PORTABLE);
+        let medium = match long.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_) => Avx2::detect().map_or(long, |kernel| Self(Kind::Avx2(kernel))),
+            _ => long,
+        };
+        (medium, long)
     }
 
     /// The kernel's name: `portable`, `avx2`, `avx512` or `neon`.
@@ -80,36 +104,25 @@ impl Kernel {
 
     // Every vector kernel is for little-endian machines, so big-endian words are the swapped ones.
     fn update_in<const BIG: bool>(self, state: &mut [u64; 4], data: &[u8]) {
-        let rest = match self.0 {
-            Kind::Portable => data,
+        match self.0 {
+            Kind::Portable => portable::update::<BIG>(state, data),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(kernel) => whole_vectors(state, data, |vectors| kernel.sum::<BIG>(vectors)),
+            Kind::Avx2(kernel) => match kernel.sum::<BIG>(data) {
+                Some(part) => *state = joined(*state, part, data.len() as u64),
+                None => portable::update::<BIG>(state, data),
+            },
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(kernel) => whole_vectors(state, data, |vectors| kernel.sum::<BIG>(vectors)),
+            Kind::Avx512(kernel) => {
+                *state = joined(*state, kernel.sum::<BIG>(data), data.len() as u64);
+            }
             #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-            Kind::Neon(kernel) => whole_vectors(state, data, |vectors| kernel.sum::<BIG>(vectors)),
-        };
-        portable::update::<BIG>(state, rest);
-    }
-}
-
-/// Adds the whole vectors of `data` to `state` and returns the bytes behind them.
-#[allow(dead_code, reason = "processors without a vector kernel")]
-#[inline]
-fn whole_vectors<'a, const STEP: usize>(
-    state: &mut [u64; 4],
-    data: &'a [u8],
-    sum: impl Fn(&[[u8; STEP]]) -> [u64; 4],
-) -> &'a [u8] {
-    let (vectors, rest) = data.as_chunks();
-    if !vectors.is_empty() {
-        let part = sum(vectors);
-        *state = advance(*state, (vectors.len() * STEP / 4) as u64);
-        for (word, part) in state.iter_mut().zip(part) {
-            *word = word.wrapping_add(part);
+            Kind::Neon(kernel) => {
+                let (vectors, rest) = data.as_chunks::<16>();
+                *state = joined(*state, kernel.sum::<BIG>(vectors), vectors.as_flattened().len() as u64);
+                portable::update::<BIG>(state, rest);
+            }
         }
     }
-    rest
 }
 
 impl fmt::Debug for Kernel {

@@ -8,7 +8,7 @@
 //!
 //! Words are read in the order of the stream or block that holds them. The bytes behind the last
 //! whole word of one call are ignored, as OpenZFS ignores them. The sum is linear, so the sum of a
-//! whole follows from the sums of its parts: see [`join`].
+//! whole follows from the sums of its parts: see [`join()`].
 //!
 //! There is one [`Kernel`] for each instruction set, in a file of its own; the portable one is the
 //! oracle of the others. `unsafe` stays inside those files: a kernel can only be had by detecting
@@ -21,7 +21,7 @@ mod avx512;
 mod fletcher2;
 mod join;
 mod kernel;
-#[allow(dead_code, reason = "each instruction set uses its own part, some none")]
+#[allow(dead_code, unused_imports, reason = "processors without a vector kernel")]
 mod lanes;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
@@ -35,9 +35,6 @@ pub use kernel::Kernel;
 
 use crate::checksum::Checksum;
 use crate::order::ByteOrder;
-
-/// Inputs below this many bytes are summed word by word: merging the lanes costs more.
-const SHORT_BYTES: usize = 256;
 
 /// The fletcher-4 sum of `data`, from the zero state on.
 #[must_use]
@@ -78,11 +75,7 @@ impl Fletcher4 {
 
     /// Adds the whole words of `data`; up to 3 bytes behind the last one are ignored.
     pub fn update(&mut self, data: &[u8]) {
-        let kernel = match self.kernel {
-            Some(kernel) => kernel,
-            None if data.len() < SHORT_BYTES => Kernel::PORTABLE,
-            None => Kernel::best(),
-        };
+        let kernel = self.kernel.unwrap_or_else(|| Kernel::for_len(data.len()));
         kernel.update(&mut self.state, data, self.order);
     }
 

@@ -7,13 +7,7 @@
 
 use std::arch::aarch64::*;
 
-use super::lanes::{LaneOrder, LaneSums, Weights};
-
-const LANES: usize = 4;
-static WEIGHTS: Weights<LANES> = Weights::new(LaneOrder::Straight);
-
-/// Bytes in a vector.
-pub(super) const STEP: usize = 16;
+use super::lanes::{define_halve, halve};
 
 /// Proof that the processor has NEON.
 #[derive(Clone, Copy)]
@@ -24,21 +18,21 @@ impl Neon {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
     }
 
-    /// The sum of whole vectors, from the zero state on. `SWAP`: the words are big-endian.
-    pub(super) fn sum<const SWAP: bool>(self, data: &[[u8; STEP]]) -> [u64; 4] {
+    /// The sum of whole vectors, from the zero state on. `BIG`: the words are big-endian.
+    pub(super) fn sum<const BIG: bool>(self, vectors: &[[u8; 16]]) -> [u64; 4] {
         // SAFETY: `self` comes from `detect`, which saw NEON.
-        unsafe { sum::<SWAP>(data) }
+        unsafe { sum::<BIG>(vectors) }
     }
 }
 
 #[target_feature(enable = "neon")]
-fn sum<const SWAP: bool>(data: &[[u8; STEP]]) -> [u64; 4] {
+fn sum<const BIG: bool>(vectors: &[[u8; 16]]) -> [u64; 4] {
     let mut low = [vdupq_n_u64(0); 4];
     let mut high = [vdupq_n_u64(0); 4];
-    for vector in data {
+    for vector in vectors {
         // SAFETY: `vector` is 16 readable bytes; the load asks for no alignment.
         let mut bytes = unsafe { vld1q_u8(vector.as_ptr()) };
-        if SWAP {
+        if BIG {
             bytes = vrev32q_u8(bytes);
         }
         let words = vreinterpretq_u32_u8(bytes);
@@ -51,14 +45,23 @@ fn sum<const SWAP: bool>(data: &[[u8; STEP]]) -> [u64; 4] {
         high[2] = vaddq_u64(high[2], high[1]);
         high[3] = vaddq_u64(high[3], high[2]);
     }
-    let mut sums: LaneSums<LANES> = [[0; LANES]; 4];
-    for ((sums, low), high) in sums.iter_mut().zip(low).zip(high) {
-        let (lows, highs) = sums.split_at_mut(LANES / 2);
-        // SAFETY: each half holds 2 elements of 64 bits, 16 writable bytes; the stores ask for no alignment.
-        unsafe {
-            vst1q_u64(lows.as_mut_ptr(), low);
-            vst1q_u64(highs.as_mut_ptr(), high);
-        }
-    }
-    WEIGHTS.merge(&sums)
+    // Words 0, 1 against 2, 3, then 0 against 1.
+    let [a, b, c, d] = halve_128(low, high);
+    halve(
+        [vgetq_lane_u64::<0>(a), vgetq_lane_u64::<0>(b), vgetq_lane_u64::<0>(c), vgetq_lane_u64::<0>(d)],
+        [vgetq_lane_u64::<1>(a), vgetq_lane_u64::<1>(b), vgetq_lane_u64::<1>(c), vgetq_lane_u64::<1>(d)],
+    )
+}
+
+define_halve! {
+    /// [`halve`] for 2 pairs of lanes.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn halve_128(
+        uint64x2_t: vaddq_u64,
+        vsubq_u64,
+        |x| vshlq_n_u64::<1>(x),
+        |x| vshlq_n_u64::<2>(x),
+        |x| vshlq_n_u64::<3>(x)
+    )
 }

@@ -190,12 +190,12 @@ mod tests {
                         })
                         .collect();
                     let inverse = invert(&rows).expect("solvable");
-                    for i in 0..rows.len() {
-                        for j in 0..rows.len() {
-                            let cell =
-                                (0..rows.len()).fold(0, |sum, k| sum ^ multiply(rows[i][k], inverse[k][j]));
-                            assert_eq!(cell, u8::from(i == j));
-                        }
+                    for (i, row) in rows.iter().enumerate() {
+                        let product = |j: usize| {
+                            row.iter().zip(&inverse).fold(0, |sum, (a, line)| sum ^ multiply(*a, line[j]))
+                        };
+                        let identity: Vec<u8> = (0..rows.len()).map(|j| u8::from(i == j)).collect();
+                        assert_eq!((0..rows.len()).map(product).collect::<Vec<_>>(), identity);
                     }
                 }
             }

@@ -201,7 +201,7 @@ impl Place<'_> {
             }
         }
         for (children, cause) in [(wrong, DamageCause::Wrong), (missing, DamageCause::Unreadable)] {
-            for child in children.into_iter().filter(|&child| self.children[child].is_available()) {
+            for child in children.into_iter().filter(|&child| self.children[child].counts()) {
                 let columns = stripe.map.rows.iter().flat_map(|row| &row.columns);
                 let mine: Vec<_> = columns.filter(|column| column.child == child && column.len > 0).collect();
                 let start = mine.iter().map(|column| column.offset).min().unwrap_or(0);
@@ -217,6 +217,22 @@ impl Place<'_> {
             }
         }
     }
+}
+
+/// What the members must hold for a block whose content is `data`: member, byte offset in its space, bytes. Parity first in
+/// each row.
+#[cfg(test)]
+pub(super) fn columns(map: &Map, data: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
+    let mut padded = data.to_vec();
+    padded.resize(map.padded_len, 0);
+    let stripe = Stripe::new(map);
+    let places = map.rows.iter().enumerate().flat_map(|(r, row)| (0..row.columns.len()).map(move |n| (r, n)));
+    let stored = places.filter(|&(r, n)| map.rows[r].columns[n].len > 0);
+    let column = |(r, n): (usize, usize)| {
+        let column = &map.rows[r].columns[n];
+        (column.child, column.offset, stripe.expected(r, n, &padded))
+    };
+    stored.map(column).collect()
 }
 
 /// Columns that lie side by side on one member.

@@ -1,0 +1,468 @@
+//! Space maps: logs of what was allocated and freed in a metaslab.
+//!
+//! ```text
+//!  bonus   0  object   length (bytes of entries)   alloc (i64, bytes)      24 bytes
+//!         24  pad u64[5]   histogram u64[32]                               320 bytes
+//!
+//!  entry   10 action:2 pass:10 txg:50                       debug, txg 0: padding
+//!          0 offset:47 type:1 run-1:15                      one word
+//!          11 pad:2 run-1:36 vdev:24   type:1 offset:63     two words
+//! ```
+//!
+//! Offsets and runs are in units of the vdev's sectors from the metaslab's start. Log space maps hold
+//! the changes of all metaslabs that their own maps do not have yet, in units of 512 bytes from the vdev's start.
+
+use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
+
+use super::range_set::RangeSet;
+use crate::error::{Error, Result};
+use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
+use crate::object_set::ObjectSet;
+use crate::vdev::config::VdevConfig;
+use crate::zap::Zap;
+use crate::zio::Block;
+
+/// Logarithm of the unit of log space maps, in bytes.
+const LOG_SHIFT: u8 = 9;
+
+/// Whether a range was allocated or freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpaceChange {
+    /// It was allocated.
+    Alloc,
+    /// It was freed.
+    Free,
+}
+
+/// An entry of a space map, in its units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpaceMapEntry {
+    /// Says what follows; means nothing when a map is replayed.
+    Debug {
+        /// Transaction group that wrote what follows; 0 for padding.
+        txg: Txg,
+        /// Its sync pass.
+        pass: u16,
+        /// What it did.
+        change: SpaceChange,
+    },
+    /// A range that was allocated or freed.
+    Range {
+        /// What happened to it.
+        change: SpaceChange,
+        /// The vdev, in entries of two words. In a metaslab's own map it means nothing.
+        vdev: Option<u32>,
+        /// Where the range starts, in units.
+        offset: u64,
+        /// How long it is, in units.
+        run: u64,
+    },
+}
+
+/// The header of a space map (`space_map_phys_t`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpaceMap {
+    /// The map's object.
+    pub object: ObjectId,
+    /// Bytes of entries.
+    pub length: u64,
+    /// Bytes allocated, less those freed.
+    pub alloc: i64,
+    /// Number of free segments by size: entry `k` counts those of `2^(k + shift)` bytes and more, below
+    /// the double. Old maps have none.
+    pub histogram: Option<Vec<u64>>,
+    block_bytes: u64,
+}
+
+impl SpaceMap {
+    /// Reads the header of the map in `object`.
+    ///
+    /// # Errors
+    ///
+    /// The object is not there, is no space map, or claims more entries than it can hold.
+    pub fn open(set: &dyn ObjectSet, object: ObjectId) -> Result<Self> {
+        let info = set.info(object)?;
+        let place = |error: Error| error.at_bookmark(bookmark(set, object, 0));
+        info.expect_type(ObjectType::SPACE_MAP).map_err(place)?;
+        let bonus = info.bonus()?;
+        let word = |n: usize| bonus.get(8 * n..8 * n + 8).map(|bytes| ByteOrder::Little.u64(bytes));
+        let (Some(length), Some(alloc)) = (word(1), word(2)) else {
+            return Err(place(Error::corrupt("space map", format!("bonus of {} bytes", bonus.len()))));
+        };
+        if length > info.end() || length % 8 != 0 {
+            let detail = format!("{length} bytes of entries, the object ends at {}", info.end());
+            return Err(place(Error::corrupt("space map", detail)));
+        }
+        Ok(Self {
+            object,
+            length,
+            alloc: alloc.cast_signed(),
+            histogram: (8..40).map(word).collect(),
+            block_bytes: info.block_bytes,
+        })
+    }
+
+    /// The entries in the order in which they were written. The first error ends them.
+    #[must_use]
+    pub fn entries<'a>(&self, set: &'a dyn ObjectSet) -> SpaceMapEntries<'a> {
+        SpaceMapEntries { set, map: self.clone(), next: 0, block: None }
+    }
+
+    /// Applies the map of a metaslab to `allocated`. `start` is where the metaslab starts on its vdev and `size` its
+    /// size, in bytes; `shift` is the logarithm of the map's unit.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read, leaves its metaslab, allocates what is allocated or frees what is free.
+    pub fn replay(
+        &self,
+        set: &dyn ObjectSet,
+        start: u64,
+        size: u64,
+        shift: u8,
+        allocated: &mut RangeSet,
+    ) -> Result<()> {
+        let place = |error: Error| error.at_bookmark(bookmark(set, self.object, 0));
+        for entry in self.entries(set) {
+            let SpaceMapEntry::Range { change, offset, run, .. } = entry? else { continue };
+            let range = scaled(offset, run, shift).filter(|(_, end)| *end <= size);
+            let (first, end) = range.ok_or_else(|| {
+                place(Error::corrupt("space map", format!("{run} units at {offset}, beyond {size} bytes")))
+            })?;
+            allocated.apply(change, start + first, start + end).map_err(place)?;
+        }
+        Ok(())
+    }
+}
+
+fn bookmark(set: &dyn ObjectSet, object: ObjectId, block: u64) -> Bookmark {
+    Bookmark { objset: set.objset_id(), object, level: 0, block: BlockId(block) }
+}
+
+/// Start and end in bytes of a range in units.
+fn scaled(offset: u64, run: u64, shift: u8) -> Option<(u64, u64)> {
+    let unit = 1_u64.checked_shl(u32::from(shift))?;
+    let start = offset.checked_mul(unit)?;
+    Some((start, start.checked_add(run.checked_mul(unit)?)?))
+}
+
+/// The entries of a space map.
+pub struct SpaceMapEntries<'a> {
+    set: &'a dyn ObjectSet,
+    map: SpaceMap,
+    /// Byte offset of the next entry; beyond the end after an error.
+    next: u64,
+    block: Option<(u64, Block)>,
+}
+
+impl SpaceMapEntries<'_> {
+    fn word(&mut self) -> Result<u64> {
+        let (number, at) = (self.next / self.map.block_bytes, (self.next % self.map.block_bytes) as usize);
+        let place = bookmark(self.set, self.map.object, number);
+        let block = match &self.block {
+            Some((kept, block)) if *kept == number => block,
+            _ => {
+                let block = self.set.block(self.map.object, BlockId(number))?.ok_or_else(|| {
+                    Error::corrupt("space map", format!("entry at byte {} is in a hole", self.next))
+                        .at_bookmark(place)
+                })?;
+                &self.block.insert((number, block)).1
+            }
+        };
+        let bytes = block.get(at..at + 8).ok_or_else(|| {
+            Error::corrupt("space map", format!("block of {} bytes", block.len())).at_bookmark(place)
+        })?;
+        self.next += 8;
+        Ok(ByteOrder::Little.u64(bytes))
+    }
+
+    fn entry(&mut self) -> Result<SpaceMapEntry> {
+        let word = self.word()?;
+        let change = |bit: u64| if bit & 1 == 0 { SpaceChange::Alloc } else { SpaceChange::Free };
+        Ok(match word >> 62 {
+            0b10 => SpaceMapEntry::Debug {
+                txg: Txg(word & ((1 << 50) - 1)),
+                pass: (word >> 50 & 0x3ff) as u16,
+                change: change(word >> 60),
+            },
+            0b11 => {
+                if self.next >= self.map.length || self.next.is_multiple_of(self.map.block_bytes) {
+                    let detail = format!("entry of two words at byte {} has only one", self.next - 8);
+                    let place = bookmark(self.set, self.map.object, (self.next - 8) / self.map.block_bytes);
+                    return Err(Error::corrupt("space map", detail).at_bookmark(place));
+                }
+                let second = self.word()?;
+                SpaceMapEntry::Range {
+                    change: change(second >> 63),
+                    vdev: Some((word & 0xff_ffff) as u32),
+                    offset: second & (u64::MAX >> 1),
+                    run: (word >> 24 & ((1 << 36) - 1)) + 1,
+                }
+            }
+            _ => SpaceMapEntry::Range {
+                change: change(word >> 15),
+                vdev: None,
+                offset: word >> 16,
+                run: (word & 0x7fff) + 1,
+            },
+        })
+    }
+}
+
+impl Iterator for SpaceMapEntries<'_> {
+    type Item = Result<SpaceMapEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.map.length {
+            return None;
+        }
+        let entry = self.entry();
+        if entry.is_err() {
+            self.next = u64::MAX;
+        }
+        Some(entry)
+    }
+}
+
+/// The log space maps of a pool: what happened since metaslabs last wrote their own maps.
+#[derive(Clone, Debug, Default)]
+pub struct LogSpaceMaps {
+    maps: Vec<(Txg, SpaceMap)>,
+}
+
+impl LogSpaceMaps {
+    /// Finds the logs that the pool's `mos` has; there are none where the feature is not active.
+    ///
+    /// # Errors
+    ///
+    /// The MOS's directory, the logs' ZAP or a log's header cannot be read.
+    pub fn open(mos: &dyn ObjectSet) -> Result<Self> {
+        let directory = Zap::open(mos, ObjectId(1))?;
+        let Some(logs) = directory.lookup_u64("com.delphix:log_spacemap_zap")? else {
+            return Ok(Self::default());
+        };
+        let mut maps = Vec::new();
+        for entry in Zap::open(mos, ObjectId(logs))?.entries() {
+            let entry = entry?;
+            maps.push((Txg(entry.key.number()?), SpaceMap::open(mos, ObjectId(entry.value.u64()?))?));
+        }
+        maps.sort_by_key(|(txg, _)| *txg);
+        Ok(Self { maps })
+    }
+
+    /// The logs, oldest first.
+    #[must_use]
+    pub fn maps(&self) -> &[(Txg, SpaceMap)] {
+        &self.maps
+    }
+}
+
+/// Where the space maps of a top-level vdev are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VdevSpace {
+    /// Index of the vdev.
+    pub vdev: u32,
+    /// Logarithm of its sector size.
+    pub ashift: u8,
+    /// Bytes that can be allocated on it.
+    pub asize: u64,
+    /// The object that holds the numbers of its metaslabs' maps (`metaslab_array`).
+    pub metaslab_array: ObjectId,
+    /// Logarithm of a metaslab's size.
+    pub metaslab_shift: u8,
+    /// The object that holds since when each metaslab's changes are in the logs only
+    /// (`com.delphix:ms_unflushed_phys_txgs` of the vdev's ZAP), if there is one.
+    pub unflushed_txgs: Option<ObjectId>,
+}
+
+/// The most metaslabs of a vdev that are read (`zfs_vdev_ms_count_limit`).
+const METASLABS_MAX: u64 = 1 << 17;
+
+impl VdevSpace {
+    /// Finds the space maps of a top-level vdev, `config` being its part of the config in the MOS. A vdev
+    /// that holds no blocks of its own has none.
+    ///
+    /// # Errors
+    ///
+    /// The vdev's ZAP cannot be read, or a number of the config is out of its range.
+    pub fn find(mos: &dyn ObjectSet, config: &VdevConfig) -> Result<Option<Self>> {
+        let (Some(ashift), Some(asize), Some(array), Some(shift)) =
+            (config.ashift, config.asize, config.metaslab_array, config.metaslab_shift)
+        else {
+            return Ok(None);
+        };
+        if array == 0 {
+            return Ok(None);
+        }
+        let (Ok(vdev), Ok(metaslab_shift)) = (u32::try_from(config.id), u8::try_from(shift)) else {
+            return Err(Error::corrupt(
+                "vdev",
+                format!("number {} with metaslabs of 2^{shift} bytes", config.id),
+            ));
+        };
+        let unflushed_txgs = match config.zap.filter(|zap| *zap != 0) {
+            Some(zap) => Zap::open(mos, ObjectId(zap))?.lookup_u64("com.delphix:ms_unflushed_phys_txgs")?,
+            None => None,
+        };
+        Ok(Some(Self {
+            vdev,
+            ashift,
+            asize,
+            metaslab_array: ObjectId(array),
+            metaslab_shift,
+            unflushed_txgs: unflushed_txgs.map(ObjectId),
+        }))
+    }
+
+    /// Number of metaslabs.
+    #[must_use]
+    pub fn metaslabs(&self) -> u64 {
+        self.asize.checked_shr(u32::from(self.metaslab_shift)).unwrap_or(0)
+    }
+
+    /// What is allocated on the vdev, as of the last transaction group.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read or contradicts itself.
+    pub fn allocated(&self, mos: &dyn ObjectSet, logs: &LogSpaceMaps) -> Result<RangeSet> {
+        if self.metaslab_shift >= 64 || self.metaslabs() > METASLABS_MAX {
+            let (shift, count) = (self.metaslab_shift, self.metaslabs());
+            let detail =
+                format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
+            return Err(Error::corrupt("vdev", detail));
+        }
+        let maps = self.words(mos, Some(self.metaslab_array))?;
+        let unflushed = self.words(mos, self.unflushed_txgs)?;
+        let mut allocated = RangeSet::default();
+        for (index, &map) in (0..).zip(&maps) {
+            if map != 0 {
+                let start = index << self.metaslab_shift;
+                let map = SpaceMap::open(mos, ObjectId(map))?;
+                map.replay(mos, start, 1 << self.metaslab_shift, self.ashift, &mut allocated)?;
+            }
+        }
+        for (txg, log) in logs.maps() {
+            let place = |error: Error| error.at_bookmark(bookmark(mos, log.object, 0));
+            for entry in log.entries(mos) {
+                let SpaceMapEntry::Range { change, vdev: Some(vdev), offset, run } = entry? else { continue };
+                if vdev != self.vdev {
+                    continue;
+                }
+                let (start, end) = scaled(offset, run, LOG_SHIFT)
+                    .filter(|(start, end)| {
+                        // A range lies in one metaslab.
+                        start >> self.metaslab_shift == (end - 1) >> self.metaslab_shift && *end <= self.asize
+                    })
+                    .ok_or_else(|| {
+                        let detail =
+                            format!("{run} sectors at {offset} of vdev {vdev}, which are in no metaslab");
+                        place(Error::corrupt("log space map", detail))
+                    })?;
+                let since = unflushed.get((start >> self.metaslab_shift) as usize).copied().unwrap_or(0);
+                if since != 0 && txg.0 >= since {
+                    allocated.apply(change, start, end).map_err(place)?;
+                }
+            }
+        }
+        Ok(allocated)
+    }
+
+    /// One word for each metaslab out of an array object.
+    fn words(&self, mos: &dyn ObjectSet, object: Option<ObjectId>) -> Result<Vec<u64>> {
+        let mut bytes = vec![0; self.metaslabs() as usize * 8];
+        if let Some(object) = object {
+            mos.read(object, 0, &mut bytes)?;
+        }
+        Ok(bytes.chunks_exact(8).map(|word| ByteOrder::Little.u64(word)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Objects;
+
+    fn one_word(change: u64, offset: u64, run: u64) -> u64 {
+        offset << 16 | change << 15 | (run - 1)
+    }
+
+    fn map(words: &[u64]) -> Objects {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let blocks = bytes.chunks(64).map(|block| [block, &[0; 64]].concat()[..64].to_vec()).collect();
+        let bonus: Vec<u8> =
+            [7, bytes.len() as u64, 4096].iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
+        let mut objects = Objects::default();
+        objects.add(7, ObjectType::SPACE_MAP, ObjectType::SPACE_MAP_HEADER, &bonus, blocks);
+        objects
+    }
+
+    fn replayed(objects: &Objects) -> Result<Vec<(u64, u64)>> {
+        let mut allocated = RangeSet::default();
+        SpaceMap::open(objects, ObjectId(7))?.replay(objects, 0x10_0000, 0x10_0000, 9, &mut allocated)?;
+        Ok(allocated.iter().collect())
+    }
+
+    #[test]
+    fn entries_of_each_form_are_replayed_in_order() {
+        let debug = 0b10 << 62 | 1 << 60 | 3 << 50 | 77;
+        let objects = map(&[debug, one_word(0, 0, 16), one_word(1, 4, 2), 0b11 << 62 | 7 << 24 | 5, 1024]);
+        let map = SpaceMap::open(&objects, ObjectId(7)).unwrap();
+        let entries: Vec<_> = map.entries(&objects).map(Result::unwrap).collect();
+        assert_eq!(entries[0], SpaceMapEntry::Debug { txg: Txg(77), pass: 3, change: SpaceChange::Free });
+        let (change, vdev) = (SpaceChange::Alloc, Some(5));
+        assert_eq!(entries[3], SpaceMapEntry::Range { change, vdev, offset: 1024, run: 8 });
+        assert_eq!((map.alloc, map.histogram), (4096, None));
+        assert_eq!(
+            replayed(&objects).unwrap(),
+            [(0x10_0000, 0x10_0800), (0x10_0c00, 0x10_2000), (0x18_0000, 0x18_1000)]
+        );
+    }
+
+    #[test]
+    fn maps_that_contradict_themselves_are_errors() {
+        for (words, text) in [
+            (vec![one_word(0, 0, 4), one_word(0, 3, 1)], "allocated twice"),
+            (vec![one_word(0, 0, 4), one_word(1, 3, 2)], "freed, but not allocated"),
+            (vec![one_word(0, 2047, 2)], "beyond 1048576 bytes"),
+            (vec![0b11 << 62 | 1 << 24, u64::MAX >> 1], "beyond 1048576 bytes"),
+            (vec![0b11 << 62], "has only one"),
+            // Two words do not straddle blocks, of eight words here.
+            ([vec![0b10 << 62; 7], vec![0b11 << 62, 0]].concat(), "has only one"),
+        ] {
+            let error = replayed(&map(&words)).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}, expected {text:?}");
+            assert_eq!(error.place().bookmark.map(|at| at.object), Some(ObjectId(7)));
+        }
+    }
+
+    #[test]
+    fn logs_count_from_when_a_metaslab_was_last_flushed() {
+        let two_words = |change: u64, vdev: u64, offset: u64, run: u64| {
+            [0b11 << 62 | (run - 1) << 24 | vdev, change << 63 | offset]
+        };
+        let log = [two_words(0, 0, 0, 8), two_words(0, 0, 2048, 8), two_words(0, 1, 2048, 8)].concat();
+        let objects = {
+            let mut objects = map(&log);
+            let words =
+                |words: &[u64]| vec![words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>()];
+            objects.add(8, ObjectType::OBJECT_ARRAY, ObjectType::NONE, &[], words(&[0, 0]));
+            // The first metaslab was flushed in 60, the second not since 50.
+            objects.add(9, ObjectType(0xc3), ObjectType::NONE, &[], words(&[60, 50]));
+            objects
+        };
+        let map = SpaceMap::open(&objects, ObjectId(7)).unwrap();
+        let logs = LogSpaceMaps { maps: vec![(Txg(55), map)] };
+        let vdev = VdevSpace {
+            vdev: 0,
+            ashift: 12,
+            asize: 2 << 20,
+            metaslab_array: ObjectId(8),
+            metaslab_shift: 20,
+            unflushed_txgs: Some(ObjectId(9)),
+        };
+        let allocated = vdev.allocated(&objects, &logs).unwrap();
+        assert_eq!(allocated.iter().collect::<Vec<_>>(), [(1 << 20, (1 << 20) + 4096)]);
+    }
+}

@@ -1,0 +1,274 @@
+//! Vdev trees over memory: every kind of vdev, with members missing, failing and lying.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::config::{VdevConfig, VdevType};
+use super::indirect::{ENTRY_BYTES, Mapping};
+use super::raidz::{Expansion, Geometry};
+use super::*;
+use crate::device::{FaultyDevice, MemoryDevice, Plan};
+
+const DEVICE_BYTES: usize = 6 << 20;
+
+pub(crate) fn leaf(id: u64, guid: u64) -> VdevConfig {
+    VdevConfig {
+        kind: VdevType::File,
+        id,
+        guid: Guid(guid),
+        path: Some(format!("/dev/{guid}")),
+        ashift: Some(9),
+        asize: Some(1 << 20),
+        metaslab_array: None,
+        metaslab_shift: None,
+        is_log: false,
+        zap: None,
+        is_offline: false,
+        indirect_object: None,
+        children: Vec::new(),
+    }
+}
+
+fn parent(kind: VdevType, id: u64, guid: u64, children: Vec<VdevConfig>) -> VdevConfig {
+    VdevConfig { kind, path: None, children, ..leaf(id, guid) }
+}
+
+fn raidz(parity: usize, children: Vec<VdevConfig>) -> VdevConfig {
+    let geometry = Geometry { children: children.len(), parity, ashift: 9, expansion: Expansion::default() };
+    parent(VdevType::Raidz(geometry), 0, 100, children)
+}
+
+/// Devices by guid.
+#[derive(Default)]
+struct Shelf(HashMap<Guid, Arc<MemoryDevice>>);
+
+impl Shelf {
+    fn with(guids: impl IntoIterator<Item = u64>) -> Self {
+        Self(guids.into_iter().map(|guid| (Guid(guid), Arc::new(MemoryDevice::new(DEVICE_BYTES)))).collect())
+    }
+
+    fn write(&self, guid: u64, offset: u64, bytes: &[u8]) {
+        self.0[&Guid(guid)].write_at(LEAF_DATA_START + offset, bytes).unwrap();
+    }
+
+    fn members(&self) -> HashMap<Guid, Member> {
+        let member = |(guid, device): (&Guid, &Arc<MemoryDevice>)| {
+            (*guid, Member { name: format!("disk{}", guid.0), device: Arc::clone(device) as Arc<dyn Device> })
+        };
+        self.0.iter().map(member).collect()
+    }
+
+    fn tree(&self, tops: &[VdevConfig]) -> VdevTree {
+        VdevTree::build(Guid(1), tops, &self.members(), 0).unwrap()
+    }
+}
+
+/// Reads a range that must be `expected`, and says which members were found wrong.
+fn read(tree: &VdevTree, dva: Dva, expected: &[u8], effort: Effort) -> Result<Vec<(String, DamageCause)>> {
+    let verify = |found: &[u8]| match found == expected {
+        true => Ok(()),
+        false => Err(Error::corrupt("test", "differs")),
+    };
+    let mut reading = Reading::new(&verify, effort);
+    let mut out = vec![0; expected.len()];
+    tree.read(dva, Txg(1), &mut out, &mut reading)?;
+    assert_eq!(out, expected);
+    let mut damage: Vec<_> = reading.damage.into_iter().map(|damage| (damage.vdev, damage.cause)).collect();
+    damage.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(damage)
+}
+
+fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 256) as u8).collect()
+}
+
+#[test]
+fn a_mirror_answers_from_any_child_and_names_the_others() {
+    let shelf = Shelf::with([1, 2, 3]);
+    let data = content(1024);
+    shelf.write(1, 512, &data);
+    shelf.write(3, 512, &data);
+    let mirror = parent(VdevType::Mirror, 0, 10, vec![leaf(0, 1), leaf(1, 2), leaf(2, 3)]);
+    let tree = shelf.tree(std::slice::from_ref(&mirror));
+    let dva = Dva::new(0, 512, 1024, false);
+    assert_eq!(
+        read(&tree, dva, &data, Effort::EveryCopy).unwrap(),
+        [("disk2".to_owned(), DamageCause::Wrong)]
+    );
+    let error = read(&tree, dva, &content(512), Effort::AnyCopy).map(|_| ());
+    assert!(error.is_ok(), "a shorter read of the same place");
+    shelf.write(1, 512, b"x");
+    shelf.write(3, 512, b"x");
+    let error = read(&tree, dva, &data, Effort::AnyCopy).unwrap_err();
+    assert!(matches!(error.fault(), Fault::NoGoodCopy(list) if list.len() == 3), "{error}");
+    assert_eq!(error.place().address.as_deref(), Some("0:200:400"));
+}
+
+#[test]
+fn a_child_that_fails_to_read_is_told_from_one_that_is_missing() {
+    let shelf = Shelf::with([1, 2]);
+    let data = content(512);
+    shelf.write(2, 0, &data);
+    let mut members = shelf.members();
+    let dying = FaultyDevice::new(Arc::clone(&members[&Guid(1)].device), Plan::From(0));
+    members.get_mut(&Guid(1)).unwrap().device = Arc::new(dying);
+    let tops = [parent(VdevType::Mirror, 0, 10, vec![leaf(0, 1), leaf(1, 2), leaf(2, 3)])];
+    let tree = VdevTree::build(Guid(1), &tops, &members, 0).unwrap();
+    assert_eq!(
+        (tree.state(), tree.tops()[0].children()[2].state()),
+        (VdevState::Degraded, VdevState::Unavailable)
+    );
+    let damage = read(&tree, Dva::new(0, 0, 512, false), &data, Effort::EveryCopy).unwrap();
+    assert_eq!(damage, [("disk1".to_owned(), DamageCause::Unreadable)]);
+}
+
+/// Writes a block to the members of a raidz vdev, parity and all, by reading it back from a stripe of its own.
+fn write_raidz(shelf: &Shelf, geometry: &Geometry, guids: &[u64], offset: u64, data: &[u8]) {
+    let map = geometry.map(offset, data.len(), 1);
+    for (guid, at, bytes) in raidz::columns(&map, data) {
+        shelf.write(guids[guid], at, &bytes);
+    }
+}
+
+#[test]
+fn a_raidz_member_being_replaced_answers_from_either_half() {
+    let shelf = Shelf::with([1, 2, 3, 4]);
+    let replacing = parent(VdevType::Replacing, 1, 20, vec![leaf(0, 2), leaf(1, 4)]);
+    let tops = [raidz(1, vec![leaf(0, 1), replacing, leaf(2, 3)])];
+    let VdevType::Raidz(geometry) = &tops[0].kind else { unreachable!() };
+    let data = content(6 * 512);
+    write_raidz(&shelf, geometry, &[1, 2, 3], 0, &data);
+    let tree = shelf.tree(&tops);
+    let dva = Dva::new(0, 0, 9 * 512, false);
+    assert_eq!(read(&tree, dva, &data, Effort::AnyCopy).unwrap(), []);
+    // The new half holds nothing yet. Whoever looks at every copy sees that.
+    let every = read(&tree, dva, &data, Effort::EveryCopy).unwrap();
+    assert_eq!(every, [("replacing-1".to_owned(), DamageCause::Wrong)]);
+    // Another member lies, and the old half of the pair too: only the new half makes it right again.
+    write_raidz(&shelf, geometry, &[1, 4, 3], 0, &data);
+    shelf.write(1, 0, &[0xff; 1024]);
+    shelf.write(2, 0, &[0xff; 1024]);
+    assert_eq!(
+        read(&tree, dva, &data, Effort::AnyCopy).unwrap(),
+        [("disk1".to_owned(), DamageCause::Wrong)],
+        "with the new half, the old one is not asked"
+    );
+}
+
+#[test]
+fn parity_that_is_wrong_is_found_only_by_looking_at_every_copy() {
+    let shelf = Shelf::with([1, 2, 3, 4]);
+    let tops = [raidz(2, vec![leaf(0, 1), leaf(1, 2), leaf(2, 3), leaf(3, 4)])];
+    let VdevType::Raidz(geometry) = &tops[0].kind else { unreachable!() };
+    let data = content(1024);
+    write_raidz(&shelf, geometry, &[1, 2, 3, 4], 0, &data);
+    shelf.write(2, 100, b"?");
+    let tree = shelf.tree(&tops);
+    let dva = Dva::new(0, 0, 2048, false);
+    assert_eq!(read(&tree, dva, &data, Effort::AnyCopy).unwrap(), []);
+    assert_eq!(
+        read(&tree, dva, &data, Effort::EveryCopy).unwrap(),
+        [("disk2".to_owned(), DamageCause::Wrong)]
+    );
+}
+
+fn mapping(moves: &[(u64, u32, u64, u64)]) -> Mapping {
+    let mut mapping = Mapping::default();
+    for &(from, vdev, to, len) in moves {
+        let mut entry = [0; ENTRY_BYTES];
+        let words = Dva::new(vdev, to, len, false).words();
+        for (bytes, word) in entry.chunks_exact_mut(8).zip([from / 512, words[0], words[1]]) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        mapping.extend(&entry).unwrap();
+    }
+    mapping
+}
+
+#[test]
+fn blocks_of_removed_vdevs_are_found_where_they_went() {
+    // Vdev 0 was removed: its first half went to the mirror 1, its second to vdev 2, which was removed later.
+    let shelf = Shelf::with([1, 2, 3]);
+    let removed = |id| parent(VdevType::Indirect, id, 50 + id, Vec::new());
+    let mirror = parent(VdevType::Mirror, 1, 10, vec![leaf(0, 1), leaf(1, 2)]);
+    let tree = shelf.tree(&[removed(0), mirror, removed(2), leaf(3, 3)]);
+    let dva = Dva::new(0, 0x1000, 2048, false);
+    let data = content(2048);
+    let missing = read(&tree, dva, &data, Effort::AnyCopy).unwrap_err();
+    assert!(missing.to_string().contains("mapping"), "{missing}");
+    tree.set_mapping(0, mapping(&[(0, 1, 0x8000, 0x1400), (0x1400, 2, 0x2000, 0x1000)])).unwrap();
+    tree.set_mapping(2, mapping(&[(0x2000, 3, 0x600, 0x1000)])).unwrap();
+    assert!(tree.set_mapping(1, Mapping::default()).is_err());
+    // The block begins 1 KiB before the end of the first half.
+    shelf.write(1, 0x9000, &data[..1024]);
+    shelf.write(2, 0x9000, &data[..1024]);
+    shelf.write(3, 0x600, &data[1024..]);
+    assert_eq!(read(&tree, dva, &data, Effort::EveryCopy).unwrap(), []);
+    // One half of the mirror lies about its piece: the other is combined with the rest.
+    for guid in [1, 2] {
+        shelf.write(1, 0x9000, &data[..1024]);
+        shelf.write(2, 0x9000, &data[..1024]);
+        shelf.write(guid, 0x9000, b"!");
+        let expected = [(format!("disk{guid}"), DamageCause::Wrong)];
+        assert_eq!(read(&tree, dva, &data, Effort::EveryCopy).unwrap(), expected);
+    }
+    shelf.write(3, 0x600, b"!!");
+    assert!(read(&tree, dva, &data, Effort::AnyCopy).is_err());
+}
+
+#[test]
+fn a_mapping_that_leads_in_a_circle_ends() {
+    let shelf = Shelf::with([]);
+    let removed = |id| parent(VdevType::Indirect, id, 50 + id, Vec::new());
+    let tree = shelf.tree(&[removed(0), removed(1)]);
+    tree.set_mapping(0, mapping(&[(0, 1, 0, 0x1000)])).unwrap();
+    tree.set_mapping(1, mapping(&[(0, 0, 0, 0x1000)])).unwrap();
+    let error = read(&tree, Dva::new(0, 0, 512, false), &[0; 512], Effort::AnyCopy).unwrap_err();
+    assert!(error.to_string().contains("moved more than"), "{error}");
+}
+
+#[test]
+fn addresses_off_the_vdevs_are_refused() {
+    let shelf = Shelf::with([1]);
+    let hole = parent(VdevType::Hole, 1, 0, Vec::new());
+    let tree = shelf.tree(&[leaf(0, 1), hole]);
+    let read = |dva| read(&tree, dva, &[0; 512], Effort::AnyCopy).map_err(|error| error.to_string());
+    assert!(read(Dva::new(0, (1 << 20) - 512, 512, false)).is_ok());
+    assert!(read(Dva::new(0, 1 << 20, 512, false)).unwrap_err().contains("ends at"));
+    assert!(read(Dva::new(1, 0, 512, false)).unwrap_err().contains("holds no blocks"));
+    assert!(read(Dva::new(2, 0, 512, false)).unwrap_err().contains("vdev 2 of a pool of 2"));
+    assert!(read(Dva::from_words([1, u64::MAX])).is_err());
+    assert!(read(Dva::from_words([1, (1 << 55) - 1])).is_err());
+}
+
+#[test]
+fn draid_is_refused_by_its_name() {
+    let draid = parent(VdevType::Draid("draid2:4d:10c:1s".to_owned()), 0, 10, vec![leaf(0, 1)]);
+    let error = VdevTree::build(Guid(1), &[draid], &HashMap::new(), 0).unwrap_err();
+    assert_eq!(error.to_string(), "dRAID vdev draid2:4d:10c:1s-0 is not supported");
+}
+
+#[test]
+fn a_member_that_is_offline_is_asked_last_and_never_accused() {
+    let shelf = Shelf::with([1, 2, 3]);
+    let data = content(512);
+    let stale = VdevConfig { is_offline: true, ..leaf(0, 1) };
+    let tree = shelf.tree(&[parent(VdevType::Mirror, 0, 10, vec![stale.clone(), leaf(1, 2)])]);
+    assert_eq!(
+        (tree.state(), tree.tops()[0].children()[0].state()),
+        (VdevState::Degraded, VdevState::Offline)
+    );
+    shelf.write(2, 0, &data);
+    let dva = Dva::new(0, 0, 512, false);
+    assert_eq!(read(&tree, dva, &data, Effort::EveryCopy).unwrap(), []);
+    // What it still holds is better than nothing.
+    shelf.write(1, 0, &data);
+    shelf.write(2, 0, b"x");
+    assert_eq!(read(&tree, dva, &data, Effort::AnyCopy).unwrap(), [("disk2".to_owned(), DamageCause::Wrong)]);
+    let tops = [raidz(1, vec![stale, leaf(1, 2), leaf(2, 3)])];
+    let VdevType::Raidz(geometry) = &tops[0].kind else { unreachable!() };
+    write_raidz(&shelf, geometry, &[1, 2, 3], 0, &data);
+    shelf.write(1, 0, b"x");
+    let tree = shelf.tree(&tops);
+    assert_eq!(read(&tree, Dva::new(0, 0, 1024, false), &data, Effort::EveryCopy).unwrap(), []);
+}

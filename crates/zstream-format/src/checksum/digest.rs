@@ -1,0 +1,73 @@
+//! The cryptographic functions, each in its ZFS dress. Without the feature `block-checksums` each is
+//! an error that says so.
+//!
+//! A digest's bytes lie in memory as the words of the checksum do, so its words are read in the order
+//! of the pool. SHA-256 is the exception: its words are big-endian numbers in every pool.
+
+#[cfg(feature = "block-checksums")]
+pub(super) use built::*;
+#[cfg(not(feature = "block-checksums"))]
+pub(super) use left_out::*;
+
+#[cfg(feature = "block-checksums")]
+mod built {
+    use sha2::{Digest, Sha256, Sha512_256};
+
+    use crate::checksum::{Checksum, Error, Salt};
+    use crate::order::ByteOrder;
+
+    /// SHA-256 of the parts, one behind the other.
+    pub(in crate::checksum) fn sha256(parts: &[&[u8]]) -> Result<Checksum, Error> {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        Ok(Checksum::from_bytes(&hasher.finalize().into(), ByteOrder::Big))
+    }
+
+    pub(in crate::checksum) fn sha512_256(data: &[u8], order: ByteOrder) -> Result<Checksum, Error> {
+        Ok(Checksum::from_bytes(&Sha512_256::digest(data).into(), order))
+    }
+
+    pub(in crate::checksum) fn skein(data: &[u8], order: ByteOrder, salt: &Salt) -> Result<Checksum, Error> {
+        Ok(Checksum::from_bytes(&salt.skein().digest(data), order))
+    }
+
+    /// The first half of the digest.
+    pub(in crate::checksum) fn edonr(data: &[u8], order: ByteOrder, salt: &Salt) -> Result<Checksum, Error> {
+        let digest = salt.edonr().finish(data);
+        let (half, _) = digest.split_first_chunk().expect("64 bytes have 32");
+        Ok(Checksum::from_bytes(half, order))
+    }
+
+    pub(in crate::checksum) fn blake3(data: &[u8], order: ByteOrder, salt: &Salt) -> Result<Checksum, Error> {
+        Ok(Checksum::from_bytes(blake3::keyed_hash(salt.as_bytes(), data).as_bytes(), order))
+    }
+}
+
+#[cfg(not(feature = "block-checksums"))]
+mod left_out {
+    use crate::algorithm::ChecksumType;
+    use crate::checksum::{Checksum, Error, Salt};
+    use crate::order::ByteOrder;
+
+    pub(in crate::checksum) fn sha256(_: &[&[u8]]) -> Result<Checksum, Error> {
+        Err(Error::NotBuilt(ChecksumType::SHA256))
+    }
+
+    pub(in crate::checksum) fn sha512_256(_: &[u8], _: ByteOrder) -> Result<Checksum, Error> {
+        Err(Error::NotBuilt(ChecksumType::SHA512))
+    }
+
+    pub(in crate::checksum) fn skein(_: &[u8], _: ByteOrder, _: &Salt) -> Result<Checksum, Error> {
+        Err(Error::NotBuilt(ChecksumType::SKEIN))
+    }
+
+    pub(in crate::checksum) fn edonr(_: &[u8], _: ByteOrder, _: &Salt) -> Result<Checksum, Error> {
+        Err(Error::NotBuilt(ChecksumType::EDONR))
+    }
+
+    pub(in crate::checksum) fn blake3(_: &[u8], _: ByteOrder, _: &Salt) -> Result<Checksum, Error> {
+        Err(Error::NotBuilt(ChecksumType::BLAKE3))
+    }
+}

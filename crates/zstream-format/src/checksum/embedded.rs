@@ -1,0 +1,83 @@
+//! Checksums that lie in the structure they cover: labels, uberblocks and gang headers.
+//!
+//! ```text
+//!  0                                     len - 40          len - 32                          len
+//!  +-------------------------------------+-----------------+---------------------------------+
+//!  | the structure                       | magic (u64)     | SHA-256 as 4 u64                |
+//!  +-------------------------------------+-----------------+---------------------------------+
+//!                                         `zio_eck_t`, in the byte order of the machine that wrote
+//! ```
+//!
+//! The sum is over all bytes, and while it is taken, the checksum's place holds a *verifier* that
+//! says where the structure belongs, so that one read from the wrong place is not taken for good:
+//!
+//! * labels, boot environments and uberblocks: byte offset on the device, 0, 0, 0
+//! * gang headers: vdev, byte offset, transaction group of birth, 0, as in the block pointer's first DVA
+//!
+//! The words of the digest are big-endian, as those of every SHA-256 of ZFS.
+
+use super::{Checksum, EmbeddedError, Error, digest};
+use crate::order::ByteOrder;
+
+/// Marks an embedded checksum (`ZEC_MAGIC`).
+pub const MAGIC: u64 = 0x0210_da7a_b10c_7a11;
+
+/// Bytes of an embedded checksum at the end of its structure (`zio_eck_t`).
+pub const SIZE: usize = 8 + Checksum::SIZE;
+
+/// Checks the embedded checksum of `structure`, which should belong where `verifier` says.
+///
+/// Returns the byte order in which the structure was written.
+///
+/// # Errors
+///
+/// [`EmbeddedError`] when the structure has no checksum or not this one, or without the feature
+/// `block-checksums`.
+pub fn verify_embedded(structure: &[u8], verifier: [u64; 4]) -> Result<ByteOrder, EmbeddedError> {
+    let too_short = EmbeddedError::TooShort { have: structure.len() };
+    let (covered, stored) = structure.split_last_chunk().ok_or(too_short)?;
+    let (_, magic) = covered.split_last_chunk::<8>().ok_or(too_short)?;
+    let order = match u64::from_le_bytes(*magic) {
+        MAGIC => ByteOrder::Little,
+        found if found == MAGIC.swap_bytes() => ByteOrder::Big,
+        found => return Err(EmbeddedError::NoMagic { found }),
+    };
+    let stored = Checksum::from_bytes(stored, order);
+    let computed = sum(covered, verifier, order)?;
+    if stored == computed { Ok(order) } else { Err(EmbeddedError::Mismatch { stored, computed }) }
+}
+
+/// Writes the magic number and the embedded checksum to the last [`SIZE`] bytes of `structure`,
+/// which belongs where `verifier` says, in `order`.
+///
+/// # Errors
+///
+/// [`EmbeddedError::TooShort`] when there is no room, or without the feature `block-checksums`;
+/// then nothing is written.
+pub fn seal_embedded(
+    structure: &mut [u8],
+    verifier: [u64; 4],
+    order: ByteOrder,
+) -> Result<(), EmbeddedError> {
+    if structure.len() < SIZE {
+        return Err(EmbeddedError::TooShort { have: structure.len() });
+    }
+    let (covered, stored) = structure.split_at_mut(structure.len() - Checksum::SIZE);
+    let magic_at = covered.len() - 8;
+    let before = order.u64(&covered[magic_at..]);
+    order.put_u64(&mut covered[magic_at..], MAGIC);
+    match sum(covered, verifier, order) {
+        Ok(checksum) => {
+            stored.copy_from_slice(&checksum.to_bytes(order));
+            Ok(())
+        }
+        Err(error) => {
+            order.put_u64(&mut covered[magic_at..], before);
+            Err(error.into())
+        }
+    }
+}
+
+fn sum(covered: &[u8], verifier: [u64; 4], order: ByteOrder) -> Result<Checksum, Error> {
+    digest::sha256(&[covered, &Checksum(verifier).to_bytes(order)])
+}
