@@ -161,7 +161,14 @@ fn progress() {
         (format!("{slow} | {ours} recompress off > /dev/null"), Some("44.27 KiB ")),
         (format!("{slow} | {ours} recompress off 2>&1 > /dev/null | cat"), None),
     ] {
-        let Some((code, shown)) = on_a_terminal(&line) else { return };
+        let Some(mut outcome) = on_a_terminal(&line) else { return };
+        // A machine that is busy may make little work take long.
+        for _ in 0..3 {
+            if shows.is_none() && !outcome.1.is_empty() {
+                outcome = on_a_terminal(&line).expect("there was a terminal before");
+            }
+        }
+        let (code, shown) = outcome;
         assert_eq!(code, 0, "{line}: {shown}");
         match shows {
             Some(words) => assert!(shown.contains(words), "{line}: {shown}"),

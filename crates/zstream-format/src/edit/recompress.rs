@@ -24,7 +24,9 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
-use super::{EditError, Trouble, deduplicated, plain_block, substream_features, with_payload};
+use super::{
+    EditError, Trouble, deduplicated, known_features, plain_block, substream_features, with_payload,
+};
 use crate::algorithm::CompressionType;
 use crate::compress::{ZstdLevel, compress_for_stream};
 use crate::flags::FeatureFlags;
@@ -101,6 +103,7 @@ impl Recompress {
             let mut queue = Queue::default();
             let mut read = || -> Result<(), EditError> {
                 while let Some(record) = reader.next().map_err(EditError::Input)? {
+                    known_features(&record).map_err(|fault| Trouble::Input(fault).at(&record))?;
                     let slot = match record.header.body() {
                         Some(body @ Body::Begin(begin)) => {
                             let features = substream_features(Some(&body));
