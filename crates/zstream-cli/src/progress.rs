@@ -15,10 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// standard error is a terminal.
 #[derive(Debug)]
 struct Meter {
-<<<<<<< HEAD
-    len: Option<u64>,
-=======
->>>>>>> cli
     done: u64,
     started: Instant,
     /// Counts unseen until there was time enough.
@@ -27,22 +23,8 @@ struct Meter {
 
 impl Meter {
     fn new(len: Option<u64>) -> Self {
-<<<<<<< HEAD
-        // A bar would be lost between the lines of text that is printed meanwhile.
-        let wanted = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { len, done: 0, started: Instant::now(), bar: wanted.then(|| hidden_bar(len)) }
-    }
-
-    /// Shows the bar although standard output is a terminal: nothing is printed until the work is done.
-    fn while_silent(mut self) -> Self {
-        if self.bar.is_none() && io::stderr().is_terminal() {
-            self.bar = Some(hidden_bar(self.len));
-        }
-        self
-=======
         let bar = io::stderr().is_terminal().then(|| hidden_bar(len));
         Self { done: 0, started: Instant::now(), bar }
->>>>>>> cli
     }
 
     fn add(&mut self, bytes: usize) {
@@ -93,15 +75,9 @@ impl<R: Read> Progress<R> {
         Self { source, meter }
     }
 
-<<<<<<< HEAD
-    /// Shows the bar although standard output is a terminal: nothing is printed until all is read.
-    pub(crate) fn while_silent(self) -> Self {
-        Self { meter: self.meter.while_silent(), ..self }
-=======
     /// The same where nothing is printed until all is read, so that the bar is shown on any terminal.
     pub(crate) fn silent(source: R, len: Option<u64>) -> Self {
         Self { source, meter: Meter::new(len) }
->>>>>>> cli
     }
 }
 
@@ -125,11 +101,7 @@ impl ProgressAt {
     /// Counts what is read of `file`, of which `len` bytes from `start` on are of interest. Nothing is to be
     /// printed until all is read.
     pub(crate) fn new(file: File, start: u64, len: u64) -> Self {
-<<<<<<< HEAD
-        Self { file, start, meter: Mutex::new(Meter::new(Some(len)).while_silent()) }
-=======
         Self { file, start, meter: Mutex::new(Meter::new(Some(len))) }
->>>>>>> cli
     }
 
     /// Where in the file the stream begins.
