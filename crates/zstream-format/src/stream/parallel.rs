@@ -16,8 +16,8 @@
 //! The records that come out, and the error at the end, are those of
 //! [`StreamReader`](super::StreamReader).
 //!
-//! Memory: a batch for each of at most [`MAX_WORKERS`] workers, as large as [`BATCH_BYTES`] and the record
-//! that it ends with.
+//! Memory: a batch for each of at most [`MAX_WORKERS`] workers, as large as [`LOADED_BYTES`] and the
+//! record that it ends with.
 
 use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,11 +31,19 @@ use crate::stream::follow::{Follower, Judged};
 use crate::stream::reader::read_full;
 use crate::stream::{Chain, Error, Fault, Record};
 
-/// Bytes of a batch, but for the end of its last record. It is to fit the second-level cache of a core.
-pub const BATCH_BYTES: usize = 512 << 10;
+/// Bytes of a batch that was cut by headers alone, but for the end of its last record. It is to fit the
+/// second-level cache of a core: what was read is still there when it is summed.
+pub const PLANNED_BYTES: usize = 512 << 10;
+
+/// Bytes of a batch that is read to be cut, but for the end of its last record. Others wait meanwhile, and
+/// to wake them costs as much as to sum some hundred KiB.
+pub const LOADED_BYTES: usize = 2 << 20;
 
 /// The most workers, for the sake of memory. Memory is not faster either from some number of cores on.
 pub const MAX_WORKERS: usize = 8;
+
+/// Bytes that are read and then summed, before the next are: little enough for the first-level caches.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Records of this many bytes on average are cut by their headers alone: to read a header by itself costs
 /// about as much as to copy this much.
@@ -184,7 +192,7 @@ impl Cutter<'_> {
     fn plan(&mut self, batch: &mut Batch) -> usize {
         let Some((source, offset)) = self.feed.positioned() else { return 0 };
         let mut at = 0;
-        while at < BATCH_BYTES {
+        while at < PLANNED_BYTES {
             let mut bytes = [0; HEADER_LEN];
             let got = read_full_at(source, &mut bytes, offset.saturating_add(at as u64));
             if !matches!(got, Ok(HEADER_LEN)) {
@@ -208,7 +216,7 @@ impl Cutter<'_> {
 
     /// Reads a batch and cuts it.
     fn load(&mut self, batch: &mut Batch) {
-        let (mut at, mut want) = (0, BATCH_BYTES);
+        let (mut at, mut want) = (0, LOADED_BYTES);
         loop {
             self.read(batch, want);
             match self.cut(batch, &mut at) {
@@ -301,34 +309,46 @@ fn header_bytes(bytes: &[u8]) -> [u8; HEADER_LEN] {
 }
 
 impl Batch {
-    /// Reads the records of a batch that was cut by headers alone.
-    fn read(&mut self, source: &(dyn ReadAt + Sync)) {
-        let Some((offset, len)) = self.to_read.take() else { return };
+    /// Reads and sums the records of a batch that was cut by headers alone, some at a time: what was just
+    /// read is in the cache.
+    fn read_and_sum(&mut self, source: &(dyn ReadAt + Sync), offset: u64, len: usize) {
         if self.bytes.len() < len {
             self.bytes.resize(len, 0);
         }
-        match read_full_at(source, &mut self.bytes[..len], offset) {
-            Ok(got) => self.filled = got,
-            Err(error) => {
-                self.spans.clear();
-                (self.io, self.last) = (Some(error), true);
+        let mut summed = 0;
+        while self.filled < len {
+            let first = self.filled;
+            let next = self.spans[summed..].partition_point(|span| span.at + span.len < first + PIECE_BYTES);
+            let upto = self.spans.len().min(summed + next + 1);
+            let piece = self.spans.get(upto).map_or(len, |span| span.at);
+            match read_full_at(source, &mut self.bytes[first..piece], offset.saturating_add(first as u64)) {
+                Ok(got) => self.filled += got,
+                Err(error) => {
+                    self.spans.truncate(summed);
+                    (self.io, self.last) = (Some(error), true);
+                    return;
+                }
             }
-        }
-        if self.filled < len {
-            // The source ends inside of the last record, or was cut meanwhile.
-            let filled = self.filled;
-            self.spans.retain(|span| span.at < filled);
-            if let Some(span) = self.spans.last_mut() {
-                span.len = span.len.min(filled - span.at);
+            if self.filled < piece {
+                // The source ends inside of the last record, or was cut meanwhile.
+                let filled = self.filled;
+                self.spans.retain(|span| span.at < filled);
+                if let Some(span) = self.spans.last_mut() {
+                    span.len = span.len.min(filled - span.at);
+                }
+                self.last = true;
+                self.sum(summed..self.spans.len());
+                return;
             }
-            self.last = true;
+            self.sum(summed..upto);
+            summed = upto;
         }
     }
 
-    /// Sums every record.
-    fn sum(&mut self) {
+    /// Sums records.
+    fn sum(&mut self, range: std::ops::Range<usize>) {
         let bytes = &self.bytes;
-        for span in &mut self.spans {
+        for span in &mut self.spans[range] {
             let record = &bytes[span.at..span.at + span.len];
             if record.len() >= HEADER_LEN {
                 let (front, back) = record.split_at(TRAILER_OFFSET);
@@ -434,10 +454,10 @@ impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, '_, F> {
     fn work(&self, mut batch: Batch, mut filled: Option<u64>) {
         let _guard = EndOnPanic(self);
         while let Some(number) = filled.take().or_else(|| lock(&self.cutter).fill(&mut batch)) {
-            if let Some(source) = self.source {
-                batch.read(source);
+            match (self.source, batch.to_read.take()) {
+                (Some(source), Some((offset, len))) => batch.read_and_sum(source, offset, len),
+                _ => batch.sum(0..batch.spans.len()),
             }
-            batch.sum();
             let mut joiner = lock(&self.joiner);
             while joiner.end.is_none() && joiner.next != number {
                 joiner = self.turn.wait(joiner).unwrap_or_else(PoisonError::into_inner);
