@@ -3,6 +3,7 @@
 mod byteswap;
 mod canary;
 mod codec;
+mod edit;
 mod fletcher;
 mod nvlist;
 mod phys;
@@ -49,6 +50,14 @@ pub const TARGETS: &[Target] = &[
         mutate: stream::mutate,
         run: stream::run,
         memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "edit",
+        about: "a stream recompressed and back, decompressed, converted: the same blocks",
+        corpus: edit::corpus,
+        mutate: stream::mutate,
+        run: edit::run,
+        memory_limit_bytes: 8 * SMALL,
     },
     Target {
         name: "parallel",
