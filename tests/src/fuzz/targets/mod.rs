@@ -8,6 +8,7 @@ mod fletcher;
 mod nvlist;
 mod phys;
 mod pool;
+mod recompress;
 mod record;
 mod stream;
 mod token;
@@ -52,11 +53,11 @@ pub const TARGETS: &[Target] = &[
         memory_limit_bytes: SMALL,
     },
     Target {
-        name: "edit",
+        name: "recompress",
         about: "a stream recompressed and back, decompressed, converted: the same blocks",
-        corpus: edit::corpus,
+        corpus: recompress::corpus,
         mutate: stream::mutate,
-        run: edit::run,
+        run: recompress::run,
         memory_limit_bytes: 8 * SMALL,
     },
     Target {
@@ -97,6 +98,30 @@ pub const TARGETS: &[Target] = &[
         corpus: byteswap::corpus,
         mutate: super::mutate::bytes,
         run: byteswap::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "verify",
+        about: "a verdict is the same on one core, on all, and read at any place",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_verify,
+        memory_limit_bytes: 2 * SMALL,
+    },
+    Target {
+        name: "swap-stream",
+        about: "a stream byte-swapped there and back is the same, but for what is reported",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_byteswap,
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "resume",
+        about: "a point to go on from lies between good records; what is selected is part of the input",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_resume,
         memory_limit_bytes: SMALL,
     },
     codec!("lz4", LZ4),
