@@ -11,6 +11,7 @@ mod pool;
 mod record;
 mod stream;
 mod token;
+mod rewrite;
 mod zap;
 
 use super::Target;
@@ -50,6 +51,14 @@ pub const TARGETS: &[Target] = &[
         mutate: stream::mutate,
         run: stream::run,
         memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "edit",
+        about: "a stream recompressed and back, decompressed, converted: the same blocks",
+        corpus: rewrite::corpus,
+        mutate: stream::mutate,
+        run: rewrite::run,
+        memory_limit_bytes: 8 * SMALL,
     },
     Target {
         name: "parallel",
