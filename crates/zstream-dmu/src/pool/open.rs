@@ -185,7 +185,6 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         is_log: false,
         is_offline: false,
         indirect_object: None,
-        zap: None,
         children: Vec::new(),
     };
     Ok((0..count)

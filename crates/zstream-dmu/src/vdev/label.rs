@@ -10,7 +10,6 @@
 //!   end - 256 KiB  label 3                            the end is the device's size rounded down to 256 KiB
 //! ```
 //!
-//! An embedded checksum ([`Seal`]) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
 //! An embedded checksum ([`verify_embedded`]) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
 //! copied to another offset is not a label.
 

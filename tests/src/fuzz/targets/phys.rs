@@ -13,7 +13,7 @@ use zstream_dmu::vdev::config::PoolConfig;
 use zstream_dmu::vdev::label::{CONFIG_BYTES, CONFIG_OFFSET, Label, Role, uberblocks};
 use zstream_dmu::vdev::uberblock::Uberblock;
 use zstream_dmu::zio::ReadBlock;
-use zstream_dmu::zio::seal::Seal;
+use zstream_format::checksum::seal_embedded;
 use zstream_format::nvlist::NvList;
 use zstream_format::order::ByteOrder;
 
@@ -130,7 +130,7 @@ impl Device for Hollow {
 pub(super) fn label(input: &[u8]) {
     let mut area = input.to_vec();
     area.resize(CONFIG_BYTES, 0);
-    Seal::at(CONFIG_OFFSET).write(&mut area, ByteOrder::Little);
+    seal_embedded(&mut area, [CONFIG_OFFSET, 0, 0, 0], ByteOrder::Little).expect("room for a seal");
     let mut device = Hollow { at: CONFIG_OFFSET, bytes: area };
     let read = Label::read(&device, 0);
     let list = NvList::decode(&device.bytes).map(|decoded| decoded.list);
