@@ -183,6 +183,7 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         metaslab_array: None,
         metaslab_shift: None,
         is_log: false,
+        zap: None,
         is_offline: false,
         indirect_object: None,
         children: Vec::new(),

@@ -92,6 +92,8 @@ pub struct VdevConfig {
     pub metaslab_shift: Option<u64>,
     /// Whether the vdev is only for intent logs.
     pub is_log: bool,
+    /// MOS object with properties of the vdev; on top-level vdevs of pools that have such objects.
+    pub zap: Option<u64>,
     /// Whether the device was taken out of use (`zpool offline`, faulted or removed): what is on it is out of date.
     pub is_offline: bool,
     /// On indirect vdevs: the MOS object that holds the mapping.
@@ -182,6 +184,7 @@ fn parse(list: &NvList, depth: usize, left: &mut usize) -> Result<VdevConfig> {
         metaslab_array: number("metaslab_array"),
         metaslab_shift: number("metaslab_shift"),
         is_log: number("is_log").unwrap_or(0) != 0,
+        zap: number("com.delphix:vdev_zap_top"),
         is_offline: ["offline", "faulted", "removed"].iter().any(|key| number(key).unwrap_or(0) != 0),
         indirect_object: number("com.delphix:indirect_object"),
         children,
