@@ -12,7 +12,7 @@ pub mod ids;
 pub mod object_set;
 pub mod objset;
 pub mod pool;
-pub mod space_map;
+pub mod space;
 pub mod traverse;
 pub mod tree;
 pub mod vdev;

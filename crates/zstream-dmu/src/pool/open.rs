@@ -186,7 +186,6 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         zap: None,
         is_offline: false,
         indirect_object: None,
-        zap: None,
         children: Vec::new(),
     };
     Ok((0..count)

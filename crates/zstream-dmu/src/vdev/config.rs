@@ -98,8 +98,6 @@ pub struct VdevConfig {
     pub is_offline: bool,
     /// On indirect vdevs: the MOS object that holds the mapping.
     pub indirect_object: Option<u64>,
-    /// MOS object of the vdev's own ZAP; on top-level vdevs, and in the MOS's config only.
-    pub zap: Option<u64>,
     /// Its children.
     pub children: Vec<VdevConfig>,
 }
@@ -189,7 +187,6 @@ fn parse(list: &NvList, depth: usize, left: &mut usize) -> Result<VdevConfig> {
         zap: number("com.delphix:vdev_zap_top"),
         is_offline: ["offline", "faulted", "removed"].iter().any(|key| number(key).unwrap_or(0) != 0),
         indirect_object: number("com.delphix:indirect_object"),
-        zap: number("com.delphix:vdev_zap_top"),
         children,
     })
 }

@@ -21,13 +21,18 @@
 //! With `X` set on an encrypted data block words 4 and 5 hold the salt and the first eight bytes of
 //! the IV in place of a third address. A hole has no first address and is not embedded.
 
-use std::fmt;
+mod display;
+mod dva;
+mod validate;
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use crate::ids::Txg;
+
+pub use self::dva::Dva;
+pub use self::validate::BlockPointerFault;
 
 /// Size of a block pointer in bytes.
 pub const BLOCK_POINTER_BYTES: usize = 128;
@@ -52,94 +57,6 @@ const CHECKSUM: usize = 12;
 
 /// The words of an embedded block pointer that carry payload, in order.
 const PAYLOAD_WORDS: [usize; 14] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 14, 15];
-
-/// The address of one copy of a block (`dva_t`): a range of a top-level vdev.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
-pub struct Dva {
-    words: [u64; 2],
-}
-
-impl Dva {
-    /// The address of `asize` bytes at byte `offset` of the top-level vdev `vdev`.
-    ///
-    /// `offset` and `asize` are multiples of the sector size; what does not fit in the fields is cut off.
-    #[must_use]
-    pub fn new(vdev: u32, offset: u64, asize: u64, gang: bool) -> Self {
-        Self {
-            words: [
-                field(u64::from(vdev), 32, 24) | field(asize / SECTOR_BYTES, 0, 24),
-                field(u64::from(gang), 63, 1) | (offset / SECTOR_BYTES),
-            ],
-        }
-    }
-
-    /// The address in these two words.
-    #[must_use]
-    pub fn from_words(words: [u64; 2]) -> Self {
-        Self { words }
-    }
-
-    /// The two words as stored.
-    #[must_use]
-    pub fn words(self) -> [u64; 2] {
-        self.words
-    }
-
-    /// Whether this is an address at all: unused ones have no allocated size (`DVA_IS_VALID`).
-    #[must_use]
-    pub fn is_valid(self) -> bool {
-        self.asize() != 0
-    }
-
-    /// Whether both words are zero (`DVA_IS_EMPTY`).
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.words == [0, 0]
-    }
-
-    /// Index of the top-level vdev.
-    #[must_use]
-    pub fn vdev(self) -> u32 {
-        bits(self.words[0], 32, 24) as u32
-    }
-
-    /// Offset in the top-level vdev's allocatable space, in bytes. On a plain disk the space starts
-    /// 4 MiB after the device does.
-    #[must_use]
-    pub fn offset(self) -> u64 {
-        bits(self.words[1], 0, 63).wrapping_mul(SECTOR_BYTES)
-    }
-
-    /// Offset in sectors, as stored: offsets of 2^55 sectors and more do not fit in [`Dva::offset`].
-    #[must_use]
-    pub fn offset_sectors(self) -> u64 {
-        bits(self.words[1], 0, 63)
-    }
-
-    /// Allocated size in bytes, with raidz parity and, on a gang block, with its members.
-    #[must_use]
-    pub fn asize(self) -> u64 {
-        bits(self.words[0], 0, 24) * SECTOR_BYTES
-    }
-
-    /// Whether the address is that of a gang header instead of the data.
-    #[must_use]
-    pub fn is_gang(self) -> bool {
-        bits(self.words[1], 63, 1) != 0
-    }
-}
-
-impl fmt::Display for Dva {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{:x}:{:x}", self.vdev(), self.offset(), self.asize())
-    }
-}
-
-impl fmt::Debug for Dva {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Dva({self}{})", if self.is_gang() { " gang" } else { "" })
-    }
-}
 
 /// What a block pointer points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,7 +174,7 @@ impl BlockPointer {
     pub fn normal(block: &NormalBlock) -> Self {
         let mut words = [0; 16];
         for (n, dva) in block.dvas.iter().enumerate() {
-            words[2 * n..2 * n + 2].copy_from_slice(&dva.words);
+            words[2 * n..2 * n + 2].copy_from_slice(&dva.words());
         }
         words[PROP] = field((block.lsize / SECTOR_BYTES).wrapping_sub(1), 0, 16)
             | field((block.psize / SECTOR_BYTES).wrapping_sub(1), 16, 16)
@@ -382,7 +299,7 @@ impl BlockPointer {
     #[must_use]
     pub fn dva(&self, n: usize) -> Dva {
         assert!(n < DVAS_PER_BLOCK_POINTER, "a block pointer has three addresses");
-        Dva { words: [self.words[2 * n], self.words[2 * n + 1]] }
+        Dva::from_words([self.words[2 * n], self.words[2 * n + 1]])
     }
 
     /// The valid addresses of the block, in order: none for holes, embedded and redacted blocks, at most
@@ -559,46 +476,6 @@ impl BlockPointer {
         if self.is_embedded() { self.prop(25, 7) + 1 } else { 0 }
     }
 
-    /// Holds the rules that need no knowledge of the pool: sizes, compression, checksum and embedded
-    /// form must be ones that some version writes (`zfs_blkptr_verify` without its vdev part).
-    ///
-    /// # Errors
-    ///
-    /// The first rule that is broken.
-    pub fn validate(&self) -> Result<(), BlockPointerFault> {
-        let kind = self.kind();
-        if let BlockKind::UnknownEmbedded(found) = kind {
-            return Err(BlockPointerFault::EmbeddedType { found });
-        }
-        if kind == BlockKind::Hole {
-            return Ok(());
-        }
-        if !self.compression().is_known() {
-            return Err(BlockPointerFault::Compression { found: self.compression().0 });
-        }
-        if self.lsize() > BLOCK_BYTES_MAX {
-            return Err(BlockPointerFault::LogicalSize { found: self.lsize() });
-        }
-        if kind == BlockKind::Embedded {
-            let found = self.embedded_psize();
-            if found > EMBEDDED_PAYLOAD_MAX as u64 {
-                return Err(BlockPointerFault::PayloadSize { found });
-            }
-        }
-        if kind == BlockKind::Normal {
-            if !self.checksum_type().is_known() {
-                return Err(BlockPointerFault::Checksum { found: self.checksum_type().0 });
-            }
-            if self.psize() > BLOCK_BYTES_MAX {
-                return Err(BlockPointerFault::StoredSize { found: self.psize() });
-            }
-            if !self.dva(0).is_valid() {
-                return Err(BlockPointerFault::Address);
-            }
-        }
-        Ok(())
-    }
-
     fn prop(&self, low: u32, width: u32) -> u64 {
         bits(self.words[PROP], low, width)
     }
@@ -607,124 +484,6 @@ impl BlockPointer {
         let mut bytes = [0; 8];
         self.byte_order().put_u64(&mut bytes, self.words[n]);
         bytes
-    }
-}
-
-/// Why a block pointer cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BlockPointerFault {
-    /// An embedded type that no version defines.
-    #[error("block pointer has unknown embedded type {found}")]
-    EmbeddedType {
-        /// The number found.
-        found: u8,
-    },
-    /// An unknown compression function.
-    #[error("block pointer has unknown compression {found}")]
-    Compression {
-        /// The number found.
-        found: u8,
-    },
-    /// An unknown checksum function.
-    #[error("block pointer has unknown checksum {found}")]
-    Checksum {
-        /// The number found.
-        found: u8,
-    },
-    /// A logical size above the largest block.
-    #[error("block pointer has logical size {found}, above the largest block of {BLOCK_BYTES_MAX}")]
-    LogicalSize {
-        /// The size found, in bytes.
-        found: u64,
-    },
-    /// A stored size above the largest block.
-    #[error("block pointer has stored size {found}, above the largest block of {BLOCK_BYTES_MAX}")]
-    StoredSize {
-        /// The size found, in bytes.
-        found: u64,
-    },
-    /// An embedded payload longer than the block pointer.
-    #[error("embedded block pointer has a payload of {found} bytes, at most {EMBEDDED_PAYLOAD_MAX} fit")]
-    PayloadSize {
-        /// The size found, in bytes.
-        found: u64,
-    },
-    /// A first address without a size.
-    #[error("block pointer has no valid first address")]
-    Address,
-}
-
-/// Printed as zdb does (`snprintf_blkptr`).
-impl fmt::Display for BlockPointer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (level, kind) = (self.level(), self.object_type().name());
-        let birth = self.logical_birth().0;
-        match self.kind() {
-            BlockKind::Hole if self.words == [0; 16] => f.write_str("<hole>"),
-            BlockKind::Hole => {
-                write!(f, "HOLE [L{level} {kind}] size={:x}L birth={birth}L", self.lsize())
-            }
-            BlockKind::Embedded | BlockKind::UnknownEmbedded(_) => write!(
-                f,
-                "EMBEDDED [L{level} {kind}] et={} {} size={:x}L/{:x}P birth={birth}L",
-                self.prop(40, 8),
-                self.compression(),
-                self.lsize(),
-                self.prop(25, 7) + 1,
-            ),
-            BlockKind::Redacted => {
-                write!(f, "REDACTED [L{level} {kind}] size={:x}L birth={birth}L", self.lsize())
-            }
-            BlockKind::Normal => self.fmt_normal(f),
-        }
-    }
-}
-
-impl BlockPointer {
-    fn fmt_normal(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, dva) in self.dvas().enumerate() {
-            write!(f, "DVA[{n}]=<{dva}> ")?;
-        }
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        if let (Some(salt), Some(iv)) = (self.salt(), self.iv()) {
-            write!(f, "salt={} iv={} ", hex(&salt), hex(&iv))?;
-        }
-        write!(
-            f,
-            "[L{} {}] {} {} {} {} {} {} size={:x}L/{:x}P birth={}L/{}P fill={} cksum={:016x}:{:016x}:{:016x}:{:016x}",
-            self.level(),
-            self.object_type().name(),
-            self.checksum_type(),
-            if self.compression() == CompressionType::OFF {
-                "uncompressed".to_owned()
-            } else {
-                self.compression().to_string()
-            },
-            match self.crypt_kind() {
-                CryptKind::Plain => "unencrypted",
-                CryptKind::Encrypted => "encrypted",
-                CryptKind::Authenticated => "authenticated",
-                CryptKind::IndirectMac => "indirect-MAC",
-            },
-            if self.byte_order() == ByteOrder::Little { "LE" } else { "BE" },
-            if self.is_gang() { "gang" } else { "contiguous" },
-            if self.is_dedup() { "dedup" } else { "unique" },
-            self.lsize(),
-            self.psize(),
-            self.logical_birth(),
-            self.physical_birth(),
-            self.fill(),
-            self.words[12],
-            self.words[13],
-            self.words[14],
-            self.words[15],
-        )
-    }
-}
-
-impl fmt::Debug for BlockPointer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BlockPointer({self})")
     }
 }
 
@@ -737,118 +496,4 @@ fn field(value: u64, low: u32, width: u32) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const FILE: ObjectType = ObjectType::PLAIN_FILE_CONTENTS;
-
-    fn sample() -> NormalBlock {
-        NormalBlock {
-            dvas: [
-                Dva::new(1, 0x40_0000, 0x1000, false),
-                Dva::new(2, 0x123_4000, 0x2000, true),
-                Dva::default(),
-            ],
-            lsize: 131_072,
-            psize: 4096,
-            compression: CompressionType::LZ4,
-            checksum_type: ChecksumType::FLETCHER_4,
-            object_type: FILE,
-            level: 0,
-            dedup: false,
-            uses_crypt: false,
-            byte_order: ByteOrder::Little,
-            logical_birth: Txg(77),
-            physical_birth: Txg(0),
-            fill: 1,
-            checksum: [1, 2, 3, 4],
-        }
-    }
-
-    #[test]
-    fn fields_of_a_normal_block_come_back() {
-        let bp = BlockPointer::normal(&sample());
-        assert_eq!(bp.kind(), BlockKind::Normal);
-        assert_eq!((bp.lsize(), bp.psize(), bp.asize()), (131_072, 4096, 0x3000));
-        assert_eq!(bp.dvas().count(), 2);
-        assert_eq!((bp.dva(1).vdev(), bp.dva(1).offset(), bp.dva(1).is_gang()), (2, 0x123_4000, true));
-        assert_eq!((bp.logical_birth(), bp.fill(), bp.byte_order()), (Txg(77), 1, ByteOrder::Little));
-        assert_eq!(bp.validate(), Ok(()));
-        let physical = BlockPointer::normal(&NormalBlock { physical_birth: Txg(80), ..sample() });
-        assert_eq!((physical.physical_birth(), physical.logical_birth()), (Txg(80), Txg(77)));
-    }
-
-    #[test]
-    fn encryption_parameters_take_the_third_address_and_the_upper_fill() {
-        let mut words =
-            *BlockPointer::normal(&NormalBlock { uses_crypt: true, fill: 0x0403_0201_0000_0005, ..sample() })
-                .words();
-        words[4] = 0x8877_6655_4433_2211;
-        words[5] = 0x0807_0605_0403_0201;
-        let bp = BlockPointer::from_words(words);
-        assert_eq!(bp.crypt_kind(), CryptKind::Encrypted);
-        assert_eq!((bp.dvas().count(), bp.fill()), (2, 5));
-        assert_eq!(bp.salt(), Some([0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]));
-        assert_eq!(bp.iv(), Some([1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]));
-        assert_eq!(bp.mac(), Some([3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]));
-        // A block written by a big-endian machine keeps the same words for the bytes in the other order.
-        words[PROP] &= !(1 << 63);
-        assert_eq!(
-            BlockPointer::from_words(words).salt(),
-            Some([0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11])
-        );
-        // The ZFS master node is authenticated only, an indirect block covers its children.
-        let authenticated = BlockPointer::normal(&NormalBlock {
-            uses_crypt: true,
-            object_type: ObjectType::MASTER_NODE,
-            ..sample()
-        });
-        assert_eq!(authenticated.crypt_kind(), CryptKind::Authenticated);
-        let indirect = BlockPointer::normal(&NormalBlock { uses_crypt: true, level: 1, ..sample() });
-        assert_eq!(indirect.crypt_kind(), CryptKind::IndirectMac);
-        assert_eq!((indirect.salt(), authenticated.iv()), (None, None));
-    }
-
-    #[test]
-    fn embedded_payload_comes_back_at_every_size() {
-        let bytes: Vec<u8> = (1..=112).collect();
-        for size in 1..=EMBEDDED_PAYLOAD_MAX {
-            let bp =
-                BlockPointer::embedded(&bytes[..size], 4096, CompressionType::LZ4, FILE, 0, Txg(9)).unwrap();
-            assert_eq!(bp.embedded_payload().as_deref(), Some(&bytes[..size]));
-            assert_eq!((bp.kind(), bp.lsize(), bp.psize(), bp.fill()), (BlockKind::Embedded, 4096, 0, 1));
-            assert_eq!((bp.logical_birth(), bp.validate(), bp.dvas().count()), (Txg(9), Ok(()), 0));
-        }
-        assert!(BlockPointer::embedded(&[0; 113], 512, CompressionType::OFF, FILE, 0, Txg(9)).is_none());
-        assert!(BlockPointer::embedded(&[], 512, CompressionType::OFF, FILE, 0, Txg(9)).is_none());
-    }
-
-    #[test]
-    fn holes_and_redacted_blocks_have_no_address() {
-        let hole = BlockPointer::hole(FILE, 2, 131_072, Txg(5));
-        assert!(hole.is_hole() && BlockPointer::EMPTY.is_hole());
-        assert_eq!((hole.level(), hole.lsize(), hole.logical_birth(), hole.fill()), (2, 131_072, Txg(5), 0));
-        let redacted = BlockPointer::redacted(FILE, 131_072, Txg(6));
-        assert_eq!((redacted.kind(), redacted.lsize(), redacted.psize()), (BlockKind::Redacted, 131_072, 0));
-        assert_eq!((redacted.embedded_payload(), redacted.validate()), (None, Ok(())));
-    }
-
-    proptest! {
-        #[test]
-        fn any_words_survive_either_byte_order_and_no_accessor_panics(words: [u64; 16]) {
-            let bp = BlockPointer::from_words(words);
-            for order in [ByteOrder::Little, ByteOrder::Big] {
-                prop_assert_eq!(BlockPointer::parse(&bp.encode(order), order), bp);
-            }
-            let _ = (bp.validate(), bp.embedded_payload(), bp.to_string(), bp.asize(), bp.mac(), bp.iv());
-        }
-
-        #[test]
-        fn an_address_keeps_its_parts(vdev in 0_u32..1 << 24, sectors in 0_u64..1 << 54, asize in 0_u64..1 << 24, gang: bool) {
-            let dva = Dva::new(vdev, sectors * 512, asize * 512, gang);
-            prop_assert_eq!((dva.vdev(), dva.offset(), dva.asize(), dva.is_gang()), (vdev, sectors * 512, asize * 512, gang));
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,213 @@
+//! Object sets (`objset_phys_t`): a dataset's objects, or the pool's own (the MOS).
+//!
+//! ```text
+//!     0  meta-dnode: its data is an array of dnodes, object n in slot n   512
+//!   512  intent log header                                                192
+//!   704  type u64   flags u64   portable MAC [32]   local MAC [32]
+//!   784  padding, end of the first version at 1024
+//!  1024  dnode of space used by user   512    (object -1)
+//!  1536  by group                      512    (object -2), end of the second version at 2048
+//!  2048  by project                    512    (object -3)
+//!  2560  padding up to 4096
+//! ```
+//!
+//! A missing tail reads as zero.
+
+mod open;
+
+use std::sync::Arc;
+
+use bitflags::bitflags;
+use zstream_format::object_type::{ObjectType, ObjsetType, SwapClass};
+use zstream_format::order::ByteOrder;
+
+use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, CryptKind};
+use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
+use crate::error::{Error, Result};
+use crate::ids::{Bookmark, ObjectId, Txg};
+use crate::zio::{Block, ReadBlock};
+
+pub use self::open::Objset;
+
+/// One above the highest object number (`DN_MAX_OBJECT`).
+pub const OBJECTS_MAX: u64 = 1 << 48;
+
+/// The object in which a set counts its users' space (`DMU_USERUSED_OBJECT`).
+pub const USER_USED_OBJECT: ObjectId = ObjectId(u64::MAX);
+/// The object in which a set counts its groups' space (`DMU_GROUPUSED_OBJECT`).
+pub const GROUP_USED_OBJECT: ObjectId = ObjectId(u64::MAX - 1);
+/// The object in which a set counts its projects' space (`DMU_PROJECTUSED_OBJECT`).
+pub const PROJECT_USED_OBJECT: ObjectId = ObjectId(u64::MAX - 2);
+
+/// Sizes that an objset block may have.
+const OBJSET_BYTES: [usize; 3] = [1024, 2048, 4096];
+
+bitflags! {
+    /// Flags of an object set (`OBJSET_FLAG_*`). Unknown ones are kept.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct ObjsetFlags: u64 {
+        /// The space used by users and groups is counted.
+        const USER_ACCOUNTING_COMPLETE = 1;
+        /// The objects of users and groups are counted.
+        const USER_OBJECT_ACCOUNTING_COMPLETE = 2;
+        /// The space and objects of projects are counted.
+        const PROJECT_QUOTA_COMPLETE = 4;
+        const _ = !0;
+    }
+}
+
+/// The header of a dataset's intent log (`zil_header_t`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZilHeader {
+    /// Transaction group in which the log's blocks were claimed, 0 before that.
+    pub claim_txg: Txg,
+    /// Highest record that was replayed.
+    pub replay_seq: u64,
+    /// First block of the log; a hole when there is none.
+    pub log: BlockPointer,
+    /// Highest claimed block.
+    pub claim_block_seq: u64,
+    /// Flags: 1 replay needed, 2 the next field is valid.
+    pub flags: u64,
+    /// Highest claimed record.
+    pub claim_record_seq: u64,
+}
+
+impl ZilHeader {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let word = |offset| bytes.get(offset..offset + 8).map(|bytes| ByteOrder::Little.u64(bytes));
+        Some(Self {
+            claim_txg: Txg(word(0)?),
+            replay_seq: word(8)?,
+            log: BlockPointer::parse_at(bytes, 16, ByteOrder::Little)?,
+            claim_block_seq: word(16 + BLOCK_POINTER_BYTES)?,
+            flags: word(24 + BLOCK_POINTER_BYTES)?,
+            claim_record_seq: word(32 + BLOCK_POINTER_BYTES)?,
+        })
+    }
+
+    /// Whether there is a log whose records may be newer than the dataset's blocks. In a snapshot the
+    /// header means nothing.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        !self.log.is_hole()
+    }
+}
+
+/// The head of an object set (`objset_phys_t`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjsetPhys {
+    /// The dnode whose data is all other dnodes.
+    pub meta_dnode: Arc<Dnode>,
+    /// The intent log.
+    pub zil: ZilHeader,
+    /// What the set is for.
+    pub objset_type: ObjsetType,
+    /// Flags.
+    pub flags: ObjsetFlags,
+    /// MAC over what a raw send carries, zero without encryption.
+    pub portable_mac: [u8; 32],
+    /// MAC over what stays in this pool, zero without encryption.
+    pub local_mac: [u8; 32],
+    /// Dnode of [`USER_USED_OBJECT`].
+    pub user_used: Option<Arc<Dnode>>,
+    /// Dnode of [`GROUP_USED_OBJECT`].
+    pub group_used: Option<Arc<Dnode>>,
+    /// Dnode of [`PROJECT_USED_OBJECT`].
+    pub project_used: Option<Arc<Dnode>>,
+    /// Size of the block, in bytes: 1024, 2048 or 4096 by the pool's version.
+    pub phys_bytes: usize,
+}
+
+impl ObjsetPhys {
+    /// Reads an objset block, little-endian.
+    ///
+    /// # Errors
+    ///
+    /// The block has another size than the three that exist, there is no meta-dnode, or a dnode is bad.
+    pub fn parse(block: &[u8]) -> Result<Self> {
+        if !OBJSET_BYTES.contains(&block.len()) {
+            return Err(bad(format!("{} bytes, expected one of {OBJSET_BYTES:?}", block.len())));
+        }
+        let dnode = |offset: usize| -> Result<Option<Arc<Dnode>>> {
+            match block.get(offset..offset + DNODE_SLOT_BYTES) {
+                Some(bytes) => Ok(Dnode::parse(bytes)?.map(Arc::new)),
+                None => Ok(None),
+            }
+        };
+        let word = |offset: usize| ByteOrder::Little.u64(&block[offset..]);
+        let mac = |offset: usize| block[offset..].first_chunk().copied().unwrap_or_default();
+        let meta_dnode = dnode(0)?.ok_or_else(|| bad("no meta-dnode".into()))?;
+        if meta_dnode.object_type != ObjectType::DNODE {
+            return Err(bad(format!("meta-dnode of type {}", meta_dnode.object_type)));
+        }
+        let objset_type = u32::try_from(word(704)).map_err(|_| bad(format!("type {:#x}", word(704))))?;
+        Ok(Self {
+            meta_dnode,
+            zil: ZilHeader::parse(&block[512..]).ok_or_else(|| bad("no intent log header".into()))?,
+            objset_type: ObjsetType(objset_type),
+            flags: ObjsetFlags::from_bits_retain(word(712)),
+            portable_mac: mac(720),
+            local_mac: mac(752),
+            user_used: dnode(1024)?,
+            group_used: dnode(1536)?,
+            project_used: dnode(2048)?,
+            phys_bytes: block.len(),
+        })
+    }
+}
+
+fn bad(detail: String) -> Error {
+    Error::corrupt("objset", detail)
+}
+
+/// Reads a block of dnodes or an objset block: without a key, as it is stored.
+pub(crate) fn read_meta(
+    reader: &dyn ReadBlock,
+    pointer: &BlockPointer,
+    at: Bookmark,
+    locked: bool,
+) -> Result<Block> {
+    let block = if locked && pointer.crypt_kind() != CryptKind::Plain {
+        // OpenZFS compresses neither of the two in an encrypted set, so that the stored bytes are the logical ones.
+        let stored = reader.read_stored(pointer, at)?;
+        if pointer.byte_order() == ByteOrder::Big { swapped(pointer, &stored, at)? } else { stored }
+    } else {
+        reader.read_block(pointer, at)?
+    };
+    crate::tree::check_len(&block, pointer.lsize()).map_err(|error| error.at_bookmark(at))?;
+    Ok(block)
+}
+
+fn swapped(pointer: &BlockPointer, stored: &[u8], at: Bookmark) -> Result<Block> {
+    let class = pointer.object_type().swap_class().unwrap_or(SwapClass::U8);
+    let mut bytes = stored.to_vec();
+    zstream_format::byteswap::swap(class, &mut bytes, ByteOrder::Big)
+        .map_err(|fault| Error::corrupt("block", fault.to_string()).at_bookmark(at))?;
+    Ok(bytes.into())
+}
+
+/// Slots up to the next dnode, whose block holds at least one slot.
+pub(crate) fn slots_taken(dnode: &[u8]) -> usize {
+    1 + if dnode[0] == 0 { 0 } else { usize::from(dnode[12]) }
+}
+
+/// The slots of a block of dnodes in which an allocated dnode starts.
+pub(crate) fn allocated_slots(block: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let slots = block.len() / DNODE_SLOT_BYTES;
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        while next < slots {
+            let slot = next;
+            let dnode = &block[slot * DNODE_SLOT_BYTES..];
+            next += slots_taken(dnode);
+            if dnode[0] != 0 {
+                return Some(slot);
+            }
+        }
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! Open object sets.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use zstream_format::object_type::{ObjectType, ObjsetType};
+
+use super::{
+    GROUP_USED_OBJECT, OBJECTS_MAX, ObjsetPhys, PROJECT_USED_OBJECT, USER_USED_OBJECT, allocated_slots,
+    read_meta,
+};
+use crate::blkptr::BlockPointer;
+use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
+use crate::error::{Error, Fault, Result};
+use crate::ids::{BlockId, Bookmark, ObjectId};
+use crate::object_set::{ObjectInfo, ObjectSet, pieces};
+use crate::tree::{Seek, Tree};
+use crate::zio::{Block, ReadBlock};
+
+/// Bytes of blocks that one read has in flight.
+const READ_WINDOW_BYTES: u64 = 32 << 20;
+
+/// Parsed dnodes that an open set remembers.
+const DNODES_KEPT: usize = 512;
+
+/// An object set of a pool, open for reading as it stood when its root pointer was read.
+pub struct Objset {
+    reader: Arc<dyn ReadBlock>,
+    id: u64,
+    root: BlockPointer,
+    phys: ObjsetPhys,
+    locked: bool,
+    dnodes: Mutex<HashMap<ObjectId, Arc<Dnode>>>,
+}
+
+impl Objset {
+    /// Opens the set whose objset block `root` points at. `id` is the dataset's object number in the
+    /// MOS, 0 for the MOS itself.
+    ///
+    /// # Errors
+    ///
+    /// The objset block cannot be read or is bad; [`Fault::Hole`] when the set was never written.
+    pub fn open(reader: Arc<dyn ReadBlock>, id: u64, root: BlockPointer) -> Result<Self> {
+        Self::open_as(reader, id, root, false)
+    }
+
+    /// Opens an encrypted set without its key: the objset block and the blocks of dnodes are taken as
+    /// stored, unverified but for their checksum, and what is encrypted stays so. Bonus buffers of
+    /// encrypted types, and data, are then not to be had, but the shape of every object is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Objset::open`].
+    pub fn open_locked(reader: Arc<dyn ReadBlock>, id: u64, root: BlockPointer) -> Result<Self> {
+        Self::open_as(reader, id, root, true)
+    }
+
+    fn open_as(reader: Arc<dyn ReadBlock>, id: u64, root: BlockPointer, locked: bool) -> Result<Self> {
+        let at = Bookmark::root(id);
+        let place = |error: Error| error.at_bookmark(at);
+        if root.is_hole() {
+            return Err(place(Fault::Hole.into()));
+        }
+        if root.object_type() != ObjectType::OBJSET || root.level() != 0 {
+            let detail = format!(
+                "level {} of type {}, expected level 0 of an objset",
+                root.level(),
+                root.object_type()
+            );
+            return Err(place(Error::corrupt("block pointer", detail)));
+        }
+        let block = read_meta(&*reader, &root, at, locked)?;
+        let phys = ObjsetPhys::parse(&block).map_err(place)?;
+        Ok(Self { reader, id, root, phys, locked, dnodes: Mutex::new(HashMap::new()) })
+    }
+
+    /// The pointer of the objset block.
+    #[must_use]
+    pub fn root(&self) -> &BlockPointer {
+        &self.root
+    }
+
+    /// The objset block.
+    #[must_use]
+    pub fn phys(&self) -> &ObjsetPhys {
+        &self.phys
+    }
+
+    /// What reads the set's blocks.
+    #[must_use]
+    pub fn reader(&self) -> &Arc<dyn ReadBlock> {
+        &self.reader
+    }
+
+    /// Whether the set was opened without its key.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    /// Whether an intent log is there whose records were not replayed.
+    #[must_use]
+    pub fn has_intent_log(&self) -> bool {
+        self.phys.zil.has_log()
+    }
+
+    /// Number of allocated objects, as counted by the root pointer.
+    #[must_use]
+    pub fn object_count(&self) -> u64 {
+        self.root.fill()
+    }
+
+    /// The tree of blocks under `dnode`, which is that of `object`.
+    #[must_use]
+    pub fn tree<'a>(&'a self, object: ObjectId, dnode: &'a Dnode) -> Tree<'a> {
+        Tree::new(&*self.reader, dnode, self.id, object)
+    }
+
+    /// The dnode of `object`; that of object 0 is the meta-dnode.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotFound`] when there is no such object, [`Fault::Corrupt`] when its dnode is bad.
+    pub fn dnode(&self, object: ObjectId) -> Result<Arc<Dnode>> {
+        let missing = || Error::not_found("object", object);
+        match object {
+            ObjectId(0) => return Ok(Arc::clone(&self.phys.meta_dnode)),
+            USER_USED_OBJECT => return self.phys.user_used.clone().ok_or_else(missing),
+            GROUP_USED_OBJECT => return self.phys.group_used.clone().ok_or_else(missing),
+            PROJECT_USED_OBJECT => return self.phys.project_used.clone().ok_or_else(missing),
+            _ if object.0 >= OBJECTS_MAX => return Err(missing()),
+            _ => {}
+        }
+        if let Some(dnode) = self.kept().get(&object) {
+            return Ok(Arc::clone(dnode));
+        }
+        let slots = self.slots_per_block();
+        let (block_id, slot) = (BlockId(object.0 / slots), (object.0 % slots) as usize);
+        let Some(block) = self.dnode_block(block_id)? else { return Err(missing()) };
+        if !allocated_slots(&block).any(|start| start == slot) {
+            return Err(missing());
+        }
+        let dnode = Dnode::parse(&block[slot * DNODE_SLOT_BYTES..])
+            .map_err(|error| error.at_bookmark(self.dnode_bookmark(object)))?
+            .ok_or_else(missing)?;
+        let dnode = Arc::new(dnode);
+        let mut kept = self.kept();
+        if kept.len() >= DNODES_KEPT {
+            kept.clear();
+        }
+        kept.insert(object, Arc::clone(&dnode));
+        Ok(dnode)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<ObjectId, Arc<Dnode>>> {
+        self.dnodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dnode_bookmark(&self, object: ObjectId) -> Bookmark {
+        Bookmark { objset: self.id, object, level: Bookmark::LEVEL_DNODE, block: BlockId(0) }
+    }
+
+    fn slots_per_block(&self) -> u64 {
+        self.phys.meta_dnode.block_bytes() / DNODE_SLOT_BYTES as u64
+    }
+
+    /// A block of dnodes, or `None` for a hole.
+    fn dnode_block(&self, block: BlockId) -> Result<Option<Block>> {
+        let meta = &self.phys.meta_dnode;
+        if block > meta.max_block {
+            return Ok(None);
+        }
+        let tree = self.tree(ObjectId(0), meta);
+        let pointer = tree.pointer(0, block)?;
+        if pointer.is_hole() {
+            return Ok(None);
+        }
+        tree.check_data(&pointer, block)?;
+        read_meta(&*self.reader, &pointer, tree.bookmark(0, block), self.locked).map(Some)
+    }
+
+    /// Pointers of the data blocks of `object` in the range, checked.
+    fn pointers(
+        &self,
+        object: ObjectId,
+        dnode: &Dnode,
+        first: BlockId,
+        count: usize,
+    ) -> Result<Vec<BlockPointer>> {
+        let tree = self.tree(object, dnode);
+        let pointers = tree.data_pointers(first, count)?;
+        for (n, pointer) in (first.0..).zip(&pointers) {
+            if !pointer.is_hole() {
+                tree.check_data(pointer, BlockId(n))?;
+            }
+        }
+        Ok(pointers)
+    }
+
+    /// Checks that `block` is as long as the object's blocks are.
+    fn checked(&self, dnode: &Dnode, block: Block, at: Bookmark) -> Result<Block> {
+        crate::tree::check_len(&block, dnode.block_bytes()).map_err(|error| error.at_bookmark(at))?;
+        Ok(block)
+    }
+}
+
+impl ObjectSet for Objset {
+    fn objset_id(&self) -> u64 {
+        self.id
+    }
+
+    fn objset_type(&self) -> ObjsetType {
+        self.phys.objset_type
+    }
+
+    fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
+        if object.0 == 0 {
+            return Err(Error::not_found("object", object));
+        }
+        let dnode = self.dnode(object)?;
+        let hidden = self.locked && dnode.bonus_type.is_encrypted() && self.root.uses_crypt();
+        Ok(ObjectInfo {
+            object,
+            object_type: dnode.object_type,
+            bonus_type: dnode.bonus_type,
+            bonus: (!hidden).then(|| dnode.bonus().into()),
+            block_bytes: dnode.block_bytes(),
+            indirect_bytes: Some(dnode.indirect_bytes()),
+            levels: Some(dnode.levels),
+            max_block: dnode.max_block,
+            dn_slots: dnode.extra_slots + 1,
+            has_spill: dnode.spill().is_some(),
+            checksum_type: dnode.checksum_type,
+            compression: dnode.compression,
+            used_bytes: Some(dnode.used_bytes()),
+        })
+    }
+
+    fn next_object(&self, from: ObjectId) -> Result<Option<ObjectId>> {
+        let slots = self.slots_per_block();
+        let meta = &self.phys.meta_dnode;
+        let tree = self.tree(ObjectId(0), meta);
+        let mut from = from.0.max(1);
+        while from < OBJECTS_MAX {
+            let Some(block_id) = tree.next(Seek::Data, BlockId(from / slots))? else { break };
+            let Some(first) = block_id.0.checked_mul(slots) else { break };
+            let Some(block) = self.dnode_block(block_id)? else { break };
+            let found =
+                allocated_slots(&block).map(|slot| first + slot as u64).find(|&object| object >= from);
+            if let Some(object) = found {
+                return Ok((object < OBJECTS_MAX).then_some(ObjectId(object)));
+            }
+            from = first + slots;
+        }
+        Ok(None)
+    }
+
+    fn block(&self, object: ObjectId, block: BlockId) -> Result<Option<Block>> {
+        let dnode = self.dnode(object)?;
+        if block > dnode.max_block {
+            return Ok(None);
+        }
+        let pointer = self.pointers(object, &dnode, block, 1)?[0];
+        if pointer.is_hole() {
+            return Ok(None);
+        }
+        let at = self.tree(object, &dnode).bookmark(0, block);
+        let content = self.reader.read_block(&pointer, at)?;
+        self.checked(&dnode, content, at).map(Some)
+    }
+
+    fn read(&self, object: ObjectId, offset: u64, out: &mut [u8]) -> Result<()> {
+        let dnode = self.dnode(object)?;
+        let block_bytes = dnode.block_bytes();
+        let end = dnode.max_block.0.saturating_add(1).saturating_mul(block_bytes);
+        let inside = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX).min(out.len());
+        let (out, beyond) = out.split_at_mut(inside);
+        beyond.fill(0);
+        let window = (READ_WINDOW_BYTES / block_bytes).max(1) as usize;
+        let mut pieces = pieces(block_bytes, offset, out).into_iter().peekable();
+        while let Some(first) = pieces.peek().map(|piece| piece.block) {
+            let batch: Vec<_> = pieces.by_ref().take(window).collect();
+            let pointers = self.pointers(object, &dnode, first, batch.len())?;
+            let tree = self.tree(object, &dnode);
+            let wanted: Vec<_> = batch
+                .iter()
+                .zip(&pointers)
+                .filter(|(_, pointer)| !pointer.is_hole())
+                .map(|(piece, pointer)| (*pointer, tree.bookmark(0, piece.block)))
+                .collect();
+            let mut blocks = self.reader.read_blocks(&wanted).into_iter();
+            for (piece, pointer) in batch.into_iter().zip(&pointers) {
+                if pointer.is_hole() {
+                    piece.out.fill(0);
+                    continue;
+                }
+                let at = tree.bookmark(0, piece.block);
+                let block = blocks.next().unwrap_or_else(|| Err(Fault::Hole.into()))?;
+                piece.fill(&self.checked(&dnode, block, at)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn next_data(&self, object: ObjectId, offset: u64) -> Result<Option<u64>> {
+        let dnode = self.dnode(object)?;
+        let size = dnode.block_bytes();
+        let found = self.tree(object, &dnode).next(Seek::Data, BlockId(offset / size))?;
+        Ok(found.and_then(|block| block.0.checked_mul(size)).map(|start| start.max(offset)))
+    }
+
+    fn next_hole(&self, object: ObjectId, offset: u64) -> Result<u64> {
+        let dnode = self.dnode(object)?;
+        let size = dnode.block_bytes();
+        let end = dnode.max_block.0.saturating_add(1).saturating_mul(size);
+        let found = self.tree(object, &dnode).next(Seek::Hole, BlockId(offset / size))?;
+        Ok(found.map_or(end, |block| block.0.saturating_mul(size)).max(offset))
+    }
+
+    fn spill(&self, object: ObjectId) -> Result<Option<Block>> {
+        let dnode = self.dnode(object)?;
+        let Some(pointer) = dnode.spill().filter(|pointer| !pointer.is_hole()) else { return Ok(None) };
+        let at = Bookmark { objset: self.id, object, level: 0, block: Bookmark::SPILL };
+        if pointer.level() != 0 {
+            let detail = format!("level {} at a spill block", pointer.level());
+            return Err(Error::corrupt("block pointer", detail).at_bookmark(at));
+        }
+        self.reader.read_block(pointer, at).map(Some)
+    }
+
+    fn prefetch(&self, object: ObjectId, offset: u64, length: u64) {
+        // What fails here fails again, and is reported, when it is read.
+        let Ok(dnode) = self.dnode(object) else { return };
+        let size = dnode.block_bytes();
+        let first = offset / size;
+        let last = dnode.max_block.0.min(offset.saturating_add(length.max(1) - 1) / size);
+        if first > last {
+            return;
+        }
+        let count = (last - first + 1).min((READ_WINDOW_BYTES / size).max(1)) as usize;
+        let (reader, id) = (Arc::clone(&self.reader), self.id);
+        rayon::spawn(move || {
+            let tree = Tree::new(&*reader, &dnode, id, object);
+            let Ok(pointers) = tree.data_pointers(BlockId(first), count) else { return };
+            let wanted: Vec<_> = (first..)
+                .zip(pointers)
+                .filter(|(_, pointer)| !pointer.is_hole() && !pointer.is_redacted())
+                .map(|(n, pointer)| (pointer, tree.bookmark(0, BlockId(n))))
+                .collect();
+            drop(reader.read_blocks(&wanted));
+        });
+    }
+}

@@ -1,0 +1,125 @@
+//! Sets of byte ranges.
+
+use std::collections::BTreeMap;
+
+use super::space_map::SpaceChange;
+use crate::error::{Error, Result};
+
+/// A set of byte ranges, none of which touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet {
+    /// End by start.
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl RangeSet {
+    /// The ranges, ascending, as start and end.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.ranges.iter().map(|(start, end)| (*start, *end))
+    }
+
+    /// Bytes in all ranges.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.iter().map(|(start, end)| end - start).sum()
+    }
+
+    /// Whether all of `start..end` is in the set. An empty range is.
+    #[must_use]
+    pub fn contains(&self, start: u64, end: u64) -> bool {
+        start >= end || self.ranges.range(..=start).next_back().is_some_and(|(_, found)| *found >= end)
+    }
+
+    /// Whether any of `start..end` is in the set.
+    #[must_use]
+    pub fn overlaps(&self, start: u64, end: u64) -> bool {
+        start < end && self.ranges.range(..end).next_back().is_some_and(|(_, found)| *found > start)
+    }
+
+    /// Adds a range.
+    ///
+    /// # Errors
+    ///
+    /// Part of it is in the set already.
+    pub fn add(&mut self, start: u64, end: u64) -> Result<()> {
+        if self.overlaps(start, end) {
+            return Err(Error::corrupt("space", format!("{start:#x}..{end:#x} is allocated twice")));
+        }
+        if start >= end {
+            return Ok(());
+        }
+        let mut merged = (start, end);
+        if let Some((&before, &before_end)) = self.ranges.range(..start).next_back()
+            && before_end == start
+        {
+            merged.0 = before;
+        }
+        if let Some(after_end) = self.ranges.remove(&end) {
+            merged.1 = after_end;
+        }
+        self.ranges.insert(merged.0, merged.1);
+        Ok(())
+    }
+
+    /// Removes a range.
+    ///
+    /// # Errors
+    ///
+    /// Part of it is not in the set.
+    pub fn remove(&mut self, start: u64, end: u64) -> Result<()> {
+        if !self.contains(start, end) {
+            return Err(Error::corrupt("space", format!("{start:#x}..{end:#x} is freed, but not allocated")));
+        }
+        if start >= end {
+            return Ok(());
+        }
+        if let Some((&around, &around_end)) = self.ranges.range(..=start).next_back() {
+            self.ranges.remove(&around);
+            if around < start {
+                self.ranges.insert(around, start);
+            }
+            if end < around_end {
+                self.ranges.insert(end, around_end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds or removes a range.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RangeSet::add`] and [`RangeSet::remove`].
+    pub fn apply(&mut self, change: SpaceChange, start: u64, end: u64) -> Result<()> {
+        match change {
+            SpaceChange::Alloc => self.add(start, end),
+            SpaceChange::Free => self.remove(start, end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_range_set_is_a_set(steps in proptest::collection::vec((0_usize..40, 0_usize..8, any::<bool>()), 1..60)) {
+            let (mut set, mut model) = (RangeSet::default(), [false; 48]);
+            for (start, length, add) in steps {
+                let range = start..start + length;
+                let result = if add { set.add(start as u64, range.end as u64) } else { set.remove(start as u64, range.end as u64) };
+                let fits = model[range.clone()].iter().all(|is_in| *is_in != add);
+                prop_assert_eq!(result.is_ok(), fits);
+                if fits {
+                    model[range].fill(add);
+                }
+                prop_assert_eq!(set.bytes(), model.iter().filter(|is_in| **is_in).count() as u64);
+                let touching = set.iter().zip(set.iter().skip(1)).any(|((_, end), (start, _))| end >= start);
+                prop_assert!(!touching);
+            }
+        }
+    }
+}
