@@ -1,9 +1,14 @@
 //! Edits of streams that tests need, made of the library's parts.
 
 use crate::fuzz::corpus::{Piece, records};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use zstream_format::algorithm::CompressionType;
+use zstream_format::checksum::Checksum;
 use zstream_format::compress::{compress_for_stream, decompress};
-use zstream_format::record::{Body, Header};
+use zstream_format::flags::{FeatureFlags, HeaderType};
+use zstream_format::ids::{Guid, ObjectId};
+use zstream_format::record::{Body, Header, Write, WriteByref};
 use zstream_format::stream::StreamWriter;
 
 /// The stream with the block of every WRITE in another form, as `zstream recompress TYPE` makes it; to `off` they
@@ -41,4 +46,87 @@ fn recompressed(header: &Header, payload: &[u8], to: CompressionType) -> Piece {
 /// Whether the stream is a package: more than one BEGIN.
 pub fn is_package(stream: &[u8]) -> bool {
     records(stream).iter().filter(|(header, _)| matches!(header.body(), Some(Body::Begin(_)))).count() > 1
+}
+
+/// The stream as OpenZFS's `zstream` would have written it after an edit of `original`: with the features that
+/// the original announces, and with checksums at the end of all ENDs.
+pub fn as_openzfs(edited: &[u8], original: &[u8]) -> Vec<u8> {
+    let mut given = records(original).into_iter().filter_map(|(header, _)| features(&header));
+    let mut writer = StreamWriter::new(Vec::new());
+    for (mut header, payload) in records(edited) {
+        match header.body() {
+            Some(Body::Begin(mut begin)) => {
+                let features = given.next().expect("as many BEGINs as in the original");
+                begin.version_info = begin.version_info.with_features(features);
+                header.set_body(begin);
+            }
+            // not zero: the writer puts the right one there
+            Some(Body::End(_)) => header.set_trailer(Checksum([1, 0, 0, 0])),
+            _ => {}
+        }
+        writer.write(&header, &payload).expect("only flags and checksums have changed");
+    }
+    writer.into_inner()
+}
+
+/// The features that a BEGIN announces; `None` for other records.
+pub fn features(header: &Header) -> Option<FeatureFlags> {
+    match header.body() {
+        Some(Body::Begin(begin)) => Some(begin.version_info.features()),
+        _ => None,
+    }
+}
+
+/// The stream as `zfs send -D` of old would have written it: a WRITE that repeats an earlier one is a reference
+/// to that. Also how many references there are.
+pub fn deduplicated(stream: &[u8]) -> (Vec<u8>, usize) {
+    let mut seen: HashMap<(Vec<u8>, Vec<u8>), Write> = HashMap::new();
+    let mut writer = StreamWriter::new(Vec::new());
+    let mut references = 0;
+    for (mut header, payload) in records(stream) {
+        match header.body() {
+            Some(Body::Begin(mut begin)) if begin.version_info.header_type() == HeaderType::Substream => {
+                let features = begin.version_info.features() | FeatureFlags::DEDUP;
+                begin.version_info = begin.version_info.with_features(features);
+                header.set_body(begin);
+            }
+            Some(Body::Write(write)) => {
+                let anywhere = Write { object: ObjectId(0), offset: 0, to_guid: Guid(0), ..write };
+                match seen.entry((Header::new(anywhere, header.order()).as_bytes().to_vec(), payload.clone()))
+                {
+                    Entry::Vacant(entry) => {
+                        entry.insert(write);
+                    }
+                    Entry::Occupied(entry) => {
+                        references += 1;
+                        let mut byref = Header::new(reference(&write, entry.get()), header.order());
+                        byref.set_trailer(header.trailer());
+                        writer.write(&byref, &[]).expect("a reference");
+                        continue;
+                    }
+                }
+            }
+            _ => {}
+        }
+        writer.write(&header, &payload).expect("the same records");
+    }
+    (writer.into_inner(), references)
+}
+
+/// The record that writes the block of `first` where `write` would.
+fn reference(write: &Write, first: &Write) -> WriteByref {
+    WriteByref {
+        object: write.object,
+        offset: write.offset,
+        length: write.logical_size,
+        to_guid: write.to_guid,
+        ref_guid: first.to_guid,
+        ref_object: first.object,
+        ref_offset: first.offset,
+        checksum_type: write.checksum_type,
+        flags: write.flags,
+        pad: [0; 6],
+        key_checksum: write.key_checksum,
+        key_prop: write.key_prop,
+    }
 }

@@ -26,6 +26,7 @@ struct Archive {
 
 static STREAMS: Archive = Archive::new("streams");
 static IMAGES: Archive = Archive::new("images");
+static SHAPES: Archive = Archive::new("shapes");
 static MANIFESTS: Archive = Archive::new("manifest");
 static EXPECTED: Archive = Archive::new("expected");
 
@@ -108,6 +109,18 @@ pub fn pool(name: &str) -> Vec<PathBuf> {
         }
         _ => panic!("no golden pool {name}"),
     }
+}
+
+/// The names of the pools whose vdevs have a history: `removed`, `expanded`, ...
+pub const SHAPES_POOLS: [&str; 6] = ["declustered", "expanded", "expanding", "ganged", "removed", "several"];
+
+/// The vdev files of one of [`SHAPES_POOLS`], in the order of their letters. Shared, as [`image`].
+pub fn shape(pool: &str) -> Vec<PathBuf> {
+    let prefix = format!("{pool}-");
+    let names = SHAPES.names(".img").into_iter().filter(|name| name.starts_with(&prefix));
+    let paths: Vec<PathBuf> = names.map(|name| SHAPES.path(&format!("{name}.img"))).collect();
+    assert!(!paths.is_empty(), "no golden pool {pool}");
+    paths
 }
 
 /// Copies a golden file into `dir`, holes kept; gives the path of the copy.

@@ -2,9 +2,11 @@
 //!
 //! The tests themselves are in `tests/`; what OpenZFS made and printed is in `golden/`.
 
+pub mod blocks;
 pub mod edit;
 pub mod fuzz;
 pub mod golden;
 pub mod objects;
 pub mod openzfs;
+pub mod program;
 pub mod samples;

@@ -1,22 +1,19 @@
 //! The golden pools, opened from their images: whole, with members missing, and with members damaged.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions as FileOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
-use zstream_dmu::blkptr::{BlockKind, BlockPointer};
+use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::error::{Error, Fault};
-use zstream_dmu::ids::{Bookmark, ObjectId, Txg};
-use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::ids::{Bookmark, Txg};
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::traverse::{Options, Traverse};
 use zstream_dmu::vdev::{DamageCause, VdevState};
 use zstream_dmu::zio::{BadCopy, Observer, ReadBlock};
-use zstream_format::object_type::ObjectType;
-use zstream_format::order::ByteOrder;
+use zstream_tests::blocks::blocks;
 use zstream_tests::golden;
 
 /// Name, members that may be missing, and what `zdb -u` printed: transaction group, sum of guids, timestamp. Last, the
@@ -36,42 +33,6 @@ fn open(paths: &[PathBuf]) -> Pool {
 
 fn message(result: Result<Pool, Error>) -> String {
     result.expect_err("a pool that cannot be opened").to_string()
-}
-
-/// The roots of the MOS and of all datasets, with the numbers of their objects.
-fn roots(pool: &Pool) -> Vec<(u64, BlockPointer)> {
-    const DATASET_POINTER: usize = 128;
-    let mut roots = vec![(0, pool.uberblock().root)];
-    let mut next = ObjectId(1);
-    while let Some(object) = pool.mos().next_object(next).expect("the MOS") {
-        let info = pool.mos().info(object).expect("an object of the MOS");
-        if info.bonus_type == ObjectType::DSL_DATASET {
-            let bonus = info.bonus().expect("a bonus");
-            roots.push((
-                object.0,
-                BlockPointer::parse_at(bonus, DATASET_POINTER, ByteOrder::Little).expect("a pointer"),
-            ));
-        }
-        next = ObjectId(object.0 + 1);
-    }
-    roots
-}
-
-/// All blocks of the pool that are on vdevs, each once.
-fn blocks(pool: &Pool) -> Vec<(BlockPointer, Bookmark)> {
-    let reader: Arc<dyn ReadBlock> = pool.reader().clone();
-    let mut seen = HashSet::new();
-    let mut blocks = Vec::new();
-    for (id, root) in roots(pool).into_iter().filter(|(_, root)| !root.is_hole()) {
-        let options = Options { locked: root.uses_crypt(), ..Options::default() };
-        for visit in Traverse::new(Arc::clone(&reader), id, root, options) {
-            let visit = visit.expect("a visit");
-            if visit.pointer.kind() == BlockKind::Normal && seen.insert(visit.pointer.dva(0)) {
-                blocks.push((visit.pointer, visit.at));
-            }
-        }
-    }
-    blocks
 }
 
 /// A digest of the stored content of all blocks.

@@ -1,12 +1,16 @@
 //! Benchmarks.
 
+use crate::bench_verify;
 use crate::run::{Outcome, cargo, run};
 
 /// A benchmark: its name, how it is run, and one line of help.
 type Bench = (&'static str, fn() -> Outcome, &'static str);
 
 /// Every benchmark.
-const BENCHES: &[Bench] = &[("micro", micro, "criterion: the kernels and codecs of zstream-format")];
+const BENCHES: &[Bench] = &[
+    ("micro", micro, "criterion: the kernels and codecs of zstream-format"),
+    ("verify", bench_verify::bench, "`zstream verify` beside OpenZFS's `zstream dump`, on 1 GiB"),
+];
 
 /// `bench [NAME]`
 pub(crate) fn task(args: &[String]) -> Outcome {

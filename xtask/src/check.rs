@@ -13,7 +13,7 @@ pub(crate) fn clippy(_: &[String]) -> Outcome {
     run(cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
 }
 
-/// `docs`
+/// `docs`: private items too, so that no link rots; public ones that link to private ones are found as well.
 pub(crate) fn docs(_: &[String]) -> Outcome {
     let mut command = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
     command.env("RUSTDOCFLAGS", "-D warnings");

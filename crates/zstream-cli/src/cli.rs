@@ -13,7 +13,10 @@ use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::dump;
+use crate::commands::{
+    byteswap, completions, decompress, dump, info, join, man, recompress, redup, resume_token, select, token,
+    verify,
+};
 use crate::failure::Failure;
 
 /// Reads, checks, edits and writes ZFS send streams, without a kernel module.
@@ -47,6 +50,122 @@ Examples:
   zstream dump -v backup.zfs         one line for each record
   zfs send pool/fs@snap | zstream dump")]
     Dump(dump::Args),
+    /// Decompresses single blocks of a stream
+    ///
+    /// Reads a stream from standard input and writes it to standard output. The blocks named are decompressed
+    /// with the algorithm given, whatever their records say, so that a stream can be received whose blocks are
+    /// marked wrongly. `off` marks a block plain that is plain. A block that cannot be made plain stays as it
+    /// is: a line on standard error says so, and the exit code is 1.
+    #[command(after_long_help = "\
+Examples:
+  zstream decompress -v 130,0,lz4 130,131072,lz4 < in.zfs > out.zfs
+  zstream dump -v in.zfs | grep '^WRITE object = 130 '       the offsets of an object's blocks")]
+    Decompress(decompress::Args),
+    /// Compresses all blocks of a stream anew, or decompresses them
+    ///
+    /// Reads a stream from standard input and writes it to standard output, on all cores. Blocks that do not
+    /// get smaller are sent plain. The feature flags say what the result may hold. Raw (encrypted) snapshots
+    /// pass through as they are.
+    #[command(after_long_help = "\
+Examples:
+  zstream recompress zstd < in.zfs > out.zfs
+  zstream recompress -l 19 zstd < in.zfs > archive.zfs
+  zfs send -c pool/fs@snap | zstream recompress off | zfs receive old/fs")]
+    Recompress(recompress::Args),
+    /// Makes a deduplicated stream (`zfs send -D` of old) a plain one
+    ///
+    /// Receivers since OpenZFS 2.0 refuse deduplicated streams. Each reference is replaced by the block that it
+    /// refers to. Memory: some 32 to 75 bytes for each block of the stream.
+    #[command(after_long_help = "\
+Examples:
+  zstream redup old.zfs | zfs receive pool/fs
+  zstream redup -v old.zfs > new.zfs")]
+    Redup(redup::Args),
+    /// Prints what a resume token says
+    ///
+    /// A receive that was interrupted (`zfs receive -s`) leaves a token, from which `zfs send -t` goes on.
+    #[command(after_long_help = "\
+Example:
+  zstream token $(zfs get -H -o value receive_resume_token pool/fs)")]
+    Token(token::Args),
+    /// Says whether files hold whole streams
+    ///
+    /// Exit code 0: every checksum is right, every record is one that a receiver takes, the END is there, and
+    /// nothing is behind it but another stream. Else 1, with the place of the fault, what was expected there
+    /// and what was found, and how much of the stream before it is good. Marks of known faults of senders are
+    /// shown as warnings. Runs on all cores.
+    #[command(after_long_help = "\
+Examples:
+  zstream verify backup.zfs
+  zstream verify --json *.zfs | jq -r 'select(.ok | not) | .file'
+  zfs send -R pool@snap | tee backup.zfs | zstream verify -")]
+    Verify(verify::Args),
+    /// Shows the snapshots in a file: names, guids, sizes, properties
+    ///
+    /// Reads the headers only, of a file in the time of a few seeks, and so says nothing about whether the
+    /// data is good: that is `zstream verify`. What comes before a fault is shown all the same.
+    #[command(after_long_help = "\
+Examples:
+  zstream info backup.zfs
+  zstream info --json backup.zfs | jq '.streams[].snapshots[].name'")]
+    Info(info::Args),
+    /// Takes single datasets or snapshots out of a package
+    ///
+    /// Writes the streams of the snapshots asked for, in the order of the package, as they are in it. One
+    /// `zfs receive` takes one stream, so several snapshots need several, reading the same input; or ask for
+    /// --package. Everything is read and checked, and standard error says which snapshot an increment needs.
+    #[command(after_long_help = "\
+Examples:
+  zstream select all.zfs tank/home@monday | zfs receive backup/home
+  zstream select all.zfs tank/home@mon tank/home@tue |
+      { zfs receive backup/home && zfs receive backup/home; }
+  zstream select --package all.zfs tank/home | zfs receive backup/home")]
+    Select(select::Args),
+    /// Finds how to go on with a stream whose file was cut short
+    ///
+    /// Prints the token with which `zfs send -t` goes on, and the length of what is good before that point.
+    /// What the sender then gives begins with a header of its own, so the two are not simply put behind each
+    /// other: `zstream join` makes them the stream that an unbroken send would have given. Where there is no
+    /// way to go on, it says why, and which snapshots are whole. Exit code 1 then.
+    ///
+    /// A token is for one snapshot: of a package the snapshot that was cut is completed, and what followed is
+    /// not sent.
+    #[command(after_long_help = "\
+Example:
+  zstream resume-token cut.zfs
+  zfs send -t 1-c740b4779-... > rest.zfs
+  zstream join cut.zfs rest.zfs > whole.zfs")]
+    ResumeToken(resume_token::Args),
+    /// Joins a stream that was cut short and what `zfs send -t` gave
+    ///
+    /// CUT is what is left of the stream, REST what the sender gave for the token of `zstream resume-token`,
+    /// or for the token of a receiver that got CUT. The result is one whole stream, the same to the byte as an
+    /// unbroken send. CUT need not be cut to the length that `resume-token` prints; if it was, say --cut.
+    #[command(after_long_help = "\
+Example:
+  zfs send -t TOKEN | zstream join cut.zfs - > whole.zfs && zstream verify whole.zfs")]
+    Join(join::Args),
+    /// Turns a stream into the other byte order
+    ///
+    /// Headers and payloads, as a machine of the other byte order would send them. Twice gives the same stream
+    /// again, with these exceptions, which stay in a form that says its order: native lists in BEGIN (raw,
+    /// redacted and resumed streams) become XDR, which receivers read in either order; embedded or compressed
+    /// blocks of types that are not plain bytes (directories) become plain ones. Receivers before OpenZFS 2.0
+    /// may take less.
+    #[command(after_long_help = "\
+Example:
+  zstream byteswap from-sparc.zfs > x86.zfs")]
+    Byteswap(byteswap::Args),
+    /// Prints a script that completes this command line in a shell
+    #[command(after_long_help = "\
+Example:
+  zstream completions bash > ~/.local/share/bash-completion/completions/zstream")]
+    Completions(completions::Args),
+    /// Writes the manual pages to a directory
+    #[command(after_long_help = "\
+Example:
+  zstream man ~/.local/share/man/man1")]
+    Man(man::Args),
 }
 
 impl Cli {
@@ -54,6 +173,18 @@ impl Cli {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match &self.command {
             Command::Dump(args) => args.run(),
+            Command::Decompress(args) => args.run(),
+            Command::Recompress(args) => args.run(),
+            Command::Redup(args) => args.run(),
+            Command::Token(args) => args.run(),
+            Command::Verify(args) => args.run(),
+            Command::Info(args) => args.run(),
+            Command::Select(args) => args.run(),
+            Command::ResumeToken(args) => args.run(),
+            Command::Join(args) => args.run(),
+            Command::Byteswap(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
+use zstream_format::edit::EditError;
 use zstream_format::stream;
 
 /// Why a verb failed, and the exit code that says so.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// One line, or `None` where there is nobody to tell: the reader of our output went away.
+    /// One line with what comes before it, or `None` where there is nobody to tell: the reader of our output went away.
     message: Option<String>,
     code: u8,
 }
@@ -17,18 +18,29 @@ pub(crate) struct Failure {
 impl Failure {
     /// The input is bad or the operation failed.
     pub(crate) fn new(message: impl Display) -> Self {
+        Self::verbatim(format_args!("zstream: {message}"))
+    }
+
+    /// Like [`new`](Self::new), with the words of OpenZFS's `zstream`, which does not always say its name.
+    pub(crate) fn verbatim(message: impl Display) -> Self {
         Self { message: Some(message.to_string()), code: 1 }
     }
 
     /// The command line asks for something that there is not, which the parser could not see.
     pub(crate) fn usage(message: impl Display) -> Self {
-        Self { message: Some(message.to_string()), code: 2 }
+        Self { code: 2, ..Self::new(message) }
     }
 
-    /// Prints `zstream: ...` and gives the exit code.
+    /// What went wrong, without the name of the program.
+    pub(crate) fn message(&self) -> &str {
+        let message = self.message.as_deref().unwrap_or_default();
+        message.strip_prefix("zstream: ").unwrap_or(message)
+    }
+
+    /// Prints the message and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {
-            eprintln!("zstream: {message}");
+            eprintln!("{message}");
         }
         ExitCode::from(self.code)
     }
@@ -47,5 +59,15 @@ impl Failure {
 impl From<stream::Error> for Failure {
     fn from(error: stream::Error) -> Self {
         Self::new(error)
+    }
+}
+
+/// An edit failed: because of the stream it read, or of where it wrote to.
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::Input(error) => error.into(),
+            output => output.output_error().map_or_else(|| Self::new(&output), Self::output),
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::progress::{Progress, ProgressAt};
 
 /// A file, or standard input.
 #[derive(Debug)]
@@ -55,6 +55,24 @@ impl Input {
     /// The file where it is a regular one, which can be read at any place.
     pub(crate) fn regular_file(&self) -> Option<&File> {
         self.len.map(|_| &self.file)
+    }
+
+    /// A regular file once more, for reading at any place; `None` for what can only be read once.
+    pub(crate) fn again(&self) -> Result<Option<File>, Failure> {
+        let clone = |file: &File| {
+            file.try_clone()
+                .map_err(|error| Failure::new(format_args!("cannot read the file twice: {error}")))
+        };
+        self.regular_file().map(clone).transpose()
+    }
+
+    /// A regular file from its current position on, to be read at any place and with a progress bar; the input
+    /// itself for what can only be read from start to end.
+    pub(crate) fn into_positioned(mut self) -> Result<ProgressAt, Self> {
+        match (self.len, self.file.stream_position()) {
+            (Some(len), Ok(start)) => Ok(ProgressAt::new(self.file, start, len)),
+            _ => Err(self),
+        }
     }
 
     /// The bytes from the current position to the end, with a progress bar.

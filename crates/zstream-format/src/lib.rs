@@ -5,6 +5,9 @@ pub mod algorithm;
 pub mod byteswap;
 pub mod checksum;
 pub mod compress;
+#[cfg(feature = "gzip")]
+mod deflate;
+pub mod edit;
 pub mod flags;
 pub mod fletcher;
 pub mod ids;
@@ -15,6 +18,8 @@ pub mod order;
 pub mod place;
 pub mod record;
 pub mod stream;
+pub mod summary;
+#[cfg(feature = "gzip")]
 pub mod token;
 pub mod verify;
 mod wire;

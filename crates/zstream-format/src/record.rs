@@ -666,12 +666,14 @@ impl Header {
     /// type that does not exist.
     #[must_use]
     pub fn payload_len(&self) -> u64 {
-        match self.body() {
-            Some(Body::Begin(_)) => self.payload_len_field().into(),
-            Some(Body::Object(b)) => b.payload_len().into(),
-            Some(Body::Write(b)) => b.payload_len(),
-            Some(Body::Spill(b)) => b.payload_len(),
-            Some(Body::WriteEmbedded(b)) => b.payload_len().into(),
+        // Only the structure that counts is parsed, not all of a body: this is done for every record, often.
+        let (bytes, order) = (&self.bytes[BODY_OFFSET..], self.order);
+        match self.record_type() {
+            Some(RecordType::Begin) => self.payload_len_field().into(),
+            Some(RecordType::Object) => Object::parse(bytes, order).payload_len().into(),
+            Some(RecordType::Write) => Write::parse(bytes, order).payload_len(),
+            Some(RecordType::Spill) => Spill::parse(bytes, order).payload_len(),
+            Some(RecordType::WriteEmbedded) => WriteEmbedded::parse(bytes, order).payload_len().into(),
             _ => 0,
         }
     }

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use zstream_format::algorithm::CompressionType;
-use zstream_format::compress::{
-    CodecFault, Compression, DiskForm, compress, compress_for_disk, compress_for_stream, decompress,
-};
+use zstream_format::compress::{Compression, DiskForm, compress_for_disk, compress_for_stream, decompress};
 
 fn data(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/compress").join(name);
@@ -132,6 +130,8 @@ fn a_stream_keeps_a_payload_only_if_it_saves_a_sector() {
 #[cfg(feature = "zstd")]
 #[test]
 fn zstd_headers_of_both_byte_orders_are_read_and_others_named() {
+    use zstream_format::compress::CodecFault;
+
     let (plain, mut payload) = (data("zap.plain"), data("zap.zstd-3"));
     let read = |payload: &[u8]| {
         let mut block = vec![0; plain.len()];
@@ -157,7 +157,9 @@ fn zstd_headers_of_both_byte_orders_are_read_and_others_named() {
 fn zstd_frames_have_the_header_of_zfs() {
     let plain = data("zap.plain");
     let level = "zstd-fast-10".parse().unwrap();
-    let payload = compress(CompressionType::ZSTD, Some(level), &plain, plain.len()).unwrap().unwrap();
+    let payload = zstream_format::compress::compress(CompressionType::ZSTD, Some(level), &plain, plain.len())
+        .unwrap()
+        .unwrap();
     assert_eq!(payload[..4], (payload.len() as u32 - 8).to_be_bytes());
     assert_eq!(payload[4], 112);
     let version = u32::from_be_bytes([0, payload[5], payload[6], payload[7]]);

@@ -65,6 +65,16 @@ fn real_lists_print_as_openzfs_prints_them() {
 }
 
 #[test]
+fn lists_dump_as_zdb_dumps_them() {
+    for (path, bytes) in fixtures("libnvpair", "native") {
+        let expected = fs::read(path.with_extension("dump")).unwrap();
+        let dumped = NvList::decode(&bytes).unwrap().list.dump(5);
+        let (dumped, expected) = (dumped.escape_ascii(), expected.escape_ascii());
+        assert_eq!(dumped.to_string(), expected.to_string(), "{}", path.display());
+    }
+}
+
+#[test]
 fn both_encodings_hold_the_same_list() {
     for (path, native) in fixtures("libnvpair", "native") {
         // Doubles that are no number are unlike themselves; their bytes were compared above.

@@ -232,7 +232,10 @@ fn told_by_one_thread(source: impl Read) -> Story {
 }
 
 fn told_in_parallel(source: impl Read + Send) -> Story {
-    let mut reader = ParallelReader::new(source);
+    story(ParallelReader::new(source))
+}
+
+fn story(mut reader: ParallelReader<'_>) -> Story {
     let mut records = Vec::new();
     let end = reader.for_each(|record| {
         records.push((
@@ -244,6 +247,11 @@ fn told_in_parallel(source: impl Read + Send) -> Story {
         Ok(())
     });
     (records, reader.verified(), end.err().map(|error| error.to_string()))
+}
+
+/// The same, from a source that several threads read at any place.
+fn told_by_positioned_reads(bytes: &[u8]) -> Story {
+    story(ParallelReader::positioned(&bytes, 0))
 }
 
 fn read_all(bytes: &[u8]) -> Result<u64, Error> {
@@ -350,8 +358,79 @@ fn records_larger_than_a_batch_are_read_in_parallel_too() {
     writer.write(&Header::new(end(), ByteOrder::Little), &[]).unwrap();
     let bytes = writer.finish().unwrap();
     assert!(told_by_one_thread(&bytes[..]) == told_in_parallel(&bytes[..]));
+    assert!(told_by_one_thread(&bytes[..]) == told_by_positioned_reads(&bytes));
     let cut = &bytes[..bytes.len() - 200_000];
     assert!(told_by_one_thread(cut) == told_in_parallel(cut));
+    assert!(told_by_one_thread(cut) == told_by_positioned_reads(cut));
+}
+
+/// Some 5 MiB: small records, large ones, and again.
+fn mixed_sizes() -> Vec<u8> {
+    let mut writer = StreamWriter::new(Vec::new()).trailers(Trailers::Modern);
+    let Some((Body::Write(mut write), _)) =
+        data_records().into_iter().find(|(body, _)| matches!(body, Body::Write(_)))
+    else {
+        unreachable!()
+    };
+    for _ in 0..2 {
+        writer.write(&Header::new(begin(HeaderType::Substream, b"p@1"), ByteOrder::Little), &[]).unwrap();
+        for (count, size) in [(100, 512), (9, 128 << 10), (1, 700 << 10), (20, 32 << 10), (800, 16)] {
+            for index in 0..count {
+                (write.logical_size, write.offset) = (size, index);
+                let payload: Vec<u8> = (0..size).map(|i| (i * 7 % 253 + index) as u8).collect();
+                writer.write(&Header::new(write, ByteOrder::Little), &payload).unwrap();
+            }
+        }
+        writer.write(&Header::new(end(), ByteOrder::Little), &[]).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn reading_at_any_place_tells_the_same() {
+    let mut bytes = mixed_sizes();
+    assert!(told_by_one_thread(&bytes[..]) == told_by_positioned_reads(&bytes));
+    assert!(told_by_one_thread(&bytes[..]) == told_in_parallel(&bytes[..]));
+    let len = bytes.len();
+    for at in (0..len).step_by(len / 40) {
+        let cut = &bytes[..at];
+        assert!(told_by_one_thread(cut) == told_by_positioned_reads(cut), "cut to {at}");
+        bytes[at] ^= 0x41;
+        assert!(told_by_one_thread(&bytes[..]) == told_by_positioned_reads(&bytes), "byte {at}");
+        bytes[at] ^= 0x41;
+    }
+    // Not from the start.
+    let shifted = [&[9; 1000], &bytes[..]].concat();
+    assert!(told_by_one_thread(&bytes[..]) == story(ParallelReader::positioned(&&shifted[..], 1000)));
+}
+
+#[test]
+fn a_consumer_that_panics_ends_the_reading() {
+    let bytes = mixed_sizes();
+    let mut count = 0;
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        ParallelReader::positioned(&&bytes[..], 0).for_each(|_| {
+            count += 1;
+            assert_ne!(count, 500, "on purpose");
+            Ok(())
+        })
+    }));
+    assert!(outcome.is_err());
+    assert_eq!(count, 500);
+}
+
+#[test]
+fn a_consumer_that_fails_ends_the_reading() {
+    let bytes = mixed_sizes();
+    let mut reader = ParallelReader::new(&bytes[..]);
+    let mut count = 0;
+    let error = reader
+        .for_each(|_| {
+            count += 1;
+            if count == 300 { Err(Fault::Other("enough".into())) } else { Ok(()) }
+        })
+        .unwrap_err();
+    assert_eq!((count, error.place().index), (300, 299));
 }
 
 #[test]

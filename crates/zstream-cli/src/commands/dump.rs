@@ -31,9 +31,6 @@ pub(crate) struct Args {
     /// The stream, or `-` for standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// OpenZFS's program ignores further arguments
-    #[arg(hide = true)]
-    ignored: Vec<PathBuf>,
 }
 
 impl Args {
@@ -151,6 +148,7 @@ impl<W: Write> Dump<W> {
         let mut last_words = || {
             if let Err(error) = &outcome {
                 remark(&mut self.out, error.fault())?;
+                self.totals.add_refused(error.fault());
             }
             if !outcome.as_ref().is_err_and(|error| leaves_no_summary(error.fault())) {
                 self.totals.print(&mut self.out)?;
@@ -193,6 +191,8 @@ fn leaves_no_summary(fault: &Fault) -> bool {
 struct Totals {
     counts: [u64; RecordType::ALL.len()],
     payload_bytes: [u64; RecordType::ALL.len()],
+    /// Bytes that count for the length of the stream only.
+    other_bytes: u64,
 }
 
 impl Totals {
@@ -200,6 +200,15 @@ impl Totals {
         if let Some(kind) = record.header.record_type() {
             self.counts[kind as usize] += 1;
             self.payload_bytes[kind as usize] += record.header.payload_len();
+        }
+    }
+
+    /// Takes in the record that the dump ends at, as OpenZFS's summary does.
+    fn add_refused(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Trailer { .. } => self.other_bytes += HEADER_LEN as u64,
+            Fault::EndChecksum { .. } => self.counts[RecordType::End as usize] += 1,
+            _ => {}
         }
     }
 
@@ -224,7 +233,7 @@ impl Totals {
         let records: u64 = self.counts.iter().sum();
         let payload: u64 = self.payload_bytes.iter().sum();
         let overhead = records * HEADER_LEN as u64;
-        let total = payload + overhead;
+        let total = payload + overhead + self.other_bytes;
         writeln!(out, "\tTotal records = {records}")?;
         writeln!(out, "\tTotal payload size = {payload} ({payload:#x})")?;
         writeln!(out, "\tTotal header overhead = {overhead} ({overhead:#x})")?;

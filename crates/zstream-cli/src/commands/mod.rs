@@ -1,3 +1,15 @@
 //! The verbs, one file each.
 
+pub(crate) mod byteswap;
+pub(crate) mod completions;
+pub(crate) mod decompress;
 pub(crate) mod dump;
+pub(crate) mod info;
+pub(crate) mod join;
+pub(crate) mod man;
+pub(crate) mod recompress;
+pub(crate) mod redup;
+pub(crate) mod resume_token;
+pub(crate) mod select;
+pub(crate) mod token;
+pub(crate) mod verify;

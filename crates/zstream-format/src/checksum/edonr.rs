@@ -1,16 +1,15 @@
 //! Edon-R-512, in the tweaked form of the second round of the SHA-3 competition, which ZFS uses.
 //!
-//! The state is a double pipe of two halves of 8 words, a message block is two halves as well:
+//! The state is a double pipe of two halves of 8 words, and a message block is two halves as well. The
+//! compression applies one operation `*` on halves, a quasigroup of order 2^512, in four rows of two (`^`
+//! marks a half whose words are in reverse order), and feeds the block and the old pipe forward:
 //!
 //! ```text
-//!            block 0    block 1        The algorithm is one operation * on halves, a quasigroup
-//!               |          |           of order 2^512, applied in four rows of two. `^` marks a
-//! block 1^ * -> a -> * --> b           half whose words are in reverse order.
-//! pipe 1   * -> c -> * --> d
-//!          c * pipe 0 -> e,  d * e -> f
-//! block 0^ * -> g -> * --> h           (row 4: block 0^ * e -> g,  g * f -> h)
-//!
-//! pipe 0 ^= block 1 ^ g,  pipe 1 ^= block 0 ^ h       (the tweak: block and old pipe fed forward)
+//! row 1   a = block 1 ^ * block 0      b = a * block 1
+//! row 2   c = pipe 1 * a               d = c * b
+//! row 3   e = c * pipe 0               f = d * e
+//! row 4   g = block 0 ^ * e            h = g * f
+//! tweak   pipe 0 = pipe 0 xor block 1 xor g       pipe 1 = pipe 1 xor block 0 xor h
 //! ```
 //!
 //! The message is padded with a 1 bit, zeros, and its length in bits as a `u64`; all words are

@@ -6,8 +6,7 @@
 //! own: [`verify_embedded`], [`seal_embedded`].
 //!
 //! The cryptographic functions are behind the cargo feature `block-checksums`; a build without it
-//! says so when one is asked for. Fletcher has no `unsafe` or crates behind it here: see
-//! [`fletcher`](crate::fletcher).
+//! says so when one is asked for. The sums of [`fletcher`](crate::fletcher) are always there.
 
 mod digest;
 #[cfg(feature = "block-checksums")]
@@ -17,6 +16,8 @@ mod error;
 mod salt;
 #[cfg(feature = "block-checksums")]
 mod skein;
+#[cfg(feature = "block-checksums")]
+mod threefish;
 mod value;
 
 pub use embedded::{MAGIC as EMBEDDED_MAGIC, SIZE as EMBEDDED_SIZE, seal_embedded, verify_embedded};

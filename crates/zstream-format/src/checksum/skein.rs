@@ -16,7 +16,7 @@
 //!
 //! Described in "The Skein Hash Function Family", version 1.3.
 
-use threefish::Threefish512;
+use super::threefish;
 
 const BLOCK_BYTES: usize = 64;
 const FIRST: u64 = 1 << 62;
@@ -89,7 +89,7 @@ fn encrypt(state: &mut [u64; 8], tweak: [u64; 2], block: &[u8; BLOCK_BYTES]) {
         *word = u64::from_le_bytes(*bytes);
     }
     let plain = words;
-    Threefish512::new_with_tweak_u64(state, &tweak).encrypt_block_u64(&mut words);
+    threefish::encrypt(state, tweak, &mut words);
     for i in 0..8 {
         state[i] = words[i] ^ plain[i];
     }

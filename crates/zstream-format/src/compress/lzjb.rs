@@ -18,6 +18,8 @@ const MATCH_MAX: usize = 66;
 const DISTANCE_HIGH: u8 = 0x3;
 /// All bits of a distance.
 const DISTANCE_MASK: usize = 0x3ff;
+/// A control byte and eight copies.
+const GROUP_MAX: usize = 1 + 2 * 8;
 /// Entries of the encoder's table of positions, by hash of three bytes.
 const TABLE: usize = 1024;
 
@@ -92,33 +94,33 @@ pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
     let mut made = 0;
     let mut pos = 0;
     while pos < src.len() {
-        // A group: its control byte and at most 16 bytes of items.
-        if made + 1 + 2 * 8 >= dst.len() {
+        if made + GROUP_MAX >= dst.len() {
             return None;
         }
-        let control = made;
-        dst[control] = 0;
-        made += 1;
+        let (control, items) = dst[made..made + GROUP_MAX].split_first_mut()?;
+        *control = 0;
+        let mut used = 0;
         for item in 0..8 {
             if pos == src.len() {
                 break;
             }
             match find(src, pos, &mut last) {
                 Some((distance, length)) => {
-                    dst[control] |= 1 << item;
+                    *control |= 1 << item;
                     // Both halves fit: the length takes 6 bits, the distance 10.
-                    dst[made] = ((length - MATCH_MIN) << 2 | distance >> 8) as u8;
-                    dst[made + 1] = distance as u8;
-                    made += 2;
+                    items[used] = ((length - MATCH_MIN) << 2 | distance >> 8) as u8;
+                    items[used + 1] = distance as u8;
+                    used += 2;
                     pos += length;
                 }
                 None => {
-                    dst[made] = src[pos];
-                    made += 1;
+                    items[used] = src[pos];
+                    used += 1;
                     pos += 1;
                 }
             }
         }
+        made += 1 + used;
     }
     Some(made)
 }
@@ -137,6 +139,9 @@ fn find(src: &[u8], pos: usize, last: &mut [u16; TABLE]) -> Option<(usize, usize
         return None;
     }
     let there = &src[pos - distance..][..MATCH_MAX];
-    let length = here.iter().zip(there).take_while(|(a, b)| a == b).count();
-    (length >= MATCH_MIN).then_some((distance, length))
+    if here[..MATCH_MIN] != there[..MATCH_MIN] {
+        return None;
+    }
+    let more = here[MATCH_MIN..].iter().zip(&there[MATCH_MIN..]).take_while(|(a, b)| a == b).count();
+    Some((distance, MATCH_MIN + more))
 }

@@ -8,7 +8,7 @@
 //!
 //! Words are read in the order of the stream or block that holds them. The bytes behind the last
 //! whole word of one call are ignored, as OpenZFS ignores them. The sum is linear, so the sum of a
-//! whole follows from the sums of its parts: see [`join`].
+//! whole follows from the sums of its parts: see [`join()`].
 //!
 //! There is one [`Kernel`] for each instruction set, in a file of its own; the portable one is the
 //! oracle of the others. `unsafe` stays inside those files: a kernel can only be had by detecting

@@ -6,6 +6,9 @@ use crate::nvlist::{NvList, NvValue};
 use crate::object_type::ObjsetType;
 use crate::record::Begin;
 
+/// The first bit of `drr_versioninfo` behind header type and features.
+const RESERVED_SHIFT: u32 = 2 + FeatureFlags::BITS;
+
 /// Judges the header of a substream as far as it does not depend on the receiving pool
 /// (`dmu_recv_begin_check`).
 ///
@@ -17,6 +20,12 @@ pub fn begin(begin: &Begin) -> Result<(), Breach> {
     let features = begin.version_info.features();
     if !features.unknown().is_empty() {
         return Err(Breach::Features(features.unknown()));
+    }
+    // Receivers up to 2.3 ignore what later versions may use.
+    let reserved = begin.version_info.0 >> RESERVED_SHIFT;
+    if reserved != 0 {
+        let field = "drr_versioninfo above bit 57";
+        return Err(Breach::Value { field, found: reserved, expected: "0" });
     }
     if ![ObjsetType::ZFS.0, ObjsetType::ZVOL.0].contains(&begin.objset_type) {
         let expected = "2 (filesystem) or 3 (volume)";

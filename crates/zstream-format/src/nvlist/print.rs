@@ -1,5 +1,6 @@
-//! Lists as text, as libnvpair's `nvlist_print` writes them: what `zstream dump` shows of a BEGIN record
-//! and `zfs send -nvt` of a resume token.
+//! Lists as text, in the two forms that libnvpair writes.
+//!
+//! `nvlist_print` is what `zstream dump` shows of a BEGIN record and `zfs send -nvt` of a resume token:
 //!
 //! ```text
 //! nvlist version: 0
@@ -11,6 +12,16 @@
 //! <TAB><TAB>inner = 0x0
 //! <TAB>(end list)
 //!
+//! ```
+//!
+//! `dump_nvlist` is what `zdb -l` shows of a label and `zstream token` of a resume token:
+//!
+//! ```text
+//! name: 'text'
+//! number: 31
+//! flag
+//! list:
+//!     inner: 0
 //! ```
 
 use std::fmt::{self, Write as _};
@@ -24,6 +35,16 @@ impl NvList {
     pub fn print(&self) -> Vec<u8> {
         let mut printer = Printer(Vec::new());
         printer.list(self, 0);
+        printer.0
+    }
+
+    /// The list as `dump_nvlist` writes it, every line indented by `indent` spaces, nested lists by 4 more.
+    ///
+    /// It knows no doubles, times and boolean arrays, and says `bad config type` in their place.
+    #[must_use]
+    pub fn dump(&self, indent: usize) -> Vec<u8> {
+        let mut printer = Printer(Vec::new());
+        printer.dump(self, indent);
         printer.0
     }
 }
@@ -165,5 +186,83 @@ impl Printer {
 
     fn hex<T: fmt::LowerHex>(&mut self, values: &[T]) {
         self.each(values, |printer, value| printer.add(format_args!("{value:#x}")));
+    }
+
+    /// One line of a dump: indentation, name, `[index]` if it is of an array, and what follows.
+    fn dump_line(&mut self, indent: usize, name: &[u8], index: Option<usize>, rest: fmt::Arguments<'_>) {
+        self.0.resize(self.0.len() + indent, b' ');
+        self.0.extend_from_slice(name);
+        if let Some(index) = index {
+            self.add(format_args!("[{index}]"));
+        }
+        self.add(rest);
+        self.0.push(b'\n');
+    }
+
+    fn dump_numbers<T: fmt::Display>(&mut self, indent: usize, name: &[u8], values: &[T]) {
+        for (index, value) in values.iter().enumerate() {
+            self.dump_line(indent, name, Some(index), format_args!(": {value}"));
+        }
+    }
+
+    fn dump_text(&mut self, indent: usize, name: &[u8], index: Option<usize>, text: &NvString) {
+        self.dump_line(indent, name, index, format_args!(": '"));
+        // The text's bytes go between the quote and the newline.
+        self.0.pop();
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.extend_from_slice(b"'\n");
+    }
+
+    fn dump(&mut self, list: &NvList, indent: usize) {
+        for pair in list {
+            let name = pair.name.as_bytes();
+            let mut one = |value: &dyn fmt::Display| {
+                self.dump_line(indent, name, None, format_args!(": {value}"));
+            };
+            match &pair.value {
+                NvValue::Boolean => self.dump_line(indent, name, None, format_args!("")),
+                NvValue::BooleanValue(value) => one(value),
+                NvValue::Byte(value) | NvValue::Uint8(value) => one(value),
+                NvValue::Int8(value) => one(value),
+                NvValue::Int16(value) => one(value),
+                NvValue::Uint16(value) => one(value),
+                NvValue::Int32(value) => one(value),
+                NvValue::Uint32(value) => one(value),
+                NvValue::Int64(value) => one(value),
+                NvValue::Uint64(value) => one(value),
+                NvValue::String(text) => self.dump_text(indent, name, None, text),
+                NvValue::ByteArray(values) | NvValue::Uint8Array(values) => {
+                    self.dump_numbers(indent, name, values);
+                }
+                NvValue::Int8Array(values) => self.dump_numbers(indent, name, values),
+                NvValue::Int16Array(values) => self.dump_numbers(indent, name, values),
+                NvValue::Uint16Array(values) => self.dump_numbers(indent, name, values),
+                NvValue::Int32Array(values) => self.dump_numbers(indent, name, values),
+                NvValue::Uint32Array(values) => self.dump_numbers(indent, name, values),
+                NvValue::Int64Array(values) => self.dump_numbers(indent, name, values),
+                NvValue::Uint64Array(values) => self.dump_numbers(indent, name, values),
+                NvValue::StringArray(texts) => {
+                    for (index, text) in texts.iter().enumerate() {
+                        self.dump_text(indent, name, Some(index), text);
+                    }
+                }
+                NvValue::List(inner) => {
+                    self.dump_line(indent, name, None, format_args!(":"));
+                    self.dump(inner, indent + 4);
+                }
+                NvValue::ListArray(lists) => {
+                    for (index, inner) in lists.iter().enumerate() {
+                        self.dump_line(indent, name, Some(index), format_args!(":"));
+                        self.dump(inner, indent + 4);
+                    }
+                }
+                NvValue::Hrtime(_) | NvValue::Double(_) | NvValue::BooleanArray(_) => {
+                    let number = pair.value.data_type().number();
+                    self.add(format_args!("bad config type {number} for "));
+                    self.0.extend_from_slice(name);
+                    self.0.push(b'\n');
+                }
+            }
+        }
     }
 }

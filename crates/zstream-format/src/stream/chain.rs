@@ -141,9 +141,10 @@ impl Chain {
         if !trailer.is_zero() && trailer != inside {
             return Err(Fault::Trailer { computed: inside, found: trailer });
         }
-        let (Some(RecordType::End), Some(Body::End(end))) = (kind, header.body()) else {
+        if kind != Some(RecordType::End) {
             return Ok(());
-        };
+        }
+        let end = End::parse(&header.as_bytes()[BODY_OFFSET..], header.order());
         let closes_package = self.section == Section::Package;
         if !closes_package && end.checksum != before || closes_package && !end.checksum.is_zero() {
             let computed = if closes_package { Checksum::default() } else { before };
@@ -192,17 +193,20 @@ impl Chain {
             return Err(Fault::RecordType(header.type_number()));
         };
         let unexpected = |expected| Err(Fault::Unexpected { found: kind, expected });
-        let (role, section) = match (self.section, header.body()) {
-            (Section::Outside | Section::Package, Some(Body::Begin(begin))) => self.begin(&begin)?,
+        let (role, section) = match (self.section, kind) {
+            (Section::Outside | Section::Package, RecordType::Begin) => match header.body() {
+                Some(Body::Begin(begin)) => self.begin(&begin)?,
+                _ => return unexpected("BEGIN"),
+            },
             (Section::Outside, _) => return unexpected("BEGIN"),
-            (Section::Package, Some(Body::End(_))) => (Role::PackageEnd, Section::Outside),
+            (Section::Package, RecordType::End) => (Role::PackageEnd, Section::Outside),
             (Section::Package, _) => return unexpected("BEGIN of a substream or END of the package"),
-            (Section::PackageHeader, Some(Body::End(_))) => (Role::PackageHeaderEnd, Section::Package),
+            (Section::PackageHeader, RecordType::End) => (Role::PackageHeaderEnd, Section::Package),
             (Section::PackageHeader, _) => return unexpected("END behind the header of a package"),
-            (Section::Substream { packaged }, Some(Body::End(_))) => {
+            (Section::Substream { packaged }, RecordType::End) => {
                 (Role::SubstreamEnd, if packaged { Section::Package } else { Section::Outside })
             }
-            (Section::Substream { .. }, Some(Body::Begin(_))) => {
+            (Section::Substream { .. }, RecordType::Begin) => {
                 return unexpected("a record of the substream or END");
             }
             (section @ Section::Substream { .. }, _) => (Role::Data, section),

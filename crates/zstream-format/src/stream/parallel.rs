@@ -1,21 +1,27 @@
 //! Checking a stream on all cores.
 //!
-//! Fletcher-4 is linear, so the sum of each record's parts can be computed alone and joined in
-//! order. The stream is cut into batches of whole records; while one batch is summed by all cores,
-//! the next is read:
+//! Fletcher-4 is linear, so the sum of each record's parts can be computed alone and joined in order.
+//! The stream is cut into batches of whole records. Each worker takes the next batch from the source,
+//! sums it while it is still in the cache of its core, and waits for its turn to join the sums:
 //!
 //! ```text
-//! read, cut  | batch 1 | batch 2 | batch 3 |
-//! sum        |         | batch 1 | batch 2 | batch 3 |
-//! join, hand out       |      1  |      2  |      3  |
+//! worker A   | cut 1 | read, sum 1 | join 1 | cut 3 | read, sum 3 | join 3 |
+//! worker B           | cut 2 | read, sum 2   | join 2     | cut 4 | ...
 //! ```
 //!
-//! The records that come out, and the error at the end, are those of [`StreamReader`](super::StreamReader).
-//! Memory: two batches, each as large as [`BATCH_BYTES`] or the largest record.
+//! One worker cuts at a time, and one joins and hands records out: both go in order. To cut is to find
+//! where records begin. In a source that can be read at any place ([`ReadAt`]) only the headers are read
+//! for that, as long as records are large; else, and where they are small, the batch is read to cut it.
+//!
+//! The records that come out, and the error at the end, are those of
+//! [`StreamReader`](super::StreamReader).
+//!
+//! Memory: a batch for each of at most [`MAX_WORKERS`] workers, as large as [`BATCH_BYTES`] and the record
+//! that it ends with.
 
-use std::io::Read;
-
-use rayon::prelude::*;
+use std::io::{self, Read};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use crate::checksum::Checksum;
 use crate::fletcher::{fletcher4, join};
@@ -25,8 +31,97 @@ use crate::stream::follow::{Follower, Judged};
 use crate::stream::reader::read_full;
 use crate::stream::{Chain, Error, Fault, Record};
 
-/// Bytes of a batch, unless a single record is larger.
-pub const BATCH_BYTES: usize = 4 << 20;
+/// Bytes of a batch, but for the end of its last record. It is to fit the second-level cache of a core.
+pub const BATCH_BYTES: usize = 512 << 10;
+
+/// The most workers, for the sake of memory. Memory is not faster either from some number of cores on.
+pub const MAX_WORKERS: usize = 8;
+
+/// Records of this many bytes on average are cut by their headers alone: to read a header by itself costs
+/// about as much as to copy this much.
+const LARGE_RECORD_BYTES: usize = 16 << 10;
+
+/// A record above this size is not cut by its header alone: no memory for what may not come.
+const MAX_PLANNED_BYTES: usize = HEADER_LEN + (16 << 20);
+
+/// A source that can be read at any place, by several threads at once.
+pub trait ReadAt {
+    /// Reads some bytes from `offset` on into `buf`; none only at the end.
+    ///
+    /// # Errors
+    /// Those of the source.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for &[u8] {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..)).unwrap_or(&[]);
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+}
+
+#[cfg(unix)]
+impl ReadAt for std::fs::File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buf, offset)
+    }
+}
+
+/// Where batches come from.
+trait Feed: Send {
+    /// Reads what comes next.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// What can be read at any place, and where what comes next begins in it.
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)>;
+}
+
+/// A source that is read from its start to its end.
+struct Sequential<R>(R);
+
+impl<R: Read + Send> Feed for Sequential<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        read_full(&mut self.0, buf)
+    }
+
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)> {
+        None
+    }
+}
+
+/// A source that can be read at any place.
+struct Positioned<'a> {
+    source: &'a (dyn ReadAt + Sync),
+    offset: u64,
+}
+
+impl Feed for Positioned<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = read_full_at(self.source, buf, self.offset)?;
+        self.offset += len as u64;
+        Ok(len)
+    }
+
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)> {
+        Some((self.source, &mut self.offset))
+    }
+}
+
+/// Reads until `buf` is full or the source ends; how many bytes there were.
+fn read_full_at(source: &(dyn ReadAt + Sync), buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut have = 0;
+    while have < buf.len() {
+        match source.read_at(&mut buf[have..], offset.saturating_add(have as u64)) {
+            Ok(0) => break,
+            Ok(more) => have += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(have)
+}
 
 /// A record in a batch.
 #[derive(Clone, Copy, Debug)]
@@ -46,61 +141,109 @@ struct Batch {
     bytes: Vec<u8>,
     filled: usize,
     spans: Vec<Span>,
+    /// Where the records lie whose bytes were not read yet, and how many there are.
+    to_read: Option<(u64, usize)>,
     /// No batch follows.
     last: bool,
     /// Reading failed behind these records.
     io: Option<std::io::Error>,
 }
 
-/// Reads a source and cuts it into records.
-struct Cutter<R> {
-    source: R,
+/// Cuts a source into records.
+struct Cutter<'a> {
+    feed: Box<dyn Feed + 'a>,
     chain: Chain,
-    rest: Vec<u8>,
+    /// Batches so far.
+    batches: u64,
+    /// The last batch was filled.
+    done: bool,
+    /// Mean size of the records in the batch before.
+    record_bytes: usize,
 }
 
-impl<R: Read> Cutter<R> {
-    /// Fills a batch; the start of a record that did not fit is kept for the next.
-    fn fill(&mut self, batch: &mut Batch) {
-        batch.spans.clear();
-        if batch.bytes.len() < BATCH_BYTES.max(self.rest.len()) {
-            batch.bytes.resize(BATCH_BYTES.max(self.rest.len()), 0);
+impl Cutter<'_> {
+    /// Fills a batch, whose number is returned; `None` behind the last.
+    fn fill(&mut self, batch: &mut Batch) -> Option<u64> {
+        if self.done {
+            return None;
         }
-        batch.bytes[..self.rest.len()].copy_from_slice(&self.rest);
-        batch.filled = self.rest.len();
-        self.rest.clear();
+        batch.spans.clear();
+        (batch.filled, batch.last, batch.to_read) = (0, false, None);
+        let bytes = if self.record_bytes >= LARGE_RECORD_BYTES { self.plan(batch) } else { 0 };
+        if bytes == 0 {
+            self.load(batch);
+        }
+        self.record_bytes = batch.filled.max(bytes) / batch.spans.len().max(1);
+        self.done = batch.last;
+        self.batches += 1;
+        Some(self.batches - 1)
+    }
+
+    /// Cuts a batch by reading headers alone. Stops before what is not a whole, good record: that is for
+    /// [`load`](Self::load) to meet. Returns the bytes of the batch, 0 where nothing was cut.
+    fn plan(&mut self, batch: &mut Batch) -> usize {
+        let Some((source, offset)) = self.feed.positioned() else { return 0 };
         let mut at = 0;
-        loop {
-            let want = batch.bytes.len() - batch.filled;
-            match read_full(&mut self.source, &mut batch.bytes[batch.filled..]) {
-                Ok(got) => {
-                    batch.filled += got;
-                    batch.last = got < want;
-                }
-                Err(error) => {
-                    batch.io = Some(error);
-                    batch.last = true;
-                }
+        while at < BATCH_BYTES {
+            let mut bytes = [0; HEADER_LEN];
+            let got = read_full_at(source, &mut bytes, offset.saturating_add(at as u64));
+            if !matches!(got, Ok(HEADER_LEN)) {
+                break;
             }
+            let Ok(header) = self.chain.header(bytes) else { break };
+            let Ok(payload_len) = self.chain.payload_len(&header) else { break };
+            let (len, order) = (HEADER_LEN + payload_len, self.chain.order());
+            if len > MAX_PLANNED_BYTES || self.chain.advance(&header).is_err() {
+                break;
+            }
+            batch.spans.push(Span { at, len, order, sums: Default::default() });
+            at += len;
+        }
+        if at > 0 {
+            batch.to_read = Some((*offset, at));
+            *offset += at as u64;
+        }
+        at
+    }
+
+    /// Reads a batch and cuts it.
+    fn load(&mut self, batch: &mut Batch) {
+        let (mut at, mut want) = (0, BATCH_BYTES);
+        loop {
+            self.read(batch, want);
             match self.cut(batch, &mut at) {
                 Cut::GaveUp => batch.last = true,
-                Cut::Whole if batch.last => {}
                 Cut::Partial { .. } if batch.last => {
                     if batch.io.is_none() {
                         batch.spans.push(self.span(at, batch.filled - at));
                     }
                 }
-                Cut::Partial { need } if at == 0 => {
-                    // One record larger than the batch: grow with what really comes, not with what it promises.
-                    let len = need.min(batch.bytes.len() * 2);
-                    batch.bytes.resize(len, 0);
+                Cut::Partial { need } => {
+                    // The rest of the last record. The buffer grows with what really comes, not with what
+                    // the record promises.
+                    want = need.min(batch.filled * 2).max(at + HEADER_LEN);
                     continue;
                 }
-                Cut::Whole | Cut::Partial { .. } => {
-                    self.rest.extend_from_slice(&batch.bytes[at..batch.filled])
-                }
+                Cut::Whole => {}
             }
             return;
+        }
+    }
+
+    /// Reads until a batch has `want` bytes, or there are no more.
+    fn read(&mut self, batch: &mut Batch, want: usize) {
+        if batch.bytes.len() < want {
+            batch.bytes.resize(want, 0);
+        }
+        match self.feed.read(&mut batch.bytes[batch.filled..want]) {
+            Ok(got) => {
+                batch.filled += got;
+                batch.last = batch.filled < want;
+            }
+            Err(error) => {
+                batch.io = Some(error);
+                batch.last = true;
+            }
         }
     }
 
@@ -158,82 +301,81 @@ fn header_bytes(bytes: &[u8]) -> [u8; HEADER_LEN] {
 }
 
 impl Batch {
-    /// Sums every record, in parallel.
+    /// Reads the records of a batch that was cut by headers alone.
+    fn read(&mut self, source: &(dyn ReadAt + Sync)) {
+        let Some((offset, len)) = self.to_read.take() else { return };
+        if self.bytes.len() < len {
+            self.bytes.resize(len, 0);
+        }
+        match read_full_at(source, &mut self.bytes[..len], offset) {
+            Ok(got) => self.filled = got,
+            Err(error) => {
+                self.spans.clear();
+                (self.io, self.last) = (Some(error), true);
+            }
+        }
+        if self.filled < len {
+            // The source ends inside of the last record, or was cut meanwhile.
+            let filled = self.filled;
+            self.spans.retain(|span| span.at < filled);
+            if let Some(span) = self.spans.last_mut() {
+                span.len = span.len.min(filled - span.at);
+            }
+            self.last = true;
+        }
+    }
+
+    /// Sums every record.
     fn sum(&mut self) {
         let bytes = &self.bytes;
-        // A handful of small records is not worth handing to another core.
-        self.spans.par_iter_mut().with_min_len(16).for_each(|span| {
+        for span in &mut self.spans {
             let record = &bytes[span.at..span.at + span.len];
             if record.len() >= HEADER_LEN {
                 let (front, back) = record.split_at(TRAILER_OFFSET);
                 span.sums = (fletcher4(front, span.order), fletcher4(back, span.order));
             }
-        });
-    }
-}
-
-/// Reads and checks streams on all cores.
-pub struct ParallelReader<R> {
-    cutter: Cutter<R>,
-    follower: Follower,
-}
-
-impl<R: Read + Send> ParallelReader<R> {
-    /// A reader from the start of a stream. It asks for megabytes at a time: no buffer is needed in `source`.
-    pub fn new(source: R) -> Self {
-        let cutter = Cutter { source, chain: Chain::default(), rest: Vec::new() };
-        Self { cutter, follower: Follower::default() }
-    }
-
-    /// Reads to the end, and hands each record to `each` in order, once its header was checked. A payload
-    /// is vouched for by the record that comes next.
-    ///
-    /// # Errors
-    /// As [`StreamReader::next`](super::StreamReader::next), and what `each` returns.
-    pub fn for_each(
-        &mut self,
-        mut each: impl FnMut(&Record<'_>) -> Result<(), Fault> + Send,
-    ) -> Result<(), Error> {
-        let (mut reading, mut summing) = (Batch::default(), Batch::default());
-        self.cutter.fill(&mut reading);
-        loop {
-            std::mem::swap(&mut reading, &mut summing);
-            if summing.last {
-                summing.sum();
-            } else {
-                rayon::join(|| self.cutter.fill(&mut reading), || summing.sum());
-            }
-            self.join_batch(&summing, &mut each)?;
-            if summing.last {
-                let place = self.follower.place();
-                let end = match summing.io.take() {
-                    Some(error) => Err(Fault::Io(error)),
-                    None => self.follower.chain.finish(),
-                };
-                return end.map_err(|fault| Error::new(fault, place));
-            }
         }
     }
+}
 
-    fn join_batch(
-        &mut self,
-        batch: &Batch,
-        each: &mut impl FnMut(&Record<'_>) -> Result<(), Fault>,
-    ) -> Result<(), Error> {
+/// What is done in order: joining the sums, judging the records and handing them out.
+struct Joiner<'a, F> {
+    follower: &'a mut Follower,
+    each: F,
+    /// The number of the batch whose turn it is.
+    next: u64,
+    /// How it ended.
+    end: Option<Result<(), Error>>,
+}
+
+impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Joiner<'_, F> {
+    /// Takes the next batch; whether that was the end.
+    fn take(&mut self, batch: &mut Batch) -> bool {
+        self.next += 1;
+        let outcome = self.join(batch);
+        if outcome.is_err() || batch.last {
+            self.end = Some(outcome);
+        }
+        self.end.is_some()
+    }
+
+    fn join(&mut self, batch: &mut Batch) -> Result<(), Error> {
         for span in &batch.spans {
             let mut place = self.follower.place();
-            self.join_span(span, &batch.bytes, &mut place, each).map_err(|fault| Error::new(fault, place))?;
+            self.join_span(span, &batch.bytes, &mut place).map_err(|fault| Error::new(fault, place))?;
         }
-        Ok(())
+        if !batch.last {
+            return Ok(());
+        }
+        let place = self.follower.place();
+        let end = match batch.io.take() {
+            Some(error) => Err(Fault::Io(error)),
+            None => self.follower.chain.finish(),
+        };
+        end.map_err(|fault| Error::new(fault, place))
     }
 
-    fn join_span(
-        &mut self,
-        span: &Span,
-        bytes: &[u8],
-        place: &mut crate::place::Place,
-        each: &mut impl FnMut(&Record<'_>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    fn join_span(&mut self, span: &Span, bytes: &[u8], place: &mut crate::place::Place) -> Result<(), Fault> {
         let record = &bytes[span.at..span.at + span.len];
         if record.len() < HEADER_LEN {
             return Err(Fault::Truncated {
@@ -255,7 +397,122 @@ impl<R: Read + Send> ParallelReader<R> {
         }
         let behind = join(inside, span.sums.1, (record.len() - TRAILER_OFFSET) as u64);
         self.follower.pass(role, payload_len, Some(behind));
-        each(&Record { place: *place, role, header: &header, payload })
+        (self.each)(&Record { place: *place, role, header: &header, payload })
+    }
+}
+
+/// What the workers share.
+struct Shared<'a, 's, F> {
+    cutter: Mutex<&'a mut Cutter<'s>>,
+    /// What batches that were cut by headers alone are read from.
+    source: Option<&'s (dyn ReadAt + Sync)>,
+    joiner: Mutex<Joiner<'a, F>>,
+    /// The next batch was taken, or the end was reached.
+    turn: Condvar,
+}
+
+/// A lock whose content is good or not looked at after a panic: the panic goes on in the thread that waits
+/// for all others.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the work of all when one worker panics, so that none waits for its turn forever.
+struct EndOnPanic<'w, 'a, 's, F>(&'w Shared<'a, 's, F>);
+
+impl<F> Drop for EndOnPanic<'_, '_, '_, F> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            lock(&self.0.joiner).end.get_or_insert(Ok(()));
+            self.0.turn.notify_all();
+        }
+    }
+}
+
+impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, '_, F> {
+    /// Takes batches until the end. `batch` is number `filled` already, if that is given.
+    fn work(&self, mut batch: Batch, mut filled: Option<u64>) {
+        let _guard = EndOnPanic(self);
+        while let Some(number) = filled.take().or_else(|| lock(&self.cutter).fill(&mut batch)) {
+            if let Some(source) = self.source {
+                batch.read(source);
+            }
+            batch.sum();
+            let mut joiner = lock(&self.joiner);
+            while joiner.end.is_none() && joiner.next != number {
+                joiner = self.turn.wait(joiner).unwrap_or_else(PoisonError::into_inner);
+            }
+            let is_end = joiner.end.is_some() || joiner.take(&mut batch);
+            drop(joiner);
+            self.turn.notify_all();
+            if is_end {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads and checks streams on all cores.
+pub struct ParallelReader<'s> {
+    cutter: Cutter<'s>,
+    source: Option<&'s (dyn ReadAt + Sync)>,
+    follower: Follower,
+}
+
+impl<'s> ParallelReader<'s> {
+    /// A reader from the start of a stream. It asks for much at a time: no buffer is needed in `source`.
+    pub fn new(source: impl Read + Send + 's) -> Self {
+        Self::with_feed(Box::new(Sequential(source)), None)
+    }
+
+    /// A reader from `offset` on of a source that can be read at any place: several threads read it at once.
+    /// Offsets in errors and records count from there.
+    pub fn positioned(source: &'s (dyn ReadAt + Sync), offset: u64) -> Self {
+        Self::with_feed(Box::new(Positioned { source, offset }), Some(source))
+    }
+
+    fn with_feed(feed: Box<dyn Feed + 's>, source: Option<&'s (dyn ReadAt + Sync)>) -> Self {
+        let cutter = Cutter { feed, chain: Chain::default(), batches: 0, done: false, record_bytes: 0 };
+        Self { cutter, source, follower: Follower::default() }
+    }
+
+    /// Reads to the end, and hands each record to `each` in order, once its header was checked. A payload
+    /// is vouched for by the record that comes next.
+    ///
+    /// # Errors
+    /// As [`StreamReader::next`](super::StreamReader::next), and what `each` returns. To go on behind an
+    /// error gives [`Fault::GivenUp`].
+    pub fn for_each(
+        &mut self,
+        each: impl FnMut(&Record<'_>) -> Result<(), Fault> + Send,
+    ) -> Result<(), Error> {
+        let given_up = Error::new(Fault::GivenUp, self.follower.place());
+        let mut first = Batch::default();
+        let number = self.cutter.fill(&mut first);
+        let alone = first.last;
+        let shared = Shared {
+            joiner: Mutex::new(Joiner {
+                follower: &mut self.follower,
+                each,
+                next: number.unwrap_or(0),
+                end: None,
+            }),
+            cutter: Mutex::new(&mut self.cutter),
+            source: self.source,
+            turn: Condvar::new(),
+        };
+        thread::scope(|scope| {
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            let others = if alone || number.is_none() { 0 } else { cores.min(MAX_WORKERS) - 1 };
+            for _ in 0..others {
+                // Where no thread can be had, fewer do the work.
+                let worker = || shared.work(Batch::default(), None);
+                let _ = thread::Builder::new().spawn_scoped(scope, worker);
+            }
+            shared.work(first, number);
+        });
+        let joiner = shared.joiner.into_inner().unwrap_or_else(PoisonError::into_inner);
+        joiner.end.unwrap_or(Err(given_up))
     }
 
     /// Bytes of the stream that a checksum has vouched for so far. Behind a whole stream: all of them.

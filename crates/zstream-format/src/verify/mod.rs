@@ -22,6 +22,8 @@ use crate::judge::{self, Breach, Judge, Limits, Terms};
 use crate::nvlist::NvList;
 use crate::place::Place;
 use crate::record::{Begin, Body, WriteEmbedded};
+#[cfg(feature = "parallel")]
+use crate::stream::parallel::{ParallelReader, ReadAt};
 use crate::stream::{Error, Fault, Record, Role};
 
 /// An embedded block at an offset from here on, of an object with a spill block, is that spill block,
@@ -241,7 +243,11 @@ impl Examiner {
             Body::WriteByref(byref) => byref.object,
             _ => return,
         };
-        if self.object.is_none_or(|seen| seen.object != object) {
+        // An increment may carry data of an object that is as it was: what a redaction had left out.
+        let full = self.begin.is_some_and(|begin| {
+            begin.from_guid == Guid(0) && !begin.version_info.features().contains(FeatureFlags::RESUMING)
+        });
+        if full && self.object.is_none_or(|seen| seen.object != object) {
             self.note(Warning::NoObject { object, last: self.object.map(|seen| seen.object) }, record.place);
         }
     }
@@ -273,7 +279,17 @@ fn fault_of(breach: Breach) -> Fault {
 /// Reads a stream to its end, on all cores, and says what is wrong with it.
 #[cfg(feature = "parallel")]
 pub fn verify(source: impl std::io::Read + Send, options: Options) -> Verdict {
-    let mut reader = crate::stream::parallel::ParallelReader::new(source);
+    verify_parallel(ParallelReader::new(source), options)
+}
+
+/// As [`verify`], from `offset` on of a source that can be read at any place, which several cores do at once.
+#[cfg(feature = "parallel")]
+pub fn verify_at(source: &(dyn ReadAt + Sync), offset: u64, options: Options) -> Verdict {
+    verify_parallel(ParallelReader::positioned(source, offset), options)
+}
+
+#[cfg(feature = "parallel")]
+fn verify_parallel(mut reader: ParallelReader<'_>, options: Options) -> Verdict {
     let mut examiner = Examiner::new(options);
     let mut stop = None;
     let outcome = reader.for_each(|record| {

@@ -42,7 +42,7 @@ pub enum Warning {
         /// What BEGIN said.
         expected: Guid,
     },
-    /// Data of an object whose OBJECT record did not come right before.
+    /// In a full stream: data of an object whose OBJECT record did not come right before.
     #[error(
         "data of object {object} does not follow its OBJECT record: it can be received only if the object exists"
     )]

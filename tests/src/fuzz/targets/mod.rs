@@ -5,8 +5,12 @@ mod canary;
 mod codec;
 mod fletcher;
 mod nvlist;
+mod phys;
+mod pool;
 mod record;
 mod stream;
+mod token;
+mod zap;
 
 use super::Target;
 use zstream_format::algorithm::CompressionType;
@@ -71,6 +75,14 @@ pub const TARGETS: &[Target] = &[
         memory_limit_bytes: 64 << 20,
     },
     Target {
+        name: "token",
+        about: "a token parsed and written says the same",
+        corpus: || [token::corpus(), super::corpus::nvlists()].concat(),
+        mutate: super::mutate::text,
+        run: token::run,
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
         name: "byteswap",
         about: "a payload swapped there and back is the same",
         corpus: byteswap::corpus,
@@ -83,6 +95,62 @@ pub const TARGETS: &[Target] = &[
     codec!("zle", ZLE),
     codec!("gzip", GZIP_9),
     codec!("zstd", ZSTD),
+    Target {
+        name: "block-pointer",
+        about: "a block pointer parsed and written is the same, in both byte orders",
+        corpus: phys::block_pointers,
+        mutate: super::mutate::bytes,
+        run: phys::block_pointer,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "dnode",
+        about: "a dnode written and parsed is the same",
+        corpus: phys::dnodes,
+        mutate: super::mutate::bytes,
+        run: phys::dnode,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "uberblock",
+        about: "an uberblock written and parsed is the same",
+        corpus: phys::uberblock_corpus,
+        mutate: super::mutate::bytes,
+        run: phys::uberblock,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "label",
+        about: "a label says what its list says, and with a flipped bit it is none",
+        corpus: phys::labels,
+        mutate: super::mutate::bytes,
+        run: phys::label,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "zap",
+        about: "what is found by name is an entry",
+        corpus: zap::corpus,
+        mutate: super::mutate::bytes,
+        run: zap::run,
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "pool",
+        about: "a block of a damaged pool is right or an error",
+        corpus: || pool::corpus(&pool::SINGLE),
+        mutate: pool::mutate,
+        run: |input| pool::run(&pool::SINGLE, input),
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "pool-raidz2",
+        about: "a block of a raidz2 with two damaged members is right",
+        corpus: || pool::corpus(&pool::RAIDZ2),
+        mutate: pool::mutate,
+        run: |input| pool::run(&pool::RAIDZ2, input),
+        memory_limit_bytes: 64 << 20,
+    },
 ];
 
 /// Targets that must fail: each a fault that the harness has to see.

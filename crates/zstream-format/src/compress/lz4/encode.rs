@@ -71,27 +71,27 @@ fn sequences<T: Table>(src: &[u8], out: &mut Output<'_>) -> Option<usize> {
     let mut table = T::new();
     let last_start = src.len() - NO_MATCH_AT_END;
     let match_end = src.len() - LAST_LITERALS;
-    let hash = |pos: usize| (word(src, pos).wrapping_mul(2_654_435_761) >> (32 - T::HASH_BITS)) as usize;
+    let hash = |word: u32| (word.wrapping_mul(2_654_435_761) >> (32 - T::HASH_BITS)) as usize;
 
     let mut literals_from = 0;
-    table.replace(hash(0), 0);
+    table.replace(hash(word(src, 0)), 0);
     let mut pos = 1;
     loop {
         let (mut start, mut from) = {
             let mut attempt = FIRST_ATTEMPT;
             let mut next = pos;
-            let mut next_hash = hash(pos);
+            let mut next_word = word(src, pos);
             loop {
-                let (here, here_hash) = (next, next_hash);
+                let (here, here_word) = (next, next_word);
                 next = here + attempt / ATTEMPTS_PER_STEP;
                 attempt += 1;
                 // Gives up one step early: the position found is looked at only if the next one exists.
                 if next > last_start {
                     return Some(literals_from);
                 }
-                next_hash = hash(next);
-                let from = table.replace(here_hash, here);
-                if here - from <= DISTANCE_MAX && word(src, from) == word(src, here) {
+                next_word = word(src, next);
+                let from = table.replace(hash(here_word), here);
+                if here - from <= DISTANCE_MAX && word(src, from) == here_word {
                     break (here, from);
                 }
             }
@@ -111,9 +111,10 @@ fn sequences<T: Table>(src: &[u8], out: &mut Output<'_>) -> Option<usize> {
             if pos > last_start {
                 return Some(literals_from);
             }
-            table.replace(hash(pos - 2), pos - 2);
-            from = table.replace(hash(pos), pos);
-            if pos - from > DISTANCE_MAX || word(src, from) != word(src, pos) {
+            let here_word = word(src, pos);
+            table.replace(hash(word(src, pos - 2)), pos - 2);
+            from = table.replace(hash(here_word), pos);
+            if pos - from > DISTANCE_MAX || word(src, from) != here_word {
                 break;
             }
             // Another match right behind: a sequence without literals.

@@ -3,10 +3,12 @@
 
 usage: record.py OUTDIR    (needs libnvpair.so.3, Linux; x86-64 for the little-endian native form)
 
-Writes NAME.native and NAME.xdr (nvlist_pack) and NAME.print (nvlist_print).
+Writes NAME.native and NAME.xdr (nvlist_pack), NAME.print (nvlist_print) and NAME.dump (dump_nvlist,
+indented by 5).
 """
 
 import ctypes as C
+import os
 import sys
 
 nv = C.CDLL("libnvpair.so.3")
@@ -53,6 +55,12 @@ class List:
         file = C.c_void_p(libc.fopen(f"{out}/{name}.print".encode(), b"w"))
         nv.nvlist_print(file, self.p)
         libc.fclose(file)
+        # dump_nvlist only writes to standard output.
+        stdout = os.dup(1)
+        os.dup2(os.open(f"{out}/{name}.dump", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 1)
+        nv.dump_nvlist(self.p, 5)
+        libc.fflush(None)
+        os.dup2(stdout, 1)
 
 
 def scalars(l):

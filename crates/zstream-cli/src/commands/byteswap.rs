@@ -1,0 +1,38 @@
+//! `zstream byteswap`: the same stream in the other byte order.
+
+use std::path::PathBuf;
+
+use zstream_format::edit::byteswap::byteswap;
+
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::output;
+use crate::text::Count;
+
+/// The options of `zstream byteswap`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Say on standard error what a second run would not undo
+    #[arg(short, long)]
+    verbose: bool,
+    /// The stream, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let input = Input::open(self.file.as_deref())?;
+        let mut out = output::binary()?;
+        let report = byteswap(input.into_read(), &mut out)?;
+        if self.verbose {
+            eprintln!(
+                "zstream: {} packed anew in XDR, {} decompressed, {} written out",
+                Count(report.lists, "list"),
+                Count(report.decompressed, "block"),
+                Count(report.embedded, "embedded block"),
+            );
+        }
+        Ok(())
+    }
+}

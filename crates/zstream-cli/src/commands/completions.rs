@@ -1,0 +1,26 @@
+//! `zstream completions`: what a shell needs to complete the command line.
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use std::io::Write as _;
+
+use crate::cli::Cli;
+use crate::failure::Failure;
+use crate::output;
+
+/// The argument of `zstream completions`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        // Into memory first: the generator panics where writing fails.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "zstream", &mut script);
+        let mut out = output::text()?;
+        out.write_all(&script).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+}

@@ -1,0 +1,58 @@
+//! `zstream join`: a stream that was cut short and its continuation as one whole stream.
+
+use std::path::PathBuf;
+
+use zstream_format::edit::resume::{JoinError, join};
+
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::output;
+
+/// The options of `zstream join`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// CUT was cut to the length that `resume-token` gave
+    ///
+    /// Without this the record from which REST goes on has to be in CUT: its checksum says that what comes
+    /// before it is right, and that nothing is missing in between.
+    #[arg(long)]
+    cut: bool,
+    /// What is left of the stream
+    #[arg(value_name = "CUT")]
+    cut_file: PathBuf,
+    /// What `zfs send -t TOKEN` gave, or `-` for standard input
+    #[arg(value_name = "REST")]
+    rest: PathBuf,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let cut = Input::open(Some(&self.cut_file))?.into_read();
+        let rest = Input::open(Some(&self.rest))?.into_read();
+        let mut out = output::binary()?;
+        let joined = join(cut, rest, &mut out, self.cut).map_err(|error| match error {
+            JoinError::Output(error) => error.into(),
+            other => Failure::new(other),
+        })?;
+        if joined.unchecked_seam {
+            eprintln!(
+                "zstream: the last block before byte {} of {} is vouched for by no checksum any more",
+                joined.kept_bytes,
+                self.cut_file.display(),
+            );
+        }
+        if joined.repeated > 0 {
+            eprintln!(
+                "zstream: {} holds a partial receive: the records of the object at the seam stand in the result \
+                 twice, which is received the same",
+                self.cut_file.display(),
+            );
+        }
+        if joined.in_package {
+            eprintln!(
+                "zstream: the package was ended behind this snapshot; what followed has to be sent anew"
+            );
+        }
+        Ok(())
+    }
+}

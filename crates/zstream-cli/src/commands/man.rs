@@ -1,0 +1,24 @@
+//! `zstream man`: the manual pages, one for the program and one for each verb.
+
+use std::path::PathBuf;
+
+use clap::CommandFactory as _;
+
+use crate::cli::Cli;
+use crate::failure::Failure;
+
+/// The argument of `zstream man`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// An existing directory: `zstream.1`, `zstream-dump.1` and so on are written there
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        clap_mangen::generate_to(Cli::command(), &self.directory).map_err(|error| {
+            Failure::new(format_args!("cannot write manual pages to {}: {error}", self.directory.display()))
+        })
+    }
+}

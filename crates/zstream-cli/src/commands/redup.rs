@@ -1,0 +1,39 @@
+//! `zstream redup`: makes a deduplicated stream one that receivers of today take.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use zstream_format::edit::redup::redup;
+
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::output;
+
+/// The options of `zstream redup`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Say on standard error how many records there were
+    #[arg(short, long)]
+    verbose: bool,
+    /// The stream: a file, since earlier parts of it are read again
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let input = Input::open(Some(&self.file))?;
+        let again = input.again()?.ok_or_else(|| {
+            Failure::new(format_args!("{} is not a file that can be read at any place", self.file.display()))
+        })?;
+        let output = output::binary()?;
+        let (_, summary) = redup(input.into_read(), |at, bytes| again.read_exact_at(bytes, at), output)?;
+        if self.verbose {
+            eprintln!(
+                "converted stream with {} total records, including {} dedup records, using {}B memory.",
+                summary.records, summary.references, summary.index_bytes
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! `zstream resume-token`: how to go on with a stream whose file was cut short.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use zstream_format::edit::resume::{Found, Next, Point, Reason, find};
+
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::output;
+use crate::text::{Count, name};
+
+/// The options of `zstream resume-token`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print one JSON object
+    ///
+    /// Its keys: file, token, object, offset, keep_bytes (null where there is no token), reason (null where
+    /// there is one), snapshot, guid, from_guid, in_package, whole (snapshots: name, guid, end), error.
+    #[arg(long)]
+    json: bool,
+    /// What is left of the stream, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let found = find(Input::open(Some(&self.file))?.into_read().while_silent());
+        let outcome = match &found.next {
+            Next::Resume(point) => {
+                let token = point.token.encode();
+                Ok((
+                    point,
+                    token.map_err(|error| Failure::new(format_args!("no token can be made: {error}")))?,
+                ))
+            }
+            Next::Cannot(reason) => Err(*reason),
+        };
+        let text = if self.json {
+            format!("{}\n", json_object(&self.file, &found, &outcome))
+        } else if let Ok((point, token)) = &outcome {
+            instructions(&self.file, &found, point, token)
+        } else {
+            String::new()
+        };
+        let mut out = output::text()?;
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+        outcome.map(|_| ()).map_err(|reason| refusal(&self.file, &found, reason))
+    }
+}
+
+fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> String {
+    let file = file.display();
+    let mut text = format!(
+        "token:  {token}\nlength: {}\n\n{} was cut short in object {}. To go on from offset {} of it:\n",
+        point.keep_bytes, point.token.to_name, point.token.object, point.token.offset,
+    );
+    // Writing to a `String` does not fail.
+    let _ = write!(
+        text,
+        "  zfs send -t {token} > REST\n  zstream join {file} REST > WHOLE\n\
+         Every checksum in the first {} bytes of {file} is right; what is behind is sent again.\n",
+        point.keep_bytes,
+    );
+    if found.in_package {
+        text += "The file is a package. A token goes on with this one snapshot: what comes behind it in the \
+                 package has to be sent anew.\n";
+    }
+    text
+}
+
+/// Why there is no token, and what is good all the same.
+fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
+    let mut text = format!("{}: {reason}", file.display());
+    if let Some(error) = &found.error {
+        let _ = write!(text, "\n  what is wrong: {error}");
+    }
+    if let (Some(last), false) = (found.whole.last(), reason == Reason::Whole) {
+        let _ = write!(
+            text,
+            "\n  {} whole, the last one {} with guid {}: send what follows as an increment from there\n  \
+             the first {} bytes are good",
+            Count(found.whole.len() as u64, "snapshot"),
+            name(&last.name),
+            last.to_guid.0,
+            last.end,
+        );
+    }
+    Failure::new(text)
+}
+
+fn json_object(file: &Path, found: &Found, outcome: &Result<(&Point, String), Reason>) -> Value {
+    let point = outcome.as_ref().ok();
+    let broken = found.broken.as_ref();
+    json!({
+        "file": file.to_string_lossy(),
+        "token": point.map(|(_, token)| token),
+        "object": point.map(|(point, _)| point.token.object),
+        "offset": point.map(|(point, _)| point.token.offset),
+        "keep_bytes": point.map(|(point, _)| point.keep_bytes),
+        "reason": outcome.as_ref().err().map(ToString::to_string),
+        "snapshot": broken.map(|broken| name(&broken.name)),
+        "guid": broken.map(|broken| broken.to_guid.0.to_string()),
+        "from_guid": broken.filter(|broken| broken.from_guid.0 != 0).map(|broken| broken.from_guid.0.to_string()),
+        "in_package": found.in_package,
+        "whole": found.whole.iter().map(|whole| json!({
+            "name": name(&whole.name), "guid": whole.to_guid.0.to_string(), "end": whole.end,
+        })).collect::<Vec<_>>(),
+        "error": found.error.as_ref().map(ToString::to_string),
+    })
+}

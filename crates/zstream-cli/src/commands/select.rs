@@ -1,0 +1,113 @@
+//! `zstream select`: single datasets and snapshots out of a package.
+
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
+use std::path::PathBuf;
+
+use zstream_format::edit::select::{Form, Selected, Wanted, select};
+use zstream_format::stream::StreamReader;
+use zstream_format::summary::{Summary, split_name, summarize};
+
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::output;
+use crate::text::name;
+
+/// Most names that an error lists.
+const LISTED: usize = 20;
+
+/// The options of `zstream select`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Write one package, as `zfs send -I` does, instead of one stream for each snapshot
+    ///
+    /// All snapshots have to be of one dataset. The package carries no properties.
+    #[arg(long)]
+    package: bool,
+    /// The package, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What to take out, by its exact name: a snapshot, or all snapshots of a dataset (not of those below it)
+    #[arg(value_name = "DATASET[@SNAP]", required = true)]
+    names: Vec<String>,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let input = Input::open(Some(&self.file))?;
+        let wanted: Vec<_> = self.names.iter().map(|name| Wanted::new(name.as_bytes())).collect();
+        // A file is looked through first, so that nothing is written if a name is wrong. A pipe cannot be.
+        let form = match input.regular_file() {
+            Some(file) => self.look_through(file, &wanted)?,
+            None if self.package => {
+                return Err(Failure::usage("--package needs a file: its header names the last snapshot"));
+            }
+            None => Form::Plain,
+        };
+        let mut out = output::binary()?;
+        let selection = select(input.into_read(), &wanted, &form, &mut out)?;
+        if let Some(index) = selection.missing.first() {
+            return Err(Failure::new(format_args!("there is no {} in the stream", self.names[*index])));
+        }
+        remarks(&selection.written);
+        Ok(())
+    }
+
+    /// Judges the names against what the file holds.
+    fn look_through(&self, file: &File, wanted: &[Wanted]) -> Result<Form, Failure> {
+        let unreadable = |error| Failure::new(format_args!("cannot read: {error}"));
+        // The position belongs to the file: whoever reads it next begins where it is.
+        let mut position = file;
+        let start = position.stream_position().map_err(unreadable)?;
+        let summary = summarize(StreamReader::seekable(file).map_err(unreadable)?);
+        position.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+        let names = || summary.snapshots.iter().map(|snapshot| snapshot.name.as_bytes());
+        for (wanted, given) in wanted.iter().zip(&self.names) {
+            if !names().any(|name| wanted.matches(name)) {
+                return Err(Failure::new(no_such(given, &summary)));
+            }
+        }
+        if !self.package {
+            return Ok(Form::Plain);
+        }
+        let chosen: Vec<_> =
+            names().filter(|name| wanted.iter().any(|wanted| wanted.matches(name))).collect();
+        let datasets: std::collections::BTreeSet<_> = chosen.iter().map(|name| split_name(name).0).collect();
+        if datasets.len() > 1 {
+            return Err(Failure::usage("--package takes snapshots of one dataset only"));
+        }
+        let last = chosen.last().copied().unwrap_or_default();
+        Ok(Form::Package(last.to_vec()))
+    }
+}
+
+fn no_such(given: &str, summary: &Summary) -> String {
+    let mut text = format!("there is no {given} in the stream, which holds");
+    for snapshot in summary.snapshots.iter().take(LISTED) {
+        text += &format!("\n  {}", name(snapshot.name.as_bytes()));
+    }
+    match summary.snapshots.len() {
+        0 => text += " no snapshot",
+        all if all > LISTED => text += &format!("\n  and {} more: see zstream info", all - LISTED),
+        _ => {}
+    }
+    if let Some(error) = &summary.error {
+        text += &format!("\nand cannot be read to its end: {error}");
+    }
+    text
+}
+
+/// Says on standard error what a receiver needs besides the streams.
+fn remarks(written: &[Selected]) {
+    for (index, selected) in written.iter().enumerate() {
+        let at_hand = written[..index].iter().any(|before| before.to_guid == selected.from_guid);
+        if selected.from_guid.0 != 0 && !at_hand {
+            let what = if selected.is_clone { "a clone of" } else { "an increment from" };
+            eprintln!(
+                "zstream: {} is {what} the snapshot with guid {}, which the receiver has to have",
+                name(&selected.name),
+                selected.from_guid.0,
+            );
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! `zstream verify`: whether files hold whole streams that a receiver takes.
+//!
+//! With `--json` each file gives one line, an object with these keys:
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `file` | the name as given |
+//! | `ok` | whether it holds whole streams and nothing else |
+//! | `bytes`, `records` | how much there is, up to the record that is wrong |
+//! | `good_bytes` | how much of it a checksum vouches for |
+//! | `streams`, `snapshots` | how many whole ones there are |
+//! | `error` | `null`, or an object: `kind`, `message`, `offset`, `record` (its number), `record_type`, `expected`, `found` (strings or `null`), `snapshot` |
+//! | `warnings` | a list of objects: `kind`, `message`, `offset`, `record`, `record_type`, `count` |
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use zstream_format::place::Place;
+use zstream_format::stream::Fault;
+use zstream_format::verify::{Note, Options, Verdict, verify, verify_at};
+
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::output;
+use crate::text::Count;
+
+/// The options of `zstream verify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print one JSON object for each file
+    #[arg(long)]
+    json: bool,
+    /// Also compare each block with its checksum at the sender, and decompress it
+    ///
+    /// The checksums of a stream say that it is what the sender wrote. The record of a block often holds the
+    /// block's checksum on the sender's disk too, or its authentication code; this compares them. It finds
+    /// blocks that were damaged before they were sent, and takes longer.
+    #[arg(long)]
+    deep: bool,
+    /// Streams; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let options = Options { deep: self.deep, ..Options::default() };
+        let mut out = output::text()?;
+        let mut bad = Vec::new();
+        for file in &self.files {
+            let outcome = Input::open(Some(file)).map(|input| match input.into_positioned() {
+                Ok(file) => verify_at(&file, file.start(), options),
+                Err(pipe) => verify(pipe.into_read().while_silent(), options),
+            });
+            let text = if self.json { json_line(file, &outcome) } else { report(file, &outcome) };
+            // Each file's report is there once it is known.
+            out.write_all(text.as_bytes())
+                .and_then(|()| out.flush())
+                .map_err(|error| Failure::output(&error))?;
+            if !outcome.is_ok_and(|verdict| verdict.is_good()) {
+                bad.push(file);
+            }
+        }
+        match bad[..] {
+            [] => Ok(()),
+            [file] => Err(Failure::new(format_args!("{} is not a whole stream", file.display()))),
+            _ => {
+                Err(Failure::new(format_args!("{} of {} are not whole streams", bad.len(), self.files.len())))
+            }
+        }
+    }
+}
+
+fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
+    let file = file.display();
+    let verdict = match outcome {
+        Ok(verdict) => verdict,
+        Err(failure) => return format!("{file}: {}\n", failure.message()),
+    };
+    let mut text = match &verdict.error {
+        None => format!(
+            "{file}: good, {} in {} and {}\n",
+            Count(verdict.snapshots, "snapshot"),
+            Count(verdict.records, "record"),
+            Count(verdict.bytes, "byte"),
+        ),
+        Some(error) => {
+            let mut text = format!("{file}: bad: {error}\n");
+            if let Some((expected, found)) = error.fault().expected_and_found() {
+                text += &format!("  expected {expected}\n  found    {found}\n");
+            }
+            text += &format!(
+                "  good     {}, {} whole{}\n",
+                Count(verdict.good_bytes, "byte"),
+                Count(verdict.snapshots, "snapshot"),
+                verdict.inside.as_ref().map_or(String::new(), |name| format!("; it is in {name}")),
+            );
+            if let Some(hint) = hint(verdict) {
+                text += &format!("  note     {hint}\n");
+            }
+            text
+        }
+    };
+    for note in &verdict.notes {
+        text += &format!("  warning  {} ({})", note.warning, note.place);
+        if note.count > 1 {
+            text += &format!(", {} times", note.count);
+        }
+        text += "\n";
+    }
+    text
+}
+
+/// What to do, or what it may be.
+fn hint(verdict: &Verdict) -> Option<&'static str> {
+    let error = verdict.error.as_ref()?;
+    match error.fault() {
+        _ if verdict.may_be_saved_partial() => Some(
+            "its records are for another dataset than its BEGIN: this is a partial receive that was saved with \
+             zfs send -S; receive it with zfs receive -s, then resume",
+        ),
+        Fault::NoEnd => Some(
+            "it ends behind a whole record: cut short, or a partial receive saved with zfs send -S, which has no END",
+        ),
+        Fault::Truncated { .. } if verdict.inside.is_some() => {
+            Some("zstream resume-token says whether the sender can go on from here")
+        }
+        _ => None,
+    }
+}
+
+fn place(place: Place) -> Value {
+    json!({
+        "offset": place.offset,
+        "record": place.index,
+        "record_type": place.record.map(|kind| kind.name()),
+    })
+}
+
+fn with(mut value: Value, more: Value) -> Value {
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+    }
+    value
+}
+
+fn json_line(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
+    let file = file.to_string_lossy();
+    let value = match outcome {
+        Err(failure) => json!({
+            "file": file, "ok": false, "bytes": 0, "records": 0, "good_bytes": 0, "streams": 0, "snapshots": 0,
+            "error": { "kind": "open", "message": failure.message(), "offset": null, "record": null,
+                "record_type": null, "expected": null, "found": null, "snapshot": null },
+            "warnings": [],
+        }),
+        Ok(verdict) => json!({
+            "file": file,
+            "ok": verdict.is_good(),
+            "bytes": verdict.bytes,
+            "records": verdict.records,
+            "good_bytes": verdict.good_bytes,
+            "streams": verdict.streams,
+            "snapshots": verdict.snapshots,
+            "error": error(verdict),
+            "warnings": verdict.notes.iter().map(warning).collect::<Vec<_>>(),
+        }),
+    };
+    format!("{value}\n")
+}
+
+fn error(verdict: &Verdict) -> Value {
+    let Some(error) = &verdict.error else { return Value::Null };
+    let (expected, found) = error.fault().expected_and_found().unzip();
+    with(
+        json!({
+            "kind": error.fault().kind(),
+            "message": error.fault().to_string(),
+            "expected": expected,
+            "found": found,
+            "snapshot": verdict.inside,
+        }),
+        place(error.place()),
+    )
+}
+
+fn warning(note: &Note) -> Value {
+    with(
+        json!({
+            "kind": note.warning.kind(),
+            "message": note.warning.to_string(),
+            "count": note.count,
+        }),
+        place(note.place),
+    )
+}

@@ -1,0 +1,300 @@
+//! The same stream in the other byte order, as a machine of that order would send it.
+//!
+//! | part | what becomes of it |
+//! | --- | --- |
+//! | headers | every integer is swapped |
+//! | OBJECT's bonus buffer | swapped by the class of its type |
+//! | WRITE, SPILL | swapped by the class of their type; compressed ones of a class that is not bytes are decompressed for it |
+//! | WRITE_EMBEDDED | as it is where the object's data is bytes; else it becomes a plain WRITE, since it does not say its byte order |
+//! | raw OBJECT, WRITE, SPILL, OBJECT_RANGE | payload as it is; the flag says that it is in the other order |
+//! | native list behind BEGIN | packed anew in XDR, padded to 8 bytes: receivers refuse native lists of the other order |
+//! | XDR list | as it is |
+//!
+//! Swapped twice, a stream is what it was, but for lists that were native and blocks that were
+//! decompressed or embedded ([`Report`] counts them): those stay in the form that says its order.
+//!
+//! Which type an embedded block has is known from the OBJECT record before it, which senders write right
+//! before the data of an object: one object is remembered. Only what a redaction had left out can come
+//! without (`zfs send -i #redaction_bookmark`), and that is the content of files, which is bytes.
+
+use std::borrow::Cow;
+use std::io::{Read, Write};
+
+use crate::algorithm::{ChecksumType, CompressionType};
+use crate::byteswap::{SwapError, swap_block};
+use crate::checksum::Checksum;
+use crate::compress::{CodecError, decompress};
+use crate::edit::EditError;
+use crate::flags::{FeatureFlags, ObjectFlags, RangeFlags, SpillFlags, WriteFlags};
+use crate::ids::ObjectId;
+use crate::nvlist::{Encoding, NvList, Packed};
+use crate::object_type::{ObjectType, SwapClass};
+use crate::order::ByteOrder;
+use crate::record::{Body, Header, MAX_BLOCK_BYTES, Object, Spill, Write as WriteBody, WriteEmbedded};
+use crate::stream::{Error, Fault, Record, Role, StreamReader, StreamWriter};
+use crate::verify::EMBEDDED_SPILL_OFFSET;
+
+/// A list is padded to a multiple of this, as receivers of today ask of payloads.
+const LIST_ALIGN: usize = 8;
+
+/// What was done besides swapping: what a second run does not undo.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Native lists that were packed anew in XDR.
+    pub lists: u64,
+    /// Compressed blocks that were decompressed.
+    pub decompressed: u64,
+    /// Embedded blocks that became plain ones.
+    pub embedded: u64,
+}
+
+/// Why a record cannot be swapped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ByteswapError {
+    /// The structure of a block cannot be followed.
+    #[error("the block cannot be byte-swapped: {0}")]
+    Block(#[from] SwapError),
+    /// A block has to be decompressed and cannot be.
+    #[error("the block cannot be decompressed to be byte-swapped: {0}")]
+    Codec(#[from] CodecError),
+    /// An embedded block of an object whose type is not known.
+    #[error(
+        "the type of object {0}, whose embedded block this is, is not known: its OBJECT record does not come before it"
+    )]
+    NoObject(ObjectId),
+    /// A block that is too large to be held.
+    #[error("the block is {found} bytes, the limit is {MAX_BLOCK_BYTES}")]
+    TooLarge {
+        /// What the record says.
+        found: u64,
+    },
+}
+
+impl From<ByteswapError> for Fault {
+    fn from(error: ByteswapError) -> Self {
+        Self::Other(Box::new(error))
+    }
+}
+
+/// Copies all streams of `source` to `sink` in the other byte order.
+///
+/// # Errors
+/// The input is not whole, holds a block that cannot be swapped, or the output fails. What was written
+/// until then has no END.
+pub fn byteswap(source: impl Read, sink: impl Write) -> Result<Report, EditError> {
+    let mut reader = StreamReader::new(source);
+    let mut writer = StreamWriter::new(sink);
+    let mut swapper = Swapper::default();
+    while let Some(record) = reader.next().map_err(EditError::Input)? {
+        let place = record.place;
+        let (header, payload) =
+            swapper.swap(&record).map_err(|fault| EditError::Input(Error::new(fault, place)))?;
+        writer.write(&header, &payload).map_err(EditError::Output)?;
+    }
+    writer.finish().map_err(EditError::Output)?;
+    Ok(swapper.report)
+}
+
+/// Swaps one record after the other.
+#[derive(Debug, Default)]
+pub struct Swapper {
+    raw: bool,
+    /// The source is redacted: data may come without its OBJECT.
+    from_redacted: bool,
+    /// Number, type, and whether it has a spill block, of the last OBJECT.
+    object: Option<(ObjectId, ObjectType, bool)>,
+    report: Report,
+}
+
+impl Swapper {
+    /// What was done so far besides swapping.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.report
+    }
+
+    /// The header and payload of the next record in the other byte order. The checksums in the header are
+    /// swapped too, and are for a writer to compute anew.
+    ///
+    /// # Errors
+    /// A list or block that cannot be swapped.
+    pub fn swap<'a>(&mut self, record: &Record<'a>) -> Result<(Header, Cow<'a, [u8]>), Fault> {
+        let from = record.header.order();
+        let mut header = record.header.clone();
+        header.byteswap();
+        let payload = Cow::Borrowed(record.payload);
+        let Some(body) = record.header.body() else { return Ok((header, payload)) };
+        let payload = match body {
+            Body::Begin(begin) => {
+                if record.role == Role::SubstreamBegin {
+                    self.raw = begin.version_info.features().contains(FeatureFlags::RAW);
+                    (self.object, self.from_redacted) = (None, false);
+                }
+                let list = self.list(record.payload, from.swapped())?;
+                header.set_payload_len_field(list.len() as u32);
+                list
+            }
+            Body::Object(object) => {
+                let spill = object.flags.contains(ObjectFlags::SPILL);
+                self.object = Some((object.object, object.object_type, spill));
+                self.object(object, &mut header, payload, from)?
+            }
+            Body::Write(write) => self.write(write, &mut header, payload, from)?,
+            Body::Spill(spill) => self.spill(spill, &mut header, payload, from)?,
+            Body::WriteEmbedded(embedded) => self.embedded(&embedded, &mut header, payload, from)?,
+            Body::ObjectRange(mut range) => {
+                range.flags.toggle(RangeFlags::RAW_BYTESWAP);
+                header.set_body(range);
+                payload
+            }
+            Body::FreeObjects(_) | Body::Free(_) | Body::End(_) | Body::WriteByref(_) | Body::Redact(_) => {
+                payload
+            }
+        };
+        Ok((header, payload))
+    }
+
+    fn list<'a>(&mut self, payload: &'a [u8], to: ByteOrder) -> Result<Cow<'a, [u8]>, Fault> {
+        if payload.is_empty() {
+            return Ok(Cow::Borrowed(payload));
+        }
+        let decoded = NvList::decode(payload)?;
+        self.from_redacted = decoded.list.contains("redact_from_snaps");
+        if decoded.packed.encoding == Encoding::Xdr {
+            return Ok(Cow::Borrowed(payload));
+        }
+        self.report.lists += 1;
+        let mut packed = decoded.list.encode(Packed::xdr(to))?;
+        packed.resize(packed.len().next_multiple_of(LIST_ALIGN), 0);
+        Ok(Cow::Owned(packed))
+    }
+
+    fn object<'a>(
+        &self,
+        mut object: Object,
+        header: &mut Header,
+        payload: Cow<'a, [u8]>,
+        from: ByteOrder,
+    ) -> Result<Cow<'a, [u8]>, ByteswapError> {
+        if self.raw {
+            object.flags.toggle(ObjectFlags::RAW_BYTESWAP);
+            header.set_body(object);
+            return Ok(payload);
+        }
+        if payload.is_empty() { Ok(payload) } else { swapped(object.bonus_type, payload, from) }
+    }
+
+    fn write<'a>(
+        &mut self,
+        mut write: WriteBody,
+        header: &mut Header,
+        payload: Cow<'a, [u8]>,
+        from: ByteOrder,
+    ) -> Result<Cow<'a, [u8]>, ByteswapError> {
+        if self.raw {
+            write.flags.toggle(WriteFlags::RAW_BYTESWAP);
+            header.set_body(write);
+            return Ok(payload);
+        }
+        if !write.is_compressed() || is_bytes(write.object_type) {
+            return swapped(write.object_type, payload, from);
+        }
+        let plain = inflate(write.compression, &payload, write.logical_size)?;
+        self.report.decompressed += 1;
+        (write.compression, write.compressed_size) = (CompressionType::INHERIT, 0);
+        header.set_body(write);
+        swapped(write.object_type, Cow::Owned(plain), from)
+    }
+
+    fn spill<'a>(
+        &mut self,
+        mut spill: Spill,
+        header: &mut Header,
+        payload: Cow<'a, [u8]>,
+        from: ByteOrder,
+    ) -> Result<Cow<'a, [u8]>, ByteswapError> {
+        if self.raw {
+            spill.flags.toggle(SpillFlags::RAW_BYTESWAP);
+            header.set_body(spill);
+            return Ok(payload);
+        }
+        if spill.compressed_size == 0 || is_bytes(spill.object_type) {
+            return swapped(spill.object_type, payload, from);
+        }
+        let plain = inflate(spill.compression, &payload, spill.length)?;
+        self.report.decompressed += 1;
+        (spill.compression, spill.compressed_size) = (CompressionType::INHERIT, 0);
+        header.set_body(spill);
+        swapped(spill.object_type, Cow::Owned(plain), from)
+    }
+
+    fn embedded<'a>(
+        &mut self,
+        embedded: &WriteEmbedded,
+        header: &mut Header,
+        payload: Cow<'a, [u8]>,
+        from: ByteOrder,
+    ) -> Result<Cow<'a, [u8]>, ByteswapError> {
+        let (object_type, has_spill) = match self.object {
+            Some((object, kind, has_spill)) if object == embedded.object => (kind, has_spill),
+            _ if self.from_redacted => (ObjectType::PLAIN_FILE_CONTENTS, false),
+            _ => return Err(ByteswapError::NoObject(embedded.object)),
+        };
+        // A spill block that was sent so by mistake holds system attributes, which are bytes.
+        let is_spill = has_spill && embedded.offset >= EMBEDDED_SPILL_OFFSET;
+        if is_bytes(object_type) || is_spill {
+            return Ok(payload);
+        }
+        let stored = payload.get(..embedded.physical_size as usize).unwrap_or(&payload);
+        let plain = inflate(embedded.compression, stored, embedded.logical_size.into())?;
+        self.report.embedded += 1;
+        // As senders do it that are not asked for embedded blocks.
+        header.set_body(WriteBody {
+            object: embedded.object,
+            object_type,
+            pad: [0; 4],
+            offset: embedded.offset,
+            logical_size: embedded.logical_size.into(),
+            to_guid: embedded.to_guid,
+            checksum_type: ChecksumType::OFF,
+            flags: WriteFlags::empty(),
+            compression: CompressionType::INHERIT,
+            pad2: [0; 5],
+            key_checksum: Checksum::ZERO,
+            key_prop: 0,
+            compressed_size: 0,
+            salt: [0; 8],
+            iv: [0; 12],
+            mac: [0; 16],
+        });
+        swapped(object_type, Cow::Owned(plain), from)
+    }
+}
+
+/// Whether blocks of the type are the same in either order.
+fn is_bytes(object_type: ObjectType) -> bool {
+    object_type.swap_class() == Some(SwapClass::U8)
+}
+
+fn swapped(
+    object_type: ObjectType,
+    mut block: Cow<'_, [u8]>,
+    from: ByteOrder,
+) -> Result<Cow<'_, [u8]>, ByteswapError> {
+    if !is_bytes(object_type) {
+        swap_block(object_type, block.to_mut(), from)?;
+    }
+    Ok(block)
+}
+
+fn inflate(kind: CompressionType, stored: &[u8], size: u64) -> Result<Vec<u8>, ByteswapError> {
+    if size > MAX_BLOCK_BYTES {
+        return Err(ByteswapError::TooLarge { found: size });
+    }
+    // Embedded blocks that are not compressed may say so by either number.
+    let kind = if kind == CompressionType::INHERIT { CompressionType::OFF } else { kind };
+    let mut block = vec![0; size as usize];
+    decompress(kind, stored, &mut block)?;
+    Ok(block)
+}

@@ -1,0 +1,346 @@
+//! Putting what is left of a stream and its continuation together.
+
+use std::io::{Read, Write};
+
+use super::Head;
+use crate::edit::EditError;
+use crate::flags::{FeatureFlags, VersionInfo};
+use crate::ids::{Guid, ObjectId};
+use crate::nvlist::NvList;
+use crate::record::{Begin, Body, End, Header, TO_OBJECT_END};
+use crate::stream::{Error, Fault, Record, Role, Section, StreamReader, StreamWriter};
+
+/// Why two streams cannot be joined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// Something is wrong with the stream that was cut, before the point where the other goes on.
+    #[error("the stream that was cut: {0}")]
+    Cut(#[source] Error),
+    /// Something is wrong with the continuation.
+    #[error("the continuation: {0}")]
+    Rest(#[source] Error),
+    /// The result cannot be written.
+    #[error(transparent)]
+    Output(#[from] EditError),
+    /// The continuation is not one.
+    #[error("the continuation was not made with `zfs send -t`: it does not say from where it goes on")]
+    NotResumed,
+    /// The continuation begins with other records than it should.
+    #[error("the continuation does not begin with object {object}, from which it says to go on")]
+    NoObject {
+        /// The object.
+        object: u64,
+    },
+    /// They are in different byte orders.
+    #[error("the two streams are in different byte orders")]
+    Order,
+    /// What was cut is another snapshot, or an increment of another one.
+    #[error("the stream that was cut holds no snapshot with guid {to} (from {from}) that is not whole")]
+    NoSuchSnapshot {
+        /// Guid of the snapshot.
+        to: u64,
+        /// Guid of its source.
+        from: u64,
+    },
+    /// Made with other options.
+    #[error("the continuation was made with other options: {0} is in one of the two only")]
+    Features(FeatureFlags),
+    /// The file does not reach the point.
+    #[error(
+        "the stream that was cut ends at {end} bytes, before the record of object {object} at {offset} from which \
+         the other goes on: something would be missing between them"
+    )]
+    Gap {
+        /// Where it ends.
+        end: u64,
+        /// The object.
+        object: u64,
+        /// The offset in it.
+        offset: u64,
+    },
+}
+
+/// What was joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Bytes of the stream that was cut that were kept.
+    pub kept_bytes: u64,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// Records that stand at the seam twice, since they differ: the cut stream was a saved partial receive.
+    pub repeated: u64,
+    /// Whether the stream that was cut is a package, which was ended behind this snapshot.
+    pub in_package: bool,
+    /// The record at the seam was not in the stream that was cut, so no checksum vouched for the last
+    /// payload that was kept.
+    pub unchecked_seam: bool,
+}
+
+/// Features that senders set as the pool is, which may have changed meanwhile.
+const MAY_DIFFER: FeatureFlags = FeatureFlags::LZ4.union(FeatureFlags::ZSTD).union(FeatureFlags::LARGE_DNODE);
+
+/// Writes `cut` up to the point from which `rest` goes on, then `rest`, as one stream with right checksums.
+///
+/// `cut` is what is left of a stream, and need not be cut to the point; what is behind it is not looked at.
+/// If it was cut there (`cut_to_point`), it ends right before the record at the point, and the caller says
+/// that nothing is missing.
+///
+/// # Errors
+/// The two do not belong together, or there is something missing between them, or one of them is damaged.
+pub fn join(
+    cut: impl Read,
+    rest: impl Read,
+    sink: impl Write,
+    cut_to_point: bool,
+) -> Result<Joined, JoinError> {
+    let mut rest = StreamReader::new(rest);
+    let start = Start::read(&mut rest)?;
+    let mut writer = StreamWriter::new(sink);
+    let mut cut = StreamReader::new(cut);
+    let seam = copy_cut(&mut cut, &start, &mut writer, cut_to_point)?;
+    let repeated = copy_rest(&mut rest, &start, &seam, &mut writer)?;
+    let in_package = writer.section() == Section::Package;
+    if in_package {
+        let end = End { checksum: crate::checksum::Checksum::ZERO, to_guid: Guid(0) };
+        writer.write(&Header::new(end, start.header.order()), &[]).map_err(output)?;
+    }
+    let bytes = writer.offset();
+    writer.finish().map_err(output)?;
+    Ok(Joined { kept_bytes: seam.kept_bytes, bytes, repeated, in_package, unchecked_seam: seam.unchecked })
+}
+
+fn output(error: Error) -> JoinError {
+    JoinError::Output(EditError::Output(error))
+}
+
+/// A record that is kept for a while.
+#[derive(Clone, Debug)]
+struct Kept {
+    header: Header,
+    payload: Vec<u8>,
+}
+
+impl Kept {
+    fn new(record: &Record<'_>) -> Self {
+        Self { header: record.header.clone(), payload: record.payload.to_vec() }
+    }
+
+    /// Whether another record says the same: checksums and the guid of the snapshot aside.
+    fn same(&self, other: &Self) -> bool {
+        let strip = |header: &Header| header.body().map(without_guid);
+        strip(&self.header) == strip(&other.header) && self.payload == other.payload
+    }
+}
+
+fn without_guid(mut body: Body) -> Body {
+    let none = Guid(0);
+    match &mut body {
+        Body::Object(body) => body.to_guid = none,
+        Body::Free(body) => body.to_guid = none,
+        Body::Spill(body) => body.to_guid = none,
+        Body::ObjectRange(body) => body.to_guid = none,
+        _ => {}
+    }
+    body
+}
+
+/// How the continuation begins.
+struct Start {
+    header: Header,
+    begin: Begin,
+    object: ObjectId,
+    /// Where the first data lies that is sent again: in front of the offset that was asked for, if that
+    /// is inside a block.
+    offset: u64,
+    range: Option<Kept>,
+    /// OBJECT and what belongs to it.
+    head: Vec<Kept>,
+    /// The first record behind the head.
+    first: Option<Kept>,
+}
+
+impl Start {
+    fn read<R: Read>(rest: &mut StreamReader<R>) -> Result<Self, JoinError> {
+        let Some(record) = rest.next().map_err(JoinError::Rest)? else { return Err(JoinError::NotResumed) };
+        let Some(Body::Begin(begin)) = record.header.body() else { return Err(JoinError::NotResumed) };
+        let (object, mut offset) = match NvList::decode(record.payload) {
+            Ok(decoded) if begin.version_info.features().contains(FeatureFlags::RESUMING) => {
+                let list = decoded.list;
+                match (list.get_u64("resume_object"), list.get_u64("resume_offset")) {
+                    (Some(object), Some(offset)) => (object, offset),
+                    _ => return Err(JoinError::NotResumed),
+                }
+            }
+            _ => return Err(JoinError::NotResumed),
+        };
+        let header = record.header.clone();
+        let (mut range, mut kept, mut head) = (None, Vec::new(), Head::default());
+        let first = loop {
+            let Some(record) = rest.next().map_err(JoinError::Rest)? else { break None };
+            let Some(body) = record.header.body() else { break None };
+            match &body {
+                Body::ObjectRange(_) if kept.is_empty() => {
+                    range = Some(Kept::new(&record));
+                    continue;
+                }
+                Body::Object(found) if kept.is_empty() && found.object.0 == object => {}
+                _ if kept.is_empty() => return Err(JoinError::NoObject { object }),
+                Body::Object(_) => break Some(Kept::new(&record)),
+                _ => {}
+            }
+            head.record(&body);
+            if !head.is_inside() {
+                if let Some((of, at)) = data_place(&body).filter(|_| offset > 0)
+                    && of.0 == object
+                {
+                    offset = offset.min(at);
+                }
+                break Some(Kept::new(&record));
+            }
+            kept.push(Kept::new(&record));
+        };
+        Ok(Self { header, begin, object: ObjectId(object), offset, range, head: kept, first })
+    }
+
+    /// Judges that a BEGIN is the one that was cut.
+    fn judge(&self, begin: &Begin, header: &Header) -> Result<(), JoinError> {
+        if header.order() != self.header.order() {
+            return Err(JoinError::Order);
+        }
+        let ours = begin.version_info.features().difference(FeatureFlags::RESUMING);
+        let theirs = self.begin.version_info.features().difference(FeatureFlags::RESUMING);
+        let differ = ours.symmetric_difference(theirs).difference(MAY_DIFFER);
+        if differ.is_empty() { Ok(()) } else { Err(JoinError::Features(differ)) }
+    }
+
+    /// Whether a record lies at or behind the point.
+    fn is_reached(&self, body: &Body, head: &Head) -> bool {
+        match body {
+            Body::Object(object) if self.offset == 0 => object.object >= self.object,
+            Body::Object(object) => object.object > self.object,
+            Body::FreeObjects(free) => free.first_object > self.object,
+            Body::ObjectRange(range) => range.first_object > self.object,
+            Body::End(_) => true,
+            _ if head.is_inside() => false,
+            _ => data_place(body).is_some_and(|place| place >= (self.object, self.offset)),
+        }
+    }
+}
+
+/// Object and offset of a record of data.
+fn data_place(body: &Body) -> Option<(ObjectId, u64)> {
+    match body {
+        Body::Write(body) => Some((body.object, body.offset)),
+        Body::WriteEmbedded(body) => Some((body.object, body.offset)),
+        Body::Redact(body) => Some((body.object, body.offset)),
+        Body::Free(body) => Some((body.object, body.offset)),
+        // A modified spill block comes behind all data.
+        Body::Spill(body) => Some((body.object, TO_OBJECT_END)),
+        _ => None,
+    }
+}
+
+/// Where the stream that was cut was left.
+struct Seam {
+    kept_bytes: u64,
+    unchecked: bool,
+    /// The last OBJECT_RANGE that was copied.
+    range: Option<Kept>,
+    /// OBJECT and what belongs to it, if that of the point was copied.
+    head: Vec<Kept>,
+}
+
+/// Copies all before the point.
+fn copy_cut<R: Read, W: Write>(
+    cut: &mut StreamReader<R>,
+    start: &Start,
+    writer: &mut StreamWriter<W>,
+    cut_to_point: bool,
+) -> Result<Seam, JoinError> {
+    let (to, from) = (start.begin.to_guid, start.begin.from_guid);
+    let mut found = false;
+    let mut seam = Seam { kept_bytes: 0, unchecked: false, range: None, head: Vec::new() };
+    let mut head = Head::default();
+    loop {
+        let end = cut.offset();
+        let record = match cut.next() {
+            Ok(Some(record)) => record,
+            Ok(None) => return Err(JoinError::NoSuchSnapshot { to: to.0, from: from.0 }),
+            Err(error) if found && error.is_truncation() => {
+                let at_boundary = matches!(error.fault(), Fault::NoEnd);
+                if !(at_boundary && cut_to_point) {
+                    return Err(JoinError::Gap { end, object: start.object.0, offset: start.offset });
+                }
+                (seam.kept_bytes, seam.unchecked) = (end, true);
+                return Ok(seam);
+            }
+            Err(error) if error.is_truncation() => {
+                return Err(JoinError::NoSuchSnapshot { to: to.0, from: from.0 });
+            }
+            Err(error) => return Err(JoinError::Cut(error)),
+        };
+        let Some(body) = record.header.body() else { continue };
+        let mut header = record.header.clone();
+        if let (Role::SubstreamBegin, Body::Begin(begin)) = (record.role, &body) {
+            found = begin.to_guid == to && begin.from_guid == from;
+            (head, seam.range) = (Head::default(), None);
+            if found {
+                start.judge(begin, record.header)?;
+                let features =
+                    begin.version_info.features() | start.begin.version_info.features() & MAY_DIFFER;
+                let version_info: VersionInfo = begin.version_info.with_features(features);
+                header.set_body(Begin { version_info, ..*begin });
+            }
+        }
+        if found && record.role != Role::SubstreamBegin {
+            head.record(&body);
+            if start.is_reached(&body, &head) {
+                seam.kept_bytes = record.place.offset;
+                return Ok(seam);
+            }
+            match &body {
+                Body::ObjectRange(_) => seam.range = Some(Kept::new(&record)),
+                Body::Object(object) if object.object == start.object => seam.head = vec![Kept::new(&record)],
+                _ if head.is_inside() && !seam.head.is_empty() => seam.head.push(Kept::new(&record)),
+                _ => {}
+            }
+        }
+        writer.write(&header, record.payload).map_err(output)?;
+    }
+}
+
+/// Copies the continuation, without what was copied already; how many records were repeated.
+fn copy_rest<R: Read, W: Write>(
+    rest: &mut StreamReader<R>,
+    start: &Start,
+    seam: &Seam,
+    writer: &mut StreamWriter<W>,
+) -> Result<u64, JoinError> {
+    let mut put = |record: &Kept| writer.write(&record.header, &record.payload).map_err(output);
+    if let Some(range) = &start.range
+        && seam.range.as_ref().is_none_or(|ours| !ours.same(range))
+    {
+        put(range)?;
+    }
+    let same =
+        seam.head.len() == start.head.len() && seam.head.iter().zip(&start.head).all(|(a, b)| a.same(b));
+    let repeated = if same || seam.head.is_empty() { 0 } else { start.head.len() as u64 };
+    if !same {
+        start.head.iter().try_for_each(&mut put)?;
+    }
+    if let Some(first) = &start.first {
+        put(first)?;
+    }
+    while let Some(record) = rest.next().map_err(JoinError::Rest)? {
+        if matches!(record.role, Role::SubstreamBegin | Role::PackageBegin) {
+            let fault = Fault::Unexpected {
+                found: crate::record::RecordType::Begin,
+                expected: "nothing behind the END of the continuation",
+            };
+            return Err(JoinError::Rest(Error::new(fault, record.place)));
+        }
+        writer.write(record.header, record.payload).map_err(output)?;
+    }
+    Ok(repeated)
+}

@@ -1,0 +1,172 @@
+//! Single datasets and snapshots out of a package, as the plain streams they are in it.
+//!
+//! A substream of a package has its own checksum chain, so what comes out are the bytes that went in. Of
+//! several snapshots the streams follow each other; each is received by its own `zfs receive`.
+//! [`Form::Package`] puts the header of `zfs send -I` before them and an END behind them, which makes one
+//! stream for one `zfs receive`.
+
+use std::io::{Read, Write};
+
+use crate::edit::EditError;
+use crate::flags::{BeginFlags, FeatureFlags, HeaderType, VersionInfo};
+use crate::ids::Guid;
+use crate::place::Place;
+use crate::record::{BEGIN_MAGIC, Begin, Body, End, Header};
+use crate::stream::{Error, Fault, Record, Role, StreamReader, StreamWriter, Trailers};
+use crate::summary::split_name;
+
+/// A dataset or snapshot that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    dataset: Vec<u8>,
+    snapshot: Option<Vec<u8>>,
+}
+
+impl Wanted {
+    /// `pool/fs`: every snapshot of that dataset; `pool/fs@snap`: that one.
+    #[must_use]
+    pub fn new(name: &[u8]) -> Self {
+        let (dataset, snapshot) = split_name(name);
+        let snapshot = name.contains(&b'@').then(|| snapshot.to_vec());
+        Self { dataset: dataset.to_vec(), snapshot }
+    }
+
+    /// Whether a snapshot with this full name is meant.
+    #[must_use]
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let (dataset, snapshot) = split_name(name);
+        self.dataset == dataset && self.snapshot.as_ref().is_none_or(|wanted| wanted == snapshot)
+    }
+}
+
+/// How the chosen substreams are written.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Form {
+    /// One plain stream after the other.
+    #[default]
+    Plain,
+    /// One package without a list, as `zfs send -I` makes it, under this name (`pool/fs@snap`).
+    Package(Vec<u8>),
+}
+
+/// A substream that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// `pool/fs@snap`.
+    pub name: Vec<u8>,
+    /// Its guid.
+    pub to_guid: Guid,
+    /// Guid of what it is an increment of; 0 for a full stream.
+    pub from_guid: Guid,
+    /// Whether it is received as a clone.
+    pub is_clone: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The substreams that were written, in order.
+    pub written: Vec<Selected>,
+    /// Which of the wanted names matched nothing.
+    pub missing: Vec<usize>,
+}
+
+/// Copies the substreams of `source` that are wanted to `sink`.
+///
+/// All of `source` is read and checked: damage behind the last wanted substream is found too.
+///
+/// # Errors
+/// The input is not whole, or the output fails.
+pub fn select(
+    source: impl Read,
+    wanted: &[Wanted],
+    form: &Form,
+    sink: impl Write,
+) -> Result<Selection, EditError> {
+    let mut reader = StreamReader::new(source);
+    let mut out = Out { sink, framed: None, form };
+    let mut selection = Selection::default();
+    let mut hit = vec![false; wanted.len()];
+    let mut copying = false;
+    while let Some(record) = reader.next().map_err(EditError::Input)? {
+        if let (Role::SubstreamBegin, Some(Body::Begin(begin))) = (record.role, record.header.body()) {
+            copying = false;
+            for (hit, wanted) in hit.iter_mut().zip(wanted) {
+                if wanted.matches(begin.name()) {
+                    (*hit, copying) = (true, true);
+                }
+            }
+            if copying {
+                selection.written.push(Selected {
+                    name: begin.name().to_vec(),
+                    to_guid: begin.to_guid,
+                    from_guid: begin.from_guid,
+                    is_clone: begin.flags.contains(BeginFlags::CLONE),
+                });
+            }
+        }
+        let inside = matches!(record.role, Role::SubstreamBegin | Role::Data | Role::SubstreamEnd);
+        if copying && inside {
+            out.record(&record).map_err(EditError::Output)?;
+        }
+    }
+    selection.missing = (0..wanted.len()).filter(|index| !hit[*index]).collect();
+    out.finish(&reader_place(&reader)).map_err(EditError::Output)?;
+    Ok(selection)
+}
+
+fn reader_place<R: Read>(reader: &StreamReader<R>) -> Place {
+    Place { offset: reader.offset(), ..Place::default() }
+}
+
+struct Out<'a, W> {
+    sink: W,
+    /// The END of the package, still to be written, once it is begun.
+    framed: Option<Header>,
+    form: &'a Form,
+}
+
+impl<W: Write> Out<'_, W> {
+    fn record(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        if let (Form::Package(name), None) = (self.form, &self.framed) {
+            self.framed = Some(self.package_header(name, record)?);
+        }
+        self.bytes(record.header.as_bytes(), record.place)?;
+        self.bytes(record.payload, record.place)
+    }
+
+    fn bytes(&mut self, bytes: &[u8], place: Place) -> Result<(), Error> {
+        self.sink.write_all(bytes).map_err(|error| Error::new(error.into(), place))
+    }
+
+    /// Writes BEGIN and END of a package without a list; the header of its last END.
+    fn package_header(&mut self, name: &[u8], first: &Record<'_>) -> Result<Header, Error> {
+        let order = first.header.order();
+        let begin = Begin {
+            magic: BEGIN_MAGIC,
+            version_info: VersionInfo::new(HeaderType::Package, FeatureFlags::empty()),
+            creation_time: 0,
+            objset_type: 0,
+            flags: BeginFlags::empty(),
+            to_guid: Guid(0),
+            from_guid: Guid(0),
+            to_name: Begin::name_field(name).ok_or_else(|| {
+                let limit = 255;
+                let found = name.len() as u64;
+                Error::new(Fault::TooLarge { what: "the name of the package", found, limit }, first.place)
+            })?,
+        };
+        let end = Header::new(End { checksum: crate::checksum::Checksum::ZERO, to_guid: Guid(0) }, order);
+        let mut writer = StreamWriter::new(&mut self.sink).trailers(Trailers::AsGiven);
+        writer.write(&Header::new(begin, order), &[])?;
+        writer.write(&end, &[])?;
+        Ok(end)
+    }
+
+    fn finish(&mut self, place: &Place) -> Result<(), Error> {
+        if let Some(end) = self.framed.take() {
+            self.bytes(end.as_bytes(), *place)?;
+        }
+        self.sink.flush().map_err(|error| Error::new(error.into(), *place))
+    }
+}
