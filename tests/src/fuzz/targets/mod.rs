@@ -9,9 +9,9 @@ mod nvlist;
 mod phys;
 mod pool;
 mod record;
+mod rewrite;
 mod stream;
 mod token;
-mod rewrite;
 mod zap;
 
 use super::Target;
