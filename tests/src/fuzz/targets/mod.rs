@@ -8,8 +8,8 @@ mod fletcher;
 mod nvlist;
 mod phys;
 mod pool;
-mod recompress;
 mod record;
+mod rewrite;
 mod stream;
 mod token;
 mod zap;
@@ -53,11 +53,11 @@ pub const TARGETS: &[Target] = &[
         memory_limit_bytes: SMALL,
     },
     Target {
-        name: "recompress",
+        name: "edit",
         about: "a stream recompressed and back, decompressed, converted: the same blocks",
-        corpus: recompress::corpus,
+        corpus: rewrite::corpus,
         mutate: stream::mutate,
-        run: recompress::run,
+        run: rewrite::run,
         memory_limit_bytes: 8 * SMALL,
     },
     Target {

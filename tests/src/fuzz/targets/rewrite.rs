@@ -1,4 +1,4 @@
-//! Edits that give blocks another form: recompress, decompress, redup.
+//! Edits of streams.
 
 use super::super::corpus;
 use crate::edit::{as_openzfs, deduplicated};
