@@ -6,7 +6,8 @@
 //!
 //! What verbs share: [`Input`](crate::input::Input) opens a file or standard input and shows progress,
 //! [`output::binary`](crate::output::binary) and [`output::text`](crate::output::text) are the ways to
-//! standard output, [`Failure`] is what went wrong.
+//! standard output, [`Failure`] is what went wrong. Verbs that read a pool are run with
+//! [`PoolOptions`], which stand before the verb, and open it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::commands::{
     verify,
 };
 use crate::failure::Failure;
+use crate::pool::PoolOptions;
 
 /// Reads, checks, edits and writes ZFS send streams, without a kernel module.
 ///
@@ -26,12 +28,15 @@ use crate::failure::Failure;
 /// checksums.
 #[derive(Debug, Parser)]
 #[command(name = "zstream", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(subcommand_precedence_over_arg = true)]
 #[command(after_long_help = "\
 Exit codes:
   0  done
   1  the input is bad, or the operation failed; one line on standard error says what and where
   2  the command line is wrong (the verbs that OpenZFS has too keep OpenZFS's codes)")]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pool: PoolOptions,
     #[command(subcommand)]
     command: Command,
 }
