@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Shows how far the work has come: of how many bytes where that is known, and how fast. Shows nothing unless
 /// standard error is a terminal.
 #[derive(Debug)]
-struct Meter {
+pub(crate) struct Meter {
     len: Option<u64>,
     done: u64,
     started: Instant,
@@ -29,7 +29,15 @@ impl Meter {
         Self { len, done: 0, started: Instant::now(), wanted, bar: None }
     }
 
-    fn add(&mut self, bytes: usize) {
+    /// Counts what is added, for work that prints nothing meanwhile.
+    pub(crate) fn silent(len: Option<u64>) -> Self {
+        let mut meter = Self::new(len);
+        meter.wanted = io::stderr().is_terminal();
+        meter
+    }
+
+    /// So many more bytes are done.
+    pub(crate) fn add(&mut self, bytes: usize) {
         self.done += bytes as u64;
         if !self.wanted {
             return;
@@ -48,6 +56,16 @@ impl Meter {
         }
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
+        }
+    }
+}
+
+impl Meter {
+    /// Prints a line on standard error, above the bar.
+    pub(crate) fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
         }
     }
 }
