@@ -138,7 +138,8 @@ impl Tree {
         let kind = match node.file_type() {
             Some(FileType::File) => {
                 let content = fs.content(node)?;
-                let file = create(parent, name)?;
+                // Nobody else can read it until it gets its mode.
+                let file = create(parent, name, 0o600)?;
                 let copied = copy(&content, &file, &mut report.meter);
                 if copied.is_err() {
                     remove(parent, name);
