@@ -282,7 +282,7 @@ fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
 
 fn timespec(time: Time) -> Option<Timespec> {
     let nanoseconds = time.nanoseconds;
-    (nanoseconds < NANOSECONDS).then(|| Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds as _ })
+    (nanoseconds < NANOSECONDS).then_some(Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds as _ })
 }
 
 fn joined(path: &[u8], below: &[u8]) -> Vec<u8> {
