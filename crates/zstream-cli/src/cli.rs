@@ -6,7 +6,8 @@
 //!
 //! What verbs share: [`Input`](crate::input::Input) opens a file or standard input and shows progress,
 //! [`output::binary`](crate::output::binary) and [`output::text`](crate::output::text) are the ways to
-//! standard output, [`Failure`] is what went wrong.
+//! standard output, [`Failure`] is what went wrong. Verbs that read a pool are run with
+//! [`PoolOptions`], which stand before the verb, and open it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,10 +15,11 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    byteswap, completions, decompress, dump, info, join, man, recompress, redup, resume_token, select, token,
-    verify,
+    byteswap, cat, completions, decompress, dump, extract, info, join, ls, man, recompress, redup,
+    resume_token, select, token, verify,
 };
 use crate::failure::Failure;
+use crate::pool::PoolOptions;
 
 /// Reads, checks, edits and writes ZFS send streams, without a kernel module.
 ///
@@ -26,12 +28,15 @@ use crate::failure::Failure;
 /// checksums.
 #[derive(Debug, Parser)]
 #[command(name = "zstream", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(subcommand_precedence_over_arg = true)]
 #[command(after_long_help = "\
 Exit codes:
   0  done
   1  the input is bad, or the operation failed; one line on standard error says what and where
   2  the command line is wrong (the verbs that OpenZFS has too keep OpenZFS's codes)")]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pool: PoolOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -156,6 +161,34 @@ Example:
 Example:
   zstream byteswap from-sparc.zfs > x86.zfs")]
     Byteswap(byteswap::Args),
+    /// Lists files of a file system or snapshot
+    ///
+    /// Without PATH: what is in the root directory. Names are one to a line; with -R whole paths. What is not text in a name
+    /// is shown as `\\xNN`.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img ls tank/home@monday
+  zstream -d /dev/sdb -d /dev/sdc ls -lR tank/home@monday docs")]
+    Ls(ls::Args),
+    /// Writes the content of files, or of a volume, to standard output
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img cat tank/home@monday docs/letter.txt
+  zstream -d disk.img cat tank/vm@monday | file -")]
+    Cat(cat::Args),
+    /// Copies files out of a file system or snapshot, or a volume to an image file
+    ///
+    /// Without PATH: all of it. Holes, modes, times, extended attributes, symbolic and hard links, FIFOs and sockets are
+    /// restored, and for root owners and devices. Nothing is written outside of DIR, symbolic links in it are not followed,
+    /// and what is there already is not overwritten. A file that cannot be read to its end is left out. Each thing that could
+    /// not be restored is a line on standard error, and the exit code is 1 then.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img extract tank/home@monday -C /tmp/restored
+  zstream -d disk.img extract tank/home@monday docs/2024 docs/2025
+  zstream -d disk.img extract --tar tank/home@monday | zstd > home.tar.zst
+  zstream -d disk.img extract tank/vm@monday         makes vm.img")]
+    Extract(extract::Args),
     /// Prints a script that completes this command line in a shell
     #[command(after_long_help = "\
 Example:
@@ -183,6 +216,9 @@ impl Cli {
             Command::ResumeToken(args) => args.run(),
             Command::Join(args) => args.run(),
             Command::Byteswap(args) => args.run(),
+            Command::Ls(args) => args.run(&self.pool),
+            Command::Cat(args) => args.run(&self.pool),
+            Command::Extract(args) => args.run(&self.pool),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -62,6 +62,13 @@ impl From<stream::Error> for Failure {
     }
 }
 
+/// Something is wrong with the pool that is read.
+impl From<zstream_dmu::error::Error> for Failure {
+    fn from(error: zstream_dmu::error::Error) -> Self {
+        Self::new(error)
+    }
+}
+
 /// An edit failed: because of the stream it read, or of where it wrote to.
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {

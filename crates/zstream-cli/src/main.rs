@@ -9,9 +9,12 @@
 mod cli;
 mod commands;
 mod failure;
+mod files;
 mod input;
 mod output;
+mod pool;
 mod progress;
+mod restore;
 mod text;
 
 use std::process::ExitCode;

@@ -1,0 +1,132 @@
+//! Pools: the options that say where one lies, opening it, and loading the keys of its encrypted datasets.
+//!
+//! The options stand before the verb, and are the same for all verbs that read a pool.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use zstream_dmu::ids::Txg;
+use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::zio::crypt::Keyring;
+use zstream_dsl::dataset::Dataset;
+use zstream_dsl::pool::Dsl;
+
+use crate::failure::Failure;
+
+/// Names the devices where the command line does not, as `PATH` names directories.
+const DEVICE_VARIABLE: &str = "ZSTREAM_DEVICE";
+/// More than any key: a passphrase has up to 512 bytes.
+const KEY_BYTES_MAX: u64 = 4096;
+
+/// Where the pool lies and what opens it.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Pools")]
+pub(crate) struct PoolOptions {
+    /// The pool's disks, image files, or directories with them
+    ///
+    /// May be given several times; what is not given is taken from the environment variable ZSTREAM_DEVICE, a list with
+    /// colons. Mirrors and raidz open as long as enough members are there. Nothing is ever written to them. A path that is
+    /// the name of a verb is written `./ls`.
+    #[arg(short = 'd', long = "device", value_name = "PATH", num_args = 1..)]
+    devices: Vec<PathBuf>,
+    /// The pool as it was after this transaction group, if its uberblock is still there
+    #[arg(long, value_name = "TXG")]
+    txg: Option<u64>,
+    /// File with the passphrase, hex digits or raw key of the encrypted dataset
+    ///
+    /// Without it the key is asked for where it is needed.
+    #[arg(long, value_name = "PATH")]
+    key_file: Option<PathBuf>,
+}
+
+/// An open pool and its datasets.
+#[derive(Debug)]
+pub(crate) struct OpenPool {
+    /// The pool.
+    pub(crate) pool: Pool,
+    /// Its datasets.
+    pub(crate) dsl: Arc<Dsl>,
+}
+
+impl PoolOptions {
+    fn paths(&self) -> Vec<PathBuf> {
+        if !self.devices.is_empty() {
+            return self.devices.clone();
+        }
+        let list = std::env::var_os(DEVICE_VARIABLE).unwrap_or_default();
+        std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect()
+    }
+
+    /// Opens the pool, read-only. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.
+    pub(crate) fn open(&self, name: Option<&str>) -> Result<OpenPool, Failure> {
+        self.open_with(name, OpenOptions::default())
+    }
+
+    /// Like [`open`](Self::open), with more options: `name` and `--txg` are filled in.
+    pub(crate) fn open_with(&self, name: Option<&str>, options: OpenOptions) -> Result<OpenPool, Failure> {
+        let paths = self.paths();
+        if paths.is_empty() {
+            return Err(Failure::usage(format_args!(
+                "no pool: name its disks or files with -d before the verb, or in {DEVICE_VARIABLE}"
+            )));
+        }
+        let name = name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned);
+        let options = OpenOptions { name, txg: self.txg.map(Txg), ..options };
+        let pool = Pool::open(&paths, &options)?;
+        let keyring = Arc::new(Keyring::default());
+        pool.reader().set_keys(Some(keyring.clone()));
+        let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;
+        Ok(OpenPool { pool, dsl })
+    }
+
+    /// Loads the key of a dataset, and with it those of all with the same encryption root. Does nothing for one that is not
+    /// encrypted or is unlocked already.
+    pub(crate) fn unlock(&self, dataset: &Dataset) -> Result<(), Failure> {
+        if dataset.is_unlocked()? {
+            return Ok(());
+        }
+        let Some(root) = dataset.encryption_root()? else { return Ok(()) };
+        let key = match &self.key_file {
+            Some(path) => {
+                let mut key = Vec::new();
+                File::open(path)
+                    .and_then(|file| file.take(KEY_BYTES_MAX).read_to_end(&mut key))
+                    .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+                key
+            }
+            None => ask(root.name())?,
+        };
+        dataset
+            .dsl()
+            .load_key(&root, &key)
+            .map_err(|error| Failure::new(format_args!("cannot load the key of {}: {error}", root.name())))?;
+        Ok(())
+    }
+}
+
+/// Asks for the key of a dataset on the terminal, without showing it.
+fn ask(name: &str) -> Result<Vec<u8>, Failure> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::new(format_args!(
+            "{name} is encrypted: name the file with its key with --key-file"
+        )));
+    }
+    let failed = |error: io::Error| Failure::new(format_args!("cannot ask for the key of {name}: {error}"));
+    eprint!("Key of {name}: ");
+    io::stderr().flush().map_err(failed)?;
+    let before = termios::tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
+    let mut hidden: Termios = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    termios::tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|error| failed(error.into()))?;
+    let mut line = Vec::new();
+    let read = stdin.lock().take(KEY_BYTES_MAX).read_until(b'\n', &mut line);
+    let restored = termios::tcsetattr(&stdin, OptionalActions::Flush, &before);
+    eprintln!();
+    read.map_err(failed)?;
+    restored.map_err(|error| failed(error.into()))?;
+    Ok(line)
+}
