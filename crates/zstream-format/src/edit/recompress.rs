@@ -24,7 +24,9 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
-use super::{EditError, Trouble, deduplicated, plain_block, substream_features, with_payload};
+use super::{
+    EditError, Trouble, deduplicated, known_features, plain_block, substream_features, with_payload,
+};
 use crate::algorithm::CompressionType;
 use crate::compress::{ZstdLevel, compress_for_stream};
 use crate::flags::FeatureFlags;
@@ -101,6 +103,7 @@ impl Recompress {
             let mut queue = Queue::default();
             let mut read = || -> Result<(), EditError> {
                 while let Some(record) = reader.next().map_err(EditError::Input)? {
+                    known_features(&record).map_err(|fault| Trouble::Input(fault).at(&record))?;
                     let slot = match record.header.body() {
                         Some(body @ Body::Begin(begin)) => {
                             let features = substream_features(Some(&body));
@@ -111,7 +114,13 @@ impl Recompress {
                         Some(Body::WriteByref(_)) if !raw => {
                             return Err(Trouble::Input(deduplicated()).at(&record));
                         }
-                        Some(Body::Write(write)) if !raw => self.spawn(scope, &record, write),
+                        Some(Body::Write(write)) if !raw && self.changes(&write) => {
+                            self.spawn(scope, &record, write)
+                        }
+                        _ if queue.slots.is_empty() => {
+                            writer.write(record.header, record.payload).map_err(EditError::Output)?;
+                            continue;
+                        }
                         _ => Slot::ready(record.header.clone(), record.payload),
                     };
                     queue.push(slot);
@@ -139,6 +148,11 @@ impl Recompress {
             header.set_body(begin);
         }
         header
+    }
+
+    /// Whether there is work with a block: none is left where it is plain and is to be.
+    fn changes(&self, write: &record::Write) -> bool {
+        self.kind != CompressionType::OFF || write.is_compressed() || write.compressed_size != 0
     }
 
     /// Sends one WRITE to be compressed anew by any core.

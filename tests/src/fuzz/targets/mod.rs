@@ -3,6 +3,7 @@
 mod byteswap;
 mod canary;
 mod codec;
+mod edit;
 mod fletcher;
 mod nvlist;
 mod phys;
@@ -88,6 +89,30 @@ pub const TARGETS: &[Target] = &[
         corpus: byteswap::corpus,
         mutate: super::mutate::bytes,
         run: byteswap::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "verify",
+        about: "a verdict is the same on one core, on all, and read at any place",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_verify,
+        memory_limit_bytes: 2 * SMALL,
+    },
+    Target {
+        name: "swap-stream",
+        about: "a stream byte-swapped there and back is the same, but for what is reported",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_byteswap,
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "resume",
+        about: "a point to go on from lies between good records; what is selected is part of the input",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_resume,
         memory_limit_bytes: SMALL,
     },
     codec!("lz4", LZ4),
