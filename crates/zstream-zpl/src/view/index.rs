@@ -1,7 +1,7 @@
 //! One pass over a file of streams, which writes down where everything lies.
 //!
 //! What comes out is a [`Log`] for each substream: its records in order, without their payloads, each as an
-//! [`Op`] of 56 bytes. Only bonus buffers are kept, as they are small. A log is replayed when its snapshot is
+//! [`Op`] of 48 bytes. Only bonus buffers are kept, as they are small. A log is replayed when its snapshot is
 //! opened ([`super::objects`]), so that a hundred increments do not cost a hundred indexes.
 //!
 //! What always holds for a log: each record keeps the rules that a receiver holds it to
@@ -258,8 +258,9 @@ impl Indexer<'_> {
         let vouched = record.payload.is_empty() || record.header.trailer().is_zero();
         let unvouched = self.checking == Checking::Sums && !vouched;
         self.unvouched = unvouched.then_some(log.ops.len());
-        if let Some(op) = self.op(&body, record)? {
-            self.logs.last_mut().into_iter().for_each(|log| log.ops.push(op.clone()));
+        let op = self.op(&body, record)?;
+        if let Some(log) = self.logs.last_mut() {
+            log.ops.extend(op);
         }
         Ok(())
     }
@@ -462,4 +463,16 @@ fn class_of(object_type: ObjectType) -> Result<Swap, Fault> {
 
 fn other(text: String) -> Fault {
     Fault::Other(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the description of the modules says.
+    #[test]
+    fn the_index_is_small() {
+        assert_eq!(size_of::<Op>(), 48);
+        assert_eq!(size_of::<super::super::objects::Extent>(), 32);
+    }
 }

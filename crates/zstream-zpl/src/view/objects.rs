@@ -2,7 +2,7 @@
 //!
 //! Content is a map from offsets to [`Extent`]s that do not overlap; what no extent covers is a hole. An extent is
 //! the block of a WRITE, or what later records left of it: block sizes of an object may have changed from one
-//! increment to the next (`zfs send` with and without `-L`), and a FREE may end inside a block. Memory: 56 bytes
+//! increment to the next (`zfs send` with and without `-L`), and a FREE may end inside a block. Memory: 40 bytes
 //! for each block and what the map needs, and the bonus of each object.
 //!
 //! What a record does to an object that is there already is what `dmu_recv.c` does, but for one thing: block sizes
@@ -231,7 +231,8 @@ impl Objects {
                 Op::Embedded { object, offset, block } => {
                     let entry = self.entry(object, "WRITE_EMBEDDED")?;
                     // Senders write a spill block so that is small enough to be embedded: openzfs/zfs#18239.
-                    if entry.op.has_spill && offset == 0u64.wrapping_sub(2 * u64::from(block.logical)) {
+                    let length = u64::from(block.logical);
+                    if entry.op.has_spill && length > 0 && offset == 0u64.wrapping_sub(2 * length) {
                         entry.spill = Some(Content::Stored(Stored { swap: super::index::Swap::No, ..block }));
                         last_spill = Some(object);
                     } else {

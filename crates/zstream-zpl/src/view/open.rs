@@ -13,7 +13,7 @@ use super::objects::{NoObject, Objects};
 use super::source::Source;
 
 /// The most files that are viewed together.
-const MAX_FILES: usize = 1 << 16;
+const MAX_FILES: usize = 1 << 15;
 
 /// How streams are opened.
 #[derive(Clone, Copy, Debug, Default)]
