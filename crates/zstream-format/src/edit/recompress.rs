@@ -19,6 +19,18 @@
 //! read, check -> queue of jobs, in order ......................-> write, sum
 //!                 \-> decompress, compress (any core) ->/
 //! ```
+//!
+//! ```
+//! use zstream_format::algorithm::CompressionType;
+//! use zstream_format::edit::recompress::Recompress;
+//!
+//! let stream = include_bytes!("../../tests/data/small.zfs");
+//! let how = Recompress { kind: CompressionType::LZJB, level: None };
+//! let (smaller, summary) = how.run(&stream[..], Vec::new())?;
+//! assert!(smaller.len() < stream.len());
+//! assert_eq!(summary.substreams, 2);
+//! # Ok::<(), zstream_format::edit::EditError>(())
+//! ```
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -111,7 +123,7 @@ impl Recompress {
                             summary.count(features);
                             Slot::ready(self.begin(record.header, begin, features), record.payload)
                         }
-                        Some(Body::WriteByref(_)) if !raw => {
+                        Some(Body::WriteByref(_)) => {
                             return Err(Trouble::Input(deduplicated()).at(&record));
                         }
                         Some(Body::Write(write)) if !raw && self.changes(&write) => {

@@ -9,6 +9,7 @@ mod nvlist;
 mod phys;
 mod pool;
 mod record;
+mod rewrite;
 mod stream;
 mod token;
 mod zap;
@@ -50,6 +51,14 @@ pub const TARGETS: &[Target] = &[
         mutate: stream::mutate,
         run: stream::run,
         memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "edit",
+        about: "a stream recompressed and back, decompressed, converted: the same blocks",
+        corpus: rewrite::corpus,
+        mutate: stream::mutate,
+        run: rewrite::run,
+        memory_limit_bytes: 8 * SMALL,
     },
     Target {
         name: "parallel",
