@@ -11,7 +11,7 @@ use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::pool::Dsl;
 use zstream_format::edit::byteswap::byteswap;
-use zstream_format::record::HEADER_LEN;
+use zstream_format::record::{Body, HEADER_LEN};
 use zstream_format::stream::Checking;
 use zstream_tests::edit::deduplicated;
 use zstream_tests::fuzz::corpus::records;
@@ -272,9 +272,17 @@ fn a_stream_that_is_cut_short_shows_what_is_there() {
     {
         let whole = golden::stream(name);
         let base: Vec<_> = base.map(golden::stream).into_iter().collect();
-        let (mut most, mut cuts) = (0, 0);
-        for part in 0..24 {
-            let len = whole.len() * part / 24 + 700 + part * 13;
+        let (mut most, mut cuts, mut end) = (0, 0, 0);
+        let pieces = records(&whole);
+        let step = pieces.len() / 24;
+        for (n, (header, payload)) in pieces.iter().enumerate().take(pieces.len() - 1) {
+            end += HEADER_LEN + payload.len();
+            // Behind a record, and inside the one that comes next.
+            let len = end + n % 3 * 100;
+            let unusual = matches!(header.body(), Some(Body::FreeObjects(_) | Body::Spill(_)));
+            if n % step != 0 && !(unusual && name == "fs-incr") {
+                continue;
+            }
             let streams = || base.iter().cloned().chain([whole[..len].to_vec()]).collect::<Vec<_>>();
             let error = index(streams(), &Options::default()).expect_err("a cut stream").to_string();
             assert!(error.contains("cut short"), "{error}");
@@ -282,9 +290,10 @@ fn a_stream_that_is_cut_short_shows_what_is_there() {
             let view = streams.view(base.len()).expect("a part");
             assert!(view.snapshot().cut.is_some());
             let seen = compare(&format!("{name} at {len}"), &view, &*original(&pools, view.snapshot()));
-            assert!(seen.absent > 0 && seen.objects >= most, "{name} at {len}: {seen:?}");
+            assert!(seen.objects >= most, "{name} at {len}: {seen:?}");
             most = seen.objects;
-            cuts += usize::from(seen.blocks > 0);
+            // Behind the last block nothing may be missing but records that say what is not there.
+            cuts += usize::from(seen.blocks > 0 && seen.absent > 0);
         }
         assert!(cuts > 10, "{name}: {cuts}");
     }

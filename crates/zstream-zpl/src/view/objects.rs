@@ -215,10 +215,13 @@ impl Objects {
     pub(super) fn replay(&mut self, log: &Log) -> Result<(), NoObject> {
         let full = log.snapshot.from_guid == Guid(0);
         let spill_flags = log.snapshot.flags.contains(BeginFlags::SPILL_BLOCK);
-        let mut last_spill = None;
+        let (mut last_object, mut last_spill) = (None, None);
         for op in &log.ops {
             match *op {
-                Op::Object(ref op) => self.object(op, full, spill_flags),
+                Op::Object(ref op) => {
+                    self.object(op, full, spill_flags);
+                    last_object = Some(op.object);
+                }
                 Op::FreeObjects { first, count } => {
                     let end = first.saturating_add(count);
                     while let Some((&object, _)) = self.entries.range(first..end).next() {
@@ -260,6 +263,10 @@ impl Objects {
         }
         self.cut = log.snapshot.cut;
         if let Some(cut) = self.cut {
+            if last_object != Some(cut.object) {
+                // What there is of it is from before this stream.
+                self.entries.remove(&cut.object);
+            }
             self.leave_off(cut, last_spill);
         }
         Ok(())

@@ -188,7 +188,7 @@ impl Streams {
             logs.map(|log| log.snapshot.name.clone()).collect()
         };
         let fitting = || self.logs.iter().enumerate().filter(|(_, log)| fits(&log.snapshot));
-        let Some((last, log)) = fitting().last() else {
+        let Some((last, log)) = fitting().next_back() else {
             let wanted = name.unwrap_or("at all").to_owned();
             return Err(ViewError::NotFound { wanted, there: names(&mut self.logs.iter()) });
         };
