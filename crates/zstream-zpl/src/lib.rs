@@ -7,6 +7,7 @@ pub mod fs;
 pub mod fuid;
 pub mod node;
 pub mod sa;
+pub mod view;
 pub mod volume;
 pub mod walk;
 pub mod xattr;
