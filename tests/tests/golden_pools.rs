@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Plan};
 use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::{Bookmark, Txg};
 use zstream_dmu::pool::{OpenOptions, Pool};
@@ -243,4 +244,30 @@ fn an_outdated_copy_of_a_member_is_not_taken_for_it() {
     }
     file.write_all_at(&vec![0xee; 32 << 20], 4 << 20).expect("room");
     assert!(content(&open(&[dir.path().to_owned()])) == content(&newest));
+}
+
+#[test]
+fn a_member_may_die_at_any_moment() {
+    let paths = golden::pool("praidz1");
+    let whole = content(&open(&paths));
+    let devices = |plan: Plan| {
+        let file =
+            |path: &PathBuf| Arc::new(FileDevice::open(path).expect("a golden image")) as Arc<dyn Device>;
+        let mut devices: Vec<_> = paths.iter().map(|path| (path.display().to_string(), file(path))).collect();
+        let dying = Arc::new(FaultyDevice::new(Arc::clone(&devices[2].1), plan));
+        devices[2].1 = Arc::clone(&dying) as _;
+        (devices, dying)
+    };
+    let (healthy, counter) = devices(Plan::Once(u64::MAX));
+    content(&Pool::open_devices(healthy, &OpenOptions::default()).expect("a pool"));
+    // The first calls read the labels: a device that has none is refused. After that nothing depends on it.
+    let calls = counter.calls();
+    assert!(calls > 20, "{calls} calls");
+    for call in 4..calls {
+        for plan in [Plan::Once(call), Plan::From(call)] {
+            let (devices, _) = devices(plan);
+            let pool = Pool::open_devices(devices, &OpenOptions::default()).expect("a pool");
+            assert!(content(&pool) == whole, "{plan:?}");
+        }
+    }
 }

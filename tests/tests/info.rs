@@ -134,6 +134,16 @@ fn cut_short_files_are_summed_up_as_far_as_they_go() {
     }
 }
 
+/// A list that cannot be read is told, and the rest is summed up all the same.
+#[test]
+fn a_damaged_list_does_not_hide_the_rest() {
+    let mut stream = golden::stream("tree-R");
+    stream[312 + 40] ^= 0x20;
+    let damaged = summarize(StreamReader::new(&stream[..]));
+    assert!(damaged.error.expect("the list is damaged").to_string().contains("list behind BEGIN"));
+    assert_eq!((damaged.snapshots.len(), damaged.bytes), (4, stream.len() as u64));
+}
+
 /// Blocks of the pool are compressed with lz4, and the ratio of a compressed stream says by how much.
 #[test]
 fn compression_ratios() {

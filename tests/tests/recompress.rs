@@ -311,6 +311,25 @@ fn dedupped_streams_are_refused() {
     }
 }
 
+/// What the records of a stream mean whose features are not known cannot be known either.
+#[test]
+fn unknown_features_are_refused() {
+    let mut pieces = records(&golden::stream("vol"));
+    let Some(Body::Begin(mut begin)) = pieces[0].0.body() else { panic!("no BEGIN") };
+    let features = begin.version_info.features() | FeatureFlags::from_bits_retain(1 << 5 | 1 << 40);
+    begin.version_info = begin.version_info.with_features(features);
+    pieces[0].0.set_body(begin);
+    let stream = rechained(&pieces).unwrap();
+    let how = Recompress { kind: CompressionType::LZ4, level: None };
+    for error in [
+        how.run(&stream[..], Vec::new()).map(|_| ()).unwrap_err(),
+        decompress(&stream[..], Vec::new(), &Blocks::new(), |_, _, _| {}).map(|_| ()).unwrap_err(),
+    ] {
+        let error = error.to_string();
+        assert!(error.contains("bit 5 (closed-source ZFS), bit 40"), "{error}");
+    }
+}
+
 /// A writer that takes so many bytes and then fails.
 struct Full(usize);
 

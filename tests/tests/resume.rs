@@ -235,13 +235,13 @@ fn pieces_of_large_blocks() {
     assert!(in_large > 0, "there is a point inside of the sparse file");
     // A receiver may stop at any piece; the sender begins with the first of the block all the same.
     let pieces = records(&stream);
-    let writes = pieces.iter().filter_map(|(header, _)| match header.body() {
+    let mut writes = pieces.iter().filter_map(|(header, _)| match header.body() {
         Some(Body::Write(write)) if write.offset % (1 << 20) != 0 && write.logical_size == 128 << 10 => {
             Some(write)
         }
         _ => None,
     });
-    let piece = writes.last().expect("a piece that is not the first");
+    let piece = writes.next_back().expect("a piece that is not the first");
     let block = piece.offset & !((1 << 20) - 1);
     let mut token = point(&stream[..stream.len() - 400]).expect("a point").token;
     (token.object, token.offset) = (piece.object.0, block);

@@ -79,4 +79,9 @@ impl Input {
     pub(crate) fn into_read(self) -> Progress<File> {
         Progress::new(self.file, self.len)
     }
+
+    /// The same for a verb that prints nothing until all is read.
+    pub(crate) fn into_silent_read(self) -> Progress<File> {
+        Progress::silent(self.file, self.len)
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zstream_format::stream::parallel::ReadAt;
 
 /// No bar is shown before this long.
@@ -15,41 +15,38 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// standard error is a terminal.
 #[derive(Debug)]
 struct Meter {
-    len: Option<u64>,
     done: u64,
     started: Instant,
-    wanted: bool,
+    /// Counts unseen until there was time enough.
     bar: Option<ProgressBar>,
 }
 
 impl Meter {
     fn new(len: Option<u64>) -> Self {
-        // A bar would be lost between the lines of text that is printed meanwhile.
-        let wanted = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { len, done: 0, started: Instant::now(), wanted, bar: None }
+        let bar = io::stderr().is_terminal().then(|| hidden_bar(len));
+        Self { done: 0, started: Instant::now(), bar }
     }
 
     fn add(&mut self, bytes: usize) {
         self.done += bytes as u64;
-        if !self.wanted {
-            return;
-        }
-        if self.bar.is_none() && self.started.elapsed() >= PATIENCE {
-            let (bar, template) = match self.len {
-                Some(len) => {
-                    (ProgressBar::new(len), "{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}")
-                }
-                None => (ProgressBar::no_length(), "{bytes} {bytes_per_sec} {elapsed}"),
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            self.bar = Some(bar.with_elapsed(self.started.elapsed()));
-        }
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.done);
+        let Some(bar) = &self.bar else { return };
+        bar.set_position(self.done);
+        if bar.is_hidden() && self.started.elapsed() >= PATIENCE {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
+}
+
+fn hidden_bar(len: Option<u64>) -> ProgressBar {
+    let template = match len {
+        Some(_) => "{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}",
+        None => "{bytes} {bytes_per_sec} {elapsed}",
+    };
+    let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::hidden());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 impl Drop for Meter {
@@ -68,15 +65,19 @@ pub(crate) struct Progress<R> {
 }
 
 impl<R: Read> Progress<R> {
-    /// Counts what is read from `source`, which has `len` bytes where that is known.
+    /// Counts what is read from `source`, which has `len` bytes where that is known. Shows nothing where
+    /// standard output is a terminal: the bar would be lost between the lines that are printed meanwhile.
     pub(crate) fn new(source: R, len: Option<u64>) -> Self {
-        Self { source, meter: Meter::new(len) }
+        let mut meter = Meter::new(len);
+        if io::stdout().is_terminal() {
+            meter.bar = None;
+        }
+        Self { source, meter }
     }
 
-    /// Shows the bar although standard output is a terminal: nothing is printed until all is read.
-    pub(crate) fn while_silent(mut self) -> Self {
-        self.meter.wanted = io::stderr().is_terminal();
-        self
+    /// The same where nothing is printed until all is read, so that the bar is shown on any terminal.
+    pub(crate) fn silent(source: R, len: Option<u64>) -> Self {
+        Self { source, meter: Meter::new(len) }
     }
 }
 
@@ -100,9 +101,7 @@ impl ProgressAt {
     /// Counts what is read of `file`, of which `len` bytes from `start` on are of interest. Nothing is to be
     /// printed until all is read.
     pub(crate) fn new(file: File, start: u64, len: u64) -> Self {
-        let mut meter = Meter::new(Some(len));
-        meter.wanted = io::stderr().is_terminal();
-        Self { file, start, meter: Mutex::new(meter) }
+        Self { file, start, meter: Mutex::new(Meter::new(Some(len))) }
     }
 
     /// Where in the file the stream begins.

@@ -356,6 +356,8 @@ fn line(out: &mut impl Write, body: &Body) -> io::Result<()> {
     }
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Bytes of a line of a payload, and of the groups in it.
 const LINE_BYTES: usize = 16;
 const GROUP_BYTES: usize = 4;
@@ -370,7 +372,7 @@ fn hex(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
         for group in bytes.chunks(GROUP_BYTES) {
             line.push(b' ');
             for byte in group {
-                write!(line, "{byte:02x} ")?;
+                line.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)], b' ']);
             }
         }
         line.resize(TEXT_COLUMN, b' ');

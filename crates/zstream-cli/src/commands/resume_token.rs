@@ -28,7 +28,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let found = find(Input::open(Some(&self.file))?.into_read().while_silent());
+        let found = find(Input::open(Some(&self.file))?.into_silent_read());
         let outcome = match &found.next {
             Next::Resume(point) => {
                 let token = point.token.encode();

@@ -51,7 +51,7 @@ impl Args {
         for file in &self.files {
             let outcome = Input::open(Some(file)).map(|input| match input.into_positioned() {
                 Ok(file) => verify_at(&file, file.start(), options),
-                Err(pipe) => verify(pipe.into_read().while_silent(), options),
+                Err(pipe) => verify(pipe.into_silent_read(), options),
             });
             let text = if self.json { json_line(file, &outcome) } else { report(file, &outcome) };
             // Each file's report is there once it is known.

@@ -31,6 +31,8 @@ pub struct Objset {
     phys: ObjsetPhys,
     locked: bool,
     dnodes: Mutex<HashMap<ObjectId, Arc<Dnode>>>,
+    /// The block of dnodes used last: objects are mostly looked at in order.
+    last: Mutex<Option<(BlockId, Block)>>,
 }
 
 impl Objset {
@@ -71,7 +73,7 @@ impl Objset {
         }
         let block = read_meta(&*reader, &root, at, locked)?;
         let phys = ObjsetPhys::parse(&block).map_err(place)?;
-        Ok(Self { reader, id, root, phys, locked, dnodes: Mutex::new(HashMap::new()) })
+        Ok(Self { reader, id, root, phys, locked, dnodes: Mutex::default(), last: Mutex::default() })
     }
 
     /// The pointer of the objset block.
@@ -131,7 +133,7 @@ impl Objset {
             _ if object.0 >= OBJECTS_MAX => return Err(missing()),
             _ => {}
         }
-        if let Some(dnode) = self.kept().get(&object) {
+        if let Some(dnode) = unpoisoned(&self.dnodes).get(&object) {
             return Ok(Arc::clone(dnode));
         }
         let slots = self.slots_per_block();
@@ -144,16 +146,12 @@ impl Objset {
             .map_err(|error| error.at_bookmark(self.dnode_bookmark(object)))?
             .ok_or_else(missing)?;
         let dnode = Arc::new(dnode);
-        let mut kept = self.kept();
+        let mut kept = unpoisoned(&self.dnodes);
         if kept.len() >= DNODES_KEPT {
             kept.clear();
         }
         kept.insert(object, Arc::clone(&dnode));
         Ok(dnode)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, HashMap<ObjectId, Arc<Dnode>>> {
-        self.dnodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn dnode_bookmark(&self, object: ObjectId) -> Bookmark {
@@ -170,13 +168,20 @@ impl Objset {
         if block > meta.max_block {
             return Ok(None);
         }
+        if let Some((kept, content)) = &*unpoisoned(&self.last)
+            && *kept == block
+        {
+            return Ok(Some(Arc::clone(content)));
+        }
         let tree = self.tree(ObjectId(0), meta);
         let pointer = tree.pointer(0, block)?;
         if pointer.is_hole() {
             return Ok(None);
         }
         tree.check_data(&pointer, block)?;
-        read_meta(&*self.reader, &pointer, tree.bookmark(0, block), self.locked).map(Some)
+        let content = read_meta(&*self.reader, &pointer, tree.bookmark(0, block), self.locked)?;
+        *unpoisoned(&self.last) = Some((block, Arc::clone(&content)));
+        Ok(Some(content))
     }
 
     /// Pointers of the data blocks of `object` in the range, checked.
@@ -202,6 +207,11 @@ impl Objset {
         crate::tree::check_len(&block, dnode.block_bytes()).map_err(|error| error.at_bookmark(at))?;
         Ok(block)
     }
+}
+
+/// What is kept is only ever replaced as a whole, so that a panic elsewhere leaves it good.
+fn unpoisoned<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ObjectSet for Objset {

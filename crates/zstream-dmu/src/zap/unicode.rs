@@ -49,7 +49,7 @@ impl NormFlags {
     }
 
     fn normalize_text(self, text: &str) -> String {
-        let cased = text.chars().map(|c| {
+        let cased = |c| {
             if self.contains(Self::UPPER) {
                 upper(c)
             } else if self.contains(Self::LOWER) {
@@ -57,21 +57,25 @@ impl NormFlags {
             } else {
                 c
             }
-        });
+        };
         let compatible = self.contains(Self::COMPATIBILITY_DECOMPOSITION);
         if !compatible && !self.contains(Self::CANONICAL_DECOMPOSITION) {
-            return cased.collect();
+            return text.chars().map(cased).collect();
         }
         let mut chars = Vec::with_capacity(text.len());
         // Marks go by class behind the character that they follow; those of the same class stay in
         // order. What follows a character without a class starts anew, also where it decomposes to marks.
         let mut first_mark = 0;
-        for c in cased {
-            if combining_class(c) == 0 {
+        for original in text.chars() {
+            let (class, c) = (combining_class(original), cased(original));
+            if class == 0 {
                 sort_marks(&mut chars[first_mark..]);
                 first_mark = chars.len();
             }
-            if is_in(&DECOMPOSED_SINCE, c) {
+            if class != 0 && combining_class(c) == 0 {
+                // The iota below has a capital that is a letter; it keeps the mark's place.
+                chars.push((class, c));
+            } else if is_in(&DECOMPOSED_SINCE, c) {
                 chars.push((combining_class(c), c));
             } else {
                 let mut push = |c| chars.push((combining_class(c), c));

@@ -11,6 +11,15 @@
 //!
 //! BEGIN keeps its features: how many blocks stay compressed is not known when it is written, and a feature
 //! that is announced but not used is no fault.
+//!
+//! ```
+//! use zstream_format::edit::decompress::{Blocks, decompress};
+//!
+//! let stream = include_bytes!("../../tests/data/small.zfs");
+//! let copy = decompress(&stream[..], Vec::new(), &Blocks::new(), |_, _, _| {})?;
+//! assert!(copy == stream, "nothing was named, nothing changes");
+//! # Ok::<(), zstream_format::edit::EditError>(())
+//! ```
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

@@ -31,7 +31,7 @@ use crate::algorithm::CompressionType;
 use crate::compress;
 use crate::flags::{FeatureFlags, HeaderType};
 use crate::record::{self, Body, Header, MAX_BLOCK_BYTES};
-use crate::stream::{self, Fault, Record, StreamReader, StreamWriter};
+use crate::stream::{self, Fault, Record, Role, StreamReader, StreamWriter};
 
 /// Hands every record of a stream to `each`, which writes what is to become of it, and completes the output.
 fn rewrite<R: Read, W: Write>(
@@ -40,6 +40,7 @@ fn rewrite<R: Read, W: Write>(
     mut each: impl FnMut(&Record<'_>, &mut StreamWriter<W>) -> Result<(), Trouble>,
 ) -> Result<W, EditError> {
     while let Some(record) = reader.next().map_err(EditError::Input)? {
+        known_features(&record).map_err(|fault| Trouble::Input(fault).at(&record))?;
         each(&record, &mut writer).map_err(|trouble| trouble.at(&record))?;
     }
     writer.finish().map_err(EditError::Output)
@@ -69,6 +70,19 @@ impl From<Fault> for Trouble {
 impl From<stream::Error> for Trouble {
     fn from(error: stream::Error) -> Self {
         Self::Output(error)
+    }
+}
+
+/// Refuses a stream with a feature that has no name here: what its records mean cannot be known then.
+fn known_features(record: &Record<'_>) -> Result<(), Fault> {
+    if !matches!(record.role, Role::PackageBegin | Role::SubstreamBegin) {
+        return Ok(());
+    }
+    match record.header.body() {
+        Some(Body::Begin(begin)) if !begin.version_info.features().unknown().is_empty() => {
+            Err(Fault::Features(begin.version_info.features().unknown()))
+        }
+        _ => Ok(()),
     }
 }
 

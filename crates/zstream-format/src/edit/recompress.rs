@@ -19,12 +19,26 @@
 //! read, check -> queue of jobs, in order ......................-> write, sum
 //!                 \-> decompress, compress (any core) ->/
 //! ```
+//!
+//! ```
+//! use zstream_format::algorithm::CompressionType;
+//! use zstream_format::edit::recompress::Recompress;
+//!
+//! let stream = include_bytes!("../../tests/data/small.zfs");
+//! let how = Recompress { kind: CompressionType::LZJB, level: None };
+//! let (smaller, summary) = how.run(&stream[..], Vec::new())?;
+//! assert!(smaller.len() < stream.len());
+//! assert_eq!(summary.substreams, 2);
+//! # Ok::<(), zstream_format::edit::EditError>(())
+//! ```
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
-use super::{EditError, Trouble, deduplicated, plain_block, substream_features, with_payload};
+use super::{
+    EditError, Trouble, deduplicated, known_features, plain_block, substream_features, with_payload,
+};
 use crate::algorithm::CompressionType;
 use crate::compress::{ZstdLevel, compress_for_stream};
 use crate::flags::FeatureFlags;
@@ -101,6 +115,7 @@ impl Recompress {
             let mut queue = Queue::default();
             let mut read = || -> Result<(), EditError> {
                 while let Some(record) = reader.next().map_err(EditError::Input)? {
+                    known_features(&record).map_err(|fault| Trouble::Input(fault).at(&record))?;
                     let slot = match record.header.body() {
                         Some(body @ Body::Begin(begin)) => {
                             let features = substream_features(Some(&body));
@@ -108,10 +123,16 @@ impl Recompress {
                             summary.count(features);
                             Slot::ready(self.begin(record.header, begin, features), record.payload)
                         }
-                        Some(Body::WriteByref(_)) if !raw => {
+                        Some(Body::WriteByref(_)) => {
                             return Err(Trouble::Input(deduplicated()).at(&record));
                         }
-                        Some(Body::Write(write)) if !raw => self.spawn(scope, &record, write),
+                        Some(Body::Write(write)) if !raw && self.changes(&write) => {
+                            self.spawn(scope, &record, write)
+                        }
+                        _ if queue.slots.is_empty() => {
+                            writer.write(record.header, record.payload).map_err(EditError::Output)?;
+                            continue;
+                        }
                         _ => Slot::ready(record.header.clone(), record.payload),
                     };
                     queue.push(slot);
@@ -139,6 +160,11 @@ impl Recompress {
             header.set_body(begin);
         }
         header
+    }
+
+    /// Whether there is work with a block: none is left where it is plain and is to be.
+    fn changes(&self, write: &record::Write) -> bool {
+        self.kind != CompressionType::OFF || write.is_compressed() || write.compressed_size != 0
     }
 
     /// Sends one WRITE to be compressed anew by any core.

@@ -29,7 +29,7 @@ pub struct Summary {
     pub snapshots: Vec<Snapshot>,
     /// Bytes read, up to the record that is wrong.
     pub bytes: u64,
-    /// Why it was not read to the end.
+    /// Why it was not read to the end, or the first list that cannot be read.
     pub error: Option<Error>,
 }
 
@@ -187,15 +187,10 @@ pub fn summarize<R: Read>(reader: StreamReader<R>) -> Summary {
     let mut summary = Summary::default();
     loop {
         match reader.next_header() {
-            Ok(Some(record)) => {
-                if let Err(fault) = summary.record(&record) {
-                    summary.error = Some(Error::new(fault, record.place));
-                    break;
-                }
-            }
+            Ok(Some(record)) => summary.record(&record),
             Ok(None) => break,
             Err(error) => {
-                summary.error = Some(error);
+                summary.error.get_or_insert(error);
                 break;
             }
         }
@@ -206,14 +201,25 @@ pub fn summarize<R: Read>(reader: StreamReader<R>) -> Summary {
 }
 
 impl Summary {
-    fn record(&mut self, record: &Record<'_>) -> Result<(), Fault> {
-        let Some(body) = record.header.body() else { return Ok(()) };
+    /// The list behind a BEGIN. One that cannot be read does not keep the rest from being summed up.
+    fn list(&mut self, record: &Record<'_>) -> Option<NvList> {
+        if record.payload.is_empty() {
+            return None;
+        }
+        match NvList::decode(record.payload) {
+            Ok(decoded) => Some(decoded.list),
+            Err(error) => {
+                self.error.get_or_insert(Error::new(Fault::List(error), record.place));
+                None
+            }
+        }
+    }
+
+    fn record(&mut self, record: &Record<'_>) {
+        let Some(body) = record.header.body() else { return };
         match (record.role, &body) {
             (Role::PackageBegin, Body::Begin(begin)) => {
-                let list = match record.payload {
-                    [] => None,
-                    payload => Some(PackageList::new(NvList::decode(payload)?.list)),
-                };
+                let list = self.list(record).map(PackageList::new);
                 let package =
                     Package { name: begin.name().into(), features: begin.version_info.features(), list };
                 self.start_stream(record.place, Some(package));
@@ -223,9 +229,7 @@ impl Summary {
                     self.start_stream(record.place, None);
                 }
                 let mut snapshot = Snapshot::new(begin, record);
-                if !record.payload.is_empty() {
-                    snapshot.list = Some(NvList::decode(record.payload)?.list);
-                }
+                snapshot.list = self.list(record);
                 self.snapshots.push(snapshot);
                 if let Some(stream) = self.streams.last_mut() {
                     stream.snapshots.end = self.snapshots.len();
@@ -245,7 +249,6 @@ impl Summary {
                 _ => stream.complete,
             };
         }
-        Ok(())
     }
 
     fn start_stream(&mut self, place: Place, package: Option<Package>) {

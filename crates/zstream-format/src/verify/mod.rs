@@ -1,8 +1,8 @@
 //! Is this a whole stream that a receiver takes?
 //!
 //! Beside the shape and the checksums, which the readers check, every record is held to the rules of
-//! [`judge`](crate::judge), every list behind a BEGIN is decoded, and, where asked for, every payload
-//! is compared with what its record says of it ([`deep`]). What is odd but received all the same,
+//! [`judge`](mod@crate::judge), every list behind a BEGIN is decoded, and, where asked for, every payload
+//! is compared with what its record says of it ([`PayloadFault`]). What is odd but received all the same,
 //! such as the marks of known faults of senders, becomes a [`Warning`].
 //!
 //! A payload, and the fields of BEGIN, are vouched for by the record that comes next. So what seems

@@ -3,11 +3,13 @@
 mod byteswap;
 mod canary;
 mod codec;
+mod edit;
 mod fletcher;
 mod nvlist;
 mod phys;
 mod pool;
 mod record;
+mod rewrite;
 mod stream;
 mod token;
 mod zap;
@@ -51,6 +53,14 @@ pub const TARGETS: &[Target] = &[
         memory_limit_bytes: SMALL,
     },
     Target {
+        name: "edit",
+        about: "a stream recompressed and back, decompressed, converted: the same blocks",
+        corpus: rewrite::corpus,
+        mutate: stream::mutate,
+        run: rewrite::run,
+        memory_limit_bytes: 8 * SMALL,
+    },
+    Target {
         name: "parallel",
         about: "a stream checked on all cores gives what it gives on one",
         corpus: super::corpus::streams,
@@ -88,6 +98,30 @@ pub const TARGETS: &[Target] = &[
         corpus: byteswap::corpus,
         mutate: super::mutate::bytes,
         run: byteswap::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "verify",
+        about: "a verdict is the same on one core, on all, and read at any place",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_verify,
+        memory_limit_bytes: 2 * SMALL,
+    },
+    Target {
+        name: "swap-stream",
+        about: "a stream byte-swapped there and back is the same, but for what is reported",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_byteswap,
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "resume",
+        about: "a point to go on from lies between good records; what is selected is part of the input",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: edit::run_resume,
         memory_limit_bytes: SMALL,
     },
     codec!("lz4", LZ4),

@@ -1,15 +1,15 @@
 //! Native encryption: what is done to a block between its checksum and its decompression.
 //!
-//! A dataset has a master key and an HMAC key, kept wrapped by the user's key ([`key`]). What
+//! A dataset has a master key and an HMAC key, kept wrapped by the user's key (`key`). What
 //! protects a block goes by its type:
 //!
 //! | block | protection |
 //! | --- | --- |
 //! | data of an encrypted type | AEAD of the stored bytes; salt, IV and MAC in the pointer |
-//! | block of dnodes | AEAD of the bonus buffers of encrypted types, the rest is authenticated ([`dnodes`]) |
+//! | block of dnodes | AEAD of the bonus buffers of encrypted types, the rest is authenticated (`dnodes`) |
 //! | data of another type | HMAC-SHA512 of the stored bytes, cut to 16 bytes |
-//! | objset block | two HMACs inside it ([`mac`]) |
-//! | indirect block | SHA-512 over what is authenticated of its pointers, no key ([`mac`]) |
+//! | objset block | two HMACs inside it (`mac`) |
+//! | indirect block | SHA-512 over what is authenticated of its pointers, no key (`mac`) |
 //!
 //! Each block is encrypted with a key of its own, derived from the master key and the block's salt by HKDF.
 

@@ -1,7 +1,7 @@
 //! Going on with a stream whose file was cut short.
 //!
 //! `zfs send -t TOKEN` goes on from an object and an offset. [`find`] looks for the last such point in what
-//! is left of a stream and makes the token; [`join`] puts what is left and what the sender then gives
+//! is left of a stream and makes the token; [`join()`] puts what is left and what the sender then gives
 //! together to one whole stream, the one that an unbroken send would have given.
 //!
 //! What the sender gives when it goes on at offset F of object N:
