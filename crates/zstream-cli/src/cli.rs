@@ -15,8 +15,8 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    byteswap, completions, decompress, dump, info, join, man, recompress, redup, resume_token, select, token,
-    verify,
+    byteswap, completions, decompress, dump, get, info, join, list, man, recompress, redup, resume_token,
+    select, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -161,6 +161,25 @@ Example:
 Example:
   zstream byteswap from-sparc.zfs > x86.zfs")]
     Byteswap(byteswap::Args),
+    /// Lists the datasets of a pool
+    ///
+    /// Columns, widths and numbers are those of `zfs list`; times are in UTC. `available` is shown as `-` where the
+    /// space of the pool depends on more than its sizes: with special or dedup vdevs, deduplicated or cloned blocks, a
+    /// checkpoint or an expanded raidz.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img list -t all
+  zstream -d disk.img list -Hp -o name,used -S used -r tank/home")]
+    List(list::Args),
+    /// Shows properties of datasets, and where they come from
+    ///
+    /// As `zfs get` shows them; times are in UTC, and nothing is mounted. What is not to be known is `-`.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img get all tank/home
+  zstream -d disk.img get -r -s local,received compression,recordsize tank
+  zstream token $(zstream -d disk.img get -H -o value receive_resume_token tank/home)")]
+    Get(get::Args),
     /// Prints a script that completes this command line in a shell
     #[command(after_long_help = "\
 Example:
@@ -188,6 +207,8 @@ impl Cli {
             Command::ResumeToken(args) => args.run(),
             Command::Join(args) => args.run(),
             Command::Byteswap(args) => args.run(),
+            Command::List(args) => args.run(&self.pool),
+            Command::Get(args) => args.run(&self.pool),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -121,7 +121,11 @@ pub(crate) fn select(open: &OpenPool, selection: &Selection<'_>) -> Result<Vec<P
     }
     for name in selection.names {
         let props = visitor.found.len();
-        match open.dsl.find(name).map_err(|error| Failure::new(format_args!("cannot open '{name}': {error}")))? {
+        match open
+            .dsl
+            .find(name)
+            .map_err(|error| Failure::new(format_args!("cannot open '{name}': {error}")))?
+        {
             Named::Dataset(dataset) if !dataset.is_snapshot() => visitor.dir(&dataset.dir().clone(), 0)?,
             Named::Dataset(dataset) => visitor.add(Subject::Dataset(dataset))?,
             Named::Bookmark(bookmark) => {

@@ -8,8 +8,10 @@
 
 mod cli;
 mod commands;
+mod datasets;
 mod failure;
 mod input;
+mod json;
 mod output;
 mod pool;
 mod progress;

@@ -43,8 +43,8 @@ pub(crate) struct Args {
         value_parser = ["local", "default", "inherited", "received", "temporary", "none"])]
     sources: Vec<String>,
     /// The properties, separated by commas; `all` for all
-    #[arg(value_name = "PROPERTY,...", value_delimiter = ',')]
-    properties: Vec<String>,
+    #[arg(value_name = "PROPERTY,...")]
+    properties: String,
     /// The datasets; without any all of the pool
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -59,12 +59,10 @@ struct Row<'a> {
 
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        // Property and names are one list to the parser, as the names have commas in none.
-        let all = self.properties.iter().any(|name| name == "all");
-        let natives: Result<Vec<_>, _> =
-            self.properties.iter().filter(|name| *name != "all").map(|name| Wanted::parse(name)).collect();
-        let wanted =
-            natives.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
+        let names = || self.properties.split(',');
+        let all = names().any(|name| name == "all");
+        let wanted: Result<Vec<_>, _> = names().filter(|name| *name != "all").map(Wanted::parse).collect();
+        let wanted = wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
         let open = pool.open(self.names.first().map(String::as_str))?;
         let depth = match self.depth {
             Some(depth) => depth,

@@ -54,11 +54,12 @@ impl Args {
         let columns = self.wanted()?;
         let open = pool.open(self.names.first().map(String::as_str))?;
         let heads = Types::FILESYSTEM | Types::VOLUME;
-        let types = self.types.unwrap_or(if self.names.is_empty() || self.recursive || self.depth.is_some() {
-            heads
-        } else {
-            Types::all()
-        });
+        let types =
+            self.types.unwrap_or(if self.names.is_empty() || self.recursive || self.depth.is_some() {
+                heads
+            } else {
+                Types::all()
+            });
         let depth = match self.depth {
             Some(depth) => depth,
             None if self.recursive || self.names.is_empty() => usize::MAX,
@@ -69,8 +70,7 @@ impl Args {
         let selection = Selection { names: &self.names, types, strict: true, depth };
         let mut rows = select(&open, &selection)?;
         self.sort(&mut rows)?;
-        let text =
-            if self.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
+        let text = if self.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
         let mut out = output::text()?;
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
     }
