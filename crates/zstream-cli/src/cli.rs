@@ -15,8 +15,8 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    byteswap, completions, decompress, dump, get, info, join, list, man, recompress, redup, resume_token,
-    select, token, verify,
+    byteswap, cat, completions, decompress, dump, extract, get, info, join, list, ls, man, pool, recompress,
+    redup, resume_token, select, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -161,6 +161,8 @@ Example:
 Example:
   zstream byteswap from-sparc.zfs > x86.zfs")]
     Byteswap(byteswap::Args),
+    /// Shows or checks a pool as a whole
+    Pool(pool::Args),
     /// Lists the datasets of a pool
     ///
     /// Columns, widths and numbers are those of `zfs list`; times are in UTC. `available` is shown as `-` where the
@@ -180,6 +182,34 @@ Examples:
   zstream -d disk.img get -r -s local,received compression,recordsize tank
   zstream token $(zstream -d disk.img get -H -o value receive_resume_token tank/home)")]
     Get(get::Args),
+    /// Lists files of a file system or snapshot
+    ///
+    /// Without PATH: what is in the root directory. Names are one to a line; with -R whole paths. What is not text in a name
+    /// is shown as `\\xNN`.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img ls tank/home@monday
+  zstream -d /dev/sdb -d /dev/sdc ls -lR tank/home@monday docs")]
+    Ls(ls::Args),
+    /// Writes the content of files, or of a volume, to standard output
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img cat tank/home@monday docs/letter.txt
+  zstream -d disk.img cat tank/vm@monday | file -")]
+    Cat(cat::Args),
+    /// Copies files out of a file system or snapshot, or a volume to an image file
+    ///
+    /// Without PATH: all of it. Holes, modes, times, extended attributes, symbolic and hard links, FIFOs and sockets are
+    /// restored, and for root owners and devices. Nothing is written outside of DIR, symbolic links in it are not followed,
+    /// and what is there already is not overwritten. A file that cannot be read to its end is left out. Each thing that could
+    /// not be restored is a line on standard error, and the exit code is 1 then.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img extract tank/home@monday -C /tmp/restored
+  zstream -d disk.img extract tank/home@monday docs/2024 docs/2025
+  zstream -d disk.img extract --tar tank/home@monday | zstd > home.tar.zst
+  zstream -d disk.img extract tank/vm@monday         makes vm.img")]
+    Extract(extract::Args),
     /// Prints a script that completes this command line in a shell
     #[command(after_long_help = "\
 Example:
@@ -207,8 +237,12 @@ impl Cli {
             Command::ResumeToken(args) => args.run(),
             Command::Join(args) => args.run(),
             Command::Byteswap(args) => args.run(),
+            Command::Pool(args) => args.run(&self.pool),
             Command::List(args) => args.run(&self.pool),
             Command::Get(args) => args.run(&self.pool),
+            Command::Ls(args) => args.run(&self.pool),
+            Command::Cat(args) => args.run(&self.pool),
+            Command::Extract(args) => args.run(&self.pool),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -10,11 +10,13 @@ mod cli;
 mod commands;
 mod datasets;
 mod failure;
+mod files;
 mod input;
 mod json;
 mod output;
 mod pool;
 mod progress;
+mod restore;
 mod text;
 
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Shows how far the work has come: of how many bytes where that is known, and how fast. Shows nothing unless
 /// standard error is a terminal.
 #[derive(Debug)]
-struct Meter {
+pub(crate) struct Meter {
     done: u64,
     started: Instant,
     /// Counts unseen until there was time enough.
@@ -27,12 +27,26 @@ impl Meter {
         Self { done: 0, started: Instant::now(), bar }
     }
 
-    fn add(&mut self, bytes: usize) {
+    /// Counts what is added, for work that prints nothing meanwhile.
+    pub(crate) fn silent(len: Option<u64>) -> Self {
+        Self::new(len)
+    }
+
+    /// So many more bytes are done.
+    pub(crate) fn add(&mut self, bytes: usize) {
         self.done += bytes as u64;
         let Some(bar) = &self.bar else { return };
         bar.set_position(self.done);
         if bar.is_hidden() && self.started.elapsed() >= PATIENCE {
             bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+
+    /// Prints a line on standard error, above the bar.
+    pub(crate) fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
         }
     }
 }

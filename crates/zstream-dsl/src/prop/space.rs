@@ -45,7 +45,7 @@ impl PoolSpace {
             normal = normal.saturating_add(space);
             log = log.saturating_add(logged);
         }
-        let usable_bytes = normal.saturating_sub(slop(normal, log)).saturating_sub(1);
+        let usable_bytes = normal.saturating_sub(slop(normal, log));
         Ok(Some(Self { usable_bytes }))
     }
 }

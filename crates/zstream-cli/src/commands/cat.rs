@@ -1,0 +1,62 @@
+//! `zstream cat`: the content of files.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+
+use zstream_zpl::content::Content;
+use zstream_zpl::fs::Filesystem;
+use zstream_zpl::volume;
+
+use crate::failure::Failure;
+use crate::files::{CHUNK_BYTES, Source};
+use crate::output::{self, Output};
+use crate::pool::PoolOptions;
+
+/// The options of `zstream cat`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// File system, volume or snapshot
+    #[arg(value_name = "DATASET[@SNAP]")]
+    dataset: String,
+    /// Files, from the root of the file system; none for a volume
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+}
+
+impl Args {
+    pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
+        let source = Source::open(pool, &self.dataset)?;
+        let mut out = output::text()?;
+        if source.is_volume() {
+            if !self.paths.is_empty() {
+                return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name)));
+            }
+            copy(&volume::content(&*source.set)?, &mut out)?;
+        } else {
+            if self.paths.is_empty() {
+                return Err(Failure::usage(format_args!("which file of {}?", source.name)));
+            }
+            let fs = Filesystem::open(&*source.set)?;
+            for path in &self.paths {
+                let content = fs.resolve(path.as_bytes()).and_then(|node| fs.content(&node));
+                let named = |error| Failure::new(format_args!("{}: {error}", path.display()));
+                copy(&content.map_err(named)?, &mut out)?;
+            }
+        }
+        out.flush().map_err(|error| Failure::output(&error))
+    }
+}
+
+fn copy(content: &Content<'_>, out: &mut Output) -> Result<(), Failure> {
+    let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
+    let mut at = 0;
+    loop {
+        let length = content.read(at, &mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        out.write_all(&buffer[..length]).map_err(|error| Failure::output(&error))?;
+        at += length as u64;
+    }
+}

@@ -1,0 +1,336 @@
+//! Into a pax archive.
+//!
+//! What a classic header has no room for (long names, fractions of seconds, extended attributes, large numbers)
+//! stands in a pax header in front of it:
+//!
+//! ```text
+//! LENGTH KEY=VALUE\n ...       LENGTH is decimal and counts the whole record, itself included
+//! ```
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write as _};
+
+use tar::{Builder, EntryType, Header};
+use zstream_dmu::ids::ObjectId;
+use zstream_zpl::content::Content;
+use zstream_zpl::fs::Filesystem;
+use zstream_zpl::node::{FileType, Node};
+use zstream_zpl::walk::Visit;
+
+use super::{Report, xattr_name};
+use crate::failure::Failure;
+use crate::files::CHUNK_BYTES;
+use crate::output::Output;
+use crate::progress::Meter;
+use crate::text::file_name;
+
+/// Room for a name in the classic header, with the NUL that ends it.
+const NAME_BYTES: usize = 100;
+/// Above this, an owner does not fit the classic header.
+const OWNER_MAX: u64 = 0o7_777_777;
+/// Above this, a size does not.
+const SIZE_MAX: u64 = 0o77_777_777_777;
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Writes an archive to standard output.
+pub(crate) struct Archive {
+    builder: Builder<Output>,
+    /// Where nodes with several names were written first.
+    links: HashMap<ObjectId, Vec<u8>>,
+}
+
+impl Archive {
+    pub(crate) fn new(output: Output) -> Self {
+        Self { builder: Builder::new(output), links: HashMap::new() }
+    }
+
+    /// Adds what is at a path of the file system, with all below it.
+    ///
+    /// A file that cannot be read to its end ends the archive: its size was promised already.
+    pub(crate) fn add(
+        &mut self,
+        fs: &Filesystem<'_>,
+        parts: &[&[u8]],
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let path = parts.join(&b'/');
+        let node = match fs.resolve(&path) {
+            Ok(node) => node,
+            Err(error) => {
+                report.failed(&path, error);
+                return Ok(());
+            }
+        };
+        for visit in fs.walk(node) {
+            match visit {
+                Visit::Node { path: below, node } => {
+                    let both = !path.is_empty() && !below.is_empty();
+                    let here = [&path[..], if both { b"/" } else { b"" }, &below].concat();
+                    self.node(fs, &here, &node, report)?;
+                }
+                Visit::Leave { .. } => {}
+                Visit::Failed { path: below, error } => {
+                    report.failed(&[&path[..], b"/", &below].concat(), error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the archive.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        let written = self.builder.into_inner().and_then(|mut output| output.flush());
+        written.map_err(|error| Failure::output(&error))
+    }
+
+    fn node(
+        &mut self,
+        fs: &Filesystem<'_>,
+        path: &[u8],
+        node: &Node,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let mut pax = Vec::new();
+        let mut header = Header::new_ustar();
+        let mut content = None;
+        let first = self.links.get(&node.object).cloned();
+        let kind = match (node.file_type(), &first) {
+            (Some(FileType::Directory), _) => EntryType::Directory,
+            (Some(_), Some(_)) => EntryType::Link,
+            (Some(FileType::File), _) => match fs.content(node) {
+                Ok(found) => {
+                    content = Some(found);
+                    EntryType::Regular
+                }
+                Err(error) => {
+                    report.failed(path, error);
+                    return Ok(());
+                }
+            },
+            (Some(FileType::Symlink), _) => EntryType::Symlink,
+            (Some(FileType::Fifo), _) => EntryType::Fifo,
+            (Some(FileType::CharDevice), _) => EntryType::Char,
+            (Some(FileType::BlockDevice), _) => EntryType::Block,
+            (Some(FileType::Socket), _) => {
+                report.failed(path, "an archive cannot hold a socket");
+                return Ok(());
+            }
+            (None, _) => {
+                report.failed(path, format_args!("mode {:o} is of no known type", node.mode));
+                return Ok(());
+            }
+        };
+        header.set_entry_type(kind);
+        let slash: &[u8] = if kind == EntryType::Directory { b"/" } else { b"" };
+        let name = if path.is_empty() { b"./".to_vec() } else { [path, slash].concat() };
+        text(&mut pax, "path", &name, &mut header.as_old_mut().name);
+        let target = match kind {
+            EntryType::Link => first,
+            EntryType::Symlink => match fs.target(node) {
+                Ok(target) => Some(target),
+                Err(error) => {
+                    report.failed(path, error);
+                    return Ok(());
+                }
+            },
+            _ => None,
+        };
+        if let Some(target) = target {
+            text(&mut pax, "linkpath", &target, &mut header.as_old_mut().linkname);
+        }
+        attributes(&mut header, &mut pax, path, node, report)?;
+        let size = content.as_ref().map_or(0, Content::size);
+        header.set_size(size);
+        if size > SIZE_MAX {
+            record(&mut pax, b"size", size.to_string().as_bytes());
+        }
+        if kind != EntryType::Link {
+            xattrs(fs, &mut pax, path, node, report);
+        }
+        if node.links > 1 && !node.is_directory() {
+            self.links.entry(node.object).or_insert_with(|| path.to_vec());
+        }
+        self.write(&mut header, &pax, path, content, &mut report.meter)
+    }
+
+    fn write(
+        &mut self,
+        header: &mut Header,
+        pax: &[u8],
+        path: &[u8],
+        content: Option<Content<'_>>,
+        meter: &mut Meter,
+    ) -> Result<(), Failure> {
+        if !pax.is_empty() {
+            let mut extended = Header::new_ustar();
+            extended.set_entry_type(EntryType::XHeader);
+            extended.as_old_mut().name[..4].copy_from_slice(b"pax/");
+            extended.set_mode(0o600);
+            extended.set_uid(0);
+            extended.set_gid(0);
+            extended.set_mtime(0);
+            extended.set_size(pax.len() as u64);
+            extended.set_cksum();
+            self.builder.append(&extended, pax).map_err(|error| Failure::output(&error))?;
+        }
+        header.set_cksum();
+        let Some(content) = content else {
+            return self.builder.append(header, io::empty()).map_err(|error| Failure::output(&error));
+        };
+        let mut reader = Reader { content, meter, at: 0, buffer: Vec::new(), start: 0, fault: None };
+        let written = self.builder.append(header, &mut reader);
+        match (reader.fault, written) {
+            (Some(fault), _) => {
+                let path = file_name(path);
+                Err(Failure::new(format_args!(
+                    "{path}: {fault}; the archive ends in the middle of this file"
+                )))
+            }
+            (None, written) => written.map_err(|error| Failure::output(&error)),
+        }
+    }
+}
+
+/// Puts a text into its field, and into a pax record where it does not fit or is not ASCII.
+fn text(pax: &mut Vec<u8>, key: &str, value: &[u8], field: &mut [u8; NAME_BYTES]) {
+    if value.len() >= NAME_BYTES || !value.is_ascii() {
+        record(pax, key.as_bytes(), value);
+    }
+    let length = value.len().min(NAME_BYTES - 1);
+    field[..length].copy_from_slice(&value[..length]);
+}
+
+/// Adds a pax record.
+fn record(pax: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    // Space, `=` and newline; then as many digits as the sum with them has.
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest + 1;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    for part in [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"] {
+        pax.extend_from_slice(part);
+    }
+}
+
+fn attributes(
+    header: &mut Header,
+    pax: &mut Vec<u8>,
+    path: &[u8],
+    node: &Node,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    header.set_mode(node.permissions());
+    for (id, key) in [(node.uid, "uid"), (node.gid, "gid")] {
+        let number = match id.posix() {
+            Some(number) => u64::from(number),
+            None => {
+                report.failed(path, format_args!("{key} {} of a domain is no POSIX id", id.rid()));
+                0
+            }
+        };
+        if number > OWNER_MAX {
+            record(pax, key.as_bytes(), number.to_string().as_bytes());
+        }
+        if key == "uid" { header.set_uid(number) } else { header.set_gid(number) }
+    }
+    let (seconds, nanoseconds) = (node.mtime.seconds, node.mtime.nanoseconds);
+    header.set_mtime(u64::try_from(seconds).unwrap_or_default().min(SIZE_MAX));
+    if nanoseconds >= NANOSECONDS {
+        report.failed(path, "its time has more nanoseconds than a second");
+    } else if nanoseconds != 0 || seconds < 0 || seconds as u64 > SIZE_MAX {
+        record(pax, b"mtime", decimal(seconds, nanoseconds).as_bytes());
+    }
+    if let Some((major, minor)) = node.device() {
+        for (set, key, number) in [
+            (Header::set_device_major as fn(&mut Header, u32) -> io::Result<()>, "SCHILY.devmajor", major),
+            (Header::set_device_minor, "SCHILY.devminor", minor),
+        ] {
+            let fits = u64::from(number) <= OWNER_MAX;
+            if !fits {
+                record(pax, key.as_bytes(), number.to_string().as_bytes());
+            }
+            set(header, if fits { number } else { 0 })
+                .map_err(|error| Failure::new(format_args!("{}: {error}", file_name(path))))?;
+        }
+    }
+    Ok(())
+}
+
+/// A time as a decimal number: before 1970 the fraction counts the other way.
+fn decimal(seconds: i64, nanoseconds: u64) -> String {
+    let total = i128::from(seconds) * i128::from(NANOSECONDS) + i128::from(nanoseconds);
+    let sign = if total < 0 { "-" } else { "" };
+    let (whole, part) = (total.unsigned_abs() / 1_000_000_000, total.unsigned_abs() % 1_000_000_000);
+    format!("{sign}{whole}.{part:09}")
+}
+
+fn xattrs(fs: &Filesystem<'_>, pax: &mut Vec<u8>, path: &[u8], node: &Node, report: &mut Report) {
+    let found = match fs.xattrs(node) {
+        Ok(found) => found,
+        Err(error) => return report.failed(path, error),
+    };
+    for xattr in found {
+        match fs.xattr_value(&xattr) {
+            // The name of a record ends at the first `=`.
+            Ok(_) if xattr.name.contains(&b'=') => {
+                report.failed(path, "an extended attribute with '=' in its name does not fit an archive");
+            }
+            Ok(value) => record(pax, &[b"SCHILY.xattr.", &xattr_name(&xattr.name)[..]].concat(), &value),
+            Err(error) => report.failed(path, error),
+        }
+    }
+}
+
+/// Content as the archive's writer takes it.
+struct Reader<'a, 'm> {
+    content: Content<'a>,
+    meter: &'m mut Meter,
+    at: u64,
+    buffer: Vec<u8>,
+    /// What of the buffer was taken.
+    start: usize,
+    fault: Option<zstream_dmu::error::Error>,
+}
+
+impl Read for Reader<'_, '_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.buffer.len() {
+            let left = usize::try_from(self.content.size() - self.at).unwrap_or(usize::MAX);
+            self.buffer.resize(left.min(CHUNK_BYTES), 0);
+            self.start = 0;
+            if let Err(fault) = self.content.read(self.at, &mut self.buffer) {
+                self.fault = Some(fault);
+                return Err(io::Error::other("content cannot be read"));
+            }
+            self.at += self.buffer.len() as u64;
+            self.meter.add(self.buffer.len());
+        }
+        let length = out.len().min(self.buffer.len() - self.start);
+        out[..length].copy_from_slice(&self.buffer[self.start..self.start + length]);
+        self.start += length;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The length of a record counts its own digits, also where they become one more by that.
+    #[test]
+    fn records_count_themselves() {
+        for value in 0..1100 {
+            let mut pax = Vec::new();
+            record(&mut pax, b"key", &vec![b'x'; value]);
+            let digits = pax.iter().position(|byte| *byte == b' ').unwrap();
+            assert_eq!(std::str::from_utf8(&pax[..digits]).unwrap().parse(), Ok(pax.len()));
+        }
+    }
+
+    #[test]
+    fn times_before_1970_are_one_number() {
+        assert_eq!(decimal(5, 250_000_000), "5.250000000");
+        assert_eq!(decimal(-1, 250_000_000), "-0.750000000");
+    }
+}

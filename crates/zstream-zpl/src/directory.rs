@@ -1,0 +1,81 @@
+//! Directories: ZAPs from names to objects.
+//!
+//! The value of an entry has the type of what it names in bits 60 to 63 (nothing in ZPL version 1) and its
+//! object in bits 0 to 47. The names `.` and `..` are not stored.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::zap::{self, Match, Zap};
+use zstream_format::object_type::ObjectType;
+
+use crate::node::FileType;
+
+/// The longest name, in bytes (feature `longname`).
+pub const NAME_BYTES_MAX: usize = 1023;
+
+const OBJECT_MASK: u64 = (1 << 48) - 1;
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// The name, as it was created. No `/`, no NUL, neither empty nor `.` nor `..`.
+    pub name: Vec<u8>,
+    /// What it names.
+    pub object: ObjectId,
+    /// The type that the entry gives, which ZPL version 1 does not; the node's own mode is what counts.
+    pub file_type: Option<FileType>,
+}
+
+/// An open directory.
+pub struct Directory<'a> {
+    zap: Zap<'a>,
+    how: Match,
+}
+
+impl<'a> Directory<'a> {
+    pub(crate) fn open(set: &'a dyn ObjectSet, object: ObjectId, how: Match) -> Result<Self> {
+        set.info(object)?.expect_type(ObjectType::DIRECTORY_CONTENTS)?;
+        Ok(Self { zap: Zap::open(set, object)?, how })
+    }
+
+    /// The entry of this name, as the file system compares names.
+    ///
+    /// # Errors
+    /// A block cannot be read, or the entry is bad.
+    pub fn lookup(&self, name: &[u8]) -> Result<Option<DirectoryEntry>> {
+        let found = match self.zap.find(name, Match::Exact)? {
+            None if self.how != Match::Exact => self.zap.find(name, self.how)?,
+            found => found,
+        };
+        found.map(entry).transpose()
+    }
+
+    /// All entries, in the order of their hashes. After an entry with an impossible name, which is an error, the next ones
+    /// follow; an error of reading ends them.
+    pub fn entries(&self) -> impl Iterator<Item = Result<DirectoryEntry>> + '_ {
+        self.zap.entries().map(|found| found.and_then(entry))
+    }
+}
+
+/// Judges an entry: its name is to lead nowhere but to it.
+fn entry(found: zap::Entry) -> Result<DirectoryEntry> {
+    let name = found.key.name()?;
+    let fault = match name {
+        b"" => Some("is empty"),
+        b"." | b".." => Some("is reserved"),
+        _ if name.contains(&b'/') => Some("has a slash"),
+        _ if name.contains(&0) => Some("has a NUL"),
+        _ if name.len() > NAME_BYTES_MAX => Some("is too long"),
+        _ => None,
+    };
+    if let Some(fault) = fault {
+        return Err(Error::corrupt("directory entry", format!("name {} {fault}", found.key)));
+    }
+    let value = found.value.u64()?;
+    Ok(DirectoryEntry {
+        name: name.to_vec(),
+        object: ObjectId(value & OBJECT_MASK),
+        file_type: FileType::from_number(value >> 60),
+    })
+}

@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod content;
+pub mod directory;
+pub mod fs;
+pub mod fuid;
+pub mod node;
+pub mod sa;
+pub mod volume;
+pub mod walk;
+pub mod xattr;
+
+mod znode;

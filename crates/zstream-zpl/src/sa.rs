@@ -1,0 +1,211 @@
+//! System attributes: what a file has besides its content, in bonus and spill blocks (ZPL version 5).
+//!
+//! ```text
+//! 0  magic u32 0x2f505a   info u16: layout 0..9, header size / 8 in 10..15
+//! 6  lengths u16[]: of the attributes of variable length, in order
+//!    attributes, as the layout lists them, each at a multiple of 8
+//! ```
+//!
+//! Numbers of attributes and layouts are each file system's own: the master ZAP leads to a registry (name to
+//! number, length and byte order) and to the layouts (number to attribute numbers). A header may be in either
+//! byte order, whatever the order of its block; attributes come out little-endian.
+
+use std::collections::HashMap;
+
+use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::zap::Zap;
+use zstream_format::byteswap;
+use zstream_format::object_type::SwapClass;
+use zstream_format::order::ByteOrder;
+
+const MAGIC: u32 = 0x002f_505a;
+const HEADER_BYTES_MIN: usize = 8;
+const LENGTHS_OFFSET: usize = 6;
+
+/// More attributes than any file system has: OpenZFS knows some twenty.
+const ATTRIBUTES_MAX: usize = 4096;
+/// A layout's number has 10 bits.
+const LAYOUTS_MAX: usize = 1024;
+
+/// Attributes that are known, by the names under which they are registered.
+macro_rules! attributes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// An attribute of a file (`zpl_attr_t`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Attribute { $($(#[$doc])* $name,)* }
+
+        impl Attribute {
+            fn from_name(name: &[u8]) -> Option<Self> {
+                $(if name == $text.as_bytes() { return Some(Self::$name); })*
+                None
+            }
+        }
+    };
+}
+
+attributes! {
+    /// Time of the last access.
+    Atime = "ZPL_ATIME",
+    /// Time of the last change of the content.
+    Mtime = "ZPL_MTIME",
+    /// Time of the last change of content or attributes.
+    Ctime = "ZPL_CTIME",
+    /// Time of creation.
+    Crtime = "ZPL_CRTIME",
+    /// Transaction group of creation.
+    Gen = "ZPL_GEN",
+    /// Type and permissions.
+    Mode = "ZPL_MODE",
+    /// Size.
+    Size = "ZPL_SIZE",
+    /// The directory it was created in.
+    Parent = "ZPL_PARENT",
+    /// Number of names.
+    Links = "ZPL_LINKS",
+    /// Directory of extended attributes.
+    Xattr = "ZPL_XATTR",
+    /// Device number.
+    Rdev = "ZPL_RDEV",
+    /// Flags.
+    Flags = "ZPL_FLAGS",
+    /// User.
+    Uid = "ZPL_UID",
+    /// Group.
+    Gid = "ZPL_GID",
+    /// ACL as znodes before version 5 have it.
+    ZnodeAcl = "ZPL_ZNODE_ACL",
+    /// Number of entries of the ACL.
+    DaclCount = "ZPL_DACL_COUNT",
+    /// Target of a symbolic link.
+    Symlink = "ZPL_SYMLINK",
+    /// Entries of the ACL.
+    DaclAces = "ZPL_DACL_ACES",
+    /// Extended attributes, a packed nvlist.
+    Dxattr = "ZPL_DXATTR",
+    /// Project.
+    Projid = "ZPL_PROJID",
+}
+
+struct Registered {
+    /// `None` for one that is not known and thus skipped.
+    attribute: Option<Attribute>,
+    /// In bytes; 0 when it varies.
+    length: usize,
+    class: SwapClass,
+}
+
+/// The attributes and layouts of one file system.
+pub struct Registry {
+    attributes: HashMap<u16, Registered>,
+    layouts: HashMap<u16, Vec<u16>>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registry({} attributes, {} layouts)", self.attributes.len(), self.layouts.len())
+    }
+}
+
+fn bad(detail: String) -> Error {
+    Error::corrupt("system attributes", detail)
+}
+
+impl Registry {
+    /// Reads what the master ZAP leads to.
+    ///
+    /// # Errors
+    /// A ZAP cannot be read, or is not as ZFS writes it.
+    pub fn open(set: &dyn ObjectSet, master: ObjectId) -> Result<Self> {
+        let zap = Zap::open(set, master)?;
+        let mut registry = Self { attributes: HashMap::new(), layouts: HashMap::new() };
+        // A file system without a single file of version 5 may have neither yet.
+        if let Some(object) = zap.lookup_u64("REGISTRY")? {
+            for entry in Zap::open(set, ObjectId(object))?.entries() {
+                let entry = entry?;
+                registry.register(entry.key.name()?, entry.value.u64()?)?;
+            }
+        }
+        if let Some(object) = zap.lookup_u64("LAYOUTS")? {
+            for entry in Zap::open(set, ObjectId(object))?.entries() {
+                let entry = entry?;
+                let number =
+                    entry.key.text()?.parse().ok().filter(|number| usize::from(*number) < LAYOUTS_MAX);
+                let number = number.ok_or_else(|| bad(format!("layout {}", entry.key)))?;
+                let layout = entry.value.u64s().into_iter().map(|number| number as u16).collect();
+                registry.layouts.insert(number, layout);
+            }
+        }
+        Ok(registry)
+    }
+
+    fn register(&mut self, name: &[u8], word: u64) -> Result<()> {
+        let class = match word >> 16 & 0xff {
+            0 => SwapClass::U64,
+            1 => SwapClass::U32,
+            2 => SwapClass::U16,
+            3 => SwapClass::U8,
+            4 => SwapClass::Acl,
+            other => {
+                let name = String::from_utf8_lossy(name);
+                return Err(bad(format!("attribute {name:?} with byte order kind {other}, expected 0 to 4")));
+            }
+        };
+        if self.attributes.len() >= ATTRIBUTES_MAX {
+            let (size, limit) = (self.attributes.len() as u64 + 1, ATTRIBUTES_MAX as u64);
+            return Err(Fault::TooLarge { what: "registry of attributes", size, limit }.into());
+        }
+        let (attribute, length) = (Attribute::from_name(name), usize::from((word >> 24) as u16));
+        self.attributes.insert(word as u16, Registered { attribute, length, class });
+        Ok(())
+    }
+
+    /// Takes a bonus or spill block apart: `found` gets each known attribute, little-endian.
+    ///
+    /// # Errors
+    /// The block is not what its header and the layout say, or what `found` returns.
+    pub fn each(&self, block: &[u8], mut found: impl FnMut(Attribute, &[u8]) -> Result<()>) -> Result<()> {
+        if block.len() < HEADER_BYTES_MIN {
+            return Err(bad(format!("{} bytes, the header alone has {HEADER_BYTES_MIN}", block.len())));
+        }
+        let order = [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(block) == MAGIC);
+        let order = order
+            .ok_or_else(|| bad(format!("magic {:#x}, expected {MAGIC:#x}", ByteOrder::Little.u32(block))))?;
+        let info = order.u16(&block[4..]);
+        let (number, header_bytes) = (info & 0x3ff, usize::from(info >> 10) * 8);
+        if header_bytes < HEADER_BYTES_MIN || header_bytes > block.len() {
+            return Err(bad(format!("a header of {header_bytes} bytes in {}", block.len())));
+        }
+        let layout = self.layouts.get(&number).ok_or_else(|| bad(format!("layout {number} is unknown")))?;
+        let mut lengths = block[LENGTHS_OFFSET..header_bytes].chunks_exact(2);
+        let mut at = header_bytes;
+        for number in layout {
+            let registered = self
+                .attributes
+                .get(number)
+                .ok_or_else(|| bad(format!("attribute {number} is not registered")))?;
+            let length = match registered.length {
+                0 => match lengths.next() {
+                    Some(length) => usize::from(order.u16(length)),
+                    None => return Err(bad(format!("attribute {number} has no length"))),
+                },
+                length => length,
+            };
+            let value = block.get(at..).and_then(|rest| rest.get(..length)).ok_or_else(|| {
+                bad(format!("attribute {number} of {length} bytes at {at}, the block has {}", block.len()))
+            })?;
+            if let Some(attribute) = registered.attribute {
+                if order == ByteOrder::Little {
+                    found(attribute, value)?;
+                } else {
+                    let mut swapped = value.to_vec();
+                    byteswap::swap(registered.class, &mut swapped, order)?;
+                    found(attribute, &swapped)?;
+                }
+            }
+            at = (at + length).next_multiple_of(8);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Extended attributes: next to the system attributes, or as files in a directory of their own.
+//!
+//! Names are as they are stored: with their name space where Linux wrote them (`user.note`), without where
+//! other systems did, or Linux in their manner.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_format::nvlist::{NvList, NvValue};
+
+use crate::fs::Filesystem;
+use crate::node::Node;
+
+/// The largest value that is read, in bytes. Linux allows 64 KiB, other systems any file.
+pub const VALUE_BYTES_MAX: u64 = 64 << 20;
+
+/// An extended attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Xattr {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its value.
+    pub value: XattrValue,
+}
+
+/// Where the value of an extended attribute is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum XattrValue {
+    /// Here (`xattr=sa`).
+    Inline(Vec<u8>),
+    /// In a file of its own (`xattr=dir`).
+    File(ObjectId),
+}
+
+impl Filesystem<'_> {
+    /// The extended attributes of a node, by name. One that is stored both ways is the inline one, as for OpenZFS.
+    ///
+    /// # Errors
+    /// They cannot be read, or are not as ZFS writes them.
+    pub fn xattrs(&self, node: &Node) -> Result<Vec<Xattr>> {
+        let mut xattrs = Vec::new();
+        if let Some(packed) = node.packed_xattrs.as_deref().filter(|packed| !packed.is_empty()) {
+            let bad = |detail: String| {
+                Error::corrupt("extended attributes", format!("{detail} (object {})", node.object))
+            };
+            let list = NvList::decode(packed).map_err(|error| bad(error.to_string()))?.list;
+            for pair in list.iter() {
+                let NvValue::ByteArray(value) = &pair.value else {
+                    return Err(bad(format!(
+                        "{} is of type {}, expected bytes",
+                        pair.name,
+                        pair.value.data_type()
+                    )));
+                };
+                let name = pair.name.as_bytes().to_vec();
+                if name.is_empty() {
+                    return Err(bad("an empty name".to_owned()));
+                }
+                xattrs.push(Xattr { name, value: XattrValue::Inline(value.clone()) });
+            }
+        }
+        if let Some(directory) = node.xattr_directory {
+            for entry in self.directory(directory)?.entries() {
+                let entry = entry?;
+                xattrs.push(Xattr { name: entry.name, value: XattrValue::File(entry.object) });
+            }
+        }
+        // The sort keeps the order of equals, so the inline one stays in front.
+        xattrs.sort_by(|a, b| a.name.cmp(&b.name));
+        xattrs.dedup_by(|later, kept| later.name == kept.name);
+        Ok(xattrs)
+    }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// It cannot be read, or is larger than [`VALUE_BYTES_MAX`].
+    pub fn xattr_value(&self, xattr: &Xattr) -> Result<Vec<u8>> {
+        match &xattr.value {
+            XattrValue::Inline(value) => Ok(value.clone()),
+            XattrValue::File(object) => {
+                self.content(&self.node(*object)?)?.small("extended attribute", VALUE_BYTES_MAX)
+            }
+        }
+    }
+}

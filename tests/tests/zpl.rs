@@ -1,0 +1,192 @@
+//! Files read from the golden pools, against what Linux showed of the same snapshots.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use zstream_dmu::error::Fault;
+use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::zio::crypt::Keyring;
+use zstream_dsl::pool::Dsl;
+use zstream_tests::golden::{self, Entry, Manifest};
+use zstream_zpl::fs::Filesystem;
+use zstream_zpl::node::{FileType, Node};
+use zstream_zpl::volume;
+use zstream_zpl::walk::Visit;
+
+const POOLS: [&str; 5] = ["tank", "pmirror", "praidz1", "praidz2", "praidz3"];
+const PASSPHRASE: &[u8] = b"correct horse";
+
+fn open(paths: &[PathBuf]) -> Arc<Dsl> {
+    let pool = Pool::open(paths, &OpenOptions::default()).expect("a golden pool");
+    let keyring = Arc::new(Keyring::default());
+    pool.reader().set_keys(Some(keyring.clone()));
+    let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring).expect("its datasets");
+    dsl.walk(&mut |dir| match dsl.load_key(dir, PASSPHRASE) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.fault(), Fault::Invalid(_)) => Ok(()),
+        Err(error) => Err(error),
+    })
+    .expect("keys of the encrypted datasets");
+    dsl
+}
+
+/// The snapshots that have a manifest, by the name of that.
+fn recorded(dsl: &Arc<Dsl>) -> BTreeMap<String, String> {
+    let manifests = golden::manifests();
+    let mut found = BTreeMap::new();
+    dsl.walk(&mut |dir| {
+        for snapshot in dir.head()?.snapshots()? {
+            let name = snapshot.name().replace(['/', '@'], "_");
+            if manifests.contains(&name) {
+                found.insert(name, snapshot.name().to_owned());
+            }
+        }
+        Ok(())
+    })
+    .expect("the tree of datasets");
+    found
+}
+
+fn sha256(fs: &Filesystem<'_>, node: &Node) -> String {
+    let content = fs.content(node).expect("a file");
+    let mut digest = Sha256::new();
+    let (mut at, mut buffer) = (0, vec![0; 300_000]);
+    loop {
+        let length = content.read(at, &mut buffer).expect("its content");
+        if length == 0 {
+            assert_eq!(at, node.size);
+            break digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        }
+        digest.update(&buffer[..length]);
+        at += length as u64;
+    }
+}
+
+fn letter(node: &Node) -> char {
+    match node.file_type().expect("a known type") {
+        FileType::File => 'f',
+        other => other.letter(),
+    }
+}
+
+/// All that a file system holds, in the form of a manifest.
+fn manifest(set: &dyn ObjectSet) -> Manifest {
+    let fs = Filesystem::open(set).expect("a file system");
+    let root = fs.node(fs.root()).expect("its root");
+    let mut manifest = Manifest::default();
+    for visit in fs.walk(root) {
+        let (path, node) = match visit {
+            Visit::Node { path, node } => (path, node),
+            Visit::Leave { .. } => continue,
+            Visit::Failed { path, error } => panic!("{}: {error}", String::from_utf8_lossy(&path)),
+        };
+        let path = String::from_utf8(path).expect("UTF-8");
+        let path = if path.is_empty() { ".".to_owned() } else { format!("./{path}") };
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        let is = |kind| node.file_type() == Some(kind);
+        let xattrs = fs.xattrs(&node).expect("extended attributes");
+        let entry = Entry {
+            kind: letter(&node),
+            mode: node.permissions(),
+            uid: node.uid.0,
+            gid: node.gid.0,
+            size: node.size,
+            mtime: (node.mtime.seconds, node.mtime.nanoseconds as u32),
+            links: node.links,
+            target: if is(FileType::Symlink) {
+                text(fs.target(&node).expect("a target"))
+            } else {
+                String::new()
+            },
+            sha256: is(FileType::File).then(|| sha256(&fs, &node)),
+            xattrs: xattrs
+                .iter()
+                .map(|xattr| (text(xattr.name.clone()), text(fs.xattr_value(xattr).expect("a value"))))
+                .collect(),
+        };
+        manifest.entries.insert(path, entry);
+    }
+    manifest
+}
+
+fn compare(dsl: &Arc<Dsl>) -> usize {
+    let recorded = recorded(dsl);
+    for (name, snapshot) in &recorded {
+        let set = dsl.dataset(snapshot).expect("a snapshot").objset().expect("its objects");
+        let (found, expected) = (manifest(&*set), golden::manifest(name));
+        let paths = |manifest: &Manifest| manifest.entries.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(paths(&found), paths(&expected), "{snapshot}");
+        for (path, expected) in &expected.entries {
+            assert_eq!(&found.entries[path], expected, "{snapshot}: {path}");
+        }
+    }
+    recorded.len()
+}
+
+/// Tree, types, modes, owners, sizes, times, links, targets, content and extended attributes.
+#[test]
+fn every_snapshot_is_as_its_manifest_says() {
+    let count: usize = POOLS.iter().map(|name| compare(&open(&golden::pool(name)))).sum();
+    assert_eq!(count, golden::manifests().len(), "snapshots with a manifest");
+}
+
+/// As many members as the redundancy allows are missing: files are put together from what is left.
+#[test]
+fn files_are_the_same_without_the_members_that_may_be_missing() {
+    for (name, missing) in [("pmirror", 4), ("praidz1", 1), ("praidz2", 2), ("praidz3", 3)] {
+        assert_eq!(compare(&open(&golden::pool(name)[missing..])), 1, "{name}");
+    }
+}
+
+/// Device numbers, holes, and a path with the forms that are allowed.
+#[test]
+fn nodes_are_found_by_path() {
+    let dsl = open(&golden::pool("tank"));
+    let set = dsl.dataset("tank/fs@a").unwrap().objset().unwrap();
+    let fs = Filesystem::open(&*set).unwrap();
+    assert_eq!(fs.version(), 5);
+    let null = fs.resolve(b"null").unwrap();
+    assert_eq!((null.file_type(), null.device()), (Some(FileType::CharDevice), Some((1, 3))));
+    let deep = fs.resolve(b"/dir/./deep//../deep/er/b").unwrap();
+    assert_eq!(deep, fs.resolve(b"../dir/deep/er/b").unwrap());
+    let error = |path: &[u8]| fs.resolve(path).unwrap_err().to_string();
+    assert_eq!(error(b"dir/nothing"), "file dir/nothing not found");
+    assert_eq!(error(b"dir/link/x"), "dir/link/x: what comes before x is no directory");
+    let sparse = fs.content(&fs.resolve(b"sparse").unwrap()).unwrap();
+    let ranges: Vec<_> = sparse.ranges().map(Result::unwrap).collect();
+    let held: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    assert!(held < sparse.size() / 8 && ranges.len() == 2, "{ranges:?}");
+}
+
+/// A volume is its object's bytes up to its size.
+#[test]
+fn a_volume_is_one_object() {
+    let dsl = open(&golden::pool("tank"));
+    let set = dsl.dataset("tank/vol@s").unwrap().objset().unwrap();
+    let content = volume::content(&*set).unwrap();
+    assert_eq!(content.size(), 8 << 20);
+    let mut start = vec![0; 10];
+    assert_eq!(content.read(0, &mut start).unwrap(), 10);
+    assert_eq!(start, b"1\n2\n3\n4\n5\n");
+    assert!(Filesystem::open(&*set).unwrap_err().to_string().contains("expected a file system"));
+    let fs = dsl.dataset("tank/fs@a").unwrap().objset().unwrap();
+    assert!(volume::content(&*fs).unwrap_err().to_string().contains("expected a volume"));
+}
+
+/// Without its key nothing of an encrypted file system is shown, and the reason is said.
+#[test]
+fn an_encrypted_file_system_needs_its_key() {
+    let image: &Path = &golden::image("tank.img");
+    let pool = Pool::open(&[image.to_owned()], &OpenOptions::default()).unwrap();
+    let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default()).unwrap();
+    let dataset = dsl.dataset("tank/e-aes-256-gcm@s").unwrap();
+    let error = dataset.objset().err().or_else(|| {
+        let set = dataset.objset_locked().unwrap();
+        Filesystem::open(&*set).err()
+    });
+    let error = error.expect("no access");
+    assert!(matches!(error.fault(), Fault::Encrypted { .. }), "{error}");
+}
