@@ -81,7 +81,7 @@ fn deflate_ratio(config: &VdevConfig, ashift: u32) -> Option<u64> {
     const BLOCK_BYTES: u64 = 1 << 17;
     let asize = match &config.kind {
         VdevType::Raidz(geometry) => {
-            let (width, parity) = (config.children.len() as u64, geometry.parity as u64);
+            let (width, parity) = (geometry.children as u64, geometry.parity as u64);
             let data = BLOCK_BYTES.checked_shr(ashift)?;
             let sectors = data + parity * data.div_ceil(width.checked_sub(parity).filter(|&n| n > 0)?);
             sectors.next_multiple_of(parity + 1).checked_shl(ashift)?
