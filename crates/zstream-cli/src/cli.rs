@@ -15,8 +15,8 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    byteswap, cat, completions, decompress, dump, extract, info, join, ls, man, recompress, redup,
-    resume_token, select, token, verify,
+    byteswap, cat, completions, decompress, dump, extract, get, info, join, list, ls, man, pool, recompress,
+    redup, resume_token, select, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -161,6 +161,27 @@ Example:
 Example:
   zstream byteswap from-sparc.zfs > x86.zfs")]
     Byteswap(byteswap::Args),
+    /// Shows or checks a pool as a whole
+    Pool(pool::Args),
+    /// Lists the datasets of a pool
+    ///
+    /// Columns, widths and numbers are those of `zfs list`; times are in UTC. `available` is shown as `-` where the
+    /// space of the pool depends on more than its sizes: with special or dedup vdevs, deduplicated or cloned blocks, a
+    /// checkpoint or an expanded raidz.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img list -t all
+  zstream -d disk.img list -Hp -o name,used -S used -r tank/home")]
+    List(list::Args),
+    /// Shows properties of datasets, and where they come from
+    ///
+    /// As `zfs get` shows them; times are in UTC, and nothing is mounted. What is not to be known is `-`.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img get all tank/home
+  zstream -d disk.img get -r -s local,received compression,recordsize tank
+  zstream token $(zstream -d disk.img get -H -o value receive_resume_token tank/home)")]
+    Get(get::Args),
     /// Lists files of a file system or snapshot
     ///
     /// Without PATH: what is in the root directory. Names are one to a line; with -R whole paths. What is not text in a name
@@ -216,6 +237,9 @@ impl Cli {
             Command::ResumeToken(args) => args.run(),
             Command::Join(args) => args.run(),
             Command::Byteswap(args) => args.run(),
+            Command::Pool(args) => args.run(&self.pool),
+            Command::List(args) => args.run(&self.pool),
+            Command::Get(args) => args.run(&self.pool),
             Command::Ls(args) => args.run(&self.pool),
             Command::Cat(args) => args.run(&self.pool),
             Command::Extract(args) => args.run(&self.pool),

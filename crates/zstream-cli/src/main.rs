@@ -8,9 +8,11 @@
 
 mod cli;
 mod commands;
+mod datasets;
 mod failure;
 mod files;
 mod input;
+mod json;
 mod output;
 mod pool;
 mod progress;

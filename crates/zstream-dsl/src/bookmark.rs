@@ -6,6 +6,7 @@ use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::zap::Value;
 
 use crate::dataset::Dataset;
+use crate::pool::Dsl;
 use crate::redact::RedactionList;
 
 /// The entry of a head's own object that leads to its bookmarks.
@@ -96,9 +97,12 @@ impl Bookmark {
     /// # Errors
     /// When the list cannot be read.
     pub fn redaction_list(&self, dataset: &Dataset) -> Result<Option<RedactionList>> {
-        self.redaction_object
-            .map(|object| RedactionList::open(dataset.dsl().mos().clone(), object))
-            .transpose()
+        self.redaction_list_of(dataset.dsl())
+    }
+
+    /// Its redaction list, in the pool it comes from.
+    pub(crate) fn redaction_list_of(&self, dsl: &Dsl) -> Result<Option<RedactionList>> {
+        self.redaction_object.map(|object| RedactionList::open(dsl.mos().clone(), object)).transpose()
     }
 }
 

@@ -9,4 +9,6 @@ pub mod keys;
 pub mod name;
 pub mod phys;
 pub mod pool;
+pub mod prop;
 pub mod redact;
+pub mod resume;

@@ -234,6 +234,12 @@ impl Dsl {
         Ok(entries)
     }
 
+    /// The values of a ZAP of the MOS, in the ZAP's own order; none where there is no ZAP.
+    pub(crate) fn values(&self, zap: Option<ObjectId>) -> Result<Vec<Value>> {
+        let Some(object) = zap else { return Ok(Vec::new()) };
+        Zap::open(&*self.mos, object)?.entries().map(|entry| entry.map(|entry| entry.value)).collect()
+    }
+
     /// The entries that a directory or dataset keeps in its own object (`zapified`).
     pub(crate) fn own_zap(&self, object: ObjectId) -> Result<Option<ObjectId>> {
         Ok((self.mos.info(object)?.object_type == ZAPIFIED).then_some(object))

@@ -1,0 +1,155 @@
+//! `zstream get`: properties of datasets with where they come from, as `zfs get` prints them.
+
+use std::io::Write as _;
+
+use zstream_dsl::prop::Props;
+use zstream_dsl::prop::table::{PROPERTIES, Types};
+use zstream_dsl::prop::value::{Found, Source};
+
+use crate::datasets::{Column, Selection, Wanted, parse_types, select, table};
+use crate::failure::Failure;
+use crate::json;
+use crate::output;
+use crate::pool::PoolOptions;
+
+/// The options of `zstream get`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// For scripts: no heading, columns separated by one tab
+    #[arg(short = 'H')]
+    script: bool,
+    /// Numbers in full, times in seconds since 1970
+    #[arg(short = 'p')]
+    literal: bool,
+    /// Print one JSON object, as `zfs get -j` does
+    #[arg(short = 'j', long, conflicts_with = "script")]
+    json: bool,
+    /// The columns, separated by commas; `all` for all
+    #[arg(short = 'o', value_name = "FIELD,...", value_delimiter = ',',
+        value_parser = ["all", "name", "property", "value", "received", "source"],
+        default_values = ["name", "property", "value", "source"])]
+    fields: Vec<String>,
+    /// The kinds of datasets: filesystem, snapshot, volume, bookmark, all; several with commas
+    #[arg(short = 't', value_name = "TYPE,...", value_parser = parse_types)]
+    types: Option<Types>,
+    /// Everything below the datasets named too
+    #[arg(short = 'r')]
+    recursive: bool,
+    /// So many levels below the datasets named; 1 for what is directly below
+    #[arg(short = 'd', value_name = "DEPTH")]
+    depth: Option<usize>,
+    /// Only values from these sources, separated by commas
+    #[arg(short = 's', value_name = "SOURCE,...", value_delimiter = ',',
+        value_parser = ["local", "default", "inherited", "received", "temporary", "none"])]
+    sources: Vec<String>,
+    /// The properties, separated by commas; `all` for all
+    #[arg(value_name = "PROPERTY,...")]
+    properties: String,
+    /// The datasets; without any all of the pool
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// A property of a dataset.
+struct Row<'a> {
+    props: &'a Props,
+    wanted: Wanted,
+    found: Option<Found>,
+}
+
+impl Args {
+    pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
+        let names = || self.properties.split(',');
+        let all = names().any(|name| name == "all");
+        let wanted: Result<Vec<_>, _> = names().filter(|name| *name != "all").map(Wanted::parse).collect();
+        let wanted = wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
+        let open = pool.open(self.names.first().map(String::as_str))?;
+        let depth = match self.depth {
+            Some(depth) => depth,
+            None if self.recursive || self.names.is_empty() => usize::MAX,
+            None => 0,
+        };
+        let types = self.types.unwrap_or(Types::all());
+        let datasets = select(&open, &Selection { names: &self.names, types, strict: false, depth })?;
+        let mut rows = Vec::new();
+        for props in &datasets {
+            if all {
+                all_of(props, &mut rows)?;
+            }
+            for wanted in &wanted {
+                rows.push(Row { props, found: wanted.of(props)?, wanted: wanted.clone() });
+            }
+        }
+        rows.retain(|row| self.shows(row.found.as_ref()));
+        let text = if self.json { self.json_text(&rows) } else { self.text(&datasets, &rows) };
+        let mut out = output::text()?;
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+
+    fn shows(&self, found: Option<&Found>) -> bool {
+        let source = match found.map_or(&Source::None, |found| &found.source) {
+            Source::None => "none",
+            Source::Default => "default",
+            Source::Local => "local",
+            Source::Inherited(_) => "inherited",
+            Source::Received => "received",
+        };
+        self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source)
+    }
+
+    fn text(&self, datasets: &[Props], rows: &[Row<'_>]) -> String {
+        let all = ["name", "property", "value", "received", "source"];
+        let fields: Vec<&str> = if self.fields.iter().any(|field| field == "all") {
+            all.to_vec()
+        } else {
+            self.fields.iter().map(String::as_str).collect()
+        };
+        let column = |field: &&str| {
+            let width = match *field {
+                "name" => datasets.iter().map(|props| props.name().len()).max().unwrap_or(0),
+                "value" => rows.iter().map(|row| row.wanted.width()).max().unwrap_or(0),
+                _ => 0,
+            };
+            Column { heading: field.to_ascii_uppercase(), width, right: false }
+        };
+        let columns: Vec<Column> = fields.iter().map(column).collect();
+        let cell = |row: &Row<'_>, field: &str| match (field, &row.found) {
+            ("name", _) => row.props.name().to_owned(),
+            ("property", _) => row.wanted.name().to_owned(),
+            ("value", Some(found)) => row.wanted.show(&found.value, self.literal),
+            ("received", Some(Found { received: Some(value), .. })) => row.wanted.show(value, self.literal),
+            ("source", Some(found)) => found.source.to_string(),
+            _ => "-".to_owned(),
+        };
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| fields.iter().map(|field| cell(row, field)).collect()).collect();
+        table(&columns, &rows, self.script)
+    }
+
+    fn json_text(&self, rows: &[Row<'_>]) -> String {
+        let mut datasets: Vec<(&Props, Vec<json::Property>)> = Vec::new();
+        for row in rows {
+            let property = json::Property::new(&row.wanted, row.found.as_ref(), self.literal);
+            match datasets.last_mut() {
+                Some((props, properties)) if props.name() == row.props.name() => properties.push(property),
+                _ => datasets.push((row.props, vec![property])),
+            }
+        }
+        json::datasets("zfs get", &datasets)
+    }
+}
+
+/// All properties that have a value, users' ones last.
+fn all_of<'a>(props: &'a Props, rows: &mut Vec<Row<'a>>) -> Result<(), Failure> {
+    for property in PROPERTIES.iter().filter(|property| !property.hidden) {
+        if let Some(found) = props.get(property)? {
+            rows.push(Row { props, wanted: Wanted::Native(property), found: Some(found) });
+        }
+    }
+    for name in props.user_names()? {
+        if let Some(found) = props.user(&name)? {
+            rows.push(Row { props, wanted: Wanted::User(name), found: Some(found) });
+        }
+    }
+    Ok(())
+}

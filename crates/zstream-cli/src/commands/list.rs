@@ -1,0 +1,152 @@
+//! `zstream list`: the datasets of a pool and their properties, as `zfs list` prints them.
+
+use std::cmp::Ordering;
+use std::io::Write as _;
+
+use zstream_dsl::prop::Props;
+use zstream_dsl::prop::table::Types;
+use zstream_dsl::prop::value::Value;
+
+use crate::datasets::{Column, Selection, Wanted, by_name, parse_types, select, table};
+use crate::failure::Failure;
+use crate::json;
+use crate::output;
+use crate::pool::PoolOptions;
+
+/// The options of `zstream list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// For scripts: no heading, columns separated by one tab
+    #[arg(short = 'H')]
+    script: bool,
+    /// Numbers in full, times in seconds since 1970
+    #[arg(short = 'p')]
+    literal: bool,
+    /// Print one JSON object, as `zfs list -j` does
+    #[arg(short = 'j', long, conflicts_with = "script")]
+    json: bool,
+    /// The columns: properties separated by commas, or `space`
+    #[arg(short = 'o', value_name = "PROPERTY,...", value_delimiter = ',',
+        default_values = ["name", "used", "available", "referenced", "mountpoint"])]
+    columns: Vec<String>,
+    /// The kinds of datasets: filesystem, snapshot, volume, bookmark, all; several with commas
+    #[arg(short = 't', value_name = "TYPE,...", value_parser = parse_types)]
+    types: Option<Types>,
+    /// Everything below the datasets named too
+    #[arg(short = 'r')]
+    recursive: bool,
+    /// So many levels below the datasets named; 1 for what is directly below
+    #[arg(short = 'd', value_name = "DEPTH")]
+    depth: Option<usize>,
+    /// Sort by this property, ascending; several times for several
+    #[arg(short = 's', value_name = "PROPERTY", value_parser = Wanted::parse)]
+    ascending: Vec<Wanted>,
+    /// Sort by this property, descending; behind those of -s
+    #[arg(short = 'S', value_name = "PROPERTY", value_parser = Wanted::parse)]
+    descending: Vec<Wanted>,
+    /// The datasets; without any all of the pool
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Args {
+    pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
+        let columns = self.wanted()?;
+        let open = pool.open(self.names.first().map(String::as_str))?;
+        let heads = Types::FILESYSTEM | Types::VOLUME;
+        let types =
+            self.types.unwrap_or(if self.names.is_empty() || self.recursive || self.depth.is_some() {
+                heads
+            } else {
+                Types::all()
+            });
+        let depth = match self.depth {
+            Some(depth) => depth,
+            None if self.recursive || self.names.is_empty() => usize::MAX,
+            // What can only be below a name is looked for there.
+            None if !types.intersects(heads) => 1,
+            None => 0,
+        };
+        let selection = Selection { names: &self.names, types, strict: true, depth };
+        let mut rows = select(&open, &selection)?;
+        self.sort(&mut rows)?;
+        let text = if self.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
+        let mut out = output::text()?;
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+
+    fn wanted(&self) -> Result<Vec<Wanted>, Failure> {
+        const SPACE: [&str; 7] = [
+            "name",
+            "available",
+            "used",
+            "usedbysnapshots",
+            "usedbydataset",
+            "usedbyrefreservation",
+            "usedbychildren",
+        ];
+        let names = self.columns.iter().map(String::as_str);
+        let names = names.flat_map(|name| if name == "space" { SPACE.to_vec() } else { vec![name] });
+        let wanted: Result<Vec<_>, _> = names.map(Wanted::parse).collect();
+        wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))
+    }
+
+    fn text(&self, rows: &[Props], wanted: &[Wanted]) -> Result<String, Failure> {
+        let columns: Vec<Column> = wanted
+            .iter()
+            .map(|wanted| Column {
+                heading: wanted.heading(),
+                width: wanted.width(),
+                right: wanted.is_right_aligned(),
+            })
+            .collect();
+        let row = |props: &Props| {
+            let cell = |wanted: &Wanted| {
+                let found = wanted.of(props)?;
+                Ok(found.map_or_else(|| "-".to_owned(), |found| wanted.show(&found.value, self.literal)))
+            };
+            wanted.iter().map(cell).collect::<Result<Vec<_>, Failure>>()
+        };
+        let rows = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+        Ok(table(&columns, &rows, self.script))
+    }
+
+    fn json_text(&self, rows: &[Props], wanted: &[Wanted]) -> Result<String, Failure> {
+        let mut datasets = Vec::new();
+        for props in rows {
+            let mut values = Vec::new();
+            for wanted in wanted.iter().filter(|wanted| wanted.name() != "name") {
+                let found = wanted.of(props)?;
+                values.push(json::Property::new(wanted, found.as_ref(), self.literal));
+            }
+            datasets.push((props, values));
+        }
+        Ok(json::datasets("zfs list", &datasets))
+    }
+
+    fn sort(&self, rows: &mut Vec<Props>) -> Result<(), Failure> {
+        let keys: Vec<(&Wanted, bool)> = self
+            .ascending
+            .iter()
+            .map(|wanted| (wanted, false))
+            .chain(self.descending.iter().map(|wanted| (wanted, true)))
+            .collect();
+        let mut keyed = Vec::new();
+        for props in rows.drain(..) {
+            let values: Result<Vec<Option<Value>>, Failure> =
+                keys.iter().map(|(wanted, _)| Ok(wanted.of(&props)?.map(|found| found.value))).collect();
+            keyed.push((values?, props));
+        }
+        keyed.sort_by(|(a, left), (b, right)| {
+            let by_keys = a.iter().zip(b).zip(&keys).map(|((a, b), (_, reverse))| match (a, b) {
+                (Some(a), Some(b)) if *reverse => b.cmp(a),
+                (Some(a), Some(b)) => a.cmp(b),
+                // What has no value comes last, whatever the direction.
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            });
+            by_keys.fold(Ordering::Equal, Ordering::then).then_with(|| by_name(left, right))
+        });
+        rows.extend(keyed.into_iter().map(|(_, props)| props));
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! `zstream pool`: a pool as a whole.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use zstream_dmu::pool::check::{self, Finding, Target, Totals};
+use zstream_dmu::pool::{Feature, FeatureState, Pool};
+use zstream_dmu::traverse::Options;
+use zstream_dmu::vdev::Vdev;
+use zstream_dsl::dataset::{Dataset, Dir};
+
+use crate::failure::Failure;
+use crate::output;
+use crate::pool::{OpenPool, PoolOptions};
+use crate::progress::Meter;
+use crate::text::Count;
+
+/// The arguments of `zstream pool`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Shows the pool: name, guid, transaction group, vdevs, features, datasets
+    Show {
+        /// Print one JSON object
+        ///
+        /// Its keys: name, guid, state, health, version, txg, available_txgs, vdevs (each with name, type, guid, state,
+        /// class, children), features (name, guid, state, count), datasets (name, object, root). Guids are strings.
+        #[arg(long)]
+        json: bool,
+        /// The pool's name, where the devices hold several
+        #[arg(value_name = "POOL")]
+        pool: Option<String>,
+    },
+    /// Reads every copy of every block and checks it
+    ///
+    /// Like a scrub that repairs nothing. Copies on all members are read, with parity. Every damaged block is a line that
+    /// names dataset and object; blocks that snapshots share are read once, and named by the oldest. The exit code is 1 if
+    /// there is any, even if it could be repaired. Encrypted datasets need no key: what is checked are checksums.
+    Check {
+        /// The pool's name, where the devices hold several
+        #[arg(value_name = "POOL")]
+        pool: Option<String>,
+    },
+}
+
+impl Args {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        match &self.command {
+            Command::Show { json, pool } => {
+                let open = options.open(pool.as_deref())?;
+                let text = if *json { format!("{}\n", show_json(&open)?) } else { show_text(&open)? };
+                let mut out = output::text()?;
+                out.write_all(text.as_bytes())
+                    .and_then(|()| out.flush())
+                    .map_err(|error| Failure::output(&error))
+            }
+            Command::Check { pool } => run_check(&options.open(pool.as_deref())?),
+        }
+    }
+}
+
+/// All datasets, those that ZFS hides too: parents first, snapshots before their head.
+fn datasets(open: &OpenPool) -> Result<Vec<Dataset>, Failure> {
+    fn below(dir: &Arc<Dir>, found: &mut Vec<Dataset>) -> Result<(), Failure> {
+        if dir.phys().head.is_some() {
+            let head = dir.head()?;
+            found.extend(head.snapshots()?);
+            found.push(head);
+        }
+        for child in dir.children()? {
+            below(&child, found)?;
+        }
+        Ok(())
+    }
+    let mut found = Vec::new();
+    below(&open.dsl.root()?, &mut found)?;
+    Ok(found)
+}
+
+/// Names, guids, states and counts of the features that the pool has.
+fn features(pool: &Pool) -> Vec<(String, &str, &'static str, u64)> {
+    let row = |(guid, count)| {
+        let name = Feature::by_guid(guid).map_or(guid, |feature| feature.name);
+        let state = match pool.features().state(guid) {
+            FeatureState::Active(_) => "active",
+            FeatureState::Enabled => "enabled",
+            FeatureState::Disabled => "disabled",
+        };
+        (name.to_owned(), guid, state, count)
+    };
+    let mut rows: Vec<_> = pool.features().iter().map(row).collect();
+    rows.sort();
+    rows
+}
+
+fn show_text(open: &OpenPool) -> Result<String, Failure> {
+    let pool = &open.pool;
+    let mut text = format!(
+        "name:     {}\nguid:     {}\nstate:    {}\nhealth:   {}\nversion:  {}\ntxg:      {}\nvdevs:\n",
+        pool.name(),
+        pool.guid().0,
+        pool.state(),
+        pool.health(),
+        pool.version(),
+        pool.txg().0
+    );
+    for top in pool.vdevs().tops() {
+        let class = class(pool, top)?.map_or_else(String::new, |class| format!("  {class}"));
+        vdev_text(&mut text, top, 1, &class);
+    }
+    for wanted in ["active", "enabled"] {
+        let names: Vec<String> = features(pool)
+            .into_iter()
+            .filter(|(_, _, state, _)| *state == wanted)
+            .map(|(name, ..)| name)
+            .collect();
+        // Writing to a `String` does not fail.
+        let _ = writeln!(text, "features {wanted}: {}", names.join(", "));
+    }
+    text += "datasets:\n";
+    for dataset in datasets(open)? {
+        let _ =
+            writeln!(text, "  {}  object {}  root {}", dataset.name(), dataset.object(), dataset.phys().root);
+    }
+    Ok(text)
+}
+
+fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
+    if top.config().is_log {
+        return Ok(Some("log".to_owned()));
+    }
+    Ok(pool.allocation_class(top)?)
+}
+
+fn vdev_text(text: &mut String, vdev: &Vdev, depth: usize, class: &str) {
+    let indent = 2 * depth;
+    let _ = writeln!(text, "{:indent$}{}  {}{class}", "", vdev.name(), vdev.state());
+    for child in vdev.children() {
+        vdev_text(text, child, depth + 1, "");
+    }
+}
+
+fn vdev_json(vdev: &Vdev, class: Option<&str>) -> Value {
+    json!({
+        "name": vdev.name(),
+        "type": vdev.config().kind.name(),
+        "guid": vdev.guid().0.to_string(),
+        "state": vdev.state().to_string(),
+        "class": class,
+        "children": vdev.children().iter().map(|child| vdev_json(child, None)).collect::<Vec<_>>(),
+    })
+}
+
+fn show_json(open: &OpenPool) -> Result<Value, Failure> {
+    let pool = &open.pool;
+    let vdevs = pool.vdevs().tops().iter().map(|top| Ok(vdev_json(top, class(pool, top)?.as_deref())));
+    let features = features(pool);
+    let features = features.iter().map(
+        |(name, guid, state, count)| json!({ "name": name, "guid": guid, "state": state, "count": count }),
+    );
+    let datasets = datasets(open)?;
+    let datasets = datasets.iter().map(|dataset| {
+        json!({
+            "name": dataset.name(),
+            "object": dataset.object().0,
+            "root": dataset.phys().root.to_string(),
+        })
+    });
+    Ok(json!({
+        "name": pool.name(),
+        "guid": pool.guid().0.to_string(),
+        "state": pool.state().to_string(),
+        "health": pool.health().to_string(),
+        "version": pool.version(),
+        "txg": pool.txg().0,
+        "available_txgs": pool.available_txgs().iter().map(|txg| txg.0).collect::<Vec<_>>(),
+        "vdevs": vdevs.collect::<Result<Vec<_>, Failure>>()?,
+        "features": features.collect::<Vec<_>>(),
+        "datasets": datasets.collect::<Vec<_>>(),
+    }))
+}
+
+fn run_check(open: &OpenPool) -> Result<(), Failure> {
+    let mut out = output::text()?;
+    let mut meter = Meter::new(Some(open.dsl.root()?.phys().used_bytes));
+    let mut totals = Totals::default();
+    let mut findings = 0_u64;
+    let mut written = Ok(());
+    let mut targets = vec![("MOS".to_owned(), mos_target(&open.pool))];
+    targets.extend(datasets(open)?.iter().filter_map(dataset_target));
+    for (name, target) in &targets {
+        let mut done = totals.bytes;
+        let mut found = |finding: Finding| {
+            findings += 1;
+            let line = describe(name, &finding);
+            written = std::mem::replace(&mut written, Ok(())).and_then(|()| writeln!(out, "{line}"));
+        };
+        totals = check::check(open.pool.reader(), target, totals, &mut found, &mut |totals| {
+            meter.add(usize::try_from(totals.bytes - done).unwrap_or(usize::MAX));
+            done = totals.bytes;
+            true
+        });
+    }
+    drop(meter);
+    let blocks = Count(totals.blocks, "block");
+    let copies = totals.copies;
+    written
+        .and_then(|()| writeln!(out, "{}: checked {blocks}, {copies} copies", open.pool.name()))
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::output(&error))?;
+    if findings == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(format_args!(
+        "{}: {} of {copies} copies are damaged, {} lost",
+        open.pool.name(),
+        totals.bad_copies,
+        Count(totals.lost_blocks, "block"),
+    )))
+}
+
+fn mos_target(pool: &Pool) -> Target {
+    Target { objset: 0, root: pool.uberblock().root, options: Options::default() }
+}
+
+/// What a dataset has that the snapshot before it has not; none for one that was never filled.
+fn dataset_target(dataset: &Dataset) -> Option<(String, Target)> {
+    let phys = dataset.phys();
+    let locked = phys.root.uses_crypt();
+    let options = Options { floor: phys.prev_snapshot_txg, locked, ..Options::default() };
+    let target = Target { objset: dataset.object().0, root: phys.root, options };
+    (!phys.root.is_hole()).then(|| (dataset.name().to_owned(), target))
+}
+
+fn describe(name: &str, finding: &Finding) -> String {
+    match finding {
+        Finding::Block { at, check, .. } => {
+            let state = if check.readable == 0 { "lost" } else { "damaged" };
+            let mut line =
+                format!("{name}: object {} level {} block {} {state}", at.object, at.level, at.block);
+            for copy in &check.bad {
+                // Writing to a `String` does not fail.
+                let _ = write!(line, "; {copy}");
+            }
+            line
+        }
+        Finding::Unreachable(error) => format!("{name}: not checked: {error}"),
+    }
+}

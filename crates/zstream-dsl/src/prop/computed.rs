@@ -1,0 +1,239 @@
+//! Properties that are not set but found out.
+
+use zstream_dmu::error::Result;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zio::crypt::KeyFormat;
+
+use super::table::{Property, Types};
+use super::value::{Found, Source, Value};
+use super::{Props, Subject, entry_of, index, lookup};
+use crate::bookmark::{Bookmark, BookmarkFlags};
+use crate::dataset::{Dataset, Dir};
+use crate::phys::DatasetFlags;
+
+/// The master node of a filesystem.
+const MASTER_NODE: ObjectId = ObjectId(1);
+/// The properties of a volume.
+const VOLUME_PROPS: ObjectId = ObjectId(2);
+/// The data of a volume.
+const VOLUME_DATA: ObjectId = ObjectId(1);
+
+/// Uncompressed to compressed, in hundredths.
+fn ratio(uncompressed: u64, compressed: u64) -> Value {
+    let hundredths = u128::from(uncompressed) * 100 / u128::from(compressed.max(1));
+    Value::Ratio(if compressed == 0 { 100 } else { u64::try_from(hundredths).unwrap_or(u64::MAX) })
+}
+
+fn text(text: impl Into<String>) -> Value {
+    Value::Text(text.into())
+}
+
+fn join(guids: &[u64]) -> Value {
+    text(guids.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
+}
+
+/// What is known of a property that is found out: the value, or that there is none.
+type Known = Option<Value>;
+
+impl Props {
+    /// A property that is found out: outside, whether it is one; inside, whether there is a value.
+    pub(super) fn computed(&self, property: &Property) -> Result<Option<Option<Found>>> {
+        let known = match &self.subject {
+            Subject::Bookmark(bookmark, dir) => Some(of_bookmark(bookmark, dir, property.name)?),
+            Subject::Dataset(dataset) => self.of_dataset(dataset, property)?,
+        };
+        let source = match property.name {
+            "volsize" => Source::Local,
+            _ => Source::None,
+        };
+        Ok(known.map(|known| known.map(|value| Found { value, source, received: None })))
+    }
+
+    fn of_dataset(&self, dataset: &Dataset, property: &Property) -> Result<Option<Known>> {
+        let (phys, dir) = (dataset.phys(), dataset.dir());
+        let is_snapshot = dataset.is_snapshot();
+        let space = dir.phys();
+        let number = |number: u64| Some(Value::Number(number));
+        Ok(Some(match property.name {
+            "type" => Some(text(match self.types {
+                Types::SNAPSHOT => "snapshot",
+                Types::VOLUME => "volume",
+                _ => "filesystem",
+            })),
+            "name" => Some(text(dataset.name())),
+            "creation" => number(phys.creation_time),
+            "used" => number(if is_snapshot { phys.unique_bytes } else { space.used_bytes }),
+            "available" => self.available(dataset)?.map(Value::Number),
+            "referenced" => number(phys.referenced_bytes),
+            "compressratio" if !is_snapshot => Some(ratio(space.uncompressed_bytes, space.compressed_bytes)),
+            "compressratio" | "refcompressratio" => {
+                Some(ratio(phys.uncompressed_bytes, phys.compressed_bytes))
+            }
+            // Nothing of a pool that is read here is mounted from it.
+            "mounted" => Some(text("no")),
+            "origin" => dir.origin()?.map(|origin| text(origin.name())),
+            "createtxg" => number(phys.creation_txg.0),
+            "guid" => number(phys.guid.0),
+            "unique" => number(phys.unique_bytes),
+            "objsetid" => number(dataset.object().0),
+            "usedbysnapshots" => space.has_breakdown.then_some(Value::Number(space.breakdown.snapshots)),
+            "usedbydataset" => space.has_breakdown.then_some(Value::Number(space.breakdown.head)),
+            "usedbychildren" => space.has_breakdown.then_some(Value::Number(
+                space.breakdown.children.saturating_add(space.breakdown.child_reservations),
+            )),
+            "usedbyrefreservation" => {
+                space.has_breakdown.then_some(Value::Number(space.breakdown.refreservation))
+            }
+            "defer_destroy" => {
+                Some(text(if phys.flags.contains(DatasetFlags::DEFER_DESTROY) { "on" } else { "off" }))
+            }
+            "userrefs" => number(dataset.holds()?.len() as u64),
+            "numclones" => number(phys.children.saturating_sub(1)),
+            "clones" => clones(dataset)?,
+            "written" => number(dataset.written_bytes()?),
+            "logicalused" => number(space.uncompressed_bytes),
+            "logicalreferenced" => number(phys.uncompressed_bytes),
+            "inconsistent" => number(u64::from(dataset.is_inconsistent())),
+            "prevsnap" => dataset.previous()?.map(|previous| text(previous.name())),
+            "receive_resume_token" => resume_token(dataset)?,
+            "version" => self.of_filesystem("VERSION", property)?,
+            "utf8only" | "normalization" | "casesensitivity" => {
+                self.of_filesystem(property.name, property)?
+            }
+            "volsize" | "volblocksize" => self.of_volume(property.name)?,
+            "filesystem_count" | "snapshot_count" => {
+                match dir.entry(&format!("com.joyent:{}", property.name))? {
+                    Some(count) => number(count.u64()?),
+                    // As long as nobody counts, the default says so.
+                    None => return Ok(None),
+                }
+            }
+            "snapshots_changed" => match dir.entry("com.ixsystems:snapshots_changed")? {
+                Some(time) => time.u64s().first().copied().map(Value::Number),
+                None => None,
+            },
+            "redacted" => dataset.redaction_snapshots()?.map(|_| Value::Number(1)),
+            "redact_snaps" => dataset.redaction_snapshots()?.map(|guids| join(&guids)),
+            "ivsetguid" => match dataset.entry("com.datto:ivset_guid")? {
+                Some(guid) => number(guid.u64()?),
+                None => None,
+            },
+            "useraccounting" | "remaptxg" | "iscsioptions" | "stmf_sbd_lu" => None,
+            _ => return of_keys(dataset, property),
+        }))
+    }
+
+    /// An entry of the master node. What is missing there is 0.
+    fn of_filesystem(&self, name: &str, property: &Property) -> Result<Known> {
+        let Some(objset) = &self.objset else { return Ok(None) };
+        let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
+        // While it is received, the master node may not be there yet.
+        if dataset.is_inconsistent() || !self.head_types.contains(Types::FILESYSTEM) {
+            return Ok(None);
+        }
+        let number = entry_of(objset, MASTER_NODE, name)?.unwrap_or(0);
+        Ok(Some(index(property, number)))
+    }
+
+    fn of_volume(&self, name: &str) -> Result<Known> {
+        let Some(objset) = &self.objset else { return Ok(None) };
+        if !self.head_types.contains(Types::VOLUME) {
+            return Ok(None);
+        }
+        if name == "volsize" {
+            return Ok(entry_of(objset, VOLUME_PROPS, "size")?.map(Value::Number));
+        }
+        let info = zstream_dmu::object_set::ObjectSet::info(&**objset, VOLUME_DATA)?;
+        Ok(Some(Value::Number(info.block_bytes)))
+    }
+
+    /// Bytes that can still be written (`dsl_get_available`).
+    fn available(&self, dataset: &Dataset) -> Result<Option<u64>> {
+        let Some(space) = self.space else { return Ok(None) };
+        let number = |name: &str| -> Result<u64> {
+            lookup(dataset, name, false)?.value.map_or(Ok(0), |(value, _)| value.u64())
+        };
+        let phys = dataset.phys();
+        let reserved = number("refreservation")?.saturating_sub(phys.unique_bytes);
+        let available = below(dataset.dir(), space.usable_bytes).saturating_add(reserved);
+        Ok(Some(match number("refquota")? {
+            0 => available,
+            quota => available.min(quota.saturating_sub(phys.referenced_bytes)),
+        }))
+    }
+}
+
+/// Bytes that a directory and those below it can still use (`dsl_dir_space_available`).
+fn below(dir: &Dir, usable_bytes: u64) -> u64 {
+    let phys = dir.phys();
+    let quota = if phys.quota_bytes == 0 { u64::MAX } else { phys.quota_bytes };
+    let Some(parent) = dir.parent() else {
+        return quota.min(usable_bytes).saturating_sub(phys.used_bytes);
+    };
+    // What is reserved for it is not available to others, but to it.
+    let reserved = phys.reserved_bytes.saturating_sub(phys.used_bytes);
+    let above = below(parent, usable_bytes).saturating_add(reserved);
+    above.min(quota.saturating_sub(phys.used_bytes))
+}
+
+fn of_keys(dataset: &Dataset, property: &Property) -> Result<Option<Known>> {
+    if !["encryption", "keyformat", "pbkdf2iters", "pbkdf2salt", "encryptionroot", "keystatus", "keyguid"]
+        .contains(&property.name)
+    {
+        return Ok(None);
+    }
+    let Some(key) = dataset.crypto_key()? else {
+        let unset = ["encryptionroot", "keystatus", "keyguid", "pbkdf2salt"].contains(&property.name);
+        return Ok(unset.then_some(None));
+    };
+    let (format, salt, rounds) = match key.format {
+        KeyFormat::Raw => (1, 0, 0),
+        KeyFormat::Hex => (2, 0, 0),
+        KeyFormat::Passphrase { salt, rounds } => (3, salt, rounds),
+    };
+    Ok(Some(Some(match property.name {
+        "encryption" => index(property, u64::from(key.wrapped.suite.0)),
+        "keyformat" => index(property, format),
+        "pbkdf2iters" => Value::Number(rounds),
+        "pbkdf2salt" => Value::Number(salt),
+        "encryptionroot" => text(dataset.dsl().dir_by_object(key.root)?.name()),
+        "keyguid" => Value::Number(key.wrapped.guid.0),
+        _ => text(if dataset.is_unlocked()? { "available" } else { "unavailable" }),
+    })))
+}
+
+fn of_bookmark(bookmark: &Bookmark, dir: &Dir, name: &str) -> Result<Known> {
+    let measured = bookmark.flags.contains(BookmarkFlags::HAS_FBN);
+    let number = |number: u64| Some(Value::Number(number));
+    Ok(match name {
+        "type" => Some(text("bookmark")),
+        "name" => Some(text(bookmark.name.as_str())),
+        "creation" => number(bookmark.creation_time),
+        "createtxg" => number(bookmark.creation_txg.0),
+        "guid" => number(bookmark.guid.0),
+        "referenced" if measured => number(bookmark.referenced.used_bytes),
+        "logicalreferenced" if measured => number(bookmark.referenced.uncompressed_bytes),
+        "ivsetguid" => (bookmark.ivset_guid != 0).then_some(Value::Number(bookmark.ivset_guid)),
+        "redact_snaps" => bookmark.redaction_list_of(dir.dsl())?.map(|list| join(list.snapshots())),
+        _ => None,
+    })
+}
+
+/// The datasets that are clones of a snapshot.
+fn clones(snapshot: &Dataset) -> Result<Known> {
+    let dsl = snapshot.dsl();
+    let mut names = Vec::new();
+    for clone in dsl.values(snapshot.phys().next_clones)? {
+        let object = ObjectId(clone.u64()?);
+        names.push(dsl.dataset_by_object(object)?.dir().name().to_owned());
+    }
+    Ok((!names.is_empty()).then(|| text(names.join(","))))
+}
+
+fn resume_token(dataset: &Dataset) -> Result<Known> {
+    let Some(token) = dataset.resume_token()? else { return Ok(None) };
+    let token = token.encode().map_err(|error| {
+        zstream_dmu::error::Error::corrupt("receive state", format!("{}: {error}", dataset.name()))
+    })?;
+    Ok(Some(text(token)))
+}

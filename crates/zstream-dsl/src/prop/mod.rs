@@ -1,0 +1,274 @@
+//! Properties of datasets, with where they come from (`dsl_prop_get`, `zfs_prop_get`).
+//!
+//! What is set lies in a ZAP for each directory, and for each snapshot that has some:
+//!
+//! ```text
+//! NAME           the value set here: a number, or text
+//! NAME$recvd     the value that was received
+//! NAME$inherit   the received value does not count: the one from above does
+//! ```
+//!
+//! A value that is not there is looked for further up, if children take the property from above; then the
+//! default counts. Names with a colon are of users and are always inherited. Other properties are not set
+//! but found out ([`found out`](Props::get)) from what directories, datasets and object sets keep.
+
+mod computed;
+pub mod space;
+pub mod table;
+pub mod value;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dmu::objset::Objset;
+use zstream_dmu::zap;
+use zstream_format::object_type::ObjsetType;
+
+use self::space::PoolSpace;
+use self::table::{Kind, Property, Types};
+use self::value::{Found, Source, Value};
+use crate::bookmark::Bookmark;
+use crate::dataset::{Dataset, Dir};
+
+const RECEIVED: &str = "$recvd";
+const INHERIT: &str = "$inherit";
+
+/// What has properties.
+#[derive(Debug)]
+pub enum Subject {
+    /// A filesystem, volume or snapshot.
+    Dataset(Dataset),
+    /// A bookmark, and the head it belongs to.
+    Bookmark(Bookmark, Arc<Dir>),
+}
+
+/// Gives the properties of one filesystem, volume, snapshot or bookmark.
+pub struct Props {
+    subject: Subject,
+    types: Types,
+    /// What its head is.
+    head_types: Types,
+    objset: Option<Arc<Objset>>,
+    space: Option<PoolSpace>,
+}
+
+impl std::fmt::Debug for Props {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Props({})", self.name())
+    }
+}
+
+impl Props {
+    /// The properties of `subject`. With the pool's `space`, `available` can be told.
+    ///
+    /// # Errors
+    /// When its object set cannot be opened.
+    pub fn new(subject: Subject, space: Option<PoolSpace>) -> Result<Self> {
+        let Subject::Dataset(dataset) = &subject else {
+            let types = Types::BOOKMARK;
+            return Ok(Self { subject, types, head_types: types, objset: None, space });
+        };
+        // What a receive has not begun to fill has no object set.
+        let objset = if dataset.phys().root.is_hole() { None } else { Some(dataset.objset_locked()?) };
+        let is_volume = objset.as_ref().is_some_and(|objset| objset.objset_type() == ObjsetType::ZVOL);
+        let head_types = if is_volume { Types::VOLUME } else { Types::FILESYSTEM };
+        let types = if dataset.is_snapshot() { Types::SNAPSHOT } else { head_types };
+        Ok(Self { types, head_types, objset, space, subject })
+    }
+
+    /// What the properties are of.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Its full name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.subject {
+            Subject::Dataset(dataset) => dataset.name(),
+            Subject::Bookmark(bookmark, _) => &bookmark.name,
+        }
+    }
+
+    /// What it is: one kind.
+    #[must_use]
+    pub fn types(&self) -> Types {
+        self.types
+    }
+
+    /// The transaction group it was created in.
+    #[must_use]
+    pub fn creation_txg(&self) -> u64 {
+        match &self.subject {
+            Subject::Dataset(dataset) => dataset.phys().creation_txg.0,
+            Subject::Bookmark(bookmark, _) => bookmark.creation_txg.0,
+        }
+    }
+
+    /// Whether it can have this property.
+    #[must_use]
+    pub fn applies(&self, property: &Property) -> bool {
+        let of_heads = property.types & (Types::FILESYSTEM | Types::VOLUME);
+        // Snapshots of volumes do not have what only filesystems have.
+        property.types.intersects(self.types)
+            && (!self.types.contains(Types::SNAPSHOT)
+                || of_heads.is_empty()
+                || of_heads.intersects(self.head_types)
+                || property.name == "volsize")
+    }
+
+    /// A native property; none where it does not apply, or is not to be known.
+    ///
+    /// # Errors
+    /// When what it comes from cannot be read.
+    pub fn get(&self, property: &Property) -> Result<Option<Found>> {
+        if !self.applies(property) {
+            return Ok(None);
+        }
+        if let Some(found) = self.computed(property)? {
+            return Ok(found);
+        }
+        let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
+        let found = lookup(dataset, property.name, property.inherited)?;
+        let received = found.received.map(|value| convert(&value, property)).transpose()?;
+        let (value, source) = match found.value {
+            Some((value, source)) => (convert(&value, property)?, source),
+            None => (default(property), Source::Default),
+        };
+        let found = Found { value, source, received };
+        Ok(Some(if property.name == "mountpoint" { mountpoint(dataset.name(), found) } else { found }))
+    }
+
+    /// A user's property; none where it is not set.
+    ///
+    /// # Errors
+    /// When the ZAPs cannot be read.
+    pub fn user(&self, name: &str) -> Result<Option<Found>> {
+        let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
+        let text = |value: &zap::Value| value.text().map(|text| Value::Text(text.to_owned()));
+        let found = lookup(dataset, name, true)?;
+        let received = found.received.as_ref().map(text).transpose()?;
+        let Some((value, source)) = found.value else { return Ok(None) };
+        Ok(Some(Found { value: text(&value)?, source, received }))
+    }
+
+    /// Names of the users' properties that are set here or above, sorted.
+    ///
+    /// # Errors
+    /// When the ZAPs cannot be read.
+    pub fn user_names(&self) -> Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        let Subject::Dataset(dataset) = &self.subject else { return Ok(names) };
+        let mut dir = Some(dataset.dir().clone());
+        let mut zaps = vec![dataset.phys().props];
+        while let Some(at) = dir {
+            zaps.push(at.phys().props);
+            dir = at.parent().cloned();
+        }
+        for zap in zaps {
+            for (key, _) in dataset.dsl().entries(zap)? {
+                let name = key.split('$').next().unwrap_or_default();
+                if name.contains(':') {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// What ZAPs say of a property.
+#[derive(Debug, Default)]
+struct Stored {
+    value: Option<(zap::Value, Source)>,
+    received: Option<zap::Value>,
+}
+
+/// Looks a property up, from the dataset upwards (`dsl_prop_get_ds`, `dsl_prop_get_dd`).
+fn lookup(dataset: &Dataset, name: &str, inherited: bool) -> Result<Stored> {
+    let dsl = dataset.dsl();
+    let mut stored = Stored::default();
+    let mut at = Some(dataset.dir().clone());
+    let mut zap = if dataset.is_snapshot() {
+        dataset.phys().props
+    } else {
+        let dir = dataset.dir();
+        at = dir.parent().cloned();
+        dir.phys().props
+    };
+    let mut from: Option<String> = None;
+    loop {
+        let source = |here: Source| from.as_ref().map_or(here, |name| Source::Inherited(name.clone()));
+        let received = dsl.lookup(zap, &format!("{name}{RECEIVED}"))?;
+        if from.is_none() {
+            stored.received.clone_from(&received);
+        }
+        if let Some(value) = dsl.lookup(zap, name)? {
+            stored.value = Some((value, source(Source::Local)));
+            return Ok(stored);
+        }
+        if let Some(value) = received
+            && dsl.lookup(zap, &format!("{name}{INHERIT}"))?.is_none()
+        {
+            stored.value = Some((value, source(Source::Received)));
+            return Ok(stored);
+        }
+        match at {
+            Some(dir) if inherited => {
+                zap = dir.phys().props;
+                from = Some(dir.name().to_owned());
+                at = dir.parent().cloned();
+            }
+            _ => return Ok(stored),
+        }
+    }
+}
+
+/// A stored value as one of this property.
+fn convert(value: &zap::Value, property: &Property) -> Result<Value> {
+    Ok(match property.kind {
+        Kind::Number { .. } => Value::Number(value.u64()?),
+        Kind::Index { .. } => index(property, value.u64()?),
+        Kind::Text { .. } => Value::Text(value.text()?.to_owned()),
+    })
+}
+
+/// The name of an index property, or the number where it has no name.
+fn index(property: &Property, number: u64) -> Value {
+    Value::Text(property.index_name(number).map_or_else(|| number.to_string(), str::to_owned))
+}
+
+fn default(property: &Property) -> Value {
+    match property.kind {
+        Kind::Number { default } => Value::Number(default),
+        Kind::Index { default, .. } => index(property, default),
+        Kind::Text { default } => Value::Text(default.to_owned()),
+    }
+}
+
+/// An inherited mount point is one below that of the dataset it comes from.
+fn mountpoint(name: &str, mut found: Found) -> Found {
+    let below = match &found.source {
+        Source::Inherited(from) => name.get(from.len() + 1..).unwrap_or_default(),
+        Source::Default => name,
+        _ => "",
+    };
+    if let Value::Text(path) = &mut found.value
+        && path.starts_with('/')
+        && !below.is_empty()
+    {
+        *path = format!("{}/{below}", path.trim_end_matches('/'));
+    }
+    found
+}
+
+/// An entry of an object of a dataset that is a ZAP; none where it is not there.
+fn entry_of(objset: &Objset, object: ObjectId, name: &str) -> Result<Option<u64>> {
+    zap::Zap::open(objset, object)?
+        .lookup_u64(name)
+        .map_err(|error| Error::corrupt("dataset", format!("{name}: {error}")))
+}

@@ -1,0 +1,156 @@
+//! `zstream list`, `get` and `pool` on the golden pools, against what OpenZFS printed of the same images.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use zstream_dmu::pool::{OpenOptions as PoolOptions, Pool};
+use zstream_dmu::vdev::LEAF_DATA_START;
+use zstream_tests::golden::{self, Outcome};
+use zstream_tests::program::zstream;
+
+/// The transaction group of the pool when `list.txt` was recorded; the export came later.
+const LISTED_TXG: &str = "166";
+
+fn on(paths: &[PathBuf], args: &[&str]) -> Outcome {
+    let mut words = Vec::new();
+    for path in paths {
+        words.extend(["-d", path.to_str().expect("a path in UTF-8")]);
+    }
+    words.extend(args);
+    zstream(&words, &[])
+}
+
+/// Standard output of a command that succeeds.
+fn output(paths: &[PathBuf], args: &[&str]) -> String {
+    let outcome = on(paths, args);
+    assert_eq!(
+        (outcome.code, String::from_utf8_lossy(&outcome.stderr)),
+        (0, "".into()),
+        "{args:?} on {paths:?}"
+    );
+    String::from_utf8(outcome.stdout).expect("UTF-8")
+}
+
+fn tank(args: &[&str]) -> String {
+    output(&golden::pool("tank"), args)
+}
+
+#[test]
+fn lists_are_those_of_zfs() {
+    let columns = "name,guid,createtxg,creation,used,refer,logicalreferenced";
+    let args = ["--txg", LISTED_TXG, "list", "-t", "all", "-p", "-o", columns, "-H", "-r", "tank"];
+    assert_eq!(tank(&args), golden::text("list.txt"));
+    assert_eq!(tank(&["list", "-t", "all"]), golden::text("list-all.txt"));
+}
+
+/// Every property of every dataset, snapshot and bookmark, with its source.
+#[test]
+fn properties_are_those_of_zfs() {
+    let (got, expected) = (tank(&["get", "-Hp", "all"]), golden::text("get-all.txt"));
+    for (got, expected) in got.lines().zip(expected.lines()) {
+        assert_eq!(got, expected);
+    }
+    assert_eq!(got.lines().count(), expected.lines().count());
+    assert_eq!(tank(&["get", "all", "tank/fs"]), golden::text("get-fs.txt"));
+    let properties = "type,used,creation,compression,org.example:note";
+    assert_eq!(tank(&["get", "-j", properties, "tank/fs", "tank/tree"]), golden::text("get.json"));
+}
+
+#[test]
+fn partial_receives_have_the_tokens_that_zfs_gave() {
+    for (stream, token) in golden::tokens() {
+        let name = format!("tank/rx/{stream}");
+        assert_eq!(tank(&["get", "-H", "-o", "value", "receive_resume_token", &name]).trim_end(), token);
+    }
+}
+
+/// What `zfs get available` said: with parity, and with room that only a reservation has.
+#[test]
+fn available_space_is_that_of_zfs() {
+    for (pool, name, bytes) in
+        [("tank", "tank", "58584576"), ("tank", "tank/vol", "69070336"), ("praidz1", "praidz1", "119637408")]
+    {
+        let got = output(&golden::pool(pool), &["get", "-Hp", "-o", "value", "available", name]);
+        assert_eq!(got.trim_end(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn selections_and_orders_are_those_of_zfs() {
+    let names = |args: &[&str]| {
+        let args = [&["list", "-H", "-o", "name"], args].concat();
+        tank(&args).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let snapshots = ["-t", "snapshot", "-S", "used", "tank/e-aes-256-gcm", "tank/fs"];
+    assert_eq!(
+        names(&snapshots),
+        ["tank/fs@a", "tank/fs@b", "tank/e-aes-256-gcm@s", "tank/e-aes-256-gcm@t", "tank/fs@c"]
+    );
+    assert_eq!(names(&["-d", "1", "tank/tree"]), ["tank/tree", "tank/tree/child"]);
+    assert_eq!(names(&["-d", "0", "tank/tree"]), ["tank/tree"]);
+    assert_eq!(names(&["-t", "volume"]), ["tank/vol"]);
+    let local = tank(&["get", "-r", "-s", "local", "-H", "recordsize", "tank/tree"]);
+    assert_eq!(local, "tank/tree/child\trecordsize\t16384\tlocal\n".replace("16384", "16K"));
+    let error = |args: &[&str]| {
+        let outcome = on(&golden::pool("tank"), args);
+        (outcome.code, String::from_utf8_lossy(&outcome.stderr).into_owned())
+    };
+    let (code, message) = error(&["list", "tank/nosuch"]);
+    assert!(code == 1 && message.contains("cannot open 'tank/nosuch'"), "{message}");
+    let (code, message) = error(&["get", "nosuch", "tank"]);
+    assert_eq!((code, message.as_str()), (2, "zstream: bad property list: invalid property 'nosuch'\n"));
+}
+
+#[test]
+fn the_golden_pools_are_clean() {
+    // Blocks as `zdb -bcc` counts them.
+    for (name, blocks) in [("tank", 1338), ("pmirror", 56), ("praidz1", 56), ("praidz2", 56), ("praidz3", 56)]
+    {
+        let text = output(&golden::pool(name), &["pool", "check"]);
+        assert!(text.starts_with(&format!("{name}: checked {blocks} blocks, ")), "{text}");
+    }
+}
+
+/// A block of a file that is lost is named with its dataset and object, and nothing else is.
+#[test]
+fn a_flipped_block_is_reported() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = golden::copy(&golden::image("tank.img"), dir.path());
+    let paths = vec![image.clone()];
+    let pool = Pool::open(&paths, &PoolOptions::default()).expect("the copy");
+    let blocks = zstream_tests::blocks::blocks(&pool);
+    let (victim, at) = blocks
+        .iter()
+        .find(|(bp, at)| at.objset != 0 && at.object.0 != 0 && at.level == 0 && bp.dvas().count() == 1)
+        .expect("a block of data");
+    let offset = LEAF_DATA_START + victim.dva(0).offset();
+    drop(pool);
+    let file = OpenOptions::new().read(true).write(true).open(&image).expect("the copy");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).expect("a byte");
+    file.write_all_at(&[byte[0] ^ 0x10], offset).expect("room");
+
+    let outcome = on(&paths, &["pool", "check"]);
+    let text = String::from_utf8_lossy(&outcome.stdout);
+    let place = format!(": object {} level 0 block {} lost", at.object, at.block);
+    assert_eq!(outcome.code, 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains(&place)).count(), 1, "{place} in {text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.starts_with("tank/"), "{text}");
+    let message = String::from_utf8_lossy(&outcome.stderr);
+    assert!(message.ends_with("copies are damaged, 1 block lost\n"), "{message}");
+}
+
+#[test]
+fn pools_are_shown_with_members_that_are_missing() {
+    let members = golden::pool("praidz2");
+    let text = output(&members[..4], &["pool", "show"]);
+    assert!(text.contains("name:     praidz2\n") && text.contains("raidz2-0  DEGRADED\n"), "{text}");
+    assert_eq!(text.matches("ONLINE\n").count(), 4, "{text}");
+    let json = output(&members, &["pool", "show", "--json"]);
+    assert_eq!(json.matches("\"state\":\"ONLINE\"").count(), 6, "{json}");
+    for part in ["\"name\":\"praidz2\"", "\"txg\":20,", "\"name\":\"praidz2@s\"", "\"type\":\"raidz2\""] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+}
