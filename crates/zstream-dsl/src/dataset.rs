@@ -166,7 +166,7 @@ pub struct Dataset {
     dir: Arc<Dir>,
     object: ObjectId,
     name: String,
-    phys: DatasetPhys,
+    phys: Box<DatasetPhys>,
 }
 
 impl fmt::Debug for Dataset {
@@ -184,7 +184,7 @@ impl Dataset {
                 format!("{name} says it lies in directory {}", phys.dir),
             ));
         }
-        Ok(Self { dir: dir.clone(), object, name, phys })
+        Ok(Self { dir: dir.clone(), object, name, phys: Box::new(phys) })
     }
 
     /// The pool's datasets.
@@ -333,7 +333,7 @@ impl Dataset {
                     format!("the line of {} does not go back", self.name),
                 ));
             }
-            at = earlier;
+            *at = earlier;
         }
         Err(Error::corrupt("DSL dataset", format!("the line of {} has no end", self.name)))
     }

@@ -22,7 +22,6 @@ const DEPTH_MAX: usize = 128;
 
 /// A dataset, snapshot or bookmark that a name led to.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "one is made for each name that is looked up")]
 pub enum Found {
     /// A filesystem, volume or snapshot.
     Dataset(Dataset),
