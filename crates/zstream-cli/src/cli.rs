@@ -189,13 +189,16 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img ls tank/home@monday
-  zstream -d /dev/sdb -d /dev/sdc ls -lR tank/home@monday docs")]
+  zstream -d /dev/sdb -d /dev/sdc ls -lR tank/home@monday docs
+  zstream -f full.zfs increment.zfs ls @tuesday docs
+  zstream -f backup.zfs ls -lR")]
     Ls(ls::Args),
     /// Writes the content of files, or of a volume, to standard output
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img cat tank/home@monday docs/letter.txt
-  zstream -d disk.img cat tank/vm@monday | file -")]
+  zstream -d disk.img cat tank/vm@monday | file -
+  zstream -f backup.zfs cat docs/letter.txt")]
     Cat(cat::Args),
     /// Copies files out of a file system or snapshot, or a volume to an image file
     ///
@@ -207,6 +210,7 @@ Examples:
 Examples:
   zstream -d disk.img extract tank/home@monday -C /tmp/restored
   zstream -d disk.img extract tank/home@monday docs/2024 docs/2025
+  zstream -f backup.zfs extract -C /tmp/restored
   zstream -d disk.img extract --tar tank/home@monday | zstd > home.tar.zst
   zstream -d disk.img extract tank/vm@monday         makes vm.img")]
     Extract(extract::Args),

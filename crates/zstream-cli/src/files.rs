@@ -1,12 +1,13 @@
 //! What the verbs that read files have in common: which dataset, and its objects.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::vdev::VdevState;
 use zstream_format::object_type::ObjsetType;
+use zstream_zpl::view::{Options, Streams};
 
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -23,8 +24,50 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Opens a dataset of the pool that the options name, with its key where it needs one.
-    pub(crate) fn open(options: &PoolOptions, name: &str) -> Result<Self, Failure> {
+    /// Opens what the first of `words` names, and gives the others back: the paths in it. With streams whose only
+    /// snapshot is meant the name may be left out.
+    pub(crate) fn open<'a>(
+        options: &PoolOptions,
+        words: &'a [OsString],
+    ) -> Result<(Self, &'a [OsString]), Failure> {
+        if !options.streams().is_empty() {
+            return Self::in_streams(options, words);
+        }
+        let Some((name, paths)) = words.split_first() else {
+            return Err(Failure::usage("which dataset?"));
+        };
+        let name = name.to_str().ok_or_else(|| Failure::usage("the name of a dataset is ASCII"))?;
+        Ok((Self::in_pool(options, name)?, paths))
+    }
+
+    /// A snapshot in stream files.
+    fn in_streams<'a>(
+        options: &PoolOptions,
+        words: &'a [OsString],
+    ) -> Result<(Self, &'a [OsString]), Failure> {
+        let reading = Options { partial: options.partial(), ..Options::default() };
+        let streams = Streams::open(options.streams(), &reading).map_err(Failure::new)?;
+        let first = words.first().and_then(|word| word.to_str());
+        let named = first.and_then(|name| streams.find(Some(name)).ok());
+        let (number, paths) = match named {
+            Some(number) => (number, &words[1..]),
+            // With one snapshot the word is a path; with several its name is missed.
+            None if streams.snapshots().len() == 1 => (streams.find(None).map_err(Failure::new)?, words),
+            None => (streams.find(first).map_err(Failure::new)?, words),
+        };
+        let view = streams.view(number).map_err(Failure::new)?;
+        let snapshot = view.snapshot();
+        if snapshot.cut.is_some() {
+            eprintln!(
+                "zstream: {}: the stream is cut short; what is beyond the cut is missing",
+                snapshot.name
+            );
+        }
+        Ok((Self { name: snapshot.name.clone(), set: Arc::new(view) }, paths))
+    }
+
+    /// A dataset of the pool that the options name, with its key where it needs one.
+    fn in_pool(options: &PoolOptions, name: &str) -> Result<Self, Failure> {
         let pool = options.open(Some(name))?;
         if pool.pool.health() != VdevState::Online {
             eprintln!(

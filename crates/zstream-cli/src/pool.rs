@@ -23,7 +23,7 @@ const KEY_BYTES_MAX: u64 = 4096;
 
 /// Where the pool lies and what opens it.
 #[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Pools")]
+#[command(next_help_heading = "Pools and stored streams")]
 pub(crate) struct PoolOptions {
     /// The pool's disks, image files, or directories with them
     ///
@@ -32,6 +32,14 @@ pub(crate) struct PoolOptions {
     /// the name of a verb is written `./ls`.
     #[arg(short = 'd', long = "device", value_name = "PATH", num_args = 1..)]
     devices: Vec<PathBuf>,
+    /// Stream files, in order, to be read as if they were a pool: for `ls`, `cat` and `extract`
+    ///
+    /// A full stream and its increments, or packages. All checksums are verified first. Nothing is unpacked.
+    #[arg(short = 'f', long = "file", value_name = "FILE", num_args = 1.., conflicts_with = "devices")]
+    streams: Vec<PathBuf>,
+    /// Show what there is of a stream that is cut short
+    #[arg(long, requires = "streams")]
+    partial: bool,
     /// The pool as it was after this transaction group, if its uberblock is still there
     #[arg(long, value_name = "TXG")]
     txg: Option<u64>,
@@ -52,6 +60,16 @@ pub(crate) struct OpenPool {
 }
 
 impl PoolOptions {
+    /// The stream files that are to be read instead of a pool.
+    pub(crate) fn streams(&self) -> &[PathBuf] {
+        &self.streams
+    }
+
+    /// Whether streams may be cut short.
+    pub(crate) fn partial(&self) -> bool {
+        self.partial
+    }
+
     fn paths(&self) -> Vec<PathBuf> {
         if !self.devices.is_empty() {
             return self.devices.clone();
@@ -67,6 +85,9 @@ impl PoolOptions {
 
     /// Like [`open`](Self::open), with more options: `name` and `--txg` are filled in.
     pub(crate) fn open_with(&self, name: Option<&str>, options: OpenOptions) -> Result<OpenPool, Failure> {
+        if !self.streams.is_empty() {
+            return Err(Failure::usage("this verb reads pools, not streams: name one with -d"));
+        }
         let paths = self.paths();
         if paths.is_empty() {
             return Err(Failure::usage(format_args!(

@@ -16,29 +16,26 @@ use crate::pool::PoolOptions;
 /// The options of `zstream cat`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// File system, volume or snapshot
-    #[arg(value_name = "DATASET[@SNAP]")]
-    dataset: String,
-    /// Files, from the root of the file system; none for a volume
-    #[arg(value_name = "PATH")]
-    paths: Vec<OsString>,
+    /// File system, volume or snapshot; may be left out where streams hold a single one. Then: files, from the root of the file system; none for a volume
+    #[arg(value_name = "DATASET[@SNAP] PATH")]
+    words: Vec<OsString>,
 }
 
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        let source = Source::open(pool, &self.dataset)?;
+        let (source, paths) = Source::open(pool, &self.words)?;
         let mut out = output::text()?;
         if source.is_volume() {
-            if !self.paths.is_empty() {
+            if !paths.is_empty() {
                 return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name)));
             }
             copy(&volume::content(&*source.set)?, &mut out)?;
         } else {
-            if self.paths.is_empty() {
+            if paths.is_empty() {
                 return Err(Failure::usage(format_args!("which file of {}?", source.name)));
             }
             let fs = Filesystem::open(&*source.set)?;
-            for path in &self.paths {
+            for path in paths {
                 let content = fs.resolve(path.as_bytes()).and_then(|node| fs.content(&node));
                 let named = |error| Failure::new(format_args!("{}: {error}", path.display()));
                 copy(&content.map_err(named)?, &mut out)?;

@@ -25,23 +25,20 @@ pub(crate) struct Args {
     /// Write a pax archive to standard output instead; holes are zeros in it, sockets are left out
     #[arg(long, conflicts_with = "directory")]
     tar: bool,
-    /// File system, volume or snapshot
-    #[arg(value_name = "DATASET[@SNAP]")]
-    dataset: String,
-    /// Files and directories, from the root of the file system
-    #[arg(value_name = "PATH")]
-    paths: Vec<OsString>,
+    /// File system, volume or snapshot; may be left out where streams hold a single one. Then: files and directories, from the root of the file system
+    #[arg(value_name = "DATASET[@SNAP] PATH")]
+    words: Vec<OsString>,
 }
 
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        let source = Source::open(pool, &self.dataset)?;
+        let (source, paths) = Source::open(pool, &self.words)?;
         if source.is_volume() {
-            return self.volume(&source);
+            return self.volume(&source, paths);
         }
         let fs = Filesystem::open(&*source.set)?;
         let whole = [OsString::new()];
-        let paths = if self.paths.is_empty() { &whole[..] } else { &self.paths };
+        let paths = if paths.is_empty() { &whole[..] } else { paths };
         let paths: Vec<Vec<&[u8]>> = paths.iter().map(|path| files::parts(path)).collect::<Result<_, _>>()?;
         let mut report = Report::new();
         if self.tar {
@@ -66,8 +63,8 @@ impl Args {
         Ok(rustix::fs::open(&self.directory, flags, Mode::empty()).map_err(failed)?.into())
     }
 
-    fn volume(&self, source: &Source) -> Result<(), Failure> {
-        if !self.paths.is_empty() || self.tar {
+    fn volume(&self, source: &Source, paths: &[OsString]) -> Result<(), Failure> {
+        if !paths.is_empty() || self.tar {
             let what = if self.tar { "--tar is for files" } else { "it has no files" };
             return Err(Failure::usage(format_args!("{} is a volume: {what}", source.name)));
         }

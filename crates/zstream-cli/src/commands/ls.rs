@@ -24,17 +24,14 @@ pub(crate) struct Args {
     /// Show what is in directories below too
     #[arg(short = 'R')]
     recursive: bool,
-    /// File system or snapshot
-    #[arg(value_name = "DATASET[@SNAP]")]
-    dataset: String,
-    /// Files and directories, from the root of the file system
-    #[arg(value_name = "PATH")]
-    paths: Vec<OsString>,
+    /// File system or snapshot; may be left out where streams hold a single one. Then: files and directories, from the root of the file system
+    #[arg(value_name = "DATASET[@SNAP] PATH")]
+    words: Vec<OsString>,
 }
 
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        let source = Source::open(pool, &self.dataset)?;
+        let (source, paths) = Source::open(pool, &self.words)?;
         if source.is_volume() {
             return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name)));
         }
@@ -42,7 +39,7 @@ impl Args {
         let mut out = output::text()?;
         let mut failures = 0;
         let root = [OsString::new()];
-        for path in if self.paths.is_empty() { &root[..] } else { &self.paths } {
+        for path in if paths.is_empty() { &root[..] } else { paths } {
             failures += self.list(&fs, path, &mut out)?;
         }
         out.flush().map_err(|error| Failure::output(&error))?;
