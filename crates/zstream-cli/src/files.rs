@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::vdev::VdevState;
 use zstream_format::object_type::ObjsetType;
 
 use crate::failure::Failure;
@@ -25,6 +26,12 @@ impl Source {
     /// Opens a dataset of the pool that the options name, with its key where it needs one.
     pub(crate) fn open(options: &PoolOptions, name: &str) -> Result<Self, Failure> {
         let pool = options.open(Some(name))?;
+        if pool.pool.health() != VdevState::Online {
+            eprintln!(
+                "zstream: pool {} has members missing; what is read is put together from the others",
+                pool.pool.name()
+            );
+        }
         let dataset = pool.dsl.dataset(name)?;
         options.unlock(&dataset)?;
         let set = dataset.objset()?;

@@ -52,11 +52,6 @@ pub(crate) struct OpenPool {
 }
 
 impl PoolOptions {
-    /// Whether devices were named, here or in the environment.
-    pub(crate) fn is_given(&self) -> bool {
-        !self.paths().is_empty()
-    }
-
     fn paths(&self) -> Vec<PathBuf> {
         if !self.devices.is_empty() {
             return self.devices.clone();

@@ -1,6 +1,8 @@
 //! Readers and writer over small streams: a real package (`data/small.zfs`, `zfs send -R -I @1 tank/tree@2`
 //! of OpenZFS 2.3.2) and streams made here with every record type in either byte order.
 
+#![cfg(feature = "parallel")]
+
 use std::io::{self, Cursor, Read};
 
 use proptest::prelude::*;

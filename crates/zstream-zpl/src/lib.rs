@@ -12,3 +12,8 @@ pub mod walk;
 pub mod xattr;
 
 mod znode;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

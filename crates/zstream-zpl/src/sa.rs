@@ -209,3 +209,87 @@ impl Registry {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Mode, target and packed attributes, the latter two of variable length.
+    fn registry() -> Registry {
+        let mut registry =
+            Registry { attributes: HashMap::new(), layouts: HashMap::from([(2, vec![5, 17, 20])]) };
+        registry.register(b"ZPL_MODE", 8 << 24 | 5).unwrap();
+        registry.register(b"ZPL_SYMLINK", 3 << 16 | 17).unwrap();
+        registry.register(b"ZPL_DXATTR", 3 << 16 | 20).unwrap();
+        registry
+    }
+
+    fn block(order: ByteOrder) -> Vec<u8> {
+        let mut block = vec![0; 16 + 8 + 8 + 5];
+        order.put_u32(&mut block, MAGIC);
+        order.put_u16(&mut block[4..], 2 << 10 | 2);
+        order.put_u16(&mut block[6..], 3);
+        order.put_u16(&mut block[8..], 5);
+        order.put_u64(&mut block[16..], 0o100_644);
+        block[24..27].copy_from_slice(b"abc");
+        block[32..].copy_from_slice(b"defgh");
+        block
+    }
+
+    fn values(block: &[u8]) -> Result<Vec<(Attribute, Vec<u8>)>> {
+        let mut found = Vec::new();
+        registry().each(block, |attribute, value| {
+            found.push((attribute, value.to_vec()));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The header says its byte order, and each attribute is swapped as its kind is.
+    #[test]
+    fn both_byte_orders_give_the_same() {
+        let expected = [
+            (Attribute::Mode, 0o100_644_u64.to_le_bytes().to_vec()),
+            (Attribute::Symlink, b"abc".to_vec()),
+            (Attribute::Dxattr, b"defgh".to_vec()),
+        ];
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            assert_eq!(values(&block(order)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        for (at, value, text) in [
+            (0, 0, "magic 0x2f5000"),
+            (4, 3, "layout 3 is unknown"),
+            (5, 0xfc, "a header of 504 bytes in 37"),
+            (5, 0x04, "attribute 20 has no length"),
+            (8, 6, "attribute 20 of 6 bytes at 32, the block has 37"),
+        ] {
+            let mut block = block(ByteOrder::Little);
+            block[at] = value;
+            let error = values(&block).unwrap_err().to_string();
+            assert!(error.contains(text), "byte {at} = {value} gives {error:?}, expected {text:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the bytes are, no value reaches beyond them.
+        #[test]
+        fn any_bytes_give_values_or_an_error(
+            flips in proptest::collection::vec((0_usize..37, any::<u8>()), 0..6), length in 0_usize..38
+        ) {
+            let mut block = block(ByteOrder::Little);
+            for (at, value) in flips {
+                block[at] = value;
+            }
+            if let Ok(found) = values(&block[..length]) {
+                let bytes: usize = found.iter().map(|(_, value)| value.len()).sum();
+                prop_assert!(bytes <= length);
+            }
+        }
+    }
+}

@@ -77,7 +77,7 @@ impl Args {
         let path = self.directory.join(&name);
         let failed = |error: restore::CopyError| Failure::new(format_args!("{}: {error}", path.display()));
         let directory = self.target()?;
-        let file = restore::create(&directory, name.as_bytes()).map_err(failed)?;
+        let file = restore::create(&directory, name.as_bytes(), 0o666).map_err(failed)?;
         let mut report = Report::new();
         let copied = restore::copy(&content, &file, &mut report.meter);
         if copied.is_err() {

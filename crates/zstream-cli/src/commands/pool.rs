@@ -189,7 +189,7 @@ fn show_json(open: &OpenPool) -> Result<Value, Failure> {
 
 fn run_check(open: &OpenPool) -> Result<(), Failure> {
     let mut out = output::text()?;
-    let mut meter = Meter::silent(Some(open.dsl.root()?.phys().used_bytes));
+    let mut meter = Meter::new(Some(open.dsl.root()?.phys().used_bytes));
     let mut totals = Totals::default();
     let mut findings = 0_u64;
     let mut written = Ok(());

@@ -25,7 +25,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new() -> Self {
-        Self { failures: 0, meter: Meter::silent(None) }
+        Self { failures: 0, meter: Meter::new(None) }
     }
 
     /// Says that something at `path` could not be restored, and why.
@@ -74,11 +74,11 @@ impl From<io::Error> for CopyError {
     }
 }
 
-/// Makes a file that was not there before. Nobody else can read it until it gets its mode.
-pub(crate) fn create(directory: &File, name: &[u8]) -> Result<File, CopyError> {
+/// Makes a file that was not there before.
+pub(crate) fn create(directory: &File, name: &[u8], mode: u32) -> Result<File, CopyError> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file =
-        rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from)?;
+        rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode)).map_err(io::Error::from)?;
     Ok(file.into())
 }
 

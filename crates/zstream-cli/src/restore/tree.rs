@@ -138,7 +138,8 @@ impl Tree {
         let kind = match node.file_type() {
             Some(FileType::File) => {
                 let content = fs.content(node)?;
-                let file = create(parent, name)?;
+                // Nobody else can read it until it gets its mode.
+                let file = create(parent, name, 0o600)?;
                 let copied = copy(&content, &file, &mut report.meter);
                 if copied.is_err() {
                     remove(parent, name);
@@ -281,7 +282,7 @@ fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
 
 fn timespec(time: Time) -> Option<Timespec> {
     let nanoseconds = time.nanoseconds;
-    (nanoseconds < NANOSECONDS).then(|| Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds as _ })
+    (nanoseconds < NANOSECONDS).then_some(Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds as _ })
 }
 
 fn joined(path: &[u8], below: &[u8]) -> Vec<u8> {
