@@ -127,7 +127,7 @@ pub(crate) fn select(open: &OpenPool, selection: &Selection<'_>) -> Result<Vec<P
             .map_err(|error| Failure::new(format_args!("cannot open '{name}': {error}")))?
         {
             Named::Dataset(dataset) if !dataset.is_snapshot() => visitor.dir(&dataset.dir().clone(), 0)?,
-            Named::Dataset(dataset) => visitor.add(Subject::Dataset(dataset))?,
+            Named::Dataset(dataset) => visitor.add(Subject::Dataset(Box::new(dataset)))?,
             Named::Bookmark(bookmark) => {
                 let head = name.split('#').next().unwrap_or_default();
                 visitor.add(Subject::Bookmark(bookmark, open.dsl.dir(head)?))?;
@@ -167,7 +167,7 @@ impl Visitor<'_> {
         if depth < self.selection.depth {
             if self.selection.types.contains(Types::SNAPSHOT) {
                 for snapshot in head.snapshots()? {
-                    self.add(Subject::Dataset(snapshot))?;
+                    self.add(Subject::Dataset(Box::new(snapshot)))?;
                 }
             }
             if self.selection.types.contains(Types::BOOKMARK) {
@@ -183,7 +183,7 @@ impl Visitor<'_> {
                 }
             }
         }
-        self.add(Subject::Dataset(head))
+        self.add(Subject::Dataset(Box::new(head)))
     }
 }
 

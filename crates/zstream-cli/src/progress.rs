@@ -22,10 +22,14 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Nothing is done yet of `len` bytes, where that is known.
-    pub(crate) fn new(len: Option<u64>) -> Self {
+    fn new(len: Option<u64>) -> Self {
         let bar = io::stderr().is_terminal().then(|| hidden_bar(len));
         Self { done: 0, started: Instant::now(), bar }
+    }
+
+    /// Counts what is added, for work that prints nothing meanwhile.
+    pub(crate) fn silent(len: Option<u64>) -> Self {
+        Self::new(len)
     }
 
     /// So many more bytes are done.

@@ -40,7 +40,7 @@ const INHERIT: &str = "$inherit";
 #[derive(Debug)]
 pub enum Subject {
     /// A filesystem, volume or snapshot.
-    Dataset(Dataset),
+    Dataset(Box<Dataset>),
     /// A bookmark, and the head it belongs to.
     Bookmark(Bookmark, Arc<Dir>),
 }
