@@ -68,7 +68,20 @@ fn usage() {
     }
 }
 
-/// The long help of each verb teaches by an example that begins with the verb's own name.
+/// Whether text has a command line of this verb, be it behind the options that name the source.
+fn shows_verb(text: &str, verb: &str) -> bool {
+    let lines = text.split("zstream ").skip(1);
+    let mut verbs = lines.map(|line| {
+        let mut words = line.split_whitespace().peekable();
+        while words.next_if(|word| ["-d", "-f"].contains(word)).is_some() {
+            words.next();
+        }
+        words.collect::<Vec<_>>()
+    });
+    verbs.any(|words| words.iter().take(2).any(|word| *word == verb))
+}
+
+/// The long help of each verb teaches by an example that is a command line of it.
 #[test]
 fn help_has_examples() {
     for verb in verbs() {
@@ -77,7 +90,7 @@ fn help_has_examples() {
         assert_eq!((outcome.code, text(&outcome.stderr)), (0, String::new()), "{verb}");
         let (_, examples) =
             help.split_once("Example").unwrap_or_else(|| panic!("no example for {verb}: {help}"));
-        assert!(examples.contains(&format!("zstream {verb} ")), "{verb}: {examples}");
+        assert!(shows_verb(examples, &verb), "{verb}: {examples}");
     }
     let outcome = zstream(&["--version"], b"");
     assert_eq!(text(&outcome.stdout), format!("zstream {}\n", env!("CARGO_PKG_VERSION")));

@@ -162,6 +162,10 @@ Example:
   zstream byteswap from-sparc.zfs > x86.zfs")]
     Byteswap(byteswap::Args),
     /// Shows or checks a pool as a whole
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img pool show
+  zstream -d /dev/sdb -d /dev/sdc pool check tank")]
     Pool(pool::Args),
     /// Lists the datasets of a pool
     ///

@@ -22,14 +22,10 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    fn new(len: Option<u64>) -> Self {
+    /// For work on `len` bytes, or on nobody knows how many.
+    pub(crate) fn new(len: Option<u64>) -> Self {
         let bar = io::stderr().is_terminal().then(|| hidden_bar(len));
         Self { done: 0, started: Instant::now(), bar }
-    }
-
-    /// Counts what is added, for work that prints nothing meanwhile.
-    pub(crate) fn silent(len: Option<u64>) -> Self {
-        Self::new(len)
     }
 
     /// So many more bytes are done.

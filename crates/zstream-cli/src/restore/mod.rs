@@ -25,7 +25,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new() -> Self {
-        Self { failures: 0, meter: Meter::silent(None) }
+        Self { failures: 0, meter: Meter::new(None) }
     }
 
     /// Says that something at `path` could not be restored, and why.
