@@ -139,6 +139,12 @@ pub enum Fault {
         /// Names of the pools that are there.
         there: Vec<String>,
     },
+    /// There is no room for a block of this size (`ENOSPC`).
+    #[error("no space left in the pool for {bytes} bytes")]
+    NoSpace {
+        /// Size of the block.
+        bytes: u64,
+    },
     /// The request makes no sense for this pool or file.
     #[error("{0}")]
     Invalid(String),

@@ -10,6 +10,7 @@ pub mod error;
 pub mod gpt;
 pub mod ids;
 pub mod object_set;
+pub mod object_store;
 pub mod objset;
 pub mod pool;
 pub mod space;

@@ -2,3 +2,48 @@
 
 pub mod range_set;
 pub mod space_map;
+
+use crate::blkptr::{BlockPointer, Dva};
+use crate::error::Result;
+use crate::ids::Txg;
+
+/// Which vdevs a block may lie on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AllocationClass {
+    /// Those of file data, and of everything where there are no others.
+    Normal,
+    /// Special vdevs where there are some: metadata.
+    Special,
+}
+
+/// Where blocks get their places from, and give them back: the space of one transaction group of a pool.
+pub trait Space: Send + Sync {
+    /// The transaction group that is written.
+    fn txg(&self) -> Txg;
+
+    /// Takes `copies` places of `psize` bytes each, on different vdevs where there are several.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NoSpace`](crate::error::Fault::NoSpace) when there is no room; nothing is taken then. A
+    /// smaller `psize` may still fit (gang blocks).
+    fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>>;
+
+    /// Gives back places that were taken in this transaction group and are not used.
+    fn unallocate(&self, places: &[Dva]);
+
+    /// Writes `bytes` at a place, with parity and to every side of a mirror.
+    ///
+    /// # Errors
+    ///
+    /// Fewer members took the write than the vdev needs to be read.
+    fn write(&self, place: Dva, bytes: &[u8]) -> Result<()>;
+
+    /// Gives back the places of a block that nothing points at any more, gang members included. They are used again only
+    /// when no uberblock that could be opened needs them.
+    ///
+    /// # Errors
+    ///
+    /// A place is not allocated, or a gang header cannot be read.
+    fn free(&self, block: &BlockPointer) -> Result<()>;
+}

@@ -4,6 +4,7 @@ pub mod crypt;
 pub mod gang;
 pub mod read;
 mod verify;
+pub mod write;
 
 use std::sync::Arc;
 
