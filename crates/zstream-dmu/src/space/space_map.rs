@@ -327,14 +327,8 @@ impl VdevSpace {
     ///
     /// A map cannot be read or contradicts itself.
     pub fn allocated(&self, mos: &dyn ObjectSet, logs: &LogSpaceMaps) -> Result<RangeSet> {
-        if self.metaslab_shift >= 64 || self.metaslabs() > METASLABS_MAX {
-            let (shift, count) = (self.metaslab_shift, self.metaslabs());
-            let detail =
-                format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
-            return Err(Error::corrupt("vdev", detail));
-        }
+        self.validate()?;
         let maps = self.words(mos, Some(self.metaslab_array))?;
-        let unflushed = self.words(mos, self.unflushed_txgs)?;
         let mut allocated = RangeSet::default();
         for (index, &map) in (0..).zip(&maps) {
             if map != 0 {
@@ -343,6 +337,23 @@ impl VdevSpace {
                 map.replay(mos, start, 1 << self.metaslab_shift, self.ashift, &mut allocated)?;
             }
         }
+        self.replay_logs(mos, logs, &mut |change, start, end| allocated.apply(change, start, end))?;
+        Ok(allocated)
+    }
+
+    /// Tells `apply` of everything in `logs` that the maps of this vdev's metaslabs do not have, in the order in which it
+    /// happened: what was done, start and end in bytes.
+    ///
+    /// # Errors
+    ///
+    /// A log cannot be read or names a range that lies in no metaslab; or `apply` refuses.
+    pub fn replay_logs(
+        &self,
+        mos: &dyn ObjectSet,
+        logs: &LogSpaceMaps,
+        apply: &mut dyn FnMut(SpaceChange, u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        let unflushed = self.words(mos, self.unflushed_txgs)?;
         for (txg, log) in logs.maps() {
             let place = |error: Error| error.at_bookmark(bookmark(mos, log.object, 0));
             for entry in log.entries(mos) {
@@ -362,11 +373,26 @@ impl VdevSpace {
                     })?;
                 let since = unflushed.get((start >> self.metaslab_shift) as usize).copied().unwrap_or(0);
                 if since != 0 && txg.0 >= since {
-                    allocated.apply(change, start, end).map_err(place)?;
+                    apply(change, start, end).map_err(place)?;
                 }
             }
         }
-        Ok(allocated)
+        Ok(())
+    }
+
+    /// Refuses numbers of metaslabs that no pool has.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) says what was found.
+    pub fn validate(&self) -> Result<()> {
+        let (shift, count) = (self.metaslab_shift, self.metaslabs());
+        if shift >= 63 || count > METASLABS_MAX || shift < self.ashift {
+            let detail =
+                format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
+            return Err(Error::corrupt("vdev", detail));
+        }
+        Ok(())
     }
 
     /// One word for each metaslab out of an array object.

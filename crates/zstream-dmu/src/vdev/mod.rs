@@ -19,6 +19,7 @@ pub mod label;
 mod mirror;
 pub mod raidz;
 pub mod uberblock;
+mod write;
 
 use std::collections::HashMap;
 use std::fmt;
