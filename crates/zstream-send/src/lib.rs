@@ -2,8 +2,15 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+mod estimate;
+pub mod job;
+mod line;
+pub mod note;
+pub mod package;
 pub mod plan;
 mod progress;
+pub mod refusal;
+pub mod request;
 
 use std::io::Write;
 
