@@ -1,9 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod begin;
+mod changes;
+mod encode;
 pub mod error;
+mod expand;
+mod form;
+mod load;
+mod merge;
+mod output;
+mod pipeline;
 pub mod plan;
 mod progress;
+mod range;
+mod redactions;
+mod window;
 
 use std::io::Write;
 
@@ -19,8 +31,7 @@ use plan::Plan;
 /// What is to be sent cannot be read ([`Fault::Read`](error::Fault::Read)), is not to be sent, or `out` fails
 /// ([`Fault::Output`](error::Fault::Output), which a reader that went away is too).
 pub fn send(plan: &Plan, out: &mut dyn Write, progress: &Progress) -> Result<Sent> {
-    let _ = (plan, out, progress);
-    Err(zstream_dmu::error::Error::unsupported("sending").into())
+    pipeline::run(plan, Some(out), progress)
 }
 
 /// How long the stream is that [`send`] would write, by a traversal that reads no data (`zfs send -n` knows a
@@ -29,6 +40,5 @@ pub fn send(plan: &Plan, out: &mut dyn Write, progress: &Progress) -> Result<Sen
 /// # Errors
 /// As [`send`].
 pub fn measure(plan: &Plan, progress: &Progress) -> Result<Sent> {
-    let _ = (plan, progress);
-    Err(zstream_dmu::error::Error::unsupported("measuring a stream").into())
+    pipeline::run(plan, None, progress)
 }
