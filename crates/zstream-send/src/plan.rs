@@ -198,11 +198,14 @@ pub struct ResumePoint {
 /// What decides about speed and about damage, not about the bytes of a good pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of blocks that are read before their turn (`zfs_send_queue_length`). Twice the largest block of the dataset
-    /// at least.
+    /// Bytes of blocks that are read before their turn (`zfs_send_queue_length`); two batches at least.
     pub queue_bytes: u64,
-    /// Bytes that the traversal may be ahead (`zfs_send_no_prefetch_queue_length`).
+    /// Blocks travel in batches, so many of which fill the queue (`zfs_send_queue_ff`).
+    pub queue_fill: u64,
+    /// Bytes of what the traversal finds before its turn (`zfs_send_no_prefetch_queue_length`).
     pub traversal_queue_bytes: u64,
+    /// As [`queue_fill`](Self::queue_fill), by these bytes (`zfs_send_no_prefetch_queue_ff`).
+    pub traversal_queue_fill: u64,
     /// A block that cannot be read is filled with the number 0x2f5baddb10c instead of ending the send
     /// (`zfs_send_corrupt_data`), and listed in [`Sent::replaced`](crate::Sent::replaced). Not in raw streams of encrypted
     /// datasets, where no pattern can be authentic.
@@ -219,7 +222,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             queue_bytes: 16 << 20,
+            queue_fill: 20,
             traversal_queue_bytes: 1 << 20,
+            traversal_queue_fill: 20,
             corrupt_data: false,
             unmodified_spill_blocks: true,
             freerecords_flag: true,
