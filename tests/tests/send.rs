@@ -37,7 +37,6 @@ fn difference(found: &[u8], expected: &[u8]) -> String {
     unreachable!()
 }
 
-
 #[test]
 fn every_golden_stream_is_made_again() {
     let tank = Sending::open(&golden::pool("tank"));
