@@ -21,6 +21,13 @@ pub trait Space: Send + Sync {
     /// The transaction group that is written.
     fn txg(&self) -> Txg;
 
+    /// Logarithm of the smallest allocation in bytes: compressed blocks are padded to a multiple of it (`spa_min_alloc`).
+    fn unit_shift(&self) -> u8;
+
+    /// What a block counts for in the space of its object and dataset (`bp_get_dsize`): the allocated bytes of all copies,
+    /// with raidz parity taken out by the vdev's deflate ratio. 0 for holes and embedded blocks.
+    fn dsize(&self, block: &BlockPointer) -> u64;
+
     /// Takes `copies` places of `psize` bytes each, on different vdevs where there are several.
     ///
     /// # Errors
@@ -32,7 +39,8 @@ pub trait Space: Send + Sync {
     /// Gives back places that were taken in this transaction group and are not used.
     fn unallocate(&self, places: &[Dva]);
 
-    /// Writes `bytes` at a place, with parity and to every side of a mirror.
+    /// Writes `bytes` at a place, with parity and to every side of a mirror. They may be fewer than were allocated, by
+    /// less than a unit. Called by many threads at once.
     ///
     /// # Errors
     ///
