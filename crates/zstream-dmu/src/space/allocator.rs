@@ -19,7 +19,7 @@ use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
-use crate::vdev::config::VdevType;
+use crate::vdev::config::{ASHIFT_RANGE, VdevType};
 use crate::vdev::{Vdev, VdevTree};
 use crate::zio::BlockReader;
 use crate::zio::gang;
@@ -29,6 +29,12 @@ const SLOP_SHIFT: u32 = 5;
 
 /// Least and most that is kept free; never more than half (`spa_min_slop`, `spa_max_slop`).
 const SLOP_BYTES: (u64, u64) = (128 << 20, 128 << 30);
+
+/// Size of the block that is typical for space (`1 << 17` in `vdev_set_deflate_ratio`).
+const DEFLATE_BYTES: u64 = 128 << 10;
+
+/// Number of classes that blocks are allocated in.
+const CLASSES: usize = 3;
 
 /// Which features shape the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +49,9 @@ pub struct MapForm {
 pub struct Allocator {
     reader: Arc<BlockReader>,
     form: MapForm,
+    unit_shift: u8,
+    /// What a sector on each vdev counts for, in bytes.
+    deflate: Vec<u64>,
     txg: AtomicU64,
     state: Mutex<State>,
 }
@@ -53,7 +62,7 @@ struct State {
     /// By number; those that hold no blocks of their own have none.
     tops: Vec<Option<Top>>,
     /// Whose turn it is, for each class.
-    turn: [usize; 2],
+    turn: [usize; CLASSES],
     capacity: u64,
     allocated: u64,
     reserve: Reserve,
@@ -66,32 +75,36 @@ impl std::fmt::Debug for Allocator {
 }
 
 impl Allocator {
-    /// The space of the vdevs of `reader`, nothing of which is allocated. `spaces` says which vdevs hold blocks, and what for.
+    /// The space of the vdevs of `reader`, nothing of which is allocated. `spaces` says which vdevs hold blocks.
     ///
     /// # Errors
     ///
     /// A vdev's metaslabs break a rule.
-    pub fn create(
-        reader: Arc<BlockReader>,
-        spaces: &[(VdevSpace, Option<AllocationClass>)],
-        form: MapForm,
-        txg: Txg,
-    ) -> Result<Self> {
+    pub fn create(reader: Arc<BlockReader>, spaces: &[VdevSpace], form: MapForm, txg: Txg) -> Result<Self> {
         let vdevs = reader.vdevs();
         let mut tops: Vec<Option<Top>> = vdevs.tops().iter().map(|_| None).collect();
-        for (space, class) in spaces {
+        for space in spaces {
             let vdev = vdevs.tops().get(space.vdev as usize);
             let place = tops.get_mut(space.vdev as usize);
             let (Some(vdev), Some(place)) = (vdev, place) else {
                 return Err(Error::not_found("top-level vdev", space.vdev));
             };
-            *place = Some(Top::new(space, *class, data_disks(vdev))?);
+            *place = Some(Top::new(space, data_disks(vdev))?);
         }
         let counted = tops.iter().flatten().filter(|top| top.class.is_some());
         let capacity = counted.map(Top::capacity).sum();
-        let state =
-            State { mos: None, tops, turn: [0; 2], capacity, allocated: 0, reserve: Reserve::default() };
-        Ok(Self { reader, form, txg: AtomicU64::new(txg.0), state: Mutex::new(state) })
+        let of_data = tops.iter().flatten().filter(|top| top.class == Some(AllocationClass::Normal));
+        let unit_shift = of_data.map(|top| top.ashift).min().unwrap_or(*ASHIFT_RANGE.start() as u8);
+        let deflate = vdevs.tops().iter().map(deflate_ratio).collect();
+        let state = State {
+            mos: None,
+            tops,
+            turn: [0; CLASSES],
+            capacity,
+            allocated: 0,
+            reserve: Reserve::default(),
+        };
+        Ok(Self { reader, form, unit_shift, deflate, txg: AtomicU64::new(txg.0), state: Mutex::new(state) })
     }
 
     /// The space of a pool whose `mos` was read. What log space maps hold is taken over, to be written to the metaslabs' own
@@ -103,7 +116,7 @@ impl Allocator {
     pub fn open(
         reader: Arc<BlockReader>,
         mos: Arc<dyn ObjectSet>,
-        spaces: &[(VdevSpace, Option<AllocationClass>)],
+        spaces: &[VdevSpace],
         form: MapForm,
         txg: Txg,
     ) -> Result<Self> {
@@ -221,6 +234,21 @@ impl Space for Allocator {
         Txg(self.txg.load(Ordering::Relaxed))
     }
 
+    fn unit_shift(&self) -> u8 {
+        self.unit_shift
+    }
+
+    fn dsize(&self, block: &BlockPointer) -> u64 {
+        if block.kind() != BlockKind::Normal {
+            return 0;
+        }
+        let size = |place: Dva| {
+            let ratio = self.deflate.get(place.vdev() as usize).copied().unwrap_or(0);
+            (place.asize() / SECTOR_BYTES).saturating_mul(ratio)
+        };
+        block.dvas().map(size).fold(0, u64::saturating_add)
+    }
+
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {
         let copies = usize::from(copies);
         if psize == 0 || psize > BLOCK_BYTES_MAX || !(1..=DVAS_PER_BLOCK_POINTER).contains(&copies) {
@@ -272,11 +300,8 @@ impl State {
         limit: u64,
         others: &[Dva],
     ) -> Result<Option<Dva>> {
-        let mut classes = vec![class];
-        if class != AllocationClass::Normal {
-            classes.push(AllocationClass::Normal);
-        }
-        for class in classes {
+        let classes = [class, AllocationClass::Normal];
+        for &class in &classes[usize::from(class == AllocationClass::Normal)..] {
             let tops: Vec<usize> = self.of_class(class).collect();
             for distance in [Distance::OtherVdev, Distance::OtherMetaslab, Distance::Anywhere] {
                 for n in 0..tops.len() {
@@ -353,21 +378,26 @@ impl State {
     }
 
     /// Takes over what the log space maps hold, in the order in which it happened.
-    fn replay_logs(
-        &mut self,
-        mos: &dyn ObjectSet,
-        spaces: &[(VdevSpace, Option<AllocationClass>)],
-    ) -> Result<()> {
+    fn replay_logs(&mut self, mos: &dyn ObjectSet, spaces: &[VdevSpace]) -> Result<()> {
         let logs = LogSpaceMaps::open(mos)?;
         if logs.maps().is_empty() {
             return Ok(());
         }
-        for (space, _) in spaces {
+        for space in spaces {
             let Some(Some(top)) = self.tops.get_mut(space.vdev as usize) else { continue };
             space.replay_logs(mos, &logs, &mut |change, start, end| top.replay(mos, change, start, end))?;
         }
         Ok(())
     }
+}
+
+/// What 128 KiB of data take on a vdev decides what each of its sectors counts for, in bytes: 512 where there is no parity
+/// (`vdev_set_deflate_ratio`).
+fn deflate_ratio(vdev: &Vdev) -> u64 {
+    if vdev.config().ashift.is_none() {
+        return 0;
+    }
+    DEFLATE_BYTES / (vdev.asize(DEFLATE_BYTES, Txg(0)) / SECTOR_BYTES)
 }
 
 /// How far a copy must be from the others.

@@ -23,6 +23,8 @@ pub enum AllocationClass {
     Normal,
     /// Special vdevs where there are some: metadata.
     Special,
+    /// Vdevs for deduplication tables where there are some.
+    Dedup,
 }
 
 /// How much of a pool must stay free when space is taken.

@@ -151,8 +151,8 @@ const FORM: MapForm = MapForm { two_words: true, histogram: true };
 /// Metaslabs of this many bytes each: the smallest that have room for the largest block.
 const METASLAB_SHIFT: u8 = 24;
 
-/// `tops` vdevs of `metaslabs` metaslabs each, with their arrays in objects 1, 2, ...
-fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<(VdevSpace, Option<AllocationClass>)>, Store) {
+/// `tops` vdevs of `metaslabs` metaslabs each, with their arrays in objects 2, 3, ...
+fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store) {
     let asize = metaslabs << METASLAB_SHIFT;
     let config = |n: u32| VdevConfig {
         kind: VdevType::File,
@@ -163,17 +163,20 @@ fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<(VdevSpace, Option
     let configs: Vec<_> = (0..tops).map(config).collect();
     let tree = VdevTree::build(Guid(1), &configs, &HashMap::new(), 0).unwrap();
     let mut store = Store::default();
+    // The directory, as empty as a ZAP can be.
+    store.claim(ObjectId(1), &NewObject::new(ObjectType::OBJECT_DIRECTORY, 512)).unwrap();
+    store.write(ObjectId(1), 0, &(1_u64 << 63 | 3).to_le_bytes()).unwrap();
     let space = |vdev: u32| {
         let array = store.allocate(&NewObject::new(ObjectType::OBJECT_ARRAY, 512)).unwrap();
-        let space = VdevSpace {
+        VdevSpace {
             vdev,
             ashift: 9,
             asize,
             metaslab_array: array,
             metaslab_shift: METASLAB_SHIFT,
             unflushed_txgs: None,
-        };
-        (space, Some(AllocationClass::Normal))
+            class: Some(AllocationClass::Normal),
+        }
     };
     let spaces = (0..tops).map(space).collect();
     (Arc::new(BlockReader::new(Arc::new(tree), 0, None)), spaces, store)
@@ -312,7 +315,7 @@ proptest! {
             prop_assert_eq!(space.space_use().allocated, sum);
         }
         commit(&space, &mut store);
-        for ((vdev, _), used) in spaces.iter().zip(&used) {
+        for (vdev, used) in spaces.iter().zip(&used) {
             let found = vdev.allocated(&store, &LogSpaceMaps::default()).unwrap();
             prop_assert_eq!(&found, used);
         }
@@ -374,24 +377,70 @@ fn a_block_that_does_not_fit_takes_nothing() {
 fn a_map_that_grew_long_is_written_anew() {
     let (reader, spaces, mut store) = vdevs(1, 1);
     let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
-    let length = |store: &Store| store.0[&2].2.len();
+    let length = |store: &Store| store.0[&3].2.len();
     let mut longest = 0;
-    for _ in 0..400 {
-        // Every second one is freed again, so that each entry of the map stands alone.
+    for _ in 0..100 {
         let txg = space.txg();
         let taken: Vec<_> =
-            (0..40).map(|_| space.allocate(512, 1, AllocationClass::Normal).unwrap()).collect();
+            (0..200).map(|_| space.allocate(512, 1, AllocationClass::Normal).unwrap()).collect();
         commit(&space, &mut store);
-        for places in &taken {
-            space.free(&block(places, txg)).unwrap();
+        // First every second one, so that each entry of the map stands alone.
+        for first in 0..2 {
+            for places in taken.iter().skip(first).step_by(2) {
+                space.free(&block(places, txg)).unwrap();
+            }
+            commit(&space, &mut store);
         }
-        commit(&space, &mut store);
         if length(&store) < longest {
             break;
         }
         longest = length(&store);
     }
     assert!(length(&store) < longest, "{longest} bytes and growing");
-    let found = spaces[0].0.allocated(&store, &LogSpaceMaps::default()).unwrap();
+    let found = spaces[0].allocated(&store, &LogSpaceMaps::default()).unwrap();
     assert_eq!(found.bytes(), space.space_use().allocated);
+}
+
+/// A block of `psize` bytes takes parity and padding on raidz, and counts for about what it holds.
+#[test]
+fn raidz_blocks_take_whole_stripes_and_count_for_their_data() {
+    use crate::vdev::raidz::{Expansion, Geometry};
+    let geometry = Geometry { children: 5, parity: 2, ashift: 12, expansion: Expansion::default() };
+    let children = (0..5).map(|id| leaf(id, id + 1)).collect();
+    let asize = 4 << METASLAB_SHIFT;
+    let config = VdevConfig {
+        kind: VdevType::Raidz(geometry),
+        ashift: Some(12),
+        asize: Some(asize),
+        children,
+        ..leaf(0, 100)
+    };
+    let tree = VdevTree::build(Guid(1), &[config], &HashMap::new(), 0).unwrap();
+    let mut spaces = vdevs(1, 4).1;
+    spaces[0].ashift = 12;
+    let reader = Arc::new(BlockReader::new(Arc::new(tree), 0, None));
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    space.set_reserve(Reserve::Nothing);
+    assert_eq!(space.unit_shift(), 12);
+    // Bytes, sectors that they take: data, parity in each row of three, padding to a multiple of three.
+    for (psize, sectors) in [(512, 3), (4096, 3), (8192, 6), (3 * 4096, 6), (4 * 4096, 9), (128 << 10, 54)] {
+        let places = space.allocate(psize, 1, AllocationClass::Normal).unwrap();
+        assert_eq!(places[0].asize(), sectors * 4096, "{psize}");
+        // 32 sectors of data take 54: each counts for 512 * 128 KiB / (54 * 4096), rounded down to whole bytes.
+        assert_eq!(space.dsize(&block(&places, Txg(4))), sectors * 8 * 303);
+    }
+    assert_eq!(space.dsize(&BlockPointer::EMPTY), 0);
+}
+
+#[test]
+fn classes_fall_back_to_the_normal_one_and_log_devices_are_left_alone() {
+    let (reader, mut spaces, _) = vdevs(3, 2);
+    (spaces[1].class, spaces[2].class) = (Some(AllocationClass::Special), None);
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    space.set_reserve(Reserve::Nothing);
+    let vdev = |class| space.allocate(16 << 20, 1, class).map(|places| places[0].vdev()).ok();
+    assert_eq!(vdev(AllocationClass::Dedup), Some(0));
+    assert_eq!([(); 3].map(|()| vdev(AllocationClass::Special)), [Some(1), Some(1), Some(0)]);
+    assert_eq!([AllocationClass::Special, AllocationClass::Normal].map(vdev), [None, None]);
+    assert_eq!(space.space_use().capacity, 64 << 20);
 }

@@ -32,12 +32,12 @@ pub(super) struct Top {
 }
 
 impl Top {
-    pub(super) fn new(space: &VdevSpace, class: Option<AllocationClass>, data_disks: u64) -> Result<Self> {
+    pub(super) fn new(space: &VdevSpace, data_disks: u64) -> Result<Self> {
         space.validate()?;
         let metaslab = |n| Metaslab::new(n << space.metaslab_shift, 1 << space.metaslab_shift);
         Ok(Self {
             vdev: space.vdev,
-            class,
+            class: space.class,
             ashift: space.ashift,
             data_disks,
             metaslab_shift: space.metaslab_shift,

@@ -99,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::device::{Device, FaultyDevice, MemoryDevice, Plan};
     use crate::ids::Guid;
     use crate::vdev::config::{VdevConfig, VdevType};
     use crate::vdev::raidz::{Expansion, Geometry};
@@ -173,5 +173,32 @@ mod tests {
         let error = tree(&config, &devices, &[1]).write(dva, Txg(1), &[7; 512]).unwrap_err();
         assert!(error.fault().is_missing_member(), "{error}");
         assert!(whole.write(Dva::new(1, 0, 4096, false), Txg(1), &[7; 512]).is_err());
+    }
+
+    #[test]
+    fn no_failure_of_a_device_is_swallowed() {
+        let raidz =
+            VdevType::Raidz(Geometry { children: 4, parity: 2, ashift: 9, expansion: Expansion::default() });
+        for (kind, children) in [(VdevType::Mirror, 3), (raidz, 4)] {
+            let config = config(kind, children, 9);
+            for failing in 0..2 {
+                let members = (0..children as u64).map(|n| {
+                    let memory: Arc<dyn Device> = Arc::new(MemoryDevice::new(DEVICE_BYTES));
+                    let plan = Plan::Once(if n == 1 { failing } else { u64::MAX });
+                    let device: Arc<dyn Device> = Arc::new(FaultyDevice::new(memory, plan));
+                    (Guid(n + 1), Member { name: format!("disk{n}"), device })
+                });
+                let tree =
+                    VdevTree::build(Guid(1), std::slice::from_ref(&config), &members.collect(), 0).unwrap();
+                // Eight sectors, four rows of raidz: every member has a part.
+                let write = tree.write(Dva::new(0, 0, 64 << 10, false), Txg(1), &[1; 8 * 512]);
+                let results = [write, tree.flush()];
+                for (call, result) in results.into_iter().enumerate() {
+                    let error = result.err().map(|error| error.to_string());
+                    assert_eq!(error.is_some(), call as u64 == failing, "{} {call}", tree.tops()[0].name());
+                    assert!(error.is_none_or(|error| error.contains("disk1")));
+                }
+            }
+        }
     }
 }
