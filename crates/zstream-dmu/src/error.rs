@@ -105,6 +105,14 @@ pub enum Fault {
         /// Its name or number.
         name: String,
     },
+    /// Something that was to be made is there already (`EEXIST`).
+    #[error("{what} {name} already exists")]
+    Exists {
+        /// The kind of thing.
+        what: &'static str,
+        /// Its name or number.
+        name: String,
+    },
     /// None of a block's copies could be had; each attempt says why.
     #[error("no good copy: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoGoodCopy(Vec<Error>),
@@ -224,6 +232,12 @@ impl Error {
     #[must_use]
     pub fn not_found(what: &'static str, name: impl fmt::Display) -> Self {
         Fault::NotFound { what, name: name.to_string() }.into()
+    }
+
+    /// Something that is there already.
+    #[must_use]
+    pub fn exists(what: &'static str, name: impl fmt::Display) -> Self {
+        Fault::Exists { what, name: name.to_string() }.into()
     }
 
     /// Adds the vdev, unless a deeper layer has named one.

@@ -20,6 +20,7 @@ pub mod label_write;
 mod mirror;
 pub mod raidz;
 pub mod uberblock;
+mod write;
 
 use std::collections::HashMap;
 use std::fmt;
