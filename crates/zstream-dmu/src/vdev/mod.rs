@@ -16,6 +16,7 @@
 pub mod config;
 pub mod indirect;
 pub mod label;
+pub mod label_write;
 mod mirror;
 pub mod raidz;
 pub mod uberblock;
