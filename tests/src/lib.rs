@@ -10,3 +10,4 @@ pub mod objects;
 pub mod openzfs;
 pub mod program;
 pub mod samples;
+pub mod sending;
