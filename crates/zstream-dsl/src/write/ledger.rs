@@ -82,10 +82,7 @@ impl<'a> Tx<'a> {
             }
             None => None,
         };
-        let origin_txg = match self.dir(phys.dir)?.origin {
-            Some(origin) => self.dataset(origin)?.creation_txg,
-            None => Txg(0),
-        };
+        let origin_txg = self.origin_txg(phys.dir)?;
         let marks = self.bookmarks(head)?;
         let marks = marks
             .into_iter()

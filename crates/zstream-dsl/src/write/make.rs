@@ -148,6 +148,7 @@ impl Tx<'_> {
         })?;
         self.change_dir(dir, |dir| dir.origin = Some(origin))?;
         self.add_dir_clone(from.dir, head)?;
+        self.share_crypto_key(from.dir, dir)?;
         Ok(deadlist)
     }
 

@@ -10,18 +10,39 @@
 //! feature    counts of features, for the pool and for each dataset
 //! usage      space up the tree of directories
 //! deadlist   deadlists that grow, are split and merged
+//! names      from names to objects and back
 //! make       directories, datasets, clones; a pool's first ones
 //! snapshot   snapshots
 //! ledger     what becomes of blocks when a dataset is synced
+//! create     the verbs create, snapshot and clone
+//! destroy    the verb destroy
+//! swap       rollback, and what a receive ends with
+//! promote    the verb promote
+//! rename     the verb rename
+//! hold       the verbs hold and release
+//! bookmark   the verb bookmark
+//! props      properties that are set and inherited
+//! keys       who uses which keys
+//! redaction  lists of what is left out
 //! ```
 
 mod bookmark;
+mod create;
 mod deadlist;
+mod destroy;
 mod entropy;
 mod feature;
+mod hold;
+mod keys;
 mod ledger;
 mod make;
+mod names;
+mod promote;
+mod props;
+mod redaction;
+mod rename;
 mod snapshot;
+mod swap;
 mod usage;
 
 use std::sync::Arc;
@@ -34,13 +55,14 @@ use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::object_store::{NewObject, ObjectStore};
 use zstream_dmu::pool::DIRECTORY_OBJECT;
 use zstream_dmu::space::Space;
-use zstream_dmu::zap::{self, Match, NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, number_key};
+use zstream_dmu::zap::{self, NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, number_key};
 use zstream_dmu::zio::ReadBlock;
 use zstream_format::object_type::ObjectType;
 
 pub use self::entropy::Entropy;
 pub use self::ledger::DatasetLedger;
 pub use self::make::FirstDatasets;
+pub use self::props::Setting;
 pub use self::usage::{Change, Use};
 
 use crate::phys::{DatasetPhys, DirPhys};
@@ -69,6 +91,7 @@ impl Clock {
 
 /// The datasets of a pool, open for change in one transaction group.
 pub struct Tx<'a> {
+    name: String,
     mos: &'a mut dyn ObjectStore,
     space: &'a dyn Space,
     reader: Arc<dyn ReadBlock>,
@@ -84,15 +107,16 @@ impl std::fmt::Debug for Tx<'_> {
 }
 
 impl<'a> Tx<'a> {
-    /// The datasets in `mos`, whose blocks `reader` reads and whose space is that of `space`.
+    /// The datasets of the pool `name` in `mos`, whose blocks `reader` reads and whose space is that of `space`.
     pub fn new(
+        name: impl Into<String>,
         mos: &'a mut dyn ObjectStore,
         space: &'a dyn Space,
         reader: Arc<dyn ReadBlock>,
         clock: Clock,
         entropy: &'a mut Entropy,
     ) -> Self {
-        Self { mos, space, reader, clock, entropy, has_changed: false }
+        Self { name: name.into(), mos, space, reader, clock, entropy, has_changed: false }
     }
 
     /// The transaction group.
@@ -353,26 +377,6 @@ impl<'a> Tx<'a> {
             Some(head) => Ok(self.dataset(head)?.prev_snapshot),
             None => Ok(None),
         }
-    }
-
-    /// The snapshot of this name of a head.
-    ///
-    /// # Errors
-    /// When the names cannot be read.
-    pub fn snapshot_named(&self, head: ObjectId, name: &str) -> Result<Option<ObjectId>> {
-        let phys = self.dataset(head)?;
-        let Some(names) = phys.snapshot_names else { return Ok(None) };
-        let found = Zap::open(&*self.mos, names)?.find(name, name_match(&phys))?;
-        found.map(|entry| entry.value.u64().map(ObjectId)).transpose()
-    }
-}
-
-/// How names of snapshots of this dataset are compared.
-fn name_match(head: &DatasetPhys) -> Match {
-    if head.flags.contains(crate::phys::DatasetFlags::CASE_INSENSITIVE) {
-        Match::Normalized
-    } else {
-        Match::Exact
     }
 }
 

@@ -7,7 +7,7 @@ use zstream_dmu::zap::Value;
 use super::Tx;
 use super::make::{SNAPSHOT_COUNT, take_content};
 use super::usage::{Change, Use};
-use crate::phys::DatasetFlags;
+use crate::phys::{DatasetFlags, DatasetPhys};
 
 /// Entry of a directory: when its snapshots changed last.
 const SNAPSHOTS_CHANGED: &str = "com.ixsystems:snapshots_changed";
@@ -114,23 +114,23 @@ impl Tx<'_> {
     }
 
     /// Refuses datasets that lost blocks to the removal of a vdev: their lists of those are not kept here.
-    fn refuse_remapped(&self, head: ObjectId) -> Result<()> {
+    pub(super) fn refuse_remapped(&self, head: ObjectId) -> Result<()> {
         match self.entry(head, "com.delphix:remap_deadlist")? {
             None => Ok(()),
             Some(_) => Err(Error::unsupported("changing a dataset with a list of remapped blocks")),
         }
     }
 
-    /// The bytes that are reserved for a head alone, 0 for none.
-    pub(super) fn refreservation(&self, head: ObjectId) -> Result<u64> {
-        let props = self.dir(self.dataset(head)?.dir)?.props;
-        // Not inherited, and a received value counts unless it is hidden.
-        if let Some(value) = self.lookup(props, "refreservation")? {
-            return value.u64();
+    /// The birth of the origin of a directory, 0 where it has none.
+    pub(super) fn origin_txg(&self, dir: ObjectId) -> Result<Txg> {
+        match self.dir(dir)?.origin {
+            Some(origin) => Ok(self.dataset(origin)?.creation_txg),
+            None => Ok(Txg(0)),
         }
-        if self.lookup(props, "refreservation$inherit")?.is_some() {
-            return Ok(0);
-        }
-        self.lookup(props, "refreservation$recvd")?.map_or(Ok(0), |value| value.u64())
     }
+}
+
+/// The ZAPs that belong to a snapshot: clones, properties, holds.
+pub(super) fn own_zaps(snapshot: &DatasetPhys) -> impl Iterator<Item = ObjectId> + use<> {
+    [snapshot.next_clones, snapshot.props, snapshot.holds].into_iter().flatten()
 }

@@ -82,7 +82,7 @@ impl UsedBreakdown {
 
 /// How what a reservation makes count changes when what is used changes.
 #[must_use]
-pub fn accounted_change(used: u64, reserved: u64, change: i64) -> i64 {
+pub(super) fn accounted_change(used: u64, reserved: u64, change: i64) -> i64 {
     let after = used.wrapping_add_signed(change).max(reserved);
     after.wrapping_sub(used.max(reserved)).cast_signed()
 }
