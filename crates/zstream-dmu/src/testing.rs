@@ -1,5 +1,6 @@
 //! Object sets made in memory, for tests: every block is stored as it is, by its address.
 
+pub(crate) mod pool;
 mod store;
 
 use std::collections::{BTreeMap, HashMap};
