@@ -1,7 +1,7 @@
 //! Object sets made in memory, for tests: every block is stored as it is, by its address.
 
-mod store;
 pub(crate) mod pool;
+mod store;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
