@@ -10,6 +10,7 @@
 
 pub mod check;
 mod config_list;
+pub mod create;
 pub mod features;
 pub mod history;
 pub mod layout;
