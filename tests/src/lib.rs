@@ -11,3 +11,4 @@ pub mod openzfs;
 pub mod program;
 pub mod samples;
 pub mod sending;
+pub mod writing;

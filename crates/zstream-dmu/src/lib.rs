@@ -18,6 +18,7 @@ pub mod random;
 pub mod space;
 pub mod traverse;
 pub mod tree;
+pub mod tx;
 pub mod vdev;
 pub mod zap;
 pub mod zio;

@@ -11,16 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::metaslab::Writing;
-use super::space_map::{LogSpaceMaps, VdevSpace};
+use super::space_map::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::top::Top;
-use super::{AllocationClass, Reserve, Space, SpaceMaps, SpaceUse};
+use super::{AllocationClass, Reserve, Space, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
+use crate::pool::{DIRECTORY_OBJECT, Features};
 use crate::vdev::config::{ASHIFT_RANGE, VdevType};
 use crate::vdev::{Vdev, VdevTree};
+use crate::zap::Zap;
 use crate::zio::BlockReader;
 use crate::zio::gang;
 
@@ -45,6 +47,15 @@ pub struct MapForm {
     pub histogram: bool,
 }
 
+impl From<&Features> for MapForm {
+    fn from(features: &Features) -> Self {
+        Self {
+            two_words: features.is_enabled("spacemap_v2"),
+            histogram: features.is_enabled("spacemap_histogram"),
+        }
+    }
+}
+
 /// The space of a pool.
 pub struct Allocator {
     reader: Arc<BlockReader>,
@@ -66,6 +77,10 @@ struct State {
     capacity: u64,
     allocated: u64,
     reserve: Reserve,
+    /// Whether anything was taken or given back since the maps were written.
+    is_changed: bool,
+    /// Whether the MOS has log space maps.
+    has_logs: bool,
 }
 
 impl std::fmt::Debug for Allocator {
@@ -103,6 +118,8 @@ impl Allocator {
             capacity,
             allocated: 0,
             reserve: Reserve::default(),
+            is_changed: false,
+            has_logs: false,
         };
         Ok(Self { reader, form, unit_shift, deflate, txg: AtomicU64::new(txg.0), state: Mutex::new(state) })
     }
@@ -138,6 +155,35 @@ impl Allocator {
         self.state.lock().expect("no user panics")
     }
 
+    /// The vdevs whose space it is.
+    #[must_use]
+    pub fn vdevs(&self) -> &VdevTree {
+        self.reader.vdevs()
+    }
+
+    /// How maps are written.
+    #[must_use]
+    pub fn form(&self) -> MapForm {
+        self.form
+    }
+
+    /// Whether anything was allocated or freed that the maps do not have yet. What was taken over from log space maps does
+    /// not count.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.state().is_changed
+    }
+
+    /// Whether the MOS has log space maps, whose content the allocator has taken over.
+    pub(crate) fn has_logs(&self) -> bool {
+        self.state().has_logs
+    }
+
+    /// Says that the MOS has no log space maps any more.
+    pub(crate) fn forget_logs(&self) {
+        self.state().has_logs = false;
+    }
+
     /// How much space there is.
     #[must_use]
     pub fn space_use(&self) -> SpaceUse {
@@ -161,8 +207,29 @@ impl Allocator {
         let mut done = SpaceMaps::default();
         let MapForm { two_words, histogram } = self.form;
         let writing = Writing { txg: self.txg(), pass, shift: 0, two_words, histogram };
-        for top in self.state().tops.iter_mut().flatten() {
-            top.write(mos, &writing, &mut done)?;
+        self.state().is_changed = false;
+        for n in 0..self.deflate.len() {
+            let (array, changes) = match &mut self.state().tops[n] {
+                Some(top) => (top.array, top.take_changes(&writing)?),
+                None => continue,
+            };
+            // The store may take space while it is written to: the lock is not held.
+            for (metaslab, change) in changes {
+                let object = match change.map {
+                    Some(object) => object,
+                    None => {
+                        let object = space_map_write::create(mos, histogram)?;
+                        mos.write(array, 8 * metaslab as u64, &object.0.to_le_bytes())?;
+                        if let Some(top) = &mut self.state().tops[n] {
+                            top.set_map(metaslab, object);
+                        }
+                        done.created += 1;
+                        object
+                    }
+                };
+                change.write(mos, object)?;
+                done.changed = true;
+            }
         }
         Ok(done)
     }
@@ -222,6 +289,7 @@ impl Allocator {
             return Err(Error::unsupported(format!("freeing a block on {kind} vdev {}", place.vdev())));
         };
         top.free(state.mos.as_deref(), end - size, end, at_once)?;
+        state.is_changed = true;
         if top.class.is_some() {
             state.allocated -= size;
         }
@@ -322,6 +390,7 @@ impl State {
                     let Some(top) = &mut self.tops[chosen] else { continue };
                     let Some(start) = top.take(self.mos.as_deref(), size, copy, &avoid)? else { continue };
                     self.allocated += size;
+                    self.is_changed = true;
                     if copy == 0 {
                         top.taken += size;
                         self.pass_turn(class, &tops, chosen);
@@ -380,6 +449,8 @@ impl State {
     /// Takes over what the log space maps hold, in the order in which it happened.
     fn replay_logs(&mut self, mos: &dyn ObjectSet, spaces: &[VdevSpace]) -> Result<()> {
         let logs = LogSpaceMaps::open(mos)?;
+        self.has_logs = Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64(LOG_SPACE_MAPS)?.is_some()
+            || spaces.iter().any(|space| space.unflushed_txgs.is_some());
         if logs.maps().is_empty() {
             return Ok(());
         }

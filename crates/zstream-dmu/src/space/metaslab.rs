@@ -21,7 +21,7 @@
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::free_space::{FreeSpace, bucket};
+use super::free_space::{FreeSpace, Histogram, bucket};
 use super::range_set::RangeSet;
 use super::space_map::{SpaceChange, SpaceMap};
 use super::space_map_write::{self, Form};
@@ -58,15 +58,38 @@ pub(super) struct Writing {
     pub(super) histogram: bool,
 }
 
-/// What was done to write a metaslab's changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    /// There were none.
-    Nothing,
-    /// Its map has them.
-    Map,
-    /// It had no map before and has this one.
-    NewMap(ObjectId),
+/// What is to be written to a metaslab's map.
+#[derive(Clone, Debug)]
+pub(super) struct MapChange {
+    /// The map; it is to be made where there is none.
+    pub(super) map: Option<ObjectId>,
+    /// Whether everything that it has goes.
+    is_anew: bool,
+    /// Byte offset in the map, and what is to stand there.
+    at: u64,
+    entries: Vec<u8>,
+    /// What its header is to say.
+    allocated: u64,
+    histogram: Option<Histogram>,
+    shift: u8,
+}
+
+impl MapChange {
+    /// Writes to the map in `object`.
+    ///
+    /// # Errors
+    ///
+    /// The store fails.
+    pub(super) fn write(&self, mos: &mut dyn ObjectStore, object: ObjectId) -> Result<()> {
+        if self.is_anew {
+            mos.free_range(object, 0, u64::MAX)?;
+        }
+        mos.write(object, self.at, &self.entries)?;
+        let histogram = self.histogram.as_ref().map(|histogram| (histogram, self.shift));
+        let length = self.at + self.entries.len() as u64;
+        let header = space_map_write::header(object, length, self.allocated, histogram);
+        mos.set_bonus(object, ObjectType::SPACE_MAP_HEADER, &header)
+    }
 }
 
 /// A metaslab.
@@ -248,25 +271,19 @@ impl Metaslab {
         }
     }
 
-    /// Writes to the map what it does not have yet.
+    /// Takes what the map does not have yet, to be written to it. From then on it counts as written.
     ///
     /// # Errors
     ///
-    /// The store fails.
-    pub(super) fn write(&mut self, mos: &mut dyn ObjectStore, writing: &Writing) -> Result<Written> {
-        let Some(loaded) = self.loaded.as_mut() else { return Ok(Written::Nothing) };
+    /// Never, unless ranges overlap that must not.
+    pub(super) fn take_changes(&mut self, writing: &Writing) -> Result<Option<MapChange>> {
+        let Some(loaded) = self.loaded.as_mut() else { return Ok(None) };
         if loaded.allocs.is_empty() && loaded.frees.is_empty() {
-            return Ok(Written::Nothing);
+            return Ok(None);
         }
-        let (object, written) = match self.map {
-            Some(object) => (object, Written::Map),
-            None => {
-                let object = space_map_write::create(mos, writing.histogram)?;
-                (self.map, loaded.has_histogram) = (Some(object), writing.histogram);
-                loaded.map_block_bytes = mos.info(object)?.block_bytes;
-                (object, Written::NewMap(object))
-            }
-        };
+        if self.map.is_none() {
+            loaded.has_histogram = writing.histogram;
+        }
         let form = Form {
             start: self.start,
             shift: writing.shift,
@@ -275,9 +292,9 @@ impl Metaslab {
         };
         let mut entries = Vec::new();
         // Later passes write what the first one caused; writing the map anew would cause as much again.
-        if writing.pass == 1 && loaded.condense_pays() {
+        let is_anew = writing.pass == 1 && loaded.condense_pays();
+        if is_anew {
             let all = loaded.allocated(self.start, self.start + self.size)?;
-            mos.free_range(object, 0, u64::MAX)?;
             loaded.map_length = 0;
             entries = form.entries(0, &all, SpaceChange::Alloc, writing.txg, writing.pass);
         } else {
@@ -287,14 +304,23 @@ impl Metaslab {
                 entries.extend(form.entries(at, ranges, change, writing.txg, writing.pass));
             }
         }
-        mos.write(object, loaded.map_length, &entries)?;
+        let at = loaded.map_length;
         loaded.map_length += entries.len() as u64;
         (loaded.allocs, loaded.frees) = Default::default();
-        let histogram = loaded.has_histogram.then(|| loaded.histogram());
-        let histogram = histogram.as_ref().map(|histogram| (histogram, writing.shift));
-        let header = space_map_write::header(object, loaded.map_length, self.allocated, histogram);
-        mos.set_bonus(object, ObjectType::SPACE_MAP_HEADER, &header)?;
-        Ok(written)
+        Ok(Some(MapChange {
+            map: self.map,
+            is_anew,
+            at,
+            entries,
+            allocated: self.allocated,
+            histogram: loaded.has_histogram.then(|| loaded.histogram()),
+            shift: writing.shift,
+        }))
+    }
+
+    /// Says which object the map is in that was made for it.
+    pub(super) fn set_map(&mut self, object: ObjectId) {
+        self.map = Some(object);
     }
 
     /// Says that the transaction group is on stable storage.
@@ -343,7 +369,7 @@ impl Loaded {
         Ok(allocated)
     }
 
-    fn histogram(&self) -> super::free_space::Histogram {
+    fn histogram(&self) -> Histogram {
         let mut histogram = *self.free.histogram();
         for (start, end) in self.waiting() {
             histogram[bucket(end - start)] += 1;

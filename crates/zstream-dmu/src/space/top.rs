@@ -1,13 +1,12 @@
 //! The space of one top-level vdev.
 
-use super::metaslab::{self, Metaslab, Writing, Written};
+use super::AllocationClass;
+use super::metaslab::{self, MapChange, Metaslab, Writing};
 use super::space_map::{SpaceChange, VdevSpace};
-use super::{AllocationClass, SpaceMaps};
 use crate::blkptr::DVAS_PER_BLOCK_POINTER;
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::object_set::ObjectSet;
-use crate::object_store::ObjectStore;
 
 /// Bytes for each data disk of a vdev after which the next vdev's turn comes (`metaslab_aliquot`).
 const ALIQUOT_BYTES: u64 = 1 << 20;
@@ -22,7 +21,7 @@ pub(super) struct Top {
     /// Disks that hold data, parity not counted.
     data_disks: u64,
     metaslab_shift: u8,
-    array: ObjectId,
+    pub(super) array: ObjectId,
     metaslabs: Vec<Metaslab>,
     /// The metaslab that was last taken from, for each copy of a block: copies do not lie close to each other, and what is
     /// written in a row does.
@@ -144,26 +143,19 @@ impl Top {
         self.holder(start, end)?.replay(Some(mos), shift, change, (start, end))
     }
 
-    /// Writes what changed to the maps, and new maps to the array.
-    pub(super) fn write(
-        &mut self,
-        mos: &mut dyn ObjectStore,
-        writing: &Writing,
-        done: &mut SpaceMaps,
-    ) -> Result<()> {
+    /// Takes what the maps do not have yet, with the numbers of their metaslabs.
+    pub(super) fn take_changes(&mut self, writing: &Writing) -> Result<Vec<(usize, MapChange)>> {
         let writing = Writing { shift: self.ashift, ..*writing };
-        for (n, metaslab) in self.metaslabs.iter_mut().enumerate() {
-            match metaslab.write(mos, &writing)? {
-                Written::Nothing => continue,
-                Written::Map => {}
-                Written::NewMap(object) => {
-                    mos.write(self.array, 8 * n as u64, &object.0.to_le_bytes())?;
-                    done.created += 1;
-                }
-            }
-            done.changed = true;
-        }
-        Ok(())
+        let changes = self.metaslabs.iter_mut().map(|metaslab| metaslab.take_changes(&writing));
+        (0..)
+            .zip(changes)
+            .filter_map(|(n, change)| Some(change.transpose()?.map(|change| (n, change))))
+            .collect()
+    }
+
+    /// Says which object the map is in that was made for a metaslab.
+    pub(super) fn set_map(&mut self, metaslab: usize, object: ObjectId) {
+        self.metaslabs[metaslab].set_map(object);
     }
 
     pub(super) fn committed(&mut self) -> Result<()> {
