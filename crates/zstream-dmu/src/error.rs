@@ -153,6 +153,14 @@ pub enum Fault {
         /// Size of the block.
         bytes: u64,
     },
+    /// What is asked for cannot be done as things stand; the name is that of the error that ZFS would give.
+    #[error("{reason}")]
+    Refused {
+        /// `EBUSY`, `EEXIST` and the like.
+        errno: &'static str,
+        /// Why, as `zfs` words it.
+        reason: String,
+    },
     /// The request makes no sense for this pool or file.
     #[error("{0}")]
     Invalid(String),
@@ -226,6 +234,12 @@ impl Error {
     #[must_use]
     pub fn invalid(what: impl Into<String>) -> Self {
         Fault::Invalid(what.into()).into()
+    }
+
+    /// Something that cannot be done as things stand, with the name of the error that ZFS would give.
+    #[must_use]
+    pub fn refused(errno: &'static str, reason: impl Into<String>) -> Self {
+        Fault::Refused { errno, reason: reason.into() }.into()
     }
 
     /// Something that is not there.

@@ -19,6 +19,7 @@ pub mod label;
 pub mod label_write;
 mod mirror;
 pub mod raidz;
+pub mod sync;
 pub mod uberblock;
 mod write;
 
