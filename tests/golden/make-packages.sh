@@ -118,4 +118,6 @@ snd -p pack/outside; snd -p pack/enc@1; snd -R pack/enc@1; snd -h pack/enc/kid@1
 snd -S pack/top; snd -S pack/top@1; snd -S -c pack/top; snd -S pack/nope; snd -t 1-xyz; snd -t $t pack/top@1; snd -t $t -p; snd -t $t -S pack/part/full; snd pack/part/full; snd pack/part/full@a; snd -t "${t%??}"; snd -t "2${t#1}"
 zfs unload-key -a; snd pack/enc@1; snd -c -i @1 pack/enc/kid@2; snd -w pack/enc@1; snd -R -w -c pack/enc@2; snd pack/part/raw; snd -S pack/part/raw; zfs load-key pack/enc < /dev/null
 zfs list -t all -Hp -o name,guid,createtxg,origin -r pack > /out/list.txt
+# Free space as zeros, so that the image packs well.
+echo 0 > /sys/module/zfs/parameters/zfs_initialize_value; zpool initialize -w pack
 timeout 60 zpool export pack || zpool export -f pack; cp --sparse=always /tmp/pack.img /out/pack.img; ls /out/sends | wc -l
