@@ -1,14 +1,14 @@
 //! `zstream send`: snapshots of a pool as a stream, as `zfs send` writes it.
 
-use std::io::{self, IsTerminal as _, Write};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+mod report;
+mod watch;
 
-use zstream_dsl::prop::value::{nice_bytes, nice_number};
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::mpsc::channel;
+
+use zstream_dsl::name::Name;
 use zstream_format::token::ResumeToken;
-use zstream_send::job::{From, Job, Step};
+use zstream_send::job::{Job, Step};
 use zstream_send::note::Note;
 use zstream_send::package::LIST_BYTES_MAX;
 use zstream_send::plan::{Form, Options};
@@ -19,27 +19,25 @@ use zstream_send::{Progress, Replaced};
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::{OpenPool, PoolOptions};
-use crate::progress::Meter;
-use crate::text::Clock;
+use report::Report;
+use watch::{Wanted, Watch};
 
 /// Raises or lowers how long the list of a package may be, in bytes, as it does for `zfs`.
 const LIST_BYTES_VARIABLE: &str = "ZFS_SENDRECV_MAX_NVLIST";
-/// How often progress is shown.
-const TICK: Duration = Duration::from_secs(1);
 
 /// The options of `zstream send`: those of `zfs send`.
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, args_override_self = true)]
 pub(crate) struct Args {
     /// Increment since this snapshot or bookmark
     ///
     /// `@snapshot` and `#bookmark` are of the filesystem that is sent; of its origin, or a snapshot before that, the full
     /// name. What begins with neither is taken for a snapshot.
-    #[arg(short = 'i', value_name = "SNAPSHOT|BOOKMARK")]
-    incremental: Option<String>,
+    #[arg(short = 'i', value_name = "SNAPSHOT|BOOKMARK", action = clap::ArgAction::Append)]
+    incremental: Vec<String>,
     /// The same with all snapshots between, each an increment of the one before
-    #[arg(short = 'I', value_name = "SNAPSHOT", conflicts_with = "incremental")]
-    intermediates: Option<String>,
+    #[arg(short = 'I', value_name = "SNAPSHOT", action = clap::ArgAction::Append)]
+    intermediates: Vec<String>,
     /// With all datasets below, their snapshots, properties and clones
     #[arg(short = 'R', long)]
     replicate: bool,
@@ -123,7 +121,7 @@ impl Args {
         // A dry run may print to a terminal: it prints no stream.
         let mut out = if self.dryrun { output::text()? } else { output::binary()? };
         let token = self.token.as_deref().map(ResumeToken::parse).transpose();
-        let token = token.map_err(|error| Failure::new(format_args!("cannot resume send: {error}")))?;
+        let token = token.map_err(|error| self.failure(&error.into()))?;
         let to_name = token.as_ref().and_then(|token| token.to_name.to_str());
         let open = options.open(self.name.as_deref().or(to_name))?;
         let job = self.job(&open, token.as_ref()).map_err(|refusal| self.failure(&refusal))?;
@@ -132,30 +130,39 @@ impl Args {
                 options.unlock(&step.dataset)?;
             }
         }
-        let sizes = self.estimates(&open, &job, token.as_ref(), &mut out)?;
-        if !self.dryrun {
-            self.send(&open, &job, &sizes, &mut out)?;
-        } else {
+        let total_bytes = self.estimate(&open, &job, token.as_ref(), &mut out)?;
+        if self.dryrun {
             out.flush().map_err(|error| Failure::output(&error))?;
+        } else {
+            self.send(&open, &job, total_bytes, &mut out)?;
         }
-        if job.is_complete { Ok(()) } else { Err(Failure::new("not all of what was asked for could be sent")) }
+        if job.is_complete {
+            Ok(())
+        } else {
+            Err(Failure::new("not all of what was asked for could be sent"))
+        }
     }
 
     /// What the parser does not see of a command line that makes no sense.
     fn check(&self) -> Result<(), Failure> {
+        if self.incremental.len() + self.intermediates.len() > 1 {
+            return Err(Failure::usage("-i and -I name one source of the increment"));
+        }
+        for name in &self.exclude {
+            if !name.contains('/') || name.contains(['@', '#']) || Name::parse(name).is_err() {
+                return Err(Failure::usage(format_args!(
+                    "-X {name}: not the name of a dataset below the root of a pool"
+                )));
+            }
+        }
         if !self.exclude.is_empty() && !self.replicate {
             return Err(Failure::new("datasets can be left out (-X) of recursive sends (-R) only"));
         }
-        for name in &self.exclude {
-            if !name.contains('/') || name.contains(['@', '#']) || zstream_dsl::name::Name::parse(name).is_err() {
-                return Err(Failure::usage(format_args!("-X {name}: not the name of a dataset below a pool's root")));
-            }
-        }
-        if self.skip_missing && !self.replicate {
-            return Err(Failure::usage("-s is for recursive sends (-R) only"));
-        }
         if self.saved && self.name.as_ref().is_some_and(|name| name.contains('@')) {
             return Err(Failure::usage("-S is for the dataset that was being received, not a snapshot"));
+        }
+        if self.skip_missing && !self.replicate && self.token.is_none() && !self.saved {
+            return Err(Failure::usage("-s is for recursive sends (-R) only"));
         }
         Ok(())
     }
@@ -172,8 +179,8 @@ impl Args {
         }
         let list_bytes = std::env::var(LIST_BYTES_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
         let request = Request {
-            from: self.incremental.clone().or_else(|| self.intermediates.clone()),
-            intermediates: self.intermediates.is_some(),
+            from: self.incremental.iter().chain(&self.intermediates).next().cloned(),
+            intermediates: !self.intermediates.is_empty(),
             replicate: self.replicate,
             skip_missing: self.skip_missing,
             exclude: self.exclude.clone(),
@@ -194,14 +201,14 @@ impl Args {
         request.resolve(&open.dsl, &mut note)
     }
 
-    /// Whether lengths are told.
+    /// Whether the lengths have to be known.
     fn is_verbose(&self) -> bool {
         self.verbose > 0 || self.parsable || self.proctitle
     }
 
-    /// Whether progress is shown each second.
-    fn shows_progress(&self) -> bool {
-        self.verbose > 0
+    /// Whether this is about several snapshots.
+    fn is_many(&self) -> bool {
+        self.replicate || !self.intermediates.is_empty()
     }
 
     /// What went wrong, with what it went wrong with.
@@ -209,123 +216,79 @@ impl Args {
         if refusal.errno() == Errno::Epipe {
             return Failure::output(&io::ErrorKind::BrokenPipe.into());
         }
-        match (&self.name, &self.token) {
-            (_, Some(_)) => Failure::new(format_args!("cannot resume send: {refusal}")),
-            (Some(name), _) => Failure::new(format_args!("cannot send '{name}': {refusal}")),
-            _ => Failure::new(refusal),
+        match &self.name {
+            Some(name) => Failure::new(format_args!("cannot send {name}: {refusal}")),
+            None => Failure::new(format_args!("cannot resume send: {refusal}")),
         }
     }
 
-    /// The lengths of all steps, which are printed if asked for: on standard output where that is not for the stream.
-    fn estimates(
+    /// About how long all will be, told if asked for: on standard output where that is not for the stream.
+    fn estimate(
         &self,
         open: &OpenPool,
         job: &Job,
         token: Option<&ResumeToken>,
         out: &mut dyn Write,
-    ) -> Result<Vec<u64>, Failure> {
-        let is_wanted = self.is_verbose() || io::stderr().is_terminal();
-        if !is_wanted {
-            return Ok(vec![0; job.steps.len()]);
+    ) -> Result<u64, Failure> {
+        // The bar on a terminal wants to know too.
+        if !self.is_verbose() && (self.dryrun || !io::stderr().is_terminal()) {
+            return Ok(0);
         }
-        let mut text = Vec::new();
-        if let Some(token) = token.filter(|_| self.is_verbose()) {
-            text.extend(token.print_contents());
+        let mut report = Report { parsable: self.parsable, is_many: self.is_many(), text: Vec::new() };
+        if let Some(token) = token {
+            report.text.extend(token.print_contents());
         }
         let progress = Progress::default();
-        let mut sizes = Vec::new();
+        let mut total_bytes = 0_u64;
         for step in &job.steps {
-            let size = if self.exact {
-                step.measure(open.pool.features(), &progress)
-            } else {
-                step.estimate(open.pool.features(), &progress)
+            let features = open.pool.features();
+            let size = match self.exact {
+                true => step.measure(features, &progress),
+                false => step.estimate(features, &progress),
             };
             let size = size.map_err(|refusal| self.failure(&refusal))?;
-            sizes.push(size);
-            text.extend(self.line(step, size, job.header.is_some()).bytes());
+            total_bytes = total_bytes.wrapping_add(size);
+            report.step(step, size);
         }
-        let total = sizes.iter().sum();
-        text.extend(self.total(total).bytes());
-        // -V alone prints nothing.
-        if self.shows_progress() || self.parsable {
+        report.total(total_bytes);
+        // For one snapshot -V alone prints nothing.
+        if self.verbose > 0 || self.parsable || (self.proctitle && self.is_many()) {
             if self.dryrun {
-                out.write_all(&text).map_err(|error| Failure::output(&error))?;
+                out.write_all(&report.text).map_err(|error| Failure::output(&error))?;
             } else {
-                eprint!("{}", String::from_utf8_lossy(&text));
+                eprint!("{}", String::from_utf8_lossy(&report.text));
             }
         }
-        Ok(sizes)
+        Ok(total_bytes)
     }
 
-    /// What `zfs send -v` says of one snapshot before it is sent.
-    fn line(&self, step: &Step, size: u64, is_many: bool) -> String {
-        let from = step.from.as_ref().filter(|_| !step.from_origin);
-        let is_many = is_many && (self.replicate || self.intermediates.is_some());
-        let from = from.map(|from| if is_many { from.short_name() } else { from.name() });
-        let name = &step.name;
-        if self.parsable {
-            return match from {
-                Some(from) => format!("incremental\t{from}\t{name}\t{size}\n"),
-                None => format!("full\t{name}\t{size}\n"),
-            };
-        }
-        let size = match size {
-            0 => String::new(),
-            size => format!(" estimated size is {}", nice_bytes(size)),
+    fn send(&self, open: &OpenPool, job: &Job, total_bytes: u64, out: &mut dyn Write) -> Result<(), Failure> {
+        let wanted = Wanted {
+            lines: self.verbose > 0,
+            blocks: self.verbose > 1,
+            parsable: self.parsable,
+            title: self.proctitle,
         };
-        match from {
-            Some(from) if from.contains(['@', '#']) => format!("send from {from} to {name}{size}\n"),
-            Some(from) => format!("send from @{from} to {name}{size}\n"),
-            None => format!("full send of {name}{size}\n"),
-        }
-    }
-
-    fn total(&self, size: u64) -> String {
-        if self.parsable {
-            format!("size\t{size}\n")
-        } else if self.replicate || self.intermediates.is_some() {
-            format!("total estimated size is {}\n", nice_bytes(size))
-        } else {
-            format!("total estimated size is {}\n", nice_number(size))
-        }
-    }
-
-    fn send(
-        &self,
-        open: &OpenPool,
-        job: &Job,
-        sizes: &[u64],
-        out: &mut (dyn Write + Send),
-    ) -> Result<(), Failure> {
         let options = Options { corrupt_data: self.corrupt_data, ..Options::default() };
         let progress = Progress::default();
-        let (begins, events) = channel::<String>();
-        let total = sizes.iter().sum();
+        let watch = Watch::new(wanted, total_bytes, &progress);
+        let (begins, begun) = channel();
         let sent = std::thread::scope(|scope| {
-            let progress = &progress;
-            let watcher = scope.spawn(move || {
-                let mut watch = Watch::new(self, total);
-                loop {
-                    match events.recv_timeout(TICK) {
-                        Ok(name) => watch.begin(name, progress),
-                        Err(RecvTimeoutError::Timeout) => watch.tick(progress),
-                        Err(RecvTimeoutError::Disconnected) => return,
-                    }
-                }
-            });
-            let mut begun = |step: &Step| {
+            let watcher = scope.spawn(move || watch.run(&begun));
+            let sent = job.send(out, open.pool.features(), options, &progress, &mut |step: &Step| {
                 // A watcher that is gone has nobody to tell.
                 let _ = begins.send(step.name.clone());
-            };
-            let sent = job.send(out, open.pool.features(), options, progress, &mut begun);
+            });
             drop(begins);
-            // It has nothing to give back, and a panic in it is none of the stream.
+            // It has nothing to give back, and a panic in it is none of the stream's.
             let _ = watcher.join();
             sent
         });
         let sent = sent.map_err(|refusal| self.failure(&refusal))?;
         for Replaced { object, offset, length } in &sent.replaced {
-            eprintln!("zstream: replaced {length} bytes at {offset} of object {object}, which cannot be read");
+            eprintln!(
+                "zstream: replaced {length} bytes at {offset} of object {object}, which cannot be read"
+            );
         }
         Ok(())
     }
