@@ -217,7 +217,7 @@ impl Args {
             return Failure::output(&io::ErrorKind::BrokenPipe.into());
         }
         match &self.name {
-            Some(name) => Failure::new(format_args!("cannot send {name}: {refusal}")),
+            Some(name) => Failure::new(format_args!("cannot send '{name}': {refusal}")),
             None => Failure::new(format_args!("cannot resume send: {refusal}")),
         }
     }
