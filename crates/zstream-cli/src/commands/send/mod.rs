@@ -125,7 +125,8 @@ impl Args {
         let to_name = token.as_ref().and_then(|token| token.to_name.to_str());
         let open = options.open(self.name.as_deref().or(to_name))?;
         let job = self.job(&open, token.as_ref()).map_err(|refusal| self.failure(&refusal))?;
-        for step in &job.steps {
+        let reads = |step: &&Step| !self.dryrun || self.exact || step.is_measured();
+        for step in job.steps.iter().filter(reads) {
             if step.needs_key().map_err(|refusal| self.failure(&refusal))? {
                 options.unlock(&step.dataset)?;
             }
