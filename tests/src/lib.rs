@@ -12,3 +12,4 @@ pub mod openzfs;
 pub mod pools;
 pub mod program;
 pub mod samples;
+pub mod sending;

@@ -100,8 +100,11 @@ impl Bookmark {
         self.redaction_list_of(dataset.dsl())
     }
 
-    /// Its redaction list, in the pool it comes from.
-    pub(crate) fn redaction_list_of(&self, dsl: &Dsl) -> Result<Option<RedactionList>> {
+    /// Its redaction list, in the pool that the bookmark comes from.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn redaction_list_of(&self, dsl: &Dsl) -> Result<Option<RedactionList>> {
         self.redaction_object.map(|object| RedactionList::open(dsl.mos().clone(), object)).transpose()
     }
 }

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::process::ExitCode;
 
-use zstream_format::algorithm::ChecksumType;
 use zstream_format::checksum::Checksum;
 use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, VersionInfo};
 use zstream_format::ids::{Guid, ObjectId};
@@ -75,7 +74,11 @@ fn make(file: BufWriter<File>, bytes: u64, block_size: u32) -> Result<(), Error>
         while offset < FILE_BYTES && writer.offset() < bytes {
             // No two blocks are the same.
             payload[..8].copy_from_slice(&(object.0 << 40 | offset).to_le_bytes());
-            put(&mut writer, write(object, offset, block_size).into(), &payload)?;
+            put(
+                &mut writer,
+                Write::plain(object, ObjectType::PLAIN_FILE_CONTENTS, offset, block_size.into(), GUID).into(),
+                &payload,
+            )?;
             offset += u64::from(block_size);
         }
         object.0 += 1;
@@ -93,17 +96,5 @@ fn head(object: ObjectId, block_size: u32) -> Object {
         bonus_len: BONUS_BYTES,
         to_guid: GUID,
         ..Object::default()
-    }
-}
-
-fn write(object: ObjectId, offset: u64, block_size: u32) -> Write {
-    Write {
-        object,
-        object_type: ObjectType::PLAIN_FILE_CONTENTS,
-        offset,
-        logical_size: block_size.into(),
-        to_guid: GUID,
-        checksum_type: ChecksumType::OFF,
-        ..Write::default()
     }
 }

@@ -241,4 +241,12 @@ impl ReadBlock for Pool {
     fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
         self.reader.read_stored(bp, at)
     }
+
+    fn read_compressed(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        self.reader.read_compressed(bp, at)
+    }
+
+    fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        self.reader.read_once(bp, at)
+    }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::blkptr::BlockPointer;
-use crate::error::Result;
+use crate::blkptr::{BlockPointer, CryptKind};
+use crate::error::{Error, Fault, Result};
 use crate::ids::Bookmark;
 
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
@@ -21,7 +21,7 @@ pub type Block = Arc<[u8]>;
 
 /// What reads blocks: a pool, or (for streams) an index over stream files.
 ///
-/// Holes are the caller's business: both readers answer [`Fault::Hole`](crate::error::Fault::Hole) to one.
+/// Holes are the caller's business: both readers answer [`Fault::Hole`] to one.
 pub trait ReadBlock: Send + Sync {
     /// The logical content of the block `bp` points at, `bp.lsize()` bytes: verified, decrypted, decompressed and, when it
     /// was written in big-endian order, swapped by its object type's class, so that every parser of this crate reads
@@ -37,6 +37,27 @@ pub trait ReadBlock: Send + Sync {
     /// # Errors
     /// No copy of the block can be read and verified, or `bp` is a hole, redacted or malformed.
     fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block>;
+
+    /// The stored content of a block that is not metadata, decrypted but still compressed, as compressed sends want it. For
+    /// an embedded pointer, its payload.
+    ///
+    /// # Errors
+    /// As [`read_block`](Self::read_block). A reader that cannot decrypt refuses encrypted blocks.
+    fn read_compressed(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        if bp.crypt_kind() == CryptKind::Encrypted {
+            let what = format!("{} of dataset {}", bp.object_type().name(), at.objset);
+            return Err(Error::from(Fault::Encrypted { what }).at_bookmark(at));
+        }
+        self.read_stored(bp, at)
+    }
+
+    /// [`read_block`](Self::read_block) of a block that nobody will ask for again: it is not kept in memory.
+    ///
+    /// # Errors
+    /// As [`read_block`](Self::read_block).
+    fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        self.read_block(bp, at)
+    }
 
     /// [`read_block`](Self::read_block) of many blocks on all cores; results are in the order of the requests.
     fn read_blocks(&self, wanted: &[(BlockPointer, Bookmark)]) -> Vec<Result<Block>> {

@@ -276,6 +276,18 @@ impl ReadBlock for BlockReader {
             None => self.fetch(bp, at).map_err(place),
         }
     }
+
+    fn read_compressed(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        let mut stored = self.read_stored(bp, at)?;
+        if bp.kind() == BlockKind::Normal {
+            self.decrypt(bp, at, &mut stored).map_err(|error| error.at_bookmark(at))?;
+        }
+        Ok(stored)
+    }
+
+    fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        readable(bp).and_then(|()| self.load(bp, at)).map_err(|error| error.at_bookmark(at))
+    }
 }
 
 /// Judges a pointer before anything is done with it.

@@ -181,6 +181,15 @@ impl Props {
     }
 }
 
+/// A number as it is set, received or inherited (`dsl_prop_get_integer`), without looking at what the dataset really has;
+/// none where the default counts.
+///
+/// # Errors
+/// When the ZAPs cannot be read, or the value is text.
+pub fn stored_number(dataset: &Dataset, name: &str) -> Result<Option<u64>> {
+    lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()
+}
+
 /// What ZAPs say of a property.
 #[derive(Debug, Default)]
 struct Stored {

@@ -58,17 +58,45 @@ impl<W: Write> StreamWriter<W> {
     /// When the record cannot stand here, its payload has not the length that the header says, or the
     /// destination fails. Nothing more can be written then.
     pub fn write(&mut self, header: &Header, payload: &[u8]) -> Result<(), Error> {
+        self.write_as(header, payload, None)
+    }
+
+    /// Writes a record whose payload was summed already: `payload_sum` is its fletcher-4 sum from the zero state on, in the
+    /// order of the stream. It is not computed again, so that a wrong one makes a stream that nobody accepts.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_summed(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        payload_sum: Checksum,
+    ) -> Result<(), Error> {
+        self.write_as(header, payload, Some(payload_sum))
+    }
+
+    fn write_as(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        payload_sum: Option<Checksum>,
+    ) -> Result<(), Error> {
         let place = Place { offset: self.offset, index: self.index, record: header.record_type() };
         let outcome = if std::mem::replace(&mut self.failed, true) {
             Err(Fault::GivenUp)
         } else {
-            self.write_record(header, payload)
+            self.write_record(header, payload, payload_sum)
         };
         self.failed = outcome.is_err();
         outcome.map_err(|fault| Error::new(fault, place))
     }
 
-    fn write_record(&mut self, header: &Header, payload: &[u8]) -> Result<(), Fault> {
+    fn write_record(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        payload_sum: Option<Checksum>,
+    ) -> Result<(), Fault> {
         let expected = self.chain.payload_len(header)?;
         if payload.len() != expected {
             return Err(Fault::PayloadLen { found: payload.len() as u64, expected: expected as u64 });
@@ -94,7 +122,10 @@ impl<W: Write> StreamWriter<W> {
             header.set_trailer(if wanted { sum.value() } else { Checksum::default() });
         }
         sum.update(&header.as_bytes()[TRAILER_OFFSET..]);
-        sum.update(payload);
+        match payload_sum {
+            Some(payload_sum) => sum.append(payload_sum, payload.len() as u64),
+            None => sum.update(payload),
+        }
         self.sum = if matches!(role, Role::PackageHeaderEnd | Role::PackageEnd | Role::SubstreamEnd) {
             Checksum::default()
         } else {
