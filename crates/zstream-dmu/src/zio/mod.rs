@@ -21,7 +21,7 @@ pub type Block = Arc<[u8]>;
 
 /// What reads blocks: a pool, or (for streams) an index over stream files.
 ///
-/// Holes are the caller's business: both readers answer [`Fault::Hole`](crate::error::Fault::Hole) to one.
+/// Holes are the caller's business: both readers answer [`Fault::Hole`] to one.
 pub trait ReadBlock: Send + Sync {
     /// The logical content of the block `bp` points at, `bp.lsize()` bytes: verified, decrypted, decompressed and, when it
     /// was written in big-endian order, swapped by its object type's class, so that every parser of this crate reads
