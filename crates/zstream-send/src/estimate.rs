@@ -28,8 +28,8 @@ const VOLUME_BLOCK_BYTES: u64 = 16 << 10;
 
 /// The estimate for `sizes` of a dataset (`dmu_adjust_send_estimate_for_indirects`).
 pub(crate) fn estimate(dataset: &Dataset, sizes: Sizes, compressed: bool) -> Result<u64> {
-    let is_volume = !dataset.phys().root.is_hole()
-        && dataset.objset_locked()?.objset_type() == ObjsetType::ZVOL;
+    let is_volume =
+        !dataset.phys().root.is_hole() && dataset.objset_locked()?.objset_type() == ObjsetType::ZVOL;
     let (name, default) =
         if is_volume { ("volblocksize", VOLUME_BLOCK_BYTES) } else { ("recordsize", RECORD_BYTES) };
     let record_bytes = prop::stored_number(dataset, name)?.unwrap_or(default);

@@ -102,10 +102,11 @@ impl Step {
     /// # Errors
     /// The dataset cannot be opened: most often because its key is not loaded.
     pub fn plan(&self, pool: &Features, options: Options) -> Result<Plan, Refusal> {
-        let source = Source::open(&self.dataset, pool, self.form.raw).map_err(|error| match error.fault() {
-            DmuFault::Encrypted { .. } => Refusal::KeyNotLoaded { name: self.name.clone() },
-            _ => error.into(),
-        })?;
+        let source =
+            Source::open(&self.dataset, pool, self.form.raw).map_err(|error| match error.fault() {
+                DmuFault::Encrypted { .. } => Refusal::KeyNotLoaded { name: self.name.clone() },
+                _ => error.into(),
+            })?;
         let source = match &self.saved {
             Some((guid, name)) => source.saved(*guid, name.clone()),
             None => source,

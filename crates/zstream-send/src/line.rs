@@ -33,7 +33,10 @@ pub(crate) fn is_before(dir: &Dir, txg: Txg, later: &Dataset) -> Result<bool> {
         let Some(origin) = at.origin()? else { return Ok(false) };
         let origin_txg = origin.phys().creation_txg;
         if before.is_some_and(|before| origin_txg >= before) {
-            return Err(Error::corrupt("DSL directory", format!("the origins of {} have no end", later.name())));
+            return Err(Error::corrupt(
+                "DSL directory",
+                format!("the origins of {} have no end", later.name()),
+            ));
         }
         if origin.dir().object() == dir.object() && origin_txg == txg {
             return Ok(true);
@@ -149,10 +152,8 @@ fn dead_before(dataset: &Dataset, txg: Txg) -> Result<Sizes> {
         for entry in BpObj::open(&**mos, deadlist.object)?.entries(&**mos) {
             let pointer = entry?.pointer;
             if pointer.logical_birth() <= txg {
-                sum = sum.plus(Sizes {
-                    compressed: pointer.psize(),
-                    uncompressed: pointer.uncompressed_bytes(),
-                });
+                sum = sum
+                    .plus(Sizes { compressed: pointer.psize(), uncompressed: pointer.uncompressed_bytes() });
             }
         }
     }

@@ -67,10 +67,9 @@ impl fmt::Display for Note {
             Self::YoungDataset { name, to } => {
                 write!(f, "skipping dataset {name}: snapshot {to} does not exist")
             }
-            Self::SkippedDataset { name, to } => write!(
-                f,
-                "WARNING: skipping dataset {name} and its children: snapshot {to} does not exist"
-            ),
+            Self::SkippedDataset { name, to } => {
+                write!(f, "WARNING: skipping dataset {name} and its children: snapshot {to} does not exist")
+            }
             Self::NoSource { filesystem, to, from } => write!(
                 f,
                 "WARNING: could not send {filesystem}@{to}:\nincremental source ({filesystem}@{from}) does not exist"

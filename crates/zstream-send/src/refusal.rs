@@ -161,7 +161,9 @@ pub enum Refusal {
         missing: String,
     },
     /// Properties of encrypted datasets travel in raw streams only.
-    #[error("cannot send {to}: encrypted dataset {dataset} can be sent with properties or holds only raw (-w)")]
+    #[error(
+        "cannot send {to}: encrypted dataset {dataset} can be sent with properties or holds only raw (-w)"
+    )]
     EncryptedProperties {
         /// What was to be sent.
         to: String,
@@ -169,7 +171,9 @@ pub enum Refusal {
         dataset: String,
     },
     /// The list of snapshots and properties is larger than receivers take.
-    #[error("the list of snapshots and properties has {bytes} bytes, receivers take {limit}: send fewer snapshots")]
+    #[error(
+        "the list of snapshots and properties has {bytes} bytes, receivers take {limit}: send fewer snapshots"
+    )]
     ListTooLarge {
         /// Its size.
         bytes: usize,

@@ -88,9 +88,17 @@ impl Gather<'_> {
         self.visit(dir, 0, Txg(0), 0)
     }
 
-    fn visit(&mut self, dir: &Arc<Dir>, parent_from: u64, to_above: Txg, depth: usize) -> Result<(), Refusal> {
+    fn visit(
+        &mut self,
+        dir: &Arc<Dir>,
+        parent_from: u64,
+        to_above: Txg,
+        depth: usize,
+    ) -> Result<(), Refusal> {
         if depth > DEPTH_MAX {
-            return Err(Error::corrupt("DSL directory", format!("{} nests without an end", dir.name())).into());
+            return Err(
+                Error::corrupt("DSL directory", format!("{} nests without an end", dir.name())).into()
+            );
         }
         let head = dir.head()?;
         let all = head.snapshots()?;

@@ -36,7 +36,9 @@ pub(crate) fn in_order(filesystems: &[Filesystem]) -> Result<Vec<&Filesystem>, R
         }
         if order.len() == before {
             let waiting = filesystems.iter().zip(&sent).filter(|(_, sent)| !**sent);
-            return Err(Refusal::NoOrder(waiting.map(|(waiting, _)| waiting.head.name().to_owned()).collect()));
+            return Err(Refusal::NoOrder(
+                waiting.map(|(waiting, _)| waiting.head.name().to_owned()).collect(),
+            ));
         }
     }
     Ok(order)

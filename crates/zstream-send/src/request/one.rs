@@ -33,12 +33,7 @@ pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(No
 }
 
 /// What the increment starts from, judged.
-fn source(
-    dsl: &Arc<Dsl>,
-    target: &Dataset,
-    from: &str,
-    note: &mut dyn FnMut(Note),
-) -> Result<From, Refusal> {
+fn source(dsl: &Arc<Dsl>, target: &Dataset, from: &str, note: &mut dyn FnMut(Note)) -> Result<From, Refusal> {
     let filesystem = target.dir().name();
     let name = if from.starts_with(['@', '#']) {
         format!("{filesystem}{from}")
@@ -121,11 +116,7 @@ pub(super) fn redaction_list(bookmark: &Bookmark, target: &Dataset) -> Result<Ar
 }
 
 /// The header of a package of one. It says nothing of the source of an increment, which may lie elsewhere.
-fn header(
-    request: &Request,
-    target: &Dataset,
-    note: &mut dyn FnMut(Note),
-) -> Result<PackageHeader, Refusal> {
+fn header(request: &Request, target: &Dataset, note: &mut dyn FnMut(Note)) -> Result<PackageHeader, Refusal> {
     let filesystem = target.dir().name();
     let to = target.snapshot_name().unwrap_or_default();
     let mut gather = Gather {

@@ -140,7 +140,12 @@ enum Wanted<'a> {
 
 /// Looks for a guid as near to `filesystem` as there is one: in it and below, then one level up, and so on
 /// (`guid_to_name`).
-fn search(dsl: &Arc<Dsl>, filesystem: &str, guid: Guid, wanted: &Wanted<'_>) -> Result<Option<From>, Refusal> {
+fn search(
+    dsl: &Arc<Dsl>,
+    filesystem: &str,
+    guid: Guid,
+    wanted: &Wanted<'_>,
+) -> Result<Option<From>, Refusal> {
     let mut skip = None;
     let mut name = Some(filesystem);
     while let Some(here) = name {
