@@ -3,6 +3,7 @@
 //! The tests themselves are in `tests/`; what OpenZFS made and printed is in `golden/`.
 
 pub mod blocks;
+pub mod compare;
 pub mod edit;
 pub mod fuzz;
 pub mod golden;
