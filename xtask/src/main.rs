@@ -3,6 +3,7 @@
 //! All tasks stand in [`TASKS`], one line each; `ci` composes others and does nothing itself.
 
 mod bench;
+mod bench_send;
 mod bench_verify;
 mod check;
 mod fuzz;
@@ -10,6 +11,7 @@ mod interop;
 mod layers;
 mod licences;
 mod measure;
+mod pairs;
 mod run;
 
 use run::Outcome;
