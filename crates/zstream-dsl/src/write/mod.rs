@@ -385,3 +385,6 @@ impl<'a> Tx<'a> {
 
 /// Name of the directory whose snapshot of the same name is the origin of every filesystem.
 const ORIGIN: &str = "$ORIGIN";
+
+#[cfg(test)]
+mod tests;
