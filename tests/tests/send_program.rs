@@ -262,7 +262,7 @@ fn a_broken_pipe_is_no_news() {
 /// A block that is lost ends a send with its name. With `--corrupt-data` a pattern is sent for it, and that is told.
 #[test]
 fn lost_blocks() {
-    const PATTERN: [u8; 8] = 0x2_f5ba_ddb1_0c_u64.to_le_bytes();
+    const PATTERN: [u8; 8] = 0x2f5_badd_b10c_u64.to_le_bytes();
     let dir = tempfile::tempdir().unwrap();
     let image = golden::copy(&golden::image("tank.img"), dir.path());
     let sending = Sending::open(std::slice::from_ref(&image));
