@@ -7,9 +7,9 @@ usage: send_pool.py FILE      (a new pool `bench` in FILE, 2.4 GiB of blocks)
  plain     1 GiB of 128 KiB  uncompressed  plain@s
  packed    1 GiB of 128 KiB  lz4, 2:1      packed@s
  small     1 GiB of 8 KiB    uncompressed  small@s
- long      8 GiB of 128 KiB  lz4, 50:1     long@1 when it has 1 GiB, long@8
+ long      8 GiB of 128 KiB  lz4, 30:1     long@1 when it has 1 GiB, long@8
 
-Prints a line for each snapshot: its name and its objset, by which `zdb -B` knows it. What is written is always the same.
+Prints a line for each snapshot: its name and its objset, by which `zdb -B` knows it. Contents are the same every time.
 """
 import ctypes as C, os, random, sys, tempfile
 

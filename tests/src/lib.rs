@@ -14,3 +14,4 @@ pub mod pools;
 pub mod program;
 pub mod samples;
 pub mod sending;
+pub mod writing;

@@ -2,9 +2,11 @@
 
 pub mod crypt;
 pub mod gang;
+mod place;
 pub mod read;
 mod verify;
 pub mod write;
+mod writer;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::error::{Error, Fault, Result};
 use crate::ids::Bookmark;
 
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
+pub use writer::{BlockWriter, WriterSettings};
 
 /// The bytes of one block, shared between the cache and its readers.
 pub type Block = Arc<[u8]>;
