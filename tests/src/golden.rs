@@ -155,6 +155,17 @@ pub struct Manifest {
     pub entries: BTreeMap<String, Entry>,
 }
 
+impl Manifest {
+    /// Panics with the first difference to what was `found` in `what`.
+    pub fn assert_same(&self, found: &Manifest, what: &str) {
+        let paths = |manifest: &Manifest| manifest.entries.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(paths(found), paths(self), "{what}");
+        for (path, expected) in &self.entries {
+            assert_eq!(&found.entries[path], expected, "{what}: {path}");
+        }
+    }
+}
+
 /// One name in a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {

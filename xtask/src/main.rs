@@ -8,6 +8,7 @@ mod bench_verify;
 mod check;
 mod fuzz;
 mod interop;
+mod interop_vm;
 mod layers;
 mod licences;
 mod measure;

@@ -9,9 +9,16 @@
 //! the MOS. From then on the config in the MOS counts.
 
 pub mod check;
+mod config_list;
+pub mod create;
 pub mod features;
+pub mod history;
+pub mod layout;
+pub mod maintained;
 mod open;
 pub mod scan;
+pub mod spec;
+pub mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,9 +2,11 @@
 
 pub mod crypt;
 pub mod gang;
+mod place;
 pub mod read;
 mod verify;
 pub mod write;
+mod writer;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::error::{Error, Fault, Result};
 use crate::ids::Bookmark;
 
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
+pub use writer::{BlockWriter, WriterSettings};
 
 /// The bytes of one block, shared between the cache and its readers.
 pub type Block = Arc<[u8]>;
@@ -44,7 +47,7 @@ impl Want {
 
 /// What reads blocks: a pool, or (for streams) an index over stream files.
 ///
-/// Holes are the caller's business: both readers answer [`Fault::Hole`](crate::error::Fault::Hole) to one.
+/// Holes are the caller's business: both readers answer [`Fault::Hole`] to one.
 pub trait ReadBlock: Send + Sync {
     /// The logical content of the block `bp` points at, `bp.lsize()` bytes: verified, decrypted, decompressed and, when it
     /// was written in big-endian order, swapped by its object type's class, so that every parser of this crate reads
