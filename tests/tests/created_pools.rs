@@ -62,14 +62,23 @@ fn zdb(dir: &Path, options: &[&str], name: &str) -> (bool, String) {
 }
 
 fn members(dir: &Path) -> Vec<PathBuf> {
-    let mut list: Vec<PathBuf> = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
+    let mut list: Vec<PathBuf> =
+        fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
     list.sort();
     list
 }
 
 #[test]
 fn interop_a_new_pool_is_clean_to_zdb() {
-    for (words, ashift) in [("a", 12), ("a", 9), ("mirror a b", 12), ("raidz a b c", 9), ("raidz3 a b c d e", 12), ("a mirror b c raidz2 d e f special g", 12), ("a log b", 13)] {
+    for (words, ashift) in [
+        ("a", 12),
+        ("a", 9),
+        ("mirror a b", 12),
+        ("raidz a b c", 9),
+        ("raidz3 a b c d e", 12),
+        ("a mirror b c raidz2 d e f special g", 12),
+        ("a log b", 13),
+    ] {
         let dir = tempfile::tempdir().expect("a directory");
         create(new_pool(dir.path(), "demo", words, ashift));
         let (ok, text) = zdb(dir.path(), &["-bcc"], "demo");

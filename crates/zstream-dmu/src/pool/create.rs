@@ -122,7 +122,8 @@ impl Numbers {
 fn plan(new: &NewPool) -> Result<Plan> {
     let guid = new.random.guid()?;
     let mut numbers = Numbers(FIRST_OBJECT);
-    let mut plan = Plan { config: NvList::new(), members: HashMap::new(), spaces: Vec::new(), zaps: Vec::new() };
+    let mut plan =
+        Plan { config: NvList::new(), members: HashMap::new(), spaces: Vec::new(), zaps: Vec::new() };
     let txg = TXG_INITIAL.0;
     let mut root = NvList::new();
     root.add_string("type", "root").add_u64("id", 0).add_u64("guid", guid.0).add_u64("create_txg", txg);
@@ -166,9 +167,8 @@ fn plan_top(
     numbers: &mut Numbers,
     plan: &mut Plan,
 ) -> Result<NvList> {
-    let member_bytes = |member: &NewMember| {
-        member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path))
-    };
+    let member_bytes =
+        |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
     let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
     let asize = top_asize(top.shape, &sizes);
     let shift = metaslab_shift(asize);
@@ -288,7 +288,8 @@ impl PoolWriter {
             now: new.now,
             config: plan.config,
         };
-        let version = format!("pool version {}; software version zstream-{}", VERSIONS.2, env!("CARGO_PKG_VERSION"));
+        let version =
+            format!("pool version {}; software version zstream-{}", VERSIONS.2, env!("CARGO_PKG_VERSION"));
         pool.log(Event::Internal("create", &version))?;
         Ok(pool)
     }

@@ -60,7 +60,11 @@ pub const MAINTAINED: &[Maintained] = &[
     row("multi_vdev_crash_dump", false, "dump devices are not touched"),
     row("head_errlog", false, "error logs are not written"),
     row("vdev_zaps_v2", false, "the pool has an object of properties, as its vdevs do"),
-    row("raidz_expansion", false, "blocks are as wide as raidz was when they were born; none while it is expanded"),
+    row(
+        "raidz_expansion",
+        false,
+        "blocks are as wide as raidz was when they were born; none while it is expanded",
+    ),
 ];
 
 impl Maintained {
@@ -180,7 +184,8 @@ mod tests {
         assert_eq!(set.iter().count(), MAINTAINED.iter().filter(|row| row.by_default).count());
         assert_eq!(set.iter().next().map(|feature| feature.name), Some("enabled_txg"));
         // OpenZFS 2.1 must be able to read the MOS of a new pool.
-        let at_once = set.iter().filter(|feature| feature.active_when_enabled && !feature.read_only_compatible);
+        let at_once =
+            set.iter().filter(|feature| feature.active_when_enabled && !feature.read_only_compatible);
         let names: Vec<_> = at_once.map(|feature| feature.name).collect();
         assert_eq!(names, ["lz4_compress", "hole_birth", "embedded_data"]);
     }
@@ -206,7 +211,10 @@ mod tests {
             let list: BTreeMap<_, _> = list.iter().map(|(guid, n)| ((*guid).to_owned(), *n)).collect();
             Features::new(BTreeMap::new(), list)
         };
-        assert!(check_maintained(&features(&[("com.delphix:livelist", 0), ("com.delphix:log_spacemap", 1)])).is_ok());
+        assert!(
+            check_maintained(&features(&[("com.delphix:livelist", 0), ("com.delphix:log_spacemap", 1)]))
+                .is_ok()
+        );
         let error = check_maintained(&features(&[
             ("com.delphix:livelist", 1),
             ("com.fudosecurity:block_cloning", 2),

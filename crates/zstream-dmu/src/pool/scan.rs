@@ -119,7 +119,8 @@ pub fn reopen_writable(candidates: &[Candidate]) -> Result<Vec<Candidate>> {
     let reopen = |candidate: &Candidate| {
         let name = &candidate.member.name;
         let place = |error: Error| error.on_vdev(name);
-        let path = candidate.path.as_deref().ok_or_else(|| place(Error::unsupported("opening it for writing")))?;
+        let path =
+            candidate.path.as_deref().ok_or_else(|| place(Error::unsupported("opening it for writing")))?;
         let device = FileDevice::open_writable(path).map_err(|error| place(error.into()))?;
         examine_file(path, device).map_err(place)
     };

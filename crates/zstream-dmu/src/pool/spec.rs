@@ -157,7 +157,10 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
             return Err(Error::invalid(format!("{} of {count} members, it needs {least}", top.shape)));
         }
         if count > most {
-            return Err(Error::invalid(format!("{} of {count} members, at most {most} are allowed", top.shape)));
+            return Err(Error::invalid(format!(
+                "{} of {count} members, at most {most} are allowed",
+                top.shape
+            )));
         }
     }
     if !tops.iter().any(|top| top.class == VdevClass::Normal) {

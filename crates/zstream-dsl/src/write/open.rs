@@ -193,12 +193,7 @@ struct Books {
 }
 
 impl Books {
-    fn charge(
-        &mut self,
-        mos: &mut dyn ObjectStore,
-        delta: &SpaceDelta,
-        entropy: &mut Entropy,
-    ) -> Result<()> {
+    fn charge(&mut self, mos: &mut dyn ObjectStore, delta: &SpaceDelta, entropy: &mut Entropy) -> Result<()> {
         let SpaceDelta { used, compressed, uncompressed } = *delta;
         Tx::new(self.name.as_str(), mos, &*self.space, Arc::clone(&self.reader), self.clock, entropy)
             .use_mos_space(Change { used, compressed, uncompressed })
