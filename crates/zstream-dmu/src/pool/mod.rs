@@ -37,7 +37,7 @@ use crate::vdev::config::{PoolConfig, PoolState};
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, Vdev, VdevState, VdevTree};
 use crate::zap::{Value, Zap};
-use crate::zio::{Block, BlockReader, Observer, ReadBlock};
+use crate::zio::{Block, BlockReader, Observer, ReadBlock, Want};
 
 /// The MOS's directory of objects (`DMU_POOL_DIRECTORY_OBJECT`).
 pub const DIRECTORY_OBJECT: ObjectId = ObjectId(1);
@@ -255,5 +255,16 @@ impl ReadBlock for Pool {
 
     fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
         self.reader.read_once(bp, at)
+    }
+
+    fn read_into(
+        &self,
+        bp: &BlockPointer,
+        at: Bookmark,
+        want: Want,
+        out: &mut [u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.reader.read_into(bp, at, want, out, scratch)
     }
 }

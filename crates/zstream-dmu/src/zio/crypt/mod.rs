@@ -16,10 +16,12 @@
 mod cipher;
 mod dnodes;
 mod key;
+mod keydata;
 mod keyring;
 mod mac;
 
 pub use key::{KeyFormat, WrappedKey, WrappingKey};
+pub use keydata::KeyData;
 pub use keyring::Keyring;
 pub use mac::{indirect_mac, verify_indirect};
 
@@ -88,6 +90,12 @@ impl DatasetKey {
     #[must_use]
     pub fn guid(&self) -> Guid {
         self.guid
+    }
+
+    /// `DSL_CRYPTO_VERSION`: it says what of block pointers is authenticated.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The cipher for a salt.
