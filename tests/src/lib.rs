@@ -3,11 +3,8 @@
 //! The tests themselves are in `tests/`; what OpenZFS made and printed is in `golden/`.
 
 pub mod blocks;
-<<<<<<< HEAD
-pub mod created;
-=======
 pub mod compare;
->>>>>>> dslw
+pub mod created;
 pub mod edit;
 pub mod fuzz;
 pub mod golden;
