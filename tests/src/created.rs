@@ -7,7 +7,6 @@ use std::sync::Arc;
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::error::Result;
 use zstream_dmu::host::Host;
-use zstream_dmu::objset::writer::SetProperties;
 use zstream_dmu::pool::create::{NewMember, NewPool};
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::maintained::FeatureSet;
@@ -78,7 +77,7 @@ pub fn new_pool_in(dir: &Path, name: &str, words: &str, ashift: u8) -> NewPool {
 pub fn create(new: NewPool) -> Result<()> {
     let command = format!("zstream pool create {}", new.name);
     let (mut pool, first) = WritablePool::create(new, Some(7))?;
-    let mut set = pool.create_set(first.root, ObjsetType::ZFS, SetProperties::default())?;
+    let mut set = pool.create_set(first.root, ObjsetType::ZFS)?;
     pool.sync(first.root, &mut set)?;
     pool.log(Event::Command(&command))?;
     pool.export().map(drop)
