@@ -7,7 +7,6 @@ use std::sync::Arc;
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::error::Result;
 use zstream_dmu::host::Host;
-use zstream_dmu::objset::writer::SetProperties;
 use zstream_dmu::pool::create::{NewMember, NewPool};
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::maintained::FeatureSet;
@@ -29,16 +28,14 @@ pub fn host() -> Host {
     Host { id: 0, name: "test".to_owned() }
 }
 
+/// Makes a member of a pool by its word: its path and what it lies on.
+pub type OpenMember<'a> = &'a mut dyn FnMut(&str) -> (String, Arc<dyn Device>);
+
 /// Describes a pool called `name` with the vdevs `words`, whose members `open` makes by their name.
 ///
 /// # Panics
 /// The words make no vdevs.
-pub fn new_pool(
-    name: &str,
-    words: &str,
-    ashift: u8,
-    open: &mut dyn FnMut(&str) -> (String, Arc<dyn Device>),
-) -> NewPool {
+pub fn new_pool(name: &str, words: &str, ashift: u8, open: OpenMember<'_>) -> NewPool {
     let words: Vec<&str> = words.split_whitespace().collect();
     let mut member = |word: String| {
         let (path, device) = open(&word);
@@ -78,7 +75,7 @@ pub fn new_pool_in(dir: &Path, name: &str, words: &str, ashift: u8) -> NewPool {
 pub fn create(new: NewPool) -> Result<()> {
     let command = format!("zstream pool create {}", new.name);
     let (mut pool, first) = WritablePool::create(new, Some(7))?;
-    let mut set = pool.create_set(first.root, ObjsetType::ZFS, SetProperties::default())?;
+    let mut set = pool.create_set(first.root, ObjsetType::ZFS)?;
     pool.sync(first.root, &mut set)?;
     pool.log(Event::Command(&command))?;
     pool.export().map(drop)

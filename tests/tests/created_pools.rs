@@ -8,7 +8,6 @@ use std::sync::Arc;
 use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Loss, MemoryDevice, Plan, Recorder};
 use zstream_dmu::error::Result;
 use zstream_dmu::host::Host;
-use zstream_dmu::objset::writer::SetProperties;
 use zstream_dmu::pool::history::{self, Event};
 use zstream_dmu::pool::scan::examine;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
@@ -39,7 +38,7 @@ fn work(pool: &mut WritablePool, rounds: std::ops::Range<u64>) -> Result<()> {
     for round in rounds {
         let name = format!("demo/fs{round}");
         let head = pool.tx().create(&name, false)?;
-        let mut set = pool.create_set(head, ObjsetType::ZFS, SetProperties::default())?;
+        let mut set = pool.create_set(head, ObjsetType::ZFS)?;
         pool.sync(head, &mut set)?;
         pool.commit()?;
         pool.tx().snapshot(&[format!("{name}@a")])?;
