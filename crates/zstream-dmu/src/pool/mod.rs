@@ -13,6 +13,7 @@ mod config_list;
 pub mod create;
 pub mod features;
 pub mod history;
+mod intent_logs;
 pub mod layout;
 pub mod maintained;
 mod open;
