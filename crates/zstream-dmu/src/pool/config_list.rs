@@ -94,7 +94,8 @@ mod tests {
         assert_eq!((number(&active, "state"), number(&active, "hostid")), (0, 0xffff_ffff));
 
         let mut bare = list.clone();
-        (bare.remove("hostid"), bare.remove("hostname"));
+        bare.remove("hostid");
+        bare.remove("hostname");
         assert_eq!(names(&updated(&bare, PoolState::Active, Txg(1), &host(1))), names(&list));
     }
 }
