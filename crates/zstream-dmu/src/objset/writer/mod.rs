@@ -16,6 +16,7 @@
 //! written over or freed before it, they give their places back. So everything that was written in a transaction group
 //! has to be synced in it.
 
+mod accounting;
 mod overlay;
 mod policy;
 mod receive;
