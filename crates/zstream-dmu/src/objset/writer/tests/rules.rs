@@ -28,7 +28,7 @@ fn a_write_that_fails_leaves_what_was_synced() {
         let mut bench = Bench::new(9, SetProperties::default());
         bench.set.begin_accounting(true, false).unwrap();
         let object = bench.set.allocate(&file(4096)).unwrap();
-        let content: Vec<u8> = (0..60_000_u32).map(|n| (n * n >> 8) as u8).collect();
+        let content: Vec<u8> = (0..60_000_u32).map(|n| ((n * n) >> 8) as u8).collect();
         bench.set.write(object, 0, &content).unwrap();
         let root = *bench.sync().root();
         let model = model_of(&bench.set);
