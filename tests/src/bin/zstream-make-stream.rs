@@ -7,9 +7,8 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::process::ExitCode;
 
-use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::Checksum;
-use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, ObjectFlags, VersionInfo};
+use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, VersionInfo};
 use zstream_format::ids::{Guid, ObjectId};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -95,16 +94,7 @@ fn head(object: ObjectId, block_size: u32) -> Object {
         bonus_type: ObjectType::SA,
         block_size,
         bonus_len: BONUS_BYTES,
-        checksum_type: ChecksumType::INHERIT,
-        compression: CompressionType::INHERIT,
-        dnode_slots: 1,
-        flags: ObjectFlags::empty(),
-        raw_bonus_len: 0,
         to_guid: GUID,
-        indirect_block_shift: 0,
-        levels: 0,
-        block_pointers: 0,
-        pad: [0; 5],
-        max_block_id: 0,
+        ..Object::default()
     }
 }

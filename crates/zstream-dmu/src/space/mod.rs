@@ -1,7 +1,16 @@
 //! What is allocated on a vdev and what is free.
 
+mod allocator;
+mod free_space;
+mod metaslab;
 pub mod range_set;
 pub mod space_map;
+mod space_map_write;
+#[cfg(test)]
+mod tests;
+mod top;
+
+pub use self::allocator::{Allocator, MapForm};
 
 use crate::blkptr::{BlockPointer, Dva};
 use crate::error::Result;
@@ -14,6 +23,40 @@ pub enum AllocationClass {
     Normal,
     /// Special vdevs where there are some: metadata.
     Special,
+    /// Vdevs for deduplication tables where there are some.
+    Dedup,
+}
+
+/// How much of a pool must stay free when space is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reserve {
+    /// The slop space: what users fill ends here (`ZFS_SPACE_CHECK_NORMAL`).
+    #[default]
+    Slop,
+    /// Half of it: for what frees more than it takes in the end (`ZFS_SPACE_CHECK_RESERVED`).
+    HalfSlop,
+    /// Nothing: for what must be written so that a transaction group can be completed.
+    Nothing,
+}
+
+/// How much space a pool has, in bytes, parity included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceUse {
+    /// What all metaslabs have.
+    pub capacity: u64,
+    /// What is allocated of it.
+    pub allocated: u64,
+    /// What must stay free.
+    pub slop: u64,
+}
+
+/// What writing space maps did to the MOS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceMaps {
+    /// Whether anything was written.
+    pub changed: bool,
+    /// How many maps were made.
+    pub created: u64,
 }
 
 /// Where blocks get their places from, and give them back: the space of one transaction group of a pool.

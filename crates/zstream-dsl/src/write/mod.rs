@@ -24,6 +24,7 @@
 //! props      properties that are set and inherited
 //! keys       who uses which keys
 //! redaction  lists of what is left out
+//! open       a pool from opening or creating it to leaving it
 //! ```
 
 mod bookmark;
@@ -37,6 +38,7 @@ mod keys;
 mod ledger;
 mod make;
 mod names;
+mod open;
 mod promote;
 mod props;
 mod redaction;
@@ -62,6 +64,7 @@ use zstream_format::object_type::ObjectType;
 pub use self::entropy::Entropy;
 pub use self::ledger::DatasetLedger;
 pub use self::make::FirstDatasets;
+pub use self::open::WritablePool;
 pub use self::props::Setting;
 pub use self::usage::{Change, Use};
 
@@ -382,3 +385,6 @@ impl<'a> Tx<'a> {
 
 /// Name of the directory whose snapshot of the same name is the origin of every filesystem.
 const ORIGIN: &str = "$ORIGIN";
+
+#[cfg(test)]
+mod tests;

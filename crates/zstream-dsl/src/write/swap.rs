@@ -34,9 +34,13 @@ impl Tx<'_> {
         let unreserved = reserved.min(h.unique_bytes) as i64 - reserved.min(c.unique_bytes) as i64;
 
         let (clone_list, head_list) = (self.deadlist_of(clone)?, self.deadlist_of(head)?);
-        let before = self.dataset(snapshot)?.prev_snapshot_txg;
-        let unique = self.dead_space(clone_list, before, Txg(u64::MAX))?.used_bytes;
-        self.change_dataset(snapshot, |dataset| dataset.unique_bytes = unique)?;
+        let shared = self.dataset(snapshot)?;
+        // What the snapshot has for itself depends on the dataset that follows in its own line. OpenZFS counts it anew also
+        // where the head is a clone without snapshots, and is wrong then.
+        if shared.next == Some(head) {
+            let unique = self.dead_space(clone_list, shared.prev_snapshot_txg, Txg(u64::MAX))?.used_bytes;
+            self.change_dataset(snapshot, |dataset| dataset.unique_bytes = unique)?;
+        }
 
         let referenced = |phys: &crate::phys::DatasetPhys| Change {
             used: phys.referenced_bytes as i64,

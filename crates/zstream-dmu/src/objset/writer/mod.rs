@@ -34,7 +34,6 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use self::overlay::{Overlay, Source};
 pub use self::policy::{RedundantMetadata, SetProperties};
-pub use self::receive::RawHead;
 use super::{OBJECTS_MAX, OBJSET_BYTES_NEW, Objset, ObjsetFlags, ObjsetPhys, ZilHeader};
 use crate::blkptr::BlockPointer;
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};

@@ -16,11 +16,13 @@
 mod cipher;
 mod dnodes;
 mod key;
+mod keydata;
 mod keyring;
 mod mac;
 mod random;
 
 pub use key::{KeyFormat, WrappedKey, WrappingKey};
+pub use keydata::KeyData;
 pub use keyring::Keyring;
 pub use mac::{indirect_mac, verify_indirect};
 
@@ -92,6 +94,12 @@ impl DatasetKey {
     #[must_use]
     pub fn guid(&self) -> Guid {
         self.guid
+    }
+
+    /// `DSL_CRYPTO_VERSION`: it says what of block pointers is authenticated.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The cipher for a salt.
