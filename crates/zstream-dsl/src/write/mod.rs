@@ -23,7 +23,8 @@
 //! bookmark   the verb bookmark
 //! props      properties that are set and inherited
 //! keys       who uses which keys
-//! redaction  lists of what is left out
+//! redact     the verb redact; redaction: its lists
+//! settings   how the blocks of a dataset are written
 //! open       a pool from opening or creating it to leaving it
 //! ```
 
@@ -41,8 +42,10 @@ mod names;
 mod open;
 mod promote;
 mod props;
+mod redact;
 mod redaction;
 mod rename;
+mod settings;
 mod snapshot;
 mod swap;
 mod usage;
