@@ -4,6 +4,7 @@
 
 pub mod blocks;
 pub mod compare;
+pub mod created;
 pub mod edit;
 pub mod fuzz;
 pub mod golden;

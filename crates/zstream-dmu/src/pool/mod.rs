@@ -16,6 +16,7 @@ pub mod history;
 pub mod layout;
 pub mod maintained;
 mod open;
+pub mod properties;
 pub mod scan;
 pub mod spec;
 pub mod writer;

@@ -3,8 +3,8 @@
 //! ```text
 //! let mut pool = WritablePool::open(...)          or create(...), which makes the first datasets too
 //! pool.tx().snapshot(...)                         changes of datasets
-//! let mut set = pool.open_head(head, ...)         changes of what is in one
-//! pool.sync(&mut set)                             its blocks are written and counted
+//! let mut set = pool.open_head(head)              changes of what is in one
+//! pool.sync(head, &mut set)                       its blocks are written and counted
 //! pool.commit()                                   all of it is on stable storage, or nothing
 //! pool.export()
 //! ```
@@ -17,7 +17,7 @@ use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
+use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
@@ -106,28 +106,25 @@ impl WritablePool {
         Tx::new(name, parts.mos, &**parts.space, reader, clock, &mut self.entropy)
     }
 
-    /// Makes the empty object set of a new head dataset.
+    /// Makes the empty object set of a new head dataset, written as its properties say.
     ///
     /// # Errors
-    /// As [`ObjsetWriter::create`].
-    pub fn create_set(
-        &mut self,
-        head: ObjectId,
-        objset_type: ObjsetType,
-        properties: SetProperties,
-    ) -> Result<ObjsetWriter> {
+    /// The properties cannot be read; as [`ObjsetWriter::create`].
+    pub fn create_set(&mut self, head: ObjectId, objset_type: ObjsetType) -> Result<ObjsetWriter> {
+        let properties = self.tx().set_properties(head)?;
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)
     }
 
-    /// Opens the object set of a head dataset for change.
+    /// Opens the object set of a head dataset for change, written as its properties say.
     ///
     /// # Errors
     /// There is no such head; it has an intent log whose records were not replayed, which a change would make wrong; as
     /// [`ObjsetWriter::open`].
-    pub fn open_head(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {
-        let phys = self.tx().dataset(head)?;
+    pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
+        let tx = self.tx();
+        let (phys, properties) = (tx.dataset(head)?, tx.set_properties(head)?);
         if phys.is_snapshot() {
             return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
         }

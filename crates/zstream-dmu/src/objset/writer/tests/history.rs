@@ -1,10 +1,12 @@
 //! Random histories against a model in memory.
 
 use proptest::prelude::*;
-use zstream_format::algorithm::CompressionType;
+use zstream_format::algorithm::{CompressionType, CryptSuite};
 
 use super::*;
+use crate::ids::Guid;
 use crate::object_store::{NewObject, ObjectStore, StoredBlock};
+use crate::zio::write::Protection;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -322,9 +324,14 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..80),
         unit_shift in prop_oneof![Just(9_u8), Just(12)],
         copies in 1_u8..3,
+        suite in prop_oneof![Just(None), Just(Some(CryptSuite::AES_256_GCM)), Just(Some(CryptSuite::AES_128_CCM))],
         dirty_limit in prop_oneof![Just(0_usize), Just(20_000), Just(usize::MAX)],
     ) {
-        let mut bench = Bench::new(unit_shift, SetProperties { copies, ..SetProperties::default() });
+        let protection = if suite.is_some() { Protection::Keyed } else { Protection::Plain };
+        let mut bench = Bench::new(unit_shift, SetProperties { copies, protection, ..SetProperties::default() });
+        if let Some(suite) = suite {
+            bench.load_key(&Arc::new(DatasetKey::generate(suite, Guid(3)).unwrap()));
+        }
         bench.set.set_dirty_limit(dirty_limit);
         let mut history = History { bench, model: BTreeMap::new() };
         for step in steps.iter().chain([&Step::Sync]) {

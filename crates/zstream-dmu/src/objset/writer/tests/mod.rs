@@ -1,6 +1,7 @@
 //! Sets are written to a pool in memory, read back, and every block is accounted for.
 
 mod history;
+mod raw;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use crate::ids::{BlockId, ObjectId};
 use crate::object_set::ObjectSet;
 use crate::objset::Objset;
 use crate::testing::pool::{TestLedger, TestPool};
+use crate::zio::crypt::{DatasetKey, Keyring};
+use crate::zio::write::WriteBlock;
 
 /// A set, its pool, and who counts its blocks.
 struct Bench {
@@ -30,6 +33,14 @@ impl Bench {
         let (reader, writer) = (Arc::clone(&pool.reader) as _, Arc::clone(&pool.writer) as _);
         let set = ObjsetWriter::create(reader, writer, 1, ObjsetType::ZFS, properties).unwrap();
         Self { pool, ledger, set }
+    }
+
+    /// Lets blocks of the set be encrypted and decrypted.
+    fn load_key(&mut self, key: &Arc<DatasetKey>) {
+        self.pool.writer.add_key(1, Arc::clone(key));
+        let ring = Keyring::default();
+        ring.insert(1, Arc::clone(key));
+        self.pool.reader.set_keys(Some(Arc::new(ring)));
     }
 
     /// Syncs, and checks that what is on disk is what was born and not killed, and that nothing else is allocated.
