@@ -11,7 +11,7 @@ use zstream_dmu::host::Host;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::{NewObject, ObjectStore};
-use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
+use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::create::{NewMember, NewPool};
 use zstream_dmu::pool::maintained::FeatureSet;
 use zstream_dmu::pool::spec::parse_vdevs;
@@ -79,7 +79,7 @@ impl History {
         let dir = tempfile::tempdir().expect("a directory");
         let (mut pool, first) =
             WritablePool::create(new_pool(dir.path(), words, ashift), Some(seed)).expect("a pool");
-        let set = pool.create_set(first.root, ObjsetType::ZFS, SetProperties::default());
+        let set = pool.create_set(first.root, ObjsetType::ZFS);
         pool.sync(first.root, &mut set.expect("a set")).expect("a synced set");
         pool.commit().expect("a commit");
         Self { dir, pool: Some(pool), rng: Rng(seed * 7919 + 1), done: BTreeMap::new() }
@@ -110,8 +110,7 @@ impl History {
 
     fn change_content(&mut self, name: &str) {
         let head = self.pool().tx().head_named(name).expect("a head");
-        let properties = self.pool().tx().set_properties(head).expect("properties");
-        let mut set = self.pool().open_head(head, properties).expect("a set");
+        let mut set = self.pool().open_head(head).expect("a set");
         let mut objects = Vec::new();
         let mut from = ObjectId(1);
         while let Some(object) = set.next_object(from).expect("objects") {
@@ -162,7 +161,7 @@ impl History {
         match (what, snapshot) {
             (0, _) if heads.len() < 10 => {
                 let head = tx.create(&new, false)?;
-                let set = self.pool().create_set(head, ObjsetType::ZFS, SetProperties::default());
+                let set = self.pool().create_set(head, ObjsetType::ZFS);
                 self.pool().sync(head, &mut set?)?;
                 Ok(())
             }

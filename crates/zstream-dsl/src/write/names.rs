@@ -2,7 +2,10 @@
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Match, Value, Zap};
+use zstream_format::object_type::ObjsetType;
 
 use super::Tx;
 use super::make::{DEPTH_MAX, SNAPSHOT_COUNT};
@@ -141,15 +144,17 @@ impl Tx<'_> {
         if phys.is_snapshot() { Ok(format!("{dir}@{}", self.short_name(dataset)?)) } else { Ok(dir) }
     }
 
+    /// The objects of a dataset as they were last synced, and can be seen without a key.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn objset(&self, dataset: ObjectId) -> Result<Objset> {
+        Objset::open_locked(self.reader.clone(), dataset.0, self.dataset(dataset)?.root)
+    }
+
     /// Whether datasets can be made under this directory: it is one of a filesystem.
     pub(super) fn is_filesystem(&self, head: ObjectId) -> Result<bool> {
-        use zstream_dmu::object_set::ObjectSet;
-        let root = self.dataset(head)?.root;
-        if root.is_hole() {
-            return Ok(true);
-        }
-        let set = zstream_dmu::objset::Objset::open_locked(self.reader.clone(), head.0, root)?;
-        Ok(set.objset_type() == zstream_format::object_type::ObjsetType::ZFS)
+        Ok(self.dataset(head)?.root.is_hole() || self.objset(head)?.objset_type() == ObjsetType::ZFS)
     }
 
     /// Where a dataset of this name would be made.
