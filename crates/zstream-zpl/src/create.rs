@@ -14,6 +14,8 @@ use zstream_dmu::object_store::{NewObject, ObjectStore};
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
 use zstream_format::object_type::ObjectType;
 
+use crate::sa::MAGIC;
+
 const MASTER_NODE: ObjectId = ObjectId(1);
 const VOLUME: ObjectId = ObjectId(1);
 const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
@@ -22,7 +24,7 @@ const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
 const VERSION: u64 = 5;
 
 /// Attributes by number: name, length in bytes (0 for any), kind of byte order.
-const REGISTRY: [(&str, u64, u64); 22] = [
+pub(crate) const REGISTRY: [(&str, u64, u64); 22] = [
     ("ZPL_ATIME", 16, 0),
     ("ZPL_MTIME", 16, 0),
     ("ZPL_CTIME", 16, 0),
@@ -50,9 +52,6 @@ const REGISTRY: [(&str, u64, u64); 22] = [
 /// Number of the layout of plain nodes, and what it lists: mode, size, generation, user, group, parent, flags, times, links, ACL.
 const LAYOUT: u16 = 2;
 const LAYOUT_ATTRIBUTES: [u16; 14] = [5, 6, 4, 12, 13, 7, 11, 0, 1, 2, 3, 8, 16, 19];
-
-/// First word of system attributes.
-const MAGIC: u32 = 0x002f_505a;
 
 /// What is kept of the permissions in an ACL: owner, group, everyone, as type and flags, and what they may.
 const DIRECTORY_ACL: [(u32, u32); 3] =
