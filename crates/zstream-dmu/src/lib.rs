@@ -9,6 +9,7 @@ pub mod dnode;
 pub mod error;
 pub mod gpt;
 pub mod ids;
+pub mod intent_log;
 pub mod object_set;
 pub mod object_store;
 pub mod objset;

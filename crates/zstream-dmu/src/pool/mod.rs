@@ -10,6 +10,7 @@
 
 pub mod check;
 pub mod features;
+mod freeing;
 mod open;
 pub mod scan;
 
