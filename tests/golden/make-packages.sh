@@ -2,7 +2,7 @@
 # resumed and saved sends have to tell apart, and records what `zfs send` does with it. Leaves under /out:
 #   pack.img        the exported pool
 #   sends/N.zfs     standard output of the N-th command, N.err its standard error, N.rc its exit code where not 0
-#   sends/N.est     what the same command printed with -nvP, both outputs; N.est-rc its exit code where not 0
+#   sends/N.est     what the same command printed with -nvP on standard output; N.est-rc its exit code where not 0
 #   COMMANDS        a line per command: `N: zfs send ARGS`, words quoted as for a shell
 #   tokens.txt      a line per partial receive: `DATASET TOKEN`
 set -u
@@ -66,6 +66,10 @@ zfs create -o recordsize=1M pack/data; put pack/data 'gen 1 2000 > f; seq 1 30 >
 zfs snapshot pack/data@a; put pack/data 'for i in 7 8 9; do gen $i 500 > n$i; done; rm e'; zfs snapshot pack/data@b
 zfs bookmark pack/data@a 'pack/data#a'
 zfs create $E pack/edata; put pack/edata 'for i in 1 2 3 4 5 6; do gen $i 400 > n$i; done'; zfs snapshot pack/edata@a
+# A redacted dataset that was received, as was an increment of it; directories above 128 KiB; names above 255 bytes.
+zfs send --redact book pack/red@s | zfs receive -u pack/redrcv; zfs send -i '#book' pack/red@t | zfs receive -u pack/redrcv
+zfs create pack/big; echo 1048576 > /sys/module/zfs/parameters/zap_micro_max_size; put pack/big 'mkdir d; for i in $(seq 2300); do : > d/f$i; done'
+zfs snapshot pack/big@s; zfs create -o longname=on pack/long; put pack/long 'echo x > $(printf "%0300d" 7)'; zfs snapshot pack/long@s
 zfs create pack/part
 part() { # part NAME BYTES ARGS
   local name=$1 bytes=$2; shift 2
@@ -81,9 +85,9 @@ zfs create pack/same; put pack/same 'gen 1 1500 > f; gen 1 300 > g'; zfs snapsho
 zpool sync pack
 
 n=0
-snd() { n=$((n + 1)); local q; printf -v q ' %q' "$@"; echo "$n: zfs send$q" >> /out/COMMANDS
+snd() { n=$((n + 1)); local q=; [ $# = 0 ] || printf -v q ' %q' "$@"; echo "$n: zfs send$q" >> /out/COMMANDS
   zfs send "$@" > $S/$n.zfs 2> $S/$n.err < /dev/null; local rc=$?; [ $rc = 0 ] || echo $rc > $S/$n.rc
-  zfs send -nvP "$@" > $S/$n.est 2>&1 < /dev/null; rc=$?; [ $rc = 0 ] || echo $rc > $S/$n.est-rc
+  zfs send -nvP "$@" > $S/$n.est 2> /dev/null < /dev/null; rc=$?; [ $rc = 0 ] || echo $rc > $S/$n.est-rc
   [ -s $S/$n.err ] || rm $S/$n.err; }
 # Packages.
 snd -R pack/top@3; snd -R pack/top@2; snd -R -I @1 pack/top@3; snd -R -i @1 pack/top@3; snd -R -i @2 pack/top@3; snd -R -h pack/top@3; snd -R -h pack/top/child@2
@@ -102,9 +106,12 @@ snd -R -w pack/enc@2; snd -R -w -I @1 pack/enc@2; snd -w -p pack/enc@1; snd -w -
 snd pack/top@1; snd -i @1 pack/top@2; snd -i '#b1' pack/top@3; snd -i 'pack/top#b1' -c pack/top@3; snd -i 1 pack/top@2; snd pack/top/vol@1; snd -c -i @1 pack/top/vol@2; snd -L pack/data@a; snd -e -c pack/data@a; snd -w pack/data@a
 snd -D pack/top@1; snd pack/outside; snd -i @x pack/outside; snd -i '#bx' pack/outside; snd pack/top/after
 snd --redact book pack/red@s; snd --redact pack/red#book -c pack/red@s; snd -p --redact book pack/red@s; snd -i '#book' pack/red@s; snd -i '#book' pack/red@t; snd --redact book pack/red@t; snd --redact book -i '#book' pack/red@t; snd -i '#plain' pack/red@t; snd --redact book -i @s pack/red@t
+snd pack/redrcv@s; snd -i @s pack/redrcv@t; snd -L -e -c pack/redrcv@t; snd -p pack/redrcv@t
+snd -L pack/big@s; snd -w pack/big@s; snd pack/big@s; snd pack/long@s
 # Resumed and saved.
 while read -r d t; do snd -t $t; snd -S $d; done < /out/tokens.txt
 t=$(head -1 /out/tokens.txt | cut -d' ' -f2); snd -c -t $t; snd -w -t $t
+for v in -v -vv -vP -vvP; do { zfs send $v -w pack/big@s | { sleep 3; cat > /dev/null; }; } 2> /out/progress$v.txt; done
 zfs send -v -t $t 2> /out/verbose-token.txt > /dev/null; zfs send -v pack/top@1 2> /out/verbose-one.txt >/dev/null; zfs send -v -R pack/top@1 2> /out/verbose-R.txt > /dev/null
 zfs send -nv -R -I @1 pack/top@3 > /out/dry-R.txt 2>&1; zfs send -nv -i @1 pack/top@2 > /out/dry-one.txt 2>&1; zfs send -nv -i '#b1' pack/top@2 > /out/dry-book.txt 2>&1; zfs send -nvvv -I @1 pack/top@3 > /out/dry-vvv.txt 2>&1; zfs send -n -R pack/top@1 > /out/dry-quiet.txt 2>&1; zfs send -nP -t $t > /out/dry-token.txt 2>&1
 # Refused.
@@ -118,4 +125,6 @@ snd -p pack/outside; snd -p pack/enc@1; snd -R pack/enc@1; snd -h pack/enc/kid@1
 snd -S pack/top; snd -S pack/top@1; snd -S -c pack/top; snd -S pack/nope; snd -t 1-xyz; snd -t $t pack/top@1; snd -t $t -p; snd -t $t -S pack/part/full; snd pack/part/full; snd pack/part/full@a; snd -t "${t%??}"; snd -t "2${t#1}"
 zfs unload-key -a; snd pack/enc@1; snd -c -i @1 pack/enc/kid@2; snd -w pack/enc@1; snd -R -w -c pack/enc@2; snd pack/part/raw; snd -S pack/part/raw; zfs load-key pack/enc < /dev/null
 zfs list -t all -Hp -o name,guid,createtxg,origin -r pack > /out/list.txt
+# Free space as zeros, so that the image packs well.
+echo 0 > /sys/module/zfs/parameters/zfs_initialize_value; zpool initialize -w pack
 timeout 60 zpool export pack || zpool export -f pack; cp --sparse=always /tmp/pack.img /out/pack.img; ls /out/sends | wc -l

@@ -27,6 +27,7 @@ struct Archive {
 static STREAMS: Archive = Archive::new("streams");
 static IMAGES: Archive = Archive::new("images");
 static SHAPES: Archive = Archive::new("shapes");
+static PACKAGES: Archive = Archive::new("packages");
 static MANIFESTS: Archive = Archive::new("manifest");
 static EXPECTED: Archive = Archive::new("expected");
 
@@ -121,6 +122,12 @@ pub fn shape(pool: &str) -> Vec<PathBuf> {
     let paths: Vec<PathBuf> = names.map(|name| SHAPES.path(&format!("{name}.img"))).collect();
     assert!(!paths.is_empty(), "no golden pool {pool}");
     paths
+}
+
+/// A file of `make-packages.sh`: `pack.img`, `COMMANDS`, `sends/1.zfs`, ...; none where it made none.
+pub fn package_file(name: &str) -> Option<PathBuf> {
+    let path = PACKAGES.dir().join(name);
+    path.is_file().then_some(path)
 }
 
 /// Copies a golden file into `dir`, holes kept; gives the path of the copy.

@@ -3,6 +3,7 @@
 //! The tests themselves are in `tests/`; what OpenZFS made and printed is in `golden/`.
 
 pub mod blocks;
+pub mod compare;
 pub mod edit;
 pub mod fuzz;
 pub mod golden;
@@ -13,3 +14,4 @@ pub mod pools;
 pub mod program;
 pub mod samples;
 pub mod sending;
+pub mod writing;

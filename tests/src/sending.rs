@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::pool::{Dsl, Found};
-use zstream_send::plan::{Base, Plan, Source};
+use zstream_format::token::ResumeToken;
+use zstream_send::plan::{Base, Form, Plan, ResumePoint, Source};
 use zstream_send::{Progress, Sent, send};
 
 /// A pool opened for sending.
@@ -65,6 +67,31 @@ impl Sending {
             Arc::new(bookmark.redaction_list(&head).unwrap().unwrap())
         });
         plan
+    }
+
+    /// The plan of `zfs send -S` of what a receive has left.
+    pub fn saved_plan(&self, name: &str) -> Plan {
+        let dataset = self.dsl.dataset(name).unwrap();
+        let token = dataset.resume_token().unwrap().unwrap();
+        let source = Source::open(&dataset, self.pool.features(), token.raw).unwrap();
+        let mut plan = Plan::new(source.saved(Guid(token.to_guid), token.to_name.to_str().unwrap()));
+        plan.form = form(&token);
+        plan
+    }
+}
+
+/// Makes a plan that of the stream's rest, as a token wants it.
+pub fn resume(plan: &mut Plan, token: &ResumeToken) {
+    plan.form = form(token);
+    plan.resume = Some(ResumePoint { object: ObjectId(token.object), offset: token.offset });
+}
+
+fn form(token: &ResumeToken) -> Form {
+    Form {
+        large_blocks: token.large_blocks,
+        embedded: token.embedded,
+        compressed: token.compressed,
+        raw: token.raw,
     }
 }
 

@@ -14,3 +14,4 @@ pub mod prop;
 pub mod redact;
 pub mod resume;
 pub mod scrub;
+pub mod write;

@@ -95,7 +95,7 @@ pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>
     let length = u32::try_from(packed.len())
         .map_err(|_| Error::invalid(format!("a list of {} bytes behind BEGIN", packed.len())))?;
     header.set_payload_len_field(length);
-    output.header(header, Payload::from(&packed[..]))
+    output.header(&header, Payload::from(&packed[..]))
 }
 
 /// The list behind BEGIN; the order of its entries is that of OpenZFS.

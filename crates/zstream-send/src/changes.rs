@@ -30,7 +30,7 @@ impl<'a> Changes<'a> {
         let objset = &source.objset;
         let id = zstream_dmu::object_set::ObjectSet::objset_id(&**objset);
         let resume = resume.map(|(object, block)| Bookmark { objset: id, object, level: 0, block });
-        let options = traverse::Options { floor, resume, locked: objset.is_locked() };
+        let options = traverse::Options { floor, resume, locked: objset.is_locked(), once: true };
         let traverse = Traverse::new(objset.reader().clone(), id, *objset.root(), options);
         Self { traverse, encrypted: source.is_encrypted(), raw, progress, failed: false }
     }

@@ -16,7 +16,7 @@ use zstream_format::record::{
 
 use crate::error::{Error, Result};
 use crate::form::{Form, OLD_BLOCK_BYTES_MAX, ORDER};
-use crate::load::{Content, Loaded};
+use crate::load::{Content, Loaded, LoadedBatch};
 use crate::output::{Output, Payload};
 use crate::plan::Plan;
 use crate::progress::{Replaced, Sent};
@@ -61,8 +61,16 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// Writes what the ranges of a batch call for, those before an error too.
+    pub(crate) fn encode(&mut self, batch: &mut LoadedBatch) -> Result<()> {
+        let LoadedBatch { ranges, bytes } = batch;
+        let outcome = ranges.drain(..).try_for_each(|loaded| self.range(loaded, bytes));
+        let written = self.output.write_batch(&batch.bytes);
+        outcome.and(written)
+    }
+
     /// Writes what a range calls for.
-    pub(crate) fn encode(&mut self, loaded: Loaded) -> Result<()> {
+    fn range(&mut self, loaded: Loaded, buffer: &[u8]) -> Result<()> {
         let range = &loaded.range;
         let object = ObjectId(range.object);
         match &range.what {
@@ -78,7 +86,7 @@ impl<'a> Encoder<'a> {
             What::Redact { block_bytes } => self.redact(range, *block_bytes),
             What::Data { pointer, object_type, block_bytes } => {
                 let (pointer, object_type, block_bytes) = (*pointer, *object_type, *block_bytes);
-                self.data(loaded, &pointer, object_type, block_bytes)
+                self.data(loaded, buffer, &pointer, object_type, block_bytes)
             }
             What::PreviouslyRedacted => Err(Error::invalid("a range that was not looked up")),
         }
@@ -93,6 +101,12 @@ impl<'a> Encoder<'a> {
         let sent = Sent { bytes: self.output.bytes, records: self.output.records, replaced: self.replaced };
         self.output.flush()?;
         Ok(sent)
+    }
+
+    /// Writes what has come out so far: the beginning of the stream that would have been.
+    pub(crate) fn give_up(self) {
+        // There is an error already that says more.
+        let _ = self.output.flush();
     }
 
     fn is_raw(&self) -> bool {
@@ -260,15 +274,18 @@ impl<'a> Encoder<'a> {
     fn data(
         &mut self,
         loaded: Loaded,
+        buffer: &[u8],
         pointer: &BlockPointer,
         object_type: ObjectType,
         block_bytes: u64,
     ) -> Result<()> {
-        let (range, form) = (loaded.range, loaded.form.unwrap_or(Form::Logical));
+        let (range, form) = (&loaded.range, loaded.form.unwrap_or(Form::Logical));
         let object = ObjectId(range.object);
         let (payload, replaced) = match &loaded.content {
             Content::None => (Payload::from(&[][..]), false),
-            Content::Block { bytes, sum } => (Payload { bytes, sum: *sum }, false),
+            Content::Block { at, sum } => {
+                (Payload { bytes: &buffer[at.clone()], sum: *sum, start: Some(at.start) }, false)
+            }
             Content::Replaced { bytes } => (Payload::from(&bytes[..]), true),
             Content::Failed(_) => (Payload::from(&[][..]), false),
         };
@@ -376,9 +393,10 @@ impl<'a> Encoder<'a> {
         let mut done = 0;
         while done < block_bytes {
             let size = OLD_BLOCK_BYTES_MAX.min(block_bytes - done);
-            let piece = payload.bytes.get(done as usize..(done + size) as usize).unwrap_or_default();
+            let bytes = payload.bytes.get(done as usize..(done + size) as usize).unwrap_or_default();
+            let start = payload.start.map(|start| start + done as usize);
             let write = self.plain_write(object, object_type, offset.saturating_add(done), size);
-            self.write(write, Payload::from(piece))?;
+            self.write(write, Payload { bytes, sum: None, start })?;
             done += size;
         }
         Ok(())

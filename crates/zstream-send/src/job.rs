@@ -133,22 +133,33 @@ impl Step {
         })
     }
 
-    /// About how many bytes the stream will have, as `zfs send -nvP` guesses. Where redaction lists are at work, or the
-    /// bookmark is an old one, the true number, by [`measure`](crate::measure).
+    /// Whether an estimate comes from [`measure`](Self::measure), which needs the key of an encrypted dataset: where
+    /// redaction lists are at work, or the bookmark is an old one.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        let is_unknown = |bookmark: &Bookmark| {
+            bookmark.redaction_object.is_some() || Earlier::bookmark(bookmark).is_none()
+        };
+        let from = self.from.as_ref().filter(|_| !self.from_origin);
+        self.redact.is_some() || matches!(from, Some(From::Bookmark(bookmark)) if is_unknown(bookmark))
+    }
+
+    /// About how many bytes the stream will have, as `zfs send -nvP` guesses; the true number where it
+    /// [`is_measured`](Self::is_measured).
     ///
     /// # Errors
     /// When the pool cannot be read.
     pub fn estimate(&self, pool: &Features, progress: &Progress) -> Result<u64, Refusal> {
-        if self.redact.is_some() {
+        if self.is_measured() {
             return self.measure(pool, progress);
         }
-        let sizes = match &self.from {
-            Some(_) if self.from_origin => Sizes::referenced(&self.dataset),
-            Some(From::Snapshot(snapshot)) => written(&Earlier::snapshot(snapshot), &self.dataset)?,
-            Some(From::Bookmark(bookmark)) => match Earlier::bookmark(bookmark) {
-                Some(earlier) if bookmark.redaction_object.is_none() => written(&earlier, &self.dataset)?,
-                _ => return self.measure(pool, progress),
-            },
+        let earlier = match self.from.as_ref().filter(|_| !self.from_origin) {
+            Some(From::Snapshot(snapshot)) => Some(Earlier::snapshot(snapshot)),
+            Some(From::Bookmark(bookmark)) => Earlier::bookmark(bookmark),
+            None => None,
+        };
+        let sizes = match earlier {
+            Some(earlier) => written(&earlier, &self.dataset)?,
             None => Sizes::referenced(&self.dataset),
         };
         let size = estimate::estimate(&self.dataset, sizes, self.form.compressed || self.form.raw)?;

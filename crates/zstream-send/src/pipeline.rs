@@ -65,15 +65,21 @@ pub(crate) fn run<'a>(
         failed: false,
     };
 
-    let loader = Loader::new(&plan.source.objset, features, plan.options.corrupt_data, out.is_none());
+    let loader = Loader::new(&plan.source.objset, features, &plan.options, out.is_none());
     let mut output = Output::new(out, progress);
     begin::begin(plan, features, &mut output)?;
     let mut encoder = Encoder::new(plan, features, unmodified_spill, output);
-    match threads(plan, &loader) {
-        1 => alone(ranges, &loader, &mut encoder, progress)?,
-        workers => together(plan, workers, ranges, &loader, &mut encoder, progress)?,
+    let outcome = match threads(plan, &loader) {
+        1 => alone(plan, ranges, &loader, &mut encoder, progress),
+        workers => together(plan, workers, ranges, &loader, &mut encoder, progress),
+    };
+    match outcome {
+        Ok(()) => encoder.finish(plan.source.saved),
+        Err(error) => {
+            encoder.give_up();
+            Err(error)
+        }
     }
-    encoder.finish(plan.source.saved)
 }
 
 /// The first object and block that are wanted.
@@ -99,12 +105,21 @@ fn check(progress: &Progress) -> Result<()> {
     if progress.is_cancelled() { Err(Fault::Cancelled.into()) } else { Ok(()) }
 }
 
-fn alone(ranges: Expand<'_>, loader: &Loader, encoder: &mut Encoder<'_>, progress: &Progress) -> Result<()> {
-    for range in ranges {
+fn alone(
+    plan: &Plan,
+    ranges: Expand<'_>,
+    loader: &Loader,
+    encoder: &mut Encoder<'_>,
+    progress: &Progress,
+) -> Result<()> {
+    let mut scratch = Vec::new();
+    batches(plan, ranges, loader, |batch| {
         check(progress)?;
-        encoder.encode(loader.load(range?))?;
-    }
-    Ok(())
+        let mut loaded = batch.load(loader, &mut scratch);
+        encoder.encode(&mut loaded)?;
+        loader.recycle(loaded);
+        Ok(true)
+    })
 }
 
 fn together(
@@ -120,14 +135,14 @@ fn together(
         // Whoever leaves, by a panic too, makes the others stop.
         scope.spawn(move || {
             let stop = StopOnPanic(window);
-            window.end(produce(plan, ranges, loader, window).err());
+            window.end(batches(plan, ranges, loader, |batch| Ok(window.push(batch))).err());
             drop(stop);
         });
         for _ in 0..workers {
             scope.spawn(move || {
-                let stop = StopOnPanic(window);
+                let (stop, mut scratch) = (StopOnPanic(window), Vec::new());
                 while let Some(job) = window.take() {
-                    window.load(job, loader);
+                    window.load(job, loader, &mut scratch);
                 }
                 drop(stop);
             });
@@ -138,8 +153,13 @@ fn together(
     })
 }
 
-/// Finds ranges until there are no more, or nobody wants them.
-fn produce(plan: &Plan, ranges: Expand<'_>, loader: &Loader, window: &Window) -> Result<()> {
+/// Finds ranges until there are no more, or `take` wants no more batches of them.
+fn batches(
+    plan: &Plan,
+    ranges: Expand<'_>,
+    loader: &Loader,
+    mut take: impl FnMut(Batch) -> Result<bool>,
+) -> Result<()> {
     let mut batch = Batch::default();
     for range in ranges {
         match range {
@@ -148,26 +168,28 @@ fn produce(plan: &Plan, ranges: Expand<'_>, loader: &Loader, window: &Window) ->
                 batch.push(range, weight);
             }
             Err(error) => {
-                window.push(batch);
+                take(batch)?;
                 return Err(error);
             }
         }
-        if batch.is_full(&plan.options) && !window.push(std::mem::take(&mut batch)) {
+        if batch.is_full(&plan.options) && !take(std::mem::take(&mut batch))? {
             return Ok(());
         }
     }
-    if !batch.is_empty() {
-        window.push(batch);
-    }
-    Ok(())
+    // An empty one does no harm.
+    take(batch).map(|_| ())
 }
 
 fn consume(window: &Window, loader: &Loader, encoder: &mut Encoder<'_>, progress: &Progress) -> Result<()> {
+    let mut scratch = Vec::new();
     loop {
         check(progress)?;
         match window.next() {
-            Next::Loaded(batch) => batch.into_iter().try_for_each(|loaded| encoder.encode(loaded))?,
-            Next::Help(job) => window.load(job, loader),
+            Next::Loaded(mut batch) => {
+                encoder.encode(&mut batch)?;
+                loader.recycle(batch);
+            }
+            Next::Help(job) => window.load(job, loader, &mut scratch),
             Next::End(None) => return Ok(()),
             Next::End(Some(error)) => return Err(error),
         }

@@ -218,6 +218,18 @@ pub struct Options {
     pub threads: usize,
 }
 
+impl Options {
+    /// Bytes of blocks from which on a batch is full.
+    pub(crate) fn batch_bytes(&self) -> u64 {
+        self.queue_bytes / self.queue_fill.max(1)
+    }
+
+    /// Bytes of ranges from which on a batch is full.
+    pub(crate) fn traversal_batch_bytes(&self) -> u64 {
+        self.traversal_queue_bytes / self.traversal_queue_fill.max(1)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

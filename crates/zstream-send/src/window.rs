@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
-use crate::load::{Loaded, Loader};
+use crate::load::{LoadedBatch, Loader};
 use crate::plan::Options;
 use crate::range::Range;
 
@@ -66,19 +66,14 @@ impl Batch {
         self.weight = self.weight.plus(weight);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
     /// Whether it is large enough to travel.
     pub(crate) fn is_full(&self, options: &Options) -> bool {
-        let part = |bytes: u64, fill: u64| bytes / fill.max(1);
-        self.weight.range_bytes >= part(options.traversal_queue_bytes, options.traversal_queue_fill)
-            || self.weight.block_bytes >= part(options.queue_bytes, options.queue_fill)
+        self.weight.range_bytes >= options.traversal_batch_bytes()
+            || self.weight.block_bytes >= options.batch_bytes()
     }
 
-    pub(crate) fn load(self, loader: &Loader) -> Vec<Loaded> {
-        self.ranges.into_iter().map(|range| loader.load(range)).collect()
+    pub(crate) fn load(self, loader: &Loader, scratch: &mut Vec<u8>) -> LoadedBatch {
+        loader.load(self.ranges, self.weight.block_bytes, scratch)
     }
 }
 
@@ -91,13 +86,13 @@ pub(crate) struct Job {
 enum Slot {
     Waiting(Batch),
     Running,
-    Done(Vec<Loaded>),
+    Done(LoadedBatch),
 }
 
 /// What the consumer finds at the front.
 pub(crate) enum Next {
     /// The next ranges.
-    Loaded(Vec<Loaded>),
+    Loaded(LoadedBatch),
     /// Nothing is loaded yet: load this meanwhile.
     Help(Job),
     /// There is no more, or why not.
@@ -198,8 +193,8 @@ impl Window {
     }
 
     /// Loads what was taken and puts it in its place.
-    pub(crate) fn load(&self, job: Job, loader: &Loader) {
-        let loaded = job.batch.load(loader);
+    pub(crate) fn load(&self, job: Job, loader: &Loader, scratch: &mut Vec<u8>) {
+        let loaded = job.batch.load(loader, scratch);
         let mut state = self.lock();
         let index = job.number - state.front;
         if let Some((slot, _)) = state.slots.get_mut(index as usize) {

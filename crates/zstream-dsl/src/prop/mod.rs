@@ -6,6 +6,7 @@
 //! NAME           the value set here: a number, or text
 //! NAME$recvd     the value that was received
 //! NAME$inherit   the received value does not count: the one from above does
+//! NAME$iuv       the value set here, where older software would not know it; NAME is then one that it knows
 //! ```
 //!
 //! A value that is not there is looked for further up, if children take the property from above; then the
@@ -33,8 +34,9 @@ use self::value::{Found, Source, Value};
 use crate::bookmark::Bookmark;
 use crate::dataset::{Dataset, Dir};
 
-const RECEIVED: &str = "$recvd";
-const INHERIT: &str = "$inherit";
+pub(crate) const RECEIVED: &str = "$recvd";
+pub(crate) const INHERIT: &str = "$inherit";
+pub(crate) const KNOWN_ELSEWHERE: &str = "$iuv";
 
 /// What has properties.
 #[derive(Debug)]
@@ -216,7 +218,8 @@ fn lookup(dataset: &Dataset, name: &str, inherited: bool) -> Result<Stored> {
         if from.is_none() {
             stored.received.clone_from(&received);
         }
-        if let Some(value) = dsl.lookup(zap, name)? {
+        let newer = dsl.lookup(zap, &format!("{name}{KNOWN_ELSEWHERE}"))?;
+        if let Some(value) = newer.map_or_else(|| dsl.lookup(zap, name), |value| Ok(Some(value)))? {
             stored.value = Some((value, source(Source::Local)));
             return Ok(stored);
         }
