@@ -85,7 +85,7 @@ fn tree(entry: &[u8; TREE_BYTES]) -> Option<Target> {
         block: BlockId(word(4)),
     };
     let resume = (place != Bookmark::default()).then_some(place);
-    let options = Options { floor: Txg(word(0)), resume, locked: root.uses_crypt() };
+    let options = Options { floor: Txg(word(0)), resume, locked: root.uses_crypt(), ..Options::default() };
     // The number of the dataset is gone with it.
     (!root.is_hole()).then_some(Target { objset: place.objset, root, options })
 }
