@@ -11,6 +11,7 @@ pub mod sa;
 pub mod view;
 pub mod volume;
 pub mod walk;
+pub mod writer;
 pub mod xattr;
 
 mod znode;
