@@ -78,7 +78,7 @@ impl Tx<'_> {
             if property.set_once || property.read_only {
                 return refuse("cannot be inherited");
             }
-            if !property.inherited && !(to_received && can_revert.contains(&stored)) {
+            if !(property.inherited || to_received && can_revert.contains(&stored)) {
                 return refuse("cannot be inherited");
             }
         }
