@@ -13,6 +13,7 @@ pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod pool;
+pub(crate) mod pool_create;
 pub(crate) mod recompress;
 pub(crate) mod redup;
 pub(crate) mod resume_token;
