@@ -181,9 +181,7 @@ fn a_crash_costs_at_most_one_transaction_group() {
     for cut in (0..=recorder.len()).step_by(31).chain(committed.iter().flat_map(|(cut, _)| [cut - 1, *cut])) {
         let at_least = committed.iter().rev().find(|(events, _)| *events <= cut).map(|(_, txg)| *txg);
         for loss in [Loss::Nothing, Loss::All, Loss::Torn(cut as u64)] {
-            let images = recorder.crashed(cut, loss);
-            let devices: Vec<Arc<dyn Device>> =
-                images.into_iter().map(|image| Arc::new(MemoryDevice::from(image)) as _).collect();
+            let devices = recorder.crashed(cut, loss);
             let pool = match (open(&devices), at_least) {
                 (Ok(pool), _) => pool,
                 (Err(_), None) => continue,

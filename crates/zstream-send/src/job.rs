@@ -6,7 +6,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use zstream_dmu::error::Fault as DmuFault;
 use zstream_dmu::pool::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
@@ -102,11 +101,10 @@ impl Step {
     /// # Errors
     /// The dataset cannot be opened: most often because its key is not loaded.
     pub fn plan(&self, pool: &Features, options: Options) -> Result<Plan, Refusal> {
-        let source =
-            Source::open(&self.dataset, pool, self.form.raw).map_err(|error| match error.fault() {
-                DmuFault::Encrypted { .. } => Refusal::KeyNotLoaded { name: self.name.clone() },
-                _ => error.into(),
-            })?;
+        if self.needs_key()? {
+            return Err(Refusal::KeyNotLoaded { name: self.name.clone() });
+        }
+        let source = Source::open(&self.dataset, pool, self.form.raw)?;
         let source = match &self.saved {
             Some((guid, name)) => source.saved(*guid, name.clone()),
             None => source,
