@@ -83,11 +83,10 @@ impl Tree {
         let data = fs::symlink_metadata(source).map_err(failed(source))?;
         let file_type = data.file_type();
         let id = (data.dev(), data.ino());
-        if !file_type.is_dir() && data.nlink() > 1 {
-            if let Some(object) = self.links.get(&id) {
-                put.link(*parent, path, name, *object)?;
-                return Ok(None);
-            }
+        let has_names = !file_type.is_dir() && data.nlink() > 1;
+        if let Some(object) = self.links.get(&id).filter(|_| has_names) {
+            put.link(*parent, path, name, *object)?;
+            return Ok(None);
         }
         let (major, minor) = (rustix::fs::major(data.rdev()), rustix::fs::minor(data.rdev()));
         let kind = if file_type.is_dir() {
@@ -111,7 +110,7 @@ impl Tree {
             let new = describe(put, source, &data, kind)?;
             put.node(*parent, path, name, &new)?
         };
-        if !file_type.is_dir() && data.nlink() > 1 {
+        if has_names {
             self.links.insert(id, object);
         }
         Ok(file_type.is_dir().then_some(object))
