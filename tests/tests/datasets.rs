@@ -167,7 +167,7 @@ impl History {
             }
             (1..=5, _) if snapshots.len() < 40 => tx.snapshot(&[format!("{head}@s{count}")]).map(drop),
             (6 | 7, Some(snapshot)) if heads.len() < 10 => tx.clone_snapshot(&snapshot, &new).map(drop),
-            (8..=10, Some(snapshot)) => tx.destroy_snapshots(&[snapshot], some % 4 == 0),
+            (8..=10, Some(snapshot)) => tx.destroy_snapshots(&[snapshot], some.is_multiple_of(4)),
             (11, _) => tx.destroy(&head),
             (12, _) => tx.promote(&head),
             (13, _) => tx.rollback(&head, None),

@@ -348,11 +348,11 @@ fn a_pool_that_changes_meanwhile_is_noticed() {
     }
 }
 
-/// What a record is about, its body, and its payload.
-type Told = (Option<(u64, u64)>, Option<Body>, Vec<u8>);
+/// A record: where a WRITE goes, and everything there is to compare.
+type Compared = (Option<(u64, u64)>, Option<Body>, Vec<u8>);
 
-/// A stream as its records: where each WRITE goes, and everything there is to compare.
-fn records(stream: &[u8]) -> Vec<Told> {
+/// A stream as its records.
+fn records(stream: &[u8]) -> Vec<Compared> {
     let (mut reader, mut records) = (StreamReader::new(stream), Vec::new());
     while let Some(record) = reader.next().expect("a whole stream") {
         let body = record.header.body();

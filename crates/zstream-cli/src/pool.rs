@@ -133,6 +133,11 @@ impl PoolOptions {
         Ok(())
     }
 
+    /// Whether there is a key that nobody has to be asked for.
+    pub(crate) fn has_key_file(&self) -> bool {
+        self.key_file.is_some()
+    }
+
     /// The key of a dataset: from the file with it, or asked for.
     pub(crate) fn key(&self, name: &str) -> Result<Vec<u8>, Failure> {
         let Some(path) = &self.key_file else { return ask(name) };

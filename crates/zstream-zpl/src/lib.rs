@@ -7,6 +7,7 @@ pub mod directory;
 pub mod fs;
 pub mod fuid;
 pub mod node;
+pub mod paths;
 pub mod sa;
 pub mod view;
 pub mod volume;
