@@ -4,7 +4,9 @@
 
 pub mod blocks;
 pub mod compare;
+pub mod devices;
 pub mod edit;
+pub mod forged;
 pub mod fuzz;
 pub mod golden;
 pub mod manifest;
