@@ -24,7 +24,7 @@ const ROOT: usize = 128;
 ///
 /// # Errors
 ///
-/// [`Fault::Unsupported`](crate::error::Fault::Unsupported) names the dataset; or a dataset cannot be read.
+/// [`Fault::Unsupported`] names the dataset; or a dataset cannot be read.
 pub(super) fn check_replayed(pool: &Pool) -> Result<()> {
     let mos = &**pool.mos();
     let mut next = ObjectId(1);
