@@ -23,9 +23,11 @@ use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
+use zstream_dmu::vdev::config::PoolState;
 use zstream_dmu::zio::ReadBlock;
 use zstream_format::object_type::ObjsetType;
 
+use super::make::DEPTH_MAX;
 use super::usage::Change;
 use super::{Clock, Entropy, FirstDatasets, Tx};
 
@@ -41,9 +43,39 @@ impl WritablePool {
     /// Opens the pool whose members are at `paths`.
     ///
     /// # Errors
-    /// As [`PoolWriter::open`].
+    /// As [`PoolWriter::open`]. The pool was not exported, and a dataset has an intent log that was not replayed: the last
+    /// blocks of that log are not marked as allocated, and would be overwritten.
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
-        Self::over(PoolWriter::open(paths, options)?, None)
+        let mut this = Self::over(PoolWriter::open(paths, options)?, None)?;
+        if this.pool.state() != PoolState::Exported {
+            this.refuse_logs()?;
+        }
+        Ok(this)
+    }
+
+    fn refuse_logs(&mut self) -> Result<()> {
+        let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
+        let tx = self.tx();
+        let mut dirs = vec![(tx.root_dir()?, 0)];
+        while let Some((dir, depth)) = dirs.pop() {
+            let phys = tx.dir(dir)?;
+            if depth >= DEPTH_MAX {
+                return Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")));
+            }
+            dirs.extend(tx.numbers(phys.children)?.into_iter().map(|child| (child, depth + 1)));
+            let Some(head) = phys.head else { continue };
+            let root = tx.dataset(head)?.root;
+            if root.is_hole() {
+                continue;
+            }
+            let zil = Objset::open(Arc::clone(&reader), head.0, root)?.phys().zil.clone();
+            if zil.has_log() && zil.claim_txg == Txg(0) {
+                return Err(Error::unsupported(format!(
+                    "writing to a pool that was not exported and whose dataset {head} has an intent log"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Creates a pool with the datasets that every pool has. The root dataset has no object set yet: before the first
