@@ -75,10 +75,8 @@ impl Tx<'_> {
             let Some(property) = Property::find(name) else { return refuse("does not exist") };
             stored = property.name;
             let can_revert = ["quota", "reservation", "refquota", "refreservation", "canmount"];
-            if property.set_once || property.read_only {
-                return refuse("cannot be inherited");
-            }
-            if !(property.inherited || to_received && can_revert.contains(&stored)) {
+            let is_revert = to_received && can_revert.contains(&stored);
+            if property.set_once || property.read_only || !(property.inherited || is_revert) {
                 return refuse("cannot be inherited");
             }
         }
