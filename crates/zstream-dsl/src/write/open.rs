@@ -16,19 +16,17 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
+use zstream_dmu::objset::{Objset, intent_log};
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
-use zstream_dmu::vdev::config::PoolState;
 use zstream_dmu::zio::ReadBlock;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_format::object_type::ObjsetType;
 
-use super::make::DEPTH_MAX;
 use super::usage::Change;
 use super::{Clock, Entropy, FirstDatasets, Tx};
 
@@ -45,39 +43,9 @@ impl WritablePool {
     /// Opens the pool whose members are at `paths`.
     ///
     /// # Errors
-    /// As [`PoolWriter::open`]. The pool was not exported, and a dataset has an intent log that was not replayed: the last
-    /// blocks of that log are not marked as allocated, and would be overwritten.
+    /// As [`PoolWriter::open`].
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
-        let mut this = Self::over(PoolWriter::open(paths, options)?, None)?;
-        if this.pool.state() != PoolState::Exported {
-            this.refuse_logs()?;
-        }
-        Ok(this)
-    }
-
-    fn refuse_logs(&mut self) -> Result<()> {
-        let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
-        let tx = self.tx();
-        let mut dirs = vec![(tx.root_dir()?, 0)];
-        while let Some((dir, depth)) = dirs.pop() {
-            let phys = tx.dir(dir)?;
-            if depth >= DEPTH_MAX {
-                return Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")));
-            }
-            dirs.extend(tx.numbers(phys.children)?.into_iter().map(|child| (child, depth + 1)));
-            let Some(head) = phys.head else { continue };
-            let root = tx.dataset(head)?.root;
-            if root.is_hole() {
-                continue;
-            }
-            let zil = Objset::open(Arc::clone(&reader), head.0, root)?.phys().zil.clone();
-            if zil.has_log() && zil.claim_txg == Txg(0) {
-                return Err(Error::unsupported(format!(
-                    "writing to a pool that was not exported and whose dataset {head} has an intent log"
-                )));
-            }
-        }
-        Ok(())
+        Self::over(PoolWriter::open(paths, options)?, None)
     }
 
     /// Creates a pool with the datasets that every pool has. The root dataset has no object set yet: before the first
@@ -167,7 +135,7 @@ impl WritablePool {
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let set = Objset::open(reader, head.0, phys.root)?;
-        if set.phys().zil.has_log() {
+        if intent_log::has_records(parts.reader, &set.phys().zil.log)? {
             return Err(Error::unsupported(format!(
                 "writing to dataset {head}, whose intent log has records that were not replayed"
             )));
