@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use zstream_dmu::ids::Txg;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::dataset::Dataset;
@@ -93,12 +93,23 @@ impl PoolOptions {
     /// Opens the pool for changes, and keeps other writers out of it. Where the devices hold several, `name` (of the pool,
     /// or of anything in it) chooses.
     pub(crate) fn open_writable(&self, name: Option<&str>, force: bool) -> Result<WritablePool, Failure> {
+        self.open_to_write(name, WriteOptions { force, ..WriteOptions::default() }, None)
+    }
+
+    /// Like [`open_writable`](Self::open_writable), with more options: the name is filled in. With a seed, what is made is the
+    /// same every time.
+    pub(crate) fn open_to_write(
+        &self,
+        name: Option<&str>,
+        options: WriteOptions,
+        seed: Option<u64>,
+    ) -> Result<WritablePool, Failure> {
         if self.txg.is_some() {
             return Err(Failure::usage("--txg is for looking at a pool, not for changing it"));
         }
         let name = name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned);
-        let options = WriteOptions { name, force, ..WriteOptions::default() };
-        Ok(WritablePool::open(&self.paths()?, &options)?)
+        let options = WriteOptions { name, ..options };
+        Ok(WritablePool::over(PoolWriter::open(&self.paths()?, &options)?, seed)?)
     }
 
     /// Opens the pool, read-only. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.

@@ -20,6 +20,7 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod pool;
 pub(crate) mod pool_create;
+pub(crate) mod put;
 pub(crate) mod recompress;
 pub(crate) mod redup;
 pub(crate) mod rename;

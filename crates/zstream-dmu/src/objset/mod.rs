@@ -13,6 +13,7 @@
 //!
 //! A missing tail reads as zero.
 
+pub mod intent_log;
 mod open;
 pub mod writer;
 
