@@ -16,8 +16,8 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
+use zstream_dmu::objset::{Objset, intent_log};
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
@@ -135,7 +135,7 @@ impl WritablePool {
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let set = Objset::open(reader, head.0, phys.root)?;
-        if set.phys().zil.has_log() {
+        if intent_log::has_records(parts.reader, &set.phys().zil.log)? {
             return Err(Error::unsupported(format!(
                 "writing to dataset {head}, whose intent log has records that were not replayed"
             )));
