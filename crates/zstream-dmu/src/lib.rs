@@ -13,6 +13,7 @@ pub mod object_set;
 pub mod object_store;
 pub mod objset;
 pub mod pool;
+pub mod receive_store;
 pub mod space;
 pub mod traverse;
 pub mod tree;
