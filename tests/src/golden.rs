@@ -27,6 +27,8 @@ struct Archive {
 static STREAMS: Archive = Archive::new("streams");
 static IMAGES: Archive = Archive::new("images");
 static SHAPES: Archive = Archive::new("shapes");
+static PACKAGES: Archive = Archive::new("packages");
+static FAULTS: Archive = Archive::new("faults");
 static MANIFESTS: Archive = Archive::new("manifest");
 static EXPECTED: Archive = Archive::new("expected");
 
@@ -123,6 +125,17 @@ pub fn shape(pool: &str) -> Vec<PathBuf> {
     paths
 }
 
+/// A file of `make-packages.sh`: `pack.img`, `COMMANDS`, `sends/1.zfs`, ...; none where it made none.
+pub fn package_file(name: &str) -> Option<PathBuf> {
+    let path = PACKAGES.dir().join(name);
+    path.is_file().then_some(path)
+}
+
+/// A file of `make-faults.sh`: `faulty.img`, `COMMANDS`, `spill.zfs`, ...
+pub fn fault_file(name: &str) -> PathBuf {
+    FAULTS.path(name)
+}
+
 /// Copies a golden file into `dir`, holes kept; gives the path of the copy.
 pub fn copy(file: &Path, dir: &Path) -> PathBuf {
     let to = dir.join(file.file_name().expect("a file name"));
@@ -146,6 +159,17 @@ pub fn manifests() -> Vec<String> {
 pub struct Manifest {
     /// By path (`.` is the root, everything else begins with `./`).
     pub entries: BTreeMap<String, Entry>,
+}
+
+impl Manifest {
+    /// Panics with the first difference to what was `found` in `what`.
+    pub fn assert_same(&self, found: &Manifest, what: &str) {
+        let paths = |manifest: &Manifest| manifest.entries.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(paths(found), paths(self), "{what}");
+        for (path, expected) in &self.entries {
+            assert_eq!(&found.entries[path], expected, "{what}: {path}");
+        }
+    }
 }
 
 /// One name in a snapshot.

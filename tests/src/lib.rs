@@ -3,10 +3,16 @@
 //! The tests themselves are in `tests/`; what OpenZFS made and printed is in `golden/`.
 
 pub mod blocks;
+pub mod compare;
+pub mod created;
 pub mod edit;
 pub mod fuzz;
 pub mod golden;
+pub mod manifest;
 pub mod objects;
 pub mod openzfs;
+pub mod pools;
 pub mod program;
 pub mod samples;
+pub mod sending;
+pub mod writing;

@@ -4,16 +4,14 @@
 use std::collections::BTreeMap;
 
 use zstream_dmu::error::Fault;
-use zstream_dmu::zio::crypt::{CryptParams, DatasetKey, KeyFormat, WrappedKey, WrappingKey};
-use zstream_format::algorithm::CryptSuite;
+use zstream_dmu::zio::crypt::{CryptParams, DatasetKey, KeyData, WrappingKey};
 use zstream_format::compress::decompress;
-use zstream_format::ids::{Guid, ObjectId};
+use zstream_format::ids::ObjectId;
 use zstream_format::nvlist::NvList;
 use zstream_format::record::{Body, Write};
 use zstream_format::stream::StreamReader;
 use zstream_tests::golden;
-
-const PASSPHRASE: &[u8] = b"correct horse";
+use zstream_tests::pools::PASSPHRASE;
 
 /// The wrapped keys of a raw stream, and the blocks of its WRITE records.
 fn raw_stream(name: &str) -> (NvList, Vec<(Write, Vec<u8>)>) {
@@ -45,29 +43,9 @@ fn plain_blocks(name: &str) -> BTreeMap<(ObjectId, u64), Vec<u8>> {
     blocks
 }
 
-fn bytes<const N: usize>(list: &NvList, name: &str) -> [u8; N] {
-    list.get_u8_array(name).unwrap().try_into().unwrap()
-}
-
-fn wrapped(list: &NvList) -> (WrappedKey, KeyFormat) {
-    let number = |name: &str| list.get_u64(name).unwrap();
-    let wrapped = WrappedKey {
-        suite: CryptSuite(number("DSL_CRYPTO_SUITE") as u8),
-        guid: Guid(number("DSL_CRYPTO_GUID")),
-        version: number("DSL_CRYPTO_VERSION"),
-        iv: bytes(list, "DSL_CRYPTO_IV"),
-        mac: bytes(list, "DSL_CRYPTO_MAC"),
-        master: bytes(list, "DSL_CRYPTO_MASTER_KEY_1"),
-        hmac: bytes(list, "DSL_CRYPTO_HMAC_KEY_1"),
-    };
-    let format =
-        KeyFormat::from_number(number("keyformat"), number("pbkdf2salt"), number("pbkdf2iters")).unwrap();
-    (wrapped, format)
-}
-
 fn unlock(list: &NvList, passphrase: &[u8]) -> Result<DatasetKey, zstream_dmu::error::Error> {
-    let (wrapped, format) = wrapped(list);
-    wrapped.unwrap(&WrappingKey::new(format, passphrase).unwrap())
+    let keys = KeyData::parse(list).unwrap();
+    keys.wrapped.unwrap(&WrappingKey::new(keys.format, passphrase).unwrap())
 }
 
 #[test]

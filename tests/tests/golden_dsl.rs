@@ -5,18 +5,13 @@ use std::sync::Arc;
 use zstream_dmu::error::Fault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::pool::{Dsl, Found};
 use zstream_format::record::Body;
 use zstream_format::stream::StreamReader;
-use zstream_tests::golden;
+use zstream_tests::{golden, pools};
 
 fn tank() -> Arc<Dsl> {
-    let pool = Pool::open(&golden::pool("tank"), &OpenOptions::default()).unwrap();
-    let keyring = Arc::new(Keyring::default());
-    pool.reader().set_keys(Some(keyring.clone()));
-    Dsl::open(pool.name(), pool.mos().clone(), keyring).unwrap()
+    pools::open(&golden::pool("tank")).unwrap()
 }
 
 /// The columns name, guid, createtxg, creation and refer of `zfs list`.

@@ -147,7 +147,9 @@ fn on_a_terminal(line: &str) -> Option<(i32, String)> {
 fn terminals() {
     let (ours, file) = (program::path().display(), golden::stream_path("vol-incr"));
     let file = file.display();
+    let send = format!("{ours} -d {} send", golden::image("tank.img").display());
     for (line, refusal) in [
+        (format!("{send} tank/vol@s"), "cannot be written to a terminal"),
         (format!("{ours} recompress off < {file}"), "cannot be written to a terminal"),
         (format!("{ours} decompress < {file}"), "cannot be written to a terminal"),
         (format!("{ours} redup {file}"), "cannot be written to a terminal"),
@@ -160,6 +162,8 @@ fn terminals() {
     }
     let (code, shown) = on_a_terminal(&format!("{ours} dump {file}")).unwrap();
     assert!(code == 0 && shown.contains("SUMMARY:"), "text is for terminals: {shown}");
+    let (code, shown) = on_a_terminal(&format!("{send} -nP tank/vol@s")).unwrap();
+    assert!(code == 0 && shown.ends_with("size\t207632\r\n"), "a dry run writes no stream: {shown}");
 }
 
 /// Work of less than a second shows no progress, work of more shows how far it is: bytes of how many for a file,
@@ -168,11 +172,18 @@ fn terminals() {
 fn progress() {
     let (ours, file) = (program::path().display(), golden::stream_path("vol-incr"));
     let file = file.display();
+    let send = format!("{ours} -d {} send", golden::image("tank.img").display());
+    let later = "(sleep 2.5; cat > /dev/null)";
     let slow = format!("(head -c 20000 {file}; sleep 1.3; tail -c +20001 {file})");
     for (line, shows) in [
         (format!("{ours} recompress off < {file} > /dev/null"), None),
         (format!("{slow} | {ours} recompress off > /dev/null"), Some("44.27 KiB ")),
         (format!("{slow} | {ours} recompress off 2>&1 > /dev/null | cat"), None),
+        (format!("{send} tank/vol@s > /dev/null"), None),
+        // Of how many bytes is an estimate.
+        (format!("{send} tank/rs1m@s | {later}"), Some("/2.20 MiB [")),
+        (format!("{send} -v tank/rs1m@s | {later}"), Some("K   tank/rs1m@s")),
+        (format!("{send} -P tank/rs1m@s 2>/dev/null | {later}"), None),
     ] {
         let Some(mut outcome) = on_a_terminal(&line) else { return };
         // A machine that is busy may make little work take long.

@@ -1,6 +1,7 @@
 //! Files in stored streams, through the program: they are those of the pool that the streams were sent from.
 
 use zstream_tests::golden::{self, Outcome};
+use zstream_tests::pools::PASSPHRASE;
 use zstream_tests::program::zstream;
 
 /// Runs a verb on stream files.
@@ -41,6 +42,29 @@ fn a_stream_holds_the_files_of_its_snapshot() {
             let (found, expected) = (in_streams(streams, &[], &words), in_pool(&words));
             assert_eq!((expected.code, expected.stderr.len()), (0, 0), "{snapshot}");
             assert!(expected.stdout.len() > 50, "{snapshot}: {words:?}");
+            assert!(found == expected, "{streams:?} {words:?}: {}", String::from_utf8_lossy(&found.stderr));
+        }
+    }
+}
+
+/// With the key a raw stream shows what the pool shows with the same key.
+#[test]
+fn a_key_opens_raw_streams() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("key");
+    std::fs::write(&key, PASSPHRASE).expect("a file");
+    let key = ["--key-file", key.to_str().expect("UTF-8")];
+    let image = golden::image("tank.img");
+    let image = image.to_str().expect("UTF-8");
+    for (streams, snapshot) in [
+        (&["e-aes-256-gcm-raw"][..], "tank/e-aes-256-gcm@s"),
+        (&["e-aes-128-ccm-raw", "e-aes-128-ccm-raw-incr"], "tank/e-aes-128-ccm@t"),
+    ] {
+        for verb in [&["ls", "-lR"][..], &["extract", "--tar"]] {
+            let words = [verb, &[snapshot]].concat();
+            let expected = zstream(&[&["-d", image], &key[..], &words].concat(), b"");
+            assert!(expected.code == 0 && expected.stdout.len() > 100, "{snapshot}");
+            let found = in_streams(streams, &key, &words);
             assert!(found == expected, "{streams:?} {words:?}: {}", String::from_utf8_lossy(&found.stderr));
         }
     }
@@ -92,10 +116,11 @@ fn what_cannot_be_shown_is_said() {
     let outcome = in_streams(&["fs-redacted"], &[], &["cat", "random"]);
     assert_eq!(outcome.code, 1);
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("redacted"));
-    // Raw streams by name.
+    // Raw streams without their key.
     let outcome = in_streams(&["e-aes-256-gcm-raw"], &[], &["ls"]);
     assert_eq!(outcome.code, 1);
-    assert!(String::from_utf8_lossy(&outcome.stderr).contains("raw"), "{:?}", outcome.stderr);
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(said.contains("tank/e-aes-256-gcm@s is encrypted") && said.contains("--key-file"), "{said}");
     // Verbs of pools do not take streams.
     assert_eq!(in_streams(&["fs-full"], &[], &["list"]).code, 2);
 }

@@ -4,33 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use zstream_dmu::error::Fault;
-use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::pool::Dsl;
-use zstream_tests::golden::{self, Entry, Manifest};
+use zstream_tests::{golden, manifest, pools};
 use zstream_zpl::fs::Filesystem;
-use zstream_zpl::node::{FileType, Node};
+use zstream_zpl::node::FileType;
 use zstream_zpl::volume;
-use zstream_zpl::walk::Visit;
 
 const POOLS: [&str; 5] = ["tank", "pmirror", "praidz1", "praidz2", "praidz3"];
-const PASSPHRASE: &[u8] = b"correct horse";
 
 fn open(paths: &[PathBuf]) -> Arc<Dsl> {
-    let pool = Pool::open(paths, &OpenOptions::default()).expect("a golden pool");
-    let keyring = Arc::new(Keyring::default());
-    pool.reader().set_keys(Some(keyring.clone()));
-    let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring).expect("its datasets");
-    dsl.walk(&mut |dir| match dsl.load_key(dir, PASSPHRASE) {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(error.fault(), Fault::Invalid(_)) => Ok(()),
-        Err(error) => Err(error),
-    })
-    .expect("keys of the encrypted datasets");
-    dsl
+    pools::unlocked(paths).expect("a golden pool")
 }
 
 /// The snapshots that have a manifest, by the name of that.
@@ -50,78 +35,11 @@ fn recorded(dsl: &Arc<Dsl>) -> BTreeMap<String, String> {
     found
 }
 
-fn sha256(fs: &Filesystem<'_>, node: &Node) -> String {
-    let content = fs.content(node).expect("a file");
-    let mut digest = Sha256::new();
-    let (mut at, mut buffer) = (0, vec![0; 300_000]);
-    loop {
-        let length = content.read(at, &mut buffer).expect("its content");
-        if length == 0 {
-            assert_eq!(at, node.size);
-            break digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        }
-        digest.update(&buffer[..length]);
-        at += length as u64;
-    }
-}
-
-fn letter(node: &Node) -> char {
-    match node.file_type().expect("a known type") {
-        FileType::File => 'f',
-        other => other.letter(),
-    }
-}
-
-/// All that a file system holds, in the form of a manifest.
-fn manifest(set: &dyn ObjectSet) -> Manifest {
-    let fs = Filesystem::open(set).expect("a file system");
-    let root = fs.node(fs.root()).expect("its root");
-    let mut manifest = Manifest::default();
-    for visit in fs.walk(root) {
-        let (path, node) = match visit {
-            Visit::Node { path, node } => (path, node),
-            Visit::Leave { .. } => continue,
-            Visit::Failed { path, error } => panic!("{}: {error}", String::from_utf8_lossy(&path)),
-        };
-        let path = String::from_utf8(path).expect("UTF-8");
-        let path = if path.is_empty() { ".".to_owned() } else { format!("./{path}") };
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        let is = |kind| node.file_type() == Some(kind);
-        let xattrs = fs.xattrs(&node).expect("extended attributes");
-        let entry = Entry {
-            kind: letter(&node),
-            mode: node.permissions(),
-            uid: node.uid.0,
-            gid: node.gid.0,
-            size: node.size,
-            mtime: (node.mtime.seconds, node.mtime.nanoseconds as u32),
-            links: node.links,
-            target: if is(FileType::Symlink) {
-                text(fs.target(&node).expect("a target"))
-            } else {
-                String::new()
-            },
-            sha256: is(FileType::File).then(|| sha256(&fs, &node)),
-            xattrs: xattrs
-                .iter()
-                .map(|xattr| (text(xattr.name.clone()), text(fs.xattr_value(xattr).expect("a value"))))
-                .collect(),
-        };
-        manifest.entries.insert(path, entry);
-    }
-    manifest
-}
-
 fn compare(dsl: &Arc<Dsl>) -> usize {
     let recorded = recorded(dsl);
     for (name, snapshot) in &recorded {
         let set = dsl.dataset(snapshot).expect("a snapshot").objset().expect("its objects");
-        let (found, expected) = (manifest(&*set), golden::manifest(name));
-        let paths = |manifest: &Manifest| manifest.entries.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(paths(&found), paths(&expected), "{snapshot}");
-        for (path, expected) in &expected.entries {
-            assert_eq!(&found.entries[path], expected, "{snapshot}: {path}");
-        }
+        golden::manifest(name).assert_same(&manifest::of(&*set), snapshot);
     }
     recorded.len()
 }

@@ -1,7 +1,7 @@
 //! Benchmarks.
 
-use crate::bench_verify;
 use crate::run::{Outcome, cargo, run};
+use crate::{bench_send, bench_verify};
 
 /// A benchmark: its name, how it is run, and one line of help.
 type Bench = (&'static str, fn() -> Outcome, &'static str);
@@ -10,6 +10,7 @@ type Bench = (&'static str, fn() -> Outcome, &'static str);
 const BENCHES: &[Bench] = &[
     ("micro", micro, "criterion: the kernels and codecs of zstream-format"),
     ("verify", bench_verify::bench, "`zstream verify` beside OpenZFS's `zstream dump`, on 1 GiB"),
+    ("send", bench_send::bench, "`zstream send` beside OpenZFS's `zdb -B`, on a pool of 3 GiB"),
 ];
 
 /// `bench [NAME]`

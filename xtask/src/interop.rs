@@ -3,6 +3,7 @@
 //! What OpenZFS did once is recorded in `tests/golden`; here it is asked anew, so a recording that no longer
 //! tells the truth is found, and so is an OpenZFS that has changed.
 
+use crate::interop_vm;
 use crate::run::{Outcome, cargo, find, output, program, run};
 
 /// The programs of OpenZFS that run without its kernel module.
@@ -19,5 +20,11 @@ pub(crate) fn task(_: &[String]) -> Outcome {
         find("dpkg-query").map(|_| program("dpkg-query", &["-W", "-f", "${Version}", "zfsutils-linux"]));
     let version = dpkg.and_then(|query| output(query).ok()).unwrap_or_else(|| "unknown".into());
     println!("OpenZFS's tools: {version}");
-    run(cargo(&["test", "--package", "zstream-tests", "--locked", "--test", "interop*", "--", "--ignored"]))
+    let pools = interop_vm::send()?;
+    let mut tests =
+        cargo(&["test", "--package", "zstream-tests", "--locked", "--test", "interop*", "--", "--ignored"]);
+    if let Some(pools) = pools {
+        tests.env("ZSTREAM_POOLS", pools);
+    }
+    run(tests)
 }

@@ -3,13 +3,16 @@
 //! All tasks stand in [`TASKS`], one line each; `ci` composes others and does nothing itself.
 
 mod bench;
+mod bench_send;
 mod bench_verify;
 mod check;
 mod fuzz;
 mod interop;
+mod interop_vm;
 mod layers;
 mod licences;
 mod measure;
+mod pairs;
 mod run;
 
 use run::Outcome;

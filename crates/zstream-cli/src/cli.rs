@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     byteswap, cat, completions, decompress, dump, extract, get, info, join, list, ls, man, pool, recompress,
-    redup, resume_token, select, token, verify,
+    redup, resume_token, select, send, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -186,6 +186,18 @@ Examples:
   zstream -d disk.img get -r -s local,received compression,recordsize tank
   zstream token $(zstream -d disk.img get -H -o value receive_resume_token tank/home)")]
     Get(get::Args),
+    /// Writes a snapshot of a pool, or many, as a stream to standard output
+    ///
+    /// The bytes are those of `zfs send` with the same options. The pool is only read; it should not be in use meanwhile. A
+    /// stream is never written to a terminal.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img send tank/home@monday > monday.zfs
+  zstream -d disk.img send -i @monday tank/home@tuesday | ssh host zfs receive backup/home
+  zstream -d /dev/sdb -d /dev/sdc send -R -w tank@monday | zstd > tank.zfs.zst
+  zstream -d disk.img send -nvP -I @monday tank/home@friday
+  zstream -d disk.img send -t 1-c740b4779-...")]
+    Send(send::Args),
     /// Lists files of a file system or snapshot
     ///
     /// Without PATH: what is in the root directory. Names are one to a line; with -R whole paths. What is not text in a name
@@ -248,6 +260,7 @@ impl Cli {
             Command::Pool(args) => args.run(&self.pool),
             Command::List(args) => args.run(&self.pool),
             Command::Get(args) => args.run(&self.pool),
+            Command::Send(args) => args.run(&self.pool),
             Command::Ls(args) => args.run(&self.pool),
             Command::Cat(args) => args.run(&self.pool),
             Command::Extract(args) => args.run(&self.pool),

@@ -25,8 +25,31 @@ pub(crate) struct Selection<'a> {
     pub(crate) depth: usize,
 }
 
+/// The options that `list` and `get` have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TableOptions {
+    /// For scripts: no heading, columns separated by one tab
+    #[arg(short = 'H')]
+    pub(crate) script: bool,
+    /// Numbers in full, times in seconds since 1970
+    #[arg(short = 'p')]
+    pub(crate) literal: bool,
+    /// Print one JSON object, as `zfs` does with -j
+    #[arg(short = 'j', long, conflicts_with = "script")]
+    pub(crate) json: bool,
+    /// The kinds of datasets: filesystem, snapshot, volume, bookmark, all; several with commas
+    #[arg(short = 't', value_name = "TYPE,...", value_parser = parse_types)]
+    pub(crate) types: Option<Types>,
+    /// Everything below the datasets named too
+    #[arg(short = 'r')]
+    pub(crate) recursive: bool,
+    /// So many levels below the datasets named; 1 for what is directly below
+    #[arg(short = 'd', value_name = "DEPTH")]
+    pub(crate) depth: Option<usize>,
+}
+
 /// `-t`: kinds separated by commas.
-pub(crate) fn parse_types(text: &str) -> Result<Types, String> {
+fn parse_types(text: &str) -> Result<Types, String> {
     text.split(',').try_fold(Types::empty(), |types, name| {
         Ok(types
             | match name {

@@ -46,7 +46,7 @@ impl Source {
         words: &'a [OsString],
     ) -> Result<(Self, &'a [OsString]), Failure> {
         let reading = Options { partial: options.partial(), ..Options::default() };
-        let streams = Streams::open(options.streams(), &reading).map_err(Failure::new)?;
+        let mut streams = Streams::open(options.streams(), &reading).map_err(Failure::new)?;
         let first = words.first().and_then(|word| word.to_str());
         let named = first.and_then(|name| streams.find(Some(name)).ok());
         let (number, paths) = match named {
@@ -55,6 +55,10 @@ impl Source {
             None if streams.snapshots().len() == 1 => (streams.find(None).map_err(Failure::new)?, words),
             None => (streams.find(first).map_err(Failure::new)?, words),
         };
+        if streams.is_locked(number) {
+            let name = streams.snapshots().nth(number).map_or_else(String::new, |it| it.name.clone());
+            streams.unlock(number, &options.key(&name)?).map_err(Failure::new)?;
+        }
         let view = streams.view(number).map_err(Failure::new)?;
         let snapshot = view.snapshot();
         if snapshot.cut.is_some() {

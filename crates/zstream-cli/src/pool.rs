@@ -110,21 +110,22 @@ impl PoolOptions {
             return Ok(());
         }
         let Some(root) = dataset.encryption_root()? else { return Ok(()) };
-        let key = match &self.key_file {
-            Some(path) => {
-                let mut key = Vec::new();
-                File::open(path)
-                    .and_then(|file| file.take(KEY_BYTES_MAX).read_to_end(&mut key))
-                    .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
-                key
-            }
-            None => ask(root.name())?,
-        };
+        let key = self.key(root.name())?;
         dataset
             .dsl()
             .load_key(&root, &key)
             .map_err(|error| Failure::new(format_args!("cannot load the key of {}: {error}", root.name())))?;
         Ok(())
+    }
+
+    /// The key of a dataset: from the file with it, or asked for.
+    pub(crate) fn key(&self, name: &str) -> Result<Vec<u8>, Failure> {
+        let Some(path) = &self.key_file else { return ask(name) };
+        let mut key = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(KEY_BYTES_MAX).read_to_end(&mut key))
+            .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+        Ok(key)
     }
 }
 

@@ -28,6 +28,11 @@ impl Meter {
         Self { done: 0, started: Instant::now(), bar }
     }
 
+    /// Shows nothing but the lines that are printed through it.
+    pub(crate) fn hidden() -> Self {
+        Self { done: 0, started: Instant::now(), bar: None }
+    }
+
     /// So many more bytes are done.
     pub(crate) fn add(&mut self, bytes: usize) {
         self.done += bytes as u64;

@@ -1,6 +1,7 @@
 //! How numbers are shown to people: times, sizes, guids.
 
 use std::fmt;
+use std::time::SystemTime;
 
 /// Seconds since 1970 as UTC time.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,32 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (400 * era + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// The time of a day, in UTC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) hour: u8,
+    pub(crate) minute: u8,
+    pub(crate) second: u8,
+}
+
+impl Clock {
+    /// The time of the day of a moment. A clock that is set before 1970 shows midnight.
+    pub(crate) fn of(time: SystemTime) -> Self {
+        let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()) % 86_400;
+        Self {
+            hour: (seconds / 3_600) as u8,
+            minute: (seconds / 60 % 60) as u8,
+            second: (seconds % 60) as u8,
+        }
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}:{:02}", self.hour, self.minute, self.second)
+    }
 }
 
 /// A number of bytes with the unit that leaves it short, as `zfs list` shows sizes.

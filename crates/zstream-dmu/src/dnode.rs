@@ -16,6 +16,8 @@
 //! and the functions for new blocks are not judged: reading does not depend on them, and wrong bonus
 //! types exist in pools that OpenZFS reads.
 
+mod build;
+
 use bitflags::bitflags;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
@@ -24,6 +26,8 @@ use zstream_format::order::ByteOrder;
 use crate::blkptr::{BLOCK_BYTES_MAX, BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};
 use crate::error::{Error, Result};
 use crate::ids::BlockId;
+
+pub use self::build::INDIRECT_SHIFT_DEFAULT;
 
 /// Size of a dnode slot in bytes (`DNODE_MIN_SIZE`).
 pub const DNODE_SLOT_BYTES: usize = 512;

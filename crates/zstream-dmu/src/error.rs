@@ -105,6 +105,14 @@ pub enum Fault {
         /// Its name or number.
         name: String,
     },
+    /// Something that was to be made is there already (`EEXIST`).
+    #[error("{what} {name} already exists")]
+    Exists {
+        /// The kind of thing.
+        what: &'static str,
+        /// Its name or number.
+        name: String,
+    },
     /// None of a block's copies could be had; each attempt says why.
     #[error("no good copy: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoGoodCopy(Vec<Error>),
@@ -144,6 +152,14 @@ pub enum Fault {
     NoSpace {
         /// Size of the block.
         bytes: u64,
+    },
+    /// What is asked for cannot be done as things stand; the name is that of the error that ZFS would give.
+    #[error("{reason}")]
+    Refused {
+        /// `EBUSY`, `EEXIST` and the like.
+        errno: &'static str,
+        /// Why, as `zfs` words it.
+        reason: String,
     },
     /// The request makes no sense for this pool or file.
     #[error("{0}")]
@@ -220,10 +236,22 @@ impl Error {
         Fault::Invalid(what.into()).into()
     }
 
+    /// Something that cannot be done as things stand, with the name of the error that ZFS would give.
+    #[must_use]
+    pub fn refused(errno: &'static str, reason: impl Into<String>) -> Self {
+        Fault::Refused { errno, reason: reason.into() }.into()
+    }
+
     /// Something that is not there.
     #[must_use]
     pub fn not_found(what: &'static str, name: impl fmt::Display) -> Self {
         Fault::NotFound { what, name: name.to_string() }.into()
+    }
+
+    /// Something that is there already.
+    #[must_use]
+    pub fn exists(what: &'static str, name: impl fmt::Display) -> Self {
+        Fault::Exists { what, name: name.to_string() }.into()
     }
 
     /// Adds the vdev, unless a deeper layer has named one.

@@ -1,5 +1,8 @@
 //! Object sets made in memory, for tests: every block is stored as it is, by its address.
 
+pub(crate) mod pool;
+mod store;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +16,8 @@ use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::{ObjectInfo, ObjectSet};
 use crate::zio::{Block, ReadBlock};
+
+pub(crate) use self::store::Store;
 
 /// A pool without vdevs.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use crate::pool::Dsl;
 use crate::redact::RedactionList;
 
 /// The entry of a head's own object that leads to its bookmarks.
-const BOOKMARKS: &str = "com.delphix:bookmarks";
+pub(crate) const BOOKMARKS: &str = "com.delphix:bookmarks";
 
 bitflags! {
     /// `zbm_flags`
@@ -59,7 +59,7 @@ pub struct Bookmark {
 }
 
 impl Bookmark {
-    fn new(name: String, value: &Value) -> Result<Self> {
+    pub(crate) fn new(name: String, value: &Value) -> Result<Self> {
         let words = value.u64s();
         if words.len() < 3 {
             return Err(Error::corrupt(
@@ -86,6 +86,19 @@ impl Bookmark {
         })
     }
 
+    /// It as the pool keeps it: with all its words, or the three that old pools know (`BOOKMARK_PHYS_SIZE_V1`).
+    pub(crate) fn encode(&self, is_long: bool) -> Value {
+        let space = |space: &Space| [space.used_bytes, space.compressed_bytes, space.uncompressed_bytes];
+        let mut words = vec![self.guid.0, self.creation_txg.0, self.creation_time];
+        if is_long {
+            words.extend([self.redaction_object.map_or(0, |object| object.0), self.flags.bits()]);
+            words.extend(space(&self.referenced));
+            words.extend(space(&self.freed_before_next));
+            words.push(self.ivset_guid);
+        }
+        Value::words(&words)
+    }
+
     /// The name behind the `#`.
     #[must_use]
     pub fn short_name(&self) -> &str {
@@ -100,8 +113,11 @@ impl Bookmark {
         self.redaction_list_of(dataset.dsl())
     }
 
-    /// Its redaction list, in the pool it comes from.
-    pub(crate) fn redaction_list_of(&self, dsl: &Dsl) -> Result<Option<RedactionList>> {
+    /// Its redaction list, in the pool that the bookmark comes from.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn redaction_list_of(&self, dsl: &Dsl) -> Result<Option<RedactionList>> {
         self.redaction_object.map(|object| RedactionList::open(dsl.mos().clone(), object)).transpose()
     }
 }
@@ -125,4 +141,19 @@ pub(crate) fn list(head: &Dataset) -> Result<Vec<Bookmark>> {
 pub(crate) fn find(head: &Dataset, name: &str) -> Result<Option<Bookmark>> {
     let value = head.dsl().lookup(zap(head)?, name)?;
     value.map(|value| Bookmark::new(format!("{}#{name}", head.dir().name()), &value)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_written_back() {
+        let words: Vec<u64> = (1..=12).collect();
+        let long = Bookmark::new("pool/fs#mark".into(), &Value::words(&words)).unwrap();
+        assert_eq!((long.short_name(), long.encode(true).u64s()), ("mark", words));
+        let short = Bookmark::new("pool/fs#mark".into(), &Value::words(&[7, 8, 9])).unwrap();
+        assert_eq!(short.encode(false).u64s(), [7, 8, 9]);
+        assert!(Bookmark::new("pool/fs#mark".into(), &Value::words(&[7, 8])).is_err());
+    }
 }

@@ -5,6 +5,8 @@
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
@@ -40,8 +42,15 @@ impl Deadlist {
         let name = dataset.name();
         let object =
             dataset.phys().deadlist.ok_or_else(|| Error::corrupt("deadlist", format!("{name} has none")))?;
-        let dsl = dataset.dsl();
-        let info = dsl.mos_info(object)?;
+        Self::open(&**dataset.dsl().mos(), object)
+    }
+
+    /// The deadlist in `object` of the MOS.
+    ///
+    /// # Errors
+    /// When there is none or it cannot be read.
+    pub fn open(mos: &dyn ObjectSet, object: ObjectId) -> Result<Self> {
+        let info = mos.info(object)?;
         let bonus = info.bonus()?;
         // Both kinds of header: a deadlist's begins with the sums, a bpobj's with the count of blocks.
         let at = match info.bonus_type {
@@ -56,10 +65,10 @@ impl Deadlist {
         let space = Space { used_bytes: word(0), compressed_bytes: word(1), uncompressed_bytes: word(2) };
         let mut entries = Vec::new();
         if info.bonus_type == ObjectType::DEADLIST_HDR {
-            for (key, value) in dsl.entries(Some(object))? {
-                let min_txg = u64::from_str_radix(&key, 16)
-                    .map_err(|_| Error::corrupt("deadlist", format!("key {key:?} is not a txg")))?;
-                entries.push(Entry { min_txg: Txg(min_txg), blocks: ObjectId(value.u64()?) });
+            for entry in Zap::open(mos, object)?.entries() {
+                let entry = entry?;
+                entries
+                    .push(Entry { min_txg: Txg(entry.key.number()?), blocks: ObjectId(entry.value.u64()?) });
             }
             entries.sort();
         }

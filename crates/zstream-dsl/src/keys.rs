@@ -15,7 +15,7 @@ use crate::dataset::{Dataset, Dir};
 use crate::pool::Dsl;
 
 /// The entry of an encrypted directory that leads to its keys.
-const CRYPTO_KEY: &str = "com.datto:crypto_key_obj";
+pub(crate) const CRYPTO_KEY: &str = "com.datto:crypto_key_obj";
 
 /// The keys of a directory, as the pool keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,3 +12,4 @@ pub mod pool;
 pub mod prop;
 pub mod redact;
 pub mod resume;
+pub mod write;

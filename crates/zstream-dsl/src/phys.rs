@@ -110,6 +110,54 @@ impl DirPhys {
     }
 }
 
+impl DirPhys {
+    /// Writes it over a bonus buffer; what has no name here stays.
+    ///
+    /// # Errors
+    /// When the buffer is too short.
+    pub fn store_into(&self, bonus: &mut [u8]) -> Result<()> {
+        let flags = words(bonus, "DSL directory", DIR_PHYS_BYTES)?(96);
+        let used = &self.breakdown;
+        put(
+            bonus,
+            0,
+            &[
+                self.creation_time,
+                number(self.head),
+                number(self.parent),
+                number(self.origin),
+                number(self.children),
+                self.used_bytes,
+                self.compressed_bytes,
+                self.uncompressed_bytes,
+                self.quota_bytes,
+                self.reserved_bytes,
+                number(self.props),
+                number(self.permissions),
+                flags & !1 | u64::from(self.has_breakdown),
+                used.head,
+                used.snapshots,
+                used.children,
+                used.child_reservations,
+                used.refreservation,
+                number(self.clones),
+            ],
+        );
+        Ok(())
+    }
+}
+
+/// 0 stands for none.
+fn number(object: Option<ObjectId>) -> u64 {
+    object.map_or(0, |object| object.0)
+}
+
+fn put(bonus: &mut [u8], at: usize, words: &[u64]) {
+    for (out, word) in bonus[at..].chunks_exact_mut(8).zip(words) {
+        ByteOrder::Little.put_u64(out, *word);
+    }
+}
+
 bitflags! {
     /// `ds_flags`
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,6 +259,39 @@ impl DatasetPhys {
     pub fn is_snapshot(&self) -> bool {
         self.children != 0
     }
+
+    /// Writes it over a bonus buffer; what has no name here stays.
+    ///
+    /// # Errors
+    /// When the buffer is too short.
+    pub fn store_into(&self, bonus: &mut [u8]) -> Result<()> {
+        drop(words(bonus, "DSL dataset", DATASET_PHYS_BYTES)?);
+        put(
+            bonus,
+            0,
+            &[
+                self.dir.0,
+                number(self.prev_snapshot),
+                self.prev_snapshot_txg.0,
+                number(self.next),
+                number(self.snapshot_names),
+                self.children,
+                self.creation_time,
+                self.creation_txg.0,
+                number(self.deadlist),
+                self.referenced_bytes,
+                self.compressed_bytes,
+                self.uncompressed_bytes,
+                self.unique_bytes,
+                self.fsid_guid,
+                self.guid.0,
+                self.flags.bits(),
+            ],
+        );
+        bonus[128..256].copy_from_slice(&self.root.encode(ByteOrder::Little));
+        put(bonus, 256, &[number(self.next_clones), number(self.props), number(self.holds)]);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -234,5 +315,19 @@ mod tests {
         assert_eq!((phys.dir, phys.guid, phys.holds), (ObjectId(5), Guid(0xabc), Some(ObjectId(9))));
         assert!(phys.is_snapshot() && phys.flags.contains(DatasetFlags::CASE_INSENSITIVE));
         assert!(phys.root.is_hole());
+    }
+
+    #[test]
+    fn what_is_read_is_written_back_and_the_rest_stays() {
+        let bonus: Vec<u8> = (0..DATASET_PHYS_BYTES).map(|n| (n * 37 + 11) as u8).collect();
+        let mut out = bonus.clone();
+        DatasetPhys::parse(&bonus).unwrap().store_into(&mut out).unwrap();
+        assert_eq!(out, bonus);
+        DirPhys::parse(&bonus).unwrap().store_into(&mut out).unwrap();
+        assert_eq!(out, bonus);
+        let mut zeros = vec![0; DATASET_PHYS_BYTES];
+        DatasetPhys::parse(&bonus).unwrap().store_into(&mut zeros).unwrap();
+        assert_eq!((&zeros[..280], &zeros[280..]), (&bonus[..280], &[0; 40][..]));
+        assert!(DirPhys::parse(&bonus).unwrap().store_into(&mut [0; 255]).is_err());
     }
 }

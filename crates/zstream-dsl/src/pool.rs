@@ -208,11 +208,6 @@ impl Dsl {
         Ok(info)
     }
 
-    /// What an object of the MOS is.
-    pub(crate) fn mos_info(&self, object: ObjectId) -> Result<ObjectInfo> {
-        self.mos.info(object)
-    }
-
     /// An entry of a ZAP of the MOS; none where there is no ZAP.
     pub(crate) fn lookup(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
         match zap {
@@ -246,4 +241,4 @@ impl Dsl {
 }
 
 /// The type of a directory or dataset that keeps entries in its own object.
-const ZAPIFIED: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
+pub(crate) const ZAPIFIED: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);

@@ -409,6 +409,29 @@ impl Object {
 }
 
 impl Write {
+    /// A block that is sent as it is: neither compressed nor encrypted, without a key for deduplication.
+    #[must_use]
+    pub fn plain(object: ObjectId, object_type: ObjectType, offset: u64, bytes: u64, to_guid: Guid) -> Self {
+        Self {
+            object,
+            object_type,
+            pad: [0; 4],
+            offset,
+            logical_size: bytes,
+            to_guid,
+            checksum_type: ChecksumType::OFF,
+            flags: WriteFlags::empty(),
+            compression: CompressionType::INHERIT,
+            pad2: [0; 5],
+            key_checksum: Checksum::ZERO,
+            key_prop: 0,
+            compressed_size: 0,
+            salt: [0; 8],
+            iv: [0; 12],
+            mac: [0; 16],
+        }
+    }
+
     /// Whether the payload is smaller than the block it stands for, or may be.
     #[must_use]
     pub fn is_compressed(&self) -> bool {

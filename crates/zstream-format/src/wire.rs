@@ -163,6 +163,13 @@ macro_rules! record {
             $($(#[$doc])* pub $field: $ty,)*
         }
 
+        impl Default for $name {
+            /// All fields zero.
+            fn default() -> Self {
+                Self::parse(&[0; $len], $crate::order::ByteOrder::Little)
+            }
+        }
+
         const _: () = assert!($len == 0 $(+ <$ty as $crate::wire::Field>::SIZE)*, "fields do not add up to the declared length");
 
         impl $name {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod content;
+pub mod create;
 pub mod directory;
 pub mod fs;
 pub mod fuid;

@@ -7,9 +7,8 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::process::ExitCode;
 
-use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::Checksum;
-use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, ObjectFlags, VersionInfo, WriteFlags};
+use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, VersionInfo};
 use zstream_format::ids::{Guid, ObjectId};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -75,7 +74,11 @@ fn make(file: BufWriter<File>, bytes: u64, block_size: u32) -> Result<(), Error>
         while offset < FILE_BYTES && writer.offset() < bytes {
             // No two blocks are the same.
             payload[..8].copy_from_slice(&(object.0 << 40 | offset).to_le_bytes());
-            put(&mut writer, write(object, offset, block_size).into(), &payload)?;
+            put(
+                &mut writer,
+                Write::plain(object, ObjectType::PLAIN_FILE_CONTENTS, offset, block_size.into(), GUID).into(),
+                &payload,
+            )?;
             offset += u64::from(block_size);
         }
         object.0 += 1;
@@ -91,37 +94,7 @@ fn head(object: ObjectId, block_size: u32) -> Object {
         bonus_type: ObjectType::SA,
         block_size,
         bonus_len: BONUS_BYTES,
-        checksum_type: ChecksumType::INHERIT,
-        compression: CompressionType::INHERIT,
-        dnode_slots: 1,
-        flags: ObjectFlags::empty(),
-        raw_bonus_len: 0,
         to_guid: GUID,
-        indirect_block_shift: 0,
-        levels: 0,
-        block_pointers: 0,
-        pad: [0; 5],
-        max_block_id: 0,
-    }
-}
-
-fn write(object: ObjectId, offset: u64, block_size: u32) -> Write {
-    Write {
-        object,
-        object_type: ObjectType::PLAIN_FILE_CONTENTS,
-        pad: [0; 4],
-        offset,
-        logical_size: block_size.into(),
-        to_guid: GUID,
-        checksum_type: ChecksumType::OFF,
-        flags: WriteFlags::empty(),
-        compression: CompressionType::INHERIT,
-        pad2: [0; 5],
-        key_checksum: Checksum::ZERO,
-        key_prop: 0,
-        compressed_size: 0,
-        salt: [0; 8],
-        iv: [0; 12],
-        mac: [0; 16],
+        ..Object::default()
     }
 }

@@ -6,7 +6,7 @@ use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::{PROPERTIES, Types};
 use zstream_dsl::prop::value::{Found, Source};
 
-use crate::datasets::{Column, Selection, Wanted, parse_types, select, table};
+use crate::datasets::{Column, Selection, TableOptions, Wanted, select, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
@@ -15,29 +15,13 @@ use crate::pool::PoolOptions;
 /// The options of `zstream get`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// For scripts: no heading, columns separated by one tab
-    #[arg(short = 'H')]
-    script: bool,
-    /// Numbers in full, times in seconds since 1970
-    #[arg(short = 'p')]
-    literal: bool,
-    /// Print one JSON object, as `zfs get -j` does
-    #[arg(short = 'j', long, conflicts_with = "script")]
-    json: bool,
+    #[command(flatten)]
+    table: TableOptions,
     /// The columns, separated by commas; `all` for all
     #[arg(short = 'o', value_name = "FIELD,...", value_delimiter = ',',
         value_parser = ["all", "name", "property", "value", "received", "source"],
         default_values = ["name", "property", "value", "source"])]
     fields: Vec<String>,
-    /// The kinds of datasets: filesystem, snapshot, volume, bookmark, all; several with commas
-    #[arg(short = 't', value_name = "TYPE,...", value_parser = parse_types)]
-    types: Option<Types>,
-    /// Everything below the datasets named too
-    #[arg(short = 'r')]
-    recursive: bool,
-    /// So many levels below the datasets named; 1 for what is directly below
-    #[arg(short = 'd', value_name = "DEPTH")]
-    depth: Option<usize>,
     /// Only values from these sources, separated by commas
     #[arg(short = 's', value_name = "SOURCE,...", value_delimiter = ',',
         value_parser = ["local", "default", "inherited", "received", "temporary", "none"])]
@@ -64,12 +48,12 @@ impl Args {
         let wanted: Result<Vec<_>, _> = names().filter(|name| *name != "all").map(Wanted::parse).collect();
         let wanted = wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
         let open = pool.open(self.names.first().map(String::as_str))?;
-        let depth = match self.depth {
+        let depth = match self.table.depth {
             Some(depth) => depth,
-            None if self.recursive || self.names.is_empty() => usize::MAX,
+            None if self.table.recursive || self.names.is_empty() => usize::MAX,
             None => 0,
         };
-        let types = self.types.unwrap_or(Types::all());
+        let types = self.table.types.unwrap_or(Types::all());
         let datasets = select(&open, &Selection { names: &self.names, types, strict: false, depth })?;
         let mut rows = Vec::new();
         for props in &datasets {
@@ -81,7 +65,7 @@ impl Args {
             }
         }
         rows.retain(|row| self.shows(row.found.as_ref()));
-        let text = if self.json { self.json_text(&rows) } else { self.text(&datasets, &rows) };
+        let text = if self.table.json { self.json_text(&rows) } else { self.text(&datasets, &rows) };
         let mut out = output::text()?;
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
     }
@@ -116,20 +100,22 @@ impl Args {
         let cell = |row: &Row<'_>, field: &str| match (field, &row.found) {
             ("name", _) => row.props.name().to_owned(),
             ("property", _) => row.wanted.name().to_owned(),
-            ("value", Some(found)) => row.wanted.show(&found.value, self.literal),
-            ("received", Some(Found { received: Some(value), .. })) => row.wanted.show(value, self.literal),
+            ("value", Some(found)) => row.wanted.show(&found.value, self.table.literal),
+            ("received", Some(Found { received: Some(value), .. })) => {
+                row.wanted.show(value, self.table.literal)
+            }
             ("source", Some(found)) => found.source.to_string(),
             _ => "-".to_owned(),
         };
         let rows: Vec<Vec<String>> =
             rows.iter().map(|row| fields.iter().map(|field| cell(row, field)).collect()).collect();
-        table(&columns, &rows, self.script)
+        table(&columns, &rows, self.table.script)
     }
 
     fn json_text(&self, rows: &[Row<'_>]) -> String {
         let mut datasets: Vec<(&Props, Vec<json::Property>)> = Vec::new();
         for row in rows {
-            let property = json::Property::new(&row.wanted, row.found.as_ref(), self.literal);
+            let property = json::Property::new(&row.wanted, row.found.as_ref(), self.table.literal);
             match datasets.last_mut() {
                 Some((props, properties)) if props.name() == row.props.name() => properties.push(property),
                 _ => datasets.push((row.props, vec![property])),

@@ -7,7 +7,7 @@ use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::prop::value::Value;
 
-use crate::datasets::{Column, Selection, Wanted, by_name, parse_types, select, table};
+use crate::datasets::{Column, Selection, TableOptions, Wanted, by_name, select, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
@@ -16,28 +16,12 @@ use crate::pool::PoolOptions;
 /// The options of `zstream list`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// For scripts: no heading, columns separated by one tab
-    #[arg(short = 'H')]
-    script: bool,
-    /// Numbers in full, times in seconds since 1970
-    #[arg(short = 'p')]
-    literal: bool,
-    /// Print one JSON object, as `zfs list -j` does
-    #[arg(short = 'j', long, conflicts_with = "script")]
-    json: bool,
+    #[command(flatten)]
+    table: TableOptions,
     /// The columns: properties separated by commas, or `space`
     #[arg(short = 'o', value_name = "PROPERTY,...", value_delimiter = ',',
         default_values = ["name", "used", "available", "referenced", "mountpoint"])]
     columns: Vec<String>,
-    /// The kinds of datasets: filesystem, snapshot, volume, bookmark, all; several with commas
-    #[arg(short = 't', value_name = "TYPE,...", value_parser = parse_types)]
-    types: Option<Types>,
-    /// Everything below the datasets named too
-    #[arg(short = 'r')]
-    recursive: bool,
-    /// So many levels below the datasets named; 1 for what is directly below
-    #[arg(short = 'd', value_name = "DEPTH")]
-    depth: Option<usize>,
     /// Sort by this property, ascending; several times for several
     #[arg(short = 's', value_name = "PROPERTY", value_parser = Wanted::parse)]
     ascending: Vec<Wanted>,
@@ -54,15 +38,16 @@ impl Args {
         let columns = self.wanted()?;
         let open = pool.open(self.names.first().map(String::as_str))?;
         let heads = Types::FILESYSTEM | Types::VOLUME;
-        let types =
-            self.types.unwrap_or(if self.names.is_empty() || self.recursive || self.depth.is_some() {
+        let types = self.table.types.unwrap_or(
+            if self.names.is_empty() || self.table.recursive || self.table.depth.is_some() {
                 heads
             } else {
                 Types::all()
-            });
-        let depth = match self.depth {
+            },
+        );
+        let depth = match self.table.depth {
             Some(depth) => depth,
-            None if self.recursive || self.names.is_empty() => usize::MAX,
+            None if self.table.recursive || self.names.is_empty() => usize::MAX,
             // What can only be below a name is looked for there.
             None if !types.intersects(heads) => 1,
             None => 0,
@@ -70,7 +55,8 @@ impl Args {
         let selection = Selection { names: &self.names, types, strict: true, depth };
         let mut rows = select(&open, &selection)?;
         self.sort(&mut rows)?;
-        let text = if self.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
+        let text =
+            if self.table.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
         let mut out = output::text()?;
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
     }
@@ -103,12 +89,13 @@ impl Args {
         let row = |props: &Props| {
             let cell = |wanted: &Wanted| {
                 let found = wanted.of(props)?;
-                Ok(found.map_or_else(|| "-".to_owned(), |found| wanted.show(&found.value, self.literal)))
+                Ok(found
+                    .map_or_else(|| "-".to_owned(), |found| wanted.show(&found.value, self.table.literal)))
             };
             wanted.iter().map(cell).collect::<Result<Vec<_>, Failure>>()
         };
         let rows = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        Ok(table(&columns, &rows, self.script))
+        Ok(table(&columns, &rows, self.table.script))
     }
 
     fn json_text(&self, rows: &[Props], wanted: &[Wanted]) -> Result<String, Failure> {
@@ -117,7 +104,7 @@ impl Args {
             let mut values = Vec::new();
             for wanted in wanted.iter().filter(|wanted| wanted.name() != "name") {
                 let found = wanted.of(props)?;
-                values.push(json::Property::new(wanted, found.as_ref(), self.literal));
+                values.push(json::Property::new(wanted, found.as_ref(), self.table.literal));
             }
             datasets.push((props, values));
         }

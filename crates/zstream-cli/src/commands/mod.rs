@@ -17,5 +17,6 @@ pub(crate) mod recompress;
 pub(crate) mod redup;
 pub(crate) mod resume_token;
 pub(crate) mod select;
+pub(crate) mod send;
 pub(crate) mod token;
 pub(crate) mod verify;

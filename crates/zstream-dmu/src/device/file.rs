@@ -1,10 +1,16 @@
 //! A regular file or a block device.
+//!
+//! Writers keep others out twice: an advisory lock (`flock`) stops a second writer of this kind, on files and disks alike;
+//! and a disk is opened exclusively, which the kernel refuses while it has the disk mounted or in a pool of its own. Nothing
+//! tells of a pool that the kernel has imported from a regular file; that is what the state in its labels is for.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::{Device, in_range};
 
@@ -28,10 +34,35 @@ impl FileDevice {
     /// Opens for reading and writing and locks the file against other writers of this kind until it is dropped.
     ///
     /// # Errors
-    /// As `open(2)`; `WouldBlock` when another one holds the lock.
+    /// As `open(2)`; `WouldBlock` when another one holds the lock, `ResourceBusy` when the kernel uses the disk.
     pub fn open_writable(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        file.try_lock()?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let is_disk = std::fs::metadata(path)?.file_type().is_block_device();
+        if is_disk {
+            options.custom_flags(OFlags::EXCL.bits().cast_signed());
+        }
+        Self::locked(path, options.open(path)?)
+    }
+
+    /// Makes a file of `len` bytes, none of which takes room on the disk yet, and opens it as
+    /// [`open_writable`](Self::open_writable) does. A file that is there is emptied if `replace`.
+    ///
+    /// # Errors
+    /// As `open(2)`: `AlreadyExists` unless `replace`. `WouldBlock` when a writer has the file that is there.
+    pub fn create(path: &Path, len: u64, replace: bool) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(replace).create_new(!replace);
+        let file = options.open(path)?;
+        lock(&file)?;
+        // Zeros everywhere, also where the file was larger or had content.
+        file.set_len(0)?;
+        file.set_len(len)?;
+        Self::with(path, file, true)
+    }
+
+    fn locked(path: &Path, file: File) -> io::Result<Self> {
+        lock(&file)?;
         Self::with(path, file, true)
     }
 
@@ -48,6 +79,16 @@ impl FileDevice {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::WouldBlock, "another program has it open for writing"))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -104,10 +145,29 @@ mod tests {
     fn a_second_writer_is_refused_until_the_first_is_gone() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let first = FileDevice::open_writable(file.path()).unwrap();
-        assert_eq!(FileDevice::open_writable(file.path()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let refused = FileDevice::open_writable(file.path()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(refused.to_string(), "another program has it open for writing");
+        let refused = FileDevice::create(file.path(), 4096, true).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         assert!(FileDevice::open(file.path()).is_ok());
         drop(first);
         assert!(FileDevice::open_writable(file.path()).is_ok());
+    }
+
+    #[test]
+    fn a_new_file_is_zeros_and_replaces_only_when_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("member");
+        let device = FileDevice::create(&path, 1 << 30, false).unwrap();
+        device.write_at(4096, b"abc").unwrap();
+        assert_eq!(device.len(), 1 << 30);
+        drop(device);
+        assert_eq!(FileDevice::create(&path, 8192, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let device = FileDevice::create(&path, 8192, true).unwrap();
+        let mut out = [1; 3];
+        device.read_at(4096, &mut out).unwrap();
+        assert_eq!((device.len(), out), (8192, [0; 3]));
     }
 
     #[test]

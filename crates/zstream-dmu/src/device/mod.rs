@@ -6,6 +6,8 @@
 mod faulty;
 mod file;
 mod memory;
+mod overlay;
+mod recorder;
 
 use std::fmt;
 use std::io;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 pub use faulty::{FaultyDevice, Plan};
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
+pub use overlay::OverlayDevice;
+pub use recorder::{Loss, RecordedEvent, Recorder};
 
 /// A file, a disk, a part of one, or memory.
 pub trait Device: Send + Sync + fmt::Debug {

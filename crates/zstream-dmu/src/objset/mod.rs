@@ -14,6 +14,7 @@
 //! A missing tail reads as zero.
 
 mod open;
+pub mod writer;
 
 use std::sync::Arc;
 
@@ -41,6 +42,9 @@ pub const PROJECT_USED_OBJECT: ObjectId = ObjectId(u64::MAX - 2);
 
 /// Sizes that an objset block may have.
 const OBJSET_BYTES: [usize; 3] = [1024, 2048, 4096];
+
+/// Size of the objset blocks that are written (`OBJSET_PHYS_SIZE_V3`).
+pub const OBJSET_BYTES_NEW: usize = 4096;
 
 bitflags! {
     /// Flags of an object set (`OBJSET_FLAG_*`). Unknown ones are kept.
@@ -84,6 +88,29 @@ impl ZilHeader {
             flags: word(24 + BLOCK_POINTER_BYTES)?,
             claim_record_seq: word(32 + BLOCK_POINTER_BYTES)?,
         })
+    }
+
+    /// A header without a log.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            claim_txg: Txg(0),
+            replay_seq: 0,
+            log: BlockPointer::EMPTY,
+            claim_block_seq: 0,
+            flags: 0,
+            claim_record_seq: 0,
+        }
+    }
+
+    fn encode(&self, out: &mut [u8]) {
+        let order = ByteOrder::Little;
+        order.put_u64(out, self.claim_txg.0);
+        order.put_u64(&mut out[8..], self.replay_seq);
+        out[16..16 + BLOCK_POINTER_BYTES].copy_from_slice(&self.log.encode(order));
+        order.put_u64(&mut out[16 + BLOCK_POINTER_BYTES..], self.claim_block_seq);
+        order.put_u64(&mut out[24 + BLOCK_POINTER_BYTES..], self.flags);
+        order.put_u64(&mut out[32 + BLOCK_POINTER_BYTES..], self.claim_record_seq);
     }
 
     /// Whether there is a log whose records may be newer than the dataset's blocks. In a snapshot the
@@ -154,6 +181,29 @@ impl ObjsetPhys {
             project_used: dnode(2048)?,
             phys_bytes: block.len(),
         })
+    }
+
+    /// The objset block, little-endian, in the size that pools of version 15 and later have.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let order = ByteOrder::Little;
+        let mut out = vec![0; OBJSET_BYTES_NEW];
+        let mut dnode = |at: usize, dnode: &Dnode| {
+            let bytes = dnode.encode();
+            out[at..at + bytes.len()].copy_from_slice(&bytes);
+        };
+        dnode(0, &self.meta_dnode);
+        for (at, special) in [(1024, &self.user_used), (1536, &self.group_used), (2048, &self.project_used)] {
+            if let Some(special) = special {
+                dnode(at, special);
+            }
+        }
+        self.zil.encode(&mut out[512..704]);
+        order.put_u64(&mut out[704..], u64::from(self.objset_type.0));
+        order.put_u64(&mut out[712..], self.flags.bits());
+        out[720..752].copy_from_slice(&self.portable_mac);
+        out[752..784].copy_from_slice(&self.local_mac);
+        out
     }
 }
 

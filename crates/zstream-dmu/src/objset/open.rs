@@ -76,6 +76,17 @@ impl Objset {
         Ok(Self { reader, id, root, phys, locked, dnodes: Mutex::default(), last: Mutex::default() })
     }
 
+    /// The set that was just written, whose objset block need not be read.
+    pub(super) fn written(
+        reader: Arc<dyn ReadBlock>,
+        id: u64,
+        root: BlockPointer,
+        phys: ObjsetPhys,
+        locked: bool,
+    ) -> Self {
+        Self { reader, id, root, phys, locked, dnodes: Mutex::default(), last: Mutex::default() }
+    }
+
     /// The pointer of the objset block.
     #[must_use]
     pub fn root(&self) -> &BlockPointer {

@@ -15,6 +15,8 @@ pub struct Feature {
     pub name: &'static str,
     /// Name in the pool.
     pub guid: &'static str,
+    /// What it is, in a few words: pools keep it for those who do not know the feature.
+    pub description: &'static str,
     /// Whether the pool can be read without knowing the feature (it is listed in `features_for_write`).
     pub read_only_compatible: bool,
     /// Whether it is named in labels while active: the MOS cannot be read without knowing it.
@@ -28,13 +30,14 @@ pub struct Feature {
 }
 
 macro_rules! features {
-    ($($name:literal $guid:literal $($flag:ident)* [$($depends:literal),*];)*) => {
+    ($($name:literal $guid:literal $description:literal $($flag:ident)* [$($depends:literal),*];)*) => {
         /// All features that zstream knows.
         pub const FEATURES: &[Feature] = &[$({
             #[allow(unused_mut)]
             let mut feature = Feature {
                 name: $name,
                 guid: $guid,
+                description: $description,
                 read_only_compatible: false,
                 needed_for_mos: false,
                 active_when_enabled: false,
@@ -52,50 +55,50 @@ macro_rules! features {
 }
 
 features! {
-    "async_destroy" "com.delphix:async_destroy" write [];
-    "empty_bpobj" "com.delphix:empty_bpobj" write [];
-    "lz4_compress" "org.illumos:lz4_compress" auto [];
-    "multi_vdev_crash_dump" "com.joyent:multi_vdev_crash_dump" [];
-    "spacemap_histogram" "com.delphix:spacemap_histogram" write [];
-    "enabled_txg" "com.delphix:enabled_txg" write [];
-    "hole_birth" "com.delphix:hole_birth" mos auto ["enabled_txg"];
-    "zpool_checkpoint" "com.delphix:zpool_checkpoint" write [];
-    "spacemap_v2" "com.delphix:spacemap_v2" write auto [];
-    "extensible_dataset" "com.delphix:extensible_dataset" [];
-    "bookmarks" "com.delphix:bookmarks" write ["extensible_dataset"];
-    "filesystem_limits" "com.joyent:filesystem_limits" write ["extensible_dataset"];
-    "embedded_data" "com.delphix:embedded_data" mos auto [];
-    "livelist" "com.delphix:livelist" write ["extensible_dataset"];
-    "log_spacemap" "com.delphix:log_spacemap" write ["spacemap_v2"];
-    "large_blocks" "org.open-zfs:large_blocks" dataset ["extensible_dataset"];
-    "large_dnode" "org.zfsonlinux:large_dnode" dataset ["extensible_dataset"];
-    "sha512" "org.illumos:sha512" dataset ["extensible_dataset"];
-    "skein" "org.illumos:skein" dataset ["extensible_dataset"];
-    "edonr" "org.illumos:edonr" dataset ["extensible_dataset"];
-    "redaction_bookmarks" "com.delphix:redaction_bookmarks" ["bookmark_v2", "extensible_dataset", "bookmarks"];
-    "redacted_datasets" "com.delphix:redacted_datasets" dataset ["extensible_dataset"];
-    "bookmark_written" "com.delphix:bookmark_written" ["bookmark_v2", "extensible_dataset", "bookmarks"];
-    "device_removal" "com.delphix:device_removal" mos [];
-    "obsolete_counts" "com.delphix:obsolete_counts" write ["extensible_dataset", "device_removal"];
-    "userobj_accounting" "org.zfsonlinux:userobj_accounting" write dataset ["extensible_dataset"];
-    "bookmark_v2" "com.datto:bookmark_v2" ["extensible_dataset", "bookmarks"];
-    "encryption" "com.datto:encryption" dataset ["extensible_dataset", "bookmark_v2"];
-    "project_quota" "org.zfsonlinux:project_quota" write dataset ["extensible_dataset"];
-    "allocation_classes" "org.zfsonlinux:allocation_classes" write [];
-    "resilver_defer" "com.datto:resilver_defer" write [];
-    "device_rebuild" "org.openzfs:device_rebuild" write [];
-    "zstd_compress" "org.freebsd:zstd_compress" dataset ["extensible_dataset"];
-    "draid" "org.openzfs:draid" mos [];
-    "zilsaxattr" "org.openzfs:zilsaxattr" write dataset ["extensible_dataset"];
-    "head_errlog" "com.delphix:head_errlog" auto [];
-    "blake3" "org.openzfs:blake3" dataset ["extensible_dataset"];
-    "block_cloning" "com.fudosecurity:block_cloning" write [];
-    "vdev_zaps_v2" "com.klarasystems:vdev_zaps_v2" mos [];
-    "redaction_list_spill" "com.delphix:redaction_list_spill" ["redaction_bookmarks"];
-    "raidz_expansion" "org.openzfs:raidz_expansion" mos [];
-    "fast_dedup" "com.klarasystems:fast_dedup" write [];
-    "longname" "org.zfsonlinux:longname" dataset ["extensible_dataset"];
-    "large_microzap" "com.klarasystems:large_microzap" write dataset ["extensible_dataset", "large_blocks"];
+    "async_destroy" "com.delphix:async_destroy" "destroyed filesystems are freed little by little" write [];
+    "empty_bpobj" "com.delphix:empty_bpobj" "empty lists of freed blocks share one object" write [];
+    "lz4_compress" "org.illumos:lz4_compress" "compression lz4" auto [];
+    "multi_vdev_crash_dump" "com.joyent:multi_vdev_crash_dump" "crash dumps into pools of several vdevs" [];
+    "spacemap_histogram" "com.delphix:spacemap_histogram" "space maps count free segments by size" write [];
+    "enabled_txg" "com.delphix:enabled_txg" "the transaction group in which each feature was enabled" write [];
+    "hole_birth" "com.delphix:hole_birth" "holes remember the transaction group of their birth" mos auto ["enabled_txg"];
+    "zpool_checkpoint" "com.delphix:zpool_checkpoint" "the whole pool can go back to a checkpoint" write [];
+    "spacemap_v2" "com.delphix:spacemap_v2" "space map entries of two words" write auto [];
+    "extensible_dataset" "com.delphix:extensible_dataset" "datasets with entries of their own, which other features use" [];
+    "bookmarks" "com.delphix:bookmarks" "bookmarks of snapshots" write ["extensible_dataset"];
+    "filesystem_limits" "com.joyent:filesystem_limits" "limits of the number of filesystems and snapshots" write ["extensible_dataset"];
+    "embedded_data" "com.delphix:embedded_data" "very small blocks lie in their block pointers" mos auto [];
+    "livelist" "com.delphix:livelist" "lists of a clone's own blocks, which make destroying it faster" write ["extensible_dataset"];
+    "log_spacemap" "com.delphix:log_spacemap" "changes of all space maps in one log" write ["spacemap_v2"];
+    "large_blocks" "org.open-zfs:large_blocks" "blocks larger than 128 KiB" dataset ["extensible_dataset"];
+    "large_dnode" "org.zfsonlinux:large_dnode" "dnodes larger than 512 bytes" dataset ["extensible_dataset"];
+    "sha512" "org.illumos:sha512" "checksum sha512" dataset ["extensible_dataset"];
+    "skein" "org.illumos:skein" "checksum skein" dataset ["extensible_dataset"];
+    "edonr" "org.illumos:edonr" "checksum edonr" dataset ["extensible_dataset"];
+    "redaction_bookmarks" "com.delphix:redaction_bookmarks" "bookmarks with redaction lists" ["bookmark_v2", "extensible_dataset", "bookmarks"];
+    "redacted_datasets" "com.delphix:redacted_datasets" "datasets that were received redacted" dataset ["extensible_dataset"];
+    "bookmark_written" "com.delphix:bookmark_written" "bookmarks that know what was written since" ["bookmark_v2", "extensible_dataset", "bookmarks"];
+    "device_removal" "com.delphix:device_removal" "top-level vdevs can be removed" mos [];
+    "obsolete_counts" "com.delphix:obsolete_counts" "removed vdevs note which of their blocks are gone" write ["extensible_dataset", "device_removal"];
+    "userobj_accounting" "org.zfsonlinux:userobj_accounting" "objects are counted by user and group" write dataset ["extensible_dataset"];
+    "bookmark_v2" "com.datto:bookmark_v2" "bookmarks with more fields" ["extensible_dataset", "bookmarks"];
+    "encryption" "com.datto:encryption" "encrypted datasets" dataset ["extensible_dataset", "bookmark_v2"];
+    "project_quota" "org.zfsonlinux:project_quota" "space and objects are counted by project" write dataset ["extensible_dataset"];
+    "allocation_classes" "org.zfsonlinux:allocation_classes" "vdevs for metadata and for deduplication tables" write [];
+    "resilver_defer" "com.datto:resilver_defer" "a resilver can wait for the one that is under way" write [];
+    "device_rebuild" "org.openzfs:device_rebuild" "mirrors are rebuilt in the order of their space" write [];
+    "zstd_compress" "org.freebsd:zstd_compress" "compression zstd" dataset ["extensible_dataset"];
+    "draid" "org.openzfs:draid" "raidz with distributed spares" mos [];
+    "zilsaxattr" "org.openzfs:zilsaxattr" "extended attributes in the intent log" write dataset ["extensible_dataset"];
+    "head_errlog" "com.delphix:head_errlog" "error logs by dataset" auto [];
+    "blake3" "org.openzfs:blake3" "checksum blake3" dataset ["extensible_dataset"];
+    "block_cloning" "com.fudosecurity:block_cloning" "blocks that files share, in block reference tables" write [];
+    "vdev_zaps_v2" "com.klarasystems:vdev_zaps_v2" "properties of the root vdev" mos [];
+    "redaction_list_spill" "com.delphix:redaction_list_spill" "redaction lists of many snapshots" ["redaction_bookmarks"];
+    "raidz_expansion" "org.openzfs:raidz_expansion" "raidz vdevs can be widened" mos [];
+    "fast_dedup" "com.klarasystems:fast_dedup" "deduplication with a log" write [];
+    "longname" "org.zfsonlinux:longname" "file names of up to 1023 bytes" dataset ["extensible_dataset"];
+    "large_microzap" "com.klarasystems:large_microzap" "micro ZAPs larger than 128 KiB" write dataset ["extensible_dataset", "large_blocks"];
 }
 
 impl Feature {

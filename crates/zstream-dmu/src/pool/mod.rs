@@ -9,9 +9,17 @@
 //! the MOS. From then on the config in the MOS counts.
 
 pub mod check;
+mod config_list;
+pub mod create;
 pub mod features;
+pub mod history;
+pub mod layout;
+pub mod maintained;
 mod open;
+pub mod properties;
 pub mod scan;
+pub mod spec;
+pub mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +38,7 @@ use crate::vdev::config::{PoolConfig, PoolState};
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, Vdev, VdevState, VdevTree};
 use crate::zap::{Value, Zap};
-use crate::zio::{Block, BlockReader, Observer, ReadBlock};
+use crate::zio::{Block, BlockReader, Observer, ReadBlock, Want};
 
 /// The MOS's directory of objects (`DMU_POOL_DIRECTORY_OBJECT`).
 pub const DIRECTORY_OBJECT: ObjectId = ObjectId(1);
@@ -240,5 +248,24 @@ impl ReadBlock for Pool {
 
     fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
         self.reader.read_stored(bp, at)
+    }
+
+    fn read_compressed(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        self.reader.read_compressed(bp, at)
+    }
+
+    fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        self.reader.read_once(bp, at)
+    }
+
+    fn read_into(
+        &self,
+        bp: &BlockPointer,
+        at: Bookmark,
+        want: Want,
+        out: &mut [u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.reader.read_into(bp, at, want, out, scratch)
     }
 }

@@ -24,6 +24,9 @@ use crate::vdev::{Member, VdevState, VdevTree};
 use crate::zap::Zap;
 use crate::zio::{BlockReader, ReadBlock};
 
+/// What packed nvlists in the MOS are padded to (`SPA_CONFIG_BLOCKSIZE`).
+pub(super) const CONFIG_BLOCK_BYTES: u32 = 16 << 10;
+
 /// Largest packed nvlist that is read from the MOS.
 pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 20;
 

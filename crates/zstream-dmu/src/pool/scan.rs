@@ -27,6 +27,8 @@ pub const ENTRIES_MAX: usize = 100_000;
 pub struct Candidate {
     /// The device and the path it was found by.
     pub member: Member,
+    /// The file or disk, where there is one; the device may be a partition of it.
+    pub path: Option<PathBuf>,
     /// Its labels, of which at least one is good.
     pub labels: Labels,
 }
@@ -64,8 +66,7 @@ pub fn scan(paths: &[PathBuf]) -> Result<Found> {
             search(path, &mut found).map_err(place)?;
         } else {
             let device = FileDevice::open(path).map_err(|error| place(error.into()))?;
-            let member = Member { name: path.display().to_string(), device: Arc::new(device) };
-            found.candidates.push(examine(member).map_err(place)?);
+            found.candidates.push(examine_file(path, device).map_err(place)?);
         }
     }
     Ok(found)
@@ -101,7 +102,29 @@ fn look(path: &Path) -> Result<Option<Candidate>> {
         return Ok(None);
     }
     let device = FileDevice::open(path)?;
-    Ok(examine(Member { name: path.display().to_string(), device: Arc::new(device) }).ok())
+    Ok(examine_file(path, device).ok())
+}
+
+fn examine_file(path: &Path, device: FileDevice) -> Result<Candidate> {
+    let member = Member { name: path.display().to_string(), device: Arc::new(device) };
+    Ok(Candidate { path: Some(path.to_owned()), ..examine(member)? })
+}
+
+/// Opens members anew for writing, each locked against other writers, and reads their labels again: another writer may have
+/// been there in between.
+///
+/// # Errors
+/// One cannot be opened, another writer has it, or its labels are gone; a member that is no file or disk.
+pub fn reopen_writable(candidates: &[Candidate]) -> Result<Vec<Candidate>> {
+    let reopen = |candidate: &Candidate| {
+        let name = &candidate.member.name;
+        let place = |error: Error| error.on_vdev(name);
+        let path =
+            candidate.path.as_deref().ok_or_else(|| place(Error::unsupported("opening it for writing")))?;
+        let device = FileDevice::open_writable(path).map_err(|error| place(error.into()))?;
+        examine_file(path, device).map_err(place)
+    };
+    candidates.iter().map(reopen).collect()
 }
 
 /// A device's labels, or those of one of its partitions.
@@ -111,7 +134,7 @@ fn look(path: &Path) -> Result<Option<Candidate>> {
 pub fn examine(member: Member) -> Result<Candidate> {
     let labels = Labels::read(&*member.device);
     if labels.good().next().is_some() {
-        return Ok(Candidate { member, labels });
+        return Ok(Candidate { member, path: None, labels });
     }
     let partitions = gpt::partitions(&*member.device);
     if let Ok(Some(partitions)) = &partitions {
@@ -123,7 +146,7 @@ pub fn examine(member: Member) -> Result<Candidate> {
             if labels.good().next().is_some() {
                 let name = format!("{} (partition {})", member.name, partition.number);
                 let device: Arc<dyn Device> = Arc::new(window);
-                return Ok(Candidate { member: Member { name, device }, labels });
+                return Ok(Candidate { member: Member { name, device }, path: None, labels });
             }
         }
     }

@@ -1,7 +1,16 @@
 //! What is allocated on a vdev and what is free.
 
+mod allocator;
+mod free_space;
+mod metaslab;
 pub mod range_set;
 pub mod space_map;
+mod space_map_write;
+#[cfg(test)]
+mod tests;
+mod top;
+
+pub use self::allocator::{Allocator, MapForm};
 
 use crate::blkptr::{BlockPointer, Dva};
 use crate::error::Result;
@@ -14,12 +23,53 @@ pub enum AllocationClass {
     Normal,
     /// Special vdevs where there are some: metadata.
     Special,
+    /// Vdevs for deduplication tables where there are some.
+    Dedup,
+}
+
+/// How much of a pool must stay free when space is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reserve {
+    /// The slop space: what users fill ends here (`ZFS_SPACE_CHECK_NORMAL`).
+    #[default]
+    Slop,
+    /// Half of it: for what frees more than it takes in the end (`ZFS_SPACE_CHECK_RESERVED`).
+    HalfSlop,
+    /// Nothing: for what must be written so that a transaction group can be completed.
+    Nothing,
+}
+
+/// How much space a pool has, in bytes, parity included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceUse {
+    /// What all metaslabs have.
+    pub capacity: u64,
+    /// What is allocated of it.
+    pub allocated: u64,
+    /// What must stay free.
+    pub slop: u64,
+}
+
+/// What writing space maps did to the MOS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceMaps {
+    /// Whether anything was written.
+    pub changed: bool,
+    /// How many maps were made.
+    pub created: u64,
 }
 
 /// Where blocks get their places from, and give them back: the space of one transaction group of a pool.
 pub trait Space: Send + Sync {
     /// The transaction group that is written.
     fn txg(&self) -> Txg;
+
+    /// Logarithm of the smallest allocation in bytes: compressed blocks are padded to a multiple of it (`spa_min_alloc`).
+    fn unit_shift(&self) -> u8;
+
+    /// What a block counts for in the space of its object and dataset (`bp_get_dsize`): the allocated bytes of all copies,
+    /// with raidz parity taken out by the vdev's deflate ratio. 0 for holes and embedded blocks.
+    fn dsize(&self, block: &BlockPointer) -> u64;
 
     /// Takes `copies` places of `psize` bytes each, on different vdevs where there are several.
     ///
@@ -32,7 +82,8 @@ pub trait Space: Send + Sync {
     /// Gives back places that were taken in this transaction group and are not used.
     fn unallocate(&self, places: &[Dva]);
 
-    /// Writes `bytes` at a place, with parity and to every side of a mirror.
+    /// Writes `bytes` at a place, with parity and to every side of a mirror. They may be fewer than were allocated, by
+    /// less than a unit. Called by many threads at once.
     ///
     /// # Errors
     ///

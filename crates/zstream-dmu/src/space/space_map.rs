@@ -15,6 +15,7 @@
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
+use super::AllocationClass;
 use super::range_set::RangeSet;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
@@ -25,6 +26,12 @@ use crate::zio::Block;
 
 /// Logarithm of the unit of log space maps, in bytes.
 const LOG_SHIFT: u8 = 9;
+
+/// Entry of a vdev's ZAP: the array of what its metaslabs' own maps do not have.
+pub(crate) const UNFLUSHED_TXGS: &str = "com.delphix:ms_unflushed_phys_txgs";
+
+/// Entry of the MOS's directory: the ZAP of log space maps.
+pub(crate) const LOG_SPACE_MAPS: &str = "com.delphix:log_spacemap_zap";
 
 /// Whether a range was allocated or freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +246,7 @@ impl LogSpaceMaps {
     /// The MOS's directory, the logs' ZAP or a log's header cannot be read.
     pub fn open(mos: &dyn ObjectSet) -> Result<Self> {
         let directory = Zap::open(mos, ObjectId(1))?;
-        let Some(logs) = directory.lookup_u64("com.delphix:log_spacemap_zap")? else {
+        let Some(logs) = directory.lookup_u64(LOG_SPACE_MAPS)? else {
             return Ok(Self::default());
         };
         let mut maps = Vec::new();
@@ -274,6 +281,25 @@ pub struct VdevSpace {
     /// The object that holds since when each metaslab's changes are in the logs only
     /// (`com.delphix:ms_unflushed_phys_txgs` of the vdev's ZAP), if there is one.
     pub unflushed_txgs: Option<ObjectId>,
+    /// What it may be allocated for; `None` for log devices and those that nothing may be taken from.
+    pub class: Option<AllocationClass>,
+}
+
+/// What a vdev with this ZAP may be used for.
+fn class(zap: Option<&Zap<'_>>) -> Result<Option<AllocationClass>> {
+    let Some(zap) = zap else { return Ok(Some(AllocationClass::Normal)) };
+    if zap.lookup_u64("allocating")? == Some(0) {
+        return Ok(None);
+    }
+    let Some(bias) = zap.lookup("org.zfsonlinux:allocation_bias")? else {
+        return Ok(Some(AllocationClass::Normal));
+    };
+    match bias.text()? {
+        "special" => Ok(Some(AllocationClass::Special)),
+        "dedup" => Ok(Some(AllocationClass::Dedup)),
+        "log" => Ok(None),
+        other => Err(Error::unsupported(format!("allocation class {other:?} of a vdev"))),
+    }
 }
 
 /// The most metaslabs of a vdev that are read (`zfs_vdev_ms_count_limit`).
@@ -301,8 +327,9 @@ impl VdevSpace {
                 format!("number {} with metaslabs of 2^{shift} bytes", config.id),
             ));
         };
-        let unflushed_txgs = match config.zap.filter(|zap| *zap != 0) {
-            Some(zap) => Zap::open(mos, ObjectId(zap))?.lookup_u64("com.delphix:ms_unflushed_phys_txgs")?,
+        let zap = config.zap.filter(|zap| *zap != 0).map(|zap| Zap::open(mos, ObjectId(zap))).transpose()?;
+        let unflushed_txgs = match &zap {
+            Some(zap) => zap.lookup_u64(UNFLUSHED_TXGS)?,
             None => None,
         };
         Ok(Some(Self {
@@ -312,6 +339,7 @@ impl VdevSpace {
             metaslab_array: ObjectId(array),
             metaslab_shift,
             unflushed_txgs: unflushed_txgs.map(ObjectId),
+            class: if config.is_log { None } else { class(zap.as_ref())? },
         }))
     }
 
@@ -327,14 +355,8 @@ impl VdevSpace {
     ///
     /// A map cannot be read or contradicts itself.
     pub fn allocated(&self, mos: &dyn ObjectSet, logs: &LogSpaceMaps) -> Result<RangeSet> {
-        if self.metaslab_shift >= 64 || self.metaslabs() > METASLABS_MAX {
-            let (shift, count) = (self.metaslab_shift, self.metaslabs());
-            let detail =
-                format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
-            return Err(Error::corrupt("vdev", detail));
-        }
+        self.validate()?;
         let maps = self.words(mos, Some(self.metaslab_array))?;
-        let unflushed = self.words(mos, self.unflushed_txgs)?;
         let mut allocated = RangeSet::default();
         for (index, &map) in (0..).zip(&maps) {
             if map != 0 {
@@ -343,6 +365,23 @@ impl VdevSpace {
                 map.replay(mos, start, 1 << self.metaslab_shift, self.ashift, &mut allocated)?;
             }
         }
+        self.replay_logs(mos, logs, &mut |change, start, end| allocated.apply(change, start, end))?;
+        Ok(allocated)
+    }
+
+    /// Tells `apply` of everything in `logs` that the maps of this vdev's metaslabs do not have, in the order in which it
+    /// happened: what was done, start and end in bytes.
+    ///
+    /// # Errors
+    ///
+    /// A log cannot be read or names a range that lies in no metaslab; or `apply` refuses.
+    pub fn replay_logs(
+        &self,
+        mos: &dyn ObjectSet,
+        logs: &LogSpaceMaps,
+        apply: &mut dyn FnMut(SpaceChange, u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        let unflushed = self.words(mos, self.unflushed_txgs)?;
         for (txg, log) in logs.maps() {
             let place = |error: Error| error.at_bookmark(bookmark(mos, log.object, 0));
             for entry in log.entries(mos) {
@@ -362,11 +401,26 @@ impl VdevSpace {
                     })?;
                 let since = unflushed.get((start >> self.metaslab_shift) as usize).copied().unwrap_or(0);
                 if since != 0 && txg.0 >= since {
-                    allocated.apply(change, start, end).map_err(place)?;
+                    apply(change, start, end).map_err(place)?;
                 }
             }
         }
-        Ok(allocated)
+        Ok(())
+    }
+
+    /// Refuses numbers of metaslabs that no pool has.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) says what was found.
+    pub fn validate(&self) -> Result<()> {
+        let (shift, count) = (self.metaslab_shift, self.metaslabs());
+        if shift >= 63 || count > METASLABS_MAX || shift < self.ashift {
+            let detail =
+                format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
+            return Err(Error::corrupt("vdev", detail));
+        }
+        Ok(())
     }
 
     /// One word for each metaslab out of an array object.
@@ -461,6 +515,7 @@ mod tests {
             metaslab_array: ObjectId(8),
             metaslab_shift: 20,
             unflushed_txgs: Some(ObjectId(9)),
+            class: Some(AllocationClass::Normal),
         };
         let allocated = vdev.allocated(&objects, &logs).unwrap();
         assert_eq!(allocated.iter().collect::<Vec<_>>(), [(1 << 20, (1 << 20) + 4096)]);

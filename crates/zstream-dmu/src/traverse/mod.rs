@@ -57,6 +57,8 @@ pub struct Options {
     pub resume: Option<Bookmark>,
     /// Whether the set is encrypted and its key not loaded: dnodes are then taken as stored.
     pub locked: bool,
+    /// Whether nobody will want the indirect blocks again: they are then not kept in memory.
+    pub once: bool,
 }
 
 /// What a visit is to.
@@ -203,7 +205,12 @@ impl Context<'_> {
         let place = |error: Error| error.at_bookmark(at);
         if at.level > 0 {
             check_indirect(dnode, pointer, at.level as u8).map_err(place)?;
-            let block = self.reader.read_block(pointer, at)?;
+            let reader = self.reader;
+            let block = if self.options.once {
+                reader.read_once(pointer, at)?
+            } else {
+                reader.read_block(pointer, at)?
+            };
             check_len(&block, dnode.indirect_bytes()).map_err(place)?;
             return Ok(block);
         }

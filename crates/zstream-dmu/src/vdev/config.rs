@@ -247,6 +247,8 @@ pub struct PoolConfig {
     pub txg: u64,
     /// The pool's guid.
     pub pool_guid: Guid,
+    /// Number of the host that last had the pool; hosts may have none.
+    pub hostid: Option<u64>,
     /// Name of the host that last had the pool.
     pub hostname: Option<String>,
     /// Number of top-level vdevs; labels written before log devices could be removed do not have it.
@@ -282,6 +284,19 @@ impl From<u64> for PoolState {
             3 => Self::Spare,
             4 => Self::L2Cache,
             other => Self::Unknown(other),
+        }
+    }
+}
+
+impl From<PoolState> for u64 {
+    fn from(state: PoolState) -> Self {
+        match state {
+            PoolState::Active => 0,
+            PoolState::Exported => 1,
+            PoolState::Destroyed => 2,
+            PoolState::Spare => 3,
+            PoolState::L2Cache => 4,
+            PoolState::Unknown(state) => state,
         }
     }
 }
@@ -322,6 +337,7 @@ impl PoolConfig {
             state: needed("state")?.into(),
             txg: needed("txg")?,
             pool_guid: Guid(needed("pool_guid")?),
+            hostid: list.get_u64("hostid"),
             hostname: list.get_string("hostname").map(ToString::to_string),
             vdev_children: list.get_u64("vdev_children"),
             guid: list.get_u64("guid").map(Guid),

@@ -16,9 +16,12 @@
 pub mod config;
 pub mod indirect;
 pub mod label;
+pub mod label_write;
 mod mirror;
 pub mod raidz;
+pub mod sync;
 pub mod uberblock;
+mod write;
 
 use std::collections::HashMap;
 use std::fmt;

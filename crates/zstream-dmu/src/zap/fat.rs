@@ -25,11 +25,11 @@ use crate::zio::Block;
 
 /// First word of a fat ZAP's header (`ZBT_HEADER`).
 pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0001;
-const MAGIC: u64 = 0x2_f52a_b2ab;
-const HEADER_BYTES: usize = 104;
+pub(super) const MAGIC: u64 = 0x2_f52a_b2ab;
+pub(super) const HEADER_BYTES: usize = 104;
 
 /// Limits of the logarithm of a fat ZAP's block size.
-const BLOCK_SHIFT: std::ops::RangeInclusive<u32> = 9..=20;
+pub(super) const BLOCK_SHIFT: std::ops::RangeInclusive<u32> = 9..=20;
 
 bitflags! {
     /// Flags of a fat ZAP (`zap_flags_t`).
@@ -160,18 +160,27 @@ impl<'a> Fat<'a> {
 
     /// The hash of a key, as it is stored with the entry.
     pub(super) fn hash(&self, key: &Key) -> Result<u64> {
-        let long = self.flags.contains(ZapFlags::LONG_HASH);
+        Self::hash_of(key, self.object, self.salt, self.norm_flags, self.flags)
+    }
+
+    /// The hash of a key in a ZAP that says this of itself.
+    pub(super) fn hash_of(
+        key: &Key,
+        object: ObjectId,
+        salt: u64,
+        norm_flags: NormFlags,
+        flags: ZapFlags,
+    ) -> Result<u64> {
+        let long = flags.contains(ZapFlags::LONG_HASH);
+        let has_word_keys = flags.contains(ZapFlags::WORD_KEYS);
         match key {
-            Key::Name(name) if !self.has_word_keys() => {
-                Ok(hash::of_name(self.salt, &self.norm_flags.normalize(name), long))
-            }
-            Key::Words(words) if self.has_word_keys() => {
-                Ok(hash::of_words(self.salt, words, self.flags.contains(ZapFlags::PREHASHED_KEY), long))
+            Key::Name(name) if !has_word_keys => Ok(hash::of_name(salt, &norm_flags.normalize(name), long)),
+            Key::Words(words) if has_word_keys => {
+                Ok(hash::of_words(salt, words, flags.contains(ZapFlags::PREHASHED_KEY), long))
             }
             _ => Err(Error::invalid(format!(
-                "ZAP object {} is asked for key {key}, but its keys are {}",
-                self.object,
-                if self.has_word_keys() { "words" } else { "names" }
+                "ZAP object {object} is asked for key {key}, but its keys are {}",
+                if has_word_keys { "words" } else { "names" }
             ))),
         }
     }

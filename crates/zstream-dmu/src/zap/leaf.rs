@@ -15,49 +15,52 @@
 //! array chunks; name_len and value_len count integers, names with their NUL. A leaf holds all entries whose hash starts
 //! with the `prefix_len` bits of `prefix`; the bits that follow choose the chain.
 
+use std::ops::Deref;
+
 use zstream_format::order::ByteOrder;
 
 use super::value::{Entry, Key, Value};
 use crate::error::{Error, Result};
 use crate::zio::Block;
 
-const BLOCK_TYPE: u64 = 0x8000_0000_0000_0000;
-const MAGIC: u32 = 0x02ab_1eaf;
-const HEADER_BYTES: usize = 48;
-const CHUNK_BYTES: usize = 24;
-const ARRAY_BYTES: usize = 21;
-const CHUNK_ENTRY: u8 = 252;
-const CHUNK_ARRAY: u8 = 251;
-const CHAIN_END: u16 = 0xffff;
+pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0000;
+pub(super) const MAGIC: u32 = 0x02ab_1eaf;
+pub(super) const HEADER_BYTES: usize = 48;
+pub(super) const CHUNK_BYTES: usize = 24;
+pub(super) const ARRAY_BYTES: usize = 21;
+pub(super) const CHUNK_ENTRY: u8 = 252;
+pub(super) const CHUNK_ARRAY: u8 = 251;
+pub(super) const CHUNK_FREE: u8 = 253;
+pub(super) const CHAIN_END: u16 = 0xffff;
 
 /// The longest name with its NUL, in bytes: that of the feature `longname`.
-const NAME_BYTES_MAX: usize = 1024;
+pub(super) const NAME_BYTES_MAX: usize = 1024;
 /// The longest value, in bytes (`ZAP_MAXVALUELEN`).
-const VALUE_BYTES_MAX: usize = 8192;
+pub(super) const VALUE_BYTES_MAX: usize = 8192;
 
 /// A leaf whose header was checked.
-pub(super) struct Leaf {
-    block: Block,
-    block_shift: u32,
-    chunks: usize,
+pub(super) struct Leaf<B = Block> {
+    pub(super) block: B,
+    pub(super) block_shift: u32,
+    pub(super) chunks: usize,
     pub(super) prefix: u64,
     pub(super) prefix_len: u32,
 }
 
 /// An entry chunk.
-struct EntryChunk {
-    integer_bytes: u8,
-    next: u16,
-    name_chunk: u16,
-    name_len: u16,
-    value_chunk: u16,
-    value_len: u16,
-    differentiator: u32,
-    hash: u64,
+pub(super) struct EntryChunk {
+    pub(super) integer_bytes: u8,
+    pub(super) next: u16,
+    pub(super) name_chunk: u16,
+    pub(super) name_len: u16,
+    pub(super) value_chunk: u16,
+    pub(super) value_len: u16,
+    pub(super) differentiator: u32,
+    pub(super) hash: u64,
 }
 
 /// Which chunks a walk has seen, so that none comes twice.
-struct Seen(Vec<bool>);
+pub(super) struct Seen(Vec<bool>);
 
 impl Seen {
     fn mark(&mut self, chunk: u16) -> Result<()> {
@@ -72,13 +75,18 @@ impl Seen {
     }
 }
 
-fn bad(detail: String) -> Error {
+pub(super) fn bad(detail: String) -> Error {
     Error::corrupt("ZAP leaf", detail)
 }
 
-impl Leaf {
+/// Chunks in a leaf of `1 << block_shift` bytes (`ZAP_LEAF_NUMCHUNKS`).
+pub(super) fn chunks(block_shift: u32) -> usize {
+    ((1 << block_shift) - (2 << (block_shift - 5))) / CHUNK_BYTES - HEADER_BYTES / CHUNK_BYTES
+}
+
+impl<B: Deref<Target = [u8]>> Leaf<B> {
     /// Takes the block of `1 << block_shift` bytes as a leaf.
-    pub(super) fn parse(block: Block, block_shift: u32) -> Result<Self> {
+    pub(super) fn parse(block: B, block_shift: u32) -> Result<Self> {
         if block.len() != 1 << block_shift {
             return Err(bad(format!("{} bytes, expected {}", block.len(), 1_u64 << block_shift)));
         }
@@ -95,30 +103,34 @@ impl Leaf {
         if prefix_len >= u64::BITS || prefix >> prefix_len != 0 {
             return Err(bad(format!("prefix {prefix:#x} of {prefix_len} bits")));
         }
-        let table_bytes = 2 << (block_shift - 5);
-        let chunks = (block.len() - table_bytes) / CHUNK_BYTES - HEADER_BYTES / CHUNK_BYTES;
-        Ok(Self { block, block_shift, chunks, prefix, prefix_len })
+        Ok(Self { block, block_shift, chunks: chunks(block_shift), prefix, prefix_len })
     }
 
-    fn buckets(&self) -> usize {
+    pub(super) fn buckets(&self) -> usize {
         1 << (self.block_shift - 5)
     }
 
-    fn bucket_of(&self, hash: u64) -> usize {
+    pub(super) fn bucket_of(&self, hash: u64) -> usize {
         let shift =
             u64::BITS - (self.block_shift - 5) - self.prefix_len.min(u64::BITS - (self.block_shift - 5));
         (hash >> shift) as usize & (self.buckets() - 1)
     }
 
-    fn head(&self, bucket: usize) -> u16 {
+    pub(super) fn head(&self, bucket: usize) -> u16 {
         ByteOrder::Little.u16(&self.block[HEADER_BYTES + 2 * bucket..])
     }
 
-    fn chunk(&self, number: u16, kind: u8) -> Result<&[u8; CHUNK_BYTES]> {
+    /// Where a chunk starts in the block.
+    pub(super) fn chunk_offset(&self, number: u16) -> usize {
+        HEADER_BYTES + 2 * self.buckets() + CHUNK_BYTES * usize::from(number)
+    }
+
+    /// A chunk, checked to be of this kind.
+    pub(super) fn chunk(&self, number: u16, kind: u8) -> Result<&[u8; CHUNK_BYTES]> {
         if usize::from(number) >= self.chunks {
             return Err(bad(format!("chunk {number} of {}", self.chunks)));
         }
-        let start = HEADER_BYTES + 2 * self.buckets() + CHUNK_BYTES * usize::from(number);
+        let start = self.chunk_offset(number);
         let chunk = self.block[start..]
             .first_chunk()
             .ok_or_else(|| bad(format!("chunk {number} beyond the block")))?;
@@ -129,7 +141,7 @@ impl Leaf {
         Ok(chunk)
     }
 
-    fn entry_chunk(&self, number: u16) -> Result<EntryChunk> {
+    pub(super) fn entry_chunk(&self, number: u16) -> Result<EntryChunk> {
         let chunk = self.chunk(number, CHUNK_ENTRY)?;
         let order = ByteOrder::Little;
         Ok(EntryChunk {
@@ -161,7 +173,7 @@ impl Leaf {
         Ok(bytes)
     }
 
-    fn key(&self, entry: &EntryChunk, words: bool, seen: &mut Seen) -> Result<Key> {
+    pub(super) fn key(&self, entry: &EntryChunk, words: bool, seen: &mut Seen) -> Result<Key> {
         let length = usize::from(entry.name_len) * if words { 8 } else { 1 };
         if length == 0 || length > NAME_BYTES_MAX {
             return Err(bad(format!("key of {length} bytes, expected 1 to {NAME_BYTES_MAX}")));
@@ -196,7 +208,7 @@ impl Leaf {
         })
     }
 
-    fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> Seen {
         Seen(vec![false; self.chunks])
     }
 

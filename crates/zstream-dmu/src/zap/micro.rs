@@ -19,9 +19,9 @@ pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0003;
 /// The largest micro ZAP, in bytes: that of the feature `large_microzap`.
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 
-const HEADER_BYTES: usize = 64;
-const ENTRY_BYTES: usize = 64;
-const NAME_OFFSET: usize = 14;
+pub(super) const HEADER_BYTES: usize = 64;
+pub(super) const ENTRY_BYTES: usize = 64;
+pub(super) const NAME_OFFSET: usize = 14;
 
 /// A micro ZAP.
 pub(super) struct Micro {

@@ -14,6 +14,7 @@ mod leaf;
 mod micro;
 mod unicode;
 mod value;
+pub mod write;
 
 use std::vec;
 
@@ -27,6 +28,7 @@ use crate::zio::Block;
 pub use self::fat::ZapFlags;
 pub use self::unicode::NormFlags;
 pub use self::value::{Entry, Key, Value, number_key};
+pub use self::write::{NewZap, ZapMut};
 
 /// How a name is compared (`matchtype_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -1,5 +1,6 @@
 //! Keys and values of ZAP entries.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::error::{Error, Result};
@@ -47,6 +48,30 @@ impl Key {
     }
 }
 
+impl From<&str> for Key {
+    fn from(name: &str) -> Self {
+        Self::Name(name.as_bytes().to_vec())
+    }
+}
+
+impl From<String> for Key {
+    fn from(name: String) -> Self {
+        Self::Name(name.into_bytes())
+    }
+}
+
+impl From<&[u8]> for Key {
+    fn from(name: &[u8]) -> Self {
+        Self::Name(name.to_vec())
+    }
+}
+
+impl From<&[u64]> for Key {
+    fn from(words: &[u64]) -> Self {
+        Self::Words(words.to_vec())
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,6 +106,30 @@ impl Value {
         Self(Repr::Word(value))
     }
 
+    /// Integers of 8 bytes.
+    #[must_use]
+    pub fn words(words: &[u64]) -> Self {
+        Self::array(8, words.iter().flat_map(|word| word.to_be_bytes()).collect())
+    }
+
+    /// Integers of 2 bytes.
+    #[must_use]
+    pub fn u16s(integers: &[u16]) -> Self {
+        Self::array(2, integers.iter().flat_map(|integer| integer.to_be_bytes()).collect())
+    }
+
+    /// Single bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self::array(1, bytes.to_vec())
+    }
+
+    /// A C string: `text`, which has no NUL, and a NUL.
+    #[must_use]
+    pub fn string(text: &str) -> Self {
+        Self::array(1, [text.as_bytes(), &[0]].concat())
+    }
+
     /// Integers of `integer_bytes` bytes, big-endian one after the other; `bytes` is a multiple of that.
     pub(super) fn array(integer_bytes: u8, bytes: Vec<u8>) -> Self {
         match (integer_bytes, bytes.first_chunk::<8>()) {
@@ -111,6 +160,22 @@ impl Value {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The integer, where there is one of 8 bytes: what a micro ZAP can hold.
+    pub(super) fn single_word(&self) -> Option<u64> {
+        match &self.0 {
+            Repr::Word(word) => Some(*word),
+            Repr::Array(..) => None,
+        }
+    }
+
+    /// The integers, big-endian one after the other.
+    pub(super) fn encode(&self) -> Cow<'_, [u8]> {
+        match &self.0 {
+            Repr::Word(word) => Cow::Owned(word.to_be_bytes().to_vec()),
+            Repr::Array(_, bytes) => Cow::Borrowed(bytes),
+        }
     }
 
     /// The only integer.

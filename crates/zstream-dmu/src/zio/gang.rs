@@ -19,7 +19,7 @@ use zstream_format::order::ByteOrder;
 use super::read::BlockReader;
 use super::verify::Verifier;
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer, Dva};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::vdev::{Damage, Effort, Reading};
 
 /// Size of a gang header (`SPA_GANGBLOCKSIZE`).
@@ -84,6 +84,24 @@ pub(super) fn read(
         }
     }
     verifier.verify(out)
+}
+
+/// The pieces of a gang block, out of the first header that is good. `depth` says how many gang blocks it is nested in.
+///
+/// # Errors
+/// No header can be read, or the block is nested too deep.
+pub(crate) fn pieces(reader: &BlockReader, bp: &BlockPointer, depth: usize) -> Result<Vec<BlockPointer>> {
+    if depth >= DEPTH_MAX {
+        return Err(Error::corrupt("gang block", format!("nested deeper than {DEPTH_MAX} levels")));
+    }
+    let mut failed = Vec::new();
+    for address in bp.dvas() {
+        match read_header(reader, bp, address, Effort::AnyCopy, &mut Vec::new()) {
+            Ok(pieces) => return Ok(pieces.to_vec()),
+            Err(error) => failed.push(error),
+        }
+    }
+    Err(Fault::NoGoodCopy(failed).into())
 }
 
 /// Looks at every copy of a piece; at least one must be good.

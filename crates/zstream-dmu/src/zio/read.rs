@@ -19,7 +19,7 @@ use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
 
 use super::verify::Verifier;
-use super::{Block, ReadBlock};
+use super::{Block, ReadBlock, Want};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, CryptKind, Dva};
 use crate::cache::{Cache, Class};
 use crate::error::{Error, Fault, Result};
@@ -224,14 +224,14 @@ impl BlockReader {
         Ok(block)
     }
 
-    fn decrypt(&self, bp: &BlockPointer, at: Bookmark, stored: &mut Block) -> Result<()> {
+    fn decrypt(&self, bp: &BlockPointer, at: Bookmark, stored: &mut [u8]) -> Result<()> {
         let kind = bp.crypt_kind();
         if !matches!(kind, CryptKind::Encrypted | CryptKind::Authenticated) {
             return Ok(());
         }
         let keys = self.keys.read().expect("no user panics").clone();
         let done = match keys {
-            Some(keys) => keys.decrypt(bp, at, unshared(stored))?,
+            Some(keys) => keys.decrypt(bp, at, stored)?,
             None => false,
         };
         if !done && kind == CryptKind::Encrypted {
@@ -247,8 +247,51 @@ impl BlockReader {
             return expand(bp, Block::from(payload));
         }
         let mut stored = self.fetch(bp, at)?;
-        self.decrypt(bp, at, &mut stored)?;
+        self.decrypt(bp, at, unshared(&mut stored))?;
         expand(bp, stored)
+    }
+
+    fn load_into(
+        &self,
+        bp: &BlockPointer,
+        at: Bookmark,
+        want: Want,
+        out: &mut [u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let found = want.bytes_of(bp);
+        if out.len() as u64 != found {
+            return Err(Error::corrupt("block", format!("{found} bytes, expected {}", out.len())));
+        }
+        if let Some(payload) = bp.embedded_payload() {
+            return match want {
+                Want::Logical => expand_into(bp, &payload, out),
+                Want::Stored | Want::Compressed => {
+                    out.copy_from_slice(&payload);
+                    Ok(())
+                }
+            };
+        }
+        if want == Want::Logical && !is_plain(bp) {
+            // It only grows, so that it is not cleared again and again.
+            let psize = bp.psize() as usize;
+            if scratch.len() < psize {
+                scratch.resize(psize, 0);
+            }
+            let stored = &mut scratch[..psize];
+            self.read_any(bp, Some(at), stored, &mut Vec::new(), 0)?;
+            self.decrypt(bp, at, stored)?;
+            return expand_into(bp, stored, out);
+        }
+        self.read_any(bp, Some(at), out, &mut Vec::new(), 0)?;
+        match want {
+            Want::Stored => Ok(()),
+            Want::Compressed => self.decrypt(bp, at, out),
+            Want::Logical => {
+                self.decrypt(bp, at, out)?;
+                finish(bp, out)
+            }
+        }
     }
 }
 
@@ -276,6 +319,30 @@ impl ReadBlock for BlockReader {
             None => self.fetch(bp, at).map_err(place),
         }
     }
+
+    fn read_compressed(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        let mut stored = self.read_stored(bp, at)?;
+        if bp.kind() == BlockKind::Normal {
+            self.decrypt(bp, at, unshared(&mut stored)).map_err(|error| error.at_bookmark(at))?;
+        }
+        Ok(stored)
+    }
+
+    fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        readable(bp).and_then(|()| self.load(bp, at)).map_err(|error| error.at_bookmark(at))
+    }
+
+    fn read_into(
+        &self,
+        bp: &BlockPointer,
+        at: Bookmark,
+        want: Want,
+        out: &mut [u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let read = readable(bp).and_then(|()| self.load_into(bp, at, want, out, scratch));
+        read.map_err(|error| error.at_bookmark(at))
+    }
 }
 
 /// Judges a pointer before anything is done with it.
@@ -288,22 +355,35 @@ fn readable(bp: &BlockPointer) -> Result<()> {
     }
 }
 
-/// Decompresses, holds an indirect block of an encrypted dataset against its MAC, which needs no key, and swaps.
-fn expand(bp: &BlockPointer, stored: Block) -> Result<Block> {
-    let mut block = if bp.compression() == CompressionType::OFF && stored.len() as u64 == bp.lsize() {
-        stored
-    } else {
-        let mut block = zeroed(bp.lsize())?;
-        compress::decompress(bp.compression(), &stored, unshared(&mut block)).map_err(Fault::from)?;
-        block
-    };
+/// Whether the stored bytes are those of the object, but for encryption and byte order.
+fn is_plain(bp: &BlockPointer) -> bool {
+    bp.compression() == CompressionType::OFF && bp.psize() == bp.lsize()
+}
+
+/// Decompresses, unless there is nothing to do, and finishes.
+fn expand(bp: &BlockPointer, mut stored: Block) -> Result<Block> {
+    if bp.compression() == CompressionType::OFF && stored.len() as u64 == bp.lsize() {
+        finish(bp, unshared(&mut stored))?;
+        return Ok(stored);
+    }
+    let mut block = zeroed(bp.lsize())?;
+    expand_into(bp, &stored, unshared(&mut block))?;
+    Ok(block)
+}
+
+fn expand_into(bp: &BlockPointer, stored: &[u8], out: &mut [u8]) -> Result<()> {
+    compress::decompress(bp.compression(), stored, out).map_err(Fault::from)?;
+    finish(bp, out)
+}
+
+/// Holds an indirect block of an encrypted dataset against its MAC, which needs no key, and swaps.
+fn finish(bp: &BlockPointer, bytes: &mut [u8]) -> Result<()> {
     if bp.crypt_kind() == CryptKind::IndirectMac
         && let Some(mac) = bp.mac()
     {
-        super::crypt::verify_indirect(&block, bp.byte_order(), &mac)?;
+        super::crypt::verify_indirect(bytes, bp.byte_order(), &mac)?;
     }
     if bp.byte_order() == ByteOrder::Big {
-        let bytes = unshared(&mut block);
         if bp.level() > 0 {
             byteswap::swap(SwapClass::U64, bytes, ByteOrder::Big)
         } else {
@@ -311,7 +391,7 @@ fn expand(bp: &BlockPointer, stored: Block) -> Result<Block> {
         }
         .map_err(Fault::from)?;
     }
-    Ok(block)
+    Ok(())
 }
 
 fn class(bp: &BlockPointer) -> Class {

@@ -6,6 +6,7 @@
 //! NAME           the value set here: a number, or text
 //! NAME$recvd     the value that was received
 //! NAME$inherit   the received value does not count: the one from above does
+//! NAME$iuv       the value set here, where older software would not know it; NAME is then one that it knows
 //! ```
 //!
 //! A value that is not there is looked for further up, if children take the property from above; then the
@@ -13,6 +14,7 @@
 //! but found out ([`found out`](Props::get)) from what directories, datasets and object sets keep.
 
 mod computed;
+pub mod parse;
 pub mod space;
 pub mod table;
 pub mod value;
@@ -33,8 +35,9 @@ use self::value::{Found, Source, Value};
 use crate::bookmark::Bookmark;
 use crate::dataset::{Dataset, Dir};
 
-const RECEIVED: &str = "$recvd";
-const INHERIT: &str = "$inherit";
+pub(crate) const RECEIVED: &str = "$recvd";
+pub(crate) const INHERIT: &str = "$inherit";
+pub(crate) const KNOWN_ELSEWHERE: &str = "$iuv";
 
 /// What has properties.
 #[derive(Debug)]
@@ -181,6 +184,15 @@ impl Props {
     }
 }
 
+/// A number as it is set, received or inherited (`dsl_prop_get_integer`), without looking at what the dataset really has;
+/// none where the default counts.
+///
+/// # Errors
+/// When the ZAPs cannot be read, or the value is text.
+pub fn stored_number(dataset: &Dataset, name: &str) -> Result<Option<u64>> {
+    lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()
+}
+
 /// What ZAPs say of a property.
 #[derive(Debug, Default)]
 struct Stored {
@@ -207,7 +219,8 @@ fn lookup(dataset: &Dataset, name: &str, inherited: bool) -> Result<Stored> {
         if from.is_none() {
             stored.received.clone_from(&received);
         }
-        if let Some(value) = dsl.lookup(zap, name)? {
+        let newer = dsl.lookup(zap, &format!("{name}{KNOWN_ELSEWHERE}"))?;
+        if let Some(value) = newer.map_or_else(|| dsl.lookup(zap, name), |value| Ok(Some(value)))? {
             stored.value = Some((value, source(Source::Local)));
             return Ok(stored);
         }

@@ -20,9 +20,8 @@
 use std::borrow::Cow;
 use std::io::{Read, Write};
 
-use crate::algorithm::{ChecksumType, CompressionType};
+use crate::algorithm::CompressionType;
 use crate::byteswap::{SwapError, swap_block};
-use crate::checksum::Checksum;
 use crate::compress::{CodecError, decompress};
 use crate::edit::EditError;
 use crate::flags::{FeatureFlags, ObjectFlags, RangeFlags, SpillFlags, WriteFlags};
@@ -250,24 +249,9 @@ impl Swapper {
         let plain = inflate(embedded.compression, stored, embedded.logical_size.into())?;
         self.report.embedded += 1;
         // As senders do it that are not asked for embedded blocks.
-        header.set_body(WriteBody {
-            object: embedded.object,
-            object_type,
-            pad: [0; 4],
-            offset: embedded.offset,
-            logical_size: embedded.logical_size.into(),
-            to_guid: embedded.to_guid,
-            checksum_type: ChecksumType::OFF,
-            flags: WriteFlags::empty(),
-            compression: CompressionType::INHERIT,
-            pad2: [0; 5],
-            key_checksum: Checksum::ZERO,
-            key_prop: 0,
-            compressed_size: 0,
-            salt: [0; 8],
-            iv: [0; 12],
-            mac: [0; 16],
-        });
+        let bytes = embedded.logical_size.into();
+        let write = WriteBody::plain(embedded.object, object_type, embedded.offset, bytes, embedded.to_guid);
+        header.set_body(write);
         swapped(object_type, Cow::Owned(plain), from)
     }
 }

@@ -178,6 +178,12 @@ impl Error {
         Self(Box::new((fault, place)))
     }
 
+    /// What is wrong, without its place.
+    #[must_use]
+    pub fn into_fault(self) -> Fault {
+        self.0.0
+    }
+
     /// What is wrong.
     #[must_use]
     pub fn fault(&self) -> &Fault {

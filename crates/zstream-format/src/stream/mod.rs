@@ -20,7 +20,7 @@ mod writer;
 pub use chain::{Chain, Role, Section};
 pub use error::{Error, Fault};
 pub use reader::{Checking, Record, StreamReader};
-pub use writer::{StreamWriter, Trailers};
+pub use writer::{Sealer, StreamWriter, Trailers};
 
 #[cfg(feature = "parallel")]
 pub mod parallel;

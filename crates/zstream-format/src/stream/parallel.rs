@@ -2,7 +2,8 @@
 //!
 //! Fletcher-4 is linear, so the sum of each record's parts can be computed alone and joined in order.
 //! The stream is cut into batches of whole records. Each worker takes the next batch from the source,
-//! sums it while it is still in the cache of its core, and waits for its turn to join the sums:
+//! sums it while it is still in the cache of its core, and joins the sums when it is its turn; else it puts the
+//! batch aside for the worker whose turn comes before:
 //!
 //! ```text
 //! worker A   | cut 1 | read, sum 1 | join 1 | cut 3 | read, sum 3 | join 3 |
@@ -17,7 +18,7 @@
 //! [`StreamReader`](super::StreamReader).
 //!
 //! Memory: a batch for each of at most [`MAX_WORKERS`] workers, as large as [`LOADED_BYTES`] and the
-//! record that it ends with.
+//! record that it ends with, and as many of at most [`ASIDE_BYTES`] that are put aside.
 
 use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,9 @@ pub const PLANNED_BYTES: usize = 512 << 10;
 /// Bytes of a batch that is read to be cut, but for the end of its last record. Others wait meanwhile, and
 /// to wake them costs as much as to sum some hundred KiB.
 pub const LOADED_BYTES: usize = 2 << 20;
+
+/// A batch above this size is not put aside: its worker waits for its turn.
+pub const ASIDE_BYTES: usize = 1 << 20;
 
 /// The most workers, for the sake of memory. Memory is not faster either from some number of cores on.
 pub const MAX_WORKERS: usize = 8;
@@ -364,19 +368,46 @@ struct Joiner<'a, F> {
     each: F,
     /// The number of the batch whose turn it is.
     next: u64,
+    /// Batches that were ready before their turn, and how many there may be.
+    aside: Vec<(u64, Batch)>,
+    aside_max: usize,
+    /// Batches to be filled again.
+    spare: Vec<Batch>,
+    /// Workers that wait for a turn.
+    waiting: usize,
     /// How it ended.
     end: Option<Result<(), Error>>,
 }
 
 impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Joiner<'_, F> {
-    /// Takes the next batch; whether that was the end.
-    fn take(&mut self, batch: &mut Batch) -> bool {
+    /// Takes the next batch, and what was put aside behind it.
+    fn take(&mut self, batch: &mut Batch) {
+        self.take_one(batch);
+        while self.end.is_none()
+            && let Some(found) = self.aside.iter().position(|(number, _)| *number == self.next)
+        {
+            let (_, mut batch) = self.aside.swap_remove(found);
+            self.take_one(&mut batch);
+            self.spare.push(batch);
+        }
+    }
+
+    fn take_one(&mut self, batch: &mut Batch) {
         self.next += 1;
         let outcome = self.join(batch);
         if outcome.is_err() || batch.last {
             self.end = Some(outcome);
         }
-        self.end.is_some()
+    }
+
+    /// Puts a batch aside that is ready before its turn, if there is room; another is given for it.
+    fn put_aside(&mut self, number: u64, batch: &mut Batch) -> bool {
+        let fits = self.aside.len() < self.aside_max && batch.bytes.len() <= ASIDE_BYTES;
+        if fits {
+            let ready = std::mem::replace(batch, self.spare.pop().unwrap_or_default());
+            self.aside.push((number, ready));
+        }
+        fits
     }
 
     fn join(&mut self, batch: &mut Batch) -> Result<(), Error> {
@@ -458,17 +489,32 @@ impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, '_, F> {
                 (Some(source), Some((offset, len))) => batch.read_and_sum(source, offset, len),
                 _ => batch.sum(0..batch.spans.len()),
             }
-            let mut joiner = lock(&self.joiner);
-            while joiner.end.is_none() && joiner.next != number {
-                joiner = self.turn.wait(joiner).unwrap_or_else(PoisonError::into_inner);
-            }
-            let is_end = joiner.end.is_some() || joiner.take(&mut batch);
-            drop(joiner);
-            self.turn.notify_all();
-            if is_end {
+            if self.hand_in(number, &mut batch) {
                 return;
             }
         }
+    }
+
+    /// Has a batch joined, now or when it is its turn; whether that was the end.
+    fn hand_in(&self, number: u64, batch: &mut Batch) -> bool {
+        let mut joiner = lock(&self.joiner);
+        while joiner.end.is_none() && joiner.next != number {
+            if joiner.put_aside(number, batch) {
+                return false;
+            }
+            joiner.waiting += 1;
+            joiner = self.turn.wait(joiner).unwrap_or_else(PoisonError::into_inner);
+            joiner.waiting -= 1;
+        }
+        if joiner.end.is_none() {
+            joiner.take(batch);
+        }
+        let (is_end, is_awaited) = (joiner.end.is_some(), joiner.waiting > 0);
+        drop(joiner);
+        if is_awaited {
+            self.turn.notify_all();
+        }
+        is_end
     }
 }
 
@@ -510,11 +556,17 @@ impl<'s> ParallelReader<'s> {
         let mut first = Batch::default();
         let number = self.cutter.fill(&mut first);
         let alone = first.last;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers = if alone || number.is_none() { 1 } else { cores.min(MAX_WORKERS) };
         let shared = Shared {
             joiner: Mutex::new(Joiner {
                 follower: &mut self.follower,
                 each,
                 next: number.unwrap_or(0),
+                aside: Vec::new(),
+                aside_max: workers,
+                spare: Vec::new(),
+                waiting: 0,
                 end: None,
             }),
             cutter: Mutex::new(&mut self.cutter),
@@ -522,9 +574,7 @@ impl<'s> ParallelReader<'s> {
             turn: Condvar::new(),
         };
         thread::scope(|scope| {
-            let cores = thread::available_parallelism().map_or(1, usize::from);
-            let others = if alone || number.is_none() { 0 } else { cores.min(MAX_WORKERS) - 1 };
-            for _ in 0..others {
+            for _ in 1..workers {
                 // Where no thread can be had, fewer do the work.
                 let worker = || shared.work(Batch::default(), None);
                 let _ = thread::Builder::new().spawn_scoped(scope, worker);

@@ -20,9 +20,11 @@ pub enum Trailers {
     Never,
 }
 
-/// Writes records to anything that writes, and computes their checksums.
-pub struct StreamWriter<W> {
-    sink: W,
+/// Completes headers: follows the shape of the stream and computes the checksums that its records carry.
+///
+/// [`StreamWriter`] is one with a destination. Whoever writes by other means (many records with one call) takes this.
+#[derive(Debug, Default)]
+pub struct Sealer {
     trailers: Trailers,
     chain: Chain,
     sum: Checksum,
@@ -31,44 +33,42 @@ pub struct StreamWriter<W> {
     failed: bool,
 }
 
-impl<W: Write> StreamWriter<W> {
-    /// A writer at the start of a stream.
-    pub fn new(sink: W) -> Self {
-        Self {
-            sink,
-            trailers: Trailers::AsGiven,
-            chain: Chain::default(),
-            sum: Checksum::default(),
-            offset: 0,
-            index: 0,
-            failed: false,
-        }
-    }
-
-    /// The same writer with another rule for trailers.
+impl Sealer {
+    /// At the start of a stream.
     #[must_use]
-    pub fn trailers(mut self, trailers: Trailers) -> Self {
-        self.trailers = trailers;
-        self
+    pub fn new(trailers: Trailers) -> Self {
+        Self { trailers, ..Self::default() }
     }
 
-    /// Writes a record. The checksums in `header` are replaced by the right ones.
+    /// The header as it is to be written, before its payload; its own checksums are replaced by the right ones.
+    /// `payload_sum` is the payload's fletcher-4 sum from the zero state on, in the order of the stream, where it is known:
+    /// it is not computed again, so that a wrong one makes a stream that nobody accepts.
     ///
     /// # Errors
-    /// When the record cannot stand here, its payload has not the length that the header says, or the
-    /// destination fails. Nothing more can be written then.
-    pub fn write(&mut self, header: &Header, payload: &[u8]) -> Result<(), Error> {
-        let place = Place { offset: self.offset, index: self.index, record: header.record_type() };
+    /// When the record cannot stand here or its payload has not the length that the header says. There can be no further
+    /// records then.
+    pub fn seal(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        payload_sum: Option<Checksum>,
+    ) -> Result<Header, Error> {
+        let place = Place { record: header.record_type(), ..self.place() };
         let outcome = if std::mem::replace(&mut self.failed, true) {
             Err(Fault::GivenUp)
         } else {
-            self.write_record(header, payload)
+            self.seal_record(header, payload, payload_sum)
         };
         self.failed = outcome.is_err();
         outcome.map_err(|fault| Error::new(fault, place))
     }
 
-    fn write_record(&mut self, header: &Header, payload: &[u8]) -> Result<(), Fault> {
+    fn seal_record(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        payload_sum: Option<Checksum>,
+    ) -> Result<Header, Fault> {
         let expected = self.chain.payload_len(header)?;
         if payload.len() != expected {
             return Err(Fault::PayloadLen { found: payload.len() as u64, expected: expected as u64 });
@@ -94,20 +94,26 @@ impl<W: Write> StreamWriter<W> {
             header.set_trailer(if wanted { sum.value() } else { Checksum::default() });
         }
         sum.update(&header.as_bytes()[TRAILER_OFFSET..]);
-        sum.update(payload);
+        match payload_sum {
+            Some(payload_sum) => sum.append(payload_sum, payload.len() as u64),
+            None => sum.update(payload),
+        }
         self.sum = if matches!(role, Role::PackageHeaderEnd | Role::PackageEnd | Role::SubstreamEnd) {
             Checksum::default()
         } else {
             sum.value()
         };
-        self.sink.write_all(header.as_bytes())?;
-        self.sink.write_all(payload)?;
         self.offset += (HEADER_LEN + payload.len()) as u64;
         self.index += 1;
-        Ok(())
+        Ok(header)
     }
 
-    /// Bytes written so far.
+    /// Where the next record will be.
+    fn place(&self) -> Place {
+        Place { offset: self.offset, index: self.index, record: None }
+    }
+
+    /// Bytes of the records so far.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
@@ -118,14 +124,59 @@ impl<W: Write> StreamWriter<W> {
     pub fn section(&self) -> Section {
         self.chain.section()
     }
+}
+
+/// Writes records to anything that writes, and computes their checksums.
+pub struct StreamWriter<W> {
+    sink: W,
+    sealer: Sealer,
+}
+
+impl<W: Write> StreamWriter<W> {
+    /// A writer at the start of a stream.
+    pub fn new(sink: W) -> Self {
+        Self { sink, sealer: Sealer::default() }
+    }
+
+    /// The same writer with another rule for trailers.
+    #[must_use]
+    pub fn trailers(mut self, trailers: Trailers) -> Self {
+        self.sealer.trailers = trailers;
+        self
+    }
+
+    /// Writes a record. The checksums in `header` are replaced by the right ones.
+    ///
+    /// # Errors
+    /// When the record cannot stand here, its payload has not the length that the header says, or the
+    /// destination fails. Nothing more can be written then.
+    pub fn write(&mut self, header: &Header, payload: &[u8]) -> Result<(), Error> {
+        let place = Place { record: header.record_type(), ..self.sealer.place() };
+        let sealed = self.sealer.seal(header, payload, None)?;
+        let written = self.sink.write_all(sealed.as_bytes()).and_then(|()| self.sink.write_all(payload));
+        self.sealer.failed = written.is_err();
+        written.map_err(|error| Error::new(Fault::Io(error), place))
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.sealer.offset()
+    }
+
+    /// Where in the shape of the stream the next record stands.
+    #[must_use]
+    pub fn section(&self) -> Section {
+        self.sealer.section()
+    }
 
     /// Flushes the destination and gives it back.
     ///
     /// # Errors
     /// When no whole stream was written, or flushing fails.
     pub fn finish(mut self) -> Result<W, Error> {
-        let place = Place { offset: self.offset, index: self.index, record: None };
-        self.chain.finish().map_err(|fault| Error::new(fault, place))?;
+        let place = self.sealer.place();
+        self.sealer.chain.finish().map_err(|fault| Error::new(fault, place))?;
         self.sink.flush().map_err(|error| Error::new(Fault::Io(error), place))?;
         Ok(self.sink)
     }

@@ -226,7 +226,7 @@ fn raw_compression(found: CompressionType) -> CompressionType {
 
 /// Whether a compressed payload is still smaller than its block once it fills sectors.
 fn fits_sectors(payload: &[u8], logical_bytes: u64) -> bool {
-    payload.len().next_multiple_of(MIN_BLOCK_BYTES as usize) as u64 < logical_bytes
+    (payload.len().next_multiple_of(MIN_BLOCK_BYTES as usize) as u64) < logical_bytes
 }
 
 /// Fills the last sector with zeros.

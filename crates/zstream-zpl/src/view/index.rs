@@ -2,17 +2,20 @@
 //!
 //! What comes out is a [`Log`] for each substream: its records in order, without their payloads, each as an
 //! [`Op`] of 48 bytes. Only bonus buffers are kept, as they are small. A log is replayed when its snapshot is
-//! opened ([`super::objects`]), so that a hundred increments do not cost a hundred indexes.
+//! opened ([`super::objects`]), so that a hundred increments do not cost a hundred indexes. What a raw stream says of
+//! a single block (salt, IV, MAC) is not kept: it is read again from the header in front of the block.
 //!
 //! What always holds for a log: each record keeps the rules that a receiver holds it to
 //! ([`zstream_format::judge`]), sizes are within their limits, references (WRITE_BYREF) are resolved, and bonus
 //! buffers are little-endian.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use zstream_dmu::zio::crypt::{CryptParams, KeyData};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::byteswap::{SwapError, swap_block};
-use zstream_format::flags::{BeginFlags, FeatureFlags, ObjectFlags, SpillFlags};
+use zstream_format::flags::{BeginFlags, FeatureFlags, ObjectFlags, RangeFlags, SpillFlags};
 use zstream_format::ids::Guid;
 use zstream_format::judge::{self, Judge, Limits, Terms};
 use zstream_format::nvlist::NvList;
@@ -65,6 +68,9 @@ pub(super) enum Swap {
     Class(SwapClass),
     /// By the type of the object that the block belongs to.
     ByObject,
+    /// As the header of its record says, which is in this order and lies in front of the payload. So are type, salt,
+    /// IV and MAC of the block: it is one of a raw stream.
+    Raw(ByteOrder),
 }
 
 /// Where a block lies, and what is to be done with it.
@@ -109,6 +115,28 @@ pub(super) struct ObjectOp {
     pub(super) compression: CompressionType,
     pub(super) slots: u8,
     pub(super) has_spill: bool,
+    /// What only raw streams say. `bonus` is the whole bonus area as stored then, until it is decrypted.
+    pub(super) raw: Option<RawShape>,
+}
+
+/// The shape of an object in a raw stream: all that its dnode's MAC covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RawShape {
+    pub(super) bonus_len: u16,
+    pub(super) indirect_shift: u8,
+    pub(super) levels: u8,
+    pub(super) pointers: u8,
+    pub(super) max_block: u64,
+}
+
+/// How a block of dnodes was encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RangeOp {
+    /// The first of its 32 objects.
+    pub(super) first: u64,
+    pub(super) params: CryptParams,
+    /// The order that it was written in.
+    pub(super) order: ByteOrder,
 }
 
 /// A record, without its payload.
@@ -121,6 +149,7 @@ pub(super) enum Op {
     Free { object: u64, offset: u64, length: u64 },
     Redact { object: u64, offset: u64, length: u64 },
     Spill { object: u64, unmodified: bool, block: Stored },
+    Range(Box<RangeOp>),
 }
 
 impl Op {
@@ -140,6 +169,7 @@ impl Op {
             }
             // Stands in front of the data or behind it.
             Self::Spill { .. } => return None,
+            Self::Range(ref range) => (range.first, 0, 0),
         };
         Some(Cut { object, offset: if trusted { start.saturating_add(length) } else { start } })
     }
@@ -152,6 +182,8 @@ pub(super) struct Log {
     pub(super) ops: Vec<Op>,
     /// Where the stream goes on, if it is the rest of one that was cut short.
     pub(super) resume: Option<Cut>,
+    /// The wrapped keys of a raw stream.
+    pub(super) keys: Option<Arc<KeyData>>,
     /// Sent from a half-received snapshot: the records carry another guid than BEGIN.
     saved: bool,
 }
@@ -250,9 +282,6 @@ impl Indexer<'_> {
             _ => return Ok(()),
         }
         let (Some(log), Some(judge)) = (self.logs.last_mut(), &mut self.judge) else { return Ok(()) };
-        if log.snapshot.features.contains(FeatureFlags::RAW) {
-            return Ok(());
-        }
         judge.record(&body)?;
         log.saved |= body.to_guid() != log.snapshot.guid && body.to_guid() != Guid(0);
         let vouched = record.payload.is_empty() || record.header.trailer().is_zero();
@@ -277,6 +306,8 @@ impl Indexer<'_> {
         let resume = features
             .contains(FeatureFlags::RESUMING)
             .then(|| Cut { object: number("resume_object"), offset: number("resume_offset") });
+        let keys = list.as_ref().and_then(|list| list.get_list("crypt_keydata"));
+        let keys = keys.filter(|_| features.contains(FeatureFlags::RAW)).map(KeyData::parse).transpose();
         self.logs.push(Log {
             snapshot: Snapshot {
                 name: String::from_utf8_lossy(begin.name()).into_owned(),
@@ -290,6 +321,7 @@ impl Indexer<'_> {
             },
             ops: Vec::new(),
             resume,
+            keys: keys.map_err(|error| other(error.to_string()))?.map(Arc::new),
             saved: false,
         });
         self.judge = Some(Judge::new(Terms::new(begin, Limits::default())));
@@ -299,7 +331,9 @@ impl Indexer<'_> {
 
     /// What the record comes down to; `None` for one that says nothing here.
     fn op(&mut self, body: &Body, record: &Record<'_>) -> Result<Option<Op>, Fault> {
-        let foreign = record.header.order() == ByteOrder::Big;
+        let order = record.header.order();
+        let raw = self.logs.last().is_some_and(|log| log.keys.is_some());
+        let foreign = order == ByteOrder::Big;
         let mut block = Stored {
             place: record.payload_offset(),
             physical: 0,
@@ -310,7 +344,7 @@ impl Indexer<'_> {
             swap: Swap::No,
         };
         Ok(Some(match body {
-            Body::Object(body) => Op::Object(Box::new(self.object(body, record)?)),
+            Body::Object(body) => Op::Object(Box::new(self.object(body, record, raw)?)),
             Body::FreeObjects(body) => {
                 Op::FreeObjects { first: body.first_object.0, count: body.object_count }
             }
@@ -320,8 +354,10 @@ impl Indexer<'_> {
             }
             Body::Write(body) => {
                 block.set_sizes(body.payload_len(), body.logical_size, body.compression)?;
-                // Compressed blocks are never of a type that is swapped: senders see to that.
-                if foreign && !body.is_compressed() {
+                if raw {
+                    block.swap = Swap::Raw(order);
+                } else if foreign && !body.is_compressed() {
+                    // Compressed blocks are never of a type that is swapped: senders see to that.
                     block.swap = class_of(body.object_type)?;
                 }
                 if let Some(writes) = &mut self.writes {
@@ -345,7 +381,9 @@ impl Indexer<'_> {
             }
             Body::Spill(body) => {
                 block.set_sizes(body.payload_len(), body.length, body.compression)?;
-                if foreign && body.compressed_size == 0 {
+                if raw {
+                    block.swap = Swap::Raw(order);
+                } else if foreign && body.compressed_size == 0 {
                     block.swap = class_of(body.object_type)?;
                 }
                 let unmodified = body.flags.contains(SpillFlags::UNMODIFIED);
@@ -355,22 +393,40 @@ impl Indexer<'_> {
                 let block = self.referenced(body)?;
                 Op::Write { object: body.object.0, offset: body.offset, block }
             }
-            Body::Begin(_) | Body::End(_) | Body::ObjectRange(_) => return Ok(None),
+            Body::ObjectRange(body) => {
+                let swapped = body.flags.contains(RangeFlags::RAW_BYTESWAP);
+                Op::Range(Box::new(RangeOp {
+                    first: body.first_object.0,
+                    params: CryptParams { salt: body.salt, iv: body.iv, mac: body.mac },
+                    order: if swapped { order.swapped() } else { order },
+                }))
+            }
+            Body::Begin(_) | Body::End(_) => return Ok(None),
         }))
     }
 
-    fn object(&self, body: &record::Object, record: &Record<'_>) -> Result<ObjectOp, Fault> {
+    fn object(&self, body: &record::Object, record: &Record<'_>, raw: bool) -> Result<ObjectOp, Fault> {
         let len = body.payload_len() as usize;
         let mut bonus = record.payload.to_vec();
         if bonus.is_empty() && len > 0 {
             bonus.resize(len, 0);
             self.source.read_exact(record.payload_offset(), &mut bonus)?;
         }
-        if record.header.order() == ByteOrder::Big && !bonus.is_empty() {
+        if record.header.order() == ByteOrder::Big && !bonus.is_empty() && !raw {
             swap_block(body.bonus_type, &mut bonus, ByteOrder::Big)
                 .map_err(|error| other(format!("cannot swap the bonus buffer: {error}")))?;
         }
-        bonus.truncate(body.bonus_len as usize);
+        if !raw {
+            bonus.truncate(body.bonus_len as usize);
+        }
+        let shape = RawShape {
+            // At most the room in a dnode: this was judged.
+            bonus_len: body.bonus_len as u16,
+            indirect_shift: body.indirect_block_shift,
+            levels: body.levels,
+            pointers: body.block_pointers,
+            max_block: body.max_block_id,
+        };
         Ok(ObjectOp {
             object: body.object.0,
             object_type: body.object_type,
@@ -381,6 +437,7 @@ impl Indexer<'_> {
             compression: body.compression,
             slots: body.slots(),
             has_spill: body.flags.contains(ObjectFlags::SPILL),
+            raw: raw.then_some(shape),
         })
     }
 

@@ -19,11 +19,13 @@
 //!   the point at which a stream was cut is [`Fault::Absent`].
 //! - Of a stream that was cut short, a payload that no checksum vouches for any more is not shown.
 //!
-//! Raw (encrypted) streams are indexed as to which snapshots there are; [`Streams::view`] refuses them.
+//! - A snapshot in raw (encrypted) streams is shown once its key was given ([`Streams::unlock`]). Everything is
+//!   authenticated, as in a pool.
 
 mod index;
 mod objects;
 mod open;
+mod raw;
 mod source;
 
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::zio::Block;
+use zstream_dmu::zio::crypt::DatasetKey;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
 use zstream_format::compress;
@@ -41,6 +44,7 @@ use zstream_format::order::ByteOrder;
 
 use self::index::{Content, Stored, Swap};
 use self::objects::{Entry, Extent, Objects};
+use self::raw::Seal;
 
 pub use self::index::{Cut, Snapshot};
 pub use self::objects::NoObject;
@@ -53,6 +57,8 @@ pub struct StreamView {
     files: Arc<[Source]>,
     snapshot: Snapshot,
     objects: Objects,
+    /// Of a raw stream.
+    key: Option<Arc<DatasetKey>>,
 }
 
 impl StreamView {
@@ -74,6 +80,14 @@ impl StreamView {
     fn stored(&self, stored: &Stored, object_type: ObjectType) -> Result<Vec<u8>> {
         let mut payload = vec![0; stored.physical as usize];
         self.file(stored).read_exact(stored.place, &mut payload)?;
+        let seal = match stored.swap {
+            Swap::Raw(order) => Some(Seal::read(self.file(stored), stored, order)?),
+            _ => None,
+        };
+        if let Some(seal) = &seal {
+            let locked = || Fault::Encrypted { what: self.snapshot.name.clone() };
+            seal.open(self.key.as_ref().ok_or_else(locked)?, &mut payload)?;
+        }
         let mut block = if stored.compression == CompressionType::OFF {
             payload
         } else {
@@ -83,6 +97,7 @@ impl StreamView {
         };
         match stored.swap {
             Swap::No => {}
+            Swap::Raw(_) => seal.map_or(Ok(()), |seal| seal.swap(&mut block))?,
             Swap::Class(class) => byteswap::swap(class, &mut block, ByteOrder::Big)?,
             Swap::ByObject => byteswap::swap_block(object_type, &mut block, ByteOrder::Big)?,
         }

@@ -16,10 +16,12 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::TO_OBJECT_END;
 
-use super::index::{Content, Cut, Log, ObjectOp, Op, Stored};
+use super::index::{Content, Cut, Log, ObjectOp, Op, RangeOp, Stored};
 
 /// Bytes for bonus and further block pointers in a dnode of one slot.
 const BONUS_ROOM: usize = 320;
+/// Dnode slots in a block of dnodes.
+pub(super) const SLOTS_PER_BLOCK: u64 = 32;
 /// Bytes of a block pointer.
 const BLKPTR_BYTES: usize = 128;
 
@@ -148,7 +150,13 @@ impl Entry {
         let both_files = self.op.object_type == file && op.object_type == file;
         let several = self.end() > self.op.block_bytes.into();
         let generation = generation(op);
-        !full && both_files && several && generation.is_some() && generation == self::generation(&self.op)
+        // A raw receive frees the content whenever the block size changes.
+        !full
+            && op.raw.is_none()
+            && both_files
+            && several
+            && generation.is_some()
+            && generation == self::generation(&self.op)
     }
 }
 
@@ -191,6 +199,8 @@ pub struct NoObject {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Objects {
     entries: BTreeMap<u64, Entry>,
+    /// Raw streams: how the blocks of dnodes were encrypted, by their first objects.
+    ranges: BTreeMap<u64, RangeOp>,
     /// What is not known.
     cut: Option<Cut>,
 }
@@ -215,7 +225,7 @@ impl Objects {
     pub(super) fn replay(&mut self, log: &Log) -> Result<(), NoObject> {
         let full = log.snapshot.from_guid == Guid(0);
         let spill_flags = log.snapshot.flags.contains(BeginFlags::SPILL_BLOCK);
-        let (mut last_object, mut last_spill) = (None, None);
+        let (mut last_object, mut last_spill, mut last_range) = (None, None, None);
         for op in &log.ops {
             match *op {
                 Op::Object(ref op) => {
@@ -226,6 +236,13 @@ impl Objects {
                     let end = first.saturating_add(count);
                     while let Some((&object, _)) = self.entries.range(first..end).next() {
                         self.entries.remove(&object);
+                    }
+                    // A block of dnodes that is gone is not announced.
+                    let gone = |(at, _): (&u64, &RangeOp)| {
+                        (last_range != Some(*at) && at.saturating_add(SLOTS_PER_BLOCK) <= end).then_some(*at)
+                    };
+                    while let Some(at) = self.ranges.range(first..end).find_map(gone) {
+                        self.ranges.remove(&at);
                     }
                 }
                 Op::Write { object, offset, block } => {
@@ -259,6 +276,10 @@ impl Objects {
                     }
                     last_spill = Some(object);
                 }
+                Op::Range(ref range) => {
+                    self.ranges.insert(range.first, **range);
+                    last_range = Some(range.first);
+                }
             }
         }
         self.cut = log.snapshot.cut;
@@ -270,6 +291,45 @@ impl Objects {
             self.leave_off(cut, last_spill);
         }
         Ok(())
+    }
+
+    /// Raw streams: how the blocks of dnodes were encrypted, in order.
+    pub(super) fn ranges(&self) -> &BTreeMap<u64, RangeOp> {
+        &self.ranges
+    }
+
+    /// The objects of the block of dnodes that begins with `first`.
+    pub(super) fn in_block(&self, first: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        let end = first.saturating_add(SLOTS_PER_BLOCK);
+        self.entries.range(first..end).map(|(object, entry)| (*object, entry))
+    }
+
+    /// Sets the bonus of an object, decrypted now.
+    pub(super) fn set_bonus(&mut self, object: u64, bonus: Box<[u8]>) {
+        if let Some(entry) = self.entries.get_mut(&object) {
+            entry.op.bonus = bonus;
+        }
+    }
+
+    /// Whether the stream was cut short.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// Raw streams: leaves off at the start of the block of dnodes in which the stream was cut: of half a block nothing
+    /// can be decrypted.
+    pub(super) fn leave_off_block(&mut self) {
+        let Some(cut) = &mut self.cut else { return };
+        *cut = Cut { object: cut.object - cut.object % SLOTS_PER_BLOCK, offset: 0 };
+        let first = cut.object;
+        self.entries.retain(|object, _| *object < first);
+        self.ranges.retain(|at, _| *at < first);
+    }
+
+    /// An object that no announced block of dnodes holds.
+    pub(super) fn outside_ranges(&self) -> Option<u64> {
+        let first = |object: u64| object - object % SLOTS_PER_BLOCK;
+        self.entries.keys().copied().find(|object| !self.ranges.contains_key(&first(*object)))
     }
 
     fn entry(&mut self, object: u64, record: &'static str) -> Result<&mut Entry, NoObject> {
@@ -324,6 +384,7 @@ mod tests {
             compression: CompressionType(0),
             slots: 1,
             has_spill: false,
+            raw: None,
         }
     }
 

@@ -1,15 +1,17 @@
 //! Opening stored streams: which snapshots there are, and what each is built on.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use zstream_format::flags::FeatureFlags;
+use zstream_dmu::zio::crypt::{DatasetKey, WrappingKey};
 use zstream_format::ids::Guid;
 use zstream_format::stream::{self, Checking};
 
 use super::StreamView;
 use super::index::{Log, Snapshot, index};
 use super::objects::{NoObject, Objects};
+use super::raw::Locked;
 use super::source::Source;
 
 /// The most files that are viewed together.
@@ -82,11 +84,41 @@ pub enum ViewError {
         /// Where the beginning ends.
         end: super::Cut,
     },
-    /// An encrypted stream.
-    #[error("{snapshot}: reading inside raw (encrypted) streams is not supported")]
-    Raw {
+    /// A raw stream whose key was not given.
+    #[error("{snapshot} is encrypted and its key is not loaded")]
+    Locked {
         /// The snapshot.
         snapshot: String,
+    },
+    /// A key that is of the wrong form, or not the one that the stream's keys are wrapped with.
+    #[error("cannot load the key of {snapshot}: {error}")]
+    Key {
+        /// The snapshot.
+        snapshot: String,
+        /// Why.
+        error: zstream_dmu::error::Error,
+    },
+    /// A raw stream on top of one that is not, or of one with another key; or the other way round.
+    #[error("{snapshot} cannot be received on top of {base}: {}", if *raw {
+        "they are encrypted with different keys"
+    } else {
+        "one stream is raw (encrypted) and the other is not"
+    })]
+    Mixed {
+        /// The snapshot.
+        snapshot: String,
+        /// The snapshot it starts from.
+        base: String,
+        /// Whether both are raw.
+        raw: bool,
+    },
+    /// Objects of a raw stream that are not what was sent.
+    #[error("{snapshot}: {error}")]
+    Objects {
+        /// The snapshot.
+        snapshot: String,
+        /// Which, and what is wrong.
+        error: zstream_dmu::error::Error,
     },
     /// A record of the stream fits nothing.
     #[error("{snapshot}: {error}")]
@@ -114,6 +146,8 @@ pub enum ViewError {
 pub struct Streams {
     files: Arc<[Source]>,
     logs: Vec<Log>,
+    /// The keys of raw streams that were unlocked, by their guid.
+    keys: HashMap<Guid, Arc<DatasetKey>>,
 }
 
 impl Streams {
@@ -163,7 +197,7 @@ impl Streams {
                 return Err(ViewError::Stream { file: file.to_owned(), error });
             }
         }
-        Ok(Self { files: files.into(), logs })
+        Ok(Self { files: files.into(), logs, keys: HashMap::new() })
     }
 
     /// The snapshots, in the order of the streams.
@@ -198,12 +232,50 @@ impl Streams {
         Ok(last)
     }
 
+    /// Whether a snapshot is encrypted and its key was not given yet.
+    #[must_use]
+    pub fn is_locked(&self, number: usize) -> bool {
+        let keys = self.logs.get(number).and_then(|log| log.keys.as_ref());
+        keys.is_some_and(|keys| !self.keys.contains_key(&keys.wrapped.guid))
+    }
+
+    /// Unlocks a snapshot in raw streams, and with it the others that `input` unlocks. `input` is what the user knows:
+    /// see [`WrappingKey::new`]. Nothing is done for one that is not encrypted.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError::Key`] when the input is not of its form, or the wrong one.
+    pub fn unlock(&mut self, number: usize, input: &[u8]) -> Result<(), ViewError> {
+        let Some(log) = self.logs.get(number) else { return Err(self.no_such(number)) };
+        let Some(keys) = &log.keys else { return Ok(()) };
+        let failed = |error| ViewError::Key { snapshot: log.snapshot.name.clone(), error };
+        let wrapping = WrappingKey::new(keys.format, input).map_err(failed)?;
+        let key = keys.wrapped.unwrap(&wrapping).map_err(failed)?;
+        self.keys.insert(key.guid(), Arc::new(key));
+        // Of the same encryption root: stretching a passphrase takes its time.
+        for other in self.logs.iter().filter_map(|other| other.keys.as_ref()) {
+            if other.format == keys.format
+                && !self.keys.contains_key(&other.wrapped.guid)
+                && let Ok(key) = other.wrapped.unwrap(&wrapping)
+            {
+                self.keys.insert(key.guid(), Arc::new(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the keys that were unlocked for other streams of the same datasets.
+    pub fn share_keys(&mut self, other: &Self) {
+        self.keys.extend(other.keys.iter().map(|(guid, key)| (*guid, Arc::clone(key))));
+    }
+
     /// The objects of a snapshot: its stream on top of those it is built on. `number` counts
     /// [`snapshots`](Self::snapshots).
     ///
     /// # Errors
     ///
-    /// There is no such snapshot, a stream it is built on is missing, it is encrypted, or a record fits nothing.
+    /// There is no such snapshot, a stream it is built on is missing, it is encrypted and was not unlocked or is not
+    /// what was encrypted, or a record fits nothing.
     pub fn view(&self, number: usize) -> Result<StreamView, ViewError> {
         let mut objects = Objects::default();
         for log in self.chain(number)?.into_iter().rev() {
@@ -211,22 +283,32 @@ impl Streams {
                 .replay(log)
                 .map_err(|error| ViewError::Record { snapshot: log.snapshot.name.clone(), error })?;
         }
-        let snapshot = self.logs[number].snapshot.clone();
-        Ok(StreamView { files: Arc::clone(&self.files), snapshot, objects })
+        let Log { snapshot, keys, .. } = &self.logs[number];
+        let snapshot = snapshot.clone();
+        let mut view = StreamView { files: Arc::clone(&self.files), snapshot, objects, key: None };
+        if let Some(keys) = keys {
+            let name = || view.snapshot.name.clone();
+            let Some(key) = self.keys.get(&keys.wrapped.guid) else {
+                return Err(ViewError::Locked { snapshot: name() });
+            };
+            let locked = Locked { files: &self.files, key, keys, objset_type: view.snapshot.objset_type };
+            locked.open(&mut view.objects).map_err(|error| ViewError::Objects { snapshot: name(), error })?;
+            view.key = Some(Arc::clone(key));
+        }
+        Ok(view)
+    }
+
+    fn no_such(&self, number: usize) -> ViewError {
+        let there = self.snapshots().map(|snapshot| snapshot.name.clone()).collect();
+        ViewError::NotFound { wanted: format!("number {number}"), there }
     }
 
     /// A snapshot's log and those it is built on, down to a full one.
     fn chain(&self, number: usize) -> Result<Vec<&Log>, ViewError> {
-        let Some(top) = self.logs.get(number) else {
-            let there = self.snapshots().map(|snapshot| snapshot.name.clone()).collect();
-            return Err(ViewError::NotFound { wanted: format!("number {number}"), there });
-        };
+        let Some(top) = self.logs.get(number) else { return Err(self.no_such(number)) };
         let (mut chain, mut log, mut before) = (vec![top], top, &self.logs[..number]);
         loop {
             let name = || log.snapshot.name.clone();
-            if log.snapshot.features.contains(FeatureFlags::RAW) {
-                return Err(ViewError::Raw { snapshot: name() });
-            }
             let guid = log.snapshot.from_guid;
             if guid == Guid(0) {
                 return Ok(chain);
@@ -236,6 +318,15 @@ impl Streams {
             };
             if before[at].snapshot.cut.is_some() {
                 return Err(ViewError::CutBase { snapshot: name(), base: before[at].snapshot.name.clone() });
+            }
+            let guid_of_key = |log: &Log| log.keys.as_ref().map(|keys| keys.wrapped.guid);
+            if guid_of_key(log) != guid_of_key(&before[at]) {
+                let raw = log.keys.is_some() && before[at].keys.is_some();
+                return Err(ViewError::Mixed {
+                    snapshot: name(),
+                    base: before[at].snapshot.name.clone(),
+                    raw,
+                });
             }
             (log, before) = (&before[at], &before[..at]);
             chain.push(log);

@@ -221,7 +221,6 @@ impl Place<'_> {
 
 /// What the members must hold for a block whose content is `data`: member, byte offset in its space, bytes. Parity first in
 /// each row.
-#[cfg(test)]
 pub(super) fn columns(map: &Map, data: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
     let mut padded = data.to_vec();
     padded.resize(map.padded_len, 0);

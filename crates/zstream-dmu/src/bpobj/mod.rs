@@ -10,6 +10,8 @@
 //!         48  num_freed                              livelists
 //! ```
 
+pub mod write;
+
 use std::collections::HashSet;
 
 use zstream_format::object_type::ObjectType;
@@ -39,6 +41,8 @@ pub struct BpObj {
     /// Number of block pointers that stand for a free, in livelists.
     pub freed: Option<u64>,
     block_bytes: u64,
+    /// Words that the bonus has room for.
+    bonus_words: usize,
 }
 
 /// One block pointer of a list.
@@ -88,6 +92,7 @@ impl BpObj {
                 .map(|(object, n)| (ObjectId(object), n)),
             freed: word(6),
             block_bytes: info.block_bytes,
+            bonus_words: bonus.len() / 8,
         })
     }
 

@@ -1,0 +1,296 @@
+//! `zstream send`: snapshots of a pool as a stream, as `zfs send` writes it.
+
+mod report;
+mod watch;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::mpsc::channel;
+
+use zstream_dsl::name::Name;
+use zstream_format::token::ResumeToken;
+use zstream_send::job::{Job, Step};
+use zstream_send::note::Note;
+use zstream_send::package::LIST_BYTES_MAX;
+use zstream_send::plan::{Form, Options};
+use zstream_send::refusal::{Errno, Refusal};
+use zstream_send::request::{Request, resume};
+use zstream_send::{Progress, Replaced};
+
+use crate::failure::Failure;
+use crate::output;
+use crate::pool::{OpenPool, PoolOptions};
+use report::Report;
+use watch::{Wanted, Watch};
+
+/// Raises or lowers how long the list of a package may be, in bytes, as it does for `zfs`.
+const LIST_BYTES_VARIABLE: &str = "ZFS_SENDRECV_MAX_NVLIST";
+
+/// The options of `zstream send`: those of `zfs send`.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true, args_override_self = true)]
+pub(crate) struct Args {
+    /// Increment since this snapshot or bookmark
+    ///
+    /// `@snapshot` and `#bookmark` are of the filesystem that is sent; of its origin, or a snapshot before that, the full
+    /// name. What begins with neither is taken for a snapshot.
+    #[arg(short = 'i', value_name = "SNAPSHOT|BOOKMARK", action = clap::ArgAction::Append)]
+    incremental: Vec<String>,
+    /// The same with all snapshots between, each an increment of the one before
+    #[arg(short = 'I', value_name = "SNAPSHOT", action = clap::ArgAction::Append)]
+    intermediates: Vec<String>,
+    /// With all datasets below, their snapshots, properties and clones
+    #[arg(short = 'R', long)]
+    replicate: bool,
+    /// With -R: leave out datasets that do not have the snapshot
+    #[arg(short = 's', long)]
+    skip_missing: bool,
+    /// With -R: leave out these datasets and all below them
+    #[arg(short = 'X', long, value_name = "DATASET,...", value_delimiter = ',')]
+    exclude: Vec<String>,
+    /// With properties
+    #[arg(short = 'p', long)]
+    props: bool,
+    /// With properties that were received, and none that were set here
+    #[arg(short = 'b', long)]
+    backup: bool,
+    /// With holds
+    #[arg(short = 'h', long)]
+    holds: bool,
+    /// Leave out what this redaction bookmark of the filesystem lists
+    #[arg(short = 'd', long, value_name = "BOOKMARK")]
+    redact: Option<String>,
+    /// Go on where an interrupted receive stopped, as its token says
+    #[arg(short = 't', long = "resume", value_name = "TOKEN",
+        conflicts_with_all = ["incremental", "intermediates", "replicate", "props", "backup", "holds", "saved", "redact", "name"])]
+    token: Option<String>,
+    /// What an interrupted receive has got so far
+    #[arg(short = 'S', long, conflicts_with_all = ["incremental", "intermediates", "replicate", "props", "backup", "holds",
+        "large_block", "embed", "compressed", "raw", "redact"])]
+    saved: bool,
+    /// Blocks above 128 KiB as they are, instead of in pieces
+    #[arg(short = 'L', long)]
+    large_block: bool,
+    /// Blocks that are stored in their pointers as such
+    #[arg(short = 'e', long)]
+    embed: bool,
+    /// Compressed blocks as they are stored
+    #[arg(short = 'c', long)]
+    compressed: bool,
+    /// Everything as it is stored; of encrypted datasets without knowing their keys. Implies -L -e -c
+    #[arg(short = 'w', long)]
+    raw: bool,
+    /// Send nothing
+    #[arg(short = 'n', long)]
+    dryrun: bool,
+    /// Say how long the stream will be, and then how far it is, each second; twice: with blocks
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// For scripts: numbers in full, columns separated by one tab
+    #[arg(short = 'P', long)]
+    parsable: bool,
+    /// Show how far it is as the name of the process
+    #[arg(short = 'V', long)]
+    proctitle: bool,
+    /// Does nothing: deduplicated streams are no longer made
+    #[arg(short = 'D', long)]
+    dedup: bool,
+    /// With -n or -v: the true length of the stream, instead of the guess that `zfs` makes
+    ///
+    /// Looks at all pointers to blocks, but not at their content.
+    #[arg(long)]
+    exact: bool,
+    /// Instead of failing on blocks that cannot be read, send 0x2f5baddb10c for them, and list them
+    #[arg(long)]
+    corrupt_data: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::HelpLong)]
+    help: Option<bool>,
+    /// The snapshot; a filesystem or volume as it is; with -S the one that was being received
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "token")]
+    name: Option<String>,
+}
+
+impl Args {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        self.check()?;
+        if self.dedup {
+            eprintln!(
+                "WARNING: deduplicated send is no longer supported.  A regular,\nnon-deduplicated stream will be generated.\n"
+            );
+        }
+        // A dry run may print to a terminal: it prints no stream.
+        let mut out = if self.dryrun { output::text()? } else { output::binary()? };
+        let token = self.token.as_deref().map(ResumeToken::parse).transpose();
+        let token = token.map_err(|error| self.failure(&error.into()))?;
+        let to_name = token.as_ref().and_then(|token| token.to_name.to_str());
+        let open = options.open(self.name.as_deref().or(to_name))?;
+        let job = self.job(&open, token.as_ref()).map_err(|refusal| self.failure(&refusal))?;
+        let reads = |step: &&Step| !self.dryrun || self.exact || step.is_measured();
+        for step in job.steps.iter().filter(reads) {
+            if step.needs_key().map_err(|refusal| self.failure(&refusal))? {
+                options.unlock(&step.dataset)?;
+            }
+        }
+        let total_bytes = self.estimate(&open, &job, token.as_ref(), &mut out)?;
+        if self.dryrun {
+            out.flush().map_err(|error| Failure::output(&error))?;
+        } else {
+            self.send(&open, &job, total_bytes, &mut out)?;
+        }
+        if job.is_complete {
+            Ok(())
+        } else {
+            Err(Failure::new("not all of what was asked for could be sent"))
+        }
+    }
+
+    /// What the parser does not see of a command line that makes no sense.
+    fn check(&self) -> Result<(), Failure> {
+        if self.incremental.len() + self.intermediates.len() > 1 {
+            return Err(Failure::usage("-i and -I name one source of the increment"));
+        }
+        for name in &self.exclude {
+            if !name.contains('/') || name.contains(['@', '#']) || Name::parse(name).is_err() {
+                return Err(Failure::usage(format_args!(
+                    "-X {name}: not the name of a dataset below the root of a pool"
+                )));
+            }
+        }
+        if !self.exclude.is_empty() && !self.replicate {
+            return Err(Failure::new("datasets can be left out (-X) of recursive sends (-R) only"));
+        }
+        if self.saved && self.name.as_ref().is_some_and(|name| name.contains('@')) {
+            return Err(Failure::usage("-S is for the dataset that was being received, not a snapshot"));
+        }
+        if self.skip_missing && !self.replicate && self.token.is_none() && !self.saved {
+            return Err(Failure::usage("-s is for recursive sends (-R) only"));
+        }
+        Ok(())
+    }
+
+    fn job(&self, open: &OpenPool, token: Option<&ResumeToken>) -> Result<Job, Refusal> {
+        let form = Form {
+            large_blocks: self.large_block || self.raw,
+            embedded: self.embed || self.raw,
+            compressed: self.compressed || self.raw,
+            raw: self.raw,
+        };
+        if let Some(token) = token {
+            return resume(token, form, &open.dsl);
+        }
+        let list_bytes = std::env::var(LIST_BYTES_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
+        let request = Request {
+            from: self.incremental.iter().chain(&self.intermediates).next().cloned(),
+            intermediates: !self.intermediates.is_empty(),
+            replicate: self.replicate,
+            skip_missing: self.skip_missing,
+            exclude: self.exclude.clone(),
+            properties: self.props,
+            backup: self.backup,
+            holds: self.holds,
+            redact: self.redact.clone(),
+            saved: self.saved,
+            form,
+            list_bytes_max: list_bytes.unwrap_or(LIST_BYTES_MAX),
+            ..Request::new(self.name.clone().unwrap_or_default())
+        };
+        let mut note = |note: Note| {
+            if !note.is_detail() || self.is_verbose() {
+                eprintln!("{note}");
+            }
+        };
+        request.resolve(&open.dsl, &mut note)
+    }
+
+    /// Whether the lengths have to be known.
+    fn is_verbose(&self) -> bool {
+        self.verbose > 0 || self.parsable || self.proctitle
+    }
+
+    /// Whether this is about several snapshots.
+    fn is_many(&self) -> bool {
+        self.replicate || !self.intermediates.is_empty()
+    }
+
+    /// What went wrong, with what it went wrong with.
+    fn failure(&self, refusal: &Refusal) -> Failure {
+        if refusal.errno() == Errno::Epipe {
+            return Failure::output(&io::ErrorKind::BrokenPipe.into());
+        }
+        match &self.name {
+            Some(name) => Failure::new(format_args!("cannot send '{name}': {refusal}")),
+            None => Failure::new(format_args!("cannot resume send: {refusal}")),
+        }
+    }
+
+    /// About how long all will be, told if asked for: on standard output where that is not for the stream.
+    fn estimate(
+        &self,
+        open: &OpenPool,
+        job: &Job,
+        token: Option<&ResumeToken>,
+        out: &mut dyn Write,
+    ) -> Result<u64, Failure> {
+        // The bar on a terminal wants to know too.
+        if !self.is_verbose() && (self.dryrun || !io::stderr().is_terminal()) {
+            return Ok(0);
+        }
+        let mut report = Report { parsable: self.parsable, is_many: self.is_many(), text: Vec::new() };
+        if let Some(token) = token {
+            report.text.extend(token.print_contents());
+        }
+        let progress = Progress::default();
+        let mut total_bytes = 0_u64;
+        for step in &job.steps {
+            let features = open.pool.features();
+            let size = match self.exact {
+                true => step.measure(features, &progress),
+                false => step.estimate(features, &progress),
+            };
+            let size = size.map_err(|refusal| self.failure(&refusal))?;
+            total_bytes = total_bytes.wrapping_add(size);
+            report.step(step, size);
+        }
+        report.total(total_bytes);
+        // For one snapshot -V alone prints nothing.
+        if self.verbose > 0 || self.parsable || (self.proctitle && self.is_many()) {
+            if self.dryrun {
+                out.write_all(&report.text).map_err(|error| Failure::output(&error))?;
+            } else {
+                eprint!("{}", String::from_utf8_lossy(&report.text));
+            }
+        }
+        Ok(total_bytes)
+    }
+
+    fn send(&self, open: &OpenPool, job: &Job, total_bytes: u64, out: &mut dyn Write) -> Result<(), Failure> {
+        let wanted = Wanted {
+            lines: self.verbose > 0,
+            blocks: self.verbose > 1,
+            parsable: self.parsable,
+            title: self.proctitle,
+        };
+        let options = Options { corrupt_data: self.corrupt_data, ..Options::default() };
+        let progress = Progress::default();
+        let watch = Watch::new(wanted, total_bytes, &progress);
+        let (begins, begun) = channel();
+        let sent = std::thread::scope(|scope| {
+            let watcher = scope.spawn(move || watch.run(&begun));
+            let sent = job.send(out, open.pool.features(), options, &progress, &mut |step: &Step| {
+                // A watcher that is gone has nobody to tell.
+                let _ = begins.send(step.name.clone());
+            });
+            drop(begins);
+            // It has nothing to give back, and a panic in it is none of the stream's.
+            let _ = watcher.join();
+            sent
+        });
+        let sent = sent.map_err(|refusal| self.failure(&refusal))?;
+        for Replaced { object, offset, length } in &sent.replaced {
+            eprintln!(
+                "zstream: replaced {length} bytes at {offset} of object {object}, which cannot be read"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! How long what is sent will be, in the words of `zfs send -v` and `-P`.
+
+use std::io::Write as _;
+
+use zstream_dsl::prop::value::{nice_bytes, nice_number};
+use zstream_send::job::Step;
+
+/// Text with a line for each snapshot, and one for all.
+pub(super) struct Report {
+    /// For programs: numbers in full.
+    pub(super) parsable: bool,
+    /// Whether several snapshots were asked for (`-R`, `-I`).
+    pub(super) is_many: bool,
+    /// What was told so far.
+    pub(super) text: Vec<u8>,
+}
+
+impl Report {
+    /// What is said of one snapshot. What it is an increment of is named in full where it is the only one.
+    pub(super) fn step(&mut self, step: &Step, size: u64) {
+        let from = step.from.as_ref().filter(|_| !step.from_origin);
+        let from = from.map(|from| if self.is_many { from.short_name() } else { from.name() });
+        let name = &step.name;
+        let kind = match from {
+            Some(from) if self.parsable => format!("incremental\t{from}\t{name}"),
+            None if self.parsable => format!("full\t{name}"),
+            Some(from) if from.contains(['@', '#']) => format!("send from {from} to {name}"),
+            Some(from) => format!("send from @{from} to {name}"),
+            None => format!("full send of {name}"),
+        };
+        let size = match size {
+            size if self.parsable => format!("\t{size}"),
+            0 => String::new(),
+            size => format!(" estimated size is {}", nice_bytes(size)),
+        };
+        self.line(format_args!("{kind}{size}"));
+    }
+
+    /// What is said of all.
+    pub(super) fn total(&mut self, size: u64) {
+        match (self.parsable, self.is_many) {
+            (true, _) => self.line(format_args!("size\t{size}")),
+            (false, true) => self.line(format_args!("total estimated size is {}", nice_bytes(size))),
+            (false, false) => self.line(format_args!("total estimated size is {}", nice_number(size))),
+        }
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to memory does not fail.
+        let _ = writeln!(self.text, "{line}");
+    }
+}

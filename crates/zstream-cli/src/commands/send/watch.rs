@@ -1,0 +1,147 @@
+//! How far a send is, told each second: in the lines of `zfs send -v`, as a bar on a terminal, as the name of the process.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, SystemTime};
+
+use zstream_dsl::prop::value::{nice_bytes, nice_number};
+use zstream_send::Progress;
+
+use crate::progress::Meter;
+use crate::text::Clock;
+
+/// How often it is told.
+const TICK: Duration = Duration::from_secs(1);
+/// Where Linux keeps the name that `ps` shows of a process, of which it takes 15 bytes.
+const NAME_FILE: &str = "/proc/self/comm";
+
+/// What is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    /// A line each second (`-v`).
+    pub(super) lines: bool,
+    /// Lines with the number of blocks (`-vv`).
+    pub(super) blocks: bool,
+    /// Lines for programs (`-P`).
+    pub(super) parsable: bool,
+    /// The name of the process (`-V`).
+    pub(super) title: bool,
+}
+
+/// Tells of one send, which is of one snapshot after the other.
+pub(super) struct Watch<'a> {
+    wanted: Wanted,
+    progress: &'a Progress,
+    total_bytes: u64,
+    meter: Meter,
+    /// Bytes that the meter knows of.
+    shown_bytes: u64,
+    snapshot: String,
+    /// What was counted before the snapshot: lines count from its beginning.
+    bytes_before: u64,
+    blocks_before: u64,
+}
+
+impl<'a> Watch<'a> {
+    /// For a send of about so many bytes, 0 where that is not known.
+    pub(super) fn new(wanted: Wanted, total_bytes: u64, progress: &'a Progress) -> Self {
+        let is_shown = io::stderr().is_terminal() && !wanted.parsable;
+        let length = Some(total_bytes).filter(|total| *total > 0);
+        Self {
+            wanted,
+            progress,
+            total_bytes,
+            meter: if is_shown { Meter::new(length) } else { Meter::hidden() },
+            shown_bytes: 0,
+            snapshot: String::new(),
+            bytes_before: 0,
+            blocks_before: 0,
+        }
+    }
+
+    /// Tells until nobody is left to send the names of snapshots that begin.
+    pub(super) fn run(mut self, begins: &Receiver<String>) {
+        loop {
+            match begins.recv_timeout(TICK) {
+                Ok(snapshot) => self.begin(snapshot),
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn begin(&mut self, snapshot: String) {
+        if self.wanted.lines && !self.wanted.parsable {
+            let blocks = if self.wanted.blocks { "   BLOCKS    " } else { "" };
+            self.meter.line(&format!("TIME        SENT   {blocks}SNAPSHOT {snapshot}"));
+        }
+        self.snapshot = snapshot;
+        (self.bytes_before, self.blocks_before) = (self.progress.bytes(), self.progress.blocks());
+    }
+
+    fn tick(&mut self) {
+        let done = self.progress.bytes();
+        self.meter.add((done - self.shown_bytes) as usize);
+        self.shown_bytes = done;
+        let bytes = done - self.bytes_before;
+        if self.wanted.lines || (self.wanted.title && self.wanted.parsable) {
+            let blocks = self.progress.blocks() - self.blocks_before;
+            self.meter.line(&line(self.wanted, Clock::of(SystemTime::now()), bytes, blocks, &self.snapshot));
+        }
+        if self.wanted.title {
+            // A system that does not let a process name itself has nobody who waits for its name.
+            let _ = std::fs::write(NAME_FILE, title(done, self.total_bytes));
+        }
+    }
+}
+
+/// The line of one second.
+fn line(wanted: Wanted, clock: Clock, bytes: u64, blocks: u64, snapshot: &str) -> String {
+    match (wanted.blocks, wanted.parsable) {
+        (true, true) => format!("{clock}\t{bytes}\t{blocks}\t{snapshot}"),
+        (true, false) => format!("{clock}   {:>5}    {blocks:>8}    {snapshot}", nice_number(bytes)),
+        (false, true) => format!("{clock}\t{bytes}\t{snapshot}"),
+        (false, false) => format!("{clock}   {:>5}   {snapshot}", nice_bytes(bytes)),
+    }
+}
+
+/// What fits into the name of a process: `send 42% 1.25G`.
+fn title(bytes: u64, total_bytes: u64) -> String {
+    let mut title = String::from("send ");
+    if let Some(percent) = bytes.saturating_mul(100).checked_div(total_bytes) {
+        // Writing to a `String` does not fail.
+        let _ = write!(title, "{}% ", percent.min(100));
+    }
+    title + &nice_number(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `zfs send -v`, `-vv` and `-P` with them print.
+    #[test]
+    fn lines_are_those_of_zfs() {
+        let clock = Clock { hour: 7, minute: 5, second: 9 };
+        let line = |blocks, parsable| {
+            let wanted = Wanted { lines: true, blocks, parsable, title: false };
+            line(wanted, clock, 5 << 20, 41, "tank/fs@a")
+        };
+        assert_eq!(line(false, false), "07:05:09      5M   tank/fs@a");
+        assert_eq!(line(true, false), "07:05:09      5M          41    tank/fs@a");
+        assert_eq!(line(false, true), "07:05:09\t5242880\ttank/fs@a");
+        assert_eq!(line(true, true), "07:05:09\t5242880\t41\ttank/fs@a");
+    }
+
+    /// The kernel keeps 15 bytes of a name.
+    #[test]
+    fn titles_are_short() {
+        assert_eq!(title(0, 0), "send 0");
+        assert_eq!(title(1 << 30, 0), "send 1G");
+        assert_eq!(title(1234 << 20, 2468 << 20), "send 50% 1.21G");
+        // Estimates can be too low.
+        assert_eq!(title(1023 << 20, 1 << 20), "send 100% 1023M");
+        assert!(title(u64::MAX - 1, u64::MAX).len() <= 15);
+    }
+}

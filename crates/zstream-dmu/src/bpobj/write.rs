@@ -1,0 +1,307 @@
+//! Lists of block pointers that grow.
+//!
+//! A list is changed as OpenZFS changes it: pointers go to its end without what is not needed to free them; a small list
+//! that is put below another one is copied into it, so that lists do not nest deeper and deeper.
+
+use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
+
+use super::BpObj;
+use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
+use crate::error::{Error, Result};
+use crate::ids::{BlockId, ObjectId};
+use crate::object_store::{NewObject, ObjectStore};
+
+const ORDER: ByteOrder = ByteOrder::Little;
+
+/// Block size of lists and of the objects that number those below, in bytes (`SPA_OLD_MAXBLOCKSIZE`).
+pub const LIST_BLOCK_BYTES: u32 = 128 << 10;
+
+/// Length of the header in pools of version 26 and later, in bytes (`BPOBJ_SIZE_V2`).
+const HEADER_BYTES: u16 = 48;
+/// The same where lists count frees, which they do while the feature `livelist` is active.
+const HEADER_WITH_FREED_BYTES: u16 = 56;
+
+/// Pointers that are written at a time.
+const POINTERS_PER_WRITE: usize = 1024;
+
+/// A block pointer and the space that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizedBlock {
+    /// The pointer.
+    pub pointer: BlockPointer,
+    /// The space that its places take, in bytes, deflated (`bp_get_dsize`).
+    pub used_bytes: u64,
+}
+
+/// Makes an empty list with blocks of `block_bytes` (`bpobj_alloc`).
+///
+/// # Errors
+///
+/// The object cannot be made.
+pub fn create(store: &mut dyn ObjectStore, block_bytes: u32, counts_freed: bool) -> Result<ObjectId> {
+    let header = if counts_freed { HEADER_WITH_FREED_BYTES } else { HEADER_BYTES };
+    store.allocate(&NewObject::new(ObjectType::BPOBJ, block_bytes).with_bonus(ObjectType::BPOBJ_HDR, header))
+}
+
+/// Frees a list and those below it (`bpobj_free`). The blocks that it lists stay allocated.
+///
+/// # Errors
+///
+/// A list cannot be read or is below two lists.
+pub fn free(store: &mut dyn ObjectStore, object: ObjectId) -> Result<()> {
+    let mut lists = vec![object];
+    while let Some(object) = lists.pop() {
+        let list = BpObj::open(&*store, object)?;
+        lists.extend(list.below(&*store)?);
+        if let Some((numbers, _)) = list.below {
+            store.free(numbers)?;
+        }
+        store.free(object)?;
+    }
+    Ok(())
+}
+
+/// Adds blocks to a list (`bpobj_enqueue`). Holes are not blocks.
+///
+/// # Errors
+///
+/// The list cannot be read or written.
+pub fn enqueue(store: &mut dyn ObjectStore, object: ObjectId, blocks: &[SizedBlock]) -> Result<()> {
+    let mut list = BpObj::open(&*store, object)?;
+    for blocks in blocks.chunks(POINTERS_PER_WRITE) {
+        let bytes: Vec<u8> = blocks.iter().flat_map(|block| stored(&block.pointer).encode(ORDER)).collect();
+        store.write(object, list.count * BLOCK_POINTER_BYTES as u64, &bytes)?;
+        list.count += blocks.len() as u64;
+        for block in blocks {
+            list.add(block.used_bytes, Some(block.pointer.psize()), Some(block.pointer.uncompressed_bytes()));
+        }
+    }
+    list.put(store)
+}
+
+/// Puts a list below another one (`bpobj_enqueue_subobj`). It belongs to that one from then on: what is small is copied,
+/// and the object is freed where nothing is left in it.
+///
+/// # Errors
+///
+/// A list cannot be read or written, or the upper one is of a pool version that has none below others.
+pub fn enqueue_list(store: &mut dyn ObjectStore, object: ObjectId, below: ObjectId) -> Result<()> {
+    let mut list = BpObj::open(&*store, object)?;
+    if list.bonus_words < 6 {
+        return Err(Error::unsupported("a list of lists of blocks in a pool of version 25 or older"));
+    }
+    let mut lower = BpObj::open(&*store, below)?;
+    if object == below {
+        return Err(Error::corrupt("bpobj", format!("list {object} is to be below itself")));
+    }
+    if lower.count == 0 && lower.below.is_none() {
+        return free(store, below);
+    }
+    list.add(lower.bytes, lower.compressed_bytes, lower.uncompressed_bytes);
+    let mut numbers = Vec::new();
+    if let Some((object, _)) = lower.below
+        && store.info(object)?.max_block == BlockId(0)
+    {
+        numbers = lower.below(&*store)?;
+        store.free(object)?;
+        lower.below = None;
+    }
+    if store.info(below)?.max_block == BlockId(0) {
+        let mut bytes = vec![0; lower.count as usize * BLOCK_POINTER_BYTES];
+        store.read(below, 0, &mut bytes)?;
+        store.write(object, list.count * BLOCK_POINTER_BYTES as u64, &bytes)?;
+        list.count += lower.count;
+        lower.count = 0;
+    }
+    if lower.count == 0 && lower.below.is_none() {
+        store.free(below)?;
+    } else {
+        lower.put(store)?;
+        numbers.insert(0, below);
+    }
+    list.append_below(store, &numbers)?;
+    list.put(store)
+}
+
+/// What a list keeps of a pointer: fill count and checksum are not needed to free a block, a payload is none.
+fn stored(pointer: &BlockPointer) -> BlockPointer {
+    let mut words = *pointer.words();
+    if pointer.is_embedded() {
+        let (prop, birth) = (words[6], words[10]);
+        words = [0; 16];
+        (words[6], words[10]) = (prop, birth);
+    } else if !pointer.is_dedup() {
+        words[12..].fill(0);
+    }
+    words[11] = 0;
+    BlockPointer::from_words(words)
+}
+
+impl BpObj {
+    fn add(&mut self, used: u64, compressed: Option<u64>, uncompressed: Option<u64>) {
+        let sum = |sum: &mut Option<u64>, more: Option<u64>| {
+            *sum = sum.map(|sum| sum.wrapping_add(more.unwrap_or(0)));
+        };
+        self.bytes = self.bytes.wrapping_add(used);
+        sum(&mut self.compressed_bytes, compressed);
+        sum(&mut self.uncompressed_bytes, uncompressed);
+    }
+
+    fn append_below(&mut self, store: &mut dyn ObjectStore, numbers: &[ObjectId]) -> Result<()> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let (object, count) = match self.below {
+            Some(below) => below,
+            None => (store.allocate(&NewObject::new(ObjectType::BPOBJ_SUBOBJ, LIST_BLOCK_BYTES))?, 0),
+        };
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.0.to_le_bytes()).collect();
+        store.write(object, 8 * count, &bytes)?;
+        self.below = Some((object, count + numbers.len() as u64));
+        Ok(())
+    }
+
+    /// Writes the header.
+    fn put(&self, store: &mut dyn ObjectStore) -> Result<()> {
+        let (below, below_count) = self.below.map_or((0, 0), |(object, count)| (object.0, count));
+        let words = [
+            self.count,
+            self.bytes,
+            self.compressed_bytes.unwrap_or(0),
+            self.uncompressed_bytes.unwrap_or(0),
+            below,
+            below_count,
+            self.freed.unwrap_or(0),
+        ];
+        let bonus: Vec<u8> =
+            words.iter().take(self.bonus_words).flat_map(|word| word.to_le_bytes()).collect();
+        store.set_bonus(self.object, ObjectType::BPOBJ_HDR, &bonus)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::blkptr::{Dva, NormalBlock};
+    use crate::testing::{Memory, Store};
+
+    fn block(birth: u64) -> SizedBlock {
+        let pointer = Memory::default().data(&[7; 1024], birth);
+        SizedBlock { pointer, used_bytes: 4096 }
+    }
+
+    fn births(store: &Store, object: ObjectId) -> Vec<u64> {
+        let list = BpObj::open(store, object).unwrap();
+        let mut births: Vec<_> =
+            list.entries(store).map(|entry| entry.unwrap().pointer.logical_birth().0).collect();
+        births.sort_unstable();
+        births
+    }
+
+    #[test]
+    fn what_is_kept_of_a_pointer_is_what_freeing_needs() {
+        let mut store = Store::default();
+        let object = create(&mut store, LIST_BLOCK_BYTES, false).unwrap();
+        let normal = BlockPointer::normal(&NormalBlock {
+            dvas: [Dva::new(0, 512, 1024, false), Dva::default(), Dva::default()],
+            lsize: 131_072,
+            psize: 1024,
+            compression: zstream_format::algorithm::CompressionType::LZ4,
+            checksum_type: zstream_format::algorithm::ChecksumType::FLETCHER_4,
+            object_type: ObjectType::PLAIN_FILE_CONTENTS,
+            level: 0,
+            dedup: false,
+            uses_crypt: false,
+            byte_order: ORDER,
+            logical_birth: crate::ids::Txg(9),
+            physical_birth: crate::ids::Txg(0),
+            fill: 1,
+            checksum: [1, 2, 3, 4],
+        });
+        let mut words = *normal.words();
+        words[6] |= 1 << 62;
+        let dedup = BlockPointer::from_words(words);
+        let embedded = BlockPointer::embedded(
+            &[5; 40],
+            1024,
+            zstream_format::algorithm::CompressionType::LZ4,
+            ObjectType::PLAIN_FILE_CONTENTS,
+            0,
+            crate::ids::Txg(8),
+        );
+        let blocks = [(normal, 1024), (dedup, 1024), (embedded.unwrap(), 0)]
+            .map(|(pointer, used_bytes)| SizedBlock { pointer, used_bytes });
+        enqueue(&mut store, object, &blocks).unwrap();
+        let list = BpObj::open(&store, object).unwrap();
+        assert_eq!(
+            (list.count, list.bytes, list.compressed_bytes, list.uncompressed_bytes),
+            (3, 2048, Some(2048), Some(2 * 131_072 + 1024))
+        );
+        let kept: Vec<_> = list.entries(&store).map(|entry| entry.unwrap().pointer).collect();
+        assert_eq!((kept[0].checksum(), kept[0].fill()), ([0; 4], 0));
+        assert_eq!((kept[0].dva(0), kept[0].logical_birth()), (normal.dva(0), normal.logical_birth()));
+        assert_eq!(kept[1].checksum(), [1, 2, 3, 4]);
+        assert!(kept[2].is_embedded() && kept[2].words()[..6] == [0; 6]);
+    }
+
+    #[test]
+    fn small_lists_are_copied_and_large_ones_stay_below() {
+        let mut store = Store::default();
+        let top = create(&mut store, 512, false).unwrap();
+        let empty = create(&mut store, 512, false).unwrap();
+        enqueue_list(&mut store, top, empty).unwrap();
+        assert_eq!(store.len(), 1);
+        let small = create(&mut store, 512, false).unwrap();
+        enqueue(&mut store, small, &[block(1), block(2)]).unwrap();
+        enqueue_list(&mut store, top, small).unwrap();
+        assert_eq!(store.len(), 1);
+        let large = create(&mut store, 512, false).unwrap();
+        enqueue(&mut store, large, &(10..20).map(block).collect::<Vec<_>>()).unwrap();
+        enqueue_list(&mut store, top, large).unwrap();
+        assert_eq!(store.len(), 3);
+        assert_eq!(BpObj::open(&store, top).unwrap().below(&store).unwrap(), [large]);
+        // The numbers below the upper list fit into one block, so the next one takes them.
+        let above = create(&mut store, 512, false).unwrap();
+        enqueue_list(&mut store, above, top).unwrap();
+        let list = BpObj::open(&store, above).unwrap();
+        assert_eq!(list.below(&store).unwrap(), [large]);
+        assert_eq!((list.count, list.bytes), (2, 12 * 4096));
+        assert_eq!(births(&store, above), [1, 2, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+        assert!(enqueue_list(&mut store, above, above).is_err());
+        free(&mut store, above).unwrap();
+        assert_eq!(store.len(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_whatever_is_put_below_what(
+            steps in proptest::collection::vec((0_usize..6, 0_usize..6, 0_u64..30), 1..40)
+        ) {
+            let mut store = Store::default();
+            let mut lists: Vec<(ObjectId, Vec<u64>)> =
+                (0..6).map(|_| (create(&mut store, 512, false).unwrap(), Vec::new())).collect();
+            for (to, from, count) in steps {
+                let births: Vec<u64> = (100..100 + count).collect();
+                let blocks: Vec<_> = births.iter().copied().map(block).collect();
+                enqueue(&mut store, lists[from].0, &blocks).unwrap();
+                lists[from].1.extend(births);
+                if to != from {
+                    enqueue_list(&mut store, lists[to].0, lists[from].0).unwrap();
+                    let moved = std::mem::take(&mut lists[from].1);
+                    lists[to].1.extend(moved);
+                    lists[from].0 = create(&mut store, 512, false).unwrap();
+                }
+            }
+            for (object, mut expected) in lists {
+                expected.sort_unstable();
+                prop_assert_eq!(births(&store, object), expected.clone());
+                prop_assert_eq!(BpObj::open(&store, object).unwrap().bytes, 4096 * expected.len() as u64);
+                free(&mut store, object).unwrap();
+            }
+            prop_assert_eq!(store.len(), 0);
+        }
+    }
+}

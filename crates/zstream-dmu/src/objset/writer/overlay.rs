@@ -1,0 +1,344 @@
+//! What is going to change in one object.
+//!
+//! The object as it is on disk (`base`) stays as it is until it is synced; over it lie:
+//!
+//! ```text
+//! dirty    blocks that were written            seen first
+//! freed    ranges of blocks that became holes  then
+//! base     everything else, up to the last block of the new dnode
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use zstream_format::algorithm::CompressionType;
+use zstream_format::compress::decompress;
+
+use crate::blkptr::{BLOCK_BYTES_MAX, BlockPointer};
+use crate::dnode::Dnode;
+use crate::error::{Error, Fault, Result};
+use crate::ids::{BlockId, Bookmark, ObjectId};
+use crate::object_store::StoredBlock;
+use crate::objset::read_meta;
+use crate::space::range_set::RangeSet;
+use crate::tree::{Seek, Tree, check_len};
+use crate::zio::write::{WriteBlock, Written};
+use crate::zio::{Block, ReadBlock};
+
+/// Where blocks come from and go to.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) reader: Arc<dyn ReadBlock>,
+    pub(super) writer: Arc<dyn WriteBlock>,
+    pub(super) id: u64,
+    /// Blocks of dnodes are taken as they are stored.
+    pub(super) locked: bool,
+}
+
+impl Source {
+    pub(super) fn at(&self, object: ObjectId, level: u8, block: u64) -> Bookmark {
+        Bookmark { objset: self.id, object, level: level as i8, block: BlockId(block) }
+    }
+
+    pub(super) fn tree<'a>(&'a self, object: ObjectId, dnode: &'a Dnode) -> Tree<'a> {
+        Tree::new(&*self.reader, dnode, self.id, object)
+    }
+}
+
+/// A block that was written.
+#[derive(Clone, Debug)]
+pub(super) enum Dirty {
+    /// Its content.
+    Data(Block),
+    /// As it is to be stored.
+    Stored(Arc<StoredBlock>),
+    /// It is on disk already; nothing points at it yet.
+    Written(Written),
+}
+
+impl Dirty {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Data(block) => block.len(),
+            Self::Stored(stored) => stored.bytes.len(),
+            Self::Written(_) => 0,
+        }
+    }
+
+    /// The content, or `None` for a hole.
+    pub(super) fn read(&self, source: &Source, at: Bookmark) -> Result<Option<Block>> {
+        match self {
+            Self::Data(block) => Ok(Some(Arc::clone(block))),
+            Self::Stored(stored) => expand(stored).map(Some).map_err(|error| error.at_bookmark(at)),
+            Self::Written(written) if written.pointer.is_hole() => Ok(None),
+            Self::Written(written) => source.reader.read_block(&written.pointer, at).map(Some),
+        }
+    }
+}
+
+/// The content of a block that came as it is to be stored.
+fn expand(stored: &StoredBlock) -> Result<Block> {
+    if stored.crypt.is_some() {
+        return Err(Fault::Encrypted { what: "a block received raw".to_owned() }.into());
+    }
+    if stored.compression == CompressionType::OFF {
+        return Ok(stored.bytes[..].into());
+    }
+    let mut content = vec![0; stored.logical_bytes as usize];
+    decompress(stored.compression, &stored.bytes, &mut content).map_err(Fault::from)?;
+    Ok(content.into())
+}
+
+/// What becomes of the spill block.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Spill {
+    /// Nothing: that of the base stays.
+    #[default]
+    Kept,
+    /// There is none any more.
+    Gone,
+    /// There is a new one.
+    New(Dirty),
+}
+
+/// The changes of one object.
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    /// The object on disk, if there is one of this number.
+    pub(super) base: Option<Arc<Dnode>>,
+    /// The object as it will be; `None` when it is freed. Until it is synced, its pointers are those of the base or, with
+    /// `is_base_gone`, empty.
+    pub(super) dnode: Option<Dnode>,
+    /// Whether all blocks of the base are freed, whatever the rest says.
+    pub(super) is_base_gone: bool,
+    /// Whether this is another object than the base, and counts its space from nothing.
+    pub(super) is_new: bool,
+    pub(super) freed: RangeSet,
+    pub(super) dirty: BTreeMap<u64, Dirty>,
+    pub(super) spill: Spill,
+    /// Bytes in `dirty`.
+    pub(super) dirty_bytes: usize,
+}
+
+impl Overlay {
+    /// No changes to an object on disk.
+    pub(super) fn over(base: Arc<Dnode>) -> Self {
+        Self { dnode: Some((*base).clone()), base: Some(base), ..Self::default() }
+    }
+
+    /// A new object, in place of what is there.
+    pub(super) fn replace(&mut self, dnode: Dnode, writer: &dyn WriteBlock) {
+        self.clear(writer);
+        self.dnode = Some(dnode);
+        self.is_new = true;
+    }
+
+    /// Frees everything.
+    pub(super) fn clear(&mut self, writer: &dyn WriteBlock) {
+        self.drop_dirty(0, u64::MAX, writer);
+        self.set_spill(Spill::Gone, writer);
+        self.freed = RangeSet::default();
+        self.is_base_gone = true;
+        self.dnode = None;
+    }
+
+    /// The dnode as it will be.
+    ///
+    /// # Errors
+    ///
+    /// The object is freed.
+    pub(super) fn dnode(&self, object: ObjectId) -> Result<&Dnode> {
+        self.dnode.as_ref().ok_or_else(|| Error::not_found("object", object))
+    }
+
+    /// The same, to be changed.
+    pub(super) fn dnode_mut(&mut self, object: ObjectId) -> Result<&mut Dnode> {
+        self.dnode.as_mut().ok_or_else(|| Error::not_found("object", object))
+    }
+
+    /// The dnode on disk, if its blocks still count.
+    pub(super) fn live_base(&self) -> Option<&Arc<Dnode>> {
+        self.base.as_ref().filter(|_| !self.is_base_gone)
+    }
+
+    /// The dnode on disk, if this block is to be found in its tree.
+    fn base_of(&self, block: u64) -> Option<&Arc<Dnode>> {
+        let base = self.live_base()?;
+        let last = self.dnode.as_ref()?.max_block.min(base.max_block);
+        (block <= last.0 && !self.freed.overlaps(block, block.saturating_add(1))).then_some(base)
+    }
+
+    /// The pointer on disk at this place, whether or not it is still seen: the pointer of a hole above it, where it lies
+    /// under one.
+    pub(super) fn before(&self, source: &Source, object: ObjectId, block: u64) -> Result<BlockPointer> {
+        match self.live_base() {
+            Some(base) => source.tree(object, base).pointer(0, BlockId(block)),
+            None => Ok(BlockPointer::EMPTY),
+        }
+    }
+
+    /// The content of a block, or `None` for a hole.
+    pub(super) fn block(&self, source: &Source, object: ObjectId, block: u64) -> Result<Option<Block>> {
+        let dnode = self.dnode(object)?;
+        let at = source.at(object, 0, block);
+        if let Some(dirty) = self.dirty.get(&block) {
+            return dirty.read(source, at);
+        }
+        let Some(base) = self.base_of(block) else { return Ok(None) };
+        let tree = source.tree(object, base);
+        let pointer = tree.pointer(0, BlockId(block))?;
+        if pointer.is_hole() {
+            return Ok(None);
+        }
+        tree.check_data(&pointer, BlockId(block))?;
+        let content = if object.0 == 0 {
+            read_meta(&*source.reader, &pointer, at, source.locked)?
+        } else {
+            source.reader.read_block(&pointer, at)?
+        };
+        check_len(&content, dnode.block_bytes()).map_err(|error| error.at_bookmark(at))?;
+        Ok(Some(content))
+    }
+
+    /// The content of a block, to be changed; zeros for a hole, and where all of it is going to be written.
+    pub(super) fn block_mut(
+        &mut self,
+        source: &Source,
+        object: ObjectId,
+        block: u64,
+        is_whole: bool,
+    ) -> Result<&mut [u8]> {
+        let bytes = self.dnode(object)?.block_bytes();
+        if !matches!(self.dirty.get(&block), Some(Dirty::Data(_))) {
+            let content = if is_whole { None } else { self.block(source, object, block)? };
+            let content = content.unwrap_or_else(|| zeros(bytes));
+            self.put(block, Dirty::Data(content), &*source.writer);
+        }
+        match self.dirty.get_mut(&block) {
+            Some(Dirty::Data(content)) => Ok(Arc::make_mut(content)),
+            _ => Err(Error::invalid(format!("block {block} was just made"))),
+        }
+    }
+
+    /// Sets what a block is.
+    pub(super) fn put(&mut self, block: u64, dirty: Dirty, writer: &dyn WriteBlock) {
+        self.dirty_bytes += dirty.bytes();
+        if let Some(old) = self.dirty.insert(block, dirty) {
+            self.forget(&old, writer);
+        }
+    }
+
+    /// Says that a block is on disk now.
+    pub(super) fn put_written(&mut self, block: u64, written: Written) {
+        if let Some(dirty) = self.dirty.get_mut(&block) {
+            self.dirty_bytes -= dirty.bytes();
+            *dirty = Dirty::Written(written);
+        }
+    }
+
+    fn forget(&mut self, old: &Dirty, writer: &dyn WriteBlock) {
+        self.dirty_bytes -= old.bytes();
+        give_back(old, writer);
+    }
+
+    /// Forgets blocks from `start` up to `end`.
+    fn drop_dirty(&mut self, start: u64, end: u64, writer: &dyn WriteBlock) {
+        let gone: Vec<u64> = self.dirty.range(start..end).map(|(block, _)| *block).collect();
+        for block in gone {
+            if let Some(old) = self.dirty.remove(&block) {
+                self.forget(&old, writer);
+            }
+        }
+    }
+
+    /// Sets what becomes of the spill block.
+    pub(super) fn set_spill(&mut self, spill: Spill, writer: &dyn WriteBlock) {
+        if let Spill::New(old) = &self.spill {
+            give_back(old, writer);
+        }
+        self.spill = spill;
+    }
+
+    /// Makes the blocks from `start` up to `end` holes.
+    pub(super) fn free(&mut self, start: u64, end: u64, writer: &dyn WriteBlock) {
+        self.drop_dirty(start, end, writer);
+        if let Some(base) = self.live_base() {
+            let end = end.min(base.max_block.0.saturating_add(1));
+            self.freed.cover(start, end);
+        }
+    }
+
+    /// Whether there may be content at this block.
+    pub(super) fn has_content(&self, source: &Source, object: ObjectId, block: u64) -> Result<bool> {
+        match self.dirty.get(&block) {
+            Some(Dirty::Written(written)) => Ok(!written.pointer.is_hole()),
+            Some(_) => Ok(true),
+            None => match self.base_of(block) {
+                Some(base) => Ok(!source.tree(object, base).pointer(0, BlockId(block))?.is_hole()),
+                None => Ok(false),
+            },
+        }
+    }
+
+    /// The first block from `from` on that has content.
+    pub(super) fn next_data(&self, source: &Source, object: ObjectId, from: u64) -> Result<Option<u64>> {
+        let written = |dirty: &Dirty| !matches!(dirty, Dirty::Written(written) if written.pointer.is_hole());
+        let dirty = self.dirty.range(from..).find(|(_, dirty)| written(dirty)).map(|(block, _)| *block);
+        let mut at = from;
+        let old = loop {
+            let Some(base) = self.live_base() else { break None };
+            let found = source.tree(object, base).next(Seek::Data, BlockId(at))?;
+            let Some(found) = found.map(|block| block.0) else { break None };
+            if dirty.is_some_and(|dirty| dirty <= found) {
+                break None;
+            }
+            if self.base_of(found).is_some() && !self.dirty.contains_key(&found) {
+                break Some(found);
+            }
+            at = match self.freed.end_of(found) {
+                Some(end) => end,
+                None if self.dnode(object)?.max_block.0 < found => break None,
+                None => found + 1,
+            };
+        };
+        Ok(match (dirty, old) {
+            (Some(dirty), Some(old)) => Some(dirty.min(old)),
+            (dirty, old) => dirty.or(old),
+        })
+    }
+
+    /// The first block from `from` on, up to the last, that has no content.
+    pub(super) fn next_hole(&self, source: &Source, object: ObjectId, from: u64) -> Result<Option<u64>> {
+        let last = self.dnode(object)?.max_block.0;
+        let mut at = from;
+        while at <= last {
+            if !self.has_content(source, object, at)? {
+                return Ok(Some(at));
+            }
+            // Where neither changes nor frees lie in between, a run of blocks is passed at once.
+            let run = match self.base_of(at).filter(|_| !self.dirty.contains_key(&at)) {
+                Some(base) => {
+                    let found = source.tree(object, base).next(Seek::Hole, BlockId(at))?;
+                    found.map_or(base.max_block.0.saturating_add(1), |block| block.0)
+                }
+                None => at + 1,
+            };
+            let dirty = self.dirty.range(at + 1..).next().map_or(u64::MAX, |(block, _)| *block);
+            let freed = self.freed.next_start(at + 1).unwrap_or(u64::MAX);
+            at = run.min(dirty).min(freed).max(at + 1);
+        }
+        Ok(None)
+    }
+}
+
+/// Takes back the places of a block that nothing came to point at. What lies where the base lies goes with the base.
+fn give_back(dirty: &Dirty, writer: &dyn WriteBlock) {
+    if let Dirty::Written(Written { pointer, in_place: false }) = dirty {
+        writer.discard(pointer);
+    }
+}
+
+/// A block of zeros.
+pub(super) fn zeros(bytes: u64) -> Block {
+    std::iter::repeat_n(0, bytes.min(BLOCK_BYTES_MAX) as usize).collect()
+}

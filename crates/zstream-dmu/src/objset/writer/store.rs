@@ -1,0 +1,346 @@
+//! Changing objects.
+
+use std::sync::Arc;
+
+use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::object_type::ObjectType;
+
+use super::ObjsetWriter;
+use super::overlay::{Dirty, Overlay, Source, Spill, zeros};
+use crate::blkptr::{BLOCK_BYTES_MAX, SECTOR_BYTES};
+use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
+use crate::error::{Error, Fault, Result};
+use crate::ids::{BlockId, ObjectId, Txg};
+use crate::object_set::ObjectSet;
+use crate::object_store::{NewObject, ObjectStore, StoredBlock};
+use crate::objset::OBJECTS_MAX;
+
+impl ObjsetWriter {
+    fn make(&mut self, object: ObjectId, new: &NewObject) -> Result<()> {
+        let dnode = Dnode::new(new)?;
+        self.put_dnode(object, &dnode)?;
+        let base = match &self.base {
+            // An object that was freed before is still there on disk.
+            Some(base) if !self.objects.contains_key(&object.0) => match base.dnode(object) {
+                Ok(dnode) => Some(dnode),
+                Err(error) if matches!(error.fault(), Fault::NotFound { .. }) => None,
+                Err(error) => return Err(error),
+            },
+            _ => None,
+        };
+        let overlay = self.objects.entry(object.0).or_insert_with(|| Overlay { base, ..Overlay::default() });
+        overlay.replace(dnode, &*self.source.writer);
+        Ok(())
+    }
+}
+
+impl ObjectStore for ObjsetWriter {
+    fn txg(&self) -> Txg {
+        self.source.writer.txg()
+    }
+
+    fn allocate(&mut self, new: &NewObject) -> Result<ObjectId> {
+        self.check()?;
+        // Judged before a number is taken.
+        let slots = Dnode::new(new)?.slots() as u64;
+        let object = self.find_slots(slots)?;
+        self.make(object, new)?;
+        Ok(object)
+    }
+
+    fn claim(&mut self, object: ObjectId, new: &NewObject) -> Result<()> {
+        self.check()?;
+        self.check_slots(object, u64::from(new.dn_slots.max(1)), 0)?;
+        self.make(object, new)
+    }
+
+    fn reclaim(&mut self, object: ObjectId, new: &NewObject, keep_spill: bool) -> Result<()> {
+        let old = self.touch(object)?.dnode(object)?.clone();
+        let mut dnode = Dnode::new(new)?;
+        self.check_slots(object, dnode.slots() as u64, old.slots() as u64)?;
+        let has_spill = self.info(object)?.has_spill;
+        if keep_spill && has_spill {
+            // Without room for its pointer it cannot be kept.
+            dnode.set_spill(Some(old.spill().copied().unwrap_or_default()))?;
+        }
+        let lost = old.pointers().iter().skip(dnode.pointers().len()).any(|pointer| !pointer.is_hole());
+        let keeps_content = dnode.object_type == old.object_type
+            && dnode.block_bytes() == old.block_bytes()
+            && !lost
+            && dnode.pointers().len() as u64 > top_of(&old);
+        let writer = Arc::clone(&self.source.writer);
+        self.change(object, |overlay, _| {
+            if keeps_content {
+                dnode.indirect_shift = old.indirect_shift;
+                dnode.levels = old.levels;
+                dnode.max_block = old.max_block;
+                for (new, old) in dnode.pointers_mut().iter_mut().zip(old.pointers()) {
+                    *new = *old;
+                }
+            } else {
+                let spill = std::mem::take(&mut overlay.spill);
+                overlay.clear(&*writer);
+                overlay.spill = spill;
+            }
+            dnode.used = old.used;
+            dnode.flags.insert(old.flags.difference(crate::dnode::DnodeFlags::SPILL_POINTER));
+            if !keep_spill {
+                overlay.set_spill(Spill::Gone, &*writer);
+            }
+            overlay.dnode = Some(dnode.clone());
+            Ok(())
+        })?;
+        if old.slots() > dnode.slots() {
+            let freed = ObjectId(object.0 + dnode.slots() as u64);
+            self.put_slots(freed, &vec![0; (old.slots() - dnode.slots()) * DNODE_SLOT_BYTES])?;
+        }
+        self.put_dnode(object, &dnode)
+    }
+
+    fn free(&mut self, object: ObjectId) -> Result<()> {
+        if object.0 >= OBJECTS_MAX {
+            return Err(Error::invalid("the objects that count used space cannot be freed"));
+        }
+        let slots = self.touch(object)?.dnode(object)?.slots();
+        self.put_slots(object, &vec![0; slots * DNODE_SLOT_BYTES])?;
+        self.change(object, |overlay, source| {
+            overlay.clear(&*source.writer);
+            Ok(())
+        })?;
+        self.has_freed = true;
+        if self.objects.get(&object.0).is_some_and(|overlay| overlay.base.is_none()) {
+            self.objects.remove(&object.0);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            self.touch(object)?;
+            return Ok(());
+        }
+        self.change(object, |overlay, source| write(overlay, source, object, offset, bytes))?;
+        self.bound_memory()
+    }
+
+    fn write_stored(&mut self, object: ObjectId, block: BlockId, stored: StoredBlock) -> Result<()> {
+        self.change(object, |overlay, source| {
+            let dnode = overlay.dnode(object)?;
+            let bytes = dnode.block_bytes();
+            if u64::from(stored.logical_bytes) != bytes {
+                return Err(Error::invalid(format!(
+                    "a block of {} bytes for object {object}, whose blocks have {bytes}",
+                    stored.logical_bytes
+                )));
+            }
+            grow(overlay, object, block.0)?;
+            overlay.put(block.0, dirty(stored)?, &*source.writer);
+            Ok(())
+        })?;
+        self.bound_memory()
+    }
+
+    fn free_range(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()> {
+        self.change(object, |overlay, source| free_range(overlay, source, object, offset, length))
+    }
+
+    fn set_bonus(&mut self, object: ObjectId, bonus_type: ObjectType, bytes: &[u8]) -> Result<()> {
+        self.change(object, |overlay, _| overlay.dnode_mut(object)?.set_bonus(bonus_type, bytes))
+    }
+
+    fn set_block_size(&mut self, object: ObjectId, block_bytes: u32, indirect_shift: u8) -> Result<()> {
+        self.change(object, |overlay, source| {
+            set_block_size(overlay, source, object, block_bytes, indirect_shift)
+        })
+    }
+
+    fn set_algorithms(
+        &mut self,
+        object: ObjectId,
+        checksum: ChecksumType,
+        compression: CompressionType,
+    ) -> Result<()> {
+        self.change(object, |overlay, _| {
+            let dnode = overlay.dnode_mut(object)?;
+            dnode.checksum_type = checksum;
+            dnode.compression = compression;
+            Ok(())
+        })
+    }
+
+    fn set_spill(&mut self, object: ObjectId, content: Option<StoredBlock>) -> Result<()> {
+        self.change(object, |overlay, source| {
+            let spill = match content {
+                Some(stored) => {
+                    let bytes = u64::from(stored.logical_bytes);
+                    if bytes == 0 || bytes > BLOCK_BYTES_MAX || bytes % SECTOR_BYTES != 0 {
+                        return Err(Error::invalid(format!(
+                            "a spill block of {bytes} bytes, expected a multiple of {SECTOR_BYTES} up to \
+                             {BLOCK_BYTES_MAX}"
+                        )));
+                    }
+                    Spill::New(dirty(stored)?)
+                }
+                None => Spill::Gone,
+            };
+            let dnode = overlay.dnode_mut(object)?;
+            match (&spill, dnode.spill().copied()) {
+                (Spill::New(_), before) => dnode.set_spill(Some(before.unwrap_or_default()))?,
+                _ => dnode.set_spill(None)?,
+            }
+            overlay.set_spill(spill, &*source.writer);
+            Ok(())
+        })
+    }
+}
+
+/// The index of the dnode's pointer under which the last block lies.
+fn top_of(dnode: &Dnode) -> u64 {
+    let span = u32::from(dnode.levels - 1) * dnode.pointers_per_block_shift();
+    crate::tree::shift_right(dnode.max_block.0, span)
+}
+
+/// What comes plain is compressed as the object says; everything else stays as it is.
+fn dirty(stored: StoredBlock) -> Result<Dirty> {
+    if stored.compression != CompressionType::OFF || stored.embedded || stored.crypt.is_some() {
+        return Ok(Dirty::Stored(Arc::new(stored)));
+    }
+    if stored.bytes.len() as u64 != u64::from(stored.logical_bytes) {
+        return Err(Error::invalid(format!(
+            "a plain block of {} bytes that is said to have {}",
+            stored.bytes.len(),
+            stored.logical_bytes
+        )));
+    }
+    Ok(Dirty::Data(stored.bytes.into()))
+}
+
+/// Lets the object reach up to `block`.
+pub(super) fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
+    let dnode = overlay.dnode_mut(object)?;
+    if block > 0 && !dnode.block_bytes().is_power_of_two() {
+        return Err(Error::invalid(format!(
+            "block {block} of object {object}, whose block of {} bytes has to be the only one",
+            dnode.block_bytes()
+        )));
+    }
+    dnode.levels = dnode.levels.max(dnode.levels_for(BlockId(block))?);
+    dnode.max_block = dnode.max_block.max(BlockId(block));
+    Ok(())
+}
+
+fn write(overlay: &mut Overlay, source: &Source, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<()> {
+    let size = overlay.dnode(object)?.block_bytes();
+    let last = offset
+        .checked_add(bytes.len() as u64 - 1)
+        .ok_or_else(|| Error::invalid(format!("{} bytes at offset {offset}", bytes.len())))?;
+    // Blocks that are written in part are read first: what fails has changed nothing then.
+    for at in [offset, last] {
+        let block = at / size;
+        let is_whole = block * size >= offset && last - block * size >= size - 1;
+        if !is_whole && overlay.has_content(source, object, block)? {
+            overlay.block_mut(source, object, block, false)?;
+        }
+    }
+    grow(overlay, object, last / size)?;
+    let mut rest = bytes;
+    for block in offset / size..=last / size {
+        let start = if block == offset / size { (offset % size) as usize } else { 0 };
+        let (part, behind) = rest.split_at(rest.len().min(size as usize - start));
+        if part.len() as u64 == size {
+            overlay.put(block, Dirty::Data(part.into()), &*source.writer);
+        } else {
+            let content = overlay.block_mut(source, object, block, false)?;
+            content[start..start + part.len()].copy_from_slice(part);
+        }
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// Zeros part of a block, if there is anything (`dnode_free_range`).
+fn zero_part(
+    overlay: &mut Overlay,
+    source: &Source,
+    object: ObjectId,
+    block: u64,
+    range: std::ops::Range<u64>,
+) -> Result<()> {
+    if !range.is_empty() && overlay.has_content(source, object, block)? {
+        let content = overlay.block_mut(source, object, block, false)?;
+        content[range.start as usize..range.end as usize].fill(0);
+    }
+    Ok(())
+}
+
+fn free_range(
+    overlay: &mut Overlay,
+    source: &Source,
+    object: ObjectId,
+    offset: u64,
+    length: u64,
+) -> Result<()> {
+    let dnode = overlay.dnode(object)?;
+    let size = dnode.block_bytes();
+    let last = dnode.max_block.0;
+    let end = offset.saturating_add(length);
+    let reaches_end = length == u64::MAX || end / size > last;
+    let (first, head) = (offset / size, offset % size);
+    if length == 0 || first > last {
+        return Ok(());
+    }
+    if first == end / size && !reaches_end {
+        return zero_part(overlay, source, object, first, head..end % size);
+    }
+    let mut start = first;
+    if head > 0 {
+        zero_part(overlay, source, object, first, head..size)?;
+        start += 1;
+    }
+    let stop = if reaches_end { last.saturating_add(1) } else { end / size };
+    if !reaches_end {
+        zero_part(overlay, source, object, stop, 0..end % size)?;
+    }
+    overlay.free(start, stop, &*source.writer);
+    if reaches_end && start <= last {
+        overlay.dnode_mut(object)?.max_block = BlockId(start.saturating_sub(1));
+    }
+    Ok(())
+}
+
+fn set_block_size(
+    overlay: &mut Overlay,
+    source: &Source,
+    object: ObjectId,
+    block_bytes: u32,
+    indirect_shift: u8,
+) -> Result<()> {
+    let mut dnode = overlay.dnode(object)?.clone();
+    if dnode.max_block.0 != 0 {
+        return Err(Error::invalid(format!(
+            "the block size of object {object} cannot change: it has {} blocks",
+            dnode.max_block.0.saturating_add(1)
+        )));
+    }
+    dnode.set_block_bytes(block_bytes)?;
+    if indirect_shift != 0 && indirect_shift != dnode.indirect_shift {
+        if dnode.levels != 1 {
+            return Err(Error::invalid(format!(
+                "the indirect block size of object {object} cannot change: it has {} levels",
+                dnode.levels
+            )));
+        }
+        dnode.set_indirect_shift(indirect_shift);
+    }
+    let size = dnode.block_bytes();
+    if size != overlay.dnode(object)?.block_bytes()
+        && let Some(old) = overlay.block(source, object, 0)?
+    {
+        let mut content = zeros(size);
+        let kept = content.len().min(old.len());
+        Arc::make_mut(&mut content)[..kept].copy_from_slice(&old[..kept]);
+        overlay.put(0, Dirty::Data(content), &*source.writer);
+    }
+    overlay.dnode = Some(dnode);
+    Ok(())
+}

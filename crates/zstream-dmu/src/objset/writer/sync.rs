@@ -1,0 +1,283 @@
+//! Writing the changes of a set.
+
+use std::sync::Arc;
+
+use zstream_format::algorithm::CompressionType;
+use zstream_format::object_type::ObjectType;
+
+use super::ObjsetWriter;
+use super::overlay::{Dirty, Overlay, Spill};
+use super::tree_sync::{Account, TreeSync, kill_tree};
+use crate::blkptr::{BlockKind, BlockPointer};
+use crate::dnode::Dnode;
+use crate::error::Result;
+use crate::ids::{Bookmark, ObjectId};
+use crate::object_store::StoredBlock;
+use crate::objset::{GROUP_USED_OBJECT, Objset, PROJECT_USED_OBJECT, USER_USED_OBJECT, allocated_slots};
+use crate::zio::Block;
+use crate::zio::write::{Content, Ledger, Protection, WriteProps, WriteRequest};
+
+/// Bytes of blocks that are handed to the writer together.
+const BATCH_BYTES: usize = 32 << 20;
+
+/// Blocks that are handed to the writer together.
+const BATCH_BLOCKS: usize = 4096;
+
+/// The place in `dirty` of a spill block.
+const SPILL: u64 = Bookmark::SPILL.0;
+
+/// A dirty block on its way to the writer.
+struct Outgoing {
+    object: u64,
+    block: u64,
+    dirty: Dirty,
+    props: WriteProps,
+    before: BlockPointer,
+}
+
+impl ObjsetWriter {
+    /// Writes data blocks early when too many wait in memory.
+    pub(super) fn bound_memory(&mut self) -> Result<()> {
+        if self.dirty_bytes > self.dirty_limit { self.write_data(false) } else { Ok(()) }
+    }
+
+    /// Writes everything that changed, and gives the pointer of the new objset block. Without changes, that of the old.
+    ///
+    /// Called again in the same transaction group, what the last call wrote is written again where it is.
+    ///
+    /// # Errors
+    ///
+    /// There is no room, a block cannot be read or written, or the ledger refuses. The transaction group is lost then,
+    /// and so is this set: it takes no more changes.
+    pub fn sync(&mut self, ledger: &mut dyn Ledger) -> Result<BlockPointer> {
+        self.check()?;
+        if !self.is_dirty() {
+            return Ok(self.root);
+        }
+        let result = self.sync_all(ledger);
+        self.is_broken = result.is_err();
+        result
+    }
+
+    fn sync_all(&mut self, ledger: &mut dyn Ledger) -> Result<BlockPointer> {
+        self.write_data(true)?;
+        for (object, mut overlay) in std::mem::take(&mut self.objects) {
+            let object = ObjectId(object);
+            self.sync_object(object, &mut overlay, ledger)?;
+            let Some(dnode) = overlay.dnode else { continue };
+            match object {
+                USER_USED_OBJECT => self.phys.user_used = Some(Arc::new(dnode)),
+                GROUP_USED_OBJECT => self.phys.group_used = Some(Arc::new(dnode)),
+                PROJECT_USED_OBJECT => self.phys.project_used = Some(Arc::new(dnode)),
+                _ => self.put_dnode(object, &dnode)?,
+            }
+        }
+        let mut meta = std::mem::take(&mut self.meta);
+        self.write_meta(&mut meta)?;
+        self.sync_object(ObjectId(0), &mut meta, ledger)?;
+        let dnode = Arc::new(meta.dnode(ObjectId(0))?.clone());
+        self.phys.meta_dnode = Arc::clone(&dnode);
+        self.write_head(ledger)?;
+        self.meta = Overlay::over(dnode);
+        self.base = Some(Objset::written(
+            Arc::clone(&self.source.reader),
+            self.source.id,
+            self.root,
+            self.phys.clone(),
+            self.source.locked,
+        ));
+        self.is_head_dirty = false;
+        self.dnodes_crypt.clear();
+        self.dirty_bytes = 0;
+        self.rescan();
+        Ok(self.root)
+    }
+
+    /// Writes the dirty blocks of all objects. Before the sync, nothing that a pointer on disk leads to is overwritten.
+    fn write_data(&mut self, is_sync: bool) -> Result<()> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let objects: Vec<u64> = self.objects.keys().copied().collect();
+        for object in objects {
+            let Some(overlay) = self.objects.get(&object) else { continue };
+            let Some(dnode) = &overlay.dnode else { continue };
+            let props = self.properties.of_object(dnode, 0);
+            let mut waiting: Vec<(u64, Dirty)> = overlay
+                .dirty
+                .iter()
+                .filter(|(_, dirty)| !matches!(dirty, Dirty::Written(_)))
+                .map(|(block, dirty)| (*block, dirty.clone()))
+                .collect();
+            if let (Spill::New(dirty), true) = (&overlay.spill, is_sync)
+                && !matches!(dirty, Dirty::Written(_))
+            {
+                waiting.push((SPILL, dirty.clone()));
+            }
+            for (block, dirty) in waiting {
+                let overlay = &self.objects[&object];
+                let (props, mut before) = if block == SPILL {
+                    let spill = overlay.dnode.as_ref().and_then(|dnode| dnode.spill().copied());
+                    let bonus_type =
+                        overlay.dnode.as_ref().map_or(ObjectType::NONE, |dnode| dnode.bonus_type);
+                    (self.properties.metadata(bonus_type, 0), spill.unwrap_or_default())
+                } else {
+                    (props, overlay.before(&self.source, ObjectId(object), block)?)
+                };
+                if !is_sync && before.kind() == BlockKind::Normal {
+                    before = BlockPointer::hole(props.object_type, 0, before.lsize(), before.logical_birth());
+                }
+                bytes += match &dirty {
+                    Dirty::Data(content) => content.len(),
+                    Dirty::Stored(stored) => stored.bytes.len(),
+                    Dirty::Written(_) => 0,
+                };
+                batch.push(Outgoing { object, block, dirty, props, before });
+                if bytes >= BATCH_BYTES || batch.len() >= BATCH_BLOCKS {
+                    self.write_batch(&mut batch)?;
+                    bytes = 0;
+                }
+            }
+        }
+        self.write_batch(&mut batch)
+    }
+
+    fn write_batch(&mut self, batch: &mut Vec<Outgoing>) -> Result<()> {
+        let requests: Vec<WriteRequest<'_>> = batch
+            .iter()
+            .filter_map(|out| {
+                let content = match &out.dirty {
+                    Dirty::Data(content) => Content::Logical(content),
+                    Dirty::Stored(stored) => Content::Stored(stored),
+                    Dirty::Written(_) => return None,
+                };
+                let at = self.source.at(ObjectId(out.object), 0, out.block);
+                Some(WriteRequest { content, props: out.props, at, before: out.before })
+            })
+            .collect();
+        let written = self.source.writer.write_blocks(&requests)?;
+        for (out, written) in batch.drain(..).zip(written) {
+            let Some(overlay) = self.objects.get_mut(&out.object) else { continue };
+            let before = overlay.dirty_bytes;
+            if out.block == SPILL {
+                overlay.spill = Spill::New(Dirty::Written(written));
+            } else {
+                overlay.put_written(out.block, written);
+            }
+            self.dirty_bytes -= before - overlay.dirty_bytes;
+        }
+        Ok(())
+    }
+
+    /// Writes the dirty blocks of dnodes.
+    fn write_meta(&self, meta: &mut Overlay) -> Result<()> {
+        let blocks: Vec<u64> = meta.dirty.keys().copied().collect();
+        for blocks in blocks.chunks(BATCH_BLOCKS / 4) {
+            let mut outgoing = Vec::with_capacity(blocks.len());
+            for block in blocks {
+                let Some(Dirty::Data(content)) = meta.dirty.get(block) else { continue };
+                let before = meta.before(&self.source, ObjectId(0), *block)?;
+                let stored = self.stored_dnodes(*block, content, &before)?;
+                outgoing.push((*block, content, stored, before));
+            }
+            let requests: Vec<WriteRequest<'_>> = outgoing
+                .iter()
+                .map(|(block, content, stored, before)| WriteRequest {
+                    content: stored.as_ref().map_or(Content::Logical(content), Content::Stored),
+                    props: WriteProps {
+                        fill: allocated_slots(content).count() as u64,
+                        ..self.properties.metadata(ObjectType::DNODE, 0)
+                    },
+                    at: self.source.at(ObjectId(0), 0, *block),
+                    before: *before,
+                })
+                .collect();
+            let written = self.source.writer.write_blocks(&requests)?;
+            for (block, written) in blocks.iter().zip(written) {
+                meta.put_written(*block, written);
+            }
+        }
+        Ok(())
+    }
+
+    /// A block of dnodes that is received raw, as it is to be stored; none where it is protected here, or is all zeros.
+    fn stored_dnodes(
+        &self,
+        block: u64,
+        content: &Block,
+        before: &BlockPointer,
+    ) -> Result<Option<StoredBlock>> {
+        if self.properties.protection != Protection::Kept || allocated_slots(content).next().is_none() {
+            return Ok(None);
+        }
+        Ok(Some(StoredBlock {
+            bytes: content.to_vec(),
+            logical_bytes: content.len() as u32,
+            compression: CompressionType::OFF,
+            crypt: Some(self.dnodes_crypt(block, before)?),
+            embedded: false,
+        }))
+    }
+
+    /// Makes the object on disk what its overlay says, of which the data blocks are written already.
+    fn sync_object(&self, object: ObjectId, overlay: &mut Overlay, ledger: &mut dyn Ledger) -> Result<()> {
+        let mut account = Account::new(&self.source, ledger);
+        if let Some(base) = overlay.base.clone() {
+            if overlay.is_base_gone {
+                kill_tree(&mut account, object, &base)?;
+            }
+            let is_spill_gone = match &overlay.spill {
+                Spill::Kept => false,
+                Spill::Gone => true,
+                Spill::New(Dirty::Written(written)) => !written.in_place,
+                Spill::New(_) => true,
+            };
+            if let Some(spill) = base.spill().filter(|_| is_spill_gone) {
+                account.kill(spill)?;
+            }
+            if overlay.is_new {
+                account.killed = 0;
+            }
+        }
+        if overlay.dnode.is_none() {
+            return Ok(());
+        }
+        if let Spill::New(Dirty::Written(written)) = &overlay.spill {
+            if !written.in_place {
+                account.born(&written.pointer);
+            }
+            let pointer = written.pointer;
+            overlay.dnode_mut(object)?.set_spill(Some(pointer))?;
+        }
+        TreeSync { source: &self.source, properties: &self.properties, object }
+            .sync(overlay, &mut account)?;
+        let (born, killed) = (account.born, account.killed);
+        let dnode: &mut Dnode = overlay.dnode_mut(object)?;
+        if born != 0 || killed != 0 {
+            dnode.add_used(born, killed);
+        }
+        Ok(())
+    }
+
+    fn write_head(&mut self, ledger: &mut dyn Ledger) -> Result<()> {
+        if self.properties.protection == Protection::Keyed {
+            [self.phys.portable_mac, self.phys.local_mac] =
+                self.source.writer.objset_macs(self.source.id, &self.phys.encode())?;
+        }
+        let content = self.phys.encode();
+        let fill = self.phys.meta_dnode.pointers().iter().map(BlockPointer::fill).sum();
+        let written = self.source.writer.write_block(&WriteRequest {
+            content: Content::Logical(&content),
+            props: WriteProps { fill, ..self.properties.metadata(ObjectType::OBJSET, 0) },
+            at: Bookmark::root(self.source.id),
+            before: self.root,
+        })?;
+        if !written.in_place {
+            let mut account = Account::new(&self.source, ledger);
+            account.born(&written.pointer);
+            account.kill(&self.root)?;
+        }
+        self.root = written.pointer;
+        self.phys.phys_bytes = content.len();
+        Ok(())
+    }
+}

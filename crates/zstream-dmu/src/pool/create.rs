@@ -1,0 +1,402 @@
+//! Creating a pool (`spa_create`).
+//!
+//! Everything that a pool has but its datasets, which a layer above makes: it gets the pool open in its first transaction
+//! group, makes them, and commits. Before that commit the devices have labels but no uberblock: nothing takes them for
+//! a pool.
+//!
+//! ```text
+//! object                                what
+//!  1                                     the MOS's directory
+//! 32 ..                                  for each vdev an array of metaslabs and ZAPs of properties, in the tree's order
+//!    features_for_read, features_for_write, feature_descriptions [feature_enabled_txg]
+//!    vdev_zap_map                        lists the ZAPs of vdevs
+//!    history, config, sync_bplist [pool_props]
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use zstream_format::algorithm::CompressionType;
+use zstream_format::checksum::Salt;
+use zstream_format::nvlist::NvList;
+use zstream_format::object_type::{ObjectType, ObjsetType};
+use zstream_format::order::ByteOrder;
+
+use super::config_list::{create_packed, number};
+use super::history::{self, Event};
+use super::layout::{member_asize, metaslab_shift, top_asize};
+use super::maintained::FeatureSet;
+use super::spec::{Shape, TopSpec, VdevClass, check_name};
+use super::writer::{PoolWriter, mos_properties};
+use super::{DIRECTORY_OBJECT, VERSIONS};
+use crate::blkptr::BlockPointer;
+use crate::bpobj::write as lists;
+use crate::cache;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::ids::{Guid, ObjectId, Txg};
+use crate::object_store::{NewObject, ObjectStore};
+use crate::objset::writer::ObjsetWriter;
+use crate::random::Random;
+use crate::space::space_map::VdevSpace;
+use crate::space::{AllocationClass, Allocator, MapForm};
+use crate::vdev::config::{ASHIFT_RANGE, PoolState, VdevConfig};
+use crate::vdev::sync::PoolLabels;
+use crate::vdev::uberblock::{MMP_MAGIC, Uberblock};
+use crate::vdev::{Member, VdevTree};
+use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
+use crate::zio::write::WriteBlock;
+use crate::zio::{BlockReader, BlockWriter, ReadBlock, WriterSettings};
+
+/// The first transaction group of a pool (`TXG_INITIAL`).
+pub const TXG_INITIAL: Txg = Txg(4);
+
+/// Sector size of new pools unless told otherwise: 4 KiB, so that an image can be copied to any disk.
+pub const ASHIFT_DEFAULT: u8 = 12;
+
+/// Type of ZAPs that have no number of their own (`DMU_OTN_ZAP_METADATA`).
+const ZAP_METADATA: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
+
+/// The first object that has no fixed number.
+const FIRST_OBJECT: u64 = 32;
+
+/// Block size of the list of blocks whose freeing was put off (`SPA_CONFIG_BLOCKSIZE` too).
+const SYNC_LIST_BLOCK_BYTES: u32 = 16 << 10;
+
+/// A device that is to become a member.
+#[derive(Clone, Debug)]
+pub struct NewMember {
+    /// Its absolute path.
+    pub path: String,
+    /// Whether it is a disk; else a file.
+    pub is_disk: bool,
+    /// The device, open for writing.
+    pub device: Arc<dyn Device>,
+}
+
+/// What a new pool is to be.
+#[derive(Debug)]
+pub struct NewPool {
+    /// Its name.
+    pub name: String,
+    /// Its top-level vdevs.
+    pub tops: Vec<TopSpec<NewMember>>,
+    /// Logarithm of its sector size, 9 to 16.
+    pub ashift: u8,
+    /// Its features.
+    pub features: FeatureSet,
+    /// Properties that are kept in the MOS, by name: `failmode`, `autotrim` and the like, as numbers.
+    pub properties: Vec<(String, u64)>,
+    /// Property `comment`.
+    pub comment: Option<String>,
+    /// Property `compatibility`: which sets `features` was taken from.
+    pub compatibility: Option<String>,
+    /// Who makes it.
+    pub host: Host,
+    /// Seconds since 1970 that everything is noted to have happened at, instead of the time it does.
+    pub now: Option<u64>,
+    /// Where guids and salts come from.
+    pub random: Random,
+}
+
+/// The vdev tree of a new pool, and what follows from it.
+struct Plan {
+    /// The config, as it will be in the MOS but for its state.
+    config: NvList,
+    members: HashMap<Guid, Member>,
+    spaces: Vec<VdevSpace>,
+    /// The ZAPs of vdevs, with the class of those of top-level vdevs that have one.
+    zaps: Vec<(ObjectId, Option<VdevClass>)>,
+}
+
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> ObjectId {
+        self.0 += 1;
+        ObjectId(self.0 - 1)
+    }
+}
+
+fn plan(new: &NewPool) -> Result<Plan> {
+    let guid = new.random.guid()?;
+    let mut numbers = Numbers(FIRST_OBJECT);
+    let mut plan =
+        Plan { config: NvList::new(), members: HashMap::new(), spaces: Vec::new(), zaps: Vec::new() };
+    let txg = TXG_INITIAL.0;
+    let mut root = NvList::new();
+    root.add_string("type", "root").add_u64("id", 0).add_u64("guid", guid.0).add_u64("create_txg", txg);
+    if new.features.contains("vdev_zaps_v2") {
+        let zap = numbers.next();
+        plan.zaps.push((zap, None));
+        root.add_u64("com.klarasystems:vdev_zap_root", zap.0);
+    }
+    let tops = (0..).zip(&new.tops).map(|(id, top)| plan_top(new, id, top, &mut numbers, &mut plan));
+    let tops: Vec<NvList> = tops.collect::<Result<_>>()?;
+    let count = tops.len() as u64;
+    root.add_list_array("children", tops);
+
+    let mut features = NvList::new();
+    for feature in new.features.iter().filter(|feature| feature.needed_for_mos) {
+        features.add_boolean(feature.guid);
+    }
+    let config = &mut plan.config;
+    config.add_u64("version", VERSIONS.2).add_string("name", new.name.as_str());
+    config.add_u64("state", PoolState::Active.into()).add_u64("txg", txg).add_u64("pool_guid", guid.0);
+    config.add_u64("errata", 0);
+    for (name, text) in [("comment", &new.comment), ("compatibility", &new.compatibility)] {
+        if let Some(text) = text {
+            config.add_string(name, text.as_str());
+        }
+    }
+    if new.host.id != 0 {
+        config.add_u64("hostid", u64::from(new.host.id));
+    }
+    config.add_string("hostname", new.host.name.as_str()).add_boolean("com.delphix:has_per_vdev_zaps");
+    config.add_u64("vdev_children", count).add_list("vdev_tree", root);
+    config.add_list("features_for_read", features);
+    Ok(plan)
+}
+
+/// Plans a top-level vdev and gives its list; members of the list stand in the order of `vdev_config_generate`.
+fn plan_top(
+    new: &NewPool,
+    id: u64,
+    top: &TopSpec<NewMember>,
+    numbers: &mut Numbers,
+    plan: &mut Plan,
+) -> Result<NvList> {
+    let member_bytes =
+        |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
+    let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
+    let asize = top_asize(top.shape, &sizes);
+    let shift = metaslab_shift(asize);
+    let (array, zap) = (numbers.next(), numbers.next());
+    let bias = (top.class != VdevClass::Normal).then_some(top.class);
+    plan.zaps.push((zap, bias));
+    plan.spaces.push(VdevSpace {
+        vdev: id as u32,
+        ashift: new.ashift,
+        asize,
+        metaslab_array: array,
+        metaslab_shift: shift,
+        unflushed_txgs: None,
+        class: match top.class {
+            VdevClass::Normal => Some(AllocationClass::Normal),
+            VdevClass::Special => Some(AllocationClass::Special),
+            VdevClass::Dedup => Some(AllocationClass::Dedup),
+            VdevClass::Log => None,
+        },
+    });
+    let at_top = |list: &mut NvList| {
+        list.add_u64("metaslab_array", array.0).add_u64("metaslab_shift", u64::from(shift));
+        list.add_u64("ashift", u64::from(new.ashift)).add_u64("asize", asize);
+        list.add_u64("is_log", u64::from(top.class == VdevClass::Log));
+    };
+    let mut leaf = |id: u64, member: &NewMember, is_top: bool| -> Result<NvList> {
+        let (guid, own) = (new.random.guid()?, numbers.next());
+        let kind = if member.is_disk { "disk" } else { "file" };
+        let mut list = NvList::new();
+        list.add_string("type", kind).add_u64("id", id).add_u64("guid", guid.0);
+        list.add_string("path", member.path.as_str());
+        if member.is_disk {
+            list.add_u64("whole_disk", 0);
+        }
+        if is_top {
+            at_top(&mut list);
+        }
+        list.add_u64("create_txg", TXG_INITIAL.0).add_u64("com.delphix:vdev_zap_leaf", own.0);
+        if is_top {
+            list.add_u64("com.delphix:vdev_zap_top", zap.0);
+        }
+        plan.zaps.push((own, None));
+        let device = Arc::clone(&member.device);
+        plan.members.insert(guid, Member { name: member.path.clone(), device });
+        Ok(list)
+    };
+    if let (Shape::Single, [member]) = (top.shape, &top.leaves[..]) {
+        return leaf(id, member, true);
+    }
+    let children = (0..).zip(&top.leaves).map(|(id, member)| leaf(id, member, false));
+    let children: Vec<NvList> = children.collect::<Result<_>>()?;
+    let mut list = NvList::new();
+    let kind = if top.shape == Shape::Mirror { "mirror" } else { "raidz" };
+    list.add_string("type", kind).add_u64("id", id).add_u64("guid", new.random.guid()?.0);
+    if let Shape::Raidz(parity) = top.shape {
+        list.add_u64("nparity", parity as u64);
+    }
+    at_top(&mut list);
+    list.add_u64("create_txg", TXG_INITIAL.0).add_u64("com.delphix:vdev_zap_top", zap.0);
+    list.add_list_array("children", children);
+    Ok(list)
+}
+
+impl PoolWriter {
+    /// Creates a pool on these devices and opens it in its first transaction group. Datasets have to be made in it before
+    /// that group is committed; no uberblock is written earlier. What the devices held is lost at once.
+    ///
+    /// # Errors
+    /// The name, a vdev or the sector size breaks a rule; a device is too small or fails.
+    pub fn create(new: NewPool) -> Result<Self> {
+        check_name(&new.name)?;
+        if !ASHIFT_RANGE.contains(&u64::from(new.ashift)) {
+            return Err(Error::invalid(format!("ashift {}, expected {ASHIFT_RANGE:?}", new.ashift)));
+        }
+        let plan = plan(&new)?;
+        let tree = plan.config.get_list("vdev_tree").map(VdevConfig::parse).transpose()?;
+        let tree = tree.ok_or_else(|| Error::invalid("a pool without vdevs"))?;
+        let vdevs = Arc::new(VdevTree::build(tree.guid, &tree.children, &plan.members, 0)?);
+        let reader = Arc::new(BlockReader::new(vdevs, cache::DEFAULT_BYTES, None));
+        let mut salt = [0; Salt::SIZE];
+        new.random.fill(&mut salt)?;
+        reader.set_salt(Salt::new(salt));
+        let form = MapForm {
+            two_words: new.features.contains("spacemap_v2"),
+            histogram: new.features.contains("spacemap_histogram"),
+        };
+        let space = Arc::new(Allocator::create(Arc::clone(&reader), &plan.spaces, form, TXG_INITIAL)?);
+        let settings = WriterSettings {
+            salt: Some(Salt::new(salt)),
+            hole_birth: new.features.contains("hole_birth"),
+            embedded_data: new.features.contains("embedded_data"),
+        };
+        let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
+        let labels = PoolLabels::new(Arc::clone(reader.vdevs()));
+        labels.initialize(&plan.config)?;
+        let properties = mos_properties(new.features.contains("lz4_compress"));
+        let mut mos = ObjsetWriter::create(
+            Arc::clone(&reader) as Arc<dyn ReadBlock>,
+            Arc::clone(&writer),
+            0,
+            ObjsetType::META,
+            properties,
+        )?;
+        let dspace = plan.spaces.iter().filter(|space| space.class == Some(AllocationClass::Normal));
+        let dspace = dspace.map(|space| space.metaslabs() << space.metaslab_shift).sum();
+        let config_object = fill_mos(&mut mos, &new, &plan, &salt, dspace)?;
+        let mut pool = Self {
+            reader,
+            space,
+            writer,
+            mos,
+            labels,
+            config_object,
+            is_config_old: true,
+            last: no_uberblock(&tree),
+            host: new.host,
+            now: new.now,
+            config: plan.config,
+        };
+        let version =
+            format!("pool version {}; software version zstream-{}", VERSIONS.2, env!("CARGO_PKG_VERSION"));
+        pool.log(Event::Internal("create", &version))?;
+        Ok(pool)
+    }
+}
+
+/// What stands for the uberblock before the first one.
+fn no_uberblock(tree: &VdevConfig) -> Uberblock {
+    Uberblock {
+        order: ByteOrder::Little,
+        version: VERSIONS.2,
+        txg: Txg(TXG_INITIAL.0 - 1),
+        guid_sum: tree.guid_sum(),
+        timestamp: 0,
+        root: BlockPointer::EMPTY,
+        software_version: VERSIONS.2,
+        mmp_magic: MMP_MAGIC,
+        mmp_delay: 0,
+        mmp_config: 0,
+        checkpoint_txg: Txg(0),
+        raidz_reflow_info: 0,
+    }
+}
+
+/// Makes the objects of a new pool, and gives that of its config, which is not written yet.
+fn fill_mos(
+    mos: &mut ObjsetWriter,
+    new: &NewPool,
+    plan: &Plan,
+    salt: &[u8],
+    dspace: u64,
+) -> Result<ObjectId> {
+    let random = &new.random;
+    mos.claim(DIRECTORY_OBJECT, &NewObject::new(ObjectType::OBJECT_DIRECTORY, 0))?;
+    zap::create_in(mos, DIRECTORY_OBJECT, &NewZap::new(random.u64()?))?;
+    for space in &plan.spaces {
+        mos.claim(space.metaslab_array, &NewObject::new(ObjectType::OBJECT_ARRAY, 0))?;
+        // Metaslabs that were never taken from have object 0.
+        mos.write(space.metaslab_array, 0, &vec![0; 8 * space.metaslabs() as usize])?;
+    }
+    for (object, class) in &plan.zaps {
+        mos.claim(*object, &NewObject::new(ZAP_METADATA, 0))?;
+        zap::create_in(mos, *object, &NewZap::new(random.u64()?))?;
+        if let Some(bias) = class.and_then(VdevClass::bias) {
+            ZapMut::open(mos, *object)?.add("org.zfsonlinux:allocation_bias", &Value::string(bias))?;
+        }
+    }
+    create_features(mos, new, plan)?;
+    let map = zap::create(mos, ZAP_METADATA, &NewZap::new(random.u64()?))?;
+    let mut entries = ZapMut::open(mos, map)?;
+    for (object, _) in &plan.zaps {
+        entries.add(number_key(object.0).as_str(), &Value::word(object.0))?;
+    }
+    history::create(mos, dspace)?;
+    let config = create_packed(mos)?;
+    let frees = lists::create(mos, SYNC_LIST_BLOCK_BYTES, false)?;
+    // A list that is compressed changes its size with each pass, and a transaction group takes longer to end.
+    mos.set_algorithms(frees, zstream_format::algorithm::ChecksumType::INHERIT, CompressionType::OFF)?;
+    let mut directory = ZapMut::open(mos, DIRECTORY_OBJECT)?;
+    directory.add("com.delphix:vdev_zap_map", &Value::word(map.0))?;
+    directory.add("config", &Value::word(config.0))?;
+    directory.add("sync_bplist", &Value::word(frees.0))?;
+    directory.add("creation_version", &Value::word(number(&plan.config, "version")))?;
+    directory.add("deflate", &Value::word(1))?;
+    directory.add("org.illumos:checksum_salt", &Value::from_bytes(salt))?;
+    if !new.properties.is_empty() {
+        let object = zap::create(mos, ObjectType::POOL_PROPS, &NewZap::new(random.u64()?))?;
+        let mut entries = ZapMut::open(mos, object)?;
+        for (name, value) in &new.properties {
+            entries.update(name.as_str(), &Value::word(*value))?;
+        }
+        ZapMut::open(mos, DIRECTORY_OBJECT)?.add("pool_props", &Value::word(object.0))?;
+    }
+    Ok(config)
+}
+
+fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &Plan) -> Result<()> {
+    let create = |mos: &mut ObjsetWriter, name: &str| -> Result<ObjectId> {
+        let object = zap::create(mos, ZAP_METADATA, &NewZap::new(new.random.u64()?))?;
+        ZapMut::open(mos, DIRECTORY_OBJECT)?.add(name, &Value::word(object.0))?;
+        Ok(object)
+    };
+    let read = create(mos, "features_for_read")?;
+    let write = create(mos, "features_for_write")?;
+    let descriptions = create(mos, "feature_descriptions")?;
+    let notes_txgs = new.features.contains("enabled_txg");
+    let classes = plan.zaps.iter().filter_map(|(_, class)| *class);
+    let special = classes.filter(|class| *class != VdevClass::Log).count() as u64;
+    if special > 0 && !new.features.contains("allocation_classes") {
+        return Err(Error::invalid("special and dedup vdevs need the feature allocation_classes"));
+    }
+    for feature in new.features.iter() {
+        let count = match feature.name {
+            "enabled_txg" => new.features.iter().count() as u64,
+            "allocation_classes" => special,
+            "vdev_zaps_v2" => 1,
+            _ => u64::from(feature.active_when_enabled),
+        };
+        let list = if feature.read_only_compatible { write } else { read };
+        ZapMut::open(mos, list)?.add(feature.guid, &Value::word(count))?;
+        ZapMut::open(mos, descriptions)?.add(feature.guid, &Value::string(feature.description))?;
+    }
+    if notes_txgs {
+        let object = create(mos, "feature_enabled_txg")?;
+        let mut entries = ZapMut::open(mos, object)?;
+        for feature in new.features.iter() {
+            entries.add(feature.guid, &Value::word(TXG_INITIAL.0))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! How large the vdevs of a new pool are and how they are cut into metaslabs.
+
+use crate::error::{Error, Result};
+use crate::pool::spec::Shape;
+use crate::vdev::LEAF_DATA_START;
+use crate::vdev::label::LABEL_BYTES;
+
+/// Smallest member of a pool (`SPA_MINDEVSIZE`).
+pub const MEMBER_BYTES_MIN: u64 = 64 << 20;
+
+/// What the two labels at a member's end take.
+const END_BYTES: u64 = 2 * LABEL_BYTES;
+
+/// Logarithms of the metaslab size: where the number of metaslabs does not matter, at least, at most.
+const METASLAB_SHIFT_DEFAULT: u8 = 29;
+const METASLAB_SHIFT_MIN: u8 = 24;
+const METASLAB_SHIFT_MAX: u8 = 34;
+
+/// The fewest metaslabs of a vdev, those of a middling one, and the most.
+const METASLABS_MIN: u64 = 16;
+const METASLABS_DEFAULT: u64 = 200;
+const METASLABS_MAX: u64 = 1 << 17;
+
+/// Bytes of a member of `len` bytes that can be allocated: without labels and boot area.
+///
+/// # Errors
+/// The member is too small for a pool.
+pub fn member_asize(len: u64) -> Result<u64> {
+    if len < MEMBER_BYTES_MIN {
+        return Err(Error::invalid(format!(
+            "{len} bytes are too few for a pool's member, at least {MEMBER_BYTES_MIN} are needed"
+        )));
+    }
+    Ok(len - len % LABEL_BYTES - LEAF_DATA_START - END_BYTES)
+}
+
+/// Bytes of a top-level vdev whose members have these: parity counts (`vdev_asize`).
+#[must_use]
+pub fn top_asize(shape: Shape, members: &[u64]) -> u64 {
+    let least = members.iter().copied().min().unwrap_or(0);
+    match shape {
+        Shape::Single | Shape::Mirror => least,
+        Shape::Raidz(_) => least.saturating_mul(members.len() as u64),
+    }
+}
+
+/// Logarithm of the size of the metaslabs of a vdev of `asize` bytes (`vdev_metaslab_set_size`).
+///
+/// About 16 metaslabs up to 8 GiB, one for each 512 MiB up to 100 GiB, about 200 up to 3 TiB, one for each 16 GiB above.
+#[must_use]
+pub fn metaslab_shift(asize: u64) -> u8 {
+    let bits = |bytes: u64| (u64::BITS - bytes.leading_zeros()) as u8;
+    let count = asize >> METASLAB_SHIFT_DEFAULT;
+    let shift = if count < METASLABS_MIN {
+        bits(asize / METASLABS_MIN)
+    } else if count > METASLABS_DEFAULT {
+        bits(asize / METASLABS_DEFAULT)
+    } else {
+        METASLAB_SHIFT_DEFAULT
+    };
+    if shift <= METASLAB_SHIFT_MAX {
+        return shift.max(METASLAB_SHIFT_MIN);
+    }
+    if asize >> METASLAB_SHIFT_MAX > METASLABS_MAX { bits(asize / METASLABS_MAX) } else { METASLAB_SHIFT_MAX }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_golden_pools() {
+        let member = member_asize(64 << 20).unwrap();
+        assert_eq!(member, 62_390_272);
+        assert_eq!(member_asize((64 << 20) + 262_143).unwrap(), member);
+        assert_eq!(member_asize(160 << 20).unwrap(), 163_053_568);
+        assert_eq!(top_asize(Shape::Raidz(2), &[member; 5]), 311_951_360);
+        assert_eq!(top_asize(Shape::Mirror, &[member, member + 1]), member);
+        assert_eq!((metaslab_shift(163_053_568), metaslab_shift(311_951_360)), (24, 25));
+        assert!(member_asize((64 << 20) - 1).unwrap_err().to_string().contains("67108864"));
+    }
+
+    #[test]
+    fn the_number_of_metaslabs_stays_in_its_range() {
+        assert_eq!(metaslab_shift(1 << 26), 24);
+        assert_eq!(metaslab_shift(8 << 30), 29);
+        assert_eq!(metaslab_shift(100 << 30), 29);
+        assert_eq!(metaslab_shift(1 << 40), 33);
+        assert_eq!(metaslab_shift(1 << 43), 34);
+        assert_eq!(metaslab_shift(1 << 53), 37);
+        for asize in (26..60).map(|shift| (1_u64 << shift) + (1 << (shift - 1))) {
+            assert!(asize >> metaslab_shift(asize) <= METASLABS_MAX, "{asize}");
+            assert!(asize >> metaslab_shift(asize) >= 2, "{asize}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What a new pool is to be: its name and its vdevs, in the words of `zpool create`.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// Longest name of a pool: room is left for the names of the datasets that every pool has.
+const NAME_BYTES_MAX: usize = 239;
+
+/// Most members of one raidz (`VDEV_RAIDZ_MAXCHILDREN`).
+const RAIDZ_CHILDREN_MAX: usize = 255;
+
+/// Highest parity of raidz.
+const PARITY_MAX: usize = 3;
+
+/// What a top-level vdev is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum VdevClass {
+    /// Everything.
+    #[default]
+    Normal,
+    /// Metadata.
+    Special,
+    /// Deduplication tables.
+    Dedup,
+    /// Intent logs.
+    Log,
+}
+
+impl VdevClass {
+    /// The word for it before vdevs of `zpool create`, which is also what vdevs' properties call it.
+    #[must_use]
+    pub fn bias(self) -> Option<&'static str> {
+        match self {
+            Self::Normal => None,
+            Self::Special => Some("special"),
+            Self::Dedup => Some("dedup"),
+            Self::Log => Some("log"),
+        }
+    }
+}
+
+/// How the members of a top-level vdev hold its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// There is one, which is the vdev.
+    Single,
+    /// Each holds all of it.
+    Mirror,
+    /// Each holds a part of it; this many may be missing.
+    Raidz(usize),
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single => f.write_str("single"),
+            Self::Mirror => f.write_str("mirror"),
+            Self::Raidz(parity) => write!(f, "raidz{parity}"),
+        }
+    }
+}
+
+/// A top-level vdev. Its members are paths at first, and opened devices then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopSpec<L> {
+    /// What it is for.
+    pub class: VdevClass,
+    /// How its members hold its data.
+    pub shape: Shape,
+    /// Its members.
+    pub leaves: Vec<L>,
+}
+
+impl<L> TopSpec<L> {
+    /// The same vdev with what `open` makes of its members.
+    ///
+    /// # Errors
+    /// The first of `open`.
+    pub fn try_map<M>(self, open: impl FnMut(L) -> Result<M>) -> Result<TopSpec<M>> {
+        let leaves = self.leaves.into_iter().map(open).collect::<Result<_>>()?;
+        Ok(TopSpec { class: self.class, shape: self.shape, leaves })
+    }
+}
+
+enum Word {
+    Shape(Shape),
+    Class(VdevClass),
+    Member,
+}
+
+fn classify(word: &str) -> Result<Word> {
+    Ok(match word {
+        "mirror" => Word::Shape(Shape::Mirror),
+        "raidz" => Word::Shape(Shape::Raidz(1)),
+        "special" => Word::Class(VdevClass::Special),
+        "dedup" => Word::Class(VdevClass::Dedup),
+        "log" => Word::Class(VdevClass::Log),
+        "spare" => return Err(Error::unsupported("a hot spare in a new pool")),
+        "cache" => return Err(Error::unsupported("a cache device in a new pool")),
+        _ if word.starts_with("draid") && !word.contains('/') => {
+            return Err(Error::unsupported(format!("vdev type {word:?} in a new pool")));
+        }
+        _ => match word.strip_prefix("raidz").map(str::parse) {
+            Some(Ok(parity @ 1..=PARITY_MAX)) => Word::Shape(Shape::Raidz(parity)),
+            Some(Ok(parity)) => {
+                return Err(Error::invalid(format!("raidz{parity}: parity is 1 to {PARITY_MAX}")));
+            }
+            _ => Word::Member,
+        },
+    })
+}
+
+/// Reads the vdevs of a new pool: `a b`, `mirror a b mirror c d`, `raidz2 a b c d special mirror e f`.
+///
+/// # Errors
+/// There are too few members, or too many; there is no vdev for data; a kind of vdev is not supported, and named.
+pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
+    let mut tops: Vec<TopSpec<String>> = Vec::new();
+    let mut class = VdevClass::Normal;
+    // Whether the last vdev takes further members.
+    let mut is_open = false;
+    let mut seen = Vec::new();
+    for word in words.iter().map(AsRef::as_ref) {
+        match classify(word)? {
+            Word::Class(new) => {
+                if seen.contains(&new) {
+                    return Err(Error::invalid(format!("{word} can be given only once")));
+                }
+                seen.push(new);
+                (class, is_open) = (new, false);
+            }
+            Word::Shape(shape) => {
+                if class == VdevClass::Log && shape != Shape::Mirror {
+                    return Err(Error::invalid(format!("a log of type {shape}: it is single or a mirror")));
+                }
+                tops.push(TopSpec { class, shape, leaves: Vec::new() });
+                is_open = true;
+            }
+            Word::Member => {
+                let member = word.to_owned();
+                match tops.last_mut().filter(|_| is_open) {
+                    Some(top) => top.leaves.push(member),
+                    None => tops.push(TopSpec { class, shape: Shape::Single, leaves: vec![member] }),
+                }
+            }
+        }
+    }
+    for top in &tops {
+        let (least, most) = match top.shape {
+            Shape::Single => (1, 1),
+            Shape::Mirror => (2, usize::MAX),
+            Shape::Raidz(parity) => (parity + 1, RAIDZ_CHILDREN_MAX),
+        };
+        let count = top.leaves.len();
+        if count < least {
+            return Err(Error::invalid(format!("{} of {count} members, it needs {least}", top.shape)));
+        }
+        if count > most {
+            return Err(Error::invalid(format!(
+                "{} of {count} members, at most {most} are allowed",
+                top.shape
+            )));
+        }
+    }
+    if !tops.iter().any(|top| top.class == VdevClass::Normal) {
+        return Err(Error::invalid("no vdev for data: at least one without special, dedup or log is needed"));
+    }
+    let mut members: Vec<&str> = tops.iter().flat_map(|top| &top.leaves).map(String::as_str).collect();
+    members.sort_unstable();
+    if let Some(twice) = members.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::invalid(format!("{} is given twice", twice[0])));
+    }
+    Ok(tops)
+}
+
+/// Refuses vdevs of one class that can lose a different number of members: the worst of them decides over the pool.
+///
+/// # Errors
+/// It names the two kinds.
+pub fn check_redundancy<L>(tops: &[TopSpec<L>]) -> Result<()> {
+    let tolerates = |top: &TopSpec<L>| match top.shape {
+        Shape::Single => 0,
+        Shape::Mirror => top.leaves.len() - 1,
+        Shape::Raidz(parity) => parity,
+    };
+    let data: Vec<_> = tops.iter().filter(|top| top.class != VdevClass::Log).collect();
+    for pair in data.windows(2) {
+        if tolerates(pair[0]) != tolerates(pair[1]) {
+            return Err(Error::invalid(format!(
+                "mismatched replication level: {} and {} vdevs may lose {} and {} members",
+                pair[0].shape,
+                pair[1].shape,
+                tolerates(pair[0]),
+                tolerates(pair[1])
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses names that no pool may have (`zpool_name_valid`).
+///
+/// # Errors
+/// It says what is wrong with the name.
+pub fn check_name(name: &str) -> Result<()> {
+    let bad = |why: &str| Err(Error::invalid(format!("pool name {name:?} {why}")));
+    if name.len() > NAME_BYTES_MAX {
+        return bad(&format!("has {} bytes, at most {NAME_BYTES_MAX} are allowed", name.len()));
+    }
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return bad("must begin with a letter");
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.: ".contains(c);
+    if let Some(c) = name.chars().find(|c| !allowed(*c)) {
+        return bad(&format!("has the character {c:?}"));
+    }
+    if ["mirror", "raidz", "draid", "spare", "log"].iter().any(|word| name.starts_with(word)) {
+        return bad("is reserved");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<Vec<TopSpec<String>>> {
+        parse_vdevs(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    fn message(words: &str) -> String {
+        parse(words).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn vdevs_are_read_as_zpool_reads_them() {
+        let tops = parse("a raidz2 b c d ./mirror special mirror e f log g").unwrap();
+        let list: Vec<_> = tops.iter().map(|top| (top.class, top.shape, top.leaves.join(" "))).collect();
+        let expected = [
+            (VdevClass::Normal, Shape::Single, "a"),
+            (VdevClass::Normal, Shape::Raidz(2), "b c d ./mirror"),
+            (VdevClass::Special, Shape::Mirror, "e f"),
+            (VdevClass::Log, Shape::Single, "g"),
+        ];
+        assert_eq!(list, expected.map(|(class, shape, leaves)| (class, shape, leaves.to_owned())));
+        assert_eq!(parse("raidz a b").unwrap()[0].shape, Shape::Raidz(1));
+        assert_eq!(parse("raidz.img").unwrap()[0].leaves, ["raidz.img"]);
+    }
+
+    #[test]
+    fn impossible_vdevs_are_named() {
+        assert_eq!(message("mirror a"), "mirror of 1 members, it needs 2");
+        assert_eq!(message("raidz2 a b"), "raidz2 of 2 members, it needs 3");
+        assert_eq!(message("raidz4 a b"), "raidz4: parity is 1 to 3");
+        assert!(message("special a").contains("no vdev for data"));
+        assert!(message("").contains("no vdev for data"));
+        assert_eq!(message("a log b log c"), "log can be given only once");
+        assert_eq!(message("a log raidz b c"), "a log of type raidz1: it is single or a mirror");
+        assert_eq!(message("mirror a b a"), "a is given twice");
+        assert!(message("a spare b").contains("not supported"));
+        assert!(message("draid2:4d a").contains("draid2:4d"));
+    }
+
+    #[test]
+    fn vdevs_of_different_redundancy_are_told_apart() {
+        assert!(check_redundancy(&parse("mirror a b mirror c d log e").unwrap()).is_ok());
+        assert!(check_redundancy(&parse("mirror a b raidz c d e").unwrap()).is_ok());
+        let error = check_redundancy(&parse("mirror a b c").unwrap());
+        assert!(error.is_ok());
+        let error = check_redundancy(&parse("mirror a b special c").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("mirror and single vdevs may lose 1 and 0"), "{error}");
+    }
+
+    #[test]
+    fn names_follow_the_rules() {
+        for good in ["tank", "a-b_c.d:e f", &"x".repeat(239)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "1a", "a/b", "a@b", "mirror", "raidz-7", "logs", "ä", "aä", &"x".repeat(240)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

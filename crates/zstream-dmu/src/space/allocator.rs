@@ -1,0 +1,505 @@
+//! Taking and giving back space: the [`Space`] of a pool that is open for writing.
+//!
+//! One allocator lives as long as its pool is open. It knows the transaction group that is being written, and is told when
+//! it is on stable storage. Maps are read when space is first taken from their metaslab or given back to it, out of the MOS
+//! as of the last transaction group that was committed.
+//!
+//! A lock is held while a map is read. Reading maps must therefore not wait for other threads of a pool of workers, which
+//! may wait for the lock: maps are read block by block.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::metaslab::Writing;
+use super::space_map::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
+use super::top::Top;
+use super::{AllocationClass, Reserve, Space, SpaceMaps, SpaceUse, space_map_write};
+use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
+use crate::error::{Error, Fault, Result};
+use crate::ids::Txg;
+use crate::object_set::ObjectSet;
+use crate::object_store::ObjectStore;
+use crate::pool::{DIRECTORY_OBJECT, Features};
+use crate::vdev::config::{ASHIFT_RANGE, VdevType};
+use crate::vdev::{Vdev, VdevTree};
+use crate::zap::Zap;
+use crate::zio::BlockReader;
+use crate::zio::gang;
+
+/// The part of a pool that is kept free of data is one of this many (`spa_slop_shift`).
+const SLOP_SHIFT: u32 = 5;
+
+/// Least and most that is kept free; never more than half (`spa_min_slop`, `spa_max_slop`).
+const SLOP_BYTES: (u64, u64) = (128 << 20, 128 << 30);
+
+/// Size of the block that is typical for space (`1 << 17` in `vdev_set_deflate_ratio`).
+const DEFLATE_BYTES: u64 = 128 << 10;
+
+/// Number of classes that blocks are allocated in.
+const CLASSES: usize = 3;
+
+/// Which features shape the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapForm {
+    /// `spacemap_v2`: entries may have two words.
+    pub two_words: bool,
+    /// `spacemap_histogram`: new maps have a histogram.
+    pub histogram: bool,
+}
+
+impl From<&Features> for MapForm {
+    fn from(features: &Features) -> Self {
+        Self {
+            two_words: features.is_enabled("spacemap_v2"),
+            histogram: features.is_enabled("spacemap_histogram"),
+        }
+    }
+}
+
+/// The space of a pool.
+pub struct Allocator {
+    reader: Arc<BlockReader>,
+    form: MapForm,
+    unit_shift: u8,
+    /// What a sector on each vdev counts for, in bytes.
+    deflate: Vec<u64>,
+    txg: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The MOS as of the last committed transaction group; none while a pool is being created.
+    mos: Option<Arc<dyn ObjectSet>>,
+    /// By number; those that hold no blocks of their own have none.
+    tops: Vec<Option<Top>>,
+    /// Whose turn it is, for each class.
+    turn: [usize; CLASSES],
+    capacity: u64,
+    allocated: u64,
+    reserve: Reserve,
+    /// Whether anything was taken or given back since the maps were written.
+    is_changed: bool,
+    /// Whether the MOS has log space maps.
+    has_logs: bool,
+}
+
+impl std::fmt::Debug for Allocator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Allocator").field("txg", &self.txg()).finish_non_exhaustive()
+    }
+}
+
+impl Allocator {
+    /// The space of the vdevs of `reader`, nothing of which is allocated. `spaces` says which vdevs hold blocks.
+    ///
+    /// # Errors
+    ///
+    /// A vdev's metaslabs break a rule.
+    pub fn create(reader: Arc<BlockReader>, spaces: &[VdevSpace], form: MapForm, txg: Txg) -> Result<Self> {
+        let vdevs = reader.vdevs();
+        let mut tops: Vec<Option<Top>> = vdevs.tops().iter().map(|_| None).collect();
+        for space in spaces {
+            let vdev = vdevs.tops().get(space.vdev as usize);
+            let place = tops.get_mut(space.vdev as usize);
+            let (Some(vdev), Some(place)) = (vdev, place) else {
+                return Err(Error::not_found("top-level vdev", space.vdev));
+            };
+            *place = Some(Top::new(space, data_disks(vdev))?);
+        }
+        let counted = tops.iter().flatten().filter(|top| top.class.is_some());
+        let capacity = counted.map(Top::capacity).sum();
+        let of_data = tops.iter().flatten().filter(|top| top.class == Some(AllocationClass::Normal));
+        let unit_shift = of_data.map(|top| top.ashift).min().unwrap_or(*ASHIFT_RANGE.start() as u8);
+        let deflate = vdevs.tops().iter().map(deflate_ratio).collect();
+        let state = State {
+            mos: None,
+            tops,
+            turn: [0; CLASSES],
+            capacity,
+            allocated: 0,
+            reserve: Reserve::default(),
+            is_changed: false,
+            has_logs: false,
+        };
+        Ok(Self { reader, form, unit_shift, deflate, txg: AtomicU64::new(txg.0), state: Mutex::new(state) })
+    }
+
+    /// The space of a pool whose `mos` was read. What log space maps hold is taken over, to be written to the metaslabs' own
+    /// maps with the next changes.
+    ///
+    /// # Errors
+    ///
+    /// A map's header or a log cannot be read.
+    pub fn open(
+        reader: Arc<BlockReader>,
+        mos: Arc<dyn ObjectSet>,
+        spaces: &[VdevSpace],
+        form: MapForm,
+        txg: Txg,
+    ) -> Result<Self> {
+        let this = Self::create(reader, spaces, form, txg)?;
+        {
+            let mut state = this.state();
+            state.mos = Some(Arc::clone(&mos));
+            for top in state.tops.iter_mut().flatten() {
+                top.open(&*mos).map_err(|error| error.on_vdev(format_args!("vdev {}", top.vdev)))?;
+            }
+            state.replay_logs(&*mos, spaces)?;
+            state.allocated =
+                state.tops.iter().flatten().filter(|top| top.class.is_some()).map(Top::allocated).sum();
+        }
+        Ok(this)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no user panics")
+    }
+
+    /// The vdevs whose space it is.
+    #[must_use]
+    pub fn vdevs(&self) -> &VdevTree {
+        self.reader.vdevs()
+    }
+
+    /// How maps are written.
+    #[must_use]
+    pub fn form(&self) -> MapForm {
+        self.form
+    }
+
+    /// Whether anything was allocated or freed that the maps do not have yet. What was taken over from log space maps does
+    /// not count.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.state().is_changed
+    }
+
+    /// Whether the MOS has log space maps, whose content the allocator has taken over.
+    pub(crate) fn has_logs(&self) -> bool {
+        self.state().has_logs
+    }
+
+    /// Says that the MOS has no log space maps any more.
+    pub(crate) fn forget_logs(&self) {
+        self.state().has_logs = false;
+    }
+
+    /// How much space there is.
+    #[must_use]
+    pub fn space_use(&self) -> SpaceUse {
+        let state = self.state();
+        let slop = slop(state.capacity);
+        SpaceUse { capacity: state.capacity, allocated: state.allocated, slop }
+    }
+
+    /// Says how much must stay free from now on. Gives what was asked before.
+    pub fn set_reserve(&self, reserve: Reserve) -> Reserve {
+        std::mem::replace(&mut self.state().reserve, reserve)
+    }
+
+    /// Writes to the space maps what changed since the last call: allocations and frees, also those of the space maps
+    /// themselves. `pass` counts from 1 in each transaction group.
+    ///
+    /// # Errors
+    ///
+    /// The store fails.
+    pub fn write_maps(&self, mos: &mut dyn ObjectStore, pass: u16) -> Result<SpaceMaps> {
+        let mut done = SpaceMaps::default();
+        let MapForm { two_words, histogram } = self.form;
+        let writing = Writing { txg: self.txg(), pass, shift: 0, two_words, histogram };
+        self.state().is_changed = false;
+        for n in 0..self.deflate.len() {
+            let (array, changes) = match &mut self.state().tops[n] {
+                Some(top) => (top.array, top.take_changes(&writing)?),
+                None => continue,
+            };
+            // The store may take space while it is written to: the lock is not held.
+            for (metaslab, change) in changes {
+                let object = match change.map {
+                    Some(object) => object,
+                    None => {
+                        let object = space_map_write::create(mos, histogram)?;
+                        mos.write(array, 8 * metaslab as u64, &object.0.to_le_bytes())?;
+                        if let Some(top) = &mut self.state().tops[n] {
+                            top.set_map(metaslab, object);
+                        }
+                        done.created += 1;
+                        object
+                    }
+                };
+                change.write(mos, object)?;
+                done.changed = true;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Says that the transaction group is on stable storage with this `mos`, and that the next one is written now.
+    ///
+    /// # Errors
+    ///
+    /// Never, unless freed space was taken while it waited.
+    pub fn committed(&self, mos: Arc<dyn ObjectSet>, next: Txg) -> Result<()> {
+        let mut state = self.state();
+        state.mos = Some(mos);
+        self.txg.store(next.0, Ordering::Relaxed);
+        state.tops.iter_mut().flatten().try_for_each(Top::committed)
+    }
+
+    fn vdev(&self, number: u32) -> Result<&Vdev> {
+        let vdev = self.reader.vdevs().tops().get(number as usize);
+        vdev.ok_or_else(|| Error::not_found("top-level vdev", number))
+    }
+
+    fn free_nested(&self, block: &BlockPointer, depth: usize) -> Result<()> {
+        match block.kind() {
+            BlockKind::Normal => {}
+            BlockKind::Hole | BlockKind::Embedded | BlockKind::Redacted | BlockKind::UnknownEmbedded(_) => {
+                return Ok(());
+            }
+        }
+        if block.is_dedup() {
+            return Err(Error::unsupported("freeing a block of a dedup table"));
+        }
+        let at_once = block.physical_birth() == self.txg();
+        if block.is_gang() {
+            for piece in gang::pieces(&self.reader, block, depth)? {
+                self.free_nested(&piece, depth + 1)?;
+            }
+        }
+        for place in block.dvas() {
+            // The address of a gang header counts its pieces too, which were freed on their own.
+            let size = match place.is_gang() {
+                true => self.vdev(place.vdev())?.asize(gang::HEADER_BYTES as u64, block.physical_birth()),
+                false => place.asize(),
+            };
+            self.give_back(place, size, at_once).map_err(|error| error.at_address(place))?;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, place: Dva, size: u64, at_once: bool) -> Result<()> {
+        let vdev = self.vdev(place.vdev())?;
+        let end = place.offset_sectors().checked_mul(SECTOR_BYTES).and_then(|start| start.checked_add(size));
+        let end = end.ok_or_else(|| Error::corrupt("block address", "ends beyond the last address"))?;
+        let state = &mut *self.state();
+        let top = state.tops.get_mut(place.vdev() as usize).and_then(Option::as_mut);
+        let Some(top) = top else {
+            let kind = vdev.config().kind.name();
+            return Err(Error::unsupported(format!("freeing a block on {kind} vdev {}", place.vdev())));
+        };
+        top.free(state.mos.as_deref(), end - size, end, at_once)?;
+        state.is_changed = true;
+        if top.class.is_some() {
+            state.allocated -= size;
+        }
+        Ok(())
+    }
+}
+
+impl Space for Allocator {
+    fn txg(&self) -> Txg {
+        Txg(self.txg.load(Ordering::Relaxed))
+    }
+
+    fn unit_shift(&self) -> u8 {
+        self.unit_shift
+    }
+
+    fn dsize(&self, block: &BlockPointer) -> u64 {
+        if block.kind() != BlockKind::Normal {
+            return 0;
+        }
+        let size = |place: Dva| {
+            let ratio = self.deflate.get(place.vdev() as usize).copied().unwrap_or(0);
+            (place.asize() / SECTOR_BYTES).saturating_mul(ratio)
+        };
+        block.dvas().map(size).fold(0, u64::saturating_add)
+    }
+
+    fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {
+        let copies = usize::from(copies);
+        if psize == 0 || psize > BLOCK_BYTES_MAX || !(1..=DVAS_PER_BLOCK_POINTER).contains(&copies) {
+            return Err(Error::invalid(format!("a block of {psize} bytes in {copies} copies")));
+        }
+        let state = &mut *self.state();
+        let limit = state.capacity - state.reserve.bytes(state.capacity);
+        let vdevs = self.reader.vdevs();
+        let mut places = Vec::with_capacity(copies);
+        for copy in 0..copies {
+            match state.take_copy(vdevs, psize, copy, class, limit, &places) {
+                Ok(Some(place)) => places.push(place),
+                other => {
+                    for place in &places {
+                        state.put_back(*place)?;
+                    }
+                    return Err(other.err().unwrap_or_else(|| Fault::NoSpace { bytes: psize }.into()));
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    fn unallocate(&self, places: &[Dva]) {
+        let state = &mut *self.state();
+        for place in places {
+            let result = state.put_back(*place);
+            debug_assert!(result.is_ok(), "what is put back was taken: {result:?}");
+        }
+    }
+
+    fn write(&self, place: Dva, bytes: &[u8]) -> Result<()> {
+        self.reader.vdevs().write(place, self.txg(), bytes)
+    }
+
+    fn free(&self, block: &BlockPointer) -> Result<()> {
+        self.free_nested(block, 0)
+    }
+}
+
+impl State {
+    /// Takes room for one copy of a block of which `others` are taken, as far from them as there is a choice.
+    fn take_copy(
+        &mut self,
+        vdevs: &VdevTree,
+        psize: u64,
+        copy: usize,
+        class: AllocationClass,
+        limit: u64,
+        others: &[Dva],
+    ) -> Result<Option<Dva>> {
+        let classes = [class, AllocationClass::Normal];
+        for &class in &classes[usize::from(class == AllocationClass::Normal)..] {
+            let tops: Vec<usize> = self.of_class(class).collect();
+            for distance in [Distance::OtherVdev, Distance::OtherMetaslab, Distance::Anywhere] {
+                for n in 0..tops.len() {
+                    let chosen = tops[(self.turn[class as usize] + copy + n) % tops.len()];
+                    let here: Vec<Dva> =
+                        others.iter().filter(|other| other.vdev() as usize == chosen).copied().collect();
+                    if !here.is_empty() && distance == Distance::OtherVdev {
+                        continue;
+                    }
+                    let size = vdevs.tops()[chosen].asize(psize, Txg(u64::MAX));
+                    if self.allocated + size > limit {
+                        continue;
+                    }
+                    let avoid: Vec<u64> = match distance {
+                        Distance::Anywhere => Vec::new(),
+                        _ => here.iter().map(|other| other.offset()).collect(),
+                    };
+                    let Some(top) = &mut self.tops[chosen] else { continue };
+                    let Some(start) = top.take(self.mos.as_deref(), size, copy, &avoid)? else { continue };
+                    self.allocated += size;
+                    self.is_changed = true;
+                    if copy == 0 {
+                        top.taken += size;
+                        self.pass_turn(class, &tops, chosen);
+                    }
+                    return Ok(Some(Dva::new(chosen as u32, start, size, false)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn of_class(&self, class: AllocationClass) -> impl Iterator<Item = usize> + '_ {
+        let tops = self.tops.iter().enumerate();
+        tops.filter(move |(_, top)| top.as_ref().is_some_and(|top| top.class == Some(class))).map(|(n, _)| n)
+    }
+
+    /// Makes it the next vdev's turn when `last` has had its part, which is larger the freer it is.
+    fn pass_turn(&mut self, class: AllocationClass, tops: &[usize], last: usize) {
+        let here = tops.iter().position(|n| *n == last).unwrap_or(0);
+        let free = |top: &Top| u128::from(top.capacity() - top.allocated().min(top.capacity()));
+        let sum = |part: &dyn Fn(&Top) -> u128| -> u128 {
+            tops.iter().filter_map(|n| self.tops[*n].as_ref()).map(part).sum()
+        };
+        let Some(top) = self.tops[last].as_ref() else { return };
+        if tops.len() > 1 {
+            if top.taken < top.aliquot() / 4 {
+                // Looking at all metaslabs for each small block would take longer than it is worth.
+                self.turn[class as usize] = here;
+                return;
+            }
+            let (all_free, all) = (sum(&free), sum(&|top| u128::from(top.capacity())));
+            // Its part of the free space over its part of all space, as a factor.
+            let part = u128::from(top.aliquot()) * free(top) * all;
+            let part = part / (all_free.max(1) * u128::from(top.capacity()).max(1));
+            if u128::from(top.taken) < part {
+                self.turn[class as usize] = here;
+                return;
+            }
+        }
+        if let Some(top) = &mut self.tops[last] {
+            top.taken = 0;
+        }
+        self.turn[class as usize] = (here + 1) % tops.len().max(1);
+    }
+
+    /// Gives back what was taken in this transaction group.
+    fn put_back(&mut self, place: Dva) -> Result<()> {
+        let Some(top) = self.tops.get_mut(place.vdev() as usize).and_then(Option::as_mut) else {
+            return Err(Error::not_found("top-level vdev", place.vdev()));
+        };
+        top.free(self.mos.as_deref(), place.offset(), place.offset() + place.asize(), true)?;
+        self.allocated -= place.asize();
+        Ok(())
+    }
+
+    /// Takes over what the log space maps hold, in the order in which it happened.
+    fn replay_logs(&mut self, mos: &dyn ObjectSet, spaces: &[VdevSpace]) -> Result<()> {
+        let logs = LogSpaceMaps::open(mos)?;
+        self.has_logs = Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64(LOG_SPACE_MAPS)?.is_some()
+            || spaces.iter().any(|space| space.unflushed_txgs.is_some());
+        if logs.maps().is_empty() {
+            return Ok(());
+        }
+        for space in spaces {
+            let Some(Some(top)) = self.tops.get_mut(space.vdev as usize) else { continue };
+            space.replay_logs(mos, &logs, &mut |change, start, end| top.replay(mos, change, start, end))?;
+        }
+        Ok(())
+    }
+}
+
+/// What 128 KiB of data take on a vdev decides what each of its sectors counts for, in bytes: 512 where there is no parity
+/// (`vdev_set_deflate_ratio`).
+fn deflate_ratio(vdev: &Vdev) -> u64 {
+    if vdev.config().ashift.is_none() {
+        return 0;
+    }
+    DEFLATE_BYTES / (vdev.asize(DEFLATE_BYTES, Txg(0)) / SECTOR_BYTES)
+}
+
+/// How far a copy must be from the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Distance {
+    OtherVdev,
+    OtherMetaslab,
+    Anywhere,
+}
+
+/// What is kept free of a pool of `capacity` bytes (`spa_get_slop_space`).
+fn slop(capacity: u64) -> u64 {
+    let (least, most) = SLOP_BYTES;
+    (capacity >> SLOP_SHIFT).min(most).max(least.min(capacity / 2))
+}
+
+impl Reserve {
+    /// Bytes of `capacity` that must stay free.
+    fn bytes(self, capacity: u64) -> u64 {
+        match self {
+            Self::Slop => slop(capacity),
+            Self::HalfSlop => slop(capacity) / 2,
+            Self::Nothing => 0,
+        }
+    }
+}
+
+/// Disks of a vdev that hold data, parity not counted.
+fn data_disks(vdev: &Vdev) -> u64 {
+    match &vdev.config().kind {
+        VdevType::Raidz(geometry) => (geometry.children - geometry.parity) as u64,
+        _ => 1,
+    }
+}

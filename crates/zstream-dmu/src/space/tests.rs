@@ -1,0 +1,446 @@
+//! The allocator over maps in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::object_type::{ObjectType, ObjsetType};
+use zstream_format::order::ByteOrder;
+
+use super::range_set::RangeSet;
+use super::space_map::{LogSpaceMaps, VdevSpace};
+use super::*;
+use crate::blkptr::NormalBlock;
+use crate::error::{Error, Fault};
+use crate::ids::{BlockId, Guid, ObjectId};
+use crate::object_set::{ObjectInfo, ObjectSet};
+use crate::object_store::{NewObject, ObjectStore, StoredBlock};
+use crate::testing::Objects;
+use crate::vdev::VdevTree;
+use crate::vdev::config::{VdevConfig, VdevType};
+use crate::vdev::tests::leaf;
+use crate::zio::{Block, BlockReader};
+
+/// Objects whose content is one long string.
+#[derive(Clone, Default)]
+struct Store(BTreeMap<u64, (NewObjectParts, Vec<u8>, Vec<u8>)>);
+
+type NewObjectParts = (ObjectType, ObjectType, u64);
+
+impl Store {
+    fn objects(&self) -> Objects {
+        let mut objects = Objects::default();
+        for (object, ((object_type, bonus_type, block_bytes), bonus, content)) in &self.0 {
+            let blocks = content.chunks(*block_bytes as usize).map(|block| {
+                let mut block = block.to_vec();
+                block.resize(*block_bytes as usize, 0);
+                block
+            });
+            objects.add(*object, *object_type, *bonus_type, bonus, blocks.collect());
+        }
+        objects
+    }
+}
+
+impl ObjectSet for Store {
+    fn objset_id(&self) -> u64 {
+        0
+    }
+
+    fn objset_type(&self) -> ObjsetType {
+        ObjsetType::META
+    }
+
+    fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
+        self.objects().info(object).map(|info| ObjectInfo {
+            block_bytes: self.0.get(&object.0).map_or(512, |((_, _, bytes), ..)| *bytes),
+            ..info
+        })
+    }
+
+    fn next_object(&self, from: ObjectId) -> Result<Option<ObjectId>> {
+        self.objects().next_object(from)
+    }
+
+    fn block(&self, object: ObjectId, block: BlockId) -> Result<Option<Block>> {
+        self.objects().block(object, block)
+    }
+
+    fn next_data(&self, _: ObjectId, offset: u64) -> Result<Option<u64>> {
+        Ok(Some(offset))
+    }
+
+    fn next_hole(&self, object: ObjectId, _: u64) -> Result<u64> {
+        Ok(self.info(object)?.end())
+    }
+
+    fn spill(&self, _: ObjectId) -> Result<Option<Block>> {
+        Ok(None)
+    }
+}
+
+fn not_here<T>() -> Result<T> {
+    Err(Error::unsupported("what space maps do not need"))
+}
+
+impl ObjectStore for Store {
+    fn txg(&self) -> Txg {
+        Txg(0)
+    }
+
+    fn allocate(&mut self, new: &NewObject) -> Result<ObjectId> {
+        let object = self.0.keys().next_back().map_or(1, |last| last + 1);
+        self.claim(ObjectId(object), new).map(|()| ObjectId(object))
+    }
+
+    fn claim(&mut self, object: ObjectId, new: &NewObject) -> Result<()> {
+        let parts = (new.object_type, new.bonus_type, u64::from(new.block_bytes.max(512)));
+        self.0.insert(object.0, (parts, vec![0; usize::from(new.bonus_len)], Vec::new()));
+        Ok(())
+    }
+
+    fn reclaim(&mut self, _: ObjectId, _: &NewObject, _: bool) -> Result<()> {
+        not_here()
+    }
+
+    fn free(&mut self, object: ObjectId) -> Result<()> {
+        self.0.remove(&object.0);
+        Ok(())
+    }
+
+    fn write(&mut self, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<()> {
+        let (_, _, content) = self.0.get_mut(&object.0).ok_or_else(|| Error::not_found("object", object))?;
+        let end = offset as usize + bytes.len();
+        content.resize(content.len().max(end), 0);
+        content[offset as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write_stored(&mut self, _: ObjectId, _: BlockId, _: StoredBlock) -> Result<()> {
+        not_here()
+    }
+
+    fn free_range(&mut self, object: ObjectId, offset: u64, _: u64) -> Result<()> {
+        let (_, _, content) = self.0.get_mut(&object.0).ok_or_else(|| Error::not_found("object", object))?;
+        content.truncate(offset as usize);
+        Ok(())
+    }
+
+    fn set_bonus(&mut self, object: ObjectId, _: ObjectType, bytes: &[u8]) -> Result<()> {
+        let (_, bonus, _) = self.0.get_mut(&object.0).ok_or_else(|| Error::not_found("object", object))?;
+        *bonus = bytes.to_vec();
+        Ok(())
+    }
+
+    fn set_block_size(&mut self, _: ObjectId, _: u32, _: u8) -> Result<()> {
+        not_here()
+    }
+
+    fn set_algorithms(&mut self, _: ObjectId, _: ChecksumType, _: CompressionType) -> Result<()> {
+        not_here()
+    }
+
+    fn set_spill(&mut self, _: ObjectId, _: Option<StoredBlock>) -> Result<()> {
+        not_here()
+    }
+}
+
+const FORM: MapForm = MapForm { two_words: true, histogram: true };
+
+/// Metaslabs of this many bytes each: the smallest that have room for the largest block.
+const METASLAB_SHIFT: u8 = 24;
+
+/// `tops` vdevs of `metaslabs` metaslabs each, with their arrays in objects 2, 3, ...
+fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store) {
+    let asize = metaslabs << METASLAB_SHIFT;
+    let config = |n: u32| VdevConfig {
+        kind: VdevType::File,
+        ashift: Some(9),
+        asize: Some(asize),
+        ..leaf(u64::from(n), u64::from(n) + 1)
+    };
+    let configs: Vec<_> = (0..tops).map(config).collect();
+    let tree = VdevTree::build(Guid(1), &configs, &HashMap::new(), 0).unwrap();
+    let mut store = Store::default();
+    // The directory, as empty as a ZAP can be.
+    store.claim(ObjectId(1), &NewObject::new(ObjectType::OBJECT_DIRECTORY, 512)).unwrap();
+    store.write(ObjectId(1), 0, &(1_u64 << 63 | 3).to_le_bytes()).unwrap();
+    let space = |vdev: u32| {
+        let array = store.allocate(&NewObject::new(ObjectType::OBJECT_ARRAY, 512)).unwrap();
+        VdevSpace {
+            vdev,
+            ashift: 9,
+            asize,
+            metaslab_array: array,
+            metaslab_shift: METASLAB_SHIFT,
+            unflushed_txgs: None,
+            class: Some(AllocationClass::Normal),
+        }
+    };
+    let spaces = (0..tops).map(space).collect();
+    (Arc::new(BlockReader::new(Arc::new(tree), 0, None)), spaces, store)
+}
+
+fn block(places: &[Dva], birth: Txg) -> BlockPointer {
+    let mut dvas = [Dva::default(); 3];
+    dvas[..places.len()].copy_from_slice(places);
+    BlockPointer::normal(&NormalBlock {
+        dvas,
+        lsize: 512,
+        psize: 512,
+        compression: CompressionType::OFF,
+        checksum_type: ChecksumType::FLETCHER_4,
+        object_type: ObjectType::PLAIN_FILE_CONTENTS,
+        level: 0,
+        dedup: false,
+        uses_crypt: false,
+        byte_order: ByteOrder::Little,
+        logical_birth: birth,
+        physical_birth: Txg(0),
+        fill: 1,
+        checksum: [0; 4],
+    })
+}
+
+/// Writes maps until nothing changes, and begins the next transaction group.
+fn commit(space: &Allocator, store: &mut Store) -> SpaceMaps {
+    let mut all = SpaceMaps::default();
+    let mut pass = 1;
+    loop {
+        let done = space.write_maps(store, pass).unwrap();
+        if !done.changed {
+            break;
+        }
+        (all.changed, all.created, pass) = (true, all.created + done.created, pass + 1);
+    }
+    space.committed(Arc::new(store.clone()), Txg(space.txg().0 + 1)).unwrap();
+    all
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Allocate { sectors: u64, copies: u8 },
+    Unallocate { sectors: u64 },
+    Free(prop::sample::Index),
+    WriteMaps,
+    Commit,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (1_u64..3000, 1_u8..4).prop_map(|(sectors, copies)| Step::Allocate { sectors, copies }),
+        1 => (1_u64..3000).prop_map(|sectors| Step::Unallocate { sectors }),
+        5 => any::<prop::sample::Index>().prop_map(Step::Free),
+        1 => Just(Step::WriteMaps),
+        3 => Just(Step::Commit),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn nothing_is_handed_out_twice_or_too_early(tops in 1_u32..4, steps in proptest::collection::vec(step(), 1..160)) {
+        let (reader, spaces, mut store) = vdevs(tops, 2);
+        let mut space = Allocator::create(Arc::clone(&reader), &spaces, FORM, Txg(4)).unwrap();
+        space.set_reserve(Reserve::Nothing);
+        let mut live: Vec<(Vec<Dva>, Txg)> = Vec::new();
+        // Freed places, and the first transaction group that may use them again.
+        let mut waiting: Vec<(Dva, u64)> = Vec::new();
+        let mut used = vec![RangeSet::default(); tops as usize];
+        let mut pass = 1;
+        for step in steps {
+            match step {
+                Step::Allocate { sectors, copies } => match space.allocate(sectors * 512, copies, AllocationClass::Normal) {
+                    Ok(places) => {
+                        prop_assert_eq!(places.len(), usize::from(copies));
+                        for place in &places {
+                            prop_assert_eq!(place.asize(), sectors * 512);
+                            let (start, end) = (place.offset(), place.offset() + place.asize());
+                            prop_assert!(end <= 2 << METASLAB_SHIFT);
+                            prop_assert_eq!(start >> METASLAB_SHIFT, (end - 1) >> METASLAB_SHIFT);
+                            // Refuses what overlaps.
+                            used[place.vdev() as usize].add(start, end).unwrap();
+                            let early = waiting.iter().find(|(freed, from)| {
+                                freed.vdev() == place.vdev() && *from > space.txg().0
+                                    && freed.offset() < end && start < freed.offset() + freed.asize()
+                            });
+                            prop_assert_eq!(early, None);
+                        }
+                        let vdevs: std::collections::HashSet<u32> = places.iter().map(|place| place.vdev()).collect();
+                        let room = 2 << METASLAB_SHIFT >> 2;
+                        if used.iter().all(|used| used.bytes() < room) && waiting.is_empty() {
+                            prop_assert_eq!(vdevs.len(), usize::from(copies).min(tops as usize));
+                        }
+                        live.push((places, space.txg()));
+                    }
+                    Err(error) => prop_assert!(matches!(error.fault(), Fault::NoSpace { .. }), "{error}"),
+                },
+                Step::Unallocate { sectors } => if let Ok(places) = space.allocate(sectors * 512, 1, AllocationClass::Normal) {
+                    space.unallocate(&places);
+                },
+                Step::Free(index) => if !live.is_empty() {
+                    let (places, birth) = live.swap_remove(index.index(live.len()));
+                    let pointer = block(&places, birth);
+                    space.free(&pointer).unwrap();
+                    prop_assert!(space.free(&pointer).is_err(), "freed twice");
+                    for place in places {
+                        used[place.vdev() as usize].remove(place.offset(), place.offset() + place.asize()).unwrap();
+                        if birth != space.txg() {
+                            waiting.push((place, space.txg().0 + 3));
+                        }
+                    }
+                },
+                Step::WriteMaps => {
+                    space.write_maps(&mut store, pass).unwrap();
+                    pass += 1;
+                }
+                Step::Commit => {
+                    commit(&space, &mut store);
+                    pass = 1;
+                }
+                Step::Reopen => {
+                    commit(&space, &mut store);
+                    pass = 1;
+                    // What waits is not kept: the newest uberblock does not need it.
+                    waiting.clear();
+                    let txg = Txg(space.txg().0 + 1);
+                    space = Allocator::open(Arc::clone(&reader), Arc::new(store.clone()), &spaces, FORM, txg).unwrap();
+                    space.set_reserve(Reserve::Nothing);
+                }
+            }
+            let sum: u64 = used.iter().map(RangeSet::bytes).sum();
+            prop_assert_eq!(space.space_use().allocated, sum);
+        }
+        commit(&space, &mut store);
+        for (vdev, used) in spaces.iter().zip(&used) {
+            let found = vdev.allocated(&store, &LogSpaceMaps::default()).unwrap();
+            prop_assert_eq!(&found, used);
+        }
+    }
+}
+
+#[test]
+fn blocks_written_in_a_row_lie_in_a_row() {
+    let (reader, spaces, _) = vdevs(1, 8);
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    let places: Vec<Dva> = (0..100)
+        .map(|n| space.allocate((n % 7 + 32) << 10, 1, AllocationClass::Normal).unwrap()[0])
+        .collect();
+    for pair in places.windows(2) {
+        assert_eq!(pair[0].offset() + pair[0].asize(), pair[1].offset());
+    }
+}
+
+#[test]
+fn copies_on_one_vdev_lie_in_different_metaslabs() {
+    let (reader, spaces, _) = vdevs(1, 4);
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    let places = space.allocate(4096, 3, AllocationClass::Normal).unwrap();
+    let metaslabs: std::collections::BTreeSet<u64> =
+        places.iter().map(|place| place.offset() >> METASLAB_SHIFT).collect();
+    assert_eq!(metaslabs.len(), 3);
+}
+
+#[test]
+fn slop_space_is_for_what_must_be_written() {
+    let (reader, spaces, _) = vdevs(2, 2);
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    let fill = || (0..).take_while(|_| space.allocate(1 << 20, 1, AllocationClass::Normal).is_ok()).count();
+    // Half of so small a pool is slop.
+    assert_eq!(fill(), 32);
+    assert_eq!(space.set_reserve(Reserve::HalfSlop), Reserve::Slop);
+    assert_eq!(fill(), 16);
+    space.set_reserve(Reserve::Nothing);
+    assert_eq!(fill(), 16);
+    let used = space.space_use();
+    assert_eq!((used.capacity, used.allocated, used.slop), (64 << 20, 64 << 20, 32 << 20));
+    let error = space.allocate(512, 1, AllocationClass::Normal).unwrap_err();
+    assert!(matches!(error.fault(), Fault::NoSpace { bytes: 512 }));
+}
+
+#[test]
+fn a_block_that_does_not_fit_takes_nothing() {
+    let (reader, spaces, _) = vdevs(1, 2);
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    space.set_reserve(Reserve::Nothing);
+    let first = space.allocate(12 << 20, 1, AllocationClass::Normal).unwrap();
+    assert!(space.allocate(12 << 20, 2, AllocationClass::Normal).is_err());
+    assert_eq!(space.space_use().allocated, 12 << 20);
+    space.free(&block(&first, Txg(4))).unwrap();
+    assert!(space.allocate(12 << 20, 2, AllocationClass::Normal).is_ok());
+}
+
+#[test]
+fn a_map_that_grew_long_is_written_anew() {
+    let (reader, spaces, mut store) = vdevs(1, 1);
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    let length = |store: &Store| store.0[&3].2.len();
+    let mut longest = 0;
+    for _ in 0..100 {
+        let txg = space.txg();
+        let taken: Vec<_> =
+            (0..200).map(|_| space.allocate(512, 1, AllocationClass::Normal).unwrap()).collect();
+        commit(&space, &mut store);
+        // First every second one, so that each entry of the map stands alone.
+        for first in 0..2 {
+            for places in taken.iter().skip(first).step_by(2) {
+                space.free(&block(places, txg)).unwrap();
+            }
+            commit(&space, &mut store);
+        }
+        if length(&store) < longest {
+            break;
+        }
+        longest = length(&store);
+    }
+    assert!(length(&store) < longest, "{longest} bytes and growing");
+    let found = spaces[0].allocated(&store, &LogSpaceMaps::default()).unwrap();
+    assert_eq!(found.bytes(), space.space_use().allocated);
+}
+
+/// A block of `psize` bytes takes parity and padding on raidz, and counts for about what it holds.
+#[test]
+fn raidz_blocks_take_whole_stripes_and_count_for_their_data() {
+    use crate::vdev::raidz::{Expansion, Geometry};
+    let geometry = Geometry { children: 5, parity: 2, ashift: 12, expansion: Expansion::default() };
+    let children = (0..5).map(|id| leaf(id, id + 1)).collect();
+    let asize = 4 << METASLAB_SHIFT;
+    let config = VdevConfig {
+        kind: VdevType::Raidz(geometry),
+        ashift: Some(12),
+        asize: Some(asize),
+        children,
+        ..leaf(0, 100)
+    };
+    let tree = VdevTree::build(Guid(1), &[config], &HashMap::new(), 0).unwrap();
+    let mut spaces = vdevs(1, 4).1;
+    spaces[0].ashift = 12;
+    let reader = Arc::new(BlockReader::new(Arc::new(tree), 0, None));
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    space.set_reserve(Reserve::Nothing);
+    assert_eq!(space.unit_shift(), 12);
+    // Bytes, sectors that they take: data, parity in each row of three, padding to a multiple of three.
+    for (psize, sectors) in [(512, 3), (4096, 3), (8192, 6), (3 * 4096, 6), (4 * 4096, 9), (128 << 10, 54)] {
+        let places = space.allocate(psize, 1, AllocationClass::Normal).unwrap();
+        assert_eq!(places[0].asize(), sectors * 4096, "{psize}");
+        // 32 sectors of data take 54: each counts for 512 * 128 KiB / (54 * 4096), rounded down to whole bytes.
+        assert_eq!(space.dsize(&block(&places, Txg(4))), sectors * 8 * 303);
+    }
+    assert_eq!(space.dsize(&BlockPointer::EMPTY), 0);
+}
+
+#[test]
+fn classes_fall_back_to_the_normal_one_and_log_devices_are_left_alone() {
+    let (reader, mut spaces, _) = vdevs(3, 2);
+    (spaces[1].class, spaces[2].class) = (Some(AllocationClass::Special), None);
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    space.set_reserve(Reserve::Nothing);
+    let vdev = |class| space.allocate(16 << 20, 1, class).map(|places| places[0].vdev()).ok();
+    assert_eq!(vdev(AllocationClass::Dedup), Some(0));
+    assert_eq!([(); 3].map(|()| vdev(AllocationClass::Special)), [Some(1), Some(1), Some(0)]);
+    assert_eq!([AllocationClass::Special, AllocationClass::Normal].map(vdev), [None, None]);
+    assert_eq!(space.space_use().capacity, 64 << 20);
+}

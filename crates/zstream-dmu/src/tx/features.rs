@@ -1,0 +1,25 @@
+//! How often features are used: counts in two ZAPs of the MOS (`spa_feature_incr`, `spa_feature_decr`).
+
+use crate::error::{Error, Result};
+use crate::ids::ObjectId;
+use crate::object_store::ObjectStore;
+use crate::pool::{DIRECTORY_OBJECT, Feature};
+use crate::zap::{Value, Zap, ZapMut};
+
+/// Changes how often the feature with this short name is used.
+///
+/// # Errors
+///
+/// The pool does not have the feature, or it would be used less than never; its counts cannot be read.
+pub fn add(mos: &mut dyn ObjectStore, name: &str, change: i64) -> Result<()> {
+    let feature = Feature::by_name(name).ok_or_else(|| Error::not_found("feature", name))?;
+    let list = if feature.read_only_compatible { "features_for_write" } else { "features_for_read" };
+    let object = Zap::open(&*mos, DIRECTORY_OBJECT)?.lookup_u64(list)?;
+    let object = ObjectId(object.ok_or_else(|| Error::not_found("MOS object", list))?);
+    let count = Zap::open(&*mos, object)?.lookup_u64(feature.guid)?;
+    let count = count.ok_or_else(|| Error::not_found("feature", name))?;
+    let new = count.checked_add_signed(change).ok_or_else(|| {
+        Error::corrupt("feature", format!("{name} is counted {count} times, changed by {change}"))
+    })?;
+    ZapMut::open(mos, object)?.update(feature.guid, &Value::word(new))
+}

@@ -1,0 +1,204 @@
+//! Writing ranges of top-level vdevs.
+//!
+//! Everything is written everywhere: to all sides of a mirror, to all columns of raidz. A member that fails to take its
+//! part fails the write, because nothing here keeps note of what a member lacks (OpenZFS's dirty time logs).
+
+use rayon::prelude::*;
+
+use super::{Kind, LEAF_DATA_START, Vdev, VdevTree};
+use crate::blkptr::Dva;
+use crate::error::{Error, Result};
+use crate::ids::Txg;
+use crate::vdev::raidz;
+
+impl Vdev {
+    /// Bytes that a block of `psize` bytes, born in `birth`, takes on this top-level vdev (`vdev_psize_to_asize`).
+    #[must_use]
+    pub fn asize(&self, psize: u64, birth: Txg) -> u64 {
+        match &self.kind {
+            Kind::Raidz(geometry, _) => geometry.asize(psize, geometry.logical_width(birth.0)),
+            _ => psize.next_multiple_of(self.sector_bytes()),
+        }
+    }
+
+    fn sector_bytes(&self) -> u64 {
+        1 << self.config.ashift.unwrap_or(9)
+    }
+
+    /// Writes `bytes` at `offset`; they are whole sectors.
+    fn write(&self, offset: u64, birth: u64, bytes: &[u8]) -> Result<()> {
+        match &self.kind {
+            Kind::Leaf(Some(device)) => {
+                let at = LEAF_DATA_START + offset;
+                let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
+                device.write_at(at, bytes).map_err(place)
+            }
+            Kind::Leaf(None) => Err(Error::not_found("member", &self.name)),
+            Kind::Mirror(children) => children.iter().try_for_each(|child| child.write(offset, birth, bytes)),
+            Kind::Raidz(geometry, children) => {
+                let map = geometry.map(offset, bytes.len(), birth);
+                for (child, offset, column) in raidz::columns(&map, bytes) {
+                    children[child].write(offset, birth, &column)?;
+                }
+                Ok(())
+            }
+            Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
+        }
+    }
+
+    /// The devices below, and their names.
+    pub(crate) fn leaves(&self) -> Vec<&Vdev> {
+        match self.children() {
+            [] if self.config.kind.is_leaf() => vec![self],
+            children => children.iter().flat_map(Vdev::leaves).collect(),
+        }
+    }
+}
+
+impl VdevTree {
+    /// Writes `bytes` where `dva` starts, padded with zeros to whole sectors. `birth` is the transaction group of the block.
+    ///
+    /// # Errors
+    /// The address is not on a vdev that holds blocks, or a member does not take its part.
+    pub fn write(&self, dva: Dva, birth: Txg, bytes: &[u8]) -> Result<()> {
+        let (top, offset) = self.locate(dva, bytes.len() as u64).map_err(|error| error.at_address(dva))?;
+        let whole = (bytes.len() as u64).next_multiple_of(top.sector_bytes()) as usize;
+        let written = if whole == bytes.len() {
+            top.write(offset, birth.0, bytes)
+        } else {
+            let mut padded = bytes.to_vec();
+            padded.resize(whole, 0);
+            top.write(offset, birth.0, &padded)
+        };
+        written.map_err(|error| error.at_address(dva))
+    }
+
+    /// All devices of the pool.
+    pub(crate) fn leaves(&self) -> Vec<&Vdev> {
+        self.tops.iter().flat_map(Vdev::leaves).collect()
+    }
+
+    /// Returns once everything that was written is on stable storage on every member.
+    ///
+    /// # Errors
+    /// A member is not there, or says that it is not.
+    pub fn flush(&self) -> Result<()> {
+        let flush = |leaf: &Vdev| match leaf.device() {
+            Some(device) => device.flush().map_err(|error| Error::from(error).on_vdev(&leaf.name)),
+            None => Err(Error::not_found("member", &leaf.name)),
+        };
+        self.leaves().into_par_iter().try_for_each(flush)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::device::{Device, FaultyDevice, MemoryDevice, Plan};
+    use crate::ids::Guid;
+    use crate::vdev::config::{VdevConfig, VdevType};
+    use crate::vdev::raidz::{Expansion, Geometry};
+    use crate::vdev::tests::leaf;
+    use crate::vdev::{Effort, Member, Reading, VdevState};
+
+    const DEVICE_BYTES: usize = 32 << 20;
+
+    fn config(kind: VdevType, children: usize, ashift: u8) -> VdevConfig {
+        let children = (0..children as u64).map(|id| leaf(id, id + 1)).collect();
+        let (ashift, asize) = (Some(ashift), None);
+        VdevConfig { kind, children, ashift, asize, ..leaf(0, 100) }
+    }
+
+    fn tree(config: &VdevConfig, devices: &[Arc<MemoryDevice>], without: &[usize]) -> VdevTree {
+        let leaves: Vec<Guid> =
+            config.walk().filter(|vdev| vdev.kind.is_leaf()).map(|vdev| vdev.guid).collect();
+        let members: HashMap<Guid, Member> = leaves
+            .into_iter()
+            .zip(devices)
+            .enumerate()
+            .filter(|(n, _)| !without.contains(n))
+            .map(|(n, (guid, device))| {
+                (guid, Member { name: n.to_string(), device: Arc::clone(device) as _ })
+            })
+            .collect();
+        VdevTree::build(Guid(1), std::slice::from_ref(config), &members, 0).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn what_is_written_is_read_without_any_members_that_parity_allows(
+            parity in 1_usize..4, more in 1_usize..4, ashift in 9_u8..13, size in 1_usize..40_000, sector in 0_u64..4000, seed: u8,
+        ) {
+            let children = parity + more;
+            let geometry = Geometry { children, parity, ashift, expansion: Expansion::default() };
+            let config = config(VdevType::Raidz(geometry), children, ashift);
+            let devices: Vec<_> = (0..children).map(|_| Arc::new(MemoryDevice::new(DEVICE_BYTES))).collect();
+            let bytes: Vec<u8> = (0..size).map(|n| (n as u8).wrapping_mul(31) ^ seed).collect();
+            let whole = tree(&config, &devices, &[]);
+            let dva = Dva::new(0, sector << ashift, whole.tops()[0].asize(size as u64, Txg(1)), false);
+            whole.write(dva, Txg(1), &bytes).unwrap();
+            whole.flush().unwrap();
+            for first in 0..children {
+                let without: Vec<usize> = (0..parity).map(|n| (first + n) % children).collect();
+                let degraded = tree(&config, &devices, &without);
+                prop_assert_eq!(degraded.state(), VdevState::Degraded);
+                let mut out = vec![0; size];
+                let verify = |found: &[u8]| if found == bytes { Ok(()) } else { Err(Error::invalid("differs")) };
+                degraded.read(dva, Txg(1), &mut out, &mut Reading::new(&verify, Effort::AnyCopy)).unwrap();
+                prop_assert_eq!(&out, &bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_written_on_all_sides_in_whole_sectors_or_fails() {
+        let config = config(VdevType::Mirror, 2, 12);
+        let devices = [0, 1].map(|_| Arc::new(MemoryDevice::from(vec![0xff; DEVICE_BYTES])));
+        let whole = tree(&config, &devices, &[]);
+        let dva = Dva::new(0, 8192, whole.tops()[0].asize(512, Txg(1)), false);
+        assert_eq!(dva.asize(), 4096);
+        whole.write(dva, Txg(1), &[7; 512]).unwrap();
+        for device in &devices {
+            let bytes = device.to_vec();
+            let at = LEAF_DATA_START as usize + 8192;
+            assert_eq!((bytes[at - 1], bytes[at], bytes[at + 511]), (0xff, 7, 7));
+            assert_eq!((bytes[at + 512], bytes[at + 4095], bytes[at + 4096]), (0, 0, 0xff));
+        }
+        let error = tree(&config, &devices, &[1]).write(dva, Txg(1), &[7; 512]).unwrap_err();
+        assert!(error.fault().is_missing_member(), "{error}");
+        assert!(whole.write(Dva::new(1, 0, 4096, false), Txg(1), &[7; 512]).is_err());
+    }
+
+    #[test]
+    fn no_failure_of_a_device_is_swallowed() {
+        let raidz =
+            VdevType::Raidz(Geometry { children: 4, parity: 2, ashift: 9, expansion: Expansion::default() });
+        for (kind, children) in [(VdevType::Mirror, 3), (raidz, 4)] {
+            let config = config(kind, children, 9);
+            for failing in 0..2 {
+                let members = (0..children as u64).map(|n| {
+                    let memory: Arc<dyn Device> = Arc::new(MemoryDevice::new(DEVICE_BYTES));
+                    let plan = Plan::Once(if n == 1 { failing } else { u64::MAX });
+                    let device: Arc<dyn Device> = Arc::new(FaultyDevice::new(memory, plan));
+                    (Guid(n + 1), Member { name: format!("disk{n}"), device })
+                });
+                let tree =
+                    VdevTree::build(Guid(1), std::slice::from_ref(&config), &members.collect(), 0).unwrap();
+                // Eight sectors, four rows of raidz: every member has a part.
+                let write = tree.write(Dva::new(0, 0, 64 << 10, false), Txg(1), &[1; 8 * 512]);
+                let results = [write, tree.flush()];
+                for (call, result) in results.into_iter().enumerate() {
+                    let error = result.err().map(|error| error.to_string());
+                    assert_eq!(error.is_some(), call as u64 == failing, "{} {call}", tree.tops()[0].name());
+                    assert!(error.is_none_or(|error| error.contains("disk1")));
+                }
+            }
+        }
+    }
+}

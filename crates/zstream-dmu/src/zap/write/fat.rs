@@ -1,0 +1,349 @@
+//! Fat ZAPs that change: header, pointer table and the splitting of leaves.
+
+use zstream_format::order::ByteOrder;
+
+use super::leaf::{self, LeafMut, Room};
+use crate::error::{Error, Fault, Result};
+use crate::ids::{BlockId, ObjectId};
+use crate::object_store::ObjectStore;
+use crate::zap::fat::{BLOCK_TYPE, Fat, MAGIC, ZapFlags};
+use crate::zap::leaf::{Leaf, chunks};
+use crate::zap::unicode::NormFlags;
+use crate::zap::value::{Key, Value};
+
+const ORDER: ByteOrder = ByteOrder::Little;
+
+/// Where the words that change start and end in the header: from the pointer table's first block to the number of entries.
+const WORDS_START: usize = 16;
+const WORDS_END: usize = 80;
+/// Where the number of entries is.
+const ENTRIES: u64 = 72;
+
+/// Entries of the pointer table that are written at a time.
+const ENTRIES_PER_WRITE: u64 = 1 << 14;
+
+/// The header of a fat ZAP.
+pub(super) struct FatMut {
+    object: ObjectId,
+    block_shift: u32,
+    /// First block of the pointer table and number of its blocks; both 0 while it is embedded.
+    table: (u64, u64),
+    shift: u32,
+    /// The table that a growing one becomes, and the number of blocks that were copied.
+    growing: (u64, u64),
+    free_block: u64,
+    leaves: u64,
+    entries: u64,
+    salt: u64,
+    pub(super) norm_flags: NormFlags,
+    flags: ZapFlags,
+}
+
+fn bad(detail: String) -> Error {
+    Error::corrupt("fat ZAP", detail)
+}
+
+impl FatMut {
+    /// Writes header and first leaf of an empty ZAP (`fzap_upgrade`).
+    pub(super) fn create(
+        store: &mut dyn ObjectStore,
+        object: ObjectId,
+        block_shift: u32,
+        salt: u64,
+        norm_flags: NormFlags,
+        flags: ZapFlags,
+    ) -> Result<Self> {
+        let size = 1_usize << block_shift;
+        let fat = Self {
+            object,
+            block_shift,
+            table: (0, 0),
+            shift: block_shift - 4,
+            growing: (0, 0),
+            free_block: 2,
+            leaves: 1,
+            entries: 0,
+            salt,
+            norm_flags,
+            flags,
+        };
+        let mut header = vec![0; size];
+        ORDER.put_u64(&mut header, BLOCK_TYPE);
+        ORDER.put_u64(&mut header[8..], MAGIC);
+        header[WORDS_START..WORDS_END].copy_from_slice(&fat.words());
+        for (at, word) in [(80, salt), (88, norm_flags.bits()), (96, flags.bits())] {
+            ORDER.put_u64(&mut header[at..], word);
+        }
+        for entry in header[size / 2..].chunks_exact_mut(8) {
+            ORDER.put_u64(entry, 1);
+        }
+        store.write(object, 0, &header)?;
+        let leaf = LeafMut::new(block_shift, 0, 0, fat.is_sorted());
+        store.write(object, size as u64, &leaf.block)?;
+        Ok(fat)
+    }
+
+    /// Opens a ZAP whose header was checked. A growth of the pointer table that was under way is brought to its end.
+    pub(super) fn open(store: &mut dyn ObjectStore, object: ObjectId, header: &[u8]) -> Result<Self> {
+        let info = store.info(object)?;
+        let fat = Fat::parse(&*store, &info, header.into())?;
+        let word = |at: usize| ORDER.u64(&header[at..]);
+        let mut fat = Self {
+            object,
+            block_shift: info.block_bytes.trailing_zeros(),
+            table: (word(16), word(24)),
+            shift: word(32) as u32,
+            growing: (word(40), word(48)),
+            free_block: word(56),
+            leaves: fat.leaves,
+            entries: fat.entries,
+            salt: fat.salt,
+            norm_flags: fat.norm_flags,
+            flags: fat.flags,
+        };
+        if fat.free_block <= info.max_block.0 {
+            return Err(bad(format!(
+                "the next free block is {}, but the object has {}",
+                fat.free_block, info.max_block
+            )));
+        }
+        if fat.growing.0 != 0 {
+            fat.grow_external(store)?;
+        }
+        Ok(fat)
+    }
+
+    fn words(&self) -> [u8; WORDS_END - WORDS_START] {
+        let mut out = [0; WORDS_END - WORDS_START];
+        let (blk, numblks) = self.table;
+        let (nextblk, copied) = self.growing;
+        let words = [
+            blk,
+            numblks,
+            u64::from(self.shift),
+            nextblk,
+            copied,
+            self.free_block,
+            self.leaves,
+            self.entries,
+        ];
+        for (bytes, word) in out.chunks_exact_mut(8).zip(words) {
+            ORDER.put_u64(bytes, word);
+        }
+        out
+    }
+
+    fn put_header(&self, store: &mut dyn ObjectStore) -> Result<()> {
+        store.write(self.object, WORDS_START as u64, &self.words())
+    }
+
+    fn put_entries(&self, store: &mut dyn ObjectStore) -> Result<()> {
+        store.write(self.object, ENTRIES, &self.entries.to_le_bytes())
+    }
+
+    fn is_sorted(&self) -> bool {
+        !self.norm_flags.is_empty()
+    }
+
+    fn hash(&self, key: &Key) -> Result<u64> {
+        Fat::hash_of(key, self.object, self.salt, self.norm_flags, self.flags)
+    }
+
+    fn index(&self, hash: u64) -> u64 {
+        if self.shift == 0 { 0 } else { hash >> (u64::BITS - self.shift) }
+    }
+
+    /// Byte offset of the first entry of the pointer table in the object.
+    fn table_offset(&self) -> u64 {
+        match self.table {
+            (_, 0) => 1 << (self.block_shift - 1),
+            (first, _) => first << self.block_shift,
+        }
+    }
+
+    fn leaf(&self, store: &dyn ObjectStore, hash: u64) -> Result<(u64, LeafMut)> {
+        let mut bytes = [0; 8];
+        store.read(self.object, self.table_offset() + 8 * self.index(hash), &mut bytes)?;
+        let number = u64::from_le_bytes(bytes);
+        if number == 0 || number >= self.free_block {
+            return Err(bad(format!("leaf {number} of {} blocks", self.free_block)));
+        }
+        let block = store
+            .block(self.object, BlockId(number))?
+            .ok_or_else(|| bad(format!("block {number} is a hole")))?;
+        let leaf = Leaf::parse(block.to_vec(), self.block_shift)?;
+        if leaf.prefix_len > self.shift || !leaf.covers(hash) {
+            return Err(bad(format!(
+                "hash {hash:#018x} leads to the leaf of prefix {:#x} of {} bits",
+                leaf.prefix, leaf.prefix_len
+            )));
+        }
+        Ok((number, leaf))
+    }
+
+    fn put_leaf(&self, store: &mut dyn ObjectStore, number: u64, leaf: &LeafMut) -> Result<()> {
+        store.write(self.object, number << self.block_shift, &leaf.block)
+    }
+
+    /// Takes blocks at the end of the object (`zap_allocate_blocks`).
+    fn allocate_blocks(&mut self, count: u64) -> Result<u64> {
+        let first = self.free_block;
+        self.free_block = first
+            .checked_add(count)
+            .filter(|end| *end < 1 << (u64::BITS - self.block_shift))
+            .ok_or_else(|| bad(format!("{first} blocks leave no room for {count} more")))?;
+        Ok(first)
+    }
+
+    /// Doubles the pointer table (`zap_grow_ptrtbl`). Says whether it could.
+    fn grow_table(&mut self, store: &mut dyn ObjectStore) -> Result<bool> {
+        let hash_bits = if self.flags.contains(ZapFlags::LONG_HASH) { 48 } else { 28 };
+        if self.shift >= hash_bits - 2 {
+            return Ok(false);
+        }
+        if self.table.1 != 0 {
+            self.growing = (self.allocate_blocks(2 * self.table.1)?, 0);
+            self.grow_external(store)?;
+            return Ok(true);
+        }
+        let mut old = vec![0; 1 << (self.block_shift - 1)];
+        store.read(self.object, self.table_offset(), &mut old)?;
+        let first = self.allocate_blocks(1)?;
+        store.write(self.object, first << self.block_shift, &doubled(&old))?;
+        (self.table, self.shift) = ((first, 1), self.shift + 1);
+        self.put_header(store)?;
+        Ok(true)
+    }
+
+    /// Copies what is left of a growing table to its new place and frees the old one.
+    fn grow_external(&mut self, store: &mut dyn ObjectStore) -> Result<()> {
+        let ((first, blocks), (next, copied)) = (self.table, self.growing);
+        let end = blocks.checked_mul(2).and_then(|count| next.checked_add(count));
+        if copied > blocks || end.is_none_or(|end| end > self.free_block) {
+            return Err(bad(format!(
+                "pointer table of {blocks} blocks grows to block {next} with {copied} copied, the next free block is {}",
+                self.free_block
+            )));
+        }
+        for n in copied..blocks {
+            let mut old = vec![0; 1 << self.block_shift];
+            store.read(self.object, (first + n) << self.block_shift, &mut old)?;
+            store.write(self.object, (next + 2 * n) << self.block_shift, &doubled(&old))?;
+        }
+        store.free_range(self.object, first << self.block_shift, blocks << self.block_shift)?;
+        (self.table, self.shift, self.growing) = ((next, 2 * blocks), self.shift + 1, (0, 0));
+        self.put_header(store)
+    }
+
+    /// Splits a leaf and gives the one that `hash` is in (`zap_expand_leaf`).
+    fn expand(
+        &mut self,
+        store: &mut dyn ObjectStore,
+        hash: u64,
+        number: u64,
+        mut leaf: LeafMut,
+    ) -> Result<(u64, LeafMut)> {
+        // OpenZFS would grow the table to its end first.
+        let hopeless = leaf.is_of_one_hash(hash)?;
+        if hopeless || leaf.prefix_len == self.shift && !self.grow_table(store)? {
+            return Err(Error::invalid(format!(
+                "ZAP object {} has too many keys like one of hash {hash:#x}",
+                self.object
+            )));
+        }
+        let sibling = leaf.split(self.is_sorted())?;
+        let new = self.allocate_blocks(1)?;
+        self.leaves += 1;
+        let spread = self.shift - sibling.prefix_len;
+        let (first, count) = (sibling.prefix << spread, 1_u64 << spread);
+        let piece = new.to_le_bytes().repeat(count.min(ENTRIES_PER_WRITE) as usize);
+        for at in (0..count).step_by(ENTRIES_PER_WRITE as usize) {
+            store.write(self.object, self.table_offset() + 8 * (first + at), &piece)?;
+        }
+        self.put_leaf(store, number, &leaf)?;
+        self.put_leaf(store, new, &sibling)?;
+        self.put_header(store)?;
+        Ok(if sibling.covers(hash) { (new, sibling) } else { (number, leaf) })
+    }
+
+    /// Grows the table in time when a leaf that cannot be split without is nearly full
+    /// (`zap_put_leaf_maybe_grow_ptrtbl`).
+    fn maybe_grow(&mut self, store: &mut dyn ObjectStore, leaf: &LeafMut) -> Result<()> {
+        if leaf.prefix_len == self.shift && leaf.is_nearly_full() {
+            self.grow_table(store)?;
+        }
+        Ok(())
+    }
+
+    /// An entry that takes more than a leaf has finds no room by splitting.
+    fn judge(&self, key: &Key, value: &Value) -> Result<()> {
+        let (wanted, limit) = (leaf::entry_chunks(key, value), chunks(self.block_shift));
+        if wanted > limit {
+            return Err(Fault::TooLarge {
+                what: "ZAP entry in chunks",
+                size: wanted as u64,
+                limit: limit as u64,
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Adds an entry. Gives false when there is one of this key.
+    pub(super) fn add(
+        &mut self,
+        store: &mut dyn ObjectStore,
+        key: &Key,
+        value: &Value,
+        differentiator: Option<u32>,
+    ) -> Result<bool> {
+        self.judge(key, value)?;
+        let hash = self.hash(key)?;
+        let (mut number, mut leaf) = self.leaf(store, hash)?;
+        if leaf.locate(hash, key)?.is_some() {
+            return Ok(false);
+        }
+        while leaf.insert(hash, key, value, differentiator)? == Room::Full {
+            (number, leaf) = self.expand(store, hash, number, leaf)?;
+        }
+        self.put_leaf(store, number, &leaf)?;
+        self.entries += 1;
+        self.put_entries(store)?;
+        self.maybe_grow(store, &leaf)?;
+        Ok(true)
+    }
+
+    /// Gives an entry another value. Gives false when there is none of this key.
+    pub(super) fn update(&mut self, store: &mut dyn ObjectStore, key: &Key, value: &Value) -> Result<bool> {
+        self.judge(key, value)?;
+        let hash = self.hash(key)?;
+        let (mut number, mut leaf) = self.leaf(store, hash)?;
+        loop {
+            let Some(found) = leaf.locate(hash, key)? else { return Ok(false) };
+            if leaf.update(&found, value)? == Room::Fits {
+                break;
+            }
+            (number, leaf) = self.expand(store, hash, number, leaf)?;
+        }
+        self.put_leaf(store, number, &leaf)?;
+        self.maybe_grow(store, &leaf)?;
+        Ok(true)
+    }
+
+    /// Removes an entry. Gives false when there is none of this key.
+    pub(super) fn remove(&mut self, store: &mut dyn ObjectStore, key: &Key) -> Result<bool> {
+        let hash = self.hash(key)?;
+        let (number, mut leaf) = self.leaf(store, hash)?;
+        let Some(found) = leaf.locate(hash, key)? else { return Ok(false) };
+        leaf.remove(&found)?;
+        self.put_leaf(store, number, &leaf)?;
+        self.entries = self.entries.saturating_sub(1);
+        self.put_entries(store)?;
+        Ok(true)
+    }
+}
+
+/// A pointer table in which each entry stands twice.
+fn doubled(table: &[u8]) -> Vec<u8> {
+    table.chunks_exact(8).flat_map(|entry| [entry, entry].concat()).collect()
+}

@@ -1,0 +1,141 @@
+//! Micro ZAPs that change: entries are written in place, the block grows by sectors.
+
+use zstream_format::order::ByteOrder;
+
+use crate::error::Result;
+use crate::zap::hash;
+use crate::zap::leaf;
+use crate::zap::micro::{BLOCK_TYPE, ENTRY_BYTES, HEADER_BYTES, Micro, NAME_OFFSET};
+use crate::zap::unicode::NormFlags;
+use crate::zap::value::{Entry, Key};
+
+const ORDER: ByteOrder = ByteOrder::Little;
+
+/// The largest micro ZAP that OpenZFS makes, in bytes (`zap_micro_max_size`).
+const GROWN_BYTES_MAX: usize = 128 << 10;
+/// By how much it grows, in bytes.
+const STEP_BYTES: usize = 512;
+/// Size of a name with its NUL, in bytes (`MZAP_NAME_LEN`).
+const NAME_BYTES: usize = ENTRY_BYTES - NAME_OFFSET;
+
+/// Logarithm of the block size of a fat ZAP that a micro one becomes (`fzap_default_block_shift`).
+pub(super) const FAT_SHIFT: u32 = 14;
+
+/// Chunks that an entry takes in a leaf once its ZAP is fat: itself, the longest name, a value.
+const ENTRY_CHUNKS: usize = 1 + NAME_BYTES.div_ceil(leaf::ARRAY_BYTES) + 1;
+
+/// The content of a micro ZAP's block.
+pub(super) struct MicroMut {
+    pub(super) block: Vec<u8>,
+    pub(super) salt: u64,
+    pub(super) norm_flags: NormFlags,
+}
+
+/// Where an entry fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In this slot.
+    Slot(usize),
+    /// In a larger block of so many bytes, then asked for again.
+    Grown(usize),
+    /// Nowhere: the ZAP becomes a fat one.
+    Fat,
+}
+
+/// The block of an empty micro ZAP.
+pub(super) fn empty(bytes: usize, salt: u64, norm_flags: NormFlags) -> Vec<u8> {
+    let mut block = vec![0; bytes];
+    ORDER.put_u64(&mut block, BLOCK_TYPE);
+    ORDER.put_u64(&mut block[8..], salt);
+    ORDER.put_u64(&mut block[16..], norm_flags.bits());
+    block
+}
+
+impl MicroMut {
+    pub(super) fn parse(block: Vec<u8>) -> Result<Self> {
+        let micro = Micro::parse(block.as_slice().into())?;
+        Ok(Self { salt: micro.salt, norm_flags: micro.norm_flags, block })
+    }
+
+    /// All entries.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>> {
+        Ok(Micro::parse(self.block.as_slice().into())?.entries())
+    }
+
+    pub(super) fn slot_offset(slot: usize) -> usize {
+        HEADER_BYTES + slot * ENTRY_BYTES
+    }
+
+    /// The bytes of a slot.
+    pub(super) fn slot(&self, slot: usize) -> &[u8] {
+        &self.block[Self::slot_offset(slot)..][..ENTRY_BYTES]
+    }
+
+    fn names(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.block[HEADER_BYTES..].chunks_exact(ENTRY_BYTES).enumerate().map(|(slot, bytes)| {
+            let name = &bytes[NAME_OFFSET..];
+            (slot, name.split(|byte| *byte == 0).next().unwrap_or(name))
+        })
+    }
+
+    /// The slot of this name.
+    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
+        self.names().find(|(_, found)| *found == name).map(|(slot, _)| slot)
+    }
+
+    /// Where a new entry of this name can go, and its differentiator.
+    pub(super) fn place(&self, name: &[u8]) -> (Place, u32) {
+        if name.len() >= NAME_BYTES {
+            return (Place::Fat, 0);
+        }
+        let hash_of = |name: &[u8]| hash::of_name(self.salt, &self.norm_flags.normalize(name), false);
+        let wanted = hash_of(name);
+        let mut used: Vec<u32> = self
+            .names()
+            .filter(|(_, found)| !found.is_empty() && hash_of(found) == wanted)
+            .map(|(slot, _)| ORDER.u32(&self.slot(slot)[8..]))
+            .collect();
+        if (used.len() + 1) * ENTRY_CHUNKS >= leaf::chunks(FAT_SHIFT) {
+            return (Place::Fat, 0);
+        }
+        used.sort_unstable();
+        let differentiator = used.iter().zip(0_u32..).take_while(|(used, n)| **used == *n).count() as u32;
+        let place = match self.names().find(|(_, found)| found.is_empty()) {
+            Some((slot, _)) => Place::Slot(slot),
+            None if self.block.len() + STEP_BYTES <= GROWN_BYTES_MAX => {
+                Place::Grown(self.block.len() + STEP_BYTES)
+            }
+            None => Place::Fat,
+        };
+        (place, differentiator)
+    }
+
+    /// Fills a slot.
+    pub(super) fn put(&mut self, slot: usize, name: &[u8], value: u64, differentiator: u32) {
+        let at = Self::slot_offset(slot);
+        let bytes = &mut self.block[at..at + ENTRY_BYTES];
+        bytes.fill(0);
+        ORDER.put_u64(bytes, value);
+        ORDER.put_u32(&mut bytes[8..], differentiator);
+        bytes[NAME_OFFSET..NAME_OFFSET + name.len()].copy_from_slice(name);
+    }
+
+    /// Sets the value in a slot.
+    pub(super) fn put_value(&mut self, slot: usize, value: u64) {
+        ORDER.put_u64(&mut self.block[Self::slot_offset(slot)..], value);
+    }
+
+    /// Empties a slot.
+    pub(super) fn clear(&mut self, slot: usize) {
+        let at = Self::slot_offset(slot);
+        self.block[at..at + ENTRY_BYTES].fill(0);
+    }
+
+    /// Whether a key and value are such that a micro ZAP has them.
+    pub(super) fn name_of(key: &Key) -> Option<&[u8]> {
+        match key {
+            Key::Name(name) => Some(name),
+            Key::Words(_) => None,
+        }
+    }
+}

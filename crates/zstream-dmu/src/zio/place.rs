@@ -1,0 +1,187 @@
+//! Where a block's copies go: at places of its whole size, or in pieces behind gang headers.
+
+use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::checksum::{Salt, checksum, seal_embedded};
+use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
+
+use super::gang::{DEPTH_MAX, HEADER_BYTES, PIECES};
+use crate::blkptr::{
+    BLOCK_POINTER_BYTES, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES,
+};
+use crate::error::{Error, Fault, Result};
+use crate::ids::Txg;
+use crate::space::{AllocationClass, Space};
+
+/// How much is to be placed, and of what.
+#[derive(Clone, Copy)]
+pub(super) struct Demand {
+    pub(super) copies: u8,
+    pub(super) class: AllocationClass,
+    /// The most copies of a gang header: the addresses that the pointer has room for.
+    pub(super) headers_max: u8,
+}
+
+/// Places that were allocated for a block.
+#[derive(Clone, Debug)]
+pub(super) enum Placed {
+    /// Each holds the whole block.
+    Whole(Vec<Dva>),
+    /// Each holds a gang header.
+    Gang {
+        /// Of the header.
+        headers: Vec<Dva>,
+        /// The pieces and their sizes in bytes.
+        pieces: Vec<(u64, Placed)>,
+    },
+}
+
+/// Bytes that are to be written at a place.
+pub(super) enum Job {
+    /// Part of the block.
+    Part(Dva, std::ops::Range<usize>),
+    /// A gang header.
+    Header(Dva, Vec<u8>),
+}
+
+impl Placed {
+    /// Allocates places for a block of `psize` bytes, in one piece if there is room (`zio_dva_allocate`,
+    /// `zio_write_gang_block`).
+    ///
+    /// # Errors
+    ///
+    /// There is no room; nothing stays allocated then.
+    pub(super) fn allocate(space: &dyn Space, psize: u64, demand: Demand) -> Result<Self> {
+        Self::allocate_at(space, psize, demand, 0)
+    }
+
+    fn allocate_at(space: &dyn Space, psize: u64, demand: Demand, depth: usize) -> Result<Self> {
+        let unit = SECTOR_BYTES.max(1 << space.unit_shift());
+        match space.allocate(psize, demand.copies, demand.class) {
+            Ok(places) => return Ok(Self::Whole(places)),
+            Err(error) => {
+                let may_gang = psize > unit && depth < DEPTH_MAX;
+                if !may_gang || !matches!(error.fault(), Fault::NoSpace { .. }) {
+                    return Err(error);
+                }
+            }
+        }
+        let copies = (demand.copies + 1).min(demand.headers_max);
+        // A pool of one disk has room for more copies all the same; but fewer will do.
+        let headers = space
+            .allocate(HEADER_BYTES as u64, copies, demand.class)
+            .or_else(|_| space.allocate(HEADER_BYTES as u64, demand.copies, demand.class))
+            .map_err(|_| Error::from(Fault::NoSpace { bytes: psize }))?;
+        let mut gang = Self::Gang { headers, pieces: Vec::new() };
+        let mut left = psize;
+        for n in 0..PIECES as u64 {
+            if left == 0 {
+                break;
+            }
+            let piece = (left / (PIECES as u64 - n)).next_multiple_of(unit).max(unit).min(left);
+            match Self::allocate_at(space, piece, demand, depth + 1) {
+                Ok(placed) => gang.push(piece, placed),
+                Err(error) => {
+                    gang.give_back(space);
+                    let full = matches!(error.fault(), Fault::NoSpace { .. });
+                    return Err(if full { Fault::NoSpace { bytes: psize }.into() } else { error });
+                }
+            }
+            left -= piece;
+        }
+        Ok(gang)
+    }
+
+    fn push(&mut self, bytes: u64, placed: Self) {
+        if let Self::Gang { pieces, .. } = self {
+            pieces.push((bytes, placed));
+        }
+    }
+
+    /// Gives every place back.
+    pub(super) fn give_back(&self, space: &dyn Space) {
+        match self {
+            Self::Whole(places) => space.unallocate(places),
+            Self::Gang { headers, pieces } => {
+                for (_, piece) in pieces {
+                    piece.give_back(space);
+                }
+                space.unallocate(headers);
+            }
+        }
+    }
+
+    /// The addresses in the pointer of a block that is placed so, and what is to be written for it. `bytes` are the part
+    /// from byte `start` on of the stored block.
+    ///
+    /// # Errors
+    ///
+    /// A checksum cannot be computed.
+    pub(super) fn seal(
+        &self,
+        bytes: &[u8],
+        start: usize,
+        sum: &Sum<'_>,
+        jobs: &mut Vec<Job>,
+    ) -> Result<[Dva; DVAS_PER_BLOCK_POINTER]> {
+        let mut dvas = [Dva::default(); DVAS_PER_BLOCK_POINTER];
+        match self {
+            Self::Whole(places) => {
+                for (dva, place) in dvas.iter_mut().zip(places) {
+                    *dva = *place;
+                    jobs.push(Job::Part(*place, start..start + bytes.len()));
+                }
+            }
+            Self::Gang { headers, pieces } => {
+                let mut header = vec![0; HEADER_BYTES];
+                let mut asize = [0; DVAS_PER_BLOCK_POINTER];
+                let mut at = 0;
+                for ((size, piece), out) in pieces.iter().zip(header.chunks_exact_mut(BLOCK_POINTER_BYTES)) {
+                    let part = &bytes[at..at + *size as usize];
+                    let addresses = piece.seal(part, start + at, sum, jobs)?;
+                    for (total, address) in asize.iter_mut().zip(addresses) {
+                        *total += address.asize();
+                    }
+                    out.copy_from_slice(&sum.piece(part, addresses)?.encode(ByteOrder::Little));
+                    at += part.len();
+                }
+                // Every header is sealed for the place of the first.
+                let place = [u64::from(headers[0].vdev()), headers[0].offset(), sum.txg.0, 0];
+                seal_embedded(&mut header, place, ByteOrder::Little)?;
+                for ((dva, place), members) in dvas.iter_mut().zip(headers).zip(asize) {
+                    *dva = Dva::new(place.vdev(), place.offset(), place.asize() + members, true);
+                    jobs.push(Job::Header(*place, header.clone()));
+                }
+            }
+        }
+        Ok(dvas)
+    }
+}
+
+/// How the pieces of a gang block are summed.
+pub(super) struct Sum<'a> {
+    pub(super) kind: ChecksumType,
+    pub(super) salt: Option<&'a Salt>,
+    pub(super) txg: Txg,
+}
+
+impl Sum<'_> {
+    fn piece(&self, bytes: &[u8], dvas: [Dva; DVAS_PER_BLOCK_POINTER]) -> Result<BlockPointer> {
+        Ok(BlockPointer::normal(&NormalBlock {
+            dvas,
+            lsize: bytes.len() as u64,
+            psize: bytes.len() as u64,
+            compression: CompressionType::OFF,
+            checksum_type: self.kind,
+            object_type: ObjectType::NONE,
+            level: 0,
+            dedup: false,
+            uses_crypt: false,
+            byte_order: ByteOrder::Little,
+            logical_birth: self.txg,
+            physical_birth: Txg(0),
+            fill: 0,
+            checksum: checksum(self.kind, bytes, ByteOrder::Little, self.salt)?.0,
+        }))
+    }
+}

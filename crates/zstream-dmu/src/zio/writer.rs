@@ -1,0 +1,379 @@
+//! The one way a block of a pool is written.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+use zstream_format::algorithm::CompressionType;
+use zstream_format::checksum::{Salt, checksum};
+use zstream_format::compress::{DiskForm, compress_for_disk};
+use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
+
+use super::crypt::{DatasetKey, Keyring};
+use super::place::{Demand, Job, Placed, Sum};
+use super::protect::{Seal, kept, key, protect};
+use super::verify::truncated;
+use super::write::{Content, Protection, WriteBlock, WriteProps, WriteRequest, Written};
+use crate::blkptr::{
+    BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES,
+};
+use crate::error::{Error, Fault, Result};
+use crate::ids::Txg;
+use crate::object_store::StoredBlock;
+use crate::space::{AllocationClass, Space};
+
+/// What of a pool decides how its blocks are written.
+#[derive(Clone, Debug, Default)]
+pub struct WriterSettings {
+    /// The pool's salt, which keyed checksums need.
+    pub salt: Option<Salt>,
+    /// Feature `hole_birth`: holes remember when they came to be.
+    pub hole_birth: bool,
+    /// Feature `embedded_data`: short content lies in the pointer.
+    pub embedded_data: bool,
+}
+
+/// Writes the blocks of a pool.
+pub struct BlockWriter {
+    space: Arc<dyn Space>,
+    settings: WriterSettings,
+    /// Gang blocks written in a transaction group, by their first address: what takes them back or writes them again.
+    gangs: Mutex<(Txg, HashMap<Dva, Placed>)>,
+    keys: Keyring,
+}
+
+impl fmt::Debug for BlockWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockWriter").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A block as it is to be stored, still without a place.
+struct Prepared<'a> {
+    bytes: Cow<'a, [u8]>,
+    block: NormalBlock,
+    seal: Seal,
+    in_place: bool,
+}
+
+enum Form<'a> {
+    /// Nothing is stored outside of the pointer.
+    Pointer(BlockPointer),
+    Stored(Prepared<'a>),
+}
+
+impl BlockWriter {
+    /// A writer to `space`.
+    #[must_use]
+    pub fn new(space: Arc<dyn Space>, settings: WriterSettings) -> Self {
+        Self { space, settings, gangs: Mutex::default(), keys: Keyring::default() }
+    }
+
+    /// Everything that does not depend on where the block will lie.
+    fn prepare<'a>(&self, request: &WriteRequest<'a>) -> Result<Form<'a>> {
+        let form = match request.content {
+            Content::Logical(content) => self.prepare_logical(request, content),
+            Content::Stored(stored) => self.prepare_stored(request, stored),
+        };
+        form.map_err(|error| error.at_bookmark(request.at))
+    }
+
+    fn prepare_logical<'a>(&self, request: &WriteRequest<'a>, content: &'a [u8]) -> Result<Form<'a>> {
+        let props = &request.props;
+        check_size(content.len() as u64)?;
+        let target = self.target(request);
+        let kind = props.compression.kind;
+        let (bytes, compression) = match compress_for_disk(
+            kind,
+            props.compression.level,
+            content,
+            self.space.unit_shift(),
+            self.may_embed(props) && target.is_none(),
+        )
+        .map_err(Fault::from)?
+        {
+            DiskForm::Hole => {
+                let hole = self.hole(&request.before, props.object_type, props.level, content.len() as u64);
+                return Ok(Form::Pointer(hole));
+            }
+            DiskForm::Embedded(payload) => {
+                let pointer = BlockPointer::embedded(
+                    &payload,
+                    content.len() as u64,
+                    kind,
+                    props.object_type,
+                    props.level,
+                    self.txg(),
+                );
+                return pointer.map(Form::Pointer).ok_or_else(|| Error::invalid("an empty embedded block"));
+            }
+            DiskForm::Compressed(bytes) => (Cow::Owned(bytes), kind),
+            DiskForm::Plain => (Cow::Borrowed(content), CompressionType::OFF),
+        };
+        self.finish(request, content, bytes, compression, target).map(Form::Stored)
+    }
+
+    /// Chooses between the place of the block before it and a new one, and sums.
+    fn finish<'a>(
+        &self,
+        request: &WriteRequest<'a>,
+        content: &'a [u8],
+        mut bytes: Cow<'a, [u8]>,
+        mut compression: CompressionType,
+        target: Option<u64>,
+    ) -> Result<Prepared<'a>> {
+        let lsize = content.len() as u64;
+        let mut in_place = false;
+        if let Some(target) = target {
+            in_place = bytes.len() as u64 <= target && target <= lsize;
+            // Where the content has outgrown its place, it gets one that it cannot outgrow, so that no block moves more
+            // than once in a transaction group.
+            if !in_place || target == lsize {
+                (bytes, compression) = (Cow::Borrowed(content), CompressionType::OFF);
+                in_place = target == lsize;
+            } else {
+                bytes.to_mut().resize(target as usize, 0);
+            }
+        }
+        let seal = protect(&request.props, request.at.objset, &self.keys, content, &mut bytes)?;
+        let block = self.sum(request, &bytes, lsize, compression, ByteOrder::Little)?;
+        Ok(Prepared { bytes, block, seal, in_place })
+    }
+
+    fn prepare_stored<'a>(&self, request: &WriteRequest<'a>, stored: &'a StoredBlock) -> Result<Form<'a>> {
+        let props = &request.props;
+        let lsize = u64::from(stored.logical_bytes);
+        check_size(lsize)?;
+        if stored.embedded {
+            if !self.settings.embedded_data || props.protection != Protection::Plain {
+                return Err(Error::unsupported("an embedded block in this dataset"));
+            }
+            let pointer = BlockPointer::embedded(
+                &stored.bytes,
+                lsize,
+                stored.compression,
+                props.object_type,
+                props.level,
+                self.txg(),
+            );
+            return pointer
+                .map(Form::Pointer)
+                .ok_or_else(|| Error::invalid(format!("an embedded block of {} bytes", stored.bytes.len())));
+        }
+        // Pools may have a larger unit than the stream's. A MAC is over what is stored, so that nothing can be added then.
+        let unit = if stored.crypt.is_some() { SECTOR_BYTES } else { 1 << self.space.unit_shift() };
+        let padded = (stored.bytes.len() as u64).next_multiple_of(unit).min(lsize);
+        let is_plain = stored.compression == CompressionType::OFF;
+        let is_short = stored.crypt.is_some() && stored.bytes.len() as u64 != padded;
+        if stored.bytes.len() as u64 > padded || is_short || is_plain && stored.bytes.len() as u64 != lsize {
+            return Err(Error::invalid(format!(
+                "{} stored bytes of a block of {lsize}, compressed with {}",
+                stored.bytes.len(),
+                stored.compression
+            )));
+        }
+        let mut bytes = Cow::Borrowed(&stored.bytes[..]);
+        if bytes.len() as u64 != padded {
+            bytes.to_mut().resize(padded as usize, 0);
+        }
+        let (seal, order) = match &stored.crypt {
+            Some(crypt) => kept(props, crypt)?,
+            None => {
+                if props.level > 0 {
+                    return Err(Error::invalid("an indirect block that comes as it is to be stored"));
+                }
+                (protect(props, request.at.objset, &self.keys, &[], &mut bytes)?, ByteOrder::Little)
+            }
+        };
+        let block = self.sum(request, &bytes, lsize, stored.compression, order)?;
+        let in_place = self.target(request) == Some(padded);
+        Ok(Form::Stored(Prepared { bytes, block, seal, in_place }))
+    }
+
+    /// The stored size of a block that can be overwritten: it was born in this transaction group.
+    fn target(&self, request: &WriteRequest<'_>) -> Option<u64> {
+        let before = &request.before;
+        let is_new = before.kind() == BlockKind::Normal
+            && before.logical_birth() == self.txg()
+            && if before.is_gang() {
+                self.gang(before.dva(0)).is_some()
+            } else {
+                before.dvas().count() == usize::from(request.props.copies)
+            };
+        is_new.then(|| before.psize())
+    }
+
+    fn may_embed(&self, props: &WriteProps) -> bool {
+        props.may_embed
+            && self.settings.embedded_data
+            && props.level == 0
+            && props.protection == Protection::Plain
+            && !matches!(props.object_type, ObjectType::DNODE | ObjectType::OBJSET)
+    }
+
+    /// The pointer's fields, addresses aside.
+    fn sum(
+        &self,
+        request: &WriteRequest<'_>,
+        bytes: &[u8],
+        lsize: u64,
+        compression: CompressionType,
+        byte_order: ByteOrder,
+    ) -> Result<NormalBlock> {
+        let props = &request.props;
+        let sum = checksum(props.checksum, bytes, byte_order, self.settings.salt.as_ref())?;
+        let uses_crypt = props.protection != Protection::Plain;
+        let is_cut = uses_crypt && props.object_type != ObjectType::OBJSET;
+        Ok(NormalBlock {
+            dvas: [Dva::default(); DVAS_PER_BLOCK_POINTER],
+            lsize,
+            psize: bytes.len() as u64,
+            compression,
+            checksum_type: props.checksum,
+            object_type: props.object_type,
+            level: props.level,
+            dedup: false,
+            uses_crypt,
+            byte_order,
+            logical_birth: self.txg(),
+            physical_birth: Txg(0),
+            fill: props.fill,
+            checksum: if is_cut { truncated(props.checksum, sum).0 } else { sum.0 },
+        })
+    }
+
+    fn gang(&self, first: Dva) -> Option<Placed> {
+        let gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+        (gangs.0 == self.txg()).then(|| gangs.1.get(&first).cloned()).flatten()
+    }
+
+    fn remember(&self, first: Dva, placed: Placed) {
+        let mut gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+        if gangs.0 != self.txg() {
+            *gangs = (self.txg(), HashMap::new());
+        }
+        gangs.1.insert(first, placed);
+    }
+
+    /// Where the block goes, and whether these places were allocated now.
+    fn place(&self, request: &WriteRequest<'_>, prepared: &Prepared<'_>) -> Result<(Placed, bool)> {
+        let (props, before) = (&request.props, &request.before);
+        if prepared.in_place {
+            let kept = if before.is_gang() { self.gang(before.dva(0)) } else { None };
+            return Ok((kept.unwrap_or_else(|| Placed::Whole(before.dvas().collect())), false));
+        }
+        let is_metadata = props.level > 0 || props.object_type.is_metadata();
+        let keeps_salt = prepared.block.uses_crypt && props.level == 0 && props.object_type.is_encrypted();
+        let addresses = DVAS_PER_BLOCK_POINTER as u8 - u8::from(keeps_salt);
+        let demand = Demand {
+            copies: props.copies.clamp(1, addresses),
+            class: if is_metadata { AllocationClass::Special } else { AllocationClass::Normal },
+            headers_max: addresses,
+        };
+        Placed::allocate(&*self.space, prepared.bytes.len() as u64, demand).map(|placed| (placed, true))
+    }
+
+    fn write_all(&self, requests: &[WriteRequest<'_>], taken: &mut Vec<Placed>) -> Result<Vec<Written>> {
+        let forms: Vec<Form<'_>> = match requests {
+            [request] => vec![self.prepare(request)?],
+            _ => requests.par_iter().map(|request| self.prepare(request)).collect::<Result<_>>()?,
+        };
+        let mut written = Vec::with_capacity(requests.len());
+        let mut jobs = Vec::new();
+        for (request, form) in requests.iter().zip(&forms) {
+            let prepared = match form {
+                Form::Pointer(pointer) => {
+                    written.push(Written { pointer: *pointer, in_place: false });
+                    continue;
+                }
+                Form::Stored(prepared) => prepared,
+            };
+            let (placed, is_new) =
+                self.place(request, prepared).map_err(|error| error.at_bookmark(request.at))?;
+            if is_new {
+                taken.push(placed.clone());
+            }
+            let sum = Sum {
+                kind: prepared.block.checksum_type,
+                salt: self.settings.salt.as_ref(),
+                txg: self.txg(),
+            };
+            let mut of_block = Vec::new();
+            let dvas = placed.seal(&prepared.bytes, 0, &sum, &mut of_block)?;
+            jobs.extend(of_block.into_iter().map(|job| (&prepared.bytes[..], job)));
+            if is_new && matches!(placed, Placed::Gang { .. }) {
+                self.remember(dvas[0], placed);
+            }
+            let pointer = prepared.seal.put(BlockPointer::normal(&NormalBlock { dvas, ..prepared.block }));
+            written.push(Written { pointer, in_place: prepared.in_place });
+        }
+        let write = |(bytes, job): &(&[u8], Job)| match job {
+            Job::Part(place, range) => self.space.write(*place, &bytes[range.clone()]),
+            Job::Header(place, header) => self.space.write(*place, header),
+        };
+        match &jobs[..] {
+            [job] => write(job)?,
+            _ => jobs.par_iter().try_for_each(write)?,
+        }
+        Ok(written)
+    }
+}
+
+impl WriteBlock for BlockWriter {
+    fn txg(&self) -> Txg {
+        self.space.txg()
+    }
+
+    fn write_blocks(&self, requests: &[WriteRequest<'_>]) -> Result<Vec<Written>> {
+        let mut taken = Vec::new();
+        self.write_all(requests, &mut taken).inspect_err(|_| {
+            for placed in &taken {
+                placed.give_back(&*self.space);
+            }
+        })
+    }
+
+    fn discard(&self, block: &BlockPointer) {
+        if block.is_gang() {
+            let mut gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(placed) = gangs.1.remove(&block.dva(0)) {
+                placed.give_back(&*self.space);
+            }
+        } else {
+            self.space.unallocate(&block.dvas().collect::<Vec<_>>());
+        }
+    }
+
+    fn hole(&self, before: &BlockPointer, object_type: ObjectType, level: u8, lsize: u64) -> BlockPointer {
+        if self.settings.hole_birth && before.logical_birth().0 != 0 {
+            BlockPointer::hole(object_type, level, lsize, self.txg())
+        } else {
+            BlockPointer::EMPTY
+        }
+    }
+
+    fn dsize(&self, block: &BlockPointer) -> u64 {
+        self.space.dsize(block)
+    }
+
+    fn add_key(&self, objset: u64, key: Arc<DatasetKey>) {
+        self.keys.insert(objset, key);
+    }
+
+    fn objset_macs(&self, objset: u64, block: &[u8]) -> Result<[[u8; 32]; 2]> {
+        key(&self.keys, objset)?.objset_macs(block)
+    }
+}
+
+fn check_size(lsize: u64) -> Result<()> {
+    if lsize == 0 || lsize > BLOCK_BYTES_MAX {
+        return Err(Fault::TooLarge { what: "block", size: lsize, limit: BLOCK_BYTES_MAX }.into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! The verbs `create`, `snapshot` and `clone`.
+
+use std::collections::BTreeSet;
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+
+use super::Tx;
+use crate::phys::DatasetFlags;
+
+impl Tx<'_> {
+    /// Makes a filesystem or volume without an object set: whoever makes that has the ledger count its blocks. The names
+    /// of its snapshots are case-insensitive where those of its files are.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOENT` when there is nothing above it, `EINVAL` when that is a volume or this cannot be its name,
+    /// `ENAMETOOLONG`.
+    pub fn create(&mut self, name: &str, is_case_insensitive: bool) -> Result<ObjectId> {
+        let place = self.vacant(name)?;
+        self.create_dataset(place.parent, &place.name, None, DatasetFlags::of_new(is_case_insensitive))
+    }
+
+    /// Makes snapshots, all or none (`dsl_dataset_snapshot`). What was written to their datasets in this transaction group
+    /// must be synced, and nothing more may be written to them in it.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no dataset of the name, `EEXIST`, `EXDEV` when two are of one dataset, `ENAMETOOLONG`.
+    pub fn snapshot(&mut self, names: &[String]) -> Result<Vec<ObjectId>> {
+        let mut heads = BTreeSet::new();
+        let mut plan = Vec::new();
+        for name in names {
+            let (head, short) = self.split_snapshot(name)?;
+            self.check_snapshot_name(head, &short)?;
+            if !heads.insert(head) {
+                return Err(Error::refused("EXDEV", format!("{name} is the second snapshot of one dataset")));
+            }
+            if self.dataset(head)?.prev_snapshot_txg >= self.txg() {
+                return Err(Error::refused("EAGAIN", format!("{name} follows a snapshot too closely")));
+            }
+            plan.push((head, short));
+        }
+        plan.into_iter().map(|(head, short)| self.snapshot_head(head, &short)).collect()
+    }
+
+    /// Makes a clone of a snapshot.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no such snapshot; as for [`create`](Self::create).
+    pub fn clone_snapshot(&mut self, origin: &str, name: &str) -> Result<ObjectId> {
+        let snapshot = self.snapshot_named(origin)?;
+        let place = self.vacant(name)?;
+        if self.dataset(snapshot)?.flags.contains(DatasetFlags::DEFER_DESTROY) {
+            return Err(Error::refused("ENOENT", format!("{origin} is to be destroyed")));
+        }
+        self.create_dataset(place.parent, &place.name, Some(snapshot), DatasetFlags::empty())
+    }
+}

@@ -1,0 +1,330 @@
+//! Destroying snapshots, filesystems and volumes (`dsl_destroy_snapshot_sync_impl`, `dsl_destroy_head_sync_impl`).
+//!
+//! When a snapshot goes, its blocks that nobody else has are those on the deadlist of the next one that are younger than
+//! the one before:
+//!
+//! ```text
+//! before       S            next         next's deadlist:  keys below before's birth   before has them too
+//!   |----------|-------------|                             keys from there on          only S has them: free
+//! ```
+//!
+//! The rest of that deadlist and the one of S become one. Blocks are freed in the transaction group that destroys what
+//! held them; OpenZFS leaves them to later ones.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::objset::Objset;
+use zstream_dmu::traverse::{Options, Traverse, VisitKind};
+use zstream_dmu::zap::{Value, number_key};
+
+use super::Tx;
+use super::deadlist::has_places;
+use super::make::FILESYSTEM_COUNT;
+use super::snapshot::own_zaps;
+use super::usage::{Change, Use, add};
+use crate::phys::DatasetFlags;
+
+impl Tx<'_> {
+    /// Refuses to destroy a snapshot that is needed.
+    ///
+    /// # Errors
+    /// `EBUSY` when it has holds, `EEXIST` when it has clones.
+    pub fn check_destroy_snapshot(&self, snapshot: ObjectId) -> Result<()> {
+        let phys = self.dataset(snapshot)?;
+        if !phys.is_snapshot() {
+            return Err(Error::refused("EINVAL", format!("dataset {snapshot} is not a snapshot")));
+        }
+        if self.hold_count(snapshot)? > 0 {
+            let name = self.full_name(snapshot)?;
+            return Err(Error::refused("EBUSY", format!("snapshot {name} has holds")));
+        }
+        if phys.children > 1 {
+            let name = self.full_name(snapshot)?;
+            return Err(Error::refused("EEXIST", format!("snapshot {name} has dependent clones")));
+        }
+        Ok(())
+    }
+
+    /// Destroys snapshots by name, all or none. Those with holds or clones are refused, or with `defer` marked to be
+    /// destroyed with the last of them.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EBUSY`, `EEXIST`.
+    pub fn destroy_snapshots(&mut self, names: &[String], defer: bool) -> Result<()> {
+        let snapshots = names.iter().map(|name| self.snapshot_named(name)).collect::<Result<Vec<_>>>()?;
+        if !defer {
+            snapshots.iter().try_for_each(|snapshot| self.check_destroy_snapshot(*snapshot))?;
+        }
+        for snapshot in snapshots {
+            if defer && (self.dataset(snapshot)?.children > 1 || self.hold_count(snapshot)? > 0) {
+                self.change_dataset(snapshot, |dataset| dataset.flags |= DatasetFlags::DEFER_DESTROY)?;
+            } else {
+                self.destroy_snapshot(snapshot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys a snapshot that has neither clones nor holds.
+    pub(super) fn destroy_snapshot(&mut self, snapshot: ObjectId) -> Result<()> {
+        self.refuse_remapped(snapshot)?;
+        let gone = self.dataset(snapshot)?;
+        let next = gone.next.ok_or_else(|| {
+            Error::corrupt("DSL dataset", format!("nothing follows the snapshot {snapshot}"))
+        })?;
+        let name = self.short_name(snapshot)?;
+        let head = self.head_of(gone.dir)?;
+        let keeps_key = self.bookmarks_lose(head, snapshot, next)?;
+        self.drop_features(snapshot)?;
+        let before = match gone.prev_snapshot {
+            Some(previous) => {
+                let is_in_line = self.dataset(previous)?.next == Some(snapshot);
+                self.step_in(previous, snapshot, next)?;
+                Some(previous).filter(|_| is_in_line)
+            }
+            None => None,
+        };
+        let next_before = self.dataset(next)?;
+        self.change_dataset(next, |dataset| {
+            dataset.prev_snapshot = gone.prev_snapshot;
+            dataset.prev_snapshot_txg = gone.prev_snapshot_txg;
+        })?;
+
+        let next_list = self.deadlist_of(next)?;
+        if let Some(before) = before {
+            let from = self.dataset(before)?.prev_snapshot_txg;
+            let shared = self.dead_space(next_list, from, gone.prev_snapshot_txg)?;
+            self.change_dataset(before, |dataset| add(&mut dataset.unique_bytes, shared.used_bytes as i64))?;
+        }
+        let freed = self.free_dead(next_list, gone.prev_snapshot_txg)?;
+        self.use_space(gone.dir, Use::Snapshots, Change::of(&freed).negated())?;
+        let own_list = self.deadlist_of(snapshot)?;
+        self.merge_deadlists(next_list, own_list)?;
+        self.free_deadlist(own_list)?;
+        if !keeps_key {
+            self.remove_clones_key(gone.dir, gone.creation_txg)?;
+        }
+
+        if next_before.is_snapshot() {
+            if let Some(after) = next_before.next {
+                let list = self.deadlist_of(after)?;
+                let shared = self.dead_space(list, gone.prev_snapshot_txg, gone.creation_txg)?;
+                self.change_dataset(next, |dataset| {
+                    add(&mut dataset.unique_bytes, shared.used_bytes as i64);
+                })?;
+            }
+            if !keeps_key {
+                let list = self.deadlist_of(head)?;
+                self.remove_deadlist_key(list, gone.creation_txg)?;
+            }
+        } else {
+            self.recount_unique(next, next_before.unique_bytes)?;
+        }
+        self.remove_snapshot_name(head, &name, true)?;
+        self.clear_bootfs(snapshot)?;
+        for object in own_zaps(&gone) {
+            self.free(object)?;
+        }
+        self.free_zapified(snapshot)
+    }
+
+    /// Counts anew what a head has for itself, after the snapshot before it went (`dsl_dataset_recalc_head_uniq`).
+    fn recount_unique(&mut self, head: ObjectId, old_unique: u64) -> Result<()> {
+        let phys = self.dataset(head)?;
+        let before = match phys.prev_snapshot {
+            Some(previous) => self.dataset(previous)?.referenced_bytes,
+            None => 0,
+        };
+        let dead = self.deadlist(self.deadlist_of(head)?)?.space.used_bytes;
+        let unique = phys.referenced_bytes.wrapping_sub(before.wrapping_sub(dead));
+        self.change_dataset(head, |dataset| {
+            dataset.unique_bytes = unique;
+            dataset.flags |= DatasetFlags::UNIQUE_ACCURATE;
+        })?;
+        let reserved = self.refreservation(head)?;
+        if old_unique < reserved {
+            let less = unique.saturating_sub(old_unique).min(reserved - old_unique) as i64;
+            let change = Change { used: -less, ..Change::default() };
+            self.use_space(phys.dir, Use::Refreservation, change)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a key from the deadlists of the clones of a directory that are younger, and of their clones
+    /// (`dsl_dir_remove_clones_key`).
+    pub(super) fn remove_clones_key(&mut self, dir: ObjectId, key: Txg) -> Result<()> {
+        let mut dirs = vec![dir];
+        while let Some(dir) = dirs.pop() {
+            for clone in self.numbers(self.dir(dir)?.clones)? {
+                let clone_dir = self.dataset(clone)?.dir;
+                if self.origin_txg(clone_dir)? > key {
+                    let list = self.deadlist_of(clone)?;
+                    self.remove_deadlist_key(list, key)?;
+                    dirs.push(clone_dir);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to destroy a head that is needed.
+    ///
+    /// # Errors
+    /// `EBUSY` when it has snapshots, `EEXIST` when it has children.
+    pub fn check_destroy_head(&self, head: ObjectId) -> Result<()> {
+        let phys = self.dataset(head)?;
+        let name = || self.dir_name(phys.dir);
+        if phys.is_snapshot() {
+            return Err(Error::refused("EINVAL", format!("dataset {head} is a snapshot")));
+        }
+        if self.dir(phys.dir)?.parent.is_none() {
+            return Err(Error::refused("EINVAL", format!("{} is the root of the pool", name()?)));
+        }
+        if let Some(previous) = phys.prev_snapshot
+            && self.dataset(previous)?.next == Some(head)
+        {
+            return Err(Error::refused("EBUSY", format!("{} has snapshots", name()?)));
+        }
+        if !self.entries(self.dir(phys.dir)?.children)?.is_empty() {
+            return Err(Error::refused("EEXIST", format!("{} has children", name()?)));
+        }
+        self.check_destroy_content(head)
+    }
+
+    /// Refuses to destroy a head with an intent log, whose blocks would have to be freed too.
+    pub(super) fn check_destroy_content(&self, head: ObjectId) -> Result<()> {
+        let phys = self.dataset(head)?;
+        if !phys.root.is_hole() {
+            let set = Objset::open_locked(self.reader.clone(), head.0, phys.root)?;
+            if set.has_intent_log() {
+                let name = self.dir_name(phys.dir)?;
+                return Err(Error::unsupported(format!(
+                    "freeing the content of {name}, which has an intent log,"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys a filesystem, volume or clone by name.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EBUSY` when it has snapshots, `EEXIST` when it has children.
+    pub fn destroy(&mut self, name: &str) -> Result<()> {
+        let head = self.head_named(name)?;
+        self.check_destroy_head(head)?;
+        self.destroy_head(head)
+    }
+
+    /// Destroys a head that has neither snapshots nor children, and the origin that waited for that.
+    pub(super) fn destroy_head(&mut self, head: ObjectId) -> Result<()> {
+        self.refuse_remapped(head)?;
+        let gone = self.dataset(head)?;
+        self.remove_livelist(gone.dir)?;
+        self.set_refreservation(head, None)?;
+        self.drop_features(head)?;
+        let mut origin_waits = false;
+        if let Some(origin) = gone.prev_snapshot {
+            let phys = self.dataset(origin)?;
+            if let Some(clones) = phys.next_clones {
+                self.remove_number(clones, head)?;
+            }
+            self.change_dataset(origin, |origin| origin.children -= 1)?;
+            if let Some(clones) = self.dir(phys.dir)?.clones {
+                self.remove_number(clones, head)?;
+            }
+            origin_waits = phys.flags.contains(DatasetFlags::DEFER_DESTROY)
+                && phys.children == 2
+                && self.hold_count(origin)? == 0;
+        }
+        let list = self.deadlist_of(head)?;
+        self.free_deadlist(list)?;
+        self.free_blocks(head)?;
+        let dir = self.dir(gone.dir)?;
+        let used = Change {
+            used: -(dir.used_bytes as i64),
+            compressed: -(dir.compressed_bytes as i64),
+            uncompressed: -(dir.uncompressed_bytes as i64),
+        };
+        self.use_space(gone.dir, Use::Head, used)?;
+        for object in gone.snapshot_names.into_iter().chain(own_zaps(&gone)) {
+            self.free(object)?;
+        }
+        self.free_bookmarks(head)?;
+        self.clear_bootfs(head)?;
+        self.forget_errors(head)?;
+        self.free_zapified(head)?;
+        self.destroy_dir(gone.dir)?;
+        match gone.prev_snapshot {
+            Some(origin) if origin_waits => self.destroy_snapshot(origin),
+            _ => Ok(()),
+        }
+    }
+
+    /// Frees the blocks of a head that are younger than the snapshot before it.
+    fn free_blocks(&mut self, head: ObjectId) -> Result<()> {
+        let phys = self.dataset(head)?;
+        if phys.root.is_hole() || phys.root.logical_birth() <= phys.prev_snapshot_txg {
+            return Ok(());
+        }
+        let options = Options { floor: phys.prev_snapshot_txg, locked: true, ..Options::default() };
+        for visit in Traverse::new(self.reader.clone(), head.0, phys.root, options) {
+            let visit = visit?;
+            let is_young = visit.pointer.logical_birth() > phys.prev_snapshot_txg;
+            if visit.kind != VisitKind::Dnode && is_young && has_places(&visit.pointer) {
+                self.has_changed = true;
+                self.space.free(&visit.pointer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys a directory whose dataset is gone (`dsl_dir_destroy_sync`).
+    fn destroy_dir(&mut self, dir: ObjectId) -> Result<()> {
+        let phys = self.dir(dir)?;
+        let parent =
+            phys.parent.ok_or_else(|| Error::invalid("the root directory of a pool cannot be destroyed"))?;
+        let name = self.dir_name(dir)?;
+        let name = name.rsplit('/').next().unwrap_or_default();
+        self.adjust_counts(parent, FILESYSTEM_COUNT, -1)?;
+        self.reserve(dir, 0)?;
+        self.drop_crypto_key(dir)?;
+        for object in [phys.children, phys.props, phys.clones].into_iter().flatten() {
+            self.free(object)?;
+        }
+        if let Some(permissions) = phys.permissions {
+            for (_, set) in self.entries(Some(permissions))? {
+                self.free(ObjectId(set.u64()?))?;
+            }
+            self.free(permissions)?;
+        }
+        let names = self.children_zap(parent)?;
+        self.zap(names)?.remove(name)?;
+        self.free_zapified(dir)
+    }
+
+    /// No longer boots from a dataset that goes (`spa_prop_clear_bootfs`).
+    fn clear_bootfs(&mut self, dataset: ObjectId) -> Result<()> {
+        if let Some(props) = self.directory("pool_props")?
+            && self.lookup_object(Some(props), "bootfs")? == Some(dataset)
+        {
+            self.zap(props)?.update("bootfs", &Value::word(0))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the errors that were found in a head (`spa_delete_dataset_errlog`).
+    fn forget_errors(&mut self, head: ObjectId) -> Result<()> {
+        if !self.feature_enabled("head_errlog")? {
+            return Ok(());
+        }
+        for log in ["errlog_last", "errlog_scrub"] {
+            let Some(log) = self.directory(log)?.filter(|log| log.0 != 0) else { continue };
+            if let Some(errors) = self.lookup_object(Some(log), &number_key(head.0))? {
+                self.free(errors)?;
+                self.zap(log)?.remove(number_key(head.0))?;
+            }
+        }
+        Ok(())
+    }
+}

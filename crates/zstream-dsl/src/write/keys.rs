@@ -1,0 +1,122 @@
+//! Keys of encrypted directories: who uses them, and which directory's key wraps them.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zap::Value;
+
+use super::Tx;
+use super::props::Setting;
+use crate::keys::CRYPTO_KEY;
+
+/// How many directories use the keys: a clone has those of its origin.
+const USES: &str = "DSL_CRYPTO_REFCOUNT";
+/// The directory that is the encryption root.
+const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
+
+impl Tx<'_> {
+    /// The keys of a directory; none unless it is encrypted.
+    pub(super) fn crypto_key(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
+        self.lookup_object(self.own_zap(dir)?, CRYPTO_KEY)
+    }
+
+    /// The directory whose key wraps those of a directory; none unless it is encrypted.
+    pub(super) fn encryption_root(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
+        match self.crypto_key(dir)? {
+            Some(key) => self.lookup_object(Some(key), ROOT),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives a clone the keys of its origin (`dsl_crypto_key_clone_sync`).
+    pub(super) fn share_crypto_key(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
+        let Some(key) = self.crypto_key(from)? else { return Ok(()) };
+        let uses = self.lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())?;
+        self.zap(key)?.update(USES, &Value::word(uses + 1))?;
+        self.set_entry(to, CRYPTO_KEY, &Value::word(key.0))
+    }
+
+    /// Uses the keys of an encrypted directory once less (`dsl_crypto_key_destroy_sync`).
+    pub(super) fn drop_crypto_key(&mut self, dir: ObjectId) -> Result<()> {
+        let Some(key) = self.crypto_key(dir)? else { return Ok(()) };
+        match self.lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())? {
+            0 | 1 => self.free(key),
+            uses => self.zap(key)?.update(USES, &Value::word(uses - 1)),
+        }
+    }
+
+    /// Whether a directory is a clone of anything but the pool's empty origin.
+    fn is_clone(&self, dir: ObjectId) -> Result<bool> {
+        let origin = self.dir(dir)?.origin;
+        Ok(origin.is_some() && origin != self.origin_snapshot()?)
+    }
+
+    /// Refuses to move a directory to where its keys would have another encryption root
+    /// (`dsl_dir_rename_crypt_check`).
+    pub(super) fn check_rename_keys(&self, dir: ObjectId, parent: ObjectId) -> Result<()> {
+        let root = self.encryption_root(dir)?;
+        if root.is_none() || root == Some(dir) || self.encryption_root(parent)? == root {
+            return Ok(());
+        }
+        Err(Error::refused("EACCES", "a dataset cannot be moved away from its encryption root"))
+    }
+
+    /// Refuses to promote a clone where the keys that it shares would have another encryption root
+    /// (`dsl_dataset_promote_crypt_check`).
+    pub(super) fn check_promote_keys(&self, target: ObjectId, origin: ObjectId) -> Result<()> {
+        let root = self.encryption_root(origin)?;
+        if root.is_none() || self.is_clone(origin)? || root == Some(origin) {
+            return Ok(());
+        }
+        let above = |dir: ObjectId| match self.dir(dir)?.parent {
+            Some(parent) => self.encryption_root(parent),
+            None => Ok(None),
+        };
+        if above(origin)?.is_some() && above(origin)? == above(target)? {
+            return Ok(());
+        }
+        Err(Error::refused("EACCES", "a clone cannot take over keys that have another encryption root"))
+    }
+
+    /// Makes a clone that is promoted the encryption root where its origin was that
+    /// (`dsl_dataset_promote_crypt_sync`).
+    pub(super) fn promote_keys(&mut self, target: ObjectId, origin: ObjectId) -> Result<()> {
+        if self.encryption_root(origin)? != Some(origin) || self.is_clone(origin)? {
+            return Ok(());
+        }
+        let location = self.lookup(self.dir(origin)?.props, "keylocation")?;
+        let (target_head, origin_head) = (self.head_of(target)?, self.head_of(origin)?);
+        if let Some(location) = location {
+            self.put_property(target_head, "keylocation", &Setting::Local(location))?;
+        }
+        self.put_property(origin_head, "keylocation", &Setting::Revert)?;
+        self.change_encryption_root(origin, origin, target)
+    }
+
+    /// Makes the keys of a directory, and of those below and of their clones that had `old` as encryption root, have
+    /// `new` (`spa_keystore_change_key_sync_impl`).
+    fn change_encryption_root(&mut self, dir: ObjectId, old: ObjectId, new: ObjectId) -> Result<()> {
+        // Each with whether its own keys were changed with those of its origin.
+        let mut dirs = vec![(dir, false)];
+        while let Some((dir, is_done)) = dirs.pop() {
+            let name = self.dir_name(dir)?;
+            let is_hidden = name.rsplit('/').next().is_some_and(|last| last.starts_with(['$', '%']));
+            let Some(root) = self.encryption_root(dir)?.filter(|_| !is_hidden) else { continue };
+            if !is_done {
+                if root != old || self.is_clone(dir)? {
+                    continue;
+                }
+                if let Some(key) = self.crypto_key(dir)? {
+                    self.zap(key)?.update(ROOT, &Value::word(new.0))?;
+                }
+            }
+            let phys = self.dir(dir)?;
+            for (_, child) in self.entries(phys.children)? {
+                dirs.push((ObjectId(child.u64()?), false));
+            }
+            for clone in self.numbers(phys.clones)? {
+                dirs.push((self.dataset(clone)?.dir, true));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! What becomes of blocks when a dataset is synced (`dsl_dataset_block_born`, `dsl_dataset_block_kill`).
+//!
+//! ```text
+//! born                                referenced +  unique +   directory: head +
+//! killed, younger than the snapshot   referenced -  unique -   directory: head -         its space is free
+//! killed, older                       referenced -             directory: head to snapshots    to the deadlist
+//!                                     and of the snapshot unique +, if no older one has the block
+//! ```
+
+use std::collections::BTreeSet;
+
+use zstream_dmu::blkptr::{BlockKind, BlockPointer};
+use zstream_dmu::bpobj::write::SizedBlock;
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::zap::Value;
+use zstream_dmu::zio::write::Ledger;
+use zstream_format::algorithm::{ChecksumType, CompressionType};
+
+use super::Tx;
+use super::deadlist::{change_of, has_places};
+use super::usage::{Change, Use, accounted_change, add};
+use crate::bookmark::Bookmark;
+use crate::phys::DatasetFlags;
+
+/// Dead blocks that wait in memory for the deadlist.
+const DEAD_BLOCKS_MAX: usize = 4096;
+
+/// The largest block of a dataset without the feature `large_blocks`, in bytes.
+const OLD_BLOCK_BYTES_MAX: u64 = 128 << 10;
+
+/// Entry of the directory of a clone: which blocks it has of its own.
+const LIVELIST: &str = "com.delphix:livelist";
+
+/// Counts the blocks of one dataset that is synced.
+pub struct DatasetLedger<'t, 'a> {
+    tx: &'t mut Tx<'a>,
+    head: ObjectId,
+    dir: ObjectId,
+    deadlist: ObjectId,
+    /// The snapshot before it, its birth, and the birth of the one before that where it is in the same line.
+    previous: (Option<ObjectId>, Txg, Option<Txg>),
+    /// Blocks that are older were there when the directory was cloned.
+    origin_txg: Txg,
+    sums: Sums,
+    dead: Vec<SizedBlock>,
+    features: BTreeSet<&'static str>,
+    /// Bookmarks whose next snapshot is still to come.
+    marks: Vec<(Bookmark, bool)>,
+}
+
+#[derive(Default)]
+struct Sums {
+    referenced: Change,
+    /// What the head has for itself.
+    unique: Change,
+    /// What goes from the head to the snapshots of the directory.
+    to_snapshots: i64,
+    /// What the snapshot before has for itself from now on.
+    previous_unique: i64,
+}
+
+impl<'a> Tx<'a> {
+    /// What counts the blocks of a head that is to be synced. A clone's livelist, which is not kept here, is given up:
+    /// OpenZFS then destroys the clone by walking through it.
+    ///
+    /// # Errors
+    /// When the head or what belongs to it cannot be read.
+    pub fn ledger(&mut self, head: ObjectId) -> Result<DatasetLedger<'_, 'a>> {
+        let phys = self.dataset(head)?;
+        if phys.is_snapshot() {
+            return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
+        }
+        let deadlist = self.deadlist_of(head)?;
+        // Found out here, where nothing is lost yet.
+        drop(self.deadlist(deadlist)?);
+        self.remove_livelist(phys.dir)?;
+        let before = match phys.prev_snapshot {
+            Some(previous) => {
+                let before = self.dataset(previous)?;
+                (before.next == Some(head)).then_some(before.prev_snapshot_txg)
+            }
+            None => None,
+        };
+        let origin_txg = self.origin_txg(phys.dir)?;
+        let marks = self.bookmarks(head)?;
+        let marks = marks
+            .into_iter()
+            .filter(|mark| mark.counts_freed() && mark.creation_txg >= phys.prev_snapshot_txg)
+            .map(|mark| (mark, false))
+            .collect();
+        Ok(DatasetLedger {
+            tx: self,
+            head,
+            dir: phys.dir,
+            deadlist,
+            previous: (phys.prev_snapshot, phys.prev_snapshot_txg, before),
+            origin_txg,
+            sums: Sums::default(),
+            dead: Vec::new(),
+            features: BTreeSet::new(),
+            marks,
+        })
+    }
+
+    /// Gives up a clone's list of blocks of its own (`dsl_dir_remove_livelist`).
+    pub(super) fn remove_livelist(&mut self, dir: ObjectId) -> Result<()> {
+        let Some(list) = self.entry(dir, LIVELIST)? else { return Ok(()) };
+        self.remove_entry(dir, LIVELIST)?;
+        self.free_deadlist(ObjectId(list.u64()?))?;
+        self.feature_add("livelist", -1)
+    }
+}
+
+/// The feature without which a block cannot be read, if there is one.
+fn features_of(block: &BlockPointer) -> impl Iterator<Item = &'static str> {
+    let checksum = match block.checksum_type() {
+        _ if block.kind() != BlockKind::Normal => None,
+        ChecksumType::SHA512 => Some("sha512"),
+        ChecksumType::SKEIN => Some("skein"),
+        ChecksumType::EDONR => Some("edonr"),
+        ChecksumType::BLAKE3 => Some("blake3"),
+        _ => None,
+    };
+    let compression = (block.compression() == CompressionType::ZSTD).then_some("zstd_compress");
+    let size = (block.lsize() > OLD_BLOCK_BYTES_MAX).then_some("large_blocks");
+    checksum.into_iter().chain(compression).chain(size)
+}
+
+impl Ledger for DatasetLedger<'_, '_> {
+    fn born(&mut self, block: &BlockPointer) {
+        if block.is_hole() || block.is_redacted() {
+            return;
+        }
+        let change = change_of(&self.tx.sized(block));
+        self.sums.referenced = self.sums.referenced.plus(change);
+        self.sums.unique = self.sums.unique.plus(change);
+        self.features.extend(features_of(block));
+    }
+
+    fn killed(&mut self, block: &BlockPointer) -> Result<()> {
+        if block.is_hole() || block.is_redacted() {
+            return Ok(());
+        }
+        let (_, previous_txg, before_previous) = self.previous;
+        let sized = self.tx.sized(block);
+        let change = change_of(&sized);
+        let birth = block.logical_birth();
+        self.sums.referenced = self.sums.referenced.plus(change.negated());
+        if birth > previous_txg {
+            self.sums.unique = self.sums.unique.plus(change.negated());
+            if has_places(block) {
+                self.tx.has_changed = true;
+                self.tx.space.free(block)?;
+            }
+        } else {
+            if before_previous.is_some_and(|txg| birth > txg) {
+                self.sums.previous_unique += change.used;
+            }
+            if birth > self.origin_txg {
+                self.sums.to_snapshots += change.used;
+            }
+            self.dead.push(sized);
+            if self.dead.len() >= DEAD_BLOCKS_MAX {
+                self.bury()?;
+            }
+        }
+        for (mark, is_dirty) in &mut self.marks {
+            if birth <= mark.creation_txg {
+                mark.add_freed(change);
+                *is_dirty = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DatasetLedger<'_, '_> {
+    /// Puts the dead blocks that wait into the deadlist.
+    fn bury(&mut self) -> Result<()> {
+        let dead = std::mem::take(&mut self.dead);
+        self.tx.insert_dead(self.deadlist, &dead)
+    }
+
+    /// Writes what was counted: to the dataset with its new root, and up the tree of directories.
+    ///
+    /// # Errors
+    /// When the MOS cannot be changed: the transaction group must be dropped.
+    pub fn finish(mut self, root: BlockPointer) -> Result<()> {
+        self.bury()?;
+        let Sums { referenced, unique, to_snapshots, previous_unique } = self.sums;
+        let tx = self.tx;
+        let reserved = tx.refreservation(self.head)?;
+        let charged = tx.change_dataset(self.head, |dataset| {
+            let charged = accounted_change(dataset.unique_bytes, reserved, unique.used);
+            add(&mut dataset.referenced_bytes, referenced.used);
+            add(&mut dataset.compressed_bytes, referenced.compressed);
+            add(&mut dataset.uncompressed_bytes, referenced.uncompressed);
+            add(&mut dataset.unique_bytes, unique.used);
+            dataset.root = root;
+            charged
+        })?;
+        tx.use_reserved_space(
+            self.dir,
+            Change { used: charged, ..unique },
+            unique.used,
+            Use::Refreservation,
+            Use::Head,
+        )?;
+        tx.move_space(self.dir, to_snapshots, Use::Head, Use::Snapshots)?;
+        if let (Some(previous), true) = (self.previous.0, previous_unique != 0) {
+            tx.change_dataset(previous, |dataset| add(&mut dataset.unique_bytes, previous_unique))?;
+        }
+        for name in self.features {
+            tx.activate_feature(self.head, name, &Value::word(0))?;
+        }
+        for (mark, is_dirty) in &self.marks {
+            if *is_dirty {
+                tx.put_bookmark(self.head, mark)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DatasetFlags {
+    /// The flags that a new filesystem or volume starts with.
+    pub(super) fn of_new(is_case_insensitive: bool) -> Self {
+        if is_case_insensitive { Self::CASE_INSENSITIVE } else { Self::empty() }
+    }
+}

@@ -1,0 +1,223 @@
+//! Making directories and datasets (`dsl_dir_create_sync`, `dsl_dataset_create_sync`, `dsl_pool_create`).
+//!
+//! A new filesystem is a clone of `$ORIGIN@$ORIGIN`, an empty snapshot that every pool has, so that whatever holds for
+//! clones holds for it too.
+
+use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES};
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{Guid, ObjectId, Txg};
+use zstream_dmu::object_store::NewObject;
+use zstream_dmu::pool::DIRECTORY_OBJECT;
+use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::object_type::ObjectType;
+
+use super::{ORIGIN, Tx};
+use crate::phys::{DATASET_PHYS_BYTES, DIR_PHYS_BYTES, DatasetFlags, DatasetPhys};
+
+/// How deep directories may be nested: a name of 255 bytes has no more parts.
+pub(super) const DEPTH_MAX: usize = 130;
+
+/// Entry of a directory that counts the filesystems below it.
+pub(super) const FILESYSTEM_COUNT: &str = "com.joyent:filesystem_count";
+/// Entry of a directory that counts its snapshots and those below it.
+pub(super) const SNAPSHOT_COUNT: &str = "com.joyent:snapshot_count";
+
+/// What creating a pool's first datasets made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstDatasets {
+    /// The pool's root directory.
+    pub root_dir: ObjectId,
+    /// Its head dataset, which has no object set yet.
+    pub root: ObjectId,
+}
+
+impl Tx<'_> {
+    /// Makes the datasets of a new pool, in a MOS that has an empty directory of objects and the ZAPs of features with the
+    /// features that the pool is to have (`dsl_pool_create`).
+    ///
+    /// The root dataset has no object set yet: whoever makes it has the ledger count its blocks.
+    ///
+    /// # Errors
+    /// When the MOS cannot be changed.
+    pub fn create_pool(&mut self) -> Result<FirstDatasets> {
+        let root_dir = self.create_dir(None, "")?;
+        self.create_dir(Some(root_dir), "$MOS")?;
+        self.create_dir(Some(root_dir), "$FREE")?;
+        let list = lists::create(self.mos_mut(), LIST_BLOCK_BYTES, false)?;
+        self.zap(DIRECTORY_OBJECT)?.add("free_bpobj", &Value::word(list.0))?;
+        let dir = self.create_dir(Some(root_dir), ORIGIN)?;
+        let origin = self.create_head(dir, None, DatasetFlags::empty())?;
+        self.snapshot_at(origin, ORIGIN, Txg(1))?;
+        let root = self.create_head(root_dir, None, DatasetFlags::empty())?;
+        Ok(FirstDatasets { root_dir, root })
+    }
+
+    /// Makes a directory without a dataset; without a parent, the pool's root (`dsl_dir_create_sync`).
+    pub(super) fn create_dir(&mut self, parent: Option<ObjectId>, name: &str) -> Result<ObjectId> {
+        let new =
+            NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DIR_PHYS_BYTES as u16);
+        let object = self.allocate(&new)?;
+        let (names, name) = match parent {
+            Some(parent) => (self.children_zap(parent)?, name),
+            None => (DIRECTORY_OBJECT, "root_dataset"),
+        };
+        self.zap(names)?.add(name, &Value::word(object.0))?;
+        if let Some(parent) = parent
+            && !name.starts_with('$')
+        {
+            self.adjust_counts(parent, FILESYSTEM_COUNT, 1)?;
+        }
+        let props = self.create_zap(ObjectType::DSL_PROPS, NormFlags::empty())?;
+        let children = self.create_zap(ObjectType::DSL_DIR_CHILD_MAP, NormFlags::empty())?;
+        let now = self.clock.seconds;
+        self.change_dir(object, |dir| {
+            dir.creation_time = now;
+            dir.parent = parent;
+            dir.props = Some(props);
+            dir.children = Some(children);
+            dir.has_breakdown = true;
+        })?;
+        Ok(object)
+    }
+
+    pub(super) fn children_zap(&self, dir: ObjectId) -> Result<ObjectId> {
+        self.dir(dir)?
+            .children
+            .ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} has no list of children")))
+    }
+
+    /// Makes the head dataset of a directory: a clone of `origin`, or an empty one (`dsl_dataset_create_sync_dd`).
+    pub(super) fn create_head(
+        &mut self,
+        dir: ObjectId,
+        origin: Option<ObjectId>,
+        flags: DatasetFlags,
+    ) -> Result<ObjectId> {
+        let origin = match origin {
+            Some(origin) => Some(origin),
+            None => self.origin_snapshot()?,
+        };
+        let object = self.create_dataset_object()?;
+        let names = self.create_zap(ObjectType::DSL_DS_SNAP_MAP, NormFlags::UPPER)?;
+        let (guid, fsid_guid) = (Guid(self.random()?), self.random56()?);
+        let (now, txg) = (self.clock.seconds, self.creation_txg());
+        self.change_dataset(object, |dataset| {
+            dataset.dir = dir;
+            dataset.flags = flags | DatasetFlags::UNIQUE_ACCURATE;
+            (dataset.guid, dataset.fsid_guid) = (guid, fsid_guid);
+            dataset.snapshot_names = Some(names);
+            (dataset.creation_time, dataset.creation_txg) = (now, txg);
+        })?;
+        let deadlist = match origin {
+            None => self.create_deadlist()?,
+            Some(origin) => self.join_origin(dir, object, origin)?,
+        };
+        self.change_dataset(object, |dataset| dataset.deadlist = Some(deadlist))?;
+        self.change_dir(dir, |dir| dir.head = Some(object))?;
+        Ok(object)
+    }
+
+    pub(super) fn create_dataset_object(&mut self) -> Result<ObjectId> {
+        self.allocate(
+            &NewObject::new(ObjectType::DSL_DATASET, 0)
+                .with_bonus(ObjectType::DSL_DATASET, DATASET_PHYS_BYTES as u16),
+        )
+    }
+
+    /// Makes a new head a clone of a snapshot, and gives its deadlist.
+    fn join_origin(&mut self, dir: ObjectId, head: ObjectId, origin: ObjectId) -> Result<ObjectId> {
+        let from = self.dataset(origin)?;
+        self.change_dataset(head, |dataset| {
+            dataset.prev_snapshot = Some(origin);
+            dataset.prev_snapshot_txg = from.creation_txg;
+            take_content(dataset, &from);
+            dataset.flags |= from.flags & (DatasetFlags::INCONSISTENT | DatasetFlags::CASE_INSENSITIVE);
+        })?;
+        self.copy_features(origin, head)?;
+        let origin_head = self.head_of(from.dir)?;
+        let origin_list = self.deadlist_of(origin_head)?;
+        let deadlist = self.clone_deadlist(origin_list, from.creation_txg)?;
+        let clones = match from.next_clones {
+            Some(clones) => clones,
+            None => self.create_zap(ObjectType::NEXT_CLONES, NormFlags::empty())?,
+        };
+        self.add_number(clones, head)?;
+        self.change_dataset(origin, |origin| {
+            origin.children += 1;
+            origin.next_clones = Some(clones);
+        })?;
+        self.change_dir(dir, |dir| dir.origin = Some(origin))?;
+        self.add_dir_clone(from.dir, head)?;
+        self.share_crypto_key(from.dir, dir)?;
+        Ok(deadlist)
+    }
+
+    /// Adds a head to the clones of a directory.
+    pub(super) fn add_dir_clone(&mut self, dir: ObjectId, head: ObjectId) -> Result<()> {
+        let clones = match self.dir(dir)?.clones {
+            Some(clones) => clones,
+            None => {
+                let clones = self.create_zap(ObjectType::DSL_CLONES, NormFlags::empty())?;
+                self.change_dir(dir, |dir| dir.clones = Some(clones))?;
+                clones
+            }
+        };
+        self.add_number(clones, head)
+    }
+
+    /// The head dataset of a directory.
+    pub(super) fn head_of(&self, dir: ObjectId) -> Result<ObjectId> {
+        self.dir(dir)?.head.ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} has no dataset")))
+    }
+
+    /// The deadlist of a dataset.
+    pub(super) fn deadlist_of(&self, dataset: ObjectId) -> Result<ObjectId> {
+        self.dataset(dataset)?
+            .deadlist
+            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{dataset} has no deadlist")))
+    }
+
+    /// Makes a directory with its head dataset: a filesystem or volume that is empty and has no object set yet, or a clone
+    /// of `origin` (`dsl_dataset_create_sync`).
+    ///
+    /// # Errors
+    /// When the MOS cannot be changed.
+    pub(super) fn create_dataset(
+        &mut self,
+        parent: ObjectId,
+        name: &str,
+        origin: Option<ObjectId>,
+        flags: DatasetFlags,
+    ) -> Result<ObjectId> {
+        let dir = self.create_dir(Some(parent), name)?;
+        let head = self.create_head(dir, origin, flags)?;
+        if self.feature_active("filesystem_limits")? {
+            self.set_entry(dir, FILESYSTEM_COUNT, &Value::word(0))?;
+            self.set_entry(dir, SNAPSHOT_COUNT, &Value::word(0))?;
+        }
+        Ok(head)
+    }
+
+    /// Changes a count of a directory and of those above it, as far as they keep it (`dsl_fs_ss_count_adjust`).
+    pub(super) fn adjust_counts(&mut self, dir: ObjectId, name: &'static str, change: i64) -> Result<()> {
+        let mut at = Some(dir);
+        for _ in 0..DEPTH_MAX {
+            let Some(dir) = at.filter(|_| change != 0) else { return Ok(()) };
+            let Some(count) = self.entry(dir, name)? else { return Ok(()) };
+            let count = count.u64()?.checked_add_signed(change).ok_or_else(|| {
+                Error::corrupt("DSL directory", format!("{dir} counts less than no {name}"))
+            })?;
+            self.set_entry(dir, name, &Value::word(count))?;
+            at = self.dir(dir)?.parent;
+        }
+        Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")))
+    }
+}
+
+/// Makes a dataset hold what another one holds.
+pub(super) fn take_content(dataset: &mut DatasetPhys, from: &DatasetPhys) {
+    dataset.referenced_bytes = from.referenced_bytes;
+    dataset.compressed_bytes = from.compressed_bytes;
+    dataset.uncompressed_bytes = from.uncompressed_bytes;
+    dataset.root = from.root;
+}

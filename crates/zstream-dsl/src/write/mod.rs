@@ -1,0 +1,393 @@
+//! Changing the datasets of a pool, within one transaction group.
+//!
+//! A [`Tx`] is the MOS open for change, with what a change needs beside it: the pool's space, the clock, numbers that
+//! nobody can guess. Each verb first checks everything that it can refuse and only then changes something
+//! (`dsl_sync_task`): an error after the first change means that the transaction group must be dropped, and nothing of it
+//! is on disk.
+//!
+//! ```text
+//! mod        directories and datasets, ZAPs, entries of their own
+//! feature    counts of features, for the pool and for each dataset
+//! usage      space up the tree of directories
+//! deadlist   deadlists that grow, are split and merged
+//! names      from names to objects and back
+//! make       directories, datasets, clones; a pool's first ones
+//! snapshot   snapshots
+//! ledger     what becomes of blocks when a dataset is synced
+//! create     the verbs create, snapshot and clone
+//! destroy    the verb destroy
+//! swap       rollback, and what a receive ends with
+//! promote    the verb promote
+//! rename     the verb rename
+//! hold       the verbs hold and release
+//! bookmark   the verb bookmark
+//! props      properties that are set and inherited
+//! keys       who uses which keys
+//! redact     the verb redact; redaction: its lists
+//! settings   how the blocks of a dataset are written
+//! open       a pool from opening or creating it to leaving it
+//! ```
+
+mod bookmark;
+mod create;
+mod deadlist;
+mod destroy;
+mod entropy;
+mod feature;
+mod hold;
+mod keys;
+mod ledger;
+mod make;
+mod names;
+mod open;
+mod promote;
+mod props;
+mod redact;
+mod redaction;
+mod rename;
+mod settings;
+mod snapshot;
+mod swap;
+mod usage;
+
+use std::sync::Arc;
+
+use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::bpobj::write::SizedBlock;
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
+use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::pool::DIRECTORY_OBJECT;
+use zstream_dmu::space::Space;
+use zstream_dmu::zap::{self, NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, number_key};
+use zstream_dmu::zio::ReadBlock;
+use zstream_format::object_type::ObjectType;
+
+pub use self::entropy::Entropy;
+pub use self::ledger::DatasetLedger;
+pub use self::make::FirstDatasets;
+pub use self::open::WritablePool;
+pub use self::props::Setting;
+pub use self::usage::{Change, Use};
+
+use crate::phys::{DatasetPhys, DirPhys};
+use crate::pool::ZAPIFIED;
+
+/// The first transaction group of a pool (`TXG_INITIAL`). What is made in it says that it was made in 1.
+const TXG_INITIAL: Txg = Txg(4);
+
+/// When changes are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// Seconds since 1970.
+    pub seconds: u64,
+    /// Nanoseconds above them.
+    pub nanoseconds: u32,
+}
+
+impl Clock {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self { seconds: since.as_secs(), nanoseconds: since.subsec_nanos() }
+    }
+}
+
+/// The datasets of a pool, open for change in one transaction group.
+pub struct Tx<'a> {
+    name: String,
+    mos: &'a mut dyn ObjectStore,
+    space: &'a dyn Space,
+    reader: Arc<dyn ReadBlock>,
+    clock: Clock,
+    entropy: &'a mut Entropy,
+    has_changed: bool,
+}
+
+impl std::fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tx({})", self.mos.txg())
+    }
+}
+
+impl<'a> Tx<'a> {
+    /// The datasets of the pool `name` in `mos`, whose blocks `reader` reads and whose space is that of `space`.
+    pub fn new(
+        name: impl Into<String>,
+        mos: &'a mut dyn ObjectStore,
+        space: &'a dyn Space,
+        reader: Arc<dyn ReadBlock>,
+        clock: Clock,
+        entropy: &'a mut Entropy,
+    ) -> Self {
+        Self { name: name.into(), mos, space, reader, clock, entropy, has_changed: false }
+    }
+
+    /// The transaction group.
+    #[must_use]
+    pub fn txg(&self) -> Txg {
+        self.mos.txg()
+    }
+
+    /// Whether anything was changed: an error leaves a transaction group that must be dropped then.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// The MOS, to be read.
+    #[must_use]
+    pub fn mos(&self) -> &dyn ObjectSet {
+        &*self.mos
+    }
+
+    /// The MOS, to be changed.
+    pub fn mos_mut(&mut self) -> &mut dyn ObjectStore {
+        self.has_changed = true;
+        self.mos
+    }
+
+    /// A number for a guid or a salt: not 0.
+    ///
+    /// # Errors
+    /// When the system has none.
+    pub fn random(&mut self) -> Result<u64> {
+        loop {
+            match self.entropy.next()? {
+                0 => {}
+                number => return Ok(number),
+            }
+        }
+    }
+
+    /// A number of 56 bits, for what identifies a dataset in mounts and an IV set (`unique_create`).
+    fn random56(&mut self) -> Result<u64> {
+        Ok((self.random()? >> 8).max(1))
+    }
+
+    /// The creation txg of what is made now.
+    fn creation_txg(&self) -> Txg {
+        if self.txg() == TXG_INITIAL { Txg(1) } else { self.txg() }
+    }
+
+    /// A block with what it counts for.
+    pub(crate) fn sized(&self, pointer: &BlockPointer) -> SizedBlock {
+        SizedBlock { pointer: *pointer, used_bytes: self.space.dsize(pointer) }
+    }
+
+    fn bonus(&self, object: ObjectId, bonus_type: ObjectType) -> Result<ObjectInfo> {
+        let info = self.mos.info(object)?;
+        if info.bonus_type != bonus_type {
+            return Err(Error::corrupt(
+                "MOS object",
+                format!("object {object} has a bonus of type {}, expected {bonus_type}", info.bonus_type),
+            ));
+        }
+        Ok(info)
+    }
+
+    /// A directory.
+    ///
+    /// # Errors
+    /// When there is none in this object.
+    pub fn dir(&self, object: ObjectId) -> Result<DirPhys> {
+        DirPhys::parse(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)
+    }
+
+    /// A dataset.
+    ///
+    /// # Errors
+    /// When there is none in this object.
+    pub fn dataset(&self, object: ObjectId) -> Result<DatasetPhys> {
+        DatasetPhys::parse(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)
+    }
+
+    /// Changes a directory.
+    ///
+    /// # Errors
+    /// When there is none in this object.
+    pub fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
+        let info = self.bonus(object, ObjectType::DSL_DIR)?;
+        let mut bonus = info.bonus()?.to_vec();
+        let mut phys = DirPhys::parse(&bonus)?;
+        let result = change(&mut phys);
+        phys.store_into(&mut bonus)?;
+        if bonus != info.bonus()? {
+            self.mos_mut().set_bonus(object, ObjectType::DSL_DIR, &bonus)?;
+        }
+        Ok(result)
+    }
+
+    /// Changes a dataset.
+    ///
+    /// # Errors
+    /// When there is none in this object.
+    pub fn change_dataset<T>(
+        &mut self,
+        object: ObjectId,
+        change: impl FnOnce(&mut DatasetPhys) -> T,
+    ) -> Result<T> {
+        let info = self.bonus(object, ObjectType::DSL_DATASET)?;
+        let mut bonus = info.bonus()?.to_vec();
+        let mut phys = DatasetPhys::parse(&bonus)?;
+        let result = change(&mut phys);
+        phys.store_into(&mut bonus)?;
+        if bonus != info.bonus()? {
+            self.mos_mut().set_bonus(object, ObjectType::DSL_DATASET, &bonus)?;
+        }
+        Ok(result)
+    }
+
+    fn allocate(&mut self, new: &NewObject) -> Result<ObjectId> {
+        self.mos_mut().allocate(new)
+    }
+
+    fn free(&mut self, object: ObjectId) -> Result<()> {
+        self.mos_mut().free(object)
+    }
+
+    fn create_zap(&mut self, object_type: ObjectType, norm_flags: NormFlags) -> Result<ObjectId> {
+        let new = NewZap { salt: self.random()?, norm_flags, flags: ZapFlags::empty() };
+        zap::write::create(self.mos_mut(), object_type, &new)
+    }
+
+    fn zap(&mut self, object: ObjectId) -> Result<ZapMut<'_>> {
+        ZapMut::open(self.mos_mut(), object)
+    }
+
+    /// An entry of a ZAP; none where there is no ZAP.
+    pub(crate) fn lookup(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
+        match zap {
+            Some(object) => Zap::open(&*self.mos, object)?.lookup(name),
+            None => Ok(None),
+        }
+    }
+
+    fn lookup_object(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<ObjectId>> {
+        self.lookup(zap, name)?.map(|value| value.u64().map(ObjectId)).transpose()
+    }
+
+    /// The entries of a ZAP, by name; none where there is no ZAP.
+    pub(crate) fn entries(&self, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
+        let Some(object) = zap else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        for entry in Zap::open(&*self.mos, object)?.entries() {
+            let entry = entry?;
+            entries.push((entry.key.text()?.to_owned(), entry.value));
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries)
+    }
+
+    /// The numbers that a set of numbers holds, ascending (`zap_add_int`).
+    fn numbers(&self, zap: Option<ObjectId>) -> Result<Vec<ObjectId>> {
+        let mut numbers: Vec<ObjectId> =
+            self.entries(zap)?.iter().map(|(_, value)| value.u64().map(ObjectId)).collect::<Result<_>>()?;
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn add_number(&mut self, zap: ObjectId, number: ObjectId) -> Result<()> {
+        self.zap(zap)?.add(number_key(number.0), &Value::word(number.0))
+    }
+
+    fn remove_number(&mut self, zap: ObjectId, number: ObjectId) -> Result<bool> {
+        self.zap(zap)?.remove_if_there(number_key(number.0))
+    }
+
+    /// An entry of the MOS's directory.
+    fn directory(&self, name: &str) -> Result<Option<ObjectId>> {
+        self.lookup_object(Some(DIRECTORY_OBJECT), name)
+    }
+
+    /// The entries that a directory or dataset keeps in its own object; none where it keeps none.
+    fn own_zap(&self, object: ObjectId) -> Result<Option<ObjectId>> {
+        Ok((self.mos.info(object)?.object_type == ZAPIFIED).then_some(object))
+    }
+
+    /// An entry that a directory or dataset keeps in its own object.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn entry(&self, object: ObjectId, name: &str) -> Result<Option<Value>> {
+        self.lookup(self.own_zap(object)?, name)
+    }
+
+    /// Makes the object of a directory or dataset one that keeps entries (`dmu_object_zapify`).
+    fn zapify(&mut self, object: ObjectId) -> Result<()> {
+        let info = self.mos.info(object)?;
+        if info.object_type == ZAPIFIED {
+            return Ok(());
+        }
+        self.feature_add("extensible_dataset", 1)?;
+        let bonus = info.bonus()?.to_vec();
+        let new = NewObject { dn_slots: info.dn_slots, ..NewObject::new(ZAPIFIED, info.block_bytes as u32) }
+            .with_bonus(info.bonus_type, bonus.len() as u16);
+        let zap = NewZap::new(self.random()?);
+        let mos = self.mos_mut();
+        mos.reclaim(object, &new, false)?;
+        mos.set_bonus(object, info.bonus_type, &bonus)?;
+        zap::write::create_in(mos, object, &zap)
+    }
+
+    /// Sets an entry that a directory or dataset keeps in its own object.
+    ///
+    /// # Errors
+    /// When the pool cannot keep such entries (feature `extensible_dataset`), or the object cannot be changed.
+    pub fn set_entry(&mut self, object: ObjectId, name: &str, value: &Value) -> Result<()> {
+        self.zapify(object)?;
+        self.zap(object)?.update(name, value)
+    }
+
+    /// Removes an entry that a directory or dataset keeps in its own object, and says whether it was there.
+    ///
+    /// # Errors
+    /// When the object cannot be changed.
+    pub fn remove_entry(&mut self, object: ObjectId, name: &str) -> Result<bool> {
+        if self.own_zap(object)?.is_none() {
+            return Ok(false);
+        }
+        self.zap(object)?.remove_if_there(name)
+    }
+
+    /// Frees the object of a directory or dataset (`dmu_object_free_zapified`).
+    fn free_zapified(&mut self, object: ObjectId) -> Result<()> {
+        if self.own_zap(object)?.is_some() {
+            self.feature_add("extensible_dataset", -1)?;
+        }
+        self.free(object)
+    }
+
+    /// The pool's root directory.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn root_dir(&self) -> Result<ObjectId> {
+        self.directory("root_dataset")?.ok_or_else(|| Error::corrupt("MOS directory", "no root_dataset"))
+    }
+
+    /// A child of a directory.
+    ///
+    /// # Errors
+    /// When the names cannot be read.
+    pub fn child(&self, dir: ObjectId, name: &str) -> Result<Option<ObjectId>> {
+        self.lookup_object(self.dir(dir)?.children, name)
+    }
+
+    /// The snapshot `$ORIGIN@$ORIGIN`, of which every filesystem is a clone.
+    fn origin_snapshot(&self) -> Result<Option<ObjectId>> {
+        let Some(dir) = self.child(self.root_dir()?, ORIGIN)? else { return Ok(None) };
+        match self.dir(dir)?.head {
+            Some(head) => Ok(self.dataset(head)?.prev_snapshot),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Name of the directory whose snapshot of the same name is the origin of every filesystem.
+const ORIGIN: &str = "$ORIGIN";
+
+#[cfg(test)]
+mod tests;

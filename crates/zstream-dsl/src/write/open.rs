@@ -1,0 +1,198 @@
+//! A pool open for changes of its datasets, from opening or creating it to leaving it for others.
+//!
+//! ```text
+//! let mut pool = WritablePool::open(...)          or create(...), which makes the first datasets too
+//! pool.tx().snapshot(...)                         changes of datasets
+//! let mut set = pool.open_head(head)              changes of what is in one
+//! pool.sync(head, &mut set)                       its blocks are written and counted
+//! pool.commit()                                   all of it is on stable storage, or nothing
+//! pool.export()
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::object_store::ObjectStore;
+use zstream_dmu::objset::Objset;
+use zstream_dmu::objset::writer::ObjsetWriter;
+use zstream_dmu::pool::create::NewPool;
+use zstream_dmu::pool::history::Event;
+use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
+use zstream_dmu::space::Allocator;
+use zstream_dmu::tx::SpaceDelta;
+use zstream_dmu::zio::ReadBlock;
+use zstream_format::object_type::ObjsetType;
+
+use super::usage::Change;
+use super::{Clock, Entropy, FirstDatasets, Tx};
+
+/// A pool open for changes of its datasets.
+#[derive(Debug)]
+pub struct WritablePool {
+    pool: PoolWriter,
+    entropy: Entropy,
+    is_reproducible: bool,
+}
+
+impl WritablePool {
+    /// Opens the pool whose members are at `paths`.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::open`].
+    pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
+        Self::over(PoolWriter::open(paths, options)?, None)
+    }
+
+    /// Creates a pool with the datasets that every pool has. The root dataset has no object set yet: before the first
+    /// commit one has to be made with [`create_set`](Self::create_set). With a seed, what is made is the same every time.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::create`].
+    pub fn create(new: NewPool, seed: Option<u64>) -> Result<(Self, FirstDatasets)> {
+        let mut this = Self::over(PoolWriter::create(new)?, seed)?;
+        let first = this.tx().create_pool()?;
+        Ok((this, first))
+    }
+
+    /// Makes changes over a pool that is open for writing. Guids come from the seed, if there is one.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn over(pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
+        let entropy = match seed {
+            Some(seed) => Entropy::seeded(seed),
+            None => Entropy::system()?,
+        };
+        Ok(Self { pool, entropy, is_reproducible: seed.is_some() })
+    }
+
+    /// The pool below.
+    #[must_use]
+    pub fn pool(&self) -> &PoolWriter {
+        &self.pool
+    }
+
+    /// The transaction group to which changes belong.
+    #[must_use]
+    pub fn txg(&self) -> Txg {
+        self.pool.txg()
+    }
+
+    /// Notes an event in the pool's history.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::log`].
+    pub fn log(&mut self, event: Event<'_>) -> Result<()> {
+        self.pool.log(event)
+    }
+
+    fn clock(&self) -> Clock {
+        let now = Clock::now();
+        let seconds = self.pool.now();
+        // A time that was given has no fraction; nor has that of an image that is to be made again.
+        let is_given = self.is_reproducible || seconds.abs_diff(now.seconds) > 1;
+        Clock { seconds, nanoseconds: if is_given { 0 } else { now.nanoseconds } }
+    }
+
+    /// The datasets, open for change in this transaction group.
+    pub fn tx(&mut self) -> Tx<'_> {
+        let clock = self.clock();
+        let name = self.pool.name().to_owned();
+        let parts = self.pool.parts();
+        let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
+        Tx::new(name, parts.mos, &**parts.space, reader, clock, &mut self.entropy)
+    }
+
+    /// Makes the empty object set of a new head dataset, written as its properties say.
+    ///
+    /// # Errors
+    /// The properties cannot be read; as [`ObjsetWriter::create`].
+    pub fn create_set(&mut self, head: ObjectId, objset_type: ObjsetType) -> Result<ObjsetWriter> {
+        let properties = self.tx().set_properties(head)?;
+        let parts = self.pool.parts();
+        let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
+        ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)
+    }
+
+    /// Opens the object set of a head dataset for change, written as its properties say.
+    ///
+    /// # Errors
+    /// There is no such head; it has an intent log whose records were not replayed, which a change would make wrong; as
+    /// [`ObjsetWriter::open`].
+    pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
+        let tx = self.tx();
+        let (phys, properties) = (tx.dataset(head)?, tx.set_properties(head)?);
+        if phys.is_snapshot() {
+            return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
+        }
+        let parts = self.pool.parts();
+        let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
+        let set = Objset::open(reader, head.0, phys.root)?;
+        if set.phys().zil.has_log() {
+            return Err(Error::unsupported(format!(
+                "writing to dataset {head}, whose intent log has records that were not replayed"
+            )));
+        }
+        ObjsetWriter::open(set, Arc::clone(parts.writer), properties)
+    }
+
+    /// Writes what changed in the object set of a head dataset, and counts it.
+    ///
+    /// # Errors
+    /// As [`ObjsetWriter::sync`]; the pool must be dropped then.
+    pub fn sync(&mut self, head: ObjectId, set: &mut ObjsetWriter) -> Result<BlockPointer> {
+        if !set.is_dirty() {
+            return Ok(*set.root());
+        }
+        let mut tx = self.tx();
+        let mut ledger = tx.ledger(head)?;
+        let root = set.sync(&mut ledger)?;
+        ledger.finish(root)?;
+        Ok(root)
+    }
+
+    /// Completes the transaction group and begins the next one.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::commit`]; the pool must be dropped then.
+    pub fn commit(&mut self) -> Result<Txg> {
+        let mut books = self.books();
+        let Self { pool, entropy, .. } = self;
+        pool.commit(&mut |mos, delta| books.charge(mos, delta, entropy))
+    }
+
+    /// Completes the last transaction group and leaves the pool for any host to import.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::export`].
+    pub fn export(mut self) -> Result<Txg> {
+        let mut books = self.books();
+        let Self { pool, mut entropy, .. } = self;
+        pool.export(&mut |mos, delta| books.charge(mos, delta, &mut entropy))
+    }
+
+    fn books(&mut self) -> Books {
+        let (clock, name) = (self.clock(), self.pool.name().to_owned());
+        let parts = self.pool.parts();
+        Books { name, space: Arc::clone(parts.space), reader: Arc::clone(parts.reader) as _, clock }
+    }
+}
+
+/// Counts in `$MOS` what the MOS takes, while it is synced.
+struct Books {
+    name: String,
+    space: Arc<Allocator>,
+    reader: Arc<dyn ReadBlock>,
+    clock: Clock,
+}
+
+impl Books {
+    fn charge(&mut self, mos: &mut dyn ObjectStore, delta: &SpaceDelta, entropy: &mut Entropy) -> Result<()> {
+        let SpaceDelta { used, compressed, uncompressed } = *delta;
+        Tx::new(self.name.as_str(), mos, &*self.space, Arc::clone(&self.reader), self.clock, entropy)
+            .use_mos_space(Change { used, compressed, uncompressed })
+    }
+}

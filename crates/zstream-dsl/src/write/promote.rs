@@ -1,0 +1,228 @@
+//! The verb `promote`: a clone takes over the snapshots up to its origin (`dsl_dataset_promote_sync`).
+//!
+//! ```text
+//! before    origin's dir:  s1 - s2 - s3 - head        after    origin's dir:              s3 - head
+//!                               |                                                        /
+//!           clone's dir:        `- c1 - clone                  clone's dir:  s1 - s2 - c1 - clone
+//! ```
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::zap::Value;
+
+use super::Tx;
+use super::make::SNAPSHOT_COUNT;
+use super::usage::{Change, Use};
+use crate::name::NAME_BYTES_MAX;
+use crate::phys::{DatasetFlags, DirPhys};
+
+/// What is known before anything changes.
+struct Plan {
+    clone: ObjectId,
+    dir: ObjectId,
+    origin: ObjectId,
+    origin_dir: ObjectId,
+    origin_head: ObjectId,
+    /// Snapshots that change hands with their names, youngest first.
+    shared: Vec<(ObjectId, String)>,
+    /// The clone's own line, youngest first: its head, and its snapshots.
+    own: Vec<ObjectId>,
+    /// The space that changes hands.
+    moves: Change,
+    /// What the origin has for itself then.
+    unique: u64,
+    /// What snapshots use then, in the clone's and in the origin's directory.
+    snapshots: (u64, u64),
+}
+
+impl Tx<'_> {
+    /// Makes a clone independent of its origin (`zfs promote`).
+    ///
+    /// # Errors
+    /// `EINVAL` when it is no clone, `EEXIST` when names of snapshots or bookmarks collide, `EXDEV` when it must not be,
+    /// `ENAMETOOLONG`, `EACCES` when its keys would need another encryption root.
+    pub fn promote(&mut self, name: &str) -> Result<()> {
+        let plan = self.plan_promotion(name)?;
+        self.promote_keys(plan.dir, plan.origin_dir)?;
+        let origin = self.dataset(plan.origin)?;
+        let old_next =
+            origin.next.ok_or_else(|| Error::corrupt("DSL dataset", "a snapshot without a next"))?;
+        let first =
+            *plan.own.last().ok_or_else(|| Error::corrupt("DSL dataset", "a clone without a line"))?;
+        self.change_dataset(plan.origin, |origin| origin.next = Some(first))?;
+        if let Some(clones) = origin.next_clones {
+            self.remove_number(clones, first)?;
+            self.add_number(clones, old_next)?;
+        }
+        let above = self.dir(plan.origin_dir)?.origin;
+        self.change_dir(plan.dir, |dir| dir.origin = above)?;
+        self.change_dir(plan.origin_dir, |dir| dir.origin = Some(plan.origin))?;
+        self.move_dir_clone(Some(plan.origin_dir), None, plan.clone)?;
+        if let Some(above) = above {
+            let above_dir = self.dataset(above)?.dir;
+            self.move_dir_clone(Some(above_dir), None, plan.origin_head)?;
+            self.move_dir_clone(None, Some(above_dir), plan.clone)?;
+        }
+        self.move_dir_clone(None, Some(plan.dir), plan.origin_head)?;
+        self.move_bookmarks(plan.origin_head, plan.clone, origin.creation_txg)?;
+        self.bookmarks_follow(plan.clone, plan.origin)?;
+        for (snapshot, name) in &plan.shared {
+            self.move_snapshot(&plan, *snapshot, name, old_next)?;
+        }
+        let snapshots = |dir: &DirPhys| if dir.has_breakdown { Some(dir.breakdown.snapshots) } else { None };
+        let more = snapshots(&self.dir(plan.dir)?).map_or(0, |old| plan.snapshots.0.wrapping_sub(old) as i64);
+        self.move_usage(plan.dir, more, plan.moves)?;
+        let less =
+            snapshots(&self.dir(plan.origin_dir)?).map_or(0, |old| plan.snapshots.1.wrapping_sub(old) as i64);
+        self.move_usage(plan.origin_dir, less, plan.moves.negated())?;
+        self.change_dataset(plan.origin, |origin| origin.unique_bytes = plan.unique)?;
+        self.remove_livelist(plan.dir)?;
+        self.remove_livelist(plan.origin_dir)
+    }
+
+    fn move_usage(&mut self, dir: ObjectId, snapshots: i64, moves: Change) -> Result<()> {
+        self.use_space(dir, Use::Snapshots, Change { used: snapshots, ..Change::default() })?;
+        self.use_space(dir, Use::Head, Change { used: moves.used - snapshots, ..moves })
+    }
+
+    fn move_dir_clone(&mut self, from: Option<ObjectId>, to: Option<ObjectId>, head: ObjectId) -> Result<()> {
+        if let Some(from) = from
+            && let Some(clones) = self.dir(from)?.clones
+        {
+            self.remove_number(clones, head)?;
+        }
+        to.map_or(Ok(()), |to| self.add_dir_clone(to, head))
+    }
+
+    /// Moves one snapshot with its name and its clones.
+    fn move_snapshot(
+        &mut self,
+        plan: &Plan,
+        snapshot: ObjectId,
+        name: &str,
+        old_next: ObjectId,
+    ) -> Result<()> {
+        self.remove_snapshot_name(plan.origin_head, name, true)?;
+        let names = self.dataset(plan.clone)?.snapshot_names;
+        let names =
+            names.ok_or_else(|| Error::corrupt("DSL dataset", "a head without names of snapshots"))?;
+        self.zap(names)?.add(name, &Value::word(snapshot.0))?;
+        self.adjust_counts(plan.dir, SNAPSHOT_COUNT, 1)?;
+        self.change_dataset(snapshot, |dataset| dataset.dir = plan.dir)?;
+        for first in self.numbers(self.dataset(snapshot)?.next_clones)? {
+            if first != old_next {
+                let head = self.head_of(self.dataset(first)?.dir)?;
+                self.move_dir_clone(Some(plan.origin_dir), Some(plan.dir), head)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The line of datasets from `last` down to, and without, `end`.
+    fn line(&self, last: ObjectId, end: Option<ObjectId>) -> Result<Vec<ObjectId>> {
+        let mut line = Vec::new();
+        let mut at = Some(last);
+        while at != end {
+            let Some(object) = at else { break };
+            let phys = self.dataset(object)?;
+            if phys.prev_snapshot.is_some()
+                && phys.prev_snapshot_txg >= phys.creation_txg
+                && phys.is_snapshot()
+            {
+                return Err(Error::corrupt("DSL dataset", format!("the line of {last} does not go back")));
+            }
+            line.push(object);
+            at = phys.prev_snapshot;
+        }
+        Ok(line)
+    }
+
+    fn plan_promotion(&self, name: &str) -> Result<Plan> {
+        let clone = self.head_named(name)?;
+        let dir = self.dataset(clone)?.dir;
+        let no_clone = || Error::refused("EINVAL", format!("{name} is not a clone"));
+        let origin = self.dir(dir)?.origin.ok_or_else(no_clone)?;
+        if Some(origin) == self.origin_snapshot()? {
+            return Err(no_clone());
+        }
+        if self.dataset(clone)?.flags.contains(DatasetFlags::NO_PROMOTE) {
+            return Err(Error::refused("EXDEV", format!("{name} must not be promoted")));
+        }
+        let origin_phys = self.dataset(origin)?;
+        let origin_dir = origin_phys.dir;
+        let origin_head = self.head_of(origin_dir)?;
+        let above = self.dir(origin_dir)?.origin;
+        self.check_promote_keys(dir, origin_dir)?;
+
+        let own = self.line(clone, Some(origin))?;
+        let rest = self.line(origin_head, Some(origin))?;
+        let shared_objects = self.line(origin, above)?;
+        let mut moves = Change {
+            used: origin_phys.referenced_bytes as i64,
+            compressed: origin_phys.compressed_bytes as i64,
+            uncompressed: origin_phys.uncompressed_bytes as i64,
+        };
+        let mut shared = Vec::new();
+        let mut colliding = Vec::new();
+        for snapshot in &shared_objects {
+            self.refuse_remapped(*snapshot)?;
+            let short = self.short_name(*snapshot)?;
+            if name.len() + 1 + short.len() > NAME_BYTES_MAX {
+                return Err(Error::refused("ENAMETOOLONG", format!("the name {name}@{short} is too long")));
+            }
+            if self.snapshot_of(clone, &short)?.is_some() {
+                colliding.push(format!("@{short}"));
+            }
+            moves = moves.plus(Change::of(&self.deadlist(self.deadlist_of(*snapshot)?)?.space));
+            shared.push((*snapshot, short));
+        }
+        let taken = self.bookmarks(clone)?;
+        for mark in self.bookmarks(origin_head)? {
+            if mark.creation_txg <= origin_phys.creation_txg && taken.iter().any(|own| own.name == mark.name)
+            {
+                colliding.push(format!("#{}", mark.name));
+            }
+        }
+        if !colliding.is_empty() {
+            let list = colliding.join(", ");
+            return Err(Error::refused("EEXIST", format!("{name} has names of its origin: {list}")));
+        }
+        if let Some(above) = above {
+            let above = self.dataset(above)?;
+            moves = moves.plus(Change {
+                used: -(above.referenced_bytes as i64),
+                compressed: -(above.compressed_bytes as i64),
+                uncompressed: -(above.uncompressed_bytes as i64),
+            });
+        }
+        let first = own.last().copied().unwrap_or(clone);
+        let unique = self
+            .dead_space(self.deadlist_of(first)?, origin_phys.prev_snapshot_txg, Txg(u64::MAX))?
+            .used_bytes;
+        let above_txg = self.origin_txg(origin_dir)?;
+        let of_clone = self.line_space(&shared_objects, above_txg)? + self.line_space(&own, above_txg)?;
+        let of_origin = self.line_space(&rest, origin_phys.creation_txg)?;
+        Ok(Plan {
+            clone,
+            dir,
+            origin,
+            origin_dir,
+            origin_head,
+            shared,
+            own,
+            moves,
+            unique,
+            snapshots: (of_clone, of_origin),
+        })
+    }
+
+    /// What the deadlists of a line hold from a txg on.
+    fn line_space(&self, line: &[ObjectId], from: Txg) -> Result<u64> {
+        let mut sum = 0_u64;
+        for dataset in line {
+            let space = self.dead_space(self.deadlist_of(*dataset)?, from, Txg(u64::MAX))?;
+            sum = sum.saturating_add(space.used_bytes);
+        }
+        Ok(sum)
+    }
+}

@@ -1,0 +1,216 @@
+//! Properties that are set, inherited and received (`dsl_prop_set_sync_impl`), with those that count space.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::object_type::ObjectType;
+
+use super::Tx;
+use super::usage::{Change, Use};
+use crate::prop::{INHERIT, KNOWN_ELSEWHERE, RECEIVED};
+
+/// What is done to a property of one dataset (`zprop_source_t`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// It is set (`zfs set`).
+    Local(Value),
+    /// It comes with a stream.
+    Received(Value),
+    /// It is what the dataset above has, also where a value was received (`zfs inherit`).
+    Inherited,
+    /// It is what was received, else what the dataset above has (`zfs inherit -S`).
+    Revert,
+    /// What was received is forgotten.
+    ForgetReceived,
+    /// What was set and what was received is forgotten.
+    Forget,
+}
+
+/// Marks a dataset that has received properties.
+const HAS_RECEIVED: &str = "$hasrecvd";
+
+/// Properties whose newest values older software does not know, with the first such value and the one that it sees instead.
+const NEW_VALUES: [(&str, u64, u64); 2] = [("redundant_metadata", 2, 0), ("snapdir", 2, 0)];
+
+impl Tx<'_> {
+    /// Changes what a dataset or snapshot says of a property, and nothing else.
+    pub(super) fn put_property(&mut self, dataset: ObjectId, name: &str, setting: &Setting) -> Result<()> {
+        let phys = self.dataset(dataset)?;
+        let props = if phys.is_snapshot() {
+            match (phys.props, setting) {
+                (Some(props), _) => Some(props),
+                (None, Setting::Local(_) | Setting::Received(_)) => {
+                    let props = self.create_zap(ObjectType::DSL_PROPS, NormFlags::empty())?;
+                    self.change_dataset(dataset, |dataset| dataset.props = Some(props))?;
+                    Some(props)
+                }
+                (None, _) => None,
+            }
+        } else {
+            self.dir(phys.dir)?.props
+        };
+        let Some(props) = props else { return Ok(()) };
+        let (inherit, received) = (format!("{name}{INHERIT}"), format!("{name}{RECEIVED}"));
+        let elsewhere = format!("{name}{KNOWN_ELSEWHERE}");
+        let has_received = self.lookup(Some(props), HAS_RECEIVED)?.is_some();
+        let mut zap = self.zap(props)?;
+        match setting {
+            Setting::Local(value) => {
+                zap.remove_if_there(inherit)?;
+                let old = NEW_VALUES.iter().find(|(known, first, _)| {
+                    *known == name && value.u64().is_ok_and(|number| number >= *first)
+                });
+                match old {
+                    Some((_, _, old)) => {
+                        zap.update(elsewhere, value)?;
+                        zap.update(name, &Value::word(*old))?;
+                    }
+                    None => {
+                        zap.remove_if_there(elsewhere)?;
+                        zap.update(name, value)?;
+                    }
+                }
+            }
+            Setting::Received(value) => zap.update(received, value)?,
+            Setting::Inherited => {
+                zap.remove_if_there(name)?;
+                zap.remove_if_there(elsewhere)?;
+                if has_received {
+                    zap.update(inherit, &Value::word(0))?;
+                }
+            }
+            Setting::Revert => {
+                zap.remove_if_there(name)?;
+                zap.remove_if_there(inherit)?;
+            }
+            Setting::ForgetReceived => {
+                zap.remove_if_there(received)?;
+            }
+            Setting::Forget => {
+                for key in [name.to_owned(), inherit, received] {
+                    zap.remove_if_there(key)?;
+                }
+            }
+        }
+        if phys.is_snapshot() && self.entries(Some(props))?.is_empty() {
+            self.change_dataset(dataset, |dataset| dataset.props = None)?;
+            self.free(props)?;
+        }
+        Ok(())
+    }
+
+    /// Marks a dataset as one that has received properties (`dsl_prop_set_hasrecvd`).
+    ///
+    /// # Errors
+    /// When the MOS cannot be changed.
+    pub fn set_has_received(&mut self, dataset: ObjectId) -> Result<()> {
+        self.put_property(dataset, HAS_RECEIVED, &Setting::Local(Value::word(0)))
+    }
+
+    /// Changes a property of a dataset or snapshot, with what hangs on it: quotas and reservations. Whether the value makes
+    /// sense was judged before.
+    ///
+    /// # Errors
+    /// `ENOSPC` when a quota is less than what is used or reserved, or a reservation more than a quota.
+    pub fn set_property(&mut self, dataset: ObjectId, name: &str, setting: &Setting) -> Result<()> {
+        let phys = self.dataset(dataset)?;
+        if phys.is_snapshot() {
+            return self.put_property(dataset, name, setting);
+        }
+        self.check_property(dataset, name, setting)?;
+        match name {
+            "refreservation" => self.set_refreservation(dataset, Some(setting)),
+            "reservation" => {
+                self.put_property(dataset, name, setting)?;
+                let value = self.number_property(phys.dir, name)?;
+                self.reserve(phys.dir, value)
+            }
+            "quota" => {
+                self.put_property(dataset, name, setting)?;
+                let value = self.number_property(phys.dir, name)?;
+                self.change_dir(phys.dir, |dir| dir.quota_bytes = value)
+            }
+            "filesystem_limit" | "snapshot_limit" => {
+                if !self.feature_active("filesystem_limits")? {
+                    return Err(Error::unsupported(format!("setting {name}, the first limit of the pool,")));
+                }
+                self.put_property(dataset, name, setting)
+            }
+            _ => self.put_property(dataset, name, setting),
+        }
+    }
+
+    /// Refuses quotas and reservations that what is there breaks.
+    fn check_property(&self, head: ObjectId, name: &str, setting: &Setting) -> Result<()> {
+        let Setting::Local(value) = setting else { return Ok(()) };
+        let phys = self.dataset(head)?;
+        let dir = self.dir(phys.dir)?;
+        let refuse = |why: &str| Err(Error::refused("ENOSPC", format!("{name} cannot be set: {why}")));
+        let limit = |quota: u64, value: u64| quota != 0 && value > quota;
+        match name {
+            "quota" => match value.u64()? {
+                0 => Ok(()),
+                value if value < dir.reserved_bytes || value < dir.used_bytes => {
+                    refuse("size is less than current used or reserved space")
+                }
+                _ => Ok(()),
+            },
+            "refquota" => match value.u64()? {
+                0 => Ok(()),
+                value if value < phys.referenced_bytes || value < self.refreservation(head)? => {
+                    refuse("size is less than current used or reserved space")
+                }
+                _ => Ok(()),
+            },
+            "reservation" if limit(dir.quota_bytes, value.u64()?) => refuse("size is greater than the quota"),
+            "refreservation" if limit(self.number_property(phys.dir, "refquota")?, value.u64()?) => {
+                refuse("size is greater than the refquota")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What counts of a number that is not inherited; 0 where none is set.
+    pub(super) fn number_property(&self, dir: ObjectId, name: &str) -> Result<u64> {
+        let props = self.dir(dir)?.props;
+        // A received value counts unless it is hidden.
+        if let Some(value) = self.lookup(props, name)? {
+            return value.u64();
+        }
+        if self.lookup(props, &format!("{name}{INHERIT}"))?.is_some() {
+            return Ok(0);
+        }
+        self.lookup(props, &format!("{name}{RECEIVED}"))?.map_or(Ok(0), |value| value.u64())
+    }
+
+    /// The bytes that are reserved for a head alone, 0 for none.
+    pub(super) fn refreservation(&self, head: ObjectId) -> Result<u64> {
+        self.number_property(self.dataset(head)?.dir, "refreservation")
+    }
+
+    /// Sets what is reserved for a head alone, or nothing (`dsl_dataset_set_refreservation_sync_impl`).
+    pub(super) fn set_refreservation(&mut self, head: ObjectId, setting: Option<&Setting>) -> Result<()> {
+        let old = self.refreservation(head)?;
+        self.put_property(head, "refreservation", setting.unwrap_or(&Setting::Forget))?;
+        let new = self.refreservation(head)?;
+        let phys = self.dataset(head)?;
+        let kept = |reserved: u64| reserved.saturating_sub(phys.unique_bytes) as i64;
+        let change = Change { used: kept(new) - kept(old), ..Change::default() };
+        self.use_space(phys.dir, Use::Refreservation, change)
+    }
+
+    /// Sets what is reserved for a directory with all below it (`dsl_dir_set_reservation_sync_impl`).
+    pub(super) fn reserve(&mut self, dir: ObjectId, bytes: u64) -> Result<()> {
+        let phys = self.dir(dir)?;
+        let used = phys.used_bytes;
+        let change = bytes.max(used).wrapping_sub(phys.reserved_bytes.max(used)).cast_signed();
+        self.change_dir(dir, |dir| dir.reserved_bytes = bytes)?;
+        match phys.parent {
+            Some(parent) => {
+                let change = Change { used: change, ..Change::default() };
+                self.use_space(parent, Use::ChildReservations, change)
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Redaction lists that are made (`redaction_list_phys_t`; the reader's drawing is in [`redact`](crate::redact)).
+
+use zstream_dmu::error::Result;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_store::{NewObject, StoredBlock};
+use zstream_format::algorithm::CompressionType;
+use zstream_format::object_type::ObjectType;
+
+use super::Tx;
+use crate::redact::RedactedBlocks;
+
+/// Size of a list's blocks, in bytes.
+const LIST_BLOCK_BYTES: u32 = 128 << 10;
+/// The most that fits into the bonus of a dnode of one slot, in bytes (`dmu_bonus_max`).
+const BONUS_BYTES_MAX: usize = 320;
+/// Objects of words that belong to the pool (`DMU_OTN_UINT64_METADATA`).
+const WORDS: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 3);
+
+/// Size of an entry, in bytes.
+pub(super) const LIST_ENTRY_BYTES: usize = 32;
+
+impl RedactedBlocks {
+    /// As a list has it: the count less one.
+    pub(super) fn encode(&self) -> [u8; LIST_ENTRY_BYTES] {
+        let mut bytes = [0; LIST_ENTRY_BYTES];
+        let words = [self.object.0, self.block.0, (self.block_bytes / 512) << 48 | (self.count - 1)];
+        for (out, word) in bytes.chunks_exact_mut(8).zip(words) {
+            out.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// The header of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ListHeader {
+    /// Last object and block that the list covers.
+    pub(super) last: (u64, u64),
+    /// How many runs of blocks it has.
+    pub(super) entries: u64,
+    /// Guids of the redaction snapshots.
+    pub(super) snapshots: Vec<u64>,
+}
+
+impl ListHeader {
+    /// That of a list which is empty and has come to its end.
+    pub(super) fn complete(snapshots: Vec<u64>) -> Self {
+        Self { last: (u64::MAX, u64::MAX), entries: 0, snapshots }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let head = [self.last.0, self.last.1, self.entries, self.snapshots.len() as u64];
+        head.iter().chain(&self.snapshots).flat_map(|word| word.to_le_bytes()).collect()
+    }
+}
+
+impl Tx<'_> {
+    /// Makes a list without entries.
+    pub(super) fn create_redaction_list(&mut self, header: &ListHeader) -> Result<ObjectId> {
+        let bytes = header.encode();
+        let spills = bytes.len() > BONUS_BYTES_MAX;
+        let bonus_len = if spills { 0 } else { bytes.len() as u16 };
+        self.feature_add("redaction_bookmarks", 1)?;
+        if spills {
+            self.feature_add("redaction_list_spill", 1)?;
+        }
+        let object = self.allocate(&NewObject::new(WORDS, LIST_BLOCK_BYTES).with_bonus(WORDS, bonus_len))?;
+        self.put_list_header(object, header)?;
+        Ok(object)
+    }
+
+    /// Writes the header of a list, which has as many snapshots as it was made with.
+    pub(super) fn put_list_header(&mut self, object: ObjectId, header: &ListHeader) -> Result<()> {
+        let mut bytes = header.encode();
+        if bytes.len() <= BONUS_BYTES_MAX {
+            return self.mos_mut().set_bonus(object, WORDS, &bytes);
+        }
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        let block = StoredBlock {
+            logical_bytes: bytes.len() as u32,
+            bytes,
+            compression: CompressionType::OFF,
+            crypt: None,
+            embedded: false,
+        };
+        self.mos_mut().set_spill(object, Some(block))
+    }
+}

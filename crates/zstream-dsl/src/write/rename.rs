@@ -1,0 +1,136 @@
+//! The verb `rename`, for datasets and for snapshots (`dsl_dir_rename_sync`, `dsl_dataset_rename_snapshot_sync`).
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zap::Value;
+
+use super::Tx;
+use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};
+use super::usage::{Change, Use};
+use crate::name::{NAME_BYTES_MAX, Name, Suffix};
+
+impl Tx<'_> {
+    /// Gives a filesystem or volume another name, with everything below it.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EEXIST`, `EXDEV` when the new name is in another pool, `EINVAL` when it lies below the dataset or below a
+    /// volume, `ENAMETOOLONG` also for what is below, `EACCES` when it would get other keys.
+    pub fn rename(&mut self, old: &str, new: &str) -> Result<()> {
+        let dir = self.dir_named(old)?.ok_or_else(|| Error::not_found("dataset", old))?;
+        let parent = self.dir(dir)?.parent;
+        let parent =
+            parent.ok_or_else(|| Error::refused("EINVAL", format!("{old} is the root of the pool")))?;
+        if Name::parse(new)?.pool() != self.name {
+            return Err(Error::refused("EXDEV", format!("{new} is not in the pool {}", self.name)));
+        }
+        let place = self.vacant(new)?;
+        if new.strip_prefix(old).is_some_and(|rest| rest.starts_with('/')) {
+            return Err(Error::refused("EINVAL", format!("{new} lies below {old}")));
+        }
+        if new.len() > old.len() {
+            self.check_lengths(dir, new.len(), 0)?;
+        }
+        if place.parent != parent {
+            self.check_rename_keys(dir, place.parent)?;
+            self.move_counts(dir, parent, place.parent)?;
+        }
+        let last = old.rsplit('/').next().unwrap_or_default();
+        let names = self.children_zap(parent)?;
+        self.zap(names)?.remove(last)?;
+        self.change_dir(dir, |dir| dir.parent = Some(place.parent))?;
+        let names = self.children_zap(place.parent)?;
+        self.zap(names)?.add(place.name.as_str(), &Value::word(dir.0))
+    }
+
+    /// Checks that no name below a directory becomes too long when its own has so many bytes.
+    fn check_lengths(&self, dir: ObjectId, bytes: usize, depth: usize) -> Result<()> {
+        let too_long = || Err(Error::refused("ENAMETOOLONG", "a name below it would become too long"));
+        if bytes > NAME_BYTES_MAX || depth > DEPTH_MAX {
+            return too_long();
+        }
+        let phys = self.dir(dir)?;
+        if let Some(head) = phys.head {
+            for (name, _) in self.entries(self.dataset(head)?.snapshot_names)? {
+                if bytes + 1 + name.len() > NAME_BYTES_MAX {
+                    return too_long();
+                }
+            }
+        }
+        for (name, child) in self.entries(phys.children)? {
+            self.check_lengths(ObjectId(child.u64()?), bytes + 1 + name.len(), depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what a directory counts for from one parent to another.
+    fn move_counts(&mut self, dir: ObjectId, from: ObjectId, to: ObjectId) -> Result<()> {
+        let count = |name: &str| -> Result<Option<i64>> {
+            Ok(self.entry(dir, name)?.map(|count| count.u64()).transpose()?.map(|count| count as i64))
+        };
+        // A filesystem that keeps no counts has none above it either, unless limits were set after it was made.
+        let filesystems = count(FILESYSTEM_COUNT)?;
+        let snapshots = count(SNAPSHOT_COUNT)?;
+        if filesystems.is_none() && self.feature_active("filesystem_limits")? {
+            return Err(Error::unsupported("moving a dataset that keeps no counts in a pool with limits"));
+        }
+        if let (Some(filesystems), Some(snapshots)) = (filesystems, snapshots) {
+            for (dir, sign) in [(from, -1), (to, 1)] {
+                self.adjust_counts(dir, FILESYSTEM_COUNT, sign * (filesystems + 1))?;
+                self.adjust_counts(dir, SNAPSHOT_COUNT, sign * snapshots)?;
+            }
+        }
+        let phys = self.dir(dir)?;
+        let used = Change {
+            used: phys.used_bytes as i64,
+            compressed: phys.compressed_bytes as i64,
+            uncompressed: phys.uncompressed_bytes as i64,
+        };
+        let unused = phys.reserved_bytes.saturating_sub(phys.used_bytes) as i64;
+        let unused = Change { used: unused, ..Change::default() };
+        self.use_space(from, Use::Children, used.negated())?;
+        self.use_space(to, Use::Children, used)?;
+        self.use_space(from, Use::ChildReservations, unused.negated())?;
+        self.use_space(to, Use::ChildReservations, unused)
+    }
+
+    /// Gives a snapshot another name; with `recursive` also those of the same name of all datasets below.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EEXIST`, `EXDEV` when the new name is one of another dataset, `ENAMETOOLONG`.
+    pub fn rename_snapshot(&mut self, old: &str, new: &str, recursive: bool) -> Result<()> {
+        let (head, from) = self.split_snapshot(old)?;
+        let filesystem = Name::parse(old)?.filesystem;
+        let parsed =
+            Name::parse(&if new.contains('@') { new.to_owned() } else { format!("{filesystem}@{new}") })?;
+        let Suffix::Snapshot(to) = parsed.suffix else {
+            return Err(Error::refused("EINVAL", format!("{new} is not the name of a snapshot")));
+        };
+        if parsed.filesystem != filesystem {
+            return Err(Error::refused("EXDEV", format!("{new} is not a snapshot of {filesystem}")));
+        }
+        self.snapshot_named(old)?;
+        let mut plan = Vec::new();
+        let mut dirs = vec![self.dataset(head)?.dir];
+        while let Some(dir) = dirs.pop() {
+            let phys = self.dir(dir)?;
+            if let Some(head) = phys.head
+                && let Some(snapshot) = self.snapshot_of(head, &from)?
+            {
+                self.check_snapshot_name(head, &to)?;
+                plan.push((head, snapshot));
+            }
+            if recursive {
+                for (_, child) in self.entries(phys.children)? {
+                    dirs.push(ObjectId(child.u64()?));
+                }
+            }
+        }
+        for (head, snapshot) in plan {
+            self.remove_snapshot_name(head, &from, false)?;
+            let names = self.dataset(head)?.snapshot_names;
+            let names = names.ok_or_else(|| Error::not_found("snapshot", old))?;
+            self.zap(names)?.add(to.as_str(), &Value::word(snapshot.0))?;
+        }
+        Ok(())
+    }
+}

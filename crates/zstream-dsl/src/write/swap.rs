@@ -1,0 +1,131 @@
+//! Exchanging the content of a head and of a clone of it: rollback, and the end of an incremental receive
+//! (`dsl_dataset_clone_swap_sync_impl`, `dsl_dataset_rollback_sync`).
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{ObjectId, Txg};
+
+use super::Tx;
+use super::usage::{Change, Use};
+use crate::phys::DatasetFlags;
+
+/// The clone that a rollback makes and destroys.
+const ROLLBACK_CLONE: &str = "%rollback";
+
+impl Tx<'_> {
+    /// Exchanges the content of a clone and of a head that have the same snapshot before them.
+    ///
+    /// # Errors
+    /// `EINVAL` when they do not, or one is a snapshot.
+    pub fn swap_clone(&mut self, clone: ObjectId, head: ObjectId) -> Result<()> {
+        let (c, h) = (self.dataset(clone)?, self.dataset(head)?);
+        if c.is_snapshot() || h.is_snapshot() || c.prev_snapshot != h.prev_snapshot {
+            return Err(Error::refused(
+                "EINVAL",
+                format!("{clone} is not a clone of the last snapshot of {head}"),
+            ));
+        }
+        let snapshot = h
+            .prev_snapshot
+            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{head} has no snapshot before it")))?;
+        self.refuse_remapped(clone)?;
+        self.refuse_remapped(head)?;
+        self.swap_features(clone, head)?;
+        let reserved = self.refreservation(head)?;
+        let unreserved = reserved.min(h.unique_bytes) as i64 - reserved.min(c.unique_bytes) as i64;
+
+        let (clone_list, head_list) = (self.deadlist_of(clone)?, self.deadlist_of(head)?);
+        let shared = self.dataset(snapshot)?;
+        // What the snapshot has for itself depends on the dataset that follows in its own line. OpenZFS counts it anew also
+        // where the head is a clone without snapshots, and is wrong then.
+        if shared.next == Some(head) {
+            let unique = self.dead_space(clone_list, shared.prev_snapshot_txg, Txg(u64::MAX))?.used_bytes;
+            self.change_dataset(snapshot, |dataset| dataset.unique_bytes = unique)?;
+        }
+
+        let referenced = |phys: &crate::phys::DatasetPhys| Change {
+            used: phys.referenced_bytes as i64,
+            compressed: phys.compressed_bytes as i64,
+            uncompressed: phys.uncompressed_bytes as i64,
+        };
+        let all = |list: ObjectId| Ok::<_, Error>(Change::of(&self.deadlist(list)?.space));
+        let grows = referenced(&c)
+            .plus(all(clone_list)?)
+            .plus(referenced(&h).negated())
+            .plus(all(head_list)?.negated());
+        self.use_space(h.dir, Use::Head, grows)?;
+        self.use_space(c.dir, Use::Head, grows.negated())?;
+        let origin_txg = self.origin_txg(h.dir)?;
+        let young = |list: ObjectId| {
+            Ok::<_, Error>(self.dead_space(list, origin_txg, Txg(u64::MAX))?.used_bytes as i64)
+        };
+        let to_snapshots = young(clone_list)? - young(head_list)?;
+        self.move_space(h.dir, to_snapshots, Use::Head, Use::Snapshots)?;
+
+        for (to, from) in [(clone, &h), (head, &c)] {
+            self.change_dataset(to, |dataset| {
+                super::make::take_content(dataset, from);
+                dataset.unique_bytes = from.unique_bytes;
+                dataset.deadlist = from.deadlist;
+            })?;
+        }
+        let change = Change { used: unreserved, ..Change::default() };
+        self.use_space(h.dir, Use::Refreservation, change)?;
+        self.bookmarks_follow(head, snapshot)?;
+        self.remove_livelist(c.dir)?;
+        self.remove_livelist(h.dir)
+    }
+
+    fn swap_features(&mut self, a: ObjectId, b: ObjectId) -> Result<()> {
+        let (of_a, of_b) = (self.dataset_features(a)?, self.dataset_features(b)?);
+        self.drop_features(a)?;
+        self.drop_features(b)?;
+        for (to, features) in [(b, of_a), (a, of_b)] {
+            for (feature, value) in features {
+                self.activate_feature(to, feature.name, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a head what its last snapshot is, which must be `to` where that is given (`zfs rollback`).
+    ///
+    /// # Errors
+    /// `ESRCH` when it has no snapshot, `EEXIST` when there are younger snapshots or bookmarks than `to`.
+    pub fn rollback(&mut self, name: &str, to: Option<&str>) -> Result<()> {
+        let head = self.head_named(name)?;
+        let phys = self.dataset(head)?;
+        let none = || Error::refused("ESRCH", format!("{name} has no snapshot to go back to"));
+        let last = phys.prev_snapshot.filter(|_| phys.prev_snapshot_txg.0 >= super::TXG_INITIAL.0);
+        let last = last.ok_or_else(none)?;
+        if let Some(to) = to {
+            let to_object = self.snapshot_named(to)?;
+            let to_phys = self.dataset(to_object)?;
+            if to_object != last {
+                let is_older = to_phys.dir == phys.dir || self.dir(phys.dir)?.origin == Some(to_object);
+                return Err(if is_older {
+                    Error::refused("EEXIST", format!("more recent snapshots than {to} exist"))
+                } else {
+                    Error::refused("ESRCH", format!("{to} is not a snapshot of {name}"))
+                });
+            }
+        }
+        if phys.prev_snapshot_txg >= self.txg() {
+            return Err(Error::refused("EAGAIN", format!("the last snapshot of {name} is too new")));
+        }
+        if self.bookmarks(head)?.last().is_some_and(|mark| mark.creation_txg > phys.prev_snapshot_txg) {
+            return Err(Error::refused("EEXIST", format!("more recent bookmarks of {name} exist")));
+        }
+        let target = self.dataset(last)?;
+        let quota = self.number_property(phys.dir, "refquota")?;
+        if quota != 0 && target.referenced_bytes > quota {
+            return Err(Error::refused(
+                "EDQUOT",
+                format!("the snapshot needs more than the refquota of {name}"),
+            ));
+        }
+        self.check_destroy_content(head)?;
+        let clone = self.create_dataset(phys.dir, ROLLBACK_CLONE, Some(last), DatasetFlags::empty())?;
+        self.swap_clone(clone, head)?;
+        self.destroy_head(clone)
+    }
+}

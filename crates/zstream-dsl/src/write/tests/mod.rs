@@ -1,0 +1,166 @@
+//! Datasets of a pool in memory are changed, and everything that is kept of them is compared with what their blocks say.
+
+mod check;
+mod history;
+mod pool;
+
+use zstream_dmu::error::Fault;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::zap::Value;
+use zstream_format::object_type::ObjectType;
+
+use self::check::check;
+use self::pool::TestPool;
+use super::Setting;
+
+/// Makes an object with blocks of 4 KiB whose content follows from a number.
+fn write_file(pool: &mut TestPool, name: &str, blocks: u64, seed: u8) -> ObjectId {
+    let head = pool.tx(|tx| tx.head_named(name)).unwrap();
+    let set = pool.set(head);
+    let object = set.allocate(&NewObject::new(ObjectType::PLAIN_FILE_CONTENTS, 4096)).unwrap();
+    for block in 0..blocks {
+        let bytes: Vec<u8> = (0..4096_u32).map(|n| (n * 31 + u32::from(seed) + block as u32) as u8).collect();
+        set.write(object, block * 4096, &bytes).unwrap();
+    }
+    object
+}
+
+fn create(pool: &mut TestPool, name: &str) {
+    let head = pool.tx(|tx| tx.create(name, false)).unwrap();
+    pool.make_set(head);
+    pool.commit();
+}
+
+fn snapshot(pool: &mut TestPool, name: &str) {
+    pool.sync_sets();
+    pool.tx(|tx| tx.snapshot(&[name.to_owned()])).unwrap();
+    pool.commit();
+}
+
+fn errno(error: &zstream_dmu::error::Error) -> &'static str {
+    match error.fault() {
+        Fault::Refused { errno, .. } => errno,
+        Fault::NotFound { .. } => "ENOENT",
+        _ => "other",
+    }
+}
+
+#[test]
+fn a_new_pool_has_its_first_datasets() {
+    let mut pool = TestPool::new(16 << 20, 1);
+    check(&mut pool);
+    let names = pool.tx(|tx| Ok(tx.entries(tx.dir(tx.root_dir()?)?.children)?)).unwrap();
+    assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["$FREE", "$MOS", "$ORIGIN"]);
+}
+
+#[test]
+fn snapshots_can_be_destroyed_in_any_order() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+        let mut pool = TestPool::new(16 << 20, 2);
+        create(&mut pool, "pool/fs");
+        let mut file = ObjectId(0);
+        for n in 0..3_u8 {
+            file = write_file(&mut pool, "pool/fs", 20, n);
+            snapshot(&mut pool, &format!("pool/fs@{n}"));
+            check(&mut pool);
+            let head = pool.tx(|tx| tx.head_named("pool/fs")).unwrap();
+            pool.set(head).free_range(file, u64::from(n) * 4096, 9 * 4096).unwrap();
+        }
+        pool.commit();
+        check(&mut pool);
+        for n in order {
+            pool.tx(|tx| tx.destroy_snapshots(&[format!("pool/fs@{n}")], false)).unwrap();
+            pool.commit();
+            check(&mut pool);
+        }
+        let head = pool.tx(|tx| tx.head_named("pool/fs")).unwrap();
+        pool.set(head).free(file).unwrap();
+        pool.commit();
+        pool.tx(|tx| tx.destroy("pool/fs")).unwrap();
+        pool.commit();
+        check(&mut pool);
+    }
+}
+
+#[test]
+fn a_promoted_clone_takes_over_and_its_origin_can_go() {
+    let mut pool = TestPool::new(16 << 20, 3);
+    create(&mut pool, "pool/a");
+    for n in 0..3_u8 {
+        write_file(&mut pool, "pool/a", 7, n);
+        snapshot(&mut pool, &format!("pool/a@{n}"));
+    }
+    pool.tx(|tx| tx.bookmark("pool/a@0", "pool/a#zero")).unwrap();
+    pool.tx(|tx| tx.clone_snapshot("pool/a@1", "pool/b")).unwrap();
+    pool.commit();
+    write_file(&mut pool, "pool/b", 5, 9);
+    write_file(&mut pool, "pool/a", 5, 19);
+    snapshot(&mut pool, "pool/b@own");
+    check(&mut pool);
+    let refused = pool.tx(|tx| tx.destroy_snapshots(&["pool/a@1".into()], false)).unwrap_err();
+    assert_eq!(errno(&refused), "EEXIST");
+    assert_eq!(refused.to_string(), "snapshot pool/a@1 has dependent clones");
+    pool.tx(|tx| tx.promote("pool/b")).unwrap();
+    pool.commit();
+    check(&mut pool);
+    assert!(pool.tx(|tx| tx.snapshot_named("pool/b@0")).is_ok());
+    assert!(pool.tx(|tx| tx.bookmark_named("pool/b#zero")).is_ok());
+    assert_eq!(errno(&pool.tx(|tx| tx.promote("pool/b")).unwrap_err()), "EINVAL");
+    pool.tx(|tx| tx.destroy_snapshots(&["pool/a@2".into()], false)).unwrap();
+    pool.tx(|tx| tx.destroy("pool/a")).unwrap();
+    pool.commit();
+    check(&mut pool);
+}
+
+#[test]
+fn what_waits_for_its_last_hold_or_clone_goes_with_it() {
+    let mut pool = TestPool::new(16 << 20, 4);
+    create(&mut pool, "pool/a");
+    write_file(&mut pool, "pool/a", 7, 1);
+    snapshot(&mut pool, "pool/a@s");
+    let names = ["pool/a@s".to_owned()];
+    pool.tx(|tx| tx.hold("tag", &names)).unwrap();
+    assert_eq!(errno(&pool.tx(|tx| tx.hold("tag", &names)).unwrap_err()), "EEXIST");
+    assert_eq!(errno(&pool.tx(|tx| tx.destroy_snapshots(&names, false)).unwrap_err()), "EBUSY");
+    pool.tx(|tx| tx.clone_snapshot("pool/a@s", "pool/c")).unwrap();
+    pool.tx(|tx| tx.destroy_snapshots(&names, true)).unwrap();
+    pool.commit();
+    check(&mut pool);
+    pool.tx(|tx| tx.release("tag", &names)).unwrap();
+    assert!(pool.tx(|tx| tx.snapshot_named(&names[0])).is_ok());
+    pool.tx(|tx| tx.destroy("pool/c")).unwrap();
+    assert_eq!(errno(&pool.tx(|tx| tx.snapshot_named(&names[0])).unwrap_err()), "ENOENT");
+    pool.commit();
+    check(&mut pool);
+}
+
+#[test]
+fn reservations_count_up_the_tree() {
+    let mut pool = TestPool::new(16 << 20, 5);
+    create(&mut pool, "pool/a");
+    create(&mut pool, "pool/a/b");
+    let set = |pool: &mut TestPool, name: &str, property: &str, bytes: u64| {
+        pool.tx(|tx| {
+            let head = tx.head_named(name)?;
+            tx.set_property(head, property, &Setting::Local(Value::word(bytes)))
+        })
+    };
+    set(&mut pool, "pool/a", "reservation", 3 << 20).unwrap();
+    set(&mut pool, "pool/a/b", "reservation", 1 << 20).unwrap();
+    set(&mut pool, "pool/a/b", "refreservation", 2 << 20).unwrap();
+    pool.commit();
+    check(&mut pool);
+    write_file(&mut pool, "pool/a/b", 100, 1);
+    snapshot(&mut pool, "pool/a/b@s");
+    check(&mut pool);
+    assert_eq!(errno(&set(&mut pool, "pool/a/b", "quota", 1).unwrap_err()), "ENOSPC");
+    pool.tx(|tx| tx.rename("pool/a/b", "pool/c")).unwrap();
+    pool.commit();
+    check(&mut pool);
+    pool.tx(|tx| tx.destroy_snapshots(&["pool/c@s".into()], false)).unwrap();
+    pool.tx(|tx| tx.destroy("pool/c")).unwrap();
+    set(&mut pool, "pool/a", "reservation", 0).unwrap();
+    pool.commit();
+    check(&mut pool);
+}

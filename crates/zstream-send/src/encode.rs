@@ -1,0 +1,474 @@
+//! Ranges become records (`do_dump` and the functions below it).
+//!
+//! What only says that something is not there is held back for a moment: adjacent frees of one object, free objects and
+//! redactions become one record each. At most one record is held back; any record of another kind writes it out.
+
+use zstream_dmu::blkptr::{BlockPointer, CryptKind};
+use zstream_dmu::dnode::Dnode;
+use zstream_dmu::ids::{Guid, ObjectId, Txg};
+use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::checksum::Checksum;
+use zstream_format::flags::{FeatureFlags, ObjectFlags, RangeFlags, SpillFlags, WriteFlags};
+use zstream_format::object_type::ObjectType;
+use zstream_format::record::{
+    End, Free, FreeObjects, Object, ObjectRange, Redact, Spill, TO_OBJECT_END, Write, WriteEmbedded,
+};
+
+use crate::error::{Error, Result};
+use crate::form::{Form, OLD_BLOCK_BYTES_MAX, ORDER};
+use crate::load::{Content, Loaded, LoadedBatch};
+use crate::output::{Output, Payload};
+use crate::progress::{Replaced, Sent};
+use crate::range::{Range, What};
+
+/// A record that may grow.
+enum Pending {
+    Free(Free),
+    FreeObjects(FreeObjects),
+    Redact(Redact),
+}
+
+/// Writes the records of ranges.
+pub(crate) struct Encoder<'a> {
+    output: Output<'a>,
+    pending: Option<Pending>,
+    features: FeatureFlags,
+    to_guid: Guid,
+    /// Spill blocks born up to here did not change.
+    unmodified_spill: Option<Txg>,
+    /// One above the highest object that the source has room for.
+    objects_end: u64,
+    replaced: Vec<Replaced>,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder of records for `to_guid`. Spill blocks born up to `unmodified_spill` are said not to have changed; there are
+    /// no objects from `objects_end` on.
+    pub(crate) fn new(
+        output: Output<'a>,
+        features: FeatureFlags,
+        to_guid: Guid,
+        unmodified_spill: Option<Txg>,
+        objects_end: u64,
+    ) -> Self {
+        Self { output, pending: None, features, to_guid, unmodified_spill, objects_end, replaced: Vec::new() }
+    }
+
+    /// Writes what the ranges of a batch call for, those before an error too.
+    pub(crate) fn encode(&mut self, batch: &mut LoadedBatch) -> Result<()> {
+        let LoadedBatch { ranges, bytes } = batch;
+        let outcome = ranges.drain(..).try_for_each(|loaded| self.range(loaded, bytes));
+        let written = self.output.write_batch(&batch.bytes);
+        outcome.and(written)
+    }
+
+    /// Writes what a range calls for.
+    fn range(&mut self, loaded: Loaded, buffer: &[u8]) -> Result<()> {
+        let range = &loaded.range;
+        let object = ObjectId(range.object);
+        match &range.what {
+            What::ObjectRange { pointer } => self.object_range(pointer, range.start),
+            What::Object { dnode: None, .. } => self.free_objects(range.object, 1),
+            What::Object { pointer, dnode: Some(dnode) } => self.object(pointer, object, dnode),
+            What::Hole { block_bytes } if range.object == 0 => {
+                let slots = block_bytes / zstream_dmu::dnode::DNODE_SLOT_BYTES as u64;
+                let first = range.start.saturating_mul(slots);
+                self.free_objects(first, range.end.saturating_mul(slots) - first)
+            }
+            What::Hole { block_bytes } => self.hole(range, *block_bytes),
+            What::Redact { block_bytes } => self.redact(range, *block_bytes),
+            What::Data { pointer, object_type, block_bytes } => {
+                let (pointer, object_type, block_bytes) = (*pointer, *object_type, *block_bytes);
+                self.data(loaded, buffer, &pointer, object_type, block_bytes)
+            }
+            What::PreviouslyRedacted => Err(Error::invalid("a range that was not looked up")),
+        }
+    }
+
+    /// Writes what is held back, and END unless the stream is one that a receive has left unfinished.
+    pub(crate) fn finish(mut self, unfinished: bool) -> Result<Sent> {
+        self.write_pending()?;
+        if !unfinished {
+            self.output.record(End { checksum: Checksum::ZERO, to_guid: self.to_guid })?;
+        }
+        let sent = Sent { bytes: self.output.bytes, records: self.output.records, replaced: self.replaced };
+        self.output.flush()?;
+        Ok(sent)
+    }
+
+    /// Writes what has come out so far: the beginning of the stream that would have been.
+    pub(crate) fn give_up(self) {
+        // There is an error already that says more.
+        let _ = self.output.flush();
+    }
+
+    fn is_raw(&self) -> bool {
+        self.features.contains(FeatureFlags::RAW)
+    }
+
+    fn write_pending(&mut self) -> Result<()> {
+        match self.pending.take() {
+            Some(Pending::Free(free)) => self.output.record(free),
+            Some(Pending::FreeObjects(free)) => self.output.record(free),
+            Some(Pending::Redact(redact)) => self.output.record(redact),
+            None => Ok(()),
+        }
+    }
+
+    /// Frees a range of an object (`dump_free`).
+    fn free(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()> {
+        let end = offset.checked_add(length);
+        if let Some(Pending::Free(free)) = &mut self.pending
+            && free.object == object
+            && free.offset.wrapping_add(free.length) == offset
+        {
+            let grown = end.filter(|_| length != TO_OBJECT_END).and(free.length.checked_add(length));
+            free.length = grown.unwrap_or(TO_OBJECT_END);
+            return Ok(());
+        }
+        self.write_pending()?;
+        let to_end = length == TO_OBJECT_END;
+        let length = if end.is_some() { length } else { TO_OBJECT_END };
+        let free = Free { object, offset, length, to_guid: self.to_guid };
+        if to_end {
+            return self.output.record(free);
+        }
+        self.pending = Some(Pending::Free(free));
+        Ok(())
+    }
+
+    fn hole(&mut self, range: &Range, block_bytes: u64) -> Result<()> {
+        // What begins beyond the last byte that has a number was always a hole.
+        let Some(offset) = range.start.checked_mul(block_bytes) else { return Ok(()) };
+        let end = range.end.saturating_mul(block_bytes);
+        self.free(ObjectId(range.object), offset, end.saturating_sub(offset))
+    }
+
+    /// Leaves out a range of an object (`dump_redact`).
+    fn redact(&mut self, range: &Range, block_bytes: u64) -> Result<()> {
+        let object = ObjectId(range.object);
+        let bounds = (range.start.checked_mul(block_bytes), range.end.checked_mul(block_bytes));
+        let (Some(offset), Some(end)) = bounds else {
+            return Err(Error::invalid(format!(
+                "redaction of blocks {} to {} of object {object}, each of {block_bytes} bytes",
+                range.start, range.end
+            )));
+        };
+        let length = end - offset;
+        if let Some(Pending::Redact(redact)) = &mut self.pending
+            && redact.object == object
+            && redact.offset + redact.length == offset
+        {
+            redact.length += length;
+            return Ok(());
+        }
+        self.write_pending()?;
+        self.pending = Some(Pending::Redact(Redact { object, offset, length, to_guid: self.to_guid }));
+        Ok(())
+    }
+
+    /// Frees objects (`dump_freeobjects`), as far as the source has room for them: receivers before 0.7 take for ever over
+    /// more.
+    fn free_objects(&mut self, first: u64, count: u64) -> Result<()> {
+        if first >= self.objects_end {
+            return Ok(());
+        }
+        let count = count.min(self.objects_end - first);
+        if let Some(Pending::FreeObjects(free)) = &mut self.pending
+            && free.first_object.0 + free.object_count == first
+        {
+            free.object_count += count;
+            return Ok(());
+        }
+        self.write_pending()?;
+        self.pending = Some(Pending::FreeObjects(FreeObjects {
+            first_object: ObjectId(first),
+            object_count: count,
+            to_guid: self.to_guid,
+        }));
+        Ok(())
+    }
+
+    /// An object, and that nothing is behind its last block (`dump_dnode`).
+    fn object(&mut self, pointer: &BlockPointer, object: ObjectId, dnode: &Dnode) -> Result<()> {
+        self.write_pending()?;
+        let block_bytes = if self.features.contains(FeatureFlags::LARGE_BLOCKS) {
+            dnode.block_bytes()
+        } else {
+            dnode.block_bytes().min(OLD_BLOCK_BYTES_MAX)
+        };
+        let mut record = Object {
+            object,
+            object_type: dnode.object_type,
+            bonus_type: dnode.bonus_type,
+            block_size: block_bytes as u32,
+            bonus_len: u32::from(dnode.bonus_len),
+            checksum_type: dnode.checksum_type,
+            compression: dnode.compression,
+            dnode_slots: dnode.slots() as u8,
+            flags: ObjectFlags::empty(),
+            raw_bonus_len: 0,
+            to_guid: self.to_guid,
+            indirect_block_shift: 0,
+            levels: 0,
+            block_pointers: 0,
+            pad: [0; 5],
+            max_block_id: 0,
+        };
+        let area = dnode.bonus_area();
+        let mut bonus = &area[..area.len().min(usize::from(dnode.bonus_len).next_multiple_of(8))];
+        if self.is_raw() {
+            if pointer.byte_order() != ORDER {
+                // Its bonus was swapped when it was read, and encrypted bytes are not to be swapped.
+                return Err(zstream_dmu::error::Error::unsupported(
+                    "a raw stream of an encrypted dataset of the other byte order",
+                )
+                .into());
+            }
+            record.max_block_id = dnode.max_block.0;
+            record.indirect_block_shift = dnode.indirect_shift;
+            record.levels = dnode.levels;
+            record.block_pointers = dnode.pointers().len() as u8;
+            // All of the bonus is encrypted, so that what is behind its end counts too.
+            if dnode.bonus_len != 0 {
+                record.raw_bonus_len = area.len() as u32;
+                bonus = area;
+            }
+        }
+        record.flags.set(ObjectFlags::SPILL, dnode.spill().is_some());
+        self.output.record_with(record, Payload::from(bonus))?;
+        let end = dnode.max_block.0.checked_add(1).and_then(|blocks| blocks.checked_mul(dnode.block_bytes()));
+        match end {
+            Some(end) => self.free(object, end, TO_OBJECT_END),
+            // Nothing can be behind such an end.
+            None => Ok(()),
+        }
+    }
+
+    /// Announces a block of dnodes (`dump_object_range`).
+    fn object_range(&mut self, pointer: &BlockPointer, block: u64) -> Result<()> {
+        self.write_pending()?;
+        let slots = pointer.lsize() / zstream_dmu::dnode::DNODE_SLOT_BYTES as u64;
+        let crypt = Crypt::of(pointer);
+        let mut flags = RangeFlags::empty();
+        flags.set(RangeFlags::RAW_BYTESWAP, pointer.byte_order() != ORDER);
+        self.output.record(ObjectRange {
+            first_object: ObjectId(block.saturating_mul(slots)),
+            slot_count: slots,
+            to_guid: self.to_guid,
+            salt: crypt.salt,
+            iv: crypt.iv,
+            mac: crypt.mac,
+            flags,
+            pad: [0; 3],
+        })
+    }
+
+    fn data(
+        &mut self,
+        loaded: Loaded,
+        buffer: &[u8],
+        pointer: &BlockPointer,
+        object_type: ObjectType,
+        block_bytes: u64,
+    ) -> Result<()> {
+        let (range, form) = (&loaded.range, loaded.form.unwrap_or(Form::Logical));
+        let object = ObjectId(range.object);
+        let (payload, replaced) = match &loaded.content {
+            Content::None => (Payload::from(&[][..]), false),
+            Content::Block { at, sum } => {
+                (Payload { bytes: &buffer[at.clone()], sum: *sum, start: Some(at.start) }, false)
+            }
+            Content::Replaced { bytes } => (Payload::from(&bytes[..]), true),
+            Content::Failed(_) => (Payload::from(&[][..]), false),
+        };
+        if let Content::Failed(error) = loaded.content {
+            return Err(error.into());
+        }
+        if range.is_spill() {
+            if replaced {
+                let length = pointer.lsize();
+                self.replaced.push(Replaced { object: object.0, offset: range.start, length });
+            }
+            return self.spill(object, pointer, payload);
+        }
+        let offset = range.start.checked_mul(block_bytes).ok_or_else(|| {
+            let detail = format!("block {} of {block_bytes} bytes of object {object}", range.start);
+            zstream_dmu::error::Error::corrupt("dnode", detail)
+        })?;
+        if replaced {
+            self.replaced.push(Replaced { object: object.0, offset, length: block_bytes });
+        }
+        let plain = || self.plain_write(object, object_type, offset, block_bytes);
+        match form {
+            Form::Embedded => self.embedded(object, offset, block_bytes, pointer),
+            Form::Split => self.split(object, object_type, offset, block_bytes, payload),
+            _ if replaced => {
+                let write = plain();
+                self.write(write, payload)
+            }
+            Form::Stored | Form::Compressed | Form::Logical => {
+                let write = self.keyed_write(plain(), form, pointer);
+                self.write(write, payload)
+            }
+        }
+    }
+
+    fn write(&mut self, write: Write, payload: Payload<'_>) -> Result<()> {
+        self.write_pending()?;
+        self.output.record_with(write, payload)
+    }
+
+    /// A WRITE of a whole block that says nothing of how it is stored.
+    fn plain_write(
+        &self,
+        object: ObjectId,
+        object_type: ObjectType,
+        offset: u64,
+        logical_size: u64,
+    ) -> Write {
+        Write {
+            object,
+            object_type,
+            pad: [0; 4],
+            offset,
+            logical_size,
+            to_guid: self.to_guid,
+            checksum_type: ChecksumType::OFF,
+            flags: WriteFlags::empty(),
+            compression: CompressionType::INHERIT,
+            pad2: [0; 5],
+            key_checksum: Checksum::ZERO,
+            key_prop: 0,
+            compressed_size: 0,
+            salt: [0; 8],
+            iv: [0; 12],
+            mac: [0; 16],
+        }
+    }
+
+    /// Adds how the payload is compressed and encrypted, and the key by which streams were once deduplicated: the checksum of
+    /// the stored block, where that says something of the payload.
+    fn keyed_write(&self, mut write: Write, form: Form, pointer: &BlockPointer) -> Write {
+        let raw = form == Form::Stored;
+        if form != Form::Logical {
+            write.compression = pointer.compression();
+            write.compressed_size = pointer.psize();
+        }
+        if raw {
+            let crypt = Crypt::of(pointer);
+            (write.salt, write.iv, write.mac) = (crypt.salt, crypt.iv, crypt.mac);
+            write.flags.set(WriteFlags::RAW_BYTESWAP, pointer.byte_order() != ORDER);
+        }
+        let is_protected = matches!(pointer.crypt_kind(), CryptKind::Encrypted | CryptKind::Authenticated);
+        if !pointer.is_embedded() && (raw || !is_protected) {
+            write.checksum_type = pointer.checksum_type();
+            write.flags.set(WriteFlags::CHECKSUM_DEDUP, write.checksum_type.is_dedup_capable());
+            write.key_checksum = Checksum(pointer.checksum());
+            // Where only sizes are asked for, a pointer may be one that cannot be read.
+            let sectors = |bytes: u64| (bytes / 512).wrapping_sub(1) & 0xffff;
+            write.key_prop = sectors(pointer.lsize())
+                | sectors(pointer.psize()) << 16
+                | u64::from(pointer.compression().0 & 0x7f) << 32
+                | u64::from(is_protected) << 39;
+        }
+        write
+    }
+
+    /// A block in pieces that every receiver can take.
+    fn split(
+        &mut self,
+        object: ObjectId,
+        object_type: ObjectType,
+        offset: u64,
+        block_bytes: u64,
+        payload: Payload<'_>,
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < block_bytes {
+            let size = OLD_BLOCK_BYTES_MAX.min(block_bytes - done);
+            let bytes = payload.bytes.get(done as usize..(done + size) as usize).unwrap_or_default();
+            let start = payload.start.map(|start| start + done as usize);
+            let write = self.plain_write(object, object_type, offset.saturating_add(done), size);
+            self.write(write, Payload { bytes, sum: None, start })?;
+            done += size;
+        }
+        Ok(())
+    }
+
+    fn embedded(
+        &mut self,
+        object: ObjectId,
+        offset: u64,
+        block_bytes: u64,
+        pointer: &BlockPointer,
+    ) -> Result<()> {
+        self.write_pending()?;
+        let Some(mut payload) = pointer.embedded_payload() else {
+            let detail = format!("{} bytes embedded", pointer.embedded_psize());
+            return Err(zstream_dmu::error::Error::corrupt("block pointer", detail).into());
+        };
+        let physical_size = payload.len();
+        payload.resize(physical_size.next_multiple_of(8), 0);
+        let record = WriteEmbedded {
+            object,
+            offset,
+            length: block_bytes,
+            to_guid: self.to_guid,
+            compression: pointer.compression(),
+            embedded_type: 0,
+            pad: [0; 6],
+            logical_size: pointer.lsize() as u32,
+            physical_size: physical_size as u32,
+        };
+        self.output.record_with(record, Payload::from(&payload[..]))
+    }
+
+    /// The spill block of an object (`dump_spill`).
+    fn spill(&mut self, object: ObjectId, pointer: &BlockPointer, payload: Payload<'_>) -> Result<()> {
+        self.write_pending()?;
+        let mut record = Spill {
+            object,
+            length: pointer.lsize(),
+            to_guid: self.to_guid,
+            flags: SpillFlags::empty(),
+            compression: CompressionType::INHERIT,
+            pad: [0; 6],
+            compressed_size: 0,
+            salt: [0; 8],
+            iv: [0; 12],
+            mac: [0; 16],
+            object_type: ObjectType::NONE,
+        };
+        let is_unmodified = self.unmodified_spill.is_some_and(|floor| pointer.logical_birth() <= floor);
+        record.flags.set(SpillFlags::UNMODIFIED, is_unmodified);
+        if self.is_raw() {
+            let crypt = Crypt::of(pointer);
+            (record.salt, record.iv, record.mac) = (crypt.salt, crypt.iv, crypt.mac);
+            record.flags.set(SpillFlags::RAW_BYTESWAP, pointer.byte_order() != ORDER);
+            record.compression = pointer.compression();
+            record.compressed_size = pointer.psize();
+        }
+        self.output.record_with(record, payload)
+    }
+}
+
+/// What a receiver needs to decrypt a block; zero where it is only authenticated.
+struct Crypt {
+    salt: [u8; 8],
+    iv: [u8; 12],
+    mac: [u8; 16],
+}
+
+impl Crypt {
+    fn of(pointer: &BlockPointer) -> Self {
+        Self {
+            salt: pointer.salt().unwrap_or_default(),
+            iv: pointer.iv().unwrap_or_default(),
+            mac: pointer.mac().unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

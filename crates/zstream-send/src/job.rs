@@ -1,0 +1,236 @@
+//! What a request comes to: the header of a package, if it is one, and the snapshots to send, in order.
+//!
+//! Everything that can be refused without reading content has been refused before there is a job. Object sets are opened
+//! one after the other, as their turn comes.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use zstream_dmu::pool::Features;
+use zstream_dsl::bookmark::Bookmark;
+use zstream_dsl::dataset::Dataset;
+use zstream_dsl::redact::RedactionList;
+use zstream_format::ids::Guid;
+use zstream_format::record::HEADER_LEN;
+
+use crate::error::{Error, Fault};
+use crate::estimate;
+use crate::line::{Earlier, Sizes, written};
+use crate::package::{PackageHeader, end};
+use crate::plan::{Base, Form, Options, Plan, ResumePoint, Source};
+use crate::progress::{Progress, Sent};
+use crate::refusal::Refusal;
+
+/// What the receiver has already.
+#[derive(Clone, Debug)]
+pub enum From {
+    /// A snapshot.
+    Snapshot(Arc<Dataset>),
+    /// A bookmark.
+    Bookmark(Bookmark),
+}
+
+impl From {
+    /// Its full name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Snapshot(snapshot) => snapshot.name(),
+            Self::Bookmark(bookmark) => &bookmark.name,
+        }
+    }
+
+    /// The name behind the `@` or `#`.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        match self {
+            Self::Snapshot(snapshot) => snapshot.snapshot_name().unwrap_or_default(),
+            Self::Bookmark(bookmark) => bookmark.short_name(),
+        }
+    }
+}
+
+/// One snapshot to send.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its name, as the user knows it.
+    pub name: String,
+    /// The snapshot, head, or dataset that is being received.
+    pub dataset: Arc<Dataset>,
+    /// What it is an increment of.
+    pub from: Option<From>,
+    /// Whether that is the origin, found by itself (`-R`, `-I`): the estimate then is that of a full stream.
+    pub from_origin: bool,
+    /// In which form.
+    pub form: Form,
+    /// What is left out.
+    pub redact: Option<Arc<RedactionList>>,
+    /// Where to go on.
+    pub resume: Option<ResumePoint>,
+    /// Bytes that the receiver of a resumed stream has already.
+    pub done_bytes: u64,
+    /// Of a partial receive: guid and name of what was received.
+    pub saved: Option<(Guid, String)>,
+}
+
+impl Step {
+    pub(crate) fn new(dataset: Arc<Dataset>, form: Form) -> Self {
+        Self {
+            name: dataset.name().to_owned(),
+            dataset,
+            from: None,
+            from_origin: false,
+            form,
+            redact: None,
+            resume: None,
+            done_bytes: 0,
+            saved: None,
+        }
+    }
+
+    /// Whether its key has to be loaded first.
+    ///
+    /// # Errors
+    /// When its keys cannot be read.
+    pub fn needs_key(&self) -> Result<bool, Refusal> {
+        Ok(!self.form.raw && !self.dataset.is_unlocked()?)
+    }
+
+    /// The plan for the engine.
+    ///
+    /// # Errors
+    /// The dataset cannot be opened: most often because its key is not loaded.
+    pub fn plan(&self, pool: &Features, options: Options) -> Result<Plan, Refusal> {
+        if self.needs_key()? {
+            return Err(Refusal::KeyNotLoaded { name: self.name.clone() });
+        }
+        let source = Source::open(&self.dataset, pool, self.form.raw)?;
+        let source = match &self.saved {
+            Some((guid, name)) => source.saved(*guid, name.clone()),
+            None => source,
+        };
+        let dsl = self.dataset.dsl();
+        let base = match &self.from {
+            Some(From::Snapshot(snapshot)) => Some(Base::snapshot(snapshot)?),
+            Some(From::Bookmark(bookmark)) => Some(Base::bookmark(bookmark, dsl)?),
+            None => None,
+        };
+        let here = self.name.split(['@', '#']).next();
+        let elsewhere = |from: &From| from.name().split(['@', '#']).next() != here;
+        let base = match (&self.from, base) {
+            (Some(from), Some(base)) if elsewhere(from) => Some(base.origin()),
+            (_, base) => base,
+        };
+        Ok(Plan {
+            base,
+            form: self.form,
+            redact: self.redact.clone(),
+            resume: self.resume,
+            options,
+            ..Plan::new(source)
+        })
+    }
+
+    /// Whether an estimate comes from [`measure`](Self::measure), which needs the key of an encrypted dataset: where
+    /// redaction lists are at work, or the bookmark is an old one.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        let is_unknown = |bookmark: &Bookmark| {
+            bookmark.redaction_object.is_some() || Earlier::bookmark(bookmark).is_none()
+        };
+        let from = self.from.as_ref().filter(|_| !self.from_origin);
+        self.redact.is_some() || matches!(from, Some(From::Bookmark(bookmark)) if is_unknown(bookmark))
+    }
+
+    /// About how many bytes the stream will have, as `zfs send -nvP` guesses; the true number where it
+    /// [`is_measured`](Self::is_measured).
+    ///
+    /// # Errors
+    /// When the pool cannot be read.
+    pub fn estimate(&self, pool: &Features, progress: &Progress) -> Result<u64, Refusal> {
+        if self.is_measured() {
+            return self.measure(pool, progress);
+        }
+        let earlier = match self.from.as_ref().filter(|_| !self.from_origin) {
+            Some(From::Snapshot(snapshot)) => Some(Earlier::snapshot(snapshot)),
+            Some(From::Bookmark(bookmark)) => Earlier::bookmark(bookmark),
+            None => None,
+        };
+        let sizes = match earlier {
+            Some(earlier) => written(&earlier, &self.dataset)?,
+            None => Sizes::referenced(&self.dataset),
+        };
+        let size = estimate::estimate(&self.dataset, sizes, self.form.compressed || self.form.raw)?;
+        Ok(size.saturating_sub(self.done_bytes))
+    }
+
+    /// How many bytes the stream will have.
+    ///
+    /// # Errors
+    /// As [`Step::plan`] and [`measure`](crate::measure).
+    pub fn measure(&self, pool: &Features, progress: &Progress) -> Result<u64, Refusal> {
+        let plan = self.plan(pool, Options::default())?;
+        Ok(crate::measure(&plan, progress)?.bytes)
+    }
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub struct Job {
+    /// What stands before the snapshots; none where there is just one, as it is.
+    pub header: Option<PackageHeader>,
+    /// The snapshots, in order.
+    pub steps: Vec<Step>,
+    /// Whether all that was asked for is there. Notes have said what is not.
+    pub is_complete: bool,
+}
+
+impl Job {
+    pub(crate) fn one(header: Option<PackageHeader>, step: Step) -> Self {
+        Self { header, steps: vec![step], is_complete: true }
+    }
+
+    /// Writes the stream. `begun` is told which step begins.
+    ///
+    /// Where one cannot be begun, a package is ended there, so that what it holds can be received.
+    ///
+    /// # Errors
+    /// The first that a step has; what was written before it stands.
+    pub fn send(
+        &self,
+        out: &mut dyn Write,
+        pool: &Features,
+        options: Options,
+        progress: &Progress,
+        begun: &mut dyn FnMut(&Step),
+    ) -> Result<Sent, Refusal> {
+        let mut total = Sent::default();
+        if let Some(header) = &self.header {
+            total.bytes += header.write(out)?;
+            total.records += 2;
+        }
+        let mut outcome = Ok(());
+        for step in &self.steps {
+            begun(step);
+            match step.plan(pool, options) {
+                Ok(plan) => {
+                    let sent = crate::send(&plan, out, progress)?;
+                    total.bytes += sent.bytes;
+                    total.records += sent.records;
+                    total.replaced.extend(sent.replaced);
+                }
+                Err(refusal) => {
+                    outcome = Err(refusal);
+                    break;
+                }
+            }
+        }
+        if self.header.is_some() && (outcome.is_ok() || total.records > 2) {
+            out.write_all(end().as_bytes()).map_err(|error| Error::from(Fault::Output(error)))?;
+            total.bytes += HEADER_LEN as u64;
+            total.records += 1;
+        }
+        out.flush().map_err(|error| Error::from(Fault::Output(error)))?;
+        outcome.map(|()| total)
+    }
+}

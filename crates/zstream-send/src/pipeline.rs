@@ -1,0 +1,224 @@
+//! The stages of a send, and how they are joined (`dmu_send_impl`).
+//!
+//! ```text
+//!  changes of the source ──┐
+//!  redaction list ─────────┼─ merge ── expand ──[ window: load ]── encode ── output
+//!  base's redaction list ──┘
+//!        one thread finds ranges        workers load          the caller's thread writes
+//! ```
+//!
+//! With one thread the caller's does everything, without a window; the bytes are the same.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::num::NonZero;
+use std::thread;
+
+use zstream_dmu::ids::{BlockId, ObjectId, Txg};
+
+use crate::begin;
+use crate::changes::Changes;
+use crate::encode::Encoder;
+use crate::error::{Error, Fault, Result};
+use crate::expand::Expand;
+use crate::load::Loader;
+use crate::merge::{Flow, Merge};
+use crate::output::Output;
+use crate::plan::{Plan, Source};
+use crate::progress::{Progress, Sent};
+use crate::range::{DNODES_PER_BLOCK, What};
+use crate::redactions::redactions;
+use crate::window::{Batch, Next, Weight, Window};
+
+/// Sends to `out`, or, without one, measures.
+pub(crate) fn run<'a>(
+    plan: &'a Plan,
+    out: Option<&'a mut dyn Write>,
+    progress: &'a Progress,
+) -> Result<Sent> {
+    let features = begin::features(plan)?;
+    let from = resume_point(plan)?;
+    let floor = plan.base.as_ref().map_or(Txg(0), |base| base.creation_txg);
+    let unmodified_spill = plan.options.unmodified_spill_blocks.then_some(floor);
+    let raw = features.contains(zstream_format::flags::FeatureFlags::RAW);
+    if raw != plan.source.objset.is_locked() {
+        let how = if raw { "without" } else { "with" };
+        return Err(Error::invalid(format!("the dataset has to be opened {how} its key for this stream")));
+    }
+
+    let changes = Changes::new(&plan.source, raw, floor, from, progress);
+    let redact: Flow<'_> = match &plan.redact {
+        Some(list) => redactions(list, from, |blocks| What::Redact { block_bytes: blocks.block_bytes })?,
+        None => Box::new(std::iter::empty()),
+    };
+    let base: Flow<'_> = match plan.base.as_ref().and_then(|base| base.redaction_list.as_ref()) {
+        Some(list) => redactions(list, from, |_| What::PreviouslyRedacted)?,
+        None => Box::new(std::iter::empty()),
+    };
+    let ranges = Expand {
+        ranges: Merge::new(redact, Box::new(changes), base),
+        objset: &plan.source.objset,
+        unmodified_spill,
+        first_object: from.map_or(0, |(object, _)| object.0),
+        ready: VecDeque::new(),
+        rest: None,
+        failed: false,
+    };
+
+    let loader = Loader::new(&plan.source.objset, features, &plan.options, out.is_none());
+    let mut output = Output::new(out, progress);
+    begin::begin(plan, features, &mut output)?;
+    let mut encoder =
+        Encoder::new(output, features, plan.source.guid, unmodified_spill, objects_end(&plan.source));
+    let outcome = match threads(plan, &loader) {
+        1 => alone(plan, ranges, &loader, &mut encoder, progress),
+        workers => together(plan, workers, ranges, &loader, &mut encoder, progress),
+    };
+    match outcome {
+        Ok(()) => encoder.finish(plan.source.saved),
+        Err(error) => {
+            encoder.give_up();
+            Err(error)
+        }
+    }
+}
+
+/// One above the highest object that the source has room for.
+fn objects_end(source: &Source) -> u64 {
+    let blocks = source.objset.phys().meta_dnode.max_block.0.saturating_add(1);
+    blocks.saturating_mul(DNODES_PER_BLOCK)
+}
+
+/// The first object and block that are wanted.
+fn resume_point(plan: &Plan) -> Result<Option<(ObjectId, BlockId)>> {
+    let Some(resume) = plan.resume.filter(|_| begin::is_resuming(plan)) else { return Ok(None) };
+    if resume.object.0 == 0 {
+        return Err(Error::invalid("a stream cannot be resumed at object 0"));
+    }
+    let dnode = plan.source.objset.dnode(resume.object)?;
+    Ok(Some((resume.object, BlockId(resume.offset / dnode.block_bytes()))))
+}
+
+/// Threads that load, 1 for none but the caller's.
+fn threads(plan: &Plan, loader: &Loader) -> usize {
+    match plan.options.threads {
+        _ if loader.dry => 1,
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        threads => threads,
+    }
+}
+
+fn check(progress: &Progress) -> Result<()> {
+    if progress.is_cancelled() { Err(Fault::Cancelled.into()) } else { Ok(()) }
+}
+
+fn alone(
+    plan: &Plan,
+    ranges: Expand<'_>,
+    loader: &Loader,
+    encoder: &mut Encoder<'_>,
+    progress: &Progress,
+) -> Result<()> {
+    let mut scratch = Vec::new();
+    batches(plan, ranges, loader, |batch| {
+        check(progress)?;
+        let mut loaded = batch.load(loader, &mut scratch);
+        encoder.encode(&mut loaded)?;
+        loader.recycle(loaded);
+        Ok(true)
+    })
+}
+
+fn together(
+    plan: &Plan,
+    workers: usize,
+    ranges: Expand<'_>,
+    loader: &Loader,
+    encoder: &mut Encoder<'_>,
+    progress: &Progress,
+) -> Result<()> {
+    let window = &Window::new(&plan.options);
+    thread::scope(|scope| {
+        // Whoever leaves, by a panic too, makes the others stop.
+        let _stop = Stop(window);
+        let spawn = |name: &str| thread::Builder::new().name(format!("send-{name}"));
+        let find = move || {
+            let _stop = StopOnPanic(window);
+            window.end(batches(plan, ranges, loader, |batch| Ok(window.push(batch))).err());
+        };
+        spawn("find").spawn_scoped(scope, find).map_err(Fault::Thread)?;
+        for _ in 0..workers {
+            let load = move || {
+                let (_stop, mut scratch) = (StopOnPanic(window), Vec::new());
+                while let Some(job) = window.take() {
+                    window.load(job, loader, &mut scratch);
+                }
+            };
+            spawn("load").spawn_scoped(scope, load).map_err(Fault::Thread)?;
+        }
+        consume(window, loader, encoder, progress)
+    })
+}
+
+/// Finds ranges until there are no more, or `take` wants no more batches of them.
+fn batches(
+    plan: &Plan,
+    ranges: Expand<'_>,
+    loader: &Loader,
+    mut take: impl FnMut(Batch) -> Result<bool>,
+) -> Result<()> {
+    let mut batch = Batch::default();
+    for range in ranges {
+        match range {
+            Ok(range) => {
+                let weight = Weight::of(&range, loader);
+                batch.push(range, weight);
+            }
+            Err(error) => {
+                take(batch)?;
+                return Err(error);
+            }
+        }
+        if batch.is_full(&plan.options) && !take(std::mem::take(&mut batch))? {
+            return Ok(());
+        }
+    }
+    // An empty one does no harm.
+    take(batch).map(|_| ())
+}
+
+fn consume(window: &Window, loader: &Loader, encoder: &mut Encoder<'_>, progress: &Progress) -> Result<()> {
+    let mut scratch = Vec::new();
+    loop {
+        check(progress)?;
+        match window.next() {
+            Next::Loaded(mut batch) => {
+                encoder.encode(&mut batch)?;
+                loader.recycle(batch);
+            }
+            Next::Help(job) => window.load(job, loader, &mut scratch),
+            Next::End(None) => return Ok(()),
+            Next::End(Some(error)) => return Err(error),
+        }
+    }
+}
+
+/// Makes the others stop when it is left.
+struct Stop<'a>(&'a Window);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Makes the others stop when its thread panics.
+struct StopOnPanic<'a>(&'a Window);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
+        }
+    }
+}

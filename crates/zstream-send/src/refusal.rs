@@ -1,0 +1,299 @@
+//! Why a request is refused before anything is sent, with the number that `zfs` would have got from the kernel.
+
+use std::fmt;
+
+use zstream_dmu::error::{Error as DmuError, Fault as DmuFault};
+use zstream_format::nvlist::NvError;
+use zstream_format::token::TokenError;
+
+use crate::error::Error;
+
+/// A number from `errno.h`, as ZFS uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Errno {
+    /// No such dataset, snapshot or bookmark.
+    Enoent,
+    /// What is on the disks cannot be read.
+    Eio,
+    /// A key is not loaded.
+    Eacces,
+    /// In use, or half received.
+    Ebusy,
+    /// Not in the same line.
+    Exdev,
+    /// What is asked for makes no sense.
+    Einval,
+    /// Too large.
+    Enospc,
+    /// Not done.
+    Enotsup,
+    /// The destination's reader went away.
+    Epipe,
+    /// Cancelled.
+    Eintr,
+    /// `ZFS_ERR_STREAM_LARGE_MICROZAP`
+    LargeMicrozap,
+}
+
+impl Errno {
+    /// The number on Linux.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Enoent => 2,
+            Self::Eintr => 4,
+            Self::Eio => 5,
+            Self::Eacces => 13,
+            Self::Ebusy => 16,
+            Self::Exdev => 18,
+            Self::Einval => 22,
+            Self::Enospc => 28,
+            Self::Epipe => 32,
+            Self::Enotsup => 95,
+            Self::LargeMicrozap => 1051,
+        }
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enoent => "ENOENT",
+            Self::Eio => "EIO",
+            Self::Eacces => "EACCES",
+            Self::Ebusy => "EBUSY",
+            Self::Exdev => "EXDEV",
+            Self::Einval => "EINVAL",
+            Self::Enospc => "ENOSPC",
+            Self::Enotsup => "ENOTSUP",
+            Self::Epipe => "EPIPE",
+            Self::Eintr => "EINTR",
+            Self::LargeMicrozap => "ZFS_ERR_STREAM_LARGE_MICROZAP",
+        })
+    }
+}
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Nothing has this name.
+    #[error("{name} does not exist")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// This is not a name that can be sent, or sent from.
+    #[error("{0}")]
+    BadName(String),
+    /// Bookmarks are what is sent from, not what is sent.
+    #[error("{name} is a bookmark, which has no content to send")]
+    Bookmark {
+        /// Its name.
+        name: String,
+    },
+    /// `-R` and `-I` need a snapshot.
+    #[error("{name} is not a snapshot")]
+    NotSnapshot {
+        /// Its name.
+        name: String,
+    },
+    /// The source of the increment is not an earlier snapshot, or a bookmark of one, in the line that led to what is sent.
+    #[error("{from} is not an earlier snapshot of the line that led to {to}")]
+    NotEarlier {
+        /// The source.
+        from: String,
+        /// What is sent.
+        to: String,
+    },
+    /// `-I` from another filesystem, and not from the origin.
+    #[error("{from} is neither a snapshot of {filesystem} nor its origin")]
+    OtherFilesystem {
+        /// The source.
+        from: String,
+        /// The filesystem that is sent.
+        filesystem: String,
+    },
+    /// There are no snapshots behind a bookmark.
+    #[error("several snapshots cannot be sent from a bookmark")]
+    ManyFromBookmark,
+    /// A package cannot be redacted.
+    #[error("several snapshots cannot be sent redacted")]
+    ManyRedacted,
+    /// Raw streams cannot be redacted.
+    #[error("raw streams cannot be redacted")]
+    RawRedacted,
+    /// Only snapshots can be redacted.
+    #[error("{name} is not a snapshot: only snapshots can be sent redacted")]
+    HeadRedacted {
+        /// Its name.
+        name: String,
+    },
+    /// The bookmark has no redaction list.
+    #[error("{name} is not a redaction bookmark")]
+    NotRedactionBookmark {
+        /// Its name.
+        name: String,
+    },
+    /// A redaction bookmark whose list was not made to its end.
+    #[error("the redaction list of {name} is not complete")]
+    IncompleteRedaction {
+        /// Its name.
+        name: String,
+    },
+    /// The redaction bookmark is of another dataset.
+    #[error("{bookmark} is not a bookmark of {filesystem}")]
+    OtherRedaction {
+        /// Its name.
+        bookmark: String,
+        /// The filesystem that is sent.
+        filesystem: String,
+    },
+    /// A dataset below that should be sent too does not have the snapshot.
+    #[error("cannot send {to}{}: snapshot {missing} does not exist", if *.recursive { " recursively" } else { "" })]
+    MissingSnapshot {
+        /// What was to be sent.
+        to: String,
+        /// Whether with all below.
+        recursive: bool,
+        /// The snapshot that is not there.
+        missing: String,
+    },
+    /// Properties of encrypted datasets travel in raw streams only.
+    #[error(
+        "cannot send {to}: encrypted dataset {dataset} can be sent with properties or holds only raw (-w)"
+    )]
+    EncryptedProperties {
+        /// What was to be sent.
+        to: String,
+        /// The encrypted dataset.
+        dataset: String,
+    },
+    /// The list of snapshots and properties is larger than receivers take.
+    #[error(
+        "the list of snapshots and properties has {bytes} bytes, receivers take {limit}: send fewer snapshots"
+    )]
+    ListTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The list cannot be written.
+    #[error("cannot write the list of snapshots and properties: {0}")]
+    List(#[from] NvError),
+    /// The order of datasets, by parents and origins, has no beginning.
+    #[error("datasets wait for each other: {}", .0.join(", "))]
+    NoOrder(Vec<String>),
+    /// A half received dataset is no content yet.
+    #[error("{name} is being received: only its saved state can be sent (-S)")]
+    Inconsistent {
+        /// Its name.
+        name: String,
+    },
+    /// There is no partial receive.
+    #[error("{name} has no partial receive that was saved")]
+    NothingSaved {
+        /// Its name.
+        name: String,
+    },
+    /// The saved state of a redacted stream cannot be told in a stream.
+    #[error("{name} is the partial receive of a redacted stream, whose saved state cannot be sent")]
+    SavedRedacted {
+        /// Its name.
+        name: String,
+    },
+    /// The text is no token.
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    /// The snapshot that was sent first is not there.
+    #[error("{name}, which was being sent, does not exist any more")]
+    TokenSnapshotGone {
+        /// Its name.
+        name: String,
+    },
+    /// There is another snapshot of this name.
+    #[error("{name} is not the snapshot that was being sent: that one had guid {guid:#x}")]
+    TokenSnapshotChanged {
+        /// Its name.
+        name: String,
+        /// The guid in the token.
+        guid: u64,
+    },
+    /// The source of the increment is not there.
+    #[error("the incremental source with guid {guid:#x} does not exist any more")]
+    TokenSourceGone {
+        /// The guid in the token.
+        guid: u64,
+    },
+    /// No redaction bookmark of those snapshots is there.
+    #[error("{filesystem} has no redaction bookmark for the snapshots that the stream was redacted by")]
+    TokenRedactionGone {
+        /// The filesystem that is sent.
+        filesystem: String,
+    },
+    /// Content is encrypted, its key is not loaded, and it is not sent raw.
+    #[error("the key of {name} is not loaded: load it, or send the dataset raw (-w)")]
+    KeyNotLoaded {
+        /// Its name.
+        name: String,
+    },
+    /// The pool cannot be read, or is not as it should be.
+    #[error("{0}")]
+    Read(DmuError),
+    /// Sending failed.
+    #[error("{0}")]
+    Send(#[from] Error),
+}
+
+impl From<DmuError> for Refusal {
+    fn from(error: DmuError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl Refusal {
+    /// The number that `zfs` would have got for it.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        use crate::error::Fault;
+        match self {
+            Self::NotFound { .. }
+            | Self::MissingSnapshot { .. }
+            | Self::TokenSnapshotGone { .. }
+            | Self::TokenSnapshotChanged { .. }
+            | Self::TokenSourceGone { .. }
+            | Self::TokenRedactionGone { .. } => Errno::Enoent,
+            Self::NotEarlier { .. } | Self::OtherFilesystem { .. } => Errno::Exdev,
+            Self::Inconsistent { .. } => Errno::Ebusy,
+            Self::KeyNotLoaded { .. } | Self::EncryptedProperties { .. } => Errno::Eacces,
+            Self::ListTooLarge { .. } => Errno::Enospc,
+            Self::SavedRedacted { .. } => Errno::Enotsup,
+            Self::Read(error) => read_errno(error),
+            Self::Send(error) => match error.fault() {
+                Fault::Read(error) => read_errno(error),
+                Fault::Output(error) => match error.kind() {
+                    std::io::ErrorKind::BrokenPipe => Errno::Epipe,
+                    std::io::ErrorKind::StorageFull => Errno::Enospc,
+                    _ => Errno::Eio,
+                },
+                Fault::Unencrypted(_) => Errno::Eio,
+                Fault::LargeMicrozap => Errno::LargeMicrozap,
+                Fault::Cancelled => Errno::Eintr,
+                _ => Errno::Einval,
+            },
+            _ => Errno::Einval,
+        }
+    }
+}
+
+fn read_errno(error: &DmuError) -> Errno {
+    match error.fault() {
+        DmuFault::NotFound { .. } | DmuFault::NoSuchPool { .. } => Errno::Enoent,
+        DmuFault::Encrypted { .. } | DmuFault::WrongKey => Errno::Eacces,
+        DmuFault::Unsupported(_) | DmuFault::UnknownFeatures(_) => Errno::Enotsup,
+        DmuFault::Invalid(_) => Errno::Einval,
+        _ => Errno::Eio,
+    }
+}

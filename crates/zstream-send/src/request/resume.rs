@@ -1,0 +1,192 @@
+//! Going on where a receiver stopped (`zfs send -t`), and sending what one has so far (`-S`).
+
+use std::sync::Arc;
+
+use zstream_dmu::error::Result as DmuResult;
+use zstream_dmu::ids::ObjectId;
+use zstream_dsl::bookmark::Bookmark;
+use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::pool::Dsl;
+use zstream_format::ids::Guid;
+use zstream_format::token::{ResumeToken, TokenError};
+
+use super::one::{bookmark_is_earlier, earlier, redaction_list};
+use super::{Request, dataset, not_found};
+use crate::job::{From, Job, Step};
+use crate::package::children;
+use crate::plan::{Form, ResumePoint};
+use crate::refusal::Refusal;
+
+/// The child that an incremental receive fills.
+const RECEIVE_CHILD: &str = "%recv";
+
+/// What a resume token asks for. `form` is added to that of the token.
+///
+/// # Errors
+/// The rule that is broken: most often, what the token speaks of is no longer there.
+pub fn resume(token: &ResumeToken, form: Form, dsl: &Arc<Dsl>) -> Result<Job, Refusal> {
+    let name = to_name(token)?;
+    let (filesystem, _) = name.split_once('@').unwrap_or((name, ""));
+    let guid = Guid(token.to_guid);
+    let target = match search(dsl, filesystem, guid, &Wanted::Snapshot)? {
+        Some(From::Snapshot(snapshot)) => snapshot,
+        _ if dsl.find(name).is_ok() => {
+            return Err(Refusal::TokenSnapshotChanged { name: name.to_owned(), guid: guid.0 });
+        }
+        _ => return Err(Refusal::TokenSnapshotGone { name: name.to_owned() }),
+    };
+    let mut step = Step::new(target.clone(), joined(form, token));
+    step.from = source(token, filesystem, dsl, &target)?;
+    if let Some(guids) = &token.redact_snaps {
+        step.redact = Some(redaction(guids, filesystem, dsl, &target)?);
+    }
+    // A token that was made before anything arrived asks for the whole stream.
+    if token.object != 0 || token.offset != 0 {
+        step.resume = Some(ResumePoint { object: ObjectId(token.object), offset: token.offset });
+        step.done_bytes = token.bytes;
+    }
+    Ok(Job::one(None, step))
+}
+
+/// What a partial receive into the target left, from its beginning (`zfs_send_saved`).
+pub(super) fn saved(request: &Request, dsl: &Arc<Dsl>) -> Result<Job, Refusal> {
+    let name = &request.target;
+    let head = dataset(dsl, name)?;
+    let nothing = || Refusal::NothingSaved { name: name.clone() };
+    let token = head.resume_token()?.ok_or_else(nothing)?;
+    if token.redact_snaps.is_some() {
+        return Err(Refusal::SavedRedacted { name: name.clone() });
+    }
+    let receiving = match head.dir().child(RECEIVE_CHILD)? {
+        Some(child) => child.head()?,
+        None => head,
+    };
+    let receiving = Arc::new(receiving);
+    let mut step = Step::new(receiving.clone(), joined(Form::default(), &token));
+    step.name.clone_from(name);
+    step.from = source(&token, name, dsl, &receiving)?;
+    step.saved = Some((Guid(token.to_guid), to_name(&token)?.to_owned()));
+    Ok(Job::one(None, step))
+}
+
+fn to_name(token: &ResumeToken) -> Result<&str, Refusal> {
+    let wrong = TokenError::Value { name: "toname", expected: "text" };
+    token.to_name.to_str().ok_or(Refusal::Token(wrong))
+}
+
+fn joined(form: Form, token: &ResumeToken) -> Form {
+    Form {
+        large_blocks: form.large_blocks || token.large_blocks,
+        embedded: form.embedded || token.embedded,
+        compressed: form.compressed || token.compressed,
+        raw: form.raw || token.raw,
+    }
+}
+
+/// What the increment starts from: a snapshot or bookmark with the token's guid; where the token tells of redaction
+/// snapshots, the bookmark that was made with those.
+fn source(
+    token: &ResumeToken,
+    filesystem: &str,
+    dsl: &Arc<Dsl>,
+    target: &Dataset,
+) -> Result<Option<From>, Refusal> {
+    let Some(guid) = token.from_guid.filter(|guid| *guid != 0) else { return Ok(None) };
+    let wanted = match &token.book_redact_snaps {
+        Some(guids) => Wanted::RedactionBookmark(guids),
+        None => Wanted::Any,
+    };
+    let found = search(dsl, filesystem, Guid(guid), &wanted)?;
+    match &found {
+        None => return Err(Refusal::TokenSourceGone { guid }),
+        Some(From::Snapshot(snapshot)) => earlier(snapshot, target)?,
+        Some(From::Bookmark(bookmark)) => {
+            let head = bookmark.name.split('#').next().unwrap_or_default();
+            bookmark_is_earlier(bookmark, &dsl.dir(head)?.head()?, target)?;
+        }
+    }
+    Ok(found)
+}
+
+/// The redaction list that the stream was made with: any of the filesystem that was made with the same snapshots.
+fn redaction(
+    guids: &[u64],
+    filesystem: &str,
+    dsl: &Arc<Dsl>,
+    target: &Dataset,
+) -> Result<Arc<zstream_dsl::redact::RedactionList>, Refusal> {
+    let head = dsl.dir(filesystem).map_err(|error| not_found(filesystem, error))?.head()?;
+    for bookmark in head.bookmarks()? {
+        if has_snapshots(&bookmark, &head, guids)? {
+            return redaction_list(&bookmark, target);
+        }
+    }
+    Err(Refusal::TokenRedactionGone { filesystem: filesystem.to_owned() })
+}
+
+/// Whether this is a redaction bookmark that was made with just these snapshots.
+fn has_snapshots(bookmark: &Bookmark, head: &Dataset, guids: &[u64]) -> DmuResult<bool> {
+    let Some(list) = bookmark.redaction_list(head)? else { return Ok(false) };
+    let found = list.snapshots();
+    Ok(found.len() == guids.len() && guids.iter().all(|guid| found.contains(guid)))
+}
+
+/// What is looked for by its guid.
+enum Wanted<'a> {
+    Snapshot,
+    Any,
+    RedactionBookmark(&'a [u64]),
+}
+
+/// Looks for a guid as near to `filesystem` as there is one: in it and below, then one level up, and so on
+/// (`guid_to_name`).
+fn search(
+    dsl: &Arc<Dsl>,
+    filesystem: &str,
+    guid: Guid,
+    wanted: &Wanted<'_>,
+) -> Result<Option<From>, Refusal> {
+    let mut skip = None;
+    let mut name = Some(filesystem);
+    while let Some(here) = name {
+        if let Ok(dir) = dsl.dir(here)
+            && let Some(found) = below(&dir, guid, wanted, skip)?
+        {
+            return Ok(Some(found));
+        }
+        (skip, name) = (Some(here), here.rsplit_once('/').map(|(above, _)| above));
+    }
+    Ok(None)
+}
+
+/// In a directory and those below it, but for `skip`.
+fn below(dir: &Arc<Dir>, guid: Guid, wanted: &Wanted<'_>, skip: Option<&str>) -> DmuResult<Option<From>> {
+    let head = dir.head()?;
+    if !matches!(wanted, Wanted::RedactionBookmark(_)) {
+        let found = head.snapshots()?.into_iter().find(|snapshot| snapshot.phys().guid == guid);
+        if let Some(snapshot) = found {
+            return Ok(Some(From::Snapshot(Arc::new(snapshot))));
+        }
+    }
+    for child in children(dir)? {
+        if Some(child.name()) != skip
+            && let Some(found) = below(&child, guid, wanted, None)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    if matches!(wanted, Wanted::Snapshot) {
+        return Ok(None);
+    }
+    for bookmark in head.bookmarks()? {
+        let matches = bookmark.guid == guid
+            && match wanted {
+                Wanted::RedactionBookmark(guids) => has_snapshots(&bookmark, &head, guids)?,
+                _ => true,
+            };
+        if matches {
+            return Ok(Some(From::Bookmark(bookmark)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,128 @@
+//! Every dataset against `zdb -B`, OpenZFS's sender in user space, with all of its flags: `cargo xtask interop`.
+//!
+//! Pools besides the golden ones are looked for in the directory that `ZSTREAM_POOLS` names: images of single-disk pools.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rayon::prelude::*;
+use zstream_send::plan::{Plan, Source};
+use zstream_tests::compare::Comparison;
+use zstream_tests::sending::{Sending, stream};
+use zstream_tests::{golden, openzfs};
+
+/// All that there are. Every dataset is sent with two of them, in turn; a few with all.
+const FLAGS: [&str; 9] = ["", "Lec", "e", "Lc", "w", "c", "Le", "ec", "L"];
+const CHOSEN: [&str; 4] = ["tank/fs@a", "tank/rs1m@s", "tank/dn@s", "tank/e-aes-256-gcm@t"];
+const KEY: &str = "correct horse";
+
+/// A pool: its members, and the directory where `zdb` finds them.
+struct Members {
+    paths: Vec<PathBuf>,
+    dir: PathBuf,
+}
+
+impl Members {
+    fn new(paths: Vec<PathBuf>) -> Self {
+        let dir = paths[0].parent().unwrap().to_owned();
+        Self { paths, dir }
+    }
+}
+
+/// What `zdb -B` writes; nothing where it refuses to.
+fn zdb(dir: &Path, pool: &str, objset: u64, flags: &str) -> Option<Vec<u8>> {
+    let mut command = Command::new("timeout");
+    command.arg("120").arg(openzfs::program("zdb")).args(["-e", "-p"]).arg(dir);
+    if !flags.contains('w') {
+        command.args(["-K", KEY]);
+    }
+    command.arg("-B").arg(format!("{pool}/{objset}"));
+    if !flags.is_empty() {
+        command.arg(flags);
+    }
+    let output = command.output().expect("zdb runs");
+    output.status.success().then_some(output.stdout)
+}
+
+/// A plan for what `zdb -B` does.
+fn plan(sending: &Sending, name: &str, flags: &str) -> Plan {
+    let dataset = sending.dsl.dataset(name).unwrap();
+    let mut plan = Plan::new(Source::open(&dataset, sending.pool.features(), flags.contains('w')).unwrap());
+    plan.form.large_blocks = flags.contains('L');
+    plan.form.embedded = flags.contains('e');
+    plan.form.compressed = flags.contains('c');
+    plan.form.raw = flags.contains('w');
+    plan
+}
+
+/// Holds all datasets of a pool against `zdb -B`: how many streams.
+fn compare(members: &Members, comparison: &mut Comparison) -> usize {
+    let sending = Sending::open(&members.paths);
+    let pool = sending.pool.name().to_owned();
+    let mut cases = Vec::new();
+    let mut turn = FLAGS.iter().cycle();
+    let mut dirs = vec![sending.dsl.dir(&pool).unwrap()];
+    while let Some(dir) = dirs.pop() {
+        dirs.extend(dir.children().unwrap().into_iter().filter(|child| child.phys().head.is_some()));
+        let head = dir.head().unwrap();
+        if head.is_inconsistent() {
+            continue;
+        }
+        if !head.is_unlocked().unwrap() {
+            sending.dsl.load_key(&head.encryption_root().unwrap().unwrap(), KEY.as_bytes()).unwrap();
+        }
+        let snapshots = head.snapshots().unwrap();
+        for dataset in snapshots.iter().chain([&head]) {
+            let count = if CHOSEN.contains(&dataset.name()) { FLAGS.len() } else { 2 };
+            for flags in turn.by_ref().take(count) {
+                cases.push((dataset.name().to_owned(), dataset.object().0, *flags));
+            }
+        }
+    }
+    let outcomes: Vec<_> = cases
+        .par_iter()
+        .map(|(name, objset, flags)| {
+            let ours = stream(&plan(&sending, name, flags)).0;
+            (format!("{name} {flags:?}"), ours, zdb(&members.dir, &pool, *objset, flags))
+        })
+        .collect();
+    let count = outcomes.len();
+    for (name, ours, theirs) in outcomes {
+        match theirs {
+            Some(theirs) => comparison.add(&name, &ours, &theirs),
+            None => comparison.fail(format!("{name}: zdb refuses")),
+        }
+    }
+    count
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_sends_are_those_of_zdb() {
+    let mut comparison = Comparison::default();
+    let mut count = 0;
+    for pool in ["tank", "pmirror", "praidz1", "praidz2", "praidz3"] {
+        count += compare(&Members::new(golden::pool(pool)), &mut comparison);
+    }
+    assert!(count > 120, "{count}");
+    println!("{count} streams of the golden pools");
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_sends_of_other_pools_are_those_of_zdb() {
+    let mut comparison = Comparison::default();
+    let mut images = vec![golden::package_file("pack.img").unwrap()];
+    if let Some(dir) = std::env::var_os("ZSTREAM_POOLS") {
+        let entries = std::fs::read_dir(&dir).expect("the directory ZSTREAM_POOLS");
+        let paths = entries.map(|entry| entry.unwrap().path());
+        images.extend(paths.filter(|path| path.extension().is_some_and(|extension| extension == "img")));
+        assert!(images.len() > 1, "no images in {}", dir.display());
+    } else {
+        println!("SKIPPED: pools with random histories; ZSTREAM_POOLS does not say where they are");
+    }
+    for image in images {
+        let count = compare(&Members::new(vec![image.clone()]), &mut comparison);
+        println!("{count} streams of {}", image.display());
+    }
+}

@@ -1,0 +1,67 @@
+//! Checks that need OpenZFS's kernel module, in a virtual machine.
+//!
+//! The environment variable [`VARIABLE`] names a program that runs a script as root in a system with the module:
+//!
+//! ```text
+//! PROGRAM SCRIPT -i DIR -o DIR -b FILE      -i: what the script finds in /in; -o: where what it leaves in /out goes;
+//!                                           -b: a program that it finds on its PATH. The exit code is the script's.
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::run::{Outcome, cargo, program, root, run, title};
+
+/// Names the program that has a virtual machine.
+const VARIABLE: &str = "ZSTREAM_VM";
+/// Pools with random histories.
+const HISTORIES: u64 = 3;
+/// What is taken of the golden images: the pool that nearly all streams are of, and a raidz2 that lacks two members.
+const IMAGES: [&str; 4] =
+    ["images/tank.img", "images/raidz2-3.img", "images/raidz2-4.img", "images/raidz2-5.img"];
+
+/// `zstream send` beside the real `zfs send` and into the real `zfs receive`. Gives the directory of the pools that were made.
+pub(crate) fn send() -> Result<Option<PathBuf>, String> {
+    let Some(vm) = std::env::var(VARIABLE).ok().filter(|vm| !vm.is_empty()) else {
+        println!(
+            "SKIPPED: the kernel module's `zfs send` and `zfs receive`: {VARIABLE} does not say what runs a script where it is"
+        );
+        return Ok(None);
+    };
+    title("zstream send and the kernel module");
+    run(cargo(&["build", "--locked", "--package", "zstream-cli"]))?;
+    let target = root().join("target");
+    let (binary, work) = (target.join("debug/zstream"), target.join("interop"));
+    if work.exists() {
+        fs::remove_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()))?;
+    }
+    let (golden, seeds, pools) = (work.join("golden"), work.join("seeds"), work.join("pools"));
+    for dir in [&golden, &seeds, &pools] {
+        fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    let guest = |input: &Path, output: &Path| {
+        let mut command = program(&vm, &["tests/interop/send.sh", "-i"]);
+        command.arg(input).arg("-o").arg(output).arg("-b").arg(&binary);
+        run(command)
+    };
+
+    unpack("images", &IMAGES, &golden)?;
+    unpack("manifest", &[], &golden)?;
+    guest(&golden, &work.join("received"))?;
+
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    for seed in (0..HISTORIES).map(|n| (now + n) % 32768) {
+        fs::write(seeds.join("seeds"), format!("{seed}\n")).map_err(|error| error.to_string())?;
+        guest(&seeds, &pools)?;
+    }
+    Ok(Some(pools))
+}
+
+/// Unpacks members of a golden archive, or all, without their top directory.
+fn unpack(archive: &str, members: &[&str], dir: &Path) -> Outcome {
+    let archive = format!("tests/golden/{archive}.tar.xz");
+    let mut command = program("tar", &["-xJf", &archive, "--strip-components=1", "-C"]);
+    command.arg(dir).args(members);
+    run(command)
+}
