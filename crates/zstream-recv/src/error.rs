@@ -98,7 +98,24 @@ fn pool_errno(fault: &dmu::Fault) -> Errno {
         Fault::Encrypted { .. } | Fault::WrongKey => Errno::EACCES,
         Fault::Checksum { .. } | Fault::Embedded(_) | Fault::Authentication { .. } => Errno::ECKSUM,
         Fault::Unsupported(_) => Errno::ENOTSUP,
+        Fault::Exists { .. } => Errno::EEXIST,
+        Fault::Refused { errno, .. } => refused_errno(errno),
         Fault::Io(_) | Fault::Redacted | Fault::NoGoodCopy(_) => Errno::EIO,
+        _ => Errno::EINVAL,
+    }
+}
+
+/// The errno of a change of datasets that was refused.
+fn refused_errno(name: &str) -> Errno {
+    match name {
+        "EEXIST" => Errno::EEXIST,
+        "ENOENT" => Errno::ENOENT,
+        "EBUSY" => Errno::EBUSY,
+        "ETXTBSY" => Errno::ETXTBSY,
+        "EACCES" => Errno::EACCES,
+        "EDQUOT" => Errno::EDQUOT,
+        "ENOSPC" => Errno::ENOSPC,
+        "ENOTSUP" => Errno::ENOTSUP,
         _ => Errno::EINVAL,
     }
 }

@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod engine;
 pub mod error;
+pub mod input;
 pub mod rules;

@@ -23,6 +23,7 @@
 //! bookmark   the verb bookmark
 //! props      properties that are set and inherited
 //! keys       who uses which keys
+//! receive    what is filled by a receive, from its begin to its snapshot
 //! redact     the verb redact; redaction: its lists
 //! settings   how the blocks of a dataset are written
 //! open       a pool from opening or creating it to leaving it
@@ -42,6 +43,7 @@ mod names;
 mod open;
 mod promote;
 mod props;
+mod receive;
 mod redact;
 mod redaction;
 mod rename;
@@ -69,6 +71,7 @@ pub use self::ledger::DatasetLedger;
 pub use self::make::FirstDatasets;
 pub use self::open::WritablePool;
 pub use self::props::Setting;
+pub use self::receive::{Filling, RECEIVE_CHILD, ReceivedSnapshot, Resumable};
 pub use self::usage::{Change, Use};
 
 use crate::phys::{DatasetPhys, DirPhys};

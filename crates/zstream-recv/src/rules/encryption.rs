@@ -1,9 +1,10 @@
 //! The keys of raw streams (`dsl_crypto_recv_raw_objset_check`, `dsl_crypto_recv_raw_key_check`).
 
+use zstream_dmu::zio::crypt;
 use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
-use zstream_format::nvlist::{NvList, NvValue};
+use zstream_format::nvlist::NvList;
 
 use super::{Head, Refusal};
 use crate::error::Result;
@@ -11,52 +12,11 @@ use crate::error::Result;
 /// The entry of a snapshot that says which IV set it is.
 const IVSET_GUID: &str = "com.datto:ivset_guid";
 
-/// The table of objects of an encrypted dataset, as a raw stream describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MetaDnode {
-    /// Checksum setting.
-    pub checksum: u8,
-    /// Compression setting.
-    pub compress: u8,
-    /// Levels of its tree.
-    pub levels: u8,
-    /// Size of its blocks in bytes.
-    pub block_bytes: u64,
-    /// Logarithm of the size of its indirect blocks.
-    pub indirect_shift: u8,
-    /// Its pointers.
-    pub pointers: u8,
-    /// Its last block.
-    pub max_block: u64,
-}
-
 /// What a raw stream says of its keys (`crypt_keydata`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyData {
-    /// Cipher suite.
-    pub suite: u64,
-    /// Guid of the keys.
-    pub guid: u64,
-    /// Version of their form.
-    pub version: u64,
-    /// The wrapped master key.
-    pub master: [u8; 32],
-    /// The wrapped key of MACs.
-    pub hmac: [u8; 64],
-    /// The initialization vector of the wrapping.
-    pub iv: [u8; 12],
-    /// The MAC of the wrapping.
-    pub mac: [u8; 16],
-    /// In what form the user gives the wrapping key.
-    pub key_format: u64,
-    /// Iterations of PBKDF2, 0 unless a passphrase.
-    pub iterations: u64,
-    /// Salt of PBKDF2, 0 unless a passphrase.
-    pub salt: u64,
-    /// The MAC of the object set that a raw send carries.
-    pub portable_mac: [u8; 32],
-    /// The table of objects.
-    pub meta_dnode: MetaDnode,
+    /// The keys, and the shape of the table of objects.
+    pub data: crypt::KeyData,
     /// IV set of the snapshot, 0 where it is not said.
     pub to_ivset: u64,
     /// IV set of the source of the increment, 0 where it is not said.
@@ -68,46 +28,17 @@ impl KeyData {
     ///
     /// # Errors
     /// Something is missing or of another shape.
-    pub fn parse(list: &NvList) -> Result<Self, Breach> {
+    pub fn parse(list: &NvList) -> Result<Self> {
         let keydata = list
             .get_list("crypt_keydata")
             .ok_or(Breach::MissingKey { key: "crypt_keydata", feature: "raw" })?;
         zstream_format::judge::crypt_keydata(keydata)?;
         let number = |key| keydata.get_u64(key).unwrap_or(0);
-        // The judge has seen that these fit.
-        let small = |key| u8::try_from(number(key)).unwrap_or(u8::MAX);
         Ok(Self {
-            suite: number("DSL_CRYPTO_SUITE"),
-            guid: number("DSL_CRYPTO_GUID"),
-            version: number("DSL_CRYPTO_VERSION"),
-            master: bytes(keydata, "DSL_CRYPTO_MASTER_KEY_1"),
-            hmac: bytes(keydata, "DSL_CRYPTO_HMAC_KEY_1"),
-            iv: bytes(keydata, "DSL_CRYPTO_IV"),
-            mac: bytes(keydata, "DSL_CRYPTO_MAC"),
-            key_format: number("keyformat"),
-            iterations: number("pbkdf2iters"),
-            salt: number("pbkdf2salt"),
-            portable_mac: bytes(keydata, "portable_mac"),
-            meta_dnode: MetaDnode {
-                checksum: small("mdn_checksum"),
-                compress: small("mdn_compress"),
-                levels: small("mdn_nlevels"),
-                block_bytes: number("mdn_blksz"),
-                indirect_shift: small("mdn_indblkshift"),
-                pointers: small("mdn_nblkptr"),
-                max_block: number("mdn_maxblkid"),
-            },
+            data: crypt::KeyData::parse(keydata)?,
             to_ivset: number("to_ivset_guid"),
             from_ivset: number("from_ivset_guid"),
         })
-    }
-}
-
-/// A string of bytes whose length the judge has seen to be right.
-fn bytes<const N: usize>(list: &NvList, key: &str) -> [u8; N] {
-    match list.get(key) {
-        Some(NvValue::Uint8Array(bytes)) => bytes.as_slice().try_into().unwrap_or([0; N]),
-        _ => [0; N],
     }
 }
 
@@ -118,7 +49,7 @@ pub(super) fn raw(head: Head<'_>, filled: Option<&Dataset>, base: Option<&Datase
         return Ok(());
     }
     let Some(list) = head.list else { return Ok(()) };
-    let keys = KeyData::parse(list).map_err(Refusal::from)?;
+    let keys = KeyData::parse(list)?;
     if let Some(source) = filled.or(base) {
         same_shape(&keys, source)?;
     }
@@ -127,7 +58,7 @@ pub(super) fn raw(head: Head<'_>, filled: Option<&Dataset>, base: Option<&Datase
     }
     match filled.or(base).map(|source| (source, source.crypto_key())) {
         Some((source, key)) => match key? {
-            Some(key) if key.wrapped.guid.0 != keys.guid => {
+            Some(key) if key.wrapped.guid != keys.data.wrapped.guid => {
                 Err(Refusal::OtherKey(source.name().to_owned()).into())
             }
             _ => Ok(()),
@@ -142,12 +73,12 @@ fn same_shape(keys: &KeyData, source: &Dataset) -> Result<()> {
         return Ok(());
     }
     let objset = source.objset_locked()?;
-    let (there, new) = (&objset.phys().meta_dnode, &keys.meta_dnode);
+    let (there, new) = (&objset.phys().meta_dnode, &keys.data);
     let fields = [
-        ("the levels", u64::from(there.levels), u64::from(new.levels)),
-        ("the block size", there.block_bytes(), new.block_bytes),
-        ("the indirect block shift", u64::from(there.indirect_shift), u64::from(new.indirect_shift)),
-        ("the pointers", there.pointers().len() as u64, u64::from(new.pointers)),
+        ("the levels", u64::from(there.levels), u64::from(new.meta_levels)),
+        ("the block size", there.block_bytes(), new.meta_block_bytes),
+        ("the indirect block shift", u64::from(there.indirect_shift), u64::from(new.meta_indirect_shift)),
+        ("the pointers", there.pointers().len() as u64, u64::from(new.meta_pointers)),
     ];
     match fields.into_iter().find(|(_, found, expected)| found != expected) {
         Some((field, found, expected)) => {

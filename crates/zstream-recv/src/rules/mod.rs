@@ -36,7 +36,7 @@ use zstream_format::judge::Limits;
 use zstream_format::nvlist::NvList;
 use zstream_format::record::Begin;
 
-pub use self::encryption::{KeyData, MetaDnode};
+pub use self::encryption::KeyData;
 pub use self::refusal::Refusal;
 use crate::error::Result;
 
