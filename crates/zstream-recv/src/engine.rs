@@ -184,7 +184,8 @@ impl<'p> Receiving<'p> {
             )))
             .into());
         }
-        let mut job = self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
+        let mut job =
+            self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
         let result = self.fill(&mut job, input, &opening, progress);
         let records = match result {
             Ok(records) => records,
@@ -396,8 +397,7 @@ impl<'p> Receiving<'p> {
         }
         if job.keys.is_none() {
             let reader = Arc::clone(self.pool.pool().reader()) as Arc<dyn ReadBlock>;
-            self.received
-                .insert(opening.begin.to_guid, Arc::new(Objset::open(reader, snapshot.0, root)?));
+            self.received.insert(opening.begin.to_guid, Arc::new(Objset::open(reader, snapshot.0, root)?));
         }
         Ok(())
     }

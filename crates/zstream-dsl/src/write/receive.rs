@@ -160,7 +160,10 @@ impl Tx<'_> {
             let found = self.dataset(snapshot)?;
             if found.dir != phys.dir {
                 let head = self.full_name(head)?;
-                return Err(Error::refused("EINVAL", format!("{head} does not have the source of the stream")));
+                return Err(Error::refused(
+                    "EINVAL",
+                    format!("{head} does not have the source of the stream"),
+                ));
             }
             self.check_destroy_snapshot(snapshot)?;
             newer.push(snapshot);
@@ -180,7 +183,10 @@ impl Tx<'_> {
         let referenced = self.dataset(filled)?.referenced_bytes;
         if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
             let head = self.full_name(head)?;
-            return Err(Error::refused("EDQUOT", format!("the stream needs more than the refquota of {head}")));
+            return Err(Error::refused(
+                "EDQUOT",
+                format!("the stream needs more than the refquota of {head}"),
+            ));
         }
         Ok(newer)
     }
