@@ -28,16 +28,14 @@ pub fn host() -> Host {
     Host { id: 0, name: "test".to_owned() }
 }
 
+/// Makes a member of a pool by its word: its path and what it lies on.
+pub type OpenMember<'a> = &'a mut dyn FnMut(&str) -> (String, Arc<dyn Device>);
+
 /// Describes a pool called `name` with the vdevs `words`, whose members `open` makes by their name.
 ///
 /// # Panics
 /// The words make no vdevs.
-pub fn new_pool(
-    name: &str,
-    words: &str,
-    ashift: u8,
-    open: &mut dyn FnMut(&str) -> (String, Arc<dyn Device>),
-) -> NewPool {
+pub fn new_pool(name: &str, words: &str, ashift: u8, open: OpenMember<'_>) -> NewPool {
     let words: Vec<&str> = words.split_whitespace().collect();
     let mut member = |word: String| {
         let (path, device) = open(&word);

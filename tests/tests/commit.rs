@@ -1,15 +1,22 @@
 //! Transaction groups committed to the golden pools.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
+use zstream_dmu::blkptr::{BlockPointer, Dva, NormalBlock};
 use zstream_dmu::device::{Device, FaultyDevice, Loss, Plan, Recorder};
-use zstream_dmu::ids::ObjectId;
+use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::space::range_set::RangeSet;
+use zstream_dmu::space::{AllocationClass, Reserve, Space};
 use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::ReadBlock;
+use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
 use zstream_tests::blocks::blocks;
 use zstream_tests::openzfs;
 use zstream_tests::writing::{Devices, Written, devices, members, overlays, unreached};
@@ -82,13 +89,22 @@ fn interop_zdb_finds_no_leak_in_pools_that_were_written_to() {
         let mut pool = Written::open(devices).expect("a pool to write to");
         for txgs in [1, 12] {
             work(&mut pool, txgs);
-            let path = dir.path().to_str().expect("a path in UTF-8");
-            let outcome = openzfs::run("zdb", &["-e", "-p", path, "-bcc", name], None);
-            let text = String::from_utf8_lossy(&outcome.stdout);
-            assert!(text.contains("No leaks"), "{name} after {txgs} more: {text}");
-            assert_eq!(outcome.code, 0, "{name} after {txgs} more: {text}");
+            zdb(name, dir.path());
         }
     }
+    for (name, piece) in FRAGMENTED {
+        let dir = tempfile::tempdir().expect("a directory");
+        write_in_pieces(name, piece, devices(name, dir.path()).0);
+        zdb(name, dir.path());
+    }
+}
+
+fn zdb(name: &str, dir: &Path) {
+    let path = dir.to_str().expect("a path in UTF-8");
+    let outcome = openzfs::run("zdb", &["-e", "-p", path, "-bcc", name], None);
+    let text = String::from_utf8_lossy(&outcome.stdout);
+    assert!(text.contains("No leaks"), "{name}: {text}");
+    assert_eq!(outcome.code, 0, "{name}: {text}");
 }
 
 /// Names devices by number.
@@ -175,5 +191,85 @@ fn a_failing_device_loses_no_transaction_group() {
             check(&Pool::open_devices(whole, &OpenOptions::default()).expect("the pool"));
         }
         assert!(failed > last - opened, "{name}: only {failed} failures in {} calls", last - opened);
+    }
+}
+
+/// A pointer to a block that lies at `place`, to free it with.
+fn pointer(place: Dva, birth: Txg) -> BlockPointer {
+    BlockPointer::normal(&NormalBlock {
+        dvas: [place, Dva::default(), Dva::default()],
+        lsize: 512,
+        psize: 512,
+        compression: CompressionType::OFF,
+        checksum_type: ChecksumType::FLETCHER_4,
+        object_type: ObjectType::PLAIN_FILE_CONTENTS,
+        level: 0,
+        dedup: false,
+        uses_crypt: false,
+        byte_order: ByteOrder::Little,
+        logical_birth: birth,
+        physical_birth: Txg(0),
+        fill: 1,
+        checksum: [0; 4],
+    })
+}
+
+/// Takes all space of a pool in pieces of `piece` bytes and gives every second one back.
+fn fragment(pool: &Written, piece: u64) -> Vec<Dva> {
+    let reserve = pool.space.set_reserve(Reserve::Nothing);
+    let take = || pool.space.allocate(piece, 1, AllocationClass::Normal);
+    let pieces: Vec<Dva> = std::iter::from_fn(|| take().ok()).flatten().collect();
+    pool.space.set_reserve(reserve);
+    let (kept, given): (Vec<_>, Vec<_>) = pieces.into_iter().enumerate().partition(|(n, _)| n % 2 == 0);
+    pool.space.unallocate(&given.into_iter().map(|(_, place)| place).collect::<Vec<_>>());
+    kept.into_iter().map(|(_, place)| place).collect()
+}
+
+/// Where no two pieces of free space touch, everything becomes gang blocks, those of the space maps too; when they are
+/// freed, all of it comes back.
+#[test]
+fn a_fragmented_pool_is_written_in_pieces() {
+    for (name, piece) in FRAGMENTED {
+        write_in_pieces(name, piece, overlays(name));
+    }
+}
+
+/// Pools, and sizes of the pieces in which their space is taken.
+const FRAGMENTED: [(&str, u64); 2] = [("pmirror", 2048), ("praidz1", 4096)];
+
+fn write_in_pieces(name: &str, piece: u64, devices: Devices) {
+    let mut pool = Written::open(devices.clone()).expect("a pool to write to");
+    pool.commit().expect("nothing to commit");
+    let before = pool.space.space_use().allocated.cast_signed() - pool.mos_used;
+    let kept = fragment(&pool, piece);
+    let birth = pool.txg();
+    let object = pool.add_object(20, 1).expect("an object");
+    let content = |set: &dyn ObjectSet| {
+        let mut content = vec![0; 20 * (16 << 10)];
+        set.read(object, 0, &mut content).expect("an object");
+        content
+    };
+    let expected = content(&pool.mos);
+    pool.space.set_reserve(Reserve::Nothing);
+    pool.commit().expect("a commit in pieces");
+
+    let found = Pool::open_devices(devices.clone(), &OpenOptions::default()).expect("the pool");
+    assert!(content(&**found.mos()) == expected, "{name}");
+    let gangs = blocks(&found).iter().filter(|(block, _)| block.is_gang()).count();
+    assert!(gangs > 20, "{name}: {gangs} gang blocks");
+    let whole = found.mos().root().is_gang();
+    assert!(!whole, "{name}: what fits in one piece is not cut");
+
+    for place in kept {
+        pool.space.free(&pointer(place, birth)).expect("a piece");
+    }
+    pool.mos.free(object).expect("an object");
+    for n in 0..5 {
+        pool.set_property("test:txg", &n.to_string()).expect("a property");
+        pool.commit().expect("a commit");
+    }
+    let after = pool.space.space_use().allocated.cast_signed();
+    if name == "pmirror" {
+        assert_eq!(after - pool.mos_used, before, "{name}");
     }
 }

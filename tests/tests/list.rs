@@ -1,11 +1,7 @@
 //! `zstream list`, `get` and `pool` on the golden pools, against what OpenZFS printed of the same images.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use zstream_dmu::pool::{OpenOptions as PoolOptions, Pool};
-use zstream_dmu::vdev::LEAF_DATA_START;
 use zstream_tests::golden::{self, Outcome};
 use zstream_tests::program::zstream;
 
@@ -100,46 +96,6 @@ fn selections_and_orders_are_those_of_zfs() {
     assert!(code == 1 && message.contains("cannot open 'tank/nosuch'"), "{message}");
     let (code, message) = error(&["get", "nosuch", "tank"]);
     assert_eq!((code, message.as_str()), (2, "zstream: bad property list: invalid property 'nosuch'\n"));
-}
-
-#[test]
-fn the_golden_pools_are_clean() {
-    // Blocks as `zdb -bcc` counts them.
-    for (name, blocks) in [("tank", 1338), ("pmirror", 56), ("praidz1", 56), ("praidz2", 56), ("praidz3", 56)]
-    {
-        let text = output(&golden::pool(name), &["pool", "check"]);
-        assert!(text.starts_with(&format!("{name}: checked {blocks} blocks, ")), "{text}");
-    }
-}
-
-/// A block of a file that is lost is named with its dataset and object, and nothing else is.
-#[test]
-fn a_flipped_block_is_reported() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let image = golden::copy(&golden::image("tank.img"), dir.path());
-    let paths = vec![image.clone()];
-    let pool = Pool::open(&paths, &PoolOptions::default()).expect("the copy");
-    let blocks = zstream_tests::blocks::blocks(&pool);
-    let (victim, at) = blocks
-        .iter()
-        .find(|(bp, at)| at.objset != 0 && at.object.0 != 0 && at.level == 0 && bp.dvas().count() == 1)
-        .expect("a block of data");
-    let offset = LEAF_DATA_START + victim.dva(0).offset();
-    drop(pool);
-    let file = OpenOptions::new().read(true).write(true).open(&image).expect("the copy");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).expect("a byte");
-    file.write_all_at(&[byte[0] ^ 0x10], offset).expect("room");
-
-    let outcome = on(&paths, &["pool", "check"]);
-    let text = String::from_utf8_lossy(&outcome.stdout);
-    let place = format!(": object {} level 0 block {} lost", at.object, at.block);
-    assert_eq!(outcome.code, 1, "{text}");
-    assert_eq!(text.lines().filter(|line| line.contains(&place)).count(), 1, "{place} in {text}");
-    assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(text.starts_with("tank/"), "{text}");
-    let message = String::from_utf8_lossy(&outcome.stderr);
-    assert!(message.ends_with("copies are damaged, 1 block lost\n"), "{message}");
 }
 
 #[test]

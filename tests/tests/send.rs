@@ -90,3 +90,12 @@ fn any_number_of_threads_and_any_queues_give_the_same_bytes() {
         }
     }
 }
+
+/// Called from all threads of rayon's pool at once, sends end, though the traversal needs that pool.
+#[test]
+fn threads_of_a_pool_may_send() {
+    let tank = tank();
+    let (alone, _) = stream(&tank.plan("tank/fs@a"));
+    let streams = rayon::broadcast(|_| stream(&tank.plan("tank/fs@a")).0);
+    assert!(streams.iter().all(|stream| *stream == alone));
+}

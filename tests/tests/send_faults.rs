@@ -129,7 +129,7 @@ fn a_slow_reader_gets_the_same_stream() {
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.1 += 1;
-            if self.1 % 3 == 0 {
+            if self.1.is_multiple_of(3) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             let count = bytes.len().min(self.1 % 701 + 1);
@@ -348,8 +348,11 @@ fn a_pool_that_changes_meanwhile_is_noticed() {
     }
 }
 
-/// A stream as its records: where each WRITE goes, and everything there is to compare.
-fn records(stream: &[u8]) -> Vec<(Option<(u64, u64)>, Option<Body>, Vec<u8>)> {
+/// A record: where a WRITE goes, and everything there is to compare.
+type Compared = (Option<(u64, u64)>, Option<Body>, Vec<u8>);
+
+/// A stream as its records.
+fn records(stream: &[u8]) -> Vec<Compared> {
     let (mut reader, mut records) = (StreamReader::new(stream), Vec::new());
     while let Some(record) = reader.next().expect("a whole stream") {
         let body = record.header.body();

@@ -1,7 +1,7 @@
 //! Benchmarks.
 
 use crate::run::{Outcome, cargo, run};
-use crate::{bench_send, bench_verify};
+use crate::{bench_check, bench_send, bench_verify};
 
 /// A benchmark: its name, how it is run, and one line of help.
 type Bench = (&'static str, fn() -> Outcome, &'static str);
@@ -10,6 +10,12 @@ type Bench = (&'static str, fn() -> Outcome, &'static str);
 const BENCHES: &[Bench] = &[
     ("micro", micro, "criterion: the kernels and codecs of zstream-format"),
     ("verify", bench_verify::bench, "`zstream verify` beside OpenZFS's `zstream dump`, on 1 GiB"),
+    ("check", bench_check::check, "`zstream pool check` beside OpenZFS's `zdb -bcc`, on a pool of 2.2 GiB"),
+    (
+        "extract",
+        bench_check::extract,
+        "`zstream extract` of 1 GiB, from a pool and from a stream, beside `cp`",
+    ),
     ("send", bench_send::bench, "`zstream send` beside OpenZFS's `zdb -B`, on a pool of 3 GiB"),
 ];
 

@@ -14,16 +14,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::run::{Outcome, cargo, program, root, run, title};
 
 /// Names the program that has a virtual machine.
-const VARIABLE: &str = "ZSTREAM_VM";
+pub(crate) const VARIABLE: &str = "ZSTREAM_VM";
 /// Pools with random histories.
 const HISTORIES: u64 = 3;
 /// What is taken of the golden images: the pool that nearly all streams are of, and a raidz2 that lacks two members.
 const IMAGES: [&str; 4] =
     ["images/tank.img", "images/raidz2-3.img", "images/raidz2-4.img", "images/raidz2-5.img"];
 
+/// The program that has a virtual machine, if there is one.
+pub(crate) fn machine() -> Option<String> {
+    std::env::var(VARIABLE).ok().filter(|vm| !vm.is_empty())
+}
+
 /// `zstream send` beside the real `zfs send` and into the real `zfs receive`. Gives the directory of the pools that were made.
 pub(crate) fn send() -> Result<Option<PathBuf>, String> {
-    let Some(vm) = std::env::var(VARIABLE).ok().filter(|vm| !vm.is_empty()) else {
+    let Some(vm) = machine() else {
         println!(
             "SKIPPED: the kernel module's `zfs send` and `zfs receive`: {VARIABLE} does not say what runs a script where it is"
         );

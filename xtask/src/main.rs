@@ -3,6 +3,7 @@
 //! All tasks stand in [`TASKS`], one line each; `ci` composes others and does nothing itself.
 
 mod bench;
+mod bench_check;
 mod bench_send;
 mod bench_verify;
 mod check;

@@ -16,8 +16,20 @@ pub(crate) struct Pairs(Vec<(Usage, Usage)>);
 impl Pairs {
     /// Measures both, each given by its path and arguments.
     pub(crate) fn measure(ours: (&Path, &[&str]), theirs: (&Path, &[&str])) -> Result<Self, String> {
-        let pair = |_| Ok((measure(ours.0, ours.1)?, measure(theirs.0, theirs.1)?));
-        (0..PAIRS).map(pair).collect::<Result<_, String>>().map(Self)
+        Self::measure_after(&|| {}, ours, theirs)
+    }
+
+    /// The same, with something to be done before each run.
+    pub(crate) fn measure_after(
+        prepare: &dyn Fn(),
+        ours: (&Path, &[&str]),
+        theirs: (&Path, &[&str]),
+    ) -> Result<Self, String> {
+        let one = |(program, args): (&Path, &[&str])| {
+            prepare();
+            measure(program, args)
+        };
+        (0..PAIRS).map(|_| Ok((one(ours)?, one(theirs)?))).collect::<Result<_, String>>().map(Self)
     }
 
     /// Our time on the clock, in seconds.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod cli;
 mod commands;
 mod datasets;

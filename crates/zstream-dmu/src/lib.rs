@@ -10,6 +10,7 @@ pub mod error;
 pub mod gpt;
 pub mod host;
 pub mod ids;
+pub mod intent_log;
 pub mod object_set;
 pub mod object_store;
 pub mod objset;

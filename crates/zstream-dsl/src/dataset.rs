@@ -111,6 +111,11 @@ impl Dir {
         entries.into_iter().map(|(name, object)| self.open_child(&name, object.u64()?)).collect()
     }
 
+    /// The children that can be read, and why others cannot.
+    pub(crate) fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
+        readable(self.dsl.entries(self.phys.children), |(name, object)| self.open_child(name, object.u64()?))
+    }
+
     fn open_child(self: &Arc<Self>, name: &str, object: u64) -> Result<Arc<Self>> {
         Self::open(&self.dsl, ObjectId(object), format!("{}/{name}", self.name), Some(self.clone()))
     }
@@ -159,6 +164,22 @@ impl Dir {
     pub fn entry(&self, name: &str) -> Result<Option<Value>> {
         self.dsl.lookup(self.dsl.own_zap(self.object)?, name)
     }
+}
+
+/// What can be opened of a table's entries, and why others cannot.
+fn readable<T>(
+    entries: Result<Vec<(String, Value)>>,
+    mut open: impl FnMut(&(String, Value)) -> Result<T>,
+) -> (Vec<T>, Vec<Error>) {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    match entries {
+        Ok(entries) => entries.iter().map(&mut open).for_each(|result| match result {
+            Ok(opened) => found.push(opened),
+            Err(error) => failures.push(error),
+        }),
+        Err(error) => failures.push(error),
+    }
+    (found, failures)
 }
 
 /// A filesystem, volume or snapshot.
@@ -272,6 +293,14 @@ impl Dataset {
             .collect::<Result<Vec<_>>>()?;
         snapshots.sort_by_key(|snapshot| snapshot.phys.creation_txg);
         Ok(snapshots)
+    }
+
+    /// The snapshots of a head that can be read, oldest first, and why others cannot.
+    pub(crate) fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
+        let names = self.dsl().entries(self.phys.snapshot_names);
+        let (mut found, failures) = readable(names, |(name, object)| self.open_snapshot(name, object));
+        found.sort_by_key(|snapshot| snapshot.phys.creation_txg);
+        (found, failures)
     }
 
     /// The snapshot of this short name of a head.

@@ -103,6 +103,8 @@ fn resume_point(plan: &Plan) -> Result<Option<(ObjectId, BlockId)>> {
 fn threads(plan: &Plan, loader: &Loader) -> usize {
     match plan.options.threads {
         _ if loader.dry => 1,
+        // The traversal reads ahead in the pool of rayon. A thread of that pool must not wait for it: it does all itself.
+        _ if rayon::current_thread_index().is_some() => 1,
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         threads => threads,
     }

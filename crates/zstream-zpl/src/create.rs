@@ -14,6 +14,8 @@ use zstream_dmu::object_store::{NewObject, ObjectStore};
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
 use zstream_format::object_type::ObjectType;
 
+use crate::sa::MAGIC;
+
 const MASTER_NODE: ObjectId = ObjectId(1);
 const VOLUME: ObjectId = ObjectId(1);
 const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
@@ -22,7 +24,7 @@ const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
 const VERSION: u64 = 5;
 
 /// Attributes by number: name, length in bytes (0 for any), kind of byte order.
-const REGISTRY: [(&str, u64, u64); 22] = [
+pub(crate) const REGISTRY: [(&str, u64, u64); 22] = [
     ("ZPL_ATIME", 16, 0),
     ("ZPL_MTIME", 16, 0),
     ("ZPL_CTIME", 16, 0),
@@ -51,12 +53,12 @@ const REGISTRY: [(&str, u64, u64); 22] = [
 const LAYOUT: u16 = 2;
 const LAYOUT_ATTRIBUTES: [u16; 14] = [5, 6, 4, 12, 13, 7, 11, 0, 1, 2, 3, 8, 16, 19];
 
-/// First word of system attributes.
-const MAGIC: u32 = 0x002f_505a;
-
 /// What is kept of the permissions in an ACL: owner, group, everyone, as type and flags, and what they may.
 const DIRECTORY_ACL: [(u32, u32); 3] =
     [(0x1000 << 16, 0x001e_01bf), (0x2040 << 16, 0x0012_00a9), (0x4000 << 16, 0x0012_00a9)];
+
+/// Bytes of the attributes of the root directory, header included.
+const ATTRIBUTES_BYTES: u16 = 168;
 
 /// A directory anyone may read and its owner change.
 const DIRECTORY_MODE: u64 = 0o40755;
@@ -97,7 +99,8 @@ pub fn create_filesystem(
     let upper = if new.case == 0 { NormFlags::empty() } else { NormFlags::UPPER };
     let names = NewZap { norm_flags: new.normalization | upper, ..plain()? };
     // Made before the tables of attributes, as OpenZFS does.
-    let root = zap::create(set, ObjectType::DIRECTORY_CONTENTS, &names)?;
+    let directory = NewObject::new(ObjectType::DIRECTORY_CONTENTS, 0);
+    let root = zap::create_with(set, &directory.with_bonus(ObjectType::SA, ATTRIBUTES_BYTES), &names)?;
     let registry = zap::create(set, ObjectType::SA_ATTR_REGISTRATION, &plain()?)?;
     let layouts = zap::create(set, ObjectType::SA_ATTR_LAYOUTS, &plain()?)?;
     set.set_bonus(root, ObjectType::SA, &root_attributes(set, root, new))?;

@@ -7,10 +7,12 @@ pub mod directory;
 pub mod fs;
 pub mod fuid;
 pub mod node;
+pub mod paths;
 pub mod sa;
 pub mod view;
 pub mod volume;
 pub mod walk;
+pub mod writer;
 pub mod xattr;
 
 mod znode;

@@ -165,6 +165,23 @@ impl Objset {
         Ok(dnode)
     }
 
+    /// The pointer of a block of the set: also of indirect blocks, spill blocks, blocks of dnodes (object 0) and the
+    /// objset block. A hole where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Objset::dnode`] and [`Tree::pointer`].
+    pub fn pointer(&self, at: Bookmark) -> Result<BlockPointer> {
+        let Ok(level) = u8::try_from(at.level) else {
+            return Ok(if at.level == Bookmark::LEVEL_ROOT { self.root } else { BlockPointer::EMPTY });
+        };
+        let dnode = self.dnode(at.object)?;
+        if level == 0 && at.block == Bookmark::SPILL {
+            return Ok(dnode.spill().copied().unwrap_or(BlockPointer::EMPTY));
+        }
+        self.tree(at.object, &dnode).pointer(level, at.block)
+    }
+
     fn dnode_bookmark(&self, object: ObjectId) -> Bookmark {
         Bookmark { objset: self.id, object, level: Bookmark::LEVEL_DNODE, block: BlockId(0) }
     }

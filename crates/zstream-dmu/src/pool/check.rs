@@ -1,16 +1,21 @@
 //! Verifying every copy of every block, like a scrub that only reads.
 //!
-//! An object set is traversed; the blocks it reports are read in batches on all cores, each copy on each member, with
-//! parity. Blocks that belong to an older snapshot are left out by the floor, so that checking a chain of snapshots reads
-//! each block once.
+//! Blocks come from [tree_blocks] (an object set), from [log_blocks] and from [listed_blocks]. They are read in batches on
+//! all cores, each copy on each member, with parity, while the next batch is gathered. Within a batch they are read in the
+//! order in which they lie. Blocks that belong to an older snapshot are left out by the floor, so that checking a chain of
+//! snapshots reads each block once.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::blkptr::{BlockKind, BlockPointer};
+use crate::bpobj::BpObj;
 use crate::error::{Error, Result};
-use crate::ids::Bookmark;
+use crate::ids::{BlockId, Bookmark};
+use crate::intent_log;
+use crate::object_set::ObjectSet;
+use crate::objset::ZilHeader;
 use crate::traverse::{Options, Traverse, VisitKind};
 use crate::zio::{BlockCheck, BlockReader, ReadBlock};
 
@@ -18,7 +23,7 @@ use crate::zio::{BlockCheck, BlockReader, ReadBlock};
 const BATCH_BYTES: u64 = 32 << 20;
 
 /// Blocks that are checked together.
-const BATCH_BLOCKS: usize = 1024;
+const BATCH_BLOCKS: usize = 4096;
 
 /// What was checked so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +38,16 @@ pub struct Totals {
     pub lost_blocks: u64,
     /// Stored bytes of all copies, without parity.
     pub bytes: u64,
+    /// Parts of trees that could not be followed.
+    pub unreachable: u64,
+}
+
+impl Totals {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.bad_copies == 0 && self.lost_blocks == 0 && self.unreachable == 0
+    }
 }
 
 /// Something that is wrong.
@@ -62,65 +77,134 @@ pub struct Target {
     pub options: Options,
 }
 
-/// Checks an object set, tells `found` of everything wrong and `progress` of the totals after each batch. Gives the totals
-/// with those of `before` added. Stops early when `progress` answers `false`.
-pub fn check(
-    reader: &Arc<BlockReader>,
-    target: &Target,
-    before: Totals,
-    found: &mut dyn FnMut(Finding),
-    progress: &mut dyn FnMut(&Totals) -> bool,
-) -> Totals {
-    let mut totals = before;
-    let mut batch = Vec::new();
-    let mut bytes = 0;
-    let blocks: Arc<dyn ReadBlock> = Arc::clone(reader) as _;
-    for visit in Traverse::new(blocks, target.objset, target.root, target.options.clone()) {
-        match visit {
-            Ok(visit) if visit.pointer.kind() == BlockKind::Normal && visit.kind != VisitKind::Dnode => {
-                bytes += visit.pointer.psize();
-                batch.push((visit.pointer, visit.at));
-            }
-            Ok(_) => {}
-            Err(error) => found(Finding::Unreachable(error)),
-        }
-        if bytes >= BATCH_BYTES || batch.len() >= BATCH_BLOCKS {
-            check_batch(reader, &mut batch, &mut totals, found);
-            bytes = 0;
-            if !progress(&totals) {
-                return totals;
-            }
-        }
-    }
-    check_batch(reader, &mut batch, &mut totals, found);
-    progress(&totals);
-    totals
+/// A block to check.
+#[derive(Debug, Clone, Copy)]
+pub struct Item {
+    /// Its pointer, which is to a block on vdevs.
+    pub pointer: BlockPointer,
+    /// Where it belongs.
+    pub at: Bookmark,
+    /// Whether it may be unreadable without anything being lost: the end of an intent log.
+    pub may_be_unwritten: bool,
 }
 
-fn check_batch(
-    reader: &BlockReader,
-    batch: &mut Vec<(BlockPointer, Bookmark)>,
-    totals: &mut Totals,
-    found: &mut dyn FnMut(Finding),
-) {
-    let checks: Vec<Result<BlockCheck>> =
-        batch.par_iter().map(|(bp, at)| reader.check_block(bp, *at)).collect();
-    for ((pointer, at), result) in batch.drain(..).zip(checks) {
-        totals.blocks += 1;
-        match result {
-            Ok(check) => {
-                totals.copies += check.copies as u64;
-                totals.bytes += check.copies as u64 * pointer.psize();
-                totals.bad_copies += check.bad.len() as u64;
-                totals.lost_blocks += u64::from(check.readable == 0);
-                if !check.bad.is_empty() || check.readable == 0 {
-                    found(Finding::Block { at, pointer, check });
+/// The blocks of an object set.
+pub fn tree_blocks(
+    reader: &Arc<BlockReader>,
+    target: &Target,
+) -> impl Iterator<Item = Result<Item>> + Send + use<> {
+    let blocks: Arc<dyn ReadBlock> = Arc::clone(reader) as _;
+    Traverse::new(blocks, target.objset, target.root, target.options.clone()).filter_map(|visit| {
+        let visit = match visit {
+            Ok(visit) => visit,
+            Err(error) => return Some(Err(error)),
+        };
+        let is_stored = visit.pointer.kind() == BlockKind::Normal && visit.kind != VisitKind::Dnode;
+        is_stored.then_some(Ok(Item { pointer: visit.pointer, at: visit.at, may_be_unwritten: false }))
+    })
+}
+
+/// The blocks of an intent log.
+pub fn log_blocks<'a>(
+    reader: &'a BlockReader,
+    objset: u64,
+    header: &ZilHeader,
+) -> impl Iterator<Item = Result<Item>> + Send + 'a {
+    intent_log::blocks(reader, objset, header)
+        .map(|block| Ok(Item { pointer: block.pointer, at: block.at, may_be_unwritten: !block.is_claimed }))
+}
+
+/// The blocks that a list in the MOS names.
+pub fn listed_blocks<'a>(
+    mos: &'a dyn ObjectSet,
+    list: &BpObj,
+) -> impl Iterator<Item = Result<Item>> + Send + 'a {
+    let object = list.object;
+    (0..).zip(list.entries(mos)).filter_map(move |(n, entry)| {
+        let at = Bookmark { objset: mos.objset_id(), object, level: 0, block: BlockId(n) };
+        let pointer = match entry {
+            Ok(entry) => entry.pointer,
+            Err(error) => return Some(Err(error)),
+        };
+        let is_stored = pointer.kind() == BlockKind::Normal;
+        is_stored.then_some(Ok(Item { pointer, at, may_be_unwritten: false }))
+    })
+}
+
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    unreachable: Vec<Error>,
+}
+
+impl Batch {
+    fn gather(blocks: &mut impl Iterator<Item = Result<Item>>) -> Self {
+        let (mut batch, mut bytes) = (Self::default(), 0);
+        for block in blocks {
+            match block {
+                Ok(item) => {
+                    bytes += item.pointer.psize() * item.pointer.dvas().count() as u64;
+                    batch.items.push(item);
                 }
+                Err(error) => batch.unreachable.push(error),
             }
-            Err(error) => {
-                totals.lost_blocks += 1;
-                found(Finding::Unreachable(error));
+            if bytes >= BATCH_BYTES || batch.items.len() + batch.unreachable.len() >= BATCH_BLOCKS {
+                break;
             }
         }
+        batch.items.sort_by_key(|item| (item.pointer.dva(0).vdev(), item.pointer.dva(0).offset()));
+        batch
+    }
+
+    fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.unreachable.is_empty()
+    }
+
+    fn check(&self, reader: &BlockReader) -> Vec<Result<BlockCheck>> {
+        self.items.par_iter().map(|item| reader.check_block(&item.pointer, item.at)).collect()
+    }
+}
+
+/// Checks blocks, adds them to `totals`, tells `found` of everything wrong and `progress` of the totals after each batch.
+/// Stops early when `progress` answers `false`.
+pub fn check(
+    reader: &BlockReader,
+    mut blocks: impl Iterator<Item = Result<Item>> + Send,
+    totals: &mut Totals,
+    found: &mut dyn FnMut(Finding),
+    progress: &mut dyn FnMut(&Totals) -> bool,
+) {
+    let mut batch = Batch::gather(&mut blocks);
+    while !batch.is_empty() {
+        let (checks, next) = rayon::join(|| batch.check(reader), || Batch::gather(&mut blocks));
+        for (item, check) in batch.items.iter().zip(checks) {
+            count(item, check, totals, found);
+        }
+        for error in batch.unreachable {
+            totals.unreachable += 1;
+            found(Finding::Unreachable(error));
+        }
+        if !progress(totals) {
+            return;
+        }
+        batch = next;
+    }
+}
+
+fn count(item: &Item, check: Result<BlockCheck>, totals: &mut Totals, found: &mut dyn FnMut(Finding)) {
+    let check = match check {
+        // It was not written, so it is no block.
+        Ok(check) if item.may_be_unwritten && check.readable == 0 => return,
+        Err(_) if item.may_be_unwritten => return,
+        Ok(check) => check,
+        Err(error) => BlockCheck { copies: 0, readable: 0, bad: vec![], fault: Some(error) },
+    };
+    totals.blocks += 1;
+    totals.copies += check.copies as u64;
+    totals.bytes += check.copies as u64 * item.pointer.psize();
+    totals.bad_copies += check.bad.len() as u64;
+    totals.lost_blocks += u64::from(check.readable == 0);
+    if !check.bad.is_empty() || check.readable == 0 {
+        found(Finding::Block { at: item.at, pointer: item.pointer, check });
     }
 }

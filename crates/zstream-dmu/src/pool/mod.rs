@@ -12,6 +12,7 @@ pub mod check;
 mod config_list;
 pub mod create;
 pub mod features;
+mod freeing;
 pub mod history;
 pub mod layout;
 pub mod maintained;

@@ -75,6 +75,8 @@ pub struct BlockCheck {
     pub readable: usize,
     /// Those that are not as they should be.
     pub bad: Vec<BadCopy>,
+    /// What is wrong with the pointer itself, so that no copy was looked at.
+    pub fault: Option<Error>,
 }
 
 /// Identifies the content of a block: its first address, birth and properties, and its checksum, so that a pointer with a

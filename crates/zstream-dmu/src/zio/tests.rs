@@ -217,7 +217,9 @@ fn what_has_no_content_is_refused_by_what_it_is() {
     let shorter = NormalBlock { lsize: 1024, ..block };
     assert!(bench.error(&BlockPointer::normal(&shorter)).contains("512 bytes stored, expected 1024"));
     let log = NormalBlock { checksum_type: ChecksumType::ZILOG2, ..block };
-    assert!(bench.error(&BlockPointer::normal(&log)).contains("zilog2"));
+    assert!(bench.error(&BlockPointer::normal(&log)).contains("no embedded checksum"));
+    let label = NormalBlock { checksum_type: ChecksumType::LABEL, ..block };
+    assert!(bench.error(&BlockPointer::normal(&label)).contains("checksum label"));
     let salted = NormalBlock { checksum_type: ChecksumType::SKEIN, ..block };
     assert!(bench.error(&BlockPointer::normal(&salted)).contains("salt"));
 }

@@ -129,13 +129,16 @@ impl BlockWriter {
         let mut in_place = false;
         if let Some(target) = target {
             in_place = bytes.len() as u64 <= target && target <= lsize;
-            // Where the content has outgrown its place, it gets one that it cannot outgrow, so that no block moves more
-            // than once in a transaction group.
-            if !in_place || target == lsize {
+            // Where the content has outgrown its place, it gets one of twice the size or more, so that a block moves only a
+            // few times in a transaction group however often it is written.
+            let unit = SECTOR_BYTES.max(1 << self.space.unit_shift());
+            let roomy = (2 * target).max(bytes.len() as u64).next_multiple_of(unit);
+            let psize = if in_place { target } else { roomy };
+            if psize < lsize {
+                bytes.to_mut().resize(psize as usize, 0);
+            } else {
                 (bytes, compression) = (Cow::Borrowed(content), CompressionType::OFF);
                 in_place = target == lsize;
-            } else {
-                bytes.to_mut().resize(target as usize, 0);
             }
         }
         let seal = protect(&request.props, request.at.objset, &self.keys, content, &mut bytes)?;

@@ -45,7 +45,7 @@ pub fn parse_assignment(text: &str) -> Result<Parsed> {
 }
 
 /// Reads the value of a property. Whether a dataset can have the property, and whether it may be set only when that is made
-/// ([`Property::set_once`]), is another question.
+/// (`set_once`), is another question.
 ///
 /// # Errors
 /// There is no such property, it is computed, or it cannot have this value.

@@ -26,9 +26,12 @@
 //! receive    what is filled by a receive, from its begin to its snapshot
 //! redact     the verb redact; redaction: its lists
 //! settings   how the blocks of a dataset are written
+//! assign     properties that users set
+//! plan       what goes with what is destroyed
 //! open       a pool from opening or creating it to leaving it
 //! ```
 
+mod assign;
 mod bookmark;
 mod create;
 mod deadlist;
@@ -41,6 +44,7 @@ mod ledger;
 mod make;
 mod names;
 mod open;
+mod plan;
 mod promote;
 mod props;
 mod receive;
@@ -70,6 +74,7 @@ pub use self::entropy::Entropy;
 pub use self::ledger::DatasetLedger;
 pub use self::make::FirstDatasets;
 pub use self::open::WritablePool;
+pub use self::plan::Reach;
 pub use self::props::Setting;
 pub use self::receive::{Filling, RECEIVE_CHILD, ReceivedSnapshot, Resumable};
 pub use self::usage::{Change, Use};

@@ -16,6 +16,7 @@
 //! written over or freed before it, they give their places back. So everything that was written in a transaction group
 //! has to be synced in it.
 
+mod accounting;
 mod overlay;
 mod policy;
 mod receive;
@@ -33,7 +34,6 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use self::overlay::{Overlay, Source};
 pub use self::policy::{RedundantMetadata, SetProperties};
-pub use self::receive::RawHead;
 use super::{OBJECTS_MAX, OBJSET_BYTES_NEW, Objset, ObjsetFlags, ObjsetPhys, ZilHeader};
 use crate::blkptr::BlockPointer;
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};

@@ -1,6 +1,5 @@
 //! What a receive changes beyond [`ObjectStore`].
 
-use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 
 use super::overlay::Dirty;
@@ -13,41 +12,20 @@ use crate::ids::{BlockId, ObjectId};
 use crate::object_store::{ObjectStore, StoredCrypt};
 use crate::objset::{ObjsetFlags, ZilHeader};
 use crate::receive_store::ReceiveStore;
+use crate::zio::crypt::KeyData;
 use crate::zio::write::{Protection, Written};
 
 /// The most blocks that are redacted at once: each takes memory until the sync.
 const REDACTED_BLOCKS_MAX: u64 = 1 << 22;
 
-/// What a raw stream says of the object set as a whole (`dsl_crypto_recv_raw_objset_sync`): the meta-dnode, and the MAC
-/// over it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawHead {
-    /// `portable_mac`
-    pub portable_mac: [u8; 32],
-    /// `mdn_checksum`
-    pub checksum_type: ChecksumType,
-    /// `mdn_compress`
-    pub compression: CompressionType,
-    /// `mdn_nlevels`
-    pub levels: u8,
-    /// `mdn_blksz`, in bytes
-    pub block_bytes: u32,
-    /// `mdn_indblkshift`
-    pub indirect_shift: u8,
-    /// `mdn_nblkptr`
-    pub pointer_count: u8,
-    /// `mdn_maxblkid`
-    pub max_block: BlockId,
-}
-
 impl ObjsetWriter {
-    /// Takes the head of a raw stream: the meta-dnode gets its shape, the set its MAC. The local MAC becomes zero, and
-    /// space used by users does not count as counted any more.
+    /// Takes what a raw stream says of the object set as a whole (`dsl_crypto_recv_raw_objset_sync`): the meta-dnode gets
+    /// its shape, the set its MAC. The local MAC becomes zero, and space used by users does not count as counted any more.
     ///
     /// # Errors
     ///
     /// The set does not keep blocks as they came, or its meta-dnode cannot have this shape.
-    pub fn set_raw_head(&mut self, head: &RawHead) -> Result<()> {
+    pub fn set_raw_head(&mut self, head: &KeyData) -> Result<()> {
         self.check()?;
         self.check_kept()?;
         let is_new = self.base.is_none();
@@ -56,29 +34,33 @@ impl ObjsetWriter {
         let misfit = |what: &str, found: u64, expected: u64| {
             Err(Error::invalid(format!("a meta-dnode with {what} {found}, expected {expected}")))
         };
-        if u64::from(head.block_bytes) != own_bytes {
-            return misfit("blocks of bytes", head.block_bytes.into(), own_bytes);
+        if head.meta_block_bytes != own_bytes {
+            return misfit("blocks of bytes", head.meta_block_bytes, own_bytes);
         }
-        if usize::from(head.pointer_count) != meta.pointers().len() {
-            return misfit("a count of pointers of", head.pointer_count.into(), meta.pointers().len() as u64);
+        if usize::from(head.meta_pointers) != meta.pointers().len() {
+            return misfit("a count of pointers of", head.meta_pointers.into(), meta.pointers().len() as u64);
         }
-        if head.levels == 0 || head.levels > LEVELS_MAX {
-            return misfit("levels", head.levels.into(), LEVELS_MAX.into());
+        if head.meta_levels == 0 || head.meta_levels > LEVELS_MAX {
+            return misfit("levels", head.meta_levels.into(), LEVELS_MAX.into());
         }
         if is_new {
-            meta.set_indirect_shift(head.indirect_shift);
+            meta.set_indirect_shift(head.meta_indirect_shift);
         }
-        if head.indirect_shift != meta.indirect_shift {
-            return misfit("an indirect shift of", head.indirect_shift.into(), meta.indirect_shift.into());
+        if head.meta_indirect_shift != meta.indirect_shift {
+            return misfit(
+                "an indirect shift of",
+                head.meta_indirect_shift.into(),
+                meta.indirect_shift.into(),
+            );
         }
-        let levels = meta.levels_for(meta.max_block.max(head.max_block))?;
-        if head.levels < levels || !is_new && head.levels < meta.levels {
-            return misfit("levels", head.levels.into(), levels.max(meta.levels).into());
+        let levels = meta.levels_for(meta.max_block.max(BlockId(head.meta_max_block)))?;
+        if head.meta_levels < levels || !is_new && head.meta_levels < meta.levels {
+            return misfit("levels", head.meta_levels.into(), levels.max(meta.levels).into());
         }
-        meta.levels = head.levels;
-        meta.checksum_type = head.checksum_type;
-        meta.compression = head.compression;
-        meta.max_block = meta.max_block.max(head.max_block);
+        meta.levels = head.meta_levels;
+        meta.checksum_type = head.meta_checksum;
+        meta.compression = head.meta_compression;
+        meta.max_block = meta.max_block.max(BlockId(head.meta_max_block));
         self.phys.portable_mac = head.portable_mac;
         self.phys.local_mac = [0; 32];
         self.phys.flags.remove(ObjsetFlags::USER_ACCOUNTING_COMPLETE);

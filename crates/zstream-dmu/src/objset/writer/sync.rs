@@ -6,11 +6,11 @@ use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
 
 use super::ObjsetWriter;
+use super::accounting::Deltas;
 use super::overlay::{Dirty, Overlay, Spill};
 use super::tree_sync::{Account, TreeSync, kill_tree};
 use crate::blkptr::{BlockKind, BlockPointer};
-use crate::dnode::Dnode;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{Bookmark, ObjectId};
 use crate::object_store::StoredBlock;
 use crate::objset::{GROUP_USED_OBJECT, Objset, PROJECT_USED_OBJECT, USER_USED_OBJECT, allocated_slots};
@@ -61,15 +61,28 @@ impl ObjsetWriter {
 
     fn sync_all(&mut self, ledger: &mut dyn Ledger) -> Result<BlockPointer> {
         self.write_data(true)?;
+        let mut deltas = Deltas::default();
         for (object, mut overlay) in std::mem::take(&mut self.objects) {
             let object = ObjectId(object);
             self.sync_object(object, &mut overlay, ledger)?;
-            let Some(dnode) = overlay.dnode else { continue };
+            self.count_object(&mut overlay, &mut deltas);
+            if let Some(dnode) = overlay.dnode {
+                self.put_dnode(object, &dnode)?;
+            }
+        }
+        self.apply_counts(deltas)?;
+        self.write_data(true)?;
+        for (object, mut overlay) in std::mem::take(&mut self.objects) {
+            let object = ObjectId(object);
+            self.sync_object(object, &mut overlay, ledger)?;
+            let dnode = overlay.dnode.map(Arc::new);
             match object {
-                USER_USED_OBJECT => self.phys.user_used = Some(Arc::new(dnode)),
-                GROUP_USED_OBJECT => self.phys.group_used = Some(Arc::new(dnode)),
-                PROJECT_USED_OBJECT => self.phys.project_used = Some(Arc::new(dnode)),
-                _ => self.put_dnode(object, &dnode)?,
+                USER_USED_OBJECT => self.phys.user_used = dnode,
+                GROUP_USED_OBJECT => self.phys.group_used = dnode,
+                PROJECT_USED_OBJECT => self.phys.project_used = dnode,
+                other => {
+                    return Err(Error::invalid(format!("object {other} changes while others are counted")));
+                }
             }
         }
         let mut meta = std::mem::take(&mut self.meta);
@@ -235,7 +248,7 @@ impl ObjsetWriter {
                 account.kill(spill)?;
             }
             if overlay.is_new {
-                account.killed = 0;
+                (account.killed, account.has_changed) = (0, false);
             }
         }
         if overlay.dnode.is_none() {
@@ -250,10 +263,9 @@ impl ObjsetWriter {
         }
         TreeSync { source: &self.source, properties: &self.properties, object }
             .sync(overlay, &mut account)?;
-        let (born, killed) = (account.born, account.killed);
-        let dnode: &mut Dnode = overlay.dnode_mut(object)?;
-        if born != 0 || killed != 0 {
-            dnode.add_used(born, killed);
+        let Account { born, killed, has_changed, .. } = account;
+        if has_changed {
+            overlay.dnode_mut(object)?.add_used(born, killed);
         }
         Ok(())
     }

@@ -279,10 +279,15 @@ impl History {
                 }
             }
             Step::Bonus { length, byte, .. } => {
-                let result = set.set_bonus(object, ObjectType::SA, &vec![byte; length]);
+                let mut bonus = vec![byte; length];
+                if let Some(head) = bonus.first_chunk_mut::<8>().filter(|_| byte % 2 == 0) {
+                    // Magic number and an empty header, so that owners are found, and projects with every other byte.
+                    *head = [0x5a, 0x50, 0x2f, 0, 2, 8 >> 1, 0, 0];
+                }
+                let result = set.set_bonus(object, ObjectType::SA, &bonus);
                 if result.is_ok() {
                     model.bonus_type = ObjectType::SA;
-                    model.bonus = vec![byte; length];
+                    model.bonus = bonus;
                 }
             }
             Step::Spill { sectors, byte, .. } => {
@@ -325,6 +330,7 @@ proptest! {
         unit_shift in prop_oneof![Just(9_u8), Just(12)],
         copies in 1_u8..3,
         suite in prop_oneof![Just(None), Just(Some(CryptSuite::AES_256_GCM)), Just(Some(CryptSuite::AES_128_CCM))],
+        accounting in any::<Option<(bool, bool)>>(),
         dirty_limit in prop_oneof![Just(0_usize), Just(20_000), Just(usize::MAX)],
     ) {
         let protection = if suite.is_some() { Protection::Keyed } else { Protection::Plain };
@@ -333,6 +339,9 @@ proptest! {
             bench.load_key(&Arc::new(DatasetKey::generate(suite, Guid(3)).unwrap()));
         }
         bench.set.set_dirty_limit(dirty_limit);
+        if let Some((objects, projects)) = accounting {
+            bench.set.begin_accounting(objects, projects).unwrap();
+        }
         let mut history = History { bench, model: BTreeMap::new() };
         for step in steps.iter().chain([&Step::Sync]) {
             history.run(step);

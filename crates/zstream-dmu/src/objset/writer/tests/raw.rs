@@ -6,8 +6,8 @@ use super::*;
 use crate::blkptr::CryptKind;
 use crate::ids::Guid;
 use crate::object_store::{NewObject, ObjectStore, StoredBlock, StoredCrypt};
-use crate::objset::writer::RawHead;
 use crate::receive_store::ReceiveStore;
+use crate::zio::crypt::{KeyData, KeyFormat, WrappingKey};
 use crate::zio::write::Protection;
 
 fn kept() -> SetProperties {
@@ -39,15 +39,18 @@ fn stored(from: &Objset, pointer: &BlockPointer, object: ObjectId, block: u64) -
 fn copy(from: &Objset, to: &mut ObjsetWriter) {
     let phys = from.phys();
     let meta = &phys.meta_dnode;
-    to.set_raw_head(&RawHead {
+    let key = DatasetKey::generate(CryptSuite::AES_256_GCM, Guid(1)).unwrap();
+    to.set_raw_head(&KeyData {
+        format: KeyFormat::Raw,
+        wrapped: key.wrap(&WrappingKey::new(KeyFormat::Raw, &[1; 32]).unwrap()).unwrap(),
         portable_mac: phys.portable_mac,
-        checksum_type: meta.checksum_type,
-        compression: meta.compression,
-        levels: meta.levels,
-        block_bytes: meta.block_bytes() as u32,
-        indirect_shift: meta.indirect_shift,
-        pointer_count: meta.pointers().len() as u8,
-        max_block: meta.max_block,
+        meta_checksum: meta.checksum_type,
+        meta_compression: meta.compression,
+        meta_levels: meta.levels,
+        meta_block_bytes: meta.block_bytes(),
+        meta_indirect_shift: meta.indirect_shift,
+        meta_pointers: meta.pointers().len() as u8,
+        meta_max_block: meta.max_block.0,
     })
     .unwrap();
     for block in 0..=meta.max_block.0 {

@@ -1,21 +1,20 @@
 //! `zstream pool`: a pool as a whole.
 
+mod check;
+mod damage;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
-use zstream_dmu::pool::check::{self, Finding, Target, Totals};
 use zstream_dmu::pool::{Feature, FeatureState, Pool};
-use zstream_dmu::traverse::Options;
 use zstream_dmu::vdev::Vdev;
-use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::lines::Lines;
 
+use super::pool_create;
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::{OpenPool, PoolOptions};
-use crate::progress::Meter;
-use crate::text::Count;
 
 /// The arguments of `zstream pool`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +25,28 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Creates a pool in files or disks
+    ///
+    /// The words of VDEV are those of `zpool create`. Nothing is mounted, and no module is needed: any host imports the pool
+    /// then. What the files and disks held is lost.
+    #[command(after_long_help = "\
+Examples:
+  zstream pool create --size 1G demo demo.img
+  zstream pool create --size 512M -O compression=zstd tank mirror a.img b.img
+  zstream pool create -o ashift=12 -o compatibility=openzfs-2.1-linux tank raidz2 /dev/sd[b-f]")]
+    Create(pool_create::Args),
+    /// Leaves the pool for any host to import
+    ///
+    /// Only a pool that was in use when its host or a program ended needs this: the verbs of zstream that change a pool leave it
+    /// exported.
+    Export {
+        /// Take the pool although another host may have it
+        #[arg(short)]
+        force: bool,
+        /// The pool's name, where the devices hold several
+        #[arg(value_name = "POOL")]
+        pool: Option<String>,
+    },
     /// Shows the pool: name, guid, transaction group, vdevs, features, datasets
     Show {
         /// Print one JSON object
@@ -40,10 +61,20 @@ enum Command {
     },
     /// Reads every copy of every block and checks it
     ///
-    /// Like a scrub that repairs nothing. Copies on all members are read, with parity. Every damaged block is a line that
-    /// names dataset and object; blocks that snapshots share are read once, and named by the oldest. The exit code is 1 if
-    /// there is any, even if it could be repaired. Encrypted datasets need no key: what is checked are checksums.
+    /// Like a scrub that repairs nothing. Copies on all members are read, with parity; intent logs and what is not freed yet
+    /// too. Every damaged file is a line with its path, in each dataset that holds the damaged blocks. The exit code is 1 if
+    /// there is any damage, even if it could be repaired. Encrypted datasets need no key: what is checked are checksums. But
+    /// without it (--key-file) their files have no names.
     Check {
+        /// Print one JSON object
+        ///
+        /// Its keys: pool, ok, blocks, copies, bytes, bad_copies, lost_blocks, damaged (each with in, paths, what, object,
+        /// lost, lost_bytes, blocks), not_listed, unchecked, members (name, unreadable, wrong), missing.
+        #[arg(long)]
+        json: bool,
+        /// Show every damaged block and copy
+        #[arg(short, long, conflicts_with = "json")]
+        verbose: bool,
         /// The pool's name, where the devices hold several
         #[arg(value_name = "POOL")]
         pool: Option<String>,
@@ -53,6 +84,11 @@ enum Command {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         match &self.command {
+            Command::Create(args) => args.run(),
+            Command::Export { force, pool } => {
+                options.open_writable(pool.as_deref(), *force)?.export()?;
+                Ok(())
+            }
             Command::Show { json, pool } => {
                 let open = options.open(pool.as_deref())?;
                 let text = if *json { format!("{}\n", show_json(&open)?) } else { show_text(&open)? };
@@ -61,27 +97,12 @@ impl Args {
                     .and_then(|()| out.flush())
                     .map_err(|error| Failure::output(&error))
             }
-            Command::Check { pool } => run_check(&options.open(pool.as_deref())?),
+            Command::Check { json, verbose, pool } => {
+                let form = check::Form { json: *json, verbose: *verbose };
+                check::run(&options.open(pool.as_deref())?, options, form)
+            }
         }
     }
-}
-
-/// All datasets, those that ZFS hides too: parents first, snapshots before their head.
-fn datasets(open: &OpenPool) -> Result<Vec<Dataset>, Failure> {
-    fn below(dir: &Arc<Dir>, found: &mut Vec<Dataset>) -> Result<(), Failure> {
-        if dir.phys().head.is_some() {
-            let head = dir.head()?;
-            found.extend(head.snapshots()?);
-            found.push(head);
-        }
-        for child in dir.children()? {
-            below(&child, found)?;
-        }
-        Ok(())
-    }
-    let mut found = Vec::new();
-    below(&open.dsl.root()?, &mut found)?;
-    Ok(found)
 }
 
 /// Names, guids, states and counts of the features that the pool has.
@@ -125,11 +146,18 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
         let _ = writeln!(text, "features {wanted}: {}", names.join(", "));
     }
     text += "datasets:\n";
-    for dataset in datasets(open)? {
+    for dataset in lines(open)?.datasets() {
         let _ =
             writeln!(text, "  {}  object {}  root {}", dataset.name(), dataset.object(), dataset.phys().root);
     }
     Ok(text)
+}
+
+/// All datasets; those that cannot be read are told of.
+fn lines(open: &OpenPool) -> Result<Lines, Failure> {
+    let lines = Lines::new(&open.dsl)?;
+    lines.failures().iter().for_each(|error| eprintln!("zstream: {error}"));
+    Ok(lines)
 }
 
 fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
@@ -165,8 +193,8 @@ fn show_json(open: &OpenPool) -> Result<Value, Failure> {
     let features = features.iter().map(
         |(name, guid, state, count)| json!({ "name": name, "guid": guid, "state": state, "count": count }),
     );
-    let datasets = datasets(open)?;
-    let datasets = datasets.iter().map(|dataset| {
+    let lines = lines(open)?;
+    let datasets = lines.datasets().iter().map(|dataset| {
         json!({
             "name": dataset.name(),
             "object": dataset.object().0,
@@ -185,72 +213,4 @@ fn show_json(open: &OpenPool) -> Result<Value, Failure> {
         "features": features.collect::<Vec<_>>(),
         "datasets": datasets.collect::<Vec<_>>(),
     }))
-}
-
-fn run_check(open: &OpenPool) -> Result<(), Failure> {
-    let mut out = output::text()?;
-    let mut meter = Meter::new(Some(open.dsl.root()?.phys().used_bytes));
-    let mut totals = Totals::default();
-    let mut findings = 0_u64;
-    let mut written = Ok(());
-    let mut targets = vec![("MOS".to_owned(), mos_target(&open.pool))];
-    targets.extend(datasets(open)?.iter().filter_map(dataset_target));
-    for (name, target) in &targets {
-        let mut done = totals.bytes;
-        let mut found = |finding: Finding| {
-            findings += 1;
-            let line = describe(name, &finding);
-            written = std::mem::replace(&mut written, Ok(())).and_then(|()| writeln!(out, "{line}"));
-        };
-        totals = check::check(open.pool.reader(), target, totals, &mut found, &mut |totals| {
-            meter.add(usize::try_from(totals.bytes - done).unwrap_or(usize::MAX));
-            done = totals.bytes;
-            true
-        });
-    }
-    drop(meter);
-    let blocks = Count(totals.blocks, "block");
-    let copies = totals.copies;
-    written
-        .and_then(|()| writeln!(out, "{}: checked {blocks}, {copies} copies", open.pool.name()))
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::output(&error))?;
-    if findings == 0 {
-        return Ok(());
-    }
-    Err(Failure::new(format_args!(
-        "{}: {} of {copies} copies are damaged, {} lost",
-        open.pool.name(),
-        totals.bad_copies,
-        Count(totals.lost_blocks, "block"),
-    )))
-}
-
-fn mos_target(pool: &Pool) -> Target {
-    Target { objset: 0, root: pool.uberblock().root, options: Options::default() }
-}
-
-/// What a dataset has that the snapshot before it has not; none for one that was never filled.
-fn dataset_target(dataset: &Dataset) -> Option<(String, Target)> {
-    let phys = dataset.phys();
-    let locked = phys.root.uses_crypt();
-    let options = Options { floor: phys.prev_snapshot_txg, locked, ..Options::default() };
-    let target = Target { objset: dataset.object().0, root: phys.root, options };
-    (!phys.root.is_hole()).then(|| (dataset.name().to_owned(), target))
-}
-
-fn describe(name: &str, finding: &Finding) -> String {
-    match finding {
-        Finding::Block { at, check, .. } => {
-            let state = if check.readable == 0 { "lost" } else { "damaged" };
-            let mut line =
-                format!("{name}: object {} level {} block {} {state}", at.object, at.level, at.block);
-            for copy in &check.bad {
-                // Writing to a `String` does not fail.
-                let _ = write!(line, "; {copy}");
-            }
-            line
-        }
-        Finding::Unreachable(error) => format!("{name}: not checked: {error}"),
-    }
 }

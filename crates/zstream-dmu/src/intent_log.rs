@@ -1,0 +1,233 @@
+//! Intent logs: the chains of blocks that hold what was written synchronously and is not in the tree yet.
+//!
+//! ```text
+//!             zilog2                                zilog, in pools of old
+//!    0    8   zero                                  records
+//!    8  128   pointer of the next block             ...
+//!  136    8   bytes used, this header with them     pointer of the next block      at the end - 184
+//!  144   40   embedded checksum                     bytes used, by the records
+//!  184        records                               embedded checksum
+//! ```
+//!
+//! The checksum words of a log block's pointer are no checksum: they name the log (two words), the dataset and the number
+//! of the block, and the embedded checksum covers them. Each block's next pointer has the number that follows. A chain has
+//! no other end than the first block that is not what its pointer says, so one that was never claimed cannot tell damage
+//! from its end; of a claimed one the number of the last block is known.
+//!
+//! Records of type `TX_WRITE` may point at a block of data. Its pointer is readable without a key too.
+
+use std::collections::VecDeque;
+
+use zstream_format::algorithm::ChecksumType;
+use zstream_format::checksum::{Checksum, EMBEDDED_MAGIC, EMBEDDED_SIZE, checksum};
+use zstream_format::order::ByteOrder;
+
+use crate::blkptr::{BlockKind, BlockPointer};
+use crate::error::{Error, Result};
+use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
+use crate::objset::ZilHeader;
+use crate::zio::ReadBlock;
+
+/// Bytes of the header (`zil_chain_t`).
+const CHAIN_BYTES: usize = 184;
+/// Pointer of the next block in it.
+const NEXT: usize = 8;
+/// Number of bytes used in it.
+const USED: usize = 136;
+/// The sum is over a multiple of this (`ZIL_MIN_BLKSZ`).
+const SUMMED_BYTES: usize = 4096;
+/// The word of a log pointer's checksum that numbers the block (`ZIL_ZC_SEQ`).
+const SEQUENCE: usize = 3;
+
+/// Bytes of what all records begin with (`lr_t`): type, length, transaction group, number.
+const RECORD_BYTES: usize = 32;
+/// Bytes of a record that writes (`lr_write_t`).
+const WRITE_BYTES: usize = 192;
+/// Its object, its byte offset, and its block pointer.
+const WRITE_OBJECT: usize = 32;
+const WRITE_OFFSET: usize = 40;
+const WRITE_POINTER: usize = 64;
+/// The type of a record that writes (`TX_WRITE`); the top bit of a type says something else.
+const TX_WRITE: u64 = 9;
+const TYPE_MASK: u64 = !(1 << 63);
+
+/// The header of a log block, as far as it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    order: ByteOrder,
+    next: BlockPointer,
+    /// Where the embedded sum is.
+    sum_at: usize,
+    /// How many bytes are summed.
+    summed: usize,
+    /// Where the records are.
+    records: (usize, usize),
+}
+
+impl Chain {
+    fn parse(kind: ChecksumType, block: &[u8]) -> Result<Self> {
+        let at_end = kind == ChecksumType::ZILOG;
+        let bad = |what: &str| Error::corrupt("log block", what);
+        let header_at = if at_end { block.len().checked_sub(CHAIN_BYTES) } else { Some(0) };
+        let header = header_at.and_then(|at| block.get(at..)?.first_chunk::<CHAIN_BYTES>());
+        let (Some(at), Some(header)) = (header_at, header) else { return Err(bad("too short")) };
+        let magic_at = CHAIN_BYTES - EMBEDDED_SIZE;
+        let order = [ByteOrder::Little, ByteOrder::Big]
+            .into_iter()
+            .find(|order| order.u64(&header[magic_at..]) == EMBEDDED_MAGIC)
+            .ok_or_else(|| bad("no embedded checksum"))?;
+        let used = usize::try_from(order.u64(&header[USED..])).unwrap_or(usize::MAX);
+        let room = if at_end { 0..=at } else { CHAIN_BYTES..=block.len() };
+        if !room.contains(&used) {
+            return Err(bad(&format!("{used} bytes used of {}", block.len())));
+        }
+        let next = BlockPointer::parse_at(header, NEXT, order).ok_or_else(|| bad("no next pointer"))?;
+        let sum_at = at + magic_at + 8;
+        let summed = if at_end { block.len() } else { used.next_multiple_of(SUMMED_BYTES).min(block.len()) };
+        let records = if at_end { (0, used) } else { (CHAIN_BYTES, used) };
+        Ok(Self { order, next, sum_at, summed, records })
+    }
+
+    /// The embedded checksum and what it should be, for a block whose pointer has these checksum words.
+    ///
+    /// # Errors
+    /// There is no header.
+    pub(crate) fn sums(kind: ChecksumType, block: &[u8], words: [u64; 4]) -> Result<(Checksum, Checksum)> {
+        let chain = Self::parse(kind, block)?;
+        let mut summed = block[..chain.summed].to_vec();
+        let place = summed.get_mut(chain.sum_at..).and_then(|rest| rest.first_chunk_mut());
+        let place = place.ok_or_else(|| Error::corrupt("log block", "too short for its header"))?;
+        let embedded = Checksum::from_bytes(place, chain.order);
+        *place = Checksum(words).to_bytes(chain.order);
+        let function = match kind {
+            ChecksumType::ZILOG => ChecksumType::FLETCHER_2,
+            _ => ChecksumType::FLETCHER_4,
+        };
+        Ok((checksum(function, &summed, chain.order, None)?, embedded))
+    }
+}
+
+/// A block that a log owns.
+#[derive(Clone, Copy, Debug)]
+pub struct LogBlock {
+    /// Its pointer.
+    pub pointer: BlockPointer,
+    /// Where it belongs: at [`Bookmark::LEVEL_ZIL`].
+    pub at: Bookmark,
+    /// Whether it has to be readable: it was claimed when the pool was imported. One that was not may never have been
+    /// written.
+    pub is_claimed: bool,
+}
+
+/// The blocks of a log, in order, each followed by the data blocks that its records point at. The last one may be one that
+/// was only allocated.
+pub fn blocks<'a>(
+    reader: &'a dyn ReadBlock,
+    objset: u64,
+    header: &ZilHeader,
+) -> impl Iterator<Item = LogBlock> + Send + 'a {
+    Log { reader, objset, header: header.clone(), next: Some(header.log), data: VecDeque::new() }
+}
+
+struct Log<'a> {
+    reader: &'a dyn ReadBlock,
+    objset: u64,
+    header: ZilHeader,
+    next: Option<BlockPointer>,
+    data: VecDeque<LogBlock>,
+}
+
+impl Log<'_> {
+    fn is_claimed(&self) -> bool {
+        self.header.claim_txg != Txg(0)
+    }
+
+    /// Whether claiming set the numbers of the last block and record.
+    fn has_end(&self) -> bool {
+        /// `ZIL_CLAIM_LR_SEQ_VALID`
+        const VALID: u64 = 2;
+        self.header.flags & VALID != 0
+    }
+
+    /// The block at `pointer`, whose records and successor are noted.
+    fn block(&mut self, pointer: BlockPointer) -> Option<LogBlock> {
+        let sequence = pointer.checksum()[SEQUENCE];
+        let is_behind = self.has_end() && sequence > self.header.claim_block_seq;
+        if pointer.kind() != BlockKind::Normal || is_behind {
+            return None;
+        }
+        let at = Bookmark {
+            objset: self.objset,
+            object: ObjectId(0),
+            level: Bookmark::LEVEL_ZIL,
+            block: BlockId(sequence),
+        };
+        // Without a number to go by, even a claimed log just ends.
+        let is_claimed = self.is_claimed() && self.has_end();
+        let found = LogBlock { pointer, at, is_claimed };
+        let read = self.reader.read_stored(&pointer, at);
+        // The last block of a log is allocated before it is written.
+        let Ok(block) = read else { return Some(found) };
+        let Ok(chain) = Chain::parse(pointer.checksum_type(), &block) else { return Some(found) };
+        let mut expected = pointer.checksum();
+        expected[SEQUENCE] = expected[SEQUENCE].wrapping_add(1);
+        // The last pointer leads to a block that was reserved; it counts once it was written.
+        self.next = (chain.next.checksum() == expected).then_some(chain.next);
+        let records = block.get(chain.records.0..chain.records.1).unwrap_or_default();
+        self.records(records, chain.order);
+        Some(found)
+    }
+
+    fn records(&mut self, mut records: &[u8], order: ByteOrder) {
+        let last = if self.has_end() { self.header.claim_record_seq } else { u64::MAX };
+        while let Some(record) = records.first_chunk::<RECORD_BYTES>() {
+            let word = |n: usize| order.u64(&record[8 * n..]);
+            let (kind, len, number) = (word(0) & TYPE_MASK, word(1), word(3));
+            let Some(whole) = usize::try_from(len).ok().and_then(|len| records.get(..len)) else { return };
+            if whole.len() < RECORD_BYTES || number > last {
+                return;
+            }
+            records = &records[whole.len()..];
+            if kind != TX_WRITE || whole.len() < WRITE_BYTES {
+                continue;
+            }
+            let Some(pointer) = BlockPointer::parse_at(whole, WRITE_POINTER, order) else { continue };
+            // What was written before the log was claimed is in the tree.
+            let is_claimed = self.is_claimed();
+            if pointer.kind() != BlockKind::Normal
+                || is_claimed && pointer.logical_birth() < self.header.claim_txg
+            {
+                continue;
+            }
+            let block = order.u64(&whole[WRITE_OFFSET..]) / pointer.lsize().max(1);
+            let at = Bookmark {
+                objset: self.objset,
+                object: ObjectId(order.u64(&whole[WRITE_OBJECT..])),
+                level: Bookmark::LEVEL_ZIL,
+                block: BlockId(block),
+            };
+            self.data.push_back(LogBlock { pointer, at, is_claimed });
+        }
+    }
+}
+
+impl Iterator for Log<'_> {
+    type Item = LogBlock;
+
+    fn next(&mut self) -> Option<LogBlock> {
+        if let Some(data) = self.data.pop_front() {
+            return Some(data);
+        }
+        let pointer = self.next.take()?;
+        self.block(pointer)
+    }
+}
+
+/// Whether a checksum is one of log blocks.
+pub(crate) fn is_log(kind: ChecksumType) -> bool {
+    matches!(kind, ChecksumType::ZILOG | ChecksumType::ZILOG2)
+}
+
+#[cfg(test)]
+#[path = "intent_log/tests.rs"]
+mod tests;

@@ -1,0 +1,192 @@
+//! Logs made by hand, in both formats and byte orders.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use zstream_format::algorithm::CompressionType;
+use zstream_format::object_type::ObjectType;
+
+use super::*;
+use crate::blkptr::{Dva, NormalBlock};
+use crate::device::{Device, MemoryDevice};
+use crate::ids::Guid;
+use crate::vdev::{LEAF_DATA_START, Member, VdevTree};
+use crate::zio::BlockReader;
+
+const BLOCK_BYTES: usize = 8192;
+
+struct Disk {
+    device: Arc<MemoryDevice>,
+    reader: BlockReader,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let device = Arc::new(MemoryDevice::new(LEAF_DATA_START as usize + (1 << 20)));
+        let member = Member { name: "disk".to_owned(), device: Arc::clone(&device) as Arc<dyn Device> };
+        let tops = [crate::vdev::tests::leaf(0, 1)];
+        let tree = VdevTree::build(Guid(9), &tops, &HashMap::from([(Guid(1), member)]), 0).unwrap();
+        Self { device, reader: BlockReader::new(Arc::new(tree), 1 << 20, None) }
+    }
+
+    fn write(&self, pointer: &BlockPointer, bytes: &[u8]) {
+        self.device.write_at(LEAF_DATA_START + pointer.dva(0).offset(), bytes).unwrap();
+    }
+
+    /// The numbers of the blocks in the log, and for blocks of data what they belong to.
+    fn log(&self, header: &ZilHeader) -> Vec<(u64, u64, bool)> {
+        blocks(&self.reader, 5, header)
+            .map(|block| (block.at.object.0, block.at.block.0, block.is_claimed))
+            .collect()
+    }
+}
+
+fn pointer(kind: ChecksumType, order: ByteOrder, sequence: u64) -> BlockPointer {
+    let dvas = [Dva::new(0, sequence << 14, BLOCK_BYTES as u64, false), Dva::default(), Dva::default()];
+    BlockPointer::normal(&NormalBlock {
+        dvas,
+        lsize: BLOCK_BYTES as u64,
+        psize: BLOCK_BYTES as u64,
+        compression: CompressionType::OFF,
+        checksum_type: kind,
+        object_type: ObjectType::INTENT_LOG,
+        level: 0,
+        dedup: false,
+        uses_crypt: false,
+        byte_order: order,
+        logical_birth: Txg(7),
+        physical_birth: Txg(0),
+        fill: 0,
+        checksum: [0xa, 0xb, 5, sequence],
+    })
+}
+
+/// A record that writes to `object` at 64 KiB, and says where the block is.
+fn record(order: ByteOrder, object: u64, data: &BlockPointer, number: u64) -> Vec<u8> {
+    let mut record = vec![0; WRITE_BYTES];
+    let words = [(0, TX_WRITE | 1 << 63), (8, WRITE_BYTES as u64), (16, 7), (24, number)];
+    for (at, word) in words.into_iter().chain([(WRITE_OBJECT, object), (WRITE_OFFSET, 65536)]) {
+        order.put_u64(&mut record[at..], word);
+    }
+    record[WRITE_POINTER..][..128].copy_from_slice(&data.encode(order));
+    record
+}
+
+/// A block with these records whose successor is `next`.
+fn block(
+    kind: ChecksumType,
+    order: ByteOrder,
+    this: &BlockPointer,
+    next: &BlockPointer,
+    records: &[u8],
+) -> Vec<u8> {
+    let mut block = vec![0; BLOCK_BYTES];
+    let at_end = kind == ChecksumType::ZILOG;
+    let (header, start) = if at_end { (BLOCK_BYTES - CHAIN_BYTES, 0) } else { (0, CHAIN_BYTES) };
+    block[start..start + records.len()].copy_from_slice(records);
+    block[header + NEXT..][..128].copy_from_slice(&next.encode(order));
+    order.put_u64(&mut block[header + USED..], (start + records.len()) as u64);
+    let magic = header + CHAIN_BYTES - EMBEDDED_SIZE;
+    order.put_u64(&mut block[magic..], EMBEDDED_MAGIC);
+    let (sum, _) = Chain::sums(kind, &block, this.checksum()).unwrap();
+    block[magic + 8..][..32].copy_from_slice(&sum.to_bytes(order));
+    block
+}
+
+fn header(log: BlockPointer, claimed_to: Option<(u64, u64)>) -> ZilHeader {
+    let (block, record) = claimed_to.unwrap_or_default();
+    ZilHeader {
+        claim_txg: Txg(if claimed_to.is_some() { 6 } else { 0 }),
+        replay_seq: 0,
+        log,
+        claim_block_seq: block,
+        flags: if claimed_to.is_some() { 2 } else { 0 },
+        claim_record_seq: record,
+    }
+}
+
+#[test]
+fn a_chain_is_followed_to_its_end_in_all_forms() {
+    for kind in [ChecksumType::ZILOG, ChecksumType::ZILOG2] {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let disk = Disk::new();
+            let chain: Vec<_> = (1..=4).map(|n| pointer(kind, order, n)).collect();
+            let data = NormalBlock {
+                object_type: ObjectType::PLAIN_FILE_CONTENTS,
+                ..template(&pointer(ChecksumType::FLETCHER_4, order, 9))
+            };
+            let data = BlockPointer::normal(&data);
+            for (n, pair) in chain.windows(2).enumerate() {
+                let records = record(order, 70 + n as u64, &data, 1 + n as u64);
+                disk.write(&pair[0], &block(kind, order, &pair[0], &pair[1], &records));
+            }
+            let unclaimed = header(chain[0], None);
+            // The fourth block was only allocated.
+            let all = [(0, 1), (70, 8), (0, 2), (71, 8), (0, 3), (72, 8), (0, 4)];
+            assert_eq!(disk.log(&unclaimed), all.map(|(object, n)| (object, n, false)), "{kind} {order:?}");
+            // Claimed up to the second block, of which the first record counts, and that is 1.
+            let claimed = header(chain[0], Some((2, 1)));
+            assert_eq!(disk.log(&claimed), [(0, 1, true), (70, 8, true), (0, 2, true)]);
+            // A byte of the second block is wrong: its records count no more.
+            disk.write(&chain[1], &[0xff]);
+            assert_eq!(disk.log(&unclaimed), [(0, 1, false), (70, 8, false), (0, 2, false)]);
+            let check = disk.reader.check_block(&chain[1], Bookmark::default()).unwrap();
+            assert_eq!((check.copies, check.readable), (1, 0));
+            assert_eq!(disk.reader.check_block(&chain[0], Bookmark::default()).unwrap().readable, 1);
+        }
+    }
+}
+
+fn template(pointer: &BlockPointer) -> NormalBlock {
+    NormalBlock {
+        dvas: [pointer.dva(0), Dva::default(), Dva::default()],
+        lsize: pointer.lsize(),
+        psize: pointer.psize(),
+        compression: pointer.compression(),
+        checksum_type: pointer.checksum_type(),
+        object_type: pointer.object_type(),
+        level: 0,
+        dedup: false,
+        uses_crypt: false,
+        byte_order: pointer.byte_order(),
+        logical_birth: pointer.logical_birth(),
+        physical_birth: Txg(0),
+        fill: 0,
+        checksum: pointer.checksum(),
+    }
+}
+
+#[test]
+fn another_log_s_block_is_none_of_this_one() {
+    let (kind, order) = (ChecksumType::ZILOG2, ByteOrder::Little);
+    let disk = Disk::new();
+    let (first, second) = (pointer(kind, order, 1), pointer(kind, order, 2));
+    let foreign = NormalBlock { checksum: [0xc, 0xb, 5, 2], ..template(&second) };
+    // Linked to a block with another name: the chain ends there.
+    disk.write(&first, &block(kind, order, &first, &BlockPointer::normal(&foreign), &[]));
+    assert_eq!(disk.log(&header(first, None)), [(0, 1, false)]);
+    // A block that was there before and is good by itself has another number.
+    disk.write(&first, &block(kind, order, &first, &second, &[]));
+    disk.write(&second, &block(kind, order, &pointer(kind, order, 3), &second, &[]));
+    assert_eq!(disk.log(&header(first, None)), [(0, 1, false), (0, 2, false)]);
+}
+
+#[test]
+fn records_that_make_no_sense_end_a_block() {
+    let (kind, order) = (ChecksumType::ZILOG2, ByteOrder::Little);
+    let disk = Disk::new();
+    let (first, second) = (pointer(kind, order, 1), pointer(kind, order, 2));
+    let good = record(order, 9, &second, 1);
+    for len in [0, 31, 10_000, u64::MAX] {
+        let mut bad = good.clone();
+        order.put_u64(&mut bad[8..], len);
+        let records = [&bad[..], &good[..]].concat();
+        disk.write(&first, &block(kind, order, &first, &second, &records));
+        assert_eq!(disk.log(&header(first, None)), [(0, 1, false), (0, 2, false)], "{len}");
+    }
+    for used in [0, 183, BLOCK_BYTES as u64 + 1, u64::MAX] {
+        let mut bytes = block(kind, order, &first, &second, &good);
+        order.put_u64(&mut bytes[USED..], used);
+        assert!(Chain::sums(kind, &bytes, first.checksum()).is_err(), "{used}");
+    }
+}

@@ -1,0 +1,82 @@
+//! All blocks that take space in a pool, each once, by what they are part of.
+//!
+//! ```text
+//! MOS -> each dataset, less what the snapshot before it has -> intent logs of heads -> what is not freed yet
+//! ```
+//!
+//! Together they are what the space maps say is allocated.
+
+use std::sync::Arc;
+
+use zstream_dmu::error::Result;
+use zstream_dmu::objset::Objset;
+use zstream_dmu::pool::Pool;
+use zstream_dmu::pool::check::{Item, Target, listed_blocks, log_blocks, tree_blocks};
+use zstream_dmu::traverse::Options;
+
+use crate::dataset::Dataset;
+use crate::lines::Lines;
+
+/// What blocks are part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The MOS.
+    Mos,
+    /// A dataset, by its index in [`Lines::datasets`].
+    Dataset(usize),
+    /// The intent log of a dataset.
+    Log(usize),
+    /// What is not freed yet, by what lists it.
+    Freeing(&'static str),
+}
+
+/// The blocks of a part.
+pub type Blocks<'a> = Box<dyn Iterator<Item = Result<Item>> + Send + 'a>;
+
+/// Calls `visit` with each part of the pool, whose datasets `lines` knows.
+///
+/// # Errors
+/// What lists the blocks that are to be freed cannot be read.
+pub fn parts(pool: &Pool, lines: &Lines, visit: &mut dyn FnMut(Part, Blocks<'_>)) -> Result<()> {
+    let reader = pool.reader();
+    let mos = Target { objset: 0, root: pool.uberblock().root, options: Options::default() };
+    visit(Part::Mos, Box::new(tree_blocks(reader, &mos)));
+    for (n, dataset) in lines.datasets().iter().enumerate() {
+        let Some(target) = target(dataset) else { continue };
+        visit(Part::Dataset(n), Box::new(tree_blocks(reader, &target)));
+        // A snapshot's intent log is not its own. Where the set cannot be opened, its objset block is lost, which is found.
+        if !dataset.is_snapshot()
+            && let Ok(set) = readable_objset(dataset)
+        {
+            visit(Part::Log(n), Box::new(log_blocks(reader, dataset.object().0, &set.phys().zil)));
+        }
+    }
+    for (list, blocks) in pool.freeing_lists()? {
+        visit(Part::Freeing(list), Box::new(listed_blocks(&**pool.mos(), &blocks)));
+    }
+    for tree in pool.freeing_trees()? {
+        visit(Part::Freeing("destroyed dataset"), Box::new(tree_blocks(reader, &tree)));
+    }
+    Ok(())
+}
+
+/// What a dataset has that the snapshot before it has not; none for one that was never filled.
+fn target(dataset: &Dataset) -> Option<Target> {
+    let phys = dataset.phys();
+    let locked = phys.root.uses_crypt();
+    let options = Options { floor: phys.prev_snapshot_txg, locked, ..Options::default() };
+    let target = Target { objset: dataset.object().0, root: phys.root, options };
+    (!phys.root.is_hole()).then_some(target)
+}
+
+/// The objects of a dataset, as far as they are to be had without a key that is not loaded.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn readable_objset(dataset: &Dataset) -> Result<Arc<Objset>> {
+    if dataset.phys().root.uses_crypt() && !dataset.is_unlocked()? {
+        dataset.objset_locked()
+    } else {
+        dataset.objset()
+    }
+}

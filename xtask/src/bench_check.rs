@@ -1,0 +1,115 @@
+//! `zstream pool check` beside OpenZFS's `zdb -bcc`, of the same pool in the page cache; and `zstream extract` beside `cp`.
+//!
+//! OpenZFS makes the pool, once: `tests/bench/check_pool.sh`, run by what [`vm::VARIABLE`] names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::interop_vm as vm;
+use crate::measure::measure;
+use crate::pairs::{Pairs, mib, target_dir};
+use crate::run::{Outcome, cargo, find, program, run};
+
+/// What is promised of `pool check`: its share of zdb's time on the clock.
+const CHECK_WALL_RATIO: f64 = 0.2;
+/// Most memory, of all that is measured here.
+const PEAK_BYTES: u64 = 256 << 20;
+
+/// The snapshot with one file of 1 GiB, and that file.
+const ONE: [&str; 2] = ["bench/one@s", "file"];
+
+/// `check`
+pub(crate) fn check() -> Outcome {
+    let Some((ours, pool)) = prepare()? else { return Ok(()) };
+    let Some(zdb) = find("zdb") else {
+        println!("SKIPPED: OpenZFS's zdb is not installed");
+        return Ok(());
+    };
+    let dir = text(pool.parent().ok_or("the pool has no directory")?)?;
+    let (check, bcc) = (["-d", text(&pool)?, "pool", "check"], ["-e", "-p", dir, "-bcc", "bench"]);
+    // It lies in the page cache then.
+    measure(&ours, &check)?;
+    let pairs = Pairs::measure((&ours, &check), (&zdb, &bcc))?;
+    pairs.print("A pool with 2.2 GiB of blocks", "zstream pool check", "zdb -bcc");
+    let mut missed = memory(&[&pairs]);
+    if pairs.wall_ratio() > CHECK_WALL_RATIO {
+        missed.push(format!("wall ratio {:.2} is above {CHECK_WALL_RATIO}", pairs.wall_ratio()));
+    }
+    judge(&missed)
+}
+
+/// `extract`
+pub(crate) fn extract() -> Outcome {
+    let Some((ours, pool)) = prepare()? else { return Ok(()) };
+    let work = target_dir().join("bench/extract");
+    let (out, reference) = (work.join("out"), work.join("reference"));
+    let io = |error: std::io::Error| error.to_string();
+    fs::create_dir_all(&out).map_err(io)?;
+    let (pool, out_text, reference_text) = (text(&pool)?, text(&out)?, text(&reference)?);
+    let stream = work.join("one.zfs");
+    let stream = text(&stream)?;
+    let send = format!("'{}' -d '{pool}' send {} > '{stream}'", text(&ours)?, ONE[0]);
+    run(program("sh", &["-c", &send]))?;
+    let cat = format!("'{}' -d '{pool}' cat {} {} > '{reference_text}'", text(&ours)?, ONE[0], ONE[1]);
+    run(program("sh", &["-c", &cat]))?;
+
+    let cp = find("cp").ok_or("no cp")?;
+    let copy = ["--reflink=never", reference_text, out_text];
+    let copied = out.join("reference");
+    let clean = || {
+        let _ = fs::remove_file(&copied);
+        let _ = fs::remove_file(out.join(ONE[1]));
+    };
+    let mut all = Vec::new();
+    for (title, source) in [("a pool", ["-d", pool]), ("a stream", ["-f", stream])] {
+        let args = [&source[..], &["extract", "-C", out_text, ONE[0], ONE[1]]].concat();
+        clean();
+        measure(&ours, &args)?;
+        if fs::read(out.join(ONE[1])).map_err(io)? != fs::read(&reference).map_err(io)? {
+            return Err(format!("what comes out of {title} is not the file"));
+        }
+        let pairs = Pairs::measure_after(&clean, (&ours, &args), (&cp, &copy))?;
+        pairs.print(&format!("1 GiB out of {title}"), "zstream extract", "cp");
+        all.push(pairs);
+    }
+    fs::remove_dir_all(&work).map_err(io)?;
+    judge(&memory(&all.iter().collect::<Vec<_>>()))
+}
+
+/// Our program and the pool; `None` where there is no pool, which is said.
+fn prepare() -> Result<Option<(PathBuf, PathBuf)>, String> {
+    let dir = target_dir().join("bench/check");
+    let pool = dir.join("bench.img");
+    if !pool.is_file() {
+        let Some(machine) = vm::machine() else {
+            println!(
+                "SKIPPED: no {}, and {} does not say what makes it with OpenZFS's module (and 6 GB of memory)",
+                pool.display(),
+                vm::VARIABLE
+            );
+            return Ok(None);
+        };
+        let made = dir.join("made");
+        fs::create_dir_all(&made).map_err(|error| error.to_string())?;
+        let mut command = program(&machine, &["tests/bench/check_pool.sh", "-o"]);
+        command.arg(&made);
+        run(command)?;
+        fs::rename(made.join("bench.img"), &pool).map_err(|error| error.to_string())?;
+    }
+    run(cargo(&["build", "--release", "--locked", "--package", "zstream-cli"]))?;
+    Ok(Some((target_dir().join("release/zstream"), pool)))
+}
+
+fn text(path: &Path) -> Result<&str, String> {
+    path.to_str().ok_or_else(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn memory(pairs: &[&Pairs]) -> Vec<String> {
+    let peak = pairs.iter().map(|pairs| pairs.peak_bytes()).max().unwrap_or(0);
+    let above = || format!("{:.1} MiB of memory are not below {} MiB", mib(peak), PEAK_BYTES >> 20);
+    (peak >= PEAK_BYTES).then(above).into_iter().collect()
+}
+
+fn judge(missed: &[String]) -> Outcome {
+    if missed.is_empty() { Ok(()) } else { Err(format!("not as promised: {}", missed.join(", "))) }
+}
