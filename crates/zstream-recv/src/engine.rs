@@ -21,7 +21,7 @@ use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::writer::{ObjsetWriter, RawHead};
+use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::Features;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::zap::Value;
@@ -274,7 +274,7 @@ impl<'p> Receiving<'p> {
             (false, false) => self.pool.open_head(filled)?,
         };
         if let Some(keys) = &keys {
-            set.set_raw_head(&keys.raw_head())?;
+            set.set_raw_head(&keys.data)?;
         }
         let what = if is_resumed { "resume receive" } else { "receive" };
         let name = self.pool.tx().full_name(filled)?;
@@ -456,22 +456,5 @@ fn filling(head: Head<'_>, target: &Target) -> Filling {
             raw: has(FeatureFlags::RAW),
             from_redactions: head.redact_from_snaps().map(<[u64]>::to_vec),
         }),
-    }
-}
-
-impl KeyData {
-    /// What it says of the object set as a whole.
-    fn raw_head(&self) -> RawHead {
-        let data = &self.data;
-        RawHead {
-            portable_mac: data.portable_mac,
-            checksum_type: data.meta_checksum,
-            compression: data.meta_compression,
-            levels: data.meta_levels,
-            block_bytes: u32::try_from(data.meta_block_bytes).unwrap_or(u32::MAX),
-            indirect_shift: data.meta_indirect_shift,
-            pointer_count: data.meta_pointers,
-            max_block: zstream_dmu::ids::BlockId(data.meta_max_block),
-        }
     }
 }
