@@ -51,6 +51,9 @@ const POOL_VERSION: u64 = 5000;
 /// Properties that decide how blocks are written.
 const WRITING_PROPERTIES: [&str; 4] = ["checksum", "compression", "copies", "redundant_metadata"];
 
+/// Properties that would hinder the receive itself, so that they are set when it ends.
+const DELAYED: [&str; 3] = ["refquota", "refreservation", "keylocation"];
+
 /// A property that is set with what is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
@@ -58,6 +61,20 @@ pub struct Assignment {
     pub name: String,
     /// What is done to it.
     pub setting: Setting,
+}
+
+impl Assignment {
+    /// The same for a hidden clone that is filled, where it decides how blocks are written.
+    fn for_writing(&self) -> Option<Self> {
+        match &self.setting {
+            Setting::Local(value) | Setting::Received(value)
+                if WRITING_PROPERTIES.contains(&self.name.as_str()) =>
+            {
+                Some(Self { name: self.name.clone(), setting: Setting::Local(value.clone()) })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What was received.
@@ -73,6 +90,8 @@ pub struct Received {
     pub bytes: u64,
     /// Records of the stream.
     pub records: u64,
+    /// Properties that could not be taken over, and why.
+    pub warnings: Vec<String>,
 }
 
 /// A pool that takes in streams.
@@ -110,6 +129,7 @@ struct Job {
     has_large_dnodes: bool,
     keys: Option<KeyData>,
     group: Group,
+    warnings: Vec<String>,
 }
 
 /// The transaction group that is open.
@@ -142,6 +162,19 @@ impl<'p> Receiving<'p> {
     /// The pool.
     pub fn pool(&mut self) -> &mut WritablePool {
         self.pool
+    }
+
+    /// Completes the open transaction group.
+    ///
+    /// # Errors
+    /// The pool [is broken](Self::is_broken) then.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        Ok(())
+    }
+
+    pub(crate) fn mark_broken(&mut self) {
+        self.is_broken = true;
     }
 
     /// The keys that were loaded.
@@ -191,15 +224,19 @@ impl<'p> Receiving<'p> {
             Ok(records) => records,
             Err(error) => return Err(self.fail(job, error)),
         };
-        let received = Received {
+        let mut received = Received {
             name: target.full_name(),
             guid: opening.begin.to_guid,
             is_incremental: opening.begin.from_guid != Guid(0),
             bytes: input.offset() - opening.place.offset,
             records,
+            warnings: Vec::new(),
         };
         match self.end(&mut job, &opening, target, settings) {
-            Ok(()) => Ok(received),
+            Ok(()) => {
+                received.warnings = job.warnings;
+                Ok(received)
+            }
             Err(error) => Err(self.fail(job, error)),
         }
     }
@@ -245,20 +282,21 @@ impl<'p> Receiving<'p> {
             Plan::Heal { .. } => return Err(rules::Refusal::HealWith("a dataset to fill").into()),
         };
         let mut bytes_before = 0;
+        let mut warnings = Vec::new();
         if is_resumed {
             let bytes = self.pool.tx().entry(filled, "com.delphix:resume_bytes")?;
             bytes_before = bytes.map_or(Ok(0), |bytes| bytes.u64())?;
         } else {
             let filling = filling(head_of_stream, target);
             self.pool.tx().begin_receive(filled, &filling)?;
-            let mut tx = self.pool.tx();
-            for Assignment { name, setting } in settings {
-                if head.is_none() {
-                    tx.set_property(filled, name, setting)?;
-                } else if let (Setting::Local(value) | Setting::Received(value), true) =
-                    (setting, WRITING_PROPERTIES.contains(&name.as_str()))
-                {
-                    tx.set_property(filled, name, &Setting::Local(value.clone()))?;
+            match head {
+                None => {
+                    let early = |assignment: &&Assignment| !DELAYED.contains(&assignment.name.as_str());
+                    warnings = self.assign(filled, settings.iter().filter(early))?;
+                }
+                Some(_) => {
+                    let writing: Vec<_> = settings.iter().filter_map(Assignment::for_writing).collect();
+                    self.assign(filled, writing.iter())?;
                 }
             }
         }
@@ -301,7 +339,35 @@ impl<'p> Receiving<'p> {
             has_large_dnodes: false,
             keys,
             group: Group { begun: Instant::now(), from: input.offset() },
+            warnings,
         })
+    }
+
+    /// Sets properties. Those that are refused are left out, and said why.
+    fn assign<'a>(
+        &mut self,
+        head: ObjectId,
+        settings: impl Iterator<Item = &'a Assignment>,
+    ) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        let mut is_marked = false;
+        for Assignment { name, setting } in settings {
+            let mut tx = self.pool.tx();
+            if matches!(setting, Setting::Received(_)) && !is_marked {
+                tx.set_has_received(head)?;
+                is_marked = true;
+            }
+            if let Err(error) = tx.set_property(head, name, setting) {
+                match error.fault() {
+                    PoolFault::Refused { .. } | PoolFault::Unsupported(_) | PoolFault::Invalid(_) => {
+                        let dataset = self.pool.tx().full_name(head)?;
+                        warnings.push(format!("cannot receive {name} property on {dataset}: {error}"));
+                    }
+                    _ => return Err(error.into()),
+                }
+            }
+        }
+        Ok(warnings)
     }
 
     /// Writes and reads a dataset with the key of the one that it comes from, where that is loaded.
@@ -383,13 +449,13 @@ impl<'p> Receiving<'p> {
         if let (Some(keys), Some(head)) = (&job.keys, job.head) {
             tx.receive_keys(head, keys.data.format, &keys.data.wrapped)?;
         }
-        if let Some(head) = job.head {
-            for Assignment { name, setting } in settings {
-                tx.set_property(head, name, setting)?;
-            }
-        }
         let name = tx.full_name(snapshot)?;
         let root = tx.dataset(snapshot)?.root;
+        let late = |assignment: &&Assignment| {
+            job.head.is_some() || DELAYED.contains(&assignment.name.as_str())
+        };
+        let warnings = self.assign(job.head.unwrap_or(job.filled), settings.iter().filter(late))?;
+        job.warnings.extend(warnings);
         self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;
         self.pool.commit().inspect_err(|_| self.is_broken = true)?;
         if let Some(key) = self.keyring.get(job.head.unwrap_or(job.filled).0) {

@@ -5,4 +5,7 @@ pub mod apply;
 pub mod engine;
 pub mod error;
 pub mod input;
+pub mod package;
+mod replicate;
+pub mod request;
 pub mod rules;

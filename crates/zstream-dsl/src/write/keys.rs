@@ -67,6 +67,19 @@ impl Tx<'_> {
         Ok(keys)
     }
 
+    /// Whether a dataset is an encryption root below another one.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub fn can_inherit_encryption_root(&self, head: ObjectId) -> Result<bool> {
+        let dir = self.dataset(head)?.dir;
+        let above = match self.dir(dir)?.parent {
+            Some(parent) => self.encryption_root(parent)?,
+            None => None,
+        };
+        Ok(above.is_some() && self.encryption_root(dir)? == Some(dir) && !self.is_clone(dir)?)
+    }
+
     /// Gives up an encryption root for that of the directory above, whose key wraps the same keys
     /// (`zfs change-key -i`, as a raw receive of a tree ends).
     ///

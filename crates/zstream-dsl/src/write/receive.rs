@@ -267,6 +267,15 @@ impl Tx<'_> {
         self.destroy_head(filled)
     }
 
+    /// The snapshot that a head is a clone of; none where that is the pool's empty one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn origin_of(&self, head: ObjectId) -> Result<Option<ObjectId>> {
+        let origin = self.dir(self.dataset(head)?.dir)?.origin;
+        Ok(if origin == self.origin_snapshot()? { None } else { origin })
+    }
+
     /// What a receive into the dataset `name` has filled and not ended; none where none was interrupted.
     ///
     /// # Errors

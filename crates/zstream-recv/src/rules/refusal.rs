@@ -118,6 +118,12 @@ pub enum Refusal {
     /// A full stream replaces a dataset only by force.
     #[error("{0} exists; a full stream replaces it only with -F")]
     Exists(String),
+    /// A full stream replaces only a dataset without snapshots.
+    #[error("{0} has snapshots (such as {1}); they have to be destroyed before a full stream replaces it")]
+    HasSnapshots(String, String),
+    /// A full stream does not replace a clone.
+    #[error("{0} is a clone; it has to be destroyed before a full stream replaces it")]
+    IsClone(String),
     /// A full stream cannot replace an encrypted dataset, nor a raw one any dataset.
     #[error("{0} cannot be replaced: {1}")]
     CannotReplace(String, &'static str),
@@ -243,7 +249,9 @@ impl Refusal {
             | Self::HealGuid { .. } => Errno::ENOTSUP,
             Self::KeyNotLoaded(_) | Self::OtherKey(_) => Errno::EACCES,
             Self::Interrupted(_) => Errno::EBUSY,
-            Self::SnapshotExists(_) | Self::Exists(_) => Errno::EEXIST,
+            Self::SnapshotExists(_) | Self::Exists(_) | Self::HasSnapshots(..) | Self::IsClone(_) => {
+                Errno::EEXIST
+            }
             Self::VolumeWithChildren(_) | Self::ParentNotFilesystem(_) => Errno::ZFS_ERR_WRONG_PARENT,
             Self::Limit { .. } => Errno::EDQUOT,
             Self::NoSource { .. } | Self::OriginGuid { .. } => Errno::ENODEV,
