@@ -451,9 +451,8 @@ impl<'p> Receiving<'p> {
         }
         let name = tx.full_name(snapshot)?;
         let root = tx.dataset(snapshot)?.root;
-        let late = |assignment: &&Assignment| {
-            job.head.is_some() || DELAYED.contains(&assignment.name.as_str())
-        };
+        let late =
+            |assignment: &&Assignment| job.head.is_some() || DELAYED.contains(&assignment.name.as_str());
         let warnings = self.assign(job.head.unwrap_or(job.filled), settings.iter().filter(late))?;
         job.warnings.extend(warnings);
         self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;

@@ -102,13 +102,8 @@ impl Receiving<'_> {
         let first = input.open()?.ok_or(Refusal::Package)?;
         let name = name(&first)?;
         let sent = name.split('@').next().unwrap_or_default().to_owned();
-        let mut context = Context {
-            sent,
-            list: None,
-            is_package: first.is_package,
-            top: None,
-            pretended: HashSet::new(),
-        };
+        let mut context =
+            Context { sent, list: None, is_package: first.is_package, top: None, pretended: HashSet::new() };
         if !first.is_package {
             return self.one(input, first, request, &mut context, host);
         }
@@ -141,7 +136,8 @@ impl Receiving<'_> {
         name: &str,
         host: &mut dyn Host,
     ) -> Result<()> {
-        let Some(list) = context.list.as_ref().filter(|list| list.recursive && list.from_snap.is_some()) else {
+        let Some(list) = context.list.as_ref().filter(|list| list.recursive && list.from_snap.is_some())
+        else {
             return Ok(());
         };
         if request.dry_run {
@@ -202,7 +198,8 @@ impl Receiving<'_> {
             has(&target.dataset) || has(above) || target.origin.as_deref().is_some_and(|o| o.ends_with("@?"))
         };
         if !is_pretended(&target)
-            && let Err(error) = self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop))
+            && let Err(error) =
+                self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop))
         {
             let is_there = matches!(error.errno(), Errno::ENOENT | Errno::EEXIST)
                 && begin.from_guid != Guid(0)
@@ -214,11 +211,7 @@ impl Receiving<'_> {
             }
             return Err(error);
         }
-        host.note(Note::Begins {
-            from,
-            to: target.full_name(),
-            is_incremental: begin.from_guid != Guid(0),
-        });
+        host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });
         if request.dry_run {
             context.pretended.insert((target.dataset.clone(), begin.to_guid));
             input.skip(opening)?;
@@ -228,8 +221,7 @@ impl Receiving<'_> {
             self.create_above(&request.to, &target.dataset, host)?;
         }
         let settings = self.settings(entry.map(|(dataset, _)| dataset), &target.dataset, request, is_top)?;
-        let received =
-            self.receive(input, opening, &target, &settings, &mut |bytes| host.progress(bytes))?;
+        let received = self.receive(input, opening, &target, &settings, &mut |bytes| host.progress(bytes))?;
         for warning in &received.warnings {
             host.note(Note::Warning(warning.clone()));
         }
@@ -251,14 +243,16 @@ impl Receiving<'_> {
         entry: Option<&SentDataset>,
     ) -> Result<()> {
         let begin = &opening.begin;
-        let is_there = |this: &mut Self, name: &str| Ok::<_, Error>(this.pool().tx().dir_named(name)?.is_some());
-        if is_there(self, &target.dataset)? || context.pretended.iter().any(|(name, _)| *name == target.dataset) {
+        let is_there =
+            |this: &mut Self, name: &str| Ok::<_, Error>(this.pool().tx().dir_named(name)?.is_some());
+        if is_there(self, &target.dataset)?
+            || context.pretended.iter().any(|(name, _)| *name == target.dataset)
+        {
             return Ok(());
         }
         let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
-        let makes_new = begin.from_guid == Guid(0)
-            || begin.flags.contains(BeginFlags::CLONE)
-            || request.origin.is_some();
+        let makes_new =
+            begin.from_guid == Guid(0) || begin.flags.contains(BeginFlags::CLONE) || request.origin.is_some();
         let is_top = name(opening)?.split('@').next() == Some(&context.sent);
         if makes_new && !resumes {
             let Some((above, last)) = target.dataset.rsplit_once('/') else { return Ok(()) };

@@ -205,10 +205,16 @@ fn promote(
     let Some(origin) = dataset.origin else { return Ok(false) };
     let age = |receiving: &mut Receiving<'_>, guid: Guid| -> Result<Option<u64>> {
         let found = all.iter().find_map(|local| {
-            local.snapshots.iter().find(|(_, found)| *found == guid).map(|(short, _)| format!("{}@{short}", local.name))
+            local
+                .snapshots
+                .iter()
+                .find(|(_, found)| *found == guid)
+                .map(|(short, _)| format!("{}@{short}", local.name))
         });
         let tx = receiving.pool().tx();
-        Ok(found.map(|name| Ok::<_, Error>(tx.dataset(tx.snapshot_named(&name)?)?.creation_txg.0)).transpose()?)
+        Ok(found
+            .map(|name| Ok::<_, Error>(tx.dataset(tx.snapshot_named(&name)?)?.creation_txg.0))
+            .transpose()?)
     };
     let here = age(receiving, origin)?;
     let there = match sent.origin {
@@ -287,11 +293,7 @@ fn destroy(
     host: &mut dyn Host,
 ) -> Result<bool> {
     let done = attempt(receiving, |tx| {
-        if name.contains('@') {
-            tx.destroy_snapshots(&[name.to_owned()], false)
-        } else {
-            tx.destroy(name)
-        }
+        if name.contains('@') { tx.destroy_snapshots(&[name.to_owned()], false) } else { tx.destroy(name) }
     })?;
     if done {
         host.note(Note::Destroyed(name.to_owned()));

@@ -91,8 +91,7 @@ mod tests {
             let request = Request { to: to.to_owned(), naming, ..Request::default() };
             assert_eq!(request.place(name, sent, false).unwrap(), place, "{name} {naming:?}");
         }
-        let request =
-            Request { to: "b/copy@t".to_owned(), naming: Naming::Tail, ..Request::default() };
+        let request = Request { to: "b/copy@t".to_owned(), naming: Naming::Tail, ..Request::default() };
         assert!(request.place("a@s", "a", false).is_err());
         let request = Request { to: "b/copy@t".to_owned(), ..Request::default() };
         assert!(request.place("a@s", "a", true).is_err());
