@@ -192,6 +192,16 @@ impl Receiving<'_> {
             return Ok(0);
         }
         let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
+        if request.naming == Naming::WithoutPool {
+            let above = missing_above(&self.pool().tx(), &request.to, &target.dataset)?;
+            for name in above {
+                if request.dry_run {
+                    context.pretended.insert((name, Guid(0)));
+                } else {
+                    host.create_filesystem(self.pool(), &name)?;
+                }
+            }
+        }
         let is_pretended = |target: &Target| {
             let above = target.dataset.rsplit_once('/').map_or("", |(above, _)| above);
             let has = |name: &str| context.pretended.iter().any(|(dataset, _)| dataset == name);
@@ -216,9 +226,6 @@ impl Receiving<'_> {
             context.pretended.insert((target.dataset.clone(), begin.to_guid));
             input.skip(opening)?;
             return Ok(1);
-        }
-        if request.naming == Naming::WithoutPool {
-            self.create_above(&request.to, &target.dataset, host)?;
         }
         let settings = self.settings(entry.map(|(dataset, _)| dataset), &target.dataset, request, is_top)?;
         let received = self.receive(input, opening, &target, &settings, &mut |bytes| host.progress(bytes))?;
@@ -317,19 +324,6 @@ impl Receiving<'_> {
         }
         if tx.origin_of(head)?.is_some() {
             return Err(Refusal::IsClone(target.dataset.clone()).into());
-        }
-        Ok(())
-    }
-
-    /// Makes the filesystems between `top` and a dataset that are not there (`create_parents`).
-    fn create_above(&mut self, top: &str, dataset: &str, host: &mut dyn Host) -> Result<()> {
-        let Some(rest) = dataset.strip_prefix(top) else { return Ok(()) };
-        let ends = rest.match_indices('/').map(|(at, _)| top.len() + at).filter(|at| *at > top.len());
-        for end in ends.collect::<Vec<_>>() {
-            let name = &dataset[..end];
-            if self.pool().tx().dir_named(name)?.is_none() {
-                host.create_filesystem(self.pool(), name)?;
-            }
         }
         Ok(())
     }
@@ -441,6 +435,25 @@ impl Receiving<'_> {
         }
         self.commit()
     }
+}
+
+/// The filesystems between `top` and a dataset that are not there (`create_parents`).
+fn missing_above(
+    tx: &zstream_dsl::write::Tx<'_>,
+    top: &str,
+    dataset: &str,
+) -> zstream_dmu::error::Result<Vec<String>> {
+    let mut missing = Vec::new();
+    if tx.dir_named(top)?.is_none() {
+        return Ok(missing);
+    }
+    for (at, _) in dataset.strip_prefix(top).unwrap_or_default().match_indices('/').skip(1) {
+        let name = &dataset[..top.len() + at];
+        if tx.dir_named(name)?.is_none() {
+            missing.push(name.to_owned());
+        }
+    }
+    Ok(missing)
 }
 
 /// The short name of the snapshot of a head with this guid.

@@ -12,7 +12,7 @@ use zstream_dsl::write::Tx;
 use zstream_format::summary::{Dataset as SentDataset, PackageList};
 
 use crate::engine::Receiving;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::package::{Host, Note};
 use crate::request::{Naming, Request};
 
@@ -212,9 +212,10 @@ fn promote(
                 .map(|(short, _)| format!("{}@{short}", local.name))
         });
         let tx = receiving.pool().tx();
-        Ok(found
-            .map(|name| Ok::<_, Error>(tx.dataset(tx.snapshot_named(&name)?)?.creation_txg.0))
-            .transpose()?)
+        match found {
+            Some(name) => Ok(Some(tx.dataset(tx.snapshot_named(&name)?)?.creation_txg.0)),
+            None => Ok(None),
+        }
     };
     let here = age(receiving, origin)?;
     let there = match sent.origin {
