@@ -306,6 +306,16 @@ fn read_mapping(mos: &Objset, config: &VdevConfig) -> Result<Mapping> {
     Ok(mapping)
 }
 
+impl Features {
+    /// The features of a pool whose version has them, with its MOS as it is now.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn read(mos: &dyn ObjectSet) -> Result<Self> {
+        read_features(mos, &Zap::open(mos, DIRECTORY_OBJECT)?, VERSIONS.2)
+    }
+}
+
 fn read_features(mos: &dyn ObjectSet, directory: &Zap<'_>, version: u64) -> Result<Features> {
     if version != VERSIONS.2 {
         return Ok(Features::default());

@@ -235,6 +235,12 @@ impl PoolWriter {
         &self.mos
     }
 
+    /// What reads the pool's blocks.
+    #[must_use]
+    pub fn reader(&self) -> &Arc<BlockReader> {
+        &self.reader
+    }
+
     /// The time at which things are noted to happen, in seconds since 1970.
     #[must_use]
     pub fn now(&self) -> u64 {
