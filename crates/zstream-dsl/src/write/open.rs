@@ -15,6 +15,7 @@ use std::sync::Arc;
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::intent_log::has_records;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
@@ -130,8 +131,8 @@ impl WritablePool {
         }
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
-        let set = Objset::open(reader, head.0, phys.root)?;
-        if set.phys().zil.has_log() {
+        let set = Objset::open(Arc::clone(&reader), head.0, phys.root)?;
+        if has_records(&*reader, head.0, &set.phys().zil) {
             return Err(Error::unsupported(format!(
                 "writing to dataset {head}, whose intent log has records that were not replayed"
             )));
