@@ -9,26 +9,26 @@ truncate -s 3G "$file"
 zpool create -o ashift=12 -O atime=off -m /mnt/bench bench "$file"
 head -c 64M /dev/urandom > /tmp/seed
 
-# Files that do not compress, in records of 128 KiB: one of 1 GiB, and 12 more.
+# Files that do not compress, in records of 128 KiB: one of 1 GiB, and 16 of 64 MiB.
 zfs create bench/one
 for n in $(seq 16); do cat /tmp/seed; done > /mnt/bench/one/file
 zfs snapshot bench/one@s
 zfs create bench/large
-for n in $(seq 14); do cp /tmp/seed "/mnt/bench/large/$n"; done
+for n in $(seq 16); do cp /tmp/seed "/mnt/bench/large/$n"; done
 zfs snapshot bench/large@s
 
-# 6000 files of 16 KiB.
+# 2000 files of 16 KiB.
 zfs create bench/small
-for n in $(seq 6000); do
-  [ $((n % 1000)) = 1 ] && mkdir -p "/mnt/bench/small/$((n / 1000))"
-  head -c 16384 > "/mnt/bench/small/$(((n - 1) / 1000))/$n"
-done < <(cat /tmp/seed /tmp/seed)
+cat /tmp/seed | for n in $(seq 2000); do
+  [ $((n % 500)) = 1 ] && mkdir -p "/mnt/bench/small/$((n / 500))"
+  head -c 16384 > "/mnt/bench/small/$(((n - 1) / 500))/$n"
+done
 zfs snapshot bench/small@s
 rm -r /mnt/bench/small/3
 
 # Text, and records of 1 MiB.
 zfs create -o compression=lz4 -o recordsize=1M bench/text
-seq 1 12000000 > /mnt/bench/text/numbers
+seq 1 2000000 > /mnt/bench/text/numbers
 zfs snapshot -r bench@all
 
 # A volume's small blocks.

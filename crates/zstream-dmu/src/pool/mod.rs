@@ -14,6 +14,7 @@ pub mod create;
 pub mod features;
 mod freeing;
 pub mod history;
+mod intent_logs;
 pub mod layout;
 pub mod maintained;
 mod open;

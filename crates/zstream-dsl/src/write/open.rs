@@ -25,6 +25,7 @@ use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zio::ReadBlock;
+use zstream_dmu::zio::crypt::Keyring;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
@@ -33,7 +34,8 @@ use super::{Clock, Entropy, FirstDatasets, Tx};
 /// A pool open for changes of its datasets.
 #[derive(Debug)]
 pub struct WritablePool {
-    pool: PoolWriter,
+    pub(super) pool: PoolWriter,
+    pub(super) keyring: Arc<Keyring>,
     entropy: Entropy,
     is_reproducible: bool,
 }
@@ -62,12 +64,14 @@ impl WritablePool {
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub fn over(pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
+    pub fn over(mut pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
         let entropy = match seed {
             Some(seed) => Entropy::seeded(seed),
             None => Entropy::system()?,
         };
-        Ok(Self { pool, entropy, is_reproducible: seed.is_some() })
+        let keyring = Arc::new(Keyring::default());
+        pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
+        Ok(Self { pool, keyring, entropy, is_reproducible: seed.is_some() })
     }
 
     /// The pool below.
@@ -121,7 +125,7 @@ impl WritablePool {
     /// Opens the object set of a head dataset for change, written as its properties say.
     ///
     /// # Errors
-    /// There is no such head; it has an intent log whose records were not replayed, which a change would make wrong; as
+    /// There is no such head; it has an intent log with records that were not replayed, which a change would make wrong; as
     /// [`ObjsetWriter::open`].
     pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
         let tx = self.tx();
