@@ -15,6 +15,7 @@ use std::sync::Arc;
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::intent_log::has_records;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
@@ -137,7 +138,8 @@ impl WritablePool {
     /// Opens the object set of a head dataset for change, written as its properties say.
     ///
     /// # Errors
-    /// There is no such head; as [`ObjsetWriter::open`].
+    /// There is no such head; it has an intent log with records that were not replayed, which a change would make wrong; as
+    /// [`ObjsetWriter::open`].
     pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
         let properties = self.tx().set_properties(head)?;
         self.open_set(head, properties)
@@ -161,9 +163,14 @@ impl WritablePool {
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let set = match properties.protection {
-            Protection::Kept => Objset::open_locked(reader, head.0, phys.root)?,
-            _ => Objset::open(reader, head.0, phys.root)?,
+            Protection::Kept => Objset::open_locked(Arc::clone(&reader), head.0, phys.root)?,
+            _ => Objset::open(Arc::clone(&reader), head.0, phys.root)?,
         };
+        if !is_as_cloned && has_records(&*reader, head.0, &set.phys().zil) {
+            return Err(Error::unsupported(format!(
+                "writing to dataset {head}, whose intent log has records that were not replayed"
+            )));
+        }
         let mut set = ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?;
         if is_as_cloned {
             set.forget_intent_log();
