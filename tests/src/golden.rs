@@ -28,6 +28,7 @@ static STREAMS: Archive = Archive::new("streams");
 static IMAGES: Archive = Archive::new("images");
 static SHAPES: Archive = Archive::new("shapes");
 static PACKAGES: Archive = Archive::new("packages");
+static FAULTS: Archive = Archive::new("faults");
 static MANIFESTS: Archive = Archive::new("manifest");
 static EXPECTED: Archive = Archive::new("expected");
 
@@ -128,6 +129,11 @@ pub fn shape(pool: &str) -> Vec<PathBuf> {
 pub fn package_file(name: &str) -> Option<PathBuf> {
     let path = PACKAGES.dir().join(name);
     path.is_file().then_some(path)
+}
+
+/// A file of `make-faults.sh`: `faulty.img`, `COMMANDS`, `spill.zfs`, ...
+pub fn fault_file(name: &str) -> PathBuf {
+    FAULTS.path(name)
 }
 
 /// Copies a golden file into `dir`, holes kept; gives the path of the copy.

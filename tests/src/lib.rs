@@ -4,6 +4,7 @@
 
 pub mod blocks;
 pub mod compare;
+pub mod created;
 pub mod devices;
 pub mod edit;
 pub mod forged;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::device::{Device, FileDevice, OverlayDevice};
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
@@ -33,6 +33,15 @@ pub type Devices = Vec<(String, Arc<dyn Device>)>;
 /// The vdev files of a golden pool, one with a history or another. Shared: not to be changed.
 pub fn members(pool: &str) -> Vec<PathBuf> {
     if golden::SHAPES_POOLS.contains(&pool) { golden::shape(pool) } else { golden::pool(pool) }
+}
+
+/// The members of a golden pool, written to in memory only.
+pub fn overlays(pool: &str) -> Devices {
+    let open = |path: &PathBuf| {
+        let device = Arc::new(OverlayDevice::new(Arc::new(FileDevice::open(path).expect("a golden file"))));
+        (path.display().to_string(), device as Arc<dyn Device>)
+    };
+    members(pool).iter().map(open).collect()
 }
 
 /// Copies a golden pool into `dir` and opens its members for writing.

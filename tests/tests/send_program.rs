@@ -1,14 +1,18 @@
 //! `zstream send`: the program does what `zfs send` was recorded to do on the golden pools, byte for byte.
 
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use zstream_format::record::HEADER_LEN;
+use zstream_dmu::vdev::LEAF_DATA_START;
+use zstream_format::record::{Body, HEADER_LEN};
+use zstream_format::stream::StreamReader;
 use zstream_tests::compare::{Comparison, as_golden};
 use zstream_tests::edit::is_package;
 use zstream_tests::golden::{self, Outcome};
 use zstream_tests::program;
+use zstream_tests::sending::Sending;
 
 /// The passphrase of all golden data in a file, which goes away with it.
 fn key_file() -> tempfile::NamedTempFile {
@@ -253,4 +257,52 @@ fn a_broken_pipe_is_no_news() {
     let status = child.wait().unwrap();
     assert_eq!((status.code(), message), (Some(1), String::new()));
     assert!(first[..] == golden::stream("rs1m")[..312]);
+}
+
+/// A block that is lost ends a send with its name. With `--corrupt-data` a pattern is sent for it, and that is told.
+#[test]
+fn lost_blocks() {
+    const PATTERN: [u8; 8] = 0x2f5_badd_b10c_u64.to_le_bytes();
+    let dir = tempfile::tempdir().unwrap();
+    let image = golden::copy(&golden::image("tank.img"), dir.path());
+    let sending = Sending::open(std::slice::from_ref(&image));
+    let objset = sending.dsl.dataset("tank/fs@a").unwrap().object().0;
+    let (victim, at) = zstream_tests::blocks::blocks(&sending.pool)
+        .into_iter()
+        .find(|(pointer, at)| {
+            at.objset == objset && at.level == 0 && at.object.0 > 2 && pointer.lsize() == 128 << 10
+        })
+        .expect("a block of a file");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&image).unwrap();
+    for dva in victim.dvas() {
+        file.write_all_at(b"lost", LEAF_DATA_START + dva.offset()).unwrap();
+    }
+    let members = [image];
+
+    let outcome = send(&members, &["tank/fs@a"]);
+    let (message, object, offset) = (stderr(&outcome), at.object.0, at.block.0 * victim.lsize());
+    assert_eq!(outcome.code, 1, "{message}");
+    assert!(message.lines().count() == 1 && message.contains(&format!("object {object} ")), "{message}");
+    let golden = golden::stream("fs-full");
+    assert!(golden.starts_with(&outcome.stdout), "what was sent is the beginning of the stream");
+
+    let outcome = send(&members, &["--corrupt-data", "tank/fs@a"]);
+    let replaced =
+        format!("zstream: replaced 131072 bytes at {offset} of object {object}, which cannot be read\n");
+    assert_eq!((outcome.code, stderr(&outcome)), (0, replaced));
+    let (mut ours, mut theirs) = (StreamReader::new(&outcome.stdout[..]), StreamReader::new(&golden[..]));
+    let mut others = 0;
+    while let Some(record) = ours.next().unwrap() {
+        let golden = theirs.next().unwrap().expect("as many records");
+        match record.header.body() {
+            Some(Body::Write(write)) if (write.object.0, write.offset) == (object, offset) => {
+                assert!(record.payload.chunks(8).all(|word| word == PATTERN));
+                assert_eq!(record.payload.len(), golden.payload.len());
+                others += 1;
+            }
+            _ => assert!(record.payload == golden.payload),
+        }
+    }
+    assert!(theirs.next().unwrap().is_none());
+    assert_eq!(others, 1);
 }

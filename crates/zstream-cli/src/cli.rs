@@ -15,8 +15,9 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    byteswap, cat, completions, decompress, dump, extract, get, info, join, list, ls, man, pool, recompress,
-    redup, resume_token, select, send, token, verify,
+    bookmark, byteswap, cat, clone, completions, create, decompress, destroy, dump, extract, get, hold, info,
+    join, list, ls, man, pool, put, recompress, redup, rename, resume_token, select, send, set, snapshot,
+    token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -198,6 +199,91 @@ Examples:
   zstream -d disk.img send -nvP -I @monday tank/home@friday
   zstream -d disk.img send -t 1-c740b4779-...")]
     Send(send::Args),
+    /// Makes a filesystem, or a volume
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img create -o compression=zstd tank/home
+  zstream -d disk.img create -p tank/a/b/c
+  zstream -d disk.img create -s -V 8G -b 16K tank/vm")]
+    Create(create::Args),
+    /// Makes snapshots, all at one moment
+    #[command(visible_alias = "snap")]
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img snapshot tank/home@monday
+  zstream -d disk.img snapshot -r tank@before-upgrade")]
+    Snapshot(snapshot::Args),
+    /// Makes a clone of a snapshot: a dataset that starts with its content
+    #[command(after_long_help = "\
+Example:
+  zstream -d disk.img clone tank/home@monday tank/test")]
+    Clone(clone::Args),
+    /// Makes a clone independent of its origin, which becomes a clone of it
+    #[command(after_long_help = "\
+Example:
+  zstream -d disk.img promote tank/test")]
+    Promote(clone::Promote),
+    /// Makes a dataset what its last snapshot is
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img rollback tank/home@tuesday
+  zstream -d disk.img rollback -r tank/home@monday")]
+    Rollback(destroy::Rollback),
+    /// Gives a dataset or snapshot another name
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img rename tank/home tank/old/home
+  zstream -d disk.img rename -r tank@monday @first")]
+    Rename(rename::Args),
+    /// Destroys datasets, snapshots or a bookmark
+    ///
+    /// All of it is destroyed, or nothing. What something else depends on is refused, with a list of that.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img destroy -nv tank/home@monday%friday
+  zstream -d disk.img destroy -r tank/old
+  zstream -d disk.img destroy tank/home#monday")]
+    Destroy(destroy::Args),
+    /// Makes a bookmark of a snapshot or of another bookmark
+    #[command(after_long_help = "\
+Example:
+  zstream -d disk.img bookmark tank/home@monday '#monday'")]
+    Bookmark(bookmark::Args),
+    /// Makes a bookmark that leaves out what clones have changed
+    ///
+    /// A redacted send of the snapshot (`zstream send --redact BOOKMARK`) leaves out every block that none of the redaction
+    /// snapshots has. They are snapshots of clones of the snapshot, in which what is secret was overwritten or removed.
+    #[command(after_long_help = "\
+Example:
+  zstream -d disk.img redact tank/home@monday public tank/cleaned@done")]
+    Redact(bookmark::Redact),
+    /// Puts a hold on snapshots: they cannot be destroyed
+    #[command(after_long_help = "\
+Example:
+  zstream -d disk.img hold -r keep tank@monday")]
+    Hold(hold::Args),
+    /// Takes a hold off snapshots
+    #[command(after_long_help = "\
+Example:
+  zstream -d disk.img release -r keep tank@monday")]
+    Release(hold::Args),
+    /// Lists the holds of snapshots
+    #[command(after_long_help = "\
+Example:
+  zstream -d disk.img holds -r tank@monday")]
+    Holds(hold::Holds),
+    /// Sets properties of datasets
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img set compression=zstd-9 atime=off tank/home
+  zstream -d disk.img set org.example:owner=ann tank/home@monday")]
+    Set(set::Args),
+    /// Makes datasets take a property from above again
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img inherit -r compression tank/home
+  zstream -d disk.img inherit -S mountpoint tank/received")]
+    Inherit(set::Inherit),
     /// Lists files of a file system or snapshot
     ///
     /// Without PATH: what is in the root directory. Names are one to a line; with -R whole paths. What is not text in a name
@@ -230,6 +316,20 @@ Examples:
   zstream -d disk.img extract --tar tank/home@monday | zstd > home.tar.zst
   zstream -d disk.img extract tank/vm@monday         makes vm.img")]
     Extract(extract::Args),
+    /// Puts files into a file system, or an image into a volume
+    ///
+    /// SRC goes into PATH if that is a directory, else it gets that name; the directory above has to be there. Owners, modes,
+    /// times, extended attributes, holes, symbolic and hard links, devices, FIFOs and sockets are kept. What is there of the
+    /// same name is replaced, but no directory by something else. Nothing is put if anything fails; of more than 8 GiB, what
+    /// came before may stay. Files are written as the properties recordsize, compression, checksum, copies, xattr and
+    /// dnodesize say. With --timestamp the same sources make the same image, to the bit.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img put notes.txt photos tank/home:/
+  zstream -d disk.img put rootfs/ tank/root:/        what is in rootfs, with its attributes
+  zstream -d disk.img put --tar layer.tar tank/root:/
+  zstream -d disk.img put disk.raw tank/vm           an image into a volume")]
+    Put(put::Args),
     /// Prints a script that completes this command line in a shell
     #[command(after_long_help = "\
 Example:
@@ -261,9 +361,24 @@ impl Cli {
             Command::List(args) => args.run(&self.pool),
             Command::Get(args) => args.run(&self.pool),
             Command::Send(args) => args.run(&self.pool),
+            Command::Create(args) => args.run(&self.pool),
+            Command::Snapshot(args) => args.run(&self.pool),
+            Command::Clone(args) => args.run(&self.pool),
+            Command::Promote(args) => args.run(&self.pool),
+            Command::Rollback(args) => args.run(&self.pool),
+            Command::Rename(args) => args.run(&self.pool),
+            Command::Destroy(args) => args.run(&self.pool),
+            Command::Bookmark(args) => args.run(&self.pool),
+            Command::Redact(args) => args.run(&self.pool),
+            Command::Hold(args) => args.hold(&self.pool),
+            Command::Release(args) => args.release(&self.pool),
+            Command::Holds(args) => args.run(&self.pool),
+            Command::Set(args) => args.run(&self.pool),
+            Command::Inherit(args) => args.run(&self.pool),
             Command::Ls(args) => args.run(&self.pool),
             Command::Cat(args) => args.run(&self.pool),
             Command::Extract(args) => args.run(&self.pool),
+            Command::Put(args) => args.run(&self.pool),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

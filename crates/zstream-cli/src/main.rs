@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod cli;
 mod commands;
 mod datasets;
@@ -17,6 +18,7 @@ mod output;
 mod pool;
 mod progress;
 mod restore;
+mod store;
 mod text;
 
 use std::process::ExitCode;

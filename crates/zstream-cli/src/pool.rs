@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use zstream_dmu::ids::Txg;
+use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::Vdev;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::pool::Dsl;
+use zstream_dsl::write::WritablePool;
 
 use crate::failure::Failure;
 
@@ -29,8 +31,8 @@ pub(crate) struct PoolOptions {
     /// The pool's disks, image files, or directories with them
     ///
     /// May be given several times; what is not given is taken from the environment variable ZSTREAM_DEVICE, a list with
-    /// colons. Mirrors and raidz open as long as enough members are there. Nothing is ever written to them. A path that is
-    /// the name of a verb is written `./ls`.
+    /// colons. To look at, mirrors and raidz open as long as enough members are there; to be changed, a pool needs all of
+    /// them. A path that is the name of a verb is written `./ls`.
     #[arg(short = 'd', long = "device", value_name = "PATH", num_args = 1..)]
     devices: Vec<PathBuf>,
     /// Stream files, in order, to be read as if they were a pool: for `ls`, `cat` and `extract`
@@ -86,12 +88,44 @@ impl PoolOptions {
         self.partial
     }
 
-    fn paths(&self) -> Vec<PathBuf> {
-        if !self.devices.is_empty() {
-            return self.devices.clone();
+    /// Where the pool's devices are.
+    fn paths(&self) -> Result<Vec<PathBuf>, Failure> {
+        if !self.streams.is_empty() {
+            return Err(Failure::usage("this verb is for pools, not streams: name one with -d"));
         }
-        let list = std::env::var_os(DEVICE_VARIABLE).unwrap_or_default();
-        std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect()
+        let mut paths = self.devices.clone();
+        if paths.is_empty() {
+            let list = std::env::var_os(DEVICE_VARIABLE).unwrap_or_default();
+            paths = std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect();
+        }
+        if paths.is_empty() {
+            return Err(Failure::usage(format_args!(
+                "no pool: name its disks or files with -d before the verb, or in {DEVICE_VARIABLE}"
+            )));
+        }
+        Ok(paths)
+    }
+
+    /// Opens the pool for changes, and keeps other writers out of it. Where the devices hold several, `name` (of the pool,
+    /// or of anything in it) chooses.
+    pub(crate) fn open_writable(&self, name: Option<&str>, force: bool) -> Result<WritablePool, Failure> {
+        self.open_to_write(name, WriteOptions { force, ..WriteOptions::default() }, None)
+    }
+
+    /// Like [`open_writable`](Self::open_writable), with more options: the name is filled in. With a seed, what is made is the
+    /// same every time.
+    pub(crate) fn open_to_write(
+        &self,
+        name: Option<&str>,
+        options: WriteOptions,
+        seed: Option<u64>,
+    ) -> Result<WritablePool, Failure> {
+        if self.txg.is_some() {
+            return Err(Failure::usage("--txg is for looking at a pool, not for changing it"));
+        }
+        let name = name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned);
+        let options = WriteOptions { name, ..options };
+        Ok(WritablePool::over(PoolWriter::open(&self.paths()?, &options)?, seed)?)
     }
 
     /// Opens the pool, read-only. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.
@@ -101,15 +135,7 @@ impl PoolOptions {
 
     /// Like [`open`](Self::open), with more options: `name` and `--txg` are filled in.
     pub(crate) fn open_with(&self, name: Option<&str>, options: OpenOptions) -> Result<OpenPool, Failure> {
-        if !self.streams.is_empty() {
-            return Err(Failure::usage("this verb reads pools, not streams: name one with -d"));
-        }
-        let paths = self.paths();
-        if paths.is_empty() {
-            return Err(Failure::usage(format_args!(
-                "no pool: name its disks or files with -d before the verb, or in {DEVICE_VARIABLE}"
-            )));
-        }
+        let paths = self.paths()?;
         let name = name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned);
         let options = OpenOptions { name, txg: self.txg.map(Txg), ..options };
         let pool = Pool::open(&paths, &options)?;

@@ -16,6 +16,7 @@ pub mod object_store;
 pub mod objset;
 pub mod pool;
 pub mod random;
+pub mod receive_store;
 pub mod space;
 pub mod traverse;
 pub mod tree;

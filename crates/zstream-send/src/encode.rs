@@ -18,9 +18,8 @@ use crate::error::{Error, Result};
 use crate::form::{Form, OLD_BLOCK_BYTES_MAX, ORDER};
 use crate::load::{Content, Loaded, LoadedBatch};
 use crate::output::{Output, Payload};
-use crate::plan::Plan;
 use crate::progress::{Replaced, Sent};
-use crate::range::{DNODES_PER_BLOCK, Range, What};
+use crate::range::{Range, What};
 
 /// A record that may grow.
 enum Pending {
@@ -43,22 +42,16 @@ pub(crate) struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
+    /// An encoder of records for `to_guid`. Spill blocks born up to `unmodified_spill` are said not to have changed; there are
+    /// no objects from `objects_end` on.
     pub(crate) fn new(
-        plan: &Plan,
-        features: FeatureFlags,
-        unmodified_spill: Option<Txg>,
         output: Output<'a>,
+        features: FeatureFlags,
+        to_guid: Guid,
+        unmodified_spill: Option<Txg>,
+        objects_end: u64,
     ) -> Self {
-        let blocks = plan.source.objset.phys().meta_dnode.max_block.0.saturating_add(1);
-        Self {
-            output,
-            pending: None,
-            features,
-            to_guid: plan.source.guid,
-            unmodified_spill,
-            objects_end: blocks.saturating_mul(DNODES_PER_BLOCK),
-            replaced: Vec::new(),
-        }
+        Self { output, pending: None, features, to_guid, unmodified_spill, objects_end, replaced: Vec::new() }
     }
 
     /// Writes what the ranges of a batch call for, those before an error too.
@@ -372,7 +365,8 @@ impl<'a> Encoder<'a> {
             write.checksum_type = pointer.checksum_type();
             write.flags.set(WriteFlags::CHECKSUM_DEDUP, write.checksum_type.is_dedup_capable());
             write.key_checksum = Checksum(pointer.checksum());
-            let sectors = |bytes: u64| (bytes / 512 - 1) & 0xffff;
+            // Where only sizes are asked for, a pointer may be one that cannot be read.
+            let sectors = |bytes: u64| (bytes / 512).wrapping_sub(1) & 0xffff;
             write.key_prop = sectors(pointer.lsize())
                 | sectors(pointer.psize()) << 16
                 | u64::from(pointer.compression().0 & 0x7f) << 32
@@ -475,3 +469,6 @@ impl Crypt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,9 @@ pub enum Fault {
     /// The plan contradicts itself, or the dataset (`EINVAL`).
     #[error("{0}")]
     Invalid(String),
+    /// The system starts no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// [`Progress::cancel`](crate::Progress::cancel) was called (`EINTR`).
     #[error("sending was cancelled")]
     Cancelled,

@@ -6,7 +6,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use zstream_dmu::error::Fault as DmuFault;
 use zstream_dmu::pool::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
@@ -102,11 +101,10 @@ impl Step {
     /// # Errors
     /// The dataset cannot be opened: most often because its key is not loaded.
     pub fn plan(&self, pool: &Features, options: Options) -> Result<Plan, Refusal> {
-        let source =
-            Source::open(&self.dataset, pool, self.form.raw).map_err(|error| match error.fault() {
-                DmuFault::Encrypted { .. } => Refusal::KeyNotLoaded { name: self.name.clone() },
-                _ => error.into(),
-            })?;
+        if self.needs_key()? {
+            return Err(Refusal::KeyNotLoaded { name: self.name.clone() });
+        }
+        let source = Source::open(&self.dataset, pool, self.form.raw)?;
         let source = match &self.saved {
             Some((guid, name)) => source.saved(*guid, name.clone()),
             None => source,
@@ -149,9 +147,9 @@ impl Step {
     ///
     /// # Errors
     /// When the pool cannot be read.
-    pub fn estimate(&self, pool: &Features, progress: &Progress) -> Result<u64, Refusal> {
+    pub fn estimate(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
         if self.is_measured() {
-            return self.measure(pool, progress);
+            return self.measure(pool, options, progress);
         }
         let earlier = match self.from.as_ref().filter(|_| !self.from_origin) {
             Some(From::Snapshot(snapshot)) => Some(Earlier::snapshot(snapshot)),
@@ -162,7 +160,8 @@ impl Step {
             Some(earlier) => written(&earlier, &self.dataset)?,
             None => Sizes::referenced(&self.dataset),
         };
-        let size = estimate::estimate(&self.dataset, sizes, self.form.compressed || self.form.raw)?;
+        let compressed = self.form.compressed || self.form.raw;
+        let size = estimate::estimate(&self.dataset, sizes, compressed, options.estimate_record_bytes)?;
         Ok(size.saturating_sub(self.done_bytes))
     }
 
@@ -170,8 +169,8 @@ impl Step {
     ///
     /// # Errors
     /// As [`Step::plan`] and [`measure`](crate::measure).
-    pub fn measure(&self, pool: &Features, progress: &Progress) -> Result<u64, Refusal> {
-        let plan = self.plan(pool, Options::default())?;
+    pub fn measure(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
+        let plan = self.plan(pool, options)?;
         Ok(crate::measure(&plan, progress)?.bytes)
     }
 }

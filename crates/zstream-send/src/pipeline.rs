@@ -24,9 +24,9 @@ use crate::expand::Expand;
 use crate::load::Loader;
 use crate::merge::{Flow, Merge};
 use crate::output::Output;
-use crate::plan::Plan;
+use crate::plan::{Plan, Source};
 use crate::progress::{Progress, Sent};
-use crate::range::What;
+use crate::range::{DNODES_PER_BLOCK, What};
 use crate::redactions::redactions;
 use crate::window::{Batch, Next, Weight, Window};
 
@@ -68,7 +68,8 @@ pub(crate) fn run<'a>(
     let loader = Loader::new(&plan.source.objset, features, &plan.options, out.is_none());
     let mut output = Output::new(out, progress);
     begin::begin(plan, features, &mut output)?;
-    let mut encoder = Encoder::new(plan, features, unmodified_spill, output);
+    let mut encoder =
+        Encoder::new(output, features, plan.source.guid, unmodified_spill, objects_end(&plan.source));
     let outcome = match threads(plan, &loader) {
         1 => alone(plan, ranges, &loader, &mut encoder, progress),
         workers => together(plan, workers, ranges, &loader, &mut encoder, progress),
@@ -80,6 +81,12 @@ pub(crate) fn run<'a>(
             Err(error)
         }
     }
+}
+
+/// One above the highest object that the source has room for.
+fn objects_end(source: &Source) -> u64 {
+    let blocks = source.objset.phys().meta_dnode.max_block.0.saturating_add(1);
+    blocks.saturating_mul(DNODES_PER_BLOCK)
 }
 
 /// The first object and block that are wanted.
@@ -96,6 +103,8 @@ fn resume_point(plan: &Plan) -> Result<Option<(ObjectId, BlockId)>> {
 fn threads(plan: &Plan, loader: &Loader) -> usize {
     match plan.options.threads {
         _ if loader.dry => 1,
+        // The traversal reads ahead in the pool of rayon. A thread of that pool must not wait for it: it does all itself.
+        _ if rayon::current_thread_index().is_some() => 1,
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         threads => threads,
     }
@@ -112,10 +121,9 @@ fn alone(
     encoder: &mut Encoder<'_>,
     progress: &Progress,
 ) -> Result<()> {
-    let mut scratch = Vec::new();
     batches(plan, ranges, loader, |batch| {
         check(progress)?;
-        let mut loaded = batch.load(loader, &mut scratch);
+        let mut loaded = batch.load(loader);
         encoder.encode(&mut loaded)?;
         loader.recycle(loaded);
         Ok(true)
@@ -133,23 +141,23 @@ fn together(
     let window = &Window::new(&plan.options);
     thread::scope(|scope| {
         // Whoever leaves, by a panic too, makes the others stop.
-        scope.spawn(move || {
-            let stop = StopOnPanic(window);
+        let _stop = Stop(window);
+        let spawn = |name: &str| thread::Builder::new().name(format!("send-{name}"));
+        let find = move || {
+            let _stop = StopOnPanic(window);
             window.end(batches(plan, ranges, loader, |batch| Ok(window.push(batch))).err());
-            drop(stop);
-        });
+        };
+        spawn("find").spawn_scoped(scope, find).map_err(Fault::Thread)?;
         for _ in 0..workers {
-            scope.spawn(move || {
-                let (stop, mut scratch) = (StopOnPanic(window), Vec::new());
+            let load = move || {
+                let _stop = StopOnPanic(window);
                 while let Some(job) = window.take() {
-                    window.load(job, loader, &mut scratch);
+                    window.load(job, loader);
                 }
-                drop(stop);
-            });
+            };
+            spawn("load").spawn_scoped(scope, load).map_err(Fault::Thread)?;
         }
-        let outcome = consume(window, loader, encoder, progress);
-        window.stop();
-        outcome
+        consume(window, loader, encoder, progress)
     })
 }
 
@@ -181,7 +189,6 @@ fn batches(
 }
 
 fn consume(window: &Window, loader: &Loader, encoder: &mut Encoder<'_>, progress: &Progress) -> Result<()> {
-    let mut scratch = Vec::new();
     loop {
         check(progress)?;
         match window.next() {
@@ -189,10 +196,19 @@ fn consume(window: &Window, loader: &Loader, encoder: &mut Encoder<'_>, progress
                 encoder.encode(&mut batch)?;
                 loader.recycle(batch);
             }
-            Next::Help(job) => window.load(job, loader, &mut scratch),
+            Next::Help(job) => window.load(job, loader),
             Next::End(None) => return Ok(()),
             Next::End(Some(error)) => return Err(error),
         }
+    }
+}
+
+/// Makes the others stop when it is left.
+struct Stop<'a>(&'a Window);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

@@ -9,6 +9,7 @@ use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::{self, Match, Zap};
 use zstream_format::object_type::ObjectType;
 
+use crate::fs::CaseSensitivity;
 use crate::node::FileType;
 
 /// The longest name, in bytes (feature `longname`).
@@ -33,8 +34,29 @@ pub struct Directory<'a> {
     how: Match,
 }
 
+impl DirectoryEntry {
+    /// What the value of an entry says.
+    pub(crate) fn from_value(name: Vec<u8>, value: u64) -> Self {
+        Self { name, object: ObjectId(value & OBJECT_MASK), file_type: FileType::from_number(value >> 60) }
+    }
+}
+
+/// Opens a directory of a file system that compares names so.
+pub(crate) fn open_for<'a>(
+    set: &'a dyn ObjectSet,
+    object: ObjectId,
+    case: CaseSensitivity,
+) -> Result<Directory<'a>> {
+    let how = match case {
+        CaseSensitivity::Insensitive => Match::Normalized,
+        // Form without upper case; where there is none to bring names into, byte by byte.
+        CaseSensitivity::Sensitive | CaseSensitivity::Mixed => Match::NormalizedWithCase,
+    };
+    Directory::open(set, object, how)
+}
+
 impl<'a> Directory<'a> {
-    pub(crate) fn open(set: &'a dyn ObjectSet, object: ObjectId, how: Match) -> Result<Self> {
+    fn open(set: &'a dyn ObjectSet, object: ObjectId, how: Match) -> Result<Self> {
         set.info(object)?.expect_type(ObjectType::DIRECTORY_CONTENTS)?;
         Ok(Self { zap: Zap::open(set, object)?, how })
     }
@@ -72,10 +94,5 @@ fn entry(found: zap::Entry) -> Result<DirectoryEntry> {
     if let Some(fault) = fault {
         return Err(Error::corrupt("directory entry", format!("name {} {fault}", found.key)));
     }
-    let value = found.value.u64()?;
-    Ok(DirectoryEntry {
-        name: name.to_vec(),
-        object: ObjectId(value & OBJECT_MASK),
-        file_type: FileType::from_number(value >> 60),
-    })
+    Ok(DirectoryEntry::from_value(name.to_vec(), found.value.u64()?))
 }

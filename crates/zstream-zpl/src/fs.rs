@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::zap::{Match, NormFlags, Zap};
+use zstream_dmu::zap::{NormFlags, Zap};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::content::Content;
-use crate::directory::Directory;
+use crate::directory::{self, Directory};
 use crate::fuid::{self, Fuid};
 use crate::node::{Acl, AclEntries, FileType, Node};
 use crate::sa::Registry;
 use crate::znode::{self, Gather};
 
 /// The object that leads to all others (`MASTER_NODE_OBJ`).
-const MASTER_NODE: ObjectId = ObjectId(1);
+pub(crate) const MASTER_NODE: ObjectId = ObjectId(1);
 /// ZPL versions that exist.
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=5;
 /// The longest target of a symbolic link, in bytes (`PATH_MAX` where it is longest).
-const TARGET_BYTES_MAX: u64 = 4096;
+pub(crate) const TARGET_BYTES_MAX: u64 = 4096;
 /// The largest ACL, in bytes: 1024 entries of 48.
 const ACL_BYTES_MAX: u64 = 64 << 10;
 
@@ -132,34 +132,7 @@ impl<'a> Filesystem<'a> {
     /// # Errors
     /// There is none, it is no file, or its attributes cannot be read.
     pub fn node(&self, object: ObjectId) -> Result<Node> {
-        let info = self.set.info(object)?;
-        let of_object = |error: Error| match error.place().bookmark {
-            None => match error.into_fault() {
-                Fault::Corrupt { what, detail } => {
-                    Error::corrupt(what, format!("{detail} (object {object})"))
-                }
-                other => other.into(),
-            },
-            Some(_) => error,
-        };
-        match info.bonus_type {
-            ObjectType::ZNODE => znode::legacy(object, info.bonus()?).map_err(of_object),
-            ObjectType::SA => {
-                let registry = self.registry.as_ref().ok_or_else(|| {
-                    Error::corrupt("master node", "no SA_ATTRS, but there are system attributes")
-                })?;
-                let mut gather = Gather::new(object);
-                // What is in both is taken from the bonus, so that comes last.
-                if info.has_spill
-                    && let Some(spill) = self.set.spill(object)?
-                {
-                    registry.each(&spill, |name, value| gather.add(name, value)).map_err(of_object)?;
-                }
-                registry.each(info.bonus()?, |name, value| gather.add(name, value)).map_err(of_object)?;
-                gather.finish().map_err(of_object)
-            }
-            other => Err(Error::corrupt("file", format!("object {object} has a bonus of type {other}"))),
-        }
+        node_of(self.set, self.registry.as_ref(), object)
     }
 
     /// Opens a directory.
@@ -167,12 +140,7 @@ impl<'a> Filesystem<'a> {
     /// # Errors
     /// The object is none, or cannot be read.
     pub fn directory(&self, object: ObjectId) -> Result<Directory<'a>> {
-        let how = match self.case {
-            CaseSensitivity::Insensitive => Match::Normalized,
-            // Form without upper case; where there is none to bring names into, byte by byte.
-            CaseSensitivity::Sensitive | CaseSensitivity::Mixed => Match::NormalizedWithCase,
-        };
-        Directory::open(self.set, object, how)
+        directory::open_for(self.set, object, self.case)
     }
 
     /// The node at a path from the root, parts separated by `/`. `.` and empty parts are skipped, `..` goes back to where
@@ -249,5 +217,35 @@ impl<'a> Filesystem<'a> {
                 Content::new(self.set, *object, *size)?.small("ACL", ACL_BYTES_MAX)
             }
         }
+    }
+}
+
+/// The node that an object is, where attributes are registered so.
+pub(crate) fn node_of(set: &dyn ObjectSet, registry: Option<&Registry>, object: ObjectId) -> Result<Node> {
+    let info = set.info(object)?;
+    let of_object = |error: Error| match error.place().bookmark {
+        None => match error.into_fault() {
+            Fault::Corrupt { what, detail } => Error::corrupt(what, format!("{detail} (object {object})")),
+            other => other.into(),
+        },
+        Some(_) => error,
+    };
+    match info.bonus_type {
+        ObjectType::ZNODE => znode::legacy(object, info.bonus()?).map_err(of_object),
+        ObjectType::SA => {
+            let registry = registry.ok_or_else(|| {
+                Error::corrupt("master node", "no SA_ATTRS, but there are system attributes")
+            })?;
+            let mut gather = Gather::new(object);
+            // What is in both is taken from the bonus, so that comes last.
+            if info.has_spill
+                && let Some(spill) = set.spill(object)?
+            {
+                registry.each(&spill, |name, value| gather.add(name, value)).map_err(of_object)?;
+            }
+            registry.each(info.bonus()?, |name, value| gather.add(name, value)).map_err(of_object)?;
+            gather.finish().map_err(of_object)
+        }
+        other => Err(Error::corrupt("file", format!("object {object} has a bonus of type {other}"))),
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod content;
+pub mod create;
 pub mod directory;
 pub mod fs;
 pub mod fuid;
@@ -11,6 +12,7 @@ pub mod sa;
 pub mod view;
 pub mod volume;
 pub mod walk;
+pub mod writer;
 pub mod xattr;
 
 mod znode;

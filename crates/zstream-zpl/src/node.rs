@@ -51,6 +51,20 @@ impl FileType {
         })
     }
 
+    /// The upper four bits of its modes.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Fifo => 1,
+            Self::CharDevice => 2,
+            Self::Directory => 4,
+            Self::BlockDevice => 6,
+            Self::File => 8,
+            Self::Symlink => 10,
+            Self::Socket => 12,
+        }
+    }
+
     /// The letter that `ls -l` shows.
     #[must_use]
     pub fn letter(self) -> char {

@@ -15,17 +15,21 @@ use std::collections::HashMap;
 use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::zap::Zap;
+use zstream_dmu::object_store::ObjectStore;
+use zstream_dmu::zap::{Value, Zap, ZapMut};
 use zstream_format::byteswap;
 use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
 
-const MAGIC: u32 = 0x002f_505a;
+/// First word of a header.
+pub(crate) const MAGIC: u32 = 0x002f_505a;
 const HEADER_BYTES_MIN: usize = 8;
 const LENGTHS_OFFSET: usize = 6;
 
 /// More attributes than any file system has: OpenZFS knows some twenty.
 const ATTRIBUTES_MAX: usize = 4096;
+/// The first number of a layout; those below are for znodes of old, and for nothing.
+const FIRST_LAYOUT: u16 = 2;
 /// A layout's number has 10 bits.
 const LAYOUTS_MAX: usize = 1024;
 
@@ -40,6 +44,12 @@ macro_rules! attributes {
             fn from_name(name: &[u8]) -> Option<Self> {
                 $(if name == $text.as_bytes() { return Some(Self::$name); })*
                 None
+            }
+
+            /// The name under which it is registered.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
             }
         }
     };
@@ -97,9 +107,23 @@ struct Registered {
 }
 
 /// The attributes and layouts of one file system.
+#[derive(Default)]
 pub struct Registry {
     attributes: HashMap<u16, Registered>,
     layouts: HashMap<u16, Vec<u16>>,
+    /// ZAP of the attributes, where there is one yet.
+    attributes_object: Option<ObjectId>,
+    /// ZAP of the layouts, where there is one yet.
+    layouts_object: Option<ObjectId>,
+}
+
+/// Where an attribute lies in a bonus or spill block.
+pub(crate) struct Found<'a> {
+    pub(crate) attribute: Attribute,
+    class: SwapClass,
+    pub(crate) order: ByteOrder,
+    pub(crate) range: std::ops::Range<usize>,
+    value: &'a [u8],
 }
 
 impl std::fmt::Debug for Registry {
@@ -119,15 +143,17 @@ impl Registry {
     /// A ZAP cannot be read, or is not as ZFS writes it.
     pub fn open(set: &dyn ObjectSet, master: ObjectId) -> Result<Self> {
         let zap = Zap::open(set, master)?;
-        let mut registry = Self { attributes: HashMap::new(), layouts: HashMap::new() };
+        let mut registry = Self::default();
         // A file system without a single file of version 5 may have neither yet.
         if let Some(object) = zap.lookup_u64("REGISTRY")? {
+            registry.attributes_object = Some(ObjectId(object));
             for entry in Zap::open(set, ObjectId(object))?.entries() {
                 let entry = entry?;
                 registry.register(entry.key.name()?, entry.value.u64()?)?;
             }
         }
         if let Some(object) = zap.lookup_u64("LAYOUTS")? {
+            registry.layouts_object = Some(ObjectId(object));
             for entry in Zap::open(set, ObjectId(object))?.entries() {
                 let entry = entry?;
                 let number =
@@ -166,6 +192,18 @@ impl Registry {
     /// # Errors
     /// The block is not what its header and the layout say, or what `found` returns.
     pub fn each(&self, block: &[u8], mut found: impl FnMut(Attribute, &[u8]) -> Result<()>) -> Result<()> {
+        self.visit(block, |Found { attribute, class, order, value, .. }| {
+            if order == ByteOrder::Little {
+                return found(attribute, value);
+            }
+            let mut swapped = value.to_vec();
+            byteswap::swap(class, &mut swapped, order)?;
+            found(attribute, &swapped)
+        })
+    }
+
+    /// Takes a bonus or spill block apart.
+    pub(crate) fn visit(&self, block: &[u8], mut found: impl FnMut(Found<'_>) -> Result<()>) -> Result<()> {
         if block.len() < HEADER_BYTES_MIN {
             return Err(bad(format!("{} bytes, the header alone has {HEADER_BYTES_MIN}", block.len())));
         }
@@ -196,18 +234,65 @@ impl Registry {
                 bad(format!("attribute {number} of {length} bytes at {at}, the block has {}", block.len()))
             })?;
             if let Some(attribute) = registered.attribute {
-                if order == ByteOrder::Little {
-                    found(attribute, value)?;
-                } else {
-                    let mut swapped = value.to_vec();
-                    byteswap::swap(registered.class, &mut swapped, order)?;
-                    found(attribute, &swapped)?;
-                }
+                found(Found { attribute, class: registered.class, order, range: at..at + length, value })?;
             }
             at = (at + length).next_multiple_of(8);
         }
         Ok(())
     }
+}
+
+/// What the registry of an existing file system is extended with when files are written.
+impl Registry {
+    /// The number of an attribute, which is registered if it is not yet (`sa_attr_register_sync`).
+    pub(crate) fn number(&mut self, set: &mut dyn ObjectStore, attribute: Attribute) -> Result<u16> {
+        let found = self.attributes.iter().find(|(_, registered)| registered.attribute == Some(attribute));
+        if let Some((number, _)) = found {
+            return Ok(*number);
+        }
+        let object = self.attributes_object.ok_or_else(|| bad("no registry".to_owned()))?;
+        let word = registration(attribute)?;
+        let number = self.attributes.keys().max().map_or(0, |last| last.saturating_add(1));
+        let word = word | u64::from(number);
+        ZapMut::open(set, object)?.add(attribute.name(), &Value::word(word))?;
+        self.register(attribute.name().as_bytes(), word)?;
+        Ok(number)
+    }
+
+    /// The length that every value of an attribute has; none where it varies.
+    pub(crate) fn fixed_length(&self, number: u16) -> Option<usize> {
+        self.attributes.get(&number).map(|registered| registered.length).filter(|length| *length != 0)
+    }
+
+    /// The number of the layout that lists these attributes, which is made if it is not there yet (`sa_find_layout`).
+    pub(crate) fn layout(&mut self, set: &mut dyn ObjectStore, attributes: &[u16]) -> Result<u16> {
+        if let Some(number) =
+            self.layouts.iter().filter(|(_, layout)| *layout == attributes).map(|(number, _)| *number).min()
+        {
+            return Ok(number);
+        }
+        let object = self.layouts_object.ok_or_else(|| bad("no layouts".to_owned()))?;
+        let number = self.layouts.keys().max().map_or(FIRST_LAYOUT, |last| last + 1);
+        if usize::from(number) >= LAYOUTS_MAX {
+            return Err(Fault::TooLarge {
+                what: "layouts of attributes",
+                size: number.into(),
+                limit: LAYOUTS_MAX as u64 - 1,
+            }
+            .into());
+        }
+        ZapMut::open(set, object)?.add(number.to_string(), &Value::u16s(attributes))?;
+        self.layouts.insert(number, attributes.to_vec());
+        Ok(number)
+    }
+}
+
+/// What the registry says of an attribute, its number aside.
+fn registration(attribute: Attribute) -> Result<u64> {
+    let found = crate::create::REGISTRY.iter().find(|(name, ..)| *name == attribute.name());
+    let (_, length, class) =
+        found.ok_or_else(|| bad(format!("{} cannot be registered", attribute.name())))?;
+    Ok(length << 24 | class << 16)
 }
 
 #[cfg(test)]
@@ -218,8 +303,7 @@ mod tests {
 
     /// Mode, target and packed attributes, the latter two of variable length.
     fn registry() -> Registry {
-        let mut registry =
-            Registry { attributes: HashMap::new(), layouts: HashMap::from([(2, vec![5, 17, 20])]) };
+        let mut registry = Registry { layouts: HashMap::from([(2, vec![5, 17, 20])]), ..Registry::default() };
         registry.register(b"ZPL_MODE", 8 << 24 | 5).unwrap();
         registry.register(b"ZPL_SYMLINK", 3 << 16 | 17).unwrap();
         registry.register(b"ZPL_DXATTR", 3 << 16 | 20).unwrap();

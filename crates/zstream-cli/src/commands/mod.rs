@@ -1,22 +1,33 @@
 //! The verbs, one file each.
 
+pub(crate) mod bookmark;
 pub(crate) mod byteswap;
 pub(crate) mod cat;
+pub(crate) mod clone;
 pub(crate) mod completions;
+pub(crate) mod create;
+mod create_keys;
 pub(crate) mod decompress;
+pub(crate) mod destroy;
 pub(crate) mod dump;
 pub(crate) mod extract;
 pub(crate) mod get;
+pub(crate) mod hold;
 pub(crate) mod info;
 pub(crate) mod join;
 pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod pool;
+pub(crate) mod pool_create;
+pub(crate) mod put;
 pub(crate) mod recompress;
 pub(crate) mod redup;
+pub(crate) mod rename;
 pub(crate) mod resume_token;
 pub(crate) mod select;
 pub(crate) mod send;
+pub(crate) mod set;
+pub(crate) mod snapshot;
 pub(crate) mod token;
 pub(crate) mod verify;

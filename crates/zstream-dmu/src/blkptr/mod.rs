@@ -457,6 +457,25 @@ impl BlockPointer {
         })
     }
 
+    /// The same with a MAC, in place of the last two words of the checksum.
+    #[must_use]
+    pub fn with_mac(mut self, mac: [u8; 16]) -> Self {
+        for (word, bytes) in [14, 15].into_iter().zip(mac.chunks_exact(8)) {
+            self.words[word] = self.byte_order().u64(bytes);
+        }
+        self
+    }
+
+    /// The same with the salt and IV of an encrypted block, in the third address and above the fill count.
+    #[must_use]
+    pub fn with_crypt(mut self, salt: [u8; 8], iv: [u8; 12]) -> Self {
+        let order = self.byte_order();
+        self.words[4] = order.u64(&salt);
+        self.words[5] = order.u64(&iv[..8]);
+        self.words[FILL] = bits(self.words[FILL], 0, 32) | u64::from(order.u32(&iv[8..])) << 32;
+        self
+    }
+
     /// The payload of an embedded block pointer, still compressed, or `None` for every other form and
     /// for a payload size that cannot be.
     #[must_use]

@@ -6,6 +6,7 @@
 mod faulty;
 mod file;
 mod memory;
+mod overlay;
 mod recorder;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub use faulty::{FaultyDevice, Plan};
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
+pub use overlay::OverlayDevice;
 pub use recorder::{Loss, RecordedEvent, Recorder};
 
 /// A file, a disk, a part of one, or memory.

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Device, MemoryDevice};
+use super::{Device, MemoryDevice, OverlayDevice};
 
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;
@@ -49,7 +49,7 @@ pub struct Recorder {
 
 #[derive(Debug, Default)]
 struct State {
-    before: Vec<Vec<u8>>,
+    before: Vec<Arc<dyn Device>>,
     events: Vec<RecordedEvent>,
 }
 
@@ -67,11 +67,16 @@ impl Recorder {
     /// A device in memory with the content of `bytes`, recorded from now on.
     #[must_use]
     pub fn device(self: &Arc<Self>, bytes: Vec<u8>) -> Arc<dyn Device> {
+        self.over(Arc::new(MemoryDevice::from(bytes)))
+    }
+
+    /// A device with the content of `base`, which is not changed, recorded from now on.
+    #[must_use]
+    pub fn over(self: &Arc<Self>, base: Arc<dyn Device>) -> Arc<dyn Device> {
         let mut state = self.state();
         let number = state.before.len();
-        state.before.push(bytes.clone());
-        let inner = MemoryDevice::from(bytes);
-        Arc::new(RecordedDevice { recorder: Arc::clone(self), number, inner })
+        state.before.push(Arc::clone(&base));
+        Arc::new(RecordedDevice { recorder: Arc::clone(self), number, inner: OverlayDevice::new(base) })
     }
 
     /// How many events there were.
@@ -92,11 +97,16 @@ impl Recorder {
         self.state().events.clone()
     }
 
-    /// The devices' content after a crash before event number `cut`.
+    /// The devices as they are after a crash before event number `cut`.
+    ///
+    /// # Panics
+    ///
+    /// A device that is recorded cannot be read.
     #[must_use]
-    pub fn crashed(&self, cut: usize, loss: Loss) -> Vec<Vec<u8>> {
+    pub fn crashed(&self, cut: usize, loss: Loss) -> Vec<Arc<dyn Device>> {
         let state = self.state();
-        let mut images = state.before.clone();
+        let images: Vec<_> =
+            state.before.iter().map(|base| Arc::new(OverlayDevice::new(Arc::clone(base)))).collect();
         let events = &state.events[..cut.min(state.events.len())];
         let mut flushed = vec![0; images.len()];
         for (number, event) in events.iter().enumerate() {
@@ -115,12 +125,12 @@ impl Recorder {
                         Loss::Torn(seed) => mix(seed ^ mix(number as u64) ^ sector as u64) & 1 == 0,
                     };
                 if survives {
-                    let at = *offset as usize + sector * SECTOR_BYTES;
-                    images[*device][at..at + part.len()].copy_from_slice(part);
+                    let at = offset + (sector * SECTOR_BYTES) as u64;
+                    images[*device].write_at(at, part).expect("what was written once can be written again");
                 }
             }
         }
-        images
+        images.into_iter().map(|image| image as _).collect()
     }
 }
 
@@ -136,7 +146,7 @@ fn mix(number: u64) -> u64 {
 struct RecordedDevice {
     recorder: Arc<Recorder>,
     number: usize,
-    inner: MemoryDevice,
+    inner: OverlayDevice,
 }
 
 impl Device for RecordedDevice {
@@ -176,15 +186,23 @@ mod tests {
         b.write_at(0, &[3; 512]).unwrap();
         assert_eq!((recorder.len(), recorder.is_empty()), (4, false));
 
-        let images = recorder.crashed(1, Loss::All);
+        let crashed = |cut, loss| -> Vec<Vec<u8>> {
+            let read = |device: Arc<dyn Device>| {
+                let mut bytes = vec![0; device.len() as usize];
+                device.read_at(0, &mut bytes).unwrap();
+                bytes
+            };
+            recorder.crashed(cut, loss).into_iter().map(read).collect()
+        };
+        let images = crashed(1, Loss::All);
         assert_eq!(images, [vec![0; 4096], vec![9; 1024]]);
-        let images = recorder.crashed(4, Loss::All);
+        let images = crashed(4, Loss::All);
         assert_eq!((images[0][0], images[0][1023], images[0][1024], images[1][0]), (1, 1, 0, 9));
-        let images = recorder.crashed(4, Loss::Nothing);
+        let images = crashed(4, Loss::Nothing);
         assert_eq!((images[0][511], images[0][512], images[0][2559], images[1][0]), (1, 2, 2, 3));
-        assert_eq!(recorder.crashed(100, Loss::Nothing), images);
+        assert_eq!(crashed(100, Loss::Nothing), images);
 
-        let torn = |seed| recorder.crashed(4, Loss::Torn(seed));
+        let torn = |seed| crashed(4, Loss::Torn(seed));
         assert_eq!(torn(1), torn(1));
         assert!((0..20).any(|seed| torn(seed) != torn(seed + 1)));
         for images in (0..20).map(torn) {

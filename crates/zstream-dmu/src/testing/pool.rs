@@ -24,6 +24,8 @@ pub(crate) struct TestSpace {
     txg: AtomicU64,
     /// The longest run that is given out.
     run_max: AtomicU64,
+    /// How many writes there are until one fails.
+    writes_left: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -47,6 +49,11 @@ impl TestSpace {
 
     pub(crate) fn set_run_max(&self, bytes: u64) {
         self.run_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Lets the write after `count` others fail.
+    pub(crate) fn fail_write(&self, count: u64) {
+        self.writes_left.store(count, Ordering::Relaxed);
     }
 
     /// Offset and size of everything that is allocated and not freed.
@@ -125,6 +132,9 @@ impl Space for TestSpace {
 
     fn write(&self, place: Dva, bytes: &[u8]) -> Result<()> {
         assert!(bytes.len() as u64 <= place.asize());
+        if self.writes_left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            return Err(Error::invalid("a write that was made to fail"));
+        }
         self.device.write_at(LEAF_DATA_START + place.offset(), bytes)?;
         Ok(())
     }
@@ -163,6 +173,7 @@ impl TestPool {
             unit_shift,
             txg: AtomicU64::new(10),
             run_max: AtomicU64::new(u64::MAX),
+            writes_left: AtomicU64::new(u64::MAX),
             state: Mutex::default(),
         });
         let writer = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));

@@ -3,6 +3,7 @@
 pub mod crypt;
 pub mod gang;
 mod place;
+mod protect;
 pub mod read;
 mod verify;
 pub mod write;

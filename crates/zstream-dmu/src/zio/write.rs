@@ -5,6 +5,8 @@
 //!              hole                   embedded                                   gang
 //! ```
 
+use std::sync::Arc;
+
 use zstream_format::algorithm::ChecksumType;
 use zstream_format::compress::Compression;
 use zstream_format::object_type::ObjectType;
@@ -13,6 +15,7 @@ use crate::blkptr::BlockPointer;
 use crate::error::Result;
 use crate::ids::{Bookmark, Txg};
 use crate::object_store::StoredBlock;
+use crate::zio::crypt::DatasetKey;
 
 /// What encryption does to the blocks of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -102,6 +105,16 @@ pub trait WriteBlock: Send + Sync {
 
     /// What a block counts for in the space of its object (`bp_get_dsize`).
     fn dsize(&self, block: &BlockPointer) -> u64;
+
+    /// Sets the key of an object set, with which its blocks are protected from now on.
+    fn add_key(&self, objset: u64, key: Arc<DatasetKey>);
+
+    /// The portable and the local MAC of a little-endian objset block.
+    ///
+    /// # Errors
+    ///
+    /// The key of the set was not set.
+    fn objset_macs(&self, objset: u64, block: &[u8]) -> Result<[[u8; 32]; 2]>;
 
     /// Writes one block.
     ///

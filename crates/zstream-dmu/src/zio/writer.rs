@@ -12,10 +12,14 @@ use zstream_format::compress::{DiskForm, compress_for_disk};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
+use super::crypt::{DatasetKey, Keyring};
 use super::place::{Demand, Job, Placed, Sum};
+use super::protect::{Seal, kept, key, protect};
 use super::verify::truncated;
 use super::write::{Content, Protection, WriteBlock, WriteProps, WriteRequest, Written};
-use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock};
+use crate::blkptr::{
+    BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES,
+};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::object_store::StoredBlock;
@@ -38,6 +42,7 @@ pub struct BlockWriter {
     settings: WriterSettings,
     /// Gang blocks written in a transaction group, by their first address: what takes them back or writes them again.
     gangs: Mutex<(Txg, HashMap<Dva, Placed>)>,
+    keys: Keyring,
 }
 
 impl fmt::Debug for BlockWriter {
@@ -50,6 +55,7 @@ impl fmt::Debug for BlockWriter {
 struct Prepared<'a> {
     bytes: Cow<'a, [u8]>,
     block: NormalBlock,
+    seal: Seal,
     in_place: bool,
 }
 
@@ -63,7 +69,7 @@ impl BlockWriter {
     /// A writer to `space`.
     #[must_use]
     pub fn new(space: Arc<dyn Space>, settings: WriterSettings) -> Self {
-        Self { space, settings, gangs: Mutex::default() }
+        Self { space, settings, gangs: Mutex::default(), keys: Keyring::default() }
     }
 
     /// Everything that does not depend on where the block will lie.
@@ -123,17 +129,21 @@ impl BlockWriter {
         let mut in_place = false;
         if let Some(target) = target {
             in_place = bytes.len() as u64 <= target && target <= lsize;
-            // Where the content has outgrown its place, it gets one that it cannot outgrow, so that no block moves more
-            // than once in a transaction group.
-            if !in_place || target == lsize {
+            // Where the content has outgrown its place, it gets one of twice the size or more, so that a block moves only a
+            // few times in a transaction group however often it is written.
+            let unit = SECTOR_BYTES.max(1 << self.space.unit_shift());
+            let roomy = (2 * target).max(bytes.len() as u64).next_multiple_of(unit);
+            let psize = if in_place { target } else { roomy };
+            if psize < lsize {
+                bytes.to_mut().resize(psize as usize, 0);
+            } else {
                 (bytes, compression) = (Cow::Borrowed(content), CompressionType::OFF);
                 in_place = target == lsize;
-            } else {
-                bytes.to_mut().resize(target as usize, 0);
             }
         }
+        let seal = protect(&request.props, request.at.objset, &self.keys, content, &mut bytes)?;
         let block = self.sum(request, &bytes, lsize, compression, ByteOrder::Little)?;
-        Ok(Prepared { bytes, block, in_place })
+        Ok(Prepared { bytes, block, seal, in_place })
     }
 
     fn prepare_stored<'a>(&self, request: &WriteRequest<'a>, stored: &'a StoredBlock) -> Result<Form<'a>> {
@@ -156,13 +166,12 @@ impl BlockWriter {
                 .map(Form::Pointer)
                 .ok_or_else(|| Error::invalid(format!("an embedded block of {} bytes", stored.bytes.len())));
         }
-        if stored.crypt.is_some() {
-            return Err(Error::unsupported("an encrypted block in a dataset that is not received raw"));
-        }
-        // Pools have a larger unit than streams.
-        let padded = (stored.bytes.len() as u64).next_multiple_of(1 << self.space.unit_shift()).min(lsize);
+        // Pools may have a larger unit than the stream's. A MAC is over what is stored, so that nothing can be added then.
+        let unit = if stored.crypt.is_some() { SECTOR_BYTES } else { 1 << self.space.unit_shift() };
+        let padded = (stored.bytes.len() as u64).next_multiple_of(unit).min(lsize);
         let is_plain = stored.compression == CompressionType::OFF;
-        if stored.bytes.len() as u64 > padded || is_plain && stored.bytes.len() as u64 != lsize {
+        let is_short = stored.crypt.is_some() && stored.bytes.len() as u64 != padded;
+        if stored.bytes.len() as u64 > padded || is_short || is_plain && stored.bytes.len() as u64 != lsize {
             return Err(Error::invalid(format!(
                 "{} stored bytes of a block of {lsize}, compressed with {}",
                 stored.bytes.len(),
@@ -173,9 +182,18 @@ impl BlockWriter {
         if bytes.len() as u64 != padded {
             bytes.to_mut().resize(padded as usize, 0);
         }
-        let block = self.sum(request, &bytes, lsize, stored.compression, ByteOrder::Little)?;
+        let (seal, order) = match &stored.crypt {
+            Some(crypt) => kept(props, crypt)?,
+            None => {
+                if props.level > 0 {
+                    return Err(Error::invalid("an indirect block that comes as it is to be stored"));
+                }
+                (protect(props, request.at.objset, &self.keys, &[], &mut bytes)?, ByteOrder::Little)
+            }
+        };
+        let block = self.sum(request, &bytes, lsize, stored.compression, order)?;
         let in_place = self.target(request) == Some(padded);
-        Ok(Form::Stored(Prepared { bytes, block, in_place }))
+        Ok(Form::Stored(Prepared { bytes, block, seal, in_place }))
     }
 
     /// The stored size of a block that can be overwritten: it was born in this transaction group.
@@ -292,7 +310,7 @@ impl BlockWriter {
             if is_new && matches!(placed, Placed::Gang { .. }) {
                 self.remember(dvas[0], placed);
             }
-            let pointer = BlockPointer::normal(&NormalBlock { dvas, ..prepared.block });
+            let pointer = prepared.seal.put(BlockPointer::normal(&NormalBlock { dvas, ..prepared.block }));
             written.push(Written { pointer, in_place: prepared.in_place });
         }
         let write = |(bytes, job): &(&[u8], Job)| match job {
@@ -342,6 +360,14 @@ impl WriteBlock for BlockWriter {
 
     fn dsize(&self, block: &BlockPointer) -> u64 {
         self.space.dsize(block)
+    }
+
+    fn add_key(&self, objset: u64, key: Arc<DatasetKey>) {
+        self.keys.insert(objset, key);
+    }
+
+    fn objset_macs(&self, objset: u64, block: &[u8]) -> Result<[[u8; 32]; 2]> {
+        key(&self.keys, objset)?.objset_macs(block)
     }
 }
 

@@ -14,6 +14,7 @@
 //! but found out ([`found out`](Props::get)) from what directories, datasets and object sets keep.
 
 mod computed;
+pub mod parse;
 pub mod single;
 pub mod space;
 pub mod table;

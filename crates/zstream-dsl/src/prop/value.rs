@@ -127,7 +127,8 @@ pub fn nice_bytes(bytes: u64) -> String {
 }
 
 /// Seconds since 1970 as `date` in the C locale has it, with `%k:%M` or `%k:%M:%S`.
-fn time(seconds: u64, with_seconds: bool) -> String {
+#[must_use]
+pub fn time(seconds: u64, with_seconds: bool) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

@@ -9,9 +9,9 @@ use super::props::Setting;
 use crate::keys::CRYPTO_KEY;
 
 /// How many directories use the keys: a clone has those of its origin.
-const USES: &str = "DSL_CRYPTO_REFCOUNT";
+pub(super) const USES: &str = "DSL_CRYPTO_REFCOUNT";
 /// The directory that is the encryption root.
-const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
+pub(super) const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
 
 impl Tx<'_> {
     /// The keys of a directory; none unless it is encrypted.

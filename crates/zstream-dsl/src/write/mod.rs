@@ -23,12 +23,18 @@
 //! bookmark   the verb bookmark
 //! props      properties that are set and inherited
 //! keys       who uses which keys
-//! redaction  lists of what is left out
+//! redact     the verb redact; redaction: its lists
+//! settings   how the blocks of a dataset are written
+//! crypt      keys that are made and loaded
+//! assign     properties that users set
+//! plan       what goes with what is destroyed
 //! open       a pool from opening or creating it to leaving it
 //! ```
 
+mod assign;
 mod bookmark;
 mod create;
+mod crypt;
 mod deadlist;
 mod destroy;
 mod entropy;
@@ -39,10 +45,13 @@ mod ledger;
 mod make;
 mod names;
 mod open;
+mod plan;
 mod promote;
 mod props;
+mod redact;
 mod redaction;
 mod rename;
+mod settings;
 mod snapshot;
 mod swap;
 mod usage;
@@ -61,10 +70,12 @@ use zstream_dmu::zap::{self, NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, nu
 use zstream_dmu::zio::ReadBlock;
 use zstream_format::object_type::ObjectType;
 
+pub use self::crypt::Wrapping;
 pub use self::entropy::Entropy;
 pub use self::ledger::DatasetLedger;
 pub use self::make::FirstDatasets;
 pub use self::open::WritablePool;
+pub use self::plan::Reach;
 pub use self::props::Setting;
 pub use self::usage::{Change, Use};
 

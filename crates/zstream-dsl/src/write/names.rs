@@ -2,7 +2,10 @@
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Match, Value, Zap};
+use zstream_format::object_type::ObjsetType;
 
 use super::Tx;
 use super::make::{DEPTH_MAX, SNAPSHOT_COUNT};
@@ -141,15 +144,17 @@ impl Tx<'_> {
         if phys.is_snapshot() { Ok(format!("{dir}@{}", self.short_name(dataset)?)) } else { Ok(dir) }
     }
 
+    /// The objects of a dataset as they were last synced, and can be seen without a key.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn objset(&self, dataset: ObjectId) -> Result<Objset> {
+        Objset::open_locked(self.reader.clone(), dataset.0, self.dataset(dataset)?.root)
+    }
+
     /// Whether datasets can be made under this directory: it is one of a filesystem.
     pub(super) fn is_filesystem(&self, head: ObjectId) -> Result<bool> {
-        use zstream_dmu::object_set::ObjectSet;
-        let root = self.dataset(head)?.root;
-        if root.is_hole() {
-            return Ok(true);
-        }
-        let set = zstream_dmu::objset::Objset::open_locked(self.reader.clone(), head.0, root)?;
-        Ok(set.objset_type() == zstream_format::object_type::ObjsetType::ZFS)
+        Ok(self.dataset(head)?.root.is_hole() || self.objset(head)?.objset_type() == ObjsetType::ZFS)
     }
 
     /// Where a dataset of this name would be made.
@@ -185,6 +190,61 @@ impl Tx<'_> {
             return Err(Error::refused("EINVAL", format!("the parent of {name} is not a filesystem")));
         }
         Ok(Vacant { parent, name: last.to_owned() })
+    }
+
+    /// Visits every filesystem and volume with its full name and its head, parents first, children by name. Hidden ones are
+    /// left out.
+    ///
+    /// # Errors
+    /// When the tree cannot be read, or what `visit` returns.
+    pub fn walk(&self, visit: &mut dyn FnMut(&str, ObjectId) -> Result<()>) -> Result<()> {
+        self.walk_dir(&self.name.clone(), self.root_dir()?, visit)
+    }
+
+    /// The same from one directory on.
+    ///
+    /// # Errors
+    /// As [`walk`](Self::walk).
+    pub fn walk_dir(
+        &self,
+        name: &str,
+        dir: ObjectId,
+        visit: &mut dyn FnMut(&str, ObjectId) -> Result<()>,
+    ) -> Result<()> {
+        if name.len() > 4 * NAME_BYTES_MAX {
+            return Err(Error::corrupt("DSL directory", format!("{name} nests without an end")));
+        }
+        let phys = self.dir(dir)?;
+        let Some(head) = phys.head else { return Ok(()) };
+        visit(name, head)?;
+        for (child, object) in self.entries(phys.children)? {
+            if !child.contains(['$', '%']) {
+                self.walk_dir(&format!("{name}/{child}"), ObjectId(object.u64()?), visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The snapshots of a head with their short names, oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn snapshots(&self, head: ObjectId) -> Result<Vec<(String, ObjectId)>> {
+        let mut list = Vec::new();
+        for (name, object) in self.entries(self.dataset(head)?.snapshot_names)? {
+            let object = ObjectId(object.u64()?);
+            list.push((self.dataset(object)?.creation_txg, name, object));
+        }
+        list.sort();
+        Ok(list.into_iter().map(|(_, name, object)| (name, object)).collect())
+    }
+
+    /// The short names of the bookmarks of a head, oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn bookmark_names(&self, head: ObjectId) -> Result<Vec<String>> {
+        Ok(self.bookmarks(head)?.into_iter().map(|mark| mark.name).collect())
     }
 
     /// Checks that a head can have a snapshot of this name.

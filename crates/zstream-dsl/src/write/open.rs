@@ -3,8 +3,8 @@
 //! ```text
 //! let mut pool = WritablePool::open(...)          or create(...), which makes the first datasets too
 //! pool.tx().snapshot(...)                         changes of datasets
-//! let mut set = pool.open_head(head, ...)         changes of what is in one
-//! pool.sync(&mut set)                             its blocks are written and counted
+//! let mut set = pool.open_head(head)              changes of what is in one
+//! pool.sync(head, &mut set)                       its blocks are written and counted
 //! pool.commit()                                   all of it is on stable storage, or nothing
 //! pool.export()
 //! ```
@@ -17,13 +17,14 @@ use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
+use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zio::ReadBlock;
+use zstream_dmu::zio::crypt::Keyring;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
@@ -32,7 +33,8 @@ use super::{Clock, Entropy, FirstDatasets, Tx};
 /// A pool open for changes of its datasets.
 #[derive(Debug)]
 pub struct WritablePool {
-    pool: PoolWriter,
+    pub(super) pool: PoolWriter,
+    pub(super) keyring: Arc<Keyring>,
     entropy: Entropy,
     is_reproducible: bool,
 }
@@ -61,12 +63,14 @@ impl WritablePool {
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub fn over(pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
+    pub fn over(mut pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
         let entropy = match seed {
             Some(seed) => Entropy::seeded(seed),
             None => Entropy::system()?,
         };
-        Ok(Self { pool, entropy, is_reproducible: seed.is_some() })
+        let keyring = Arc::new(Keyring::default());
+        pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
+        Ok(Self { pool, keyring, entropy, is_reproducible: seed.is_some() })
     }
 
     /// The pool below.
@@ -106,39 +110,30 @@ impl WritablePool {
         Tx::new(name, parts.mos, &**parts.space, reader, clock, &mut self.entropy)
     }
 
-    /// Makes the empty object set of a new head dataset.
+    /// Makes the empty object set of a new head dataset, written as its properties say.
     ///
     /// # Errors
-    /// As [`ObjsetWriter::create`].
-    pub fn create_set(
-        &mut self,
-        head: ObjectId,
-        objset_type: ObjsetType,
-        properties: SetProperties,
-    ) -> Result<ObjsetWriter> {
+    /// The properties cannot be read; as [`ObjsetWriter::create`].
+    pub fn create_set(&mut self, head: ObjectId, objset_type: ObjsetType) -> Result<ObjsetWriter> {
+        let properties = self.tx().set_properties(head)?;
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)
     }
 
-    /// Opens the object set of a head dataset for change.
+    /// Opens the object set of a head dataset for change, written as its properties say.
     ///
     /// # Errors
-    /// There is no such head; it has an intent log whose records were not replayed, which a change would make wrong; as
-    /// [`ObjsetWriter::open`].
-    pub fn open_head(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {
-        let phys = self.tx().dataset(head)?;
+    /// There is no such head; as [`ObjsetWriter::open`].
+    pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
+        let tx = self.tx();
+        let (phys, properties) = (tx.dataset(head)?, tx.set_properties(head)?);
         if phys.is_snapshot() {
             return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
         }
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let set = Objset::open(reader, head.0, phys.root)?;
-        if set.phys().zil.has_log() {
-            return Err(Error::unsupported(format!(
-                "writing to dataset {head}, whose intent log has records that were not replayed"
-            )));
-        }
         ObjsetWriter::open(set, Arc::clone(parts.writer), properties)
     }
 

@@ -7,6 +7,7 @@ use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
 
 use super::Tx;
+use crate::redact::RedactedBlocks;
 
 /// Size of a list's blocks, in bytes.
 const LIST_BLOCK_BYTES: u32 = 128 << 10;
@@ -14,6 +15,21 @@ const LIST_BLOCK_BYTES: u32 = 128 << 10;
 const BONUS_BYTES_MAX: usize = 320;
 /// Objects of words that belong to the pool (`DMU_OTN_UINT64_METADATA`).
 const WORDS: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 3);
+
+/// Size of an entry, in bytes.
+pub(super) const LIST_ENTRY_BYTES: usize = 32;
+
+impl RedactedBlocks {
+    /// As a list has it: the count less one.
+    pub(super) fn encode(&self) -> [u8; LIST_ENTRY_BYTES] {
+        let mut bytes = [0; LIST_ENTRY_BYTES];
+        let words = [self.object.0, self.block.0, (self.block_bytes / 512) << 48 | (self.count - 1)];
+        for (out, word) in bytes.chunks_exact_mut(8).zip(words) {
+            out.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+}
 
 /// The header of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]

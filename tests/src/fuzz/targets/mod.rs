@@ -13,6 +13,7 @@ mod pool;
 mod record;
 mod rewrite;
 mod sa;
+mod send;
 mod stream;
 mod token;
 mod view;
@@ -236,6 +237,14 @@ pub const TARGETS: &[Target] = &[
         mutate: pool::mutate,
         run: |input| pool::run(&pool::RAIDZ2, input),
         memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "send",
+        about: "a forged dataset gives an error or a whole stream, the same with one thread and with many",
+        corpus: send::corpus,
+        mutate: send::mutate,
+        run: send::run,
+        memory_limit_bytes: 256 << 20,
     },
 ];
 

@@ -11,6 +11,7 @@ use zstream_dmu::pool::{Feature, FeatureState, Pool};
 use zstream_dmu::vdev::Vdev;
 use zstream_dsl::lines::Lines;
 
+use super::pool_create;
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::{OpenPool, PoolOptions};
@@ -24,6 +25,28 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Creates a pool in files or disks
+    ///
+    /// The words of VDEV are those of `zpool create`. Nothing is mounted, and no module is needed: any host imports the pool
+    /// then. What the files and disks held is lost.
+    #[command(after_long_help = "\
+Examples:
+  zstream pool create --size 1G demo demo.img
+  zstream pool create --size 512M -O compression=zstd tank mirror a.img b.img
+  zstream pool create -o ashift=12 -o compatibility=openzfs-2.1-linux tank raidz2 /dev/sd[b-f]")]
+    Create(pool_create::Args),
+    /// Leaves the pool for any host to import
+    ///
+    /// Only a pool that was in use when its host or a program ended needs this: the verbs of zstream that change a pool leave it
+    /// exported.
+    Export {
+        /// Take the pool although another host may have it
+        #[arg(short)]
+        force: bool,
+        /// The pool's name, where the devices hold several
+        #[arg(value_name = "POOL")]
+        pool: Option<String>,
+    },
     /// Shows the pool: name, guid, transaction group, vdevs, features, datasets
     Show {
         /// Print one JSON object
@@ -61,6 +84,11 @@ enum Command {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         match &self.command {
+            Command::Create(args) => args.run(),
+            Command::Export { force, pool } => {
+                options.open_writable(pool.as_deref(), *force)?.export()?;
+                Ok(())
+            }
             Command::Show { json, pool } => {
                 let open = options.open(pool.as_deref())?;
                 let text = if *json { format!("{}\n", show_json(&open)?) } else { show_text(&open)? };

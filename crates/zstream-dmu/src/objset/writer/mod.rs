@@ -16,8 +16,10 @@
 //! written over or freed before it, they give their places back. So everything that was written in a transaction group
 //! has to be synced in it.
 
+mod accounting;
 mod overlay;
 mod policy;
+mod receive;
 mod slots;
 mod store;
 mod sync;
@@ -38,9 +40,9 @@ use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::object_set::ObjectSet;
-use crate::object_store::NewObject;
+use crate::object_store::{NewObject, StoredCrypt};
 use crate::zio::ReadBlock;
-use crate::zio::write::WriteBlock;
+use crate::zio::write::{Protection, WriteBlock};
 
 /// Size of a block of dnodes (`DNODE_BLOCK_SIZE`).
 const DNODE_BLOCK_BYTES: u32 = 16 << 10;
@@ -62,6 +64,8 @@ pub struct ObjsetWriter {
     properties: SetProperties,
     meta: Overlay,
     objects: BTreeMap<u64, Overlay>,
+    /// How blocks of dnodes that are received raw are encrypted, by number.
+    dnodes_crypt: BTreeMap<u64, StoredCrypt>,
     /// Bytes of dirty blocks of objects.
     dirty_bytes: usize,
     dirty_limit: usize,
@@ -111,6 +115,7 @@ impl ObjsetWriter {
             properties,
             base: Some(set),
             objects: BTreeMap::new(),
+            dnodes_crypt: BTreeMap::new(),
             dirty_bytes: 0,
             dirty_limit: DIRTY_BYTES_MAX,
             cursor: FIRST_OBJECT,
@@ -140,7 +145,7 @@ impl ObjsetWriter {
             ))?;
         }
         Ok(Self {
-            source: Source { reader, writer, id, locked: false },
+            source: Source { reader, writer, id, locked: properties.protection == Protection::Kept },
             base: None,
             root: BlockPointer::EMPTY,
             phys: ObjsetPhys {
@@ -158,6 +163,7 @@ impl ObjsetWriter {
             properties,
             meta: Overlay { dnode: Some(meta), ..Overlay::default() },
             objects: BTreeMap::new(),
+            dnodes_crypt: BTreeMap::new(),
             dirty_bytes: 0,
             dirty_limit: DIRTY_BYTES_MAX,
             cursor: FIRST_OBJECT,

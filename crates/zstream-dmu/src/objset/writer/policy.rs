@@ -84,7 +84,7 @@ impl SetProperties {
                 CompressionType::ON => self.default_compression.into(),
                 _ => compression,
             },
-            copies: self.copies(self.copies, object_type, level),
+            copies: self.copies(self.copies, object_type),
             may_embed: true,
             protection: self.protection,
             fill: 1,
@@ -115,16 +115,16 @@ impl SetProperties {
             level,
             checksum,
             compression: kind.into(),
-            copies: self.copies(self.copies + u8::from(more), object_type, level),
+            copies: self.copies(self.copies + u8::from(more), object_type),
             may_embed: true,
             protection: self.protection,
             fill: 1,
         }
     }
 
-    /// The third address of an encrypted block is taken.
-    fn copies(&self, wanted: u8, object_type: ObjectType, level: u8) -> u8 {
-        let is_encrypted = self.protection != Protection::Plain && level == 0 && object_type.is_encrypted();
+    /// The third address of an encrypted block is taken; blocks above such have as many copies.
+    fn copies(&self, wanted: u8, object_type: ObjectType) -> u8 {
+        let is_encrypted = self.protection != Protection::Plain && object_type.is_encrypted();
         wanted.clamp(1, if is_encrypted { 2 } else { 3 })
     }
 }

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
 
 use super::ObjsetWriter;
+use super::accounting::Deltas;
 use super::overlay::{Dirty, Overlay, Spill};
 use super::tree_sync::{Account, TreeSync, kill_tree};
 use crate::blkptr::{BlockKind, BlockPointer};
-use crate::dnode::Dnode;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{Bookmark, ObjectId};
+use crate::object_store::StoredBlock;
 use crate::objset::{GROUP_USED_OBJECT, Objset, PROJECT_USED_OBJECT, USER_USED_OBJECT, allocated_slots};
-use crate::zio::write::{Content, Ledger, WriteProps, WriteRequest};
+use crate::zio::Block;
+use crate::zio::write::{Content, Ledger, Protection, WriteProps, WriteRequest};
 
 /// Bytes of blocks that are handed to the writer together.
 const BATCH_BYTES: usize = 32 << 20;
@@ -58,15 +61,28 @@ impl ObjsetWriter {
 
     fn sync_all(&mut self, ledger: &mut dyn Ledger) -> Result<BlockPointer> {
         self.write_data(true)?;
+        let mut deltas = Deltas::default();
         for (object, mut overlay) in std::mem::take(&mut self.objects) {
             let object = ObjectId(object);
             self.sync_object(object, &mut overlay, ledger)?;
-            let Some(dnode) = overlay.dnode else { continue };
+            self.count_object(&mut overlay, &mut deltas);
+            if let Some(dnode) = overlay.dnode {
+                self.put_dnode(object, &dnode)?;
+            }
+        }
+        self.apply_counts(deltas)?;
+        self.write_data(true)?;
+        for (object, mut overlay) in std::mem::take(&mut self.objects) {
+            let object = ObjectId(object);
+            self.sync_object(object, &mut overlay, ledger)?;
+            let dnode = overlay.dnode.map(Arc::new);
             match object {
-                USER_USED_OBJECT => self.phys.user_used = Some(Arc::new(dnode)),
-                GROUP_USED_OBJECT => self.phys.group_used = Some(Arc::new(dnode)),
-                PROJECT_USED_OBJECT => self.phys.project_used = Some(Arc::new(dnode)),
-                _ => self.put_dnode(object, &dnode)?,
+                USER_USED_OBJECT => self.phys.user_used = dnode,
+                GROUP_USED_OBJECT => self.phys.group_used = dnode,
+                PROJECT_USED_OBJECT => self.phys.project_used = dnode,
+                other => {
+                    return Err(Error::invalid(format!("object {other} changes while others are counted")));
+                }
             }
         }
         let mut meta = std::mem::take(&mut self.meta);
@@ -84,6 +100,7 @@ impl ObjsetWriter {
             self.source.locked,
         ));
         self.is_head_dirty = false;
+        self.dnodes_crypt.clear();
         self.dirty_bytes = 0;
         self.rescan();
         Ok(self.root)
@@ -168,23 +185,50 @@ impl ObjsetWriter {
     fn write_meta(&self, meta: &mut Overlay) -> Result<()> {
         let blocks: Vec<u64> = meta.dirty.keys().copied().collect();
         for blocks in blocks.chunks(BATCH_BLOCKS / 4) {
-            let mut requests = Vec::with_capacity(blocks.len());
+            let mut outgoing = Vec::with_capacity(blocks.len());
             for block in blocks {
                 let Some(Dirty::Data(content)) = meta.dirty.get(block) else { continue };
-                let fill = allocated_slots(content).count() as u64;
-                requests.push(WriteRequest {
-                    content: Content::Logical(content),
-                    props: WriteProps { fill, ..self.properties.metadata(ObjectType::DNODE, 0) },
-                    at: self.source.at(ObjectId(0), 0, *block),
-                    before: meta.before(&self.source, ObjectId(0), *block)?,
-                });
+                let before = meta.before(&self.source, ObjectId(0), *block)?;
+                let stored = self.stored_dnodes(*block, content, &before)?;
+                outgoing.push((*block, content, stored, before));
             }
+            let requests: Vec<WriteRequest<'_>> = outgoing
+                .iter()
+                .map(|(block, content, stored, before)| WriteRequest {
+                    content: stored.as_ref().map_or(Content::Logical(content), Content::Stored),
+                    props: WriteProps {
+                        fill: allocated_slots(content).count() as u64,
+                        ..self.properties.metadata(ObjectType::DNODE, 0)
+                    },
+                    at: self.source.at(ObjectId(0), 0, *block),
+                    before: *before,
+                })
+                .collect();
             let written = self.source.writer.write_blocks(&requests)?;
             for (block, written) in blocks.iter().zip(written) {
                 meta.put_written(*block, written);
             }
         }
         Ok(())
+    }
+
+    /// A block of dnodes that is received raw, as it is to be stored; none where it is protected here, or is all zeros.
+    fn stored_dnodes(
+        &self,
+        block: u64,
+        content: &Block,
+        before: &BlockPointer,
+    ) -> Result<Option<StoredBlock>> {
+        if self.properties.protection != Protection::Kept || allocated_slots(content).next().is_none() {
+            return Ok(None);
+        }
+        Ok(Some(StoredBlock {
+            bytes: content.to_vec(),
+            logical_bytes: content.len() as u32,
+            compression: CompressionType::OFF,
+            crypt: Some(self.dnodes_crypt(block, before)?),
+            embedded: false,
+        }))
     }
 
     /// Makes the object on disk what its overlay says, of which the data blocks are written already.
@@ -204,7 +248,7 @@ impl ObjsetWriter {
                 account.kill(spill)?;
             }
             if overlay.is_new {
-                account.killed = 0;
+                (account.killed, account.has_changed) = (0, false);
             }
         }
         if overlay.dnode.is_none() {
@@ -219,15 +263,18 @@ impl ObjsetWriter {
         }
         TreeSync { source: &self.source, properties: &self.properties, object }
             .sync(overlay, &mut account)?;
-        let (born, killed) = (account.born, account.killed);
-        let dnode: &mut Dnode = overlay.dnode_mut(object)?;
-        if born != 0 || killed != 0 {
-            dnode.add_used(born, killed);
+        let Account { born, killed, has_changed, .. } = account;
+        if has_changed {
+            overlay.dnode_mut(object)?.add_used(born, killed);
         }
         Ok(())
     }
 
     fn write_head(&mut self, ledger: &mut dyn Ledger) -> Result<()> {
+        if self.properties.protection == Protection::Keyed {
+            [self.phys.portable_mac, self.phys.local_mac] =
+                self.source.writer.objset_macs(self.source.id, &self.phys.encode())?;
+        }
         let content = self.phys.encode();
         let fill = self.phys.meta_dnode.pointers().iter().map(BlockPointer::fill).sum();
         let written = self.source.writer.write_block(&WriteRequest {

@@ -37,15 +37,18 @@ pub(super) struct Account<'a> {
     pub(super) ledger: &'a mut dyn Ledger,
     pub(super) born: u64,
     pub(super) killed: u64,
+    /// Whether any block came or went.
+    pub(super) has_changed: bool,
 }
 
 impl<'a> Account<'a> {
     pub(super) fn new(source: &'a Source, ledger: &'a mut dyn Ledger) -> Self {
-        Self { source, ledger, born: 0, killed: 0 }
+        Self { source, ledger, born: 0, killed: 0, has_changed: false }
     }
 
     pub(super) fn born(&mut self, pointer: &BlockPointer) {
         if is_told(pointer) {
+            self.has_changed = true;
             self.born += self.source.writer.dsize(pointer);
             self.ledger.born(pointer);
         }
@@ -53,6 +56,7 @@ impl<'a> Account<'a> {
 
     pub(super) fn kill(&mut self, pointer: &BlockPointer) -> Result<()> {
         if is_told(pointer) {
+            self.has_changed = true;
             self.killed += self.source.writer.dsize(pointer);
             self.ledger.killed(pointer)?;
         }

@@ -8,7 +8,7 @@ use ccm::Ccm;
 use zstream_format::algorithm::CryptSuite;
 
 use super::{IV_BYTES, MAC_BYTES};
-use crate::error::{Fault, Result};
+use crate::error::{Error, Fault, Result};
 
 /// An AEAD with its key.
 pub(super) enum Cipher {
@@ -62,6 +62,34 @@ impl Cipher {
             other => other,
         };
         Self::new(widest, key)
+    }
+
+    /// Encrypts in place and gives the MAC.
+    pub(super) fn encrypt(
+        &self,
+        iv: &[u8; IV_BYTES],
+        authenticated: &[u8],
+        message: &mut [u8],
+    ) -> Result<[u8; MAC_BYTES]> {
+        fn run<C: AeadInOut<NonceSize = U12, TagSize = U16>>(
+            cipher: &C,
+            iv: &[u8; IV_BYTES],
+            authenticated: &[u8],
+            message: &mut [u8],
+        ) -> Option<[u8; MAC_BYTES]> {
+            let nonce = Nonce::<C>::from(*iv);
+            cipher.encrypt_inout_detached(&nonce, authenticated, message.into()).ok().map(Into::into)
+        }
+        let bytes = message.len();
+        match self {
+            Self::Ccm128(cipher) => run(&**cipher, iv, authenticated, message),
+            Self::Ccm192(cipher) => run(&**cipher, iv, authenticated, message),
+            Self::Ccm256(cipher) => run(&**cipher, iv, authenticated, message),
+            Self::Gcm128(cipher) => run(&**cipher, iv, authenticated, message),
+            Self::Gcm192(cipher) => run(&**cipher, iv, authenticated, message),
+            Self::Gcm256(cipher) => run(&**cipher, iv, authenticated, message),
+        }
+        .ok_or_else(|| Error::invalid(format!("{bytes} bytes are too many to encrypt at once")))
     }
 
     /// Decrypts in place; `what` is named when the MAC does not match.

@@ -11,12 +11,15 @@ use sha1::Sha1;
 use zstream_format::algorithm::CryptSuite;
 
 use super::cipher::{Cipher, key_len};
+use super::random::random;
 use super::{DatasetKey, IV_BYTES, MAC_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Guid;
 
 /// The most rounds of PBKDF2 that are taken from a pool: some minutes of work.
 const PBKDF2_ROUNDS_MAX: u64 = 100_000_000;
+/// Version of keys that are made.
+const KEY_VERSION: u64 = 1;
 /// Lengths of a passphrase, as `zfs` takes them.
 const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 8..=512;
 
@@ -152,11 +155,7 @@ impl WrappedKey {
         }
         let len = key_len(self.suite)?;
         let mut message = [&self.master[..len], &self.hmac[..]].concat();
-        let mut authenticated = self.guid.0.to_le_bytes().to_vec();
-        if self.version > 0 {
-            authenticated.extend(u64::from(self.suite.0).to_le_bytes());
-            authenticated.extend(self.version.to_le_bytes());
-        }
+        let authenticated = authenticated(self.suite, self.guid, self.version);
         Cipher::wrapping(self.suite, &key.0)?
             .decrypt(&self.iv, &authenticated, &mut message, &self.mac, "the wrapped keys")
             .map_err(|_| Fault::WrongKey)?;
@@ -167,9 +166,64 @@ impl WrappedKey {
     }
 }
 
+impl DatasetKey {
+    /// New keys of a suite.
+    ///
+    /// # Errors
+    /// The suite does not exist, or the system has no random numbers.
+    pub fn generate(suite: CryptSuite, guid: Guid) -> Result<Self> {
+        let master = random::<32>()?[..key_len(suite)?].to_vec();
+        Ok(Self::new(suite, guid, KEY_VERSION, master, random()?))
+    }
+
+    /// Wraps the keys.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn wrap(&self, key: &WrappingKey) -> Result<WrappedKey> {
+        let mut message = [&self.master[..], &self.hmac[..]].concat();
+        let iv = random()?;
+        let mac = Cipher::wrapping(self.suite, &key.0)?.encrypt(
+            &iv,
+            &authenticated(self.suite, self.guid, self.version),
+            &mut message,
+        )?;
+        let (wrapped_master, wrapped_hmac) = message.split_at(self.master.len());
+        let (mut master, mut hmac) = ([0; 32], [0; 64]);
+        master[..wrapped_master.len()].copy_from_slice(wrapped_master);
+        hmac.copy_from_slice(wrapped_hmac);
+        Ok(WrappedKey { suite: self.suite, guid: self.guid, version: self.version, iv, mac, master, hmac })
+    }
+}
+
+/// What is authenticated with wrapped keys.
+fn authenticated(suite: CryptSuite, guid: Guid, version: u64) -> Vec<u8> {
+    let mut authenticated = guid.0.to_le_bytes().to_vec();
+    if version > 0 {
+        authenticated.extend(u64::from(suite.0).to_le_bytes());
+        authenticated.extend(version.to_le_bytes());
+    }
+    authenticated
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrapped_is_unwrapped_with_the_same_key_only() {
+        for suite in [CryptSuite::AES_128_CCM, CryptSuite::AES_192_GCM, CryptSuite::AES_256_GCM] {
+            let key = DatasetKey::generate(suite, Guid(7)).unwrap();
+            let user = WrappingKey([3; 32]);
+            let wrapped = key.wrap(&user).unwrap();
+            let back = wrapped.unwrap(&user).unwrap();
+            assert_eq!((&back.master, back.hmac, back.guid), (&key.master, key.hmac, key.guid));
+            assert!(wrapped.master[..16] != key.master[..16]);
+            let error = wrapped.unwrap(&WrappingKey([4; 32])).unwrap_err();
+            assert!(matches!(error.fault(), Fault::WrongKey));
+            assert!(WrappedKey { guid: Guid(8), ..wrapped }.unwrap(&user).is_err());
+        }
+    }
 
     #[test]
     fn forms_of_a_key_are_judged() {

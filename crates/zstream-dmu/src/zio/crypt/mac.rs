@@ -3,7 +3,7 @@
 //! Only what a raw send carries over can be authenticated, so each structure is cut down to that:
 //! addresses, checksums and space used are left out.
 
-use hmac::Mac;
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha512};
 use zstream_format::order::ByteOrder;
 
@@ -103,41 +103,66 @@ pub fn verify_indirect(block: &[u8], order: ByteOrder, mac: &[u8; MAC_BYTES]) ->
     }
 }
 
+/// The two MACs of an objset block in order `order`, of which it is told whether the second one has to be there.
+pub(super) struct ObjsetMacs {
+    portable: Hmac<Sha512>,
+    /// None where accounting is not complete or has no objects: also after a raw receive. It is zero then.
+    local: Option<Hmac<Sha512>>,
+}
+
+impl ObjsetMacs {
+    pub(super) fn new(key: &DatasetKey, block: &[u8], order: ByteOrder) -> Result<Self> {
+        let short = || Error::corrupt("objset block", format!("{} bytes", block.len()));
+        let meta_dnode = block.get(..DNODE_SLOT_BYTES).ok_or_else(short)?;
+        let head = block.get(..OS_LOCAL_MAC + OS_MAC_BYTES).ok_or_else(short)?;
+        let (os_type, os_flags) = (order.u64(&head[OS_TYPE..]), order.u64(&head[OS_FLAGS..]));
+
+        let mut portable = key.hmac();
+        // The type goes in big-endian: an oversight of the first version that all others repeat.
+        portable.update(&os_type.to_be_bytes());
+        // No flag is portable.
+        portable.update(&[0; 8]);
+        portable.update(&dnode_record(meta_dnode, order, key.version)?);
+
+        let accounting: Vec<&[u8]> = OS_ACCOUNTING
+            .into_iter()
+            .filter_map(|at| block.get(at..at + DNODE_SLOT_BYTES))
+            .filter(|dnode| dnode[0] != 0)
+            .collect();
+        if os_flags & USER_ACCOUNTING_COMPLETE == 0 || accounting.is_empty() {
+            return Ok(Self { portable, local: None });
+        }
+        let mut local = key.hmac();
+        local.update(&os_flags.to_le_bytes());
+        for dnode in accounting {
+            local.update(&dnode_record(dnode, order, key.version)?);
+        }
+        Ok(Self { portable, local: Some(local) })
+    }
+
+    /// The MACs: portable, then local.
+    pub(super) fn finish(self) -> [[u8; OS_MAC_BYTES]; 2] {
+        let cut = |hmac: Hmac<Sha512>| {
+            let mut mac = [0; OS_MAC_BYTES];
+            mac.copy_from_slice(&hmac.finalize().into_bytes()[..OS_MAC_BYTES]);
+            mac
+        };
+        [cut(self.portable), self.local.map_or([0; OS_MAC_BYTES], cut)]
+    }
+}
+
 /// Checks the MACs in an objset block.
 pub(super) fn verify_objset(key: &DatasetKey, block: &[u8], order: ByteOrder) -> Result<()> {
-    let short = || Error::corrupt("objset block", format!("{} bytes", block.len()));
-    let meta_dnode = block.get(..DNODE_SLOT_BYTES).ok_or_else(short)?;
-    let macs = block.get(OS_PORTABLE_MAC..OS_LOCAL_MAC + OS_MAC_BYTES).ok_or_else(short)?;
-    let (portable, local) = macs.split_at(OS_MAC_BYTES);
-    let (os_type, os_flags) = (order.u64(&block[OS_TYPE..]), order.u64(&block[OS_FLAGS..]));
-
-    let mut hmac = key.hmac();
-    // The type goes in big-endian: an oversight of the first version that all others repeat.
-    hmac.update(&os_type.to_be_bytes());
-    // No flag is portable.
-    hmac.update(&[0; 8]);
-    hmac.update(&dnode_record(meta_dnode, order, key.version)?);
-    hmac.verify_truncated_left(portable)
-        .map_err(|_| Fault::Authentication { what: "an objset (portable MAC)".to_owned() })?;
-
-    // Zero where accounting is not complete or has no objects: also after a raw receive.
-    let accounting: Vec<&[u8]> = OS_ACCOUNTING
-        .into_iter()
-        .filter_map(|at| block.get(at..at + DNODE_SLOT_BYTES))
-        .filter(|dnode| dnode[0] != 0)
-        .collect();
-    if os_flags & USER_ACCOUNTING_COMPLETE == 0 || accounting.is_empty() {
-        return if local.iter().all(|byte| *byte == 0) {
-            Ok(())
-        } else {
-            Err(Fault::Authentication { what: "an objset (local MAC, expected zero)".to_owned() }.into())
-        };
+    let macs = ObjsetMacs::new(key, block, order)?;
+    let found = block
+        .get(OS_PORTABLE_MAC..OS_LOCAL_MAC + OS_MAC_BYTES)
+        .ok_or_else(|| Error::corrupt("objset block", format!("{} bytes", block.len())))?;
+    let (portable, local) = found.split_at(OS_MAC_BYTES);
+    let fault = |what: &str| Error::from(Fault::Authentication { what: format!("an objset ({what})") });
+    macs.portable.verify_truncated_left(portable).map_err(|_| fault("portable MAC"))?;
+    match macs.local {
+        Some(hmac) => hmac.verify_truncated_left(local).map_err(|_| fault("local MAC")),
+        None if local.iter().all(|byte| *byte == 0) => Ok(()),
+        None => Err(fault("local MAC, expected zero")),
     }
-    let mut hmac = key.hmac();
-    hmac.update(&os_flags.to_le_bytes());
-    for dnode in accounting {
-        hmac.update(&dnode_record(dnode, order, key.version)?);
-    }
-    hmac.verify_truncated_left(local)
-        .map_err(|_| Fault::Authentication { what: "an objset (local MAC)".to_owned() }.into())
 }

@@ -19,6 +19,7 @@ mod key;
 mod keydata;
 mod keyring;
 mod mac;
+mod random;
 
 pub use key::{KeyFormat, WrappedKey, WrappingKey};
 pub use keydata::KeyData;
@@ -38,6 +39,7 @@ use zstream_format::order::ByteOrder;
 use crate::error::{Fault, Result};
 use crate::ids::Guid;
 use cipher::Cipher;
+use random::random;
 
 /// Bytes of a salt.
 pub const SALT_BYTES: usize = 8;
@@ -67,6 +69,8 @@ pub struct DatasetKey {
     master: Vec<u8>,
     hmac: [u8; 64],
     ciphers: Mutex<HashMap<[u8; SALT_BYTES], Arc<Cipher>>>,
+    /// The salt of new blocks, once there are some.
+    salt: Mutex<Option<[u8; SALT_BYTES]>>,
 }
 
 impl fmt::Debug for DatasetKey {
@@ -77,7 +81,7 @@ impl fmt::Debug for DatasetKey {
 
 impl DatasetKey {
     fn new(suite: CryptSuite, guid: Guid, version: u64, master: Vec<u8>, hmac: [u8; 64]) -> Self {
-        Self { suite, guid, version, master, hmac, ciphers: Mutex::default() }
+        Self { suite, guid, version, master, hmac, ciphers: Mutex::default(), salt: Mutex::default() }
     }
 
     /// The suite.
@@ -140,6 +144,57 @@ impl DatasetKey {
         )?;
         split.put_back(block);
         Ok(())
+    }
+
+    /// Encrypts the bytes of a block of an encrypted type as they are stored, in place.
+    ///
+    /// # Errors
+    /// The system has no random numbers, or the block is too large for the suite.
+    pub fn encrypt(&self, stored: &mut [u8]) -> Result<CryptParams> {
+        let (salt, iv) = (self.salt()?, random()?);
+        let mac = self.cipher(salt)?.encrypt(&iv, &[], stored)?;
+        Ok(CryptParams { salt, iv, mac })
+    }
+
+    /// Encrypts the bonus buffers of a block of dnodes, in place, and authenticates the rest of it. The block is
+    /// little-endian.
+    ///
+    /// # Errors
+    /// As for [`encrypt`](Self::encrypt); a dnode that leaves its block.
+    pub fn encrypt_dnodes(&self, block: &mut [u8]) -> Result<CryptParams> {
+        let (salt, iv) = (self.salt()?, random()?);
+        let mut split = dnodes::Split::new(block, ByteOrder::Little, self.version)?;
+        let mac = self.cipher(salt)?.encrypt(&iv, &split.authenticated, &mut split.message)?;
+        split.put_back(block);
+        Ok(CryptParams { salt, iv, mac })
+    }
+
+    /// The MAC of the stored bytes of a block that is authenticated only.
+    #[must_use]
+    pub fn code(&self, stored: &[u8]) -> [u8; MAC_BYTES] {
+        let mut hmac = self.hmac();
+        hmac.update(stored);
+        let mut mac = [0; MAC_BYTES];
+        mac.copy_from_slice(&hmac.finalize().into_bytes()[..MAC_BYTES]);
+        mac
+    }
+
+    /// The portable and the local MAC of a little-endian objset block, whatever MACs are in it.
+    ///
+    /// # Errors
+    /// The block is too short for a dnode.
+    pub fn objset_macs(&self, block: &[u8]) -> Result<[[u8; 32]; 2]> {
+        Ok(mac::ObjsetMacs::new(self, block, ByteOrder::Little)?.finish())
+    }
+
+    /// The salt of the blocks that are encrypted with this value: chosen once, since one program never writes so many
+    /// that OpenZFS would choose another one.
+    fn salt(&self) -> Result<[u8; SALT_BYTES]> {
+        let mut salt = self.salt.lock().unwrap_or_else(PoisonError::into_inner);
+        match *salt {
+            Some(salt) => Ok(salt),
+            None => Ok(*salt.insert(random()?)),
+        }
     }
 
     /// Checks the stored bytes of a block that is authenticated only.

@@ -133,10 +133,11 @@ fn step(pool: &mut TestPool, rng: &mut Rng, count: usize) -> Result<(), zstream_
                 let of = snapshot.split('@').next().unwrap();
                 pool.tx(|tx| tx.bookmark(&snapshot, &format!("{of}#b{count}")))?;
             }
-            1 => match rng.pick(&marks) {
-                Some(mark) => pool.tx(|tx| tx.destroy_bookmark(mark))?,
-                None => {}
-            },
+            1 => {
+                if let Some(mark) = rng.pick(&marks) {
+                    pool.tx(|tx| tx.destroy_bookmark(mark))?;
+                }
+            }
             _ => pool.tx(|tx| {
                 tx.hold("tag", std::slice::from_ref(&snapshot))?;
                 tx.release("tag", &[snapshot])

@@ -50,7 +50,7 @@ fn errno(error: &zstream_dmu::error::Error) -> &'static str {
 fn a_new_pool_has_its_first_datasets() {
     let mut pool = TestPool::new(16 << 20, 1);
     check(&mut pool);
-    let names = pool.tx(|tx| Ok(tx.entries(tx.dir(tx.root_dir()?)?.children)?)).unwrap();
+    let names = pool.tx(|tx| tx.entries(tx.dir(tx.root_dir()?)?.children)).unwrap();
     assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["$FREE", "$MOS", "$ORIGIN"]);
 }
 

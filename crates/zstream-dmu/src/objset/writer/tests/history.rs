@@ -1,10 +1,12 @@
 //! Random histories against a model in memory.
 
 use proptest::prelude::*;
-use zstream_format::algorithm::CompressionType;
+use zstream_format::algorithm::{CompressionType, CryptSuite};
 
 use super::*;
+use crate::ids::Guid;
 use crate::object_store::{NewObject, ObjectStore, StoredBlock};
+use crate::zio::write::Protection;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -277,10 +279,15 @@ impl History {
                 }
             }
             Step::Bonus { length, byte, .. } => {
-                let result = set.set_bonus(object, ObjectType::SA, &vec![byte; length]);
+                let mut bonus = vec![byte; length];
+                if let Some(head) = bonus.first_chunk_mut::<8>().filter(|_| byte % 2 == 0) {
+                    // Magic number and an empty header, so that owners are found, and projects with every other byte.
+                    *head = [0x5a, 0x50, 0x2f, 0, 2, 8 >> 1, 0, 0];
+                }
+                let result = set.set_bonus(object, ObjectType::SA, &bonus);
                 if result.is_ok() {
                     model.bonus_type = ObjectType::SA;
-                    model.bonus = vec![byte; length];
+                    model.bonus = bonus;
                 }
             }
             Step::Spill { sectors, byte, .. } => {
@@ -322,10 +329,19 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..80),
         unit_shift in prop_oneof![Just(9_u8), Just(12)],
         copies in 1_u8..3,
+        suite in prop_oneof![Just(None), Just(Some(CryptSuite::AES_256_GCM)), Just(Some(CryptSuite::AES_128_CCM))],
+        accounting in any::<Option<(bool, bool)>>(),
         dirty_limit in prop_oneof![Just(0_usize), Just(20_000), Just(usize::MAX)],
     ) {
-        let mut bench = Bench::new(unit_shift, SetProperties { copies, ..SetProperties::default() });
+        let protection = if suite.is_some() { Protection::Keyed } else { Protection::Plain };
+        let mut bench = Bench::new(unit_shift, SetProperties { copies, protection, ..SetProperties::default() });
+        if let Some(suite) = suite {
+            bench.load_key(&Arc::new(DatasetKey::generate(suite, Guid(3)).unwrap()));
+        }
         bench.set.set_dirty_limit(dirty_limit);
+        if let Some((objects, projects)) = accounting {
+            bench.set.begin_accounting(objects, projects).unwrap();
+        }
         let mut history = History { bench, model: BTreeMap::new() };
         for step in steps.iter().chain([&Step::Sync]) {
             history.run(step);

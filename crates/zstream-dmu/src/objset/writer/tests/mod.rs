@@ -1,6 +1,7 @@
 //! Sets are written to a pool in memory, read back, and every block is accounted for.
 
 mod history;
+mod raw;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -8,13 +9,17 @@ use std::sync::Arc;
 
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use super::accounting::Deltas;
 use super::{ObjsetWriter, SetProperties};
 use crate::blkptr::BlockPointer;
-use crate::dnode::Dnode;
+use crate::dnode::{Dnode, DnodeFlags};
 use crate::ids::{BlockId, ObjectId};
 use crate::object_set::ObjectSet;
-use crate::objset::Objset;
+use crate::objset::{GROUP_USED_OBJECT, Objset, ObjsetFlags, PROJECT_USED_OBJECT, USER_USED_OBJECT};
 use crate::testing::pool::{TestLedger, TestPool};
+use crate::zap::Zap;
+use crate::zio::crypt::{DatasetKey, Keyring};
+use crate::zio::write::WriteBlock;
 
 /// A set, its pool, and who counts its blocks.
 struct Bench {
@@ -30,6 +35,14 @@ impl Bench {
         let (reader, writer) = (Arc::clone(&pool.reader) as _, Arc::clone(&pool.writer) as _);
         let set = ObjsetWriter::create(reader, writer, 1, ObjsetType::ZFS, properties).unwrap();
         Self { pool, ledger, set }
+    }
+
+    /// Lets blocks of the set be encrypted and decrypted.
+    fn load_key(&mut self, key: &Arc<DatasetKey>) {
+        self.pool.writer.add_key(1, Arc::clone(key));
+        let ring = Keyring::default();
+        ring.insert(1, Arc::clone(key));
+        self.pool.reader.set_keys(Some(Arc::new(ring)));
     }
 
     /// Syncs, and checks that what is on disk is what was born and not killed, and that nothing else is allocated.
@@ -66,6 +79,35 @@ fn check_set(set: &Objset) {
     check_tree(set, ObjectId(0), &meta, birth.0);
     assert_eq!(meta.pointers().iter().map(BlockPointer::fill).sum::<u64>(), objects);
     assert_eq!(set.object_count(), objects);
+    check_accounts(set);
+}
+
+/// Checks what the set says its users, groups and projects use.
+fn check_accounts(set: &Objset) {
+    let flags = set.phys().flags;
+    let mut expected = Deltas::default();
+    let mut from = ObjectId(1);
+    while let Some(object) = set.next_object(from).unwrap() {
+        let dnode = set.dnode(object).unwrap();
+        let is_counted = dnode.flags.contains(DnodeFlags::USER_USED_ACCOUNTED);
+        assert_eq!(is_counted, flags.contains(ObjsetFlags::USER_ACCOUNTING_COMPLETE));
+        expected.add(&dnode, flags, 1);
+        from = ObjectId(object.0 + 1);
+    }
+    for (account, expected) in
+        [USER_USED_OBJECT, GROUP_USED_OBJECT, PROJECT_USED_OBJECT].into_iter().zip(expected.0)
+    {
+        let found: BTreeMap<String, i64> = match set.dnode(account) {
+            Err(_) => BTreeMap::new(),
+            Ok(_) => Zap::open(set, account)
+                .unwrap()
+                .entries()
+                .map(|entry| entry.unwrap())
+                .map(|entry| (entry.key.text().unwrap().to_owned(), entry.value.u64().unwrap() as i64))
+                .collect(),
+        };
+        assert_eq!(found, expected, "account {account}");
+    }
 }
 
 /// Checks the tree of an object and gives the space it takes.

@@ -1,0 +1,57 @@
+//! `zstream bookmark` and `zstream redact`: what is left of snapshots for later sends, as `zfs` makes it.
+
+use crate::change::{cannot, change};
+use crate::failure::Failure;
+use crate::pool::PoolOptions;
+
+/// The options of `zstream bookmark`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A snapshot, or a bookmark that is to be copied; `@name` or `#name` where the other name says the dataset
+    #[arg(value_name = "SNAPSHOT|BOOKMARK")]
+    source: String,
+    /// The new bookmark; `#name` where the other name says the dataset
+    #[arg(value_name = "BOOKMARK")]
+    bookmark: String,
+}
+
+impl Args {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        let dataset = |name: &str| name.split(['@', '#']).next().unwrap_or_default().to_owned();
+        let (of_source, of_bookmark) = (dataset(&self.source), dataset(&self.bookmark));
+        let full = |name: &str, own: &str, other: &str| {
+            if own.is_empty() { format!("{other}{name}") } else { name.to_owned() }
+        };
+        let source = full(&self.source, &of_source, &of_bookmark);
+        let bookmark = full(&self.bookmark, &of_bookmark, &of_source);
+        change(options, &source, |pool| {
+            pool.tx()
+                .bookmark(&source, &bookmark)
+                .map_err(cannot(format_args!("create bookmark '{bookmark}'")))
+        })
+    }
+}
+
+/// The options of `zstream redact`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Redact {
+    /// The snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: String,
+    /// Name of the bookmark, behind the #
+    #[arg(value_name = "BOOKMARK")]
+    bookmark: String,
+    /// Snapshots of clones: what none of them has is left out
+    #[arg(value_name = "REDACTION_SNAPSHOT", required = true)]
+    redaction: Vec<String>,
+}
+
+impl Redact {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        change(options, &self.snapshot, |pool| {
+            pool.tx()
+                .redact(&self.snapshot, &self.bookmark, &self.redaction)
+                .map_err(cannot(format_args!("redact '{}'", self.snapshot)))
+        })
+    }
+}

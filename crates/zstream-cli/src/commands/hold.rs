@@ -1,0 +1,115 @@
+//! `zstream hold`, `release` and `holds`: what keeps snapshots from being destroyed, as `zfs` does it.
+
+use std::io::Write as _;
+
+use zstream_dsl::dataset::Dataset;
+use zstream_dsl::prop::value::time;
+
+use super::snapshot::below;
+use crate::change::{cannot, change};
+use crate::failure::Failure;
+use crate::output;
+use crate::pool::PoolOptions;
+
+/// The options of `zstream hold` and `zstream release`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Of all datasets below too, as far as they have such a snapshot
+    #[arg(short = 'r')]
+    recursive: bool,
+    /// The tag
+    #[arg(value_name = "TAG")]
+    tag: String,
+    /// The snapshots
+    #[arg(value_name = "SNAPSHOT", required = true)]
+    names: Vec<String>,
+}
+
+impl Args {
+    pub(crate) fn hold(&self, options: &PoolOptions) -> Result<(), Failure> {
+        self.run(options, "hold", |tx, names| tx.hold(&self.tag, names))
+    }
+
+    pub(crate) fn release(&self, options: &PoolOptions) -> Result<(), Failure> {
+        self.run(options, "release", |tx, names| tx.release(&self.tag, names))
+    }
+
+    fn run(
+        &self,
+        options: &PoolOptions,
+        what: &str,
+        act: impl FnOnce(&mut zstream_dsl::write::Tx<'_>, &[String]) -> zstream_dmu::error::Result<()>,
+    ) -> Result<(), Failure> {
+        let first = self.names.first().map(String::as_str).unwrap_or_default();
+        change(options, first, |pool| {
+            let mut tx = pool.tx();
+            let mut names = self.names.clone();
+            if self.recursive {
+                names = below(&tx, &self.names)?;
+                names.retain(|name| self.names.contains(name) || tx.snapshot_named(name).is_ok());
+            }
+            act(&mut tx, &names).map_err(cannot(what))
+        })
+    }
+}
+
+/// The options of `zstream holds`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Holds {
+    /// Of all datasets below too
+    #[arg(short = 'r')]
+    recursive: bool,
+    /// For scripts: no heading, columns separated by one tab
+    #[arg(short = 'H')]
+    script: bool,
+    /// Times in seconds since 1970
+    #[arg(short = 'p')]
+    literal: bool,
+    /// The snapshots
+    #[arg(value_name = "SNAPSHOT", required = true)]
+    names: Vec<String>,
+}
+
+impl Holds {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        let open = options.open(self.names.first().map(String::as_str))?;
+        let mut rows = Vec::new();
+        let mut add = |snapshot: &Dataset| -> zstream_dmu::error::Result<()> {
+            for hold in snapshot.holds()? {
+                let when = if self.literal { hold.time.to_string() } else { time(hold.time, false) };
+                rows.push([snapshot.name().to_owned(), hold.tag, when]);
+            }
+            Ok(())
+        };
+        for name in &self.names {
+            let snapshot = open.dsl.dataset(name)?;
+            let Some(short) = snapshot.snapshot_name() else {
+                return Err(Failure::usage(format_args!("{name} is not the name of a snapshot")));
+            };
+            if self.recursive {
+                snapshot
+                    .dir()
+                    .walk(&mut |dir| dir.head()?.snapshot(short)?.as_ref().map_or(Ok(()), &mut add))?;
+            } else {
+                add(&snapshot)?;
+            }
+        }
+        let width = |column: usize, heading: &str| {
+            rows.iter().map(|row| row[column].len()).chain([heading.len()]).max().unwrap_or_default()
+        };
+        let (names, tags) = (width(0, "NAME"), width(1, "TAG"));
+        let mut text = String::new();
+        if !self.script {
+            text += &format!("{:names$}  {:tags$}  TIMESTAMP\n", "NAME", "TAG");
+        }
+        for [name, tag, when] in &rows {
+            text += &if self.script {
+                format!("{name}\t{tag}\t{when}\n")
+            } else {
+                format!("{name:names$}  {tag:tags$}  {when}\n")
+            };
+        }
+        let mut out = output::text()?;
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+}

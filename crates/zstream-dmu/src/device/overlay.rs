@@ -1,0 +1,109 @@
+//! A device over another one that stays as it is.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{Device, in_range};
+
+/// What is kept of writes as a whole.
+const SECTOR_BYTES: u64 = 512;
+
+/// Shows another device; what is written is kept in memory.
+#[derive(Debug)]
+pub struct OverlayDevice {
+    base: Arc<dyn Device>,
+    written: RwLock<HashMap<u64, [u8; SECTOR_BYTES as usize]>>,
+}
+
+impl OverlayDevice {
+    /// A device with the content of `base`.
+    #[must_use]
+    pub fn new(base: Arc<dyn Device>) -> Self {
+        Self { base, written: RwLock::default() }
+    }
+}
+
+/// The parts of `length` bytes from `offset` on by sector: the sector, where the part starts in it, and where and how long
+/// it is in the bytes.
+fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
+    let end = offset + length as u64;
+    (offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES)).map(move |sector| {
+        let start = (sector * SECTOR_BYTES).max(offset);
+        let stop = ((sector + 1) * SECTOR_BYTES).min(end);
+        (sector, (start % SECTOR_BYTES) as usize, (start - offset) as usize..(stop - offset) as usize)
+    })
+}
+
+impl Device for OverlayDevice {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.base.read_at(offset, out)?;
+        let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
+        for (sector, start, range) in parts(offset, out.len()) {
+            if let Some(bytes) = written.get(&sector) {
+                let length = range.len();
+                out[range].copy_from_slice(&bytes[start..start + length]);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        in_range(self.len(), offset, bytes.len())?;
+        let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
+        for (sector, start, range) in parts(offset, bytes.len()) {
+            let mut content = [0; SECTOR_BYTES as usize];
+            match written.get(&sector) {
+                Some(before) => content = *before,
+                // The rest of the last sector may lie beyond the end.
+                None if range.len() < content.len() => {
+                    let at = sector * SECTOR_BYTES;
+                    let there = (self.len() - at).min(SECTOR_BYTES) as usize;
+                    self.base.read_at(at, &mut content[..there])?;
+                }
+                None => {}
+            }
+            content[start..start + range.len()].copy_from_slice(&bytes[range]);
+            written.insert(sector, content);
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.base.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::device::MemoryDevice;
+
+    proptest! {
+        #[test]
+        fn an_overlay_is_a_device_and_leaves_its_base_alone(
+            writes in proptest::collection::vec((0_u64..2100, 0_usize..1300), 0..20), from in 0_u64..2100, length in 0_usize..2100,
+        ) {
+            let base = Arc::new(MemoryDevice::from(vec![0xee; 2000]));
+            let overlay = OverlayDevice::new(Arc::clone(&base) as _);
+            let model = MemoryDevice::from(vec![0xee; 2000]);
+            for (n, (offset, length)) in writes.into_iter().enumerate() {
+                let bytes = vec![n as u8; length];
+                prop_assert_eq!(overlay.write_at(offset, &bytes).is_ok(), model.write_at(offset, &bytes).is_ok());
+            }
+            let (mut found, mut expected) = (vec![0; length], vec![0; length]);
+            let results = [overlay.read_at(from, &mut found), model.read_at(from, &mut expected)];
+            prop_assert_eq!(results[0].is_ok(), results[1].is_ok());
+            if results[0].is_ok() {
+                prop_assert_eq!(found, expected);
+            }
+            prop_assert_eq!(base.to_vec(), vec![0xee; 2000]);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What a receive changes beyond [`ObjectStore`].
+
+use zstream_format::object_type::ObjectType;
+
+use super::overlay::Dirty;
+use super::slots::SLOTS;
+use super::{ObjsetWriter, Overlay, store};
+use crate::blkptr::BlockPointer;
+use crate::dnode::{Dnode, LEVELS_MAX};
+use crate::error::{Error, Fault, Result};
+use crate::ids::{BlockId, ObjectId};
+use crate::object_store::{ObjectStore, StoredCrypt};
+use crate::objset::{ObjsetFlags, ZilHeader};
+use crate::receive_store::ReceiveStore;
+use crate::zio::crypt::KeyData;
+use crate::zio::write::{Protection, Written};
+
+/// The most blocks that are redacted at once: each takes memory until the sync.
+const REDACTED_BLOCKS_MAX: u64 = 1 << 22;
+
+impl ObjsetWriter {
+    /// Takes what a raw stream says of the object set as a whole (`dsl_crypto_recv_raw_objset_sync`): the meta-dnode gets
+    /// its shape, the set its MAC. The local MAC becomes zero, and space used by users does not count as counted any more.
+    ///
+    /// # Errors
+    ///
+    /// The set does not keep blocks as they came, or its meta-dnode cannot have this shape.
+    pub fn set_raw_head(&mut self, head: &KeyData) -> Result<()> {
+        self.check()?;
+        self.check_kept()?;
+        let is_new = self.base.is_none();
+        let own_bytes = self.meta.dnode(ObjectId(0))?.block_bytes();
+        let meta = self.meta.dnode_mut(ObjectId(0))?;
+        let misfit = |what: &str, found: u64, expected: u64| {
+            Err(Error::invalid(format!("a meta-dnode with {what} {found}, expected {expected}")))
+        };
+        if head.meta_block_bytes != own_bytes {
+            return misfit("blocks of bytes", head.meta_block_bytes, own_bytes);
+        }
+        if usize::from(head.meta_pointers) != meta.pointers().len() {
+            return misfit("a count of pointers of", head.meta_pointers.into(), meta.pointers().len() as u64);
+        }
+        if head.meta_levels == 0 || head.meta_levels > LEVELS_MAX {
+            return misfit("levels", head.meta_levels.into(), LEVELS_MAX.into());
+        }
+        if is_new {
+            meta.set_indirect_shift(head.meta_indirect_shift);
+        }
+        if head.meta_indirect_shift != meta.indirect_shift {
+            return misfit(
+                "an indirect shift of",
+                head.meta_indirect_shift.into(),
+                meta.indirect_shift.into(),
+            );
+        }
+        let levels = meta.levels_for(meta.max_block.max(BlockId(head.meta_max_block)))?;
+        if head.meta_levels < levels || !is_new && head.meta_levels < meta.levels {
+            return misfit("levels", head.meta_levels.into(), levels.max(meta.levels).into());
+        }
+        meta.levels = head.meta_levels;
+        meta.checksum_type = head.meta_checksum;
+        meta.compression = head.meta_compression;
+        meta.max_block = meta.max_block.max(BlockId(head.meta_max_block));
+        self.phys.portable_mac = head.portable_mac;
+        self.phys.local_mac = [0; 32];
+        self.phys.flags.remove(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
+        self.phys.zil = ZilHeader::empty();
+        self.is_head_dirty = true;
+        Ok(())
+    }
+
+    fn check_kept(&self) -> Result<()> {
+        if self.properties.protection == Protection::Kept {
+            return Ok(());
+        }
+        Err(Error::unsupported("encrypted content in a set that is not received raw"))
+    }
+
+    /// How a block of dnodes of a set that is received raw is encrypted.
+    pub(super) fn dnodes_crypt(&self, block: u64, before: &BlockPointer) -> Result<StoredCrypt> {
+        if let Some(crypt) = self.dnodes_crypt.get(&block) {
+            return Ok(*crypt);
+        }
+        // Addresses may have changed without anything that the MAC covers.
+        match (before.salt(), before.iv(), before.mac()) {
+            (Some(salt), Some(iv), Some(mac)) => {
+                Ok(StoredCrypt { kind: before.crypt_kind(), salt, iv, mac, big_endian: false })
+            }
+            _ => Err(Error::invalid(format!(
+                "objects {} to {} were received without saying how they are encrypted",
+                block * SLOTS,
+                block * SLOTS + SLOTS - 1
+            ))),
+        }
+    }
+}
+
+impl ReceiveStore for ObjsetWriter {
+    fn as_store(&mut self) -> &mut dyn ObjectStore {
+        self
+    }
+
+    fn pointer_count(&self, object: ObjectId) -> Result<u8> {
+        let count = match (self.objects.get(&object.0), &self.base) {
+            (Some(overlay), _) => overlay.dnode(object)?.pointers().len(),
+            (None, Some(base)) => base.dnode(object)?.pointers().len(),
+            (None, None) => return Err(Error::not_found("object", object)),
+        };
+        Ok(count as u8)
+    }
+
+    fn redact(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()> {
+        let birth = self.txg();
+        self.change(object, |overlay, source| {
+            let dnode = overlay.dnode(object)?;
+            let (size, object_type) = (dnode.block_bytes(), dnode.object_type);
+            let Some(last) = offset.checked_add(length).filter(|_| length > 0).map(|end| (end - 1) / size)
+            else {
+                return if length == 0 {
+                    Ok(())
+                } else {
+                    Err(Error::invalid(format!("{length} bytes at offset {offset}")))
+                };
+            };
+            let count = last - offset / size + 1;
+            if count > REDACTED_BLOCKS_MAX {
+                return Err(Fault::TooLarge {
+                    what: "redacted range in blocks",
+                    size: count,
+                    limit: REDACTED_BLOCKS_MAX,
+                }
+                .into());
+            }
+            store::grow(overlay, object, last)?;
+            let pointer = BlockPointer::redacted(object_type, size, birth);
+            for block in offset / size..=last {
+                overlay.put(block, Dirty::Written(Written { pointer, in_place: false }), &*source.writer);
+            }
+            Ok(())
+        })
+    }
+
+    fn set_dnodes_crypt(&mut self, first: ObjectId, crypt: StoredCrypt) -> Result<()> {
+        self.check_kept()?;
+        if crypt.big_endian {
+            return Err(Error::unsupported("encrypted dnodes of a big-endian sender"));
+        }
+        let block = first.0 / SLOTS;
+        // The block is written again even where no object of it is.
+        self.meta.block_mut(&self.source, ObjectId(0), block, false)?;
+        let meta: &mut Dnode = self.meta.dnode_mut(ObjectId(0))?;
+        meta.levels = meta.levels.max(meta.levels_for(BlockId(block))?);
+        meta.max_block = meta.max_block.max(BlockId(block));
+        self.dnodes_crypt.insert(block, crypt);
+        Ok(())
+    }
+
+    fn set_shape(&mut self, object: ObjectId, levels: u8, max_block: BlockId) -> Result<()> {
+        self.change(object, |overlay: &mut Overlay, source| {
+            let dnode = overlay.dnode_mut(object)?;
+            if levels > LEVELS_MAX || levels < dnode.levels_for(max_block)? {
+                return Err(Error::invalid(format!(
+                    "object {object} with {levels} levels up to block {max_block}, expected at most {LEVELS_MAX} and \
+                     room for it"
+                )));
+            }
+            dnode.levels = dnode.levels.max(levels);
+            let last = dnode.max_block;
+            dnode.max_block = max_block;
+            if max_block < last {
+                overlay.free(max_block.0 + 1, last.0.saturating_add(1), &*source.writer);
+            }
+            Ok(())
+        })
+    }
+
+    fn set_bonus_stored(
+        &mut self,
+        object: ObjectId,
+        bonus_type: ObjectType,
+        bonus_len: u16,
+        area: &[u8],
+    ) -> Result<()> {
+        self.change(object, |overlay, _| {
+            overlay.dnode_mut(object)?.set_bonus_area(bonus_type, bonus_len.into(), area)
+        })
+    }
+}

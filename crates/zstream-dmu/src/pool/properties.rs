@@ -1,0 +1,242 @@
+//! Properties of new pools: `-o property=value` of `zpool create`.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::maintained::{FeatureSet, MAINTAINED};
+use crate::error::{Error, Result};
+use crate::vdev::config::ASHIFT_RANGE;
+
+/// Where files with sets of features lie (`zpool-features(7)`).
+const COMPATIBILITY_DIRS: [&str; 2] = ["/etc/zfs/compatibility.d", "/usr/share/zfs/compatibility.d"];
+
+/// The largest file with a set of features (`ZPOOL_COMPAT_MAXSIZE`).
+const COMPATIBILITY_BYTES_MAX: u64 = 16 << 10;
+
+/// Longest comment (`ZPROP_MAX_COMMENT`).
+const COMMENT_BYTES_MAX: usize = 32;
+
+const OFF_ON: &[(&str, u64)] = &[("off", 0), ("on", 1)];
+
+/// Properties that are kept in the MOS, with their values.
+const STORED: [(&str, &[(&str, u64)]); 6] = [
+    ("autoexpand", OFF_ON),
+    ("autoreplace", OFF_ON),
+    ("autotrim", OFF_ON),
+    ("delegation", OFF_ON),
+    ("failmode", &[("wait", 0), ("continue", 1), ("panic", 2)]),
+    ("listsnapshots", OFF_ON),
+];
+
+/// What the properties of a new pool say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolProperties {
+    /// Logarithm of the sector size, if one was asked for.
+    pub ashift: Option<u8>,
+    /// Property `comment`.
+    pub comment: Option<String>,
+    /// Property `compatibility`.
+    pub compatibility: Option<String>,
+    /// What is kept in the MOS.
+    pub stored: Vec<(String, u64)>,
+    /// The features.
+    pub features: FeatureSet,
+}
+
+impl PoolProperties {
+    /// Reads assignments `property=value`. Features are the default ones unless `without_features`; those of `compatibility`
+    /// are taken first, those that are named then.
+    ///
+    /// # Errors
+    /// There is no such property, it cannot have this value, or zstream does not support it in a new pool.
+    pub fn parse<S: AsRef<str>>(assignments: &[S], without_features: bool) -> Result<Self> {
+        let split = |text: &S| -> Result<(String, String)> {
+            let text = text.as_ref();
+            let pair = text.split_once('=');
+            let (name, value) =
+                pair.ok_or_else(|| Error::invalid(format!("{text:?}: expected property=value")))?;
+            Ok((name.to_owned(), value.to_owned()))
+        };
+        let pairs = assignments.iter().map(split).collect::<Result<Vec<_>>>()?;
+        let compatibility = pairs.iter().rev().find(|(name, _)| name == "compatibility");
+        let compatibility = compatibility.map(|(_, value)| value.clone());
+        let mut features = match &compatibility {
+            Some(sets) => compatible(sets, &COMPATIBILITY_DIRS.map(PathBuf::from))?,
+            None => FeatureSet::default(),
+        };
+        if without_features {
+            features = FeatureSet::none();
+        }
+        let mut this = Self {
+            ashift: None,
+            comment: None,
+            // "off" is how a pool without the property is.
+            compatibility: compatibility.filter(|value| value != "off"),
+            stored: Vec::new(),
+            features,
+        };
+        for (name, value) in &pairs {
+            this.set(name, value)?;
+        }
+        Ok(this)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let bad = |expected: String| {
+            Err(Error::invalid(format!("bad value {value:?} of pool property {name}: expected {expected}")))
+        };
+        if let Some(feature) = name.strip_prefix("feature@") {
+            return match value {
+                "enabled" | "active" => self.features.enable(feature),
+                "disabled" => self.features.disable(feature),
+                _ => bad("enabled or disabled".to_owned()),
+            };
+        }
+        if let Some((_, values)) = STORED.iter().find(|(stored, _)| *stored == name) {
+            let Some((_, number)) = values.iter().find(|(word, _)| *word == value) else {
+                return bad(values.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "));
+            };
+            self.stored.retain(|(stored, _)| stored != name);
+            self.stored.push((name.to_owned(), *number));
+            return Ok(());
+        }
+        match name {
+            "compatibility" => {}
+            "ashift" => match value.parse::<u8>() {
+                Ok(0) => self.ashift = None,
+                Ok(shift) if ASHIFT_RANGE.contains(&u64::from(shift)) => self.ashift = Some(shift),
+                _ => return bad(format!("{} to {}", ASHIFT_RANGE.start(), ASHIFT_RANGE.end())),
+            },
+            "comment" => {
+                if value.len() > COMMENT_BYTES_MAX || value.chars().any(char::is_control) {
+                    return bad(format!("printable text of at most {COMMENT_BYTES_MAX} bytes"));
+                }
+                self.comment = Some(value.to_owned());
+            }
+            // There is no cache of pools here.
+            "cachefile" if value == "none" => {}
+            "multihost" if value == "off" => {}
+            "version" if value == "5000" => {}
+            "altroot" | "bootfs" | "cachefile" | "dedup_table_quota" | "multihost" | "version" => {
+                return Err(Error::unsupported(format!("{name}={value} in a new pool")));
+            }
+            _ => return Err(Error::invalid(format!("bad pool property {name:?}"))),
+        }
+        Ok(())
+    }
+}
+
+/// The features of all the named sets at once, as far as zstream keeps them right.
+fn compatible(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
+    match sets {
+        "off" => return Ok(FeatureSet::default()),
+        "legacy" => return Ok(FeatureSet::none()),
+        _ => {}
+    }
+    let mut features = FeatureSet::none();
+    for row in MAINTAINED {
+        // What is only retired is not enabled.
+        let _ = features.enable(row.name);
+    }
+    for set in sets.split(',') {
+        features.retain(&read_set(set, dirs)?);
+    }
+    Ok(features)
+}
+
+fn read_set(name: &str, dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
+    let paths = match name.starts_with('/') {
+        true => vec![PathBuf::from(name)],
+        false if name.is_empty() || name.contains('/') => Vec::new(),
+        false => dirs.iter().map(|dir| dir.join(name)).collect(),
+    };
+    let path = paths.iter().find(|path| path.is_file());
+    let path = path.ok_or_else(|| Error::not_found("set of compatible features", name))?;
+    let text = read_text(path).map_err(|error| error.on_vdev(path.display()))?;
+    let words = text.lines().flat_map(|line| {
+        let line = line.split_once('#').map_or(line, |(line, _)| line);
+        line.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
+    });
+    Ok(words.map(str::to_owned).collect())
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(COMPATIBILITY_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > COMPATIBILITY_BYTES_MAX {
+        let limit = COMPATIBILITY_BYTES_MAX;
+        return Err(Error::invalid(format!("a set of features of more than {limit} bytes")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(list: &[&str]) -> Result<PoolProperties> {
+        PoolProperties::parse(list, false)
+    }
+
+    #[test]
+    fn properties_are_read() {
+        let properties = parse(&[
+            "ashift=9",
+            "failmode=continue",
+            "autotrim=on",
+            "autotrim=off",
+            "comment=a pool",
+            "feature@encryption=disabled",
+            "feature@head_errlog=enabled",
+        ])
+        .unwrap();
+        assert_eq!((properties.ashift, properties.comment.as_deref()), (Some(9), Some("a pool")));
+        assert_eq!(properties.stored, [("failmode".to_owned(), 1), ("autotrim".to_owned(), 0)]);
+        assert!(!properties.features.contains("encryption") && properties.features.contains("head_errlog"));
+        assert_eq!(parse(&[]).unwrap().features, FeatureSet::default());
+        assert_eq!(parse(&["compatibility=off"]).unwrap().compatibility, None);
+        let bare = PoolProperties::parse(&["feature@bookmarks=enabled"], true).unwrap();
+        assert_eq!(bare.features.iter().count(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        for (text, part) in [
+            ("ashift=17", "expected 9 to 16"),
+            ("failmode=never", "expected wait, continue, panic"),
+            ("feature@draid=enabled", "feature draid in a new pool"),
+            ("feature@x=enabled", "feature x not found"),
+            ("feature@lz4_compress=maybe", "expected enabled or disabled"),
+            ("multihost=on", "not supported"),
+            ("size=3", "bad pool property"),
+            ("ashift", "expected property=value"),
+            ("compatibility=no-such-set", "set of compatible features no-such-set not found"),
+        ] {
+            let error = parse(&[text]).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert!(parse(&[&format!("comment={}", "x".repeat(33))]).is_err());
+    }
+
+    #[test]
+    fn compatibility_is_what_all_sets_have() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join("a"),
+            "# old\nlz4_compress,hole_birth enabled_txg # more\nbookmarks\n",
+        )
+        .unwrap();
+        std::fs::write(dir.path().join("b"), "enabled_txg\nlz4_compress\nhead_errlog\n").unwrap();
+        let dirs = [dir.path().to_owned()];
+        let names = |sets: &str| {
+            compatible(sets, &dirs).unwrap().iter().map(|feature| feature.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("a"), ["enabled_txg", "lz4_compress", "hole_birth"], "bookmarks need more");
+        assert_eq!(names("a,b"), ["enabled_txg", "lz4_compress"]);
+        assert_eq!(names("b"), ["enabled_txg", "lz4_compress", "head_errlog"], "not only default ones");
+        assert_eq!(names("legacy"), [""; 0]);
+        assert!(compatible("../a", &dirs).is_err());
+    }
+}

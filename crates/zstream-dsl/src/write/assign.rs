@@ -1,0 +1,103 @@
+//! Properties that users set: what is allowed where, and what the pool must be able to do (`zfs_valid_proplist`).
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zap::Value;
+
+use super::{Setting, Tx};
+use crate::prop::parse::Parsed;
+use crate::prop::table::{Property, Types};
+
+/// Blocks up to this size need no feature, in bytes.
+const OLD_BLOCK_BYTES_MAX: u64 = 128 << 10;
+
+impl Tx<'_> {
+    /// What a head or snapshot is.
+    ///
+    /// # Errors
+    /// When its object set cannot be read.
+    pub fn types_of(&self, dataset: ObjectId) -> Result<Types> {
+        if self.dataset(dataset)?.is_snapshot() {
+            return Ok(Types::SNAPSHOT);
+        }
+        Ok(if self.is_filesystem(dataset)? { Types::FILESYSTEM } else { Types::VOLUME })
+    }
+
+    /// Refuses a property that a dataset of this kind cannot have or that the pool cannot keep.
+    ///
+    /// # Errors
+    /// `EINVAL` when it does not apply or is fixed when a dataset is made, `ENOTSUP` when the pool lacks a feature.
+    pub fn check_assignment(&self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
+        let refuse = |why: &str| Err(Error::refused("EINVAL", format!("property {} {why}", parsed.name)));
+        let Some(property) = parsed.property else { return Ok(()) };
+        if types == Types::SNAPSHOT {
+            return refuse("cannot be set of a snapshot");
+        }
+        if !property.types.intersects(types) {
+            return refuse("does not apply to datasets of this kind");
+        }
+        if property.set_once && !is_new {
+            return refuse("is fixed when a dataset is created");
+        }
+        match property.name {
+            "version" => return Err(Error::unsupported("upgrading a filesystem")),
+            "dedup" if parsed.value != Value::word(2) => {
+                return Err(Error::unsupported("writing deduplicated datasets"));
+            }
+            "volsize" if !is_new => return Err(Error::unsupported("resizing a volume")),
+            "keylocation" if !is_new => return Err(Error::unsupported("changing where a key comes from")),
+            _ => {}
+        }
+        match needed_feature(property, &parsed.value) {
+            Some(feature) => self.require_feature(feature),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets a property of a head or snapshot, as a user does.
+    ///
+    /// # Errors
+    /// As [`check_assignment`](Self::check_assignment) and [`set_property`](Self::set_property).
+    pub fn assign(&mut self, dataset: ObjectId, parsed: &Parsed) -> Result<()> {
+        self.check_assignment(parsed, self.types_of(dataset)?, false)?;
+        self.set_property(dataset, &parsed.name, &Setting::Local(parsed.value.clone()))
+    }
+
+    /// Sets a property of a dataset to what the one above it has, or with `to_received` to what was received
+    /// (`zfs inherit`).
+    ///
+    /// # Errors
+    /// `EINVAL` when the property is not inherited or cannot be changed.
+    pub fn inherit(&mut self, dataset: ObjectId, name: &str, to_received: bool) -> Result<()> {
+        let refuse = |why: &str| Err(Error::refused("EINVAL", format!("property {name} {why}")));
+        let mut stored = name;
+        if !name.contains(':') {
+            let Some(property) = Property::find(name) else { return refuse("does not exist") };
+            stored = property.name;
+            let can_revert = ["quota", "reservation", "refquota", "refreservation", "canmount"];
+            let is_revert = to_received && can_revert.contains(&stored);
+            if property.set_once || property.read_only || !(property.inherited || is_revert) {
+                return refuse("cannot be inherited");
+            }
+        }
+        let setting = if to_received { Setting::Revert } else { Setting::Inherited };
+        self.set_property(dataset, stored, &setting)
+    }
+}
+
+/// The feature that a value of a property needs.
+fn needed_feature(property: &Property, value: &Value) -> Option<&'static str> {
+    let number = value.u64().ok()?;
+    match (property.name, property.index_name(number)) {
+        ("recordsize" | "volblocksize", _) if number > OLD_BLOCK_BYTES_MAX => Some("large_blocks"),
+        ("compression", Some("lz4")) => Some("lz4_compress"),
+        ("compression", Some(name)) if name.starts_with("zstd") => Some("zstd_compress"),
+        ("checksum", Some("sha512")) => Some("sha512"),
+        ("checksum", Some("skein")) => Some("skein"),
+        ("checksum", Some("edonr")) => Some("edonr"),
+        ("checksum", Some("blake3")) => Some("blake3"),
+        ("dnodesize", Some(name)) if name != "legacy" => Some("large_dnode"),
+        ("longname", Some("on")) => Some("longname"),
+        _ => None,
+    }
+}

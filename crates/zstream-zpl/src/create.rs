@@ -1,0 +1,167 @@
+//! Making empty filesystems and volumes in empty object sets (`zfs_create_fs`, `zvol_create_cb`).
+//!
+//! ```text
+//! filesystem                                     volume
+//!   1   master node: VERSION, ROOT, ...            1   content
+//!       system attributes: registry, layouts       2   ZAP: size
+//!       unlinked set
+//!       root directory
+//! ```
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
+use zstream_format::object_type::ObjectType;
+
+use crate::sa::MAGIC;
+
+const MASTER_NODE: ObjectId = ObjectId(1);
+const VOLUME: ObjectId = ObjectId(1);
+const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
+
+/// Version of the filesystems that are made (`ZPL_VERSION`).
+const VERSION: u64 = 5;
+
+/// Attributes by number: name, length in bytes (0 for any), kind of byte order.
+pub(crate) const REGISTRY: [(&str, u64, u64); 22] = [
+    ("ZPL_ATIME", 16, 0),
+    ("ZPL_MTIME", 16, 0),
+    ("ZPL_CTIME", 16, 0),
+    ("ZPL_CRTIME", 16, 0),
+    ("ZPL_GEN", 8, 0),
+    ("ZPL_MODE", 8, 0),
+    ("ZPL_SIZE", 8, 0),
+    ("ZPL_PARENT", 8, 0),
+    ("ZPL_LINKS", 8, 0),
+    ("ZPL_XATTR", 8, 0),
+    ("ZPL_RDEV", 8, 0),
+    ("ZPL_FLAGS", 8, 0),
+    ("ZPL_UID", 8, 0),
+    ("ZPL_GID", 8, 0),
+    ("ZPL_PAD", 32, 0),
+    ("ZPL_ZNODE_ACL", 88, 3),
+    ("ZPL_DACL_COUNT", 8, 0),
+    ("ZPL_SYMLINK", 0, 3),
+    ("ZPL_SCANSTAMP", 32, 3),
+    ("ZPL_DACL_ACES", 0, 4),
+    ("ZPL_DXATTR", 0, 3),
+    ("ZPL_PROJID", 8, 0),
+];
+
+/// Number of the layout of plain nodes, and what it lists: mode, size, generation, user, group, parent, flags, times, links, ACL.
+const LAYOUT: u16 = 2;
+const LAYOUT_ATTRIBUTES: [u16; 14] = [5, 6, 4, 12, 13, 7, 11, 0, 1, 2, 3, 8, 16, 19];
+
+/// What is kept of the permissions in an ACL: owner, group, everyone, as type and flags, and what they may.
+const DIRECTORY_ACL: [(u32, u32); 3] =
+    [(0x1000 << 16, 0x001e_01bf), (0x2040 << 16, 0x0012_00a9), (0x4000 << 16, 0x0012_00a9)];
+
+/// A directory anyone may read and its owner change.
+const DIRECTORY_MODE: u64 = 0o40755;
+
+/// Flags of a new directory: archive, modified since a scan for viruses, an ACL that says what the mode says, and that
+/// nobody is kept from entering.
+const DIRECTORY_FLAGS: u64 = 1 << 35 | 1 << 42 | 0x144;
+
+/// What a new filesystem is to be. What is fixed at creation cannot be changed later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewFilesystem {
+    /// Property `normalization`: 0 none, else how names are normalized, as [`NormFlags`] (`formD` is `DECOMPOSE`).
+    pub normalization: NormFlags,
+    /// Property `utf8only`.
+    pub utf8_only: bool,
+    /// Property `casesensitivity`: 0 sensitive, 1 insensitive, 2 mixed.
+    pub case: u64,
+    /// Seconds and nanoseconds since 1970 that the root directory says it was made at.
+    pub time: (u64, u32),
+    /// User and group of the root directory.
+    pub owner: (u64, u64),
+}
+
+/// Makes an empty filesystem and gives its root directory. `random` is asked for the salts of tables.
+///
+/// # Errors
+/// The set is not empty or cannot be changed, or there are no random numbers.
+pub fn create_filesystem(
+    set: &mut dyn ObjectStore,
+    new: &NewFilesystem,
+    random: &mut dyn FnMut() -> Result<u64>,
+) -> Result<ObjectId> {
+    let mut plain = || Ok::<_, Error>(NewZap::new(random()?));
+    set.claim(MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
+    zap::create_in(set, MASTER_NODE, &plain()?)?;
+    let attributes = zap::create(set, ObjectType::SA_MASTER_NODE, &plain()?)?;
+    let unlinked = zap::create(set, ObjectType::UNLINKED_SET, &plain()?)?;
+    let upper = if new.case == 0 { NormFlags::empty() } else { NormFlags::UPPER };
+    let names = NewZap { norm_flags: new.normalization | upper, ..plain()? };
+    // Made before the tables of attributes, as OpenZFS does.
+    let directory = NewObject::new(ObjectType::DIRECTORY_CONTENTS, 0).with_bonus(ObjectType::SA, 0);
+    let root = zap::create_with(set, &directory, &names)?;
+    let registry = zap::create(set, ObjectType::SA_ATTR_REGISTRATION, &plain()?)?;
+    let layouts = zap::create(set, ObjectType::SA_ATTR_LAYOUTS, &plain()?)?;
+    set.set_bonus(root, ObjectType::SA, &root_attributes(set, root, new))?;
+
+    let mut entries = ZapMut::open(set, registry)?;
+    for (number, (name, length, swap)) in (0..).zip(REGISTRY) {
+        entries.add(name, &Value::word(length << 24 | swap << 16 | number))?;
+    }
+    ZapMut::open(set, layouts)?.add(LAYOUT.to_string(), &Value::u16s(&LAYOUT_ATTRIBUTES))?;
+    let mut entries = ZapMut::open(set, attributes)?;
+    entries.add("REGISTRY", &Value::word(registry.0))?;
+    entries.add("LAYOUTS", &Value::word(layouts.0))?;
+    let mut entries = ZapMut::open(set, MASTER_NODE)?;
+    for (name, value) in [
+        ("normalization", new.normalization.bits()),
+        ("utf8only", u64::from(new.utf8_only)),
+        ("casesensitivity", new.case),
+        ("VERSION", VERSION),
+        ("SA_ATTRS", attributes.0),
+        ("DELETE_QUEUE", unlinked.0),
+        ("ROOT", root.0),
+    ] {
+        entries.add(name, &Value::word(value))?;
+    }
+    Ok(root)
+}
+
+/// The bonus of the root directory.
+fn root_attributes(set: &dyn ObjectStore, root: ObjectId, new: &NewFilesystem) -> Vec<u8> {
+    let aces: Vec<u8> = DIRECTORY_ACL
+        .iter()
+        .flat_map(|(kind, mask)| [kind.to_le_bytes(), mask.to_le_bytes()].concat())
+        .collect();
+    let (seconds, nanoseconds) = (new.time.0, u64::from(new.time.1));
+    let mut words = vec![DIRECTORY_MODE, 2, set.txg().0, new.owner.0, new.owner.1, root.0, DIRECTORY_FLAGS];
+    // Access, modification, change, creation.
+    words.extend([seconds, nanoseconds].repeat(4));
+    words.extend([2, DIRECTORY_ACL.len() as u64]);
+    let mut out = Vec::new();
+    out.extend(MAGIC.to_le_bytes());
+    out.extend((LAYOUT | 1 << 10).to_le_bytes());
+    out.extend((aces.len() as u16).to_le_bytes());
+    out.extend(words.into_iter().flat_map(u64::to_le_bytes));
+    out.extend(aces);
+    out
+}
+
+/// Makes an empty volume of `size` bytes in blocks of `block_bytes` (`volblocksize`).
+///
+/// # Errors
+/// The set is not empty or cannot be changed; the size is no multiple of the block size.
+pub fn create_volume(
+    set: &mut dyn ObjectStore,
+    size: u64,
+    block_bytes: u32,
+    random: &mut dyn FnMut() -> Result<u64>,
+) -> Result<()> {
+    if block_bytes == 0 || size == 0 || !size.is_multiple_of(u64::from(block_bytes)) {
+        return Err(Error::invalid(format!(
+            "a volume of {size} bytes in blocks of {block_bytes}: the size must be a multiple of the block size"
+        )));
+    }
+    set.claim(VOLUME, &NewObject::new(ObjectType::ZVOL, block_bytes))?;
+    set.claim(VOLUME_PROPERTIES, &NewObject::new(ObjectType::ZVOL_PROP, 0))?;
+    zap::create_in(set, VOLUME_PROPERTIES, &NewZap::new(random()?))?;
+    ZapMut::open(set, VOLUME_PROPERTIES)?.add("size", &Value::word(size))
+}

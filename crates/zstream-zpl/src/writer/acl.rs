@@ -1,0 +1,82 @@
+//! The ACL that says what a mode says (`acl_trivial_access_masks`, `zfs_acl_chmod`).
+//!
+//! ```text
+//! entry: u16 type (0 allow, 1 deny)   u16 whom   u32 what
+//! ```
+//!
+//! Entries for owner, group and everyone follow. Where a class may do less than one behind it, an entry in front denies
+//! that, since the first entry that speaks of a right decides.
+
+const ALLOW: u16 = 0;
+const DENY: u16 = 1;
+
+const OWNER: u16 = 0x1000;
+/// The owning group, and that it is a group.
+const GROUP: u16 = 0x2000 | 0x40;
+const EVERYONE: u16 = 0x4000;
+
+const READ: u32 = 0x1;
+/// Writing and appending.
+const WRITE: u32 = 0x2 | 0x4;
+const EXECUTE: u32 = 0x20;
+
+/// Reading attributes, named attributes and the ACL, and synchronizing, which everyone may.
+const COMMON: u32 = 0x8 | 0x80 | 0x2_0000 | 0x10_0000;
+/// Writing them, and changing the owner.
+const OWNERS: u32 = 0x10 | 0x100 | 0x4_0000 | 0x8_0000;
+
+/// Rights by the bits of a mode.
+const RIGHTS: [(u32, u32); 3] = [(4, READ), (2, WRITE), (1, EXECUTE)];
+
+/// The entries of the ACL, and how many there are.
+pub(super) fn trivial(mode: u32) -> (u64, Vec<u8>) {
+    let [owner, group, other] = [mode >> 6 & 7, mode >> 3 & 7, mode & 7];
+    let mask =
+        |bits: u32| RIGHTS.iter().filter(|(bit, _)| bits & bit != 0).fold(0, |all, (_, right)| all | right);
+    let entries = [
+        // What the owner may keeps it where the group may not and everyone may.
+        (ALLOW, OWNER, mask(owner & !group & other)),
+        (DENY, OWNER, mask(!owner & (group | other))),
+        (DENY, GROUP, mask(!group & other)),
+        (ALLOW, OWNER, COMMON | OWNERS | mask(owner)),
+        (ALLOW, GROUP, COMMON | mask(group)),
+        (ALLOW, EVERYONE, COMMON | mask(other)),
+    ];
+    let mut out = Vec::new();
+    let mut count = 0;
+    for (kind, whom, what) in entries.into_iter().filter(|(.., what)| *what != 0) {
+        out.extend(kind.to_le_bytes());
+        out.extend(whom.to_le_bytes());
+        out.extend(what.to_le_bytes());
+        count += 1;
+    }
+    (count, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Masks that OpenZFS wrote for these modes.
+    #[test]
+    fn a_mode_becomes_the_acl_that_openzfs_makes() {
+        let masks = |mode| {
+            let (count, entries) = trivial(mode);
+            assert_eq!(entries.len(), count as usize * 8);
+            entries.chunks(8).map(|entry| u64::from_le_bytes(entry.try_into().unwrap())).collect::<Vec<_>>()
+        };
+        let (owner, group, everyone) = (0x1000 << 16, 0x2040 << 16, 0x4000 << 16);
+        let what = |mask: u64| mask << 32;
+        assert_eq!(
+            masks(0o755),
+            [owner | what(0x1e_01bf), group | what(0x12_00a9), everyone | what(0x12_00a9)]
+        );
+        assert_eq!(
+            masks(0o644),
+            [owner | what(0x1e_019f), group | what(0x12_0089), everyone | what(0x12_0089)]
+        );
+        // The owner may less than others: that is denied first.
+        assert_eq!(masks(0o077)[0], 1 | owner | what(0x27));
+        assert_eq!(masks(0o704).len(), 5);
+    }
+}

@@ -1,0 +1,372 @@
+//! Making nodes, giving them names and taking those away.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::zap::{NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, write as zap};
+use zstream_format::object_type::ObjectType;
+
+use super::{Pending, Writer, acl, attributes};
+use crate::fs::{CaseSensitivity, TARGET_BYTES_MAX};
+use crate::fuid::Fuid;
+use crate::node::{Acl, AclEntries, FileType, Node, Time};
+use crate::sa::Attribute;
+
+/// Flags of nodes (`ZFS_*`).
+const IS_XATTR: u64 = 0x1;
+const ACL_TRIVIAL: u64 = 0x4;
+const ACL_AUTO_INHERIT: u64 = 0x40;
+/// Nobody is kept from going through a directory.
+const NO_EXECS_DENIED: u64 = 0x100;
+const ARCHIVE: u64 = 1 << 35;
+const AV_MODIFIED: u64 = 1 << 42;
+const PROJECT_INHERIT: u64 = 1 << 46;
+const HAS_PROJECT: u64 = 1 << 47;
+
+/// How deep directories of extended attributes are taken apart: they hold files only.
+const XATTR_DEPTH_MAX: usize = 2;
+
+/// What a new node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A regular file that will have so many bytes, which decides the size of its blocks.
+    File(u64),
+    /// A directory.
+    Directory,
+    /// A symbolic link to this.
+    Symlink(Vec<u8>),
+    /// A block device with major and minor number.
+    BlockDevice(u32, u32),
+    /// A character device with major and minor number.
+    CharDevice(u32, u32),
+    /// A FIFO.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+impl NodeKind {
+    fn file_type(&self) -> FileType {
+        match self {
+            Self::File(_) => FileType::File,
+            Self::Directory => FileType::Directory,
+            Self::Symlink(_) => FileType::Symlink,
+            Self::BlockDevice(..) => FileType::BlockDevice,
+            Self::CharDevice(..) => FileType::CharDevice,
+            Self::Fifo => FileType::Fifo,
+            Self::Socket => FileType::Socket,
+        }
+    }
+}
+
+/// A node that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNode {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Permission bits, with set-user-id, set-group-id and sticky.
+    pub permissions: u32,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Time of the last access.
+    pub atime: Time,
+    /// Time of the last change of the content.
+    pub mtime: Time,
+    /// Extended attributes, by their names with name space (`user.note`).
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Writer {
+    /// Makes a node with a name. A regular file's content follows with [`write`](Self::write) and
+    /// [`finish`](Self::finish).
+    ///
+    /// # Errors
+    ///
+    /// The name is taken or impossible, the target of a link is too long, or something cannot be written.
+    pub fn create(
+        &mut self,
+        set: &mut dyn ObjectStore,
+        parent: ObjectId,
+        name: &[u8],
+        new: &NewNode,
+    ) -> Result<ObjectId> {
+        self.check_name(name)?;
+        if self.lookup(set, parent, name)?.is_some() {
+            return Err(Error::exists("file", String::from_utf8_lossy(name)));
+        }
+        let inherited = self.node(set, parent)?;
+        let object = self.make(set, new, &inherited, 0)?;
+        if new.kind == NodeKind::Directory {
+            self.pending.insert(object.0, Pending { keeps_times: true, ..Pending::default() });
+        }
+        self.enter(set, parent, name, object, new.kind.file_type())?;
+        Ok(object)
+    }
+
+    /// Makes a node that nothing leads to yet.
+    pub(super) fn make(
+        &mut self,
+        set: &mut dyn ObjectStore,
+        new: &NewNode,
+        parent: &Node,
+        flags: u64,
+    ) -> Result<ObjectId> {
+        let file_type = new.kind.file_type();
+        let described = |object_type, block_bytes| {
+            NewObject { dn_slots: self.settings.dn_slots, ..NewObject::new(object_type, block_bytes) }
+                .with_bonus(ObjectType::SA, 0)
+        };
+        let (mut size, mut target, mut rdev, mut links) = (0, None, None, 1);
+        let object = match &new.kind {
+            NodeKind::Directory => {
+                (size, links) = (2, 2);
+                let upper = if self.case == CaseSensitivity::Sensitive {
+                    NormFlags::empty()
+                } else {
+                    NormFlags::UPPER
+                };
+                let is_plain = flags & IS_XATTR != 0;
+                let norm_flags = if is_plain { NormFlags::empty() } else { self.normalization | upper };
+                let table = NewZap { salt: self.random.u64()?, norm_flags, flags: ZapFlags::empty() };
+                zap::create_with(set, &described(ObjectType::DIRECTORY_CONTENTS, 0), &table)?
+            }
+            NodeKind::File(bytes) => {
+                let block = (*bytes).min(self.settings.record_bytes.into()).next_multiple_of(512) as u32;
+                set.allocate(&described(ObjectType::PLAIN_FILE_CONTENTS, block))?
+            }
+            other => {
+                match other {
+                    NodeKind::Symlink(to) => {
+                        if to.is_empty() || to.len() as u64 > TARGET_BYTES_MAX || to.contains(&0) {
+                            return Err(Error::invalid(format!("a symbolic link to {} bytes", to.len())));
+                        }
+                        size = to.len() as u64;
+                        target = Some(to.clone());
+                    }
+                    // As Linux packs them; other systems' form is for numbers that do not fit.
+                    NodeKind::BlockDevice(major, minor) | NodeKind::CharDevice(major, minor) => {
+                        rdev = Some(pack_device(*major, *minor));
+                    }
+                    _ => {}
+                }
+                set.allocate(&described(ObjectType::PLAIN_FILE_CONTENTS, 512))?
+            }
+        };
+        let (count, entries) = acl::trivial(new.permissions);
+        let mut node = Node {
+            object,
+            mode: file_type.number() << 12 | u64::from(new.permissions & 0o7777),
+            size,
+            links,
+            uid: Fuid(new.uid.into()),
+            gid: Fuid(new.gid.into()),
+            atime: new.atime,
+            mtime: new.mtime,
+            ctime: self.settings.now,
+            crtime: self.settings.now,
+            generation: set.txg().0,
+            parent: parent.object,
+            flags: flags | ARCHIVE | AV_MODIFIED | ACL_TRIVIAL | directory_flags(file_type, new.permissions),
+            rdev,
+            inline_target: target,
+            acl: Some(Acl { version: 1, count, entries: AclEntries::Inline(entries) }),
+            ..Node::default()
+        };
+        if parent.flags & PROJECT_INHERIT != 0
+            && let Some(project) = parent.project
+        {
+            node.project = Some(project);
+            node.flags |= HAS_PROJECT;
+            if file_type == FileType::Directory {
+                node.flags |= PROJECT_INHERIT;
+            }
+        }
+        self.put_xattrs(set, &mut node, &new.xattrs)?;
+        attributes::store(set, &mut self.registry, &node)?;
+        Ok(object)
+    }
+
+    /// Gives a node that is there owner, permissions, times and extended attributes of `new`, whose kind counts for
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// The node's attributes cannot be read or written.
+    pub fn set_attributes(
+        &mut self,
+        set: &mut dyn ObjectStore,
+        object: ObjectId,
+        new: &NewNode,
+    ) -> Result<()> {
+        let mut node = self.node(set, object)?;
+        let file_type = node
+            .file_type()
+            .ok_or_else(|| Error::corrupt("file", format!("object {object} has mode {:o}", node.mode)))?;
+        node.mode = file_type.number() << 12 | u64::from(new.permissions & 0o7777);
+        (node.uid, node.gid) = (Fuid(new.uid.into()), Fuid(new.gid.into()));
+        (node.atime, node.mtime, node.ctime) = (new.atime, new.mtime, self.settings.now);
+        node.flags &= !(NO_EXECS_DENIED | ACL_AUTO_INHERIT);
+        node.flags |= ACL_TRIVIAL | directory_flags(file_type, new.permissions);
+        let (count, entries) = acl::trivial(new.permissions);
+        node.acl = Some(Acl { version: 1, count, entries: AclEntries::Inline(entries) });
+        self.put_xattrs(set, &mut node, &new.xattrs)?;
+        attributes::store(set, &mut self.registry, &node)?;
+        if file_type == FileType::Directory {
+            self.pending.entry(object.0).or_default().keeps_times = true;
+        }
+        Ok(())
+    }
+
+    /// Gives a node one more name.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken or impossible, the node is a directory, or something cannot be written.
+    pub fn link(
+        &mut self,
+        set: &mut dyn ObjectStore,
+        parent: ObjectId,
+        name: &[u8],
+        object: ObjectId,
+    ) -> Result<()> {
+        self.check_name(name)?;
+        if self.lookup(set, parent, name)?.is_some() {
+            return Err(Error::exists("file", String::from_utf8_lossy(name)));
+        }
+        let node = self.node(set, object)?;
+        let file_type = node.file_type().filter(|kind| *kind != FileType::Directory);
+        let file_type = file_type.ok_or_else(|| Error::invalid("a second name for a directory"))?;
+        self.set_links(set, &node, node.links + 1)?;
+        self.enter(set, parent, name, object, file_type)
+    }
+
+    fn set_links(&self, set: &mut dyn ObjectStore, node: &Node, links: u64) -> Result<()> {
+        let now = self.settings.now;
+        let changes = [
+            (Attribute::Links, vec![links]),
+            (Attribute::Ctime, vec![now.seconds.cast_unsigned(), now.nanoseconds]),
+        ];
+        attributes::patch(set, &self.registry, node.object, &changes)
+    }
+
+    /// Takes a name away, and with the last one the node.
+    ///
+    /// # Errors
+    ///
+    /// There is no such name, it is that of a directory with entries, or something cannot be written.
+    pub fn remove(&mut self, set: &mut dyn ObjectStore, parent: ObjectId, name: &[u8]) -> Result<()> {
+        self.flush(set)?;
+        let entry = self
+            .lookup(set, parent, name)?
+            .ok_or_else(|| Error::not_found("file", String::from_utf8_lossy(name)))?;
+        let node = self.node(set, entry.object)?;
+        let is_directory = node.is_directory();
+        if is_directory && Zap::open(set, node.object)?.entries().next().is_some() {
+            return Err(Error::invalid(format!(
+                "the directory {} is not empty",
+                String::from_utf8_lossy(name)
+            )));
+        }
+        ZapMut::open(set, parent)?.remove(&entry.name[..])?;
+        let keeps_times = self.pending.get(&parent.0).is_some_and(|pending| pending.keeps_times);
+        self.recount(set, parent, -1, -i64::from(is_directory), keeps_times)?;
+        if is_directory || node.links <= 1 {
+            self.pending.remove(&node.object.0);
+            return self.free(set, &node, 0);
+        }
+        self.set_links(set, &node, node.links - 1)
+    }
+
+    /// Frees a node, and its extended attributes in files.
+    pub(super) fn free(&self, set: &mut dyn ObjectStore, node: &Node, depth: usize) -> Result<()> {
+        if let Some(directory) = node.xattr_directory {
+            self.free_xattr_directory(set, directory, depth)?;
+        }
+        set.free(node.object)
+    }
+
+    /// Frees a hidden directory with all its files.
+    pub(super) fn free_xattr_directory(
+        &self,
+        set: &mut dyn ObjectStore,
+        directory: ObjectId,
+        depth: usize,
+    ) -> Result<()> {
+        if depth >= XATTR_DEPTH_MAX {
+            return Err(Error::corrupt("file", "extended attributes have extended attributes"));
+        }
+        let files: Vec<ObjectId> = crate::directory::open_for(set, directory, CaseSensitivity::Sensitive)?
+            .entries()
+            .map(|entry| entry.map(|entry| entry.object))
+            .collect::<Result<_>>()?;
+        for file in files {
+            let node = self.node(set, file)?;
+            self.free(set, &node, depth + 1)?;
+        }
+        set.free(directory)
+    }
+
+    /// Makes the hidden directory in which extended attributes are files.
+    pub(super) fn make_xattr_directory(
+        &mut self,
+        set: &mut dyn ObjectStore,
+        node: &Node,
+    ) -> Result<ObjectId> {
+        let new = NewNode {
+            kind: NodeKind::Directory,
+            permissions: 0o1777,
+            uid: node.uid.rid(),
+            gid: node.gid.rid(),
+            atime: self.settings.now,
+            mtime: self.settings.now,
+            xattrs: Vec::new(),
+        };
+        self.make(set, &new, node, IS_XATTR)
+    }
+
+    /// Makes a file in the hidden directory.
+    pub(super) fn make_xattr_file(
+        &mut self,
+        set: &mut dyn ObjectStore,
+        directory: &Node,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<()> {
+        let new = NewNode {
+            kind: NodeKind::File(value.len() as u64),
+            permissions: 0o644,
+            uid: directory.uid.rid(),
+            gid: directory.gid.rid(),
+            atime: self.settings.now,
+            mtime: self.settings.now,
+            xattrs: Vec::new(),
+        };
+        let object = self.make(set, &new, directory, IS_XATTR)?;
+        self.write(set, object, 0, value)?;
+        self.finish(set, object, value.len() as u64)?;
+        let entry = FileType::File.number() << 60 | object.0;
+        ZapMut::open(set, directory.object)?.add(name, &Value::word(entry))?;
+        let changes = [(Attribute::Size, vec![self.node(set, directory.object)?.size + 1])];
+        attributes::patch(set, &self.registry, directory.object, &changes)
+    }
+}
+
+/// The flags that directories have besides.
+fn directory_flags(file_type: FileType, permissions: u32) -> u64 {
+    match file_type {
+        FileType::Directory if permissions & 0o111 == 0o111 => ACL_AUTO_INHERIT | NO_EXECS_DENIED,
+        FileType::Directory => ACL_AUTO_INHERIT,
+        _ => 0,
+    }
+}
+
+/// A device number as Linux keeps it in a pool: 20 bits are the minor's.
+fn pack_device(major: u32, minor: u32) -> u64 {
+    if minor < 1 << 20 && major < 1 << 12 {
+        u64::from(major) << 20 | u64::from(minor)
+    } else {
+        u64::from(major) << 32 | u64::from(minor)
+    }
+}

@@ -1,0 +1,73 @@
+//! Extended attributes: short ones packed next to the system attributes, long ones as files of a hidden directory.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::object_store::ObjectStore;
+use zstream_format::nvlist::{NvList, NvString, NvValue, Packed};
+use zstream_format::order::ByteOrder;
+
+use super::Writer;
+use crate::node::Node;
+use crate::xattr::VALUE_BYTES_MAX;
+
+/// The largest value that is packed (`DXATTR_MAX_ENTRY_SIZE`), in bytes.
+const PACKED_VALUE_BYTES_MAX: usize = 32 << 10;
+/// The largest list that is packed (`DXATTR_MAX_SA_SIZE`), in bytes.
+const PACKED_BYTES_MAX: usize = 64 << 10;
+/// The longest name (`XATTR_NAME_MAX`), in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
+fn pack(list: &NvList) -> Result<Vec<u8>> {
+    list.encode(Packed::xdr(ByteOrder::Little))
+        .map_err(|error| Error::invalid(format!("extended attributes: {error}")))
+}
+
+impl Writer {
+    /// Gives a node, whose attributes are to be stored after this, extended attributes in place of those it has.
+    pub(super) fn put_xattrs(
+        &mut self,
+        set: &mut dyn ObjectStore,
+        node: &mut Node,
+        xattrs: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<()> {
+        if let Some(directory) = node.xattr_directory.take() {
+            self.free_xattr_directory(set, directory, 0)?;
+        }
+        node.packed_xattrs = None;
+        let mut sorted: Vec<&(Vec<u8>, Vec<u8>)> = xattrs.iter().collect();
+        sorted.sort();
+        let mut list = NvList::new();
+        let mut packed = None;
+        let mut in_files = Vec::new();
+        for (name, value) in sorted {
+            if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(&0) || name.contains(&b'/') {
+                return Err(Error::invalid(format!(
+                    "an extended attribute {:?}",
+                    String::from_utf8_lossy(name)
+                )));
+            }
+            if value.len() as u64 > VALUE_BYTES_MAX {
+                return Err(Error::invalid(format!("an extended attribute of {} bytes", value.len())));
+            }
+            if self.settings.xattrs_inline && value.len() <= PACKED_VALUE_BYTES_MAX {
+                let mut longer = list.clone();
+                longer.push(NvString::from(&name[..]), NvValue::ByteArray(value.clone()));
+                let bytes = pack(&longer)?;
+                if bytes.len() <= PACKED_BYTES_MAX {
+                    (list, packed) = (longer, Some(bytes));
+                    continue;
+                }
+            }
+            in_files.push((name, value));
+        }
+        node.packed_xattrs = packed;
+        if !in_files.is_empty() {
+            let directory = self.make_xattr_directory(set, node)?;
+            node.xattr_directory = Some(directory);
+            let directory = self.node(set, directory)?;
+            for (name, value) in in_files {
+                self.make_xattr_file(set, &directory, name, value)?;
+            }
+        }
+        Ok(())
+    }
+}

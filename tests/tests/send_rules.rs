@@ -1,0 +1,160 @@
+//! The rules of sending and the error numbers that ZFS has for them, on the pool `pack`.
+
+use zstream_format::token::ResumeToken;
+use zstream_send::job::From;
+use zstream_send::note::Note;
+use zstream_send::plan::Form;
+use zstream_send::refusal::{Errno, Refusal};
+use zstream_send::request::{Request, resume};
+use zstream_tests::golden;
+use zstream_tests::sending::Sending;
+
+fn pack() -> Sending {
+    Sending::open(&[golden::package_file("pack.img").unwrap()])
+}
+
+fn resolve(pack: &Sending, request: &Request) -> Result<zstream_send::job::Job, Refusal> {
+    request.resolve(&pack.dsl, &mut |_| {})
+}
+
+fn incremental(from: &str, target: &str) -> Request {
+    Request { from: Some(from.into()), ..Request::new(target) }
+}
+
+fn redacted(bookmark: &str, target: &str) -> Request {
+    Request { redact: Some(bookmark.into()), ..Request::new(target) }
+}
+
+/// Each rule, with the number that the kernel or libzfs gives.
+#[test]
+fn broken_rules_have_their_numbers() {
+    let pack = pack();
+    let many = |from: &str, target: &str| Request { intermediates: true, ..incremental(from, target) };
+    let all = |target: &str| Request { replicate: true, ..Request::new(target) };
+    let saved = |target: &str| Request { saved: true, ..Request::new(target) };
+    for (request, errno) in [
+        (Request::new("pack/top@nope"), Errno::Enoent),
+        (Request::new("pack/nope@1"), Errno::Enoent),
+        (Request::new("pack/t!p@1"), Errno::Einval),
+        (Request::new("pack/top#b1"), Errno::Einval),
+        // A receive is under way.
+        (Request::new("pack/part/full"), Errno::Ebusy),
+        // Not a snapshot, and not earlier in the line.
+        (incremental("pack/top", "pack/top@2"), Errno::Einval),
+        (incremental("@2", "pack/top@1"), Errno::Exdev),
+        (incremental("@1", "pack/top@1"), Errno::Exdev),
+        (incremental("pack/top/zeta@1", "pack/top@2"), Errno::Exdev),
+        (incremental("#b3", "pack/top@2"), Errno::Exdev),
+        (incremental("pack/outside#bx", "pack/top@2"), Errno::Exdev),
+        (incremental("@y", "pack/outside@x"), Errno::Exdev),
+        (incremental("@nope", "pack/top@2"), Errno::Enoent),
+        (incremental("#nope", "pack/top@2"), Errno::Enoent),
+        // Redaction: of another dataset, not one at all, of what cannot be redacted.
+        (redacted("pack/top#book", "pack/red@s"), Errno::Einval),
+        (redacted("plain", "pack/red@s"), Errno::Einval),
+        (redacted("nope", "pack/red@s"), Errno::Enoent),
+        (redacted("book", "pack/red"), Errno::Einval),
+        (
+            Request { form: Form { raw: true, ..Form::default() }, ..redacted("book", "pack/red@s") },
+            Errno::Einval,
+        ),
+        (Request { replicate: true, ..redacted("book", "pack/red@s") }, Errno::Einval),
+        // Packages.
+        (all("pack/top"), Errno::Einval),
+        (all("pack/miss@s"), Errno::Enoent),
+        (all("pack/enc@1"), Errno::Eacces),
+        (many("#b1", "pack/top@2"), Errno::Einval),
+        (many("@2", "pack/top@2"), Errno::Exdev),
+        (many("pack/top/zeta@1", "pack/top@2"), Errno::Exdev),
+        (Request { list_bytes_max: 1000, ..all("pack/top@3") }, Errno::Enospc),
+        (saved("pack/top"), Errno::Einval),
+        // Its source is another dataset than the one it was received into, as it is for `zfs`.
+        (saved("pack/part/redbook"), Errno::Exdev),
+    ] {
+        let refusal = resolve(&pack, &request).map(|job| job.steps.len()).unwrap_err();
+        assert_eq!(refusal.errno(), errno, "{request:?}: {refusal}");
+        assert!(errno.number() > 0 && !refusal.to_string().is_empty());
+    }
+}
+
+/// A redaction bookmark may be of the very snapshot: what it left out is then sent. Others may not.
+#[test]
+fn a_snapshot_is_sent_from_its_own_redaction_bookmark() {
+    let pack = pack();
+    let job = resolve(&pack, &incremental("#book", "pack/red@s")).unwrap();
+    assert!(
+        matches!(&job.steps[0].from, Some(From::Bookmark(bookmark)) if bookmark.redaction_object.is_some())
+    );
+    let refusal =
+        resolve(&pack, &incremental("#plain", "pack/red@s")).map(|job| job.steps.len()).unwrap_err();
+    assert_eq!(refusal.errno(), Errno::Exdev, "{refusal}");
+}
+
+/// A locked dataset is known only when its turn comes: names and lengths need no key.
+#[test]
+fn locked_datasets_are_refused_by_their_plan() {
+    let pack = pack();
+    let job = resolve(&pack, &Request::new("pack/enc@1")).unwrap();
+    let refusal = job.steps[0].plan(pack.pool.features(), Default::default()).map(|_| ()).unwrap_err();
+    assert_eq!(refusal.errno(), Errno::Eacces);
+    assert!(job.steps[0].needs_key().unwrap());
+    assert!(
+        job.steps[0].estimate(pack.pool.features(), Default::default(), &Default::default()).unwrap() > 0
+    );
+}
+
+/// Directories above 128 KiB travel in streams of large blocks only.
+#[test]
+fn large_micro_zaps_need_large_blocks() {
+    let pack = pack();
+    let refused = |form| {
+        let job = resolve(&pack, &Request { form, ..Request::new("pack/big@s") }).unwrap();
+        let sent = job.send(
+            &mut std::io::sink(),
+            pack.pool.features(),
+            Default::default(),
+            &Default::default(),
+            &mut |_| {},
+        );
+        sent.err().map(|refusal| refusal.errno())
+    };
+    assert_eq!(refused(Form::default()), Some(Errno::LargeMicrozap));
+    assert_eq!(refused(Form { compressed: true, ..Form::default() }), Some(Errno::LargeMicrozap));
+    assert_eq!(refused(Form { large_blocks: true, ..Form::default() }), None);
+}
+
+/// Tokens of what is gone, or is something else by now.
+#[test]
+fn tokens_are_of_what_is_still_there() {
+    let pack = pack();
+    let tokens = std::fs::read_to_string(golden::package_file("tokens.txt").unwrap()).unwrap();
+    let token = |name: &str| {
+        let line = tokens.lines().find(|line| line.starts_with(&format!("pack/part/{name} "))).unwrap();
+        ResumeToken::parse(line.split_once(' ').unwrap().1).unwrap()
+    };
+    let refusal = |token: &ResumeToken| resume(token, Form::default(), &pack.dsl).map(|_| ()).unwrap_err();
+    assert!(matches!(refusal(&token("gone")), Refusal::TokenSnapshotGone { .. }));
+    assert!(matches!(refusal(&token("same")), Refusal::TokenSnapshotChanged { .. }));
+    let mut other = token("incr");
+    other.from_guid = Some(1);
+    assert!(matches!(refusal(&other), Refusal::TokenSourceGone { guid: 1 }));
+    let mut other = token("full");
+    other.redact_snaps = Some(vec![1, 2]);
+    assert!(matches!(refusal(&other), Refusal::TokenRedactionGone { .. }));
+    for errno in ["gone", "same"].map(|name| refusal(&token(name)).errno()) {
+        assert_eq!(errno, Errno::Enoent);
+    }
+}
+
+/// What is left out is told, and of what importance that is.
+#[test]
+fn notes_tell_what_is_left_out() {
+    let pack = pack();
+    let mut notes = Vec::new();
+    let request = Request { replicate: true, skip_missing: true, ..Request::new("pack/miss@s") };
+    let job = request.resolve(&pack.dsl, &mut |note: Note| notes.push(note)).unwrap();
+    let names: Vec<&str> = job.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["pack/miss@s", "pack/miss/has@s"]);
+    assert_eq!(notes.iter().filter(|note| !note.is_detail()).count(), 1, "{notes:?}");
+    assert!(notes[0].to_string().contains("pack/miss/lacks") || notes.len() == 2, "{notes:?}");
+}
