@@ -336,7 +336,7 @@ impl<'a> Parts<'a> {
         let ranges = content.ranges().take(RANGES_MAX + 1).collect::<Result<Vec<_>, _>>()?;
         let data: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         if ranges.len() > RANGES_MAX || size - data < HOLES_BYTES_MIN {
-            return Ok(Self { content, ranges: Vec::from([0..size]), map: Vec::new() });
+            return Ok(Self { content, ranges: std::iter::once(0..size).collect(), map: Vec::new() });
         }
         let end = ranges.last().is_none_or(|range| range.end < size).then_some(size..size);
         let ranges: Vec<_> = ranges.into_iter().chain(end).collect();
