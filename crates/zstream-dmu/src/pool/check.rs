@@ -114,7 +114,8 @@ pub fn log_blocks<'a>(
         .map(|block| Ok(Item { pointer: block.pointer, at: block.at, may_be_unwritten: !block.is_claimed }))
 }
 
-/// The blocks that a list in the MOS names.
+/// The blocks that a list in the MOS names and that can be checked: lists leave checksums out, but for deduplicated
+/// blocks and what old versions listed (`bpobj_enqueue`).
 pub fn listed_blocks<'a>(
     mos: &'a dyn ObjectSet,
     list: &BpObj,
@@ -126,8 +127,8 @@ pub fn listed_blocks<'a>(
             Ok(entry) => entry.pointer,
             Err(error) => return Some(Err(error)),
         };
-        let is_stored = pointer.kind() == BlockKind::Normal;
-        is_stored.then_some(Ok(Item { pointer, at, may_be_unwritten: false }))
+        let has_checksum = pointer.kind() == BlockKind::Normal && pointer.checksum() != [0; 4];
+        has_checksum.then_some(Ok(Item { pointer, at, may_be_unwritten: false }))
     })
 }
 
