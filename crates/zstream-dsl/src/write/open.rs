@@ -16,8 +16,8 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_store::ObjectStore;
+use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::objset::{Objset, intent_log};
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
@@ -124,8 +124,7 @@ impl WritablePool {
     /// Opens the object set of a head dataset for change, written as its properties say.
     ///
     /// # Errors
-    /// There is no such head; it has an intent log whose records were not replayed, which a change would make wrong; as
-    /// [`ObjsetWriter::open`].
+    /// There is no such head; as [`ObjsetWriter::open`].
     pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
         let tx = self.tx();
         let (phys, properties) = (tx.dataset(head)?, tx.set_properties(head)?);
@@ -135,11 +134,6 @@ impl WritablePool {
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let set = Objset::open(reader, head.0, phys.root)?;
-        if intent_log::has_records(parts.reader, &set.phys().zil.log)? {
-            return Err(Error::unsupported(format!(
-                "writing to dataset {head}, whose intent log has records that were not replayed"
-            )));
-        }
         ObjsetWriter::open(set, Arc::clone(parts.writer), properties)
     }
 
