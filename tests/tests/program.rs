@@ -182,7 +182,8 @@ fn progress() {
         (format!("{send} tank/vol@s > /dev/null"), None),
         // Of how many bytes is an estimate.
         (format!("{send} tank/rs1m@s | {later}"), Some("/2.20 MiB [")),
-        (format!("{send} -v tank/rs1m@s | {later}"), Some("K   tank/rs1m@s")),
+        // The line of a second has more spaces than its heading.
+        (format!("{send} -v tank/rs1m@s | {later}"), Some("   tank/rs1m@s")),
         (format!("{send} -P tank/rs1m@s 2>/dev/null | {later}"), None),
     ] {
         let Some(mut outcome) = on_a_terminal(&line) else { return };
