@@ -7,6 +7,7 @@ mod bench_check;
 mod bench_send;
 mod bench_verify;
 mod check;
+mod demo;
 mod fuzz;
 mod interop;
 mod interop_vm;
@@ -25,6 +26,7 @@ type Task = (&'static str, fn(&[String]) -> Outcome, &'static str);
 /// Every task, in the order in which the help shows them.
 const TASKS: &[Task] = &[
     ("ci", ci, "everything below that needs nothing but Rust, in the order of CI_TASKS"),
+    ("demo", demo::task, "files to a pool, to a stream, to another pool, and back: target/demo"),
     ("fmt", check::fmt, "formatting is rustfmt's"),
     ("clippy", check::clippy, "clippy has nothing to say"),
     ("docs", check::docs, "the documentation builds without a warning"),
