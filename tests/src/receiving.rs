@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
-use zstream_dmu::pool::check::{self, Finding, Target as CheckTarget, Totals};
+use zstream_dmu::pool::check::{self, Finding, Totals};
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::traverse::Options;
 use zstream_dmu::zio::crypt::Keyring;
+use zstream_dsl::lines::Lines;
+use zstream_dsl::scrub;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 use zstream_recv::engine::{Assignment, Received, Receiving};
@@ -92,29 +93,14 @@ impl Demo {
         let pool: &Pool = &reading.pool;
         let leaked: u64 = unreached(pool).values().map(zstream_dmu::space::range_set::RangeSet::bytes).sum();
         assert_eq!(leaked, 0, "{what}: leaked");
-        let mut targets =
-            vec![CheckTarget { objset: 0, root: pool.uberblock().root, options: Options::default() }];
-        reading
-            .dsl
-            .walk(&mut |dir| {
-                if dir.phys().head.is_none() {
-                    return Ok(());
-                }
-                let head = dir.head()?;
-                for dataset in head.snapshots()?.iter().chain([&head]) {
-                    let phys = dataset.phys();
-                    if !phys.root.is_hole() {
-                        let options = Options { locked: phys.root.uses_crypt(), ..Options::default() };
-                        targets.push(CheckTarget { objset: dataset.object().0, root: phys.root, options });
-                    }
-                }
-                Ok(())
-            })
-            .unwrap();
-        for target in &targets {
-            let mut found = |finding: Finding| panic!("{what}: objset {}: {finding:?}", target.objset);
-            check::check(pool.reader(), target, Totals::default(), &mut found, &mut |_| true);
-        }
+        let lines = Lines::new(&reading.dsl).unwrap();
+        let mut totals = Totals::default();
+        scrub::parts(pool, &lines, &mut |part, blocks| {
+            let mut found = |finding: Finding| panic!("{what}: {part:?}: {finding:?}");
+            check::check(pool.reader(), blocks, &mut totals, &mut found, &mut |_| true);
+        })
+        .unwrap();
+        assert!(totals.blocks > 0, "{what}: nothing was checked");
     }
 
     /// OpenZFS's zdb finds the pool clean.
