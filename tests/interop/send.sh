@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # `zstream send` against the kernel module.
 #
-#   send.sh receive GOLDEN        the real `zfs receive` takes streams of every kind, made of the golden pools by `zstream send`;
-#                                 the files are those of the manifests. GOLDEN holds the unpacked images and manifests
+#   send.sh receive GOLDEN PART.. the real `zfs receive` takes streams of every kind, made of the golden pools by `zstream send`;
+#                                 the files are those of the manifests. GOLDEN holds the unpacked images and manifests;
+#                                 the parts are `forms` and `kinds`
 #   send.sh histories OUT SEED... makes a pool with a random history for each seed, and holds every kind of `zstream send`
 #                                 against `zfs send` of it, byte for byte; leaves the pools in OUT, for `zdb -B`
-#   send.sh guest IN OUT          the first where IN is GOLDEN, the second where IN has a file `seeds`;
+#   send.sh guest IN OUT          the first where IN is GOLDEN and has a file `parts`, the second where IN has a file `seeds`;
 #                                 `send.sh` alone is `guest /in /out`
 #
 # Runs as root where OpenZFS's module is loaded; needs getfattr and setfattr (Debian: attr), and 1.5 GiB in /tmp.
@@ -47,9 +48,8 @@ device() {
   if [ "$theirs" = "$ours" ]; then say "good $1 = $2"; else say "BAD $1 is not $2"; fi
 }
 
-receive() {
-  golden=$1; image=$golden/tank.img; local pool=/tmp/receive.img name options=
-  truncate -s 1200M $pool; zpool create -O mountpoint=none p $pool || exit 1
+# Every form of one snapshot and of increments.
+forms() {
   take p/fs tank/fs@a && same p/fs@a tank_fs_a
   take p/clone -i tank/fs@a tank/clone@x && same p/clone@x tank_clone_x
   take p/fs -i @a tank/fs@b && same p/fs@b tank_fs_b
@@ -66,6 +66,10 @@ receive() {
   done
   for name in off lzjb gzip-9 zle zstd-3 zstd-fast-10; do take p/c-$name -c tank/c-$name@s && same p/c-$name@s tank_c-${name}_s; done
   for name in blake3 edonr fletcher2 sha256 skein; do take p/k-$name -c tank/k-$name@s && say "good p/k-$name"; done
+}
+
+# Packages, encryption, redaction, receives that go on, volumes, other vdevs.
+kinds() {
   take p/head tank/c-off && say "good p/head: $(zfs list -H -o name -t snapshot p/head)"
   take p/tree -R tank/tree@2 && same p/tree@2 tank_tree_2 && same p/tree/child@2 tank_tree_child_2
   take p/tree2 -R -h tank/tree@1 && take p/tree2 -R -I @1 tank/tree@2 && same p/tree2@2 tank_tree_2 && same p/tree2/child@2 tank_tree_child_2
@@ -93,8 +97,17 @@ receive() {
     rm -rf /tmp/members; mkdir /tmp/members; ln -s "$golden"/$name-*.img /tmp/members/; image=/tmp/members
     take p/p$name p$name@s && same p/p$name@s p${name}_s
   done
-  zpool scrub -w p; zpool status p | grep -q 'errors: No known data errors' && say "good scrub" || say "BAD scrub"
-  zpool destroy p; rm -f $pool
+}
+
+receive() {
+  local golden=$1 image pool=/tmp/receive.img name options part; shift
+  for part; do
+    image=$golden/tank.img; options=
+    truncate -s 1200M $pool; zpool create -O mountpoint=none p $pool || exit 1
+    $part
+    zpool scrub -w p; zpool status p | grep -q 'errors: No known data errors' && say "good scrub" || say "BAD scrub"
+    zpool destroy p; rm -f $pool
+  done
 }
 
 # ---- histories
@@ -167,7 +180,7 @@ random_pool() {
   want -i '#b0' $pool/a@2; want -c -i '#b1' $pool/a@3; want -i $pool/a@2 $pool/clone@x; want -c -i $pool/a@0 $pool/clone@y; want -i '#b1' $pool/a@4; want $pool/clone@y
   want -i '#red' $pool/a@2; want -Lec -i '#red' $pool/a@4
   want -I @0 $pool/a@4; want -c -I @2 $pool/a@4; want -p -I @0 $pool/a@3; want -R $pool/a@4; want -R -c -i @3 $pool/a@4; want -R -I @2 $pool/a@4
-  want -R -w $pool@4; want -R -w -I @2 $pool@4; want -w -p $pool/e@3; want -b $pool/a@2; want -I $pool/a@2 $pool/clone@y; want $pool/clone; want -i @x $pool/clone
+  want -R -w $pool@4; want -R -w -I @2 $pool@4; want -w -p $pool/e@3; want -b $pool/a@2; want -I $pool/a@2 $pool/clone@y; want $pool/clone; want -i @x $pool/clone; want -w $pool/e
   zfs create $pool/part; i=0
   for args in "$pool/a@2" "-Lec $pool/a/big@4" "-w $pool/e@3" "-i @2 $pool/a@4"; do
     i=$((i + 1))
@@ -191,7 +204,7 @@ random_pool() {
 histories() { local out=$1 seed; shift; for seed; do random_pool $out $seed; done; }
 
 guest() {
-  if [ -e "$1/tank.img" ]; then receive "$1"; fi
+  if [ -e "$1/parts" ]; then receive "$1" $(cat "$1/parts"); fi
   if [ -e "$1/seeds" ]; then histories "$2" $(cat "$1/seeds"); fi
 }
 

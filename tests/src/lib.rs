@@ -5,7 +5,9 @@
 pub mod blocks;
 pub mod compare;
 pub mod created;
+pub mod devices;
 pub mod edit;
+pub mod forged;
 pub mod fuzz;
 pub mod golden;
 pub mod manifest;

@@ -19,8 +19,11 @@ use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::random::Random;
 use zstream_dmu::zap::Value;
-use zstream_dsl::write::{Setting, WritablePool};
+use zstream_dsl::pool::Dsl;
+use zstream_dsl::redact::RedactionList;
+use zstream_dsl::write::{Reach, Setting, WritablePool};
 use zstream_format::object_type::{ObjectType, ObjsetType};
+use zstream_tests::golden;
 use zstream_tests::writing::unreached;
 
 const MEMBER_BYTES: u64 = 64 << 20;
@@ -217,7 +220,7 @@ impl History {
             assert!(leaked.is_empty(), "vdev {vdev} has places that nothing leads to: {leaked:?}");
         }
         drop(pool);
-        zdb(self.dir.path(), "-bcc", Some("No leaks"));
+        zdb(self.dir.path(), "demo", "-bcc", Some("No leaks"));
         let options = WriteOptions { host: host(), ..WriteOptions::default() };
         self.pool = Some(WritablePool::open(&self.paths(), &options).expect("our own pool"));
     }
@@ -236,9 +239,8 @@ fn errno(error: &Error) -> &'static str {
 const BAD: [&str; 5] = ["leaked", "not allocated", "mismatch", "error", "ASSERT"];
 
 /// What OpenZFS says. `-d` of some versions prints everything and then waits for ever: so it has a limit.
-fn zdb(dir: &Path, option: &str, expected: Option<&str>) {
-    let run =
-        Command::new("timeout").args(["10", "zdb", "-e", "-p"]).arg(dir).args([option, "demo"]).output();
+fn zdb(dir: &Path, pool: &str, option: &str, expected: Option<&str>) {
+    let run = Command::new("timeout").args(["10", "zdb", "-e", "-p"]).arg(dir).args([option, pool]).output();
     let run = run.expect("zdb");
     let text = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     let bad: Vec<&str> = match expected {
@@ -261,7 +263,66 @@ fn interop_datasets_with_a_long_history_are_clean_to_zdb() {
             history.judge();
         }
         drop(history.pool.take());
-        zdb(history.dir.path(), "-d", None);
+        zdb(history.dir.path(), "demo", "-d", None);
         assert!(history.done["done"] > steps, "{:?}", history.done);
     }
+}
+
+/// A copy of a golden pool, open for changes.
+fn golden_pool(dir: &Path) -> WritablePool {
+    let copy = golden::copy(&golden::image("tank.img"), dir);
+    let options = WriteOptions { host: host(), ..WriteOptions::default() };
+    WritablePool::open(&[copy], &options).expect("a pool of OpenZFS")
+}
+
+/// Redaction lists are those that OpenZFS made, entry by entry.
+#[test]
+fn what_is_redacted_is_what_openzfs_redacts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut pool = golden_pool(dir.path());
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    pool.tx().redact("tank/fs@a", "one", &names(&["tank/clone@x"])).expect("a bookmark");
+    pool.tx().redact("tank/fs@a", "#two", &names(&["tank/clone@x", "tank/clone2@y"])).expect("a bookmark");
+    let refused = pool.tx().redact("tank/clone@x", "three", &names(&["tank/fs@b"])).unwrap_err();
+    assert_eq!(errno(&refused), "EINVAL");
+    pool.export().expect("an export");
+    let pool = Pool::open(&[dir.path().join("tank.img")], &OpenOptions::default()).expect("our own pool");
+    let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default()).expect("datasets");
+    let head = dsl.dataset("tank/fs").expect("a filesystem");
+    let list = |name: &str| {
+        let mark = head.bookmark(name).expect("bookmarks").expect("a bookmark");
+        mark.redaction_list(&head).expect("a list").expect("a redaction bookmark")
+    };
+    for (ours, theirs) in [("one", "red"), ("two", "redtwo")] {
+        let (ours, theirs) = (list(ours), list(theirs));
+        assert!(ours.is_complete() && theirs.is_complete());
+        assert_eq!(ours.snapshots(), theirs.snapshots());
+        let entries = |list: &RedactionList| list.blocks().collect::<Result<Vec<_>>>().expect("entries");
+        assert_eq!(entries(&ours), entries(&theirs));
+        assert!(!ours.is_empty());
+    }
+}
+
+/// A pool of OpenZFS whose datasets are snapshotted, cloned, promoted and destroyed here is clean to OpenZFS.
+#[test]
+fn interop_a_pool_of_openzfs_changed_here_is_clean_to_zdb() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut pool = golden_pool(dir.path());
+    let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let mut tx = pool.tx();
+    tx.snapshot(&all(&["tank/fs@now", "tank/c-off@now"])).expect("snapshots");
+    pool.commit().expect("a commit");
+    let mut tx = pool.tx();
+    tx.destroy_snapshots(&all(&["tank/fs@b"]), false).expect("a snapshot in the middle");
+    tx.promote("tank/clone").expect("a clone");
+    pool.commit().expect("a commit");
+    let mut tx = pool.tx();
+    let doomed = tx.plan_destroy("tank/fs", Reach { recursive: true, clones: true }).expect("a plan");
+    tx.destroy_all(&doomed, false).expect("a filesystem");
+    let doomed =
+        tx.plan_destroy("tank/e-aes-256-gcm", Reach { recursive: true, clones: false }).expect("a plan");
+    tx.destroy_all(&doomed, false).expect("an encrypted filesystem without its key");
+    pool.export().expect("an export");
+    zdb(dir.path(), "tank", "-bcc", Some("No leaks"));
+    zdb(dir.path(), "tank", "-d", None);
 }

@@ -3,7 +3,6 @@
 //! A change that the checksum does not know of takes the label or uberblock out. A change whose checksum was made to match,
 //! as an attacker would, must be judged by what it says.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,41 +13,8 @@ use zstream_dmu::vdev::label::{self, CONFIG_BYTES, CONFIG_OFFSET, LABELS, Labels
 use zstream_dmu::vdev::uberblock::{UBERBLOCK_BYTES, slot_bytes, slots};
 use zstream_format::checksum::seal_embedded;
 use zstream_format::order::ByteOrder;
+use zstream_tests::devices::{Patch, Patched};
 use zstream_tests::golden;
-
-/// A device with some ranges replaced.
-#[derive(Debug, Clone)]
-struct Patched {
-    inner: Arc<dyn Device>,
-    patches: Vec<(u64, Vec<u8>)>,
-}
-
-impl Device for Patched {
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read_at(offset, out)?;
-        for (start, bytes) in &self.patches {
-            let end = start + bytes.len() as u64;
-            let (from, to) = (offset.max(*start), (offset + out.len() as u64).min(end));
-            if from < to {
-                let patch = &bytes[(from - start) as usize..(to - start) as usize];
-                out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(patch);
-            }
-        }
-        Ok(())
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-}
 
 fn device(path: &Path) -> Arc<dyn Device> {
     Arc::new(FileDevice::open(path).expect("a golden image"))
@@ -57,6 +23,12 @@ fn device(path: &Path) -> Arc<dyn Device> {
 fn open(device: impl Device + 'static) -> Result<Pool, Error> {
     let options = OpenOptions { cache_bytes: 1 << 20, ..OpenOptions::default() };
     Pool::open_devices(vec![("image".to_owned(), Arc::new(device))], &options)
+}
+
+/// The image with these bytes in place of its own.
+fn patched(image: &Arc<dyn Device>, copies: &[(u64, Vec<u8>)]) -> Patched {
+    let patch = |(at, bytes): &(u64, Vec<u8>)| Patch::Replace(*at, bytes.clone());
+    Patched::over(Arc::clone(image), copies.iter().map(patch).collect())
 }
 
 /// The four copies of `len` bytes at `offset` of the labels.
@@ -90,7 +62,7 @@ fn any_changed_byte_of_all_labels_takes_them_out() {
     for byte in ends.step_by(11) {
         let mut patches = config.clone();
         change(&mut patches, byte, 0x20, false);
-        let labels = Labels::read(&Patched { inner: Arc::clone(&image), patches });
+        let labels = Labels::read(&patched(&image, &patches));
         assert_eq!(labels.good().count(), 0, "byte {byte}");
     }
 }
@@ -102,7 +74,7 @@ fn one_good_label_is_enough() {
         let mut patches = copies(&*image, CONFIG_OFFSET, CONFIG_BYTES);
         change(&mut patches, 100, 1, false);
         patches.remove(good);
-        let pool = open(Patched { inner: Arc::clone(&image), patches }).expect("a pool by one label");
+        let pool = open(patched(&image, &patches)).expect("a pool by one label");
         assert_eq!(pool.name(), "pmirror");
     }
 }
@@ -116,7 +88,7 @@ fn labels_that_were_forged_are_judged() {
     for byte in 0..list_end {
         let mut patches = config.clone();
         change(&mut patches, byte, 1 << (byte % 8), true);
-        match open(Patched { inner: Arc::clone(&image), patches }) {
+        match open(patched(&image, &patches)) {
             Ok(pool) => {
                 assert_eq!(pool.txg().0, 28);
                 opened += 1;
@@ -130,7 +102,7 @@ fn labels_that_were_forged_are_judged() {
 #[test]
 fn a_damaged_uberblock_gives_way_to_the_one_before() {
     let image = device(&golden::image("mirror-2.img"));
-    let newest = open(Patched { inner: Arc::clone(&image), patches: vec![] }).expect("the pool");
+    let newest = open(patched(&image, &[])).expect("the pool");
     let slot = RING_OFFSET + newest.txg().0 % slots(12) * slot_bytes(12);
     let original = copies(&*image, slot, slot_bytes(12) as usize);
     let before = newest.available_txgs()[newest.available_txgs().len() - 2];
@@ -139,9 +111,9 @@ fn a_damaged_uberblock_gives_way_to_the_one_before() {
         change(&mut patches, byte, 0x80 >> (byte % 8), false);
         // As long as one of the four copies is good it counts.
         let (_, one_left) = patches.split_last().expect("four copies");
-        let one_left = Patched { inner: Arc::clone(&image), patches: one_left.to_vec() };
+        let one_left = patched(&image, one_left);
         assert_eq!(open(one_left).expect("the newest state").txg(), newest.txg());
-        let pool = open(Patched { inner: Arc::clone(&image), patches }).expect("an older state");
+        let pool = open(patched(&image, &patches)).expect("an older state");
         assert_eq!(pool.txg(), before, "byte {byte}");
     }
 }
@@ -149,7 +121,7 @@ fn a_damaged_uberblock_gives_way_to_the_one_before() {
 #[test]
 fn uberblocks_that_were_forged_are_judged() {
     let image = device(&golden::image("mirror-2.img"));
-    let newest = open(Patched { inner: Arc::clone(&image), patches: vec![] }).expect("the pool");
+    let newest = open(patched(&image, &[])).expect("the pool");
     let slot = RING_OFFSET + newest.txg().0 % slots(12) * slot_bytes(12);
     let original = copies(&*image, slot, slot_bytes(12) as usize);
     let mut refused = 0;
@@ -157,7 +129,7 @@ fn uberblocks_that_were_forged_are_judged() {
         for bit in 0..8 {
             let mut patches = original.clone();
             change(&mut patches, byte, 1 << bit, true);
-            if let Err(error) = open(Patched { inner: Arc::clone(&image), patches }) {
+            if let Err(error) = open(patched(&image, &patches)) {
                 assert!(!matches!(error.fault(), Fault::Io(_)), "byte {byte} bit {bit}: {error}");
                 refused += 1;
             }

@@ -18,34 +18,32 @@ use zstream_tests::{golden, openzfs};
 /// All that there are. Every dataset is sent with two of them, in turn; a few with all.
 const FLAGS: [&str; 9] = ["", "Lec", "e", "Lc", "w", "c", "Le", "ec", "L"];
 const CHOSEN: [&str; 4] = ["tank/fs@a", "tank/rs1m@s", "tank/dn@s", "tank/e-aes-256-gcm@t"];
-const KEY: &str = "correct horse";
 
-/// A pool: its members, and the directory where `zdb` finds them.
+/// A pool: its members, and a directory with nothing else, where `zdb` finds them.
 struct Members {
     paths: Vec<PathBuf>,
-    dir: PathBuf,
+    dir: tempfile::TempDir,
 }
 
 impl Members {
     fn new(paths: Vec<PathBuf>) -> Self {
-        let dir = paths[0].parent().unwrap().to_owned();
+        let dir = tempfile::tempdir().unwrap();
+        for path in &paths {
+            std::os::unix::fs::symlink(path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
         Self { paths, dir }
     }
 }
 
-/// What `zdb -B` writes; nothing where it refuses to.
-fn zdb(dir: &Path, pool: &str, objset: u64, flags: &str) -> Option<Vec<u8>> {
+/// What `zdb -B` writes. On pools with redaction bookmarks it may write all and then never end.
+fn zdb(dir: &Path, pool: &str, objset: u64, flags: &str) -> Vec<u8> {
     let mut command = Command::new("timeout");
-    command.arg("120").arg(openzfs::program("zdb")).args(["-e", "-p"]).arg(dir);
-    if !flags.contains('w') {
-        command.args(["-K", KEY]);
-    }
+    command.arg("60").arg(openzfs::program("zdb")).args(["-e", "-p"]).arg(dir);
     command.arg("-B").arg(format!("{pool}/{objset}"));
     if !flags.is_empty() {
         command.arg(flags);
     }
-    let output = command.output().expect("zdb runs");
-    output.status.success().then_some(output.stdout)
+    command.output().expect("zdb runs").stdout
 }
 
 /// A plan for what `zdb -B` does.
@@ -73,14 +71,16 @@ fn compare(members: &Members, comparison: &mut Comparison) -> usize {
         if head.is_inconsistent() {
             continue;
         }
-        if !head.is_unlocked().unwrap() {
-            sending.dsl.load_key(&head.encryption_root().unwrap().unwrap(), KEY.as_bytes()).unwrap();
-        }
+        let is_encrypted = head.encryption_root().unwrap().is_some();
         let snapshots = head.snapshots().unwrap();
-        for dataset in snapshots.iter().chain([&head]) {
+        // A raw send of a head ends in an assertion of `zdb`, which is built with them: a head has no set of IVs.
+        let head = (!is_encrypted).then_some(&head);
+        for dataset in snapshots.iter().chain(head) {
             let count = if CHOSEN.contains(&dataset.name()) { FLAGS.len() } else { 2 };
             for flags in turn.by_ref().take(count) {
-                cases.push((dataset.name().to_owned(), dataset.object().0, *flags));
+                // `zdb -B` cannot decrypt. The recordings and the kernel module say how that is done.
+                let flags = if is_encrypted { "w" } else { *flags };
+                cases.push((dataset.name().to_owned(), dataset.object().0, flags));
             }
         }
     }
@@ -89,19 +89,15 @@ fn compare(members: &Members, comparison: &mut Comparison) -> usize {
         .map(|(name, objset, flags)| {
             let mut ours = Vec::new();
             let sent = send(&plan(&sending, name, flags), &mut ours, &Progress::default());
-            (format!("{name} {flags:?}"), sent.map(|_| ours), zdb(&members.dir, &pool, *objset, flags))
+            (format!("{name} {flags:?}"), sent.map(|_| ours), zdb(members.dir.path(), &pool, *objset, flags))
         })
         .collect();
     let count = outcomes.len();
     for (name, ours, theirs) in outcomes {
-        match (ours, theirs) {
-            (Ok(ours), Some(theirs)) => comparison.add(&name, &ours, &theirs),
-            (Err(error), None) if matches!(error.fault(), Fault::LargeMicrozap) => {}
-            (ours, theirs) => comparison.fail(format!(
-                "{name}: ours {:?}, zdb's {:?}",
-                ours.map(|stream| stream.len()),
-                theirs.map(|stream| stream.len())
-            )),
+        match ours {
+            Ok(ours) => comparison.add(&name, &ours, &theirs),
+            Err(error) if matches!(error.fault(), Fault::LargeMicrozap) && theirs.is_empty() => {}
+            Err(error) => comparison.fail(format!("{name}: {error}")),
         }
     }
     count

@@ -1,6 +1,14 @@
 //! Streams made from the golden pool, held against those that `zfs send` made of it.
 
+use std::num::NonZero;
+
+use zstream_format::checksum::Checksum;
+use zstream_format::flags::{BeginFlags, SpillFlags};
+use zstream_format::record::Body;
+use zstream_format::stream::StreamReader;
 use zstream_format::token::ResumeToken;
+use zstream_send::plan::Options;
+use zstream_send::request::Request;
 use zstream_send::{Progress, measure};
 use zstream_tests::compare::{Comparison, as_golden};
 use zstream_tests::golden;
@@ -98,4 +106,57 @@ fn threads_of_a_pool_may_send() {
     let (alone, _) = stream(&tank.plan("tank/fs@a"));
     let streams = rayon::broadcast(|_| stream(&tank.plan("tank/fs@a")).0);
     assert!(streams.iter().all(|stream| *stream == alone));
+}
+
+/// The bodies of a stream's records; END without what says how the others were.
+fn bodies(stream: &[u8]) -> Vec<Body> {
+    let (mut reader, mut bodies) = (StreamReader::new(stream), Vec::new());
+    while let Some(record) = reader.next().unwrap() {
+        let mut body = record.header.body().unwrap();
+        if let Body::End(end) = &mut body {
+            end.checksum = Checksum::ZERO;
+        }
+        bodies.push(body);
+    }
+    bodies
+}
+
+#[test]
+fn options_change_what_they_name_and_nothing_else() {
+    let tank = tank();
+    let is_unmodified =
+        |body: &Body| matches!(body, Body::Spill(spill) if spill.flags.contains(SpillFlags::UNMODIFIED));
+    let mut left_out = 0;
+    for args in ["-i @a tank/fs@b", "-i @a tank/fs@c", "-w -i @s tank/e-aes-256-gcm@t"] {
+        let mut expected = bodies(&stream(&tank.plan(args)).0);
+        let mut plan = tank.plan(args);
+        plan.options.freerecords_flag = false;
+        plan.options.unmodified_spill_blocks = false;
+        let found = bodies(&stream(&plan).0);
+        let Body::Begin(begin) = &mut expected[0] else { panic!("{:?}", expected[0]) };
+        assert!(begin.flags.contains(BeginFlags::FREERECORDS));
+        begin.flags.remove(BeginFlags::FREERECORDS);
+        left_out += expected.iter().filter(|body| is_unmodified(body)).count();
+        expected.retain(|body| !is_unmodified(body));
+        assert_eq!(found, expected, "{args}");
+    }
+    assert!(left_out > 0, "no stream has an unmodified spill block");
+}
+
+/// The guess takes all blocks to be of one size, each with a record and without a block pointer.
+#[test]
+fn the_block_size_of_estimates_can_be_set() {
+    let tank = tank();
+    let job = Request::new("tank/fs@a").resolve(&tank.dsl, &mut |_| {}).unwrap();
+    let estimate = |bytes: Option<u64>| {
+        let options = Options { estimate_record_bytes: bytes.and_then(NonZero::new), ..Options::default() };
+        job.steps[0].estimate(tank.pool.features(), options, &Progress::default()).unwrap()
+    };
+    let uncompressed = job.steps[0].dataset.phys().uncompressed_bytes;
+    assert_eq!(estimate(None), estimate(Some(128 << 10)));
+    let by_record = 312 - 128;
+    assert_eq!(
+        estimate(Some(4096)) - estimate(Some(1 << 20)),
+        (uncompressed / 4096 - (uncompressed >> 20)) * by_record
+    );
 }

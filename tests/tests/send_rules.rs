@@ -98,7 +98,9 @@ fn locked_datasets_are_refused_by_their_plan() {
     let refusal = job.steps[0].plan(pack.pool.features(), Default::default()).map(|_| ()).unwrap_err();
     assert_eq!(refusal.errno(), Errno::Eacces);
     assert!(job.steps[0].needs_key().unwrap());
-    assert!(job.steps[0].estimate(pack.pool.features(), &Default::default()).unwrap() > 0);
+    assert!(
+        job.steps[0].estimate(pack.pool.features(), Default::default(), &Default::default()).unwrap() > 0
+    );
 }
 
 /// Directories above 128 KiB travel in streams of large blocks only.

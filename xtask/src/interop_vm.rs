@@ -17,6 +17,8 @@ use crate::run::{Outcome, cargo, program, root, run, title};
 pub(crate) const VARIABLE: &str = "ZSTREAM_VM";
 /// Pools with random histories.
 const HISTORIES: u64 = 3;
+/// What is received, each in a run of its own: emulated machines are slow.
+const PARTS: [&str; 2] = ["forms", "kinds"];
 /// What is taken of the golden images: the pool that nearly all streams are of, and a raidz2 that lacks two members.
 const IMAGES: [&str; 4] =
     ["images/tank.img", "images/raidz2-3.img", "images/raidz2-4.img", "images/raidz2-5.img"];
@@ -53,11 +55,17 @@ pub(crate) fn send() -> Result<Option<PathBuf>, String> {
 
     unpack("images", &IMAGES, &golden)?;
     unpack("manifest", &[], &golden)?;
-    guest(&golden, &work.join("received"))?;
+    let write = |path: PathBuf, text: String| {
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    for part in PARTS {
+        write(golden.join("parts"), format!("{part}\n"))?;
+        guest(&golden, &work.join("received"))?;
+    }
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     for seed in (0..HISTORIES).map(|n| (now + n) % 32768) {
-        fs::write(seeds.join("seeds"), format!("{seed}\n")).map_err(|error| error.to_string())?;
+        write(seeds.join("seeds"), format!("{seed}\n"))?;
         guest(&seeds, &pools)?;
     }
     Ok(Some(pools))

@@ -38,7 +38,11 @@ const TASKS: &[Task] = &[
     ("test", check::test, "the tests of every crate"),
     ("test-golden", check::test_golden, "the tests against what OpenZFS made: tests/golden"),
     ("fuzz", fuzz::task, "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one"),
-    ("interop", interop::task, "against OpenZFS's own tools, where they are installed"),
+    (
+        "interop",
+        interop::task,
+        "against OpenZFS's own tools, where they are installed; with ZSTREAM_VM, against its kernel module",
+    ),
     ("bench", bench::task, "[NAME]: measure, every benchmark or one"),
 ];
 

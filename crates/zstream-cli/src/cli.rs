@@ -16,8 +16,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     bookmark, byteswap, cat, clone, completions, create, decompress, destroy, dump, extract, get, hold, info,
-    join, list, ls, man, pool, recompress, recv, redup, rename, resume_token, select, send, set, snapshot,
-    token, verify,
+    join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select, send, set,
+    snapshot, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -333,6 +333,20 @@ Examples:
   zstream -d disk.img extract --tar tank/home@monday | zstd > home.tar.zst
   zstream -d disk.img extract tank/vm@monday         makes vm.img")]
     Extract(extract::Args),
+    /// Puts files into a file system, or an image into a volume
+    ///
+    /// SRC goes into PATH if that is a directory, else it gets that name; the directory above has to be there. Owners, modes,
+    /// times, extended attributes, holes, symbolic and hard links, devices, FIFOs and sockets are kept. What is there of the
+    /// same name is replaced, but no directory by something else. Nothing is put if anything fails; of more than 8 GiB, what
+    /// came before may stay. Files are written as the properties recordsize, compression, checksum, copies, xattr and
+    /// dnodesize say. With --timestamp the same sources make the same image, to the bit.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img put notes.txt photos tank/home:/
+  zstream -d disk.img put rootfs/ tank/root:/        what is in rootfs, with its attributes
+  zstream -d disk.img put --tar layer.tar tank/root:/
+  zstream -d disk.img put disk.raw tank/vm           an image into a volume")]
+    Put(put::Args),
     /// Prints a script that completes this command line in a shell
     #[command(after_long_help = "\
 Example:
@@ -382,6 +396,7 @@ impl Cli {
             Command::Ls(args) => args.run(&self.pool),
             Command::Cat(args) => args.run(&self.pool),
             Command::Extract(args) => args.run(&self.pool),
+            Command::Put(args) => args.run(&self.pool),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -18,6 +18,7 @@ mod output;
 mod pool;
 mod progress;
 mod restore;
+mod store;
 mod text;
 
 use std::process::ExitCode;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use zstream_dmu::ids::Txg;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::vdev::Vdev;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::pool::Dsl;
@@ -61,6 +62,21 @@ pub(crate) struct OpenPool {
     pub(crate) dsl: Arc<Dsl>,
 }
 
+impl OpenPool {
+    /// Names of the members that are not there.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        fn below(vdev: &Vdev, found: &mut Vec<String>) {
+            if vdev.children().is_empty() && !vdev.is_available() {
+                found.push(vdev.name().to_owned());
+            }
+            vdev.children().iter().for_each(|child| below(child, found));
+        }
+        let mut found = Vec::new();
+        self.pool.vdevs().tops().iter().for_each(|top| below(top, &mut found));
+        found
+    }
+}
+
 impl PoolOptions {
     /// The stream files that are to be read instead of a pool.
     pub(crate) fn streams(&self) -> &[PathBuf] {
@@ -93,12 +109,23 @@ impl PoolOptions {
     /// Opens the pool for changes, and keeps other writers out of it. Where the devices hold several, `name` (of the pool,
     /// or of anything in it) chooses.
     pub(crate) fn open_writable(&self, name: Option<&str>, force: bool) -> Result<WritablePool, Failure> {
+        self.open_to_write(name, WriteOptions { force, ..WriteOptions::default() }, None)
+    }
+
+    /// Like [`open_writable`](Self::open_writable), with more options: the name is filled in. With a seed, what is made is the
+    /// same every time.
+    pub(crate) fn open_to_write(
+        &self,
+        name: Option<&str>,
+        options: WriteOptions,
+        seed: Option<u64>,
+    ) -> Result<WritablePool, Failure> {
         if self.txg.is_some() {
             return Err(Failure::usage("--txg is for looking at a pool, not for changing it"));
         }
         let name = name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned);
-        let options = WriteOptions { name, force, ..WriteOptions::default() };
-        Ok(WritablePool::open(&self.paths()?, &options)?)
+        let options = WriteOptions { name, ..options };
+        Ok(WritablePool::over(PoolWriter::open(&self.paths()?, &options)?, seed)?)
     }
 
     /// Opens the pool, read-only. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.
@@ -112,6 +139,7 @@ impl PoolOptions {
         let name = name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned);
         let options = OpenOptions { name, txg: self.txg.map(Txg), ..options };
         let pool = Pool::open(&paths, &options)?;
+        pool.refused().iter().for_each(|(_, error)| eprintln!("zstream: {error}; it counts as missing"));
         let keyring = Arc::new(Keyring::default());
         pool.reader().set_keys(Some(keyring.clone()));
         let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::{Value, Zap};
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
@@ -35,16 +36,23 @@ impl CryptoKey {
     /// When they cannot be read, or are not as ZFS writes them.
     pub fn of(dir: &Dir) -> Result<Option<Self>> {
         let Some(object) = dir.entry(CRYPTO_KEY)? else { return Ok(None) };
-        let mos = dir.dsl().mos();
-        let zap = Zap::open(&**mos, ObjectId(object.u64()?))?;
+        Self::read(&**dir.dsl().mos(), ObjectId(object.u64()?)).map(Some)
+    }
+
+    /// The keys in an object of the MOS.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are not as ZFS writes them.
+    pub fn read(mos: &dyn ObjectSet, object: ObjectId) -> Result<Self> {
+        let zap = Zap::open(mos, object)?;
         let find = |name: &str| -> Result<Value> {
             zap.lookup(name)?
-                .ok_or_else(|| Error::corrupt("crypto key", format!("{} has no {name}", dir.name())))
+                .ok_or_else(|| Error::corrupt("crypto key", format!("object {object} has no {name}")))
         };
         let number = |name: &str| find(name)?.u64();
         let optional = |name: &str| zap.lookup_u64(name).map(Option::unwrap_or_default);
         let suite = number("DSL_CRYPTO_SUITE")?;
-        Ok(Some(Self {
+        Ok(Self {
             wrapped: WrappedKey {
                 suite: CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)),
                 guid: Guid(number("DSL_CRYPTO_GUID")?),
@@ -60,7 +68,7 @@ impl CryptoKey {
                 optional("pbkdf2iters")?,
             )?,
             root: ObjectId(number("DSL_CRYPTO_ROOT_DDOBJ")?),
-        }))
+        })
     }
 }
 

@@ -11,6 +11,8 @@
 //! It is known to be off where blocks are small or compressed away; the true length is what
 //! [`measure`](crate::measure) finds.
 
+use std::num::NonZero;
+
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dsl::dataset::Dataset;
@@ -26,13 +28,22 @@ const BLOCK_POINTER_BYTES: u64 = 128;
 const RECORD_BYTES: u64 = 128 << 10;
 const VOLUME_BLOCK_BYTES: u64 = 16 << 10;
 
-/// The estimate for `sizes` of a dataset (`dmu_adjust_send_estimate_for_indirects`).
-pub(crate) fn estimate(dataset: &Dataset, sizes: Sizes, compressed: bool) -> Result<u64> {
+/// The estimate for `sizes` of a dataset (`dmu_adjust_send_estimate_for_indirects`), with blocks of `record_bytes` or, where
+/// that is none, of its own size.
+pub(crate) fn estimate(
+    dataset: &Dataset,
+    sizes: Sizes,
+    compressed: bool,
+    record_bytes: Option<NonZero<u64>>,
+) -> Result<u64> {
     let is_volume =
         !dataset.phys().root.is_hole() && dataset.objset_locked()?.objset_type() == ObjsetType::ZVOL;
     let (name, default) =
         if is_volume { ("volblocksize", VOLUME_BLOCK_BYTES) } else { ("recordsize", RECORD_BYTES) };
-    let record_bytes = prop::stored_number(dataset, name)?.unwrap_or(default);
+    let record_bytes = match record_bytes {
+        Some(bytes) => bytes.get(),
+        None => prop::stored_number(dataset, name)?.unwrap_or(default),
+    };
     let blocks = sizes
         .uncompressed
         .checked_div(record_bytes)

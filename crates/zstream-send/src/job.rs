@@ -147,9 +147,9 @@ impl Step {
     ///
     /// # Errors
     /// When the pool cannot be read.
-    pub fn estimate(&self, pool: &Features, progress: &Progress) -> Result<u64, Refusal> {
+    pub fn estimate(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
         if self.is_measured() {
-            return self.measure(pool, progress);
+            return self.measure(pool, options, progress);
         }
         let earlier = match self.from.as_ref().filter(|_| !self.from_origin) {
             Some(From::Snapshot(snapshot)) => Some(Earlier::snapshot(snapshot)),
@@ -160,7 +160,8 @@ impl Step {
             Some(earlier) => written(&earlier, &self.dataset)?,
             None => Sizes::referenced(&self.dataset),
         };
-        let size = estimate::estimate(&self.dataset, sizes, self.form.compressed || self.form.raw)?;
+        let compressed = self.form.compressed || self.form.raw;
+        let size = estimate::estimate(&self.dataset, sizes, compressed, options.estimate_record_bytes)?;
         Ok(size.saturating_sub(self.done_bytes))
     }
 
@@ -168,8 +169,8 @@ impl Step {
     ///
     /// # Errors
     /// As [`Step::plan`] and [`measure`](crate::measure).
-    pub fn measure(&self, pool: &Features, progress: &Progress) -> Result<u64, Refusal> {
-        let plan = self.plan(pool, Options::default())?;
+    pub fn measure(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
+        let plan = self.plan(pool, options)?;
         Ok(crate::measure(&plan, progress)?.bytes)
     }
 }

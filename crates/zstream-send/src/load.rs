@@ -19,9 +19,13 @@ use zstream_format::fletcher::fletcher4;
 use crate::form::{Form, ORDER};
 use crate::plan::Options;
 use crate::range::{Range, What};
+use crate::window::BATCHES_MIN;
 
 /// What a block that cannot be read is filled with: "zfs badd bloc".
 const BAD_BLOCK: u64 = 0x2f5_badd_b10c;
+
+/// Sizes of buffers are multiples of this, so that they fit more often.
+const BUFFER_STEP_BYTES: usize = 64 << 10;
 
 /// A range with what is to be written for it.
 #[derive(Debug)]
@@ -86,9 +90,24 @@ impl Loader {
         }
     }
 
-    /// Loads ranges that take `bytes` together. `scratch` is memory that is used again.
-    pub(crate) fn load(&self, ranges: Vec<Range>, bytes: u64, scratch: &mut Vec<u8>) -> LoadedBatch {
+    /// Bytes of a block that is decompressed, as it is stored.
+    fn compressed_bytes(&self, range: &Range) -> u64 {
+        match &range.what {
+            What::Data { pointer, .. } if pointer.compression() != CompressionType::OFF => {
+                match want(Form::of(range, pointer, self.features)) {
+                    Some(Want::Logical) => pointer.psize().min(BLOCK_BYTES_MAX),
+                    _ => 0,
+                }
+            }
+            _ => 0,
+        }
+    }
+
+    /// Loads ranges that take `bytes` together.
+    pub(crate) fn load(&self, ranges: Vec<Range>, bytes: u64) -> LoadedBatch {
         let mut buffer = self.buffers.take(bytes as usize);
+        let compressed_bytes = ranges.iter().map(|range| self.compressed_bytes(range)).max();
+        let mut scratch = self.buffers.take(compressed_bytes.unwrap_or(0) as usize);
         let mut rest = &mut buffer[..];
         let mut start = 0;
         let ranges = ranges
@@ -99,9 +118,10 @@ impl Loader {
                 rest = behind;
                 let at = start..start + length;
                 start = at.end;
-                self.load_range(range, at, block, scratch)
+                self.load_range(range, at, block, &mut scratch)
             })
             .collect();
+        self.buffers.give(scratch);
         LoadedBatch { ranges, bytes: buffer }
     }
 
@@ -174,32 +194,84 @@ fn known_sum(pointer: &BlockPointer, form: Form, bytes: &[u8]) -> Option<Checksu
     is_known.then(|| Checksum(pointer.checksum()))
 }
 
-/// Buffers of batches that nobody uses at the moment.
+/// Buffers that nobody uses at the moment, the last one that was given back at the end.
 struct Buffers {
     free: Mutex<Vec<Vec<u8>>>,
-    /// Larger ones are given back to the system, so that batches with one large block do not make all buffers large.
-    kept_bytes_max: usize,
+    /// Bytes of all that are kept.
+    bytes_max: u64,
 }
 
 impl Buffers {
     fn new(options: &Options) -> Self {
-        Self { free: Mutex::default(), kept_bytes_max: (2 * options.batch_bytes()) as usize }
+        // As much as there may be in use at once, so that in the long run none is made or given up: what fills the window or,
+        // of the largest blocks, those that it holds anyway, and the one that is being written.
+        let blocks = (BATCHES_MIN as u64 + 1) * BLOCK_BYTES_MAX;
+        Self { free: Mutex::default(), bytes_max: options.queue_bytes.max(blocks) }
     }
 
-    /// The one that was given back last, since it is in the processor's cache. What is in it is not said.
+    /// A buffer of at least `bytes` and of twice that at most, so that those of large blocks are not used up for small ones. Of
+    /// several the one that was given back last, since it is in the processor's cache. What is in it is not said.
     fn take(&self, bytes: usize) -> Vec<u8> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffer = free.unwrap_or_default();
-        if buffer.len() < bytes {
-            // Some room more than is needed today saves growing tomorrow.
-            buffer = vec![0; bytes.next_multiple_of(64 << 10)];
+        if bytes == 0 {
+            return Vec::new();
         }
-        buffer
+        let fits = bytes..=bytes.saturating_mul(2).max(BUFFER_STEP_BYTES);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        match free.iter().rposition(|buffer| fits.contains(&buffer.len())) {
+            Some(index) => free.remove(index),
+            None => {
+                drop(free);
+                vec![0; bytes.next_multiple_of(BUFFER_STEP_BYTES)]
+            }
+        }
     }
 
+    /// Takes a buffer back. Those that have waited longest are given up when it gets too much.
     fn give(&self, buffer: Vec<u8>) {
-        if !buffer.is_empty() && buffer.len() <= self.kept_bytes_max {
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        if buffer.is_empty() {
+            return;
         }
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(buffer);
+        let mut bytes: u64 = free.iter().map(|buffer| buffer.len() as u64).sum();
+        let surplus = free.iter().take_while(|buffer| {
+            let is_surplus = bytes > self.bytes_max;
+            bytes -= buffer.len() as u64;
+            is_surplus
+        });
+        let surplus = surplus.count();
+        free.drain(..surplus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_for_what_has_about_its_size() {
+        let buffers = Buffers::new(&Options::default());
+        let (mut small, mut large) = (buffers.take(100_000), buffers.take(1 << 20));
+        assert!(small.len() >= 100_000 && large.len() >= 1 << 20);
+        (small[0], large[0]) = (1, 2);
+        buffers.give(small);
+        buffers.give(large);
+        assert_eq!(buffers.take(90_000)[0], 1);
+        assert_eq!(buffers.take(200_000)[0], 0, "a new one: the other is five times as large");
+        assert_eq!(buffers.take(700_000)[0], 2);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let buffers = Buffers { bytes_max: 1 << 20, ..Buffers::new(&Options::default()) };
+        let kept = || buffers.free.lock().unwrap().iter().map(Vec::len).sum::<usize>();
+        let many: Vec<_> = (1..30).map(|n| buffers.take(n * 10_000)).collect();
+        for buffer in many {
+            buffers.give(buffer);
+            assert!(kept() <= 1 << 20, "{}", kept());
+        }
+        assert!(kept() > 1 << 19, "{}", kept());
+        buffers.give(vec![0; 2 << 20]);
+        assert_eq!(kept(), 0, "not one of the largest alone");
     }
 }

@@ -121,10 +121,9 @@ fn alone(
     encoder: &mut Encoder<'_>,
     progress: &Progress,
 ) -> Result<()> {
-    let mut scratch = Vec::new();
     batches(plan, ranges, loader, |batch| {
         check(progress)?;
-        let mut loaded = batch.load(loader, &mut scratch);
+        let mut loaded = batch.load(loader);
         encoder.encode(&mut loaded)?;
         loader.recycle(loaded);
         Ok(true)
@@ -151,9 +150,9 @@ fn together(
         spawn("find").spawn_scoped(scope, find).map_err(Fault::Thread)?;
         for _ in 0..workers {
             let load = move || {
-                let (_stop, mut scratch) = (StopOnPanic(window), Vec::new());
+                let _stop = StopOnPanic(window);
                 while let Some(job) = window.take() {
-                    window.load(job, loader, &mut scratch);
+                    window.load(job, loader);
                 }
             };
             spawn("load").spawn_scoped(scope, load).map_err(Fault::Thread)?;
@@ -190,7 +189,6 @@ fn batches(
 }
 
 fn consume(window: &Window, loader: &Loader, encoder: &mut Encoder<'_>, progress: &Progress) -> Result<()> {
-    let mut scratch = Vec::new();
     loop {
         check(progress)?;
         match window.next() {
@@ -198,7 +196,7 @@ fn consume(window: &Window, loader: &Loader, encoder: &mut Encoder<'_>, progress
                 encoder.encode(&mut batch)?;
                 loader.recycle(batch);
             }
-            Next::Help(job) => window.load(job, loader, &mut scratch),
+            Next::Help(job) => window.load(job, loader),
             Next::End(None) => return Ok(()),
             Next::End(Some(error)) => return Err(error),
         }

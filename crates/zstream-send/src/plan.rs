@@ -4,6 +4,7 @@
 //! source belong together ([`Dataset::is_after`], `EXDEV`) and that bookmarks are of the right line. The engine checks
 //! what it would otherwise turn into a stream that nobody can receive.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use zstream_dmu::error::Result;
@@ -214,6 +215,8 @@ pub struct Options {
     pub unmodified_spill_blocks: bool,
     /// BEGIN says that a full stream lists what is free (`zfs_send_set_freerecords_bit`).
     pub freerecords_flag: bool,
+    /// Bytes of a block as estimates take it; where that is none, the dataset's own (`zfs_override_estimate_recordsize`).
+    pub estimate_record_bytes: Option<NonZero<u64>>,
     /// Threads that read: 0 for as many as there are cores, 1 for none but the caller's.
     pub threads: usize,
 }
@@ -240,6 +243,7 @@ impl Default for Options {
             corrupt_data: false,
             unmodified_spill_blocks: true,
             freerecords_flag: true,
+            estimate_record_bytes: None,
             threads: 0,
         }
     }

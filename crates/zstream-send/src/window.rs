@@ -19,7 +19,7 @@ use crate::plan::Options;
 use crate::range::Range;
 
 /// Batches that fit whatever their size.
-const BATCHES_MIN: usize = 2;
+pub(crate) const BATCHES_MIN: usize = 2;
 
 /// Bytes that a thing takes: as a range, and once it is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,8 +72,8 @@ impl Batch {
             || self.weight.block_bytes >= options.batch_bytes()
     }
 
-    pub(crate) fn load(self, loader: &Loader, scratch: &mut Vec<u8>) -> LoadedBatch {
-        loader.load(self.ranges, self.weight.block_bytes, scratch)
+    pub(crate) fn load(self, loader: &Loader) -> LoadedBatch {
+        loader.load(self.ranges, self.weight.block_bytes)
     }
 }
 
@@ -193,8 +193,8 @@ impl Window {
     }
 
     /// Loads what was taken and puts it in its place.
-    pub(crate) fn load(&self, job: Job, loader: &Loader, scratch: &mut Vec<u8>) {
-        let loaded = job.batch.load(loader, scratch);
+    pub(crate) fn load(&self, job: Job, loader: &Loader) {
+        let loaded = job.batch.load(loader);
         let mut state = self.lock();
         let index = job.number - state.front;
         if let Some((slot, _)) = state.slots.get_mut(index as usize) {

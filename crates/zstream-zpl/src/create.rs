@@ -57,9 +57,6 @@ const LAYOUT_ATTRIBUTES: [u16; 14] = [5, 6, 4, 12, 13, 7, 11, 0, 1, 2, 3, 8, 16,
 const DIRECTORY_ACL: [(u32, u32); 3] =
     [(0x1000 << 16, 0x001e_01bf), (0x2040 << 16, 0x0012_00a9), (0x4000 << 16, 0x0012_00a9)];
 
-/// Bytes of the attributes of the root directory, header included.
-const ATTRIBUTES_BYTES: u16 = 168;
-
 /// A directory anyone may read and its owner change.
 const DIRECTORY_MODE: u64 = 0o40755;
 
@@ -99,8 +96,8 @@ pub fn create_filesystem(
     let upper = if new.case == 0 { NormFlags::empty() } else { NormFlags::UPPER };
     let names = NewZap { norm_flags: new.normalization | upper, ..plain()? };
     // Made before the tables of attributes, as OpenZFS does.
-    let directory = NewObject::new(ObjectType::DIRECTORY_CONTENTS, 0);
-    let root = zap::create_with(set, &directory.with_bonus(ObjectType::SA, ATTRIBUTES_BYTES), &names)?;
+    let directory = NewObject::new(ObjectType::DIRECTORY_CONTENTS, 0).with_bonus(ObjectType::SA, 0);
+    let root = zap::create_with(set, &directory, &names)?;
     let registry = zap::create(set, ObjectType::SA_ATTR_REGISTRATION, &plain()?)?;
     let layouts = zap::create(set, ObjectType::SA_ATTR_LAYOUTS, &plain()?)?;
     set.set_bonus(root, ObjectType::SA, &root_attributes(set, root, new))?;

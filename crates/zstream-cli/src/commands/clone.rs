@@ -1,6 +1,5 @@
 //! `zstream clone` and `zstream promote`: writable copies of snapshots, as `zfs` makes them.
 
-use zstream_dmu::error::Error;
 use zstream_dsl::prop::parse::parse_assignment;
 use zstream_dsl::write::WritablePool;
 
@@ -31,23 +30,22 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, &self.snapshot, |pool| {
-            self.make(pool).map_err(cannot(format_args!("clone '{}' to '{}'", self.snapshot, self.name)))
-        })
+        change(options, &self.snapshot, |pool| self.make(pool, options))
     }
 
-    fn make(&self, pool: &mut WritablePool) -> Result<(), Error> {
+    fn make(&self, pool: &mut WritablePool, options: &PoolOptions) -> Result<(), Failure> {
         let properties = self.properties.iter().map(|text| parse_assignment(text));
         let properties = properties.collect::<Result<Vec<_>, _>>()?;
+        let failed = cannot(format!("clone '{}' to '{}'", self.snapshot, self.name));
         if self.parents {
             if pool.tx().dir_named(&self.name)?.is_some() {
                 return Ok(());
             }
-            create_parents(pool, &self.name)?;
+            create_parents(pool, &self.name, options)?;
         }
         let mut tx = pool.tx();
-        let clone = tx.clone_snapshot(&self.snapshot, &self.name)?;
-        properties.iter().try_for_each(|parsed| tx.assign(clone, parsed))
+        let clone = tx.clone_snapshot(&self.snapshot, &self.name).map_err(&failed)?;
+        properties.iter().try_for_each(|parsed| tx.assign(clone, parsed)).map_err(&failed)
     }
 }
 

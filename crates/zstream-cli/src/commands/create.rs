@@ -11,7 +11,8 @@ use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
 
-use crate::change::{cannot, change, try_change};
+use super::create_keys::{Encryption, Wanted};
+use crate::change::{change, try_change};
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -69,7 +70,7 @@ struct Plan {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let plan = self.plan().map_err(Failure::usage)?;
-        let make = |pool: &mut WritablePool| self.make(pool, &plan);
+        let make = |pool: &mut WritablePool| self.make(pool, &plan, options);
         let made = if self.dry_run {
             try_change(options, &self.name, make)?
         } else {
@@ -119,27 +120,35 @@ impl Args {
     }
 
     /// Makes it, with what is missing above, and gives the names of what was made.
-    fn make(&self, pool: &mut WritablePool, plan: &Plan) -> Result<Vec<String>, Failure> {
-        let failed = |name: &str| cannot(format!("create '{name}'"));
+    fn make(
+        &self,
+        pool: &mut WritablePool,
+        plan: &Plan,
+        options: &PoolOptions,
+    ) -> Result<Vec<String>, Failure> {
         let mut made = Vec::new();
         if self.parents {
-            if pool.tx().dir_named(&self.name).map_err(failed(&self.name))?.is_some() {
+            if pool.tx().dir_named(&self.name)?.is_some() {
                 return Ok(made);
             }
-            made = create_parents(pool, &self.name).map_err(failed(&self.name))?;
+            made = create_parents(pool, &self.name, options)?;
         }
-        create(pool, &self.name, &plan.properties, plan.volume, self.sparse).map_err(failed(&self.name))?;
+        create(pool, &self.name, &plan.properties, plan.volume, self.sparse, options)?;
         made.push(self.name.clone());
         Ok(made)
     }
 }
 
 /// Makes the filesystems above a name that are missing, and gives their names.
-pub(super) fn create_parents(pool: &mut WritablePool, name: &str) -> Result<Vec<String>, Error> {
+pub(super) fn create_parents(
+    pool: &mut WritablePool,
+    name: &str,
+    options: &PoolOptions,
+) -> Result<Vec<String>, Failure> {
     let mut made = Vec::new();
     for above in name.match_indices('/').filter_map(|(end, _)| name.get(..end)) {
         if pool.tx().dir_named(above)?.is_none() {
-            create(pool, above, &[], None, true)?;
+            create(pool, above, &[], None, true, options)?;
             made.push(above.to_owned());
         }
     }
@@ -153,13 +162,14 @@ fn create(
     properties: &[Parsed],
     volume: Option<(u64, u64)>,
     sparse: bool,
-) -> Result<(), Error> {
+    options: &PoolOptions,
+) -> Result<(), Failure> {
     let types = if volume.is_some() { Types::VOLUME } else { Types::FILESYSTEM };
     let mut filesystem = NewFilesystem { time: (pool.pool().now(), 0), ..NewFilesystem::default() };
     if volume.is_none() {
         inherit_fixed(pool, name, &mut filesystem)?;
     }
-    let mut kept = Vec::new();
+    let (mut kept, mut keys) = (Vec::new(), Wanted::default());
     for parsed in properties {
         pool.tx().check_assignment(parsed, types, true)?;
         let number = parsed.value.u64().unwrap_or_default();
@@ -167,15 +177,20 @@ fn create(
             "normalization" => filesystem.normalization = NormFlags::from_bits_retain(number),
             "utf8only" => filesystem.utf8_only = number != 0,
             "casesensitivity" => filesystem.case = number,
-            "encryption" | "keyformat" | "keylocation" | "pbkdf2iters" if parsed.value != Value::word(2) => {
-                return Err(Error::unsupported("creating encrypted datasets"));
-            }
-            "encryption" => {}
+            _ if keys.take(parsed) => {}
             _ => kept.push(parsed),
         }
     }
     filesystem.utf8_only |= !filesystem.normalization.is_empty();
+    let encryption = keys.decide(pool, name, options)?;
     let head = pool.tx().create(name, volume.is_none() && filesystem.case != 0)?;
+    if let Some(Encryption { suite, wrapping, location }) = encryption {
+        let key = pool.tx().create_keys(head, suite, &wrapping)?;
+        pool.add_key(head, &key);
+        if let Some(location) = location {
+            pool.tx().set_property(head, "keylocation", &Setting::Local(Value::string(&location)))?;
+        }
+    }
     for parsed in &kept {
         pool.tx().set_property(head, &parsed.name, &Setting::Local(parsed.value.clone()))?;
     }

@@ -1,6 +1,5 @@
 //! `zstream rename`: other names for datasets and snapshots, as `zfs rename` gives them.
 
-use zstream_dmu::error::Error;
 use zstream_dsl::write::WritablePool;
 
 use super::create::create_parents;
@@ -33,25 +32,24 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, &self.old, |pool| {
-            self.rename(pool).map_err(cannot(format_args!("rename '{}' to '{}'", self.old, self.new)))
-        })
+        change(options, &self.old, |pool| self.rename(pool, options))
     }
 
-    fn rename(&self, pool: &mut WritablePool) -> Result<(), Error> {
+    fn rename(&self, pool: &mut WritablePool, options: &PoolOptions) -> Result<(), Failure> {
+        let failed = cannot(format!("rename '{}' to '{}'", self.old, self.new));
         if self.old.contains('@') {
             let full = match self.new.strip_prefix('@') {
                 Some(short) => short,
                 None => self.new.as_str(),
             };
-            return pool.tx().rename_snapshot(&self.old, full, self.recursive);
+            return pool.tx().rename_snapshot(&self.old, full, self.recursive).map_err(failed);
         }
         if self.recursive {
-            return Err(Error::invalid("-r is for snapshots"));
+            return Err(Failure::usage("-r is for snapshots"));
         }
         if self.parents {
-            create_parents(pool, &self.new)?;
+            create_parents(pool, &self.new, options)?;
         }
-        pool.tx().rename(&self.old, &self.new)
+        pool.tx().rename(&self.old, &self.new).map_err(failed)
     }
 }

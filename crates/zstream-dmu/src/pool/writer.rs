@@ -20,6 +20,7 @@ use zstream_format::checksum::Salt;
 use zstream_format::nvlist::NvList;
 
 use super::history::{self, Author, Event};
+use super::intent_logs;
 use super::maintained::check_maintained;
 use super::scan::{self, Candidate};
 use super::{DIRECTORY_OBJECT, OpenOptions, Pool, VERSIONS, config_list};
@@ -110,10 +111,15 @@ impl PoolWriter {
     /// - Another host may have the pool, unless forced.
     /// - A member is missing or not in order, or being replaced; vdevs were or are being removed or expanded; a scrub or
     ///   resilver has begun and not ended.
+    /// - The pool was not exported, and an intent log was not replayed.
     /// - The pool's version is older than features, its integers are big-endian, it has dedup tables, or an active feature
     ///   that is not [maintained](super::maintained).
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
-        let found = scan::choose(scan::scan(paths)?.candidates, options.name.as_deref())?;
+        let mut found = scan::scan(paths)?;
+        if let Some((_, error)) = found.refused.pop() {
+            return Err(error);
+        }
+        let found = scan::choose(found.candidates, options.name.as_deref())?;
         Self::open_candidates(scan::reopen_writable(&found)?, options)
     }
 
@@ -369,6 +375,9 @@ fn check_writable(pool: &Pool) -> Result<()> {
             return refuse(format!("whose member {name} is {}", vdev.state().to_string().to_lowercase()));
         }
         stack.extend(vdev.children());
+    }
+    if pool.state() != PoolState::Exported {
+        intent_logs::check_replayed(pool)?;
     }
     let directory = Zap::open(&**pool.mos(), DIRECTORY_OBJECT)?;
     for entry in directory.entries() {

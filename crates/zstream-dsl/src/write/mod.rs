@@ -26,6 +26,7 @@
 //! receive    what is filled by a receive, from its begin to its snapshot
 //! redact     the verb redact; redaction: its lists
 //! settings   how the blocks of a dataset are written
+//! crypt      keys that are made and loaded
 //! assign     properties that users set
 //! plan       what goes with what is destroyed
 //! open       a pool from opening or creating it to leaving it
@@ -34,6 +35,7 @@
 mod assign;
 mod bookmark;
 mod create;
+mod crypt;
 mod deadlist;
 mod destroy;
 mod entropy;
@@ -70,6 +72,7 @@ use zstream_dmu::zap::{self, NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, nu
 use zstream_dmu::zio::ReadBlock;
 use zstream_format::object_type::ObjectType;
 
+pub use self::crypt::Wrapping;
 pub use self::entropy::Entropy;
 pub use self::ledger::DatasetLedger;
 pub use self::make::FirstDatasets;

@@ -24,7 +24,7 @@ use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zio::ReadBlock;
-use zstream_dmu::zio::crypt::{DatasetKey, Keyring};
+use zstream_dmu::zio::crypt::Keyring;
 use zstream_dmu::zio::write::Protection;
 use zstream_format::object_type::ObjsetType;
 
@@ -35,7 +35,8 @@ use crate::pool::Dsl;
 /// A pool open for changes of its datasets.
 #[derive(Debug)]
 pub struct WritablePool {
-    pool: PoolWriter,
+    pub(super) pool: PoolWriter,
+    pub(super) keyring: Arc<Keyring>,
     entropy: Entropy,
     is_reproducible: bool,
 }
@@ -64,12 +65,14 @@ impl WritablePool {
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub fn over(pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
+    pub fn over(mut pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
         let entropy = match seed {
             Some(seed) => Entropy::seeded(seed),
             None => Entropy::system()?,
         };
-        Ok(Self { pool, entropy, is_reproducible: seed.is_some() })
+        let keyring = Arc::new(Keyring::default());
+        pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
+        Ok(Self { pool, keyring, entropy, is_reproducible: seed.is_some() })
     }
 
     /// The pool below.
@@ -134,8 +137,7 @@ impl WritablePool {
     /// Opens the object set of a head dataset for change, written as its properties say.
     ///
     /// # Errors
-    /// There is no such head; it has an intent log whose records were not replayed, which a change would make wrong; as
-    /// [`ObjsetWriter::open`].
+    /// There is no such head; as [`ObjsetWriter::open`].
     pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
         let properties = self.tx().set_properties(head)?;
         self.open_set(head, properties)
@@ -162,11 +164,6 @@ impl WritablePool {
             Protection::Kept => Objset::open_locked(reader, head.0, phys.root)?,
             _ => Objset::open(reader, head.0, phys.root)?,
         };
-        if set.phys().zil.has_log() && !is_as_cloned {
-            return Err(Error::unsupported(format!(
-                "writing to dataset {head}, whose intent log has records that were not replayed"
-            )));
-        }
         let mut set = ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?;
         if is_as_cloned {
             set.forget_intent_log();
@@ -178,21 +175,16 @@ impl WritablePool {
     ///
     /// # Errors
     /// The MOS cannot be read.
-    pub fn committed(&mut self, keyring: &Arc<Keyring>) -> Result<Arc<Dsl>> {
+    pub fn committed(&mut self) -> Result<Arc<Dsl>> {
         let (root, name) = (self.pool.uberblock().root, self.pool.name().to_owned());
-        let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
-        Dsl::open(name, Arc::new(Objset::open(reader, 0, root)?), Arc::clone(keyring))
+        let reader = Arc::clone(self.pool.reader()) as Arc<dyn ReadBlock>;
+        Dsl::open(name, Arc::new(Objset::open(reader, 0, root)?), Arc::clone(&self.keyring))
     }
 
-    /// Has blocks be decrypted with the keys of a ring.
-    pub fn set_keyring(&mut self, keyring: &Arc<Keyring>) {
-        self.pool.parts().reader.set_keys(Some(Arc::clone(keyring) as _));
-    }
-
-    /// Sets the key with which the blocks of a head are written and read from now on.
-    pub fn add_key(&mut self, head: ObjectId, keyring: &Keyring, key: Arc<DatasetKey>) {
-        self.pool.parts().writer.add_key(head.0, Arc::clone(&key));
-        keyring.insert(head.0, key);
+    /// The keys that were loaded.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
     }
 
     /// Writes what changed in the object set of a head dataset, and counts it.

@@ -28,7 +28,7 @@ use zstream_format::stream::{Checking, Error, Fault, Record, Role, StreamReader}
 use super::source::Source;
 
 /// What a substream is, by its BEGIN, and how much of it there is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// `pool/fs@snap` as the sender had it.

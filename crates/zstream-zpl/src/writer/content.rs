@@ -80,22 +80,22 @@ pub enum ImageError {
     Volume(#[from] Error),
 }
 
-/// Writes a raw image from the start of a volume; `between` is called with the volume after every few megabytes. Blocks of
+/// Writes a raw image, or the next part of one, to a volume from byte `start` on, and gives the number of bytes. Blocks of
 /// zeros become holes; behind the image the volume stays as it was.
 ///
 /// # Errors
 ///
-/// The image cannot be read or is larger than the volume; the volume cannot be written; what `between` returns.
+/// The image cannot be read or reaches beyond the volume; the volume cannot be written.
 pub fn write_image(
     set: &mut dyn ObjectStore,
     image: &mut dyn Read,
+    start: u64,
     chunk_bytes: usize,
-    mut between: impl FnMut(&mut dyn ObjectStore, u64) -> Result<()>,
 ) -> std::result::Result<u64, ImageError> {
     let size = volume::content(set)?.size();
     let block = set.info(volume::DATA)?.block_bytes;
-    let mut buffer = vec![0; chunk_bytes.next_multiple_of(block as usize)];
-    let mut offset = 0;
+    let mut buffer = vec![0; chunk_bytes];
+    let mut offset = start;
     loop {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -107,11 +107,9 @@ pub fn write_image(
             }
         }
         let bytes = &buffer[..filled];
-        if offset + filled as u64 > size {
-            return Err(Error::invalid(format!(
-                "the image is larger than the volume, which has {size} bytes"
-            ))
-            .into());
+        if offset.saturating_add(filled as u64) > size {
+            let text = format!("the image is larger than the volume, which has {size} bytes");
+            return Err(Error::invalid(text).into());
         }
         runs(offset, bytes, block, |offset, bytes, is_zero| {
             if is_zero {
@@ -122,9 +120,8 @@ pub fn write_image(
         })?;
         offset += filled as u64;
         if filled < buffer.len() {
-            return Ok(offset);
+            return Ok(offset - start);
         }
-        between(set, offset)?;
     }
 }
 

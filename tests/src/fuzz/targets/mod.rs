@@ -5,14 +5,18 @@ mod canary;
 mod codec;
 mod edit;
 mod fletcher;
+mod forged;
+mod gpt;
 mod nvlist;
 mod phys;
 mod pool;
 mod record;
 mod rewrite;
+mod sa;
 mod send;
 mod stream;
 mod token;
+mod view;
 mod zap;
 
 use super::Target;
@@ -169,6 +173,54 @@ pub const TARGETS: &[Target] = &[
         mutate: super::mutate::bytes,
         run: zap::run,
         memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "gpt",
+        about: "partitions lie on the disk; the backup table says what the primary says",
+        corpus: gpt::corpus,
+        mutate: super::mutate::bytes,
+        run: gpt::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "sa",
+        about: "attributes of a file lie in their buffer; what is behind it changes nothing",
+        corpus: sa::corpus,
+        mutate: super::mutate::bytes,
+        run: sa::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "view",
+        about: "a stored stream shows the same in pieces and as a whole",
+        corpus: super::corpus::streams,
+        mutate: stream::mutate,
+        run: view::run,
+        memory_limit_bytes: 8 * SMALL,
+    },
+    Target {
+        name: "dsl",
+        about: "in a forged MOS a name leads to the dataset that has it",
+        corpus: forged::corpus,
+        mutate: super::mutate::bytes,
+        run: forged::datasets,
+        memory_limit_bytes: 8 * SMALL,
+    },
+    Target {
+        name: "directories",
+        about: "in a forged file system a path leads to the node that has it",
+        corpus: forged::corpus,
+        mutate: super::mutate::bytes,
+        run: forged::directories,
+        memory_limit_bytes: 8 * SMALL,
+    },
+    Target {
+        name: "image",
+        about: "a file of a damaged pool is right or an error",
+        corpus: pool::image_corpus,
+        mutate: pool::mutate,
+        run: pool::run_image,
+        memory_limit_bytes: 8 * SMALL,
     },
     Target {
         name: "pool",

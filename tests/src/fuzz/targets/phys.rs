@@ -1,11 +1,11 @@
 //! The small structures of a pool: block pointers, dnodes, uberblocks, labels. Corpora are those of the golden pools.
 
+use crate::devices::{Patch, Patched};
 use crate::golden;
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 use zstream_dmu::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
-use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::device::FileDevice;
 use zstream_dmu::dnode::Dnode;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::traverse::{Options, Traverse, Visit};
@@ -94,46 +94,20 @@ pub(super) fn labels() -> Vec<Vec<u8>> {
     images.into_iter().map(list).collect()
 }
 
-/// A device of 64 MiB that holds zeros, and some bytes at one place.
-#[derive(Debug)]
-struct Hollow {
-    at: u64,
-    bytes: Vec<u8>,
-}
-
-impl Device for Hollow {
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        out.fill(0);
-        let (from, to) =
-            (self.at.max(offset), (self.at + self.bytes.len() as u64).min(offset + out.len() as u64));
-        if from < to {
-            let inside = &self.bytes[(from - self.at) as usize..(to - self.at) as usize];
-            out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(inside);
-        }
-        Ok(())
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> u64 {
-        64 << 20
-    }
-}
+/// Size of the device that labels are put on.
+const DEVICE_BYTES: u64 = 64 << 20;
 
 /// A label with a right checksum says what its list says; with a flipped bit it is no label.
 pub(super) fn label(input: &[u8]) {
     let mut area = input.to_vec();
     area.resize(CONFIG_BYTES, 0);
     seal_embedded(&mut area, [CONFIG_OFFSET, 0, 0, 0], ByteOrder::Little).expect("room for a seal");
-    let mut device = Hollow { at: CONFIG_OFFSET, bytes: area };
-    let read = Label::read(&device, 0);
-    let list = NvList::decode(&device.bytes).map(|decoded| decoded.list);
+    let on_device = |area: &[u8]| {
+        let patch = Patch::Replace(CONFIG_OFFSET, area.to_vec());
+        Label::read(&Patched::zeros(DEVICE_BYTES, vec![patch]), 0)
+    };
+    let read = on_device(&area);
+    let list = NvList::decode(&area).map(|decoded| decoded.list);
     match (&read, &list) {
         // a double that is not a number is not equal to itself, so lists are not compared
         (Ok(label), Ok(list)) => match &label.role {
@@ -146,6 +120,6 @@ pub(super) fn label(input: &[u8]) {
         (Err(error), _) => drop(error.to_string()),
     }
     let flipped = input.len() % CONFIG_BYTES;
-    device.bytes[flipped] ^= 1;
-    assert!(Label::read(&device, 0).is_err(), "byte {flipped} is flipped");
+    area[flipped] ^= 1;
+    assert!(on_device(&area).is_err(), "byte {flipped} is flipped");
 }

@@ -5,9 +5,10 @@
 //! ```
 
 use super::super::Rng;
+use crate::devices::{Patch, Patched};
 use crate::golden;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, OnceLock};
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
 use zstream_dmu::device::{Device, FileDevice};
@@ -17,6 +18,10 @@ use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::traverse::{Options, Traverse};
 use zstream_dmu::vdev::Member;
 use zstream_dmu::zio::{Block, ReadBlock};
+use zstream_dsl::pool::Dsl;
+use zstream_zpl::fs::Filesystem;
+use zstream_zpl::node::{FileType, Node};
+use zstream_zpl::walk::Visit;
 
 /// Bytes of one damage in an input.
 const DAMAGE_BYTES: usize = 16;
@@ -42,54 +47,17 @@ pub(super) static SINGLE: Kind = Kind { name: "tank", redundancy: 0, whole: Once
 pub(super) static RAIDZ2: Kind = Kind { name: "praidz2", redundancy: 2, whole: OnceLock::new() };
 
 /// A range of bytes that are not what they were.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Damage {
     member: usize,
-    start: u64,
-    end: u64,
-    xor: u8,
-}
-
-/// A member with its damages.
-#[derive(Debug)]
-struct Damaged {
-    inner: FileDevice,
-    damages: Vec<Damage>,
-}
-
-impl Device for Damaged {
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read_at(offset, out)?;
-        for damage in &self.damages {
-            let end = offset + out.len() as u64;
-            let (from, to) = (damage.start.max(offset), damage.end.min(end));
-            if from < to {
-                out[(from - offset) as usize..(to - offset) as usize]
-                    .iter_mut()
-                    .for_each(|b| *b ^= damage.xor);
-            }
-        }
-        Ok(())
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
+    patch: Patch,
 }
 
 fn open(kind: &Kind, damages: &[Damage]) -> zstream_dmu::error::Result<Pool> {
     let candidate = |(n, path): (usize, std::path::PathBuf)| {
-        let inner = FileDevice::open(&path).expect("an image");
-        let damages = damages.iter().copied().filter(|damage| damage.member == n).collect();
-        let device: Arc<dyn Device> = Arc::new(Damaged { inner, damages });
+        let inner = Arc::new(FileDevice::open(&path).expect("an image"));
+        let patches = damages.iter().filter(|damage| damage.member == n).map(|damage| damage.patch.clone());
+        let device: Arc<dyn Device> = Arc::new(Patched::over(inner, patches.collect()));
         // without any label it is a missing member, as in a directory that is searched
         examine(Member { name: path.display().to_string(), device }).ok()
     };
@@ -153,8 +121,7 @@ pub(super) fn mutate(input: &mut Vec<u8>, rng: &mut Rng, corpus: &[Vec<u8>]) {
     }
 }
 
-/// No block is ever wrong, and with damage to no more members than the pool can lose every block is right.
-pub(super) fn run(kind: &Kind, input: &[u8]) {
+fn damages(kind: &Kind, input: &[u8]) -> Vec<Damage> {
     let members = golden::pool(kind.name).len();
     let may_damage = if kind.redundancy == 0 { members } else { kind.redundancy };
     let damage = |bytes: &[u8]| {
@@ -162,9 +129,14 @@ pub(super) fn run(kind: &Kind, input: &[u8]) {
         let length = 1u64 << u32::from(bytes[1]).min(MAX_LENGTH_SHIFT);
         // the first one that is named and, where more may be hit, those behind it
         let member = (input[0] as usize + bytes[0].wrapping_sub(input[0]) as usize % may_damage) % members;
-        Damage { member, start, end: start.saturating_add(length), xor: bytes[2] }
+        Damage { member, patch: Patch::Xor(start..start.saturating_add(length), bytes[2]) }
     };
-    let damages: Vec<Damage> = input.chunks_exact(DAMAGE_BYTES).take(MAX_DAMAGES).map(damage).collect();
+    input.chunks_exact(DAMAGE_BYTES).take(MAX_DAMAGES).map(damage).collect()
+}
+
+/// No block is ever wrong, and with damage to no more members than the pool can lose every block is right.
+pub(super) fn run(kind: &Kind, input: &[u8]) {
+    let damages = damages(kind, input);
     let whole = whole(kind);
     let pool = match open(kind, &damages) {
         Ok(pool) => pool,
@@ -182,4 +154,76 @@ pub(super) fn run(kind: &Kind, input: &[u8]) {
         }
     }
     assert!(kind.redundancy == 0 || found.len() >= whole.len(), "{} of {} blocks", found.len(), whole.len());
+}
+
+/// The snapshots whose files are looked at, one for an input.
+const SNAPSHOTS: [&str; 6] =
+    ["tank/fs@b", "tank/clone@x", "tank/dn@s", "tank/tree/child@2", "tank/c-zle@s", "tank/rs4k@s"];
+
+/// What is to be had of a node: attributes, content, extended attributes.
+type Seen = (Node, Option<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>);
+
+fn seen(fs: &Filesystem<'_>, node: Node) -> zstream_dmu::error::Result<Seen> {
+    let content = match node.file_type() {
+        Some(FileType::File) => {
+            let content = fs.content(&node)?;
+            let mut bytes = vec![0; usize::try_from(content.size()).unwrap_or(0)];
+            let read = content.read(0, &mut bytes)?;
+            assert_eq!(read, bytes.len());
+            Some(Sha256::digest(&bytes).to_vec())
+        }
+        Some(FileType::Symlink) => Some(fs.target(&node)?),
+        _ => None,
+    };
+    let xattrs = fs.xattrs(&node)?;
+    let value =
+        |xattr: &zstream_zpl::xattr::Xattr| fs.xattr_value(xattr).map(|value| (xattr.name.clone(), value));
+    let xattrs = xattrs.iter().map(value).collect::<Result<_, _>>()?;
+    Ok((node, content, xattrs))
+}
+
+/// The files of a snapshot by path; those that cannot be read are left out.
+fn files(pool: &Pool, snapshot: &str) -> zstream_dmu::error::Result<HashMap<Vec<u8>, Seen>> {
+    let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default())?;
+    let set = dsl.dataset(snapshot)?.objset()?;
+    let fs = Filesystem::open(&*set)?;
+    let root = fs.node(fs.root())?;
+    let visits = fs.walk(root).filter_map(|visit| match visit {
+        Visit::Node { path, node } => Some((path, seen(&fs, node).ok()?)),
+        _ => None,
+    });
+    Ok(visits.collect())
+}
+
+/// Damages to blocks of files and of what leads to them.
+pub(super) fn image_corpus() -> Vec<Vec<u8>> {
+    let pool = open(&SINGLE, &[]).expect("the golden pool");
+    let blocks = crate::blocks::blocks(&pool);
+    let input = |pointer: &BlockPointer, shift: u8| {
+        let damage = |dva: zstream_dmu::blkptr::Dva| {
+            [&[0, shift, 0xff, 0, 0, 0, 0, 0][..], &(DATA_START + dva.offset()).to_le_bytes()].concat()
+        };
+        pointer.dvas().flat_map(damage).collect::<Vec<u8>>()
+    };
+    let every = blocks.iter().step_by(7).map(|(pointer, at)| input(pointer, at.block.0 as u8 % 13));
+    corpus(&SINGLE).into_iter().step_by(9).chain(every).collect()
+}
+
+/// A file that can be read is the one that was written.
+pub(super) fn run_image(input: &[u8]) {
+    static WHOLE: OnceLock<HashMap<&'static str, HashMap<Vec<u8>, Seen>>> = OnceLock::new();
+    let whole = WHOLE.get_or_init(|| {
+        let pool = open(&SINGLE, &[]).expect("the golden pool");
+        SNAPSHOTS.iter().map(|name| (*name, files(&pool, name).expect("a snapshot"))).collect()
+    });
+    let sum: usize = input.iter().map(|byte| usize::from(*byte)).sum();
+    let snapshot = SNAPSHOTS[sum % SNAPSHOTS.len()];
+    // A snapshot is the same in every transaction group that has it.
+    let Ok(pool) = open(&SINGLE, &damages(&SINGLE, input)) else { return };
+    let Ok(found) = files(&pool, snapshot) else { return };
+    for (path, seen) in &found {
+        let name = || String::from_utf8_lossy(path);
+        let expected = whole[snapshot].get(path).unwrap_or_else(|| panic!("{snapshot} has no {}", name()));
+        assert!(seen == expected, "{snapshot}: {} is another file", name());
+    }
 }

@@ -244,8 +244,8 @@ impl Args {
         for step in &job.steps {
             let features = open.pool.features();
             let size = match self.exact {
-                true => step.measure(features, &progress),
-                false => step.estimate(features, &progress),
+                true => step.measure(features, self.options(), &progress),
+                false => step.estimate(features, self.options(), &progress),
             };
             let size = size.map_err(|refusal| self.failure(&refusal))?;
             total_bytes = total_bytes.wrapping_add(size);
@@ -263,6 +263,11 @@ impl Args {
         Ok(total_bytes)
     }
 
+    /// The options of the library.
+    fn options(&self) -> Options {
+        Options { corrupt_data: self.corrupt_data, ..Options::default() }
+    }
+
     fn send(&self, open: &OpenPool, job: &Job, total_bytes: u64, out: &mut dyn Write) -> Result<(), Failure> {
         let wanted = Wanted {
             lines: self.verbose > 0,
@@ -270,7 +275,7 @@ impl Args {
             parsable: self.parsable,
             title: self.proctitle,
         };
-        let options = Options { corrupt_data: self.corrupt_data, ..Options::default() };
+        let options = self.options();
         let progress = Progress::default();
         let watch = Watch::new(wanted, total_bytes, &progress);
         let (begins, begun) = channel();

@@ -1,0 +1,107 @@
+//! Encryption of what `zstream create` makes: which suite, and whose key wraps its keys.
+
+use std::fs;
+
+use zstream_dmu::error::Error;
+use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
+use zstream_dsl::prop::parse::Parsed;
+use zstream_dsl::write::{Wrapping, WritablePool};
+use zstream_format::algorithm::CryptSuite;
+
+use crate::failure::Failure;
+use crate::pool::PoolOptions;
+
+/// Rounds of PBKDF2 unless told otherwise, and the least (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
+const ROUNDS: u64 = 350_000;
+const ROUNDS_MIN: u64 = 100_000;
+
+/// The numbers of `encryption` that are no suite, and the suite that `on` means.
+const ENCRYPTION_ON: u64 = 1;
+const ENCRYPTION_OFF: u64 = 2;
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    encryption: Option<u64>,
+    format: Option<u64>,
+    location: Option<String>,
+    rounds: Option<u64>,
+}
+
+/// How a new dataset is encrypted.
+#[derive(Debug)]
+pub(super) struct Encryption {
+    pub(super) suite: CryptSuite,
+    pub(super) wrapping: Wrapping,
+    /// Where the key comes from, where it is the dataset's own.
+    pub(super) location: Option<String>,
+}
+
+impl Wanted {
+    /// Takes in a property of encryption, or says that it is none.
+    pub(super) fn take(&mut self, parsed: &Parsed) -> bool {
+        let number = parsed.value.u64().ok();
+        match parsed.name.as_str() {
+            "encryption" => self.encryption = number,
+            "keyformat" => self.format = number.filter(|format| *format != 0),
+            "pbkdf2iters" => self.rounds = number,
+            "keylocation" => self.location = parsed.value.text().ok().map(str::to_owned),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Decides on the keys of a new dataset; none unless it is to be encrypted. The key of the dataset above is asked for
+    /// where that is encrypted and the new one has none of its own.
+    pub(super) fn decide(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        options: &PoolOptions,
+    ) -> Result<Option<Encryption>, Failure> {
+        let refuse = |why: &str| Err(Failure::new(format_args!("cannot create '{name}': {why}")));
+        let tx = pool.tx();
+        let above = match name.rsplit_once('/') {
+            Some((parent, _)) => tx.dir_named(parent)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten(),
+            None => None,
+        };
+        let asks_for_key = self.format.is_some() || self.location.is_some() || self.rounds.is_some();
+        let suite = match (self.encryption, &above) {
+            (Some(ENCRYPTION_OFF), _) | (None, None) if asks_for_key => {
+                return refuse("a key is given, but encryption is off");
+            }
+            (Some(ENCRYPTION_OFF), _) | (None, None) => return Ok(None),
+            (Some(ENCRYPTION_ON), _) => CryptSuite::AES_256_GCM,
+            (Some(suite), _) => CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)),
+            (None, Some(above)) => above.wrapped.suite,
+        };
+        let Some(format) = self.format else {
+            let Some(above) = above.filter(|_| !asks_for_key) else {
+                return refuse("no key format is given: -o keyformat=passphrase, hex or raw");
+            };
+            let root = pool.tx().dir_name(above.root)?;
+            let wrapping = pool
+                .load_key(above.root, &options.key(&root)?)
+                .map_err(|error| Failure::new(format_args!("cannot load the key of {root}: {error}")))?;
+            return Ok(Some(Encryption { suite, wrapping, location: None }));
+        };
+        let rounds = self.rounds.unwrap_or(ROUNDS);
+        if rounds < ROUNDS_MIN {
+            return refuse("pbkdf2iters must be at least 100000");
+        }
+        let format = match format {
+            3 => KeyFormat::Passphrase { salt: pool.tx().random()?, rounds },
+            _ if self.rounds.is_some() => return refuse("pbkdf2iters is for passphrases"),
+            other => KeyFormat::from_number(other, 0, 0)?,
+        };
+        let location = self.location.clone().unwrap_or_else(|| "prompt".to_owned());
+        let input = match location.strip_prefix("file://") {
+            Some(path) => fs::read(path).map_err(|error| Failure::new(format_args!("{path}: {error}")))?,
+            None if location == "prompt" => options.key(name)?,
+            None => return refuse("keylocation is prompt or file:///PATH"),
+        };
+        let key = WrappingKey::new(format, &input).map_err(|error: Error| Failure::new(error))?;
+        let wrapping = Wrapping { root: None, format, key };
+        Ok(Some(Encryption { suite, wrapping, location: Some(location) }))
+    }
+}

@@ -1,0 +1,116 @@
+//! Keys of encrypted datasets that are made (`dsl_crypto_key_create_sync`) and loaded.
+//!
+//! A new encrypted dataset gets keys of its own, wrapped by the key of its encryption root: itself, where a key is given for
+//! it, else the one of the dataset above.
+
+use std::sync::Arc;
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::zap::{NormFlags, Value};
+use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappingKey};
+use zstream_format::algorithm::CryptSuite;
+
+use super::keys::{ROOT, USES};
+use super::{Tx, WritablePool};
+use crate::keys::{CRYPTO_KEY, CryptoKey};
+use crate::pool::ZAPIFIED;
+
+/// What wraps the keys of a new dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapping {
+    /// The encryption root; none where that is the new dataset.
+    pub root: Option<ObjectId>,
+    /// In what form the user gives its key.
+    pub format: KeyFormat,
+    /// The key.
+    pub key: WrappingKey,
+}
+
+impl Tx<'_> {
+    /// The keys of a directory, as the pool keeps them; none unless it is encrypted.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn keys_of(&self, dir: ObjectId) -> Result<Option<CryptoKey>> {
+        self.crypto_key(dir)?.map(|object| CryptoKey::read(self.mos(), object)).transpose()
+    }
+
+    /// Gives a new head without an object set keys of its own.
+    ///
+    /// # Errors
+    /// `ENOTSUP` when the pool cannot have encrypted datasets; the suite does not exist.
+    pub fn create_keys(
+        &mut self,
+        head: ObjectId,
+        suite: CryptSuite,
+        wrapping: &Wrapping,
+    ) -> Result<Arc<DatasetKey>> {
+        self.require_feature("encryption")?;
+        self.require_feature("bookmark_v2")?;
+        let dir = self.dataset(head)?.dir;
+        let key = DatasetKey::generate(suite, Guid(self.random()?))?;
+        let wrapped = key.wrap(&wrapping.key)?;
+        let (format, salt, rounds) = wrapping.format.numbers();
+        let object = self.create_zap(ZAPIFIED, NormFlags::empty())?;
+        let root = wrapping.root.unwrap_or(dir);
+        let mut zap = self.zap(object)?;
+        for (name, value) in [
+            ("DSL_CRYPTO_SUITE", Value::word(u64::from(suite.0))),
+            (ROOT, Value::word(root.0)),
+            ("DSL_CRYPTO_GUID", Value::word(wrapped.guid.0)),
+            ("DSL_CRYPTO_IV", Value::from_bytes(&wrapped.iv)),
+            ("DSL_CRYPTO_MAC", Value::from_bytes(&wrapped.mac)),
+            ("DSL_CRYPTO_MASTER_KEY_1", Value::from_bytes(&wrapped.master)),
+            ("DSL_CRYPTO_HMAC_KEY_1", Value::from_bytes(&wrapped.hmac)),
+            ("keyformat", Value::word(format)),
+            ("pbkdf2salt", Value::word(salt)),
+            ("pbkdf2iters", Value::word(rounds)),
+            (USES, Value::word(1)),
+            ("DSL_CRYPTO_VERSION", Value::word(wrapped.version)),
+        ] {
+            zap.add(name, &value)?;
+        }
+        self.set_entry(dir, CRYPTO_KEY, &Value::word(object.0))?;
+        self.activate_feature(head, "encryption", &Value::word(0))?;
+        Ok(Arc::new(key))
+    }
+}
+
+impl WritablePool {
+    /// Sets the keys with which the blocks of a head are protected and read.
+    pub fn add_key(&mut self, head: ObjectId, key: &Arc<DatasetKey>) {
+        self.keyring.insert(head.0, Arc::clone(key));
+        self.pool.parts().writer.add_key(head.0, Arc::clone(key));
+    }
+
+    /// Loads the keys of every dataset whose encryption root is `root`, with what the user knows, and gives what wraps them.
+    ///
+    /// # Errors
+    /// [`Fault::WrongKey`](zstream_dmu::error::Fault::WrongKey) when the input is not the key; the root is not encrypted.
+    pub fn load_key(&mut self, root: ObjectId, input: &[u8]) -> Result<Wrapping> {
+        let tx = self.tx();
+        let name = tx.dir_name(root)?;
+        let keys = tx.keys_of(root)?.filter(|keys| keys.root == root);
+        let keys = keys.ok_or_else(|| Error::invalid(format!("{name} is not an encryption root")))?;
+        let wrapping = WrappingKey::new(keys.format, input)?;
+        drop(keys.wrapped.unwrap(&wrapping)?);
+        let mut found = Vec::new();
+        tx.walk(&mut |_, head| {
+            let dir = tx.dataset(head)?.dir;
+            if let Some(keys) = tx.keys_of(dir)?.filter(|keys| keys.root == root) {
+                let snapshots = tx.snapshots(head)?.into_iter().map(|(_, snapshot)| snapshot).collect();
+                found.push((head, snapshots, Arc::new(keys.wrapped.unwrap(&wrapping)?)));
+            }
+            Ok(())
+        })?;
+        for (head, snapshots, key) in found {
+            let snapshots: Vec<ObjectId> = snapshots;
+            self.add_key(head, &key);
+            for snapshot in snapshots {
+                self.keyring.insert(snapshot.0, Arc::clone(&key));
+            }
+        }
+        Ok(Wrapping { root: Some(root), format: keys.format, key: wrapping })
+    }
+}
