@@ -7,7 +7,6 @@ use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
 use zstream_dmu::pool::check::{self, Finding, Totals};
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::lines::Lines;
 use zstream_dsl::scrub;
 use zstream_dsl::write::WritablePool;
@@ -66,7 +65,7 @@ impl Demo {
     /// Receives one stream of one snapshot.
     pub fn receive(&self, stream: &[u8], target: &Target, settings: &[Assignment]) -> Result<Received> {
         let mut pool = WritablePool::open(&self.members(), &write_options()).unwrap();
-        let mut receiving = Receiving::new(&mut pool, Arc::new(Keyring::default()));
+        let mut receiving = Receiving::new(&mut pool);
         let mut input = Input::new(stream);
         let result = match input.open() {
             Ok(opening) => {
@@ -100,6 +99,7 @@ impl Demo {
             check::check(pool.reader(), blocks, &mut totals, &mut found, &mut |_| true);
         })
         .unwrap();
+        assert!(totals.blocks > 0, "{what}: nothing was checked");
     }
 
     /// OpenZFS's zdb finds the pool clean.

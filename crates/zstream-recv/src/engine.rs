@@ -26,8 +26,7 @@ use zstream_dmu::pool::Features;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::ReadBlock;
-use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
+use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, Wrapping, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 use zstream_format::record::Body;
@@ -97,7 +96,8 @@ pub struct Received {
 /// A pool that takes in streams.
 pub struct Receiving<'p> {
     pool: &'p mut WritablePool,
-    keyring: Arc<Keyring>,
+    /// What wraps keys, by encryption root.
+    wrappings: HashMap<ObjectId, Wrapping>,
     /// The snapshots received so far, which later parts of a deduplicated stream refer to.
     received: HashMap<Guid, Arc<Objset>>,
     is_broken: bool,
@@ -147,10 +147,16 @@ impl References for Snapshots<'_> {
 }
 
 impl<'p> Receiving<'p> {
-    /// Receives into a pool; keys of encrypted datasets are looked for in the ring.
-    pub fn new(pool: &'p mut WritablePool, keyring: Arc<Keyring>) -> Self {
-        pool.set_keyring(&keyring);
-        Self { pool, keyring, received: HashMap::new(), is_broken: false }
+    /// Receives into a pool.
+    pub fn new(pool: &'p mut WritablePool) -> Self {
+        Self { pool, wrappings: HashMap::new(), received: HashMap::new(), is_broken: false }
+    }
+
+    /// Takes the key of an encryption root, so that new datasets below it can be encrypted.
+    pub fn add_wrapping(&mut self, wrapping: Wrapping) {
+        if let Some(root) = wrapping.root {
+            self.wrappings.insert(root, wrapping);
+        }
     }
 
     /// Whether the pool failed while it was written: it has to be opened anew.
@@ -177,19 +183,13 @@ impl<'p> Receiving<'p> {
         self.is_broken = true;
     }
 
-    /// The keys that were loaded.
-    #[must_use]
-    pub fn keyring(&self) -> &Arc<Keyring> {
-        &self.keyring
-    }
-
     /// Judges what would be received, and touches nothing.
     ///
     /// # Errors
     /// The first rule that the stream breaks.
     pub fn judge(&mut self, opening: &Opening, target: &Target) -> Result<Plan> {
         self.pool.commit().inspect_err(|_| self.is_broken = true)?;
-        let dsl = self.pool.committed(&self.keyring)?;
+        let dsl = self.pool.committed()?;
         let features = Features::read(&**dsl.mos())?;
         let receiver = Receiver { dsl: &dsl, features: &features, version: POOL_VERSION };
         let head = Head { begin: &opening.begin, list: opening.list.as_ref() };
@@ -260,12 +260,16 @@ impl<'p> Receiving<'p> {
         };
         let (filled, head, is_resumed, is_full_clone) = match &plan {
             Plan::New { origin: Some(origin), .. } => {
-                let filled = self.pool.tx().clone_snapshot(origin.name(), &target.dataset)?;
+                let filled = self.pool.tx().create_received_clone(origin.object(), &target.dataset)?;
                 self.use_key(filled, origin.object());
                 (filled, None, false, begin.from_guid == Guid(0))
             }
             Plan::New { origin: None, .. } => {
-                (self.pool.tx().create(&target.dataset, is_insensitive)?, None, false, false)
+                let filled = self.pool.tx().create(&target.dataset, is_insensitive)?;
+                if !raw {
+                    self.encrypt_as_above(filled)?;
+                }
+                (filled, None, false, false)
             }
             Plan::Existing { head, base } => {
                 let base = base.as_ref().map(zstream_dsl::dataset::Dataset::object);
@@ -323,7 +327,7 @@ impl<'p> Receiving<'p> {
         self.pool.commit()?;
         let limits = {
             let features = Features::read(self.pool.pool().mos())?;
-            let dsl = self.pool.committed(&self.keyring)?;
+            let dsl = self.pool.committed()?;
             Receiver { dsl: &dsl, features: &features, version: POOL_VERSION }.limits()
         };
         Ok(Job {
@@ -372,9 +376,23 @@ impl<'p> Receiving<'p> {
 
     /// Writes and reads a dataset with the key of the one that it comes from, where that is loaded.
     fn use_key(&mut self, filled: ObjectId, from: ObjectId) {
-        if let Some(key) = self.keyring.get(from.0) {
+        if let Some(key) = self.pool.keyring().get(from.0) {
             self.pool.add_key(filled, &key);
         }
+    }
+
+    /// What is made below an encrypted dataset is encrypted with its key.
+    fn encrypt_as_above(&mut self, filled: ObjectId) -> Result<()> {
+        let mut tx = self.pool.tx();
+        let dir = tx.dataset(filled)?.dir;
+        let Some(parent) = tx.dir(dir)?.parent else { return Ok(()) };
+        let Some(above) = tx.keys_of(parent)? else { return Ok(()) };
+        let wrapping = self.wrappings.get(&above.root).ok_or_else(|| {
+            zstream_dmu::error::Error::from(PoolFault::Encrypted { what: "the dataset above".to_owned() })
+        })?;
+        let key = tx.create_keys(filled, above.wrapped.suite, wrapping)?;
+        self.pool.add_key(filled, &key);
+        Ok(())
     }
 
     /// Applies all records up to END, and gives how many there are.
@@ -457,8 +475,9 @@ impl<'p> Receiving<'p> {
         job.warnings.extend(warnings);
         self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;
         self.pool.commit().inspect_err(|_| self.is_broken = true)?;
-        if let Some(key) = self.keyring.get(job.head.unwrap_or(job.filled).0) {
-            self.keyring.insert(snapshot.0, key);
+        let keyring = self.pool.keyring();
+        if let Some(key) = keyring.get(job.head.unwrap_or(job.filled).0) {
+            keyring.insert(snapshot.0, key);
         }
         if job.keys.is_none() {
             let reader = Arc::clone(self.pool.pool().reader()) as Arc<dyn ReadBlock>;

@@ -1,17 +1,15 @@
 //! `zstream recv`: snapshots from a stream into a pool, as `zfs receive` does.
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::pool::history::Event;
-use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::prop::value::nice_number;
-use zstream_dsl::write::WritablePool;
+use zstream_dsl::write::{Wrapping, WritablePool};
 use zstream_recv::engine::{Received, Receiving};
 use zstream_recv::input::Input as Stream;
 use zstream_recv::package::{Host, Note};
@@ -106,9 +104,8 @@ impl Args {
         }
         let request = self.request()?;
         let input = Input::open(None)?;
-        let keyring = Arc::new(Keyring::default());
         let mut pool = options.open_writable(Some(&self.to), false)?;
-        self.unlock(options, &mut pool, &keyring)?;
+        let wrapping = self.unlock(options, &mut pool)?;
         let mut teller = Teller {
             options,
             verbose: self.verbose,
@@ -122,7 +119,10 @@ impl Args {
             output: Ok(()),
         };
         let mut stream = Stream::new(input.into_raw());
-        let mut receiving = Receiving::new(&mut pool, keyring);
+        let mut receiving = Receiving::new(&mut pool);
+        if let Some(wrapping) = wrapping {
+            receiving.add_wrapping(wrapping);
+        }
         let result = receiving.receive_all(&mut stream, &request, &mut teller);
         let is_broken = receiving.is_broken();
         let Teller { current, output, meter, .. } = teller;
@@ -196,25 +196,21 @@ impl Args {
     }
 
     /// Loads the key of the target, or of what is above it, where it is given.
-    fn unlock(
-        &self,
-        options: &PoolOptions,
-        pool: &mut WritablePool,
-        keyring: &Arc<Keyring>,
-    ) -> Result<(), Failure> {
+    fn unlock(&self, options: &PoolOptions, pool: &mut WritablePool) -> Result<Option<Wrapping>, Failure> {
         if !options.has_key_file() {
-            return Ok(());
+            return Ok(None);
         }
-        pool.set_keyring(keyring);
-        let dsl = pool.committed(keyring)?;
         let mut name = self.to.split('@').next();
         while let Some(at) = name {
-            if let Ok(dir) = dsl.dir(at) {
-                return options.unlock(&dir.head()?);
+            let tx = pool.tx();
+            if let Some(dir) = tx.dir_named(at)? {
+                let Some(keys) = tx.keys_of(dir)? else { return Ok(None) };
+                let input = options.key(&tx.dir_name(keys.root)?)?;
+                return Ok(Some(pool.load_key(keys.root, &input)?));
             }
             name = at.rsplit_once('/').map(|(above, _)| above);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The pool failed while it was written: the transaction group that was open is lost. What was made before it is
@@ -223,7 +219,7 @@ impl Args {
         let mut pool = options.open_writable(Some(&self.to), false)?;
         if let Some(name) = current.filter(|_| !self.resumable) {
             let dataset = name.split('@').next().unwrap_or_default();
-            let mut receiving = Receiving::new(&mut pool, Arc::new(Keyring::default()));
+            let mut receiving = Receiving::new(&mut pool);
             receiving
                 .discard(dataset)
                 .map_err(|error| Failure::new(format_args!("cannot clean up: {error}")))?;
@@ -234,7 +230,7 @@ impl Args {
 
     fn abort(&self, options: &PoolOptions) -> Result<(), Failure> {
         change(options, &self.to, |pool| {
-            let mut receiving = Receiving::new(pool, Arc::new(Keyring::default()));
+            let mut receiving = Receiving::new(pool);
             let found = receiving
                 .discard(&self.to)
                 .map_err(|error| Failure::new(format_args!("cannot abort the receive: {error}")))?;
@@ -285,10 +281,9 @@ impl Teller<'_> {
 
 impl Host for Teller<'_> {
     fn create_filesystem(&mut self, pool: &mut WritablePool, name: &str) -> zstream_recv::error::Result<()> {
-        create_parents(pool, &format!("{name}/x"), self.options).map_err(|failure| {
-            PoolError::invalid(format!("cannot create '{name}': {}", failure.message()))
-        })?;
-        Ok(())
+        create_parents(pool, &format!("{name}/x"), self.options)
+            .map(drop)
+            .map_err(|failure| PoolError::invalid(failure.message()).into())
     }
 
     fn note(&mut self, note: Note) {

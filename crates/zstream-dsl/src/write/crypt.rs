@@ -51,11 +51,7 @@ impl Tx<'_> {
         let dir = self.dataset(head)?.dir;
         let key = DatasetKey::generate(suite, Guid(self.random()?))?;
         let wrapped = key.wrap(&wrapping.key)?;
-        let (format, salt, rounds) = match wrapping.format {
-            KeyFormat::Raw => (1, 0, 0),
-            KeyFormat::Hex => (2, 0, 0),
-            KeyFormat::Passphrase { salt, rounds } => (3, salt, rounds),
-        };
+        let (format, salt, rounds) = wrapping.format.numbers();
         let object = self.create_zap(ZAPIFIED, NormFlags::empty())?;
         let root = wrapping.root.unwrap_or(dir);
         let mut zap = self.zap(object)?;

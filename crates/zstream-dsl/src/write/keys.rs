@@ -2,22 +2,18 @@
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_store::NewObject;
-use zstream_dmu::zap::{NewZap, Value, write as zap};
+use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
-use zstream_format::object_type::ObjectType;
 
 use super::Tx;
 use super::props::Setting;
 use crate::keys::CRYPTO_KEY;
+use crate::pool::ZAPIFIED;
 
 /// How many directories use the keys: a clone has those of its origin.
 pub(super) const USES: &str = "DSL_CRYPTO_REFCOUNT";
 /// The directory that is the encryption root.
 pub(super) const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
-
-/// Type of the ZAP that keeps keys (`DMU_OTN_ZAP_METADATA`).
-const KEYS: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
 
 impl Tx<'_> {
     /// Gives a dataset the keys of a raw stream, wrapped as they came. One that had none becomes its own encryption root,
@@ -29,7 +25,7 @@ impl Tx<'_> {
         let dir = self.dataset(head)?.dir;
         let keys = match self.crypto_key(dir)? {
             Some(keys) => keys,
-            None => self.add_received_keys(head, dir)?,
+            None => self.create_received_keys(head, dir)?,
         };
         let (format, salt, rounds) = format.numbers();
         let mut zap = self.zap(keys)?;
@@ -54,11 +50,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn add_received_keys(&mut self, head: ObjectId, dir: ObjectId) -> Result<ObjectId> {
-        let new = NewZap::new(self.random()?);
-        let mos = self.mos_mut();
-        let keys = mos.allocate(&NewObject::new(KEYS, 0))?;
-        zap::create_in(mos, keys, &new)?;
+    fn create_received_keys(&mut self, head: ObjectId, dir: ObjectId) -> Result<ObjectId> {
+        let keys = self.create_zap(ZAPIFIED, NormFlags::empty())?;
         self.zap(keys)?.update(ROOT, &Value::word(dir.0))?;
         self.zap(keys)?.update(USES, &Value::word(1))?;
         self.set_entry(dir, CRYPTO_KEY, &Value::word(keys.0))?;

@@ -182,16 +182,16 @@ impl WritablePool {
     ///
     /// # Errors
     /// The MOS cannot be read.
-    pub fn committed(&mut self, keyring: &Arc<Keyring>) -> Result<Arc<Dsl>> {
+    pub fn committed(&mut self) -> Result<Arc<Dsl>> {
         let (root, name) = (self.pool.uberblock().root, self.pool.name().to_owned());
-        let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
-        Dsl::open(name, Arc::new(Objset::open(reader, 0, root)?), Arc::clone(keyring))
+        let reader = Arc::clone(self.pool.reader()) as Arc<dyn ReadBlock>;
+        Dsl::open(name, Arc::new(Objset::open(reader, 0, root)?), Arc::clone(&self.keyring))
     }
 
-    /// Has blocks be read and protected with the keys of a ring.
-    pub fn set_keyring(&mut self, keyring: &Arc<Keyring>) {
-        self.keyring = Arc::clone(keyring);
-        self.pool.parts().reader.set_keys(Some(Arc::clone(keyring) as _));
+    /// The keys that were loaded.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
     }
 
     /// Writes what changed in the object set of a head dataset, and counts it.

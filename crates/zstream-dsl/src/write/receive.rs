@@ -89,6 +89,16 @@ impl Tx<'_> {
         self.create_dataset(dir, RECEIVE_CHILD, base, DatasetFlags::of_new(is_case_insensitive))
     }
 
+    /// Makes the clone of a snapshot that a receive fills. Where the snapshot has the header of an intent log, whoever
+    /// opens the clone's object set takes it away.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
+        let place = self.vacant(name)?;
+        self.create_dataset(place.parent, &place.name, Some(origin), DatasetFlags::empty())
+    }
+
     /// Marks a dataset as one that is being filled.
     ///
     /// # Errors
