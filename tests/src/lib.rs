@@ -15,6 +15,7 @@ pub mod objects;
 pub mod openzfs;
 pub mod pools;
 pub mod program;
+pub mod receiving;
 pub mod samples;
 pub mod sending;
 pub mod writing;

@@ -242,6 +242,30 @@ fn clean_pools_and_missing_members() {
     assert_eq!(lines.last(), Some(&"pmirror: checked 56 blocks, 130 copies, 582K"), "{text}");
 }
 
+/// A member whose labels are all gone counts as missing, which is said; where nothing is missing it has no place.
+#[test]
+fn a_member_without_labels_counts_as_missing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut paths = golden::pool("praidz1");
+    paths[1] = dir.path().join("blank.img");
+    std::fs::write(&paths[1], vec![0; 64 << 20]).expect("a file");
+    let outcome = run(&paths, &["pool", "check"]);
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert_eq!(outcome.code, 0, "{said}");
+    assert!(said.contains("blank.img") && said.contains("it counts as missing"), "{said}");
+    let files = run(&paths, &["cat", "praidz1@s", "text"]);
+    let said = String::from_utf8_lossy(&files.stderr);
+    assert!(
+        files.code == 0
+            && files.stdout == run(&golden::pool("praidz1"), &["cat", "praidz1@s", "text"]).stdout
+    );
+    assert!(said.contains("pool praidz1 lacks"), "{said}");
+    let mut too_many = golden::pool("praidz1");
+    too_many.push(paths[1].clone());
+    let outcome = run(&too_many, &["pool", "check"]);
+    assert!(outcome.code == 1 && String::from_utf8_lossy(&outcome.stderr).contains("not a member of a pool"));
+}
+
 /// What a line looks like: path, bytes, and with -v the copies.
 #[test]
 fn a_flipped_block_is_reported() {

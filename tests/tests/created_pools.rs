@@ -19,8 +19,8 @@ use zstream_dmu::vdev::{Member, VdevState};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 use zstream_tests::created::{self, MEMBER_BYTES, files, new_pool, new_pool_in, write_options};
-use zstream_tests::openzfs;
 use zstream_tests::writing::unreached;
+use zstream_tests::{golden, openzfs};
 
 /// Vdevs and sector sizes.
 const LAYOUTS: [(&str, u8); 7] = [
@@ -36,7 +36,7 @@ const LAYOUTS: [(&str, u8); 7] = [
 /// A few transaction groups of work: filesystems, snapshots, destroys.
 fn work(pool: &mut WritablePool, rounds: std::ops::Range<u64>) -> Result<()> {
     for round in rounds {
-        let name = format!("demo/fs{round}");
+        let name = format!("{}/fs{round}", pool.pool().name());
         let head = pool.tx().create(&name, false)?;
         let mut set = pool.create_set(head, ObjsetType::ZFS)?;
         pool.sync(head, &mut set)?;
@@ -229,10 +229,10 @@ fn a_failing_device_is_an_error_and_harms_nothing() {
     }
 }
 
-fn zdb(dir: &Path, options: &[&str]) -> (i32, String) {
+fn zdb(dir: &Path, options: &[&str], name: &str) -> (i32, String) {
     let path = dir.to_str().expect("a path in UTF-8");
     let args: Vec<&str> =
-        ["-e", "-p", path].into_iter().chain(options.iter().copied()).chain(["demo"]).collect();
+        ["-e", "-p", path].into_iter().chain(options.iter().copied()).chain([name]).collect();
     let outcome = openzfs::run("zdb", &args, None);
     let text = [outcome.stdout, outcome.stderr].concat();
     (outcome.code, String::from_utf8_lossy(&text).into_owned())
@@ -249,15 +249,57 @@ fn interop_zdb_finds_new_and_changed_pools_clean() {
                 WritablePool::open(&files(dir.path()), &write_options()).expect("a pool to change");
             work(&mut pool, rounds).expect("work");
             pool.export().expect("an export");
-            let (code, text) = zdb(dir.path(), &["-bcc"]);
+            let (code, text) = zdb(dir.path(), &["-bcc"], "demo");
             assert!(code == 0 && text.contains("No leaks"), "{words}: {text}");
-            let (code, text) = zdb(dir.path(), &["-d"]);
+            let (code, text) = zdb(dir.path(), &["-d"], "demo");
             assert_eq!(code, 0, "{words}: {text}");
         }
-        let (_, text) = zdb(dir.path(), &["-h"]);
+        let (_, text) = zdb(dir.path(), &["-h"], "demo");
         assert!(
             text.contains("zstream pool create demo") && text.contains("[txg:4] create pool version 5000"),
             "{text}"
         );
+    }
+}
+
+/// Pools that OpenZFS made: written to, they are as clean as before, and their labels say what OpenZFS would say.
+#[test]
+fn pools_of_openzfs_are_changed_and_exported() {
+    for name in ["tank", "pmirror", "praidz1", "praidz2", "praidz3"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths: Vec<_> = golden::pool(name).iter().map(|path| golden::copy(path, dir.path())).collect();
+        let before = Pool::open(&paths, &OpenOptions::default()).expect("a golden pool");
+        let log_blocks = leaked(&before);
+        let mut pool = WritablePool::open(&paths, &write_options()).expect("a pool to change");
+        work(&mut pool, 0..2).expect("work");
+        pool.export().expect("an export");
+        let after = Pool::open(&paths, &OpenOptions::default()).expect("the pool");
+        assert_eq!((after.state(), after.txg().0), (PoolState::Exported, before.txg().0 + 5), "{name}");
+        assert_eq!(leaked(&after), log_blocks, "{name}");
+        assert_eq!(commands(&after).len(), commands(&before).len() + 2, "{name}");
+        let names =
+            |pool: &Pool| pool.config_list().iter().map(|pair| pair.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(&before), names(&after), "{name}");
+        for path in &paths {
+            let labels = Labels::read(&FileDevice::open(path).expect("a member"));
+            let txgs: Vec<_> = labels.good().map(|label| label.txg()).collect();
+            assert_eq!(txgs, [after.txg().0; 4], "{name}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_zdb_finds_pools_of_openzfs_clean_that_were_changed() {
+    for name in ["tank", "pmirror", "praidz1", "praidz2", "praidz3"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths: Vec<_> = golden::pool(name).iter().map(|path| golden::copy(path, dir.path())).collect();
+        let mut pool = WritablePool::open(&paths, &write_options()).expect("a pool to change");
+        work(&mut pool, 0..3).expect("work");
+        pool.export().expect("an export");
+        let (code, text) = zdb(dir.path(), &["-bcc"], name);
+        assert!(code == 0 && text.contains("No leaks"), "{name}: {text}");
+        let (_, text) = zdb(dir.path(), &["-h"], name);
+        assert!(text.contains(&format!("zstream snapshot {name}/fs2@a")), "{name}: {text}");
     }
 }

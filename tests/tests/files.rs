@@ -243,10 +243,18 @@ fn an_archive_holds_the_same() {
     assert_eq!(bytes, ok(&["extract", "--tar", "tank/fs@a"]), "the same again");
     let manifest = golden::manifest("tank_fs_a").entries;
     let mut archive = tar::Archive::new(&bytes[..]);
-    let mut seen = 0;
+    let (mut seen, mut sparse_seen) = (0, 0);
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
-        let path = entry.path_bytes().into_owned();
+        let mut records = BTreeMap::new();
+        if let Some(extensions) = entry.pax_extensions().unwrap() {
+            for record in extensions {
+                let record = record.unwrap();
+                records.insert(record.key().unwrap().to_owned(), record.value_bytes().to_vec());
+            }
+        }
+        let sparse = records.get("GNU.sparse.name").cloned();
+        let path = sparse.clone().unwrap_or_else(|| entry.path_bytes().into_owned());
         let path = path.strip_suffix(b"/").unwrap_or(&path);
         let path = match path {
             b"." => ".".to_owned(),
@@ -257,13 +265,6 @@ fn an_archive_holds_the_same() {
         assert_eq!(header.mode().unwrap(), expected.mode, "{path}");
         assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (expected.uid, expected.gid), "{path}");
         assert_eq!(header.mtime().unwrap(), expected.mtime.0 as u64, "{path}");
-        let mut records = BTreeMap::new();
-        if let Some(extensions) = entry.pax_extensions().unwrap() {
-            for record in extensions {
-                let record = record.unwrap();
-                records.insert(record.key().unwrap().to_owned(), record.value_bytes().to_vec());
-            }
-        }
         let fraction = records.get("mtime").map(|time| String::from_utf8_lossy(time).into_owned());
         let (seconds, nanoseconds) = expected.mtime;
         assert_eq!(fraction, (nanoseconds != 0).then(|| format!("{seconds}.{nanoseconds:09}")), "{path}");
@@ -280,11 +281,59 @@ fn an_archive_holds_the_same() {
         if header.entry_type() == tar::EntryType::Regular {
             let mut content = Vec::new();
             entry.read_to_end(&mut content).unwrap();
+            if sparse.is_some() {
+                assert!((content.len() as u64) < expected.size, "{path}: holes are left out");
+                content = expanded(&content, expected.size as usize);
+                sparse_seen += 1;
+            }
             assert_eq!(Some(sha256(&content)), expected.sha256, "{path}");
         }
         seen += 1;
     }
-    assert_eq!(seen, manifest.len());
+    // The file of zeros is one hole.
+    assert_eq!((seen, sparse_seen), (manifest.len(), 2));
+}
+
+/// The content of a file in the sparse format of GNU tar 1.0.
+fn expanded(stored: &[u8], size: usize) -> Vec<u8> {
+    let mut lines = stored.split(|byte| *byte == b'\n');
+    let mut used = 0;
+    let mut number = || {
+        let line = lines.next().unwrap();
+        used += line.len() + 1;
+        std::str::from_utf8(line).unwrap().parse::<usize>().unwrap()
+    };
+    let count = number();
+    let map: Vec<_> = (0..count).map(|_| (number(), number())).collect();
+    let mut data = &stored[used.next_multiple_of(512)..];
+    let mut content = vec![0; size];
+    for (offset, length) in map {
+        let (part, rest) = data.split_at(length);
+        content[offset..offset + length].copy_from_slice(part);
+        data = rest;
+    }
+    assert!(data.is_empty());
+    content
+}
+
+/// GNU tar, where it is installed, restores holes and content.
+#[test]
+fn gnu_tar_reads_sparse_files() {
+    let tar = std::process::Command::new("tar").arg("--version").output();
+    if !tar.is_ok_and(|tar| String::from_utf8_lossy(&tar.stdout).contains("GNU tar")) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.tar"), ok(&["extract", "--tar", "tank/fs@a", "sparse", "text"])).unwrap();
+    let unpacked =
+        std::process::Command::new("tar").args(["xf", "a.tar"]).current_dir(dir.path()).output().unwrap();
+    assert!(unpacked.status.success(), "{unpacked:?}");
+    let manifest = golden::manifest("tank_fs_a").entries;
+    for name in ["sparse", "text"] {
+        let content = fs::read(dir.path().join(name)).unwrap();
+        assert_eq!(Some(sha256(&content)), manifest[&format!("./{name}")].sha256, "{name}");
+    }
+    assert!(dir.path().join("sparse").metadata().unwrap().blocks() * 512 < 1 << 20);
 }
 
 /// The devices can come from the environment, and a list of several may stand before the verb.

@@ -1,12 +1,32 @@
 //! Intent logs in the golden pools: which have records.
 
+use std::sync::Arc;
+
 use zstream_dmu::blkptr::{BlockPointer, Dva, NormalBlock};
-use zstream_dmu::ids::Txg;
+use zstream_dmu::device::Device;
+use zstream_dmu::ids::{Bookmark, Txg};
 use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::intent_log::has_records;
+use zstream_dmu::pool::history::Event;
+use zstream_dmu::pool::scan;
+use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::vdev::{LEAF_DATA_START, Member};
+use zstream_dmu::zio::ReadBlock;
+use zstream_format::algorithm::ChecksumType;
+use zstream_format::checksum::{EMBEDDED_MAGIC, checksum};
+use zstream_format::order::ByteOrder;
 use zstream_tests::blocks::roots;
 use zstream_tests::golden;
+use zstream_tests::writing::overlays;
+
+/// The log of the volume of tank; snapshots of it have the header as it was when they were made.
+fn newest_log(pool: &Pool) -> BlockPointer {
+    let sets = roots(pool).into_iter().filter(|(id, root)| *id != 0 && !root.is_hole());
+    let logs = sets.map(|(id, root)| {
+        Objset::open_locked(pool.reader().clone(), id, root).expect("a dataset").phys().zil.log
+    });
+    logs.filter(|log| !log.is_hole()).max_by_key(|log| log.checksum()[3]).expect("a log")
+}
 
 /// The volume of tank has a log whose first block was never written: the pool was exported, so everything was synced. Block
 /// 1 of the same log, which was freed, still lies where it was written (`zdb -iiiiii` shows block 3, and its numbers).
@@ -24,7 +44,8 @@ fn a_log_whose_first_block_was_not_written_is_empty() {
     // Snapshots have the header as it was when they were made.
     let log = logs.iter().max_by_key(|log| log.checksum()[3]).expect("a log");
     assert_eq!(log.checksum(), [0x4788_200f_2f7b_2e9a, 0x6261_1267_a00d_6c01, 0x179, 3]);
-    assert!(!has_records(pool.reader(), log).expect("a device that can be read"));
+    let is_written = |log: &BlockPointer| pool.reader().read_stored(log, Bookmark::root(0x179)).is_ok();
+    assert!(!is_written(log));
 
     let block = |number: u64, offset| {
         let [first, second, set, _] = log.checksum();
@@ -45,8 +66,51 @@ fn a_log_whose_first_block_was_not_written_is_empty() {
             checksum: [first, second, set, number],
         })
     };
-    let is_written = |number, offset| has_records(pool.reader(), &block(number, offset)).expect("a device");
-    assert!(is_written(1, 0x39_7c00));
-    assert!(!is_written(2, 0x39_7c00) && !is_written(1, 0x39_7e00));
-    assert!(!has_records(pool.reader(), &BlockPointer::EMPTY).expect("no log"));
+    assert!(is_written(&block(1, 0x39_7c00)));
+    assert!(!is_written(&block(2, 0x39_7c00)) && !is_written(&block(1, 0x39_7e00)));
+}
+
+/// A log block without records, as OpenZFS would have written it where `log` points.
+fn log_block(log: &BlockPointer) -> Vec<u8> {
+    const ORDER: ByteOrder = ByteOrder::Little;
+    let mut bytes = vec![0; log.psize() as usize];
+    ORDER.put_u64(&mut bytes[136..], 184);
+    ORDER.put_u64(&mut bytes[144..], EMBEDDED_MAGIC);
+    let put = |bytes: &mut [u8], words: [u64; 4]| {
+        for (word, place) in words.into_iter().zip(bytes[152..184].chunks_exact_mut(8)) {
+            ORDER.put_u64(place, word);
+        }
+    };
+    put(&mut bytes, log.checksum());
+    let sum = checksum(ChecksumType::FLETCHER_4, &bytes[..4096], ORDER, None).expect("a checksum");
+    put(&mut bytes, sum.0);
+    bytes
+}
+
+/// Space that a log takes and that no space map knows of would be written over. What was exported has none.
+#[test]
+fn a_pool_with_a_log_to_replay_is_not_written_to() {
+    let devices = overlays("tank");
+    let options = WriteOptions { force: true, ..WriteOptions::default() };
+    let open = || {
+        let examine = |(name, device): &(String, Arc<dyn Device>)| {
+            let member = Member { name: name.clone(), device: Arc::clone(device) };
+            scan::examine(member).expect("a member")
+        };
+        PoolWriter::open_candidates(devices.iter().map(examine).collect(), &options)
+    };
+    let log =
+        newest_log(&Pool::open_devices(devices.clone(), &OpenOptions::default()).expect("a golden pool"));
+    let write_log = |bytes: &[u8]| {
+        devices[0].1.write_at(LEAF_DATA_START + log.dva(0).offset(), bytes).expect("memory");
+    };
+    write_log(&log_block(&log));
+    let mut pool = open().expect("an exported pool");
+    pool.log(Event::Command("test")).expect("a history");
+    pool.commit(&mut |_, _| Ok(())).expect("a commit");
+    drop(pool);
+    let refused = open().expect_err("a pool that was not exported").to_string();
+    assert!(refused.contains("dataset 377 has an intent log that was not replayed"), "{refused}");
+    write_log(&vec![0; log.psize() as usize]);
+    open().expect("a pool without records in its log");
 }

@@ -10,7 +10,7 @@ type Bench = (&'static str, fn() -> Outcome, &'static str);
 const BENCHES: &[Bench] = &[
     ("micro", micro, "criterion: the kernels and codecs of zstream-format"),
     ("verify", bench_verify::bench, "`zstream verify` beside OpenZFS's `zstream dump`, on 1 GiB"),
-    ("check", bench_check::check, "`zstream pool check` beside OpenZFS's `zdb -bcc`, on a pool of 2.2 GiB"),
+    ("check", bench_check::check, "`zstream pool check` beside OpenZFS's `zdb -bcc`, on a pool of 3 GiB"),
     (
         "extract",
         bench_check::extract,

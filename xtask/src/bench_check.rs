@@ -1,10 +1,12 @@
 //! `zstream pool check` beside OpenZFS's `zdb -bcc`, of the same pool in the page cache; and `zstream extract` beside `cp`.
 //!
-//! OpenZFS makes the pool, once: `tests/bench/check_pool.sh`, run by what [`vm::VARIABLE`] names.
+//! The first is measured on the pool of `bench send`. That of the second has files, which only OpenZFS's module makes:
+//! `tests/bench/file_pool.sh`, run once by what [`vm::VARIABLE`] names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::bench_send;
 use crate::interop_vm as vm;
 use crate::measure::measure;
 use crate::pairs::{Pairs, mib, target_dir};
@@ -20,17 +22,17 @@ const ONE: [&str; 2] = ["bench/one@s", "file"];
 
 /// `check`
 pub(crate) fn check() -> Outcome {
-    let Some((ours, pool)) = prepare()? else { return Ok(()) };
-    let Some(zdb) = find("zdb") else {
-        println!("SKIPPED: OpenZFS's zdb is not installed");
+    let (Some(zdb), Some(_)) = (find("zdb"), find("python3")) else {
+        println!("SKIPPED: OpenZFS's zdb and python3 are needed");
         return Ok(());
     };
+    let (ours, pool) = (build()?, bench_send::pool()?.file);
     let dir = text(pool.parent().ok_or("the pool has no directory")?)?;
     let (check, bcc) = (["-d", text(&pool)?, "pool", "check"], ["-e", "-p", dir, "-bcc", "bench"]);
     // It lies in the page cache then.
     measure(&ours, &check)?;
     let pairs = Pairs::measure((&ours, &check), (&zdb, &bcc))?;
-    pairs.print("A pool with 2.2 GiB of blocks", "zstream pool check", "zdb -bcc");
+    pairs.print("A pool with 2.8 GiB of blocks", "zstream pool check", "zdb -bcc");
     let mut missed = memory(&[&pairs]);
     if pairs.wall_ratio() > CHECK_WALL_RATIO {
         missed.push(format!("wall ratio {:.2} is above {CHECK_WALL_RATIO}", pairs.wall_ratio()));
@@ -40,8 +42,9 @@ pub(crate) fn check() -> Outcome {
 
 /// `extract`
 pub(crate) fn extract() -> Outcome {
-    let Some((ours, pool)) = prepare()? else { return Ok(()) };
-    let work = target_dir().join("bench/extract");
+    let Some(pool) = file_pool()? else { return Ok(()) };
+    let ours = build()?;
+    let work = target_dir().join("bench/extract/work");
     let (out, reference) = (work.join("out"), work.join("reference"));
     let io = |error: std::io::Error| error.to_string();
     fs::create_dir_all(&out).map_err(io)?;
@@ -76,14 +79,20 @@ pub(crate) fn extract() -> Outcome {
     judge(&memory(&all.iter().collect::<Vec<_>>()))
 }
 
-/// Our program and the pool; `None` where there is no pool, which is said.
-fn prepare() -> Result<Option<(PathBuf, PathBuf)>, String> {
-    let dir = target_dir().join("bench/check");
+/// Our program.
+fn build() -> Result<PathBuf, String> {
+    run(cargo(&["build", "--release", "--locked", "--package", "zstream-cli"]))?;
+    Ok(target_dir().join("release/zstream"))
+}
+
+/// The pool with a file; `None` where there is none, which is said.
+fn file_pool() -> Result<Option<PathBuf>, String> {
+    let dir = target_dir().join("bench/extract");
     let pool = dir.join("bench.img");
     if !pool.is_file() {
         let Some(machine) = vm::machine() else {
             println!(
-                "SKIPPED: no {}, and {} does not say what makes it with OpenZFS's module (and 6 GB of memory)",
+                "SKIPPED: no {}, and {} does not say what makes it with OpenZFS's module",
                 pool.display(),
                 vm::VARIABLE
             );
@@ -91,13 +100,12 @@ fn prepare() -> Result<Option<(PathBuf, PathBuf)>, String> {
         };
         let made = dir.join("made");
         fs::create_dir_all(&made).map_err(|error| error.to_string())?;
-        let mut command = program(&machine, &["tests/bench/check_pool.sh", "-o"]);
+        let mut command = program(&machine, &["tests/bench/file_pool.sh", "-o"]);
         command.arg(&made);
         run(command)?;
         fs::rename(made.join("bench.img"), &pool).map_err(|error| error.to_string())?;
     }
-    run(cargo(&["build", "--release", "--locked", "--package", "zstream-cli"]))?;
-    Ok(Some((target_dir().join("release/zstream"), pool)))
+    Ok(Some(pool))
 }
 
 fn text(path: &Path) -> Result<&str, String> {

@@ -36,8 +36,9 @@ const GROWTH_BYTES: u64 = 8 << 20;
 const CHUNK: usize = 1 << 20;
 
 /// The pool, and the number of the objset of each snapshot.
-struct Pool {
-    file: PathBuf,
+pub(crate) struct Pool {
+    /// Its only member.
+    pub(crate) file: PathBuf,
     objsets: Vec<(String, String)>,
 }
 
@@ -91,7 +92,7 @@ pub(crate) fn bench() -> Outcome {
 }
 
 /// The pool, made where it is not there yet.
-fn pool() -> Result<Pool, String> {
+pub(crate) fn pool() -> Result<Pool, String> {
     let dir = target_dir().join("bench/send");
     let (file, list) = (dir.join("bench.img"), dir.join("objsets"));
     let io = |e: std::io::Error| e.to_string();

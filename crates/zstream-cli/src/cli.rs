@@ -16,8 +16,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     bookmark, byteswap, cat, clone, completions, create, decompress, destroy, dump, extract, get, hold, info,
-    join, list, ls, man, pool, put, recompress, redup, rename, resume_token, select, send, set, snapshot,
-    token, verify,
+    join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select, send, set,
+    snapshot, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -199,6 +199,23 @@ Examples:
   zstream -d disk.img send -nvP -I @monday tank/home@friday
   zstream -d disk.img send -t 1-c740b4779-...")]
     Send(send::Args),
+    /// Makes snapshots in a pool from a stream on standard input
+    ///
+    /// The options are those of `zfs receive`. Everything is judged before anything is changed, and a block is written only
+    /// when its checksum was seen. A receive that fails leaves the target as it was; with -s what came is kept, and `get
+    /// receive_resume_token` shows with which token `send -t` goes on. The pool must not be in use otherwise. A snapshot of a
+    /// package that the target has already is skipped.
+    #[command(
+        visible_alias = "receive",
+        after_long_help = "\
+Examples:
+  zstream -d disk.img recv tank/copy < backup.zfs
+  zstream -d a.img send tank/fs@s | zstream -d b.img recv copy/fs
+  zstream -d disk.img recv -sv -F tank/copy < increment.zfs
+  zstream -d disk.img recv -d -u -x mountpoint -o compression=zstd tank/backups < tree.zfs
+  zstream -d disk.img recv -A tank/copy                     discards what an interrupted receive left"
+    )]
+    Recv(recv::Args),
     /// Makes a filesystem, or a volume
     #[command(after_long_help = "\
 Examples:
@@ -361,6 +378,7 @@ impl Cli {
             Command::List(args) => args.run(&self.pool),
             Command::Get(args) => args.run(&self.pool),
             Command::Send(args) => args.run(&self.pool),
+            Command::Recv(args) => args.run(&self.pool),
             Command::Create(args) => args.run(&self.pool),
             Command::Snapshot(args) => args.run(&self.pool),
             Command::Clone(args) => args.run(&self.pool),

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::pool::Found as Named;
+use zstream_dsl::prop::single::Single;
 use zstream_dsl::prop::space::PoolSpace;
 use zstream_dsl::prop::table::{Kind, Property, Types};
 use zstream_dsl::prop::value::{Found, Value};
@@ -70,13 +71,15 @@ pub(crate) enum Wanted {
     Native(&'static Property),
     /// One of users: a name with a colon.
     User(String),
+    /// One of a single user, group, project or snapshot: a name with an `@`.
+    Single(Single),
 }
 
 impl Wanted {
     /// The property of this name.
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
         if name.contains('@') {
-            return Err(format!("property '{name}' of single users or snapshots is not supported"));
+            return Single::parse(name).map(Self::Single);
         }
         if name.contains(':') {
             return Ok(Self::User(name.to_owned()));
@@ -89,6 +92,7 @@ impl Wanted {
         match self {
             Self::Native(property) => property.name,
             Self::User(name) => name,
+            Self::Single(single) => single.name(),
         }
     }
 
@@ -96,7 +100,7 @@ impl Wanted {
     pub(crate) fn heading(&self) -> String {
         match self {
             Self::Native(property) => property.column.to_owned(),
-            Self::User(name) => name.to_ascii_uppercase(),
+            Self::User(_) | Self::Single(_) => self.name().to_ascii_uppercase(),
         }
     }
 
@@ -122,6 +126,7 @@ impl Wanted {
         Ok(match self {
             Self::Native(property) => props.get(property)?,
             Self::User(name) => props.user(name)?,
+            Self::Single(single) => props.single(single)?,
         })
     }
 
@@ -130,6 +135,7 @@ impl Wanted {
         let property = match self {
             Self::Native(property) => Some(*property),
             Self::User(_) => None,
+            Self::Single(single) => return single.show(value, literal),
         };
         if literal { value.literal(property) } else { value.pretty(property) }
     }

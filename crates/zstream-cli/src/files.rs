@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::vdev::VdevState;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::view::{Options, Streams};
 
@@ -73,10 +72,12 @@ impl Source {
     /// A dataset of the pool that the options name, with its key where it needs one.
     fn in_pool(options: &PoolOptions, name: &str) -> Result<Self, Failure> {
         let pool = options.open(Some(name))?;
-        if pool.pool.health() != VdevState::Online {
+        let missing = pool.missing();
+        if !missing.is_empty() {
             eprintln!(
-                "zstream: pool {} has members missing; what is read is put together from the others",
-                pool.pool.name()
+                "zstream: pool {} lacks {}; what is read is put together from the other members",
+                pool.pool.name(),
+                missing.join(", ")
             );
         }
         let dataset = pool.dsl.dataset(name)?;

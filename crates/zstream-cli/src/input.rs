@@ -75,6 +75,11 @@ impl Input {
         }
     }
 
+    /// The bytes from the current position to the end.
+    pub(crate) fn into_raw(self) -> File {
+        self.file
+    }
+
     /// The bytes from the current position to the end, with a progress bar.
     pub(crate) fn into_read(self) -> Progress<File> {
         Progress::new(self.file, self.len)

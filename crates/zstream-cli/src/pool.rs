@@ -11,6 +11,7 @@ use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::vdev::Vdev;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::pool::Dsl;
@@ -59,6 +60,21 @@ pub(crate) struct OpenPool {
     pub(crate) pool: Pool,
     /// Its datasets.
     pub(crate) dsl: Arc<Dsl>,
+}
+
+impl OpenPool {
+    /// Names of the members that are not there.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        fn below(vdev: &Vdev, found: &mut Vec<String>) {
+            if vdev.children().is_empty() && !vdev.is_available() {
+                found.push(vdev.name().to_owned());
+            }
+            vdev.children().iter().for_each(|child| below(child, found));
+        }
+        let mut found = Vec::new();
+        self.pool.vdevs().tops().iter().for_each(|top| below(top, &mut found));
+        found
+    }
 }
 
 impl PoolOptions {
@@ -123,6 +139,7 @@ impl PoolOptions {
         let name = name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned);
         let options = OpenOptions { name, txg: self.txg.map(Txg), ..options };
         let pool = Pool::open(&paths, &options)?;
+        pool.refused().iter().for_each(|(_, error)| eprintln!("zstream: {error}; it counts as missing"));
         let keyring = Arc::new(Keyring::default());
         pool.reader().set_keys(Some(keyring.clone()));
         let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;

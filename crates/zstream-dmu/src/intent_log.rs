@@ -39,6 +39,11 @@ const SUMMED_BYTES: usize = 4096;
 /// The word of a log pointer's checksum that numbers the block (`ZIL_ZC_SEQ`).
 const SEQUENCE: usize = 3;
 
+/// Blocks without records that are passed in search of one.
+const EMPTY_BLOCKS_MAX: usize = 1 << 16;
+/// Flag of a header: records were found when the log was claimed (`ZIL_REPLAY_NEEDED`).
+const REPLAY_NEEDED: u64 = 1;
+
 /// Bytes of what all records begin with (`lr_t`): type, length, transaction group, number.
 const RECORD_BYTES: usize = 32;
 /// Bytes of a record that writes (`lr_write_t`).
@@ -127,6 +132,27 @@ pub fn blocks<'a>(
     header: &ZilHeader,
 ) -> impl Iterator<Item = LogBlock> + Send + 'a {
     Log { reader, objset, header: header.clone(), next: Some(header.log), data: VecDeque::new() }
+}
+
+/// Whether a log may hold records that are not in the tree yet. A log that was closed in order has none: what is left of it
+/// is a block that was reserved and never written, or is empty, and stays for the next who mounts the dataset.
+pub fn has_records(reader: &dyn ReadBlock, objset: u64, header: &ZilHeader) -> bool {
+    let mut log = Log { reader, objset, header: header.clone(), next: None, data: VecDeque::new() };
+    let mut next = Some(header.log).filter(|pointer| !pointer.is_hole());
+    for _ in 0..EMPTY_BLOCKS_MAX {
+        let Some(pointer) = next else { return header.flags & REPLAY_NEEDED != 0 };
+        let Some(found) = log.block(pointer) else { return header.flags & REPLAY_NEEDED != 0 };
+        let chain = reader
+            .read_stored(&pointer, found.at)
+            .and_then(|block| Chain::parse(pointer.checksum_type(), &block));
+        match chain {
+            Ok(chain) if chain.records.0 < chain.records.1 => return true,
+            Ok(_) => next = log.next.take(),
+            // The end, unless it was known to be further behind.
+            Err(_) => return found.is_claimed || header.flags & REPLAY_NEEDED != 0,
+        }
+    }
+    true
 }
 
 struct Log<'a> {

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Where to; the directory must be there
     #[arg(short = 'C', value_name = "DIR", default_value = ".")]
     directory: PathBuf,
-    /// Write a pax archive to standard output instead; holes are zeros in it, sockets are left out
+    /// Write a pax archive to standard output instead, holes in GNU tar's sparse form; sockets are left out
     #[arg(long, conflicts_with = "directory")]
     tar: bool,
     /// File system, volume or snapshot; may be left out where streams hold a single one. Then: files and directories, from the root of the file system

@@ -22,6 +22,7 @@ pub(crate) mod pool;
 pub(crate) mod pool_create;
 pub(crate) mod put;
 pub(crate) mod recompress;
+pub(crate) mod recv;
 pub(crate) mod redup;
 pub(crate) mod rename;
 pub(crate) mod resume_token;

@@ -6,9 +6,17 @@
 //! ```text
 //! LENGTH KEY=VALUE\n ...       LENGTH is decimal and counts the whole record, itself included
 //! ```
+//!
+//! Files with holes are in GNU tar's sparse format 1.0, which GNU tar, bsdtar and others read. Its records are
+//! `GNU.sparse.major`, `minor`, `name` and `realsize`; the content begins with a map, and only data follows:
+//!
+//! ```text
+//! COUNT\n OFFSET\n LENGTH\n ...   decimal, zeros up to a multiple of 512; the last range ends where the file ends
+//! ```
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write as _};
+use std::ops::Range;
 
 use tar::{Builder, EntryType, Header};
 use zstream_dmu::ids::ObjectId;
@@ -31,6 +39,12 @@ const OWNER_MAX: u64 = 0o7_777_777;
 /// Above this, a size does not.
 const SIZE_MAX: u64 = 0o77_777_777_777;
 const NANOSECONDS: u64 = 1_000_000_000;
+/// Files with fewer bytes in holes are written as they are.
+const HOLES_BYTES_MIN: u64 = 16 << 10;
+/// A map with more ranges is not made: what has so many holes is written as it is.
+const RANGES_MAX: usize = 1 << 20;
+/// Blocks of an archive.
+const BLOCK_BYTES: usize = 512;
 
 /// Writes an archive to standard output.
 pub(crate) struct Archive {
@@ -121,9 +135,33 @@ impl Archive {
             }
         };
         header.set_entry_type(kind);
+        let parts = match content.map(Parts::of).transpose() {
+            Ok(parts) => parts,
+            Err(error) => {
+                report.failed(path, error);
+                return Ok(());
+            }
+        };
         let slash: &[u8] = if kind == EntryType::Directory { b"/" } else { b"" };
         let name = if path.is_empty() { b"./".to_vec() } else { [path, slash].concat() };
-        text(&mut pax, "path", &name, &mut header.as_old_mut().name);
+        match &parts {
+            Some(Parts { content, map, .. }) if !map.is_empty() => {
+                let size = content.size().to_string();
+                let size = size.as_bytes();
+                let records = [("major", &b"1"[..]), ("minor", b"0"), ("name", &name), ("realsize", size)];
+                for (key, value) in records {
+                    record(&mut pax, format!("GNU.sparse.{key}").as_bytes(), value);
+                }
+                // The name that programs show who do not know of sparse files.
+                let (above, last) = match name.iter().rposition(|byte| *byte == b'/') {
+                    Some(slash) => name.split_at(slash + 1),
+                    None => (&b""[..], &name[..]),
+                };
+                let shown = [above, b"GNUSparseFile.0/", last].concat();
+                text(&mut pax, "path", &shown, &mut header.as_old_mut().name);
+            }
+            _ => text(&mut pax, "path", &name, &mut header.as_old_mut().name),
+        }
         let target = match kind {
             EntryType::Link => first,
             EntryType::Symlink => match fs.target(node) {
@@ -139,7 +177,7 @@ impl Archive {
             text(&mut pax, "linkpath", &target, &mut header.as_old_mut().linkname);
         }
         attributes(&mut header, &mut pax, path, node, report)?;
-        let size = content.as_ref().map_or(0, Content::size);
+        let size = parts.as_ref().map_or(0, Parts::bytes);
         header.set_size(size);
         if size > SIZE_MAX {
             record(&mut pax, b"size", size.to_string().as_bytes());
@@ -150,7 +188,7 @@ impl Archive {
         if node.links > 1 && !node.is_directory() {
             self.links.entry(node.object).or_insert_with(|| path.to_vec());
         }
-        self.write(&mut header, &pax, path, content, &mut report.meter)
+        self.write(&mut header, &pax, path, parts, &mut report.meter)
     }
 
     fn write(
@@ -158,7 +196,7 @@ impl Archive {
         header: &mut Header,
         pax: &[u8],
         path: &[u8],
-        content: Option<Content<'_>>,
+        parts: Option<Parts<'_>>,
         meter: &mut Meter,
     ) -> Result<(), Failure> {
         if !pax.is_empty() {
@@ -174,10 +212,11 @@ impl Archive {
             self.builder.append(&extended, pax).map_err(|error| Failure::output(&error))?;
         }
         header.set_cksum();
-        let Some(content) = content else {
+        let Some(Parts { content, ranges, map }) = parts else {
             return self.builder.append(header, io::empty()).map_err(|error| Failure::output(&error));
         };
-        let mut reader = Reader { content, meter, at: 0, buffer: Vec::new(), start: 0, fault: None };
+        let ranges = ranges.into_iter();
+        let mut reader = Reader { content, meter, here: 0..0, ranges, buffer: map, start: 0, fault: None };
         let written = self.builder.append(header, &mut reader);
         match (reader.fault, written) {
             (Some(fault), _) => {
@@ -282,11 +321,48 @@ fn xattrs(fs: &Filesystem<'_>, pax: &mut Vec<u8>, path: &[u8], node: &Node, repo
     }
 }
 
+/// Content, and what of it an archive holds.
+struct Parts<'a> {
+    content: Content<'a>,
+    /// What is written of it.
+    ranges: Vec<Range<u64>>,
+    /// The map of these, where holes are left out.
+    map: Vec<u8>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(content: Content<'a>) -> zstream_dmu::error::Result<Self> {
+        let size = content.size();
+        let ranges = content.ranges().take(RANGES_MAX + 1).collect::<Result<Vec<_>, _>>()?;
+        let data: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        if ranges.len() > RANGES_MAX || size - data < HOLES_BYTES_MIN {
+            return Ok(Self { content, ranges: std::iter::once(0..size).collect(), map: Vec::new() });
+        }
+        let end = ranges.last().is_none_or(|range| range.end < size).then_some(size..size);
+        let ranges: Vec<_> = ranges.into_iter().chain(end).collect();
+        let mut map = format!("{}\n", ranges.len());
+        for range in &ranges {
+            map += &format!("{}\n{}\n", range.start, range.end - range.start);
+        }
+        let mut map = map.into_bytes();
+        map.resize(map.len().next_multiple_of(BLOCK_BYTES), 0);
+        Ok(Self { content, ranges, map })
+    }
+
+    /// Bytes in the archive.
+    fn bytes(&self) -> u64 {
+        let data: u64 = self.ranges.iter().map(|range| range.end - range.start).sum();
+        self.map.len() as u64 + data
+    }
+}
+
 /// Content as the archive's writer takes it.
 struct Reader<'a, 'm> {
     content: Content<'a>,
     meter: &'m mut Meter,
-    at: u64,
+    /// What is left of the range that is read.
+    here: Range<u64>,
+    ranges: std::vec::IntoIter<Range<u64>>,
     buffer: Vec<u8>,
     /// What of the buffer was taken.
     start: usize,
@@ -295,15 +371,22 @@ struct Reader<'a, 'm> {
 
 impl Read for Reader<'_, '_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.buffer.len() {
-            let left = usize::try_from(self.content.size() - self.at).unwrap_or(usize::MAX);
+        while self.start == self.buffer.len() {
+            if self.here.is_empty() {
+                match self.ranges.next() {
+                    Some(range) => self.here = range,
+                    None => return Ok(0),
+                }
+                continue;
+            }
+            let left = usize::try_from(self.here.end - self.here.start).unwrap_or(usize::MAX);
             self.buffer.resize(left.min(CHUNK_BYTES), 0);
             self.start = 0;
-            if let Err(fault) = self.content.read(self.at, &mut self.buffer) {
+            if let Err(fault) = self.content.read(self.here.start, &mut self.buffer) {
                 self.fault = Some(fault);
                 return Err(io::Error::other("content cannot be read"));
             }
-            self.at += self.buffer.len() as u64;
+            self.here.start += self.buffer.len() as u64;
             self.meter.add(self.buffer.len());
         }
         let length = out.len().min(self.buffer.len() - self.start);

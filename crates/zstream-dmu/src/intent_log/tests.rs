@@ -190,3 +190,24 @@ fn records_that_make_no_sense_end_a_block() {
         assert!(Chain::sums(kind, &bytes, first.checksum()).is_err(), "{used}");
     }
 }
+
+#[test]
+fn a_log_that_was_closed_in_order_has_no_records() {
+    for kind in [ChecksumType::ZILOG, ChecksumType::ZILOG2] {
+        let order = ByteOrder::Little;
+        let disk = Disk::new();
+        let chain: Vec<_> = (1..=3).map(|n| pointer(kind, order, n)).collect();
+        let has = |header: &ZilHeader| has_records(&disk.reader, 5, header);
+        assert!(!has(&ZilHeader::empty()));
+        // Reserved and not written, then without records.
+        assert!(!has(&header(chain[0], None)));
+        disk.write(&chain[0], &block(kind, order, &chain[0], &chain[1], &[]));
+        assert!(!has(&header(chain[0], None)));
+        // Of a log that was claimed further, what is missing is lost.
+        assert!(has(&header(chain[0], Some((2, 1)))));
+        assert!(has(&ZilHeader { flags: 1, ..header(chain[0], None) }));
+        let records = record(order, 70, &pointer(ChecksumType::FLETCHER_4, order, 9), 1);
+        disk.write(&chain[1], &block(kind, order, &chain[1], &chain[2], &records));
+        assert!(has(&header(chain[0], None)));
+    }
+}

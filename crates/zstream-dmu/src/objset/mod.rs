@@ -13,7 +13,6 @@
 //!
 //! A missing tail reads as zero.
 
-pub mod intent_log;
 mod open;
 pub mod writer;
 

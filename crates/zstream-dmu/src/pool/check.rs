@@ -84,8 +84,9 @@ pub struct Item {
     pub pointer: BlockPointer,
     /// Where it belongs.
     pub at: Bookmark,
-    /// Whether it may be unreadable without anything being lost: the end of an intent log.
-    pub may_be_unwritten: bool,
+    /// Whether nothing is lost when it cannot be read: the end of an intent log, which may never have been written, and
+    /// what is to be freed.
+    pub is_expendable: bool,
 }
 
 /// The blocks of an object set.
@@ -100,7 +101,7 @@ pub fn tree_blocks(
             Err(error) => return Some(Err(error)),
         };
         let is_stored = visit.pointer.kind() == BlockKind::Normal && visit.kind != VisitKind::Dnode;
-        is_stored.then_some(Ok(Item { pointer: visit.pointer, at: visit.at, may_be_unwritten: false }))
+        is_stored.then_some(Ok(Item { pointer: visit.pointer, at: visit.at, is_expendable: false }))
     })
 }
 
@@ -111,7 +112,7 @@ pub fn log_blocks<'a>(
     header: &ZilHeader,
 ) -> impl Iterator<Item = Result<Item>> + Send + 'a {
     intent_log::blocks(reader, objset, header)
-        .map(|block| Ok(Item { pointer: block.pointer, at: block.at, may_be_unwritten: !block.is_claimed }))
+        .map(|block| Ok(Item { pointer: block.pointer, at: block.at, is_expendable: !block.is_claimed }))
 }
 
 /// The blocks that a list in the MOS names.
@@ -127,7 +128,7 @@ pub fn listed_blocks<'a>(
             Err(error) => return Some(Err(error)),
         };
         let is_stored = pointer.kind() == BlockKind::Normal;
-        is_stored.then_some(Ok(Item { pointer, at, may_be_unwritten: false }))
+        is_stored.then_some(Ok(Item { pointer, at, is_expendable: true }))
     })
 }
 
@@ -193,9 +194,8 @@ pub fn check(
 
 fn count(item: &Item, check: Result<BlockCheck>, totals: &mut Totals, found: &mut dyn FnMut(Finding)) {
     let check = match check {
-        // It was not written, so it is no block.
-        Ok(check) if item.may_be_unwritten && check.readable == 0 => return,
-        Err(_) if item.may_be_unwritten => return,
+        Ok(check) if item.is_expendable && check.readable == 0 => return,
+        Err(_) if item.is_expendable => return,
         Ok(check) => check,
         Err(error) => BlockCheck { copies: 0, readable: 0, bad: vec![], fault: Some(error) },
     };

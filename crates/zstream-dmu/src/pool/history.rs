@@ -218,3 +218,67 @@ pub fn log(mos: &mut dyn ObjectStore, author: &Author, event: Event<'_>) -> Resu
     }
     mos.set_bonus(object, ObjectType::SPA_HISTORY_OFFSETS, &ring.encode())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Store;
+    use crate::zap::{NewZap, write as zap};
+
+    fn store() -> Store {
+        let mut mos = Store::default();
+        mos.claim(DIRECTORY_OBJECT, &NewObject::new(ObjectType::OBJECT_DIRECTORY, 0)).unwrap();
+        zap::create_in(&mut mos, DIRECTORY_OBJECT, &NewZap::new(1)).unwrap();
+        mos
+    }
+
+    fn author() -> Author {
+        Author { host: Host { id: 0, name: "here".to_owned() }, uid: 7, now: 1_800_000_000 }
+    }
+
+    fn commands(mos: &Store) -> Vec<String> {
+        let records = records(mos).unwrap();
+        records.iter().filter_map(|record| record.get_str("history command")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_creation_is_kept_and_the_oldest_of_the_rest_give_way() {
+        let mut mos = store();
+        assert_eq!(records(&mos).unwrap(), []);
+        let object = create(&mut mos, 1 << 20).unwrap();
+        log(&mut mos, &author(), Event::Internal("create", "pool version 5000")).unwrap();
+        log(&mut mos, &author(), Event::Command("pool create")).unwrap();
+        let line = |n: usize| format!("{n} {}", "x".repeat(999));
+        for n in 0..300 {
+            log(&mut mos, &author(), Event::Command(&line(n))).unwrap();
+        }
+        let found = commands(&mos);
+        let kept = found.len() - 1;
+        assert_eq!(found[0], "pool create");
+        assert!((90..130).contains(&kept), "{kept} records of some 1200 bytes in 128 KiB");
+        assert_eq!(found[1..], (300 - kept..300).map(line).collect::<Vec<_>>());
+        let ring = Ring::parse(mos.info(object).unwrap().bonus().unwrap()).unwrap();
+        assert_eq!((ring.end, ring.lost as usize), (128 << 10, 300 - kept));
+        let first = &records(&mos).unwrap()[0];
+        assert_eq!(first.get_str("internal_name"), Some("create"));
+        assert_eq!(first.get_u64("history time"), Some(1_800_000_000));
+        let last = records(&mos).unwrap().pop().unwrap();
+        assert_eq!((last.get_u64("history who"), last.get_str("history zone")), (Some(7), Some("linux")));
+    }
+
+    #[test]
+    fn records_that_cannot_be_are_refused() {
+        let mut mos = store();
+        let object = create(&mut mos, 0).unwrap();
+        let long = "x".repeat(RECORD_BYTES_MAX as usize);
+        assert!(log(&mut mos, &author(), Event::Command(&long)).is_err());
+        log(&mut mos, &author(), Event::Command("a")).unwrap();
+        mos.write(object, 0, &u64::MAX.to_le_bytes()).unwrap();
+        assert!(records(&mos).unwrap_err().to_string().contains("bad history"));
+        for words in [[1, 1, 0, 0, 0], [0, 9, 5, 4, 0], [0, 9, 0, 10, 0], [5, 9, 4, 6, 0]] {
+            mos.set_bonus(object, ObjectType::SPA_HISTORY_OFFSETS, &words.map(u64::to_le_bytes).concat())
+                .unwrap();
+            assert!(records(&mos).is_err(), "{words:?}");
+        }
+    }
+}

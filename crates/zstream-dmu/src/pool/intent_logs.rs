@@ -10,11 +10,11 @@ use zstream_format::order::ByteOrder;
 
 use super::Pool;
 use crate::blkptr::BlockPointer;
-use crate::error::{Error, Result};
-use crate::ids::ObjectId;
+use crate::error::{Error, Fault, Result};
+use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::ObjectSet;
-use crate::objset::{Objset, intent_log};
-use crate::zio::ReadBlock;
+use crate::objset::Objset;
+use crate::zio::{BlockReader, ReadBlock};
 
 /// Where a dataset counts its children, which only snapshots have, and where its root is (`ds_num_children`, `ds_bp`).
 const CHILDREN: usize = 40;
@@ -24,7 +24,7 @@ const ROOT: usize = 128;
 ///
 /// # Errors
 ///
-/// [`Fault::Unsupported`](crate::error::Fault::Unsupported) names the dataset; or a dataset cannot be read.
+/// [`Fault::Unsupported`] names the dataset; or a dataset cannot be read.
 pub(super) fn check_replayed(pool: &Pool) -> Result<()> {
     let mos = &**pool.mos();
     let mut next = ObjectId(1);
@@ -47,7 +47,7 @@ pub(super) fn check_replayed(pool: &Pool) -> Result<()> {
         if log.is_hole() {
             continue;
         }
-        if log.logical_birth() > pool.txg() || intent_log::has_records(pool.reader(), log)? {
+        if log.logical_birth() > pool.txg() || is_written(pool.reader(), log, object)? {
             return Err(Error::unsupported(format!(
                 "writing to a pool whose dataset {object} has an intent log that was not replayed, as importing the pool \
                  with OpenZFS would do,"
@@ -55,4 +55,25 @@ pub(super) fn check_replayed(pool: &Pool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the first block of a log was written. It is reserved before: a log that was replayed, or never used, has one that
+/// was not.
+fn is_written(reader: &BlockReader, log: &BlockPointer, dataset: ObjectId) -> Result<bool> {
+    let at =
+        Bookmark { objset: dataset.0, object: ObjectId(0), level: Bookmark::LEVEL_ZIL, block: BlockId(0) };
+    match reader.read_stored(log, at) {
+        Ok(_) => Ok(true),
+        Err(error) if is_unreadable(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Whether a device is why a block cannot be read.
+fn is_unreadable(error: &Error) -> bool {
+    match error.fault() {
+        Fault::NoGoodCopy(errors) => errors.iter().any(is_unreadable),
+        Fault::Io(_) | Fault::NotFound { .. } => true,
+        _ => false,
+    }
 }

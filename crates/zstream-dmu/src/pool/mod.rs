@@ -32,7 +32,7 @@ pub use self::features::{Feature, FeatureState, Features};
 use crate::blkptr::BlockPointer;
 use crate::cache;
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::Bookmark;
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::objset::Objset;
@@ -80,6 +80,7 @@ pub struct Pool {
     reader: Arc<BlockReader>,
     mos: Arc<Objset>,
     features: Features,
+    refused: Vec<(PathBuf, Error)>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -92,10 +93,19 @@ impl Pool {
     /// Opens the pool whose members are at `paths`: files, disks or directories to search.
     ///
     /// # Errors
-    /// A named path is no member; there are several pools or none; the pool cannot be opened, as with
-    /// [`Pool::open_candidates`].
+    /// A named path is no member, and the pool lacks none; there are several pools or none; the pool cannot be opened, as
+    /// with [`Pool::open_candidates`].
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Self> {
-        Self::open_candidates(scan::scan(paths)?.candidates, options)
+        let mut found = scan::scan(paths)?;
+        let mut pool = Self::open_candidates(found.candidates, options)?;
+        match found.refused.pop() {
+            Some((_, error)) if pool.health() == VdevState::Online => Err(error),
+            last => {
+                found.refused.extend(last);
+                pool.refused = found.refused;
+                Ok(pool)
+            }
+        }
     }
 
     /// Opens the pool on these devices, each with a name for messages.
@@ -182,6 +192,12 @@ impl Pool {
     #[must_use]
     pub fn config_list(&self) -> &NvList {
         &self.config_list
+    }
+
+    /// Paths that were named and have no labels, though the pool lacks members, and what is wrong with each.
+    #[must_use]
+    pub fn refused(&self) -> &[(PathBuf, Error)] {
+        &self.refused
     }
 
     /// The vdevs with their devices.

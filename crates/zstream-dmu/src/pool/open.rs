@@ -95,7 +95,8 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     }
     let features = read_features(&*mos, &directory, uberblock.version)?;
     features.check_readable()?;
-    Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features })
+    let refused = Vec::new();
+    Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features, refused })
 }
 
 fn check_version(version: u64) -> Result<()> {
@@ -176,21 +177,7 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
             Fault::TooLarge { what: "number of top-level vdevs", size: count, limit: TOPS_MAX }.into()
         );
     }
-    let missing = |id| VdevConfig {
-        kind: VdevType::Missing,
-        id,
-        guid: Guid(0),
-        path: None,
-        ashift: None,
-        asize: None,
-        metaslab_array: None,
-        metaslab_shift: None,
-        is_log: false,
-        zap: None,
-        is_offline: false,
-        indirect_object: None,
-        children: Vec::new(),
-    };
+    let missing = |id| VdevConfig::bare(VdevType::Missing, id, Guid(0));
     Ok((0..count)
         .map(|id| tops.get(&id).map_or_else(|| missing(id), |config| config.vdev_tree.clone()))
         .collect())
@@ -317,6 +304,16 @@ fn read_mapping(mos: &Objset, config: &VdevConfig) -> Result<Mapping> {
         at += part.len() as u64;
     }
     Ok(mapping)
+}
+
+impl Features {
+    /// The features of a pool whose version has them, with its MOS as it is now.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn read(mos: &dyn ObjectSet) -> Result<Self> {
+        read_features(mos, &Zap::open(mos, DIRECTORY_OBJECT)?, VERSIONS.2)
+    }
 }
 
 fn read_features(mos: &dyn ObjectSet, directory: &Zap<'_>, version: u64) -> Result<Features> {

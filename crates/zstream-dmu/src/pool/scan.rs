@@ -1,7 +1,8 @@
 //! Finding the members of a pool among files, disks and directories.
 //!
 //! A path that is named must be a member: a device with labels, or a disk with a partition table one of whose partitions
-//! has them. Directories are searched, not below; what is no member there is passed over.
+//! has them. Only where the pool lacks members may it be one whose labels are gone: it is then as good as missing.
+//! Directories are searched, not below; what is no member there is passed over.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,12 +52,14 @@ pub struct Found {
     pub candidates: Vec<Candidate>,
     /// Files in searched directories that could not be looked at, and why.
     pub skipped: Vec<(PathBuf, Error)>,
+    /// Named paths that cannot be read or are no members of a pool, and why.
+    pub refused: Vec<(PathBuf, Error)>,
 }
 
 /// Looks at paths: members, or directories to search.
 ///
 /// # Errors
-/// A named path cannot be read or is no member of a pool.
+/// A named path does not exist, a directory cannot be searched, or nothing that was named is a member of a pool.
 pub fn scan(paths: &[PathBuf]) -> Result<Found> {
     let mut found = Found::default();
     for path in paths {
@@ -65,11 +68,20 @@ pub fn scan(paths: &[PathBuf]) -> Result<Found> {
         if metadata.is_dir() {
             search(path, &mut found).map_err(place)?;
         } else {
-            let device = FileDevice::open(path).map_err(|error| place(error.into()))?;
-            found.candidates.push(examine_file(path, device).map_err(place)?);
+            let member = FileDevice::open(path).map_err(Error::from);
+            match member.and_then(|device| examine_file(path, device)) {
+                Ok(candidate) => found.candidates.push(candidate),
+                Err(error) => found.refused.push((path.clone(), place(error))),
+            }
         }
     }
-    Ok(found)
+    match found.refused.pop() {
+        Some((_, error)) if found.candidates.is_empty() => Err(error),
+        last => {
+            found.refused.extend(last);
+            Ok(found)
+        }
+    }
 }
 
 fn search(directory: &Path, found: &mut Found) -> Result<()> {

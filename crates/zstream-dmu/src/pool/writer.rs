@@ -115,7 +115,11 @@ impl PoolWriter {
     /// - The pool's version is older than features, its integers are big-endian, it has dedup tables, or an active feature
     ///   that is not [maintained](super::maintained).
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
-        let found = scan::choose(scan::scan(paths)?.candidates, options.name.as_deref())?;
+        let mut found = scan::scan(paths)?;
+        if let Some((_, error)) = found.refused.pop() {
+            return Err(error);
+        }
+        let found = scan::choose(found.candidates, options.name.as_deref())?;
         Self::open_candidates(scan::reopen_writable(&found)?, options)
     }
 
@@ -229,6 +233,12 @@ impl PoolWriter {
     #[must_use]
     pub fn mos(&self) -> &ObjsetWriter {
         &self.mos
+    }
+
+    /// What reads the pool's blocks.
+    #[must_use]
+    pub fn reader(&self) -> &Arc<BlockReader> {
+        &self.reader
     }
 
     /// The time at which things are noted to happen, in seconds since 1970.

@@ -1,150 +1,25 @@
 //! The allocator over maps in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
-use zstream_format::object_type::{ObjectType, ObjsetType};
+use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::range_set::RangeSet;
-use super::space_map::{LogSpaceMaps, VdevSpace};
+use super::space_map::{LogSpaceMaps, SpaceMap, VdevSpace};
 use super::*;
 use crate::blkptr::NormalBlock;
-use crate::error::{Error, Fault};
-use crate::ids::{BlockId, Guid, ObjectId};
-use crate::object_set::{ObjectInfo, ObjectSet};
-use crate::object_store::{NewObject, ObjectStore, StoredBlock};
-use crate::testing::Objects;
+use crate::error::Fault;
+use crate::ids::{Guid, ObjectId};
+use crate::object_store::{NewObject, ObjectStore};
+use crate::testing::Store;
 use crate::vdev::VdevTree;
 use crate::vdev::config::{VdevConfig, VdevType};
 use crate::vdev::tests::leaf;
-use crate::zio::{Block, BlockReader};
-
-/// Objects whose content is one long string.
-#[derive(Clone, Default)]
-struct Store(BTreeMap<u64, (NewObjectParts, Vec<u8>, Vec<u8>)>);
-
-type NewObjectParts = (ObjectType, ObjectType, u64);
-
-impl Store {
-    fn objects(&self) -> Objects {
-        let mut objects = Objects::default();
-        for (object, ((object_type, bonus_type, block_bytes), bonus, content)) in &self.0 {
-            let blocks = content.chunks(*block_bytes as usize).map(|block| {
-                let mut block = block.to_vec();
-                block.resize(*block_bytes as usize, 0);
-                block
-            });
-            objects.add(*object, *object_type, *bonus_type, bonus, blocks.collect());
-        }
-        objects
-    }
-}
-
-impl ObjectSet for Store {
-    fn objset_id(&self) -> u64 {
-        0
-    }
-
-    fn objset_type(&self) -> ObjsetType {
-        ObjsetType::META
-    }
-
-    fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
-        self.objects().info(object).map(|info| ObjectInfo {
-            block_bytes: self.0.get(&object.0).map_or(512, |((_, _, bytes), ..)| *bytes),
-            ..info
-        })
-    }
-
-    fn next_object(&self, from: ObjectId) -> Result<Option<ObjectId>> {
-        self.objects().next_object(from)
-    }
-
-    fn block(&self, object: ObjectId, block: BlockId) -> Result<Option<Block>> {
-        self.objects().block(object, block)
-    }
-
-    fn next_data(&self, _: ObjectId, offset: u64) -> Result<Option<u64>> {
-        Ok(Some(offset))
-    }
-
-    fn next_hole(&self, object: ObjectId, _: u64) -> Result<u64> {
-        Ok(self.info(object)?.end())
-    }
-
-    fn spill(&self, _: ObjectId) -> Result<Option<Block>> {
-        Ok(None)
-    }
-}
-
-fn not_here<T>() -> Result<T> {
-    Err(Error::unsupported("what space maps do not need"))
-}
-
-impl ObjectStore for Store {
-    fn txg(&self) -> Txg {
-        Txg(0)
-    }
-
-    fn allocate(&mut self, new: &NewObject) -> Result<ObjectId> {
-        let object = self.0.keys().next_back().map_or(1, |last| last + 1);
-        self.claim(ObjectId(object), new).map(|()| ObjectId(object))
-    }
-
-    fn claim(&mut self, object: ObjectId, new: &NewObject) -> Result<()> {
-        let parts = (new.object_type, new.bonus_type, u64::from(new.block_bytes.max(512)));
-        self.0.insert(object.0, (parts, vec![0; usize::from(new.bonus_len)], Vec::new()));
-        Ok(())
-    }
-
-    fn reclaim(&mut self, _: ObjectId, _: &NewObject, _: bool) -> Result<()> {
-        not_here()
-    }
-
-    fn free(&mut self, object: ObjectId) -> Result<()> {
-        self.0.remove(&object.0);
-        Ok(())
-    }
-
-    fn write(&mut self, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<()> {
-        let (_, _, content) = self.0.get_mut(&object.0).ok_or_else(|| Error::not_found("object", object))?;
-        let end = offset as usize + bytes.len();
-        content.resize(content.len().max(end), 0);
-        content[offset as usize..end].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn write_stored(&mut self, _: ObjectId, _: BlockId, _: StoredBlock) -> Result<()> {
-        not_here()
-    }
-
-    fn free_range(&mut self, object: ObjectId, offset: u64, _: u64) -> Result<()> {
-        let (_, _, content) = self.0.get_mut(&object.0).ok_or_else(|| Error::not_found("object", object))?;
-        content.truncate(offset as usize);
-        Ok(())
-    }
-
-    fn set_bonus(&mut self, object: ObjectId, _: ObjectType, bytes: &[u8]) -> Result<()> {
-        let (_, bonus, _) = self.0.get_mut(&object.0).ok_or_else(|| Error::not_found("object", object))?;
-        *bonus = bytes.to_vec();
-        Ok(())
-    }
-
-    fn set_block_size(&mut self, _: ObjectId, _: u32, _: u8) -> Result<()> {
-        not_here()
-    }
-
-    fn set_algorithms(&mut self, _: ObjectId, _: ChecksumType, _: CompressionType) -> Result<()> {
-        not_here()
-    }
-
-    fn set_spill(&mut self, _: ObjectId, _: Option<StoredBlock>) -> Result<()> {
-        not_here()
-    }
-}
+use crate::zio::BlockReader;
 
 const FORM: MapForm = MapForm { two_words: true, histogram: true };
 
@@ -377,7 +252,7 @@ fn a_block_that_does_not_fit_takes_nothing() {
 fn a_map_that_grew_long_is_written_anew() {
     let (reader, spaces, mut store) = vdevs(1, 1);
     let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
-    let length = |store: &Store| store.0[&3].2.len();
+    let length = |store: &Store| SpaceMap::open(store, ObjectId(3)).unwrap().length;
     let mut longest = 0;
     for _ in 0..100 {
         let txg = space.txg();

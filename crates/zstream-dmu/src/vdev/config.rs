@@ -103,6 +103,26 @@ pub struct VdevConfig {
 }
 
 impl VdevConfig {
+    /// One of which nothing else is known.
+    #[must_use]
+    pub fn bare(kind: VdevType, id: u64, guid: Guid) -> Self {
+        Self {
+            kind,
+            id,
+            guid,
+            path: None,
+            ashift: None,
+            asize: None,
+            metaslab_array: None,
+            metaslab_shift: None,
+            is_log: false,
+            zap: None,
+            is_offline: false,
+            indirect_object: None,
+            children: Vec::new(),
+        }
+    }
+
     /// Reads the tree in `list`.
     ///
     /// # Errors

@@ -13,19 +13,10 @@ const DEVICE_BYTES: usize = 6 << 20;
 
 pub(crate) fn leaf(id: u64, guid: u64) -> VdevConfig {
     VdevConfig {
-        kind: VdevType::File,
-        id,
-        guid: Guid(guid),
         path: Some(format!("/dev/{guid}")),
         ashift: Some(9),
         asize: Some(1 << 20),
-        metaslab_array: None,
-        metaslab_shift: None,
-        is_log: false,
-        zap: None,
-        is_offline: false,
-        indirect_object: None,
-        children: Vec::new(),
+        ..VdevConfig::bare(VdevType::File, id, Guid(guid))
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod computed;
 pub mod parse;
+pub mod single;
 pub mod space;
 pub mod table;
 pub mod value;

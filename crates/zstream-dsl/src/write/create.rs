@@ -52,6 +52,7 @@ impl Tx<'_> {
         if self.dataset(snapshot)?.flags.contains(DatasetFlags::DEFER_DESTROY) {
             return Err(Error::refused("ENOENT", format!("{origin} is to be destroyed")));
         }
+        self.check_no_log(snapshot)?;
         self.create_dataset(place.parent, &place.name, Some(snapshot), DatasetFlags::empty())
     }
 }

@@ -13,7 +13,7 @@
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
-use zstream_dmu::objset::Objset;
+use zstream_dmu::intent_log;
 use zstream_dmu::traverse::{Options, Traverse, VisitKind};
 use zstream_dmu::zap::{Value, number_key};
 
@@ -188,21 +188,6 @@ impl Tx<'_> {
         if !self.entries(self.dir(phys.dir)?.children)?.is_empty() {
             return Err(Error::refused("EEXIST", format!("{} has children", name()?)));
         }
-        self.check_destroy_content(head)
-    }
-
-    /// Refuses to destroy a head with an intent log, whose blocks would have to be freed too.
-    pub(super) fn check_destroy_content(&self, head: ObjectId) -> Result<()> {
-        let phys = self.dataset(head)?;
-        if !phys.root.is_hole() {
-            let set = Objset::open_locked(self.reader.clone(), head.0, phys.root)?;
-            if set.has_intent_log() {
-                let name = self.dir_name(phys.dir)?;
-                return Err(Error::unsupported(format!(
-                    "freeing the content of {name}, which has an intent log,"
-                )));
-            }
-        }
         Ok(())
     }
 
@@ -275,6 +260,35 @@ impl Tx<'_> {
                 self.has_changed = true;
                 self.space.free(&visit.pointer)?;
             }
+        }
+        self.free_log(head)
+    }
+
+    /// Frees the blocks of a head's intent log, which nobody counts. Its records were replayed, or the pool would not be
+    /// open for changes: what is left is what was allocated for the next ones.
+    fn free_log(&mut self, head: ObjectId) -> Result<()> {
+        let set = self.objset(head)?;
+        if !set.has_intent_log() || set.root().logical_birth() <= self.dataset(head)?.prev_snapshot_txg {
+            return Ok(());
+        }
+        let reader = self.reader.clone();
+        for block in intent_log::blocks(&*reader, head.0, &set.phys().zil) {
+            if has_places(&block.pointer) {
+                self.has_changed = true;
+                self.space.free(&block.pointer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to begin with the content of a snapshot that was taken while an intent log was in use: its header would have
+    /// to be taken away.
+    pub(super) fn check_no_log(&self, snapshot: ObjectId) -> Result<()> {
+        if !self.dataset(snapshot)?.root.is_hole() && self.objset(snapshot)?.has_intent_log() {
+            let name = self.full_name(snapshot)?;
+            return Err(Error::unsupported(format!(
+                "beginning with {name}, which has the header of an intent log,"
+            )));
         }
         Ok(())
     }

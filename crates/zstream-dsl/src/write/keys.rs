@@ -2,7 +2,10 @@
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::zap::Value;
+use zstream_dmu::object_store::NewObject;
+use zstream_dmu::zap::{NewZap, Value, write as zap};
+use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
+use zstream_format::object_type::ObjectType;
 
 use super::Tx;
 use super::props::Setting;
@@ -13,7 +16,91 @@ pub(super) const USES: &str = "DSL_CRYPTO_REFCOUNT";
 /// The directory that is the encryption root.
 pub(super) const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
 
+/// Type of the ZAP that keeps keys (`DMU_OTN_ZAP_METADATA`).
+const KEYS: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
+
 impl Tx<'_> {
+    /// Gives a dataset the keys of a raw stream, wrapped as they came. One that had none becomes its own encryption root,
+    /// whose key is asked for (`dsl_crypto_recv_raw_key_sync`).
+    ///
+    /// # Errors
+    /// When the MOS cannot be changed.
+    pub fn receive_keys(&mut self, head: ObjectId, format: KeyFormat, wrapped: &WrappedKey) -> Result<()> {
+        let dir = self.dataset(head)?.dir;
+        let keys = match self.crypto_key(dir)? {
+            Some(keys) => keys,
+            None => self.add_received_keys(head, dir)?,
+        };
+        let (format, salt, rounds) = format.numbers();
+        let mut zap = self.zap(keys)?;
+        for (name, number) in [
+            ("DSL_CRYPTO_SUITE", u64::from(wrapped.suite.0)),
+            ("DSL_CRYPTO_GUID", wrapped.guid.0),
+            ("DSL_CRYPTO_VERSION", wrapped.version),
+            ("keyformat", format),
+            ("pbkdf2iters", rounds),
+            ("pbkdf2salt", salt),
+        ] {
+            zap.update(name, &Value::word(number))?;
+        }
+        for (name, bytes) in [
+            ("DSL_CRYPTO_IV", &wrapped.iv[..]),
+            ("DSL_CRYPTO_MAC", &wrapped.mac),
+            ("DSL_CRYPTO_MASTER_KEY_1", &wrapped.master),
+            ("DSL_CRYPTO_HMAC_KEY_1", &wrapped.hmac),
+        ] {
+            zap.update(name, &Value::from_bytes(bytes))?;
+        }
+        Ok(())
+    }
+
+    fn add_received_keys(&mut self, head: ObjectId, dir: ObjectId) -> Result<ObjectId> {
+        let new = NewZap::new(self.random()?);
+        let mos = self.mos_mut();
+        let keys = mos.allocate(&NewObject::new(KEYS, 0))?;
+        zap::create_in(mos, keys, &new)?;
+        self.zap(keys)?.update(ROOT, &Value::word(dir.0))?;
+        self.zap(keys)?.update(USES, &Value::word(1))?;
+        self.set_entry(dir, CRYPTO_KEY, &Value::word(keys.0))?;
+        self.activate_feature(head, "encryption", &Value::word(0))?;
+        self.put_property(head, "keylocation", &Setting::Local(Value::string("prompt")))?;
+        Ok(keys)
+    }
+
+    /// Whether a dataset is an encryption root below another one.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub fn can_inherit_encryption_root(&self, head: ObjectId) -> Result<bool> {
+        let dir = self.dataset(head)?.dir;
+        let above = match self.dir(dir)?.parent {
+            Some(parent) => self.encryption_root(parent)?,
+            None => None,
+        };
+        Ok(above.is_some() && self.encryption_root(dir)? == Some(dir) && !self.is_clone(dir)?)
+    }
+
+    /// Gives up an encryption root for that of the directory above, whose key wraps the same keys
+    /// (`zfs change-key -i`, as a raw receive of a tree ends).
+    ///
+    /// # Errors
+    /// `EINVAL` when the directory above is not encrypted, or when the MOS cannot be changed.
+    pub fn inherit_encryption_root(&mut self, head: ObjectId) -> Result<()> {
+        let dir = self.dataset(head)?.dir;
+        let above = match self.dir(dir)?.parent {
+            Some(parent) => self.encryption_root(parent)?,
+            None => None,
+        };
+        let above = above.ok_or_else(|| {
+            Error::refused("EINVAL", "a dataset cannot inherit a key where nothing above it has one")
+        })?;
+        if self.encryption_root(dir)? != Some(dir) {
+            return Ok(());
+        }
+        self.put_property(head, "keylocation", &Setting::Forget)?;
+        self.change_encryption_root(dir, dir, above)
+    }
+
     /// The keys of a directory; none unless it is encrypted.
     pub(super) fn crypto_key(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
         self.lookup_object(self.own_zap(dir)?, CRYPTO_KEY)

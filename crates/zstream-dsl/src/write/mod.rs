@@ -23,6 +23,7 @@
 //! bookmark   the verb bookmark
 //! props      properties that are set and inherited
 //! keys       who uses which keys
+//! receive    what is filled by a receive, from its begin to its snapshot
 //! redact     the verb redact; redaction: its lists
 //! settings   how the blocks of a dataset are written
 //! crypt      keys that are made and loaded
@@ -48,6 +49,7 @@ mod open;
 mod plan;
 mod promote;
 mod props;
+mod receive;
 mod redact;
 mod redaction;
 mod rename;
@@ -77,6 +79,7 @@ pub use self::make::FirstDatasets;
 pub use self::open::WritablePool;
 pub use self::plan::Reach;
 pub use self::props::Setting;
+pub use self::receive::{Filling, RECEIVE_CHILD, ReceivedSnapshot, Resumable};
 pub use self::usage::{Change, Use};
 
 use crate::phys::{DatasetPhys, DirPhys};

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::intent_log::has_records;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::writer::ObjsetWriter;
+use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
@@ -25,10 +26,12 @@ use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zio::ReadBlock;
 use zstream_dmu::zio::crypt::Keyring;
+use zstream_dmu::zio::write::Protection;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
 use super::{Clock, Entropy, FirstDatasets, Tx};
+use crate::pool::Dsl;
 
 /// A pool open for changes of its datasets.
 #[derive(Debug)]
@@ -121,26 +124,74 @@ impl WritablePool {
         ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)
     }
 
+    /// Makes the object set of a new head dataset that is received raw: what it holds comes encrypted, and needs no key.
+    ///
+    /// # Errors
+    /// As [`create_set`](Self::create_set).
+    pub fn create_kept_set(&mut self, head: ObjectId, objset_type: ObjsetType) -> Result<ObjsetWriter> {
+        let properties = SetProperties { protection: Protection::Kept, ..self.tx().set_properties(head)? };
+        let parts = self.pool.parts();
+        let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
+        ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)
+    }
+
     /// Opens the object set of a head dataset for change, written as its properties say.
     ///
     /// # Errors
-    /// There is no such head; it has an intent log whose records were not replayed, which a change would make wrong; as
+    /// There is no such head; it has an intent log with records that were not replayed, which a change would make wrong; as
     /// [`ObjsetWriter::open`].
     pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
+        let properties = self.tx().set_properties(head)?;
+        self.open_set(head, properties)
+    }
+
+    /// Opens the object set of an encrypted head dataset to receive raw into it, without its key.
+    ///
+    /// # Errors
+    /// As [`open_head`](Self::open_head).
+    pub fn open_kept_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
+        let properties = SetProperties { protection: Protection::Kept, ..self.tx().set_properties(head)? };
+        self.open_set(head, properties)
+    }
+
+    fn open_set(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {
         let tx = self.tx();
-        let (phys, properties) = (tx.dataset(head)?, tx.set_properties(head)?);
+        let (phys, is_as_cloned) = (tx.dataset(head)?, tx.is_as_cloned(head)?);
         if phys.is_snapshot() {
             return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
         }
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
-        let set = Objset::open(reader, head.0, phys.root)?;
-        if set.phys().zil.has_log() {
+        let set = match properties.protection {
+            Protection::Kept => Objset::open_locked(Arc::clone(&reader), head.0, phys.root)?,
+            _ => Objset::open(Arc::clone(&reader), head.0, phys.root)?,
+        };
+        if !is_as_cloned && has_records(&*reader, head.0, &set.phys().zil) {
             return Err(Error::unsupported(format!(
                 "writing to dataset {head}, whose intent log has records that were not replayed"
             )));
         }
-        ObjsetWriter::open(set, Arc::clone(parts.writer), properties)
+        let mut set = ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?;
+        if is_as_cloned {
+            set.forget_intent_log();
+        }
+        Ok(set)
+    }
+
+    /// The datasets as they were when the last transaction group was completed, to be read.
+    ///
+    /// # Errors
+    /// The MOS cannot be read.
+    pub fn committed(&mut self, keyring: &Arc<Keyring>) -> Result<Arc<Dsl>> {
+        let (root, name) = (self.pool.uberblock().root, self.pool.name().to_owned());
+        let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
+        Dsl::open(name, Arc::new(Objset::open(reader, 0, root)?), Arc::clone(keyring))
+    }
+
+    /// Has blocks be read and protected with the keys of a ring.
+    pub fn set_keyring(&mut self, keyring: &Arc<Keyring>) {
+        self.keyring = Arc::clone(keyring);
+        self.pool.parts().reader.set_keys(Some(Arc::clone(keyring) as _));
     }
 
     /// Writes what changed in the object set of a head dataset, and counts it.

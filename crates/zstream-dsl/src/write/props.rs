@@ -107,6 +107,23 @@ impl Tx<'_> {
         self.put_property(dataset, HAS_RECEIVED, &Setting::Local(Value::word(0)))
     }
 
+    /// The names of the properties that a head received.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn received_names(&self, head: ObjectId) -> Result<Vec<String>> {
+        let entries = self.entries(self.dir(self.dataset(head)?.dir)?.props)?;
+        Ok(entries.iter().filter_map(|(name, _)| name.strip_suffix(RECEIVED).map(str::to_owned)).collect())
+    }
+
+    /// Whether a property is set in a head itself, and not by a receive.
+    ///
+    /// # Errors
+    /// When the properties cannot be read.
+    pub fn is_set_here(&self, head: ObjectId, name: &str) -> Result<bool> {
+        Ok(self.lookup(self.dir(self.dataset(head)?.dir)?.props, name)?.is_some())
+    }
+
     /// Changes a property of a dataset or snapshot, with what hangs on it: quotas and reservations. Whether the value makes
     /// sense was judged before.
     ///

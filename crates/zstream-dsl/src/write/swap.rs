@@ -123,7 +123,7 @@ impl Tx<'_> {
                 format!("the snapshot needs more than the refquota of {name}"),
             ));
         }
-        self.check_destroy_content(head)?;
+        self.check_no_log(last)?;
         let clone = self.create_dataset(phys.dir, ROLLBACK_CLONE, Some(last), DatasetFlags::empty())?;
         self.swap_clone(clone, head)?;
         self.destroy_head(clone)

@@ -30,6 +30,8 @@ pub struct Dataset {
     pub guid: Option<Guid>,
     /// Guid of the snapshot it is a clone of.
     pub origin: Option<Guid>,
+    /// Guid of its parent's snapshot that the increment starts from, or of the parent's last one where the parent is new.
+    pub parent_from_snap: Option<Guid>,
     /// Whether it is an encryption root.
     pub is_encryption_root: bool,
     /// Its properties, local and received ones.
@@ -110,6 +112,7 @@ impl Dataset {
             name: entry.get_string("name").cloned().unwrap_or_default(),
             guid: guid.map(Guid),
             origin: entry.get_u64("origin").filter(|guid| *guid != 0).map(Guid),
+            parent_from_snap: entry.get_u64("parentfromsnap").filter(|guid| *guid != 0).map(Guid),
             is_encryption_root: entry.get_boolean("is_encroot"),
             properties: pairs(entry.get_list("props")),
             snapshots: snapshots.collect(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use zstream_dmu::error::Error;
 use zstream_dmu::pool::check::{self, Finding, Totals};
-use zstream_dmu::vdev::{DamageCause, Vdev};
+use zstream_dmu::vdev::DamageCause;
 use zstream_dsl::lines::Lines;
 use zstream_dsl::scrub::{self, Part};
 
@@ -78,7 +78,7 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
     let outcome = examine(open, &lines)?;
     let name = open.pool.name();
     let damaged = damage::assign(open, options, &lines, &outcome.blocks);
-    let missing = missing(open);
+    let missing = open.missing();
     let part_name = |part: Part| match part {
         Part::Mos => "pool metadata".to_owned(),
         Part::Dataset(n) => lines.datasets()[n].name().to_owned(),
@@ -126,6 +126,10 @@ fn examine(open: &OpenPool, lines: &Lines) -> Result<Outcome, Failure> {
     let mut meter = Meter::new(Some(open.dsl.root()?.phys().used_bytes));
     let mut totals = Totals::default();
     scrub::parts(&open.pool, lines, &mut |part, blocks| {
+        // Nobody reads these any more, and some were freed before they were written.
+        if matches!(part, Part::Freeing(_)) {
+            return;
+        }
         let mut done = totals.bytes;
         let mut found = |finding| outcome.take(part, finding);
         check::check(reader, blocks, &mut totals, &mut found, &mut |totals| {
@@ -136,19 +140,6 @@ fn examine(open: &OpenPool, lines: &Lines) -> Result<Outcome, Failure> {
     })?;
     outcome.totals = totals;
     Ok(outcome)
-}
-
-/// Names of the members that are not there.
-fn missing(open: &OpenPool) -> Vec<String> {
-    fn below(vdev: &Vdev, found: &mut Vec<String>) {
-        if vdev.children().is_empty() && !vdev.is_available() {
-            found.push(vdev.name().to_owned());
-        }
-        vdev.children().iter().for_each(|child| below(child, found));
-    }
-    let mut found = Vec::new();
-    open.pool.vdevs().tops().iter().for_each(|top| below(top, &mut found));
-    found
 }
 
 fn as_text(

@@ -61,10 +61,10 @@ Examples:
     },
     /// Reads every copy of every block and checks it
     ///
-    /// Like a scrub that repairs nothing. Copies on all members are read, with parity; intent logs and what is not freed yet
-    /// too. Every damaged file is a line with its path, in each dataset that holds the damaged blocks. The exit code is 1 if
-    /// there is any damage, even if it could be repaired. Encrypted datasets need no key: what is checked are checksums. But
-    /// without it (--key-file) their files have no names.
+    /// Like a scrub that repairs nothing. Copies on all members are read, with parity, and intent logs too. Every damaged file
+    /// is a line with its path, in each dataset that holds the damaged blocks. The exit code is 1 if there is any damage, even
+    /// if it could be repaired. Encrypted datasets need no key: what is checked are checksums. But without it (--key-file)
+    /// their files have no names.
     Check {
         /// Print one JSON object
         ///

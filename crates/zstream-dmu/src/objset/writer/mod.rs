@@ -190,6 +190,14 @@ impl ObjsetWriter {
         self.properties = properties;
     }
 
+    /// Forgets the intent log: in a set that is as a snapshot was, its records are those of another set.
+    pub fn forget_intent_log(&mut self) {
+        if self.phys.zil != ZilHeader::empty() {
+            self.phys.zil = ZilHeader::empty();
+            self.is_head_dirty = true;
+        }
+    }
+
     /// The set as it was last synced, to be read only; none before the first sync.
     #[must_use]
     pub fn synced(&self) -> Option<&Objset> {

@@ -14,6 +14,7 @@ use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::ObjectSet;
 use crate::object_store::{NewObject, ObjectStore, StoredBlock};
 use crate::objset::OBJECTS_MAX;
+use crate::zio::write::Protection;
 
 impl ObjsetWriter {
     fn make(&mut self, object: ObjectId, new: &NewObject) -> Result<()> {
@@ -141,7 +142,17 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn free_range(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()> {
-        self.change(object, |overlay, source| free_range(overlay, source, object, offset, length))
+        // The last block of what is received raw is said by its description, and a MAC covers it: one that became a hole
+        // because it was zeros counts on.
+        let is_kept = self.properties.protection == Protection::Kept;
+        self.change(object, |overlay, source| {
+            let last = overlay.dnode(object)?.max_block;
+            free_range(overlay, source, object, offset, length)?;
+            if is_kept {
+                overlay.dnode_mut(object)?.max_block = last;
+            }
+            Ok(())
+        })
     }
 
     fn set_bonus(&mut self, object: ObjectId, bonus_type: ObjectType, bytes: &[u8]) -> Result<()> {

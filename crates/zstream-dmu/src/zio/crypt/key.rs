@@ -53,6 +53,16 @@ impl KeyFormat {
         }
     }
 
+    /// Its number in the pool, with salt and rounds, which are 0 unless it is a passphrase.
+    #[must_use]
+    pub fn numbers(self) -> (u64, u64, u64) {
+        match self {
+            Self::Raw => (1, 0, 0),
+            Self::Hex => (2, 0, 0),
+            Self::Passphrase { salt, rounds } => (3, salt, rounds),
+        }
+    }
+
     /// Its name as `zfs get keyformat` shows it.
     #[must_use]
     pub fn name(self) -> &'static str {

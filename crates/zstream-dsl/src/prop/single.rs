@@ -1,0 +1,232 @@
+//! Properties that are of one user, group, project or snapshot: `userused@1000`, `written@monday`.
+//!
+//! The space of users and groups is counted in objects of their own; each name there is the number in hex, and the
+//! numbers of objects have `obj-` before it. Quotas are in tables that the master node of the file system names as the
+//! property.
+
+use zstream_dmu::bpobj::BpObj;
+use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dmu::objset::{GROUP_USED_OBJECT, Objset, ObjsetFlags, PROJECT_USED_OBJECT, USER_USED_OBJECT};
+use zstream_dmu::zap::Zap;
+use zstream_format::object_type::ObjsetType;
+
+use super::value::{Found, Source, Value, nice_bytes, nice_number};
+use super::{Props, Subject};
+use crate::dataset::Dataset;
+use crate::deadlist::Deadlist;
+
+/// The master node of a file system.
+const MASTER_NODE: ObjectId = ObjectId(1);
+
+/// What is counted or limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Bytes in use.
+    Used,
+    /// Objects in use.
+    ObjectsUsed,
+    /// The limit of bytes.
+    Quota,
+    /// The limit of objects.
+    ObjectsQuota,
+}
+
+/// Whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    User,
+    Group,
+    Project,
+}
+
+/// The properties up to their `@`.
+const ACCOUNTS: [(&str, Whose, Kind); 12] = [
+    ("userused", Whose::User, Kind::Used),
+    ("userobjused", Whose::User, Kind::ObjectsUsed),
+    ("userquota", Whose::User, Kind::Quota),
+    ("userobjquota", Whose::User, Kind::ObjectsQuota),
+    ("groupused", Whose::Group, Kind::Used),
+    ("groupobjused", Whose::Group, Kind::ObjectsUsed),
+    ("groupquota", Whose::Group, Kind::Quota),
+    ("groupobjquota", Whose::Group, Kind::ObjectsQuota),
+    ("projectused", Whose::Project, Kind::Used),
+    ("projectobjused", Whose::Project, Kind::ObjectsUsed),
+    ("projectquota", Whose::Project, Kind::Quota),
+    ("projectobjquota", Whose::Project, Kind::ObjectsQuota),
+];
+
+/// A property of one user, group, project or snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Single {
+    name: String,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    /// Bytes written since the snapshot of this name, or `@` and its short name.
+    Written(String),
+    Account {
+        table: &'static str,
+        whose: Whose,
+        kind: Kind,
+        id: u64,
+    },
+}
+
+impl Single {
+    /// The property of this name.
+    ///
+    /// # Errors
+    /// There is no such property, or the user is not given by number: names are of the system that the pool comes from.
+    pub fn parse(name: &str) -> std::result::Result<Self, String> {
+        let invalid = || format!("invalid property '{name}'");
+        let (property, of) = name.split_once('@').ok_or_else(invalid)?;
+        let what = if property == "written" {
+            let snapshot = if of.contains('@') { of.to_owned() } else { format!("@{of}") };
+            What::Written(snapshot)
+        } else {
+            let (table, whose, kind) =
+                *ACCOUNTS.iter().find(|(table, ..)| *table == property).ok_or_else(invalid)?;
+            let id = of.parse::<u32>().map_err(|_| {
+                format!("invalid property '{name}': users, groups and projects are named by their numbers")
+            })?;
+            What::Account { table, whose, kind, id: id.into() }
+        };
+        Ok(Self { name: name.to_owned(), what })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A value as `zfs get` shows it: in full, or for people.
+    #[must_use]
+    pub fn show(&self, value: &Value, literal: bool) -> String {
+        let Value::Number(number) = *value else { return value.literal(None) };
+        match self.what {
+            _ if literal => number.to_string(),
+            What::Account { kind: Kind::Quota | Kind::ObjectsQuota, .. } if number == 0 => "none".to_owned(),
+            What::Account { kind: Kind::ObjectsUsed | Kind::ObjectsQuota, .. } => nice_number(number),
+            _ => nice_bytes(number),
+        }
+    }
+}
+
+impl Props {
+    /// A property of one user, group, project or snapshot; none where it does not apply, is not counted, or is encrypted.
+    ///
+    /// # Errors
+    /// When what it is found out from cannot be read.
+    pub fn single(&self, single: &Single) -> Result<Option<Found>> {
+        let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
+        let number = match &single.what {
+            What::Written(snapshot) => written_since(dataset, snapshot)?,
+            What::Account { table, whose, kind, id } => match &self.objset {
+                Some(set) => match account(set, table, *whose, *kind, *id) {
+                    Err(error) if matches!(error.fault(), Fault::Encrypted { .. }) => None,
+                    other => other?,
+                },
+                None => None,
+            },
+        };
+        let found = |number| Found { value: Value::Number(number), source: Source::Local, received: None };
+        Ok(number.map(found))
+    }
+}
+
+/// What is counted for an id (`zfs_userspace_one`).
+fn account(set: &Objset, table: &str, whose: Whose, kind: Kind, id: u64) -> Result<Option<u64>> {
+    let flags = set.phys().flags;
+    let needed = match (whose, kind) {
+        (Whose::Project, _) => ObjsetFlags::PROJECT_QUOTA_COMPLETE,
+        (_, Kind::ObjectsUsed | Kind::ObjectsQuota) => ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE,
+        _ => ObjsetFlags::USER_ACCOUNTING_COMPLETE,
+    };
+    if set.objset_type() != ObjsetType::ZFS || !flags.contains(needed) {
+        return Ok(None);
+    }
+    let object = match (kind, whose) {
+        (Kind::Used | Kind::ObjectsUsed, Whose::User) => Some(USER_USED_OBJECT),
+        (Kind::Used | Kind::ObjectsUsed, Whose::Group) => Some(GROUP_USED_OBJECT),
+        (Kind::Used | Kind::ObjectsUsed, Whose::Project) => Some(PROJECT_USED_OBJECT),
+        _ => Zap::open(set, MASTER_NODE)?.lookup_u64(format!("{table}@"))?.map(ObjectId),
+    };
+    let Some(object) = object else { return Ok(Some(0)) };
+    let prefix = if kind == Kind::ObjectsUsed { "obj-" } else { "" };
+    Ok(Some(Zap::open(set, object)?.lookup_u64(format!("{prefix}{id:x}"))?.unwrap_or(0)))
+}
+
+/// Bytes written since an earlier snapshot of the line (`dsl_dataset_space_written`); none where it is not one.
+fn written_since(dataset: &Dataset, snapshot: &str) -> Result<Option<u64>> {
+    let head = dataset.dir().name();
+    let name = if snapshot.starts_with('@') { format!("{head}{snapshot}") } else { snapshot.to_owned() };
+    let earlier = match dataset.dsl().dataset(&name) {
+        Ok(earlier) if dataset.is_after(&earlier)? => earlier,
+        Ok(_) => return Ok(None),
+        Err(error) if matches!(error.fault(), Fault::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = dataset.phys().referenced_bytes.wrapping_sub(earlier.phys().referenced_bytes);
+    let (mut between, mut own) = (None, dataset);
+    while own.object() != earlier.object() {
+        bytes = bytes.wrapping_add(dead_since(own, &earlier)?);
+        let missing = || Error::corrupt("DSL dataset", format!("{} has no origin", own.name()));
+        let previous = own.previous()?.ok_or_else(missing)?;
+        own = between.insert(previous);
+    }
+    Ok(Some(bytes))
+}
+
+/// The space of the blocks in a dataset's deadlist that `earlier` has.
+fn dead_since(dataset: &Dataset, earlier: &Dataset) -> Result<u64> {
+    let deadlist = Deadlist::of(dataset)?;
+    let txg = earlier.phys().creation_txg;
+    if dataset.phys().prev_snapshot_txg == txg {
+        return Ok(deadlist.space.used_bytes);
+    }
+    if deadlist.entries.is_empty() {
+        let what = format!(
+            "the space written since {} in the format of deadlists before version 26",
+            earlier.name()
+        );
+        return Err(Error::unsupported(what));
+    }
+    let mos = &**dataset.dsl().mos();
+    let older = deadlist.entries.iter().filter(|entry| entry.min_txg < txg);
+    older.map(|entry| BpObj::open(mos, entry.blocks).map(|list| list.bytes)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart() {
+        let single = Single::parse("userobjquota@1000").unwrap();
+        assert_eq!(single.name(), "userobjquota@1000");
+        assert!(matches!(
+            single.what,
+            What::Account { whose: Whose::User, kind: Kind::ObjectsQuota, id: 1000, .. }
+        ));
+        assert_eq!(Single::parse("written@a").unwrap().what, What::Written("@a".to_owned()));
+        assert_eq!(Single::parse("written@p/fs@a").unwrap().what, What::Written("p/fs@a".to_owned()));
+        assert_eq!(Single::parse("used@a").unwrap_err(), "invalid property 'used@a'");
+        assert!(Single::parse("userused@root").unwrap_err().contains("by their numbers"));
+    }
+
+    #[test]
+    fn values_have_the_units_of_zfs() {
+        let show =
+            |name: &str, number, literal| Single::parse(name).unwrap().show(&Value::Number(number), literal);
+        assert_eq!(show("userused@0", 512, false), "512B");
+        assert_eq!(show("userobjused@0", 512, false), "512");
+        assert_eq!(show("userquota@0", 0, false), "none");
+        assert_eq!(show("userquota@0", 0, true), "0");
+        assert_eq!(show("written@a", 1 << 20, false), "1M");
+    }
+}

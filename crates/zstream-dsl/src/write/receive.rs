@@ -1,0 +1,301 @@
+//! What a receive does to datasets: it fills one that nobody can use meanwhile, and ends with a snapshot
+//! (`dmu_recv_begin_sync`, `save_resume_state_sync`, `dmu_recv_end_sync`).
+//!
+//! ```text
+//! new target        pool/fs        inconsistent -> filled -> snapshot
+//! existing target   pool/fs/%recv  inconsistent -> filled -> content exchanged with pool/fs -> snapshot of pool/fs
+//! ```
+//!
+//! A receive that can be resumed keeps entries in what it fills; those that say how the stream was made stay behind in a
+//! new filesystem, as OpenZFS leaves them.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::{Guid, ObjectId, Txg};
+use zstream_dmu::objset::Objset;
+use zstream_dmu::zap::Value;
+
+use super::Tx;
+use super::snapshot::IVSET_GUID;
+use crate::phys::DatasetFlags;
+
+/// The clone that is filled when the target is there already (`recv_clone_name`).
+pub const RECEIVE_CHILD: &str = "%recv";
+
+/// The feature of datasets whose content was left out in part.
+const REDACTED: &str = "redacted_datasets";
+
+/// What a receive that can be resumed notes of its stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resumable {
+    /// Guid of the snapshot that the stream starts from, 0 for a full one.
+    pub from_guid: Guid,
+    /// Guid of the stream's snapshot.
+    pub to_guid: Guid,
+    /// Its name at the sender.
+    pub to_name: Vec<u8>,
+    /// Blocks above 128 KiB come whole.
+    pub large_blocks: bool,
+    /// Embedded blocks come embedded.
+    pub embedded: bool,
+    /// Blocks come compressed.
+    pub compressed: bool,
+    /// Blocks come encrypted.
+    pub raw: bool,
+    /// Guids of the snapshots that the source of the increment was redacted by.
+    pub from_redactions: Option<Vec<u64>>,
+}
+
+/// What a stream says of the dataset that it fills.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filling {
+    /// Guids of the snapshots that it was redacted by.
+    pub redactions: Option<Vec<u64>>,
+    /// Features that the dataset has from the start.
+    pub features: Vec<&'static str>,
+    /// What to note so that it can be resumed.
+    pub resumable: Option<Resumable>,
+}
+
+/// What the snapshot at the end of a receive is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedSnapshot {
+    /// Its short name.
+    pub name: String,
+    /// Its guid, the sender's.
+    pub guid: Guid,
+    /// When it was made at the sender, in seconds since 1970.
+    pub creation_time: u64,
+    /// Its IV set at the sender, where the stream is raw and says it.
+    pub ivset: Option<u64>,
+}
+
+impl Tx<'_> {
+    /// Makes the hidden dataset that is filled instead of `head`: a clone of one of its snapshots, or an empty one, which
+    /// has no object set yet.
+    ///
+    /// # Errors
+    /// `EBUSY` when there is one, or when the MOS cannot be changed.
+    pub fn create_receive_child(
+        &mut self,
+        head: ObjectId,
+        base: Option<ObjectId>,
+        is_case_insensitive: bool,
+    ) -> Result<ObjectId> {
+        let dir = self.dataset(head)?.dir;
+        if self.child(dir, RECEIVE_CHILD)?.is_some() {
+            let name = self.dir_name(dir)?;
+            return Err(Error::refused("EBUSY", format!("{name} has the state of an interrupted receive")));
+        }
+        self.create_dataset(dir, RECEIVE_CHILD, base, DatasetFlags::of_new(is_case_insensitive))
+    }
+
+    /// Marks a dataset as one that is being filled.
+    ///
+    /// # Errors
+    /// `ENOTSUP` when the pool does not have a feature of the stream.
+    pub fn begin_receive(&mut self, filled: ObjectId, filling: &Filling) -> Result<()> {
+        // A clone of a redacted snapshot is redacted; what comes need not be.
+        if self.dataset_features(filled)?.iter().any(|(feature, _)| feature.name == REDACTED) {
+            self.deactivate_feature(filled, REDACTED)?;
+        }
+        if let Some(resumable) = &filling.resumable {
+            self.note_resumable(filled, resumable)?;
+        }
+        if let Some(guids) = &filling.redactions {
+            self.activate_feature(filled, REDACTED, &Value::words(guids))?;
+        }
+        for name in &filling.features {
+            self.activate_feature(filled, name, &Value::word(0))?;
+        }
+        self.change_dataset(filled, |dataset| dataset.flags |= DatasetFlags::INCONSISTENT)
+    }
+
+    fn note_resumable(&mut self, filled: ObjectId, stream: &Resumable) -> Result<()> {
+        let mut set = |name: &str, value: &Value| self.set_entry(filled, name, value);
+        if stream.from_guid != Guid(0) {
+            set("com.delphix:resume_fromguid", &Value::word(stream.from_guid.0))?;
+        }
+        set("com.delphix:resume_toguid", &Value::word(stream.to_guid.0))?;
+        set("com.delphix:resume_toname", &Value::from_bytes(&[&stream.to_name[..], &[0]].concat()))?;
+        set("com.delphix:resume_object", &Value::word(1))?;
+        set("com.delphix:resume_offset", &Value::word(0))?;
+        set("com.delphix:resume_bytes", &Value::word(0))?;
+        let kinds = [
+            ("com.delphix:resume_largeblockok", stream.large_blocks),
+            ("com.delphix:resume_embedok", stream.embedded),
+            ("com.delphix:resume_compressok", stream.compressed),
+            ("com.datto:resume_rawok", stream.raw),
+        ];
+        for (name, _) in kinds.iter().filter(|(_, is_so)| *is_so) {
+            set(name, &Value::word(1))?;
+        }
+        if let Some(guids) = &stream.from_redactions {
+            set("com.delphix:resume_redact_book_snaps", &Value::words(guids))?;
+        }
+        Ok(())
+    }
+
+    /// Notes where a receive goes on that ends behind what was synced: object, offset, and how many bytes of the stream
+    /// came before.
+    ///
+    /// # Errors
+    /// When the MOS cannot be changed.
+    pub fn set_resume_point(&mut self, filled: ObjectId, point: (ObjectId, u64), bytes: u64) -> Result<()> {
+        self.set_entry(filled, "com.delphix:resume_object", &Value::word(point.0.0))?;
+        self.set_entry(filled, "com.delphix:resume_offset", &Value::word(point.1))?;
+        self.set_entry(filled, "com.delphix:resume_bytes", &Value::word(bytes))
+    }
+
+    /// Refuses to end a receive into the hidden child of `head` (`dmu_recv_end_check`).
+    fn check_end(&self, filled: ObjectId, head: ObjectId, force: bool, name: &str) -> Result<Vec<ObjectId>> {
+        let base = self.dataset(filled)?.prev_snapshot;
+        let phys = self.dataset(head)?;
+        let mut newer = Vec::new();
+        let mut at = phys.prev_snapshot;
+        while at != base {
+            let Some(snapshot) = at.filter(|_| force) else {
+                let head = self.full_name(head)?;
+                return Err(Error::refused("ETXTBSY", format!("{head} got a snapshot during the receive")));
+            };
+            let found = self.dataset(snapshot)?;
+            if found.dir != phys.dir {
+                let head = self.full_name(head)?;
+                return Err(Error::refused(
+                    "EINVAL",
+                    format!("{head} does not have the source of the stream"),
+                ));
+            }
+            self.check_destroy_snapshot(snapshot)?;
+            newer.push(snapshot);
+            at = found.prev_snapshot;
+        }
+        if let Some(taken) = self.snapshot_of(head, name)?
+            && !newer.contains(&taken)
+        {
+            return Err(Error::refused("EEXIST", format!("snapshot {name} already exists")));
+        }
+        if !force && self.is_modified(head)? {
+            let head = self.full_name(head)?;
+            return Err(Error::refused("ETXTBSY", format!("{head} was changed during the receive")));
+        }
+        let quota = self.number_property(phys.dir, "refquota")?;
+        let referenced = self.dataset(filled)?.referenced_bytes;
+        if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
+            let head = self.full_name(head)?;
+            return Err(Error::refused(
+                "EDQUOT",
+                format!("the stream needs more than the refquota of {head}"),
+            ));
+        }
+        Ok(newer)
+    }
+
+    /// Whether a head holds anything else than the snapshot before it (`dsl_dataset_modified_since_snap`): a difference
+    /// in the intent log alone is none.
+    fn is_modified(&self, head: ObjectId) -> Result<bool> {
+        let phys = self.dataset(head)?;
+        let Some(snapshot) = phys.prev_snapshot else { return Ok(true) };
+        if phys.root.logical_birth() <= phys.prev_snapshot_txg {
+            return Ok(false);
+        }
+        let root = self.dataset(snapshot)?.root;
+        if root.is_hole() {
+            return Ok(true);
+        }
+        let now = Objset::open_locked(self.reader.clone(), head.0, phys.root)?;
+        let then = Objset::open_locked(self.reader.clone(), snapshot.0, root)?;
+        Ok(now.phys().meta_dnode != then.phys().meta_dnode)
+    }
+
+    /// Ends a receive: what was filled, and synced, becomes the content of `head`, which with `force` loses the snapshots
+    /// that came after the stream's source; then it gets its snapshot. Without `head` what was filled is the target. Gives
+    /// the snapshot.
+    ///
+    /// # Errors
+    /// `ETXTBSY` when the target changed meanwhile, `EEXIST`, `EDQUOT`, `EBUSY` when a snapshot that would go has holds.
+    pub fn end_receive(
+        &mut self,
+        filled: ObjectId,
+        head: Option<ObjectId>,
+        force: bool,
+        received: &ReceivedSnapshot,
+    ) -> Result<ObjectId> {
+        let target = match head {
+            Some(head) => {
+                let newer = self.check_end(filled, head, force, &received.name)?;
+                for snapshot in newer {
+                    self.destroy_snapshot(snapshot)?;
+                }
+                self.swap_clone(filled, head)?;
+                head
+            }
+            None => filled,
+        };
+        self.check_snapshot_name(target, &received.name)?;
+        let snapshot = self.snapshot_head(target, &received.name)?;
+        self.change_dataset(snapshot, |dataset| {
+            dataset.guid = received.guid;
+            dataset.creation_time = received.creation_time;
+            dataset.flags.remove(DatasetFlags::INCONSISTENT);
+        })?;
+        self.change_dataset(target, |dataset| dataset.flags.remove(DatasetFlags::INCONSISTENT))?;
+        if let Some(ivset) = received.ivset {
+            self.set_entry(snapshot, IVSET_GUID, &Value::word(ivset))?;
+        }
+        if head.is_some() {
+            self.check_destroy_head(filled)?;
+            self.destroy_head(filled)?;
+        } else {
+            for name in ["fromguid", "object", "offset", "bytes", "toguid", "toname", "redact_book_snaps"] {
+                self.remove_entry(filled, &format!("com.delphix:resume_{name}"))?;
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// Destroys what a receive has filled and not ended: the hidden child of a dataset, or the dataset itself.
+    ///
+    /// # Errors
+    /// `EINVAL` when it is not being filled, `EEXIST` when it has children.
+    pub fn abandon_receive(&mut self, filled: ObjectId) -> Result<()> {
+        if !self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT) {
+            let name = self.full_name(filled)?;
+            return Err(Error::refused("EINVAL", format!("{name} is not being received")));
+        }
+        self.check_destroy_head(filled)?;
+        self.destroy_head(filled)
+    }
+
+    /// The snapshot that a head is a clone of; none where that is the pool's empty one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn origin_of(&self, head: ObjectId) -> Result<Option<ObjectId>> {
+        let origin = self.dir(self.dataset(head)?.dir)?.origin;
+        Ok(if origin == self.origin_snapshot()? { None } else { origin })
+    }
+
+    /// What a receive into the dataset `name` has filled and not ended; none where none was interrupted.
+    ///
+    /// # Errors
+    /// When the names cannot be read.
+    pub fn unfinished_receive(&self, name: &str) -> Result<Option<ObjectId>> {
+        let Some(dir) = self.dir_named(name)? else { return Ok(None) };
+        let filled = match self.child(dir, RECEIVE_CHILD)? {
+            Some(child) => self.head_of(child)?,
+            None => self.head_of(dir)?,
+        };
+        let is_unfinished = self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT);
+        Ok(is_unfinished.then_some(filled))
+    }
+
+    /// Whether nothing was written to a head since the snapshot before it, so that its intent log is that snapshot's.
+    pub(super) fn is_as_cloned(&self, head: ObjectId) -> Result<bool> {
+        let phys = self.dataset(head)?;
+        Ok(phys.prev_snapshot_txg > Txg(0) && phys.root.logical_birth() <= phys.prev_snapshot_txg)
+    }
+}
+
+/// How far a receive may go over a refquota: what writes may be under way at once, as OpenZFS has it
+/// (`spa_asize_inflation` times the size of a transaction group's smallest limit).
+const REFQUOTA_SLACK_BYTES: u64 = 24 * (64 << 20);

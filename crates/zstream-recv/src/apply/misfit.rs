@@ -1,0 +1,100 @@
+//! Records that do not fit what is in the dataset.
+
+use zstream_dmu::ids::ObjectId;
+use zstream_format::byteswap::SwapError;
+use zstream_format::compress::CodecError;
+use zstream_format::ids::Guid;
+use zstream_format::judge::Errno;
+
+/// A record that is sound in itself and cannot be applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// Data for an object that is not there.
+    #[error("object {0} does not exist")]
+    NoObject(ObjectId),
+    /// An embedded block for an object that is not there.
+    #[error("object {0}, which gets an embedded block, does not exist")]
+    NoObjectToEmbed(ObjectId),
+    /// The slots of an object are in the middle of another one.
+    #[error("object {0} lies inside of another one")]
+    Interior(ObjectId),
+    /// The block size of one and the same file shrank.
+    #[error("object {object} has blocks of {found} bytes, and the same file comes with {new}")]
+    ShrunkBlock {
+        /// The object.
+        object: ObjectId,
+        /// Its block size, in bytes.
+        found: u64,
+        /// That of the record.
+        new: u32,
+    },
+    /// Whether a file is the same one as before cannot be told.
+    #[error("object {0} has no generation number, so it is not known whether it is the same file")]
+    NoGeneration(ObjectId),
+    /// A dnode with another number of block pointers than its bonus leaves room for.
+    #[error("object {object} has {found} block pointers, its bonus says {expected}")]
+    Pointers {
+        /// The object.
+        object: ObjectId,
+        /// What the record says.
+        found: u8,
+        /// What follows from its bonus.
+        expected: u8,
+    },
+    /// A bonus that its dnode has no room for.
+    #[error("object {object} has a bonus of {found} bytes in {slots} slots, which have room for {room}")]
+    Bonus {
+        /// The object.
+        object: ObjectId,
+        /// Length of the bonus, in bytes.
+        found: u32,
+        /// Slots of the dnode.
+        slots: u8,
+        /// Room in it, in bytes.
+        room: u64,
+    },
+    /// A payload that is shorter than its record says.
+    #[error("the payload has {found} bytes, expected {expected}")]
+    Payload {
+        /// Its length.
+        found: usize,
+        /// What the record says.
+        expected: u64,
+    },
+    /// A payload that cannot be turned into this machine's byte order.
+    #[error("the payload cannot be swapped: {0}")]
+    Swap(#[from] SwapError),
+    /// A payload that cannot be decompressed.
+    #[error("the payload cannot be decompressed: {0}")]
+    Codec(#[from] CodecError),
+    /// A raw block whose size is not that of the object's blocks.
+    #[error("object {object} has blocks of {found} bytes, the raw block has {new} at {offset}")]
+    RawBlock {
+        /// The object.
+        object: ObjectId,
+        /// Its block size, in bytes.
+        found: u64,
+        /// Size of the block.
+        new: u64,
+        /// Where it is to go.
+        offset: u64,
+    },
+    /// An embedded block of a kind that holds no data.
+    #[error("embedded block of type {0}, only data (0) is received")]
+    EmbeddedType(u8),
+    /// A reference to a snapshot that was not received before.
+    #[error("the block refers to snapshot {0}, which was not received before it")]
+    Reference(Guid),
+}
+
+impl Misfit {
+    /// The errno of OpenZFS 2.3.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NoObjectToEmbed(_) => Errno::ENOENT,
+            _ => Errno::EINVAL,
+        }
+    }
+}

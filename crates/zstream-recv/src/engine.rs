@@ -1,0 +1,525 @@
+//! Receiving one snapshot (`dmu_recv_begin`, `dmu_recv_stream`, `dmu_recv_end`).
+//!
+//! ```text
+//! judge     every rule, over the datasets as they are on disk; nothing is touched             rules
+//! begin     the dataset to fill, marked inconsistent; where it can be resumed, what that takes
+//! fill      record by record, each when the next one has vouched for it; now and then a       apply
+//!           transaction group is completed, with the point at which a resumed receive goes on
+//! end       content into place, the snapshot with the sender's guid and time: one transaction group
+//! ```
+//!
+//! A stream that turns out to be bad ends in [`Receiving::fail`]: what was made for it is destroyed, or kept to be resumed.
+//! Where the *pool* fails, the open transaction group is lost and the pool has to be opened anew; what was made for
+//! the stream is then discarded with [`Receiving::discard`].
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use zstream_dmu::error::Fault as PoolFault;
+use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::objset::Objset;
+use zstream_dmu::objset::writer::ObjsetWriter;
+use zstream_dmu::pool::Features;
+use zstream_dmu::pool::history::Event;
+use zstream_dmu::zap::Value;
+use zstream_dmu::zio::ReadBlock;
+use zstream_dmu::zio::crypt::Keyring;
+use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
+use zstream_format::flags::{BeginFlags, FeatureFlags};
+use zstream_format::object_type::ObjsetType;
+use zstream_format::record::Body;
+use zstream_format::stream::Role;
+
+use crate::apply::{Apply, Point, References};
+use crate::error::{Error, Fault, Result};
+use crate::input::{Input, Opening};
+use crate::rules::{self, Head, KeyData, Plan, Receiver, Target};
+
+/// Bytes of a stream that one transaction group takes in at most.
+const GROUP_BYTES: u64 = 512 << 20;
+/// Bytes of changes that wait in memory, above which a transaction group is completed: addresses of blocks that were
+/// written already, dnodes.
+const GROUP_DIRTY_BYTES: usize = 160 << 20;
+/// How long a transaction group is open (`zfs_txg_timeout`): what is lost at most when a receive is interrupted.
+const GROUP_TIME: Duration = Duration::from_secs(5);
+/// The version of pools that are written (`SPA_VERSION_FEATURES`).
+const POOL_VERSION: u64 = 5000;
+
+/// Properties that decide how blocks are written.
+const WRITING_PROPERTIES: [&str; 4] = ["checksum", "compression", "copies", "redundant_metadata"];
+
+/// Properties that would hinder the receive itself, so that they are set when it ends.
+const DELAYED: [&str; 3] = ["refquota", "refreservation", "keylocation"];
+
+/// A property that is set with what is received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Its name.
+    pub name: String,
+    /// What is done to it.
+    pub setting: Setting,
+}
+
+impl Assignment {
+    /// The same for a hidden clone that is filled, where it decides how blocks are written.
+    fn for_writing(&self) -> Option<Self> {
+        match &self.setting {
+            Setting::Local(value) | Setting::Received(value)
+                if WRITING_PROPERTIES.contains(&self.name.as_str()) =>
+            {
+                Some(Self { name: self.name.clone(), setting: Setting::Local(value.clone()) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The full name of the snapshot.
+    pub name: String,
+    /// Its guid.
+    pub guid: Guid,
+    /// Whether the stream was an increment.
+    pub is_incremental: bool,
+    /// Bytes of the stream.
+    pub bytes: u64,
+    /// Records of the stream.
+    pub records: u64,
+    /// Properties that could not be taken over, and why.
+    pub warnings: Vec<String>,
+}
+
+/// A pool that takes in streams.
+pub struct Receiving<'p> {
+    pool: &'p mut WritablePool,
+    keyring: Arc<Keyring>,
+    /// The snapshots received so far, which later parts of a deduplicated stream refer to.
+    received: HashMap<Guid, Arc<Objset>>,
+    is_broken: bool,
+}
+
+impl std::fmt::Debug for Receiving<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiving").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+/// A dataset that is being filled.
+struct Job {
+    /// What is filled.
+    filled: ObjectId,
+    /// The dataset that what is filled is to replace.
+    head: Option<ObjectId>,
+    set: ObjsetWriter,
+    apply: Apply,
+    /// Whether entries say where to go on.
+    keeps_point: bool,
+    /// Whether what was received stays when the stream is cut short.
+    is_kept: bool,
+    /// A full stream that is received over the content of an origin.
+    is_full_clone: bool,
+    point: Option<(Point, u64)>,
+    /// Bytes that came before in earlier streams.
+    bytes_before: u64,
+    has_large_dnodes: bool,
+    keys: Option<KeyData>,
+    group: Group,
+    warnings: Vec<String>,
+}
+
+/// The transaction group that is open.
+struct Group {
+    begun: Instant,
+    from: u64,
+}
+
+struct Snapshots<'a>(&'a HashMap<Guid, Arc<Objset>>);
+
+impl References for Snapshots<'_> {
+    fn snapshot(&self, guid: Guid) -> Option<Arc<dyn ObjectSet>> {
+        self.0.get(&guid).map(|set| Arc::clone(set) as _)
+    }
+}
+
+impl<'p> Receiving<'p> {
+    /// Receives into a pool; keys of encrypted datasets are looked for in the ring.
+    pub fn new(pool: &'p mut WritablePool, keyring: Arc<Keyring>) -> Self {
+        pool.set_keyring(&keyring);
+        Self { pool, keyring, received: HashMap::new(), is_broken: false }
+    }
+
+    /// Whether the pool failed while it was written: it has to be opened anew.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// The pool.
+    pub fn pool(&mut self) -> &mut WritablePool {
+        self.pool
+    }
+
+    /// Completes the open transaction group.
+    ///
+    /// # Errors
+    /// The pool [is broken](Self::is_broken) then.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        Ok(())
+    }
+
+    pub(crate) fn mark_broken(&mut self) {
+        self.is_broken = true;
+    }
+
+    /// The keys that were loaded.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// Judges what would be received, and touches nothing.
+    ///
+    /// # Errors
+    /// The first rule that the stream breaks.
+    pub fn judge(&mut self, opening: &Opening, target: &Target) -> Result<Plan> {
+        self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        let dsl = self.pool.committed(&self.keyring)?;
+        let features = Features::read(&**dsl.mos())?;
+        let receiver = Receiver { dsl: &dsl, features: &features, version: POOL_VERSION };
+        let head = Head { begin: &opening.begin, list: opening.list.as_ref() };
+        rules::begin(&receiver, head, target).map_err(|error| error.at(opening.place))
+    }
+
+    /// Receives one snapshot. `progress` is told how many bytes of the input were read.
+    ///
+    /// # Errors
+    /// The stream breaks a rule, is not whole, or cannot be applied: the target is as before, or where it was asked for
+    /// (`resumable`) what was received is there to be resumed. Where the pool fails, it [is broken](Self::is_broken).
+    pub fn receive<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        opening: Opening,
+        target: &Target,
+        settings: &[Assignment],
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Received> {
+        let plan = self.judge(&opening, target)?;
+        if let Plan::Heal { snapshot } = &plan {
+            return Err(Fault::from(zstream_dmu::error::Error::unsupported(format!(
+                "correcting {}",
+                snapshot.name()
+            )))
+            .into());
+        }
+        let mut job =
+            self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
+        let result = self.fill(&mut job, input, &opening, progress);
+        let records = match result {
+            Ok(records) => records,
+            Err(error) => return Err(self.fail(job, error)),
+        };
+        let mut received = Received {
+            name: target.full_name(),
+            guid: opening.begin.to_guid,
+            is_incremental: opening.begin.from_guid != Guid(0),
+            bytes: input.offset() - opening.place.offset,
+            records,
+            warnings: Vec::new(),
+        };
+        match self.end(&mut job, &opening, target, settings) {
+            Ok(()) => {
+                received.warnings = job.warnings;
+                Ok(received)
+            }
+            Err(error) => Err(self.fail(job, error)),
+        }
+    }
+
+    fn begin<R: Read>(
+        &mut self,
+        input: &Input<R>,
+        opening: &Opening,
+        target: &Target,
+        settings: &[Assignment],
+        plan: Plan,
+    ) -> Result<Job> {
+        let begin = &opening.begin;
+        let head_of_stream = Head { begin, list: opening.list.as_ref() };
+        let features = head_of_stream.features();
+        let raw = features.contains(FeatureFlags::RAW);
+        let is_insensitive = begin.flags.contains(BeginFlags::CI_DATA);
+        let keys = match (&opening.list, raw) {
+            (Some(list), true) => Some(KeyData::parse(list)?),
+            _ => None,
+        };
+        let (filled, head, is_resumed, is_full_clone) = match &plan {
+            Plan::New { origin: Some(origin), .. } => {
+                let filled = self.pool.tx().clone_snapshot(origin.name(), &target.dataset)?;
+                self.use_key(filled, origin.object());
+                (filled, None, false, begin.from_guid == Guid(0))
+            }
+            Plan::New { origin: None, .. } => {
+                (self.pool.tx().create(&target.dataset, is_insensitive)?, None, false, false)
+            }
+            Plan::Existing { head, base } => {
+                let base = base.as_ref().map(zstream_dsl::dataset::Dataset::object);
+                let filled = self.pool.tx().create_receive_child(head.object(), base, is_insensitive)?;
+                self.use_key(filled, head.object());
+                (filled, Some(head.object()), false, false)
+            }
+            Plan::Resume { filled, head } => {
+                if let Some(head) = head {
+                    self.use_key(filled.object(), head.object());
+                }
+                (filled.object(), head.as_ref().map(zstream_dsl::dataset::Dataset::object), true, false)
+            }
+            Plan::Heal { .. } => return Err(rules::Refusal::HealWith("a dataset to fill").into()),
+        };
+        let mut bytes_before = 0;
+        let mut warnings = Vec::new();
+        if is_resumed {
+            let bytes = self.pool.tx().entry(filled, "com.delphix:resume_bytes")?;
+            bytes_before = bytes.map_or(Ok(0), |bytes| bytes.u64())?;
+        } else {
+            let filling = filling(head_of_stream, target);
+            self.pool.tx().begin_receive(filled, &filling)?;
+            match head {
+                None => {
+                    let early = |assignment: &&Assignment| !DELAYED.contains(&assignment.name.as_str());
+                    warnings = self.assign(filled, settings.iter().filter(early))?;
+                }
+                Some(_) => {
+                    let writing: Vec<_> = settings.iter().filter_map(Assignment::for_writing).collect();
+                    self.assign(filled, writing.iter())?;
+                }
+            }
+        }
+        if let (Some(keys), None) = (&keys, head) {
+            self.pool.tx().receive_keys(filled, keys.data.format, &keys.data.wrapped)?;
+        }
+        let is_empty = self.pool.tx().dataset(filled)?.root.is_hole();
+        let objset_type = ObjsetType(begin.objset_type);
+        let mut set = match (is_empty, raw) {
+            (true, true) => self.pool.create_kept_set(filled, objset_type)?,
+            (true, false) => self.pool.create_set(filled, objset_type)?,
+            (false, true) => self.pool.open_kept_head(filled)?,
+            (false, false) => self.pool.open_head(filled)?,
+        };
+        if let Some(keys) = &keys {
+            set.set_raw_head(&keys.data)?;
+        }
+        let what = if is_resumed { "resume receive" } else { "receive" };
+        let name = self.pool.tx().full_name(filled)?;
+        self.pool.log(Event::Internal(what, &format!("{name} ({filled})")))?;
+        let keeps_point = is_resumed || target.resumable;
+        // What was made is on disk with its object set before the first record comes.
+        self.pool.sync(filled, &mut set)?;
+        self.pool.commit()?;
+        let limits = {
+            let features = Features::read(self.pool.pool().mos())?;
+            let dsl = self.pool.committed(&self.keyring)?;
+            Receiver { dsl: &dsl, features: &features, version: POOL_VERSION }.limits()
+        };
+        Ok(Job {
+            filled,
+            head,
+            set,
+            apply: Apply::new(begin, limits, opening.header.order()),
+            keeps_point,
+            is_kept: target.resumable,
+            is_full_clone,
+            point: None,
+            bytes_before,
+            has_large_dnodes: false,
+            keys,
+            group: Group { begun: Instant::now(), from: input.offset() },
+            warnings,
+        })
+    }
+
+    /// Sets properties. Those that are refused are left out, and said why.
+    fn assign<'a>(
+        &mut self,
+        head: ObjectId,
+        settings: impl Iterator<Item = &'a Assignment>,
+    ) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        let mut is_marked = false;
+        for Assignment { name, setting } in settings {
+            let mut tx = self.pool.tx();
+            if matches!(setting, Setting::Received(_)) && !is_marked {
+                tx.set_has_received(head)?;
+                is_marked = true;
+            }
+            if let Err(error) = tx.set_property(head, name, setting) {
+                match error.fault() {
+                    PoolFault::Refused { .. } | PoolFault::Unsupported(_) | PoolFault::Invalid(_) => {
+                        let dataset = self.pool.tx().full_name(head)?;
+                        warnings.push(format!("cannot receive {name} property on {dataset}: {error}"));
+                    }
+                    _ => return Err(error.into()),
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Writes and reads a dataset with the key of the one that it comes from, where that is loaded.
+    fn use_key(&mut self, filled: ObjectId, from: ObjectId) {
+        if let Some(key) = self.keyring.get(from.0) {
+            self.pool.add_key(filled, &key);
+        }
+    }
+
+    /// Applies all records up to END, and gives how many there are.
+    fn fill<R: Read>(
+        &mut self,
+        job: &mut Job,
+        input: &mut Input<R>,
+        opening: &Opening,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64> {
+        let mut records = 2;
+        let mut at = opening.next.clone();
+        while at.role != Role::SubstreamEnd {
+            let next = input.following(at.place)?;
+            let end = at.end;
+            if !job.has_large_dnodes
+                && let Some(Body::Object(object)) = at.header.body()
+                && object.slots() > 1
+            {
+                job.has_large_dnodes = true;
+                self.pool.tx().activate_feature(job.filled, "large_dnode", &Value::word(0))?;
+            }
+            let point = job
+                .apply
+                .record(&mut job.set, &Snapshots(&self.received), &at.header, at.payload)
+                .map_err(|error| error.at(at.place))?;
+            if let Some(point) = point {
+                job.point = Some((point, job.bytes_before + end.saturating_sub(input.counted_from())));
+            }
+            at = next;
+            records += 1;
+            progress(input.offset());
+            if job.set.dirty_bytes() > GROUP_DIRTY_BYTES
+                || input.offset() - job.group.from > GROUP_BYTES
+                || job.group.begun.elapsed() > GROUP_TIME
+            {
+                self.complete_group(job)?;
+                job.group = Group { begun: Instant::now(), from: input.offset() };
+            }
+        }
+        if job.is_full_clone {
+            job.apply.free_above(&mut job.set)?;
+        }
+        Ok(records)
+    }
+
+    fn complete_group(&mut self, job: &mut Job) -> Result<()> {
+        if let (Some((point, bytes)), true) = (job.point, job.keeps_point) {
+            self.pool.tx().set_resume_point(job.filled, point, bytes)?;
+        }
+        self.pool.sync(job.filled, &mut job.set)?;
+        self.pool.commit()?;
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        job: &mut Job,
+        opening: &Opening,
+        target: &Target,
+        settings: &[Assignment],
+    ) -> Result<()> {
+        self.pool.sync(job.filled, &mut job.set)?;
+        let received = ReceivedSnapshot {
+            name: target.snapshot.clone(),
+            guid: opening.begin.to_guid,
+            creation_time: opening.begin.creation_time,
+            ivset: job.keys.as_ref().map(|keys| keys.to_ivset).filter(|guid| *guid != 0),
+        };
+        let mut tx = self.pool.tx();
+        let snapshot = tx.end_receive(job.filled, job.head, target.force, &received)?;
+        if let (Some(keys), Some(head)) = (&job.keys, job.head) {
+            tx.receive_keys(head, keys.data.format, &keys.data.wrapped)?;
+        }
+        let name = tx.full_name(snapshot)?;
+        let root = tx.dataset(snapshot)?.root;
+        let late =
+            |assignment: &&Assignment| job.head.is_some() || DELAYED.contains(&assignment.name.as_str());
+        let warnings = self.assign(job.head.unwrap_or(job.filled), settings.iter().filter(late))?;
+        job.warnings.extend(warnings);
+        self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;
+        self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        if let Some(key) = self.keyring.get(job.head.unwrap_or(job.filled).0) {
+            self.keyring.insert(snapshot.0, key);
+        }
+        if job.keys.is_none() {
+            let reader = Arc::clone(self.pool.pool().reader()) as Arc<dyn ReadBlock>;
+            self.received.insert(opening.begin.to_guid, Arc::new(Objset::open(reader, snapshot.0, root)?));
+        }
+        Ok(())
+    }
+
+    /// A stream was cut short or is bad: what was received is kept to be resumed, or destroyed.
+    fn fail(&mut self, mut job: Job, error: Error) -> Error {
+        let is_pool = matches!(error.fault(), Fault::Pool(fault) if !matches!(fault.fault(), PoolFault::Refused { .. }));
+        if is_pool || self.is_broken {
+            self.is_broken = true;
+            return error;
+        }
+        let is_kept = job.is_kept;
+        let cleaned = self.complete_group(&mut job).and_then(|()| {
+            if !is_kept {
+                self.pool.tx().abandon_receive(job.filled)?;
+                self.pool.commit()?;
+            }
+            Ok(())
+        });
+        self.is_broken |= cleaned.is_err();
+        error
+    }
+
+    /// Destroys what a receive into a dataset left unfinished (`zfs receive -A`). Whether there was anything.
+    ///
+    /// # Errors
+    /// The pool fails.
+    pub fn discard(&mut self, dataset: &str) -> Result<bool> {
+        let Some(filled) = self.pool.tx().unfinished_receive(dataset)? else { return Ok(false) };
+        self.pool.tx().abandon_receive(filled)?;
+        self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        Ok(true)
+    }
+}
+
+fn filling(head: Head<'_>, target: &Target) -> Filling {
+    let features = head.features();
+    let has = |feature| features.contains(feature);
+    let begin = head.begin;
+    let active = [
+        (FeatureFlags::LARGE_BLOCKS, "large_blocks"),
+        (FeatureFlags::LONGNAME, "longname"),
+        (FeatureFlags::LARGE_MICROZAP, "large_microzap"),
+    ];
+    let redacted = has(FeatureFlags::REDACTED);
+    Filling {
+        redactions: redacted.then(|| head.redact_snaps().unwrap_or_default().to_vec()),
+        features: active.into_iter().filter(|(flag, _)| has(*flag)).map(|(_, name)| name).collect(),
+        resumable: target.resumable.then(|| Resumable {
+            from_guid: begin.from_guid,
+            to_guid: begin.to_guid,
+            to_name: begin.name().to_vec(),
+            large_blocks: has(FeatureFlags::LARGE_BLOCKS),
+            embedded: has(FeatureFlags::EMBED_DATA),
+            compressed: has(FeatureFlags::COMPRESSED),
+            raw: has(FeatureFlags::RAW),
+            from_redactions: head.redact_from_snaps().map(<[u64]>::to_vec),
+        }),
+    }
+}

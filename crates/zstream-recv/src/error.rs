@@ -1,0 +1,144 @@
+//! What can end a receive, and which errno `zfs receive` has for it.
+
+use std::fmt;
+
+use zstream_dmu::error as dmu;
+use zstream_format::judge::{Breach, Errno};
+use zstream_format::place::Place;
+use zstream_format::record::RecordType;
+use zstream_format::stream;
+
+use crate::rules::Refusal;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What ended a receive. One word wide, so that results stay small.
+#[derive(Debug)]
+pub struct Error(Box<(Fault, Option<Place>)>);
+
+/// What was wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A rule of the begin of a receive; nothing was touched.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The stream cannot be read, or is not whole.
+    #[error("{0}")]
+    Stream(#[from] stream::Error),
+    /// A record breaks a rule of its own.
+    #[error("{0}")]
+    Record(#[from] Breach),
+    /// A record does not fit what is in the dataset.
+    #[error("{0}")]
+    Apply(#[from] crate::apply::Misfit),
+    /// The pool could not be read or written.
+    #[error("{0}")]
+    Pool(#[from] dmu::Error),
+}
+
+impl Error {
+    /// What was wrong.
+    #[must_use]
+    pub fn fault(&self) -> &Fault {
+        &self.0.0
+    }
+
+    /// Which record of the stream was at fault, where one was.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match &self.0.0 {
+            Fault::Stream(error) => Some(error.place()),
+            _ => self.0.1,
+        }
+    }
+
+    /// Says which record is at fault, unless that is known.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.0.1.get_or_insert(place);
+        self
+    }
+
+    /// The errno that OpenZFS's receiver gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match &self.0.0 {
+            Fault::Refused(refusal) => refusal.errno(),
+            Fault::Stream(error) => stream_errno(error),
+            Fault::Record(breach) => breach.errno(),
+            Fault::Apply(misfit) => misfit.errno(),
+            Fault::Pool(error) => pool_errno(error.fault()),
+        }
+    }
+}
+
+/// The errno of a stream that cannot be read to its end.
+fn stream_errno(error: &stream::Error) -> Errno {
+    use stream::Fault;
+    match error.fault() {
+        Fault::Io(_) => Errno::EIO,
+        Fault::Empty | Fault::Truncated { .. } | Fault::NoEnd => Errno::ZFS_ERR_STREAM_TRUNCATED,
+        Fault::Trailer { .. } | Fault::EndChecksum { .. } => Errno::ECKSUM,
+        Fault::TooLarge { .. } if error.place().record == Some(RecordType::Begin) => Errno::E2BIG,
+        Fault::List(_) => Errno::EFAULT,
+        Fault::Rule(breach) => breach.errno(),
+        Fault::Features(_) => Errno::ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE,
+        _ => Errno::EINVAL,
+    }
+}
+
+/// The errno of a pool that cannot be read or written.
+fn pool_errno(fault: &dmu::Fault) -> Errno {
+    use dmu::Fault;
+    match fault {
+        Fault::NoSpace { .. } => Errno::ENOSPC,
+        Fault::NotFound { .. } => Errno::ENOENT,
+        Fault::Encrypted { .. } | Fault::WrongKey => Errno::EACCES,
+        Fault::Checksum { .. } | Fault::Embedded(_) | Fault::Authentication { .. } => Errno::ECKSUM,
+        Fault::Unsupported(_) => Errno::ENOTSUP,
+        Fault::Exists { .. } => Errno::EEXIST,
+        Fault::Refused { errno, .. } => refused_errno(errno),
+        Fault::Io(_) | Fault::Redacted | Fault::NoGoodCopy(_) => Errno::EIO,
+        _ => Errno::EINVAL,
+    }
+}
+
+/// The errno of a change of datasets that was refused.
+fn refused_errno(name: &str) -> Errno {
+    match name {
+        "EEXIST" => Errno::EEXIST,
+        "ENOENT" => Errno::ENOENT,
+        "EBUSY" => Errno::EBUSY,
+        "ETXTBSY" => Errno::ETXTBSY,
+        "EACCES" => Errno::EACCES,
+        "EDQUOT" => Errno::EDQUOT,
+        "ENOSPC" => Errno::ENOSPC,
+        "ENOTSUP" => Errno::ENOTSUP,
+        _ => Errno::EINVAL,
+    }
+}
+
+impl<F: Into<Fault>> From<F> for Error {
+    fn from(fault: F) -> Self {
+        Self(Box::new((fault.into(), None)))
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0.0)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (fault, place) = &*self.0;
+        match place {
+            // An error of the stream says its place itself.
+            Some(place) if !matches!(fault, Fault::Stream(_)) => write!(f, "{fault} ({place})"),
+            _ => write!(f, "{fault}"),
+        }
+    }
+}

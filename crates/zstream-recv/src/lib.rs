@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod engine;
+pub mod error;
+pub mod input;
+pub mod package;
+mod replicate;
+pub mod request;
+pub mod rules;

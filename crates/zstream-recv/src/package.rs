@@ -1,0 +1,501 @@
+//! Receiving all of a stream: one snapshot, or the many of a package (`zfs_receive_impl`, `zfs_receive_package`).
+//!
+//! ```text
+//! package header -> renames, promotes, destroys -> snapshot after snapshot -> the same again, now that all is there
+//!                   (increments of a whole tree)    place, properties, receive   encryption roots of raw trees
+//!                                                   properties and holds of the snapshot
+//! ```
+//!
+//! A snapshot that the target has already is skipped, so that a package which was cut short continues where it ended.
+
+use std::collections::HashSet;
+use std::io::Read;
+
+use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::zap::Value;
+use zstream_dsl::prop::table::Property;
+use zstream_dsl::write::{Setting, WritablePool};
+use zstream_format::flags::{BeginFlags, FeatureFlags};
+use zstream_format::judge::Errno;
+use zstream_format::nvlist::NvValue;
+use zstream_format::stream::Role;
+use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
+
+use crate::engine::{Assignment, Received, Receiving};
+use crate::error::{Error, Fault, Result};
+use crate::input::{Input, Opening};
+use crate::request::{Naming, Request};
+use crate::rules::{Refusal, Target};
+
+/// Something that happened, to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The snapshot that a new dataset becomes a clone of was found.
+    Origin(String),
+    /// A snapshot begins.
+    Begins {
+        /// Its name at the sender.
+        from: String,
+        /// Its name here.
+        to: String,
+        /// Whether it is an increment.
+        is_incremental: bool,
+    },
+    /// A snapshot was received.
+    Received(Received),
+    /// The target has this snapshot already.
+    Ignored(String),
+    /// A dataset or snapshot was renamed.
+    Renamed {
+        /// Its old name.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
+    /// A dataset or snapshot was destroyed.
+    Destroyed(String),
+    /// A clone was promoted.
+    Promoted(String),
+    /// Something that could not be taken over; the rest was.
+    Warning(String),
+}
+
+/// What a receive needs of those who know more than datasets.
+pub trait Host {
+    /// Makes an empty filesystem, where `-d` needs one above the target.
+    ///
+    /// # Errors
+    /// The pool cannot be changed.
+    fn create_filesystem(&mut self, pool: &mut WritablePool, name: &str) -> Result<()>;
+
+    /// Is told what happened.
+    fn note(&mut self, note: Note);
+
+    /// Is told how many bytes were read.
+    fn progress(&mut self, bytes: u64);
+}
+
+/// What is known of the stream as a whole.
+struct Context {
+    /// The dataset that was sent.
+    sent: String,
+    list: Option<PackageList>,
+    is_package: bool,
+    /// The first dataset that was received into.
+    top: Option<String>,
+    /// What a dry run would have received: datasets, and guids of snapshots.
+    pretended: HashSet<(String, Guid)>,
+}
+
+impl Receiving<'_> {
+    /// Receives all that the input holds: one snapshot, or one package. How many snapshots were received.
+    ///
+    /// # Errors
+    /// The first snapshot that cannot be received; those before it stay.
+    pub fn receive_all<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        request: &Request,
+        host: &mut dyn Host,
+    ) -> Result<u64> {
+        let first = input.open()?.ok_or(Refusal::Package)?;
+        let name = name(&first)?;
+        let sent = name.split('@').next().unwrap_or_default().to_owned();
+        let mut context =
+            Context { sent, list: None, is_package: first.is_package, top: None, pretended: HashSet::new() };
+        if !first.is_package {
+            return self.one(input, first, request, &mut context, host);
+        }
+        if first.next.role != Role::PackageHeaderEnd {
+            return Err(Refusal::Package.into());
+        }
+        context.list = first.list.map(PackageList::new);
+        let is_tree = context.list.as_ref().is_some_and(|list| list.recursive);
+        if is_tree && request.to.contains('@') {
+            let why = "a package is received into a dataset, not as one snapshot".to_owned();
+            return Err(Refusal::Name { name: request.to.clone(), why }.into());
+        }
+        self.replicate(request, &context, &name, host)?;
+        let mut count = 0;
+        while let Some(opening) = input.open()? {
+            count += self.one(input, opening, request, &mut context, host)?;
+        }
+        self.replicate(request, &context, &name, host)?;
+        if !request.dry_run {
+            self.join_encryption_roots(&context)?;
+        }
+        Ok(count)
+    }
+
+    /// Increments of a tree: makes the tree here what it is at the sender.
+    fn replicate(
+        &mut self,
+        request: &Request,
+        context: &Context,
+        name: &str,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let Some(list) = context.list.as_ref().filter(|list| list.recursive && list.from_snap.is_some())
+        else {
+            return Ok(());
+        };
+        if request.dry_run {
+            return Ok(());
+        }
+        let place = request.place(name, &context.sent, true)?;
+        let top = place.split('@').next().unwrap_or_default();
+        crate::replicate::replicate(self, list, top, request, host)
+    }
+
+    fn one<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        opening: Opening,
+        request: &Request,
+        context: &mut Context,
+        host: &mut dyn Host,
+    ) -> Result<u64> {
+        let from = name(&opening)?;
+        let is_tree = context.list.as_ref().is_some_and(|list| list.recursive);
+        let place = request.place(&from, &context.sent, is_tree)?;
+        let (dataset, snapshot) = place.split_once('@').ok_or_else(|| Refusal::Name {
+            name: place.clone(),
+            why: "it is not the name of a snapshot".to_owned(),
+        })?;
+        let mut target = Target {
+            dataset: dataset.to_owned(),
+            snapshot: snapshot.to_owned(),
+            origin: request.origin.clone(),
+            force: request.force,
+            resumable: request.resumable,
+            heal: request.heal,
+        };
+        let begin = &opening.begin;
+        let entry = entry(context.list.as_ref(), begin.to_guid);
+        self.find_place(&opening, request, &mut target, context, entry.map(|(dataset, _)| dataset))?;
+        let origin_by_guid = begin.flags.contains(BeginFlags::CLONE) && target.origin.is_none();
+        let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
+        if origin_by_guid && !resumes {
+            let pretended = context.pretended.iter().find(|(_, guid)| *guid == begin.from_guid);
+            target.origin = match self.by_guid(&target.dataset, begin.from_guid)? {
+                Some(name) => Some(name),
+                None => pretended.map(|(dataset, _)| format!("{dataset}@?")),
+            };
+        }
+        if let Some(origin) = &target.origin {
+            host.note(Note::Origin(origin.clone()));
+        }
+        if context.is_package && !request.heal && self.has_guid(&target.dataset, begin.to_guid)? {
+            host.note(Note::Ignored(target.full_name()));
+            input.skip(opening)?;
+            return Ok(0);
+        }
+        let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
+        if request.naming == Naming::WithoutPool {
+            let above = missing_above(&self.pool().tx(), &request.to, &target.dataset)?;
+            for name in above {
+                if request.dry_run {
+                    context.pretended.insert((name, Guid(0)));
+                } else {
+                    host.create_filesystem(self.pool(), &name)?;
+                }
+            }
+        }
+        let is_pretended = |target: &Target| {
+            let above = target.dataset.rsplit_once('/').map_or("", |(above, _)| above);
+            let has = |name: &str| context.pretended.iter().any(|(dataset, _)| dataset == name);
+            has(&target.dataset) || has(above) || target.origin.as_deref().is_some_and(|o| o.ends_with("@?"))
+        };
+        if !is_pretended(&target)
+            && let Err(error) =
+                self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop))
+        {
+            let is_there = matches!(error.errno(), Errno::ENOENT | Errno::EEXIST)
+                && begin.from_guid != Guid(0)
+                && self.has_guid(&target.dataset, begin.to_guid)?;
+            if is_there {
+                host.note(Note::Ignored(target.full_name()));
+                input.skip(opening)?;
+                return Ok(0);
+            }
+            return Err(error);
+        }
+        host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });
+        if request.dry_run {
+            context.pretended.insert((target.dataset.clone(), begin.to_guid));
+            input.skip(opening)?;
+            return Ok(1);
+        }
+        let settings = self.settings(entry.map(|(dataset, _)| dataset), &target.dataset, request, is_top)?;
+        let received = self.receive(input, opening, &target, &settings, &mut |bytes| host.progress(bytes))?;
+        for warning in &received.warnings {
+            host.note(Note::Warning(warning.clone()));
+        }
+        if let Some((_, snapshot)) = entry {
+            self.finish_snapshot(&target.full_name(), snapshot, request, host)?;
+        }
+        host.note(Note::Received(received));
+        Ok(1)
+    }
+
+    /// Where neither the target nor what is above it is there, it may have been renamed here: the dataset that has the
+    /// source of the stream, or for a new one the parent's, is taken.
+    fn find_place(
+        &mut self,
+        opening: &Opening,
+        request: &Request,
+        target: &mut Target,
+        context: &Context,
+        entry: Option<&SentDataset>,
+    ) -> Result<()> {
+        let begin = &opening.begin;
+        let is_there =
+            |this: &mut Self, name: &str| Ok::<_, Error>(this.pool().tx().dir_named(name)?.is_some());
+        if is_there(self, &target.dataset)?
+            || context.pretended.iter().any(|(name, _)| *name == target.dataset)
+        {
+            return Ok(());
+        }
+        let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
+        let makes_new =
+            begin.from_guid == Guid(0) || begin.flags.contains(BeginFlags::CLONE) || request.origin.is_some();
+        let is_top = name(opening)?.split('@').next() == Some(&context.sent);
+        if makes_new && !resumes {
+            let Some((above, last)) = target.dataset.rsplit_once('/') else { return Ok(()) };
+            let parent = entry.and_then(|entry| entry.parent_from_snap).filter(|guid| *guid != Guid(0));
+            if let (false, Some(guid)) = (is_there(self, above)?, parent)
+                && let Some(found) = self.by_guid(above, guid)?
+            {
+                let found = found.split('@').next().unwrap_or_default();
+                target.dataset = format!("{found}/{last}");
+            }
+        } else if (request.naming != Naming::Below || !is_top)
+            && let Some(found) = self.by_guid(&target.dataset, begin.from_guid)?
+        {
+            target.dataset = found.split('@').next().unwrap_or_default().to_owned();
+        }
+        Ok(())
+    }
+
+    /// The snapshot with this guid, looked for below the nearest directories first (`guid_to_name`).
+    fn by_guid(&mut self, near: &str, guid: Guid) -> Result<Option<String>> {
+        let tx = self.pool().tx();
+        let mut at = Some(near);
+        while let Some(name) = at {
+            if let Some(dir) = tx.dir_named(name)? {
+                let mut found = None;
+                tx.walk_dir(name, dir, &mut |name, head| {
+                    if found.is_none() {
+                        found = snapshot_with(&tx, head, guid)?.map(|short| format!("{name}@{short}"));
+                    }
+                    Ok(())
+                })?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            at = name.rsplit_once('/').map(|(above, _)| above);
+        }
+        Ok(None)
+    }
+
+    fn has_guid(&mut self, dataset: &str, guid: Guid) -> Result<bool> {
+        let tx = self.pool().tx();
+        let Some(dir) = tx.dir_named(dataset)? else { return Ok(false) };
+        let Some(head) = tx.dir(dir)?.head else { return Ok(false) };
+        Ok(snapshot_with(&tx, head, guid)?.is_some())
+    }
+
+    /// What libzfs asks before a full stream replaces a dataset, beyond what the kernel does.
+    fn may_replace(&mut self, opening: &Opening, target: &Target) -> Result<()> {
+        let begin = &opening.begin;
+        let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
+        let makes_new = begin.from_guid == Guid(0) || begin.flags.contains(BeginFlags::CLONE);
+        if !makes_new || resumes || target.heal || !target.force {
+            return Ok(());
+        }
+        let tx = self.pool().tx();
+        let Some(dir) = tx.dir_named(&target.dataset)? else { return Ok(()) };
+        let Some(head) = tx.dir(dir)?.head else { return Ok(()) };
+        if let Some((short, _)) = tx.snapshots(head)?.first() {
+            let example = format!("{}@{short}", target.dataset);
+            return Err(Refusal::HasSnapshots(target.dataset.clone(), example).into());
+        }
+        if tx.origin_of(head)?.is_some() {
+            return Err(Refusal::IsClone(target.dataset.clone()).into());
+        }
+        Ok(())
+    }
+
+    /// The properties that are set with a snapshot.
+    fn settings(
+        &mut self,
+        entry: Option<&SentDataset>,
+        dataset: &str,
+        request: &Request,
+        is_top: bool,
+    ) -> Result<Vec<Assignment>> {
+        let mut list = Vec::new();
+        let tx = self.pool().tx();
+        let head = match tx.dir_named(dataset)? {
+            Some(dir) => tx.dir(dir)?.head,
+            None => None,
+        };
+        if let Some(entry) = entry {
+            let names: HashSet<String> = entry.properties.iter().map(|(name, _)| name.to_string()).collect();
+            if let Some(head) = head {
+                for name in tx.received_names(head)?.into_iter().filter(|name| !names.contains(name)) {
+                    list.push(Assignment { name, setting: Setting::ForgetReceived });
+                }
+            }
+            for (name, value) in &entry.properties {
+                let name = name.to_string();
+                let is_excluded = request.exclude.contains(&name)
+                    && Property::find(&name).is_some_and(|property| !property.inherited);
+                if let (Some(value), false) = (stored(value), is_excluded) {
+                    list.push(Assignment { name, setting: Setting::Received(value) });
+                }
+            }
+        }
+        for name in &request.exclude {
+            let is_set = match head {
+                Some(head) => tx.is_set_here(head, name)?,
+                None => false,
+            };
+            let inherits = Property::find(name).is_none_or(|property| property.inherited);
+            if !is_set && inherits {
+                list.push(Assignment { name: name.clone(), setting: Setting::Inherited });
+            }
+        }
+        for parsed in &request.set {
+            let setting = if is_top { Setting::Local(parsed.value.clone()) } else { Setting::Inherited };
+            list.push(Assignment { name: parsed.name.clone(), setting });
+        }
+        Ok(list)
+    }
+
+    /// Properties and holds of a snapshot that was received.
+    fn finish_snapshot(
+        &mut self,
+        name: &str,
+        sent: &PackageSnapshot,
+        request: &Request,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        if sent.properties.is_empty() && (sent.holds.is_empty() || request.without_holds) {
+            return Ok(());
+        }
+        let mut tx = self.pool().tx();
+        let snapshot = tx.snapshot_named(name)?;
+        for (property, value) in &sent.properties {
+            if let Some(value) = stored(value) {
+                tx.set_property(snapshot, &property.to_string(), &Setting::Received(value))?;
+            }
+        }
+        if !request.without_holds {
+            for (tag, _) in &sent.holds {
+                let tag = tag.to_string();
+                if let Err(error) = tx.hold(&tag, &[name.to_owned()]) {
+                    host.note(Note::Warning(format!("cannot hold {name} as {tag}: {error}")));
+                }
+            }
+        }
+        self.commit()
+    }
+
+    /// Behind a raw tree: what had the key of the dataset above it at the sender has it here too
+    /// (`recv_fix_encryption_hierarchy`).
+    fn join_encryption_roots(&mut self, context: &Context) -> Result<()> {
+        let (Some(list), Some(top)) = (&context.list, &context.top) else { return Ok(()) };
+        if !list.raw {
+            return Ok(());
+        }
+        let mut heads: Vec<ObjectId> = Vec::new();
+        {
+            let tx = self.pool().tx();
+            let Some(dir) = tx.dir_named(top)? else { return Ok(()) };
+            tx.walk_dir(top, dir, &mut |_, head| {
+                for (_, snapshot) in tx.snapshots(head)? {
+                    if let Some((sent, _)) = entry(Some(list), tx.dataset(snapshot)?.guid) {
+                        if !sent.is_encryption_root && sent.origin.is_none() {
+                            heads.push(head);
+                        }
+                        break;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        let mut tx = self.pool().tx();
+        for head in heads {
+            if tx.can_inherit_encryption_root(head)? {
+                tx.inherit_encryption_root(head)?;
+            }
+        }
+        self.commit()
+    }
+}
+
+/// The filesystems between `top` and a dataset that are not there (`create_parents`).
+fn missing_above(
+    tx: &zstream_dsl::write::Tx<'_>,
+    top: &str,
+    dataset: &str,
+) -> zstream_dmu::error::Result<Vec<String>> {
+    let mut missing = Vec::new();
+    if tx.dir_named(top)?.is_none() {
+        return Ok(missing);
+    }
+    for (at, _) in dataset.strip_prefix(top).unwrap_or_default().match_indices('/').skip(1) {
+        let name = &dataset[..top.len() + at];
+        if tx.dir_named(name)?.is_none() {
+            missing.push(name.to_owned());
+        }
+    }
+    Ok(missing)
+}
+
+/// The short name of the snapshot of a head with this guid.
+fn snapshot_with(
+    tx: &zstream_dsl::write::Tx<'_>,
+    head: ObjectId,
+    guid: Guid,
+) -> zstream_dmu::error::Result<Option<String>> {
+    for (short, snapshot) in tx.snapshots(head)? {
+        if tx.dataset(snapshot)?.guid == guid {
+            return Ok(Some(short));
+        }
+    }
+    Ok(None)
+}
+
+/// What a package says of the snapshot with this guid.
+pub(crate) fn entry(list: Option<&PackageList>, guid: Guid) -> Option<(&SentDataset, &PackageSnapshot)> {
+    list?.datasets.iter().find_map(|dataset| {
+        let snapshot = dataset.snapshots.iter().find(|snapshot| snapshot.guid == guid)?;
+        Some((dataset, snapshot))
+    })
+}
+
+/// The value of a property in a package as a dataset keeps it.
+fn stored(value: &NvValue) -> Option<Value> {
+    match value {
+        NvValue::Uint64(number) => Some(Value::word(*number)),
+        NvValue::String(text) => Some(Value::string(text.to_str()?)),
+        _ => None,
+    }
+}
+
+/// The name that a stream says.
+fn name(opening: &Opening) -> Result<String> {
+    let name = opening.begin.name();
+    match std::str::from_utf8(name) {
+        Ok(text) if opening.is_package || text.contains('@') => Ok(text.to_owned()),
+        _ => {
+            let name = String::from_utf8_lossy(name).into_owned();
+            let why = "it is not the name of a snapshot".to_owned();
+            Err(Fault::from(Refusal::Name { name, why }).into())
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Increments of a whole tree: what was renamed, promoted or destroyed at the sender is so here
+//! (`recv_incremental_replication`).
+//!
+//! Datasets are recognized by the guids of their snapshots. One change can need another first (a name that is still taken, a
+//! clone that is in the way), so the tree is gone through again as long as something moves; what is in the way gets a name
+//! of the form `recv-PID-N` until then.
+
+use std::collections::HashSet;
+
+use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dsl::write::Tx;
+use zstream_format::summary::{Dataset as SentDataset, PackageList};
+
+use crate::engine::Receiving;
+use crate::error::Result;
+use crate::package::{Host, Note};
+use crate::request::{Naming, Request};
+
+/// Passes over the tree, which no tree of different names needs.
+const PASSES_MAX: usize = 64;
+
+/// A dataset that is there.
+struct Local {
+    name: String,
+    /// Guid of the snapshot that it is a clone of.
+    origin: Option<Guid>,
+    /// The snapshot of the parent that has the name of the increment's source.
+    parent_source: Option<Guid>,
+    snapshots: Vec<(String, Guid)>,
+}
+
+/// What a pass did.
+#[derive(Default)]
+struct Pass {
+    needs_another: bool,
+    progress: bool,
+    deleted: HashSet<Guid>,
+}
+
+/// Makes the tree `top` what the list says that it is at the sender, as far as it can be done without content.
+///
+/// # Errors
+/// The pool cannot be read or written.
+pub(crate) fn replicate(
+    receiving: &mut Receiving<'_>,
+    list: &PackageList,
+    top: &str,
+    request: &Request,
+    host: &mut dyn Host,
+) -> Result<()> {
+    let from = list.from_snap.as_ref().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let mut names = Names { counter: 0 };
+    for _ in 0..PASSES_MAX {
+        let local = gather(&receiving.pool().tx(), top, &from)?;
+        let mut pass = Pass::default();
+        for dataset in &local {
+            one(receiving, list, &local, dataset, (top, &from), request, &mut pass, &mut names, host)?;
+            if pass.needs_another && pass.progress {
+                break;
+            }
+        }
+        if !(pass.needs_another && pass.progress) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The datasets of a tree, parents first.
+fn gather(tx: &Tx<'_>, top: &str, from: &str) -> Result<Vec<Local>> {
+    let Some(dir) = tx.dir_named(top)? else { return Ok(Vec::new()) };
+    let mut list: Vec<Local> = Vec::new();
+    let guid = |snapshot: ObjectId| Ok::<_, zstream_dmu::error::Error>(tx.dataset(snapshot)?.guid);
+    tx.walk_dir(top, dir, &mut |name, head| {
+        let mut snapshots = Vec::new();
+        for (short, snapshot) in tx.snapshots(head)? {
+            snapshots.push((short, guid(snapshot)?));
+        }
+        let parent_source = name.rsplit_once('/').and_then(|(above, _)| {
+            let parent = list.iter().find(|local| local.name == above)?;
+            parent.snapshots.iter().find(|(short, _)| short == from).map(|(_, guid)| *guid)
+        });
+        let origin = tx.origin_of(head)?.map(guid).transpose()?;
+        list.push(Local { name: name.to_owned(), origin, parent_source, snapshots });
+        Ok(())
+    })?;
+    Ok(list)
+}
+
+/// Names for what is in the way.
+struct Names {
+    counter: u32,
+}
+
+impl Names {
+    /// A name beside `name` that nothing has.
+    fn spare(&mut self, name: &str) -> String {
+        self.counter += 1;
+        let base = name.len() - name.rsplit(['/', '@']).next().unwrap_or_default().len();
+        format!("{}recv-{}-{}", &name[..base], std::process::id(), self.counter)
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the state of one pass")]
+fn one(
+    receiving: &mut Receiving<'_>,
+    list: &PackageList,
+    all: &[Local],
+    dataset: &Local,
+    (top, from): (&str, &str),
+    request: &Request,
+    pass: &mut Pass,
+    names: &mut Names,
+    host: &mut dyn Host,
+) -> Result<()> {
+    let sent_with = |guid: Guid| crate::package::entry(Some(list), guid);
+    let sent: Option<&SentDataset> =
+        dataset.snapshots.iter().find_map(|(_, guid)| sent_with(*guid)).map(|(sent, _)| sent);
+    if let Some(sent) = sent
+        && sent.origin != dataset.origin
+    {
+        if promote(receiving, all, dataset, sent, host)? {
+            pass.progress = true;
+        }
+        pass.needs_another = true;
+        return Ok(());
+    }
+    let mut has_source = false;
+    for (short, guid) in &dataset.snapshots {
+        let name = format!("{}@{short}", dataset.name);
+        match sent_with(*guid) {
+            None if request.force => {
+                let gone = destroy(receiving, &name, names, host)?;
+                pass.note(gone);
+                pass.deleted.insert(*guid);
+            }
+            None => {}
+            Some((_, snapshot)) => {
+                let sent_name = snapshot.name.to_string();
+                if sent_name != *short {
+                    let to = format!("{}@{sent_name}", dataset.name);
+                    let done = rename(receiving, &name, Some(&to), names, host)?;
+                    pass.note(done);
+                }
+                has_source |= sent_name == from;
+            }
+        }
+    }
+    let Some(sent) = sent else {
+        if request.force && dataset.name != top {
+            let gone = destroy(receiving, &dataset.name, names, host)?;
+            pass.note(gone);
+            pass.deleted.extend(dataset.parent_source);
+        }
+        return Ok(());
+    };
+    if !has_source {
+        return Ok(());
+    }
+    let moved = match (sent.parent_from_snap.filter(|guid| guid.0 != 0), dataset.parent_source) {
+        (Some(there), Some(here)) => there != here,
+        _ => false,
+    };
+    if moved && dataset.parent_source.is_some_and(|guid| pass.deleted.contains(&guid)) {
+        (pass.progress, pass.needs_another) = (true, true);
+        return Ok(());
+    }
+    let sent_name = sent.name.to_string();
+    let (here, there) = (last(&dataset.name), last(&sent_name));
+    let renamed = (request.naming != Naming::Below || dataset.name != top)
+        && matches!((here, there), (Some(here), Some(there)) if here != there);
+    if moved || renamed {
+        let parent = all.iter().find(|local| {
+            sent.parent_from_snap.is_some_and(|guid| local.snapshots.iter().any(|(_, found)| *found == guid))
+        });
+        let to = parent.zip(there).map(|(parent, there)| format!("{}/{there}", parent.name));
+        let done = rename(receiving, &dataset.name, to.as_deref(), names, host)?;
+        pass.note(done);
+    }
+    Ok(())
+}
+
+fn last(name: &str) -> Option<&str> {
+    name.rsplit_once('/').map(|(_, last)| last)
+}
+
+impl Pass {
+    fn note(&mut self, is_done: bool) {
+        if is_done {
+            self.progress = true;
+        } else {
+            self.needs_another = true;
+        }
+    }
+}
+
+/// Promotes a clone whose origin at the sender is another one, where that is older than its own here.
+fn promote(
+    receiving: &mut Receiving<'_>,
+    all: &[Local],
+    dataset: &Local,
+    sent: &SentDataset,
+    host: &mut dyn Host,
+) -> Result<bool> {
+    let Some(origin) = dataset.origin else { return Ok(false) };
+    let age = |receiving: &mut Receiving<'_>, guid: Guid| -> Result<Option<u64>> {
+        let found = all.iter().find_map(|local| {
+            local
+                .snapshots
+                .iter()
+                .find(|(_, found)| *found == guid)
+                .map(|(short, _)| format!("{}@{short}", local.name))
+        });
+        let tx = receiving.pool().tx();
+        match found {
+            Some(name) => Ok(Some(tx.dataset(tx.snapshot_named(&name)?)?.creation_txg.0)),
+            None => Ok(None),
+        }
+    };
+    let here = age(receiving, origin)?;
+    let there = match sent.origin {
+        None => Some(0),
+        Some(guid) => age(receiving, guid)?,
+    };
+    let (Some(here), Some(there)) = (here, there) else { return Ok(false) };
+    if there >= here {
+        return Ok(false);
+    }
+    match attempt(receiving, |tx| tx.promote(&dataset.name))? {
+        true => {
+            host.note(Note::Promoted(dataset.name.clone()));
+            Ok(true)
+        }
+        false => Ok(false),
+    }
+}
+
+/// Tries a change, and completes the transaction group. Whether it was done; a change that was refused is none.
+fn attempt(
+    receiving: &mut Receiving<'_>,
+    change: impl FnOnce(&mut Tx<'_>) -> zstream_dmu::error::Result<()>,
+) -> Result<bool> {
+    let (result, has_changed) = {
+        let mut tx = receiving.pool().tx();
+        let result = change(&mut tx);
+        (result, tx.has_changed())
+    };
+    match result {
+        Ok(()) => {
+            receiving.commit()?;
+            Ok(true)
+        }
+        Err(error) if has_changed => {
+            receiving.mark_broken();
+            Err(error.into())
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+fn rename(
+    receiving: &mut Receiving<'_>,
+    from: &str,
+    to: Option<&str>,
+    names: &mut Names,
+    host: &mut dyn Host,
+) -> Result<bool> {
+    let change = |receiving: &mut Receiving<'_>, to: &str| {
+        attempt(receiving, |tx| {
+            if from.contains('@') { tx.rename_snapshot(from, to, false) } else { tx.rename(from, to) }
+        })
+    };
+    if let Some(to) = to
+        && change(receiving, to)?
+    {
+        host.note(Note::Renamed { from: from.to_owned(), to: to.to_owned() });
+        return Ok(true);
+    }
+    // What has a name of this kind already waits.
+    if last(from).is_some_and(|last| last.starts_with("recv-")) {
+        return Ok(false);
+    }
+    let spare = names.spare(from);
+    if change(receiving, &spare)? {
+        host.note(Note::Renamed { from: from.to_owned(), to: spare });
+    }
+    Ok(false)
+}
+
+fn destroy(
+    receiving: &mut Receiving<'_>,
+    name: &str,
+    names: &mut Names,
+    host: &mut dyn Host,
+) -> Result<bool> {
+    let done = attempt(receiving, |tx| {
+        if name.contains('@') { tx.destroy_snapshots(&[name.to_owned()], false) } else { tx.destroy(name) }
+    })?;
+    if done {
+        host.note(Note::Destroyed(name.to_owned()));
+        return Ok(true);
+    }
+    rename(receiving, name, None, names, host)
+}

@@ -1,0 +1,103 @@
+//! The keys of raw streams (`dsl_crypto_recv_raw_objset_check`, `dsl_crypto_recv_raw_key_check`).
+
+use zstream_dmu::zio::crypt;
+use zstream_dsl::dataset::Dataset;
+use zstream_format::flags::FeatureFlags;
+use zstream_format::judge::Breach;
+use zstream_format::nvlist::NvList;
+
+use super::{Head, Refusal};
+use crate::error::Result;
+
+/// The entry of a snapshot that says which IV set it is.
+const IVSET_GUID: &str = "com.datto:ivset_guid";
+
+/// What a raw stream says of its keys (`crypt_keydata`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyData {
+    /// The keys, and the shape of the table of objects.
+    pub data: crypt::KeyData,
+    /// IV set of the snapshot, 0 where it is not said.
+    pub to_ivset: u64,
+    /// IV set of the source of the increment, 0 where it is not said.
+    pub from_ivset: u64,
+}
+
+impl KeyData {
+    /// Reads it from the list behind BEGIN.
+    ///
+    /// # Errors
+    /// Something is missing or of another shape.
+    pub fn parse(list: &NvList) -> Result<Self> {
+        let keydata = list
+            .get_list("crypt_keydata")
+            .ok_or(Breach::MissingKey { key: "crypt_keydata", feature: "raw" })?;
+        zstream_format::judge::crypt_keydata(keydata)?;
+        let number = |key| keydata.get_u64(key).unwrap_or(0);
+        Ok(Self {
+            data: crypt::KeyData::parse(keydata)?,
+            to_ivset: number("to_ivset_guid"),
+            from_ivset: number("from_ivset_guid"),
+        })
+    }
+}
+
+/// Judges the keys of a raw stream: `filled` is the dataset that has the keys that an increment must have, `base` the
+/// snapshot that it starts from.
+pub(super) fn raw(head: Head<'_>, filled: Option<&Dataset>, base: Option<&Dataset>) -> Result<()> {
+    if !head.has(FeatureFlags::RAW) {
+        return Ok(());
+    }
+    let Some(list) = head.list else { return Ok(()) };
+    let keys = KeyData::parse(list)?;
+    if let Some(source) = filled.or(base) {
+        same_shape(&keys, source)?;
+    }
+    if let Some(base) = base {
+        ivset(&keys, base)?;
+    }
+    match filled.or(base).map(|source| (source, source.crypto_key())) {
+        Some((source, key)) => match key? {
+            Some(key) if key.wrapped.guid != keys.data.wrapped.guid => {
+                Err(Refusal::OtherKey(source.name().to_owned()).into())
+            }
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+/// The table of objects cannot change its shape.
+fn same_shape(keys: &KeyData, source: &Dataset) -> Result<()> {
+    if source.phys().root.is_hole() {
+        return Ok(());
+    }
+    let objset = source.objset_locked()?;
+    let (there, new) = (&objset.phys().meta_dnode, &keys.data);
+    let fields = [
+        ("the levels", u64::from(there.levels), u64::from(new.meta_levels)),
+        ("the block size", there.block_bytes(), new.meta_block_bytes),
+        ("the indirect block shift", u64::from(there.indirect_shift), u64::from(new.meta_indirect_shift)),
+        ("the pointers", there.pointers().len() as u64, u64::from(new.meta_pointers)),
+    ];
+    match fields.into_iter().find(|(_, found, expected)| found != expected) {
+        Some((field, found, expected)) => {
+            let dataset = source.name().to_owned();
+            Err(Refusal::MetaDnode { dataset, field, found, expected }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// An increment of encrypted blocks fits only the very encryption that it was made from.
+fn ivset(keys: &KeyData, base: &Dataset) -> Result<()> {
+    let name = base.name().to_owned();
+    let found = base.entry(IVSET_GUID)?.map(|guid| guid.u64()).transpose()?.unwrap_or(0);
+    if keys.from_ivset == 0 || found == 0 {
+        return Err(Refusal::IvSetMissing(name).into());
+    }
+    if keys.from_ivset != found {
+        return Err(Refusal::IvSet { dataset: name, found, expected: keys.from_ivset }.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The target is there: the stream goes into a hidden clone of it (`recv_begin_check_existing_impl`).
+
+use zstream_dmu::ids::Guid;
+use zstream_dsl::dataset::Dataset;
+use zstream_format::flags::{BeginFlags, FeatureFlags};
+use zstream_format::object_type::ObjsetType;
+
+use super::{Head, Plan, RECEIVE_CHILD, Refusal, Target, large_blocks, redactions, snapshot_limit};
+use crate::error::Result;
+
+pub(super) fn judge(head: Head<'_>, target: &Target, found: Dataset) -> Result<Plan> {
+    unlocked(head, &found)?;
+    no_clone(head, target, &found)?;
+    not_interrupted(&found)?;
+    if found.snapshot(&target.snapshot)?.is_some() {
+        return Err(Refusal::SnapshotExists(target.full_name()).into());
+    }
+    no_volume_with_children(head, &found)?;
+    snapshot_limit(found.dir())?;
+    let base = if head.is_incremental() {
+        encryption(head, &found)?;
+        Some(source(head, target, &found)?)
+    } else {
+        replaceable(head, target, &found)?;
+        None
+    };
+    Ok(Plan::Existing { head: found, base })
+}
+
+/// What is not raw is encrypted here, which needs the key.
+pub(super) fn unlocked(head: Head<'_>, found: &Dataset) -> Result<()> {
+    if !head.has(FeatureFlags::RAW) && !found.is_unlocked()? {
+        return Err(Refusal::KeyNotLoaded(found.name().to_owned()).into());
+    }
+    Ok(())
+}
+
+fn no_clone(head: Head<'_>, target: &Target, found: &Dataset) -> Result<(), Refusal> {
+    let name = found.name().to_owned();
+    if head.begin.flags.contains(BeginFlags::CLONE) {
+        return Err(Refusal::CloneIntoExisting(name));
+    }
+    if target.origin.is_some() {
+        return Err(Refusal::OriginForExisting(name));
+    }
+    Ok(())
+}
+
+/// Neither the dataset nor a hidden clone of it waits for a stream to go on.
+pub(super) fn not_interrupted(found: &Dataset) -> Result<()> {
+    if found.dir().child(RECEIVE_CHILD)?.is_some() || has_resume_state(found)? {
+        return Err(Refusal::Interrupted(found.name().to_owned()).into());
+    }
+    Ok(())
+}
+
+pub(super) fn has_resume_state(dataset: &Dataset) -> Result<bool> {
+    Ok(dataset.is_inconsistent() && dataset.entry("com.delphix:resume_toguid")?.is_some())
+}
+
+pub(super) fn no_volume_with_children(head: Head<'_>, found: &Dataset) -> Result<()> {
+    if head.begin.objset_type != ObjsetType::ZFS.0 && !found.dir().children()?.is_empty() {
+        return Err(Refusal::VolumeWithChildren(found.name().to_owned()).into());
+    }
+    Ok(())
+}
+
+fn encryption(head: Head<'_>, found: &Dataset) -> Result<()> {
+    let encrypted = found.crypto_key()?.is_some();
+    let name = || found.name().to_owned();
+    if !encrypted && head.has(FeatureFlags::RAW) {
+        return Err(Refusal::RawIntoPlain(name()).into());
+    }
+    if encrypted && head.has(FeatureFlags::EMBED_DATA) {
+        return Err(Refusal::EmbeddedIntoEncrypted(name()).into());
+    }
+    Ok(())
+}
+
+/// The snapshot that the hidden clone starts from: the source of the increment or, where nothing was changed since,
+/// the newest.
+fn source(head: Head<'_>, target: &Target, found: &Dataset) -> Result<Dataset> {
+    let from = by_guid(found, head.begin.from_guid)?
+        .ok_or_else(|| Refusal::NoSource { dataset: found.name().to_owned(), from: head.begin.from_guid })?;
+    let (dataset, snapshot) = (found.name().to_owned(), from.name().to_owned());
+    let newest = found.previous()?;
+    let from_is_newest = newest.as_ref().is_some_and(|newest| newest.object() == from.object());
+    let base = if target.force {
+        from
+    } else {
+        if is_modified_since(found, &from)? {
+            return Err(Refusal::Modified { dataset, snapshot }.into());
+        }
+        if head.has(FeatureFlags::RAW) && !from_is_newest {
+            return Err(Refusal::NewerSnapshot { dataset, snapshot }.into());
+        }
+        match newest {
+            Some(newest) if !from_is_newest => newest,
+            _ => from,
+        }
+    };
+    redactions(head, &base)?;
+    large_blocks(head, &base)?;
+    Ok(base)
+}
+
+/// The dataset's own snapshot with this guid.
+pub(super) fn by_guid(found: &Dataset, guid: Guid) -> Result<Option<Dataset>> {
+    Ok(found.snapshots()?.into_iter().find(|snapshot| snapshot.phys().guid == guid))
+}
+
+/// Whether a dataset holds anything else than one of its snapshots (`dsl_dataset_modified_since_snap`): a difference in
+/// the intent log alone is none.
+fn is_modified_since(found: &Dataset, snapshot: &Dataset) -> Result<bool> {
+    if found.phys().root.logical_birth() <= snapshot.phys().creation_txg {
+        return Ok(false);
+    }
+    let now = found.objset_locked()?;
+    let then = snapshot.objset_locked()?;
+    Ok(now.phys().meta_dnode != then.phys().meta_dnode)
+}
+
+/// A full stream replaces a dataset by force, unless keys are in play.
+fn replaceable(head: Head<'_>, target: &Target, found: &Dataset) -> Result<()> {
+    let name = found.name().to_owned();
+    if !target.force {
+        return Err(Refusal::Exists(name).into());
+    }
+    if found.crypto_key()?.is_some() {
+        return Err(Refusal::CannotReplace(name, "it is encrypted").into());
+    }
+    if head.has(FeatureFlags::RAW) {
+        return Err(Refusal::CannotReplace(name, "the stream is raw").into());
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The target is not there: the stream goes into a new dataset.
+
+use std::sync::Arc;
+
+use zstream_dmu::error::Fault as PoolFault;
+use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::keys::CryptoKey;
+use zstream_format::flags::{BeginFlags, FeatureFlags};
+use zstream_format::object_type::ObjsetType;
+
+use super::{
+    Head, Plan, Receiver, Refusal, Target, dataset, filesystem_limit, large_blocks, redactions,
+    snapshot_limit,
+};
+use crate::error::Result;
+
+pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
+    let dsl = receiver.dsl;
+    let clone = head.begin.flags.contains(BeginFlags::CLONE) || target.origin.is_some();
+    if head.is_incremental() && !clone {
+        return Err(Refusal::IncrementalIntoNothing(target.dataset.clone()).into());
+    }
+    if !head.is_incremental() && clone && !head.begin.flags.contains(BeginFlags::FREERECORDS) {
+        return Err(Refusal::NoFreeRecords.into());
+    }
+    let (above, name) = target.dataset.rsplit_once('/').ok_or_else(|| Refusal::NoParent(String::new()))?;
+    let parent = dataset(dsl, above)?.ok_or_else(|| Refusal::NoParent(above.to_owned()))?;
+    if !head.has(FeatureFlags::RAW) && target.origin.is_none() {
+        inherited_encryption(head, parent.dir())?;
+    }
+    filesystem_limit(parent.dir())?;
+    snapshot_limit(parent.dir())?;
+    if parent.objset_locked()?.phys().objset_type != ObjsetType::ZFS {
+        return Err(Refusal::ParentNotFilesystem(above.to_owned()).into());
+    }
+    let origin = target.origin.as_deref().map(|name| origin(receiver, head, name)).transpose()?;
+    Ok(Plan::New { parent: parent.dir().clone(), name: name.to_owned(), origin })
+}
+
+/// What is created below an encrypted dataset is encrypted with its key (`dmu_objset_create_crypt_check`).
+fn inherited_encryption(head: Head<'_>, parent: &Arc<Dir>) -> Result<()> {
+    if CryptoKey::of(parent)?.is_none() {
+        return Ok(());
+    }
+    let name = parent.name().to_owned();
+    if !parent.head()?.is_unlocked()? {
+        return Err(Refusal::KeyNotLoaded(name).into());
+    }
+    if head.has(FeatureFlags::EMBED_DATA) {
+        return Err(Refusal::EmbeddedIntoEncrypted(name).into());
+    }
+    Ok(())
+}
+
+fn origin(receiver: &Receiver<'_>, head: Head<'_>, name: &str) -> Result<Dataset> {
+    let origin = match receiver.dsl.dataset(name) {
+        Ok(origin) => origin,
+        Err(error) if matches!(error.fault(), PoolFault::NotFound { .. }) => {
+            return Err(Refusal::NoOrigin(name.to_owned()).into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !origin.is_snapshot() {
+        return Err(Refusal::OriginNotSnapshot(name.to_owned()).into());
+    }
+    let (found, expected) = (origin.phys().guid, head.begin.from_guid);
+    if head.is_incremental() && found != expected {
+        return Err(Refusal::OriginGuid { name: name.to_owned(), found, expected }.into());
+    }
+    let encrypted = origin.crypto_key()?.is_some();
+    if encrypted && head.has(FeatureFlags::EMBED_DATA) {
+        return Err(Refusal::EmbeddedIntoEncrypted(name.to_owned()).into());
+    }
+    if encrypted && !head.has(FeatureFlags::RAW) && !origin.is_unlocked()? {
+        return Err(Refusal::KeyNotLoaded(name.to_owned()).into());
+    }
+    if !encrypted && head.has(FeatureFlags::RAW) {
+        return Err(Refusal::RawIntoPlain(name.to_owned()).into());
+    }
+    redactions(head, &origin)?;
+    large_blocks(head, &origin)?;
+    Ok(origin)
+}

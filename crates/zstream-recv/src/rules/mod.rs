@@ -1,0 +1,269 @@
+//! The rules of a begin: everything that OpenZFS's receiver asks before it touches anything
+//! (`dmu_recv_begin_check`, `dmu_recv_resume_begin_check`, and what `dmu_recv_stream` asks of keys).
+//!
+//! ```text
+//! name -> header and list -> features against the pool -> [resuming: its state] -> target is there | target is new -> keys
+//! ```
+//!
+//! One function per rule; the order is OpenZFS's, so that a stream that breaks several is refused with the same
+//! errno. Here nothing is changed. What comes out is a [`Plan`]. Magic and byte order are the business of
+//! [`zstream_format::stream`].
+//!
+//! Departures: where OpenZFS 2.3.2 looks for large blocks in the parent of a new clone, the origin is asked, as is
+//! meant; and the keys of raw streams and the point at which a stream goes on are judged here, where OpenZFS has
+//! begun already and has to undo it.
+
+mod encryption;
+mod existing;
+mod fresh;
+mod heal;
+mod refusal;
+mod resume;
+mod stream;
+
+use std::sync::Arc;
+
+use zstream_dmu::error::Fault as PoolFault;
+use zstream_dmu::pool::Features;
+use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::name::Name;
+use zstream_dsl::pool::Dsl;
+use zstream_dsl::prop::table::Property;
+use zstream_dsl::prop::value::Value;
+use zstream_dsl::prop::{Props, Subject};
+use zstream_format::flags::FeatureFlags;
+use zstream_format::judge::Limits;
+use zstream_format::nvlist::NvList;
+use zstream_format::record::Begin;
+
+pub use self::encryption::KeyData;
+pub use self::refusal::Refusal;
+use crate::error::Result;
+
+/// The name of the clone that is filled when the target is there already (`recv_clone_name`).
+pub const RECEIVE_CHILD: &str = "%recv";
+
+/// The pool that receives.
+#[derive(Clone)]
+pub struct Receiver<'a> {
+    /// Its datasets.
+    pub dsl: &'a Arc<Dsl>,
+    /// Its features.
+    pub features: &'a Features,
+    /// Its version.
+    pub version: u64,
+}
+
+impl Receiver<'_> {
+    /// What the pool allows in records.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let large = |feature| self.features.is_enabled(feature);
+        Limits {
+            max_block_bytes: if large("large_blocks") { 16 << 20 } else { 128 << 10 },
+            max_dnode_slots: if large("large_dnode") { 32 } else { 1 },
+        }
+    }
+}
+
+/// What is asked for, once it is known which snapshot is made (`dmu_recv_begin`'s arguments).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The filesystem or volume: `pool/fs`.
+    pub dataset: String,
+    /// The snapshot's short name.
+    pub snapshot: String,
+    /// The snapshot that a new dataset is to be a clone of.
+    pub origin: Option<String>,
+    /// Roll the target back if needed (`-F`).
+    pub force: bool,
+    /// Keep what was received when the receive is interrupted (`-s`).
+    pub resumable: bool,
+    /// Correct blocks of a snapshot that is there (`-c`).
+    pub heal: bool,
+}
+
+impl Target {
+    /// The full name of the snapshot.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}@{}", self.dataset, self.snapshot)
+    }
+}
+
+/// How a stream begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// Its header.
+    pub begin: &'a Begin,
+    /// The list behind it.
+    pub list: Option<&'a NvList>,
+}
+
+impl Head<'_> {
+    /// Its features.
+    #[must_use]
+    pub fn features(&self) -> FeatureFlags {
+        self.begin.version_info.features()
+    }
+
+    fn has(&self, feature: FeatureFlags) -> bool {
+        self.features().contains(feature)
+    }
+
+    fn is_incremental(&self) -> bool {
+        self.begin.from_guid.0 != 0
+    }
+
+    fn numbers(&self, key: &str) -> Option<&[u64]> {
+        self.list.and_then(|list| list.get_u64_array(key))
+    }
+
+    /// Guids of the snapshots that the stream was redacted by.
+    #[must_use]
+    pub fn redact_snaps(&self) -> Option<&[u64]> {
+        self.numbers("redact_snaps")
+    }
+
+    /// Guids of the snapshots that the source of the increment was redacted by.
+    #[must_use]
+    pub fn redact_from_snaps(&self) -> Option<&[u64]> {
+        self.numbers("redact_from_snaps")
+    }
+}
+
+/// Where a stream goes, all rules being kept.
+#[derive(Debug)]
+pub enum Plan {
+    /// Into a new dataset.
+    New {
+        /// The directory above it.
+        parent: Arc<Dir>,
+        /// Its last name.
+        name: String,
+        /// The snapshot that it is a clone of.
+        origin: Option<Dataset>,
+    },
+    /// Into a hidden clone of a dataset, which then takes its place.
+    Existing {
+        /// The dataset.
+        head: Dataset,
+        /// The snapshot to start from; none for a full stream.
+        base: Option<Dataset>,
+    },
+    /// Further into what an interrupted receive left.
+    Resume {
+        /// What is filled: a dataset, or the hidden clone.
+        filled: Dataset,
+        /// The dataset that the hidden clone is to replace.
+        head: Option<Dataset>,
+    },
+    /// Into the damaged blocks of a snapshot.
+    Heal {
+        /// The snapshot.
+        snapshot: Dataset,
+    },
+}
+
+/// Judges a stream that is to be received.
+///
+/// # Errors
+/// The first rule that it breaks, or a pool that cannot be read. Nothing was changed.
+pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
+    names(target)?;
+    stream::judge(receiver, head, target)?;
+    if head.has(FeatureFlags::RESUMING) {
+        return resume::judge(receiver, head, target);
+    }
+    let plan = match dataset(receiver.dsl, &target.dataset)? {
+        Some(found) if target.heal => heal::judge(head, target, &found)?,
+        Some(found) => existing::judge(head, target, found)?,
+        None if target.heal => return Err(Refusal::NothingToHeal(target.full_name()).into()),
+        None => fresh::judge(receiver, head, target)?,
+    };
+    let (filled, base) = match &plan {
+        Plan::New { origin, .. } => (None, origin.as_ref()),
+        Plan::Existing { head, base } => (base.as_ref().map(|_| head), base.as_ref()),
+        Plan::Resume { .. } | Plan::Heal { .. } => (None, None),
+    };
+    encryption::raw(head, filled, base)?;
+    Ok(plan)
+}
+
+/// The name is one that a snapshot can have, and none of those that ZFS keeps for itself.
+fn names(target: &Target) -> Result<(), Refusal> {
+    let name = target.full_name();
+    let refuse = |why: &str| Err(Refusal::Name { name: name.clone(), why: why.to_owned() });
+    if name.contains(['%', '$', '#']) {
+        return refuse("it holds a character that is not allowed");
+    }
+    if target.snapshot.contains('@') || target.dataset.contains('@') {
+        return refuse("it holds more than one @");
+    }
+    match Name::parse(&name) {
+        Ok(_) => Ok(()),
+        Err(error) => refuse(&error.to_string()),
+    }
+}
+
+/// The head of this name; none where there is none.
+fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Option<Dataset>> {
+    match dsl.dir(name).and_then(|dir| dir.head()) {
+        Ok(head) => Ok(Some(head)),
+        Err(error) if matches!(error.fault(), PoolFault::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The source has blocks above 128 KiB and the stream cannot change them (`recv_check_large_blocks`).
+fn large_blocks(head: Head<'_>, source: &Dataset) -> Result<()> {
+    use zstream_dsl::dataset::feature::LARGE_BLOCKS;
+    if !head.has(FeatureFlags::LARGE_BLOCKS) && source.has_feature(LARGE_BLOCKS)? {
+        return Err(Refusal::LargeBlocks(source.name().to_owned()).into());
+    }
+    Ok(())
+}
+
+/// The stream brings all that a redacted source lacks (`redact_check`).
+fn redactions(head: Head<'_>, source: &Dataset) -> Result<()> {
+    let Some(lacks) = source.redaction_snapshots()? else { return Ok(()) };
+    let within = |guids: &[u64]| guids.iter().all(|guid| lacks.contains(guid));
+    let fits = if !head.is_incremental() {
+        true
+    } else if let Some(from) = head.redact_from_snaps() {
+        within(from)
+    } else if head.has(FeatureFlags::REDACTED) {
+        head.redact_snaps().is_some_and(within)
+    } else {
+        lacks.contains(&head.begin.to_guid.0)
+    };
+    if fits { Ok(()) } else { Err(Refusal::Redacted(source.name().to_owned()).into()) }
+}
+
+/// No limit on snapshots or filesystems, here or above, is reached (`dsl_fs_ss_limit_check`).
+fn limit(dir: &Arc<Dir>, limit: &'static str, count: &str) -> Result<()> {
+    let Some(property) = Property::find(limit) else { return Ok(()) };
+    let mut at = Some(dir.clone());
+    while let Some(dir) = at {
+        if let Some(there) = dir.entry(&format!("com.joyent:{count}"))? {
+            let there = there.u64()?;
+            let props = Props::new(Subject::Dataset(Box::new(dir.head()?)), None)?;
+            if let Some(Value::Number(value)) = props.get(property)?.map(|found| found.value)
+                && there >= value
+            {
+                let dataset = dir.name().to_owned();
+                return Err(Refusal::Limit { limit, dataset, value, count: there }.into());
+            }
+        }
+        at = dir.parent().cloned();
+    }
+    Ok(())
+}
+
+fn snapshot_limit(dir: &Arc<Dir>) -> Result<()> {
+    limit(dir, "snapshot_limit", "snapshot_count")
+}
+
+fn filesystem_limit(dir: &Arc<Dir>) -> Result<()> {
+    limit(dir, "filesystem_limit", "filesystem_count")
+}

@@ -1,0 +1,80 @@
+//! A stream that goes on where a receive was interrupted (`dmu_recv_resume_begin_check`).
+
+use zstream_dmu::ids::ObjectId;
+use zstream_dsl::dataset::Dataset;
+use zstream_format::flags::FeatureFlags;
+
+use super::existing::{has_resume_state, unlocked};
+use super::{Head, Plan, RECEIVE_CHILD, Receiver, Refusal, Target, dataset, large_blocks};
+use crate::error::Result;
+
+pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
+    let found = dataset(receiver.dsl, &target.dataset)?
+        .ok_or_else(|| Refusal::NothingToResume(target.dataset.clone()))?;
+    let hidden = found.dir().child(RECEIVE_CHILD)?.map(|dir| dir.head()).transpose()?;
+    if hidden.is_some() && !head.is_incremental() && !target.force {
+        return Err(Refusal::ResumeExists(target.dataset.clone()).into());
+    }
+    let (filled, replaced) = match hidden {
+        Some(hidden) => (hidden, Some(found)),
+        None => (found, None),
+    };
+    unlocked(head, &filled)?;
+    waits_for(head, target, &filled)?;
+    large_blocks(head, &filled)?;
+    let base = filled.previous()?;
+    super::encryption::raw(head, Some(&filled), base.as_ref())?;
+    point(head, target, &filled)?;
+    Ok(Plan::Resume { filled, head: replaced })
+}
+
+/// The dataset was being filled from the same snapshot, from the same source, with the same redactions.
+fn waits_for(head: Head<'_>, target: &Target, filled: &Dataset) -> Result<()> {
+    let refuse = |why: String| -> Result<()> {
+        Err(Refusal::NotResumable { dataset: target.dataset.clone(), why }.into())
+    };
+    if !has_resume_state(filled)? {
+        return refuse("no receive was interrupted".to_owned());
+    }
+    let number = |name: &str| -> Result<u64> {
+        let value = filled.entry(&format!("com.delphix:resume_{name}"))?;
+        Ok(value.map(|value| value.u64()).transpose()?.unwrap_or(0))
+    };
+    let (to, from) = (number("toguid")?, number("fromguid")?);
+    if to != head.begin.to_guid.0 {
+        return refuse(format!("it waits for snapshot {to:x}, the stream is of {}", head.begin.to_guid));
+    }
+    if !filled.snapshots()?.is_empty() {
+        return refuse("it has a snapshot already".to_owned());
+    }
+    if from != head.begin.from_guid.0 {
+        return refuse(format!("it started from {from:x}, the stream from {}", head.begin.from_guid));
+    }
+    if head.has(FeatureFlags::REDACTED) {
+        let sorted = |guids: &[u64]| {
+            let mut guids = guids.to_vec();
+            guids.sort_unstable();
+            guids
+        };
+        let kept = filled.redaction_snapshots()?.map(|guids| sorted(&guids));
+        if kept != head.redact_snaps().map(sorted) {
+            return refuse("it was redacted otherwise".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The stream goes on exactly where the dataset stands.
+fn point(head: Head<'_>, target: &Target, filled: &Dataset) -> Result<()> {
+    let stream = |key| head.list.and_then(|list| list.get_u64(key)).unwrap_or(0);
+    let kept = |name: &str| -> Result<u64> {
+        let value = filled.entry(&format!("com.delphix:resume_{name}"))?;
+        Ok(value.map(|value| value.u64()).transpose()?.unwrap_or(0))
+    };
+    let found = (ObjectId(stream("resume_object")), stream("resume_offset"));
+    let expected = (ObjectId(kept("object")?), kept("offset")?);
+    if found != expected {
+        return Err(Refusal::ResumePoint { dataset: target.dataset.clone(), found, expected }.into());
+    }
+    Ok(())
+}

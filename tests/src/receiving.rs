@@ -1,0 +1,130 @@
+//! Receiving into small pools that are made here, in files of a directory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use zstream_dmu::device::FileDevice;
+use zstream_dmu::pool::check::{self, Finding, Totals};
+use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::zio::crypt::Keyring;
+use zstream_dsl::lines::Lines;
+use zstream_dsl::scrub;
+use zstream_dsl::write::WritablePool;
+use zstream_format::object_type::ObjsetType;
+use zstream_recv::engine::{Assignment, Received, Receiving};
+use zstream_recv::error::Result;
+use zstream_recv::input::Input;
+use zstream_recv::rules::Target;
+
+use crate::created::{files, host, new_pool, write_options};
+use crate::openzfs;
+use crate::sending::Sending;
+use crate::writing::unreached;
+
+/// A pool called `demo` that streams are received into.
+pub struct Demo {
+    dir: TempDir,
+}
+
+impl Default for Demo {
+    fn default() -> Self {
+        Self::new("a", 12, 512 << 20)
+    }
+}
+
+impl Demo {
+    /// A new pool with these vdevs.
+    pub fn new(words: &str, ashift: u8, member_bytes: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let new = new_pool("demo", words, ashift, &mut |word| {
+            let path = dir.path().join(word);
+            let device = FileDevice::create(&path, member_bytes, true).unwrap();
+            (path.display().to_string(), Arc::new(device))
+        });
+        let (mut pool, first) = WritablePool::create(new, Some(7)).unwrap();
+        let mut set = pool.create_set(first.root, ObjsetType::ZFS).unwrap();
+        pool.sync(first.root, &mut set).unwrap();
+        pool.export().unwrap();
+        assert_eq!(host().id, 0);
+        Self { dir }
+    }
+
+    /// The members.
+    pub fn members(&self) -> Vec<PathBuf> {
+        files(self.dir.path())
+    }
+
+    /// Opens the pool for writing, does something, and leaves it.
+    pub fn change<T>(&self, act: impl FnOnce(&mut WritablePool) -> T) -> T {
+        let mut pool = WritablePool::open(&self.members(), &write_options()).unwrap();
+        let result = act(&mut pool);
+        pool.export().unwrap();
+        result
+    }
+
+    /// Receives one stream of one snapshot.
+    pub fn receive(&self, stream: &[u8], target: &Target, settings: &[Assignment]) -> Result<Received> {
+        let mut pool = WritablePool::open(&self.members(), &write_options()).unwrap();
+        let mut receiving = Receiving::new(&mut pool, Arc::new(Keyring::default()));
+        let mut input = Input::new(stream);
+        let result = match input.open() {
+            Ok(opening) => {
+                let opening = opening.expect("a stream");
+                receiving.receive(&mut input, opening, target, settings, &mut |_| ())
+            }
+            Err(error) => Err(error),
+        };
+        let is_broken = receiving.is_broken();
+        if !is_broken {
+            pool.export().unwrap();
+        }
+        result
+    }
+
+    /// The pool, to be read.
+    pub fn reading(&self) -> Sending {
+        Sending::open(&self.members())
+    }
+
+    /// Every block is good, and what is allocated is what blocks take.
+    pub fn check(&self, what: &str) {
+        let reading = self.reading();
+        let pool: &Pool = &reading.pool;
+        let leaked: u64 = unreached(pool).values().map(zstream_dmu::space::range_set::RangeSet::bytes).sum();
+        assert_eq!(leaked, 0, "{what}: leaked");
+        let lines = Lines::new(&reading.dsl).unwrap();
+        let mut totals = Totals::default();
+        scrub::parts(pool, &lines, &mut |part, blocks| {
+            let mut found = |finding: Finding| panic!("{what}: {part:?}: {finding:?}");
+            check::check(pool.reader(), blocks, &mut totals, &mut found, &mut |_| true);
+        })
+        .unwrap();
+    }
+
+    /// OpenZFS's zdb finds the pool clean.
+    pub fn zdb(&self, what: &str) {
+        let path = self.dir.path().to_str().unwrap();
+        for options in [&["-bcc"][..], &["-d"]] {
+            let args: Vec<&str> =
+                ["-e", "-p", path].into_iter().chain(options.iter().copied()).chain(["demo"]).collect();
+            let outcome = openzfs::run("zdb", &args, None);
+            let text = String::from_utf8_lossy(&[outcome.stdout, outcome.stderr].concat()).into_owned();
+            assert!(
+                outcome.code == 0 && (options == ["-d"] || text.contains("No leaks")),
+                "{what}: zdb {options:?}: {text}"
+            );
+        }
+    }
+
+    /// Whether a pool can still be opened as a whole.
+    pub fn open(&self) -> Pool {
+        Pool::open(&self.members(), &OpenOptions::default()).unwrap()
+    }
+}
+
+/// A target by the name of its snapshot.
+pub fn target(name: &str) -> Target {
+    let (dataset, snapshot) = name.split_once('@').unwrap();
+    Target { dataset: dataset.to_owned(), snapshot: snapshot.to_owned(), ..Target::default() }
+}

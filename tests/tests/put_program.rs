@@ -1,0 +1,221 @@
+//! `zstream put`: what goes in comes out of `extract` and `cat`, or nothing goes in.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+
+use zstream_tests::golden::Outcome;
+use zstream_tests::program;
+
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A pool `demo` in the file `demo.img`, the same every time, and the directory `src`.
+    fn new(properties: &[&str]) -> Self {
+        let bench = Self { dir: tempfile::tempdir().expect("a directory") };
+        let image = bench.path("demo.img");
+        let mut words =
+            vec!["pool", "create", "--size", "128M", "--timestamp", "1800000000", "--guid-seed", "5"];
+        for property in properties {
+            words.extend(["-O", property]);
+        }
+        words.extend(["demo", &image]);
+        good(&program::zstream(&words, b""));
+        bench.fill(Path::new(&bench.path("src")));
+        bench
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn fill(&self, src: &Path) {
+        fs::create_dir_all(src.join("sub/deep")).expect("directories");
+        fs::write(src.join("empty"), b"").expect("a file");
+        fs::write(src.join("large"), noise(1_000_000)).expect("a file");
+        fs::write(src.join("sub/text"), b"text\n").expect("a file");
+        fs::set_permissions(src.join("sub/text"), fs::Permissions::from_mode(0o4711)).expect("a mode");
+        fs::hard_link(src.join("sub/text"), src.join("hard")).expect("a link");
+        symlink("../large", src.join("sub/deep/link")).expect("a link");
+        let sparse = fs::File::create(src.join("sub/sparse")).expect("a file");
+        sparse.set_len(3 << 20).expect("a size");
+        fs::set_permissions(src.join("sub"), fs::Permissions::from_mode(0o750)).expect("a mode");
+    }
+
+    /// `zstream -d demo.img WORDS`
+    fn run(&self, words: &[&str], input: &[u8]) -> Outcome {
+        program::zstream(&[&["-d", &self.path("demo.img")], words].concat(), input)
+    }
+
+    fn put(&self, words: &[&str]) {
+        good(&self.run(&[&["put"], words].concat(), b""));
+    }
+
+    fn image(&self) -> Vec<u8> {
+        fs::read(self.path("demo.img")).expect("the image")
+    }
+
+    fn cat(&self, dataset: &str, path: &str) -> Vec<u8> {
+        let outcome = self.run(&["cat", dataset, path], b"");
+        good(&outcome);
+        outcome.stdout
+    }
+}
+
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    (0..bytes)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        })
+        .collect()
+}
+
+fn good(outcome: &Outcome) {
+    assert_eq!((outcome.code, String::from_utf8_lossy(&outcome.stderr)), (0, "".into()));
+}
+
+/// Path, mode, owner, links, size, time and content of all below a directory.
+fn listing(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(path) = open.pop() {
+        let data = fs::symlink_metadata(&path).expect("a node");
+        let content = if data.is_dir() {
+            open.extend(
+                fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()),
+            );
+            String::new()
+        } else if data.is_symlink() {
+            format!("{:?}", fs::read_link(&path).expect("a target"))
+        } else {
+            format!(
+                "{} {:x?}",
+                data.len(),
+                fs::read(&path).expect("content").iter().map(|b| u64::from(*b)).sum::<u64>()
+            )
+        };
+        let own = path.strip_prefix(root).expect("a part");
+        let times = (data.mtime(), data.mtime_nsec());
+        let links = if data.is_dir() { 0 } else { data.nlink() };
+        found.push(format!(
+            "{own:?} {:o} {} {} {links} {times:?} {content}",
+            data.mode(),
+            data.uid(),
+            data.gid()
+        ));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_is_put_is_extracted() {
+    let bench = Bench::new(&["compression=zstd"]);
+    bench.put(&[&(bench.path("src") + "/"), "demo:/"]);
+    // The root got the attributes of the source.
+    let out = bench.path("out");
+    fs::create_dir(&out).expect("a directory");
+    good(&bench.run(&["extract", "-C", &out, "demo"], b""));
+    assert_eq!(listing(Path::new(&out)), listing(Path::new(&bench.path("src"))));
+
+    bench.put(&[&bench.path("src"), "demo:/"]);
+    bench.put(&[&bench.path("src/sub/text"), "demo:/other"]);
+    bench.put(&[&bench.path("src/empty"), &bench.path("src/sub"), "demo:/sub/deep"]);
+    assert_eq!(bench.cat("demo", "src/sub/text"), b"text\n");
+    assert_eq!(bench.cat("demo", "other"), b"text\n");
+    assert_eq!(bench.cat("demo", "sub/deep/sub/text"), b"text\n");
+    // What is there of the same name is replaced.
+    bench.put(&[&bench.path("src/large"), "demo:/other"]);
+    assert_eq!(bench.cat("demo", "other"), noise(1_000_000));
+    good(&bench.run(&["pool", "check"], b""));
+}
+
+#[test]
+fn an_archive_is_put_as_the_files_in_it() {
+    let bench = Bench::new(&[]);
+    bench.put(&[&(bench.path("src") + "/"), "demo:/"]);
+    let archive = bench.run(&["extract", "--tar", "demo"], b"");
+    good(&archive);
+    let other = Bench::new(&[]);
+    good(&other.run(&["put", "--tar", "-", "demo:/"], &archive.stdout));
+    let out = other.path("out");
+    fs::create_dir(&out).expect("a directory");
+    good(&other.run(&["extract", "-C", &out, "demo"], b""));
+    assert_eq!(listing(Path::new(&out)), listing(Path::new(&bench.path("src"))));
+    // An archive that was cut puts nothing.
+    let before = other.image();
+    let cut = other.run(&["put", "--tar", "-", "demo:/"], &archive.stdout[..600_000]);
+    assert_eq!(cut.code, 1);
+    assert!(String::from_utf8_lossy(&cut.stderr).contains("nothing was put"), "{cut:?}");
+    assert!(other.image() == before || other.cat("demo", "sub/text") == b"text\n");
+    good(&other.run(&["pool", "check"], b""));
+}
+
+#[test]
+fn with_a_timestamp_the_same_files_make_the_same_image() {
+    let bench = Bench::new(&[]);
+    let first = bench.image();
+    bench.put(&["--timestamp", "1700000000", &(bench.path("src") + "/"), "demo:/"]);
+    let made = bench.image();
+    fs::write(bench.path("demo.img"), first).expect("the first image");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    bench.put(&["--timestamp", "1700000000", &(bench.path("src") + "/"), "demo:/"]);
+    assert!(made == bench.image());
+}
+
+#[test]
+fn a_failure_puts_nothing() {
+    let bench = Bench::new(&[]);
+    let before = bench.image();
+    let src = bench.path("src");
+    for (words, code, text) in [
+        (vec![&src[..], "/nowhere/file", "demo:/"], 1, "/nowhere/file: No such file or directory"),
+        (vec![&src[..], "demo:/missing/directory"], 1, "directory missing not found"),
+        (vec![&src[..], &src[..], "demo:/new"], 1, "new"),
+        (vec![&src[..], "demo/none:/"], 1, "dataset demo/none not found"),
+        (vec![&src[..], "demo@snap:/"], 2, "only file systems and volumes"),
+        (vec![&src[..], "demo:/a/../b"], 2, "'..'"),
+        (vec!["--tar", "/dev/null", "demo:/"], 0, ""),
+    ] {
+        let outcome = bench.run(&[&["put"], &words[..]].concat(), b"");
+        let error = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert_eq!(outcome.code, code, "{words:?}: {error}");
+        assert!(error.contains(text), "{words:?}: {error:?}, expected {text:?}");
+    }
+    let huge = bench.path("huge");
+    fs::write(&huge, noise(140 << 20)).expect("a file");
+    let outcome = bench.run(&["put", &huge, "demo:/"], b"");
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(String::from_utf8_lossy(&outcome.stderr).contains("no space left"), "{outcome:?}");
+    // Only the empty archive wrote something: the line in the history.
+    assert!(bench.image() != before);
+    assert_eq!(bench.run(&["ls", "demo"], b"").stdout, b"");
+    good(&bench.run(&["pool", "check"], b""));
+}
+
+#[test]
+fn an_image_is_put_into_a_volume() {
+    let bench = Bench::new(&[]);
+    good(&bench.run(&["create", "-V", "20M", "demo/vol"], b""));
+    let mut image = noise(9 << 20);
+    image[1 << 20..4 << 20].fill(0);
+    fs::write(bench.path("raw"), &image).expect("an image");
+    bench.put(&[&bench.path("raw"), "demo/vol"]);
+    image.resize(20 << 20, 0);
+    assert!(bench.run(&["cat", "demo/vol"], b"").stdout == image);
+    // A second image goes over the first; zeros in it are written, too.
+    fs::write(bench.path("raw"), vec![0; 2 << 20]).expect("an image");
+    bench.put(&[&bench.path("raw"), "demo/vol"]);
+    image[..2 << 20].fill(0);
+    assert!(bench.run(&["cat", "demo/vol"], b"").stdout == image);
+    fs::write(bench.path("raw"), vec![1; (20 << 20) + 1]).expect("an image");
+    let outcome = bench.run(&["put", &bench.path("raw"), "demo/vol"], b"");
+    assert_eq!(outcome.code, 1);
+    assert!(String::from_utf8_lossy(&outcome.stderr).contains("larger than the volume"), "{outcome:?}");
+    assert!(bench.run(&["cat", "demo/vol"], b"").stdout == image);
+    good(&bench.run(&["pool", "check"], b""));
+}
