@@ -180,7 +180,7 @@ random_pool() {
   want -i '#b0' $pool/a@2; want -c -i '#b1' $pool/a@3; want -i $pool/a@2 $pool/clone@x; want -c -i $pool/a@0 $pool/clone@y; want -i '#b1' $pool/a@4; want $pool/clone@y
   want -i '#red' $pool/a@2; want -Lec -i '#red' $pool/a@4
   want -I @0 $pool/a@4; want -c -I @2 $pool/a@4; want -p -I @0 $pool/a@3; want -R $pool/a@4; want -R -c -i @3 $pool/a@4; want -R -I @2 $pool/a@4
-  want -R -w $pool@4; want -R -w -I @2 $pool@4; want -w -p $pool/e@3; want -b $pool/a@2; want -I $pool/a@2 $pool/clone@y; want $pool/clone; want -i @x $pool/clone
+  want -R -w $pool@4; want -R -w -I @2 $pool@4; want -w -p $pool/e@3; want -b $pool/a@2; want -I $pool/a@2 $pool/clone@y; want $pool/clone; want -i @x $pool/clone; want -w $pool/e
   zfs create $pool/part; i=0
   for args in "$pool/a@2" "-Lec $pool/a/big@4" "-w $pool/e@3" "-i @2 $pool/a@4"; do
     i=$((i + 1))
