@@ -185,3 +185,21 @@ fn written_is_what_changed_since_the_snapshot_before() {
     let later = dsl.dataset("tank/fs@b").unwrap().written_bytes().unwrap();
     assert!(later > 0 && later <= dsl.dataset("tank/fs@b").unwrap().phys().referenced_bytes, "{later}");
 }
+
+/// The line of a head leads to every snapshot of it, not only to the last one; and space written since one is counted.
+#[test]
+fn heads_come_after_all_their_snapshots() {
+    let dsl = tank();
+    let fs = dsl.dataset("tank/fs").expect("a head");
+    for name in ["tank/fs@a", "tank/fs@b", "tank/fs@c"] {
+        let snapshot = dsl.dataset(name).expect("a snapshot");
+        assert!(fs.is_after(&snapshot).expect("a line"), "{name}");
+        assert!(!snapshot.is_after(&dsl.dataset("tank/clone@x").expect("a snapshot")).expect("a line"));
+    }
+    assert!(
+        dsl.dataset("tank/clone")
+            .expect("a head")
+            .is_after(&dsl.dataset("tank/fs@a").expect("it"))
+            .expect("a line")
+    );
+}

@@ -356,7 +356,8 @@ impl Dataset {
                 return Ok(false);
             }
             let earlier = DatasetPhys::parse(self.dsl().bonus(previous, ObjectType::DSL_DATASET)?.bonus()?)?;
-            if earlier.creation_txg >= at.creation_txg && at.prev_snapshot_txg >= at.creation_txg {
+            // A head was created before its snapshots were, so that creation says nothing here.
+            if earlier.prev_snapshot_txg >= at.prev_snapshot_txg {
                 return Err(Error::corrupt(
                     "DSL dataset",
                     format!("the line of {} does not go back", self.name),
