@@ -206,7 +206,7 @@ fn interop_what_is_written_is_clean_to_zdb() {
     fill(dir.path());
     let text = zdb(dir.path(), &["-bcc"], "demo");
     assert!(text.contains("No leaks (block sum matches space maps exactly)"), "{text}");
-    let text = zdb(dir.path(), &["-dddd"], "demo/");
+    let text = zdb(dir.path(), &["-ddddd"], "demo/");
     for expected in ["path\t/small", "path\t/sub/tief", "user.short", "mode\t40711"] {
         assert!(text.contains(expected), "{expected:?} in {text}");
     }

@@ -187,7 +187,7 @@ fn a_failure_puts_nothing() {
         assert!(error.contains(text), "{words:?}: {error:?}, expected {text:?}");
     }
     let huge = bench.path("huge");
-    fs::write(&huge, noise(140 << 20)).expect("a file");
+    fs::write(&huge, noise(80 << 20)).expect("a file");
     let outcome = bench.run(&["put", &huge, "demo:/"], b"");
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("no space left"), "{outcome:?}");
