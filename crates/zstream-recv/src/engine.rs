@@ -8,7 +8,7 @@
 //! end       content into place, the snapshot with the sender's guid and time: one transaction group
 //! ```
 //!
-//! A stream that turns out to be bad ends in [`Receiving::fail`]: what was made for it is destroyed, or kept to be resumed.
+//! After a stream that turns out to be bad, what was made for it is destroyed, or kept to be resumed.
 //! Where the *pool* fails, the open transaction group is lost and the pool has to be opened anew; what was made for
 //! the stream is then discarded with [`Receiving::discard`].
 

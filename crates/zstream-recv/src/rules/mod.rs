@@ -178,7 +178,7 @@ pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result
     let plan = match dataset(receiver.dsl, &target.dataset)? {
         Some(found) if target.heal => heal::judge(head, target, &found)?,
         Some(found) => existing::judge(head, target, found)?,
-        None if target.heal => return Err(Refusal::NothingToHeal(target.full_name()).into()),
+        None if target.heal => return Err(Refusal::NoDatasetToHeal(target.dataset.clone()).into()),
         None => fresh::judge(receiver, head, target)?,
     };
     let (filled, base) = match &plan {

@@ -207,6 +207,9 @@ pub enum Refusal {
     /// A corrective receive needs the snapshot that it corrects.
     #[error("snapshot {0} does not exist, so there is nothing to correct")]
     NothingToHeal(String),
+    /// A corrective receive into a dataset that is not there.
+    #[error("{0} does not exist, so there is nothing to correct")]
+    NoDatasetToHeal(String),
     /// A corrective receive of another snapshot.
     #[error("snapshot {name} has guid {found}, the stream is of {expected}")]
     HealGuid {
@@ -246,6 +249,7 @@ impl Refusal {
             Self::PoolFeature { .. }
             | Self::PoolVersion { .. }
             | Self::ResumableNeedsExtensible
+            | Self::NoDatasetToHeal(_)
             | Self::HealGuid { .. } => Errno::ENOTSUP,
             Self::KeyNotLoaded(_) | Self::OtherKey(_) => Errno::EACCES,
             Self::Interrupted(_) => Errno::EBUSY,
