@@ -21,8 +21,16 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     let version = dpkg.and_then(|query| output(query).ok()).unwrap_or_else(|| "unknown".into());
     println!("OpenZFS's tools: {version}");
     let pools = interop_vm::send()?;
-    let mut tests =
-        cargo(&["test", "--package", "zstream-tests", "--locked", "--test", "interop*", "--", "--ignored"]);
+    let mut tests = cargo(&[
+        "test",
+        "--package",
+        "zstream-tests",
+        "--locked",
+        "--no-fail-fast",
+        "--",
+        "--ignored",
+        "interop_",
+    ]);
     if let Some(pools) = pools {
         tests.env("ZSTREAM_POOLS", pools);
     }

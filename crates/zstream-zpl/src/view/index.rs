@@ -68,9 +68,29 @@ pub(super) enum Swap {
     Class(SwapClass),
     /// By the type of the object that the block belongs to.
     ByObject,
-    /// As the header of its record says, which is in this order and lies in front of the payload. So are type, salt,
+    /// As the header of its record says, which is little-endian and lies in front of the payload. So are type, salt,
     /// IV and MAC of the block: it is one of a raw stream.
-    Raw(ByteOrder),
+    RawLittle,
+    /// The same of a header that is big-endian. (Two words without a value, so that this takes one byte.)
+    RawBig,
+}
+
+impl Swap {
+    fn raw(order: ByteOrder) -> Self {
+        match order {
+            ByteOrder::Little => Self::RawLittle,
+            ByteOrder::Big => Self::RawBig,
+        }
+    }
+
+    /// The byte order of the record's header, for a block of a raw stream.
+    pub(super) fn raw_order(self) -> Option<ByteOrder> {
+        match self {
+            Self::RawLittle => Some(ByteOrder::Little),
+            Self::RawBig => Some(ByteOrder::Big),
+            Self::No | Self::Class(_) | Self::ByObject => None,
+        }
+    }
 }
 
 /// Where a block lies, and what is to be done with it.
@@ -355,7 +375,7 @@ impl Indexer<'_> {
             Body::Write(body) => {
                 block.set_sizes(body.payload_len(), body.logical_size, body.compression)?;
                 if raw {
-                    block.swap = Swap::Raw(order);
+                    block.swap = Swap::raw(order);
                 } else if foreign && !body.is_compressed() {
                     // Compressed blocks are never of a type that is swapped: senders see to that.
                     block.swap = class_of(body.object_type)?;
@@ -382,7 +402,7 @@ impl Indexer<'_> {
             Body::Spill(body) => {
                 block.set_sizes(body.payload_len(), body.length, body.compression)?;
                 if raw {
-                    block.swap = Swap::Raw(order);
+                    block.swap = Swap::raw(order);
                 } else if foreign && body.compressed_size == 0 {
                     block.swap = class_of(body.object_type)?;
                 }

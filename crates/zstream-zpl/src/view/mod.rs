@@ -80,10 +80,8 @@ impl StreamView {
     fn stored(&self, stored: &Stored, object_type: ObjectType) -> Result<Vec<u8>> {
         let mut payload = vec![0; stored.physical as usize];
         self.file(stored).read_exact(stored.place, &mut payload)?;
-        let seal = match stored.swap {
-            Swap::Raw(order) => Some(Seal::read(self.file(stored), stored, order)?),
-            _ => None,
-        };
+        let order = stored.swap.raw_order();
+        let seal = order.map(|order| Seal::read(self.file(stored), stored, order)).transpose()?;
         if let Some(seal) = &seal {
             let locked = || Fault::Encrypted { what: self.snapshot.name.clone() };
             seal.open(self.key.as_ref().ok_or_else(locked)?, &mut payload)?;
@@ -97,7 +95,7 @@ impl StreamView {
         };
         match stored.swap {
             Swap::No => {}
-            Swap::Raw(_) => seal.map_or(Ok(()), |seal| seal.swap(&mut block))?,
+            Swap::RawLittle | Swap::RawBig => seal.map_or(Ok(()), |seal| seal.swap(&mut block))?,
             Swap::Class(class) => byteswap::swap(class, &mut block, ByteOrder::Big)?,
             Swap::ByObject => byteswap::swap_block(object_type, &mut block, ByteOrder::Big)?,
         }

@@ -318,7 +318,7 @@ impl Locked<'_> {
 
     /// The header of a block, by which it is opened.
     fn seal(&self, object: u64, block: BlockId, stored: &Stored) -> Result<Seal> {
-        let super::index::Swap::Raw(order) = stored.swap else {
+        let Some(order) = stored.swap.raw_order() else {
             return Err(Error::corrupt("raw stream", "the block comes from a stream that is not raw"));
         };
         // Numbers of files are made by counting them.
