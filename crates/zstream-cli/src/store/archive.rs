@@ -8,11 +8,14 @@ use zstream_dmu::ids::ObjectId;
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind};
 
+use super::sparse::{self, Sparse};
 use super::{Put, PutError};
 use crate::files::CHUNK_BYTES;
 
 /// In front of the name of an extended attribute.
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
+/// In front of what is said of files with holes.
+const SPARSE_PREFIX: &[u8] = b"GNU.sparse.";
 
 /// What pax headers say of the next entry.
 #[derive(Default)]
@@ -22,9 +25,10 @@ struct Pax {
     uid: Option<u32>,
     gid: Option<u32>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    sparse: Sparse,
 }
 
-fn bad(text: String) -> io::Error {
+pub(super) fn bad(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
@@ -37,13 +41,16 @@ pub(crate) fn put(put: &mut Put, archive: impl Read, name: &[u8], above: &[&[u8]
     let mut buffer = vec![0; CHUNK_BYTES];
     for entry in archive.entries().map_err(of_archive)? {
         let mut entry = entry.map_err(of_archive)?;
-        let path = entry.path_bytes().into_owned();
-        let of_entry = |error: io::Error| PutError::Source([name, b": ", &path[..]].concat(), error);
-        let pax = pax(&mut entry).map_err(of_entry)?;
+        let shown = entry.path_bytes().into_owned();
+        let of_entry = |error: io::Error| PutError::Source([name, b": ", &shown[..]].concat(), error);
+        let mut pax = pax(&mut entry).map_err(of_entry)?;
+        let sparse = std::mem::take(&mut pax.sparse).finish().map_err(of_entry)?;
+        let path = sparse.as_ref().map_or(&shown, |(path, _)| path).clone();
         let parts = parts(&path).map_err(of_entry)?;
         let whole = [above, &parts[..]].concat();
         let target = whole.join(&b'/');
         let kind = match kind(&entry).map_err(of_entry)? {
+            Some(NodeKind::File(size)) => NodeKind::File(sparse.as_ref().map_or(size, |(_, size)| *size)),
             Some(kind) => kind,
             None => {
                 let link = entry.link_name_bytes().unwrap_or_default().into_owned();
@@ -70,12 +77,18 @@ pub(crate) fn put(put: &mut Put, archive: impl Read, name: &[u8], above: &[&[u8]
         let parent = directory(put, way)?;
         let object = put.node(parent, &target, last, &new)?;
         if let NodeKind::File(size) = new.kind {
-            let mut at = 0;
-            while at < size {
-                let length = usize::try_from(size - at).unwrap_or(usize::MAX).min(buffer.len());
-                entry.read_exact(&mut buffer[..length]).map_err(of_entry)?;
-                put.content(object, &target, at, &buffer[..length])?;
-                at += length as u64;
+            let ranges = match sparse {
+                Some(_) => sparse::read_map(&mut entry, size).map_err(of_entry)?,
+                None => std::iter::once(0..size).collect(),
+            };
+            for range in ranges {
+                let mut at = range.start;
+                while at < range.end {
+                    let length = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+                    entry.read_exact(&mut buffer[..length]).map_err(of_entry)?;
+                    put.content(object, &target, at, &buffer[..length])?;
+                    at += length as u64;
+                }
             }
             put.end(object, &target, size)?;
         }
@@ -170,7 +183,9 @@ fn pax(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Pax> {
             b"uid" => pax.uid = Some(id()?),
             b"gid" => pax.gid = Some(id()?),
             _ => {
-                if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
+                if let Some(key) = key.strip_prefix(SPARSE_PREFIX) {
+                    pax.sparse.take(key, value);
+                } else if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
                     pax.xattrs.push((name.to_vec(), value.to_vec()));
                 }
             }

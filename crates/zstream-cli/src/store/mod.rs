@@ -1,6 +1,7 @@
 //! Putting files into a file system of a pool: from directories ([`tree`]) or an archive ([`archive`]).
 
 pub(crate) mod archive;
+mod sparse;
 pub(crate) mod tree;
 
 use std::io;
