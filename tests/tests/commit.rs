@@ -51,7 +51,7 @@ fn property(pool: &Pool, zap: ObjectId) -> Option<String> {
 /// Reads every block; gives what is allocated beside them.
 fn check(pool: &Pool) -> BTreeMap<u32, RangeSet> {
     for (block, at) in blocks(pool) {
-        pool.read_stored(&block, at).unwrap_or_else(|error| panic!("{at}: {error}"));
+        pool.reader().read_stored(&block, at).unwrap_or_else(|error| panic!("{at}: {error}"));
     }
     unreached(pool)
 }

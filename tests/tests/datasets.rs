@@ -5,54 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use zstream_dmu::device::FileDevice;
 use zstream_dmu::error::{Error, Fault, Result};
-use zstream_dmu::host::Host;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::{NewObject, ObjectStore};
 use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::pool::create::{NewMember, NewPool};
-use zstream_dmu::pool::maintained::FeatureSet;
-use zstream_dmu::pool::spec::parse_vdevs;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::random::Random;
 use zstream_dmu::zap::Value;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::redact::RedactionList;
 use zstream_dsl::write::{Reach, Setting, WritablePool};
 use zstream_format::object_type::{ObjectType, ObjsetType};
+use zstream_tests::created::{host, new_pool_in};
 use zstream_tests::golden;
 use zstream_tests::writing::unreached;
-
-const MEMBER_BYTES: u64 = 64 << 20;
-
-fn host() -> Host {
-    Host { id: 0, name: "test".to_owned() }
-}
-
-fn new_pool(dir: &Path, words: &str, ashift: u8) -> NewPool {
-    let words: Vec<&str> = words.split_whitespace().collect();
-    let open = |path: String| {
-        let path = dir.join(path);
-        let device = FileDevice::create(&path, MEMBER_BYTES, true).expect("room");
-        Ok(NewMember { path: path.display().to_string(), is_disk: false, device: Arc::new(device) })
-    };
-    let tops = parse_vdevs(&words).expect("vdevs").into_iter();
-    NewPool {
-        name: "demo".to_owned(),
-        tops: tops.map(|top| top.try_map(open)).collect::<Result<_>>().expect("members"),
-        ashift,
-        features: FeatureSet::default(),
-        properties: Vec::new(),
-        comment: None,
-        compatibility: None,
-        host: host(),
-        now: Some(1_800_000_000),
-        random: Random::from_seed(7),
-    }
-}
 
 struct Rng(u64);
 
@@ -81,7 +48,7 @@ impl History {
     fn new(words: &str, ashift: u8, seed: u64) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (mut pool, first) =
-            WritablePool::create(new_pool(dir.path(), words, ashift), Some(seed)).expect("a pool");
+            WritablePool::create(new_pool_in(dir.path(), "demo", words, ashift), Some(seed)).expect("a pool");
         let set = pool.create_set(first.root, ObjsetType::ZFS);
         pool.sync(first.root, &mut set.expect("a set")).expect("a synced set");
         pool.commit().expect("a commit");

@@ -41,7 +41,7 @@ fn content(pool: &Pool) -> (usize, Vec<u8>) {
     let mut digest = Sha256::new();
     let blocks = blocks(pool);
     for (bp, at) in &blocks {
-        digest.update(pool.read_stored(bp, *at).expect("a block"));
+        digest.update(pool.reader().read_stored(bp, *at).expect("a block"));
     }
     (blocks.len(), digest.finalize().to_vec())
 }
@@ -177,9 +177,9 @@ fn one_lying_and_one_missing_member_share_the_redundancy() {
     let (whole, torn) = (open(&paths), open(&copies[2..]));
     let (mut lost, mut right) = (0, 0);
     for (bp, at) in blocks(&whole) {
-        match torn.read_stored(&bp, at) {
+        match torn.reader().read_stored(&bp, at) {
             Ok(block) => {
-                assert!(block == whole.read_stored(&bp, at).expect("a block"), "{bp}");
+                assert!(block == whole.reader().read_stored(&bp, at).expect("a block"), "{bp}");
                 right += 1;
             }
             Err(error) => {

@@ -73,13 +73,13 @@ fn a_flipped_byte_is_an_error_or_answered_by_another_copy() {
         let copies = pointer.dvas().count();
         assert!(copies > 1, "{at}");
         set(Vec::new());
-        let whole = pool.read_stored(&pointer, at).expect("a good block");
+        let whole = pool.reader().read_stored(&pointer, at).expect("a good block");
         for byte in 0..pointer.psize() {
             set(flip(&pointer, byte, copies - 1));
-            let found = pool.read_stored(&pointer, at).expect("the last copy");
+            let found = pool.reader().read_stored(&pointer, at).expect("the last copy");
             assert!(found == whole, "{at} byte {byte}");
             set(flip(&pointer, byte, copies));
-            assert!(pool.read_stored(&pointer, at).is_err(), "{at} byte {byte}");
+            assert!(pool.reader().read_stored(&pointer, at).is_err(), "{at} byte {byte}");
             flips += 1;
         }
     }

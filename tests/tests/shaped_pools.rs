@@ -27,7 +27,7 @@ fn open(paths: &[PathBuf]) -> Pool {
 }
 
 fn read_all(pool: &Pool, wanted: &[(BlockPointer, Bookmark)]) -> Vec<Vec<u8>> {
-    wanted.iter().map(|(bp, at)| pool.read_stored(bp, *at).expect("a block").to_vec()).collect()
+    wanted.iter().map(|(bp, at)| pool.reader().read_stored(bp, *at).expect("a block").to_vec()).collect()
 }
 
 #[test]

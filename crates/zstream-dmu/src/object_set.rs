@@ -7,6 +7,7 @@
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use crate::dnode::Dnode;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::zio::Block;
@@ -43,6 +44,25 @@ pub struct ObjectInfo {
 }
 
 impl ObjectInfo {
+    /// What a dnode says of its object. `hidden` leaves out the bonus.
+    pub(crate) fn of(object: ObjectId, dnode: &Dnode, hidden: bool) -> Self {
+        Self {
+            object,
+            object_type: dnode.object_type,
+            bonus_type: dnode.bonus_type,
+            bonus: (!hidden).then(|| dnode.bonus().into()),
+            block_bytes: dnode.block_bytes(),
+            indirect_bytes: Some(dnode.indirect_bytes()),
+            levels: Some(dnode.levels),
+            max_block: dnode.max_block,
+            dn_slots: dnode.extra_slots + 1,
+            has_spill: dnode.spill().is_some(),
+            checksum_type: dnode.checksum_type,
+            compression: dnode.compression,
+            used_bytes: Some(dnode.used_bytes()),
+        }
+    }
+
     /// The used part of the bonus.
     ///
     /// # Errors

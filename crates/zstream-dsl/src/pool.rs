@@ -198,34 +198,17 @@ impl Dsl {
 
     /// A MOS object, checked to have a bonus buffer of this type.
     pub(crate) fn bonus(&self, object: ObjectId, bonus_type: ObjectType) -> Result<ObjectInfo> {
-        let info = self.mos.info(object)?;
-        if info.bonus_type != bonus_type {
-            return Err(Error::corrupt(
-                "MOS object",
-                format!("object {object} has a bonus of type {}, expected {bonus_type}", info.bonus_type),
-            ));
-        }
-        Ok(info)
+        bonus(&*self.mos, object, bonus_type)
     }
 
     /// An entry of a ZAP of the MOS; none where there is no ZAP.
     pub(crate) fn lookup(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
-        match zap {
-            Some(object) => Zap::open(&*self.mos, object)?.lookup(name),
-            None => Ok(None),
-        }
+        lookup(&*self.mos, zap, name)
     }
 
     /// The entries of a ZAP of the MOS, by name; none where there is no ZAP.
     pub(crate) fn entries(&self, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
-        let Some(object) = zap else { return Ok(Vec::new()) };
-        let mut entries = Vec::new();
-        for entry in Zap::open(&*self.mos, object)?.entries() {
-            let entry = entry?;
-            entries.push((entry.key.text()?.to_owned(), entry.value));
-        }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(entries)
+        entries(&*self.mos, zap)
     }
 
     /// The values of a ZAP of the MOS, in the ZAP's own order; none where there is no ZAP.
@@ -236,9 +219,46 @@ impl Dsl {
 
     /// The entries that a directory or dataset keeps in its own object (`zapified`).
     pub(crate) fn own_zap(&self, object: ObjectId) -> Result<Option<ObjectId>> {
-        Ok((self.mos.info(object)?.object_type == ZAPIFIED).then_some(object))
+        own_zap(&*self.mos, object)
     }
 }
 
 /// The type of a directory or dataset that keeps entries in its own object.
 pub(crate) const ZAPIFIED: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
+
+/// A MOS object, checked to have a bonus buffer of this type.
+pub(crate) fn bonus(mos: &dyn ObjectSet, object: ObjectId, bonus_type: ObjectType) -> Result<ObjectInfo> {
+    let info = mos.info(object)?;
+    if info.bonus_type != bonus_type {
+        return Err(Error::corrupt(
+            "MOS object",
+            format!("object {object} has a bonus of type {}, expected {bonus_type}", info.bonus_type),
+        ));
+    }
+    Ok(info)
+}
+
+/// An entry of a ZAP; none where there is no ZAP.
+pub(crate) fn lookup(mos: &dyn ObjectSet, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
+    match zap {
+        Some(object) => Zap::open(mos, object)?.lookup(name),
+        None => Ok(None),
+    }
+}
+
+/// The entries of a ZAP, by name; none where there is no ZAP.
+pub(crate) fn entries(mos: &dyn ObjectSet, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
+    let Some(object) = zap else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
+    for entry in Zap::open(mos, object)?.entries() {
+        let entry = entry?;
+        entries.push((entry.key.text()?.to_owned(), entry.value));
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}
+
+/// The entries that a directory or dataset keeps in its own object; none where it keeps none.
+pub(crate) fn own_zap(mos: &dyn ObjectSet, object: ObjectId) -> Result<Option<ObjectId>> {
+    Ok((mos.info(object)?.object_type == ZAPIFIED).then_some(object))
+}

@@ -6,7 +6,7 @@
 use zstream_dmu::blkptr::{BlockPointer, CryptKind};
 use zstream_dmu::dnode::Dnode;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
-use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::algorithm::CompressionType;
 use zstream_format::checksum::Checksum;
 use zstream_format::flags::{FeatureFlags, ObjectFlags, RangeFlags, SpillFlags, WriteFlags};
 use zstream_format::object_type::ObjectType;
@@ -299,7 +299,7 @@ impl<'a> Encoder<'a> {
         if replaced {
             self.replaced.push(Replaced { object: object.0, offset, length: block_bytes });
         }
-        let plain = || self.plain_write(object, object_type, offset, block_bytes);
+        let plain = || Write::plain(object, object_type, offset, block_bytes, self.to_guid);
         match form {
             Form::Embedded => self.embedded(object, offset, block_bytes, pointer),
             Form::Split => self.split(object, object_type, offset, block_bytes, payload),
@@ -317,34 +317,6 @@ impl<'a> Encoder<'a> {
     fn write(&mut self, write: Write, payload: Payload<'_>) -> Result<()> {
         self.write_pending()?;
         self.output.record_with(write, payload)
-    }
-
-    /// A WRITE of a whole block that says nothing of how it is stored.
-    fn plain_write(
-        &self,
-        object: ObjectId,
-        object_type: ObjectType,
-        offset: u64,
-        logical_size: u64,
-    ) -> Write {
-        Write {
-            object,
-            object_type,
-            pad: [0; 4],
-            offset,
-            logical_size,
-            to_guid: self.to_guid,
-            checksum_type: ChecksumType::OFF,
-            flags: WriteFlags::empty(),
-            compression: CompressionType::INHERIT,
-            pad2: [0; 5],
-            key_checksum: Checksum::ZERO,
-            key_prop: 0,
-            compressed_size: 0,
-            salt: [0; 8],
-            iv: [0; 12],
-            mac: [0; 16],
-        }
     }
 
     /// Adds how the payload is compressed and encrypted, and the key by which streams were once deduplicated: the checksum of
@@ -389,7 +361,8 @@ impl<'a> Encoder<'a> {
             let size = OLD_BLOCK_BYTES_MAX.min(block_bytes - done);
             let bytes = payload.bytes.get(done as usize..(done + size) as usize).unwrap_or_default();
             let start = payload.start.map(|start| start + done as usize);
-            let write = self.plain_write(object, object_type, offset.saturating_add(done), size);
+            let at = offset.saturating_add(done);
+            let write = Write::plain(object, object_type, at, size, self.to_guid);
             self.write(write, Payload { bytes, sum: None, start })?;
             done += size;
         }

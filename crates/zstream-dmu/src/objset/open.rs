@@ -257,21 +257,7 @@ impl ObjectSet for Objset {
         }
         let dnode = self.dnode(object)?;
         let hidden = self.locked && dnode.bonus_type.is_encrypted() && self.root.uses_crypt();
-        Ok(ObjectInfo {
-            object,
-            object_type: dnode.object_type,
-            bonus_type: dnode.bonus_type,
-            bonus: (!hidden).then(|| dnode.bonus().into()),
-            block_bytes: dnode.block_bytes(),
-            indirect_bytes: Some(dnode.indirect_bytes()),
-            levels: Some(dnode.levels),
-            max_block: dnode.max_block,
-            dn_slots: dnode.extra_slots + 1,
-            has_spill: dnode.spill().is_some(),
-            checksum_type: dnode.checksum_type,
-            compression: dnode.compression,
-            used_bytes: Some(dnode.used_bytes()),
-        })
+        Ok(ObjectInfo::of(object, &dnode, hidden))
     }
 
     fn next_object(&self, from: ObjectId) -> Result<Option<ObjectId>> {

@@ -33,14 +33,13 @@ use crate::blkptr::BlockPointer;
 use crate::cache;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ids::Bookmark;
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::objset::Objset;
 use crate::vdev::config::{PoolConfig, PoolState};
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, Vdev, VdevState, VdevTree};
 use crate::zap::{Value, Zap};
-use crate::zio::{Block, BlockReader, Observer, ReadBlock, Want};
+use crate::zio::{BlockReader, Observer, ReadBlock};
 
 /// The MOS's directory of objects (`DMU_POOL_DIRECTORY_OBJECT`).
 pub const DIRECTORY_OBJECT: ObjectId = ObjectId(1);
@@ -256,34 +255,5 @@ impl Pool {
     /// As [`Objset::open`].
     pub fn open_objset(&self, id: u64, root: BlockPointer) -> Result<Objset> {
         Objset::open(Arc::clone(&self.reader) as Arc<dyn ReadBlock>, id, root)
-    }
-}
-
-impl ReadBlock for Pool {
-    fn read_block(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
-        self.reader.read_block(bp, at)
-    }
-
-    fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
-        self.reader.read_stored(bp, at)
-    }
-
-    fn read_compressed(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
-        self.reader.read_compressed(bp, at)
-    }
-
-    fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
-        self.reader.read_once(bp, at)
-    }
-
-    fn read_into(
-        &self,
-        bp: &BlockPointer,
-        at: Bookmark,
-        want: Want,
-        out: &mut [u8],
-        scratch: &mut Vec<u8>,
-    ) -> Result<()> {
-        self.reader.read_into(bp, at, want, out, scratch)
     }
 }

@@ -7,14 +7,11 @@ use std::sync::Arc;
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
 
-use super::keys::{ROOT, USES};
 use super::{Tx, WritablePool};
-use crate::keys::{CRYPTO_KEY, CryptoKey};
-use crate::pool::ZAPIFIED;
+use crate::keys::CryptoKey;
 
 /// What wraps the keys of a new dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,28 +48,8 @@ impl Tx<'_> {
         let dir = self.dataset(head)?.dir;
         let key = DatasetKey::generate(suite, Guid(self.random()?))?;
         let wrapped = key.wrap(&wrapping.key)?;
-        let (format, salt, rounds) = wrapping.format.numbers();
-        let object = self.create_zap(ZAPIFIED, NormFlags::empty())?;
-        let root = wrapping.root.unwrap_or(dir);
-        let mut zap = self.zap(object)?;
-        for (name, value) in [
-            ("DSL_CRYPTO_SUITE", Value::word(u64::from(suite.0))),
-            (ROOT, Value::word(root.0)),
-            ("DSL_CRYPTO_GUID", Value::word(wrapped.guid.0)),
-            ("DSL_CRYPTO_IV", Value::from_bytes(&wrapped.iv)),
-            ("DSL_CRYPTO_MAC", Value::from_bytes(&wrapped.mac)),
-            ("DSL_CRYPTO_MASTER_KEY_1", Value::from_bytes(&wrapped.master)),
-            ("DSL_CRYPTO_HMAC_KEY_1", Value::from_bytes(&wrapped.hmac)),
-            ("keyformat", Value::word(format)),
-            ("pbkdf2salt", Value::word(salt)),
-            ("pbkdf2iters", Value::word(rounds)),
-            (USES, Value::word(1)),
-            ("DSL_CRYPTO_VERSION", Value::word(wrapped.version)),
-        ] {
-            zap.add(name, &value)?;
-        }
-        self.set_entry(dir, CRYPTO_KEY, &Value::word(object.0))?;
-        self.activate_feature(head, "encryption", &Value::word(0))?;
+        let keys = self.add_keys(head, wrapping.root.unwrap_or(dir))?;
+        self.store_keys(keys, wrapping.format, &wrapped)?;
         Ok(Arc::new(key))
     }
 }

@@ -11,9 +11,9 @@ use crate::keys::CRYPTO_KEY;
 use crate::pool::ZAPIFIED;
 
 /// How many directories use the keys: a clone has those of its origin.
-pub(super) const USES: &str = "DSL_CRYPTO_REFCOUNT";
+const USES: &str = "DSL_CRYPTO_REFCOUNT";
 /// The directory that is the encryption root.
-pub(super) const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
+const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
 
 impl Tx<'_> {
     /// Gives a dataset the keys of a raw stream, wrapped as they came. One that had none becomes its own encryption root,
@@ -25,8 +25,33 @@ impl Tx<'_> {
         let dir = self.dataset(head)?.dir;
         let keys = match self.crypto_key(dir)? {
             Some(keys) => keys,
-            None => self.create_received_keys(head, dir)?,
+            None => {
+                let keys = self.add_keys(head, dir)?;
+                self.put_property(head, "keylocation", &Setting::Local(Value::string("prompt")))?;
+                keys
+            }
         };
+        self.store_keys(keys, format, wrapped)
+    }
+
+    /// Gives a head a table for keys of its own, whose encryption root is `root`.
+    pub(super) fn add_keys(&mut self, head: ObjectId, root: ObjectId) -> Result<ObjectId> {
+        let dir = self.dataset(head)?.dir;
+        let keys = self.create_zap(ZAPIFIED, NormFlags::empty())?;
+        self.zap(keys)?.update(ROOT, &Value::word(root.0))?;
+        self.zap(keys)?.update(USES, &Value::word(1))?;
+        self.set_entry(dir, CRYPTO_KEY, &Value::word(keys.0))?;
+        self.activate_feature(head, "encryption", &Value::word(0))?;
+        Ok(keys)
+    }
+
+    /// Puts wrapped keys into their table (`dsl_crypto_key_sync_impl`).
+    pub(super) fn store_keys(
+        &mut self,
+        keys: ObjectId,
+        format: KeyFormat,
+        wrapped: &WrappedKey,
+    ) -> Result<()> {
         let (format, salt, rounds) = format.numbers();
         let mut zap = self.zap(keys)?;
         for (name, number) in [
@@ -48,16 +73,6 @@ impl Tx<'_> {
             zap.update(name, &Value::from_bytes(bytes))?;
         }
         Ok(())
-    }
-
-    fn create_received_keys(&mut self, head: ObjectId, dir: ObjectId) -> Result<ObjectId> {
-        let keys = self.create_zap(ZAPIFIED, NormFlags::empty())?;
-        self.zap(keys)?.update(ROOT, &Value::word(dir.0))?;
-        self.zap(keys)?.update(USES, &Value::word(1))?;
-        self.set_entry(dir, CRYPTO_KEY, &Value::word(keys.0))?;
-        self.activate_feature(head, "encryption", &Value::word(0))?;
-        self.put_property(head, "keylocation", &Setting::Local(Value::string("prompt")))?;
-        Ok(keys)
     }
 
     /// Whether a dataset is an encryption root below another one.

@@ -68,7 +68,7 @@ use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::object_store::{NewObject, ObjectStore};
 use zstream_dmu::pool::DIRECTORY_OBJECT;
 use zstream_dmu::space::Space;
-use zstream_dmu::zap::{self, NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, number_key};
+use zstream_dmu::zap::{self, NewZap, NormFlags, Value, ZapFlags, ZapMut, number_key};
 use zstream_dmu::zio::ReadBlock;
 use zstream_format::object_type::ObjectType;
 
@@ -83,7 +83,7 @@ pub use self::receive::{Filling, RECEIVE_CHILD, ReceivedSnapshot, Resumable};
 pub use self::usage::{Change, Use};
 
 use crate::phys::{DatasetPhys, DirPhys};
-use crate::pool::ZAPIFIED;
+use crate::pool::{self, ZAPIFIED};
 
 /// The first transaction group of a pool (`TXG_INITIAL`). What is made in it says that it was made in 1.
 const TXG_INITIAL: Txg = Txg(4);
@@ -189,14 +189,7 @@ impl<'a> Tx<'a> {
     }
 
     fn bonus(&self, object: ObjectId, bonus_type: ObjectType) -> Result<ObjectInfo> {
-        let info = self.mos.info(object)?;
-        if info.bonus_type != bonus_type {
-            return Err(Error::corrupt(
-                "MOS object",
-                format!("object {object} has a bonus of type {}, expected {bonus_type}", info.bonus_type),
-            ));
-        }
-        Ok(info)
+        pool::bonus(&*self.mos, object, bonus_type)
     }
 
     /// A directory.
@@ -270,10 +263,7 @@ impl<'a> Tx<'a> {
 
     /// An entry of a ZAP; none where there is no ZAP.
     pub(crate) fn lookup(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
-        match zap {
-            Some(object) => Zap::open(&*self.mos, object)?.lookup(name),
-            None => Ok(None),
-        }
+        pool::lookup(&*self.mos, zap, name)
     }
 
     fn lookup_object(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<ObjectId>> {
@@ -282,14 +272,7 @@ impl<'a> Tx<'a> {
 
     /// The entries of a ZAP, by name; none where there is no ZAP.
     pub(crate) fn entries(&self, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
-        let Some(object) = zap else { return Ok(Vec::new()) };
-        let mut entries = Vec::new();
-        for entry in Zap::open(&*self.mos, object)?.entries() {
-            let entry = entry?;
-            entries.push((entry.key.text()?.to_owned(), entry.value));
-        }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(entries)
+        pool::entries(&*self.mos, zap)
     }
 
     /// The numbers that a set of numbers holds, ascending (`zap_add_int`).
@@ -315,7 +298,7 @@ impl<'a> Tx<'a> {
 
     /// The entries that a directory or dataset keeps in its own object; none where it keeps none.
     fn own_zap(&self, object: ObjectId) -> Result<Option<ObjectId>> {
-        Ok((self.mos.info(object)?.object_type == ZAPIFIED).then_some(object))
+        pool::own_zap(&*self.mos, object)
     }
 
     /// An entry that a directory or dataset keeps in its own object.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use zstream_dmu::blkptr::{Dva, NormalBlock};
 use zstream_dmu::ids::Bookmark;
+use zstream_format::algorithm::ChecksumType;
 use zstream_format::flags::{BeginFlags, HeaderType, VersionInfo};
 use zstream_format::record::{BEGIN_MAGIC, Begin, Body, Header};
 use zstream_format::stream::StreamReader;

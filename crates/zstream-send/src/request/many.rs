@@ -36,19 +36,11 @@ pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(No
     let mut filesystems = Vec::new();
     if request.replicate || request.properties || request.holds {
         let mut gather = Gather {
-            top: filesystem,
-            to,
             from,
             recursive: request.replicate,
             all,
             skip_missing: request.skip_missing,
-            raw: request.form.raw,
-            properties: request.properties,
-            backup: request.backup,
-            holds: request.holds,
-            note,
-            list: NvList::new(),
-            filesystems: Vec::new(),
+            ..Gather::one(request, filesystem, to, note)
         };
         gather.gather(head.dir())?;
         let list = list(gather.list, from, to, request.replicate, request.form.raw);

@@ -6,7 +6,6 @@ use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::pool::{Dsl, Found};
 use zstream_dsl::redact::RedactionList;
-use zstream_format::nvlist::NvList;
 
 use super::{Request, dataset, find};
 use crate::job::{From, Job, Step};
@@ -119,21 +118,7 @@ pub(super) fn redaction_list(bookmark: &Bookmark, target: &Dataset) -> Result<Ar
 fn header(request: &Request, target: &Dataset, note: &mut dyn FnMut(Note)) -> Result<PackageHeader, Refusal> {
     let filesystem = target.dir().name();
     let to = target.snapshot_name().unwrap_or_default();
-    let mut gather = Gather {
-        top: filesystem,
-        to,
-        from: None,
-        recursive: false,
-        all: false,
-        skip_missing: false,
-        raw: request.form.raw,
-        properties: request.properties,
-        backup: request.backup,
-        holds: request.holds,
-        note,
-        list: NvList::new(),
-        filesystems: Vec::new(),
-    };
+    let mut gather = Gather::one(request, filesystem, to, note);
     gather.gather(target.dir())?;
     let list = super::many::list(gather.list, None, to, false, request.form.raw);
     PackageHeader::new(format!("{filesystem}@{to}"), request.holds).with_list(&list, request.list_bytes_max)

@@ -71,7 +71,7 @@ fn blocks(pool: &Pool) -> Vec<(BlockPointer, zstream_dmu::error::Result<Block>)>
     Traverse::new(reader, 0, pool.uberblock().root, Options::default())
         .filter_map(Result::ok)
         .filter(|visit| visit.pointer.kind() == BlockKind::Normal)
-        .map(|visit| (visit.pointer, pool.read_stored(&visit.pointer, Bookmark::root(0))))
+        .map(|visit| (visit.pointer, pool.reader().read_stored(&visit.pointer, Bookmark::root(0))))
         .collect()
 }
 

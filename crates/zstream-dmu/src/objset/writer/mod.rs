@@ -107,13 +107,20 @@ impl ObjsetWriter {
         }
         let source =
             Source { reader: Arc::clone(set.reader()), writer, id: set.objset_id(), locked: set.is_locked() };
-        Ok(Self {
+        let (root, meta) = (*set.root(), Overlay::over(Arc::clone(&phys.meta_dnode)));
+        let unchanged = Self::unchanged(source, phys, properties, meta);
+        Ok(Self { base: Some(set), root, ..unchanged })
+    }
+
+    /// A set without changes, and without anything on disk.
+    fn unchanged(source: Source, phys: ObjsetPhys, properties: SetProperties, meta: Overlay) -> Self {
+        Self {
             source,
-            root: *set.root(),
-            meta: Overlay::over(Arc::clone(&phys.meta_dnode)),
+            base: None,
+            root: BlockPointer::EMPTY,
             phys,
             properties,
-            base: Some(set),
+            meta,
             objects: BTreeMap::new(),
             dnodes_crypt: BTreeMap::new(),
             dirty_bytes: 0,
@@ -122,7 +129,7 @@ impl ObjsetWriter {
             has_freed: false,
             is_head_dirty: false,
             is_broken: false,
-        })
+        }
     }
 
     /// Makes an empty set (`dmu_objset_create_impl`). `id` is the dataset's object number in the MOS, 0 for the MOS itself,
@@ -144,33 +151,21 @@ impl ObjsetWriter {
                 (OBJECTS_MAX - 1) / (u64::from(DNODE_BLOCK_BYTES) / DNODE_SLOT_BYTES as u64),
             ))?;
         }
-        Ok(Self {
-            source: Source { reader, writer, id, locked: properties.protection == Protection::Kept },
-            base: None,
-            root: BlockPointer::EMPTY,
-            phys: ObjsetPhys {
-                meta_dnode: Arc::new(meta.clone()),
-                zil: ZilHeader::empty(),
-                objset_type,
-                flags: ObjsetFlags::empty(),
-                portable_mac: [0; 32],
-                local_mac: [0; 32],
-                user_used: None,
-                group_used: None,
-                project_used: None,
-                phys_bytes: OBJSET_BYTES_NEW,
-            },
-            properties,
-            meta: Overlay { dnode: Some(meta), ..Overlay::default() },
-            objects: BTreeMap::new(),
-            dnodes_crypt: BTreeMap::new(),
-            dirty_bytes: 0,
-            dirty_limit: DIRTY_BYTES_MAX,
-            cursor: FIRST_OBJECT,
-            has_freed: false,
-            is_head_dirty: true,
-            is_broken: false,
-        })
+        let source = Source { reader, writer, id, locked: properties.protection == Protection::Kept };
+        let phys = ObjsetPhys {
+            meta_dnode: Arc::new(meta.clone()),
+            zil: ZilHeader::empty(),
+            objset_type,
+            flags: ObjsetFlags::empty(),
+            portable_mac: [0; 32],
+            local_mac: [0; 32],
+            user_used: None,
+            group_used: None,
+            project_used: None,
+            phys_bytes: OBJSET_BYTES_NEW,
+        };
+        let meta = Overlay { dnode: Some(meta), ..Overlay::default() };
+        Ok(Self { is_head_dirty: true, ..Self::unchanged(source, phys, properties, meta) })
     }
 
     /// The pointer of the objset block that was written last; a hole when none was.

@@ -29,25 +29,13 @@ impl ObjectSet for ObjsetWriter {
         let Some(overlay) = self.objects.get(&object.0) else { return self.synced_set(object)?.info(object) };
         let dnode = overlay.dnode(object)?;
         let hidden = self.source.locked && dnode.bonus_type.is_encrypted();
-        Ok(ObjectInfo {
-            object,
-            object_type: dnode.object_type,
-            bonus_type: dnode.bonus_type,
-            bonus: (!hidden).then(|| dnode.bonus().into()),
-            block_bytes: dnode.block_bytes(),
-            indirect_bytes: Some(dnode.indirect_bytes()),
-            levels: Some(dnode.levels),
-            max_block: dnode.max_block,
-            dn_slots: dnode.extra_slots + 1,
-            has_spill: match &overlay.spill {
-                Spill::Kept => dnode.spill().is_some(),
-                Spill::Gone => false,
-                Spill::New(_) => true,
-            },
-            checksum_type: dnode.checksum_type,
-            compression: dnode.compression,
-            used_bytes: Some(dnode.used_bytes()),
-        })
+        let mut info = ObjectInfo::of(object, dnode, hidden);
+        match &overlay.spill {
+            Spill::Kept => {}
+            Spill::Gone => info.has_spill = false,
+            Spill::New(_) => info.has_spill = true,
+        }
+        Ok(info)
     }
 
     fn next_object(&self, from: ObjectId) -> Result<Option<ObjectId>> {

@@ -139,19 +139,10 @@ impl TestPool {
     pub(super) fn new(bytes: u64, seed: u64) -> Self {
         let device = Arc::new(MemoryDevice::new((LEAF_DATA_START + bytes) as usize));
         let leaf = VdevConfig {
-            kind: VdevType::File,
-            id: 0,
-            guid: Guid(1),
             path: Some("/disk".into()),
             ashift: Some(9),
             asize: Some(bytes),
-            metaslab_array: None,
-            metaslab_shift: None,
-            is_log: false,
-            zap: None,
-            is_offline: false,
-            indirect_object: None,
-            children: Vec::new(),
+            ..VdevConfig::bare(VdevType::File, 0, Guid(1))
         };
         let member = Member { name: "disk".into(), device: device.clone() as Arc<dyn Device> };
         let tree = VdevTree::build(Guid(9), &[leaf], &HashMap::from([(Guid(1), member)]), 0).unwrap();
