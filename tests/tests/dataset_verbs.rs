@@ -175,3 +175,44 @@ fn encrypted_datasets_take_the_key_of_the_one_above() {
     assert_eq!(demo.get("encryption", "demo/e/below"), "aes-128-ccm -");
     assert!(demo.refuses("rename demo/e/below demo/below").contains("encryption root"));
 }
+
+/// The first limit of a pool makes it count, from the dataset with the limit downwards.
+#[test]
+fn limits_begin_to_count() {
+    let demo = Demo::new();
+    demo.does(&["create -p demo/a/b/c", "create demo/d", "snapshot -r demo/a@s"]);
+    assert_eq!(demo.get("filesystem_count", "demo/a"), "none default");
+    demo.does(&[
+        "set filesystem_limit=9 demo/a",
+        "create demo/a/e",
+        "snapshot demo/a/e@t",
+        "destroy demo/a/b/c@s",
+    ]);
+    for (name, counts) in
+        [("demo/a", ["3 -", "3 -"]), ("demo/a/b", ["1 -", "1 -"]), ("demo/a/e", ["0 -", "1 -"])]
+    {
+        let found = ["filesystem_count", "snapshot_count"].map(|what| demo.get(what, name));
+        assert_eq!(found, counts, "{name}");
+    }
+    assert_eq!(demo.get("filesystem_count", "demo/d"), "none default");
+    demo.does(&["set snapshot_limit=none demo/d"]);
+    assert_eq!(demo.get("snapshot_count", "demo/d"), "none default");
+}
+
+#[test]
+fn no_more_is_reserved_than_there_is() {
+    let demo = Demo::new();
+    demo.does(&["create demo/a", "set quota=8M demo/a", "create demo/a/b", "set reservation=4M demo/a/b"]);
+    for line in ["set reservation=1G demo", "set refreservation=9M demo/a", "set reservation=9M demo/a/b"] {
+        assert!(demo.refuses(line).contains("are available"), "{line}");
+    }
+    assert!(demo.refuses("create -V 1G demo/vol").contains("are available"));
+    demo.does(&["set reservation=5M demo/a/b", "set refreservation=1M demo/a"]);
+}
+
+#[test]
+fn keys_come_from_elsewhere() {
+    let demo = Demo::new();
+    assert!(demo.refuses("set keylocation=prompt demo").contains("encrypted datasets only"));
+    demo.does(&["set keylocation=none demo"]);
+}

@@ -219,3 +219,74 @@ fn an_image_is_put_into_a_volume() {
     assert!(bench.run(&["cat", "demo/vol"], b"").stdout == image);
     good(&bench.run(&["pool", "check"], b""));
 }
+
+#[test]
+fn encrypted_datasets_are_written_with_their_key() {
+    let bench = Bench::new(&[]);
+    let [image, key, src] = ["secret.img", "key", "src"].map(|name| bench.path(name));
+    fs::write(&key, "correct horse").expect("a key");
+    let with_key = ["-d", &image, "--key-file", &key];
+    let run = |words: &[&str]| program::zstream(&[&with_key[..], words].concat(), b"");
+    let create =
+        ["pool", "create", "--size", "128M", "-O", "encryption=on", "-O", "keyformat=passphrase", "demo"];
+    good(&program::zstream(&[&with_key[2..], &create, &[&image]].concat(), b""));
+    good(&run(&["put", &src, "demo:/"]));
+    good(&run(&["create", "demo/below"]));
+    good(&run(&["put", &format!("{src}/"), "demo/below:/"]));
+    for (dataset, path) in [("demo", "/src/large"), ("demo/below", "/large")] {
+        let outcome = run(&["cat", dataset, path]);
+        assert!(outcome.stdout == noise(1_000_000), "{outcome:?}");
+    }
+    let get = run(&["get", "-Hp", "-o", "value", "encryption,encryptionroot,keylocation", "demo"]);
+    assert_eq!(String::from_utf8_lossy(&get.stdout), "aes-256-gcm\ndemo\nprompt\n");
+    let locked = program::zstream(&["-d", &image, "put", &src, "demo:/"], b"");
+    assert!(String::from_utf8_lossy(&locked.stderr).contains("demo is encrypted"), "{locked:?}");
+    fs::write(&key, "wrong horse").expect("a key");
+    let wrong = run(&["put", &src, "demo:/"]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("cannot load the key of demo"), "{wrong:?}");
+    good(&run(&["pool", "check"]));
+}
+
+/// Space and objects are counted by owner from the start, as in file systems that OpenZFS makes.
+#[test]
+fn what_owners_use_is_counted() {
+    let bench = Bench::new(&["compression=off"]);
+    let src = bench.path("src");
+    bench.put(&[&format!("{src}/"), "demo:/"]);
+    let owner = fs::metadata(&src).expect("a directory").uid();
+    let get = |what: &str| {
+        let outcome = bench.run(&["get", "-Hp", "-o", "value", &format!("{what}@{owner}"), "demo"], b"");
+        String::from_utf8_lossy(&outcome.stdout).trim_end().parse::<u64>().expect("a number")
+    };
+    // Four files, a link, two directories, and the root where it is the superuser who puts them.
+    let objects = get("userobjused");
+    assert!(objects == 8 || (owner != 0 && objects == 7), "{objects} objects");
+    // One file has a million bytes in records of 128 KiB, the others next to nothing.
+    let bytes = get("userused");
+    assert!((1 << 20..(1 << 20) + (100 << 10)).contains(&bytes), "{bytes} bytes");
+}
+
+#[test]
+fn volumes_grow_and_shrink() {
+    let bench = Bench::new(&["compression=off"]);
+    good(&bench.run(&["create", "-V", "8M", "demo/vol"], b""));
+    let image = noise(8 << 20);
+    fs::write(bench.path("raw"), &image).expect("an image");
+    bench.put(&[&bench.path("raw"), "demo/vol"]);
+    let get = |what: &str| {
+        let outcome = bench.run(&["get", "-Hp", "-o", "value", what, "demo/vol"], b"");
+        String::from_utf8_lossy(&outcome.stdout).trim_end().parse::<u64>().expect("a number")
+    };
+    let reserved = get("refreservation");
+    good(&bench.run(&["set", "volsize=2M", "demo/vol"], b""));
+    assert!(get("referenced") < 3 << 20, "what is behind the end is freed");
+    assert!(get("refreservation") < reserved - (5 << 20));
+    good(&bench.run(&["set", "volsize=8M", "demo/vol"], b""));
+    assert_eq!(get("refreservation"), reserved);
+    let mut expected = image;
+    expected[2 << 20..].fill(0);
+    assert!(bench.run(&["cat", "demo/vol"], b"").stdout == expected);
+    let outcome = bench.run(&["set", "volsize=1000001", "demo/vol"], b"");
+    assert!(String::from_utf8_lossy(&outcome.stderr).contains("must be a multiple"), "{outcome:?}");
+    good(&bench.run(&["pool", "check"], b""));
+}

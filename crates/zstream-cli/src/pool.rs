@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
-use zstream_dmu::ids::Txg;
+use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::Vdev;
@@ -158,6 +158,16 @@ impl PoolOptions {
             .dsl()
             .load_key(&root, &key)
             .map_err(|error| Failure::new(format_args!("cannot load the key of {}: {error}", root.name())))?;
+        Ok(())
+    }
+
+    /// Loads the key of a head that is to be written, where it is encrypted.
+    pub(crate) fn unlock_to_write(&self, pool: &mut WritablePool, head: ObjectId) -> Result<(), Failure> {
+        let tx = pool.tx();
+        let Some(keys) = tx.keys_of(tx.dataset(head)?.dir)? else { return Ok(()) };
+        let root = tx.dir_name(keys.root)?;
+        pool.load_key(keys.root, &self.key(&root)?)
+            .map_err(|error| Failure::new(format_args!("cannot load the key of {root}: {error}")))?;
         Ok(())
     }
 

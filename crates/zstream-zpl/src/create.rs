@@ -12,7 +12,7 @@ use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::{NewObject, ObjectStore};
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
-use zstream_format::object_type::ObjectType;
+use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::sa::MAGIC;
 
@@ -164,4 +164,26 @@ pub fn create_volume(
     set.claim(VOLUME_PROPERTIES, &NewObject::new(ObjectType::ZVOL_PROP, 0))?;
     zap::create_in(set, VOLUME_PROPERTIES, &NewZap::new(random()?))?;
     ZapMut::open(set, VOLUME_PROPERTIES)?.add("size", &Value::word(size))
+}
+
+/// Gives a volume another size: what is behind it is freed (`zvol_update_volsize`).
+///
+/// # Errors
+/// `EINVAL` when the size is 0 or no multiple of the block size; the set is no volume or cannot be changed.
+pub fn resize_volume(set: &mut dyn ObjectStore, size: u64) -> Result<()> {
+    let kind = set.objset_type();
+    if kind != ObjsetType::ZVOL {
+        return Err(Error::invalid(format!("an object set of type {}, expected a volume", kind.name())));
+    }
+    let block_bytes = set.info(VOLUME)?.block_bytes;
+    if size == 0 || block_bytes == 0 || !size.is_multiple_of(block_bytes) {
+        return Err(Error::refused(
+            "EINVAL",
+            format!(
+                "a volume of {size} bytes: the size must be a multiple of the block size, {block_bytes} bytes"
+            ),
+        ));
+    }
+    ZapMut::open(set, VOLUME_PROPERTIES)?.update("size", &Value::word(size))?;
+    set.free_range(VOLUME, size, u64::MAX - size)
 }

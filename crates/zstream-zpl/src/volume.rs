@@ -9,7 +9,7 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use crate::content::Content;
 
 /// The data (`ZVOL_OBJ`).
-pub(crate) const DATA: ObjectId = ObjectId(1);
+pub const DATA: ObjectId = ObjectId(1);
 /// ZAP with the size (`ZVOL_ZAP_OBJ`).
 const PROPERTIES: ObjectId = ObjectId(2);
 

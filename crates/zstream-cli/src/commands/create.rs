@@ -11,7 +11,7 @@ use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
 
-use super::create_keys::{Encryption, Wanted};
+use super::create_keys::Wanted;
 use crate::change::{change, try_change};
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -184,12 +184,8 @@ fn create(
     filesystem.utf8_only |= !filesystem.normalization.is_empty();
     let encryption = keys.decide(pool, name, options)?;
     let head = pool.tx().create(name, volume.is_none() && filesystem.case != 0)?;
-    if let Some(Encryption { suite, wrapping, location }) = encryption {
-        let key = pool.tx().create_keys(head, suite, &wrapping)?;
-        pool.add_key(head, &key);
-        if let Some(location) = location {
-            pool.tx().set_property(head, "keylocation", &Setting::Local(Value::string(&location)))?;
-        }
+    if let Some(encryption) = encryption {
+        encryption.apply(pool, head)?;
     }
     for parsed in &kept {
         pool.tx().set_property(head, &parsed.name, &Setting::Local(parsed.value.clone()))?;
@@ -230,7 +226,7 @@ fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -
 
 /// What is reserved so that a volume can be written to its end: its data, with what raidz adds for small blocks, and its
 /// metadata (`zvol_volsize_to_reservation`).
-fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u64) -> u64 {
+pub(super) fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u64) -> u64 {
     let blocks = size / block;
     let data = pool
         .pool()

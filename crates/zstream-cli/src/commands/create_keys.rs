@@ -3,9 +3,11 @@
 use std::fs;
 
 use zstream_dmu::error::Error;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::prop::parse::Parsed;
-use zstream_dsl::write::{Wrapping, WritablePool};
+use zstream_dsl::write::{Setting, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 
 use crate::failure::Failure;
@@ -35,6 +37,21 @@ pub(super) struct Encryption {
     pub(super) wrapping: Wrapping,
     /// Where the key comes from, where it is the dataset's own.
     pub(super) location: Option<String>,
+}
+
+impl Encryption {
+    /// Gives a new dataset its keys.
+    pub(super) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), Error> {
+        let Self { suite, wrapping, location } = self;
+        let key = pool.tx().create_keys(head, suite, &wrapping)?;
+        pool.add_key(head, &key);
+        match location {
+            Some(location) => {
+                pool.tx().set_property(head, "keylocation", &Setting::Local(Value::string(&location)))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Wanted {

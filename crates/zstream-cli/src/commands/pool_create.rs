@@ -21,7 +21,9 @@ use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem};
 
+use super::create_keys::Wanted;
 use crate::failure::Failure;
+use crate::pool::PoolOptions;
 
 /// The arguments of `zstream pool create`.
 #[derive(Debug, clap::Args)]
@@ -72,10 +74,11 @@ struct Plan {
     properties: PoolProperties,
     filesystem: NewFilesystem,
     settings: Vec<Parsed>,
+    keys: Wanted,
 }
 
 impl Args {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let plan = self.plan().map_err(Failure::usage)?;
         if self.dry_run {
             for top in &plan.tops {
@@ -85,7 +88,7 @@ impl Args {
             return Ok(());
         }
         let mut made = Vec::new();
-        let result = self.create(plan, &mut made);
+        let result = self.create(plan, options, &mut made);
         if result.is_err() {
             for path in made {
                 // What was made here and is of no use; the first error is the one that counts.
@@ -111,13 +114,14 @@ impl Args {
         let settings = self.filesystem_properties.iter().chain(&mountpoint);
         let settings = settings.map(|text| parse_assignment(text)).collect::<Result<Vec<_>, _>>()?;
         let mut filesystem = NewFilesystem::default();
-        let mut kept = Vec::new();
+        let (mut kept, mut keys) = (Vec::new(), Wanted::default());
         for setting in settings {
             let number = setting.value.u64().unwrap_or_default();
             match setting.name.as_str() {
                 "normalization" => filesystem.normalization = NormFlags::from_bits_retain(number),
                 "utf8only" => filesystem.utf8_only = number != 0,
                 "casesensitivity" => filesystem.case = number,
+                _ if keys.take(&setting) => {}
                 _ if setting.property.is_some_and(|property| property.set_once) => {
                     return Err(Error::unsupported(format!("{} of a new pool's filesystem", setting.name)));
                 }
@@ -126,10 +130,10 @@ impl Args {
         }
         // Names that are normalized have to be text.
         filesystem.utf8_only |= !filesystem.normalization.is_empty();
-        Ok(Plan { tops, size: size.transpose()?, properties, filesystem, settings: kept })
+        Ok(Plan { tops, size: size.transpose()?, properties, filesystem, settings: kept, keys })
     }
 
-    fn create(&self, plan: Plan, made: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    fn create(&self, plan: Plan, options: &PoolOptions, made: &mut Vec<PathBuf>) -> Result<(), Failure> {
         let mut open = |path: String| self.open(&path, plan.size, made);
         let tops = plan.tops.into_iter().map(|top| top.try_map(&mut open)).collect::<Result<_, _>>()?;
         let PoolProperties { ashift, comment, compatibility, stored, features } = plan.properties;
@@ -150,6 +154,9 @@ impl Args {
             random,
         };
         let (mut pool, first) = WritablePool::create(new, self.guid_seed)?;
+        if let Some(encryption) = plan.keys.decide(&mut pool, &self.name, options)? {
+            encryption.apply(&mut pool, first.root)?;
+        }
         for setting in plan.settings {
             pool.tx().set_property(first.root, &setting.name, &Setting::Local(setting.value))?;
         }

@@ -66,6 +66,7 @@ impl Args {
         let writing = WriteOptions { force: self.force, now: self.timestamp, ..WriteOptions::default() };
         let mut pool = options.open_to_write(Some(name), writing, self.timestamp)?;
         let head = pool.tx().head_named(name)?;
+        options.unlock_to_write(&mut pool, head)?;
         let set = pool.open_head(head)?;
         let kind = set.objset_type();
         let target = Target::new(pool, head, set);

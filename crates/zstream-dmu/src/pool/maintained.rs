@@ -52,7 +52,11 @@ pub const MAINTAINED: &[Maintained] = &[
     row("redaction_bookmarks", true, "redaction lists are written, and freed with their bookmarks"),
     row("redacted_datasets", true, "redacted streams are received, and such datasets cloned"),
     row("redaction_list_spill", true, "lists of many redaction snapshots"),
-    row("userobj_accounting", true, "what a changed dataset counts is marked for OpenZFS to count anew"),
+    row(
+        "userobj_accounting",
+        true,
+        "objects are counted by owner where counting is complete; else OpenZFS does it",
+    ),
     row("project_quota", true, "as userobj_accounting"),
     row("allocation_classes", true, "metadata goes to special vdevs"),
     row("zilsaxattr", true, "intent logs are not written"),

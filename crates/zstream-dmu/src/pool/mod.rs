@@ -23,6 +23,7 @@ pub mod scan;
 pub mod spec;
 pub mod writer;
 
+use crate::object_set::ObjectSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -244,9 +245,7 @@ impl Pool {
     /// # Errors
     /// The vdev's properties cannot be read.
     pub fn allocation_class(&self, top: &Vdev) -> Result<Option<String>> {
-        let Some(object) = top.config().zap.filter(|&object| object != 0) else { return Ok(None) };
-        let class = Zap::open(&*self.mos, ObjectId(object))?.lookup("org.zfsonlinux:allocation_bias")?;
-        class.map(|class| class.text().map(str::to_owned)).transpose()
+        allocation_class(&*self.mos, top)
     }
 
     /// Opens a dataset's object set: `id` is the dataset's object in the MOS, `root` its block pointer.
@@ -256,4 +255,14 @@ impl Pool {
     pub fn open_objset(&self, id: u64, root: BlockPointer) -> Result<Objset> {
         Objset::open(Arc::clone(&self.reader) as Arc<dyn ReadBlock>, id, root)
     }
+}
+
+/// The class of blocks that a top-level vdev is for, as [`Pool::allocation_class`] has it, by the MOS of its pool.
+///
+/// # Errors
+/// The vdev's properties cannot be read.
+pub fn allocation_class(mos: &dyn ObjectSet, top: &Vdev) -> Result<Option<String>> {
+    let Some(object) = top.config().zap.filter(|&object| object != 0) else { return Ok(None) };
+    let class = Zap::open(mos, ObjectId(object))?.lookup("org.zfsonlinux:allocation_bias")?;
+    class.map(|class| class.text().map(str::to_owned)).transpose()
 }

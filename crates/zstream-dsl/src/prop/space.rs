@@ -1,7 +1,12 @@
 //! The space of a pool that datasets share (`spa_get_dspace`, `spa_get_slop_space`).
 
+use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::error::Result;
-use zstream_dmu::pool::Pool;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::pool::features::Features;
+use zstream_dmu::pool::{DIRECTORY_OBJECT, Pool, allocation_class};
+use zstream_dmu::vdev::Vdev;
 use zstream_dmu::vdev::config::{VdevConfig, VdevType};
 use zstream_dmu::zap::Zap;
 
@@ -26,34 +31,56 @@ impl PoolSpace {
     /// # Errors
     /// When the properties of a vdev cannot be read.
     pub fn of(pool: &Pool) -> Result<Option<Self>> {
+        Self::over(&**pool.mos(), pool.vdevs().tops())
+    }
+
+    /// The space of a pool with this MOS and these top-level vdevs, as [`of`](Self::of) has it.
+    ///
+    /// # Errors
+    /// When the properties of a vdev cannot be read.
+    pub fn over(mos: &dyn ObjectSet, tops: &[Vdev]) -> Result<Option<Self>> {
+        let features = Features::read(mos)?;
         let uncounted = ["block_cloning", "zpool_checkpoint", "raidz_expansion"];
-        if uncounted.iter().any(|feature| pool.features().is_active(feature))
-            || !zap_is_empty(pool, "DDT-statistics")?
+        if uncounted.iter().any(|feature| features.is_active(feature))
+            || !zap_is_empty(mos, "DDT-statistics")?
         {
             return Ok(None);
         }
         let (mut normal, mut log) = (0_u64, 0_u64);
-        for top in pool.vdevs().tops() {
+        for top in tops {
             let config = top.config();
             if config.is_log || matches!(config.kind, VdevType::Hole | VdevType::Indirect) {
                 continue;
             }
-            if pool.allocation_class(top)?.is_some() {
+            if allocation_class(mos, top)?.is_some() {
                 return Ok(None);
             }
             let Some((space, logged)) = vdev_space(config) else { return Ok(None) };
             normal = normal.saturating_add(space);
             log = log.saturating_add(logged);
         }
-        let usable_bytes = normal.saturating_sub(slop(normal, log));
-        Ok(Some(Self { usable_bytes }))
+        let slop = slop(normal, log);
+        Ok(Some(Self { usable_bytes: normal.saturating_sub(slop) }.without_deferred(mos)?))
+    }
+
+    /// The space without what is freed but is still in the list of what the next transaction group gives back.
+    fn without_deferred(self, mos: &dyn ObjectSet) -> Result<Self> {
+        let deferred = match directory_object(mos, "sync_bplist")? {
+            Some(list) => BpObj::open(mos, list)?.bytes,
+            None => 0,
+        };
+        Ok(Self { usable_bytes: self.usable_bytes.saturating_sub(deferred) })
     }
 }
 
+fn directory_object(mos: &dyn ObjectSet, name: &str) -> Result<Option<ObjectId>> {
+    Ok(Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64(name)?.map(ObjectId))
+}
+
 /// Whether the MOS has no such ZAP, or nothing in it.
-fn zap_is_empty(pool: &Pool, name: &str) -> Result<bool> {
-    let Some(object) = pool.directory_object(name)? else { return Ok(true) };
-    let zap = Zap::open(&**pool.mos(), object)?;
+fn zap_is_empty(mos: &dyn ObjectSet, name: &str) -> Result<bool> {
+    let Some(object) = directory_object(mos, name)? else { return Ok(true) };
+    let zap = Zap::open(mos, object)?;
     let first = zap.entries().next().transpose()?;
     Ok(first.is_none())
 }

@@ -44,8 +44,6 @@ impl Tx<'_> {
             "dedup" if parsed.value != Value::word(2) => {
                 return Err(Error::unsupported("writing deduplicated datasets"));
             }
-            "volsize" if !is_new => return Err(Error::unsupported("resizing a volume")),
-            "keylocation" if !is_new => return Err(Error::unsupported("changing where a key comes from")),
             _ => {}
         }
         match needed_feature(property, &parsed.value) {
@@ -60,6 +58,11 @@ impl Tx<'_> {
     /// As [`check_assignment`](Self::check_assignment) and [`set_property`](Self::set_property).
     pub fn assign(&mut self, dataset: ObjectId, parsed: &Parsed) -> Result<()> {
         self.check_assignment(parsed, self.types_of(dataset)?, false)?;
+        match parsed.name.as_str() {
+            "keylocation" => self.check_key_location(dataset, parsed.value.text()?)?,
+            "volsize" => return Err(Error::invalid("the size of a volume changes with what is in it")),
+            _ => {}
+        }
         self.set_property(dataset, &parsed.name, &Setting::Local(parsed.value.clone()))
     }
 
@@ -84,6 +87,28 @@ impl Tx<'_> {
         self.set_property(dataset, stored, &setting)
     }
 }
+
+impl Tx<'_> {
+    /// Refuses a place of a key that the dataset cannot have (`dsl_crypto_can_set_keylocation`).
+    fn check_key_location(&self, head: ObjectId, location: &str) -> Result<()> {
+        let dir = self.dataset(head)?.dir;
+        let refuse = |errno, why: &str| Err(Error::refused(errno, format!("keylocation {why}")));
+        match self.encryption_root(dir)? {
+            None if location == "none" => Ok(()),
+            None => refuse("EACCES", "can be set of encrypted datasets only"),
+            Some(root) if root != dir => refuse("EACCES", "can be set of the encryption root only"),
+            Some(_)
+                if location == "prompt" || KEY_LOCATIONS.iter().any(|start| location.starts_with(start)) =>
+            {
+                Ok(())
+            }
+            Some(_) => refuse("EINVAL", "is prompt, file:///PATH, https:// or http://"),
+        }
+    }
+}
+
+/// How a place of a key begins, unless it is asked for.
+const KEY_LOCATIONS: [&str; 3] = ["file:///", "https://", "http://"];
 
 /// The feature that a value of a property needs.
 fn needed_feature(property: &Property, value: &Value) -> Option<&'static str> {

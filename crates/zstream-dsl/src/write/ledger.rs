@@ -68,9 +68,7 @@ impl<'a> Tx<'a> {
     /// When the head or what belongs to it cannot be read.
     pub fn ledger(&mut self, head: ObjectId) -> Result<DatasetLedger<'_, 'a>> {
         let phys = self.dataset(head)?;
-        if phys.is_snapshot() {
-            return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
-        }
+        self.check_writable(head)?;
         let deadlist = self.deadlist_of(head)?;
         // Found out here, where nothing is lost yet.
         drop(self.deadlist(deadlist)?);
@@ -101,6 +99,26 @@ impl<'a> Tx<'a> {
             features: BTreeSet::new(),
             marks,
         })
+    }
+
+    /// Refuses to write to snapshots, and to heads whose last snapshot is of this transaction group: what is written now
+    /// would look as if the snapshot had it.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is such a snapshot.
+    pub(super) fn check_writable(&self, head: ObjectId) -> Result<()> {
+        let phys = self.dataset(head)?;
+        if phys.is_snapshot() {
+            return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
+        }
+        if phys.prev_snapshot_txg >= self.txg() {
+            let name = self.full_name(head)?;
+            return Err(Error::refused(
+                "EAGAIN",
+                format!("the last snapshot of {name} is too new to write on"),
+            ));
+        }
+        Ok(())
     }
 
     /// Gives up a clone's list of blocks of its own (`dsl_dir_remove_livelist`).

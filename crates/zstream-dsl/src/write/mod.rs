@@ -29,6 +29,7 @@
 //! crypt      keys that are made and loaded
 //! assign     properties that users set
 //! plan       what goes with what is destroyed
+//! limits     limits of how many datasets there may be, and of what may be reserved
 //! log        beginning with the content of a snapshot, but not with its intent log
 //! open       a pool from opening or creating it to leaving it
 //! ```
@@ -44,6 +45,7 @@ mod feature;
 mod hold;
 mod keys;
 mod ledger;
+mod limits;
 mod log;
 mod make;
 mod names;
@@ -86,6 +88,7 @@ pub use self::usage::{Change, Use};
 
 use crate::phys::{DatasetPhys, DirPhys};
 use crate::pool::{self, ZAPIFIED};
+use crate::prop::space::PoolSpace;
 
 /// The first transaction group of a pool (`TXG_INITIAL`). What is made in it says that it was made in 1.
 const TXG_INITIAL: Txg = Txg(4);
@@ -117,6 +120,8 @@ pub struct Tx<'a> {
     clock: Clock,
     entropy: &'a mut Entropy,
     has_changed: bool,
+    /// What datasets can use together, where that is known: no more can be reserved.
+    pool_space: Option<PoolSpace>,
 }
 
 impl std::fmt::Debug for Tx<'_> {
@@ -135,7 +140,7 @@ impl<'a> Tx<'a> {
         clock: Clock,
         entropy: &'a mut Entropy,
     ) -> Self {
-        Self { name: name.into(), mos, space, reader, clock, entropy, has_changed: false }
+        Self { name: name.into(), mos, space, reader, clock, entropy, has_changed: false, pool_space: None }
     }
 
     /// The transaction group.

@@ -16,6 +16,7 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::intent_log::has_records;
+use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
@@ -24,6 +25,7 @@ use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
+use zstream_dmu::zap::Value;
 use zstream_dmu::zio::ReadBlock;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dmu::zio::write::Protection;
@@ -31,7 +33,13 @@ use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
 use super::{Clock, Entropy, FirstDatasets, Tx};
+use crate::phys::DatasetFlags;
 use crate::pool::Dsl;
+use crate::prop::space::PoolSpace;
+
+/// The features of file systems that count objects and projects.
+const OBJECTS: &str = "userobj_accounting";
+const PROJECTS: &str = "project_quota";
 
 /// A pool open for changes of its datasets.
 #[derive(Debug)]
@@ -40,6 +48,8 @@ pub struct WritablePool {
     pub(super) keyring: Arc<Keyring>,
     entropy: Entropy,
     is_reproducible: bool,
+    /// What datasets can use together; none where that cannot be told from sizes.
+    space: Option<PoolSpace>,
 }
 
 impl WritablePool {
@@ -73,7 +83,8 @@ impl WritablePool {
         };
         let keyring = Arc::new(Keyring::default());
         pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
-        Ok(Self { pool, keyring, entropy, is_reproducible: seed.is_some() })
+        let space = PoolSpace::over(pool.mos(), pool.vdevs().tops())?;
+        Ok(Self { pool, keyring, entropy, is_reproducible: seed.is_some(), space })
     }
 
     /// The pool below.
@@ -110,7 +121,9 @@ impl WritablePool {
         let name = self.pool.name().to_owned();
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
-        Tx::new(name, parts.mos, &**parts.space, reader, clock, &mut self.entropy)
+        let mut tx = Tx::new(name, parts.mos, &**parts.space, reader, clock, &mut self.entropy);
+        tx.pool_space = self.space;
+        tx
     }
 
     /// Makes the empty object set of a new head dataset, written as its properties say.
@@ -121,7 +134,28 @@ impl WritablePool {
         let properties = self.tx().set_properties(head)?;
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
-        ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)
+        let mut set =
+            ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)?;
+        self.begin_accounting(head, &mut set)?;
+        Ok(set)
+    }
+
+    /// Has what users, groups and projects use counted from the start, as a new file system of OpenZFS does; not in an
+    /// encrypted one that is received, where a raw increment may follow (`dmu_objset_create_impl_dnstats`).
+    fn begin_accounting(&mut self, head: ObjectId, set: &mut ObjsetWriter) -> Result<()> {
+        let mut tx = self.tx();
+        let phys = tx.dataset(head)?;
+        let is_received = phys.flags.contains(DatasetFlags::INCONSISTENT);
+        if set.objset_type() != ObjsetType::ZFS || (is_received && tx.is_encrypted(phys.dir)?) {
+            return Ok(());
+        }
+        let [objects, projects] = [tx.feature_enabled(OBJECTS)?, tx.feature_enabled(PROJECTS)?];
+        for (name, is_enabled) in [(OBJECTS, objects), (PROJECTS, projects)] {
+            if is_enabled {
+                tx.activate_feature(head, name, &Value::word(0))?;
+            }
+        }
+        set.begin_accounting(objects, projects)
     }
 
     /// Makes the object set of a new head dataset that is received raw: what it holds comes encrypted, and needs no key.
@@ -167,10 +201,9 @@ impl WritablePool {
 
     /// The object set of a head; with [`Protection::Kept`] nothing of it is decrypted.
     pub(super) fn read_set(&mut self, head: ObjectId, protection: Protection) -> Result<Objset> {
-        let phys = self.tx().dataset(head)?;
-        if phys.is_snapshot() {
-            return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
-        }
+        let tx = self.tx();
+        tx.check_writable(head)?;
+        let phys = tx.dataset(head)?;
         let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
         match protection {
             Protection::Kept => Objset::open_locked(reader, head.0, phys.root),

@@ -148,8 +148,8 @@ impl Tx<'_> {
                 self.change_dir(phys.dir, |dir| dir.quota_bytes = value)
             }
             "filesystem_limit" | "snapshot_limit" => {
-                if !self.feature_active("filesystem_limits")? {
-                    return Err(Error::unsupported(format!("setting {name}, the first limit of the pool,")));
+                if matches!(setting, Setting::Local(value) if *value != Value::word(u64::MAX)) {
+                    self.begin_counting(phys.dir)?;
                 }
                 self.put_property(dataset, name, setting)
             }
@@ -183,6 +183,8 @@ impl Tx<'_> {
             "refreservation" if limit(self.number_property(phys.dir, "refquota")?, value.u64()?) => {
                 refuse("size is greater than the refquota")
             }
+            "reservation" => self.check_reservation(phys.dir, value.u64()?),
+            "refreservation" => self.check_refreservation(head, value.u64()?),
             _ => Ok(()),
         }
     }

@@ -5,6 +5,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 
 use super::Tx;
+use super::limits::LIMITS;
 use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};
 use super::usage::{Change, Use};
 use crate::name::{NAME_BYTES_MAX, Name, Suffix};
@@ -64,19 +65,11 @@ impl Tx<'_> {
 
     /// Moves what a directory counts for from one parent to another.
     fn move_counts(&mut self, dir: ObjectId, from: ObjectId, to: ObjectId) -> Result<()> {
-        let count = |name: &str| -> Result<Option<i64>> {
-            Ok(self.entry(dir, name)?.map(|count| count.u64()).transpose()?.map(|count| count as i64))
-        };
-        // A filesystem that keeps no counts has none above it either, unless limits were set after it was made.
-        let filesystems = count(FILESYSTEM_COUNT)?;
-        let snapshots = count(SNAPSHOT_COUNT)?;
-        if filesystems.is_none() && self.feature_active("filesystem_limits")? {
-            return Err(Error::unsupported("moving a dataset that keeps no counts in a pool with limits"));
-        }
-        if let (Some(filesystems), Some(snapshots)) = (filesystems, snapshots) {
+        if self.feature_active(LIMITS)? {
+            let (filesystems, snapshots) = self.count_below(dir, DEPTH_MAX)?;
             for (dir, sign) in [(from, -1), (to, 1)] {
-                self.adjust_counts(dir, FILESYSTEM_COUNT, sign * (filesystems + 1))?;
-                self.adjust_counts(dir, SNAPSHOT_COUNT, sign * snapshots)?;
+                self.adjust_counts(dir, FILESYSTEM_COUNT, sign * (filesystems as i64 + 1))?;
+                self.adjust_counts(dir, SNAPSHOT_COUNT, sign * snapshots as i64)?;
             }
         }
         let phys = self.dir(dir)?;

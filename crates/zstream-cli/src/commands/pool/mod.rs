@@ -84,7 +84,7 @@ Examples:
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         match &self.command {
-            Command::Create(args) => args.run(),
+            Command::Create(args) => args.run(options),
             Command::Export { force, pool } => {
                 options.open_writable(pool.as_deref(), *force)?.export()?;
                 Ok(())

@@ -1,0 +1,109 @@
+//! Limits of how many filesystems and snapshots there may be, and of what may be reserved.
+//!
+//! Filesystems and snapshots are counted from the first limit of the pool on, in the directory that has it and in all below
+//! (`dsl_dir_activate_fs_ss_limit`). Those who may set a limit may also exceed it, so nothing is refused here.
+
+use zstream_dmu::error::{Error, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zap::Value;
+
+use super::Tx;
+use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};
+
+/// The feature that counts.
+pub(super) const LIMITS: &str = "filesystem_limits";
+
+impl Tx<'_> {
+    /// Begins to count in a directory, where that is not done yet.
+    pub(super) fn begin_counting(&mut self, dir: ObjectId) -> Result<()> {
+        self.require_feature(LIMITS)?;
+        if !self.feature_active(LIMITS)? {
+            self.feature_add(LIMITS, 1)?;
+        }
+        self.count_below(dir, DEPTH_MAX).map(drop)
+    }
+
+    /// Counts the filesystems below a directory, and its snapshots with those below; what was counted before is not
+    /// counted again.
+    pub(super) fn count_below(&mut self, dir: ObjectId, depth: usize) -> Result<(u64, u64)> {
+        if let Some(filesystems) = self.entry(dir, FILESYSTEM_COUNT)? {
+            let snapshots = self.entry(dir, SNAPSHOT_COUNT)?.map_or(Ok(0), |count| count.u64())?;
+            return Ok((filesystems.u64()?, snapshots));
+        }
+        let depth = depth
+            .checked_sub(1)
+            .ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} is nested without an end")))?;
+        let (mut filesystems, mut snapshots) = (0, 0);
+        for (name, child) in self.entries(self.dir(dir)?.children)? {
+            if name.starts_with('$') {
+                continue;
+            }
+            let below = self.count_below(ObjectId(child.u64()?), depth)?;
+            filesystems += 1 + below.0;
+            snapshots += below.1;
+        }
+        let own = self.snapshots(self.head_of(dir)?)?;
+        snapshots += own.iter().filter(|(name, _)| !name.starts_with('%')).count() as u64;
+        self.set_entry(dir, FILESYSTEM_COUNT, &Value::word(filesystems))?;
+        self.set_entry(dir, SNAPSHOT_COUNT, &Value::word(snapshots))?;
+        Ok((filesystems, snapshots))
+    }
+
+    /// Refuses to reserve more than there is for a directory with all below it. A pool whose space cannot be told from sizes
+    /// alone lets everything be reserved.
+    pub(super) fn check_reservation(&self, dir: ObjectId, bytes: u64) -> Result<()> {
+        let phys = self.dir(dir)?;
+        let more = bytes.max(phys.used_bytes).saturating_sub(phys.reserved_bytes.max(phys.used_bytes));
+        let available = match phys.parent {
+            Some(parent) => self.available(parent)?,
+            None => self.pool_space.map(|space| space.usable_bytes.saturating_sub(phys.used_bytes)),
+        };
+        refuse_more("reservation", more, available)
+    }
+
+    /// Refuses to reserve more than there is for a head alone.
+    pub(super) fn check_refreservation(&self, head: ObjectId, bytes: u64) -> Result<()> {
+        let phys = self.dataset(head)?;
+        let unique = phys.unique_bytes;
+        let more = bytes.max(unique).saturating_sub(self.refreservation(head)?.max(unique));
+        refuse_more("refreservation", more, self.available(phys.dir)?)
+    }
+
+    /// Bytes that a directory and those below it can still use (`dsl_dir_space_available`); none where that cannot be told.
+    fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
+        let Some(space) = self.pool_space else { return Ok(None) };
+        let mut line = Vec::new();
+        let mut at = Some(dir);
+        while let Some(dir) = at {
+            if line.len() >= DEPTH_MAX {
+                return Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")));
+            }
+            let phys = self.dir(dir)?;
+            at = phys.parent;
+            line.push(phys);
+        }
+        let mut above = None;
+        for phys in line.into_iter().rev() {
+            let quota = if phys.quota_bytes == 0 { u64::MAX } else { phys.quota_bytes };
+            above = Some(match above {
+                None => quota.min(space.usable_bytes).saturating_sub(phys.used_bytes),
+                Some(above) => {
+                    // What is reserved for it is not available to others, but to it.
+                    let reserved = phys.reserved_bytes.saturating_sub(phys.used_bytes);
+                    reserved.saturating_add(above).min(quota.saturating_sub(phys.used_bytes))
+                }
+            });
+        }
+        Ok(above)
+    }
+}
+
+fn refuse_more(name: &str, more: u64, available: Option<u64>) -> Result<()> {
+    match available {
+        Some(available) if more > available => Err(Error::refused(
+            "ENOSPC",
+            format!("{name} cannot be set: {more} bytes more are asked for, and {available} are available"),
+        )),
+        _ => Ok(()),
+    }
+}
