@@ -71,6 +71,30 @@ pub(crate) fn send() -> Result<Option<PathBuf>, String> {
     Ok(Some(pools))
 }
 
+/// Pools that zstream makes and writes, in the hands of the kernel module and back.
+const ROUND_TRIPS: [&str; 3] = ["create.sh", "put.sh", "rounds.sh"];
+
+/// Pools that zstream makes and fills, imported, changed and exported by the kernel module, and changed here again.
+pub(crate) fn round_trips() -> Outcome {
+    let Some(vm) = machine() else {
+        println!("SKIPPED: pools of zstream and the kernel module: {VARIABLE} is not set");
+        return Ok(());
+    };
+    title("pools of zstream and the kernel module");
+    run(cargo(&["build", "--locked", "--package", "zstream-cli"]))?;
+    let work = root().join("target/interop");
+    let [input, output] = ["nothing", "exported"].map(|name| work.join(name));
+    for dir in [&input, &output] {
+        fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    for script in ROUND_TRIPS {
+        let mut command = program(&vm, &[&format!("tests/interop/{script}"), "-i"]);
+        command.arg(&input).arg("-o").arg(&output).arg("-b").arg(root().join("target/debug/zstream"));
+        run(command)?;
+    }
+    Ok(())
+}
+
 /// Unpacks members of a golden archive, or all, without their top directory.
 fn unpack(archive: &str, members: &[&str], dir: &Path) -> Outcome {
     let archive = format!("tests/golden/{archive}.tar.xz");
