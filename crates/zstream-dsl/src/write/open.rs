@@ -9,6 +9,7 @@
 //! pool.export()
 //! ```
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use zstream_dmu::zio::write::Protection;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
-use super::{Clock, Entropy, FirstDatasets, Tx};
+use super::{Clock, Entropy, FirstDatasets, Tx, Wrapping};
 use crate::pool::Dsl;
 
 /// A pool open for changes of its datasets.
@@ -38,6 +39,8 @@ use crate::pool::Dsl;
 pub struct WritablePool {
     pub(super) pool: PoolWriter,
     pub(super) keyring: Arc<Keyring>,
+    /// The keys that wrap those of datasets, by encryption root.
+    pub(super) wrappings: HashMap<ObjectId, Wrapping>,
     entropy: Entropy,
     is_reproducible: bool,
 }
@@ -73,7 +76,7 @@ impl WritablePool {
         };
         let keyring = Arc::new(Keyring::default());
         pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
-        Ok(Self { pool, keyring, entropy, is_reproducible: seed.is_some() })
+        Ok(Self { pool, keyring, wrappings: HashMap::new(), entropy, is_reproducible: seed.is_some() })
     }
 
     /// The pool below.
