@@ -187,7 +187,8 @@ impl<'p> Receiving<'p> {
         rules::begin(&receiver, head, target).map_err(|error| error.at(opening.place))
     }
 
-    /// Receives one snapshot. `progress` is told how many bytes of the input were read.
+    /// Receives one snapshot. `progress` is told how many bytes of the input were read. In a rehearsal all happens but that
+    /// content is written.
     ///
     /// # Errors
     /// The stream breaks a rule, is not whole, or cannot be applied: the target is as before, or where it was asked for
@@ -201,24 +202,27 @@ impl<'p> Receiving<'p> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Received> {
         let plan = self.judge(&opening, target)?;
+        let is_rehearsal = self.pool.pool().is_rehearsal();
+        if let (Plan::Heal { snapshot }, true) = (&plan, is_rehearsal) {
+            let name = snapshot.name().to_owned();
+            let records = read_past(input, &opening, progress)?;
+            return Ok(received(name, input, &opening, records));
+        }
         if let Plan::Heal { snapshot } = &plan {
             return Err(PoolError::unsupported(format!("correcting {}", snapshot.name())).into());
         }
         let mut job =
             self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
-        let result = self.fill(&mut job, input, &opening, progress);
+        let result = if is_rehearsal {
+            read_past(input, &opening, progress)
+        } else {
+            self.fill(&mut job, input, &opening, progress)
+        };
         let records = match result {
             Ok(records) => records,
             Err(error) => return Err(self.fail(job, error)),
         };
-        let mut received = Received {
-            name: target.full_name(),
-            guid: opening.begin.to_guid,
-            is_incremental: opening.begin.from_guid != Guid(0),
-            bytes: input.offset() - opening.place.offset,
-            records,
-            warnings: Vec::new(),
-        };
+        let mut received = received(target.full_name(), input, &opening, records);
         match self.end(&mut job, &opening, target, settings) {
             Ok(()) => {
                 received.warnings = job.warnings;
@@ -517,6 +521,29 @@ impl<'p> Receiving<'p> {
         self.pool.tx().abandon_receive(filled)?;
         self.pool.commit().inspect_err(|_| self.is_broken = true)?;
         Ok(true)
+    }
+}
+
+/// Reads all records up to END and applies none.
+fn read_past<R: Read>(input: &mut Input<R>, opening: &Opening, progress: &mut dyn FnMut(u64)) -> Result<u64> {
+    let mut records = 2;
+    let mut at = opening.next.clone();
+    while at.role != Role::SubstreamEnd {
+        at = input.following(at.place)?;
+        records += 1;
+        progress(input.offset());
+    }
+    Ok(records)
+}
+
+fn received<R: Read>(name: String, input: &Input<R>, opening: &Opening, records: u64) -> Received {
+    Received {
+        name,
+        guid: opening.begin.to_guid,
+        is_incremental: opening.begin.from_guid != Guid(0),
+        bytes: input.offset() - opening.place.offset,
+        records,
+        warnings: Vec::new(),
     }
 }
 
