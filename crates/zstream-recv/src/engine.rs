@@ -251,7 +251,7 @@ impl<'p> Receiving<'p> {
         };
         let (filled, head, is_resumed, is_full_clone) = match &plan {
             Plan::New { origin: Some(origin), .. } => {
-                let filled = self.pool.tx().create_received_clone(origin.object(), &target.dataset)?;
+                let filled = self.pool.create_received_clone(origin.object(), &target.dataset)?;
                 self.use_key(filled, origin.object());
                 (filled, None, false, begin.from_guid == Guid(0))
             }
@@ -264,7 +264,7 @@ impl<'p> Receiving<'p> {
             }
             Plan::Existing { head, base } => {
                 let base = base.as_ref().map(zstream_dsl::dataset::Dataset::object);
-                let filled = self.pool.tx().create_receive_child(head.object(), base, is_insensitive)?;
+                let filled = self.pool.create_receive_child(head.object(), base, is_insensitive)?;
                 self.use_key(filled, head.object());
                 (filled, Some(head.object()), false, false)
             }
