@@ -28,9 +28,6 @@ for clone in stays goes; do
   for i in $(seq 12); do text $i$clone 80000 > /mnt/k/f$i; zpool sync livelists; text again 20000 | dd of=/mnt/k/f$i bs=4k conv=notrunc 2> /dev/null; zpool sync livelists; done
   umount /mnt/k
 done
-zfs destroy livelists/goes & zpool export livelists || { wait; zpool export livelists; }
-wait
-zdb -e -p /out livelists -dddd 2> /dev/null | grep -c . || true
+zfs destroy livelists/goes; zpool export livelists
 zdb -e -p /out -dddd livelists 1 2> /dev/null | grep deleted_clones || echo "no deleted clones are left"
-cd /out; zdb -e -p /out -bcc checkpointed > /out/checkpointed.zdb 2>&1 || true; zdb -e -p /out -bcc livelists > /out/livelists.zdb 2>&1 || true
-tail -30 /out/checkpointed.zdb
+for pool in checkpointed livelists; do zdb -e -p /out -bcc $pool > /out/$pool.zdb 2>&1 || true; tail -25 /out/$pool.zdb; done
