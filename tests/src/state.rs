@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use zstream_dmu::error::Fault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dsl::dataset::Dataset;
+use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_recv::rules::RECEIVE_CHILD;
 
 use crate::sending::Sending;
 
@@ -105,18 +107,19 @@ pub fn tree(sending: &Sending, top: &str) -> State {
 #[must_use]
 pub fn whole(sending: &Sending) -> State {
     let mut state = State::new();
-    let mut visit = |dir: &std::sync::Arc<zstream_dsl::dataset::Dir>| {
+    let mut add = |dir: &Arc<Dir>| {
         if dir.phys().head.is_none() {
             return Ok(());
         }
         let head = dir.head()?;
         let phys = head.phys();
+        // What the pool takes as a whole grows with its history.
+        let used = dir.parent().map(|_| dir.phys().used_bytes);
         let what = format!(
-            "{} {:?} {} {} {:?} {}",
+            "{} {:?} {} {used:?} {:?} {}",
             phys.guid,
             phys.flags,
             phys.referenced_bytes,
-            dir.phys().used_bytes,
             dir.origin()?.map(|origin| origin.phys().guid),
             dataset_content(&head)
         );
@@ -125,6 +128,10 @@ pub fn whole(sending: &Sending) -> State {
             state.insert(found.name().to_owned(), snapshot(&found));
         }
         Ok(())
+    };
+    let mut visit = |dir: &Arc<Dir>| {
+        add(dir)?;
+        dir.child(RECEIVE_CHILD)?.as_ref().map_or(Ok(()), &mut add)
     };
     sending.dsl.walk(&mut visit).expect("a tree of datasets");
     state

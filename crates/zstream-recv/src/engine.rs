@@ -512,6 +512,19 @@ impl<'p> Receiving<'p> {
         error
     }
 
+    /// Destroys what earlier receives were filling when they went down and what cannot be resumed, so that it is in nobody's
+    /// way.
+    ///
+    /// # Errors
+    /// The pool [is broken](Self::is_broken) then.
+    pub fn destroy_unresumable(&mut self) -> Result<()> {
+        let names = self.pool.tx().destroy_unresumable().inspect_err(|_| self.is_broken = true)?;
+        for name in names {
+            self.pool.log(Event::Internal("destroy", &format!("{name} (unfinished receive)")))?;
+        }
+        self.commit()
+    }
+
     /// Destroys what a receive into a dataset left unfinished (`zfs receive -A`). Whether there was anything.
     ///
     /// # Errors

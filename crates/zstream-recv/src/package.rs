@@ -101,6 +101,7 @@ impl Receiving<'_> {
             let why = "a dry run needs a pool that is opened as a rehearsal";
             return Err(Fault::from(zstream_dmu::error::Error::invalid(why.to_owned())).into());
         }
+        self.destroy_unresumable()?;
         let first = input.open()?.ok_or(Refusal::Package)?;
         let name = name(&first)?;
         let sent = name.split('@').next().unwrap_or_default().to_owned();
