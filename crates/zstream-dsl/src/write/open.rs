@@ -9,6 +9,7 @@
 //! pool.export()
 //! ```
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use zstream_dmu::zio::write::Protection;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
-use super::{Clock, Entropy, FirstDatasets, Tx};
+use super::{Clock, Entropy, FirstDatasets, Tx, Wrapping};
 use crate::phys::DatasetFlags;
 use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
@@ -46,6 +47,8 @@ const PROJECTS: &str = "project_quota";
 pub struct WritablePool {
     pub(super) pool: PoolWriter,
     pub(super) keyring: Arc<Keyring>,
+    /// The keys that wrap those of datasets, by encryption root.
+    pub(super) wrappings: HashMap<ObjectId, Wrapping>,
     entropy: Entropy,
     is_reproducible: bool,
     /// What datasets can use together; none where that cannot be told from sizes.
@@ -84,7 +87,8 @@ impl WritablePool {
         let keyring = Arc::new(Keyring::default());
         pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
         let space = PoolSpace::over(pool.mos(), pool.vdevs().tops())?;
-        Ok(Self { pool, keyring, entropy, is_reproducible: seed.is_some(), space })
+        let is_reproducible = seed.is_some();
+        Ok(Self { pool, keyring, wrappings: HashMap::new(), entropy, is_reproducible, space })
     }
 
     /// The pool below.

@@ -21,6 +21,9 @@ use crate::phys::DatasetFlags;
 /// The clone that is filled when the target is there already (`recv_clone_name`).
 pub const RECEIVE_CHILD: &str = "%recv";
 
+/// The entry of what a receive fills that says that it can be resumed: the guid of the stream's snapshot.
+const RESUME_TO: &str = "com.delphix:resume_toguid";
+
 /// The feature of datasets whose content was left out in part.
 const REDACTED: &str = "redacted_datasets";
 
@@ -124,7 +127,7 @@ impl Tx<'_> {
         if stream.from_guid != Guid(0) {
             set("com.delphix:resume_fromguid", &Value::word(stream.from_guid.0))?;
         }
-        set("com.delphix:resume_toguid", &Value::word(stream.to_guid.0))?;
+        set(RESUME_TO, &Value::word(stream.to_guid.0))?;
         set("com.delphix:resume_toname", &Value::from_bytes(&[&stream.to_name[..], &[0]].concat()))?;
         set("com.delphix:resume_object", &Value::word(1))?;
         set("com.delphix:resume_offset", &Value::word(0))?;
@@ -273,6 +276,36 @@ impl Tx<'_> {
         }
         self.check_destroy_head(filled)?;
         self.destroy_head(filled)
+    }
+
+    /// Destroys what receives were filling when the machine or the program went down, as far as it cannot be resumed
+    /// (`dsl_destroy_inconsistent`, which OpenZFS calls when it imports a pool). Gives the names.
+    ///
+    /// # Errors
+    /// When the datasets cannot be read or changed.
+    pub fn destroy_unresumable(&mut self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let this = &*self;
+        this.walk(&mut |name, head| {
+            found.push((name.to_owned(), head));
+            if let Some(child) = this.child(this.dataset(head)?.dir, RECEIVE_CHILD)? {
+                found.push((format!("{name}/{RECEIVE_CHILD}"), this.head_of(child)?));
+            }
+            Ok(())
+        })?;
+        let mut destroyed = Vec::new();
+        for (name, filled) in found.into_iter().rev() {
+            let is_filled = self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT);
+            if !is_filled || self.entry(filled, RESUME_TO)?.is_some() {
+                continue;
+            }
+            // What has snapshots or children stays, as there.
+            if self.check_destroy_head(filled).is_ok() {
+                self.destroy_head(filled)?;
+                destroyed.push(name);
+            }
+        }
+        Ok(destroyed)
     }
 
     /// The snapshot that a head is a clone of; none where that is the pool's empty one.
