@@ -33,7 +33,7 @@ for kind in plain secret; do
     zs pool check > check 2>&1; verdict "$pool: check before $n" $?
     # The module's.
     zpool import -d "$pool" -R /mnt -N "$pool"; verdict "$pool: import $n" $?
-    if [ $kind = secret ]; then zfs load-key -r -L "file://$work/key" "$pool"; verdict "$pool: key $n" $?; fi
+    if [ $kind = secret ]; then zfs load-key -L "file://$work/key" "$pool"; verdict "$pool: key $n" $?; fi
     zfs mount -a; verdict "$pool: mount $n" $?
     for m in $(seq 1 "$n"); do sums source.$kind/"$m" > a; sums "$dir/fs/$m" > b; cmp -s a b; verdict "$pool: files of $m in round $n" $?; done
     if [ "$n" -gt 1 ]; then
