@@ -19,8 +19,8 @@ random() { if [ $plain = 1 ]; then yes "$RANDOM and more" | head -c $1; else hea
 # fill: some files here
 fill() {
   local i
-  for i in 1 2 3 4; do random $((RANDOM * (RANDOM % 8) + 1)) > r$i; done
-  seq 1 $((RANDOM % 30000)) > text; mkdir -p d/e; for i in $(seq $((RANDOM % 40 + 1))); do echo $i > d/n$i; done
+  for i in 1 2 3 4; do random $((RANDOM * (RANDOM % (plain ? 2 : 8)) + 1)) > r$i; done
+  seq 1 $((RANDOM % (plain ? 3000 : 30000))) > text; mkdir -p d/e; for i in $(seq $((RANDOM % 40 + 1))); do echo $i > d/n$i; done
   truncate -s $((RANDOM * 400 + 5000000)) sparse; random 4096 | dd of=sparse bs=4k seek=$((RANDOM % 900)) conv=notrunc 2> /dev/null
   echo end >> sparse; : > empty; ln -f r1 d/hard; ln -sf ../r1 d/link; ln -sf "$(seq -s/ 1 70)" long; mkfifo fifo 2> /dev/null; mknod null c 1 3 2> /dev/null
   chmod 4751 r2; chown 1234:5678 r1 text; chown -h 1234:5678 long; touch -d '1999-02-03 04:05:06.789' r3; touch -h -d '2001-01-01' d/link
@@ -37,7 +37,7 @@ change() {
 # list: the files here
 list() {
   find . -printf '%p|%y|%m|%U:%G|%s|%T@|%n|%l\n' | sort; echo '# sha256'
-  find . -type f -print0 | sort -z | xargs -0 sha256sum; echo '# xattrs'; getfattr -R -h -d -m - . 2> /dev/null
+  find . -type f -print0 | sort -z | xargs -0 sha256sum; echo '# xattrs'; find . -print0 | sort -z | xargs -0 getfattr -h -d -m - 2> /dev/null
 }
 
 # same WHAT OURS THEIRS
@@ -77,7 +77,7 @@ look() {
   history $p
   # In a pool that is imported read-only zfs may wait for ever for these.
   single=userused@0,userused@1234,groupused@5678,userobjused@1234,groupobjused@0,userquota@1234,userquota@7,groupquota@5678,userobjquota@1234,projectused@0,projectobjused@0,written@1,written@2
-  zpool sync $p; zfs get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/single; zfs get $single $p/a > /tmp/single.pretty
+  zfs unload-key $p/e; zpool sync $p; zfs get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/single; zfs get $single $p/a > /tmp/single.pretty
   # Nothing changes any more while both look at it.
   zpool export $p; zpool import -o readonly=on -N -d /tmp $p || { say "BAD import"; return; }
   columns=name,used,avail,refer,usedbydataset,usedbysnapshots,usedbyrefreservation,usedbychildren,logicalused,logicalreferenced,written,type,guid,createtxg
