@@ -25,7 +25,7 @@ use crate::engine::{Assignment, Received, Receiving};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
 use crate::request::{Naming, Request};
-use crate::rules::{Refusal, Target};
+use crate::rules::{Encryption, Refusal, Target};
 
 /// Something that happened, to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +84,6 @@ struct Context {
     is_package: bool,
     /// The first dataset that was received into.
     top: Option<String>,
-    /// What a dry run would have received: datasets, and guids of snapshots.
-    pretended: HashSet<(String, Guid)>,
 }
 
 impl Receiving<'_> {
@@ -99,11 +97,15 @@ impl Receiving<'_> {
         request: &Request,
         host: &mut dyn Host,
     ) -> Result<u64> {
+        if request.dry_run && !self.pool().pool().is_rehearsal() {
+            let why = "a dry run needs a pool that is opened as a rehearsal";
+            return Err(Fault::from(zstream_dmu::error::Error::invalid(why.to_owned())).into());
+        }
+        self.destroy_unresumable()?;
         let first = input.open()?.ok_or(Refusal::Package)?;
         let name = name(&first)?;
         let sent = name.split('@').next().unwrap_or_default().to_owned();
-        let mut context =
-            Context { sent, list: None, is_package: first.is_package, top: None, pretended: HashSet::new() };
+        let mut context = Context { sent, list: None, is_package: first.is_package, top: None };
         if !first.is_package {
             return self.one(input, first, request, &mut context, host);
         }
@@ -122,9 +124,7 @@ impl Receiving<'_> {
             count += self.one(input, opening, request, &mut context, host)?;
         }
         self.replicate(request, &context, &name, host)?;
-        if !request.dry_run {
-            self.join_encryption_roots(&context)?;
-        }
+        self.join_encryption_roots(&context)?;
         Ok(count)
     }
 
@@ -140,9 +140,6 @@ impl Receiving<'_> {
         else {
             return Ok(());
         };
-        if request.dry_run {
-            return Ok(());
-        }
         let place = request.place(name, &context.sent, true)?;
         let top = place.split('@').next().unwrap_or_default();
         crate::replicate::replicate(self, list, top, request, host)
@@ -170,6 +167,7 @@ impl Receiving<'_> {
             force: request.force,
             resumable: request.resumable,
             heal: request.heal,
+            encryption: Encryption::Inherit,
         };
         let begin = &opening.begin;
         let entry = entry(context.list.as_ref(), begin.to_guid);
@@ -177,11 +175,7 @@ impl Receiving<'_> {
         let origin_by_guid = begin.flags.contains(BeginFlags::CLONE) && target.origin.is_none();
         let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
         if origin_by_guid && !resumes {
-            let pretended = context.pretended.iter().find(|(_, guid)| *guid == begin.from_guid);
-            target.origin = match self.by_guid(&target.dataset, begin.from_guid)? {
-                Some(name) => Some(name),
-                None => pretended.map(|(dataset, _)| format!("{dataset}@?")),
-            };
+            target.origin = self.by_guid(&target.dataset, begin.from_guid)?;
         }
         if let Some(origin) = &target.origin {
             host.note(Note::Origin(origin.clone()));
@@ -192,25 +186,16 @@ impl Receiving<'_> {
             return Ok(0);
         }
         let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
+        target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
         if request.naming == Naming::WithoutPool {
             let above = missing_above(&self.pool().tx(), &request.to, &target.dataset)?;
             for name in above {
-                if request.dry_run {
-                    context.pretended.insert((name, Guid(0)));
-                } else {
-                    host.create_filesystem(self.pool(), &name)?;
-                }
+                host.create_filesystem(self.pool(), &name)?;
             }
         }
-        let is_pretended = |target: &Target| {
-            let above = target.dataset.rsplit_once('/').map_or("", |(above, _)| above);
-            let has = |name: &str| context.pretended.iter().any(|(dataset, _)| dataset == name);
-            has(&target.dataset) || has(above) || target.origin.as_deref().is_some_and(|o| o.ends_with("@?"))
-        };
-        if !is_pretended(&target)
-            && let Err(error) =
-                self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop))
-        {
+        let judged =
+            self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop));
+        if let Err(error) = judged {
             let is_there = matches!(error.errno(), Errno::ENOENT | Errno::EEXIST)
                 && begin.from_guid != Guid(0)
                 && self.has_guid(&target.dataset, begin.to_guid)?;
@@ -222,11 +207,6 @@ impl Receiving<'_> {
             return Err(error);
         }
         host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });
-        if request.dry_run {
-            context.pretended.insert((target.dataset.clone(), begin.to_guid));
-            input.skip(opening)?;
-            return Ok(1);
-        }
         let settings = self.settings(entry.map(|(dataset, _)| dataset), &target.dataset, request, is_top)?;
         let received = self.receive(input, opening, &target, &settings, &mut |bytes| host.progress(bytes))?;
         for warning in &received.warnings {
@@ -235,7 +215,9 @@ impl Receiving<'_> {
         if let Some((_, snapshot)) = entry {
             self.finish_snapshot(&target.full_name(), snapshot, request, host)?;
         }
-        host.note(Note::Received(received));
+        if !request.dry_run {
+            host.note(Note::Received(received));
+        }
         Ok(1)
     }
 
@@ -252,9 +234,7 @@ impl Receiving<'_> {
         let begin = &opening.begin;
         let is_there =
             |this: &mut Self, name: &str| Ok::<_, Error>(this.pool().tx().dir_named(name)?.is_some());
-        if is_there(self, &target.dataset)?
-            || context.pretended.iter().any(|(name, _)| *name == target.dataset)
-        {
+        if is_there(self, &target.dataset)? {
             return Ok(());
         }
         let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
@@ -434,6 +414,35 @@ impl Receiving<'_> {
             }
         }
         self.commit()
+    }
+}
+
+/// How a new dataset is encrypted. Streams with properties are never of encrypted datasets unless they are raw, so that they
+/// say by their absence that it is not (`zfs_receive_one`, `zfs_setup_cmdline_props`).
+fn encryption(
+    opening: &Opening,
+    target: &Target,
+    request: &Request,
+    is_top: bool,
+    has_properties: bool,
+    is_tree: bool,
+) -> Result<Encryption, Refusal> {
+    let begin = &opening.begin;
+    let features = begin.version_info.features();
+    let is_clone = begin.flags.contains(BeginFlags::CLONE) || target.origin.is_some();
+    let makes_new = (begin.from_guid == Guid(0) || is_clone) && !features.contains(FeatureFlags::RESUMING);
+    let is_raw = features.contains(FeatureFlags::RAW);
+    match &request.encryption {
+        Some(_) if is_raw => Err(Refusal::EncryptionGiven("the stream is raw")),
+        Some(Encryption::On { .. } | Encryption::Off) if !makes_new && !is_tree => {
+            Err(Refusal::EncryptionGiven("the stream is an increment"))
+        }
+        Some(Encryption::On { .. }) if is_clone && makes_new => {
+            Err(Refusal::EncryptionGiven("a clone has the keys of its origin"))
+        }
+        Some(asked) if is_top && makes_new => Ok(asked.clone()),
+        None if has_properties && makes_new && !is_raw => Ok(Encryption::Off),
+        _ => Ok(Encryption::Inherit),
     }
 }
 

@@ -284,6 +284,7 @@ impl PoolWriter {
             labels,
             config_object,
             is_config_old: true,
+            is_rehearsal: false,
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,
