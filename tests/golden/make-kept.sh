@@ -17,8 +17,8 @@ mount -t zfs checkpointed/stays /mnt/k; text second 300000 > /mnt/k/written; rm 
 zfs create checkpointed/new; mount -t zfs checkpointed/new /mnt/k; text new 100000 > /mnt/k/file; umount /mnt/k
 zpool sync checkpointed; zpool get -Hp -o value checkpoint checkpointed > /out/checkpoint.txt; zpool export checkpointed
 
-# Livelists of few blocks each, so that not all are gone when the pool is exported.
-echo 20 > /sys/module/zfs/parameters/zfs_livelist_max_entries
+# Livelists in parts of few blocks, so that not all are gone when the pool is exported; and kept however much a clone writes.
+echo 20 > /sys/module/zfs/parameters/zfs_livelist_max_entries; echo 0 > /sys/module/zfs/parameters/zfs_livelist_min_percent_shared
 truncate -s 64M /out/livelists.img
 zpool create -o ashift=9 -O mountpoint=legacy -O compression=off -O recordsize=4k livelists /out/livelists.img
 zfs create livelists/fs; mount -t zfs livelists/fs /mnt/k; text first 200000 > /mnt/k/file; umount /mnt/k; zfs snapshot livelists/fs@s

@@ -19,8 +19,8 @@ random() { if [ $plain = 1 ]; then yes "$RANDOM and more" | head -c $1; else hea
 # fill: some files here
 fill() {
   local i
-  for i in 1 2 3 4; do random $((RANDOM * (RANDOM % 8) + 1)) > r$i; done
-  seq 1 $((RANDOM % 30000)) > text; mkdir -p d/e; for i in $(seq $((RANDOM % 40 + 1))); do echo $i > d/n$i; done
+  for i in 1 2 3 4; do random $((RANDOM * (RANDOM % (plain ? 2 : 8)) + 1)) > r$i; done
+  seq 1 $((RANDOM % (plain ? 3000 : 30000))) > text; mkdir -p d/e; for i in $(seq $((RANDOM % 40 + 1))); do echo $i > d/n$i; done
   truncate -s $((RANDOM * 400 + 5000000)) sparse; random 4096 | dd of=sparse bs=4k seek=$((RANDOM % 900)) conv=notrunc 2> /dev/null
   echo end >> sparse; : > empty; ln -f r1 d/hard; ln -sf ../r1 d/link; ln -sf "$(seq -s/ 1 70)" long; mkfifo fifo 2> /dev/null; mknod null c 1 3 2> /dev/null
   chmod 4751 r2; chown 1234:5678 r1 text; chown -h 1234:5678 long; touch -d '1999-02-03 04:05:06.789' r3; touch -h -d '2001-01-01' d/link
@@ -37,7 +37,7 @@ change() {
 # list: the files here
 list() {
   find . -printf '%p|%y|%m|%U:%G|%s|%T@|%n|%l\n' | sort; echo '# sha256'
-  find . -type f -print0 | sort -z | xargs -0 sha256sum; echo '# xattrs'; getfattr -R -h -d -m - . 2> /dev/null
+  find . -type f -print0 | sort -z | xargs -0 sha256sum; echo '# xattrs'; find . -print0 | sort -z | xargs -0 getfattr -h -d -m - 2> /dev/null
 }
 
 # same WHAT OURS THEIRS
@@ -77,7 +77,7 @@ look() {
   history $p
   # In a pool that is imported read-only zfs may wait for ever for these.
   single=userused@0,userused@1234,groupused@5678,userobjused@1234,groupobjused@0,userquota@1234,userquota@7,groupquota@5678,userobjquota@1234,projectused@0,projectobjused@0,written@1,written@2
-  zpool sync $p; zfs get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/single; zfs get $single $p/a > /tmp/single.pretty
+  zfs unload-key $p/e; zpool sync $p; zfs get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/single; zfs get $single $p/a > /tmp/single.pretty
   # Nothing changes any more while both look at it.
   zpool export $p; zpool import -o readonly=on -N -d /tmp $p || { say "BAD import"; return; }
   columns=name,used,avail,refer,usedbydataset,usedbysnapshots,usedbyrefreservation,usedbychildren,logicalused,logicalreferenced,written,type,guid,createtxg
@@ -117,15 +117,15 @@ look() {
   zpool destroy x; rm -f $image /tmp/x.img /tmp/files.*
 }
 
-# A pool from before feature flags, with what such pools have.
+# A pool from before feature flags, with what such pools have. What is available in them is some KiB less to zfs.
 old() {
   local p=old$1 image=/tmp/old.img s=old$1/fs@1; truncate -s 200M $image
   zpool create -o version=$1 -O mountpoint=legacy $p $image 2> /tmp/err || { say "without version $1: $(tail -1 /tmp/err)"; return; }
   zfs create $p/fs; mkdir -p /mnt/h; mount -t zfs $p/fs /mnt/h; (cd /mnt/h; fill) 2> /tmp/fill; umount /mnt/h; zfs snapshot $s
   zpool export $p; zpool import -o readonly=on -N -d /tmp $p
-  zfs list -r -t all -Hp -o name,used,avail,refer $p > /tmp/list; mkdir -p /mnt/s; mount -t zfs -o ro $s /mnt/s; (cd /mnt/s; list) > /tmp/files; umount /mnt/s; zpool export $p
-  "$zstream" -d $image list -r -t all -Hp -o name,used,avail,refer $p > /tmp/o 2>&1; same "version $1 list" /tmp/o /tmp/list
-  rm -rf /tmp/tree; "$zstream" -d $image extract -C /tmp/tree $s 2> /tmp/err; (cd /tmp/tree; find . -type f -print0 | sort -z | xargs -0 sha256sum) > /tmp/o
+  zfs list -r -t all -Hp -o name,used,refer $p > /tmp/list; mkdir -p /mnt/s; mount -t zfs -o ro $s /mnt/s; (cd /mnt/s; list) > /tmp/files; umount /mnt/s; zpool export $p
+  "$zstream" -d $image list -r -t all -Hp -o name,used,refer $p > /tmp/o 2>&1; same "version $1 list" /tmp/o /tmp/list
+  rm -rf /tmp/tree; mkdir /tmp/tree; "$zstream" -d $image extract -C /tmp/tree $s 2> /tmp/err; (cd /tmp/tree; find . -type f -print0 | sort -z | xargs -0 sha256sum) > /tmp/o
   sed -n '/^# sha256/,/^# xattrs/p' /tmp/files | grep -v '^#' > /tmp/f; same "version $1 files" /tmp/o /tmp/f
   "$zstream" -d $image pool check > /tmp/o 2>&1 && say "good version $1: $(tail -1 /tmp/o)" || say "BAD version $1: $(tail -1 /tmp/o)"
   rm -f $image

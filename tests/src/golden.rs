@@ -29,6 +29,8 @@ static IMAGES: Archive = Archive::new("images");
 static SHAPES: Archive = Archive::new("shapes");
 static PACKAGES: Archive = Archive::new("packages");
 static FAULTS: Archive = Archive::new("faults");
+static KEPT: Archive = Archive::new("kept");
+static LOOKED: Archive = Archive::new("looked");
 static MANIFESTS: Archive = Archive::new("manifest");
 static EXPECTED: Archive = Archive::new("expected");
 
@@ -136,6 +138,23 @@ pub fn fault_file(name: &str) -> PathBuf {
     FAULTS.path(name)
 }
 
+/// A file of `make-kept.sh`: `checkpointed.img`, `livelists.img`, ...
+pub fn kept_file(name: &str) -> PathBuf {
+    KEPT.path(name)
+}
+
+/// A file that `interop/look.sh golden` left: `look.img`, `list`, `get`, ...
+pub fn looked_file(name: &str) -> PathBuf {
+    LOOKED.path(name)
+}
+
+/// The names of the snapshots whose files that script listed, with underscores for `/` and `@`; [`looked_file`] has
+/// them behind `files.`.
+pub fn looked_snapshots() -> Vec<String> {
+    let names = LOOKED.names("").into_iter();
+    names.filter_map(|name| name.strip_prefix("files.").map(str::to_owned)).collect()
+}
+
 /// Copies a golden file into `dir`, holes kept; gives the path of the copy.
 pub fn copy(file: &Path, dir: &Path) -> PathBuf {
     let to = dir.join(file.file_name().expect("a file name"));
@@ -199,7 +218,11 @@ pub struct Entry {
 
 /// What a snapshot holds: `tank_fs_a` for `tank/fs@a`.
 pub fn manifest(name: &str) -> Manifest {
-    let text = manifest_text(name);
+    parse_manifest(&manifest_text(name))
+}
+
+/// What a snapshot holds, from what was written down of it.
+pub fn parse_manifest(text: &str) -> Manifest {
     let mut manifest = Manifest::default();
     let mut section = "";
     let mut file = String::new();

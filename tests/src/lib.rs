@@ -7,6 +7,7 @@ pub mod compare;
 pub mod created;
 pub mod devices;
 pub mod edit;
+pub mod every;
 pub mod forged;
 pub mod fuzz;
 pub mod golden;

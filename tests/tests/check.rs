@@ -27,6 +27,9 @@ use zstream_zpl::walk::Visit;
 
 const POOLS: [&str; 5] = ["tank", "pmirror", "praidz1", "praidz2", "praidz3"];
 
+/// A pool with a checkpoint, and one with a livelist of a clone that is gone.
+const KEPT: [&str; 2] = ["checkpointed.img", "livelists.img"];
+
 fn run(paths: &[PathBuf], args: &[&str]) -> Outcome {
     let mut words = vec!["-d"];
     words.extend(paths.iter().map(|path| path.to_str().expect("UTF-8")));
@@ -54,6 +57,12 @@ fn blocks(pool: &Pool) -> Vec<(Part, BlockPointer, Bookmark)> {
         }
     })
     .expect("lists of what is freed");
+    if let Some(then) = pool.checkpoint().expect("its checkpoint") {
+        let kept = pool.checkpointed().expect("what was freed since");
+        let alone = blocks(&then).into_iter().filter(|(_, pointer, _)| kept.has(pointer)).collect::<Vec<_>>();
+        assert!(!alone.is_empty() && !found.iter().any(|(_, pointer, _)| kept.has(pointer)));
+        found.extend(alone);
+    }
     found
 }
 
@@ -61,7 +70,8 @@ fn blocks(pool: &Pool) -> Vec<(Part, BlockPointer, Bookmark)> {
 #[test]
 fn all_that_takes_space_is_read() {
     let shapes = ["several", "expanded"].map(golden::shape);
-    for paths in POOLS.map(golden::pool).into_iter().chain(shapes) {
+    let kept = KEPT.map(|name| vec![golden::kept_file(name)]);
+    for paths in POOLS.map(golden::pool).into_iter().chain(shapes).chain(kept) {
         let pool = Pool::open(&paths, &OpenOptions::default()).expect("a golden pool");
         let mos = &**pool.mos();
         let logs = LogSpaceMaps::open(mos).expect("logs");
@@ -173,7 +183,7 @@ fn damaged_files_are_named_in_every_dataset() {
     let indirect = in_datasets().filter(|(.., at)| at.object.0 != 0 && at.level > 0).step_by(9);
     let dnodes = in_datasets().filter(|(.., at)| at.object.0 == 0 && at.level == 0).step_by(7);
     let data = in_datasets().filter(|(.., at)| at.object.0 != 0 && at.level == 0).step_by(97);
-    let (mut files, mut shared, mut directories) = (0, 0, 0);
+    let (mut files, mut shared, mut directories, mut old) = (0, 0, 0, 0);
     for (part, pointer, at) in spills.chain(indirect).chain(dnodes).chain(data) {
         let image = golden::copy(&whole, dir.path());
         damage(&image, pointer, 0..3);
@@ -193,9 +203,68 @@ fn damaged_files_are_named_in_every_dataset() {
         assert!(more.len() <= 1, "{part:?} {at}: {more:?} can be read");
         files += expected.len();
         shared += usize::from(expected.len() > 1);
+        // In snapshots, and in no head.
+        old += usize::from(!expected.is_empty() && expected.iter().all(|path| path.contains('@')));
         directories += more.len();
     }
-    assert!(files > 40 && shared > 5, "{files} {shared} {directories}");
+    assert!(files > 40 && shared > 5 && old > 2, "{files} {shared} {directories} {old}");
+}
+
+/// What only the checkpoint has is read, and its files are named as those of the checkpoint; what it shares with the pool
+/// is named as the pool's.
+#[test]
+fn files_of_a_checkpoint_are_named() {
+    let whole = golden::kept_file("checkpointed.img");
+    let (report, code) = check(std::slice::from_ref(&whole), &[]);
+    assert_eq!((code, &report["ok"]), (0, &true.into()), "{report}");
+    let pool = Pool::open(std::slice::from_ref(&whole), &OpenOptions::default()).expect("the pool");
+    let then = pool.checkpoint().expect("its checkpoint").expect("one");
+    assert_eq!(report["checkpoint"]["txg"], then.txg().0);
+    let text =
+        String::from_utf8(run(std::slice::from_ref(&whole), &["pool", "check"]).stdout).expect("UTF-8");
+    assert!(text.contains(&format!("checkpoint of transaction group {}: checked ", then.txg())), "{text}");
+    let dsl = Dsl::open(then.name(), then.mos().clone(), Arc::new(Keyring::default())).expect("datasets");
+    let shared = ["checkpointed/stays:/same"];
+    for (dataset, path, expected) in [
+        (
+            "checkpointed/goes@s",
+            "file",
+            &["checkpoint: checkpointed/goes:/file", "checkpoint: checkpointed/goes@s:/file"][..],
+        ),
+        (
+            "checkpointed/stays@s",
+            "d/removed",
+            &["checkpoint: checkpointed/stays:/d/removed", "checkpoint: checkpointed/stays@s:/d/removed"],
+        ),
+        ("checkpointed/stays", "same", &shared),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let image = golden::copy(&whole, dir.path());
+        let set = dsl.dataset(dataset).expect("it").objset().expect("its objects");
+        let object = Filesystem::open(&*set).expect("files").resolve(path.as_bytes()).expect("a file").object;
+        let at = Bookmark { objset: 0, object, level: 0, block: zstream_dmu::ids::BlockId(0) };
+        damage(&image, &set.pointer(at).expect("a pointer"), 0..3);
+        let (report, code) = check(&[image], &[]);
+        assert_eq!((code, &report["lost_blocks"]), (1, &1.into()), "{report}");
+        assert_eq!(named(&report), expected.iter().map(ToString::to_string).collect(), "{dataset} {path}");
+    }
+}
+
+/// Blocks that wait to be freed are counted by what lists them.
+#[test]
+fn what_waits_to_be_freed_is_said() {
+    let paths = [golden::kept_file("livelists.img")];
+    let pool = Pool::open(&paths, &OpenOptions::default()).expect("the pool");
+    let listed = blocks(&pool).iter().filter(|(part, ..)| *part == Part::Freeing("deleted_clones")).count();
+    assert!(listed > 0);
+    let (report, code) = check(&paths, &[]);
+    assert_eq!((code, &report["ok"]), (0, &true.into()), "{report}");
+    let waiting = report["waiting"].as_array().expect("a list");
+    let clones = waiting.iter().find(|waiting| waiting["list"] == "deleted_clones").expect("the livelists");
+    assert_eq!((&clones["blocks"], &clones["complete"]), (&listed.into(), &true.into()));
+    let text = String::from_utf8(run(&paths, &["pool", "check"]).stdout).expect("UTF-8");
+    assert!(text.contains(&format!("not read: {listed} blocks, ")), "{text}");
+    assert!(text.contains(" waiting to be freed (deleted_clones)\n"), "{text}");
 }
 
 /// A member of a mirror or raidz with random damage: nothing is lost, all is named, and so is the member.

@@ -14,7 +14,7 @@ use zstream_dmu::vdev::uberblock::{UBERBLOCK_BYTES, slot_bytes, slots};
 use zstream_format::checksum::seal_embedded;
 use zstream_format::order::ByteOrder;
 use zstream_tests::devices::{Patch, Patched};
-use zstream_tests::golden;
+use zstream_tests::{every, golden};
 
 fn device(path: &Path) -> Arc<dyn Device> {
     Arc::new(FileDevice::open(path).expect("a golden image"))
@@ -59,7 +59,7 @@ fn any_changed_byte_of_all_labels_takes_them_out() {
     let used = config[0].1.iter().rposition(|byte| *byte != 0).expect("bytes");
     let list_end = config[0].1[..used - 40].iter().rposition(|byte| *byte != 0).expect("a list") + 8;
     let ends = (0..list_end).chain(CONFIG_BYTES - 48..CONFIG_BYTES);
-    for byte in ends.step_by(11) {
+    for byte in ends.step_by(every::step(2)) {
         let mut patches = config.clone();
         change(&mut patches, byte, 0x20, false);
         let labels = Labels::read(&patched(&image, &patches));

@@ -12,7 +12,7 @@ use zstream_dmu::zio::ReadBlock;
 use zstream_dsl::pool::Dsl;
 use zstream_tests::devices::{Patch, Patched};
 use zstream_tests::forged::{Original, look_at_datasets, look_at_files};
-use zstream_tests::{blocks, golden, manifest};
+use zstream_tests::{blocks, every, golden, manifest};
 
 /// Opens one member of the mirror, with patches.
 fn open(patches: Vec<Patch>) -> zstream_dmu::error::Result<Pool> {
@@ -93,7 +93,9 @@ fn a_pool_with_a_flipped_byte_shows_no_other_files() {
     let expected = golden::manifest("pmirror_s");
     let places: Vec<(BlockPointer, u64)> = mos(&whole)
         .into_iter()
-        .flat_map(|(pointer, _)| (0..pointer.psize()).step_by(701).map(move |byte| (pointer, byte)))
+        .flat_map(|(pointer, _)| {
+            (0..pointer.psize()).step_by(every::step(307)).map(move |byte| (pointer, byte))
+        })
         .collect();
     let outcomes: Vec<bool> = places
         .par_iter()
@@ -131,13 +133,14 @@ fn forged_blocks_are_judged() {
         original.forge([(n, block)])
     };
     let seen = |outcome: zstream_dmu::error::Result<usize>| usize::from(outcome.is_ok_and(|count| count > 0));
-    let datasets: usize = places(&original, 1511)
+    let step = every::step(409);
+    let datasets: usize = places(&original, step)
         .into_par_iter()
         .map(|place| seen(forge(&original, place).and_then(|mos| look_at_datasets("pmirror", mos))))
         .sum();
-    let trees: usize = places(&files, 1511)
+    let trees: usize = places(&files, step)
         .into_par_iter()
         .map(|place| seen(forge(&files, place).and_then(|set| look_at_files(&*set))))
         .sum();
-    assert!(datasets > 50 && trees > 50, "{datasets} {trees}");
+    assert!(datasets > 150 && trees > 150, "{datasets} {trees}");
 }

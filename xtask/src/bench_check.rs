@@ -1,13 +1,12 @@
 //! `zstream pool check` beside OpenZFS's `zdb -bcc`, of the same pool in the page cache; and `zstream extract` beside `cp`.
 //!
-//! The first is measured on the pool of `bench send`. That of the second has files, which only OpenZFS's module makes:
-//! `tests/bench/file_pool.sh`, run once by what [`vm::VARIABLE`] names.
+//! The first is measured on the pool of `bench send`, the second on one that `zstream put` makes.
 
 use std::fs;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::bench_send;
-use crate::interop_vm as vm;
 use crate::measure::measure;
 use crate::pairs::{Pairs, mib, target_dir};
 use crate::run::{Outcome, cargo, find, program, run};
@@ -19,6 +18,8 @@ const PEAK_BYTES: u64 = 256 << 20;
 
 /// The snapshot with one file of 1 GiB, and that file.
 const ONE: [&str; 2] = ["bench/one@s", "file"];
+/// Its size.
+const FILE_BYTES: u64 = 1 << 30;
 
 /// `check`
 pub(crate) fn check() -> Outcome {
@@ -42,8 +43,8 @@ pub(crate) fn check() -> Outcome {
 
 /// `extract`
 pub(crate) fn extract() -> Outcome {
-    let Some(pool) = file_pool()? else { return Ok(()) };
     let ours = build()?;
+    let pool = file_pool(&ours)?;
     let work = target_dir().join("bench/extract/work");
     let (out, reference) = (work.join("out"), work.join("reference"));
     let io = |error: std::io::Error| error.to_string();
@@ -85,27 +86,42 @@ fn build() -> Result<PathBuf, String> {
     Ok(target_dir().join("release/zstream"))
 }
 
-/// The pool with a file; `None` where there is none, which is said.
-fn file_pool() -> Result<Option<PathBuf>, String> {
+/// The pool with a file, made where it is not there yet.
+fn file_pool(ours: &Path) -> Result<PathBuf, String> {
     let dir = target_dir().join("bench/extract");
-    let pool = dir.join("bench.img");
-    if !pool.is_file() {
-        let Some(machine) = vm::machine() else {
-            println!(
-                "SKIPPED: no {}, and {} does not say what makes it with OpenZFS's module",
-                pool.display(),
-                vm::VARIABLE
-            );
-            return Ok(None);
-        };
-        let made = dir.join("made");
-        fs::create_dir_all(&made).map_err(|error| error.to_string())?;
-        let mut command = program(&machine, &["tests/bench/file_pool.sh", "-o"]);
-        command.arg(&made);
-        run(command)?;
-        fs::rename(made.join("bench.img"), &pool).map_err(|error| error.to_string())?;
+    let (pool, made, file) = (dir.join("bench.img"), dir.join("made.img"), dir.join(ONE[1]));
+    if pool.is_file() {
+        return Ok(pool);
     }
-    Ok(Some(pool))
+    let io = |error: std::io::Error| error.to_string();
+    fs::create_dir_all(&dir).map_err(io)?;
+    write_noise(&file).map_err(io)?;
+    let (path, target) = (text(&made)?, ONE[0].replace("@s", ":/"));
+    for words in [
+        &["pool", "create", "--size", "1400M", "bench", path][..],
+        &["-d", path, "create", "bench/one"],
+        &["-d", path, "put", text(&file)?, &target],
+        &["-d", path, "snapshot", ONE[0]],
+    ] {
+        run(program(text(ours)?, words))?;
+    }
+    fs::remove_file(&file).map_err(io)?;
+    // Last, so that it stands for a pool that is whole.
+    fs::rename(&made, &pool).map_err(io)?;
+    Ok(pool)
+}
+
+/// Writes a file that does not compress, the same every time.
+fn write_noise(path: &Path) -> std::io::Result<()> {
+    let mut file = BufWriter::with_capacity(1 << 20, fs::File::create(path)?);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..FILE_BYTES / 8 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        file.write_all(&state.to_le_bytes())?;
+    }
+    file.flush()
 }
 
 fn text(path: &Path) -> Result<&str, String> {

@@ -4,7 +4,7 @@
 //! tells the truth is found, and so is an OpenZFS that has changed.
 
 use crate::interop_vm;
-use crate::run::{Outcome, cargo, find, output, program, run};
+use crate::run::{Outcome, cargo, find, output, program, run, title};
 
 /// The programs of OpenZFS that run without its kernel module.
 const TOOLS: &[&str] = &["zstream", "zdb"];
@@ -20,7 +20,7 @@ pub(crate) fn task(_: &[String]) -> Outcome {
         find("dpkg-query").map(|_| program("dpkg-query", &["-W", "-f", "${Version}", "zfsutils-linux"]));
     let version = dpkg.and_then(|query| output(query).ok()).unwrap_or_else(|| "unknown".into());
     println!("OpenZFS's tools: {version}");
-    let pools = interop_vm::send()?;
+    let pools = interop_vm::all()?;
     interop_vm::round_trips()?;
     let mut tests = cargo(&[
         "test",
@@ -35,5 +35,9 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     if let Some(pools) = pools {
         tests.env("ZSTREAM_POOLS", pools);
     }
-    run(tests)
+    run(tests)?;
+    title("more bytes of labels and the MOS, changed one after the other");
+    let mut bytes = cargo(&["test", "--package", "zstream-tests", "--locked"]);
+    bytes.args(["--test", "hostile_labels", "--test", "hostile_mos"]).env("ZSTREAM_THOROUGH", "5");
+    run(bytes)
 }

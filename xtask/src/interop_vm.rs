@@ -15,6 +15,9 @@ use crate::run::{Outcome, cargo, program, root, run, title};
 
 /// Names the program that has a virtual machine.
 pub(crate) const VARIABLE: &str = "ZSTREAM_VM";
+/// The scripts that run there.
+const SEND: &str = "tests/interop/send.sh";
+const LOOK: &str = "tests/interop/look.sh";
 /// Pools with random histories.
 const HISTORIES: u64 = 3;
 /// What is received, each in a run of its own: emulated machines are slow.
@@ -28,8 +31,9 @@ pub(crate) fn machine() -> Option<String> {
     std::env::var(VARIABLE).ok().filter(|vm| !vm.is_empty())
 }
 
-/// `zstream send` beside the real `zfs send` and into the real `zfs receive`. Gives the directory of the pools that were made.
-pub(crate) fn send() -> Result<Option<PathBuf>, String> {
+/// `zstream send` beside the real `zfs send` and into the real `zfs receive`, and what it shows beside what they show. Gives
+/// the directory of the pools that were made.
+pub(crate) fn all() -> Result<Option<PathBuf>, String> {
     let Some(vm) = machine() else {
         println!(
             "SKIPPED: the kernel module's `zfs send` and `zfs receive`: {VARIABLE} does not say what runs a script where it is"
@@ -47,8 +51,8 @@ pub(crate) fn send() -> Result<Option<PathBuf>, String> {
     for dir in [&golden, &seeds, &pools] {
         fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
-    let guest = |input: &Path, output: &Path| {
-        let mut command = program(&vm, &["tests/interop/send.sh", "-i"]);
+    let guest = |script: &str, input: &Path, output: &Path| {
+        let mut command = program(&vm, &[script, "-i"]);
         command.arg(input).arg("-o").arg(output).arg("-b").arg(&binary);
         run(command)
     };
@@ -60,13 +64,18 @@ pub(crate) fn send() -> Result<Option<PathBuf>, String> {
     };
     for part in PARTS {
         write(golden.join("parts"), format!("{part}\n"))?;
-        guest(&golden, &work.join("received"))?;
+        guest(SEND, &golden, &work.join("received"))?;
     }
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     for seed in (0..HISTORIES).map(|n| (now + n) % 32768) {
         write(seeds.join("seeds"), format!("{seed}\n"))?;
-        guest(&seeds, &pools)?;
+        guest(SEND, &seeds, &pools)?;
+    }
+    title("what zstream shows of pools, and what the kernel module shows");
+    for what in ["old".to_owned(), (now % 32768).to_string()] {
+        write(seeds.join("seeds"), format!("{what}\n"))?;
+        guest(LOOK, &seeds, &work.join("looked"))?;
     }
     Ok(Some(pools))
 }

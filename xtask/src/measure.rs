@@ -44,13 +44,15 @@ pub(crate) fn measure(program: &Path, args: &[&str]) -> Result<Usage, String> {
 pub(crate) fn task(args: &[String]) -> Outcome {
     let [program, rest @ ..] = args else { return Err("which program?".into()) };
     let mut command = Command::new(program);
-    command.args(rest).stdin(Stdio::null()).stdout(Stdio::null());
+    // What is said on the way, like the progress of zdb, is shown only when it fails.
+    command.args(rest).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let line = shown(&command);
     let started = Instant::now();
-    let status = command.status().map_err(|e| format!("cannot run `{line}`: {e}"))?;
+    let child = command.spawn().and_then(|child| child.wait_with_output());
+    let done = child.map_err(|e| format!("cannot run `{line}`: {e}"))?;
     let wall = started.elapsed();
-    if !status.success() {
-        return Err(format!("`{line}` failed: {status}"));
+    if !done.status.success() {
+        return Err(format!("`{line}` failed: {}: {}", done.status, String::from_utf8_lossy(&done.stderr)));
     }
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|e| e.to_string())?;
     let micros =

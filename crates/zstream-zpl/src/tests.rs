@@ -114,6 +114,16 @@ fn names_that_lead_elsewhere_are_refused() {
     );
 }
 
+/// A name that is there twice leads to one of the two only.
+#[test]
+fn names_that_are_there_twice_are_said() {
+    let mut set = Memory::new(&[], 0);
+    set.directory(2, &[("twin", FILE | 3), ("twin", FILE | 4), ("one", FILE | 3)], 0);
+    set.node(3, PLAIN, 0o100_644, Vec::new());
+    set.node(4, PLAIN, 0o120_777, Vec::new());
+    assert_eq!(walked(&set), ["", "! bad directory: name \"twin\" is there twice", "one", "twin"]);
+}
+
 /// Entries may lead to anything: to nothing, to what is no file, to sizes that cannot be.
 #[test]
 fn nodes_that_are_none_are_errors() {

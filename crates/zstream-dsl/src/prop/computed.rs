@@ -6,7 +6,7 @@ use zstream_dmu::zio::crypt::KeyFormat;
 
 use super::table::{Property, Types};
 use super::value::{Found, Source, Value};
-use super::{Props, Subject, entry_of, index, lookup};
+use super::{Props, Subject, default, entry_of, index, lookup};
 use crate::bookmark::{Bookmark, BookmarkFlags};
 use crate::dataset::{Dataset, Dir};
 use crate::phys::DatasetFlags;
@@ -42,11 +42,12 @@ impl Props {
             Subject::Bookmark(bookmark, dir) => Some(of_bookmark(bookmark, dir, property.name)?),
             Subject::Dataset(dataset) => self.of_dataset(dataset, property)?,
         };
-        let source = match property.name {
+        let source = |value: &Value| match property.name {
             "volsize" => Source::Local,
+            "volblocksize" if *value == default(property) => Source::Default,
             _ => Source::None,
         };
-        Ok(known.map(|known| known.map(|value| Found { value, source, received: None })))
+        Ok(known.map(|known| known.map(|value| Found { source: source(&value), value, received: None })))
     }
 
     fn of_dataset(&self, dataset: &Dataset, property: &Property) -> Result<Option<Known>> {

@@ -126,6 +126,8 @@ impl Props {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         let number = match &single.what {
             What::Written(snapshot) => written_since(dataset, snapshot)?,
+            // Without its key zfs opens no encrypted filesystem, not even for quotas, which are not encrypted.
+            What::Account { .. } if dataset.phys().root.uses_crypt() => None,
             What::Account { table, whose, kind, id } => match &self.objset {
                 Some(set) => match account(set, table, *whose, *kind, *id) {
                     Err(error) if matches!(error.fault(), Fault::Encrypted { .. }) => None,

@@ -11,6 +11,8 @@ use crate::forged;
 const OBJECTS_MAX: usize = 200;
 /// Bytes of an object that are read at once.
 const CONTENT_BYTES: usize = 300_000;
+/// Bytes that are compared at once.
+const CONTENT_PIECE_BYTES: usize = 4096;
 
 fn open(input: &[u8], checking: Checking) -> Option<Streams> {
     let source = Source::from_bytes("input".to_owned(), input.to_vec());
@@ -38,6 +40,24 @@ pub(super) fn run(input: &[u8]) {
             let end = view.snapshot().cut.map_or(u64::MAX, |cut| cut.object);
             let below = |view| objects(view).into_iter().filter(|object| object.0 < end).collect::<Vec<_>>();
             assert_eq!(below(&summed), below(&view));
+            // What is shown of any object, that at the cut too, is the same.
+            for object in objects(&summed).into_iter().filter(|object| object.0 <= end) {
+                same_content(&summed, &view, object);
+            }
+        }
+    }
+}
+
+/// What can be read of an object with checksums verified is what can be read without.
+fn same_content(summed: &StreamView, view: &StreamView, object: ObjectId) {
+    let info = summed.info(object).expect("it was listed");
+    let len = usize::try_from(info.end()).unwrap_or(usize::MAX).min(CONTENT_BYTES);
+    let mut buffers = [vec![1; CONTENT_PIECE_BYTES], vec![2; CONTENT_PIECE_BYTES]];
+    for at in (0..len).step_by(CONTENT_PIECE_BYTES) {
+        let part = ..CONTENT_PIECE_BYTES.min(len - at);
+        if summed.read(object, at as u64, &mut buffers[0][part]).is_ok() {
+            let read = view.read(object, at as u64, &mut buffers[1][part]);
+            assert!(read.is_ok() && buffers[0][part] == buffers[1][part], "object {object} at {at}");
         }
     }
 }

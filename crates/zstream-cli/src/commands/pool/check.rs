@@ -250,7 +250,7 @@ fn as_text(
         text += &format!("{member}: wrong data in {}, {} unreadable\n", Count(*wrong, "place"), unreadable);
     }
     missing.iter().for_each(|member| text += &format!("{member} is missing: its copies were not checked\n"));
-    for (list, waiting) in &outcome.waiting {
+    for (list, waiting) in outcome.waiting.iter().filter(|(_, waiting)| waiting.blocks > 0 || waiting.more) {
         let more = if waiting.more { " or more" } else { "" };
         let (blocks, size) = (Count(waiting.blocks, "block"), Size(waiting.bytes));
         text += &format!("not read: {blocks}{more}, {size}, waiting to be freed ({list})\n");
