@@ -45,7 +45,7 @@ const GROUP_DIRTY_BYTES: usize = 160 << 20;
 /// How long a transaction group is open (`zfs_txg_timeout`): what is lost at most when a receive is interrupted.
 const GROUP_TIME: Duration = Duration::from_secs(5);
 /// The version of pools that are written (`SPA_VERSION_FEATURES`).
-const POOL_VERSION: u64 = 5000;
+pub(crate) const POOL_VERSION: u64 = 5000;
 
 /// Properties that decide how blocks are written.
 const WRITING_PROPERTIES: [&str; 4] = ["checksum", "compression", "copies", "redundant_metadata"];
@@ -89,6 +89,8 @@ pub struct Received {
     pub bytes: u64,
     /// Records of the stream.
     pub records: u64,
+    /// Damaged blocks that were corrected.
+    pub corrected: u64,
     /// Properties that could not be taken over, and why.
     pub warnings: Vec<String>,
 }
@@ -202,7 +204,7 @@ impl<'p> Receiving<'p> {
     ) -> Result<Received> {
         let plan = self.judge(&opening, target)?;
         if let Plan::Heal { snapshot } = &plan {
-            return Err(PoolError::unsupported(format!("correcting {}", snapshot.name())).into());
+            return self.heal(input, opening, snapshot, progress);
         }
         let mut job =
             self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
@@ -217,6 +219,7 @@ impl<'p> Receiving<'p> {
             is_incremental: opening.begin.from_guid != Guid(0),
             bytes: input.offset() - opening.place.offset,
             records,
+            corrected: 0,
             warnings: Vec::new(),
         };
         match self.end(&mut job, &opening, target, settings) {
@@ -433,6 +436,7 @@ impl<'p> Receiving<'p> {
                 || job.group.begun.elapsed() > GROUP_TIME
             {
                 self.complete_group(job)?;
+                self.pool.tx().check_quotas(job.filled)?;
                 job.group = Group { begun: Instant::now(), from: input.offset() };
             }
         }
@@ -459,6 +463,7 @@ impl<'p> Receiving<'p> {
         settings: &[Assignment],
     ) -> Result<()> {
         self.pool.sync(job.filled, &mut job.set)?;
+        self.pool.tx().check_quotas(job.filled)?;
         let received = ReceivedSnapshot {
             name: target.snapshot.clone(),
             guid: opening.begin.to_guid,

@@ -76,7 +76,7 @@ pub(crate) struct Args {
     exclude: Vec<String>,
     /// Print a JSON object in a line for each snapshot
     ///
-    /// Its keys: snapshot, guid (a string), incremental, bytes, records, seconds; of what is there already: snapshot, ignored.
+    /// Its keys: snapshot, guid (a string), incremental, bytes, records, corrected, seconds; of what is there already: snapshot, ignored.
     #[arg(long)]
     json: bool,
     /// Print help
@@ -293,11 +293,15 @@ impl Teller<'_> {
                 "incremental": received.is_incremental,
                 "bytes": received.bytes,
                 "records": received.records,
+                "corrected": received.corrected,
                 "seconds": seconds,
             });
             self.print(&line.to_string());
         } else if self.verbose {
             let rate = received.bytes as f64 / seconds.max(0.001);
+            if self.heal {
+                self.print(&format!("corrected {} damaged blocks", received.corrected));
+            }
             let (bytes, rate) = (nice_number(received.bytes), nice_number(rate as u64));
             self.print(&format!("received {bytes}B stream in {seconds:.2} seconds ({rate}B/sec)"));
         }
