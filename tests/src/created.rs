@@ -10,9 +10,12 @@ use zstream_dmu::host::Host;
 use zstream_dmu::pool::create::{NewMember, NewPool};
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::maintained::FeatureSet;
+use zstream_dmu::pool::scan::examine;
 use zstream_dmu::pool::spec::parse_vdevs;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
+use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::random::Random;
+use zstream_dmu::vdev::Member;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 
@@ -85,6 +88,27 @@ pub fn create(new: NewPool) -> Result<()> {
 #[must_use]
 pub fn write_options() -> WriteOptions {
     WriteOptions { host: host(), now: Some(NOW), ..WriteOptions::default() }
+}
+
+/// Opens the pool on these devices.
+///
+/// # Errors
+/// As [`Pool::open_devices`].
+pub fn open(devices: &[Arc<dyn Device>]) -> Result<Pool> {
+    let devices = devices.iter().enumerate().map(|(n, device)| (n.to_string(), Arc::clone(device)));
+    Pool::open_devices(devices.collect(), &OpenOptions::default())
+}
+
+/// Opens the pool on these devices for writing.
+///
+/// # Errors
+/// As [`PoolWriter::open_candidates`].
+pub fn open_writable(devices: &[Arc<dyn Device>], options: &WriteOptions) -> Result<WritablePool> {
+    let examine = |(n, device): (usize, &Arc<dyn Device>)| {
+        examine(Member { name: n.to_string(), device: Arc::clone(device) })
+    };
+    let candidates = devices.iter().enumerate().map(examine).collect::<Result<_>>()?;
+    WritablePool::over(PoolWriter::open_candidates(candidates, options)?, Some(1))
 }
 
 /// All files of a directory, by name.

@@ -83,21 +83,7 @@ impl Demo {
 
     /// Receives one stream of one snapshot.
     pub fn receive(&self, stream: &[u8], target: &Target, settings: &[Assignment]) -> Result<Received> {
-        let mut pool = self.writable();
-        let mut receiving = Receiving::new(&mut pool);
-        let mut input = Input::new(stream);
-        let result = match input.open() {
-            Ok(opening) => {
-                let opening = opening.expect("a stream");
-                receiving.receive(&mut input, opening, target, settings, &mut |_| ())
-            }
-            Err(error) => Err(error),
-        };
-        let is_broken = receiving.is_broken();
-        if !is_broken {
-            pool.export().unwrap();
-        }
-        result
+        receive(self.writable(), stream, target, settings)
     }
 
     /// Runs the program over the pool's members, with a command line without quotes: exit code, output, messages. `before`
@@ -143,18 +129,7 @@ impl Demo {
 
     /// Every block is good, and what is allocated is what blocks take.
     pub fn check(&self, what: &str) {
-        let reading = self.reading();
-        let pool: &Pool = &reading.pool;
-        let leaked: u64 = unreached(pool).values().map(zstream_dmu::space::range_set::RangeSet::bytes).sum();
-        assert_eq!(leaked, 0, "{what}: leaked");
-        let lines = Lines::new(&reading.dsl).unwrap();
-        let mut totals = Totals::default();
-        scrub::parts(pool, &lines, &mut |part, blocks| {
-            let mut found = |finding: Finding| panic!("{what}: {part:?}: {finding:?}");
-            check::check(pool.reader(), blocks, &mut totals, &mut found, &mut |_| true);
-        })
-        .unwrap();
-        assert!(totals.blocks > 0, "{what}: nothing was checked");
+        check(&self.reading(), what);
     }
 
     /// OpenZFS's zdb finds the pool clean.
@@ -176,6 +151,41 @@ impl Demo {
     pub fn open(&self) -> Pool {
         Pool::open(&self.members(), &OpenOptions::default()).unwrap()
     }
+}
+
+/// Receives one stream of one snapshot, and leaves the pool unless that failed.
+pub fn receive(
+    mut pool: WritablePool,
+    stream: &[u8],
+    target: &Target,
+    settings: &[Assignment],
+) -> Result<Received> {
+    let mut receiving = Receiving::new(&mut pool);
+    let mut input = Input::new(stream);
+    let result = receiving.destroy_unresumable().and_then(|()| input.open()).and_then(|opening| {
+        let opening = opening.expect("a stream");
+        receiving.receive(&mut input, opening, target, settings, &mut |_| ())
+    });
+    let is_broken = receiving.is_broken();
+    if !is_broken {
+        pool.export().unwrap();
+    }
+    result
+}
+
+/// Every block is good, and what is allocated is what blocks take.
+pub fn check(reading: &Sending, what: &str) {
+    let pool: &Pool = &reading.pool;
+    let leaked: u64 = unreached(pool).values().map(zstream_dmu::space::range_set::RangeSet::bytes).sum();
+    assert_eq!(leaked, 0, "{what}: leaked");
+    let lines = Lines::new(&reading.dsl).unwrap();
+    let mut totals = Totals::default();
+    scrub::parts(pool, &lines, &mut |part, blocks| {
+        let mut found = |finding: Finding| panic!("{what}: {part:?}: {finding:?}");
+        check::check(pool.reader(), blocks, &mut totals, &mut found, &mut |_| true);
+    })
+    .unwrap();
+    assert!(totals.blocks > 0, "{what}: nothing was checked");
 }
 
 /// A target by the name of its snapshot.

@@ -9,16 +9,17 @@ use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Loss, MemoryDevice, 
 use zstream_dmu::error::Result;
 use zstream_dmu::host::Host;
 use zstream_dmu::pool::history::{self, Event};
-use zstream_dmu::pool::scan::examine;
-use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
+use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::space::range_set::RangeSet;
+use zstream_dmu::vdev::VdevState;
 use zstream_dmu::vdev::config::PoolState;
 use zstream_dmu::vdev::label::Labels;
-use zstream_dmu::vdev::{Member, VdevState};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
-use zstream_tests::created::{self, MEMBER_BYTES, files, new_pool, new_pool_in, write_options};
+use zstream_tests::created::{
+    self, MEMBER_BYTES, files, new_pool, new_pool_in, open, open_writable, write_options,
+};
 use zstream_tests::writing::unreached;
 use zstream_tests::{golden, openzfs};
 
@@ -54,19 +55,6 @@ fn commands(pool: &Pool) -> Vec<String> {
     let command =
         |record: &zstream_format::nvlist::NvList| record.get_str("history command").map(str::to_owned);
     records.iter().filter_map(command).collect()
-}
-
-fn open(devices: &[Arc<dyn Device>]) -> Result<Pool> {
-    let devices = devices.iter().enumerate().map(|(n, device)| (n.to_string(), Arc::clone(device)));
-    Pool::open_devices(devices.collect(), &OpenOptions::default())
-}
-
-fn open_writable(devices: &[Arc<dyn Device>], options: &WriteOptions) -> Result<WritablePool> {
-    let examine = |(n, device): (usize, &Arc<dyn Device>)| {
-        examine(Member { name: n.to_string(), device: Arc::clone(device) })
-    };
-    let candidates = devices.iter().enumerate().map(examine).collect::<Result<_>>()?;
-    WritablePool::over(PoolWriter::open_candidates(candidates, options)?, Some(1))
 }
 
 /// Bytes that are allocated and that no block leads to.

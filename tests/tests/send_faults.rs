@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use zstream_dmu::blkptr::{BlockKind, BlockPointer};
+use zstream_dmu::blkptr::{BlockKind, BlockPointer, Dva};
 use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Plan as Calls};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::object_set::ObjectSet;
@@ -243,22 +243,27 @@ fn a_device_that_fails_gives_an_error_or_the_right_bytes() {
 /// A device on which bytes change after some reads.
 struct Changing {
     inner: FileDevice,
-    range: Range<u64>,
+    /// Every copy of a block.
+    ranges: Vec<Range<u64>>,
     reads_before: u64,
     reads: AtomicU64,
 }
 
 impl Changing {
     fn new(pointer: &BlockPointer, reads_before: u64) -> Self {
-        let start = DATA_START + pointer.dva(0).offset();
-        let range = start..start + pointer.psize();
-        Self { inner: device(), range, reads_before, reads: AtomicU64::new(0) }
+        let copy = |dva: Dva| DATA_START + dva.offset()..DATA_START + dva.offset() + pointer.psize();
+        Self {
+            inner: device(),
+            ranges: pointer.dvas().map(copy).collect(),
+            reads_before,
+            reads: AtomicU64::new(0),
+        }
     }
 }
 
 impl fmt::Debug for Changing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Changing({:?})", self.range)
+        write!(f, "Changing({:?})", self.ranges)
     }
 }
 
@@ -267,7 +272,7 @@ impl Device for Changing {
         self.inner.read_at(offset, out)?;
         if self.reads.fetch_add(1, Ordering::Relaxed) >= self.reads_before {
             for (byte, at) in out.iter_mut().zip(offset..) {
-                *byte ^= u8::from(self.range.contains(&at));
+                *byte ^= u8::from(self.ranges.iter().any(|range| range.contains(&at)));
             }
         }
         Ok(())
@@ -406,6 +411,50 @@ fn a_damaged_block_is_an_error_or_replaced_if_asked() {
             assert_eq!(pattern, length, "{words}");
         }
     }
+}
+
+/// A spill block that cannot be read is replaced, too; all else of its object is sent as it is.
+#[test]
+fn a_damaged_spill_block_is_an_error_or_replaced_if_asked() {
+    let _alone = alone();
+    let whole = sending(Arc::new(device()));
+    let objset = whole.plan(SNAPSHOT).source.objset;
+    let visits =
+        Traverse::new(objset.reader().clone(), objset.objset_id(), *objset.root(), Options::default());
+    let visit = visits
+        .map(|visit| visit.expect("a golden dataset"))
+        .find(|visit| visit.is_spill() && visit.pointer.kind() == BlockKind::Normal)
+        .expect("a spill block");
+    let damaged = sending(Arc::new(Changing::new(&visit.pointer, 0)));
+    let mut plan = plan(&damaged, SNAPSHOT, 2);
+    let error = send(&plan, &mut Vec::new(), &Progress::default()).expect_err("a damaged block");
+    assert!(matches!(error.fault(), Fault::Read(_)), "{error}");
+
+    plan.options.corrupt_data = true;
+    let (ours, sent) = stream(&plan);
+    assert_eq!(sent.replaced.len(), 1);
+    assert_eq!(sent.replaced[0].object, visit.at.object.0);
+    let (theirs, _) = stream(&whole.plan(SNAPSHOT));
+    let differing: Vec<_> =
+        records(&ours).into_iter().zip(records(&theirs)).filter(|(ours, theirs)| ours != theirs).collect();
+    let [(replaced, _)] = &differing[..] else { panic!("{} records differ", differing.len()) };
+    assert!(
+        matches!(&replaced.1, Some(Body::Spill(spill)) if spill.object == visit.at.object),
+        "{:?}",
+        replaced.1
+    );
+    assert!(replaced.2.chunks(8).all(|word| word == 0x2f5_badd_b10c_u64.to_le_bytes()));
+}
+
+/// Where a dataset says that it is encrypted, a block that is not was put there by somebody else.
+#[test]
+fn an_unencrypted_block_of_an_encrypted_dataset_is_an_error() {
+    let _alone = alone();
+    let sending = sending(Arc::new(device()));
+    let mut plan = plan(&sending, SNAPSHOT, 2);
+    plan.source.key = sending.plan("-w tank/e-aes-256-gcm@s").source.key;
+    let error = send(&plan, &mut Vec::new(), &Progress::default()).expect_err("an unencrypted block");
+    assert!(matches!(error.fault(), Fault::Unencrypted(_)), "{error}");
 }
 
 /// How many records there are in the beginning of a stream.

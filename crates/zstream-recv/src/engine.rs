@@ -28,6 +28,7 @@ use zstream_dmu::zap::Value;
 use zstream_dmu::zio::ReadBlock;
 use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
+use zstream_format::judge::Limits;
 use zstream_format::object_type::ObjsetType;
 use zstream_format::record::Body;
 use zstream_format::stream::Role;
@@ -45,7 +46,7 @@ const GROUP_DIRTY_BYTES: usize = 160 << 20;
 /// How long a transaction group is open (`zfs_txg_timeout`): what is lost at most when a receive is interrupted.
 const GROUP_TIME: Duration = Duration::from_secs(5);
 /// The version of pools that are written (`SPA_VERSION_FEATURES`).
-pub(crate) const POOL_VERSION: u64 = 5000;
+const POOL_VERSION: u64 = 5000;
 
 /// Properties that decide how blocks are written.
 const WRITING_PROPERTIES: [&str; 4] = ["checksum", "compression", "copies", "redundant_metadata"];
@@ -189,7 +190,8 @@ impl<'p> Receiving<'p> {
         rules::begin(&receiver, head, target).map_err(|error| error.at(opening.place))
     }
 
-    /// Receives one snapshot. `progress` is told how many bytes of the input were read.
+    /// Receives one snapshot. `progress` is told how many bytes of the input were read. In a rehearsal all happens but that
+    /// content is written.
     ///
     /// # Errors
     /// The stream breaks a rule, is not whole, or cannot be applied: the target is as before, or where it was asked for
@@ -203,25 +205,27 @@ impl<'p> Receiving<'p> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Received> {
         let plan = self.judge(&opening, target)?;
+        let is_rehearsal = self.pool.pool().is_rehearsal();
+        if let (Plan::Heal { snapshot }, true) = (&plan, is_rehearsal) {
+            let name = snapshot.name().to_owned();
+            let records = read_past(input, &opening, progress)?;
+            return Ok(received(name, input, &opening, records));
+        }
         if let Plan::Heal { snapshot } = &plan {
             return self.heal(input, opening, snapshot, progress);
         }
         let mut job =
             self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
-        let result = self.fill(&mut job, input, &opening, progress);
+        let result = if is_rehearsal {
+            read_past(input, &opening, progress)
+        } else {
+            self.fill(&mut job, input, &opening, progress)
+        };
         let records = match result {
             Ok(records) => records,
             Err(error) => return Err(self.fail(job, error)),
         };
-        let mut received = Received {
-            name: target.full_name(),
-            guid: opening.begin.to_guid,
-            is_incremental: opening.begin.from_guid != Guid(0),
-            bytes: input.offset() - opening.place.offset,
-            records,
-            corrected: 0,
-            warnings: Vec::new(),
-        };
+        let mut received = received(target.full_name(), input, &opening, records);
         match self.end(&mut job, &opening, target, settings) {
             Ok(()) => {
                 received.warnings = job.warnings;
@@ -250,7 +254,7 @@ impl<'p> Receiving<'p> {
         };
         let (filled, head, is_resumed, is_full_clone) = match &plan {
             Plan::New { origin: Some(origin), .. } => {
-                let filled = self.pool.tx().create_received_clone(origin.object(), &target.dataset)?;
+                let filled = self.pool.create_received_clone(origin.object(), &target.dataset)?;
                 self.use_key(filled, origin.object());
                 (filled, None, false, begin.from_guid == Guid(0))
             }
@@ -263,7 +267,7 @@ impl<'p> Receiving<'p> {
             }
             Plan::Existing { head, base } => {
                 let base = base.as_ref().map(zstream_dsl::dataset::Dataset::object);
-                let filled = self.pool.tx().create_receive_child(head.object(), base, is_insensitive)?;
+                let filled = self.pool.create_receive_child(head.object(), base, is_insensitive)?;
                 self.use_key(filled, head.object());
                 (filled, Some(head.object()), false, false)
             }
@@ -315,11 +319,7 @@ impl<'p> Receiving<'p> {
         // What was made is on disk with its object set before the first record comes.
         self.pool.sync(filled, &mut set)?;
         self.pool.commit()?;
-        let limits = {
-            let features = Features::read(self.pool.pool().mos())?;
-            let dsl = self.pool.committed()?;
-            Receiver { dsl: &dsl, features: &features, version: POOL_VERSION }.limits()
-        };
+        let limits = self.limits()?;
         Ok(Job {
             filled,
             head,
@@ -335,6 +335,13 @@ impl<'p> Receiving<'p> {
             group: Group { begun: Instant::now(), from: input.offset() },
             warnings,
         })
+    }
+
+    /// What the pool allows in records.
+    pub(crate) fn limits(&mut self) -> Result<Limits> {
+        let features = Features::read(self.pool.pool().mos())?;
+        let dsl = self.pool.committed()?;
+        Ok(Receiver { dsl: &dsl, features: &features, version: POOL_VERSION }.limits())
     }
 
     /// Sets properties. Those that are refused are left out, and said why.
@@ -513,6 +520,19 @@ impl<'p> Receiving<'p> {
         error
     }
 
+    /// Destroys what earlier receives were filling when they went down and what cannot be resumed, so that it is in nobody's
+    /// way.
+    ///
+    /// # Errors
+    /// The pool [is broken](Self::is_broken) then.
+    pub fn destroy_unresumable(&mut self) -> Result<()> {
+        let names = self.pool.tx().destroy_unresumable().inspect_err(|_| self.is_broken = true)?;
+        for name in names {
+            self.pool.log(Event::Internal("destroy", &format!("{name} (unfinished receive)")))?;
+        }
+        self.commit()
+    }
+
     /// Destroys what a receive into a dataset left unfinished (`zfs receive -A`). Whether there was anything.
     ///
     /// # Errors
@@ -525,15 +545,37 @@ impl<'p> Receiving<'p> {
     }
 }
 
+/// Reads all records up to END and applies none.
+fn read_past<R: Read>(input: &mut Input<R>, opening: &Opening, progress: &mut dyn FnMut(u64)) -> Result<u64> {
+    let mut records = 2;
+    let mut at = opening.next.clone();
+    while at.role != Role::SubstreamEnd {
+        at = input.following(at.place)?;
+        records += 1;
+        progress(input.offset());
+    }
+    Ok(records)
+}
+
+/// What a stream that was read to its end has brought.
+pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Opening, records: u64) -> Received {
+    Received {
+        name,
+        guid: opening.begin.to_guid,
+        is_incremental: opening.begin.from_guid != Guid(0),
+        bytes: input.offset() - opening.place.offset,
+        records,
+        corrected: 0,
+        warnings: Vec::new(),
+    }
+}
+
 fn filling(head: Head<'_>, target: &Target) -> Filling {
     let features = head.features();
     let has = |feature| features.contains(feature);
     let begin = head.begin;
-    let active = [
-        (FeatureFlags::LARGE_BLOCKS, "large_blocks"),
-        (FeatureFlags::LONGNAME, "longname"),
-        (FeatureFlags::LARGE_MICROZAP, "large_microzap"),
-    ];
+    // `large_blocks`, `large_dnode` and those of algorithms come with the first block or object that has them.
+    let active = [(FeatureFlags::LONGNAME, "longname"), (FeatureFlags::LARGE_MICROZAP, "large_microzap")];
     let redacted = has(FeatureFlags::REDACTED);
     Filling {
         redactions: redacted.then(|| head.redact_snaps().unwrap_or_default().to_vec()),

@@ -19,7 +19,6 @@ use zstream_dmu::blkptr::{BlockKind, BlockPointer, CryptKind};
 use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::objset::Objset;
-use zstream_dmu::pool::Features;
 use zstream_dmu::zio::BlockReader;
 use zstream_dmu::zio::crypt::{CryptParams, DatasetKey};
 use zstream_dsl::dataset::Dataset;
@@ -27,7 +26,6 @@ use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
 use zstream_format::compress::{ZstdLevel, compress};
 use zstream_format::flags::FeatureFlags;
-use zstream_format::ids::Guid;
 use zstream_format::judge::{Judge, Terms};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -36,10 +34,9 @@ use zstream_format::stream::Role;
 
 use crate::apply::Misfit;
 use crate::apply::data::{expand, whole};
-use crate::engine::{POOL_VERSION, Received, Receiving};
+use crate::engine::{Received, Receiving, received};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
-use crate::rules::Receiver;
 
 /// A block as a stream has it.
 struct Sent {
@@ -74,12 +71,8 @@ impl Receiving<'_> {
     ) -> Result<Received> {
         let begin = &opening.begin;
         let is_raw = begin.version_info.features().contains(FeatureFlags::RAW);
+        let limits = self.limits()?;
         let pool = self.pool();
-        let limits = {
-            let features = Features::read(pool.pool().mos())?;
-            let dsl = pool.committed()?;
-            Receiver { dsl: &dsl, features: &features, version: POOL_VERSION }.limits()
-        };
         let head = snapshot.dir().head()?.object();
         let mut heal = Heal {
             set: if is_raw { snapshot.objset_locked()? } else { snapshot.objset()? },
@@ -92,7 +85,7 @@ impl Receiving<'_> {
             corrected: 0,
         };
         let (mut records, mut failed) = (2, None);
-        let mut at = opening.next;
+        let mut at = opening.next.clone();
         while at.role != Role::SubstreamEnd {
             let next = input.following(at.place)?;
             if let Err(error) = heal.record(&at.header, at.payload).map_err(|error| error.at(at.place)) {
@@ -111,15 +104,8 @@ impl Receiving<'_> {
         if let Some(error) = failed {
             return Err(error);
         }
-        Ok(Received {
-            name: snapshot.name().to_owned(),
-            guid: begin.to_guid,
-            is_incremental: begin.from_guid != Guid(0),
-            bytes: input.offset() - opening.place.offset,
-            records,
-            corrected: heal.corrected,
-            warnings: Vec::new(),
-        })
+        let name = snapshot.name().to_owned();
+        Ok(Received { corrected: heal.corrected, ..received(name, input, &opening, records) })
     }
 }
 

@@ -85,8 +85,6 @@ struct Context {
     is_package: bool,
     /// The first dataset that was received into.
     top: Option<String>,
-    /// What a dry run would have received: datasets, and guids of snapshots.
-    pretended: HashSet<(String, Guid)>,
 }
 
 impl Receiving<'_> {
@@ -100,11 +98,15 @@ impl Receiving<'_> {
         request: &Request,
         host: &mut dyn Host,
     ) -> Result<u64> {
+        if request.dry_run && !self.pool().pool().is_rehearsal() {
+            let why = "a dry run needs a pool that is opened as a rehearsal";
+            return Err(Fault::from(zstream_dmu::error::Error::invalid(why.to_owned())).into());
+        }
+        self.destroy_unresumable()?;
         let first = input.open()?.ok_or(Refusal::Package)?;
         let name = name(&first)?;
         let sent = name.split('@').next().unwrap_or_default().to_owned();
-        let mut context =
-            Context { sent, list: None, is_package: first.is_package, top: None, pretended: HashSet::new() };
+        let mut context = Context { sent, list: None, is_package: first.is_package, top: None };
         if !first.is_package {
             return self.one(input, first, request, &mut context, host);
         }
@@ -123,9 +125,7 @@ impl Receiving<'_> {
             count += self.one(input, opening, request, &mut context, host)?;
         }
         self.replicate(request, &context, &name, host)?;
-        if !request.dry_run {
-            self.join_encryption_roots(&context)?;
-        }
+        self.join_encryption_roots(&context)?;
         Ok(count)
     }
 
@@ -141,9 +141,6 @@ impl Receiving<'_> {
         else {
             return Ok(());
         };
-        if request.dry_run {
-            return Ok(());
-        }
         let place = request.place(name, &context.sent, true)?;
         let top = place.split('@').next().unwrap_or_default();
         crate::replicate::replicate(self, list, top, request, host)
@@ -179,11 +176,7 @@ impl Receiving<'_> {
         let origin_by_guid = begin.flags.contains(BeginFlags::CLONE) && target.origin.is_none();
         let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
         if origin_by_guid && !resumes {
-            let pretended = context.pretended.iter().find(|(_, guid)| *guid == begin.from_guid);
-            target.origin = match self.by_guid(&target.dataset, begin.from_guid)? {
-                Some(name) => Some(name),
-                None => pretended.map(|(dataset, _)| format!("{dataset}@?")),
-            };
+            target.origin = self.by_guid(&target.dataset, begin.from_guid)?;
         }
         if let Some(origin) = &target.origin {
             host.note(Note::Origin(origin.clone()));
@@ -198,22 +191,12 @@ impl Receiving<'_> {
         if request.naming == Naming::WithoutPool {
             let above = missing_above(&self.pool().tx(), &request.to, &target.dataset)?;
             for name in above {
-                if request.dry_run {
-                    context.pretended.insert((name, Guid(0)));
-                } else {
-                    host.create_filesystem(self.pool(), &name)?;
-                }
+                host.create_filesystem(self.pool(), &name)?;
             }
         }
-        let is_pretended = |target: &Target| {
-            let above = target.dataset.rsplit_once('/').map_or("", |(above, _)| above);
-            let has = |name: &str| context.pretended.iter().any(|(dataset, _)| dataset == name);
-            has(&target.dataset) || has(above) || target.origin.as_deref().is_some_and(|o| o.ends_with("@?"))
-        };
-        if !is_pretended(&target)
-            && let Err(error) =
-                self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop))
-        {
+        let judged =
+            self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop));
+        if let Err(error) = judged {
             let is_there = matches!(error.errno(), Errno::ENOENT | Errno::EEXIST)
                 && begin.from_guid != Guid(0)
                 && self.has_guid(&target.dataset, begin.to_guid)?;
@@ -225,11 +208,6 @@ impl Receiving<'_> {
             return Err(error);
         }
         host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });
-        if request.dry_run {
-            context.pretended.insert((target.dataset.clone(), begin.to_guid));
-            input.skip(opening)?;
-            return Ok(1);
-        }
         let settings = self.settings(entry.map(|(dataset, _)| dataset), &target.dataset, request, is_top)?;
         let received = self.receive(input, opening, &target, &settings, &mut |bytes| host.progress(bytes))?;
         for warning in &received.warnings {
@@ -238,7 +216,9 @@ impl Receiving<'_> {
         if let Some((_, snapshot)) = entry {
             self.finish_snapshot(&target.full_name(), snapshot, request, host)?;
         }
-        host.note(Note::Received(received));
+        if !request.dry_run {
+            host.note(Note::Received(received));
+        }
         Ok(1)
     }
 
@@ -255,9 +235,7 @@ impl Receiving<'_> {
         let begin = &opening.begin;
         let is_there =
             |this: &mut Self, name: &str| Ok::<_, Error>(this.pool().tx().dir_named(name)?.is_some());
-        if is_there(self, &target.dataset)?
-            || context.pretended.iter().any(|(name, _)| *name == target.dataset)
-        {
+        if is_there(self, &target.dataset)? {
             return Ok(());
         }
         let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);

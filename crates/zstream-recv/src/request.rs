@@ -27,7 +27,7 @@ pub struct Request {
     pub force: bool,
     /// Keep what was received when the receive is interrupted (`-s`).
     pub resumable: bool,
-    /// Change nothing (`-n`).
+    /// Change nothing (`-n`): everything but content happens, in a pool that was opened as a rehearsal.
     pub dry_run: bool,
     /// Correct blocks of a snapshot that is there (`-c`).
     pub heal: bool,

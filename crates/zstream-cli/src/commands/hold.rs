@@ -31,7 +31,15 @@ impl Args {
     }
 
     pub(crate) fn release(&self, options: &PoolOptions) -> Result<(), Failure> {
-        self.run(options, "release", |tx, names| tx.release(&self.tag, names))
+        self.run(options, "release", |tx, names| {
+            let has = |name: &String| tx.has_hold(&self.tag, name);
+            // Of a tree, those that have the hold; where none has, the names that were given say so.
+            let held: Vec<String> = names.iter().filter(|name| has(name).unwrap_or(false)).cloned().collect();
+            if self.recursive && !held.is_empty() {
+                return tx.release(&self.tag, &held);
+            }
+            tx.release(&self.tag, names)
+        })
     }
 
     fn run(

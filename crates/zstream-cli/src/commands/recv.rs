@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::pool::history::Event;
+use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::prop::value::nice_number;
@@ -109,7 +110,8 @@ impl Args {
         }
         let (mut request, keys) = self.request()?;
         let input = Input::open(None)?;
-        let mut pool = options.open_writable(Some(&self.to), false)?;
+        let writing = WriteOptions { rehearsal: self.dry_run, ..WriteOptions::default() };
+        let mut pool = options.open_to_write(Some(&self.to), writing, None)?;
         if let Some(encryption) = keys.for_receive(&mut pool, &self.to, options)? {
             request.encryption = Some(encryption);
         }
@@ -132,7 +134,7 @@ impl Args {
         let is_broken = receiving.is_broken();
         let Teller { current, output, meter, .. } = teller;
         drop(meter);
-        if is_broken {
+        if is_broken && !self.dry_run {
             drop(pool);
             self.clean_up(options, current.as_deref())?;
         } else if !self.dry_run {

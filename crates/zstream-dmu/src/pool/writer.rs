@@ -25,6 +25,7 @@ use super::maintained::check_maintained;
 use super::scan::{self, Candidate};
 use super::{DIRECTORY_OBJECT, OpenOptions, Pool, VERSIONS, config_list};
 use crate::cache;
+use crate::device::OverlayDevice;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::ids::{Guid, ObjectId, Txg};
@@ -59,11 +60,20 @@ pub struct WriteOptions {
     pub now: Option<u64>,
     /// Bytes for the cache of blocks.
     pub cache_bytes: usize,
+    /// Try changes out: what is written stays in memory and is gone with the writer, and the devices stay as they are.
+    pub rehearsal: bool,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { name: None, force: false, host: Host::this(), now: None, cache_bytes: cache::DEFAULT_BYTES }
+        Self {
+            name: None,
+            force: false,
+            host: Host::this(),
+            now: None,
+            cache_bytes: cache::DEFAULT_BYTES,
+            rehearsal: false,
+        }
     }
 }
 
@@ -93,6 +103,7 @@ pub struct PoolWriter {
     pub(super) last: Uberblock,
     pub(super) host: Host,
     pub(super) now: Option<u64>,
+    pub(super) is_rehearsal: bool,
 }
 
 impl std::fmt::Debug for PoolWriter {
@@ -127,7 +138,12 @@ impl PoolWriter {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_candidates(candidates: Vec<Candidate>, options: &WriteOptions) -> Result<Self> {
+    pub fn open_candidates(mut candidates: Vec<Candidate>, options: &WriteOptions) -> Result<Self> {
+        if options.rehearsal {
+            for Candidate { member, .. } in &mut candidates {
+                member.device = Arc::new(OverlayDevice::new(Arc::clone(&member.device)));
+            }
+        }
         check_devices(&candidates)?;
         let open = OpenOptions {
             name: options.name.clone(),
@@ -176,10 +192,17 @@ impl PoolWriter {
             last: *pool.uberblock(),
             host: options.host.clone(),
             now: options.now,
+            is_rehearsal: options.rehearsal,
             reader,
             space,
             writer,
         })
+    }
+
+    /// Whether what is written stays in memory.
+    #[must_use]
+    pub fn is_rehearsal(&self) -> bool {
+        self.is_rehearsal
     }
 
     /// Name of the pool.

@@ -17,6 +17,15 @@ impl Tx<'_> {
         Ok(self.entries(self.dataset(snapshot)?.holds)?.len())
     }
 
+    /// Whether a snapshot has the hold `tag`.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no such snapshot.
+    pub fn has_hold(&self, tag: &str, name: &str) -> Result<bool> {
+        let snapshot = self.snapshot_named(name)?;
+        Ok(self.lookup(self.dataset(snapshot)?.holds, tag)?.is_some())
+    }
+
     /// Puts a hold on snapshots, on all or none.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 //! new filesystem, as OpenZFS leaves them.
 
 use zstream_dmu::error::{Error, Result};
-use zstream_dmu::ids::{Guid, ObjectId, Txg};
+use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::Value;
 
@@ -21,6 +21,9 @@ use crate::phys::DatasetFlags;
 
 /// The clone that is filled when the target is there already (`recv_clone_name`).
 pub const RECEIVE_CHILD: &str = "%recv";
+
+/// The entry of what a receive fills that says that it can be resumed: the guid of the stream's snapshot.
+const RESUME_TO: &str = "com.delphix:resume_toguid";
 
 /// The feature of datasets whose content was left out in part.
 const REDACTED: &str = "redacted_datasets";
@@ -76,7 +79,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// `EBUSY` when there is one, or when the MOS cannot be changed.
-    pub fn create_receive_child(
+    pub(super) fn create_receive_child(
         &mut self,
         head: ObjectId,
         base: Option<ObjectId>,
@@ -90,12 +93,11 @@ impl Tx<'_> {
         self.create_dataset(dir, RECEIVE_CHILD, base, DatasetFlags::of_new(is_case_insensitive))
     }
 
-    /// Makes the clone of a snapshot that a receive fills. Where the snapshot has the header of an intent log, whoever
-    /// opens the clone's object set takes it away.
+    /// Makes the clone of a snapshot that a receive fills.
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
+    pub(super) fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
         let place = self.vacant(name)?;
         self.create_dataset(place.parent, &place.name, Some(origin), DatasetFlags::empty())
     }
@@ -126,7 +128,7 @@ impl Tx<'_> {
         if stream.from_guid != Guid(0) {
             set("com.delphix:resume_fromguid", &Value::word(stream.from_guid.0))?;
         }
-        set("com.delphix:resume_toguid", &Value::word(stream.to_guid.0))?;
+        set(RESUME_TO, &Value::word(stream.to_guid.0))?;
         set("com.delphix:resume_toname", &Value::from_bytes(&[&stream.to_name[..], &[0]].concat()))?;
         set("com.delphix:resume_object", &Value::word(1))?;
         set("com.delphix:resume_offset", &Value::word(0))?;
@@ -299,6 +301,36 @@ impl Tx<'_> {
         self.destroy_head(filled)
     }
 
+    /// Destroys what receives were filling when the machine or the program went down, as far as it cannot be resumed
+    /// (`dsl_destroy_inconsistent`, which OpenZFS calls when it imports a pool). Gives the names.
+    ///
+    /// # Errors
+    /// When the datasets cannot be read or changed.
+    pub fn destroy_unresumable(&mut self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let this = &*self;
+        this.walk(&mut |name, head| {
+            found.push((name.to_owned(), head));
+            if let Some(child) = this.child(this.dataset(head)?.dir, RECEIVE_CHILD)? {
+                found.push((format!("{name}/{RECEIVE_CHILD}"), this.head_of(child)?));
+            }
+            Ok(())
+        })?;
+        let mut destroyed = Vec::new();
+        for (name, filled) in found.into_iter().rev() {
+            let is_filled = self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT);
+            if !is_filled || self.entry(filled, RESUME_TO)?.is_some() {
+                continue;
+            }
+            // What has snapshots or children stays, as there.
+            if self.check_destroy_head(filled).is_ok() {
+                self.destroy_head(filled)?;
+                destroyed.push(name);
+            }
+        }
+        Ok(destroyed)
+    }
+
     /// The snapshot that a head is a clone of; none where that is the pool's empty one.
     ///
     /// # Errors
@@ -320,12 +352,6 @@ impl Tx<'_> {
         };
         let is_unfinished = self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT);
         Ok(is_unfinished.then_some(filled))
-    }
-
-    /// Whether nothing was written to a head since the snapshot before it, so that its intent log is that snapshot's.
-    pub(super) fn is_as_cloned(&self, head: ObjectId) -> Result<bool> {
-        let phys = self.dataset(head)?;
-        Ok(phys.prev_snapshot_txg > Txg(0) && phys.root.logical_birth() <= phys.prev_snapshot_txg)
     }
 }
 

@@ -40,6 +40,9 @@ pub const PLANNED_BYTES: usize = 512 << 10;
 /// to wake them costs as much as to sum some hundred KiB.
 pub const LOADED_BYTES: usize = 2 << 20;
 
+/// Bytes of the first batch, by which the size of records is guessed: all but one worker wait for it.
+pub const FIRST_BYTES: usize = 128 << 10;
+
 /// A batch above this size is not put aside: its worker waits for its turn.
 pub const ASIDE_BYTES: usize = 1 << 20;
 
@@ -220,7 +223,7 @@ impl Cutter<'_> {
 
     /// Reads a batch and cuts it.
     fn load(&mut self, batch: &mut Batch) {
-        let (mut at, mut want) = (0, LOADED_BYTES);
+        let (mut at, mut want) = (0, if self.batches == 0 { FIRST_BYTES } else { LOADED_BYTES });
         loop {
             self.read(batch, want);
             match self.cut(batch, &mut at) {
