@@ -3,10 +3,14 @@
 
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
 use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::write::Wrapping;
+use zstream_format::algorithm::CryptSuite;
 use zstream_format::judge::Errno;
 use zstream_format::record::Body;
 use zstream_format::stream::StreamReader;
-use zstream_recv::rules::Target;
+use zstream_recv::engine::Receiving;
+use zstream_recv::input::Input;
+use zstream_recv::rules::{Encryption, OwnKey, Target};
 use zstream_tests::fuzz::corpus::records;
 use zstream_tests::golden;
 use zstream_tests::manifest;
@@ -152,6 +156,41 @@ fn an_increment_brings_the_keys_wrapped_anew() {
     demo.check("keys wrapped anew");
 }
 
+/// A target that is to be encrypted with a key of its own.
+fn encrypted(name: &str) -> Target {
+    let format = KeyFormat::Passphrase { salt: 1, rounds: 100_000 };
+    let wrapping = Wrapping { root: None, format, key: WrappingKey::new(format, OLD).unwrap() };
+    let own = Some(OwnKey { wrapping, location: "prompt".to_owned() });
+    Target { encryption: Encryption::On { suite: Some(CryptSuite::AES_192_CCM), own }, ..target(name) }
+}
+
+/// What was encrypted while it was received is sent raw, with its increments, as if it had been written encrypted.
+#[test]
+fn what_was_encrypted_by_a_receive_travels_raw() {
+    let (here, there) = (Demo::new("a", 12, 128 << 20), Demo::new("a", 9, 128 << 20));
+    here.receive(&golden::stream("fs-full"), &encrypted("demo/fs@a"), &[]).unwrap();
+    here.change(|pool| {
+        let dir = pool.tx().dir_named("demo/fs").unwrap().unwrap();
+        pool.load_key(dir, OLD).unwrap();
+        let incr = golden::stream("fs-incr");
+        let mut input = Input::new(&incr[..]);
+        let opening = input.open().unwrap().unwrap();
+        let mut receiving = Receiving::new(pool);
+        receiving.receive(&mut input, opening, &target("demo/fs@b"), &[], &mut |_| ()).unwrap();
+    });
+    for words in ["-w demo/fs@a", "-w -i @a demo/fs@b"] {
+        let sent = stream(&here.reading().plan(words)).0;
+        there.receive(&sent, &target(words.rsplit(' ').next().unwrap()), &[]).unwrap();
+    }
+    for pool in [&here, &there] {
+        let reading = pool.reading();
+        reading.unlock("demo/fs");
+        files(&reading, "demo/fs@a", "tank_fs_a");
+        files(&reading, "demo/fs@b", "tank_fs_b");
+        pool.check("encrypted here, raw there");
+    }
+}
+
 /// A snapshot of the same name and guid that was encrypted on another way is not the source of a raw increment.
 #[test]
 fn a_raw_increment_starts_from_the_very_same_encryption() {
@@ -159,21 +198,7 @@ fn a_raw_increment_starts_from_the_very_same_encryption() {
     // The same snapshot, not encrypted.
     demo.receive(&golden::stream("e-aes-256-gcm-plain"), &target("demo/plain@s"), &[]).unwrap();
     // The same snapshot, encrypted here.
-    demo.change(|pool| {
-        use zstream_format::algorithm::CryptSuite;
-        use zstream_recv::rules::{Encryption, OwnKey};
-        let format = KeyFormat::Passphrase { salt: 1, rounds: 100_000 };
-        let key = WrappingKey::new(format, OLD).unwrap();
-        let wrapping = zstream_dsl::write::Wrapping { root: None, format, key };
-        let own = Some(OwnKey { wrapping, location: "prompt".to_owned() });
-        let encryption = Encryption::On { suite: Some(CryptSuite::AES_256_GCM), own };
-        let to = Target { encryption, ..target("demo/here@s") };
-        let plain = golden::stream("e-aes-256-gcm-plain");
-        let mut input = zstream_recv::input::Input::new(&plain[..]);
-        let opening = input.open().unwrap().unwrap();
-        let mut receiving = zstream_recv::engine::Receiving::new(pool);
-        receiving.receive(&mut input, opening, &to, &[], &mut |_| ()).unwrap();
-    });
+    demo.receive(&golden::stream("e-aes-256-gcm-plain"), &encrypted("demo/here@s"), &[]).unwrap();
     let before = demo.datasets();
     let incr = golden::stream("e-aes-256-gcm-raw-incr");
     for (dataset, errno) in
