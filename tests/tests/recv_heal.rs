@@ -7,6 +7,7 @@ use std::path::Path;
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
 use zstream_dmu::ids::{BlockId, Bookmark};
 use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dsl::write::WritablePool;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::judge::Errno;
 use zstream_format::record::Body;
@@ -15,10 +16,12 @@ use zstream_recv::engine::{Received, Receiving};
 use zstream_recv::error::Result;
 use zstream_recv::input::Input;
 use zstream_recv::rules::Target;
+use zstream_tests::created::write_options;
 use zstream_tests::edit::recompress;
 use zstream_tests::fuzz::corpus::records;
 use zstream_tests::golden;
-use zstream_tests::receiving::{Demo, target};
+use zstream_tests::receiving::{Demo, receive, target};
+use zstream_tests::sending::Sending;
 
 /// Where the blocks of a member begin, in bytes.
 const DATA_START: u64 = 4 << 20;
@@ -26,7 +29,10 @@ const PASSPHRASE: &[u8] = b"correct horse";
 
 /// The blocks on vdevs that a stream has content for, in a snapshot that it was received into.
 fn blocks(demo: &Demo, stream: &[u8], name: &str) -> Vec<BlockPointer> {
-    let reading = demo.reading();
+    blocks_of(&demo.reading(), stream, name)
+}
+
+fn blocks_of(reading: &Sending, stream: &[u8], name: &str) -> Vec<BlockPointer> {
     let set = reading.dsl.dataset(name).unwrap().objset_locked().unwrap();
     let mut found = Vec::new();
     for (header, _) in records(stream) {
@@ -109,6 +115,45 @@ fn damaged_blocks_get_their_content_back() {
         }
     }
     demo.check("corrected");
+}
+
+/// Blocks that OpenZFS compressed, from streams that are compressed and from such that are not.
+#[test]
+fn blocks_that_openzfs_wrote_get_their_content_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = golden::copy(&golden::pool("tank")[0], dir.path());
+    let members = [member.clone()];
+    let before = fs::read(&member).unwrap();
+    for (name, streams) in [
+        ("tank/fs@a", &["fs-full", "fs-full-c", "fs-full-Lec"][..]),
+        ("tank/fs@b", &["fs-incr", "fs-incr-ec"]),
+        ("tank/rs1m@s", &["rs1m-Lec"]),
+        ("tank/c-lzjb@s", &["c-lzjb-c"]),
+        ("tank/c-zle@s", &["c-zle-c"]),
+        ("tank/c-gzip-9@s", &["c-gzip-9-c"]),
+        ("tank/c-zstd-3@s", &["c-zstd-3-c"]),
+        ("tank/c-off@s", &["c-off-c"]),
+        ("tank/k-skein@s", &["k-skein"]),
+        ("tank/k-edonr@s", &["k-edonr"]),
+        ("tank/vol@s", &["vol"]),
+        ("tank/e-aes-256-gcm@s", &["e-aes-256-gcm-raw"]),
+        ("tank/e-aes-128-ccm@t", &["e-aes-128-ccm-raw-incr"]),
+    ] {
+        for stream in streams {
+            let bytes = golden::stream(stream);
+            let mut chosen = blocks_of(&Sending::open(&members), &bytes, name);
+            chosen.truncate(40);
+            chosen.iter().for_each(|pointer| damage(&member, pointer));
+            let pool = WritablePool::open(&members, &write_options()).unwrap();
+            let received = receive(pool, &bytes, &heal(name), &[]);
+            let received = received.unwrap_or_else(|error| panic!("{stream}: {error}"));
+            assert_eq!(received.corrected, chosen.len() as u64, "{stream}");
+        }
+    }
+    let after = fs::read(&member).unwrap();
+    let labels = before.len() - (512 << 10);
+    let blocks = DATA_START as usize..labels;
+    assert!(before[blocks.clone()] == after[blocks], "OpenZFS's pool is as it was");
 }
 
 #[test]
