@@ -1,7 +1,9 @@
 //! Receiving into small pools that are made here, in files of a directory.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
@@ -18,8 +20,13 @@ use zstream_recv::rules::Target;
 
 use crate::created::{files, host, new_pool, write_options};
 use crate::openzfs;
+use crate::program::zstream;
 use crate::sending::Sending;
 use crate::writing::unreached;
+
+/// What is said of a pool that somebody else is writing.
+const LOCKED: &str = "another program has it open";
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A pool called `demo` that streams are received into.
 pub struct Demo {
@@ -54,9 +61,21 @@ impl Demo {
         files(self.dir.path())
     }
 
+    /// Opens the pool for writing. A program that another test has just begun to start holds what this process had open for a
+    /// moment longer.
+    pub fn writable(&self) -> WritablePool {
+        for _ in 0..100 {
+            match WritablePool::open(&self.members(), &write_options()) {
+                Err(error) if error.to_string().contains(LOCKED) => std::thread::sleep(PAUSE),
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the pool stays open elsewhere");
+    }
+
     /// Opens the pool for writing, does something, and leaves it.
     pub fn change<T>(&self, act: impl FnOnce(&mut WritablePool) -> T) -> T {
-        let mut pool = WritablePool::open(&self.members(), &write_options()).unwrap();
+        let mut pool = self.writable();
         let result = act(&mut pool);
         pool.export().unwrap();
         result
@@ -64,7 +83,43 @@ impl Demo {
 
     /// Receives one stream of one snapshot.
     pub fn receive(&self, stream: &[u8], target: &Target, settings: &[Assignment]) -> Result<Received> {
-        receive(WritablePool::open(&self.members(), &write_options()).unwrap(), stream, target, settings)
+        receive(self.writable(), stream, target, settings)
+    }
+
+    /// Runs the program over the pool's members, with a command line without quotes: exit code, output, messages. `before`
+    /// stands before the verb.
+    pub fn run(&self, before: &[&str], line: &str, input: &[u8]) -> (i32, String, String) {
+        let members: Vec<String> = self.members().iter().map(|path| path.display().to_string()).collect();
+        let members = members.iter().flat_map(|path| ["-d", path]);
+        let words: Vec<&str> = members.chain(before.iter().copied()).chain(line.split_whitespace()).collect();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for _ in 0..100 {
+            let outcome = zstream(&words, input);
+            let message = text(&outcome.stderr);
+            if !message.contains(LOCKED) {
+                return (outcome.code, text(&outcome.stdout), message);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        panic!("the pool stays open elsewhere");
+    }
+
+    /// All datasets and snapshots, with their guids and what they hold: the pointers of their roots.
+    pub fn datasets(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let reading = self.reading();
+        let walked = reading.dsl.walk(&mut |dir| {
+            if dir.phys().head.is_some() {
+                let head = dir.head()?;
+                for dataset in head.snapshots()?.iter().chain([&head]) {
+                    let phys = dataset.phys();
+                    found.insert(dataset.name().to_owned(), format!("{} {:?}", phys.guid, phys.root));
+                }
+            }
+            Ok(())
+        });
+        walked.unwrap();
+        found
     }
 
     /// The pool, to be read.

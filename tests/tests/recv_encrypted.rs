@@ -1,14 +1,12 @@
 //! `zstream recv` of streams that are not raw into encrypted datasets, and of raw ones, as a user types it: what is encrypted
 //! with whose key, what is refused without it, and that the files are the sender's.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use zstream_format::stream::StreamReader;
 use zstream_tests::golden;
 use zstream_tests::manifest;
-use zstream_tests::program::zstream;
 use zstream_tests::receiving::Demo;
 use zstream_tests::sending::{Sending, resume, stream};
 
@@ -33,12 +31,9 @@ impl Encrypted {
     }
 
     fn run(&self, has_key: bool, line: &str, input: &[u8]) -> (i32, String, String) {
-        let (path, key) = (self.demo.members()[0].display().to_string(), self.key());
-        let key = if has_key { vec!["--key-file", &key] } else { Vec::new() };
-        let words: Vec<&str> = ["-d", &path].into_iter().chain(key).chain(line.split_whitespace()).collect();
-        let outcome = zstream(&words, input);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (outcome.code, text(&outcome.stdout), text(&outcome.stderr))
+        let key = self.key();
+        let before = if has_key { &["--key-file", &key][..] } else { &[] };
+        self.demo.run(before, line, input)
     }
 
     fn does(&self, line: &str, input: &[u8]) {
@@ -52,27 +47,11 @@ impl Encrypted {
 
     /// A receive is refused with this errno, and the datasets are as they were.
     fn refuses(&self, has_key: bool, line: &str, name: &str, errno: &str) {
-        let before = self.datasets();
+        let before = self.demo.datasets();
         let (code, out, message) = self.run(has_key, &format!("recv {line}"), &golden::stream(name));
         assert_eq!((code, out.as_str()), (1, ""), "{line}: {message}");
         assert!(message.contains(&format!("[{errno}]")), "{line}: {message}");
-        assert_eq!(self.datasets(), before, "{line}");
-    }
-
-    /// All datasets and snapshots with their guids and what they hold: the checksums of their roots.
-    fn datasets(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
-        let reading = self.demo.reading();
-        let walked = reading.dsl.walk(&mut |dir| {
-            let head = dir.head()?;
-            for dataset in head.snapshots()?.iter().chain([&head]) {
-                let phys = dataset.phys();
-                found.insert(dataset.name().to_owned(), format!("{} {:?}", phys.guid, phys.root));
-            }
-            Ok(())
-        });
-        walked.unwrap();
-        found
+        assert_eq!(self.demo.datasets(), before, "{line}");
     }
 
     fn get(&self, property: &str, name: &str) -> String {

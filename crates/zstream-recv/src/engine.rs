@@ -28,6 +28,7 @@ use zstream_dmu::zap::Value;
 use zstream_dmu::zio::ReadBlock;
 use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
+use zstream_format::judge::Limits;
 use zstream_format::object_type::ObjsetType;
 use zstream_format::record::Body;
 use zstream_format::stream::Role;
@@ -89,6 +90,8 @@ pub struct Received {
     pub bytes: u64,
     /// Records of the stream.
     pub records: u64,
+    /// Damaged blocks that were corrected.
+    pub corrected: u64,
     /// Properties that could not be taken over, and why.
     pub warnings: Vec<String>,
 }
@@ -209,7 +212,7 @@ impl<'p> Receiving<'p> {
             return Ok(received(name, input, &opening, records));
         }
         if let Plan::Heal { snapshot } = &plan {
-            return Err(PoolError::unsupported(format!("correcting {}", snapshot.name())).into());
+            return self.heal(input, opening, snapshot, progress);
         }
         let mut job =
             self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
@@ -316,11 +319,7 @@ impl<'p> Receiving<'p> {
         // What was made is on disk with its object set before the first record comes.
         self.pool.sync(filled, &mut set)?;
         self.pool.commit()?;
-        let limits = {
-            let features = Features::read(self.pool.pool().mos())?;
-            let dsl = self.pool.committed()?;
-            Receiver { dsl: &dsl, features: &features, version: POOL_VERSION }.limits()
-        };
+        let limits = self.limits()?;
         Ok(Job {
             filled,
             head,
@@ -336,6 +335,13 @@ impl<'p> Receiving<'p> {
             group: Group { begun: Instant::now(), from: input.offset() },
             warnings,
         })
+    }
+
+    /// What the pool allows in records.
+    pub(crate) fn limits(&mut self) -> Result<Limits> {
+        let features = Features::read(self.pool.pool().mos())?;
+        let dsl = self.pool.committed()?;
+        Ok(Receiver { dsl: &dsl, features: &features, version: POOL_VERSION }.limits())
     }
 
     /// Sets properties. Those that are refused are left out, and said why.
@@ -437,6 +443,7 @@ impl<'p> Receiving<'p> {
                 || job.group.begun.elapsed() > GROUP_TIME
             {
                 self.complete_group(job)?;
+                self.pool.tx().check_quotas(job.filled)?;
                 job.group = Group { begun: Instant::now(), from: input.offset() };
             }
         }
@@ -463,6 +470,7 @@ impl<'p> Receiving<'p> {
         settings: &[Assignment],
     ) -> Result<()> {
         self.pool.sync(job.filled, &mut job.set)?;
+        self.pool.tx().check_quotas(job.filled)?;
         let received = ReceivedSnapshot {
             name: target.snapshot.clone(),
             guid: opening.begin.to_guid,
@@ -549,13 +557,15 @@ fn read_past<R: Read>(input: &mut Input<R>, opening: &Opening, progress: &mut dy
     Ok(records)
 }
 
-fn received<R: Read>(name: String, input: &Input<R>, opening: &Opening, records: u64) -> Received {
+/// What a stream that was read to its end has brought.
+pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Opening, records: u64) -> Received {
     Received {
         name,
         guid: opening.begin.to_guid,
         is_incremental: opening.begin.from_guid != Guid(0),
         bytes: input.offset() - opening.place.offset,
         records,
+        corrected: 0,
         warnings: Vec::new(),
     }
 }
@@ -564,11 +574,8 @@ fn filling(head: Head<'_>, target: &Target) -> Filling {
     let features = head.features();
     let has = |feature| features.contains(feature);
     let begin = head.begin;
-    let active = [
-        (FeatureFlags::LARGE_BLOCKS, "large_blocks"),
-        (FeatureFlags::LONGNAME, "longname"),
-        (FeatureFlags::LARGE_MICROZAP, "large_microzap"),
-    ];
+    // `large_blocks`, `large_dnode` and those of algorithms come with the first block or object that has them.
+    let active = [(FeatureFlags::LONGNAME, "longname"), (FeatureFlags::LARGE_MICROZAP, "large_microzap")];
     let redacted = has(FeatureFlags::REDACTED);
     Filling {
         redactions: redacted.then(|| head.redact_snaps().unwrap_or_default().to_vec()),

@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod engine;
 pub mod error;
+mod heal;
 pub mod input;
 pub mod package;
 mod replicate;

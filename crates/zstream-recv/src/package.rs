@@ -18,6 +18,7 @@ use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Errno;
 use zstream_format::nvlist::NvValue;
+use zstream_format::object_type::ObjsetType;
 use zstream_format::stream::Role;
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
@@ -294,6 +295,10 @@ impl Receiving<'_> {
         let makes_new = begin.from_guid == Guid(0) || begin.flags.contains(BeginFlags::CLONE);
         if !makes_new || resumes || target.heal || !target.force {
             return Ok(());
+        }
+        if begin.objset_type == ObjsetType::ZVOL.0 && !target.dataset.contains('/') {
+            let why = "it is the pool's root, and the stream is of a volume";
+            return Err(Refusal::CannotReplace(target.dataset.clone(), why).into());
         }
         let tx = self.pool().tx();
         let Some(dir) = tx.dir_named(&target.dataset)? else { return Ok(()) };

@@ -77,7 +77,7 @@ pub(crate) struct Args {
     exclude: Vec<String>,
     /// Print a JSON object in a line for each snapshot
     ///
-    /// Its keys: snapshot, guid (a string), incremental, bytes, records, seconds; of what is there already: snapshot, ignored.
+    /// Its keys: snapshot, guid (a string), incremental, bytes, records, corrected, seconds; of what is there already: snapshot, ignored.
     #[arg(long)]
     json: bool,
     /// Print help
@@ -134,29 +134,40 @@ impl Args {
         let is_broken = receiving.is_broken();
         let Teller { current, output, meter, .. } = teller;
         drop(meter);
-        if is_broken && !self.dry_run {
+        let ended = if self.dry_run {
+            Ok(false)
+        } else if is_broken {
             drop(pool);
-            self.clean_up(options, current.as_deref())?;
-        } else if !self.dry_run {
-            if result.is_ok() {
-                pool.log(Event::Command(&command_line()))?;
-            }
-            pool.export()?;
+            self.clean_up(options, current.as_deref())
+        } else {
+            self.leave(pool, result.is_ok(), current.as_deref())
+        };
+        let Err(error) = result else {
+            ended?;
+            return output;
+        };
+        let (is_kept, unclean) = match ended {
+            Ok(is_kept) => (is_kept, String::new()),
+            Err(failure) => (false, format!("; cannot clean up: {}", failure.message())),
+        };
+        let hint = match is_kept {
+            true => "; what came is kept, and `get receive_resume_token` shows how to go on",
+            false => "",
+        };
+        Err(Failure::new(format_args!("cannot receive: {error} [{}]{hint}{unclean}", error.errno())))
+    }
+
+    /// Leaves the pool, and says whether something is kept in it to be resumed.
+    fn leave(&self, mut pool: WritablePool, is_done: bool, current: Option<&str>) -> Result<bool, Failure> {
+        let mut is_kept = false;
+        if is_done {
+            pool.log(Event::Command(&command_line()))?;
+        } else if let Some(name) = current.filter(|_| self.resumable) {
+            let dataset = name.split('@').next().unwrap_or_default();
+            is_kept = pool.tx().unfinished_receive(dataset)?.is_some();
         }
-        output?;
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let hint = if self.resumable
-                    && matches!(error.errno(), zstream_format::judge::Errno::ZFS_ERR_STREAM_TRUNCATED)
-                {
-                    "; what came is kept, and `get receive_resume_token` shows how to go on"
-                } else {
-                    ""
-                };
-                Err(Failure::new(format_args!("cannot receive: {error} [{}]{hint}", error.errno())))
-            }
-        }
+        pool.export()?;
+        Ok(is_kept)
     }
 
     /// What is asked for, and how what is new is to be encrypted.
@@ -241,18 +252,15 @@ impl Args {
     }
 
     /// The pool failed while it was written: the transaction group that was open is lost. What was made before it is
-    /// destroyed, or with `-s` kept.
-    fn clean_up(&self, options: &PoolOptions, current: Option<&str>) -> Result<(), Failure> {
+    /// destroyed, or with `-s` kept: says whether something is.
+    fn clean_up(&self, options: &PoolOptions, current: Option<&str>) -> Result<bool, Failure> {
         let mut pool = options.open_writable(Some(&self.to), false)?;
         if let Some(name) = current.filter(|_| !self.resumable) {
             let dataset = name.split('@').next().unwrap_or_default();
             let mut receiving = Receiving::new(&mut pool);
-            receiving
-                .discard(dataset)
-                .map_err(|error| Failure::new(format_args!("cannot clean up: {error}")))?;
+            receiving.discard(dataset).map_err(Failure::new)?;
         }
-        pool.export()?;
-        Ok(())
+        self.leave(pool, false, current)
     }
 
     fn abort(&self, options: &PoolOptions) -> Result<(), Failure> {
@@ -295,11 +303,15 @@ impl Teller<'_> {
                 "incremental": received.is_incremental,
                 "bytes": received.bytes,
                 "records": received.records,
+                "corrected": received.corrected,
                 "seconds": seconds,
             });
             self.print(&line.to_string());
         } else if self.verbose {
             let rate = received.bytes as f64 / seconds.max(0.001);
+            if self.heal {
+                self.print(&format!("corrected {} damaged blocks", received.corrected));
+            }
             let (bytes, rate) = (nice_number(received.bytes), nice_number(rate as u64));
             self.print(&format!("received {bytes}B stream in {seconds:.2} seconds ({rate}B/sec)"));
         }

@@ -5,6 +5,7 @@ pub mod gang;
 mod place;
 mod protect;
 pub mod read;
+mod rewrite;
 mod verify;
 pub mod write;
 mod writer;

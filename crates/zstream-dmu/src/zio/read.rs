@@ -154,6 +154,11 @@ impl BlockReader {
         Ok(check)
     }
 
+    /// What tells the stored bytes of a block from any others.
+    pub(super) fn verifier(&self, bp: &BlockPointer) -> Result<Verifier<'_>> {
+        Verifier::new(bp, self.salt.get())
+    }
+
     /// Reads the copy at `address` into `out`, which is `bp.psize()` bytes long.
     pub(super) fn read_copy(
         &self,
@@ -164,7 +169,7 @@ impl BlockReader {
         damage: &mut Vec<Damage>,
         depth: usize,
     ) -> Result<()> {
-        let verifier = Verifier::new(bp, self.salt.get())?;
+        let verifier = self.verifier(bp)?;
         if bp.is_gang() {
             return super::gang::read(self, bp, address, &verifier, out, effort, damage, depth);
         }

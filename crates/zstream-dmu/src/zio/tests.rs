@@ -271,6 +271,36 @@ fn gang_blocks_are_put_together_from_what_is_good() {
 }
 
 #[test]
+fn a_block_is_written_again_where_it_lies_if_it_proves_to_be_the_same() {
+    let bench = Bench::new();
+    let data = content(4096);
+    let dvas = [bench.put(&data), bench.put(&data)];
+    let bp = BlockPointer::normal(&bench.pointer(&data, &dvas));
+    let before = bench.device.to_vec();
+    bench.damage(dvas[0]);
+    bench.damage(dvas[1]);
+    let damaged = bench.device.to_vec();
+    let mut other = data.clone();
+    other[77] ^= 1;
+    let error = bench.reader.rewrite(&bp, AT, &other).unwrap_err();
+    assert!(matches!(error.fault(), Fault::Checksum { .. }), "{error}");
+    assert!(bench.reader.rewrite(&bp, AT, &data[..512]).is_err());
+    let unsummed = NormalBlock { checksum_type: ChecksumType::OFF, ..bench.pointer(&data, &dvas) };
+    assert!(bench.reader.rewrite(&BlockPointer::normal(&unsummed), AT, &data).is_err());
+    assert!(bench.device.to_vec() == damaged, "nothing was written");
+    bench.reader.rewrite(&bp, AT, &data).unwrap();
+    assert!(bench.device.to_vec() == before);
+
+    let pieces = [bench.piece(&data[..512]), bench.piece(&data[512..])];
+    let gang = bench.gang(&data, &pieces, 2);
+    let before = bench.device.to_vec();
+    pieces.iter().flat_map(BlockPointer::dvas).for_each(|dva| bench.damage(dva));
+    assert!(bench.reader.read_stored(&gang, AT).is_err());
+    bench.reader.rewrite(&gang, AT, &data).unwrap();
+    assert!(bench.device.to_vec() == before);
+}
+
+#[test]
 fn gang_headers_that_do_not_fit_are_refused() {
     let bench = Bench::new();
     let whole = content(1024);

@@ -35,12 +35,17 @@ impl<'a> Verifier<'a> {
         Ok(Self { kind, order: bp.byte_order(), expected: Checksum(bp.checksum()), truncated, salt })
     }
 
+    /// Whether there is a checksum at all: without one, any bytes are accepted.
+    pub(super) fn tells_apart(&self) -> bool {
+        !matches!(self.kind, ChecksumType::OFF | ChecksumType::NOPARITY)
+    }
+
     /// Accepts the stored bytes of the block.
     ///
     /// # Errors
     /// [`Fault::Checksum`] for any others.
     pub(super) fn verify(&self, stored: &[u8]) -> Result<()> {
-        if matches!(self.kind, ChecksumType::OFF | ChecksumType::NOPARITY) {
+        if !self.tells_apart() {
             return Ok(());
         }
         let (mut found, mut expected) = if intent_log::is_log(self.kind) {

@@ -15,6 +15,7 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::Value;
 
 use super::Tx;
+use super::make::DEPTH_MAX;
 use super::snapshot::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
@@ -156,6 +157,28 @@ impl Tx<'_> {
         self.set_entry(filled, "com.delphix:resume_object", &Value::word(point.0.0))?;
         self.set_entry(filled, "com.delphix:resume_offset", &Value::word(point.1))?;
         self.set_entry(filled, "com.delphix:resume_bytes", &Value::word(bytes))
+    }
+
+    /// Refuses to go on where what was synced is more than a quota allows, of the directory of what is filled or of one above
+    /// it.
+    ///
+    /// # Errors
+    /// `EDQUOT` when it is.
+    pub fn check_quotas(&self, filled: ObjectId) -> Result<()> {
+        let mut at = Some(self.dataset(filled)?.dir);
+        for _ in 0..DEPTH_MAX {
+            let Some(dir) = at else { return Ok(()) };
+            let phys = self.dir(dir)?;
+            if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
+                let name = self.dir_name(dir)?;
+                return Err(Error::refused(
+                    "EDQUOT",
+                    format!("the stream needs more than the quota of {name}"),
+                ));
+            }
+            at = phys.parent;
+        }
+        Err(Error::corrupt("DSL directory", format!("dataset {filled} is nested without an end")))
     }
 
     /// Refuses to end a receive into the hidden child of `head` (`dmu_recv_end_check`).

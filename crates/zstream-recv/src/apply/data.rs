@@ -207,7 +207,7 @@ fn is_block(info: &ObjectInfo, offset: u64, length: u64) -> Option<BlockId> {
         .then(|| BlockId(offset / info.block_bytes))
 }
 
-fn whole(mut payload: Vec<u8>, expected: u64) -> Result<Vec<u8>, Misfit> {
+pub(crate) fn whole(mut payload: Vec<u8>, expected: u64) -> Result<Vec<u8>, Misfit> {
     if (payload.len() as u64) < expected {
         return Err(Misfit::Payload { found: payload.len(), expected });
     }
@@ -235,7 +235,11 @@ fn padded(mut payload: Vec<u8>) -> Vec<u8> {
     payload
 }
 
-fn expand(compression: CompressionType, payload: &[u8], logical_bytes: u64) -> Result<Vec<u8>, Misfit> {
+pub(crate) fn expand(
+    compression: CompressionType,
+    payload: &[u8],
+    logical_bytes: u64,
+) -> Result<Vec<u8>, Misfit> {
     let mut content = vec![0; logical_bytes as usize];
     match compression {
         CompressionType::OFF | CompressionType::INHERIT => {

@@ -1,6 +1,6 @@
 //! Records that do not fit what is in the dataset.
 
-use zstream_dmu::ids::ObjectId;
+use zstream_dmu::ids::{Bookmark, ObjectId};
 use zstream_format::byteswap::SwapError;
 use zstream_format::compress::CodecError;
 use zstream_format::ids::Guid;
@@ -83,6 +83,22 @@ pub enum Misfit {
     /// An embedded block of a kind that holds no data.
     #[error("embedded block of type {0}, only data (0) is received")]
     EmbeddedType(u8),
+    /// A damaged block for which the stream has only a part, or more than it.
+    #[error("{at} is damaged, and has {expected} bytes where the stream has {found}; send -L may help")]
+    HealSize {
+        /// The block.
+        at: Bookmark,
+        /// What the stream has, in bytes.
+        found: u64,
+        /// The block's size, in bytes.
+        expected: u64,
+    },
+    /// A damaged block for which the stream has something else, or the same compressed otherwise.
+    #[error("{at} is damaged, and what the stream has for it is not what lay there; send -c may help")]
+    HealContent {
+        /// The block.
+        at: Bookmark,
+    },
     /// A reference to a snapshot that was not received before.
     #[error("the block refers to snapshot {0}, which was not received before it")]
     Reference(Guid),
@@ -94,6 +110,8 @@ impl Misfit {
     pub fn errno(&self) -> Errno {
         match self {
             Self::NoObjectToEmbed(_) => Errno::ENOENT,
+            Self::HealSize { .. } => Errno::ENOTSUP,
+            Self::HealContent { .. } => Errno::ECKSUM,
             _ => Errno::EINVAL,
         }
     }

@@ -13,7 +13,7 @@
 //! Content in sets is little-endian; what comes big-endian is swapped by its type. Raw blocks are stored as they came and
 //! remember their order.
 
-mod data;
+pub(crate) mod data;
 mod generation;
 mod misfit;
 mod object;

@@ -156,6 +156,22 @@ impl DatasetKey {
         Ok(CryptParams { salt, iv, mac })
     }
 
+    /// Encrypts the bytes of a block again, in place, as they were encrypted before: what comes out is what lay there, if its
+    /// MAC is.
+    ///
+    /// # Errors
+    /// [`Fault::Authentication`] when they are other bytes, and then they must not be used; the block is too large for the
+    /// suite.
+    pub fn encrypt_again(&self, stored: &mut [u8], params: &CryptParams) -> Result<()> {
+        let mac = self.cipher(params.salt)?.encrypt(&params.iv, &[], stored)?;
+        if mac != params.mac {
+            return Err(
+                Fault::Authentication { what: "a block that is to be encrypted again".to_owned() }.into()
+            );
+        }
+        Ok(())
+    }
+
     /// Encrypts the bonus buffers of a block of dnodes, in place, and authenticates the rest of it. The block is
     /// little-endian.
     ///

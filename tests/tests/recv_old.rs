@@ -1,0 +1,149 @@
+//! Streams that no sender of today makes: in the other byte order, and deduplicated. What is received is the same.
+
+use zstream_format::edit::byteswap::byteswap;
+use zstream_format::judge::Errno;
+use zstream_format::record::Body;
+use zstream_format::stream::StreamWriter;
+use zstream_tests::edit::deduplicated;
+use zstream_tests::fuzz::corpus::records;
+use zstream_tests::golden;
+use zstream_tests::manifest;
+use zstream_tests::program::zstream;
+use zstream_tests::receiving::{Demo, target};
+
+/// Streams with what is in them: stream, target, manifest.
+const STREAMS: [(&str, &str, &str); 13] = [
+    ("fs-full", "demo/fs@a", "tank_fs_a"),
+    ("fs-incr", "demo/fs@b", "tank_fs_b"),
+    ("fs-full-c", "demo/c@a", "tank_fs_a"),
+    ("fs-incr-ac", "demo/c@c", "tank_fs_c"),
+    ("fs-full-Lec", "demo/Lec@a", "tank_fs_a"),
+    ("rs512-Lec", "demo/rs512@s", "tank_rs512_s"),
+    ("rs1m-Lec", "demo/rs1m@s", "tank_rs1m_s"),
+    ("dn-Lec", "demo/dn@s", "tank_dn_s"),
+    ("c-off-c", "demo/off@s", "tank_c-off_s"),
+    ("e-aes-256-gcm-plain", "demo/plain@s", "tank_e-aes-256-gcm_s"),
+    ("e-aes-256-gcm-raw", "demo/gcm@s", "tank_e-aes-256-gcm_s"),
+    ("e-aes-256-gcm-raw-incr", "demo/gcm@t", "tank_e-aes-256-gcm_t"),
+    ("e-aes-128-ccm-raw", "demo/ccm@s", ""),
+];
+
+fn small() -> Demo {
+    Demo::new("a", 12, 192 << 20)
+}
+
+fn compare(demo: &Demo) {
+    let reading = demo.reading();
+    ["demo/gcm", "demo/ccm"].iter().filter(|name| reading.dsl.dir(name).is_ok()).for_each(|name| {
+        reading.unlock(name);
+    });
+    for (name, to, files) in STREAMS {
+        if files.is_empty() {
+            continue;
+        }
+        let Ok(dataset) = reading.dsl.dataset(to) else { continue };
+        golden::manifest(files).assert_same(&manifest::of(&*dataset.objset().unwrap()), name);
+    }
+}
+
+#[test]
+fn streams_of_the_other_byte_order_are_received() {
+    let demo = small();
+    for (name, to, _) in STREAMS {
+        let mut swapped = Vec::new();
+        byteswap(&golden::stream(name)[..], &mut swapped).unwrap();
+        assert!(swapped != golden::stream(name));
+        demo.receive(&swapped, &target(to), &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    compare(&demo);
+    demo.check("from the other byte order");
+    let vol = |demo: &Demo, stream: &[u8]| {
+        demo.receive(stream, &target("demo/vol@s"), &[]).unwrap();
+        let sending = demo.reading();
+        zstream_tests::sending::stream(&sending.plan("demo/vol@s")).0
+    };
+    let mut swapped = Vec::new();
+    byteswap(&golden::stream("vol")[..], &mut swapped).unwrap();
+    let (straight, crossed) = (vol(&small(), &golden::stream("vol")), vol(&small(), &swapped));
+    assert!(records(&straight).len() > 4);
+    assert!(straight == crossed, "a volume is the same, whichever order it came in");
+}
+
+#[test]
+fn deduplicated_streams_are_received() {
+    let demo = small();
+    let mut all = 0;
+    for (name, to, _) in STREAMS.into_iter().filter(|(name, ..)| !name.contains("raw")) {
+        let (deduped, references) = deduplicated(&golden::stream(name));
+        all += references;
+        demo.receive(&deduped, &target(to), &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    assert!(all > 0, "{all} references");
+    compare(&demo);
+    demo.check("deduplicated");
+}
+
+/// References within a snapshot, and to one that came earlier in the same package.
+#[test]
+fn blocks_of_earlier_snapshots_are_found() {
+    let (source, demo, files) = (small(), small(), tempfile::tempdir().unwrap());
+    let does = |pool: &Demo, line: &str, input: &[u8]| {
+        let (code, _, message) = pool.run(&[], line, input);
+        assert_eq!((code, message.as_str()), (0, ""), "{line}");
+    };
+    let content: Vec<u8> =
+        (0..1_u32 << 20).flat_map(|at| (at.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
+    does(&source, "create demo/fs", b"");
+    for (snapshot, names) in [("1", ["a", "b"]), ("2", ["c", "d"])] {
+        for name in names {
+            let path = files.path().join(name);
+            std::fs::write(&path, &content).unwrap();
+            does(&source, &format!("put {} demo/fs:/", path.display()), b"");
+        }
+        does(&source, &format!("snapshot demo/fs@{snapshot}"), b"");
+    }
+    let member = source.members()[0].display().to_string();
+    let package = zstream(&["-d", &member, "send", "-R", "demo/fs@2"], b"").stdout;
+    let (deduped, references) = deduplicated(&package);
+    assert!(references >= 90 && deduped.len() < package.len() / 3, "{references} references");
+    does(&demo, "recv demo/copy", &deduped);
+    for snapshot in ["1", "2"] {
+        let read = |pool: &Demo, name: &str| {
+            manifest::of(
+                &*pool.reading().dsl.dataset(&format!("{name}@{snapshot}")).unwrap().objset().unwrap(),
+            )
+        };
+        read(&source, "demo/fs").assert_same(&read(&demo, "demo/copy"), snapshot);
+    }
+    demo.check("a deduplicated package");
+}
+
+/// A reference to something that was not received is no reason to make something up.
+#[test]
+fn references_that_lead_nowhere_end_the_receive() {
+    let demo = small();
+    let (deduped, _) = deduplicated(&golden::stream("c-off-c"));
+    let broken = |change: &dyn Fn(&mut zstream_format::record::WriteByref)| {
+        let mut writer = StreamWriter::new(Vec::new());
+        for (mut header, payload) in records(&deduped) {
+            if let Some(Body::WriteByref(mut byref)) = header.body() {
+                change(&mut byref);
+                header.set_body(byref);
+            }
+            writer.write(&header, &payload).unwrap();
+        }
+        writer.into_inner()
+    };
+    let before = demo.datasets();
+    for (what, stream) in [
+        ("object", broken(&|byref| byref.ref_object = 7777.into())),
+        ("snapshot", broken(&|byref| byref.ref_guid = 77.into())),
+        ("length", broken(&|byref| byref.length = 1 << 40)),
+    ] {
+        let error = demo.receive(&stream, &target("demo/fs@s"), &[]).expect_err(what);
+        assert_eq!(error.errno(), Errno::EINVAL, "{what}: {error}");
+        assert!(error.place().is_some(), "{what}: {error}");
+        assert_eq!(demo.datasets(), before, "{what}");
+    }
+    demo.check("after references that lead nowhere");
+}
