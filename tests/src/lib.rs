@@ -10,6 +10,7 @@ pub mod edit;
 pub mod forged;
 pub mod fuzz;
 pub mod golden;
+pub mod history;
 pub mod lab;
 pub mod manifest;
 pub mod objects;
