@@ -1,7 +1,7 @@
 //! Benchmarks.
 
 use crate::run::{Outcome, cargo, run};
-use crate::{bench_check, bench_send, bench_verify};
+use crate::{bench_check, bench_recv, bench_send, bench_verify};
 
 /// A benchmark: its name, how it is run, and one line of help.
 type Bench = (&'static str, fn() -> Outcome, &'static str);
@@ -15,6 +15,11 @@ const BENCHES: &[Bench] = &[
         "extract",
         bench_check::extract,
         "`zstream extract` of 1 GiB, from a pool and from a stream, beside `cp`",
+    ),
+    (
+        "recv",
+        bench_recv::bench,
+        "`zstream recv` of 1 GiB into a pool in a file, beside `dd` of the stream into a file",
     ),
     ("send", bench_send::bench, "`zstream send` beside OpenZFS's `zdb -B`, on a pool of 3 GiB"),
 ];
