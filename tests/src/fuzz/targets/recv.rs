@@ -41,8 +41,8 @@ fn receive(device: &Arc<dyn Device>, stream: &[u8], options: usize) -> (bool, Re
     let mut pool = open_writable(&[Arc::clone(device)], &write_options()).expect("the pool opens");
     let request = Request {
         to: "demo".to_owned(),
-        naming: if options % 2 == 0 { Naming::WithoutPool } else { Naming::Tail },
-        force: options / 2 % 2 == 0,
+        naming: if options.is_multiple_of(2) { Naming::WithoutPool } else { Naming::Tail },
+        force: (options / 2).is_multiple_of(2),
         resumable: is_resumable(options),
         ..Request::default()
     };
@@ -56,7 +56,7 @@ fn receive(device: &Arc<dyn Device>, stream: &[u8], options: usize) -> (bool, Re
 }
 
 fn is_resumable(options: usize) -> bool {
-    options / 4 % 4 == 0
+    (options / 4).is_multiple_of(4)
 }
 
 /// The pool before, which stays as it is.
