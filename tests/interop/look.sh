@@ -2,22 +2,25 @@
 # What `zstream` shows of a pool against what the kernel module shows: list, get, ls, cat, extract, and pool check.
 #
 #   look.sh SEED...      a pool for each seed, with datasets of every kind and a random history of files
-#   look.sh              takes the seeds from /in/seeds
+#   look.sh old          pools from before feature flags
+#   look.sh golden       a pool whose files are easily compressed; it and what OpenZFS says of it are left in /out
+#   look.sh              takes these words from /in/seeds
 #
-# Runs as root where OpenZFS's module is loaded; needs getfattr and setfattr (Debian: attr), and 1 GiB in /tmp.
+# Runs as root where OpenZFS's module is loaded; needs getfattr and setfattr (Debian: attr), and 1 GiB in /tmp. A seed takes
+# five minutes in an emulated machine.
 # `zstream` is taken from PATH or from $ZSTREAM. The last line of a good run is `bad: 0`.
 set -uo pipefail
 zstream=${ZSTREAM:-zstream}
-bad=0
-say() { echo "$*"; case $1 in BAD*) bad=$((bad + 1));; esac; }
+bad=0 plain=0
+say() { echo "$SECONDS s: $*"; case $1 in BAD*) bad=$((bad + 1));; esac; }
 pick() { local n=$((RANDOM % $#)); shift $n; echo "$1"; }
-random() { head -c $1 /dev/urandom; }
+random() { if [ $plain = 1 ]; then yes "$RANDOM and more" | head -c $1; else head -c $1 /dev/urandom; fi; }
 
 # fill: some files here
 fill() {
   local i
-  for i in $(seq $((RANDOM % 6 + 4))); do random $((RANDOM * 9 + 1)) > r$i; done
-  seq 1 $((RANDOM % 30000)) > text; mkdir -p d/e; for i in $(seq $((RANDOM % 90 + 1))); do echo $i > d/n$i; done
+  for i in 1 2 3 4; do random $((RANDOM * (RANDOM % 8) + 1)) > r$i; done
+  seq 1 $((RANDOM % 30000)) > text; mkdir -p d/e; for i in $(seq $((RANDOM % 40 + 1))); do echo $i > d/n$i; done
   truncate -s $((RANDOM * 400 + 5000000)) sparse; random 4096 | dd of=sparse bs=4k seek=$((RANDOM % 900)) conv=notrunc 2> /dev/null
   echo end >> sparse; : > empty; ln -f r1 d/hard; ln -sf ../r1 d/link; ln -sf "$(seq -s/ 1 70)" long; mkfifo fifo 2> /dev/null; mknod null c 1 3 2> /dev/null
   chmod 4751 r2; chown 1234:5678 r1 text; chown -h 1234:5678 long; touch -d '1999-02-03 04:05:06.789' r3; touch -h -d '2001-01-01' d/link
@@ -61,7 +64,7 @@ history() {
   zfs clone -o quota=100M $p/a@1 $p/clone; mount -t zfs $p/clone /mnt/h; (cd /mnt/h; change); umount /mnt/h; zfs snapshot $p/clone@x
   # Received, with properties: one counts, one is set over, one is inherited in spite of it; and half of an increment.
   zfs send -p $p/a@1 | zfs receive -u -o recordsize=8k -x org.example:note $p/rx
-  zfs inherit compression $p/rx; zfs set quota=2G $p/rx
+  zfs create $p/rx/below; zfs inherit compression $p/rx; zfs set quota=2G $p/rx
   zfs send -i @1 $p/a@2 | head -c 40000 | zfs receive -s -u $p/rx 2> /dev/null
   zfs send -w $p/e@2 | head -c 60000 | zfs receive -s -u $p/part 2> /dev/null
   mount -t zfs $p/a /mnt/h; (cd /mnt/h; rm -rf d); umount /mnt/h
@@ -72,14 +75,18 @@ look() {
   RANDOM=$seed; truncate -s $(pick 300M 40G) $image
   zpool create -o ashift=$(pick 9 12) -O mountpoint=legacy -O xattr=sa -O acltype=posix -O compression=$(pick lz4 off) $p $image || { say "BAD $p"; return; }
   history $p
+  # In a pool that is imported read-only zfs may wait for ever for these.
+  single=userused@0,userused@1234,groupused@5678,userobjused@1234,groupobjused@0,userquota@1234,userquota@7,groupquota@5678,userobjquota@1234,projectused@0,projectobjused@0,written@1,written@2
+  zpool sync $p; zfs get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/single; zfs get $single $p/a > /tmp/single.pretty
   # Nothing changes any more while both look at it.
   zpool export $p; zpool import -o readonly=on -N -d /tmp $p || { say "BAD import"; return; }
   columns=name,used,avail,refer,usedbydataset,usedbysnapshots,usedbyrefreservation,usedbychildren,logicalused,logicalreferenced,written,type,guid,createtxg
-  single=userused@0,userused@1234,groupused@5678,userobjused@1234,groupobjused@0,userquota@1234,userquota@7,groupquota@5678,userobjquota@1234,projectused@0,projectobjused@0,written@1,written@2
-  snapshots=$(zfs list -H -o name -t snapshot -r $p | grep -v vol@ | grep -v thin@)
+  # Those of the second generation are looked at where there was one.
+  snapshots=$(zfs list -H -o name -t snapshot -r $p | grep -v -e vol@ -e thin@ -e "^$p@" -e below@ -e "$p/[incv]@2" -e res@2)
   zfs list -r -t all -Hp -o $columns $p > /tmp/list; zfs list -r -t all $p > /tmp/pretty; zfs get -r -Hp all $p > /tmp/get
-  zfs get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/single; zfs get $single $p/a > /tmp/single.pretty
   zfs get -r -Hp -s received,local,inherited -o name,property,value,received,source all $p/rx > /tmp/received
+  # What is received half has a name of its own.
+  for s in $p/rx/%recv $p/part; do zfs list -Hp -o $columns $s; zfs get -Hp -o name,property,value,received,source all $s; done > /tmp/half
   zfs load-key -L file:///tmp/key $p/e
   for s in $snapshots; do
     mkdir -p /mnt/s; mount -t zfs -o ro $s /mnt/s && { (cd /mnt/s; list) > /tmp/files.$(echo $s | tr /@ __); umount /mnt/s; }
@@ -93,6 +100,9 @@ look() {
   ours get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/o; same "$seed get of single users and snapshots" /tmp/o /tmp/single 30
   ours get $single $p/a > /tmp/o; same "$seed the same for people" /tmp/o /tmp/single.pretty 30
   ours get -r -Hp -s received,local,inherited -o name,property,value,received,source all $p/rx > /tmp/o; same "$seed get of what was received" /tmp/o /tmp/received
+  for s in $p/rx/%recv $p/part; do
+    ours list -Hp -o $columns $s; ours get -Hp -o name,property,value,received,source all $s
+  done > /tmp/o; same "$seed list and get of what is half received" /tmp/o /tmp/half
   ours pool check > /tmp/o && say "good $seed $(tail -1 /tmp/o)"
   # Extracted to another pool, where sizes of directories are the same too.
   truncate -s 300M /tmp/x.img; zpool create -O xattr=sa -O acltype=posix -O compression=off -m /mnt/x x /tmp/x.img
@@ -103,6 +113,7 @@ look() {
     [ "$(ours --key-file /tmp/key ls -lR $s | wc -l)" = "$(($(grep -n '^# sha256' /tmp/o | cut -d: -f1) - 2))" ] || say "BAD $seed ls -lR $s"
   done
   [ "$(ours cat $p/a@1 sparse | sha256sum)" = "$(grep ' ./sparse$' /tmp/files.${p}_a_1 | sed 's|./sparse|-|')" ] && say "good $seed cat" || say "BAD $seed cat"
+  [ $plain = 0 ] || { mv $image /out/look.img; cp /tmp/list /tmp/pretty /tmp/get /tmp/single /tmp/single.pretty /tmp/received /tmp/half /tmp/files.* /out; }
   zpool destroy x; rm -f $image /tmp/x.img /tmp/files.*
 }
 
@@ -114,13 +125,18 @@ old() {
   zpool export $p; zpool import -o readonly=on -N -d /tmp $p
   zfs list -r -t all -Hp -o name,used,avail,refer $p > /tmp/list; mkdir -p /mnt/s; mount -t zfs -o ro $s /mnt/s; (cd /mnt/s; list) > /tmp/files; umount /mnt/s; zpool export $p
   "$zstream" -d $image list -r -t all -Hp -o name,used,avail,refer $p > /tmp/o 2>&1; same "version $1 list" /tmp/o /tmp/list
-  mkdir -p /tmp/tree; rm -rf /tmp/tree/*; "$zstream" -d $image extract --tar $s 2> /tmp/err | tar x -C /tmp/tree; (cd /tmp/tree; find . -type f -print0 | sort -z | xargs -0 sha256sum) > /tmp/o
+  rm -rf /tmp/tree; "$zstream" -d $image extract -C /tmp/tree $s 2> /tmp/err; (cd /tmp/tree; find . -type f -print0 | sort -z | xargs -0 sha256sum) > /tmp/o
   sed -n '/^# sha256/,/^# xattrs/p' /tmp/files | grep -v '^#' > /tmp/f; same "version $1 files" /tmp/o /tmp/f
   "$zstream" -d $image pool check > /tmp/o 2>&1 && say "good version $1: $(tail -1 /tmp/o)" || say "BAD version $1: $(tail -1 /tmp/o)"
   rm -f $image
 }
 
 [ $# = 0 ] && set -- $(cat /in/seeds)
-for seed; do look $seed; done
-for version in 1 15 28; do old $version; done
+for what; do
+  case $what in
+  old) for version in 1 15 28; do old $version; done;;
+  golden) plain=1; look 7; plain=0;;
+  *) look $what;;
+  esac
+done
 echo "bad: $bad"; [ $bad = 0 ]

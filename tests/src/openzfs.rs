@@ -25,3 +25,14 @@ pub fn run(name: &str, args: &[&str], stdin: Option<&Path>) -> Outcome {
     let code = output.status.code().or(signal).expect("an exit code or a signal");
     Outcome { stdout: output.stdout, stderr: output.stderr, code }
 }
+
+/// Asserts that `zdb -bcc` finds every block of a pool with members in `dir` whole, and no place lost.
+///
+/// # Panics
+/// It does not.
+pub fn assert_no_leaks(dir: &Path, pool: &str) {
+    let dir = dir.to_str().expect("UTF-8");
+    let outcome = run("zdb", &["-e", "-p", dir, "-bcc", pool], None);
+    let text = String::from_utf8_lossy(&[outcome.stdout, outcome.stderr].concat()).into_owned();
+    assert!(outcome.code == 0 && text.contains("No leaks"), "zdb -bcc {pool}: {text}");
+}

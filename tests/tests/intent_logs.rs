@@ -1,5 +1,6 @@
 //! Intent logs in the golden pools: which have records.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::{BlockPointer, Dva, NormalBlock};
@@ -12,12 +13,16 @@ use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::{LEAF_DATA_START, Member};
 use zstream_dmu::zio::ReadBlock;
+use zstream_dsl::pool::Dsl;
+use zstream_dsl::write::WritablePool;
 use zstream_format::algorithm::ChecksumType;
 use zstream_format::checksum::{EMBEDDED_MAGIC, checksum};
 use zstream_format::order::ByteOrder;
 use zstream_tests::blocks::roots;
-use zstream_tests::golden;
-use zstream_tests::writing::overlays;
+use zstream_tests::created::host;
+use zstream_tests::pools::open;
+use zstream_tests::writing::{overlays, unreached};
+use zstream_tests::{golden, openzfs};
 
 /// The log of the volume of tank; snapshots of it have the header as it was when they were made.
 fn newest_log(pool: &Pool) -> BlockPointer {
@@ -113,4 +118,68 @@ fn a_pool_with_a_log_to_replay_is_not_written_to() {
     assert!(refused.contains("dataset 377 has an intent log that was not replayed"), "{refused}");
     write_log(&vec![0; log.psize() as usize]);
     open().expect("a pool without records in its log");
+}
+
+/// The snapshots with the header of a log, whose blocks belong to the volume alone.
+fn snapshots_with_logs(dsl: &Arc<Dsl>) -> Vec<String> {
+    let mut found = Vec::new();
+    dsl.walk(&mut |dir| {
+        let snapshots =
+            dir.head()?.snapshots()?.into_iter().filter(|snapshot| !snapshot.phys().root.is_hole());
+        for snapshot in snapshots {
+            if snapshot.objset_locked()?.has_intent_log() {
+                found.push(snapshot.name().to_owned());
+            }
+        }
+        Ok(())
+    })
+    .expect("datasets");
+    found
+}
+
+/// What begins with the content of such a snapshot has no log: else two heads would use the same blocks.
+#[test]
+fn clones_and_rollbacks_do_not_take_over_a_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    clone_and_roll_back(dir.path());
+}
+
+/// OpenZFS agrees about that.
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_clones_and_rollbacks_without_a_log_are_clean_to_zdb() {
+    let dir = tempfile::tempdir().expect("a directory");
+    clone_and_roll_back(dir.path());
+    openzfs::assert_no_leaks(dir.path(), "tank");
+}
+
+fn clone_and_roll_back(dir: &Path) {
+    let path = golden::copy(&golden::image("tank.img"), dir);
+    let options = WriteOptions { host: host(), ..WriteOptions::default() };
+    let mut pool = WritablePool::open(std::slice::from_ref(&path), &options).expect("a golden pool");
+    let snapshots = snapshots_with_logs(&pool.committed().expect("datasets"));
+    assert!(!snapshots.is_empty());
+    for (n, snapshot) in snapshots.iter().enumerate() {
+        pool.clone_snapshot(snapshot, &format!("tank/new{n}")).expect("a clone");
+    }
+    pool.commit().expect("a commit");
+    let last = snapshots.last().expect("a snapshot");
+    let younger = pool.tx().plan_rollback(last, false).expect("a plan");
+    pool.rollback_over(last, &younger).expect("a rollback");
+    pool.export().expect("an export");
+
+    let dsl = open(std::slice::from_ref(&path)).expect("our own pool");
+    let mut heads: Vec<_> = (0..snapshots.len()).map(|n| format!("tank/new{n}")).collect();
+    heads.push(last.split('@').next().expect("a name").to_owned());
+    for (head, snapshot) in heads.iter().zip(snapshots.iter().chain([last])) {
+        let [head, snapshot] = [head, snapshot].map(|name| dsl.dataset(name).expect("a dataset"));
+        let [set, from] = [&head, &snapshot].map(|dataset| dataset.objset_locked().expect("a set"));
+        assert!(!set.has_intent_log() && from.has_intent_log(), "{}", head.name());
+        assert_eq!(set.phys().meta_dnode, from.phys().meta_dnode);
+        assert_eq!(head.phys().referenced_bytes, snapshot.phys().referenced_bytes);
+    }
+    let pool = Pool::open(&[path], &OpenOptions::default()).expect("our own pool");
+    for (vdev, leaked) in unreached(&pool) {
+        assert!(leaked.is_empty(), "vdev {vdev} has places that nothing leads to: {leaked:?}");
+    }
 }

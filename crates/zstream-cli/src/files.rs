@@ -97,6 +97,16 @@ impl Source {
     }
 }
 
+/// A path with another one below it; either may be empty.
+pub(crate) fn joined(path: &[u8], below: &[u8]) -> Vec<u8> {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    match (path, below) {
+        (b"", below) => below.to_vec(),
+        (path, b"") => path.to_vec(),
+        (path, below) => [path, b"/", below].concat(),
+    }
+}
+
 /// The parts of a path that the user gave, from the root of the file system.
 pub(crate) fn parts(path: &OsStr) -> Result<Vec<&[u8]>, Failure> {
     let parts: Vec<_> = path

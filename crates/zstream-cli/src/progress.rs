@@ -43,6 +43,18 @@ impl Meter {
         }
     }
 
+    /// Bytes that are done.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Prints a line on standard error if it is a terminal.
+    pub(crate) fn note(&self, line: &str) {
+        if self.bar.is_some() {
+            self.line(line);
+        }
+    }
+
     /// Prints a line on standard error, above the bar.
     pub(crate) fn line(&self, line: &str) {
         match &self.bar {

@@ -10,7 +10,7 @@
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
+use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer};
 use crate::dnode::Dnode;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
@@ -229,6 +229,9 @@ pub(crate) fn check_indirect(dnode: &Dnode, pointer: &BlockPointer, level: u8) -
                 pointer.lsize()
             ),
         ));
+    }
+    if pointer.kind() == BlockKind::Embedded {
+        return Err(Error::corrupt("block pointer", "an indirect block is embedded"));
     }
     Ok(())
 }

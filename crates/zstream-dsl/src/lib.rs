@@ -7,6 +7,7 @@ pub mod deadlist;
 pub mod hold;
 pub mod keys;
 pub mod lines;
+pub mod livelist;
 pub mod name;
 pub mod phys;
 pub mod pool;

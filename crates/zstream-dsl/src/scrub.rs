@@ -4,7 +4,8 @@
 //! MOS -> each dataset, less what the snapshot before it has -> intent logs of heads -> what is not freed yet
 //! ```
 //!
-//! Together they are what the space maps say is allocated.
+//! Together they are what the space maps say is allocated, but for what only the pool's checkpoint has
+//! ([`Checkpointed`](zstream_dmu::pool::checkpoint::Checkpointed)): that is found by the parts of the pool at the checkpoint.
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use zstream_dmu::traverse::Options;
 
 use crate::dataset::Dataset;
 use crate::lines::Lines;
+use crate::livelist;
 
 /// What blocks are part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +58,10 @@ pub fn parts(pool: &Pool, lines: &Lines, visit: &mut dyn FnMut(Part, Blocks<'_>)
     }
     for tree in pool.freeing_trees()? {
         visit(Part::Freeing("destroyed dataset"), Box::new(tree_blocks(reader, &tree)));
+    }
+    for part in livelist::deleted(pool)? {
+        let blocks = livelist::allocated(&**pool.mos(), &part)?;
+        visit(Part::Freeing("deleted_clones"), Box::new(blocks.into_iter().map(Ok)));
     }
     Ok(())
 }

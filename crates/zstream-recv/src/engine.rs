@@ -17,7 +17,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zstream_dmu::error::Fault as PoolFault;
+use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
@@ -26,7 +26,7 @@ use zstream_dmu::pool::Features;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::ReadBlock;
-use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, Wrapping, WritablePool};
+use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 use zstream_format::record::Body;
@@ -35,7 +35,7 @@ use zstream_format::stream::Role;
 use crate::apply::{Apply, Point, References};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
-use crate::rules::{self, Head, KeyData, Plan, Receiver, Target};
+use crate::rules::{self, Encryption, Head, KeyData, Plan, Receiver, Refusal, Target};
 
 /// Bytes of a stream that one transaction group takes in at most.
 const GROUP_BYTES: u64 = 512 << 20;
@@ -96,8 +96,6 @@ pub struct Received {
 /// A pool that takes in streams.
 pub struct Receiving<'p> {
     pool: &'p mut WritablePool,
-    /// What wraps keys, by encryption root.
-    wrappings: HashMap<ObjectId, Wrapping>,
     /// The snapshots received so far, which later parts of a deduplicated stream refer to.
     received: HashMap<Guid, Arc<Objset>>,
     is_broken: bool,
@@ -149,14 +147,7 @@ impl References for Snapshots<'_> {
 impl<'p> Receiving<'p> {
     /// Receives into a pool.
     pub fn new(pool: &'p mut WritablePool) -> Self {
-        Self { pool, wrappings: HashMap::new(), received: HashMap::new(), is_broken: false }
-    }
-
-    /// Takes the key of an encryption root, so that new datasets below it can be encrypted.
-    pub fn add_wrapping(&mut self, wrapping: Wrapping) {
-        if let Some(root) = wrapping.root {
-            self.wrappings.insert(root, wrapping);
-        }
+        Self { pool, received: HashMap::new(), is_broken: false }
     }
 
     /// Whether the pool failed while it was written: it has to be opened anew.
@@ -218,11 +209,7 @@ impl<'p> Receiving<'p> {
             return Ok(received(name, input, &opening, records));
         }
         if let Plan::Heal { snapshot } = &plan {
-            return Err(Fault::from(zstream_dmu::error::Error::unsupported(format!(
-                "correcting {}",
-                snapshot.name()
-            )))
-            .into());
+            return Err(PoolError::unsupported(format!("correcting {}", snapshot.name())).into());
         }
         let mut job =
             self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
@@ -264,20 +251,20 @@ impl<'p> Receiving<'p> {
         };
         let (filled, head, is_resumed, is_full_clone) = match &plan {
             Plan::New { origin: Some(origin), .. } => {
-                let filled = self.pool.tx().create_received_clone(origin.object(), &target.dataset)?;
+                let filled = self.pool.create_received_clone(origin.object(), &target.dataset)?;
                 self.use_key(filled, origin.object());
                 (filled, None, false, begin.from_guid == Guid(0))
             }
             Plan::New { origin: None, .. } => {
                 let filled = self.pool.tx().create(&target.dataset, is_insensitive)?;
                 if !raw {
-                    self.encrypt_as_above(filled)?;
+                    self.encrypt(filled, &target.encryption)?;
                 }
                 (filled, None, false, false)
             }
             Plan::Existing { head, base } => {
                 let base = base.as_ref().map(zstream_dsl::dataset::Dataset::object);
-                let filled = self.pool.tx().create_receive_child(head.object(), base, is_insensitive)?;
+                let filled = self.pool.create_receive_child(head.object(), base, is_insensitive)?;
                 self.use_key(filled, head.object());
                 (filled, Some(head.object()), false, false)
             }
@@ -287,7 +274,7 @@ impl<'p> Receiving<'p> {
                 }
                 (filled.object(), head.as_ref().map(zstream_dsl::dataset::Dataset::object), true, false)
             }
-            Plan::Heal { .. } => return Err(rules::Refusal::HealWith("a dataset to fill").into()),
+            Plan::Heal { .. } => return Err(Refusal::HealWith("a dataset to fill").into()),
         };
         let mut bytes_before = 0;
         let mut warnings = Vec::new();
@@ -385,17 +372,33 @@ impl<'p> Receiving<'p> {
         }
     }
 
-    /// What is made below an encrypted dataset is encrypted with its key.
-    fn encrypt_as_above(&mut self, filled: ObjectId) -> Result<()> {
-        let mut tx = self.pool.tx();
-        let dir = tx.dataset(filled)?.dir;
-        let Some(parent) = tx.dir(dir)?.parent else { return Ok(()) };
-        let Some(above) = tx.keys_of(parent)? else { return Ok(()) };
-        let wrapping = self.wrappings.get(&above.root).ok_or_else(|| {
-            zstream_dmu::error::Error::from(PoolFault::Encrypted { what: "the dataset above".to_owned() })
-        })?;
-        let key = tx.create_keys(filled, above.wrapped.suite, wrapping)?;
-        self.pool.add_key(filled, &key);
+    /// Gives keys to what is made new, where it is to be encrypted: of its own, wrapped by a key of its own or by the one of
+    /// the dataset above.
+    fn encrypt(&mut self, filled: ObjectId, encryption: &Encryption) -> Result<()> {
+        let above = {
+            let tx = self.pool.tx();
+            let parent = tx.dir(tx.dataset(filled)?.dir)?.parent;
+            parent.map(|parent| tx.keys_of(parent)).transpose()?.flatten()
+        };
+        let (suite, own) = match (encryption, &above) {
+            (Encryption::Off, _) | (Encryption::Inherit, None) => return Ok(()),
+            (Encryption::Inherit, Some(above)) => (above.wrapped.suite, None),
+            (Encryption::On { suite, own }, _) => {
+                let suite = suite.or(above.as_ref().map(|above| above.wrapped.suite));
+                (suite.ok_or(Refusal::KeyMissing("nothing above it has a key"))?, own.as_ref())
+            }
+        };
+        let locked = || PoolError::from(PoolFault::Encrypted { what: "the dataset above".to_owned() });
+        let wrapping = match (own, above) {
+            (Some(own), _) => own.wrapping.clone(),
+            (None, Some(above)) => self.pool.wrapping(above.root).cloned().ok_or_else(locked)?,
+            (None, None) => return Err(Refusal::KeyMissing("nothing above it has a key").into()),
+        };
+        self.pool.encrypt(filled, suite, &wrapping)?;
+        if let Some(own) = own {
+            let location = Setting::Local(Value::string(&own.location));
+            self.pool.tx().set_property(filled, "keylocation", &location)?;
+        }
         Ok(())
     }
 

@@ -25,7 +25,7 @@ use crate::engine::{Assignment, Received, Receiving};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
 use crate::request::{Naming, Request};
-use crate::rules::{Refusal, Target};
+use crate::rules::{Encryption, Refusal, Target};
 
 /// Something that happened, to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +170,7 @@ impl Receiving<'_> {
             force: request.force,
             resumable: request.resumable,
             heal: request.heal,
+            encryption: Encryption::Inherit,
         };
         let begin = &opening.begin;
         let entry = entry(context.list.as_ref(), begin.to_guid);
@@ -188,6 +189,7 @@ impl Receiving<'_> {
             return Ok(0);
         }
         let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
+        target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
         if request.naming == Naming::WithoutPool {
             let above = missing_above(&self.pool().tx(), &request.to, &target.dataset)?;
             for name in above {
@@ -415,6 +417,35 @@ impl Receiving<'_> {
             }
         }
         self.commit()
+    }
+}
+
+/// How a new dataset is encrypted. Streams with properties are never of encrypted datasets unless they are raw, so that they
+/// say by their absence that it is not (`zfs_receive_one`, `zfs_setup_cmdline_props`).
+fn encryption(
+    opening: &Opening,
+    target: &Target,
+    request: &Request,
+    is_top: bool,
+    has_properties: bool,
+    is_tree: bool,
+) -> Result<Encryption, Refusal> {
+    let begin = &opening.begin;
+    let features = begin.version_info.features();
+    let is_clone = begin.flags.contains(BeginFlags::CLONE) || target.origin.is_some();
+    let makes_new = (begin.from_guid == Guid(0) || is_clone) && !features.contains(FeatureFlags::RESUMING);
+    let is_raw = features.contains(FeatureFlags::RAW);
+    match &request.encryption {
+        Some(_) if is_raw => Err(Refusal::EncryptionGiven("the stream is raw")),
+        Some(Encryption::On { .. } | Encryption::Off) if !makes_new && !is_tree => {
+            Err(Refusal::EncryptionGiven("the stream is an increment"))
+        }
+        Some(Encryption::On { .. }) if is_clone && makes_new => {
+            Err(Refusal::EncryptionGiven("a clone has the keys of its origin"))
+        }
+        Some(asked) if is_top && makes_new => Ok(asked.clone()),
+        None if has_properties && makes_new && !is_raw => Ok(Encryption::Off),
+        _ => Ok(Encryption::Inherit),
     }
 }
 

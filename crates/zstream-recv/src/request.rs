@@ -2,7 +2,7 @@
 
 use zstream_dsl::prop::parse::Parsed;
 
-use crate::rules::Refusal;
+use crate::rules::{Encryption, Refusal};
 
 /// How much of a snapshot's name at the sender is put behind the name of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,6 +35,9 @@ pub struct Request {
     pub without_holds: bool,
     /// The snapshot that a new dataset is to be a clone of (`-o origin=`).
     pub origin: Option<String>,
+    /// How new datasets are encrypted (`-o encryption=`, `-o keyformat=`, `-x encryption`); where nothing is said, as the one
+    /// above, unless the stream comes with properties: then not at all, as at the sender.
+    pub encryption: Option<Encryption>,
     /// Properties that are set instead of those that come (`-o`).
     pub set: Vec<Parsed>,
     /// Properties that are not taken over (`-x`).

@@ -1,7 +1,8 @@
 //! Walking through all that lies below a directory, each directory once.
 //!
 //! Directories come before what is in them, names in the order of their bytes. Nothing recurses, and a
-//! directory that is met a second time is an error and not entered, so that a damaged tree with a loop ends.
+//! directory that is met a second time is an error and not entered, so that a damaged tree with a loop ends. A name that
+//! comes a second time in its directory is an error too.
 
 use std::collections::HashSet;
 use std::vec;
@@ -97,6 +98,15 @@ impl Walk<'_, '_> {
                 Err(error) => errors.push(error),
             }
             entries.sort_by(|a, b| a.name.cmp(&b.name));
+            // One that is a link and one that is a directory would lead what is put below the second through the first.
+            entries.dedup_by(|second, first| {
+                let same = second.name == first.name;
+                if same {
+                    let detail = format!("name {:?} is there twice", String::from_utf8_lossy(&first.name));
+                    errors.push(Error::corrupt("directory", detail));
+                }
+                same
+            });
             self.levels.push(Level {
                 path: path.clone(),
                 node: node.clone(),

@@ -43,8 +43,8 @@ impl Args {
             }
             create_parents(pool, &self.name, options)?;
         }
+        let clone = pool.clone_snapshot(&self.snapshot, &self.name).map_err(&failed)?;
         let mut tx = pool.tx();
-        let clone = tx.clone_snapshot(&self.snapshot, &self.name).map_err(&failed)?;
         properties.iter().try_for_each(|parsed| tx.assign(clone, parsed)).map_err(&failed)
     }
 }

@@ -185,8 +185,7 @@ fn create(
     let encryption = keys.decide(pool, name, options)?;
     let head = pool.tx().create(name, volume.is_none() && filesystem.case != 0)?;
     if let Some(Encryption { suite, wrapping, location }) = encryption {
-        let key = pool.tx().create_keys(head, suite, &wrapping)?;
-        pool.add_key(head, &key);
+        pool.encrypt(head, suite, &wrapping)?;
         if let Some(location) = location {
             pool.tx().set_property(head, "keylocation", &Setting::Local(Value::string(&location)))?;
         }

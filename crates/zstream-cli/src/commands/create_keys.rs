@@ -1,4 +1,4 @@
-//! Encryption of what `zstream create` makes: which suite, and whose key wraps its keys.
+//! Encryption of what `zstream create` and `zstream recv` make: which suite, and whose key wraps its keys.
 
 use std::fs;
 
@@ -7,6 +7,7 @@ use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::write::{Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
+use zstream_recv::rules::{Encryption as Received, OwnKey};
 
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -18,6 +19,9 @@ const ROUNDS_MIN: u64 = 100_000;
 /// The numbers of `encryption` that are no suite, and the suite that `on` means.
 const ENCRYPTION_ON: u64 = 1;
 const ENCRYPTION_OFF: u64 = 2;
+
+const NO_FORMAT: &str = "no key format is given: -o keyformat=passphrase, hex or raw";
+const KEY_WITHOUT_ENCRYPTION: &str = "a key is given, but encryption is off";
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -65,25 +69,61 @@ impl Wanted {
             Some((parent, _)) => tx.dir_named(parent)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten(),
             None => None,
         };
-        let asks_for_key = self.format.is_some() || self.location.is_some() || self.rounds.is_some();
+        let asks_for_key = self.asks_for_key();
         let suite = match (self.encryption, &above) {
             (Some(ENCRYPTION_OFF), _) | (None, None) if asks_for_key => {
-                return refuse("a key is given, but encryption is off");
+                return refuse(KEY_WITHOUT_ENCRYPTION);
             }
             (Some(ENCRYPTION_OFF), _) | (None, None) => return Ok(None),
             (Some(ENCRYPTION_ON), _) => CryptSuite::AES_256_GCM,
             (Some(suite), _) => CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)),
             (None, Some(above)) => above.wrapped.suite,
         };
+        if let Some(own) = self.own_key(pool, name, options)? {
+            return Ok(Some(Encryption { suite, wrapping: own.wrapping, location: Some(own.location) }));
+        }
+        let Some(above) = above else { return refuse(NO_FORMAT) };
+        let root = pool.tx().dir_name(above.root)?;
+        let wrapping = pool
+            .load_key(above.root, &options.key(&root)?)
+            .map_err(|error| Failure::new(format_args!("cannot load the key of {root}: {error}")))?;
+        Ok(Some(Encryption { suite, wrapping, location: None }))
+    }
+
+    /// How what a receive makes new at `name` or below is to be encrypted; none where nothing was asked for.
+    pub(super) fn for_receive(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        options: &PoolOptions,
+    ) -> Result<Option<Received>, Failure> {
+        let own = self.own_key(pool, name, options)?;
+        match (self.encryption, own) {
+            (None, None) => Ok(None),
+            (Some(ENCRYPTION_OFF), None) => Ok(Some(Received::Off)),
+            (Some(ENCRYPTION_OFF), Some(_)) => {
+                Err(Failure::new(format_args!("cannot receive into '{name}': {KEY_WITHOUT_ENCRYPTION}")))
+            }
+            (Some(ENCRYPTION_ON), own) => {
+                Ok(Some(Received::On { suite: Some(CryptSuite::AES_256_GCM), own }))
+            }
+            (suite, own) => {
+                let suite = suite.map(|suite| CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)));
+                Ok(Some(Received::On { suite, own }))
+            }
+        }
+    }
+
+    /// The key of a new encryption root; none unless a key format is given.
+    fn own_key(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        options: &PoolOptions,
+    ) -> Result<Option<OwnKey>, Failure> {
+        let refuse = |why: &str| Err(Failure::new(format_args!("cannot create '{name}': {why}")));
         let Some(format) = self.format else {
-            let Some(above) = above.filter(|_| !asks_for_key) else {
-                return refuse("no key format is given: -o keyformat=passphrase, hex or raw");
-            };
-            let root = pool.tx().dir_name(above.root)?;
-            let wrapping = pool
-                .load_key(above.root, &options.key(&root)?)
-                .map_err(|error| Failure::new(format_args!("cannot load the key of {root}: {error}")))?;
-            return Ok(Some(Encryption { suite, wrapping, location: None }));
+            return if self.asks_for_key() { refuse(NO_FORMAT) } else { Ok(None) };
         };
         let rounds = self.rounds.unwrap_or(ROUNDS);
         if rounds < ROUNDS_MIN {
@@ -101,7 +141,10 @@ impl Wanted {
             None => return refuse("keylocation is prompt or file:///PATH"),
         };
         let key = WrappingKey::new(format, &input).map_err(|error: Error| Failure::new(error))?;
-        let wrapping = Wrapping { root: None, format, key };
-        Ok(Some(Encryption { suite, wrapping, location: Some(location) }))
+        Ok(Some(OwnKey { wrapping: Wrapping { root: None, format, key }, location }))
+    }
+
+    fn asks_for_key(&self) -> bool {
+        self.format.is_some() || self.location.is_some() || self.rounds.is_some()
     }
 }

@@ -109,8 +109,7 @@ impl Rollback {
     }
 
     fn roll_back(&self, pool: &mut WritablePool) -> Result<(), Error> {
-        let mut tx = pool.tx();
-        let younger = tx.plan_rollback(&self.name, self.clones)?;
+        let younger = pool.tx().plan_rollback(&self.name, self.clones)?;
         if !younger.is_empty() && !self.recursive && !self.clones {
             let list = younger.join(", ");
             return Err(Error::refused(
@@ -118,6 +117,6 @@ impl Rollback {
                 format!("more recent snapshots or bookmarks exist; use -r to destroy them: {list}"),
             ));
         }
-        tx.rollback_over(&self.name, &younger)
+        pool.rollback_over(&self.name, &younger)
     }
 }

@@ -10,7 +10,7 @@ use zstream_zpl::node::{FileType, Node, Time};
 use zstream_zpl::walk::Visit;
 
 use crate::failure::Failure;
-use crate::files::Source;
+use crate::files::{Source, joined};
 use crate::output::{self, Output};
 use crate::pool::PoolOptions;
 use crate::text::{Count, Utc, file_name};
@@ -145,15 +145,6 @@ impl Args {
             file_name(name)
         );
         writeln!(out, "{line}").map_err(|error| Failure::output(&error))
-    }
-}
-
-fn joined(path: &[u8], below: &[u8]) -> Vec<u8> {
-    let path = path.strip_suffix(b"/").unwrap_or(path);
-    match (path, below) {
-        (b"", below) => below.to_vec(),
-        (path, b"") => path.to_vec(),
-        (path, below) => [path, b"/", below].concat(),
     }
 }
 

@@ -10,19 +10,24 @@ use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::prop::value::nice_number;
-use zstream_dsl::write::{Wrapping, WritablePool};
+use zstream_dsl::write::WritablePool;
 use zstream_recv::engine::{Received, Receiving};
 use zstream_recv::input::Input as Stream;
 use zstream_recv::package::{Host, Note};
 use zstream_recv::request::{Naming, Request};
+use zstream_recv::rules::Encryption;
 
 use crate::change::{cannot, change};
 use crate::commands::create::create_parents;
+use crate::commands::create_keys::Wanted;
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
+
+/// Properties that say how a dataset is encrypted.
+const KEY_PROPERTIES: [&str; 4] = ["encryption", "keyformat", "keylocation", "pbkdf2iters"];
 
 /// The options of `zstream recv`: those of `zfs receive`.
 #[derive(Debug, clap::Args)]
@@ -103,11 +108,14 @@ impl Args {
         if self.abort {
             return self.abort(options);
         }
-        let request = self.request()?;
+        let (mut request, keys) = self.request()?;
         let input = Input::open(None)?;
         let writing = WriteOptions { rehearsal: self.dry_run, ..WriteOptions::default() };
         let mut pool = options.open_to_write(Some(&self.to), writing, None)?;
-        let wrapping = self.unlock(options, &mut pool)?;
+        if let Some(encryption) = keys.for_receive(&mut pool, &self.to, options)? {
+            request.encryption = Some(encryption);
+        }
+        self.unlock(options, &mut pool, &request)?;
         let mut teller = Teller {
             options,
             verbose: self.verbose,
@@ -122,9 +130,6 @@ impl Args {
         };
         let mut stream = Stream::new(input.into_raw());
         let mut receiving = Receiving::new(&mut pool);
-        if let Some(wrapping) = wrapping {
-            receiving.add_wrapping(wrapping);
-        }
         let result = receiving.receive_all(&mut stream, &request, &mut teller);
         let is_broken = receiving.is_broken();
         let Teller { current, output, meter, .. } = teller;
@@ -154,21 +159,26 @@ impl Args {
         }
     }
 
-    fn request(&self) -> Result<Request, Failure> {
+    /// What is asked for, and how what is new is to be encrypted.
+    fn request(&self) -> Result<(Request, Wanted), Failure> {
         let mut set: Vec<Parsed> = Vec::new();
+        let mut keys = Wanted::default();
         let mut origin = None;
         for text in &self.settings {
             if let Some(name) = text.strip_prefix("origin=") {
                 origin = Some(name.to_owned());
             } else {
                 let parsed = parse_assignment(text).map_err(Failure::usage)?;
+                if keys.take(&parsed) {
+                    continue;
+                }
                 if parsed.property.is_some_and(|property| property.set_once || property.read_only) {
                     return Err(Failure::usage(format_args!("property {} cannot be set here", parsed.name)));
                 }
                 set.push(parsed);
             }
         }
-        let mut exclude = Vec::new();
+        let (mut exclude, mut encryption) = (Vec::new(), None);
         for name in &self.exclude {
             let found =
                 if name.contains(':') { Some(name.as_str()) } else { Property::find(name).map(|p| p.name) };
@@ -176,14 +186,18 @@ impl Args {
             if set.iter().any(|parsed| parsed.name == found) {
                 return Err(Failure::usage(format_args!("property {found} is both set and left out")));
             }
-            exclude.push(found.to_owned());
+            if KEY_PROPERTIES.contains(&found) {
+                encryption = Some(Encryption::Inherit);
+            } else {
+                exclude.push(found.to_owned());
+            }
         }
         let naming = match (self.prefix, self.tail) {
             (true, _) => Naming::WithoutPool,
             (_, true) => Naming::Tail,
             _ => Naming::Below,
         };
-        Ok(Request {
+        let request = Request {
             to: self.to.clone(),
             naming,
             force: self.force,
@@ -192,27 +206,38 @@ impl Args {
             heal: self.heal,
             without_holds: self.without_holds,
             origin,
+            encryption,
             set,
             exclude,
-        })
+        };
+        Ok((request, keys))
     }
 
-    /// Loads the key of the target, or of what is above it, where it is given.
-    fn unlock(&self, options: &PoolOptions, pool: &mut WritablePool) -> Result<Option<Wrapping>, Failure> {
-        if !options.has_key_file() {
-            return Ok(None);
+    /// Loads the key of the target or of its origin, or of what is above, where it is given. The key of a new encryption root
+    /// opens nothing else.
+    fn unlock(
+        &self,
+        options: &PoolOptions,
+        pool: &mut WritablePool,
+        request: &Request,
+    ) -> Result<(), Failure> {
+        let has_own = matches!(&request.encryption, Some(Encryption::On { own: Some(_), .. }));
+        if !options.has_key_file() || has_own {
+            return Ok(());
         }
-        let mut name = self.to.split('@').next();
+        let mut name = request.origin.as_deref().or(Some(&self.to)).and_then(|name| name.split('@').next());
         while let Some(at) = name {
             let tx = pool.tx();
-            if let Some(dir) = tx.dir_named(at)? {
-                let Some(keys) = tx.keys_of(dir)? else { return Ok(None) };
-                let input = options.key(&tx.dir_name(keys.root)?)?;
-                return Ok(Some(pool.load_key(keys.root, &input)?));
+            let keys = tx.dir_named(at)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten();
+            if let Some(keys) = keys {
+                let root = tx.dir_name(keys.root)?;
+                pool.load_key(keys.root, &options.key(&root)?)
+                    .map_err(|error| Failure::new(format_args!("cannot load the key of {root}: {error}")))?;
+                return Ok(());
             }
             name = at.rsplit_once('/').map(|(above, _)| above);
         }
-        Ok(None)
+        Ok(())
     }
 
     /// The pool failed while it was written: the transaction group that was open is lost. What was made before it is

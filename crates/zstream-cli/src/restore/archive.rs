@@ -25,9 +25,9 @@ use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Node};
 use zstream_zpl::walk::Visit;
 
-use super::{Report, xattr_name};
+use super::{LOST_ACL, Report, What, has_acl, xattr_name};
 use crate::failure::Failure;
-use crate::files::CHUNK_BYTES;
+use crate::files::{CHUNK_BYTES, joined};
 use crate::output::Output;
 use crate::progress::Meter;
 use crate::text::file_name;
@@ -71,20 +71,18 @@ impl Archive {
         let node = match fs.resolve(&path) {
             Ok(node) => node,
             Err(error) => {
-                report.failed(&path, error);
+                report.failed(&path, What::Name, error);
                 return Ok(());
             }
         };
         for visit in fs.walk(node) {
             match visit {
                 Visit::Node { path: below, node } => {
-                    let both = !path.is_empty() && !below.is_empty();
-                    let here = [&path[..], if both { b"/" } else { b"" }, &below].concat();
-                    self.node(fs, &here, &node, report)?;
+                    self.node(fs, &joined(&path, &below), &node, report)?;
                 }
                 Visit::Leave { .. } => {}
                 Visit::Failed { path: below, error } => {
-                    report.failed(&[&path[..], b"/", &below].concat(), error);
+                    report.failed(&joined(&path, &below), What::Name, error);
                 }
             }
         }
@@ -117,7 +115,7 @@ impl Archive {
                     EntryType::Regular
                 }
                 Err(error) => {
-                    report.failed(path, error);
+                    report.failed(path, What::of(node), error);
                     return Ok(());
                 }
             },
@@ -126,11 +124,11 @@ impl Archive {
             (Some(FileType::CharDevice), _) => EntryType::Char,
             (Some(FileType::BlockDevice), _) => EntryType::Block,
             (Some(FileType::Socket), _) => {
-                report.failed(path, "an archive cannot hold a socket");
+                report.failed(path, What::Special, "an archive cannot hold a socket");
                 return Ok(());
             }
             (None, _) => {
-                report.failed(path, format_args!("mode {:o} is of no known type", node.mode));
+                report.failed(path, What::Name, format_args!("mode {:o} is of no known type", node.mode));
                 return Ok(());
             }
         };
@@ -138,7 +136,7 @@ impl Archive {
         let parts = match content.map(Parts::of).transpose() {
             Ok(parts) => parts,
             Err(error) => {
-                report.failed(path, error);
+                report.failed(path, What::of(node), error);
                 return Ok(());
             }
         };
@@ -167,7 +165,7 @@ impl Archive {
             EntryType::Symlink => match fs.target(node) {
                 Ok(target) => Some(target),
                 Err(error) => {
-                    report.failed(path, error);
+                    report.failed(path, What::of(node), error);
                     return Ok(());
                 }
             },
@@ -184,7 +182,11 @@ impl Archive {
         }
         if kind != EntryType::Link {
             xattrs(fs, &mut pax, path, node, report);
+            if has_acl(node) {
+                report.failed(path, What::Acl, LOST_ACL);
+            }
         }
+        report.restored(if kind == EntryType::Link { What::HardLink } else { What::of(node) });
         if node.links > 1 && !node.is_directory() {
             self.links.entry(node.object).or_insert_with(|| path.to_vec());
         }
@@ -264,7 +266,11 @@ fn attributes(
         let number = match id.posix() {
             Some(number) => u64::from(number),
             None => {
-                report.failed(path, format_args!("{key} {} of a domain is no POSIX id", id.rid()));
+                report.failed(
+                    path,
+                    What::Owner,
+                    format_args!("{key} {} of a domain is no POSIX id", id.rid()),
+                );
                 0
             }
         };
@@ -276,7 +282,7 @@ fn attributes(
     let (seconds, nanoseconds) = (node.mtime.seconds, node.mtime.nanoseconds);
     header.set_mtime(u64::try_from(seconds).unwrap_or_default().min(SIZE_MAX));
     if nanoseconds >= NANOSECONDS {
-        report.failed(path, "its time has more nanoseconds than a second");
+        report.failed(path, What::Times, "its time has more nanoseconds than a second");
     } else if nanoseconds != 0 || seconds < 0 || seconds as u64 > SIZE_MAX {
         record(pax, b"mtime", decimal(seconds, nanoseconds).as_bytes());
     }
@@ -307,16 +313,20 @@ fn decimal(seconds: i64, nanoseconds: u64) -> String {
 fn xattrs(fs: &Filesystem<'_>, pax: &mut Vec<u8>, path: &[u8], node: &Node, report: &mut Report) {
     let found = match fs.xattrs(node) {
         Ok(found) => found,
-        Err(error) => return report.failed(path, error),
+        Err(error) => return report.failed(path, What::Xattr, error),
     };
     for xattr in found {
         match fs.xattr_value(&xattr) {
             // The name of a record ends at the first `=`.
             Ok(_) if xattr.name.contains(&b'=') => {
-                report.failed(path, "an extended attribute with '=' in its name does not fit an archive");
+                report.failed(
+                    path,
+                    What::Xattr,
+                    "an extended attribute with '=' in its name does not fit an archive",
+                );
             }
             Ok(value) => record(pax, &[b"SCHILY.xattr.", &xattr_name(&xattr.name)[..]].concat(), &value),
-            Err(error) => report.failed(path, error),
+            Err(error) => report.failed(path, What::Xattr, error),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub(crate) mod tree;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
@@ -10,37 +11,117 @@ use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use zstream_zpl::content::Content;
+use zstream_zpl::node::{FileType, Node};
 
 use crate::failure::Failure;
 use crate::files::CHUNK_BYTES;
 use crate::progress::Meter;
-use crate::text::{Count, file_name};
+use crate::text::{Count, Size, file_name};
 
-/// Collects what could not be restored.
+/// What was restored or could not be, by what the summary calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum What {
+    /// A file with its content.
+    File,
+    /// A directory, or what is in it.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A further name of a file.
+    HardLink,
+    /// A device, FIFO or socket.
+    Special,
+    /// A name that leads to nothing that can be read.
+    Name,
+    /// An owner or group.
+    Owner,
+    /// An extended attribute.
+    Xattr,
+    /// An access control list.
+    Acl,
+    /// A mode.
+    Mode,
+    /// Times.
+    Times,
+}
+
+impl What {
+    /// What a node of this type is.
+    pub(crate) fn of(node: &Node) -> Self {
+        match node.file_type() {
+            Some(FileType::File) => Self::File,
+            Some(FileType::Directory) => Self::Directory,
+            Some(FileType::Symlink) => Self::Symlink,
+            Some(_) => Self::Special,
+            None => Self::Name,
+        }
+    }
+
+    /// So many of them.
+    fn count(self, count: u64) -> String {
+        let one = match self {
+            Self::File => "file",
+            Self::Directory if count == 1 => "directory",
+            Self::Directory => return format!("{count} directories"),
+            Self::Symlink => "symbolic link",
+            Self::HardLink => "hard link",
+            Self::Special => "special file",
+            Self::Name => "name",
+            Self::Owner => "owner",
+            Self::Xattr => "extended attribute",
+            Self::Acl => "ACL",
+            Self::Mode => "mode",
+            Self::Times if count == 1 => return "the times of 1 file".to_owned(),
+            Self::Times => return format!("the times of {count} files"),
+        };
+        Count(count, one).to_string()
+    }
+}
+
+/// So many of each, as a list; nothing where there are none.
+fn listed(counts: &BTreeMap<What, u64>) -> String {
+    counts.iter().map(|(what, count)| what.count(*count)).collect::<Vec<_>>().join(", ")
+}
+
+/// Counts what was restored and what could not be.
 pub(crate) struct Report {
-    failures: u64,
+    restored: BTreeMap<What, u64>,
+    failed: BTreeMap<What, u64>,
     /// Shows how much was copied.
     pub(crate) meter: Meter,
 }
 
 impl Report {
     pub(crate) fn new() -> Self {
-        Self { failures: 0, meter: Meter::new(None) }
+        Self { restored: BTreeMap::new(), failed: BTreeMap::new(), meter: Meter::new(None) }
+    }
+
+    /// Counts something that was restored.
+    pub(crate) fn restored(&mut self, what: What) {
+        *self.restored.entry(what).or_default() += 1;
     }
 
     /// Says that something at `path` could not be restored, and why.
-    pub(crate) fn failed(&mut self, path: &[u8], why: impl Display) {
-        self.failures += 1;
+    pub(crate) fn failed(&mut self, path: &[u8], what: What, why: impl Display) {
+        *self.failed.entry(what).or_default() += 1;
         let path = if path.is_empty() { "/".to_owned() } else { file_name(path) };
         self.meter.line(&format!("zstream: {path}: {why}"));
     }
 
-    /// The outcome of all.
+    /// The outcome of all. What was restored is told to people, and where not all was.
     pub(crate) fn finish(self) -> Result<(), Failure> {
-        match self.failures {
-            0 => Ok(()),
-            count => Err(Failure::new(format_args!("{} could not be restored", Count(count, "thing")))),
+        let restored = match listed(&self.restored) {
+            nothing if nothing.is_empty() => "nothing".to_owned(),
+            list => format!("{list}; {} of content", Size(self.meter.done())),
+        };
+        let summary = format!("zstream: restored {restored}");
+        if self.failed.is_empty() {
+            self.meter.note(&summary);
+            return Ok(());
         }
+        self.meter.line(&summary);
+        let count = Count(self.failed.values().sum(), "thing");
+        Err(Failure::new(format_args!("{count} could not be restored: {}", listed(&self.failed))))
     }
 }
 
@@ -115,4 +196,14 @@ pub(crate) fn xattr_name(stored: &[u8]) -> Vec<u8> {
     } else {
         [b"user.", stored].concat()
     }
+}
+
+/// What is said of an ACL that is not restored.
+pub(crate) const LOST_ACL: &str = "its ACL says more than its mode, which cannot be restored";
+
+/// Whether a node's ACL says more than its mode.
+pub(crate) fn has_acl(node: &Node) -> bool {
+    /// Flag of a node whose ACL says no more.
+    const ACL_TRIVIAL: u64 = 0x4;
+    node.acl.is_some() && node.flags & ACL_TRIVIAL == 0
 }

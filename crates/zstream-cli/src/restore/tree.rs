@@ -16,10 +16,9 @@ use zstream_zpl::fuid::Fuid;
 use zstream_zpl::node::{FileType, Node, Time};
 use zstream_zpl::walk::Visit;
 
-use super::{CopyError, Report, copy, create, remove, xattr_name};
+use super::{CopyError, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
+use crate::files::joined;
 
-/// Flag of a node whose ACL says no more than its mode.
-const ACL_TRIVIAL: u64 = 0x4;
 const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Restores into one directory.
@@ -47,13 +46,13 @@ impl Tree {
         let path = parts.join(&b'/');
         let node = match fs.resolve(&path) {
             Ok(node) => node,
-            Err(error) => return report.failed(&path, error),
+            Err(error) => return report.failed(&path, What::Name, error),
         };
         let above = parts.split_last().map_or(&[][..], |(_, above)| above);
         // Directories that are open, from the target to where the walk is; none where one could not be made.
         let mut open: Vec<Option<File>> = match self.directory(above, true) {
             Ok(directory) => vec![Some(directory)],
-            Err(error) => return report.failed(&path, error),
+            Err(error) => return report.failed(&path, What::Directory, error),
         };
         for visit in fs.walk(node) {
             match visit {
@@ -71,7 +70,9 @@ impl Tree {
                         self.attributes(fs, &Handle::Open(&directory), &joined(&path, &below), &node, report);
                     }
                 }
-                Visit::Failed { path: below, error } => report.failed(&joined(&path, &below), error),
+                Visit::Failed { path: below, error } => {
+                    report.failed(&joined(&path, &below), What::Name, error);
+                }
             }
         }
     }
@@ -98,11 +99,21 @@ impl Tree {
         if node.is_directory() {
             // The root of the file system is the target itself. Others get their mode when all is in them.
             let entered = if path.is_empty() { parent.try_clone() } else { enter(parent, name, Some(0o700)) };
-            return entered.map_err(|error| report.failed(path, error)).ok();
+            match entered {
+                Ok(directory) => {
+                    report.restored(What::Directory);
+                    return Some(directory);
+                }
+                Err(error) => {
+                    report.failed(path, What::Directory, error);
+                    return None;
+                }
+            }
         }
         if let Some(first) = self.links.get(&node.object) {
-            if let Err(error) = self.link(first, parent, name) {
-                report.failed(path, format_args!("hard link: {error}"));
+            match self.link(first, parent, name) {
+                Ok(()) => report.restored(What::HardLink),
+                Err(error) => report.failed(path, What::HardLink, format_args!("hard link: {error}")),
             }
             return None;
         }
@@ -113,8 +124,9 @@ impl Tree {
                 }
                 let handle = file.as_ref().map_or(Handle::Name(parent, name), Handle::Open);
                 self.attributes(fs, &handle, path, node, report);
+                report.restored(What::of(node));
             }
-            Err(error) => report.failed(path, error),
+            Err(error) => report.failed(path, What::of(node), error),
         }
         None
     }
@@ -186,28 +198,28 @@ impl Tree {
                     });
                     if let Err(error) = set {
                         let name = crate::text::file_name(&xattr.name);
-                        report.failed(path, format_args!("extended attribute {name}: {error}"));
+                        report.failed(path, What::Xattr, format_args!("extended attribute {name}: {error}"));
                     }
                 }
             }
-            Err(error) => report.failed(path, error),
+            Err(error) => report.failed(path, What::Xattr, error),
         }
-        if node.acl.is_some() && node.flags & ACL_TRIVIAL == 0 {
-            report.failed(path, "its ACL says more than its mode, which cannot be restored");
+        if has_acl(node) {
+            report.failed(path, What::Acl, LOST_ACL);
         }
         // Links have no mode of their own.
         if node.file_type() != Some(FileType::Symlink)
             && let Err(error) = handle.set_mode(Mode::from_raw_mode(node.permissions()))
         {
-            report.failed(path, format_args!("mode: {error}"));
+            report.failed(path, What::Mode, format_args!("mode: {error}"));
         }
         match (timespec(node.atime), timespec(node.mtime)) {
             (Some(last_access), Some(last_modification)) => {
                 if let Err(error) = handle.set_times(&Timestamps { last_access, last_modification }) {
-                    report.failed(path, format_args!("times: {error}"));
+                    report.failed(path, What::Times, format_args!("times: {error}"));
                 }
             }
-            _ => report.failed(path, "its times have more nanoseconds than a second"),
+            _ => report.failed(path, What::Times, "its times have more nanoseconds than a second"),
         }
     }
 
@@ -217,14 +229,18 @@ impl Tree {
             let found = id.posix().filter(|id| *id != u32::MAX);
             if found.is_none() {
                 let domain = fs.domain(id).unwrap_or("an unknown domain");
-                report.failed(path, format_args!("{what} {} of {domain} is no POSIX id", id.rid()));
+                report.failed(
+                    path,
+                    What::Owner,
+                    format_args!("{what} {} of {domain} is no POSIX id", id.rid()),
+                );
             }
             found
         };
         let (uid, gid) =
             (posix(node.uid, "user").map(Uid::from_raw), posix(node.gid, "group").map(Gid::from_raw));
         if let Err(error) = handle.set_owner(uid, gid) {
-            report.failed(path, format_args!("owner: {error}"));
+            report.failed(path, What::Owner, format_args!("owner: {error}"));
         }
     }
 }
@@ -283,12 +299,4 @@ fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
 fn timespec(time: Time) -> Option<Timespec> {
     let nanoseconds = time.nanoseconds;
     (nanoseconds < NANOSECONDS).then_some(Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds as _ })
-}
-
-fn joined(path: &[u8], below: &[u8]) -> Vec<u8> {
-    match (path, below) {
-        (b"", below) => below.to_vec(),
-        (path, b"") => path.to_vec(),
-        (path, below) => [path, b"/", below].concat(),
-    }
 }

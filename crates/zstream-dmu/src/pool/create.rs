@@ -182,6 +182,7 @@ fn plan_top(
         metaslab_array: array,
         metaslab_shift: shift,
         unflushed_txgs: None,
+        checkpoint_map: None,
         class: match top.class {
             VdevClass::Normal => Some(AllocationClass::Normal),
             VdevClass::Special => Some(AllocationClass::Special),

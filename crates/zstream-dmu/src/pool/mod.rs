@@ -9,6 +9,7 @@
 //! the MOS. From then on the config in the MOS counts.
 
 pub mod check;
+pub mod checkpoint;
 mod config_list;
 pub mod create;
 pub mod features;

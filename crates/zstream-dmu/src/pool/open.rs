@@ -183,12 +183,12 @@ fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
         .collect())
 }
 
-fn open_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<Objset> {
+pub(super) fn open_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<Objset> {
     Objset::open(Arc::clone(reader) as Arc<dyn ReadBlock>, 0, uberblock.root)
 }
 
 /// The pool's config in the MOS, which has the whole vdev tree.
-fn read_config(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<(PoolConfig, NvList)> {
+pub(super) fn read_config(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<(PoolConfig, NvList)> {
     let mos = open_mos(reader, uberblock)?;
     let directory = Zap::open(&mos, DIRECTORY_OBJECT)?;
     let object = directory.lookup_u64("config")?.ok_or_else(|| Error::not_found("MOS object", "config"))?;

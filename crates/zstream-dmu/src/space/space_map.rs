@@ -30,6 +30,9 @@ const LOG_SHIFT: u8 = 9;
 /// Entry of a vdev's ZAP: the array of what its metaslabs' own maps do not have.
 pub(crate) const UNFLUSHED_TXGS: &str = "com.delphix:ms_unflushed_phys_txgs";
 
+/// Entry of a vdev's ZAP: the space map of what was freed since the checkpoint.
+const CHECKPOINT_MAP: &str = "com.delphix:pool_checkpoint_sm";
+
 /// Entry of the MOS's directory: the ZAP of log space maps.
 pub(crate) const LOG_SPACE_MAPS: &str = "com.delphix:log_spacemap_zap";
 
@@ -281,6 +284,8 @@ pub struct VdevSpace {
     /// The object that holds since when each metaslab's changes are in the logs only
     /// (`com.delphix:ms_unflushed_phys_txgs` of the vdev's ZAP), if there is one.
     pub unflushed_txgs: Option<ObjectId>,
+    /// The space map of what was freed since the pool's checkpoint and stays allocated for it, if there is one.
+    pub checkpoint_map: Option<ObjectId>,
     /// What it may be allocated for; `None` for log devices and those that nothing may be taken from.
     pub class: Option<AllocationClass>,
 }
@@ -328,9 +333,9 @@ impl VdevSpace {
             ));
         };
         let zap = config.zap.filter(|zap| *zap != 0).map(|zap| Zap::open(mos, ObjectId(zap))).transpose()?;
-        let unflushed_txgs = match &zap {
-            Some(zap) => zap.lookup_u64(UNFLUSHED_TXGS)?,
-            None => None,
+        let object = |name| match &zap {
+            Some(zap) => Ok::<_, Error>(zap.lookup_u64(name)?.map(ObjectId)),
+            None => Ok(None),
         };
         Ok(Some(Self {
             vdev,
@@ -338,7 +343,8 @@ impl VdevSpace {
             asize,
             metaslab_array: ObjectId(array),
             metaslab_shift,
-            unflushed_txgs: unflushed_txgs.map(ObjectId),
+            unflushed_txgs: object(UNFLUSHED_TXGS)?,
+            checkpoint_map: object(CHECKPOINT_MAP)?,
             class: if config.is_log { None } else { class(zap.as_ref())? },
         }))
     }
@@ -406,6 +412,33 @@ impl VdevSpace {
             }
         }
         Ok(())
+    }
+
+    /// What was freed on the vdev since the pool's checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read, has an entry for what was allocated, or leaves the vdev.
+    pub fn checkpointed(&self, mos: &dyn ObjectSet) -> Result<RangeSet> {
+        let mut freed = RangeSet::default();
+        let Some(object) = self.checkpoint_map else { return Ok(freed) };
+        for entry in SpaceMap::open(mos, object)?.entries(mos) {
+            let SpaceMapEntry::Range { change, offset, run, .. } = entry? else { continue };
+            match scaled(offset, run, self.ashift) {
+                Some((start, end)) if change == SpaceChange::Free && end <= self.asize => {
+                    freed.cover(start, end);
+                }
+                _ => {
+                    let detail = format!(
+                        "{change:?} of {run} units at {offset}, expected what was freed of {} bytes",
+                        self.asize
+                    );
+                    return Err(Error::corrupt("space map of the checkpoint", detail)
+                        .at_bookmark(bookmark(mos, object, 0)));
+                }
+            }
+        }
+        Ok(freed)
     }
 
     /// Refuses numbers of metaslabs that no pool has.
@@ -515,6 +548,7 @@ mod tests {
             metaslab_array: ObjectId(8),
             metaslab_shift: 20,
             unflushed_txgs: Some(ObjectId(9)),
+            checkpoint_map: None,
             class: Some(AllocationClass::Normal),
         };
         let allocated = vdev.allocated(&objects, &logs).unwrap();

@@ -50,6 +50,7 @@ fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store)
             metaslab_array: array,
             metaslab_shift: METASLAB_SHIFT,
             unflushed_txgs: None,
+            checkpoint_map: None,
             class: Some(AllocationClass::Normal),
         }
     };

@@ -20,15 +20,19 @@
 //! took another's number (OpenZFS does the same unless told otherwise).
 //!
 //! Memory is bounded by the depth of the tree: each level holds one block and a window of those that
-//! come next, which are read together. Data blocks are reported, never read.
+//! come next, which are read together; and one address for each block of metadata. Data blocks are reported, never read.
+//!
+//! Time is bounded by what is stored: a block of metadata is in one place of a tree (only data is deduplicated or cloned), and
+//! one that comes a second time is an error and not entered. Without that a few blocks, each of whose pointers lead to the
+//! same ones, would be a tree with more leaves than anyone can visit.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use zstream_format::object_type::ObjectType;
 
-use crate::blkptr::BlockPointer;
+use crate::blkptr::{BlockKind, BlockPointer};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
@@ -112,6 +116,8 @@ pub struct Traverse {
     frames: Vec<Frame>,
     /// What lies below the last visit, not yet entered.
     below: Option<Below>,
+    /// Vdev and offset of the blocks that were entered.
+    entered: HashSet<(u32, u64)>,
 }
 
 enum Below {
@@ -368,7 +374,15 @@ impl Traverse {
     /// MOS, 0 for the MOS.
     #[must_use]
     pub fn new(reader: Arc<dyn ReadBlock>, objset: u64, root: BlockPointer, options: Options) -> Self {
-        Self { reader, objset, options, root: Some(root), frames: Vec::new(), below: None }
+        Self {
+            reader,
+            objset,
+            options,
+            root: Some(root),
+            frames: Vec::new(),
+            below: None,
+            entered: HashSet::new(),
+        }
     }
 
     /// Leaves out what lies below the last visit: the blocks of an object after its dnode, the children
@@ -396,6 +410,11 @@ impl Traverse {
             Below::Dnode { dnode, object, tops } => Frame::Pointers(Pointers::of_dnode(object, dnode, tops)),
             Below::Block { pointer, at, dnode, block } => {
                 let block = block?;
+                let dva = pointer.dva(0);
+                if pointer.kind() == BlockKind::Normal && !self.entered.insert((dva.vdev(), dva.offset())) {
+                    let detail = format!("{dva} is in the tree twice");
+                    return Err(Error::corrupt("block pointer", detail).at_bookmark(at));
+                }
                 let (level, count) = match u8::try_from(at.level - 1) {
                     Ok(level) => (level, 1_u64 << dnode.pointers_per_block_shift()),
                     Err(_) => (0, (block.len() / DNODE_SLOT_BYTES) as u64),

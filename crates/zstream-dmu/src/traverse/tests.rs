@@ -248,3 +248,30 @@ fn block_numbers_that_overflow_are_errors() {
     assert_eq!(errors.len(), 1);
     assert!(errors[0].to_string().contains("beyond the last block"), "{}", errors[0]);
 }
+
+/// Six levels of two blocks, each of which names both below it as often as it can: 1024^6 ways to the data.
+#[test]
+fn a_tree_that_is_wider_than_what_is_stored_ends() {
+    let memory = Memory::new();
+    let file = ObjectType::PLAIN_FILE_CONTENTS;
+    let mut below = [memory.data(&[1; 512], 4), memory.data(&[2; 512], 4)];
+    for level in 1..=6 {
+        let block: Vec<u8> = (0..1024_usize)
+            .flat_map(|n| below[n % 2].encode(zstream_format::order::ByteOrder::Little))
+            .collect();
+        below = [(); 2].map(|()| memory.store(&block, file, level, 4, 1));
+    }
+    let max_block = (1 << 60) - 1;
+    let spec = Spec { data: [(0, below[0])].into(), indirect_shift: 17, max_block, ..Spec::file() };
+    let mut dnode = memory.dnode(&spec);
+    dnode[2] = 7;
+    let root = memory.objset(&[(1, dnode)].into(), &BTreeMap::new());
+    let (visits, errors): (Vec<_>, Vec<_>) =
+        Traverse::new(memory.clone(), 54, root, Options::default()).partition(Result::is_ok);
+    // Of each level but the top, both blocks are entered once.
+    assert!(visits.len() < 20_000, "{}", visits.len());
+    assert_eq!(errors.len(), 1022 + 4 * 2046);
+    let error = errors[0].as_ref().unwrap_err();
+    assert!(error.to_string().contains("is in the tree twice"), "{error}");
+    assert_eq!(error.place().bookmark.map(|at| at.object.0), Some(1));
+}

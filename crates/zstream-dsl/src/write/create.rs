@@ -42,17 +42,17 @@ impl Tx<'_> {
         plan.into_iter().map(|(head, short)| self.snapshot_head(head, &short)).collect()
     }
 
-    /// Makes a clone of a snapshot.
+    /// Makes a clone of a snapshot, with the header of its intent log where it has one: that is still to be taken away.
     ///
     /// # Errors
     /// `ENOENT` when there is no such snapshot; as for [`create`](Self::create).
-    pub fn clone_snapshot(&mut self, origin: &str, name: &str) -> Result<ObjectId> {
+    pub(super) fn clone_snapshot(&mut self, origin: &str, name: &str) -> Result<ObjectId> {
         let snapshot = self.snapshot_named(origin)?;
         let place = self.vacant(name)?;
         if self.dataset(snapshot)?.flags.contains(DatasetFlags::DEFER_DESTROY) {
             return Err(Error::refused("ENOENT", format!("{origin} is to be destroyed")));
         }
-        self.check_no_log(snapshot)?;
+        self.check_old_log(snapshot)?;
         self.create_dataset(place.parent, &place.name, Some(snapshot), DatasetFlags::empty())
     }
 }

@@ -10,7 +10,7 @@ use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
 
-use super::{Tx, WritablePool};
+use super::{RECEIVE_CHILD, Tx, WritablePool};
 use crate::keys::CryptoKey;
 
 /// What wraps the keys of a new dataset.
@@ -55,13 +55,33 @@ impl Tx<'_> {
 }
 
 impl WritablePool {
+    /// Gives a new head without an object set keys of its own, with which its blocks are protected and read from now on.
+    ///
+    /// # Errors
+    /// As [`Tx::create_keys`].
+    pub fn encrypt(&mut self, head: ObjectId, suite: CryptSuite, wrapping: &Wrapping) -> Result<()> {
+        let mut tx = self.tx();
+        let key = tx.create_keys(head, suite, wrapping)?;
+        let root = wrapping.root.map_or_else(|| Ok(tx.dataset(head)?.dir), Ok::<_, Error>)?;
+        self.add_key(head, &key);
+        self.wrappings.insert(root, Wrapping { root: Some(root), ..wrapping.clone() });
+        Ok(())
+    }
+
+    /// What wraps the keys of those whose encryption root is `root`, if its key was loaded.
+    #[must_use]
+    pub fn wrapping(&self, root: ObjectId) -> Option<&Wrapping> {
+        self.wrappings.get(&root)
+    }
+
     /// Sets the keys with which the blocks of a head are protected and read.
     pub fn add_key(&mut self, head: ObjectId, key: &Arc<DatasetKey>) {
         self.keyring.insert(head.0, Arc::clone(key));
         self.pool.parts().writer.add_key(head.0, Arc::clone(key));
     }
 
-    /// Loads the keys of every dataset whose encryption root is `root`, with what the user knows, and gives what wraps them.
+    /// Loads the keys of every dataset whose encryption root is `root`, with what the user knows, and gives what wraps them:
+    /// also those of what an interrupted receive has left.
     ///
     /// # Errors
     /// [`Fault::WrongKey`](zstream_dmu::error::Fault::WrongKey) when the input is not the key; the root is not encrypted.
@@ -73,13 +93,20 @@ impl WritablePool {
         let wrapping = WrappingKey::new(keys.format, input)?;
         drop(keys.wrapped.unwrap(&wrapping)?);
         let mut found = Vec::new();
-        tx.walk(&mut |_, head| {
-            let dir = tx.dataset(head)?.dir;
+        let mut find = |head: ObjectId, dir: ObjectId| -> Result<()> {
             if let Some(keys) = tx.keys_of(dir)?.filter(|keys| keys.root == root) {
                 let snapshots = tx.snapshots(head)?.into_iter().map(|(_, snapshot)| snapshot).collect();
                 found.push((head, snapshots, Arc::new(keys.wrapped.unwrap(&wrapping)?)));
             }
             Ok(())
+        };
+        tx.walk(&mut |_, head| {
+            let dir = tx.dataset(head)?.dir;
+            find(head, dir)?;
+            match tx.child(dir, RECEIVE_CHILD)? {
+                Some(hidden) => find(tx.head_of(hidden)?, hidden),
+                None => Ok(()),
+            }
         })?;
         for (head, snapshots, key) in found {
             let snapshots: Vec<ObjectId> = snapshots;
@@ -88,6 +115,8 @@ impl WritablePool {
                 self.keyring.insert(snapshot.0, Arc::clone(&key));
             }
         }
-        Ok(Wrapping { root: Some(root), format: keys.format, key: wrapping })
+        let wrapping = Wrapping { root: Some(root), format: keys.format, key: wrapping };
+        self.wrappings.insert(root, wrapping.clone());
+        Ok(wrapping)
     }
 }

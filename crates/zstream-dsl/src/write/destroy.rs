@@ -225,6 +225,7 @@ impl Tx<'_> {
         let list = self.deadlist_of(head)?;
         self.free_deadlist(list)?;
         self.free_blocks(head)?;
+        self.free_log(head)?;
         let dir = self.dir(gone.dir)?;
         let used = Change {
             used: -(dir.used_bytes as i64),
@@ -261,14 +262,17 @@ impl Tx<'_> {
                 self.space.free(&visit.pointer)?;
             }
         }
-        self.free_log(head)
+        Ok(())
     }
 
     /// Frees the blocks of a head's intent log, which nobody counts. Its records were replayed, or the pool would not be
     /// open for changes: what is left is what was allocated for the next ones.
     fn free_log(&mut self, head: ObjectId) -> Result<()> {
+        if self.dataset(head)?.root.is_hole() {
+            return Ok(());
+        }
         let set = self.objset(head)?;
-        if !set.has_intent_log() || set.root().logical_birth() <= self.dataset(head)?.prev_snapshot_txg {
+        if !set.has_intent_log() {
             return Ok(());
         }
         let reader = self.reader.clone();
@@ -281,14 +285,14 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Refuses to begin with the content of a snapshot that was taken while an intent log was in use: its header would have
-    /// to be taken away.
-    pub(super) fn check_no_log(&self, snapshot: ObjectId) -> Result<()> {
-        if !self.dataset(snapshot)?.root.is_hole() && self.objset(snapshot)?.has_intent_log() {
+    /// Refuses to begin with the content of a snapshot of this transaction group that has the header of an intent log: the
+    /// objset block without it would look as if the snapshot had it too.
+    pub(super) fn check_old_log(&self, snapshot: ObjectId) -> Result<()> {
+        let phys = self.dataset(snapshot)?;
+        if phys.creation_txg >= self.txg() && !phys.root.is_hole() && self.objset(snapshot)?.has_intent_log()
+        {
             let name = self.full_name(snapshot)?;
-            return Err(Error::unsupported(format!(
-                "beginning with {name}, which has the header of an intent log,"
-            )));
+            return Err(Error::refused("EAGAIN", format!("{name} has an intent log and is too new")));
         }
         Ok(())
     }

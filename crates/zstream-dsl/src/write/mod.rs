@@ -29,6 +29,7 @@
 //! crypt      keys that are made and loaded
 //! assign     properties that users set
 //! plan       what goes with what is destroyed
+//! log        beginning with the content of a snapshot, but not with its intent log
 //! open       a pool from opening or creating it to leaving it
 //! ```
 
@@ -43,6 +44,7 @@ mod feature;
 mod hold;
 mod keys;
 mod ledger;
+mod log;
 mod make;
 mod names;
 mod open;

@@ -9,6 +9,7 @@
 //! pool.export()
 //! ```
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use zstream_dmu::zio::write::Protection;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
-use super::{Clock, Entropy, FirstDatasets, Tx};
+use super::{Clock, Entropy, FirstDatasets, Tx, Wrapping};
 use crate::pool::Dsl;
 
 /// A pool open for changes of its datasets.
@@ -38,6 +39,8 @@ use crate::pool::Dsl;
 pub struct WritablePool {
     pub(super) pool: PoolWriter,
     pub(super) keyring: Arc<Keyring>,
+    /// The keys that wrap those of datasets, by encryption root.
+    pub(super) wrappings: HashMap<ObjectId, Wrapping>,
     entropy: Entropy,
     is_reproducible: bool,
 }
@@ -73,7 +76,7 @@ impl WritablePool {
         };
         let keyring = Arc::new(Keyring::default());
         pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
-        Ok(Self { pool, keyring, entropy, is_reproducible: seed.is_some() })
+        Ok(Self { pool, keyring, wrappings: HashMap::new(), entropy, is_reproducible: seed.is_some() })
     }
 
     /// The pool below.
@@ -155,27 +158,27 @@ impl WritablePool {
     }
 
     fn open_set(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {
-        let tx = self.tx();
-        let (phys, is_as_cloned) = (tx.dataset(head)?, tx.is_as_cloned(head)?);
-        if phys.is_snapshot() {
-            return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
-        }
+        let set = self.read_set(head, properties.protection)?;
         let parts = self.pool.parts();
-        let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
-        let set = match properties.protection {
-            Protection::Kept => Objset::open_locked(Arc::clone(&reader), head.0, phys.root)?,
-            _ => Objset::open(Arc::clone(&reader), head.0, phys.root)?,
-        };
-        if !is_as_cloned && has_records(&*reader, head.0, &set.phys().zil) {
+        if has_records(&**parts.reader, head.0, &set.phys().zil) {
             return Err(Error::unsupported(format!(
                 "writing to dataset {head}, whose intent log has records that were not replayed"
             )));
         }
-        let mut set = ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?;
-        if is_as_cloned {
-            set.forget_intent_log();
+        ObjsetWriter::open(set, Arc::clone(parts.writer), properties)
+    }
+
+    /// The object set of a head; with [`Protection::Kept`] nothing of it is decrypted.
+    pub(super) fn read_set(&mut self, head: ObjectId, protection: Protection) -> Result<Objset> {
+        let phys = self.tx().dataset(head)?;
+        if phys.is_snapshot() {
+            return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
         }
-        Ok(set)
+        let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
+        match protection {
+            Protection::Kept => Objset::open_locked(reader, head.0, phys.root),
+            _ => Objset::open(reader, head.0, phys.root),
+        }
     }
 
     /// The datasets as they were when the last transaction group was completed, to be read.

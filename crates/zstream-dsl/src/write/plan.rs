@@ -204,7 +204,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// As [`rollback`](Self::rollback) and [`destroy_all`](Self::destroy_all).
-    pub fn rollback_over(&mut self, to: &str, younger: &[String]) -> Result<()> {
+    pub(super) fn rollback_over(&mut self, to: &str, younger: &[String]) -> Result<()> {
         let (marks, others): (Vec<&String>, Vec<&String>) =
             younger.iter().partition(|name| name.contains('#'));
         let others: Vec<String> = others.into_iter().cloned().collect();

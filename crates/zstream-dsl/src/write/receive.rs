@@ -10,7 +10,7 @@
 //! new filesystem, as OpenZFS leaves them.
 
 use zstream_dmu::error::{Error, Result};
-use zstream_dmu::ids::{Guid, ObjectId, Txg};
+use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::Value;
 
@@ -78,7 +78,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// `EBUSY` when there is one, or when the MOS cannot be changed.
-    pub fn create_receive_child(
+    pub(super) fn create_receive_child(
         &mut self,
         head: ObjectId,
         base: Option<ObjectId>,
@@ -92,12 +92,11 @@ impl Tx<'_> {
         self.create_dataset(dir, RECEIVE_CHILD, base, DatasetFlags::of_new(is_case_insensitive))
     }
 
-    /// Makes the clone of a snapshot that a receive fills. Where the snapshot has the header of an intent log, whoever
-    /// opens the clone's object set takes it away.
+    /// Makes the clone of a snapshot that a receive fills.
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
+    pub(super) fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
         let place = self.vacant(name)?;
         self.create_dataset(place.parent, &place.name, Some(origin), DatasetFlags::empty())
     }
@@ -330,12 +329,6 @@ impl Tx<'_> {
         };
         let is_unfinished = self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT);
         Ok(is_unfinished.then_some(filled))
-    }
-
-    /// Whether nothing was written to a head since the snapshot before it, so that its intent log is that snapshot's.
-    pub(super) fn is_as_cloned(&self, head: ObjectId) -> Result<bool> {
-        let phys = self.dataset(head)?;
-        Ok(phys.prev_snapshot_txg > Txg(0) && phys.root.logical_birth() <= phys.prev_snapshot_txg)
     }
 }
 

@@ -87,11 +87,12 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Makes a head what its last snapshot is, which must be `to` where that is given (`zfs rollback`).
+    /// Makes a head what its last snapshot is, which must be `to` where that is given. The header of the snapshot's intent
+    /// log, where it has one, is still to be taken away.
     ///
     /// # Errors
     /// `ESRCH` when it has no snapshot, `EEXIST` when there are younger snapshots or bookmarks than `to`.
-    pub fn rollback(&mut self, name: &str, to: Option<&str>) -> Result<()> {
+    pub(super) fn rollback(&mut self, name: &str, to: Option<&str>) -> Result<()> {
         let head = self.head_named(name)?;
         let phys = self.dataset(head)?;
         let none = || Error::refused("ESRCH", format!("{name} has no snapshot to go back to"));
@@ -123,7 +124,7 @@ impl Tx<'_> {
                 format!("the snapshot needs more than the refquota of {name}"),
             ));
         }
-        self.check_no_log(last)?;
+        self.check_old_log(last)?;
         let clone = self.create_dataset(phys.dir, ROLLBACK_CLONE, Some(last), DatasetFlags::empty())?;
         self.swap_clone(clone, head)?;
         self.destroy_head(clone)

@@ -1,16 +1,84 @@
-//! The keys of raw streams (`dsl_crypto_recv_raw_objset_check`, `dsl_crypto_recv_raw_key_check`).
+//! The keys of what is made new (`dmu_objset_create_crypt_check`), and those of raw streams
+//! (`dsl_crypto_recv_raw_objset_check`, `dsl_crypto_recv_raw_key_check`).
+
+use std::sync::Arc;
 
 use zstream_dmu::zio::crypt;
-use zstream_dsl::dataset::Dataset;
+use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::write::Wrapping;
+use zstream_format::algorithm::CryptSuite;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
 use zstream_format::nvlist::NvList;
 
-use super::{Head, Refusal};
+use super::{Head, Receiver, Refusal};
 use crate::error::Result;
 
 /// The entry of a snapshot that says which IV set it is.
 const IVSET_GUID: &str = "com.datto:ivset_guid";
+
+/// How what is made new by a stream that is not raw is encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// As the dataset above it is, and with the key of that.
+    #[default]
+    Inherit,
+    /// Not at all.
+    Off,
+    /// With keys of its own.
+    On {
+        /// The suite; none for that of the dataset above.
+        suite: Option<CryptSuite>,
+        /// What makes it an encryption root; none where its keys are wrapped by the key of the dataset above.
+        own: Option<OwnKey>,
+    },
+}
+
+/// The key of a new encryption root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnKey {
+    /// What wraps its keys.
+    pub wrapping: Wrapping,
+    /// Where the key comes from: the property `keylocation`.
+    pub location: String,
+}
+
+/// Judges how what is made below `parent` is to be encrypted.
+pub(super) fn of_new(
+    receiver: &Receiver<'_>,
+    head: Head<'_>,
+    parent: &Arc<Dir>,
+    encryption: &Encryption,
+) -> Result<()> {
+    let above = CryptoKey::of(parent)?;
+    let has_own = match encryption {
+        Encryption::Off => return Ok(()),
+        Encryption::Inherit if above.is_none() => return Ok(()),
+        Encryption::Inherit => false,
+        Encryption::On { suite, own } => {
+            if !receiver.features.is_enabled("encryption") {
+                return Err(Refusal::NoEncryption.into());
+            }
+            if above.is_none() && suite.is_none() {
+                return Err(Refusal::KeyMissing("a key is given, but encryption is off").into());
+            }
+            if above.is_none() && own.is_none() {
+                return Err(
+                    Refusal::KeyMissing("no key format is given, and nothing above it has a key").into()
+                );
+            }
+            own.is_some()
+        }
+    };
+    if !has_own && !parent.head()?.is_unlocked()? {
+        return Err(Refusal::KeyNotLoaded(parent.name().to_owned()).into());
+    }
+    if head.has(FeatureFlags::EMBED_DATA) {
+        return Err(Refusal::EmbeddedIntoEncrypted(parent.name().to_owned()).into());
+    }
+    Ok(())
+}
 
 /// What a raw stream says of its keys (`crypt_keydata`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,10 +5,18 @@ use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
-use super::{Head, Plan, RECEIVE_CHILD, Refusal, Target, large_blocks, redactions, snapshot_limit};
+use super::{
+    Encryption, Head, Plan, RECEIVE_CHILD, Receiver, Refusal, Target, large_blocks, redactions,
+    snapshot_limit,
+};
 use crate::error::Result;
 
-pub(super) fn judge(head: Head<'_>, target: &Target, found: Dataset) -> Result<Plan> {
+pub(super) fn judge(
+    receiver: &Receiver<'_>,
+    head: Head<'_>,
+    target: &Target,
+    found: Dataset,
+) -> Result<Plan> {
     unlocked(head, &found)?;
     no_clone(head, target, &found)?;
     not_interrupted(&found)?;
@@ -21,7 +29,7 @@ pub(super) fn judge(head: Head<'_>, target: &Target, found: Dataset) -> Result<P
         encryption(head, &found)?;
         Some(source(head, target, &found)?)
     } else {
-        replaceable(head, target, &found)?;
+        replaceable(receiver, head, target, &found)?;
         None
     };
     Ok(Plan::Existing { head: found, base })
@@ -121,7 +129,7 @@ fn is_modified_since(found: &Dataset, snapshot: &Dataset) -> Result<bool> {
 }
 
 /// A full stream replaces a dataset by force, unless keys are in play.
-fn replaceable(head: Head<'_>, target: &Target, found: &Dataset) -> Result<()> {
+fn replaceable(receiver: &Receiver<'_>, head: Head<'_>, target: &Target, found: &Dataset) -> Result<()> {
     let name = found.name().to_owned();
     if !target.force {
         return Err(Refusal::Exists(name).into());
@@ -131,6 +139,13 @@ fn replaceable(head: Head<'_>, target: &Target, found: &Dataset) -> Result<()> {
     }
     if head.has(FeatureFlags::RAW) {
         return Err(Refusal::CannotReplace(name, "the stream is raw").into());
+    }
+    // It stays as it is, but asks for what a new one would be asked for.
+    if matches!(target.encryption, Encryption::On { .. }) {
+        return Err(Refusal::CannotReplace(name, "it is not encrypted, and would be").into());
+    }
+    if let Some(parent) = found.dir().parent() {
+        super::encryption::of_new(receiver, head, parent, &target.encryption)?;
     }
     Ok(())
 }

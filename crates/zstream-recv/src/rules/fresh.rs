@@ -1,10 +1,7 @@
 //! The target is not there: the stream goes into a new dataset.
 
-use std::sync::Arc;
-
 use zstream_dmu::error::Fault as PoolFault;
-use zstream_dsl::dataset::{Dataset, Dir};
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
@@ -26,7 +23,7 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     let (above, name) = target.dataset.rsplit_once('/').ok_or_else(|| Refusal::NoParent(String::new()))?;
     let parent = dataset(dsl, above)?.ok_or_else(|| Refusal::NoParent(above.to_owned()))?;
     if !head.has(FeatureFlags::RAW) && target.origin.is_none() {
-        inherited_encryption(head, parent.dir())?;
+        super::encryption::of_new(receiver, head, parent.dir(), &target.encryption)?;
     }
     filesystem_limit(parent.dir())?;
     snapshot_limit(parent.dir())?;
@@ -35,21 +32,6 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     }
     let origin = target.origin.as_deref().map(|name| origin(receiver, head, name)).transpose()?;
     Ok(Plan::New { parent: parent.dir().clone(), name: name.to_owned(), origin })
-}
-
-/// What is created below an encrypted dataset is encrypted with its key (`dmu_objset_create_crypt_check`).
-fn inherited_encryption(head: Head<'_>, parent: &Arc<Dir>) -> Result<()> {
-    if CryptoKey::of(parent)?.is_none() {
-        return Ok(());
-    }
-    let name = parent.name().to_owned();
-    if !parent.head()?.is_unlocked()? {
-        return Err(Refusal::KeyNotLoaded(name).into());
-    }
-    if head.has(FeatureFlags::EMBED_DATA) {
-        return Err(Refusal::EmbeddedIntoEncrypted(name).into());
-    }
-    Ok(())
 }
 
 fn origin(receiver: &Receiver<'_>, head: Head<'_>, name: &str) -> Result<Dataset> {

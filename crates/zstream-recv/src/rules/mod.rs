@@ -36,7 +36,7 @@ use zstream_format::judge::Limits;
 use zstream_format::nvlist::NvList;
 use zstream_format::record::Begin;
 
-pub use self::encryption::KeyData;
+pub use self::encryption::{Encryption, KeyData, OwnKey};
 pub use self::refusal::Refusal;
 use crate::error::Result;
 
@@ -81,6 +81,8 @@ pub struct Target {
     pub resumable: bool,
     /// Correct blocks of a snapshot that is there (`-c`).
     pub heal: bool,
+    /// How it is encrypted, where it is made new and the stream is not raw.
+    pub encryption: Encryption,
 }
 
 impl Target {
@@ -177,7 +179,7 @@ pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result
     }
     let plan = match dataset(receiver.dsl, &target.dataset)? {
         Some(found) if target.heal => heal::judge(head, target, &found)?,
-        Some(found) => existing::judge(head, target, found)?,
+        Some(found) => existing::judge(receiver, head, target, found)?,
         None if target.heal => return Err(Refusal::NoDatasetToHeal(target.dataset.clone()).into()),
         None => fresh::judge(receiver, head, target)?,
     };

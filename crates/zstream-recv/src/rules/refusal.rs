@@ -53,6 +53,15 @@ pub enum Refusal {
     /// The key of the target, or of the dataset above a new target, is not loaded.
     #[error("the key of {0} is not loaded")]
     KeyNotLoaded(String),
+    /// A new dataset is to be encrypted, and there is no key for it.
+    #[error("the new dataset cannot be encrypted: {0}")]
+    KeyMissing(&'static str),
+    /// A property of encryption was given where it cannot be chosen.
+    #[error("how it is encrypted cannot be chosen: {0}")]
+    EncryptionGiven(&'static str),
+    /// The pool cannot have encrypted datasets.
+    #[error("feature encryption is not enabled in the pool")]
+    NoEncryption,
     /// A receive that was interrupted has left its state.
     #[error("{0} has the state of an interrupted receive; resume it, or discard it with recv -A")]
     Interrupted(String),
@@ -236,6 +245,8 @@ impl Refusal {
             | Self::CloneWithoutOrigin(_)
             | Self::CloneIntoExisting(_)
             | Self::OriginForExisting(_)
+            | Self::KeyMissing(_)
+            | Self::EncryptionGiven(_)
             | Self::RawIntoPlain(_)
             | Self::EmbeddedIntoEncrypted(_)
             | Self::Redacted(_)
@@ -249,6 +260,7 @@ impl Refusal {
             Self::PoolFeature { .. }
             | Self::PoolVersion { .. }
             | Self::ResumableNeedsExtensible
+            | Self::NoEncryption
             | Self::NoDatasetToHeal(_)
             | Self::HealGuid { .. } => Errno::ENOTSUP,
             Self::KeyNotLoaded(_) | Self::OtherKey(_) => Errno::EACCES,

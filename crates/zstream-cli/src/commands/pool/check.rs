@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use zstream_dmu::error::Error;
-use zstream_dmu::pool::check::{self, Finding, Totals};
+use zstream_dmu::ids::Txg;
+use zstream_dmu::pool::check::{self, Finding, Item, Totals};
+use zstream_dmu::pool::checkpoint::Checkpointed;
 use zstream_dmu::vdev::DamageCause;
 use zstream_dsl::lines::Lines;
-use zstream_dsl::scrub::{self, Part};
+use zstream_dsl::pool::Dsl;
+use zstream_dsl::scrub::{self, Blocks, Part};
 
 use super::damage::{self, Block, Damaged};
 use crate::failure::Failure;
@@ -20,6 +23,8 @@ use crate::text::{Count, Size};
 
 /// Damaged blocks that are kept to name their files; those beyond it are counted only.
 const BLOCKS_KEPT: usize = 1 << 20;
+/// What stands before what only the checkpoint has.
+const CHECKPOINT: &str = "checkpoint";
 
 /// How the outcome is shown.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +36,7 @@ pub(super) struct Form {
 }
 
 /// All that a check found.
+#[derive(Default)]
 struct Outcome {
     totals: Totals,
     blocks: Vec<(Part, Block)>,
@@ -39,6 +45,33 @@ struct Outcome {
     unreachable: Vec<(Part, Error)>,
     /// By the name of the member: places that cannot be read, and places that hold something else.
     members: BTreeMap<String, (u64, u64)>,
+    waiting: BTreeMap<&'static str, Waiting>,
+    /// The checkpoint's transaction group, and the blocks that only it has.
+    checkpoint: Option<(Txg, u64)>,
+}
+
+/// Blocks that wait to be freed and are not read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    blocks: u64,
+    /// Stored bytes of all copies.
+    bytes: u64,
+    /// Whether there may be more: not all of the list could be read.
+    more: bool,
+}
+
+impl Waiting {
+    fn count(&mut self, blocks: Blocks<'_>) {
+        for block in blocks {
+            match block {
+                Ok(Item { pointer, .. }) => {
+                    self.blocks += 1;
+                    self.bytes += pointer.psize() * pointer.dvas().count() as u64;
+                }
+                Err(_) => self.more = true,
+            }
+        }
+    }
 }
 
 impl Outcome {
@@ -72,25 +105,85 @@ impl Outcome {
     }
 }
 
+/// A state of the pool: as it is, or as its checkpoint keeps it.
+struct State<'a> {
+    open: &'a OpenPool,
+    lines: Lines,
+    /// The only blocks that are checked; all if not said.
+    only: Option<&'a Checkpointed>,
+}
+
+impl State<'_> {
+    fn part_name(&self, part: Part) -> String {
+        match part {
+            Part::Mos => "pool metadata".to_owned(),
+            Part::Dataset(n) => self.lines.datasets()[n].name().to_owned(),
+            Part::Log(n) => format!("{}: intent log", self.lines.datasets()[n].name()),
+            Part::Freeing(list) => format!("waiting to be freed ({list})"),
+        }
+    }
+
+    /// Reads the blocks, and adds what is found to `outcome`; gives what names the damaged files, and what was not checked.
+    fn check(
+        &self,
+        options: &PoolOptions,
+        meter: &mut Meter,
+        outcome: &mut Outcome,
+    ) -> (Vec<Damaged>, Vec<String>) {
+        let mut totals = outcome.totals;
+        let parts = scrub::parts(&self.open.pool, &self.lines, &mut |part, blocks| {
+            if let Part::Freeing(list) = part {
+                // Nobody reads these any more, and some were freed before they were written.
+                if self.only.is_none() {
+                    outcome.waiting.entry(list).or_default().count(blocks);
+                }
+                return;
+            }
+            let is_wanted = |item: &Item| self.only.is_none_or(|only| only.has(&item.pointer));
+            let blocks = blocks.filter(|block| block.as_ref().map_or(true, is_wanted));
+            let mut done = totals.bytes;
+            let mut found = |finding| outcome.take(part, finding);
+            check::check(self.open.pool.reader(), blocks, &mut totals, &mut found, &mut |totals| {
+                meter.add(usize::try_from(totals.bytes - done).unwrap_or(usize::MAX));
+                done = totals.bytes;
+                true
+            });
+        });
+        outcome.totals = totals;
+        let damaged = damage::assign(self.open, options, &self.lines, &std::mem::take(&mut outcome.blocks));
+        let unreachable = std::mem::take(&mut outcome.unreachable);
+        let unchecked = unreachable
+            .iter()
+            .map(|(part, error)| format!("{}: {error}", self.part_name(*part)))
+            .chain(self.lines.failures().iter().map(ToString::to_string))
+            // What lists that comes last.
+            .chain(parts.err().map(|error| format!("waiting to be freed: {error}")))
+            .collect();
+        (damaged, unchecked)
+    }
+}
+
 /// Runs the check and prints what it finds.
 pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<(), Failure> {
-    let lines = Lines::new(&open.dsl)?;
-    let outcome = examine(open, &lines)?;
-    let name = open.pool.name();
-    let damaged = damage::assign(open, options, &lines, &outcome.blocks);
-    let missing = open.missing();
-    let part_name = |part: Part| match part {
-        Part::Mos => "pool metadata".to_owned(),
-        Part::Dataset(n) => lines.datasets()[n].name().to_owned(),
-        Part::Log(n) => format!("{}: intent log", lines.datasets()[n].name()),
-        Part::Freeing(list) => format!("waiting to be freed ({list})"),
-    };
-    let unchecked: Vec<String> = outcome
-        .unreachable
-        .iter()
-        .map(|(part, error)| format!("{}: {error}", part_name(*part)))
-        .chain(lines.failures().iter().map(ToString::to_string))
-        .collect();
+    let mut outcome = Outcome::default();
+    let used = open.dsl.root()?.phys().used_bytes;
+    // What it has to itself is known without it.
+    let kept = open.pool.checkpointed();
+    let mut meter = Meter::new(Some(used + kept.as_ref().map_or(0, Checkpointed::bytes)));
+    let now = State { open, lines: Lines::new(&open.dsl)?, only: None };
+    let (mut damaged, mut unchecked) = now.check(options, &mut meter, &mut outcome);
+    match kept
+        .map_err(Failure::from)
+        .and_then(|kept| checkpoint(open, options, &kept, &mut meter, &mut outcome))
+    {
+        Ok((more, not)) => {
+            damaged.extend(more.into_iter().map(|damaged| damaged.inside(CHECKPOINT)));
+            unchecked.extend(not.iter().map(|not| format!("{CHECKPOINT}: {not}")));
+        }
+        Err(error) => unchecked.push(format!("{CHECKPOINT}: {}", error.message())),
+    }
+    drop(meter);
+    let (name, missing) = (open.pool.name(), open.missing());
     let text = if form.json {
         format!("{}\n", as_json(name, &outcome, &damaged, &unchecked, &missing))
     } else {
@@ -114,32 +207,22 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
     )))
 }
 
-fn examine(open: &OpenPool, lines: &Lines) -> Result<Outcome, Failure> {
-    let mut outcome = Outcome {
-        totals: Totals::default(),
-        blocks: Vec::new(),
-        more: 0,
-        unreachable: Vec::new(),
-        members: BTreeMap::new(),
-    };
-    let reader = open.pool.reader();
-    let mut meter = Meter::new(Some(open.dsl.root()?.phys().used_bytes));
-    let mut totals = Totals::default();
-    scrub::parts(&open.pool, lines, &mut |part, blocks| {
-        // Nobody reads these any more, and some were freed before they were written.
-        if matches!(part, Part::Freeing(_)) {
-            return;
-        }
-        let mut done = totals.bytes;
-        let mut found = |finding| outcome.take(part, finding);
-        check::check(reader, blocks, &mut totals, &mut found, &mut |totals| {
-            meter.add(usize::try_from(totals.bytes - done).unwrap_or(usize::MAX));
-            done = totals.bytes;
-            true
-        });
-    })?;
-    outcome.totals = totals;
-    Ok(outcome)
+/// Checks what only the checkpoint has, where there is one.
+fn checkpoint(
+    open: &OpenPool,
+    options: &PoolOptions,
+    kept: &Checkpointed,
+    meter: &mut Meter,
+    outcome: &mut Outcome,
+) -> Result<(Vec<Damaged>, Vec<String>), Failure> {
+    let Some(pool) = open.pool.checkpoint()? else { return Ok(Default::default()) };
+    let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::clone(open.dsl.keyring()))?;
+    let then = OpenPool { pool, dsl };
+    let (txg, before) = (then.pool.txg(), outcome.totals.blocks);
+    let state = State { lines: Lines::new(&then.dsl)?, open: &then, only: Some(kept) };
+    let found = state.check(options, meter, outcome);
+    outcome.checkpoint = Some((txg, outcome.totals.blocks - before));
+    Ok(found)
 }
 
 fn as_text(
@@ -167,6 +250,17 @@ fn as_text(
         text += &format!("{member}: wrong data in {}, {} unreadable\n", Count(*wrong, "place"), unreadable);
     }
     missing.iter().for_each(|member| text += &format!("{member} is missing: its copies were not checked\n"));
+    for (list, waiting) in &outcome.waiting {
+        let more = if waiting.more { " or more" } else { "" };
+        let (blocks, size) = (Count(waiting.blocks, "block"), Size(waiting.bytes));
+        text += &format!("not read: {blocks}{more}, {size}, waiting to be freed ({list})\n");
+    }
+    if let Some((txg, blocks)) = outcome.checkpoint {
+        text += &format!(
+            "{CHECKPOINT} of transaction group {txg}: checked {} of its own\n",
+            Count(blocks, "block")
+        );
+    }
     let totals = &outcome.totals;
     text += &format!(
         "{name}: checked {}, {} copies, {}\n",
@@ -189,6 +283,9 @@ fn as_json(
         .members
         .iter()
         .map(|(name, (unreadable, wrong))| json!({ "name": name, "unreadable": unreadable, "wrong": wrong }));
+    let waiting = outcome.waiting.iter().map(|(list, waiting)| {
+        json!({ "list": list, "blocks": waiting.blocks, "bytes": waiting.bytes, "complete": !waiting.more })
+    });
     json!({
         "pool": name,
         "ok": totals.is_clean() && unchecked.is_empty(),
@@ -202,5 +299,7 @@ fn as_json(
         "unchecked": unchecked,
         "members": members.collect::<Vec<_>>(),
         "missing": missing,
+        "waiting": waiting.collect::<Vec<_>>(),
+        "checkpoint": outcome.checkpoint.map(|(txg, blocks)| json!({ "txg": txg.0, "blocks": blocks })),
     })
 }

@@ -104,6 +104,11 @@ impl Damaged {
         }
     }
 
+    /// The same as a part of something larger.
+    pub(super) fn inside(self, what: &str) -> Self {
+        Self { within: format!("{what}: {}", self.within), ..self }
+    }
+
     /// How bad it is.
     pub(super) fn summary(&self) -> String {
         let mut parts = Vec::new();

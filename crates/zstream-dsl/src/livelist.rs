@@ -1,0 +1,72 @@
+//! Livelists: the blocks that a clone wrote itself, so that destroying it need not walk through it.
+//!
+//! ```text
+//! MOS directory  com.delphix:deleted_clones  ->  ZAP of the livelists of clones that are gone
+//! livelist: a deadlist  ->  parts, each a bpobj: + written   - freed again     in the order in which it happened
+//! ```
+//!
+//! What a part says was written and not freed again is still allocated, and nothing but the livelist leads to it.
+
+use std::collections::HashMap;
+
+use zstream_dmu::bpobj::BpObj;
+use zstream_dmu::error::{Fault, Result};
+use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
+use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::pool::Pool;
+use zstream_dmu::pool::check::Item;
+use zstream_dmu::zap::Zap;
+
+use crate::deadlist::Deadlist;
+
+/// Entry of the MOS's directory.
+const DELETED_CLONES: &str = "com.delphix:deleted_clones";
+/// Entries of a part: OpenZFS begins another one after 500,000.
+const ENTRIES_MAX: u64 = 4 << 20;
+
+/// The parts of the livelists of clones that were destroyed.
+///
+/// # Errors
+/// The list of them, or one of them, cannot be read.
+pub fn deleted(pool: &Pool) -> Result<Vec<BpObj>> {
+    let mos = &**pool.mos();
+    let Some(clones) = pool.directory_object(DELETED_CLONES)? else { return Ok(Vec::new()) };
+    let mut parts = Vec::new();
+    for entry in Zap::open(mos, clones)?.entries() {
+        let list = Deadlist::open(mos, ObjectId(entry?.value.u64()?))?;
+        for part in list.entries {
+            parts.push(BpObj::open(mos, part.blocks)?);
+        }
+    }
+    Ok(parts)
+}
+
+/// The blocks of a part that are allocated.
+///
+/// # Errors
+/// It cannot be read, or has more entries than one part can have.
+pub fn allocated(mos: &dyn ObjectSet, part: &BpObj) -> Result<Vec<Item>> {
+    if part.count > ENTRIES_MAX {
+        return Err(
+            Fault::TooLarge { what: "part of a livelist", size: part.count, limit: ENTRIES_MAX }.into()
+        );
+    }
+    let entries = part.entries(mos).collect::<Result<Vec<_>>>()?;
+    let mut freed: HashMap<_, u64> = HashMap::new();
+    let mut left = Vec::new();
+    // From the newest on: what was freed was written before.
+    for (n, entry) in (0..).zip(&entries).collect::<Vec<(u64, _)>>().into_iter().rev() {
+        let block = (entry.pointer.dva(0), entry.pointer.physical_birth());
+        let times = freed.entry(block).or_default();
+        match (entry.is_free, *times) {
+            (true, _) => *times += 1,
+            (false, 0) => {
+                let at =
+                    Bookmark { objset: mos.objset_id(), object: part.object, level: 0, block: BlockId(n) };
+                left.push(Item { pointer: entry.pointer, at, is_expendable: true });
+            }
+            (false, _) => *times -= 1,
+        }
+    }
+    Ok(left)
+}
