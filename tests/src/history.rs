@@ -102,7 +102,8 @@ impl History {
                     let name = self.fresh("fs");
                     self.attempt(&format!("create -o recordsize={size} {head}/{name}"));
                 }
-                (2, Some(snapshot)) => {
+                // The top must not become the clone of what is below it.
+                (2, Some(snapshot)) if !snapshot.starts_with(&format!("{}@", self.top)) => {
                     let (name, top) = (self.fresh("clone"), self.top);
                     self.attempt(&format!("clone {snapshot} {top}/{name}"));
                 }
