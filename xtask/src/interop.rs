@@ -21,6 +21,7 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     let version = dpkg.and_then(|query| output(query).ok()).unwrap_or_else(|| "unknown".into());
     println!("OpenZFS's tools: {version}");
     let pools = interop_vm::send()?;
+    interop_vm::recv()?;
     let mut tests = cargo(&[
         "test",
         "--package",

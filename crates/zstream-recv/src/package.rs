@@ -491,7 +491,7 @@ pub(crate) fn entry(list: Option<&PackageList>, guid: Guid) -> Option<(&SentData
 }
 
 /// The value of a property in a package as a dataset keeps it.
-fn stored(value: &NvValue) -> Option<Value> {
+pub(crate) fn stored(value: &NvValue) -> Option<Value> {
     match value {
         NvValue::Uint64(number) => Some(Value::word(*number)),
         NvValue::String(text) => Some(Value::string(text.to_str()?)),

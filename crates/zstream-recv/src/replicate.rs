@@ -9,12 +9,12 @@ use std::collections::HashSet;
 
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dsl::write::Tx;
-use zstream_format::summary::{Dataset as SentDataset, PackageList};
+use zstream_dsl::write::{Setting, Tx};
+use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
 use crate::engine::Receiving;
 use crate::error::Result;
-use crate::package::{Host, Note};
+use crate::package::{Host, Note, stored};
 use crate::request::{Naming, Request};
 
 /// Passes over the tree, which no tree of different names needs.
@@ -140,6 +140,7 @@ fn one(
             Some((of, snapshot)) => {
                 // Older snapshots may have gone to a clone that was promoted: the newest says which dataset it is.
                 sent = Some(of);
+                set_properties(receiving, &name, snapshot)?;
                 let sent_name = snapshot.name.to_string();
                 if sent_name != *short {
                     let to = format!("{}@{sent_name}", dataset.name);
@@ -182,6 +183,23 @@ fn one(
         pass.note(done);
     }
     Ok(())
+}
+
+/// Gives a snapshot that is there the properties that it has at the sender by now.
+fn set_properties(receiving: &mut Receiving<'_>, name: &str, sent: &PackageSnapshot) -> Result<()> {
+    if sent.properties.is_empty() {
+        return Ok(());
+    }
+    attempt(receiving, |tx| {
+        let snapshot = tx.snapshot_named(name)?;
+        for (property, value) in &sent.properties {
+            if let Some(value) = stored(value) {
+                tx.set_property(snapshot, &property.to_string(), &Setting::Received(value))?;
+            }
+        }
+        Ok(())
+    })
+    .map(drop)
 }
 
 fn last(name: &str) -> Option<&str> {
