@@ -138,8 +138,8 @@ for name in theirs ours; do
     if cmp -s "$file" "$name/$f"; then same=$((same + 1)); else
       verdict "$name: $f is that of the module" 1
       case $f in
-        *.zfs) zstream dump -v < "$file" > x; zstream dump -v < "$name/$f" > y; diff x y | head -6 ;;
-        *) diff "$file" "$name/$f" | head -6 ;;
+        *.zfs) zstream dump -v < "$file" > x; zstream dump -v < "$name/$f" > y; diff -U0 x y | grep "^[-+]" | head -6 ;;
+        *) diff -U0 "$file" "$name/$f" | grep "^[-+]" | head -6 ;;
       esac
     fi
   done
