@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use zstream_format::ids::Guid;
 
 use crate::golden::Outcome;
+use crate::pools::PASSPHRASE;
 use crate::program::zstream;
 use crate::sending::Sending;
 use crate::state::{self, State};
@@ -40,14 +41,19 @@ impl Lab {
         self.dir.path().join(format!("{pool}.img"))
     }
 
-    /// Runs the program on a pool with words that have no spaces.
+    /// Runs the program on a pool with words that have no spaces. A first word `KEY` gives the passphrase of all golden data.
     pub fn run(&self, pool: &str, line: &str, input: &[u8]) -> Outcome {
-        let path = self.path(pool);
-        let words: Vec<&str> = ["-d", &path].into_iter().chain(line.split_whitespace()).collect();
-        zstream(&words, input)
+        let (path, key) = (self.path(pool), self.path("key"));
+        let mut words: Vec<&str> = vec!["-d", &path];
+        let mut rest = line.split_whitespace().peekable();
+        if rest.next_if_eq(&"KEY").is_some() {
+            fs::write(&key, PASSPHRASE).expect("a file");
+            words.extend(["--key-file", &key]);
+        }
+        zstream(&words.into_iter().chain(rest).collect::<Vec<_>>(), input)
     }
 
-    /// Runs lines that succeed; the first word is not the pool's, which is that of the second one.
+    /// Runs lines that succeed.
     ///
     /// # Panics
     /// A line fails.

@@ -20,6 +20,7 @@ pub mod pools;
 pub mod program;
 pub mod receiving;
 pub mod samples;
+pub mod sender_history;
 pub mod sending;
 pub mod state;
 pub mod writing;

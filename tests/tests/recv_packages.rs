@@ -86,7 +86,10 @@ fn a_tree_arrives_with_clones_holds_and_properties() {
     lab.does("a", &["create a/top/late", "snapshot -r a/top@3", "inherit org.example:note a/top"]);
     change(&lab, &["a/top/late"], 13);
     lab.does("a", &["snapshot -r a/top@4", "clone a/top/late@4 a/top/early", "snapshot -r a/top@5"]);
+    lab.does("a", &["set org.example:snap=more a/top@1"]);
     lab.recv("b", "b/copy", &lab.send("a", "-R -h -I @2 a/top@5"));
+    // What has become of a snapshot that is there already comes too.
+    assert_eq!(lab.get("b", "org.example:snap", "b/copy@1"), "more received");
     let (found, expected) = (lab.tree("b/copy"), lab.tree("a/top"));
     assert_eq!(difference(&found, &expected), "", "an increment with late datasets");
     assert_eq!(lab.get("b", "org.example:note", "b/copy"), "- -");

@@ -1,7 +1,7 @@
 //! Benchmarks.
 
 use crate::run::{Outcome, cargo, run};
-use crate::{bench_check, bench_put, bench_send, bench_verify};
+use crate::{bench_check, bench_put, bench_recv, bench_send, bench_verify};
 
 /// A benchmark: its name, how it is run, and one line of help.
 type Bench = (&'static str, fn() -> Outcome, &'static str);
@@ -20,6 +20,11 @@ const BENCHES: &[Bench] = &[
         "put",
         bench_put::bench,
         "`zstream put` of 100,000 small files and of 2 GiB beside `tar`, plain, with lz4 and zstd",
+    ),
+    (
+        "recv",
+        bench_recv::bench,
+        "`zstream recv` of 1 GiB into a pool in a file, beside `dd` of the stream into a file",
     ),
     ("send", bench_send::bench, "`zstream send` beside OpenZFS's `zdb -B`, on a pool of 3 GiB"),
 ];

@@ -31,7 +31,7 @@ pub(crate) fn bench() -> Outcome {
     let mut missed = Vec::new();
     for (name, block) in STREAMS {
         let stream = target.join(format!("bench/stream-{block}.zfs"));
-        make(&target, &stream, block)?;
+        make(&target, &stream, STREAM_MIB, block)?;
         let path = stream.to_str().ok_or("the path of the stream is not UTF-8")?;
         measure(&theirs, &["dump", path])?;
         let pairs = Pairs::measure((&ours, &["verify", path]), (&theirs, &["dump", path]))?;
@@ -43,7 +43,8 @@ pub(crate) fn bench() -> Outcome {
     if missed.is_empty() { Ok(()) } else { Err(format!("not as promised: {}", missed.join(", "))) }
 }
 
-fn make(target: &Path, stream: &Path, block: u32) -> Outcome {
+/// Makes a stream of so many MiB in blocks of so many bytes, where it is not there yet.
+pub(crate) fn make(target: &Path, stream: &Path, mib: u32, block: u32) -> Outcome {
     if stream.is_file() {
         return Ok(());
     }
@@ -51,7 +52,7 @@ fn make(target: &Path, stream: &Path, block: u32) -> Outcome {
     // Under another name until it is whole.
     let unfinished = stream.with_extension("part");
     let mut command = std::process::Command::new(target.join("debug/zstream-make-stream"));
-    command.arg(&unfinished).args([STREAM_MIB.to_string(), block.to_string()]);
+    command.arg(&unfinished).args([mib.to_string(), block.to_string()]);
     run(command)?;
     std::fs::rename(&unfinished, stream).map_err(|e| e.to_string())
 }

@@ -22,6 +22,7 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     println!("OpenZFS's tools: {version}");
     let pools = interop_vm::all()?;
     interop_vm::round_trips()?;
+    interop_vm::recv()?;
     let mut tests = cargo(&[
         "test",
         "--package",

@@ -104,6 +104,27 @@ pub(crate) fn round_trips() -> Outcome {
     Ok(())
 }
 
+/// Golden streams received by zstream, beside the real `zfs receive`.
+pub(crate) fn recv() -> Outcome {
+    let Some(vm) = machine() else {
+        println!(
+            "SKIPPED: what the kernel module makes of what zstream receives: {VARIABLE} does not say what runs a script where it is"
+        );
+        return Ok(());
+    };
+    title("zstream recv and the kernel module");
+    run(cargo(&["build", "--locked", "--package", "zstream-cli"]))?;
+    let target = root().join("target");
+    let (streams, left) = (target.join("interop/streams"), target.join("interop/recv"));
+    for dir in [&streams, &left] {
+        fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    unpack("streams", &[], &streams)?;
+    let mut command = program(&vm, &["tests/interop/recv.sh", "-i"]);
+    command.arg(&streams).arg("-o").arg(&left).arg("-b").arg(target.join("debug/zstream"));
+    run(command)
+}
+
 /// Unpacks members of a golden archive, or all, without their top directory.
 fn unpack(archive: &str, members: &[&str], dir: &Path) -> Outcome {
     let archive = format!("tests/golden/{archive}.tar.xz");

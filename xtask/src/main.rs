@@ -5,6 +5,7 @@
 mod bench;
 mod bench_check;
 mod bench_put;
+mod bench_recv;
 mod bench_send;
 mod bench_verify;
 mod check;

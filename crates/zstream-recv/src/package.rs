@@ -124,7 +124,10 @@ impl Receiving<'_> {
         while let Some(opening) = input.open()? {
             count += self.one(input, opening, request, &mut context, host)?;
         }
-        self.replicate(request, &context, &name, host)?;
+        if !self.replicate(request, &context, &name, host)? {
+            let why = "some datasets could not be renamed, promoted or destroyed as they were at the sender";
+            host.note(Note::Warning(why.to_owned()));
+        }
         self.join_encryption_roots(&context)?;
         Ok(count)
     }
@@ -136,10 +139,10 @@ impl Receiving<'_> {
         context: &Context,
         name: &str,
         host: &mut dyn Host,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let Some(list) = context.list.as_ref().filter(|list| list.recursive && list.from_snap.is_some())
         else {
-            return Ok(());
+            return Ok(true);
         };
         let place = request.place(name, &context.sent, true)?;
         let top = place.split('@').next().unwrap_or_default();
@@ -493,7 +496,7 @@ pub(crate) fn entry(list: Option<&PackageList>, guid: Guid) -> Option<(&SentData
 }
 
 /// The value of a property in a package as a dataset keeps it.
-fn stored(value: &NvValue) -> Option<Value> {
+pub(crate) fn stored(value: &NvValue) -> Option<Value> {
     match value {
         NvValue::Uint64(number) => Some(Value::word(*number)),
         NvValue::String(text) => Some(Value::string(text.to_str()?)),

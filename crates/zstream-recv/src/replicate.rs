@@ -7,13 +7,14 @@
 
 use std::collections::HashSet;
 
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dsl::write::Tx;
-use zstream_format::summary::{Dataset as SentDataset, PackageList};
+use zstream_dsl::write::{Setting, Tx};
+use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
 use crate::engine::Receiving;
 use crate::error::Result;
-use crate::package::{Host, Note};
+use crate::package::{Host, Note, stored};
 use crate::request::{Naming, Request};
 
 /// Passes over the tree, which no tree of different names needs.
@@ -37,7 +38,8 @@ struct Pass {
     deleted: HashSet<Guid>,
 }
 
-/// Makes the tree `top` what the list says that it is at the sender, as far as it can be done without content.
+/// Makes the tree `top` what the list says that it is at the sender, as far as it can be done without content. Whether
+/// nothing is left to be done.
 ///
 /// # Errors
 /// The pool cannot be read or written.
@@ -47,7 +49,7 @@ pub(crate) fn replicate(
     top: &str,
     request: &Request,
     host: &mut dyn Host,
-) -> Result<()> {
+) -> Result<bool> {
     let from = list.from_snap.as_ref().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let mut names = Names { counter: 0 };
     for _ in 0..PASSES_MAX {
@@ -60,10 +62,10 @@ pub(crate) fn replicate(
             }
         }
         if !(pass.needs_another && pass.progress) {
-            return Ok(());
+            return Ok(!pass.needs_another);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// The datasets of a tree, parents first.
@@ -114,7 +116,7 @@ fn one(
     host: &mut dyn Host,
 ) -> Result<()> {
     let sent_with = |guid: Guid| crate::package::entry(Some(list), guid);
-    let sent: Option<&SentDataset> =
+    let mut sent: Option<&SentDataset> =
         dataset.snapshots.iter().find_map(|(_, guid)| sent_with(*guid)).map(|(sent, _)| sent);
     if let Some(sent) = sent
         && sent.origin != dataset.origin
@@ -135,7 +137,10 @@ fn one(
                 pass.deleted.insert(*guid);
             }
             None => {}
-            Some((_, snapshot)) => {
+            Some((of, snapshot)) => {
+                // Older snapshots may have gone to a clone that was promoted: the newest says which dataset it is.
+                sent = Some(of);
+                set_properties(receiving, &name, snapshot)?;
                 let sent_name = snapshot.name.to_string();
                 if sent_name != *short {
                     let to = format!("{}@{sent_name}", dataset.name);
@@ -180,6 +185,23 @@ fn one(
     Ok(())
 }
 
+/// Gives a snapshot that is there the properties that it has at the sender by now.
+fn set_properties(receiving: &mut Receiving<'_>, name: &str, sent: &PackageSnapshot) -> Result<()> {
+    if sent.properties.is_empty() {
+        return Ok(());
+    }
+    attempt(receiving, |tx| {
+        let snapshot = tx.snapshot_named(name)?;
+        for (property, value) in &sent.properties {
+            if let Some(value) = stored(value) {
+                tx.set_property(snapshot, &property.to_string(), &Setting::Received(value))?;
+            }
+        }
+        Ok(())
+    })
+    .map(drop)
+}
+
 fn last(name: &str) -> Option<&str> {
     name.rsplit_once('/').map(|(_, last)| last)
 }
@@ -212,9 +234,11 @@ fn promote(
                 .map(|(short, _)| format!("{}@{short}", local.name))
         });
         let tx = receiving.pool().tx();
-        match found {
-            Some(name) => Ok(Some(tx.dataset(tx.snapshot_named(&name)?)?.creation_txg.0)),
-            None => Ok(None),
+        // What was renamed in this pass is found in the next one.
+        match found.map(|name| tx.snapshot_named(&name)) {
+            Some(Ok(snapshot)) => Ok(Some(tx.dataset(snapshot)?.creation_txg.0)),
+            Some(Err(error)) if !matches!(error.fault(), PoolFault::NotFound { .. }) => Err(error.into()),
+            _ => Ok(None),
         }
     };
     let here = age(receiving, origin)?;

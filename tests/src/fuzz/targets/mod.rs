@@ -11,6 +11,7 @@ mod nvlist;
 mod phys;
 mod pool;
 mod record;
+mod recv;
 mod rewrite;
 mod sa;
 mod send;
@@ -128,6 +129,14 @@ pub const TARGETS: &[Target] = &[
         mutate: stream::mutate,
         run: edit::run_resume,
         memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "recv",
+        about: "a receive ends with a snapshot or an error, the pool is clean, and nothing is left unfinished",
+        corpus: recv::corpus,
+        mutate: stream::mutate,
+        run: recv::run,
+        memory_limit_bytes: 8 * SMALL,
     },
     codec!("lz4", LZ4),
     codec!("lzjb", LZJB),
