@@ -22,13 +22,6 @@ pub trait ReceiveStore: ObjectStore {
     /// There is no such object.
     fn pointer_count(&self, object: ObjectId) -> Result<u8>;
 
-    /// Makes every block that the range touches one whose content was left out (`dmu_redact`).
-    ///
-    /// # Errors
-    ///
-    /// There is no such object.
-    fn redact(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()>;
-
     /// Says how the block of dnodes that `first` lies in was encrypted (`dmu_buf_set_crypt_params`).
     ///
     /// # Errors

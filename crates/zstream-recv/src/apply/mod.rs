@@ -126,10 +126,11 @@ impl Apply {
                 self.object_range(body);
                 None
             }
+            // What was left out is a hole, as OpenZFS makes it. That the dataset is redacted is in its entries.
             Body::Redact(body) => {
                 self.seen(body.object);
                 existing(set, body.object)?;
-                set.redact(body.object, body.offset, body.length)?;
+                set.free_range(body.object, body.offset, body.length)?;
                 None
             }
             Body::Begin(_) | Body::End(_) => None,

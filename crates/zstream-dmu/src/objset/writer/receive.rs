@@ -2,21 +2,17 @@
 
 use zstream_format::object_type::ObjectType;
 
-use super::overlay::Dirty;
 use super::slots::SLOTS;
-use super::{ObjsetWriter, Overlay, store};
+use super::{ObjsetWriter, Overlay};
 use crate::blkptr::BlockPointer;
 use crate::dnode::{Dnode, LEVELS_MAX};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::object_store::{ObjectStore, StoredCrypt};
 use crate::objset::{ObjsetFlags, ZilHeader};
 use crate::receive_store::ReceiveStore;
 use crate::zio::crypt::KeyData;
-use crate::zio::write::{Protection, Written};
-
-/// The most blocks that are redacted at once: each takes memory until the sync.
-const REDACTED_BLOCKS_MAX: u64 = 1 << 22;
+use crate::zio::write::Protection;
 
 impl ObjsetWriter {
     /// Takes what a raw stream says of the object set as a whole (`dsl_crypto_recv_raw_objset_sync`): the meta-dnode gets
@@ -107,37 +103,6 @@ impl ReceiveStore for ObjsetWriter {
             (None, None) => return Err(Error::not_found("object", object)),
         };
         Ok(count as u8)
-    }
-
-    fn redact(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()> {
-        let birth = self.txg();
-        self.change(object, |overlay, source| {
-            let dnode = overlay.dnode(object)?;
-            let (size, object_type) = (dnode.block_bytes(), dnode.object_type);
-            let Some(last) = offset.checked_add(length).filter(|_| length > 0).map(|end| (end - 1) / size)
-            else {
-                return if length == 0 {
-                    Ok(())
-                } else {
-                    Err(Error::invalid(format!("{length} bytes at offset {offset}")))
-                };
-            };
-            let count = last - offset / size + 1;
-            if count > REDACTED_BLOCKS_MAX {
-                return Err(Fault::TooLarge {
-                    what: "redacted range in blocks",
-                    size: count,
-                    limit: REDACTED_BLOCKS_MAX,
-                }
-                .into());
-            }
-            store::grow(overlay, object, last)?;
-            let pointer = BlockPointer::redacted(object_type, size, birth);
-            for block in offset / size..=last {
-                overlay.put(block, Dirty::Written(Written { pointer, in_place: false }), &*source.writer);
-            }
-            Ok(())
-        })
     }
 
     fn set_dnodes_crypt(&mut self, first: ObjectId, crypt: StoredCrypt) -> Result<()> {

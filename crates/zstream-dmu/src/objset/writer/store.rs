@@ -227,7 +227,7 @@ fn dirty(stored: StoredBlock) -> Result<Dirty> {
 }
 
 /// Lets the object reach up to `block`.
-pub(super) fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
+fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
     let dnode = overlay.dnode_mut(object)?;
     if block > 0 && !dnode.block_bytes().is_power_of_two() {
         return Err(Error::invalid(format!(
