@@ -30,6 +30,7 @@ static SHAPES: Archive = Archive::new("shapes");
 static PACKAGES: Archive = Archive::new("packages");
 static FAULTS: Archive = Archive::new("faults");
 static KEPT: Archive = Archive::new("kept");
+static OLD: Archive = Archive::new("old");
 static LOOKED: Archive = Archive::new("looked");
 static MANIFESTS: Archive = Archive::new("manifest");
 static EXPECTED: Archive = Archive::new("expected");
@@ -141,6 +142,11 @@ pub fn fault_file(name: &str) -> PathBuf {
 /// A file of `make-kept.sh`: `checkpointed.img`, `livelists.img`, ...
 pub fn kept_file(name: &str) -> PathBuf {
     KEPT.path(name)
+}
+
+/// A file of `make-old.sh`: `v5.img`, `v28.list`, ...
+pub fn old_file(name: &str) -> PathBuf {
+    OLD.path(name)
 }
 
 /// A file that `interop/look.sh golden` left: `look.img`, `list`, `get`, ...

@@ -31,15 +31,14 @@ impl PoolSpace {
     /// # Errors
     /// When the properties of a vdev cannot be read.
     pub fn of(pool: &Pool) -> Result<Option<Self>> {
-        Self::over(&**pool.mos(), pool.vdevs().tops())
+        Self::over(&**pool.mos(), pool.vdevs().tops(), pool.features())
     }
 
-    /// The space of a pool with this MOS and these top-level vdevs, as [`of`](Self::of) has it.
+    /// The space of a pool with this MOS, these top-level vdevs and features, as [`of`](Self::of) has it.
     ///
     /// # Errors
     /// When the properties of a vdev cannot be read.
-    pub fn over(mos: &dyn ObjectSet, tops: &[Vdev]) -> Result<Option<Self>> {
-        let features = Features::read(mos)?;
+    pub fn over(mos: &dyn ObjectSet, tops: &[Vdev], features: &Features) -> Result<Option<Self>> {
         let uncounted = ["block_cloning", "zpool_checkpoint", "raidz_expansion"];
         if uncounted.iter().any(|feature| features.is_active(feature))
             || !zap_is_empty(mos, "DDT-statistics")?

@@ -21,6 +21,7 @@ use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
+use zstream_dmu::pool::Features;
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
@@ -86,7 +87,7 @@ impl WritablePool {
         };
         let keyring = Arc::new(Keyring::default());
         pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
-        let space = PoolSpace::over(pool.mos(), pool.vdevs().tops())?;
+        let space = PoolSpace::over(pool.mos(), pool.vdevs().tops(), &Features::read(pool.mos())?)?;
         let is_reproducible = seed.is_some();
         Ok(Self { pool, keyring, wrappings: HashMap::new(), entropy, is_reproducible, space })
     }
