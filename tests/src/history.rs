@@ -30,6 +30,7 @@ use zstream_zpl::walk::Visit;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
 
 use crate::created::{MEMBER_BYTES, NOW, host, new_pool};
+use crate::rng::Rng;
 use crate::writing::{Devices, unreached};
 
 /// What is said of a pool without room. Where changes were made by then, they are dropped with their transaction group.
@@ -42,29 +43,6 @@ const HEADS_MAX: usize = 8;
 const SNAPSHOTS_MAX: usize = 25;
 const FILES_MAX: usize = 12;
 const FILE_BYTES_MAX: usize = 150_000;
-
-/// Numbers that follow from a seed (xorshift).
-#[derive(Debug)]
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % end.max(1) as u64) as usize
-    }
-
-    fn pick<T: Clone>(&mut self, list: &[T]) -> Option<T> {
-        list.get(self.below(list.len())).cloned()
-    }
-
-    /// Content that compresses hardly, well, or to nearly nothing.
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let end = [256, 20, 2][self.below(3)];
-        (0..len).map(|_| self.below(end) as u8).collect()
-    }
-}
 
 /// The files of a filesystem: content by number, and names, of which a file may have several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,17 @@
 use crate::fuzz::corpus::{Piece, rechained, records};
 use crate::golden;
 use zstream_format::record::{Body, RecordType};
-use zstream_format::stream::{StreamWriter, Trailers};
+use zstream_format::stream::{StreamReader, StreamWriter, Trailers};
+
+/// Where the records of a whole stream begin, BEGIN first.
+pub fn record_places(stream: &[u8]) -> Vec<usize> {
+    let mut reader = StreamReader::new(stream);
+    let mut places = Vec::new();
+    while let Some(record) = reader.next().expect("a whole stream") {
+        places.push(record.place.offset as usize);
+    }
+    places
+}
 
 /// A small stream.
 pub struct Sample {

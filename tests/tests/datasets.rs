@@ -19,22 +19,8 @@ use zstream_dsl::write::{Reach, Setting, WritablePool};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_tests::created::{host, new_pool_in};
 use zstream_tests::golden;
+use zstream_tests::rng::Rng;
 use zstream_tests::writing::unreached;
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % end.max(1) as u64) as usize
-    }
-
-    fn pick<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
-        list.get(self.below(list.len()))
-    }
-}
 
 /// A pool with a history.
 struct History {
@@ -96,7 +82,7 @@ impl History {
     fn change_object(&mut self, set: &mut ObjsetWriter, objects: &mut Vec<ObjectId>) -> Result<()> {
         let rng = &mut self.rng;
         let offset = rng.below(300) as u64 * 1024;
-        match (rng.below(6), rng.pick(objects).copied()) {
+        match (rng.below(6), rng.pick(objects)) {
             (0 | 1, _) | (_, None) if objects.len() < 30 => {
                 let new = NewObject::new(ObjectType::PLAIN_FILE_CONTENTS, 1024 << rng.below(8));
                 objects.push(set.allocate(&new)?);
@@ -121,11 +107,11 @@ impl History {
     fn step(&mut self, count: usize) -> Result<()> {
         let (heads, snapshots, marks) = self.names();
         let rng = &mut self.rng;
-        let head = rng.pick(&heads).expect("the root").clone();
+        let head = rng.pick(&heads).expect("the root");
         let new = format!("{}/d{count}", rng.pick(&heads).expect("the root"));
         let what = rng.below(20);
-        let snapshot = rng.pick(&snapshots).cloned();
-        let mark = rng.pick(&marks).cloned();
+        let snapshot = rng.pick(&snapshots);
+        let mark = rng.pick(&marks);
         let some = rng.below(1 << 20);
         let mut tx = self.pool().tx();
         match (what, snapshot) {
@@ -170,7 +156,7 @@ impl History {
         for count in steps {
             for _ in 0..self.rng.below(3) {
                 let (heads, ..) = self.names();
-                let head = self.rng.pick(&heads).expect("the root").clone();
+                let head = self.rng.pick(&heads).expect("the root");
                 self.change_content(&head);
             }
             self.pool().commit().expect("a commit");

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use zstream_format::stream::StreamReader;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::receiving::Demo;
+use zstream_tests::samples::record_places;
 use zstream_tests::sending::{Sending, resume, stream};
 
 const NEW_ROOT: &str = "-o keyformat=passphrase -o pbkdf2iters=100000";
@@ -71,11 +71,7 @@ impl Encrypted {
 
 /// A stream without its last part, and within a record.
 fn cut(stream: &[u8]) -> &[u8] {
-    let mut reader = StreamReader::new(stream);
-    let mut places = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
-        places.push(record.place.offset as usize);
-    }
+    let places = record_places(stream);
     &stream[..places[places.len() * 2 / 3] + 100]
 }
 

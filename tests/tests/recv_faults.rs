@@ -2,12 +2,12 @@
 //! be resumed.
 
 use zstream_format::judge::Errno;
-use zstream_format::stream::StreamReader;
 use zstream_format::token::ResumeToken;
 use zstream_recv::rules::Target;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::receiving::{Demo, target};
+use zstream_tests::samples::record_places;
 use zstream_tests::sending::{Sending, resume, stream};
 
 /// Names of all datasets with their snapshots.
@@ -27,16 +27,6 @@ fn names(demo: &Demo) -> Vec<String> {
     names
 }
 
-/// Where the records of a stream begin.
-fn records(stream: &[u8]) -> Vec<usize> {
-    let mut reader = StreamReader::new(stream);
-    let mut places = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
-        places.push(record.place.offset as usize);
-    }
-    places
-}
-
 #[test]
 fn a_stream_that_is_cut_short_leaves_the_target_as_it_was() {
     let demo = Demo::default();
@@ -44,7 +34,7 @@ fn a_stream_that_is_cut_short_leaves_the_target_as_it_was() {
     let before = names(&demo);
     for (name, to) in [("fs-full-c", "demo/new@a"), ("fs-incr", "demo/fs@b")] {
         let whole = golden::stream(name);
-        let places = records(&whole);
+        let places = record_places(&whole);
         let cuts = places.iter().step_by(7).flat_map(|place| [*place, place + 1, place + 312]);
         for cut in cuts.chain([whole.len() - 1]).filter(|cut| *cut > 0 && *cut < whole.len()) {
             let error = demo.receive(&whole[..cut], &target(to), &[]).expect_err("it is cut short");
@@ -85,7 +75,7 @@ fn an_interrupted_receive_goes_on() {
     ];
     for (words, name, dataset, files) in cases {
         let whole = golden::stream(name);
-        let places = records(&whole);
+        let places = record_places(&whole);
         for share in [3, 2, 1] {
             let snapshot = format!("{dataset}{share}@s");
             let to = if name == "fs-incr" { "demo/fs@b".to_owned() } else { snapshot };

@@ -4,10 +4,10 @@
 use std::fs;
 
 use zstream_dsl::write::Setting;
-use zstream_format::stream::StreamReader;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::receiving::{Demo, target};
+use zstream_tests::samples::record_places;
 
 struct Pool {
     demo: Demo,
@@ -60,11 +60,7 @@ impl Pool {
 
 /// A stream that ends within one of its last records.
 fn cut(stream: &[u8]) -> &[u8] {
-    let mut reader = StreamReader::new(stream);
-    let mut places = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
-        places.push(record.place.offset as usize);
-    }
+    let places = record_places(stream);
     &stream[..places[places.len() * 4 / 5] + 100]
 }
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use zstream_dmu::device::{Device, FileDevice, Loss, OverlayDevice, Recorder};
 use zstream_format::judge::Errno;
-use zstream_format::stream::StreamReader;
 use zstream_recv::error::Result;
 use zstream_recv::rules::Target;
 use zstream_tests::created::{open, open_writable, write_options};
 use zstream_tests::lab::Lab;
 use zstream_tests::receiving::{self, check, target};
+use zstream_tests::samples::record_places;
 use zstream_tests::sending::{Sending, resume, stream};
 use zstream_tests::state::{State, difference, whole};
 
@@ -103,15 +103,6 @@ fn same_content(found: &State, expected: &State, what: &str) {
     assert_eq!(difference(&kept(found), &kept(expected)), "", "{what}");
 }
 
-fn boundaries(stream: &[u8]) -> Vec<usize> {
-    let mut reader = StreamReader::new(stream);
-    let mut places = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
-        places.push(record.place.offset as usize);
-    }
-    places
-}
-
 /// Takes as many of `all` as there is time for, evenly, starting somewhere else each time.
 fn each_in_time(all: &[usize], mut act: impl FnMut(usize, bool)) {
     let started = Instant::now();
@@ -134,9 +125,9 @@ fn a_stream_that_ends_at_any_byte_leaves_the_pool_as_it_was() {
     for case in &trial.cases {
         let len = case.stream.len();
         assert!((15_000..70_000).contains(&len), "{} is {len} bytes", case.words);
-        let mut all = boundaries(&case.stream);
+        let mut all = record_places(&case.stream);
         all.extend(1..len);
-        let borders = boundaries(&case.stream).len();
+        let borders = record_places(&case.stream).len();
         for cuts in [&all[1..borders], &all[borders..]] {
             each_in_time(cuts, |cut, checks| {
                 let what = format!("{} cut at {cut} of {len}", case.words);
@@ -159,7 +150,7 @@ fn a_stream_that_ends_at_any_record_goes_on_from_there() {
     for case in &trial.cases {
         let to = Target { resumable: true, ..case.to.clone() };
         let mut points = BTreeSet::new();
-        for border in boundaries(&case.stream).into_iter().skip(2) {
+        for border in record_places(&case.stream).into_iter().skip(2) {
             for cut in [border, border + 200, border + 312] {
                 let cut = cut.min(case.stream.len() - 1);
                 let what = format!("{} cut at {cut}", case.words);

@@ -7,7 +7,6 @@ use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::judge::Errno;
 use zstream_format::record::Body;
-use zstream_format::stream::StreamReader;
 use zstream_recv::engine::Receiving;
 use zstream_recv::input::Input;
 use zstream_recv::rules::{Encryption, OwnKey, Target};
@@ -15,20 +14,11 @@ use zstream_tests::fuzz::corpus::records;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::receiving::{Demo, target};
+use zstream_tests::samples::record_places;
 use zstream_tests::sending::{Sending, resume, stream};
 
 const OLD: &[u8] = b"correct horse";
 const NEW: &[u8] = b"battery staple";
-
-/// Where the records of a stream begin.
-fn places(stream: &[u8]) -> Vec<usize> {
-    let mut reader = StreamReader::new(stream);
-    let mut places = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
-        places.push(record.place.offset as usize);
-    }
-    places
-}
 
 /// The records behind BEGIN, with their payloads: what they say does not depend on names.
 fn content(stream: &[u8]) -> Vec<(String, Vec<u8>)> {
@@ -79,7 +69,7 @@ fn an_interrupted_raw_receive_goes_on() {
     for (words, whole, is_incremental) in
         [(format!("-w {dataset}@s"), &full, false), (format!("-w -i @s {dataset}@t"), &incr, true)]
     {
-        let places = places(whole);
+        let places = record_places(whole);
         let cuts: Vec<usize> = places.iter().skip(2).step_by(places.len() / 12).map(|at| at + 100).collect();
         for cut in cuts.into_iter().filter(|cut| *cut < whole.len()) {
             count += 1;
@@ -141,7 +131,7 @@ fn an_increment_brings_the_keys_wrapped_anew() {
     });
     let incr = stream(&source.reading().plan("-w -i @s demo/e@t")).0;
     let before = keys(&demo);
-    let cut = places(&incr)[places(&incr).len() / 2] + 100;
+    let cut = record_places(&incr)[record_places(&incr).len() / 2] + 100;
     let error = demo.receive(&incr[..cut], &target("demo/e@t"), &[]).unwrap_err();
     assert_eq!(error.errno(), Errno::ZFS_ERR_STREAM_TRUNCATED, "{error}");
     assert_eq!(keys(&demo), before, "what failed has changed no keys");

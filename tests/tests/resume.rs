@@ -8,12 +8,12 @@ use zstream_format::edit::resume::{JoinError, Joined, Next, Point, Reason, find,
 use zstream_format::flags::{FeatureFlags, SpillFlags};
 use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::record::{Body, TO_OBJECT_END};
-use zstream_format::stream::{StreamReader, StreamWriter, Trailers};
+use zstream_format::stream::{StreamWriter, Trailers};
 use zstream_format::token::ResumeToken;
 use zstream_format::verify::{Options, verify_one_core};
 use zstream_tests::fuzz::corpus::{Piece, rechained, records};
 use zstream_tests::golden;
-use zstream_tests::samples::samples;
+use zstream_tests::samples::{record_places, samples};
 
 fn point(cut: &[u8]) -> Result<Point, Reason> {
     match find(cut).next {
@@ -28,16 +28,6 @@ fn joined(cut: &[u8], rest: &[u8], at_point: bool) -> Result<(Vec<u8>, Joined), 
     Ok((out, joined))
 }
 
-/// Where each record of a stream begins.
-fn offsets(stream: &[u8]) -> Vec<usize> {
-    let mut reader = StreamReader::new(stream);
-    let mut offsets = Vec::new();
-    while let Some(record) = reader.next().expect("a whole stream") {
-        offsets.push(record.place.offset as usize);
-    }
-    offsets
-}
-
 /// The two tokens that receivers gave: ours for the same point, and what the sender gave for theirs.
 #[test]
 fn real_tokens_and_continuations() {
@@ -45,7 +35,7 @@ fn real_tokens_and_continuations() {
         let real = ResumeToken::parse(&token).expect("a real token");
         let (stream, rest) = (golden::stream(&name), golden::stream(&format!("{name}-resumed")));
         let mut met = false;
-        for cut in offsets(&stream) {
+        for cut in record_places(&stream) {
             let Ok(point) = point(&stream[..cut]) else { continue };
             let ours = &point.token;
             if (ours.object, ours.offset) == (real.object, real.offset) {
@@ -187,7 +177,7 @@ fn every_kind_of_stream_is_continued() {
     ];
     for name in names {
         let stream = golden::stream(name);
-        let offsets = offsets(&stream);
+        let offsets = record_places(&stream);
         let mut points = 0;
         for at in (1..offsets.len()).step_by(offsets.len() / 25 + 1) {
             let (begin, end) = (offsets[at - 1], offsets[at]);
@@ -222,7 +212,7 @@ fn pieces_of_large_blocks() {
     }
     let stream = rechained(&pieces).expect("a stream");
     let mut in_large = 0;
-    for cut in offsets(&stream).into_iter().skip(1) {
+    for cut in record_places(&stream).into_iter().skip(1) {
         let Ok(point) = point(&stream[..cut]) else { continue };
         if point.token.object == SPARSE && point.token.offset > 0 {
             assert!(point.token.offset.is_multiple_of(1 << 20), "offset {:#x}", point.token.offset);
@@ -269,7 +259,11 @@ fn cut_at_every_byte() {
                 let broken = found.broken.expect("a substream");
                 assert!(broken.offset < point.keep_bytes, "{} cut to {cut}", sample.name);
                 assert_eq!(broken.to_guid.0, point.token.to_guid);
-                assert!(offsets(stream).contains(&kept), "{} cut to {cut}: not between records", sample.name);
+                assert!(
+                    record_places(stream).contains(&kept),
+                    "{} cut to {cut}: not between records",
+                    sample.name
+                );
             }
         }
     }
@@ -299,7 +293,7 @@ fn damage_is_never_kept() {
 fn packages() {
     let stream = golden::stream("tree-R");
     let mut continued = 0;
-    for cut in offsets(&stream).into_iter().skip(1) {
+    for cut in record_places(&stream).into_iter().skip(1) {
         let found = find(&stream[..cut]);
         assert!(found.in_package, "cut to {cut}");
         match found.next {

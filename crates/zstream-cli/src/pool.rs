@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use zstream_dmu::error::Error;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
@@ -15,7 +16,7 @@ use zstream_dmu::vdev::Vdev;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::pool::Dsl;
-use zstream_dsl::write::WritablePool;
+use zstream_dsl::write::{Wrapping, WritablePool};
 
 use crate::failure::Failure;
 
@@ -154,10 +155,7 @@ impl PoolOptions {
         }
         let Some(root) = dataset.encryption_root()? else { return Ok(()) };
         let key = self.key(root.name())?;
-        dataset
-            .dsl()
-            .load_key(&root, &key)
-            .map_err(|error| Failure::new(format_args!("cannot load the key of {}: {error}", root.name())))?;
+        dataset.dsl().load_key(&root, &key).map_err(|error| no_key(root.name(), &error))?;
         Ok(())
     }
 
@@ -165,10 +163,13 @@ impl PoolOptions {
     pub(crate) fn unlock_to_write(&self, pool: &mut WritablePool, head: ObjectId) -> Result<(), Failure> {
         let tx = pool.tx();
         let Some(keys) = tx.keys_of(tx.dataset(head)?.dir)? else { return Ok(()) };
-        let root = tx.dir_name(keys.root)?;
-        pool.load_key(keys.root, &self.key(&root)?)
-            .map_err(|error| Failure::new(format_args!("cannot load the key of {root}: {error}")))?;
-        Ok(())
+        self.load_key(pool, keys.root).map(drop)
+    }
+
+    /// Loads the key of an encryption root of a pool that is to be written.
+    pub(crate) fn load_key(&self, pool: &mut WritablePool, root: ObjectId) -> Result<Wrapping, Failure> {
+        let name = pool.tx().dir_name(root)?;
+        pool.load_key(root, &self.key(&name)?).map_err(|error| no_key(&name, &error))
     }
 
     /// Whether there is a key that nobody has to be asked for.
@@ -209,4 +210,8 @@ fn ask(name: &str) -> Result<Vec<u8>, Failure> {
     read.map_err(failed)?;
     restored.map_err(|error| failed(error.into()))?;
     Ok(line)
+}
+
+fn no_key(root: &str, error: &Error) -> Failure {
+    Failure::new(format_args!("cannot load the key of {root}: {error}"))
 }

@@ -31,7 +31,6 @@ use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Limits;
 use zstream_format::object_type::ObjsetType;
 use zstream_format::record::Body;
-use zstream_format::stream::Role;
 
 use crate::apply::{Apply, Point, References};
 use crate::error::{Error, Fault, Result};
@@ -182,12 +181,11 @@ impl<'p> Receiving<'p> {
     /// # Errors
     /// The first rule that the stream breaks.
     pub fn judge(&mut self, opening: &Opening, target: &Target) -> Result<Plan> {
-        self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        self.commit()?;
         let dsl = self.pool.committed()?;
         let features = Features::read(&**dsl.mos())?;
         let receiver = Receiver { dsl: &dsl, features: &features, version: POOL_VERSION };
-        let head = Head { begin: &opening.begin, list: opening.list.as_ref() };
-        rules::begin(&receiver, head, target).map_err(|error| error.at(opening.place))
+        rules::begin(&receiver, opening.head(), target).map_err(|error| error.at(opening.place))
     }
 
     /// Receives one snapshot. `progress` is told how many bytes of the input were read. In a rehearsal all happens but that
@@ -206,13 +204,13 @@ impl<'p> Receiving<'p> {
     ) -> Result<Received> {
         let plan = self.judge(&opening, target)?;
         let is_rehearsal = self.pool.pool().is_rehearsal();
-        if let (Plan::Heal { snapshot }, true) = (&plan, is_rehearsal) {
+        if let Plan::Heal { snapshot } = &plan {
+            if !is_rehearsal {
+                return self.heal(input, opening, snapshot, progress);
+            }
             let name = snapshot.name().to_owned();
             let records = read_past(input, &opening, progress)?;
             return Ok(received(name, input, &opening, records));
-        }
-        if let Plan::Heal { snapshot } = &plan {
-            return self.heal(input, opening, snapshot, progress);
         }
         let mut job =
             self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
@@ -244,9 +242,7 @@ impl<'p> Receiving<'p> {
         plan: Plan,
     ) -> Result<Job> {
         let begin = &opening.begin;
-        let head_of_stream = Head { begin, list: opening.list.as_ref() };
-        let features = head_of_stream.features();
-        let raw = features.contains(FeatureFlags::RAW);
+        let raw = opening.head().has(FeatureFlags::RAW);
         let is_insensitive = begin.flags.contains(BeginFlags::CI_DATA);
         let keys = match (&opening.list, raw) {
             (Some(list), true) => Some(KeyData::parse(list)?),
@@ -285,7 +281,7 @@ impl<'p> Receiving<'p> {
             let bytes = self.pool.tx().entry(filled, "com.delphix:resume_bytes")?;
             bytes_before = bytes.map_or(Ok(0), |bytes| bytes.u64())?;
         } else {
-            let filling = filling(head_of_stream, target);
+            let filling = filling(opening.head(), target);
             self.pool.tx().begin_receive(filled, &filling)?;
             match head {
                 None => {
@@ -400,12 +396,8 @@ impl<'p> Receiving<'p> {
             (None, Some(above)) => self.pool.wrapping(above.root).cloned().ok_or_else(locked)?,
             (None, None) => return Err(Refusal::KeyMissing("nothing above it has a key").into()),
         };
-        self.pool.encrypt(filled, suite, &wrapping)?;
-        if let Some(own) = own {
-            let location = Setting::Local(Value::string(&own.location));
-            self.pool.tx().set_property(filled, "keylocation", &location)?;
-        }
-        Ok(())
+        let location = own.map(|own| own.location.as_str());
+        Ok(self.pool.encrypt(filled, suite, &wrapping, location)?)
     }
 
     /// Applies all records up to END, and gives how many there are.
@@ -416,11 +408,8 @@ impl<'p> Receiving<'p> {
         opening: &Opening,
         progress: &mut dyn FnMut(u64),
     ) -> Result<u64> {
-        let mut records = 2;
-        let mut at = opening.next.clone();
-        while at.role != Role::SubstreamEnd {
-            let next = input.following(at.place)?;
-            let end = at.end;
+        let counted_from = input.counted_from();
+        let records = input.records(opening, |at, offset| {
             if !job.has_large_dnodes
                 && let Some(Body::Object(object)) = at.header.body()
                 && object.slots() > 1
@@ -433,20 +422,19 @@ impl<'p> Receiving<'p> {
                 .record(&mut job.set, &Snapshots(&self.received), &at.header, at.payload)
                 .map_err(|error| error.at(at.place))?;
             if let Some(point) = point {
-                job.point = Some((point, job.bytes_before + end.saturating_sub(input.counted_from())));
+                job.point = Some((point, job.bytes_before + at.end.saturating_sub(counted_from)));
             }
-            at = next;
-            records += 1;
-            progress(input.offset());
+            progress(offset);
             if job.set.dirty_bytes() > GROUP_DIRTY_BYTES
-                || input.offset() - job.group.from > GROUP_BYTES
+                || offset - job.group.from > GROUP_BYTES
                 || job.group.begun.elapsed() > GROUP_TIME
             {
                 self.complete_group(job)?;
                 self.pool.tx().check_quotas(job.filled)?;
-                job.group = Group { begun: Instant::now(), from: input.offset() };
+                job.group = Group { begun: Instant::now(), from: offset };
             }
-        }
+            Ok(())
+        })?;
         if job.is_full_clone {
             job.apply.free_above(&mut job.set)?;
         }
@@ -489,7 +477,7 @@ impl<'p> Receiving<'p> {
         let warnings = self.assign(job.head.unwrap_or(job.filled), settings.iter().filter(late))?;
         job.warnings.extend(warnings);
         self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;
-        self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        self.commit()?;
         let keyring = self.pool.keyring();
         if let Some(key) = keyring.get(job.head.unwrap_or(job.filled).0) {
             keyring.insert(snapshot.0, key);
@@ -540,21 +528,17 @@ impl<'p> Receiving<'p> {
     pub fn discard(&mut self, dataset: &str) -> Result<bool> {
         let Some(filled) = self.pool.tx().unfinished_receive(dataset)? else { return Ok(false) };
         self.pool.tx().abandon_receive(filled)?;
-        self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        self.commit()?;
         Ok(true)
     }
 }
 
 /// Reads all records up to END and applies none.
 fn read_past<R: Read>(input: &mut Input<R>, opening: &Opening, progress: &mut dyn FnMut(u64)) -> Result<u64> {
-    let mut records = 2;
-    let mut at = opening.next.clone();
-    while at.role != Role::SubstreamEnd {
-        at = input.following(at.place)?;
-        records += 1;
-        progress(input.offset());
-    }
-    Ok(records)
+    input.records(opening, |_, offset| {
+        progress(offset);
+        Ok(())
+    })
 }
 
 /// What a stream that was read to its end has brought.
@@ -571,8 +555,7 @@ pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Openin
 }
 
 fn filling(head: Head<'_>, target: &Target) -> Filling {
-    let features = head.features();
-    let has = |feature| features.contains(feature);
+    let has = |feature| head.has(feature);
     let begin = head.begin;
     // `large_blocks`, `large_dnode` and those of algorithms come with the first block or object that has them.
     let active = [(FeatureFlags::LONGNAME, "longname"), (FeatureFlags::LARGE_MICROZAP, "large_microzap")];

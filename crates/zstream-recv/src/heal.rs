@@ -30,7 +30,6 @@ use zstream_format::judge::{Judge, Terms};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, Header};
-use zstream_format::stream::Role;
 
 use crate::apply::Misfit;
 use crate::apply::data::{expand, whole};
@@ -70,7 +69,7 @@ impl Receiving<'_> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Received> {
         let begin = &opening.begin;
-        let is_raw = begin.version_info.features().contains(FeatureFlags::RAW);
+        let is_raw = opening.head().has(FeatureFlags::RAW);
         let limits = self.limits()?;
         let pool = self.pool();
         let head = snapshot.dir().head()?.object();
@@ -84,10 +83,8 @@ impl Receiving<'_> {
             level: pool.tx().set_properties(head)?.compression.level,
             corrected: 0,
         };
-        let (mut records, mut failed) = (2, None);
-        let mut at = opening.next.clone();
-        while at.role != Role::SubstreamEnd {
-            let next = input.following(at.place)?;
+        let mut failed = None;
+        let records = input.records(&opening, |at, offset| {
             if let Err(error) = heal.record(&at.header, at.payload).map_err(|error| error.at(at.place)) {
                 match error.fault() {
                     // What the other blocks need may be there all the same.
@@ -97,10 +94,9 @@ impl Receiving<'_> {
                     _ => return Err(error),
                 }
             }
-            at = next;
-            records += 1;
-            progress(input.offset());
-        }
+            progress(offset);
+            Ok(())
+        })?;
         if let Some(error) = failed {
             return Err(error);
         }

@@ -8,6 +8,7 @@ use zstream_format::record::{Begin, Body, Header};
 use zstream_format::stream::{Role, StreamReader};
 
 use crate::error::{Fault, Result};
+use crate::rules::Head;
 
 /// A record that was read. Nothing has vouched for its payload until the next one was read too.
 #[derive(Clone, Debug)]
@@ -48,6 +49,13 @@ pub struct Input<R> {
     counted_from: u64,
 }
 
+impl Opening {
+    /// What it says, to be judged.
+    pub(crate) fn head(&self) -> Head<'_> {
+        Head { begin: &self.begin, list: self.list.as_ref() }
+    }
+}
+
 impl<R> std::fmt::Debug for Input<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Input").field("counted_from", &self.counted_from).finish_non_exhaustive()
@@ -78,7 +86,7 @@ impl<R: Read> Input<R> {
     }
 
     /// The record behind one that is not the last.
-    pub(crate) fn following(&mut self, place: Place) -> Result<Taken> {
+    fn following(&mut self, place: Place) -> Result<Taken> {
         let cut = || zstream_format::stream::Error::new(zstream_format::stream::Fault::NoEnd, place);
         Ok(self.next()?.ok_or_else(cut)?)
     }
@@ -108,15 +116,23 @@ impl<R: Read> Input<R> {
         Ok(Some(Opening { header: first.header, begin, list, place: first.place, is_package, next }))
     }
 
-    /// Reads past the rest of a snapshot, checking it.
+    /// Reads what begins with `opening` up to its END. `each` gets the records between, each when the next one has vouched
+    /// for it, and how many bytes were read by then. How many records there are, BEGIN and END with them.
     ///
     /// # Errors
-    /// It is not whole.
-    pub fn skip(&mut self, opening: Opening) -> Result<()> {
-        let mut at = opening.next;
-        while at.role == Role::Data {
-            at = self.following(at.place)?;
+    /// It is not whole, or what `each` returns.
+    pub(crate) fn records(
+        &mut self,
+        opening: &Opening,
+        mut each: impl FnMut(Taken, u64) -> Result<()>,
+    ) -> Result<u64> {
+        let mut records = 2;
+        let mut at = opening.next.clone();
+        while at.role != Role::SubstreamEnd {
+            let next = self.following(at.place)?;
+            each(std::mem::replace(&mut at, next), self.offset())?;
+            records += 1;
         }
-        Ok(())
+        Ok(records)
     }
 }

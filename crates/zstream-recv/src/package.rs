@@ -14,7 +14,7 @@ use std::io::Read;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 use zstream_dsl::prop::table::Property;
-use zstream_dsl::write::{Setting, WritablePool};
+use zstream_dsl::write::{Setting, Tx, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Errno;
 use zstream_format::nvlist::NvValue;
@@ -26,7 +26,7 @@ use crate::engine::{Assignment, Received, Receiving};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
 use crate::request::{Naming, Request};
-use crate::rules::{Encryption, Refusal, Target};
+use crate::rules::{Encryption, Head, Refusal, Target};
 
 /// Something that happened, to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,12 +173,11 @@ impl Receiving<'_> {
             heal: request.heal,
             encryption: Encryption::Inherit,
         };
-        let begin = &opening.begin;
+        let (begin, head) = (&opening.begin, opening.head());
         let entry = entry(context.list.as_ref(), begin.to_guid);
         self.find_place(&opening, request, &mut target, context, entry.map(|(dataset, _)| dataset))?;
         let origin_by_guid = begin.flags.contains(BeginFlags::CLONE) && target.origin.is_none();
-        let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
-        if origin_by_guid && !resumes {
+        if origin_by_guid && !head.has(FeatureFlags::RESUMING) {
             target.origin = self.by_guid(&target.dataset, begin.from_guid)?;
         }
         if let Some(origin) = &target.origin {
@@ -186,7 +185,7 @@ impl Receiving<'_> {
         }
         if context.is_package && !request.heal && self.has_guid(&target.dataset, begin.to_guid)? {
             host.note(Note::Ignored(target.full_name()));
-            input.skip(opening)?;
+            input.records(&opening, |_, _| Ok(()))?;
             return Ok(0);
         }
         let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
@@ -201,11 +200,11 @@ impl Receiving<'_> {
             self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop));
         if let Err(error) = judged {
             let is_there = matches!(error.errno(), Errno::ENOENT | Errno::EEXIST)
-                && begin.from_guid != Guid(0)
+                && head.is_incremental()
                 && self.has_guid(&target.dataset, begin.to_guid)?;
             if is_there {
                 host.note(Note::Ignored(target.full_name()));
-                input.skip(opening)?;
+                input.records(&opening, |_, _| Ok(()))?;
                 return Ok(0);
             }
             return Err(error);
@@ -235,17 +234,15 @@ impl Receiving<'_> {
         context: &Context,
         entry: Option<&SentDataset>,
     ) -> Result<()> {
-        let begin = &opening.begin;
+        let (begin, head) = (&opening.begin, opening.head());
         let is_there =
             |this: &mut Self, name: &str| Ok::<_, Error>(this.pool().tx().dir_named(name)?.is_some());
         if is_there(self, &target.dataset)? {
             return Ok(());
         }
-        let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
-        let makes_new =
-            begin.from_guid == Guid(0) || begin.flags.contains(BeginFlags::CLONE) || request.origin.is_some();
+        let makes_new = makes_new(head, request.origin.is_some());
         let is_top = name(opening)?.split('@').next() == Some(&context.sent);
-        if makes_new && !resumes {
+        if makes_new {
             let Some((above, last)) = target.dataset.rsplit_once('/') else { return Ok(()) };
             let parent = entry.and_then(|entry| entry.parent_from_snap).filter(|guid| *guid != Guid(0));
             if let (false, Some(guid)) = (is_there(self, above)?, parent)
@@ -286,17 +283,14 @@ impl Receiving<'_> {
 
     fn has_guid(&mut self, dataset: &str, guid: Guid) -> Result<bool> {
         let tx = self.pool().tx();
-        let Some(dir) = tx.dir_named(dataset)? else { return Ok(false) };
-        let Some(head) = tx.dir(dir)?.head else { return Ok(false) };
+        let Some(head) = head_there(&tx, dataset)? else { return Ok(false) };
         Ok(snapshot_with(&tx, head, guid)?.is_some())
     }
 
     /// What libzfs asks before a full stream replaces a dataset, beyond what the kernel does.
     fn may_replace(&mut self, opening: &Opening, target: &Target) -> Result<()> {
         let begin = &opening.begin;
-        let resumes = begin.version_info.features().contains(FeatureFlags::RESUMING);
-        let makes_new = begin.from_guid == Guid(0) || begin.flags.contains(BeginFlags::CLONE);
-        if !makes_new || resumes || target.heal || !target.force {
+        if !makes_new(opening.head(), false) || target.heal || !target.force {
             return Ok(());
         }
         if begin.objset_type == ObjsetType::ZVOL.0 && !target.dataset.contains('/') {
@@ -304,8 +298,7 @@ impl Receiving<'_> {
             return Err(Refusal::CannotReplace(target.dataset.clone(), why).into());
         }
         let tx = self.pool().tx();
-        let Some(dir) = tx.dir_named(&target.dataset)? else { return Ok(()) };
-        let Some(head) = tx.dir(dir)?.head else { return Ok(()) };
+        let Some(head) = head_there(&tx, &target.dataset)? else { return Ok(()) };
         if let Some((short, _)) = tx.snapshots(head)?.first() {
             let example = format!("{}@{short}", target.dataset);
             return Err(Refusal::HasSnapshots(target.dataset.clone(), example).into());
@@ -326,10 +319,7 @@ impl Receiving<'_> {
     ) -> Result<Vec<Assignment>> {
         let mut list = Vec::new();
         let tx = self.pool().tx();
-        let head = match tx.dir_named(dataset)? {
-            Some(dir) => tx.dir(dir)?.head,
-            None => None,
-        };
+        let head = head_there(&tx, dataset)?;
         if let Some(entry) = entry {
             let names: HashSet<String> = entry.properties.iter().map(|(name, _)| name.to_string()).collect();
             if let Some(head) = head {
@@ -375,12 +365,7 @@ impl Receiving<'_> {
             return Ok(());
         }
         let mut tx = self.pool().tx();
-        let snapshot = tx.snapshot_named(name)?;
-        for (property, value) in &sent.properties {
-            if let Some(value) = stored(value) {
-                tx.set_property(snapshot, &property.to_string(), &Setting::Received(value))?;
-            }
-        }
+        set_snapshot_properties(&mut tx, name, sent)?;
         if !request.without_holds {
             for (tag, _) in &sent.holds {
                 let tag = tag.to_string();
@@ -435,11 +420,10 @@ fn encryption(
     has_properties: bool,
     is_tree: bool,
 ) -> Result<Encryption, Refusal> {
-    let begin = &opening.begin;
-    let features = begin.version_info.features();
-    let is_clone = begin.flags.contains(BeginFlags::CLONE) || target.origin.is_some();
-    let makes_new = (begin.from_guid == Guid(0) || is_clone) && !features.contains(FeatureFlags::RESUMING);
-    let is_raw = features.contains(FeatureFlags::RAW);
+    let head = opening.head();
+    let is_clone = head.begin.flags.contains(BeginFlags::CLONE) || target.origin.is_some();
+    let makes_new = makes_new(head, is_clone);
+    let is_raw = head.has(FeatureFlags::RAW);
     match &request.encryption {
         Some(_) if is_raw => Err(Refusal::EncryptionGiven("the stream is raw")),
         Some(Encryption::On { .. } | Encryption::Off) if !makes_new && !is_tree => {
@@ -455,11 +439,7 @@ fn encryption(
 }
 
 /// The filesystems between `top` and a dataset that are not there (`create_parents`).
-fn missing_above(
-    tx: &zstream_dsl::write::Tx<'_>,
-    top: &str,
-    dataset: &str,
-) -> zstream_dmu::error::Result<Vec<String>> {
+fn missing_above(tx: &Tx<'_>, top: &str, dataset: &str) -> zstream_dmu::error::Result<Vec<String>> {
     let mut missing = Vec::new();
     if tx.dir_named(top)?.is_none() {
         return Ok(missing);
@@ -474,11 +454,7 @@ fn missing_above(
 }
 
 /// The short name of the snapshot of a head with this guid.
-fn snapshot_with(
-    tx: &zstream_dsl::write::Tx<'_>,
-    head: ObjectId,
-    guid: Guid,
-) -> zstream_dmu::error::Result<Option<String>> {
+fn snapshot_with(tx: &Tx<'_>, head: ObjectId, guid: Guid) -> zstream_dmu::error::Result<Option<String>> {
     for (short, snapshot) in tx.snapshots(head)? {
         if tx.dataset(snapshot)?.guid == guid {
             return Ok(Some(short));
@@ -495,8 +471,37 @@ pub(crate) fn entry(list: Option<&PackageList>, guid: Guid) -> Option<(&SentData
     })
 }
 
+/// Whether a stream makes a dataset, and does not go on with one; `is_clone` where it is to have an origin, whatever it says.
+fn makes_new(head: Head<'_>, is_clone: bool) -> bool {
+    let is_clone = is_clone || head.begin.flags.contains(BeginFlags::CLONE);
+    (!head.is_incremental() || is_clone) && !head.has(FeatureFlags::RESUMING)
+}
+
+/// The head of this name; none where there is none.
+fn head_there(tx: &Tx<'_>, name: &str) -> zstream_dmu::error::Result<Option<ObjectId>> {
+    match tx.dir_named(name)? {
+        Some(dir) => Ok(tx.dir(dir)?.head),
+        None => Ok(None),
+    }
+}
+
+/// Gives a snapshot the properties that it has at the sender.
+pub(crate) fn set_snapshot_properties(
+    tx: &mut Tx<'_>,
+    name: &str,
+    sent: &PackageSnapshot,
+) -> zstream_dmu::error::Result<()> {
+    let snapshot = tx.snapshot_named(name)?;
+    for (property, value) in &sent.properties {
+        if let Some(value) = stored(value) {
+            tx.set_property(snapshot, &property.to_string(), &Setting::Received(value))?;
+        }
+    }
+    Ok(())
+}
+
 /// The value of a property in a package as a dataset keeps it.
-pub(crate) fn stored(value: &NvValue) -> Option<Value> {
+fn stored(value: &NvValue) -> Option<Value> {
     match value {
         NvValue::Uint64(number) => Some(Value::word(*number)),
         NvValue::String(text) => Some(Value::string(text.to_str()?)),

@@ -9,12 +9,12 @@ use std::collections::HashSet;
 
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dsl::write::{Setting, Tx};
+use zstream_dsl::write::Tx;
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
 use crate::engine::Receiving;
 use crate::error::Result;
-use crate::package::{Host, Note, stored};
+use crate::package::{Host, Note, set_snapshot_properties};
 use crate::request::{Naming, Request};
 
 /// Passes over the tree, which no tree of different names needs.
@@ -190,16 +190,7 @@ fn set_properties(receiving: &mut Receiving<'_>, name: &str, sent: &PackageSnaps
     if sent.properties.is_empty() {
         return Ok(());
     }
-    attempt(receiving, |tx| {
-        let snapshot = tx.snapshot_named(name)?;
-        for (property, value) in &sent.properties {
-            if let Some(value) = stored(value) {
-                tx.set_property(snapshot, &property.to_string(), &Setting::Received(value))?;
-            }
-        }
-        Ok(())
-    })
-    .map(drop)
+    attempt(receiving, |tx| set_snapshot_properties(tx, name, sent)).map(drop)
 }
 
 fn last(name: &str) -> Option<&str> {
@@ -250,13 +241,11 @@ fn promote(
     if there >= here {
         return Ok(false);
     }
-    match attempt(receiving, |tx| tx.promote(&dataset.name))? {
-        true => {
-            host.note(Note::Promoted(dataset.name.clone()));
-            Ok(true)
-        }
-        false => Ok(false),
+    let done = attempt(receiving, |tx| tx.promote(&dataset.name))?;
+    if done {
+        host.note(Note::Promoted(dataset.name.clone()));
     }
+    Ok(done)
 }
 
 /// Tries a change, and completes the transaction group. Whether it was done; a change that was refused is none.

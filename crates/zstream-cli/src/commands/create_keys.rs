@@ -4,10 +4,9 @@ use std::fs;
 
 use zstream_dmu::error::Error;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::prop::parse::Parsed;
-use zstream_dsl::write::{Setting, Wrapping, WritablePool};
+use zstream_dsl::write::{Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 use zstream_recv::rules::{Encryption as Received, OwnKey};
 
@@ -47,13 +46,7 @@ impl Encryption {
     /// Gives a new dataset its keys.
     pub(super) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), Error> {
         let Self { suite, wrapping, location } = self;
-        pool.encrypt(head, suite, &wrapping)?;
-        match location {
-            Some(location) => {
-                pool.tx().set_property(head, "keylocation", &Setting::Local(Value::string(&location)))
-            }
-            None => Ok(()),
-        }
+        pool.encrypt(head, suite, &wrapping, location.as_deref())
     }
 }
 
@@ -99,10 +92,7 @@ impl Wanted {
             return Ok(Some(Encryption { suite, wrapping: own.wrapping, location: Some(own.location) }));
         }
         let Some(above) = above else { return refuse(NO_FORMAT) };
-        let root = pool.tx().dir_name(above.root)?;
-        let wrapping = pool
-            .load_key(above.root, &options.key(&root)?)
-            .map_err(|error| Failure::new(format_args!("cannot load the key of {root}: {error}")))?;
+        let wrapping = options.load_key(pool, above.root)?;
         Ok(Some(Encryption { suite, wrapping, location: None }))
     }
 

@@ -241,10 +241,7 @@ impl Args {
             let tx = pool.tx();
             let keys = tx.dir_named(at)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten();
             if let Some(keys) = keys {
-                let root = tx.dir_name(keys.root)?;
-                pool.load_key(keys.root, &options.key(&root)?)
-                    .map_err(|error| Failure::new(format_args!("cannot load the key of {root}: {error}")))?;
-                return Ok(());
+                return options.load_key(pool, keys.root).map(drop);
             }
             name = at.rsplit_once('/').map(|(above, _)| above);
         }

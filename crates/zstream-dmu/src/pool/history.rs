@@ -14,7 +14,7 @@ use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::DIRECTORY_OBJECT;
+use super::{DIRECTORY_OBJECT, directory_object};
 use crate::error::{Error, Fault, Result};
 use crate::host::Host;
 use crate::ids::ObjectId;
@@ -124,7 +124,7 @@ impl Ring {
 /// # Errors
 /// The history cannot be read or is bad.
 pub fn records(mos: &dyn ObjectSet) -> Result<Vec<NvList>> {
-    let Some(object) = Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64("history")?.map(ObjectId) else {
+    let Some(object) = directory_object(mos, "history")? else {
         return Ok(Vec::new());
     };
     let ring = Ring::parse(mos.info(object)?.bonus()?)?;

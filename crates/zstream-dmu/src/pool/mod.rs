@@ -24,7 +24,6 @@ pub mod scan;
 pub mod spec;
 pub mod writer;
 
-use crate::object_set::ObjectSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +35,7 @@ use crate::cache;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ids::{Guid, ObjectId, Txg};
+use crate::object_set::ObjectSet;
 use crate::objset::Objset;
 use crate::vdev::config::{PoolConfig, PoolState};
 use crate::vdev::uberblock::Uberblock;
@@ -99,14 +99,13 @@ impl Pool {
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Self> {
         let mut found = scan::scan(paths)?;
         let mut pool = Self::open_candidates(found.candidates, options)?;
-        match found.refused.pop() {
-            Some((_, error)) if pool.health() == VdevState::Online => Err(error),
-            last => {
-                found.refused.extend(last);
-                pool.refused = found.refused;
-                Ok(pool)
-            }
+        if pool.health() == VdevState::Online
+            && let Some((_, error)) = found.refused.pop()
+        {
+            return Err(error);
         }
+        pool.refused = found.refused;
+        Ok(pool)
     }
 
     /// Opens the pool on these devices, each with a name for messages.
@@ -238,7 +237,7 @@ impl Pool {
     /// # Errors
     /// The directory cannot be read, or the entry is not one number.
     pub fn directory_object(&self, name: &str) -> Result<Option<ObjectId>> {
-        Ok(Zap::open(&*self.mos, DIRECTORY_OBJECT)?.lookup_u64(name)?.map(ObjectId))
+        directory_object(&*self.mos, name)
     }
 
     /// The class of blocks that a top-level vdev is for, like `special` or `dedup`; `None` for ordinary ones and log devices.
@@ -256,6 +255,14 @@ impl Pool {
     pub fn open_objset(&self, id: u64, root: BlockPointer) -> Result<Objset> {
         Objset::open(Arc::clone(&self.reader) as Arc<dyn ReadBlock>, id, root)
     }
+}
+
+/// The object that an entry of a MOS's directory names.
+///
+/// # Errors
+/// The directory cannot be read, or the entry is not one number.
+pub fn directory_object(mos: &dyn ObjectSet, name: &str) -> Result<Option<ObjectId>> {
+    Ok(Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64(name)?.map(ObjectId))
 }
 
 /// The class of blocks that a top-level vdev is for, as [`Pool::allocation_class`] has it, by the MOS of its pool.

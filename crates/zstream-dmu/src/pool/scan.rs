@@ -75,13 +75,12 @@ pub fn scan(paths: &[PathBuf]) -> Result<Found> {
             }
         }
     }
-    match found.refused.pop() {
-        Some((_, error)) if found.candidates.is_empty() => Err(error),
-        last => {
-            found.refused.extend(last);
-            Ok(found)
-        }
+    if found.candidates.is_empty()
+        && let Some((_, error)) = found.refused.pop()
+    {
+        return Err(error);
     }
+    Ok(found)
 }
 
 fn search(directory: &Path, found: &mut Found) -> Result<()> {

@@ -2,10 +2,9 @@
 
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::error::Result;
-use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::features::Features;
-use zstream_dmu::pool::{DIRECTORY_OBJECT, Pool, allocation_class};
+use zstream_dmu::pool::{Pool, allocation_class, directory_object};
 use zstream_dmu::vdev::Vdev;
 use zstream_dmu::vdev::config::{VdevConfig, VdevType};
 use zstream_dmu::zap::Zap;
@@ -70,10 +69,6 @@ impl PoolSpace {
         };
         Ok(Self { usable_bytes: self.usable_bytes.saturating_sub(deferred) })
     }
-}
-
-fn directory_object(mos: &dyn ObjectSet, name: &str) -> Result<Option<ObjectId>> {
-    Ok(Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64(name)?.map(ObjectId))
 }
 
 /// Whether the MOS has no such ZAP, or nothing in it.

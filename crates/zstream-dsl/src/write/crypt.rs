@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
 
-use super::{RECEIVE_CHILD, Tx, WritablePool};
+use super::{RECEIVE_CHILD, Setting, Tx, WritablePool};
 use crate::keys::CryptoKey;
 
 /// What wraps the keys of a new dataset.
@@ -56,12 +57,22 @@ impl Tx<'_> {
 
 impl WritablePool {
     /// Gives a new head without an object set keys of its own, with which its blocks are protected and read from now on.
+    /// `location` is where the key of a new encryption root comes from.
     ///
     /// # Errors
-    /// As [`Tx::create_keys`].
-    pub fn encrypt(&mut self, head: ObjectId, suite: CryptSuite, wrapping: &Wrapping) -> Result<()> {
+    /// As [`Tx::create_keys`] and [`Tx::set_property`].
+    pub fn encrypt(
+        &mut self,
+        head: ObjectId,
+        suite: CryptSuite,
+        wrapping: &Wrapping,
+        location: Option<&str>,
+    ) -> Result<()> {
         let mut tx = self.tx();
         let key = tx.create_keys(head, suite, wrapping)?;
+        if let Some(location) = location {
+            tx.set_property(head, "keylocation", &Setting::Local(Value::string(location)))?;
+        }
         let root = wrapping.root.map_or_else(|| Ok(tx.dataset(head)?.dir), Ok::<_, Error>)?;
         self.add_key(head, &key);
         self.wrappings.insert(root, Wrapping { root: Some(root), ..wrapping.clone() });

@@ -81,11 +81,9 @@ impl Tx<'_> {
     /// When the keys cannot be read.
     pub fn can_inherit_encryption_root(&self, head: ObjectId) -> Result<bool> {
         let dir = self.dataset(head)?.dir;
-        let above = match self.dir(dir)?.parent {
-            Some(parent) => self.encryption_root(parent)?,
-            None => None,
-        };
-        Ok(above.is_some() && self.encryption_root(dir)? == Some(dir) && !self.is_clone(dir)?)
+        Ok(self.encryption_root_above(dir)?.is_some()
+            && self.encryption_root(dir)? == Some(dir)
+            && !self.is_clone(dir)?)
     }
 
     /// Gives up an encryption root for that of the directory above, whose key wraps the same keys
@@ -95,11 +93,7 @@ impl Tx<'_> {
     /// `EINVAL` when the directory above is not encrypted, or when the MOS cannot be changed.
     pub fn inherit_encryption_root(&mut self, head: ObjectId) -> Result<()> {
         let dir = self.dataset(head)?.dir;
-        let above = match self.dir(dir)?.parent {
-            Some(parent) => self.encryption_root(parent)?,
-            None => None,
-        };
-        let above = above.ok_or_else(|| {
+        let above = self.encryption_root_above(dir)?.ok_or_else(|| {
             Error::refused("EINVAL", "a dataset cannot inherit a key where nothing above it has one")
         })?;
         if self.encryption_root(dir)? != Some(dir) {
@@ -107,6 +101,14 @@ impl Tx<'_> {
         }
         self.put_property(head, "keylocation", &Setting::Forget)?;
         self.change_encryption_root(dir, dir, above)
+    }
+
+    /// The encryption root of the directory above; none where that is not encrypted, or there is none.
+    fn encryption_root_above(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
+        match self.dir(dir)?.parent {
+            Some(parent) => self.encryption_root(parent),
+            None => Ok(None),
+        }
     }
 
     /// The keys of a directory; none unless it is encrypted.

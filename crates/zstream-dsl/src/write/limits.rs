@@ -72,18 +72,8 @@ impl Tx<'_> {
     /// Bytes that a directory and those below it can still use (`dsl_dir_space_available`); none where that cannot be told.
     fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
         let Some(space) = self.pool_space else { return Ok(None) };
-        let mut line = Vec::new();
-        let mut at = Some(dir);
-        while let Some(dir) = at {
-            if line.len() >= DEPTH_MAX {
-                return Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")));
-            }
-            let phys = self.dir(dir)?;
-            at = phys.parent;
-            line.push(phys);
-        }
         let mut above = None;
-        for phys in line.into_iter().rev() {
+        for (_, phys) in self.line_up(dir)?.into_iter().rev() {
             let quota = if phys.quota_bytes == 0 { u64::MAX } else { phys.quota_bytes };
             above = Some(match above {
                 None => quota.min(space.usable_bytes).saturating_sub(phys.used_bytes),

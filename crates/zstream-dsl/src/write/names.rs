@@ -10,7 +10,7 @@ use zstream_format::object_type::ObjsetType;
 use super::Tx;
 use super::make::{DEPTH_MAX, SNAPSHOT_COUNT};
 use crate::name::{NAME_BYTES_MAX, Name, Suffix};
-use crate::phys::{DatasetFlags, DatasetPhys};
+use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 
 /// How deep datasets may be nested (`zfs_max_dataset_nesting`).
 const NESTING_MAX: usize = 50;
@@ -94,6 +94,21 @@ impl Tx<'_> {
     /// `ENOENT` when there is none.
     pub fn dataset_named(&self, name: &str) -> Result<ObjectId> {
         if name.contains('@') { self.snapshot_named(name) } else { self.head_named(name) }
+    }
+
+    /// A directory and those above it, up to the root.
+    pub(super) fn line_up(&self, dir: ObjectId) -> Result<Vec<(ObjectId, DirPhys)>> {
+        let mut line = Vec::new();
+        let mut at = Some(dir);
+        while let Some(next) = at {
+            if line.len() >= DEPTH_MAX {
+                return Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")));
+            }
+            let phys = self.dir(next)?;
+            at = phys.parent;
+            line.push((next, phys));
+        }
+        Ok(line)
     }
 
     /// The full name of a directory.

@@ -11,11 +11,9 @@
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::Value;
 
 use super::Tx;
-use super::make::DEPTH_MAX;
 use super::snapshot::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
@@ -165,10 +163,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EDQUOT` when it is.
     pub fn check_quotas(&self, filled: ObjectId) -> Result<()> {
-        let mut at = Some(self.dataset(filled)?.dir);
-        for _ in 0..DEPTH_MAX {
-            let Some(dir) = at else { return Ok(()) };
-            let phys = self.dir(dir)?;
+        for (dir, phys) in self.line_up(self.dataset(filled)?.dir)? {
             if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
                 let name = self.dir_name(dir)?;
                 return Err(Error::refused(
@@ -176,9 +171,8 @@ impl Tx<'_> {
                     format!("the stream needs more than the quota of {name}"),
                 ));
             }
-            at = phys.parent;
         }
-        Err(Error::corrupt("DSL directory", format!("dataset {filled} is nested without an end")))
+        Ok(())
     }
 
     /// Refuses to end a receive into the hidden child of `head` (`dmu_recv_end_check`).
@@ -233,13 +227,10 @@ impl Tx<'_> {
         if phys.root.logical_birth() <= phys.prev_snapshot_txg {
             return Ok(false);
         }
-        let root = self.dataset(snapshot)?.root;
-        if root.is_hole() {
+        if self.dataset(snapshot)?.root.is_hole() {
             return Ok(true);
         }
-        let now = Objset::open_locked(self.reader.clone(), head.0, phys.root)?;
-        let then = Objset::open_locked(self.reader.clone(), snapshot.0, root)?;
-        Ok(now.phys().meta_dnode != then.phys().meta_dnode)
+        Ok(self.objset(head)?.phys().meta_dnode != self.objset(snapshot)?.phys().meta_dnode)
     }
 
     /// Ends a receive: what was filled, and synced, becomes the content of `head`, which with `force` loses the snapshots

@@ -109,11 +109,11 @@ impl Head<'_> {
         self.begin.version_info.features()
     }
 
-    fn has(&self, feature: FeatureFlags) -> bool {
+    pub(crate) fn has(&self, feature: FeatureFlags) -> bool {
         self.features().contains(feature)
     }
 
-    fn is_incremental(&self) -> bool {
+    pub(crate) fn is_incremental(&self) -> bool {
         self.begin.from_guid.0 != 0
     }
 
