@@ -12,7 +12,8 @@
 //!
 //! One worker cuts at a time, and one joins and hands records out: both go in order. To cut is to find
 //! where records begin. In a source that can be read at any place ([`ReadAt`]) only the headers are read
-//! for that, as long as records are large; else, and where they are small, the batch is read to cut it.
+//! for that, as long as records are large; else, and where they are small, the batch is read to cut it. In one
+//! whose bytes can be viewed where they lie, such as a mapped file, nothing is read: they are summed there.
 //!
 //! The records that come out, and the error at the end, are those of
 //! [`StreamReader`](super::StreamReader).
