@@ -3,7 +3,7 @@
 # real `zfs receive` makes of the same streams, raw increments received onto them; raw receives that one of the two began
 # and the other ends; damaged blocks that `zstream recv -c` corrects. And when a receive activates a feature.
 #
-#   receive-keys.sh GOLDEN      as root, in a system with the module; GOLDEN has the golden streams and tank.img
+#   receive-keys.sh GOLDEN      as root, in a system with the module; GOLDEN has the golden streams and tank.img (/in)
 set -u
 in=${1:-/in}; bad=0
 verdict() { if [ "$2" = 0 ]; then echo "good: $1"; else echo "BAD:  $1"; bad=1; fi; }
@@ -30,7 +30,7 @@ receive e-aes-256-gcm-raw ours/raw; receive e-aes-256-gcm-raw-incr ours/raw; rec
 # Every second block of the raw dataset, of those that zdb finds; its dnodes are in no WRITE record.
 zdb -e -p ours -ddddd ours/raw@t 2> /dev/null | grep ' F=1 ' | grep -oE ' L0 0:[0-9a-f]+' | cut -d : -f 2 | sort -u > blocks
 zdb -e -p ours -ddddd ours/raw@s 2> /dev/null | grep ' F=1 ' | grep -oE ' L0 0:[0-9a-f]+' | cut -d : -f 2 | sort -u >> blocks
-sort -u blocks | awk 'NR % 2' > half; [ -s half ]; verdict "$(wc -l < half) blocks to damage" $?
+sort -u blocks | awk 'NR % 2' > half; damaged=$(wc -l < half); [ "$damaged" -gt 0 ]; verdict "$damaged blocks to damage" $?
 while read -r block; do
   dd if=/dev/zero of=ours/ours.img bs=512 seek=$(((0x$block + 0x400000) / 512)) count=1 conv=notrunc 2> /dev/null
 done < half
@@ -41,8 +41,8 @@ zstream -d ours pool check > check 2>&1; verdict "recv -c has corrected all of i
 
 raw=$in/e-aes-256-gcm-raw.zfs; part=$(($(stat -c %s "$raw") * 2 / 3))
 head -c $part "$raw" | z recv -s ours/part1@s; [ $? = 1 ]; verdict "cut off" $?
-zpool import -d ours -o cachefile=none -R mnt ours; verdict "import" $?
-zpool import -d src -o cachefile=none -R mnt -o readonly=on tank; verdict "import of the sender" $?
+zpool import -d ours -o cachefile=none -R "$PWD/mnt" ours; verdict "import" $?
+zpool import -d src -o cachefile=none -R "$PWD/mnt" -o readonly=on tank; verdict "import of the sender" $?
 zfs receive -u ours/raw2 < "$in/e-aes-256-gcm-raw-incr.zfs"; verdict "zfs receives a raw increment onto ours" $?
 zfs send -t "$(zfs get -H -o value receive_resume_token ours/part1)" | zfs receive -u -s ours/part1; verdict "zfs ends what zstream began" $?
 head -c $part "$raw" | zfs receive -u -s ours/part2@s 2> /dev/null
@@ -50,7 +50,7 @@ token=$(zfs get -H -o value receive_resume_token ours/part2)
 zpool export ours; zpool export tank
 zstream -d src send -t "$token" 2> /dev/null | z recv -s ours/part2; verdict "zstream ends what zfs began" $?
 
-zpool import -d ours -o cachefile=none -R mnt ours; verdict "import again" $?
+zpool import -d ours -o cachefile=none -R "$PWD/mnt" ours; verdict "import again" $?
 for name in ours/e ours/own ours/raw ours/raw2 ours/part1 ours/part2 theirs/raw; do
   zfs load-key -L "file://$PWD/key" $name; verdict "load-key $name" $?
 done
@@ -58,7 +58,11 @@ sums() {
   mkdir -p view; mount -t zfs -o ro "$1" view && (cd view && find . -type f | sort | while read -r file; do sha256sum "$file"; done)
   umount view
 }
-same() { sums "$1" > a; sums "$2" > b; [ -s a ] && cmp -s a b; verdict "$1 is $2 ($(wc -l < a) files)" $?; }
+same() {
+  local is=1
+  sums "$1" > a; sums "$2" > b; [ -s a ] && cmp -s a b && is=0
+  verdict "$1 is $2 ($(wc -l < a) files)" $is
+}
 same ours/e/fs@a theirs/fs@a; same ours/e/fs@b theirs/fs@b; same ours/own@s theirs/own@s
 same ours/e/tree/child@1 theirs/tree/child@1
 for name in raw@s raw@t raw2@t; do same ours/$name theirs/${name/raw2/raw}; done
