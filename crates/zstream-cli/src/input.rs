@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal as _, Seek as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use zstream_dmu::device::read_in_order;
+
 use crate::failure::Failure;
 use crate::progress::{Progress, ProgressAt};
 
@@ -48,7 +50,10 @@ impl Input {
     fn from_file(mut file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let len = match metadata.is_file() {
-            true => Some(metadata.len().saturating_sub(file.stream_position()?)),
+            true => {
+                read_in_order(&file);
+                Some(metadata.len().saturating_sub(file.stream_position()?))
+            }
             false => None,
         };
         Ok(Self { file, path: None, len })
