@@ -17,6 +17,7 @@ mod json;
 mod output;
 mod pool;
 mod progress;
+mod prompt;
 mod restore;
 mod store;
 mod text;
