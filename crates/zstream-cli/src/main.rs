@@ -18,6 +18,7 @@ mod mapped;
 mod output;
 mod pool;
 mod progress;
+mod prompt;
 mod restore;
 mod store;
 mod text;
