@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
+use zstream_dmu::intent_log;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::view::{Options, Streams};
@@ -33,7 +34,7 @@ impl Source {
             return Self::in_streams(options, words);
         }
         let Some((name, paths)) = words.split_first() else {
-            return Err(Failure::usage("which dataset?"));
+            return Err(Failure::usage("which dataset? `zstream list` shows them"));
         };
         let name = name.to_str().ok_or_else(|| Failure::usage("the name of a dataset is ASCII"))?;
         Ok((Self::in_pool(options, name)?, paths))
@@ -83,10 +84,16 @@ impl Source {
         let dataset = pool.dsl.dataset(name)?;
         options.unlock(&dataset)?;
         let set = dataset.objset()?;
-        if !dataset.is_snapshot() && set.has_intent_log() {
+        // Snapshots have the header of a log that is of their head alone.
+        if !dataset.is_snapshot()
+            && intent_log::has_records(&**set.reader(), dataset.object().0, &set.phys().zil)
+        {
             eprintln!(
                 "zstream: {name}: the intent log was not replayed: the last synchronous writes are missing"
             );
+        }
+        if dataset.is_inconsistent() {
+            eprintln!("zstream: {name}: its receive was not completed; what had not come is missing");
         }
         Ok(Self { name: name.to_owned(), set })
     }
