@@ -5,7 +5,7 @@
 #   bench-recv.sh [MIB] [ROUNDS]     as root, in a system with the module; needs 5 * MIB in /tmp. Fails where the ratio is above
 #                                    1.5, or where memory grows with the stream
 set -u
-mib=${1:-160} rounds=${2:-3} bad=0
+mib=${1:-160} rounds=${2:-5} bad=0
 promised=150                          # percent
 growth=$((16 << 10))                  # KiB that twice the data may take
 work=$(mktemp -d); cd "$work" || exit 2
