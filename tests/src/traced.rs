@@ -43,7 +43,7 @@ impl Trace {
     ///
     /// # Panics
     /// `strace` is not there, the program fails, or it writes in a way that is not known here.
-    pub fn of(words: &[&str], files: &[PathBuf]) -> Self {
+    pub fn of(words: &[String], files: &[PathBuf]) -> Self {
         let log = tempfile::NamedTempFile::new().expect("a file");
         let calls = "trace=openat,write,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,ftruncate,fallocate";
         let mut strace = Command::new("strace");
@@ -165,6 +165,20 @@ impl Trace {
         }
         devices.into_iter().map(|device| Arc::new(device) as _).collect()
     }
+}
+
+/// Runs `zstream WORDS`, in which the calls `when` of this name fail with `EIO`, counted for each thread: `3` the third, `3+`
+/// from it on. Whether it succeeded, and what it said.
+///
+/// # Panics
+/// `strace` is not there.
+#[must_use]
+pub fn failing(words: &[String], call: &str, when: &str) -> (bool, String) {
+    let inject = format!("inject={call}:error=EIO:when={when}");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "signal=none", "-o", "/dev/null", "-e", &inject]);
+    let run = strace.arg(program::path()).args(words).output().expect("strace is installed");
+    (run.status.success(), String::from_utf8_lossy(&run.stderr).into_owned())
 }
 
 /// The bytes of the only string among arguments: `\x61\x62`.
