@@ -6,10 +6,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FileDevice};
+use rayon::prelude::*;
+use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::error::{Error, Fault};
+use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::vdev::label::{self, CONFIG_BYTES, CONFIG_OFFSET, LABELS, Labels, RING_OFFSET};
+use zstream_dmu::vdev::label::{self, CONFIG_BYTES, CONFIG_OFFSET, LABEL_BYTES, LABELS, Labels, RING_OFFSET};
 use zstream_dmu::vdev::uberblock::{UBERBLOCK_BYTES, slot_bytes, slots};
 use zstream_format::checksum::seal_embedded;
 use zstream_format::order::ByteOrder;
@@ -17,7 +19,7 @@ use zstream_tests::devices::{Patch, Patched};
 use zstream_tests::{every, golden};
 
 fn device(path: &Path) -> Arc<dyn Device> {
-    Arc::new(FileDevice::open(path).expect("a golden image"))
+    Arc::new(MemoryDevice::from(std::fs::read(path).expect("a golden image")))
 }
 
 fn open(device: impl Device + 'static) -> Result<Pool, Error> {
@@ -64,6 +66,36 @@ fn any_changed_byte_of_all_labels_takes_them_out() {
         change(&mut patches, byte, 0x20, false);
         let labels = Labels::read(&patched(&image, &patches));
         assert_eq!(labels.good().count(), 0, "byte {byte}");
+    }
+}
+
+/// The pool opened with the same byte changed in all four labels, wherever it is: the list of the label is not taken, an
+/// uberblock gives way to the one before, and nothing else matters.
+#[test]
+fn a_changed_byte_of_all_labels_is_judged_by_where_it_is() {
+    let image = device(&golden::image("mirror-2.img"));
+    let newest = open(patched(&image, &[])).expect("the pool");
+    let txgs = newest.available_txgs();
+    let (newest, before) = (newest.txg(), txgs[txgs.len() - 2]);
+    let slot = RING_OFFSET + newest.0 % slots(12) * slot_bytes(12);
+    let bytes: Vec<u64> = (0..LABEL_BYTES).step_by(every::step(307)).collect();
+    let started = std::time::Instant::now();
+    let outcomes: Vec<Option<Txg>> = bytes
+        .par_iter()
+        .map(|&byte| {
+            let at = |number| label::offset(image.len(), number).expect("room for labels") + byte;
+            let patches = (0..LABELS).map(at).map(|at| Patch::Xor(at..at + 1, 0x20)).collect();
+            open(Patched::over(Arc::clone(&image), patches)).ok().map(|pool| pool.txg())
+        })
+        .collect();
+    println!("{} bytes in {:?}", bytes.len(), started.elapsed());
+    for (byte, outcome) in bytes.into_iter().zip(outcomes) {
+        let expected = match byte {
+            _ if (CONFIG_OFFSET..CONFIG_OFFSET + CONFIG_BYTES as u64).contains(&byte) => None,
+            _ if (slot..slot + slot_bytes(12)).contains(&byte) => Some(before),
+            _ => Some(newest),
+        };
+        assert_eq!(outcome, expected, "byte {byte}");
     }
 }
 

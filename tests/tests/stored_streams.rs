@@ -110,6 +110,37 @@ fn a_cut_stream_shows_what_there_is_when_asked_to() {
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("cut short"), "and says that it is not all");
 }
 
+/// What a user may meet: no snapshot at all, a directory that lies beyond the cut, an option that does nothing for a pool.
+#[test]
+fn what_is_beyond_a_cut_is_said() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("cut.zfs");
+    let (path, whole) = (path.to_str().expect("UTF-8"), golden::stream("fs-full"));
+    for (len, said) in
+        [(100, "no snapshot at all in the streams; there is none\n"), (5000, "content is not in the stream")]
+    {
+        std::fs::write(path, &whole[..len]).expect("a file");
+        let outcome = zstream(&["-f", path, "--partial", "ls"], b"");
+        let stderr = String::from_utf8_lossy(&outcome.stderr);
+        assert_eq!((outcome.code, outcome.stdout.as_slice()), (1, &b""[..]), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
+    let image = golden::image("tank.img");
+    let outcome = zstream(&["-d", image.to_str().expect("UTF-8"), "--partial", "ls", "tank/fs@a"], b"");
+    assert_eq!(outcome.code, 2);
+}
+
+/// A dataset whose receive was cut off shows what there is.
+#[test]
+fn a_receive_that_was_cut_off_is_said() {
+    for (name, shown) in [("tank/rx/fs-full", false), ("tank/rx/fs-full-Lec", true)] {
+        let outcome = in_pool(&["ls", name]);
+        let stderr = String::from_utf8_lossy(&outcome.stderr);
+        assert!(stderr.contains(&format!("{name}: its receive was not completed")), "{stderr}");
+        assert_eq!(!outcome.stdout.is_empty(), shown, "{stderr}");
+    }
+}
+
 #[test]
 fn what_cannot_be_shown_is_said() {
     // Redacted content is an error, not zeros.
