@@ -148,6 +148,18 @@ fn what_cannot_be_shown_is_said() {
     let outcome = in_streams(&["fs-redacted"], &[], &["cat", "random"]);
     assert_eq!(outcome.code, 1);
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("redacted"));
+    // An archive goes on without the file.
+    let outcome = in_streams(&["fs-redacted"], &[], &["extract", "--tar"]);
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(outcome.code == 1 && said.contains("random: block is redacted"), "{said}");
+    assert!(said.contains("1 thing could not be restored: 1 file\n"), "{said}");
+    let names: Vec<String> = tar::Archive::new(&outcome.stdout[..])
+        .entries()
+        .expect("an archive")
+        .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
+        .collect();
+    assert_eq!((names.len(), names.last().map(String::as_str)), (259, Some("GNUSparseFile.0/zeros")));
+    assert!(!names.contains(&"random".to_owned()));
     // Raw streams without their key.
     let outcome = in_streams(&["e-aes-256-gcm-raw"], &[], &["ls"]);
     assert_eq!(outcome.code, 1);
