@@ -20,12 +20,27 @@ for name in fs-full fs-incr; do zfs receive -u theirs/fs < "$in/$name.zfs"; done
 zfs receive -u theirs/own < "$in/rs512.zfs"; zfs receive -u theirs/tree < "$in/tree-R.zfs"
 for name in e-aes-256-gcm-raw e-aes-256-gcm-raw-incr; do zfs receive -u theirs/raw < "$in/$name.zfs"; done
 
-zstream pool create --size 250M ours ours/ours.img; verdict "create" $?
+zstream pool create --size 300M ours ours/ours.img; verdict "create" $?
 z create -o encryption=aes-256-gcm $new ours/e; verdict "an encrypted filesystem" $?
 receive() { z recv "${@:2}" < "$in/$1.zfs"; verdict "recv ${*:2} < $1" $?; }
 receive fs-full ours/e/fs; receive fs-incr ours/e/fs; receive tree-R -x encryption ours/e/tree; receive vol ours/e/vol
 receive rs512 -o encryption=aes-128-ccm $new ours/own
 receive e-aes-256-gcm-raw ours/raw; receive e-aes-256-gcm-raw-incr ours/raw; receive e-aes-256-gcm-raw ours/raw2
+
+# Below an encrypted filesystem of each: what is encrypted is decided by the options and by whether properties come along.
+zfs create -o encryption=aes-256-gcm $new -o keylocation="file://$PWD/key" theirs/e
+below() { # below NAME STREAM OPTIONS
+  local name=$1 stream=$in/$2.zfs theirs ours; shift 2
+  zfs receive -u "${@//POOL/theirs}" theirs/e/$name < "$stream" 2> /dev/null; theirs=$?
+  z recv "${@//POOL/ours}" ours/e/$name < "$stream" > /dev/null; ours=$?
+  [ $theirs = $ours ]; verdict "recv $* POOL/e/$name < $(basename "$stream"): $theirs" $?
+}
+below p fs-full-p; below tree1 tree-R; below tree2 tree-R -x encryption; below tree3 tree-R -o encryption=aes-128-ccm
+for n in 1 2 3; do below tree$n tree-R-incr; done
+below ccm fs-full-p -o encryption=aes-128-ccm; below off fs-full-p -o encryption=off; below plain fs-full -o encryption=off; below on fs-full-p -o encryption=on
+below like fs-full -o encryption=aes-256-gcm; below base fs-full; below clone clone-incr -o origin=POOL/e/base@a; below embedded fs-full-e
+roots() { zfs get -r -t filesystem,volume -H -o name,property,value encryption,encryptionroot,keystatus "$1/e" | sed "s/$1/POOL/g" | grep -vE '/(fs|tree|vol)(/|\s)'; }
+roots theirs > roots.theirs
 
 # Every second block of the raw dataset, of those that zdb finds; its dnodes are in no WRITE record.
 zdb -e -p ours -ddddd ours/raw@t 2> /dev/null | grep ' F=1 ' | grep -oE ' L0 0:[0-9a-f]+' | cut -d : -f 2 | sort -u > blocks
@@ -67,7 +82,8 @@ same ours/e/fs@a theirs/fs@a; same ours/e/fs@b theirs/fs@b; same ours/own@s thei
 same ours/e/tree/child@1 theirs/tree/child@1
 for name in raw@s raw@t raw2@t; do same ours/$name theirs/${name/raw2/raw}; done
 same ours/part1@s theirs/raw@s; same ours/part2@s theirs/raw@s
-roots=$(zfs get -r -t filesystem,volume -H -o value encryptionroot ours/e | sort -u); [ "$roots" = ours/e ]; verdict "encryption roots" $?
+roots ours > roots.ours; [ -s roots.ours ] && cmp roots.theirs roots.ours; verdict "what is encrypted below an encrypted filesystem" $?
+roots=$(zfs get -r -t filesystem,volume -H -o value encryptionroot ours/e/fs ours/e/tree ours/e/vol | sort -u); [ "$roots" = ours/e ]; verdict "encryption roots" $?
 zpool scrub -w ours; zpool status ours | grep -q 'repaired 0B.*0 errors'; verdict "scrub" $?
 zpool export ours; zstream -d ours pool check > check 2>&1; verdict "pool check" $?
 exit $bad
