@@ -2,11 +2,13 @@
 # Files that `zstream put` writes, in the hands of the kernel module: imported, compared with their source, counted by
 # owner, changed, added to, snapshots sent and received, scrubbed; then put again into what the module wrote.
 #
-#   put.sh guest      as root where OpenZFS's module is loaded; zstream is the program to be tested
+#   put.sh guest [PART...]    as root where OpenZFS's module is loaded; zstream is the program to be tested. A part is a
+#                             kind of filesystem, 1 to 3; without any it is those named in /in/parts, or all
 #
 # Needs getfattr and setfattr (Debian: attr). The last line of a good run is `bad: 0`.
 set -uo pipefail
-[ "${1:-guest}" = guest ] || { sed -n 2,8p "$0"; exit 2; }
+[ "${1:-guest}" = guest ] || { sed -n 2,9p "$0"; exit 2; }
+parts=${*:2}; [ -n "$parts" ] || parts=$(cat /in/parts 2>/dev/null || echo 1 2 3)
 zstream=${ZSTREAM:-zstream}
 bad=0
 verdict() { if [ "$2" = 0 ]; then echo "good: $1"; else echo "BAD:  $1"; bad=$((bad + 1)); fi; }
@@ -49,8 +51,10 @@ import() { zpool import -d "$work" -R /mnt "$1"; }
 # The sources lie in a filesystem of the module, so that they have extended attributes everywhere.
 truncate -s 400M source.img && zpool create -O xattr=sa -O mountpoint="$work/source" source "$work/source.img" || exit 2
 make source/one 1; make source/two 2; ln -s source/one one; ln -s source/two two
-for options in "-O compression=lz4 -O xattr=sa" "-O compression=off -O xattr=dir -O recordsize=4K -o ashift=9" \
-    "-O compression=zstd -O recordsize=1M -O dnodesize=1k -O xattr=sa"; do
+kinds=("" "-O compression=lz4 -O xattr=sa" "-O compression=off -O xattr=dir -O recordsize=4K -o ashift=9"
+  "-O compression=zstd -O recordsize=1M -O dnodesize=1k -O xattr=sa")
+for part in $parts; do
+  options=${kinds[$part]}
   pool=p${#options}; dir=/mnt/$pool
   # shellcheck disable=SC2086
   "$zstream" pool create --size 512M -o feature@large_dnode=enabled -o feature@zstd_compress=enabled $options "$pool" "$work/$pool.img"
@@ -80,9 +84,9 @@ for options in "-O compression=lz4 -O xattr=sa" "-O compression=off -O xattr=dir
   "$zstream" -d "$pool.img" put two/plain "$pool:/new"; verdict "put by another name" $?
   "$zstream" -d "$pool.img" pool check; verdict "check" $?
   import "$pool"; verdict "import again" $?
-  for part in deep closed "odd name
+  for sub in deep closed "odd name
 with a newline"; do
-    list "two/$part" > a; list "$dir/$part" > b; cmp -s a b; verdict "$part is the same" $?; diff a b | head -5
+    list "two/$sub" > a; list "$dir/$sub" > b; cmp -s a b; verdict "$sub is the same" $?; diff a b | head -5
   done
   [ "$(cat "$dir/new/text" | sha256sum)" = "$(sha256sum < two/plain/text)" ] && [ -f "$dir/plain/moved/file" ]; verdict "both are there" $?
   # Counting everything anew must give what was counted.

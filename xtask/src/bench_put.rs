@@ -2,6 +2,9 @@
 //!
 //! The trees are made once, under `target/bench/put`, and are in the page cache when they are read. Half of their content
 //! compresses. Each run of `put` gets a new pool, each run of `tar` a new file; making the pool is not measured.
+//!
+//! `put` returns when everything is on the disk, `tar` when the kernel has it. What is promised is promised against `tar` as it
+//! is; how long the disk takes on top is shown beside it.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

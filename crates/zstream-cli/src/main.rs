@@ -14,6 +14,7 @@ mod failure;
 mod files;
 mod input;
 mod json;
+mod mapped;
 mod output;
 mod pool;
 mod progress;

@@ -3,6 +3,7 @@
 //! A device is shared between threads and has no position. Reads and writes are whole or fail; a read beyond the end fails.
 //! What a [`Device`] returns is never trusted: everything above verifies it by checksum.
 
+mod behind;
 mod faulty;
 mod file;
 mod memory;
@@ -14,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use faulty::{FaultyDevice, Plan};
-pub use file::FileDevice;
+pub use file::{FileDevice, read_in_order};
 pub use memory::MemoryDevice;
 pub use overlay::OverlayDevice;
 pub use recorder::{Loss, RecordedEvent, Recorder};
