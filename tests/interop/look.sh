@@ -56,7 +56,7 @@ history() {
   for d in a a/res e i n v c; do
     mkdir -p /mnt/h; mount -t zfs $p/$d /mnt/h; (cd /mnt/h; fill) 2> /tmp/fill.$p; umount /mnt/h
   done
-  zfs set userquota@1234=10M groupquota@5678=20M userobjquota@1234=9000 $p/a; zfs set org.example:note="a note" $p/a; zfs set compression=gzip-7 $p/a
+  zfs set userquota@1234=10M groupquota@5678=20M userobjquota@1234=9000 $p/a; zfs set userquota@1234=30M $p/e; zfs set org.example:note="a note" $p/a; zfs set compression=gzip-7 $p/a
   sleep 1; random 100000 | dd of=$(ls -d /dev/zd[0-9]* | grep -v p | head -1) bs=8k seek=3 conv=notrunc 2> /dev/null; sync
   zfs snapshot -r $p@1
   mount -t zfs $p/a /mnt/h; (cd /mnt/h; change); umount /mnt/h; mount -t zfs $p/e /mnt/h; (cd /mnt/h; change); umount /mnt/h
@@ -77,7 +77,8 @@ look() {
   history $p
   # In a pool that is imported read-only zfs may wait for ever for these.
   single=userused@0,userused@1234,groupused@5678,userobjused@1234,groupobjused@0,userquota@1234,userquota@7,groupquota@5678,userobjquota@1234,projectused@0,projectobjused@0,written@1,written@2
-  zfs unload-key $p/e; zpool sync $p; zfs get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/single; zfs get $single $p/a > /tmp/single.pretty
+  zpool sync $p; zfs get -Hp $single $p/e $p/e@2 $p/e/below > /tmp/single.unlocked; zfs unload-key $p/e
+  zfs get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/single; zfs get $single $p/a > /tmp/single.pretty
   # Nothing changes any more while both look at it.
   zpool export $p; zpool import -o readonly=on -N -d /tmp $p || { say "BAD import"; return; }
   columns=name,used,avail,refer,usedbydataset,usedbysnapshots,usedbyrefreservation,usedbychildren,logicalused,logicalreferenced,written,type,guid,createtxg
@@ -98,6 +99,7 @@ look() {
   ours list -r -t all $p > /tmp/o; same "$seed list for people" /tmp/o /tmp/pretty
   ours get -r -Hp all $p > /tmp/o; same "$seed get all" /tmp/o /tmp/get 20
   ours get -Hp $single $p/a $p/a@2 $p/e $p/vol $p/v $p/clone > /tmp/o; same "$seed get of single users and snapshots" /tmp/o /tmp/single 30
+  ours --key-file /tmp/key get -Hp $single $p/e $p/e@2 $p/e/below > /tmp/o; same "$seed the same with a key" /tmp/o /tmp/single.unlocked 30
   ours get $single $p/a > /tmp/o; same "$seed the same for people" /tmp/o /tmp/single.pretty 30
   ours get -r -Hp -s received,local,inherited -o name,property,value,received,source all $p/rx > /tmp/o; same "$seed get of what was received" /tmp/o /tmp/received
   for s in $p/rx/%recv $p/part; do
@@ -117,14 +119,14 @@ look() {
   zpool destroy x; rm -f $image /tmp/x.img /tmp/files.*
 }
 
-# A pool from before feature flags, with what such pools have. What is available in them is some KiB less to zfs.
+# A pool from before feature flags, with what such pools have.
 old() {
   local p=old$1 image=/tmp/old.img s=old$1/fs@1; truncate -s 200M $image
   zpool create -o version=$1 -O mountpoint=legacy $p $image 2> /tmp/err || { say "without version $1: $(tail -1 /tmp/err)"; return; }
   zfs create $p/fs; mkdir -p /mnt/h; mount -t zfs $p/fs /mnt/h; (cd /mnt/h; fill) 2> /tmp/fill; umount /mnt/h; zfs snapshot $s
   zpool export $p; zpool import -o readonly=on -N -d /tmp $p
-  zfs list -r -t all -Hp -o name,used,refer $p > /tmp/list; mkdir -p /mnt/s; mount -t zfs -o ro $s /mnt/s; (cd /mnt/s; list) > /tmp/files; umount /mnt/s; zpool export $p
-  "$zstream" -d $image list -r -t all -Hp -o name,used,refer $p > /tmp/o 2>&1; same "version $1 list" /tmp/o /tmp/list
+  zfs list -r -t all -Hp -o name,used,avail,refer $p > /tmp/list; mkdir -p /mnt/s; mount -t zfs -o ro $s /mnt/s; (cd /mnt/s; list) > /tmp/files; umount /mnt/s; zpool export $p
+  "$zstream" -d $image list -r -t all -Hp -o name,used,avail,refer $p > /tmp/o 2>&1; same "version $1 list" /tmp/o /tmp/list
   rm -rf /tmp/tree; mkdir /tmp/tree; "$zstream" -d $image extract -C /tmp/tree $s 2> /tmp/err; (cd /tmp/tree; find . -type f -print0 | sort -z | xargs -0 sha256sum) > /tmp/o
   sed -n '/^# sha256/,/^# xattrs/p' /tmp/files | grep -v '^#' > /tmp/f; same "version $1 files" /tmp/o /tmp/f
   "$zstream" -d $image pool check > /tmp/o 2>&1 && say "good version $1: $(tail -1 /tmp/o)" || say "BAD version $1: $(tail -1 /tmp/o)"

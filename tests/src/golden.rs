@@ -32,6 +32,7 @@ static FAULTS: Archive = Archive::new("faults");
 static KEPT: Archive = Archive::new("kept");
 static OLD: Archive = Archive::new("old");
 static LOOKED: Archive = Archive::new("looked");
+static ACCOUNTS: Archive = Archive::new("accounts");
 static MANIFESTS: Archive = Archive::new("manifest");
 static EXPECTED: Archive = Archive::new("expected");
 
@@ -142,6 +143,11 @@ pub fn fault_file(name: &str) -> PathBuf {
 /// A file of `make-kept.sh`: `checkpointed.img`, `livelists.img`, ...
 pub fn kept_file(name: &str) -> PathBuf {
     KEPT.path(name)
+}
+
+/// A file of `make-accounts.sh`: `accounts.img`, `locked`, ...
+pub fn accounts_file(name: &str) -> PathBuf {
+    ACCOUNTS.path(name)
 }
 
 /// A file of `make-old.sh`: `v5.img`, `v28.list`, ...

@@ -19,6 +19,7 @@ pub mod openzfs;
 pub mod pools;
 pub mod program;
 pub mod receiving;
+pub mod refusals;
 pub mod rng;
 pub mod samples;
 pub mod sender_history;

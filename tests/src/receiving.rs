@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
 use zstream_dmu::pool::check::{self, Finding, Totals};
+use zstream_dmu::pool::maintained::FeatureSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dsl::lines::Lines;
 use zstream_dsl::scrub;
@@ -42,12 +43,22 @@ impl Default for Demo {
 impl Demo {
     /// A new pool with these vdevs.
     pub fn new(words: &str, ashift: u8, member_bytes: u64) -> Self {
+        Self::made(words, ashift, member_bytes, FeatureSet::default())
+    }
+
+    /// A new pool in one file, with these features.
+    pub fn with_features(features: FeatureSet, member_bytes: u64) -> Self {
+        Self::made("a", 12, member_bytes, features)
+    }
+
+    fn made(words: &str, ashift: u8, member_bytes: u64, features: FeatureSet) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let new = new_pool("demo", words, ashift, &mut |word| {
+        let mut new = new_pool("demo", words, ashift, &mut |word| {
             let path = dir.path().join(word);
             let device = FileDevice::create(&path, member_bytes, true).unwrap();
             (path.display().to_string(), Arc::new(device))
         });
+        new.features = features;
         let (mut pool, first) = WritablePool::create(new, Some(7)).unwrap();
         let mut set = pool.create_set(first.root, ObjsetType::ZFS).unwrap();
         pool.sync(first.root, &mut set).unwrap();

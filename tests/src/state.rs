@@ -103,7 +103,7 @@ pub fn tree(sending: &Sending, top: &str) -> State {
     state
 }
 
-/// All that the pool holds, hidden clones and content of heads included, and the entries that datasets have of their own.
+/// All that the pool holds, hidden clones and content of heads included, and where interrupted receives go on.
 #[must_use]
 pub fn whole(sending: &Sending) -> State {
     let mut state = State::new();
@@ -116,11 +116,12 @@ pub fn whole(sending: &Sending) -> State {
         // What the pool takes as a whole grows with its history.
         let used = dir.parent().map(|_| dir.phys().used_bytes);
         let what = format!(
-            "{} {:?} {} {used:?} {:?} {}",
+            "{} {:?} {} {used:?} {:?} {:?} {}",
             phys.guid,
             phys.flags,
             phys.referenced_bytes,
             dir.origin()?.map(|origin| origin.phys().guid),
+            head.resume_token()?,
             dataset_content(&head)
         );
         state.insert(head.name().to_owned(), what);

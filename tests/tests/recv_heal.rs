@@ -237,6 +237,34 @@ fn what_a_checksum_does_not_prove_is_never_written() {
     demo.check("corrected after all");
 }
 
+/// What OpenZFS compressed with gzip and zstd comes out otherwise here, as other libraries compress: it is refused with what
+/// helps, and the stream with the blocks as they are stored corrects it.
+#[test]
+fn what_cannot_be_compressed_again_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = golden::copy(&golden::pool("tank")[0], dir.path());
+    let members = [member.clone()];
+    for (name, stream) in [("tank/c-gzip-9@s", "c-gzip-9-c"), ("tank/c-zstd-3@s", "c-zstd-3-c")] {
+        let stored = golden::stream(stream);
+        let pointers = blocks_of(&Sending::open(&members), &stored, name);
+        let algorithm = if stream.contains("gzip") { CompressionType::GZIP_9 } else { CompressionType::ZSTD };
+        let chosen = pointers
+            .iter()
+            .filter(|pointer| pointer.compression() == algorithm && pointer.psize() > 16 << 10);
+        damage(&member, chosen.max_by_key(|pointer| pointer.psize()).expect("a block of some size"));
+        let damaged = fs::read(&member).unwrap();
+        let receive = |bytes: &[u8]| {
+            receive(WritablePool::open(&members, &write_options()).unwrap(), bytes, &heal(name), &[])
+        };
+        let error = receive(&recompress(&stored, CompressionType::OFF)).unwrap_err();
+        assert_eq!(error.errno(), Errno::ECKSUM, "{error}");
+        assert!(error.to_string().contains("send -c may help"), "{error}");
+        let blocks = DATA_START as usize..damaged.len() - (512 << 10);
+        assert!(fs::read(&member).unwrap()[blocks.clone()] == damaged[blocks], "{name}");
+        assert_eq!(receive(&stored).unwrap().corrected, 1, "{name}");
+    }
+}
+
 /// Receives with the key of an encryption root.
 fn receive_with_key(demo: &Demo, root: &str, stream: &[u8], to: &Target) -> Result<Received> {
     let mut pool = demo.writable();

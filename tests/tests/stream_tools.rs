@@ -1,7 +1,10 @@
 //! The verbs `verify`, `info`, `select`, `resume-token`, `join` and `byteswap` as one types them: what they print, and
 //! with which exit code they end.
 
+use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use zstream_tests::golden::{self, Outcome};
 use zstream_tests::program::zstream;
@@ -82,6 +85,40 @@ fn verify_of_bad_streams() {
     assert_eq!(saved.code, 1);
     assert!(text(&saved.stdout).contains("saved with zfs send -S"), "{}", text(&saved.stdout));
     assert_eq!(zstream(&["verify"], b"").code, 2, "no file");
+}
+
+/// A large file is mapped, and the system kills who reads behind the new end of a mapped file. When another program cuts
+/// the file short meanwhile, `verify` says so all the same: at whatever moment that is, it ends by itself and with 1.
+#[test]
+fn verify_of_a_file_that_is_cut_short_meanwhile() {
+    let stream = golden::stream("rs1m");
+    let whole = stream.repeat((96 << 20) / stream.len());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.zfs");
+    for millis in (0..6).map(|step| step * 10) {
+        fs::write(&path, &whole).unwrap();
+        let cut = thread::spawn({
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            move || {
+                thread::sleep(Duration::from_millis(millis));
+                file.set_len(4096).unwrap();
+            }
+        });
+        let outcome = zstream(&["verify", path.to_str().unwrap()], &[]);
+        cut.join().unwrap();
+        let (stdout, stderr) = (text(&outcome.stdout), text(&outcome.stderr));
+        match outcome.code {
+            0 => assert!(stdout.contains(": good"), "{stdout}{stderr}"),
+            1 if stdout.is_empty() => {
+                let left = format!("was cut short while it was read: 4096 bytes are left of {}", whole.len());
+                assert!(stderr.contains(&left), "{stderr}");
+            }
+            1 => assert!(stdout.contains(": bad: the stream is cut short"), "{stdout}{stderr}"),
+            code => panic!("{code}: {stdout}{stderr}"),
+        }
+    }
+    let outcome = zstream(&["verify", path.to_str().unwrap()], &[]);
+    assert_eq!(outcome.code, 1, "{}", text(&outcome.stdout));
 }
 
 #[test]

@@ -24,7 +24,7 @@ const BENCHES: &[Bench] = &[
     (
         "recv",
         bench_recv::bench,
-        "`zstream recv` of 1 GiB into a pool in a file, beside `dd` of the stream into a file",
+        "`zstream recv` of 1 GiB beside `dd` of the stream into a file; in a virtual machine, beside `zfs receive`",
     ),
     ("send", bench_send::bench, "`zstream send` beside OpenZFS's `zdb -B`, on a pool of 3 GiB"),
 ];

@@ -18,7 +18,7 @@ pub(crate) const VARIABLE: &str = "ZSTREAM_VM";
 /// The scripts that run there.
 const SEND: &str = "tests/interop/send.sh";
 const LOOK: &str = "tests/interop/look.sh";
-/// Pools with random histories.
+/// Pools with random histories that are sent; of those that are received there is one less.
 const HISTORIES: u64 = 3;
 /// What is received, each in a run of its own: emulated machines are slow.
 const PARTS: [&str; 2] = ["forms", "kinds"];
@@ -116,7 +116,10 @@ pub(crate) fn round_trips() -> Outcome {
     Ok(())
 }
 
-/// Golden streams received by zstream, beside the real `zfs receive`.
+/// What is received, beside the real `zfs receive`: golden streams, and encrypted ones.
+const RECEIVES: [&str; 2] = ["recv.sh", "receive-keys.sh"];
+
+/// Streams received by zstream, beside the real `zfs receive`, and random histories from one to the other.
 pub(crate) fn recv() -> Outcome {
     let Some(vm) = machine() else {
         println!(
@@ -132,8 +135,33 @@ pub(crate) fn recv() -> Outcome {
         fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     unpack("streams", &[], &streams)?;
-    let mut command = program(&vm, &["tests/interop/recv.sh", "-i"]);
-    command.arg(&streams).arg("-o").arg(&left).arg("-b").arg(target.join("debug/zstream"));
+    unpack("images", &IMAGES[..1], &streams)?;
+    let guest = |script: &str| {
+        let mut command = program(&vm, &[&format!("tests/interop/{script}"), "-i"]);
+        command.arg(&streams).arg("-o").arg(&left).arg("-b").arg(target.join("debug/zstream"));
+        run(command)
+    };
+    RECEIVES.iter().try_for_each(|script| guest(script))?;
+    // Every third seed is of an encrypted tree.
+    let first = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) % 10_000 * 3;
+    (first..first + HISTORIES - 1).try_for_each(|seed| {
+        fs::write(streams.join("seeds"), format!("{seed}\n"))
+            .map_err(|error| format!("{}: {error}", streams.display()))?;
+        guest("recv-history.sh")
+    })
+}
+
+/// `zstream recv` beside the module's `zfs receive` in the same machine, in time and memory.
+pub(crate) fn bench_recv() -> Outcome {
+    let Some(vm) = machine() else {
+        println!(
+            "SKIPPED: the time that the kernel module's `zfs receive` takes: {VARIABLE} does not say what runs a script where it is"
+        );
+        return Ok(());
+    };
+    title("zstream recv and zfs receive of the kernel module");
+    let mut command = program(&vm, &["tests/interop/bench-recv.sh", "-b"]);
+    command.arg(root().join("target/release/zstream"));
     run(command)
 }
 

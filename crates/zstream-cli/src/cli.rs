@@ -180,11 +180,13 @@ Examples:
     List(list::Args),
     /// Shows properties of datasets, and where they come from
     ///
-    /// As `zfs get` shows them; times are in UTC, and nothing is mounted. What is not to be known is `-`.
+    /// As `zfs get` shows them; times are in UTC, and nothing is mounted. What is not to be known is `-`: without its key
+    /// (--key-file, before the verb) so is what users and groups have of an encrypted filesystem.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img get all tank/home
   zstream -d disk.img get -r -s local,received compression,recordsize tank
+  zstream -d disk.img --key-file key get userused@1000,userquota@1000 tank/home
   zstream token $(zstream -d disk.img get -H -o value receive_resume_token tank/home)")]
     Get(get::Args),
     /// Writes a snapshot of a pool, or many, as a stream to standard output

@@ -11,7 +11,7 @@ use zstream_dsl::prop::value::{Found, Value};
 use zstream_dsl::prop::{Props, Subject};
 
 use crate::failure::Failure;
-use crate::pool::OpenPool;
+use crate::pool::{GivenKey, OpenPool, PoolOptions};
 
 /// What to show of a pool.
 #[derive(Debug)]
@@ -141,10 +141,14 @@ impl Wanted {
     }
 }
 
-/// The datasets of a selection, unsorted.
-pub(crate) fn select(open: &OpenPool, selection: &Selection<'_>) -> Result<Vec<Props>, Failure> {
+/// The datasets of a selection. Those that the key in the file given unlocks are unlocked.
+pub(crate) fn select(
+    open: &OpenPool,
+    options: &PoolOptions,
+    selection: &Selection<'_>,
+) -> Result<Vec<Props>, Failure> {
     let space = PoolSpace::of(&open.pool)?;
-    let mut visitor = Visitor { space, selection, found: Vec::new() };
+    let mut visitor = Visitor { space, selection, keys: GivenKey::of(options), found: Vec::new() };
     if selection.names.is_empty() {
         visitor.dir(&open.dsl.root()?, 0)?;
     }
@@ -168,6 +172,7 @@ pub(crate) fn select(open: &OpenPool, selection: &Selection<'_>) -> Result<Vec<P
             )));
         }
     }
+    visitor.keys.judge()?;
     let mut found = visitor.found;
     // Names may overlap.
     found.sort_by(by_name);
@@ -178,11 +183,15 @@ pub(crate) fn select(open: &OpenPool, selection: &Selection<'_>) -> Result<Vec<P
 struct Visitor<'a> {
     space: Option<PoolSpace>,
     selection: &'a Selection<'a>,
+    keys: GivenKey<'a>,
     found: Vec<Props>,
 }
 
 impl Visitor<'_> {
     fn add(&mut self, subject: Subject) -> Result<(), Failure> {
+        if let Subject::Dataset(dataset) = &subject {
+            self.keys.unlock(dataset)?;
+        }
         let props = Props::new(subject, self.space)?;
         if self.selection.types.intersects(props.types()) {
             self.found.push(props);

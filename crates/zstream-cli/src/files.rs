@@ -4,8 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
+use zstream_dmu::intent_log;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::object_type::ObjsetType;
+use zstream_zpl::fs::Filesystem;
 use zstream_zpl::view::{Options, Streams};
 
 use crate::failure::Failure;
@@ -20,6 +22,8 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// Its objects.
     pub(crate) set: Arc<dyn ObjectSet>,
+    /// Whether only a part of it came: of a stream, or of what is received.
+    is_cut: bool,
 }
 
 impl Source {
@@ -33,7 +37,7 @@ impl Source {
             return Self::in_streams(options, words);
         }
         let Some((name, paths)) = words.split_first() else {
-            return Err(Failure::usage("which dataset?"));
+            return Err(Failure::usage("which dataset? `zstream list` shows them"));
         };
         let name = name.to_str().ok_or_else(|| Failure::usage("the name of a dataset is ASCII"))?;
         Ok((Self::in_pool(options, name)?, paths))
@@ -66,7 +70,8 @@ impl Source {
                 snapshot.name
             );
         }
-        Ok((Self { name: snapshot.name.clone(), set: Arc::new(view) }, paths))
+        let (name, is_cut) = (snapshot.name.clone(), snapshot.cut.is_some());
+        Ok((Self { name, set: Arc::new(view), is_cut }, paths))
     }
 
     /// A dataset of the pool that the options name, with its key where it needs one.
@@ -83,12 +88,29 @@ impl Source {
         let dataset = pool.dsl.dataset(name)?;
         options.unlock(&dataset)?;
         let set = dataset.objset()?;
-        if !dataset.is_snapshot() && set.has_intent_log() {
+        // Snapshots have the header of a log that is of their head alone.
+        if !dataset.is_snapshot()
+            && intent_log::has_records(&**set.reader(), dataset.object().0, &set.phys().zil)
+        {
             eprintln!(
                 "zstream: {name}: the intent log was not replayed: the last synchronous writes are missing"
             );
         }
-        Ok(Self { name: name.to_owned(), set })
+        if dataset.is_inconsistent() {
+            eprintln!("zstream: {name}: its receive was not completed; what had not come is missing");
+        }
+        Ok(Self { name: name.to_owned(), set, is_cut: dataset.is_inconsistent() })
+    }
+
+    /// The file system in it.
+    pub(crate) fn filesystem(&self) -> Result<Filesystem<'_>, Failure> {
+        Filesystem::open(&*self.set).map_err(|error| match self.is_cut {
+            true => Failure::new(format_args!(
+                "{}: it was cut before what all its files need to be read: {error}",
+                self.name
+            )),
+            false => error.into(),
+        })
     }
 
     /// Whether it is a volume.

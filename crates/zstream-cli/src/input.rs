@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Seek as _};
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use zstream_dmu::device::read_in_order;
 
 use crate::failure::Failure;
 use crate::progress::{Progress, ProgressAt};
@@ -12,6 +14,8 @@ use crate::progress::{Progress, ProgressAt};
 #[derive(Debug)]
 pub(crate) struct Input {
     file: File,
+    /// Its name, but for standard input.
+    path: Option<PathBuf>,
     /// Bytes that are left in a regular file; `None` for pipes and devices.
     len: Option<u64>,
 }
@@ -35,7 +39,7 @@ impl Input {
         if file.metadata()?.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Self::from_file(file)
+        Ok(Self { path: Some(path.to_owned()), ..Self::from_file(file)? })
     }
 
     /// Standard input as a file, so that one that was redirected from a regular file is as good as its name.
@@ -46,10 +50,13 @@ impl Input {
     fn from_file(mut file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let len = match metadata.is_file() {
-            true => Some(metadata.len().saturating_sub(file.stream_position()?)),
+            true => {
+                read_in_order(&file);
+                Some(metadata.len().saturating_sub(file.stream_position()?))
+            }
             false => None,
         };
-        Ok(Self { file, len })
+        Ok(Self { file, path: None, len })
     }
 
     /// The file where it is a regular one, which can be read at any place.
@@ -70,7 +77,7 @@ impl Input {
     /// itself for what can only be read from start to end.
     pub(crate) fn into_positioned(mut self) -> Result<ProgressAt, Self> {
         match (self.len, self.file.stream_position()) {
-            (Some(len), Ok(start)) => Ok(ProgressAt::new(self.file, start, len)),
+            (Some(len), Ok(start)) => Ok(ProgressAt::new(self.file, self.path.as_deref(), start, len)),
             _ => Err(self),
         }
     }

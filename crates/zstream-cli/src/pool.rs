@@ -2,12 +2,12 @@
 //!
 //! The options stand before the verb, and are the same for all verbs that read a pool.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use zstream_dmu::error::Error;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
@@ -19,6 +19,7 @@ use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::{Wrapping, WritablePool};
 
 use crate::failure::Failure;
+use crate::prompt;
 
 /// Names the devices where the command line does not, as `PATH` names directories.
 const DEVICE_VARIABLE: &str = "ZSTREAM_DEVICE";
@@ -42,14 +43,14 @@ pub(crate) struct PoolOptions {
     #[arg(short = 'f', long = "file", value_name = "FILE", num_args = 1.., conflicts_with = "devices")]
     streams: Vec<PathBuf>,
     /// Show what there is of a stream that is cut short
-    #[arg(long, requires = "streams")]
+    #[arg(long, requires = "streams", conflicts_with = "devices")]
     partial: bool,
     /// The pool as it was after this transaction group, if its uberblock is still there
     #[arg(long, value_name = "TXG")]
     txg: Option<u64>,
     /// File with the passphrase, hex digits or raw key of the encrypted dataset
     ///
-    /// Without it the key is asked for where it is needed.
+    /// Without it the key is asked for where it is needed. `list` and `get` need none, and show more with it.
     #[arg(long, value_name = "PATH")]
     key_file: Option<PathBuf>,
 }
@@ -179,7 +180,7 @@ impl PoolOptions {
 
     /// The key of a dataset: from the file with it, or asked for.
     pub(crate) fn key(&self, name: &str) -> Result<Vec<u8>, Failure> {
-        let Some(path) = &self.key_file else { return ask(name) };
+        let Some(path) = &self.key_file else { return prompt::ask(name) };
         let mut key = Vec::new();
         File::open(path)
             .and_then(|file| file.take(KEY_BYTES_MAX).read_to_end(&mut key))
@@ -188,28 +189,46 @@ impl PoolOptions {
     }
 }
 
-/// Asks for the key of a dataset on the terminal, without showing it.
-fn ask(name: &str) -> Result<Vec<u8>, Failure> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::new(format_args!(
-            "{name} is encrypted: name the file with its key with --key-file"
-        )));
+/// The key in the file given, for looking at many datasets at once: it unlocks those whose key it is. Nobody is asked.
+#[derive(Debug)]
+pub(crate) struct GivenKey<'a> {
+    options: &'a PoolOptions,
+    /// Encryption roots that it was tried on, and why it is not their key.
+    tried: BTreeMap<String, Option<Error>>,
+}
+
+impl<'a> GivenKey<'a> {
+    pub(crate) fn of(options: &'a PoolOptions) -> Self {
+        Self { options, tried: BTreeMap::new() }
     }
-    let failed = |error: io::Error| Failure::new(format_args!("cannot ask for the key of {name}: {error}"));
-    eprint!("Key of {name}: ");
-    io::stderr().flush().map_err(failed)?;
-    let before = termios::tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
-    let mut hidden: Termios = before.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    termios::tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|error| failed(error.into()))?;
-    let mut line = Vec::new();
-    let read = stdin.lock().take(KEY_BYTES_MAX).read_until(b'\n', &mut line);
-    let restored = termios::tcsetattr(&stdin, OptionalActions::Flush, &before);
-    eprintln!();
-    read.map_err(failed)?;
-    restored.map_err(|error| failed(error.into()))?;
-    Ok(line)
+
+    /// Unlocks a dataset, if it is encrypted and the key is its.
+    pub(crate) fn unlock(&mut self, dataset: &Dataset) -> Result<(), Failure> {
+        if !self.options.has_key_file() || dataset.is_unlocked()? {
+            return Ok(());
+        }
+        let Some(root) = dataset.encryption_root()? else { return Ok(()) };
+        if self.tried.contains_key(root.name()) {
+            return Ok(());
+        }
+        let key = self.options.key(root.name())?;
+        let error = dataset.dsl().load_key(&root, &key).err();
+        self.tried.insert(root.name().to_owned(), error);
+        Ok(())
+    }
+
+    /// A key that is of none of the datasets is an error; of the others it is said that they stay locked.
+    pub(crate) fn judge(self) -> Result<(), Failure> {
+        let fits = self.tried.values().any(Option::is_none);
+        for (root, error) in &self.tried {
+            match error {
+                Some(error) if fits => eprintln!("zstream: {root} stays locked: {error}"),
+                Some(error) => return Err(no_key(root, error)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 fn no_key(root: &str, error: &Error) -> Failure {

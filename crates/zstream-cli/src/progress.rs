@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use zstream_format::stream::parallel::ReadAt;
+use zstream_format::stream::parallel::{ReadAt, View};
+
+use crate::mapped::Mapped;
 
 /// No bar is shown before this long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -116,31 +119,46 @@ impl<R: Read> Read for Progress<R> {
     }
 }
 
-/// A regular file that is read at any place, and shows how much of it was.
+/// A regular file that is read at any place, or viewed, and shows how far that has come.
 #[derive(Debug)]
 pub(crate) struct ProgressAt {
     file: File,
+    mapped: Option<Mapped>,
     start: u64,
     meter: Mutex<Meter>,
 }
 
 impl ProgressAt {
-    /// Counts what is read of `file`, of which `len` bytes from `start` on are of interest. Nothing is to be
-    /// printed until all is read.
-    pub(crate) fn new(file: File, start: u64, len: u64) -> Self {
-        Self { file, start, meter: Mutex::new(Meter::new(Some(len))) }
+    /// Shows how far reading `file` has come, of which `len` bytes from `start` on are of interest. Nothing is to be
+    /// printed until all is read. It can be viewed where `path` is given.
+    pub(crate) fn new(file: File, path: Option<&Path>, start: u64, len: u64) -> Self {
+        let mapped = path.and_then(|path| Mapped::new(path, &file));
+        Self { file, mapped, start, meter: Mutex::new(Meter::new(Some(len))) }
     }
 
     /// Where in the file the stream begins.
     pub(crate) fn start(&self) -> u64 {
         self.start
     }
+
+    /// Somebody asked for what lies before `end`.
+    fn reach(&self, end: u64) {
+        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = meter.done;
+        meter.add(end.saturating_sub(self.start).saturating_sub(done) as usize);
+    }
 }
 
 impl ReadAt for ProgressAt {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let got = self.file.read_at(buf, offset)?;
-        self.meter.lock().unwrap_or_else(PoisonError::into_inner).add(got);
+        self.reach(offset + got as u64);
         Ok(got)
+    }
+
+    fn view(&self, offset: u64, len: usize) -> Option<View> {
+        let view = self.mapped.as_ref()?.view(offset, len)?;
+        self.reach(offset + view.len() as u64);
+        Some(view)
     }
 }

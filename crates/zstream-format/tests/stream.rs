@@ -4,6 +4,7 @@
 #![cfg(feature = "parallel")]
 
 use std::io::{self, Cursor, Read};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
@@ -237,9 +238,11 @@ fn story(mut reader: ParallelReader<'_>) -> Story {
     (records, reader.verified(), end.err().map(|error| error.to_string()))
 }
 
-/// The same, from a source that several threads read at any place.
+/// The same, from a source that several threads read at any place; where it can be viewed it tells the same.
 fn told_by_positioned_reads(bytes: &[u8]) -> Story {
-    story(ParallelReader::positioned(&bytes, 0))
+    let read = story(ParallelReader::positioned(&bytes, 0));
+    assert!(read == story(ParallelReader::positioned(&Arc::new(bytes.to_vec()), 0)));
+    read
 }
 
 fn read_all(bytes: &[u8]) -> Result<u64, Error> {
@@ -297,6 +300,7 @@ fn cut_anywhere_is_a_truncation_and_says_what_is_good() {
             assert!(error.is_truncation(), "{name} cut to {len}: {error}");
             assert!(story.1 <= len as u64);
             assert_eq!(story, told_in_parallel(&bytes[..len]), "{name} cut to {len}");
+            assert_eq!(story, told_by_positioned_reads(&bytes[..len]), "{name} cut to {len}");
         }
     }
 }
@@ -312,6 +316,11 @@ fn no_flipped_bit_passes() {
             assert!(outcome.is_err(), "{name}: bit {} of byte {at} flipped and nobody noticed", at % 8);
             if at % 17 == 0 {
                 assert_eq!(told_by_one_thread(&bytes[..]), told_in_parallel(&bytes[..]), "{name}, byte {at}");
+                assert_eq!(
+                    told_by_one_thread(&bytes[..]),
+                    told_by_positioned_reads(&bytes),
+                    "{name}, byte {at}"
+                );
             }
             bytes[at] ^= bit;
         }

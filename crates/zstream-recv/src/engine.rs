@@ -410,6 +410,10 @@ impl<'p> Receiving<'p> {
     ) -> Result<u64> {
         let counted_from = input.counted_from();
         let records = input.records(opening, |at, offset| {
+            let point = job
+                .apply
+                .record(&mut job.set, &Snapshots(&self.received), &at.header, at.payload)
+                .map_err(|error| error.at(at.place))?;
             if !job.has_large_dnodes
                 && let Some(Body::Object(object)) = at.header.body()
                 && object.slots() > 1
@@ -417,10 +421,6 @@ impl<'p> Receiving<'p> {
                 job.has_large_dnodes = true;
                 self.pool.tx().activate_feature(job.filled, "large_dnode", &Value::word(0))?;
             }
-            let point = job
-                .apply
-                .record(&mut job.set, &Snapshots(&self.received), &at.header, at.payload)
-                .map_err(|error| error.at(at.place))?;
             if let Some(point) = point {
                 job.point = Some((point, job.bytes_before + at.end.saturating_sub(counted_from)));
             }

@@ -82,7 +82,11 @@ fn stream_errno(error: &stream::Error) -> Errno {
         Fault::Empty | Fault::Truncated { .. } | Fault::NoEnd => Errno::ZFS_ERR_STREAM_TRUNCATED,
         Fault::Trailer { .. } | Fault::EndChecksum { .. } => Errno::ECKSUM,
         Fault::TooLarge { .. } if error.place().record == Some(RecordType::Begin) => Errno::E2BIG,
-        Fault::List(_) => Errno::EFAULT,
+        Fault::List(error) => match error.errno() {
+            95 => Errno::ENOTSUP,
+            22 => Errno::EINVAL,
+            _ => Errno::EFAULT,
+        },
         Fault::Rule(breach) => breach.errno(),
         Fault::Features(_) => Errno::ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE,
         _ => Errno::EINVAL,

@@ -54,7 +54,7 @@ impl Args {
             None => 0,
         };
         let types = self.table.types.unwrap_or(Types::all());
-        let datasets = select(&open, &Selection { names: &self.names, types, strict: false, depth })?;
+        let datasets = select(&open, pool, &Selection { names: &self.names, types, strict: false, depth })?;
         let mut rows = Vec::new();
         for props in &datasets {
             if all {

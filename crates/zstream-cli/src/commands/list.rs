@@ -53,7 +53,7 @@ impl Args {
             None => 0,
         };
         let selection = Selection { names: &self.names, types, strict: true, depth };
-        let mut rows = select(&open, &selection)?;
+        let mut rows = select(&open, pool, &selection)?;
         self.sort(&mut rows)?;
         let text =
             if self.table.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };

@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use faulty::{FaultyDevice, Plan};
-pub use file::FileDevice;
+pub use file::{FileDevice, read_in_order};
 pub use memory::MemoryDevice;
 pub use overlay::OverlayDevice;
 pub use recorder::{Loss, RecordedEvent, Recorder};

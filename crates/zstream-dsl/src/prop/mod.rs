@@ -66,7 +66,8 @@ impl std::fmt::Debug for Props {
 }
 
 impl Props {
-    /// The properties of `subject`. With the pool's `space`, `available` can be told.
+    /// The properties of `subject`. With the pool's `space`, `available` can be told. What only who has the key of an
+    /// encrypted dataset can see is there if it is loaded by now.
     ///
     /// # Errors
     /// When its object set cannot be opened.
@@ -76,7 +77,11 @@ impl Props {
             return Ok(Self { subject, types, head_types: types, objset: None, space });
         };
         // What a receive has not begun to fill has no object set.
-        let objset = if dataset.phys().root.is_hole() { None } else { Some(dataset.objset_locked()?) };
+        let objset = match () {
+            () if dataset.phys().root.is_hole() => None,
+            () if is_locked(dataset)? => Some(dataset.objset_locked()?),
+            () => Some(dataset.objset()?),
+        };
         let is_volume = objset.as_ref().is_some_and(|objset| objset.objset_type() == ObjsetType::ZVOL);
         let head_types = if is_volume { Types::VOLUME } else { Types::FILESYSTEM };
         let types = if dataset.is_snapshot() { Types::SNAPSHOT } else { head_types };
@@ -183,6 +188,11 @@ impl Props {
         }
         Ok(names)
     }
+}
+
+/// Whether a dataset is encrypted and its key is not loaded.
+fn is_locked(dataset: &Dataset) -> Result<bool> {
+    Ok(dataset.phys().root.uses_crypt() && !dataset.is_unlocked()?)
 }
 
 /// A number as it is set, received or inherited (`dsl_prop_get_integer`), without looking at what the dataset really has;

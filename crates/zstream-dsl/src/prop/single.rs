@@ -13,7 +13,7 @@ use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjsetType;
 
 use super::value::{Found, Source, Value, nice_bytes, nice_number};
-use super::{Props, Subject};
+use super::{Props, Subject, is_locked};
 use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
 
@@ -118,7 +118,8 @@ impl Single {
 }
 
 impl Props {
-    /// A property of one user, group, project or snapshot; none where it does not apply, is not counted, or is encrypted.
+    /// A property of one user, group, project or snapshot; none where it does not apply, is not counted, or needs a key
+    /// that is not loaded.
     ///
     /// # Errors
     /// When what it is found out from cannot be read.
@@ -127,12 +128,9 @@ impl Props {
         let number = match &single.what {
             What::Written(snapshot) => written_since(dataset, snapshot)?,
             // Without its key zfs opens no encrypted filesystem, not even for quotas, which are not encrypted.
-            What::Account { .. } if dataset.phys().root.uses_crypt() => None,
+            What::Account { .. } if is_locked(dataset)? => None,
             What::Account { table, whose, kind, id } => match &self.objset {
-                Some(set) => match account(set, table, *whose, *kind, *id) {
-                    Err(error) if matches!(error.fault(), Fault::Encrypted { .. }) => None,
-                    other => other?,
-                },
+                Some(set) => account(set, table, *whose, *kind, *id)?,
                 None => None,
             },
         };

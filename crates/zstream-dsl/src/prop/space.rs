@@ -44,6 +44,8 @@ impl PoolSpace {
         {
             return Ok(None);
         }
+        // Pools from before version 3 count the parity of raidz as space like any other.
+        let is_deflated = directory_object(mos, "deflate")?.is_some();
         let (mut normal, mut log) = (0_u64, 0_u64);
         for top in tops {
             let config = top.config();
@@ -53,7 +55,7 @@ impl PoolSpace {
             if allocation_class(mos, top)?.is_some() {
                 return Ok(None);
             }
-            let Some((space, logged)) = vdev_space(config) else { return Ok(None) };
+            let Some((space, logged)) = vdev_space(config, is_deflated) else { return Ok(None) };
             normal = normal.saturating_add(space);
             log = log.saturating_add(logged);
         }
@@ -86,13 +88,13 @@ fn slop(normal: u64, log: u64) -> u64 {
     slop.max(SLOP_BYTES.0.min(normal >> 1))
 }
 
-/// Bytes for ordinary blocks and for the embedded log of a top-level vdev, as data without parity.
-fn vdev_space(config: &VdevConfig) -> Option<(u64, u64)> {
+/// Bytes for ordinary blocks and for the embedded log of a top-level vdev: as data without parity, if it is deflated.
+fn vdev_space(config: &VdevConfig, is_deflated: bool) -> Option<(u64, u64)> {
     let ashift = u32::from(config.ashift?);
     let shift = u32::try_from(config.metaslab_shift?).ok()?;
     let metaslabs = config.asize?.checked_shr(shift)?;
     let logs = u64::from(metaslabs > METASLABS_WITHOUT_LOG);
-    let ratio = deflate_ratio(config, ashift)?;
+    let ratio = if is_deflated { deflate_ratio(config, ashift)? } else { 1 << 9 };
     let deflated = |count: u64| Some((count.checked_shl(shift)? >> 9).saturating_mul(ratio));
     Some((deflated(metaslabs - logs)?, deflated(logs)?))
 }

@@ -70,7 +70,7 @@ impl Tx<'_> {
     }
 
     /// Bytes that a directory and those below it can still use (`dsl_dir_space_available`); none where that cannot be told.
-    fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
+    pub(super) fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
         let Some(space) = self.pool_space else { return Ok(None) };
         let mut above = None;
         for (_, phys) in self.line_up(dir)?.into_iter().rev() {

@@ -148,7 +148,11 @@ impl Tx<'_> {
                 self.change_dir(phys.dir, |dir| dir.quota_bytes = value)
             }
             "filesystem_limit" | "snapshot_limit" => {
-                if matches!(setting, Setting::Local(value) if *value != Value::word(u64::MAX)) {
+                let is_limit = match setting {
+                    Setting::Local(value) | Setting::Received(value) => *value != Value::word(u64::MAX),
+                    _ => false,
+                };
+                if is_limit {
                     self.begin_counting(phys.dir)?;
                 }
                 self.put_property(dataset, name, setting)

@@ -158,12 +158,20 @@ impl Tx<'_> {
     }
 
     /// Refuses to go on where what was synced is more than a quota allows, of the directory of what is filled or of one above
-    /// it.
+    /// it, or more than the pool has beside what is reserved in it (`dsl_dir_tempreserve_impl`).
     ///
     /// # Errors
-    /// `EDQUOT` when it is.
+    /// `EDQUOT` or `ENOSPC` when it is.
     pub fn check_quotas(&self, filled: ObjectId) -> Result<()> {
         for (dir, phys) in self.line_up(self.dataset(filled)?.dir)? {
+            let usable = self.pool_space.filter(|_| phys.parent.is_none()).map(|space| space.usable_bytes);
+            if let Some(usable) = usable.filter(|usable| phys.used_bytes > *usable) {
+                let used = phys.used_bytes;
+                return Err(Error::refused(
+                    "ENOSPC",
+                    format!("with what is reserved, the pool would use {used} bytes of {usable}"),
+                ));
+            }
             if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
                 let name = self.dir_name(dir)?;
                 return Err(Error::refused(
@@ -207,6 +215,7 @@ impl Tx<'_> {
             let head = self.full_name(head)?;
             return Err(Error::refused("ETXTBSY", format!("{head} was changed during the receive")));
         }
+        self.check_refreserved(head)?;
         let quota = self.number_property(phys.dir, "refquota")?;
         let referenced = self.dataset(filled)?.referenced_bytes;
         if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
@@ -217,6 +226,26 @@ impl Tx<'_> {
             ));
         }
         Ok(newer)
+    }
+
+    /// Refuses to end where the head has used up a part of its refreservation that is more than there is left: what takes
+    /// the head's place and the snapshot of it need that part anew (`dsl_dataset_clone_swap_check_impl`,
+    /// `dsl_dataset_snapshot_reserve_space`, of which the second asks for no less than the first).
+    fn check_refreserved(&self, head: ObjectId) -> Result<()> {
+        let phys = self.dataset(head)?;
+        let more = self.refreservation(head)?.min(phys.unique_bytes);
+        match self.available(phys.dir)? {
+            Some(available) if more > available => {
+                let name = self.full_name(head)?;
+                Err(Error::refused(
+                    "ENOSPC",
+                    format!(
+                        "the refreservation of {name} takes {more} bytes more, and {available} are available"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a head holds anything else than the snapshot before it (`dsl_dataset_modified_since_snap`): a difference

@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{self, halve_256};
+use super::avx2::{self, halve_256, prefetch};
 
 /// Proof that the processor has AVX-512 F and BW.
 #[derive(Clone, Copy)]
@@ -43,6 +43,7 @@ fn sum<const BIG: bool>(words: &[[u8; 4]]) -> [u64; 4] {
         round::<BIG>(&mut raw, &mut odd, front);
     }
     for vector in vectors {
+        prefetch(vector);
         // SAFETY: `vector` is 64 readable bytes; the load asks for no alignment.
         let vector = unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) };
         round::<BIG>(&mut raw, &mut odd, vector);

@@ -6,6 +6,8 @@ use crate::nvlist::{NvList, NvValue};
 use crate::object_type::ObjsetType;
 use crate::record::Begin;
 
+/// The largest block of any pool (`SPA_MAXBLOCKSIZE`).
+const MAX_BLOCK_BYTES: u64 = 16 << 20;
 /// The first bit of `drr_versioninfo` behind header type and features.
 const RESERVED_SHIFT: u32 = 2 + FeatureFlags::BITS;
 
@@ -102,6 +104,7 @@ pub fn crypt_keydata(list: &NvList) -> Result<(), Breach> {
     within("mdn_compress", 0, 14, Errno::EINVAL)?;
     within("mdn_nlevels", 0, 12, Errno::EINVAL)?;
     within("mdn_blksz", 512, u64::MAX, Errno::EINVAL)?;
+    within("mdn_blksz", 512, MAX_BLOCK_BYTES, Errno::ENOTSUP)?;
     match number("mdn_indblkshift") {
         Some(12..=17) => {}
         _ => refuse("mdn_indblkshift", "is not 12 to 17", Errno::ENOTSUP)?,

@@ -40,6 +40,11 @@ fn waits_for(head: Head<'_>, target: &Target, filled: &Dataset) -> Result<()> {
         let value = filled.entry(&format!("com.delphix:resume_{name}"))?;
         Ok(value.map(|value| value.u64()).transpose()?.unwrap_or(0))
     };
+    let is_raw = filled.entry("com.datto:resume_rawok")?.is_some();
+    if is_raw != head.has(FeatureFlags::RAW) {
+        let kind = |is_raw| if is_raw { "raw" } else { "not raw" };
+        return refuse(format!("it began {}, the stream is {}", kind(is_raw), kind(!is_raw)));
+    }
     let (to, from) = (number("toguid")?, number("fromguid")?);
     if to != head.begin.to_guid.0 {
         return refuse(format!("it waits for snapshot {to:x}, the stream is of {}", head.begin.to_guid));

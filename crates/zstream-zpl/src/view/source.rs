@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 use zstream_format::stream::parallel::ReadAt;
 
@@ -33,7 +34,7 @@ impl Source {
     /// Streams in memory; `name` is for errors.
     #[must_use]
     pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        Self { name: name.into(), len: bytes.len() as u64, bytes: Box::new(Memory(bytes)) }
+        Self { name: name.into(), len: bytes.len() as u64, bytes: Box::new(Arc::new(bytes)) }
     }
 
     /// The file's path, or the name that was given.
@@ -73,15 +74,6 @@ impl Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Source({}, {} bytes)", self.name, self.len)
-    }
-}
-
-/// Bytes in memory.
-struct Memory(Vec<u8>);
-
-impl ReadAt for Memory {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.as_slice().read_at(buf, offset)
     }
 }
 

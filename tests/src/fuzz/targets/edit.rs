@@ -1,5 +1,7 @@
 //! Edits of whole streams, and the judgement of `verify`.
 
+use std::sync::Arc;
+
 use super::super::corpus::records;
 use zstream_format::edit::byteswap::{Report, byteswap};
 use zstream_format::edit::resume::{Next, find};
@@ -13,13 +15,14 @@ fn told(verdict: &Verdict) -> String {
     format!("{:?}", (verdict.error.as_ref().map(ToString::to_string), verdict))
 }
 
-/// On all cores, on one, and read at any place the verdict is the same. What the reader refuses is never good, and a
+/// On all cores, on one, and read or viewed at any place the verdict is the same. What the reader refuses is never good, and a
 /// look into the payloads finds no less.
 pub(super) fn run_verify(input: &[u8]) {
     let plain = Options::default();
     let one = verify_one_core(input, plain);
     assert_eq!(told(&one), told(&verify(input, plain)));
     assert_eq!(told(&one), told(&verify_at(&input, 0, plain)));
+    assert_eq!(told(&one), told(&verify_at(&Arc::new(input.to_vec()), 0, plain)));
     assert!(one.good_bytes <= one.bytes && one.bytes <= input.len() as u64);
     let mut reader = StreamReader::new(input);
     let whole = loop {

@@ -1,0 +1,347 @@
+//! Cutting a source into batches of whole records.
+
+use std::io::{self, Read};
+
+use super::source::{ReadAt, View, read_full_at};
+use crate::checksum::Checksum;
+use crate::fletcher::fletcher4;
+use crate::order::ByteOrder;
+use crate::record::{HEADER_LEN, TRAILER_OFFSET};
+use crate::stream::Chain;
+use crate::stream::reader::read_full;
+
+/// Bytes of a batch that was cut by headers alone, but for the end of its last record. It is to fit the
+/// second-level cache of a core: what was read is still there when it is summed.
+pub const PLANNED_BYTES: usize = 512 << 10;
+
+/// Bytes of a batch that is read to be cut, but for the end of its last record. Others wait meanwhile, and
+/// to wake them costs as much as to sum some hundred KiB.
+pub const LOADED_BYTES: usize = 2 << 20;
+
+/// Bytes of the first batch, by which the size of records is guessed: all but one worker wait for it.
+pub const FIRST_BYTES: usize = 128 << 10;
+
+/// Bytes that are read and then summed, before the next are: little enough for the first-level caches.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Records of this many bytes on average are cut by their headers alone: to read a header by itself costs
+/// about as much as to copy this much.
+const LARGE_RECORD_BYTES: usize = 16 << 10;
+
+/// A record above this size is not cut by its header alone: no memory for what may not come.
+const MAX_PLANNED_BYTES: usize = HEADER_LEN + (16 << 20);
+
+/// Where batches come from.
+pub(super) trait Feed: Send {
+    /// Reads what comes next.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// What can be read at any place, and where what comes next begins in it.
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)>;
+}
+
+/// A source that is read from its start to its end.
+pub(super) struct Sequential<R>(pub(super) R);
+
+impl<R: Read + Send> Feed for Sequential<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        read_full(&mut self.0, buf)
+    }
+
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)> {
+        None
+    }
+}
+
+/// A source that can be read at any place.
+pub(super) struct Positioned<'a> {
+    pub(super) source: &'a (dyn ReadAt + Sync),
+    pub(super) offset: u64,
+}
+
+impl Feed for Positioned<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = read_full_at(self.source, buf, self.offset)?;
+        self.offset += len as u64;
+        Ok(len)
+    }
+
+    fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)> {
+        Some((self.source, &mut self.offset))
+    }
+}
+
+/// A record in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) at: usize,
+    /// Bytes that are there: header and payload, or less where the stream is cut short.
+    pub(super) len: usize,
+    order: ByteOrder,
+    /// Sum of the header's first 280 bytes, and of what follows.
+    pub(super) sums: (Checksum, Checksum),
+}
+
+/// Part of a stream: whole records, but for the last one where the stream is cut short or the
+/// [`Cutter`] cannot go on.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// What is read, where the records are not viewed.
+    buffer: Vec<u8>,
+    /// The records where they lie in the source.
+    view: Option<View>,
+    filled: usize,
+    pub(super) spans: Vec<Span>,
+    /// Where the records lie whose bytes were not read yet, and how many there are.
+    pub(super) to_read: Option<(u64, usize)>,
+    /// No batch follows.
+    pub(super) last: bool,
+    /// Reading failed behind these records.
+    pub(super) io: Option<io::Error>,
+}
+
+/// Cuts a source into records.
+pub(super) struct Cutter<'a> {
+    feed: Box<dyn Feed + 'a>,
+    chain: Chain,
+    /// Batches so far.
+    batches: u64,
+    /// The last batch was filled.
+    done: bool,
+    /// Mean size of the records in the batch before.
+    record_bytes: usize,
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(feed: Box<dyn Feed + 'a>) -> Self {
+        Self { feed, chain: Chain::default(), batches: 0, done: false, record_bytes: 0 }
+    }
+
+    /// Fills a batch, whose number is returned; `None` behind the last.
+    pub(super) fn fill(&mut self, batch: &mut Batch) -> Option<u64> {
+        if self.done {
+            return None;
+        }
+        batch.spans.clear();
+        (batch.filled, batch.last, batch.to_read) = (0, false, None);
+        batch.view = None;
+        let bytes = self.plan(batch);
+        if bytes == 0 {
+            self.load(batch);
+        }
+        self.record_bytes = batch.filled.max(bytes) / batch.spans.len().max(1);
+        self.done = batch.last;
+        self.batches += 1;
+        Some(self.batches - 1)
+    }
+
+    /// Cuts a batch by its headers alone, where the source can be viewed or its records are large. Stops before
+    /// what is not a whole, good record: that is for [`load`](Self::load) to meet. Returns the bytes of the
+    /// batch, 0 where nothing was cut.
+    fn plan(&mut self, batch: &mut Batch) -> usize {
+        let Some((source, offset)) = self.feed.positioned() else { return 0 };
+        let mut view = source.view(*offset, PLANNED_BYTES + HEADER_LEN);
+        if view.is_none() && self.record_bytes < LARGE_RECORD_BYTES {
+            return 0;
+        }
+        let mut at = 0;
+        while at < PLANNED_BYTES {
+            let Some(bytes) = header_at(source, view.as_deref(), *offset, at) else { break };
+            let Ok(header) = self.chain.header(bytes) else { break };
+            let Ok(payload_len) = self.chain.payload_len(&header) else { break };
+            let (len, order) = (HEADER_LEN + payload_len, self.chain.order());
+            if len > MAX_PLANNED_BYTES {
+                break;
+            }
+            if let Some(view) = &mut view
+                && view.len() < at + len
+            {
+                match source.view(*offset, at + len) {
+                    Some(longer) if longer.len() == at + len => *view = longer,
+                    _ => break,
+                }
+            }
+            if self.chain.advance(&header).is_err() {
+                break;
+            }
+            batch.spans.push(Span { at, len, order, sums: Default::default() });
+            at += len;
+        }
+        if at > 0 {
+            match view {
+                Some(_) => (batch.view, batch.filled) = (view, at),
+                None => batch.to_read = Some((*offset, at)),
+            }
+            *offset += at as u64;
+        }
+        at
+    }
+
+    /// Reads a batch and cuts it.
+    fn load(&mut self, batch: &mut Batch) {
+        let (mut at, mut want) = (0, if self.batches == 0 { FIRST_BYTES } else { LOADED_BYTES });
+        loop {
+            self.read(batch, want);
+            match self.cut(batch, &mut at) {
+                Cut::GaveUp => batch.last = true,
+                Cut::Partial { .. } if batch.last => {
+                    if batch.io.is_none() {
+                        batch.spans.push(self.span(at, batch.filled - at));
+                    }
+                }
+                Cut::Partial { need } => {
+                    // The rest of the last record. The buffer grows with what really comes, not with what
+                    // the record promises.
+                    want = need.min(batch.filled * 2).max(at + HEADER_LEN);
+                    continue;
+                }
+                Cut::Whole => {}
+            }
+            return;
+        }
+    }
+
+    /// Reads until a batch has `want` bytes, or there are no more.
+    fn read(&mut self, batch: &mut Batch, want: usize) {
+        if batch.buffer.len() < want {
+            batch.buffer.resize(want, 0);
+        }
+        match self.feed.read(&mut batch.buffer[batch.filled..want]) {
+            Ok(got) => {
+                batch.filled += got;
+                batch.last = batch.filled < want;
+            }
+            Err(error) => {
+                batch.io = Some(error);
+                batch.last = true;
+            }
+        }
+    }
+
+    fn span(&self, at: usize, len: usize) -> Span {
+        Span { at, len, order: self.chain.order(), sums: Default::default() }
+    }
+
+    /// Cuts as many records as there are from `at` on.
+    fn cut(&mut self, batch: &mut Batch, at: &mut usize) -> Cut {
+        loop {
+            let have = batch.filled - *at;
+            if have == 0 {
+                return Cut::Whole;
+            }
+            if have < HEADER_LEN {
+                return Cut::Partial { need: *at + HEADER_LEN };
+            }
+            // What is wrong with a header is said when it is judged; here it only ends the cutting.
+            let Ok(header) = self.chain.header(header_bytes(&batch.buffer[*at..])) else {
+                batch.spans.push(self.span(*at, HEADER_LEN));
+                return Cut::GaveUp;
+            };
+            let len = match self.chain.payload_len(&header) {
+                Ok(len) => HEADER_LEN + len,
+                Err(_) => {
+                    batch.spans.push(self.span(*at, HEADER_LEN));
+                    return Cut::GaveUp;
+                }
+            };
+            if have < len {
+                return Cut::Partial { need: *at + len };
+            }
+            batch.spans.push(self.span(*at, len));
+            if self.chain.advance(&header).is_err() {
+                return Cut::GaveUp;
+            }
+            *at += len;
+        }
+    }
+}
+
+enum Cut {
+    /// The bytes end with a record.
+    Whole,
+    /// The bytes end inside a record, whose end would be at `need`.
+    Partial { need: usize },
+    /// A record that cannot be.
+    GaveUp,
+}
+
+/// The header `at` bytes behind `offset`, in the view from `offset` on if there is one.
+fn header_at(source: &dyn ReadAt, view: Option<&[u8]>, offset: u64, at: usize) -> Option<[u8; HEADER_LEN]> {
+    if let Some(view) = view {
+        return view.get(at..at + HEADER_LEN).map(header_bytes);
+    }
+    let mut bytes = [0; HEADER_LEN];
+    let got = read_full_at(source, &mut bytes, offset.saturating_add(at as u64)).ok()?;
+    (got == HEADER_LEN).then_some(bytes)
+}
+
+pub(super) fn header_bytes(bytes: &[u8]) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header.copy_from_slice(&bytes[..HEADER_LEN]);
+    header
+}
+
+impl Batch {
+    /// The bytes in which the records lie.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.view.as_deref().unwrap_or(&self.buffer)
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Lets go of what was viewed, so that its holder can be given back.
+    pub(super) fn release(&mut self) {
+        self.view = None;
+    }
+
+    /// Reads and sums the records of a batch that was cut by headers alone, some at a time: what was just
+    /// read is in the cache.
+    pub(super) fn read_and_sum(&mut self, source: &(dyn ReadAt + Sync), offset: u64, len: usize) {
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
+        }
+        let mut summed = 0;
+        while self.filled < len {
+            let first = self.filled;
+            let next = self.spans[summed..].partition_point(|span| span.at + span.len < first + PIECE_BYTES);
+            let upto = self.spans.len().min(summed + next + 1);
+            let piece = self.spans.get(upto).map_or(len, |span| span.at);
+            match read_full_at(source, &mut self.buffer[first..piece], offset.saturating_add(first as u64)) {
+                Ok(got) => self.filled += got,
+                Err(error) => {
+                    self.spans.truncate(summed);
+                    (self.io, self.last) = (Some(error), true);
+                    return;
+                }
+            }
+            if self.filled < piece {
+                // The source ends inside of the last record, or was cut meanwhile.
+                let filled = self.filled;
+                self.spans.retain(|span| span.at < filled);
+                if let Some(span) = self.spans.last_mut() {
+                    span.len = span.len.min(filled - span.at);
+                }
+                self.last = true;
+                self.sum(summed..self.spans.len());
+                return;
+            }
+            self.sum(summed..upto);
+            summed = upto;
+        }
+    }
+
+    /// Sums records.
+    pub(super) fn sum(&mut self, range: std::ops::Range<usize>) {
+        let bytes = self.view.as_deref().unwrap_or(&self.buffer);
+        for span in &mut self.spans[range] {
+            let record = &bytes[span.at..span.at + span.len];
+            if record.len() >= HEADER_LEN {
+                let (front, back) = record.split_at(TRAILER_OFFSET);
+                span.sums = (fletcher4(front, span.order), fletcher4(back, span.order));
+            }
+        }
+    }
+}
