@@ -377,4 +377,4 @@ impl Tx<'_> {
 
 /// How far a receive may go over a refquota: what writes may be under way at once, as OpenZFS has it
 /// (`spa_asize_inflation` times the size of a transaction group's smallest limit).
-const REFQUOTA_SLACK_BYTES: u64 = 24 * (64 << 20);
+pub(super) const REFQUOTA_SLACK_BYTES: u64 = 24 * (64 << 20);

@@ -5,14 +5,14 @@ mod history;
 mod pool;
 
 use zstream_dmu::error::Fault;
-use zstream_dmu::ids::ObjectId;
+use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_store::{NewObject, ObjectStore};
 use zstream_dmu::zap::Value;
 use zstream_format::object_type::ObjectType;
 
 use self::check::check;
 use self::pool::TestPool;
-use super::Setting;
+use super::{Filling, ReceivedSnapshot, Setting};
 
 /// Makes an object with blocks of 4 KiB whose content follows from a number.
 fn write_file(pool: &mut TestPool, name: &str, blocks: u64, seed: u8) -> ObjectId {
@@ -162,5 +162,58 @@ fn reservations_count_up_the_tree() {
     pool.tx(|tx| tx.destroy("pool/c")).unwrap();
     set(&mut pool, "pool/a", "reservation", 0).unwrap();
     pool.commit();
+    check(&mut pool);
+}
+
+/// What was asked when a receive began is asked again when it ends: the target may have changed meanwhile.
+#[test]
+fn a_receive_ends_only_where_it_fits() {
+    let mut pool = TestPool::new(16 << 20, 6);
+    create(&mut pool, "pool/a");
+    write_file(&mut pool, "pool/a", 20, 1);
+    snapshot(&mut pool, "pool/a@1");
+    let head = pool.tx(|tx| tx.head_named("pool/a")).unwrap();
+    let filled = pool.tx(|tx| {
+        let base = tx.snapshot_named("pool/a@1")?;
+        let filled = tx.create_receive_child(head, Some(base), false)?;
+        tx.begin_receive(filled, &Filling::default())?;
+        Ok(filled)
+    });
+    let filled = filled.unwrap();
+    pool.commit();
+    let end = |pool: &mut TestPool, force: bool, name: &str| {
+        let name = name.to_owned();
+        let received = ReceivedSnapshot { name, guid: Guid(7), creation_time: 5, ivset: None };
+        pool.tx(|tx| tx.end_receive(filled, Some(head), force, &received))
+    };
+    let refused = |pool: &mut TestPool, force: bool, name: &str| errno(&end(pool, force, name).unwrap_err());
+    assert_eq!(refused(&mut pool, false, "1"), "EEXIST");
+    // A refquota may be exceeded by what can be under way at once, and no more.
+    pool.tx(|tx| tx.set_property(head, "refquota", &Setting::Local(Value::word(1 << 20)))).unwrap();
+    let slack = super::receive::REFQUOTA_SLACK_BYTES + (1 << 20);
+    let before = pool.tx(|tx| tx.dataset(filled)).unwrap().referenced_bytes;
+    let referenced = |pool: &mut TestPool, bytes: u64| {
+        pool.tx(|tx| tx.change_dataset(filled, |dataset| dataset.referenced_bytes = bytes)).unwrap();
+    };
+    referenced(&mut pool, slack + 1);
+    assert_eq!(refused(&mut pool, false, "2"), "EDQUOT");
+    referenced(&mut pool, slack);
+    assert_eq!(refused(&mut pool, false, "1"), "EEXIST");
+    referenced(&mut pool, before);
+    // It was written to, and got a snapshot.
+    write_file(&mut pool, "pool/a", 1, 2);
+    pool.sync_sets();
+    assert_eq!(refused(&mut pool, false, "2"), "ETXTBSY");
+    snapshot(&mut pool, "pool/a@new");
+    assert_eq!(refused(&mut pool, false, "2"), "ETXTBSY");
+    // By force the snapshot goes, unless it is held or cloned.
+    pool.tx(|tx| tx.hold("tag", &["pool/a@new".to_owned()])).unwrap();
+    assert_eq!(refused(&mut pool, true, "2"), "EBUSY");
+    pool.tx(|tx| tx.release("tag", &["pool/a@new".to_owned()])).unwrap();
+    pool.commit();
+    end(&mut pool, true, "2").unwrap();
+    pool.commit();
+    let names = pool.tx(|tx| tx.snapshots(head)).unwrap();
+    assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["1", "2"]);
     check(&mut pool);
 }
