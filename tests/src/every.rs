@@ -1,6 +1,6 @@
 //! Tests that change one byte after the other, of which there is time for some only.
 
-/// How many times as many bytes as otherwise are taken: a number. With 1000 it is every byte, which takes hours.
+/// How many times as many bytes as otherwise are taken: a number. With 1000 it is every byte.
 pub const VARIABLE: &str = "ZSTREAM_THOROUGH";
 
 /// How far apart the bytes are that a test takes: `sampled`, or less where more are asked for.

@@ -25,4 +25,5 @@ pub mod samples;
 pub mod sender_history;
 pub mod sending;
 pub mod state;
+pub mod traced;
 pub mod writing;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::{BlockPointer, Dva, NormalBlock};
-use zstream_dmu::device::Device;
+use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::ids::{Bookmark, Txg};
 use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::history::Event;
@@ -21,6 +21,7 @@ use zstream_format::order::ByteOrder;
 use zstream_tests::blocks::roots;
 use zstream_tests::created::host;
 use zstream_tests::pools::open;
+use zstream_tests::program::zstream;
 use zstream_tests::writing::{overlays, unreached};
 use zstream_tests::{golden, openzfs};
 
@@ -75,11 +76,11 @@ fn a_log_whose_first_block_was_not_written_is_empty() {
     assert!(!is_written(&block(2, 0x39_7c00)) && !is_written(&block(1, 0x39_7e00)));
 }
 
-/// A log block without records, as OpenZFS would have written it where `log` points.
-fn log_block(log: &BlockPointer) -> Vec<u8> {
+/// A log block with so many bytes of records, as OpenZFS would have written it where `log` points.
+fn log_block(log: &BlockPointer, records: u64) -> Vec<u8> {
     const ORDER: ByteOrder = ByteOrder::Little;
     let mut bytes = vec![0; log.psize() as usize];
-    ORDER.put_u64(&mut bytes[136..], 184);
+    ORDER.put_u64(&mut bytes[136..], 184 + records);
     ORDER.put_u64(&mut bytes[144..], EMBEDDED_MAGIC);
     let put = |bytes: &mut [u8], words: [u64; 4]| {
         for (word, place) in words.into_iter().zip(bytes[152..184].chunks_exact_mut(8)) {
@@ -109,7 +110,7 @@ fn a_pool_with_a_log_to_replay_is_not_written_to() {
     let write_log = |bytes: &[u8]| {
         devices[0].1.write_at(LEAF_DATA_START + log.dva(0).offset(), bytes).expect("memory");
     };
-    write_log(&log_block(&log));
+    write_log(&log_block(&log, 0));
     let mut pool = open().expect("an exported pool");
     pool.log(Event::Command("test")).expect("a history");
     pool.commit(&mut |_, _| Ok(())).expect("a commit");
@@ -118,6 +119,29 @@ fn a_pool_with_a_log_to_replay_is_not_written_to() {
     assert!(refused.contains("dataset 377 has an intent log that was not replayed"), "{refused}");
     write_log(&vec![0; log.psize() as usize]);
     open().expect("a pool without records in its log");
+}
+
+/// Who reads a volume or a file system is told that its log has records that are not in it yet, and only then: nearly every
+/// dataset that was in use has a log, even if all was synced.
+#[test]
+fn records_that_are_not_in_the_files_are_told_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = golden::copy(&golden::image("tank.img"), dir.path());
+    let log = newest_log(&Pool::open(std::slice::from_ref(&image), &OpenOptions::default()).expect("a pool"));
+    for (records, told) in [(None, false), (Some(0), false), (Some(192), true)] {
+        if let Some(records) = records {
+            let device = FileDevice::open_writable(&image).expect("the copy");
+            let at = LEAF_DATA_START + log.dva(0).offset();
+            device.write_at(at, &log_block(&log, records)).expect("a write");
+        }
+        let target = dir.path().join(format!("{records:?}"));
+        std::fs::create_dir(&target).expect("a directory");
+        let [image, target] = [&image, &target].map(|path| path.to_str().expect("UTF-8"));
+        let outcome = zstream(&["-d", image, "extract", "-C", target, "tank/vol"], b"");
+        let said = String::from_utf8_lossy(&outcome.stderr);
+        assert_eq!(outcome.code, 0, "{said}");
+        assert_eq!(said.contains("tank/vol: the intent log was not replayed"), told, "{said}");
+    }
 }
 
 /// The snapshots with the header of a log, whose blocks belong to the volume alone.

@@ -158,6 +158,8 @@ fn an_archive_is_put_as_the_files_in_it() {
 #[test]
 fn with_a_timestamp_the_same_files_make_the_same_image() {
     let bench = Bench::new(&[]);
+    // Large enough that blocks are written while others are read.
+    fs::write(bench.path("src/huge"), noise(45 << 20)).expect("a file");
     let first = bench.image();
     bench.put(&["--timestamp", "1700000000", &(bench.path("src") + "/"), "demo:/"]);
     let made = bench.image();

@@ -110,12 +110,56 @@ fn a_cut_stream_shows_what_there_is_when_asked_to() {
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("cut short"), "and says that it is not all");
 }
 
+/// What a user may meet: no snapshot at all, a directory that lies beyond the cut, an option that does nothing for a pool.
+#[test]
+fn what_is_beyond_a_cut_is_said() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("cut.zfs");
+    let (path, whole) = (path.to_str().expect("UTF-8"), golden::stream("fs-full"));
+    for (len, said) in [
+        (100, "no snapshot at all in the streams; there is none\n"),
+        (5000, "it was cut before what all its files need"),
+    ] {
+        std::fs::write(path, &whole[..len]).expect("a file");
+        let outcome = zstream(&["-f", path, "--partial", "ls"], b"");
+        let stderr = String::from_utf8_lossy(&outcome.stderr);
+        assert_eq!((outcome.code, outcome.stdout.as_slice()), (1, &b""[..]), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
+    let image = golden::image("tank.img");
+    let outcome = zstream(&["-d", image.to_str().expect("UTF-8"), "--partial", "ls", "tank/fs@a"], b"");
+    assert_eq!(outcome.code, 2);
+}
+
+/// A dataset whose receive was cut off shows what there is.
+#[test]
+fn a_receive_that_was_cut_off_is_said() {
+    for (name, shown) in [("tank/rx/fs-full", false), ("tank/rx/fs-full-Lec", true)] {
+        let outcome = in_pool(&["ls", name]);
+        let stderr = String::from_utf8_lossy(&outcome.stderr);
+        assert!(stderr.contains(&format!("{name}: its receive was not completed")), "{stderr}");
+        assert_eq!(!outcome.stdout.is_empty(), shown, "{stderr}");
+    }
+}
+
 #[test]
 fn what_cannot_be_shown_is_said() {
     // Redacted content is an error, not zeros.
     let outcome = in_streams(&["fs-redacted"], &[], &["cat", "random"]);
     assert_eq!(outcome.code, 1);
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("redacted"));
+    // An archive goes on without the file.
+    let outcome = in_streams(&["fs-redacted"], &[], &["extract", "--tar"]);
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(outcome.code == 1 && said.contains("random: block is redacted"), "{said}");
+    assert!(said.contains("1 thing could not be restored: 1 file\n"), "{said}");
+    let names: Vec<String> = tar::Archive::new(&outcome.stdout[..])
+        .entries()
+        .expect("an archive")
+        .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
+        .collect();
+    assert_eq!((names.len(), names.last().map(String::as_str)), (259, Some("GNUSparseFile.0/zeros")));
+    assert!(!names.contains(&"random".to_owned()));
     // Raw streams without their key.
     let outcome = in_streams(&["e-aes-256-gcm-raw"], &[], &["ls"]);
     assert_eq!(outcome.code, 1);

@@ -25,11 +25,21 @@ impl Pairs {
         ours: (&Path, &[&str]),
         theirs: (&Path, &[&str]),
     ) -> Result<Self, String> {
+        Self::measure_some(PAIRS, prepare, ours, theirs)
+    }
+
+    /// The same, so many times.
+    pub(crate) fn measure_some(
+        pairs: usize,
+        prepare: &dyn Fn(),
+        ours: (&Path, &[&str]),
+        theirs: (&Path, &[&str]),
+    ) -> Result<Self, String> {
         let one = |(program, args): (&Path, &[&str])| {
             prepare();
             measure(program, args)
         };
-        (0..PAIRS).map(|_| Ok((one(ours)?, one(theirs)?))).collect::<Result<_, String>>().map(Self)
+        (0..pairs).map(|_| Ok((one(ours)?, one(theirs)?))).collect::<Result<_, String>>().map(Self)
     }
 
     /// Our time on the clock, in seconds.
@@ -62,7 +72,7 @@ impl Pairs {
                 format!("{theirs:.3} {unit}")
             );
         };
-        println!("\n{title}, {PAIRS} pairs\n{:>32} {theirs:>22}   ratio", ours);
+        println!("\n{title}, {} pairs\n{:>32} {theirs:>22}   ratio", self.0.len(), ours);
         let theirs = |of: fn(&Usage) -> f64| self.median(|(_, theirs)| of(theirs));
         let ours = |of: fn(&Usage) -> f64| self.median(|(ours, _)| of(ours));
         let both = |of: fn(&Usage) -> f64| [ours(of), theirs(of)];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use zstream_dmu::intent_log;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::object_type::ObjsetType;
+use zstream_zpl::fs::Filesystem;
 use zstream_zpl::view::{Options, Streams};
 
 use crate::failure::Failure;
@@ -21,6 +22,8 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// Its objects.
     pub(crate) set: Arc<dyn ObjectSet>,
+    /// Whether only a part of it came: of a stream, or of what is received.
+    is_cut: bool,
 }
 
 impl Source {
@@ -67,7 +70,8 @@ impl Source {
                 snapshot.name
             );
         }
-        Ok((Self { name: snapshot.name.clone(), set: Arc::new(view) }, paths))
+        let (name, is_cut) = (snapshot.name.clone(), snapshot.cut.is_some());
+        Ok((Self { name, set: Arc::new(view), is_cut }, paths))
     }
 
     /// A dataset of the pool that the options name, with its key where it needs one.
@@ -95,7 +99,18 @@ impl Source {
         if dataset.is_inconsistent() {
             eprintln!("zstream: {name}: its receive was not completed; what had not come is missing");
         }
-        Ok(Self { name: name.to_owned(), set })
+        Ok(Self { name: name.to_owned(), set, is_cut: dataset.is_inconsistent() })
+    }
+
+    /// The file system in it.
+    pub(crate) fn filesystem(&self) -> Result<Filesystem<'_>, Failure> {
+        Filesystem::open(&*self.set).map_err(|error| match self.is_cut {
+            true => Failure::new(format_args!(
+                "{}: it was cut before what all its files need to be read: {error}",
+                self.name
+            )),
+            false => error.into(),
+        })
     }
 
     /// Whether it is a volume.

@@ -43,7 +43,7 @@ pub(crate) struct PoolOptions {
     #[arg(short = 'f', long = "file", value_name = "FILE", num_args = 1.., conflicts_with = "devices")]
     streams: Vec<PathBuf>,
     /// Show what there is of a stream that is cut short
-    #[arg(long, requires = "streams")]
+    #[arg(long, requires = "streams", conflicts_with = "devices")]
     partial: bool,
     /// The pool as it was after this transaction group, if its uberblock is still there
     #[arg(long, value_name = "TXG")]

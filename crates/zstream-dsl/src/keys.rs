@@ -93,7 +93,8 @@ impl Dsl {
         }
         let wrapping = WrappingKey::new(key.format, input)?;
         let mut unwrapped = Vec::new();
-        root.walk(&mut |dir| {
+        // Clones have the root of their origin, wherever they lie.
+        self.walk(&mut |dir| {
             if let Some(key) = CryptoKey::of(dir)?
                 && key.root == root.object()
             {

@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use zstream_zpl::content::Content;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::volume;
 
 use crate::failure::Failure;
@@ -34,7 +33,7 @@ impl Args {
             if paths.is_empty() {
                 return Err(Failure::usage(format_args!("which file of {}?", source.name)));
             }
-            let fs = Filesystem::open(&*source.set)?;
+            let fs = source.filesystem()?;
             for path in paths {
                 let content = fs.resolve(path.as_bytes()).and_then(|node| fs.content(&node));
                 let named = |error| Failure::new(format_args!("{}: {error}", path.display()));

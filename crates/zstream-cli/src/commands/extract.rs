@@ -5,7 +5,6 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::volume;
 
 use crate::failure::Failure;
@@ -36,7 +35,7 @@ impl Args {
         if source.is_volume() {
             return self.volume(&source, paths);
         }
-        let fs = Filesystem::open(&*source.set)?;
+        let fs = source.filesystem()?;
         let whole = [OsString::new()];
         let paths = if paths.is_empty() { &whole[..] } else { paths };
         let paths: Vec<Vec<&[u8]>> = paths.iter().map(|path| files::parts(path)).collect::<Result<_, _>>()?;

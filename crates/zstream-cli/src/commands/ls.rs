@@ -35,7 +35,7 @@ impl Args {
         if source.is_volume() {
             return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name)));
         }
-        let fs = Filesystem::open(&*source.set)?;
+        let fs = source.filesystem()?;
         let mut out = output::text()?;
         let mut failures = 0;
         let root = [OsString::new()];

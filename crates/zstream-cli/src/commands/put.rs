@@ -20,8 +20,9 @@ use zstream_zpl::writer::{Settings, Writer, write_image};
 use crate::failure::Failure;
 use crate::files::{self, CHUNK_BYTES};
 use crate::pool::PoolOptions;
+use crate::store::ahead::ReadAhead;
 use crate::store::tree::Tree;
-use crate::store::{Put, PutError, Target, archive};
+use crate::store::{Put, PutError, Rules, Target, archive};
 
 /// The name of standard input.
 const STANDARD_INPUT: &str = "-";
@@ -126,8 +127,8 @@ impl Args {
         };
         let writer = Writer::open(&target.set, settings, random)
             .map_err(|error| Failure::new(format_args!("{name}: {error}")))?;
-        let latest = self.timestamp.map(|_| now);
-        let mut put = Put { target, writer, latest, now, keeps_xattrs };
+        let rules = Rules { latest: self.timestamp.map(|_| now), keeps_xattrs };
+        let mut put = Put { target, writer, rules, now };
         if let Err(error) = self.all(&mut put, parts) {
             return Err(put.target.failed(&error));
         }
@@ -185,11 +186,12 @@ impl Args {
 /// Bytes of an image between two looks at whether a transaction group is full.
 const IMAGE_PART_BYTES: u64 = 64 << 20;
 
-fn open(source: &OsStr) -> io::Result<Box<dyn Read>> {
+fn open(source: &OsStr) -> io::Result<ReadAhead> {
     if source == STANDARD_INPUT {
-        return Ok(Box::new(io::stdin().lock()));
+        ReadAhead::start(io::stdin())
+    } else {
+        ReadAhead::start(File::open(source)?)
     }
-    Ok(Box::new(File::open(source)?))
 }
 
 /// How the properties of the file system want files to be written, and whether with extended attributes.

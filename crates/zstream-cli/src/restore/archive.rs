@@ -60,7 +60,8 @@ impl Archive {
 
     /// Adds what is at a path of the file system, with all below it.
     ///
-    /// A file that cannot be read to its end ends the archive: its size was promised already.
+    /// A file whose first [`CHUNK_BYTES`] cannot be read is left out. One that cannot be read further on ends the archive: its
+    /// size was promised already.
     pub(crate) fn add(
         &mut self,
         fs: &Filesystem<'_>,
@@ -143,7 +144,7 @@ impl Archive {
         let slash: &[u8] = if kind == EntryType::Directory { b"/" } else { b"" };
         let name = if path.is_empty() { b"./".to_vec() } else { [path, slash].concat() };
         match &parts {
-            Some(Parts { content, map, .. }) if !map.is_empty() => {
+            Some(Parts { content, is_sparse: true, .. }) => {
                 let size = content.size().to_string();
                 let size = size.as_bytes();
                 let records = [("major", &b"1"[..]), ("minor", b"0"), ("name", &name), ("realsize", size)];
@@ -175,7 +176,7 @@ impl Archive {
             text(&mut pax, "linkpath", &target, &mut header.as_old_mut().linkname);
         }
         attributes(&mut header, &mut pax, path, node, report)?;
-        let size = parts.as_ref().map_or(0, Parts::bytes);
+        let size = parts.as_ref().map_or(0, |parts| parts.bytes);
         header.set_size(size);
         if size > SIZE_MAX {
             record(&mut pax, b"size", size.to_string().as_bytes());
@@ -214,11 +215,12 @@ impl Archive {
             self.builder.append(&extended, pax).map_err(|error| Failure::output(&error))?;
         }
         header.set_cksum();
-        let Some(Parts { content, ranges, map }) = parts else {
+        let Some(Parts { content, ranges, head, .. }) = parts else {
             return self.builder.append(header, io::empty()).map_err(|error| Failure::output(&error));
         };
         let ranges = ranges.into_iter();
-        let mut reader = Reader { content, meter, here: 0..0, ranges, buffer: map, start: 0, fault: None };
+        meter.add(head.len());
+        let mut reader = Reader { content, meter, here: 0..0, ranges, buffer: head, start: 0, fault: None };
         let written = self.builder.append(header, &mut reader);
         match (reader.fault, written) {
             (Some(fault), _) => {
@@ -334,10 +336,14 @@ fn xattrs(fs: &Filesystem<'_>, pax: &mut Vec<u8>, path: &[u8], node: &Node, repo
 /// Content, and what of it an archive holds.
 struct Parts<'a> {
     content: Content<'a>,
-    /// What is written of it.
+    /// What is written of it, behind the beginning.
     ranges: Vec<Range<u64>>,
-    /// The map of these, where holes are left out.
-    map: Vec<u8>,
+    /// The beginning of what is written: a map of the ranges where holes are left out, and what was read already.
+    head: Vec<u8>,
+    /// Whether there is a map.
+    is_sparse: bool,
+    /// Bytes in the archive.
+    bytes: u64,
 }
 
 impl<'a> Parts<'a> {
@@ -345,8 +351,9 @@ impl<'a> Parts<'a> {
         let size = content.size();
         let ranges = content.ranges().take(RANGES_MAX + 1).collect::<Result<Vec<_>, _>>()?;
         let data: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        if ranges.len() > RANGES_MAX || size - data < HOLES_BYTES_MIN {
-            return Ok(Self { content, ranges: std::iter::once(0..size).collect(), map: Vec::new() });
+        let is_sparse = ranges.len() <= RANGES_MAX && size - data >= HOLES_BYTES_MIN;
+        if !is_sparse {
+            return Self::beginning(content, std::iter::once(0..size).collect(), Vec::new());
         }
         let end = ranges.last().is_none_or(|range| range.end < size).then_some(size..size);
         let ranges: Vec<_> = ranges.into_iter().chain(end).collect();
@@ -356,13 +363,31 @@ impl<'a> Parts<'a> {
         }
         let mut map = map.into_bytes();
         map.resize(map.len().next_multiple_of(BLOCK_BYTES), 0);
-        Ok(Self { content, ranges, map })
+        Self::beginning(content, ranges, map)
     }
 
-    /// Bytes in the archive.
-    fn bytes(&self) -> u64 {
-        let data: u64 = self.ranges.iter().map(|range| range.end - range.start).sum();
-        self.map.len() as u64 + data
+    /// Reads the beginning, before anything is promised.
+    fn beginning(
+        content: Content<'a>,
+        mut ranges: Vec<Range<u64>>,
+        map: Vec<u8>,
+    ) -> zstream_dmu::error::Result<Self> {
+        let is_sparse = !map.is_empty();
+        let data: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        let bytes = map.len() as u64 + data;
+        let (mut head, mut room) = (map, CHUNK_BYTES);
+        for range in &mut ranges {
+            let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(room);
+            let at = head.len();
+            head.resize(at + length, 0);
+            content.read(range.start, &mut head[at..])?;
+            range.start += length as u64;
+            room -= length;
+            if room == 0 {
+                break;
+            }
+        }
+        Ok(Self { content, ranges, head, is_sparse, bytes })
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn put(put: &mut Put, archive: impl Read, name: &[u8], above: &[&[u8]
 
 /// The directory at a path, which is made where the archive had no entry for it.
 fn directory(put: &mut Put, path: &[&[u8]]) -> Result<ObjectId, PutError> {
-    let now = put.latest.unwrap_or(put.now);
+    let now = put.rules.latest.unwrap_or(put.now);
     let new = NewNode {
         kind: NodeKind::Directory,
         permissions: 0o755,
@@ -161,9 +161,9 @@ fn describe(put: &Put, header: &Header, kind: NodeKind, pax: Pax) -> io::Result<
         permissions: header.mode()? & 0o7777,
         uid: pax.uid.map_or_else(|| owner(header.uid()), Ok)?,
         gid: pax.gid.map_or_else(|| owner(header.gid()), Ok)?,
-        atime: put.time(pax.atime.unwrap_or(mtime)),
-        mtime: put.time(mtime),
-        xattrs: if put.keeps_xattrs { pax.xattrs } else { Vec::new() },
+        atime: put.rules.time(pax.atime.unwrap_or(mtime)),
+        mtime: put.rules.time(mtime),
+        xattrs: if put.rules.keeps_xattrs { pax.xattrs } else { Vec::new() },
     })
 }
 

@@ -1,5 +1,6 @@
 //! Putting files into a file system of a pool: from directories ([`tree`]) or an archive ([`archive`]).
 
+pub(crate) mod ahead;
 pub(crate) mod archive;
 mod sparse;
 pub(crate) mod tree;
@@ -18,7 +19,7 @@ use crate::progress::Meter;
 use crate::text::file_name;
 
 /// Changes in memory above which a transaction group is completed, in bytes.
-const DIRTY_BYTES_MAX: usize = 512 << 20;
+const DIRTY_BYTES_MAX: usize = 128 << 20;
 
 /// Content above which a transaction group is completed, in bytes.
 const CONTENT_BYTES_MAX: u64 = 8 << 30;
@@ -100,23 +101,31 @@ impl std::fmt::Display for PutError {
 pub(crate) struct Put {
     pub(crate) target: Target,
     pub(crate) writer: Writer,
-    /// The time of change of everything, and the latest time of anything, where one was given.
-    pub(crate) latest: Option<Time>,
+    pub(crate) rules: Rules,
     /// Now.
     pub(crate) now: Time,
+}
+
+/// What is taken of attributes.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    /// The time of change of everything, and the latest time of anything, where one was given.
+    pub(crate) latest: Option<Time>,
     /// Whether extended attributes are put, too.
     pub(crate) keeps_xattrs: bool,
+}
+
+impl Rules {
+    /// A time, not after the latest there may be.
+    pub(crate) fn time(&self, time: Time) -> Time {
+        self.latest.map_or(time, |latest| time.min(latest))
+    }
 }
 
 impl Put {
     /// Says where something went wrong.
     pub(crate) fn at<T>(path: &[u8], result: Result<T, Error>) -> Result<T, PutError> {
         result.map_err(|error| PutError::Target(path.to_vec(), error))
-    }
-
-    /// A time, not after the latest there may be.
-    pub(crate) fn time(&self, time: Time) -> Time {
-        self.latest.map_or(time, |latest| time.min(latest))
     }
 
     /// The directory at a path, whose parts are made where they are not there and `make` says so.

@@ -1,22 +1,30 @@
 //! From directories.
 //!
+//! ```text
+//! walk, a thread: directories, attributes, content --> steps, in the order of the walk --> put: nodes, content
+//! ```
+//!
+//! So the next files are read while those before them are compressed and written. Steps travel in batches, of which few wait.
+//!
 //! Nothing of the source is followed but what the user names: links below it are put as links.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use rustix::fs::{OFlags, SeekFrom};
 use zstream_dmu::ids::ObjectId;
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind};
 
-use super::{Put, PutError};
-use crate::files::CHUNK_BYTES;
+use super::ahead::{BATCH_BYTES, BATCHES};
+use super::{Put, PutError, Rules};
 
 /// The largest value of an extended attribute on Linux, in bytes.
 const XATTR_BYTES_MAX: usize = 64 << 10;
@@ -24,19 +32,60 @@ const XATTR_BYTES_MAX: usize = 64 << 10;
 /// Extended attributes in the name space `system` that are more than a view of something else.
 const SYSTEM_XATTRS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 
+/// What a step counts for beside its content, in bytes.
+const STEP_BYTES: usize = 512;
+
+/// Bytes that [`Metadata::blocks`] counts in.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// A file on the host: device and number.
+type FileId = (u64, u64);
+
 /// Puts directories and files.
 #[derive(Default)]
 pub(crate) struct Tree {
-    /// Objects of files with several names, by device and number.
-    links: HashMap<(u64, u64), ObjectId>,
+    /// Files with several names that the walk has come by.
+    seen: HashSet<FileId>,
+    /// The objects of those that were put.
+    links: HashMap<FileId, ObjectId>,
 }
 
-/// A name that is to be put: where from, and where to.
-struct Next {
-    source: PathBuf,
-    parent: ObjectId,
+/// Where something is put.
+struct Place {
+    /// Number of its directory, in the order of the walk; 0 is what is put into.
+    parent: usize,
     path: Vec<u8>,
     name: Vec<u8>,
+}
+
+/// What the walk has found.
+enum Step {
+    /// The attributes of directory 0.
+    Attributes(NewNode),
+    /// A node; a directory gets the next number. One with several names is remembered.
+    Node(Place, NewNode, Option<FileId>),
+    /// One more name of a node.
+    Link(Place, FileId),
+    /// Content of the last node, from a byte on.
+    Content(u64, Vec<u8>),
+    /// The last node's content is whole.
+    End,
+    /// The walk ends here.
+    Failed(PutError),
+}
+
+impl Step {
+    fn bytes(&self) -> usize {
+        let of_new = |new: &NewNode| new.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let more = match self {
+            Self::Content(_, bytes) => bytes.len(),
+            Self::Attributes(new) => of_new(new),
+            Self::Node(place, new, _) => of_new(new) + place.path.len(),
+            Self::Link(place, _) => place.path.len(),
+            Self::End | Self::Failed(_) => 0,
+        };
+        STEP_BYTES + more
+    }
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> PutError + '_ {
@@ -54,44 +103,155 @@ impl Tree {
         above: &[u8],
         name: Option<&[u8]>,
     ) -> Result<(), PutError> {
+        let Self { seen, links } = self;
+        let (sender, steps) = sync_channel(BATCHES);
+        let rules = put.rules;
+        let piece_bytes = put.writer.record_bytes().max(BATCH_BYTES as u64);
+        thread::scope(|scope| {
+            let walk = move || {
+                let mut walk =
+                    Walk { seen, rules, piece_bytes, numbers: 0, batch: Vec::new(), bytes: 0, sender };
+                walk.all(source, above, name);
+            };
+            let spawned = thread::Builder::new().name("read ahead".to_owned()).spawn_scoped(scope, walk);
+            spawned.map_err(failed(source))?;
+            // With the receiver gone, the walk ends.
+            put_all(put, steps, links, parent, above)
+        })
+    }
+}
+
+/// Puts everything that the walk finds.
+fn put_all(
+    put: &mut Put,
+    steps: Receiver<Vec<Step>>,
+    links: &mut HashMap<FileId, ObjectId>,
+    root: ObjectId,
+    above: &[u8],
+) -> Result<(), PutError> {
+    let mut directories = vec![root];
+    let (mut object, mut path, mut size) = (root, Vec::new(), 0);
+    for step in steps.into_iter().flatten() {
+        match step {
+            Step::Attributes(new) => {
+                Put::at(above, put.writer.set_attributes(&mut put.target.set, root, &new))?;
+            }
+            Step::Node(place, new, id) => {
+                object = put.node(directories[place.parent], &place.path, &place.name, &new)?;
+                path = place.path;
+                match new.kind {
+                    NodeKind::Directory => directories.push(object),
+                    NodeKind::File(bytes) => size = bytes,
+                    _ => {}
+                }
+                if let Some(id) = id {
+                    links.insert(id, object);
+                }
+            }
+            Step::Link(place, id) => {
+                put.link(directories[place.parent], &place.path, &place.name, links[&id])?;
+            }
+            Step::Content(offset, bytes) => put.content(object, &path, offset, &bytes)?,
+            Step::End => put.end(object, &path, size)?,
+            Step::Failed(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A name that the walk has before it.
+struct Next {
+    source: PathBuf,
+    place: Place,
+}
+
+/// Why a walk ends early.
+enum Stop {
+    Failed(PutError),
+    /// Nobody takes what is found any more.
+    Gone,
+}
+
+impl From<PutError> for Stop {
+    fn from(error: PutError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Goes through a tree.
+struct Walk<'a> {
+    seen: &'a mut HashSet<FileId>,
+    rules: Rules,
+    /// Bytes of content that are read at a time: whole blocks.
+    piece_bytes: u64,
+    /// The last number that a directory got.
+    numbers: usize,
+    batch: Vec<Step>,
+    bytes: usize,
+    sender: SyncSender<Vec<Step>>,
+}
+
+impl Walk<'_> {
+    fn all(&mut self, source: &Path, above: &[u8], name: Option<&[u8]>) {
+        let result = match self.tree(source, above, name) {
+            Err(Stop::Failed(error)) => self.found(Step::Failed(error)),
+            other => other,
+        };
+        if result.is_ok() {
+            // Whoever does not take the last batch has failed, and says so.
+            drop(self.send());
+        }
+    }
+
+    fn found(&mut self, step: Step) -> Result<(), Stop> {
+        self.bytes += step.bytes();
+        self.batch.push(step);
+        if self.bytes < BATCH_BYTES { Ok(()) } else { self.send() }
+    }
+
+    fn send(&mut self) -> Result<(), Stop> {
+        self.bytes = 0;
+        self.sender.send(std::mem::take(&mut self.batch)).map_err(|_| Stop::Gone)
+    }
+
+    fn tree(&mut self, source: &Path, above: &[u8], name: Option<&[u8]>) -> Result<(), Stop> {
         let mut open = Vec::new();
         match name {
-            Some(name) => open.push(Next {
-                source: source.to_owned(),
-                parent,
-                path: joined(above, name),
-                name: name.to_vec(),
-            }),
+            Some(name) => {
+                let place = Place { parent: 0, path: joined(above, name), name: name.to_vec() };
+                open.push(Next { source: source.to_owned(), place });
+            }
             None => {
                 let data = fs::metadata(source).map_err(failed(source))?;
-                let new = describe(put, source, &data, NodeKind::Directory)?;
-                Put::at(above, put.writer.set_attributes(&mut put.target.set, parent, &new))?;
-                open.extend(below(source, parent, above)?);
+                let new = self.describe(source, &data, NodeKind::Directory)?;
+                self.found(Step::Attributes(new))?;
+                open.extend(below(source, 0, above)?);
             }
         }
-        while let Some(next) = open.pop() {
-            if let Some(directory) = self.one(put, &next)? {
-                open.extend(below(&next.source, directory, &next.path)?);
+        while let Some(Next { source, place }) = open.pop() {
+            let data = fs::symlink_metadata(&source).map_err(failed(&source))?;
+            if data.is_dir() {
+                let new = self.describe(&source, &data, NodeKind::Directory)?;
+                self.numbers += 1;
+                let names = below(&source, self.numbers, &place.path)?;
+                self.found(Step::Node(place, new, None))?;
+                open.extend(names);
+            } else {
+                self.one(&source, place, &data)?;
             }
         }
         Ok(())
     }
 
-    /// Puts one node, and gives the object where it is a directory.
-    fn one(&mut self, put: &mut Put, next: &Next) -> Result<Option<ObjectId>, PutError> {
-        let Next { source, parent, path, name } = next;
-        let data = fs::symlink_metadata(source).map_err(failed(source))?;
-        let file_type = data.file_type();
-        let id = (data.dev(), data.ino());
-        let has_names = !file_type.is_dir() && data.nlink() > 1;
-        if let Some(object) = self.links.get(&id).filter(|_| has_names) {
-            put.link(*parent, path, name, *object)?;
-            return Ok(None);
+    /// Finds one node that is no directory.
+    fn one(&mut self, source: &Path, place: Place, data: &Metadata) -> Result<(), Stop> {
+        let id = (data.nlink() > 1).then(|| (data.dev(), data.ino()));
+        if let Some(id) = id.filter(|id| !self.seen.insert(*id)) {
+            return self.found(Step::Link(place, id));
         }
+        let file_type = data.file_type();
         let (major, minor) = (rustix::fs::major(data.rdev()), rustix::fs::minor(data.rdev()));
-        let kind = if file_type.is_dir() {
-            NodeKind::Directory
-        } else if file_type.is_symlink() {
+        let kind = if file_type.is_symlink() {
             NodeKind::Symlink(fs::read_link(source).map_err(failed(source))?.into_os_string().into_vec())
         } else if file_type.is_fifo() {
             NodeKind::Fifo
@@ -102,22 +262,13 @@ impl Tree {
         } else if file_type.is_char_device() {
             NodeKind::CharDevice(major, minor)
         } else {
-            NodeKind::File(data.len())
+            return self.file(source, place, id);
         };
-        let object = if let NodeKind::File(_) = kind {
-            self.file(put, next)?
-        } else {
-            let new = describe(put, source, &data, kind)?;
-            put.node(*parent, path, name, &new)?
-        };
-        if has_names {
-            self.links.insert(id, object);
-        }
-        Ok(file_type.is_dir().then_some(object))
+        let new = self.describe(source, data, kind)?;
+        self.found(Step::Node(place, new, id))
     }
 
-    fn file(&self, put: &mut Put, next: &Next) -> Result<ObjectId, PutError> {
-        let Next { source, parent, path, name } = next;
+    fn file(&mut self, source: &Path, place: Place, id: Option<FileId>) -> Result<(), Stop> {
         let failed = failed(source);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file: File = rustix::fs::open(source, flags, rustix::fs::Mode::empty())
@@ -126,34 +277,57 @@ impl Tree {
         // What is open counts, whatever the name stands for by now.
         let data = file.metadata().map_err(&failed)?;
         if !data.is_file() {
-            return Err(failed(io::Error::other("it was replaced while it was looked at")));
+            return Err(failed(io::Error::other("it was replaced while it was looked at")).into());
         }
         let size = data.len();
-        let new = describe(put, source, &data, NodeKind::File(size))?;
-        let object = put.node(*parent, path, name, &new)?;
-        let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(size).unwrap_or(CHUNK_BYTES))];
+        // One with so many blocks has no holes worth looking for: zeros become holes again.
+        let is_sparse = data.blocks().saturating_mul(STAT_BLOCK_BYTES) < size;
+        let new = self.describe(source, &data, NodeKind::File(size))?;
+        self.found(Step::Node(place, new, id))?;
         let mut at = 0;
-        while let Some((start, end)) = next_data(&file, at, size).map_err(&failed)? {
+        while let Some((start, end)) = next_data(&file, at, size, is_sparse).map_err(&failed)? {
             at = start;
             while at < end {
-                let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-                file.read_exact_at(&mut buffer[..length], at).map_err(|error| match error.kind() {
+                let whole = self.piece_bytes - at % self.piece_bytes;
+                let mut bytes = vec![0; whole.min(end - at) as usize];
+                file.read_exact_at(&mut bytes, at).map_err(|error| match error.kind() {
                     io::ErrorKind::UnexpectedEof => failed(io::Error::other("it was cut while it was read")),
                     _ => failed(error),
                 })?;
-                put.content(object, path, at, &buffer[..length])?;
-                at += length as u64;
+                let length = bytes.len() as u64;
+                self.found(Step::Content(at, bytes))?;
+                at += length;
             }
         }
-        put.end(object, path, size)?;
-        Ok(object)
+        self.found(Step::End)
+    }
+
+    fn describe(&self, source: &Path, data: &Metadata, kind: NodeKind) -> Result<NewNode, PutError> {
+        let Rules { latest, keeps_xattrs } = self.rules;
+        let time = |seconds, nanoseconds: i64| {
+            self.rules.time(Time { seconds, nanoseconds: nanoseconds.cast_unsigned() })
+        };
+        let mtime = time(data.mtime(), data.mtime_nsec());
+        Ok(NewNode {
+            kind,
+            permissions: data.mode() & 0o7777,
+            uid: data.uid(),
+            gid: data.gid(),
+            // Reading changes it: an image that is to be the same every time cannot have it.
+            atime: if latest.is_some() { mtime } else { time(data.atime(), data.atime_nsec()) },
+            mtime,
+            xattrs: if keeps_xattrs { xattrs(source).map_err(failed(source))? } else { Vec::new() },
+        })
     }
 }
 
 /// The next range of a file that is no hole.
-fn next_data(file: &File, from: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+fn next_data(file: &File, from: u64, size: u64, is_sparse: bool) -> io::Result<Option<(u64, u64)>> {
     if from >= size {
         return Ok(None);
+    }
+    if !is_sparse {
+        return Ok(Some((from, size)));
     }
     let start = match rustix::fs::seek(file, SeekFrom::Data(from)) {
         Ok(start) => start,
@@ -167,14 +341,15 @@ fn next_data(file: &File, from: u64, size: u64) -> io::Result<Option<(u64, u64)>
 }
 
 /// The names in a directory, the first one last, so that it comes off the stack first.
-fn below(source: &Path, parent: ObjectId, above: &[u8]) -> Result<Vec<Next>, PutError> {
+fn below(source: &Path, parent: usize, above: &[u8]) -> Result<Vec<Next>, PutError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(source).map_err(failed(source))? {
         let entry = entry.map_err(failed(source))?;
         let name = entry.file_name().into_vec();
-        found.push(Next { source: entry.path(), parent, path: joined(above, &name), name });
+        let place = Place { parent, path: joined(above, &name), name };
+        found.push(Next { source: entry.path(), place });
     }
-    found.sort_by(|a, b| b.name.cmp(&a.name));
+    found.sort_by(|a, b| b.place.name.cmp(&a.place.name));
     Ok(found)
 }
 
@@ -182,23 +357,11 @@ fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
     if above.is_empty() { name.to_vec() } else { [above, b"/", name].concat() }
 }
 
-fn describe(put: &Put, source: &Path, data: &Metadata, kind: NodeKind) -> Result<NewNode, PutError> {
-    let time =
-        |seconds, nanoseconds: i64| put.time(Time { seconds, nanoseconds: nanoseconds.cast_unsigned() });
-    let mtime = time(data.mtime(), data.mtime_nsec());
-    Ok(NewNode {
-        kind,
-        permissions: data.mode() & 0o7777,
-        uid: data.uid(),
-        gid: data.gid(),
-        // Reading changes it: an image that is to be the same every time cannot have it.
-        atime: if put.latest.is_some() { mtime } else { time(data.atime(), data.atime_nsec()) },
-        mtime,
-        xattrs: if put.keeps_xattrs { xattrs(source).map_err(failed(source))? } else { Vec::new() },
-    })
-}
-
 fn xattrs(source: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    // Most files have none, which is quick to be said.
+    if let Ok(0) = rustix::fs::llistxattr(source, &mut [0_u8; 0][..]) {
+        return Ok(Vec::new());
+    }
     let mut names = vec![0; XATTR_BYTES_MAX];
     let length = match rustix::fs::llistxattr(source, &mut names[..]) {
         Ok(length) => length,

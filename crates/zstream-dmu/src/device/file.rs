@@ -3,17 +3,22 @@
 //! Writers keep others out twice: an advisory lock (`flock`) stops a second writer of this kind, on files and disks alike;
 //! and a disk is opened exclusively, which the kernel refuses while it has the disk mounted or in a pool of its own. Nothing
 //! tells of a pool that the kernel has imported from a regular file; that is what the state in its labels is for.
+//!
+//! What is written is sent to the disk in the background as it comes ([`behind`](super::behind)), so that a flush has little
+//! left to wait for.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 #[cfg(target_os = "linux")]
 use rustix::fs::{Advice, fadvise};
 
+use super::behind::Behind;
 use super::{Device, in_range};
 
 /// Tells the system that a file is read in its order, but for small steps back and forth. Several threads that read in turns
@@ -29,7 +34,9 @@ pub fn read_in_order(file: &File) {
 /// An opened file or block device. Its length is taken when it is opened.
 pub struct FileDevice {
     path: PathBuf,
-    file: File,
+    // In front of the file, which is unlocked when nothing has it open any more.
+    behind: Behind,
+    file: Arc<File>,
     len: u64,
     writable: bool,
 }
@@ -86,7 +93,8 @@ impl FileDevice {
         let len = file.seek(SeekFrom::End(0))?;
         // Blocks are mostly read in the order in which they lie.
         read_in_order(&file);
-        Ok(Self { path: path.to_owned(), file, len, writable })
+        let file = Arc::new(file);
+        Ok(Self { path: path.to_owned(), behind: Behind::new(Arc::clone(&file)), file, len, writable })
     }
 
     /// The path it was opened by.
@@ -123,11 +131,13 @@ impl Device for FileDevice {
             return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened read-only"));
         }
         in_range(self.len, offset, bytes.len())?;
-        self.file.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)?;
+        self.behind.wrote(bytes.len() as u64);
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
-        if self.writable { self.file.sync_data() } else { Ok(()) }
+        if self.writable { self.behind.flush() } else { Ok(()) }
     }
 
     fn len(&self) -> u64 {

@@ -3,6 +3,7 @@
 //! A device is shared between threads and has no position. Reads and writes are whole or fail; a read beyond the end fails.
 //! What a [`Device`] returns is never trusted: everything above verifies it by checksum.
 
+mod behind;
 mod faulty;
 mod file;
 mod memory;

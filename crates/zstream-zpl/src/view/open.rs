@@ -129,7 +129,11 @@ pub enum ViewError {
         error: NoObject,
     },
     /// The streams hold no such snapshot.
-    #[error("no snapshot {wanted} in the streams; there is {}", there.join(", "))]
+    #[error("no snapshot {wanted} in the streams; there is {}", if there.is_empty() {
+        "none".to_owned()
+    } else {
+        there.join(", ")
+    })]
     NotFound {
         /// What was asked for.
         wanted: String,

@@ -130,6 +130,12 @@ impl Writer {
         self.root
     }
 
+    /// The size of blocks of files that have several.
+    #[must_use]
+    pub fn record_bytes(&self) -> u64 {
+        self.settings.record_bytes.into()
+    }
+
     /// The node that is this object. Counts of directories are those of the last [`flush`](Self::flush).
     ///
     /// # Errors

@@ -239,6 +239,8 @@ impl Writer {
         let file_type = node.file_type().filter(|kind| *kind != FileType::Directory);
         let file_type = file_type.ok_or_else(|| Error::invalid("a second name for a directory"))?;
         self.set_links(set, &node, node.links + 1)?;
+        // The last name says where the node lies (`zfs_link_create`).
+        attributes::patch(set, &self.registry, object, &[(Attribute::Parent, vec![parent.0])])?;
         self.enter(set, parent, name, object, file_type)
     }
 

@@ -12,11 +12,12 @@
 //! blocks, the meta-dnode's tree, the objset block. After it the set goes on from there, in the same transaction group
 //! or a later one.
 //!
-//! Memory: when dirty data passes a limit, data blocks are written at once. Nothing points at them before the sync;
-//! written over or freed before it, they give their places back. So everything that was written in a transaction group
-//! has to be synced in it.
+//! Memory: when dirty data passes a limit, data blocks are written at once, in the background (`flight`). Nothing points at
+//! them before the sync; written over or freed before it, they give their places back. So everything that was written in a
+//! transaction group has to be synced in it.
 
 mod accounting;
+mod flight;
 mod overlay;
 mod policy;
 mod receive;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use self::flight::Flight;
 use self::overlay::{Overlay, Source};
 pub use self::policy::{RedundantMetadata, SetProperties};
 use super::{OBJECTS_MAX, OBJSET_BYTES_NEW, Objset, ObjsetFlags, ObjsetPhys, ZilHeader};
@@ -47,7 +49,7 @@ use crate::zio::write::{Protection, WriteBlock};
 /// Size of a block of dnodes (`DNODE_BLOCK_SIZE`).
 const DNODE_BLOCK_BYTES: u32 = 16 << 10;
 
-/// Dirty data above which blocks are written before their sync, in bytes.
+/// The most dirty data that waits for its sync, in bytes; more is written before.
 const DIRTY_BYTES_MAX: usize = 64 << 20;
 
 /// The first object that [`allocate`](crate::object_store::ObjectStore::allocate) gives: those in front of it, in the
@@ -69,6 +71,8 @@ pub struct ObjsetWriter {
     /// Bytes of dirty blocks of objects.
     dirty_bytes: usize,
     dirty_limit: usize,
+    /// Dirty blocks that are being written.
+    flight: Option<Flight>,
     /// Where the next object is looked for.
     cursor: u64,
     /// Whether objects were freed, so that the next transaction group looks for room from the start.
@@ -125,6 +129,7 @@ impl ObjsetWriter {
             dnodes_crypt: BTreeMap::new(),
             dirty_bytes: 0,
             dirty_limit: DIRTY_BYTES_MAX,
+            flight: None,
             cursor: FIRST_OBJECT,
             has_freed: false,
             is_head_dirty: false,
@@ -213,7 +218,8 @@ impl ObjsetWriter {
             + self.objects.len() * (DNODE_SLOT_BYTES + size_of::<Overlay>())
     }
 
-    /// Sets how many bytes of dirty data are kept in memory until the sync.
+    /// Sets how many bytes of dirty data are kept in memory until the sync. With half of it in the hands of a writer in the
+    /// background, the other half gathers.
     pub fn set_dirty_limit(&mut self, bytes: usize) {
         self.dirty_limit = bytes;
     }

@@ -52,12 +52,12 @@ pub(super) enum Dirty {
     Data(Block),
     /// As it is to be stored.
     Stored(Arc<StoredBlock>),
-    /// It is on disk already; nothing points at it yet.
-    Written(Written),
+    /// It is on disk already; nothing points at it yet. In a box, since maps of few blocks have room for many.
+    Written(Box<Written>),
 }
 
 impl Dirty {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Data(block) => block.len(),
             Self::Stored(stored) => stored.bytes.len(),
@@ -232,7 +232,7 @@ impl Overlay {
     pub(super) fn put_written(&mut self, block: u64, written: Written) {
         if let Some(dirty) = self.dirty.get_mut(&block) {
             self.dirty_bytes -= dirty.bytes();
-            *dirty = Dirty::Written(written);
+            *dirty = Dirty::Written(Box::new(written));
         }
     }
 
@@ -332,9 +332,10 @@ impl Overlay {
 }
 
 /// Takes back the places of a block that nothing came to point at. What lies where the base lies goes with the base.
-fn give_back(dirty: &Dirty, writer: &dyn WriteBlock) {
-    if let Dirty::Written(Written { pointer, in_place: false }) = dirty {
-        writer.discard(pointer);
+pub(super) fn give_back(dirty: &Dirty, writer: &dyn WriteBlock) {
+    match dirty {
+        Dirty::Written(written) if !written.in_place => writer.discard(&written.pointer),
+        _ => {}
     }
 }
 

@@ -121,6 +121,7 @@ impl ReceiveStore for ObjsetWriter {
     }
 
     fn set_shape(&mut self, object: ObjectId, levels: u8, max_block: BlockId) -> Result<()> {
+        self.land_before(object, max_block.0, u64::MAX)?;
         self.change(object, |overlay: &mut Overlay, source| {
             let dnode = overlay.dnode_mut(object)?;
             if levels > LEVELS_MAX || levels < dnode.levels_for(max_block)? {

@@ -10,7 +10,7 @@ use super::overlay::{Dirty, Overlay, Source, Spill, zeros};
 use crate::blkptr::{BLOCK_BYTES_MAX, SECTOR_BYTES};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Fault, Result};
-use crate::ids::{BlockId, ObjectId, Txg};
+use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::ObjectSet;
 use crate::object_store::{NewObject, ObjectStore, StoredBlock};
 use crate::objset::OBJECTS_MAX;
@@ -56,6 +56,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn reclaim(&mut self, object: ObjectId, new: &NewObject, keep_spill: bool) -> Result<()> {
+        self.land_before(object, 0, u64::MAX)?;
         let old = self.touch(object)?.dnode(object)?.clone();
         let mut dnode = Dnode::new(new)?;
         self.check_slots(object, dnode.slots() as u64, old.slots() as u64)?;
@@ -102,6 +103,7 @@ impl ObjectStore for ObjsetWriter {
         if object.0 >= OBJECTS_MAX {
             return Err(Error::invalid("the objects that count used space cannot be freed"));
         }
+        self.land_before(object, 0, u64::MAX)?;
         let slots = self.touch(object)?.dnode(object)?.slots();
         self.put_slots(object, &vec![0; slots * DNODE_SLOT_BYTES])?;
         self.change(object, |overlay, source| {
@@ -120,11 +122,13 @@ impl ObjectStore for ObjsetWriter {
             self.touch(object)?;
             return Ok(());
         }
+        self.land_before_bytes(object, offset, bytes.len() as u64)?;
         self.change(object, |overlay, source| write(overlay, source, object, offset, bytes))?;
         self.bound_memory()
     }
 
     fn write_stored(&mut self, object: ObjectId, block: BlockId, stored: StoredBlock) -> Result<()> {
+        self.land_before(object, block.0, block.0)?;
         self.change(object, |overlay, source| {
             let dnode = overlay.dnode(object)?;
             let bytes = dnode.block_bytes();
@@ -145,6 +149,7 @@ impl ObjectStore for ObjsetWriter {
         // The last block of what is received raw is said by its description, and a MAC covers it: one that became a hole
         // because it was zeros counts on.
         let is_kept = self.properties.protection == Protection::Kept;
+        self.land_before_bytes(object, offset, length)?;
         self.change(object, |overlay, source| {
             let last = overlay.dnode(object)?.max_block;
             free_range(overlay, source, object, offset, length)?;
@@ -160,6 +165,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn set_block_size(&mut self, object: ObjectId, block_bytes: u32, indirect_shift: u8) -> Result<()> {
+        self.land_before(object, 0, 0)?;
         self.change(object, |overlay, source| {
             set_block_size(overlay, source, object, block_bytes, indirect_shift)
         })
@@ -180,6 +186,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn set_spill(&mut self, object: ObjectId, content: Option<StoredBlock>) -> Result<()> {
+        self.land_before(object, Bookmark::SPILL.0, Bookmark::SPILL.0)?;
         self.change(object, |overlay, source| {
             let spill = match content {
                 Some(stored) => {

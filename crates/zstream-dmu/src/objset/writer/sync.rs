@@ -7,7 +7,7 @@ use zstream_format::object_type::ObjectType;
 
 use super::ObjsetWriter;
 use super::accounting::Deltas;
-use super::overlay::{Dirty, Overlay, Spill};
+use super::overlay::{Dirty, Overlay, Source, Spill};
 use super::tree_sync::{Account, TreeSync, kill_tree};
 use crate::blkptr::{BlockKind, BlockPointer};
 use crate::error::{Error, Result};
@@ -15,32 +15,45 @@ use crate::ids::{Bookmark, ObjectId};
 use crate::object_store::StoredBlock;
 use crate::objset::{GROUP_USED_OBJECT, Objset, PROJECT_USED_OBJECT, USER_USED_OBJECT, allocated_slots};
 use crate::zio::Block;
-use crate::zio::write::{Content, Ledger, Protection, WriteProps, WriteRequest};
+use crate::zio::write::{Content, Ledger, Protection, WriteProps, WriteRequest, Written};
 
 /// Bytes of blocks that are handed to the writer together.
-const BATCH_BYTES: usize = 32 << 20;
+pub(super) const BATCH_BYTES: usize = 32 << 20;
 
 /// Blocks that are handed to the writer together.
-const BATCH_BLOCKS: usize = 4096;
+pub(super) const BATCH_BLOCKS: usize = 4096;
 
 /// The place in `dirty` of a spill block.
 const SPILL: u64 = Bookmark::SPILL.0;
 
 /// A dirty block on its way to the writer.
-struct Outgoing {
-    object: u64,
-    block: u64,
-    dirty: Dirty,
+pub(super) struct Outgoing {
+    pub(super) object: u64,
+    pub(super) block: u64,
+    pub(super) dirty: Dirty,
     props: WriteProps,
     before: BlockPointer,
 }
 
-impl ObjsetWriter {
-    /// Writes data blocks early when too many wait in memory.
-    pub(super) fn bound_memory(&mut self) -> Result<()> {
-        if self.dirty_bytes > self.dirty_limit { self.write_data(false) } else { Ok(()) }
+impl Outgoing {
+    fn request(&self, source: &Source) -> Option<WriteRequest<'_>> {
+        let content = match &self.dirty {
+            Dirty::Data(content) => Content::Logical(content),
+            Dirty::Stored(stored) => Content::Stored(stored),
+            Dirty::Written(_) => return None,
+        };
+        let at = source.at(ObjectId(self.object), 0, self.block);
+        Some(WriteRequest { content, props: self.props, at, before: self.before })
     }
 
+    /// Writes blocks that are dirty, and says where.
+    pub(super) fn write(batch: &[Self], source: &Source) -> Result<Vec<Written>> {
+        let requests: Vec<WriteRequest<'_>> = batch.iter().filter_map(|out| out.request(source)).collect();
+        source.writer.write_blocks(&requests)
+    }
+}
+
+impl ObjsetWriter {
     /// Writes everything that changed, and gives the pointer of the new objset block. Without changes, that of the old.
     ///
     /// Called again in the same transaction group, what the last call wrote is written again where it is.
@@ -60,7 +73,7 @@ impl ObjsetWriter {
     }
 
     fn sync_all(&mut self, ledger: &mut dyn Ledger) -> Result<BlockPointer> {
-        self.write_data(true)?;
+        self.write_data()?;
         let mut deltas = Deltas::default();
         for (object, mut overlay) in std::mem::take(&mut self.objects) {
             let object = ObjectId(object);
@@ -71,7 +84,7 @@ impl ObjsetWriter {
             }
         }
         self.apply_counts(deltas)?;
-        self.write_data(true)?;
+        self.write_data()?;
         for (object, mut overlay) in std::mem::take(&mut self.objects) {
             let object = ObjectId(object);
             self.sync_object(object, &mut overlay, ledger)?;
@@ -106,45 +119,16 @@ impl ObjsetWriter {
         Ok(self.root)
     }
 
-    /// Writes the dirty blocks of all objects. Before the sync, nothing that a pointer on disk leads to is overwritten.
-    fn write_data(&mut self, is_sync: bool) -> Result<()> {
+    /// Writes the dirty blocks of all objects, after those in flight.
+    fn write_data(&mut self) -> Result<()> {
+        self.land()?;
         let mut batch = Vec::new();
         let mut bytes = 0;
         let objects: Vec<u64> = self.objects.keys().copied().collect();
         for object in objects {
-            let Some(overlay) = self.objects.get(&object) else { continue };
-            let Some(dnode) = &overlay.dnode else { continue };
-            let props = self.properties.of_object(dnode, 0);
-            let mut waiting: Vec<(u64, Dirty)> = overlay
-                .dirty
-                .iter()
-                .filter(|(_, dirty)| !matches!(dirty, Dirty::Written(_)))
-                .map(|(block, dirty)| (*block, dirty.clone()))
-                .collect();
-            if let (Spill::New(dirty), true) = (&overlay.spill, is_sync)
-                && !matches!(dirty, Dirty::Written(_))
-            {
-                waiting.push((SPILL, dirty.clone()));
-            }
-            for (block, dirty) in waiting {
-                let overlay = &self.objects[&object];
-                let (props, mut before) = if block == SPILL {
-                    let spill = overlay.dnode.as_ref().and_then(|dnode| dnode.spill().copied());
-                    let bonus_type =
-                        overlay.dnode.as_ref().map_or(ObjectType::NONE, |dnode| dnode.bonus_type);
-                    (self.properties.metadata(bonus_type, 0), spill.unwrap_or_default())
-                } else {
-                    (props, overlay.before(&self.source, ObjectId(object), block)?)
-                };
-                if !is_sync && before.kind() == BlockKind::Normal {
-                    before = BlockPointer::hole(props.object_type, 0, before.lsize(), before.logical_birth());
-                }
-                bytes += match &dirty {
-                    Dirty::Data(content) => content.len(),
-                    Dirty::Stored(stored) => stored.bytes.len(),
-                    Dirty::Written(_) => 0,
-                };
-                batch.push(Outgoing { object, block, dirty, props, before });
+            for out in self.waiting(object, true)? {
+                bytes += out.dirty.bytes();
+                batch.push(out);
                 if bytes >= BATCH_BYTES || batch.len() >= BATCH_BLOCKS {
                     self.write_batch(&mut batch)?;
                     bytes = 0;
@@ -154,29 +138,39 @@ impl ObjsetWriter {
         self.write_batch(&mut batch)
     }
 
-    fn write_batch(&mut self, batch: &mut Vec<Outgoing>) -> Result<()> {
-        let requests: Vec<WriteRequest<'_>> = batch
-            .iter()
-            .filter_map(|out| {
-                let content = match &out.dirty {
-                    Dirty::Data(content) => Content::Logical(content),
-                    Dirty::Stored(stored) => Content::Stored(stored),
-                    Dirty::Written(_) => return None,
-                };
-                let at = self.source.at(ObjectId(out.object), 0, out.block);
-                Some(WriteRequest { content, props: out.props, at, before: out.before })
-            })
-            .collect();
-        let written = self.source.writer.write_blocks(&requests)?;
-        for (out, written) in batch.drain(..).zip(written) {
-            let Some(overlay) = self.objects.get_mut(&out.object) else { continue };
-            let before = overlay.dirty_bytes;
-            if out.block == SPILL {
-                overlay.spill = Spill::New(Dirty::Written(written));
-            } else {
-                overlay.put_written(out.block, written);
+    /// The dirty blocks of an object. Before the sync they are written without its spill block, and nothing that a pointer on
+    /// disk leads to is overwritten.
+    pub(super) fn waiting(&self, object: u64, is_sync: bool) -> Result<Vec<Outgoing>> {
+        let Some(overlay) = self.objects.get(&object) else { return Ok(Vec::new()) };
+        let Some(dnode) = &overlay.dnode else { return Ok(Vec::new()) };
+        let props = self.properties.of_object(dnode, 0);
+        let is_waiting = |dirty: &Dirty| !matches!(dirty, Dirty::Written(_));
+        let mut waiting = Vec::new();
+        for (block, dirty) in overlay.dirty.iter().filter(|(_, dirty)| is_waiting(dirty)) {
+            let mut before = overlay.before(&self.source, ObjectId(object), *block)?;
+            if !is_sync && before.kind() == BlockKind::Normal {
+                before = BlockPointer::hole(props.object_type, 0, before.lsize(), before.logical_birth());
             }
-            self.dirty_bytes -= before - overlay.dirty_bytes;
+            waiting.push(Outgoing { object, block: *block, dirty: dirty.clone(), props, before });
+        }
+        if let (Spill::New(dirty), true) = (&overlay.spill, is_sync)
+            && is_waiting(dirty)
+        {
+            let props = self.properties.metadata(dnode.bonus_type, 0);
+            let before = dnode.spill().copied().unwrap_or_default();
+            waiting.push(Outgoing { object, block: SPILL, dirty: dirty.clone(), props, before });
+        }
+        Ok(waiting)
+    }
+
+    fn write_batch(&mut self, batch: &mut Vec<Outgoing>) -> Result<()> {
+        let written = Outgoing::write(batch, &self.source)?;
+        for (out, written) in batch.drain(..).zip(written) {
+            if out.block != SPILL {
+                self.note_written(&out, written);
+            } else if let Some(overlay) = self.objects.get_mut(&out.object) {
+                overlay.spill = Spill::New(Dirty::Written(Box::new(written)));
+            }
         }
         Ok(())
     }

@@ -29,6 +29,8 @@ pub(super) struct MicroMut {
     pub(super) block: Vec<u8>,
     pub(super) salt: u64,
     pub(super) norm_flags: NormFlags,
+    /// The hash of each slot's name, none where it is free; computed when it is first asked for.
+    hashes: Option<Vec<Option<u64>>>,
 }
 
 /// Where an entry fits.
@@ -54,7 +56,7 @@ pub(super) fn empty(bytes: usize, salt: u64, norm_flags: NormFlags) -> Vec<u8> {
 impl MicroMut {
     pub(super) fn parse(block: Vec<u8>) -> Result<Self> {
         let micro = Micro::parse(block.as_slice().into())?;
-        Ok(Self { salt: micro.salt, norm_flags: micro.norm_flags, block })
+        Ok(Self { salt: micro.salt, norm_flags: micro.norm_flags, block, hashes: None })
     }
 
     /// All entries.
@@ -83,25 +85,36 @@ impl MicroMut {
         self.names().find(|(_, found)| *found == name).map(|(slot, _)| slot)
     }
 
+    fn hash_of(&self, name: &[u8]) -> u64 {
+        hash::of_name(self.salt, &self.norm_flags.normalize(name), false)
+    }
+
+    /// The hashes of all slots.
+    fn hashes(&mut self) -> &[Option<u64>] {
+        let mut hashes = self.hashes.take().unwrap_or_default();
+        let known = hashes.len();
+        let of_new = self.names().skip(known).map(|(_, name)| (!name.is_empty()).then(|| self.hash_of(name)));
+        hashes.extend(of_new);
+        self.hashes.insert(hashes)
+    }
+
     /// Where a new entry of this name can go, and its differentiator.
-    pub(super) fn place(&self, name: &[u8]) -> (Place, u32) {
+    pub(super) fn place(&mut self, name: &[u8]) -> (Place, u32) {
         if name.len() >= NAME_BYTES {
             return (Place::Fat, 0);
         }
-        let hash_of = |name: &[u8]| hash::of_name(self.salt, &self.norm_flags.normalize(name), false);
-        let wanted = hash_of(name);
-        let mut used: Vec<u32> = self
-            .names()
-            .filter(|(_, found)| !found.is_empty() && hash_of(found) == wanted)
-            .map(|(slot, _)| ORDER.u32(&self.slot(slot)[8..]))
-            .collect();
+        let wanted = Some(self.hash_of(name));
+        let hashes = self.hashes();
+        let free = hashes.iter().position(Option::is_none);
+        let same: Vec<usize> = (0..hashes.len()).filter(|slot| hashes[*slot] == wanted).collect();
+        let mut used: Vec<u32> = same.into_iter().map(|slot| ORDER.u32(&self.slot(slot)[8..])).collect();
         if (used.len() + 1) * ENTRY_CHUNKS >= leaf::chunks(FAT_SHIFT) {
             return (Place::Fat, 0);
         }
         used.sort_unstable();
         let differentiator = used.iter().zip(0_u32..).take_while(|(used, n)| **used == *n).count() as u32;
-        let place = match self.names().find(|(_, found)| found.is_empty()) {
-            Some((slot, _)) => Place::Slot(slot),
+        let place = match free {
+            Some(slot) => Place::Slot(slot),
             None if self.block.len() + STEP_BYTES <= GROWN_BYTES_MAX => {
                 Place::Grown(self.block.len() + STEP_BYTES)
             }
@@ -118,6 +131,14 @@ impl MicroMut {
         ORDER.put_u64(bytes, value);
         ORDER.put_u32(&mut bytes[8..], differentiator);
         bytes[NAME_OFFSET..NAME_OFFSET + name.len()].copy_from_slice(name);
+        let hash = self.hash_of(name);
+        self.note_hash(slot, Some(hash));
+    }
+
+    fn note_hash(&mut self, slot: usize, hash: Option<u64>) {
+        if let Some(place) = self.hashes.as_mut().and_then(|hashes| hashes.get_mut(slot)) {
+            *place = hash;
+        }
     }
 
     /// Sets the value in a slot.
@@ -129,6 +150,7 @@ impl MicroMut {
     pub(super) fn clear(&mut self, slot: usize) {
         let at = Self::slot_offset(slot);
         self.block[at..at + ENTRY_BYTES].fill(0);
+        self.note_hash(slot, None);
     }
 
     /// Whether a key and value are such that a micro ZAP has them.

@@ -1,8 +1,11 @@
 //! Long random histories of files and datasets in a pool in memory, beside a model of what has to be in it.
 //!
-//! Everything follows from a seed. A step changes files of a head, or datasets, or closes and opens the pool, or breaks off
-//! without completing the transaction group, after which the pool has to be as the last one left it. Datasets are told
-//! apart by their objects, which renames, promotes and rollbacks do not change.
+//! Everything follows from a seed. A step changes files or the volume of a head, or datasets, or closes and opens the pool, or
+//! breaks off without completing the transaction group, after which the pool has to be as the last one left it. Datasets are
+//! told apart by their objects, which renames, promotes and rollbacks do not change. One filesystem is encrypted from the
+//! start, and with it what is made below it or cloned from it.
+
+mod tree;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,24 +14,23 @@ use std::sync::Arc;
 use zstream_dmu::device::{Device, Loss, MemoryDevice, Recorder};
 use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::object_store::ObjectStore as _;
-use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::random::Random;
 use zstream_dmu::vdev::Member;
 use zstream_dmu::zap::Value;
+use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};
+use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::pool::Dsl;
-use zstream_dsl::write::{Setting, WritablePool};
+use zstream_dsl::write::{Setting, Wrapping, WritablePool};
+use zstream_format::algorithm::CryptSuite;
 use zstream_format::object_type::ObjsetType;
-use zstream_zpl::create::{NewFilesystem, create_filesystem};
-use zstream_zpl::fs::Filesystem;
-use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::walk::Visit;
-use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
+use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
+use zstream_zpl::node::Time;
+use zstream_zpl::writer::{Settings, Writer};
 
+use self::tree::{Tree, VOLUME_BLOCK_BYTES};
 use crate::created::{MEMBER_BYTES, NOW, host, new_pool};
 use crate::rng::Rng;
 use crate::writing::{Devices, unreached};
@@ -41,28 +43,10 @@ pub const POOL: &str = "demo";
 /// How much there may be of everything, so that a small pool does.
 const HEADS_MAX: usize = 8;
 const SNAPSHOTS_MAX: usize = 25;
-const FILES_MAX: usize = 12;
-const FILE_BYTES_MAX: usize = 150_000;
 
-/// The files of a filesystem: content by number, and names, of which a file may have several.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Tree {
-    files: BTreeMap<ObjectId, Arc<Vec<u8>>>,
-    names: BTreeMap<String, ObjectId>,
-}
-
-impl Tree {
-    fn remove(&mut self, name: &str) {
-        let Some(object) = self.names.remove(name) else { return };
-        if !self.names.values().any(|other| *other == object) {
-            self.files.remove(&object);
-        }
-    }
-
-    fn content(&self) -> BTreeMap<&str, &[u8]> {
-        self.names.iter().map(|(name, object)| (name.as_str(), &self.files[object][..])).collect()
-    }
-}
+/// The filesystem that is encrypted from the start, and its key.
+const SECRET: &str = "demo/secret";
+const KEY: [u8; 32] = *b"the key of all histories is this";
 
 /// A pool with a history.
 pub struct History {
@@ -101,9 +85,15 @@ impl History {
             (word.to_owned(), device)
         });
         let (mut pool, first) = WritablePool::create(new, Some(seed)).expect("a pool");
-        fill_new(&mut pool, first.root).expect("a filesystem");
+        fill_new(&mut pool, first.root, &Tree::default()).expect("a filesystem");
+        let secret = pool.tx().create(SECRET, false).expect("a dataset");
+        let format = KeyFormat::Raw;
+        let key = WrappingKey::new(format, &KEY).expect("a key");
+        let wrapping = Wrapping { root: None, format, key };
+        pool.encrypt(secret, CryptSuite::AES_256_GCM, &wrapping, Some("prompt")).expect("encryption");
+        fill_new(&mut pool, secret, &Tree::default()).expect("a filesystem");
         pool.commit().expect("a commit");
-        let trees: BTreeMap<_, _> = [(first.root, Tree::default())].into();
+        let trees: BTreeMap<_, _> = [first.root, secret].map(|head| (head, Tree::default())).into();
         Self {
             words,
             devices,
@@ -243,92 +233,30 @@ impl History {
     fn change_files(&mut self) -> Result<()> {
         let (heads, ..) = self.names();
         let (_, head) = self.rng.pick(&heads).expect("the root");
-        let record_bytes = 4096 << self.rng.below(8);
+        let mut tree = self.trees.get(&head).cloned().expect("a head of the model");
         let settings = Settings {
-            record_bytes,
+            record_bytes: 4096 << self.rng.below(8),
             dn_slots: 1,
             xattrs_inline: self.rng.below(2) == 0,
             now: Time { seconds: NOW as i64, nanoseconds: self.steps as u64 },
         };
         let mut set = self.pool.as_mut().expect("an open pool").open_head(head)?;
-        let mut writer = Writer::open(&set, settings, Random::from_seed(self.steps as u64))?;
-        let mut tree = self.trees.get(&head).cloned().expect("a head of the model");
-        for _ in 0..1 + self.rng.below(6) {
-            self.change_file(&mut set, &mut writer, &mut tree, record_bytes)?;
+        // So little that blocks are often written while others gather.
+        set.set_dirty_limit([0, 100_000, usize::MAX][self.rng.below(3)]);
+        let count = 1 + self.rng.below(6);
+        if tree.volume_bytes().is_some() {
+            for _ in 0..count {
+                tree.change_volume(&mut self.rng, &mut set)?;
+            }
+        } else {
+            let mut writer = Writer::open(&set, settings, Random::from_seed(self.steps as u64))?;
+            for _ in 0..count {
+                tree.change_file(&mut self.rng, self.steps, &mut set, &mut writer)?;
+            }
+            writer.flush(&mut set)?;
         }
-        writer.flush(&mut set)?;
         self.pool().sync(head, &mut set)?;
         self.trees.insert(head, tree);
-        Ok(())
-    }
-
-    fn change_file(
-        &mut self,
-        set: &mut ObjsetWriter,
-        writer: &mut Writer,
-        tree: &mut Tree,
-        record_bytes: u32,
-    ) -> Result<()> {
-        let rng = &mut self.rng;
-        let root = writer.root();
-        let names: Vec<String> = tree.names.keys().cloned().collect();
-        let name = rng.pick(&names);
-        let (what, offset) = (rng.below(8), rng.below(FILE_BYTES_MAX));
-        let fresh = format!("{}{}", self.steps, ["", " and a long name that is not", "\u{e4}"][rng.below(3)]);
-        match (what, name) {
-            (0..=2, _) | (_, None) if tree.names.len() < FILES_MAX && !tree.names.contains_key(&fresh) => {
-                let len = [0, 1, 100, 5000, FILE_BYTES_MAX / 3, FILE_BYTES_MAX][rng.below(6)];
-                let len = rng.below(len + 1);
-                let content = rng.bytes(len);
-                let lens: Vec<usize> = (0..rng.below(4)).map(|_| [5, 300, 40_000][rng.below(3)]).collect();
-                let xattrs = lens.iter().enumerate();
-                let xattrs = xattrs.map(|(n, len)| (format!("user.x{n}").into_bytes(), rng.bytes(*len)));
-                let new = NewNode { xattrs: xattrs.collect(), ..node(u64::from(record_bytes)) };
-                let object = writer.create(set, root, fresh.as_bytes(), &new)?;
-                writer.write(set, object, 0, &content)?;
-                writer.finish(set, object, content.len() as u64)?;
-                tree.names.insert(fresh, object);
-                tree.files.insert(object, Arc::new(content));
-            }
-            (3, Some(name)) => {
-                writer.remove(set, root, name.as_bytes())?;
-                tree.remove(&name);
-            }
-            (4, Some(name)) if !tree.names.contains_key(&fresh) => {
-                let object = tree.names[&name];
-                writer.link(set, root, fresh.as_bytes(), object)?;
-                tree.names.insert(fresh, object);
-                if rng.below(3) > 0 {
-                    writer.remove(set, root, name.as_bytes())?;
-                    tree.remove(&name);
-                }
-            }
-            (5, Some(name)) => {
-                // Truncated, or made longer by a hole.
-                let object = tree.names[&name];
-                set.free_range(object, offset as u64, u64::MAX - offset as u64)?;
-                writer.finish(set, object, offset as u64)?;
-                Arc::make_mut(tree.files.get_mut(&object).expect("a file")).resize(offset, 0);
-            }
-            (6, Some(name)) => {
-                let object = tree.names[&name];
-                let content = Arc::make_mut(tree.files.get_mut(&object).expect("a file"));
-                let (start, end) = (offset.min(content.len()), (offset + 50_000).min(content.len()));
-                set.free_range(object, start as u64, (end - start) as u64)?;
-                content[start..end].fill(0);
-            }
-            (_, Some(name)) => {
-                let object = tree.names[&name];
-                let len = rng.below(60_000);
-                let bytes = rng.bytes(len);
-                set.write(object, offset as u64, &bytes)?;
-                let content = Arc::make_mut(tree.files.get_mut(&object).expect("a file"));
-                content.resize(content.len().max(offset + bytes.len()), 0);
-                content[offset..offset + bytes.len()].copy_from_slice(&bytes);
-                writer.finish(set, object, content.len() as u64)?;
-            }
-            _ => {}
-        }
         Ok(())
     }
 
@@ -338,27 +266,29 @@ impl History {
         let (count, rng) = (self.steps, &mut self.rng);
         let (name, head) = rng.pick(&heads).expect("the root");
         let new = format!("{}/d{count}", rng.pick(&heads).expect("the root").0);
-        let (what, some) = (rng.below(24), rng.below(1 << 20));
+        let (what, some) = (rng.below(25), rng.below(1 << 20));
         let (snapshot, mark) = (rng.pick(&snapshots), rng.pick(&marks));
         let pool = self.pool.as_mut().expect("an open pool");
         match (what, snapshot) {
-            (0, _) if heads.len() < HEADS_MAX => {
+            (0 | 22, _) if heads.len() < HEADS_MAX => {
+                let tree = if what == 0 { Tree::default() } else { Tree::volume() };
                 let head = pool.tx().create(&new, false)?;
-                fill_new(pool, head)?;
-                self.trees.insert(head, Tree::default());
+                encrypt_as_above(pool, head, &new)?;
+                fill_new(pool, head, &tree)?;
+                self.trees.insert(head, tree);
                 Ok(())
             }
             (1..=6, _) if snapshots.len() < SNAPSHOTS_MAX => {
                 let made = pool.tx().snapshot(&[format!("{name}@s{count}")])?;
                 let tree = self.trees[&head].clone();
                 self.trees.insert(made[0], tree);
-                Ok(())
+                unlock(pool)
             }
             (7 | 8, Some((origin, object))) if heads.len() < HEADS_MAX => {
                 let clone = pool.clone_snapshot(&origin, &new)?;
                 let tree = self.trees[&object].clone();
                 self.trees.insert(clone, tree);
-                Ok(())
+                unlock(pool)
             }
             (9..=12, Some((doomed, _))) => pool.tx().destroy_snapshots(&[doomed], some.is_multiple_of(4)),
             (13, _) => pool.tx().destroy(&name),
@@ -423,7 +353,9 @@ impl History {
     fn open(&self) -> WritablePool {
         let options = WriteOptions { host: host(), now: Some(NOW), force: true, ..WriteOptions::default() };
         let pool = PoolWriter::open_candidates(candidates(&self.devices), &options).expect("our own pool");
-        WritablePool::over(pool, Some(self.steps as u64)).expect("our own pool")
+        let mut pool = WritablePool::over(pool, Some(self.steps as u64)).expect("our own pool");
+        unlock(&mut pool).expect("our own key");
+        pool
     }
 
     /// Leaves the pool, compares all its files with the model, looks for lost places, and opens it again. With a directory,
@@ -450,17 +382,47 @@ fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
     for (vdev, leaked) in unreached(pool) {
         assert!(leaked.is_empty(), "{at}: vdev {vdev} has places that nothing leads to: {leaked:?}");
     }
-    let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default()).expect("datasets");
+    let keyring = Arc::new(Keyring::default());
+    pool.reader().set_keys(Some(Arc::clone(&keyring) as _));
+    let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring).expect("datasets");
+    dsl.walk(&mut |dir| {
+        if CryptoKey::of(dir)?.is_some_and(|keys| keys.root == dir.object()) {
+            dsl.load_key(dir, &KEY)?;
+        }
+        Ok(())
+    })
+    .expect("our own key");
     for (object, tree) in trees {
         let dataset = dsl.dataset_by_object(*object).expect("a dataset of the model");
         let set = dataset.objset().expect("its set");
-        let found = listing(&*set);
-        let found: BTreeMap<_, _> = found.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
-        for (name, content) in tree.content() {
-            assert!(found.get(name) == Some(&content), "{at}: {} has another {name:?}", dataset.name());
+        let (found, expected) = (tree::listing(&*set), tree.listing());
+        for (name, content) in &expected {
+            assert!(found.get(name) == Some(content), "{at}: {} has another {name:?}", dataset.name());
         }
-        assert_eq!(found.len(), tree.names.len(), "{at}: {} has more files", dataset.name());
+        assert_eq!(found.len(), expected.len(), "{at}: {} has more files", dataset.name());
     }
+}
+
+/// Loads the keys of all that is encrypted.
+fn unlock(pool: &mut WritablePool) -> Result<()> {
+    let tx = pool.tx();
+    let mut roots = Vec::new();
+    tx.walk(&mut |_, head| {
+        let dir = tx.dataset(head)?.dir;
+        roots.extend(tx.keys_of(dir)?.filter(|keys| keys.root == dir).map(|keys| keys.root));
+        Ok(())
+    })?;
+    roots.into_iter().try_for_each(|root| pool.load_key(root, &KEY).map(drop))
+}
+
+/// Gives a new head the key of the dataset above it, where that has one.
+fn encrypt_as_above(pool: &mut WritablePool, head: ObjectId, name: &str) -> Result<()> {
+    let tx = pool.tx();
+    let (above, _) = name.rsplit_once('/').expect("a dataset above");
+    let above = tx.dir_named(above)?.expect("a dataset above");
+    let Some(keys) = tx.keys_of(above)? else { return Ok(()) };
+    let wrapping = pool.wrapping(keys.root).cloned().expect("a key that was loaded");
+    pool.encrypt(head, keys.wrapped.suite, &wrapping, None)
 }
 
 fn candidates(devices: &Devices) -> Vec<Candidate> {
@@ -470,44 +432,17 @@ fn candidates(devices: &Devices) -> Vec<Candidate> {
     devices.iter().map(examine).collect()
 }
 
-/// Makes an empty filesystem in a new head.
-fn fill_new(pool: &mut WritablePool, head: ObjectId) -> Result<()> {
+/// Makes an empty filesystem or a volume in a new head.
+fn fill_new(pool: &mut WritablePool, head: ObjectId, tree: &Tree) -> Result<()> {
+    if let Some(bytes) = tree.volume_bytes() {
+        let mut set = pool.create_set(head, ObjsetType::ZVOL)?;
+        create_volume(&mut set, bytes, VOLUME_BLOCK_BYTES, &mut || pool.tx().random())?;
+        return pool.sync(head, &mut set).map(drop);
+    }
     let mut set = pool.create_set(head, ObjsetType::ZFS)?;
     let new = NewFilesystem { time: (NOW, 0), ..NewFilesystem::default() };
     create_filesystem(&mut set, &new, &mut || pool.tx().random())?;
     pool.sync(head, &mut set).map(drop)
-}
-
-fn node(bytes: u64) -> NewNode {
-    let time = Time { seconds: NOW as i64, nanoseconds: 0 };
-    NewNode {
-        kind: NodeKind::File(bytes),
-        permissions: 0o640,
-        uid: 1000,
-        gid: 100,
-        atime: time,
-        mtime: time,
-        xattrs: Vec::new(),
-    }
-}
-
-/// The files of a filesystem without directories.
-fn listing(set: &dyn ObjectSet) -> BTreeMap<String, Vec<u8>> {
-    let fs = Filesystem::open(set).expect("a filesystem");
-    let mut found = BTreeMap::new();
-    for visit in fs.walk(fs.node(fs.root()).expect("the root")) {
-        match visit {
-            Visit::Node { path, node } if node.file_type() == Some(FileType::File) => {
-                let content = fs.content(&node).expect("content");
-                let mut bytes = vec![0xff; content.size() as usize];
-                assert_eq!(content.read(0, &mut bytes).expect("bytes"), bytes.len());
-                found.insert(String::from_utf8(path).expect("text"), bytes);
-            }
-            Visit::Node { .. } | Visit::Leave { .. } => {}
-            Visit::Failed { path, error } => panic!("{}: {error}", String::from_utf8_lossy(&path)),
-        }
-    }
-    found
 }
 
 /// Copies a device to a file, whose holes are where it has zeros.
