@@ -115,12 +115,18 @@ fn listing(root: &Path) -> Vec<String> {
 #[test]
 fn what_is_put_is_extracted() {
     let bench = Bench::new(&["compression=zstd"]);
+    let noted = bench.path("src/sub/text");
+    rustix::fs::setxattr(&noted, "user.note", b"kept", rustix::fs::XattrFlags::empty())
+        .expect("an attribute");
     bench.put(&[&(bench.path("src") + "/"), "demo:/"]);
     // The root got the attributes of the source.
     let out = bench.path("out");
     fs::create_dir(&out).expect("a directory");
     good(&bench.run(&["extract", "-C", &out, "demo"], b""));
     assert_eq!(listing(Path::new(&out)), listing(Path::new(&bench.path("src"))));
+    let mut note = [0; 5];
+    let length = rustix::fs::getxattr(out + "/sub/text", "user.note", &mut note[..]).expect("an attribute");
+    assert_eq!(&note[..length], b"kept");
 
     bench.put(&[&bench.path("src"), "demo:/"]);
     bench.put(&[&bench.path("src/sub/text"), "demo:/other"]);

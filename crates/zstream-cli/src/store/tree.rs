@@ -109,8 +109,16 @@ impl Tree {
         let piece_bytes = put.writer.record_bytes().max(BATCH_BYTES as u64);
         thread::scope(|scope| {
             let walk = move || {
-                let mut walk =
-                    Walk { seen, rules, piece_bytes, numbers: 0, batch: Vec::new(), bytes: 0, sender };
+                let mut walk = Walk {
+                    seen,
+                    rules,
+                    piece_bytes,
+                    numbers: 0,
+                    names: vec![0; XATTR_BYTES_MAX],
+                    batch: Vec::new(),
+                    bytes: 0,
+                    sender,
+                };
                 walk.all(source, above, name);
             };
             let spawned = thread::Builder::new().name("read ahead".to_owned()).spawn_scoped(scope, walk);
@@ -186,6 +194,8 @@ struct Walk<'a> {
     piece_bytes: u64,
     /// The last number that a directory got.
     numbers: usize,
+    /// Room for the names of extended attributes.
+    names: Vec<u8>,
     batch: Vec<Step>,
     bytes: usize,
     sender: SyncSender<Vec<Step>>,
@@ -302,12 +312,17 @@ impl Walk<'_> {
         self.found(Step::End)
     }
 
-    fn describe(&self, source: &Path, data: &Metadata, kind: NodeKind) -> Result<NewNode, PutError> {
+    fn describe(&mut self, source: &Path, data: &Metadata, kind: NodeKind) -> Result<NewNode, PutError> {
         let Rules { latest, keeps_xattrs } = self.rules;
+        let rules = self.rules;
         let time = |seconds, nanoseconds: i64| {
-            self.rules.time(Time { seconds, nanoseconds: nanoseconds.cast_unsigned() })
+            rules.time(Time { seconds, nanoseconds: nanoseconds.cast_unsigned() })
         };
         let mtime = time(data.mtime(), data.mtime_nsec());
+        let xattrs = match keeps_xattrs {
+            true => xattrs(source, &mut self.names).map_err(failed(source))?,
+            false => Vec::new(),
+        };
         Ok(NewNode {
             kind,
             permissions: data.mode() & 0o7777,
@@ -316,7 +331,7 @@ impl Walk<'_> {
             // Reading changes it: an image that is to be the same every time cannot have it.
             atime: if latest.is_some() { mtime } else { time(data.atime(), data.atime_nsec()) },
             mtime,
-            xattrs: if keeps_xattrs { xattrs(source).map_err(failed(source))? } else { Vec::new() },
+            xattrs,
         })
     }
 }
@@ -357,13 +372,9 @@ fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
     if above.is_empty() { name.to_vec() } else { [above, b"/", name].concat() }
 }
 
-fn xattrs(source: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    // Most files have none, which is quick to be said.
-    if let Ok(0) = rustix::fs::llistxattr(source, &mut [0_u8; 0][..]) {
-        return Ok(Vec::new());
-    }
-    let mut names = vec![0; XATTR_BYTES_MAX];
-    let length = match rustix::fs::llistxattr(source, &mut names[..]) {
+/// Extended attributes; `names` is room for their names.
+fn xattrs(source: &Path, names: &mut [u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let length = match rustix::fs::llistxattr(source, &mut *names) {
         Ok(length) => length,
         Err(rustix::io::Errno::NOTSUP) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
