@@ -24,7 +24,7 @@ use zstream_format::stream::parallel::View;
 use crate::failure::Failure;
 
 /// Bytes that are viewed through one mapping.
-const WINDOW_BYTES: u64 = 8 << 20;
+const WINDOW_BYTES: u64 = 16 << 20;
 
 /// A smaller file is read: that is as fast.
 const MIN_BYTES: u64 = 4 << 20;

@@ -14,6 +14,10 @@ use crate::stream::reader::read_full;
 /// second-level cache of a core: what was read is still there when it is summed.
 pub const PLANNED_BYTES: usize = 512 << 10;
 
+/// Bytes of a batch that is viewed, but for the end of its last record. To look at its headers is to wait for memory, and
+/// others wait meanwhile; so it is done seldom, and long enough for them to have something to do.
+pub const VIEWED_BYTES: usize = 4 << 20;
+
 /// Bytes of a batch that is read to be cut, but for the end of its last record. Others wait meanwhile, and
 /// to wake them costs as much as to sum some hundred KiB.
 pub const LOADED_BYTES: usize = 2 << 20;
@@ -140,12 +144,13 @@ impl<'a> Cutter<'a> {
     /// batch, 0 where nothing was cut.
     fn plan(&mut self, batch: &mut Batch) -> usize {
         let Some((source, offset)) = self.feed.positioned() else { return 0 };
-        let mut view = source.view(*offset, PLANNED_BYTES + HEADER_LEN);
+        let mut view = source.view(*offset, VIEWED_BYTES + HEADER_LEN);
         if view.is_none() && self.record_bytes < LARGE_RECORD_BYTES {
             return 0;
         }
+        let want = if view.is_some() { VIEWED_BYTES } else { PLANNED_BYTES };
         let mut at = 0;
-        while at < PLANNED_BYTES {
+        while at < want {
             let Some(bytes) = header_at(source, view.as_deref(), *offset, at) else { break };
             let Ok(header) = self.chain.header(bytes) else { break };
             let Ok(payload_len) = self.chain.payload_len(&header) else { break };

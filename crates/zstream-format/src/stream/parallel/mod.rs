@@ -35,7 +35,7 @@ use crate::stream::{Error, Fault, Record};
 
 use batch::{Batch, Cutter, Feed, Positioned, Sequential, Span, header_bytes};
 
-pub use batch::{FIRST_BYTES, LOADED_BYTES, PLANNED_BYTES};
+pub use batch::{FIRST_BYTES, LOADED_BYTES, PLANNED_BYTES, VIEWED_BYTES};
 pub use source::{ReadAt, View};
 
 /// A batch above this size is not put aside: its worker waits for its turn.
