@@ -120,3 +120,18 @@ fn of_an_increment() {
     let other = zstream_tests::refusals::from(guid_of("e-aes-128-ccm-raw"));
     bench.refuses_edited("of another dataset", INCREMENT, &other, &target("demo/other@t"), other_ivset);
 }
+
+/// A snapshot that was made before IV sets had guids has none: nothing can be told to fit it.
+#[test]
+fn of_an_increment_onto_what_has_no_iv_set() {
+    let demo = Demo::new("a", 12, 128 << 20);
+    demo.receive(&golden::stream(FULL), &target("demo/e@s"), &[]).unwrap();
+    demo.change(|pool| {
+        let snapshot = pool.tx().dataset_named("demo/e@s").unwrap();
+        assert!(pool.tx().remove_entry(snapshot, "com.datto:ivset_guid").unwrap());
+        pool.commit().unwrap();
+    });
+    let bench = Bench::over(demo);
+    let missing_ivset = Errno::ZFS_ERR_FROM_IVSET_GUID_MISSING;
+    bench.refuses("as it is", &golden::stream(INCREMENT), &target("demo/e@t"), missing_ivset);
+}
