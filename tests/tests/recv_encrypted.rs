@@ -86,6 +86,8 @@ fn what_is_new_has_the_key_of_the_dataset_above() {
     pool.refuses(true, "-o encryption=on demo/e/fs", "fs-incr", "EINVAL");
     pool.refuses(true, "-F demo/e/fs", "rs512", "EEXIST");
     pool.receives("demo/e/fs", "fs-incr");
+    // A clone has the keys of its origin.
+    pool.refuses(true, "-o origin=demo/e/fs@a -o encryption=on demo/e/clone", "clone-incr", "EINVAL");
     pool.receives("-o origin=demo/e/fs@a demo/e/clone", "clone-incr");
     pool.receives("demo/e/vol", "vol");
     pool.receives("demo/e/vol", "vol-incr");

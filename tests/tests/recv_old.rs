@@ -147,3 +147,26 @@ fn references_that_lead_nowhere_end_the_receive() {
     }
     demo.check("after references that lead nowhere");
 }
+
+/// OpenZFS issue 18239: a spill block that lies in its pointer comes as if it were data of the file, near the end of what can
+/// be. It becomes the spill block, as if the sender had sent it as one.
+#[test]
+fn embedded_spill_blocks_become_spill_blocks() {
+    let demo = small();
+    for (to, names) in
+        [("demo/good", ["spill", "spill-incr"]), ("demo/embedded", ["spill-e", "spill-ec-incr"])]
+    {
+        for (n, name) in names.iter().enumerate() {
+            let stream = std::fs::read(golden::fault_file(&format!("{name}.zfs"))).unwrap();
+            demo.receive(&stream, &target(&format!("{to}@{n}")), &[]).unwrap();
+        }
+    }
+    let reading = demo.reading();
+    let files = |name: String| manifest::of(&*reading.dsl.dataset(&name).unwrap().objset().unwrap());
+    for n in [0, 1] {
+        let good = files(format!("demo/good@{n}"));
+        assert!(good.entries.values().any(|entry| !entry.xattrs.is_empty()), "nothing needs a spill block");
+        good.assert_same(&files(format!("demo/embedded@{n}")), &n.to_string());
+    }
+    demo.check("embedded spill blocks");
+}

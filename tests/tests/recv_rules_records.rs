@@ -80,6 +80,7 @@ fn object() {
         ("block of 256", "k-sha256", change!(Object, |object| object.block_size = 256)),
         ("block of 32 MiB", "k-sha256", change!(Object, |object| object.block_size = 32 << 20)),
         ("bonus", "k-sha256", change!(Object, |object| object.bonus_len = 16200)),
+        ("bonus for a larger dnode", "k-sha256", change!(Object, |object| object.bonus_len = 328)),
         ("slots", "k-sha256", change!(Object, |object| object.dnode_slots = 33)),
         ("number 0", "k-sha256", change!(Object, |object| object.object = ObjectId(0))),
         ("number 2^48", "k-sha256", change!(Object, |object| object.object = ObjectId(1 << 48))),
