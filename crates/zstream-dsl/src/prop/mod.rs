@@ -77,10 +77,12 @@ impl Props {
             return Ok(Self { subject, types, head_types: types, objset: None, space });
         };
         // What a receive has not begun to fill has no object set.
-        let objset = match () {
-            () if dataset.phys().root.is_hole() => None,
-            () if is_locked(dataset)? => Some(dataset.objset_locked()?),
-            () => Some(dataset.objset()?),
+        let objset = if dataset.phys().root.is_hole() {
+            None
+        } else if is_locked(dataset)? {
+            Some(dataset.objset_locked()?)
+        } else {
+            Some(dataset.objset()?)
         };
         let is_volume = objset.as_ref().is_some_and(|objset| objset.objset_type() == ObjsetType::ZVOL);
         let head_types = if is_volume { Types::VOLUME } else { Types::FILESYSTEM };
