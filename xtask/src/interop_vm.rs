@@ -16,8 +16,8 @@ use crate::run::{Outcome, cargo, program, root, run, title};
 /// Names the program that has a virtual machine.
 pub(crate) const VARIABLE: &str = "ZSTREAM_VM";
 /// The scripts that run there.
-const SEND: &str = "tests/interop/send.sh";
-const LOOK: &str = "tests/interop/look.sh";
+const SEND: &str = "send.sh";
+const LOOK: &str = "look.sh";
 /// Pools with random histories that are sent; of those that are received there is one less.
 const HISTORIES: u64 = 3;
 /// What is received, each in a run of its own: emulated machines are slow.
@@ -42,8 +42,7 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
     };
     title("zstream send and the kernel module");
     run(cargo(&["build", "--locked", "--package", "zstream-cli"]))?;
-    let target = root().join("target");
-    let (binary, work) = (target.join("debug/zstream"), target.join("interop"));
+    let work = root().join("target/interop");
     if work.exists() {
         fs::remove_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()))?;
     }
@@ -51,12 +50,6 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
     for dir in [&golden, &seeds, &pools] {
         fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
-    let guest = |script: &str, input: &Path, output: &Path| {
-        let mut command = program(&vm, &[script, "-i"]);
-        command.arg(input).arg("-o").arg(output).arg("-b").arg(&binary);
-        run(command)
-    };
-
     unpack("images", &IMAGES, &golden)?;
     unpack("manifest", &[], &golden)?;
     let write = |path: PathBuf, text: String| {
@@ -64,18 +57,18 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
     };
     for part in PARTS {
         write(golden.join("parts"), format!("{part}\n"))?;
-        guest(SEND, &golden, &work.join("received"))?;
+        guest(&vm, SEND, &golden, &work.join("received"))?;
     }
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     for seed in (0..HISTORIES).map(|n| (now + n) % 32768) {
         write(seeds.join("seeds"), format!("{seed}\n"))?;
-        guest(SEND, &seeds, &pools)?;
+        guest(&vm, SEND, &seeds, &pools)?;
     }
     title("what zstream shows of pools, and what the kernel module shows");
     for what in ["old".to_owned(), (now % 32768).to_string()] {
         write(seeds.join("seeds"), format!("{what}\n"))?;
-        guest(LOOK, &seeds, &work.join("looked"))?;
+        guest(&vm, LOOK, &seeds, &work.join("looked"))?;
     }
     Ok(Some(pools))
 }
