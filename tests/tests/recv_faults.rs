@@ -148,3 +148,23 @@ fn refusals_have_the_errno_of_zfs_and_change_nothing() {
     }
     demo.check("after refusals");
 }
+
+/// As in OpenZFS, what a dataset holds before its receive is done is nothing to be snapshot or changed.
+#[test]
+fn what_was_received_in_part_is_busy() {
+    let demo = Demo::default();
+    let whole = golden::stream("fs-full");
+    let to = Target { resumable: true, ..target("demo/half@a") };
+    demo.receive(&whole[..whole.len() / 2], &to, &[]).expect_err("it is cut short");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let put = format!("put {} demo/half:/", file.path().display());
+    for line in ["snapshot demo/half@x", "snapshot demo@x demo/half@x", put.as_str()] {
+        let (code, _, message) = demo.run(&[], line, b"");
+        assert_eq!(code, 1, "{line}");
+        assert!(message.contains("demo/half was received in part only"), "{line}: {message}");
+    }
+    let (code, _, message) = demo.run(&[], "snapshot -r demo@x", b"");
+    assert_eq!(code, 0, "{message}");
+    let kept: Vec<String> = demo.datasets().into_keys().filter(|name| name.contains('@')).collect();
+    assert_eq!(kept, ["demo@x"]);
+}

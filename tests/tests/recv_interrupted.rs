@@ -116,6 +116,7 @@ fn each_in_time(all: &[usize], mut act: impl FnMut(usize, bool)) {
         made += 1;
         act(*at, made % 16 == 0);
     }
+    println!("{made} of {}, {:.1} ms each", all.len(), each.as_secs_f64() * 1e3);
     assert!(made >= 20.min(all.len() / step), "only {made} of {}", all.len());
 }
 

@@ -3,11 +3,13 @@
 
 use zstream_dmu::pool::maintained::FeatureSet;
 use zstream_dmu::zap::Value;
-use zstream_dsl::write::Setting;
+use zstream_dsl::write::{Filling, ReceivedSnapshot, Setting, WritablePool};
 use zstream_format::flags::FeatureFlags;
+use zstream_format::ids::Guid;
 use zstream_format::judge::Errno;
 use zstream_format::record::Body;
 use zstream_recv::engine::Assignment;
+use zstream_recv::error::Error;
 use zstream_recv::rules::{Encryption, Target};
 use zstream_tests::change;
 use zstream_tests::golden;
@@ -15,7 +17,7 @@ use zstream_tests::receiving::{Demo, target};
 use zstream_tests::refusals::{Bench, Edit, as_it_is, features};
 use zstream_tests::samples::record_places;
 
-use Errno::{EDQUOT, EINVAL, ENOSPC, ENOTSUP};
+use Errno::{EAGAIN, EDQUOT, EINVAL, ENOSPC, ENOTSUP};
 
 fn new() -> Target {
     target("demo/new@s")
@@ -184,4 +186,31 @@ fn refreservation_at_the_end() {
     set(&demo, "demo/fs", "refreservation", available.trim().parse::<u64>().unwrap() - MIB / 4);
     let bench = Bench::over(demo);
     bench.refuses_edited("beside what is reserved", "fs-full", &as_it_is(), &target("demo/new@a"), ENOSPC);
+}
+
+/// Nobody gets to it by receiving alone: every receive takes transaction groups of its own.
+#[test]
+fn two_snapshots_in_one_transaction_group() {
+    let demo = Demo::new("a", 12, 128 << 20);
+    demo.receive(&golden::stream("fs-full"), &target("demo/fs@a"), &[]).unwrap();
+    let before = demo.datasets();
+    let received = ReceivedSnapshot { name: "b".to_owned(), guid: Guid(7), creation_time: 7, ivset: None };
+    let end = |pool: &mut WritablePool, is_committed: bool| {
+        let head = pool.tx().head_named("demo/fs").unwrap();
+        let base = pool.tx().snapshot(&["demo/fs@base".to_owned()]).unwrap()[0];
+        if is_committed {
+            pool.commit().unwrap();
+        }
+        let filled = pool.create_receive_child(head, Some(base), false).unwrap();
+        pool.tx().begin_receive(filled, &Filling::default()).unwrap();
+        pool.tx().end_receive(filled, Some(head), false, &received)
+    };
+    let mut pool = demo.writable();
+    let error = Error::from(end(&mut pool, false).expect_err("too close"));
+    assert_eq!(error.errno(), EAGAIN, "{error}");
+    drop(pool);
+    assert_eq!(demo.datasets(), before);
+    demo.change(|pool| end(pool, true).unwrap());
+    assert!(demo.datasets().contains_key("demo/fs@b"));
+    demo.check("two snapshots");
 }

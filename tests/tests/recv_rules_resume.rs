@@ -3,9 +3,11 @@
 
 use std::sync::LazyLock;
 
+use zstream_dsl::phys::DatasetFlags;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::ids::Guid;
 use zstream_format::judge::Errno;
+use zstream_recv::error::Error;
 use zstream_recv::rules::Target;
 use zstream_send::plan::Plan;
 use zstream_tests::change;
@@ -138,6 +140,37 @@ fn what_there_is_to_go_on_with() {
 }
 
 /// The stream goes on in a form that fits what there is.
+/// No receive leaves that, and no command makes it: its mark is taken off for a moment.
+#[test]
+fn a_dataset_with_a_snapshot_of_its_own() {
+    let demo = Demo::default();
+    let (whole, to) = (golden::stream("fs-full"), resumable("demo/full@a"));
+    let places = record_places(&whole);
+    demo.receive(&whole[..places[places.len() / 2] + 100], &to, &[]).expect_err("it is cut off");
+    let rest = |demo: &Demo| {
+        let token =
+            demo.reading().dsl.dataset("demo/full").unwrap().resume_token().unwrap().expect("a token");
+        let mut plan = TRIAL.tank.plan("tank/fs@a");
+        resume(&mut plan, &token);
+        stream(&plan).0
+    };
+    let rest = rest(&demo);
+    demo.change(|pool| {
+        let mut tx = pool.tx();
+        let head = tx.head_named("demo/full").unwrap();
+        let names = ["demo/full@own".to_owned()];
+        let error = tx.snapshot(&names).expect_err("it is not whole");
+        assert_eq!(Error::from(error).errno(), EBUSY);
+        tx.change_dataset(head, |phys| phys.flags.remove(DatasetFlags::INCONSISTENT)).unwrap();
+        tx.snapshot(&names).unwrap();
+        tx.change_dataset(head, |phys| phys.flags.insert(DatasetFlags::INCONSISTENT)).unwrap();
+    });
+    let bench = Bench::over(demo);
+    for to in [to, target("demo/full@a")] {
+        bench.refuses("with a snapshot of its own", &rest, &to, EINVAL);
+    }
+}
+
 #[test]
 fn the_form_of_what_goes_on() {
     let trial = &*TRIAL;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
+use signal_hook::low_level::emulate_default_handler;
 use zstream_format::edit::EditError;
 use zstream_format::stream;
 
@@ -13,6 +14,8 @@ pub(crate) struct Failure {
     /// One line with what comes before it, or `None` where there is nobody to tell: the reader of our output went away.
     message: Option<String>,
     code: u8,
+    /// The signal that was the reason.
+    signal: Option<i32>,
 }
 
 impl Failure {
@@ -23,7 +26,7 @@ impl Failure {
 
     /// Like [`new`](Self::new), with the words of OpenZFS's `zstream`, which does not always say its name.
     pub(crate) fn verbatim(message: impl Display) -> Self {
-        Self { message: Some(message.to_string()), code: 1 }
+        Self { message: Some(message.to_string()), code: 1, signal: None }
     }
 
     /// The command line asks for something that there is not, which the parser could not see.
@@ -37,10 +40,19 @@ impl Failure {
         message.strip_prefix("zstream: ").unwrap_or(message)
     }
 
+    /// The same because of a signal, which the program then ends by, so that a shell knows.
+    pub(crate) fn by(self, signal: Option<i32>) -> Self {
+        Self { signal, ..self }
+    }
+
     /// Prints the message and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {
             eprintln!("{message}");
+        }
+        if let Some(signal) = self.signal {
+            // Where that cannot be done there is still the exit code.
+            let _ = emulate_default_handler(signal);
         }
         ExitCode::from(self.code)
     }
@@ -48,7 +60,7 @@ impl Failure {
     /// Writing to standard output failed.
     pub(crate) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            Self { message: None, code: 1 }
+            Self { message: None, code: 1, signal: None }
         } else {
             Self::new(format_args!("cannot write to standard output: {error}"))
         }

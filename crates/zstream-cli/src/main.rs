@@ -13,6 +13,7 @@ mod datasets;
 mod failure;
 mod files;
 mod input;
+mod interrupt;
 mod json;
 mod mapped;
 mod output;

@@ -8,6 +8,7 @@ use zstream_format::place::Place;
 use zstream_format::record::RecordType;
 use zstream_format::stream;
 
+use crate::input::Cancelled;
 use crate::rules::Refusal;
 
 /// A result of this crate.
@@ -78,6 +79,7 @@ impl Error {
 fn stream_errno(error: &stream::Error) -> Errno {
     use stream::Fault;
     match error.fault() {
+        Fault::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => Errno::EINTR,
         Fault::Io(_) => Errno::EIO,
         Fault::Empty | Fault::Truncated { .. } | Fault::NoEnd => Errno::ZFS_ERR_STREAM_TRUNCATED,
         Fault::Trailer { .. } | Fault::EndChecksum { .. } => Errno::ECKSUM,
@@ -120,6 +122,7 @@ fn refused_errno(name: &str) -> Errno {
         "EDQUOT" => Errno::EDQUOT,
         "ENOSPC" => Errno::ENOSPC,
         "ENOTSUP" => Errno::ENOTSUP,
+        "EAGAIN" => Errno::EAGAIN,
         _ => Errno::EINVAL,
     }
 }

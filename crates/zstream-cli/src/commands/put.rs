@@ -67,6 +67,7 @@ impl Args {
         let writing = WriteOptions { force: self.force, now: self.timestamp, ..WriteOptions::default() };
         let mut pool = options.open_to_write(Some(name), writing, self.timestamp)?;
         let head = pool.tx().head_named(name)?;
+        pool.tx().check_not_filled(head)?;
         options.unlock_to_write(&mut pool, head)?;
         let set = pool.open_head(head)?;
         let kind = set.objset_type();

@@ -11,6 +11,7 @@ use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::prop::value::nice_number;
 use zstream_dsl::write::WritablePool;
+use zstream_format::judge::Errno;
 use zstream_recv::engine::{Received, Receiving};
 use zstream_recv::input::Input as Stream;
 use zstream_recv::package::{Host, Note};
@@ -22,6 +23,7 @@ use crate::commands::create::create_parents;
 use crate::commands::create_keys::Wanted;
 use crate::failure::Failure;
 use crate::input::Input;
+use crate::interrupt::Interruptible;
 use crate::output;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
@@ -128,7 +130,10 @@ impl Args {
             current: None,
             output: Ok(()),
         };
-        let mut stream = Stream::new(input.into_raw());
+        let input = Interruptible::new(input.into_raw())
+            .map_err(|error| Failure::new(format_args!("cannot wait for signals: {error}")))?;
+        let signal = input.signal();
+        let mut stream = Stream::new(input);
         let mut receiving = Receiving::new(&mut pool);
         let result = receiving.receive_all(&mut stream, &request, &mut teller);
         let is_broken = receiving.is_broken();
@@ -154,7 +159,9 @@ impl Args {
             true => "; what came is kept, and `get receive_resume_token` shows how to go on",
             false => "",
         };
-        Err(Failure::new(format_args!("cannot receive: {error} [{}]{hint}{unclean}", error.errno())))
+        let failure =
+            Failure::new(format_args!("cannot receive: {error} [{}]{hint}{unclean}", error.errno()));
+        Err(if error.errno() == Errno::EINTR { failure.by(signal.number()) } else { failure })
     }
 
     /// Leaves the pool, and says whether something is kept in it to be resumed.

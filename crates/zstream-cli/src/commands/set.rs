@@ -62,6 +62,7 @@ fn resize(pool: &mut WritablePool, head: ObjectId, size: u64) -> Result<(), Erro
     if tx.inherited_number(dir, "readonly")? == Some(1) {
         return Err(Error::refused("EROFS", "the volume is read-only"));
     }
+    tx.check_not_filled(head)?;
     let reserved = tx.inherited_number(dir, "refreservation")?.unwrap_or(0);
     let mut set = pool.open_head(head)?;
     let old = volume::content(&set)?.size();

@@ -1,8 +1,9 @@
 //! `zstream snapshot`: snapshots, as `zfs snapshot` makes them.
 
+use zstream_dmu::ids::ObjectId;
 use zstream_dsl::prop::parse::parse_assignment;
 use zstream_dsl::prop::table::Types;
-use zstream_dsl::write::{Setting, WritablePool};
+use zstream_dsl::write::{Setting, Tx, WritablePool};
 
 use crate::change::{cannot, change};
 use crate::failure::Failure;
@@ -36,7 +37,11 @@ impl Args {
         for parsed in &properties {
             tx.check_assignment(parsed, Types::SNAPSHOT, true).map_err(&failed)?;
         }
-        let names = if self.recursive { below(&tx, &self.names)? } else { self.names.clone() };
+        let names = match self.recursive {
+            // What was received in part only is passed over, as there.
+            true => below(&tx, &self.names, |head| tx.check_not_filled(head).is_ok())?,
+            false => self.names.clone(),
+        };
         for snapshot in tx.snapshot(&names).map_err(&failed)? {
             for parsed in &properties {
                 tx.set_property(snapshot, &parsed.name, &Setting::Local(parsed.value.clone()))
@@ -47,16 +52,22 @@ impl Args {
     }
 }
 
-/// Names of snapshots of these datasets and of all below them.
-pub(super) fn below(tx: &zstream_dsl::write::Tx<'_>, names: &[String]) -> Result<Vec<String>, Failure> {
+/// Names of snapshots of these datasets and of all below them that are wanted.
+pub(super) fn below(
+    tx: &Tx<'_>,
+    names: &[String],
+    is_wanted: impl Fn(ObjectId) -> bool,
+) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
     for name in names {
         let (filesystem, short) = name
             .split_once('@')
             .ok_or_else(|| Failure::usage(format_args!("{name} is not the name of a snapshot")))?;
         let head = tx.head_named(filesystem)?;
-        tx.walk_dir(filesystem, tx.dataset(head)?.dir, &mut |name, _| {
-            all.push(format!("{name}@{short}"));
+        tx.walk_dir(filesystem, tx.dataset(head)?.dir, &mut |name, head| {
+            if is_wanted(head) {
+                all.push(format!("{name}@{short}"));
+            }
             Ok(())
         })?;
     }

@@ -24,7 +24,8 @@ impl Tx<'_> {
     /// must be synced, and nothing more may be written to them in it.
     ///
     /// # Errors
-    /// `ENOENT` when there is no dataset of the name, `EEXIST`, `EXDEV` when two are of one dataset, `ENAMETOOLONG`.
+    /// `ENOENT` when there is no dataset of the name, `EEXIST`, `EXDEV` when two are of one dataset, `ENAMETOOLONG`, `EBUSY`
+    /// when one was received in part only, `EAGAIN` when one has a snapshot of this transaction group.
     pub fn snapshot(&mut self, names: &[String]) -> Result<Vec<ObjectId>> {
         let mut heads = BTreeSet::new();
         let mut plan = Vec::new();
@@ -34,12 +35,19 @@ impl Tx<'_> {
             if !heads.insert(head) {
                 return Err(Error::refused("EXDEV", format!("{name} is the second snapshot of one dataset")));
             }
-            if self.dataset(head)?.prev_snapshot_txg >= self.txg() {
-                return Err(Error::refused("EAGAIN", format!("{name} follows a snapshot too closely")));
-            }
+            self.check_not_filled(head)?;
+            self.check_not_too_close(head, name)?;
             plan.push((head, short));
         }
         plan.into_iter().map(|(head, short)| self.snapshot_head(head, &short)).collect()
+    }
+
+    /// Refuses to make the snapshot `name` in the transaction group of the one before it.
+    pub(super) fn check_not_too_close(&self, head: ObjectId, name: &str) -> Result<()> {
+        if self.dataset(head)?.prev_snapshot_txg >= self.txg() {
+            return Err(Error::refused("EAGAIN", format!("{name} follows a snapshot too closely")));
+        }
+        Ok(())
     }
 
     /// Makes a clone of a snapshot, with the header of its intent log where it has one: that is still to be taken away.

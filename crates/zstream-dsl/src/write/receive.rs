@@ -267,7 +267,8 @@ impl Tx<'_> {
     /// the snapshot.
     ///
     /// # Errors
-    /// `ETXTBSY` when the target changed meanwhile, `EEXIST`, `EDQUOT`, `EBUSY` when a snapshot that would go has holds.
+    /// `ETXTBSY` when the target changed meanwhile, `EEXIST`, `EDQUOT`, `EBUSY` when a snapshot that would go has holds,
+    /// `EAGAIN` when the snapshot before is of this transaction group.
     pub fn end_receive(
         &mut self,
         filled: ObjectId,
@@ -275,6 +276,7 @@ impl Tx<'_> {
         force: bool,
         received: &ReceivedSnapshot,
     ) -> Result<ObjectId> {
+        self.check_not_too_close(filled, &format!("{}@{}", self.full_name(filled)?, received.name))?;
         let target = match head {
             Some(head) => {
                 let newer = self.check_end(filled, head, force, &received.name)?;
@@ -358,6 +360,18 @@ impl Tx<'_> {
     pub fn origin_of(&self, head: ObjectId) -> Result<Option<ObjectId>> {
         let origin = self.dir(self.dataset(head)?.dir)?.origin;
         Ok(if origin == self.origin_snapshot()? { None } else { origin })
+    }
+
+    /// Refuses what cannot be done to a dataset that a receive has not ended filling.
+    ///
+    /// # Errors
+    /// `EBUSY` when it is such a one.
+    pub fn check_not_filled(&self, head: ObjectId) -> Result<()> {
+        if self.dataset(head)?.flags.contains(DatasetFlags::INCONSISTENT) {
+            let name = self.full_name(head)?;
+            return Err(Error::refused("EBUSY", format!("{name} was received in part only")));
+        }
+        Ok(())
     }
 
     /// What a receive into the dataset `name` has filled and not ended; none where none was interrupted.

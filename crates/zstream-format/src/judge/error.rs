@@ -39,6 +39,10 @@ pub enum Errno {
     EFAULT,
     /// Input or output failed.
     EIO,
+    /// Somebody wants it to end: a signal came.
+    EINTR,
+    /// Two snapshots of a dataset in one transaction group.
+    EAGAIN,
     /// The parent is not a filesystem (1033).
     ZFS_ERR_WRONG_PARENT,
     /// The source of a raw increment, or the stream, does not say its IV set (1034).
