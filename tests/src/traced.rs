@@ -90,7 +90,7 @@ impl Trace {
             let number = arguments.split(',').next().and_then(|number| number.parse().ok());
             let Some(file) = number.and_then(|number: u64| open.get(&number)) else { continue };
             let call = match name {
-                "pwrite64" => {
+                "pwrite64" | "pwritev" => {
                     let bytes = content(arguments);
                     assert_eq!(result, bytes.len().to_string(), "a write is whole");
                     let offset = arguments.rsplit(", ").next().expect("an offset");
@@ -181,11 +181,12 @@ pub fn failing(words: &[String], call: &str, when: &str) -> (bool, String) {
     (run.status.success(), String::from_utf8_lossy(&run.stderr).into_owned())
 }
 
-/// The bytes of the only string among arguments: `\x61\x62`.
+/// The bytes of all strings among arguments, one behind the other: `\x61\x62`.
 fn content(arguments: &str) -> Vec<u8> {
-    let (start, end) = (arguments.find('"').expect("a string"), arguments.rfind('"').expect("a string"));
-    assert!(!arguments[end..].starts_with("\"..."), "a string is whole");
-    let hex = &arguments.as_bytes()[start + 1..end];
+    assert!(!arguments.contains("\"..."), "a string is whole");
     let digit = |byte: u8| (byte as char).to_digit(16).expect("a digit") as u8;
-    hex.chunks_exact(4).map(|byte| digit(byte[2]) << 4 | digit(byte[3])).collect()
+    let strings = arguments.split('"').skip(1).step_by(2);
+    strings
+        .flat_map(|hex| hex.as_bytes().chunks_exact(4).map(|byte| digit(byte[2]) << 4 | digit(byte[3])))
+        .collect()
 }

@@ -145,7 +145,9 @@ fn interop_a_large_put_that_loses_power_has_put_everything_or_nothing() {
 fn interop_a_put_in_which_a_call_fails_says_so_and_has_put_everything_or_nothing() {
     let bench = Bench::new(&["a"], &["-O", "compression=lz4"], 3_000_000);
     let (mut failures, mut whole_ones) = (0, 0);
-    for (call, last) in [("pwrite64", 60), ("fdatasync", 6), ("pread64", 40), ("statx", 40), ("openat", 40)] {
+    for (call, last) in
+        [("pwrite64", 60), ("pwritev", 20), ("fdatasync", 6), ("pread64", 40), ("statx", 40), ("openat", 40)]
+    {
         for first in (1..=last).step_by(if last > 10 { 3 } else { 1 }) {
             for more in ["", "+"] {
                 let at = format!("{call} {first}{more}");

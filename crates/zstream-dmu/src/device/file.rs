@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, IoSlice, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 #[cfg(target_os = "linux")]
 use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, pwritev};
 
 use super::behind::Behind;
 use super::{Device, in_range};
@@ -97,6 +98,13 @@ impl FileDevice {
         Ok(Self { path: path.to_owned(), behind: Behind::new(Arc::clone(&file)), file, len, writable })
     }
 
+    fn check_write(&self, offset: u64, bytes: usize) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened read-only"));
+        }
+        in_range(self.len, offset, bytes)
+    }
+
     /// The path it was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -127,12 +135,31 @@ impl Device for FileDevice {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if !self.writable {
-            return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened read-only"));
-        }
-        in_range(self.len, offset, bytes.len())?;
+        self.check_write(offset, bytes.len())?;
         self.file.write_all_at(bytes, offset)?;
         self.behind.wrote(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn write_pieces_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        let bytes = pieces.iter().map(|piece| piece.len()).sum();
+        self.check_write(offset, bytes)?;
+        let pieces = pieces.iter().filter(|piece| !piece.is_empty());
+        let mut slices: Vec<IoSlice<'_>> = pieces.map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        let mut at = offset;
+        while at < offset + bytes as u64 {
+            match pwritev(&self.file, rest, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut rest, written);
+                    at += written as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.behind.wrote(bytes as u64);
         Ok(())
     }
 
@@ -163,6 +190,28 @@ mod tests {
         assert_eq!(&out, b"def");
         assert!(reader.write_at(0, b"x").is_err());
         assert_eq!(reader.len(), 4096);
+    }
+
+    /// More of them than the system takes at once, and empty ones.
+    #[test]
+    fn pieces_are_written_one_behind_the_other() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let device = FileDevice::open_writable(file.path()).unwrap();
+        let bytes: Vec<u8> = (0..700_000_u32).map(|n| (n * 7 / 8) as u8).collect();
+        let pieces: Vec<&[u8]> = bytes.chunks(300).flat_map(|piece| [piece, &[]]).collect();
+        device.write_pieces_at(4097, &pieces).unwrap();
+        device.write_pieces_at(1 << 20, &[]).unwrap();
+        let mut out = vec![1; bytes.len() + 2];
+        device.read_at(4096, &mut out).unwrap();
+        assert_eq!(out[0], 0);
+        assert!(out[1..=bytes.len()] == bytes[..]);
+        assert_eq!(out[bytes.len() + 1], 0);
+        assert!(device.write_pieces_at((1 << 20) - 8, &[b"12345678", b"9"]).is_err(), "a member never grows");
+        device.read_at((1 << 20) - 8, &mut out[..8]).unwrap();
+        assert_eq!(out[..8], [0; 8], "and nothing is written then");
+        let reader = FileDevice::open(file.path()).unwrap();
+        assert!(reader.write_pieces_at(0, &[b"x"]).is_err());
     }
 
     #[test]

@@ -352,6 +352,10 @@ impl Space for Allocator {
         self.reader.vdevs().write(place, self.txg(), bytes)
     }
 
+    fn write_places(&self, places: &[(Dva, &[u8])]) -> Result<()> {
+        self.reader.vdevs().write_places(places, self.txg())
+    }
+
     fn free(&self, block: &BlockPointer) -> Result<()> {
         self.free_nested(block, 0)
     }

@@ -90,6 +90,15 @@ pub trait Space: Send + Sync {
     /// Fewer members took the write than the vdev needs to be read.
     fn write(&self, place: Dva, bytes: &[u8]) -> Result<()>;
 
+    /// Writes at several places as [`write`](Self::write) does; what lies one behind the other may go to the devices together.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write); any of them may have been written.
+    fn write_places(&self, places: &[(Dva, &[u8])]) -> Result<()> {
+        places.iter().try_for_each(|(place, bytes)| self.write(*place, bytes))
+    }
+
     /// Gives back the places of a block that nothing points at any more, gang members included. They are used again only
     /// when no uberblock that could be opened needs them.
     ///

@@ -46,6 +46,22 @@ impl Vdev {
         }
     }
 
+    /// Writes `pieces` one behind the other from `offset` on; each is whole sectors.
+    fn write_pieces(&self, offset: u64, birth: u64, pieces: &[&[u8]]) -> Result<()> {
+        match &self.kind {
+            Kind::Leaf(Some(device)) => {
+                let at = LEAF_DATA_START + offset;
+                let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
+                device.write_pieces_at(at, pieces).map_err(place)
+            }
+            Kind::Mirror(children) => {
+                children.iter().try_for_each(|child| child.write_pieces(offset, birth, pieces))
+            }
+            // With parity between them pieces do not lie one behind the other.
+            _ => self.write(offset, birth, &pieces.concat()),
+        }
+    }
+
     /// The devices below, and their names.
     pub(crate) fn leaves(&self) -> Vec<&Vdev> {
         match self.children() {
@@ -71,6 +87,33 @@ impl VdevTree {
             top.write(offset, birth.0, &padded)
         };
         written.map_err(|error| error.at_address(dva))
+    }
+
+    /// Writes at each of several addresses as [`write`](Self::write) does, together where they lie one behind the other.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), with the address at which what is written together begins.
+    pub fn write_places(&self, places: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
+        // What takes more than its bytes has parity, or is padded.
+        let adjoin = |(a, bytes): &(Dva, &[u8]), (b, _): &(Dva, &[u8])| {
+            let len = bytes.len() as u64;
+            a.vdev() == b.vdev() && a.asize() == len && a.offset().checked_add(len) == Some(b.offset())
+        };
+        places.chunk_by(adjoin).try_for_each(|run| match run {
+            [(dva, bytes)] => self.write(*dva, birth, bytes),
+            _ => self.write_run(run, birth),
+        })
+    }
+
+    /// The same for places that lie one behind the other, so that all but the last have whole sectors.
+    fn write_run(&self, run: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
+        let dva = run[0].0;
+        let len: u64 = run.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let (top, offset) = self.locate(dva, len).map_err(|error| error.at_address(dva))?;
+        let mut pieces: Vec<&[u8]> = run.iter().map(|(_, bytes)| *bytes).collect();
+        let zeros = vec![0; (len.next_multiple_of(top.sector_bytes()) - len) as usize];
+        pieces.push(&zeros);
+        top.write_pieces(offset, birth.0, &pieces).map_err(|error| error.at_address(dva))
     }
 
     /// All devices of the pool.
@@ -173,6 +216,44 @@ mod tests {
         let error = tree(&config, &devices, &[1]).write(dva, Txg(1), &[7; 512]).unwrap_err();
         assert!(error.fault().is_missing_member(), "{error}");
         assert!(whole.write(Dva::new(1, 0, 4096, false), Txg(1), &[7; 512]).is_err());
+    }
+
+    #[test]
+    fn places_side_by_side_are_written_as_each_by_itself() {
+        let raidz =
+            VdevType::Raidz(Geometry { children: 3, parity: 1, ashift: 12, expansion: Expansion::default() });
+        for (kind, children) in [(VdevType::Mirror, 2), (raidz, 3)] {
+            let config = config(kind, children, 12);
+            let [one, other] = [0, 1].map(|_| -> Vec<Arc<MemoryDevice>> {
+                (0..children).map(|_| Arc::new(MemoryDevice::new(DEVICE_BYTES))).collect()
+            });
+            let tree = |devices: &[_]| tree(&config, devices, &[]);
+            let (together, each) = (tree(&one), tree(&other));
+            // Three side by side, the last of them not in whole sectors; one elsewhere; two the other way round.
+            let sizes = [8192_u64, 4096, 4608, 512, 4096, 4096];
+            let content: Vec<Vec<u8>> =
+                (1..).zip(sizes).map(|(n, bytes)| (0..bytes).map(|at| at as u8 ^ n).collect()).collect();
+            let asize = |bytes| each.tops()[0].asize(bytes, Txg(1));
+            let mut at = 0;
+            let mut places: Vec<(Dva, &[u8])> = Vec::new();
+            for (n, (bytes, content)) in sizes.into_iter().zip(&content).enumerate() {
+                places.push((Dva::new(0, at, asize(bytes), false), &content[..]));
+                at += asize(bytes) + if n == 2 { 1 << 20 } else { 0 };
+            }
+            places.swap(4, 5);
+            together.write_places(&places, Txg(1)).unwrap();
+            for (dva, bytes) in &places {
+                each.write(*dva, Txg(1), bytes).unwrap();
+            }
+            for (a, b) in one.iter().zip(&other) {
+                assert!(a.to_vec() == b.to_vec());
+            }
+            // Together they end where the vdev is long over.
+            let end = 1 << 40;
+            let beyond =
+                [end, end + asize(4096)].map(|at| (Dva::new(0, at, asize(4096), false), &content[1][..]));
+            assert!(together.write_places(&beyond, Txg(1)).is_err());
+        }
     }
 
     #[test]

@@ -25,6 +25,9 @@ use crate::ids::Txg;
 use crate::object_store::StoredBlock;
 use crate::space::{AllocationClass, Space};
 
+/// About so much is handed to the devices together.
+const TOGETHER_BYTES: usize = 1 << 20;
+
 /// What of a pool decides how its blocks are written.
 #[derive(Clone, Debug, Default)]
 pub struct WriterSettings {
@@ -306,20 +309,24 @@ impl BlockWriter {
             };
             let mut of_block = Vec::new();
             let dvas = placed.seal(&prepared.bytes, 0, &sum, &mut of_block)?;
-            jobs.extend(of_block.into_iter().map(|job| (&prepared.bytes[..], job)));
+            jobs.extend(of_block.into_iter().map(|job| match job {
+                Job::Part(place, range) => (place, Cow::Borrowed(&prepared.bytes[range])),
+                Job::Header(place, header) => (place, Cow::Owned(header)),
+            }));
             if is_new && matches!(placed, Placed::Gang { .. }) {
                 self.remember(dvas[0], placed);
             }
             let pointer = prepared.seal.put(BlockPointer::normal(&NormalBlock { dvas, ..prepared.block }));
             written.push(Written { pointer, in_place: prepared.in_place });
         }
-        let write = |(bytes, job): &(&[u8], Job)| match job {
-            Job::Part(place, range) => self.space.write(*place, &bytes[range.clone()]),
-            Job::Header(place, header) => self.space.write(*place, header),
-        };
-        match &jobs[..] {
-            [job] => write(job)?,
-            _ => jobs.par_iter().try_for_each(write)?,
+        let places: Vec<(Dva, &[u8])> = jobs.iter().map(|(place, bytes)| (*place, &**bytes)).collect();
+        match &places[..] {
+            [(place, bytes)] => self.space.write(*place, bytes)?,
+            _ => {
+                let bytes: usize = places.iter().map(|(_, bytes)| bytes.len()).sum();
+                let together = (places.len() * TOGETHER_BYTES / bytes.max(1)).max(1);
+                places.par_chunks(together).try_for_each(|part| self.space.write_places(part))?;
+            }
         }
         Ok(written)
     }
