@@ -270,7 +270,12 @@ fn what_was_compressed_is_compressed_again() {
                 }
             }
         }
-        assert!(same + refused > 0, "{name}: {same} and {refused}");
+        // gzip is zlib's in every OpenZFS; zstd is that of another year.
+        let is_known = algorithm == CompressionType::GZIP_9;
+        assert!(
+            if is_known { same > 0 && refused == 0 } else { same + refused > 0 },
+            "{name}: {same} and {refused}"
+        );
     }
 }
 

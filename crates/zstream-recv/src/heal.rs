@@ -24,7 +24,7 @@ use zstream_dmu::zio::crypt::{CryptParams, DatasetKey};
 use zstream_dsl::dataset::Dataset;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
-use zstream_format::compress::{ZstdLevel, compress};
+use zstream_format::compress::{ZstdLevel, compress, compress_as_zlib};
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::{Judge, Terms};
 use zstream_format::object_type::ObjectType;
@@ -203,7 +203,12 @@ impl Heal {
                 }
                 Ok(None)
             }
-            _ => self.compressed(bp, at, None, &content),
+            kind => {
+                if let Some(stored) = self.compressed(bp, at, None, &content)? {
+                    return Ok(Some(stored));
+                }
+                compress_as_zlib(kind, &content).map_or(Ok(None), |payload| self.sealed(bp, at, payload))
+            }
         }
     }
 
