@@ -108,8 +108,8 @@ fn damaged_blocks_get_their_content_back() {
         let stream = golden::stream(name);
         demo.receive(&stream, &target(to), &[]).unwrap();
         corrected(&demo, &stream, to, &mut || demo.receive(&stream, &heal(to), &[]));
-        // gzip and zstd compress with other libraries here than OpenZFS does.
-        if !name.starts_with("c-gzip") && !name.starts_with("c-zstd") {
+        // zstd is of another version here than OpenZFS's.
+        if !name.starts_with("c-zstd") {
             let plain = recompress(&stream, CompressionType::OFF);
             corrected(&demo, &stream, to, &mut || demo.receive(&plain, &heal(to), &[]));
         }
