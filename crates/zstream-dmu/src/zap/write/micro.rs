@@ -73,29 +73,42 @@ impl MicroMut {
         &self.block[Self::slot_offset(slot)..][..ENTRY_BYTES]
     }
 
-    fn names(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        self.block[HEADER_BYTES..].chunks_exact(ENTRY_BYTES).enumerate().map(|(slot, bytes)| {
-            let name = &bytes[NAME_OFFSET..];
-            (slot, name.split(|byte| *byte == 0).next().unwrap_or(name))
-        })
+    /// How many slots there are.
+    fn slots(&self) -> usize {
+        (self.block.len() - HEADER_BYTES) / ENTRY_BYTES
+    }
+
+    /// The name in a slot; empty where it is free.
+    fn name(&self, slot: usize) -> &[u8] {
+        let name = &self.slot(slot)[NAME_OFFSET..];
+        name.split(|byte| *byte == 0).next().unwrap_or(name)
     }
 
     /// The slot of this name.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
-        self.names().find(|(_, found)| *found == name).map(|(slot, _)| slot)
+        let is_it = |slot: &usize| self.name(*slot) == name;
+        match &self.hashes {
+            // Where hashes are known, few names have to be looked at.
+            Some(hashes) => {
+                let wanted = Some(self.hash_of(name));
+                let (known, new) = (0..hashes.len(), hashes.len()..self.slots());
+                known.filter(|slot| hashes[*slot] == wanted).chain(new).find(is_it)
+            }
+            None => (0..self.slots()).find(is_it),
+        }
     }
 
     fn hash_of(&self, name: &[u8]) -> u64 {
         hash::of_name(self.salt, &self.norm_flags.normalize(name), false)
     }
 
-    /// The hashes of all slots.
-    fn hashes(&mut self) -> &[Option<u64>] {
+    /// Computes the hashes of slots that have none yet.
+    fn hash_new(&mut self) {
         let mut hashes = self.hashes.take().unwrap_or_default();
-        let known = hashes.len();
-        let of_new = self.names().skip(known).map(|(_, name)| (!name.is_empty()).then(|| self.hash_of(name)));
-        hashes.extend(of_new);
-        self.hashes.insert(hashes)
+        let of_slot =
+            |slot| Some(self.name(slot)).filter(|name| !name.is_empty()).map(|name| self.hash_of(name));
+        hashes.extend((hashes.len()..self.slots()).map(of_slot));
+        self.hashes = Some(hashes);
     }
 
     /// Where a new entry of this name can go, and its differentiator.
@@ -103,11 +116,12 @@ impl MicroMut {
         if name.len() >= NAME_BYTES {
             return (Place::Fat, 0);
         }
-        let wanted = Some(self.hash_of(name));
-        let hashes = self.hashes();
+        self.hash_new();
+        let hashes = self.hashes.as_deref().unwrap_or_default();
         let free = hashes.iter().position(Option::is_none);
-        let same: Vec<usize> = (0..hashes.len()).filter(|slot| hashes[*slot] == wanted).collect();
-        let mut used: Vec<u32> = same.into_iter().map(|slot| ORDER.u32(&self.slot(slot)[8..])).collect();
+        let wanted = Some(self.hash_of(name));
+        let same = (0..hashes.len()).filter(|slot| hashes[*slot] == wanted);
+        let mut used: Vec<u32> = same.map(|slot| ORDER.u32(&self.slot(slot)[8..])).collect();
         if (used.len() + 1) * ENTRY_CHUNKS >= leaf::chunks(FAT_SHIFT) {
             return (Place::Fat, 0);
         }
