@@ -169,11 +169,6 @@ pub trait ObjectSet: Send + Sync {
     ///
     /// The block cannot be read.
     fn spill(&self, object: ObjectId) -> Result<Option<Block>>;
-
-    /// Says that a range will be read soon. Does nothing unless there is something to gain.
-    fn prefetch(&self, object: ObjectId, offset: u64, length: u64) {
-        let _ = (object, offset, length);
-    }
 }
 
 /// Part of a range that lies in one block.

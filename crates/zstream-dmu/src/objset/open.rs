@@ -351,27 +351,4 @@ impl ObjectSet for Objset {
         }
         self.reader.read_block(pointer, at).map(Some)
     }
-
-    fn prefetch(&self, object: ObjectId, offset: u64, length: u64) {
-        // What fails here fails again, and is reported, when it is read.
-        let Ok(dnode) = self.dnode(object) else { return };
-        let size = dnode.block_bytes();
-        let first = offset / size;
-        let last = dnode.max_block.0.min(offset.saturating_add(length.max(1) - 1) / size);
-        if first > last {
-            return;
-        }
-        let count = (last - first + 1).min((READ_WINDOW_BYTES / size).max(1)) as usize;
-        let (reader, id) = (Arc::clone(&self.reader), self.id);
-        rayon::spawn(move || {
-            let tree = Tree::new(&*reader, &dnode, id, object);
-            let Ok(pointers) = tree.data_pointers(BlockId(first), count) else { return };
-            let wanted: Vec<_> = (first..)
-                .zip(pointers)
-                .filter(|(_, pointer)| !pointer.is_hole() && !pointer.is_redacted())
-                .map(|(n, pointer)| (pointer, tree.bookmark(0, BlockId(n))))
-                .collect();
-            drop(reader.read_blocks(&wanted));
-        });
-    }
 }

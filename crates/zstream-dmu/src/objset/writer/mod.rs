@@ -17,6 +17,7 @@
 //! transaction group has to be synced in it.
 
 mod accounting;
+mod ahead;
 mod flight;
 mod overlay;
 mod policy;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use self::ahead::Ahead;
 use self::flight::Flight;
 use self::overlay::{Overlay, Source};
 pub use self::policy::{RedundantMetadata, SetProperties};
@@ -73,6 +75,7 @@ pub struct ObjsetWriter {
     dirty_limit: usize,
     /// Dirty blocks that are being written.
     flight: Option<Flight>,
+    ahead: Ahead,
     /// Where the next object is looked for.
     cursor: u64,
     /// Whether objects were freed, so that the next transaction group looks for room from the start.
@@ -130,6 +133,7 @@ impl ObjsetWriter {
             dirty_bytes: 0,
             dirty_limit: DIRTY_BYTES_MAX,
             flight: None,
+            ahead: Ahead::default(),
             cursor: FIRST_OBJECT,
             has_freed: false,
             is_head_dirty: false,

@@ -17,6 +17,13 @@ use crate::objset::OBJECTS_MAX;
 use crate::zio::write::Protection;
 
 impl ObjsetWriter {
+    /// Has the pointer of a block that is overwritten read in time, where the object is on disk already.
+    fn ask_ahead(&mut self, object: ObjectId, block: impl FnOnce(&Dnode) -> u64) {
+        if let Some(base) = self.objects.get(&object.0).and_then(Overlay::live_base) {
+            self.ahead.ask(&self.source, object, base, block(base));
+        }
+    }
+
     fn make(&mut self, object: ObjectId, new: &NewObject) -> Result<()> {
         let dnode = Dnode::new(new)?;
         self.put_dnode(object, &dnode)?;
@@ -124,6 +131,7 @@ impl ObjectStore for ObjsetWriter {
         }
         self.land_before_bytes(object, offset, bytes.len() as u64)?;
         self.change(object, |overlay, source| write(overlay, source, object, offset, bytes))?;
+        self.ask_ahead(object, |dnode| offset / dnode.block_bytes());
         self.bound_memory()
     }
 
@@ -142,6 +150,7 @@ impl ObjectStore for ObjsetWriter {
             overlay.put(block.0, dirty(stored)?, &*source.writer);
             Ok(())
         })?;
+        self.ask_ahead(object, |_| block.0);
         self.bound_memory()
     }
 

@@ -110,12 +110,4 @@ impl ObjectSet for ObjsetWriter {
             Spill::New(dirty) => dirty.read(&self.source, self.source.at(object, 0, Bookmark::SPILL.0)),
         }
     }
-
-    fn prefetch(&self, object: ObjectId, offset: u64, length: u64) {
-        if let Some(base) = &self.base
-            && !self.objects.contains_key(&object.0)
-        {
-            base.prefetch(object, offset, length);
-        }
-    }
 }

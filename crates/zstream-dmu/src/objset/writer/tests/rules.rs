@@ -1,7 +1,14 @@
 //! Rules that a model of content does not see.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use super::*;
+use crate::error::Result;
+use crate::ids::Bookmark;
 use crate::object_store::{NewObject, ObjectStore};
+use crate::zio::{Block, ReadBlock};
 
 fn file(block_bytes: u32) -> NewObject {
     NewObject { indirect_shift: 12, ..NewObject::new(ObjectType::PLAIN_FILE_CONTENTS, block_bytes) }
@@ -47,4 +54,55 @@ fn a_write_that_fails_leaves_what_was_synced() {
         assert!(bench.set.sync(&mut bench.ledger).is_err());
     }
     assert!(failures > 10, "{failures}");
+}
+
+/// Reads as another reader does, and notes what is read by which thread.
+struct Watched {
+    reader: Arc<dyn ReadBlock>,
+    seen: Mutex<Vec<(String, Bookmark)>>,
+}
+
+impl ReadBlock for Watched {
+    fn read_block(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        self.seen.lock().unwrap().push((thread, at));
+        self.reader.read_block(bp, at)
+    }
+
+    fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
+        self.reader.read_stored(bp, at)
+    }
+}
+
+/// What is overwritten as a whole is not read, but its pointer is, before it is needed.
+#[test]
+fn pointers_of_what_is_overwritten_are_read_ahead() {
+    let mut bench = Bench::new(9, SetProperties::default());
+    let object = bench.set.allocate(&file(4096)).unwrap();
+    // 32 pointers are in each indirect block.
+    let content: Vec<u8> = (0..4096 * 200_u64).map(|n| ((n * n) >> 8) as u8).collect();
+    bench.set.write(object, 0, &content).unwrap();
+    let root = *bench.sync().root();
+    bench.next_txg();
+    let watched = Arc::new(Watched { reader: Arc::clone(&bench.pool.reader) as _, seen: Mutex::default() });
+    let set = Objset::open(Arc::clone(&watched) as _, 1, root).unwrap();
+    let writer = Arc::clone(&bench.pool.writer) as _;
+    bench.set = ObjsetWriter::open(set, writer, SetProperties::default()).unwrap();
+    for block in [0, 1, 31, 32, 100, 199, 200] {
+        bench.set.write(object, block * 4096, &[block as u8; 4096]).unwrap();
+    }
+    let wanted: BTreeSet<u64> = [0, 1, 3, 6].into();
+    let ahead = || -> BTreeSet<u64> {
+        let seen = watched.seen.lock().unwrap();
+        let ahead = seen.iter().filter(|(thread, at)| thread == "pointers ahead" && at.level == 1);
+        ahead.map(|(_, at)| at.block.0).collect()
+    };
+    let started = Instant::now();
+    while ahead() != wanted {
+        assert!(started.elapsed().as_secs() < 60, "{:?}", ahead());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let is_data = |(_, at): &(String, Bookmark)| at.object == object && at.level == 0;
+    assert!(!watched.seen.lock().unwrap().iter().any(is_data), "content that is overwritten is not read");
+    bench.sync();
 }
