@@ -122,6 +122,7 @@ pub fn compress(
 
 /// Compresses one block with gzip to the bytes that zlib makes of it, and so OpenZFS; [`compress`] makes others of about the
 /// same length, several times as fast. `None` for all but gzip-1 to gzip-9, and for what is too long for a block.
+#[cfg(feature = "gzip")]
 #[must_use]
 pub fn compress_as_zlib(kind: CompressionType, src: &[u8]) -> Option<Vec<u8>> {
     (is_gzip(kind) && src.len() <= MAX_BLOCK)
