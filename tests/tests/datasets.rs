@@ -193,9 +193,10 @@ fn errno(error: &Error) -> &'static str {
 /// What `zdb -d` says of what is wrong.
 const BAD: [&str; 5] = ["leaked", "not allocated", "mismatch", "error", "ASSERT"];
 
-/// What OpenZFS says. `-d` of some versions prints everything and then waits for ever: so it has a limit.
+/// What OpenZFS says. `-d` of some versions prints everything and then waits for ever: what has no expected end has a limit.
 fn zdb(dir: &Path, pool: &str, option: &str, expected: Option<&str>) {
-    let run = Command::new("timeout").args(["10", "zdb", "-e", "-p"]).arg(dir).args([option, pool]).output();
+    let limit = if expected.is_some() { "300" } else { "10" };
+    let run = Command::new("timeout").args([limit, "zdb", "-e", "-p"]).arg(dir).args([option, pool]).output();
     let run = run.expect("zdb");
     let text = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     let bad: Vec<&str> = match expected {

@@ -53,7 +53,7 @@ impl Args {
             let mut tx = pool.tx();
             let mut names = self.names.clone();
             if self.recursive {
-                names = below(&tx, &self.names, |_| true)?;
+                names = below(&tx, &self.names, |_| Ok(true))?;
                 names.retain(|name| self.names.contains(name) || tx.snapshot_named(name).is_ok());
             }
             act(&mut tx, &names).map_err(cannot(what))

@@ -1,5 +1,6 @@
 //! `zstream snapshot`: snapshots, as `zfs snapshot` makes them.
 
+use zstream_dmu::error::Error;
 use zstream_dmu::ids::ObjectId;
 use zstream_dsl::prop::parse::parse_assignment;
 use zstream_dsl::prop::table::Types;
@@ -39,7 +40,7 @@ impl Args {
         }
         let names = match self.recursive {
             // What was received in part only is passed over, as there.
-            true => below(&tx, &self.names, |head| tx.check_not_filled(head).is_ok())?,
+            true => below(&tx, &self.names, |head| Ok(!tx.is_filled(head)?))?,
             false => self.names.clone(),
         };
         for snapshot in tx.snapshot(&names).map_err(&failed)? {
@@ -56,7 +57,7 @@ impl Args {
 pub(super) fn below(
     tx: &Tx<'_>,
     names: &[String],
-    is_wanted: impl Fn(ObjectId) -> bool,
+    is_wanted: impl Fn(ObjectId) -> Result<bool, Error>,
 ) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
     for name in names {
@@ -65,7 +66,7 @@ pub(super) fn below(
             .ok_or_else(|| Failure::usage(format_args!("{name} is not the name of a snapshot")))?;
         let head = tx.head_named(filesystem)?;
         tx.walk_dir(filesystem, tx.dataset(head)?.dir, &mut |name, head| {
-            if is_wanted(head) {
+            if is_wanted(head)? {
                 all.push(format!("{name}@{short}"));
             }
             Ok(())

@@ -315,7 +315,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when it is not being filled, `EEXIST` when it has children.
     pub fn abandon_receive(&mut self, filled: ObjectId) -> Result<()> {
-        if !self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT) {
+        if !self.is_filled(filled)? {
             let name = self.full_name(filled)?;
             return Err(Error::refused("EINVAL", format!("{name} is not being received")));
         }
@@ -340,8 +340,7 @@ impl Tx<'_> {
         })?;
         let mut destroyed = Vec::new();
         for (name, filled) in found.into_iter().rev() {
-            let is_filled = self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT);
-            if !is_filled || self.entry(filled, RESUME_TO)?.is_some() {
+            if !self.is_filled(filled)? || self.entry(filled, RESUME_TO)?.is_some() {
                 continue;
             }
             // What has snapshots or children stays, as there.
@@ -362,12 +361,20 @@ impl Tx<'_> {
         Ok(if origin == self.origin_snapshot()? { None } else { origin })
     }
 
+    /// Whether a receive has begun to fill this head and has not ended.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_filled(&self, head: ObjectId) -> Result<bool> {
+        Ok(self.dataset(head)?.flags.contains(DatasetFlags::INCONSISTENT))
+    }
+
     /// Refuses what cannot be done to a dataset that a receive has not ended filling.
     ///
     /// # Errors
     /// `EBUSY` when it is such a one.
     pub fn check_not_filled(&self, head: ObjectId) -> Result<()> {
-        if self.dataset(head)?.flags.contains(DatasetFlags::INCONSISTENT) {
+        if self.is_filled(head)? {
             let name = self.full_name(head)?;
             return Err(Error::refused("EBUSY", format!("{name} was received in part only")));
         }
@@ -384,8 +391,7 @@ impl Tx<'_> {
             Some(child) => self.head_of(child)?,
             None => self.head_of(dir)?,
         };
-        let is_unfinished = self.dataset(filled)?.flags.contains(DatasetFlags::INCONSISTENT);
-        Ok(is_unfinished.then_some(filled))
+        Ok(self.is_filled(filled)?.then_some(filled))
     }
 }
 
