@@ -193,7 +193,8 @@ fn errno(error: &Error) -> &'static str {
 /// What `zdb -d` says of what is wrong.
 const BAD: [&str; 5] = ["leaked", "not allocated", "mismatch", "error", "ASSERT"];
 
-/// What OpenZFS says. `-d` of some versions prints everything and then waits for ever: what has no expected end has a limit.
+/// What OpenZFS says. `-d` of some versions prints everything and then waits for ever: where no end is expected, the limit is
+/// short.
 fn zdb(dir: &Path, pool: &str, option: &str, expected: Option<&str>) {
     let limit = if expected.is_some() { "300" } else { "10" };
     let run = Command::new("timeout").args([limit, "zdb", "-e", "-p"]).arg(dir).args([option, pool]).output();

@@ -59,13 +59,7 @@ impl Trial {
 
     /// The plan of what is missing.
     fn plan(&self, to: &str) -> Plan {
-        let reading = self.bench.demo().reading();
-        let (dataset, _) = to.split_once('@').unwrap();
-        let token = reading.dsl.dataset(dataset).unwrap().resume_token().unwrap().expect("a token");
-        let (words, ..) = CUT.iter().find(|(.., other)| *other == to).expect("it was cut off");
-        let mut plan = self.tank.plan(words);
-        resume(&mut plan, &token);
-        plan
+        plan(&self.tank, self.bench.demo(), to)
     }
 
     fn rest(&self, to: &str, edit: &Edit) -> Vec<u8> {
@@ -80,6 +74,16 @@ impl Trial {
             self.bench.refuses(&format!("{what} into {}", to.full_name()), &rest, to, errno);
         }
     }
+}
+
+/// The plan of what a receive into `to` that was cut off misses.
+fn plan(tank: &Sending, demo: &Demo, to: &str) -> Plan {
+    let (dataset, _) = to.split_once('@').unwrap();
+    let token = demo.reading().dsl.dataset(dataset).unwrap().resume_token().unwrap().expect("a token");
+    let (words, ..) = CUT.iter().find(|(.., other)| *other == to).expect("it was cut off");
+    let mut plan = tank.plan(words);
+    resume(&mut plan, &token);
+    plan
 }
 
 fn number(key: &'static str, change: fn(u64) -> u64) -> Edit {
@@ -139,7 +143,6 @@ fn what_there_is_to_go_on_with() {
     trial.bench.refuses("heal meanwhile", &golden::stream("fs-full"), &heal, EBUSY);
 }
 
-/// The stream goes on in a form that fits what there is.
 /// No receive leaves that, and no command makes it: its mark is taken off for a moment.
 #[test]
 fn a_dataset_with_a_snapshot_of_its_own() {
@@ -147,14 +150,7 @@ fn a_dataset_with_a_snapshot_of_its_own() {
     let (whole, to) = (golden::stream("fs-full"), resumable("demo/full@a"));
     let places = record_places(&whole);
     demo.receive(&whole[..places[places.len() / 2] + 100], &to, &[]).expect_err("it is cut off");
-    let rest = |demo: &Demo| {
-        let token =
-            demo.reading().dsl.dataset("demo/full").unwrap().resume_token().unwrap().expect("a token");
-        let mut plan = TRIAL.tank.plan("tank/fs@a");
-        resume(&mut plan, &token);
-        stream(&plan).0
-    };
-    let rest = rest(&demo);
+    let rest = stream(&plan(&TRIAL.tank, &demo, &to.full_name())).0;
     demo.change(|pool| {
         let mut tx = pool.tx();
         let head = tx.head_named("demo/full").unwrap();
@@ -171,6 +167,7 @@ fn a_dataset_with_a_snapshot_of_its_own() {
     }
 }
 
+/// The stream goes on in a form that fits what there is.
 #[test]
 fn the_form_of_what_goes_on() {
     let trial = &*TRIAL;
