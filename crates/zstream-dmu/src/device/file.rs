@@ -142,6 +142,9 @@ impl Device for FileDevice {
     }
 
     fn write_pieces_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        if let [bytes] = pieces {
+            return self.write_at(offset, bytes);
+        }
         let bytes = pieces.iter().map(|piece| piece.len()).sum();
         self.check_write(offset, bytes)?;
         let pieces = pieces.iter().filter(|piece| !piece.is_empty());

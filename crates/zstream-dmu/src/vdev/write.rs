@@ -3,6 +3,8 @@
 //! Everything is written everywhere: to all sides of a mirror, to all columns of raidz. A member that fails to take its
 //! part fails the write, because nothing here keeps note of what a member lacks (OpenZFS's dirty time logs).
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::{Kind, LEAF_DATA_START, Vdev, VdevTree};
@@ -25,40 +27,30 @@ impl Vdev {
         1 << self.config.ashift.unwrap_or(9)
     }
 
-    /// Writes `bytes` at `offset`; they are whole sectors.
-    fn write(&self, offset: u64, birth: u64, bytes: &[u8]) -> Result<()> {
-        match &self.kind {
-            Kind::Leaf(Some(device)) => {
-                let at = LEAF_DATA_START + offset;
-                let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
-                device.write_at(at, bytes).map_err(place)
-            }
-            Kind::Leaf(None) => Err(Error::not_found("member", &self.name)),
-            Kind::Mirror(children) => children.iter().try_for_each(|child| child.write(offset, birth, bytes)),
-            Kind::Raidz(geometry, children) => {
-                let map = geometry.map(offset, bytes.len(), birth);
-                for (child, offset, column) in raidz::columns(&map, bytes) {
-                    children[child].write(offset, birth, &column)?;
-                }
-                Ok(())
-            }
-            Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
-        }
-    }
-
-    /// Writes `pieces` one behind the other from `offset` on; each is whole sectors.
-    fn write_pieces(&self, offset: u64, birth: u64, pieces: &[&[u8]]) -> Result<()> {
+    /// Writes `pieces` one behind the other from `offset` on; together they are whole sectors.
+    fn write(&self, offset: u64, birth: u64, pieces: &[&[u8]]) -> Result<()> {
         match &self.kind {
             Kind::Leaf(Some(device)) => {
                 let at = LEAF_DATA_START + offset;
                 let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
                 device.write_pieces_at(at, pieces).map_err(place)
             }
+            Kind::Leaf(None) => Err(Error::not_found("member", &self.name)),
             Kind::Mirror(children) => {
-                children.iter().try_for_each(|child| child.write_pieces(offset, birth, pieces))
+                children.iter().try_for_each(|child| child.write(offset, birth, pieces))
             }
-            // With parity between them pieces do not lie one behind the other.
-            _ => self.write(offset, birth, &pieces.concat()),
+            Kind::Raidz(geometry, children) => {
+                let bytes = match pieces {
+                    [bytes] => Cow::Borrowed(*bytes),
+                    _ => Cow::Owned(pieces.concat()),
+                };
+                let map = geometry.map(offset, bytes.len(), birth);
+                for (child, offset, column) in raidz::columns(&map, &bytes) {
+                    children[child].write(offset, birth, &[&column])?;
+                }
+                Ok(())
+            }
+            Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
         }
     }
 
@@ -77,16 +69,7 @@ impl VdevTree {
     /// # Errors
     /// The address is not on a vdev that holds blocks, or a member does not take its part.
     pub fn write(&self, dva: Dva, birth: Txg, bytes: &[u8]) -> Result<()> {
-        let (top, offset) = self.locate(dva, bytes.len() as u64).map_err(|error| error.at_address(dva))?;
-        let whole = (bytes.len() as u64).next_multiple_of(top.sector_bytes()) as usize;
-        let written = if whole == bytes.len() {
-            top.write(offset, birth.0, bytes)
-        } else {
-            let mut padded = bytes.to_vec();
-            padded.resize(whole, 0);
-            top.write(offset, birth.0, &padded)
-        };
-        written.map_err(|error| error.at_address(dva))
+        self.write_run(&[(dva, bytes)], birth)
     }
 
     /// Writes at each of several addresses as [`write`](Self::write) does, together where they lie one behind the other.
@@ -99,21 +82,20 @@ impl VdevTree {
             let len = bytes.len() as u64;
             a.vdev() == b.vdev() && a.asize() == len && a.offset().checked_add(len) == Some(b.offset())
         };
-        places.chunk_by(adjoin).try_for_each(|run| match run {
-            [(dva, bytes)] => self.write(*dva, birth, bytes),
-            _ => self.write_run(run, birth),
-        })
+        places.chunk_by(adjoin).try_for_each(|run| self.write_run(run, birth))
     }
 
-    /// The same for places that lie one behind the other, so that all but the last have whole sectors.
+    /// Writes at addresses that lie one behind the other, so that all but the last have whole sectors; that is padded.
     fn write_run(&self, run: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
         let dva = run[0].0;
         let len: u64 = run.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         let (top, offset) = self.locate(dva, len).map_err(|error| error.at_address(dva))?;
         let mut pieces: Vec<&[u8]> = run.iter().map(|(_, bytes)| *bytes).collect();
         let zeros = vec![0; (len.next_multiple_of(top.sector_bytes()) - len) as usize];
-        pieces.push(&zeros);
-        top.write_pieces(offset, birth.0, &pieces).map_err(|error| error.at_address(dva))
+        if !zeros.is_empty() {
+            pieces.push(&zeros);
+        }
+        top.write(offset, birth.0, &pieces).map_err(|error| error.at_address(dva))
     }
 
     /// All devices of the pool.
@@ -157,6 +139,10 @@ mod tests {
         VdevConfig { kind, children, ashift, asize, ..leaf(0, 100) }
     }
 
+    fn raidz(children: usize, parity: usize, ashift: u8) -> VdevType {
+        VdevType::Raidz(Geometry { children, parity, ashift, expansion: Expansion::default() })
+    }
+
     fn tree(config: &VdevConfig, devices: &[Arc<MemoryDevice>], without: &[usize]) -> VdevTree {
         let leaves: Vec<Guid> =
             config.walk().filter(|vdev| vdev.kind.is_leaf()).map(|vdev| vdev.guid).collect();
@@ -179,8 +165,7 @@ mod tests {
             parity in 1_usize..4, more in 1_usize..4, ashift in 9_u8..13, size in 1_usize..40_000, sector in 0_u64..4000, seed: u8,
         ) {
             let children = parity + more;
-            let geometry = Geometry { children, parity, ashift, expansion: Expansion::default() };
-            let config = config(VdevType::Raidz(geometry), children, ashift);
+            let config = config(raidz(children, parity, ashift), children, ashift);
             let devices: Vec<_> = (0..children).map(|_| Arc::new(MemoryDevice::new(DEVICE_BYTES))).collect();
             let bytes: Vec<u8> = (0..size).map(|n| (n as u8).wrapping_mul(31) ^ seed).collect();
             let whole = tree(&config, &devices, &[]);
@@ -220,8 +205,7 @@ mod tests {
 
     #[test]
     fn places_side_by_side_are_written_as_each_by_itself() {
-        let raidz =
-            VdevType::Raidz(Geometry { children: 3, parity: 1, ashift: 12, expansion: Expansion::default() });
+        let raidz = raidz(3, 1, 12);
         for (kind, children) in [(VdevType::Mirror, 2), (raidz, 3)] {
             let config = config(kind, children, 12);
             let [one, other] = [0, 1].map(|_| -> Vec<Arc<MemoryDevice>> {
@@ -258,8 +242,7 @@ mod tests {
 
     #[test]
     fn no_failure_of_a_device_is_swallowed() {
-        let raidz =
-            VdevType::Raidz(Geometry { children: 4, parity: 2, ashift: 9, expansion: Expansion::default() });
+        let raidz = raidz(4, 2, 9);
         for (kind, children) in [(VdevType::Mirror, 3), (raidz, 4)] {
             let config = config(kind, children, 9);
             for failing in 0..2 {
