@@ -1,0 +1,9 @@
+//! Datasets, snapshots, properties, accounts and keys: shown and changed.
+
+mod accounts;
+mod changed;
+mod dataset_verbs;
+mod golden_dsl;
+mod history;
+mod list;
+mod looked;

@@ -1,0 +1,9 @@
+//! Files, directories and volumes in pools and in streams.
+
+mod hostile_extract;
+mod put;
+mod put_crash;
+mod put_program;
+mod restored;
+mod view;
+mod zpl;

@@ -1,0 +1,17 @@
+//! Pools opened, read, created and checked: labels, vdevs, object sets, transaction groups.
+
+mod check;
+mod commit;
+mod created_pools;
+mod crypt;
+mod golden_labels;
+mod golden_objects;
+mod golden_pools;
+mod hostile_labels;
+mod hostile_mos;
+mod intent_logs;
+mod interop_objects;
+mod old_pools;
+mod pool_create;
+mod shaped_pools;
+mod whole_disks;

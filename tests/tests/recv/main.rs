@@ -1,0 +1,21 @@
+//! Streams that are received.
+
+mod clones;
+mod encrypted;
+mod faults;
+mod features;
+mod force;
+mod golden;
+mod heal;
+mod history;
+mod interrupted;
+mod old;
+mod packages;
+mod raw;
+mod rules;
+mod rules_pool;
+mod rules_raw;
+mod rules_records;
+mod rules_resume;
+mod signals;
+mod volumes;

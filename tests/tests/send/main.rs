@@ -1,0 +1,10 @@
+//! Streams that are sent, beside those of `zfs send`.
+
+mod divergences;
+mod faults;
+mod golden;
+mod interop_send;
+mod packages;
+mod program;
+mod resume;
+mod rules;
