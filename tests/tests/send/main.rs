@@ -1,7 +1,6 @@
 //! Streams that are sent, beside those of `zfs send`.
 
 mod divergences;
-mod faults;
 mod golden;
 mod interop_send;
 mod packages;
