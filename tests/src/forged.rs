@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
+use zstream_dmu::block::{Block, ReadBlock};
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Bookmark, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
@@ -12,7 +13,6 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::Pool;
 use zstream_dmu::traverse::{Options, Traverse, VisitKind};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dmu::zio::{Block, ReadBlock};
 use zstream_dsl::deadlist::Deadlist;
 use zstream_dsl::lines::Lines;
 use zstream_dsl::pool::{Dsl, Found};

@@ -17,15 +17,15 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::mos::Features;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::pool::Features;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::zap::Value;
-use zstream_dmu::zio::ReadBlock;
 use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Limits;

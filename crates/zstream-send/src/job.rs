@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use zstream_dmu::pool::Features;
+use zstream_dmu::mos::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::redact::RedactionList;

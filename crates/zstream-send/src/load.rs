@@ -7,10 +7,10 @@ use std::ops;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zstream_dmu::blkptr::{BLOCK_BYTES_MAX, BlockPointer, CryptKind};
+use zstream_dmu::block::{ReadBlock, Want};
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::zio::{ReadBlock, Want};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::Checksum;
 use zstream_format::flags::FeatureFlags;

@@ -8,9 +8,10 @@
 //!       root directory
 //! ```
 
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 

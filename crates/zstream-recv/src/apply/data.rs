@@ -2,9 +2,9 @@
 //! `receive_write_embedded`, `receive_spill`).
 
 use zstream_dmu::blkptr::CryptKind;
+use zstream_dmu::block::{StoredBlock, StoredCrypt};
 use zstream_dmu::ids::BlockId;
 use zstream_dmu::object_set::ObjectInfo;
-use zstream_dmu::object_store::{StoredBlock, StoredCrypt};
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;

@@ -20,10 +20,10 @@ mod object;
 
 use std::sync::Arc;
 
+use zstream_dmu::block::StoredCrypt;
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
-use zstream_dmu::object_store::StoredCrypt;
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::ids::Guid;
 use zstream_format::judge::{Judge, Limits, Terms};

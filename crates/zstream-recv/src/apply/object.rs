@@ -2,9 +2,10 @@
 //! `receive_handle_existing_object`).
 
 use zstream_dmu::blkptr::CryptKind;
+use zstream_dmu::block::StoredCrypt;
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectInfo;
-use zstream_dmu::object_store::{NewObject, StoredCrypt};
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::byteswap;
 use zstream_format::flags::{BeginFlags, ObjectFlags, RangeFlags};

@@ -24,7 +24,7 @@ mod stream;
 use std::sync::Arc;
 
 use zstream_dmu::error::Fault as PoolFault;
-use zstream_dmu::pool::Features;
+use zstream_dmu::mos::Features;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::name::Name;
 use zstream_dsl::pool::Dsl;
