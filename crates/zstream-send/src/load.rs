@@ -19,13 +19,15 @@ use zstream_format::fletcher::fletcher4;
 use crate::form::{Form, ORDER};
 use crate::plan::Options;
 use crate::range::{Range, What};
-use crate::window::BATCHES_MIN;
 
 /// What a block that cannot be read is filled with: "zfs badd bloc".
 const BAD_BLOCK: u64 = 0x2f5_badd_b10c;
 
 /// Sizes of buffers are multiples of this, so that they fit more often.
 const BUFFER_STEP_BYTES: usize = 64 << 10;
+
+/// Batches of ranges that fit into the window whatever their size.
+pub(crate) const BATCHES_MIN: usize = 2;
 
 /// A range with what is to be written for it.
 #[derive(Debug)]
