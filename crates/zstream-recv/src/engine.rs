@@ -35,7 +35,9 @@ use zstream_format::record::Body;
 use crate::apply::{Apply, Point, References};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
-use crate::rules::{self, Encryption, Head, KeyData, Plan, Receiver, Refusal, Target};
+use crate::refusal::Refusal;
+use crate::rules;
+use crate::rules::{Encryption, Head, KeyData, Plan, Receiver, Target};
 
 /// Bytes of a stream that one transaction group takes in at most.
 const GROUP_BYTES: u64 = 512 << 20;

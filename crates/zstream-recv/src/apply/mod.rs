@@ -15,7 +15,6 @@
 
 pub(crate) mod data;
 mod generation;
-mod misfit;
 mod object;
 
 use std::sync::Arc;
@@ -30,8 +29,8 @@ use zstream_format::judge::{Judge, Limits, Terms};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Begin, Body, FreeObjects, Header};
 
-pub use self::misfit::Misfit;
 use crate::error::Result;
+use crate::misfit::Misfit;
 
 /// Where a receive that is interrupted behind a record goes on.
 pub type Point = (ObjectId, u64);

@@ -15,8 +15,9 @@ use zstream_format::order::ByteOrder;
 use zstream_format::record::{Object, ObjectRange, TO_OBJECT_END};
 
 use super::generation::generation;
-use super::{Apply, Misfit, find};
+use super::{Apply, find};
 use crate::error::Result;
+use crate::misfit::Misfit;
 
 /// The largest bonus of a dnode of one slot (`DN_OLD_MAX_BONUSLEN`).
 const OLD_BONUS_BYTES: u64 = 320;

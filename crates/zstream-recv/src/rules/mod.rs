@@ -17,7 +17,6 @@ mod encryption;
 mod existing;
 mod fresh;
 mod heal;
-mod refusal;
 mod resume;
 mod stream;
 
@@ -37,8 +36,8 @@ use zstream_format::nvlist::NvList;
 use zstream_format::record::Begin;
 
 pub use self::encryption::{Encryption, KeyData, OwnKey};
-pub use self::refusal::Refusal;
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 /// The name of the clone that is filled when the target is there already (`recv_clone_name`).
 pub const RECEIVE_CHILD: &str = "%recv";
