@@ -8,7 +8,8 @@ use zstream_dmu::zap::{NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, write as
 use zstream_format::object_type::ObjectType;
 
 use super::{Pending, Writer, acl, attributes};
-use crate::fs::{CaseSensitivity, TARGET_BYTES_MAX};
+use crate::directory::CaseSensitivity;
+use crate::fs::TARGET_BYTES_MAX;
 use crate::fuid::Fuid;
 use crate::node::{Acl, AclEntries, FileType, Node, Time};
 use crate::sa::Attribute;
