@@ -32,7 +32,7 @@ const TASKS: &[Task] = &[
     ("fmt", check::fmt, "formatting is rustfmt's"),
     ("clippy", check::clippy, "clippy has nothing to say"),
     ("docs", check::docs, "the documentation builds without a warning"),
-    ("layers", layers::task, "no crate depends on one above it"),
+    ("layers", layers::task, "no crate depends on one above it, and no module"),
     ("licences", licences::task, "every dependency has a licence that deny.toml allows"),
     (
         "features",

@@ -1,9 +1,9 @@
 //! The imports between the modules of a crate, read from its source.
 //!
 //! Everything below a top-level module counts as that module. An import is any path that starts at the crate's root:
-//! `crate::a::b` in a `use` tree, in code, in a visibility or among the tokens of a macro, and `super::` where it climbs
-//! to the root. A name that the root takes from a module (`pub use a::B`) is an import of that module. Links in
-//! documentation are not imports, nor is anything under `#[cfg(test)]`.
+//! `crate::a::b` in a `use` tree, in code, in a visibility or among the tokens of a macro or an attribute, and `super::`
+//! where it climbs to the root. A name that the root takes from a module (`pub use a::B`) is an import of that module.
+//! Links in documentation are not imports, nor is anything under `#[cfg(test)]`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -82,7 +82,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads one file and gives the files of its child modules.
     fn file(&mut self, file: File) -> Result<Vec<File>, String> {
-        let text = (self.load)(&file.path).ok_or_else(|| format!("{} cannot be read", file.path.display()))?;
+        let text =
+            (self.load)(&file.path).ok_or_else(|| format!("{} cannot be read", file.path.display()))?;
         let parsed = syn::parse_file(&text)
             .map_err(|e| format!("{}:{}: {e}", file.path.display(), e.span().start().line))?;
         if is_test(&parsed.attrs) {
@@ -144,7 +145,8 @@ struct Visitor<'r, 'l> {
 impl Visitor<'_, '_> {
     /// Keeps a path that may lead to the root. The root itself imports from all modules, so its own paths do not count.
     fn found(&mut self, segments: &[String], line: usize) {
-        let climbs = segments.first().is_some_and(|first| ["crate", "super", "self"].contains(&first.as_str()));
+        let climbs =
+            segments.first().is_some_and(|first| ["crate", "super", "self"].contains(&first.as_str()));
         if climbs && !self.file.module.is_empty() {
             let place = format!("{}:{line}", self.file.path.display());
             let (module, segments) = (self.file.module.clone(), segments.to_vec());
@@ -304,6 +306,13 @@ impl<'ast> Visit<'ast> for Visitor<'_, '_> {
         visit::visit_path(self, path);
     }
 
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if let Meta::List(list) = &attribute.meta {
+            self.tokens(list.tokens.clone());
+        }
+        visit::visit_attribute(self, attribute);
+    }
+
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
         self.tokens(item.tokens.clone());
         visit::visit_macro(self, item);
@@ -338,9 +347,10 @@ fn is_test(attributes: &[Attribute]) -> bool {
             _ => false,
         }
     }
-    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).any(|attribute| {
-        attribute.parse_args::<Meta>().is_ok_and(|meta| demands_test(&meta))
-    })
+    attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("cfg"))
+        .any(|attribute| attribute.parse_args::<Meta>().is_ok_and(|meta| demands_test(&meta)))
 }
 
 /// The file that `#[path = "..."]` names.
@@ -372,5 +382,146 @@ fn attributes(item: &Item) -> &[Attribute] {
         Item::Union(item) => &item.attrs,
         Item::Use(item) => &item.attrs,
         _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The imports of a crate of these files, as `from -> to`; `root` for what the root declares.
+    fn edges(files: &[(&str, &str)]) -> Vec<String> {
+        let source = read_files(files).unwrap();
+        let edge = |import: &Import| format!("{} -> {}", import.from, import.to.as_deref().unwrap_or("root"));
+        let mut edges: Vec<String> = source.imports.iter().map(edge).collect();
+        edges.sort();
+        edges
+    }
+
+    fn read_files(files: &[(&str, &str)]) -> Result<Source, String> {
+        let load = |path: &Path| {
+            let found = files.iter().find(|(name, _)| Path::new(name) == path);
+            found.map(|(_, text)| (*text).to_owned())
+        };
+        read(Path::new("src/lib.rs"), &load)
+    }
+
+    /// The edges of module `a` with this text, in a crate with modules `a` to `d`.
+    fn edges_of(text: &str) -> Vec<String> {
+        edges(&[
+            ("src/lib.rs", "mod a; mod b; mod c { pub fn f() {} } pub mod d;"),
+            ("src/a.rs", text),
+            ("src/b.rs", ""),
+            ("src/d/mod.rs", ""),
+        ])
+    }
+
+    #[test]
+    fn use_trees_are_taken_apart() {
+        assert_eq!(edges_of("use crate::b;"), ["a -> b"]);
+        assert_eq!(edges_of("pub use crate::b::*;"), ["a -> b"]);
+        assert_eq!(
+            edges_of("use crate::{b::{self, x::{Y as Z, W}}, d::V};"),
+            ["a -> b", "a -> b", "a -> b", "a -> d"]
+        );
+        assert_eq!(edges_of("use super::{b::X, c};"), ["a -> b", "a -> c"]);
+        assert_eq!(edges_of("use self::super::b;"), ["a -> b"]);
+        assert_eq!(edges_of("fn f() { use crate::d; }"), ["a -> d"]);
+        assert_eq!(
+            edges_of("use std::fmt; use other::b::c; use self::b::X; mod b { pub struct X; }"),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn all_of_the_root_is_an_import_of_the_root() {
+        for text in ["use crate::*;", "use super::*;", "use crate as all;", "use super::{self as up};"] {
+            assert_eq!(edges_of(text), ["a -> root"], "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_in_code_are_seen() {
+        assert_eq!(edges_of("fn f() -> crate::b::X { crate::c::f(); <u8 as crate::d::T>::g() }").len(), 3);
+        assert_eq!(edges_of("pub(in crate::b) struct X;"), ["a -> b"]);
+        assert_eq!(edges_of("pub(crate) struct X; pub(super) fn f() {}"), [""; 0]);
+        assert_eq!(edges_of("#[error(from = crate::b::X)] struct Y { #[from] y: super::d::Z }").len(), 2);
+        assert_eq!(edges_of("/// [`X`](crate::b::X)\nfn f() {}"), [""; 0]);
+    }
+
+    #[test]
+    fn paths_in_macros_are_seen() {
+        assert_eq!(
+            edges_of("fn f() { println!(\"{}\", crate::b::x(vec![super::d::Y])); }"),
+            ["a -> b", "a -> d"]
+        );
+        let rules = "macro_rules! m { () => { use $crate::{b::{X, Y}, d}; pub(crate) fn f() {} } }";
+        assert_eq!(edges_of(rules), ["a -> b", "a -> b", "a -> d"]);
+    }
+
+    /// `super` counts from where it stands, in files at any depth and in modules inside of files.
+    #[test]
+    fn super_climbs_to_the_root_and_no_further() {
+        let files = [
+            ("src/lib.rs", "mod a; mod b;"),
+            (
+                "src/a.rs",
+                "mod deep; mod inline { use super::super::b; mod more { use super::super::deep; } mod file; }",
+            ),
+            ("src/a/deep/mod.rs", "mod deeper; use super::x; use super::super::b;"),
+            (
+                "src/a/deep/deeper.rs",
+                "#[path = \"other.rs\"] mod renamed; use super::super::b; use super::super::super::b;",
+            ),
+            ("src/a/deep/other.rs", "use crate::b::Renamed;"),
+            ("src/a/inline/file.rs", "use super::super::super::b::InFile;"),
+            ("src/b.rs", "use super::a;"),
+        ];
+        assert_eq!(edges(&files), ["a -> b", "a -> b", "a -> b", "a -> b", "a -> b", "b -> a"]);
+        assert!(read_files(&files[..3]).unwrap_err().contains("no file for module"));
+    }
+
+    #[test]
+    fn tests_are_exempt() {
+        for text in [
+            "#[cfg(test)] mod tests { use crate::b; }",
+            "#[cfg(test)] mod tests;",
+            "#[cfg(test)] use crate::b;",
+            "#[cfg(all(unix, test))] fn f() { crate::b::g() }",
+            "struct S; impl S { #[cfg(test)] fn f() { crate::b::g() } }",
+            "#![cfg(test)] use crate::b;",
+        ] {
+            assert_eq!(edges_of(text), [""; 0], "{text}");
+        }
+        for text in ["#[cfg(not(test))] use crate::b;", "#[cfg(any(test, unix))] use crate::b;"] {
+            assert_eq!(edges_of(text), ["a -> b"], "{text}");
+        }
+    }
+
+    /// A name that the root takes from a module counts as that module, so no way around the order leads over the root.
+    #[test]
+    fn names_of_the_root_count_as_their_modules() {
+        let root = "mod a; mod b; mod c; pub use b::{Error, f as g}; use self::c::*; pub fn own() {}";
+        let of =
+            |text| edges(&[("src/lib.rs", root), ("src/a.rs", text), ("src/b.rs", ""), ("src/c.rs", "")]);
+        assert_eq!(of("use crate::{Error, g};"), ["a -> b", "a -> b"]);
+        assert_eq!(of("use crate::{own, Hidden};"), ["a -> root", "a -> root"]);
+        let exported = [
+            ("src/lib.rs", "mod a; mod b;"),
+            ("src/a.rs", "fn f() { crate::exported!() }"),
+            ("src/b.rs", "#[macro_export] macro_rules! exported { () => {} }"),
+        ];
+        assert_eq!(edges(&exported), ["a -> b"]);
+    }
+
+    #[test]
+    fn an_import_has_its_place() {
+        let files = [
+            ("src/lib.rs", "mod a; mod b;"),
+            ("src/a.rs", "\nuse crate::{\n    b::X,\n};"),
+            ("src/b.rs", ""),
+        ];
+        let [import] = &read_files(&files).unwrap().imports[..] else { panic!("one import") };
+        assert_eq!((import.place.as_str(), import.path.as_str()), ("src/a.rs:3", "crate::b::X"));
     }
 }
