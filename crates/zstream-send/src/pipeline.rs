@@ -34,8 +34,8 @@ use crate::window::{Batch, Next, Weight, Window};
 /// the beginning of the stream that would have been.
 ///
 /// # Errors
-/// What is to be sent cannot be read ([`Fault::Read`](crate::error::Fault::Read)), is not to be sent, or `out` fails
-/// ([`Fault::Output`](crate::error::Fault::Output), which a reader that went away is too).
+/// What is to be sent cannot be read ([`Fault::Read`]), is not to be sent, or `out` fails
+/// ([`Fault::Output`], which a reader that went away is too).
 pub fn send(plan: &Plan, out: &mut dyn Write, progress: &Progress) -> Result<Sent> {
     run(plan, Some(out), progress)
 }
