@@ -29,7 +29,8 @@ const ORDERS: &[(&str, &str)] = &[
         "phys name redact pool dataset bookmark hold find deadlist keys lines livelist prop resume \
          scrub write",
     ),
-    ("zstream-zpl", "content sa create fuid node znode directory fs walk paths volume xattr writer view"),
+    ("zstream-zpl", "content sa create fuid node znode directory fs walk paths volume xattr writer"),
+    ("zstream-view", "source index objects raw view open"),
     (
         "zstream-send",
         "error range form progress output plan begin changes load window encode line estimate merge \
@@ -52,7 +53,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "xtask",
         "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fuzz interop layers licences",
+         check demo fuzz interop layers licences thorough",
     ),
 ];
 
