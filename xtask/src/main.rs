@@ -19,6 +19,7 @@ mod measure;
 mod packages;
 mod pairs;
 mod run;
+mod thorough;
 
 use run::Outcome;
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ const TASKS: &[Task] = &[
         interop::task,
         "against OpenZFS's own tools, where they are installed; with ZSTREAM_VM, against its kernel module",
     ),
+    ("thorough", thorough::task, "[FILTER]...: takes every case where the tests take a sample; hours"),
     ("bench", bench::task, "[NAME]: measure, every benchmark or one"),
 ];
 
