@@ -16,6 +16,7 @@ mod interop_vm;
 mod layers;
 mod licences;
 mod measure;
+mod packages;
 mod pairs;
 mod run;
 mod thorough;
@@ -40,6 +41,7 @@ const TASKS: &[Task] = &[
         check::features,
         "zstream-format builds with every single codec, and without C code when there is none",
     ),
+    ("packages", packages::task, "every package has its licences and metadata, and stays small"),
     ("test", check::test, "the tests of every crate"),
     ("test-golden", check::test_golden, "the tests against what OpenZFS made: tests/golden"),
     ("fuzz", fuzz::task, "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one"),
@@ -59,6 +61,7 @@ const CI_TASKS: &[(&str, &[&str])] = &[
     ("clippy", &[]),
     ("licences", &[]),
     ("features", &[]),
+    ("packages", &[]),
     ("docs", &[]),
     ("test", &[]),
     ("test-golden", &[]),
