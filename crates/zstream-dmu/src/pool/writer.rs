@@ -37,7 +37,7 @@ use crate::objset::writer::{ObjsetWriter, SetProperties};
 use crate::space::Allocator;
 use crate::space::space_map::VdevSpace;
 use crate::tx::{self, Commit, SpaceDelta};
-use crate::vdev::config::{PoolState, VdevConfig, VdevType};
+use crate::vdev::config::{PoolState, VdevConfig};
 use crate::vdev::label::Role;
 use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::Uberblock;
@@ -261,6 +261,12 @@ impl PoolWriter {
         &self.mos
     }
 
+    /// What of the pool is taken and what is free.
+    #[must_use]
+    pub fn space(&self) -> &Allocator {
+        &self.space
+    }
+
     /// What reads the pool's blocks.
     #[must_use]
     pub fn reader(&self) -> &Arc<BlockReader> {
@@ -433,16 +439,10 @@ fn check_writable(pool: &Pool) -> Result<()> {
 
 fn check_vdev(vdev: &VdevConfig) -> Result<()> {
     let name = vdev.display_name();
-    let what = match &vdev.kind {
-        VdevType::Replacing | VdevType::Spare => format!("with {name}, which is being replaced"),
-        VdevType::Indirect => format!("with {name}, which was removed"),
-        VdevType::Draid(_) => format!("with {name}"),
-        VdevType::Raidz(geometry) if geometry.expansion.reflowed_to.is_some() => {
-            format!("with {name}, which is being expanded")
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::unsupported(format!("writing to a pool {what}")))
+    match vdev.kind.why_not_written() {
+        Some(why) => Err(Error::unsupported(format!("writing to a pool with {name}{why}"))),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
