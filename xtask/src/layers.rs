@@ -1,9 +1,9 @@
 //! The layers: which crate of the workspace may depend on which.
 //!
 //! ```text
-//! format <- dmu <- dsl <- send <- cli
-//!            ^       ^--- recv <-'
-//!            '----- zpl <--------'
+//! format <- dmu <- dsl <- send <- zstream <- cli
+//!            ^       ^--- recv <---'
+//!            '----- zpl <----------'
 //! ```
 //!
 //! The rule holds for every kind of dependency: a test must not reach up either. Tests that need a higher
@@ -21,8 +21,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("zstream-send", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     ("zstream-recv", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     (
-        "zstream-cli",
+        "zstream",
         &["zstream-format", "zstream-dmu", "zstream-dsl", "zstream-zpl", "zstream-send", "zstream-recv"],
+    ),
+    (
+        "zstream-cli",
+        &[
+            "zstream-format",
+            "zstream-dmu",
+            "zstream-dsl",
+            "zstream-zpl",
+            "zstream-send",
+            "zstream-recv",
+            "zstream",
+        ],
     ),
     (
         "zstream-tests",
@@ -33,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-zpl",
             "zstream-send",
             "zstream-recv",
+            "zstream",
             "zstream-cli",
         ],
     ),

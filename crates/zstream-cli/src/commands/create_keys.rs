@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use zstream::{Keys as _, load_key};
 use zstream_dmu::error::Error;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
@@ -92,7 +93,7 @@ impl Wanted {
             return Ok(Some(Encryption { suite, wrapping: own.wrapping, location: Some(own.location) }));
         }
         let Some(above) = above else { return refuse(NO_FORMAT) };
-        let wrapping = options.load_key(pool, above.root)?;
+        let wrapping = load_key(pool, above.root, options)?;
         Ok(Some(Encryption { suite, wrapping, location: None }))
     }
 
@@ -143,7 +144,7 @@ impl Wanted {
         let location = self.location.clone().unwrap_or_else(|| "prompt".to_owned());
         let input = match location.strip_prefix("file://") {
             Some(path) => fs::read(path).map_err(|error| Failure::new(format_args!("{path}: {error}")))?,
-            None if location == "prompt" => options.key(name)?,
+            None if location == "prompt" => options.key(name).map_err(Failure::new)?,
             None => return refuse("keylocation is prompt or file:///PATH"),
         };
         let key = WrappingKey::new(format, &input).map_err(|error: Error| Failure::new(error))?;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use serde_json::json;
+use zstream::{Keys as _, load_key};
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::WriteOptions;
@@ -113,7 +114,7 @@ impl Args {
         let (mut request, keys) = self.request()?;
         let input = Input::open(None)?;
         let writing = WriteOptions { rehearsal: self.dry_run, ..WriteOptions::default() };
-        let mut pool = options.open_to_write(Some(&self.to), writing, None)?;
+        let mut pool = options.place_to_write()?.open_writable(Some(&self.to), writing, None)?;
         if let Some(encryption) = keys.for_receive(&mut pool, &self.to, options)? {
             request.encryption = Some(encryption);
         }
@@ -240,7 +241,7 @@ impl Args {
         request: &Request,
     ) -> Result<(), Failure> {
         let has_own = matches!(&request.encryption, Some(Encryption::On { own: Some(_), .. }));
-        if !options.has_key_file() || has_own {
+        if !options.is_at_hand() || has_own {
             return Ok(());
         }
         let mut name = request.origin.as_deref().or(Some(&self.to)).and_then(|name| name.split('@').next());
@@ -248,7 +249,7 @@ impl Args {
             let tx = pool.tx();
             let keys = tx.dir_named(at)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten();
             if let Some(keys) = keys {
-                return options.load_key(pool, keys.root).map(drop);
+                return Ok(load_key(pool, keys.root, options).map(drop)?);
             }
             name = at.rsplit_once('/').map(|(above, _)| above);
         }

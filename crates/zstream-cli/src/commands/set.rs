@@ -1,5 +1,6 @@
 //! `zstream set` and `zstream inherit`: properties of datasets, as `zfs` changes them.
 
+use zstream::unlock_to_write;
 use zstream_dmu::error::Error;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
@@ -46,7 +47,7 @@ impl Args {
                         continue;
                     }
                     tx.check_assignment(parsed, tx.types_of(dataset)?, false).map_err(&failed)?;
-                    options.unlock_to_write(pool, dataset)?;
+                    unlock_to_write(pool, dataset, options)?;
                     resize(pool, dataset, parsed.value.u64()?).map_err(&failed)?;
                 }
             }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use zstream::OpenPool;
 use zstream_dmu::error::Error;
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::check::{self, Finding, Item, Totals};
@@ -17,7 +18,7 @@ use zstream_dsl::scrub::{self, Blocks, Part};
 use super::damage::{self, Block, Damaged};
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::{OpenPool, PoolOptions};
+use crate::pool::PoolOptions;
 use crate::progress::Meter;
 use crate::text::{Count, Size};
 
@@ -217,7 +218,7 @@ fn checkpoint(
 ) -> Result<(Vec<Damaged>, Vec<String>), Failure> {
     let Some(pool) = open.pool.checkpoint()? else { return Ok(Default::default()) };
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::clone(open.dsl.keyring()))?;
-    let then = OpenPool { pool, dsl };
+    let then = OpenPool::new(pool, dsl);
     let (txg, before) = (then.pool.txg(), outcome.totals.blocks);
     let state = State { lines: Lines::new(&then.dsl)?, open: &then, only: Some(kept) };
     let found = state.check(options, meter, outcome);

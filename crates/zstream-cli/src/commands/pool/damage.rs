@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use zstream::{Keys as _, OpenPool, unlock};
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::dnode::DNODE_SLOT_BYTES;
 use zstream_dmu::ids::{Bookmark, ObjectId};
@@ -19,7 +20,7 @@ use zstream_format::object_type::ObjsetType;
 use zstream_zpl::fs::Filesystem;
 use zstream_zpl::paths::{Paths, Wanted};
 
-use crate::pool::{OpenPool, PoolOptions};
+use crate::pool::PoolOptions;
 use crate::text::{Count, file_name};
 
 /// Ranges of bytes that a line of text shows.
@@ -227,7 +228,7 @@ fn mos(open: &OpenPool, objects: Objects, damaged: &mut Vec<Damaged>) {
 fn dataset(dataset: &Dataset, options: &PoolOptions, mut objects: Objects, damaged: &mut Vec<Damaged>) {
     let name = dataset.name();
     // Without the key, or with a wrong one, the files stay without names.
-    let unlocked = !options.has_key_file() || options.unlock(dataset).is_ok();
+    let unlocked = !options.is_at_hand() || unlock(dataset, options).is_ok();
     let set = if unlocked { readable_objset(dataset) } else { dataset.objset_locked() };
     let Ok(set) = set else {
         let blocks = objects.into_values().flatten().collect();

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
+use zstream::OpenPool;
 use zstream_dmu::pool::{Feature, FeatureState, Pool};
 use zstream_dmu::vdev::Vdev;
 use zstream_dsl::lines::Lines;
@@ -14,7 +15,7 @@ use zstream_dsl::lines::Lines;
 use super::pool_create;
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::{OpenPool, PoolOptions};
+use crate::pool::PoolOptions;
 
 /// The arguments of `zstream pool`.
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ mod watch;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::channel;
 
+use zstream::{OpenPool, unlock};
 use zstream_dsl::name::Name;
 use zstream_format::token::ResumeToken;
 use zstream_send::job::{Job, Step};
@@ -18,7 +19,7 @@ use zstream_send::{Progress, Replaced};
 
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::{OpenPool, PoolOptions};
+use crate::pool::PoolOptions;
 use report::Report;
 use watch::{Wanted, Watch};
 
@@ -128,7 +129,7 @@ impl Args {
         let reads = |step: &&Step| !self.dryrun || self.exact || step.is_measured();
         for step in job.steps.iter().filter(reads) {
             if step.needs_key().map_err(|refusal| self.failure(&refusal))? {
-                options.unlock(&step.dataset)?;
+                unlock(&step.dataset, options)?;
             }
         }
         let total_bytes = self.estimate(&open, &job, token.as_ref(), &mut out)?;
