@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
 use zstream_format::stream;
+use zstream_recv::error::Error as ReceiveFault;
 use zstream_send::refusal::Refusal;
 use zstream_zpl::view::ViewError;
 
+use crate::create::MemberFault;
+use crate::receive::ReceiveError;
 use crate::text::file_name;
 
 /// A result of this crate.
@@ -27,14 +30,6 @@ pub enum Error {
     /// The pool cannot be read or written, or refuses a change.
     #[error("{0}")]
     Pool(#[from] PoolError),
-    /// The pool refuses a change; the text says which.
-    #[error("cannot {action}: {source}")]
-    Change {
-        /// What was to be done: "create snapshots".
-        action: String,
-        /// Why it was not.
-        source: PoolError,
-    },
     /// A name leads to no dataset.
     #[error("cannot open '{name}': {source}")]
     Open {
@@ -66,6 +61,12 @@ pub enum Error {
     /// Nothing, or not all, was sent.
     #[error("cannot send: {0}")]
     Send(#[from] Refusal),
+    /// A receive failed; the dataset is as before, unless the receive can be resumed.
+    #[error("cannot receive: {0}")]
+    Receive(#[from] Box<ReceiveError>),
+    /// What an interrupted receive has left cannot be discarded.
+    #[error("{0}")]
+    Discard(#[source] ReceiveFault),
     /// The key of an encryption root could not be had.
     #[error("{source}")]
     NoKey {
@@ -83,12 +84,22 @@ pub enum Error {
         source: PoolError,
     },
     /// A new dataset cannot be encrypted as asked.
-    #[error("cannot create '{name}': {fault}")]
+    #[error("cannot {action} '{name}': {fault}")]
     Encryption {
+        /// "create" or "receive into".
+        action: &'static str,
         /// The dataset.
         name: String,
         /// Which rule is broken.
         fault: EncryptionFault,
+    },
+    /// A file or disk cannot become a member of a new pool.
+    #[error("{fault} ({path})")]
+    Member {
+        /// Its path, as it was given.
+        path: String,
+        /// Why.
+        fault: MemberFault,
     },
     /// Files were not put into a dataset.
     #[error("{fault}; {}", kept(*committed))]
@@ -163,13 +174,9 @@ impl Error {
     pub fn is_cancelled(&self) -> bool {
         match self {
             Self::Cancelled | Self::Put { fault: PutFault::Cancelled, .. } => true,
+            Self::Receive(error) => error.is_cancelled(),
             _ => false,
         }
-    }
-
-    /// Says which change the pool refuses.
-    pub(crate) fn change(action: impl std::fmt::Display) -> impl Fn(PoolError) -> Self {
-        move |source| Self::Change { action: action.to_string(), source }
     }
 }
 
@@ -201,6 +208,18 @@ pub enum Request {
     /// The root directory is not a file.
     #[error("the path names no file")]
     NoName,
+    /// A receive cannot set this property.
+    #[error("property {0} cannot be set here")]
+    SetByReceive(String),
+    /// There is no property of this name.
+    #[error("bad property {0:?}")]
+    NoSuchProperty(String),
+    /// A property that is both set and left out.
+    #[error("property {0} is both set and left out")]
+    SetAndExcluded(String),
+    /// A pool that would be read and written at once.
+    #[error("source and target are the same pool")]
+    SamePool,
     /// No device is named.
     #[error("no device of a pool is named")]
     NoDevice,

@@ -1,9 +1,9 @@
 //! `zstream clone` and `zstream promote`: writable copies of snapshots, as `zfs` makes them.
 
+use zstream::create::create_parents;
 use zstream_dsl::prop::parse::parse_assignment;
 use zstream_dsl::write::WritablePool;
 
-use super::create::create_parents;
 use crate::change::{cannot, change};
 use crate::failure::Failure;
 use crate::pool::PoolOptions;

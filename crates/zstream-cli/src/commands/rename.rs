@@ -1,8 +1,8 @@
 //! `zstream rename`: other names for datasets and snapshots, as `zfs rename` gives them.
 
+use zstream::create::create_parents;
 use zstream_dsl::write::WritablePool;
 
-use super::create::create_parents;
 use crate::change::{cannot, change};
 use crate::failure::Failure;
 use crate::pool::PoolOptions;

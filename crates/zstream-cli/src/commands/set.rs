@@ -1,16 +1,9 @@
 //! `zstream set` and `zstream inherit`: properties of datasets, as `zfs` changes them.
 
+use zstream::create::resize_volume;
 use zstream::unlock_to_write;
-use zstream_dmu::error::Error;
-use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::zap::Value;
 use zstream_dsl::prop::parse::parse_assignment;
-use zstream_dsl::write::{Setting, WritablePool};
-use zstream_zpl::create::resize_volume;
-use zstream_zpl::volume;
 
-use super::create::volume_reservation;
 use crate::change::{cannot, change};
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -48,36 +41,12 @@ impl Args {
                     }
                     tx.check_assignment(parsed, tx.types_of(dataset)?, false).map_err(&failed)?;
                     unlock_to_write(pool, dataset, options)?;
-                    resize(pool, dataset, parsed.value.u64()?).map_err(&failed)?;
+                    resize_volume(pool, dataset, parsed.value.u64()?).map_err(&failed)?;
                 }
             }
             Ok(())
         })
     }
-}
-
-/// Gives a volume another size. What is reserved for it changes too, where that is what its old size asks for.
-fn resize(pool: &mut WritablePool, head: ObjectId, size: u64) -> Result<(), Error> {
-    let tx = pool.tx();
-    let dir = tx.dataset(head)?.dir;
-    if tx.inherited_number(dir, "readonly")? == Some(1) {
-        return Err(Error::refused("EROFS", "the volume is read-only"));
-    }
-    tx.check_not_filled(head)?;
-    let reserved = tx.inherited_number(dir, "refreservation")?.unwrap_or(0);
-    let mut set = pool.open_head(head)?;
-    let old = volume::content(&set)?.size();
-    let block = set.info(volume::DATA)?.block_bytes;
-    resize_volume(&mut set, size)?;
-    let copies = u64::from(set.properties().copies);
-    let needed = |pool: &WritablePool, size| volume_reservation(pool, size, block, copies);
-    let follows = reserved != 0 && reserved == needed(pool, old);
-    if follows {
-        let bytes = needed(pool, size);
-        pool.tx().set_property(head, "refreservation", &Setting::Local(Value::word(bytes)))?;
-    }
-    pool.sync(head, &mut set)?;
-    Ok(())
 }
 
 /// The options of `zstream inherit`.

@@ -1,7 +1,6 @@
 //! `zstream pool`: a pool as a whole.
 
 mod check;
-mod damage;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
