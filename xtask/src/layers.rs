@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! format <- dmu <- dsl <- send <- zstream <- cli
-//!            ^       ^--- recv <---'
-//!            '----- zpl <----------'
+//!            ^       ^--- recv <---|
+//!            |----- zpl <----------|
+//!            '----- view <---------'
 //! ```
 //!
 //! The rule holds for every kind of dependency: a test must not reach up either. Tests that need a higher
@@ -18,11 +19,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("zstream-dmu", &["zstream-format"]),
     ("zstream-dsl", &["zstream-format", "zstream-dmu"]),
     ("zstream-zpl", &["zstream-format", "zstream-dmu"]),
+    ("zstream-view", &["zstream-format", "zstream-dmu"]),
     ("zstream-send", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     ("zstream-recv", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     (
         "zstream",
-        &["zstream-format", "zstream-dmu", "zstream-dsl", "zstream-zpl", "zstream-send", "zstream-recv"],
+        &[
+            "zstream-format",
+            "zstream-dmu",
+            "zstream-dsl",
+            "zstream-zpl",
+            "zstream-view",
+            "zstream-send",
+            "zstream-recv",
+        ],
     ),
     (
         "zstream-cli",
@@ -31,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-dmu",
             "zstream-dsl",
             "zstream-zpl",
+            "zstream-view",
             "zstream-send",
             "zstream-recv",
             "zstream",
@@ -43,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-dmu",
             "zstream-dsl",
             "zstream-zpl",
+            "zstream-view",
             "zstream-send",
             "zstream-recv",
             "zstream",

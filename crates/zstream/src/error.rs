@@ -8,7 +8,7 @@ use zstream_dmu::ids::Txg;
 use zstream_format::stream;
 use zstream_recv::error::Error as ReceiveFault;
 use zstream_send::refusal::Refusal;
-use zstream_zpl::view::ViewError;
+use zstream_view::ViewError;
 
 use crate::create::MemberFault;
 use crate::receive::ReceiveError;

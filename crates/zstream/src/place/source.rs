@@ -6,8 +6,8 @@ use std::sync::Arc;
 use zstream_dmu::intent_log;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::object_type::ObjsetType;
+use zstream_view::{Options, Streams};
 use zstream_zpl::fs::Filesystem;
-use zstream_zpl::view::{Options, Streams};
 
 use super::keys::{self, Keys};
 use super::pool::PoolPlace;
