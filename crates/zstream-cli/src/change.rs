@@ -29,8 +29,3 @@ pub(crate) fn command_line() -> String {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     words.join(" ")
 }
-
-/// Why something could not be done: `cannot WHAT: WHY`.
-pub(crate) fn cannot(what: impl std::fmt::Display) -> impl Fn(zstream_dmu::error::Error) -> Failure {
-    move |error| Failure::new(format_args!("cannot {what}: {error}"))
-}

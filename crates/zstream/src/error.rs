@@ -30,6 +30,14 @@ pub enum Error {
     /// The pool cannot be read or written, or refuses a change.
     #[error("{0}")]
     Pool(#[from] PoolError),
+    /// The pool refuses a change of its datasets.
+    #[error("cannot {action}: {source}")]
+    Change {
+        /// What was to be done: "create snapshots".
+        action: String,
+        /// Why it was not.
+        source: PoolError,
+    },
     /// A name leads to no dataset.
     #[error("cannot open '{name}': {source}")]
     Open {
@@ -220,6 +228,9 @@ pub enum Request {
     /// A pool that would be read and written at once.
     #[error("source and target are the same pool")]
     SamePool,
+    /// A device was given that is not a member of the new pool, or is one twice.
+    #[error("the devices that were given are not the members of the pool")]
+    Devices,
     /// No device is named.
     #[error("no device of a pool is named")]
     NoDevice,

@@ -1,10 +1,8 @@
 //! `zstream set` and `zstream inherit`: properties of datasets, as `zfs` changes them.
 
-use zstream::create::resize_volume;
-use zstream::unlock_to_write;
 use zstream_dsl::prop::parse::parse_assignment;
 
-use crate::change::{cannot, change};
+use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -30,21 +28,7 @@ impl Args {
         let parsed = assignments.iter().map(|text| parse_assignment(text));
         let parsed = parsed.collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
         change(options, first, |pool| {
-            for name in &names {
-                let failed = cannot(format!("set property for '{name}'"));
-                for parsed in &parsed {
-                    let mut tx = pool.tx();
-                    let dataset = tx.dataset_named(name).map_err(&failed)?;
-                    if parsed.name != "volsize" {
-                        tx.assign(dataset, parsed).map_err(&failed)?;
-                        continue;
-                    }
-                    tx.check_assignment(parsed, tx.types_of(dataset)?, false).map_err(&failed)?;
-                    unlock_to_write(pool, dataset, options)?;
-                    resize_volume(pool, dataset, parsed.value.u64()?).map_err(&failed)?;
-                }
-            }
-            Ok(())
+            names.iter().try_for_each(|name| Ok(zstream::set(pool, name, &parsed, options)?))
         })
     }
 }
@@ -70,24 +54,9 @@ impl Inherit {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let first = self.names.first().map(String::as_str).unwrap_or_default();
         change(options, first, |pool| {
-            let mut tx = pool.tx();
-            for name in &self.names {
-                let failed = cannot(format!("inherit {} for '{name}'", self.property));
-                let dataset = tx.dataset_named(name).map_err(&failed)?;
-                let mut all = vec![dataset];
-                if self.recursive {
-                    let dir = tx.dataset(dataset)?.dir;
-                    all.clear();
-                    tx.walk_dir(name, dir, &mut |_, head| {
-                        all.push(head);
-                        Ok(())
-                    })?;
-                }
-                for dataset in all {
-                    tx.inherit(dataset, &self.property, self.received).map_err(&failed)?;
-                }
-            }
-            Ok(())
+            self.names.iter().try_for_each(|name| {
+                Ok(zstream::inherit(pool, name, &self.property, self.recursive, self.received)?)
+            })
         })
     }
 }

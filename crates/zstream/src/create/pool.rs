@@ -1,5 +1,6 @@
 //! Pools that are created in files and disks.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{self, Path, PathBuf};
@@ -22,7 +23,7 @@ use zstream_zpl::create::{NewFilesystem, create_filesystem};
 
 use super::keys::EncryptionProperties;
 use super::take_fixed;
-use crate::error::{Error, Result};
+use crate::error::{Error, Request, Result};
 use crate::place::pool::leave;
 use crate::place::{Keys, PoolPlace};
 
@@ -49,6 +50,7 @@ pub struct NewPool {
     filesystem: NewFilesystem,
     settings: Vec<Parsed>,
     encryption: EncryptionProperties,
+    devices: HashMap<String, Arc<dyn Device>>,
     /// Use files and disks although they belong to a pool.
     pub force: bool,
     /// Where guids and salts come from; the same number makes the same image.
@@ -101,6 +103,7 @@ impl NewPool {
             filesystem: NewFilesystem::default(),
             settings: Vec::new(),
             encryption: EncryptionProperties::default(),
+            devices: HashMap::new(),
             force: false,
             seed: None,
             timestamp: None,
@@ -128,6 +131,20 @@ impl NewPool {
     pub fn with_file_size(self, bytes: u64) -> Result<Self> {
         member_asize(bytes)?;
         Ok(Self { file_bytes: Some(bytes), ..self })
+    }
+
+    /// The same on devices that the caller opened for writing, each with the word that stands for it among the vdevs. What they
+    /// held is lost.
+    ///
+    /// # Errors
+    /// They are not the members of the pool.
+    pub fn on_devices(self, devices: impl IntoIterator<Item = (String, Arc<dyn Device>)>) -> Result<Self> {
+        let devices: HashMap<_, _> = devices.into_iter().collect();
+        let mut leaves = self.tops.iter().flat_map(|top| &top.leaves);
+        if devices.len() != leaves.clone().count() || !leaves.all(|leaf| devices.contains_key(leaf)) {
+            return Err(Request::Devices.into());
+        }
+        Ok(Self { devices, ..self })
     }
 
     /// The same with properties of the pool: `ashift=12`, `compatibility=openzfs-2.1-linux`; with `without_features` no
@@ -164,7 +181,11 @@ impl NewPool {
     /// made are removed.
     pub fn create(self, command: &str, keys: &dyn Keys) -> Result<PoolPlace> {
         let mut made = Vec::new();
-        let paths: Vec<String> = self.tops.iter().flat_map(|top| top.leaves.clone()).collect();
+        let place = if self.devices.is_empty() {
+            PoolPlace::new(self.tops.iter().flat_map(|top| &top.leaves))
+        } else {
+            PoolPlace::on_devices(self.devices.clone())
+        };
         let result = self.create_in(command, keys, &mut made);
         if result.is_err() {
             for path in made {
@@ -172,12 +193,15 @@ impl NewPool {
                 let _ = fs::remove_file(path);
             }
         }
-        result.map(|()| PoolPlace::new(paths))
+        result.map(|()| place)
     }
 
     fn create_in(self, command: &str, keys: &dyn Keys, made: &mut Vec<PathBuf>) -> Result<()> {
-        let Self { name, tops, file_bytes, properties, force, seed, timestamp, .. } = self;
+        let Self { name, tops, file_bytes, properties, devices, force, seed, timestamp, .. } = self;
         let mut open = |path: String| {
+            if let Some(device) = devices.get(&path) {
+                return Ok(NewMember { path, is_disk: false, device: Arc::clone(device) });
+            }
             open_member(&path, file_bytes, force, made).map_err(|error| match error {
                 MemberError::Fault(fault) => Error::Member { path, fault },
                 MemberError::Pool(error) => error.on_vdev(&path).into(),

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zstream_dmu::device::Device;
+use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::history::Event as HistoryEvent;
+use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::vdev::Vdev;
+use zstream_dmu::vdev::{Member, Vdev};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::WritablePool;
@@ -15,13 +18,20 @@ use zstream_dsl::write::WritablePool;
 use crate::control::{Control, Warning};
 use crate::error::{Error, Request, Result};
 
-/// Where a pool lies: its disks, image files, or directories with them.
+/// Where a pool lies: its disks, image files, directories with them, or devices that the caller opened.
 ///
 /// To be read, mirrors and raidz need enough members; to be changed, a pool needs all of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PoolPlace {
-    paths: Vec<PathBuf>,
+    members: Members,
     txg: Option<Txg>,
+}
+
+#[derive(Clone, Debug)]
+enum Members {
+    Paths(Vec<PathBuf>),
+    /// Each with its name for messages.
+    Devices(Vec<(String, Arc<dyn Device>)>),
 }
 
 /// An open pool and its datasets.
@@ -65,7 +75,14 @@ impl PoolPlace {
     /// The pool whose members are at these paths: disks, files, or directories to search.
     #[must_use]
     pub fn new(paths: impl IntoIterator<Item: Into<PathBuf>>) -> Self {
-        Self { paths: paths.into_iter().map(Into::into).collect(), txg: None }
+        Self { members: Members::Paths(paths.into_iter().map(Into::into).collect()), txg: None }
+    }
+
+    /// The pool on these devices, each with its name for messages: in memory, or wherever the caller has them. Nobody keeps
+    /// other writers out of them.
+    #[must_use]
+    pub fn on_devices(devices: impl IntoIterator<Item = (String, Arc<dyn Device>)>) -> Self {
+        Self { members: Members::Devices(devices.into_iter().collect()), txg: None }
     }
 
     /// The pool as it was after this transaction group, to be read, if its uberblock is still there.
@@ -74,8 +91,12 @@ impl PoolPlace {
         Self { txg: Some(txg), ..self }
     }
 
-    fn paths(&self) -> Result<&[PathBuf]> {
-        if self.paths.is_empty() { Err(Request::NoDevice.into()) } else { Ok(&self.paths) }
+    fn check(&self) -> Result<()> {
+        let is_empty = match &self.members {
+            Members::Paths(paths) => paths.is_empty(),
+            Members::Devices(devices) => devices.is_empty(),
+        };
+        if is_empty { Err(Request::NoDevice.into()) } else { Ok(()) }
     }
 
     /// Opens the pool to be read. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.
@@ -84,7 +105,11 @@ impl PoolPlace {
     /// As [`Pool::open`].
     pub fn open(&self, name: Option<&str>, control: &mut Control<'_>) -> Result<OpenPool> {
         let options = OpenOptions { name: pool_name(name), txg: self.txg, ..OpenOptions::default() };
-        let pool = Pool::open(self.paths()?, &options)?;
+        self.check()?;
+        let pool = match &self.members {
+            Members::Paths(paths) => Pool::open(paths, &options)?,
+            Members::Devices(devices) => Pool::open_devices(devices.clone(), &options)?,
+        };
         for (path, error) in pool.refused() {
             control.warn(Warning::Refused { path: path.clone(), reason: error.to_string() });
         }
@@ -109,7 +134,15 @@ impl PoolPlace {
             return Err(Request::EarlierTxg.into());
         }
         let options = WriteOptions { name: pool_name(name), ..options };
-        Ok(WritablePool::over(PoolWriter::open(self.paths()?, &options)?, seed)?)
+        self.check()?;
+        let pool = match &self.members {
+            Members::Paths(paths) => PoolWriter::open(paths, &options)?,
+            Members::Devices(devices) => {
+                let examined = devices.iter().cloned().map(examine).collect::<Result<Vec<_>, _>>()?;
+                PoolWriter::open_candidates(scan::choose(examined, options.name.as_deref())?, &options)?
+            }
+        };
+        Ok(WritablePool::over(pool, seed)?)
     }
 
     /// Opens the pool that `name` is in, changes it in one transaction group, notes `command` in its history, and leaves it
@@ -140,6 +173,12 @@ impl PoolPlace {
     ) -> Result<T, E> {
         change(&mut self.open_writable(Some(name), WriteOptions::default(), None)?)
     }
+}
+
+/// Reads the labels of a device.
+fn examine((name, device): (String, Arc<dyn Device>)) -> Result<Candidate, PoolError> {
+    let member = Member { name: name.clone(), device };
+    scan::examine(member).map_err(|error| error.on_vdev(name))
 }
 
 /// Completes the last transaction group and leaves the pool for any host to import; `command` is noted in its history.
