@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use zstream_dmu::error::Error as PoolError;
-use zstream_recv::package::Note as ReceiveNote;
+use zstream_recv::host::Note as ReceiveNote;
 use zstream_send::note::Note as SendNote;
+use zstream_zpl::node::{FileType, Node};
 
 use crate::error::Error;
-use crate::extract::What;
 
 /// A token that stops the verbs that were started with it. Clones are the same token.
 ///
@@ -41,6 +41,47 @@ impl Cancel {
     /// [`Error::Cancelled`] after [`cancel`](Self::cancel) was called.
     pub fn check(&self) -> Result<(), Error> {
         if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// What was restored or could not be, by what the summary calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum What {
+    /// A file with its content.
+    File,
+    /// A directory, or what is in it.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A further name of a file.
+    HardLink,
+    /// A device, FIFO or socket.
+    Special,
+    /// A name that leads to nothing that can be read.
+    Name,
+    /// An owner or group.
+    Owner,
+    /// An extended attribute.
+    Xattr,
+    /// An access control list.
+    Acl,
+    /// A mode.
+    Mode,
+    /// Times.
+    Times,
+}
+
+impl What {
+    /// What a node of this type is.
+    pub(crate) fn of(node: &Node) -> Self {
+        match node.file_type() {
+            Some(FileType::File) => Self::File,
+            Some(FileType::Directory) => Self::Directory,
+            Some(FileType::Symlink) => Self::Symlink,
+            Some(_) => Self::Special,
+            None => Self::Name,
+        }
     }
 }
 

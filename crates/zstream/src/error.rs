@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
+use zstream_dmu::vdev::config::PoolState;
+use zstream_format::judge::Errno;
 use zstream_format::stream;
 use zstream_recv::error::Error as ReceiveFault;
 use zstream_send::refusal::Refusal;
 use zstream_view::ViewError;
 
-use crate::create::MemberFault;
-use crate::receive::ReceiveError;
 use crate::text::file_name;
 
 /// A result of this crate.
@@ -255,6 +255,74 @@ pub enum EncryptionFault {
     /// The key lies where it cannot be read from.
     #[error("keylocation is prompt or file:///PATH")]
     Location,
+}
+
+/// Why a file or disk cannot become a member of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemberFault {
+    /// A size was given for a disk.
+    #[error("a disk has its size; leave out --size")]
+    DiskHasSize,
+    /// A file that was to be made is there.
+    #[error("the file is there already; use -f to replace it")]
+    Exists,
+    /// There is no file, and no size to make one.
+    #[error("there is no such file; --size makes one")]
+    Missing,
+    /// It is a member of a pool.
+    #[error("it is part of {state} pool '{pool}'; use -f to take it all the same")]
+    InUse {
+        /// The pool.
+        pool: String,
+        /// Its state.
+        state: PoolState,
+    },
+    /// It is a spare or cache device.
+    #[error("it is a {0} device of a pool; use -f to take it all the same")]
+    Auxiliary(PoolState),
+    /// Pools note the paths of their members as text.
+    #[error("a path that is not UTF-8")]
+    PathNotText,
+}
+
+/// Why a receive failed, and what is left of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ReceiveError {
+    /// What went wrong.
+    pub error: ReceiveFault,
+    /// Whether what came is kept, so that the receive can be resumed.
+    pub is_kept: bool,
+    /// Why what came could not be removed, where that failed too.
+    pub unclean: Option<Error>,
+}
+
+impl ReceiveError {
+    /// The errno that `zfs receive` has for it.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        self.error.errno()
+    }
+
+    /// Whether the receive was cancelled, by its token or by its source.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.errno() == Errno::EINTR
+    }
+}
+
+impl std::fmt::Display for ReceiveError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} [{}]", self.error, self.errno())?;
+        self.unclean.iter().try_for_each(|error| write!(f, "; cannot clean up: {error}"))
+    }
+}
+
+impl std::error::Error for ReceiveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 /// Why files were not put into a dataset.

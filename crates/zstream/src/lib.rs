@@ -22,12 +22,12 @@ pub use datasets::{
     Destroyed, SnapshotOptions, bookmark, clone_snapshot, destroy, hold, inherit, promote, redact, release,
     rename, rename_snapshot, roll_back, set, snapshot, snapshot_with,
 };
-pub use error::{EncryptionFault, Error, OtherError, PutFault, Request, Result};
+pub use error::{EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
 pub use place::keys::{load_key, unlock, unlock_to_write};
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenPool, PoolPlace, Source, StreamPlace};
 pub use put::{Input, Put, PutOptions};
-pub use receive::{ReceiveError, ReceiveRequest, Receiver, abort_receive};
+pub use receive::{ReceiveRequest, Receiver, abort_receive};
 pub use replicate::{Replicated, Replication};
 pub use send::Sender;
 pub use verify::{VerifyingWriter, verify};

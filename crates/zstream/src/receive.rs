@@ -10,15 +10,15 @@ use zstream_dsl::prop::table::Property;
 use zstream_dsl::write::WritablePool;
 use zstream_format::judge::Errno;
 use zstream_recv::engine::Receiving;
-use zstream_recv::error::{Error as StreamError, Fault, Result as StreamResult};
-use zstream_recv::input::{Cancelled, Input};
-use zstream_recv::package::{Host, Note};
+use zstream_recv::error::{Cancelled, Fault, Result as StreamResult};
+use zstream_recv::host::{Host, Note};
+use zstream_recv::input::Input;
 use zstream_recv::request::{Naming, Request as Wanted};
 use zstream_recv::rules::Encryption;
 
 use crate::control::{Cancel, Control, Event};
 use crate::create::{EncryptionProperties, create_parents};
-use crate::error::{Error, Request, Result};
+use crate::error::{Error, ReceiveError, Request, Result};
 use crate::place::keys::load_key;
 use crate::place::pool::leave;
 use crate::place::{Keys, PoolPlace};
@@ -137,45 +137,6 @@ pub struct Receiver<'k> {
 impl fmt::Debug for Receiver<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver").field("request", &self.request).finish_non_exhaustive()
-    }
-}
-
-/// Why a receive failed, and what is left of it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ReceiveError {
-    /// What went wrong.
-    pub error: StreamError,
-    /// Whether what came is kept, so that the receive can be resumed.
-    pub is_kept: bool,
-    /// Why what came could not be removed, where that failed too.
-    pub unclean: Option<Error>,
-}
-
-impl ReceiveError {
-    /// The errno that `zfs receive` has for it.
-    #[must_use]
-    pub fn errno(&self) -> Errno {
-        self.error.errno()
-    }
-
-    /// Whether the receive was cancelled, by its token or by its source.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.errno() == Errno::EINTR
-    }
-}
-
-impl fmt::Display for ReceiveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}]", self.error, self.errno())?;
-        self.unclean.iter().try_for_each(|error| write!(f, "; cannot clean up: {error}"))
-    }
-}
-
-impl std::error::Error for ReceiveError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
     }
 }
 

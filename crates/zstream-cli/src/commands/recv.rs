@@ -7,7 +7,7 @@ use serde_json::json;
 use zstream::{Control, Error, Event, ReceiveError, ReceiveRequest, Receiver, abort_receive};
 use zstream_dsl::prop::value::nice_number;
 use zstream_recv::engine::Received;
-use zstream_recv::package::Note;
+use zstream_recv::host::Note;
 use zstream_recv::request::Naming;
 
 use crate::change::{change, command_line};

@@ -15,7 +15,8 @@ use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
 
 pub use self::keys::EncryptionProperties;
-pub use self::pool::{MemberFault, NewPool};
+pub use self::pool::NewPool;
+pub use crate::error::MemberFault;
 pub use self::reservation::{resize_volume, volume_reservation};
 
 use crate::error::Result;

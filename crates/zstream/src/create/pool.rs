@@ -14,7 +14,6 @@ use zstream_dmu::pool::layout::member_asize;
 use zstream_dmu::pool::properties::PoolProperties;
 use zstream_dmu::pool::spec::{TopSpec, check_name, check_redundancy, parse_vdevs};
 use zstream_dmu::random::Random;
-use zstream_dmu::vdev::config::PoolState;
 use zstream_dmu::vdev::label::{Labels, Role};
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::write::{Setting, WritablePool};
@@ -23,7 +22,7 @@ use zstream_zpl::create::{NewFilesystem, create_filesystem};
 
 use super::keys::EncryptionProperties;
 use super::take_fixed;
-use crate::error::{Error, Request, Result};
+use crate::error::{Error, MemberFault, Request, Result};
 use crate::place::pool::leave;
 use crate::place::{Keys, PoolPlace};
 
@@ -57,35 +56,6 @@ pub struct NewPool {
     pub seed: Option<u64>,
     /// Seconds since 1970 that are noted instead of now.
     pub timestamp: Option<u64>,
-}
-
-/// Why a file or disk cannot become a member of a pool.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MemberFault {
-    /// A size was given for a disk.
-    #[error("a disk has its size; leave out --size")]
-    DiskHasSize,
-    /// A file that was to be made is there.
-    #[error("the file is there already; use -f to replace it")]
-    Exists,
-    /// There is no file, and no size to make one.
-    #[error("there is no such file; --size makes one")]
-    Missing,
-    /// It is a member of a pool.
-    #[error("it is part of {state} pool '{pool}'; use -f to take it all the same")]
-    InUse {
-        /// The pool.
-        pool: String,
-        /// Its state.
-        state: PoolState,
-    },
-    /// It is a spare or cache device.
-    #[error("it is a {0} device of a pool; use -f to take it all the same")]
-    Auxiliary(PoolState),
-    /// Pools note the paths of their members as text.
-    #[error("a path that is not UTF-8")]
-    PathNotText,
 }
 
 impl NewPool {

@@ -16,55 +16,15 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_zpl::content::Content;
 use zstream_zpl::fs::Filesystem;
-use zstream_zpl::node::{FileType, Node};
+use zstream_zpl::node::Node;
 use zstream_zpl::volume;
 
 use self::archive::Archive;
 use self::tree::Tree;
+pub use crate::control::What;
 use crate::control::{Control, Event};
 use crate::error::{Error, Result};
 use crate::place::source::{CHUNK_BYTES, parts};
-
-/// What was restored or could not be, by what the summary calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum What {
-    /// A file with its content.
-    File,
-    /// A directory, or what is in it.
-    Directory,
-    /// A symbolic link.
-    Symlink,
-    /// A further name of a file.
-    HardLink,
-    /// A device, FIFO or socket.
-    Special,
-    /// A name that leads to nothing that can be read.
-    Name,
-    /// An owner or group.
-    Owner,
-    /// An extended attribute.
-    Xattr,
-    /// An access control list.
-    Acl,
-    /// A mode.
-    Mode,
-    /// Times.
-    Times,
-}
-
-impl What {
-    /// What a node of this type is.
-    fn of(node: &Node) -> Self {
-        match node.file_type() {
-            Some(FileType::File) => Self::File,
-            Some(FileType::Directory) => Self::Directory,
-            Some(FileType::Symlink) => Self::Symlink,
-            Some(_) => Self::Special,
-            None => Self::Name,
-        }
-    }
-}
 
 /// What was extracted, and what was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 use zstream::OpenPool;
-use zstream_dmu::pool::{Feature, FeatureState, Pool};
+use zstream_dmu::mos::{Feature, FeatureState};
+use zstream_dmu::pool::Pool;
 use zstream_dmu::vdev::Vdev;
 use zstream_dsl::lines::Lines;
 
