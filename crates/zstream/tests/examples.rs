@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use zstream::create::NewPool;
 use zstream::{Control, NoKeys, PoolPlace, ReceiveRequest, Receiver};
 
-/// Runs an example, which cargo has built next to this test.
+/// Runs an example. `cargo test` builds them next to this test; `cargo test --test examples` alone does not.
 fn run(example: &str, words: &[&Path], input: &[u8]) -> Output {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(example);
@@ -18,7 +18,7 @@ fn run(example: &str, words: &[&Path], input: &[u8]) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{example}: {error}; cargo build -p zstream --examples makes it"));
     // One that does not read its input leaves it.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()

@@ -16,8 +16,8 @@ use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
 
 pub use self::keys::EncryptionProperties;
 pub use self::pool::NewPool;
-pub use crate::error::MemberFault;
 pub use self::reservation::{resize_volume, volume_reservation};
+pub use crate::error::MemberFault;
 
 use crate::error::Result;
 use crate::place::Keys;

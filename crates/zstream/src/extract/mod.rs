@@ -130,11 +130,13 @@ fn open_directory(path: &Path) -> Result<File> {
 struct Report<'a, 'c> {
     outcome: Extracted,
     control: &'a mut Control<'c>,
+    /// A file was left out because of that.
+    was_cancelled: bool,
 }
 
 impl<'a, 'c> Report<'a, 'c> {
     fn new(control: &'a mut Control<'c>) -> Self {
-        Self { outcome: Extracted::default(), control }
+        Self { outcome: Extracted::default(), control, was_cancelled: false }
     }
 
     /// Counts something that was restored.

@@ -17,7 +17,7 @@ use zstream_zpl::node::{FileType, Node, Time};
 use zstream_zpl::walk::Visit;
 
 use super::{CopyError, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::place::source::joined;
 use crate::text::file_name;
 
@@ -71,7 +71,9 @@ impl Tree {
             }
         };
         for visit in fs.walk(node) {
-            report.control.cancel().check()?;
+            if report.was_cancelled || report.control.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             match visit {
                 Visit::Node { path: below, node } => {
                     let here = joined(&path, &below);
@@ -92,7 +94,7 @@ impl Tree {
                 }
             }
         }
-        Ok(())
+        if report.was_cancelled { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     /// Opens a directory below the target, part by part.
@@ -144,8 +146,7 @@ impl Tree {
                 self.attributes(fs, &handle, path, node, report);
                 report.restored(What::of(node));
             }
-            // The walk ends at its next step.
-            Err(CopyError::Cancelled) => {}
+            Err(CopyError::Cancelled) => report.was_cancelled = true,
             Err(error) => report.failed(path, What::of(node), error),
         }
         None
