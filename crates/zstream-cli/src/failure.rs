@@ -67,6 +67,23 @@ impl Failure {
     }
 }
 
+/// A verb of the library failed. A request that makes no sense is a wrong command line.
+impl From<zstream::Error> for Failure {
+    fn from(error: zstream::Error) -> Self {
+        match error {
+            zstream::Error::Request(request) => request.into(),
+            zstream::Error::Output(error) => Self::output(&error),
+            error => Self::new(error),
+        }
+    }
+}
+
+impl From<zstream::Request> for Failure {
+    fn from(request: zstream::Request) -> Self {
+        Self::usage(request)
+    }
+}
+
 /// Something is wrong with the stream that is read.
 impl From<stream::Error> for Failure {
     fn from(error: stream::Error) -> Self {

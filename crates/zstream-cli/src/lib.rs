@@ -20,8 +20,6 @@ mod output;
 mod pool;
 mod progress;
 mod prompt;
-mod restore;
-mod store;
 mod text;
 
 use std::process::ExitCode;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
+pub(crate) use zstream::text::file_name;
+
 /// Seconds since 1970 as UTC time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Utc(pub(crate) u64);
@@ -93,24 +95,6 @@ pub(crate) fn name(bytes: &[u8]) -> String {
     zstream_format::nvlist::NvString::from(bytes).to_string()
 }
 
-/// A file's name for a line of text: what is not UTF-8 and what would move the cursor as `\xNN`.
-pub(crate) fn file_name(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    let hex = |out: &mut String, bytes: &[u8]| {
-        out.extend(bytes.iter().map(|byte| format!("\\x{byte:02x}")));
-    };
-    for chunk in bytes.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            match char.is_control() || char == '\\' {
-                true => hex(&mut out, char.encode_utf8(&mut [0; 4]).as_bytes()),
-                false => out.push(char),
-            }
-        }
-        hex(&mut out, chunk.invalid());
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,13 +112,6 @@ mod tests {
         }
         // Whatever a stream says is shown.
         assert!(Utc(u64::MAX).to_string().ends_with('Z'));
-    }
-
-    /// A hostile name cannot write over other lines, nor pass for another one.
-    #[test]
-    fn names_stay_on_their_line() {
-        assert_eq!(file_name("naïve".as_bytes()), "naïve");
-        assert_eq!(file_name(b"a\x1b[2J\n\xff\\"), r"a\x1b[2J\x0a\xff\x5c");
     }
 
     #[test]

@@ -41,9 +41,14 @@ const ORDERS: &[(&str, &str)] = &[
         "refusal misfit error rules input apply engine host heal request sent replicate package",
     ),
     (
+        "zstream",
+        "text error control pipe place list create put extract check datasets receive send verify \
+         replicate",
+    ),
+    (
         "zstream-cli",
-        "failure prompt pool change mapped progress input output text files restore datasets json store \
-         interrupt commands cli",
+        "failure prompt pool change mapped text progress input output files datasets json interrupt \
+         commands cli",
     ),
     (
         "zstream-tests",
@@ -53,7 +58,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "xtask",
         "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fuzz interop layers licences thorough",
+         check demo fuzz interop layers licences packages thorough",
     ),
 ];
 

@@ -1,12 +1,12 @@
 //! `zstream pool`: a pool as a whole.
 
 mod check;
-mod damage;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
+use zstream::OpenPool;
 use zstream_dmu::mos::{Feature, FeatureState};
 use zstream_dmu::pool::Pool;
 use zstream_dmu::vdev::Vdev;
@@ -15,7 +15,7 @@ use zstream_dsl::lines::Lines;
 use super::pool_create;
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::{OpenPool, PoolOptions};
+use crate::pool::PoolOptions;
 
 /// The arguments of `zstream pool`.
 #[derive(Debug, clap::Args)]
