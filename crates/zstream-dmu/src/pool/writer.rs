@@ -26,9 +26,9 @@ use super::scan::{self, Candidate};
 use super::{OpenOptions, Pool, VERSIONS, config_list};
 use crate::block::ReadBlock;
 use crate::cache;
-use crate::device::OverlayDevice;
+use crate::device::{Files, OpenDevice, OverlayDevice};
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::DIRECTORY_OBJECT;
 use crate::object_store::ObjectStore;
@@ -65,6 +65,8 @@ pub struct WriteOptions {
     pub cache_bytes: usize,
     /// Try changes out: what is written stays in memory and is gone with the writer, and the devices stay as they are.
     pub rehearsal: bool,
+    /// What opens the members by their paths: files and disks, unless it is given.
+    pub devices: Arc<dyn OpenDevice>,
 }
 
 impl Default for WriteOptions {
@@ -76,6 +78,7 @@ impl Default for WriteOptions {
             now: None,
             cache_bytes: cache::DEFAULT_BYTES,
             rehearsal: false,
+            devices: Arc::new(Files),
         }
     }
 }
@@ -129,12 +132,12 @@ impl PoolWriter {
     /// - The pool's version is older than features, its integers are big-endian, it has dedup tables, or an active feature
     ///   that is not [maintained](super::maintained).
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
-        let mut found = scan::scan(paths)?;
+        let mut found = scan::scan(&*options.devices, paths)?;
         if let Some((_, error)) = found.refused.pop() {
             return Err(error);
         }
         let found = scan::choose(found.candidates, options.name.as_deref())?;
-        Self::open_candidates(scan::reopen_writable(&found)?, options)
+        Self::open_candidates(scan::reopen_writable(&*options.devices, &found)?, options)
     }
 
     /// Opens the pool on devices that can be written and whose labels were read.
@@ -285,8 +288,7 @@ impl PoolWriter {
     /// # Errors
     /// As [`history::log`].
     pub fn log(&mut self, event: Event<'_>) -> Result<()> {
-        let uid = rustix::process::getuid().as_raw();
-        let author = Author { host: self.host.clone(), uid, now: self.now() };
+        let author = Author { host: self.host.clone(), uid: host::user_id(), now: self.now() };
         history::log(&mut self.mos, &author, event)
     }
 

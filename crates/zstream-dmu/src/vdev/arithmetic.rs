@@ -13,7 +13,7 @@ use crate::blkptr::SECTOR_BYTES;
 use crate::ids::Txg;
 
 /// Size of the block that is typical (`1 << 17` in `vdev_set_deflate_ratio`).
-const TYPICAL_BYTES: u64 = 128 << 10;
+pub const TYPICAL_BYTES: u64 = 128 << 10;
 
 /// The ratio of pools from before version 3, which count parity as space like any other.
 pub const RATIO_WITHOUT_DEFLATION: u64 = SECTOR_BYTES;

@@ -88,6 +88,25 @@ impl VdevType {
         }
     }
 
+    /// Bytes that a block of `psize` bytes takes where they depend on the members that it is striped over, as many as there are
+    /// now; `None` where it takes its own sectors only.
+    #[must_use]
+    pub fn striped_asize(&self, psize: u64) -> Option<u64> {
+        match self {
+            Self::Raidz(geometry) => Some(geometry.asize(psize, geometry.children)),
+            Self::Root
+            | Self::File
+            | Self::Disk
+            | Self::Mirror
+            | Self::Replacing
+            | Self::Spare
+            | Self::Draid(_)
+            | Self::Hole
+            | Self::Missing
+            | Self::Indirect => None,
+        }
+    }
+
     /// Disks that hold data of a block, parity not counted.
     #[must_use]
     pub fn data_disks(&self) -> u64 {
