@@ -10,6 +10,7 @@ pub mod edit;
 pub mod every;
 pub mod forged;
 pub mod fuzz;
+pub mod gangs;
 pub mod golden;
 pub mod history;
 pub mod lab;

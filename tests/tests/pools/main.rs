@@ -4,6 +4,7 @@ mod check;
 mod commit;
 mod created_pools;
 mod crypt;
+mod ganged;
 mod golden_labels;
 mod golden_objects;
 mod golden_pools;

@@ -62,6 +62,8 @@ pub struct WriteOptions {
     pub cache_bytes: usize,
     /// Try changes out: what is written stays in memory and is gone with the writer, and the devices stay as they are.
     pub rehearsal: bool,
+    /// For tests: [`WriterSettings::whole_max`].
+    pub whole_max: Option<u64>,
 }
 
 impl Default for WriteOptions {
@@ -73,6 +75,7 @@ impl Default for WriteOptions {
             now: None,
             cache_bytes: cache::DEFAULT_BYTES,
             rehearsal: false,
+            whole_max: None,
         }
     }
 }
@@ -171,6 +174,7 @@ impl PoolWriter {
             salt,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            whole_max: options.whole_max,
         };
         let config_object = pool.directory_object("config")?;
         let space = Arc::new(space);
