@@ -71,7 +71,8 @@ fn blocks(pool: &Pool) -> Vec<(Part, BlockPointer, Bookmark)> {
 fn all_that_takes_space_is_read() {
     let shapes = ["several", "expanded", "ganged"].map(golden::shape);
     let kept = KEPT.map(|name| vec![golden::kept_file(name)]);
-    let others = [golden::gangs_file("gangcrypt.img")].map(|path| vec![path]);
+    let others =
+        [golden::gangs_file("gangcrypt.img"), golden::rewritten_file("rewritten.img")].map(|path| vec![path]);
     for paths in POOLS.map(golden::pool).into_iter().chain(shapes).chain(kept).chain(others) {
         let pool = Pool::open(&paths, &OpenOptions::default()).expect("a golden pool");
         let mos = &**pool.mos();

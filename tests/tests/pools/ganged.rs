@@ -60,7 +60,8 @@ fn files_are_read_and_sent_as_openzfs_does() {
     for (sum, path) in sums.lines().filter_map(|line| line.split_once("  ")) {
         let Some((dataset, file)) = path.rsplit_once('/') else { continue };
         let outcome = run(&["cat", &format!("gangcrypt/{dataset}@b"), file]);
-        let found: String = sha2::Sha256::digest(&outcome.stdout).iter().map(|b| format!("{b:02x}")).collect();
+        let found: String =
+            sha2::Sha256::digest(&outcome.stdout).iter().map(|b| format!("{b:02x}")).collect();
         // The head and the snapshot are the same.
         assert_eq!((outcome.code, found.as_str()), (0, sum), "{path}");
     }

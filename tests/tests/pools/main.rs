@@ -1,6 +1,7 @@
 //! Pools opened, read, created and checked: labels, vdevs, object sets, transaction groups.
 
 mod check;
+mod check_sweep;
 mod commit;
 mod created_pools;
 mod crypt;
@@ -14,5 +15,6 @@ mod intent_logs;
 mod interop_objects;
 mod old_pools;
 mod pool_create;
+mod rewritten;
 mod shaped_pools;
 mod whole_disks;

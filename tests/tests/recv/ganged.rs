@@ -24,13 +24,11 @@ fn what_was_received_in_pieces_is_what_was_sent() {
             ("data", ganged(&demo, |kind, ty| kind == CryptKind::Encrypted && ty != ObjectType::DNODE)),
             ("dnodes", ganged(&demo, |kind, ty| kind == CryptKind::Encrypted && ty == ObjectType::DNODE)),
             ("volumes", ganged(&demo, |kind, ty| kind == CryptKind::Encrypted && ty == ObjectType::ZVOL)),
-            ("others", ganged(&demo, |kind, ty| {
-                kind == CryptKind::Authenticated && ty != ObjectType::OBJSET
-            })),
             ("indirect", ganged(&demo, |kind, _| kind == CryptKind::IndirectMac)),
-            ("objsets", ganged(&demo, |kind, ty| {
-                kind == CryptKind::Authenticated && ty == ObjectType::OBJSET
-            })),
+            (
+                "objsets",
+                ganged(&demo, |kind, ty| kind == CryptKind::Authenticated && ty == ObjectType::OBJSET),
+            ),
             ("plain", ganged(&demo, |kind, _| kind == CryptKind::Plain)),
         ] {
             // Objsets and their like are smaller than a sector of 4096 bytes.

@@ -206,7 +206,7 @@ impl BlockWriter {
     fn target(&self, request: &WriteRequest<'_>) -> Option<u64> {
         let before = &request.before;
         let is_new = before.kind() == BlockKind::Normal
-            && before.logical_birth() == self.txg()
+            && before.birth() == self.txg()
             && if before.is_gang() {
                 self.gang(before.dva(0)).is_some()
             } else {

@@ -87,11 +87,7 @@ pub fn seal_embedded(
 /// # Errors
 ///
 /// As for [`seal_embedded`].
-pub fn seal_folded(
-    structure: &mut [u8],
-    verifier: [u64; 4],
-    order: ByteOrder,
-) -> Result<(), EmbeddedError> {
+pub fn seal_folded(structure: &mut [u8], verifier: [u64; 4], order: ByteOrder) -> Result<(), EmbeddedError> {
     seal(structure, verifier, order, true)
 }
 
