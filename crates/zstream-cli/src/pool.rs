@@ -142,6 +142,7 @@ impl PoolOptions {
         let options = OpenOptions { name, txg: self.txg.map(Txg), ..options };
         let pool = Pool::open(&paths, &options)?;
         pool.refused().iter().for_each(|(_, error)| eprintln!("zstream: {error}; it counts as missing"));
+        pool.notices().iter().for_each(|notice| eprintln!("zstream: warning: {notice}"));
         let keyring = Arc::new(Keyring::default());
         pool.reader().set_keys(Some(keyring.clone()));
         let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;

@@ -5,6 +5,7 @@ mod check_sweep;
 mod commit;
 mod created_pools;
 mod crypt;
+mod cut;
 mod ganged;
 mod golden_labels;
 mod golden_objects;

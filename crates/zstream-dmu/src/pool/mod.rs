@@ -18,6 +18,7 @@ pub mod history;
 mod intent_logs;
 pub mod layout;
 pub mod maintained;
+mod notice;
 mod open;
 pub mod properties;
 pub mod scan;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use zstream_format::nvlist::NvList;
 
 pub use self::features::{Feature, FeatureState, Features};
+pub use self::notice::Notice;
 use crate::blkptr::BlockPointer;
 use crate::cache;
 use crate::device::Device;
@@ -198,6 +200,12 @@ impl Pool {
     #[must_use]
     pub fn refused(&self) -> &[(PathBuf, Error)] {
         &self.refused
+    }
+
+    /// What its user should know about it.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        self.vdevs().cut_members().into_iter().map(Notice::CutMember).collect()
     }
 
     /// The vdevs with their devices.

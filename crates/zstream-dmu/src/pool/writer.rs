@@ -403,6 +403,9 @@ fn check_writable(pool: &Pool) -> Result<()> {
         }
         stack.extend(vdev.children());
     }
+    if let Some(cut) = pool.vdevs().cut_members().first() {
+        return refuse(format!("with a member whose end is missing: {cut}"));
+    }
     if pool.state() != PoolState::Exported {
         intent_logs::check_replayed(pool)?;
     }

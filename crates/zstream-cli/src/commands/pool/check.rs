@@ -182,6 +182,7 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
         }
         Err(error) => unchecked.push(format!("{CHECKPOINT}: {}", error.message())),
     }
+    unchecked.extend(open.pool.notices().iter().map(ToString::to_string));
     drop(meter);
     let (name, missing) = (open.pool.name(), open.missing());
     let text = if form.json {

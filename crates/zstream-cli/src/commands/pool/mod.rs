@@ -214,5 +214,6 @@ fn show_json(open: &OpenPool) -> Result<Value, Failure> {
         "vdevs": vdevs.collect::<Result<Vec<_>, Failure>>()?,
         "features": features.collect::<Vec<_>>(),
         "datasets": datasets.collect::<Vec<_>>(),
+        "notices": pool.notices().iter().map(ToString::to_string).collect::<Vec<_>>(),
     }))
 }
