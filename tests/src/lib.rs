@@ -7,6 +7,7 @@ pub mod compare;
 pub mod created;
 pub mod devices;
 pub mod edit;
+pub mod errata;
 pub mod every;
 pub mod forged;
 pub mod fuzz;

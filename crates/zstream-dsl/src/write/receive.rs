@@ -14,7 +14,7 @@ use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 
 use super::Tx;
-use super::snapshot::IVSET_GUID;
+use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
 /// The clone that is filled when the target is there already (`recv_clone_name`).

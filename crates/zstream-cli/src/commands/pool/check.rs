@@ -186,9 +186,12 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
     drop(meter);
     let (name, missing) = (open.pool.name(), open.missing());
     let text = if form.json {
-        format!("{}\n", as_json(name, &outcome, &damaged, &unchecked, &missing))
+        let mut report = as_json(name, &outcome, &damaged, &unchecked, &missing);
+        report["errata"] = super::errata_json(&now.lines);
+        format!("{report}\n")
     } else {
-        as_text(name, &outcome, &damaged, &unchecked, &missing, form.verbose)
+        let errata: String = super::errata(&now.lines).iter().map(|line| format!("{line}\n")).collect();
+        errata + &as_text(name, &outcome, &damaged, &unchecked, &missing, form.verbose)
     };
     let mut out = output::text()?;
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;

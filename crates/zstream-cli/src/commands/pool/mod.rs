@@ -9,6 +9,7 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 use zstream_dmu::pool::{Feature, FeatureState, Pool};
 use zstream_dmu::vdev::Vdev;
+use zstream_dsl::erratum::Erratum;
 use zstream_dsl::lines::Lines;
 
 use super::pool_create;
@@ -147,8 +148,10 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
         // Writing to a `String` does not fail.
         let _ = writeln!(text, "features {wanted}: {}", names.join(", "));
     }
+    let lines = lines(open)?;
+    errata(&lines).iter().for_each(|line| text += &format!("{line}\n"));
     text += "datasets:\n";
-    for dataset in lines(open)?.datasets() {
+    for dataset in lines.datasets() {
         let _ =
             writeln!(text, "  {}  object {}  root {}", dataset.name(), dataset.object(), dataset.phys().root);
     }
@@ -160,6 +163,20 @@ fn lines(open: &OpenPool) -> Result<Lines, Failure> {
     let lines = Lines::new(&open.dsl)?;
     lines.failures().iter().for_each(|error| eprintln!("zstream: {error}"));
     Ok(lines)
+}
+
+/// A line for each erratum of the pool: its number and name, what to do about it, and the datasets that have it.
+pub(super) fn errata(lines: &Lines) -> Vec<String> {
+    let line = |(erratum, names): (Erratum, Vec<String>)| {
+        format!("{erratum}: {} ({})", erratum.advice(), names.join(", "))
+    };
+    Erratum::of_pool(lines).into_iter().map(line).collect()
+}
+
+/// The same as data.
+pub(super) fn errata_json(lines: &Lines) -> Value {
+    let entry = |(erratum, names): (Erratum, Vec<String>)| json!({ "number": erratum.number(), "name": erratum.name(), "advice": erratum.advice(), "datasets": names });
+    Erratum::of_pool(lines).into_iter().map(entry).collect()
 }
 
 fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
@@ -214,6 +231,7 @@ fn show_json(open: &OpenPool) -> Result<Value, Failure> {
         "vdevs": vdevs.collect::<Result<Vec<_>, Failure>>()?,
         "features": features.collect::<Vec<_>>(),
         "datasets": datasets.collect::<Vec<_>>(),
+        "errata": errata_json(&lines),
         "notices": pool.notices().iter().map(ToString::to_string).collect::<Vec<_>>(),
     }))
 }
