@@ -3,7 +3,8 @@
 //! ```text
 //! format <- dmu <- dsl <- send <- cli
 //!            ^       ^--- recv <-'
-//!            '----- zpl <--------'
+//!            |----- zpl <--------|
+//!            '----- view <-------'
 //! ```
 //!
 //! The rule holds for every kind of dependency: a test must not reach up either. Tests that need a higher
@@ -18,11 +19,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("zstream-dmu", &["zstream-format"]),
     ("zstream-dsl", &["zstream-format", "zstream-dmu"]),
     ("zstream-zpl", &["zstream-format", "zstream-dmu"]),
+    ("zstream-view", &["zstream-format", "zstream-dmu"]),
     ("zstream-send", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     ("zstream-recv", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     (
         "zstream-cli",
-        &["zstream-format", "zstream-dmu", "zstream-dsl", "zstream-zpl", "zstream-send", "zstream-recv"],
+        &[
+            "zstream-format",
+            "zstream-dmu",
+            "zstream-dsl",
+            "zstream-zpl",
+            "zstream-view",
+            "zstream-send",
+            "zstream-recv",
+        ],
     ),
     (
         "zstream-tests",
@@ -31,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-dmu",
             "zstream-dsl",
             "zstream-zpl",
+            "zstream-view",
             "zstream-send",
             "zstream-recv",
             "zstream-cli",

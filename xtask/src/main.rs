@@ -18,6 +18,7 @@ mod licences;
 mod measure;
 mod pairs;
 mod run;
+mod thorough;
 
 use run::Outcome;
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ const TASKS: &[Task] = &[
         interop::task,
         "against OpenZFS's own tools, where they are installed; with ZSTREAM_VM, against its kernel module",
     ),
+    ("thorough", thorough::task, "[FILTER]...: takes every case where the tests take a sample; hours"),
     ("bench", bench::task, "[NAME]: measure, every benchmark or one"),
 ];
 
