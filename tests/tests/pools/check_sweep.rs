@@ -15,7 +15,6 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::ids::Bookmark;
 use zstream_dmu::intent_log;
-use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::pool::{self, Pool};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::lines::Lines;
