@@ -26,10 +26,15 @@ pub fn zstream(args: &[&str], stdin: &[u8]) -> Outcome {
 
 /// Runs the program under another name, which is made in a directory of its own.
 pub fn named(name: &str, args: &[&str], stdin: &[u8]) -> Outcome {
+    let dir = installed(name);
+    run(assert_cmd::Command::new(dir.path().join(name)), args, stdin)
+}
+
+/// A new directory that holds the program under this name, for a PATH.
+pub fn installed(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
-    let link = dir.path().join(name);
-    std::os::unix::fs::symlink(path(), &link).expect("a link");
-    run(assert_cmd::Command::new(link), args, stdin)
+    std::os::unix::fs::symlink(path(), dir.path().join(name)).expect("a link");
+    dir
 }
 
 fn run(mut command: assert_cmd::Command, args: &[&str], stdin: &[u8]) -> Outcome {

@@ -16,6 +16,7 @@ mod interop_vm;
 mod layers;
 mod licences;
 mod measure;
+mod packages;
 mod pairs;
 mod run;
 mod thorough;
@@ -33,13 +34,14 @@ const TASKS: &[Task] = &[
     ("fmt", check::fmt, "formatting is rustfmt's"),
     ("clippy", check::clippy, "clippy has nothing to say"),
     ("docs", check::docs, "the documentation builds without a warning"),
-    ("layers", layers::task, "no crate depends on one above it"),
+    ("layers", layers::task, "no crate depends on one above it, and no module"),
     ("licences", licences::task, "every dependency has a licence that deny.toml allows"),
     (
         "features",
         check::features,
         "zstream-format builds with every single codec, and without C code when there is none",
     ),
+    ("packages", packages::task, "every package has its licences and metadata, and stays small"),
     ("test", check::test, "the tests of every crate"),
     ("test-golden", check::test_golden, "the tests against what OpenZFS made: tests/golden"),
     ("fuzz", fuzz::task, "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one"),
@@ -59,6 +61,7 @@ const CI_TASKS: &[(&str, &[&str])] = &[
     ("clippy", &[]),
     ("licences", &[]),
     ("features", &[]),
+    ("packages", &[]),
     ("docs", &[]),
     ("test", &[]),
     ("test-golden", &[]),

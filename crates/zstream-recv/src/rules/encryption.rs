@@ -13,8 +13,9 @@ use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
 use zstream_format::nvlist::NvList;
 
-use super::{Head, Receiver, Refusal};
+use super::{Head, Receiver};
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 /// How what is made new by a stream that is not raw is encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
