@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::pool::Notice;
 use zstream_recv::host::Note as ReceiveNote;
 use zstream_send::note::Note as SendNote;
 use zstream_zpl::node::{FileType, Node};
@@ -142,6 +143,9 @@ pub enum Warning {
         /// Why.
         reason: String,
     },
+    /// Something about the pool that restricts its use.
+    #[error("warning: {0}")]
+    Pool(Notice),
     /// Members of the pool are missing; their content is put together from the others.
     #[error("pool {pool} lacks {}; what is read is put together from the other members", members.join(", "))]
     MembersMissing {

@@ -10,6 +10,7 @@ use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::check::{self, Finding, Item, Totals};
 use zstream_dmu::pool::checkpoint::Checkpointed;
 use zstream_dmu::vdev::DamageCause;
+use zstream_dsl::erratum::Erratum;
 use zstream_dsl::lines::Lines;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::scrub::{self, Blocks, Part};
@@ -45,6 +46,8 @@ pub struct PoolCheck {
     pub waiting: BTreeMap<&'static str, Waiting>,
     /// The checkpoint's transaction group, and how many blocks only it has.
     pub checkpoint: Option<(Txg, u64)>,
+    /// Errata of the pool, with the names of the datasets that have them.
+    pub errata: BTreeMap<Erratum, Vec<String>>,
 }
 
 impl PoolCheck {
@@ -220,7 +223,9 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => unchecked.push(format!("{CHECKPOINT}: {error}")),
     }
-    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), ..outcome.check })
+    unchecked.extend(open.pool.notices().iter().map(ToString::to_string));
+    let errata = Erratum::of_pool(&now.lines);
+    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), errata, ..outcome.check })
 }
 
 /// Checks what only the checkpoint has, where there is one.

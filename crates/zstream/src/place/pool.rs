@@ -113,6 +113,7 @@ impl PoolPlace {
         for (path, error) in pool.refused() {
             control.warn(Warning::Refused { path: path.clone(), reason: error.to_string() });
         }
+        pool.notices().into_iter().for_each(|notice| control.warn(Warning::Pool(notice)));
         let keyring = Arc::new(Keyring::default());
         pool.reader().set_keys(Some(keyring.clone()));
         let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;
