@@ -181,6 +181,8 @@ pub enum Warning {
     Unreadable(PoolError),
 }
 
+type Watch<'a> = Box<dyn FnMut(Event<'_>) + 'a>;
+
 /// What a verb is controlled by: a [`Cancel`] token, and a closure that is told every [`Event`]. The default has neither.
 ///
 /// ```
@@ -198,7 +200,7 @@ pub enum Warning {
 #[derive(Default)]
 pub struct Control<'a> {
     cancel: Cancel,
-    watch: Option<Box<dyn FnMut(Event<'_>) + 'a>>,
+    watch: Option<Watch<'a>>,
 }
 
 impl std::fmt::Debug for Control<'_> {

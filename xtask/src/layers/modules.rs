@@ -42,7 +42,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "text error control pipe place list create put extract check datasets receive send verify \
+        "layers text error control pipe place list create put extract check datasets receive send verify \
          replicate",
     ),
     (
@@ -58,7 +58,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "xtask",
         "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fuzz interop layers licences thorough",
+         check demo fuzz interop layers licences packages thorough",
     ),
 ];
 
