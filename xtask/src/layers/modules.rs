@@ -42,7 +42,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "text error control pipe place list create put extract check datasets receive send verify \
+        "layers text error control pipe place list create put extract check datasets receive send verify \
          replicate",
     ),
     (

@@ -30,7 +30,7 @@ pub const CHECKPOINT: &str = "checkpoint";
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct PoolCheck {
-    /// What was checked.
+    /// Counts of blocks and copies.
     pub totals: Totals,
     /// Files, and what else has damaged blocks.
     pub damaged: Vec<Damaged>,
@@ -51,7 +51,7 @@ pub struct PoolCheck {
 }
 
 impl PoolCheck {
-    /// Whether all was checked, and is intact.
+    /// True if everything was checked and is intact.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.totals.is_clean() && self.unchecked.is_empty()
@@ -68,7 +68,7 @@ pub struct MemberDamage {
     pub wrong: u64,
 }
 
-/// What is found while blocks are read.
+/// The findings while blocks are read.
 #[derive(Default)]
 struct Outcome {
     check: PoolCheck,
@@ -80,11 +80,11 @@ struct Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting {
-    /// How many.
+    /// The number of blocks.
     pub blocks: u64,
     /// Stored bytes of all copies.
     pub bytes: u64,
-    /// Whether there may be more: not all of the list could be read.
+    /// There may be more: not all of the list could be read.
     pub more: bool,
 }
 

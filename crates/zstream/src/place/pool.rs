@@ -18,7 +18,7 @@ use zstream_dsl::write::WritablePool;
 use crate::control::{Control, Warning};
 use crate::error::{Error, Request, Result};
 
-/// Where a pool lies: its disks, image files, directories with them, or devices that the caller opened.
+/// The place of a pool: its disks, image files, directories with them, or devices that the caller opened.
 ///
 /// To be read, mirrors and raidz need enough members; to be changed, a pool needs all of them.
 #[derive(Clone, Debug)]
