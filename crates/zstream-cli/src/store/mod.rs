@@ -134,6 +134,9 @@ impl Put {
         for (n, name) in path.iter().enumerate() {
             let shown = path[..=n].join(&b'/');
             let found = Self::at(&shown, self.writer.lookup(&self.target.set, directory, name))?;
+            if let (Some(found), Some(_)) = (&found, make) {
+                Self::at(&shown, self.writer.meet(found, name))?;
+            }
             directory = match (found, make) {
                 (Some(found), _) if found.file_type == Some(FileType::Directory) => found.object,
                 (Some(_), _) => {
@@ -163,6 +166,9 @@ impl Put {
     ) -> Result<ObjectId, PutError> {
         let set = &mut self.target.set;
         let found = Self::at(path, self.writer.lookup(set, parent, name))?;
+        if let Some(found) = &found {
+            Self::at(path, self.writer.meet(found, name))?;
+        }
         let is_directory = new.kind == NodeKind::Directory;
         match found {
             Some(found) if is_directory && found.file_type == Some(FileType::Directory) => {
@@ -192,7 +198,11 @@ impl Put {
         object: ObjectId,
     ) -> Result<(), PutError> {
         let set = &mut self.target.set;
-        match Self::at(path, self.writer.lookup(set, parent, name))? {
+        let found = Self::at(path, self.writer.lookup(set, parent, name))?;
+        if let Some(found) = &found {
+            Self::at(path, self.writer.meet(found, name))?;
+        }
+        match found {
             Some(found) if found.object == object => return Ok(()),
             Some(found) if found.file_type == Some(FileType::Directory) => {
                 return Err(PutError::Target(
