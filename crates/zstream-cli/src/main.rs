@@ -6,6 +6,17 @@
 
 #![forbid(unsafe_code)]
 
+/// Prints a message with what is hidden in names escaped; see [`output`].
+macro_rules! eprintln {
+    () => { std::eprintln!() };
+    ($($arg:tt)*) => { $crate::output::complain(format_args!($($arg)*)) };
+}
+
+/// Prints a line with what is hidden in names escaped; see [`output`].
+macro_rules! println {
+    ($($arg:tt)*) => { $crate::output::say(format_args!($($arg)*)) };
+}
+
 mod change;
 mod cli;
 mod commands;

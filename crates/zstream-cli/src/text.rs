@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use zstream_format::shown::Shown;
+
 /// Seconds since 1970 as UTC time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Utc(pub(crate) u64);
@@ -88,27 +90,14 @@ impl fmt::Display for Count {
     }
 }
 
-/// A name as ZFS has it; bytes that are not UTF-8 as `\xNN`.
+/// A name as ZFS has it: what is not UTF-8 and what is hidden as `\xNN`.
 pub(crate) fn name(bytes: &[u8]) -> String {
-    zstream_format::nvlist::NvString::from(bytes).to_string()
+    Shown::new(bytes).to_string()
 }
 
-/// A file's name for a line of text: what is not UTF-8 and what would move the cursor as `\xNN`.
+/// A file's name for a line of text: what is not UTF-8, what is hidden, and the backslash as `\xNN`.
 pub(crate) fn file_name(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    let hex = |out: &mut String, bytes: &[u8]| {
-        out.extend(bytes.iter().map(|byte| format!("\\x{byte:02x}")));
-    };
-    for chunk in bytes.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            match char.is_control() || char == '\\' {
-                true => hex(&mut out, char.encode_utf8(&mut [0; 4]).as_bytes()),
-                false => out.push(char),
-            }
-        }
-        hex(&mut out, chunk.invalid());
-    }
-    out
+    Shown::exact(bytes).to_string()
 }
 
 #[cfg(test)]

@@ -102,6 +102,9 @@ impl Holds {
                 add(&snapshot)?;
             }
         }
+        for row in &mut rows {
+            *row = row.each_ref().map(output::line);
+        }
         let width = |column: usize, heading: &str| {
             rows.iter().map(|row| row[column].len()).chain([heading.len()]).max().unwrap_or_default()
         };

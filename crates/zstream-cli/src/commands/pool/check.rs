@@ -236,20 +236,27 @@ fn as_text(
     let mut text = String::new();
     for damaged in damaged {
         for place in damaged.places() {
-            text += &format!("{place}: {}\n", damaged.summary());
+            text += &format!("{}: {}\n", output::line(place), output::line(damaged.summary()));
         }
         if verbose {
-            damaged.blocks.iter().for_each(|block| text += &format!("    {block}\n"));
+            damaged.blocks.iter().for_each(|block| text += &format!("    {}\n", output::line(block)));
         }
     }
-    unchecked.iter().for_each(|line| text += &format!("not checked: {line}\n"));
+    unchecked.iter().for_each(|line| text += &format!("not checked: {}\n", output::line(line)));
     if outcome.more > 0 {
         text += &format!("{} more are not listed\n", Count(outcome.more, "damaged block"));
     }
     for (member, (unreadable, wrong)) in &outcome.members {
-        text += &format!("{member}: wrong data in {}, {} unreadable\n", Count(*wrong, "place"), unreadable);
+        text += &format!(
+            "{}: wrong data in {}, {} unreadable\n",
+            output::line(member),
+            Count(*wrong, "place"),
+            unreadable
+        );
     }
-    missing.iter().for_each(|member| text += &format!("{member} is missing: its copies were not checked\n"));
+    missing.iter().for_each(|member| {
+        text += &format!("{} is missing: its copies were not checked\n", output::line(member))
+    });
     for (list, waiting) in outcome.waiting.iter().filter(|(_, waiting)| waiting.blocks > 0 || waiting.more) {
         let more = if waiting.more { " or more" } else { "" };
         let (blocks, size) = (Count(waiting.blocks, "block"), Size(waiting.bytes));
@@ -263,7 +270,8 @@ fn as_text(
     }
     let totals = &outcome.totals;
     text += &format!(
-        "{name}: checked {}, {} copies, {}\n",
+        "{}: checked {}, {} copies, {}\n",
+        output::line(name),
         Count(totals.blocks, "block"),
         totals.copies,
         Size(totals.bytes)

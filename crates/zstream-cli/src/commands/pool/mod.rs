@@ -127,7 +127,7 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
     let pool = &open.pool;
     let mut text = format!(
         "name:     {}\nguid:     {}\nstate:    {}\nhealth:   {}\nversion:  {}\ntxg:      {}\nvdevs:\n",
-        pool.name(),
+        output::line(pool.name()),
         pool.guid().0,
         pool.state(),
         pool.health(),
@@ -145,12 +145,17 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
             .map(|(name, ..)| name)
             .collect();
         // Writing to a `String` does not fail.
-        let _ = writeln!(text, "features {wanted}: {}", names.join(", "));
+        let _ = writeln!(text, "features {wanted}: {}", output::line(names.join(", ")));
     }
     text += "datasets:\n";
     for dataset in lines(open)?.datasets() {
-        let _ =
-            writeln!(text, "  {}  object {}  root {}", dataset.name(), dataset.object(), dataset.phys().root);
+        let _ = writeln!(
+            text,
+            "  {}  object {}  root {}",
+            output::line(dataset.name()),
+            dataset.object(),
+            output::line(dataset.phys().root)
+        );
     }
     Ok(text)
 }
@@ -171,7 +176,12 @@ fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
 
 fn vdev_text(text: &mut String, vdev: &Vdev, depth: usize, class: &str) {
     let indent = 2 * depth;
-    let _ = writeln!(text, "{:indent$}{}  {}{class}", "", vdev.name(), vdev.state());
+    let _ = writeln!(
+        text,
+        "{:indent$}{}",
+        "",
+        output::line(format_args!("{}  {}{class}", vdev.name(), vdev.state()))
+    );
     for child in vdev.children() {
         vdev_text(text, child, depth + 1, "");
     }
