@@ -5,6 +5,7 @@ use zstream_dsl::write::WritablePool;
 
 use super::create::create_parents;
 use crate::change::{cannot, change};
+use crate::commands::create::check_once;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -34,6 +35,7 @@ impl Args {
     }
 
     fn make(&self, pool: &mut WritablePool, options: &PoolOptions) -> Result<(), Failure> {
+        check_once(&self.properties)?;
         let properties = self.properties.iter().map(|text| parse_assignment(text));
         let properties = properties.collect::<Result<Vec<_>, _>>()?;
         let failed = cannot(format!("clone '{}' to '{}'", self.snapshot, self.name));

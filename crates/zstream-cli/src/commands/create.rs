@@ -1,5 +1,7 @@
 //! `zstream create`: filesystems and volumes, as `zfs create` makes them.
 
+use std::collections::HashSet;
+
 use zstream_dmu::error::Error;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
@@ -90,7 +92,7 @@ impl Args {
                 (false, false) => println!("create {name}"),
             }
         }
-        for parsed in &plan.properties {
+        for parsed in plan.properties.iter().filter(|parsed| parsed.name != "volblocksize") {
             let value = parsed.value.text().map(str::to_owned);
             let value =
                 value.or_else(|_| parsed.value.u64().map(|number| number.to_string())).unwrap_or_default();
@@ -101,6 +103,7 @@ impl Args {
     }
 
     fn plan(&self) -> Result<Plan, Error> {
+        check_once(&self.properties)?;
         let mut properties =
             self.properties.iter().map(|text| parse_assignment(text)).collect::<Result<Vec<_>, _>>()?;
         let Some(size) = &self.volume else { return Ok(Plan { properties, volume: None }) };
@@ -111,10 +114,7 @@ impl Args {
         }
         let block = properties.iter().rfind(|parsed| parsed.name == "volblocksize");
         let block = block.map_or(Ok(VOLUME_BLOCK_BYTES), |parsed| parsed.value.u64())?;
-        if block > 128 << 10 {
-            return Err(Error::invalid(format!("a volume's blocks have up to 128K, not {block} bytes")));
-        }
-        properties.retain(|parsed| parsed.name != "volblocksize" && parsed.name != "volsize");
+        properties.retain(|parsed| parsed.name != "volsize");
         let size = size.checked_next_multiple_of(block).ok_or_else(|| bad("volume size", "of 16 EiB"))?;
         Ok(Plan { properties, volume: Some((size, block)) })
     }
@@ -137,6 +137,18 @@ impl Args {
         made.push(self.name.clone());
         Ok(made)
     }
+}
+
+/// Refuses a property that is given twice by the same name, as `zfs` does.
+pub(super) fn check_once(assignments: &[String]) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for text in assignments {
+        let name = text.split('=').next().unwrap_or_default();
+        if !seen.insert(name) {
+            return Err(Error::invalid(format!("property '{name}' specified multiple times")));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the filesystems above a name that are missing, and gives their names.
@@ -177,6 +189,8 @@ fn create(
             "normalization" => filesystem.normalization = NormFlags::from_bits_retain(number),
             "utf8only" => filesystem.utf8_only = number != 0,
             "casesensitivity" => filesystem.case = number,
+            // It was checked; the volume's content has it.
+            "volblocksize" => {}
             _ if keys.take(parsed) => {}
             _ => kept.push(parsed),
         }

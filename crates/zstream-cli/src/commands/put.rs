@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -15,13 +15,13 @@ use zstream_dmu::zap::Value;
 use zstream_dsl::write::Tx;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::writer::{Settings, Writer, write_image};
+use zstream_zpl::writer::{ImageError, Settings, Writer, write_hole, write_image};
 
 use crate::failure::Failure;
 use crate::files::{self, CHUNK_BYTES};
 use crate::pool::PoolOptions;
 use crate::store::ahead::ReadAhead;
-use crate::store::tree::Tree;
+use crate::store::tree::{Tree, has_holes, next_data};
 use crate::store::{Put, PutError, Rules, Target, archive};
 
 /// The name of standard input.
@@ -53,10 +53,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let bytes = self.target.as_bytes();
-        let (name, path) = match bytes.iter().position(|byte| *byte == b':') {
-            Some(at) => (&bytes[..at], &bytes[at + 1..]),
-            None => (bytes, &b""[..]),
-        };
+        let (name, path) = split(bytes);
         let name = std::str::from_utf8(name).map_err(|_| Failure::usage("the name of a dataset is ASCII"))?;
         if name.contains(['@', '#']) {
             return Err(Failure::usage(format_args!(
@@ -91,27 +88,11 @@ impl Args {
         if !path.is_empty() || self.tar {
             return Err(Failure::usage(format_args!("{name} is a volume: it has no files")));
         }
-        let mut image =
-            open(source).map_err(|error| Failure::new(format_args!("{}: {error}", source.display())))?;
-        let mut done = 0;
-        let written = loop {
-            // The target is lent out in turns: to the writer of the image, and to whoever completes transaction groups.
-            let mut part = (&mut image).take(IMAGE_PART_BYTES);
-            let result = write_image(&mut target.set, &mut part, done, CHUNK_BYTES);
-            match result {
-                Ok(0) => break Ok(()),
-                Ok(bytes) => {
-                    done += bytes;
-                    if let Err(error) = target.wrote(None, bytes as usize) {
-                        break Err(PutError::Target(Vec::new(), error));
-                    }
-                }
-                Err(zstream_zpl::writer::ImageError::Image(error)) => {
-                    break Err(PutError::Source(source.as_bytes().to_vec(), error));
-                }
-                Err(zstream_zpl::writer::ImageError::Volume(error)) => {
-                    break Err(PutError::Target(Vec::new(), error));
-                }
+        let failed = |error: io::Error| Failure::new(format_args!("{}: {error}", source.display()));
+        let written = match sparse(source).map_err(failed)? {
+            Some((file, size)) => sparse_image(&mut target, &file, size, source),
+            None => {
+                image_part(&mut target, &mut open(source).map_err(failed)?, 0, CHUNK_BYTES, source).map(drop)
             }
         };
         written.map_err(|error| target.failed(&error))?;
@@ -184,6 +165,72 @@ impl Args {
     }
 }
 
+/// The dataset, in whose name there may be colons, and the path in it: what follows the first colon that a slash follows.
+fn split(target: &[u8]) -> (&[u8], &[u8]) {
+    match target.windows(2).position(|pair| pair == b":/") {
+        Some(at) => (&target[..at], &target[at + 1..]),
+        None => (target.strip_suffix(b":").unwrap_or(target), b""),
+    }
+}
+
+/// A file with holes, and its size.
+fn sparse(source: &OsStr) -> io::Result<Option<(File, u64)>> {
+    if source == STANDARD_INPUT {
+        return Ok(None);
+    }
+    let file = File::open(source)?;
+    let data = file.metadata()?;
+    Ok((data.is_file() && has_holes(&data)).then_some((file, data.len())))
+}
+
+/// Writes an image with holes, which are not read.
+fn sparse_image(target: &mut Target, mut file: &File, size: u64, source: &OsStr) -> Result<(), PutError> {
+    let failed = |error: io::Error| PutError::Source(source.as_bytes().to_vec(), error);
+    let mut at = 0;
+    while at < size {
+        // Behind the last data there is a hole up to the end.
+        let (start, end) = next_data(file, at, size, true).map_err(failed)?.unwrap_or((size, size));
+        if start > at {
+            Put::at(b"", write_hole(&mut target.set, at, start - at))?;
+            Put::at(b"", target.wrote(None, 0))?;
+        }
+        if start == end {
+            break;
+        }
+        file.seek(io::SeekFrom::Start(start)).map_err(failed)?;
+        let chunk_bytes = CHUNK_BYTES.min(usize::try_from(end - start).unwrap_or(CHUNK_BYTES));
+        if image_part(target, &mut file.take(end - start), start, chunk_bytes, source)? != end - start {
+            return Err(failed(io::Error::other("it became shorter while it was read")));
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+/// Writes an image, or a part of one, from byte `start` of the volume on, and gives the number of bytes.
+fn image_part(
+    target: &mut Target,
+    image: &mut impl Read,
+    start: u64,
+    chunk_bytes: usize,
+    source: &OsStr,
+) -> Result<u64, PutError> {
+    let mut done = 0;
+    loop {
+        // The target is lent out in turns: to the writer of the image, and to whoever completes transaction groups.
+        let mut part = image.take(IMAGE_PART_BYTES);
+        match write_image(&mut target.set, &mut part, start + done, chunk_bytes) {
+            Ok(0) => return Ok(done),
+            Ok(bytes) => {
+                done += bytes;
+                Put::at(b"", target.wrote(None, bytes as usize))?;
+            }
+            Err(ImageError::Image(error)) => return Err(PutError::Source(source.as_bytes().to_vec(), error)),
+            Err(ImageError::Volume(error)) => return Err(PutError::Target(Vec::new(), error)),
+        }
+    }
+}
+
 /// Bytes of an image between two looks at whether a transaction group is full.
 const IMAGE_PART_BYTES: u64 = 64 << 20;
 
@@ -225,3 +272,24 @@ const XATTR_DIRECTORY: u64 = 1;
 const XATTR_SA: u64 = 2;
 const DNODE_LEGACY: u64 = 0;
 const DNODE_AUTO: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn datasets_may_have_colons_in_their_names() {
+        for (target, name, path) in [
+            ("p", "p", ""),
+            ("p/fs", "p/fs", ""),
+            ("p:", "p", ""),
+            ("p:/", "p", "/"),
+            ("p/x:y", "p/x:y", ""),
+            ("p/x:y:", "p/x:y", ""),
+            ("p/x:y:/", "p/x:y", "/"),
+            ("a:b/x:y:/dir:/file", "a:b/x:y", "/dir:/file"),
+        ] {
+            assert_eq!(split(target.as_bytes()), (name.as_bytes(), path.as_bytes()), "{target}");
+        }
+    }
+}

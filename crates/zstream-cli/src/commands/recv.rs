@@ -19,7 +19,7 @@ use zstream_recv::request::{Naming, Request};
 use zstream_recv::rules::Encryption;
 
 use crate::change::{cannot, change};
-use crate::commands::create::create_parents;
+use crate::commands::create::{check_once, create_parents};
 use crate::commands::create_keys::Wanted;
 use crate::failure::Failure;
 use crate::input::Input;
@@ -179,6 +179,7 @@ impl Args {
 
     /// What is asked for, and how what is new is to be encrypted.
     fn request(&self) -> Result<(Request, Wanted), Failure> {
+        check_once(&self.settings).and_then(|()| check_once(&self.exclude)).map_err(Failure::usage)?;
         let mut set: Vec<Parsed> = Vec::new();
         let mut keys = Wanted::default();
         let mut origin = None;
@@ -291,6 +292,7 @@ fn command_line() -> String {
 
 impl Teller<'_> {
     fn print(&mut self, line: &str) {
+        let line = if self.json { line.to_owned() } else { output::line(line) };
         if self.output.is_ok() {
             self.output = output::text().and_then(|mut out| {
                 writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
@@ -352,8 +354,11 @@ impl Host for Teller<'_> {
             _ if !self.verbose || self.json => {}
             Note::Ignored(name) => self.print(&format!("snap {name} already exists; ignoring")),
             Note::Origin(name) => self.print(&format!("found clone origin {name}")),
+            Note::Renamed { from, to } if self.dry_run => self.print(&format!("would rename {from} to {to}")),
             Note::Renamed { from, to } => self.print(&format!("renamed {from} to {to}")),
+            Note::Destroyed(name) if self.dry_run => self.print(&format!("would destroy {name}")),
             Note::Destroyed(name) => self.print(&format!("destroyed {name}")),
+            Note::Promoted(name) if self.dry_run => self.print(&format!("would promote {name}")),
             Note::Promoted(name) => self.print(&format!("promoted {name}")),
             _ => {}
         }

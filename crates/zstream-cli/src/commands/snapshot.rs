@@ -7,6 +7,7 @@ use zstream_dsl::prop::table::Types;
 use zstream_dsl::write::{Setting, Tx, WritablePool};
 
 use crate::change::{cannot, change};
+use crate::commands::create::check_once;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -31,6 +32,7 @@ impl Args {
     }
 
     fn make(&self, pool: &mut WritablePool) -> Result<(), Failure> {
+        check_once(&self.properties).map_err(Failure::usage)?;
         let properties = self.properties.iter().map(|text| parse_assignment(text));
         let properties = properties.collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
         let failed = cannot("create snapshots");
