@@ -60,6 +60,8 @@ for case in $parts; do
       for n in "${!names[@]}"; do
         if { rm -f "$there/${names[n]}" && echo "$n" > "$there/${names[n]}"; } 2>/dev/null; then made+=("$n"); else refused+=("$n"); fi
       done
+      # The system remembers files by the spellings that they had, also when they are gone.
+      zfs unmount "module/$set" && zfs mount "module/$set"
       # The module's files: the number in it is that of the last of all spellings. One spelling of each is put at once, then the
       # next ones over those.
       : > "$set.module"; declare -A spellings=(); rounds=()

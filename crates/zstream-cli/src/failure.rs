@@ -8,7 +8,7 @@ use signal_hook::low_level::emulate_default_handler;
 use zstream_format::edit::EditError;
 use zstream_format::stream;
 
-use crate::output::line;
+use crate::text::line;
 
 /// Why a verb failed, and the exit code that says so.
 #[derive(Debug)]
@@ -73,6 +73,23 @@ impl Failure {
         } else {
             Self::new(format_args!("cannot write to standard output: {error}"))
         }
+    }
+}
+
+/// A verb of the library failed. A request that makes no sense is a wrong command line.
+impl From<zstream::Error> for Failure {
+    fn from(error: zstream::Error) -> Self {
+        match error {
+            zstream::Error::Request(request) => request.into(),
+            zstream::Error::Output(error) => Self::output(&error),
+            error => Self::new(error),
+        }
+    }
+}
+
+impl From<zstream::Request> for Failure {
+    fn from(request: zstream::Request) -> Self {
+        Self::usage(request)
     }
 }
 

@@ -3,11 +3,11 @@
 //! Standard output is written as a file: the standard library's own buffer would be flushed at every end of a line.
 //!
 //! Names, values and messages come from outside, so none may reach a terminal as it is. Text is made of lines, whose names are
-//! escaped where a line is put together ([`line`]), since only there is it known which line ends are ours. What is left is escaped
+//! escaped where a line is put together ([`line`](crate::text::line)), since only there is it known which line ends are ours. What is left is escaped
 //! on the way out, so that nothing can be forgotten: but for line ends and tabs, no control character is ever printed. What OpenZFS
 //! prints as it is, is printed so only where standard output is not a terminal.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
@@ -120,22 +120,6 @@ pub(crate) fn binary() -> Result<Output, Failure> {
     content()
 }
 
-/// Text that may have names from outside in it, as one line.
-pub(crate) fn line(text: impl fmt::Display) -> String {
-    Shown::new(&text.to_string()).to_string()
-}
-
-/// Prints a line on standard error. All messages go this way, through the macro `eprintln`.
-pub(crate) fn complain(text: impl fmt::Display) {
-    std::eprintln!("{}", line(text));
-}
-
-/// Prints a line on standard output, in which tabs may part columns, through the macro `println`.
-pub(crate) fn say(text: impl fmt::Display) {
-    let columns: Vec<String> = text.to_string().split('\t').map(line).collect();
-    std::println!("{}", columns.join("\t"));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +139,5 @@ mod tests {
         for at in 1..text.len() {
             assert_eq!(once(at), whole, "pieces of {at}");
         }
-        assert_eq!(line("tank/a\nb\tc"), r"tank/a\x0ab\x09c");
     }
 }

@@ -9,7 +9,8 @@ use zstream_format::edit::resume::{Found, Next, Point, Reason, find};
 
 use crate::failure::Failure;
 use crate::input::Input;
-use crate::output::{self, line};
+use crate::output;
+use crate::text::line;
 use crate::text::{Count, name};
 
 /// The options of `zstream resume-token`.

@@ -73,7 +73,7 @@ impl Args {
 }
 
 fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
-    let file = output::line(file.display());
+    let file = crate::text::line(file.display());
     let verdict = match outcome {
         Ok(verdict) => verdict,
         Err(failure) => return format!("{file}: {}\n", failure.message()),
@@ -86,10 +86,10 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
             Count(verdict.bytes, "byte"),
         ),
         Some(error) => {
-            let mut text = format!("{file}: bad: {}\n", output::line(error));
+            let mut text = format!("{file}: bad: {}\n", crate::text::line(error));
             if let Some((expected, found)) = error.fault().expected_and_found() {
-                text += &format!("  expected {}\n", output::line(expected));
-                text += &format!("  found    {}\n", output::line(found));
+                text += &format!("  expected {}\n", crate::text::line(expected));
+                text += &format!("  found    {}\n", crate::text::line(found));
             }
             text += &format!(
                 "  good     {}, {} whole{}\n",
@@ -98,7 +98,7 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
                 verdict
                     .inside
                     .as_ref()
-                    .map_or(String::new(), |name| format!("; it is in {}", output::line(name))),
+                    .map_or(String::new(), |name| format!("; it is in {}", crate::text::line(name))),
             );
             if let Some(hint) = hint(verdict) {
                 text += &format!("  note     {hint}\n");
@@ -107,7 +107,7 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
         }
     };
     for note in &verdict.notes {
-        text += &output::line(format_args!("  warning  {} ({})", note.warning, note.place));
+        text += &crate::text::line(format_args!("  warning  {} ({})", note.warning, note.place));
         if note.count > 1 {
             text += &format!(", {} times", note.count);
         }

@@ -487,7 +487,7 @@ const DECOMPOSED_SINCE: [(u32, u32); 32] = [
 ];
 /// The marks that combine.
 const COMBINING: [(u32, u32); 84] = [
-(0x300, 0x34e),
+    (0x300, 0x34e),
     (0x350, 0x36f),
     (0x483, 0x486),
     (0x591, 0x5bd),

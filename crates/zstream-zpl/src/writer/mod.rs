@@ -26,7 +26,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::random::Random;
-use zstream_dmu::space::range_set::RangeSet;
+use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::zap::{Value, Zap, ZapMut};
 use zstream_format::object_type::ObjsetType;
 

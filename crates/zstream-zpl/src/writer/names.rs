@@ -9,8 +9,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::NormFlags;
 
 use super::{NAME_BYTES_MAX, Writer};
-use crate::directory::{DirectoryEntry, matching, norm_flags};
-use crate::fs::CaseSensitivity;
+use crate::directory::{CaseSensitivity, DirectoryEntry, matching, norm_flags};
 use crate::node::FileType;
 
 /// How a filesystem compares names, and which it allows.

@@ -12,10 +12,9 @@ use zstream_format::record::{Body, Header};
 use zstream_format::shown::is_hidden;
 
 use super::super::Rng;
-use super::super::corpus::{rechained, records};
-use crate::golden::Outcome;
+use super::super::corpus::{self, rechained, records};
+use crate::golden::{self, Outcome};
 use crate::program;
-use crate::samples::samples;
 
 /// Bytes that a terminal obeys, a line that they end or turn, and what is not UTF-8.
 const HOSTILE: [&[u8]; 14] = [
@@ -35,6 +34,9 @@ const HOSTILE: [&[u8]; 14] = [
     b"\xff",
 ];
 
+/// Golden streams with names of every kind: packages with properties and holds, a raw one.
+const KINDS: [&str; 4] = ["fs-package-I", "fs-full-p", "tree-R", "e-aes-256-gcm-raw"];
+
 /// Where the name of the snapshot is in the header of a BEGIN.
 const NAME_OFFSET: usize = 56;
 
@@ -44,7 +46,7 @@ const NAME_BYTES_MIN: usize = 2;
 pub(super) fn corpus() -> Vec<Vec<u8>> {
     // Built before the first input, whose time is limited.
     program::path();
-    samples().into_iter().map(|sample| sample.bytes).collect()
+    KINDS.iter().map(|name| corpus::shortened(golden::stream(name))).collect()
 }
 
 /// Writes over strings, in headers and in payloads.

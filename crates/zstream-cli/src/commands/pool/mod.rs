@@ -1,20 +1,21 @@
 //! `zstream pool`: a pool as a whole.
 
 mod check;
-mod damage;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use zstream_dmu::pool::{Feature, FeatureState, Pool};
+use zstream::OpenPool;
+use zstream_dmu::mos::{Feature, FeatureState};
+use zstream_dmu::pool::Pool;
 use zstream_dmu::vdev::Vdev;
 use zstream_dsl::lines::Lines;
 
 use super::pool_create;
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::{OpenPool, PoolOptions};
+use crate::pool::PoolOptions;
 
 /// The arguments of `zstream pool`.
 #[derive(Debug, clap::Args)]
@@ -127,7 +128,7 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
     let pool = &open.pool;
     let mut text = format!(
         "name:     {}\nguid:     {}\nstate:    {}\nhealth:   {}\nversion:  {}\ntxg:      {}\nvdevs:\n",
-        output::line(pool.name()),
+        crate::text::line(pool.name()),
         pool.guid().0,
         pool.state(),
         pool.health(),
@@ -145,16 +146,16 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
             .map(|(name, ..)| name)
             .collect();
         // Writing to a `String` does not fail.
-        let _ = writeln!(text, "features {wanted}: {}", output::line(names.join(", ")));
+        let _ = writeln!(text, "features {wanted}: {}", crate::text::line(names.join(", ")));
     }
     text += "datasets:\n";
     for dataset in lines(open)?.datasets() {
         let _ = writeln!(
             text,
             "  {}  object {}  root {}",
-            output::line(dataset.name()),
+            crate::text::line(dataset.name()),
             dataset.object(),
-            output::line(dataset.phys().root)
+            crate::text::line(dataset.phys().root)
         );
     }
     Ok(text)
@@ -180,7 +181,7 @@ fn vdev_text(text: &mut String, vdev: &Vdev, depth: usize, class: &str) {
         text,
         "{:indent$}{}",
         "",
-        output::line(format_args!("{}  {}{class}", vdev.name(), vdev.state()))
+        crate::text::line(format_args!("{}  {}{class}", vdev.name(), vdev.state()))
     );
     for child in vdev.children() {
         vdev_text(text, child, depth + 1, "");

@@ -1,0 +1,150 @@
+//! Encryption of new datasets: which suite, and which key wraps their keys.
+
+use std::fs;
+
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
+use zstream_dsl::prop::parse::Parsed;
+use zstream_dsl::write::{Wrapping, WritablePool};
+use zstream_format::algorithm::CryptSuite;
+use zstream_recv::rules::{Encryption as Received, OwnKey};
+
+use crate::error::{EncryptionFault, Error, Result};
+use crate::place::Keys;
+use crate::place::keys::{key, load_key};
+
+/// Rounds of PBKDF2 unless others are given, and the fewest (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
+const ROUNDS: u64 = 350_000;
+const ROUNDS_MIN: u64 = 100_000;
+
+/// The numbers of `encryption` that are no suite, and the suite that `on` means.
+const ENCRYPTION_ON: u64 = 1;
+const ENCRYPTION_OFF: u64 = 2;
+
+/// Properties of encryption that a new dataset is to have: `encryption`, `keyformat`, `keylocation`, `pbkdf2iters`.
+#[derive(Clone, Debug, Default)]
+pub struct EncryptionProperties {
+    encryption: Option<u64>,
+    format: Option<u64>,
+    location: Option<String>,
+    rounds: Option<u64>,
+}
+
+/// How a new dataset is encrypted.
+#[derive(Debug)]
+pub(crate) struct Encryption {
+    suite: CryptSuite,
+    wrapping: Wrapping,
+    /// Where the key comes from, where it is the dataset's own.
+    location: Option<String>,
+}
+
+impl Encryption {
+    /// Gives a new dataset its keys.
+    pub(crate) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), PoolError> {
+        let Self { suite, wrapping, location } = self;
+        pool.encrypt(head, suite, &wrapping, location.as_deref())
+    }
+}
+
+impl EncryptionProperties {
+    /// Takes a property, and says whether it is one of encryption.
+    pub fn take(&mut self, parsed: &Parsed) -> bool {
+        let number = parsed.value.u64().ok();
+        match parsed.name.as_str() {
+            "encryption" => self.encryption = number,
+            "keyformat" => self.format = number.filter(|format| *format != 0),
+            "pbkdf2iters" => self.rounds = number,
+            "keylocation" => self.location = parsed.value.text().ok().map(str::to_owned),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Decides on the keys of a new dataset; none unless it is to be encrypted. The key of the dataset above is asked for
+    /// where that is encrypted and the new one has none of its own.
+    pub(crate) fn decide(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        keys: &dyn Keys,
+    ) -> Result<Option<Encryption>> {
+        let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
+        let tx = pool.tx();
+        let above = match name.rsplit_once('/') {
+            Some((parent, _)) => tx.dir_named(parent)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten(),
+            None => None,
+        };
+        let asks_for_key = self.asks_for_key();
+        let suite = match (self.encryption, &above) {
+            (Some(ENCRYPTION_OFF), _) | (None, None) if asks_for_key => {
+                return refuse(EncryptionFault::KeyWithoutEncryption);
+            }
+            (Some(ENCRYPTION_OFF), _) | (None, None) => return Ok(None),
+            (Some(ENCRYPTION_ON), _) => CryptSuite::AES_256_GCM,
+            (Some(suite), _) => CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)),
+            (None, Some(above)) => above.wrapped.suite,
+        };
+        if let Some(own) = self.own_key(pool, name, keys)? {
+            return Ok(Some(Encryption { suite, wrapping: own.wrapping, location: Some(own.location) }));
+        }
+        let Some(above) = above else { return refuse(EncryptionFault::NoFormat) };
+        let wrapping = load_key(pool, above.root, keys)?;
+        Ok(Some(Encryption { suite, wrapping, location: None }))
+    }
+
+    /// How what a receive makes new at `name` or below is to be encrypted; none where nothing was asked for.
+    pub(crate) fn for_receive(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        keys: &dyn Keys,
+    ) -> Result<Option<Received>> {
+        let own = self.own_key(pool, name, keys)?;
+        match (self.encryption, own) {
+            (None, None) => Ok(None),
+            (Some(ENCRYPTION_OFF), None) => Ok(Some(Received::Off)),
+            (Some(ENCRYPTION_OFF), Some(_)) => {
+                let fault = EncryptionFault::KeyWithoutEncryption;
+                Err(Error::Encryption { action: "receive into", name: name.to_owned(), fault })
+            }
+            (Some(ENCRYPTION_ON), own) => {
+                Ok(Some(Received::On { suite: Some(CryptSuite::AES_256_GCM), own }))
+            }
+            (suite, own) => {
+                let suite = suite.map(|suite| CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)));
+                Ok(Some(Received::On { suite, own }))
+            }
+        }
+    }
+
+    /// The key of a new encryption root; none unless a key format is given.
+    fn own_key(&self, pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> Result<Option<OwnKey>> {
+        let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
+        let Some(format) = self.format else {
+            return if self.asks_for_key() { refuse(EncryptionFault::NoFormat) } else { Ok(None) };
+        };
+        let rounds = self.rounds.unwrap_or(ROUNDS);
+        if rounds < ROUNDS_MIN {
+            return refuse(EncryptionFault::FewRounds);
+        }
+        let format = match format {
+            3 => KeyFormat::Passphrase { salt: pool.tx().random()?, rounds },
+            _ if self.rounds.is_some() => return refuse(EncryptionFault::RoundsWithoutPassphrase),
+            other => KeyFormat::from_number(other, 0, 0)?,
+        };
+        let location = self.location.clone().unwrap_or_else(|| "prompt".to_owned());
+        let input = match location.strip_prefix("file://") {
+            Some(path) => fs::read(path).map_err(|source| Error::File { path: path.into(), source })?,
+            None if location == "prompt" => key(keys, name)?,
+            None => return refuse(EncryptionFault::Location),
+        };
+        let key = WrappingKey::new(format, &input)?;
+        Ok(Some(OwnKey { wrapping: Wrapping { root: None, format, key }, location }))
+    }
+
+    fn asks_for_key(&self) -> bool {
+        self.format.is_some() || self.location.is_some() || self.rounds.is_some()
+    }
+}
