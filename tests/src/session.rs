@@ -176,7 +176,8 @@ mod tests {
     /// Pages are taken apart without loss, and commands may have several lines.
     #[test]
     fn pages_are_taken_apart() {
-        let page = "Text\n```console\n$ one \\\n  more\nout\n$ two\n$ three\na\nb\n```\n```sh\n$ not run\n```\n";
+        let page =
+            "Text\n```console\n$ one \\\n  more\nout\n$ two\n$ three\na\nb\n```\n```sh\n$ not run\n```\n";
         let found = pieces(page);
         assert_eq!(found[1], Piece::Command { lines: "$ one \\\n  more\n", output: "out\n" });
         assert_eq!(found[2], Piece::Command { lines: "$ two\n", output: "" });

@@ -16,7 +16,7 @@ use super::imports::{self, Source};
 const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
-        "algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
+        "shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
          nvlist record place judge stream verify summary token edit",
     ),
     (
@@ -47,7 +47,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-cli",
-        "failure prompt pool change mapped text progress input output files datasets json interrupt \
+        "text failure prompt pool change mapped progress input output files datasets json interrupt \
          commands cli",
     ),
     (

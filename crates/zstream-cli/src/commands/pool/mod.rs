@@ -130,7 +130,7 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
     let pool = &open.pool;
     let mut text = format!(
         "name:     {}\nguid:     {}\nstate:    {}\nhealth:   {}\nversion:  {}\ntxg:      {}\nvdevs:\n",
-        pool.name(),
+        crate::text::line(pool.name()),
         pool.guid().0,
         pool.state(),
         pool.health(),
@@ -148,14 +148,21 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
             .map(|(name, ..)| name)
             .collect();
         // Writing to a `String` does not fail.
-        let _ = writeln!(text, "features {wanted}: {}", names.join(", "));
+        let _ = writeln!(text, "features {wanted}: {}", crate::text::line(names.join(", ")));
     }
     let lines = lines(open)?;
-    errata(&Erratum::of_pool(&lines)).iter().for_each(|line| text += &format!("{line}\n"));
+    errata(&Erratum::of_pool(&lines))
+        .iter()
+        .for_each(|line| text += &format!("{}\n", crate::text::line(line)));
     text += "datasets:\n";
     for dataset in lines.datasets() {
-        let _ =
-            writeln!(text, "  {}  object {}  root {}", dataset.name(), dataset.object(), dataset.phys().root);
+        let _ = writeln!(
+            text,
+            "  {}  object {}  root {}",
+            crate::text::line(dataset.name()),
+            dataset.object(),
+            crate::text::line(dataset.phys().root)
+        );
     }
     Ok(text)
 }
@@ -197,7 +204,12 @@ fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
 
 fn vdev_text(text: &mut String, vdev: &Vdev, depth: usize, class: &str) {
     let indent = 2 * depth;
-    let _ = writeln!(text, "{:indent$}{}  {}{class}", "", vdev.name(), vdev.state());
+    let _ = writeln!(
+        text,
+        "{:indent$}{}",
+        "",
+        crate::text::line(format_args!("{}  {}{class}", vdev.name(), vdev.state()))
+    );
     for child in vdev.children() {
         vdev_text(text, child, depth + 1, "");
     }
