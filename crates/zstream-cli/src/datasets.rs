@@ -88,6 +88,8 @@ pub(crate) struct Column {
 
 /// Rows as text: with a heading in columns two spaces apart, or, for scripts, without one and with tabs.
 pub(crate) fn table(columns: &[Column], rows: &[Vec<String>], script: bool) -> String {
+    let shown = |row: &Vec<String>| row.iter().map(crate::text::line).collect::<Vec<_>>();
+    let rows: &[Vec<String>] = &rows.iter().map(shown).collect::<Vec<_>>();
     let mut text = String::new();
     if script {
         for row in rows {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use zstream_format::shown::Shown;
+
 pub(crate) use zstream::text::file_name;
 
 /// Seconds since 1970 as UTC time.
@@ -90,9 +92,25 @@ impl fmt::Display for Count {
     }
 }
 
-/// A name as ZFS has it; bytes that are not UTF-8 as `\xNN`.
+/// A name as ZFS has it: what is not UTF-8 and what is hidden as `\xNN`.
 pub(crate) fn name(bytes: &[u8]) -> String {
-    zstream_format::nvlist::NvString::from(bytes).to_string()
+    Shown::new(bytes).to_string()
+}
+
+/// Text that may have names from outside in it, as one line.
+pub(crate) fn line(text: impl fmt::Display) -> String {
+    Shown::new(&text.to_string()).to_string()
+}
+
+/// Prints a line on standard error. All messages go this way, through the macro `eprintln`.
+pub(crate) fn complain(text: impl fmt::Display) {
+    std::eprintln!("{}", line(text));
+}
+
+/// Prints a line on standard output, in which tabs may part columns, through the macro `println`.
+pub(crate) fn say(text: impl fmt::Display) {
+    let columns: Vec<String> = text.to_string().split('\t').map(line).collect();
+    std::println!("{}", columns.join("\t"));
 }
 
 #[cfg(test)]
@@ -112,6 +130,11 @@ mod tests {
         }
         // Whatever a stream says is shown.
         assert!(Utc(u64::MAX).to_string().ends_with('Z'));
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        assert_eq!(line("tank/a\nb\tc"), r"tank/a\x0ab\x09c");
     }
 
     #[test]

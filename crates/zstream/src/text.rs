@@ -1,22 +1,11 @@
 //! Names as text.
 
-/// A file's name for a line of text: what is not UTF-8 and what would move the cursor as `\xNN`.
+use zstream_format::shown::Shown;
+
+/// A file's name for a line of text: what is not UTF-8, what is hidden, and the backslash as `\xNN`.
 #[must_use]
 pub fn file_name(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    let hex = |out: &mut String, bytes: &[u8]| {
-        out.extend(bytes.iter().map(|byte| format!("\\x{byte:02x}")));
-    };
-    for chunk in bytes.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            match char.is_control() || char == '\\' {
-                true => hex(&mut out, char.encode_utf8(&mut [0; 4]).as_bytes()),
-                false => out.push(char),
-            }
-        }
-        hex(&mut out, chunk.invalid());
-    }
-    out
+    Shown::exact(bytes).to_string()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
         let (source, paths) = files::open(pool, &self.words)?;
-        let mut out = output::text()?;
+        let mut out = output::content()?;
         if source.is_volume() {
             if !paths.is_empty() {
                 return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name())));

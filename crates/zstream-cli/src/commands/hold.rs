@@ -81,6 +81,9 @@ impl Holds {
                 add(&snapshot)?;
             }
         }
+        for row in &mut rows {
+            *row = row.each_ref().map(crate::text::line);
+        }
         let width = |column: usize, heading: &str| {
             rows.iter().map(|row| row[column].len()).chain([heading.len()]).max().unwrap_or_default()
         };

@@ -38,10 +38,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let bytes = self.target.as_bytes();
-        let (name, path) = match bytes.iter().position(|byte| *byte == b':') {
-            Some(at) => (&bytes[..at], &bytes[at + 1..]),
-            None => (bytes, &b""[..]),
-        };
+        let (name, path) = split(bytes);
         let name = std::str::from_utf8(name).map_err(|_| Failure::usage("the name of a dataset is ASCII"))?;
         if name.contains(['@', '#']) {
             return Err(Request::NotWritable(name.to_owned()).into());
@@ -84,5 +81,34 @@ fn input(source: &OsStr) -> Input {
         Input::Reader { name: source.as_bytes().to_vec(), reader: Box::new(io::stdin()) }
     } else {
         Input::Path(source.into())
+    }
+}
+
+/// The dataset, in whose name there may be colons, and the path in it: what follows the first colon that a slash follows.
+fn split(target: &[u8]) -> (&[u8], &[u8]) {
+    match target.windows(2).position(|pair| pair == b":/") {
+        Some(at) => (&target[..at], &target[at + 1..]),
+        None => (target.strip_suffix(b":").unwrap_or(target), b""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn datasets_may_have_colons_in_their_names() {
+        for (target, name, path) in [
+            ("p", "p", ""),
+            ("p/fs", "p/fs", ""),
+            ("p:", "p", ""),
+            ("p:/", "p", "/"),
+            ("p/x:y", "p/x:y", ""),
+            ("p/x:y:", "p/x:y", ""),
+            ("p/x:y:/", "p/x:y", "/"),
+            ("a:b/x:y:/dir:/file", "a:b/x:y", "/dir:/file"),
+        ] {
+            assert_eq!(split(target.as_bytes()), (name.as_bytes(), path.as_bytes()), "{target}");
+        }
     }
 }

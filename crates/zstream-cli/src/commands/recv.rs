@@ -10,7 +10,7 @@ use zstream_recv::engine::Received;
 use zstream_recv::host::Note;
 use zstream_recv::request::Naming;
 
-use crate::change::{change, command_line};
+use crate::change::{change, check_once, command_line};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::interrupt::{Interruptible, Signal};
@@ -125,6 +125,8 @@ impl Args {
 
     /// What is asked for.
     fn request(&self) -> Result<ReceiveRequest, Failure> {
+        check_once(&self.settings)?;
+        check_once(&self.exclude)?;
         let mut request = ReceiveRequest::new(&self.to);
         request.naming = match (self.prefix, self.tail) {
             (true, _) => Naming::WithoutPool,
@@ -167,6 +169,7 @@ impl Teller {
     }
 
     fn print(&mut self, line: &str) {
+        let line = if self.json { line.to_owned() } else { crate::text::line(line) };
         if self.output.is_ok() {
             self.output = output::text().and_then(|mut out| {
                 writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
@@ -216,8 +219,11 @@ impl Teller {
             _ if !self.verbose || self.json => {}
             Note::Ignored(name) => self.print(&format!("snap {name} already exists; ignoring")),
             Note::Origin(name) => self.print(&format!("found clone origin {name}")),
+            Note::Renamed { from, to } if self.dry_run => self.print(&format!("would rename {from} to {to}")),
             Note::Renamed { from, to } => self.print(&format!("renamed {from} to {to}")),
+            Note::Destroyed(name) if self.dry_run => self.print(&format!("would destroy {name}")),
             Note::Destroyed(name) => self.print(&format!("destroyed {name}")),
+            Note::Promoted(name) if self.dry_run => self.print(&format!("would promote {name}")),
             Note::Promoted(name) => self.print(&format!("promoted {name}")),
             _ => {}
         }

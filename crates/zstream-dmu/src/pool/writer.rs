@@ -67,6 +67,8 @@ pub struct WriteOptions {
     pub rehearsal: bool,
     /// What opens the members by their paths: files and disks, unless it is given.
     pub devices: Arc<dyn OpenDevice>,
+    /// For tests: [`WriterSettings::whole_max`].
+    pub whole_max: Option<u64>,
 }
 
 impl Default for WriteOptions {
@@ -79,6 +81,7 @@ impl Default for WriteOptions {
             cache_bytes: cache::DEFAULT_BYTES,
             rehearsal: false,
             devices: Arc::new(Files),
+            whole_max: None,
         }
     }
 }
@@ -177,6 +180,7 @@ impl PoolWriter {
             salt,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            whole_max: options.whole_max,
         };
         let config_object = pool.directory_object("config")?;
         let space = Arc::new(space);
@@ -409,6 +413,9 @@ fn check_writable(pool: &Pool) -> Result<()> {
             return refuse(format!("whose member {name} is {}", vdev.state().to_string().to_lowercase()));
         }
         stack.extend(vdev.children());
+    }
+    if let Some(cut) = pool.vdevs().cut_members().first() {
+        return refuse(format!("with a member whose end is missing: {cut}"));
     }
     if pool.state() != PoolState::Exported {
         intent_logs::check_replayed(pool)?;

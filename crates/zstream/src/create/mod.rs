@@ -24,8 +24,8 @@ use crate::place::Keys;
 
 /// Block size of a volume unless another is given, in bytes (`ZVOL_DEFAULT_BLOCKSIZE`).
 const VOLUME_BLOCK_BYTES: u64 = 16 << 10;
-/// The largest block size of a volume, in bytes.
-const VOLUME_BLOCK_BYTES_MAX: u64 = 128 << 10;
+/// The largest block size of a volume, in bytes; above 128 KiB the pool needs the feature `large_blocks`.
+const VOLUME_BLOCK_BYTES_MAX: u64 = 16 << 20;
 /// The object of a filesystem that says what is fixed at its creation.
 const MASTER_NODE: ObjectId = ObjectId(1);
 
@@ -108,7 +108,7 @@ impl NewDataset {
     pub fn with_block_bytes(self, block_bytes: u64) -> Result<Self> {
         let Some(volume) = self.volume else { return Ok(self) };
         if block_bytes > VOLUME_BLOCK_BYTES_MAX {
-            let text = format!("a volume's blocks have up to 128K, not {block_bytes} bytes");
+            let text = format!("a volume's blocks have up to 16M, not {block_bytes} bytes");
             return Err(PoolError::invalid(text).into());
         }
         let bytes = volume.bytes.checked_next_multiple_of(block_bytes);
@@ -174,6 +174,9 @@ impl NewDataset {
             if !take_fixed(&mut filesystem, parsed) && !encryption.take(parsed) {
                 kept.push(parsed);
             }
+        }
+        if let Some(Volume { block_bytes, .. }) = volume {
+            pool.tx().check_assignment(&parse("volblocksize", &block_bytes.to_string())?, types, true)?;
         }
         // Names that are normalized have to be text.
         filesystem.utf8_only |= !filesystem.normalization.is_empty();

@@ -13,7 +13,8 @@ mod sparse;
 mod tree;
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -27,10 +28,10 @@ use zstream_dmu::zap::Value;
 use zstream_dsl::write::{Tx, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::writer::{ImageError, NewNode, NodeKind, Settings, Writer, write_image};
+use zstream_zpl::writer::{ImageError, NewNode, NodeKind, Settings, Writer, write_hole, write_image};
 
 use self::ahead::ReadAhead;
-use self::tree::Tree;
+use self::tree::{Tree, has_holes, next_data};
 use crate::control::Control;
 use crate::error::{Error, PutFault, Request, Result};
 use crate::place::keys::unlock_to_write;
@@ -55,7 +56,7 @@ const SLOT_BYTES: u64 = 512;
 const DIRECTORY_PERMISSIONS: u32 = 0o755;
 const FILE_PERMISSIONS: u32 = 0o644;
 
-/// How files are put.
+/// Options of a [`Put`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PutOptions {
@@ -120,7 +121,7 @@ pub struct Put {
     has_failed: bool,
 }
 
-/// What is needed to write files.
+/// A filesystem's writer, and its rules.
 #[derive(Debug)]
 struct Files {
     writer: Writer,
@@ -162,7 +163,7 @@ impl Put {
         Ok(Self { target, files, name: name.to_owned(), has_failed: false })
     }
 
-    /// Whether it is a volume, which takes an image, and no files.
+    /// True for a volume, which takes an image and no files.
     #[must_use]
     pub fn is_volume(&self) -> bool {
         self.files.is_none()
@@ -170,13 +171,20 @@ impl Put {
 
     /// Puts a raw image into a volume, from its start on. Zeros become holes; after the image the volume stays as it was.
     ///
-    /// The image is read ahead, on a thread of its own.
+    /// The image is read ahead, on a thread of its own. Holes of a file are not read.
     ///
     /// # Errors
     /// The image cannot be read or is larger than the volume; the volume cannot be written.
     pub fn image(&mut self, image: Input, control: &mut Control<'_>) -> Result<()> {
         if self.files.is_some() {
             return Err(Request::Filesystem(self.name.clone()).into());
+        }
+        if let Input::Path(path) = &image {
+            let sparse = sparse(path).map_err(|source| Error::File { path: path.clone(), source })?;
+            if let Some((file, size)) = sparse {
+                let name = path.as_os_str().as_bytes();
+                return self.attempt(|put| put.target.sparse_image(name, &file, size, control));
+            }
         }
         let (name, image) = match image {
             Input::Path(path) => match ReadAhead::open(&path) {
@@ -316,19 +324,63 @@ impl Target {
         image: io::Result<ReadAhead>,
         control: &mut Control<'_>,
     ) -> Result<(), PutFault> {
+        let mut image = image.map_err(|source| PutFault::Source { path: name.to_vec(), source })?;
+        self.image_part(name, &mut image, 0, CHUNK_BYTES, control).map(drop)
+    }
+
+    /// Writes an image with holes, which are not read.
+    fn sparse_image(
+        &mut self,
+        name: &[u8],
+        mut file: &File,
+        size: u64,
+        control: &mut Control<'_>,
+    ) -> Result<(), PutFault> {
         let of_source = |source| PutFault::Source { path: name.to_vec(), source };
-        let mut image = image.map_err(of_source)?;
+        let mut at = 0;
+        while at < size {
+            // After the last data there is a hole up to the end.
+            let (start, end) = next_data(file, at, size, true).map_err(of_source)?.unwrap_or((size, size));
+            if start > at {
+                write_hole(&mut self.set, at, start - at).map_err(|error| target(b"", error))?;
+                self.wrote(None, 0).map_err(|error| target(b"", error))?;
+            }
+            if start == end {
+                break;
+            }
+            file.seek(io::SeekFrom::Start(start)).map_err(of_source)?;
+            let chunk_bytes = CHUNK_BYTES.min(usize::try_from(end - start).unwrap_or(CHUNK_BYTES));
+            let mut part = file.take(end - start);
+            if self.image_part(name, &mut part, start, chunk_bytes, control)? != end - start {
+                return Err(of_source(io::Error::other("it became shorter while it was read")));
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Writes an image, or a part of one, from byte `start` of the volume on, and gives the number of bytes.
+    fn image_part(
+        &mut self,
+        name: &[u8],
+        image: &mut impl Read,
+        start: u64,
+        chunk_bytes: usize,
+        control: &mut Control<'_>,
+    ) -> Result<u64, PutFault> {
         let mut done = 0;
         loop {
             if control.is_cancelled() {
                 return Err(PutFault::Cancelled);
             }
             // The set is lent out in turns: to the writer of the image, and to whoever completes transaction groups.
-            let mut part = (&mut image).take(IMAGE_PART_BYTES);
-            let bytes = match write_image(&mut self.set, &mut part, done, CHUNK_BYTES) {
-                Ok(0) => return Ok(()),
+            let mut part = image.take(IMAGE_PART_BYTES);
+            let bytes = match write_image(&mut self.set, &mut part, start + done, chunk_bytes) {
+                Ok(0) => return Ok(done),
                 Ok(bytes) => bytes,
-                Err(ImageError::Image(error)) => return Err(of_source(error)),
+                Err(ImageError::Image(source)) => {
+                    return Err(PutFault::Source { path: name.to_vec(), source });
+                }
                 Err(ImageError::Volume(error)) => return Err(target(b"", error)),
             };
             done += bytes;
@@ -338,7 +390,14 @@ impl Target {
     }
 }
 
-/// How the properties of the file system want files to be written, and whether with extended attributes.
+/// A file with holes, and its size.
+fn sparse(path: &Path) -> io::Result<Option<(File, u64)>> {
+    let file = File::open(path)?;
+    let data = file.metadata()?;
+    Ok((data.is_file() && has_holes(&data)).then_some((file, data.len())))
+}
+
+/// The settings that the properties of the filesystem ask for; true with them if extended attributes are kept.
 fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), PoolError> {
     let head = target.head;
     let mut tx = target.pool.tx();
@@ -383,12 +442,12 @@ struct Putting<'a, 'c> {
     control: &'a mut Control<'c>,
 }
 
-/// What is taken of attributes.
+/// Rules for the attributes of files.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     /// The time of change of everything, and the latest time of anything, where one was given.
     latest: Option<Time>,
-    /// Whether extended attributes are put, too.
+    /// Extended attributes are put too.
     keeps_xattrs: bool,
 }
 
@@ -416,6 +475,9 @@ impl Putting<'_, '_> {
         for (n, name) in path.iter().enumerate() {
             let shown = path[..=n].join(&b'/');
             let found = Self::at(&shown, self.writer.lookup(&self.target.set, directory, name))?;
+            if let (Some(found), Some(_)) = (&found, make) {
+                Self::at(&shown, self.writer.meet(found, name))?;
+            }
             directory = match (found, make) {
                 (Some(found), _) if found.file_type == Some(FileType::Directory) => found.object,
                 (Some(_), _) => {
@@ -446,6 +508,9 @@ impl Putting<'_, '_> {
         self.check()?;
         let set = &mut self.target.set;
         let found = Self::at(path, self.writer.lookup(set, parent, name))?;
+        if let Some(found) = &found {
+            Self::at(path, self.writer.meet(found, name))?;
+        }
         let is_directory = new.kind == NodeKind::Directory;
         match found {
             Some(found) if is_directory && found.file_type == Some(FileType::Directory) => {
@@ -469,7 +534,11 @@ impl Putting<'_, '_> {
     /// Gives a node that was put one more name.
     fn link(&mut self, parent: ObjectId, path: &[u8], name: &[u8], object: ObjectId) -> Result<(), PutFault> {
         let set = &mut self.target.set;
-        match Self::at(path, self.writer.lookup(set, parent, name))? {
+        let found = Self::at(path, self.writer.lookup(set, parent, name))?;
+        if let Some(found) = &found {
+            Self::at(path, self.writer.meet(found, name))?;
+        }
+        match found {
             Some(found) if found.object == object => return Ok(()),
             Some(found) if found.file_type == Some(FileType::Directory) => {
                 return Err(target(path, PoolError::invalid("a file in place of a directory")));

@@ -291,8 +291,7 @@ impl Walk<'_> {
             return Err(failed(io::Error::other("it was replaced while it was looked at")).into());
         }
         let size = data.len();
-        // One with so many blocks has no holes worth looking for: zeros become holes again.
-        let is_sparse = data.blocks().saturating_mul(STAT_BLOCK_BYTES) < size;
+        let is_sparse = has_holes(&data);
         let new = self.describe(source, &data, NodeKind::File(size))?;
         self.found(Step::Node(place, new, id))?;
         let mut at = 0;
@@ -337,8 +336,18 @@ impl Walk<'_> {
     }
 }
 
+/// Whether a file has holes worth looking for: not one with as many blocks as it is long, whose zeros become holes again.
+pub(super) fn has_holes(data: &Metadata) -> bool {
+    data.blocks().saturating_mul(STAT_BLOCK_BYTES) < data.len()
+}
+
 /// The next range of a file that is no hole.
-fn next_data(file: &File, from: u64, size: u64, is_sparse: bool) -> io::Result<Option<(u64, u64)>> {
+pub(super) fn next_data(
+    file: &File,
+    from: u64,
+    size: u64,
+    is_sparse: bool,
+) -> io::Result<Option<(u64, u64)>> {
     if from >= size {
         return Ok(None);
     }

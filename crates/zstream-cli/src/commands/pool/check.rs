@@ -50,27 +50,31 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
 }
 
 fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
-    let mut text = String::new();
+    let mut text: String =
+        super::errata(&check.errata).iter().map(|line| format!("{}\n", crate::text::line(line))).collect();
     for damaged in &check.damaged {
         for place in places(damaged) {
-            text += &format!("{place}: {}\n", summary(damaged));
+            text += &format!("{}: {}\n", crate::text::line(place), crate::text::line(summary(damaged)));
         }
         if verbose {
-            damaged.blocks.iter().for_each(|block| text += &format!("    {block}\n"));
+            damaged.blocks.iter().for_each(|block| text += &format!("    {}\n", crate::text::line(block)));
         }
     }
-    check.unchecked.iter().for_each(|line| text += &format!("not checked: {line}\n"));
+    check.unchecked.iter().for_each(|line| text += &format!("not checked: {}\n", crate::text::line(line)));
     if check.not_listed > 0 {
         text += &format!("{} more are not listed\n", Count(check.not_listed, "damaged block"));
     }
     for (member, damage) in &check.members {
         let wrong = Count(damage.wrong, "place");
-        text += &format!("{member}: wrong data in {wrong}, {} unreadable\n", damage.unreadable);
+        text += &format!(
+            "{}: wrong data in {wrong}, {} unreadable\n",
+            crate::text::line(member),
+            damage.unreadable
+        );
     }
-    check
-        .missing
-        .iter()
-        .for_each(|member| text += &format!("{member} is missing: its copies were not checked\n"));
+    check.missing.iter().for_each(|member| {
+        text += &format!("{} is missing: its copies were not checked\n", crate::text::line(member))
+    });
     for (list, waiting) in check.waiting.iter().filter(|(_, waiting)| waiting.blocks > 0 || waiting.more) {
         let more = if waiting.more { " or more" } else { "" };
         let (blocks, size) = (Count(waiting.blocks, "block"), Size(waiting.bytes));
@@ -84,7 +88,8 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
     }
     let totals = &check.totals;
     text += &format!(
-        "{name}: checked {}, {} copies, {}\n",
+        "{}: checked {}, {} copies, {}\n",
+        crate::text::line(name),
         Count(totals.blocks, "block"),
         totals.copies,
         Size(totals.bytes)
@@ -115,6 +120,7 @@ fn as_json(name: &str, check: &PoolCheck) -> Value {
         "members": members.collect::<Vec<_>>(),
         "missing": check.missing,
         "waiting": waiting.collect::<Vec<_>>(),
+        "errata": super::errata_json(&check.errata),
         "checkpoint": check.checkpoint.map(|(txg, blocks)| json!({ "txg": txg.0, "blocks": blocks })),
     })
 }

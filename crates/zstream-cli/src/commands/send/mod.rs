@@ -113,9 +113,9 @@ impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         self.check()?;
         if self.dedup {
-            eprintln!(
-                "WARNING: deduplicated send is no longer supported.  A regular,\nnon-deduplicated stream will be generated.\n"
-            );
+            eprintln!("WARNING: deduplicated send is no longer supported.  A regular,");
+            eprintln!("non-deduplicated stream will be generated.");
+            eprintln!();
         }
         // A dry run may print to a terminal: it prints no stream.
         let mut out = if self.dryrun { output::text()? } else { output::binary()? };
@@ -266,7 +266,8 @@ impl Args {
             if self.dryrun {
                 out.write_all(&report.text).map_err(|error| Failure::output(&error))?;
             } else {
-                eprint!("{}", String::from_utf8_lossy(&report.text));
+                let text = String::from_utf8_lossy(&report.text);
+                text.lines().for_each(|line| eprintln!("{line}"));
             }
         }
         Ok(total_bytes)
