@@ -81,8 +81,7 @@ impl Apply {
             let indirect_bytes = 1_u64.checked_shl(record.indirect_block_shift.into());
             let indirect_differs = info.indirect_bytes.is_some_and(|bytes| Some(bytes) != indirect_bytes);
             let levels = info.levels.unwrap_or(1);
-            change.keep_content &=
-                !indirect_differs && record.levels >= levels && pointers >= found.pointers;
+            change.keep_content &= !indirect_differs && record.levels >= levels && pointers >= found.pointers;
             change.make_anew |= (levels > 1 && indirect_differs) || record.levels < levels;
         }
         Ok(change)

@@ -111,13 +111,20 @@ impl Apply {
         Ok(())
     }
 
-    /// The bonus in the pool's byte order: its used part, or in raw streams all of it as it came.
+    /// The bonus in the pool's byte order: its used part, or in raw streams all of it. Of a raw one nothing is swapped that is
+    /// encrypted, since system attributes are bytes; where its block of dnodes is to be big-endian, the bonus is swapped
+    /// back with it.
     fn bonus(&self, body: &Object, mut payload: Vec<u8>) -> Result<Vec<u8>> {
         let expected = u64::from(body.payload_len());
         if (payload.len() as u64) < expected {
             return Err(Misfit::Payload { found: payload.len(), expected }.into());
         }
         if self.terms.is_raw() {
+            if self.is_foreign() && body.bonus_len != 0 {
+                let used = body.bonus_len as usize;
+                byteswap::swap_bonus_area(body.bonus_type, &mut payload, used, ByteOrder::Big)
+                    .map_err(Misfit::from)?;
+            }
             return Ok(payload);
         }
         if self.is_foreign() {

@@ -72,9 +72,8 @@ impl ObjectStore for ObjsetWriter {
             // Without room for its pointer it cannot be kept.
             dnode.set_spill(Some(old.spill().copied().unwrap_or_default()))?;
         }
-        let keeps_content = kept.content
-            && dnode.object_type == old.object_type
-            && dnode.block_bytes() == old.block_bytes();
+        let keeps_content =
+            kept.content && dnode.object_type == old.object_type && dnode.block_bytes() == old.block_bytes();
         let writer = Arc::clone(&self.source.writer);
         self.change(object, |overlay, _| {
             if keeps_content {
