@@ -1,5 +1,6 @@
 //! Streams that are received.
 
+mod asked;
 mod clones;
 mod encrypted;
 mod faults;

@@ -1,6 +1,6 @@
 //! `zstream recv`: snapshots from a stream into a pool, as `zfs receive` does.
 
-use std::io::Write as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Instant;
 
 use serde_json::json;
@@ -130,13 +130,23 @@ impl Args {
             current: None,
             output: Ok(()),
         };
+        let is_pipe = input.is_pipe();
+        // What follows the stream is left to the next program: a file shares its place with this one.
+        let mut again = input.again()?;
+        let start = again.as_mut().map(|file| file.stream_position()).transpose();
+        let start =
+            start.map_err(|error| Failure::new(format_args!("cannot read standard input: {error}")))?;
         let input = Interruptible::new(input.into_raw())
             .map_err(|error| Failure::new(format_args!("cannot wait for signals: {error}")))?;
         let signal = input.signal();
-        let mut stream = Stream::new(input);
+        let mut stream = if is_pipe { Stream::exact(input) } else { Stream::new(input) };
         let mut receiving = Receiving::new(&mut pool);
         let result = receiving.receive_all(&mut stream, &request, &mut teller);
-        let is_broken = receiving.is_broken();
+        let is_broken = receiving.finish();
+        let placed = match (&mut again, start) {
+            (Some(file), Some(start)) => file.seek(SeekFrom::Start(start + stream.offset())).map(drop),
+            _ => Ok(()),
+        };
         let Teller { current, output, meter, .. } = teller;
         drop(meter);
         let ended = if self.dry_run {
@@ -149,6 +159,9 @@ impl Args {
         };
         let Err(error) = result else {
             ended?;
+            placed.map_err(|error| {
+                Failure::new(format_args!("cannot go back to the end of the stream: {error}"))
+            })?;
             return output;
         };
         let (is_kept, unclean) = match ended {
