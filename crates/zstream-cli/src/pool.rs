@@ -127,7 +127,14 @@ impl PoolOptions {
         }
         let name = name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned);
         let options = WriteOptions { name, ..options };
-        Ok(WritablePool::over(PoolWriter::open(&self.paths()?, &options)?, seed)?)
+        let mut pool = WritablePool::over(PoolWriter::open(&self.paths()?, &options)?, seed)?;
+        // As OpenZFS does when it imports a pool. A pool that cannot be read everywhere can still be changed.
+        match pool.tx().unresumable() {
+            Ok(unfinished) if unfinished.is_empty() => {}
+            Ok(_) => pool.destroy_unresumable()?,
+            Err(error) => eprintln!("zstream: cannot look for unfinished receives: {error}"),
+        }
+        Ok(pool)
     }
 
     /// Opens the pool, read-only. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.

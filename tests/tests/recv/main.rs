@@ -3,6 +3,7 @@
 mod asked;
 mod clones;
 mod encrypted;
+mod failing;
 mod faults;
 mod features;
 mod force;
