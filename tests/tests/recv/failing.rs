@@ -1,5 +1,5 @@
 //! A receive that fails at any of its steps: every call of the device, from opening the pool to leaving it and cleaning up
-//! included, fails once, or the device is dead from there on.
+//! included, fails once, or the device is dead from there on; or there is no room from some block on.
 //!
 //! Afterwards the pool holds what it held before, or the snapshot, or with `-s` what can be resumed; nobody holds the device;
 //! and a second receive succeeds.
@@ -7,6 +7,9 @@
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, FaultyDevice, FileDevice, OverlayDevice, Plan};
+use zstream_dmu::pool::writer::PoolWriter;
+use zstream_dmu::pool::scan::examine;
+use zstream_dmu::vdev::Member;
 use zstream_dsl::write::WritablePool;
 use zstream_recv::engine::Receiving;
 use zstream_recv::error::Result;
@@ -58,21 +61,33 @@ fn case(name: &'static str, stream: &str, to: &str) -> Case {
     Case { name, stream: golden::stream(stream), request, words: "", is_package: false }
 }
 
+/// Opens the pool for writing as the program does.
+fn opened(device: &Arc<dyn Device>) -> std::result::Result<WritablePool, String> {
+    let text = |error: zstream_dmu::error::Error| error.to_string();
+    let mut pool = open_writable(&[Arc::clone(device)], &write_options()).map_err(text)?;
+    pool.destroy_unresumable().map_err(text)?;
+    Ok(pool)
+}
+
 /// What the program does with a pool: opens it, receives, and cleans up after a failure.
 fn run(device: &Arc<dyn Device>, stream: &[u8], request: &Request) -> std::result::Result<(), String> {
+    run_in(opened(device)?, device, stream, request)
+}
+
+/// The same in a pool that is open already.
+fn run_in(
+    mut pool: WritablePool,
+    device: &Arc<dyn Device>,
+    stream: &[u8],
+    request: &Request,
+) -> std::result::Result<(), String> {
     let text = |error: zstream_dmu::error::Error| error.to_string();
-    let open = || {
-        let mut pool = open_writable(&[Arc::clone(device)], &write_options()).map_err(text)?;
-        pool.destroy_unresumable().map_err(text)?;
-        Ok::<_, String>(pool)
-    };
-    let mut pool = open()?;
     let mut host = Follower::default();
     let mut receiving = Receiving::new(&mut pool);
     let result = receiving.receive_all(&mut Input::new(stream), request, &mut host);
     if receiving.finish() {
         drop(pool);
-        let mut pool = open()?;
+        let mut pool = opened(device)?;
         if let Some(name) = host.current.filter(|_| !request.resumable) {
             let dataset = name.split('@').next().unwrap_or_default();
             Receiving::new(&mut pool).discard(dataset).map_err(|error| error.to_string())?;
@@ -81,7 +96,7 @@ fn run(device: &Arc<dyn Device>, stream: &[u8], request: &Request) -> std::resul
     } else {
         pool.export().map_err(text)?;
     }
-    result.map(drop).map_err(|error| error.to_string())
+    result.map(drop).map_err(|error| format!("{error} [{}]", error.errno()))
 }
 
 fn reading(device: &Arc<dyn Device>) -> Sending {
@@ -99,9 +114,7 @@ fn over(base: &Arc<dyn Device>) -> Arc<dyn Device> {
 
 /// Takes back what was left, as the next program does that opens the pool for writing.
 fn open_and_leave(device: &Arc<dyn Device>) {
-    let mut pool = open_writable(&[Arc::clone(device)], &write_options()).expect("a pool");
-    pool.destroy_unresumable().expect("nothing fails any more");
-    pool.export().expect("nothing fails any more");
+    opened(device).expect("a pool").export().expect("nothing fails any more");
 }
 
 /// What is to be seen after a failure.
@@ -243,4 +256,41 @@ fn forced_full() {
 fn package() {
     let case = Case { is_package: true, ..case("package", "tree-R", "demo/tree") };
     fails_everywhere(&base(&demo()), &case, 101);
+}
+
+/// Every place that a block asks for is the first that there is no room for.
+fn has_no_room(base: &Arc<dyn Device>, case: &Case, sampled: usize) {
+    let tank = Sending::open(&golden::pool("tank"));
+    let complete = over(base);
+    run(&complete, &case.stream, &case.request).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    let expected = Expected { before: whole(&reading(base)), done: tree(&reading(&complete), "demo") };
+    let mut count = 0;
+    for left in (0..).step_by(every::step(sampled)) {
+        let what = format!("{}: room for {left} blocks", case.name);
+        let device = over(base);
+        let member = Member { name: "0".to_owned(), device: Arc::clone(&device) };
+        let candidates = vec![examine(member).expect("a member")];
+        let mut writer = PoolWriter::open_candidates(candidates, &write_options()).expect("a pool");
+        writer.parts().space.limit_allocations(left);
+        let pool = WritablePool::over(writer, Some(1)).expect("a pool");
+        let result = run_in(pool, &device, &case.stream, &case.request);
+        after(&device, &expected, case, &result, &what);
+        let Err(error) = &result else { break };
+        assert!(error.contains("ENOSPC") || error.contains("no room"), "{what}: {error}");
+        again(&device, &expected, case, &tank, &what);
+        count += 1;
+    }
+    assert!(count > 10, "{}: {count}", case.name);
+}
+
+#[test]
+fn no_room() {
+    let base = base(&demo());
+    has_no_room(&base, &case("increment", "fs-incr", "demo/fs@b"), 13);
+    has_no_room(&base, &case("full", "rs4k", "demo/new@s"), 23);
+    has_no_room(&base, &case("raw", "e-aes-256-gcm-raw-incr", "demo/gcm@t"), 13);
+    let mut case = case("resumable", "fs-incr", "demo/fs@b");
+    case.request.resumable = true;
+    case.words = "-i @a tank/fs@b";
+    has_no_room(&base, &case, 17);
 }
