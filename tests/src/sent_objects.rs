@@ -19,7 +19,7 @@ use zstream_format::record::{
     Write,
 };
 
-use crate::fuzz::corpus::Piece;
+use crate::edit::Piece;
 use crate::refusals::{ORDER, chained};
 use crate::rng::Rng;
 

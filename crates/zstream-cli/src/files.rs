@@ -7,8 +7,8 @@ use std::sync::Arc;
 use zstream_dmu::intent_log;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::object_type::ObjsetType;
+use zstream_view::{Options, Streams};
 use zstream_zpl::fs::Filesystem;
-use zstream_zpl::view::{Options, Streams};
 
 use crate::failure::Failure;
 use crate::pool::PoolOptions;

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, FaultyDevice, FileDevice, OverlayDevice, Plan};
-use zstream_dmu::pool::writer::PoolWriter;
 use zstream_dmu::pool::scan::examine;
+use zstream_dmu::pool::writer::PoolWriter;
 use zstream_dmu::vdev::Member;
 use zstream_dsl::write::WritablePool;
 use zstream_recv::engine::Receiving;
 use zstream_recv::error::Result;
+use zstream_recv::host::{Host, Note};
 use zstream_recv::input::Input;
-use zstream_recv::package::{Host, Note};
 use zstream_recv::request::Request;
 use zstream_tests::created::{open, open_writable, write_options};
 use zstream_tests::every;

@@ -2,8 +2,8 @@
 
 use zstream_format::nvlist::NvList;
 use zstream_recv::rules::Target;
+use zstream_tests::edit::{Piece, records};
 use zstream_tests::every;
-use zstream_tests::fuzz::corpus::{Piece, records};
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, target};
 use zstream_tests::refusals::{chained, keydata};

@@ -28,8 +28,9 @@ use zstream_dmu::object_set::ObjectInfo;
 use zstream_format::object_type::ObjectType;
 use zstream_format::record::Object;
 
+use super::Apply;
 use super::generation::generation;
-use super::{Apply, Misfit};
+use crate::misfit::Misfit;
 
 /// The largest block that a stream has without large blocks (`SPA_OLD_MAXBLOCKSIZE`).
 const SMALL_BLOCK_BYTES: u64 = 128 << 10;

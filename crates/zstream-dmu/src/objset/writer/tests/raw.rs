@@ -7,9 +7,10 @@ use zstream_format::order::ByteOrder;
 
 use super::*;
 use crate::blkptr::CryptKind;
-use crate::dnode::DNODE_SLOT_BYTES;
+use crate::block::{StoredBlock, StoredCrypt};
+use crate::dnode::{DNODE_SLOT_BYTES, NewObject};
 use crate::ids::Guid;
-use crate::object_store::{NewObject, ObjectStore, StoredBlock, StoredCrypt};
+use crate::object_store::ObjectStore;
 use crate::receive_store::ReceiveStore;
 use crate::zio::crypt::{CryptParams, KeyData, KeyFormat, WrappingKey};
 use crate::zio::write::Protection;

@@ -19,22 +19,16 @@
 //!   the point at which a stream was cut is [`Fault::Absent`].
 //! - Of a stream that was cut short, a payload that no checksum vouches for any more is not shown.
 //!
-//! - A snapshot in raw (encrypted) streams is shown once its key was given ([`Streams::unlock`]). Everything is
+//! - A snapshot in raw (encrypted) streams is shown once its key was given ([`Streams::unlock`](crate::Streams::unlock)). Everything is
 //!   authenticated, as in a pool.
-
-mod index;
-mod objects;
-mod open;
-mod raw;
-mod source;
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use zstream_dmu::block::Block;
 use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
-use zstream_dmu::zio::Block;
 use zstream_dmu::zio::crypt::DatasetKey;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
@@ -42,23 +36,19 @@ use zstream_format::compress;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
-use self::index::{Content, Stored, Swap};
-use self::objects::{Entry, Extent, Objects};
-use self::raw::Seal;
-
-pub use self::index::{Cut, Snapshot};
-pub use self::objects::NoObject;
-pub use self::open::{Options, Streams, ViewError};
-pub use self::source::Source;
+use crate::index::{Content, Snapshot, Stored, Swap};
+use crate::objects::{Entry, Extent, Objects};
+use crate::raw::{Seal, at};
+use crate::source::Source;
 
 /// The objects of one snapshot in stored streams.
 #[derive(Debug)]
 pub struct StreamView {
-    files: Arc<[Source]>,
-    snapshot: Snapshot,
-    objects: Objects,
+    pub(crate) files: Arc<[Source]>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) objects: Objects,
     /// Of a raw stream.
-    key: Option<Arc<DatasetKey>>,
+    pub(crate) key: Option<Arc<DatasetKey>>,
 }
 
 impl StreamView {
@@ -155,10 +145,6 @@ impl StreamView {
             _ => parts.into_par_iter().try_for_each(one),
         }
     }
-}
-
-fn at(object: ObjectId, block: BlockId) -> Bookmark {
-    Bookmark { objset: 0, object, level: 0, block }
 }
 
 impl ObjectSet for StreamView {

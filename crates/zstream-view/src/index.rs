@@ -2,7 +2,7 @@
 //!
 //! What comes out is a [`Log`] for each substream: its records in order, without their payloads, each as an
 //! [`Op`] of 48 bytes. Only bonus buffers are kept, as they are small. A log is replayed when its snapshot is
-//! opened ([`super::objects`]), so that a hundred increments do not cost a hundred indexes. What a raw stream says of
+//! opened ([`crate::objects`]), so that a hundred increments do not cost a hundred indexes. What a raw stream says of
 //! a single block (salt, IV, MAC) is not kept: it is read again from the header in front of the block.
 //!
 //! What always holds for a log: each record keeps the rules that a receiver holds it to
@@ -25,7 +25,7 @@ use zstream_format::record::{self, Begin, Body, MAX_BLOCK_BYTES, TO_OBJECT_END};
 use zstream_format::stream::parallel::ParallelReader;
 use zstream_format::stream::{Checking, Error, Fault, Record, Role, StreamReader};
 
-use super::source::Source;
+use crate::source::Source;
 
 /// What a substream is, by its BEGIN, and how much of it there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct Cut {
 
 /// How the integers of a block are brought into little-endian order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Swap {
+pub(crate) enum Swap {
     /// They are.
     No,
     /// By this class.
@@ -84,7 +84,7 @@ impl Swap {
     }
 
     /// The byte order of the record's header, for a block of a raw stream.
-    pub(super) fn raw_order(self) -> Option<ByteOrder> {
+    pub(crate) fn raw_order(self) -> Option<ByteOrder> {
         match self {
             Self::RawLittle => Some(ByteOrder::Little),
             Self::RawBig => Some(ByteOrder::Big),
@@ -95,26 +95,26 @@ impl Swap {
 
 /// Where a block lies, and what is to be done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     /// Offset of the payload in its file.
-    pub(super) place: u64,
+    pub(crate) place: u64,
     /// Bytes of the payload.
-    pub(super) physical: u32,
+    pub(crate) physical: u32,
     /// Bytes of the block.
-    pub(super) logical: u32,
+    pub(crate) logical: u32,
     /// Bytes at the start of the block that later records wrote over.
-    pub(super) skip: u32,
+    pub(crate) skip: u32,
     /// Which file.
-    pub(super) file: u16,
+    pub(crate) file: u16,
     /// How the payload is compressed.
-    pub(super) compression: CompressionType,
+    pub(crate) compression: CompressionType,
     /// How it is swapped.
-    pub(super) swap: Swap,
+    pub(crate) swap: Swap,
 }
 
 /// What a range of an object holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// A block in a file, or part of it.
     Stored(Stored),
     /// Something that the sender left out on purpose.
@@ -125,43 +125,43 @@ pub(super) enum Content {
 
 /// What an OBJECT says.
 #[derive(Clone, Debug)]
-pub(super) struct ObjectOp {
-    pub(super) object: u64,
-    pub(super) object_type: ObjectType,
-    pub(super) bonus_type: ObjectType,
-    pub(super) bonus: Box<[u8]>,
-    pub(super) block_bytes: u32,
-    pub(super) checksum_type: ChecksumType,
-    pub(super) compression: CompressionType,
-    pub(super) slots: u8,
-    pub(super) has_spill: bool,
+pub(crate) struct ObjectOp {
+    pub(crate) object: u64,
+    pub(crate) object_type: ObjectType,
+    pub(crate) bonus_type: ObjectType,
+    pub(crate) bonus: Box<[u8]>,
+    pub(crate) block_bytes: u32,
+    pub(crate) checksum_type: ChecksumType,
+    pub(crate) compression: CompressionType,
+    pub(crate) slots: u8,
+    pub(crate) has_spill: bool,
     /// What only raw streams say. `bonus` is the whole bonus area as stored then, until it is decrypted.
-    pub(super) raw: Option<RawShape>,
+    pub(crate) raw: Option<RawShape>,
 }
 
 /// The shape of an object in a raw stream: all that its dnode's MAC covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RawShape {
-    pub(super) bonus_len: u16,
-    pub(super) indirect_shift: u8,
-    pub(super) levels: u8,
-    pub(super) pointers: u8,
-    pub(super) max_block: u64,
+pub(crate) struct RawShape {
+    pub(crate) bonus_len: u16,
+    pub(crate) indirect_shift: u8,
+    pub(crate) levels: u8,
+    pub(crate) pointers: u8,
+    pub(crate) max_block: u64,
 }
 
 /// How a block of dnodes was encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RangeOp {
+pub(crate) struct RangeOp {
     /// The first of its 32 objects.
-    pub(super) first: u64,
-    pub(super) params: CryptParams,
+    pub(crate) first: u64,
+    pub(crate) params: CryptParams,
     /// The order that it was written in.
-    pub(super) order: ByteOrder,
+    pub(crate) order: ByteOrder,
 }
 
 /// A record, without its payload.
 #[derive(Clone, Debug)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Object(Box<ObjectOp>),
     FreeObjects { first: u64, count: u64 },
     Write { object: u64, offset: u64, block: Stored },
@@ -197,13 +197,13 @@ impl Op {
 
 /// The records of a substream.
 #[derive(Clone, Debug)]
-pub(super) struct Log {
-    pub(super) snapshot: Snapshot,
-    pub(super) ops: Vec<Op>,
+pub(crate) struct Log {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) ops: Vec<Op>,
     /// Where the stream goes on, if it is the rest of one that was cut short.
-    pub(super) resume: Option<Cut>,
+    pub(crate) resume: Option<Cut>,
     /// The wrapped keys of a raw stream.
-    pub(super) keys: Option<Arc<KeyData>>,
+    pub(crate) keys: Option<Arc<KeyData>>,
     /// Sent from a half-received snapshot: the records carry another guid than BEGIN.
     saved: bool,
 }
@@ -212,7 +212,7 @@ pub(super) struct Log {
 type Key = (Guid, u64, u64);
 
 /// The pass over one file.
-pub(super) struct Indexer<'a> {
+pub(crate) struct Indexer<'a> {
     source: &'a Source,
     file: u16,
     /// Logs of this file.
@@ -230,21 +230,21 @@ pub(super) struct Indexer<'a> {
 }
 
 /// How a file ends that is cut short.
-pub(super) struct Short {
+pub(crate) struct Short {
     /// What the reader says.
-    pub(super) error: Error,
+    pub(crate) error: Error,
     /// Whether its last log is all that misses something, so that the rest of it makes it whole.
-    pub(super) only_last: bool,
+    pub(crate) only_last: bool,
 }
 
 /// The logs of a file, and how it is cut short.
-pub(super) type Indexed = (Vec<Log>, Option<Short>);
+pub(crate) type Indexed = (Vec<Log>, Option<Short>);
 
 /// Indexes a file.
 ///
 /// # Errors
 /// What is wrong with the stream, other than that it is cut short.
-pub(super) fn index(source: &Source, file: u16, checking: Checking) -> Result<Indexed, Error> {
+pub(crate) fn index(source: &Source, file: u16, checking: Checking) -> Result<Indexed, Error> {
     let mut indexer = Indexer {
         source,
         file,
@@ -550,6 +550,6 @@ mod tests {
     #[test]
     fn the_index_is_small() {
         assert_eq!(size_of::<Op>(), 48);
-        assert_eq!(size_of::<super::super::objects::Extent>(), 32);
+        assert_eq!(size_of::<crate::objects::Extent>(), 32);
     }
 }

@@ -8,11 +8,11 @@ use zstream_dmu::zio::crypt::{DatasetKey, WrappingKey};
 use zstream_format::ids::Guid;
 use zstream_format::stream::{self, Checking};
 
-use super::StreamView;
-use super::index::{Log, Snapshot, index};
-use super::objects::{NoObject, Objects};
-use super::raw::Locked;
-use super::source::Source;
+use crate::index::{Log, Snapshot, index};
+use crate::objects::{NoObject, Objects};
+use crate::raw::Locked;
+use crate::source::Source;
+use crate::view::StreamView;
 
 /// The most files that are viewed together.
 const MAX_FILES: usize = 1 << 15;
@@ -80,9 +80,9 @@ pub enum ViewError {
         /// The snapshot.
         snapshot: String,
         /// Where the rest begins.
-        at: super::Cut,
+        at: crate::index::Cut,
         /// Where the beginning ends.
-        end: super::Cut,
+        end: crate::index::Cut,
     },
     /// A raw stream whose key was not given.
     #[error("{snapshot} is encrypted and its key is not loaded")]

@@ -16,22 +16,22 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::TO_OBJECT_END;
 
-use super::index::{Content, Cut, Log, ObjectOp, Op, RangeOp, Stored};
+use crate::index::{Content, Cut, Log, ObjectOp, Op, RangeOp, Stored};
 
 /// Bytes for bonus and further block pointers in a dnode of one slot.
 const BONUS_ROOM: usize = 320;
 /// Dnode slots in a block of dnodes.
-pub(super) const SLOTS_PER_BLOCK: u64 = 32;
+pub(crate) const SLOTS_PER_BLOCK: u64 = 32;
 /// Bytes of a block pointer.
 const BLKPTR_BYTES: usize = 128;
 
 /// A range of an object with content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     /// Its bytes.
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// What it holds.
-    pub(super) content: Content,
+    pub(crate) content: Content,
 }
 
 impl Extent {
@@ -48,15 +48,15 @@ impl Extent {
 
 /// One object.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// What the last OBJECT said.
-    pub(super) op: ObjectOp,
+    pub(crate) op: ObjectOp,
     /// Where the FREE to the object's end begins: behind its last block.
     tail: Option<u64>,
     /// The content, by offset.
     extents: BTreeMap<u64, Extent>,
     /// The spill block.
-    pub(super) spill: Option<Content>,
+    pub(crate) spill: Option<Content>,
 }
 
 impl Entry {
@@ -65,7 +65,7 @@ impl Entry {
     }
 
     /// The end of the last block, in bytes.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         let known = self.extents.iter().next_back().map(|(start, extent)| match extent.content {
             // Ends anywhere.
             Content::Absent => *start,
@@ -75,14 +75,14 @@ impl Entry {
     }
 
     /// The first extent that reaches beyond `at`: its start, and itself.
-    pub(super) fn from(&self, at: u64) -> Option<(u64, Extent)> {
+    pub(crate) fn from(&self, at: u64) -> Option<(u64, Extent)> {
         let before = self.extents.range(..at).next_back();
         let reaching = before.filter(|(start, extent)| start.saturating_add(extent.len) > at);
         reaching.or_else(|| self.extents.range(at..).next()).map(|(start, extent)| (*start, *extent))
     }
 
     /// The extents in the range, in order, cut to it: where each begins, and itself.
-    pub(super) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, Extent)> + '_ {
+    pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, Extent)> + '_ {
         let mut at = start;
         std::iter::from_fn(move || {
             let (mut from, mut extent) = self.from(at).filter(|(from, _)| *from < end && at < end)?;
@@ -197,7 +197,7 @@ pub struct NoObject {
 
 /// All objects of a snapshot.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Objects {
+pub(crate) struct Objects {
     entries: BTreeMap<u64, Entry>,
     /// Raw streams: how the blocks of dnodes were encrypted, by their first objects.
     ranges: BTreeMap<u64, RangeOp>,
@@ -207,7 +207,7 @@ pub(super) struct Objects {
 
 impl Objects {
     /// The entry of an object. `Err` where the stream was cut short before it.
-    pub(super) fn get(&self, object: u64) -> Result<Option<&Entry>, Cut> {
+    pub(crate) fn get(&self, object: u64) -> Result<Option<&Entry>, Cut> {
         let entry = self.entries.get(&object);
         match self.cut {
             Some(cut) if object > cut.object || object == cut.object && entry.is_none() => Err(cut),
@@ -216,13 +216,13 @@ impl Objects {
     }
 
     /// The lowest object from a number on.
-    pub(super) fn next(&self, from: u64) -> Option<u64> {
+    pub(crate) fn next(&self, from: u64) -> Option<u64> {
         let (&object, _) = self.entries.range(from..).next()?;
         self.cut.is_none_or(|cut| object <= cut.object).then_some(object)
     }
 
     /// Replays a log on top of what is there.
-    pub(super) fn replay(&mut self, log: &Log) -> Result<(), NoObject> {
+    pub(crate) fn replay(&mut self, log: &Log) -> Result<(), NoObject> {
         let full = log.snapshot.from_guid == Guid(0);
         let spill_flags = log.snapshot.flags.contains(BeginFlags::SPILL_BLOCK);
         let (mut last_object, mut last_spill, mut last_range) = (None, None, None);
@@ -253,7 +253,7 @@ impl Objects {
                     // Senders write a spill block so that is small enough to be embedded: openzfs/zfs#18239.
                     let length = u64::from(block.logical);
                     if entry.op.has_spill && length > 0 && offset == 0u64.wrapping_sub(2 * length) {
-                        entry.spill = Some(Content::Stored(Stored { swap: super::index::Swap::No, ..block }));
+                        entry.spill = Some(Content::Stored(Stored { swap: crate::index::Swap::No, ..block }));
                         last_spill = Some(object);
                     } else {
                         entry.put(offset, block.logical.into(), Content::Stored(block));
@@ -294,31 +294,31 @@ impl Objects {
     }
 
     /// Raw streams: how the blocks of dnodes were encrypted, in order.
-    pub(super) fn ranges(&self) -> &BTreeMap<u64, RangeOp> {
+    pub(crate) fn ranges(&self) -> &BTreeMap<u64, RangeOp> {
         &self.ranges
     }
 
     /// The objects of the block of dnodes that begins with `first`.
-    pub(super) fn in_block(&self, first: u64) -> impl Iterator<Item = (u64, &Entry)> {
+    pub(crate) fn in_block(&self, first: u64) -> impl Iterator<Item = (u64, &Entry)> {
         let end = first.saturating_add(SLOTS_PER_BLOCK);
         self.entries.range(first..end).map(|(object, entry)| (*object, entry))
     }
 
     /// Sets the bonus of an object, decrypted now.
-    pub(super) fn set_bonus(&mut self, object: u64, bonus: Box<[u8]>) {
+    pub(crate) fn set_bonus(&mut self, object: u64, bonus: Box<[u8]>) {
         if let Some(entry) = self.entries.get_mut(&object) {
             entry.op.bonus = bonus;
         }
     }
 
     /// Whether the stream was cut short.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.cut.is_some()
     }
 
     /// Raw streams: leaves off at the start of the block of dnodes in which the stream was cut: of half a block nothing
     /// can be decrypted.
-    pub(super) fn leave_off_block(&mut self) {
+    pub(crate) fn leave_off_block(&mut self) {
         let Some(cut) = &mut self.cut else { return };
         *cut = Cut { object: cut.object - cut.object % SLOTS_PER_BLOCK, offset: 0 };
         let first = cut.object;
@@ -327,7 +327,7 @@ impl Objects {
     }
 
     /// An object that no announced block of dnodes holds.
-    pub(super) fn outside_ranges(&self) -> Option<u64> {
+    pub(crate) fn outside_ranges(&self) -> Option<u64> {
         let first = |object: u64| object - object % SLOTS_PER_BLOCK;
         self.entries.keys().copied().find(|object| !self.ranges.contains_key(&first(*object)))
     }
@@ -368,7 +368,7 @@ mod tests {
     use proptest::prelude::*;
     use zstream_format::algorithm::{ChecksumType, CompressionType};
 
-    use crate::view::index::Swap;
+    use crate::index::Swap;
 
     fn object(block_bytes: u32, generation: u64) -> ObjectOp {
         let mut bonus = vec![0; 168];

@@ -44,12 +44,12 @@ impl Source {
     }
 
     /// The bytes, for readers that read from several places at once.
-    pub(super) fn positioned(&self) -> &(dyn ReadAt + Sync) {
+    pub(crate) fn positioned(&self) -> &(dyn ReadAt + Sync) {
         &*self.bytes
     }
 
     /// Fills `out` with the bytes at `offset`.
-    pub(super) fn read_exact(&self, offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn read_exact(&self, offset: u64, mut out: &mut [u8]) -> io::Result<()> {
         let mut at = offset;
         while !out.is_empty() {
             match self.bytes.read_at(out, at) {
@@ -66,7 +66,7 @@ impl Source {
     }
 
     /// A reader from the start.
-    pub(super) fn reader(&self) -> Reader<'_> {
+    pub(crate) fn reader(&self) -> Reader<'_> {
         Reader { source: self, at: 0 }
     }
 }
@@ -79,7 +79,7 @@ impl fmt::Debug for Source {
 
 /// A source from its start to its end.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     source: &'a Source,
     at: u64,
 }

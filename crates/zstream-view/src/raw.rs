@@ -29,9 +29,9 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, HEADER_LEN, Header};
 
-use super::index::{Content, RangeOp, RawShape, Stored};
-use super::objects::{Entry, Objects, SLOTS_PER_BLOCK};
-use super::source::Source;
+use crate::index::{Content, RangeOp, RawShape, Stored};
+use crate::objects::{Entry, Objects, SLOTS_PER_BLOCK};
+use crate::source::Source;
 
 /// Bytes of an objset block up to the end of its MACs.
 const OBJSET_BYTES: usize = 1024;
@@ -41,16 +41,16 @@ const OS_TYPE: usize = 704;
 const OS_PORTABLE_MAC: usize = 720;
 
 /// What the header of a raw block says of it.
-pub(super) struct Seal {
+pub(crate) struct Seal {
     params: CryptParams,
     object_type: ObjectType,
     /// The order that the block was written in.
-    pub(super) order: ByteOrder,
+    pub(crate) order: ByteOrder,
 }
 
 impl Seal {
     /// Reads the header in front of a block, which is in order `order`.
-    pub(super) fn read(source: &Source, stored: &Stored, order: ByteOrder) -> Result<Self> {
+    pub(crate) fn read(source: &Source, stored: &Stored, order: ByteOrder) -> Result<Self> {
         let mut bytes = [0; HEADER_LEN];
         let at = stored.place.checked_sub(HEADER_LEN as u64);
         let at = at.ok_or_else(|| Error::corrupt("block of a raw stream", "no header in front of it"))?;
@@ -73,7 +73,7 @@ impl Seal {
     }
 
     /// Decrypts the stored bytes, or authenticates those of a type that is not encrypted.
-    pub(super) fn open(&self, key: &DatasetKey, stored: &mut [u8]) -> Result<()> {
+    pub(crate) fn open(&self, key: &DatasetKey, stored: &mut [u8]) -> Result<()> {
         if self.object_type.is_encrypted() {
             key.decrypt(stored, &self.params)
         } else {
@@ -82,7 +82,7 @@ impl Seal {
     }
 
     /// The class by which the block is swapped, if it has to be.
-    pub(super) fn swap(&self, block: &mut [u8]) -> Result<()> {
+    pub(crate) fn swap(&self, block: &mut [u8]) -> Result<()> {
         if self.order == ByteOrder::Big {
             byteswap::swap_block(self.object_type, block, ByteOrder::Big)?;
         }
@@ -201,11 +201,11 @@ impl Tree<'_> {
 }
 
 /// A snapshot of raw streams, to be unlocked.
-pub(super) struct Locked<'a> {
-    pub(super) files: &'a [Source],
-    pub(super) key: &'a DatasetKey,
-    pub(super) keys: &'a KeyData,
-    pub(super) objset_type: ObjsetType,
+pub(crate) struct Locked<'a> {
+    pub(crate) files: &'a [Source],
+    pub(crate) key: &'a DatasetKey,
+    pub(crate) keys: &'a KeyData,
+    pub(crate) objset_type: ObjsetType,
 }
 
 impl Locked<'_> {
@@ -213,7 +213,7 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// [`Fault::Authentication`]; a header that cannot be read again.
-    pub(super) fn open(&self, objects: &mut Objects) -> Result<()> {
+    pub(crate) fn open(&self, objects: &mut Objects) -> Result<()> {
         objects.leave_off_block();
         if let Some(object) = objects.outside_ranges() {
             return Err(Error::corrupt("raw stream", format!("object {object} is in no OBJECT_RANGE")));
@@ -236,7 +236,7 @@ impl Locked<'_> {
         let mut block = vec![0; SLOTS_PER_BLOCK as usize * DNODE_SLOT_BYTES];
         let mut areas = Vec::new();
         for (object, entry) in objects.in_block(range.first) {
-            let located = |error: Error| error.at_bookmark(at(object, BlockId(0)));
+            let located = |error: Error| error.at_bookmark(at(ObjectId(object), BlockId(0)));
             let start = (object - range.first) as usize * DNODE_SLOT_BYTES;
             let dnode = block.get_mut(start..start + usize::from(entry.op.slots) * DNODE_SLOT_BYTES);
             let dnode = dnode.ok_or_else(|| {
@@ -247,12 +247,12 @@ impl Locked<'_> {
         }
         self.key
             .decrypt_dnodes(&mut block, &range.params, order)
-            .map_err(|error| error.at_bookmark(at(ObjectId(0).0, BlockId(range.first / SLOTS_PER_BLOCK))))?;
+            .map_err(|error| error.at_bookmark(at(ObjectId(0), BlockId(range.first / SLOTS_PER_BLOCK))))?;
         let bonus = |(object, bonus_type, from, len): (u64, ObjectType, usize, usize)| {
             let mut bonus = block[from..from + len.next_multiple_of(8)].to_vec();
             if order == ByteOrder::Big && len > 0 {
                 byteswap::swap_block(bonus_type, &mut bonus, ByteOrder::Big)
-                    .map_err(|error| Error::from(error).at_bookmark(at(object, BlockId(0))))?;
+                    .map_err(|error| Error::from(error).at_bookmark(at(ObjectId(object), BlockId(0))))?;
             }
             bonus.truncate(len);
             Ok((object, bonus.into()))
@@ -324,7 +324,7 @@ impl Locked<'_> {
         // Numbers of files are made by counting them.
         let source = &self.files[usize::from(stored.file)];
         Seal::read(source, stored, order).map_err(|error| {
-            error.on_vdev(source.name()).at_offset(stored.place).at_bookmark(at(object, block))
+            error.on_vdev(source.name()).at_offset(stored.place).at_bookmark(at(ObjectId(object), block))
         })
     }
 
@@ -449,6 +449,7 @@ fn part(start: u64, bytes: u64) -> Error {
     Error::corrupt("raw stream", detail)
 }
 
-fn at(object: u64, block: BlockId) -> Bookmark {
-    super::at(ObjectId(object), block)
+/// The place of a block in a view, which has no object set of its own.
+pub(crate) fn at(object: ObjectId, block: BlockId) -> Bookmark {
+    Bookmark { objset: 0, object, level: 0, block }
 }
