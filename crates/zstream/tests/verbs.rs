@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Cursor, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use zstream::check::check_pool;
 use zstream::create::{MemberFault, NewDataset, NewPool};
@@ -12,7 +13,9 @@ use zstream::{
     PutOptions, ReceiveRequest, Receiver, Replication, Request, SendRequest, Sender, Source, VerifyingWriter,
     extract, snapshot, verify,
 };
+use zstream_dmu::device::{Memory, OpenDevice as _};
 use zstream_dmu::error::Fault;
+use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::prop::table::Types;
 use zstream_format::judge::Errno;
 use zstream_recv::error::Fault as ReceiveFault;
@@ -497,4 +500,48 @@ fn volumes_reserve_what_they_may_take() {
     let bytes = (1 << 20) + 8 * 2 * (128 << 10);
     assert_eq!(reserved("tank/a").as_deref(), Some(bytes.to_string().as_str()));
     assert_eq!(reserved("tank/b").as_deref(), Some("0"));
+}
+
+/// A pool that never touches a file: created, written, left, changed again and read by names in memory.
+#[test]
+fn a_pool_lives_in_memory_alone() {
+    let bench = Bench::new();
+    let memory = Arc::new(Memory::new());
+    let vdevs = ["raidz", "shelf/a", "shelf/b", "shelf/c"];
+    let new = || NewPool::new("mem", &vdevs).unwrap().with_file_size(64 << 20).unwrap();
+    let create = |new: NewPool| new.through(Arc::clone(&memory) as _).create("test", &NoKeys);
+    let place = create(new()).unwrap();
+    assert!(!std::path::Path::new("shelf").exists());
+    let error = create(new()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Member { path, fault: MemberFault::Exists } if path == "shelf/a"),
+        "{error}"
+    );
+    let mut forced = NewPool::new("mem", &["shelf/d", "mem"]).unwrap().with_file_size(64 << 20).unwrap();
+    forced.force = true;
+    create(forced).unwrap();
+    assert!(memory.get("shelf/d").is_some() && memory.get("mem").is_some());
+    memory.remove("shelf/d".as_ref()).unwrap();
+    memory.remove("mem".as_ref()).unwrap();
+
+    let mut put = Put::open(&place, "mem", &PutOptions::default(), &NoKeys).unwrap();
+    put.paths(b"/", &[bench.path("src")], &mut Control::new()).unwrap();
+    put.finish("test").unwrap();
+    // Found by searching what stands for a directory.
+    let shelf = PoolPlace::new(["shelf"]).through(Arc::clone(&memory) as _);
+    let first = shelf.open_writable(None, WriteOptions::default(), None).unwrap();
+    let error = place.open_writable(None, WriteOptions::default(), None).unwrap_err().to_string();
+    assert!(error.contains("another program has it open for writing"), "{error}");
+    drop(first);
+    shelf.change("mem", "test", |pool| snapshot(pool, &["mem@now".to_owned()])).unwrap();
+
+    // Without one member, which raidz can do without, and a change cannot.
+    memory.remove("shelf/b".as_ref()).unwrap();
+    let source = Source::in_pool(&shelf, "mem@now", &NoKeys, &mut Control::new()).unwrap();
+    let files = source.filesystem().unwrap();
+    let content = files.content(&files.resolve(b"src/large").unwrap()).unwrap();
+    let mut bytes = vec![0; usize::try_from(content.size()).unwrap()];
+    content.read(0, &mut bytes).unwrap();
+    assert!(bytes == noise(LARGE_BYTES));
+    assert!(shelf.change("mem", "test", |pool| snapshot(pool, &["mem@late".to_owned()])).is_err());
 }

@@ -1,12 +1,11 @@
 //! Pools that are created in files and disks.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::{self, Path, PathBuf};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::device::{Device, EntryKind, Files, Mode, OpenDevice};
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::host::Host;
 use zstream_dmu::pool::create::{self as pool_create, ASHIFT_DEFAULT, NewMember};
@@ -50,6 +49,7 @@ pub struct NewPool {
     settings: Vec<Parsed>,
     encryption: EncryptionProperties,
     devices: HashMap<String, Arc<dyn Device>>,
+    opener: Arc<dyn OpenDevice>,
     /// Use files and disks although they belong to a pool.
     pub force: bool,
     /// The number that guids and salts come from; the same one makes the same image.
@@ -74,6 +74,7 @@ impl NewPool {
             settings: Vec::new(),
             encryption: EncryptionProperties::default(),
             devices: HashMap::new(),
+            opener: Arc::new(Files),
             force: false,
             seed: None,
             timestamp: None,
@@ -117,6 +118,12 @@ impl NewPool {
         Ok(Self { devices, ..self })
     }
 
+    /// The same in devices that `opener` opens by their words, instead of files and disks.
+    #[must_use]
+    pub fn through(self, opener: Arc<dyn OpenDevice>) -> Self {
+        Self { opener, ..self }
+    }
+
     /// The same with properties of the pool: `ashift=12`, `compatibility=openzfs-2.1-linux`; with `without_features` no
     /// feature is enabled but those that are named.
     ///
@@ -152,27 +159,28 @@ impl NewPool {
     pub fn create(self, command: &str, keys: &dyn Keys) -> Result<PoolPlace> {
         let mut made = Vec::new();
         let place = if self.devices.is_empty() {
-            PoolPlace::new(self.tops.iter().flat_map(|top| &top.leaves))
+            PoolPlace::new(self.tops.iter().flat_map(|top| &top.leaves)).through(Arc::clone(&self.opener))
         } else {
             PoolPlace::on_devices(self.devices.clone())
         };
+        let opener = Arc::clone(&self.opener);
         let result = self.create_in(command, keys, &mut made);
         if result.is_err() {
             for path in made {
                 // It is of no use, and the first error is the one that counts.
-                let _ = fs::remove_file(path);
+                let _ = opener.remove(&path);
             }
         }
         result.map(|()| place)
     }
 
     fn create_in(self, command: &str, keys: &dyn Keys, made: &mut Vec<PathBuf>) -> Result<()> {
-        let Self { name, tops, file_bytes, properties, devices, force, seed, timestamp, .. } = self;
+        let Self { name, tops, file_bytes, properties, devices, opener, force, seed, timestamp, .. } = self;
         let mut open = |path: String| {
             if let Some(device) = devices.get(&path) {
                 return Ok(NewMember { path, is_disk: false, device: Arc::clone(device) });
             }
-            open_member(&path, file_bytes, force, made).map_err(|error| match error {
+            open_member(&*opener, &path, file_bytes, force, made).map_err(|error| match error {
                 MemberError::Fault(fault) => Error::Member { path, fault },
                 MemberError::Pool(error) => error.on_vdev(&path).into(),
             })
@@ -236,40 +244,46 @@ impl From<std::io::Error> for MemberError {
 
 /// Opens a member, which is made where there is none.
 fn open_member(
+    opener: &dyn OpenDevice,
     path: &str,
     size: Option<u64>,
     force: bool,
     made: &mut Vec<PathBuf>,
 ) -> Result<NewMember, MemberError> {
-    let absolute = path::absolute(path)?;
+    let absolute = opener.full_name(Path::new(path))?;
     let text = absolute.to_str().ok_or(MemberFault::PathNotText)?.to_owned();
-    let is_disk = fs::metadata(&absolute).is_ok_and(|data| data.file_type().is_block_device());
+    let kind = match opener.kind(&absolute) {
+        Ok(kind) => Some(kind),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let is_disk = kind == Some(EntryKind::Disk);
     let device = match size {
         Some(_) if is_disk => return Err(MemberFault::DiskHasSize.into()),
-        Some(bytes) => {
-            let is_there = absolute.exists();
+        Some(len) => {
+            let is_there = kind.is_some();
             if is_there && !force {
                 return Err(MemberFault::Exists.into());
             }
-            let device = FileDevice::create(&absolute, bytes, force);
+            let device = opener.open(&absolute, Mode::Create { len, replace: force });
             if !is_there && device.is_ok() {
                 made.push(absolute);
             }
             device?
         }
-        None if !absolute.exists() => return Err(MemberFault::Missing.into()),
-        None => open_existing(&absolute, force)?,
+        None if kind.is_none() => return Err(MemberFault::Missing.into()),
+        None => open_existing(opener, &absolute, force)?,
     };
-    Ok(NewMember { path: text, is_disk, device: Arc::new(device) })
+    Ok(NewMember { path: text, is_disk, device })
 }
 
 /// Opens what is there, unless it is part of a pool.
-fn open_existing(path: &Path, force: bool) -> Result<FileDevice, MemberError> {
-    let device = FileDevice::open_writable(path)?;
+fn open_existing(opener: &dyn OpenDevice, path: &Path, force: bool) -> Result<Arc<dyn Device>, MemberError> {
+    let device = opener.open(path, Mode::Write)?;
     if force || device.is_empty() {
         return Ok(device);
     }
-    let labels = Labels::read(&device);
+    let labels = Labels::read(&*device);
     let Some(label) = labels.best(None) else { return Ok(device) };
     Err(MemberError::Fault(match &label.role {
         Role::Member(config) => MemberFault::InUse { pool: config.name.clone(), state: config.state },

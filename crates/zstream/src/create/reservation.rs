@@ -3,13 +3,11 @@
 use zstream_dmu::error::{Error as PoolError, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::vdev::config::VdevType;
+use zstream_dmu::vdev::arithmetic::TYPICAL_BYTES;
 use zstream_dmu::zap::Value;
 use zstream_dsl::write::{Setting, WritablePool};
 use zstream_zpl::volume;
 
-/// A block of ordinary size, for which a pool's space is counted, in bytes.
-const TYPICAL_BLOCK_BYTES: u64 = 128 << 10;
 /// Pointers in an indirect block of 128 KiB, and the size of that.
 const POINTERS_PER_BLOCK: u64 = 1024;
 const INDIRECT_BYTES: u64 = 128 << 10;
@@ -24,13 +22,11 @@ pub fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u6
         .vdevs()
         .tops()
         .iter()
-        .filter_map(|top| match &top.config().kind {
-            VdevType::Raidz(geometry) => {
-                let typical = geometry.asize(TYPICAL_BLOCK_BYTES, geometry.children) >> 9;
-                let all = blocks.checked_mul(geometry.asize(block, geometry.children))?;
-                Some(all.checked_div(typical)?.saturating_mul(TYPICAL_BLOCK_BYTES >> 9))
-            }
-            _ => None,
+        .filter_map(|top| {
+            let kind = &top.config().kind;
+            let typical = kind.striped_asize(TYPICAL_BYTES)? >> 9;
+            let all = blocks.checked_mul(kind.striped_asize(block)?)?;
+            Some(all.checked_div(typical)?.saturating_mul(TYPICAL_BYTES >> 9))
         })
         .max()
         .unwrap_or(size);

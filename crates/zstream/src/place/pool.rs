@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use zstream_dmu::device::Device;
+use zstream_dmu::device::{Device, Files, OpenDevice};
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::history::Event as HistoryEvent;
@@ -25,6 +25,7 @@ use crate::error::{Error, Request, Result};
 pub struct PoolPlace {
     members: Members,
     txg: Option<Txg>,
+    opener: Arc<dyn OpenDevice>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,14 +76,44 @@ impl PoolPlace {
     /// The pool whose members are at these paths: disks, files, or directories to search.
     #[must_use]
     pub fn new(paths: impl IntoIterator<Item: Into<PathBuf>>) -> Self {
-        Self { members: Members::Paths(paths.into_iter().map(Into::into).collect()), txg: None }
+        Self::of(Members::Paths(paths.into_iter().map(Into::into).collect()))
     }
 
     /// The pool on these devices, each with its name for messages: in memory, or wherever the caller has them. Nobody keeps
     /// other writers out of them.
     #[must_use]
     pub fn on_devices(devices: impl IntoIterator<Item = (String, Arc<dyn Device>)>) -> Self {
-        Self { members: Members::Devices(devices.into_iter().collect()), txg: None }
+        Self::of(Members::Devices(devices.into_iter().collect()))
+    }
+
+    fn of(members: Members) -> Self {
+        Self { members, txg: None, opener: Arc::new(Files) }
+    }
+
+    /// The pool whose paths `opener` opens, instead of files and disks: names in memory, or wherever the caller has them. The
+    /// opener keeps other writers out of what is changed.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use zstream::create::NewPool;
+    /// use zstream::dmu::device::Memory;
+    /// use zstream::{Control, NoKeys, PoolPlace};
+    ///
+    /// # fn main() -> zstream::Result<()> {
+    /// let memory = Arc::new(Memory::new());
+    /// NewPool::new("tank", &["mirror", "shelf/a", "shelf/b"])?
+    ///     .with_file_size(64 << 20)?
+    ///     .through(Arc::clone(&memory) as _)
+    ///     .create("my program", &NoKeys)?;
+    /// let place = PoolPlace::new(["shelf"]).through(memory);
+    /// assert_eq!(place.open(None, &mut Control::new())?.pool.name(), "tank");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn through(self, opener: Arc<dyn OpenDevice>) -> Self {
+        Self { opener, ..self }
     }
 
     /// The pool as it was after this transaction group, to be read, if its uberblock is still there.
@@ -104,7 +135,8 @@ impl PoolPlace {
     /// # Errors
     /// As [`Pool::open`].
     pub fn open(&self, name: Option<&str>, control: &mut Control<'_>) -> Result<OpenPool> {
-        let options = OpenOptions { name: pool_name(name), txg: self.txg, ..OpenOptions::default() };
+        let (name, devices) = (pool_name(name), Arc::clone(&self.opener));
+        let options = OpenOptions { name, txg: self.txg, devices, ..OpenOptions::default() };
         self.check()?;
         let pool = match &self.members {
             Members::Paths(paths) => Pool::open(paths, &options)?,
@@ -121,7 +153,7 @@ impl PoolPlace {
     }
 
     /// Opens the pool for changes, and keeps other writers out of it. Where the devices hold several, `name` (of the pool,
-    /// or of anything in it) chooses; that of the options is ignored. With a seed, what is made is the same every time.
+    /// or of anything in it) chooses; that of the options is ignored, as are their devices. With a seed, what is made is the same every time.
     ///
     /// Receives that were interrupted and cannot be resumed are destroyed, as OpenZFS does when it imports a pool. Where the
     /// datasets cannot all be read, they are left for a later time: such a pool can still be changed.
@@ -137,7 +169,7 @@ impl PoolPlace {
         if self.txg.is_some() {
             return Err(Request::EarlierTxg.into());
         }
-        let options = WriteOptions { name: pool_name(name), ..options };
+        let options = WriteOptions { name: pool_name(name), devices: Arc::clone(&self.opener), ..options };
         self.check()?;
         let pool = match &self.members {
             Members::Paths(paths) => PoolWriter::open(paths, &options)?,
