@@ -8,7 +8,7 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::{ObjectInfo, ObjectSet};
-use crate::object_store::{NewObject, ObjectStore, StoredBlock};
+use crate::object_store::{Kept, NewObject, ObjectStore, StoredBlock};
 use crate::zio::Block;
 
 /// Objects whose blocks lie in maps.
@@ -121,11 +121,12 @@ impl ObjectStore for Store {
         }
     }
 
-    fn reclaim(&mut self, object: ObjectId, new: &NewObject, _: bool) -> Result<()> {
+    fn reclaim(&mut self, object: ObjectId, new: &NewObject, kept: Kept) -> Result<()> {
         let old = self.objects.remove(&object.0).ok_or_else(|| Error::not_found("object", object))?;
         self.claim(object, new)?;
         let now = self.get_mut(object)?;
-        if (old.info.object_type, old.info.block_bytes) == (now.info.object_type, now.info.block_bytes) {
+        let shape = |info: &ObjectInfo| (info.object_type, info.block_bytes);
+        if kept.content && shape(&old.info) == shape(&now.info) {
             now.blocks = old.blocks;
             now.info.max_block = old.info.max_block;
         }
