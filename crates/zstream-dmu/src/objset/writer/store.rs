@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::effect;
 use zstream_format::object_type::ObjectType;
 
 use super::ObjsetWriter;
@@ -72,9 +73,8 @@ impl ObjectStore for ObjsetWriter {
             // Without room for its pointer it cannot be kept.
             dnode.set_spill(Some(old.spill().copied().unwrap_or_default()))?;
         }
-        let keeps_content = kept.content
-            && dnode.object_type == old.object_type
-            && dnode.block_bytes() == old.block_bytes();
+        let keeps_content =
+            kept.content && dnode.object_type == old.object_type && dnode.block_bytes() == old.block_bytes();
         let writer = Arc::clone(&self.source.writer);
         self.change(object, |overlay, _| {
             if keeps_content {
@@ -339,8 +339,9 @@ fn free_range(
         zero_part(overlay, source, object, stop, 0..end % size)?;
     }
     overlay.free(start, stop, &*source.writer);
-    if reaches_end && start <= last {
-        overlay.dnode_mut(object)?.max_block = BlockId(start.saturating_sub(1));
+    let now_last = effect::last_block_freed(last, size, offset, length);
+    if now_last != last {
+        overlay.dnode_mut(object)?.max_block = BlockId(now_last);
     }
     Ok(())
 }
