@@ -187,7 +187,7 @@ pub fn receive(
 /// Every block is good, and what is allocated is what blocks take.
 pub fn check(reading: &Sending, what: &str) {
     let pool: &Pool = &reading.pool;
-    let leaked: u64 = unreached(pool).values().map(zstream_dmu::space::range_set::RangeSet::bytes).sum();
+    let leaked: u64 = unreached(pool).values().map(zstream_dmu::range_set::RangeSet::bytes).sum();
     assert_eq!(leaked, 0, "{what}: leaked");
     let lines = Lines::new(&reading.dsl).unwrap();
     let mut totals = Totals::default();

@@ -9,6 +9,11 @@
 //!
 //! The rule holds for every kind of dependency: a test must not reach up either. Tests that need a higher
 //! layer live in `tests/`.
+//!
+//! Inside each crate the top-level modules are layered in the same way: see [`modules`].
+
+mod imports;
+mod modules;
 
 use crate::run::Outcome;
 use cargo_metadata::{Metadata, MetadataCommand};
@@ -58,14 +63,15 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     let metadata =
         MetadataCommand::new().no_deps().current_dir(crate::run::root()).exec().map_err(|e| e.to_string())?;
     let edges = edges(&metadata);
-    match violations(&edges) {
-        found if found.is_empty() => {
-            let count: usize = edges.iter().map(|(_, to)| to.len()).sum();
-            println!("{} crates, {count} edges between them, all of them downwards", edges.len());
-            Ok(())
-        }
-        found => Err(found.join("\n")),
+    let (module_count, import_count, against) = modules::check(&metadata)?;
+    let found = [violations(&edges), against].concat();
+    if !found.is_empty() {
+        return Err(found.join("\n"));
     }
+    let count: usize = edges.iter().map(|(_, to)| to.len()).sum();
+    println!("{} crates, {count} edges between them, all of them downwards", edges.len());
+    println!("{module_count} modules, {import_count} imports between them, all of them downwards");
+    Ok(())
 }
 
 /// The edges between crates of the workspace, dev- and build-dependencies included.

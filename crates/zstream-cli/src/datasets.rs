@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use zstream_dsl::dataset::Dir;
-use zstream_dsl::pool::Found as Named;
+use zstream_dsl::find::Found as Named;
 use zstream_dsl::prop::single::Single;
 use zstream_dsl::prop::space::PoolSpace;
 use zstream_dsl::prop::table::{Kind, Property, Types};

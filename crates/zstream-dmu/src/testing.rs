@@ -11,11 +11,11 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
 use crate::blkptr::{BlockKind, BlockPointer, Dva, NormalBlock};
+use crate::block::{Block, ReadBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, DnodeFlags};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::{ObjectInfo, ObjectSet};
-use crate::zio::{Block, ReadBlock};
 
 pub(crate) use self::store::Store;
 

@@ -19,6 +19,7 @@ pub mod order;
 pub mod place;
 pub mod record;
 pub mod stream;
+mod sum;
 pub mod summary;
 #[cfg(feature = "gzip")]
 pub mod token;

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use zstream_dmu::pool::Features;
+use zstream_dmu::mos::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::redact::RedactionList;
@@ -17,6 +17,7 @@ use crate::error::{Error, Fault};
 use crate::estimate;
 use crate::line::{Earlier, Sizes, written};
 use crate::package::{PackageHeader, end};
+use crate::pipeline;
 use crate::plan::{Base, Form, Options, Plan, ResumePoint, Source};
 use crate::progress::{Progress, Sent};
 use crate::refusal::Refusal;
@@ -171,7 +172,7 @@ impl Step {
     /// As [`Step::plan`] and [`measure`](crate::measure).
     pub fn measure(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
         let plan = self.plan(pool, options)?;
-        Ok(crate::measure(&plan, progress)?.bytes)
+        Ok(pipeline::measure(&plan, progress)?.bytes)
     }
 }
 
@@ -215,7 +216,7 @@ impl Job {
             begun(step);
             match step.plan(pool, options) {
                 Ok(plan) => {
-                    let sent = crate::send(&plan, out, progress)?;
+                    let sent = pipeline::send(&plan, out, progress)?;
                     total.bytes += sent.bytes;
                     total.records += sent.records;
                     total.replaced.extend(sent.replaced);

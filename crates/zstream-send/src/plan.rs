@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use zstream_dmu::error::Result;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
+use zstream_dmu::mos::features::Features;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::pool::features::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, feature};
 use zstream_dsl::keys::CryptoKey;

@@ -25,10 +25,10 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use zstream_dmu::block::Block;
 use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
-use zstream_dmu::zio::Block;
 use zstream_dmu::zio::crypt::DatasetKey;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;

@@ -9,13 +9,24 @@ use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::{self, Match, Zap};
 use zstream_format::object_type::ObjectType;
 
-use crate::fs::CaseSensitivity;
 use crate::node::FileType;
 
 /// The longest name, in bytes (feature `longname`).
 pub const NAME_BYTES_MAX: usize = 1023;
 
 const OBJECT_MASK: u64 = (1 << 48) - 1;
+
+/// How a file system compares names (`casesensitivity`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CaseSensitivity {
+    /// With case.
+    #[default]
+    Sensitive,
+    /// Without case.
+    Insensitive,
+    /// With case, unless the one who asks wants it without.
+    Mixed,
+}
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::Bookmark;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::space::range_set::RangeSet;
+use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::space::space_map::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::vdev::LEAF_DATA_START;
 use zstream_dmu::zio::crypt::Keyring;

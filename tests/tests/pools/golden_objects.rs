@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::error::Fault;
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
@@ -13,7 +14,6 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::space::space_map::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::traverse::{Options, Traverse, VisitKind};
-use zstream_dmu::zio::ReadBlock;
 use zstream_format::object_type::ObjectType;
 use zstream_tests::{golden, objects};
 

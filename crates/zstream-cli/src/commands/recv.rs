@@ -13,8 +13,8 @@ use zstream_dsl::prop::value::nice_number;
 use zstream_dsl::write::WritablePool;
 use zstream_format::judge::Errno;
 use zstream_recv::engine::{Received, Receiving};
+use zstream_recv::host::{Host, Note};
 use zstream_recv::input::Input as Stream;
-use zstream_recv::package::{Host, Note};
 use zstream_recv::request::{Naming, Request};
 use zstream_recv::rules::Encryption;
 

@@ -9,11 +9,13 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::features::{self, Features};
 use super::scan::{self, Candidate};
-use super::{DIRECTORY_OBJECT, OpenOptions, Pool, VERSIONS};
+use super::{OpenOptions, Pool, VERSIONS};
+use crate::block::ReadBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, ObjectId, Txg};
+use crate::mos::DIRECTORY_OBJECT;
+use crate::mos::features::{self, Features};
 use crate::object_set::ObjectSet;
 use crate::objset::Objset;
 use crate::vdev::config::{PoolConfig, VdevConfig, VdevType};
@@ -22,7 +24,7 @@ use crate::vdev::label::{self, Role};
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, VdevState, VdevTree};
 use crate::zap::Zap;
-use crate::zio::{BlockReader, ReadBlock};
+use crate::zio::BlockReader;
 
 /// What packed nvlists in the MOS are padded to (`SPA_CONFIG_BLOCKSIZE`).
 pub(super) const CONFIG_BLOCK_BYTES: u32 = 16 << 10;

@@ -33,6 +33,7 @@ use rayon::prelude::*;
 use zstream_format::object_type::ObjectType;
 
 use crate::blkptr::{BlockKind, BlockPointer};
+use crate::block::{Block, ReadBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
@@ -40,7 +41,6 @@ use crate::objset::{
     GROUP_USED_OBJECT, ObjsetPhys, PROJECT_USED_OBJECT, USER_USED_OBJECT, read_meta, slots_taken,
 };
 use crate::tree::{Tree, check_indirect, check_len, child};
-use crate::zio::{Block, ReadBlock};
 
 /// Bytes of metadata blocks that are read together, at each level.
 const WINDOW_BYTES: u64 = 2 << 20;

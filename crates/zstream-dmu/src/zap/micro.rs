@@ -10,8 +10,8 @@ use zstream_format::order::ByteOrder;
 use super::hash;
 use super::unicode::NormFlags;
 use super::value::{Entry, Key, Value};
+use crate::block::Block;
 use crate::error::{Error, Result};
-use crate::zio::Block;
 
 /// First word of a micro ZAP (`ZBT_MICRO`).
 pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0003;

@@ -20,10 +20,10 @@ use std::vec;
 
 use self::fat::Fat;
 use self::micro::Micro;
+use crate::block::Block;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::ObjectSet;
-use crate::zio::Block;
 
 pub use self::fat::ZapFlags;
 pub use self::unicode::NormFlags;

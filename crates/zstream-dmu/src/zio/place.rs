@@ -11,7 +11,7 @@ use crate::blkptr::{
 };
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
-use crate::space::{AllocationClass, Space};
+use crate::zio::{AllocationClass, Space};
 
 /// How much is to be placed, and of what.
 #[derive(Clone, Copy)]

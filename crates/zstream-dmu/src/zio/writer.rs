@@ -20,10 +20,10 @@ use super::write::{Content, Protection, WriteBlock, WriteProps, WriteRequest, Wr
 use crate::blkptr::{
     BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES,
 };
+use crate::block::StoredBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
-use crate::object_store::StoredBlock;
-use crate::space::{AllocationClass, Space};
+use crate::zio::{AllocationClass, Space};
 
 /// About so much is handed to the devices together.
 const TOGETHER_BYTES: usize = 1 << 20;

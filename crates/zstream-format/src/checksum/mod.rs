@@ -18,12 +18,12 @@ mod salt;
 mod skein;
 #[cfg(feature = "block-checksums")]
 mod threefish;
-mod value;
 
 pub use embedded::{MAGIC as EMBEDDED_MAGIC, SIZE as EMBEDDED_SIZE, seal_embedded, verify_embedded};
 pub use error::{EmbeddedError, Error};
 pub use salt::Salt;
-pub use value::Checksum;
+
+pub use crate::sum::Checksum;
 
 use crate::algorithm::ChecksumType;
 use crate::fletcher::{fletcher2, fletcher4};

@@ -2,9 +2,9 @@
 //! `receive_write_embedded`, `receive_spill`).
 
 use zstream_dmu::blkptr::CryptKind;
+use zstream_dmu::block::{StoredBlock, StoredCrypt};
 use zstream_dmu::ids::BlockId;
 use zstream_dmu::object_set::ObjectInfo;
-use zstream_dmu::object_store::{StoredBlock, StoredCrypt};
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
@@ -16,8 +16,9 @@ use zstream_format::object_type::{ObjectType, SwapClass};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Spill, Write, WriteByref, WriteEmbedded};
 
-use super::{Apply, Misfit, References, existing, find};
+use super::{Apply, References, existing, find};
 use crate::error::Result;
+use crate::misfit::Misfit;
 
 impl Apply {
     pub(super) fn write(&mut self, set: &mut dyn ReceiveStore, body: &Write, payload: Vec<u8>) -> Result<()> {

@@ -2,10 +2,12 @@
 //! `receive_handle_existing_object`).
 
 use zstream_dmu::blkptr::CryptKind;
+use zstream_dmu::block::StoredCrypt;
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectInfo;
-use zstream_dmu::object_store::{Kept, NewObject, StoredCrypt};
+use zstream_dmu::object_store::Kept;
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::byteswap;
 use zstream_format::effect::{self, Change, Present, pointer_count};
@@ -14,8 +16,9 @@ use zstream_format::judge::{SLOTS_PER_BLOCK, bonus_room};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Object, ObjectRange, TO_OBJECT_END};
 
-use super::{Apply, Misfit, find};
+use super::{Apply, find};
 use crate::error::{Error, Result};
+use crate::misfit::Misfit;
 
 impl Apply {
     /// How the dnodes that follow were encrypted. It counts from the first OBJECT on: a block without objects stays a

@@ -12,8 +12,9 @@ use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
 use zstream_format::nvlist::NvList;
 
-use super::{Head, Receiver, Refusal};
+use super::{Head, Receiver};
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 /// The entry of a snapshot that says which IV set it is.
 const IVSET_GUID: &str = "com.datto:ivset_guid";

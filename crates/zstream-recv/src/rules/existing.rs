@@ -6,10 +6,10 @@ use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
 use super::{
-    Encryption, Head, Plan, RECEIVE_CHILD, Receiver, Refusal, Target, large_blocks, redactions,
-    snapshot_limit,
+    Encryption, Head, Plan, RECEIVE_CHILD, Receiver, Target, large_blocks, redactions, snapshot_limit,
 };
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 pub(super) fn judge(
     receiver: &Receiver<'_>,

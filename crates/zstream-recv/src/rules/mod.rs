@@ -17,14 +17,13 @@ mod encryption;
 mod existing;
 mod fresh;
 mod heal;
-mod refusal;
 mod resume;
 mod stream;
 
 use std::sync::Arc;
 
 use zstream_dmu::error::Fault as PoolFault;
-use zstream_dmu::pool::Features;
+use zstream_dmu::mos::Features;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::name::Name;
 use zstream_dsl::pool::Dsl;
@@ -37,8 +36,8 @@ use zstream_format::nvlist::NvList;
 use zstream_format::record::Begin;
 
 pub use self::encryption::{Encryption, KeyData, OwnKey};
-pub use self::refusal::Refusal;
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 /// The name of the clone that is filled when the target is there already (`recv_clone_name`).
 pub const RECEIVE_CHILD: &str = "%recv";

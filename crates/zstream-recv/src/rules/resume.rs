@@ -5,8 +5,9 @@ use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::FeatureFlags;
 
 use super::existing::{has_resume_state, unlocked};
-use super::{Head, Plan, RECEIVE_CHILD, Receiver, Refusal, Target, dataset, large_blocks};
+use super::{Head, Plan, RECEIVE_CHILD, Receiver, Target, dataset, large_blocks};
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
     let found = dataset(receiver.dsl, &target.dataset)?

@@ -28,8 +28,9 @@ use zstream_dmu::random::Random;
 use zstream_dmu::zap::{NormFlags, Value, Zap, ZapMut};
 use zstream_format::object_type::ObjsetType;
 
+use crate::directory::CaseSensitivity;
 use crate::directory::DirectoryEntry;
-use crate::fs::{CaseSensitivity, Filesystem, MASTER_NODE, node_of};
+use crate::fs::{Filesystem, MASTER_NODE, node_of};
 use crate::node::{FileType, Node, Time};
 use crate::sa::{Attribute, Registry};
 

@@ -1,13 +1,15 @@
 //! Making nodes, giving them names and taking those away.
 
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, write as zap};
 use zstream_format::object_type::ObjectType;
 
 use super::{Pending, Writer, acl, attributes};
-use crate::fs::{CaseSensitivity, TARGET_BYTES_MAX};
+use crate::directory::CaseSensitivity;
+use crate::fs::TARGET_BYTES_MAX;
 use crate::fuid::Fuid;
 use crate::node::{Acl, AclEntries, FileType, Node, Time};
 use crate::sa::Attribute;

@@ -8,7 +8,7 @@ use zstream_format::stream::Checking;
 use zstream_view::{Options, Source, StreamView, Streams};
 
 use super::super::Rng;
-use super::super::corpus::{Piece, rechained, records};
+use crate::edit::{Piece, rechained, records};
 use crate::forged;
 
 /// Objects of a view that are looked at.

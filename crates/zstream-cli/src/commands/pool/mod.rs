@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use zstream_dmu::pool::{Feature, FeatureState, Pool};
+use zstream_dmu::mos::{Feature, FeatureState};
+use zstream_dmu::pool::Pool;
 use zstream_dmu::vdev::Vdev;
 use zstream_dsl::lines::Lines;
 

@@ -18,9 +18,10 @@ use super::leaf::{NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use super::unicode::NormFlags;
 use super::value::{Key, Value};
 use super::{ZapFlags, fat as fat_format, micro as micro_format};
+use crate::dnode::NewObject;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
-use crate::object_store::{NewObject, ObjectStore};
+use crate::object_store::ObjectStore;
 
 /// What a ZAP is to be when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::ids::{ObjectId, Txg};
-use zstream_dmu::pool::DIRECTORY_OBJECT;
+use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::traverse::{Options, Traverse, VisitKind};
 
 use super::pool::TestPool;

@@ -197,7 +197,7 @@ impl Features {
 ///
 /// # Errors
 /// [`Fault::UnknownFeatures`] names them.
-pub(super) fn unknown<'a>(guids: impl Iterator<Item = &'a str>) -> Result<()> {
+pub(crate) fn unknown<'a>(guids: impl Iterator<Item = &'a str>) -> Result<()> {
     let names: Vec<String> =
         guids.filter(|guid| Feature::by_guid(guid).is_none()).map(str::to_owned).collect();
     if names.is_empty() { Ok(()) } else { Err(Error::from(Fault::UnknownFeatures(names))) }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::space_map::SpaceChange;
 use crate::error::{Error, Result};
 
 /// A set of byte ranges, none of which touch.
@@ -153,18 +152,6 @@ impl RangeSet {
             outside.push((at, end));
         }
         outside
-    }
-
-    /// Adds or removes a range.
-    ///
-    /// # Errors
-    ///
-    /// As for [`RangeSet::add`] and [`RangeSet::remove`].
-    pub fn apply(&mut self, change: SpaceChange, start: u64, end: u64) -> Result<()> {
-        match change {
-            SpaceChange::Alloc => self.add(start, end),
-            SpaceChange::Free => self.remove(start, end),
-        }
     }
 }
 
