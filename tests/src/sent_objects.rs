@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::Checksum;
+use zstream_format::effect::pointer_count;
 use zstream_format::flags::{
     BeginFlags, FeatureFlags, HeaderType, ObjectFlags, RangeFlags, SpillFlags, VersionInfo,
 };
 use zstream_format::ids::{Guid, ObjectId};
-use zstream_format::judge::pointer_count;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::record::{
     BEGIN_MAGIC, Begin, Body, End, Free, FreeObjects, Header, Object, ObjectRange, Spill, TO_OBJECT_END,

@@ -22,4 +22,5 @@ mod rules_raw;
 mod rules_records;
 mod rules_resume;
 mod signals;
+mod viewed;
 mod volumes;

@@ -17,7 +17,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
         "shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
-         nvlist record place judge stream verify summary token edit",
+         nvlist record place judge effect stream verify summary token edit",
     ),
     (
         "zstream-dmu",

@@ -1,10 +1,11 @@
 //! Applying the records of one substream to a set of objects (`receive_process_record`).
 //!
 //! Whoever calls has seen the checksum that covers the record *and its payload*: the trailer of the next record, or END.
-//! Here a record is judged by its own limits ([`zstream_format::judge`]) and against what is in the set, and applied at once.
+//! Here a record is judged by its own limits ([`zstream_format::judge`]) and against what is in the set, and applied at once, as
+//! the rules of [`zstream_format::effect`] say.
 //!
 //! ```text
-//! OBJECT        claim, or make the existing object fit: free content | free and claim anew | keep          `object`, `change`
+//! OBJECT        claim, or make the existing object fit: free content | free and claim anew | keep          `object`
 //! FREEOBJECTS   free each object of the range
 //! WRITE         a whole block as it came, or written through where the sizes differ                        `data`
 //! others        as they say
@@ -13,9 +14,7 @@
 //! Content in sets is little-endian; what comes big-endian is swapped by its type. Raw blocks are stored as they came and
 //! remember their order.
 
-mod change;
 pub(crate) mod data;
-mod generation;
 mod object;
 
 use std::sync::Arc;

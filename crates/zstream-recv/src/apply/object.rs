@@ -10,12 +10,12 @@ use zstream_dmu::object_set::ObjectInfo;
 use zstream_dmu::object_store::Kept;
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::byteswap;
-use zstream_format::flags::{BeginFlags, ObjectFlags, RangeFlags};
-use zstream_format::judge::{SLOTS_PER_BLOCK, bonus_room, pointer_count};
+use zstream_format::effect::{self, Change, Present, pointer_count};
+use zstream_format::flags::RangeFlags;
+use zstream_format::judge::{SLOTS_PER_BLOCK, bonus_room};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Object, ObjectRange, TO_OBJECT_END};
 
-use super::change::Present;
 use super::{Apply, find};
 use crate::error::{Error, Result};
 use crate::misfit::Misfit;
@@ -44,8 +44,6 @@ impl Apply {
     ) -> Result<()> {
         let object = body.object;
         let raw = self.terms.is_raw();
-        let has_spill = body.flags.contains(ObjectFlags::SPILL);
-        let spill_known = self.terms.flags.contains(BeginFlags::SPILL_BLOCK);
         if !raw {
             bonus_fits(body)?;
         }
@@ -68,11 +66,11 @@ impl Apply {
             let found = body.block_pointers;
             return Err(Misfit::Pointers { object, found, expected: pointers }.into());
         }
-        let found = match find(set, object)? {
-            Some(info) => Some(Present { pointers: set.pointer_count(object)?, info }),
+        let found = find(set, object)?;
+        let change = match &found {
+            Some(info) => Some(self.change(info, set.pointer_count(object)?, body, &bonus)?),
             None => None,
         };
-        let change = found.as_ref().map(|found| self.change(found, body, pointers, &bonus)).transpose()?;
         if let Some(change) = &change {
             new.block_bytes = change.block_bytes;
             if change.make_anew {
@@ -81,18 +79,15 @@ impl Apply {
         }
         free_interior(set, object, body.slots())?;
         match (&found, &change) {
-            (Some(found), Some(change)) if !change.make_anew => {
-                let info = &found.info;
-                if raw && change.keep_content {
+            (Some(info), Some(change)) if !change.make_anew => {
+                if let Some(end) = change.free_from {
                     // Nothing may lie above the last block that is set below.
-                    let end = body.max_block_id.saturating_add(1).saturating_mul(info.block_bytes);
                     set.free_range(object, end, TO_OBJECT_END)?;
                 }
-                let pointers_differ = raw && found.pointers != pointers;
-                if !change.keep_content || pointers_differ || differs(info, &new) {
-                    let kept = Kept { content: change.keep_content, spill: spill_known && has_spill };
+                if change.reclaim {
+                    let kept = Kept { content: change.keep_content, spill: change.keep_spill };
                     set.reclaim(object, &new, kept).map_err(|error| unmakeable(object, error))?;
-                } else if spill_known && !has_spill && info.has_spill {
+                } else if !change.keep_spill && info.has_spill {
                     set.set_spill(object, None)?;
                 }
             }
@@ -112,6 +107,28 @@ impl Apply {
             set.set_bonus(object, body.bonus_type, &bonus).map_err(|error| unmakeable(object, error))?;
         }
         Ok(())
+    }
+
+    /// The change that makes an object that is there what the record describes.
+    fn change(&self, info: &ObjectInfo, pointers: u8, body: &Object, bonus: &[u8]) -> Result<Change> {
+        let present = Present {
+            object_type: info.object_type,
+            bonus_type: info.bonus_type,
+            bonus: info.bonus.as_deref(),
+            block_bytes: info.block_bytes,
+            slots: info.dn_slots,
+            pointers,
+            indirect_bytes: info.indirect_bytes,
+            levels: info.levels.unwrap_or(1),
+            last_block: info.max_block.0,
+        };
+        let change =
+            effect::object(&self.terms, self.is_full, &present, body, bonus).map_err(Misfit::from)?;
+        if change.shrinks {
+            let (object, found, new) = (body.object, info.block_bytes, body.block_size);
+            return Err(Misfit::ShrunkBlock { object, found, new }.into());
+        }
+        Ok(change)
     }
 
     /// The bonus in the pool's byte order: its used part, or in raw streams all of it. Of a raw one nothing is swapped that is
@@ -136,14 +153,6 @@ impl Apply {
         payload.truncate(body.bonus_len as usize);
         Ok(payload)
     }
-}
-
-/// Whether an object has to be made one of another description (`dmu_object_reclaim`).
-fn differs(info: &ObjectInfo, new: &NewObject) -> bool {
-    info.object_type != new.object_type
-        || info.block_bytes != u64::from(new.block_bytes)
-        || info.bonus_type != new.bonus_type
-        || info.bonus.as_ref().is_some_and(|bonus| bonus.len() != usize::from(new.bonus_len))
 }
 
 /// A bonus has to fit the slots of its own dnode. OpenZFS 2.3 does not look.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::effect;
 use zstream_format::object_type::ObjectType;
 
 use super::ObjsetWriter;
@@ -339,8 +340,9 @@ fn free_range(
         zero_part(overlay, source, object, stop, 0..end % size)?;
     }
     overlay.free(start, stop, &*source.writer);
-    if reaches_end && start <= last {
-        overlay.dnode_mut(object)?.max_block = BlockId(start.saturating_sub(1));
+    let now_last = effect::last_block_freed(last, size, offset, length);
+    if now_last != last {
+        overlay.dnode_mut(object)?.max_block = BlockId(now_last);
     }
     Ok(())
 }
