@@ -128,6 +128,7 @@ impl Written {
             salt: None,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            whole_max: None,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
         let reader = Arc::clone(pool.reader()) as Arc<dyn ReadBlock>;
@@ -227,7 +228,8 @@ pub fn unreached(pool: &Pool) -> BTreeMap<u32, RangeSet> {
             .insert(space.vdev, space.allocated(mos, &logs).expect("maps that do not contradict themselves"));
     }
     for (block, at) in blocks(pool) {
-        for dva in block.dvas() {
+        let ranges = pool.reader().ranges(&block).unwrap_or_else(|error| panic!("{block} at {at}: {error}"));
+        for dva in ranges {
             let vdev = allocated.get_mut(&dva.vdev()).expect("a vdev with space maps");
             let removed = vdev.remove(dva.offset(), dva.offset() + dva.asize());
             removed.unwrap_or_else(|error| panic!("{block} at {at}: {error}"));

@@ -280,9 +280,7 @@ impl Log<'_> {
             let Some(pointer) = BlockPointer::parse_at(whole, WRITE_POINTER, order) else { continue };
             // What was written before the log was claimed is in the tree.
             let is_claimed = self.is_claimed();
-            if pointer.kind() != BlockKind::Normal
-                || is_claimed && pointer.logical_birth() < self.header.claim_txg
-            {
+            if pointer.kind() != BlockKind::Normal || is_claimed && pointer.birth() < self.header.claim_txg {
                 continue;
             }
             let block = order.u64(&whole[WRITE_OFFSET..]) / pointer.lsize().max(1);

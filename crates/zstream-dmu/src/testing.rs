@@ -114,7 +114,7 @@ impl Memory {
                     .or_insert_with(|| (vec![0; 1 << spec.indirect_shift], 0, 0));
                 let at = (id % per_block) as usize * 128;
                 block[at..at + 128].copy_from_slice(&pointer.encode(ByteOrder::Little));
-                *birth = pointer.logical_birth().0.max(*birth);
+                *birth = pointer.birth().0.max(*birth);
                 *fill += pointer.fill();
             }
             pointers = parents

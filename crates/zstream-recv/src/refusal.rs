@@ -1,6 +1,7 @@
 //! Why a receive is refused before anything is touched.
 
 use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dsl::erratum::Erratum;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::{Breach, Errno};
 
@@ -186,8 +187,16 @@ pub enum Refusal {
         expected: (ObjectId, u64),
     },
     /// Neither the stream nor the source may leave out which IV set it is.
-    #[error("{0} does not say the IV set of the source")]
+    #[error("the stream or {0} does not say the IV set of the source: {erratum}", erratum = Erratum::NoIvSet)]
     IvSetMissing(String),
+    /// The target has keys with which nothing is written any more.
+    #[error("{dataset} can only be read: {erratum}: {}", .erratum.advice())]
+    FirstKeys {
+        /// The target.
+        dataset: String,
+        /// What is wrong with its keys.
+        erratum: Erratum,
+    },
     /// The source of a raw increment is another encryption of the same snapshot.
     #[error("{dataset} has IV set {found:x}, the stream starts from {expected:x}")]
     IvSet {
@@ -279,6 +288,7 @@ impl Refusal {
             | Self::NothingToResume(_)
             | Self::NothingToHeal(_) => Errno::ENOENT,
             Self::ResumeExists(_) => Errno::ZFS_ERR_RESUME_EXISTS,
+            Self::FirstKeys { .. } => Errno::ENOTSUP,
             Self::IvSetMissing(_) => Errno::ZFS_ERR_FROM_IVSET_GUID_MISSING,
             Self::IvSet { .. } => Errno::ZFS_ERR_FROM_IVSET_GUID_MISMATCH,
         }

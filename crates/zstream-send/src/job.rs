@@ -9,6 +9,7 @@ use std::sync::Arc;
 use zstream_dmu::mos::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::erratum::Erratum;
 use zstream_dsl::redact::RedactionList;
 use zstream_format::ids::Guid;
 use zstream_format::record::HEADER_LEN;
@@ -122,6 +123,7 @@ impl Step {
             (Some(from), Some(base)) if elsewhere(from) => Some(base.origin()),
             (_, base) => base,
         };
+        self.check_raw(&source, base.as_ref())?;
         Ok(Plan {
             base,
             form: self.form,
@@ -130,6 +132,21 @@ impl Step {
             options,
             ..Plan::new(source)
         })
+    }
+
+    /// Refuses raw streams that no receiver takes.
+    fn check_raw(&self, source: &Source, base: Option<&Base>) -> Result<(), Refusal> {
+        let Some(keys) = source.key.as_ref().filter(|_| self.form.raw) else { return Ok(()) };
+        if let Some(erratum) = Erratum::of_keys(keys) {
+            return Err(Refusal::NotRaw { name: self.name.clone(), erratum });
+        }
+        match (&self.from, base) {
+            (Some(from), Some(base)) if base.ivset_guid == 0 => {
+                let (name, erratum) = (from.name().to_owned(), Erratum::NoIvSet);
+                Err(Refusal::NotRaw { name, erratum })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether an estimate comes from [`measure`](Self::measure), which needs the key of an encrypted dataset: where

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use zstream::create::NewPool;
-use zstream::dmu::device::{Device, MemoryDevice};
+use zstream::layers::dmu::device::{Device, MemoryDevice};
 use zstream::{Control, NoKeys, Put, PutOptions, SendRequest, Sender, snapshot};
 
 /// Bytes of the pool.

@@ -8,8 +8,8 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use zstream::dmu::device::MemoryDevice;
-use zstream::zpl::walk::Visit;
+use zstream::layers::dmu::device::MemoryDevice;
+use zstream::layers::zpl::walk::Visit;
 use zstream::{Control, NoKeys, PoolPlace, Source};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::pool::Notice;
 use zstream_recv::host::Note as ReceiveNote;
 use zstream_send::note::Note as SendNote;
 use zstream_zpl::node::{FileType, Node};
@@ -31,7 +32,7 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`cancel`](Self::cancel) was called.
+    /// True after [`cancel`](Self::cancel) was called.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -44,7 +45,7 @@ impl Cancel {
     }
 }
 
-/// What was restored or could not be, by what the summary calls it.
+/// A kind of thing that is restored or cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum What {
@@ -73,7 +74,7 @@ pub enum What {
 }
 
 impl What {
-    /// What a node of this type is.
+    /// The kind of a node.
     pub(crate) fn of(node: &Node) -> Self {
         match node.file_type() {
             Some(FileType::File) => Self::File,
@@ -98,9 +99,9 @@ pub enum Event<'a> {
     NotRestored {
         /// The path, from the root of the filesystem; empty for the root.
         path: &'a [u8],
-        /// What was not restored.
+        /// The kind of thing.
         what: What,
-        /// Why.
+        /// The reason.
         why: &'a dyn Display,
     },
     /// A snapshot begins to be sent.
@@ -139,9 +140,12 @@ pub enum Warning {
     Refused {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
+    /// Something about the pool that restricts its use.
+    #[error("warning: {0}")]
+    Pool(Notice),
     /// Members of the pool are missing; their content is put together from the others.
     #[error("pool {pool} lacks {}; what is read is put together from the other members", members.join(", "))]
     MembersMissing {
@@ -173,7 +177,7 @@ pub enum Warning {
     StaysLocked {
         /// The encryption root.
         root: String,
-        /// Why.
+        /// The reason.
         source: PoolError,
     },
     /// A dataset that cannot be read is left out of a list.
@@ -181,7 +185,9 @@ pub enum Warning {
     Unreadable(PoolError),
 }
 
-/// What a verb is controlled by: a [`Cancel`] token, and a closure that is told every [`Event`]. The default has neither.
+type Watch<'a> = Box<dyn FnMut(Event<'_>) + 'a>;
+
+/// Control over a verb: a [`Cancel`] token, and a closure that gets every [`Event`]. The default has neither.
 ///
 /// ```
 /// use zstream::{Cancel, Control, Event};
@@ -198,7 +204,7 @@ pub enum Warning {
 #[derive(Default)]
 pub struct Control<'a> {
     cancel: Cancel,
-    watch: Option<Box<dyn FnMut(Event<'_>) + 'a>>,
+    watch: Option<Watch<'a>>,
 }
 
 impl std::fmt::Debug for Control<'_> {

@@ -20,7 +20,7 @@ fn cannot(action: impl Display) -> impl Fn(PoolError) -> Error {
     move |source| Error::Change { action: action.to_string(), source }
 }
 
-/// How snapshots are made.
+/// Options of [`snapshot_with`].
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotOptions {
     /// Of all datasets below, too.
@@ -121,7 +121,7 @@ fn with_below(tx: &Tx<'_>, names: &[String]) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// What was destroyed.
+/// The result of [`destroy`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Destroyed {

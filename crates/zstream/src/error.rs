@@ -1,4 +1,4 @@
-//! Why a verb did not do what was asked.
+//! Errors of the verbs.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of a caller's own code, such as one that asks for keys.
 pub type OtherError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a verb did not do what was asked. Errors of the layers below are kept whole, with their place.
+/// An error of a verb. Errors of the layers below are kept whole, with their place.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,9 +33,9 @@ pub enum Error {
     /// The pool refuses a change of its datasets.
     #[error("cannot {action}: {source}")]
     Change {
-        /// What was to be done: "create snapshots".
+        /// The change: "create snapshots".
         action: String,
-        /// Why it was not.
+        /// The reason.
         source: PoolError,
     },
     /// A name leads to no dataset.
@@ -43,7 +43,7 @@ pub enum Error {
     Open {
         /// The name.
         name: String,
-        /// Why.
+        /// The reason.
         source: PoolError,
     },
     /// A name leads to a dataset of another kind than was asked for.
@@ -57,7 +57,7 @@ pub enum Error {
     Dataset {
         /// The dataset.
         name: String,
-        /// Why.
+        /// The reason.
         source: PoolError,
     },
     /// A stream cannot be read.
@@ -72,7 +72,7 @@ pub enum Error {
     /// A receive failed; the dataset is as before, unless the receive can be resumed.
     #[error("cannot receive: {0}")]
     Receive(#[from] Box<ReceiveError>),
-    /// What an interrupted receive has left cannot be discarded.
+    /// The state that an interrupted receive left cannot be discarded.
     #[error("{0}")]
     Discard(#[source] ReceiveFault),
     /// The key of an encryption root could not be had.
@@ -80,7 +80,7 @@ pub enum Error {
     NoKey {
         /// The encryption root.
         root: String,
-        /// Why.
+        /// The reason.
         source: OtherError,
     },
     /// The key that was given does not open an encryption root.
@@ -88,7 +88,7 @@ pub enum Error {
     Key {
         /// The encryption root.
         root: String,
-        /// Why.
+        /// The reason.
         source: PoolError,
     },
     /// A new dataset cannot be encrypted as asked.
@@ -106,13 +106,13 @@ pub enum Error {
     Member {
         /// Its path, as it was given.
         path: String,
-        /// Why.
+        /// The reason.
         fault: MemberFault,
     },
     /// Files were not put into a dataset.
     #[error("{fault}; {}", kept(*committed))]
     Put {
-        /// What went wrong, and at which file.
+        /// The fault, with its file.
         fault: PutFault,
         /// The last transaction group that is in the pool all the same; none where nothing was put.
         committed: Option<Txg>,
@@ -122,7 +122,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A file on the host that was being written.
@@ -130,15 +130,15 @@ pub enum Error {
     Target {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The content of a file in the pool cannot be read.
     #[error("{}: {source}", path.display())]
     Content {
-        /// Where it was to be written.
+        /// The file that it was to be written to.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: PoolError,
     },
     /// Only a part of the filesystem came, and it is not enough to list files.
@@ -146,7 +146,7 @@ pub enum Error {
     Cut {
         /// The filesystem.
         name: String,
-        /// Why it cannot be read.
+        /// The reason.
         source: PoolError,
     },
     /// The writer that was given failed.
@@ -157,7 +157,7 @@ pub enum Error {
     ArchiveCut {
         /// The file's path in the filesystem.
         path: Vec<u8>,
-        /// Why.
+        /// The reason.
         source: PoolError,
     },
     /// An attribute of a file does not fit an archive.
@@ -165,7 +165,7 @@ pub enum Error {
     Archive {
         /// The file's path in the filesystem.
         path: Vec<u8>,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The system starts no thread.
@@ -177,7 +177,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the verb was cancelled, by its token or by the source or destination that it was given.
+    /// True if the verb was cancelled, by its token or by the source or destination that it was given.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         match self {
@@ -257,7 +257,7 @@ pub enum EncryptionFault {
     Location,
 }
 
-/// Why a file or disk cannot become a member of a pool.
+/// A reason that a file or disk cannot become a member of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberFault {
@@ -286,15 +286,15 @@ pub enum MemberFault {
     PathNotText,
 }
 
-/// Why a receive failed, and what is left of it.
+/// An error of a receive, and the state that it leaves.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReceiveError {
-    /// What went wrong.
+    /// The error.
     pub error: ReceiveFault,
-    /// Whether what came is kept, so that the receive can be resumed.
+    /// What came is kept, so that the receive can be resumed.
     pub is_kept: bool,
-    /// Why what came could not be removed, where that failed too.
+    /// The error of removing what came, where that failed too.
     pub unclean: Option<Error>,
 }
 
@@ -305,7 +305,7 @@ impl ReceiveError {
         self.error.errno()
     }
 
-    /// Whether the receive was cancelled, by its token or by its source.
+    /// True if the receive was cancelled, by its token or by its source.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.errno() == Errno::EINTR
@@ -325,7 +325,7 @@ impl std::error::Error for ReceiveError {
     }
 }
 
-/// Why files were not put into a dataset.
+/// A reason that files were not put into a dataset.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PutFault {
@@ -334,7 +334,7 @@ pub enum PutFault {
     Source {
         /// Its path on the host, or its name and the path of the entry in an archive.
         path: Vec<u8>,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The dataset cannot be written.
@@ -342,7 +342,7 @@ pub enum PutFault {
     Target {
         /// The path in the filesystem, without a slash before it.
         path: Vec<u8>,
-        /// Why.
+        /// The reason.
         source: PoolError,
     },
     /// It was cancelled.

@@ -31,11 +31,15 @@ pub use receive::{ReceiveRequest, Receiver, abort_receive};
 pub use replicate::{Replicated, Replication};
 pub use send::Sender;
 pub use verify::{VerifyingWriter, verify};
-pub use zstream_dmu as dmu;
-pub use zstream_dsl as dsl;
-pub use zstream_format as format;
-pub use zstream_recv as recv;
-pub use zstream_send as send_engine;
 pub use zstream_send::request::Request as SendRequest;
-pub use zstream_view as view;
-pub use zstream_zpl as zpl;
+
+/// The crates below this one: what their types and functions need of others is there.
+pub mod layers {
+    pub use zstream_dmu as dmu;
+    pub use zstream_dsl as dsl;
+    pub use zstream_format as format;
+    pub use zstream_recv as recv;
+    pub use zstream_send as send;
+    pub use zstream_view as view;
+    pub use zstream_zpl as zpl;
+}

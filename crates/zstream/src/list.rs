@@ -22,9 +22,9 @@ pub struct Selection<'a> {
     pub names: &'a [String],
     /// Which kinds.
     pub types: Types,
-    /// Whether a name of another kind is an error.
+    /// A name of another kind is an error.
     pub strict: bool,
-    /// How far to go below each name; 0 for not at all.
+    /// The number of levels below each name; 0 for none.
     pub depth: usize,
 }
 

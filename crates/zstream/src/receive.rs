@@ -32,7 +32,7 @@ const KEY_PROPERTIES: [&str; 4] = ["encryption", "keyformat", "keylocation", "pb
 pub struct ReceiveRequest {
     /// The target: a dataset, or a snapshot.
     pub to: String,
-    /// How names below it are made of the sender's.
+    /// The part of the sender's names that follows it.
     pub naming: Naming,
     /// Roll back, replace, rename and destroy what is in the way (`-F`).
     pub force: bool,
@@ -223,7 +223,7 @@ impl<'k> Receiver<'k> {
     }
 }
 
-/// What a receive leaves.
+/// The end of a receive.
 struct Left<'a> {
     request: &'a Wanted,
     /// The snapshot that was begun and not completed.

@@ -33,23 +33,23 @@ use crate::send::Sender;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Replication {
-    /// What is sent.
+    /// The request of the sender.
     pub send: SendRequest,
-    /// How it is received.
+    /// The request of the receiver.
     pub receive: ReceiveRequest,
-    /// What the history of the target notes.
+    /// The line that is noted in the history of the target.
     pub command: String,
 }
 
-/// What a replication came to.
+/// The result of a [`Replication`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Replicated {
     /// The stream.
     pub sent: Sent,
-    /// How many snapshots were received.
+    /// The number of snapshots that were received.
     pub snapshots: u64,
-    /// Whether all that was asked for was there to be sent.
+    /// All that was asked for was there to be sent.
     pub is_complete: bool,
 }
 

@@ -33,7 +33,7 @@ use crate::place::{Keys, OpenPool};
 pub struct Sender<'a> {
     open: &'a OpenPool,
     job: Job,
-    /// How blocks are read and queued.
+    /// Options for reading and queueing blocks.
     pub options: Options,
 }
 
@@ -61,7 +61,7 @@ impl<'a> Sender<'a> {
         &self.job.steps
     }
 
-    /// Whether all that was asked for is there; notes have said what is not.
+    /// True if all that was asked for is there; each thing that is missing was an [`Event::Send`].
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.job.is_complete

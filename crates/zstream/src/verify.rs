@@ -15,7 +15,7 @@ use crate::control::{Cancel, Control, Event};
 use crate::error::{Error, Result};
 use crate::pipe::{PipeWriter, pipe};
 
-/// How often progress is reported.
+/// The time between two reports of progress.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Reads a stream in a file to its end, on all cores, and says whether it is whole and a receiver takes it.

@@ -1,4 +1,4 @@
-//! What the verbs promise to a program: errors that can be matched on, and, after they are cancelled, a target as before.
+//! The promises of the verbs to a program: errors that can be matched on, and, after a cancel, a target as before.
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write as _};
@@ -477,7 +477,7 @@ fn errors_say_what_was_wrong_without_their_text() {
     assert!(File::open(bench.path("tank")).is_ok());
 }
 
-/// What a volume reserves is what it takes to write all of it.
+/// A volume reserves as much as it takes to write all of it.
 #[test]
 fn volumes_reserve_what_they_may_take() {
     let bench = Bench::new();

@@ -26,8 +26,8 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dsl",
-        "phys name redact pool dataset bookmark hold find deadlist keys lines livelist prop resume \
-         scrub write",
+        "phys name redact pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
+         resume scrub write",
     ),
     ("zstream-zpl", "content sa create fuid node znode directory fs walk paths volume xattr writer"),
     ("zstream-view", "source index objects raw view open"),
@@ -42,7 +42,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "text error control pipe place list create put extract check datasets receive send verify \
+        "layers text error control pipe place list create put extract check datasets receive send verify \
          replicate",
     ),
     (
@@ -53,7 +53,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-tests",
         "blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
-         history pools state compare every lab manifest objects refusals samples sender_history traced",
+         history pools errata gangs state compare every lab manifest objects refusals samples sender_history traced session",
     ),
     (
         "xtask",

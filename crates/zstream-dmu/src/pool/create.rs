@@ -265,6 +265,7 @@ impl PoolWriter {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            whole_max: None,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
         let labels = PoolLabels::new(Arc::clone(reader.vdevs()));

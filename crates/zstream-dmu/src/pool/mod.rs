@@ -17,6 +17,7 @@ pub mod history;
 mod intent_logs;
 pub mod layout;
 pub mod maintained;
+mod notice;
 mod open;
 pub mod properties;
 pub mod scan;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use zstream_format::nvlist::NvList;
 
+pub use self::notice::Notice;
 use crate::blkptr::BlockPointer;
 use crate::block::ReadBlock;
 use crate::cache;
@@ -195,6 +197,12 @@ impl Pool {
     #[must_use]
     pub fn refused(&self) -> &[(PathBuf, Error)] {
         &self.refused
+    }
+
+    /// What its user should know about it.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        self.vdevs().cut_members().into_iter().map(Notice::CutMember).collect()
     }
 
     /// The vdevs with their devices.

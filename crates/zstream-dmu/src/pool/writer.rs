@@ -65,6 +65,8 @@ pub struct WriteOptions {
     pub cache_bytes: usize,
     /// Try changes out: what is written stays in memory and is gone with the writer, and the devices stay as they are.
     pub rehearsal: bool,
+    /// For tests: [`WriterSettings::whole_max`].
+    pub whole_max: Option<u64>,
 }
 
 impl Default for WriteOptions {
@@ -76,6 +78,7 @@ impl Default for WriteOptions {
             now: None,
             cache_bytes: cache::DEFAULT_BYTES,
             rehearsal: false,
+            whole_max: None,
         }
     }
 }
@@ -174,6 +177,7 @@ impl PoolWriter {
             salt,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            whole_max: options.whole_max,
         };
         let config_object = pool.directory_object("config")?;
         let space = Arc::new(space);
@@ -401,6 +405,9 @@ fn check_writable(pool: &Pool) -> Result<()> {
             return refuse(format!("whose member {name} is {}", vdev.state().to_string().to_lowercase()));
         }
         stack.extend(vdev.children());
+    }
+    if let Some(cut) = pool.vdevs().cut_members().first() {
+        return refuse(format!("with a member whose end is missing: {cut}"));
     }
     if pool.state() != PoolState::Exported {
         intent_logs::check_replayed(pool)?;

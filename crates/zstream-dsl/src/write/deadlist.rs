@@ -143,7 +143,7 @@ impl Tx<'_> {
         let mut sum = Change::default();
         let mut sorted: BTreeMap<Txg, (ObjectId, Vec<SizedBlock>)> = BTreeMap::new();
         for block in blocks {
-            let entry = deadlist.entry_of(block.pointer.logical_birth())?;
+            let entry = deadlist.entry_of(block.pointer.birth())?;
             sorted.entry(entry.min_txg).or_insert_with(|| (entry.blocks, Vec::new())).1.push(*block);
             sum = sum.plus(change_of(block));
         }

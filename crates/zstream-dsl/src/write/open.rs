@@ -35,6 +35,7 @@ use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
 use super::{Clock, Entropy, FirstDatasets, Tx, Wrapping};
+use crate::erratum::Erratum;
 use crate::phys::DatasetFlags;
 use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
@@ -193,7 +194,17 @@ impl WritablePool {
         self.open_set(head, properties)
     }
 
+    /// Refuses a head whose keys are of the first format, as OpenZFS does (`dmu_objset_own_impl`).
+    fn check_keys(&mut self, head: ObjectId) -> Result<()> {
+        let tx = self.tx();
+        let keys = tx.keys_of(tx.dataset(head)?.dir)?;
+        let Some(erratum) = keys.as_ref().and_then(Erratum::of_keys) else { return Ok(()) };
+        let name = tx.full_name(head)?;
+        Err(Error::refused("EROFS", format!("{name} can only be read: {erratum}: {}", erratum.advice())))
+    }
+
     fn open_set(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {
+        self.check_keys(head)?;
         let set = self.read_set(head, properties.protection)?;
         let parts = self.pool.parts();
         if has_records(&**parts.reader, head.0, &set.phys().zil) {

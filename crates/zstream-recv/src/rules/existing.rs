@@ -120,7 +120,7 @@ pub(super) fn by_guid(found: &Dataset, guid: Guid) -> Result<Option<Dataset>> {
 /// Whether a dataset holds anything else than one of its snapshots (`dsl_dataset_modified_since_snap`): a difference in
 /// the intent log alone is none.
 fn is_modified_since(found: &Dataset, snapshot: &Dataset) -> Result<bool> {
-    if found.phys().root.logical_birth() <= snapshot.phys().creation_txg {
+    if found.phys().root.birth() <= snapshot.phys().creation_txg {
         return Ok(false);
     }
     let now = found.objset_locked()?;

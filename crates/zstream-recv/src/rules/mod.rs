@@ -187,6 +187,7 @@ pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result
         Plan::Existing { head, base } => (base.as_ref().map(|_| head), base.as_ref()),
         Plan::Resume { .. } | Plan::Heal { .. } => (None, None),
     };
+    encryption::writable(filled, base)?;
     encryption::raw(head, filled, base)?;
     Ok(plan)
 }

@@ -24,6 +24,7 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     waits_for(head, target, &filled)?;
     large_blocks(head, &filled)?;
     let base = filled.previous()?;
+    super::encryption::writable(Some(&filled), base.as_ref())?;
     super::encryption::raw(head, Some(&filled), base.as_ref())?;
     point(head, target, &filled)?;
     Ok(Plan::Resume { filled, head: replaced })

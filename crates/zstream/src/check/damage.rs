@@ -26,7 +26,7 @@ use crate::text::file_name;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DamagedBlock {
-    /// Where it is in its object set.
+    /// Its place in its object set.
     pub at: Bookmark,
     /// Its pointer.
     pub pointer: BlockPointer,
@@ -35,7 +35,7 @@ pub struct DamagedBlock {
 }
 
 impl DamagedBlock {
-    /// Whether no copy of it can be read.
+    /// True if no copy of it can be read.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.check.readable == 0
@@ -65,7 +65,7 @@ pub struct Damaged {
     pub object: ObjectId,
     /// Bytes that are lost.
     pub lost: Vec<Range<u64>>,
-    /// Whether all of it is lost.
+    /// All of it is lost.
     pub is_lost: bool,
     /// Its damaged blocks.
     pub blocks: Vec<DamagedBlock>,
@@ -209,7 +209,7 @@ fn dataset(dataset: &Dataset, keys: &dyn Keys, mut objects: Objects, damaged: &m
     }
 }
 
-/// What an object is that has no path.
+/// The description of an object that has no path.
 fn describe(set: &Objset, object: ObjectId) -> String {
     match set.info(object) {
         _ if object == ObjectId(0) => "dnodes".to_owned(),

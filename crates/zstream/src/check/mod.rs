@@ -10,6 +10,7 @@ use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::check::{self, Finding, Item, Totals};
 use zstream_dmu::pool::checkpoint::Checkpointed;
 use zstream_dmu::vdev::DamageCause;
+use zstream_dsl::erratum::Erratum;
 use zstream_dsl::lines::Lines;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::scrub::{self, Blocks, Part};
@@ -29,7 +30,7 @@ pub const CHECKPOINT: &str = "checkpoint";
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct PoolCheck {
-    /// What was checked.
+    /// Counts of blocks and copies.
     pub totals: Totals,
     /// Files, and what else has damaged blocks.
     pub damaged: Vec<Damaged>,
@@ -45,10 +46,12 @@ pub struct PoolCheck {
     pub waiting: BTreeMap<&'static str, Waiting>,
     /// The checkpoint's transaction group, and how many blocks only it has.
     pub checkpoint: Option<(Txg, u64)>,
+    /// Errata of the pool, with the names of the datasets that have them.
+    pub errata: BTreeMap<Erratum, Vec<String>>,
 }
 
 impl PoolCheck {
-    /// Whether all was checked, and is intact.
+    /// True if everything was checked and is intact.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.totals.is_clean() && self.unchecked.is_empty()
@@ -65,7 +68,7 @@ pub struct MemberDamage {
     pub wrong: u64,
 }
 
-/// What is found while blocks are read.
+/// The findings while blocks are read.
 #[derive(Default)]
 struct Outcome {
     check: PoolCheck,
@@ -77,11 +80,11 @@ struct Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting {
-    /// How many.
+    /// The number of blocks.
     pub blocks: u64,
     /// Stored bytes of all copies.
     pub bytes: u64,
-    /// Whether there may be more: not all of the list could be read.
+    /// There may be more: not all of the list could be read.
     pub more: bool,
 }
 
@@ -220,7 +223,9 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => unchecked.push(format!("{CHECKPOINT}: {error}")),
     }
-    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), ..outcome.check })
+    unchecked.extend(open.pool.notices().iter().map(ToString::to_string));
+    let errata = Erratum::of_pool(&now.lines);
+    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), errata, ..outcome.check })
 }
 
 /// Checks what only the checkpoint has, where there is one.

@@ -31,12 +31,12 @@ pub struct EncryptionProperties {
     rounds: Option<u64>,
 }
 
-/// How a new dataset is encrypted.
+/// The encryption of a new dataset.
 #[derive(Debug)]
 pub(crate) struct Encryption {
     suite: CryptSuite,
     wrapping: Wrapping,
-    /// Where the key comes from, where it is the dataset's own.
+    /// The property `keylocation`, where the key is the dataset's own.
     location: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl EncryptionProperties {
         Ok(Some(Encryption { suite, wrapping, location: None }))
     }
 
-    /// How what a receive makes new at `name` or below is to be encrypted; none where nothing was asked for.
+    /// The encryption of datasets that a receive makes at `name` or below; none where nothing was asked for.
     pub(crate) fn for_receive(
         &self,
         pool: &mut WritablePool,

@@ -52,7 +52,7 @@ pub struct NewPool {
     devices: HashMap<String, Arc<dyn Device>>,
     /// Use files and disks although they belong to a pool.
     pub force: bool,
-    /// Where guids and salts come from; the same number makes the same image.
+    /// The number that guids and salts come from; the same one makes the same image.
     pub seed: Option<u64>,
     /// Seconds since 1970 that are noted instead of now.
     pub timestamp: Option<u64>,
@@ -216,7 +216,7 @@ impl NewPool {
     }
 }
 
-/// Why a member cannot be opened.
+/// A reason that a member cannot be opened.
 enum MemberError {
     Fault(MemberFault),
     Pool(PoolError),

@@ -26,20 +26,20 @@ use crate::control::{Control, Event};
 use crate::error::{Error, Result};
 use crate::place::source::{CHUNK_BYTES, parts};
 
-/// What was extracted, and what was not.
+/// The result of an extract.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extracted {
-    /// How much of what kind was restored.
+    /// The number of things that were restored, by kind.
     pub restored: BTreeMap<What, u64>,
-    /// How much was not; [`Event::NotRestored`] has said why.
+    /// The number of things that were not; an [`Event::NotRestored`] has given the reason of each.
     pub failed: BTreeMap<What, u64>,
     /// Bytes of content.
     pub bytes: u64,
 }
 
 impl Extracted {
-    /// Whether all was restored.
+    /// True if everything was restored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
@@ -157,7 +157,7 @@ impl<'a, 'c> Report<'a, 'c> {
     }
 }
 
-/// Why content was not copied.
+/// The reason that content was not copied.
 #[derive(Debug)]
 enum CopyError {
     /// It cannot be read.
@@ -234,10 +234,10 @@ fn xattr_name(stored: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What is said of an ACL that is not restored.
+/// The reason for an ACL that is not restored.
 const LOST_ACL: &str = "its ACL says more than its mode, which cannot be restored";
 
-/// Whether a node's ACL says more than its mode.
+/// True if a node's ACL says more than its mode.
 fn has_acl(node: &Node) -> bool {
     /// Flag of a node whose ACL says no more.
     const ACL_TRIVIAL: u64 = 0x4;

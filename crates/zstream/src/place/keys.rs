@@ -17,7 +17,7 @@ use crate::error::{Error, OtherError, Result};
 /// More bytes than any key has: a passphrase has up to 512.
 const KEY_BYTES_MAX: u64 = 4096;
 
-/// Where the keys of encrypted datasets come from.
+/// A source of the keys of encrypted datasets.
 pub trait Keys {
     /// The key of an encryption root: a passphrase, hex digits or raw bytes, as its `keyformat` says.
     ///
@@ -25,7 +25,7 @@ pub trait Keys {
     /// The key cannot be had.
     fn key(&self, root: &str) -> Result<Vec<u8>, OtherError>;
 
-    /// Whether [`key`](Self::key) gives a key without asking a person. Where it does not, keys that are only useful are not
+    /// True if [`key`](Self::key) gives a key without asking a person. Where it does not, keys that are only useful are not
     /// asked for.
     fn is_at_hand(&self) -> bool {
         true

@@ -18,7 +18,7 @@ use zstream_dsl::write::WritablePool;
 use crate::control::{Control, Warning};
 use crate::error::{Error, Request, Result};
 
-/// Where a pool lies: its disks, image files, directories with them, or devices that the caller opened.
+/// The place of a pool: its disks, image files, directories with them, or devices that the caller opened.
 ///
 /// To be read, mirrors and raidz need enough members; to be changed, a pool needs all of them.
 #[derive(Clone, Debug)]
@@ -113,6 +113,7 @@ impl PoolPlace {
         for (path, error) in pool.refused() {
             control.warn(Warning::Refused { path: path.clone(), reason: error.to_string() });
         }
+        pool.notices().into_iter().for_each(|notice| control.warn(Warning::Pool(notice)));
         let keyring = Arc::new(Keyring::default());
         pool.reader().set_keys(Some(keyring.clone()));
         let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;

@@ -1,4 +1,4 @@
-//! What files are read from: a dataset of a pool, or a snapshot in stored streams.
+//! Sources of files: a dataset of a pool, or a snapshot in stored streams.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub const CHUNK_BYTES: usize = 8 << 20;
 pub struct StreamPlace {
     /// The files.
     pub paths: Vec<PathBuf>,
-    /// Whether a stream that is cut short is read as far as it goes; else it is an error.
+    /// A stream that is cut short is read as far as it goes; else it is an error.
     pub partial: bool,
 }
 
@@ -47,7 +47,7 @@ impl StreamPlace {
 pub struct Source {
     name: String,
     set: Arc<dyn ObjectSet>,
-    /// Whether only a part of it came: of a stream, or of what is received.
+    /// Only a part of it came: the stream was cut short, or its receive has not ended.
     is_cut: bool,
 }
 
@@ -135,7 +135,7 @@ impl Source {
         })
     }
 
-    /// Whether it is a volume.
+    /// True for a volume.
     #[must_use]
     pub fn is_volume(&self) -> bool {
         self.set.objset_type() == ObjsetType::ZVOL

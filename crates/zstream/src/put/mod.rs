@@ -56,7 +56,7 @@ const SLOT_BYTES: u64 = 512;
 const DIRECTORY_PERMISSIONS: u32 = 0o755;
 const FILE_PERMISSIONS: u32 = 0o644;
 
-/// How files are put.
+/// Options of a [`Put`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PutOptions {
@@ -121,7 +121,7 @@ pub struct Put {
     has_failed: bool,
 }
 
-/// What is needed to write files.
+/// A filesystem's writer, and its rules.
 #[derive(Debug)]
 struct Files {
     writer: Writer,
@@ -163,7 +163,7 @@ impl Put {
         Ok(Self { target, files, name: name.to_owned(), has_failed: false })
     }
 
-    /// Whether it is a volume, which takes an image, and no files.
+    /// True for a volume, which takes an image and no files.
     #[must_use]
     pub fn is_volume(&self) -> bool {
         self.files.is_none()
@@ -397,7 +397,7 @@ fn sparse(path: &Path) -> io::Result<Option<(File, u64)>> {
     Ok((data.is_file() && has_holes(&data)).then_some((file, data.len())))
 }
 
-/// How the properties of the file system want files to be written, and whether with extended attributes.
+/// The settings that the properties of the filesystem ask for; true with them if extended attributes are kept.
 fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), PoolError> {
     let head = target.head;
     let mut tx = target.pool.tx();
@@ -442,12 +442,12 @@ struct Putting<'a, 'c> {
     control: &'a mut Control<'c>,
 }
 
-/// What is taken of attributes.
+/// Rules for the attributes of files.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     /// The time of change of everything, and the latest time of anything, where one was given.
     latest: Option<Time>,
-    /// Whether extended attributes are put, too.
+    /// Extended attributes are put too.
     keeps_xattrs: bool,
 }
 

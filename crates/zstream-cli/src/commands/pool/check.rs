@@ -50,7 +50,7 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
 }
 
 fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
-    let mut text = String::new();
+    let mut text: String = super::errata(&check.errata).iter().map(|line| format!("{line}\n")).collect();
     for damaged in &check.damaged {
         for place in places(damaged) {
             text += &format!("{}: {}\n", crate::text::line(place), crate::text::line(summary(damaged)));
@@ -119,6 +119,7 @@ fn as_json(name: &str, check: &PoolCheck) -> Value {
         "members": members.collect::<Vec<_>>(),
         "missing": check.missing,
         "waiting": waiting.collect::<Vec<_>>(),
+        "errata": super::errata_json(&check.errata),
         "checkpoint": check.checkpoint.map(|(txg, blocks)| json!({ "txg": txg.0, "blocks": blocks })),
     })
 }

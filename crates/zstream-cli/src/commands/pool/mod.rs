@@ -2,6 +2,7 @@
 
 mod check;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -10,6 +11,7 @@ use zstream::OpenPool;
 use zstream_dmu::mos::{Feature, FeatureState};
 use zstream_dmu::pool::Pool;
 use zstream_dmu::vdev::Vdev;
+use zstream_dsl::erratum::Erratum;
 use zstream_dsl::lines::Lines;
 
 use super::pool_create;
@@ -148,8 +150,10 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
         // Writing to a `String` does not fail.
         let _ = writeln!(text, "features {wanted}: {}", crate::text::line(names.join(", ")));
     }
+    let lines = lines(open)?;
+    errata(&Erratum::of_pool(&lines)).iter().for_each(|line| text += &format!("{line}\n"));
     text += "datasets:\n";
-    for dataset in lines(open)?.datasets() {
+    for dataset in lines.datasets() {
         let _ = writeln!(
             text,
             "  {}  object {}  root {}",
@@ -166,6 +170,27 @@ fn lines(open: &OpenPool) -> Result<Lines, Failure> {
     let lines = Lines::new(&open.dsl)?;
     lines.failures().iter().for_each(|error| eprintln!("zstream: {error}"));
     Ok(lines)
+}
+
+/// A line for each erratum of the pool: its number and name, what to do about it, and the datasets that have it.
+pub(super) fn errata(found: &BTreeMap<Erratum, Vec<String>>) -> Vec<String> {
+    let line = |(erratum, names): (&Erratum, &Vec<String>)| {
+        format!("{erratum}: {} ({})", erratum.advice(), names.join(", "))
+    };
+    found.iter().map(line).collect()
+}
+
+/// The same as data.
+pub(super) fn errata_json(found: &BTreeMap<Erratum, Vec<String>>) -> Value {
+    let entry = |(erratum, names): (&Erratum, &Vec<String>)| {
+        json!({
+            "number": erratum.number(),
+            "name": erratum.name(),
+            "advice": erratum.advice(),
+            "datasets": names,
+        })
+    };
+    found.iter().map(entry).collect()
 }
 
 fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
@@ -225,5 +250,7 @@ fn show_json(open: &OpenPool) -> Result<Value, Failure> {
         "vdevs": vdevs.collect::<Result<Vec<_>, Failure>>()?,
         "features": features.collect::<Vec<_>>(),
         "datasets": datasets.collect::<Vec<_>>(),
+        "errata": errata_json(&Erratum::of_pool(&lines)),
+        "notices": pool.notices().iter().map(ToString::to_string).collect::<Vec<_>>(),
     }))
 }
