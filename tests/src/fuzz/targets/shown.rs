@@ -12,7 +12,8 @@ use zstream_format::record::{Body, Header};
 use zstream_format::shown::is_hidden;
 
 use super::super::Rng;
-use super::super::corpus::{self, rechained, records};
+use super::super::corpus;
+use crate::edit::{rechained, records};
 use crate::golden::{self, Outcome};
 use crate::program;
 
