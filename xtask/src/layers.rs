@@ -1,10 +1,10 @@
 //! The layers: which crate of the workspace may depend on which.
 //!
 //! ```text
-//! format <- dmu <- dsl <- send <- cli
-//!            ^       ^--- recv <-'
-//!            |----- zpl <--------|
-//!            '----- view <-------'
+//! format <- dmu <- dsl <- send <- zstream <- cli
+//!            ^       ^--- recv <---|
+//!            |----- zpl <----------|
+//!            '----- view <---------'
 //! ```
 //!
 //! The rule holds for every kind of dependency: a test must not reach up either. Tests that need a higher
@@ -28,6 +28,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("zstream-send", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     ("zstream-recv", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     (
+        "zstream",
+        &[
+            "zstream-format",
+            "zstream-dmu",
+            "zstream-dsl",
+            "zstream-zpl",
+            "zstream-view",
+            "zstream-send",
+            "zstream-recv",
+        ],
+    ),
+    (
         "zstream-cli",
         &[
             "zstream-format",
@@ -37,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-view",
             "zstream-send",
             "zstream-recv",
+            "zstream",
         ],
     ),
     (
@@ -49,6 +62,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-view",
             "zstream-send",
             "zstream-recv",
+            "zstream",
             "zstream-cli",
         ],
     ),

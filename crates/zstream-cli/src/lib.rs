@@ -6,6 +6,17 @@
 
 #![forbid(unsafe_code)]
 
+/// Prints a message with what is hidden in names escaped; see [`text::line`].
+macro_rules! eprintln {
+    () => { std::eprintln!() };
+    ($($arg:tt)*) => { $crate::text::complain(format_args!($($arg)*)) };
+}
+
+/// Prints a line with what is hidden in names escaped; see [`text::line`].
+macro_rules! println {
+    ($($arg:tt)*) => { $crate::text::say(format_args!($($arg)*)) };
+}
+
 mod change;
 mod cli;
 mod commands;
@@ -20,8 +31,6 @@ mod output;
 mod pool;
 mod progress;
 mod prompt;
-mod restore;
-mod store;
 mod text;
 
 use std::process::ExitCode;

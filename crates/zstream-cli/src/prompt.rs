@@ -7,8 +7,6 @@ use std::io::{self, BufRead, IsTerminal as _, Write as _};
 
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
-use crate::failure::Failure;
-
 /// More than any key: a passphrase has up to 512 bytes.
 const LINE_BYTES_MAX: usize = 4096;
 
@@ -16,14 +14,12 @@ const LINE_BYTES_MAX: usize = 4096;
 ///
 /// # Errors
 /// Standard input is no terminal, or nothing was given.
-pub(crate) fn ask(name: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn ask(name: &str) -> Result<Vec<u8>, String> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        return Err(Failure::new(format_args!(
-            "{name} is encrypted: name the file with its key with --key-file"
-        )));
+        return Err(format!("{name} is encrypted: name the file with its key with --key-file"));
     }
-    let failed = |error: io::Error| Failure::new(format_args!("cannot ask for the key of {name}: {error}"));
+    let failed = |error: io::Error| format!("cannot ask for the key of {name}: {error}");
     let before = termios::tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
     let mut hidden: Termios = before.clone();
     hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
@@ -37,7 +33,7 @@ pub(crate) fn ask(name: &str) -> Result<Vec<u8>, Failure> {
     eprintln!();
     restored.map_err(|error| failed(error.into()))?;
     let line = line.map_err(failed)?;
-    line.ok_or_else(|| Failure::new(format_args!("no key of {name} was given")))
+    line.ok_or_else(|| format!("no key of {name} was given"))
 }
 
 /// The keys that do something, as the terminal has them.

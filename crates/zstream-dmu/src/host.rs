@@ -26,3 +26,13 @@ impl Host {
         Self { id: id.map_or(0, u32::from_le_bytes), name: name.unwrap_or_else(|| "localhost".to_owned()) }
     }
 }
+
+/// Number of the user that this program runs as; 0 where users have no numbers.
+#[must_use]
+pub fn user_id() -> u32 {
+    #[cfg(unix)]
+    let id = rustix::process::getuid().as_raw();
+    #[cfg(not(unix))]
+    let id = 0;
+    id
+}

@@ -37,6 +37,14 @@ pub enum Fault {
     /// The pool could not be read or written.
     #[error("{0}")]
     Pool(#[from] dmu::Error),
+    /// The [`Host`](crate::host::Host) could not make a filesystem.
+    #[error("{source}")]
+    Host {
+        /// The errno for it.
+        errno: Errno,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// What a source says that wants the receive to end (`EINTR`), in [`io::Error::other`](std::io::Error::other): a receive reads
@@ -80,6 +88,7 @@ impl Error {
             Fault::Record(breach) => breach.errno(),
             Fault::Apply(misfit) => misfit.errno(),
             Fault::Pool(error) => pool_errno(error.fault()),
+            Fault::Host { errno, .. } => *errno,
         }
     }
 }

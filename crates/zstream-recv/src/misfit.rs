@@ -42,6 +42,14 @@ pub enum Misfit {
         /// What follows from its bonus.
         expected: u8,
     },
+    /// A description that no dnode can have, or not the one that is there.
+    #[error("object {object} cannot be made as described: {why}")]
+    Unmakeable {
+        /// The object.
+        object: ObjectId,
+        /// The reason.
+        why: String,
+    },
     /// A bonus that its dnode has no room for.
     #[error("object {object} has a bonus of {found} bytes in {slots} slots, which have room for {room}")]
     Bonus {

@@ -14,7 +14,7 @@ pub fn streams() -> Vec<Vec<u8>> {
 }
 
 /// A stream of at most [`MAX_STREAM_BYTES`]: records without large payloads first, and then its END.
-fn shortened(stream: Vec<u8>) -> Vec<u8> {
+pub fn shortened(stream: Vec<u8>) -> Vec<u8> {
     if stream.len() <= MAX_STREAM_BYTES {
         return stream;
     }

@@ -16,7 +16,7 @@ use super::imports::{self, Source};
 const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
-        "algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
+        "shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
          nvlist record place judge stream verify summary token edit",
     ),
     (
@@ -41,19 +41,24 @@ const ORDERS: &[(&str, &str)] = &[
         "refusal misfit error rules input apply engine host heal request sent replicate package",
     ),
     (
+        "zstream",
+        "layers text error control pipe place list create put extract check datasets receive send verify \
+         replicate",
+    ),
+    (
         "zstream-cli",
-        "failure prompt pool change mapped progress input output text files restore datasets json store \
-         interrupt commands cli",
+        "text failure prompt pool change mapped progress input output files datasets json interrupt \
+         commands cli",
     ),
     (
         "zstream-tests",
         "blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
-         history pools errata gangs state compare every lab manifest objects refusals samples sender_history traced",
+         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session",
     ),
     (
         "xtask",
         "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fuzz interop layers licences thorough",
+         check demo fuzz interop layers licences packages thorough",
     ),
 ];
 

@@ -6,7 +6,6 @@ pub(crate) mod cat;
 pub(crate) mod clone;
 pub(crate) mod completions;
 pub(crate) mod create;
-mod create_keys;
 pub(crate) mod decompress;
 pub(crate) mod destroy;
 pub(crate) mod dump;

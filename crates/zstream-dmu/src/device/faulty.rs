@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Device;
+use super::{Device, DeviceHints};
 
-/// Which calls of a [`FaultyDevice`] fail. Calls are counted from 0 over reads, writes and flushes together.
+/// Which calls of a [`FaultyDevice`] fail. Calls are counted from 0 over reads, writes, flushes and discards together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
     /// Only the call with this number.
@@ -68,6 +68,15 @@ impl Device for FaultyDevice {
 
     fn len(&self) -> u64 {
         self.inner.len()
+    }
+
+    fn hints(&self) -> DeviceHints {
+        self.inner.hints()
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.step("discard")?;
+        self.inner.discard(offset, len)
     }
 }
 

@@ -9,28 +9,16 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, IoSlice, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
-#[cfg(target_os = "linux")]
-use rustix::fs::{Advice, fadvise};
-use rustix::io::{Errno, pwritev};
-
 use super::behind::Behind;
-use super::{Device, in_range};
+use super::open::has_writer;
+use super::{Device, DeviceHints, EntryKind, in_range, platform};
 
-/// Tells the system that a file is read in its order, but for small steps back and forth. Several threads that read in turns
-/// do not look like it, and the system then reads no further ahead than it is asked to: from a disk that takes several times
-/// as long. It is a hint: nothing else depends on it.
-pub fn read_in_order(file: &File) {
-    #[cfg(target_os = "linux")]
-    let _ = fadvise(file, 0, None, Advice::Sequential);
-    #[cfg(not(target_os = "linux"))]
-    let _ = file;
-}
+/// Why a second writer is refused.
+pub(super) const HAS_WRITER: &str = "another program has it open for writing";
 
 /// An opened file or block device. Its length is taken when it is opened.
 pub struct FileDevice {
@@ -40,6 +28,7 @@ pub struct FileDevice {
     file: Arc<File>,
     len: u64,
     writable: bool,
+    is_sparse: bool,
 }
 
 impl FileDevice {
@@ -58,9 +47,8 @@ impl FileDevice {
     pub fn open_writable(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        let is_disk = std::fs::metadata(path)?.file_type().is_block_device();
-        if is_disk {
-            options.custom_flags(OFlags::EXCL.bits().cast_signed());
+        if platform::kind(&std::fs::metadata(path)?) == EntryKind::Disk {
+            platform::open_disk_exclusively(&mut options);
         }
         Self::locked(path, options.open(path)?)
     }
@@ -87,15 +75,19 @@ impl FileDevice {
     }
 
     fn with(path: &Path, mut file: File, writable: bool) -> io::Result<Self> {
-        if file.metadata()?.is_dir() {
+        let kind = platform::kind(&file.metadata()?);
+        if kind == EntryKind::Directory {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
         }
         // The size of a block device is where its end is; `metadata` says 0.
         let len = file.seek(SeekFrom::End(0))?;
         // Blocks are mostly read in the order in which they lie.
-        read_in_order(&file);
+        platform::read_in_order(&file);
         let file = Arc::new(file);
-        Ok(Self { path: path.to_owned(), behind: Behind::new(Arc::clone(&file)), file, len, writable })
+        // Files have holes where the file system knows of them; only Linux has a call that makes one.
+        let is_sparse = kind == EntryKind::File && cfg!(target_os = "linux");
+        let behind = Behind::new(Arc::clone(&file));
+        Ok(Self { path: path.to_owned(), behind, file, len, writable, is_sparse })
     }
 
     fn check_write(&self, offset: u64, bytes: usize) -> io::Result<()> {
@@ -115,9 +107,7 @@ impl FileDevice {
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            Err(io::Error::new(io::ErrorKind::WouldBlock, "another program has it open for writing"))
-        }
+        Err(TryLockError::WouldBlock) => Err(has_writer()),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
@@ -131,12 +121,12 @@ impl fmt::Debug for FileDevice {
 impl Device for FileDevice {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         in_range(self.len, offset, out.len())?;
-        self.file.read_exact_at(out, offset)
+        platform::read_exact_at(&self.file, out, offset)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_write(offset, bytes.len())?;
-        self.file.write_all_at(bytes, offset)?;
+        platform::write_all_at(&self.file, bytes, offset)?;
         self.behind.wrote(bytes.len() as u64);
         Ok(())
     }
@@ -147,21 +137,7 @@ impl Device for FileDevice {
         }
         let bytes = pieces.iter().map(|piece| piece.len()).sum();
         self.check_write(offset, bytes)?;
-        let pieces = pieces.iter().filter(|piece| !piece.is_empty());
-        let mut slices: Vec<IoSlice<'_>> = pieces.map(|piece| IoSlice::new(piece)).collect();
-        let mut rest = &mut slices[..];
-        let mut at = offset;
-        while at < offset + bytes as u64 {
-            match pwritev(&self.file, rest, at) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    IoSlice::advance_slices(&mut rest, written);
-                    at += written as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        platform::write_pieces_at(&self.file, pieces, offset)?;
         self.behind.wrote(bytes as u64);
         Ok(())
     }
@@ -172,6 +148,19 @@ impl Device for FileDevice {
 
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn hints(&self) -> DeviceHints {
+        DeviceHints { can_discard: self.is_sparse && self.writable, ..DeviceHints::default() }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.check_write(offset, usize::try_from(len).unwrap_or(usize::MAX))?;
+        if !self.is_sparse {
+            return Err(super::cannot_discard());
+        }
+        platform::punch_hole(&self.file, offset, len)
     }
 }
 
@@ -244,6 +233,29 @@ mod tests {
         let mut out = [1; 3];
         device.read_at(4096, &mut out).unwrap();
         assert_eq!((device.len(), out), (8192, [0; 3]));
+    }
+
+    /// Where files can have holes: elsewhere the hints say that there is nothing to test.
+    #[test]
+    fn what_is_discarded_is_zeros_and_nothing_else_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(3 << 20).unwrap();
+        let device = FileDevice::open_writable(file.path()).unwrap();
+        device.write_at(0, &vec![7; 3 << 20]).unwrap();
+        assert_eq!(device.hints().can_discard, cfg!(target_os = "linux"));
+        assert!(!FileDevice::open(file.path()).unwrap().hints().can_discard, "opened read-only");
+        assert!(device.discard(1 << 20, 3 << 20).is_err(), "beyond the end");
+        if device.hints().can_discard {
+            device.discard(1 << 20, 1 << 20).unwrap();
+            let mut out = vec![1; 3 << 20];
+            device.read_at(0, &mut out).unwrap();
+            let (before, rest) = out.split_at(1 << 20);
+            let (hole, after) = rest.split_at(1 << 20);
+            assert!(hole.iter().all(|byte| *byte == 0));
+            assert!(before.iter().chain(after).all(|byte| *byte == 7));
+            assert_eq!(device.len(), 3 << 20);
+        }
+        assert!(FileDevice::open(file.path()).unwrap().discard(0, 4096).is_err(), "opened read-only");
     }
 
     #[test]

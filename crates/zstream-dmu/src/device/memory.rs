@@ -1,10 +1,13 @@
-//! A device in memory.
+//! Devices in memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::RwLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
-use super::{Device, in_range};
+use super::open::has_writer;
+use super::{Device, DeviceHints, EntryKind, Mode, OpenDevice, in_range};
 
 /// Bytes in memory, of a length that does not change.
 #[derive(Default)]
@@ -64,5 +67,146 @@ impl Device for MemoryDevice {
 
     fn len(&self) -> u64 {
         self.bytes.read().expect("no writer panics").len() as u64
+    }
+
+    fn hints(&self) -> DeviceHints {
+        // As much as a processor's cache holds.
+        DeviceHints { preferred_bytes: 64 << 10, ..DeviceHints::default() }
+    }
+}
+
+/// Devices in memory by name, for as long as this or an opened one is there. Names are paths: what comes before the last
+/// part is a directory.
+#[derive(Default)]
+pub struct Memory {
+    devices: Mutex<BTreeMap<PathBuf, Slot>>,
+}
+
+struct Slot {
+    device: Arc<MemoryDevice>,
+    writer: Weak<Writer>,
+}
+
+/// What the one writer of a device holds.
+struct Writer;
+
+/// A device that was opened by name.
+struct Opened {
+    device: Arc<MemoryDevice>,
+    writer: Option<Arc<Writer>>,
+}
+
+impl Memory {
+    /// None at all.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a device under a name, in the place of one that may be there.
+    pub fn insert(&self, name: impl Into<PathBuf>, device: Arc<MemoryDevice>) {
+        self.devices().insert(name.into(), Slot { device, writer: Weak::new() });
+    }
+
+    /// The device of a name.
+    #[must_use]
+    pub fn get(&self, name: impl AsRef<Path>) -> Option<Arc<MemoryDevice>> {
+        self.devices().get(name.as_ref()).map(|slot| Arc::clone(&slot.device))
+    }
+
+    fn devices(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Slot>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory({} devices)", self.devices().len())
+    }
+}
+
+fn not_found(name: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no {} in memory", name.display()))
+}
+
+impl OpenDevice for Memory {
+    fn kind(&self, name: &Path) -> io::Result<EntryKind> {
+        let devices = self.devices();
+        if devices.contains_key(name) {
+            return Ok(EntryKind::File);
+        }
+        match devices.keys().any(|other| other.starts_with(name)) {
+            true => Ok(EntryKind::Directory),
+            false => Err(not_found(name)),
+        }
+    }
+
+    fn list(&self, directory: &Path, most: usize) -> io::Result<Vec<PathBuf>> {
+        let devices = self.devices();
+        let inside = devices.keys().filter(|name| name.parent() == Some(directory));
+        Ok(inside.take(most.saturating_add(1)).cloned().collect())
+    }
+
+    fn open(&self, name: &Path, mode: Mode) -> io::Result<Arc<dyn Device>> {
+        let mut devices = self.devices();
+        let slot = devices.get_mut(name);
+        if mode != Mode::Read && slot.as_ref().is_some_and(|slot| slot.writer.strong_count() > 0) {
+            return Err(has_writer());
+        }
+        let writer = (mode != Mode::Read).then(|| Arc::new(Writer));
+        let held = writer.as_ref().map(Arc::downgrade);
+        let device = match (mode, slot) {
+            (Mode::Read | Mode::Write, None) => return Err(not_found(name)),
+            (Mode::Read | Mode::Write, Some(slot)) => {
+                if let Some(held) = held {
+                    slot.writer = held;
+                }
+                Arc::clone(&slot.device)
+            }
+            (Mode::Create { replace: false, .. }, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Mode::Create { len, .. }, _) => {
+                let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+                let device = Arc::new(MemoryDevice::new(len));
+                let slot = Slot { device: Arc::clone(&device), writer: held.unwrap_or_default() };
+                devices.insert(name.to_owned(), slot);
+                device
+            }
+        };
+        Ok(Arc::new(Opened { device, writer }))
+    }
+
+    fn remove(&self, name: &Path) -> io::Result<()> {
+        self.devices().remove(name).map(drop).ok_or_else(|| not_found(name))
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.device.fmt(f)
+    }
+}
+
+impl Device for Opened {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.device.read_at(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.writer.is_none() {
+            return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened read-only"));
+        }
+        self.device.write_at(offset, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.device.len()
+    }
+
+    fn hints(&self) -> DeviceHints {
+        self.device.hints()
     }
 }

@@ -7,18 +7,41 @@ mod behind;
 mod faulty;
 mod file;
 mod memory;
+mod open;
 mod overlay;
+mod platform;
 mod recorder;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use faulty::{FaultyDevice, Plan};
-pub use file::{FileDevice, read_in_order};
-pub use memory::MemoryDevice;
+pub use file::FileDevice;
+pub use memory::{Memory, MemoryDevice};
+pub use open::{EntryKind, Files, Mode, OpenDevice};
 pub use overlay::OverlayDevice;
+pub use platform::read_in_order;
 pub use recorder::{Loss, RecordedEvent, Recorder};
+
+/// How a device likes to be read and written. Nothing but speed depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceHints {
+    /// Reads and writes of this many bytes and more are about as fast as they get.
+    pub preferred_bytes: u64,
+    /// How long the device takes to answer even the smallest read, about: worth so much reading ahead.
+    pub latency: Duration,
+    /// Whether [`Device::discard`] gives room back.
+    pub can_discard: bool,
+}
+
+impl Default for DeviceHints {
+    /// What suits files and disks.
+    fn default() -> Self {
+        Self { preferred_bytes: 128 << 10, latency: Duration::ZERO, can_discard: false }
+    }
+}
 
 /// A file, a disk, a part of one, or memory.
 pub trait Device: Send + Sync + fmt::Debug {
@@ -55,6 +78,21 @@ pub trait Device: Send + Sync + fmt::Debug {
 
     /// Size in bytes.
     fn len(&self) -> u64;
+
+    /// How the device likes to be read and written.
+    fn hints(&self) -> DeviceHints {
+        DeviceHints::default()
+    }
+
+    /// Gives up what the `len` bytes from `offset` on hold, and with it the room they take. They hold anything until they are
+    /// written again.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at); the device cannot do it, as its [`hints`](Self::hints) say.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Err(cannot_discard())
+    }
 
     /// Whether the device has no bytes.
     fn is_empty(&self) -> bool {
@@ -104,6 +142,19 @@ impl Device for Window {
     fn len(&self) -> u64 {
         self.len
     }
+
+    fn hints(&self) -> DeviceHints {
+        self.inner.hints()
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX);
+        self.inner.discard(self.translate(offset, bytes)?, len)
+    }
+}
+
+fn cannot_discard() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "the device cannot give room back")
 }
 
 fn in_range(len: u64, offset: u64, bytes: usize) -> io::Result<()> {
@@ -135,5 +186,53 @@ mod tests {
         assert_eq!(out, [15, 1, 2, 18]);
         assert!(Window::new(memory.clone(), 250, 7).is_none());
         assert!(Window::new(memory, u64::MAX, 7).is_none());
+    }
+
+    /// A device that takes long to answer, and can give room back.
+    #[derive(Debug)]
+    struct Bucket;
+
+    impl Device for Bucket {
+        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn len(&self) -> u64 {
+            4096
+        }
+
+        fn hints(&self) -> DeviceHints {
+            DeviceHints { preferred_bytes: 8 << 20, latency: Duration::from_millis(30), can_discard: true }
+        }
+
+        fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+            assert_eq!((offset, len), (1024, 512));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_lies_over_a_device_passes_its_hints_on() {
+        let bucket: Arc<dyn Device> = Arc::new(Bucket);
+        let window = Window::new(Arc::clone(&bucket), 1024, 512).unwrap();
+        let faulty = FaultyDevice::new(Arc::clone(&bucket), Plan::Once(1));
+        assert_eq!([window.hints(), faulty.hints()], [bucket.hints(); 2]);
+        window.discard(0, 512).unwrap();
+        assert!(window.discard(1, 512).is_err());
+        faulty.discard(1024, 512).unwrap();
+        assert!(faulty.discard(1024, 512).is_err(), "the plan says so");
+        // What lies over something that is to stay as it is gives nothing up.
+        let kept = DeviceHints { can_discard: false, ..bucket.hints() };
+        let overlay = OverlayDevice::new(Arc::clone(&bucket));
+        assert_eq!([overlay.hints(), Recorder::new().over(bucket).hints()], [kept; 2]);
+        assert!(overlay.discard(0, 512).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Device, in_range};
+use super::{Device, DeviceHints, in_range};
 
 /// What is kept of writes as a whole.
 const SECTOR_BYTES: u64 = 512;
@@ -75,6 +75,11 @@ impl Device for OverlayDevice {
 
     fn len(&self) -> u64 {
         self.base.len()
+    }
+
+    /// Those of what is below, of which nothing is given up.
+    fn hints(&self) -> DeviceHints {
+        DeviceHints { can_discard: false, ..self.base.hints() }
     }
 }
 

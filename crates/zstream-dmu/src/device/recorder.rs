@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Device, MemoryDevice, OverlayDevice};
+use super::{Device, DeviceHints, MemoryDevice, OverlayDevice};
 
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;
@@ -169,6 +169,10 @@ impl Device for RecordedDevice {
 
     fn len(&self) -> u64 {
         self.inner.len()
+    }
+
+    fn hints(&self) -> DeviceHints {
+        self.inner.hints()
     }
 }
 

@@ -25,9 +25,9 @@ use zstream_format::order::ByteOrder;
 use super::VERSIONS;
 use super::config_list::{create_packed, number};
 use super::history::{self, Event};
-use super::layout::{member_asize, metaslab_shift, top_asize};
+use super::layout::{member_asize, metaslab_shift};
 use super::maintained::FeatureSet;
-use super::spec::{Shape, TopSpec, VdevClass, check_name};
+use super::spec::{TopSpec, VdevClass, check_name};
 use super::writer::{PoolWriter, mos_properties};
 use crate::blkptr::BlockPointer;
 use crate::block::ReadBlock;
@@ -174,11 +174,17 @@ fn plan_top(
     let member_bytes =
         |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
     let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
-    let asize = top_asize(top.shape, &sizes);
+    let asize = top.shape.asize(&sizes);
     let shift = metaslab_shift(asize);
     let (array, zap) = (numbers.next(), numbers.next());
     let bias = (top.class != VdevClass::Normal).then_some(top.class);
     plan.zaps.push((zap, bias));
+    let class = match top.class {
+        VdevClass::Normal => Some(AllocationClass::Normal),
+        VdevClass::Special => Some(AllocationClass::Special),
+        VdevClass::Dedup => Some(AllocationClass::Dedup),
+        VdevClass::Log => None,
+    };
     plan.spaces.push(VdevSpace {
         vdev: id as u32,
         ashift: new.ashift,
@@ -187,12 +193,8 @@ fn plan_top(
         metaslab_shift: shift,
         unflushed_txgs: None,
         checkpoint_map: None,
-        class: match top.class {
-            VdevClass::Normal => Some(AllocationClass::Normal),
-            VdevClass::Special => Some(AllocationClass::Special),
-            VdevClass::Dedup => Some(AllocationClass::Dedup),
-            VdevClass::Log => None,
-        },
+        class,
+        belongs_to: class,
     });
     let at_top = |list: &mut NvList| {
         list.add_u64("metaslab_array", array.0).add_u64("metaslab_shift", u64::from(shift));
@@ -220,16 +222,18 @@ fn plan_top(
         plan.members.insert(guid, Member { name: member.path.clone(), device });
         Ok(list)
     };
-    if let (Shape::Single, [member]) = (top.shape, &top.leaves[..]) {
+    let Some((kind, parity)) = top.shape.kind() else {
+        let [member] = &top.leaves[..] else {
+            return Err(Error::invalid(format!("{} of {} members", top.shape, top.leaves.len())));
+        };
         return leaf(id, member, true);
-    }
+    };
     let children = (0..).zip(&top.leaves).map(|(id, member)| leaf(id, member, false));
     let children: Vec<NvList> = children.collect::<Result<_>>()?;
     let mut list = NvList::new();
-    let kind = if top.shape == Shape::Mirror { "mirror" } else { "raidz" };
     list.add_string("type", kind).add_u64("id", id).add_u64("guid", new.random.guid()?.0);
-    if let Shape::Raidz(parity) = top.shape {
-        list.add_u64("nparity", parity as u64);
+    if let Some(parity) = parity {
+        list.add_u64("nparity", parity);
     }
     at_top(&mut list);
     list.add_u64("create_txg", TXG_INITIAL.0).add_u64("com.delphix:vdev_zap_top", zap.0);
@@ -278,9 +282,8 @@ impl PoolWriter {
             ObjsetType::META,
             properties,
         )?;
-        let dspace = plan.spaces.iter().filter(|space| space.class == Some(AllocationClass::Normal));
-        let dspace = dspace.map(|space| space.metaslabs() << space.metaslab_shift).sum();
-        let config_object = fill_mos(&mut mos, &new, &plan, &salt, dspace)?;
+        let room = space.space_use().room;
+        let config_object = fill_mos(&mut mos, &new, &plan, &salt, room.normal)?;
         let mut pool = Self {
             reader,
             space,

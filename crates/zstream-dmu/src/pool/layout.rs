@@ -1,7 +1,6 @@
 //! How large the vdevs of a new pool are and how they are cut into metaslabs.
 
 use crate::error::{Error, Result};
-use crate::pool::spec::Shape;
 use crate::vdev::LEAF_DATA_START;
 use crate::vdev::label::LABEL_BYTES;
 
@@ -34,16 +33,6 @@ pub fn member_asize(len: u64) -> Result<u64> {
     Ok(len - len % LABEL_BYTES - LEAF_DATA_START - END_BYTES)
 }
 
-/// Bytes of a top-level vdev whose members have these: parity counts (`vdev_asize`).
-#[must_use]
-pub fn top_asize(shape: Shape, members: &[u64]) -> u64 {
-    let least = members.iter().copied().min().unwrap_or(0);
-    match shape {
-        Shape::Single | Shape::Mirror => least,
-        Shape::Raidz(_) => least.saturating_mul(members.len() as u64),
-    }
-}
-
 /// Logarithm of the size of the metaslabs of a vdev of `asize` bytes (`vdev_metaslab_set_size`).
 ///
 /// About 16 metaslabs up to 8 GiB, one for each 512 MiB up to 100 GiB, about 200 up to 3 TiB, one for each 16 GiB above.
@@ -67,6 +56,7 @@ pub fn metaslab_shift(asize: u64) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vdev::Shape;
 
     #[test]
     fn sizes_are_those_of_golden_pools() {
@@ -74,8 +64,8 @@ mod tests {
         assert_eq!(member, 62_390_272);
         assert_eq!(member_asize((64 << 20) + 262_143).unwrap(), member);
         assert_eq!(member_asize(160 << 20).unwrap(), 163_053_568);
-        assert_eq!(top_asize(Shape::Raidz(2), &[member; 5]), 311_951_360);
-        assert_eq!(top_asize(Shape::Mirror, &[member, member + 1]), member);
+        assert_eq!(Shape::Raidz(2).asize(&[member; 5]), 311_951_360);
+        assert_eq!(Shape::Mirror.asize(&[member, member + 1]), member);
         assert_eq!((metaslab_shift(163_053_568), metaslab_shift(311_951_360)), (24, 25));
         assert!(member_asize((64 << 20) - 1).unwrap_err().to_string().contains("67108864"));
     }

@@ -33,7 +33,7 @@ pub use self::notice::Notice;
 use crate::blkptr::BlockPointer;
 use crate::block::ReadBlock;
 use crate::cache;
-use crate::device::Device;
+use crate::device::{Device, Files, OpenDevice};
 use crate::error::{Error, Result};
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::{DIRECTORY_OBJECT, Features};
@@ -61,12 +61,15 @@ pub struct OpenOptions {
     pub cache_bytes: usize,
     /// Is told of every bad copy of a block.
     pub observer: Option<Arc<dyn Observer>>,
+    /// What opens the members by their paths: files and disks, unless it is given.
+    pub devices: Arc<dyn OpenDevice>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
         let (name, txg, observer) = (None, None, None);
-        Self { name, txg, allow_missing: false, cache_bytes: cache::DEFAULT_BYTES, observer }
+        let (cache_bytes, devices) = (cache::DEFAULT_BYTES, Arc::new(Files));
+        Self { name, txg, allow_missing: false, cache_bytes, observer, devices }
     }
 }
 
@@ -96,7 +99,7 @@ impl Pool {
     /// A named path is no member, and the pool lacks none; there are several pools or none; the pool cannot be opened, as
     /// with [`Pool::open_candidates`].
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Self> {
-        let mut found = scan::scan(paths)?;
+        let mut found = scan::scan(&*options.devices, paths)?;
         let mut pool = Self::open_candidates(found.candidates, options)?;
         if pool.health() == VdevState::Online
             && let Some((_, error)) = found.refused.pop()

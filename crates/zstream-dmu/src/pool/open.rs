@@ -256,11 +256,7 @@ fn check_known_members(tree: &VdevTree) -> Result<()> {
     for top in tree.tops().iter().filter(|top| top.state() == VdevState::Unavailable) {
         let children = top.children();
         let missing = children.iter().filter(|child| !child.is_available()).count();
-        let allowed = match &top.config().kind {
-            VdevType::Missing => continue,
-            VdevType::Raidz(geometry) => geometry.parity,
-            _ => children.len().saturating_sub(1),
-        };
+        let Some(allowed) = top.config().kind.losses_allowed(children.len()) else { continue };
         let (missing, children) = if children.is_empty() { (1, 1) } else { (missing, children.len()) };
         return Err(Fault::TooManyMissing { vdev: top.name().to_owned(), missing, children, allowed }.into());
     }
@@ -278,10 +274,7 @@ fn check_members(tree: &VdevTree) -> Result<()> {
 }
 
 fn is_expanding(tree: &VdevConfig) -> bool {
-    tree.walk().any(|vdev| match &vdev.kind {
-        VdevType::Raidz(geometry) => geometry.expansion.reflowed_to.is_some(),
-        _ => false,
-    })
+    tree.walk().any(|vdev| vdev.kind.is_expanding())
 }
 
 /// Reads the mappings of removed vdevs. A mapping may lie on a vdev that was itself removed later, so the order is found

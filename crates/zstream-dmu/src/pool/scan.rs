@@ -5,14 +5,12 @@
 //! Directories are searched, not below; what is no member there is passed over.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::device::{Device, FileDevice, Window};
+use crate::device::{Device, EntryKind, Mode, OpenDevice, Window};
 use crate::error::{Error, Fault, Result};
 use crate::gpt;
 use crate::ids::Guid;
@@ -28,7 +26,7 @@ pub const ENTRIES_MAX: usize = 100_000;
 pub struct Candidate {
     /// The device and the path it was found by.
     pub member: Member,
-    /// The file or disk, where there is one; the device may be a partition of it.
+    /// The name it was opened by, where it was; the device may be a partition of that.
     pub path: Option<PathBuf>,
     /// Its labels, of which at least one is good.
     pub labels: Labels,
@@ -56,20 +54,19 @@ pub struct Found {
     pub refused: Vec<(PathBuf, Error)>,
 }
 
-/// Looks at paths: members, or directories to search.
+/// Looks at paths, of which `devices` knows where they lead to: members, or directories to search.
 ///
 /// # Errors
 /// A named path does not exist, a directory cannot be searched, or nothing that was named is a member of a pool.
-pub fn scan(paths: &[PathBuf]) -> Result<Found> {
+pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<Found> {
     let mut found = Found::default();
     for path in paths {
         let place = |error: Error| error.on_vdev(path.display());
-        let metadata = fs::metadata(path).map_err(|error| place(error.into()))?;
-        if metadata.is_dir() {
-            search(path, &mut found).map_err(place)?;
+        let kind = devices.kind(path).map_err(|error| place(error.into()))?;
+        if kind == EntryKind::Directory {
+            search(devices, path, &mut found).map_err(place)?;
         } else {
-            let member = FileDevice::open(path).map_err(Error::from);
-            match member.and_then(|device| examine_file(path, device)) {
+            match examine_named(devices, path, Mode::Read) {
                 Ok(candidate) => found.candidates.push(candidate),
                 Err(error) => found.refused.push((path.clone(), place(error))),
             }
@@ -83,19 +80,13 @@ pub fn scan(paths: &[PathBuf]) -> Result<Found> {
     Ok(found)
 }
 
-fn search(directory: &Path, found: &mut Found) -> Result<()> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        if paths.len() >= ENTRIES_MAX {
-            let what = "directory entries";
-            return Err(
-                Fault::TooLarge { what, size: paths.len() as u64 + 1, limit: ENTRIES_MAX as u64 }.into()
-            );
-        }
-        paths.push(entry?.path());
+fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut Found) -> Result<()> {
+    let paths = devices.list(directory, ENTRIES_MAX)?;
+    if paths.len() > ENTRIES_MAX {
+        let (what, size) = ("directory entries", paths.len() as u64);
+        return Err(Fault::TooLarge { what, size, limit: ENTRIES_MAX as u64 }.into());
     }
-    paths.sort();
-    let looked: Vec<_> = paths.into_par_iter().map(|path| (look(&path), path)).collect();
+    let looked: Vec<_> = paths.into_par_iter().map(|path| (look(devices, &path), path)).collect();
     for (result, path) in looked {
         match result {
             Ok(Some(candidate)) => found.candidates.push(candidate),
@@ -107,33 +98,36 @@ fn search(directory: &Path, found: &mut Found) -> Result<()> {
 }
 
 /// A file of a directory, if it is a member. Opening other than files and disks could block or have effects.
-fn look(path: &Path) -> Result<Option<Candidate>> {
-    let kind = fs::metadata(path)?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
-        return Ok(None);
+fn look(devices: &dyn OpenDevice, path: &Path) -> Result<Option<Candidate>> {
+    match devices.kind(path)? {
+        EntryKind::File | EntryKind::Disk => {}
+        EntryKind::Directory | EntryKind::Other => return Ok(None),
     }
-    let device = FileDevice::open(path)?;
-    Ok(examine_file(path, device).ok())
+    let device = devices.open(path, Mode::Read)?;
+    Ok(examine_opened(path, device).ok())
 }
 
-fn examine_file(path: &Path, device: FileDevice) -> Result<Candidate> {
-    let member = Member { name: path.display().to_string(), device: Arc::new(device) };
+fn examine_named(devices: &dyn OpenDevice, path: &Path, mode: Mode) -> Result<Candidate> {
+    examine_opened(path, devices.open(path, mode)?)
+}
+
+fn examine_opened(path: &Path, device: Arc<dyn Device>) -> Result<Candidate> {
+    let member = Member { name: path.display().to_string(), device };
     Ok(Candidate { path: Some(path.to_owned()), ..examine(member)? })
 }
 
-/// Opens members anew for writing, each locked against other writers, and reads their labels again: another writer may have
+/// Opens members anew for writing, each kept from other writers, and reads their labels again: another writer may have
 /// been there in between.
 ///
 /// # Errors
-/// One cannot be opened, another writer has it, or its labels are gone; a member that is no file or disk.
-pub fn reopen_writable(candidates: &[Candidate]) -> Result<Vec<Candidate>> {
+/// One cannot be opened, another writer has it, or its labels are gone; one was not opened by a name.
+pub fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
     let reopen = |candidate: &Candidate| {
         let name = &candidate.member.name;
         let place = |error: Error| error.on_vdev(name);
         let path =
-            candidate.path.as_deref().ok_or_else(|| place(Error::unsupported("opening it for writing")))?;
-        let device = FileDevice::open_writable(path).map_err(|error| place(error.into()))?;
-        examine_file(path, device).map_err(place)
+            candidate.path.as_deref().ok_or_else(|| place(Error::invalid("it was not opened by a name")))?;
+        examine_named(devices, path, Mode::Write).map_err(place)
     };
     candidates.iter().map(reopen).collect()
 }
@@ -214,12 +208,14 @@ pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Cand
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use zstream_format::checksum::seal_embedded;
     use zstream_format::nvlist::{NvList, Packed};
     use zstream_format::order::ByteOrder;
 
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::device::{Files, Memory, MemoryDevice};
     use crate::vdev::label::{self, CONFIG_BYTES, CONFIG_OFFSET};
 
     /// Writes the labels of a one-device pool.
@@ -299,6 +295,7 @@ mod tests {
         fs::write(&path, device.to_vec()).unwrap();
         fs::write(directory.path().join("other"), "text").unwrap();
         fs::create_dir(directory.path().join("below")).unwrap();
+        let scan = |paths: &[PathBuf]| scan(&Files, paths);
         let found = scan(&[directory.path().to_owned()]).unwrap();
         assert_eq!((found.candidates.len(), found.skipped.len()), (1, 0));
         assert_eq!(
@@ -307,5 +304,31 @@ mod tests {
         );
         assert!(scan(&[directory.path().join("other")]).unwrap_err().to_string().contains("too few"));
         assert!(scan(&[directory.path().join("nothing")]).is_err());
+    }
+
+    #[test]
+    fn memory_is_searched_as_a_directory_and_reopened_by_one_writer() {
+        let memory = Memory::new();
+        for (name, bytes) in [("shelf/a", 9 << 20), ("shelf/b", 100), ("shelf/below/c", 9 << 20)] {
+            let device = Arc::new(MemoryDevice::new(bytes));
+            if bytes > 100 {
+                label(&*device, "tank", 100, 1);
+            }
+            memory.insert(name, device);
+        }
+        let found = scan(&memory, &["shelf".into()]).unwrap().candidates;
+        assert_eq!(found.iter().map(|found| found.member.name.as_str()).collect::<Vec<_>>(), ["shelf/a"]);
+        let first = reopen_writable(&memory, &found).unwrap();
+        first[0].member.device.write_at(0, b"x").unwrap();
+        assert!(found[0].member.device.write_at(0, b"x").is_err(), "it was opened to be read");
+        let refused = reopen_writable(&memory, &found).unwrap_err().to_string();
+        assert!(refused.contains("shelf/a") && refused.contains("another program has it open"), "{refused}");
+        drop(first);
+        assert!(reopen_writable(&memory, &found).is_ok());
+        assert!(scan(&memory, &["shelf/b".into()]).unwrap_err().to_string().contains("too few"));
+        assert!(scan(&memory, &["elsewhere".into()]).unwrap_err().to_string().contains("in memory"));
+        let given = pool("tank", 100, 1);
+        let refused = reopen_writable(&memory, &[given]).unwrap_err().to_string();
+        assert!(refused.contains("not opened by a name"), "{refused}");
     }
 }

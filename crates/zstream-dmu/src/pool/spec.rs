@@ -1,14 +1,10 @@
 //! What a new pool is to be: its name and its vdevs, in the words of `zpool create`.
 
-use std::fmt;
-
 use crate::error::{Error, Result};
+pub use crate::vdev::Shape;
 
 /// Longest name of a pool: room is left for the names of the datasets that every pool has.
 const NAME_BYTES_MAX: usize = 239;
-
-/// Most members of one raidz (`VDEV_RAIDZ_MAXCHILDREN`).
-const RAIDZ_CHILDREN_MAX: usize = 255;
 
 /// Highest parity of raidz.
 const PARITY_MAX: usize = 3;
@@ -36,27 +32,6 @@ impl VdevClass {
             Self::Special => Some("special"),
             Self::Dedup => Some("dedup"),
             Self::Log => Some("log"),
-        }
-    }
-}
-
-/// How the members of a top-level vdev hold its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Shape {
-    /// There is one, which is the vdev.
-    Single,
-    /// Each holds all of it.
-    Mirror,
-    /// Each holds a part of it; this many may be missing.
-    Raidz(usize),
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Single => f.write_str("single"),
-            Self::Mirror => f.write_str("mirror"),
-            Self::Raidz(parity) => write!(f, "raidz{parity}"),
         }
     }
 }
@@ -147,11 +122,7 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
         }
     }
     for top in &tops {
-        let (least, most) = match top.shape {
-            Shape::Single => (1, 1),
-            Shape::Mirror => (2, usize::MAX),
-            Shape::Raidz(parity) => (parity + 1, RAIDZ_CHILDREN_MAX),
-        };
+        let (least, most) = top.shape.members().into_inner();
         let count = top.leaves.len();
         if count < least {
             return Err(Error::invalid(format!("{} of {count} members, it needs {least}", top.shape)));
@@ -179,11 +150,7 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
 /// # Errors
 /// It names the two kinds.
 pub fn check_redundancy<L>(tops: &[TopSpec<L>]) -> Result<()> {
-    let tolerates = |top: &TopSpec<L>| match top.shape {
-        Shape::Single => 0,
-        Shape::Mirror => top.leaves.len() - 1,
-        Shape::Raidz(parity) => parity,
-    };
+    let tolerates = |top: &TopSpec<L>| top.shape.losses_allowed(top.leaves.len());
     let data: Vec<_> = tops.iter().filter(|top| top.class != VdevClass::Log).collect();
     for pair in data.windows(2) {
         if tolerates(pair[0]) != tolerates(pair[1]) {

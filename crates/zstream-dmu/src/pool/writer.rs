@@ -26,9 +26,9 @@ use super::scan::{self, Candidate};
 use super::{OpenOptions, Pool, VERSIONS, config_list};
 use crate::block::ReadBlock;
 use crate::cache;
-use crate::device::OverlayDevice;
+use crate::device::{Files, OpenDevice, OverlayDevice};
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::DIRECTORY_OBJECT;
 use crate::object_store::ObjectStore;
@@ -37,7 +37,7 @@ use crate::objset::writer::{ObjsetWriter, SetProperties};
 use crate::space::Allocator;
 use crate::space::space_map::VdevSpace;
 use crate::tx::{self, Commit, SpaceDelta};
-use crate::vdev::config::{PoolState, VdevConfig, VdevType};
+use crate::vdev::config::{PoolState, VdevConfig};
 use crate::vdev::label::Role;
 use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::Uberblock;
@@ -65,6 +65,8 @@ pub struct WriteOptions {
     pub cache_bytes: usize,
     /// Try changes out: what is written stays in memory and is gone with the writer, and the devices stay as they are.
     pub rehearsal: bool,
+    /// What opens the members by their paths: files and disks, unless it is given.
+    pub devices: Arc<dyn OpenDevice>,
     /// For tests: [`WriterSettings::whole_max`].
     pub whole_max: Option<u64>,
 }
@@ -78,6 +80,7 @@ impl Default for WriteOptions {
             now: None,
             cache_bytes: cache::DEFAULT_BYTES,
             rehearsal: false,
+            devices: Arc::new(Files),
             whole_max: None,
         }
     }
@@ -132,12 +135,12 @@ impl PoolWriter {
     /// - The pool's version is older than features, its integers are big-endian, it has dedup tables, or an active feature
     ///   that is not [maintained](super::maintained).
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
-        let mut found = scan::scan(paths)?;
+        let mut found = scan::scan(&*options.devices, paths)?;
         if let Some((_, error)) = found.refused.pop() {
             return Err(error);
         }
         let found = scan::choose(found.candidates, options.name.as_deref())?;
-        Self::open_candidates(scan::reopen_writable(&found)?, options)
+        Self::open_candidates(scan::reopen_writable(&*options.devices, &found)?, options)
     }
 
     /// Opens the pool on devices that can be written and whose labels were read.
@@ -265,6 +268,12 @@ impl PoolWriter {
         &self.mos
     }
 
+    /// What of the pool is taken and what is free.
+    #[must_use]
+    pub fn space(&self) -> &Allocator {
+        &self.space
+    }
+
     /// What reads the pool's blocks.
     #[must_use]
     pub fn reader(&self) -> &Arc<BlockReader> {
@@ -283,8 +292,7 @@ impl PoolWriter {
     /// # Errors
     /// As [`history::log`].
     pub fn log(&mut self, event: Event<'_>) -> Result<()> {
-        let uid = rustix::process::getuid().as_raw();
-        let author = Author { host: self.host.clone(), uid, now: self.now() };
+        let author = Author { host: self.host.clone(), uid: host::user_id(), now: self.now() };
         history::log(&mut self.mos, &author, event)
     }
 
@@ -440,16 +448,10 @@ fn check_writable(pool: &Pool) -> Result<()> {
 
 fn check_vdev(vdev: &VdevConfig) -> Result<()> {
     let name = vdev.display_name();
-    let what = match &vdev.kind {
-        VdevType::Replacing | VdevType::Spare => format!("with {name}, which is being replaced"),
-        VdevType::Indirect => format!("with {name}, which was removed"),
-        VdevType::Draid(_) => format!("with {name}"),
-        VdevType::Raidz(geometry) if geometry.expansion.reflowed_to.is_some() => {
-            format!("with {name}, which is being expanded")
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::unsupported(format!("writing to a pool {what}")))
+    match vdev.kind.why_not_written() {
+        Some(why) => Err(Error::unsupported(format!("writing to a pool with {name}{why}"))),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::capacity::{self, Capacity};
 use super::metaslab::Writing;
 use super::space_map::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::top::Top;
@@ -20,21 +21,13 @@ use crate::ids::Txg;
 use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
-use crate::vdev::config::{ASHIFT_RANGE, VdevType};
+use crate::vdev::arithmetic::deflated;
+use crate::vdev::config::ASHIFT_RANGE;
 use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
 use crate::zio::BlockReader;
 use crate::zio::gang;
 use crate::zio::{AllocationClass, Space};
-
-/// The part of a pool that is kept free of data is one of this many (`spa_slop_shift`).
-const SLOP_SHIFT: u32 = 5;
-
-/// Least and most that is kept free; never more than half (`spa_min_slop`, `spa_max_slop`).
-const SLOP_BYTES: (u64, u64) = (128 << 20, 128 << 30);
-
-/// Size of the block that is typical for space (`1 << 17` in `vdev_set_deflate_ratio`).
-const DEFLATE_BYTES: u64 = 128 << 10;
 
 /// Number of classes that blocks are allocated in.
 const CLASSES: usize = 3;
@@ -66,6 +59,8 @@ pub struct Allocator {
     deflate: Vec<u64>,
     txg: AtomicU64,
     state: Mutex<State>,
+    /// How many blocks still get a place; all of them at the largest number.
+    allocations_left: AtomicU64,
 }
 
 struct State {
@@ -75,8 +70,12 @@ struct State {
     tops: Vec<Option<Top>>,
     /// Whose turn it is, for each class.
     turn: [usize; CLASSES],
+    /// What all vdevs that blocks are taken from have, and what is allocated of it.
     capacity: u64,
     allocated: u64,
+    /// What datasets can use, and what is used of it.
+    room: Capacity,
+    used: u64,
     reserve: Reserve,
     /// Whether anything was taken or given back since the maps were written.
     is_changed: bool,
@@ -97,7 +96,20 @@ impl Allocator {
     ///
     /// A vdev's metaslabs break a rule.
     pub fn create(reader: Arc<BlockReader>, spaces: &[VdevSpace], form: MapForm, txg: Txg) -> Result<Self> {
+        Self::empty(reader, spaces, form, txg, true)
+    }
+
+    fn empty(
+        reader: Arc<BlockReader>,
+        spaces: &[VdevSpace],
+        form: MapForm,
+        txg: Txg,
+        is_deflated: bool,
+    ) -> Result<Self> {
         let vdevs = reader.vdevs();
+        let deflate: Vec<u64> =
+            vdevs.tops().iter().map(|top| capacity::ratio(top.config(), is_deflated)).collect();
+        let mut counted = Vec::new();
         let mut tops: Vec<Option<Top>> = vdevs.tops().iter().map(|_| None).collect();
         for space in spaces {
             let vdev = vdevs.tops().get(space.vdev as usize);
@@ -105,24 +117,40 @@ impl Allocator {
             let (Some(vdev), Some(place)) = (vdev, place) else {
                 return Err(Error::not_found("top-level vdev", space.vdev));
             };
-            *place = Some(Top::new(space, data_disks(vdev))?);
+            *place = Some(Top::new(space, vdev.config(), deflate[space.vdev as usize])?);
+            counted.push((space, vdev.config()));
         }
+        let room = Capacity::of(counted, is_deflated);
         let counted = tops.iter().flatten().filter(|top| top.class.is_some());
         let capacity = counted.map(Top::capacity).sum();
         let of_data = tops.iter().flatten().filter(|top| top.class == Some(AllocationClass::Normal));
         let unit_shift = of_data.map(|top| top.ashift).min().unwrap_or(*ASHIFT_RANGE.start() as u8);
-        let deflate = vdevs.tops().iter().map(deflate_ratio).collect();
         let state = State {
             mos: None,
             tops,
             turn: [0; CLASSES],
             capacity,
             allocated: 0,
+            room,
+            used: 0,
             reserve: Reserve::default(),
             is_changed: false,
             has_logs: false,
         };
-        Ok(Self { reader, form, unit_shift, deflate, txg: AtomicU64::new(txg.0), state: Mutex::new(state) })
+        Ok(Self {
+            reader,
+            form,
+            unit_shift,
+            deflate,
+            txg: AtomicU64::new(txg.0),
+            state: Mutex::new(state),
+            allocations_left: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// Lets only so many more blocks get a place, as if there were no room for others: to try out what happens then.
+    pub fn limit_allocations(&self, left: u64) {
+        self.allocations_left.store(left, Ordering::Relaxed);
     }
 
     /// The space of a pool whose `mos` was read. What log space maps hold is taken over, to be written to the metaslabs' own
@@ -138,7 +166,8 @@ impl Allocator {
         form: MapForm,
         txg: Txg,
     ) -> Result<Self> {
-        let this = Self::create(reader, spaces, form, txg)?;
+        let is_deflated = Zap::open(&*mos, DIRECTORY_OBJECT)?.lookup("deflate")?.is_some();
+        let this = Self::empty(reader, spaces, form, txg, is_deflated)?;
         {
             let mut state = this.state();
             state.mos = Some(Arc::clone(&mos));
@@ -148,6 +177,7 @@ impl Allocator {
             state.replay_logs(&*mos, spaces)?;
             state.allocated =
                 state.tops.iter().flatten().filter(|top| top.class.is_some()).map(Top::allocated).sum();
+            state.used = state.tops.iter().flatten().map(|top| top.charged(top.allocated())).sum();
         }
         Ok(this)
     }
@@ -189,8 +219,8 @@ impl Allocator {
     #[must_use]
     pub fn space_use(&self) -> SpaceUse {
         let state = self.state();
-        let slop = slop(state.capacity);
-        SpaceUse { capacity: state.capacity, allocated: state.allocated, slop }
+        let State { capacity, allocated, room, used, .. } = *state;
+        SpaceUse { capacity, allocated, room, used }
     }
 
     /// Says how much must stay free from now on. Gives what was asked before.
@@ -291,6 +321,7 @@ impl Allocator {
         };
         top.free(state.mos.as_deref(), end - size, end, at_once)?;
         state.is_changed = true;
+        state.used -= top.charged(size);
         if top.class.is_some() {
             state.allocated -= size;
         }
@@ -313,7 +344,7 @@ impl Space for Allocator {
         }
         let size = |place: Dva| {
             let ratio = self.deflate.get(place.vdev() as usize).copied().unwrap_or(0);
-            (place.asize() / SECTOR_BYTES).saturating_mul(ratio)
+            deflated(place.asize(), ratio)
         };
         block.dvas().map(size).fold(0, u64::saturating_add)
     }
@@ -324,7 +355,12 @@ impl Space for Allocator {
             return Err(Error::invalid(format!("a block of {psize} bytes in {copies} copies")));
         }
         let state = &mut *self.state();
-        let limit = state.capacity - state.reserve.bytes(state.capacity);
+        match self.allocations_left.load(Ordering::Relaxed) {
+            u64::MAX => {}
+            0 => return Err(Fault::NoSpace { bytes: psize }.into()),
+            left => self.allocations_left.store(left - 1, Ordering::Relaxed),
+        }
+        let limit = state.room.limit(state.reserve);
         let vdevs = self.reader.vdevs();
         let mut places = Vec::with_capacity(copies);
         for copy in 0..copies {
@@ -385,16 +421,18 @@ impl State {
                         continue;
                     }
                     let size = vdevs.tops()[chosen].asize(psize, Txg(u64::MAX));
-                    if self.allocated + size > limit {
-                        continue;
-                    }
                     let avoid: Vec<u64> = match distance {
                         Distance::Anywhere => Vec::new(),
                         _ => here.iter().map(|other| other.offset()).collect(),
                     };
                     let Some(top) = &mut self.tops[chosen] else { continue };
+                    let charge = top.charged(size);
+                    if charge > limit.saturating_sub(self.used) && charge > 0 {
+                        continue;
+                    }
                     let Some(start) = top.take(self.mos.as_deref(), size, copy, &avoid)? else { continue };
                     self.allocated += size;
+                    self.used += charge;
                     self.is_changed = true;
                     if copy == 0 {
                         top.taken += size;
@@ -448,6 +486,7 @@ impl State {
         };
         top.free(self.mos.as_deref(), place.offset(), place.offset() + place.asize(), true)?;
         self.allocated -= place.asize();
+        self.used -= top.charged(place.asize());
         Ok(())
     }
 
@@ -467,44 +506,10 @@ impl State {
     }
 }
 
-/// What 128 KiB of data take on a vdev decides what each of its sectors counts for, in bytes: 512 where there is no parity
-/// (`vdev_set_deflate_ratio`).
-fn deflate_ratio(vdev: &Vdev) -> u64 {
-    if vdev.config().ashift.is_none() {
-        return 0;
-    }
-    DEFLATE_BYTES / (vdev.asize(DEFLATE_BYTES, Txg(0)) / SECTOR_BYTES)
-}
-
 /// How far a copy must be from the others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Distance {
     OtherVdev,
     OtherMetaslab,
     Anywhere,
-}
-
-/// What is kept free of a pool of `capacity` bytes (`spa_get_slop_space`).
-fn slop(capacity: u64) -> u64 {
-    let (least, most) = SLOP_BYTES;
-    (capacity >> SLOP_SHIFT).min(most).max(least.min(capacity / 2))
-}
-
-impl Reserve {
-    /// Bytes of `capacity` that must stay free.
-    fn bytes(self, capacity: u64) -> u64 {
-        match self {
-            Self::Slop => slop(capacity),
-            Self::HalfSlop => slop(capacity) / 2,
-            Self::Nothing => 0,
-        }
-    }
-}
-
-/// Disks of a vdev that hold data, parity not counted.
-fn data_disks(vdev: &Vdev) -> u64 {
-    match &vdev.config().kind {
-        VdevType::Raidz(geometry) => (geometry.children - geometry.parity) as u64,
-        _ => 1,
-    }
 }

@@ -1,6 +1,7 @@
 //! What is allocated on a vdev and what is free.
 
 mod allocator;
+mod capacity;
 mod free_space;
 mod metaslab;
 pub mod space_map;
@@ -10,6 +11,7 @@ mod tests;
 mod top;
 
 pub use self::allocator::{Allocator, MapForm};
+pub use self::capacity::Capacity;
 
 /// How much of a pool must stay free when space is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,15 +25,25 @@ pub enum Reserve {
     Nothing,
 }
 
-/// How much space a pool has, in bytes, parity included.
+/// How much space a pool has, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpaceUse {
-    /// What all metaslabs have.
+    /// What all metaslabs have, parity included.
     pub capacity: u64,
     /// What is allocated of it.
     pub allocated: u64,
-    /// What must stay free.
-    pub slop: u64,
+    /// What there is for ordinary blocks, as datasets count it.
+    pub room: Capacity,
+    /// What is used of that.
+    pub used: u64,
+}
+
+impl SpaceUse {
+    /// What datasets can still use.
+    #[must_use]
+    pub fn available(&self) -> u64 {
+        self.room.usable().saturating_sub(self.used)
+    }
 }
 
 /// What writing space maps did to the MOS.

@@ -302,14 +302,19 @@ pub struct VdevSpace {
     pub checkpoint_map: Option<ObjectId>,
     /// What it may be allocated for; `None` for log devices and those that nothing may be taken from.
     pub class: Option<AllocationClass>,
+    /// What it is made for, also where nothing may be taken from it; `None` for log devices.
+    pub belongs_to: Option<AllocationClass>,
 }
 
-/// What a vdev with this ZAP may be used for.
+/// Whether something may be taken from a vdev with this ZAP (property `allocating`).
+fn is_allocating(zap: Option<&Zap<'_>>) -> Result<bool> {
+    let Some(zap) = zap else { return Ok(true) };
+    Ok(zap.lookup_u64("allocating")? != Some(0))
+}
+
+/// What a vdev with this ZAP is made for.
 fn class(zap: Option<&Zap<'_>>) -> Result<Option<AllocationClass>> {
     let Some(zap) = zap else { return Ok(Some(AllocationClass::Normal)) };
-    if zap.lookup_u64("allocating")? == Some(0) {
-        return Ok(None);
-    }
     let Some(bias) = zap.lookup("org.zfsonlinux:allocation_bias")? else {
         return Ok(Some(AllocationClass::Normal));
     };
@@ -351,6 +356,7 @@ impl VdevSpace {
             Some(zap) => Ok::<_, Error>(zap.lookup_u64(name)?.map(ObjectId)),
             None => Ok(None),
         };
+        let belongs_to = if config.is_log { None } else { class(zap.as_ref())? };
         Ok(Some(Self {
             vdev,
             ashift,
@@ -359,7 +365,8 @@ impl VdevSpace {
             metaslab_shift,
             unflushed_txgs: object(UNFLUSHED_TXGS)?,
             checkpoint_map: object(CHECKPOINT_MAP)?,
-            class: if config.is_log { None } else { class(zap.as_ref())? },
+            class: if is_allocating(zap.as_ref())? { belongs_to } else { None },
+            belongs_to,
         }))
     }
 
@@ -564,6 +571,7 @@ mod tests {
             unflushed_txgs: Some(ObjectId(9)),
             checkpoint_map: None,
             class: Some(AllocationClass::Normal),
+            belongs_to: Some(AllocationClass::Normal),
         };
         let allocated = vdev.allocated(&objects, &logs).unwrap();
         assert_eq!(allocated.iter().collect::<Vec<_>>(), [(1 << 20, (1 << 20) + 4096)]);

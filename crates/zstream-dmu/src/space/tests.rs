@@ -10,15 +10,18 @@ use zstream_format::order::ByteOrder;
 
 use super::space_map::{LogSpaceMaps, SpaceMap, VdevSpace};
 use super::*;
-use crate::blkptr::{BlockPointer, Dva, NormalBlock};
+use crate::blkptr::{BLOCK_BYTES_MAX, BlockPointer, Dva, NormalBlock};
 use crate::dnode::NewObject;
 use crate::error::Fault;
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::object_store::ObjectStore;
+use crate::pool::layout::{member_asize, metaslab_shift};
 use crate::range_set::RangeSet;
 use crate::testing::Store;
 use crate::vdev::VdevTree;
+use crate::vdev::arithmetic::deflated;
 use crate::vdev::config::{VdevConfig, VdevType};
+use crate::vdev::raidz::{Expansion, Geometry};
 use crate::vdev::tests::leaf;
 use crate::zio::{AllocationClass, BlockReader, Space};
 
@@ -53,6 +56,7 @@ fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store)
             unflushed_txgs: None,
             checkpoint_map: None,
             class: Some(AllocationClass::Normal),
+            belongs_to: Some(AllocationClass::Normal),
         }
     };
     let spaces = (0..tops).map(space).collect();
@@ -233,7 +237,8 @@ fn slop_space_is_for_what_must_be_written() {
     space.set_reserve(Reserve::Nothing);
     assert_eq!(fill(), 16);
     let used = space.space_use();
-    assert_eq!((used.capacity, used.allocated, used.slop), (64 << 20, 64 << 20, 32 << 20));
+    assert_eq!((used.capacity, used.allocated, used.room.slop()), (64 << 20, 64 << 20, 32 << 20));
+    assert_eq!((used.used, used.available()), (64 << 20, 0));
     let error = space.allocate(512, 1, AllocationClass::Normal).unwrap_err();
     assert!(matches!(error.fault(), Fault::NoSpace { bytes: 512 }));
 }
@@ -281,7 +286,6 @@ fn a_map_that_grew_long_is_written_anew() {
 /// A block of `psize` bytes takes parity and padding on raidz, and counts for about what it holds.
 #[test]
 fn raidz_blocks_take_whole_stripes_and_count_for_their_data() {
-    use crate::vdev::raidz::{Expansion, Geometry};
     let geometry = Geometry { children: 5, parity: 2, ashift: 12, expansion: Expansion::default() };
     let children = (0..5).map(|id| leaf(id, id + 1)).collect();
     let asize = 4 << METASLAB_SHIFT;
@@ -312,7 +316,9 @@ fn raidz_blocks_take_whole_stripes_and_count_for_their_data() {
 #[test]
 fn classes_fall_back_to_the_normal_one_and_log_devices_are_left_alone() {
     let (reader, mut spaces, _) = vdevs(3, 2);
-    (spaces[1].class, spaces[2].class) = (Some(AllocationClass::Special), None);
+    for (space, class) in spaces[1..].iter_mut().zip([Some(AllocationClass::Special), None]) {
+        (space.class, space.belongs_to) = (class, class);
+    }
     let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
     space.set_reserve(Reserve::Nothing);
     let vdev = |class| space.allocate(16 << 20, 1, class).map(|places| places[0].vdev()).ok();
@@ -320,4 +326,100 @@ fn classes_fall_back_to_the_normal_one_and_log_devices_are_left_alone() {
     assert_eq!([(); 3].map(|()| vdev(AllocationClass::Special)), [Some(1), Some(1), Some(0)]);
     assert_eq!([AllocationClass::Special, AllocationClass::Normal].map(vdev), [None, None]);
     assert_eq!(space.space_use().capacity, 64 << 20);
+}
+
+/// Top-level vdevs of one shape, in a pool of that many members of each.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// Parity of raidz; none for single disks and mirrors.
+    parity: usize,
+    members: usize,
+    tops: u32,
+    ashift: u8,
+    member_bytes: u64,
+}
+
+impl Layout {
+    fn pool(self) -> (Arc<BlockReader>, Vec<VdevSpace>) {
+        let Self { parity, members, tops, ashift, member_bytes } = self;
+        let member = member_asize(member_bytes).unwrap();
+        let (kind, asize) = match (parity, members) {
+            (0, 1) => (VdevType::File, member),
+            (0, _) => (VdevType::Mirror, member),
+            _ => {
+                let expansion = Expansion::default();
+                let geometry = Geometry { children: members, parity, ashift, expansion };
+                (VdevType::Raidz(geometry), member * members as u64)
+            }
+        };
+        let leaves = |n: u32| (0..members as u64).map(|id| leaf(id, u64::from(n) * 100 + id + 1)).collect();
+        let config = |n: u32| VdevConfig {
+            kind: kind.clone(),
+            ashift: Some(ashift),
+            asize: Some(asize),
+            children: if kind.is_leaf() { Vec::new() } else { leaves(n) },
+            ..leaf(u64::from(n), u64::from(n) * 100 + 99)
+        };
+        let configs: Vec<_> = (0..tops).map(config).collect();
+        let tree = VdevTree::build(Guid(1), &configs, &HashMap::new(), 0).unwrap();
+        let mut spaces = vdevs(tops, 1).1;
+        for space in &mut spaces {
+            (space.ashift, space.asize, space.metaslab_shift) = (ashift, asize, metaslab_shift(asize));
+        }
+        (Arc::new(BlockReader::new(Arc::new(tree), 0, None)), spaces)
+    }
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    let size = (0_u32..13, 0_u64..64).prop_map(|(shift, more)| ((64 + more) << 20) << shift);
+    let shape = (0_usize..4, 1_usize..5);
+    (shape, 1_u32..4, prop_oneof![Just(9_u8), Just(12)], size).prop_map(
+        |((parity, more), tops, ashift, member_bytes)| Layout {
+            parity,
+            members: parity + more,
+            tops,
+            ashift,
+            member_bytes,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    /// A block is refused where what is available would end, and not before: on every shape, in small pools of which half is
+    /// kept back and in large ones of which a part goes to intent logs.
+    #[test]
+    fn space_ends_where_what_is_available_ends(layout in layout(), copies in 1_u8..4) {
+        let (reader, spaces) = layout.pool();
+        let tree = Arc::clone(reader.vdevs());
+        let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+        let room = space.space_use().room;
+        let data = tree.tops()[0].config().kind.data_disks();
+        let raw: u64 = spaces.iter().map(|space| space.metaslabs() << space.metaslab_shift).sum();
+        // Padding takes a part of raidz; deflation takes it out of all bytes in the same way.
+        let share = if layout.parity == 0 { raw } else { raw / layout.members as u64 * data };
+        prop_assert!(room.normal + room.log <= share && room.normal + room.log >= share / 2, "{room:?} of {share}");
+        prop_assert_eq!(room.log > 0, spaces[0].metaslabs() > 64);
+        // What fits in a metaslab many times, so that the metaslabs' ends do not count; then less and less.
+        let large = (1_u64 << spaces[0].metaslab_shift >> 10).min(BLOCK_BYTES_MAX);
+        for psize in [large, large / 16, 512] {
+            let asize = tree.tops()[0].asize(psize, Txg(4));
+            let worst = u64::from(copies) * deflated(asize, tree.tops()[0].config().deflate_ratio());
+            let mut used = space.space_use().used;
+            let error = loop {
+                let places = match space.allocate(psize, copies, AllocationClass::Normal) {
+                    Ok(places) => places,
+                    Err(error) => break error,
+                };
+                used += space.dsize(&block(&places, Txg(4)));
+                prop_assert_eq!(space.space_use().used, used);
+            };
+            prop_assert!(matches!(error.fault(), Fault::NoSpace { .. }), "{error}");
+            prop_assert!(used <= room.usable(), "{used} of {room:?}");
+            prop_assert_eq!(space.space_use().available(), room.usable() - used);
+            prop_assert!(room.usable() - used < worst, "{used} of {room:?}, {psize} bytes are refused");
+        }
+        space.set_reserve(Reserve::HalfSlop);
+        prop_assert!(space.allocate(large / 16, copies, AllocationClass::Normal).is_ok());
+    }
 }

@@ -6,6 +6,8 @@ use crate::blkptr::DVAS_PER_BLOCK_POINTER;
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::object_set::ObjectSet;
+use crate::vdev::arithmetic::deflated;
+use crate::vdev::config::VdevConfig;
 use crate::zio::AllocationClass;
 
 /// Bytes for each data disk of a vdev after which the next vdev's turn comes (`metaslab_aliquot`).
@@ -17,6 +19,8 @@ pub(super) struct Top {
     pub(super) vdev: u32,
     /// What it may be used for; `None` for log devices and those from which nothing may be taken.
     pub(super) class: Option<AllocationClass>,
+    /// What it takes of what datasets can use, in bytes for each sector of 512: 0 for log devices and special vdevs.
+    charge: u64,
     pub(super) ashift: u8,
     /// Disks that hold data, parity not counted.
     data_disks: u64,
@@ -31,14 +35,17 @@ pub(super) struct Top {
 }
 
 impl Top {
-    pub(super) fn new(space: &VdevSpace, data_disks: u64) -> Result<Self> {
+    /// The space of a vdev that nothing is allocated on, `config` being its part of the pool's config and `ratio` what each of its
+    /// sectors counts for.
+    pub(super) fn new(space: &VdevSpace, config: &VdevConfig, ratio: u64) -> Result<Self> {
         space.validate()?;
         let metaslab = |n| Metaslab::new(n << space.metaslab_shift, 1 << space.metaslab_shift);
         Ok(Self {
             vdev: space.vdev,
             class: space.class,
+            charge: if space.belongs_to == Some(AllocationClass::Normal) { ratio } else { 0 },
             ashift: space.ashift,
-            data_disks,
+            data_disks: config.kind.data_disks(),
             metaslab_shift: space.metaslab_shift,
             array: space.metaslab_array,
             metaslabs: (0..space.metaslabs()).map(metaslab).collect(),
@@ -55,6 +62,11 @@ impl Top {
             self.metaslabs[n] = Metaslab::open(mos, ObjectId(object), start, size)?;
         }
         Ok(())
+    }
+
+    /// What `bytes` that are taken from it count for in what datasets can use.
+    pub(super) fn charged(&self, bytes: u64) -> u64 {
+        deflated(bytes, self.charge)
     }
 
     pub(super) fn capacity(&self) -> u64 {

@@ -5,6 +5,7 @@
 
 use zstream_format::nvlist::NvList;
 
+pub use super::kind::VdevType;
 use super::raidz::{Expansion, Geometry};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Guid;
@@ -17,59 +18,6 @@ pub const VDEVS_MAX: usize = 65_536;
 
 /// Smallest and largest binary logarithm of a sector size (`ASHIFT_MIN`, `ASHIFT_MAX`).
 pub const ASHIFT_RANGE: std::ops::RangeInclusive<u64> = 9..=16;
-
-/// What a vdev is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VdevType {
-    /// The pool as a whole.
-    Root,
-    /// A file.
-    File,
-    /// A disk or partition.
-    Disk,
-    /// The same data on every child.
-    Mirror,
-    /// A mirror of an old member and the one that replaces it.
-    Replacing,
-    /// A mirror of a member and the hot spare that stands in for it.
-    Spare,
-    /// Data and parity columns over the children.
-    Raidz(Geometry),
-    /// Declustered raidz; not readable by zstream. The text is its full name, like `draid2:4d:10c:1s`.
-    Draid(String),
-    /// The place of a log device that was removed.
-    Hole,
-    /// A vdev that is not known at all.
-    Missing,
-    /// A removed vdev whose blocks have been moved; a mapping says where to.
-    Indirect,
-}
-
-impl VdevType {
-    /// The name that `zpool` gives vdevs of this type.
-    #[must_use]
-    pub fn name(&self) -> String {
-        match self {
-            Self::Root => "root".to_owned(),
-            Self::File => "file".to_owned(),
-            Self::Disk => "disk".to_owned(),
-            Self::Mirror => "mirror".to_owned(),
-            Self::Replacing => "replacing".to_owned(),
-            Self::Spare => "spare".to_owned(),
-            Self::Raidz(geometry) => format!("raidz{}", geometry.parity),
-            Self::Draid(name) => name.clone(),
-            Self::Hole => "hole".to_owned(),
-            Self::Missing => "missing".to_owned(),
-            Self::Indirect => "indirect".to_owned(),
-        }
-    }
-
-    /// Whether the vdev is a device.
-    #[must_use]
-    pub fn is_leaf(&self) -> bool {
-        matches!(self, Self::File | Self::Disk)
-    }
-}
 
 /// A vdev and what is below it.
 #[derive(Debug, Clone, PartialEq, Eq)]

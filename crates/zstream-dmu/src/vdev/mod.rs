@@ -13,12 +13,15 @@
 //! copies, and for raidz reconstructions, until one passes. Members that turn out wrong on the way are reported as
 //! [`Damage`]. Members that are not there are not damage; they are in the tree's state.
 
+pub mod arithmetic;
 pub mod config;
 pub mod indirect;
+mod kind;
 pub mod label;
 pub mod label_write;
 mod mirror;
 pub mod raidz;
+mod shape;
 mod size;
 pub mod sync;
 pub mod uberblock;
@@ -31,6 +34,7 @@ use std::sync::{Arc, OnceLock};
 use self::config::{VdevConfig, VdevType};
 use self::indirect::Mapping;
 use self::raidz::Geometry;
+pub use self::shape::Shape;
 pub use self::size::CutMember;
 use crate::blkptr::Dva;
 use crate::device::Device;
@@ -213,7 +217,7 @@ impl Vdev {
     pub fn children(&self) -> &[Vdev] {
         match &self.kind {
             Kind::Mirror(children) | Kind::Raidz(_, children) => children,
-            _ => &[],
+            Kind::Leaf(_) | Kind::Indirect(_) | Kind::Nothing => &[],
         }
     }
 
@@ -222,7 +226,7 @@ impl Vdev {
     pub fn device(&self) -> Option<&Arc<dyn Device>> {
         match &self.kind {
             Kind::Leaf(device) => device.as_ref(),
-            _ => None,
+            Kind::Mirror(_) | Kind::Raidz(..) | Kind::Indirect(_) | Kind::Nothing => None,
         }
     }
 
@@ -263,7 +267,9 @@ impl Vdev {
     fn counts(&self) -> bool {
         match &self.kind {
             Kind::Mirror(children) => children.iter().any(Vdev::counts),
-            _ => self.is_available() && !self.config.is_offline,
+            Kind::Leaf(_) | Kind::Raidz(..) | Kind::Indirect(_) | Kind::Nothing => {
+                self.is_available() && !self.config.is_offline
+            }
         }
     }
 
@@ -284,7 +290,7 @@ impl Vdev {
         match &self.kind {
             Kind::Mirror(children) => children.iter().map(Vdev::sources).sum(),
             Kind::Leaf(None) => 0,
-            _ => 1,
+            Kind::Leaf(Some(_)) | Kind::Raidz(..) | Kind::Indirect(_) | Kind::Nothing => 1,
         }
     }
 
@@ -385,7 +391,9 @@ impl VdevTree {
                 let _ = place.set(mapping);
                 Ok(())
             }
-            _ => Err(Error::corrupt("mapping", format!("vdev {vdev} is not an indirect one"))),
+            None | Some(Kind::Leaf(_) | Kind::Mirror(_) | Kind::Raidz(..) | Kind::Nothing) => {
+                Err(Error::corrupt("mapping", format!("vdev {vdev} is not an indirect one")))
+            }
         }
     }
 
@@ -407,7 +415,9 @@ impl VdevTree {
                 };
                 indirect::Place { tree: self, mapping, offset, birth: birth.0 }.read(out, reading)
             }
-            _ => top.read(offset, birth.0, out, reading),
+            Kind::Leaf(_) | Kind::Mirror(_) | Kind::Raidz(..) | Kind::Nothing => {
+                top.read(offset, birth.0, out, reading)
+            }
         }
     }
 

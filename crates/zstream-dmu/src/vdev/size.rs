@@ -62,7 +62,7 @@ impl Vdev {
                 return;
             }
             Kind::Raidz(_, children) => asize_min.div_ceil(children.len().max(1) as u64),
-            _ => asize_min,
+            Kind::Leaf(None) | Kind::Mirror(_) | Kind::Indirect(_) | Kind::Nothing => asize_min,
         };
         self.children().iter().for_each(|child| child.find_cut(of_child, found));
     }

@@ -17,14 +17,11 @@ impl Vdev {
     /// Bytes that a block of `psize` bytes, born in `birth`, takes on this top-level vdev (`vdev_psize_to_asize`).
     #[must_use]
     pub fn asize(&self, psize: u64, birth: Txg) -> u64 {
-        match &self.kind {
-            Kind::Raidz(geometry, _) => geometry.asize(psize, geometry.logical_width(birth.0)),
-            _ => psize.next_multiple_of(self.sector_bytes()),
-        }
+        self.config.asize_of(psize, birth)
     }
 
     fn sector_bytes(&self) -> u64 {
-        1 << self.config.ashift.unwrap_or(9)
+        1 << self.config.sector_shift()
     }
 
     /// Writes `pieces` one behind the other from `offset` on; together they are whole sectors.

@@ -1,20 +1,15 @@
-//! The space of a pool that datasets share (`spa_get_dspace`, `spa_get_slop_space`).
+//! The space of a pool that datasets share (`dsl_pool_adjustedsize`).
 
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::error::Result;
 use zstream_dmu::mos::features::Features;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::pool::{Pool, allocation_class, directory_object};
+use zstream_dmu::pool::{Pool, directory_object};
+use zstream_dmu::space::Capacity;
+use zstream_dmu::space::space_map::VdevSpace;
 use zstream_dmu::vdev::Vdev;
-use zstream_dmu::vdev::config::{VdevConfig, VdevType};
 use zstream_dmu::zap::Zap;
-
-/// Pools keep one part in `2^5` back.
-const SLOP_SHIFT: u32 = 5;
-/// The least and most that a pool keeps back, unless the least were more than half of it.
-const SLOP_BYTES: (u64, u64) = (128 << 20, 128 << 30);
-/// A vdev with more metaslabs than this gives one of them to its intent log.
-const METASLABS_WITHOUT_LOG: u64 = 64;
+use zstream_dmu::zio::AllocationClass;
 
 /// How much of a pool datasets can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,23 +39,22 @@ impl PoolSpace {
         {
             return Ok(None);
         }
-        // Pools from before version 3 count the parity of raidz as space like any other.
-        let is_deflated = directory_object(mos, "deflate")?.is_some();
-        let (mut normal, mut log) = (0_u64, 0_u64);
+        let mut spaces = Vec::new();
         for top in tops {
             let config = top.config();
-            if config.is_log || matches!(config.kind, VdevType::Hole | VdevType::Indirect) {
-                continue;
+            match VdevSpace::find(mos, config)? {
+                Some(space) => spaces.push((space, config)),
+                None if config.kind.holds_nothing() => {}
+                None => return Ok(None),
             }
-            if allocation_class(mos, top)?.is_some() {
-                return Ok(None);
-            }
-            let Some((space, logged)) = vdev_space(config, is_deflated) else { return Ok(None) };
-            normal = normal.saturating_add(space);
-            log = log.saturating_add(logged);
         }
-        let slop = slop(normal, log);
-        Ok(Some(Self { usable_bytes: normal.saturating_sub(slop) }.without_deferred(mos)?))
+        let is_other = |class| class != Some(AllocationClass::Normal);
+        if spaces.iter().any(|(space, config)| !config.is_log && is_other(space.belongs_to)) {
+            return Ok(None);
+        }
+        let is_deflated = directory_object(mos, "deflate")?.is_some();
+        let room = Capacity::of(spaces.iter().map(|(space, config)| (space, *config)), is_deflated);
+        Ok(Some(Self { usable_bytes: room.usable() }.without_deferred(mos)?))
     }
 
     /// The space without what is freed but is still in the list of what the next transaction group gives back.
@@ -79,52 +73,4 @@ fn zap_is_empty(mos: &dyn ObjectSet, name: &str) -> Result<bool> {
     let zap = Zap::open(mos, object)?;
     let first = zap.entries().next().transpose()?;
     Ok(first.is_none())
-}
-
-/// What the pool keeps back for its own work, given the space for ordinary blocks and for embedded logs.
-fn slop(normal: u64, log: u64) -> u64 {
-    let slop = (normal >> SLOP_SHIFT).min(SLOP_BYTES.1);
-    let slop = slop - log.min(slop >> 1);
-    slop.max(SLOP_BYTES.0.min(normal >> 1))
-}
-
-/// Bytes for ordinary blocks and for the embedded log of a top-level vdev: as data without parity, if it is deflated.
-fn vdev_space(config: &VdevConfig, is_deflated: bool) -> Option<(u64, u64)> {
-    let ashift = u32::from(config.ashift?);
-    let shift = u32::try_from(config.metaslab_shift?).ok()?;
-    let metaslabs = config.asize?.checked_shr(shift)?;
-    let logs = u64::from(metaslabs > METASLABS_WITHOUT_LOG);
-    let ratio = if is_deflated { deflate_ratio(config, ashift)? } else { 1 << 9 };
-    let deflated = |count: u64| Some((count.checked_shl(shift)? >> 9).saturating_mul(ratio));
-    Some((deflated(metaslabs - logs)?, deflated(logs)?))
-}
-
-/// Bytes of data in each 512 bytes of a vdev, as a block of 128 KiB has them (`vdev_deflate_ratio`).
-fn deflate_ratio(config: &VdevConfig, ashift: u32) -> Option<u64> {
-    const BLOCK_BYTES: u64 = 1 << 17;
-    let asize = match &config.kind {
-        VdevType::Raidz(geometry) => {
-            let (width, parity) = (geometry.children as u64, geometry.parity as u64);
-            let data = BLOCK_BYTES.checked_shr(ashift)?;
-            let sectors = data + parity * data.div_ceil(width.checked_sub(parity).filter(|&n| n > 0)?);
-            sectors.next_multiple_of(parity + 1).checked_shl(ashift)?
-        }
-        _ => BLOCK_BYTES,
-    };
-    BLOCK_BYTES.checked_div(asize >> 9)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_pools_keep_half_and_large_ones_a_part() {
-        assert_eq!(slop(100 << 20, 0), 50 << 20);
-        assert_eq!(slop(1 << 30, 0), 128 << 20);
-        assert_eq!(slop(64 << 30, 0), 2 << 30);
-        assert_eq!(slop(64 << 30, 512 << 20), (2 << 30) - (512 << 20));
-        assert_eq!(slop(64 << 30, 4 << 30), 1 << 30);
-        assert_eq!(slop(1 << 50, 0), 128 << 30);
-    }
 }

@@ -6,7 +6,8 @@
 //! | OBJECT's bonus buffer | swapped by the class of its type |
 //! | WRITE, SPILL | swapped by the class of their type; compressed ones of a class that is not bytes are decompressed for it |
 //! | WRITE_EMBEDDED | as it is where the object's data is bytes; else it becomes a plain WRITE, since it does not say its byte order |
-//! | raw OBJECT, WRITE, SPILL, OBJECT_RANGE | payload as it is; the flag says that it is in the other order |
+//! | raw WRITE, SPILL, OBJECT_RANGE | payload as it is; the flag says that it is in the other order |
+//! | raw OBJECT | bonus swapped by the class of its type, as a sender does that reads a block of the other order: system attributes are bytes |
 //! | native list behind BEGIN | packed anew in XDR, padded to 8 bytes: receivers refuse native lists of the other order |
 //! | XDR list | as it is |
 //!
@@ -21,7 +22,7 @@ use std::borrow::Cow;
 use std::io::{Read, Write};
 
 use crate::algorithm::CompressionType;
-use crate::byteswap::{SwapError, swap_block};
+use crate::byteswap::{SwapError, swap_block, swap_bonus_area};
 use crate::compress::{CodecError, decompress};
 use crate::edit::EditError;
 use crate::flags::{FeatureFlags, ObjectFlags, RangeFlags, SpillFlags, WriteFlags};
@@ -179,7 +180,12 @@ impl Swapper {
         if self.raw {
             object.flags.toggle(ObjectFlags::RAW_BYTESWAP);
             header.set_body(object);
-            return Ok(payload);
+            if object.bonus_len == 0 {
+                return Ok(payload);
+            }
+            let (mut area, used) = (payload.into_owned(), object.bonus_len as usize);
+            swap_bonus_area(object.bonus_type, &mut area, used, from)?;
+            return Ok(Cow::Owned(area));
         }
         if payload.is_empty() { Ok(payload) } else { swapped(object.bonus_type, payload, from) }
     }

@@ -17,6 +17,7 @@ pub use error::{Breach, Errno};
 
 use crate::flags::{BeginFlags, FeatureFlags};
 use crate::ids::ObjectId;
+use crate::object_type::ObjectType;
 use crate::record::{Begin, Body};
 
 /// Slots of a dnode block, and so of an OBJECT_RANGE (`DNODES_PER_BLOCK`).
@@ -27,6 +28,8 @@ pub const SLOT_BYTES: u64 = 512;
 pub const DNODE_CORE_BYTES: u64 = 64;
 /// Bytes of a block pointer (`sizeof (blkptr_t)`).
 pub const BLKPTR_BYTES: u64 = 128;
+/// The most block pointers of a dnode (`DN_MAX_NBLKPTR`).
+pub const MAX_BLOCK_POINTERS: u64 = 3;
 /// Object numbers are below this (`DN_MAX_OBJECT`).
 pub const MAX_OBJECT: u64 = 1 << 48;
 /// The smallest block (`SPA_MINBLOCKSIZE`).
@@ -60,6 +63,19 @@ impl Limits {
 #[must_use]
 pub fn bonus_room(slots: u8) -> u64 {
     u64::from(slots.max(1)) * SLOT_BYTES - DNODE_CORE_BYTES - BLKPTR_BYTES
+}
+
+/// The block pointers of a new dnode of so many slots with this bonus: what the bonus leaves free holds them, but system
+/// attributes grow (`dnode_allocate`).
+///
+/// Receivers of OpenZFS up to 2.4 count as if every dnode had one slot (`deduce_nblkptr`).
+#[must_use]
+pub fn pointer_count(bonus_type: ObjectType, bonus_len: u32, slots: u8) -> u8 {
+    if bonus_type == ObjectType::SA {
+        return 1;
+    }
+    let free = bonus_room(slots).saturating_sub(bonus_len.into());
+    (1 + free / BLKPTR_BYTES).min(MAX_BLOCK_POINTERS) as u8
 }
 
 /// What the rules for records depend on.

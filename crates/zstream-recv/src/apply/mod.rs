@@ -4,7 +4,7 @@
 //! Here a record is judged by its own limits ([`zstream_format::judge`]) and against what is in the set, and applied at once.
 //!
 //! ```text
-//! OBJECT        claim, or make the existing object fit: free content | free and claim anew | keep          `object`
+//! OBJECT        claim, or make the existing object fit: free content | free and claim anew | keep          `object`, `change`
 //! FREEOBJECTS   free each object of the range
 //! WRITE         a whole block as it came, or written through where the sizes differ                        `data`
 //! others        as they say
@@ -13,6 +13,7 @@
 //! Content in sets is little-endian; what comes big-endian is swapped by its type. Raw blocks are stored as they came and
 //! remember their order.
 
+mod change;
 pub(crate) mod data;
 mod generation;
 mod object;

@@ -77,6 +77,13 @@ impl ReadAt for std::fs::File {
     }
 }
 
+#[cfg(windows)]
+impl ReadAt for std::fs::File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(self, buf, offset)
+    }
+}
+
 /// Reads until `buf` is full or the source ends; how many bytes there were.
 pub(super) fn read_full_at(source: &dyn ReadAt, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut have = 0;

@@ -5,7 +5,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::dnode::DNODE_SLOT_BYTES;
 use zstream_dmu::ids::{Bookmark, ObjectId};
@@ -19,55 +18,31 @@ use zstream_format::object_type::ObjsetType;
 use zstream_zpl::fs::Filesystem;
 use zstream_zpl::paths::{Paths, Wanted};
 
-use crate::pool::{OpenPool, PoolOptions};
-use crate::text::{Count, file_name};
+use crate::place::keys::unlock;
+use crate::place::{Keys, OpenPool};
+use crate::text::file_name;
 
-/// Ranges of bytes that a line of text shows.
-const RANGES_SHOWN: usize = 4;
-
-/// A damaged block.
+/// A block with damaged copies.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
-    /// Where it is.
-    pub(super) at: Bookmark,
+#[non_exhaustive]
+pub struct DamagedBlock {
+    /// Its place in its object set.
+    pub at: Bookmark,
     /// Its pointer.
-    pub(super) pointer: BlockPointer,
-    /// What was found.
-    pub(super) check: Arc<BlockCheck>,
+    pub pointer: BlockPointer,
+    /// The copies that are damaged.
+    pub check: Arc<BlockCheck>,
 }
 
-impl Block {
-    fn is_lost(&self) -> bool {
+impl DamagedBlock {
+    /// True if no copy of it can be read.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
         self.check.readable == 0
     }
-
-    fn json(&self) -> Value {
-        let copies = self.check.bad.iter().map(|copy| {
-            let damage = copy.damage.iter().map(|damage| {
-                json!({
-                    "member": damage.vdev,
-                    "offset": damage.offset,
-                    "bytes": damage.len,
-                    "unreadable": damage.cause == zstream_dmu::vdev::DamageCause::Unreadable,
-                })
-            });
-            json!({
-                "address": copy.address.to_string(),
-                "error": copy.error.as_ref().map(ToString::to_string),
-                "damage": damage.collect::<Vec<_>>(),
-            })
-        });
-        json!({
-            "object": self.at.object.0,
-            "level": self.at.level,
-            "block": self.at.block.0,
-            "lost": self.is_lost(),
-            "copies": copies.collect::<Vec<_>>(),
-        })
-    }
 }
 
-impl fmt::Display for Block {
+impl fmt::Display for DamagedBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_lost() { "lost" } else { "damaged" };
         write!(f, "object {} level {} block {} {state}", self.at.object, self.at.level, self.at.block)?;
@@ -78,81 +53,40 @@ impl fmt::Display for Block {
 
 /// A file, or something else, with damaged blocks.
 #[derive(Debug)]
-pub(super) struct Damaged {
+#[non_exhaustive]
+pub struct Damaged {
     /// The dataset, or what else it is part of.
-    within: String,
-    /// Paths from the root, with a slash before them; none for what is no file or has no name.
-    paths: Vec<String>,
-    /// What it is, where it has no path; behind the path, what part of the file it is.
-    what: String,
-    object: ObjectId,
+    pub within: String,
+    /// Paths from the root, with a slash before them; none for what is not a file or has no name.
+    pub paths: Vec<String>,
+    /// Its description, where it has no path; with a path, which part of the file it is.
+    pub what: String,
+    /// Its object.
+    pub object: ObjectId,
     /// Bytes that are lost.
-    lost: Vec<Range<u64>>,
-    /// Whether all of it is lost.
-    is_lost: bool,
-    /// Its blocks.
-    pub(super) blocks: Vec<Block>,
+    pub lost: Vec<Range<u64>>,
+    /// All of it is lost.
+    pub is_lost: bool,
+    /// Its damaged blocks.
+    pub blocks: Vec<DamagedBlock>,
 }
 
 impl Damaged {
-    /// Its names, with the dataset before them.
-    pub(super) fn places(&self) -> Vec<String> {
-        let what = if self.what.is_empty() { String::new() } else { format!(" ({})", self.what) };
-        match &self.paths[..] {
-            [] => vec![format!("{}: {}", self.within, self.what)],
-            paths => paths.iter().map(|path| format!("{}:{path}{what}", self.within)).collect(),
-        }
-    }
-
     /// The same as a part of something larger.
     pub(super) fn inside(self, what: &str) -> Self {
         Self { within: format!("{what}: {}", self.within), ..self }
     }
-
-    /// How bad it is.
-    pub(super) fn summary(&self) -> String {
-        let mut parts = Vec::new();
-        if self.is_lost {
-            parts.push("lost".to_owned());
-        } else if !self.lost.is_empty() {
-            let shown = self.lost.iter().take(RANGES_SHOWN);
-            let shown: Vec<_> = shown.map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
-            let more = match self.lost.len().saturating_sub(RANGES_SHOWN) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            parts.push(format!("bytes {}{more} lost", shown.join(", ")));
-        }
-        let repairable = self.blocks.iter().filter(|block| !block.is_lost()).count();
-        if repairable > 0 {
-            parts.push(format!("{} damaged but readable", Count(repairable as u64, "block")));
-        }
-        parts.join("; ")
-    }
-
-    /// All about it.
-    pub(super) fn json(&self) -> Value {
-        json!({
-            "in": self.within,
-            "paths": self.paths,
-            "what": self.what,
-            "object": self.object.0,
-            "lost": self.is_lost,
-            "lost_bytes": self.lost.iter().map(|range| [range.start, range.end]).collect::<Vec<_>>(),
-            "blocks": self.blocks.iter().map(Block::json).collect::<Vec<_>>(),
-        })
-    }
 }
 
 /// The damaged blocks of one part of the pool, by object.
-type Objects = BTreeMap<ObjectId, Vec<Block>>;
+type Objects = BTreeMap<ObjectId, Vec<DamagedBlock>>;
 
 /// Names what the blocks belong to, in the order of the datasets.
 pub(super) fn assign(
     open: &OpenPool,
-    options: &PoolOptions,
+    keys: &dyn Keys,
     lines: &Lines,
-    found: &[(Part, Block)],
+    found: &[(Part, DamagedBlock)],
 ) -> Vec<Damaged> {
     let mut parts: BTreeMap<Part, Objects> = BTreeMap::new();
     for (part, block) in found {
@@ -163,7 +97,7 @@ pub(super) fn assign(
     for (part, objects) in parts {
         match part {
             Part::Mos => mos(open, objects, &mut damaged),
-            Part::Dataset(n) => dataset(&lines.datasets()[n], options, objects, &mut damaged),
+            Part::Dataset(n) => dataset(&lines.datasets()[n], keys, objects, &mut damaged),
             Part::Log(n) => {
                 let within = lines.datasets()[n].name().to_owned();
                 damaged.extend(objects.into_values().map(|blocks| whole(&within, "intent log", blocks)));
@@ -179,7 +113,7 @@ pub(super) fn assign(
 
 /// Adds the blocks of each dataset to those that share them.
 fn share(lines: &Lines, parts: &mut BTreeMap<Part, Objects>) {
-    let own: Vec<(usize, Vec<Block>)> = parts
+    let own: Vec<(usize, Vec<DamagedBlock>)> = parts
         .iter()
         .filter_map(|(part, objects)| match part {
             Part::Dataset(n) => Some((*n, objects.values().flatten().cloned().collect())),
@@ -198,13 +132,17 @@ fn share(lines: &Lines, parts: &mut BTreeMap<Part, Objects>) {
             let objects = parts.entry(Part::Dataset(index[&later.object()])).or_default();
             for (at, pointer) in held {
                 let check = Arc::clone(&checks[&(at.object, at.level, at.block)]);
-                objects.entry(at.object).or_default().push(Block { at: *at, pointer: *pointer, check });
+                objects.entry(at.object).or_default().push(DamagedBlock {
+                    at: *at,
+                    pointer: *pointer,
+                    check,
+                });
             }
         });
     }
 }
 
-fn whole(within: &str, what: &str, blocks: Vec<Block>) -> Damaged {
+fn whole(within: &str, what: &str, blocks: Vec<DamagedBlock>) -> Damaged {
     let object = blocks.first().map_or(ObjectId(0), |block| block.at.object);
     Damaged {
         within: within.to_owned(),
@@ -212,7 +150,7 @@ fn whole(within: &str, what: &str, blocks: Vec<Block>) -> Damaged {
         what: what.to_owned(),
         object,
         lost: Vec::new(),
-        is_lost: blocks.iter().any(Block::is_lost),
+        is_lost: blocks.iter().any(DamagedBlock::is_lost),
         blocks,
     }
 }
@@ -224,10 +162,10 @@ fn mos(open: &OpenPool, objects: Objects, damaged: &mut Vec<Damaged>) {
     }
 }
 
-fn dataset(dataset: &Dataset, options: &PoolOptions, mut objects: Objects, damaged: &mut Vec<Damaged>) {
+fn dataset(dataset: &Dataset, keys: &dyn Keys, mut objects: Objects, damaged: &mut Vec<Damaged>) {
     let name = dataset.name();
     // Without the key, or with a wrong one, the files stay without names.
-    let unlocked = !options.has_key_file() || options.unlock(dataset).is_ok();
+    let unlocked = !keys.is_at_hand() || unlock(dataset, keys).is_ok();
     let set = if unlocked { readable_objset(dataset) } else { dataset.objset_locked() };
     let Ok(set) = set else {
         let blocks = objects.into_values().flatten().collect();
@@ -271,7 +209,7 @@ fn dataset(dataset: &Dataset, options: &PoolOptions, mut objects: Objects, damag
     }
 }
 
-/// What an object is that has no path.
+/// The description of an object that has no path.
 fn describe(set: &Objset, object: ObjectId) -> String {
     match set.info(object) {
         _ if object == ObjectId(0) => "dnodes".to_owned(),
@@ -288,7 +226,7 @@ fn with_bytes(
     what: String,
     object: ObjectId,
     paths: Vec<String>,
-    blocks: Vec<Block>,
+    blocks: Vec<DamagedBlock>,
     set: Option<&Arc<Objset>>,
 ) -> Damaged {
     let mut damaged = Damaged { paths, object, is_lost: false, ..whole(within, &what, blocks) };

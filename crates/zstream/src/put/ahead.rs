@@ -1,29 +1,39 @@
 //! Reading a stream ahead of who takes its bytes.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 /// Bytes after which what was read is handed over.
-pub(crate) const BATCH_BYTES: usize = 1 << 20;
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 
 /// So many batches wait at most.
-pub(crate) const BATCHES: usize = 8;
+pub(super) const BATCHES: usize = 8;
 
 /// What a thread reads while the batch before it is worked on.
-pub(crate) struct ReadAhead {
+pub(super) struct ReadAhead {
     batches: Receiver<io::Result<Vec<u8>>>,
     batch: Vec<u8>,
     at: usize,
 }
 
 impl ReadAhead {
+    /// Starts to read a file.
+    ///
+    /// # Errors
+    /// It cannot be opened; there is no thread.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Self::start(File::open(path)?)
+    }
+
     /// Starts to read. The thread ends with the stream, and when nobody takes its bytes any more; one that waits for a stream
     /// that says nothing is left alone then.
     ///
     /// # Errors
     /// There is no thread.
-    pub(crate) fn start(mut source: impl Read + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(mut source: impl Read + Send + 'static) -> io::Result<Self> {
         let (sender, batches) = sync_channel(BATCHES);
         let read = move || {
             loop {

@@ -8,9 +8,11 @@ use zstream_dmu::ids::ObjectId;
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind};
 
+use super::Putting;
 use super::sparse::{self, Sparse};
-use super::{Put, PutError};
-use crate::files::CHUNK_BYTES;
+use crate::error::PutFault;
+use crate::place::source::CHUNK_BYTES;
+use crate::text::file_name;
 
 /// In front of the name of an extended attribute.
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
@@ -33,8 +35,13 @@ pub(super) fn bad(text: String) -> io::Error {
 }
 
 /// Puts all entries of an archive below `parent`, which lies at `above`.
-pub(crate) fn put(put: &mut Put, archive: impl Read, name: &[u8], above: &[&[u8]]) -> Result<(), PutError> {
-    let of_archive = |error: io::Error| PutError::Source(name.to_vec(), error);
+pub(super) fn put(
+    put: &mut Putting<'_, '_>,
+    archive: impl Read,
+    name: &[u8],
+    above: &[&[u8]],
+) -> Result<(), PutFault> {
+    let of_archive = |error: io::Error| PutFault::Source { path: name.to_vec(), source: error };
     let mut archive = tar::Archive::new(archive);
     // Objects by path, for links to them.
     let mut files: HashMap<Vec<u8>, ObjectId> = HashMap::new();
@@ -42,7 +49,8 @@ pub(crate) fn put(put: &mut Put, archive: impl Read, name: &[u8], above: &[&[u8]
     for entry in archive.entries().map_err(of_archive)? {
         let mut entry = entry.map_err(of_archive)?;
         let shown = entry.path_bytes().into_owned();
-        let of_entry = |error: io::Error| PutError::Source([name, b": ", &shown[..]].concat(), error);
+        let of_entry =
+            |error: io::Error| PutFault::Source { path: [name, b": ", &shown[..]].concat(), source: error };
         let mut pax = pax(&mut entry).map_err(of_entry)?;
         let sparse = std::mem::take(&mut pax.sparse).finish().map_err(of_entry)?;
         let path = sparse.as_ref().map_or(&shown, |(path, _)| path).clone();
@@ -58,11 +66,11 @@ pub(crate) fn put(put: &mut Put, archive: impl Read, name: &[u8], above: &[&[u8]
                 let object = files.get(&to.join(&b'/')).copied().ok_or_else(|| {
                     of_entry(bad(format!(
                         "a link to {}, which the archive does not have before it",
-                        crate::text::file_name(&link)
+                        file_name(&link)
                     )))
                 })?;
                 let Some((last, way)) = whole.split_last() else { continue };
-                let parent = directory(put, way)?;
+                let parent = put.made_directory(way)?;
                 put.link(parent, &target, last, object)?;
                 continue;
             }
@@ -71,10 +79,10 @@ pub(crate) fn put(put: &mut Put, archive: impl Read, name: &[u8], above: &[&[u8]
         let Some((last, way)) = whole.split_last() else {
             // The root of the archive, put at the root.
             let root = put.writer.root();
-            Put::at(&target, put.writer.set_attributes(&mut put.target.set, root, &new))?;
+            Putting::at(&target, put.writer.set_attributes(&mut put.target.set, root, &new))?;
             continue;
         };
-        let parent = directory(put, way)?;
+        let parent = put.made_directory(way)?;
         let object = put.node(parent, &target, last, &new)?;
         if let NodeKind::File(size) = new.kind {
             let ranges = match sparse {
@@ -97,21 +105,6 @@ pub(crate) fn put(put: &mut Put, archive: impl Read, name: &[u8], above: &[&[u8]
         }
     }
     Ok(())
-}
-
-/// The directory at a path, which is made where the archive had no entry for it.
-fn directory(put: &mut Put, path: &[&[u8]]) -> Result<ObjectId, PutError> {
-    let now = put.rules.latest.unwrap_or(put.now);
-    let new = NewNode {
-        kind: NodeKind::Directory,
-        permissions: 0o755,
-        uid: 0,
-        gid: 0,
-        atime: now,
-        mtime: now,
-        xattrs: Vec::new(),
-    };
-    put.directory(path, Some(&new))
 }
 
 /// The parts of a path in the archive: it leads nowhere but below the target.
@@ -147,7 +140,7 @@ fn kind(entry: &tar::Entry<'_, impl Read>) -> io::Result<Option<NodeKind>> {
     }))
 }
 
-fn describe(put: &Put, header: &Header, kind: NodeKind, pax: Pax) -> io::Result<NewNode> {
+fn describe(put: &Putting<'_, '_>, header: &Header, kind: NodeKind, pax: Pax) -> io::Result<NewNode> {
     let owner = |found: io::Result<u64>| {
         found.and_then(|id| u32::try_from(id).map_err(|_| bad(format!("an owner of number {id}"))))
     };

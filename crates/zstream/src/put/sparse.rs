@@ -1,4 +1,4 @@
-//! Files with holes in archives: GNU tar's sparse format 1.0, which `restore::archive` writes too.
+//! Files with holes in archives: GNU tar's sparse format 1.0, which `extract` writes too.
 //!
 //! Pax records give the name and the size; the content begins with a map, and only data follows:
 //!

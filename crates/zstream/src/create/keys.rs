@@ -1,8 +1,8 @@
-//! Encryption of what `zstream create` and `zstream recv` make: which suite, and whose key wraps its keys.
+//! Encryption of new datasets: which suite, and which key wraps their keys.
 
 use std::fs;
 
-use zstream_dmu::error::Error;
+use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::prop::parse::Parsed;
@@ -10,10 +10,11 @@ use zstream_dsl::write::{Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 use zstream_recv::rules::{Encryption as Received, OwnKey};
 
-use crate::failure::Failure;
-use crate::pool::PoolOptions;
+use crate::error::{EncryptionFault, Error, Result};
+use crate::place::Keys;
+use crate::place::keys::{key, load_key};
 
-/// Rounds of PBKDF2 unless told otherwise, and the least (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
+/// Rounds of PBKDF2 unless others are given, and the fewest (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
 const ROUNDS: u64 = 350_000;
 const ROUNDS_MIN: u64 = 100_000;
 
@@ -21,38 +22,35 @@ const ROUNDS_MIN: u64 = 100_000;
 const ENCRYPTION_ON: u64 = 1;
 const ENCRYPTION_OFF: u64 = 2;
 
-const NO_FORMAT: &str = "no key format is given: -o keyformat=passphrase, hex or raw";
-const KEY_WITHOUT_ENCRYPTION: &str = "a key is given, but encryption is off";
-
-/// What was asked for.
-#[derive(Debug, Default)]
-pub(super) struct Wanted {
+/// Properties of encryption that a new dataset is to have: `encryption`, `keyformat`, `keylocation`, `pbkdf2iters`.
+#[derive(Clone, Debug, Default)]
+pub struct EncryptionProperties {
     encryption: Option<u64>,
     format: Option<u64>,
     location: Option<String>,
     rounds: Option<u64>,
 }
 
-/// How a new dataset is encrypted.
+/// The encryption of a new dataset.
 #[derive(Debug)]
-pub(super) struct Encryption {
-    pub(super) suite: CryptSuite,
-    pub(super) wrapping: Wrapping,
-    /// Where the key comes from, where it is the dataset's own.
-    pub(super) location: Option<String>,
+pub(crate) struct Encryption {
+    suite: CryptSuite,
+    wrapping: Wrapping,
+    /// The property `keylocation`, where the key is the dataset's own.
+    location: Option<String>,
 }
 
 impl Encryption {
     /// Gives a new dataset its keys.
-    pub(super) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), Error> {
+    pub(crate) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), PoolError> {
         let Self { suite, wrapping, location } = self;
         pool.encrypt(head, suite, &wrapping, location.as_deref())
     }
 }
 
-impl Wanted {
-    /// Takes in a property of encryption, or says that it is none.
-    pub(super) fn take(&mut self, parsed: &Parsed) -> bool {
+impl EncryptionProperties {
+    /// Takes a property, and says whether it is one of encryption.
+    pub fn take(&mut self, parsed: &Parsed) -> bool {
         let number = parsed.value.u64().ok();
         match parsed.name.as_str() {
             "encryption" => self.encryption = number,
@@ -66,13 +64,13 @@ impl Wanted {
 
     /// Decides on the keys of a new dataset; none unless it is to be encrypted. The key of the dataset above is asked for
     /// where that is encrypted and the new one has none of its own.
-    pub(super) fn decide(
+    pub(crate) fn decide(
         &self,
         pool: &mut WritablePool,
         name: &str,
-        options: &PoolOptions,
-    ) -> Result<Option<Encryption>, Failure> {
-        let refuse = |why: &str| Err(Failure::new(format_args!("cannot create '{name}': {why}")));
+        keys: &dyn Keys,
+    ) -> Result<Option<Encryption>> {
+        let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
         let tx = pool.tx();
         let above = match name.rsplit_once('/') {
             Some((parent, _)) => tx.dir_named(parent)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten(),
@@ -81,34 +79,35 @@ impl Wanted {
         let asks_for_key = self.asks_for_key();
         let suite = match (self.encryption, &above) {
             (Some(ENCRYPTION_OFF), _) | (None, None) if asks_for_key => {
-                return refuse(KEY_WITHOUT_ENCRYPTION);
+                return refuse(EncryptionFault::KeyWithoutEncryption);
             }
             (Some(ENCRYPTION_OFF), _) | (None, None) => return Ok(None),
             (Some(ENCRYPTION_ON), _) => CryptSuite::AES_256_GCM,
             (Some(suite), _) => CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)),
             (None, Some(above)) => above.wrapped.suite,
         };
-        if let Some(own) = self.own_key(pool, name, options)? {
+        if let Some(own) = self.own_key(pool, name, keys)? {
             return Ok(Some(Encryption { suite, wrapping: own.wrapping, location: Some(own.location) }));
         }
-        let Some(above) = above else { return refuse(NO_FORMAT) };
-        let wrapping = options.load_key(pool, above.root)?;
+        let Some(above) = above else { return refuse(EncryptionFault::NoFormat) };
+        let wrapping = load_key(pool, above.root, keys)?;
         Ok(Some(Encryption { suite, wrapping, location: None }))
     }
 
-    /// How what a receive makes new at `name` or below is to be encrypted; none where nothing was asked for.
-    pub(super) fn for_receive(
+    /// The encryption of datasets that a receive makes at `name` or below; none where nothing was asked for.
+    pub(crate) fn for_receive(
         &self,
         pool: &mut WritablePool,
         name: &str,
-        options: &PoolOptions,
-    ) -> Result<Option<Received>, Failure> {
-        let own = self.own_key(pool, name, options)?;
+        keys: &dyn Keys,
+    ) -> Result<Option<Received>> {
+        let own = self.own_key(pool, name, keys)?;
         match (self.encryption, own) {
             (None, None) => Ok(None),
             (Some(ENCRYPTION_OFF), None) => Ok(Some(Received::Off)),
             (Some(ENCRYPTION_OFF), Some(_)) => {
-                Err(Failure::new(format_args!("cannot receive into '{name}': {KEY_WITHOUT_ENCRYPTION}")))
+                let fault = EncryptionFault::KeyWithoutEncryption;
+                Err(Error::Encryption { action: "receive into", name: name.to_owned(), fault })
             }
             (Some(ENCRYPTION_ON), own) => {
                 Ok(Some(Received::On { suite: Some(CryptSuite::AES_256_GCM), own }))
@@ -121,32 +120,27 @@ impl Wanted {
     }
 
     /// The key of a new encryption root; none unless a key format is given.
-    fn own_key(
-        &self,
-        pool: &mut WritablePool,
-        name: &str,
-        options: &PoolOptions,
-    ) -> Result<Option<OwnKey>, Failure> {
-        let refuse = |why: &str| Err(Failure::new(format_args!("cannot create '{name}': {why}")));
+    fn own_key(&self, pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> Result<Option<OwnKey>> {
+        let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
         let Some(format) = self.format else {
-            return if self.asks_for_key() { refuse(NO_FORMAT) } else { Ok(None) };
+            return if self.asks_for_key() { refuse(EncryptionFault::NoFormat) } else { Ok(None) };
         };
         let rounds = self.rounds.unwrap_or(ROUNDS);
         if rounds < ROUNDS_MIN {
-            return refuse("pbkdf2iters must be at least 100000");
+            return refuse(EncryptionFault::FewRounds);
         }
         let format = match format {
             3 => KeyFormat::Passphrase { salt: pool.tx().random()?, rounds },
-            _ if self.rounds.is_some() => return refuse("pbkdf2iters is for passphrases"),
+            _ if self.rounds.is_some() => return refuse(EncryptionFault::RoundsWithoutPassphrase),
             other => KeyFormat::from_number(other, 0, 0)?,
         };
         let location = self.location.clone().unwrap_or_else(|| "prompt".to_owned());
         let input = match location.strip_prefix("file://") {
-            Some(path) => fs::read(path).map_err(|error| Failure::new(format_args!("{path}: {error}")))?,
-            None if location == "prompt" => options.key(name)?,
-            None => return refuse("keylocation is prompt or file:///PATH"),
+            Some(path) => fs::read(path).map_err(|source| Error::File { path: path.into(), source })?,
+            None if location == "prompt" => key(keys, name)?,
+            None => return refuse(EncryptionFault::Location),
         };
-        let key = WrappingKey::new(format, &input).map_err(|error: Error| Failure::new(error))?;
+        let key = WrappingKey::new(format, &input)?;
         Ok(Some(OwnKey { wrapping: Wrapping { root: None, format, key }, location }))
     }
 

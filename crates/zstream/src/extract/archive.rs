@@ -15,7 +15,7 @@
 //! ```
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use tar::{Builder, EntryType, Header};
@@ -26,11 +26,8 @@ use zstream_zpl::node::{FileType, Node};
 use zstream_zpl::walk::Visit;
 
 use super::{LOST_ACL, Report, What, has_acl, xattr_name};
-use crate::failure::Failure;
-use crate::files::{CHUNK_BYTES, joined};
-use crate::output::Output;
-use crate::progress::Meter;
-use crate::text::file_name;
+use crate::error::{Error, Result};
+use crate::place::source::{CHUNK_BYTES, joined};
 
 /// Room for a name in the classic header, with the NUL that ends it.
 const NAME_BYTES: usize = 100;
@@ -46,15 +43,15 @@ const RANGES_MAX: usize = 1 << 20;
 /// Blocks of an archive.
 const BLOCK_BYTES: usize = 512;
 
-/// Writes an archive to standard output.
-pub(crate) struct Archive {
-    builder: Builder<Output>,
+/// Writes an archive.
+pub(super) struct Archive<W: Write> {
+    builder: Builder<W>,
     /// Where nodes with several names were written first.
     links: HashMap<ObjectId, Vec<u8>>,
 }
 
-impl Archive {
-    pub(crate) fn new(output: Output) -> Self {
+impl<W: Write> Archive<W> {
+    pub(super) fn new(output: W) -> Self {
         Self { builder: Builder::new(output), links: HashMap::new() }
     }
 
@@ -62,12 +59,12 @@ impl Archive {
     ///
     /// A file whose first [`CHUNK_BYTES`] cannot be read is left out. One that cannot be read further on ends the archive: its
     /// size was promised already.
-    pub(crate) fn add(
+    pub(super) fn add(
         &mut self,
         fs: &Filesystem<'_>,
         parts: &[&[u8]],
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+        report: &mut Report<'_, '_>,
+    ) -> Result<()> {
         let path = parts.join(&b'/');
         let node = match fs.resolve(&path) {
             Ok(node) => node,
@@ -77,6 +74,7 @@ impl Archive {
             }
         };
         for visit in fs.walk(node) {
+            report.control.cancel().check()?;
             match visit {
                 Visit::Node { path: below, node } => {
                     self.node(fs, &joined(&path, &below), &node, report)?;
@@ -91,9 +89,9 @@ impl Archive {
     }
 
     /// Ends the archive.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
+    pub(super) fn finish(self) -> Result<()> {
         let written = self.builder.into_inner().and_then(|mut output| output.flush());
-        written.map_err(|error| Failure::output(&error))
+        written.map_err(Error::Output)
     }
 
     fn node(
@@ -101,8 +99,8 @@ impl Archive {
         fs: &Filesystem<'_>,
         path: &[u8],
         node: &Node,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+        report: &mut Report<'_, '_>,
+    ) -> Result<()> {
         let mut pax = Vec::new();
         let mut header = Header::new_ustar();
         let mut content = None;
@@ -191,7 +189,7 @@ impl Archive {
         if node.links > 1 && !node.is_directory() {
             self.links.entry(node.object).or_insert_with(|| path.to_vec());
         }
-        self.write(&mut header, &pax, path, parts, &mut report.meter)
+        self.write(&mut header, &pax, path, parts, report)
     }
 
     fn write(
@@ -200,8 +198,8 @@ impl Archive {
         pax: &[u8],
         path: &[u8],
         parts: Option<Parts<'_>>,
-        meter: &mut Meter,
-    ) -> Result<(), Failure> {
+        report: &mut Report<'_, '_>,
+    ) -> Result<()> {
         if !pax.is_empty() {
             let mut extended = Header::new_ustar();
             extended.set_entry_type(EntryType::XHeader);
@@ -212,24 +210,21 @@ impl Archive {
             extended.set_mtime(0);
             extended.set_size(pax.len() as u64);
             extended.set_cksum();
-            self.builder.append(&extended, pax).map_err(|error| Failure::output(&error))?;
+            self.builder.append(&extended, pax).map_err(Error::Output)?;
         }
         header.set_cksum();
         let Some(Parts { content, ranges, head, .. }) = parts else {
-            return self.builder.append(header, io::empty()).map_err(|error| Failure::output(&error));
+            return self.builder.append(header, io::empty()).map_err(Error::Output);
         };
         let ranges = ranges.into_iter();
-        meter.add(head.len());
-        let mut reader = Reader { content, meter, here: 0..0, ranges, buffer: head, start: 0, fault: None };
+        report.did(head.len());
+        let mut reader = Reader { content, report, here: 0..0, ranges, buffer: head, start: 0, fault: None };
         let written = self.builder.append(header, &mut reader);
+        let is_cancelled = reader.report.control.is_cancelled();
         match (reader.fault, written) {
-            (Some(fault), _) => {
-                let path = file_name(path);
-                Err(Failure::new(format_args!(
-                    "{path}: {fault}; the archive ends in the middle of this file"
-                )))
-            }
-            (None, written) => written.map_err(|error| Failure::output(&error)),
+            (Some(source), _) => Err(Error::ArchiveCut { path: path.to_vec(), source }),
+            (None, Err(_)) if is_cancelled => Err(Error::Cancelled),
+            (None, written) => written.map_err(Error::Output),
         }
     }
 }
@@ -261,8 +256,8 @@ fn attributes(
     pax: &mut Vec<u8>,
     path: &[u8],
     node: &Node,
-    report: &mut Report,
-) -> Result<(), Failure> {
+    report: &mut Report<'_, '_>,
+) -> Result<()> {
     header.set_mode(node.permissions());
     for (id, key) in [(node.uid, "uid"), (node.gid, "gid")] {
         let number = match id.posix() {
@@ -298,7 +293,7 @@ fn attributes(
                 record(pax, key.as_bytes(), number.to_string().as_bytes());
             }
             set(header, if fits { number } else { 0 })
-                .map_err(|error| Failure::new(format_args!("{}: {error}", file_name(path))))?;
+                .map_err(|source| Error::Archive { path: path.to_vec(), source })?;
         }
     }
     Ok(())
@@ -312,7 +307,7 @@ fn decimal(seconds: i64, nanoseconds: u64) -> String {
     format!("{sign}{whole}.{part:09}")
 }
 
-fn xattrs(fs: &Filesystem<'_>, pax: &mut Vec<u8>, path: &[u8], node: &Node, report: &mut Report) {
+fn xattrs(fs: &Filesystem<'_>, pax: &mut Vec<u8>, path: &[u8], node: &Node, report: &mut Report<'_, '_>) {
     let found = match fs.xattrs(node) {
         Ok(found) => found,
         Err(error) => return report.failed(path, What::Xattr, error),
@@ -392,9 +387,9 @@ impl<'a> Parts<'a> {
 }
 
 /// Content as the archive's writer takes it.
-struct Reader<'a, 'm> {
+struct Reader<'a, 'r, 'p, 'c> {
     content: Content<'a>,
-    meter: &'m mut Meter,
+    report: &'r mut Report<'p, 'c>,
     /// What is left of the range that is read.
     here: Range<u64>,
     ranges: std::vec::IntoIter<Range<u64>>,
@@ -404,7 +399,7 @@ struct Reader<'a, 'm> {
     fault: Option<zstream_dmu::error::Error>,
 }
 
-impl Read for Reader<'_, '_> {
+impl Read for Reader<'_, '_, '_, '_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.start == self.buffer.len() {
             if self.here.is_empty() {
@@ -414,6 +409,9 @@ impl Read for Reader<'_, '_> {
                 }
                 continue;
             }
+            if self.report.control.is_cancelled() {
+                return Err(io::Error::other("cancelled"));
+            }
             let left = usize::try_from(self.here.end - self.here.start).unwrap_or(usize::MAX);
             self.buffer.resize(left.min(CHUNK_BYTES), 0);
             self.start = 0;
@@ -422,7 +420,7 @@ impl Read for Reader<'_, '_> {
                 return Err(io::Error::other("content cannot be read"));
             }
             self.here.start += self.buffer.len() as u64;
-            self.meter.add(self.buffer.len());
+            self.report.did(self.buffer.len());
         }
         let length = out.len().min(self.buffer.len() - self.start);
         out[..length].copy_from_slice(&self.buffer[self.start..self.start + length]);

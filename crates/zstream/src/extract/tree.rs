@@ -17,12 +17,14 @@ use zstream_zpl::node::{FileType, Node, Time};
 use zstream_zpl::walk::Visit;
 
 use super::{CopyError, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
-use crate::files::joined;
+use crate::error::{Error, Result};
+use crate::place::source::joined;
+use crate::text::file_name;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Restores into one directory.
-pub(crate) struct Tree {
+pub(super) struct Tree {
     target: File,
     is_root: bool,
     /// Where nodes with several names were restored first.
@@ -37,24 +39,41 @@ enum Handle<'a> {
 }
 
 impl Tree {
-    pub(crate) fn new(target: File) -> Self {
+    pub(super) fn new(target: File) -> Self {
         Self { target, is_root: rustix::process::geteuid().is_root(), links: HashMap::new() }
     }
 
     /// Restores what is at a path of the file system, with all below it, to the same path below the target.
-    pub(crate) fn restore(&mut self, fs: &Filesystem<'_>, parts: &[&[u8]], report: &mut Report) {
+    ///
+    /// # Errors
+    /// It was cancelled.
+    pub(super) fn restore(
+        &mut self,
+        fs: &Filesystem<'_>,
+        parts: &[&[u8]],
+        report: &mut Report<'_, '_>,
+    ) -> Result<()> {
         let path = parts.join(&b'/');
         let node = match fs.resolve(&path) {
             Ok(node) => node,
-            Err(error) => return report.failed(&path, What::Name, error),
+            Err(error) => {
+                report.failed(&path, What::Name, error);
+                return Ok(());
+            }
         };
         let above = parts.split_last().map_or(&[][..], |(_, above)| above);
         // Directories that are open, from the target to where the walk is; none where one could not be made.
         let mut open: Vec<Option<File>> = match self.directory(above, true) {
             Ok(directory) => vec![Some(directory)],
-            Err(error) => return report.failed(&path, What::Directory, error),
+            Err(error) => {
+                report.failed(&path, What::Directory, error);
+                return Ok(());
+            }
         };
         for visit in fs.walk(node) {
+            if report.was_cancelled || report.control.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             match visit {
                 Visit::Node { path: below, node } => {
                     let here = joined(&path, &below);
@@ -75,6 +94,7 @@ impl Tree {
                 }
             }
         }
+        if report.was_cancelled { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     /// Opens a directory below the target, part by part.
@@ -93,7 +113,7 @@ impl Tree {
         parent: &File,
         path: &[u8],
         node: &Node,
-        report: &mut Report,
+        report: &mut Report<'_, '_>,
     ) -> Option<File> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         if node.is_directory() {
@@ -126,6 +146,7 @@ impl Tree {
                 self.attributes(fs, &handle, path, node, report);
                 report.restored(What::of(node));
             }
+            Err(CopyError::Cancelled) => report.was_cancelled = true,
             Err(error) => report.failed(path, What::of(node), error),
         }
         None
@@ -145,14 +166,14 @@ impl Tree {
         parent: &File,
         name: &[u8],
         node: &Node,
-        report: &mut Report,
+        report: &mut Report<'_, '_>,
     ) -> Result<Option<File>, CopyError> {
         let kind = match node.file_type() {
             Some(FileType::File) => {
                 let content = fs.content(node)?;
                 // Nobody else can read it until it gets its mode.
                 let file = create(parent, name, 0o600)?;
-                let copied = copy(&content, &file, &mut report.meter);
+                let copied = copy(&content, &file, report);
                 if copied.is_err() {
                     remove(parent, name);
                 }
@@ -185,7 +206,7 @@ impl Tree {
         handle: &Handle<'_>,
         path: &[u8],
         node: &Node,
-        report: &mut Report,
+        report: &mut Report<'_, '_>,
     ) {
         if self.is_root {
             self.owner(fs, handle, path, node, report);
@@ -197,7 +218,7 @@ impl Tree {
                         handle.set_xattr(&xattr_name(&xattr.name), &value).map_err(CopyError::from)
                     });
                     if let Err(error) = set {
-                        let name = crate::text::file_name(&xattr.name);
+                        let name = file_name(&xattr.name);
                         report.failed(path, What::Xattr, format_args!("extended attribute {name}: {error}"));
                     }
                 }
@@ -223,7 +244,14 @@ impl Tree {
         }
     }
 
-    fn owner(&self, fs: &Filesystem<'_>, handle: &Handle<'_>, path: &[u8], node: &Node, report: &mut Report) {
+    fn owner(
+        &self,
+        fs: &Filesystem<'_>,
+        handle: &Handle<'_>,
+        path: &[u8],
+        node: &Node,
+        report: &mut Report<'_, '_>,
+    ) {
         let mut posix = |id: Fuid, what: &str| {
             // The highest number is the system's word for "as it is".
             let found = id.posix().filter(|id| *id != u32::MAX);

@@ -24,7 +24,8 @@ use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind};
 
 use super::ahead::{BATCH_BYTES, BATCHES};
-use super::{Put, PutError, Rules};
+use super::{Putting, Rules};
+use crate::error::PutFault;
 
 /// The largest value of an extended attribute on Linux, in bytes.
 const XATTR_BYTES_MAX: usize = 64 << 10;
@@ -43,7 +44,7 @@ type FileId = (u64, u64);
 
 /// Puts directories and files.
 #[derive(Default)]
-pub(crate) struct Tree {
+pub(super) struct Tree {
     /// Files with several names that the walk has come by.
     seen: HashSet<FileId>,
     /// The objects of those that were put.
@@ -71,7 +72,7 @@ enum Step {
     /// The last node's content is whole.
     End,
     /// The walk ends here.
-    Failed(PutError),
+    Failed(PutFault),
 }
 
 impl Step {
@@ -88,21 +89,21 @@ impl Step {
     }
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> PutError + '_ {
-    move |error| PutError::Source(path.as_os_str().as_bytes().to_vec(), error)
+fn failed(path: &Path) -> impl Fn(io::Error) -> PutFault + '_ {
+    move |error| PutFault::Source { path: path.as_os_str().as_bytes().to_vec(), source: error }
 }
 
 impl Tree {
     /// Puts what is at `source` into `parent`, which lies at `above`, by the name `name`; without a name the content of
     /// a directory, whose attributes `parent` gets.
-    pub(crate) fn put(
+    pub(super) fn put(
         &mut self,
-        put: &mut Put,
+        put: &mut Putting<'_, '_>,
         source: &Path,
         parent: ObjectId,
         above: &[u8],
         name: Option<&[u8]>,
-    ) -> Result<(), PutError> {
+    ) -> Result<(), PutFault> {
         let Self { seen, links } = self;
         let (sender, steps) = sync_channel(BATCHES);
         let rules = put.rules;
@@ -131,18 +132,18 @@ impl Tree {
 
 /// Puts everything that the walk finds.
 fn put_all(
-    put: &mut Put,
+    put: &mut Putting<'_, '_>,
     steps: Receiver<Vec<Step>>,
     links: &mut HashMap<FileId, ObjectId>,
     root: ObjectId,
     above: &[u8],
-) -> Result<(), PutError> {
+) -> Result<(), PutFault> {
     let mut directories = vec![root];
     let (mut object, mut path, mut size) = (root, Vec::new(), 0);
     for step in steps.into_iter().flatten() {
         match step {
             Step::Attributes(new) => {
-                Put::at(above, put.writer.set_attributes(&mut put.target.set, root, &new))?;
+                Putting::at(above, put.writer.set_attributes(&mut put.target.set, root, &new))?;
             }
             Step::Node(place, new, id) => {
                 object = put.node(directories[place.parent], &place.path, &place.name, &new)?;
@@ -175,13 +176,13 @@ struct Next {
 
 /// Why a walk ends early.
 enum Stop {
-    Failed(PutError),
+    Failed(PutFault),
     /// Nobody takes what is found any more.
     Gone,
 }
 
-impl From<PutError> for Stop {
-    fn from(error: PutError) -> Self {
+impl From<PutFault> for Stop {
+    fn from(error: PutFault) -> Self {
         Self::Failed(error)
     }
 }
@@ -290,8 +291,7 @@ impl Walk<'_> {
             return Err(failed(io::Error::other("it was replaced while it was looked at")).into());
         }
         let size = data.len();
-        // One with so many blocks has no holes worth looking for: zeros become holes again.
-        let is_sparse = data.blocks().saturating_mul(STAT_BLOCK_BYTES) < size;
+        let is_sparse = has_holes(&data);
         let new = self.describe(source, &data, NodeKind::File(size))?;
         self.found(Step::Node(place, new, id))?;
         let mut at = 0;
@@ -312,7 +312,7 @@ impl Walk<'_> {
         self.found(Step::End)
     }
 
-    fn describe(&mut self, source: &Path, data: &Metadata, kind: NodeKind) -> Result<NewNode, PutError> {
+    fn describe(&mut self, source: &Path, data: &Metadata, kind: NodeKind) -> Result<NewNode, PutFault> {
         let Rules { latest, keeps_xattrs } = self.rules;
         let rules = self.rules;
         let time = |seconds, nanoseconds: i64| {
@@ -336,8 +336,18 @@ impl Walk<'_> {
     }
 }
 
+/// Whether a file has holes worth looking for: not one with as many blocks as it is long, whose zeros become holes again.
+pub(super) fn has_holes(data: &Metadata) -> bool {
+    data.blocks().saturating_mul(STAT_BLOCK_BYTES) < data.len()
+}
+
 /// The next range of a file that is no hole.
-fn next_data(file: &File, from: u64, size: u64, is_sparse: bool) -> io::Result<Option<(u64, u64)>> {
+pub(super) fn next_data(
+    file: &File,
+    from: u64,
+    size: u64,
+    is_sparse: bool,
+) -> io::Result<Option<(u64, u64)>> {
     if from >= size {
         return Ok(None);
     }
@@ -356,7 +366,7 @@ fn next_data(file: &File, from: u64, size: u64, is_sparse: bool) -> io::Result<O
 }
 
 /// The names in a directory, the first one last, so that it comes off the stack first.
-fn below(source: &Path, parent: usize, above: &[u8]) -> Result<Vec<Next>, PutError> {
+fn below(source: &Path, parent: usize, above: &[u8]) -> Result<Vec<Next>, PutFault> {
     let mut found = Vec::new();
     for entry in fs::read_dir(source).map_err(failed(source))? {
         let entry = entry.map_err(failed(source))?;

@@ -1,0 +1,162 @@
+//! What of files differs between systems.
+//!
+//! Unix reads and writes at positions, refuses disks that the kernel uses, and takes hints. Windows reads and writes at
+//! positions, of files only. On other systems files cannot be read, and the error says so; devices that a caller brings
+//! work everywhere.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+
+use super::EntryKind;
+
+/// Tells the system that a file is read in its order, but for small steps back and forth. Several threads that read in turns
+/// do not look like it, and the system then reads no further ahead than it is asked to: from a disk that takes several times
+/// as long. It is a hint: nothing else depends on it.
+pub fn read_in_order(file: &File) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
+}
+
+/// What a path leads to.
+pub(super) fn kind(metadata: &Metadata) -> EntryKind {
+    let file_type = metadata.file_type();
+    #[cfg(unix)]
+    if std::os::unix::fs::FileTypeExt::is_block_device(&file_type) {
+        return EntryKind::Disk;
+    }
+    match () {
+        () if file_type.is_dir() => EntryKind::Directory,
+        () if file_type.is_file() => EntryKind::File,
+        () => EntryKind::Other,
+    }
+}
+
+/// Has the kernel refuse a disk that it uses itself, and keep it free while it is open.
+pub(super) fn open_disk_exclusively(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, rustix::fs::OFlags::EXCL.bits().cast_signed());
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+/// Gives the room of a part of a regular file back, which then reads as zeros.
+#[cfg(target_os = "linux")]
+pub(super) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    Ok(fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)?)
+}
+
+#[cfg(unix)]
+mod positioned {
+    use std::fs::File;
+    use std::io::{self, IoSlice};
+    use std::os::unix::fs::FileExt;
+
+    use rustix::io::{Errno, pwritev};
+
+    pub(in crate::device) fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(out, offset)
+    }
+
+    pub(in crate::device) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    /// Writes all pieces, one behind the other, with as few calls as the system takes.
+    pub(in crate::device) fn write_pieces_at(file: &File, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
+        let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let pieces = pieces.iter().filter(|piece| !piece.is_empty());
+        let mut slices: Vec<IoSlice<'_>> = pieces.map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        let mut at = offset;
+        while at < end {
+            match pwritev(file, rest, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut rest, written);
+                    at += written as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(windows)]
+mod positioned {
+    use std::fs::File;
+    use std::io;
+    use std::os::windows::fs::FileExt;
+
+    pub(in crate::device) fn read_exact_at(
+        file: &File,
+        mut out: &mut [u8],
+        mut offset: u64,
+    ) -> io::Result<()> {
+        while !out.is_empty() {
+            match file.seek_read(out, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    out = &mut out[read..];
+                    offset += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::device) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match file.seek_write(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    offset += written as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
+mod positioned {
+    use std::fs::File;
+    use std::io;
+
+    fn refused() -> io::Error {
+        let why =
+            "files cannot be read and written at positions on this platform: bring a device of your own";
+        io::Error::new(io::ErrorKind::Unsupported, why)
+    }
+
+    pub(in crate::device) fn read_exact_at(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
+        Err(refused())
+    }
+
+    pub(in crate::device) fn write_all_at(_: &File, _: &[u8], _: u64) -> io::Result<()> {
+        Err(refused())
+    }
+}
+
+#[cfg(not(unix))]
+/// Writes all pieces, one behind the other.
+pub(super) fn write_pieces_at(file: &File, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {
+    for piece in pieces {
+        write_all_at(file, piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+pub(super) use positioned::write_pieces_at;
+pub(super) use positioned::{read_exact_at, write_all_at};

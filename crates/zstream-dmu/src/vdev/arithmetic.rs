@@ -1,0 +1,84 @@
+//! How much of a vdev a block takes, and how much of that counts.
+//!
+//! ```text
+//! bytes of a block                 psize
+//! bytes that it takes              asize      whole sectors, with parity and padding
+//! bytes that it counts for         deflated   asize / 512 * ratio, so that a typical block counts for what it holds
+//! ```
+//!
+//! Datasets, quotas and the space of the pool all count in deflated bytes.
+
+use super::config::{ASHIFT_RANGE, VdevConfig};
+use crate::blkptr::SECTOR_BYTES;
+use crate::ids::Txg;
+
+/// Size of the block that is typical (`1 << 17` in `vdev_set_deflate_ratio`).
+pub const TYPICAL_BYTES: u64 = 128 << 10;
+
+/// The ratio of pools from before version 3, which count parity as space like any other.
+pub const RATIO_WITHOUT_DEFLATION: u64 = SECTOR_BYTES;
+
+impl VdevConfig {
+    /// Bytes that a block of `psize` bytes, born in `birth`, takes on this top-level vdev (`vdev_psize_to_asize_txg`).
+    #[must_use]
+    pub fn asize_of(&self, psize: u64, birth: Txg) -> u64 {
+        self.kind.asize(self.sector_shift(), psize, birth)
+    }
+
+    /// Binary logarithm of the sector size; the smallest where it is not known.
+    #[must_use]
+    pub fn sector_shift(&self) -> u8 {
+        self.ashift.unwrap_or(*ASHIFT_RANGE.start() as u8)
+    }
+
+    /// Each sector of 512 bytes on this top-level vdev counts for this many bytes: 512 where there is no parity, 0 where there
+    /// are no blocks (`vdev_set_deflate_ratio`).
+    #[must_use]
+    pub fn deflate_ratio(&self) -> u64 {
+        if self.ashift.is_none() {
+            return 0;
+        }
+        // As the vdev was first made: an expansion does not change how blocks count.
+        TYPICAL_BYTES / (self.asize_of(TYPICAL_BYTES, Txg(0)) / SECTOR_BYTES)
+    }
+}
+
+/// `bytes` that are taken on a vdev count for so many (`vdev_deflated_space`).
+#[must_use]
+pub fn deflated(bytes: u64, ratio: u64) -> u64 {
+    (bytes / SECTOR_BYTES).saturating_mul(ratio)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Guid;
+    use crate::vdev::config::VdevType;
+    use crate::vdev::raidz::{Expansion, Geometry};
+
+    fn ratio(kind: VdevType, ashift: u8) -> u64 {
+        VdevConfig { ashift: Some(ashift), ..VdevConfig::bare(kind, 0, Guid(1)) }.deflate_ratio()
+    }
+
+    fn raidz(children: usize, parity: usize, ashift: u8, expansion: Expansion) -> u64 {
+        ratio(VdevType::Raidz(Geometry { children, parity, ashift, expansion }), ashift)
+    }
+
+    #[test]
+    fn a_typical_block_counts_for_what_it_holds() {
+        for kind in [VdevType::File, VdevType::Disk, VdevType::Mirror] {
+            assert_eq!([9, 12, 16].map(|ashift| ratio(kind.clone(), ashift)), [512; 3]);
+        }
+        // Sectors of 128 KiB with parity, padded to a multiple of the parity and one: 342, 44, 54, 64, 34.
+        let none = Expansion::default;
+        assert_eq!(raidz(4, 1, 9, none()), (128 << 10) / 342);
+        assert_eq!(raidz(4, 1, 12, none()), (128 << 10) / (44 * 8));
+        assert_eq!(raidz(5, 2, 12, none()), (128 << 10) / (54 * 8));
+        assert_eq!(raidz(6, 3, 12, none()), (128 << 10) / (68 * 8));
+        // Two members were attached after it was made with three.
+        let expanded = Expansion { done_txgs: vec![100, 200], reflowed_to: None };
+        assert_eq!(raidz(5, 1, 12, expanded), raidz(3, 1, 12, none()));
+        assert_eq!(VdevConfig::bare(VdevType::Hole, 0, Guid(0)).deflate_ratio(), 0);
+        assert_eq!(deflated(54 * 4096, 303), 54 * 8 * 303);
+    }
+}
