@@ -26,6 +26,7 @@ pub mod rng;
 pub mod samples;
 pub mod sender_history;
 pub mod sending;
+pub mod sent_objects;
 pub mod session;
 pub mod state;
 pub mod traced;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Seek as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use zstream_dmu::device::read_in_order;
@@ -62,6 +63,11 @@ impl Input {
     /// The file where it is a regular one, which can be read at any place.
     pub(crate) fn regular_file(&self) -> Option<&File> {
         self.len.map(|_| &self.file)
+    }
+
+    /// Whether what is not read is left to the next reader, and cannot be given back: pipes and sockets.
+    pub(crate) fn is_pipe(&self) -> bool {
+        self.file.metadata().is_ok_and(|found| found.file_type().is_fifo() || found.file_type().is_socket())
     }
 
     /// A regular file once more, for reading at any place; `None` for what can only be read once.

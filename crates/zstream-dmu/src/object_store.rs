@@ -12,6 +12,15 @@ use crate::error::Result;
 use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::ObjectSet;
 
+/// What an object keeps when it is made one of another description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its blocks, where type and block size stay the same.
+    pub content: bool,
+    /// Its spill block.
+    pub spill: bool,
+}
+
 /// A set of objects, open for change within one transaction group.
 ///
 /// Errors leave the set as it was unless said otherwise.
@@ -33,13 +42,14 @@ pub trait ObjectStore: ObjectSet {
     /// As for [`allocate`](Self::allocate); a slot that it would take is in use.
     fn claim(&mut self, object: ObjectId, new: &NewObject) -> Result<()>;
 
-    /// Makes an existing object one of this description. Its content stays where type and block size are the same and
-    /// goes where they are not; the spill block goes unless `keep_spill`.
+    /// Makes an existing object one of this description. Its content stays where it is to be kept and type and block size
+    /// are the same, and goes where not. Where the dnode has room for fewer block pointers than before, a level is added
+    /// to the tree.
     ///
     /// # Errors
     ///
     /// As for [`claim`](Self::claim); there is no such object.
-    fn reclaim(&mut self, object: ObjectId, new: &NewObject, keep_spill: bool) -> Result<()>;
+    fn reclaim(&mut self, object: ObjectId, new: &NewObject, kept: Kept) -> Result<()>;
 
     /// Frees an object with all its blocks.
     ///

@@ -192,17 +192,29 @@ fn dnode(dnode: &mut [u8], at: usize, from: ByteOrder) -> Result<(), SwapError> 
     swap_words(spill, 8)?;
     let bonus_len = usize::from(from.swapped().u16(&front[10..]));
     if bonus_len != 0 {
-        // The whole area, as OpenZFS does: what lies behind the length in use is zero or belongs to it.
-        let bonus = &mut front[blkptrs_end..];
-        let need = bonus_len.min(bonus.len());
-        let class = bonus_type.swap_class().ok_or(SwapError::Type(bonus_type.0))?;
-        let bonus = match class {
-            SwapClass::U16 | SwapClass::U32 | SwapClass::U64 => bonus,
-            _ => &mut bonus[..need],
-        };
-        swap(class, bonus, from)?;
+        swap_bonus_area(bonus_type, &mut front[blkptrs_end..], bonus_len, from)?;
     }
     Ok(())
+}
+
+/// Swaps a bonus with all of its area in a dnode, of which `used` bytes count; its integers are in order `from` now.
+///
+/// # Errors
+/// When the type does not exist or the structure cannot be followed. `area` may be half swapped then.
+pub fn swap_bonus_area(
+    bonus_type: ObjectType,
+    area: &mut [u8],
+    used: usize,
+    from: ByteOrder,
+) -> Result<(), SwapError> {
+    let need = used.min(area.len());
+    let class = bonus_type.swap_class().ok_or(SwapError::Type(bonus_type.0))?;
+    let bonus = match class {
+        // The whole area, as OpenZFS does: what lies after the length in use is zero or belongs to it.
+        SwapClass::U16 | SwapClass::U32 | SwapClass::U64 => area,
+        _ => &mut area[..need],
+    };
+    swap(class, bonus, from)
 }
 
 /// Meta-dnode, intent log header, type and flags, MACs (bytes), then the accounting dnodes at 1024,

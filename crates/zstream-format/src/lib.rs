@@ -8,6 +8,7 @@ pub mod compress;
 #[cfg(feature = "gzip")]
 mod deflate;
 pub mod edit;
+pub mod effect;
 pub mod flags;
 pub mod fletcher;
 pub mod ids;

@@ -160,6 +160,13 @@ impl<'p> Receiving<'p> {
         self.is_broken
     }
 
+    /// Ends receiving, so that nothing holds the pool's devices any more when the pool is closed. Gives whether the pool
+    /// [is broken](Self::is_broken).
+    #[must_use]
+    pub fn finish(self) -> bool {
+        self.is_broken
+    }
+
     /// The pool.
     pub fn pool(&mut self) -> &mut WritablePool {
         self.pool
@@ -516,11 +523,8 @@ impl<'p> Receiving<'p> {
     /// # Errors
     /// The pool [is broken](Self::is_broken) then.
     pub fn destroy_unresumable(&mut self) -> Result<()> {
-        let names = self.pool.tx().destroy_unresumable().inspect_err(|_| self.is_broken = true)?;
-        for name in names {
-            self.pool.log(Event::Internal("destroy", &format!("{name} (unfinished receive)")))?;
-        }
-        self.commit()
+        self.pool.destroy_unresumable().inspect_err(|_| self.is_broken = true)?;
+        Ok(())
     }
 
     /// Destroys what a receive into a dataset left unfinished (`zfs receive -A`). Whether there was anything.

@@ -68,6 +68,11 @@ impl<R: Read> Input<R> {
         Self { reader: StreamReader::new(source), counted_from: 0 }
     }
 
+    /// The same, but not a byte after the stream's END is read.
+    pub fn exact(source: R) -> Self {
+        Self { reader: StreamReader::exact(source), counted_from: 0 }
+    }
+
     /// Bytes that were read so far.
     pub fn offset(&self) -> u64 {
         self.reader.offset()

@@ -3,6 +3,7 @@
 use zstream_dmu::ids::{Bookmark, ObjectId};
 use zstream_format::byteswap::SwapError;
 use zstream_format::compress::CodecError;
+use zstream_format::effect::NoGeneration;
 use zstream_format::ids::Guid;
 use zstream_format::judge::Errno;
 
@@ -29,9 +30,9 @@ pub enum Misfit {
         /// That of the record.
         new: u32,
     },
-    /// Whether a file is the same one as before cannot be told.
-    #[error("object {0} has no generation number, so it is not known whether it is the same file")]
-    NoGeneration(ObjectId),
+    /// A file that cannot be told from another one that had its number before.
+    #[error(transparent)]
+    NoGeneration(#[from] NoGeneration),
     /// A dnode with another number of block pointers than its bonus leaves room for.
     #[error("object {object} has {found} block pointers, its bonus says {expected}")]
     Pointers {
@@ -41,6 +42,14 @@ pub enum Misfit {
         found: u8,
         /// What follows from its bonus.
         expected: u8,
+    },
+    /// A description that no dnode can have, or not the one that is there.
+    #[error("object {object} cannot be made as described: {why}")]
+    Unmakeable {
+        /// The object.
+        object: ObjectId,
+        /// The reason.
+        why: String,
     },
     /// A bonus that its dnode has no room for.
     #[error("object {object} has a bonus of {found} bytes in {slots} slots, which have room for {room}")]

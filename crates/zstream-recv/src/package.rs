@@ -74,8 +74,14 @@ impl Receiving<'_> {
         }
         self.replicate(request, &context, &name, host)?;
         let mut count = 0;
+        let mut is_empty = true;
         while let Some(opening) = input.open()? {
+            is_empty = false;
             count += self.one(input, opening, request, &mut context, host)?;
+        }
+        // A package of a tree may only rename and destroy.
+        if is_empty && !is_tree {
+            return Err(Refusal::NothingInPackage.into());
         }
         if !self.replicate(request, &context, &name, host)? {
             let why = "some datasets could not be renamed, promoted or destroyed as they were at the sender";
@@ -136,10 +142,11 @@ impl Receiving<'_> {
         if let Some(origin) = &target.origin {
             host.note(Note::Origin(origin.clone()));
         }
-        if context.is_package && !request.heal && self.has_guid(&target.dataset, begin.to_guid)? {
-            host.note(Note::Ignored(target.full_name()));
-            input.records(&opening, |_, _| Ok(()))?;
-            return Ok(0);
+        if context.is_package
+            && !request.heal
+            && let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)?
+        {
+            return ignore(input, &opening, &target, request, &there, host);
         }
         let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
         target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
@@ -152,15 +159,11 @@ impl Receiving<'_> {
         let judged =
             self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop));
         if let Err(error) = judged {
-            let is_there = matches!(error.errno(), Errno::ENOENT | Errno::EEXIST)
-                && head.is_incremental()
-                && self.has_guid(&target.dataset, begin.to_guid)?;
-            if is_there {
-                host.note(Note::Ignored(target.full_name()));
-                input.records(&opening, |_, _| Ok(()))?;
-                return Ok(0);
+            if !matches!(error.errno(), Errno::ENOENT | Errno::EEXIST) || !head.is_incremental() {
+                return Err(error);
             }
-            return Err(error);
+            let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)? else { return Err(error) };
+            return ignore(input, &opening, &target, request, &there, host);
         }
         host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });
         let settings = self.settings(entry.map(|(dataset, _)| dataset), &target.dataset, request, is_top)?;
@@ -234,10 +237,11 @@ impl Receiving<'_> {
         Ok(None)
     }
 
-    fn has_guid(&mut self, dataset: &str, guid: Guid) -> Result<bool> {
+    /// The short name of the dataset's snapshot with this guid.
+    fn snapshot_there(&mut self, dataset: &str, guid: Guid) -> Result<Option<String>> {
         let tx = self.pool().tx();
-        let Some(head) = head_there(&tx, dataset)? else { return Ok(false) };
-        Ok(snapshot_with(&tx, head, guid)?.is_some())
+        let Some(head) = head_there(&tx, dataset)? else { return Ok(None) };
+        Ok(snapshot_with(&tx, head, guid)?)
     }
 
     /// What libzfs asks before a full stream replaces a dataset, beyond what the kernel does.
@@ -404,6 +408,31 @@ fn missing_above(tx: &Tx<'_>, top: &str, dataset: &str) -> zstream_dmu::error::R
         }
     }
     Ok(missing)
+}
+
+/// Passes over a snapshot that the target has already, as `there`.
+///
+/// # Errors
+/// Another name was asked for; the stream is not whole.
+fn ignore<R: Read>(
+    input: &mut Input<R>,
+    opening: &Opening,
+    target: &Target,
+    request: &Request,
+    there: &str,
+    host: &mut dyn Host,
+) -> Result<u64> {
+    let (asked, found) = (target.full_name(), format!("{}@{there}", target.dataset));
+    if asked != found {
+        let refusal = Refusal::ThereAs { asked, found };
+        if request.to.contains('@') {
+            return Err(Error::from(refusal).at(opening.place));
+        }
+        host.note(Note::Warning(refusal.to_string()));
+    }
+    host.note(Note::Ignored(target.full_name()));
+    input.records(opening, |_, _| Ok(()))?;
+    Ok(0)
 }
 
 /// The short name of the snapshot of a head with this guid.

@@ -23,6 +23,9 @@ pub enum Refusal {
     /// The header of a package where one snapshot is to be received.
     #[error("the stream is a package, not one snapshot")]
     Package,
+    /// A package of one dataset that has none of its snapshots.
+    #[error("the package holds no snapshot")]
+    NothingInPackage,
     /// The feature of the stream needs one that the pool does not have.
     #[error("the stream needs feature {needs}, which is not enabled in the pool")]
     PoolFeature {
@@ -69,6 +72,14 @@ pub enum Refusal {
     /// The snapshot is there already.
     #[error("snapshot {0} exists")]
     SnapshotExists(String),
+    /// The snapshot is there already under another name than the one that was asked for.
+    #[error("{asked} is not made: the snapshot exists as {found}")]
+    ThereAs {
+        /// The full name that was asked for.
+        asked: String,
+        /// The full name of the snapshot.
+        found: String,
+    },
     /// Only filesystems have children.
     #[error("{0} has children, and the stream is of a volume")]
     VolumeWithChildren(String),
@@ -251,6 +262,7 @@ impl Refusal {
             Self::Begin(breach) => breach.errno(),
             Self::Name { .. }
             | Self::Package
+            | Self::NothingInPackage
             | Self::CloneWithoutOrigin(_)
             | Self::CloneIntoExisting(_)
             | Self::OriginForExisting(_)
@@ -274,9 +286,11 @@ impl Refusal {
             | Self::HealGuid { .. } => Errno::ENOTSUP,
             Self::KeyNotLoaded(_) | Self::OtherKey(_) => Errno::EACCES,
             Self::Interrupted(_) => Errno::EBUSY,
-            Self::SnapshotExists(_) | Self::Exists(_) | Self::HasSnapshots(..) | Self::IsClone(_) => {
-                Errno::EEXIST
-            }
+            Self::SnapshotExists(_)
+            | Self::Exists(_)
+            | Self::HasSnapshots(..)
+            | Self::ThereAs { .. }
+            | Self::IsClone(_) => Errno::EEXIST,
             Self::VolumeWithChildren(_) | Self::ParentNotFilesystem(_) => Errno::ZFS_ERR_WRONG_PARENT,
             Self::Limit { .. } => Errno::EDQUOT,
             Self::NoSource { .. } | Self::OriginGuid { .. } => Errno::ENODEV,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use zstream_dmu::zio::crypt::{CryptParams, KeyData};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::byteswap::{SwapError, swap_block};
+use zstream_format::effect::is_disguised_spill;
 use zstream_format::flags::{BeginFlags, FeatureFlags, ObjectFlags, RangeFlags, SpillFlags};
 use zstream_format::ids::Guid;
 use zstream_format::judge::{self, Judge, Limits, Terms};
@@ -168,7 +169,7 @@ pub(crate) enum Op {
     Embedded { object: u64, offset: u64, block: Stored },
     Free { object: u64, offset: u64, length: u64 },
     Redact { object: u64, offset: u64, length: u64 },
-    Spill { object: u64, unmodified: bool, block: Stored },
+    Spill { object: u64, flags: SpillFlags, block: Stored },
     Range(Box<RangeOp>),
 }
 
@@ -179,6 +180,9 @@ impl Op {
         let (object, start, length) = match *self {
             Self::Object(ref op) => (op.object, 0, 0),
             Self::FreeObjects { first, count } => (first.saturating_add(count), 0, 0),
+            // Stands in front of the data or behind it.
+            Self::Spill { .. } => return None,
+            Self::Embedded { offset, block, .. } if is_spill(offset, block) => return None,
             Self::Write { object, offset, block } | Self::Embedded { object, offset, block } => {
                 (object, offset, block.logical.into())
             }
@@ -187,11 +191,36 @@ impl Op {
             Self::Free { object, offset, length } | Self::Redact { object, offset, length } => {
                 (object, offset, length)
             }
-            // Stands in front of the data or behind it.
-            Self::Spill { .. } => return None,
             Self::Range(ref range) => (range.first, 0, 0),
         };
         Some(Cut { object, offset: if trusted { start.saturating_add(length) } else { start } })
+    }
+}
+
+/// Whether an embedded block may be a spill block in disguise; its object decides.
+fn is_spill(offset: u64, block: Stored) -> bool {
+    is_disguised_spill(ObjectType::SA, offset, block.logical.into())
+}
+
+/// Part of an object that a record replaces whose payload no checksum vouches for. The record itself is left out, so that what
+/// came before it would be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The object, with its bonus.
+    Object(u64),
+    /// Its spill block.
+    Spill(u64),
+}
+
+impl Lost {
+    fn of(op: &Op) -> Option<Self> {
+        match *op {
+            Op::Object(ref op) => Some(Self::Object(op.object)),
+            Op::Spill { object, .. } => Some(Self::Spill(object)),
+            Op::Embedded { object, offset, block } if is_spill(offset, block) => Some(Self::Spill(object)),
+            // Content behind the cut is not shown.
+            _ => None,
+        }
     }
 }
 
@@ -202,6 +231,8 @@ pub(crate) struct Log {
     pub(crate) ops: Vec<Op>,
     /// Where the stream goes on, if it is the rest of one that was cut short.
     pub(crate) resume: Option<Cut>,
+    /// What is not known beside what lies behind the cut.
+    pub(crate) lost: Option<Lost>,
     /// The wrapped keys of a raw stream.
     pub(crate) keys: Option<Arc<KeyData>>,
     /// Sent from a half-received snapshot: the records carry another guid than BEGIN.
@@ -341,6 +372,7 @@ impl Indexer<'_> {
             },
             ops: Vec::new(),
             resume,
+            lost: None,
             keys: keys.map_err(|error| other(error.to_string()))?.map(Arc::new),
             saved: false,
         });
@@ -406,8 +438,7 @@ impl Indexer<'_> {
                 } else if foreign && body.compressed_size == 0 {
                     block.swap = class_of(body.object_type)?;
                 }
-                let unmodified = body.flags.contains(SpillFlags::UNMODIFIED);
-                Op::Spill { object: body.object.0, unmodified, block }
+                Op::Spill { object: body.object.0, flags: body.flags, block }
             }
             Body::WriteByref(body) => {
                 let block = self.referenced(body)?;
@@ -497,18 +528,21 @@ impl Indexer<'_> {
     /// Notes how far the last log goes, if it waits for its END.
     fn cut(&mut self) {
         let Some(log) = self.logs.last_mut().filter(|_| self.open) else { return };
-        let mut cut = log.ops.iter().rev().find_map(|op| op.cut(true));
-        if let Some(first) = self.unvouched {
-            if let Some(op) = log.ops.get(first) {
-                cut = op.cut(false).or(cut);
+        // A record whose payload nothing vouches for says only that all before it is there.
+        let unvouched = self.unvouched.and_then(|first| log.ops.drain(first..).next());
+        log.lost = unvouched.as_ref().and_then(Lost::of);
+        let limit = unvouched.as_ref().and_then(|op| op.cut(false));
+        let known =
+            |is_known: fn(&&Op) -> bool| log.ops.iter().rev().filter(is_known).find_map(|op| op.cut(true));
+        let cut = match limit {
+            // What a half-received snapshot says of later objects is only that they were not there yet.
+            _ if log.saved => {
+                let data = known(|op| !matches!(op, Op::FreeObjects { .. } | Op::Free { .. }));
+                data.map(|cut| limit.map_or(cut, |limit| cut.min(limit)))
             }
-            log.ops.truncate(first);
-        }
-        if log.saved {
-            // What the half-received snapshot says of later objects is only that they were not there yet.
-            let data = |op: &&Op| !matches!(op, Op::FreeObjects { .. } | Op::Free { .. });
-            cut = log.ops.iter().rev().filter(data).find_map(|op| op.cut(true));
-        }
+            Some(limit) => Some(limit),
+            None => known(|_| true),
+        };
         log.snapshot.cut = Some(cut.unwrap_or(Cut { object: 0, offset: 0 }));
     }
 }

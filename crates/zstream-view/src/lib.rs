@@ -9,7 +9,7 @@ mod source;
 mod view;
 
 pub use self::index::{Cut, Snapshot};
-pub use self::objects::NoObject;
+pub use self::objects::Unfit;
 pub use self::open::{Options, Streams, ViewError};
 pub use self::source::Source;
 pub use self::view::StreamView;

@@ -5,25 +5,22 @@
 //! increment to the next (`zfs send` with and without `-L`), and a FREE may end inside a block. Memory: 40 bytes
 //! for each block and what the map needs, and the bonus of each object.
 //!
-//! What a record does to an object that is there already is what `dmu_recv.c` does, but for one thing: block sizes
-//! are those of the sender always, as no block on disk has to be kept.
+//! The rules of what a record does to an object that is there already are those of a receive
+//! ([`zstream_format::effect`]), but for one thing: a file that comes with smaller blocks is shown, since no block on disk
+//! has to be split.
 
 use std::collections::BTreeMap;
 
-use zstream_format::flags::BeginFlags;
-use zstream_format::ids::Guid;
-use zstream_format::object_type::ObjectType;
-use zstream_format::order::ByteOrder;
-use zstream_format::record::TO_OBJECT_END;
+use zstream_format::effect::{self, NoGeneration, Present, SpillEffect};
+use zstream_format::flags::{BeginFlags, ObjectFlags};
+use zstream_format::ids::{Guid, ObjectId};
+use zstream_format::judge::{Limits, Terms};
+use zstream_format::record::{self, TO_OBJECT_END};
 
-use crate::index::{Content, Cut, Log, ObjectOp, Op, RangeOp, Stored};
+use crate::index::{Content, Cut, Log, Lost, ObjectOp, Op, RangeOp, Stored, Swap};
 
-/// Bytes for bonus and further block pointers in a dnode of one slot.
-const BONUS_ROOM: usize = 320;
 /// Dnode slots in a block of dnodes.
 pub(crate) const SLOTS_PER_BLOCK: u64 = 32;
-/// Bytes of a block pointer.
-const BLKPTR_BYTES: usize = 128;
 
 /// A range of an object with content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +46,10 @@ impl Extent {
 /// One object.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// What the last OBJECT said.
+    /// What the last OBJECT said, with the block size that a receive would make of it.
     pub(crate) op: ObjectOp,
+    /// The highest block that a receive would have made so far.
+    last_block: u64,
     /// Where the FREE to the object's end begins: behind its last block.
     tail: Option<u64>,
     /// The content, by offset.
@@ -61,7 +60,8 @@ pub(crate) struct Entry {
 
 impl Entry {
     fn new(op: ObjectOp) -> Self {
-        Self { op, tail: None, extents: BTreeMap::new(), spill: None }
+        let last_block = op.raw.map_or(0, |shape| shape.max_block);
+        Self { op, last_block, tail: None, extents: BTreeMap::new(), spill: None }
     }
 
     /// The end of the last block, in bytes.
@@ -126,73 +126,117 @@ impl Entry {
         }
     }
 
+    /// Makes a hole of the range that a record names, and follows what becomes of the highest block.
+    fn free_recorded(&mut self, offset: u64, length: u64) {
+        self.free(offset, offset.saturating_add(length));
+        // Raw streams say which block is the last one.
+        if self.op.raw.is_none() {
+            let block_bytes = self.op.block_bytes.into();
+            self.last_block = effect::last_block_freed(self.last_block, block_bytes, offset, length);
+        }
+    }
+
+    /// Puts a block of a record where it belongs.
+    fn write_recorded(&mut self, offset: u64, block: Stored) {
+        let length = block.logical.into();
+        self.put(offset, length, Content::Stored(block));
+        let block_bytes = self.op.block_bytes.into();
+        self.last_block = effect::last_block_written(self.last_block, block_bytes, offset, length);
+    }
+
+    /// Its state before a record.
+    fn present(&self) -> Present<'_> {
+        let op = &self.op;
+        Present {
+            object_type: op.object_type,
+            bonus_type: op.bonus_type,
+            bonus: op.raw.is_none().then_some(&*op.bonus),
+            block_bytes: op.block_bytes.into(),
+            slots: op.slots,
+            pointers: effect::pointer_count(op.bonus_type, op.bonus_len(), op.slots),
+            indirect_bytes: op.raw.and_then(|shape| 1_u64.checked_shl(shape.indirect_shift.into())),
+            levels: op.raw.map_or(1, |shape| shape.levels),
+            last_block: self.last_block,
+        }
+    }
+
     /// Takes what a later OBJECT says.
-    fn change(&mut self, op: &ObjectOp, full: bool, spill_flags: bool) {
-        let old = &self.op;
-        let resized = old.block_bytes != op.block_bytes && !self.keeps_blocks(op, full);
-        if old.slots != op.slots {
-            *self = Self::new(op.clone());
-            return;
+    fn change(&mut self, op: &ObjectOp, terms: &Terms, full: bool) -> Result<(), NoGeneration> {
+        let change = effect::object(terms, full, &self.present(), &op.record(), &op.bonus)?;
+        let mut op = op.clone();
+        op.block_bytes = change.block_bytes;
+        if change.make_anew {
+            *self = Self::new(op);
+            return Ok(());
         }
-        if resized || block_pointers(op) < block_pointers(old) {
+        if !change.keep_content {
             self.extents.clear();
-            self.tail = None;
+            (self.tail, self.last_block) = (None, 0);
         }
-        if spill_flags && !op.has_spill {
+        if let Some(end) = change.free_from {
+            self.free(end, u64::MAX);
+        }
+        if !change.keep_spill {
             self.spill = None;
         }
-        self.op = op.clone();
-    }
-
-    /// Whether an object whose block size changes is still the same one, sent with and without large blocks.
-    fn keeps_blocks(&self, op: &ObjectOp, full: bool) -> bool {
-        let file = ObjectType::PLAIN_FILE_CONTENTS;
-        let both_files = self.op.object_type == file && op.object_type == file;
-        let several = self.end() > self.op.block_bytes.into();
-        let generation = generation(op);
-        // A raw receive frees the content whenever the block size changes.
-        !full
-            && op.raw.is_none()
-            && both_files
-            && several
-            && generation.is_some()
-            && generation == self::generation(&self.op)
-    }
-}
-
-/// Block pointers in a dnode (`deduce_nblkptr`).
-fn block_pointers(op: &ObjectOp) -> usize {
-    match op.bonus_type {
-        ObjectType::SA => 1,
-        _ => 1 + (BONUS_ROOM - op.bonus.len().min(BONUS_ROOM)) / BLKPTR_BYTES,
-    }
-}
-
-/// The generation of a file, by which one is told from another that had its number before.
-fn generation(op: &ObjectOp) -> Option<u64> {
-    /// `zp_gen` in a znode.
-    const IN_ZNODE: usize = 64;
-    /// In the attributes of a file, which begin behind a header of a size of its own.
-    const IN_ATTRIBUTES: usize = 16;
-    let at = match op.bonus_type {
-        ObjectType::ZNODE => IN_ZNODE,
-        ObjectType::SA => {
-            let layout = ByteOrder::Little.u16(op.bonus.get(4..6)?);
-            usize::from(layout >> 10) * 8 + IN_ATTRIBUTES
+        if let Some(shape) = op.raw {
+            self.last_block = shape.max_block;
         }
-        _ => return None,
-    };
-    op.bonus.get(at..at + 8).map(|bytes| ByteOrder::Little.u64(bytes))
+        self.op = op;
+        Ok(())
+    }
 }
 
-/// A record that cannot be replayed: its object is not there.
+impl ObjectOp {
+    /// Bytes of the bonus that are used.
+    fn bonus_len(&self) -> u32 {
+        // At most the room in a dnode: this was judged.
+        self.raw.map_or(self.bonus.len() as u32, |shape| shape.bonus_len.into())
+    }
+
+    /// The record, as far as it says what becomes of an object.
+    fn record(&self) -> record::Object {
+        let plain = record::Object {
+            object: ObjectId(self.object),
+            object_type: self.object_type,
+            bonus_type: self.bonus_type,
+            block_size: self.block_bytes,
+            bonus_len: self.bonus_len(),
+            dnode_slots: self.slots,
+            flags: if self.has_spill { ObjectFlags::SPILL } else { ObjectFlags::empty() },
+            ..record::Object::default()
+        };
+        match self.raw {
+            None => plain,
+            Some(shape) => record::Object {
+                indirect_block_shift: shape.indirect_shift,
+                levels: shape.levels,
+                block_pointers: shape.pointers,
+                max_block_id: shape.max_block,
+                ..plain
+            },
+        }
+    }
+}
+
+/// A record that cannot be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{record} for object {object}, which does not exist")]
-pub struct NoObject {
-    /// The record's type.
-    pub record: &'static str,
-    /// The object.
-    pub object: u64,
+#[non_exhaustive]
+pub enum Unfit {
+    /// Data for an object that is not there.
+    #[error("{record} for object {object}, which does not exist")]
+    NoObject {
+        /// The record's type.
+        record: &'static str,
+        /// The object.
+        object: u64,
+    },
+    /// A file that cannot be told from another one that had its number before.
+    #[error(transparent)]
+    NoGeneration(#[from] NoGeneration),
+    /// An object in a slot of another one.
+    #[error("object {0} lies inside of another one")]
+    Interior(u64),
 }
 
 /// All objects of a snapshot.
@@ -222,14 +266,15 @@ impl Objects {
     }
 
     /// Replays a log on top of what is there.
-    pub(crate) fn replay(&mut self, log: &Log) -> Result<(), NoObject> {
+    pub(crate) fn replay(&mut self, log: &Log) -> Result<(), Unfit> {
         let full = log.snapshot.from_guid == Guid(0);
-        let spill_flags = log.snapshot.flags.contains(BeginFlags::SPILL_BLOCK);
+        let snapshot = &log.snapshot;
+        let terms = Terms { features: snapshot.features, flags: snapshot.flags, limits: Limits::default() };
         let (mut last_object, mut last_spill, mut last_range) = (None, None, None);
         for op in &log.ops {
             match *op {
                 Op::Object(ref op) => {
-                    self.object(op, full, spill_flags);
+                    self.object(op, &terms, full)?;
                     last_object = Some(op.object);
                 }
                 Op::FreeObjects { first, count } => {
@@ -246,17 +291,16 @@ impl Objects {
                     }
                 }
                 Op::Write { object, offset, block } => {
-                    self.entry(object, "WRITE")?.put(offset, block.logical.into(), Content::Stored(block));
+                    self.entry(object, "WRITE")?.write_recorded(offset, block);
                 }
                 Op::Embedded { object, offset, block } => {
                     let entry = self.entry(object, "WRITE_EMBEDDED")?;
-                    // Senders write a spill block so that is small enough to be embedded: openzfs/zfs#18239.
-                    let length = u64::from(block.logical);
-                    if entry.op.has_spill && length > 0 && offset == 0u64.wrapping_sub(2 * length) {
-                        entry.spill = Some(Content::Stored(Stored { swap: crate::index::Swap::No, ..block }));
+                    let length = block.logical.into();
+                    if effect::is_disguised_spill(entry.op.bonus_type, offset, length) {
+                        entry.spill = Some(Content::Stored(Stored { swap: Swap::No, ..block }));
                         last_spill = Some(object);
                     } else {
-                        entry.put(offset, block.logical.into(), Content::Stored(block));
+                        entry.write_recorded(offset, block);
                     }
                 }
                 Op::Free { object, offset, length } => {
@@ -264,15 +308,24 @@ impl Objects {
                     if length == TO_OBJECT_END {
                         entry.tail = Some(offset);
                     }
-                    entry.free(offset, offset.saturating_add(length));
+                    entry.free_recorded(offset, length);
                 }
                 Op::Redact { object, offset, length } => {
-                    self.entry(object, "REDACT")?.put(offset, length, Content::Redacted);
+                    let entry = self.entry(object, "REDACT")?;
+                    // A receive makes a hole of it.
+                    entry.free_recorded(offset, length);
+                    entry.put(offset, length, Content::Redacted);
                 }
-                Op::Spill { object, unmodified, block } => {
-                    let entry = self.entry(object, "SPILL")?;
-                    if !(unmodified && spill_flags && entry.spill.is_some()) {
-                        entry.spill = Some(Content::Stored(block));
+                Op::Spill { object, flags, block } => {
+                    let has_spill = self.entries.get(&object).map(|entry| entry.spill.is_some());
+                    match effect::spill(&terms, flags, has_spill) {
+                        SpillEffect::Stored => {
+                            self.entry(object, "SPILL")?.spill = Some(Content::Stored(block));
+                        }
+                        SpillEffect::Ignored => {}
+                        SpillEffect::NoObject => {
+                            return Err(Unfit::NoObject { record: "SPILL", object });
+                        }
                     }
                     last_spill = Some(object);
                 }
@@ -288,7 +341,16 @@ impl Objects {
                 // What there is of it is from before this stream.
                 self.entries.remove(&cut.object);
             }
-            self.leave_off(cut, last_spill);
+            self.leave_off(cut, last_spill, &terms);
+            match log.lost {
+                Some(Lost::Object(object)) => drop(self.entries.remove(&object)),
+                Some(Lost::Spill(object)) => {
+                    if let Some(entry) = self.entries.get_mut(&object) {
+                        entry.spill = Some(Content::Absent);
+                    }
+                }
+                None => {}
+            }
         }
         Ok(())
     }
@@ -332,31 +394,39 @@ impl Objects {
         self.entries.keys().copied().find(|object| !self.ranges.contains_key(&first(*object)))
     }
 
-    fn entry(&mut self, object: u64, record: &'static str) -> Result<&mut Entry, NoObject> {
-        self.entries.get_mut(&object).ok_or(NoObject { record, object })
+    fn entry(&mut self, object: u64, record: &'static str) -> Result<&mut Entry, Unfit> {
+        self.entries.get_mut(&object).ok_or(Unfit::NoObject { record, object })
     }
 
-    fn object(&mut self, op: &ObjectOp, full: bool, spill_flags: bool) {
+    fn object(&mut self, op: &ObjectOp, terms: &Terms, full: bool) -> Result<(), Unfit> {
+        if let Some((&before, entry)) = self.entries.range(..op.object).next_back()
+            && before + u64::from(entry.op.slots) > op.object
+        {
+            return Err(Unfit::Interior(op.object));
+        }
         // The slots that the dnode grows into.
         for inner in op.object + 1..op.object + u64::from(op.slots) {
             self.entries.remove(&inner);
         }
         match self.entries.get_mut(&op.object) {
-            Some(entry) => entry.change(op, full, spill_flags),
+            Some(entry) => entry.change(op, terms, full)?,
             None => {
                 self.entries.insert(op.object, Entry::new(op.clone()));
             }
         }
+        Ok(())
     }
 
     /// Marks what would have come behind the point at which the stream was cut.
-    fn leave_off(&mut self, cut: Cut, last_spill: Option<u64>) {
+    fn leave_off(&mut self, cut: Cut, last_spill: Option<u64>, terms: &Terms) {
         let Some(entry) = self.entries.get_mut(&cut.object) else { return };
         let end = entry.tail.unwrap_or(u64::MAX);
         if cut.offset < end {
             entry.put(cut.offset, end - cut.offset, Content::Absent);
         }
-        if entry.op.has_spill && last_spill != Some(cut.object) {
+        // Streams of old do not say whether there is one.
+        let may_change = !terms.flags.contains(BeginFlags::SPILL_BLOCK) && entry.spill.is_some();
+        if (entry.op.has_spill || may_change) && last_spill != Some(cut.object) {
             entry.spill = Some(Content::Absent);
         }
     }
@@ -367,11 +437,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use zstream_format::algorithm::{ChecksumType, CompressionType};
+    use zstream_format::flags::FeatureFlags;
+    use zstream_format::object_type::ObjectType;
 
-    use crate::index::Swap;
+    const PLAIN: Terms = Terms {
+        features: FeatureFlags::empty(),
+        flags: BeginFlags::SPILL_BLOCK,
+        limits: Limits { max_block_bytes: 16 << 20, max_dnode_slots: 32 },
+    };
 
     fn object(block_bytes: u32, generation: u64) -> ObjectOp {
         let mut bonus = vec![0; 168];
+        bonus[..4].copy_from_slice(&0x002F_505A_u32.to_le_bytes());
         bonus[4..6].copy_from_slice(&(1u16 << 10 | 2).to_le_bytes());
         bonus[24..32].copy_from_slice(&generation.to_le_bytes());
         ObjectOp {
@@ -436,24 +513,39 @@ mod tests {
         }
     }
 
+    fn written(place: u64, logical: u32) -> Stored {
+        let Content::Stored(stored) = stored(place, logical) else { unreachable!("it is stored") };
+        stored
+    }
+
     /// openzfs/zfs#6224: an increment with `-L` on top of a stream without it keeps what did not change.
     #[test]
     fn blocks_outlive_a_change_of_size_in_the_same_file_only() {
         let filled = || {
             let mut entry = Entry::new(object(131_072, 7));
-            entry.put(0, 131_072, stored(1, 131_072));
-            entry.put(131_072, 131_072, stored(2, 131_072));
+            entry.write_recorded(0, written(1, 131_072));
+            entry.write_recorded(131_072, written(2, 131_072));
             entry
         };
-        let mut same = filled();
-        same.change(&object(1 << 20, 7), false, true);
-        assert_eq!(same.extents.len(), 2);
-        let mut another = filled();
-        another.change(&object(1 << 20, 8), false, true);
-        assert_eq!(another.extents.len(), 0);
-        let mut full = filled();
-        full.change(&object(1 << 20, 7), true, true);
-        assert_eq!(full.extents.len(), 0);
+        // Smaller blocks of the same file are refused by a receive, and shown.
+        for (block_bytes, generation, full, extents, afterwards) in [
+            (1 << 20, 7, false, 2, 131_072),
+            (1 << 20, 8, false, 0, 1 << 20),
+            (1 << 20, 7, true, 0, 1 << 20),
+            (4096, 7, false, 2, 131_072),
+            (4096, 8, false, 0, 4096),
+        ] {
+            let mut entry = filled();
+            entry.change(&object(block_bytes, generation), &PLAIN, full).unwrap();
+            let found = (entry.extents.len(), entry.op.block_bytes);
+            assert_eq!(found, (extents, afterwards), "{block_bytes} {generation} {full}");
+        }
+        // One block is always sent whole, though blocks at the end were holes.
+        let mut one = Entry::new(object(131_072, 7));
+        one.write_recorded(0, written(1, 131_072));
+        one.tail = Some(10 * 131_072);
+        one.change(&object(1 << 20, 7), &PLAIN, false).unwrap();
+        assert_eq!((one.extents.len(), one.op.block_bytes), (0, 1 << 20));
     }
 
     #[test]

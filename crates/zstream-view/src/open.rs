@@ -9,7 +9,7 @@ use zstream_format::ids::Guid;
 use zstream_format::stream::{self, Checking};
 
 use crate::index::{Log, Snapshot, index};
-use crate::objects::{NoObject, Objects};
+use crate::objects::{Objects, Unfit};
 use crate::raw::Locked;
 use crate::source::Source;
 use crate::view::StreamView;
@@ -126,7 +126,7 @@ pub enum ViewError {
         /// The snapshot.
         snapshot: String,
         /// What is wrong.
-        error: NoObject,
+        error: Unfit,
     },
     /// The streams hold no such snapshot.
     #[error("no snapshot {wanted} in the streams; there is {}", if there.is_empty() {
@@ -340,7 +340,7 @@ impl Streams {
 
 /// Adds the rest of a stream to its beginning, and says which log that is.
 fn join(logs: &mut [Log], rest: Log) -> Result<usize, ViewError> {
-    let Log { snapshot, ops, resume, .. } = rest;
+    let Log { snapshot, ops, resume, lost, .. } = rest;
     let same = |log: &Log| {
         log.snapshot.guid == snapshot.guid
             && log.snapshot.from_guid == snapshot.from_guid
@@ -356,6 +356,6 @@ fn join(logs: &mut [Log], rest: Log) -> Result<usize, ViewError> {
         return Err(ViewError::Gap { snapshot: snapshot.name, at, end });
     }
     log.ops.extend(ops);
-    log.snapshot.cut = snapshot.cut;
+    (log.snapshot.cut, log.lost) = (snapshot.cut, lost);
     Ok(number)
 }

@@ -27,7 +27,7 @@ pub use place::keys::{load_key, unlock, unlock_to_write};
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenPool, PoolPlace, Source, StreamPlace};
 pub use put::{Input, Put, PutOptions};
-pub use receive::{ReceiveRequest, Receiver, abort_receive};
+pub use receive::{ReceiveRequest, Received, Receiver, abort_receive};
 pub use replicate::{Replicated, Replication};
 pub use send::Sender;
 pub use verify::{VerifyingWriter, verify};

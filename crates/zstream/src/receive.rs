@@ -44,6 +44,9 @@ pub struct ReceiveRequest {
     pub heal: bool,
     /// Without holds (`-h`).
     pub without_holds: bool,
+    /// Never ask the source for a byte after the end of the stream, so that what follows it is left to the next reader. Takes
+    /// two reads for each record.
+    pub exact: bool,
     origin: Option<String>,
     inherits_encryption: bool,
     encryption: EncryptionProperties,
@@ -131,7 +134,18 @@ pub struct Receiver<'k> {
     place: PoolPlace,
     pool: WritablePool,
     request: Wanted,
+    exact: bool,
     keys: &'k dyn Keys,
+}
+
+/// A receive that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// The number of snapshots.
+    pub snapshots: u64,
+    /// The length of the stream; the source may have been read further, unless that was excluded.
+    pub stream_bytes: u64,
 }
 
 impl fmt::Debug for Receiver<'_> {
@@ -146,13 +160,14 @@ impl<'k> Receiver<'k> {
     /// # Errors
     /// The pool cannot be opened for writing; a key that is needed cannot be had.
     pub fn open(place: &PoolPlace, request: ReceiveRequest, keys: &'k dyn Keys) -> Result<Self> {
+        let exact = request.exact;
         let (mut request, encryption) = request.wanted();
         let writing = WriteOptions { rehearsal: request.dry_run, ..WriteOptions::default() };
         let mut pool = place.open_writable(Some(&request.to), writing, None)?;
         if let Some(encryption) = encryption.for_receive(&mut pool, &request.to, keys)? {
             request.encryption = Some(encryption);
         }
-        let mut this = Self { place: place.clone(), pool, request, keys };
+        let mut this = Self { place: place.clone(), pool, request, exact, keys };
         this.unlock()?;
         Ok(this)
     }
@@ -184,7 +199,7 @@ impl<'k> Receiver<'k> {
     }
 
     /// Receives all that `source` holds, one snapshot or a package, notes `command` in the pool's history, and leaves the pool
-    /// for others. How many snapshots were received.
+    /// for others.
     ///
     /// Everything is judged before anything is changed, and a block is written only after its checksum was verified. Steps are
     /// [`Event::Receive`], bytes of the stream [`Event::Bytes`].
@@ -192,13 +207,19 @@ impl<'k> Receiver<'k> {
     /// # Errors
     /// The first snapshot that cannot be received, as [`Error::Receive`]; its target is as before, or, where that was asked for,
     /// what came is kept. Snapshots of a package that were received before stay.
-    pub fn receive(mut self, source: impl Read, command: &str, control: &mut Control<'_>) -> Result<u64> {
+    pub fn receive(
+        mut self,
+        source: impl Read,
+        command: &str,
+        control: &mut Control<'_>,
+    ) -> Result<Received> {
         let cancel = control.cancel().clone();
-        let mut stream = Input::new(Cancellable { source, cancel });
+        let source = Cancellable { source, cancel };
+        let mut stream = if self.exact { Input::exact(source) } else { Input::new(source) };
         let mut host = Reporter { keys: self.keys, control, done: 0, current: None };
         let mut receiving = Receiving::new(&mut self.pool);
         let result = receiving.receive_all(&mut stream, &self.request, &mut host);
-        let is_broken = receiving.is_broken();
+        let is_broken = receiving.finish();
         let current = host.current;
         let Self { place, pool, request, .. } = self;
         let left = Left { request: &request, current: current.as_deref() };
@@ -211,7 +232,7 @@ impl<'k> Receiver<'k> {
             left.leave(pool, result.is_ok().then_some(command))
         };
         match (result, ended) {
-            (Ok(count), ended) => ended.map(|_| count),
+            (Ok(snapshots), ended) => ended.map(|_| Received { snapshots, stream_bytes: stream.offset() }),
             (Err(error), ended) => {
                 let (is_kept, unclean) = match ended {
                     Ok(is_kept) => (is_kept, None),

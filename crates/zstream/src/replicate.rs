@@ -126,7 +126,7 @@ impl Replication {
             Ok::<_, Error>((sent, received))
         })?;
         match (sent, received) {
-            (Ok(sent), Ok(snapshots)) => Ok(Replicated { sent, snapshots, is_complete }),
+            (Ok(sent), Ok(received)) => Ok(Replicated { sent, snapshots: received.snapshots, is_complete }),
             (_, Err(error)) if error.is_cancelled() => Err(Error::Cancelled),
             // A sender whose receiver failed fails too, and knows nothing.
             (Err(Error::Send(refusal)), Err(error)) if refusal.errno() == Errno::Epipe => Err(error),

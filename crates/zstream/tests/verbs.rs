@@ -272,7 +272,7 @@ fn a_receive_that_is_cancelled_leaves_the_target_as_before() {
     assert!(matches!(error, Err(Error::Discard(_))));
 
     let receiver = Receiver::open(&copy, ReceiveRequest::new("copy/fs"), &NoKeys).unwrap();
-    assert_eq!(receiver.receive(&stream[..], "test", &mut Control::new()).unwrap(), 1);
+    assert_eq!(receiver.receive(&stream[..], "test", &mut Control::new()).unwrap().snapshots, 1);
     assert_eq!(names(&copy), ["copy", "copy/fs", "copy/fs@now"]);
 }
 
@@ -301,7 +301,7 @@ fn a_receive_keeps_the_error_of_a_filesystem_that_could_not_be_made() {
     assert!(matches!(source.downcast_ref(), Some(Error::NoKey { root, .. }) if root == "copy"), "{source:?}");
     assert_eq!(error.errno(), Errno::EACCES);
     assert_eq!(names(&copy), ["copy"]);
-    assert_eq!(receive(&key).unwrap(), 1);
+    assert_eq!(receive(&key).unwrap().snapshots, 1);
     assert_eq!(names(&copy), ["copy", "copy/a", "copy/a/b", "copy/a/b@now"]);
 }
 

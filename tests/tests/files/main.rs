@@ -7,4 +7,5 @@ mod put_crash;
 mod put_program;
 mod restored;
 mod view;
+mod view_cut;
 mod zpl;

@@ -1,7 +1,9 @@
 //! Streams that are received.
 
+mod asked;
 mod clones;
 mod encrypted;
+mod failing;
 mod faults;
 mod features;
 mod force;
@@ -10,6 +12,7 @@ mod golden;
 mod heal;
 mod history;
 mod interrupted;
+mod objects;
 mod old;
 mod packages;
 mod raw;
@@ -19,4 +22,5 @@ mod rules_raw;
 mod rules_records;
 mod rules_resume;
 mod signals;
+mod viewed;
 mod volumes;

@@ -5,6 +5,7 @@ use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
+use zstream_format::edit::byteswap::byteswap;
 use zstream_format::judge::Errno;
 use zstream_format::record::Body;
 use zstream_recv::engine::Receiving;
@@ -57,6 +58,25 @@ fn what_is_received_raw_is_sent_raw_as_it_came() {
             assert_same_content(&sent, &golden, &words);
         }
     }
+}
+
+/// The stream of a machine of the other byte order: blocks stay as they are.
+#[test]
+fn raw_streams_cross_between_byte_orders() {
+    let demo = Demo::new("a", 12, 192 << 20);
+    let dataset = "demo/e";
+    for (words, name, last) in [("-w demo/e@s", "raw", "s"), ("-w -i @s demo/e@t", "raw-incr", "t")] {
+        let golden = golden::stream(&format!("e-aes-256-gcm-{name}"));
+        let mut swapped = Vec::new();
+        byteswap(&golden[..], &mut swapped).unwrap();
+        assert_ne!(swapped, golden);
+        demo.receive(&swapped, &target(&format!("{dataset}@{last}")), &[]).unwrap();
+        let reading = demo.reading();
+        assert_same_content(&stream(&reading.plan(words)).0, &golden, words);
+        reading.unlock(dataset);
+        files(&reading, &format!("{dataset}@{last}"), &format!("tank_e-aes-256-gcm_{last}"));
+    }
+    demo.check("streams of the other byte order");
 }
 
 #[test]

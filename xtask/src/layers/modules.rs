@@ -17,7 +17,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
         "shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
-         nvlist record place judge stream verify summary token edit",
+         nvlist record place judge effect stream verify summary token edit",
     ),
     (
         "zstream-dmu",
@@ -53,7 +53,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-tests",
         "blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
-         history pools errata gangs state compare every lab manifest objects refusals samples sender_history traced session",
+         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session",
     ),
     (
         "xtask",

@@ -1,6 +1,6 @@
 //! `zstream recv`: snapshots from a stream into a pool, as `zfs receive` does.
 
-use std::io::Write as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Instant;
 
 use serde_json::json;
@@ -96,8 +96,10 @@ impl Args {
                     .map_err(|error| Failure::new(format_args!("cannot abort the receive: {error}")))
             });
         }
-        let request = self.request()?;
+        let mut request = self.request()?;
         let input = Input::open(None)?;
+        // What follows the stream is left to the next program.
+        request.exact = input.is_pipe();
         let receiver = Receiver::open(&options.place_to_write()?, request, options)?;
         let mut teller = Teller {
             verbose: self.verbose,
@@ -108,6 +110,11 @@ impl Args {
             started: Instant::now(),
             output: Ok(()),
         };
+        // A file shares its place with this one.
+        let mut again = input.again()?;
+        let start = again.as_mut().map(|file| file.stream_position()).transpose();
+        let start =
+            start.map_err(|error| Failure::new(format_args!("cannot read standard input: {error}")))?;
         let input = Interruptible::new(input.into_raw())
             .map_err(|error| Failure::new(format_args!("cannot wait for signals: {error}")))?;
         let signal = input.signal();
@@ -117,7 +124,14 @@ impl Args {
         let Teller { output, meter, .. } = teller;
         drop(meter);
         match result {
-            Ok(_) => output,
+            Ok(received) => {
+                if let (Some(file), Some(start)) = (&mut again, start) {
+                    file.seek(SeekFrom::Start(start + received.stream_bytes)).map_err(|error| {
+                        Failure::new(format_args!("cannot go back to the end of the stream: {error}"))
+                    })?;
+                }
+                output
+            }
             Err(Error::Receive(error)) => Err(failure(&error, &signal)),
             Err(error) => Err(error.into()),
         }

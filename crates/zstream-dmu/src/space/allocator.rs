@@ -59,6 +59,8 @@ pub struct Allocator {
     deflate: Vec<u64>,
     txg: AtomicU64,
     state: Mutex<State>,
+    /// How many blocks still get a place; all of them at the largest number.
+    allocations_left: AtomicU64,
 }
 
 struct State {
@@ -135,7 +137,20 @@ impl Allocator {
             is_changed: false,
             has_logs: false,
         };
-        Ok(Self { reader, form, unit_shift, deflate, txg: AtomicU64::new(txg.0), state: Mutex::new(state) })
+        Ok(Self {
+            reader,
+            form,
+            unit_shift,
+            deflate,
+            txg: AtomicU64::new(txg.0),
+            state: Mutex::new(state),
+            allocations_left: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// Lets only so many more blocks get a place, as if there were no room for others: to try out what happens then.
+    pub fn limit_allocations(&self, left: u64) {
+        self.allocations_left.store(left, Ordering::Relaxed);
     }
 
     /// The space of a pool whose `mos` was read. What log space maps hold is taken over, to be written to the metaslabs' own
@@ -340,6 +355,11 @@ impl Space for Allocator {
             return Err(Error::invalid(format!("a block of {psize} bytes in {copies} copies")));
         }
         let state = &mut *self.state();
+        match self.allocations_left.load(Ordering::Relaxed) {
+            u64::MAX => {}
+            0 => return Err(Fault::NoSpace { bytes: psize }.into()),
+            left => self.allocations_left.store(left - 1, Ordering::Relaxed),
+        }
         let limit = state.room.limit(state.reserve);
         let vdevs = self.reader.vdevs();
         let mut places = Vec::with_capacity(copies);

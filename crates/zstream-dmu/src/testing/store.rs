@@ -11,7 +11,7 @@ use crate::dnode::NewObject;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::{ObjectInfo, ObjectSet};
-use crate::object_store::ObjectStore;
+use crate::object_store::{Kept, ObjectStore};
 
 /// Objects whose blocks lie in maps.
 #[derive(Clone)]
@@ -123,11 +123,12 @@ impl ObjectStore for Store {
         }
     }
 
-    fn reclaim(&mut self, object: ObjectId, new: &NewObject, _: bool) -> Result<()> {
+    fn reclaim(&mut self, object: ObjectId, new: &NewObject, kept: Kept) -> Result<()> {
         let old = self.objects.remove(&object.0).ok_or_else(|| Error::not_found("object", object))?;
         self.claim(object, new)?;
         let now = self.get_mut(object)?;
-        if (old.info.object_type, old.info.block_bytes) == (now.info.object_type, now.info.block_bytes) {
+        let shape = |info: &ObjectInfo| (info.object_type, info.block_bytes);
+        if kept.content && shape(&old.info) == shape(&now.info) {
             now.blocks = old.blocks;
             now.info.max_block = old.info.max_block;
         }

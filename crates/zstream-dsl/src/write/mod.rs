@@ -72,7 +72,7 @@ use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
-use zstream_dmu::object_store::ObjectStore;
+use zstream_dmu::object_store::{Kept, ObjectStore};
 use zstream_dmu::zap::{self, NewZap, NormFlags, Value, ZapFlags, ZapMut, number_key};
 use zstream_dmu::zio::Space;
 use zstream_format::object_type::ObjectType;
@@ -329,7 +329,7 @@ impl<'a> Tx<'a> {
             .with_bonus(info.bonus_type, bonus.len() as u16);
         let zap = NewZap::new(self.random()?);
         let mos = self.mos_mut();
-        mos.reclaim(object, &new, false)?;
+        mos.reclaim(object, &new, Kept { content: false, spill: false })?;
         mos.set_bonus(object, info.bonus_type, &bonus)?;
         zap::write::create_in(mos, object, &zap)
     }

@@ -258,6 +258,22 @@ impl WritablePool {
         Ok(root)
     }
 
+    /// Destroys what receives were filling when the machine or the program went down, as far as it cannot be resumed, as
+    /// OpenZFS does when it imports a pool.
+    ///
+    /// # Errors
+    /// As [`Tx::destroy_unresumable`] and [`commit`](Self::commit); the pool must be dropped then.
+    pub fn destroy_unresumable(&mut self) -> Result<()> {
+        let names = self.tx().destroy_unresumable()?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            self.log(Event::Internal("destroy", &format!("{name} (unfinished receive)")))?;
+        }
+        self.commit().map(drop)
+    }
+
     /// Completes the transaction group and begins the next one.
     ///
     /// # Errors

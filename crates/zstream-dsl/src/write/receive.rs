@@ -323,26 +323,38 @@ impl Tx<'_> {
         self.destroy_head(filled)
     }
 
+    /// Datasets that receives were filling when the machine or the program went down, as far as they cannot be resumed; what
+    /// lies below others comes first.
+    ///
+    /// # Errors
+    /// When the datasets cannot be read.
+    pub fn unresumable(&self) -> Result<Vec<(String, ObjectId)>> {
+        let mut found = Vec::new();
+        let mut note = |name: String, filled: ObjectId| {
+            if self.is_filled(filled)? && self.entry(filled, RESUME_TO)?.is_none() {
+                found.push((name, filled));
+            }
+            Ok::<_, Error>(())
+        };
+        self.walk(&mut |name, head| {
+            note(name.to_owned(), head)?;
+            match self.child(self.dataset(head)?.dir, RECEIVE_CHILD)? {
+                Some(child) => note(format!("{name}/{RECEIVE_CHILD}"), self.head_of(child)?),
+                None => Ok(()),
+            }
+        })?;
+        found.reverse();
+        Ok(found)
+    }
+
     /// Destroys what receives were filling when the machine or the program went down, as far as it cannot be resumed
     /// (`dsl_destroy_inconsistent`, which OpenZFS calls when it imports a pool). Gives the names.
     ///
     /// # Errors
     /// When the datasets cannot be read or changed.
     pub fn destroy_unresumable(&mut self) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        let this = &*self;
-        this.walk(&mut |name, head| {
-            found.push((name.to_owned(), head));
-            if let Some(child) = this.child(this.dataset(head)?.dir, RECEIVE_CHILD)? {
-                found.push((format!("{name}/{RECEIVE_CHILD}"), this.head_of(child)?));
-            }
-            Ok(())
-        })?;
         let mut destroyed = Vec::new();
-        for (name, filled) in found.into_iter().rev() {
-            if !self.is_filled(filled)? || self.entry(filled, RESUME_TO)?.is_some() {
-                continue;
-            }
+        for (name, filled) in self.unresumable()? {
             // What has snapshots or children stays, as there.
             if self.check_destroy_head(filled).is_ok() {
                 self.destroy_head(filled)?;

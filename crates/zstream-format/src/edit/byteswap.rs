@@ -6,7 +6,8 @@
 //! | OBJECT's bonus buffer | swapped by the class of its type |
 //! | WRITE, SPILL | swapped by the class of their type; compressed ones of a class that is not bytes are decompressed for it |
 //! | WRITE_EMBEDDED | as it is where the object's data is bytes; else it becomes a plain WRITE, since it does not say its byte order |
-//! | raw OBJECT, WRITE, SPILL, OBJECT_RANGE | payload as it is; the flag says that it is in the other order |
+//! | raw WRITE, SPILL, OBJECT_RANGE | payload as it is; the flag says that it is in the other order |
+//! | raw OBJECT | bonus swapped by the class of its type, as a sender does that reads a block of the other order: system attributes are bytes |
 //! | native list behind BEGIN | packed anew in XDR, padded to 8 bytes: receivers refuse native lists of the other order |
 //! | XDR list | as it is |
 //!
@@ -21,9 +22,10 @@ use std::borrow::Cow;
 use std::io::{Read, Write};
 
 use crate::algorithm::CompressionType;
-use crate::byteswap::{SwapError, swap_block};
+use crate::byteswap::{SwapError, swap_block, swap_bonus_area};
 use crate::compress::{CodecError, decompress};
 use crate::edit::EditError;
+use crate::effect::is_disguised_spill;
 use crate::flags::{FeatureFlags, ObjectFlags, RangeFlags, SpillFlags, WriteFlags};
 use crate::ids::ObjectId;
 use crate::nvlist::{Encoding, NvList, Packed};
@@ -31,7 +33,6 @@ use crate::object_type::{ObjectType, SwapClass};
 use crate::order::ByteOrder;
 use crate::record::{Body, Header, MAX_BLOCK_BYTES, Object, Spill, Write as WriteBody, WriteEmbedded};
 use crate::stream::{Error, Fault, Record, Role, StreamReader, StreamWriter};
-use crate::verify::EMBEDDED_SPILL_OFFSET;
 
 /// A list is padded to a multiple of this, as receivers of today ask of payloads.
 const LIST_ALIGN: usize = 8;
@@ -101,8 +102,8 @@ pub struct Swapper {
     raw: bool,
     /// The source is redacted: data may come without its OBJECT.
     from_redacted: bool,
-    /// Number, type, and whether it has a spill block, of the last OBJECT.
-    object: Option<(ObjectId, ObjectType, bool)>,
+    /// Number, type, and type of the bonus, of the last OBJECT.
+    object: Option<(ObjectId, ObjectType, ObjectType)>,
     report: Report,
 }
 
@@ -135,8 +136,7 @@ impl Swapper {
                 list
             }
             Body::Object(object) => {
-                let spill = object.flags.contains(ObjectFlags::SPILL);
-                self.object = Some((object.object, object.object_type, spill));
+                self.object = Some((object.object, object.object_type, object.bonus_type));
                 self.object(object, &mut header, payload, from)?
             }
             Body::Write(write) => self.write(write, &mut header, payload, from)?,
@@ -179,7 +179,12 @@ impl Swapper {
         if self.raw {
             object.flags.toggle(ObjectFlags::RAW_BYTESWAP);
             header.set_body(object);
-            return Ok(payload);
+            if object.bonus_len == 0 {
+                return Ok(payload);
+            }
+            let (mut area, used) = (payload.into_owned(), object.bonus_len as usize);
+            swap_bonus_area(object.bonus_type, &mut area, used, from)?;
+            return Ok(Cow::Owned(area));
         }
         if payload.is_empty() { Ok(payload) } else { swapped(object.bonus_type, payload, from) }
     }
@@ -235,13 +240,13 @@ impl Swapper {
         payload: Cow<'a, [u8]>,
         from: ByteOrder,
     ) -> Result<Cow<'a, [u8]>, ByteswapError> {
-        let (object_type, has_spill) = match self.object {
-            Some((object, kind, has_spill)) if object == embedded.object => (kind, has_spill),
-            _ if self.from_redacted => (ObjectType::PLAIN_FILE_CONTENTS, false),
+        let (object_type, bonus_type) = match self.object {
+            Some((object, kind, bonus)) if object == embedded.object => (kind, bonus),
+            _ if self.from_redacted => (ObjectType::PLAIN_FILE_CONTENTS, ObjectType::NONE),
             _ => return Err(ByteswapError::NoObject(embedded.object)),
         };
         // A spill block that was sent so by mistake holds system attributes, which are bytes.
-        let is_spill = has_spill && embedded.offset >= EMBEDDED_SPILL_OFFSET;
+        let is_spill = is_disguised_spill(bonus_type, embedded.offset, embedded.logical_size.into());
         if is_bytes(object_type) || is_spill {
             return Ok(payload);
         }

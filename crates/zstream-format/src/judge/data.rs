@@ -1,7 +1,8 @@
 //! The rules for the records of a substream, one function per type.
 
 use super::{
-    BLKPTR_BYTES, Breach, DNODE_CORE_BYTES, MAX_OBJECT, MIN_BLOCK_BYTES, SLOT_BYTES, SLOTS_PER_BLOCK, Terms,
+    BLKPTR_BYTES, Breach, DNODE_CORE_BYTES, MAX_BLOCK_POINTERS, MAX_OBJECT, MIN_BLOCK_BYTES, SLOT_BYTES,
+    SLOTS_PER_BLOCK, Terms,
 };
 use crate::algorithm::{ChecksumType, CompressionType};
 use crate::flags::{BeginFlags, ObjectFlags, SpillFlags};
@@ -15,8 +16,6 @@ use crate::record::{
 const MAX_LEVELS: u64 = 12;
 /// log2 of the largest indirect block that receivers take (`SPA_MAXBLOCKSHIFT`).
 const MAX_INDIRECT_SHIFT: u64 = 24;
-/// The most block pointers of a dnode (`DN_MAX_NBLKPTR`).
-const MAX_BLOCK_POINTERS: u64 = 3;
 /// Kinds of embedded blocks (`NUM_BP_EMBEDDED_TYPES`).
 const EMBEDDED_TYPES: u64 = 3;
 

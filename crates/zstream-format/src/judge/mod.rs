@@ -27,6 +27,8 @@ pub const SLOT_BYTES: u64 = 512;
 pub const DNODE_CORE_BYTES: u64 = 64;
 /// Bytes of a block pointer (`sizeof (blkptr_t)`).
 pub const BLKPTR_BYTES: u64 = 128;
+/// The most block pointers of a dnode (`DN_MAX_NBLKPTR`).
+pub const MAX_BLOCK_POINTERS: u64 = 3;
 /// Object numbers are below this (`DN_MAX_OBJECT`).
 pub const MAX_OBJECT: u64 = 1 << 48;
 /// The smallest block (`SPA_MINBLOCKSIZE`).

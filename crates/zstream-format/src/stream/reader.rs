@@ -73,8 +73,18 @@ pub struct StreamReader<R> {
 impl<R: Read> StreamReader<R> {
     /// A reader from the start of a stream, which checks everything.
     pub fn new(source: R) -> Self {
+        Self::with_buffer(source, BUFFER_BYTES)
+    }
+
+    /// The same, but the source is never asked for a byte after the record that is read: what follows a stream in a pipe is
+    /// left to the next reader. Takes two calls of the source for each record.
+    pub fn exact(source: R) -> Self {
+        Self::with_buffer(source, 0)
+    }
+
+    fn with_buffer(source: R, buffer_bytes: usize) -> Self {
         Self {
-            source: BufReader::with_capacity(BUFFER_BYTES, source),
+            source: BufReader::with_capacity(buffer_bytes, source),
             skip: |source, len, _| io::copy(&mut source.take(len), &mut io::sink()),
             len: None,
             checking: Checking::Sums,

@@ -9,7 +9,8 @@ use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
 use zstream_format::compress::decompress;
-use zstream_format::flags::{BeginFlags, SpillFlags, WriteFlags};
+use zstream_format::effect::{self, SpillEffect};
+use zstream_format::flags::{SpillFlags, WriteFlags};
 use zstream_format::judge::MIN_BLOCK_BYTES;
 use zstream_format::object_type::{ObjectType, SwapClass};
 use zstream_format::order::ByteOrder;
@@ -18,9 +19,6 @@ use zstream_format::record::{Spill, Write, WriteByref, WriteEmbedded};
 use super::{Apply, References, existing, find};
 use crate::error::Result;
 use crate::misfit::Misfit;
-
-/// The block number, counted from the end, under which old senders write spill blocks that they embed (18239).
-const SPILL_BLOCKS_FROM_END: u64 = 2;
 
 impl Apply {
     pub(super) fn write(&mut self, set: &mut dyn ReceiveStore, body: &Write, payload: Vec<u8>) -> Result<()> {
@@ -94,8 +92,7 @@ impl Apply {
         self.seen(body.object);
         let mut payload = whole(payload, body.payload_len().into())?;
         payload.truncate(body.physical_size as usize);
-        let from_end = u64::from(body.logical_size).wrapping_mul(SPILL_BLOCKS_FROM_END).wrapping_neg();
-        let is_spill = body.offset == from_end && info.bonus_type == ObjectType::SA;
+        let is_spill = effect::is_disguised_spill(info.bonus_type, body.offset, body.logical_size.into());
         let has_order = info.object_type.swap_class() != Some(SwapClass::U8);
         let block = is_block(&info, body.offset, body.logical_size.into());
         match block {
@@ -156,13 +153,14 @@ impl Apply {
     }
 
     pub(super) fn spill(&mut self, set: &mut dyn ReceiveStore, body: &Spill, payload: Vec<u8>) -> Result<()> {
-        let unmodified =
-            body.flags.contains(SpillFlags::UNMODIFIED) && self.terms.flags.contains(BeginFlags::SPILL_BLOCK);
-        let info = match find(set, body.object)? {
-            Some(info) if unmodified && info.has_spill => return Ok(()),
-            Some(info) => info,
-            None if unmodified => return Ok(()),
-            None => return Err(Misfit::NoObject(body.object).into()),
+        let found = find(set, body.object)?;
+        let has_spill = found.as_ref().map(|info| info.has_spill);
+        let info = match (effect::spill(&self.terms, body.flags, has_spill), found) {
+            (SpillEffect::Ignored, _) => return Ok(()),
+            (SpillEffect::Stored, Some(info)) => info,
+            (SpillEffect::Stored, None) | (SpillEffect::NoObject, _) => {
+                return Err(Misfit::NoObject(body.object).into());
+            }
         };
         self.seen(body.object);
         let mut content = whole(payload, body.payload_len())?;

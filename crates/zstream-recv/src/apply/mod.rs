@@ -1,7 +1,8 @@
 //! Applying the records of one substream to a set of objects (`receive_process_record`).
 //!
 //! Whoever calls has seen the checksum that covers the record *and its payload*: the trailer of the next record, or END.
-//! Here a record is judged by its own limits ([`zstream_format::judge`]) and against what is in the set, and applied at once.
+//! Here a record is judged by its own limits ([`zstream_format::judge`]) and against what is in the set, and applied at once, as
+//! the rules of [`zstream_format::effect`] say.
 //!
 //! ```text
 //! OBJECT        claim, or make the existing object fit: free content | free and claim anew | keep          `object`
@@ -14,7 +15,6 @@
 //! remember their order.
 
 pub(crate) mod data;
-mod generation;
 mod object;
 
 use std::sync::Arc;

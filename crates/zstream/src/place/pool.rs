@@ -155,8 +155,11 @@ impl PoolPlace {
     /// Opens the pool for changes, and keeps other writers out of it. Where the devices hold several, `name` (of the pool,
     /// or of anything in it) chooses; that of the options is ignored, as are their devices. With a seed, what is made is the same every time.
     ///
+    /// Receives that were interrupted and cannot be resumed are destroyed, as OpenZFS does when it imports a pool. Where the
+    /// datasets cannot all be read, they are left for a later time: such a pool can still be changed.
+    ///
     /// # Errors
-    /// As [`PoolWriter::open`].
+    /// As [`PoolWriter::open`]; such a receive cannot be destroyed.
     pub fn open_writable(
         &self,
         name: Option<&str>,
@@ -175,7 +178,11 @@ impl PoolPlace {
                 PoolWriter::open_candidates(scan::choose(examined, options.name.as_deref())?, &options)?
             }
         };
-        Ok(WritablePool::over(pool, seed)?)
+        let mut pool = WritablePool::over(pool, seed)?;
+        if pool.tx().unresumable().is_ok_and(|unfinished| !unfinished.is_empty()) {
+            pool.destroy_unresumable()?;
+        }
+        Ok(pool)
     }
 
     /// Opens the pool that `name` is in, changes it in one transaction group, notes `command` in its history, and leaves it

@@ -204,7 +204,7 @@ pub const TARGETS: &[Target] = &[
         name: "view",
         about: "a stored stream shows the same in pieces and as a whole",
         corpus: super::corpus::streams,
-        mutate: stream::mutate,
+        mutate: view::mutate,
         run: view::run,
         memory_limit_bytes: 8 * SMALL,
     },

@@ -2,9 +2,13 @@
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
+use zstream_format::ids::Guid;
+use zstream_format::record::{Body, HEADER_LEN};
 use zstream_format::stream::Checking;
 use zstream_view::{Options, Source, StreamView, Streams};
 
+use super::super::Rng;
+use crate::edit::{Piece, rechained, records};
 use crate::forged;
 
 /// Objects of a view that are looked at.
@@ -17,6 +21,53 @@ const CONTENT_PIECE_BYTES: usize = 4096;
 fn open(input: &[u8], checking: Checking) -> Option<Streams> {
     let source = Source::from_bytes("input".to_owned(), input.to_vec());
     Streams::index(vec![source], &Options { partial: true, checking }).ok()
+}
+
+/// Half of the time a stream is damaged as others are. Otherwise a record comes twice, the second time with another payload, its
+/// records may carry two guids, and it ends somewhere after the second payload: before the checksum that vouches for it, or
+/// after it.
+pub(super) fn mutate(input: &mut Vec<u8>, rng: &mut Rng, corpus: &[Vec<u8>]) {
+    let mut pieces = records(input);
+    let has_payload = |piece: &Piece| {
+        let is_data = !matches!(piece.0.body(), Some(Body::Begin(_)) | None);
+        is_data && !piece.1.is_empty()
+    };
+    let places: Vec<usize> = (0..pieces.len()).filter(|at| has_payload(&pieces[*at])).collect();
+    if places.is_empty() || rng.one_in(2) {
+        return super::stream::mutate(input, rng, corpus);
+    }
+    let at = *rng.pick(&places);
+    let mut again = pieces[at].clone();
+    let byte = rng.below(again.1.len());
+    again.1[byte] ^= 1 << rng.below(8);
+    pieces.insert(at + 1, again);
+    pieces.truncate(at + 2 + rng.below(3));
+    if rng.one_in(2) {
+        // As in what `send -S` makes of a receive that was interrupted.
+        let other = rng.below(pieces.len());
+        change_guid(&mut pieces[other]);
+    }
+    let end: usize = pieces[..at + 2].iter().map(|(_, payload)| HEADER_LEN + payload.len()).sum();
+    if let Some(bytes) = rechained(&pieces) {
+        *input = bytes;
+        input.truncate(end + rng.below((input.len() - end).min(2 * HEADER_LEN) + 1));
+    }
+}
+
+/// Makes a record one of another snapshot.
+fn change_guid(piece: &mut Piece) {
+    macro_rules! change {
+        ($($kind:ident),*) => {
+            match piece.0.body() {
+                $(Some(Body::$kind(mut body)) => {
+                    body.to_guid = Guid(!body.to_guid.0);
+                    piece.0.set_body(body);
+                })*
+                _ => {}
+            }
+        };
+    }
+    change!(Object, FreeObjects, Write, Free, Spill, WriteEmbedded, Redact);
 }
 
 /// What is shown in pieces is shown as a whole; with checksums verified nothing else is shown than without.
@@ -51,6 +102,12 @@ pub(super) fn run(input: &[u8]) {
 /// What can be read of an object with checksums verified is what can be read without.
 fn same_content(summed: &StreamView, view: &StreamView, object: ObjectId) {
     let info = summed.info(object).expect("it was listed");
+    let other = view.info(object).expect("it is known without sums, too");
+    assert_eq!((info.object_type, &info.bonus), (other.object_type, &other.bonus), "object {object}");
+    if let Ok(spill) = summed.spill(object) {
+        let other = view.spill(object).expect("it is known without sums, too");
+        assert_eq!(spill.as_deref(), other.as_deref(), "the spill block of object {object}");
+    }
     let len = usize::try_from(info.end()).unwrap_or(usize::MAX).min(CONTENT_BYTES);
     let mut buffers = [vec![1; CONTENT_PIECE_BYTES], vec![2; CONTENT_PIECE_BYTES]];
     for at in (0..len).step_by(CONTENT_PIECE_BYTES) {

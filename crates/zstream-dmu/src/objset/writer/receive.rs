@@ -1,6 +1,7 @@
 //! What a receive changes beyond [`ObjectStore`].
 
 use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
 
 use super::slots::SLOTS;
 use super::{ObjsetWriter, Overlay};
@@ -82,7 +83,8 @@ impl ObjsetWriter {
         // Addresses may have changed without anything that the MAC covers.
         match (before.salt(), before.iv(), before.mac()) {
             (Some(salt), Some(iv), Some(mac)) => {
-                Ok(StoredCrypt { kind: before.crypt_kind(), salt, iv, mac, big_endian: false })
+                let big_endian = before.byte_order() == ByteOrder::Big;
+                Ok(StoredCrypt { kind: before.crypt_kind(), salt, iv, mac, big_endian })
             }
             _ => Err(Error::invalid(format!(
                 "objects {} to {} were received without saying how they are encrypted",
@@ -109,9 +111,6 @@ impl ReceiveStore for ObjsetWriter {
 
     fn set_dnodes_crypt(&mut self, first: ObjectId, crypt: StoredCrypt) -> Result<()> {
         self.check_kept()?;
-        if crypt.big_endian {
-            return Err(Error::unsupported("encrypted dnodes of a big-endian sender"));
-        }
         let block = first.0 / SLOTS;
         // The block is written again even where no object of it is.
         self.meta.block_mut(&self.source, ObjectId(0), block, false)?;

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::effect;
 use zstream_format::object_type::ObjectType;
 
 use super::ObjsetWriter;
 use super::overlay::{Dirty, Overlay, Source, Spill, zeros};
 use crate::blkptr::{BLOCK_BYTES_MAX, SECTOR_BYTES};
 use crate::block::StoredBlock;
-use crate::dnode::NewObject;
-use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
+use crate::dnode::{DNODE_SLOT_BYTES, Dnode, LEVELS_MAX, NewObject};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::ObjectSet;
-use crate::object_store::ObjectStore;
+use crate::object_store::{Kept, ObjectStore};
 use crate::objset::OBJECTS_MAX;
 use crate::zio::write::Protection;
 
@@ -64,30 +64,22 @@ impl ObjectStore for ObjsetWriter {
         self.make(object, new)
     }
 
-    fn reclaim(&mut self, object: ObjectId, new: &NewObject, keep_spill: bool) -> Result<()> {
+    fn reclaim(&mut self, object: ObjectId, new: &NewObject, kept: Kept) -> Result<()> {
         self.land_before(object, 0, u64::MAX)?;
         let old = self.touch(object)?.dnode(object)?.clone();
         let mut dnode = Dnode::new(new)?;
         self.check_slots(object, dnode.slots() as u64, old.slots() as u64)?;
         let has_spill = self.info(object)?.has_spill;
-        if keep_spill && has_spill {
+        if kept.spill && has_spill {
             // Without room for its pointer it cannot be kept.
             dnode.set_spill(Some(old.spill().copied().unwrap_or_default()))?;
         }
-        let lost = old.pointers().iter().skip(dnode.pointers().len()).any(|pointer| !pointer.is_hole());
-        let keeps_content = dnode.object_type == old.object_type
-            && dnode.block_bytes() == old.block_bytes()
-            && !lost
-            && dnode.pointers().len() as u64 > top_of(&old);
+        let keeps_content =
+            kept.content && dnode.object_type == old.object_type && dnode.block_bytes() == old.block_bytes();
         let writer = Arc::clone(&self.source.writer);
         self.change(object, |overlay, _| {
             if keeps_content {
-                dnode.indirect_shift = old.indirect_shift;
-                dnode.levels = old.levels;
-                dnode.max_block = old.max_block;
-                for (new, old) in dnode.pointers_mut().iter_mut().zip(old.pointers()) {
-                    *new = *old;
-                }
+                take_tree(&mut dnode, &old, overlay.live_base())?;
             } else {
                 let spill = std::mem::take(&mut overlay.spill);
                 overlay.clear(&*writer);
@@ -95,7 +87,7 @@ impl ObjectStore for ObjsetWriter {
             }
             dnode.used = old.used;
             dnode.flags.insert(old.flags.difference(crate::dnode::DnodeFlags::SPILL_POINTER));
-            if !keep_spill {
+            if !kept.spill {
                 overlay.set_spill(Spill::Gone, &*writer);
             }
             overlay.dnode = Some(dnode.clone());
@@ -223,10 +215,27 @@ impl ObjectStore for ObjsetWriter {
     }
 }
 
-/// The index of the dnode's pointer under which the last block lies.
-fn top_of(dnode: &Dnode) -> u64 {
-    let span = u32::from(dnode.levels - 1) * dnode.pointers_per_block_shift();
-    crate::tree::shift_right(dnode.max_block.0, span)
+/// Puts the tree of `old` under a dnode of another description. Pointers that it has no room for become children of a new
+/// indirect block, as all do when levels are added.
+fn take_tree(dnode: &mut Dnode, old: &Dnode, base: Option<&Arc<Dnode>>) -> Result<()> {
+    dnode.indirect_shift = old.indirect_shift;
+    dnode.max_block = old.max_block;
+    let mut levels = old.levels.max(dnode.levels_for(old.max_block)?);
+    let room = dnode.pointers().len();
+    let is_lost = |base: &Arc<Dnode>| {
+        base.levels == levels && base.pointers().iter().skip(room).any(|pointer| !pointer.is_hole())
+    };
+    if base.is_some_and(is_lost) {
+        levels += 1;
+    }
+    if levels > LEVELS_MAX {
+        return Err(Error::invalid(format!("a tree of {levels} levels, expected at most {LEVELS_MAX}")));
+    }
+    dnode.levels = levels;
+    for (new, old) in dnode.pointers_mut().iter_mut().zip(old.pointers()) {
+        *new = *old;
+    }
+    Ok(())
 }
 
 /// What comes plain is compressed as the object says; everything else stays as it is.
@@ -331,8 +340,9 @@ fn free_range(
         zero_part(overlay, source, object, stop, 0..end % size)?;
     }
     overlay.free(start, stop, &*source.writer);
-    if reaches_end && start <= last {
-        overlay.dnode_mut(object)?.max_block = BlockId(start.saturating_sub(1));
+    let now_last = effect::last_block_freed(last, size, offset, length);
+    if now_last != last {
+        overlay.dnode_mut(object)?.max_block = BlockId(now_last);
     }
     Ok(())
 }

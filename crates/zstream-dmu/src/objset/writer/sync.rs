@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use zstream_format::algorithm::CompressionType;
-use zstream_format::object_type::ObjectType;
+use zstream_format::byteswap;
+use zstream_format::object_type::{ObjectType, SwapClass};
+use zstream_format::order::ByteOrder;
 
 use super::ObjsetWriter;
 use super::accounting::Deltas;
@@ -216,11 +218,18 @@ impl ObjsetWriter {
         if self.properties.protection != Protection::Kept || allocated_slots(content).next().is_none() {
             return Ok(None);
         }
+        let crypt = self.dnodes_crypt(block, before)?;
+        let mut bytes = content.to_vec();
+        if crypt.big_endian {
+            // What is encrypted and authenticated is the block as it lies at the sender.
+            byteswap::swap(SwapClass::Dnode, &mut bytes, ByteOrder::Little)
+                .map_err(|error| Error::invalid(format!("a block of dnodes cannot be swapped: {error}")))?;
+        }
         Ok(Some(StoredBlock {
-            bytes: content.to_vec(),
+            bytes,
             logical_bytes: content.len() as u32,
             compression: CompressionType::OFF,
-            crypt: Some(self.dnodes_crypt(block, before)?),
+            crypt: Some(crypt),
             embedded: false,
         }))
     }

@@ -172,14 +172,14 @@ impl DatasetKey {
         Ok(())
     }
 
-    /// Encrypts the bonus buffers of a block of dnodes, in place, and authenticates the rest of it. The block is
-    /// little-endian.
+    /// Encrypts the bonus buffers of a block of dnodes, in place, and authenticates the rest of it. `order` is the order the
+    /// block is in.
     ///
     /// # Errors
     /// As for [`encrypt`](Self::encrypt); a dnode that leaves its block.
-    pub fn encrypt_dnodes(&self, block: &mut [u8]) -> Result<CryptParams> {
+    pub fn encrypt_dnodes(&self, block: &mut [u8], order: ByteOrder) -> Result<CryptParams> {
         let (salt, iv) = (self.salt()?, random()?);
-        let mut split = dnodes::Split::new(block, ByteOrder::Little, self.version)?;
+        let mut split = dnodes::Split::new(block, order, self.version)?;
         let mac = self.cipher(salt)?.encrypt(&iv, &split.authenticated, &mut split.message)?;
         split.put_back(block);
         Ok(CryptParams { salt, iv, mac })

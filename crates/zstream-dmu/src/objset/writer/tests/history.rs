@@ -7,7 +7,7 @@ use super::*;
 use crate::block::StoredBlock;
 use crate::dnode::NewObject;
 use crate::ids::Guid;
-use crate::object_store::ObjectStore;
+use crate::object_store::{Kept, ObjectStore};
 use crate::zio::write::Protection;
 
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ enum Step {
     Allocate { kind: u8 },
     Claim { object: u64, kind: u8 },
     Free { pick: usize },
-    Reclaim { pick: usize, kind: u8, keep_spill: bool },
+    Reclaim { pick: usize, kind: u8, kept: Kept },
     Write { pick: usize, offset: u64, length: usize, byte: u8 },
     Noise { pick: usize, block: u64, count: u64, seed: u8 },
     FreeRange { pick: usize, offset: u64, length: u64 },
@@ -34,11 +34,11 @@ fn step() -> impl Strategy<Value = Step> {
     let offset =
         || prop_oneof![0_u64..20_000, 0_u64..400_000, Just(3 << 20), (1_u64 << 30)..(1 << 30) + 9000];
     prop_oneof![
-        2 => (0_u8..6).prop_map(|kind| Step::Allocate { kind }),
-        2 => (1_u64..200, 0_u8..6).prop_map(|(object, kind)| Step::Claim { object, kind }),
+        2 => (0_u8..8).prop_map(|kind| Step::Allocate { kind }),
+        2 => (1_u64..200, 0_u8..8).prop_map(|(object, kind)| Step::Claim { object, kind }),
         2 => pick().prop_map(|pick| Step::Free { pick }),
-        2 => (pick(), 0_u8..6, any::<bool>())
-            .prop_map(|(pick, kind, keep_spill)| Step::Reclaim { pick, kind, keep_spill }),
+        2 => (pick(), 0_u8..8, any::<bool>(), any::<bool>())
+            .prop_map(|(pick, kind, content, spill)| Step::Reclaim { pick, kind, kept: Kept { content, spill } }),
         8 => (pick(), offset(), 1_usize..9000, 0_u8..4)
             .prop_map(|(pick, offset, length, byte)| Step::Write { pick, offset, length, byte }),
         4 => (pick(), 0_u64..300, 1_u64..40, any::<u8>())
@@ -61,7 +61,7 @@ fn new_object(kind: u8) -> NewObject {
         indirect_shift: 12,
         ..NewObject::new(
             ObjectType::PLAIN_FILE_CONTENTS,
-            [512, 4096, 1024, 1536, 512, 2048][usize::from(kind)],
+            [512, 4096, 1024, 1536, 512, 2048, 512, 512][usize::from(kind)],
         )
     };
     match kind {
@@ -70,7 +70,10 @@ fn new_object(kind: u8) -> NewObject {
         2 => new,
         3 => new.with_bonus(ObjectType::ZNODE, 192),
         4 => NewObject { dn_slots: 16, ..new }.with_bonus(ObjectType::SA, 0),
-        _ => NewObject { object_type: ObjectType::DIRECTORY_CONTENTS, ..new }.with_bonus(ObjectType::SA, 16),
+        5 => NewObject { object_type: ObjectType::DIRECTORY_CONTENTS, ..new }.with_bonus(ObjectType::SA, 16),
+        // Objects that differ from others by their number of block pointers alone.
+        6 => new.with_bonus(ObjectType::ZNODE, 192),
+        _ => NewObject { dn_slots: 2, ..new },
     }
 }
 
@@ -210,7 +213,7 @@ impl History {
                 self.model = others;
                 return;
             }
-            Step::Reclaim { kind, keep_spill, .. } => {
+            Step::Reclaim { kind, kept, .. } => {
                 let new = new_object(kind);
                 let slots = u64::from(new.dn_slots.max(1));
                 let fits = object.0 % 32 + slots <= 32
@@ -218,28 +221,26 @@ impl History {
                         object.0 + slots <= *other || other + u64::from(model.slots) <= object.0
                     });
                 let room = 512 * slots as usize - 64 - 128 - usize::from(new.bonus_len);
-                let fits = fits && !(keep_spill && model.spill.is_some() && room < 128);
-                let before = set.info(object).unwrap();
-                let result = set.reclaim(object, &new, keep_spill);
+                let fits = fits && !(kept.spill && model.spill.is_some() && room < 128);
+                let result = set.reclaim(object, &new, kept);
                 if !fits {
                     // With three pointers and no bonus there is no room for a spill pointer either.
                     assert!(result.is_err());
                     return;
                 }
                 if result.is_err() {
-                    assert!(keep_spill && model.spill.is_some(), "{result:?}");
+                    assert!(kept.spill && model.spill.is_some(), "{result:?}");
                     return;
                 }
                 let mut fresh = Model::of(&new);
-                if fresh.object_type == model.object_type && fresh.block_bytes == model.block_bytes {
-                    // Pointers that the larger bonus leaves no room for take the content with them.
-                    let info = set.info(object).unwrap();
-                    if info.max_block == before.max_block && info.levels == before.levels {
-                        fresh.max_block = model.max_block;
-                        fresh.blocks = model.blocks;
-                    }
+                if kept.content
+                    && fresh.object_type == model.object_type
+                    && fresh.block_bytes == model.block_bytes
+                {
+                    fresh.max_block = model.max_block;
+                    fresh.blocks = model.blocks;
                 }
-                fresh.spill = if keep_spill { model.spill } else { None };
+                fresh.spill = if kept.spill { model.spill } else { None };
                 model = fresh;
             }
             Step::Write { offset, length, byte, .. } => {

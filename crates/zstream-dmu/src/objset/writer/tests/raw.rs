@@ -1,15 +1,18 @@
 //! A set that is copied as a raw stream carries it can be read with the key, all MACs included, and be copied on.
 
 use zstream_format::algorithm::{CompressionType, CryptSuite};
+use zstream_format::byteswap::swap;
+use zstream_format::object_type::SwapClass;
+use zstream_format::order::ByteOrder;
 
 use super::*;
 use crate::blkptr::CryptKind;
 use crate::block::{StoredBlock, StoredCrypt};
-use crate::dnode::NewObject;
+use crate::dnode::{DNODE_SLOT_BYTES, NewObject};
 use crate::ids::Guid;
 use crate::object_store::ObjectStore;
 use crate::receive_store::ReceiveStore;
-use crate::zio::crypt::{KeyData, KeyFormat, WrappingKey};
+use crate::zio::crypt::{CryptParams, KeyData, KeyFormat, WrappingKey};
 use crate::zio::write::Protection;
 
 fn kept() -> SetProperties {
@@ -37,34 +40,51 @@ fn stored(from: &Objset, pointer: &BlockPointer, object: ObjectId, block: u64) -
     }
 }
 
-/// Copies everything, as a full raw stream would.
-fn copy(from: &Objset, to: &mut ObjsetWriter) {
-    let phys = from.phys();
-    let meta = &phys.meta_dnode;
-    let key = DatasetKey::generate(CryptSuite::AES_256_GCM, Guid(1)).unwrap();
-    to.set_raw_head(&KeyData {
-        format: KeyFormat::Raw,
-        wrapped: key.wrap(&WrappingKey::new(KeyFormat::Raw, &[1; 32]).unwrap()).unwrap(),
-        portable_mac: phys.portable_mac,
-        meta_checksum: meta.checksum_type,
-        meta_compression: meta.compression,
-        meta_levels: meta.levels,
-        meta_block_bytes: meta.block_bytes(),
-        meta_indirect_shift: meta.indirect_shift,
-        meta_pointers: meta.pointers().len() as u8,
-        meta_max_block: meta.max_block.0,
-    })
-    .unwrap();
+/// What a raw stream has of a block of dnodes: how it is encrypted, and its content in the order of this machine.
+type Dnodes = (StoredCrypt, Vec<u8>);
+
+/// The blocks of dnodes of a set as they are stored.
+fn dnodes_as_stored(from: &Objset) -> BTreeMap<u64, Dnodes> {
+    let mut all = BTreeMap::new();
+    let meta = &from.phys().meta_dnode;
     for block in 0..=meta.max_block.0 {
         let pointer = from.tree(ObjectId(0), meta).pointer(0, BlockId(block)).unwrap();
         if !pointer.is_hole() {
-            to.set_dnodes_crypt(ObjectId(block * 32), crypt_of(&pointer)).unwrap();
+            let at = crate::ids::Bookmark { objset: 1, object: ObjectId(0), level: 0, block: BlockId(block) };
+            let bytes = from.reader().read_stored(&pointer, at).unwrap().to_vec();
+            all.insert(block, (crypt_of(&pointer), bytes));
         }
     }
+    all
+}
+
+/// The same, encrypted anew by a machine that is big-endian.
+fn dnodes_of_a_big_endian_sender(from: &Objset, key: &DatasetKey) -> BTreeMap<u64, Dnodes> {
+    let mut all = BTreeMap::new();
+    for (block, (crypt, mut bytes)) in dnodes_as_stored(from) {
+        let params = CryptParams { salt: crypt.salt, iv: crypt.iv, mac: crypt.mac };
+        key.decrypt_dnodes(&mut bytes, &params, ByteOrder::Little).unwrap();
+        swap(SwapClass::Dnode, &mut bytes, ByteOrder::Little).unwrap();
+        let CryptParams { salt, iv, mac } = key.encrypt_dnodes(&mut bytes, ByteOrder::Big).unwrap();
+        swap(SwapClass::Dnode, &mut bytes, ByteOrder::Big).unwrap();
+        all.insert(block, (StoredCrypt { salt, iv, mac, big_endian: true, ..crypt }, bytes));
+    }
+    all
+}
+
+/// Copies everything, as a full raw stream would.
+fn copy(from: &Objset, to: &mut ObjsetWriter, dnodes: &BTreeMap<u64, Dnodes>, portable_mac: [u8; 32]) {
+    let meta = &from.phys().meta_dnode;
+    set_head(from, to, portable_mac);
+    for (block, (crypt, _)) in dnodes {
+        to.set_dnodes_crypt(ObjectId(block * 32), *crypt).unwrap();
+    }
+    assert!(dnodes.keys().all(|block| *block <= meta.max_block.0));
     let mut next = ObjectId(1);
     while let Some(object) = from.next_object(next).unwrap() {
         next = ObjectId(object.0 + 1);
-        let dnode = from.dnode(object).unwrap();
+        let (block, slot) = (object.0 / 32, object.0 as usize % 32);
+        let dnode = Dnode::parse(&dnodes[&block].1[slot * DNODE_SLOT_BYTES..]).unwrap().unwrap();
         let new = NewObject {
             object_type: dnode.object_type,
             block_bytes: dnode.block_bytes() as u32,
@@ -89,6 +109,25 @@ fn copy(from: &Objset, to: &mut ObjsetWriter) {
         }
         to.set_bonus_stored(object, dnode.bonus_type, dnode.bonus_len, dnode.bonus_area()).unwrap();
     }
+}
+
+/// Takes what a raw stream says of the set as a whole.
+fn set_head(from: &Objset, to: &mut ObjsetWriter, portable_mac: [u8; 32]) {
+    let meta = &from.phys().meta_dnode;
+    let key = DatasetKey::generate(CryptSuite::AES_256_GCM, Guid(1)).unwrap();
+    to.set_raw_head(&KeyData {
+        format: KeyFormat::Raw,
+        wrapped: key.wrap(&WrappingKey::new(KeyFormat::Raw, &[1; 32]).unwrap()).unwrap(),
+        portable_mac,
+        meta_checksum: meta.checksum_type,
+        meta_compression: meta.compression,
+        meta_levels: meta.levels,
+        meta_block_bytes: meta.block_bytes(),
+        meta_indirect_shift: meta.indirect_shift,
+        meta_pointers: meta.pointers().len() as u8,
+        meta_max_block: meta.max_block.0,
+    })
+    .unwrap();
 }
 
 fn filled(key: &Arc<DatasetKey>) -> Bench {
@@ -129,7 +168,8 @@ fn a_raw_copy_is_read_with_the_key() {
         let model = model_of(&source.set);
 
         let mut target = Bench::new(12, kept());
-        copy(&locked, &mut target.set);
+        let dnodes = dnodes_as_stored(&locked);
+        copy(&locked, &mut target.set, &dnodes, locked.phys().portable_mac);
         let root = target.set.sync(&mut target.ledger).unwrap();
         let (places, _) = target.pool.blocks_of(root, true);
         assert_eq!(places, target.ledger.places());
@@ -145,6 +185,38 @@ fn a_raw_copy_is_read_with_the_key() {
         target.set.write(ObjectId(2), 0, &[1; 4096]).unwrap();
         let error = target.set.sync(&mut target.ledger).unwrap_err();
         assert!(error.to_string().contains("does not come encrypted"), "{error}");
+    }
+}
+
+/// Blocks of dnodes are encrypted and authenticated in the order of the machine that wrote them, and stay in it.
+#[test]
+fn a_raw_copy_of_a_big_endian_set_is_read_with_the_key() {
+    let key = Arc::new(DatasetKey::generate(CryptSuite::AES_256_GCM, Guid(5)).unwrap());
+    let mut source = filled(&key);
+    let root = *source.sync().root();
+    let locked = Objset::open_locked(Arc::clone(&source.pool.reader) as _, 1, root).unwrap();
+    let model = model_of(&source.set);
+    let dnodes = dnodes_of_a_big_endian_sender(&locked, &key);
+    let mut target = Bench::new(12, kept());
+    copy(&locked, &mut target.set, &dnodes, [0; 32]);
+    let root = target.set.sync(&mut target.ledger).unwrap();
+    // The sender knows the key, and the MAC over what was made.
+    let made = Objset::open_locked(Arc::clone(&target.pool.reader) as _, 1, root).unwrap();
+    let [portable_mac, _] = key.objset_macs(&made.phys().encode()).unwrap();
+    set_head(&locked, &mut target.set, portable_mac);
+    // Another block of the set changes in a later transaction group: the dnodes keep their order.
+    target.next_txg();
+    let spill = locked.dnode(ObjectId(7)).unwrap().spill().copied().unwrap();
+    let spill = stored(&locked, &spill, ObjectId(7), crate::ids::Bookmark::SPILL.0);
+    target.set.set_spill(ObjectId(7), Some(spill)).unwrap();
+    let root = target.set.sync(&mut target.ledger).unwrap();
+    target.load_key(&key);
+    let set = target.pool.open(root);
+    check_set(&set);
+    assert_eq!(model_of(&set), model);
+    for block in dnodes.keys() {
+        let pointer = set.tree(ObjectId(0), &set.phys().meta_dnode).pointer(0, BlockId(*block)).unwrap();
+        assert_eq!(pointer.byte_order(), ByteOrder::Big);
     }
 }
 

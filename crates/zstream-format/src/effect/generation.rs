@@ -1,8 +1,8 @@
 //! The generation number of a file, which tells whether an object is still the same one
 //! (`receive_object_is_same_generation`, `zpl_get_file_info`).
 
-use zstream_format::object_type::ObjectType;
-use zstream_format::order::ByteOrder;
+use crate::object_type::ObjectType;
+use crate::order::ByteOrder;
 
 /// What a bonus of system attributes begins with (`SA_MAGIC`).
 const SA_MAGIC: u32 = 0x002F_505A;
@@ -11,8 +11,10 @@ const SA_GENERATION: usize = 16;
 /// Where it lies in a znode (`zp_gen`).
 const ZNODE_GENERATION: usize = 64;
 
-/// The generation that a bonus says; none where it says none. What is not filled in yet has generation 0.
-pub(super) fn generation(bonus_type: ObjectType, bonus: &[u8]) -> Option<u64> {
+/// The generation of the file that a bonus belongs to; `None` where it has none. A bonus that is not filled in yet has
+/// generation 0.
+#[must_use]
+pub fn generation(bonus_type: ObjectType, bonus: &[u8]) -> Option<u64> {
     let word = |order: ByteOrder, at: usize| bonus.get(at..at + 8).map(|bytes| order.u64(bytes));
     match bonus_type {
         ObjectType::ZNODE => word(ByteOrder::Little, ZNODE_GENERATION),
