@@ -157,6 +157,14 @@ impl PoolOptions {
         let Some(root) = dataset.encryption_root()? else { return Ok(()) };
         let key = self.key(root.name())?;
         dataset.dsl().load_key(&root, &key).map_err(|error| no_key(root.name(), &error))?;
+        if !dataset.is_unlocked()? {
+            let dataset = dataset.dir().name();
+            return Err(Failure::new(format_args!(
+                "the key of {} does not open {dataset}, whose encryption root it is: change-key {dataset} with the key that it \
+                 came with makes it a root of its own",
+                root.name()
+            )));
+        }
         Ok(())
     }
 
@@ -231,6 +239,6 @@ impl<'a> GivenKey<'a> {
     }
 }
 
-fn no_key(root: &str, error: &Error) -> Failure {
+pub(crate) fn no_key(root: &str, error: &Error) -> Failure {
     Failure::new(format_args!("cannot load the key of {root}: {error}"))
 }

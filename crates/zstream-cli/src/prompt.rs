@@ -12,17 +12,44 @@ use crate::failure::Failure;
 /// More than any key: a passphrase has up to 512 bytes.
 const LINE_BYTES_MAX: usize = 4096;
 
+/// Whether somebody can be asked.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
 /// Asks for the key of a dataset.
 ///
 /// # Errors
 /// Standard input is no terminal, or nothing was given.
 pub(crate) fn ask(name: &str) -> Result<Vec<u8>, Failure> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
+    if !can_ask() {
         return Err(Failure::new(format_args!(
             "{name} is encrypted: name the file with its key with --key-file"
         )));
     }
+    ask_for(name, "Key")
+}
+
+/// Asks for a new key of a dataset, twice.
+///
+/// # Errors
+/// Standard input is no terminal, nothing was given, or not the same.
+pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, Failure> {
+    if !can_ask() {
+        return Err(Failure::new(format_args!(
+            "nobody can be asked for the new key of {name}: name the file with it, -o keylocation=file:///PATH"
+        )));
+    }
+    let key = ask_for(name, "New key")?;
+    if ask_for(name, "Again, the new key")? == key {
+        return Ok(key);
+    }
+    Err(Failure::new(format_args!("the new key of {name} was typed differently the second time")))
+}
+
+/// Asks for something on the terminal.
+fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, Failure> {
+    let stdin = io::stdin();
     let failed = |error: io::Error| Failure::new(format_args!("cannot ask for the key of {name}: {error}"));
     let before = termios::tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
     let mut hidden: Termios = before.clone();
@@ -31,7 +58,7 @@ pub(crate) fn ask(name: &str) -> Result<Vec<u8>, Failure> {
     hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
     // Before it is asked: who answers at once is neither shown nor lost.
     termios::tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|error| failed(error.into()))?;
-    eprint!("Key of {name}: ");
+    eprint!("{what} of {name}: ");
     let line = io::stderr().flush().and_then(|()| line(stdin.lock(), &Keys::of(&before)));
     let restored = termios::tcsetattr(&stdin, OptionalActions::Flush, &before);
     eprintln!();

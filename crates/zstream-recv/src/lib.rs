@@ -10,3 +10,4 @@ pub mod package;
 mod replicate;
 pub mod request;
 pub mod rules;
+mod sent_keys;

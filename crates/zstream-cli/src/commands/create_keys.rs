@@ -6,12 +6,13 @@ use zstream_dmu::error::Error;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::prop::parse::Parsed;
-use zstream_dsl::write::{Wrapping, WritablePool};
+use zstream_dsl::write::{NewKey, WritablePool, Wrapping};
 use zstream_format::algorithm::CryptSuite;
 use zstream_recv::rules::{Encryption as Received, OwnKey};
 
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
+use crate::prompt;
 
 /// Rounds of PBKDF2 unless told otherwise, and the least (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
 const ROUNDS: u64 = 350_000;
@@ -23,6 +24,14 @@ const ENCRYPTION_OFF: u64 = 2;
 
 const NO_FORMAT: &str = "no key format is given: -o keyformat=passphrase, hex or raw";
 const KEY_WITHOUT_ENCRYPTION: &str = "a key is given, but encryption is off";
+
+const NO_LOCATION: &str = "keylocation is prompt or file:///PATH";
+
+/// The key in the file that a `keylocation` names; none where it names no file.
+pub(super) fn key_at(location: &str) -> Option<Result<Vec<u8>, Failure>> {
+    let path = location.strip_prefix("file://")?;
+    Some(fs::read(path).map_err(|error| Failure::new(format_args!("{path}: {error}"))))
+}
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -62,6 +71,12 @@ impl Wanted {
             _ => return false,
         }
         true
+    }
+
+    /// Whether nothing but a place of the key is given, which can also be that of keys that are there or come.
+    pub(super) fn is_location_only(&self) -> bool {
+        let Self { encryption, format, location, rounds } = self;
+        location.is_some() && encryption.is_none() && format.is_none() && rounds.is_none()
     }
 
     /// Decides on the keys of a new dataset; none unless it is to be encrypted. The key of the dataset above is asked for
@@ -131,23 +146,59 @@ impl Wanted {
         let Some(format) = self.format else {
             return if self.asks_for_key() { refuse(NO_FORMAT) } else { Ok(None) };
         };
-        let rounds = self.rounds.unwrap_or(ROUNDS);
-        if rounds < ROUNDS_MIN {
-            return refuse("pbkdf2iters must be at least 100000");
-        }
-        let format = match format {
-            3 => KeyFormat::Passphrase { salt: pool.tx().random()?, rounds },
-            _ if self.rounds.is_some() => return refuse("pbkdf2iters is for passphrases"),
-            other => KeyFormat::from_number(other, 0, 0)?,
+        let format = match self.new_format(pool, format) {
+            Ok(format) => format,
+            Err(error) => return refuse(&error.to_string()),
         };
         let location = self.location.clone().unwrap_or_else(|| "prompt".to_owned());
-        let input = match location.strip_prefix("file://") {
-            Some(path) => fs::read(path).map_err(|error| Failure::new(format_args!("{path}: {error}")))?,
+        let input = match key_at(&location) {
+            Some(key) => key?,
             None if location == "prompt" => options.key(name)?,
-            None => return refuse("keylocation is prompt or file:///PATH"),
+            None => return refuse(NO_LOCATION),
         };
         let key = WrappingKey::new(format, &input).map_err(|error: Error| Failure::new(error))?;
         Ok(Some(OwnKey { wrapping: Wrapping { root: None, format, key }, location }))
+    }
+
+    /// The form of a new key, with a salt where it is a passphrase.
+    fn new_format(&self, pool: &mut WritablePool, format: u64) -> Result<KeyFormat, Error> {
+        let rounds = self.rounds.unwrap_or(ROUNDS);
+        if rounds < ROUNDS_MIN {
+            return Err(Error::invalid("pbkdf2iters must be at least 100000"));
+        }
+        match format {
+            3 => Ok(KeyFormat::Passphrase { salt: pool.tx().random()?, rounds }),
+            _ if self.rounds.is_some() => Err(Error::invalid("pbkdf2iters is for passphrases")),
+            other => KeyFormat::from_number(other, 0, 0),
+        }
+    }
+
+    /// The key that a dataset is to have instead of its own (`change-key`), where `now` is the form of that and where it
+    /// comes from: they stay what they are unless something else was asked for.
+    pub(super) fn changed_key(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        now: Option<(KeyFormat, String)>,
+    ) -> Result<NewKey, Failure> {
+        let refuse = |why: &str| Err(Failure::new(format_args!("cannot change the key of '{name}': {why}")));
+        let Some(format) = self.format.or(now.as_ref().map(|(format, _)| format.numbers().0)) else {
+            return refuse(NO_FORMAT);
+        };
+        let format = match self.new_format(pool, format) {
+            Ok(format) => format,
+            Err(error) => return refuse(&error.to_string()),
+        };
+        let known = now.map(|(_, location)| location);
+        let location = self.location.clone().or_else(|| known.is_none().then(|| "prompt".to_owned()));
+        let place = location.as_ref().or(known.as_ref()).map_or("prompt", String::as_str);
+        let input = match key_at(place) {
+            Some(key) => key?,
+            None if place == "prompt" => prompt::ask_new(name)?,
+            None => return refuse(NO_LOCATION),
+        };
+        let key = WrappingKey::new(format, &input).map_err(Failure::new)?;
+        Ok(NewKey { format, key, location })
     }
 
     fn asks_for_key(&self) -> bool {

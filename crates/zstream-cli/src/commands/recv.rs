@@ -181,13 +181,16 @@ impl Args {
     fn request(&self) -> Result<(Request, Wanted), Failure> {
         let mut set: Vec<Parsed> = Vec::new();
         let mut keys = Wanted::default();
-        let mut origin = None;
+        let (mut origin, mut location) = (None, None);
         for text in &self.settings {
             if let Some(name) = text.strip_prefix("origin=") {
                 origin = Some(name.to_owned());
             } else {
                 let parsed = parse_assignment(text).map_err(Failure::usage)?;
                 if keys.take(&parsed) {
+                    if parsed.name == "keylocation" {
+                        location = Some(parsed);
+                    }
                     continue;
                 }
                 if parsed.property.is_some_and(|property| property.set_once || property.read_only) {
@@ -195,6 +198,11 @@ impl Args {
                 }
                 set.push(parsed);
             }
+        }
+        if keys.is_location_only() {
+            // Raw streams bring the rest, and increments find it.
+            set.extend(location);
+            keys = Wanted::default();
         }
         let (mut exclude, mut encryption) = (Vec::new(), None);
         for name in &self.exclude {
