@@ -12,6 +12,8 @@ pub mod forged;
 pub mod fuzz;
 pub mod golden;
 pub mod history;
+pub mod key_history;
+pub mod keys;
 pub mod lab;
 pub mod manifest;
 pub mod objects;

@@ -15,9 +15,9 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bookmark, byteswap, cat, clone, completions, create, decompress, destroy, dump, extract, get, hold, info,
-    change_key, join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select, send, set,
-    snapshot, token, verify,
+    bookmark, byteswap, cat, change_key, clone, completions, create, decompress, destroy, dump, extract, get,
+    hold, info, join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select, send,
+    set, snapshot, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;

@@ -160,9 +160,8 @@ impl Dataset {
     /// When they cannot be read.
     pub fn is_own_encryption_root(&self) -> Result<bool> {
         match self.encryption_root()? {
-            Some(root) => {
-                Ok(root.object() == self.dir().object() || root.entry(CRYPTO_KEY)? == self.dir().entry(CRYPTO_KEY)?)
-            }
+            Some(root) => Ok(root.object() == self.dir().object()
+                || root.entry(CRYPTO_KEY)? == self.dir().entry(CRYPTO_KEY)?),
             None => Ok(false),
         }
     }

@@ -111,7 +111,8 @@ impl Receiving<'_> {
         let first = input.open()?.ok_or(Refusal::Package)?;
         let name = name(&first)?;
         let sent = name.split('@').next().unwrap_or_default().to_owned();
-        let mut context = Context { sent, list: None, is_package: first.is_package, top: None, ..Context::default() };
+        let mut context =
+            Context { sent, list: None, is_package: first.is_package, top: None, ..Context::default() };
         if !first.is_package {
             let result = self.one(input, first, request, &mut context, host);
             return self.tell_detached(&context, host).and(result);
@@ -440,10 +441,14 @@ impl Receiving<'_> {
             })?;
         }
         let tx = self.pool().tx();
-        let top = found.first().filter(|(head, _)| tx.full_name(*head).is_ok_and(|name| name == *top)).map(|(head, _)| *head);
+        let top = found
+            .first()
+            .filter(|(head, _)| tx.full_name(*head).is_ok_and(|name| name == *top))
+            .map(|(head, _)| *head);
         for (head, sent) in found {
             if sent.is_encryption_root {
-                let is_set = top == Some(head) && request.set.iter().any(|parsed| parsed.name == "keylocation");
+                let is_set =
+                    top == Some(head) && request.set.iter().any(|parsed| parsed.name == "keylocation");
                 self.make_root(head, sent, is_set)?;
             } else if top != Some(head) {
                 self.join_root(context, list, head, host)?;
@@ -461,7 +466,8 @@ impl Receiving<'_> {
         }
         tx.make_encryption_root(head, None)?;
         let location = sent.properties.iter().find(|(name, _)| *name == "keylocation");
-        let Some(location) = location.and_then(|(_, value)| stored(value)).filter(|_| !is_location_set) else {
+        let Some(location) = location.and_then(|(_, value)| stored(value)).filter(|_| !is_location_set)
+        else {
             return Ok(());
         };
         if tx.inherited(dir, "keylocation")?.as_ref() != Some(&location)

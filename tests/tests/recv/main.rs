@@ -9,6 +9,7 @@ mod golden;
 mod heal;
 mod history;
 mod interrupted;
+mod keys;
 mod old;
 mod packages;
 mod raw;

@@ -8,7 +8,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
 
-use super::{Setting, Tx, WritablePool, Wrapping};
+use super::{Setting, Tx, Wrapping, WritablePool};
 use crate::keys::CryptoKey;
 
 /// The key that a dataset is to have.
@@ -52,11 +52,15 @@ impl Tx<'_> {
             return refuse(format!("{name} is not an encryption root, and inherits its key already"));
         }
         let Some(parent) = self.dir(dir)?.parent else {
-            return refuse(format!("{name} is the root of the pool, which has nothing to inherit a key from"));
+            return refuse(format!(
+                "{name} is the root of the pool, which has nothing to inherit a key from"
+            ));
         };
         match self.encryption_root(parent)? {
             Some(above) => Ok((dir, above)),
-            None => refuse(format!("{} is not encrypted, so it has no key to inherit", self.dir_name(parent)?)),
+            None => {
+                refuse(format!("{} is not encrypted, so it has no key to inherit", self.dir_name(parent)?))
+            }
         }
     }
 
@@ -107,7 +111,10 @@ impl WritablePool {
         let mut tx = self.tx();
         let subject = tx.subject(name)?;
         if subject.root != subject.dir && new.location.is_none() {
-            return Err(Error::refused("EINVAL", format!("{name} becomes an encryption root: it needs a keylocation")));
+            return Err(Error::refused(
+                "EINVAL",
+                format!("{name} becomes an encryption root: it needs a keylocation"),
+            ));
         }
         let old = tx.current_key(&subject, input)?;
         tx.rewrap(&subject, &old, (subject.dir, new))?;
@@ -130,7 +137,9 @@ impl WritablePool {
         let (_, root) = tx.inheritable_key(name)?;
         let subject = tx.subject(name)?;
         let old = tx.current_key(&subject, input)?;
-        let keys = tx.keys_of(root)?.ok_or_else(|| Error::corrupt("crypto key", "an encryption root has no keys"))?;
+        let keys = tx
+            .keys_of(root)?
+            .ok_or_else(|| Error::corrupt("crypto key", "an encryption root has no keys"))?;
         let key = WrappingKey::new(keys.format, above)?;
         drop(keys.wrapped.unwrap(&key)?);
         let new = NewKey { format: keys.format, key, location: None };

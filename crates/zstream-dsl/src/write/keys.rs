@@ -50,7 +50,10 @@ impl Tx<'_> {
         }
         if !self.is_own_encryption_root(head)? {
             let name = self.dir_name(dir)?;
-            return Err(Error::refused("EACCES", format!("the key of {name} is wrapped by that of another dataset")));
+            return Err(Error::refused(
+                "EACCES",
+                format!("the key of {name} is wrapped by that of another dataset"),
+            ));
         }
         let detached = self.detach_dependents(dir)?;
         self.store_keys(keys, format, wrapped)?;
@@ -324,7 +327,9 @@ impl Tx<'_> {
             if name.rsplit('/').next().is_some_and(is_hidden) {
                 continue;
             }
-            let (Some(found), Some(table)) = (self.encryption_root(dir)?, self.crypto_key(dir)?) else { continue };
+            let (Some(found), Some(table)) = (self.encryption_root(dir)?, self.crypto_key(dir)?) else {
+                continue;
+            };
             if !is_done {
                 if found != root || self.is_clone(dir)? {
                     continue;

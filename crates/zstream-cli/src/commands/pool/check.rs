@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use zstream_dmu::error::Error;
+use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::check::{self, Finding, Item, Totals};
 use zstream_dmu::pool::checkpoint::Checkpointed;
 use zstream_dmu::vdev::DamageCause;
+use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::lines::Lines;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::scrub::{self, Blocks, Part};
@@ -48,6 +49,8 @@ struct Outcome {
     waiting: BTreeMap<&'static str, Waiting>,
     /// The checkpoint's transaction group, and the blocks that only it has.
     checkpoint: Option<(Txg, u64)>,
+    /// Datasets that the key of their encryption root does not open, with that.
+    locked: Vec<(String, String)>,
 }
 
 /// Blocks that wait to be freed and are not read.
@@ -183,6 +186,10 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
         Err(error) => unchecked.push(format!("{CHECKPOINT}: {}", error.message())),
     }
     drop(meter);
+    match locked(open, options) {
+        Ok(locked) => outcome.locked = locked,
+        Err(error) => unchecked.push(format!("keys: {}", error.message())),
+    }
     let (name, missing) = (open.pool.name(), open.missing());
     let text = if form.json {
         format!("{}\n", as_json(name, &outcome, &damaged, &unchecked, &missing))
@@ -192,8 +199,13 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
     let mut out = output::text()?;
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
     let totals = outcome.totals;
-    if totals.is_clean() && unchecked.is_empty() {
+    let is_whole = totals.is_clean() && unchecked.is_empty();
+    if is_whole && outcome.locked.is_empty() {
         return Ok(());
+    }
+    if is_whole {
+        let locked = Count(outcome.locked.len() as u64, "dataset");
+        return Err(Failure::new(format_args!("{name}: no block is damaged, but {locked} cannot be opened")));
     }
     Err(Failure::new(format_args!(
         "{name}: {} of {} copies are damaged, {} lost{}",
@@ -205,6 +217,39 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
             count => format!(", {} could not be followed", Count(count as u64, "part")),
         }
     )))
+}
+
+/// The datasets that the key of their encryption root does not open, as far as that key is the one that is given, each with
+/// that root; and those whose encryption root is not one.
+fn locked(open: &OpenPool, options: &PoolOptions) -> Result<Vec<(String, String)>, Failure> {
+    let (mut found, mut roots) = (Vec::new(), Vec::new());
+    open.dsl.walk(&mut |dir| {
+        let Some(keys) = CryptoKey::of(dir)? else { return Ok(()) };
+        if keys.root == dir.object() {
+            roots.push(Arc::clone(dir));
+            return Ok(());
+        }
+        let root = open.dsl.dir_by_object(keys.root)?;
+        if CryptoKey::of(&root)?.is_none_or(|keys| keys.root != root.object()) {
+            found.push((dir.name().to_owned(), root.name().to_owned()));
+        }
+        Ok(())
+    })?;
+    if !options.has_key_file() {
+        return Ok(found);
+    }
+    for root in roots {
+        match open.dsl.open_keys(&root, &options.key(root.name())?) {
+            Ok(opened) => {
+                let names = opened.locked.iter().map(|dir| dir.name().to_owned());
+                found.extend(names.map(|name| (name, root.name().to_owned())));
+            }
+            // It is the key of another one.
+            Err(error) if matches!(error.fault(), Fault::WrongKey | Fault::Invalid(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
 }
 
 /// Checks what only the checkpoint has, where there is one.
@@ -243,6 +288,9 @@ fn as_text(
         }
     }
     unchecked.iter().for_each(|line| text += &format!("not checked: {line}\n"));
+    for (dataset, root) in &outcome.locked {
+        text += &format!("{dataset}: the key of {root}, its encryption root, does not open it\n");
+    }
     if outcome.more > 0 {
         text += &format!("{} more are not listed\n", Count(outcome.more, "damaged block"));
     }
@@ -286,9 +334,10 @@ fn as_json(
     let waiting = outcome.waiting.iter().map(|(list, waiting)| {
         json!({ "list": list, "blocks": waiting.blocks, "bytes": waiting.bytes, "complete": !waiting.more })
     });
+    let locked = outcome.locked.iter().map(|(dataset, root)| json!({ "dataset": dataset, "root": root }));
     json!({
         "pool": name,
-        "ok": totals.is_clean() && unchecked.is_empty(),
+        "ok": totals.is_clean() && unchecked.is_empty() && outcome.locked.is_empty(),
         "blocks": totals.blocks,
         "copies": totals.copies,
         "bytes": totals.bytes,
@@ -297,6 +346,7 @@ fn as_json(
         "damaged": damaged.iter().map(Damaged::json).collect::<Vec<_>>(),
         "not_listed": outcome.more,
         "unchecked": unchecked,
+        "locked": locked.collect::<Vec<_>>(),
         "members": members.collect::<Vec<_>>(),
         "missing": missing,
         "waiting": waiting.collect::<Vec<_>>(),
