@@ -85,7 +85,7 @@ struct Context {
     sent: String,
     list: Option<PackageList>,
     is_package: bool,
-    /// The first dataset that was received into.
+    /// The first dataset that was received into, or had its snapshot already.
     top: Option<String>,
     keys: SentKeys,
     /// Heads that became encryption roots because the key that they inherited was replaced.
@@ -215,12 +215,12 @@ impl Receiving<'_> {
         if let Some(origin) = &target.origin {
             host.note(Note::Origin(origin.clone()));
         }
+        let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
         if context.is_package && !request.heal && self.has_guid(&target.dataset, begin.to_guid)? {
             host.note(Note::Ignored(target.full_name()));
             input.records(&opening, |_, _| Ok(()))?;
             return Ok(0);
         }
-        let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
         target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
         if request.naming == Naming::WithoutPool {
             let above = missing_above(&self.pool().tx(), &request.to, &target.dataset)?;
