@@ -199,11 +199,13 @@ impl History {
                 8 => self.send_package(),
                 _ => self.mirror(),
             }
-            self.judge();
+            self.judge(false);
         }
+        self.judge(true);
     }
 
-    fn judge(&mut self) {
+    /// Looks at all keys, and at the newest snapshot of every dataset or at all of them.
+    fn judge(&mut self, all: bool) {
         for side in &self.sides {
             let reading = side.reading();
             let opened = keys::open_all(&reading.dsl, &self.keys);
@@ -215,7 +217,9 @@ impl History {
             reading
                 .dsl
                 .walk(&mut |dir| {
-                    for snapshot in dir.head()?.snapshots()? {
+                    let snapshots = dir.head()?.snapshots()?;
+                    let first = if all { 0 } else { snapshots.len().saturating_sub(1) };
+                    for snapshot in snapshots.into_iter().skip(first) {
                         let found = state::dataset_content(&snapshot);
                         let expected = contents.entry(snapshot.phys().guid).or_insert_with(|| found.clone());
                         if found != *expected {
@@ -284,6 +288,11 @@ impl History {
                 "snapshot",
                 format!("snapshot {name}@s{count}"),
                 side.change(|pool| pool.tx().snapshot(&[format!("{name}@s{count}")]).map(drop)),
+            ),
+            (14, Some(snapshot)) if count.is_multiple_of(2) => (
+                "destroy snapshot",
+                format!("destroy {snapshot}"),
+                side.change(|pool| pool.tx().destroy_snapshots(&[snapshot], false)),
             ),
             (4, Some(snapshot)) => (
                 "clone",

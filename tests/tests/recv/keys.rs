@@ -8,9 +8,9 @@ use zstream_tests::key_history::{History, RECEIVER};
 use zstream_tests::lab::Lab;
 use zstream_tests::openzfs;
 
-/// How many steps: `ZSTREAM_TEST_STEPS`, or what there is time for.
-fn steps(few: usize) -> usize {
-    std::env::var("ZSTREAM_TEST_STEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+/// How many histories: `ZSTREAM_TEST_ROUNDS`, or what there is time for.
+fn histories(few: u64) -> u64 {
+    std::env::var("ZSTREAM_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
 }
 
 /// Seeds of one's own: `ZSTREAM_SEED=17`.
@@ -21,9 +21,9 @@ fn first(seed: u64) -> u64 {
 #[test]
 fn every_key_opens_what_its_encryption_root_says() {
     let mut done = std::collections::BTreeMap::<String, usize>::new();
-    for seed in first(1)..first(1) + 4 {
+    for seed in first(1)..first(1) + histories(6) {
         let mut history = History::new(seed);
-        history.run(steps(60));
+        history.run(60);
         for (what, count) in history.done {
             *done.entry(what).or_default() += count;
         }
@@ -39,9 +39,9 @@ fn every_key_opens_what_its_encryption_root_says() {
 #[test]
 #[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
 fn interop_zdb_finds_histories_of_keys_clean() {
-    for seed in first(1000)..first(1000) + 6 {
+    for seed in first(1000)..first(1000) + histories(8) {
         let mut history = History::new(seed);
-        history.run(steps(120));
+        history.run(100);
         let dir = tempfile::tempdir().expect("a directory");
         history.copy_to(RECEIVER, &dir.path().join("a")).expect("a copy");
         openzfs::assert_no_leaks(dir.path(), RECEIVER);
