@@ -165,8 +165,18 @@ impl History {
         let texts = ["correct horse", "another horse", "battery staple"];
         let mut keys: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
         keys.extend([vec![7; 32], vec![0xfe; 32], vec![b'a'; 64], vec![b'7'; 64]]);
+        let sides = ["a", "b"].map(Side::new);
+        for side in &sides {
+            let make = |pool: &mut WritablePool| {
+                let key = WrappingKey::new(KeyFormat::Raw, &keys[3])?;
+                create(pool, &format!("{}/e", side.name), Some((KeyFormat::Raw, key)))?;
+                create(pool, &format!("{}/e/c", side.name), None)?;
+                create(pool, &format!("{}/e/c/d", side.name), None)
+            };
+            side.change(make).expect("datasets");
+        }
         Self {
-            sides: ["a", "b"].map(Side::new),
+            sides,
             rng: Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             keys,
             steps: 0,
@@ -194,8 +204,8 @@ impl History {
         for _ in 0..steps {
             self.steps += 1;
             match self.rng.below(10) {
-                0..=5 => self.change(),
-                6 | 7 => self.send_one(),
+                0..=4 => self.change(),
+                5..=7 => self.send_one(),
                 8 => self.send_package(),
                 _ => self.mirror(),
             }
@@ -262,9 +272,8 @@ impl History {
         let (heads, snapshots) = self.sides[at].names();
         let count = self.steps;
         let name = self.rng.pick(&heads).expect("the root");
-        let encrypted = self.sides[at].encrypted();
-        let secret = self.rng.pick(&encrypted).unwrap_or_else(|| name.clone());
-        let other = self.rng.pick(&heads).expect("the root");
+        let secret = self.pick_secret(at);
+        let other = self.pick_secret(at);
         let snapshot = self.rng.pick(&snapshots).map(|(name, _)| name);
         let (key, format) = self.fresh_key();
         let wrapping = WrappingKey::new(format, &key).expect("a key");
@@ -355,44 +364,49 @@ impl History {
 
     /// One snapshot, as a whole or as an increment.
     fn send_one(&mut self) {
-        let [a, b] = &self.sides;
-        let ((_, sent), (heads, there)) = (a.names(), b.names());
-        let Some((to, to_guid)) = self.rng.pick(&sent) else { return };
-        let head = to.split('@').next().unwrap_or_default();
-        let earlier: Vec<&(String, Guid)> = sent
-            .iter()
-            .take_while(|(name, _)| *name != to)
-            .filter(|(name, _)| name.split('@').next() == Some(head))
-            .collect();
-        let sources: Vec<(String, String)> = earlier
-            .iter()
-            .flat_map(|(from, guid)| {
-                let targets = there.iter().filter(move |(_, found)| found == guid);
-                targets.map(move |(found, _)| {
-                    (from.clone(), found.split('@').next().unwrap_or_default().to_owned())
-                })
-            })
-            .collect();
-        let is_there = there.iter().any(|(_, guid)| *guid == to_guid);
-        let (words, target) = match self.rng.pick(&sources) {
-            Some((from, target)) if !is_there || self.rng.below(3) == 0 => (Some(from), target),
-            _ if heads.len() > HEADS_MAX => return,
-            _ => (None, format!("{}/w{}", self.rng.pick(&heads).expect("the root"), self.steps)),
+        let (sent, there) = (self.sides[0].names().1, self.sides[1].names().1);
+        let of = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+        let mut sources: Vec<(String, String)> = Vec::new();
+        for (from, guid) in &sent {
+            let targets = there.iter().filter(|(_, found)| found == guid).map(|(name, _)| of(name));
+            sources.extend(targets.map(|target| (from.clone(), target)));
+        }
+        // The last that both have is more often what an increment fits onto.
+        let source = self.rng.pick(&sources).map(|(from, target)| {
+            let head = of(&from);
+            let last = sources.iter().rfind(|(name, other)| *other == target && of(name) == head);
+            (last.map_or(from, |(name, _)| name.clone()), target)
+        });
+        let (top, from, target) = match source {
+            Some((from, target)) if self.rng.below(4) > 0 => (of(&from), Some(from), target),
+            _ if self.sides[1].names().0.len() > HEADS_MAX => return,
+            _ => {
+                let top = self.pick_secret(0);
+                (top, None, format!("{}/w{}", self.pick_secret(1), self.steps))
+            }
         };
+        let Some(name) = self.snapshot_of(&top, false) else { return };
         let properties = self.rng.below(3) == 0;
-        let request = SendRequest { from: words, properties, ..raw(&to) };
+        let request = SendRequest { from, properties, ..raw(&format!("{top}@{name}")) };
         self.transfer("recv", &request, &target, Naming::Below);
+    }
+
+    /// A dataset of a side, more often one that is encrypted.
+    fn pick_secret(&mut self, side: usize) -> String {
+        let names = match self.rng.below(4) {
+            0 => self.sides[side].names().0,
+            _ => self.sides[side].encrypted(),
+        };
+        self.rng.pick(&names).unwrap_or_else(|| self.sides[side].name.to_owned())
     }
 
     /// A part of the sender's tree with all of its snapshots, to a new place.
     fn send_package(&mut self) {
-        let ((tops, _), (heads, _)) = (self.sides[0].names(), self.sides[1].names());
-        if heads.len() > HEADS_MAX {
+        if self.sides[1].names().0.len() > HEADS_MAX {
             return;
         }
-        let top = self.rng.pick(&tops).expect("the root");
-        let Some(name) = self.snapshot_below(&top) else { return };
-        let target = self.rng.pick(&heads).expect("the root");
+        let (top, target) = (self.pick_secret(0), self.pick_secret(1));
+        let Some(name) = self.snapshot_of(&top, true) else { return };
         let (target, naming) = match self.rng.below(3) {
             0 if top.contains('/') => (target, Naming::Tail),
             _ => (format!("{target}/p{}", self.steps), Naming::Below),
@@ -403,7 +417,7 @@ impl History {
 
     /// All of the sender, since the last time, into the same place.
     fn mirror(&mut self) {
-        let Some(name) = self.snapshot_below("a") else { return };
+        let Some(name) = self.snapshot_of("a", true) else { return };
         let from = self.mirrored.clone().filter(|_| self.rng.below(6) > 0);
         let from =
             from.filter(|from| self.sides[0].names().1.iter().any(|(name, _)| name == &format!("a@{from}")));
@@ -418,12 +432,12 @@ impl History {
         }
     }
 
-    /// Takes a snapshot of a dataset of the sender and of all below; gives its short name.
-    fn snapshot_below(&mut self, top: &str) -> Option<String> {
+    /// Takes a snapshot of a dataset of the sender, or also of all below; gives its short name.
+    fn snapshot_of(&mut self, top: &str, recursive: bool) -> Option<String> {
         let short = format!("all{}", self.steps);
         let (heads, _) = self.sides[0].names();
         let below = |name: &&String| {
-            name.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            name.strip_prefix(top).is_some_and(|rest| rest.is_empty() || (recursive && rest.starts_with('/')))
         };
         let names: Vec<String> = heads.iter().filter(below).map(|name| format!("{name}@{short}")).collect();
         let result = self.sides[0].change(|pool| pool.tx().snapshot(&names).map(drop));
@@ -471,7 +485,8 @@ impl History {
             receiving.discard(dataset).expect("our own pool");
         }
         pool.export().expect("an export");
-        let is_one = !request.replicate;
+        // With properties it is a package, whose end may be missing after the snapshot has come.
+        let is_one = !request.replicate && !request.properties;
         if result.is_err() && is_one {
             let after = b.whole();
             assert!(before == after, "step {}: {line}: {result:?}\n{before:#?}\n{after:#?}", self.steps);
