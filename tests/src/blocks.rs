@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::ids::{Bookmark, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::Pool;
 use zstream_dmu::traverse::{Options, Traverse};
-use zstream_dmu::zio::ReadBlock;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 

@@ -1,6 +1,5 @@
 //! Edits of streams that tests need, made of the library's parts.
 
-use crate::fuzz::corpus::{Piece, records};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use zstream_format::algorithm::CompressionType;
@@ -9,7 +8,29 @@ use zstream_format::compress::{compress_for_stream, decompress};
 use zstream_format::flags::{FeatureFlags, HeaderType};
 use zstream_format::ids::{Guid, ObjectId};
 use zstream_format::record::{Body, Header, Write, WriteByref};
-use zstream_format::stream::StreamWriter;
+use zstream_format::stream::{StreamReader, StreamWriter};
+
+/// A record as it lies in a stream.
+pub type Piece = (Header, Vec<u8>);
+
+/// Takes a stream apart; stops at the first record that cannot be read.
+pub fn records(stream: &[u8]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut reader = StreamReader::new(stream);
+    while let Ok(Some(record)) = reader.next() {
+        pieces.push((record.header.clone(), record.payload.to_vec()));
+    }
+    pieces
+}
+
+/// Puts records together with right checksums; `None` where they do not make a stream.
+pub fn rechained(pieces: &[Piece]) -> Option<Vec<u8>> {
+    let mut writer = StreamWriter::new(Vec::new());
+    for (header, payload) in pieces {
+        writer.write(header, payload).ok()?;
+    }
+    Some(writer.into_inner())
+}
 
 /// The stream with the block of every WRITE in another form, as `zstream recompress TYPE` makes it; to `off` they
 /// become plain. Not for raw streams.

@@ -30,6 +30,8 @@ static SHAPES: Archive = Archive::new("shapes");
 static PACKAGES: Archive = Archive::new("packages");
 static FAULTS: Archive = Archive::new("faults");
 static KEPT: Archive = Archive::new("kept");
+static GANGS: Archive = Archive::new("gangs");
+static REWRITTEN: Archive = Archive::new("rewritten");
 static OLD: Archive = Archive::new("old");
 static LOOKED: Archive = Archive::new("looked");
 static ACCOUNTS: Archive = Archive::new("accounts");
@@ -143,6 +145,16 @@ pub fn fault_file(name: &str) -> PathBuf {
 /// A file of `make-kept.sh`: `checkpointed.img`, `livelists.img`, ...
 pub fn kept_file(name: &str) -> PathBuf {
     KEPT.path(name)
+}
+
+/// A file of `make-gangs.sh`: `gangcrypt.img`, `gangcrypt.sums`, ...
+pub fn gangs_file(name: &str) -> PathBuf {
+    GANGS.path(name)
+}
+
+/// A file of `make-rewritten.sh`: `rewritten.img`, `rewritten.sums`, ...
+pub fn rewritten_file(name: &str) -> PathBuf {
+    REWRITTEN.path(name)
 }
 
 /// A file of `make-accounts.sh`: `accounts.img`, `locked`, ...

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::{Bookmark, ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
@@ -21,7 +22,6 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::Pool;
 use zstream_dmu::traverse::{Options, Traverse, VisitKind};
 use zstream_dmu::zap::{Key, Zap};
-use zstream_dmu::zio::ReadBlock;
 use zstream_format::object_type::{ObjectType, SwapClass};
 use zstream_format::order::ByteOrder;
 

@@ -1,8 +1,7 @@
-//! Runs the program `zstream` of this workspace, which is built on first use.
+//! Runs the program `zstream` of this workspace.
 
-use crate::golden::{self, Outcome};
+use crate::golden::Outcome;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 /// The root of the workspace.
@@ -10,23 +9,13 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The program. Cargo knows no tests that need the program of another package, so it is asked to build it.
+/// The program. Cargo builds it with the tests, as a program of their package, and puts it beside the directory of the tests.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--locked", "--package", "zstream-cli", "--bin", "zstream"]);
-        let (release, profile) =
-            if cfg!(debug_assertions) { (None, "debug") } else { (Some("--release"), "release") };
-        let status = cargo
-            .args(release)
-            .arg("--target-dir")
-            .arg(golden::target_dir())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "the program does not build");
-        golden::target_dir().join(profile).join("zstream")
+        let test = std::env::current_exe().expect("a test has a path");
+        let beside = test.ancestors().skip(1).take(2).map(|dir| dir.join("zstream-tested"));
+        beside.into_iter().find(|path| path.exists()).expect("cargo builds the program with the tests")
     })
 }
 
@@ -37,10 +26,15 @@ pub fn zstream(args: &[&str], stdin: &[u8]) -> Outcome {
 
 /// Runs the program under another name, which is made in a directory of its own.
 pub fn named(name: &str, args: &[&str], stdin: &[u8]) -> Outcome {
+    let dir = installed(name);
+    run(assert_cmd::Command::new(dir.path().join(name)), args, stdin)
+}
+
+/// A new directory that holds the program under this name, for a PATH.
+pub fn installed(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
-    let link = dir.path().join(name);
-    std::os::unix::fs::symlink(path(), &link).expect("a link");
-    run(assert_cmd::Command::new(link), args, stdin)
+    std::os::unix::fs::symlink(path(), dir.path().join(name)).expect("a link");
+    dir
 }
 
 fn run(mut command: assert_cmd::Command, args: &[&str], stdin: &[u8]) -> Outcome {

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
 use zstream_dmu::pool::check::{self, Finding, Totals};
 use zstream_dmu::pool::maintained::FeatureSet;
+use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dsl::lines::Lines;
 use zstream_dsl::scrub;
@@ -32,6 +33,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A pool called `demo` that streams are received into.
 pub struct Demo {
     dir: TempDir,
+    /// What is longer becomes a gang block.
+    whole_max: Option<u64>,
 }
 
 impl Default for Demo {
@@ -64,7 +67,13 @@ impl Demo {
         pool.sync(first.root, &mut set).unwrap();
         pool.export().unwrap();
         assert_eq!(host().id, 0);
-        Self { dir }
+        Self { dir, whole_max: None }
+    }
+
+    /// With ganging forced: what takes more than so many bytes is written in pieces.
+    #[must_use]
+    pub fn ganging(self, whole_max: u64) -> Self {
+        Self { whole_max: Some(whole_max), ..self }
     }
 
     /// The members.
@@ -75,8 +84,9 @@ impl Demo {
     /// Opens the pool for writing. A program that another test has just begun to start holds what this process had open for a
     /// moment longer.
     pub fn writable(&self) -> WritablePool {
+        let options = WriteOptions { whole_max: self.whole_max, ..write_options() };
         for _ in 0..100 {
-            match WritablePool::open(&self.members(), &write_options()) {
+            match WritablePool::open(&self.members(), &options) {
                 Err(error) if error.to_string().contains(LOCKED) => std::thread::sleep(PAUSE),
                 opened => return opened.unwrap(),
             }
@@ -187,7 +197,7 @@ pub fn receive(
 /// Every block is good, and what is allocated is what blocks take.
 pub fn check(reading: &Sending, what: &str) {
     let pool: &Pool = &reading.pool;
-    let leaked: u64 = unreached(pool).values().map(zstream_dmu::space::range_set::RangeSet::bytes).sum();
+    let leaked: u64 = unreached(pool).values().map(zstream_dmu::range_set::RangeSet::bytes).sum();
     assert_eq!(leaked, 0, "{what}: leaked");
     let lines = Lines::new(&reading.dsl).unwrap();
     let mut totals = Totals::default();

@@ -17,7 +17,7 @@ use zstream_recv::error::Result;
 use zstream_recv::rules::Target;
 
 use crate::created::{open, open_writable, write_options};
-use crate::fuzz::corpus::{Piece, records};
+use crate::edit::{Piece, records};
 use crate::golden;
 use crate::pools::PASSPHRASE;
 use crate::receiving::{self, Demo, check};
@@ -43,10 +43,10 @@ macro_rules! change {
         $crate::change!($kind, |$record| true, $change)
     };
     ($kind:ident, |$record:ident| $which:expr, $change:expr) => {
-        Box::new(move |pieces: &mut Vec<$crate::fuzz::corpus::Piece>| {
+        Box::new(move |pieces: &mut Vec<$crate::edit::Piece>| {
             use zstream_format::record::Body;
             #[allow(unused_variables)]
-            let is = |piece: &$crate::fuzz::corpus::Piece| matches!(piece.0.body(), Some(Body::$kind($record)) if $which);
+            let is = |piece: &$crate::edit::Piece| matches!(piece.0.body(), Some(Body::$kind($record)) if $which);
             let at = pieces.iter().position(is).expect(stringify!($kind));
             let Some(Body::$kind(mut $record)) = pieces[at].0.body() else { return };
             $change;

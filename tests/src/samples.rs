@@ -1,6 +1,6 @@
 //! Small streams of every kind, cut out of the golden ones, for tests that try something at every byte.
 
-use crate::fuzz::corpus::{Piece, rechained, records};
+use crate::edit::{Piece, rechained, records};
 use crate::golden;
 use zstream_format::record::{Body, RecordType};
 use zstream_format::stream::{StreamReader, StreamWriter, Trailers};

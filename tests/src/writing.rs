@@ -4,23 +4,29 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, FileDevice, OverlayDevice};
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
-use zstream_dmu::pool::{DIRECTORY_OBJECT, OpenOptions, Pool};
-use zstream_dmu::space::range_set::RangeSet;
+use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::range_set::RangeSet;
+use zstream_dmu::space::Allocator;
 use zstream_dmu::space::space_map::{LogSpaceMaps, VdevSpace};
-use zstream_dmu::space::{Allocator, Space};
-use zstream_dmu::tx::{self, Commit, Uberblocks};
+use zstream_dmu::tx;
+use zstream_dmu::tx::Commit;
+use zstream_dmu::vdev::sync::Uberblocks;
 use zstream_dmu::vdev::uberblock::Uberblock;
 use zstream_dmu::vdev::{Vdev, VdevTree, label_write};
 use zstream_dmu::zap::{Value, Zap, ZapMut};
+use zstream_dmu::zio::Space;
 use zstream_dmu::zio::write::WriteBlock;
-use zstream_dmu::zio::{BlockWriter, ReadBlock, WriterSettings};
+use zstream_dmu::zio::{BlockWriter, WriterSettings};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
@@ -122,6 +128,7 @@ impl Written {
             salt: None,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            whole_max: None,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
         let reader = Arc::clone(pool.reader()) as Arc<dyn ReadBlock>;
@@ -221,7 +228,8 @@ pub fn unreached(pool: &Pool) -> BTreeMap<u32, RangeSet> {
             .insert(space.vdev, space.allocated(mos, &logs).expect("maps that do not contradict themselves"));
     }
     for (block, at) in blocks(pool) {
-        for dva in block.dvas() {
+        let ranges = pool.reader().ranges(&block).unwrap_or_else(|error| panic!("{block} at {at}: {error}"));
+        for dva in ranges {
             let vdev = allocated.get_mut(&dva.vdev()).expect("a vdev with space maps");
             let removed = vdev.remove(dva.offset(), dva.offset() + dva.asize());
             removed.unwrap_or_else(|error| panic!("{block} at {at}: {error}"));

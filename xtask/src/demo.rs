@@ -37,7 +37,7 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     demo.zstream(&["-d", "copy.img", "list", "-r", "-t", "all", "copy"])?;
     demo.zstream(&["-d", "copy.img", "pool", "check"])?;
     demo.zstream(&["-d", "copy.img", "extract", "copy/demo@now", "-C", "out"])?;
-    let difference = output(program("diff", &["-r", source, &path(&out.join(SOURCE))?]))?;
+    let difference = output(program("diff", &["-r", "--no-dereference", source, &path(&out.join(SOURCE))?]))?;
     if !difference.is_empty() {
         return Err(format!("what came back is not what was put:\n{difference}"));
     }

@@ -26,6 +26,7 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     let pools = interop_vm::all()?;
     interop_vm::round_trips()?;
     interop_vm::recv()?;
+    interop_vm::made()?;
     let mut tests = cargo(&[
         "test",
         "--package",

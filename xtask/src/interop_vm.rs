@@ -75,9 +75,10 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
 
 /// Pools that zstream makes and writes, in the hands of the kernel module and back: scripts, and their parts, each in a run of
 /// its own.
-const ROUND_TRIPS: [(&str, &[&str]); 4] = [
+const ROUND_TRIPS: [(&str, &[&str]); 5] = [
     ("create.sh", &["all"]),
     ("put.sh", &["1", "2", "3"]),
+    ("names.sh", &["sensitive", "insensitive", "mixed"]),
     ("rounds.sh", &["plain", "secret"]),
     ("change-key.sh", &["all"]),
 ];
@@ -103,6 +104,33 @@ pub(crate) fn round_trips() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// The pools that `zstream-make-pools` makes, each for a run of its own.
+const MADE: [&str; 3] = ["gangs9", "gangs12", "errata"];
+
+/// Pools that tests made for it, read by the kernel module: gang blocks, and encrypted datasets of the first format.
+pub(crate) fn made() -> Outcome {
+    let Some(vm) = machine() else {
+        println!("SKIPPED: gang blocks and errata, and the kernel module: {VARIABLE} is not set");
+        return Ok(());
+    };
+    title("gang blocks and errata, and the kernel module");
+    run(cargo(&["build", "--locked", "--package", "zstream-cli"]))?;
+    let work = root().join("target/interop");
+    let [input, output] = ["made", "made-left"].map(|name| work.join(name));
+    for dir in [&input, &output] {
+        fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    let mut make =
+        cargo(&["run", "--locked", "--package", "zstream-tests", "--bin", "zstream-make-pools", "--"]);
+    make.arg(&input);
+    run(make)?;
+    let chosen = input.join("parts");
+    MADE.iter().try_for_each(|part| {
+        fs::write(&chosen, part).map_err(|error| format!("{}: {error}", chosen.display()))?;
+        guest(&vm, "made.sh", &input, &output)
+    })
 }
 
 /// Runs a script with our program in the machine: what it finds there, and where it leaves something.

@@ -1,13 +1,19 @@
 //! The layers: which crate of the workspace may depend on which.
 //!
 //! ```text
-//! format <- dmu <- dsl <- send <- cli
-//!            ^       ^--- recv <-'
-//!            '----- zpl <--------'
+//! format <- dmu <- dsl <- send <- zstream <- cli
+//!            ^       ^--- recv <---|
+//!            |----- zpl <----------|
+//!            '----- view <---------'
 //! ```
 //!
 //! The rule holds for every kind of dependency: a test must not reach up either. Tests that need a higher
 //! layer live in `tests/`.
+//!
+//! Inside each crate the top-level modules are layered in the same way: see [`modules`].
+
+mod imports;
+mod modules;
 
 use crate::run::Outcome;
 use cargo_metadata::{Metadata, MetadataCommand};
@@ -18,11 +24,33 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("zstream-dmu", &["zstream-format"]),
     ("zstream-dsl", &["zstream-format", "zstream-dmu"]),
     ("zstream-zpl", &["zstream-format", "zstream-dmu"]),
+    ("zstream-view", &["zstream-format", "zstream-dmu"]),
     ("zstream-send", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     ("zstream-recv", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
     (
+        "zstream",
+        &[
+            "zstream-format",
+            "zstream-dmu",
+            "zstream-dsl",
+            "zstream-zpl",
+            "zstream-view",
+            "zstream-send",
+            "zstream-recv",
+        ],
+    ),
+    (
         "zstream-cli",
-        &["zstream-format", "zstream-dmu", "zstream-dsl", "zstream-zpl", "zstream-send", "zstream-recv"],
+        &[
+            "zstream-format",
+            "zstream-dmu",
+            "zstream-dsl",
+            "zstream-zpl",
+            "zstream-view",
+            "zstream-send",
+            "zstream-recv",
+            "zstream",
+        ],
     ),
     (
         "zstream-tests",
@@ -31,8 +59,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-dmu",
             "zstream-dsl",
             "zstream-zpl",
+            "zstream-view",
             "zstream-send",
             "zstream-recv",
+            "zstream",
             "zstream-cli",
         ],
     ),
@@ -47,14 +77,15 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     let metadata =
         MetadataCommand::new().no_deps().current_dir(crate::run::root()).exec().map_err(|e| e.to_string())?;
     let edges = edges(&metadata);
-    match violations(&edges) {
-        found if found.is_empty() => {
-            let count: usize = edges.iter().map(|(_, to)| to.len()).sum();
-            println!("{} crates, {count} edges between them, all of them downwards", edges.len());
-            Ok(())
-        }
-        found => Err(found.join("\n")),
+    let (module_count, import_count, against) = modules::check(&metadata)?;
+    let found = [violations(&edges), against].concat();
+    if !found.is_empty() {
+        return Err(found.join("\n"));
     }
+    let count: usize = edges.iter().map(|(_, to)| to.len()).sum();
+    println!("{} crates, {count} edges between them, all of them downwards", edges.len());
+    println!("{module_count} modules, {import_count} imports between them, all of them downwards");
+    Ok(())
 }
 
 /// The edges between crates of the workspace, dev- and build-dependencies included.

@@ -16,8 +16,10 @@ mod interop_vm;
 mod layers;
 mod licences;
 mod measure;
+mod packages;
 mod pairs;
 mod run;
+mod thorough;
 
 use run::Outcome;
 use std::process::ExitCode;
@@ -32,13 +34,14 @@ const TASKS: &[Task] = &[
     ("fmt", check::fmt, "formatting is rustfmt's"),
     ("clippy", check::clippy, "clippy has nothing to say"),
     ("docs", check::docs, "the documentation builds without a warning"),
-    ("layers", layers::task, "no crate depends on one above it"),
+    ("layers", layers::task, "no crate depends on one above it, and no module"),
     ("licences", licences::task, "every dependency has a licence that deny.toml allows"),
     (
         "features",
         check::features,
         "zstream-format builds with every single codec, and without C code when there is none",
     ),
+    ("packages", packages::task, "every package has its licences and metadata, and stays small"),
     ("test", check::test, "the tests of every crate"),
     ("test-golden", check::test_golden, "the tests against what OpenZFS made: tests/golden"),
     ("fuzz", fuzz::task, "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one"),
@@ -47,6 +50,7 @@ const TASKS: &[Task] = &[
         interop::task,
         "against OpenZFS's own tools, where they are installed; with ZSTREAM_VM, against its kernel module",
     ),
+    ("thorough", thorough::task, "[FILTER]...: takes every case where the tests take a sample; hours"),
     ("bench", bench::task, "[NAME]: measure, every benchmark or one"),
 ];
 
@@ -57,6 +61,7 @@ const CI_TASKS: &[(&str, &[&str])] = &[
     ("clippy", &[]),
     ("licences", &[]),
     ("features", &[]),
+    ("packages", &[]),
     ("docs", &[]),
     ("test", &[]),
     ("test-golden", &[]),

@@ -1,7 +1,6 @@
 //! What verbs share that change datasets: the pool is opened, changed in one transaction group, its history tells of the
 //! command, and it is left for others. An error leaves it as it was.
 
-use zstream_dmu::pool::history::Event;
 use zstream_dsl::write::WritablePool;
 
 use crate::failure::Failure;
@@ -13,12 +12,7 @@ pub(crate) fn change<T>(
     name: &str,
     change: impl FnOnce(&mut WritablePool) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let mut pool = options.open_writable(Some(name), false)?;
-    let result = change(&mut pool)?;
-    let line: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    pool.log(Event::Command(&line.join(" ")))?;
-    pool.export()?;
-    Ok(result)
+    options.place_to_write()?.change(name, &command_line(), change)
 }
 
 /// The same, but nothing is written: the pool stays as it was.
@@ -27,10 +21,23 @@ pub(crate) fn try_change<T>(
     name: &str,
     change: impl FnOnce(&mut WritablePool) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    change(&mut options.open_writable(Some(name), false)?)
+    options.place_to_write()?.rehearse(name, change)
 }
 
-/// Why something could not be done: `cannot WHAT: WHY`.
-pub(crate) fn cannot(what: impl std::fmt::Display) -> impl Fn(zstream_dmu::error::Error) -> Failure {
-    move |error| Failure::new(format_args!("cannot {what}: {error}"))
+/// The command line, as the history of a pool has it.
+pub(crate) fn command_line() -> String {
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    words.join(" ")
+}
+
+/// Refuses a property that is given twice by the same name, as `zfs` does.
+pub(crate) fn check_once(assignments: &[String]) -> Result<(), Failure> {
+    let mut seen = std::collections::HashSet::new();
+    for text in assignments {
+        let name = text.split('=').next().unwrap_or_default();
+        if !seen.insert(name) {
+            return Err(Failure::usage(format_args!("property '{name}' specified multiple times")));
+        }
+    }
+    Ok(())
 }

@@ -1,30 +1,7 @@
-//! What `list` and `get` share: which datasets are asked for, in which order, and tables of text.
+//! What `list` and `get` share: their options, and tables of text.
 
-use std::cmp::Ordering;
-
-use zstream_dsl::dataset::Dir;
-use zstream_dsl::pool::Found as Named;
-use zstream_dsl::prop::single::Single;
-use zstream_dsl::prop::space::PoolSpace;
+use zstream::list::PropertyName;
 use zstream_dsl::prop::table::{Kind, Property, Types};
-use zstream_dsl::prop::value::{Found, Value};
-use zstream_dsl::prop::{Props, Subject};
-
-use crate::failure::Failure;
-use crate::pool::{GivenKey, OpenPool, PoolOptions};
-
-/// What to show of a pool.
-#[derive(Debug)]
-pub(crate) struct Selection<'a> {
-    /// Names of datasets; all of the pool where there are none.
-    pub(crate) names: &'a [String],
-    /// Which kinds.
-    pub(crate) types: Types,
-    /// Whether a name of another kind is an error.
-    pub(crate) strict: bool,
-    /// How far to go below each name; 0 for not at all.
-    pub(crate) depth: usize,
-}
 
 /// The options that `list` and `get` have in common.
 #[derive(Debug, clap::Args)]
@@ -64,53 +41,29 @@ fn parse_types(text: &str) -> Result<Types, String> {
     })
 }
 
-/// A property that was asked for.
-#[derive(Clone, Debug)]
-pub(crate) enum Wanted {
-    /// One that ZFS has.
-    Native(&'static Property),
-    /// One of users: a name with a colon.
-    User(String),
-    /// One of a single user, group, project or snapshot: a name with an `@`.
-    Single(Single),
+/// How a property is shown in a table.
+pub(crate) trait Shown {
+    /// Its heading.
+    fn heading(&self) -> String;
+    /// Whether its column is aligned to the right.
+    fn is_right_aligned(&self) -> bool;
+    /// The least width of its column: that of its heading, or of the longest value it can have.
+    fn width(&self) -> usize;
 }
 
-impl Wanted {
-    /// The property of this name.
-    pub(crate) fn parse(name: &str) -> Result<Self, String> {
-        if name.contains('@') {
-            return Single::parse(name).map(Self::Single);
-        }
-        if name.contains(':') {
-            return Ok(Self::User(name.to_owned()));
-        }
-        Property::find(name).map(Self::Native).ok_or_else(|| format!("invalid property '{name}'"))
-    }
-
-    /// Its name.
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Native(property) => property.name,
-            Self::User(name) => name,
-            Self::Single(single) => single.name(),
-        }
-    }
-
-    /// Its heading.
-    pub(crate) fn heading(&self) -> String {
+impl Shown for PropertyName {
+    fn heading(&self) -> String {
         match self {
             Self::Native(property) => property.column.to_owned(),
             Self::User(_) | Self::Single(_) => self.name().to_ascii_uppercase(),
         }
     }
 
-    /// Whether its column is aligned to the right.
-    pub(crate) fn is_right_aligned(&self) -> bool {
+    fn is_right_aligned(&self) -> bool {
         matches!(self, Self::Native(property) if property.is_right_aligned())
     }
 
-    /// The least width of its column: that of its heading, or of the longest value it can have.
-    pub(crate) fn width(&self) -> usize {
+    fn width(&self) -> usize {
         let values = match self {
             Self::Native(Property { kind: Kind::Number { .. }, .. }) => 5,
             Self::Native(Property { kind: Kind::Index { names, .. }, .. }) => {
@@ -120,120 +73,6 @@ impl Wanted {
         };
         values.max(self.heading().len())
     }
-
-    /// Its value for a dataset.
-    pub(crate) fn of(&self, props: &Props) -> Result<Option<Found>, Failure> {
-        Ok(match self {
-            Self::Native(property) => props.get(property)?,
-            Self::User(name) => props.user(name)?,
-            Self::Single(single) => props.single(single)?,
-        })
-    }
-
-    /// A value as text: in full, or for people.
-    pub(crate) fn show(&self, value: &Value, literal: bool) -> String {
-        let property = match self {
-            Self::Native(property) => Some(*property),
-            Self::User(_) => None,
-            Self::Single(single) => return single.show(value, literal),
-        };
-        if literal { value.literal(property) } else { value.pretty(property) }
-    }
-}
-
-/// The datasets of a selection. Those that the key in the file given unlocks are unlocked.
-pub(crate) fn select(
-    open: &OpenPool,
-    options: &PoolOptions,
-    selection: &Selection<'_>,
-) -> Result<Vec<Props>, Failure> {
-    let space = PoolSpace::of(&open.pool)?;
-    let mut visitor = Visitor { space, selection, keys: GivenKey::of(options), found: Vec::new() };
-    if selection.names.is_empty() {
-        visitor.dir(&open.dsl.root()?, 0)?;
-    }
-    for name in selection.names {
-        let props = visitor.found.len();
-        match open
-            .dsl
-            .find(name)
-            .map_err(|error| Failure::new(format_args!("cannot open '{name}': {error}")))?
-        {
-            Named::Dataset(dataset) if !dataset.is_snapshot() => visitor.dir(&dataset.dir().clone(), 0)?,
-            Named::Dataset(dataset) => visitor.add(Subject::Dataset(Box::new(dataset)))?,
-            Named::Bookmark(bookmark) => {
-                let head = name.split('#').next().unwrap_or_default();
-                visitor.add(Subject::Bookmark(bookmark, open.dsl.dir(head)?))?;
-            }
-        }
-        if visitor.found.len() == props && selection.strict && selection.depth == 0 {
-            return Err(Failure::new(format_args!(
-                "cannot open '{name}': operation not applicable to datasets of this type"
-            )));
-        }
-    }
-    visitor.keys.judge()?;
-    let mut found = visitor.found;
-    // Names may overlap.
-    found.sort_by(by_name);
-    found.dedup_by(|a, b| a.name() == b.name());
-    Ok(found)
-}
-
-struct Visitor<'a> {
-    space: Option<PoolSpace>,
-    selection: &'a Selection<'a>,
-    keys: GivenKey<'a>,
-    found: Vec<Props>,
-}
-
-impl Visitor<'_> {
-    fn add(&mut self, subject: Subject) -> Result<(), Failure> {
-        if let Subject::Dataset(dataset) = &subject {
-            self.keys.unlock(dataset)?;
-        }
-        let props = Props::new(subject, self.space)?;
-        if self.selection.types.intersects(props.types()) {
-            self.found.push(props);
-        }
-        Ok(())
-    }
-
-    /// A head, and what is below it.
-    fn dir(&mut self, dir: &std::sync::Arc<Dir>, depth: usize) -> Result<(), Failure> {
-        let head = dir.head()?;
-        if depth < self.selection.depth {
-            if self.selection.types.contains(Types::SNAPSHOT) {
-                for snapshot in head.snapshots()? {
-                    self.add(Subject::Dataset(Box::new(snapshot)))?;
-                }
-            }
-            if self.selection.types.contains(Types::BOOKMARK) {
-                for bookmark in head.bookmarks()? {
-                    self.add(Subject::Bookmark(bookmark, dir.clone()))?;
-                }
-            }
-            for child in dir.children()? {
-                let last = child.name().rsplit('/').next().unwrap_or_default();
-                // ZFS hides its own.
-                if child.phys().head.is_some() && !last.contains(['$', '%']) {
-                    self.dir(&child, depth + 1)?;
-                }
-            }
-        }
-        self.add(Subject::Dataset(Box::new(head)))
-    }
-}
-
-/// The order of `zfs list`: by name, the snapshots of a dataset behind it by age.
-pub(crate) fn by_name(a: &Props, b: &Props) -> Ordering {
-    fn key(props: &Props) -> (&str, bool, u64, &str) {
-        match props.name().split_once('@') {
-            Some((head, snapshot)) => (head, true, props.creation_txg(), snapshot),
-            None => (props.name(), false, 0, ""),
-        }
-    }
-    key(a).cmp(&key(b))
 }
 
 /// A column of a table.
@@ -249,6 +88,8 @@ pub(crate) struct Column {
 
 /// Rows as text: with a heading in columns two spaces apart, or, for scripts, without one and with tabs.
 pub(crate) fn table(columns: &[Column], rows: &[Vec<String>], script: bool) -> String {
+    let shown = |row: &Vec<String>| row.iter().map(crate::text::line).collect::<Vec<_>>();
+    let rows: &[Vec<String>] = &rows.iter().map(shown).collect::<Vec<_>>();
     let mut text = String::new();
     if script {
         for row in rows {

@@ -8,6 +8,8 @@ use signal_hook::low_level::emulate_default_handler;
 use zstream_format::edit::EditError;
 use zstream_format::stream;
 
+use crate::text::line;
+
 /// Why a verb failed, and the exit code that says so.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -26,7 +28,13 @@ impl Failure {
 
     /// Like [`new`](Self::new), with the words of OpenZFS's `zstream`, which does not always say its name.
     pub(crate) fn verbatim(message: impl Display) -> Self {
-        Self { message: Some(message.to_string()), code: 1, signal: None }
+        Self { message: Some(line(message)), code: 1, signal: None }
+    }
+
+    /// Like [`new`](Self::new), of several lines.
+    pub(crate) fn lines(lines: &[String]) -> Self {
+        let lines: Vec<String> = lines.iter().map(line).collect();
+        Self { message: Some(format!("zstream: {}", lines.join("\n"))), code: 1, signal: None }
     }
 
     /// The command line asks for something that there is not, which the parser could not see.
@@ -48,7 +56,8 @@ impl Failure {
     /// Prints the message and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {
-            eprintln!("{message}");
+            // It was escaped when it was made, and may have several lines.
+            std::eprintln!("{message}");
         }
         if let Some(signal) = self.signal {
             // Where that cannot be done there is still the exit code.
@@ -64,6 +73,23 @@ impl Failure {
         } else {
             Self::new(format_args!("cannot write to standard output: {error}"))
         }
+    }
+}
+
+/// A verb of the library failed. A request that makes no sense is a wrong command line.
+impl From<zstream::Error> for Failure {
+    fn from(error: zstream::Error) -> Self {
+        match error {
+            zstream::Error::Request(request) => request.into(),
+            zstream::Error::Output(error) => Self::output(&error),
+            error => Self::new(error),
+        }
+    }
+}
+
+impl From<zstream::Request> for Failure {
+    fn from(request: zstream::Request) -> Self {
+        Self::usage(request)
     }
 }
 

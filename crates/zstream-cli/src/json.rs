@@ -1,10 +1,9 @@
 //! Datasets as `zfs list -j` and `zfs get -j` print them, in their order.
 
+use zstream::list::PropertyName as Wanted;
 use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::prop::value::{Found, Source};
-
-use crate::datasets::Wanted;
 
 /// A property of a dataset, as text.
 #[derive(Debug)]

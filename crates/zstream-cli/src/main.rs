@@ -1,49 +1,9 @@
-//! The program `zstream`: parses the command line, runs one verb, and turns what went wrong into one line
-//! on standard error and an exit code.
-//!
-//! Exit codes: 0 done, 1 the input is bad or the operation failed, 2 usage. The verbs that replace those of
-//! OpenZFS's `zstream` keep its codes for usage errors ([`cli::usage_code`]).
+//! The program `zstream`. All of it is in the library of this package.
 
 #![forbid(unsafe_code)]
 
-mod change;
-mod cli;
-mod commands;
-mod datasets;
-mod failure;
-mod files;
-mod input;
-mod interrupt;
-mod json;
-mod mapped;
-mod output;
-mod pool;
-mod progress;
-mod prompt;
-mod restore;
-mod store;
-mod text;
-
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use crate::cli::Cli;
-
 fn main() -> ExitCode {
-    let words = cli::words(std::env::args_os());
-    let outcome = match Cli::try_parse_from(&words) {
-        Ok(cli) => cli.run(),
-        Err(error) => {
-            // Help and version are "errors" too; they go to standard output and exit with 0.
-            let code = if error.use_stderr() { cli::usage_code(&words) } else { 0 };
-            // There is nobody to tell that standard error is closed.
-            let _ = error.print();
-            return ExitCode::from(code);
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    zstream_cli::main()
 }

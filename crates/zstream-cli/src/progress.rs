@@ -7,9 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zstream::{Control, Event};
 use zstream_format::stream::parallel::{ReadAt, View};
 
 use crate::mapped::Mapped;
+use crate::text::file_name;
 
 /// No bar is shown before this long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -46,9 +48,28 @@ impl Meter {
         }
     }
 
-    /// Bytes that are done.
-    pub(crate) fn done(&self) -> u64 {
-        self.done
+    /// Shows what a verb of the library reports.
+    pub(crate) fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Total(bytes) => {
+                if let Some(bar) = &self.bar {
+                    bar.set_length(*bytes);
+                    set_style(bar, true);
+                }
+            }
+            Event::Bytes(bytes) => self.add(*bytes as usize),
+            Event::Warning(warning) => self.line(&format!("zstream: {warning}")),
+            Event::NotRestored { path, why, .. } => {
+                let path = if path.is_empty() { "/".to_owned() } else { file_name(path) };
+                self.line(&format!("zstream: {path}: {why}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Has a verb of the library report here.
+    pub(crate) fn control(&mut self) -> Control<'_> {
+        Control::new().watched_by(|event| self.event(&event))
     }
 
     /// Prints a line on standard error if it is a terminal.
@@ -68,15 +89,19 @@ impl Meter {
 }
 
 fn hidden_bar(len: Option<u64>) -> ProgressBar {
-    let template = match len {
-        Some(_) => "{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}",
-        None => "{bytes} {bytes_per_sec} {elapsed}",
-    };
     let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::hidden());
+    set_style(&bar, len.is_some());
+    bar
+}
+
+fn set_style(bar: &ProgressBar, has_length: bool) {
+    let template = match has_length {
+        true => "{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}",
+        false => "{bytes} {bytes_per_sec} {elapsed}",
+    };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar
 }
 
 impl Drop for Meter {

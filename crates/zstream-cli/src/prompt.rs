@@ -7,50 +7,46 @@ use std::io::{self, BufRead, IsTerminal as _, Write as _};
 
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
-use crate::failure::Failure;
-
 /// More than any key: a passphrase has up to 512 bytes.
 const LINE_BYTES_MAX: usize = 4096;
+
+/// Asks for the key of a dataset.
+///
+/// # Errors
+/// Standard input is no terminal, or nothing was given.
+pub(crate) fn ask(name: &str) -> Result<Vec<u8>, String> {
+    if !can_ask() {
+        return Err(format!("{name} is encrypted: name the file with its key with --key-file"));
+    }
+    ask_for(name, "Key")
+}
 
 /// Whether somebody can be asked.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal()
 }
 
-/// Asks for the key of a dataset.
-///
-/// # Errors
-/// Standard input is no terminal, or nothing was given.
-pub(crate) fn ask(name: &str) -> Result<Vec<u8>, Failure> {
-    if !can_ask() {
-        return Err(Failure::new(format_args!(
-            "{name} is encrypted: name the file with its key with --key-file"
-        )));
-    }
-    ask_for(name, "Key")
-}
-
 /// Asks for a new key of a dataset, twice.
 ///
 /// # Errors
 /// Standard input is no terminal, nothing was given, or not the same.
-pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, String> {
     if !can_ask() {
-        return Err(Failure::new(format_args!(
+        return Err(format!(
             "nobody can be asked for the new key of {name}: name the file with it, -o keylocation=file:///PATH"
-        )));
+        ));
     }
     let key = ask_for(name, "New key")?;
     if ask_for(name, "Again, the new key")? == key {
         return Ok(key);
     }
-    Err(Failure::new(format_args!("the new key of {name} was typed differently the second time")))
+    Err(format!("the new key of {name} was typed differently the second time"))
 }
 
 /// Asks for something on the terminal.
-fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, Failure> {
+fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, String> {
     let stdin = io::stdin();
-    let failed = |error: io::Error| Failure::new(format_args!("cannot ask for the key of {name}: {error}"));
+    let failed = |error: io::Error| format!("cannot ask for the key of {name}: {error}");
     let before = termios::tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
     let mut hidden: Termios = before.clone();
     hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
@@ -64,7 +60,7 @@ fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, Failure> {
     eprintln!();
     restored.map_err(|error| failed(error.into()))?;
     let line = line.map_err(failed)?;
-    line.ok_or_else(|| Failure::new(format_args!("no key of {name} was given")))
+    line.ok_or_else(|| format!("no key of {name} was given"))
 }
 
 /// The keys that do something, as the terminal has them.

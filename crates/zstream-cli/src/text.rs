@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use zstream_format::shown::Shown;
+
+pub(crate) use zstream::text::file_name;
+
 /// Seconds since 1970 as UTC time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Utc(pub(crate) u64);
@@ -88,27 +92,25 @@ impl fmt::Display for Count {
     }
 }
 
-/// A name as ZFS has it; bytes that are not UTF-8 as `\xNN`.
+/// A name as ZFS has it: what is not UTF-8 and what is hidden as `\xNN`.
 pub(crate) fn name(bytes: &[u8]) -> String {
-    zstream_format::nvlist::NvString::from(bytes).to_string()
+    Shown::new(bytes).to_string()
 }
 
-/// A file's name for a line of text: what is not UTF-8 and what would move the cursor as `\xNN`.
-pub(crate) fn file_name(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    let hex = |out: &mut String, bytes: &[u8]| {
-        out.extend(bytes.iter().map(|byte| format!("\\x{byte:02x}")));
-    };
-    for chunk in bytes.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            match char.is_control() || char == '\\' {
-                true => hex(&mut out, char.encode_utf8(&mut [0; 4]).as_bytes()),
-                false => out.push(char),
-            }
-        }
-        hex(&mut out, chunk.invalid());
-    }
-    out
+/// Text that may have names from outside in it, as one line.
+pub(crate) fn line(text: impl fmt::Display) -> String {
+    Shown::new(&text.to_string()).to_string()
+}
+
+/// Prints a line on standard error. All messages go this way, through the macro `eprintln`.
+pub(crate) fn complain(text: impl fmt::Display) {
+    std::eprintln!("{}", line(text));
+}
+
+/// Prints a line on standard output, in which tabs may part columns, through the macro `println`.
+pub(crate) fn say(text: impl fmt::Display) {
+    let columns: Vec<String> = text.to_string().split('\t').map(line).collect();
+    std::println!("{}", columns.join("\t"));
 }
 
 #[cfg(test)]
@@ -130,11 +132,9 @@ mod tests {
         assert!(Utc(u64::MAX).to_string().ends_with('Z'));
     }
 
-    /// A hostile name cannot write over other lines, nor pass for another one.
     #[test]
-    fn names_stay_on_their_line() {
-        assert_eq!(file_name("naïve".as_bytes()), "naïve");
-        assert_eq!(file_name(b"a\x1b[2J\n\xff\\"), r"a\x1b[2J\x0a\xff\x5c");
+    fn a_line_is_one_line() {
+        assert_eq!(line("tank/a\nb\tc"), r"tank/a\x0ab\x09c");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Mutex;
 
-use crate::zio::Block;
+use crate::block::Block;
 
 /// Bytes that a cache has unless told otherwise.
 pub const DEFAULT_BYTES: usize = 128 << 20;

@@ -48,7 +48,7 @@ pub struct Partition {
     pub name: String,
     /// First byte on the disk.
     pub start: u64,
-    /// Size in bytes.
+    /// Size in bytes, as far as it lies on the disk.
     pub len: u64,
 }
 
@@ -133,14 +133,16 @@ fn read_copy(disk: &dyn Device, sector: u64, lba: u64) -> Result<Option<Vec<Part
     Ok(Some(found.filter_map(|(entry, number)| parse_entry(entry, number, sector, disk.len())).collect()))
 }
 
-/// `None` for an unused entry and for one that does not lie on the disk.
+/// `None` for an unused entry and for one that does not begin on the disk. Where the end of the disk is missing, as in an image
+/// that was copied in part, a partition ends with it.
 fn parse_entry(entry: &[u8], number: u32, sector: u64, disk_len: u64) -> Option<Partition> {
     if entry[..16] == [0; 16] {
         return None;
     }
     let start = LE.u64(&entry[32..]).checked_mul(sector)?;
     let end = LE.u64(&entry[40..]).checked_add(1)?.checked_mul(sector)?;
-    if end > disk_len || start >= end {
+    let end = end.min(disk_len);
+    if start >= end {
         return None;
     }
     let name: Vec<u16> =
@@ -226,6 +228,14 @@ pub(crate) mod tests {
                 name: "zfs-1234".to_owned(),
                 start: 50 * sector,
                 len: 100 * sector,
+            },
+            Partition {
+                number: 4,
+                type_guid: "6a898cc3-1dd2-11b2-99a6-080020736631".to_owned(),
+                name: "too long".to_owned(),
+                start: 150 * sector,
+                // As far as there is a disk.
+                len: 50 * sector,
             },
             Partition {
                 number: 1,

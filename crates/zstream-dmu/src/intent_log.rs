@@ -22,11 +22,10 @@ use zstream_format::algorithm::ChecksumType;
 use zstream_format::checksum::{Checksum, EMBEDDED_MAGIC, EMBEDDED_SIZE, checksum};
 use zstream_format::order::ByteOrder;
 
-use crate::blkptr::{BlockKind, BlockPointer};
+use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer};
+use crate::block::ReadBlock;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
-use crate::objset::ZilHeader;
-use crate::zio::ReadBlock;
 
 /// Bytes of the header (`zil_chain_t`).
 const CHAIN_BYTES: usize = 184;
@@ -55,6 +54,67 @@ const WRITE_POINTER: usize = 64;
 /// The type of a record that writes (`TX_WRITE`); the top bit of a type says something else.
 const TX_WRITE: u64 = 9;
 const TYPE_MASK: u64 = !(1 << 63);
+
+/// The header of a dataset's intent log (`zil_header_t`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZilHeader {
+    /// Transaction group in which the log's blocks were claimed, 0 before that.
+    pub claim_txg: Txg,
+    /// Highest record that was replayed.
+    pub replay_seq: u64,
+    /// First block of the log; a hole when there is none.
+    pub log: BlockPointer,
+    /// Highest claimed block.
+    pub claim_block_seq: u64,
+    /// Flags: 1 replay needed, 2 the next field is valid.
+    pub flags: u64,
+    /// Highest claimed record.
+    pub claim_record_seq: u64,
+}
+
+impl ZilHeader {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let word = |offset| bytes.get(offset..offset + 8).map(|bytes| ByteOrder::Little.u64(bytes));
+        Some(Self {
+            claim_txg: Txg(word(0)?),
+            replay_seq: word(8)?,
+            log: BlockPointer::parse_at(bytes, 16, ByteOrder::Little)?,
+            claim_block_seq: word(16 + BLOCK_POINTER_BYTES)?,
+            flags: word(24 + BLOCK_POINTER_BYTES)?,
+            claim_record_seq: word(32 + BLOCK_POINTER_BYTES)?,
+        })
+    }
+
+    /// A header without a log.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            claim_txg: Txg(0),
+            replay_seq: 0,
+            log: BlockPointer::EMPTY,
+            claim_block_seq: 0,
+            flags: 0,
+            claim_record_seq: 0,
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut [u8]) {
+        let order = ByteOrder::Little;
+        order.put_u64(out, self.claim_txg.0);
+        order.put_u64(&mut out[8..], self.replay_seq);
+        out[16..16 + BLOCK_POINTER_BYTES].copy_from_slice(&self.log.encode(order));
+        order.put_u64(&mut out[16 + BLOCK_POINTER_BYTES..], self.claim_block_seq);
+        order.put_u64(&mut out[24 + BLOCK_POINTER_BYTES..], self.flags);
+        order.put_u64(&mut out[32 + BLOCK_POINTER_BYTES..], self.claim_record_seq);
+    }
+
+    /// Whether there is a log whose records may be newer than the dataset's blocks. In a snapshot the
+    /// header means nothing.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        !self.log.is_hole()
+    }
+}
 
 /// The header of a log block, as far as it lies.
 #[derive(Clone, Copy, Debug)]
@@ -220,9 +280,7 @@ impl Log<'_> {
             let Some(pointer) = BlockPointer::parse_at(whole, WRITE_POINTER, order) else { continue };
             // What was written before the log was claimed is in the tree.
             let is_claimed = self.is_claimed();
-            if pointer.kind() != BlockKind::Normal
-                || is_claimed && pointer.logical_birth() < self.header.claim_txg
-            {
+            if pointer.kind() != BlockKind::Normal || is_claimed && pointer.birth() < self.header.claim_txg {
                 continue;
             }
             let block = order.u64(&whole[WRITE_OFFSET..]) / pointer.lsize().max(1);

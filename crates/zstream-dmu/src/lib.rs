@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blkptr;
+pub mod block;
 pub mod bpobj;
 pub mod cache;
 pub mod device;
@@ -11,11 +12,13 @@ pub mod gpt;
 pub mod host;
 pub mod ids;
 pub mod intent_log;
+pub mod mos;
 pub mod object_set;
 pub mod object_store;
 pub mod objset;
 pub mod pool;
 pub mod random;
+pub mod range_set;
 pub mod receive_store;
 pub mod space;
 pub mod traverse;

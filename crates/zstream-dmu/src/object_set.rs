@@ -7,10 +7,10 @@
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use crate::block::Block;
 use crate::dnode::Dnode;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, ObjectId};
-use crate::zio::Block;
 
 /// What an object is (`dmu_object_info_t`, with the bonus).
 #[derive(Clone, Debug, PartialEq, Eq)]

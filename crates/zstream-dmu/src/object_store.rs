@@ -6,84 +6,11 @@
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 
-use crate::blkptr::CryptKind;
+use crate::block::StoredBlock;
+use crate::dnode::NewObject;
 use crate::error::Result;
 use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::ObjectSet;
-
-/// What an object is to be when it is made (`dmu_object_alloc_dnsize`, `dmu_object_claim_dnsize`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewObject {
-    /// What its blocks hold.
-    pub object_type: ObjectType,
-    /// Size of its data blocks in bytes, a multiple of 512; 0 for the smallest.
-    pub block_bytes: u32,
-    /// Logarithm of the size of its indirect blocks; 0 for the set's usual one.
-    pub indirect_shift: u8,
-    /// What its bonus holds.
-    pub bonus_type: ObjectType,
-    /// Bytes of its bonus that are used; it starts as zeros.
-    pub bonus_len: u16,
-    /// Slots of 512 bytes that its dnode takes; 0 for one.
-    pub dn_slots: u8,
-    /// Checksum function of its blocks, [`ChecksumType::INHERIT`] for the set's.
-    pub checksum_type: ChecksumType,
-    /// Compression of its blocks, [`CompressionType::INHERIT`] for the set's.
-    pub compression: CompressionType,
-}
-
-impl NewObject {
-    /// An object of one slot with the set's usual checksum and compression.
-    #[must_use]
-    pub fn new(object_type: ObjectType, block_bytes: u32) -> Self {
-        Self {
-            object_type,
-            block_bytes,
-            indirect_shift: 0,
-            bonus_type: ObjectType::NONE,
-            bonus_len: 0,
-            dn_slots: 0,
-            checksum_type: ChecksumType::INHERIT,
-            compression: CompressionType::INHERIT,
-        }
-    }
-
-    /// The same with a bonus.
-    #[must_use]
-    pub fn with_bonus(self, bonus_type: ObjectType, bonus_len: u16) -> Self {
-        Self { bonus_type, bonus_len, ..self }
-    }
-}
-
-/// How encrypted content that comes with its parameters was encrypted (raw receive).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredCrypt {
-    /// Whether the content is encrypted or only authenticated.
-    pub kind: CryptKind,
-    /// Salt of the key.
-    pub salt: [u8; 8],
-    /// Initialization vector.
-    pub iv: [u8; 12],
-    /// Message authentication code.
-    pub mac: [u8; 16],
-    /// Whether the integers of the content are big-endian.
-    pub big_endian: bool,
-}
-
-/// A block that comes in the form in which it is to be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredBlock {
-    /// Its bytes, compressed and encrypted as said below.
-    pub bytes: Vec<u8>,
-    /// Size of the content in bytes.
-    pub logical_bytes: u32,
-    /// How the bytes are compressed.
-    pub compression: CompressionType,
-    /// How they are encrypted, if they are.
-    pub crypt: Option<StoredCrypt>,
-    /// Whether they are to be kept in the block pointer itself (`WRITE_EMBEDDED`).
-    pub embedded: bool,
-}
 
 /// A set of objects, open for change within one transaction group.
 ///

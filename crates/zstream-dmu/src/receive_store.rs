@@ -6,9 +6,10 @@
 
 use zstream_format::object_type::ObjectType;
 
+use crate::block::StoredCrypt;
 use crate::error::Result;
 use crate::ids::{BlockId, ObjectId};
-use crate::object_store::{ObjectStore, StoredCrypt};
+use crate::object_store::ObjectStore;
 
 /// An [`ObjectStore`] that can take in a stream.
 pub trait ReceiveStore: ObjectStore {

@@ -11,11 +11,11 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
 use crate::blkptr::{BlockKind, BlockPointer, Dva, NormalBlock};
+use crate::block::{Block, ReadBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, DnodeFlags};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::{ObjectInfo, ObjectSet};
-use crate::zio::{Block, ReadBlock};
 
 pub(crate) use self::store::Store;
 
@@ -114,7 +114,7 @@ impl Memory {
                     .or_insert_with(|| (vec![0; 1 << spec.indirect_shift], 0, 0));
                 let at = (id % per_block) as usize * 128;
                 block[at..at + 128].copy_from_slice(&pointer.encode(ByteOrder::Little));
-                *birth = pointer.logical_birth().0.max(*birth);
+                *birth = pointer.birth().0.max(*birth);
                 *fill += pointer.fill();
             }
             pointers = parents

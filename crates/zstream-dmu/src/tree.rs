@@ -11,10 +11,10 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer};
+use crate::block::{Block, ReadBlock};
 use crate::dnode::Dnode;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
-use crate::zio::{Block, ReadBlock};
 
 /// What a search looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -126,21 +126,29 @@ fn zap(head: &Dataset) -> Result<Option<ObjectId>> {
     head.entry(BOOKMARKS)?.map(|value| value.u64().map(ObjectId)).transpose()
 }
 
-/// All bookmarks of a head, oldest first; of one age by name.
-pub(crate) fn list(head: &Dataset) -> Result<Vec<Bookmark>> {
-    let entries = head.dsl().entries(zap(head)?)?;
-    let mut bookmarks = entries
-        .iter()
-        .map(|(name, value)| Bookmark::new(format!("{}#{name}", head.dir().name()), value))
-        .collect::<Result<Vec<_>>>()?;
-    bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
-    Ok(bookmarks)
-}
+impl Dataset {
+    /// The bookmarks of a head, oldest first; of one age by name.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn bookmarks(&self) -> Result<Vec<Bookmark>> {
+        let entries = self.dsl().entries(zap(self)?)?;
+        let mut bookmarks = entries
+            .iter()
+            .map(|(name, value)| Bookmark::new(format!("{}#{name}", self.dir().name()), value))
+            .collect::<Result<Vec<_>>>()?;
+        bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
+        Ok(bookmarks)
+    }
 
-/// The bookmark of this short name.
-pub(crate) fn find(head: &Dataset, name: &str) -> Result<Option<Bookmark>> {
-    let value = head.dsl().lookup(zap(head)?, name)?;
-    value.map(|value| Bookmark::new(format!("{}#{name}", head.dir().name()), &value)).transpose()
+    /// The bookmark of this short name of a head.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn bookmark(&self, name: &str) -> Result<Option<Bookmark>> {
+        let value = self.dsl().lookup(zap(self)?, name)?;
+        value.map(|value| Bookmark::new(format!("{}#{name}", self.dir().name()), &value)).transpose()
+    }
 }
 
 #[cfg(test)]

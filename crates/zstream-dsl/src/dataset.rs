@@ -1,5 +1,7 @@
 //! Directories and datasets, with the ways from one to the others.
 
+mod tree;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,8 +11,6 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Match, Value, Zap};
 use zstream_format::object_type::ObjectType;
 
-use crate::bookmark::{self, Bookmark};
-use crate::hold::{self, Hold};
 use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 use crate::pool::Dsl;
 
@@ -366,30 +366,6 @@ impl Dataset {
             *at = earlier;
         }
         Err(Error::corrupt("DSL dataset", format!("the line of {} has no end", self.name)))
-    }
-
-    /// The bookmarks of a head, oldest first.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn bookmarks(&self) -> Result<Vec<Bookmark>> {
-        bookmark::list(self)
-    }
-
-    /// The bookmark of this short name of a head.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn bookmark(&self, name: &str) -> Result<Option<Bookmark>> {
-        bookmark::find(self, name)
-    }
-
-    /// The holds of a snapshot, by tag.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn holds(&self) -> Result<Vec<Hold>> {
-        hold::list(self)
     }
 
     /// An entry of those that the dataset keeps in its own object: features, bookmarks, receive state.

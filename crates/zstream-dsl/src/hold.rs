@@ -13,8 +13,13 @@ pub struct Hold {
     pub time: u64,
 }
 
-/// The holds of a snapshot, by tag.
-pub(crate) fn list(snapshot: &Dataset) -> Result<Vec<Hold>> {
-    let entries = snapshot.dsl().entries(snapshot.phys().holds)?;
-    entries.into_iter().map(|(tag, time)| Ok(Hold { tag, time: time.u64()? })).collect()
+impl Dataset {
+    /// The holds of a snapshot, by tag.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn holds(&self) -> Result<Vec<Hold>> {
+        let entries = self.dsl().entries(self.phys().holds)?;
+        entries.into_iter().map(|(tag, time)| Ok(Hold { tag, time: time.u64()? })).collect()
+    }
 }

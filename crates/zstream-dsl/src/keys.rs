@@ -18,6 +18,9 @@ use crate::pool::Dsl;
 /// The entry of an encrypted directory that leads to its keys.
 pub(crate) const CRYPTO_KEY: &str = "com.datto:crypto_key_obj";
 
+/// The entry of an encrypted snapshot that says which encryption of its content this is.
+pub(crate) const IVSET_GUID: &str = "com.datto:ivset_guid";
+
 /// The keys of a directory, as the pool keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CryptoKey {
@@ -144,6 +147,15 @@ impl Dataset {
     /// When they cannot be read.
     pub fn crypto_key(&self) -> Result<Option<CryptoKey>> {
         CryptoKey::of(self.dir())
+    }
+
+    /// The IV set of an encrypted snapshot; none where the version of ZFS that took it gave it none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn ivset_guid(&self) -> Result<Option<u64>> {
+        let guid = self.entry(IVSET_GUID)?.map(|guid| guid.u64()).transpose()?;
+        Ok(guid.filter(|guid| *guid != 0))
     }
 
     /// The directory whose key unlocks it; none unless it is encrypted.

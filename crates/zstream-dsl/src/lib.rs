@@ -4,6 +4,8 @@
 pub mod bookmark;
 pub mod dataset;
 pub mod deadlist;
+pub mod erratum;
+pub mod find;
 pub mod hold;
 pub mod keys;
 pub mod lines;

@@ -1,34 +1,18 @@
-//! The tree of datasets of a pool, from the MOS.
+//! A pool, as its datasets are read from it: its MOS and its keys, and the tables that directories and datasets keep there.
 
 use std::fmt;
 use std::sync::Arc;
 
 use zstream_dmu::error::{Error, Result};
-use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Value, Zap};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_format::object_type::ObjectType;
 
-use crate::bookmark::Bookmark;
-use crate::dataset::{Dataset, Dir};
-use crate::name::{Name, Suffix};
-
 /// The MOS's directory of objects.
 const OBJECT_DIRECTORY: ObjectId = ObjectId(1);
-/// How deep datasets may be nested: a name of 255 bytes has no more parts.
-const DEPTH_MAX: usize = 128;
-
-/// A dataset, snapshot or bookmark that a name led to.
-#[derive(Debug)]
-pub enum Found {
-    /// A filesystem, volume or snapshot.
-    Dataset(Dataset),
-    /// A bookmark.
-    Bookmark(Bookmark),
-}
-
 /// The datasets of a pool.
 pub struct Dsl {
     name: String,
@@ -61,6 +45,11 @@ impl Dsl {
         &self.name
     }
 
+    /// The object of the pool's root directory.
+    pub(crate) fn root_object(&self) -> ObjectId {
+        self.root
+    }
+
     /// The pool's own object set.
     #[must_use]
     pub fn mos(&self) -> &Arc<Objset> {
@@ -71,129 +60,6 @@ impl Dsl {
     #[must_use]
     pub fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
-    }
-
-    /// The pool's root directory.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn root(self: &Arc<Self>) -> Result<Arc<Dir>> {
-        Dir::open(self, self.root, self.name.clone(), None)
-    }
-
-    /// The directory of this name: a filesystem or volume without its snapshots.
-    ///
-    /// # Errors
-    /// When the pool is another one, there is none of this name, or it cannot be read.
-    pub fn dir(self: &Arc<Self>, name: &str) -> Result<Arc<Dir>> {
-        let mut parts = name.split('/');
-        if parts.next() != Some(&self.name) {
-            return Err(Error::not_found("pool", name.split('/').next().unwrap_or_default()));
-        }
-        let mut dir = self.root()?;
-        for part in parts.take(DEPTH_MAX) {
-            dir = dir.child(part)?.ok_or_else(|| Error::not_found("dataset", name))?;
-        }
-        Ok(dir)
-    }
-
-    /// What a name leads to.
-    ///
-    /// # Errors
-    /// When the name is not one, nothing has it, or the way there cannot be read.
-    pub fn find(self: &Arc<Self>, name: &str) -> Result<Found> {
-        let parsed = Name::parse(name)?;
-        let head = self.dir(&parsed.filesystem)?.head()?;
-        match &parsed.suffix {
-            Suffix::None => Ok(Found::Dataset(head)),
-            Suffix::Snapshot(snapshot) => Ok(Found::Dataset(
-                head.snapshot(snapshot)?.ok_or_else(|| Error::not_found("snapshot", name))?,
-            )),
-            Suffix::Bookmark(bookmark) => Ok(Found::Bookmark(
-                head.bookmark(bookmark)?.ok_or_else(|| Error::not_found("bookmark", name))?,
-            )),
-        }
-    }
-
-    /// The filesystem, volume or snapshot of this name.
-    ///
-    /// # Errors
-    /// As [`find`](Self::find); also when it is the name of a bookmark.
-    pub fn dataset(self: &Arc<Self>, name: &str) -> Result<Dataset> {
-        match self.find(name)? {
-            Found::Dataset(dataset) => Ok(dataset),
-            Found::Bookmark(_) => Err(Error::invalid(format!("{name} is a bookmark"))),
-        }
-    }
-
-    /// The dataset that is object `object` of the MOS, with its name, found by going up from it.
-    ///
-    /// # Errors
-    /// When there is none, or the way up cannot be read.
-    pub fn dataset_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Dataset> {
-        let phys = crate::phys::DatasetPhys::parse(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
-        let dir = self.dir_by_object(phys.dir)?;
-        let head = dir.head()?;
-        if head.object() == object {
-            return Ok(head);
-        }
-        head.snapshots()?
-            .into_iter()
-            .find(|snapshot| snapshot.object() == object)
-            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{object} is not in {}", dir.name())))
-    }
-
-    /// The directory that is object `object` of the MOS.
-    ///
-    /// # Errors
-    /// When there is none, or the way up cannot be read.
-    pub fn dir_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Arc<Dir>> {
-        self.dir_above(object, 0)
-    }
-
-    fn dir_above(self: &Arc<Self>, object: ObjectId, depth: usize) -> Result<Arc<Dir>> {
-        if object == self.root {
-            return self.root();
-        }
-        if depth > DEPTH_MAX {
-            return Err(Error::corrupt(
-                "DSL directory",
-                format!("{object} is nested more than {DEPTH_MAX} deep"),
-            ));
-        }
-        let phys = crate::phys::DirPhys::parse(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
-        let parent =
-            phys.parent.ok_or_else(|| Error::corrupt("DSL directory", format!("{object} has no parent")))?;
-        let parent = self.dir_above(parent, depth + 1)?;
-        parent
-            .children()?
-            .into_iter()
-            .find(|child| child.object() == object)
-            .ok_or_else(|| Error::corrupt("DSL directory", format!("{object} is not in {}", parent.name())))
-    }
-
-    /// The snapshot with this guid, anywhere in the pool, as `zfs receive` looks for one.
-    ///
-    /// # Errors
-    /// When the tree cannot be read.
-    pub fn snapshot_by_guid(self: &Arc<Self>, guid: Guid) -> Result<Option<Dataset>> {
-        let mut found = None;
-        self.walk(&mut |dir| {
-            if found.is_none() {
-                found = dir.head()?.snapshots()?.into_iter().find(|snapshot| snapshot.phys().guid == guid);
-            }
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// Visits every directory that has a head dataset, parents first, children by name. Those that ZFS
-    /// hides (`$ORIGIN`, `%recv`) are left out.
-    ///
-    /// # Errors
-    /// When the tree cannot be read, or what `visit` returns.
-    pub fn walk(self: &Arc<Self>, visit: &mut dyn FnMut(&Arc<Dir>) -> Result<()>) -> Result<()> {
-        self.root()?.walk(visit)
     }
 
     /// A MOS object, checked to have a bonus buffer of this type.

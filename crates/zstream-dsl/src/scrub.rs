@@ -13,7 +13,7 @@ use zstream_dmu::error::Result;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::Pool;
 use zstream_dmu::pool::check::{Item, Target, listed_blocks, log_blocks, tree_blocks};
-use zstream_dmu::traverse::Options;
+use zstream_dmu::traverse::{Floor, Options};
 
 use crate::dataset::Dataset;
 use crate::lines::Lines;
@@ -70,7 +70,7 @@ pub fn parts(pool: &Pool, lines: &Lines, visit: &mut dyn FnMut(Part, Blocks<'_>)
 fn target(dataset: &Dataset) -> Option<Target> {
     let phys = dataset.phys();
     let locked = phys.root.uses_crypt();
-    let options = Options { floor: phys.prev_snapshot_txg, locked, ..Options::default() };
+    let options = Options { floor: Floor::Allocated(phys.prev_snapshot_txg), locked, ..Options::default() };
     let target = Target { objset: dataset.object().0, root: phys.root, options };
     (!phys.root.is_hole()).then_some(target)
 }

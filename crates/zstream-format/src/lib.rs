@@ -17,7 +17,9 @@ pub mod object_type;
 pub mod order;
 pub mod place;
 pub mod record;
+pub mod shown;
 pub mod stream;
+mod sum;
 pub mod summary;
 #[cfg(feature = "gzip")]
 pub mod token;

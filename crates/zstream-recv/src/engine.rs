@@ -17,15 +17,15 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::mos::Features;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::pool::Features;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::zap::Value;
-use zstream_dmu::zio::ReadBlock;
 use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Limits;
@@ -35,7 +35,9 @@ use zstream_format::record::Body;
 use crate::apply::{Apply, Point, References};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
-use crate::rules::{self, Encryption, Head, KeyData, Plan, Receiver, Refusal, Target};
+use crate::refusal::Refusal;
+use crate::rules;
+use crate::rules::{Encryption, Head, KeyData, Plan, Receiver, Target};
 
 /// Bytes of a stream that one transaction group takes in at most.
 const GROUP_BYTES: u64 = 512 << 20;

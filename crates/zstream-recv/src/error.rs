@@ -8,8 +8,8 @@ use zstream_format::place::Place;
 use zstream_format::record::RecordType;
 use zstream_format::stream;
 
-use crate::input::Cancelled;
-use crate::rules::Refusal;
+use crate::misfit::Misfit;
+use crate::refusal::Refusal;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,11 +33,28 @@ pub enum Fault {
     Record(#[from] Breach),
     /// A record does not fit what is in the dataset.
     #[error("{0}")]
-    Apply(#[from] crate::apply::Misfit),
+    Apply(#[from] Misfit),
     /// The pool could not be read or written.
     #[error("{0}")]
     Pool(#[from] dmu::Error),
+    /// The [`Host`](crate::host::Host) could not make a filesystem.
+    #[error("{source}")]
+    Host {
+        /// The errno for it.
+        errno: Errno,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
+
+/// What a source says that wants the receive to end (`EINTR`), in [`io::Error::other`](std::io::Error::other): a receive reads
+/// all the time, so that it ends soon, and like any other that does not get the whole stream.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("interrupted by {0}")]
+pub struct Cancelled(
+    /// Who or what wants it.
+    pub &'static str,
+);
 
 impl Error {
     /// What was wrong.
@@ -71,6 +88,7 @@ impl Error {
             Fault::Record(breach) => breach.errno(),
             Fault::Apply(misfit) => misfit.errno(),
             Fault::Pool(error) => pool_errno(error.fault()),
+            Fault::Host { errno, .. } => *errno,
         }
     }
 }

@@ -31,11 +31,11 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, Header};
 
-use crate::apply::Misfit;
 use crate::apply::data::{expand, whole};
 use crate::engine::{Received, Receiving, received};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
+use crate::misfit::Misfit;
 
 /// A block as a stream has it.
 struct Sent {

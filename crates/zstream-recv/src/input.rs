@@ -42,15 +42,6 @@ pub struct Opening {
     pub(crate) next: Taken,
 }
 
-/// What a source says that wants the receive to end (`EINTR`), in [`io::Error::other`](std::io::Error::other): a receive reads
-/// all the time, so that it ends soon, and like any other that does not get the whole stream.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("interrupted by {0}")]
-pub struct Cancelled(
-    /// Who or what wants it.
-    pub &'static str,
-);
-
 /// A stream that is received.
 pub struct Input<R> {
     reader: StreamReader<R>,

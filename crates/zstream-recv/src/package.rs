@@ -12,71 +12,24 @@ use std::collections::HashSet;
 use std::io::Read;
 
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dmu::zap::Value;
 use zstream_dsl::prop::table::Property;
-use zstream_dsl::write::{Setting, Tx, WritablePool};
+use zstream_dsl::write::{Setting, Tx};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Errno;
-use zstream_format::nvlist::NvValue;
 use zstream_format::object_type::ObjsetType;
 use zstream_format::stream::Role;
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
-use crate::engine::{Assignment, Received, Receiving};
+use crate::engine::{Assignment, Receiving};
 use crate::error::{Error, Fault, Result};
+use crate::host::{Host, Note};
 use crate::input::{Input, Opening};
+use crate::refusal::Refusal;
+use crate::replicate::replicate;
 use crate::request::{Naming, Request};
-use crate::rules::{Encryption, Head, KeyData, Refusal, Target};
+use crate::rules::{Encryption, Head, KeyData, Target};
+use crate::sent::{entry, set_snapshot_properties, stored};
 use crate::sent_keys::SentKeys;
-
-/// Something that happened, to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Note {
-    /// The snapshot that a new dataset becomes a clone of was found.
-    Origin(String),
-    /// A snapshot begins.
-    Begins {
-        /// Its name at the sender.
-        from: String,
-        /// Its name here.
-        to: String,
-        /// Whether it is an increment.
-        is_incremental: bool,
-    },
-    /// A snapshot was received.
-    Received(Received),
-    /// The target has this snapshot already.
-    Ignored(String),
-    /// A dataset or snapshot was renamed.
-    Renamed {
-        /// Its old name.
-        from: String,
-        /// Its new name.
-        to: String,
-    },
-    /// A dataset or snapshot was destroyed.
-    Destroyed(String),
-    /// A clone was promoted.
-    Promoted(String),
-    /// Something that could not be taken over; the rest was.
-    Warning(String),
-}
-
-/// What a receive needs of those who know more than datasets.
-pub trait Host {
-    /// Makes an empty filesystem, where `-d` needs one above the target.
-    ///
-    /// # Errors
-    /// The pool cannot be changed.
-    fn create_filesystem(&mut self, pool: &mut WritablePool, name: &str) -> Result<()>;
-
-    /// Is told what happened.
-    fn note(&mut self, note: Note);
-
-    /// Is told how many bytes were read.
-    fn progress(&mut self, bytes: u64);
-}
 
 /// What is known of the stream as a whole.
 #[derive(Default)]
@@ -170,7 +123,7 @@ impl Receiving<'_> {
         };
         let place = request.place(name, &context.sent, true)?;
         let top = place.split('@').next().unwrap_or_default();
-        crate::replicate::replicate(self, list, top, request, host)
+        replicate(self, list, top, request, host)
     }
 
     fn one<R: Read>(
@@ -576,14 +529,6 @@ fn snapshot_with(tx: &Tx<'_>, head: ObjectId, guid: Guid) -> zstream_dmu::error:
     Ok(None)
 }
 
-/// What a package says of the snapshot with this guid.
-pub(crate) fn entry(list: Option<&PackageList>, guid: Guid) -> Option<(&SentDataset, &PackageSnapshot)> {
-    list?.datasets.iter().find_map(|dataset| {
-        let snapshot = dataset.snapshots.iter().find(|snapshot| snapshot.guid == guid)?;
-        Some((dataset, snapshot))
-    })
-}
-
 /// Whether a stream makes a dataset, and does not go on with one; `is_clone` where it is to have an origin, whatever it says.
 fn makes_new(head: Head<'_>, is_clone: bool) -> bool {
     let is_clone = is_clone || head.begin.flags.contains(BeginFlags::CLONE);
@@ -595,30 +540,6 @@ fn head_there(tx: &Tx<'_>, name: &str) -> zstream_dmu::error::Result<Option<Obje
     match tx.dir_named(name)? {
         Some(dir) => Ok(tx.dir(dir)?.head),
         None => Ok(None),
-    }
-}
-
-/// Gives a snapshot the properties that it has at the sender.
-pub(crate) fn set_snapshot_properties(
-    tx: &mut Tx<'_>,
-    name: &str,
-    sent: &PackageSnapshot,
-) -> zstream_dmu::error::Result<()> {
-    let snapshot = tx.snapshot_named(name)?;
-    for (property, value) in &sent.properties {
-        if let Some(value) = stored(value) {
-            tx.set_property(snapshot, &property.to_string(), &Setting::Received(value))?;
-        }
-    }
-    Ok(())
-}
-
-/// The value of a property in a package as a dataset keeps it.
-fn stored(value: &NvValue) -> Option<Value> {
-    match value {
-        NvValue::Uint64(number) => Some(Value::word(*number)),
-        NvValue::String(text) => Some(Value::string(text.to_str()?)),
-        _ => None,
     }
 }
 

@@ -14,8 +14,9 @@ use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapsh
 
 use crate::engine::Receiving;
 use crate::error::Result;
-use crate::package::{Host, Note, set_snapshot_properties};
+use crate::host::{Host, Note};
 use crate::request::{Naming, Request};
+use crate::sent::{self, set_snapshot_properties};
 
 /// Passes over the tree, which no tree of different names needs.
 const PASSES_MAX: usize = 64;
@@ -115,7 +116,7 @@ fn one(
     names: &mut Names,
     host: &mut dyn Host,
 ) -> Result<()> {
-    let sent_with = |guid: Guid| crate::package::entry(Some(list), guid);
+    let sent_with = |guid: Guid| sent::entry(Some(list), guid);
     let mut sent: Option<&SentDataset> =
         dataset.snapshots.iter().find_map(|(_, guid)| sent_with(*guid)).map(|(sent, _)| sent);
     if let Some(sent) = sent

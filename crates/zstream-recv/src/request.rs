@@ -2,7 +2,8 @@
 
 use zstream_dsl::prop::parse::Parsed;
 
-use crate::rules::{Encryption, Refusal};
+use crate::refusal::Refusal;
+use crate::rules::Encryption;
 
 /// How much of a snapshot's name at the sender is put behind the name of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

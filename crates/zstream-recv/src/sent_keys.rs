@@ -63,7 +63,7 @@ fn root<'a>(list: &'a PackageList, dataset: &'a Dataset) -> Option<Root<'a>> {
         }
         at = match at.origin {
             // A clone has the keys of its origin, wherever it lies.
-            Some(origin) => crate::package::entry(Some(list), origin)?.0,
+            Some(origin) => crate::sent::entry(Some(list), origin)?.0,
             None => {
                 let name = at.name.to_str()?;
                 let named = |above: &str| list.datasets.iter().find(|other| other.name == above);

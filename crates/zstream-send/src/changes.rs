@@ -2,7 +2,7 @@
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId, Txg};
-use zstream_dmu::traverse::{self, Traverse, Visit, VisitKind};
+use zstream_dmu::traverse::{self, Floor, Traverse, Visit, VisitKind};
 
 use crate::error::{Fault, Result};
 use crate::plan::Source;
@@ -19,7 +19,7 @@ pub(crate) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// What was born after `floor`, from the block `resume` on. `raw`: blocks of dnodes are announced.
+    /// What changed after `floor`, from the block `resume` on. `raw`: blocks of dnodes are announced.
     pub(crate) fn new(
         source: &Source,
         raw: bool,
@@ -30,6 +30,7 @@ impl<'a> Changes<'a> {
         let objset = &source.objset;
         let id = zstream_dmu::object_set::ObjectSet::objset_id(&**objset);
         let resume = resume.map(|(object, block)| Bookmark { objset: id, object, level: 0, block });
+        let floor = Floor::Logical(floor);
         let options = traverse::Options { floor, resume, locked: objset.is_locked(), once: true };
         let traverse = Traverse::new(objset.reader().clone(), id, *objset.root(), options);
         Self { traverse, encrypted: source.is_encrypted(), raw, progress, failed: false }

@@ -6,9 +6,10 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use zstream_dmu::pool::Features;
+use zstream_dmu::mos::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::erratum::Erratum;
 use zstream_dsl::redact::RedactionList;
 use zstream_format::ids::Guid;
 use zstream_format::record::HEADER_LEN;
@@ -17,6 +18,7 @@ use crate::error::{Error, Fault};
 use crate::estimate;
 use crate::line::{Earlier, Sizes, written};
 use crate::package::{PackageHeader, end};
+use crate::pipeline;
 use crate::plan::{Base, Form, Options, Plan, ResumePoint, Source};
 use crate::progress::{Progress, Sent};
 use crate::refusal::Refusal;
@@ -121,6 +123,7 @@ impl Step {
             (Some(from), Some(base)) if elsewhere(from) => Some(base.origin()),
             (_, base) => base,
         };
+        self.check_raw(&source, base.as_ref())?;
         Ok(Plan {
             base,
             form: self.form,
@@ -129,6 +132,21 @@ impl Step {
             options,
             ..Plan::new(source)
         })
+    }
+
+    /// Refuses raw streams that no receiver takes.
+    fn check_raw(&self, source: &Source, base: Option<&Base>) -> Result<(), Refusal> {
+        let Some(keys) = source.key.as_ref().filter(|_| self.form.raw) else { return Ok(()) };
+        if let Some(erratum) = Erratum::of_keys(keys) {
+            return Err(Refusal::NotRaw { name: self.name.clone(), erratum });
+        }
+        match (&self.from, base) {
+            (Some(from), Some(base)) if base.ivset_guid == 0 => {
+                let (name, erratum) = (from.name().to_owned(), Erratum::NoIvSet);
+                Err(Refusal::NotRaw { name, erratum })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether an estimate comes from [`measure`](Self::measure), which needs the key of an encrypted dataset: where
@@ -171,7 +189,7 @@ impl Step {
     /// As [`Step::plan`] and [`measure`](crate::measure).
     pub fn measure(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
         let plan = self.plan(pool, options)?;
-        Ok(crate::measure(&plan, progress)?.bytes)
+        Ok(pipeline::measure(&plan, progress)?.bytes)
     }
 }
 
@@ -215,7 +233,7 @@ impl Job {
             begun(step);
             match step.plan(pool, options) {
                 Ok(plan) => {
-                    let sent = crate::send(&plan, out, progress)?;
+                    let sent = pipeline::send(&plan, out, progress)?;
                     total.bytes += sent.bytes;
                     total.records += sent.records;
                     total.replaced.extend(sent.replaced);

@@ -151,7 +151,7 @@ fn dead_before(dataset: &Dataset, txg: Txg) -> Result<Sizes> {
     if mos.info(deadlist.object)?.bonus_type == ObjectType::BPOBJ_HDR {
         for entry in BpObj::open(&**mos, deadlist.object)?.entries(&**mos) {
             let pointer = entry?.pointer;
-            if pointer.logical_birth() <= txg {
+            if pointer.birth() <= txg {
                 sum = sum
                     .plus(Sizes { compressed: pointer.psize(), uncompressed: pointer.uncompressed_bytes() });
             }

@@ -7,10 +7,10 @@ use std::ops;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zstream_dmu::blkptr::{BLOCK_BYTES_MAX, BlockPointer, CryptKind};
+use zstream_dmu::block::{ReadBlock, Want};
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::zio::{ReadBlock, Want};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::Checksum;
 use zstream_format::flags::FeatureFlags;
@@ -19,13 +19,15 @@ use zstream_format::fletcher::fletcher4;
 use crate::form::{Form, ORDER};
 use crate::plan::Options;
 use crate::range::{Range, What};
-use crate::window::BATCHES_MIN;
 
 /// What a block that cannot be read is filled with: "zfs badd bloc".
 const BAD_BLOCK: u64 = 0x2f5_badd_b10c;
 
 /// Sizes of buffers are multiples of this, so that they fit more often.
 const BUFFER_STEP_BYTES: usize = 64 << 10;
+
+/// Batches of ranges that fit into the window whatever their size.
+pub(crate) const BATCHES_MIN: usize = 2;
 
 /// A range with what is to be written for it.
 #[derive(Debug)]

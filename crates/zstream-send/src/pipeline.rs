@@ -30,12 +30,27 @@ use crate::range::{DNODES_PER_BLOCK, What};
 use crate::redactions::redactions;
 use crate::window::{Batch, Next, Weight, Window};
 
+/// Writes the stream that `plan` describes: one substream, BEGIN to END. Bytes written before an error are
+/// the beginning of the stream that would have been.
+///
+/// # Errors
+/// What is to be sent cannot be read ([`Fault::Read`]), is not to be sent, or `out` fails
+/// ([`Fault::Output`], which a reader that went away is too).
+pub fn send(plan: &Plan, out: &mut dyn Write, progress: &Progress) -> Result<Sent> {
+    run(plan, Some(out), progress)
+}
+
+/// How long the stream is that [`send`] would write, by a traversal that reads no data (`zfs send -n` knows a
+/// guess only).
+///
+/// # Errors
+/// As [`send`].
+pub fn measure(plan: &Plan, progress: &Progress) -> Result<Sent> {
+    run(plan, None, progress)
+}
+
 /// Sends to `out`, or, without one, measures.
-pub(crate) fn run<'a>(
-    plan: &'a Plan,
-    out: Option<&'a mut dyn Write>,
-    progress: &'a Progress,
-) -> Result<Sent> {
+fn run<'a>(plan: &'a Plan, out: Option<&'a mut dyn Write>, progress: &'a Progress) -> Result<Sent> {
     let features = begin::features(plan)?;
     let from = resume_point(plan)?;
     let floor = plan.base.as_ref().map_or(Txg(0), |base| base.creation_txg);

@@ -9,17 +9,14 @@ use std::sync::Arc;
 
 use zstream_dmu::error::Result;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
+use zstream_dmu::mos::features::Features;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::pool::features::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, feature};
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::phys::DatasetFlags;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::redact::RedactionList;
-
-/// The entry of an encrypted snapshot that names its set of IVs.
-const IVSET_GUID: &str = "com.datto:ivset_guid";
 
 /// What is sent: a snapshot, a head that does not change, or what a receive has left (`dspp->to_ds`).
 pub struct Source {
@@ -93,7 +90,7 @@ impl Source {
             case_insensitive: phys.flags.contains(DatasetFlags::CASE_INSENSITIVE),
             redaction_snapshots: dataset.redaction_snapshots()?,
             key,
-            ivset_guid: ivset_guid(dataset)?,
+            ivset_guid: dataset.ivset_guid()?.unwrap_or(0),
             begin_guid: phys.guid,
             begin_name: format!("{}{suffix}", dataset.name()),
             saved: false,
@@ -112,10 +109,6 @@ impl Source {
     pub fn is_encrypted(&self) -> bool {
         self.key.is_some()
     }
-}
-
-fn ivset_guid(dataset: &Dataset) -> Result<u64> {
-    dataset.entry(IVSET_GUID)?.map_or(Ok(0), |value| value.u64())
 }
 
 /// What the receiver has already: the source of an incremental stream (`dspp->ancestor_zb`).
@@ -144,7 +137,7 @@ impl Base {
         Ok(Self {
             guid: snapshot.phys().guid,
             creation_txg: snapshot.phys().creation_txg,
-            ivset_guid: ivset_guid(snapshot)?,
+            ivset_guid: snapshot.ivset_guid()?.unwrap_or(0),
             redaction_snapshots: snapshot.redaction_snapshots()?,
             redaction_list: None,
             is_origin: false,

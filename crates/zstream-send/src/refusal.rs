@@ -3,6 +3,7 @@
 use std::fmt;
 
 use zstream_dmu::error::{Error as DmuError, Fault as DmuFault};
+use zstream_dsl::erratum::Erratum;
 use zstream_format::nvlist::NvError;
 use zstream_format::token::TokenError;
 
@@ -239,6 +240,14 @@ pub enum Refusal {
         /// Its name.
         name: String,
     },
+    /// No receiver would take the raw stream.
+    #[error("{name} cannot be sent raw: {erratum}: {}", .erratum.advice())]
+    NotRaw {
+        /// What is sent, or the source of the increment.
+        name: String,
+        /// What is wrong with it.
+        erratum: Erratum,
+    },
     /// The pool cannot be read, or is not as it should be.
     #[error("{0}")]
     Read(DmuError),
@@ -269,7 +278,7 @@ impl Refusal {
             Self::Inconsistent { .. } => Errno::Ebusy,
             Self::KeyNotLoaded { .. } | Self::EncryptedProperties { .. } => Errno::Eacces,
             Self::ListTooLarge { .. } => Errno::Enospc,
-            Self::SavedRedacted { .. } => Errno::Enotsup,
+            Self::SavedRedacted { .. } | Self::NotRaw { .. } => Errno::Enotsup,
             Self::Read(error) => read_errno(error),
             Self::Send(error) => match error.fault() {
                 Fault::Read(error) => read_errno(error),

@@ -14,12 +14,9 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
-use crate::load::{LoadedBatch, Loader};
+use crate::load::{BATCHES_MIN, LoadedBatch, Loader};
 use crate::plan::Options;
 use crate::range::Range;
-
-/// Batches that fit whatever their size.
-pub(crate) const BATCHES_MIN: usize = 2;
 
 /// Bytes that a thing takes: as a range, and once it is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

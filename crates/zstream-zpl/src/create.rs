@@ -8,13 +8,14 @@
 //!       root directory
 //! ```
 
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
-use crate::sa::MAGIC;
+use crate::sa::{MAGIC, REGISTRY};
 
 const MASTER_NODE: ObjectId = ObjectId(1);
 const VOLUME: ObjectId = ObjectId(1);
@@ -22,32 +23,6 @@ const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
 
 /// Version of the filesystems that are made (`ZPL_VERSION`).
 const VERSION: u64 = 5;
-
-/// Attributes by number: name, length in bytes (0 for any), kind of byte order.
-pub(crate) const REGISTRY: [(&str, u64, u64); 22] = [
-    ("ZPL_ATIME", 16, 0),
-    ("ZPL_MTIME", 16, 0),
-    ("ZPL_CTIME", 16, 0),
-    ("ZPL_CRTIME", 16, 0),
-    ("ZPL_GEN", 8, 0),
-    ("ZPL_MODE", 8, 0),
-    ("ZPL_SIZE", 8, 0),
-    ("ZPL_PARENT", 8, 0),
-    ("ZPL_LINKS", 8, 0),
-    ("ZPL_XATTR", 8, 0),
-    ("ZPL_RDEV", 8, 0),
-    ("ZPL_FLAGS", 8, 0),
-    ("ZPL_UID", 8, 0),
-    ("ZPL_GID", 8, 0),
-    ("ZPL_PAD", 32, 0),
-    ("ZPL_ZNODE_ACL", 88, 3),
-    ("ZPL_DACL_COUNT", 8, 0),
-    ("ZPL_SYMLINK", 0, 3),
-    ("ZPL_SCANSTAMP", 32, 3),
-    ("ZPL_DACL_ACES", 0, 4),
-    ("ZPL_DXATTR", 0, 3),
-    ("ZPL_PROJID", 8, 0),
-];
 
 /// Number of the layout of plain nodes, and what it lists: mode, size, generation, user, group, parent, flags, times, links, ACL.
 const LAYOUT: u16 = 2;

@@ -6,16 +6,27 @@
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::zap::{self, Match, Zap};
+use zstream_dmu::zap::{self, Match, NormFlags, Zap};
 use zstream_format::object_type::ObjectType;
 
-use crate::fs::CaseSensitivity;
 use crate::node::FileType;
 
 /// The longest name, in bytes (feature `longname`).
 pub const NAME_BYTES_MAX: usize = 1023;
 
 const OBJECT_MASK: u64 = (1 << 48) - 1;
+
+/// How a file system compares names (`casesensitivity`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CaseSensitivity {
+    /// With case.
+    #[default]
+    Sensitive,
+    /// Without case.
+    Insensitive,
+    /// With case, unless the one who asks wants it without.
+    Mixed,
+}
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,18 +52,30 @@ impl DirectoryEntry {
     }
 }
 
+/// How a file system that compares names so looks them up (`zfs_dirent_lock`).
+pub(crate) fn matching(case: CaseSensitivity) -> Match {
+    match case {
+        CaseSensitivity::Insensitive => Match::Normalized,
+        // Form without upper case; where there is none to bring names into, byte by byte.
+        CaseSensitivity::Sensitive | CaseSensitivity::Mixed => Match::NormalizedWithCase,
+    }
+}
+
+/// The form in which directories of a file system hash names (`z_norm`).
+pub(crate) fn norm_flags(case: CaseSensitivity, normalization: NormFlags) -> NormFlags {
+    match case {
+        CaseSensitivity::Sensitive => normalization,
+        CaseSensitivity::Insensitive | CaseSensitivity::Mixed => normalization | NormFlags::UPPER,
+    }
+}
+
 /// Opens a directory of a file system that compares names so.
 pub(crate) fn open_for<'a>(
     set: &'a dyn ObjectSet,
     object: ObjectId,
     case: CaseSensitivity,
 ) -> Result<Directory<'a>> {
-    let how = match case {
-        CaseSensitivity::Insensitive => Match::Normalized,
-        // Form without upper case; where there is none to bring names into, byte by byte.
-        CaseSensitivity::Sensitive | CaseSensitivity::Mixed => Match::NormalizedWithCase,
-    };
-    Directory::open(set, object, how)
+    Directory::open(set, object, matching(case))
 }
 
 impl<'a> Directory<'a> {
@@ -61,7 +84,8 @@ impl<'a> Directory<'a> {
         Ok(Self { zap: Zap::open(set, object)?, how })
     }
 
-    /// The entry of this name, as the file system compares names.
+    /// The entry of this name, as the file system compares names; the one of exactly these bytes where a directory has
+    /// several that are one name, which OpenZFS does not make.
     ///
     /// # Errors
     /// A block cannot be read, or the entry is bad.

@@ -9,7 +9,7 @@ use zstream_dmu::zap::{NormFlags, Zap};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::content::Content;
-use crate::directory::{self, Directory};
+use crate::directory::{self, CaseSensitivity, Directory};
 use crate::fuid::{self, Fuid};
 use crate::node::{Acl, AclEntries, FileType, Node};
 use crate::sa::Registry;
@@ -23,18 +23,6 @@ const VERSIONS: std::ops::RangeInclusive<u64> = 1..=5;
 pub(crate) const TARGET_BYTES_MAX: u64 = 4096;
 /// The largest ACL, in bytes: 1024 entries of 48.
 const ACL_BYTES_MAX: u64 = 64 << 10;
-
-/// How a file system compares names (`casesensitivity`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum CaseSensitivity {
-    /// With case.
-    #[default]
-    Sensitive,
-    /// Without case.
-    Insensitive,
-    /// With case, unless the one who asks wants it without.
-    Mixed,
-}
 
 /// A file system in an object set.
 pub struct Filesystem<'a> {

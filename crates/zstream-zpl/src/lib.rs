@@ -9,7 +9,6 @@ pub mod fuid;
 pub mod node;
 pub mod paths;
 pub mod sa;
-pub mod view;
 pub mod volume;
 pub mod walk;
 pub mod writer;

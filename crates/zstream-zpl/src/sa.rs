@@ -33,6 +33,32 @@ const FIRST_LAYOUT: u16 = 2;
 /// A layout's number has 10 bits.
 const LAYOUTS_MAX: usize = 1024;
 
+/// Attributes by number: name, length in bytes (0 for any), kind of byte order.
+pub(crate) const REGISTRY: [(&str, u64, u64); 22] = [
+    ("ZPL_ATIME", 16, 0),
+    ("ZPL_MTIME", 16, 0),
+    ("ZPL_CTIME", 16, 0),
+    ("ZPL_CRTIME", 16, 0),
+    ("ZPL_GEN", 8, 0),
+    ("ZPL_MODE", 8, 0),
+    ("ZPL_SIZE", 8, 0),
+    ("ZPL_PARENT", 8, 0),
+    ("ZPL_LINKS", 8, 0),
+    ("ZPL_XATTR", 8, 0),
+    ("ZPL_RDEV", 8, 0),
+    ("ZPL_FLAGS", 8, 0),
+    ("ZPL_UID", 8, 0),
+    ("ZPL_GID", 8, 0),
+    ("ZPL_PAD", 32, 0),
+    ("ZPL_ZNODE_ACL", 88, 3),
+    ("ZPL_DACL_COUNT", 8, 0),
+    ("ZPL_SYMLINK", 0, 3),
+    ("ZPL_SCANSTAMP", 32, 3),
+    ("ZPL_DACL_ACES", 0, 4),
+    ("ZPL_DXATTR", 0, 3),
+    ("ZPL_PROJID", 8, 0),
+];
+
 /// Attributes that are known, by the names under which they are registered.
 macro_rules! attributes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -289,7 +315,7 @@ impl Registry {
 
 /// What the registry says of an attribute, its number aside.
 fn registration(attribute: Attribute) -> Result<u64> {
-    let found = crate::create::REGISTRY.iter().find(|(name, ..)| *name == attribute.name());
+    let found = REGISTRY.iter().find(|(name, ..)| *name == attribute.name());
     let (_, length, class) =
         found.ok_or_else(|| bad(format!("{} cannot be registered", attribute.name())))?;
     Ok(length << 24 | class << 16)

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zstream_dmu::block::Block;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
-use zstream_dmu::zio::Block;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 

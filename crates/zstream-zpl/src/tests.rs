@@ -3,7 +3,8 @@
 use zstream_dmu::ids::ObjectId;
 use zstream_format::object_type::ObjectType;
 
-use crate::fs::{CaseSensitivity, Filesystem};
+use crate::directory::CaseSensitivity;
+use crate::fs::Filesystem;
 use crate::node::{AclEntries, FileType, Time};
 use crate::testing::{Memory, znode};
 use crate::walk::Visit;

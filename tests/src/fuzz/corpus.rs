@@ -1,25 +1,12 @@
 //! What the fuzzers start from: pieces of the golden data.
 
+use crate::edit::{rechained, records};
 use crate::golden;
 use zstream_format::algorithm::CompressionType;
-use zstream_format::record::{Body, Header};
-use zstream_format::stream::StreamReader;
+use zstream_format::record::Body;
 
 /// Streams above this size are left out: they are slow, and hold nothing that smaller ones do not.
 const MAX_STREAM_BYTES: usize = 130 << 10;
-
-/// A record as it lies in a stream.
-pub type Piece = (Header, Vec<u8>);
-
-/// Takes a stream apart; stops at the first record that cannot be read.
-pub fn records(stream: &[u8]) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut reader = StreamReader::new(stream);
-    while let Ok(Some(record)) = reader.next() {
-        pieces.push((record.header.clone(), record.payload.to_vec()));
-    }
-    pieces
-}
 
 /// The small golden streams, and the first records of the others.
 pub fn streams() -> Vec<Vec<u8>> {
@@ -27,7 +14,7 @@ pub fn streams() -> Vec<Vec<u8>> {
 }
 
 /// A stream of at most [`MAX_STREAM_BYTES`]: records without large payloads first, and then its END.
-fn shortened(stream: Vec<u8>) -> Vec<u8> {
+pub fn shortened(stream: Vec<u8>) -> Vec<u8> {
     if stream.len() <= MAX_STREAM_BYTES {
         return stream;
     }
@@ -43,15 +30,6 @@ fn shortened(stream: Vec<u8>) -> Vec<u8> {
         }
     }
     rechained(&kept).unwrap_or(stream)
-}
-
-/// Puts records together with right checksums; `None` where they do not make a stream.
-pub fn rechained(pieces: &[Piece]) -> Option<Vec<u8>> {
-    let mut writer = zstream_format::stream::StreamWriter::new(Vec::new());
-    for (header, payload) in pieces {
-        writer.write(header, payload).ok()?;
-    }
-    Some(writer.into_inner())
 }
 
 /// The nvlists behind every BEGIN, without equal ones.

@@ -59,6 +59,8 @@ pub struct History {
     committed: BTreeMap<ObjectId, Tree>,
     steps: usize,
     recorder: Option<Arc<Recorder>>,
+    /// What is longer becomes a gang block.
+    whole_max: Option<u64>,
     /// What each transaction group left, with the number of events by which it was reported.
     groups: BTreeMap<u64, (usize, BTreeMap<ObjectId, Tree>)>,
     /// How often what was done, or refused with which errno.
@@ -103,9 +105,23 @@ impl History {
             trees,
             steps: 0,
             recorder: None,
+            whole_max: None,
             groups: BTreeMap::new(),
             done: BTreeMap::new(),
         }
+    }
+
+    /// The same, with ganging forced: from the second transaction group on, what takes more than `whole_max` bytes is in pieces.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn ganged(words: &'static str, ashift: u8, seed: u64, whole_max: u64) -> Self {
+        let mut history = Self::new(words, ashift, seed);
+        history.whole_max = Some(whole_max);
+        history.pool.take().expect("an open pool").export().expect("an export");
+        history.pool = Some(history.open());
+        history
     }
 
     /// The same, every write from the second transaction group on recorded, so that [`crash`](Self::crash) can be asked.
@@ -351,7 +367,9 @@ impl History {
     }
 
     fn open(&self) -> WritablePool {
-        let options = WriteOptions { host: host(), now: Some(NOW), force: true, ..WriteOptions::default() };
+        let whole_max = self.whole_max;
+        let options =
+            WriteOptions { host: host(), now: Some(NOW), force: true, whole_max, ..WriteOptions::default() };
         let pool = PoolWriter::open_candidates(candidates(&self.devices), &options).expect("our own pool");
         let mut pool = WritablePool::over(pool, Some(self.steps as u64)).expect("our own pool");
         unlock(&mut pool).expect("our own key");

@@ -4,6 +4,7 @@
 use std::thread::ScopedJoinHandle;
 
 use zstream_dmu::device::Loss;
+use zstream_tests::every;
 use zstream_tests::history::{History, POOL, copy_to};
 use zstream_tests::openzfs;
 
@@ -22,12 +23,45 @@ fn a_random_history_is_that_of_the_model() {
     }
 }
 
+/// Vdevs with their ashift, and the longest block that is not a gang block.
+const GANGED: [(&str, u8, u64); 2] = [("a b", 9, 512), ("mirror a b", 12, 8192)];
+
+#[test]
+fn a_random_history_of_gang_blocks_is_that_of_the_model() {
+    for (seed, (words, ashift, whole_max)) in (11..).zip(GANGED) {
+        let mut history = History::ganged(words, ashift, seed, whole_max);
+        for _ in 0..2 {
+            history.run(50);
+            history.judge(None);
+        }
+        assert!(history.done["done"] > 50, "{:?}", history.done);
+    }
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_random_histories_of_gang_blocks_are_clean_to_zdb() {
+    for (seed, (words, ashift, whole_max)) in (seed()..).zip(GANGED) {
+        let mut history = History::ganged(words, ashift, seed, whole_max);
+        for _ in 0..4 {
+            history.run(100);
+            let dir = tempfile::tempdir().expect("a directory");
+            history.judge(Some(dir.path()));
+            openzfs::assert_no_leaks(dir.path(), POOL);
+        }
+        println!("{words}, seed {seed}: {:?}", history.done);
+    }
+}
+
+fn seed() -> u64 {
+    std::env::var("ZSTREAM_SEED").ok().map_or(100, |text| text.parse().expect("a number"))
+}
+
 /// Seeds of one's own: `ZSTREAM_SEED=17`.
 #[test]
 #[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
 fn interop_long_random_histories_are_clean_to_zdb() {
-    let seed = std::env::var("ZSTREAM_SEED").ok().map_or(100, |text| text.parse().expect("a number"));
-    for (seed, (words, ashift)) in (seed..).zip(KINDS) {
+    for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
         let mut history = History::new(words, ashift, seed);
         for _ in 0..8 {
             history.run(250);
@@ -60,14 +94,14 @@ fn a_crash_leaves_files_and_datasets_of_a_transaction_group() {
     }
 }
 
-/// Every prefix of the writes; for a sample OpenZFS looks too.
+/// Prefixes of the writes, every one in a thorough run; OpenZFS checks a sample.
 #[test]
 #[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
 fn interop_a_crash_at_every_write_leaves_a_pool_that_is_clean_to_zdb() {
     let sweep = |(words, ashift)| {
-        sweep(words, ashift, 8, 1, |history, cut, loss| {
+        sweep(words, ashift, 8, every::step(7), |history, cut, loss| {
             let devices = history.crash(cut, loss);
-            if cut.is_multiple_of(199) {
+            if cut % 199 < every::step(7) {
                 let dir = tempfile::tempdir().expect("a directory");
                 for (n, device) in devices.iter().enumerate() {
                     copy_to(&**device, &dir.path().join(n.to_string())).expect("a copy");

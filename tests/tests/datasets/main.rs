@@ -3,6 +3,7 @@
 mod accounts;
 mod changed;
 mod dataset_verbs;
+mod errata;
 mod golden_dsl;
 mod history;
 mod list;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use zstream_format::object_type::ObjectType;
 use zstream_format::record::Body;
 use zstream_format::stream::StreamWriter;
-use zstream_tests::fuzz::corpus::records;
+use zstream_tests::edit::records;
 use zstream_tests::golden::Outcome;
 use zstream_tests::program;
 

@@ -1,6 +1,7 @@
 //! Files, directories and volumes in pools and in streams.
 
 mod hostile_extract;
+mod names;
 mod put;
 mod put_crash;
 mod put_program;

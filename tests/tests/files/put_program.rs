@@ -298,3 +298,144 @@ fn volumes_grow_and_shrink() {
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("must be a multiple"), "{outcome:?}");
     good(&bench.run(&["pool", "check"], b""));
 }
+
+/// Two spellings of one name are an error that shows both, and nothing is put; over what is there, either spelling takes its place.
+#[test]
+fn spellings_of_one_name_are_one_file() {
+    for (properties, names) in [
+        (&["casesensitivity=insensitive"][..], ["A", "a"]),
+        (&["normalization=formD"], ["e\u{301}", "\u{e9}"]),
+        (&["normalization=formKC", "casesensitivity=insensitive"], ["\u{2460}x", "1X"]),
+    ] {
+        let bench = Bench::new(properties);
+        let both = Path::new(&bench.path("both")).to_owned();
+        for (n, name) in names.iter().enumerate() {
+            fs::create_dir_all(both.join(format!("{n}"))).expect("a directory");
+            fs::write(both.join(format!("{n}/{name}")), format!("{n}")).expect("a file");
+        }
+        let [first, second] = [0, 1].map(|n| format!("{}/{n}/", both.display()));
+        let before = bench.image();
+        let outcome = bench.run(&["put", &first, &second, "demo:/"], b"");
+        let text = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert_eq!(outcome.code, 1, "{text}");
+        assert!(text.contains("are the same name in this filesystem"), "{text}");
+        assert!(bench.image() == before, "nothing is put");
+        for (source, content) in [(&first, "0"), (&second, "1")] {
+            bench.put(&[source, "demo:/"]);
+            for name in names {
+                assert_eq!(bench.cat("demo", name), content.as_bytes(), "{name}");
+            }
+            let listed = bench.run(&["ls", "demo"], b"");
+            assert_eq!(listed.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
+        }
+    }
+}
+
+/// What the filesystem does not take is refused with the errno of OpenZFS's module.
+#[test]
+fn names_that_cannot_be_kept_are_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let cases: [(&[&str], Vec<u8>, &str); 2] = [
+        (&["utf8only=on"], b"caf\xe9".to_vec(), "is not UTF-8, which the filesystem requires"),
+        (&["normalization=formD"], "\u{ac00}".repeat(60).into_bytes(), "it is too long there"),
+    ];
+    for (properties, name, why) in cases {
+        let bench = Bench::new(properties);
+        let dir = Path::new(&bench.path("bad")).to_owned();
+        fs::create_dir(&dir).expect("a directory");
+        fs::write(dir.join(std::ffi::OsStr::from_bytes(&name)), b"x").expect("a file");
+        let outcome = bench.run(&["put", &format!("{}/", dir.display()), "demo:/"], b"");
+        let text = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert!(outcome.code == 1 && text.contains(why), "{text}");
+    }
+}
+
+/// A dataset may have colons in its name; the path begins with a slash.
+#[test]
+fn datasets_with_colons_are_put_into() {
+    let bench = Bench::new(&[]);
+    good(&bench.run(&["create", "demo/x:y"], b""));
+    let text = bench.path("src/sub/text");
+    for (target, path) in [("demo/x:y:/", "text"), ("demo/x:y:/a:", "a:"), ("demo/x:y", "text")] {
+        bench.put(&[&text, target]);
+        assert_eq!(bench.cat("demo/x:y", path), b"text\n", "{target}");
+    }
+}
+
+/// Holes of an image are not read, and become holes of the volume: also where it had data.
+#[test]
+fn holes_of_an_image_are_not_read() {
+    use std::os::unix::fs::FileExt as _;
+    const SIZE: u64 = 64 << 30;
+    let bench = Bench::new(&[]);
+    good(&bench.run(&["create", "-s", "-V", "64G", "demo/vol"], b""));
+    let raw = bench.path("raw");
+    let image = |parts: &[(u64, &[u8])]| {
+        let file = fs::File::create(&raw).expect("an image");
+        file.set_len(SIZE).expect("a size");
+        parts.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).expect("bytes"));
+    };
+    image(&[(5000, &noise(100_000)), (SIZE - 3, b"end")]);
+    bench.put(&[&raw, "demo/vol"]);
+    image(&[(33 << 30, b"middle"), (SIZE - 3, b"end")]);
+    let before = std::time::Instant::now();
+    bench.put(&[&raw, "demo/vol"]);
+    assert!(before.elapsed().as_secs() < 60, "64 GiB of zeros take longer");
+    let open = program::zstream(
+        &["-d", &bench.path("demo.img"), "get", "-Hp", "-o", "value", "referenced", "demo/vol"],
+        b"",
+    );
+    let referenced: u64 = String::from_utf8_lossy(&open.stdout).trim().parse().expect("a number");
+    assert!(referenced < 200_000, "what the first image had is freed: {referenced}");
+    good(&bench.run(&["snapshot", "demo/vol@a"], b""));
+    let stream = bench.run(&["send", "demo/vol@a"], b"");
+    good(&stream);
+    for (at, bytes) in [(33_u64 << 30, &b"middle"[..]), (SIZE - 3, b"end")] {
+        let found = stream.stdout.windows(bytes.len()).filter(|window| *window == bytes).count();
+        assert_eq!(found, 1, "the bytes at {at}");
+    }
+    // One that is larger than the volume is refused, also where its end is a hole.
+    image(&[]);
+    fs::File::options().write(true).open(&raw).expect("it").set_len(SIZE + 1).expect("a size");
+    let outcome = bench.run(&["put", &raw, "demo/vol"], b"");
+    let text = String::from_utf8_lossy(&outcome.stderr).into_owned();
+    assert!(outcome.code == 1 && text.contains("larger than the volume"), "{text}");
+}
+
+/// Volumes with large blocks, as far as the pool has the feature.
+#[test]
+fn volumes_may_have_large_blocks() {
+    let bench = Bench::new(&[]);
+    good(&bench.run(&["create", "-V", "8M", "-b", "1M", "demo/vol"], b""));
+    let raw = bench.path("raw");
+    fs::write(&raw, noise(8 << 20)).expect("an image");
+    bench.put(&[&raw, "demo/vol"]);
+    let outcome = bench.run(&["cat", "demo/vol"], b"");
+    assert!(outcome.stdout == noise(8 << 20));
+    let outcome = bench.run(&["get", "-Hp", "-o", "value", "volblocksize", "demo/vol"], b"");
+    assert_eq!(outcome.stdout, b"1048576\n");
+    let outcome = bench.run(&["pool", "show"], b"");
+    let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    let active = text.lines().find(|line| line.starts_with("features active")).expect("features");
+    assert!(active.contains("large_blocks"), "{active}");
+    let old = bench.path("old.img");
+    good(&program::zstream(&["pool", "create", "-d", "--size", "64M", "old", &old], b""));
+    let outcome = program::zstream(&["-d", &old, "create", "-V", "8M", "-b", "1M", "old/vol"], b"");
+    assert_ne!(outcome.code, 0, "the pool does not have the feature");
+}
+
+/// The same property twice is refused, as `zfs` does.
+#[test]
+fn properties_are_given_once() {
+    let bench = Bench::new(&[]);
+    for words in [
+        &["create", "-o", "atime=on", "-o", "atime=off", "demo/a"][..],
+        &["recv", "-o", "atime=on", "-o", "atime=off", "demo/a"],
+        &["recv", "-x", "atime", "-x", "atime", "demo/a"],
+    ] {
+        let outcome = bench.run(words, b"");
+        let text = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert_eq!(outcome.code, 2, "{text}");
+        assert!(text.contains("property 'atime' specified multiple times"), "{text}");
+    }
+}

@@ -11,11 +11,11 @@ use zstream_format::edit::byteswap::byteswap;
 use zstream_format::record::{Body, HEADER_LEN};
 use zstream_format::stream::Checking;
 use zstream_tests::edit::deduplicated;
-use zstream_tests::fuzz::corpus::{Piece, rechained, records};
+use zstream_tests::edit::{Piece, rechained, records};
 use zstream_tests::pools::{self, PASSPHRASE};
 use zstream_tests::samples::samples;
 use zstream_tests::{golden, manifest};
-use zstream_zpl::view::{Options, Snapshot, Source, StreamView, Streams, ViewError};
+use zstream_view::{Options, Snapshot, Source, StreamView, Streams, ViewError};
 
 const PARTIAL: Options = Options { partial: true, checking: Checking::Sums };
 

@@ -10,7 +10,7 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::Bookmark;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::space::range_set::RangeSet;
+use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::space::space_map::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::vdev::LEAF_DATA_START;
 use zstream_dmu::zio::crypt::Keyring;
@@ -69,15 +69,17 @@ fn blocks(pool: &Pool) -> Vec<(Part, BlockPointer, Bookmark)> {
 /// What is read is what the space maps say is allocated: nothing is left out, nothing comes twice.
 #[test]
 fn all_that_takes_space_is_read() {
-    let shapes = ["several", "expanded"].map(golden::shape);
+    let shapes = ["several", "expanded", "ganged"].map(golden::shape);
     let kept = KEPT.map(|name| vec![golden::kept_file(name)]);
-    for paths in POOLS.map(golden::pool).into_iter().chain(shapes).chain(kept) {
+    let others =
+        [golden::gangs_file("gangcrypt.img"), golden::rewritten_file("rewritten.img")].map(|path| vec![path]);
+    for paths in POOLS.map(golden::pool).into_iter().chain(shapes).chain(kept).chain(others) {
         let pool = Pool::open(&paths, &OpenOptions::default()).expect("a golden pool");
         let mos = &**pool.mos();
         let logs = LogSpaceMaps::open(mos).expect("logs");
         let mut read: Vec<RangeSet> = pool.vdevs().tops().iter().map(|_| RangeSet::default()).collect();
         for (part, pointer, at) in blocks(&pool) {
-            for dva in pointer.dvas() {
+            for dva in pool.reader().ranges(&pointer).expect("a good pool") {
                 let set = &mut read[dva.vdev() as usize];
                 let twice = set.add(dva.offset(), dva.offset() + dva.asize()).is_err();
                 assert!(!twice || pointer.is_dedup(), "{}: {part:?} {at} {dva} is there twice", pool.name());

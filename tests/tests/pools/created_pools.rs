@@ -11,7 +11,7 @@ use zstream_dmu::host::Host;
 use zstream_dmu::pool::history::{self, Event};
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::space::range_set::RangeSet;
+use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::vdev::VdevState;
 use zstream_dmu::vdev::config::PoolState;
 use zstream_dmu::vdev::label::Labels;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::error::Fault;
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
@@ -12,8 +13,7 @@ use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::space::space_map::{LogSpaceMaps, VdevSpace};
-use zstream_dmu::traverse::{Options, Traverse, VisitKind};
-use zstream_dmu::zio::ReadBlock;
+use zstream_dmu::traverse::{Floor, Options, Traverse, VisitKind};
 use zstream_format::object_type::ObjectType;
 use zstream_tests::{golden, objects};
 
@@ -98,7 +98,7 @@ fn a_floor_visits_what_is_younger_and_nothing_else() {
     let root = *dataset(&tank, 81).root();
     let visits = |floor| -> Vec<(zstream_dmu::ids::Bookmark, BlockPointer)> {
         let reader = Arc::clone(tank.reader()) as Arc<dyn ReadBlock>;
-        let options = Options { floor: Txg(floor), ..Options::default() };
+        let options = Options { floor: Floor::Logical(Txg(floor)), ..Options::default() };
         Traverse::new(reader, 81, root, options)
             .map(|visit| visit.expect("a visit"))
             .filter(|visit| visit.kind == VisitKind::Block && visit.pointer.logical_birth() != Txg(0))

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Plan};
 use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::{Bookmark, Txg};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::{DamageCause, VdevState};
-use zstream_dmu::zio::{BadCopy, Observer, ReadBlock};
+use zstream_dmu::zio::{BadCopy, Observer};
 use zstream_tests::blocks::blocks;
 use zstream_tests::golden;
 

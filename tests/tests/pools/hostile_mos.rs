@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
 use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::ids::Bookmark;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::LEAF_DATA_START;
-use zstream_dmu::zio::ReadBlock;
 use zstream_dsl::pool::Dsl;
 use zstream_tests::devices::{Patch, Patched};
 use zstream_tests::forged::{Original, look_at_datasets, look_at_files};

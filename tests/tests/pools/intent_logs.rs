@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::{BlockPointer, Dva, NormalBlock};
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::ids::{Bookmark, Txg};
 use zstream_dmu::objset::Objset;
@@ -12,7 +13,6 @@ use zstream_dmu::pool::scan;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::{LEAF_DATA_START, Member};
-use zstream_dmu::zio::ReadBlock;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::WritablePool;
 use zstream_format::algorithm::ChecksumType;

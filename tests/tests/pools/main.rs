@@ -1,9 +1,12 @@
 //! Pools opened, read, created and checked: labels, vdevs, object sets, transaction groups.
 
 mod check;
+mod check_sweep;
 mod commit;
 mod created_pools;
 mod crypt;
+mod cut;
+mod ganged;
 mod golden_labels;
 mod golden_objects;
 mod golden_pools;
@@ -13,5 +16,6 @@ mod intent_logs;
 mod interop_objects;
 mod old_pools;
 mod pool_create;
+mod rewritten;
 mod shaped_pools;
 mod whole_disks;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::ids::Bookmark;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::VdevState;
 use zstream_dmu::vdev::config::VdevType;
-use zstream_dmu::zio::ReadBlock;
 use zstream_tests::blocks::blocks;
 use zstream_tests::golden;
 

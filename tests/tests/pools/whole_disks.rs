@@ -87,3 +87,25 @@ fn the_pool_in_a_partition_is_found() {
         assert!(said.contains("bad partition table: no copy is whole"), "{said}");
     }
 }
+
+/// The end of the disk is missing: the table at its beginning says so of the partition.
+#[test]
+fn the_pool_of_a_cut_disk_is_read_with_a_warning() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("disk.img");
+    for sector in [512, 4096] {
+        let len = write_disk(&path, sector);
+        let name = path.to_str().expect("UTF-8");
+        let run = |words: &[&str]| zstream(&[&["-d", name], words].concat(), b"");
+        File::options().write(true).open(&path).expect("the disk").set_len(len - (24 << 20)).expect("a size");
+        let before = fs::read(&path).expect("the disk");
+        let shown = run(&["pool", "show"]);
+        let said = String::from_utf8_lossy(&shown.stderr);
+        assert!(said.contains("disk.img (partition 1) is cut short: "), "{said}");
+        let refused = run(&["snapshot", "tank/fs@new"]);
+        assert!((refused.code, shown.code) == (1, 0));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("is cut short"));
+        assert_eq!(run(&["pool", "check"]).code, 1);
+        assert!(fs::read(&path).expect("the disk") == before, "nothing is written");
+    }
+}

@@ -1,6 +1,8 @@
 //! The program as a whole, and the harness of the fuzzer.
 
+mod cases;
 mod command_line;
+mod docs;
 mod fuzz;
 mod interop;
 mod prompt;

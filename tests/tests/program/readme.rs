@@ -1,15 +1,15 @@
 //! What README.md shows is what the program prints.
 
 use std::process::Command;
-use zstream_tests::program::{path, root};
+use zstream_tests::program::{installed, root};
 
 /// Every `console` block: each line that begins with `$ ` is run by a shell in the root of the workspace, and prints the
 /// lines that follow it.
 #[test]
 fn console_blocks_are_true() {
     let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
-    let dir = path().parent().expect("a directory");
-    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default());
+    let dir = installed("zstream");
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap_or_default());
     let mut compared = 0;
     for block in text.split("```console\n").skip(1) {
         let (block, _) = block.split_once("```").expect("the end of a block");

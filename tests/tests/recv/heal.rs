@@ -18,7 +18,7 @@ use zstream_recv::input::Input;
 use zstream_recv::rules::Target;
 use zstream_tests::created::write_options;
 use zstream_tests::edit::recompress;
-use zstream_tests::fuzz::corpus::records;
+use zstream_tests::edit::records;
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, receive, target};
 use zstream_tests::sending::Sending;

@@ -5,6 +5,7 @@ mod encrypted;
 mod faults;
 mod features;
 mod force;
+mod ganged;
 mod golden;
 mod heal;
 mod history;

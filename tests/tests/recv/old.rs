@@ -5,7 +5,7 @@ use zstream_format::judge::Errno;
 use zstream_format::record::Body;
 use zstream_format::stream::StreamWriter;
 use zstream_tests::edit::deduplicated;
-use zstream_tests::fuzz::corpus::records;
+use zstream_tests::edit::records;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::program::zstream;

@@ -10,7 +10,7 @@ use zstream_format::record::Body;
 use zstream_recv::engine::Receiving;
 use zstream_recv::input::Input;
 use zstream_recv::rules::{Encryption, OwnKey, Target};
-use zstream_tests::fuzz::corpus::records;
+use zstream_tests::edit::records;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::receiving::{Demo, target};

@@ -9,7 +9,7 @@ use zstream_format::judge::Errno;
 use zstream_format::record::{Begin, Body, Header};
 use zstream_recv::rules::{Encryption, Target};
 use zstream_tests::change;
-use zstream_tests::fuzz::corpus::records;
+use zstream_tests::edit::records;
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, target};
 use zstream_tests::refusals::{

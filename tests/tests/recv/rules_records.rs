@@ -15,7 +15,7 @@ use zstream_format::record::{
 };
 use zstream_recv::rules::Target;
 use zstream_tests::change;
-use zstream_tests::fuzz::corpus::{Piece, rechained, records};
+use zstream_tests::edit::{Piece, rechained, records};
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, target};
 use zstream_tests::refusals::{Bench, Edit, ORDER, add, both, chained, edited, guid_of};

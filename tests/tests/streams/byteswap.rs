@@ -4,7 +4,7 @@ use zstream_format::edit::byteswap::{Report, byteswap};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, Header};
 use zstream_format::verify::{Options, verify_one_core};
-use zstream_tests::fuzz::corpus::{rechained, records};
+use zstream_tests::edit::{rechained, records};
 use zstream_tests::golden;
 use zstream_tests::samples::samples;
 

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Begin, Body, Header, TRAILER_OFFSET};
 use zstream_format::stream::StreamWriter;
-use zstream_tests::fuzz::corpus::{rechained, records};
+use zstream_tests::edit::{rechained, records};
 use zstream_tests::golden::{self, Outcome};
 use zstream_tests::program::{self, zstream};
 

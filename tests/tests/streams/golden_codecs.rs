@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::compress::decompress;
 use zstream_format::record::{Body, Header};
+use zstream_tests::edit::records;
 use zstream_tests::edit::{is_package, recompress};
-use zstream_tests::fuzz::corpus::records;
 use zstream_tests::golden;
 
 /// The content of every object of a single stream, in pieces of 512 bytes by (object, offset). Pieces of zeros are

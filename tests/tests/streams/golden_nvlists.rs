@@ -1,6 +1,7 @@
 //! Every nvlist of the golden streams.
 
 use zstream_format::nvlist::{Encoding, NvList};
+use zstream_tests::edit::records;
 use zstream_tests::{fuzz::corpus, golden};
 
 /// Decoded and encoded, each real payload has the same bytes, with nothing left over but padding to 8.
@@ -25,7 +26,7 @@ fn printed_as_libnvpair_does() {
     let mut compared = 0;
     for name in golden::streams() {
         let dump = golden::expected(&format!("dump/{name}")).expect("a recorded dump").stdout;
-        for (header, payload) in corpus::records(&golden::stream(&name)) {
+        for (header, payload) in records(&golden::stream(&name)) {
             if payload.is_empty() || header.type_number() != 0 {
                 continue;
             }

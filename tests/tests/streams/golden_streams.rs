@@ -3,7 +3,8 @@
 use zstream_format::checksum::Checksum;
 use zstream_format::record::{Body, Header};
 use zstream_format::stream::{Fault, StreamReader, StreamWriter, Trailers};
-use zstream_tests::{fuzz::corpus, golden};
+use zstream_tests::edit::records;
+use zstream_tests::golden;
 
 /// Streams of half-received datasets (`zfs send -S`) have no END.
 fn is_partial(name: &str) -> bool {
@@ -35,14 +36,14 @@ fn verify() {
 }
 
 fn end_is_missing(bytes: &[u8]) -> bool {
-    corpus::records(bytes).last().is_none_or(|(header, _)| !matches!(header.body(), Some(Body::End(_))))
+    records(bytes).last().is_none_or(|(header, _)| !matches!(header.body(), Some(Body::End(_))))
 }
 
 /// Every record parsed into its fields and encoded from them has the same 312 bytes.
 #[test]
 fn parse_then_encode() {
     for name in golden::streams() {
-        for (at, (header, _)) in corpus::records(&golden::stream(&name)).iter().enumerate() {
+        for (at, (header, _)) in records(&golden::stream(&name)).iter().enumerate() {
             let body = header.body().expect("a known type");
             let mut made = Header::new(body, header.order());
             made.set_payload_len_field(header.payload_len_field());
@@ -61,7 +62,7 @@ fn checksums_recomputed() {
     for name in golden::streams() {
         let bytes = golden::stream(&name);
         let mut writer = StreamWriter::new(Vec::with_capacity(bytes.len())).trailers(Trailers::Modern);
-        for (mut header, payload) in corpus::records(&bytes) {
+        for (mut header, payload) in records(&bytes) {
             if let Some(Body::End(mut end)) = header.body() {
                 end.checksum = Checksum::default();
                 header.set_body(end);

@@ -23,7 +23,7 @@ fn samples_are_whole_and_of_every_kind() {
     for Sample { name, bytes } in samples() {
         assert_eq!(verify(&bytes).unwrap(), bytes.len() as u64, "{name}");
         assert!(bytes.len() < 64 << 10, "{name}: {} bytes", bytes.len());
-        let records = zstream_tests::fuzz::corpus::records(&bytes);
+        let records = zstream_tests::edit::records(&bytes);
         seen.extend(records.iter().filter_map(|(header, _)| header.record_type()));
     }
     let missing: Vec<_> = RecordType::ALL.iter().filter(|kind| !seen.contains(kind)).collect();

@@ -12,8 +12,8 @@ use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, Write};
 use zstream_format::stream::Fault;
+use zstream_tests::edit::{Piece, rechained, records};
 use zstream_tests::edit::{as_openzfs, deduplicated, features};
-use zstream_tests::fuzz::corpus::{Piece, rechained, records};
 use zstream_tests::{edit, golden, openzfs, program};
 
 /// Compresses anew; a stream that ends too early gives what it gives, as `zfs send -S` makes such streams.

@@ -7,7 +7,7 @@ use zstream_format::edit::redup::{Summary, redup};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, Header};
 use zstream_tests::edit::{as_openzfs, deduplicated};
-use zstream_tests::fuzz::corpus::{rechained, records};
+use zstream_tests::edit::{rechained, records};
 use zstream_tests::{golden, openzfs, program};
 
 /// Reads at any place of bytes in memory.

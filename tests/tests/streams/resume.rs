@@ -11,7 +11,7 @@ use zstream_format::record::{Body, TO_OBJECT_END};
 use zstream_format::stream::{StreamWriter, Trailers};
 use zstream_format::token::ResumeToken;
 use zstream_format::verify::{Options, verify_one_core};
-use zstream_tests::fuzz::corpus::{Piece, rechained, records};
+use zstream_tests::edit::{Piece, rechained, records};
 use zstream_tests::golden;
 use zstream_tests::samples::{record_places, samples};
 

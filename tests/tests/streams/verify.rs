@@ -10,7 +10,7 @@ use zstream_format::order::ByteOrder;
 use zstream_format::record::{Begin, Body, Header, RecordType};
 use zstream_format::stream::Fault;
 use zstream_format::verify::{Options, Verdict, verify, verify_one_core};
-use zstream_tests::fuzz::corpus::{Piece, rechained, records};
+use zstream_tests::edit::{Piece, rechained, records};
 use zstream_tests::golden;
 use zstream_tests::samples::samples;
 

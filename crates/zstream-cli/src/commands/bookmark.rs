@@ -1,6 +1,6 @@
 //! `zstream bookmark` and `zstream redact`: what is left of snapshots for later sends, as `zfs` makes it.
 
-use crate::change::{cannot, change};
+use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -24,11 +24,7 @@ impl Args {
         };
         let source = full(&self.source, &of_source, &of_bookmark);
         let bookmark = full(&self.bookmark, &of_bookmark, &of_source);
-        change(options, &source, |pool| {
-            pool.tx()
-                .bookmark(&source, &bookmark)
-                .map_err(cannot(format_args!("create bookmark '{bookmark}'")))
-        })
+        change(options, &source, |pool| Ok(zstream::bookmark(pool, &source, &bookmark)?))
     }
 }
 
@@ -49,9 +45,7 @@ pub(crate) struct Redact {
 impl Redact {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         change(options, &self.snapshot, |pool| {
-            pool.tx()
-                .redact(&self.snapshot, &self.bookmark, &self.redaction)
-                .map_err(cannot(format_args!("redact '{}'", self.snapshot)))
+            Ok(zstream::redact(pool, &self.snapshot, &self.bookmark, &self.redaction)?)
         })
     }
 }

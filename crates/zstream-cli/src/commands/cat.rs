@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
+use zstream::CHUNK_BYTES;
 use zstream_zpl::content::Content;
 use zstream_zpl::volume;
 
 use crate::failure::Failure;
-use crate::files::{CHUNK_BYTES, Source};
+use crate::files;
 use crate::output::{self, Output};
 use crate::pool::PoolOptions;
 
@@ -22,16 +23,16 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        let (source, paths) = Source::open(pool, &self.words)?;
-        let mut out = output::text()?;
+        let (source, paths) = files::open(pool, &self.words)?;
+        let mut out = output::content()?;
         if source.is_volume() {
             if !paths.is_empty() {
-                return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name)));
+                return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name())));
             }
-            copy(&volume::content(&*source.set)?, &mut out)?;
+            copy(&volume::content(source.set())?, &mut out)?;
         } else {
             if paths.is_empty() {
-                return Err(Failure::usage(format_args!("which file of {}?", source.name)));
+                return Err(Failure::usage(format_args!("which file of {}?", source.name())));
             }
             let fs = source.filesystem()?;
             for path in paths {

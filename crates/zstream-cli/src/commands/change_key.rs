@@ -12,10 +12,12 @@ use zstream_dsl::prop::value::Value;
 use zstream_dsl::prop::{Props, Subject};
 use zstream_dsl::write::WritablePool;
 
-use super::create_keys::{Wanted, key_at};
-use crate::change::{cannot, change};
+use zstream::create::{EncryptionProperties, key_at};
+use zstream::{Keys, OpenPool, OtherError};
+
+use crate::change::change;
 use crate::failure::Failure;
-use crate::pool::{OpenPool, PoolOptions, no_key};
+use crate::pool::PoolOptions;
 use crate::prompt;
 
 /// The options of `zstream change-key`.
@@ -37,7 +39,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let (mut wanted, mut users) = (Wanted::default(), Vec::new());
+        let (mut wanted, mut users) = (EncryptionProperties::default(), Vec::new());
         for text in &self.properties {
             let parsed = parse_assignment(text).map_err(Failure::usage)?;
             match parsed.name.as_str() {
@@ -60,10 +62,11 @@ impl Args {
         &self,
         pool: &mut WritablePool,
         options: &PoolOptions,
-        wanted: &Wanted,
+        wanted: &EncryptionProperties,
         users: &[Parsed],
     ) -> Result<(), Failure> {
-        let failed = cannot(format!("change the key of '{}'", self.name));
+        let failed =
+            |error: Error| Failure::new(format_args!("cannot change the key of '{}': {error}", self.name));
         if self.inherit {
             let (own, above) = pool.tx().inheritable_key(&self.name).map_err(&failed)?;
             let own = self.key(pool, options, own, true)?;
@@ -77,7 +80,7 @@ impl Args {
                 None => None,
             };
             let old = self.key(pool, options, root, false)?;
-            let new = wanted.changed_key(pool, &self.name, now)?;
+            let new = wanted.changed_key(pool, &self.name, now, &AskedNew)?;
             pool.change_key(&self.name, &old, &new).map_err(&failed)?;
         }
         let head = pool.tx().head_named(&self.name)?;
@@ -95,8 +98,8 @@ impl Args {
     ) -> Result<Vec<u8>, Failure> {
         let name = pool.tx().dir_name(root)?;
         let mut refused = None;
-        if options.has_key_file() {
-            let key = options.key(&name)?;
+        if options.is_at_hand() {
+            let key = given(options, &name)?;
             if !is_of_several {
                 return Ok(key);
             }
@@ -107,11 +110,29 @@ impl Args {
         }
         let place = location(pool, root)?;
         match (key_at(&place).filter(|_| self.load), refused) {
-            (Some(key), _) => key,
+            (Some(key), _) => Ok(key?),
             (None, Some(refused)) if !prompt::can_ask() => Err(refused),
-            (None, _) => prompt::ask(&name),
+            (None, _) => prompt::ask(&name).map_err(Failure::new),
         }
     }
+}
+
+/// A new key, typed twice.
+struct AskedNew;
+
+impl Keys for AskedNew {
+    fn key(&self, name: &str) -> Result<Vec<u8>, OtherError> {
+        Ok(prompt::ask_new(name)?)
+    }
+}
+
+/// The key that the options give.
+fn given(options: &PoolOptions, root: &str) -> Result<Vec<u8>, Failure> {
+    options.key(root).map_err(Failure::new)
+}
+
+fn no_key(root: &str, error: &Error) -> Failure {
+    Failure::new(format_args!("cannot load the key of {root}: {error}"))
 }
 
 /// Where the key of an encryption root comes from.
@@ -200,16 +221,16 @@ impl Load {
     }
 
     fn key(&self, options: &PoolOptions, root: &Arc<Dir>) -> Result<Vec<u8>, Failure> {
-        if self.location.is_none() && options.has_key_file() {
-            return options.key(root.name());
+        if self.location.is_none() && options.is_at_hand() {
+            return given(options, root.name());
         }
         let place = match &self.location {
             Some(location) => location.clone(),
             None => stored_location(root)?,
         };
         match key_at(&place) {
-            Some(key) => key,
-            None if place == "prompt" => prompt::ask(root.name()),
+            Some(key) => Ok(key?),
+            None if place == "prompt" => prompt::ask(root.name()).map_err(Failure::new),
             None => {
                 let why = Fault::Unsupported(format!("the keylocation {place}")).into();
                 Err(no_key(root.name(), &why))

@@ -1,10 +1,9 @@
 //! `zstream clone` and `zstream promote`: writable copies of snapshots, as `zfs` makes them.
 
+use zstream::Keys;
 use zstream_dsl::prop::parse::parse_assignment;
-use zstream_dsl::write::WritablePool;
 
-use super::create::create_parents;
-use crate::change::{cannot, change};
+use crate::change::{change, check_once};
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -30,22 +29,13 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, &self.snapshot, |pool| self.make(pool, options))
-    }
-
-    fn make(&self, pool: &mut WritablePool, options: &PoolOptions) -> Result<(), Failure> {
-        let properties = self.properties.iter().map(|text| parse_assignment(text));
-        let properties = properties.collect::<Result<Vec<_>, _>>()?;
-        let failed = cannot(format!("clone '{}' to '{}'", self.snapshot, self.name));
-        if self.parents {
-            if pool.tx().dir_named(&self.name)?.is_some() {
-                return Ok(());
-            }
-            create_parents(pool, &self.name, options)?;
-        }
-        let clone = pool.clone_snapshot(&self.snapshot, &self.name).map_err(&failed)?;
-        let mut tx = pool.tx();
-        properties.iter().try_for_each(|parsed| tx.assign(clone, parsed)).map_err(&failed)
+        check_once(&self.properties)?;
+        change(options, &self.snapshot, |pool| {
+            let properties = self.properties.iter().map(|text| parse_assignment(text));
+            let properties = properties.collect::<Result<Vec<_>, _>>()?;
+            let keys: Option<&dyn Keys> = if self.parents { Some(options) } else { None };
+            Ok(zstream::clone_snapshot(pool, &self.snapshot, &self.name, &properties, keys)?)
+        })
     }
 }
 
@@ -59,8 +49,6 @@ pub(crate) struct Promote {
 
 impl Promote {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, &self.name, |pool| {
-            pool.tx().promote(&self.name).map_err(cannot(format_args!("promote '{}'", self.name)))
-        })
+        change(options, &self.name, |pool| Ok(zstream::promote(pool, &self.name)?))
     }
 }

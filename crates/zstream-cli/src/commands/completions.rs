@@ -1,10 +1,8 @@
 //! `zstream completions`: what a shell needs to complete the command line.
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 use std::io::Write as _;
 
-use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::output;
 
@@ -16,10 +14,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    /// Writes the script for the program with this command line.
+    pub(crate) fn run(&self, mut program: clap::Command) -> Result<(), Failure> {
         // Into memory first: the generator panics where writing fails.
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "zstream", &mut script);
+        clap_complete::generate(self.shell, &mut program, "zstream", &mut script);
         let mut out = output::text()?;
         out.write_all(&script).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
     }

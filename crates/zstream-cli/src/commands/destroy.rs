@@ -1,10 +1,10 @@
 //! `zstream destroy` and `zstream rollback`: what is given up, as `zfs` does it.
 
-use zstream_dmu::error::Error;
+use zstream::Destroyed;
 use zstream_dsl::prop::value::nice_bytes;
 use zstream_dsl::write::{Reach, WritablePool};
 
-use crate::change::{cannot, change, try_change};
+use crate::change::{change, try_change};
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -39,10 +39,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let destroy = |pool: &mut WritablePool| {
-            self.destroy(pool).map_err(cannot(format_args!("destroy '{}'", self.name)))
-        };
-        let (names, bytes) = if self.dry_run {
+        let reach = Reach { recursive: self.recursive, clones: self.clones };
+        let destroy = |pool: &mut WritablePool| Ok(zstream::destroy(pool, &self.name, reach, self.defer)?);
+        let Destroyed { names, bytes, .. } = if self.dry_run {
             try_change(options, &self.name, destroy)?
         } else {
             change(options, &self.name, destroy)?
@@ -59,28 +58,6 @@ impl Args {
             }
         }
         Ok(())
-    }
-
-    /// Destroys what was asked for, and gives the names and the space that came back.
-    fn destroy(&self, pool: &mut WritablePool) -> Result<(Vec<String>, u64), Error> {
-        let mut tx = pool.tx();
-        let root = tx.root_dir()?;
-        let before = tx.dir(root)?.used_bytes;
-        let reach = Reach { recursive: self.recursive, clones: self.clones };
-        let names = if self.name.contains('#') {
-            tx.destroy_bookmark(&self.name)?;
-            vec![self.name.clone()]
-        } else if self.name.contains('@') {
-            let names = tx.plan_destroy_snapshots(&self.name, reach, self.defer)?;
-            tx.destroy_all(&names, self.defer)?;
-            names
-        } else {
-            let names = tx.plan_destroy(&self.name, reach)?;
-            tx.destroy_all(&names, false)?;
-            names
-        };
-        let after = tx.dir(root)?.used_bytes;
-        Ok((names, before.saturating_sub(after)))
     }
 }
 
@@ -103,20 +80,7 @@ pub(crate) struct Rollback {
 
 impl Rollback {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, &self.name, |pool| {
-            self.roll_back(pool).map_err(cannot(format_args!("roll back to '{}'", self.name)))
-        })
-    }
-
-    fn roll_back(&self, pool: &mut WritablePool) -> Result<(), Error> {
-        let younger = pool.tx().plan_rollback(&self.name, self.clones)?;
-        if !younger.is_empty() && !self.recursive && !self.clones {
-            let list = younger.join(", ");
-            return Err(Error::refused(
-                "EEXIST",
-                format!("more recent snapshots or bookmarks exist; use -r to destroy them: {list}"),
-            ));
-        }
-        pool.rollback_over(&self.name, &younger)
+        let reach = Reach { recursive: self.recursive, clones: self.clones };
+        change(options, &self.name, |pool| Ok(zstream::roll_back(pool, &self.name, reach)?))
     }
 }

@@ -37,7 +37,7 @@ impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let input = Input::open(self.file.as_deref())?;
         let mut dump = Dump {
-            out: output::text()?,
+            out: output::same_text()?,
             verbosity: if self.dump { 2 } else { self.verbose },
             payloads: self.dump,
             totals: Totals::default(),

@@ -1,19 +1,19 @@
 //! `zstream extract`: files into a directory or an archive, volumes into an image.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
-use zstream_zpl::volume;
+use zstream::extract::{Extracted, What, to_archive, to_directory, to_image};
+use zstream::{Request, Source};
 
 use crate::failure::Failure;
-use crate::files::{self, Source};
+use crate::files;
 use crate::output;
 use crate::pool::PoolOptions;
-use crate::restore::archive::Archive;
-use crate::restore::tree::Tree;
-use crate::restore::{self, Report};
+use crate::progress::Meter;
+use crate::text::{Count, Size};
 
 /// The options of `zstream extract`.
 #[derive(Debug, clap::Args)]
@@ -31,54 +31,79 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        let (source, paths) = Source::open(pool, &self.words)?;
+        let (source, paths) = files::open(pool, &self.words)?;
         if source.is_volume() {
             return self.volume(&source, paths);
         }
         let fs = source.filesystem()?;
         let whole = [OsString::new()];
         let paths = if paths.is_empty() { &whole[..] } else { paths };
-        let paths: Vec<Vec<&[u8]>> = paths.iter().map(|path| files::parts(path)).collect::<Result<_, _>>()?;
-        let mut report = Report::new();
-        if self.tar {
-            let mut archive = Archive::new(output::binary()?);
-            for path in &paths {
-                archive.add(&fs, path, &mut report)?;
-            }
-            archive.finish()?;
-        } else {
-            let mut tree = Tree::new(self.target()?);
-            for path in &paths {
-                tree.restore(&fs, path, &mut report);
-            }
+        let paths: Vec<&[u8]> = paths.iter().map(|path| path.as_bytes()).collect();
+        for path in &paths {
+            zstream::parts(path)?;
         }
-        report.finish()
-    }
-
-    /// The target directory. It is the user's choice, so links on the way to it are followed; below it they are not.
-    fn target(&self) -> Result<File, Failure> {
-        let failed = |error| Failure::new(format_args!("{}: {error}", self.directory.display()));
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(rustix::fs::open(&self.directory, flags, Mode::empty()).map_err(failed)?.into())
+        let mut meter = Meter::new(None);
+        let extracted = if self.tar {
+            to_archive(&fs, &paths, output::binary()?, &mut meter.control())?
+        } else {
+            to_directory(&fs, &paths, &self.directory, &mut meter.control())?
+        };
+        report(&extracted, &meter)
     }
 
     fn volume(&self, source: &Source, paths: &[OsString]) -> Result<(), Failure> {
-        if !paths.is_empty() || self.tar {
-            let what = if self.tar { "--tar is for files" } else { "it has no files" };
-            return Err(Failure::usage(format_args!("{} is a volume: {what}", source.name)));
+        let name = source.name();
+        if self.tar {
+            return Err(Failure::usage(format_args!("{name} is a volume: --tar is for files")));
         }
-        let content = volume::content(&*source.set)?;
-        let last = source.name.rsplit('/').next().unwrap_or_default();
-        let name = format!("{}.img", last.split('@').next().unwrap_or_default());
-        let path = self.directory.join(&name);
-        let failed = |error: restore::CopyError| Failure::new(format_args!("{}: {error}", path.display()));
-        let directory = self.target()?;
-        let file = restore::create(&directory, name.as_bytes(), 0o666).map_err(failed)?;
-        let mut report = Report::new();
-        let copied = restore::copy(&content, &file, &mut report.meter);
-        if copied.is_err() {
-            restore::remove(&directory, name.as_bytes());
+        if !paths.is_empty() {
+            return Err(Request::Volume(name.to_owned()).into());
         }
-        copied.map_err(failed)
+        let last = name.rsplit('/').next().unwrap_or_default();
+        let image = format!("{}.img", last.split('@').next().unwrap_or_default());
+        to_image(source.set(), &self.directory.join(image), &mut Meter::new(None).control())?;
+        Ok(())
     }
+}
+
+/// The outcome of all. What was restored is shown on a terminal, and where not all was.
+fn report(extracted: &Extracted, meter: &Meter) -> Result<(), Failure> {
+    let restored = match listed(&extracted.restored) {
+        nothing if nothing.is_empty() => "nothing".to_owned(),
+        list => format!("{list}; {} of content", Size(extracted.bytes)),
+    };
+    let summary = format!("zstream: restored {restored}");
+    if extracted.is_complete() {
+        meter.note(&summary);
+        return Ok(());
+    }
+    meter.line(&summary);
+    let count = Count(extracted.failed.values().sum(), "thing");
+    Err(Failure::new(format_args!("{count} could not be restored: {}", listed(&extracted.failed))))
+}
+
+/// So many of each, as a list; nothing where there are none.
+fn listed(counts: &BTreeMap<What, u64>) -> String {
+    counts.iter().map(|(what, number)| count(*what, *number)).collect::<Vec<_>>().join(", ")
+}
+
+/// So many of them.
+fn count(what: What, count: u64) -> String {
+    let one = match what {
+        What::File => "file",
+        What::Directory if count == 1 => "directory",
+        What::Directory => return format!("{count} directories"),
+        What::Symlink => "symbolic link",
+        What::HardLink => "hard link",
+        What::Special => "special file",
+        What::Name => "name",
+        What::Owner => "owner",
+        What::Xattr => "extended attribute",
+        What::Acl => "ACL",
+        What::Mode => "mode",
+        What::Times if count == 1 => return "the times of 1 file".to_owned(),
+        What::Times => return format!("the times of {count} files"),
+        _ => "thing",
+    };
+    Count(count, one).to_string()
 }

@@ -2,15 +2,16 @@
 
 use std::io::Write as _;
 
+use zstream::list::{PropertyName as Wanted, Selection, all_properties, select};
 use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::{PROPERTIES, Types};
+use zstream_dsl::prop::table::Types;
 use zstream_dsl::prop::value::{Found, Source};
 
-use crate::datasets::{Column, Selection, TableOptions, Wanted, select, table};
+use crate::datasets::{Column, Shown as _, TableOptions, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
-use crate::pool::PoolOptions;
+use crate::pool::{PoolOptions, warnings};
 
 /// The options of `zstream get`.
 #[derive(Debug, clap::Args)]
@@ -54,11 +55,18 @@ impl Args {
             None => 0,
         };
         let types = self.table.types.unwrap_or(Types::all());
-        let datasets = select(&open, pool, &Selection { names: &self.names, types, strict: false, depth })?;
+        let datasets = select(
+            &open,
+            &Selection { names: &self.names, types, strict: false, depth },
+            pool,
+            &mut warnings(),
+        )?;
         let mut rows = Vec::new();
         for props in &datasets {
             if all {
-                all_of(props, &mut rows)?;
+                for (wanted, found) in all_properties(props)? {
+                    rows.push(Row { props, wanted, found: Some(found) });
+                }
             }
             for wanted in &wanted {
                 rows.push(Row { props, found: wanted.of(props)?, wanted: wanted.clone() });
@@ -123,19 +131,4 @@ impl Args {
         }
         json::datasets("zfs get", &datasets)
     }
-}
-
-/// All properties that have a value, users' ones last.
-fn all_of<'a>(props: &'a Props, rows: &mut Vec<Row<'a>>) -> Result<(), Failure> {
-    for property in PROPERTIES.iter().filter(|property| !property.hidden) {
-        if let Some(found) = props.get(property)? {
-            rows.push(Row { props, wanted: Wanted::Native(property), found: Some(found) });
-        }
-    }
-    for name in props.user_names()? {
-        if let Some(found) = props.user(&name)? {
-            rows.push(Row { props, wanted: Wanted::User(name), found: Some(found) });
-        }
-    }
-    Ok(())
 }

@@ -5,8 +5,7 @@ use std::io::Write as _;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::prop::value::time;
 
-use super::snapshot::below;
-use crate::change::{cannot, change};
+use crate::change::change;
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
@@ -27,37 +26,17 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn hold(&self, options: &PoolOptions) -> Result<(), Failure> {
-        self.run(options, "hold", |tx, names| tx.hold(&self.tag, names))
+        change(options, self.first(), |pool| Ok(zstream::hold(pool, &self.tag, &self.names, self.recursive)?))
     }
 
     pub(crate) fn release(&self, options: &PoolOptions) -> Result<(), Failure> {
-        self.run(options, "release", |tx, names| {
-            let has = |name: &String| tx.has_hold(&self.tag, name);
-            // Of a tree, those that have the hold; where none has, the names that were given say so.
-            let held: Vec<String> = names.iter().filter(|name| has(name).unwrap_or(false)).cloned().collect();
-            if self.recursive && !held.is_empty() {
-                return tx.release(&self.tag, &held);
-            }
-            tx.release(&self.tag, names)
+        change(options, self.first(), |pool| {
+            Ok(zstream::release(pool, &self.tag, &self.names, self.recursive)?)
         })
     }
 
-    fn run(
-        &self,
-        options: &PoolOptions,
-        what: &str,
-        act: impl FnOnce(&mut zstream_dsl::write::Tx<'_>, &[String]) -> zstream_dmu::error::Result<()>,
-    ) -> Result<(), Failure> {
-        let first = self.names.first().map(String::as_str).unwrap_or_default();
-        change(options, first, |pool| {
-            let mut tx = pool.tx();
-            let mut names = self.names.clone();
-            if self.recursive {
-                names = below(&tx, &self.names, |_| Ok(true))?;
-                names.retain(|name| self.names.contains(name) || tx.snapshot_named(name).is_ok());
-            }
-            act(&mut tx, &names).map_err(cannot(what))
-        })
+    fn first(&self) -> &str {
+        self.names.first().map(String::as_str).unwrap_or_default()
     }
 }
 
@@ -101,6 +80,9 @@ impl Holds {
             } else {
                 add(&snapshot)?;
             }
+        }
+        for row in &mut rows {
+            *row = row.each_ref().map(crate::text::line);
         }
         let width = |column: usize, heading: &str| {
             rows.iter().map(|row| row[column].len()).chain([heading.len()]).max().unwrap_or_default()

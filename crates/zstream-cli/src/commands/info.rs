@@ -101,7 +101,7 @@ fn value_text(value: &NvValue) -> String {
 fn text(file: &Path, summary: &Summary) -> String {
     let mut out = format!(
         "{}: {}, {}\n",
-        file.display(),
+        crate::text::line(file.display()),
         Count(summary.snapshots.len() as u64, "snapshot"),
         Size(summary.bytes)
     );
@@ -114,7 +114,7 @@ fn text(file: &Path, summary: &Summary) -> String {
 /// Writing to a `String` does not fail.
 macro_rules! line {
     ($out:expr, $indent:expr, $($arg:tt)*) => {{
-        let _ = writeln!($out, "{:indent$}{}", "", format_args!($($arg)*), indent = 2 * $indent);
+        let _ = writeln!($out, "{:indent$}{}", "", crate::text::line(format_args!($($arg)*)), indent = 2 * $indent);
     }};
 }
 

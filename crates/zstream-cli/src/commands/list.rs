@@ -3,15 +3,16 @@
 use std::cmp::Ordering;
 use std::io::Write as _;
 
+use zstream::list::{PropertyName as Wanted, Selection, by_name, select};
 use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::prop::value::Value;
 
-use crate::datasets::{Column, Selection, TableOptions, Wanted, by_name, select, table};
+use crate::datasets::{Column, Shown as _, TableOptions, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
-use crate::pool::PoolOptions;
+use crate::pool::{PoolOptions, warnings};
 
 /// The options of `zstream list`.
 #[derive(Debug, clap::Args)]
@@ -53,7 +54,7 @@ impl Args {
             None => 0,
         };
         let selection = Selection { names: &self.names, types, strict: true, depth };
-        let mut rows = select(&open, pool, &selection)?;
+        let mut rows = select(&open, &selection, pool, &mut warnings())?;
         self.sort(&mut rows)?;
         let text =
             if self.table.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };

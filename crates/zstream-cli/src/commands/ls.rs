@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
+use zstream::joined;
 use zstream_zpl::fs::Filesystem;
 use zstream_zpl::fuid::Fuid;
 use zstream_zpl::node::{FileType, Node, Time};
 use zstream_zpl::walk::Visit;
 
 use crate::failure::Failure;
-use crate::files::{Source, joined};
+use crate::files;
 use crate::output::{self, Output};
 use crate::pool::PoolOptions;
 use crate::text::{Count, Utc, file_name};
@@ -31,9 +32,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        let (source, paths) = Source::open(pool, &self.words)?;
+        let (source, paths) = files::open(pool, &self.words)?;
         if source.is_volume() {
-            return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name)));
+            return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name())));
         }
         let fs = source.filesystem()?;
         let mut out = output::text()?;

@@ -2,9 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory as _;
-
-use crate::cli::Cli;
 use crate::failure::Failure;
 
 /// The argument of `zstream man`.
@@ -16,8 +13,9 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        clap_mangen::generate_to(Cli::command(), &self.directory).map_err(|error| {
+    /// Writes the pages of the program with this command line.
+    pub(crate) fn run(&self, program: clap::Command) -> Result<(), Failure> {
+        clap_mangen::generate_to(program, &self.directory).map_err(|error| {
             Failure::new(format_args!("cannot write manual pages to {}: {error}", self.directory.display()))
         })
     }

@@ -7,7 +7,6 @@ pub(crate) mod change_key;
 pub(crate) mod clone;
 pub(crate) mod completions;
 pub(crate) mod create;
-mod create_keys;
 pub(crate) mod decompress;
 pub(crate) mod destroy;
 pub(crate) mod dump;

@@ -1,34 +1,19 @@
 //! `zstream put`: files into a file system, an image into a volume.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 
-use zstream_dmu::error::Error;
-use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dmu::random::Random;
-use zstream_dmu::zap::Value;
-use zstream_dsl::write::Tx;
-use zstream_format::object_type::ObjsetType;
-use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::writer::{Settings, Writer, write_image};
+use zstream::{Input, Put, PutOptions, Request};
 
+use crate::change::command_line;
 use crate::failure::Failure;
-use crate::files::{self, CHUNK_BYTES};
 use crate::pool::PoolOptions;
-use crate::store::ahead::ReadAhead;
-use crate::store::tree::Tree;
-use crate::store::{Put, PutError, Rules, Target, archive};
+use crate::progress::Meter;
 
 /// The name of standard input.
 const STANDARD_INPUT: &str = "-";
-
-/// Bytes in a slot of a dnode.
-const SLOT_BYTES: u64 = 512;
 
 /// The options of `zstream put`.
 #[derive(Debug, clap::Args)]
@@ -53,175 +38,77 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let bytes = self.target.as_bytes();
-        let (name, path) = match bytes.iter().position(|byte| *byte == b':') {
-            Some(at) => (&bytes[..at], &bytes[at + 1..]),
-            None => (bytes, &b""[..]),
-        };
+        let (name, path) = split(bytes);
         let name = std::str::from_utf8(name).map_err(|_| Failure::usage("the name of a dataset is ASCII"))?;
         if name.contains(['@', '#']) {
-            return Err(Failure::usage(format_args!(
-                "{name}: only file systems and volumes can be written to"
-            )));
+            return Err(Request::NotWritable(name.to_owned()).into());
         }
-        let parts = files::parts(OsStr::from_bytes(path))?;
-        let writing = WriteOptions { force: self.force, now: self.timestamp, ..WriteOptions::default() };
-        let mut pool = options.open_to_write(Some(name), writing, self.timestamp)?;
-        let head = pool.tx().head_named(name)?;
-        pool.tx().check_not_filled(head)?;
-        options.unlock_to_write(&mut pool, head)?;
-        let set = pool.open_head(head)?;
-        let kind = set.objset_type();
-        let target = Target::new(pool, head, set);
-        match kind {
-            ObjsetType::ZVOL => self.image(target, name, path),
-            _ => self.files(target, name, &parts),
+        zstream::parts(path)?;
+        let mut putting = PutOptions::default();
+        (putting.force, putting.timestamp) = (self.force, self.timestamp);
+        let mut put = Put::open(&options.place_to_write()?, name, &putting, options)?;
+        if put.is_volume() {
+            self.check_volume(name, path)?;
         }
-    }
-
-    fn command() -> String {
-        let words: Vec<String> =
-            std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-        words.join(" ")
-    }
-
-    fn image(&self, mut target: Target, name: &str, path: &[u8]) -> Result<(), Failure> {
-        let [source] = &self.sources[..] else {
-            return Err(Failure::usage(format_args!("{name} is a volume: it takes one image")));
-        };
-        if !path.is_empty() || self.tar {
-            return Err(Failure::usage(format_args!("{name} is a volume: it has no files")));
-        }
-        let mut image =
-            open(source).map_err(|error| Failure::new(format_args!("{}: {error}", source.display())))?;
-        let mut done = 0;
-        let written = loop {
-            // The target is lent out in turns: to the writer of the image, and to whoever completes transaction groups.
-            let mut part = (&mut image).take(IMAGE_PART_BYTES);
-            let result = write_image(&mut target.set, &mut part, done, CHUNK_BYTES);
-            match result {
-                Ok(0) => break Ok(()),
-                Ok(bytes) => {
-                    done += bytes;
-                    if let Err(error) = target.wrote(None, bytes as usize) {
-                        break Err(PutError::Target(Vec::new(), error));
-                    }
-                }
-                Err(zstream_zpl::writer::ImageError::Image(error)) => {
-                    break Err(PutError::Source(source.as_bytes().to_vec(), error));
-                }
-                Err(zstream_zpl::writer::ImageError::Volume(error)) => {
-                    break Err(PutError::Target(Vec::new(), error));
-                }
-            }
-        };
-        written.map_err(|error| target.failed(&error))?;
-        Ok(target.finish(None, &Self::command())?)
-    }
-
-    fn files(&self, mut target: Target, name: &str, parts: &[&[u8]]) -> Result<(), Failure> {
-        let seconds = target.pool.pool().now().cast_signed();
-        let now = Time { seconds, nanoseconds: 0 };
-        let (settings, keeps_xattrs) = settings(&mut target, now)?;
-        let random = match self.timestamp {
-            Some(seed) => Random::from_seed(seed),
-            None => Random::system().map_err(Error::from)?,
-        };
-        let writer = Writer::open(&target.set, settings, random)
-            .map_err(|error| Failure::new(format_args!("{name}: {error}")))?;
-        let rules = Rules { latest: self.timestamp.map(|_| now), keeps_xattrs };
-        let mut put = Put { target, writer, rules, now };
-        if let Err(error) = self.all(&mut put, parts) {
-            return Err(put.target.failed(&error));
-        }
-        let Put { target, mut writer, .. } = put;
-        Ok(target.finish(Some(&mut writer), &Self::command())?)
-    }
-
-    fn all(&self, put: &mut Put, parts: &[&[u8]]) -> Result<(), PutError> {
-        if self.tar {
-            put.directory(parts, None)?;
+        let mut meter = Meter::new(None);
+        let mut control = meter.control();
+        if put.is_volume() {
+            put.image(input(&self.sources[0]), &mut control)?;
+        } else if self.tar {
             for source in &self.sources {
-                let name = source.as_bytes();
-                let input = open(source).map_err(|error| PutError::Source(name.to_vec(), error))?;
-                archive::put(put, input, name, parts)?;
+                put.archive(path, input(source), &mut control)?;
             }
-            return Ok(());
+        } else {
+            let sources: Vec<PathBuf> = self.sources.iter().map(PathBuf::from).collect();
+            put.paths(path, &sources, &mut control)?;
         }
-        let (parent, new_name) = self.place(put, parts)?;
-        let above = match new_name {
-            Some(_) => parts.split_last().map_or(&[][..], |(_, above)| above),
-            None => parts,
-        };
-        let above = above.join(&b'/');
-        let mut tree = Tree::default();
-        for source in &self.sources {
-            let path = Path::new(source);
-            let takes_content = source.as_bytes().ends_with(b"/") && path.is_dir();
-            if takes_content && new_name.is_none() {
-                tree.put(put, path, parent, &above, None)?;
-                continue;
-            }
-            let own = path.file_name().map(OsStr::as_bytes);
-            let name = new_name.or(own).ok_or_else(|| {
-                let error = io::Error::other("it has no name; put what is in it with a slash at its end");
-                PutError::Source(source.as_bytes().to_vec(), error)
-            })?;
-            tree.put(put, path, parent, &above, Some(name))?;
+        Ok(put.finish(&command_line())?)
+    }
+
+    fn check_volume(&self, name: &str, path: &[u8]) -> Result<(), Failure> {
+        if self.sources.len() != 1 {
+            return Err(Failure::usage(format_args!("{name} is a volume: it takes one image")));
+        }
+        if !path.is_empty() || self.tar {
+            return Err(Request::Volume(name.to_owned()).into());
         }
         Ok(())
     }
+}
 
-    /// The directory that is put into, and the name that a single source gets where the target is not there yet.
-    fn place<'a>(&self, put: &mut Put, parts: &[&'a [u8]]) -> Result<(ObjectId, Option<&'a [u8]>), PutError> {
-        let Some((last, above)) = parts.split_last() else { return Ok((put.writer.root(), None)) };
-        let parent = put.directory(above, None)?;
-        let found = Put::at(&parts.join(&b'/'), put.writer.lookup(&put.target.set, parent, last))?;
-        match found {
-            Some(found) if found.file_type == Some(FileType::Directory) => Ok((found.object, None)),
-            _ if self.sources.len() == 1 => Ok((parent, Some(last))),
-            _ => Err(PutError::Target(parts.join(&b'/'), Error::not_found("directory", "several sources"))),
+fn input(source: &OsStr) -> Input {
+    if source == STANDARD_INPUT {
+        Input::Reader { name: source.as_bytes().to_vec(), reader: Box::new(io::stdin()) }
+    } else {
+        Input::Path(source.into())
+    }
+}
+
+/// The dataset, in whose name there may be colons, and the path in it: what follows the first colon that a slash follows.
+fn split(target: &[u8]) -> (&[u8], &[u8]) {
+    match target.windows(2).position(|pair| pair == b":/") {
+        Some(at) => (&target[..at], &target[at + 1..]),
+        None => (target.strip_suffix(b":").unwrap_or(target), b""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn datasets_may_have_colons_in_their_names() {
+        for (target, name, path) in [
+            ("p", "p", ""),
+            ("p/fs", "p/fs", ""),
+            ("p:", "p", ""),
+            ("p:/", "p", "/"),
+            ("p/x:y", "p/x:y", ""),
+            ("p/x:y:", "p/x:y", ""),
+            ("p/x:y:/", "p/x:y", "/"),
+            ("a:b/x:y:/dir:/file", "a:b/x:y", "/dir:/file"),
+        ] {
+            assert_eq!(split(target.as_bytes()), (name.as_bytes(), path.as_bytes()), "{target}");
         }
     }
 }
-
-/// Bytes of an image between two looks at whether a transaction group is full.
-const IMAGE_PART_BYTES: u64 = 64 << 20;
-
-fn open(source: &OsStr) -> io::Result<ReadAhead> {
-    if source == STANDARD_INPUT {
-        ReadAhead::start(io::stdin())
-    } else {
-        ReadAhead::start(File::open(source)?)
-    }
-}
-
-/// How the properties of the file system want files to be written, and whether with extended attributes.
-fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), Error> {
-    let head = target.head;
-    let mut tx = target.pool.tx();
-    let dir = tx.dataset(head)?.dir;
-    let number = |tx: &Tx<'_>, name: &str| tx.inherited_number(dir, name);
-    let record = number(&tx, "recordsize")?.unwrap_or(128 << 10);
-    let record_bytes =
-        u32::try_from(record).map_err(|_| Error::unsupported(format!("recordsize {record}")))?;
-    let xattr = number(&tx, "xattr")?.unwrap_or(XATTR_SA);
-    let xattrs_inline = xattr != XATTR_DIRECTORY;
-    let dn_slots = match number(&tx, "dnodesize")?.unwrap_or(DNODE_LEGACY) {
-        DNODE_LEGACY => 1,
-        DNODE_AUTO => 2,
-        bytes => u8::try_from(bytes / SLOT_BYTES)
-            .map_err(|_| Error::unsupported(format!("dnodesize {bytes}")))?
-            .max(1),
-    };
-    if dn_slots > 1 {
-        tx.activate_feature(head, "large_dnode", &Value::word(0))?;
-    }
-    Ok((Settings { record_bytes, dn_slots, xattrs_inline, now }, xattr != XATTR_OFF))
-}
-
-/// Values of the properties `xattr` and `dnodesize`.
-const XATTR_OFF: u64 = 0;
-const XATTR_DIRECTORY: u64 = 1;
-const XATTR_SA: u64 = 2;
-const DNODE_LEGACY: u64 = 0;
-const DNODE_AUTO: u64 = 1;

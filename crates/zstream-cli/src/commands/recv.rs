@@ -4,32 +4,19 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use serde_json::json;
-use zstream_dmu::error::Error as PoolError;
-use zstream_dmu::pool::history::Event;
-use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dsl::prop::parse::{Parsed, parse_assignment};
-use zstream_dsl::prop::table::Property;
+use zstream::{Control, Error, Event, ReceiveError, ReceiveRequest, Receiver, abort_receive};
 use zstream_dsl::prop::value::nice_number;
-use zstream_dsl::write::WritablePool;
-use zstream_format::judge::Errno;
-use zstream_recv::engine::{Received, Receiving};
-use zstream_recv::input::Input as Stream;
-use zstream_recv::package::{Host, Note};
-use zstream_recv::request::{Naming, Request};
-use zstream_recv::rules::Encryption;
+use zstream_recv::engine::Received;
+use zstream_recv::host::Note;
+use zstream_recv::request::Naming;
 
-use crate::change::{cannot, change};
-use crate::commands::create::create_parents;
-use crate::commands::create_keys::Wanted;
+use crate::change::{change, check_once, command_line};
 use crate::failure::Failure;
 use crate::input::Input;
-use crate::interrupt::Interruptible;
+use crate::interrupt::{Interruptible, Signal};
 use crate::output;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
-
-/// Properties that say how a dataset is encrypted.
-const KEY_PROPERTIES: [&str; 4] = ["encryption", "keyformat", "keylocation", "pbkdf2iters"];
 
 /// The options of `zstream recv`: those of `zfs receive`.
 #[derive(Debug, clap::Args)]
@@ -91,214 +78,98 @@ pub(crate) struct Args {
 }
 
 /// Tells what happens.
-struct Teller<'a> {
-    options: &'a PoolOptions,
+struct Teller {
     verbose: bool,
     json: bool,
     dry_run: bool,
     heal: bool,
     meter: Meter,
-    done: u64,
     started: Instant,
-    /// The snapshot that was begun last.
-    current: Option<String>,
     output: Result<(), Failure>,
 }
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         if self.abort {
-            return self.abort(options);
+            return change(options, &self.to, |pool| {
+                abort_receive(pool, &self.to)
+                    .map_err(|error| Failure::new(format_args!("cannot abort the receive: {error}")))
+            });
         }
-        let (mut request, keys) = self.request()?;
+        let request = self.request()?;
         let input = Input::open(None)?;
-        let writing = WriteOptions { rehearsal: self.dry_run, ..WriteOptions::default() };
-        let mut pool = options.open_to_write(Some(&self.to), writing, None)?;
-        if let Some(encryption) = keys.for_receive(&mut pool, &self.to, options)? {
-            request.encryption = Some(encryption);
-        }
-        self.unlock(options, &mut pool, &request)?;
+        let receiver = Receiver::open(&options.place_to_write()?, request, options)?;
         let mut teller = Teller {
-            options,
             verbose: self.verbose,
             json: self.json,
             dry_run: self.dry_run,
             heal: self.heal,
             meter: Meter::new(input.regular_file().and_then(|file| Some(file.metadata().ok()?.len()))),
-            done: 0,
             started: Instant::now(),
-            current: None,
             output: Ok(()),
         };
         let input = Interruptible::new(input.into_raw())
             .map_err(|error| Failure::new(format_args!("cannot wait for signals: {error}")))?;
         let signal = input.signal();
-        let mut stream = Stream::new(input);
-        let mut receiving = Receiving::new(&mut pool);
-        let result = receiving.receive_all(&mut stream, &request, &mut teller);
-        let is_broken = receiving.is_broken();
-        let Teller { current, output, meter, .. } = teller;
+        let mut control = Control::new().watched_by(|event| teller.event(event));
+        let result = receiver.receive(input, &command_line(), &mut control);
+        drop(control);
+        let Teller { output, meter, .. } = teller;
         drop(meter);
-        let ended = if self.dry_run {
-            Ok(false)
-        } else if is_broken {
-            drop(pool);
-            self.clean_up(options, current.as_deref())
-        } else {
-            self.leave(pool, result.is_ok(), current.as_deref())
-        };
-        let Err(error) = result else {
-            ended?;
-            return output;
-        };
-        let (is_kept, unclean) = match ended {
-            Ok(is_kept) => (is_kept, String::new()),
-            Err(failure) => (false, format!("; cannot clean up: {}", failure.message())),
-        };
-        let hint = match is_kept {
-            true => "; what came is kept, and `get receive_resume_token` shows how to go on",
-            false => "",
-        };
-        let failure =
-            Failure::new(format_args!("cannot receive: {error} [{}]{hint}{unclean}", error.errno()));
-        Err(if error.errno() == Errno::EINTR { failure.by(signal.number()) } else { failure })
+        match result {
+            Ok(_) => output,
+            Err(Error::Receive(error)) => Err(failure(&error, &signal)),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Leaves the pool, and says whether something is kept in it to be resumed.
-    fn leave(&self, mut pool: WritablePool, is_done: bool, current: Option<&str>) -> Result<bool, Failure> {
-        let mut is_kept = false;
-        if is_done {
-            pool.log(Event::Command(&command_line()))?;
-        } else if let Some(name) = current.filter(|_| self.resumable) {
-            let dataset = name.split('@').next().unwrap_or_default();
-            is_kept = pool.tx().unfinished_receive(dataset)?.is_some();
-        }
-        pool.export()?;
-        Ok(is_kept)
-    }
-
-    /// What is asked for, and how what is new is to be encrypted.
-    fn request(&self) -> Result<(Request, Wanted), Failure> {
-        let mut set: Vec<Parsed> = Vec::new();
-        let mut keys = Wanted::default();
-        let (mut origin, mut location) = (None, None);
-        for text in &self.settings {
-            if let Some(name) = text.strip_prefix("origin=") {
-                origin = Some(name.to_owned());
-            } else {
-                let parsed = parse_assignment(text).map_err(Failure::usage)?;
-                if keys.take(&parsed) {
-                    if parsed.name == "keylocation" {
-                        location = Some(parsed);
-                    }
-                    continue;
-                }
-                if parsed.property.is_some_and(|property| property.set_once || property.read_only) {
-                    return Err(Failure::usage(format_args!("property {} cannot be set here", parsed.name)));
-                }
-                set.push(parsed);
-            }
-        }
-        if keys.is_location_only() {
-            // Raw streams bring the rest, and increments find it.
-            set.extend(location);
-            keys = Wanted::default();
-        }
-        let (mut exclude, mut encryption) = (Vec::new(), None);
-        for name in &self.exclude {
-            let found =
-                if name.contains(':') { Some(name.as_str()) } else { Property::find(name).map(|p| p.name) };
-            let found = found.ok_or_else(|| Failure::usage(format_args!("bad property {name:?}")))?;
-            if set.iter().any(|parsed| parsed.name == found) {
-                return Err(Failure::usage(format_args!("property {found} is both set and left out")));
-            }
-            if KEY_PROPERTIES.contains(&found) {
-                encryption = Some(Encryption::Inherit);
-            } else {
-                exclude.push(found.to_owned());
-            }
-        }
-        let naming = match (self.prefix, self.tail) {
+    /// What is asked for.
+    fn request(&self) -> Result<ReceiveRequest, Failure> {
+        check_once(&self.settings)?;
+        check_once(&self.exclude)?;
+        let mut request = ReceiveRequest::new(&self.to);
+        request.naming = match (self.prefix, self.tail) {
             (true, _) => Naming::WithoutPool,
             (_, true) => Naming::Tail,
             _ => Naming::Below,
         };
-        let request = Request {
-            to: self.to.clone(),
-            naming,
-            force: self.force,
-            resumable: self.resumable,
-            dry_run: self.dry_run,
-            heal: self.heal,
-            without_holds: self.without_holds,
-            origin,
-            encryption,
-            set,
-            exclude,
-        };
-        Ok((request, keys))
-    }
-
-    /// Loads the key of the target or of its origin, or of what is above, where it is given. The key of a new encryption root
-    /// opens nothing else.
-    fn unlock(
-        &self,
-        options: &PoolOptions,
-        pool: &mut WritablePool,
-        request: &Request,
-    ) -> Result<(), Failure> {
-        let has_own = matches!(&request.encryption, Some(Encryption::On { own: Some(_), .. }));
-        if !options.has_key_file() || has_own {
-            return Ok(());
+        (request.force, request.resumable, request.dry_run) = (self.force, self.resumable, self.dry_run);
+        (request.heal, request.without_holds) = (self.heal, self.without_holds);
+        for text in &self.settings {
+            request.set(text).map_err(Failure::usage)?;
         }
-        let mut name = request.origin.as_deref().or(Some(&self.to)).and_then(|name| name.split('@').next());
-        while let Some(at) = name {
-            let tx = pool.tx();
-            let keys = tx.dir_named(at)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten();
-            if let Some(keys) = keys {
-                return options.load_key(pool, keys.root).map(drop);
-            }
-            name = at.rsplit_once('/').map(|(above, _)| above);
+        for name in &self.exclude {
+            request.exclude(name)?;
         }
-        Ok(())
-    }
-
-    /// The pool failed while it was written: the transaction group that was open is lost. What was made before it is
-    /// destroyed, or with `-s` kept: says whether something is.
-    fn clean_up(&self, options: &PoolOptions, current: Option<&str>) -> Result<bool, Failure> {
-        let mut pool = options.open_writable(Some(&self.to), false)?;
-        if let Some(name) = current.filter(|_| !self.resumable) {
-            let dataset = name.split('@').next().unwrap_or_default();
-            let mut receiving = Receiving::new(&mut pool);
-            receiving.discard(dataset).map_err(Failure::new)?;
-        }
-        self.leave(pool, false, current)
-    }
-
-    fn abort(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, &self.to, |pool| {
-            let mut receiving = Receiving::new(pool);
-            let found = receiving
-                .discard(&self.to)
-                .map_err(|error| Failure::new(format_args!("cannot abort the receive: {error}")))?;
-            if found {
-                return Ok(());
-            }
-            Err(cannot("abort the receive")(PoolError::invalid(format!(
-                "'{}' does not have any resumable receive state to abort",
-                self.to
-            ))))
-        })
+        Ok(request)
     }
 }
 
-fn command_line() -> String {
-    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    words.join(" ")
+/// Why nothing, or not all, was received, and how to resume it.
+fn failure(error: &ReceiveError, signal: &Signal) -> Failure {
+    let hint = match error.is_kept {
+        true => "; what came is kept, and `get receive_resume_token` shows how to go on",
+        false => "",
+    };
+    let unclean = match &error.unclean {
+        Some(unclean) => format!("; cannot clean up: {unclean}"),
+        None => String::new(),
+    };
+    let reason = format_args!("cannot receive: {} [{}]{hint}{unclean}", error.error, error.errno());
+    let failure = Failure::new(reason);
+    if error.is_cancelled() { failure.by(signal.number()) } else { failure }
 }
 
-impl Teller<'_> {
+impl Teller {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Receive(note) => self.note(note),
+            other => self.meter.event(&other),
+        }
+    }
+
     fn print(&mut self, line: &str) {
+        let line = if self.json { line.to_owned() } else { crate::text::line(line) };
         if self.output.is_ok() {
             self.output = output::text().and_then(|mut out| {
                 writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
@@ -328,14 +199,6 @@ impl Teller<'_> {
             self.print(&format!("received {bytes}B stream in {seconds:.2} seconds ({rate}B/sec)"));
         }
     }
-}
-
-impl Host for Teller<'_> {
-    fn create_filesystem(&mut self, pool: &mut WritablePool, name: &str) -> zstream_recv::error::Result<()> {
-        create_parents(pool, &format!("{name}/x"), self.options)
-            .map(drop)
-            .map_err(|failure| PoolError::invalid(failure.message()).into())
-    }
 
     fn note(&mut self, note: Note) {
         match note {
@@ -347,12 +210,8 @@ impl Host for Teller<'_> {
                     let kind = if is_incremental { "incremental" } else { "full" };
                     self.print(&format!("{verb} {heal}{kind} stream of {from} into {to}"));
                 }
-                self.current = Some(to);
             }
-            Note::Received(received) => {
-                self.current = None;
-                self.received(&received);
-            }
+            Note::Received(received) => self.received(&received),
             Note::Ignored(name) if self.json => {
                 self.print(&json!({ "snapshot": name, "ignored": true }).to_string());
             }
@@ -360,15 +219,13 @@ impl Host for Teller<'_> {
             _ if !self.verbose || self.json => {}
             Note::Ignored(name) => self.print(&format!("snap {name} already exists; ignoring")),
             Note::Origin(name) => self.print(&format!("found clone origin {name}")),
+            Note::Renamed { from, to } if self.dry_run => self.print(&format!("would rename {from} to {to}")),
             Note::Renamed { from, to } => self.print(&format!("renamed {from} to {to}")),
+            Note::Destroyed(name) if self.dry_run => self.print(&format!("would destroy {name}")),
             Note::Destroyed(name) => self.print(&format!("destroyed {name}")),
+            Note::Promoted(name) if self.dry_run => self.print(&format!("would promote {name}")),
             Note::Promoted(name) => self.print(&format!("promoted {name}")),
             _ => {}
         }
-    }
-
-    fn progress(&mut self, bytes: u64) {
-        self.meter.add(bytes.saturating_sub(self.done) as usize);
-        self.done = bytes;
     }
 }

@@ -1,9 +1,8 @@
 //! `zstream rename`: other names for datasets and snapshots, as `zfs rename` gives them.
 
-use zstream_dsl::write::WritablePool;
+use zstream::Keys;
 
-use super::create::create_parents;
-use crate::change::{cannot, change};
+use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -32,24 +31,15 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, &self.old, |pool| self.rename(pool, options))
-    }
-
-    fn rename(&self, pool: &mut WritablePool, options: &PoolOptions) -> Result<(), Failure> {
-        let failed = cannot(format!("rename '{}' to '{}'", self.old, self.new));
-        if self.old.contains('@') {
-            let full = match self.new.strip_prefix('@') {
-                Some(short) => short,
-                None => self.new.as_str(),
-            };
-            return pool.tx().rename_snapshot(&self.old, full, self.recursive).map_err(failed);
-        }
-        if self.recursive {
-            return Err(Failure::usage("-r is for snapshots"));
-        }
-        if self.parents {
-            create_parents(pool, &self.new, options)?;
-        }
-        pool.tx().rename(&self.old, &self.new).map_err(failed)
+        change(options, &self.old, |pool| {
+            if self.old.contains('@') {
+                return Ok(zstream::rename_snapshot(pool, &self.old, &self.new, self.recursive)?);
+            }
+            if self.recursive {
+                return Err(Failure::usage("-r is for snapshots"));
+            }
+            let keys: Option<&dyn Keys> = if self.parents { Some(options) } else { None };
+            Ok(zstream::rename(pool, &self.old, &self.new, keys)?)
+        })
     }
 }

@@ -10,6 +10,7 @@ use zstream_format::edit::resume::{Found, Next, Point, Reason, find};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output;
+use crate::text::line;
 use crate::text::{Count, name};
 
 /// The options of `zstream resume-token`.
@@ -53,10 +54,13 @@ impl Args {
 }
 
 fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> String {
-    let file = file.display();
+    let file = line(file.display());
     let mut text = format!(
         "token:  {token}\nlength: {}\n\n{} was cut short in object {}. To go on from offset {} of it:\n",
-        point.keep_bytes, point.token.to_name, point.token.object, point.token.offset,
+        point.keep_bytes,
+        name(point.token.to_name.as_bytes()),
+        point.token.object,
+        point.token.offset,
     );
     // Writing to a `String` does not fail.
     let _ = write!(
@@ -74,22 +78,18 @@ fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> Strin
 
 /// Why there is no token, and what is good all the same.
 fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
-    let mut text = format!("{}: {reason}", file.display());
-    if let Some(error) = &found.error {
-        let _ = write!(text, "\n  what is wrong: {error}");
-    }
+    let mut lines = vec![format!("{}: {reason}", file.display())];
+    lines.extend(found.error.as_ref().map(|error| format!("  what is wrong: {error}")));
     if let (Some(last), false) = (found.whole.last(), reason == Reason::Whole) {
-        let _ = write!(
-            text,
-            "\n  {} whole, the last one {} with guid {}: send what follows as an increment from there\n  \
-             the first {} bytes are good",
+        lines.push(format!(
+            "  {} whole, the last one {} with guid {}: send what follows as an increment from there",
             Count(found.whole.len() as u64, "snapshot"),
             name(&last.name),
             last.to_guid.0,
-            last.end,
-        );
+        ));
+        lines.push(format!("  the first {} bytes are good", last.end));
     }
-    Failure::new(text)
+    Failure::lines(&lines)
 }
 
 fn json_object(file: &Path, found: &Found, outcome: &Result<(&Point, String), Reason>) -> Value {

@@ -64,7 +64,7 @@ impl Args {
         let names = || summary.snapshots.iter().map(|snapshot| snapshot.name.as_bytes());
         for (wanted, given) in wanted.iter().zip(&self.names) {
             if !names().any(|name| wanted.matches(name)) {
-                return Err(Failure::new(no_such(given, &summary)));
+                return Err(Failure::lines(&no_such(given, &summary)));
             }
         }
         if !self.package {
@@ -81,20 +81,18 @@ impl Args {
     }
 }
 
-fn no_such(given: &str, summary: &Summary) -> String {
-    let mut text = format!("there is no {given} in the stream, which holds");
-    for snapshot in summary.snapshots.iter().take(LISTED) {
-        text += &format!("\n  {}", name(snapshot.name.as_bytes()));
-    }
+fn no_such(given: &str, summary: &Summary) -> Vec<String> {
+    let mut lines = vec![format!("there is no {given} in the stream, which holds")];
+    lines.extend(
+        summary.snapshots.iter().take(LISTED).map(|snapshot| format!("  {}", name(snapshot.name.as_bytes()))),
+    );
     match summary.snapshots.len() {
-        0 => text += " no snapshot",
-        all if all > LISTED => text += &format!("\n  and {} more: see zstream info", all - LISTED),
+        0 => lines[0] += " no snapshot",
+        all if all > LISTED => lines.push(format!("  and {} more: see zstream info", all - LISTED)),
         _ => {}
     }
-    if let Some(error) = &summary.error {
-        text += &format!("\nand cannot be read to its end: {error}");
-    }
-    text
+    lines.extend(summary.error.as_ref().map(|error| format!("and cannot be read to its end: {error}")));
+    lines
 }
 
 /// Says on standard error what a receiver needs besides the streams.

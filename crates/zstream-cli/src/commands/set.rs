@@ -1,16 +1,8 @@
 //! `zstream set` and `zstream inherit`: properties of datasets, as `zfs` changes them.
 
-use zstream_dmu::error::Error;
-use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::zap::Value;
 use zstream_dsl::prop::parse::parse_assignment;
-use zstream_dsl::write::{Setting, WritablePool};
-use zstream_zpl::create::resize_volume;
-use zstream_zpl::volume;
 
-use super::create::volume_reservation;
-use crate::change::{cannot, change};
+use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -36,47 +28,9 @@ impl Args {
         let parsed = assignments.iter().map(|text| parse_assignment(text));
         let parsed = parsed.collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
         change(options, first, |pool| {
-            for name in &names {
-                let failed = cannot(format!("set property for '{name}'"));
-                for parsed in &parsed {
-                    let mut tx = pool.tx();
-                    let dataset = tx.dataset_named(name).map_err(&failed)?;
-                    if parsed.name != "volsize" {
-                        tx.assign(dataset, parsed).map_err(&failed)?;
-                        continue;
-                    }
-                    tx.check_assignment(parsed, tx.types_of(dataset)?, false).map_err(&failed)?;
-                    options.unlock_to_write(pool, dataset)?;
-                    resize(pool, dataset, parsed.value.u64()?).map_err(&failed)?;
-                }
-            }
-            Ok(())
+            names.iter().try_for_each(|name| Ok(zstream::set(pool, name, &parsed, options)?))
         })
     }
-}
-
-/// Gives a volume another size. What is reserved for it changes too, where that is what its old size asks for.
-fn resize(pool: &mut WritablePool, head: ObjectId, size: u64) -> Result<(), Error> {
-    let tx = pool.tx();
-    let dir = tx.dataset(head)?.dir;
-    if tx.inherited_number(dir, "readonly")? == Some(1) {
-        return Err(Error::refused("EROFS", "the volume is read-only"));
-    }
-    tx.check_not_filled(head)?;
-    let reserved = tx.inherited_number(dir, "refreservation")?.unwrap_or(0);
-    let mut set = pool.open_head(head)?;
-    let old = volume::content(&set)?.size();
-    let block = set.info(volume::DATA)?.block_bytes;
-    resize_volume(&mut set, size)?;
-    let copies = u64::from(set.properties().copies);
-    let needed = |pool: &WritablePool, size| volume_reservation(pool, size, block, copies);
-    let follows = reserved != 0 && reserved == needed(pool, old);
-    if follows {
-        let bytes = needed(pool, size);
-        pool.tx().set_property(head, "refreservation", &Setting::Local(Value::word(bytes)))?;
-    }
-    pool.sync(head, &mut set)?;
-    Ok(())
 }
 
 /// The options of `zstream inherit`.
@@ -100,24 +54,9 @@ impl Inherit {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let first = self.names.first().map(String::as_str).unwrap_or_default();
         change(options, first, |pool| {
-            let mut tx = pool.tx();
-            for name in &self.names {
-                let failed = cannot(format!("inherit {} for '{name}'", self.property));
-                let dataset = tx.dataset_named(name).map_err(&failed)?;
-                let mut all = vec![dataset];
-                if self.recursive {
-                    let dir = tx.dataset(dataset)?.dir;
-                    all.clear();
-                    tx.walk_dir(name, dir, &mut |_, head| {
-                        all.push(head);
-                        Ok(())
-                    })?;
-                }
-                for dataset in all {
-                    tx.inherit(dataset, &self.property, self.received).map_err(&failed)?;
-                }
-            }
-            Ok(())
+            self.names.iter().try_for_each(|name| {
+                Ok(zstream::inherit(pool, name, &self.property, self.recursive, self.received)?)
+            })
         })
     }
 }

@@ -19,7 +19,7 @@ impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let decoded = token::decode(&self.token)
             .map_err(|error| Failure::verbatim(format_args!("Unable to parse resume token: {error}")))?;
-        let mut out = output::text()?;
+        let mut out = output::same_text()?;
         out.write_all(&token::print(&decoded.list))
             .and_then(|()| out.flush())
             .map_err(|error| Failure::output(&error))

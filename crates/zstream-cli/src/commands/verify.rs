@@ -73,7 +73,7 @@ impl Args {
 }
 
 fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
-    let file = file.display();
+    let file = crate::text::line(file.display());
     let verdict = match outcome {
         Ok(verdict) => verdict,
         Err(failure) => return format!("{file}: {}\n", failure.message()),
@@ -86,15 +86,19 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
             Count(verdict.bytes, "byte"),
         ),
         Some(error) => {
-            let mut text = format!("{file}: bad: {error}\n");
+            let mut text = format!("{file}: bad: {}\n", crate::text::line(error));
             if let Some((expected, found)) = error.fault().expected_and_found() {
-                text += &format!("  expected {expected}\n  found    {found}\n");
+                text += &format!("  expected {}\n", crate::text::line(expected));
+                text += &format!("  found    {}\n", crate::text::line(found));
             }
             text += &format!(
                 "  good     {}, {} whole{}\n",
                 Count(verdict.good_bytes, "byte"),
                 Count(verdict.snapshots, "snapshot"),
-                verdict.inside.as_ref().map_or(String::new(), |name| format!("; it is in {name}")),
+                verdict
+                    .inside
+                    .as_ref()
+                    .map_or(String::new(), |name| format!("; it is in {}", crate::text::line(name))),
             );
             if let Some(hint) = hint(verdict) {
                 text += &format!("  note     {hint}\n");
@@ -103,7 +107,7 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
         }
     };
     for note in &verdict.notes {
-        text += &format!("  warning  {} ({})", note.warning, note.place);
+        text += &crate::text::line(format_args!("  warning  {} ({})", note.warning, note.place));
         if note.count > 1 {
             text += &format!(", {} times", note.count);
         }

@@ -11,7 +11,8 @@
 //!  1,3,5  DVA n: gang:1 offset:63 sectors               payload
 //!  6      B:1 D:1 X:1 level:5 type:8 checksum:8 E:1     B:1 0 0 level:5 type:8 etype:8 E:1
 //!         compression:7 psize-1:16 lsize-1:16 sectors   compression:7 psize-1:7 lsize-1:25 bytes
-//!  7,8    padding                                       payload
+//!  7      R:1 padding                                   payload
+//!  8      padding                                       payload
 //!  9      physical birth (0: as logical)                payload
 //!  10     logical birth                                 logical birth
 //!  11     fill count (encrypted: high half is IV)       payload
@@ -20,6 +21,14 @@
 //!
 //! With `X` set on an encrypted data block words 4 and 5 hold the salt and the first eight bytes of
 //! the IV in place of a third address. A hole has no first address and is not embedded.
+//!
+//! A block has three births, of which two are stored:
+//!
+//! | | when | what goes by it |
+//! | --- | --- | --- |
+//! | [logical](BlockPointer::logical_birth) | its content changed | increments, redaction |
+//! | [physical](BlockPointer::physical_birth) | it was written where it lies; older for blocks that are deduplicated or cloned, younger for those that were moved or rewritten | gang headers, raidz widths, whether two pointers are to the same place |
+//! | [allocation](BlockPointer::birth) | it became this dataset's: physical if it was rewritten (`R`), or else logical | which snapshots have it: scrubs, deadlists, what is freed |
 
 mod display;
 mod dva;
@@ -50,6 +59,7 @@ pub const EMBEDDED_PAYLOAD_MAX: usize = 112;
 pub const DVAS_PER_BLOCK_POINTER: usize = 3;
 
 const PROP: usize = 6;
+const PROP_2: usize = 7;
 const PHYSICAL_BIRTH: usize = 9;
 const LOGICAL_BIRTH: usize = 10;
 const FILL: usize = 11;
@@ -397,10 +407,23 @@ impl BlockPointer {
         if self.prop(63, 1) != 0 { ByteOrder::Little } else { ByteOrder::Big }
     }
 
-    /// Transaction group in which the block was born in its dataset: what changes are found by.
+    /// Transaction group in which the content of the block changed: changes for its readers are found by it.
     #[must_use]
     pub fn logical_birth(&self) -> Txg {
         Txg(self.words[LOGICAL_BIRTH])
+    }
+
+    /// Transaction group in which the block was allocated for its dataset (`BP_GET_BIRTH`): what the snapshots before it do not
+    /// have. A block that was rewritten keeps its logical birth, but was allocated in its physical one.
+    #[must_use]
+    pub fn birth(&self) -> Txg {
+        if self.is_rewritten() { self.physical_birth() } else { self.logical_birth() }
+    }
+
+    /// Whether the block was written again with the same content (`BP_GET_REWRITE`, feature `physical_rewrite`).
+    #[must_use]
+    pub fn is_rewritten(&self) -> bool {
+        self.prop(39, 1) == 0 && self.words[PROP_2] >> 63 != 0
     }
 
     /// Transaction group in which the block was written to where it lies (`BP_GET_BIRTH`): gang headers

@@ -34,6 +34,13 @@ fn fields_of_a_normal_block_come_back() {
     assert_eq!(bp.validate(), Ok(()));
     let physical = BlockPointer::normal(&NormalBlock { physical_birth: Txg(80), ..sample() });
     assert_eq!((physical.physical_birth(), physical.logical_birth()), (Txg(80), Txg(77)));
+    // Moved by the removal of a vdev, and rewritten: only the latter is new to its dataset.
+    assert_eq!((physical.birth(), physical.is_rewritten()), (Txg(77), false));
+    let mut words = *physical.words();
+    words[7] |= 1 << 63;
+    let rewritten = BlockPointer::from_words(words);
+    assert_eq!((rewritten.birth(), rewritten.is_rewritten()), (Txg(80), true));
+    assert_eq!((rewritten.logical_birth(), rewritten.validate()), (Txg(77), Ok(())));
 }
 
 #[test]

@@ -18,10 +18,10 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
+use crate::block::Block;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::ObjectSet;
-use crate::zio::Block;
 
 /// The header of a list (`bpobj_phys_t`). The sums are those of the whole list, with the lists below it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use zstream_format::order::ByteOrder;
 
 use super::BpObj;
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
+use crate::dnode::NewObject;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
-use crate::object_store::{NewObject, ObjectStore};
+use crate::object_store::ObjectStore;
 
 const ORDER: ByteOrder = ByteOrder::Little;
 

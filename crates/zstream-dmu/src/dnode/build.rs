@@ -6,7 +6,7 @@ use super::{
 use crate::blkptr::{BLOCK_BYTES_MAX, BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::BlockId;
-use crate::object_store::NewObject;
+use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 
 /// Logarithm of the size of indirect blocks unless told otherwise, and the largest (`DN_MAX_INDBLKSHIFT`).
@@ -14,6 +14,50 @@ pub const INDIRECT_SHIFT_DEFAULT: u8 = 17;
 
 /// The smallest logarithm of the size of indirect blocks that is made (`DN_MIN_INDBLKSHIFT`).
 const INDIRECT_SHIFT_MIN: u8 = 12;
+
+/// What an object is to be when it is made (`dmu_object_alloc_dnsize`, `dmu_object_claim_dnsize`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewObject {
+    /// What its blocks hold.
+    pub object_type: ObjectType,
+    /// Size of its data blocks in bytes, a multiple of 512; 0 for the smallest.
+    pub block_bytes: u32,
+    /// Logarithm of the size of its indirect blocks; 0 for the set's usual one.
+    pub indirect_shift: u8,
+    /// What its bonus holds.
+    pub bonus_type: ObjectType,
+    /// Bytes of its bonus that are used; it starts as zeros.
+    pub bonus_len: u16,
+    /// Slots of 512 bytes that its dnode takes; 0 for one.
+    pub dn_slots: u8,
+    /// Checksum function of its blocks, [`ChecksumType::INHERIT`] for the set's.
+    pub checksum_type: ChecksumType,
+    /// Compression of its blocks, [`CompressionType::INHERIT`] for the set's.
+    pub compression: CompressionType,
+}
+
+impl NewObject {
+    /// An object of one slot with the set's usual checksum and compression.
+    #[must_use]
+    pub fn new(object_type: ObjectType, block_bytes: u32) -> Self {
+        Self {
+            object_type,
+            block_bytes,
+            indirect_shift: 0,
+            bonus_type: ObjectType::NONE,
+            bonus_len: 0,
+            dn_slots: 0,
+            checksum_type: ChecksumType::INHERIT,
+            compression: CompressionType::INHERIT,
+        }
+    }
+
+    /// The same with a bonus.
+    #[must_use]
+    pub fn with_bonus(self, bonus_type: ObjectType, bonus_len: u16) -> Self {
+        Self { bonus_type, bonus_len, ..self }
+    }
+}
 
 impl Dnode {
     /// The dnode of a new object without blocks (`dnode_allocate`). Its bonus is zeros.

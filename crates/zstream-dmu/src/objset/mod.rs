@@ -22,11 +22,12 @@ use bitflags::bitflags;
 use zstream_format::object_type::{ObjectType, ObjsetType, SwapClass};
 use zstream_format::order::ByteOrder;
 
-use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, CryptKind};
+use crate::blkptr::{BlockPointer, CryptKind};
+use crate::block::{Block, ReadBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Result};
-use crate::ids::{Bookmark, ObjectId, Txg};
-use crate::zio::{Block, ReadBlock};
+use crate::ids::{Bookmark, ObjectId};
+use crate::intent_log::ZilHeader;
 
 pub use self::open::Objset;
 
@@ -57,67 +58,6 @@ bitflags! {
         /// The space and objects of projects are counted.
         const PROJECT_QUOTA_COMPLETE = 4;
         const _ = !0;
-    }
-}
-
-/// The header of a dataset's intent log (`zil_header_t`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZilHeader {
-    /// Transaction group in which the log's blocks were claimed, 0 before that.
-    pub claim_txg: Txg,
-    /// Highest record that was replayed.
-    pub replay_seq: u64,
-    /// First block of the log; a hole when there is none.
-    pub log: BlockPointer,
-    /// Highest claimed block.
-    pub claim_block_seq: u64,
-    /// Flags: 1 replay needed, 2 the next field is valid.
-    pub flags: u64,
-    /// Highest claimed record.
-    pub claim_record_seq: u64,
-}
-
-impl ZilHeader {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = |offset| bytes.get(offset..offset + 8).map(|bytes| ByteOrder::Little.u64(bytes));
-        Some(Self {
-            claim_txg: Txg(word(0)?),
-            replay_seq: word(8)?,
-            log: BlockPointer::parse_at(bytes, 16, ByteOrder::Little)?,
-            claim_block_seq: word(16 + BLOCK_POINTER_BYTES)?,
-            flags: word(24 + BLOCK_POINTER_BYTES)?,
-            claim_record_seq: word(32 + BLOCK_POINTER_BYTES)?,
-        })
-    }
-
-    /// A header without a log.
-    #[must_use]
-    pub fn empty() -> Self {
-        Self {
-            claim_txg: Txg(0),
-            replay_seq: 0,
-            log: BlockPointer::EMPTY,
-            claim_block_seq: 0,
-            flags: 0,
-            claim_record_seq: 0,
-        }
-    }
-
-    fn encode(&self, out: &mut [u8]) {
-        let order = ByteOrder::Little;
-        order.put_u64(out, self.claim_txg.0);
-        order.put_u64(&mut out[8..], self.replay_seq);
-        out[16..16 + BLOCK_POINTER_BYTES].copy_from_slice(&self.log.encode(order));
-        order.put_u64(&mut out[16 + BLOCK_POINTER_BYTES..], self.claim_block_seq);
-        order.put_u64(&mut out[24 + BLOCK_POINTER_BYTES..], self.flags);
-        order.put_u64(&mut out[32 + BLOCK_POINTER_BYTES..], self.claim_record_seq);
-    }
-
-    /// Whether there is a log whose records may be newer than the dataset's blocks. In a snapshot the
-    /// header means nothing.
-    #[must_use]
-    pub fn has_log(&self) -> bool {
-        !self.log.is_hole()
     }
 }
 

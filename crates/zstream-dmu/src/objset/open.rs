@@ -10,12 +10,12 @@ use super::{
     read_meta,
 };
 use crate::blkptr::BlockPointer;
+use crate::block::{Block, ReadBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::{ObjectInfo, ObjectSet, pieces};
 use crate::tree::{Seek, Tree};
-use crate::zio::{Block, ReadBlock};
 
 /// Bytes of blocks that one read has in flight.
 const READ_WINDOW_BYTES: u64 = 32 << 20;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::error::Fault;
-use crate::ids::BlockId;
+use crate::ids::{BlockId, Txg};
 use crate::object_set::ObjectSet;
 use crate::testing::{Memory, Spec};
 

@@ -10,14 +10,15 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::blkptr::{BlockKind, BlockPointer};
+use crate::block::ReadBlock;
 use crate::bpobj::BpObj;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark};
 use crate::intent_log;
+use crate::intent_log::ZilHeader;
 use crate::object_set::ObjectSet;
-use crate::objset::ZilHeader;
 use crate::traverse::{Options, Traverse, VisitKind};
-use crate::zio::{BlockCheck, BlockReader, ReadBlock};
+use crate::zio::{BlockCheck, BlockReader};
 
 /// Stored bytes that are checked together.
 const BATCH_BYTES: u64 = 32 << 20;

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use zstream_format::order::ByteOrder;
 
-use super::{Features, Pool, open};
+use super::{Pool, open};
 use crate::blkptr::BlockPointer;
 use crate::error::{Error, Result};
+use crate::mos::Features;
 use crate::objset::Objset;
-use crate::space::range_set::RangeSet;
+use crate::range_set::RangeSet;
 use crate::space::space_map::VdevSpace;
 use crate::vdev::uberblock::{UBERBLOCK_BYTES, Uberblock};
 

@@ -5,10 +5,11 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::open::CONFIG_BLOCK_BYTES;
+use crate::dnode::NewObject;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::ids::{ObjectId, Txg};
-use crate::object_store::{NewObject, ObjectStore};
+use crate::object_store::ObjectStore;
 use crate::vdev::config::PoolState;
 
 /// What is written after the host's name, in this order; the first that is there says where the host belongs in a

@@ -22,32 +22,36 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
+use super::VERSIONS;
 use super::config_list::{create_packed, number};
 use super::history::{self, Event};
 use super::layout::{member_asize, metaslab_shift, top_asize};
 use super::maintained::FeatureSet;
 use super::spec::{Shape, TopSpec, VdevClass, check_name};
 use super::writer::{PoolWriter, mos_properties};
-use super::{DIRECTORY_OBJECT, VERSIONS};
 use crate::blkptr::BlockPointer;
+use crate::block::ReadBlock;
 use crate::bpobj::write as lists;
 use crate::cache;
 use crate::device::Device;
+use crate::dnode::NewObject;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::ids::{Guid, ObjectId, Txg};
-use crate::object_store::{NewObject, ObjectStore};
+use crate::mos::DIRECTORY_OBJECT;
+use crate::object_store::ObjectStore;
 use crate::objset::writer::ObjsetWriter;
 use crate::random::Random;
 use crate::space::space_map::VdevSpace;
-use crate::space::{AllocationClass, Allocator, MapForm};
+use crate::space::{Allocator, MapForm};
 use crate::vdev::config::{ASHIFT_RANGE, PoolState, VdevConfig};
 use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::{MMP_MAGIC, Uberblock};
 use crate::vdev::{Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
+use crate::zio::AllocationClass;
 use crate::zio::write::WriteBlock;
-use crate::zio::{BlockReader, BlockWriter, ReadBlock, WriterSettings};
+use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
 /// The first transaction group of a pool (`TXG_INITIAL`).
 pub const TXG_INITIAL: Txg = Txg(4);
@@ -261,6 +265,7 @@ impl PoolWriter {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            whole_max: None,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
         let labels = PoolLabels::new(Arc::clone(reader.vdevs()));

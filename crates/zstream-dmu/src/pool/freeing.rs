@@ -17,7 +17,7 @@ use crate::bpobj::BpObj;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::ObjectSet as _;
-use crate::traverse::Options;
+use crate::traverse::{Floor, Options};
 
 /// Entries of the MOS's directory that name lists of block pointers.
 const LISTS: [&str; 2] = ["sync_bplist", "free_bpobj"];
@@ -85,7 +85,12 @@ fn tree(entry: &[u8; TREE_BYTES]) -> Option<Target> {
         block: BlockId(word(4)),
     };
     let resume = (place != Bookmark::default()).then_some(place);
-    let options = Options { floor: Txg(word(0)), resume, locked: root.uses_crypt(), ..Options::default() };
+    let options = Options {
+        floor: Floor::Allocated(Txg(word(0))),
+        resume,
+        locked: root.uses_crypt(),
+        ..Options::default()
+    };
     // The number of the dataset is gone with it.
     (!root.is_hole()).then_some(Target { objset: place.objset, root, options })
 }

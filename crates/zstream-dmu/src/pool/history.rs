@@ -14,12 +14,14 @@ use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::{DIRECTORY_OBJECT, directory_object};
+use super::directory_object;
+use crate::dnode::NewObject;
 use crate::error::{Error, Fault, Result};
 use crate::host::Host;
 use crate::ids::ObjectId;
+use crate::mos::DIRECTORY_OBJECT;
 use crate::object_set::ObjectSet;
-use crate::object_store::{NewObject, ObjectStore};
+use crate::object_store::ObjectStore;
 use crate::zap::{Value, Zap, ZapMut};
 
 /// Block size of the history (`SPA_OLD_MAXBLOCKSIZE`).

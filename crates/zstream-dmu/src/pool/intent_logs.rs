@@ -10,11 +10,12 @@ use zstream_format::order::ByteOrder;
 
 use super::Pool;
 use crate::blkptr::BlockPointer;
+use crate::block::ReadBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::ObjectSet;
 use crate::objset::Objset;
-use crate::zio::{BlockReader, ReadBlock};
+use crate::zio::BlockReader;
 
 /// Where a dataset counts its children, which only snapshots have, and where its root is (`ds_num_children`, `ds_bp`).
 const CHILDREN: usize = 40;

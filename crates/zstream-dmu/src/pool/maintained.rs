@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::features::{FEATURES, Feature, Features};
 use crate::error::{Error, Result};
+use crate::mos::features::{FEATURES, Feature, Features};
 
 /// A feature that a writer may find active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

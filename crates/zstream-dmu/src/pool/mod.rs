@@ -12,12 +12,12 @@ pub mod check;
 pub mod checkpoint;
 mod config_list;
 pub mod create;
-pub mod features;
 mod freeing;
 pub mod history;
 mod intent_logs;
 pub mod layout;
 pub mod maintained;
+mod notice;
 mod open;
 pub mod properties;
 pub mod scan;
@@ -29,22 +29,21 @@ use std::sync::Arc;
 
 use zstream_format::nvlist::NvList;
 
-pub use self::features::{Feature, FeatureState, Features};
+pub use self::notice::Notice;
 use crate::blkptr::BlockPointer;
+use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ids::{Guid, ObjectId, Txg};
+use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_set::ObjectSet;
 use crate::objset::Objset;
 use crate::vdev::config::{PoolConfig, PoolState};
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, Vdev, VdevState, VdevTree};
 use crate::zap::{Value, Zap};
-use crate::zio::{BlockReader, Observer, ReadBlock};
-
-/// The MOS's directory of objects (`DMU_POOL_DIRECTORY_OBJECT`).
-pub const DIRECTORY_OBJECT: ObjectId = ObjectId(1);
+use crate::zio::{BlockReader, Observer};
 
 /// Oldest and newest version before feature flags, and the version of pools with them.
 pub const VERSIONS: (u64, u64, u64) = (1, 28, 5000);
@@ -198,6 +197,12 @@ impl Pool {
     #[must_use]
     pub fn refused(&self) -> &[(PathBuf, Error)] {
         &self.refused
+    }
+
+    /// What its user should know about it.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        self.vdevs().cut_members().into_iter().map(Notice::CutMember).collect()
     }
 
     /// The vdevs with their devices.

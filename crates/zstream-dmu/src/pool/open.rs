@@ -9,11 +9,13 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::features::{self, Features};
 use super::scan::{self, Candidate};
-use super::{DIRECTORY_OBJECT, OpenOptions, Pool, VERSIONS};
+use super::{OpenOptions, Pool, VERSIONS};
+use crate::block::ReadBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, ObjectId, Txg};
+use crate::mos::DIRECTORY_OBJECT;
+use crate::mos::features::{self, Features};
 use crate::object_set::ObjectSet;
 use crate::objset::Objset;
 use crate::vdev::config::{PoolConfig, VdevConfig, VdevType};
@@ -22,7 +24,7 @@ use crate::vdev::label::{self, Role};
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, VdevState, VdevTree};
 use crate::zap::Zap;
-use crate::zio::{BlockReader, ReadBlock};
+use crate::zio::BlockReader;
 
 /// What packed nvlists in the MOS are padded to (`SPA_CONFIG_BLOCKSIZE`).
 pub(super) const CONFIG_BLOCK_BYTES: u32 = 16 << 10;
@@ -84,8 +86,15 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
         check_members(&tree)?;
     }
     let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
-    let mos = Arc::new(open_mos(&reader, &uberblock)?);
-    load_mappings(&tree, &mos)?;
+    let (mos, features) = read_mos(&reader, &uberblock).map_err(|error| explain_cut(&tree, error))?;
+    let refused = Vec::new();
+    Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features, refused })
+}
+
+/// What of the MOS is needed to read the pool: mappings of removed vdevs and the salt are set.
+fn read_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<(Arc<Objset>, Features)> {
+    let mos = Arc::new(open_mos(reader, uberblock)?);
+    load_mappings(reader.vdevs(), &mos)?;
     let directory = Zap::open(&*mos, DIRECTORY_OBJECT)?;
     if let Some(salt) = directory.lookup("org.illumos:checksum_salt")? {
         let salt: [u8; Salt::SIZE] = salt.bytes()?.try_into().map_err(|_| {
@@ -95,8 +104,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     }
     let features = read_features(&*mos, &directory, uberblock.version)?;
     features.check_readable()?;
-    let refused = Vec::new();
-    Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features, refused })
+    Ok((mos, features))
 }
 
 fn check_version(version: u64) -> Result<()> {
@@ -226,11 +234,22 @@ fn explain(tree: &VdevTree, tops: &[VdevConfig], uberblock: &Uberblock, error: E
     if let Err(missing) = check_known_members(tree) {
         return missing;
     }
+    if !tree.cut_members().is_empty() {
+        return explain_cut(tree, error);
+    }
     let guid_sum = tops.iter().fold(tree.guid().0, |sum, top| sum.wrapping_add(top.guid_sum()));
     if guid_sum == uberblock.guid_sum {
         return error;
     }
     Error::invalid(format!("no label of some of the pool's vdevs was found: {error}"))
+}
+
+/// When something cannot be read and the end of a member is missing, that may be why.
+fn explain_cut(tree: &VdevTree, error: Error) -> Error {
+    match tree.cut_members().first() {
+        Some(cut) => Error::corrupt("pool", format!("{cut}; {error}")),
+        None => error,
+    }
 }
 
 fn check_known_members(tree: &VdevTree) -> Result<()> {

@@ -23,17 +23,19 @@ use super::history::{self, Author, Event};
 use super::intent_logs;
 use super::maintained::check_maintained;
 use super::scan::{self, Candidate};
-use super::{DIRECTORY_OBJECT, OpenOptions, Pool, VERSIONS, config_list};
+use super::{OpenOptions, Pool, VERSIONS, config_list};
+use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::OverlayDevice;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::ids::{Guid, ObjectId, Txg};
+use crate::mos::DIRECTORY_OBJECT;
 use crate::object_store::ObjectStore;
 use crate::objset::Objset;
 use crate::objset::writer::{ObjsetWriter, SetProperties};
+use crate::space::Allocator;
 use crate::space::space_map::VdevSpace;
-use crate::space::{Allocator, Space};
 use crate::tx::{self, Commit, SpaceDelta};
 use crate::vdev::config::{PoolState, VdevConfig, VdevType};
 use crate::vdev::label::Role;
@@ -41,8 +43,9 @@ use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{VdevState, VdevTree};
 use crate::zap::Zap;
+use crate::zio::Space;
 use crate::zio::write::WriteBlock;
-use crate::zio::{BlockReader, BlockWriter, ReadBlock, WriterSettings};
+use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
 /// Notes in the MOS what the MOS itself takes; see [`tx::commit`].
 pub type Account<'a> = dyn FnMut(&mut dyn ObjectStore, &SpaceDelta) -> Result<()> + 'a;
@@ -62,6 +65,8 @@ pub struct WriteOptions {
     pub cache_bytes: usize,
     /// Try changes out: what is written stays in memory and is gone with the writer, and the devices stay as they are.
     pub rehearsal: bool,
+    /// For tests: [`WriterSettings::whole_max`].
+    pub whole_max: Option<u64>,
 }
 
 impl Default for WriteOptions {
@@ -73,6 +78,7 @@ impl Default for WriteOptions {
             now: None,
             cache_bytes: cache::DEFAULT_BYTES,
             rehearsal: false,
+            whole_max: None,
         }
     }
 }
@@ -171,6 +177,7 @@ impl PoolWriter {
             salt,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            whole_max: options.whole_max,
         };
         let config_object = pool.directory_object("config")?;
         let space = Arc::new(space);
@@ -398,6 +405,9 @@ fn check_writable(pool: &Pool) -> Result<()> {
             return refuse(format!("whose member {name} is {}", vdev.state().to_string().to_lowercase()));
         }
         stack.extend(vdev.children());
+    }
+    if let Some(cut) = pool.vdevs().cut_members().first() {
+        return refuse(format!("with a member whose end is missing: {cut}"));
     }
     if pool.state() != PoolState::Exported {
         intent_logs::check_replayed(pool)?;

@@ -13,18 +13,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::metaslab::Writing;
 use super::space_map::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::top::Top;
-use super::{AllocationClass, Reserve, Space, SpaceMaps, SpaceUse, space_map_write};
+use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
+use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
-use crate::pool::{DIRECTORY_OBJECT, Features};
 use crate::vdev::config::{ASHIFT_RANGE, VdevType};
 use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
 use crate::zio::BlockReader;
 use crate::zio::gang;
+use crate::zio::{AllocationClass, Space};
 
 /// The part of a pool that is kept free of data is one of this many (`spa_slop_shift`).
 const SLOP_SHIFT: u32 = 5;

@@ -22,13 +22,13 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::free_space::{FreeSpace, Histogram, bucket};
-use super::range_set::RangeSet;
 use super::space_map::{SpaceChange, SpaceMap};
 use super::space_map_write::{self, Form};
 use crate::error::{Error, Result};
 use crate::ids::{ObjectId, Txg};
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
+use crate::range_set::RangeSet;
 
 /// Transaction groups for which freed space waits before it is used again (`TXG_DEFER_SIZE`).
 pub(super) const DEFER_TXGS: usize = 2;

@@ -15,14 +15,14 @@
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::AllocationClass;
-use super::range_set::RangeSet;
+use crate::block::Block;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::ObjectSet;
+use crate::range_set::RangeSet;
 use crate::vdev::config::VdevConfig;
 use crate::zap::Zap;
-use crate::zio::Block;
+use crate::zio::AllocationClass;
 
 /// Logarithm of the unit of log space maps, in bytes.
 const LOG_SHIFT: u8 = 9;
@@ -43,6 +43,20 @@ pub enum SpaceChange {
     Alloc,
     /// It was freed.
     Free,
+}
+
+impl SpaceChange {
+    /// Does the same to a set of allocated ranges.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RangeSet::add`] and [`RangeSet::remove`].
+    pub fn apply(self, allocated: &mut RangeSet, start: u64, end: u64) -> Result<()> {
+        match self {
+            Self::Alloc => allocated.add(start, end),
+            Self::Free => allocated.remove(start, end),
+        }
+    }
 }
 
 /// An entry of a space map, in its units.
@@ -140,7 +154,7 @@ impl SpaceMap {
             let (first, end) = range.ok_or_else(|| {
                 place(Error::corrupt("space map", format!("{run} units at {offset}, beyond {size} bytes")))
             })?;
-            allocated.apply(change, start + first, start + end).map_err(place)?;
+            change.apply(allocated, start + first, start + end).map_err(place)?;
         }
         Ok(())
     }
@@ -371,7 +385,7 @@ impl VdevSpace {
                 map.replay(mos, start, 1 << self.metaslab_shift, self.ashift, &mut allocated)?;
             }
         }
-        self.replay_logs(mos, logs, &mut |change, start, end| allocated.apply(change, start, end))?;
+        self.replay_logs(mos, logs, &mut |change, start, end| change.apply(&mut allocated, start, end))?;
         Ok(allocated)
     }
 

@@ -4,11 +4,12 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::free_space::Histogram;
-use super::range_set::RangeSet;
 use super::space_map::SpaceChange;
+use crate::dnode::NewObject;
 use crate::error::Result;
 use crate::ids::{ObjectId, Txg};
-use crate::object_store::{NewObject, ObjectStore};
+use crate::object_store::ObjectStore;
+use crate::range_set::RangeSet;
 
 /// Size of a space map's blocks (`zfs_metaslab_sm_blksz_no_log`).
 pub(super) const BLOCK_BYTES: u32 = 16 << 10;

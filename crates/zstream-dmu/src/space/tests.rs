@@ -8,18 +8,19 @@ use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::range_set::RangeSet;
 use super::space_map::{LogSpaceMaps, SpaceMap, VdevSpace};
 use super::*;
-use crate::blkptr::NormalBlock;
+use crate::blkptr::{BlockPointer, Dva, NormalBlock};
+use crate::dnode::NewObject;
 use crate::error::Fault;
-use crate::ids::{Guid, ObjectId};
-use crate::object_store::{NewObject, ObjectStore};
+use crate::ids::{Guid, ObjectId, Txg};
+use crate::object_store::ObjectStore;
+use crate::range_set::RangeSet;
 use crate::testing::Store;
 use crate::vdev::VdevTree;
 use crate::vdev::config::{VdevConfig, VdevType};
 use crate::vdev::tests::leaf;
-use crate::zio::BlockReader;
+use crate::zio::{AllocationClass, BlockReader, Space};
 
 const FORM: MapForm = MapForm { two_words: true, histogram: true };
 

@@ -1,12 +1,12 @@
 //! The space of one top-level vdev.
 
-use super::AllocationClass;
 use super::metaslab::{self, MapChange, Metaslab, Writing};
 use super::space_map::{SpaceChange, VdevSpace};
 use crate::blkptr::DVAS_PER_BLOCK_POINTER;
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::object_set::ObjectSet;
+use crate::zio::AllocationClass;
 
 /// Bytes for each data disk of a vdev after which the next vdev's turn comes (`metaslab_aliquot`).
 const ALIQUOT_BYTES: u64 = 1 << 20;

@@ -10,10 +10,10 @@ use crate::device::{Device, MemoryDevice};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, Txg};
 use crate::objset::Objset;
-use crate::space::{AllocationClass, Space};
 use crate::traverse::{Options, Traverse};
 use crate::vdev::{LEAF_DATA_START, Member, VdevTree};
 use crate::zio::write::Ledger;
+use crate::zio::{AllocationClass, Space};
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
 /// Allocates from the lowest free place on.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use crate::block::Block;
+use crate::block::StoredBlock;
+use crate::dnode::NewObject;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::{ObjectInfo, ObjectSet};
-use crate::object_store::{NewObject, ObjectStore, StoredBlock};
-use crate::zio::Block;
+use crate::object_store::ObjectStore;
 
 /// Objects whose blocks lie in maps.
 #[derive(Clone)]

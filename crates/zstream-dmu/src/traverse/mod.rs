@@ -14,8 +14,8 @@
 //! Send depends on it: two traversals of different snapshots can be merged, and a resumed one starts
 //! where an interrupted one ended.
 //!
-//! With a floor, what was born at or before it is left out with everything below: a block's birth is
-//! never older than that of its children. Holes without a birth are always reported: pools without
+//! With a [floor](Floor), what was born at or before it is left out with everything below: neither the logical birth of a block
+//! nor its birth by allocation is ever older than that of its children. Holes without a birth are always reported: pools without
 //! the feature `hole_birth` make them at any time, and what remembers its birth can be an object that
 //! took another's number (OpenZFS does the same unless told otherwise).
 //!
@@ -33,6 +33,7 @@ use rayon::prelude::*;
 use zstream_format::object_type::ObjectType;
 
 use crate::blkptr::{BlockKind, BlockPointer};
+use crate::block::{Block, ReadBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
@@ -40,7 +41,6 @@ use crate::objset::{
     GROUP_USED_OBJECT, ObjsetPhys, PROJECT_USED_OBJECT, USER_USED_OBJECT, read_meta, slots_taken,
 };
 use crate::tree::{Tree, check_indirect, check_len, child};
-use crate::zio::{Block, ReadBlock};
 
 /// Bytes of metadata blocks that are read together, at each level.
 const WINDOW_BYTES: u64 = 2 << 20;
@@ -51,11 +51,37 @@ const WINDOW_BLOCKS: u64 = 64;
 /// Objects whose first indirect blocks are read together.
 const WINDOW_OBJECTS: usize = 16;
 
+/// What is left out because it is old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Floor {
+    /// Nothing.
+    #[default]
+    None,
+    /// What was allocated in this transaction group or earlier: what the snapshot of that group has too.
+    Allocated(Txg),
+    /// What changed for readers in this transaction group or earlier (`TRAVERSE_LOGICAL`). What was only rewritten since is
+    /// left out.
+    Logical(Txg),
+}
+
+impl Floor {
+    /// Whether a block, or a hole that remembers its birth, is left out.
+    #[must_use]
+    pub fn leaves_out(self, pointer: &BlockPointer) -> bool {
+        let (birth, floor) = match self {
+            Self::None => return false,
+            Self::Allocated(floor) => (pointer.birth(), floor),
+            Self::Logical(floor) => (pointer.logical_birth(), floor),
+        };
+        birth.0 != 0 && birth <= floor
+    }
+}
+
 /// How to traverse.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What was born in this transaction group or earlier is left out. 0 leaves out nothing.
-    pub floor: Txg,
+    /// What is left out because it is old.
+    pub floor: Floor,
     /// Where to resume: a block at level 0. Everything that comes before it is left out, but for the
     /// blocks and the dnode on the way to it.
     pub resume: Option<Bookmark>,
@@ -192,13 +218,8 @@ impl Context<'_> {
         Bookmark { objset: self.objset, object, level: level as i8, block: BlockId(block) }
     }
 
-    fn is_old(&self, pointer: &BlockPointer) -> bool {
-        let birth = pointer.logical_birth();
-        birth.0 != 0 && birth <= self.options.floor
-    }
-
     fn is_wanted(&self, dnode: &Dnode, pointer: &BlockPointer, at: Bookmark) -> bool {
-        !self.is_old(pointer)
+        !self.options.floor.leaves_out(pointer)
             && !self.options.resume.is_some_and(|resume| subtree_precedes(dnode, at, resume))
     }
 
@@ -451,8 +472,7 @@ impl Iterator for Traverse {
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(pointer) = self.root.take() {
-            let context = Context { reader: &*self.reader, objset: self.objset, options: &self.options };
-            if context.is_old(&pointer) {
+            if self.options.floor.leaves_out(&pointer) {
                 return None;
             }
             self.below = (!pointer.is_hole()).then_some(Below::Objset { pointer });

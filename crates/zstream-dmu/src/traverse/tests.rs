@@ -110,7 +110,7 @@ fn the_order_is_that_of_a_walk_from_the_top_by_number() {
 #[test]
 fn a_floor_leaves_out_what_is_older_with_all_below() {
     let (memory, root) = sample();
-    let options = Options { floor: Txg(5), ..Options::default() };
+    let options = Options { floor: Floor::Logical(Txg(5)), ..Options::default() };
     memory.take_reads();
     let visits = text(&traverse(&memory, root, options));
     let blocks: Vec<_> = visits.iter().filter(|name| name.contains(" L")).map(String::as_str).collect();
@@ -140,7 +140,7 @@ fn a_floor_leaves_out_what_is_older_with_all_below() {
 fn holes_are_reported_unless_they_remember_an_old_birth() {
     let (memory, root) = sample();
     let holes = |floor| -> Vec<_> {
-        traverse(&memory, root, Options { floor: Txg(floor), ..Options::default() })
+        traverse(&memory, root, Options { floor: Floor::Logical(Txg(floor)), ..Options::default() })
             .iter()
             .filter(|visit| visit.pointer.is_hole() && visit.at.object.0 == 9)
             .map(name)
@@ -274,4 +274,28 @@ fn a_tree_that_is_wider_than_what_is_stored_ends() {
     let error = errors[0].as_ref().unwrap_err();
     assert!(error.to_string().contains("is in the tree twice"), "{error}");
     assert_eq!(error.place().bookmark.map(|at| at.object.0), Some(1));
+}
+
+/// A block that was rewritten in 8, and another one that was moved then.
+#[test]
+fn rewritten_blocks_are_old_to_readers_and_new_to_scrubs() {
+    let memory = Memory::new();
+    let later = |pointer: BlockPointer, is_rewritten: u64| {
+        let mut words = *pointer.words();
+        (words[7], words[9]) = (is_rewritten << 63, 8);
+        BlockPointer::from_words(words)
+    };
+    let [plain, rewritten, moved] = [1, 2, 3].map(|byte| memory.data(&[byte; 512], 3));
+    let data = [(0, plain), (1, later(rewritten, 1)), (2, later(moved, 0))].into();
+    let dnode = memory.dnode(&Spec { levels: 2, max_block: 2, data, ..Spec::file() });
+    let root = memory.objset(&[(1, dnode)].into(), &[(0, 8)].into());
+    let found = |floor| {
+        let visits = traverse(&memory, root, Options { floor, ..Options::default() });
+        text(&visits).into_iter().filter(|name| name.starts_with("1 L0")).collect::<Vec<_>>()
+    };
+    assert_eq!(found(Floor::None), ["1 L0 0", "1 L0 1", "1 L0 2"]);
+    assert_eq!(found(Floor::Allocated(Txg(5))), ["1 L0 1"]);
+    assert_eq!(found(Floor::Logical(Txg(5))), [""; 0]);
+    assert_eq!(found(Floor::Logical(Txg(2))).len(), 3);
+    assert_eq!(found(Floor::Allocated(Txg(8))), [""; 0]);
 }

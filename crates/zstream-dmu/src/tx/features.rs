@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
+use crate::mos::{DIRECTORY_OBJECT, Feature};
 use crate::object_store::ObjectStore;
-use crate::pool::{DIRECTORY_OBJECT, Feature};
 use crate::zap::{Value, Zap, ZapMut};
 
 /// Changes how often the feature with this short name is used.

@@ -5,8 +5,8 @@
 
 use crate::error::Result;
 use crate::ids::ObjectId;
+use crate::mos::DIRECTORY_OBJECT;
 use crate::object_store::ObjectStore;
-use crate::pool::DIRECTORY_OBJECT;
 use crate::space::Allocator;
 use crate::space::space_map::{LOG_SPACE_MAPS, LogSpaceMaps, UNFLUSHED_TXGS};
 use crate::tx::features;

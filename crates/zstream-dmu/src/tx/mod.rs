@@ -32,30 +32,14 @@ use crate::ids::Txg;
 use crate::object_store::ObjectStore;
 use crate::objset::Objset;
 use crate::objset::writer::ObjsetWriter;
-use crate::space::{Allocator, Reserve, Space};
+use crate::space::{Allocator, Reserve};
+use crate::vdev::sync::Uberblocks;
 use crate::vdev::uberblock::{MMP_MAGIC, Uberblock};
+use crate::zio::Space;
 use crate::zio::write::Ledger;
 
 /// Passes after which a transaction group is given up. Ten are already many.
 const PASSES_MAX: u16 = 128;
-
-/// Where uberblocks go: the labels of all devices of a pool.
-pub trait Uberblocks: Send + Sync {
-    /// Returns once everything that was written is on stable storage on every device.
-    ///
-    /// # Errors
-    ///
-    /// A device says that it is not.
-    fn flush_data(&self) -> Result<()>;
-
-    /// Writes an uberblock into slot `txg mod slots` of the ring of every label, and whatever else of the labels is new, in
-    /// such an order that at every moment the last uberblock or this one can be opened. Returns once it is on stable storage.
-    ///
-    /// # Errors
-    ///
-    /// A device does not take its part. The pool may then be seen as of the last transaction group or of this one.
-    fn write(&self, uberblock: &Uberblock) -> Result<()>;
-}
 
 /// By how much the space that a set of objects takes has changed, in bytes (`dsl_pool_mos_diduse_space`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,24 @@ use super::uberblock::Uberblock;
 use super::{Vdev, VdevTree};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tx::Uberblocks;
+
+/// Where uberblocks go: the labels of all devices of a pool.
+pub trait Uberblocks: Send + Sync {
+    /// Returns once everything that was written is on stable storage on every device.
+    ///
+    /// # Errors
+    ///
+    /// A device says that it is not.
+    fn flush_data(&self) -> Result<()>;
+
+    /// Writes an uberblock into slot `txg mod slots` of the ring of every label, and whatever else of the labels is new, in
+    /// such an order that at every moment the last uberblock or this one can be opened. Returns once it is on stable storage.
+    ///
+    /// # Errors
+    ///
+    /// A device does not take its part. The pool may then be seen as of the last transaction group or of this one.
+    fn write(&self, uberblock: &Uberblock) -> Result<()>;
+}
 
 /// The labels of all members of a pool that is open for writing, every member of which is there.
 pub struct PoolLabels {

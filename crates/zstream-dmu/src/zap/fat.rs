@@ -18,10 +18,10 @@ use super::hash;
 use super::leaf::Leaf;
 use super::unicode::NormFlags;
 use super::value::{Entry, Key};
+use crate::block::Block;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::object_set::{ObjectInfo, ObjectSet};
-use crate::zio::Block;
 
 /// First word of a fat ZAP's header (`ZBT_HEADER`).
 pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0001;

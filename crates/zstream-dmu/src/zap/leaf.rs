@@ -20,8 +20,8 @@ use std::ops::Deref;
 use zstream_format::order::ByteOrder;
 
 use super::value::{Entry, Key, Value};
+use crate::block::Block;
 use crate::error::{Error, Result};
-use crate::zio::Block;
 
 pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0000;
 pub(super) const MAGIC: u32 = 0x02ab_1eaf;

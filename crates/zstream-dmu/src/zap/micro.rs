@@ -10,8 +10,8 @@ use zstream_format::order::ByteOrder;
 use super::hash;
 use super::unicode::NormFlags;
 use super::value::{Entry, Key, Value};
+use crate::block::Block;
 use crate::error::{Error, Result};
-use crate::zio::Block;
 
 /// First word of a micro ZAP (`ZBT_MICRO`).
 pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0003;
@@ -68,11 +68,13 @@ impl Micro {
         entries
     }
 
-    /// The first entry, in order, whose name `matches`.
-    pub(super) fn find(&self, matches: impl Fn(&[u8]) -> bool) -> Option<Entry> {
+    /// The first entry of the hash of `name`, in order, whose name `matches`.
+    pub(super) fn find(&self, name: &[u8], matches: impl Fn(&[u8]) -> bool) -> Option<Entry> {
+        let hash = hash::of_name(self.salt, &self.norm_flags.normalize(name), false);
         self.slots()
             .filter(|(name, _)| matches(name))
             .map(|(name, slot)| self.entry(name, slot))
+            .filter(|entry| entry.hash == hash)
             .min_by_key(|entry| (entry.hash, entry.differentiator))
     }
 }

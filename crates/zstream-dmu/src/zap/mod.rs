@@ -20,10 +20,10 @@ use std::vec;
 
 use self::fat::Fat;
 use self::micro::Micro;
+use crate::block::Block;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::ObjectSet;
-use crate::zio::Block;
 
 pub use self::fat::ZapFlags;
 pub use self::unicode::NormFlags;
@@ -40,6 +40,29 @@ pub enum Match {
     Normalized,
     /// In that form, but not in upper case (`MT_NORMALIZE | MT_MATCH_CASE`).
     NormalizedWithCase,
+}
+
+impl Match {
+    /// The form in which names are compared in a ZAP that normalizes them so.
+    fn flags(self, norm_flags: NormFlags) -> NormFlags {
+        match self {
+            Self::Exact => NormFlags::empty(),
+            Self::Normalized => norm_flags,
+            Self::NormalizedWithCase => norm_flags - NormFlags::UPPER,
+        }
+    }
+
+    /// What two names have in common that are one name in a ZAP that normalizes names so: the form in which they are compared,
+    /// and the one that is hashed, since only names of one hash are compared. `None` for a name that the ZAP cannot keep.
+    #[must_use]
+    pub fn key(self, norm_flags: NormFlags, name: &[u8]) -> Option<Vec<u8>> {
+        let hashed = norm_flags.form(name)?;
+        let compared = self.flags(norm_flags);
+        if compared == norm_flags {
+            return Some(hashed);
+        }
+        Some([&compared.form(name)?[..], &hashed].join(&0))
+    }
 }
 
 /// An open ZAP.
@@ -144,15 +167,11 @@ impl<'a> Zap<'a> {
     /// As for [`Zap::lookup`].
     pub fn find(&self, name: impl AsRef<[u8]>, how: Match) -> Result<Option<Entry>> {
         let name = name.as_ref();
-        let flags = match how {
-            Match::Exact => NormFlags::empty(),
-            Match::Normalized => self.norm_flags(),
-            Match::NormalizedWithCase => self.norm_flags() - NormFlags::UPPER,
-        };
+        let flags = how.flags(self.norm_flags());
         let wanted = flags.normalize(name);
         let matches = |found: &[u8]| found == name || (!flags.is_empty() && flags.normalize(found) == wanted);
         match &self.repr {
-            Repr::Micro(micro) => Ok(micro.find(matches)),
+            Repr::Micro(micro) => Ok(micro.find(name, matches)),
             Repr::Fat(fat) => fat
                 .find(&Key::Name(name.to_vec()), |key| key.name().is_ok_and(matches))
                 .map_err(|error| self.place(error)),

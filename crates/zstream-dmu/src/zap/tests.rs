@@ -36,6 +36,55 @@ fn hashes_of_names_are_those_that_openzfs_stored() {
     assert_eq!(count, 396);
 }
 
+fn bytes(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks_exact(2);
+    digits.map(|pair| hex(std::str::from_utf8(pair).expect("hex")) as u8).collect()
+}
+
+/// Case pairs, ligatures, marks in every order, long sequences, Hangul, bytes that are not UTF-8; and each character alone, so
+/// that a newer table of Unicode is noticed.
+#[test]
+fn forms_of_names_are_those_that_openzfs_makes() {
+    let lines = include_str!("testdata/forms.txt").lines().filter(|line| !line.starts_with('#'));
+    for line in lines {
+        let [first, second, third] = line.split(' ').collect::<Vec<_>>().try_into().expect("three words");
+        if first == "all" {
+            let flags = NormFlags::from_bits_retain(hex(second));
+            let all = ('\u{1}'..=char::MAX).flat_map(|c| {
+                let form = flags.form(c.to_string().as_bytes()).expect("a form");
+                [form, b"\n".to_vec()].concat()
+            });
+            let sum = all.fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+                (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            });
+            assert_eq!(sum, hex(third), "all characters, flags {second}");
+        } else {
+            let form = NormFlags::from_bits_retain(hex(first)).form(&bytes(second));
+            let wanted = (third != "-").then(|| bytes(third));
+            assert_eq!(form, wanted, "{:?}, flags {first}", String::from_utf8_lossy(&bytes(second)));
+        }
+    }
+}
+
+/// Names of one key are one name, and are of one hash; a name that is kept has a key.
+#[test]
+fn what_is_one_name_is_one_key() {
+    let nfd = NormFlags::CANONICAL_DECOMPOSITION;
+    let one = |how: Match, flags, a: &str, b: &str| {
+        let key = |name: &str| how.key(flags, name.as_bytes()).expect("a key");
+        key(a) == key(b)
+    };
+    assert!(!one(Match::Normalized, NormFlags::empty(), "A", "a"));
+    assert!(one(Match::Normalized, NormFlags::UPPER, "A", "a"));
+    assert!(!one(Match::NormalizedWithCase, NormFlags::UPPER, "A", "a"));
+    assert!(one(Match::NormalizedWithCase, nfd, "\u{e9}", "e\u{301}"));
+    assert!(one(Match::NormalizedWithCase, nfd | NormFlags::UPPER, "\u{e9}", "e\u{301}"));
+    assert!(!one(Match::NormalizedWithCase, nfd | NormFlags::UPPER, "\u{e9}", "E\u{301}"));
+    assert!(one(Match::Normalized, NormFlags::UPPER, "\u{131}", "I"));
+    assert!(one(Match::NormalizedWithCase, nfd, "\u{3b1}\u{345}\u{301}", "\u{3b1}\u{301}\u{345}"));
+    assert_eq!(Match::Normalized.key(nfd, "\u{ac00}".repeat(85).as_bytes()), None);
+}
+
 #[test]
 fn hashes_of_words_are_those_that_openzfs_stored() {
     for line in include_str!("testdata/word-hashes.txt").lines().filter(|line| !line.starts_with('#')) {

@@ -6,7 +6,9 @@
 //! have then still finds its names.
 //!
 //! A name goes through case, decomposition, the order of combining marks, and composition, each if the ZAP
-//! asks for it. Case is mapped character by character.
+//! asks for it. Case is mapped character by character. All but case is done sequence by sequence: a character and the marks
+//! that follow it. Where OpenZFS departs from Unicode (long sequences, some compositions, bytes that are not UTF-8), so do
+//! we, since two forms that differ in a byte hash to different places.
 
 use bitflags::bitflags;
 use unicode_normalization::char::{
@@ -34,98 +36,318 @@ bitflags! {
 }
 
 impl NormFlags {
-    /// The form of a name that is hashed and compared. Bytes that are no UTF-8 stay as they are.
+    /// The form of a name that is hashed and compared. A name that has none (see [`Self::form`]) is brought as far as it
+    /// goes, so that it can be found all the same.
     #[must_use]
     pub fn normalize(self, name: &[u8]) -> Vec<u8> {
-        if (self - Self::CASE).is_empty() {
-            return name.to_vec();
-        }
-        let mut out = Vec::with_capacity(name.len());
-        for chunk in name.utf8_chunks() {
-            out.extend_from_slice(self.normalize_text(chunk.valid()).as_bytes());
-            out.extend_from_slice(chunk.invalid());
-        }
-        out
+        self.prepare(name).0
     }
 
-    fn normalize_text(self, text: &str) -> String {
-        let cased = |c| {
-            if self.contains(Self::UPPER) {
-                upper(c)
-            } else if self.contains(Self::LOWER) {
-                lower(c)
-            } else {
-                c
+    /// The form of a name that is hashed and compared, if it has one. It has none where OpenZFS cannot keep it in a ZAP with
+    /// these flags (`ENOTSUP`): its form is longer than a name may be, its last part is not UTF-8 and is to be decomposed,
+    /// or the flags contradict each other.
+    #[must_use]
+    pub fn form(self, name: &[u8]) -> Option<Vec<u8>> {
+        let (form, is_whole) = self.prepare(name);
+        let limit = if name.len() < NAME_BYTES { NAME_BYTES } else { LONG_NAME_BYTES };
+        (is_whole && form.len() < limit).then_some(form)
+    }
+
+    /// The form, and whether all parts of the name could be brought into it.
+    fn prepare(self, name: &[u8]) -> (Vec<u8>, bool) {
+        if (self - Self::CASE).is_empty() {
+            return (name.to_vec(), true);
+        }
+        let decomposes = Self::CANONICAL_DECOMPOSITION | Self::COMPATIBILITY_DECOMPOSITION;
+        let is_known = !self.contains(decomposes)
+            && !self.contains(Self::UPPER | Self::LOWER)
+            && (self.intersects(decomposes) || !self.contains(Self::COMPOSITION));
+        // OpenZFS takes the NUL at the end as a part of the name: a character that is cut short can have it as its last byte.
+        let bytes = [name, b"\0"].concat();
+        let mut rest = &bytes[..];
+        let (mut out, mut is_whole) = (Vec::with_capacity(bytes.len()), true);
+        while let [first, after @ ..] = rest {
+            let is_alone = first.is_ascii() && after.first().is_none_or(u8::is_ascii);
+            if is_alone || !self.intersects(decomposes) {
+                let (unit, bytes) = Unit::split(rest);
+                rest = &rest[bytes..];
+                self.cased(unit).put(&mut out);
+                continue;
+            }
+            is_whole = self.sequence(&mut rest, &mut out);
+        }
+        let end = out.iter().position(|byte| *byte == 0).unwrap_or(out.len());
+        out.truncate(end);
+        (out, is_known && is_whole)
+    }
+
+    fn cased(self, unit: Unit<'_>) -> Unit<'_> {
+        match unit {
+            Unit::Char(c) if self.contains(Self::UPPER) => Unit::Char(upper(c)),
+            Unit::Char(c) if self.contains(Self::LOWER) => Unit::Char(lower(c)),
+            other => other,
+        }
+    }
+
+    /// Takes the pieces of a unit, with their classes.
+    fn decomposed<'a>(self, unit: Unit<'a>, mut push: impl FnMut((u8, Unit<'a>))) {
+        match unit {
+            Unit::Char(c) if !is_in(&DECOMPOSED_SINCE, c) => {
+                let push = |c| push((combining_class(c), Unit::Char(c)));
+                if self.contains(Self::COMPATIBILITY_DECOMPOSITION) {
+                    decompose_compatible(c, push)
+                } else {
+                    decompose_canonical(c, push)
+                }
+            }
+            Unit::Char(c) => push((combining_class(c), unit)),
+            other => push((0, other)),
+        }
+    }
+
+    /// Brings the next sequence into its form (`collect_a_seq`): a character with the marks that follow it, or the letters of
+    /// a syllable of Hangul. Says whether it is characters.
+    fn sequence(self, rest: &mut &[u8], out: &mut Vec<u8>) -> bool {
+        let (unit, bytes) = Unit::split(rest);
+        *rest = &rest[bytes..];
+        if let Unit::Stray(bytes) = unit {
+            out.extend_from_slice(bytes);
+            return false;
+        }
+        let mut units = Vec::with_capacity(4);
+        let unit = self.cased(unit.as_syllable());
+        self.decomposed(unit, |piece| units.push(piece));
+        let first = units.len();
+        // Letters that stand for others by compatibility only do not start a syllable.
+        let mut hangul = match unit {
+            Unit::Char('\u{ac00}'..='\u{d7a3}') if first == 3 => Hangul::Lvt,
+            Unit::Char('\u{ac00}'..='\u{d7a3}') => Hangul::Lv,
+            other => Hangul::None.followed_by(other),
+        };
+        loop {
+            let (unit, bytes) = Unit::split(rest);
+            let Unit::Char(c) = unit else { break };
+            let next = hangul.followed_by(unit);
+            if hangul.joins(next) {
+                hangul = next;
+                units.push((0, unit));
+                *rest = &rest[bytes..];
+                continue;
+            }
+            if combining_class(c) == 0 || hangul != Hangul::None {
+                break;
+            }
+            let before = units.len();
+            self.decomposed(unit, |piece| units.push(piece));
+            if units.len() >= SEQUENCE_MAX {
+                units.truncate(before);
+                units.push((0, Unit::Char(GRAPHEME_JOINER)));
+                break;
+            }
+            // The iota below has a capital that is a letter; it keeps the mark's place.
+            if self.contains(Self::UPPER)
+                && let Some((_, last @ Unit::Char(IOTA_BELOW))) = units.last_mut()
+            {
+                *last = Unit::Char('\u{399}');
+            }
+            *rest = &rest[bytes..];
+        }
+        if units.len() > first {
+            for marks in units.chunk_by_mut(|(class, _), (next, _)| *class != 0 && *next != 0) {
+                marks.sort_by_key(|(class, _)| *class);
+            }
+        }
+        if self.contains(Self::COMPOSITION) {
+            compose_sequence(&units, rest).into_iter().for_each(|unit| unit.put(out));
+        } else {
+            units.iter().for_each(|(_, unit)| unit.put(out));
+        }
+        true
+    }
+}
+
+/// Bytes that a name, or a long name, and its NUL take at most (`ZAP_MAXNAMELEN`, `ZAP_MAXNAMELEN_NEW`).
+const NAME_BYTES: usize = 256;
+const LONG_NAME_BYTES: usize = 1024;
+
+/// A sequence of so many characters or more is cut (`U8_UPPER_LIMIT_IN_A_SEQ`), with a character that keeps what follows apart.
+const SEQUENCE_MAX: usize = 31;
+const GRAPHEME_JOINER: char = '\u{34f}';
+const IOTA_BELOW: char = '\u{345}';
+
+/// The parts that a name is cut into, by what their first byte announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit<'a> {
+    /// A character.
+    Char(char),
+    /// As many bytes as the first one announces, which are not a character.
+    Raw(&'a [u8]),
+    /// A byte that no character starts with, or fewer bytes than the first one announces.
+    Stray(&'a [u8]),
+}
+
+impl<'a> Unit<'a> {
+    /// The next unit, and its length in bytes; an empty stray one at the end.
+    fn split(rest: &'a [u8]) -> (Self, usize) {
+        let wanted = match rest.first() {
+            None => return (Self::Stray(rest), 0),
+            Some(0..=0x7f) => 1,
+            Some(0xc2..=0xdf) => 2,
+            Some(0xe0..=0xef) => 3,
+            Some(0xf0..=0xf4) => 4,
+            Some(_) => return (Self::Stray(&rest[..1]), 1),
+        };
+        let Some(bytes) = rest.get(..wanted) else { return (Self::Stray(rest), rest.len()) };
+        let c = str::from_utf8(bytes).ok().and_then(|text| text.chars().next());
+        (c.map_or(Self::Raw(bytes), Self::Char), wanted)
+    }
+
+    /// A syllable of Hangul where three bytes are taken for one: only their lower bits are looked at.
+    fn as_syllable(self) -> Self {
+        let Self::Raw(&[first, second, third]) = self else { return self };
+        let bits = u32::from(first & 0xf) << 12 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f);
+        char::from_u32(bits).filter(|c| ('\u{ac00}'..='\u{d7a3}').contains(c)).map_or(self, Self::Char)
+    }
+
+    fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Char(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            Self::Raw(bytes) | Self::Stray(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+}
+
+/// How far a syllable of Hangul is: leading consonant, vowel, trailing consonant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hangul {
+    None,
+    L,
+    Lv,
+    Lvt,
+    V,
+    T,
+}
+
+impl Hangul {
+    fn followed_by(self, unit: Unit<'_>) -> Self {
+        match (unit, self) {
+            (Unit::Char(JAMO_L..='\u{1112}'), _) => Self::L,
+            (Unit::Char(JAMO_V..='\u{1175}'), Self::L) => Self::Lv,
+            (Unit::Char(JAMO_V..='\u{1175}'), _) => Self::V,
+            (Unit::Char('\u{11a8}'..='\u{11c2}'), Self::Lv) => Self::Lvt,
+            (Unit::Char('\u{11a8}'..='\u{11c2}'), _) => Self::T,
+            _ => Self::None,
+        }
+    }
+
+    /// Whether a letter that leads to `next` belongs to the same syllable.
+    fn joins(self, next: Self) -> bool {
+        matches!((self, next), (Self::L, Self::Lv) | (Self::Lv, Self::Lvt))
+    }
+}
+
+const JAMO_L: char = '\u{1100}';
+const JAMO_V: char = '\u{1161}';
+
+/// Composes a sequence (`do_composition`), and what follows it where that joins its last character.
+///
+/// This differs from Unicode's algorithm, and the differences are part of the format: a mark that was passed over does not
+/// block others once something was composed; marks that were passed over are lost, and the last one that was composed stands
+/// twice, where the character that keeps a long sequence apart comes after a composed one that could take more.
+fn compose_sequence<'a>(units: &[(u8, Unit<'a>)], rest: &mut &[u8]) -> Vec<Unit<'a>> {
+    let Some(last) = units.len().checked_sub(1) else { return Vec::new() };
+    let mut out = Vec::with_capacity(units.len());
+    let mut i = 0;
+    while i <= last {
+        let (class, unit) = units[i];
+        if i == last || class != 0 {
+            out.push(unit);
+            i += 1;
+            continue;
+        }
+        let syllable = units[i..].iter().take(3).map(|(_, unit)| *unit);
+        if let Some((syllable, length)) = hangul_syllable(syllable) {
+            out.push(Unit::Char(syllable));
+            i += length;
+            continue;
+        }
+        let mut passed: Vec<usize> = Vec::new();
+        let mut composed: Option<Unit<'_>> = None;
+        let repeated = loop {
+            i += 1;
+            let (class, mark) = units[i];
+            match pair(composed.unwrap_or(unit), mark) {
+                Some(whole) => composed = Some(Unit::Char(whole)),
+                None if class == 0 && (composed.is_none() || composed.is_some_and(takes_more)) => {
+                    break Some(i - 1);
+                }
+                None if class == 0 => break None,
+                None => passed.push(i),
+            }
+            if composed.is_none() {
+                let is_blocked =
+                    |at: usize| units[1..at].iter().any(|(class, _)| *class == 0 || *class >= units[at].0);
+                while i < last && is_blocked(i + 1) {
+                    i += 1;
+                    passed.push(i);
+                }
+            }
+            if i == last {
+                i += 1;
+                break None;
             }
         };
-        let compatible = self.contains(Self::COMPATIBILITY_DECOMPOSITION);
-        if !compatible && !self.contains(Self::CANONICAL_DECOMPOSITION) {
-            return text.chars().map(cased).collect();
-        }
-        let mut chars = Vec::with_capacity(text.len());
-        // Marks go by class behind the character that they follow; those of the same class stay in
-        // order. What follows a character without a class starts anew, also where it decomposes to marks.
-        let mut first_mark = 0;
-        for original in text.chars() {
-            let (class, c) = (combining_class(original), cased(original));
-            if class == 0 {
-                sort_marks(&mut chars[first_mark..]);
-                first_mark = chars.len();
-            }
-            if class != 0 && combining_class(c) == 0 {
-                // The iota below has a capital that is a letter; it keeps the mark's place.
-                chars.push((class, c));
-            } else if is_in(&DECOMPOSED_SINCE, c) {
-                chars.push((combining_class(c), c));
-            } else {
-                let mut push = |c| chars.push((combining_class(c), c));
-                if compatible {
-                    decompose_compatible(c, &mut push)
-                } else {
-                    decompose_canonical(c, &mut push)
-                }
+        match repeated {
+            Some(at) => out.extend(composed.into_iter().chain([units[at].1])),
+            None => {
+                out.push(composed.unwrap_or(unit));
+                out.extend(passed.into_iter().map(|at| units[at].1));
             }
         }
-        sort_marks(&mut chars[first_mark..]);
-        if self.contains(Self::COMPOSITION) {
-            composed(&chars)
-        } else {
-            chars.iter().map(|(_, c)| c).collect()
+    }
+    if units[last].0 == 0 {
+        loop {
+            let (next, bytes) = Unit::split(rest);
+            let Some(whole) = out.last().and_then(|unit| pair(*unit, next)) else { break };
+            out.pop();
+            out.push(Unit::Char(whole));
+            *rest = &rest[bytes..];
         }
+    }
+    out
+}
+
+/// The syllable that letters at the start of a sequence make, and their number.
+fn hangul_syllable<'a>(mut letters: impl Iterator<Item = Unit<'a>>) -> Option<(char, usize)> {
+    let (Unit::Char(l @ JAMO_L..='\u{1112}'), Unit::Char(v @ JAMO_V..='\u{1175}')) =
+        (letters.next()?, letters.next()?)
+    else {
+        return None;
+    };
+    let lv = compose(l, v)?;
+    match letters.next() {
+        Some(Unit::Char(t @ '\u{11a8}'..='\u{11c2}')) => Some((compose(lv, t)?, 3)),
+        _ => Some((lv, 2)),
     }
 }
 
-fn sort_marks(chars: &mut [(u8, char)]) {
-    for marks in chars.chunk_by_mut(|(class, _), (next, _)| *class != 0 && *next != 0) {
-        marks.sort_by_key(|(class, _)| *class);
+/// What two characters compose to, syllables apart.
+fn pair(first: Unit<'_>, second: Unit<'_>) -> Option<char> {
+    let (Unit::Char(first), Unit::Char(second)) = (first, second) else { return None };
+    if ('\u{1100}'..='\u{11ff}').contains(&second) {
+        return None;
     }
+    compose(first, second).filter(|whole| !is_in(&DECOMPOSED_SINCE, *whole))
 }
 
-/// Composes marks with the character that they follow, unless another mark of their class or a higher
-/// one stands between.
-fn composed(chars: &[(u8, char)]) -> String {
-    let mut out: Vec<char> = Vec::with_capacity(chars.len());
-    let mut starter = None;
-    let mut last_class = 0;
-    for &(class, c) in chars {
-        let blocked = starter.is_none_or(|at: usize| at + 1 < out.len() && last_class >= class);
-        let pair = starter.filter(|_| !blocked).and_then(|at| Some((at, compose(out[at], c)?)));
-        match pair {
-            Some((at, whole)) if !is_in(&DECOMPOSED_SINCE, whole) => out[at] = whole,
-            _ => {
-                if class == 0 {
-                    starter = Some(out.len());
-                }
-                last_class = class;
-                out.push(c);
-            }
-        }
-    }
-    out.into_iter().collect()
+/// Whether a composed character composes with one more mark.
+fn takes_more(unit: Unit<'_>) -> bool {
+    let mut marks = ('\u{300}'..=IOTA_BELOW).chain(['\u{cd5}', '\u{dca}']);
+    marks.any(|mark| pair(unit, Unit::Char(mark)).is_some())
 }
 
 fn combining_class(c: char) -> u8 {
-    if is_in(&COMBINING_SINCE, c) { 0 } else { canonical_combining_class(c) }
+    if is_in(&COMBINING, c) { canonical_combining_class(c) } else { 0 }
 }
 
 /// The upper case of a character where that is one character too.
@@ -263,70 +485,90 @@ const DECOMPOSED_SINCE: [(u32, u32); 32] = [
     (0x1f200, 0x1f251),
     (0x1fbf0, 0x1fbf9),
 ];
-/// Marks that combine since later.
-const COMBINING_SINCE: [(u32, u32); 64] = [
-    (0x487, 0x487),
-    (0x616, 0x61a),
-    (0x65f, 0x65f),
-    (0x7fd, 0x8ff),
-    (0x9fe, 0x9fe),
-    (0xc3c, 0xc3c),
-    (0xd3b, 0xd3c),
-    (0xeba, 0xeba),
-    (0x103a, 0x103a),
-    (0x108d, 0x108d),
-    (0x135d, 0x135e),
-    (0x1715, 0x1715),
-    (0x1a60, 0x1ace),
-    (0x1baa, 0x1bf3),
-    (0x1c37, 0x1c37),
-    (0x1cd0, 0x1cf9),
-    (0x1dcb, 0x1dfd),
-    (0x20f0, 0x20f0),
-    (0x2cef, 0x2cf1),
-    (0x2d7f, 0x2d7f),
-    (0x2de0, 0x2dff),
-    (0xa66f, 0xa69f),
-    (0xa6f0, 0xa6f1),
-    (0xa82c, 0xa82c),
-    (0xa8c4, 0xa953),
-    (0xa9b3, 0xa9c0),
-    (0xaab0, 0xaaf6),
-    (0xabed, 0xabed),
-    (0xfe24, 0xfe2f),
-    (0x101fd, 0x101fd),
-    (0x102e0, 0x102e0),
-    (0x10376, 0x1037a),
-    (0x10ae5, 0x10ae6),
-    (0x10d24, 0x10d27),
-    (0x10eab, 0x10eac),
-    (0x10f46, 0x10f85),
-    (0x11046, 0x110ba),
-    (0x11100, 0x11173),
-    (0x111c0, 0x111ca),
-    (0x11235, 0x11236),
-    (0x112e9, 0x112ea),
-    (0x1133b, 0x11374),
-    (0x11442, 0x1145e),
-    (0x114c2, 0x114c3),
-    (0x115bf, 0x115c0),
-    (0x1163f, 0x1163f),
-    (0x116b6, 0x116b7),
-    (0x1172b, 0x1172b),
-    (0x11839, 0x1183a),
-    (0x1193d, 0x11943),
-    (0x119e0, 0x119e0),
-    (0x11a34, 0x11a47),
-    (0x11a99, 0x11a99),
-    (0x11c3f, 0x11c3f),
-    (0x11d42, 0x11d45),
-    (0x11d97, 0x11d97),
-    (0x16af0, 0x16b36),
-    (0x16ff0, 0x16ff1),
-    (0x1bc9e, 0x1bc9e),
-    (0x1e000, 0x1e02a),
-    (0x1e130, 0x1e136),
-    (0x1e2ae, 0x1e2ef),
-    (0x1e8d0, 0x1e8d6),
-    (0x1e944, 0x1e94a),
+/// The marks that combine.
+const COMBINING: [(u32, u32); 84] = [
+    (0x300, 0x34e),
+    (0x350, 0x36f),
+    (0x483, 0x486),
+    (0x591, 0x5bd),
+    (0x5bf, 0x5bf),
+    (0x5c1, 0x5c2),
+    (0x5c4, 0x5c5),
+    (0x5c7, 0x5c7),
+    (0x610, 0x615),
+    (0x64b, 0x65e),
+    (0x670, 0x670),
+    (0x6d6, 0x6dc),
+    (0x6df, 0x6e4),
+    (0x6e7, 0x6e8),
+    (0x6ea, 0x6ed),
+    (0x711, 0x711),
+    (0x730, 0x74a),
+    (0x7eb, 0x7f3),
+    (0x93c, 0x93c),
+    (0x94d, 0x94d),
+    (0x951, 0x954),
+    (0x9bc, 0x9bc),
+    (0x9cd, 0x9cd),
+    (0xa3c, 0xa3c),
+    (0xa4d, 0xa4d),
+    (0xabc, 0xabc),
+    (0xacd, 0xacd),
+    (0xb3c, 0xb3c),
+    (0xb4d, 0xb4d),
+    (0xbcd, 0xbcd),
+    (0xc4d, 0xc4d),
+    (0xc55, 0xc56),
+    (0xcbc, 0xcbc),
+    (0xccd, 0xccd),
+    (0xd4d, 0xd4d),
+    (0xdca, 0xdca),
+    (0xe38, 0xe3a),
+    (0xe48, 0xe4b),
+    (0xeb8, 0xeb9),
+    (0xec8, 0xecb),
+    (0xf18, 0xf19),
+    (0xf35, 0xf35),
+    (0xf37, 0xf37),
+    (0xf39, 0xf39),
+    (0xf71, 0xf72),
+    (0xf74, 0xf74),
+    (0xf7a, 0xf7d),
+    (0xf80, 0xf80),
+    (0xf82, 0xf84),
+    (0xf86, 0xf87),
+    (0xfc6, 0xfc6),
+    (0x1037, 0x1037),
+    (0x1039, 0x1039),
+    (0x135f, 0x135f),
+    (0x1714, 0x1714),
+    (0x1734, 0x1734),
+    (0x17d2, 0x17d2),
+    (0x17dd, 0x17dd),
+    (0x18a9, 0x18a9),
+    (0x1939, 0x193b),
+    (0x1a17, 0x1a18),
+    (0x1b34, 0x1b34),
+    (0x1b44, 0x1b44),
+    (0x1b6b, 0x1b73),
+    (0x1dc0, 0x1dca),
+    (0x1dfe, 0x1dff),
+    (0x20d0, 0x20dc),
+    (0x20e1, 0x20e1),
+    (0x20e5, 0x20ef),
+    (0x302a, 0x302f),
+    (0x3099, 0x309a),
+    (0xa806, 0xa806),
+    (0xfb1e, 0xfb1e),
+    (0xfe20, 0xfe23),
+    (0x10a0d, 0x10a0d),
+    (0x10a0f, 0x10a0f),
+    (0x10a38, 0x10a3a),
+    (0x10a3f, 0x10a3f),
+    (0x1d165, 0x1d169),
+    (0x1d16d, 0x1d172),
+    (0x1d17b, 0x1d182),
+    (0x1d185, 0x1d18b),
+    (0x1d1aa, 0x1d1ad),
+    (0x1d242, 0x1d244),
 ];

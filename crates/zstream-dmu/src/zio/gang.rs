@@ -7,17 +7,19 @@
 //!  128  128  second piece, or a hole
 //!  256  128  third piece, or a hole
 //!  384   88  filler
-//!  472   40  embedded checksum: magic, SHA-256; it knows vdev and offset of the first address and the block's birth
+//!  472   40  embedded checksum: magic, SHA-256; it knows vdev and offset of the first address and the block's physical birth
 //! ```
+//!
+//! Where the checksum in the block's own pointer is cut to make room for a MAC, that in the header is folded. Pieces are never
+//! encrypted on their own: their checksums, and those in the headers of pieces that are gang blocks, are whole.
 //!
 //! The pieces, put together in order, are the stored block, whose checksum is in the gang block's own pointer. A piece may
 //! be a gang block again. A piece is always uncompressed.
 
-use zstream_format::checksum::verify_embedded;
-use zstream_format::order::ByteOrder;
+use zstream_format::checksum::{verify_embedded, verify_folded};
 
 use super::read::BlockReader;
-use super::verify::Verifier;
+use super::verify::{Verifier, is_cut};
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer, Dva};
 use crate::error::{Error, Fault, Result};
 use crate::vdev::{Damage, Effort, Reading};
@@ -86,6 +88,34 @@ pub(super) fn read(
     verifier.verify(out)
 }
 
+impl BlockReader {
+    /// The ranges that a block takes: those of its copies, or of the headers and pieces of a gang block. The address of a gang
+    /// header counts its pieces too; here each has the size of what lies at it.
+    ///
+    /// # Errors
+    /// No header of a gang block can be read, or an address is not on a vdev.
+    pub fn ranges(&self, bp: &BlockPointer) -> Result<Vec<Dva>> {
+        self.ranges_nested(bp, 0)
+    }
+
+    fn ranges_nested(&self, bp: &BlockPointer, depth: usize) -> Result<Vec<Dva>> {
+        if !bp.is_gang() {
+            return Ok(bp.dvas().collect());
+        }
+        let header = |address: Dva| {
+            let top = self.vdevs().tops().get(address.vdev() as usize);
+            let top = top.ok_or_else(|| Error::not_found("top-level vdev", address.vdev()))?;
+            let asize = top.asize(HEADER_BYTES as u64, bp.physical_birth());
+            Ok(Dva::new(address.vdev(), address.offset(), asize, true))
+        };
+        let mut ranges = bp.dvas().map(header).collect::<Result<Vec<_>>>()?;
+        for piece in pieces(self, bp, depth)? {
+            ranges.extend(self.ranges_nested(&piece, depth + 1)?);
+        }
+        Ok(ranges)
+    }
+}
+
 /// The pieces of a gang block, out of the first header that is good. `depth` says how many gang blocks it is nested in.
 ///
 /// # Errors
@@ -141,12 +171,13 @@ fn read_header(
     let (vdev, offset) = (u64::from(first.vdev()), first.offset());
     let place = [vdev, offset, bp.physical_birth().0, 0];
     let mut header = [0; HEADER_BYTES];
-    let verify = |bytes: &[u8]| verify_embedded(bytes, place).map(|_| ()).map_err(Error::from);
+    let order_of = if is_cut(bp.uses_crypt(), bp.object_type()) { verify_folded } else { verify_embedded };
+    let verify = |bytes: &[u8]| order_of(bytes, place).map(|_| ()).map_err(Error::from);
     let mut reading = Reading::new(&verify, effort);
     let result = reader.vdevs().read(address, bp.physical_birth(), &mut header, &mut reading);
     damage.append(&mut reading.damage);
     result?;
-    let order: ByteOrder = verify_embedded(&header, place)?;
+    let order = order_of(&header, place)?;
     let (pointers, _) = header.as_chunks::<BLOCK_POINTER_BYTES>();
     let mut pieces = [BlockPointer::EMPTY; PIECES];
     for (piece, bytes) in pieces.iter_mut().zip(pointers) {

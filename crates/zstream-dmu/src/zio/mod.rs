@@ -1,5 +1,6 @@
 //! Block I/O: from a block pointer to the block's logical content and back.
 
+mod allocate;
 pub mod crypt;
 pub mod gang;
 mod place;
@@ -10,118 +11,9 @@ mod verify;
 pub mod write;
 mod writer;
 
-use std::sync::Arc;
-
-use rayon::prelude::*;
-
-use crate::blkptr::{BlockPointer, CryptKind};
-use crate::error::{Error, Fault, Result};
-use crate::ids::Bookmark;
-
+pub use allocate::{AllocationClass, Space};
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
 pub use writer::{BlockWriter, WriterSettings};
-
-/// The bytes of one block, shared between the cache and its readers.
-pub type Block = Arc<[u8]>;
-
-/// In which state of a block's way from its vdev to its object it is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// As [`ReadBlock::read_stored`] gives it.
-    Stored,
-    /// As [`ReadBlock::read_compressed`] gives it.
-    Compressed,
-    /// As [`ReadBlock::read_once`] gives it.
-    Logical,
-}
-
-impl Want {
-    /// Bytes of the block `bp` in that state.
-    #[must_use]
-    pub fn bytes_of(self, bp: &BlockPointer) -> u64 {
-        match self {
-            Self::Logical => bp.lsize(),
-            Self::Stored | Self::Compressed if bp.is_embedded() => bp.embedded_psize(),
-            Self::Stored | Self::Compressed => bp.psize(),
-        }
-    }
-}
-
-/// What reads blocks: a pool, or (for streams) an index over stream files.
-///
-/// Holes are the caller's business: both readers answer [`Fault::Hole`] to one.
-pub trait ReadBlock: Send + Sync {
-    /// The logical content of the block `bp` points at, `bp.lsize()` bytes: verified, decrypted, decompressed and, when it
-    /// was written in big-endian order, swapped by its object type's class, so that every parser of this crate reads
-    /// little-endian.
-    ///
-    /// # Errors
-    /// No copy of the block can be read, verified, decrypted or decompressed, or `bp` is a hole, redacted or malformed.
-    fn read_block(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block>;
-
-    /// The stored content, `bp.psize()` bytes: checksum verified but neither decrypted, decompressed nor swapped, as raw and
-    /// compressed sends want it. For an embedded pointer, its payload.
-    ///
-    /// # Errors
-    /// No copy of the block can be read and verified, or `bp` is a hole, redacted or malformed.
-    fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block>;
-
-    /// The stored content of a block that is not metadata, decrypted but still compressed, as compressed sends want it. For
-    /// an embedded pointer, its payload.
-    ///
-    /// # Errors
-    /// As [`read_block`](Self::read_block). A reader that cannot decrypt refuses encrypted blocks.
-    fn read_compressed(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
-        if bp.crypt_kind() == CryptKind::Encrypted {
-            let what = format!("{} of dataset {}", bp.object_type().name(), at.objset);
-            return Err(Error::from(Fault::Encrypted { what }).at_bookmark(at));
-        }
-        self.read_stored(bp, at)
-    }
-
-    /// [`read_block`](Self::read_block) of a block that nobody will ask for again: it is not kept in memory.
-    ///
-    /// # Errors
-    /// As [`read_block`](Self::read_block).
-    fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
-        self.read_block(bp, at)
-    }
-
-    /// Reads a block that nobody will ask for again into `out`, [`Want::bytes_of`] bytes: for whoever reads many and uses the
-    /// same memory for all. `scratch` is such memory too, for what must be held between the steps. What is in `out` after an
-    /// error is not said.
-    ///
-    /// # Errors
-    /// As [`read_block`](Self::read_block); `out` has another length.
-    fn read_into(
-        &self,
-        bp: &BlockPointer,
-        at: Bookmark,
-        want: Want,
-        out: &mut [u8],
-        _scratch: &mut Vec<u8>,
-    ) -> Result<()> {
-        let block = match want {
-            Want::Stored => self.read_stored(bp, at)?,
-            Want::Compressed => self.read_compressed(bp, at)?,
-            Want::Logical => self.read_once(bp, at)?,
-        };
-        if block.len() != out.len() {
-            let detail = format!("{} bytes, expected {}", block.len(), out.len());
-            return Err(Error::corrupt("block", detail).at_bookmark(at));
-        }
-        out.copy_from_slice(&block);
-        Ok(())
-    }
-
-    /// [`read_block`](Self::read_block) of many blocks on all cores; results are in the order of the requests.
-    fn read_blocks(&self, wanted: &[(BlockPointer, Bookmark)]) -> Vec<Result<Block>> {
-        match wanted {
-            [(bp, at)] => vec![self.read_block(bp, *at)],
-            _ => wanted.par_iter().map(|(bp, at)| self.read_block(bp, *at)).collect(),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Where a block's copies go: at places of its whole size, or in pieces behind gang headers.
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
-use zstream_format::checksum::{Salt, checksum, seal_embedded};
+use zstream_format::checksum::{Salt, checksum, seal_embedded, seal_folded};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
@@ -11,7 +11,7 @@ use crate::blkptr::{
 };
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
-use crate::space::{AllocationClass, Space};
+use crate::zio::{AllocationClass, Space};
 
 /// How much is to be placed, and of what.
 #[derive(Clone, Copy)]
@@ -20,6 +20,8 @@ pub(super) struct Demand {
     pub(super) class: AllocationClass,
     /// The most copies of a gang header: the addresses that the pointer has room for.
     pub(super) headers_max: u8,
+    /// What is longer than this goes in pieces, even where there is room for it as a whole.
+    pub(super) whole_max: Option<u64>,
 }
 
 /// Places that were allocated for a block.
@@ -57,13 +59,14 @@ impl Placed {
 
     fn allocate_at(space: &dyn Space, psize: u64, demand: Demand, depth: usize) -> Result<Self> {
         let unit = SECTOR_BYTES.max(1 << space.unit_shift());
-        match space.allocate(psize, demand.copies, demand.class) {
-            Ok(places) => return Ok(Self::Whole(places)),
-            Err(error) => {
-                let may_gang = psize > unit && depth < DEPTH_MAX;
-                if !may_gang || !matches!(error.fault(), Fault::NoSpace { .. }) {
+        let may_gang = psize > unit && depth < DEPTH_MAX;
+        if !may_gang || demand.whole_max.is_none_or(|whole_max| psize <= whole_max) {
+            match space.allocate(psize, demand.copies, demand.class) {
+                Ok(places) => return Ok(Self::Whole(places)),
+                Err(error) if !may_gang || !matches!(error.fault(), Fault::NoSpace { .. }) => {
                     return Err(error);
                 }
+                Err(_) => {}
             }
         }
         let copies = (demand.copies + 1).min(demand.headers_max);
@@ -111,8 +114,8 @@ impl Placed {
         }
     }
 
-    /// The addresses in the pointer of a block that is placed so, and what is to be written for it. `bytes` are the part
-    /// from byte `start` on of the stored block.
+    /// The addresses in the pointer of a block that is placed so, and what is to be written for it. `bytes` is the stored
+    /// block, and `is_cut` says whether the checksum in its pointer is cut for a MAC.
     ///
     /// # Errors
     ///
@@ -120,7 +123,19 @@ impl Placed {
     pub(super) fn seal(
         &self,
         bytes: &[u8],
+        is_cut: bool,
+        sum: &Sum<'_>,
+        jobs: &mut Vec<Job>,
+    ) -> Result<[Dva; DVAS_PER_BLOCK_POINTER]> {
+        self.seal_part(bytes, 0, is_cut, sum, jobs)
+    }
+
+    /// [`seal`](Self::seal) of the part of a block that begins at byte `start`.
+    fn seal_part(
+        &self,
+        bytes: &[u8],
         start: usize,
+        is_cut: bool,
         sum: &Sum<'_>,
         jobs: &mut Vec<Job>,
     ) -> Result<[Dva; DVAS_PER_BLOCK_POINTER]> {
@@ -138,7 +153,7 @@ impl Placed {
                 let mut at = 0;
                 for ((size, piece), out) in pieces.iter().zip(header.chunks_exact_mut(BLOCK_POINTER_BYTES)) {
                     let part = &bytes[at..at + *size as usize];
-                    let addresses = piece.seal(part, start + at, sum, jobs)?;
+                    let addresses = piece.seal_part(part, start + at, false, sum, jobs)?;
                     for (total, address) in asize.iter_mut().zip(addresses) {
                         *total += address.asize();
                     }
@@ -147,7 +162,8 @@ impl Placed {
                 }
                 // Every header is sealed for the place of the first.
                 let place = [u64::from(headers[0].vdev()), headers[0].offset(), sum.txg.0, 0];
-                seal_embedded(&mut header, place, ByteOrder::Little)?;
+                let seal = if is_cut { seal_folded } else { seal_embedded };
+                seal(&mut header, place, ByteOrder::Little)?;
                 for ((dva, place), members) in dvas.iter_mut().zip(headers).zip(asize) {
                     *dva = Dva::new(place.vdev(), place.offset(), place.asize() + members, true);
                     jobs.push(Job::Header(*place, header.clone()));

@@ -8,8 +8,8 @@ use zstream_format::order::ByteOrder;
 use super::crypt::{CryptParams, DatasetKey, Keyring, MAC_BYTES, indirect_mac};
 use super::write::{Protection, WriteProps};
 use crate::blkptr::{BlockPointer, CryptKind};
+use crate::block::StoredCrypt;
 use crate::error::{Error, Fault, Result};
-use crate::object_store::StoredCrypt;
 
 /// Key version of the MACs of indirect blocks that are made.
 const INDIRECT_MAC_VERSION: u64 = 1;

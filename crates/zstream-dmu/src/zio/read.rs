@@ -19,8 +19,8 @@ use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
 
 use super::verify::Verifier;
-use super::{Block, ReadBlock, Want};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, CryptKind, Dva};
+use crate::block::{Block, ReadBlock, Want};
 use crate::cache::{Cache, Class};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Bookmark;

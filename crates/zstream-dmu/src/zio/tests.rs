@@ -10,11 +10,12 @@ use zstream_format::order::ByteOrder;
 
 use super::gang::{HEADER_BYTES, PIECES};
 use super::*;
-use crate::blkptr::{Dva, NormalBlock};
+use crate::blkptr::{BlockPointer, Dva, NormalBlock};
+use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::{Device, MemoryDevice};
 use crate::error::Fault;
-use crate::ids::{BlockId, Guid, ObjectId, Txg};
+use crate::ids::{BlockId, Bookmark, Guid, ObjectId, Txg};
 use crate::vdev::{LEAF_DATA_START, Member, VdevTree};
 
 const AT: Bookmark = Bookmark { objset: 5, object: ObjectId(7), level: 0, block: BlockId(9) };

@@ -31,8 +31,8 @@ impl<'a> Verifier<'a> {
             // Whether there is such a function, and a salt if it needs one, does not depend on the bytes.
             checksum(kind, &[], bp.byte_order(), salt)?;
         }
-        let truncated = bp.uses_crypt() && bp.object_type() != ObjectType::OBJSET;
-        Ok(Self { kind, order: bp.byte_order(), expected: Checksum(bp.checksum()), truncated, salt })
+        let (expected, truncated) = (Checksum(bp.checksum()), is_cut(bp.uses_crypt(), bp.object_type()));
+        Ok(Self { kind, order: bp.byte_order(), expected, truncated, salt })
     }
 
     /// Whether there is a checksum at all: without one, any bytes are accepted.
@@ -62,6 +62,12 @@ impl<'a> Verifier<'a> {
         }
         Err(Fault::Checksum { function: self.kind, found, expected }.into())
     }
+}
+
+/// Whether the checksum of a block is cut to its first half, because a MAC takes the place of the second one. An objset block
+/// holds its MACs itself.
+pub(super) fn is_cut(uses_crypt: bool, object_type: ObjectType) -> bool {
+    uses_crypt && object_type != ObjectType::OBJSET
 }
 
 /// The half of a checksum that a pointer with a MAC has room for.

@@ -12,9 +12,9 @@ use zstream_format::compress::Compression;
 use zstream_format::object_type::ObjectType;
 
 use crate::blkptr::BlockPointer;
+use crate::block::StoredBlock;
 use crate::error::Result;
 use crate::ids::{Bookmark, Txg};
-use crate::object_store::StoredBlock;
 use crate::zio::crypt::DatasetKey;
 
 /// What encryption does to the blocks of a set.

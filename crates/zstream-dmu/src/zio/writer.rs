@@ -15,15 +15,15 @@ use zstream_format::order::ByteOrder;
 use super::crypt::{DatasetKey, Keyring};
 use super::place::{Demand, Job, Placed, Sum};
 use super::protect::{Seal, kept, key, protect};
-use super::verify::truncated;
+use super::verify::{is_cut, truncated};
 use super::write::{Content, Protection, WriteBlock, WriteProps, WriteRequest, Written};
 use crate::blkptr::{
     BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES,
 };
+use crate::block::StoredBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
-use crate::object_store::StoredBlock;
-use crate::space::{AllocationClass, Space};
+use crate::zio::{AllocationClass, Space};
 
 /// About so much is handed to the devices together.
 const TOGETHER_BYTES: usize = 1 << 20;
@@ -37,6 +37,9 @@ pub struct WriterSettings {
     pub hole_birth: bool,
     /// Feature `embedded_data`: short content lies in the pointer.
     pub embedded_data: bool,
+    /// For tests: blocks that take more bytes than this become gang blocks, even where there is room for them as a whole
+    /// (`metaslab_force_ganging`).
+    pub whole_max: Option<u64>,
 }
 
 /// Writes the blocks of a pool.
@@ -203,7 +206,7 @@ impl BlockWriter {
     fn target(&self, request: &WriteRequest<'_>) -> Option<u64> {
         let before = &request.before;
         let is_new = before.kind() == BlockKind::Normal
-            && before.logical_birth() == self.txg()
+            && before.birth() == self.txg()
             && if before.is_gang() {
                 self.gang(before.dva(0)).is_some()
             } else {
@@ -232,7 +235,7 @@ impl BlockWriter {
         let props = &request.props;
         let sum = checksum(props.checksum, bytes, byte_order, self.settings.salt.as_ref())?;
         let uses_crypt = props.protection != Protection::Plain;
-        let is_cut = uses_crypt && props.object_type != ObjectType::OBJSET;
+        let sum = if is_cut(uses_crypt, props.object_type) { truncated(props.checksum, sum) } else { sum };
         Ok(NormalBlock {
             dvas: [Dva::default(); DVAS_PER_BLOCK_POINTER],
             lsize,
@@ -247,7 +250,7 @@ impl BlockWriter {
             logical_birth: self.txg(),
             physical_birth: Txg(0),
             fill: props.fill,
-            checksum: if is_cut { truncated(props.checksum, sum).0 } else { sum.0 },
+            checksum: sum.0,
         })
     }
 
@@ -278,6 +281,7 @@ impl BlockWriter {
             copies: props.copies.clamp(1, addresses),
             class: if is_metadata { AllocationClass::Special } else { AllocationClass::Normal },
             headers_max: addresses,
+            whole_max: self.settings.whole_max,
         };
         Placed::allocate(&*self.space, prepared.bytes.len() as u64, demand).map(|placed| (placed, true))
     }
@@ -308,7 +312,8 @@ impl BlockWriter {
                 txg: self.txg(),
             };
             let mut of_block = Vec::new();
-            let dvas = placed.seal(&prepared.bytes, 0, &sum, &mut of_block)?;
+            let is_cut = is_cut(prepared.block.uses_crypt, prepared.block.object_type);
+            let dvas = placed.seal(&prepared.bytes, is_cut, &sum, &mut of_block)?;
             jobs.extend(of_block.into_iter().map(|job| match job {
                 Job::Part(place, range) => (place, Cow::Borrowed(&prepared.bytes[range])),
                 Job::Header(place, header) => (place, Cow::Owned(header)),

@@ -9,6 +9,7 @@ use super::value::{Found, Source, Value};
 use super::{Props, Subject, default, entry_of, index, lookup};
 use crate::bookmark::{Bookmark, BookmarkFlags};
 use crate::dataset::{Dataset, Dir};
+use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
 /// The master node of a filesystem.
@@ -115,7 +116,7 @@ impl Props {
             },
             "redacted" => dataset.redaction_snapshots()?.map(|_| Value::Number(1)),
             "redact_snaps" => dataset.redaction_snapshots()?.map(|guids| join(&guids)),
-            "ivsetguid" => match dataset.entry("com.datto:ivset_guid")? {
+            "ivsetguid" => match dataset.entry(IVSET_GUID)? {
                 Some(guid) => number(guid.u64()?),
                 None => None,
             },

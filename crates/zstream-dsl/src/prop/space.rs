@@ -2,8 +2,8 @@
 
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::error::Result;
+use zstream_dmu::mos::features::Features;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::pool::features::Features;
 use zstream_dmu::pool::{Pool, allocation_class, directory_object};
 use zstream_dmu::vdev::Vdev;
 use zstream_dmu::vdev::config::{VdevConfig, VdevType};

@@ -9,9 +9,9 @@ use zstream_dmu::zap::{NormFlags, Value};
 
 use super::Tx;
 use super::redaction::ListHeader;
-use super::snapshot::IVSET_GUID;
 use super::usage::{Change, add};
 use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, Space};
+use crate::keys::IVSET_GUID;
 use crate::name::{Name, Suffix};
 use crate::pool::ZAPIFIED;
 

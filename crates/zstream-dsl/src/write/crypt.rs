@@ -12,6 +12,7 @@ use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
 
 use super::{RECEIVE_CHILD, Setting, Tx, WritablePool};
+use crate::erratum::Erratum;
 use crate::keys::CryptoKey;
 
 /// What wraps the keys of a new dataset.
@@ -45,7 +46,12 @@ impl Tx<'_> {
         wrapping: &Wrapping,
     ) -> Result<Arc<DatasetKey>> {
         self.require_feature("encryption")?;
-        self.require_feature("bookmark_v2")?;
+        if !self.feature_enabled("bookmark_v2")? {
+            let erratum = Erratum::NoIvSet;
+            let why =
+                format!("new encrypted datasets need the feature bookmark_v2, or they would have {erratum}");
+            return Err(Error::refused("ENOTSUP", why));
+        }
         let dir = self.dataset(head)?.dir;
         let key = DatasetKey::generate(suite, Guid(self.random()?))?;
         let wrapped = key.wrap(&wrapping.key)?;

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES, SizedBlock};
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
-use zstream_dmu::object_store::NewObject;
-use zstream_dmu::pool::DIRECTORY_OBJECT;
+use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::zap::{self, NewZap, Value, number_key};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -143,7 +143,7 @@ impl Tx<'_> {
         let mut sum = Change::default();
         let mut sorted: BTreeMap<Txg, (ObjectId, Vec<SizedBlock>)> = BTreeMap::new();
         for block in blocks {
-            let entry = deadlist.entry_of(block.pointer.logical_birth())?;
+            let entry = deadlist.entry_of(block.pointer.birth())?;
             sorted.entry(entry.min_txg).or_insert_with(|| (entry.blocks, Vec::new())).1.push(*block);
             sum = sum.plus(change_of(block));
         }

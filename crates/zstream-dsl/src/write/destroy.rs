@@ -14,7 +14,7 @@
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::intent_log;
-use zstream_dmu::traverse::{Options, Traverse, VisitKind};
+use zstream_dmu::traverse::{Floor, Options, Traverse, VisitKind};
 use zstream_dmu::zap::{Value, number_key};
 
 use super::Tx;
@@ -250,13 +250,14 @@ impl Tx<'_> {
     /// Frees the blocks of a head that are younger than the snapshot before it.
     fn free_blocks(&mut self, head: ObjectId) -> Result<()> {
         let phys = self.dataset(head)?;
-        if phys.root.is_hole() || phys.root.logical_birth() <= phys.prev_snapshot_txg {
+        if phys.root.is_hole() || phys.root.birth() <= phys.prev_snapshot_txg {
             return Ok(());
         }
-        let options = Options { floor: phys.prev_snapshot_txg, locked: true, ..Options::default() };
+        let options =
+            Options { floor: Floor::Allocated(phys.prev_snapshot_txg), locked: true, ..Options::default() };
         for visit in Traverse::new(self.reader.clone(), head.0, phys.root, options) {
             let visit = visit?;
-            let is_young = visit.pointer.logical_birth() > phys.prev_snapshot_txg;
+            let is_young = visit.pointer.birth() > phys.prev_snapshot_txg;
             if visit.kind != VisitKind::Dnode && is_young && has_places(&visit.pointer) {
                 self.has_changed = true;
                 self.space.free(&visit.pointer)?;

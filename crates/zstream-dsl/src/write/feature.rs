@@ -2,8 +2,8 @@
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::pool::Feature;
-use zstream_dmu::pool::features::FEATURES;
+use zstream_dmu::mos::Feature;
+use zstream_dmu::mos::features::FEATURES;
 use zstream_dmu::zap::Value;
 
 use super::Tx;

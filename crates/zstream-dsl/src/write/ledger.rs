@@ -163,7 +163,7 @@ impl Ledger for DatasetLedger<'_, '_> {
         let (_, previous_txg, before_previous) = self.previous;
         let sized = self.tx.sized(block);
         let change = change_of(&sized);
-        let birth = block.logical_birth();
+        let birth = block.birth();
         self.sums.referenced = self.sums.referenced.plus(change.negated());
         if birth > previous_txg {
             self.sums.unique = self.sums.unique.plus(change.negated());

@@ -4,10 +4,10 @@
 //! clones holds for it too.
 
 use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES};
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
-use zstream_dmu::object_store::NewObject;
-use zstream_dmu::pool::DIRECTORY_OBJECT;
+use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_format::object_type::ObjectType;
 

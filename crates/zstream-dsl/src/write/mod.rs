@@ -67,15 +67,16 @@ mod usage;
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::bpobj::write::SizedBlock;
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
-use zstream_dmu::object_store::{NewObject, ObjectStore};
-use zstream_dmu::pool::DIRECTORY_OBJECT;
-use zstream_dmu::space::Space;
+use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{self, NewZap, NormFlags, Value, ZapFlags, ZapMut, number_key};
-use zstream_dmu::zio::ReadBlock;
+use zstream_dmu::zio::Space;
 use zstream_format::object_type::ObjectType;
 
 pub use self::change_key::NewKey;

@@ -14,27 +14,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::intent_log::has_records;
+use zstream_dmu::mos::Features;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
-use zstream_dmu::pool::Features;
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zap::Value;
-use zstream_dmu::zio::ReadBlock;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dmu::zio::write::Protection;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
 use super::{Clock, Entropy, FirstDatasets, Tx, Wrapping};
+use crate::erratum::Erratum;
 use crate::phys::DatasetFlags;
 use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
@@ -193,7 +194,17 @@ impl WritablePool {
         self.open_set(head, properties)
     }
 
+    /// Refuses a head whose keys are of the first format, as OpenZFS does (`dmu_objset_own_impl`).
+    fn check_keys(&mut self, head: ObjectId) -> Result<()> {
+        let tx = self.tx();
+        let keys = tx.keys_of(tx.dataset(head)?.dir)?;
+        let Some(erratum) = keys.as_ref().and_then(Erratum::of_keys) else { return Ok(()) };
+        let name = tx.full_name(head)?;
+        Err(Error::refused("EROFS", format!("{name} can only be read: {erratum}: {}", erratum.advice())))
+    }
+
     fn open_set(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {
+        self.check_keys(head)?;
         let set = self.read_set(head, properties.protection)?;
         let parts = self.pool.parts();
         if has_records(&**parts.reader, head.0, &set.phys().zil) {

@@ -14,7 +14,7 @@ use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 
 use super::Tx;
-use super::snapshot::IVSET_GUID;
+use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
 /// The clone that is filled when the target is there already (`recv_clone_name`).
@@ -253,7 +253,7 @@ impl Tx<'_> {
     fn is_modified(&self, head: ObjectId) -> Result<bool> {
         let phys = self.dataset(head)?;
         let Some(snapshot) = phys.prev_snapshot else { return Ok(true) };
-        if phys.root.logical_birth() <= phys.prev_snapshot_txg {
+        if phys.root.birth() <= phys.prev_snapshot_txg {
             return Ok(false);
         }
         if self.dataset(snapshot)?.root.is_hole() {

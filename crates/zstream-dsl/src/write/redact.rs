@@ -16,7 +16,7 @@ use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::traverse::{Options, Traverse, Visit, VisitKind};
+use zstream_dmu::traverse::{Floor, Options, Traverse, Visit, VisitKind};
 use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjsetType;
 
@@ -327,7 +327,7 @@ impl Tx<'_> {
     fn changed_since(&self, dataset: ObjectId, txg: Txg) -> Result<Joined<Changed>> {
         let root = self.dataset(dataset)?.root;
         let set = Objset::open(self.reader.clone(), dataset.0, root)?;
-        let options = Options { floor: txg, ..Options::default() };
+        let options = Options { floor: Floor::Logical(txg), ..Options::default() };
         let visits = Traverse::new(self.reader.clone(), dataset.0, root, options);
         Ok(Joined { ranges: Changed { visits, unlinked: unlinked(&set)?, whole: None }, last: None })
     }

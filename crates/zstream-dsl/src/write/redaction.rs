@@ -1,8 +1,9 @@
 //! Redaction lists that are made (`redaction_list_phys_t`; the reader's drawing is in [`redact`](crate::redact)).
 
+use zstream_dmu::block::StoredBlock;
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::Result;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_store::{NewObject, StoredBlock};
 use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
 

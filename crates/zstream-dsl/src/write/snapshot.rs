@@ -7,12 +7,11 @@ use zstream_dmu::zap::Value;
 use super::Tx;
 use super::make::{SNAPSHOT_COUNT, take_content};
 use super::usage::{Change, Use};
+use crate::keys::IVSET_GUID;
 use crate::phys::{DatasetFlags, DatasetPhys};
 
 /// Entry of a directory: when its snapshots changed last.
 const SNAPSHOTS_CHANGED: &str = "com.ixsystems:snapshots_changed";
-/// Entry of a snapshot of an encrypted dataset: the set of its initialization vectors.
-pub(super) const IVSET_GUID: &str = "com.datto:ivset_guid";
 
 impl Tx<'_> {
     /// Makes a snapshot of a head whose blocks are all on disk: nothing more may be written to it in this transaction group.

@@ -15,6 +15,9 @@
 //! * gang headers: vdev, byte offset, transaction group of birth, 0, as in the block pointer's first DVA
 //!
 //! The words of the digest are big-endian, as those of every SHA-256 of ZFS.
+//!
+//! The checksum in the gang header of an encrypted block is *folded*, like the checksum in the block's pointer: the second half
+//! is combined into the first with exclusive-or, and zeros take its place ([`verify_folded`], [`seal_folded`]).
 
 use super::{Checksum, EmbeddedError, Error, digest};
 use crate::order::ByteOrder;
@@ -34,6 +37,19 @@ pub const SIZE: usize = 8 + Checksum::SIZE;
 /// [`EmbeddedError`] when the structure has no checksum or not this one, or without the feature
 /// `block-checksums`.
 pub fn verify_embedded(structure: &[u8], verifier: [u64; 4]) -> Result<ByteOrder, EmbeddedError> {
+    verify(structure, verifier, false)
+}
+
+/// [`verify_embedded`] of a structure whose checksum is folded: its second half is not compared.
+///
+/// # Errors
+///
+/// As for [`verify_embedded`].
+pub fn verify_folded(structure: &[u8], verifier: [u64; 4]) -> Result<ByteOrder, EmbeddedError> {
+    verify(structure, verifier, true)
+}
+
+fn verify(structure: &[u8], verifier: [u64; 4], is_folded: bool) -> Result<ByteOrder, EmbeddedError> {
     let too_short = EmbeddedError::TooShort { have: structure.len() };
     let (covered, stored) = structure.split_last_chunk().ok_or(too_short)?;
     let (_, magic) = covered.split_last_chunk::<8>().ok_or(too_short)?;
@@ -42,8 +58,12 @@ pub fn verify_embedded(structure: &[u8], verifier: [u64; 4]) -> Result<ByteOrder
         found if found == MAGIC.swap_bytes() => ByteOrder::Big,
         found => return Err(EmbeddedError::NoMagic { found }),
     };
-    let stored = Checksum::from_bytes(stored, order);
-    let computed = sum(covered, verifier, order)?;
+    let mut stored = Checksum::from_bytes(stored, order);
+    let mut computed = sum(covered, verifier, order)?;
+    if is_folded {
+        computed = fold(computed);
+        stored.0[2..].fill(0);
+    }
     if stored == computed { Ok(order) } else { Err(EmbeddedError::Mismatch { stored, computed }) }
 }
 
@@ -59,6 +79,24 @@ pub fn seal_embedded(
     verifier: [u64; 4],
     order: ByteOrder,
 ) -> Result<(), EmbeddedError> {
+    seal(structure, verifier, order, false)
+}
+
+/// [`seal_embedded`] with a folded checksum.
+///
+/// # Errors
+///
+/// As for [`seal_embedded`].
+pub fn seal_folded(structure: &mut [u8], verifier: [u64; 4], order: ByteOrder) -> Result<(), EmbeddedError> {
+    seal(structure, verifier, order, true)
+}
+
+fn seal(
+    structure: &mut [u8],
+    verifier: [u64; 4],
+    order: ByteOrder,
+    is_folded: bool,
+) -> Result<(), EmbeddedError> {
     if structure.len() < SIZE {
         return Err(EmbeddedError::TooShort { have: structure.len() });
     }
@@ -68,6 +106,7 @@ pub fn seal_embedded(
     order.put_u64(&mut covered[magic_at..], MAGIC);
     match sum(covered, verifier, order) {
         Ok(checksum) => {
+            let checksum = if is_folded { fold(checksum) } else { checksum };
             stored.copy_from_slice(&checksum.to_bytes(order));
             Ok(())
         }
@@ -76,6 +115,10 @@ pub fn seal_embedded(
             Err(error.into())
         }
     }
+}
+
+fn fold(Checksum([a, b, c, d]): Checksum) -> Checksum {
+    Checksum([a ^ c, b ^ d, 0, 0])
 }
 
 fn sum(covered: &[u8], verifier: [u64; 4], order: ByteOrder) -> Result<Checksum, Error> {

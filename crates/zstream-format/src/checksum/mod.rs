@@ -3,7 +3,7 @@
 //! A block pointer holds a [`Checksum`] of the bytes as they are stored: compressed, encrypted, before
 //! parity. [`checksum`] computes it by the function's number. Words of the input (fletcher) and of the
 //! result are in the byte order of the block pointer. Labels, uberblocks and gang headers hold their
-//! own: [`verify_embedded`], [`seal_embedded`].
+//! own: [`verify_embedded`], [`seal_embedded`]; gang headers of encrypted blocks half of one: [`verify_folded`], [`seal_folded`].
 //!
 //! The cryptographic functions are behind the cargo feature `block-checksums`; a build without it
 //! says so when one is asked for. The sums of [`fletcher`](crate::fletcher) are always there.
@@ -18,12 +18,15 @@ mod salt;
 mod skein;
 #[cfg(feature = "block-checksums")]
 mod threefish;
-mod value;
 
-pub use embedded::{MAGIC as EMBEDDED_MAGIC, SIZE as EMBEDDED_SIZE, seal_embedded, verify_embedded};
+pub use embedded::{
+    MAGIC as EMBEDDED_MAGIC, SIZE as EMBEDDED_SIZE, seal_embedded, seal_folded, verify_embedded,
+    verify_folded,
+};
 pub use error::{EmbeddedError, Error};
 pub use salt::Salt;
-pub use value::Checksum;
+
+pub use crate::sum::Checksum;
 
 use crate::algorithm::ChecksumType;
 use crate::fletcher::{fletcher2, fletcher4};

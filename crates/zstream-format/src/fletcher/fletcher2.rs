@@ -1,7 +1,7 @@
 //! Fletcher-2, the first checksum of ZFS: two sums over the even and two over the odd `u64`.
 
-use crate::checksum::Checksum;
 use crate::order::ByteOrder;
+use crate::sum::Checksum;
 
 /// The fletcher-2 sum of `data`: over pairs (x, y) of words, `a0 += x; a1 += y; b0 += a0; b1 += a1`.
 ///

@@ -9,7 +9,7 @@
 //!
 //! and as the loop is linear, what the `n` words themselves give from zero on is simply added.
 
-use crate::checksum::Checksum;
+use crate::sum::Checksum;
 
 /// The fletcher-4 sum of `A` followed by `B`, from the sum of `A`, the sum of `B` from the zero
 /// state on, and the bytes in `B`.

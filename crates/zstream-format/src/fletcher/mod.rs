@@ -33,8 +33,8 @@ pub use fletcher2::fletcher2;
 pub use join::join;
 pub use kernel::Kernel;
 
-use crate::checksum::Checksum;
 use crate::order::ByteOrder;
+use crate::sum::Checksum;
 
 /// The fletcher-4 sum of `data`, from the zero state on.
 #[must_use]

@@ -120,6 +120,10 @@ pub fn crypt_keydata(list: &NvList) -> Result<(), Breach> {
         _ => refuse("DSL_CRYPTO_SUITE", "names no cipher", Errno::EINVAL)?,
     }
     within("DSL_CRYPTO_GUID", 0, u64::MAX, Errno::EINVAL)?;
+    if number("DSL_CRYPTO_VERSION") == Some(0) {
+        let problem = "is 0: keys of the first format, erratum 3 (ZOL_6845_ENCRYPTION)";
+        refuse("DSL_CRYPTO_VERSION", problem, Errno::ENOTSUP)?;
+    }
     fixed("DSL_CRYPTO_VERSION", 1)?;
     bytes("DSL_CRYPTO_MASTER_KEY_1", 32)?;
     bytes("DSL_CRYPTO_HMAC_KEY_1", 64)?;

@@ -4,9 +4,33 @@ use std::fmt;
 use std::io;
 
 use crate::checksum::Checksum;
+use crate::compress::CodecError;
 use crate::flags::FeatureFlags;
 use crate::place::Place;
 use crate::record::RecordType;
+
+/// A payload that is not what its record says, though the checksums of the stream are right: it was
+/// damaged before it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadFault {
+    /// The block's checksum is another one.
+    #[error(
+        "the block is not what it was on the sender's disk: its checksum is {computed}, the record says {found}"
+    )]
+    Key {
+        /// Sum of the payload.
+        computed: Checksum,
+        /// What the record says.
+        found: Checksum,
+    },
+    /// The MAC in the key is not that in the record.
+    #[error("the block's authentication code differs from that in its checksum")]
+    Mac,
+    /// The block cannot be decompressed.
+    #[error("the block cannot be decompressed: {0}")]
+    Codec(#[from] CodecError),
+}
 
 /// What is wrong with a stream.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +128,7 @@ pub enum Fault {
     List(#[from] crate::nvlist::NvError),
     /// A payload is not what its record says, though the checksums are right.
     #[error("{0}")]
-    Payload(#[from] crate::verify::PayloadFault),
+    Payload(#[from] PayloadFault),
     /// A record to be written whose payload has another length than its header says.
     #[error("the payload is {found} bytes, the header says {expected}")]
     PayloadLen {

@@ -18,7 +18,7 @@ mod reader;
 mod writer;
 
 pub use chain::{Chain, Role, Section};
-pub use error::{Error, Fault};
+pub use error::{Error, Fault, PayloadFault};
 pub use reader::{Checking, Record, StreamReader};
 pub use writer::{Sealer, StreamWriter, Trailers};
 

@@ -14,30 +14,7 @@ use crate::fletcher::fletcher4;
 use crate::object_type::SwapClass;
 use crate::order::ByteOrder;
 use crate::record::{Body, Spill, Write, WriteEmbedded};
-use crate::stream::Record;
-
-/// A payload that is not what its record says, though the checksums of the stream are right: it was
-/// damaged before it was sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PayloadFault {
-    /// The block's checksum is another one.
-    #[error(
-        "the block is not what it was on the sender's disk: its checksum is {computed}, the record says {found}"
-    )]
-    Key {
-        /// Sum of the payload.
-        computed: Checksum,
-        /// What the record says.
-        found: Checksum,
-    },
-    /// The MAC in the key is not that in the record.
-    #[error("the block's authentication code differs from that in its checksum")]
-    Mac,
-    /// The block cannot be decompressed.
-    #[error("the block cannot be decompressed: {0}")]
-    Codec(#[from] CodecError),
-}
+use crate::stream::{PayloadFault, Record};
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
 

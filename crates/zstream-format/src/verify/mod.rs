@@ -2,7 +2,7 @@
 //!
 //! Beside the shape and the checksums, which the readers check, every record is held to the rules of
 //! [`judge`](mod@crate::judge), every list behind a BEGIN is decoded, and, where asked for, every payload
-//! is compared with what its record says of it ([`PayloadFault`]). What is odd but received all the same,
+//! is compared with what its record says of it ([`PayloadFault`](crate::stream::PayloadFault)). What is odd but received all the same,
 //! such as the marks of known faults of senders, becomes a [`Warning`].
 //!
 //! A payload, and the fields of BEGIN, are vouched for by the record that comes next. So what seems
@@ -13,7 +13,6 @@
 mod deep;
 mod warning;
 
-pub use deep::PayloadFault;
 pub use warning::{Note, Warning};
 
 use crate::flags::FeatureFlags;

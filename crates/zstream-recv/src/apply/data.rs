@@ -2,9 +2,9 @@
 //! `receive_write_embedded`, `receive_spill`).
 
 use zstream_dmu::blkptr::CryptKind;
+use zstream_dmu::block::{StoredBlock, StoredCrypt};
 use zstream_dmu::ids::BlockId;
 use zstream_dmu::object_set::ObjectInfo;
-use zstream_dmu::object_store::{StoredBlock, StoredCrypt};
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
@@ -15,8 +15,9 @@ use zstream_format::object_type::{ObjectType, SwapClass};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Spill, Write, WriteByref, WriteEmbedded};
 
-use super::{Apply, Misfit, References, existing, find};
+use super::{Apply, References, existing, find};
 use crate::error::Result;
+use crate::misfit::Misfit;
 
 /// The block number, counted from the end, under which old senders write spill blocks that they embed (18239).
 const SPILL_BLOCKS_FROM_END: u64 = 2;

@@ -15,23 +15,22 @@
 
 pub(crate) mod data;
 mod generation;
-mod misfit;
 mod object;
 
 use std::sync::Arc;
 
+use zstream_dmu::block::StoredCrypt;
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
-use zstream_dmu::object_store::StoredCrypt;
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::ids::Guid;
 use zstream_format::judge::{Judge, Limits, Terms};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Begin, Body, FreeObjects, Header};
 
-pub use self::misfit::Misfit;
 use crate::error::Result;
+use crate::misfit::Misfit;
 
 /// Where a receive that is interrupted behind a record goes on.
 pub type Point = (ObjectId, u64);

@@ -2,9 +2,10 @@
 //! `receive_handle_existing_object`).
 
 use zstream_dmu::blkptr::CryptKind;
+use zstream_dmu::block::StoredCrypt;
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectInfo;
-use zstream_dmu::object_store::{NewObject, StoredCrypt};
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::byteswap;
 use zstream_format::flags::{BeginFlags, ObjectFlags, RangeFlags};
@@ -14,8 +15,9 @@ use zstream_format::order::ByteOrder;
 use zstream_format::record::{Object, ObjectRange, TO_OBJECT_END};
 
 use super::generation::generation;
-use super::{Apply, Misfit, find};
+use super::{Apply, find};
 use crate::error::Result;
+use crate::misfit::Misfit;
 
 /// The largest bonus of a dnode of one slot (`DN_OLD_MAX_BONUSLEN`).
 const OLD_BONUS_BYTES: u64 = 320;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zstream_dmu::zio::crypt;
 use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::erratum::Erratum;
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
@@ -12,11 +13,9 @@ use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
 use zstream_format::nvlist::NvList;
 
-use super::{Head, Receiver, Refusal, Target};
+use super::{Head, Receiver, Target};
 use crate::error::Result;
-
-/// The entry of a snapshot that says which IV set it is.
-const IVSET_GUID: &str = "com.datto:ivset_guid";
+use crate::refusal::Refusal;
 
 /// How what is made new by a stream that is not raw is encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,6 +109,16 @@ impl KeyData {
     }
 }
 
+/// Judges the keys that what is received will be encrypted with: those of `filled`, or of `base` where that is made anew. Nothing
+/// is written with keys of the first format.
+pub(super) fn writable(filled: Option<&Dataset>, base: Option<&Dataset>) -> Result<()> {
+    let Some(source) = filled.or(base) else { return Ok(()) };
+    match source.crypto_key()?.as_ref().and_then(Erratum::of_keys) {
+        Some(erratum) => Err(Refusal::FirstKeys { dataset: source.name().to_owned(), erratum }.into()),
+        None => Ok(()),
+    }
+}
+
 /// Judges the keys of a raw stream: `filled` is the dataset that has the keys that an increment must have, `base` the
 /// snapshot that it starts from.
 pub(super) fn raw(head: Head<'_>, filled: Option<&Dataset>, base: Option<&Dataset>) -> Result<()> {
@@ -176,7 +185,7 @@ fn same_shape(keys: &KeyData, source: &Dataset) -> Result<()> {
 /// An increment of encrypted blocks fits only the very encryption that it was made from.
 fn ivset(keys: &KeyData, base: &Dataset) -> Result<()> {
     let name = base.name().to_owned();
-    let found = base.entry(IVSET_GUID)?.map(|guid| guid.u64()).transpose()?.unwrap_or(0);
+    let found = base.ivset_guid()?.unwrap_or(0);
     if keys.from_ivset == 0 || found == 0 {
         return Err(Refusal::IvSetMissing(name).into());
     }

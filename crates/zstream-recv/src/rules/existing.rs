@@ -6,10 +6,10 @@ use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
 use super::{
-    Encryption, Head, Plan, RECEIVE_CHILD, Receiver, Refusal, Target, large_blocks, redactions,
-    snapshot_limit,
+    Encryption, Head, Plan, RECEIVE_CHILD, Receiver, Target, large_blocks, redactions, snapshot_limit,
 };
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 pub(super) fn judge(
     receiver: &Receiver<'_>,
@@ -120,7 +120,7 @@ pub(super) fn by_guid(found: &Dataset, guid: Guid) -> Result<Option<Dataset>> {
 /// Whether a dataset holds anything else than one of its snapshots (`dsl_dataset_modified_since_snap`): a difference in
 /// the intent log alone is none.
 fn is_modified_since(found: &Dataset, snapshot: &Dataset) -> Result<bool> {
-    if found.phys().root.logical_birth() <= snapshot.phys().creation_txg {
+    if found.phys().root.birth() <= snapshot.phys().creation_txg {
         return Ok(false);
     }
     let now = found.objset_locked()?;

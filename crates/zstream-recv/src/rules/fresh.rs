@@ -6,10 +6,10 @@ use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
 use super::{
-    Head, Plan, Receiver, Refusal, Target, dataset, filesystem_limit, large_blocks, redactions,
-    snapshot_limit,
+    Head, Plan, Receiver, Target, dataset, filesystem_limit, large_blocks, redactions, snapshot_limit,
 };
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
     let dsl = receiver.dsl;

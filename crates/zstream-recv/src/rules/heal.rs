@@ -4,8 +4,9 @@ use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::FeatureFlags;
 
 use super::existing::{no_volume_with_children, not_interrupted, unlocked};
-use super::{Head, Plan, Refusal, Target};
+use super::{Head, Plan, Target};
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 pub(super) fn judge(head: Head<'_>, target: &Target, found: &Dataset) -> Result<Plan> {
     unlocked(head, found)?;

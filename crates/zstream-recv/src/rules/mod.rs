@@ -17,14 +17,13 @@ mod encryption;
 mod existing;
 mod fresh;
 mod heal;
-mod refusal;
 mod resume;
 mod stream;
 
 use std::sync::Arc;
 
 use zstream_dmu::error::Fault as PoolFault;
-use zstream_dmu::pool::Features;
+use zstream_dmu::mos::Features;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::name::Name;
 use zstream_dsl::pool::Dsl;
@@ -37,8 +36,8 @@ use zstream_format::nvlist::NvList;
 use zstream_format::record::Begin;
 
 pub use self::encryption::{Encryption, KeyData, OwnKey};
-pub use self::refusal::Refusal;
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 /// The name of the clone that is filled when the target is there already (`recv_clone_name`).
 pub const RECEIVE_CHILD: &str = "%recv";
@@ -190,6 +189,7 @@ pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result
         Plan::Existing { head, base } => (base.as_ref().map(|_| head), base.as_ref()),
         Plan::Resume { .. } | Plan::Heal { .. } => (None, None),
     };
+    encryption::writable(filled, base)?;
     encryption::raw(head, filled, base)?;
     if let Some(owner) = filled.or(base) {
         encryption::wrapping(head, target, owner, filled.is_some())?;

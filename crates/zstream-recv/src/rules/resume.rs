@@ -5,8 +5,9 @@ use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::FeatureFlags;
 
 use super::existing::{has_resume_state, unlocked};
-use super::{Head, Plan, RECEIVE_CHILD, Receiver, Refusal, Target, dataset, large_blocks};
+use super::{Head, Plan, RECEIVE_CHILD, Receiver, Target, dataset, large_blocks};
 use crate::error::Result;
+use crate::refusal::Refusal;
 
 pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
     let found = dataset(receiver.dsl, &target.dataset)?
@@ -23,6 +24,7 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     waits_for(head, target, &filled)?;
     large_blocks(head, &filled)?;
     let base = filled.previous()?;
+    super::encryption::writable(Some(&filled), base.as_ref())?;
     super::encryption::raw(head, Some(&filled), base.as_ref())?;
     super::encryption::wrapping(head, target, replaced.as_ref().unwrap_or(&filled), true)?;
     point(head, target, &filled)?;

@@ -3,7 +3,8 @@
 use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType};
 use zstream_format::judge::{self, Breach};
 
-use super::{Head, Receiver, Refusal, Target};
+use super::{Head, Receiver, Target};
+use crate::refusal::Refusal;
 
 /// The first pool version with system attributes (`SPA_VERSION_SA`).
 const SYSTEM_ATTRIBUTES_VERSION: u64 = 24;

@@ -24,7 +24,6 @@ use zstream_format::nvlist::NvList;
 use super::props::properties;
 use crate::note::Note;
 use crate::refusal::Refusal;
-use crate::request::Request;
 
 /// Deeper than names of 255 bytes can be nested.
 const DEPTH_MAX: usize = 128;
@@ -84,25 +83,6 @@ struct Snapshots {
 }
 
 impl<'a> Gather<'a> {
-    /// Gathers one dataset alone, what of it `request` asks for.
-    pub(crate) fn one(request: &Request, top: &'a str, to: &'a str, note: &'a mut dyn FnMut(Note)) -> Self {
-        Self {
-            top,
-            to,
-            from: None,
-            recursive: false,
-            all: false,
-            skip_missing: false,
-            raw: request.form.raw,
-            properties: request.properties,
-            backup: request.backup,
-            holds: request.holds,
-            note,
-            list: NvList::new(),
-            filesystems: Vec::new(),
-        }
-    }
-
     /// Gathers `dir` and, if asked for, what is below.
     pub(crate) fn gather(&mut self, dir: &Arc<Dir>) -> Result<(), Refusal> {
         self.visit(dir, 0, Txg(0), 0)

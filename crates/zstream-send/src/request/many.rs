@@ -40,7 +40,7 @@ pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(No
             recursive: request.replicate,
             all,
             skip_missing: request.skip_missing,
-            ..Gather::one(request, filesystem, to, note)
+            ..request.gather(filesystem, to, note)
         };
         gather.gather(head.dir())?;
         let list = list(gather.list, from, to, request.replicate, request.form.raw);

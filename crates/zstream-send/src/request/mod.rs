@@ -20,14 +20,16 @@ use std::sync::Arc;
 
 use zstream_dmu::error::{Error as DmuError, Fault as DmuFault};
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::find::Found;
 use zstream_dsl::name::{Name, Suffix};
-use zstream_dsl::pool::{Dsl, Found};
+use zstream_dsl::pool::Dsl;
+use zstream_format::nvlist::NvList;
 
 pub use resume::resume;
 
 use crate::job::Job;
 use crate::note::Note;
-use crate::package::LIST_BYTES_MAX;
+use crate::package::{Gather, LIST_BYTES_MAX};
 use crate::plan::Form;
 use crate::refusal::Refusal;
 
@@ -99,6 +101,25 @@ impl Request {
             many::resolve(self, dsl, note)
         } else {
             one::resolve(self, dsl, note)
+        }
+    }
+
+    /// What gathers the list of one dataset alone, with what of it is asked for.
+    fn gather<'a>(&self, top: &'a str, to: &'a str, note: &'a mut dyn FnMut(Note)) -> Gather<'a> {
+        Gather {
+            top,
+            to,
+            from: None,
+            recursive: false,
+            all: false,
+            skip_missing: false,
+            raw: self.form.raw,
+            properties: self.properties,
+            backup: self.backup,
+            holds: self.holds,
+            note,
+            list: NvList::new(),
+            filesystems: Vec::new(),
         }
     }
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::pool::{Dsl, Found};
+use zstream_dsl::find::Found;
+use zstream_dsl::pool::Dsl;
 use zstream_dsl::redact::RedactionList;
 
 use super::{Request, dataset, find};
 use crate::job::{From, Job, Step};
 use crate::line::is_before;
 use crate::note::Note;
-use crate::package::{Gather, PackageHeader};
+use crate::package::PackageHeader;
 use crate::refusal::Refusal;
 
 pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(Note)) -> Result<Job, Refusal> {
@@ -118,7 +119,7 @@ pub(super) fn redaction_list(bookmark: &Bookmark, target: &Dataset) -> Result<Ar
 fn header(request: &Request, target: &Dataset, note: &mut dyn FnMut(Note)) -> Result<PackageHeader, Refusal> {
     let filesystem = target.dir().name();
     let to = target.snapshot_name().unwrap_or_default();
-    let mut gather = Gather::one(request, filesystem, to, note);
+    let mut gather = request.gather(filesystem, to, note);
     gather.gather(target.dir())?;
     let list = super::many::list(gather.list, None, to, false, request.form.raw);
     PackageHeader::new(format!("{filesystem}@{to}"), request.holds).with_list(&list, request.list_bytes_max)

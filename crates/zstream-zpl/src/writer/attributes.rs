@@ -1,10 +1,11 @@
 //! From a [`Node`] to bonus and spill block (`sa_build_layouts`).
 
 use zstream_dmu::blkptr::BLOCK_POINTER_BYTES;
+use zstream_dmu::block::StoredBlock;
 use zstream_dmu::dnode::{DNODE_CORE_BYTES, DNODE_SLOT_BYTES};
 use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_store::{ObjectStore, StoredBlock};
+use zstream_dmu::object_store::ObjectStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
 

@@ -94,7 +94,7 @@ pub fn write_image(
 ) -> std::result::Result<u64, ImageError> {
     let size = volume::content(set)?.size();
     let block = set.info(volume::DATA)?.block_bytes;
-    let mut buffer = vec![0; chunk_bytes];
+    let mut buffer = vec![0; chunk_bytes.max(1)];
     let mut offset = start;
     loop {
         let mut filled = 0;
@@ -108,8 +108,7 @@ pub fn write_image(
         }
         let bytes = &buffer[..filled];
         if offset.saturating_add(filled as u64) > size {
-            let text = format!("the image is larger than the volume, which has {size} bytes");
-            return Err(Error::invalid(text).into());
+            return Err(too_large(size).into());
         }
         runs(offset, bytes, block, |offset, bytes, is_zero| {
             if is_zero {
@@ -123,6 +122,23 @@ pub fn write_image(
             return Ok(offset - start);
         }
     }
+}
+
+/// Makes a range of a volume a hole, as one is in an image.
+///
+/// # Errors
+///
+/// The range reaches beyond the volume; the volume cannot be written.
+pub fn write_hole(set: &mut dyn ObjectStore, start: u64, bytes: u64) -> Result<()> {
+    let size = volume::content(set)?.size();
+    if start.saturating_add(bytes) > size {
+        return Err(too_large(size));
+    }
+    set.free_range(volume::DATA, start, bytes)
+}
+
+fn too_large(size: u64) -> Error {
+    Error::invalid(format!("the image is larger than the volume, which has {size} bytes"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 mod acl;
 mod attributes;
 mod content;
+mod names;
 mod nodes;
 mod xattrs;
 
@@ -25,15 +26,17 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::random::Random;
-use zstream_dmu::zap::{NormFlags, Value, Zap, ZapMut};
+use zstream_dmu::range_set::RangeSet;
+use zstream_dmu::zap::{Value, Zap, ZapMut};
 use zstream_format::object_type::ObjsetType;
 
+use self::names::Rules;
 use crate::directory::DirectoryEntry;
-use crate::fs::{CaseSensitivity, Filesystem, MASTER_NODE, node_of};
+use crate::fs::{Filesystem, MASTER_NODE, node_of};
 use crate::node::{FileType, Node, Time};
 use crate::sa::{Attribute, Registry};
 
-pub use self::content::{ImageError, write_image};
+pub use self::content::{ImageError, write_hole, write_image};
 pub use self::nodes::{NewNode, NodeKind};
 
 /// The longest name, in bytes, without the feature `longname`.
@@ -61,11 +64,19 @@ pub struct Settings {
 /// What waits to be put into a directory.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Value of an entry by name.
-    entries: BTreeMap<Vec<u8>, u64>,
+    /// Entries by what is the same for all spellings of a name.
+    entries: BTreeMap<Vec<u8>, Waiting>,
     subdirectories: u64,
     /// The directory's times were given, and stay.
     keeps_times: bool,
+}
+
+/// A name that waits.
+#[derive(Debug)]
+struct Waiting {
+    /// The name, unless its key is the name itself.
+    name: Option<Vec<u8>>,
+    value: u64,
 }
 
 /// What is known of a filesystem that is written to.
@@ -73,10 +84,12 @@ pub struct Writer {
     settings: Settings,
     registry: Registry,
     root: ObjectId,
-    normalization: NormFlags,
-    case: CaseSensitivity,
-    utf8_only: bool,
+    rules: Rules,
     random: Random,
+    /// Objects that were made; kept, like the next, where names have several spellings.
+    made: RangeSet,
+    /// Directories that were there before, and by which name they were met.
+    met: HashMap<u64, Vec<u8>>,
     pending: HashMap<u64, Pending>,
     pending_count: usize,
 }
@@ -114,11 +127,15 @@ impl Writer {
         Ok(Self {
             registry: Registry::open(set, ObjectId(attributes))?,
             root: fs.root(),
-            normalization: fs.normalization(),
-            case: fs.case_sensitivity(),
-            utf8_only: master.lookup_u64("utf8only")?.unwrap_or_default() != 0,
+            rules: Rules {
+                normalization: fs.normalization(),
+                case: fs.case_sensitivity(),
+                utf8_only: master.lookup_u64("utf8only")?.unwrap_or_default() != 0,
+            },
             settings,
             random,
+            made: RangeSet::default(),
+            met: HashMap::new(),
             pending: HashMap::new(),
             pending_count: 0,
         })
@@ -156,27 +173,14 @@ impl Writer {
         directory: ObjectId,
         name: &[u8],
     ) -> Result<Option<DirectoryEntry>> {
-        let waits = self.pending.get(&directory.0).and_then(|pending| pending.entries.get(name));
-        if let Some(value) = waits {
-            return Ok(Some(DirectoryEntry::from_value(name.to_vec(), *value)));
+        if let Some(pending) = self.pending.get(&directory.0)
+            && let Some(key) = self.rules.key(name)
+            && let Some(waiting) = pending.entries.get(&key)
+        {
+            let name = waiting.name.clone().unwrap_or(key);
+            return Ok(Some(DirectoryEntry::from_value(name, waiting.value)));
         }
-        crate::directory::open_for(set, directory, self.case)?.lookup(name)
-    }
-
-    /// Judges a name that something is to get.
-    fn check_name(&self, name: &[u8]) -> Result<()> {
-        let shown = || String::from_utf8_lossy(name).into_owned();
-        let fault = match name {
-            b"" => "is empty",
-            b"." | b".." => "is reserved",
-            _ if name.contains(&b'/') || name.contains(&0) => "has a slash or NUL",
-            _ if name.len() > NAME_BYTES_MAX => "is longer than 255 bytes",
-            _ if self.utf8_only && std::str::from_utf8(name).is_err() => {
-                "is no UTF-8, which the filesystem asks for (utf8only)"
-            }
-            _ => return Ok(()),
-        };
-        Err(Error::invalid(format!("the name {:?} {fault}", shown())))
+        crate::directory::open_for(set, directory, self.rules.case)?.lookup(name)
     }
 
     /// Lets a name wait for its directory.
@@ -188,8 +192,11 @@ impl Writer {
         object: ObjectId,
         file_type: FileType,
     ) -> Result<()> {
+        let key = self.rules.need_key(name)?;
+        let value = file_type.number() << 60 | object.0;
+        let waiting = Waiting { name: (key != name).then(|| name.to_vec()), value };
         let pending = self.pending.entry(directory.0).or_default();
-        pending.entries.insert(name.to_vec(), file_type.number() << 60 | object.0);
+        pending.entries.insert(key, waiting);
         pending.subdirectories += u64::from(file_type == FileType::Directory);
         self.pending_count += 1;
         if self.pending_count > PENDING_MAX { self.flush(set) } else { Ok(()) }
@@ -199,8 +206,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// A directory cannot be changed, or has an entry of such a name: when names are compared without case, two that
-    /// were given may be one.
+    /// A directory cannot be changed, or has an entry of such a name.
     pub fn flush(&mut self, set: &mut dyn ObjectStore) -> Result<()> {
         self.pending_count = 0;
         let mut all: Vec<(u64, Pending)> = self.pending.drain().collect();
@@ -213,8 +219,8 @@ impl Writer {
             }
             let count = pending.entries.len() as u64;
             let mut zap = ZapMut::open(set, directory)?;
-            for (name, value) in pending.entries {
-                zap.add(&name[..], &Value::word(value))?;
+            for (key, waiting) in pending.entries {
+                zap.add(&waiting.name.unwrap_or(key)[..], &Value::word(waiting.value))?;
             }
             self.recount(
                 set,

@@ -1,13 +1,15 @@
 //! Making nodes, giving them names and taking those away.
 
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_store::{NewObject, ObjectStore};
-use zstream_dmu::zap::{NewZap, NormFlags, Value, Zap, ZapFlags, ZapMut, write as zap};
+use zstream_dmu::object_store::ObjectStore;
+use zstream_dmu::zap::{NewZap, Value, Zap, ZapFlags, ZapMut, write as zap};
 use zstream_format::object_type::ObjectType;
 
 use super::{Pending, Writer, acl, attributes};
-use crate::fs::{CaseSensitivity, TARGET_BYTES_MAX};
+use crate::directory::CaseSensitivity;
+use crate::fs::TARGET_BYTES_MAX;
 use crate::fuid::Fuid;
 use crate::node::{Acl, AclEntries, FileType, Node, Time};
 use crate::sa::Attribute;
@@ -92,9 +94,9 @@ impl Writer {
         name: &[u8],
         new: &NewNode,
     ) -> Result<ObjectId> {
-        self.check_name(name)?;
-        if self.lookup(set, parent, name)?.is_some() {
-            return Err(Error::exists("file", String::from_utf8_lossy(name)));
+        self.rules.check(name)?;
+        if let Some(found) = self.lookup(set, parent, name)? {
+            return Err(self.rules.taken(name, &found.name));
         }
         let inherited = self.node(set, parent)?;
         let object = self.make(set, new, &inherited, 0)?;
@@ -122,13 +124,7 @@ impl Writer {
         let object = match &new.kind {
             NodeKind::Directory => {
                 (size, links) = (2, 2);
-                let upper = if self.case == CaseSensitivity::Sensitive {
-                    NormFlags::empty()
-                } else {
-                    NormFlags::UPPER
-                };
-                let is_plain = flags & IS_XATTR != 0;
-                let norm_flags = if is_plain { NormFlags::empty() } else { self.normalization | upper };
+                let norm_flags = self.rules.norm_flags();
                 let table = NewZap { salt: self.random.u64()?, norm_flags, flags: ZapFlags::empty() };
                 zap::create_with(set, &described(ObjectType::DIRECTORY_CONTENTS, 0), &table)?
             }
@@ -154,6 +150,7 @@ impl Writer {
                 set.allocate(&described(ObjectType::PLAIN_FILE_CONTENTS, 512))?
             }
         };
+        self.note_made(object, self.settings.dn_slots);
         let (count, entries) = acl::trivial(new.permissions);
         let mut node = Node {
             object,
@@ -231,9 +228,9 @@ impl Writer {
         name: &[u8],
         object: ObjectId,
     ) -> Result<()> {
-        self.check_name(name)?;
-        if self.lookup(set, parent, name)?.is_some() {
-            return Err(Error::exists("file", String::from_utf8_lossy(name)));
+        self.rules.check(name)?;
+        if let Some(found) = self.lookup(set, parent, name)? {
+            return Err(self.rules.taken(name, &found.name));
         }
         let node = self.node(set, object)?;
         let file_type = node.file_type().filter(|kind| *kind != FileType::Directory);
@@ -336,6 +333,11 @@ impl Writer {
         name: &[u8],
         value: &[u8],
     ) -> Result<()> {
+        self.rules.check(name)?;
+        let found = crate::directory::open_for(set, directory.object, self.rules.case)?.lookup(name)?;
+        if let Some(found) = found {
+            return Err(self.rules.taken(name, &found.name));
+        }
         let new = NewNode {
             kind: NodeKind::File(value.len() as u64),
             permissions: 0o644,

@@ -1,6 +1,6 @@
 //! Payloads in the other byte order. An input is an object type (one byte) and a block of it.
 
-use super::super::corpus::records;
+use crate::edit::records;
 use crate::golden;
 use zstream_format::byteswap::swap_block;
 use zstream_format::object_type::ObjectType;

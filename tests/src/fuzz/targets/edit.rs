@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::corpus::records;
+use crate::edit::records;
 use zstream_format::edit::byteswap::{Report, byteswap};
 use zstream_format::edit::resume::{Next, find};
 use zstream_format::edit::select::{Form, Wanted, select};

@@ -15,6 +15,7 @@ mod recv;
 mod rewrite;
 mod sa;
 mod send;
+mod shown;
 mod stream;
 mod token;
 mod view;
@@ -254,6 +255,14 @@ pub const TARGETS: &[Target] = &[
         mutate: send::mutate,
         run: send::run,
         memory_limit_bytes: 256 << 20,
+    },
+    Target {
+        name: "shown",
+        about: "no control character of a name reaches what the program prints",
+        corpus: shown::corpus,
+        mutate: shown::mutate,
+        run: shown::run,
+        memory_limit_bytes: SMALL,
     },
 ];
 

@@ -1,6 +1,7 @@
 //! Single records.
 
-use super::super::corpus::{records, streams};
+use super::super::corpus::streams;
+use crate::edit::records;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{HEADER_LEN, Header};
 

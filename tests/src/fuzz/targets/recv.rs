@@ -6,8 +6,8 @@ use zstream_dmu::device::{Device, MemoryDevice, OverlayDevice};
 use zstream_dsl::write::WritablePool;
 use zstream_recv::engine::Receiving;
 use zstream_recv::error::Result;
+use zstream_recv::host::{Host, Note};
 use zstream_recv::input::Input;
-use zstream_recv::package::{Host, Note};
 use zstream_recv::request::{Naming, Request};
 use zstream_recv::rules::RECEIVE_CHILD;
 

@@ -1,7 +1,7 @@
 //! Edits of streams.
 
 use super::super::corpus;
-use crate::edit::{as_openzfs, deduplicated};
+use crate::edit::{as_openzfs, deduplicated, records};
 use zstream_format::algorithm::CompressionType;
 use zstream_format::edit::EditError;
 use zstream_format::edit::decompress::{Blocks, decompress};
@@ -49,9 +49,9 @@ pub(super) fn run(input: &[u8]) {
         redup(stream, read_at, Vec::new()).map(|(made, summary)| (made, summary.references))
     };
     if let Ok((made, references)) = converted(input) {
-        let pieces = corpus::records(&made);
+        let pieces = records(&made);
         assert!(pieces.iter().all(|(header, _)| !matches!(header.body(), Some(Body::WriteByref(_)))));
-        assert_eq!(pieces.len(), corpus::records(input).len());
+        assert_eq!(pieces.len(), records(input).len());
         let (again, none) = converted(&made).expect("what was converted");
         assert!(again == made && none == 0, "converted again");
         assert!(copied.is_ok() || references > 0, "{:?}", copied.err());

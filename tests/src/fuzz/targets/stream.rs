@@ -1,7 +1,7 @@
 //! Whole streams.
 
-use super::super::corpus::{Piece, rechained, records};
 use super::super::{Rng, mutate as damage};
+use crate::edit::{Piece, rechained, records};
 use std::io::{Cursor, Read};
 use zstream_format::record::HEADER_LEN;
 use zstream_format::stream::parallel::ParallelReader;

@@ -3,7 +3,7 @@
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::stream::Checking;
-use zstream_zpl::view::{Options, Source, StreamView, Streams};
+use zstream_view::{Options, Source, StreamView, Streams};
 
 use crate::forged;
 

@@ -2,13 +2,13 @@
 
 use crate::golden;
 use std::sync::Arc;
+use zstream_dmu::block::{Block, ReadBlock};
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::traverse::{Options, Traverse};
 use zstream_dmu::zap::{Entry, Key, Match, Zap};
-use zstream_dmu::zio::{Block, ReadBlock};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::{ObjectType, ObjsetType, SwapClass};
 

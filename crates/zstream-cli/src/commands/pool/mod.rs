@@ -1,20 +1,23 @@
 //! `zstream pool`: a pool as a whole.
 
 mod check;
-mod damage;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use zstream_dmu::pool::{Feature, FeatureState, Pool};
+use zstream::OpenPool;
+use zstream_dmu::mos::{Feature, FeatureState};
+use zstream_dmu::pool::Pool;
 use zstream_dmu::vdev::Vdev;
+use zstream_dsl::erratum::Erratum;
 use zstream_dsl::lines::Lines;
 
 use super::pool_create;
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::{OpenPool, PoolOptions};
+use crate::pool::PoolOptions;
 
 /// The arguments of `zstream pool`.
 #[derive(Debug, clap::Args)]
@@ -127,7 +130,7 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
     let pool = &open.pool;
     let mut text = format!(
         "name:     {}\nguid:     {}\nstate:    {}\nhealth:   {}\nversion:  {}\ntxg:      {}\nvdevs:\n",
-        pool.name(),
+        crate::text::line(pool.name()),
         pool.guid().0,
         pool.state(),
         pool.health(),
@@ -145,12 +148,21 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
             .map(|(name, ..)| name)
             .collect();
         // Writing to a `String` does not fail.
-        let _ = writeln!(text, "features {wanted}: {}", names.join(", "));
+        let _ = writeln!(text, "features {wanted}: {}", crate::text::line(names.join(", ")));
     }
+    let lines = lines(open)?;
+    errata(&Erratum::of_pool(&lines))
+        .iter()
+        .for_each(|line| text += &format!("{}\n", crate::text::line(line)));
     text += "datasets:\n";
-    for dataset in lines(open)?.datasets() {
-        let _ =
-            writeln!(text, "  {}  object {}  root {}", dataset.name(), dataset.object(), dataset.phys().root);
+    for dataset in lines.datasets() {
+        let _ = writeln!(
+            text,
+            "  {}  object {}  root {}",
+            crate::text::line(dataset.name()),
+            dataset.object(),
+            crate::text::line(dataset.phys().root)
+        );
     }
     Ok(text)
 }
@@ -162,6 +174,27 @@ fn lines(open: &OpenPool) -> Result<Lines, Failure> {
     Ok(lines)
 }
 
+/// A line for each erratum of the pool: its number and name, what to do about it, and the datasets that have it.
+pub(super) fn errata(found: &BTreeMap<Erratum, Vec<String>>) -> Vec<String> {
+    let line = |(erratum, names): (&Erratum, &Vec<String>)| {
+        format!("{erratum}: {} ({})", erratum.advice(), names.join(", "))
+    };
+    found.iter().map(line).collect()
+}
+
+/// The same as data.
+pub(super) fn errata_json(found: &BTreeMap<Erratum, Vec<String>>) -> Value {
+    let entry = |(erratum, names): (&Erratum, &Vec<String>)| {
+        json!({
+            "number": erratum.number(),
+            "name": erratum.name(),
+            "advice": erratum.advice(),
+            "datasets": names,
+        })
+    };
+    found.iter().map(entry).collect()
+}
+
 fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
     if top.config().is_log {
         return Ok(Some("log".to_owned()));
@@ -171,7 +204,12 @@ fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
 
 fn vdev_text(text: &mut String, vdev: &Vdev, depth: usize, class: &str) {
     let indent = 2 * depth;
-    let _ = writeln!(text, "{:indent$}{}  {}{class}", "", vdev.name(), vdev.state());
+    let _ = writeln!(
+        text,
+        "{:indent$}{}",
+        "",
+        crate::text::line(format_args!("{}  {}{class}", vdev.name(), vdev.state()))
+    );
     for child in vdev.children() {
         vdev_text(text, child, depth + 1, "");
     }
@@ -214,5 +252,7 @@ fn show_json(open: &OpenPool) -> Result<Value, Failure> {
         "vdevs": vdevs.collect::<Result<Vec<_>, Failure>>()?,
         "features": features.collect::<Vec<_>>(),
         "datasets": datasets.collect::<Vec<_>>(),
+        "errata": errata_json(&Erratum::of_pool(&lines)),
+        "notices": pool.notices().iter().map(ToString::to_string).collect::<Vec<_>>(),
     }))
 }

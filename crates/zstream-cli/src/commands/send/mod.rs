@@ -6,19 +6,18 @@ mod watch;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::channel;
 
+use zstream::{Control, Error, Event, OpenPool, SendRequest as Request, Sender, unlock};
 use zstream_dsl::name::Name;
 use zstream_format::token::ResumeToken;
-use zstream_send::job::{Job, Step};
-use zstream_send::note::Note;
+use zstream_send::job::Step;
 use zstream_send::package::LIST_BYTES_MAX;
 use zstream_send::plan::{Form, Options};
 use zstream_send::refusal::{Errno, Refusal};
-use zstream_send::request::{Request, resume};
 use zstream_send::{Progress, Replaced};
 
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::{OpenPool, PoolOptions};
+use crate::pool::PoolOptions;
 use report::Report;
 use watch::{Wanted, Watch};
 
@@ -114,9 +113,9 @@ impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         self.check()?;
         if self.dedup {
-            eprintln!(
-                "WARNING: deduplicated send is no longer supported.  A regular,\nnon-deduplicated stream will be generated.\n"
-            );
+            eprintln!("WARNING: deduplicated send is no longer supported.  A regular,");
+            eprintln!("non-deduplicated stream will be generated.");
+            eprintln!();
         }
         // A dry run may print to a terminal: it prints no stream.
         let mut out = if self.dryrun { output::text()? } else { output::binary()? };
@@ -124,20 +123,20 @@ impl Args {
         let token = token.map_err(|error| self.failure(&error.into()))?;
         let to_name = token.as_ref().and_then(|token| token.to_name.to_str());
         let open = options.open(self.name.as_deref().or(to_name))?;
-        let job = self.job(&open, token.as_ref()).map_err(|refusal| self.failure(&refusal))?;
+        let sender = self.sender(&open, token.as_ref()).map_err(|error| self.failed(error))?;
         let reads = |step: &&Step| !self.dryrun || self.exact || step.is_measured();
-        for step in job.steps.iter().filter(reads) {
+        for step in sender.steps().iter().filter(reads) {
             if step.needs_key().map_err(|refusal| self.failure(&refusal))? {
-                options.unlock(&step.dataset)?;
+                unlock(&step.dataset, options)?;
             }
         }
-        let total_bytes = self.estimate(&open, &job, token.as_ref(), &mut out)?;
+        let total_bytes = self.estimate(&open, &sender, token.as_ref(), &mut out)?;
         if self.dryrun {
             out.flush().map_err(|error| Failure::output(&error))?;
         } else {
-            self.send(&open, &job, total_bytes, &mut out)?;
+            self.send(&sender, total_bytes, &mut out)?;
         }
-        if job.is_complete {
+        if sender.is_complete() {
             Ok(())
         } else {
             Err(Failure::new("not all of what was asked for could be sent"))
@@ -168,7 +167,7 @@ impl Args {
         Ok(())
     }
 
-    fn job(&self, open: &OpenPool, token: Option<&ResumeToken>) -> Result<Job, Refusal> {
+    fn sender<'p>(&self, open: &'p OpenPool, token: Option<&ResumeToken>) -> zstream::Result<Sender<'p>> {
         let form = Form {
             large_blocks: self.large_block || self.raw,
             embedded: self.embed || self.raw,
@@ -176,7 +175,9 @@ impl Args {
             raw: self.raw,
         };
         if let Some(token) = token {
-            return resume(token, form, &open.dsl);
+            let mut sender = Sender::resume(open, token, form)?;
+            sender.options = self.options();
+            return Ok(sender);
         }
         let list_bytes = std::env::var(LIST_BYTES_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
         let request = Request {
@@ -194,12 +195,13 @@ impl Args {
             list_bytes_max: list_bytes.unwrap_or(LIST_BYTES_MAX),
             ..Request::new(self.name.clone().unwrap_or_default())
         };
-        let mut note = |note: Note| {
-            if !note.is_detail() || self.is_verbose() {
-                eprintln!("{note}");
-            }
-        };
-        request.resolve(&open.dsl, &mut note)
+        let mut control = Control::new().watched_by(|event| match event {
+            Event::Send(note) if !note.is_detail() || self.is_verbose() => eprintln!("{note}"),
+            _ => {}
+        });
+        let mut sender = Sender::new(open, &request, &mut control)?;
+        sender.options = self.options();
+        Ok(sender)
     }
 
     /// Whether the lengths have to be known.
@@ -210,6 +212,13 @@ impl Args {
     /// Whether this is about several snapshots.
     fn is_many(&self) -> bool {
         self.replicate || !self.intermediates.is_empty()
+    }
+
+    fn failed(&self, error: Error) -> Failure {
+        match error {
+            Error::Send(refusal) => self.failure(&refusal),
+            error => error.into(),
+        }
     }
 
     /// What went wrong, with what it went wrong with.
@@ -227,7 +236,7 @@ impl Args {
     fn estimate(
         &self,
         open: &OpenPool,
-        job: &Job,
+        sender: &Sender<'_>,
         token: Option<&ResumeToken>,
         out: &mut dyn Write,
     ) -> Result<u64, Failure> {
@@ -241,7 +250,7 @@ impl Args {
         }
         let progress = Progress::default();
         let mut total_bytes = 0_u64;
-        for step in &job.steps {
+        for step in sender.steps() {
             let features = open.pool.features();
             let size = match self.exact {
                 true => step.measure(features, self.options(), &progress),
@@ -257,7 +266,8 @@ impl Args {
             if self.dryrun {
                 out.write_all(&report.text).map_err(|error| Failure::output(&error))?;
             } else {
-                eprint!("{}", String::from_utf8_lossy(&report.text));
+                let text = String::from_utf8_lossy(&report.text);
+                text.lines().for_each(|line| eprintln!("{line}"));
             }
         }
         Ok(total_bytes)
@@ -268,20 +278,19 @@ impl Args {
         Options { corrupt_data: self.corrupt_data, ..Options::default() }
     }
 
-    fn send(&self, open: &OpenPool, job: &Job, total_bytes: u64, out: &mut dyn Write) -> Result<(), Failure> {
+    fn send(&self, sender: &Sender<'_>, total_bytes: u64, out: &mut dyn Write) -> Result<(), Failure> {
         let wanted = Wanted {
             lines: self.verbose > 0,
             blocks: self.verbose > 1,
             parsable: self.parsable,
             title: self.proctitle,
         };
-        let options = self.options();
         let progress = Progress::default();
         let watch = Watch::new(wanted, total_bytes, &progress);
         let (begins, begun) = channel();
         let sent = std::thread::scope(|scope| {
             let watcher = scope.spawn(move || watch.run(&begun));
-            let sent = job.send(out, open.pool.features(), options, &progress, &mut |step: &Step| {
+            let sent = sender.send_with(out, &progress, &mut |step: &Step| {
                 // A watcher that is gone has nobody to tell.
                 let _ = begins.send(step.name.clone());
             });
@@ -290,7 +299,7 @@ impl Args {
             let _ = watcher.join();
             sent
         });
-        let sent = sent.map_err(|refusal| self.failure(&refusal))?;
+        let sent = sent.map_err(|error| self.failed(error))?;
         for Replaced { object, offset, length } in &sent.replaced {
             eprintln!(
                 "zstream: replaced {length} bytes at {offset} of object {object}, which cannot be read"

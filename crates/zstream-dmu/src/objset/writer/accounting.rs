@@ -17,10 +17,10 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
 use super::{ObjsetWriter, Overlay};
+use crate::dnode::NewObject;
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode, DnodeFlags};
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
-use crate::object_store::NewObject;
 use crate::objset::{GROUP_USED_OBJECT, ObjsetFlags, PROJECT_USED_OBJECT, USER_USED_OBJECT};
 use crate::zap::write::{NewZap, ZapMut, create_in};
 use crate::zap::{Value, Zap};

@@ -38,14 +38,16 @@ use self::ahead::Ahead;
 use self::flight::Flight;
 use self::overlay::{Overlay, Source};
 pub use self::policy::{RedundantMetadata, SetProperties};
-use super::{OBJECTS_MAX, OBJSET_BYTES_NEW, Objset, ObjsetFlags, ObjsetPhys, ZilHeader};
+use super::{OBJECTS_MAX, OBJSET_BYTES_NEW, Objset, ObjsetFlags, ObjsetPhys};
 use crate::blkptr::BlockPointer;
+use crate::block::ReadBlock;
+use crate::block::StoredCrypt;
+use crate::dnode::NewObject;
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
+use crate::intent_log::ZilHeader;
 use crate::object_set::ObjectSet;
-use crate::object_store::{NewObject, StoredCrypt};
-use crate::zio::ReadBlock;
 use crate::zio::write::{Protection, WriteBlock};
 
 /// Size of a block of dnodes (`DNODE_BLOCK_SIZE`).

@@ -15,15 +15,15 @@ use zstream_format::algorithm::CompressionType;
 use zstream_format::compress::decompress;
 
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockPointer};
+use crate::block::StoredBlock;
+use crate::block::{Block, ReadBlock};
 use crate::dnode::Dnode;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
-use crate::object_store::StoredBlock;
 use crate::objset::read_meta;
-use crate::space::range_set::RangeSet;
+use crate::range_set::RangeSet;
 use crate::tree::{Seek, Tree, check_len};
 use crate::zio::write::{WriteBlock, Written};
-use crate::zio::{Block, ReadBlock};
 
 /// Where blocks come from and go to.
 #[derive(Clone)]

@@ -8,11 +8,13 @@ use zstream_format::object_type::ObjectType;
 use super::ObjsetWriter;
 use super::overlay::{Dirty, Overlay, Source, Spill, zeros};
 use crate::blkptr::{BLOCK_BYTES_MAX, SECTOR_BYTES};
+use crate::block::StoredBlock;
+use crate::dnode::NewObject;
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::ObjectSet;
-use crate::object_store::{NewObject, ObjectStore, StoredBlock};
+use crate::object_store::ObjectStore;
 use crate::objset::OBJECTS_MAX;
 use crate::zio::write::Protection;
 

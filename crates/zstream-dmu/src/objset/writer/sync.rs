@@ -10,11 +10,11 @@ use super::accounting::Deltas;
 use super::overlay::{Dirty, Overlay, Source, Spill};
 use super::tree_sync::{Account, TreeSync, kill_tree};
 use crate::blkptr::{BlockKind, BlockPointer};
+use crate::block::Block;
+use crate::block::StoredBlock;
 use crate::error::{Error, Result};
 use crate::ids::{Bookmark, ObjectId};
-use crate::object_store::StoredBlock;
 use crate::objset::{GROUP_USED_OBJECT, Objset, PROJECT_USED_OBJECT, USER_USED_OBJECT, allocated_slots};
-use crate::zio::Block;
 use crate::zio::write::{Content, Ledger, Protection, WriteProps, WriteRequest, Written};
 
 /// Bytes of blocks that are handed to the writer together.

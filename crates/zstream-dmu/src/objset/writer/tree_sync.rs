@@ -21,7 +21,7 @@ use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer};
 use crate::dnode::Dnode;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
-use crate::space::range_set::RangeSet;
+use crate::range_set::RangeSet;
 use crate::tree::{Tree, child, shift_left, shift_right};
 use crate::zio::write::{Content, Ledger, WriteRequest};
 

@@ -4,11 +4,11 @@ use zstream_format::object_type::ObjsetType;
 
 use super::ObjsetWriter;
 use super::overlay::Spill;
+use crate::block::Block;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::{ObjectInfo, ObjectSet, pieces};
 use crate::objset::{OBJECTS_MAX, Objset};
-use crate::zio::Block;
 
 impl ObjsetWriter {
     fn synced_set(&self, object: ObjectId) -> Result<&Objset> {

@@ -18,9 +18,10 @@ use super::leaf::{NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use super::unicode::NormFlags;
 use super::value::{Key, Value};
 use super::{ZapFlags, fat as fat_format, micro as micro_format};
+use crate::dnode::NewObject;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
-use crate::object_store::{NewObject, ObjectStore};
+use crate::object_store::ObjectStore;
 
 /// What a ZAP is to be when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +170,25 @@ impl<'a> ZapMut<'a> {
         self.delete(&key.into()).map_err(|error| self.place(error))
     }
 
+    /// A name that cannot be brought into the form that is hashed cannot be looked up (`zap_name_alloc`).
+    fn check_form(&self, key: &Key) -> Result<()> {
+        let norm_flags = match &self.repr {
+            Repr::Micro(micro) => micro.norm_flags,
+            Repr::Fat(fat) => fat.norm_flags,
+        };
+        match key {
+            Key::Name(name) if norm_flags.form(name).is_none() => Err(Error::refused(
+                "ENOTSUP",
+                format!(
+                    "the name {key} has no form in which it can be compared: it is too long in that form, or not UTF-8"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn insert(&mut self, key: &Key, value: &Value) -> Result<bool> {
+        self.check_form(key)?;
         loop {
             let micro = match &mut self.repr {
                 Repr::Fat(fat) => return fat.add(self.store, key, value, None),
@@ -209,11 +228,11 @@ impl<'a> ZapMut<'a> {
             self.fatten()?;
         }
         if let Repr::Fat(fat) = &mut self.repr
-            && !fat.update(self.store, key, value)?
+            && fat.update(self.store, key, value)?
         {
-            fat.add(self.store, key, value, None)?;
+            return Ok(());
         }
-        Ok(())
+        self.insert(key, value).map(drop)
     }
 
     fn delete(&mut self, key: &Key) -> Result<bool> {

@@ -186,6 +186,13 @@ impl DatasetKey {
         Ok(Self::new(suite, guid, KEY_VERSION, master, random()?))
     }
 
+    /// The same keys for a dataset of another version of the format. Nothing makes keys of version 0 any more; this is for tests
+    /// of datasets that have them.
+    #[must_use]
+    pub fn with_version(self, version: u64) -> Self {
+        Self { version, ..self }
+    }
+
     /// Wraps the keys.
     ///
     /// # Errors

@@ -3,9 +3,9 @@
 use zstream_format::algorithm::ChecksumType;
 
 use super::*;
+use crate::block::ReadBlock;
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::testing::pool::TestPool;
-use crate::zio::ReadBlock;
 
 const AT: Bookmark = Bookmark { objset: 1, object: ObjectId(2), level: 0, block: BlockId(3) };
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::ids::{ObjectId, Txg};
-use zstream_dmu::pool::DIRECTORY_OBJECT;
+use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::traverse::{Options, Traverse, VisitKind};
 
 use super::pool::TestPool;
@@ -218,7 +218,7 @@ impl Facts<'_, '_> {
             (referenced.used_bytes, referenced.compressed_bytes, referenced.uncompressed_bytes),
             "what {name} references"
         );
-        let young = |block: &&BlockPointer| block.logical_birth() > phys.prev_snapshot_txg;
+        let young = |block: &&BlockPointer| block.birth() > phys.prev_snapshot_txg;
         let none = Blocks::new();
         let next = phys.next.map_or(&none, |next| &self.datasets[&next].blocks);
         let own = blocks.iter().filter(|(at, block)| young(block) && !next.contains_key(at));
@@ -273,7 +273,7 @@ impl Facts<'_, '_> {
             let list = BpObj::open(self.tx.mos(), entry.blocks).unwrap();
             for block in list.entries(self.tx.mos()) {
                 let block = block.unwrap().pointer;
-                let birth = block.logical_birth();
+                let birth = block.birth();
                 assert!(birth > entry.min_txg && birth <= end, "{name}: born in {birth}, under {entry:?}");
                 assert!(listed.insert(block.dva(0).offset(), block).is_none());
             }
@@ -297,12 +297,12 @@ impl Facts<'_, '_> {
         let origin = dir.origin.map_or(Txg(0), |origin| self.datasets[&origin].phys.creation_txg);
         let mut own = Blocks::new();
         for dataset in self.datasets.values().filter(|dataset| dataset.phys.dir == object) {
-            own.extend(dataset.blocks.iter().filter(|(_, block)| block.logical_birth() > origin));
+            own.extend(dataset.blocks.iter().filter(|(_, block)| block.birth() > origin));
         }
         let mut refreservation = 0;
         if let Some(head) = dir.head {
             let Dataset { phys, blocks, .. } = &self.datasets[&head];
-            let of_head = blocks.values().filter(|block| block.logical_birth() > origin);
+            let of_head = blocks.values().filter(|block| block.birth() > origin);
             assert_eq!(dir.breakdown.head, space(of_head).used_bytes, "the head of {name}");
             refreservation = self.tx.refreservation(head).unwrap().saturating_sub(phys.unique_bytes);
             let clones: BTreeSet<ObjectId> = self.tx.numbers(dir.clones).unwrap().into_iter().collect();

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::Value;
 use zstream_format::object_type::ObjectType;
 

@@ -4,9 +4,10 @@ mod check;
 mod history;
 mod pool;
 
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::Fault;
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::Value;
 use zstream_format::object_type::ObjectType;
 

@@ -5,20 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use zstream_dmu::blkptr::{BlockPointer, Dva};
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, MemoryDevice};
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Fault, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
-use zstream_dmu::object_store::{NewObject, ObjectStore};
+use zstream_dmu::mos::DIRECTORY_OBJECT;
+use zstream_dmu::mos::features::FEATURES;
+use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
-use zstream_dmu::pool::DIRECTORY_OBJECT;
-use zstream_dmu::pool::features::FEATURES;
-use zstream_dmu::space::{AllocationClass, Space};
 use zstream_dmu::vdev::config::{VdevConfig, VdevType};
 use zstream_dmu::vdev::{LEAF_DATA_START, Member, VdevTree};
 use zstream_dmu::zap::{self, NewZap, Value, ZapMut};
 use zstream_dmu::zio::write::Ledger;
-use zstream_dmu::zio::{BlockReader, BlockWriter, ReadBlock, WriterSettings};
+use zstream_dmu::zio::{AllocationClass, Space};
+use zstream_dmu::zio::{BlockReader, BlockWriter, WriterSettings};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::pool::ZAPIFIED;

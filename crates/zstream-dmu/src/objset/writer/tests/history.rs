@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use zstream_format::algorithm::{CompressionType, CryptSuite};
 
 use super::*;
+use crate::block::StoredBlock;
+use crate::dnode::NewObject;
 use crate::ids::Guid;
-use crate::object_store::{NewObject, ObjectStore, StoredBlock};
+use crate::object_store::ObjectStore;
 use crate::zio::write::Protection;
 
 #[derive(Clone, Debug)]

@@ -4,8 +4,10 @@ use zstream_format::algorithm::{CompressionType, CryptSuite};
 
 use super::*;
 use crate::blkptr::CryptKind;
+use crate::block::{StoredBlock, StoredCrypt};
+use crate::dnode::NewObject;
 use crate::ids::Guid;
-use crate::object_store::{NewObject, ObjectStore, StoredBlock, StoredCrypt};
+use crate::object_store::ObjectStore;
 use crate::receive_store::ReceiveStore;
 use crate::zio::crypt::{KeyData, KeyFormat, WrappingKey};
 use crate::zio::write::Protection;

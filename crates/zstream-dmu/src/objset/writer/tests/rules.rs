@@ -5,10 +5,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::block::{Block, ReadBlock};
+use crate::dnode::NewObject;
 use crate::error::Result;
 use crate::ids::Bookmark;
-use crate::object_store::{NewObject, ObjectStore};
-use crate::zio::{Block, ReadBlock};
+use crate::object_store::ObjectStore;
 
 fn file(block_bytes: u32) -> NewObject {
     NewObject { indirect_shift: 12, ..NewObject::new(ObjectType::PLAIN_FILE_CONTENTS, block_bytes) }

@@ -1,0 +1,59 @@
+//! The program `zstream` as a library, so that tests can build it as they build themselves: it parses the command line, runs one verb, and turns what went wrong into one line
+//! on standard error and an exit code.
+//!
+//! Exit codes: 0 done, 1 the input is bad or the operation failed, 2 usage. The verbs that replace those of
+//! OpenZFS's `zstream` keep its codes for usage errors ([`cli::usage_code`]).
+
+#![forbid(unsafe_code)]
+
+/// Prints a message with what is hidden in names escaped; see [`text::line`].
+macro_rules! eprintln {
+    () => { std::eprintln!() };
+    ($($arg:tt)*) => { $crate::text::complain(format_args!($($arg)*)) };
+}
+
+/// Prints a line with what is hidden in names escaped; see [`text::line`].
+macro_rules! println {
+    ($($arg:tt)*) => { $crate::text::say(format_args!($($arg)*)) };
+}
+
+mod change;
+mod cli;
+mod commands;
+mod datasets;
+mod failure;
+mod files;
+mod input;
+mod interrupt;
+mod json;
+mod mapped;
+mod output;
+mod pool;
+mod progress;
+mod prompt;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+
+/// Runs the program on the words of the command line and gives its exit code.
+pub fn main() -> ExitCode {
+    let words = cli::words(std::env::args_os());
+    let outcome = match Cli::try_parse_from(&words) {
+        Ok(cli) => cli.run(),
+        Err(error) => {
+            // Help and version are "errors" too; they go to standard output and exit with 0.
+            let code = if error.use_stderr() { cli::usage_code(&words) } else { 0 };
+            // There is nobody to tell that standard error is closed.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,69 @@
+//! Members that are smaller than the pool takes them to be: images that were copied in part, files that were cut short.
+//!
+//! A top-level vdev says how many bytes of it can be allocated. What each member has to hold of them follows from the shape, as in
+//! `vdev_get_min_asize`: the rest of the last metaslab, in which no block lies, may be missing.
+
+use std::fmt;
+
+use super::label::LABEL_BYTES;
+use super::{Kind, LEAF_DATA_START, Vdev, VdevTree};
+use crate::ids::Guid;
+
+/// A member whose end is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutMember {
+    /// Path or name of the member.
+    pub name: String,
+    /// Its guid.
+    pub guid: Guid,
+    /// How large it is, in bytes.
+    pub bytes: u64,
+    /// How large it has to be at least, in bytes.
+    pub needed_bytes: u64,
+}
+
+impl fmt::Display for CutMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, bytes, needed_bytes, .. } = self;
+        let missing = needed_bytes - bytes;
+        write!(
+            f,
+            "{name} is cut short: it has {bytes} bytes, its pool needs {needed_bytes}, so that {missing} bytes are missing"
+        )
+    }
+}
+
+impl VdevTree {
+    /// The members whose end is missing, in order.
+    #[must_use]
+    pub fn cut_members(&self) -> Vec<CutMember> {
+        let mut found = Vec::new();
+        for top in self.tops() {
+            let Some(asize) = top.config.asize else { continue };
+            let metaslab = 1_u64.checked_shl(top.config.metaslab_shift.unwrap_or(0) as u32).unwrap_or(1);
+            top.find_cut(asize - asize % metaslab, &mut found);
+        }
+        found
+    }
+}
+
+impl Vdev {
+    /// Adds the members below that hold less than this vdev needs, which is `asize_min` bytes without labels.
+    fn find_cut(&self, asize_min: u64, found: &mut Vec<CutMember>) {
+        let of_child = match &self.kind {
+            Kind::Leaf(Some(device)) => {
+                // Where the labels at the end lie goes by multiples of their size.
+                let bytes = asize_min.saturating_add(LEAF_DATA_START + 2 * LABEL_BYTES);
+                let needed_bytes = bytes.checked_next_multiple_of(LABEL_BYTES).unwrap_or(bytes);
+                if device.len() < needed_bytes {
+                    let (name, guid) = (self.name.clone(), self.guid());
+                    found.push(CutMember { name, guid, bytes: device.len(), needed_bytes });
+                }
+                return;
+            }
+            Kind::Raidz(_, children) => asize_min.div_ceil(children.len().max(1) as u64),
+            _ => asize_min,
+        };
+        self.children().iter().for_each(|child| child.find_cut(of_child, found));
+    }
+}

@@ -1,0 +1,97 @@
+//! Errata: mistakes in the format on disk that earlier versions of ZFS made, and that newer ones tell by number (`zpool_errata_t`).
+//!
+//! | number | name | what is wrong | what follows |
+//! | --- | --- | --- | --- |
+//! | 3 | `ZOL_6845_ENCRYPTION` | the keys of a dataset are of version 0, whose MACs cover fields that differ between machines | the dataset can be read, not written; no receiver takes it raw |
+//! | 4 | `ZOL_8308_ENCRYPTION` | an encrypted snapshot has no IV set | no receiver takes a raw increment that starts from it |
+//!
+//! Errata 1 and 2 were left by scrubs and destroys of 2014, and are gone once OpenZFS has imported the pool.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use zstream_dmu::error::Result;
+
+use crate::dataset::Dataset;
+use crate::keys::CryptoKey;
+use crate::lines::Lines;
+
+/// A known mistake in what an earlier version of ZFS wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Erratum {
+    /// Encryption keys of the first format.
+    FirstKeys,
+    /// An encrypted snapshot without an IV set.
+    NoIvSet,
+}
+
+impl Erratum {
+    /// The number that `zpool status` shows.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        match self {
+            Self::FirstKeys => 3,
+            Self::NoIvSet => 4,
+        }
+    }
+
+    /// The name that OpenZFS's documentation uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FirstKeys => "ZOL_6845_ENCRYPTION",
+            Self::NoIvSet => "ZOL_8308_ENCRYPTION",
+        }
+    }
+
+    /// What can be done about it.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::FirstKeys => {
+                "datasets with keys of the first format can only be read: send them without -w into new datasets"
+            }
+            Self::NoIvSet => {
+                "snapshots without an IV set cannot be the source of a raw increment: take new ones where the pool has bookmark_v2, and send those raw in full"
+            }
+        }
+    }
+
+    /// The erratum of a dataset's keys.
+    #[must_use]
+    pub fn of_keys(keys: &CryptoKey) -> Option<Self> {
+        (keys.wrapped.version == 0).then_some(Self::FirstKeys)
+    }
+
+    /// The errata of a dataset or snapshot.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(dataset: &Dataset) -> Result<Vec<Self>> {
+        let Some(keys) = dataset.crypto_key()? else { return Ok(Vec::new()) };
+        let mut found: Vec<Self> = Self::of_keys(&keys).into_iter().collect();
+        if dataset.is_snapshot() && dataset.ivset_guid()?.is_none() {
+            found.push(Self::NoIvSet);
+        }
+        Ok(found)
+    }
+
+    /// The errata of a pool, with the names of the datasets that have them. Those that cannot be read are left out.
+    #[must_use]
+    pub fn of_pool(lines: &Lines) -> BTreeMap<Self, Vec<String>> {
+        let mut found: BTreeMap<Self, Vec<String>> = BTreeMap::new();
+        for dataset in lines.datasets() {
+            for erratum in Self::of(dataset).unwrap_or_default() {
+                found.entry(erratum).or_default().push(dataset.name().to_owned());
+            }
+        }
+        found
+    }
+}
+
+impl fmt::Display for Erratum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "erratum {} ({})", self.number(), self.name())
+    }
+}

@@ -1,0 +1,555 @@
+//! One pass over a file of streams, which writes down where everything lies.
+//!
+//! What comes out is a [`Log`] for each substream: its records in order, without their payloads, each as an
+//! [`Op`] of 48 bytes. Only bonus buffers are kept, as they are small. A log is replayed when its snapshot is
+//! opened ([`crate::objects`]), so that a hundred increments do not cost a hundred indexes. What a raw stream says of
+//! a single block (salt, IV, MAC) is not kept: it is read again from the header in front of the block.
+//!
+//! What always holds for a log: each record keeps the rules that a receiver holds it to
+//! ([`zstream_format::judge`]), sizes are within their limits, references (WRITE_BYREF) are resolved, and bonus
+//! buffers are little-endian.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use zstream_dmu::zio::crypt::{CryptParams, KeyData};
+use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::byteswap::{SwapError, swap_block};
+use zstream_format::flags::{BeginFlags, FeatureFlags, ObjectFlags, RangeFlags, SpillFlags};
+use zstream_format::ids::Guid;
+use zstream_format::judge::{self, Judge, Limits, Terms};
+use zstream_format::nvlist::NvList;
+use zstream_format::object_type::{ObjectType, ObjsetType, SwapClass};
+use zstream_format::order::ByteOrder;
+use zstream_format::record::{self, Begin, Body, MAX_BLOCK_BYTES, TO_OBJECT_END};
+use zstream_format::stream::parallel::ParallelReader;
+use zstream_format::stream::{Checking, Error, Fault, Record, Role, StreamReader};
+
+use crate::source::Source;
+
+/// What a substream is, by its BEGIN, and how much of it there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// `pool/fs@snap` as the sender had it.
+    pub name: String,
+    /// Guid of the snapshot.
+    pub guid: Guid,
+    /// Guid of the snapshot that the stream starts from; 0 for a full stream.
+    pub from_guid: Guid,
+    /// Creation time, seconds since 1970.
+    pub creation_time: u64,
+    /// What the object set is for.
+    pub objset_type: ObjsetType,
+    /// The stream's flags.
+    pub flags: BeginFlags,
+    /// The stream's features.
+    pub features: FeatureFlags,
+    /// Up to where the stream goes, where it was cut short.
+    pub cut: Option<Cut>,
+}
+
+/// Up to where a stream goes that was cut short. Objects below `object` are known, and of `object` itself what
+/// lies before `offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cut {
+    /// The first object that is not known in full.
+    pub object: u64,
+    /// The first byte of it that is not known.
+    pub offset: u64,
+}
+
+/// How the integers of a block are brought into little-endian order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swap {
+    /// They are.
+    No,
+    /// By this class.
+    Class(SwapClass),
+    /// By the type of the object that the block belongs to.
+    ByObject,
+    /// As the header of its record says, which is little-endian and lies in front of the payload. So are type, salt,
+    /// IV and MAC of the block: it is one of a raw stream.
+    RawLittle,
+    /// The same of a header that is big-endian. (Two words without a value, so that this takes one byte.)
+    RawBig,
+}
+
+impl Swap {
+    fn raw(order: ByteOrder) -> Self {
+        match order {
+            ByteOrder::Little => Self::RawLittle,
+            ByteOrder::Big => Self::RawBig,
+        }
+    }
+
+    /// The byte order of the record's header, for a block of a raw stream.
+    pub(crate) fn raw_order(self) -> Option<ByteOrder> {
+        match self {
+            Self::RawLittle => Some(ByteOrder::Little),
+            Self::RawBig => Some(ByteOrder::Big),
+            Self::No | Self::Class(_) | Self::ByObject => None,
+        }
+    }
+}
+
+/// Where a block lies, and what is to be done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Offset of the payload in its file.
+    pub(crate) place: u64,
+    /// Bytes of the payload.
+    pub(crate) physical: u32,
+    /// Bytes of the block.
+    pub(crate) logical: u32,
+    /// Bytes at the start of the block that later records wrote over.
+    pub(crate) skip: u32,
+    /// Which file.
+    pub(crate) file: u16,
+    /// How the payload is compressed.
+    pub(crate) compression: CompressionType,
+    /// How it is swapped.
+    pub(crate) swap: Swap,
+}
+
+/// What a range of an object holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A block in a file, or part of it.
+    Stored(Stored),
+    /// Something that the sender left out on purpose.
+    Redacted,
+    /// Something that would stand behind the point at which the stream was cut.
+    Absent,
+}
+
+/// What an OBJECT says.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectOp {
+    pub(crate) object: u64,
+    pub(crate) object_type: ObjectType,
+    pub(crate) bonus_type: ObjectType,
+    pub(crate) bonus: Box<[u8]>,
+    pub(crate) block_bytes: u32,
+    pub(crate) checksum_type: ChecksumType,
+    pub(crate) compression: CompressionType,
+    pub(crate) slots: u8,
+    pub(crate) has_spill: bool,
+    /// What only raw streams say. `bonus` is the whole bonus area as stored then, until it is decrypted.
+    pub(crate) raw: Option<RawShape>,
+}
+
+/// The shape of an object in a raw stream: all that its dnode's MAC covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawShape {
+    pub(crate) bonus_len: u16,
+    pub(crate) indirect_shift: u8,
+    pub(crate) levels: u8,
+    pub(crate) pointers: u8,
+    pub(crate) max_block: u64,
+}
+
+/// How a block of dnodes was encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RangeOp {
+    /// The first of its 32 objects.
+    pub(crate) first: u64,
+    pub(crate) params: CryptParams,
+    /// The order that it was written in.
+    pub(crate) order: ByteOrder,
+}
+
+/// A record, without its payload.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Object(Box<ObjectOp>),
+    FreeObjects { first: u64, count: u64 },
+    Write { object: u64, offset: u64, block: Stored },
+    Embedded { object: u64, offset: u64, block: Stored },
+    Free { object: u64, offset: u64, length: u64 },
+    Redact { object: u64, offset: u64, length: u64 },
+    Spill { object: u64, unmodified: bool, block: Stored },
+    Range(Box<RangeOp>),
+}
+
+impl Op {
+    /// Up to where all is known, when nothing comes behind this record; or, where the record itself is not to be
+    /// trusted, when it and nothing behind it comes.
+    fn cut(&self, trusted: bool) -> Option<Cut> {
+        let (object, start, length) = match *self {
+            Self::Object(ref op) => (op.object, 0, 0),
+            Self::FreeObjects { first, count } => (first.saturating_add(count), 0, 0),
+            Self::Write { object, offset, block } | Self::Embedded { object, offset, block } => {
+                (object, offset, block.logical.into())
+            }
+            // The FREE of what lies behind the last block comes first of all.
+            Self::Free { object, length: TO_OBJECT_END, .. } => (object, 0, 0),
+            Self::Free { object, offset, length } | Self::Redact { object, offset, length } => {
+                (object, offset, length)
+            }
+            // Stands in front of the data or behind it.
+            Self::Spill { .. } => return None,
+            Self::Range(ref range) => (range.first, 0, 0),
+        };
+        Some(Cut { object, offset: if trusted { start.saturating_add(length) } else { start } })
+    }
+}
+
+/// The records of a substream.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) ops: Vec<Op>,
+    /// Where the stream goes on, if it is the rest of one that was cut short.
+    pub(crate) resume: Option<Cut>,
+    /// The wrapped keys of a raw stream.
+    pub(crate) keys: Option<Arc<KeyData>>,
+    /// Sent from a half-received snapshot: the records carry another guid than BEGIN.
+    saved: bool,
+}
+
+/// A WRITE by what refers to it.
+type Key = (Guid, u64, u64);
+
+/// The pass over one file.
+pub(crate) struct Indexer<'a> {
+    source: &'a Source,
+    file: u16,
+    /// Logs of this file.
+    logs: Vec<Log>,
+    judge: Option<Judge>,
+    /// Whether the last log still waits for its END.
+    open: bool,
+    /// Whether one is in a package.
+    packaged: bool,
+    /// Number of operations before the last record, where no checksum has vouched for its payload yet.
+    unvouched: Option<usize>,
+    checking: Checking,
+    /// All WRITE of the file, from the first reference on.
+    writes: Option<HashMap<Key, Stored>>,
+}
+
+/// How a file ends that is cut short.
+pub(crate) struct Short {
+    /// What the reader says.
+    pub(crate) error: Error,
+    /// Whether its last log is all that misses something, so that the rest of it makes it whole.
+    pub(crate) only_last: bool,
+}
+
+/// The logs of a file, and how it is cut short.
+pub(crate) type Indexed = (Vec<Log>, Option<Short>);
+
+/// Indexes a file.
+///
+/// # Errors
+/// What is wrong with the stream, other than that it is cut short.
+pub(crate) fn index(source: &Source, file: u16, checking: Checking) -> Result<Indexed, Error> {
+    let mut indexer = Indexer {
+        source,
+        file,
+        logs: Vec::new(),
+        judge: None,
+        open: false,
+        packaged: false,
+        unvouched: None,
+        checking,
+        writes: None,
+    };
+    let outcome = match checking {
+        Checking::Sums => {
+            ParallelReader::positioned(source.positioned(), 0).for_each(|record| indexer.record(record))
+        }
+        Checking::Shape => indexer.skim(),
+    };
+    match outcome {
+        Ok(()) => Ok((indexer.logs, None)),
+        Err(error) if error.is_truncation() => {
+            indexer.cut();
+            let only_last = indexer.open && !indexer.packaged;
+            Ok((indexer.logs, Some(Short { error, only_last })))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Indexer<'_> {
+    /// Goes over the headers only.
+    fn skim(&mut self) -> Result<(), Error> {
+        let start = zstream_format::place::Place::default();
+        let mut reader = StreamReader::seekable(self.source.reader())
+            .map_err(|error| Error::new(Fault::Io(error), start))?;
+        while let Some(record) = reader.next_header()? {
+            self.record(&record).map_err(|fault| Error::new(fault, record.place))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next record.
+    fn record(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+        let Some(body) = record.header.body() else { return Ok(()) };
+        match (record.role, &body) {
+            (Role::SubstreamBegin, Body::Begin(begin)) => return self.begin(begin, record.payload),
+            (Role::SubstreamEnd, _) => {
+                self.open = false;
+                return Ok(());
+            }
+            (Role::PackageBegin | Role::PackageEnd, _) => {
+                self.packaged = record.role == Role::PackageBegin;
+                return Ok(());
+            }
+            (Role::Data, _) => {}
+            _ => return Ok(()),
+        }
+        let (Some(log), Some(judge)) = (self.logs.last_mut(), &mut self.judge) else { return Ok(()) };
+        judge.record(&body)?;
+        log.saved |= body.to_guid() != log.snapshot.guid && body.to_guid() != Guid(0);
+        let vouched = record.payload.is_empty() || record.header.trailer().is_zero();
+        let unvouched = self.checking == Checking::Sums && !vouched;
+        self.unvouched = unvouched.then_some(log.ops.len());
+        let op = self.op(&body, record)?;
+        if let Some(log) = self.logs.last_mut() {
+            log.ops.extend(op);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, begin: &Begin, payload: &[u8]) -> Result<(), Fault> {
+        judge::begin(begin)?;
+        let list = match payload {
+            [] => None,
+            payload => Some(NvList::decode(payload)?.list),
+        };
+        let features = begin.version_info.features();
+        judge::begin_list(features, list.as_ref())?;
+        let number = |key| list.as_ref().and_then(|list| list.get_u64(key)).unwrap_or(0);
+        let resume = features
+            .contains(FeatureFlags::RESUMING)
+            .then(|| Cut { object: number("resume_object"), offset: number("resume_offset") });
+        let keys = list.as_ref().and_then(|list| list.get_list("crypt_keydata"));
+        let keys = keys.filter(|_| features.contains(FeatureFlags::RAW)).map(KeyData::parse).transpose();
+        self.logs.push(Log {
+            snapshot: Snapshot {
+                name: String::from_utf8_lossy(begin.name()).into_owned(),
+                guid: begin.to_guid,
+                from_guid: begin.from_guid,
+                creation_time: begin.creation_time,
+                objset_type: ObjsetType(begin.objset_type),
+                flags: begin.flags,
+                features,
+                cut: None,
+            },
+            ops: Vec::new(),
+            resume,
+            keys: keys.map_err(|error| other(error.to_string()))?.map(Arc::new),
+            saved: false,
+        });
+        self.judge = Some(Judge::new(Terms::new(begin, Limits::default())));
+        (self.open, self.unvouched) = (true, None);
+        Ok(())
+    }
+
+    /// What the record comes down to; `None` for one that says nothing here.
+    fn op(&mut self, body: &Body, record: &Record<'_>) -> Result<Option<Op>, Fault> {
+        let order = record.header.order();
+        let raw = self.logs.last().is_some_and(|log| log.keys.is_some());
+        let foreign = order == ByteOrder::Big;
+        let mut block = Stored {
+            place: record.payload_offset(),
+            physical: 0,
+            logical: 0,
+            skip: 0,
+            file: self.file,
+            compression: CompressionType::OFF,
+            swap: Swap::No,
+        };
+        Ok(Some(match body {
+            Body::Object(body) => Op::Object(Box::new(self.object(body, record, raw)?)),
+            Body::FreeObjects(body) => {
+                Op::FreeObjects { first: body.first_object.0, count: body.object_count }
+            }
+            Body::Free(body) => Op::Free { object: body.object.0, offset: body.offset, length: body.length },
+            Body::Redact(body) => {
+                Op::Redact { object: body.object.0, offset: body.offset, length: body.length }
+            }
+            Body::Write(body) => {
+                block.set_sizes(body.payload_len(), body.logical_size, body.compression)?;
+                if raw {
+                    block.swap = Swap::raw(order);
+                } else if foreign && !body.is_compressed() {
+                    // Compressed blocks are never of a type that is swapped: senders see to that.
+                    block.swap = class_of(body.object_type)?;
+                }
+                if let Some(writes) = &mut self.writes {
+                    writes.insert((body.to_guid, body.object.0, body.offset), block);
+                }
+                Op::Write { object: body.object.0, offset: body.offset, block }
+            }
+            Body::WriteEmbedded(body) => {
+                if body.embedded_type != 0 {
+                    return Err(other(format!("embedded type {} is not data", body.embedded_type)));
+                }
+                if u64::from(body.logical_size) != body.length {
+                    let (have, need) = (body.logical_size, body.length);
+                    return Err(other(format!("{have} bytes are embedded for a block of {need}")));
+                }
+                block.set_sizes(body.physical_size.into(), body.length, body.compression)?;
+                if foreign {
+                    block.swap = Swap::ByObject;
+                }
+                Op::Embedded { object: body.object.0, offset: body.offset, block }
+            }
+            Body::Spill(body) => {
+                block.set_sizes(body.payload_len(), body.length, body.compression)?;
+                if raw {
+                    block.swap = Swap::raw(order);
+                } else if foreign && body.compressed_size == 0 {
+                    block.swap = class_of(body.object_type)?;
+                }
+                let unmodified = body.flags.contains(SpillFlags::UNMODIFIED);
+                Op::Spill { object: body.object.0, unmodified, block }
+            }
+            Body::WriteByref(body) => {
+                let block = self.referenced(body)?;
+                Op::Write { object: body.object.0, offset: body.offset, block }
+            }
+            Body::ObjectRange(body) => {
+                let swapped = body.flags.contains(RangeFlags::RAW_BYTESWAP);
+                Op::Range(Box::new(RangeOp {
+                    first: body.first_object.0,
+                    params: CryptParams { salt: body.salt, iv: body.iv, mac: body.mac },
+                    order: if swapped { order.swapped() } else { order },
+                }))
+            }
+            Body::Begin(_) | Body::End(_) => return Ok(None),
+        }))
+    }
+
+    fn object(&self, body: &record::Object, record: &Record<'_>, raw: bool) -> Result<ObjectOp, Fault> {
+        let len = body.payload_len() as usize;
+        let mut bonus = record.payload.to_vec();
+        if bonus.is_empty() && len > 0 {
+            bonus.resize(len, 0);
+            self.source.read_exact(record.payload_offset(), &mut bonus)?;
+        }
+        if record.header.order() == ByteOrder::Big && !bonus.is_empty() && !raw {
+            swap_block(body.bonus_type, &mut bonus, ByteOrder::Big)
+                .map_err(|error| other(format!("cannot swap the bonus buffer: {error}")))?;
+        }
+        if !raw {
+            bonus.truncate(body.bonus_len as usize);
+        }
+        let shape = RawShape {
+            // At most the room in a dnode: this was judged.
+            bonus_len: body.bonus_len as u16,
+            indirect_shift: body.indirect_block_shift,
+            levels: body.levels,
+            pointers: body.block_pointers,
+            max_block: body.max_block_id,
+        };
+        Ok(ObjectOp {
+            object: body.object.0,
+            object_type: body.object_type,
+            bonus_type: body.bonus_type,
+            bonus: bonus.into(),
+            block_bytes: body.block_size,
+            checksum_type: body.checksum_type,
+            compression: body.compression,
+            slots: body.slots(),
+            has_spill: body.flags.contains(ObjectFlags::SPILL),
+            raw: raw.then_some(shape),
+        })
+    }
+
+    /// The block that a reference stands for.
+    fn referenced(&mut self, body: &record::WriteByref) -> Result<Stored, Fault> {
+        let logs = &self.logs;
+        let writes = self.writes.get_or_insert_with(|| {
+            // No reference came before this one, so that all of these were WRITE records.
+            let of_log = |log: &Log| -> Vec<(Key, Stored)> {
+                let guid = log.snapshot.guid;
+                let writes = log.ops.iter().filter_map(|op| match *op {
+                    Op::Write { object, offset, block } => Some(((guid, object, offset), block)),
+                    _ => None,
+                });
+                writes.collect()
+            };
+            logs.iter().flat_map(of_log).collect()
+        });
+        let key = (body.ref_guid, body.ref_object.0, body.ref_offset);
+        let nowhere = |why: String| {
+            let (guid, object, offset) = key;
+            other(format!(
+                "reference to object {object} offset {offset} of snapshot {guid} leads nowhere: {why}"
+            ))
+        };
+        let block = *writes.get(&key).ok_or_else(|| nowhere("no WRITE before it wrote there".into()))?;
+        if u64::from(block.logical) != body.length {
+            let why = format!("the block there has {} bytes, expected {}", block.logical, body.length);
+            return Err(nowhere(why));
+        }
+        if body.offset.checked_add(body.length).is_none() {
+            return Err(other(format!("{} bytes at {} end past 2^64", body.length, body.offset)));
+        }
+        Ok(block)
+    }
+
+    /// Notes how far the last log goes, if it waits for its END.
+    fn cut(&mut self) {
+        let Some(log) = self.logs.last_mut().filter(|_| self.open) else { return };
+        let mut cut = log.ops.iter().rev().find_map(|op| op.cut(true));
+        if let Some(first) = self.unvouched {
+            if let Some(op) = log.ops.get(first) {
+                cut = op.cut(false).or(cut);
+            }
+            log.ops.truncate(first);
+        }
+        if log.saved {
+            // What the half-received snapshot says of later objects is only that they were not there yet.
+            let data = |op: &&Op| !matches!(op, Op::FreeObjects { .. } | Op::Free { .. });
+            cut = log.ops.iter().rev().filter(data).find_map(|op| op.cut(true));
+        }
+        log.snapshot.cut = Some(cut.unwrap_or(Cut { object: 0, offset: 0 }));
+    }
+}
+
+impl Stored {
+    fn set_sizes(&mut self, physical: u64, logical: u64, kind: CompressionType) -> Result<(), Fault> {
+        if logical > MAX_BLOCK_BYTES || physical > MAX_BLOCK_BYTES {
+            let found = logical.max(physical);
+            return Err(Fault::TooLarge { what: "the block", found, limit: MAX_BLOCK_BYTES });
+        }
+        // By either number the payload is the block.
+        let plain = matches!(kind, CompressionType::INHERIT | CompressionType::OFF);
+        self.compression = if plain { CompressionType::OFF } else { kind };
+        if plain && physical != logical {
+            return Err(other(format!("{physical} bytes that are not compressed for a block of {logical}")));
+        }
+        (self.physical, self.logical) = (physical as u32, logical as u32);
+        Ok(())
+    }
+}
+
+fn class_of(object_type: ObjectType) -> Result<Swap, Fault> {
+    match object_type.swap_class() {
+        Some(SwapClass::U8) => Ok(Swap::No),
+        Some(class) => Ok(Swap::Class(class)),
+        None => Err(other(SwapError::Type(object_type.0).to_string())),
+    }
+}
+
+fn other(text: String) -> Fault {
+    Fault::Other(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the description of the modules says.
+    #[test]
+    fn the_index_is_small() {
+        assert_eq!(size_of::<Op>(), 48);
+        assert_eq!(size_of::<crate::objects::Extent>(), 32);
+    }
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod index;
+mod objects;
+mod open;
+mod raw;
+mod source;
+mod view;
+
+pub use self::index::{Cut, Snapshot};
+pub use self::objects::NoObject;
+pub use self::open::{Options, Streams, ViewError};
+pub use self::source::Source;
+pub use self::view::StreamView;

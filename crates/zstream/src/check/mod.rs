@@ -1,0 +1,288 @@
+//! Every copy of every block of a pool, checked, and the files that the damaged ones belong to.
+
+mod damage;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use zstream_dmu::error::{Error as PoolError, Fault};
+use zstream_dmu::ids::Txg;
+use zstream_dmu::pool::check::{self, Finding, Item, Totals};
+use zstream_dmu::pool::checkpoint::Checkpointed;
+use zstream_dmu::vdev::DamageCause;
+use zstream_dsl::erratum::Erratum;
+use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::lines::Lines;
+use zstream_dsl::pool::Dsl;
+use zstream_dsl::scrub::{self, Blocks, Part};
+
+pub use self::damage::{Damaged, DamagedBlock};
+
+use crate::control::{Control, Event};
+use crate::error::{Error, Result};
+use crate::place::keys::key;
+use crate::place::{Keys, OpenPool};
+
+/// Damaged blocks that are kept to name their files; those beyond it are counted only.
+const BLOCKS_KEPT: usize = 1 << 20;
+/// Stands before what only the checkpoint has.
+pub const CHECKPOINT: &str = "checkpoint";
+
+/// Everything that a check found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct PoolCheck {
+    /// Counts of blocks and copies.
+    pub totals: Totals,
+    /// Files, and what else has damaged blocks.
+    pub damaged: Vec<Damaged>,
+    /// Damaged blocks whose files are not in `damaged`, because there are too many.
+    pub not_listed: u64,
+    /// Parts that could not be followed, and so were not checked.
+    pub unchecked: Vec<String>,
+    /// Damage by the name of the member.
+    pub members: BTreeMap<String, MemberDamage>,
+    /// Names of the members that are missing: their copies were not checked.
+    pub missing: Vec<String>,
+    /// Blocks that wait to be freed and were not read, by the list that they are in.
+    pub waiting: BTreeMap<&'static str, Waiting>,
+    /// The checkpoint's transaction group, and how many blocks only it has.
+    pub checkpoint: Option<(Txg, u64)>,
+    /// Datasets that the key of their encryption root does not open, with that root, as far as it is the key at hand.
+    pub locked: Vec<(String, String)>,
+    /// Errata of the pool, with the names of the datasets that have them.
+    pub errata: BTreeMap<Erratum, Vec<String>>,
+}
+
+impl PoolCheck {
+    /// True if everything was checked and is intact.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.totals.is_clean() && self.unchecked.is_empty() && self.locked.is_empty()
+    }
+}
+
+/// Damage on one member of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemberDamage {
+    /// Places that cannot be read.
+    pub unreadable: u64,
+    /// Places that hold something else.
+    pub wrong: u64,
+}
+
+/// The findings while blocks are read.
+#[derive(Default)]
+struct Outcome {
+    check: PoolCheck,
+    blocks: Vec<(Part, DamagedBlock)>,
+    unreachable: Vec<(Part, PoolError)>,
+}
+
+/// Blocks that wait to be freed and are not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// The number of blocks.
+    pub blocks: u64,
+    /// Stored bytes of all copies.
+    pub bytes: u64,
+    /// There may be more: not all of the list could be read.
+    pub more: bool,
+}
+
+impl Waiting {
+    fn count(&mut self, blocks: Blocks<'_>) {
+        for block in blocks {
+            match block {
+                Ok(Item { pointer, .. }) => {
+                    self.blocks += 1;
+                    self.bytes += pointer.psize() * pointer.dvas().count() as u64;
+                }
+                Err(_) => self.more = true,
+            }
+        }
+    }
+}
+
+impl Outcome {
+    fn take(&mut self, part: Part, finding: Finding) {
+        match finding {
+            Finding::Block { at, pointer, check } => {
+                for damage in check.bad.iter().flat_map(|copy| &copy.damage) {
+                    let member = self.check.members.entry(damage.vdev.clone()).or_default();
+                    match damage.cause {
+                        DamageCause::Unreadable => member.unreadable += 1,
+                        DamageCause::Wrong => member.wrong += 1,
+                    }
+                }
+                if self.blocks.len() < BLOCKS_KEPT {
+                    self.blocks.push((part, DamagedBlock { at, pointer, check: Arc::new(check) }));
+                } else {
+                    self.check.not_listed += 1;
+                }
+            }
+            Finding::Unreachable(error) => {
+                // Below a lost block nothing can be reached: that one is known.
+                let at = error.place().bookmark;
+                let known = |(known, block): &(Part, DamagedBlock)| {
+                    *known == part && Some(block.at) == at && block.check.readable == 0
+                };
+                if !self.blocks.iter().rev().any(known) && self.unreachable.len() < BLOCKS_KEPT {
+                    self.unreachable.push((part, error));
+                }
+            }
+        }
+    }
+}
+
+/// A state of the pool: as it is, or as its checkpoint keeps it.
+struct State<'a> {
+    open: &'a OpenPool,
+    lines: Lines,
+    /// The only blocks that are checked; all if not said.
+    only: Option<&'a Checkpointed>,
+}
+
+impl State<'_> {
+    fn part_name(&self, part: Part) -> String {
+        match part {
+            Part::Mos => "pool metadata".to_owned(),
+            Part::Dataset(n) => self.lines.datasets()[n].name().to_owned(),
+            Part::Log(n) => format!("{}: intent log", self.lines.datasets()[n].name()),
+            Part::Freeing(list) => format!("waiting to be freed ({list})"),
+        }
+    }
+
+    /// Reads the blocks, and adds what is found to `outcome`; gives what names the damaged files, and what was not checked.
+    fn check(
+        &self,
+        keys: &dyn Keys,
+        control: &mut Control<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(Vec<Damaged>, Vec<String>)> {
+        let mut totals = outcome.check.totals;
+        let parts = scrub::parts(&self.open.pool, &self.lines, &mut |part, blocks| {
+            if control.is_cancelled() {
+                return;
+            }
+            if let Part::Freeing(list) = part {
+                // Nobody reads these any more, and some were freed before they were written.
+                if self.only.is_none() {
+                    outcome.check.waiting.entry(list).or_default().count(blocks);
+                }
+                return;
+            }
+            let is_wanted = |item: &Item| self.only.is_none_or(|only| only.has(&item.pointer));
+            let blocks = blocks.filter(|block| block.as_ref().map_or(true, is_wanted));
+            let mut done = totals.bytes;
+            let mut found = |finding| outcome.take(part, finding);
+            check::check(self.open.pool.reader(), blocks, &mut totals, &mut found, &mut |totals| {
+                control.event(Event::Bytes(totals.bytes - done));
+                done = totals.bytes;
+                !control.is_cancelled()
+            });
+        });
+        outcome.check.totals = totals;
+        control.cancel().check()?;
+        let damaged = damage::assign(self.open, keys, &self.lines, &std::mem::take(&mut outcome.blocks));
+        let unreachable = std::mem::take(&mut outcome.unreachable);
+        let unchecked = unreachable
+            .iter()
+            .map(|(part, error)| format!("{}: {error}", self.part_name(*part)))
+            .chain(self.lines.failures().iter().map(ToString::to_string))
+            // What lists that comes last.
+            .chain(parts.err().map(|error| format!("waiting to be freed: {error}")))
+            .collect();
+        Ok((damaged, unchecked))
+    }
+}
+
+/// Reads every copy of every block, like a scrub that repairs nothing, and names the files that damaged blocks belong to.
+///
+/// Copies on all members are read, with parity, and intent logs and what only the pool's checkpoint has, too. Encrypted
+/// datasets need no key for that; keys at hand give their files names.
+///
+/// Damage is not an error: see [`PoolCheck::is_clean`].
+///
+/// # Errors
+/// The pool cannot be read at all; it was cancelled.
+pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -> Result<PoolCheck> {
+    let mut outcome = Outcome::default();
+    let used = open.dsl.root()?.phys().used_bytes;
+    // What it has to itself is known without it.
+    let kept = open.pool.checkpointed();
+    control.event(Event::Total(used + kept.as_ref().map_or(0, Checkpointed::bytes)));
+    let now = State { open, lines: Lines::new(&open.dsl)?, only: None };
+    let (mut damaged, mut unchecked) = now.check(keys, control, &mut outcome)?;
+    match kept
+        .map_err(Error::from)
+        .and_then(|kept| check_checkpoint(open, keys, &kept, control, &mut outcome))
+    {
+        Ok((more, not)) => {
+            damaged.extend(more.into_iter().map(|damaged| damaged.inside(CHECKPOINT)));
+            unchecked.extend(not.iter().map(|not| format!("{CHECKPOINT}: {not}")));
+        }
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(error) => unchecked.push(format!("{CHECKPOINT}: {error}")),
+    }
+    unchecked.extend(open.pool.notices().iter().map(ToString::to_string));
+    let locked = locked(open, keys).unwrap_or_else(|error| {
+        unchecked.push(format!("keys: {error}"));
+        Vec::new()
+    });
+    let errata = Erratum::of_pool(&now.lines);
+    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), locked, errata, ..outcome.check })
+}
+
+/// The datasets that the key of their encryption root does not open, as far as that key is the one at hand, each with that
+/// root; and those whose encryption root is not one.
+fn locked(open: &OpenPool, keys: &dyn Keys) -> Result<Vec<(String, String)>> {
+    let (mut found, mut roots) = (Vec::new(), Vec::new());
+    open.dsl.walk(&mut |dir| {
+        let Some(of_dir) = CryptoKey::of(dir)? else { return Ok(()) };
+        if of_dir.root == dir.object() {
+            roots.push(Arc::clone(dir));
+            return Ok(());
+        }
+        let root = open.dsl.dir_by_object(of_dir.root)?;
+        if CryptoKey::of(&root)?.is_none_or(|keys| keys.root != root.object()) {
+            found.push((dir.name().to_owned(), root.name().to_owned()));
+        }
+        Ok(())
+    })?;
+    if !keys.is_at_hand() {
+        return Ok(found);
+    }
+    for root in roots {
+        match open.dsl.open_keys(&root, &key(keys, root.name())?) {
+            Ok(opened) => {
+                let names = opened.locked.iter().map(|dir| dir.name().to_owned());
+                found.extend(names.map(|name| (name, root.name().to_owned())));
+            }
+            // It is the key of another one.
+            Err(error) if matches!(error.fault(), Fault::WrongKey | Fault::Invalid(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+/// Checks what only the checkpoint has, where there is one.
+fn check_checkpoint(
+    open: &OpenPool,
+    keys: &dyn Keys,
+    kept: &Checkpointed,
+    control: &mut Control<'_>,
+    outcome: &mut Outcome,
+) -> Result<(Vec<Damaged>, Vec<String>)> {
+    let Some(pool) = open.pool.checkpoint()? else { return Ok(Default::default()) };
+    let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::clone(open.dsl.keyring()))?;
+    let then = OpenPool { pool, dsl };
+    let (txg, before) = (then.pool.txg(), outcome.check.totals.blocks);
+    let state = State { lines: Lines::new(&then.dsl)?, open: &then, only: Some(kept) };
+    let found = state.check(keys, control, outcome)?;
+    outcome.check.checkpoint = Some((txg, outcome.check.totals.blocks - before));
+    Ok(found)
+}

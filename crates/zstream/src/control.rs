@@ -1,0 +1,259 @@
+//! Progress and cancellation: how a verb that is at work is watched, and how it is stopped.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::pool::Notice;
+use zstream_recv::host::Note as ReceiveNote;
+use zstream_send::note::Note as SendNote;
+use zstream_zpl::node::{FileType, Node};
+
+use crate::error::Error;
+
+/// A token that stops the verbs that were started with it. Clones are the same token.
+///
+/// A verb looks at its token between pieces of a few megabytes, and ends with [`Error::Cancelled`]. A read that blocks is
+/// not interrupted: a source that may block for long should return an error itself.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A token that stops nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops the verbs. May be called from any thread, and more than once.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// True after [`cancel`](Self::cancel) was called.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// [`Error::Cancelled`] after [`cancel`](Self::cancel) was called.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// A kind of thing that is restored or cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum What {
+    /// A file with its content.
+    File,
+    /// A directory, or what is in it.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A further name of a file.
+    HardLink,
+    /// A device, FIFO or socket.
+    Special,
+    /// A name that leads to nothing that can be read.
+    Name,
+    /// An owner or group.
+    Owner,
+    /// An extended attribute.
+    Xattr,
+    /// An access control list.
+    Acl,
+    /// A mode.
+    Mode,
+    /// Times.
+    Times,
+}
+
+impl What {
+    /// The kind of a node.
+    pub(crate) fn of(node: &Node) -> Self {
+        match node.file_type() {
+            Some(FileType::File) => Self::File,
+            Some(FileType::Directory) => Self::Directory,
+            Some(FileType::Symlink) => Self::Symlink,
+            Some(_) => Self::Special,
+            None => Self::Name,
+        }
+    }
+}
+
+/// Something that a verb reports while it is at work.
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// About how many bytes there are to do, where that is known.
+    Total(u64),
+    /// So many more bytes are done: of content, or of a stream.
+    Bytes(u64),
+    /// Something is missing or not in order, and the verb continues.
+    Warning(Warning),
+    /// A file, or an attribute of one, was not extracted.
+    NotRestored {
+        /// The path, from the root of the filesystem; empty for the root.
+        path: &'a [u8],
+        /// The kind of thing.
+        what: What,
+        /// The reason.
+        why: &'a dyn Display,
+    },
+    /// A snapshot begins to be sent.
+    Sending(&'a str),
+    /// A send leaves something out.
+    Send(SendNote),
+    /// A step of a receive.
+    Receive(ReceiveNote),
+}
+
+impl std::fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Total(bytes) => f.debug_tuple("Total").field(bytes).finish(),
+            Self::Bytes(bytes) => f.debug_tuple("Bytes").field(bytes).finish(),
+            Self::Warning(warning) => f.debug_tuple("Warning").field(warning).finish(),
+            Self::NotRestored { path, what, why } => f
+                .debug_struct("NotRestored")
+                .field("path", &String::from_utf8_lossy(path))
+                .field("what", what)
+                .field("why", &why.to_string())
+                .finish(),
+            Self::Sending(name) => f.debug_tuple("Sending").field(name).finish(),
+            Self::Send(note) => f.debug_tuple("Send").field(note).finish(),
+            Self::Receive(note) => f.debug_tuple("Receive").field(note).finish(),
+        }
+    }
+}
+
+/// Something that is missing or not in order where a verb can continue.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A device whose labels cannot be used counts as missing.
+    #[error("{reason}; it counts as missing")]
+    Refused {
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// Something about the pool that restricts its use.
+    #[error("warning: {0}")]
+    Pool(Notice),
+    /// Members of the pool are missing; their content is put together from the others.
+    #[error("pool {pool} lacks {}; what is read is put together from the other members", members.join(", "))]
+    MembersMissing {
+        /// The pool.
+        pool: String,
+        /// The members.
+        members: Vec<String>,
+    },
+    /// The intent log of a dataset holds writes that are not in the dataset.
+    #[error("{dataset}: the intent log was not replayed: the last synchronous writes are missing")]
+    LogNotReplayed {
+        /// The dataset.
+        dataset: String,
+    },
+    /// A dataset was being received, and the receive has not ended.
+    #[error("{dataset}: its receive was not completed; what had not come is missing")]
+    ReceiveIncomplete {
+        /// The dataset.
+        dataset: String,
+    },
+    /// A stream was cut short.
+    #[error("{snapshot}: the stream is cut short; what is beyond the cut is missing")]
+    StreamCut {
+        /// The snapshot in it.
+        snapshot: String,
+    },
+    /// A key was given that opens other datasets, but not this one.
+    #[error("{root} stays locked: {source}")]
+    StaysLocked {
+        /// The encryption root.
+        root: String,
+        /// The reason.
+        source: PoolError,
+    },
+    /// A dataset that cannot be read is left out of a list.
+    #[error("{0}")]
+    Unreadable(PoolError),
+}
+
+type Watch<'a> = Box<dyn FnMut(Event<'_>) + 'a>;
+
+/// Control over a verb: a [`Cancel`] token, and a closure that gets every [`Event`]. The default has neither.
+///
+/// ```
+/// use zstream::{Cancel, Control, Event};
+///
+/// let cancel = Cancel::new();
+/// let mut bytes = 0;
+/// let control = Control::new().cancelled_by(&cancel).watched_by(|event| {
+///     if let Event::Bytes(more) = event {
+///         bytes += more;
+///     }
+/// });
+/// # drop(control);
+/// ```
+#[derive(Default)]
+pub struct Control<'a> {
+    cancel: Cancel,
+    watch: Option<Watch<'a>>,
+}
+
+impl std::fmt::Debug for Control<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("cancel", &self.cancel).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Control<'a> {
+    /// Watched by nobody, and never cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same, stopped by this token.
+    #[must_use]
+    pub fn cancelled_by(self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self }
+    }
+
+    /// The same, with a closure that is called with each event, on the thread that called the verb.
+    #[must_use]
+    pub fn watched_by(self, watch: impl FnMut(Event<'_>) + 'a) -> Self {
+        Self { watch: Some(Box::new(watch)), ..self }
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    pub(crate) fn event(&mut self, event: Event<'_>) {
+        if let Some(watch) = &mut self.watch {
+            watch(event);
+        }
+    }
+
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        self.event(Event::Warning(warning));
+    }
+
+    /// Reports that bytes are done.
+    pub(crate) fn did(&mut self, bytes: usize) {
+        self.event(Event::Bytes(bytes as u64));
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}

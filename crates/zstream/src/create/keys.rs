@@ -1,0 +1,207 @@
+//! Encryption of new datasets: which suite, and which key wraps their keys.
+
+use std::fs;
+
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
+use zstream_dsl::prop::parse::Parsed;
+use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
+use zstream_format::algorithm::CryptSuite;
+use zstream_recv::rules::{Encryption as Received, OwnKey};
+
+use crate::error::{EncryptionFault, Error, Result};
+use crate::place::Keys;
+use crate::place::keys::{key, load_key};
+
+/// Rounds of PBKDF2 unless others are given, and the fewest (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
+const ROUNDS: u64 = 350_000;
+const ROUNDS_MIN: u64 = 100_000;
+
+/// The numbers of `encryption` that are no suite, and the suite that `on` means.
+const ENCRYPTION_ON: u64 = 1;
+const ENCRYPTION_OFF: u64 = 2;
+
+/// The key in the file that a `keylocation` names; none where it names no file.
+#[must_use]
+pub fn key_at(location: &str) -> Option<Result<Vec<u8>>> {
+    let path = location.strip_prefix("file://")?;
+    Some(fs::read(path).map_err(|source| Error::File { path: path.into(), source }))
+}
+
+/// Properties of encryption that a new dataset is to have: `encryption`, `keyformat`, `keylocation`, `pbkdf2iters`.
+#[derive(Clone, Debug, Default)]
+pub struct EncryptionProperties {
+    encryption: Option<u64>,
+    format: Option<u64>,
+    location: Option<String>,
+    rounds: Option<u64>,
+}
+
+/// The encryption of a new dataset.
+#[derive(Debug)]
+pub(crate) struct Encryption {
+    suite: CryptSuite,
+    wrapping: Wrapping,
+    /// The property `keylocation`, where the key is the dataset's own.
+    location: Option<String>,
+}
+
+impl Encryption {
+    /// Gives a new dataset its keys.
+    pub(crate) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), PoolError> {
+        let Self { suite, wrapping, location } = self;
+        pool.encrypt(head, suite, &wrapping, location.as_deref())
+    }
+}
+
+impl EncryptionProperties {
+    /// Takes a property, and says whether it is one of encryption.
+    pub fn take(&mut self, parsed: &Parsed) -> bool {
+        let number = parsed.value.u64().ok();
+        match parsed.name.as_str() {
+            "encryption" => self.encryption = number,
+            "keyformat" => self.format = number.filter(|format| *format != 0),
+            "pbkdf2iters" => self.rounds = number,
+            "keylocation" => self.location = parsed.value.text().ok().map(str::to_owned),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Decides on the keys of a new dataset; none unless it is to be encrypted. The key of the dataset above is asked for
+    /// where that is encrypted and the new one has none of its own.
+    pub(crate) fn decide(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        keys: &dyn Keys,
+    ) -> Result<Option<Encryption>> {
+        let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
+        let tx = pool.tx();
+        let above = match name.rsplit_once('/') {
+            Some((parent, _)) => tx.dir_named(parent)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten(),
+            None => None,
+        };
+        let asks_for_key = self.asks_for_key();
+        let suite = match (self.encryption, &above) {
+            (Some(ENCRYPTION_OFF), _) | (None, None) if asks_for_key => {
+                return refuse(EncryptionFault::KeyWithoutEncryption);
+            }
+            (Some(ENCRYPTION_OFF), _) | (None, None) => return Ok(None),
+            (Some(ENCRYPTION_ON), _) => CryptSuite::AES_256_GCM,
+            (Some(suite), _) => CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)),
+            (None, Some(above)) => above.wrapped.suite,
+        };
+        if let Some(own) = self.own_key(pool, name, keys)? {
+            return Ok(Some(Encryption { suite, wrapping: own.wrapping, location: Some(own.location) }));
+        }
+        let Some(above) = above else { return refuse(EncryptionFault::NoFormat) };
+        let wrapping = load_key(pool, above.root, keys)?;
+        Ok(Some(Encryption { suite, wrapping, location: None }))
+    }
+
+    /// The encryption of datasets that a receive makes at `name` or below; none where nothing was asked for.
+    pub(crate) fn for_receive(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        keys: &dyn Keys,
+    ) -> Result<Option<Received>> {
+        let own = self.own_key(pool, name, keys)?;
+        match (self.encryption, own) {
+            (None, None) => Ok(None),
+            (Some(ENCRYPTION_OFF), None) => Ok(Some(Received::Off)),
+            (Some(ENCRYPTION_OFF), Some(_)) => {
+                let fault = EncryptionFault::KeyWithoutEncryption;
+                Err(Error::Encryption { action: "receive into", name: name.to_owned(), fault })
+            }
+            (Some(ENCRYPTION_ON), own) => {
+                Ok(Some(Received::On { suite: Some(CryptSuite::AES_256_GCM), own }))
+            }
+            (suite, own) => {
+                let suite = suite.map(|suite| CryptSuite(u8::try_from(suite).unwrap_or(u8::MAX)));
+                Ok(Some(Received::On { suite, own }))
+            }
+        }
+    }
+
+    /// The key of a new encryption root; none unless a key format is given.
+    fn own_key(&self, pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> Result<Option<OwnKey>> {
+        let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
+        let Some(format) = self.format else {
+            return if self.asks_for_key() { refuse(EncryptionFault::NoFormat) } else { Ok(None) };
+        };
+        let format = match self.new_format(pool, format)? {
+            Ok(format) => format,
+            Err(fault) => return refuse(fault),
+        };
+        let location = self.location.clone().unwrap_or_else(|| "prompt".to_owned());
+        let input = match key_at(&location) {
+            Some(key) => key?,
+            None if location == "prompt" => key(keys, name)?,
+            None => return refuse(EncryptionFault::Location),
+        };
+        let key = WrappingKey::new(format, &input)?;
+        Ok(Some(OwnKey { wrapping: Wrapping { root: None, format, key }, location }))
+    }
+
+    /// The form of a new key, with a salt where it is a passphrase.
+    fn new_format(
+        &self,
+        pool: &mut WritablePool,
+        format: u64,
+    ) -> Result<std::result::Result<KeyFormat, EncryptionFault>> {
+        let rounds = self.rounds.unwrap_or(ROUNDS);
+        if rounds < ROUNDS_MIN {
+            return Ok(Err(EncryptionFault::FewRounds));
+        }
+        Ok(match format {
+            3 => Ok(KeyFormat::Passphrase { salt: pool.tx().random()?, rounds }),
+            _ if self.rounds.is_some() => Err(EncryptionFault::RoundsWithoutPassphrase),
+            other => Ok(KeyFormat::from_number(other, 0, 0)?),
+        })
+    }
+
+    /// The key that a dataset is to have instead of its own (`change-key`), where `now` is the form of that and where it
+    /// comes from: they stay what they are unless something else was asked for. `new` gives a key that is asked for.
+    ///
+    /// # Errors
+    /// The properties do not make a key; it cannot be read, or has another form.
+    pub fn changed_key(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        now: Option<(KeyFormat, String)>,
+        new: &dyn Keys,
+    ) -> Result<NewKey> {
+        let action = "change the key of";
+        let refuse = |fault| Err(Error::Encryption { action, name: name.to_owned(), fault });
+        let Some(format) = self.format.or(now.as_ref().map(|(format, _)| format.numbers().0)) else {
+            return refuse(EncryptionFault::NoFormat);
+        };
+        let format = match self.new_format(pool, format)? {
+            Ok(format) => format,
+            Err(fault) => return refuse(fault),
+        };
+        let known = now.map(|(_, location)| location);
+        let location = self.location.clone().or_else(|| known.is_none().then(|| "prompt".to_owned()));
+        let place = location.as_ref().or(known.as_ref()).map_or("prompt", String::as_str);
+        let input = match key_at(place) {
+            Some(key) => key?,
+            None if place == "prompt" => key(new, name)?,
+            None => return refuse(EncryptionFault::Location),
+        };
+        Ok(NewKey { format, key: WrappingKey::new(format, &input)?, location })
+    }
+
+    /// The place of a key, where nothing else is given: it can also be that of keys that are there or come.
+    pub(crate) fn location_only(&self) -> Option<&str> {
+        let Self { encryption, format, location, rounds } = self;
+        location.as_deref().filter(|_| encryption.is_none() && format.is_none() && rounds.is_none())
+    }
+
+    fn asks_for_key(&self) -> bool {
+        self.format.is_some() || self.location.is_some() || self.rounds.is_some()
+    }
+}

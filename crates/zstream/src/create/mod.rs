@@ -1,0 +1,258 @@
+//! Datasets and pools that are created, with their properties, keys and reservations.
+
+mod keys;
+mod pool;
+mod reservation;
+
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dmu::zap::{NormFlags, Value, Zap};
+use zstream_dsl::prop::parse::{Parsed, parse, parse_assignment, parse_bytes};
+use zstream_dsl::prop::table::Types;
+use zstream_dsl::write::{Setting, WritablePool};
+use zstream_format::object_type::ObjsetType;
+use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
+
+pub use self::keys::{EncryptionProperties, key_at};
+pub use self::pool::NewPool;
+pub use self::reservation::{resize_volume, volume_reservation};
+pub use crate::error::MemberFault;
+
+use crate::error::Result;
+use crate::place::Keys;
+
+/// Block size of a volume unless another is given, in bytes (`ZVOL_DEFAULT_BLOCKSIZE`).
+const VOLUME_BLOCK_BYTES: u64 = 16 << 10;
+/// The largest block size of a volume, in bytes; above 128 KiB the pool needs the feature `large_blocks`.
+const VOLUME_BLOCK_BYTES_MAX: u64 = 16 << 20;
+/// The object of a filesystem that says what is fixed at its creation.
+const MASTER_NODE: ObjectId = ObjectId(1);
+
+/// A filesystem or volume that is to be created.
+///
+/// ```
+/// use zstream::create::NewDataset;
+///
+/// # fn main() -> zstream::Result<()> {
+/// let home = NewDataset::filesystem("tank/home").set("compression=zstd")?.with_parents();
+/// let disk = NewDataset::volume("tank/vm", 8 << 30)?.sparse();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct NewDataset {
+    name: String,
+    properties: Vec<Parsed>,
+    volume: Option<Volume>,
+    is_sparse: bool,
+    parents: bool,
+}
+
+/// Size and block size of a new volume.
+#[derive(Clone, Copy, Debug)]
+struct Volume {
+    bytes: u64,
+    block_bytes: u64,
+}
+
+impl NewDataset {
+    /// A filesystem of this name.
+    #[must_use]
+    pub fn filesystem(name: impl Into<String>) -> Self {
+        Self { name: name.into(), properties: Vec::new(), volume: None, is_sparse: true, parents: false }
+    }
+
+    /// A volume of this name and size, which is made a multiple of its block size.
+    ///
+    /// # Errors
+    /// The size is 0, or too large.
+    pub fn volume(name: impl Into<String>, bytes: u64) -> Result<Self> {
+        if bytes == 0 {
+            return Err(bad_size("0").into());
+        }
+        let volume = Some(Volume { bytes, block_bytes: VOLUME_BLOCK_BYTES });
+        let new = Self { volume, is_sparse: false, ..Self::filesystem(name) };
+        new.with_block_bytes(VOLUME_BLOCK_BYTES)
+    }
+
+    /// The same from words, as for `zfs create`: properties as `PROPERTY=VALUE`; for a volume, its size and block size.
+    ///
+    /// # Errors
+    /// A property or size cannot be what it is said to be.
+    pub fn parse(
+        name: &str,
+        properties: &[String],
+        size: Option<&str>,
+        block_size: Option<&str>,
+    ) -> Result<Self> {
+        let mut properties =
+            properties.iter().map(|text| parse_assignment(text)).collect::<Result<Vec<_>, _>>()?;
+        let Some(size) = size else { return Ok(Self { properties, ..Self::filesystem(name) }) };
+        let bytes = parse_bytes(size).filter(|size| *size > 0).ok_or_else(|| bad_size(size))?;
+        if let Some(block) = block_size {
+            properties.push(parse("volblocksize", block)?);
+        }
+        let block = properties.iter().rfind(|parsed| parsed.name == "volblocksize");
+        let block = block.map_or(Ok(VOLUME_BLOCK_BYTES), |parsed| parsed.value.u64())?;
+        properties.retain(|parsed| parsed.name != "volblocksize" && parsed.name != "volsize");
+        let volume = Some(Volume { bytes, block_bytes: block });
+        let new = Self { properties, volume, is_sparse: false, ..Self::filesystem(name) };
+        new.with_block_bytes(block)
+    }
+
+    /// The same volume in blocks of another size.
+    ///
+    /// # Errors
+    /// A volume cannot have such blocks.
+    pub fn with_block_bytes(self, block_bytes: u64) -> Result<Self> {
+        let Some(volume) = self.volume else { return Ok(self) };
+        if block_bytes > VOLUME_BLOCK_BYTES_MAX {
+            let text = format!("a volume's blocks have up to 16M, not {block_bytes} bytes");
+            return Err(PoolError::invalid(text).into());
+        }
+        let bytes = volume.bytes.checked_next_multiple_of(block_bytes);
+        let bytes = bytes.ok_or_else(|| bad_size("of 16 EiB"))?;
+        Ok(Self { volume: Some(Volume { bytes, block_bytes }), ..self })
+    }
+
+    /// The same with a property: `PROPERTY=VALUE`.
+    ///
+    /// # Errors
+    /// There is no such property, or it cannot have this value.
+    pub fn set(mut self, assignment: &str) -> Result<Self> {
+        self.properties.push(parse_assignment(assignment)?);
+        Ok(self)
+    }
+
+    /// The same volume with nothing reserved for it.
+    #[must_use]
+    pub fn sparse(self) -> Self {
+        Self { is_sparse: true, ..self }
+    }
+
+    /// The same, with the filesystems that are missing above it; it may be there already.
+    #[must_use]
+    pub fn with_parents(self) -> Self {
+        Self { parents: true, ..self }
+    }
+
+    /// The properties that it is to have.
+    #[must_use]
+    pub fn properties(&self) -> &[Parsed] {
+        &self.properties
+    }
+
+    /// Creates it, with what is missing above it where that was asked for, and gives the names of what was made.
+    ///
+    /// # Errors
+    /// The pool refuses the name or a property; the key of a new encryption root, or of the one above, cannot be had. The
+    /// transaction group has to be dropped then.
+    pub fn create(&self, pool: &mut WritablePool, keys: &dyn Keys) -> Result<Vec<String>> {
+        let mut made = Vec::new();
+        if self.parents {
+            if pool.tx().dir_named(&self.name)?.is_some() {
+                return Ok(made);
+            }
+            made = create_parents(pool, &self.name, keys)?;
+        }
+        self.create_one(pool, keys)?;
+        made.push(self.name.clone());
+        Ok(made)
+    }
+
+    fn create_one(&self, pool: &mut WritablePool, keys: &dyn Keys) -> Result<()> {
+        let Self { name, volume, .. } = self;
+        let types = if volume.is_some() { Types::VOLUME } else { Types::FILESYSTEM };
+        let mut filesystem = NewFilesystem { time: (pool.pool().now(), 0), ..NewFilesystem::default() };
+        if volume.is_none() {
+            inherit_fixed(pool, name, &mut filesystem)?;
+        }
+        let (mut kept, mut encryption) = (Vec::new(), EncryptionProperties::default());
+        for parsed in &self.properties {
+            pool.tx().check_assignment(parsed, types, true)?;
+            if !take_fixed(&mut filesystem, parsed) && !encryption.take(parsed) {
+                kept.push(parsed);
+            }
+        }
+        if let Some(Volume { block_bytes, .. }) = volume {
+            pool.tx().check_assignment(&parse("volblocksize", &block_bytes.to_string())?, types, true)?;
+        }
+        // Names that are normalized have to be text.
+        filesystem.utf8_only |= !filesystem.normalization.is_empty();
+        let encryption = encryption.decide(pool, name, keys)?;
+        let head = pool.tx().create(name, volume.is_none() && filesystem.case != 0)?;
+        if let Some(encryption) = encryption {
+            encryption.apply(pool, head)?;
+        }
+        for parsed in &kept {
+            pool.tx().set_property(head, &parsed.name, &Setting::Local(parsed.value.clone()))?;
+        }
+        let kind = if volume.is_some() { ObjsetType::ZVOL } else { ObjsetType::ZFS };
+        let mut set = pool.create_set(head, kind)?;
+        match volume {
+            Some(Volume { bytes, block_bytes }) => {
+                create_volume(&mut set, *bytes, *block_bytes as u32, &mut || pool.tx().random())?;
+            }
+            None => create_filesystem(&mut set, &filesystem, &mut || pool.tx().random()).map(drop)?,
+        }
+        pool.sync(head, &mut set)?;
+        let is_reserved = kept.iter().any(|parsed| parsed.name == "refreservation");
+        if let Some(Volume { bytes, block_bytes }) = volume.filter(|_| !self.is_sparse && !is_reserved) {
+            let copies = pool.tx().set_properties(head)?.copies;
+            let reserved = volume_reservation(pool, bytes, block_bytes, u64::from(copies));
+            pool.tx().set_property(head, "refreservation", &Setting::Local(Value::word(reserved)))?;
+        }
+        Ok(())
+    }
+}
+
+fn bad_size(text: &str) -> PoolError {
+    PoolError::invalid(format!("bad volume size {text:?}"))
+}
+
+/// Makes the filesystems above a name that are missing, and gives their names.
+///
+/// # Errors
+/// As [`NewDataset::create`].
+pub fn create_parents(pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> Result<Vec<String>> {
+    let mut made = Vec::new();
+    for above in name.match_indices('/').filter_map(|(end, _)| name.get(..end)) {
+        if pool.tx().dir_named(above)?.is_none() {
+            NewDataset::filesystem(above).create_one(pool, keys)?;
+            made.push(above.to_owned());
+        }
+    }
+    Ok(made)
+}
+
+/// Takes a property that is fixed at the creation of a filesystem, and says whether it is one.
+fn take_fixed(new: &mut NewFilesystem, parsed: &Parsed) -> bool {
+    let number = parsed.value.u64().unwrap_or_default();
+    match parsed.name.as_str() {
+        "normalization" => new.normalization = NormFlags::from_bits_retain(number),
+        "utf8only" => new.utf8_only = number != 0,
+        "casesensitivity" => new.case = number,
+        _ => return false,
+    }
+    true
+}
+
+/// Takes over what is fixed at creation from the filesystem above (`zfs_fill_zplprops`).
+fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -> Result<(), PoolError> {
+    let Some((parent, _)) = name.rsplit_once('/') else { return Ok(()) };
+    let tx = pool.tx();
+    let Some(dir) = tx.dir_named(parent)? else { return Ok(()) };
+    let Some(head) = tx.dir(dir)?.head else { return Ok(()) };
+    let set = tx.objset(head)?;
+    // The root filesystem of a pool may be without content.
+    if set.objset_type() != ObjsetType::ZFS || set.next_object(MASTER_NODE)? != Some(MASTER_NODE) {
+        return Ok(());
+    }
+    let above = Zap::open(&set, MASTER_NODE)?;
+    let number = |name: &str| Ok::<_, PoolError>(above.lookup_u64(name)?.unwrap_or_default());
+    new.normalization = NormFlags::from_bits_retain(number("normalization")?);
+    new.utf8_only = number("utf8only")? != 0;
+    new.case = number("casesensitivity")?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Space that is reserved for volumes.
+
+use zstream_dmu::error::{Error as PoolError, Result};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dmu::vdev::config::VdevType;
+use zstream_dmu::zap::Value;
+use zstream_dsl::write::{Setting, WritablePool};
+use zstream_zpl::volume;
+
+/// A block of ordinary size, for which a pool's space is counted, in bytes.
+const TYPICAL_BLOCK_BYTES: u64 = 128 << 10;
+/// Pointers in an indirect block of 128 KiB, and the size of that.
+const POINTERS_PER_BLOCK: u64 = 1024;
+const INDIRECT_BYTES: u64 = 128 << 10;
+
+/// Bytes that are reserved so that a volume can be written to its end: its data, with what raidz adds for small blocks, and
+/// its metadata (`zvol_volsize_to_reservation`).
+#[must_use]
+pub fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u64) -> u64 {
+    let blocks = size / block;
+    let data = pool
+        .pool()
+        .vdevs()
+        .tops()
+        .iter()
+        .filter_map(|top| match &top.config().kind {
+            VdevType::Raidz(geometry) => {
+                let typical = geometry.asize(TYPICAL_BLOCK_BYTES, geometry.children) >> 9;
+                let all = blocks.checked_mul(geometry.asize(block, geometry.children))?;
+                Some(all.checked_div(typical)?.saturating_mul(TYPICAL_BLOCK_BYTES >> 9))
+            }
+            _ => None,
+        })
+        .max()
+        .unwrap_or(size);
+    let (mut left, mut metadata) = (blocks, 7);
+    while left > 1 {
+        left = left.div_ceil(POINTERS_PER_BLOCK);
+        metadata += left;
+    }
+    let metadata = metadata * (copies + 1).min(3) * INDIRECT_BYTES;
+    data.saturating_mul(copies).saturating_add(metadata)
+}
+
+/// Gives a volume another size. Its reservation changes too, where it is the one that its old size asks for.
+///
+/// # Errors
+/// The volume is read-only, or was not received whole; it cannot have this size; the pool cannot be written.
+pub fn resize_volume(pool: &mut WritablePool, head: ObjectId, size: u64) -> Result<()> {
+    let tx = pool.tx();
+    let dir = tx.dataset(head)?.dir;
+    if tx.inherited_number(dir, "readonly")? == Some(1) {
+        return Err(PoolError::refused("EROFS", "the volume is read-only"));
+    }
+    tx.check_not_filled(head)?;
+    let reserved = tx.inherited_number(dir, "refreservation")?.unwrap_or(0);
+    let mut set = pool.open_head(head)?;
+    let old = volume::content(&set)?.size();
+    let block = set.info(volume::DATA)?.block_bytes;
+    zstream_zpl::create::resize_volume(&mut set, size)?;
+    let copies = u64::from(set.properties().copies);
+    let needed = |pool: &WritablePool, size| volume_reservation(pool, size, block, copies);
+    let follows = reserved != 0 && reserved == needed(pool, old);
+    if follows {
+        let bytes = needed(pool, size);
+        pool.tx().set_property(head, "refreservation", &Setting::Local(Value::word(bytes)))?;
+    }
+    pool.sync(head, &mut set)?;
+    Ok(())
+}

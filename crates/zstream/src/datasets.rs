@@ -1,0 +1,292 @@
+//! Changes of datasets. Each is given a pool that is open for changes, most often by
+//! [`PoolPlace::change`](crate::PoolPlace::change): after an error the transaction group has to be dropped, and the pool is as
+//! it was.
+
+use std::fmt::Display;
+
+use zstream_dmu::error::{Error as PoolError, Result as PoolResult};
+use zstream_dmu::ids::ObjectId;
+use zstream_dsl::prop::parse::Parsed;
+use zstream_dsl::prop::table::Types;
+use zstream_dsl::write::{Reach, Setting, Tx, WritablePool};
+
+use crate::create::{create_parents, resize_volume};
+use crate::error::{Error, Request, Result};
+use crate::place::Keys;
+use crate::place::keys::unlock_to_write;
+
+/// Says which change the pool refuses.
+fn cannot(action: impl Display) -> impl Fn(PoolError) -> Error {
+    move |source| Error::Change { action: action.to_string(), source }
+}
+
+/// Options of [`snapshot_with`].
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotOptions {
+    /// Of all datasets below, too.
+    pub recursive: bool,
+    /// Properties of users that each gets.
+    pub properties: Vec<Parsed>,
+}
+
+/// Makes snapshots `DATASET@NAME`, all at one moment.
+///
+/// # Errors
+/// As [`snapshot_with`].
+pub fn snapshot<S: AsRef<str>>(pool: &mut WritablePool, names: &[S]) -> Result<()> {
+    snapshot_with(pool, names, &SnapshotOptions::default())
+}
+
+/// Makes snapshots `DATASET@NAME`, all at one moment, with options. A dataset below that was received in part only is passed
+/// over.
+///
+/// # Errors
+/// One is there already, or cannot be made.
+pub fn snapshot_with<S: AsRef<str>>(
+    pool: &mut WritablePool,
+    names: &[S],
+    options: &SnapshotOptions,
+) -> Result<()> {
+    let failed = cannot("create snapshots");
+    let mut tx = pool.tx();
+    for parsed in &options.properties {
+        tx.check_assignment(parsed, Types::SNAPSHOT, true).map_err(&failed)?;
+    }
+    let names = match options.recursive {
+        true => below(&tx, names, |head| Ok(!tx.is_filled(head)?))?,
+        false => owned(names),
+    };
+    for snapshot in tx.snapshot(&names).map_err(&failed)? {
+        for parsed in &options.properties {
+            tx.set_property(snapshot, &parsed.name, &Setting::Local(parsed.value.clone()))
+                .map_err(&failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn owned<S: AsRef<str>>(names: &[S]) -> Vec<String> {
+    names.iter().map(|name| name.as_ref().to_owned()).collect()
+}
+
+/// Names of snapshots of these datasets and of all below them that are wanted.
+fn below<S: AsRef<str>>(
+    tx: &Tx<'_>,
+    names: &[S],
+    is_wanted: impl Fn(ObjectId) -> PoolResult<bool>,
+) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for name in names.iter().map(AsRef::as_ref) {
+        let (filesystem, short) =
+            name.split_once('@').ok_or_else(|| Request::NotASnapshot(name.to_owned()))?;
+        let head = tx.head_named(filesystem)?;
+        tx.walk_dir(filesystem, tx.dataset(head)?.dir, &mut |name, head| {
+            if is_wanted(head)? {
+                all.push(format!("{name}@{short}"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(all)
+}
+
+/// Puts a hold on snapshots; with `recursive` on those of the same name of all datasets below, as far as they have one.
+///
+/// # Errors
+/// A snapshot is not there, or has this hold.
+pub fn hold(pool: &mut WritablePool, tag: &str, names: &[String], recursive: bool) -> Result<()> {
+    let mut tx = pool.tx();
+    let names = if recursive { with_below(&tx, names)? } else { names.to_vec() };
+    tx.hold(tag, &names).map_err(cannot("hold"))
+}
+
+/// Takes a hold off snapshots; with `recursive` off those of the same name of all datasets below that have it.
+///
+/// # Errors
+/// A snapshot is not there; none has this hold.
+pub fn release(pool: &mut WritablePool, tag: &str, names: &[String], recursive: bool) -> Result<()> {
+    let mut tx = pool.tx();
+    let names = if recursive { with_below(&tx, names)? } else { names.to_vec() };
+    // Of a tree, those that have the hold; where none has, the names that were given say so.
+    let has = |name: &String| tx.has_hold(tag, name);
+    let held: Vec<String> = names.iter().filter(|name| has(name).unwrap_or(false)).cloned().collect();
+    let names = if recursive && !held.is_empty() { held } else { names };
+    tx.release(tag, &names).map_err(cannot("release"))
+}
+
+/// These snapshots, and those of the same name below that there are.
+fn with_below(tx: &Tx<'_>, names: &[String]) -> Result<Vec<String>> {
+    let mut all = below(tx, names, |_| Ok(true))?;
+    all.retain(|name| names.contains(name) || tx.snapshot_named(name).is_ok());
+    Ok(all)
+}
+
+/// The result of [`destroy`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Destroyed {
+    /// Names of datasets, snapshots and bookmarks.
+    pub names: Vec<String>,
+    /// Bytes that came back.
+    pub bytes: u64,
+}
+
+/// Destroys a dataset, snapshots (`DATASET@a,b`, `DATASET@a%c`) or a bookmark, with what depends on it as far as `reach` says;
+/// with `defer`, snapshots that have holds or clones later, with the last of those.
+///
+/// # Errors
+/// Something else depends on it.
+pub fn destroy(pool: &mut WritablePool, name: &str, reach: Reach, defer: bool) -> Result<Destroyed> {
+    destroy_in(&mut pool.tx(), name, reach, defer).map_err(cannot(format_args!("destroy '{name}'")))
+}
+
+fn destroy_in(tx: &mut Tx<'_>, name: &str, reach: Reach, defer: bool) -> PoolResult<Destroyed> {
+    let root = tx.root_dir()?;
+    let before = tx.dir(root)?.used_bytes;
+    let names = if name.contains('#') {
+        tx.destroy_bookmark(name)?;
+        vec![name.to_owned()]
+    } else if name.contains('@') {
+        let names = tx.plan_destroy_snapshots(name, reach, defer)?;
+        tx.destroy_all(&names, defer)?;
+        names
+    } else {
+        let names = tx.plan_destroy(name, reach)?;
+        tx.destroy_all(&names, false)?;
+        names
+    };
+    let after = tx.dir(root)?.used_bytes;
+    Ok(Destroyed { names, bytes: before.saturating_sub(after) })
+}
+
+/// Makes a dataset what its last snapshot is; `reach` says whether younger snapshots and bookmarks, and clones of these, are
+/// destroyed.
+///
+/// # Errors
+/// There are younger snapshots or bookmarks, and they are not to be destroyed.
+pub fn roll_back(pool: &mut WritablePool, snapshot: &str, reach: Reach) -> Result<()> {
+    let failed = cannot(format!("roll back to '{snapshot}'"));
+    let younger = pool.tx().plan_rollback(snapshot, reach.clones).map_err(&failed)?;
+    if !younger.is_empty() && !reach.recursive && !reach.clones {
+        let list = younger.join(", ");
+        let text = format!("more recent snapshots or bookmarks exist; use -r to destroy them: {list}");
+        return Err(failed(PoolError::refused("EEXIST", text)));
+    }
+    pool.rollback_over(snapshot, &younger).map_err(failed)
+}
+
+/// Makes a clone of a snapshot, with properties; with `parents` what is missing above it too, and it may be there already.
+///
+/// # Errors
+/// There is no such snapshot; the pool refuses the name or a property.
+pub fn clone_snapshot(
+    pool: &mut WritablePool,
+    snapshot: &str,
+    name: &str,
+    properties: &[Parsed],
+    parents: Option<&dyn Keys>,
+) -> Result<()> {
+    let failed = cannot(format!("clone '{snapshot}' to '{name}'"));
+    if let Some(keys) = parents {
+        if pool.tx().dir_named(name)?.is_some() {
+            return Ok(());
+        }
+        create_parents(pool, name, keys)?;
+    }
+    let clone = pool.clone_snapshot(snapshot, name).map_err(&failed)?;
+    let mut tx = pool.tx();
+    properties.iter().try_for_each(|parsed| tx.assign(clone, parsed)).map_err(failed)
+}
+
+/// Makes a clone independent of its origin, which becomes a clone of it.
+///
+/// # Errors
+/// It is not a clone, or a snapshot of its origin has the name of one of its own.
+pub fn promote(pool: &mut WritablePool, clone: &str) -> Result<()> {
+    pool.tx().promote(clone).map_err(cannot(format_args!("promote '{clone}'")))
+}
+
+/// Gives a dataset another name; with `parents` what is missing above that is made.
+///
+/// # Errors
+/// The name is taken, or cannot be that of this dataset.
+pub fn rename(pool: &mut WritablePool, old: &str, new: &str, parents: Option<&dyn Keys>) -> Result<()> {
+    if let Some(keys) = parents {
+        create_parents(pool, new, keys)?;
+    }
+    pool.tx().rename(old, new).map_err(cannot(format_args!("rename '{old}' to '{new}'")))
+}
+
+/// Gives a snapshot another name: a full one, or what follows the `@`; with `recursive`, those of the same name of all datasets
+/// below too.
+///
+/// # Errors
+/// The name is taken.
+pub fn rename_snapshot(pool: &mut WritablePool, old: &str, new: &str, recursive: bool) -> Result<()> {
+    let short = new.strip_prefix('@').unwrap_or(new);
+    let renamed = pool.tx().rename_snapshot(old, short, recursive);
+    renamed.map_err(cannot(format_args!("rename '{old}' to '{new}'")))
+}
+
+/// Makes a bookmark of a snapshot or of another bookmark.
+///
+/// # Errors
+/// There is no such source; the name is taken.
+pub fn bookmark(pool: &mut WritablePool, source: &str, bookmark: &str) -> Result<()> {
+    pool.tx().bookmark(source, bookmark).map_err(cannot(format_args!("create bookmark '{bookmark}'")))
+}
+
+/// Makes a redaction bookmark of a snapshot: a send that is redacted by it leaves out what none of the redaction snapshots has.
+///
+/// # Errors
+/// One of them is not a snapshot of a clone of the snapshot; the name is taken.
+pub fn redact(pool: &mut WritablePool, snapshot: &str, bookmark: &str, redaction: &[String]) -> Result<()> {
+    pool.tx().redact(snapshot, bookmark, redaction).map_err(cannot(format_args!("redact '{snapshot}'")))
+}
+
+/// Sets properties of a dataset. A new `volsize` changes the size of a volume, and what is reserved for it.
+///
+/// # Errors
+/// The dataset cannot have such a property; the key of an encrypted volume cannot be had.
+pub fn set(pool: &mut WritablePool, name: &str, properties: &[Parsed], keys: &dyn Keys) -> Result<()> {
+    let failed = cannot(format!("set property for '{name}'"));
+    for parsed in properties {
+        let mut tx = pool.tx();
+        let dataset = tx.dataset_named(name).map_err(&failed)?;
+        if parsed.name != "volsize" {
+            tx.assign(dataset, parsed).map_err(&failed)?;
+            continue;
+        }
+        tx.check_assignment(parsed, tx.types_of(dataset)?, false).map_err(&failed)?;
+        unlock_to_write(pool, dataset, keys)?;
+        resize_volume(pool, dataset, parsed.value.u64()?).map_err(&failed)?;
+    }
+    Ok(())
+}
+
+/// Makes a dataset take a property from above again, or with `received` the value that was received; with `recursive` all
+/// datasets below too.
+///
+/// # Errors
+/// The dataset cannot have such a property.
+pub fn inherit(
+    pool: &mut WritablePool,
+    name: &str,
+    property: &str,
+    recursive: bool,
+    received: bool,
+) -> Result<()> {
+    let failed = cannot(format!("inherit {property} for '{name}'"));
+    let mut tx = pool.tx();
+    let dataset = tx.dataset_named(name).map_err(&failed)?;
+    let mut all = vec![dataset];
+    if recursive {
+        let dir = tx.dataset(dataset)?.dir;
+        all.clear();
+        tx.walk_dir(name, dir, &mut |_, head| {
+            all.push(head);
+            Ok(())
+        })?;
+    }
+    all.into_iter().try_for_each(|dataset| tx.inherit(dataset, property, received)).map_err(failed)
+}

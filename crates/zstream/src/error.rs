@@ -1,0 +1,360 @@
+//! Errors of the verbs.
+
+use std::io;
+use std::path::PathBuf;
+
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::ids::Txg;
+use zstream_dmu::vdev::config::PoolState;
+use zstream_format::judge::Errno;
+use zstream_format::stream;
+use zstream_recv::error::Error as ReceiveFault;
+use zstream_send::refusal::Refusal;
+use zstream_view::ViewError;
+
+use crate::text::file_name;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a caller's own code, such as one that asks for keys.
+pub type OtherError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error of a verb. Errors of the layers below are kept whole, with their place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request itself cannot be met, whatever the pool or stream holds.
+    #[error("{0}")]
+    Request(#[from] Request),
+    /// The pool cannot be read or written, or refuses a change.
+    #[error("{0}")]
+    Pool(#[from] PoolError),
+    /// The pool refuses a change of its datasets.
+    #[error("cannot {action}: {source}")]
+    Change {
+        /// The change: "create snapshots".
+        action: String,
+        /// The reason.
+        source: PoolError,
+    },
+    /// A name leads to no dataset.
+    #[error("cannot open '{name}': {source}")]
+    Open {
+        /// The name.
+        name: String,
+        /// The reason.
+        source: PoolError,
+    },
+    /// A name leads to a dataset of another kind than was asked for.
+    #[error("cannot open '{name}': operation not applicable to datasets of this type")]
+    OtherKind {
+        /// The name.
+        name: String,
+    },
+    /// A dataset is not of the kind that is needed, or of a version that is not supported.
+    #[error("{name}: {source}")]
+    Dataset {
+        /// The dataset.
+        name: String,
+        /// The reason.
+        source: PoolError,
+    },
+    /// A stream cannot be read.
+    #[error("{0}")]
+    Stream(#[from] stream::Error),
+    /// Stored streams cannot be opened as a pool.
+    #[error("{0}")]
+    View(#[from] ViewError),
+    /// Nothing, or not all, was sent.
+    #[error("cannot send: {0}")]
+    Send(#[from] Refusal),
+    /// A receive failed; the dataset is as before, unless the receive can be resumed.
+    #[error("cannot receive: {0}")]
+    Receive(#[from] Box<ReceiveError>),
+    /// The state that an interrupted receive left cannot be discarded.
+    #[error("{0}")]
+    Discard(#[source] ReceiveFault),
+    /// The key of an encryption root could not be had.
+    #[error("{source}")]
+    NoKey {
+        /// The encryption root.
+        root: String,
+        /// The reason.
+        source: OtherError,
+    },
+    /// The key that was given does not open an encryption root.
+    #[error("cannot load the key of {root}: {source}")]
+    Key {
+        /// The encryption root.
+        root: String,
+        /// The reason.
+        source: PoolError,
+    },
+    /// A new dataset cannot be encrypted as asked.
+    #[error("cannot {action} '{name}': {fault}")]
+    Encryption {
+        /// "create" or "receive into".
+        action: &'static str,
+        /// The dataset.
+        name: String,
+        /// Which rule is broken.
+        fault: EncryptionFault,
+    },
+    /// A file or disk cannot become a member of a new pool.
+    #[error("{fault} ({path})")]
+    Member {
+        /// Its path, as it was given.
+        path: String,
+        /// The reason.
+        fault: MemberFault,
+    },
+    /// Files were not put into a dataset.
+    #[error("{fault}; {}", kept(*committed))]
+    Put {
+        /// The fault, with its file.
+        fault: PutFault,
+        /// The last transaction group that is in the pool all the same; none where nothing was put.
+        committed: Option<Txg>,
+    },
+    /// A file or directory on the host cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A file on the host that was being written.
+    #[error("{}: cannot write: {source}", path.display())]
+    Target {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The content of a file in the pool cannot be read.
+    #[error("{}: {source}", path.display())]
+    Content {
+        /// The file that it was to be written to.
+        path: PathBuf,
+        /// The reason.
+        source: PoolError,
+    },
+    /// Only a part of the filesystem came, and it is not enough to list files.
+    #[error("{name}: it was cut before what all its files need to be read: {source}")]
+    Cut {
+        /// The filesystem.
+        name: String,
+        /// The reason.
+        source: PoolError,
+    },
+    /// The writer that was given failed.
+    #[error("cannot write: {0}")]
+    Output(#[source] io::Error),
+    /// A file could not be read to its end after its size was in the archive.
+    #[error("{}: {source}; the archive ends in the middle of this file", file_name(path))]
+    ArchiveCut {
+        /// The file's path in the filesystem.
+        path: Vec<u8>,
+        /// The reason.
+        source: PoolError,
+    },
+    /// An attribute of a file does not fit an archive.
+    #[error("{}: {source}", file_name(path))]
+    Archive {
+        /// The file's path in the filesystem.
+        path: Vec<u8>,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The system starts no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The verb was stopped by its [`Cancel`](crate::Cancel) token.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// True if the verb was cancelled, by its token or by the source or destination that it was given.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Cancelled | Self::Put { fault: PutFault::Cancelled, .. } => true,
+            Self::Receive(error) => error.is_cancelled(),
+            _ => false,
+        }
+    }
+}
+
+/// A request that cannot be met, whatever the pool or stream holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Request {
+    /// Snapshots and bookmarks cannot be written to.
+    #[error("{0}: only file systems and volumes can be written to")]
+    NotWritable(String),
+    /// A name of a snapshot has an `@`.
+    #[error("{0} is not the name of a snapshot")]
+    NotASnapshot(String),
+    /// A path that leads up.
+    #[error("{}: a path may not have '..' in it", file_name(.0))]
+    PathLeadsUp(Vec<u8>),
+    /// A volume takes an image, and a filesystem takes files.
+    #[error("{0} is a volume: it has no files")]
+    Volume(String),
+    /// A filesystem takes files, not an image.
+    #[error("{0} is a filesystem: it takes files, not an image")]
+    Filesystem(String),
+    /// A pool can be changed as it is only, not as it was.
+    #[error("an earlier transaction group can be read, not changed")]
+    EarlierTxg,
+    /// A verb that failed before cannot be continued or finished.
+    #[error("this failed before, and nothing can be added to it")]
+    Failed,
+    /// The root directory is not a file.
+    #[error("the path names no file")]
+    NoName,
+    /// A receive cannot set this property.
+    #[error("property {0} cannot be set here")]
+    SetByReceive(String),
+    /// There is no property of this name.
+    #[error("bad property {0:?}")]
+    NoSuchProperty(String),
+    /// A property that is both set and left out.
+    #[error("property {0} is both set and left out")]
+    SetAndExcluded(String),
+    /// A pool that would be read and written at once.
+    #[error("source and target are the same pool")]
+    SamePool,
+    /// A device was given that is not a member of the new pool, or is one twice.
+    #[error("the devices that were given are not the members of the pool")]
+    Devices,
+    /// No device is named.
+    #[error("no device of a pool is named")]
+    NoDevice,
+}
+
+/// A rule of the encryption of new datasets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncryptionFault {
+    /// An encryption root needs a key format.
+    #[error("no key format is given: -o keyformat=passphrase, hex or raw")]
+    NoFormat,
+    /// A key is of no use without encryption.
+    #[error("a key is given, but encryption is off")]
+    KeyWithoutEncryption,
+    /// Too few rounds of PBKDF2.
+    #[error("pbkdf2iters must be at least 100000")]
+    FewRounds,
+    /// Rounds of PBKDF2 for a key that is not a passphrase.
+    #[error("pbkdf2iters is for passphrases")]
+    RoundsWithoutPassphrase,
+    /// The key lies where it cannot be read from.
+    #[error("keylocation is prompt or file:///PATH")]
+    Location,
+}
+
+/// A reason that a file or disk cannot become a member of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemberFault {
+    /// A size was given for a disk.
+    #[error("a disk has its size; leave out --size")]
+    DiskHasSize,
+    /// A file that was to be made is there.
+    #[error("the file is there already; use -f to replace it")]
+    Exists,
+    /// There is no file, and no size to make one.
+    #[error("there is no such file; --size makes one")]
+    Missing,
+    /// It is a member of a pool.
+    #[error("it is part of {state} pool '{pool}'; use -f to take it all the same")]
+    InUse {
+        /// The pool.
+        pool: String,
+        /// Its state.
+        state: PoolState,
+    },
+    /// It is a spare or cache device.
+    #[error("it is a {0} device of a pool; use -f to take it all the same")]
+    Auxiliary(PoolState),
+    /// Pools note the paths of their members as text.
+    #[error("a path that is not UTF-8")]
+    PathNotText,
+}
+
+/// An error of a receive, and the state that it leaves.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ReceiveError {
+    /// The error.
+    pub error: ReceiveFault,
+    /// What came is kept, so that the receive can be resumed.
+    pub is_kept: bool,
+    /// The error of removing what came, where that failed too.
+    pub unclean: Option<Error>,
+}
+
+impl ReceiveError {
+    /// The errno that `zfs receive` has for it.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        self.error.errno()
+    }
+
+    /// True if the receive was cancelled, by its token or by its source.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.errno() == Errno::EINTR
+    }
+}
+
+impl std::fmt::Display for ReceiveError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} [{}]", self.error, self.errno())?;
+        self.unclean.iter().try_for_each(|error| write!(f, "; cannot clean up: {error}"))
+    }
+}
+
+impl std::error::Error for ReceiveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// A reason that files were not put into a dataset.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutFault {
+    /// A source cannot be read.
+    #[error("{}: {source}", file_name(path))]
+    Source {
+        /// Its path on the host, or its name and the path of the entry in an archive.
+        path: Vec<u8>,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The dataset cannot be written.
+    #[error("/{}: {source}", file_name(path))]
+    Target {
+        /// The path in the filesystem, without a slash before it.
+        path: Vec<u8>,
+        /// The reason.
+        source: PoolError,
+    },
+    /// It was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+fn kept(committed: Option<Txg>) -> String {
+    match committed {
+        None => "nothing was put".to_owned(),
+        Some(txg) => {
+            format!("what was put until transaction group {txg} stays, all of it whole but for the last file")
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Files of a filesystem restored into a directory ([`to_directory`]) or an archive ([`to_archive`]), and volumes into an
+//! image ([`to_image`]).
+
+mod archive;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use zstream_dmu::object_set::ObjectSet;
+use zstream_zpl::content::Content;
+use zstream_zpl::fs::Filesystem;
+use zstream_zpl::node::Node;
+use zstream_zpl::volume;
+
+use self::archive::Archive;
+use self::tree::Tree;
+pub use crate::control::What;
+use crate::control::{Control, Event};
+use crate::error::{Error, Result};
+use crate::place::source::{CHUNK_BYTES, parts};
+
+/// The result of an extract.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extracted {
+    /// The number of things that were restored, by kind.
+    pub restored: BTreeMap<What, u64>,
+    /// The number of things that were not; an [`Event::NotRestored`] has given the reason of each.
+    pub failed: BTreeMap<What, u64>,
+    /// Bytes of content.
+    pub bytes: u64,
+}
+
+impl Extracted {
+    /// True if everything was restored.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
+/// Restores files and directories, with all below them, to the same paths below a directory.
+///
+/// Holes, modes, times, extended attributes, symbolic and hard links, FIFOs and sockets are restored, and for root owners and
+/// devices. Nothing is written outside of the directory, symbolic links in it are not followed, and nothing is overwritten. A
+/// file that cannot be read to its end is left out. Each thing that cannot be restored is an [`Event::NotRestored`], and is
+/// counted. The paths are from the root of the filesystem; an empty one is all of it.
+///
+/// # Errors
+/// The directory cannot be opened; a path leads up; it was cancelled: files that were restored before stay then, all of them
+/// whole.
+pub fn to_directory<P: AsRef<[u8]>>(
+    fs: &Filesystem<'_>,
+    paths: &[P],
+    directory: &Path,
+    control: &mut Control<'_>,
+) -> Result<Extracted> {
+    let paths = paths.iter().map(|path| parts(path.as_ref())).collect::<Result<Vec<_>>>()?;
+    let mut tree = Tree::new(open_directory(directory)?);
+    let mut report = Report::new(control);
+    for path in &paths {
+        tree.restore(fs, path, &mut report)?;
+    }
+    Ok(report.outcome)
+}
+
+/// Writes files and directories, with all below them, as a pax archive; holes are in GNU tar's sparse form.
+///
+/// A file whose beginning cannot be read is left out. Sockets are.
+///
+/// # Errors
+/// A path leads up; `out` fails; a file cannot be read to its end after its size was written ([`Error::ArchiveCut`]); it was
+/// cancelled. The archive is not whole then.
+pub fn to_archive<P: AsRef<[u8]>>(
+    fs: &Filesystem<'_>,
+    paths: &[P],
+    out: impl Write,
+    control: &mut Control<'_>,
+) -> Result<Extracted> {
+    let paths = paths.iter().map(|path| parts(path.as_ref())).collect::<Result<Vec<_>>>()?;
+    let mut archive = Archive::new(out);
+    let mut report = Report::new(control);
+    for path in &paths {
+        archive.add(fs, path, &mut report)?;
+    }
+    archive.finish()?;
+    Ok(report.outcome)
+}
+
+/// Copies a volume into a new file, whose holes are those of the volume.
+///
+/// # Errors
+/// The file is there already or cannot be written; the volume cannot be read; it was cancelled. There is no file then.
+pub fn to_image(set: &dyn ObjectSet, path: &Path, control: &mut Control<'_>) -> Result<u64> {
+    let content = volume::content(set)?;
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = open_directory(directory)?;
+    let at = |source| Error::Target { path: path.to_owned(), source };
+    let file = create(&directory, name, 0o666).map_err(at)?;
+    let copied = copy(&content, &file, &mut Report::new(control));
+    if copied.is_err() {
+        remove(&directory, name);
+    }
+    copied.map(|()| content.size()).map_err(|error| match error {
+        CopyError::Read(source) => Error::Content { path: path.to_owned(), source },
+        CopyError::Write(source) => Error::Target { path: path.to_owned(), source },
+        CopyError::Cancelled => Error::Cancelled,
+    })
+}
+
+/// The target directory. It is the user's choice, so links on the way to it are followed; below it they are not.
+fn open_directory(path: &Path) -> Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    Ok(opened.map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?.into())
+}
+
+/// Counts what was restored and what could not be.
+struct Report<'a, 'c> {
+    outcome: Extracted,
+    control: &'a mut Control<'c>,
+    /// A file was left out because of that.
+    was_cancelled: bool,
+}
+
+impl<'a, 'c> Report<'a, 'c> {
+    fn new(control: &'a mut Control<'c>) -> Self {
+        Self { outcome: Extracted::default(), control, was_cancelled: false }
+    }
+
+    /// Counts something that was restored.
+    fn restored(&mut self, what: What) {
+        *self.outcome.restored.entry(what).or_default() += 1;
+    }
+
+    /// Reports that something at `path` could not be restored, and why.
+    fn failed(&mut self, path: &[u8], what: What, why: impl Display) {
+        *self.outcome.failed.entry(what).or_default() += 1;
+        self.control.event(Event::NotRestored { path, what, why: &why });
+    }
+
+    /// Counts content that was restored.
+    fn did(&mut self, bytes: usize) {
+        self.outcome.bytes += bytes as u64;
+        self.control.did(bytes);
+    }
+}
+
+/// The reason that content was not copied.
+#[derive(Debug)]
+enum CopyError {
+    /// It cannot be read.
+    Read(zstream_dmu::error::Error),
+    /// It cannot be written.
+    Write(io::Error),
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl Display for CopyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::Write(error) => write!(f, "cannot write: {error}"),
+            Self::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
+impl From<zstream_dmu::error::Error> for CopyError {
+    fn from(error: zstream_dmu::error::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<io::Error> for CopyError {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+/// Makes a file that was not there before.
+fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?.into())
+}
+
+/// Removes a file that could not be completed.
+fn remove(directory: &File, name: &[u8]) {
+    // The reason why it is incomplete is told; that it is still there as well would add nothing to that.
+    let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+}
+
+/// Copies content into an empty file; holes stay holes.
+fn copy(content: &Content<'_>, file: &File, report: &mut Report<'_, '_>) -> Result<(), CopyError> {
+    let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
+    for range in content.ranges() {
+        let range = range?;
+        let mut at = range.start;
+        while at < range.end {
+            if report.control.is_cancelled() {
+                return Err(CopyError::Cancelled);
+            }
+            let length = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let length = content.read(at, &mut buffer[..length])?;
+            file.write_all_at(&buffer[..length], at)?;
+            report.did(length);
+            at += length as u64;
+        }
+    }
+    // The end may be a hole.
+    file.set_len(content.size())?;
+    Ok(())
+}
+
+/// The name under which Linux has an extended attribute: what other systems wrote has no name space, and is the user's.
+fn xattr_name(stored: &[u8]) -> Vec<u8> {
+    const SPACES: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system."];
+    if SPACES.iter().any(|space| stored.starts_with(space)) {
+        stored.to_vec()
+    } else {
+        [b"user.", stored].concat()
+    }
+}
+
+/// The reason for an ACL that is not restored.
+const LOST_ACL: &str = "its ACL says more than its mode, which cannot be restored";
+
+/// True if a node's ACL says more than its mode.
+fn has_acl(node: &Node) -> bool {
+    /// Flag of a node whose ACL says no more.
+    const ACL_TRIVIAL: u64 = 0x4;
+    node.acl.is_some() && node.flags & ACL_TRIVIAL == 0
+}

@@ -1,0 +1,330 @@
+//! Into a directory, and nowhere else.
+//!
+//! Every name is made relative to an open directory that was itself reached without following a link, and
+//! is made new. So neither names and links in the file system that is read, nor links that lie in the target,
+//! lead out of it. A directory that is there already is entered.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use zstream_dmu::ids::ObjectId;
+use zstream_zpl::fs::Filesystem;
+use zstream_zpl::fuid::Fuid;
+use zstream_zpl::node::{FileType, Node, Time};
+use zstream_zpl::walk::Visit;
+
+use super::{CopyError, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
+use crate::error::{Error, Result};
+use crate::place::source::joined;
+use crate::text::file_name;
+
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Restores into one directory.
+pub(super) struct Tree {
+    target: File,
+    is_root: bool,
+    /// Where nodes with several names were restored first.
+    links: HashMap<ObjectId, Vec<u8>>,
+}
+
+/// What attributes are set through.
+enum Handle<'a> {
+    Open(&'a File),
+    /// A name in a directory: links and devices are not opened.
+    Name(&'a File, &'a [u8]),
+}
+
+impl Tree {
+    pub(super) fn new(target: File) -> Self {
+        Self { target, is_root: rustix::process::geteuid().is_root(), links: HashMap::new() }
+    }
+
+    /// Restores what is at a path of the file system, with all below it, to the same path below the target.
+    ///
+    /// # Errors
+    /// It was cancelled.
+    pub(super) fn restore(
+        &mut self,
+        fs: &Filesystem<'_>,
+        parts: &[&[u8]],
+        report: &mut Report<'_, '_>,
+    ) -> Result<()> {
+        let path = parts.join(&b'/');
+        let node = match fs.resolve(&path) {
+            Ok(node) => node,
+            Err(error) => {
+                report.failed(&path, What::Name, error);
+                return Ok(());
+            }
+        };
+        let above = parts.split_last().map_or(&[][..], |(_, above)| above);
+        // Directories that are open, from the target to where the walk is; none where one could not be made.
+        let mut open: Vec<Option<File>> = match self.directory(above, true) {
+            Ok(directory) => vec![Some(directory)],
+            Err(error) => {
+                report.failed(&path, What::Directory, error);
+                return Ok(());
+            }
+        };
+        for visit in fs.walk(node) {
+            if report.was_cancelled || report.control.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            match visit {
+                Visit::Node { path: below, node } => {
+                    let here = joined(&path, &below);
+                    let parent = open.last().and_then(Option::as_ref);
+                    // What is below a directory that could not be made was told with it.
+                    let made = parent.map(|parent| self.make(fs, parent, &here, &node, report));
+                    if node.is_directory() {
+                        open.push(made.flatten());
+                    }
+                }
+                Visit::Leave { path: below, node } => {
+                    if let Some(Some(directory)) = open.pop() {
+                        self.attributes(fs, &Handle::Open(&directory), &joined(&path, &below), &node, report);
+                    }
+                }
+                Visit::Failed { path: below, error } => {
+                    report.failed(&joined(&path, &below), What::Name, error);
+                }
+            }
+        }
+        if report.was_cancelled { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Opens a directory below the target, part by part.
+    fn directory(&self, parts: &[&[u8]], make: bool) -> io::Result<File> {
+        let mut directory = self.target.try_clone()?;
+        for part in parts {
+            directory = enter(&directory, part, make.then_some(0o755))?;
+        }
+        Ok(directory)
+    }
+
+    /// Makes one node; gives the directory if it is one.
+    fn make(
+        &mut self,
+        fs: &Filesystem<'_>,
+        parent: &File,
+        path: &[u8],
+        node: &Node,
+        report: &mut Report<'_, '_>,
+    ) -> Option<File> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if node.is_directory() {
+            // The root of the file system is the target itself. Others get their mode when all is in them.
+            let entered = if path.is_empty() { parent.try_clone() } else { enter(parent, name, Some(0o700)) };
+            match entered {
+                Ok(directory) => {
+                    report.restored(What::Directory);
+                    return Some(directory);
+                }
+                Err(error) => {
+                    report.failed(path, What::Directory, error);
+                    return None;
+                }
+            }
+        }
+        if let Some(first) = self.links.get(&node.object) {
+            match self.link(first, parent, name) {
+                Ok(()) => report.restored(What::HardLink),
+                Err(error) => report.failed(path, What::HardLink, format_args!("hard link: {error}")),
+            }
+            return None;
+        }
+        match self.make_new(fs, parent, name, node, report) {
+            Ok(file) => {
+                if node.links > 1 {
+                    self.links.insert(node.object, path.to_vec());
+                }
+                let handle = file.as_ref().map_or(Handle::Name(parent, name), Handle::Open);
+                self.attributes(fs, &handle, path, node, report);
+                report.restored(What::of(node));
+            }
+            Err(CopyError::Cancelled) => report.was_cancelled = true,
+            Err(error) => report.failed(path, What::of(node), error),
+        }
+        None
+    }
+
+    fn link(&self, first: &[u8], parent: &File, name: &[u8]) -> io::Result<()> {
+        let mut parts: Vec<_> = first.split(|byte| *byte == b'/').collect();
+        let first = parts.pop().unwrap_or_default();
+        let directory = self.directory(&parts, false)?;
+        Ok(rustix::fs::linkat(&directory, first, parent, name, AtFlags::empty())?)
+    }
+
+    /// Makes anything but a directory; gives the file if it is one.
+    fn make_new(
+        &self,
+        fs: &Filesystem<'_>,
+        parent: &File,
+        name: &[u8],
+        node: &Node,
+        report: &mut Report<'_, '_>,
+    ) -> Result<Option<File>, CopyError> {
+        let kind = match node.file_type() {
+            Some(FileType::File) => {
+                let content = fs.content(node)?;
+                // Nobody else can read it until it gets its mode.
+                let file = create(parent, name, 0o600)?;
+                let copied = copy(&content, &file, report);
+                if copied.is_err() {
+                    remove(parent, name);
+                }
+                return copied.map(|()| Some(file));
+            }
+            Some(FileType::Symlink) => {
+                let target = fs.target(node)?;
+                rustix::fs::symlinkat(target, parent, name).map_err(io::Error::from)?;
+                return Ok(None);
+            }
+            Some(FileType::Fifo) => rustix::fs::FileType::Fifo,
+            Some(FileType::Socket) => rustix::fs::FileType::Socket,
+            Some(FileType::CharDevice) => rustix::fs::FileType::CharacterDevice,
+            Some(FileType::BlockDevice) => rustix::fs::FileType::BlockDevice,
+            Some(FileType::Directory) | None => {
+                let detail = format!("mode {:o} is of no known type", node.mode);
+                return Err(CopyError::Read(zstream_dmu::error::Error::corrupt("file", detail)));
+            }
+        };
+        let device = node.device().map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(parent, name, kind, mode, device).map_err(io::Error::from)?;
+        Ok(None)
+    }
+
+    /// Owner, extended attributes, mode and times, in this order: each would change what comes before the other way round.
+    fn attributes(
+        &self,
+        fs: &Filesystem<'_>,
+        handle: &Handle<'_>,
+        path: &[u8],
+        node: &Node,
+        report: &mut Report<'_, '_>,
+    ) {
+        if self.is_root {
+            self.owner(fs, handle, path, node, report);
+        }
+        match fs.xattrs(node) {
+            Ok(xattrs) => {
+                for xattr in xattrs {
+                    let set = fs.xattr_value(&xattr).map_err(CopyError::from).and_then(|value| {
+                        handle.set_xattr(&xattr_name(&xattr.name), &value).map_err(CopyError::from)
+                    });
+                    if let Err(error) = set {
+                        let name = file_name(&xattr.name);
+                        report.failed(path, What::Xattr, format_args!("extended attribute {name}: {error}"));
+                    }
+                }
+            }
+            Err(error) => report.failed(path, What::Xattr, error),
+        }
+        if has_acl(node) {
+            report.failed(path, What::Acl, LOST_ACL);
+        }
+        // Links have no mode of their own.
+        if node.file_type() != Some(FileType::Symlink)
+            && let Err(error) = handle.set_mode(Mode::from_raw_mode(node.permissions()))
+        {
+            report.failed(path, What::Mode, format_args!("mode: {error}"));
+        }
+        match (timespec(node.atime), timespec(node.mtime)) {
+            (Some(last_access), Some(last_modification)) => {
+                if let Err(error) = handle.set_times(&Timestamps { last_access, last_modification }) {
+                    report.failed(path, What::Times, format_args!("times: {error}"));
+                }
+            }
+            _ => report.failed(path, What::Times, "its times have more nanoseconds than a second"),
+        }
+    }
+
+    fn owner(
+        &self,
+        fs: &Filesystem<'_>,
+        handle: &Handle<'_>,
+        path: &[u8],
+        node: &Node,
+        report: &mut Report<'_, '_>,
+    ) {
+        let mut posix = |id: Fuid, what: &str| {
+            // The highest number is the system's word for "as it is".
+            let found = id.posix().filter(|id| *id != u32::MAX);
+            if found.is_none() {
+                let domain = fs.domain(id).unwrap_or("an unknown domain");
+                report.failed(
+                    path,
+                    What::Owner,
+                    format_args!("{what} {} of {domain} is no POSIX id", id.rid()),
+                );
+            }
+            found
+        };
+        let (uid, gid) =
+            (posix(node.uid, "user").map(Uid::from_raw), posix(node.gid, "group").map(Gid::from_raw));
+        if let Err(error) = handle.set_owner(uid, gid) {
+            report.failed(path, What::Owner, format_args!("owner: {error}"));
+        }
+    }
+}
+
+impl Handle<'_> {
+    fn set_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> io::Result<()> {
+        Ok(match self {
+            Self::Open(file) => rustix::fs::fchown(file, uid, gid),
+            Self::Name(parent, name) => {
+                rustix::fs::chownat(parent, *name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            }
+        }?)
+    }
+
+    fn set_mode(&self, mode: Mode) -> io::Result<()> {
+        Ok(match self {
+            Self::Open(file) => rustix::fs::fchmod(file, mode),
+            // Not for links, which are never given here; the name was made a moment ago.
+            Self::Name(parent, name) => rustix::fs::chmodat(parent, *name, mode, AtFlags::empty()),
+        }?)
+    }
+
+    fn set_times(&self, times: &Timestamps) -> io::Result<()> {
+        Ok(match self {
+            Self::Open(file) => rustix::fs::futimens(file, times),
+            Self::Name(parent, name) => {
+                rustix::fs::utimensat(parent, *name, times, AtFlags::SYMLINK_NOFOLLOW)
+            }
+        }?)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
+        Ok(match self {
+            Self::Open(file) => rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()),
+            Self::Name(parent, node) => {
+                // There is no call for a name in an open directory; this path leads there and follows no link at its end.
+                let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), node].concat();
+                rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())
+            }
+        }?)
+    }
+}
+
+/// Opens a directory in another; with `make`, makes it with that mode if there is nothing of this name.
+fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
+    if let Some(mode) = make {
+        match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?.into())
+}
+
+fn timespec(time: Time) -> Option<Timespec> {
+    let nanoseconds = time.nanoseconds;
+    (nanoseconds < NANOSECONDS).then_some(Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds as _ })
+}

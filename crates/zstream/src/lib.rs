@@ -1,0 +1,45 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod check;
+mod control;
+pub mod create;
+mod datasets;
+mod error;
+pub mod extract;
+pub mod list;
+mod pipe;
+mod place;
+mod put;
+mod receive;
+mod replicate;
+mod send;
+pub mod text;
+mod verify;
+
+pub use control::{Cancel, Control, Event, Warning};
+pub use datasets::{
+    Destroyed, SnapshotOptions, bookmark, clone_snapshot, destroy, hold, inherit, promote, redact, release,
+    rename, rename_snapshot, roll_back, set, snapshot, snapshot_with,
+};
+pub use error::{EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
+pub use place::keys::{load_key, unlock, unlock_to_write};
+pub use place::source::{CHUNK_BYTES, joined, parts};
+pub use place::{Key, KeyFile, Keys, NoKeys, OpenPool, PoolPlace, Source, StreamPlace};
+pub use put::{Input, Put, PutOptions};
+pub use receive::{ReceiveRequest, Receiver, abort_receive};
+pub use replicate::{Replicated, Replication};
+pub use send::Sender;
+pub use verify::{VerifyingWriter, verify};
+pub use zstream_send::request::Request as SendRequest;
+
+/// The crates below this one: what their types and functions need of others is there.
+pub mod layers {
+    pub use zstream_dmu as dmu;
+    pub use zstream_dsl as dsl;
+    pub use zstream_format as format;
+    pub use zstream_recv as recv;
+    pub use zstream_send as send;
+    pub use zstream_view as view;
+    pub use zstream_zpl as zpl;
+}

@@ -1,0 +1,203 @@
+//! Datasets of a pool and their properties: which there are ([`select`]), and what each has ([`PropertyName::of`]).
+
+use std::cmp::Ordering;
+
+use zstream_dsl::dataset::Dir;
+use zstream_dsl::find::Found as Named;
+use zstream_dsl::prop::single::Single;
+use zstream_dsl::prop::space::PoolSpace;
+use zstream_dsl::prop::table::{PROPERTIES, Property, Types};
+use zstream_dsl::prop::value::{Found, Value};
+use zstream_dsl::prop::{Props, Subject};
+
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::place::keys::TriedKeys;
+use crate::place::{Keys, OpenPool};
+
+/// Datasets of a pool that are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'a> {
+    /// Names of datasets; all of the pool where there are none.
+    pub names: &'a [String],
+    /// Which kinds.
+    pub types: Types,
+    /// A name of another kind is an error.
+    pub strict: bool,
+    /// The number of levels below each name; 0 for none.
+    pub depth: usize,
+}
+
+/// The name of a property.
+#[derive(Clone, Debug)]
+pub enum PropertyName {
+    /// One that ZFS has.
+    Native(&'static Property),
+    /// One of users: a name with a colon.
+    User(String),
+    /// One of a single user, group, project or snapshot: a name with an `@`.
+    Single(Single),
+}
+
+impl PropertyName {
+    /// The property of this name.
+    ///
+    /// # Errors
+    /// There is none, in the words of `zfs`.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        if name.contains('@') {
+            return Single::parse(name).map(Self::Single);
+        }
+        if name.contains(':') {
+            return Ok(Self::User(name.to_owned()));
+        }
+        Property::find(name).map(Self::Native).ok_or_else(|| format!("invalid property '{name}'"))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Native(property) => property.name,
+            Self::User(name) => name,
+            Self::Single(single) => single.name(),
+        }
+    }
+
+    /// Its value for a dataset, and where that comes from.
+    ///
+    /// # Errors
+    /// The pool cannot be read.
+    pub fn of(&self, props: &Props) -> Result<Option<Found>> {
+        Ok(match self {
+            Self::Native(property) => props.get(property)?,
+            Self::User(name) => props.user(name)?,
+            Self::Single(single) => props.single(single)?,
+        })
+    }
+
+    /// A value as text: in full, or for people.
+    #[must_use]
+    pub fn show(&self, value: &Value, literal: bool) -> String {
+        let property = match self {
+            Self::Native(property) => Some(*property),
+            Self::User(_) => None,
+            Self::Single(single) => return single.show(value, literal),
+        };
+        if literal { value.literal(property) } else { value.pretty(property) }
+    }
+}
+
+/// The datasets of a selection. Those that a key at hand fits are unlocked.
+///
+/// # Errors
+/// A name leads to nothing, or, where the selection is strict, to another kind; a key at hand fits none of the datasets;
+/// the pool cannot be read.
+pub fn select(
+    open: &OpenPool,
+    selection: &Selection<'_>,
+    keys: &dyn Keys,
+    control: &mut Control<'_>,
+) -> Result<Vec<Props>> {
+    let space = PoolSpace::of(&open.pool)?;
+    let mut visitor = Visitor { space, selection, keys: TriedKeys::new(keys), found: Vec::new() };
+    if selection.names.is_empty() {
+        visitor.dir(&open.dsl.root()?, 0)?;
+    }
+    for name in selection.names {
+        let props = visitor.found.len();
+        match open.dsl.find(name).map_err(|source| Error::Open { name: name.clone(), source })? {
+            Named::Dataset(dataset) if !dataset.is_snapshot() => visitor.dir(&dataset.dir().clone(), 0)?,
+            Named::Dataset(dataset) => visitor.add(Subject::Dataset(Box::new(dataset)))?,
+            Named::Bookmark(bookmark) => {
+                let head = name.split('#').next().unwrap_or_default();
+                visitor.add(Subject::Bookmark(bookmark, open.dsl.dir(head)?))?;
+            }
+        }
+        if visitor.found.len() == props && selection.strict && selection.depth == 0 {
+            return Err(Error::OtherKind { name: name.clone() });
+        }
+    }
+    visitor.keys.judge(control)?;
+    let mut found = visitor.found;
+    // Names may overlap.
+    found.sort_by(by_name);
+    found.dedup_by(|a, b| a.name() == b.name());
+    Ok(found)
+}
+
+struct Visitor<'a> {
+    space: Option<PoolSpace>,
+    selection: &'a Selection<'a>,
+    keys: TriedKeys<'a>,
+    found: Vec<Props>,
+}
+
+impl Visitor<'_> {
+    fn add(&mut self, subject: Subject) -> Result<()> {
+        if let Subject::Dataset(dataset) = &subject {
+            self.keys.unlock(dataset)?;
+        }
+        let props = Props::new(subject, self.space)?;
+        if self.selection.types.intersects(props.types()) {
+            self.found.push(props);
+        }
+        Ok(())
+    }
+
+    /// A head, and what is below it.
+    fn dir(&mut self, dir: &std::sync::Arc<Dir>, depth: usize) -> Result<()> {
+        let head = dir.head()?;
+        if depth < self.selection.depth {
+            if self.selection.types.contains(Types::SNAPSHOT) {
+                for snapshot in head.snapshots()? {
+                    self.add(Subject::Dataset(Box::new(snapshot)))?;
+                }
+            }
+            if self.selection.types.contains(Types::BOOKMARK) {
+                for bookmark in head.bookmarks()? {
+                    self.add(Subject::Bookmark(bookmark, dir.clone()))?;
+                }
+            }
+            for child in dir.children()? {
+                let last = child.name().rsplit('/').next().unwrap_or_default();
+                // ZFS hides its own.
+                if child.phys().head.is_some() && !last.contains(['$', '%']) {
+                    self.dir(&child, depth + 1)?;
+                }
+            }
+        }
+        self.add(Subject::Dataset(Box::new(head)))
+    }
+}
+
+/// The order of `zfs list`: by name, the snapshots of a dataset behind it by age.
+#[must_use]
+pub fn by_name(a: &Props, b: &Props) -> Ordering {
+    fn key(props: &Props) -> (&str, bool, u64, &str) {
+        match props.name().split_once('@') {
+            Some((head, snapshot)) => (head, true, props.creation_txg(), snapshot),
+            None => (props.name(), false, 0, ""),
+        }
+    }
+    key(a).cmp(&key(b))
+}
+
+/// All properties of a dataset that have a value, those of users last.
+///
+/// # Errors
+/// The pool cannot be read.
+pub fn all_properties(props: &Props) -> Result<Vec<(PropertyName, Found)>> {
+    let mut all = Vec::new();
+    for property in PROPERTIES.iter().filter(|property| !property.hidden) {
+        if let Some(found) = props.get(property)? {
+            all.push((PropertyName::Native(property), found));
+        }
+    }
+    for name in props.user_names()? {
+        if let Some(found) = props.user(&name)? {
+            all.push((PropertyName::User(name), found));
+        }
+    }
+    Ok(all)
+}

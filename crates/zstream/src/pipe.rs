@@ -1,0 +1,123 @@
+//! A pipe between two threads, in bounded memory.
+//!
+//! Unlike a pipe of the system it knows whether its writer has finished: a reader whose writer gave up gets an error, not the
+//! end.
+
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Bytes after which what was written is handed over.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// So many batches wait at most.
+const BATCHES: usize = 8;
+
+/// Makes a pipe.
+pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
+    let (sender, batches) = sync_channel(BATCHES);
+    let reader = PipeReader { batches, batch: Vec::new(), at: 0, is_finished: false };
+    (PipeWriter { sender, batch: Vec::with_capacity(BATCH_BYTES) }, reader)
+}
+
+/// Some bytes; an empty batch is the end.
+type Batch = Vec<u8>;
+
+/// The end of a pipe that is written to.
+#[derive(Debug)]
+pub(crate) struct PipeWriter {
+    sender: SyncSender<Batch>,
+    batch: Batch,
+}
+
+/// The end of a pipe that is read from.
+pub(crate) struct PipeReader {
+    batches: Receiver<Batch>,
+    batch: Batch,
+    at: usize,
+    is_finished: bool,
+}
+
+impl PipeWriter {
+    /// Hands over what is left, and says that it is all. A reader that went away has what it needs.
+    pub(crate) fn finish(mut self) {
+        if self.flush().is_ok() {
+            drop(self.sender.send(Vec::new()));
+        }
+    }
+}
+
+impl Write for PipeWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(BATCH_BYTES - self.batch.len());
+        self.batch.extend_from_slice(&bytes[..length]);
+        if self.batch.len() == BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_BYTES));
+        self.sender.send(batch).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Read for PipeReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.batch.len() && !self.is_finished {
+            self.at = 0;
+            self.batch = self.batches.recv().map_err(|_| io::Error::other("the sender failed"))?;
+            self.is_finished = self.batch.is_empty();
+        }
+        let bytes = &self.batch[self.at..];
+        let length = bytes.len().min(out.len());
+        out[..length].copy_from_slice(&bytes[..length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn all_bytes_come_through() {
+        let content: Vec<u8> = (0..20 * BATCH_BYTES + 17).map(|n| (n * 31 / 8) as u8).collect();
+        let (mut writer, mut reader) = pipe();
+        let mut found = Vec::new();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                content.chunks(70_001).for_each(|part| writer.write_all(part).unwrap());
+                writer.finish();
+            });
+            reader.read_to_end(&mut found).unwrap();
+        });
+        assert!(found == content);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_writer_that_gives_up_is_not_the_end() {
+        let (mut writer, mut reader) = pipe();
+        writer.write_all(b"half of it").unwrap();
+        writer.flush().unwrap();
+        drop(writer);
+        let mut found = Vec::new();
+        let error = reader.read_to_end(&mut found).unwrap_err();
+        assert_eq!((&found[..], error.to_string().as_str()), (&b"half of it"[..], "the sender failed"));
+    }
+
+    #[test]
+    fn a_reader_that_went_away_ends_the_writer() {
+        let (mut writer, reader) = pipe();
+        drop(reader);
+        let error = writer.write_all(&vec![0; 2 * BATCH_BYTES]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+}

@@ -1,0 +1,182 @@
+//! Keys of encrypted datasets: where they come from, and loading them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::ids::ObjectId;
+use zstream_dsl::dataset::Dataset;
+use zstream_dsl::write::{Wrapping, WritablePool};
+
+use crate::control::{Control, Warning};
+use crate::error::{Error, OtherError, Result};
+
+/// More bytes than any key has: a passphrase has up to 512.
+const KEY_BYTES_MAX: u64 = 4096;
+
+/// A source of the keys of encrypted datasets.
+pub trait Keys {
+    /// The key of an encryption root: a passphrase, hex digits or raw bytes, as its `keyformat` says.
+    ///
+    /// # Errors
+    /// The key cannot be had.
+    fn key(&self, root: &str) -> Result<Vec<u8>, OtherError>;
+
+    /// True if [`key`](Self::key) gives a key without asking a person. Where it does not, keys that are only useful are not
+    /// asked for.
+    fn is_at_hand(&self) -> bool {
+        true
+    }
+}
+
+/// A function that is given the name of an encryption root.
+impl<F: Fn(&str) -> Result<Vec<u8>, OtherError>> Keys for F {
+    fn key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+        self(root)
+    }
+}
+
+/// No keys: encrypted datasets stay locked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoKeys;
+
+impl Keys for NoKeys {
+    fn key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+        Err(format!("{root} is encrypted, and no key is given").into())
+    }
+
+    fn is_at_hand(&self) -> bool {
+        false
+    }
+}
+
+/// One key, for all encryption roots.
+#[derive(Clone)]
+pub struct Key(
+    /// A passphrase, hex digits or raw bytes.
+    pub Vec<u8>,
+);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+impl Keys for Key {
+    fn key(&self, _: &str) -> Result<Vec<u8>, OtherError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A file that holds one key, for all encryption roots.
+#[derive(Clone, Debug)]
+pub struct KeyFile(
+    /// Its path.
+    pub PathBuf,
+);
+
+impl Keys for KeyFile {
+    fn key(&self, _: &str) -> Result<Vec<u8>, OtherError> {
+        let mut key = Vec::new();
+        File::open(&self.0)
+            .and_then(|file| file.take(KEY_BYTES_MAX).read_to_end(&mut key))
+            .map_err(|error| format!("{}: {error}", self.0.display()))?;
+        Ok(key)
+    }
+}
+
+/// The key of an encryption root.
+pub(crate) fn key(keys: &dyn Keys, root: &str) -> Result<Vec<u8>> {
+    keys.key(root).map_err(|source| Error::NoKey { root: root.to_owned(), source })
+}
+
+fn wrong(root: &str) -> impl FnOnce(PoolError) -> Error + '_ {
+    move |source| Error::Key { root: root.to_owned(), source }
+}
+
+/// Loads the key of a dataset, and with it those of all with the same encryption root. Does nothing for one that is not
+/// encrypted or is unlocked already.
+///
+/// # Errors
+/// The key cannot be had ([`Error::NoKey`]) or is not the right one ([`Error::Key`]).
+pub fn unlock(dataset: &Dataset, keys: &dyn Keys) -> Result<()> {
+    if dataset.is_unlocked()? {
+        return Ok(());
+    }
+    let Some(root) = dataset.encryption_root()? else { return Ok(()) };
+    let key = key(keys, root.name())?;
+    dataset.dsl().load_key(&root, &key).map_err(wrong(root.name()))?;
+    if dataset.is_unlocked()? {
+        return Ok(());
+    }
+    let name = dataset.dir().name();
+    let why = format!(
+        "it does not open {name}, whose encryption root it is: change-key {name} with the key that it came with makes it a \
+         root of its own"
+    );
+    Err(wrong(root.name())(PoolError::invalid(why)))
+}
+
+/// Loads the key of a head that is to be written, where it is encrypted.
+///
+/// # Errors
+/// As [`unlock`].
+pub fn unlock_to_write(pool: &mut WritablePool, head: ObjectId, keys: &dyn Keys) -> Result<()> {
+    let tx = pool.tx();
+    let Some(of_head) = tx.keys_of(tx.dataset(head)?.dir)? else { return Ok(()) };
+    load_key(pool, of_head.root, keys).map(drop)
+}
+
+/// Loads the key of an encryption root of a pool that is to be written.
+///
+/// # Errors
+/// As [`unlock`].
+pub fn load_key(pool: &mut WritablePool, root: ObjectId, keys: &dyn Keys) -> Result<Wrapping> {
+    let name = pool.tx().dir_name(root)?;
+    pool.load_key(root, &key(keys, &name)?).map_err(wrong(&name))
+}
+
+/// Keys at hand, for reading many datasets: they unlock what they fit. Nobody is asked.
+pub(crate) struct TriedKeys<'a> {
+    keys: &'a dyn Keys,
+    /// Encryption roots that were tried, and why the key does not fit.
+    tried: BTreeMap<String, Option<PoolError>>,
+}
+
+impl<'a> TriedKeys<'a> {
+    pub(crate) fn new(keys: &'a dyn Keys) -> Self {
+        Self { keys, tried: BTreeMap::new() }
+    }
+
+    /// Unlocks a dataset, if it is encrypted and the key fits.
+    pub(crate) fn unlock(&mut self, dataset: &Dataset) -> Result<()> {
+        if !self.keys.is_at_hand() || dataset.is_unlocked()? {
+            return Ok(());
+        }
+        let Some(root) = dataset.encryption_root()? else { return Ok(()) };
+        if self.tried.contains_key(root.name()) {
+            return Ok(());
+        }
+        let key = key(self.keys, root.name())?;
+        let error = dataset.dsl().load_key(&root, &key).err();
+        self.tried.insert(root.name().to_owned(), error);
+        Ok(())
+    }
+
+    /// A key that fits none of the datasets is an error; those that another key is for stay locked, with a warning.
+    pub(crate) fn judge(self, control: &mut Control<'_>) -> Result<()> {
+        let fits = self.tried.values().any(Option::is_none);
+        for (root, error) in self.tried {
+            match error {
+                Some(source) if fits => control.warn(Warning::StaysLocked { root, source }),
+                Some(source) => return Err(Error::Key { root, source }),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}

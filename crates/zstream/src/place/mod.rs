@@ -1,0 +1,9 @@
+//! Places that hold datasets: pools on devices ([`PoolPlace`]) and stored streams ([`StreamPlace`]).
+
+pub(crate) mod keys;
+pub(crate) mod pool;
+pub(crate) mod source;
+
+pub use keys::{Key, KeyFile, Keys, NoKeys};
+pub use pool::{OpenPool, PoolPlace};
+pub use source::{Source, StreamPlace};

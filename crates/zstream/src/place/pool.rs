@@ -1,0 +1,192 @@
+//! Pools: opened to be read, or to be changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zstream_dmu::device::Device;
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::ids::Txg;
+use zstream_dmu::pool::history::Event as HistoryEvent;
+use zstream_dmu::pool::scan::{self, Candidate};
+use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
+use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::vdev::{Member, Vdev};
+use zstream_dmu::zio::crypt::Keyring;
+use zstream_dsl::pool::Dsl;
+use zstream_dsl::write::WritablePool;
+
+use crate::control::{Control, Warning};
+use crate::error::{Error, Request, Result};
+
+/// The place of a pool: its disks, image files, directories with them, or devices that the caller opened.
+///
+/// To be read, mirrors and raidz need enough members; to be changed, a pool needs all of them.
+#[derive(Clone, Debug)]
+pub struct PoolPlace {
+    members: Members,
+    txg: Option<Txg>,
+}
+
+#[derive(Clone, Debug)]
+enum Members {
+    Paths(Vec<PathBuf>),
+    /// Each with its name for messages.
+    Devices(Vec<(String, Arc<dyn Device>)>),
+}
+
+/// An open pool and its datasets.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenPool {
+    /// The pool.
+    pub pool: Pool,
+    /// Its datasets.
+    pub dsl: Arc<Dsl>,
+}
+
+impl OpenPool {
+    /// A pool that is open already, and its datasets.
+    #[must_use]
+    pub fn new(pool: Pool, dsl: Arc<Dsl>) -> Self {
+        Self { pool, dsl }
+    }
+
+    /// Names of the members that are missing.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        fn below(vdev: &Vdev, found: &mut Vec<String>) {
+            if vdev.children().is_empty() && !vdev.is_available() {
+                found.push(vdev.name().to_owned());
+            }
+            vdev.children().iter().for_each(|child| below(child, found));
+        }
+        let mut found = Vec::new();
+        self.pool.vdevs().tops().iter().for_each(|top| below(top, &mut found));
+        found
+    }
+}
+
+/// The pool that a name is of, or in.
+fn pool_name(name: Option<&str>) -> Option<String> {
+    name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned)
+}
+
+impl PoolPlace {
+    /// The pool whose members are at these paths: disks, files, or directories to search.
+    #[must_use]
+    pub fn new(paths: impl IntoIterator<Item: Into<PathBuf>>) -> Self {
+        Self { members: Members::Paths(paths.into_iter().map(Into::into).collect()), txg: None }
+    }
+
+    /// The pool on these devices, each with its name for messages: in memory, or wherever the caller has them. Nobody keeps
+    /// other writers out of them.
+    #[must_use]
+    pub fn on_devices(devices: impl IntoIterator<Item = (String, Arc<dyn Device>)>) -> Self {
+        Self { members: Members::Devices(devices.into_iter().collect()), txg: None }
+    }
+
+    /// The pool as it was after this transaction group, to be read, if its uberblock is still there.
+    #[must_use]
+    pub fn at_txg(self, txg: Txg) -> Self {
+        Self { txg: Some(txg), ..self }
+    }
+
+    fn check(&self) -> Result<()> {
+        let is_empty = match &self.members {
+            Members::Paths(paths) => paths.is_empty(),
+            Members::Devices(devices) => devices.is_empty(),
+        };
+        if is_empty { Err(Request::NoDevice.into()) } else { Ok(()) }
+    }
+
+    /// Opens the pool to be read. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.
+    ///
+    /// # Errors
+    /// As [`Pool::open`].
+    pub fn open(&self, name: Option<&str>, control: &mut Control<'_>) -> Result<OpenPool> {
+        let options = OpenOptions { name: pool_name(name), txg: self.txg, ..OpenOptions::default() };
+        self.check()?;
+        let pool = match &self.members {
+            Members::Paths(paths) => Pool::open(paths, &options)?,
+            Members::Devices(devices) => Pool::open_devices(devices.clone(), &options)?,
+        };
+        for (path, error) in pool.refused() {
+            control.warn(Warning::Refused { path: path.clone(), reason: error.to_string() });
+        }
+        pool.notices().into_iter().for_each(|notice| control.warn(Warning::Pool(notice)));
+        let keyring = Arc::new(Keyring::default());
+        pool.reader().set_keys(Some(keyring.clone()));
+        let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;
+        Ok(OpenPool { pool, dsl })
+    }
+
+    /// Opens the pool for changes, and keeps other writers out of it. Where the devices hold several, `name` (of the pool,
+    /// or of anything in it) chooses; that of the options is ignored. With a seed, what is made is the same every time.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::open`].
+    pub fn open_writable(
+        &self,
+        name: Option<&str>,
+        options: WriteOptions,
+        seed: Option<u64>,
+    ) -> Result<WritablePool> {
+        if self.txg.is_some() {
+            return Err(Request::EarlierTxg.into());
+        }
+        let options = WriteOptions { name: pool_name(name), ..options };
+        self.check()?;
+        let pool = match &self.members {
+            Members::Paths(paths) => PoolWriter::open(paths, &options)?,
+            Members::Devices(devices) => {
+                let examined = devices.iter().cloned().map(examine).collect::<Result<Vec<_>, _>>()?;
+                PoolWriter::open_candidates(scan::choose(examined, options.name.as_deref())?, &options)?
+            }
+        };
+        Ok(WritablePool::over(pool, seed)?)
+    }
+
+    /// Opens the pool that `name` is in, changes it in one transaction group, notes `command` in its history, and leaves it
+    /// for others. An error leaves the pool as it was.
+    ///
+    /// # Errors
+    /// That of `change`; the pool cannot be opened or written.
+    pub fn change<T, E: From<Error>>(
+        &self,
+        name: &str,
+        command: &str,
+        change: impl FnOnce(&mut WritablePool) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut pool = self.open_writable(Some(name), WriteOptions::default(), None)?;
+        let result = change(&mut pool)?;
+        leave(pool, Some(command))?;
+        Ok(result)
+    }
+
+    /// The same, but nothing is written: the pool stays as it was.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub fn rehearse<T, E: From<Error>>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut WritablePool) -> Result<T, E>,
+    ) -> Result<T, E> {
+        change(&mut self.open_writable(Some(name), WriteOptions::default(), None)?)
+    }
+}
+
+/// Reads the labels of a device.
+fn examine((name, device): (String, Arc<dyn Device>)) -> Result<Candidate, PoolError> {
+    let member = Member { name: name.clone(), device };
+    scan::examine(member).map_err(|error| error.on_vdev(name))
+}
+
+/// Completes the last transaction group and leaves the pool for any host to import; `command` is noted in its history.
+pub(crate) fn leave(mut pool: WritablePool, command: Option<&str>) -> Result<()> {
+    if let Some(command) = command {
+        pool.log(HistoryEvent::Command(command))?;
+    }
+    pool.export()?;
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! From a tar archive: ustar, pax or GNU.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+
+use tar::{EntryType, Header};
+use zstream_dmu::ids::ObjectId;
+use zstream_zpl::node::Time;
+use zstream_zpl::writer::{NewNode, NodeKind};
+
+use super::Putting;
+use super::sparse::{self, Sparse};
+use crate::error::PutFault;
+use crate::place::source::CHUNK_BYTES;
+use crate::text::file_name;
+
+/// In front of the name of an extended attribute.
+const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
+/// In front of what is said of files with holes.
+const SPARSE_PREFIX: &[u8] = b"GNU.sparse.";
+
+/// What pax headers say of the next entry.
+#[derive(Default)]
+struct Pax {
+    mtime: Option<Time>,
+    atime: Option<Time>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    sparse: Sparse,
+}
+
+pub(super) fn bad(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Puts all entries of an archive below `parent`, which lies at `above`.
+pub(super) fn put(
+    put: &mut Putting<'_, '_>,
+    archive: impl Read,
+    name: &[u8],
+    above: &[&[u8]],
+) -> Result<(), PutFault> {
+    let of_archive = |error: io::Error| PutFault::Source { path: name.to_vec(), source: error };
+    let mut archive = tar::Archive::new(archive);
+    // Objects by path, for links to them.
+    let mut files: HashMap<Vec<u8>, ObjectId> = HashMap::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    for entry in archive.entries().map_err(of_archive)? {
+        let mut entry = entry.map_err(of_archive)?;
+        let shown = entry.path_bytes().into_owned();
+        let of_entry =
+            |error: io::Error| PutFault::Source { path: [name, b": ", &shown[..]].concat(), source: error };
+        let mut pax = pax(&mut entry).map_err(of_entry)?;
+        let sparse = std::mem::take(&mut pax.sparse).finish().map_err(of_entry)?;
+        let path = sparse.as_ref().map_or(&shown, |(path, _)| path).clone();
+        let parts = parts(&path).map_err(of_entry)?;
+        let whole = [above, &parts[..]].concat();
+        let target = whole.join(&b'/');
+        let kind = match kind(&entry).map_err(of_entry)? {
+            Some(NodeKind::File(size)) => NodeKind::File(sparse.as_ref().map_or(size, |(_, size)| *size)),
+            Some(kind) => kind,
+            None => {
+                let link = entry.link_name_bytes().unwrap_or_default().into_owned();
+                let to = self::parts(&link).map_err(of_entry)?;
+                let object = files.get(&to.join(&b'/')).copied().ok_or_else(|| {
+                    of_entry(bad(format!(
+                        "a link to {}, which the archive does not have before it",
+                        file_name(&link)
+                    )))
+                })?;
+                let Some((last, way)) = whole.split_last() else { continue };
+                let parent = put.made_directory(way)?;
+                put.link(parent, &target, last, object)?;
+                continue;
+            }
+        };
+        let new = describe(put, entry.header(), kind, pax).map_err(of_entry)?;
+        let Some((last, way)) = whole.split_last() else {
+            // The root of the archive, put at the root.
+            let root = put.writer.root();
+            Putting::at(&target, put.writer.set_attributes(&mut put.target.set, root, &new))?;
+            continue;
+        };
+        let parent = put.made_directory(way)?;
+        let object = put.node(parent, &target, last, &new)?;
+        if let NodeKind::File(size) = new.kind {
+            let ranges = match sparse {
+                Some(_) => sparse::read_map(&mut entry, size).map_err(of_entry)?,
+                None => std::iter::once(0..size).collect(),
+            };
+            for range in ranges {
+                let mut at = range.start;
+                while at < range.end {
+                    let length = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+                    entry.read_exact(&mut buffer[..length]).map_err(of_entry)?;
+                    put.content(object, &target, at, &buffer[..length])?;
+                    at += length as u64;
+                }
+            }
+            put.end(object, &target, size)?;
+        }
+        if new.kind != NodeKind::Directory {
+            files.insert(parts.join(&b'/'), object);
+        }
+    }
+    Ok(())
+}
+
+/// The parts of a path in the archive: it leads nowhere but below the target.
+fn parts(path: &[u8]) -> io::Result<Vec<&[u8]>> {
+    let parts: Vec<&[u8]> =
+        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    if parts.contains(&&b".."[..]) {
+        return Err(bad("a path with '..' in it".to_owned()));
+    }
+    Ok(parts)
+}
+
+/// What an entry is; none for one more name of an entry before it.
+fn kind(entry: &tar::Entry<'_, impl Read>) -> io::Result<Option<NodeKind>> {
+    let header = entry.header();
+    let device = || {
+        let number = |found: io::Result<Option<u32>>| {
+            found?.ok_or_else(|| bad("a device without a number".to_owned()))
+        };
+        Ok::<_, io::Error>((number(header.device_major())?, number(header.device_minor())?))
+    };
+    Ok(Some(match header.entry_type() {
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => NodeKind::File(entry.size()),
+        EntryType::Directory => NodeKind::Directory,
+        EntryType::Symlink => NodeKind::Symlink(
+            entry.link_name_bytes().ok_or_else(|| bad("a symbolic link to nothing".to_owned()))?.into_owned(),
+        ),
+        EntryType::Fifo => NodeKind::Fifo,
+        EntryType::Block => device().map(|(major, minor)| NodeKind::BlockDevice(major, minor))?,
+        EntryType::Char => device().map(|(major, minor)| NodeKind::CharDevice(major, minor))?,
+        EntryType::Link => return Ok(None),
+        other => return Err(bad(format!("an entry of type {other:?}"))),
+    }))
+}
+
+fn describe(put: &Putting<'_, '_>, header: &Header, kind: NodeKind, pax: Pax) -> io::Result<NewNode> {
+    let owner = |found: io::Result<u64>| {
+        found.and_then(|id| u32::try_from(id).map_err(|_| bad(format!("an owner of number {id}"))))
+    };
+    let seconds = |seconds: u64| Time { seconds: seconds.cast_signed(), nanoseconds: 0 };
+    let mtime = match pax.mtime {
+        Some(time) => time,
+        None => seconds(header.mtime()?),
+    };
+    Ok(NewNode {
+        kind,
+        permissions: header.mode()? & 0o7777,
+        uid: pax.uid.map_or_else(|| owner(header.uid()), Ok)?,
+        gid: pax.gid.map_or_else(|| owner(header.gid()), Ok)?,
+        atime: put.rules.time(pax.atime.unwrap_or(mtime)),
+        mtime: put.rules.time(mtime),
+        xattrs: if put.rules.keeps_xattrs { pax.xattrs } else { Vec::new() },
+    })
+}
+
+fn pax(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Pax> {
+    let mut pax = Pax::default();
+    let Some(extensions) = entry.pax_extensions()? else { return Ok(pax) };
+    for extension in extensions {
+        let extension = extension?;
+        let (key, value) = (extension.key_bytes(), extension.value_bytes());
+        let id = || {
+            let found = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            found.ok_or_else(|| bad(format!("an owner of number {:?}", String::from_utf8_lossy(value))))
+        };
+        match key {
+            b"mtime" => pax.mtime = Some(time(value)?),
+            b"atime" => pax.atime = Some(time(value)?),
+            b"uid" => pax.uid = Some(id()?),
+            b"gid" => pax.gid = Some(id()?),
+            _ => {
+                if let Some(key) = key.strip_prefix(SPARSE_PREFIX) {
+                    pax.sparse.take(key, value);
+                } else if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
+                    pax.xattrs.push((name.to_vec(), value.to_vec()));
+                }
+            }
+        }
+    }
+    Ok(pax)
+}
+
+/// Decimal seconds since 1970 with a fraction.
+fn time(text: &[u8]) -> io::Result<Time> {
+    let parse = || {
+        let text = std::str::from_utf8(text).ok()?;
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let mut seconds: i64 = whole.parse().ok()?;
+        if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+        let mut nanoseconds: u64 = digits.parse().ok()?;
+        // The fraction of a negative number counts away from zero.
+        if whole.starts_with('-') && nanoseconds > 0 {
+            (seconds, nanoseconds) = (seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds);
+        }
+        Some(Time { seconds, nanoseconds })
+    };
+    parse().ok_or_else(|| bad(format!("a time {:?}", String::from_utf8_lossy(text))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_fractions() {
+        let of = |text: &str| time(text.as_bytes()).map(|time| (time.seconds, time.nanoseconds)).ok();
+        assert_eq!(of("12"), Some((12, 0)));
+        assert_eq!(of("12.5"), Some((12, 500_000_000)));
+        assert_eq!(of("12.1234567899"), Some((12, 123_456_789)));
+        assert_eq!(of("-1.25"), Some((-2, 750_000_000)));
+        assert_eq!(of("-0.25"), Some((-1, 750_000_000)));
+        assert_eq!(of("1.-5"), None);
+        assert_eq!(of("x"), None);
+    }
+
+    #[test]
+    fn no_path_leads_out() {
+        assert_eq!(parts(b"./a//b/").unwrap(), [&b"a"[..], b"b"]);
+        assert_eq!(parts(b"/etc/passwd").unwrap(), [&b"etc"[..], b"passwd"]);
+        assert!(parts(b"a/../../b").is_err());
+    }
+}

@@ -1,0 +1,330 @@
+//! Snapshots received from a stream into a pool.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::zap::Value;
+use zstream_dsl::prop::parse::{Parsed, parse_assignment};
+use zstream_dsl::prop::table::Property;
+use zstream_dsl::write::WritablePool;
+use zstream_format::judge::Errno;
+use zstream_recv::engine::Receiving;
+use zstream_recv::error::{Cancelled, Fault, Result as StreamResult};
+use zstream_recv::host::{Host, Note};
+use zstream_recv::input::Input;
+use zstream_recv::request::{Naming, Request as Wanted};
+use zstream_recv::rules::Encryption;
+
+use crate::control::{Cancel, Control, Event};
+use crate::create::{EncryptionProperties, create_parents};
+use crate::error::{Error, ReceiveError, Request, Result};
+use crate::place::keys::load_key;
+use crate::place::pool::leave;
+use crate::place::{Keys, PoolPlace};
+
+/// Properties that say how a dataset is encrypted.
+const KEY_PROPERTIES: [&str; 4] = ["encryption", "keyformat", "keylocation", "pbkdf2iters"];
+
+/// A receive as it is asked for: what `zfs receive` takes.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ReceiveRequest {
+    /// The target: a dataset, or a snapshot.
+    pub to: String,
+    /// The part of the sender's names that follows it.
+    pub naming: Naming,
+    /// Roll back, replace, rename and destroy what is in the way (`-F`).
+    pub force: bool,
+    /// Keep what was received when the receive is interrupted (`-s`).
+    pub resumable: bool,
+    /// Judge everything, and change nothing (`-n`).
+    pub dry_run: bool,
+    /// Correct damaged blocks of a snapshot that is there (`-c`).
+    pub heal: bool,
+    /// Without holds (`-h`).
+    pub without_holds: bool,
+    origin: Option<String>,
+    inherits_encryption: bool,
+    encryption: EncryptionProperties,
+    set: Vec<Parsed>,
+    exclude: Vec<String>,
+}
+
+impl ReceiveRequest {
+    /// A receive into a dataset, or of one snapshot.
+    #[must_use]
+    pub fn new(to: impl Into<String>) -> Self {
+        Self { to: to.into(), ..Self::default() }
+    }
+
+    /// Has a property set instead of the one that comes: `PROPERTY=VALUE` (`-o`). `origin=SNAPSHOT` makes a clone.
+    ///
+    /// # Errors
+    /// There is no such property, it cannot have this value, or it cannot be set by a receive.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        if let Some(name) = assignment.strip_prefix("origin=") {
+            self.origin = Some(name.to_owned());
+            return Ok(());
+        }
+        let parsed = parse_assignment(assignment)?;
+        if self.encryption.take(&parsed) {
+            return Ok(());
+        }
+        if parsed.property.is_some_and(|property| property.set_once || property.read_only) {
+            return Err(Request::SetByReceive(parsed.name).into());
+        }
+        self.set.push(parsed);
+        Ok(())
+    }
+
+    /// Has a property left out (`-x`).
+    ///
+    /// # Errors
+    /// There is no such property, or it is set.
+    pub fn exclude(&mut self, name: &str) -> Result<()> {
+        let found = if name.contains(':') { Some(name) } else { Property::find(name).map(|p| p.name) };
+        let found = found.ok_or_else(|| Request::NoSuchProperty(name.to_owned()))?;
+        if self.set.iter().any(|parsed| parsed.name == found) {
+            return Err(Request::SetAndExcluded(found.to_owned()).into());
+        }
+        if KEY_PROPERTIES.contains(&found) {
+            self.inherits_encryption = true;
+        } else {
+            self.exclude.push(found.to_owned());
+        }
+        Ok(())
+    }
+
+    fn wanted(mut self) -> (Wanted, EncryptionProperties) {
+        if let Some(location) = self.encryption.location_only() {
+            // Raw streams bring the rest, and increments find it.
+            let (name, value) = ("keylocation".to_owned(), Value::string(location));
+            self.set.push(Parsed { value, property: Property::find(&name), name });
+            self.encryption = EncryptionProperties::default();
+        }
+        let wanted = Wanted {
+            to: self.to,
+            naming: self.naming,
+            force: self.force,
+            resumable: self.resumable,
+            dry_run: self.dry_run,
+            heal: self.heal,
+            without_holds: self.without_holds,
+            origin: self.origin,
+            encryption: self.inherits_encryption.then_some(Encryption::Inherit),
+            set: self.set,
+            exclude: self.exclude,
+        };
+        (wanted, self.encryption)
+    }
+}
+
+/// A pool that is open to receive into, with its keys loaded.
+///
+/// ```no_run
+/// use std::fs::File;
+/// use zstream::{Control, NoKeys, PoolPlace, ReceiveRequest, Receiver};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let place = PoolPlace::new(["disk.img"]);
+/// let receiver = Receiver::open(&place, ReceiveRequest::new("tank/copy"), &NoKeys)?;
+/// receiver.receive(File::open("backup.zfs")?, "my program", &mut Control::new())?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Receiver<'k> {
+    place: PoolPlace,
+    pool: WritablePool,
+    request: Wanted,
+    keys: &'k dyn Keys,
+}
+
+impl fmt::Debug for Receiver<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl<'k> Receiver<'k> {
+    /// Opens the pool to receive into.
+    ///
+    /// # Errors
+    /// The pool cannot be opened for writing; a key that is needed cannot be had.
+    pub fn open(place: &PoolPlace, request: ReceiveRequest, keys: &'k dyn Keys) -> Result<Self> {
+        let (mut request, encryption) = request.wanted();
+        let writing = WriteOptions { rehearsal: request.dry_run, ..WriteOptions::default() };
+        let mut pool = place.open_writable(Some(&request.to), writing, None)?;
+        if let Some(encryption) = encryption.for_receive(&mut pool, &request.to, keys)? {
+            request.encryption = Some(encryption);
+        }
+        let mut this = Self { place: place.clone(), pool, request, keys };
+        this.unlock()?;
+        Ok(this)
+    }
+
+    /// Guid of the pool.
+    pub(crate) fn pool_guid(&self) -> zstream_dmu::ids::Guid {
+        self.pool.pool().guid()
+    }
+
+    /// Loads the key of the target or of its origin, or of what is above, where it is at hand. The key of a new encryption
+    /// root opens nothing else.
+    fn unlock(&mut self) -> Result<()> {
+        let Self { request, pool, keys, .. } = self;
+        let has_own = matches!(&request.encryption, Some(Encryption::On { own: Some(_), .. }));
+        if !keys.is_at_hand() || has_own {
+            return Ok(());
+        }
+        let mut name =
+            request.origin.as_deref().or(Some(&request.to)).and_then(|name| name.split('@').next());
+        while let Some(at) = name {
+            let tx = pool.tx();
+            let of_dir = tx.dir_named(at)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten();
+            if let Some(of_dir) = of_dir {
+                return load_key(pool, of_dir.root, *keys).map(drop);
+            }
+            name = at.rsplit_once('/').map(|(above, _)| above);
+        }
+        Ok(())
+    }
+
+    /// Receives all that `source` holds, one snapshot or a package, notes `command` in the pool's history, and leaves the pool
+    /// for others. How many snapshots were received.
+    ///
+    /// Everything is judged before anything is changed, and a block is written only after its checksum was verified. Steps are
+    /// [`Event::Receive`], bytes of the stream [`Event::Bytes`].
+    ///
+    /// # Errors
+    /// The first snapshot that cannot be received, as [`Error::Receive`]; its target is as before, or, where that was asked for,
+    /// what came is kept. Snapshots of a package that were received before stay.
+    pub fn receive(mut self, source: impl Read, command: &str, control: &mut Control<'_>) -> Result<u64> {
+        let cancel = control.cancel().clone();
+        let mut stream = Input::new(Cancellable { source, cancel });
+        let mut host = Reporter { keys: self.keys, control, done: 0, current: None };
+        let mut receiving = Receiving::new(&mut self.pool);
+        let result = receiving.receive_all(&mut stream, &self.request, &mut host);
+        let is_broken = receiving.is_broken();
+        let current = host.current;
+        let Self { place, pool, request, .. } = self;
+        let left = Left { request: &request, current: current.as_deref() };
+        let ended = if request.dry_run {
+            Ok(false)
+        } else if is_broken {
+            drop(pool);
+            left.clean_up(&place)
+        } else {
+            left.leave(pool, result.is_ok().then_some(command))
+        };
+        match (result, ended) {
+            (Ok(count), ended) => ended.map(|_| count),
+            (Err(error), ended) => {
+                let (is_kept, unclean) = match ended {
+                    Ok(is_kept) => (is_kept, None),
+                    Err(unclean) => (false, Some(unclean)),
+                };
+                Err(Error::Receive(Box::new(ReceiveError { error, is_kept, unclean })))
+            }
+        }
+    }
+}
+
+/// The end of a receive.
+struct Left<'a> {
+    request: &'a Wanted,
+    /// The snapshot that was begun and not completed.
+    current: Option<&'a str>,
+}
+
+impl Left<'_> {
+    /// Leaves the pool, and says whether something is kept in it to be resumed. `command` is that of a receive that succeeded.
+    fn leave(&self, mut pool: WritablePool, command: Option<&str>) -> Result<bool> {
+        let mut is_kept = false;
+        if command.is_none()
+            && let Some(name) = self.current.filter(|_| self.request.resumable)
+        {
+            let dataset = name.split('@').next().unwrap_or_default();
+            is_kept = pool.tx().unfinished_receive(dataset)?.is_some();
+        }
+        leave(pool, command)?;
+        Ok(is_kept)
+    }
+
+    /// The pool failed while it was written: the transaction group that was open is lost. What was made before it is destroyed,
+    /// or kept to be resumed: says whether something is.
+    fn clean_up(&self, place: &PoolPlace) -> Result<bool> {
+        let mut pool = place.open_writable(Some(&self.request.to), WriteOptions::default(), None)?;
+        if let Some(name) = self.current.filter(|_| !self.request.resumable) {
+            let dataset = name.split('@').next().unwrap_or_default();
+            Receiving::new(&mut pool).discard(dataset).map_err(Error::Discard)?;
+        }
+        self.leave(pool, None)
+    }
+}
+
+/// Discards what an interrupted receive has left in a dataset (`zfs receive -A`).
+///
+/// # Errors
+/// Nothing is left; the pool cannot be changed.
+pub fn abort_receive(pool: &mut WritablePool, dataset: &str) -> Result<()> {
+    if Receiving::new(pool).discard(dataset).map_err(Error::Discard)? {
+        return Ok(());
+    }
+    let text = format!("'{dataset}' does not have any resumable receive state to abort");
+    Err(Error::Discard(PoolError::invalid(text).into()))
+}
+
+/// Tells the caller what happens.
+struct Reporter<'a, 'c> {
+    keys: &'a dyn Keys,
+    control: &'a mut Control<'c>,
+    done: u64,
+    /// The snapshot that was begun last.
+    current: Option<String>,
+}
+
+impl Host for Reporter<'_, '_> {
+    fn create_filesystem(&mut self, pool: &mut WritablePool, name: &str) -> StreamResult<()> {
+        match create_parents(pool, &format!("{name}/x"), self.keys) {
+            Ok(_) => Ok(()),
+            Err(Error::Pool(error)) => Err(error.into()),
+            Err(error) => {
+                let errno = match error {
+                    Error::Key { .. } | Error::NoKey { .. } => Errno::EACCES,
+                    _ => Errno::EINVAL,
+                };
+                Err(Fault::Host { errno, source: Box::new(error) }.into())
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match &note {
+            Note::Begins { to, .. } => self.current = Some(to.clone()),
+            Note::Received(_) => self.current = None,
+            _ => {}
+        }
+        self.control.event(Event::Receive(note));
+    }
+
+    fn progress(&mut self, bytes: u64) {
+        self.control.event(Event::Bytes(bytes.saturating_sub(self.done)));
+        self.done = bytes;
+    }
+}
+
+/// A source that ends with an error after it was cancelled.
+struct Cancellable<R> {
+    source: R,
+    cancel: Cancel,
+}
+
+impl<R: Read> Read for Cancellable<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other(Cancelled("its caller")));
+        }
+        self.source.read(bytes)
+    }
+}

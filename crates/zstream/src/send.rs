@@ -1,0 +1,165 @@
+//! Snapshots of a pool sent as a stream.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, Write};
+
+use zstream_format::token::ResumeToken;
+use zstream_send::job::{Job, Step};
+use zstream_send::plan::{Form, Options};
+use zstream_send::request::{Request, resume};
+use zstream_send::{Progress, Sent};
+
+use crate::control::{Control, Event};
+use crate::error::{Error, Result};
+use crate::place::keys::unlock;
+use crate::place::{Keys, OpenPool};
+
+/// Snapshots that are to be sent, found and judged.
+///
+/// ```no_run
+/// use std::fs::File;
+/// use zstream::{Control, NoKeys, PoolPlace, SendRequest, Sender};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let control = &mut Control::new();
+/// let open = PoolPlace::new(["disk.img"]).open(Some("tank"), control)?;
+/// let sender = Sender::new(&open, &SendRequest::new("tank/home@monday"), control)?;
+/// sender.unlock(&NoKeys)?;
+/// sender.send(File::create("monday.zfs")?, control)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Sender<'a> {
+    open: &'a OpenPool,
+    job: Job,
+    /// Options for reading and queueing blocks.
+    pub options: Options,
+}
+
+impl<'a> Sender<'a> {
+    /// Finds and judges what is asked for. What is left out is an [`Event::Send`].
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    pub fn new(open: &'a OpenPool, request: &Request, control: &mut Control<'_>) -> Result<Self> {
+        let job = request.resolve(&open.dsl, &mut |note| control.event(Event::Send(note)))?;
+        Ok(Self { open, job, options: Options::default() })
+    }
+
+    /// Continues a send where a receiver stopped, as its token says.
+    ///
+    /// # Errors
+    /// The snapshot that the token names is not in the pool, or cannot be sent in the form that the token asks for.
+    pub fn resume(open: &'a OpenPool, token: &ResumeToken, form: Form) -> Result<Self> {
+        Ok(Self { open, job: resume(token, form, &open.dsl)?, options: Options::default() })
+    }
+
+    /// The snapshots, in order.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.job.steps
+    }
+
+    /// True if all that was asked for is there; each thing that is missing was an [`Event::Send`].
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.job.is_complete
+    }
+
+    /// Loads the keys of encrypted datasets that are not sent raw.
+    ///
+    /// # Errors
+    /// A key cannot be had, or is not the right one.
+    pub fn unlock(&self, keys: &dyn Keys) -> Result<()> {
+        for step in &self.job.steps {
+            if step.needs_key()? {
+                unlock(&step.dataset, keys)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// About how many bytes each snapshot will take, as `zfs send -nvP` guesses.
+    ///
+    /// # Errors
+    /// The pool cannot be read.
+    pub fn estimate(&self) -> Result<Vec<u64>> {
+        let features = self.open.pool.features();
+        let estimate = |step: &Step| step.estimate(features, self.options, &Progress::default());
+        Ok(self.job.steps.iter().map(estimate).collect::<Result<_, _>>()?)
+    }
+
+    /// Exactly how many bytes each snapshot will take. Looks at all pointers to blocks, but not at their content.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn measure(&self) -> Result<Vec<u64>> {
+        let features = self.open.pool.features();
+        let measure = |step: &Step| step.measure(features, self.options, &Progress::default());
+        Ok(self.job.steps.iter().map(measure).collect::<Result<_, _>>()?)
+    }
+
+    /// Writes the stream. Each snapshot is an [`Event::Sending`], bytes of the stream are [`Event::Bytes`].
+    ///
+    /// # Errors
+    /// The pool cannot be read; a key is missing; `out` fails; it was cancelled. What was written before is
+    /// the beginning of the stream.
+    pub fn send(&self, out: impl Write, control: &mut Control<'_>) -> Result<Sent> {
+        let cancel = control.cancel().clone();
+        let control = RefCell::new(control);
+        let mut out = Watched { out, control: &control };
+        let mut begun = |step: &Step| control.borrow_mut().event(Event::Sending(&step.name));
+        let sent = self.send_with(&mut out, &Progress::default(), &mut begun);
+        sent.map_err(|error| if cancel.is_cancelled() { Error::Cancelled } else { error })
+    }
+
+    /// Writes the stream, and counts in `progress`, for those who watch from another thread.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_with(
+        &self,
+        out: &mut dyn Write,
+        progress: &Progress,
+        begun: &mut dyn FnMut(&Step),
+    ) -> Result<Sent> {
+        Ok(self.job.send(out, self.open.pool.features(), self.options, progress, begun)?)
+    }
+}
+
+/// A destination that reports what is written to it, and ends with an error after the send was cancelled.
+struct Watched<'r, 'a, 'c, W> {
+    out: W,
+    control: &'r RefCell<&'a mut Control<'c>>,
+}
+
+impl<W> Watched<'_, '_, '_, W> {
+    fn check(&self) -> io::Result<()> {
+        if self.control.borrow().is_cancelled() { Err(io::Error::other("cancelled")) } else { Ok(()) }
+    }
+
+    fn wrote(&self, written: io::Result<usize>) -> io::Result<usize> {
+        let written = written?;
+        self.control.borrow_mut().did(written);
+        Ok(written)
+    }
+}
+
+impl<W: Write> Write for Watched<'_, '_, '_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        let written = self.out.write(bytes);
+        self.wrote(written)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.check()?;
+        let written = self.out.write_vectored(parts);
+        self.wrote(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

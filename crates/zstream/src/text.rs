@@ -1,0 +1,21 @@
+//! Names as text.
+
+use zstream_format::shown::Shown;
+
+/// A file's name for a line of text: what is not UTF-8, what is hidden, and the backslash as `\xNN`.
+#[must_use]
+pub fn file_name(bytes: &[u8]) -> String {
+    Shown::exact(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hostile name cannot write over other lines, nor pass for another one.
+    #[test]
+    fn names_stay_on_their_line() {
+        assert_eq!(file_name("naïve".as_bytes()), "naïve");
+        assert_eq!(file_name(b"a\x1b[2J\n\xff\\"), r"a\x1b[2J\x0a\xff\x5c");
+    }
+}

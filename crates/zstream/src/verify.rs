@@ -1,0 +1,136 @@
+//! Streams that are verified: in files, and while they pass through.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use zstream_format::stream::parallel::ReadAt;
+use zstream_format::verify::{Options, Verdict, verify_at};
+
+use crate::control::{Cancel, Control, Event};
+use crate::error::{Error, Result};
+use crate::pipe::{PipeWriter, pipe};
+
+/// The time between two reports of progress.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Reads a stream in a file to its end, on all cores, and says whether it is whole and a receiver takes it.
+///
+/// A bad stream is not an error: see [`Verdict::is_good`].
+///
+/// # Errors
+/// The file cannot be opened; it was cancelled.
+pub fn verify(path: &Path, options: Options, control: &mut Control<'_>) -> Result<Verdict> {
+    let of_file = |source| Error::File { path: path.to_owned(), source };
+    let file = File::open(path).map_err(of_file)?;
+    control.event(Event::Total(file.metadata().map_err(of_file)?.len()));
+    let source = Watched { file, cancel: control.cancel().clone(), reached: AtomicU64::new(0) };
+    let (done, ended) = channel();
+    let verdict = thread::scope(|scope| {
+        let work = || {
+            let verdict = verify_at(&source, 0, options);
+            // Ends the waiting below; nobody is told anything by the value.
+            drop(done);
+            verdict
+        };
+        let work = thread::Builder::new().name("verify".to_owned()).spawn_scoped(scope, work);
+        let work = work.map_err(Error::Thread)?;
+        let mut reported = 0;
+        loop {
+            let outcome: Result<(), _> = ended.recv_timeout(TICK);
+            let reached = source.reached.load(Ordering::Relaxed);
+            control.event(Event::Bytes(reached - reported));
+            reported = reached;
+            if outcome == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
+        }
+        Ok::<_, Error>(work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    control.cancel().check()?;
+    Ok(verdict)
+}
+
+/// A file that notes how far it was read, and cannot be read after it was cancelled.
+struct Watched {
+    file: File,
+    cancel: Cancel,
+    reached: AtomicU64,
+}
+
+impl ReadAt for Watched {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
+        let got = self.file.read_at(buf, offset)?;
+        self.reached.fetch_max(offset + got as u64, Ordering::Relaxed);
+        Ok(got)
+    }
+}
+
+/// A writer that passes a stream on, and verifies it meanwhile, in bounded memory.
+///
+/// ```no_run
+/// use std::fs::File;
+/// use std::io;
+/// use zstream::VerifyingWriter;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut upload = VerifyingWriter::new(File::create("kept.zfs")?, Default::default())?;
+/// io::copy(&mut io::stdin(), &mut upload)?;
+/// let (file, verdict) = upload.finish()?;
+/// if !verdict.is_good() {
+///     std::fs::remove_file("kept.zfs")?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct VerifyingWriter<W> {
+    inner: W,
+    copy: PipeWriter,
+    verdict: JoinHandle<Verdict>,
+}
+
+impl<W: Write> VerifyingWriter<W> {
+    /// Passes what is written on to `inner`.
+    ///
+    /// # Errors
+    /// [`Error::Thread`]
+    pub fn new(inner: W, options: Options) -> Result<Self> {
+        let (copy, stream) = pipe();
+        let verify = move || zstream_format::verify::verify(stream, options);
+        let verdict =
+            thread::Builder::new().name("verify".to_owned()).spawn(verify).map_err(Error::Thread)?;
+        Ok(Self { inner, copy, verdict })
+    }
+
+    /// Says that all was written, and gives the inner writer and the verdict on the stream.
+    ///
+    /// # Errors
+    /// The inner writer cannot be flushed.
+    pub fn finish(mut self) -> io::Result<(W, Verdict)> {
+        self.inner.flush()?;
+        self.copy.finish();
+        let verdict = self.verdict.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((self.inner, verdict))
+    }
+}
+
+impl<W: Write> Write for VerifyingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        // After a fault the stream is not read on: that is known, and the rest is passed on all the same.
+        let _ = self.copy.write_all(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
