@@ -14,6 +14,8 @@ pub mod fuzz;
 pub mod gangs;
 pub mod golden;
 pub mod history;
+pub mod key_history;
+pub mod keys;
 pub mod lab;
 pub mod manifest;
 pub mod objects;

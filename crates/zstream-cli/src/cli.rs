@@ -15,9 +15,9 @@ use std::path::Path;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    bookmark, byteswap, cat, clone, completions, create, decompress, destroy, dump, extract, get, hold, info,
-    join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select, send, set,
-    snapshot, token, verify,
+    bookmark, byteswap, cat, change_key, clone, completions, create, decompress, destroy, dump, extract, get,
+    hold, info, join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select, send,
+    set, snapshot, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -291,6 +291,25 @@ Example:
 Example:
   zstream -d disk.img holds -r tank@monday")]
     Holds(hold::Holds),
+    /// Gives a dataset another key, or lets it inherit that of the dataset above
+    ///
+    /// What is protected stays as it is: its keys are wrapped anew, and with them those of all that has its key. The key so
+    /// far is the one of --key-file, with -l the one at its place, or it is asked for; the new one comes from keylocation.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img --key-file old change-key -o keylocation=file:///etc/new tank/home
+  zstream -d disk.img --key-file key change-key -o keyformat=hex -o keylocation=file:///etc/hex tank/home/own
+  zstream -d disk.img --key-file key change-key -i tank/home/own")]
+    ChangeKey(change_key::Args),
+    /// Tries keys: whether they open the datasets that have them
+    ///
+    /// Of every encryption root the key is tried on all datasets that it has to open. It is the one of -L, of --key-file, or
+    /// the one at its keylocation. Keys do not stay loaded here.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img --key-file key load-key -n tank/home
+  zstream -d disk.img load-key -n -a")]
+    LoadKey(change_key::Load),
     /// Sets properties of datasets
     #[command(after_long_help = "\
 Examples:
@@ -393,6 +412,8 @@ impl Cli {
             Command::Hold(args) => args.hold(&self.pool),
             Command::Release(args) => args.release(&self.pool),
             Command::Holds(args) => args.run(&self.pool),
+            Command::ChangeKey(args) => args.run(&self.pool),
+            Command::LoadKey(args) => args.run(&self.pool),
             Command::Set(args) => args.run(&self.pool),
             Command::Inherit(args) => args.run(&self.pool),
             Command::Ls(args) => args.run(&self.pool),

@@ -15,10 +15,37 @@ const LINE_BYTES_MAX: usize = 4096;
 /// # Errors
 /// Standard input is no terminal, or nothing was given.
 pub(crate) fn ask(name: &str) -> Result<Vec<u8>, String> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
+    if !can_ask() {
         return Err(format!("{name} is encrypted: name the file with its key with --key-file"));
     }
+    ask_for(name, "Key")
+}
+
+/// Whether somebody can be asked.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Asks for a new key of a dataset, twice.
+///
+/// # Errors
+/// Standard input is no terminal, nothing was given, or not the same.
+pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, String> {
+    if !can_ask() {
+        return Err(format!(
+            "nobody can be asked for the new key of {name}: name the file with it, -o keylocation=file:///PATH"
+        ));
+    }
+    let key = ask_for(name, "New key")?;
+    if ask_for(name, "Again, the new key")? == key {
+        return Ok(key);
+    }
+    Err(format!("the new key of {name} was typed differently the second time"))
+}
+
+/// Asks for something on the terminal.
+fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, String> {
+    let stdin = io::stdin();
     let failed = |error: io::Error| format!("cannot ask for the key of {name}: {error}");
     let before = termios::tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
     let mut hidden: Termios = before.clone();
@@ -27,7 +54,7 @@ pub(crate) fn ask(name: &str) -> Result<Vec<u8>, String> {
     hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
     // Before it is asked: who answers at once is neither shown nor lost.
     termios::tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|error| failed(error.into()))?;
-    eprint!("Key of {name}: ");
+    eprint!("{what} of {name}: ");
     let line = io::stderr().flush().and_then(|()| line(stdin.lock(), &Keys::of(&before)));
     let restored = termios::tcsetattr(&stdin, OptionalActions::Flush, &before);
     eprintln!();

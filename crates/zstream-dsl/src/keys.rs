@@ -9,7 +9,7 @@ use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::{Value, Zap};
-use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
+use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
 
 use crate::dataset::{Dataset, Dir};
@@ -80,14 +80,23 @@ fn bytes<const N: usize>(value: &Value) -> Result<[u8; N]> {
     found.try_into().map_err(|_| Error::corrupt("crypto key", format!("{} bytes, expected {N}", found.len())))
 }
 
+/// What the key of an encryption root opens.
+#[derive(Debug)]
+pub struct Opened {
+    /// The directories whose keys it wraps, itself among them, with their keys.
+    pub keys: Vec<(Arc<Dir>, Arc<DatasetKey>)>,
+    /// Directories that name it as their encryption root, and whose keys it does not open.
+    pub locked: Vec<Arc<Dir>>,
+}
+
 impl Dsl {
-    /// Loads the keys of every dataset whose encryption root is `root`, like `zfs load-key`. `input` is
-    /// what the user knows: see [`WrappingKey::new`]. How many datasets, snapshots counted.
+    /// Unwraps the keys of every dataset whose encryption root is `root`, with what the user knows: see
+    /// [`WrappingKey::new`].
     ///
     /// # Errors
     /// [`Fault::Invalid`] when `root` is not an encryption root or the input is not of its form;
-    /// [`Fault::WrongKey`] when it is the wrong one. Nothing is loaded then.
-    pub fn load_key(self: &Arc<Self>, root: &Arc<Dir>, input: &[u8]) -> Result<usize> {
+    /// [`Fault::WrongKey`] when it is the wrong one.
+    pub fn open_keys(self: &Arc<Self>, root: &Arc<Dir>, input: &[u8]) -> Result<Opened> {
         let not_encrypted = || Fault::Invalid(format!("{} is not encrypted", root.name()));
         let key = CryptoKey::of(root)?.ok_or_else(not_encrypted)?;
         if key.root != root.object() {
@@ -95,18 +104,32 @@ impl Dsl {
             return Err(Error::invalid(format!("the key of {} is loaded for {name}", root.name())));
         }
         let wrapping = WrappingKey::new(key.format, input)?;
-        let mut unwrapped = Vec::new();
+        drop(key.wrapped.unwrap(&wrapping)?);
+        let mut opened = Opened { keys: Vec::new(), locked: Vec::new() };
         // Clones have the root of their origin, wherever they lie.
         self.walk(&mut |dir| {
             if let Some(key) = CryptoKey::of(dir)?
                 && key.root == root.object()
             {
-                unwrapped.push((dir.clone(), Arc::new(key.wrapped.unwrap(&wrapping)?)));
+                match key.wrapped.unwrap(&wrapping) {
+                    Ok(key) => opened.keys.push((dir.clone(), Arc::new(key))),
+                    Err(error) if matches!(error.fault(), Fault::WrongKey) => opened.locked.push(dir.clone()),
+                    Err(error) => return Err(error),
+                }
             }
             Ok(())
         })?;
+        Ok(opened)
+    }
+
+    /// Loads the keys of every dataset whose encryption root is `root`, like `zfs load-key`. How many datasets, snapshots
+    /// counted. Those whose keys it does not open, though they say so, stay locked.
+    ///
+    /// # Errors
+    /// As [`open_keys`](Self::open_keys). Nothing is loaded then.
+    pub fn load_key(self: &Arc<Self>, root: &Arc<Dir>, input: &[u8]) -> Result<usize> {
         let mut count = 0;
-        for (dir, key) in unwrapped {
+        for (dir, key) in self.open_keys(root, input)?.keys {
             let head = dir.head()?;
             for dataset in head.snapshots()?.iter().chain([&head]) {
                 self.keyring().insert(dataset.object().0, key.clone());
@@ -141,6 +164,18 @@ impl Dataset {
     /// When it cannot be read.
     pub fn encryption_root(&self) -> Result<Option<Arc<Dir>>> {
         self.crypto_key()?.map(|key| self.dsl().dir_by_object(key.root)).transpose()
+    }
+
+    /// Whether it is its own encryption root, or a clone that shares the keys of that.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn is_own_encryption_root(&self) -> Result<bool> {
+        match self.encryption_root()? {
+            Some(root) => Ok(root.object() == self.dir().object()
+                || root.entry(CRYPTO_KEY)? == self.dir().entry(CRYPTO_KEY)?),
+            None => Ok(false),
+        }
     }
 
     /// Whether its key is loaded. A dataset that is not encrypted needs none.

@@ -95,6 +95,8 @@ pub struct Received {
     pub corrected: u64,
     /// Properties that could not be taken over, and why.
     pub warnings: Vec<String>,
+    /// Heads that had the key of the target, and became encryption roots of their own because it got another one.
+    pub detached: Vec<ObjectId>,
 }
 
 /// A pool that takes in streams.
@@ -132,6 +134,7 @@ struct Job {
     keys: Option<KeyData>,
     group: Group,
     warnings: Vec<String>,
+    detached: Vec<ObjectId>,
 }
 
 /// The transaction group that is open.
@@ -235,7 +238,7 @@ impl<'p> Receiving<'p> {
         let mut received = received(target.full_name(), input, &opening, records);
         match self.end(&mut job, &opening, target, settings) {
             Ok(()) => {
-                received.warnings = job.warnings;
+                (received.warnings, received.detached) = (job.warnings, job.detached);
                 Ok(received)
             }
             Err(error) => Err(self.fail(job, error)),
@@ -303,7 +306,10 @@ impl<'p> Receiving<'p> {
                 }
             }
         }
-        if let (Some(keys), None) = (&keys, head) {
+        // A clone has the keys of its origin, which stay what they are until all has come.
+        if let (Some(keys), None) = (&keys, head)
+            && self.pool.tx().origin_of(filled)?.is_none()
+        {
             self.pool.tx().receive_keys(filled, keys.data.format, &keys.data.wrapped)?;
         }
         let is_empty = self.pool.tx().dataset(filled)?.root.is_hole();
@@ -339,6 +345,7 @@ impl<'p> Receiving<'p> {
             keys,
             group: Group { begun: Instant::now(), from: input.offset() },
             warnings,
+            detached: Vec::new(),
         })
     }
 
@@ -363,7 +370,11 @@ impl<'p> Receiving<'p> {
                 tx.set_has_received(head)?;
                 is_marked = true;
             }
-            if let Err(error) = tx.set_property(head, name, setting) {
+            let is_allowed = match setting {
+                Setting::Local(value) if name == "keylocation" => tx.check_key_location(head, value.text()?),
+                _ => Ok(()),
+            };
+            if let Err(error) = is_allowed.and_then(|()| tx.set_property(head, name, setting)) {
                 match error.fault() {
                     PoolFault::Refused { .. } | PoolFault::Unsupported(_) | PoolFault::Invalid(_) => {
                         let dataset = self.pool.tx().full_name(head)?;
@@ -476,11 +487,14 @@ impl<'p> Receiving<'p> {
         };
         let mut tx = self.pool.tx();
         let snapshot = tx.end_receive(job.filled, job.head, target.force, &received)?;
-        if let (Some(keys), Some(head)) = (&job.keys, job.head) {
-            tx.receive_keys(head, keys.data.format, &keys.data.wrapped)?;
+        let (name, root) = (tx.full_name(snapshot)?, tx.dataset(snapshot)?.root);
+        if let Some(keys) = &job.keys {
+            // The rules have let these keys in; where that is wrong, too much was changed by now.
+            let (target_head, becomes_root) = (job.head.unwrap_or(job.filled), target.is_encryption_root);
+            let received =
+                self.pool.receive_keys(target_head, keys.data.format, &keys.data.wrapped, becomes_root);
+            job.detached = received.inspect_err(|_| self.is_broken = true)?;
         }
-        let name = tx.full_name(snapshot)?;
-        let root = tx.dataset(snapshot)?.root;
         let late =
             |assignment: &&Assignment| job.head.is_some() || DELAYED.contains(&assignment.name.as_str());
         let warnings = self.assign(job.head.unwrap_or(job.filled), settings.iter().filter(late))?;
@@ -557,6 +571,7 @@ pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Openin
         records,
         corrected: 0,
         warnings: Vec::new(),
+        detached: Vec::new(),
     }
 }
 

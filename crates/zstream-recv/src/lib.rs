@@ -14,3 +14,4 @@ mod replicate;
 pub mod request;
 pub mod rules;
 mod sent;
+mod sent_keys;

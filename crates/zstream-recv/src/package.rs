@@ -27,17 +27,22 @@ use crate::input::{Input, Opening};
 use crate::refusal::Refusal;
 use crate::replicate::replicate;
 use crate::request::{Naming, Request};
-use crate::rules::{Encryption, Head, Target};
+use crate::rules::{Encryption, Head, KeyData, Target};
 use crate::sent::{entry, set_snapshot_properties, stored};
+use crate::sent_keys::SentKeys;
 
 /// What is known of the stream as a whole.
+#[derive(Default)]
 struct Context {
     /// The dataset that was sent.
     sent: String,
     list: Option<PackageList>,
     is_package: bool,
-    /// The first dataset that was received into.
+    /// The first dataset that was received into, or had its snapshot already.
     top: Option<String>,
+    keys: SentKeys,
+    /// Heads that became encryption roots because the key that they inherited was replaced.
+    detached: Vec<ObjectId>,
 }
 
 impl Receiving<'_> {
@@ -59,9 +64,11 @@ impl Receiving<'_> {
         let first = input.open()?.ok_or(Refusal::Package)?;
         let name = name(&first)?;
         let sent = name.split('@').next().unwrap_or_default().to_owned();
-        let mut context = Context { sent, list: None, is_package: first.is_package, top: None };
+        let mut context =
+            Context { sent, list: None, is_package: first.is_package, top: None, ..Context::default() };
         if !first.is_package {
-            return self.one(input, first, request, &mut context, host);
+            let result = self.one(input, first, request, &mut context, host);
+            return self.tell_detached(&context, host).and(result);
         }
         if first.next.role != Role::PackageHeaderEnd {
             return Err(Refusal::Package.into());
@@ -73,21 +80,38 @@ impl Receiving<'_> {
             return Err(Refusal::Name { name: request.to.clone(), why }.into());
         }
         self.replicate(request, &context, &name, host)?;
-        let mut count = 0;
-        let mut is_empty = true;
-        while let Some(opening) = input.open()? {
-            is_empty = false;
-            count += self.one(input, opening, request, &mut context, host)?;
+        let result = self.datasets(input, request, &mut context, host);
+        if result.is_err() && !self.is_broken() {
+            self.tell_detached(&context, host)?;
         }
-        // A package of a tree may only rename and destroy.
-        if is_empty && !is_tree {
-            return Err(Refusal::NothingInPackage.into());
-        }
+        let count = result?;
         if !self.replicate(request, &context, &name, host)? {
             let why = "some datasets could not be renamed, promoted or destroyed as they were at the sender";
             host.note(Note::Warning(why.to_owned()));
         }
-        self.join_encryption_roots(&context)?;
+        self.join_encryption_roots(&context, request, host)?;
+        self.tell_detached(&context, host)?;
+        Ok(count)
+    }
+
+    /// The datasets of a package, one after another.
+    fn datasets<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        request: &Request,
+        context: &mut Context,
+        host: &mut dyn Host,
+    ) -> Result<u64> {
+        let (mut count, mut is_empty) = (0, true);
+        while let Some(opening) = input.open()? {
+            is_empty = false;
+            count += self.one(input, opening, request, context, host)?;
+        }
+        // A package of a tree may only rename and destroy.
+        let is_tree = context.list.as_ref().is_some_and(|list| list.recursive);
+        if is_empty && !is_tree {
+            return Err(Refusal::NothingInPackage.into());
+        }
         Ok(count)
     }
 
@@ -131,9 +155,17 @@ impl Receiving<'_> {
             resumable: request.resumable,
             heal: request.heal,
             encryption: Encryption::Inherit,
+            is_encryption_root: false,
         };
         let (begin, head) = (&opening.begin, opening.head());
         let entry = entry(context.list.as_ref(), begin.to_guid);
+        target.is_encryption_root = entry.is_some_and(|(sent, _)| sent.is_encryption_root);
+        // Keys that are not as they should be are refused with the other rules.
+        if let (Some((sent, _)), Some(list), true) = (entry, head.list, head.has(FeatureFlags::RAW))
+            && let Ok(keys) = KeyData::parse(list)
+        {
+            context.keys.note(sent, &keys);
+        }
         self.find_place(&opening, request, &mut target, context, entry.map(|(dataset, _)| dataset))?;
         let origin_by_guid = begin.flags.contains(BeginFlags::CLONE) && target.origin.is_none();
         if origin_by_guid && !head.has(FeatureFlags::RESUMING) {
@@ -142,13 +174,13 @@ impl Receiving<'_> {
         if let Some(origin) = &target.origin {
             host.note(Note::Origin(origin.clone()));
         }
+        let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
         if context.is_package
             && !request.heal
             && let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)?
         {
             return ignore(input, &opening, &target, request, &there, host);
         }
-        let is_top = context.top.get_or_insert_with(|| target.dataset.clone()) == &target.dataset;
         target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
         if request.naming == Naming::WithoutPool {
             let above = missing_above(&self.pool().tx(), &request.to, &target.dataset)?;
@@ -171,6 +203,7 @@ impl Receiving<'_> {
         for warning in &received.warnings {
             host.note(Note::Warning(warning.clone()));
         }
+        context.detached.extend(&received.detached);
         if let Some((_, snapshot)) = entry {
             self.finish_snapshot(&target.full_name(), snapshot, request, host)?;
         }
@@ -304,6 +337,10 @@ impl Receiving<'_> {
             }
         }
         for parsed in &request.set {
+            // It is not inherited: what is below keeps its own.
+            if parsed.name == "keylocation" && !is_top {
+                continue;
+            }
             let setting = if is_top { Setting::Local(parsed.value.clone()) } else { Setting::Inherited };
             list.push(Assignment { name: parsed.name.clone(), setting });
         }
@@ -334,36 +371,108 @@ impl Receiving<'_> {
         self.commit()
     }
 
-    /// Behind a raw tree: what had the key of the dataset above it at the sender has it here too
-    /// (`recv_fix_encryption_hierarchy`).
-    fn join_encryption_roots(&mut self, context: &Context) -> Result<()> {
+    /// After a raw tree: what is an encryption root at the sender is one here, and what had the key of the dataset above it
+    /// there has it here too, unless that is another key (`recv_fix_encryption_hierarchy`). The top stays a root.
+    fn join_encryption_roots(
+        &mut self,
+        context: &Context,
+        request: &Request,
+        host: &mut dyn Host,
+    ) -> Result<()> {
         let (Some(list), Some(top)) = (&context.list, &context.top) else { return Ok(()) };
         if !list.raw {
             return Ok(());
         }
-        let mut heads: Vec<ObjectId> = Vec::new();
+        let mut found: Vec<(ObjectId, &SentDataset)> = Vec::new();
         {
             let tx = self.pool().tx();
             let Some(dir) = tx.dir_named(top)? else { return Ok(()) };
             tx.walk_dir(top, dir, &mut |_, head| {
                 for (_, snapshot) in tx.snapshots(head)? {
                     if let Some((sent, _)) = entry(Some(list), tx.dataset(snapshot)?.guid) {
-                        if !sent.is_encryption_root && sent.origin.is_none() {
-                            heads.push(head);
-                        }
+                        found.push((head, sent));
                         break;
                     }
                 }
                 Ok(())
             })?;
         }
-        let mut tx = self.pool().tx();
-        for head in heads {
-            if tx.can_inherit_encryption_root(head)? {
-                tx.inherit_encryption_root(head)?;
+        let tx = self.pool().tx();
+        let top = found
+            .first()
+            .filter(|(head, _)| tx.full_name(*head).is_ok_and(|name| name == *top))
+            .map(|(head, _)| *head);
+        for (head, sent) in found {
+            if sent.is_encryption_root {
+                let is_set =
+                    top == Some(head) && request.set.iter().any(|parsed| parsed.name == "keylocation");
+                self.make_root(head, sent, is_set)?;
+            } else if top != Some(head) {
+                self.join_root(context, list, head, host)?;
             }
         }
         self.commit()
+    }
+
+    /// Makes a dataset the encryption root that it is at the sender, with the key from the same place.
+    fn make_root(&mut self, head: ObjectId, sent: &SentDataset, is_location_set: bool) -> Result<()> {
+        let mut tx = self.pool().tx();
+        let dir = tx.dataset(head)?.dir;
+        if tx.keys_of(dir)?.is_none() || tx.origin_of(head)?.is_some() {
+            return Ok(());
+        }
+        tx.make_encryption_root(head, None)?;
+        let location = sent.properties.iter().find(|(name, _)| *name == "keylocation");
+        let Some(location) = location.and_then(|(_, value)| stored(value)).filter(|_| !is_location_set)
+        else {
+            return Ok(());
+        };
+        if tx.inherited(dir, "keylocation")?.as_ref() != Some(&location)
+            && tx.check_key_location(head, location.text()?).is_ok()
+        {
+            tx.set_property(head, "keylocation", &Setting::Local(location))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a dataset the encryption root of the one above it, where the same key wraps the keys of both.
+    fn join_root(
+        &mut self,
+        context: &Context,
+        list: &PackageList,
+        head: ObjectId,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let mut tx = self.pool().tx();
+        let Some(root) = tx.inheritable_root(head)? else { return Ok(()) };
+        let (Some(own), Some(above)) = (tx.keys_of(tx.dataset(head)?.dir)?, tx.keys_of(root)?) else {
+            return Ok(());
+        };
+        if context.keys.have_same_key(list, &own, &above) {
+            tx.inherit_encryption_root(head)?;
+        } else {
+            let (name, above) = (tx.full_name(head)?, tx.dir_name(root)?);
+            host.note(Note::Warning(format!(
+                "{name} stays an encryption root: its key is not the one of {above}, or cannot be known to be"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Names the datasets that had the key of another one, which got a new key, and are encryption roots now.
+    fn tell_detached(&mut self, context: &Context, host: &mut dyn Host) -> Result<()> {
+        let tx = self.pool().tx();
+        for head in &context.detached {
+            // It may have been destroyed since, as at the sender.
+            let Ok(dir) = tx.dataset(*head).map(|phys| phys.dir) else { continue };
+            if tx.keys_of(dir)?.is_some_and(|keys| keys.root == dir) {
+                let name = tx.full_name(*head)?;
+                host.note(Note::Warning(format!(
+                    "{name} is an encryption root now: the dataset whose key it had was received with another key"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -381,6 +490,10 @@ fn encryption(
     let is_clone = head.begin.flags.contains(BeginFlags::CLONE) || target.origin.is_some();
     let makes_new = makes_new(head, is_clone);
     let is_raw = head.has(FeatureFlags::RAW);
+    let has_location = request.set.iter().any(|parsed| parsed.name == "keylocation");
+    if has_location && is_top && makes_new && !is_raw && !is_clone {
+        return Err(Refusal::KeyMissing("a key location is given without a key format"));
+    }
     match &request.encryption {
         Some(_) if is_raw => Err(Refusal::EncryptionGiven("the stream is raw")),
         Some(Encryption::On { .. } | Encryption::Off) if !makes_new && !is_tree => {

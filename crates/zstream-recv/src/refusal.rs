@@ -221,6 +221,17 @@ pub enum Refusal {
     /// The keys of a raw increment are not those of the target.
     #[error("{0} has other keys than the stream")]
     OtherKey(String),
+    /// The keys of a raw stream are wrapped by another key than the one that opens the target.
+    #[error(
+        "{dataset} has the key of {root}, and the stream comes with another one, which would lock it: \
+         receive {root} first, send it with the stream (send -R), or give {dataset} a key of its own (change-key -o keyformat=)"
+    )]
+    OtherWrapping {
+        /// The dataset that has the keys.
+        dataset: String,
+        /// Its encryption root.
+        root: String,
+    },
     /// The table of objects of a raw stream has another shape than the target's.
     #[error("{dataset} has {field} {found} of its table of objects, the stream {expected}")]
     MetaDnode {
@@ -284,7 +295,7 @@ impl Refusal {
             | Self::NoEncryption
             | Self::NoDatasetToHeal(_)
             | Self::HealGuid { .. } => Errno::ENOTSUP,
-            Self::KeyNotLoaded(_) | Self::OtherKey(_) => Errno::EACCES,
+            Self::KeyNotLoaded(_) | Self::OtherKey(_) | Self::OtherWrapping { .. } => Errno::EACCES,
             Self::Interrupted(_) => Errno::EBUSY,
             Self::SnapshotExists(_)
             | Self::Exists(_)

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::zap::Value;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::write::WritablePool;
@@ -99,7 +100,13 @@ impl ReceiveRequest {
         Ok(())
     }
 
-    fn wanted(self) -> (Wanted, EncryptionProperties) {
+    fn wanted(mut self) -> (Wanted, EncryptionProperties) {
+        if let Some(location) = self.encryption.location_only() {
+            // Raw streams bring the rest, and increments find it.
+            let (name, value) = ("keylocation".to_owned(), Value::string(location));
+            self.set.push(Parsed { value, property: Property::find(&name), name });
+            self.encryption = EncryptionProperties::default();
+        }
         let wanted = Wanted {
             to: self.to,
             naming: self.naming,

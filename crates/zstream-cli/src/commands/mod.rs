@@ -3,6 +3,7 @@
 pub(crate) mod bookmark;
 pub(crate) mod byteswap;
 pub(crate) mod cat;
+pub(crate) mod change_key;
 pub(crate) mod clone;
 pub(crate) mod completions;
 pub(crate) mod create;

@@ -90,7 +90,10 @@ impl Tx<'_> {
 
 impl Tx<'_> {
     /// Refuses a place of a key that the dataset cannot have (`dsl_crypto_can_set_keylocation`).
-    fn check_key_location(&self, head: ObjectId, location: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// `EACCES` when it is not an encryption root, `EINVAL` when it is not a place of a key.
+    pub fn check_key_location(&self, head: ObjectId, location: &str) -> Result<()> {
         let dir = self.dataset(head)?.dir;
         let refuse = |errno, why: &str| Err(Error::refused(errno, format!("keylocation {why}")));
         match self.encryption_root(dir)? {

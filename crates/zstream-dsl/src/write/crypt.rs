@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
-use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappingKey};
+use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
 
 use super::{RECEIVE_CHILD, Setting, Tx, WritablePool};
@@ -81,7 +81,7 @@ impl WritablePool {
         }
         let root = wrapping.root.map_or_else(|| Ok(tx.dataset(head)?.dir), Ok::<_, Error>)?;
         self.add_key(head, &key);
-        self.wrappings.insert(root, Wrapping { root: Some(root), ..wrapping.clone() });
+        self.set_wrapping(root, Some(wrapping.clone()));
         Ok(())
     }
 
@@ -91,6 +91,39 @@ impl WritablePool {
         self.wrappings.get(&root)
     }
 
+    /// Gives a head the keys of a raw stream, as [`Tx::receive_keys`] does, after it was made an encryption root with its old
+    /// ones where `becomes_root` asks for it; gives the heads that became encryption roots because they have the old key.
+    ///
+    /// # Errors
+    /// As [`Tx::make_encryption_root`] and [`Tx::receive_keys`].
+    pub fn receive_keys(
+        &mut self,
+        head: ObjectId,
+        format: KeyFormat,
+        wrapped: &WrappedKey,
+        becomes_root: bool,
+    ) -> Result<Vec<ObjectId>> {
+        let mut tx = self.tx();
+        let dir = tx.dataset(head)?.dir;
+        let changes = tx.keys_of(dir)?.is_some_and(|keys| keys.wrapped != *wrapped);
+        if changes && becomes_root && !tx.is_own_encryption_root(head)? {
+            tx.make_encryption_root(head, None)?;
+        }
+        let detached = tx.receive_keys(head, format, wrapped)?;
+        if let (true, Some(root)) = (changes, tx.encryption_root(dir)?) {
+            self.set_wrapping(root, None);
+        }
+        Ok(detached)
+    }
+
+    /// Keeps what wraps the keys of those whose encryption root is `root` from now on; none where nothing of it is known.
+    pub(super) fn set_wrapping(&mut self, root: ObjectId, wrapping: Option<Wrapping>) {
+        match wrapping {
+            Some(wrapping) => self.wrappings.insert(root, Wrapping { root: Some(root), ..wrapping }),
+            None => self.wrappings.remove(&root),
+        };
+    }
+
     /// Sets the keys with which the blocks of a head are protected and read.
     pub fn add_key(&mut self, head: ObjectId, key: &Arc<DatasetKey>) {
         self.keyring.insert(head.0, Arc::clone(key));
@@ -98,7 +131,8 @@ impl WritablePool {
     }
 
     /// Loads the keys of every dataset whose encryption root is `root`, with what the user knows, and gives what wraps them:
-    /// also those of what an interrupted receive has left.
+    /// also those of what an interrupted receive has left. Those whose keys it does not open, though they say so, stay
+    /// locked.
     ///
     /// # Errors
     /// [`Fault::WrongKey`](zstream_dmu::error::Fault::WrongKey) when the input is not the key; the root is not encrypted.
@@ -111,11 +145,16 @@ impl WritablePool {
         drop(keys.wrapped.unwrap(&wrapping)?);
         let mut found = Vec::new();
         let mut find = |head: ObjectId, dir: ObjectId| -> Result<()> {
-            if let Some(keys) = tx.keys_of(dir)?.filter(|keys| keys.root == root) {
-                let snapshots = tx.snapshots(head)?.into_iter().map(|(_, snapshot)| snapshot).collect();
-                found.push((head, snapshots, Arc::new(keys.wrapped.unwrap(&wrapping)?)));
+            let Some(keys) = tx.keys_of(dir)?.filter(|keys| keys.root == root) else { return Ok(()) };
+            match keys.wrapped.unwrap(&wrapping) {
+                Ok(key) => {
+                    let snapshots = tx.snapshots(head)?.into_iter().map(|(_, snapshot)| snapshot).collect();
+                    found.push((head, snapshots, Arc::new(key)));
+                    Ok(())
+                }
+                Err(error) if matches!(error.fault(), Fault::WrongKey) => Ok(()),
+                Err(error) => Err(error),
             }
-            Ok(())
         };
         tx.walk(&mut |_, head| {
             let dir = tx.dataset(head)?.dir;

@@ -1,4 +1,13 @@
 //! Keys of encrypted directories: who uses them, and which directory's key wraps them.
+//!
+//! ```text
+//! family    a directory and the clones of its snapshots, which share one table of keys
+//! root      the directory whose key wraps the keys of a table; a family is *its own root* where that is one of it
+//! ```
+//!
+//! What always holds: the key of the encryption root opens the keys of every directory that names it. Keys that are moved to
+//! another root are wrapped anew ([`super::change_key`]), or their wrapping is known to be that of the other root, or the
+//! directory becomes a root of its own, which needs no key.
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
@@ -7,7 +16,7 @@ use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
 
 use super::Tx;
 use super::props::Setting;
-use crate::keys::CRYPTO_KEY;
+use crate::keys::{CRYPTO_KEY, CryptoKey};
 use crate::pool::ZAPIFIED;
 
 /// How many directories use the keys: a clone has those of its origin.
@@ -17,21 +26,111 @@ const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
 
 impl Tx<'_> {
     /// Gives a dataset the keys of a raw stream, wrapped as they came. One that had none becomes its own encryption root,
-    /// whose key is asked for (`dsl_crypto_recv_raw_key_sync`).
+    /// whose key is asked for (`dsl_crypto_recv_raw_key_sync`). Where an encryption root gets another wrapping, what is
+    /// wrapped by its old key becomes a root of its own, which the old key still opens; gives the heads of those.
     ///
     /// # Errors
-    /// When the MOS cannot be changed.
-    pub fn receive_keys(&mut self, head: ObjectId, format: KeyFormat, wrapped: &WrappedKey) -> Result<()> {
+    /// `EACCES` when the keys come with another wrapping and that is not for the dataset to change; when the MOS cannot be
+    /// changed.
+    pub fn receive_keys(
+        &mut self,
+        head: ObjectId,
+        format: KeyFormat,
+        wrapped: &WrappedKey,
+    ) -> Result<Vec<ObjectId>> {
         let dir = self.dataset(head)?.dir;
-        let keys = match self.crypto_key(dir)? {
-            Some(keys) => keys,
-            None => {
-                let keys = self.add_keys(head, dir)?;
-                self.put_property(head, "keylocation", &Setting::Local(Value::string("prompt")))?;
-                keys
-            }
+        let Some(keys) = self.crypto_key(dir)? else {
+            let keys = self.add_keys(head, dir)?;
+            self.put_property(head, "keylocation", &Setting::Local(Value::string("prompt")))?;
+            self.store_keys(keys, format, wrapped)?;
+            return Ok(Vec::new());
         };
-        self.store_keys(keys, format, wrapped)
+        if CryptoKey::read(self.mos(), keys)?.wrapped == *wrapped {
+            return Ok(Vec::new());
+        }
+        if !self.is_own_encryption_root(head)? {
+            let name = self.dir_name(dir)?;
+            return Err(Error::refused(
+                "EACCES",
+                format!("the key of {name} is wrapped by that of another dataset"),
+            ));
+        }
+        let detached = self.detach_dependents(dir)?;
+        self.store_keys(keys, format, wrapped)?;
+        Ok(detached)
+    }
+
+    /// Whether the key of a dataset wraps its own keys, or it is a clone that shares those of its encryption root.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub fn is_own_encryption_root(&self, head: ObjectId) -> Result<bool> {
+        let dir = self.dataset(head)?.dir;
+        match self.encryption_root(dir)? {
+            Some(root) => Ok(root == dir || self.crypto_key(root)? == self.crypto_key(dir)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Makes the directories whose keys are wrapped by those of the root of `dir`, and that do not share them, encryption
+    /// roots of their own, each with what is below it; gives their heads.
+    fn detach_dependents(&mut self, dir: ObjectId) -> Result<Vec<ObjectId>> {
+        let Some(root) = self.encryption_root(dir)? else { return Ok(Vec::new()) };
+        let (mut found, mut family) = (Vec::new(), vec![root]);
+        while let Some(at) = family.pop() {
+            let phys = self.dir(at)?;
+            for (name, child) in self.entries(phys.children)? {
+                let child = ObjectId(child.u64()?);
+                let depends = !is_hidden(&name)
+                    && self.encryption_root(child)? == Some(root)
+                    && !self.is_clone(child)?;
+                if depends {
+                    found.push(child);
+                }
+            }
+            for clone in self.numbers(phys.clones)? {
+                family.push(self.dataset(clone)?.dir);
+            }
+        }
+        let heads = found.into_iter().map(|child| self.head_of(child)).collect::<Result<Vec<_>>>()?;
+        heads.iter().try_for_each(|head| self.make_encryption_root(*head, None))?;
+        Ok(heads)
+    }
+
+    /// Makes a dataset an encryption root without changing what wraps its keys: the same key opens it as before
+    /// (`DCP_CMD_FORCE_NEW_KEY`). `location` is where the key comes from, unless it is asked for. Does nothing where it is
+    /// one.
+    ///
+    /// # Errors
+    /// `EINVAL` when it is a clone, which has the keys of its origin, or not encrypted; when the MOS cannot be changed.
+    pub fn make_encryption_root(&mut self, head: ObjectId, location: Option<&str>) -> Result<()> {
+        let dir = self.dataset(head)?.dir;
+        let (keys, old) = match (self.crypto_key(dir)?, self.encryption_root(dir)?) {
+            (Some(keys), Some(old)) => (keys, old),
+            _ => return Err(Error::refused("EINVAL", format!("{} is not encrypted", self.dir_name(dir)?))),
+        };
+        if old == dir {
+            return Ok(());
+        }
+        self.refuse_clone_key(dir)?;
+        // What is stored beside keys that have a root elsewhere may be of old software, which left it out.
+        let of_root = self.crypto_key(old)?.ok_or_else(|| {
+            Error::corrupt("crypto key", format!("the encryption root {old} of {dir} has no keys"))
+        })?;
+        let format = CryptoKey::read(self.mos(), of_root)?.format;
+        self.store_format(keys, format)?;
+        let location = Value::string(location.unwrap_or("prompt"));
+        self.put_property(head, "keylocation", &Setting::Local(location))?;
+        self.change_encryption_root(dir, old, dir)
+    }
+
+    /// Refuses to change the keys of a clone: they are those of its origin.
+    pub(super) fn refuse_clone_key(&self, dir: ObjectId) -> Result<()> {
+        if !self.is_clone(dir)? {
+            return Ok(());
+        }
+        let name = self.dir_name(dir)?;
+        Err(Error::refused("EINVAL", format!("{name} is a clone and has the keys of its origin")))
     }
 
     /// Gives a head a table for keys of its own, whose encryption root is `root`.
@@ -52,15 +151,11 @@ impl Tx<'_> {
         format: KeyFormat,
         wrapped: &WrappedKey,
     ) -> Result<()> {
-        let (format, salt, rounds) = format.numbers();
         let mut zap = self.zap(keys)?;
         for (name, number) in [
             ("DSL_CRYPTO_SUITE", u64::from(wrapped.suite.0)),
             ("DSL_CRYPTO_GUID", wrapped.guid.0),
             ("DSL_CRYPTO_VERSION", wrapped.version),
-            ("keyformat", format),
-            ("pbkdf2iters", rounds),
-            ("pbkdf2salt", salt),
         ] {
             zap.update(name, &Value::word(number))?;
         }
@@ -72,22 +167,34 @@ impl Tx<'_> {
         ] {
             zap.update(name, &Value::from_bytes(bytes))?;
         }
+        self.store_format(keys, format)
+    }
+
+    /// Puts into a table of keys in what form the user gives the key that wraps them.
+    fn store_format(&mut self, keys: ObjectId, format: KeyFormat) -> Result<()> {
+        let (format, salt, rounds) = format.numbers();
+        let mut zap = self.zap(keys)?;
+        for (name, number) in [("keyformat", format), ("pbkdf2iters", rounds), ("pbkdf2salt", salt)] {
+            zap.update(name, &Value::word(number))?;
+        }
         Ok(())
     }
 
-    /// Whether a dataset is an encryption root below another one.
+    /// The encryption root that a dataset would have if it gave up being one; none where it is not one, is a clone, or lies
+    /// below nothing that is encrypted.
     ///
     /// # Errors
     /// When the keys cannot be read.
-    pub fn can_inherit_encryption_root(&self, head: ObjectId) -> Result<bool> {
+    pub fn inheritable_root(&self, head: ObjectId) -> Result<Option<ObjectId>> {
         let dir = self.dataset(head)?.dir;
-        Ok(self.encryption_root_above(dir)?.is_some()
-            && self.encryption_root(dir)? == Some(dir)
-            && !self.is_clone(dir)?)
+        if self.encryption_root(dir)? != Some(dir) || self.is_clone(dir)? {
+            return Ok(None);
+        }
+        self.encryption_root_above(dir)
     }
 
-    /// Gives up an encryption root for that of the directory above, whose key wraps the same keys
-    /// (`zfs change-key -i`, as a raw receive of a tree ends).
+    /// Gives up an encryption root for that of the directory above, of which the caller knows that the same key wraps both
+    /// (`DCP_CMD_FORCE_INHERIT`, as a raw receive of a tree ends).
     ///
     /// # Errors
     /// `EINVAL` when the directory above is not encrypted, or when the MOS cannot be changed.
@@ -104,7 +211,7 @@ impl Tx<'_> {
     }
 
     /// The encryption root of the directory above; none where that is not encrypted, or there is none.
-    fn encryption_root_above(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
+    pub(super) fn encryption_root_above(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
         match self.dir(dir)?.parent {
             Some(parent) => self.encryption_root(parent),
             None => Ok(None),
@@ -190,21 +297,44 @@ impl Tx<'_> {
     }
 
     /// Makes the keys of a directory, and of those below and of their clones that had `old` as encryption root, have
-    /// `new` (`spa_keystore_change_key_sync_impl`).
+    /// `new`, whose key wraps them already.
     fn change_encryption_root(&mut self, dir: ObjectId, old: ObjectId, new: ObjectId) -> Result<()> {
-        // Each with whether its own keys were changed with those of its origin.
+        let mut tables = Vec::new();
+        self.visit_tables(dir, old, &mut |_, _, table| {
+            tables.push(table);
+            Ok(())
+        })?;
+        tables.into_iter().try_for_each(|table| self.set_root(table, new))
+    }
+
+    /// Sets the encryption root of a table of keys.
+    pub(super) fn set_root(&mut self, table: ObjectId, root: ObjectId) -> Result<()> {
+        self.zap(table)?.update(ROOT, &Value::word(root.0))
+    }
+
+    /// Visits the table of keys of a directory, and those of what is below it and below clones that have the encryption root
+    /// `root`, each once, with a directory that has it (`spa_keystore_change_key_sync_impl`).
+    pub(super) fn visit_tables(
+        &self,
+        dir: ObjectId,
+        root: ObjectId,
+        visit: &mut dyn FnMut(&Self, ObjectId, ObjectId) -> Result<()>,
+    ) -> Result<()> {
+        // Each with whether its own keys were visited with its origin.
         let mut dirs = vec![(dir, false)];
         while let Some((dir, is_done)) = dirs.pop() {
             let name = self.dir_name(dir)?;
-            let is_hidden = name.rsplit('/').next().is_some_and(|last| last.starts_with(['$', '%']));
-            let Some(root) = self.encryption_root(dir)?.filter(|_| !is_hidden) else { continue };
+            if name.rsplit('/').next().is_some_and(is_hidden) {
+                continue;
+            }
+            let (Some(found), Some(table)) = (self.encryption_root(dir)?, self.crypto_key(dir)?) else {
+                continue;
+            };
             if !is_done {
-                if root != old || self.is_clone(dir)? {
+                if found != root || self.is_clone(dir)? {
                     continue;
                 }
-                if let Some(key) = self.crypto_key(dir)? {
-                    self.zap(key)?.update(ROOT, &Value::word(new.0))?;
-                }
+                visit(self, dir, table)?;
             }
             let phys = self.dir(dir)?;
             for (_, child) in self.entries(phys.children)? {
@@ -216,4 +346,9 @@ impl Tx<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether the last part of a name is one that ZFS keeps for itself.
+fn is_hidden(last: &str) -> bool {
+    last.starts_with(['$', '%'])
 }

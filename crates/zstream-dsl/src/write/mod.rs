@@ -27,6 +27,7 @@
 //! redact     the verb redact; redaction: its lists
 //! settings   how the blocks of a dataset are written
 //! crypt      keys that are made and loaded
+//! change_key the verb change-key
 //! assign     properties that users set
 //! plan       what goes with what is destroyed
 //! limits     limits of how many datasets there may be, and of what may be reserved
@@ -36,6 +37,7 @@
 
 mod assign;
 mod bookmark;
+mod change_key;
 mod create;
 mod crypt;
 mod deadlist;
@@ -77,6 +79,7 @@ use zstream_dmu::zap::{self, NewZap, NormFlags, Value, ZapFlags, ZapMut, number_
 use zstream_dmu::zio::Space;
 use zstream_format::object_type::ObjectType;
 
+pub use self::change_key::NewKey;
 pub use self::crypt::Wrapping;
 pub use self::entropy::Entropy;
 pub use self::ledger::DatasetLedger;

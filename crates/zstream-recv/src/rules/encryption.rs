@@ -13,7 +13,7 @@ use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
 use zstream_format::nvlist::NvList;
 
-use super::{Head, Receiver};
+use super::{Head, Receiver, Target};
 use crate::error::Result;
 use crate::refusal::Refusal;
 
@@ -142,6 +142,22 @@ pub(super) fn raw(head: Head<'_>, filled: Option<&Dataset>, base: Option<&Datase
         },
         None => Ok(()),
     }
+}
+
+/// The keys of a raw stream are those that `owner` has, which may be wrapped anew: then the key of the sender wraps them.
+/// That is for an encryption root to take over, not for what has the key of another dataset, which would lock it.
+/// `is_target`: the owner is what is received into, not the origin of a new clone.
+pub(super) fn wrapping(head: Head<'_>, target: &Target, owner: &Dataset, is_target: bool) -> Result<()> {
+    let Some(list) = head.list.filter(|_| head.has(FeatureFlags::RAW)) else { return Ok(()) };
+    let Some(there) = owner.crypto_key()? else { return Ok(()) };
+    if there.wrapped == KeyData::parse(list)?.data.wrapped || owner.is_own_encryption_root()? {
+        return Ok(());
+    }
+    if target.is_encryption_root && is_target && owner.dir().origin()?.is_none() {
+        return Ok(());
+    }
+    let root = owner.dsl().dir_by_object(there.root)?.name().to_owned();
+    Err(Refusal::OtherWrapping { dataset: owner.dir().name().to_owned(), root }.into())
 }
 
 /// The table of objects cannot change its shape.

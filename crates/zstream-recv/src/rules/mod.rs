@@ -10,8 +10,8 @@
 //! [`zstream_format::stream`].
 //!
 //! Departures: where OpenZFS 2.3.2 looks for large blocks in the parent of a new clone, the origin is asked, as is
-//! meant; and the keys of raw streams and the point at which a stream goes on are judged here, where OpenZFS has
-//! begun already and has to undo it.
+//! meant; the keys of raw streams and the point at which a stream goes on are judged here, where OpenZFS has
+//! begun already and has to undo it; and keys with a wrapping that would lock the target are refused, which it takes.
 
 mod encryption;
 mod existing;
@@ -82,6 +82,8 @@ pub struct Target {
     pub heal: bool,
     /// How it is encrypted, where it is made new and the stream is not raw.
     pub encryption: Encryption,
+    /// Whether the sender reports that it is an encryption root there, so that it becomes one with the keys of a raw stream.
+    pub is_encryption_root: bool,
 }
 
 impl Target {
@@ -189,6 +191,9 @@ pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result
     };
     encryption::writable(filled, base)?;
     encryption::raw(head, filled, base)?;
+    if let Some(owner) = filled.or(base) {
+        encryption::wrapping(head, target, owner, filled.is_some())?;
+    }
     Ok(plan)
 }
 

@@ -26,6 +26,7 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     let base = filled.previous()?;
     super::encryption::writable(Some(&filled), base.as_ref())?;
     super::encryption::raw(head, Some(&filled), base.as_ref())?;
+    super::encryption::wrapping(head, target, replaced.as_ref().unwrap_or(&filled), true)?;
     point(head, target, &filled)?;
     Ok(Plan::Resume { filled, head: replaced })
 }

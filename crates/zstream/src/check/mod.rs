@@ -5,12 +5,13 @@ mod damage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::error::{Error as PoolError, Fault};
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::check::{self, Finding, Item, Totals};
 use zstream_dmu::pool::checkpoint::Checkpointed;
 use zstream_dmu::vdev::DamageCause;
 use zstream_dsl::erratum::Erratum;
+use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::lines::Lines;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::scrub::{self, Blocks, Part};
@@ -19,6 +20,7 @@ pub use self::damage::{Damaged, DamagedBlock};
 
 use crate::control::{Control, Event};
 use crate::error::{Error, Result};
+use crate::place::keys::key;
 use crate::place::{Keys, OpenPool};
 
 /// Damaged blocks that are kept to name their files; those beyond it are counted only.
@@ -46,6 +48,8 @@ pub struct PoolCheck {
     pub waiting: BTreeMap<&'static str, Waiting>,
     /// The checkpoint's transaction group, and how many blocks only it has.
     pub checkpoint: Option<(Txg, u64)>,
+    /// Datasets that the key of their encryption root does not open, with that root, as far as it is the key at hand.
+    pub locked: Vec<(String, String)>,
     /// Errata of the pool, with the names of the datasets that have them.
     pub errata: BTreeMap<Erratum, Vec<String>>,
 }
@@ -54,7 +58,7 @@ impl PoolCheck {
     /// True if everything was checked and is intact.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.totals.is_clean() && self.unchecked.is_empty()
+        self.totals.is_clean() && self.unchecked.is_empty() && self.locked.is_empty()
     }
 }
 
@@ -224,8 +228,45 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
         Err(error) => unchecked.push(format!("{CHECKPOINT}: {error}")),
     }
     unchecked.extend(open.pool.notices().iter().map(ToString::to_string));
+    let locked = locked(open, keys).unwrap_or_else(|error| {
+        unchecked.push(format!("keys: {error}"));
+        Vec::new()
+    });
     let errata = Erratum::of_pool(&now.lines);
-    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), errata, ..outcome.check })
+    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), locked, errata, ..outcome.check })
+}
+
+/// The datasets that the key of their encryption root does not open, as far as that key is the one at hand, each with that
+/// root; and those whose encryption root is not one.
+fn locked(open: &OpenPool, keys: &dyn Keys) -> Result<Vec<(String, String)>> {
+    let (mut found, mut roots) = (Vec::new(), Vec::new());
+    open.dsl.walk(&mut |dir| {
+        let Some(of_dir) = CryptoKey::of(dir)? else { return Ok(()) };
+        if of_dir.root == dir.object() {
+            roots.push(Arc::clone(dir));
+            return Ok(());
+        }
+        let root = open.dsl.dir_by_object(of_dir.root)?;
+        if CryptoKey::of(&root)?.is_none_or(|keys| keys.root != root.object()) {
+            found.push((dir.name().to_owned(), root.name().to_owned()));
+        }
+        Ok(())
+    })?;
+    if !keys.is_at_hand() {
+        return Ok(found);
+    }
+    for root in roots {
+        match open.dsl.open_keys(&root, &key(keys, root.name())?) {
+            Ok(opened) => {
+                let names = opened.locked.iter().map(|dir| dir.name().to_owned());
+                found.extend(names.map(|name| (name, root.name().to_owned())));
+            }
+            // It is the key of another one.
+            Err(error) if matches!(error.fault(), Fault::WrongKey | Fault::Invalid(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
 }
 
 /// Checks what only the checkpoint has, where there is one.

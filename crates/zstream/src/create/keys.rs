@@ -6,7 +6,7 @@ use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::prop::parse::Parsed;
-use zstream_dsl::write::{Wrapping, WritablePool};
+use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 use zstream_recv::rules::{Encryption as Received, OwnKey};
 
@@ -21,6 +21,13 @@ const ROUNDS_MIN: u64 = 100_000;
 /// The numbers of `encryption` that are no suite, and the suite that `on` means.
 const ENCRYPTION_ON: u64 = 1;
 const ENCRYPTION_OFF: u64 = 2;
+
+/// The key in the file that a `keylocation` names; none where it names no file.
+#[must_use]
+pub fn key_at(location: &str) -> Option<Result<Vec<u8>>> {
+    let path = location.strip_prefix("file://")?;
+    Some(fs::read(path).map_err(|source| Error::File { path: path.into(), source }))
+}
 
 /// Properties of encryption that a new dataset is to have: `encryption`, `keyformat`, `keylocation`, `pbkdf2iters`.
 #[derive(Clone, Debug, Default)]
@@ -125,23 +132,73 @@ impl EncryptionProperties {
         let Some(format) = self.format else {
             return if self.asks_for_key() { refuse(EncryptionFault::NoFormat) } else { Ok(None) };
         };
-        let rounds = self.rounds.unwrap_or(ROUNDS);
-        if rounds < ROUNDS_MIN {
-            return refuse(EncryptionFault::FewRounds);
-        }
-        let format = match format {
-            3 => KeyFormat::Passphrase { salt: pool.tx().random()?, rounds },
-            _ if self.rounds.is_some() => return refuse(EncryptionFault::RoundsWithoutPassphrase),
-            other => KeyFormat::from_number(other, 0, 0)?,
+        let format = match self.new_format(pool, format)? {
+            Ok(format) => format,
+            Err(fault) => return refuse(fault),
         };
         let location = self.location.clone().unwrap_or_else(|| "prompt".to_owned());
-        let input = match location.strip_prefix("file://") {
-            Some(path) => fs::read(path).map_err(|source| Error::File { path: path.into(), source })?,
+        let input = match key_at(&location) {
+            Some(key) => key?,
             None if location == "prompt" => key(keys, name)?,
             None => return refuse(EncryptionFault::Location),
         };
         let key = WrappingKey::new(format, &input)?;
         Ok(Some(OwnKey { wrapping: Wrapping { root: None, format, key }, location }))
+    }
+
+    /// The form of a new key, with a salt where it is a passphrase.
+    fn new_format(
+        &self,
+        pool: &mut WritablePool,
+        format: u64,
+    ) -> Result<std::result::Result<KeyFormat, EncryptionFault>> {
+        let rounds = self.rounds.unwrap_or(ROUNDS);
+        if rounds < ROUNDS_MIN {
+            return Ok(Err(EncryptionFault::FewRounds));
+        }
+        Ok(match format {
+            3 => Ok(KeyFormat::Passphrase { salt: pool.tx().random()?, rounds }),
+            _ if self.rounds.is_some() => Err(EncryptionFault::RoundsWithoutPassphrase),
+            other => Ok(KeyFormat::from_number(other, 0, 0)?),
+        })
+    }
+
+    /// The key that a dataset is to have instead of its own (`change-key`), where `now` is the form of that and where it
+    /// comes from: they stay what they are unless something else was asked for. `new` gives a key that is asked for.
+    ///
+    /// # Errors
+    /// The properties do not make a key; it cannot be read, or has another form.
+    pub fn changed_key(
+        &self,
+        pool: &mut WritablePool,
+        name: &str,
+        now: Option<(KeyFormat, String)>,
+        new: &dyn Keys,
+    ) -> Result<NewKey> {
+        let action = "change the key of";
+        let refuse = |fault| Err(Error::Encryption { action, name: name.to_owned(), fault });
+        let Some(format) = self.format.or(now.as_ref().map(|(format, _)| format.numbers().0)) else {
+            return refuse(EncryptionFault::NoFormat);
+        };
+        let format = match self.new_format(pool, format)? {
+            Ok(format) => format,
+            Err(fault) => return refuse(fault),
+        };
+        let known = now.map(|(_, location)| location);
+        let location = self.location.clone().or_else(|| known.is_none().then(|| "prompt".to_owned()));
+        let place = location.as_ref().or(known.as_ref()).map_or("prompt", String::as_str);
+        let input = match key_at(place) {
+            Some(key) => key?,
+            None if place == "prompt" => key(new, name)?,
+            None => return refuse(EncryptionFault::Location),
+        };
+        Ok(NewKey { format, key: WrappingKey::new(format, &input)?, location })
+    }
+
+    /// The place of a key, where nothing else is given: it can also be that of keys that are there or come.
+    pub(crate) fn location_only(&self) -> Option<&str> {
+        let Self { encryption, format, location, rounds } = self;
+        location.as_deref().filter(|_| encryption.is_none() && format.is_none() && rounds.is_none())
     }
 
     fn asks_for_key(&self) -> bool {

@@ -14,7 +14,7 @@ use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
 
-pub use self::keys::EncryptionProperties;
+pub use self::keys::{EncryptionProperties, key_at};
 pub use self::pool::NewPool;
 pub use self::reservation::{resize_volume, volume_reservation};
 pub use crate::error::MemberFault;

@@ -110,7 +110,15 @@ pub fn unlock(dataset: &Dataset, keys: &dyn Keys) -> Result<()> {
     let Some(root) = dataset.encryption_root()? else { return Ok(()) };
     let key = key(keys, root.name())?;
     dataset.dsl().load_key(&root, &key).map_err(wrong(root.name()))?;
-    Ok(())
+    if dataset.is_unlocked()? {
+        return Ok(());
+    }
+    let name = dataset.dir().name();
+    let why = format!(
+        "it does not open {name}, whose encryption root it is: change-key {name} with the key that it came with makes it a \
+         root of its own"
+    );
+    Err(wrong(root.name())(PoolError::invalid(why)))
 }
 
 /// Loads the key of a head that is to be written, where it is encrypted.

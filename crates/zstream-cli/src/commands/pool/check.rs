@@ -37,6 +37,10 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
         return Ok(());
     }
     let totals = check.totals;
+    if totals.is_clean() && check.unchecked.is_empty() {
+        let locked = Count(check.locked.len() as u64, "dataset");
+        return Err(Failure::new(format_args!("{name}: no block is damaged, but {locked} cannot be opened")));
+    }
     Err(Failure::new(format_args!(
         "{name}: {} of {} copies are damaged, {} lost{}",
         totals.bad_copies,
@@ -61,6 +65,10 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
         }
     }
     check.unchecked.iter().for_each(|line| text += &format!("not checked: {}\n", crate::text::line(line)));
+    for (dataset, root) in &check.locked {
+        let (dataset, root) = (crate::text::line(dataset), crate::text::line(root));
+        text += &format!("{dataset}: the key of {root}, its encryption root, does not open it\n");
+    }
     if check.not_listed > 0 {
         text += &format!("{} more are not listed\n", Count(check.not_listed, "damaged block"));
     }
@@ -117,6 +125,7 @@ fn as_json(name: &str, check: &PoolCheck) -> Value {
         "damaged": check.damaged.iter().map(damaged_json).collect::<Vec<_>>(),
         "not_listed": check.not_listed,
         "unchecked": check.unchecked,
+        "locked": check.locked.iter().map(|(dataset, root)| json!({ "dataset": dataset, "root": root })).collect::<Vec<_>>(),
         "members": members.collect::<Vec<_>>(),
         "missing": check.missing,
         "waiting": waiting.collect::<Vec<_>>(),

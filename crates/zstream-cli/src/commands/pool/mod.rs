@@ -68,12 +68,12 @@ Examples:
     /// checkpoint has, too. Every damaged file is a line with its path, in each dataset that holds the damaged blocks. Blocks
     /// that wait to be freed are not read; how many there are is said. The exit code is 1 if there is any damage, even
     /// if it could be repaired. Encrypted datasets need no key: what is checked are checksums. But without it (--key-file)
-    /// their files have no names.
+    /// their files have no names, and that it opens every dataset that has it is not checked.
     Check {
         /// Print one JSON object
         ///
         /// Its keys: pool, ok, blocks, copies, bytes, bad_copies, lost_blocks, damaged (each with in, paths, what, object,
-        /// lost, lost_bytes, blocks), not_listed, unchecked, members (name, unreadable, wrong), missing, waiting
+        /// lost, lost_bytes, blocks), not_listed, unchecked, locked (dataset, root), members (name, unreadable, wrong), missing, waiting
         /// (list, blocks, bytes, complete), checkpoint (txg, blocks).
         #[arg(long)]
         json: bool,

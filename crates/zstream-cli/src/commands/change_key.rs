@@ -1,0 +1,250 @@
+//! `zstream change-key` and `zstream load-key -n`: keys of users, as `zfs` changes and tries them.
+
+use std::sync::Arc;
+
+use zstream_dmu::error::{Error, Fault};
+use zstream_dmu::ids::ObjectId;
+use zstream_dsl::dataset::Dir;
+use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::prop::parse::{Parsed, parse_assignment};
+use zstream_dsl::prop::table::Property;
+use zstream_dsl::prop::value::Value;
+use zstream_dsl::prop::{Props, Subject};
+use zstream_dsl::write::WritablePool;
+
+use zstream::create::{EncryptionProperties, key_at};
+use zstream::{Keys, OpenPool, OtherError};
+
+use crate::change::change;
+use crate::failure::Failure;
+use crate::pool::PoolOptions;
+use crate::prompt;
+
+/// The options of `zstream change-key`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Take the key that the dataset has now from where its property keylocation says
+    #[arg(short = 'l')]
+    load: bool,
+    /// Inherit the key of the dataset above
+    #[arg(short = 'i')]
+    inherit: bool,
+    /// Set a property: keyformat, keylocation, pbkdf2iters, or one with a colon in its name; may be given several times
+    #[arg(short = 'o', value_name = "PROPERTY=VALUE")]
+    properties: Vec<String>,
+    /// The dataset
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+impl Args {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        let (mut wanted, mut users) = (EncryptionProperties::default(), Vec::new());
+        for text in &self.properties {
+            let parsed = parse_assignment(text).map_err(Failure::usage)?;
+            match parsed.name.as_str() {
+                name if name.contains(':') => users.push(parsed),
+                "keyformat" | "keylocation" | "pbkdf2iters" if !self.inherit => drop(wanted.take(&parsed)),
+                name if self.inherit => {
+                    return Err(Failure::usage(format_args!("property {name} cannot be set with -i")));
+                }
+                name => {
+                    return Err(Failure::usage(format_args!(
+                        "property {name} cannot be set here: keyformat, keylocation, pbkdf2iters can"
+                    )));
+                }
+            }
+        }
+        change(options, &self.name, |pool| self.change(pool, options, &wanted, &users))
+    }
+
+    fn change(
+        &self,
+        pool: &mut WritablePool,
+        options: &PoolOptions,
+        wanted: &EncryptionProperties,
+        users: &[Parsed],
+    ) -> Result<(), Failure> {
+        let failed =
+            |error: Error| Failure::new(format_args!("cannot change the key of '{}': {error}", self.name));
+        if self.inherit {
+            let (own, above) = pool.tx().inheritable_key(&self.name).map_err(&failed)?;
+            let own = self.key(pool, options, own, true)?;
+            let above = self.key(pool, options, above, true)?;
+            pool.inherit_key(&self.name, &own, &above).map_err(&failed)?;
+        } else {
+            let tx = pool.tx();
+            let (root, is_root) = tx.changeable_key(&self.name).map_err(&failed)?;
+            let now = match tx.keys_of(root)?.filter(|_| is_root) {
+                Some(keys) => Some((keys.format, location(pool, root)?)),
+                None => None,
+            };
+            let old = self.key(pool, options, root, false)?;
+            let new = wanted.changed_key(pool, &self.name, now, &AskedNew)?;
+            pool.change_key(&self.name, &old, &new).map_err(&failed)?;
+        }
+        let head = pool.tx().head_named(&self.name)?;
+        users.iter().try_for_each(|parsed| pool.tx().assign(head, parsed)).map_err(&failed)
+    }
+
+    /// The key of an encryption root: the one that is given, unless that is one of several and not this one; with -l the one
+    /// at its place; else it is asked for.
+    fn key(
+        &self,
+        pool: &mut WritablePool,
+        options: &PoolOptions,
+        root: ObjectId,
+        is_of_several: bool,
+    ) -> Result<Vec<u8>, Failure> {
+        let name = pool.tx().dir_name(root)?;
+        let mut refused = None;
+        if options.is_at_hand() {
+            let key = given(options, &name)?;
+            if !is_of_several {
+                return Ok(key);
+            }
+            match pool.load_key(root, &key) {
+                Ok(_) => return Ok(key),
+                Err(error) => refused = Some(no_key(&name, &error)),
+            }
+        }
+        let place = location(pool, root)?;
+        match (key_at(&place).filter(|_| self.load), refused) {
+            (Some(key), _) => Ok(key?),
+            (None, Some(refused)) if !prompt::can_ask() => Err(refused),
+            (None, _) => prompt::ask(&name).map_err(Failure::new),
+        }
+    }
+}
+
+/// A new key, typed twice.
+struct AskedNew;
+
+impl Keys for AskedNew {
+    fn key(&self, name: &str) -> Result<Vec<u8>, OtherError> {
+        Ok(prompt::ask_new(name)?)
+    }
+}
+
+/// The key that the options give.
+fn given(options: &PoolOptions, root: &str) -> Result<Vec<u8>, Failure> {
+    options.key(root).map_err(Failure::new)
+}
+
+fn no_key(root: &str, error: &Error) -> Failure {
+    Failure::new(format_args!("cannot load the key of {root}: {error}"))
+}
+
+/// Where the key of an encryption root comes from.
+fn location(pool: &mut WritablePool, root: ObjectId) -> Result<String, Error> {
+    match pool.tx().inherited(root, "keylocation")? {
+        Some(location) => Ok(location.text()?.to_owned()),
+        None => Ok("none".to_owned()),
+    }
+}
+
+/// The options of `zstream load-key`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Load {
+    /// Try the key and load nothing, which is all that can be done here
+    #[arg(short = 'n', required = true)]
+    noop: bool,
+    /// Of all encryption roots below too
+    #[arg(short = 'r', conflicts_with = "all")]
+    recursive: bool,
+    /// Of all encryption roots of the pool
+    #[arg(short = 'a', conflicts_with = "names")]
+    all: bool,
+    /// Where the key is, instead of where the property keylocation says: prompt or file:///PATH
+    #[arg(short = 'L', value_name = "KEYLOCATION")]
+    location: Option<String>,
+    /// Encryption roots
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    names: Vec<String>,
+}
+
+impl Load {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        let is_several = self.recursive || self.all;
+        if is_several && self.location.as_deref().is_some_and(|location| location != "prompt") {
+            return Err(Failure::usage("with -r or -a the keylocation of -L can only be prompt"));
+        }
+        let open = options.open(self.names.first().map(String::as_str))?;
+        let mut roots = Vec::new();
+        for name in &self.names {
+            let dir = open.dsl.dir(name)?;
+            if !self.recursive {
+                roots.push(dir);
+            }
+        }
+        if is_several {
+            let below = |name: &str, top: &String| {
+                name.strip_prefix(top.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            open.dsl.walk(&mut |dir| {
+                let is_root = CryptoKey::of(dir)?.is_some_and(|keys| keys.root == dir.object());
+                if is_root && (self.all || self.names.iter().any(|top| below(dir.name(), top))) {
+                    roots.push(Arc::clone(dir));
+                }
+                Ok(())
+            })?;
+        }
+        let mut failures = Vec::new();
+        for root in &roots {
+            failures.extend(self.try_key(&open, options, root).err());
+        }
+        println!("{} / {} key(s) successfully verified", roots.len() - failures.len(), roots.len());
+        let Some(last) = failures.pop() else { return Ok(()) };
+        failures.iter().for_each(|failure| eprintln!("zstream: {}", failure.message()));
+        Err(last)
+    }
+
+    /// Tries the key of an encryption root on all that it has to open.
+    fn try_key(&self, open: &OpenPool, options: &PoolOptions, root: &Arc<Dir>) -> Result<(), Failure> {
+        let name = root.name();
+        match CryptoKey::of(root)? {
+            None => return Err(no_key(name, &Error::invalid("it is not encrypted"))),
+            Some(keys) if keys.root != root.object() => {
+                let above = open.dsl.dir_by_object(keys.root)?.name().to_owned();
+                let why = format!("it has that of its encryption root, {above}");
+                return Err(no_key(name, &Error::invalid(why)));
+            }
+            Some(_) => {}
+        }
+        let key = self.key(options, root)?;
+        let opened = open.dsl.open_keys(root, &key).map_err(|error| no_key(name, &error))?;
+        if opened.locked.is_empty() {
+            return Ok(());
+        }
+        let locked: Vec<&str> = opened.locked.iter().map(|dir| dir.name()).collect();
+        Err(Failure::new(format_args!("the key of {name} does not open {}", locked.join(", "))))
+    }
+
+    fn key(&self, options: &PoolOptions, root: &Arc<Dir>) -> Result<Vec<u8>, Failure> {
+        if self.location.is_none() && options.is_at_hand() {
+            return given(options, root.name());
+        }
+        let place = match &self.location {
+            Some(location) => location.clone(),
+            None => stored_location(root)?,
+        };
+        match key_at(&place) {
+            Some(key) => Ok(key?),
+            None if place == "prompt" => prompt::ask(root.name()).map_err(Failure::new),
+            None => {
+                let why = Fault::Unsupported(format!("the keylocation {place}")).into();
+                Err(no_key(root.name(), &why))
+            }
+        }
+    }
+}
+
+/// Where the key of an encryption root comes from, as its properties say.
+fn stored_location(root: &Arc<Dir>) -> Result<String, Error> {
+    let Some(property) = Property::find("keylocation") else { return Ok("prompt".to_owned()) };
+    let props = Props::new(Subject::Dataset(Box::new(root.head()?)), None)?;
+    Ok(match props.get(property)?.map(|found| found.value) {
+        Some(Value::Text(location)) => location,
+        _ => "none".to_owned(),
+    })
+}

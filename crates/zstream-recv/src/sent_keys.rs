@@ -1,0 +1,81 @@
+//! Which datasets of a raw package have the same key at the sender.
+//!
+//! A stream carries keys that are wrapped, and what wraps them is not in it. That the same key wraps those of two datasets
+//! follows from the tree at the sender: both have the same encryption root there. Of passphrases the salt tells it too, since
+//! every change of a key takes a new one.
+
+use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
+use zstream_dsl::keys::CryptoKey;
+use zstream_format::nvlist::NvString;
+use zstream_format::summary::{Dataset, PackageList};
+
+use crate::rules::KeyData;
+
+/// How far the encryption root of a dataset is looked for: more than datasets can be nested or cloned from each other.
+const STEPS_MAX: usize = 10_000;
+
+/// The wrapped keys that came with a package.
+#[derive(Debug, Default)]
+pub(crate) struct SentKeys {
+    /// By the name of the dataset at the sender.
+    keys: Vec<(NvString, WrappedKey)>,
+}
+
+/// The encryption root of a dataset at the sender.
+#[derive(Debug, PartialEq, Eq)]
+enum Root<'a> {
+    /// A dataset of the package.
+    Dataset(&'a NvString),
+    /// What is above the package.
+    Above,
+}
+
+impl SentKeys {
+    /// Notes the keys that a stream of a dataset carries.
+    pub(crate) fn note(&mut self, sent: &Dataset, keys: &KeyData) {
+        self.keys.retain(|(name, _)| *name != sent.name);
+        self.keys.push((sent.name.clone(), keys.data.wrapped.clone()));
+    }
+
+    /// Whether the same key of a user is known to wrap the keys of two datasets.
+    pub(crate) fn have_same_key(&self, list: &PackageList, a: &CryptoKey, b: &CryptoKey) -> bool {
+        if a.format != b.format {
+            return false;
+        }
+        // Salts are random and never 0.
+        if matches!(a.format, KeyFormat::Passphrase { salt, .. } if salt != 0) {
+            return true;
+        }
+        let root = |keys: &CryptoKey| {
+            let (name, _) = self.keys.iter().find(|(_, wrapped)| *wrapped == keys.wrapped)?;
+            root(list, list.datasets.iter().find(|dataset| dataset.name == *name)?)
+        };
+        root(a).is_some_and(|of_a| root(b) == Some(of_a))
+    }
+}
+
+/// The encryption root of a dataset at the sender; none where that cannot be known.
+fn root<'a>(list: &'a PackageList, dataset: &'a Dataset) -> Option<Root<'a>> {
+    let mut at = dataset;
+    for _ in 0..STEPS_MAX {
+        if at.is_encryption_root {
+            return Some(Root::Dataset(&at.name));
+        }
+        at = match at.origin {
+            // A clone has the keys of its origin, wherever it lies.
+            Some(origin) => crate::sent::entry(Some(list), origin)?.0,
+            None => {
+                let name = at.name.to_str()?;
+                let named = |above: &str| list.datasets.iter().find(|other| other.name == above);
+                let mut above = name.match_indices('/').rev().map(|(end, _)| named(&name[..end]));
+                match above.next().flatten() {
+                    Some(parent) => parent,
+                    // Where only the dataset between is not in the list, it may be an encryption root.
+                    None if above.any(|found| found.is_some()) => return None,
+                    None => return Some(Root::Above),
+                }
+            }
+        };
+    }
+    None
+}
