@@ -267,7 +267,7 @@ mod tests {
         );
         assert!(message(MemoryDevice::new(9 << 20)).contains("no embedded checksum"));
         let disk = crate::gpt::tests::disk(512, 20_000);
-        assert!(message(disk).contains("none of its 2 partitions either"));
+        assert!(message(disk).contains("none of its 3 partitions either"));
     }
 
     #[test]
