@@ -1,12 +1,12 @@
-//! What verbs share that change datasets: the pool is opened, changed in one transaction group, its history tells of the
-//! command, and it is left for others. An error leaves it as it was.
+//! Shared code of the verbs that change datasets: open the pool, change it in one transaction group, log the command
+//! in its history, and export it. An error leaves the pool unchanged.
 
 use zstream_dsl::write::WritablePool;
 
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
-/// Opens the pool that `name` is in, changes it, and leaves it.
+/// Opens the pool that contains `name`, changes it, and exports it.
 pub(crate) fn change<T>(
     options: &PoolOptions,
     name: &str,
@@ -15,7 +15,7 @@ pub(crate) fn change<T>(
     options.place_to_write()?.change(name, &command_line(), change)
 }
 
-/// The same, but nothing is written: the pool stays as it was.
+/// The same without writing: the pool is unchanged.
 pub(crate) fn try_change<T>(
     options: &PoolOptions,
     name: &str,
@@ -24,7 +24,7 @@ pub(crate) fn try_change<T>(
     options.place_to_write()?.rehearse(name, change)
 }
 
-/// The command line, as the history of a pool has it.
+/// The command line, as logged in the pool history.
 pub(crate) fn command_line() -> String {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     words.join(" ")

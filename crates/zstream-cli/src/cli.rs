@@ -24,17 +24,16 @@ use crate::pool::PoolOptions;
 
 /// Reads, checks, edits and writes ZFS send streams, without a kernel module.
 ///
-/// A stream is what `zfs send` writes: one snapshot, or a package of many (`zfs send -R`, `-I`, `-p`).
-/// Every verb that reads one takes either byte order and every format since the first, and checks all
-/// checksums.
+/// A stream is the output of `zfs send`: one snapshot, or a package of several (`zfs send -R`, `-I`, `-p`). Verbs
+/// that read streams accept both byte orders and every version of the format, and verify all checksums.
 #[derive(Debug, Parser)]
 #[command(name = "zstream", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(subcommand_precedence_over_arg = true)]
 #[command(after_long_help = "\
 Exit codes:
   0  done
-  1  the input is bad, or the operation failed; one line on standard error says what and where
-  2  the command line is wrong (the verbs that OpenZFS has too keep OpenZFS's codes)")]
+  1  the input is invalid or the operation failed; standard error names the cause and the location
+  2  usage error (verbs that OpenZFS's zstream also has use its codes)")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pool: PoolOptions,
@@ -47,79 +46,79 @@ pub(crate) struct Cli {
 enum Command {
     /// Prints the records of a stream
     ///
-    /// Without options: the header and the end of each snapshot, and how many records of each type there
-    /// are. The text is that of OpenZFS's `zstream dump`. All checksums are checked; the first one that is
-    /// wrong ends the dump with exit code 1.
+    /// Without options, prints the BEGIN and END records of each snapshot and the number of records of each type, in
+    /// the format of OpenZFS's `zstream dump`. All checksums are verified; the dump stops at the first mismatch with
+    /// exit code 1.
     #[command(after_long_help = "\
 Examples:
-  zstream dump backup.zfs            what the file holds
-  zstream dump -v backup.zfs         one line for each record
+  zstream dump backup.zfs            summary of the stream
+  zstream dump -v backup.zfs         one line per record
   zfs send pool/fs@snap | zstream dump")]
     Dump(dump::Args),
-    /// Decompresses single blocks of a stream
+    /// Decompresses selected blocks of a stream
     ///
-    /// Reads a stream from standard input and writes it to standard output. The blocks named are decompressed
-    /// with the algorithm given, whatever their records say, so that a stream can be received whose blocks are
-    /// marked wrongly. `off` marks a block plain that is plain. A block that cannot be made plain stays as it
-    /// is: a line on standard error says so, and the exit code is 1.
+    /// Reads a stream from standard input and writes it to standard output. The named blocks are decompressed with
+    /// the given algorithm, regardless of the compression that their records name. This repairs streams whose blocks
+    /// are labelled with the wrong compression. `off` labels an uncompressed block as uncompressed. A block that
+    /// cannot be decompressed is left unchanged and reported on standard error, and the exit code is 1.
     #[command(after_long_help = "\
 Examples:
   zstream decompress -v 130,0,lz4 130,131072,lz4 < in.zfs > out.zfs
-  zstream dump -v in.zfs | grep '^WRITE object = 130 '       the offsets of an object's blocks")]
+  zstream dump -v in.zfs | grep '^WRITE object = 130 '       lists the offsets of the blocks")]
     Decompress(decompress::Args),
-    /// Compresses all blocks of a stream anew, or decompresses them
+    /// Recompresses or decompresses all blocks of a stream
     ///
-    /// Reads a stream from standard input and writes it to standard output, on all cores. Blocks that do not
-    /// get smaller are sent plain. The feature flags say what the result may hold. Raw (encrypted) snapshots
-    /// pass through as they are.
+    /// Reads a stream from standard input and writes it to standard output, using all cores. Blocks that do not get
+    /// smaller are stored uncompressed. The feature flags of the stream are updated. Raw (encrypted) snapshots are
+    /// copied unchanged.
     #[command(after_long_help = "\
 Examples:
   zstream recompress zstd < in.zfs > out.zfs
   zstream recompress -l 19 zstd < in.zfs > archive.zfs
   zfs send -c pool/fs@snap | zstream recompress off | zfs receive old/fs")]
     Recompress(recompress::Args),
-    /// Makes a deduplicated stream (`zfs send -D` of old) a plain one
+    /// Converts a deduplicated stream (from an old `zfs send -D`) to a regular one
     ///
-    /// Receivers since OpenZFS 2.0 refuse deduplicated streams. Each reference is replaced by the block that it
-    /// refers to. Memory: some 32 to 75 bytes for each block of the stream.
+    /// OpenZFS 2.0 and later cannot receive deduplicated streams. Each reference is replaced by the block that it
+    /// refers to. Uses 32 to 75 bytes of memory per block of the stream.
     #[command(after_long_help = "\
 Examples:
   zstream redup old.zfs | zfs receive pool/fs
   zstream redup -v old.zfs > new.zfs")]
     Redup(redup::Args),
-    /// Prints what a resume token says
+    /// Prints the content of a resume token
     ///
-    /// A receive that was interrupted (`zfs receive -s`) leaves a token, from which `zfs send -t` goes on.
+    /// An interrupted receive (`zfs receive -s`) leaves a token, with which `zfs send -t` resumes the send.
     #[command(after_long_help = "\
 Example:
   zstream token $(zfs get -H -o value receive_resume_token pool/fs)")]
     Token(token::Args),
-    /// Says whether files hold whole streams
+    /// Verifies that files contain complete, intact streams
     ///
-    /// Exit code 0: every checksum is right, every record is one that a receiver takes, the END is there, and
-    /// nothing is behind it but another stream. Else 1, with the place of the fault, what was expected there
-    /// and what was found, and how much of the stream before it is good. Marks of known faults of senders are
-    /// shown as warnings. Runs on all cores.
+    /// Exit code 0 means that every checksum matches, a receiver accepts every record, the END record is present, and
+    /// only another stream may follow it. Otherwise the exit code is 1, and the report shows the location of the
+    /// fault, the expected and the found value, and how much of the stream before it is intact. Signs of known sender
+    /// bugs are shown as warnings. Uses all cores.
     #[command(after_long_help = "\
 Examples:
   zstream verify backup.zfs
   zstream verify --json *.zfs | jq -r 'select(.ok | not) | .file'
   zfs send -R pool@snap | tee backup.zfs | zstream verify -")]
     Verify(verify::Args),
-    /// Shows the snapshots in a file: names, guids, sizes, properties
+    /// Shows the snapshots in a stream: names, guids, sizes, properties
     ///
-    /// Reads the headers only, of a file in the time of a few seeks, and so says nothing about whether the
-    /// data is good: that is `zstream verify`. What comes before a fault is shown all the same.
+    /// Reads only the headers, which takes a few seeks in a file, and does not verify the data; use `zstream verify`
+    /// for that. If the stream is damaged, everything before the damage is shown.
     #[command(after_long_help = "\
 Examples:
   zstream info backup.zfs
   zstream info --json backup.zfs | jq '.streams[].snapshots[].name'")]
     Info(info::Args),
-    /// Takes single datasets or snapshots out of a package
+    /// Extracts single datasets or snapshots from a package
     ///
-    /// Writes the streams of the snapshots asked for, in the order of the package, as they are in it. One
-    /// `zfs receive` takes one stream, so several snapshots need several, reading the same input; or ask for
-    /// --package. Everything is read and checked, and standard error says which snapshot an increment needs.
+    /// Writes the streams of the selected snapshots unchanged and in the order of the package. One `zfs receive`
+    /// reads one stream: for several snapshots run several that read the same input, or use --package. The whole
+    /// package is read and verified. The snapshot that an increment requires is reported on standard error.
     #[command(after_long_help = "\
 Examples:
   zstream select all.zfs tank/home@monday | zfs receive backup/home
@@ -127,42 +126,42 @@ Examples:
       { zfs receive backup/home && zfs receive backup/home; }
   zstream select --package all.zfs tank/home | zfs receive backup/home")]
     Select(select::Args),
-    /// Finds how to go on with a stream whose file was cut short
+    /// Makes a token to resume a truncated stream
     ///
-    /// Prints the token with which `zfs send -t` goes on, and the length of what is good before that point.
-    /// What the sender then gives begins with a header of its own, so the two are not simply put behind each
-    /// other: `zstream join` makes them the stream that an unbroken send would have given. Where there is no
-    /// way to go on, it says why, and which snapshots are whole. Exit code 1 then.
+    /// Prints a token for `zfs send -t` and the length of the intact part before the point where the send resumes.
+    /// The resumed stream begins with its own header, so the two parts cannot simply be concatenated: `zstream join`
+    /// joins them to the stream that an uninterrupted send would have written. If the stream cannot be resumed,
+    /// prints the reason and the snapshots that are complete, and exits with code 1.
     ///
-    /// A token is for one snapshot: of a package the snapshot that was cut is completed, and what followed is
-    /// not sent.
+    /// A token covers one snapshot: in a package it completes the truncated snapshot. The snapshots after it must be
+    /// sent again.
     #[command(after_long_help = "\
 Example:
   zstream resume-token cut.zfs
   zfs send -t 1-c740b4779-... > rest.zfs
   zstream join cut.zfs rest.zfs > whole.zfs")]
     ResumeToken(resume_token::Args),
-    /// Joins a stream that was cut short and what `zfs send -t` gave
+    /// Joins a truncated stream and its continuation from `zfs send -t`
     ///
-    /// CUT is what is left of the stream, REST what the sender gave for the token of `zstream resume-token`,
-    /// or for the token of a receiver that got CUT. The result is one whole stream, the same to the byte as an
-    /// unbroken send. CUT need not be cut to the length that `resume-token` prints; if it was, say --cut.
+    /// CUT is the truncated stream. REST is the output of `zfs send -t` for the token from `zstream resume-token`, or
+    /// from the receiver that read CUT. The result is byte for byte the stream that an uninterrupted send would have
+    /// written. CUT need not be truncated to the length that `resume-token` prints; if it is, use --cut.
     #[command(after_long_help = "\
 Example:
   zfs send -t TOKEN | zstream join cut.zfs - > whole.zfs && zstream verify whole.zfs")]
     Join(join::Args),
-    /// Turns a stream into the other byte order
+    /// Converts a stream to the other byte order
     ///
-    /// Headers and payloads, as a machine of the other byte order would send them. Twice gives the same stream
-    /// again, with these exceptions, which stay in a form that says its order: native lists in BEGIN (raw,
-    /// redacted and resumed streams) become XDR, which receivers read in either order; embedded or compressed
-    /// blocks of types that are not plain bytes (directories) become plain ones. Receivers before OpenZFS 2.0
-    /// may take less.
+    /// Converts headers and payloads to what a machine of the other byte order would send. Converting twice restores
+    /// the original stream, with two exceptions: native nvlists in BEGIN records (raw, redacted and resumed streams)
+    /// become XDR, which receivers of either byte order read; embedded or compressed blocks that do not hold plain
+    /// bytes (directories, for example) become uncompressed. Receivers older than OpenZFS 2.0 may not accept the
+    /// result.
     #[command(after_long_help = "\
 Example:
   zstream byteswap from-sparc.zfs > x86.zfs")]
     Byteswap(byteswap::Args),
-    /// Shows or checks a pool as a whole
+    /// Creates, shows, checks or exports a pool
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img pool show
@@ -170,18 +169,18 @@ Examples:
     Pool(pool::Args),
     /// Lists the datasets of a pool
     ///
-    /// Columns, widths and numbers are those of `zfs list`; times are in UTC. `available` is shown as `-` where the
-    /// space of the pool depends on more than its sizes: with special or dedup vdevs, deduplicated or cloned blocks, a
-    /// checkpoint or an expanded raidz.
+    /// The output has the format of `zfs list`; times are in UTC. `available` is shown as `-` if the pool has special
+    /// or dedup vdevs, deduplicated or cloned blocks, a checkpoint or an expanded raidz.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img list -t all
   zstream -d disk.img list -Hp -o name,used -S used -r tank/home")]
     List(list::Args),
-    /// Shows properties of datasets, and where they come from
+    /// Shows properties of datasets and their sources
     ///
-    /// As `zfs get` shows them; times are in UTC, and nothing is mounted. What is not to be known is `-`: without its key
-    /// (--key-file, before the verb) so is what users and groups have of an encrypted filesystem.
+    /// The output has the format of `zfs get`; times are in UTC, and `mounted` is always `no`. Unknown values are
+    /// shown as `-`. The space used by users and groups of an encrypted filesystem is unknown without its key
+    /// (--key-file, before the verb).
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img get all tank/home
@@ -189,10 +188,10 @@ Examples:
   zstream -d disk.img --key-file key get userused@1000,userquota@1000 tank/home
   zstream token $(zstream -d disk.img get -H -o value receive_resume_token tank/home)")]
     Get(get::Args),
-    /// Writes a snapshot of a pool, or many, as a stream to standard output
+    /// Writes one or more snapshots as a stream to standard output
     ///
-    /// The bytes are those of `zfs send` with the same options. The pool is only read; it should not be in use meanwhile. A
-    /// stream is never written to a terminal.
+    /// The output is byte for byte that of `zfs send` with the same options. The pool is opened read-only; it should
+    /// not be in use at the same time. Refuses to write to a terminal.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img send tank/home@monday > monday.zfs
@@ -201,12 +200,12 @@ Examples:
   zstream -d disk.img send -nvP -I @monday tank/home@friday
   zstream -d disk.img send -t 1-c740b4779-...")]
     Send(send::Args),
-    /// Makes snapshots in a pool from a stream on standard input
+    /// Receives snapshots into a pool from a stream on standard input
     ///
-    /// The options are those of `zfs receive`. Everything is judged before anything is changed, and a block is written only
-    /// when its checksum was seen. A receive that fails leaves the target as it was; with -s what came is kept, and `get
-    /// receive_resume_token` shows with which token `send -t` goes on. The pool must not be in use otherwise. A snapshot of a
-    /// package that the target has already is skipped.
+    /// The options are those of `zfs receive`. The request is validated before anything is changed, and a block is
+    /// written only after its checksum is verified. A failed receive leaves the target unchanged. With -s the
+    /// received data is kept: `get receive_resume_token` shows the token with which `send -t` resumes. The pool must
+    /// not be in use by another program. Snapshots of a package that the target already has are skipped.
     #[command(
         visible_alias = "receive",
         after_long_help = "\
@@ -215,40 +214,40 @@ Examples:
   zstream -d a.img send tank/fs@s | zstream -d b.img recv copy/fs
   zstream -d disk.img recv -sv -F tank/copy < increment.zfs
   zstream -d disk.img recv -d -u -x mountpoint -o compression=zstd tank/backups < tree.zfs
-  zstream -d disk.img recv -A tank/copy                     discards what an interrupted receive left"
+  zstream -d disk.img recv -A tank/copy                     discards the saved state"
     )]
     Recv(recv::Args),
-    /// Makes a filesystem, or a volume
+    /// Creates a filesystem or volume
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img create -o compression=zstd tank/home
   zstream -d disk.img create -p tank/a/b/c
   zstream -d disk.img create -s -V 8G -b 16K tank/vm")]
     Create(create::Args),
-    /// Makes snapshots, all at one moment
+    /// Creates snapshots atomically
     #[command(visible_alias = "snap")]
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img snapshot tank/home@monday
   zstream -d disk.img snapshot -r tank@before-upgrade")]
     Snapshot(snapshot::Args),
-    /// Makes a clone of a snapshot: a dataset that starts with its content
+    /// Creates a clone of a snapshot
     #[command(after_long_help = "\
 Example:
   zstream -d disk.img clone tank/home@monday tank/test")]
     Clone(clone::Args),
-    /// Makes a clone independent of its origin, which becomes a clone of it
+    /// Promotes a clone: swaps it with its origin
     #[command(after_long_help = "\
 Example:
   zstream -d disk.img promote tank/test")]
     Promote(clone::Promote),
-    /// Makes a dataset what its last snapshot is
+    /// Rolls a dataset back to a snapshot
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img rollback tank/home@tuesday
   zstream -d disk.img rollback -r tank/home@monday")]
     Rollback(destroy::Rollback),
-    /// Gives a dataset or snapshot another name
+    /// Renames a dataset or snapshot
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img rename tank/home tank/old/home
@@ -256,32 +255,34 @@ Examples:
     Rename(rename::Args),
     /// Destroys datasets, snapshots or a bookmark
     ///
-    /// All of it is destroyed, or nothing. What something else depends on is refused, with a list of that.
+    /// Destroys either everything that was named or nothing. Fails and lists the dependents if something else depends
+    /// on a dataset.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img destroy -nv tank/home@monday%friday
   zstream -d disk.img destroy -r tank/old
   zstream -d disk.img destroy tank/home#monday")]
     Destroy(destroy::Args),
-    /// Makes a bookmark of a snapshot or of another bookmark
+    /// Creates a bookmark of a snapshot, or copies a bookmark
     #[command(after_long_help = "\
 Example:
   zstream -d disk.img bookmark tank/home@monday '#monday'")]
     Bookmark(bookmark::Args),
-    /// Makes a bookmark that leaves out what clones have changed
+    /// Creates a redaction bookmark for redacted sends
     ///
-    /// A redacted send of the snapshot (`zstream send --redact BOOKMARK`) leaves out every block that none of the redaction
-    /// snapshots has. They are snapshots of clones of the snapshot, in which what is secret was overwritten or removed.
+    /// A redacted send of the snapshot (`zstream send --redact BOOKMARK`) omits every block that no redaction
+    /// snapshot contains. Redaction snapshots are snapshots of clones of the snapshot in which sensitive data was
+    /// overwritten or removed.
     #[command(after_long_help = "\
 Example:
   zstream -d disk.img redact tank/home@monday public tank/cleaned@done")]
     Redact(bookmark::Redact),
-    /// Puts a hold on snapshots: they cannot be destroyed
+    /// Adds a hold to snapshots, which prevents their destruction
     #[command(after_long_help = "\
 Example:
   zstream -d disk.img hold -r keep tank@monday")]
     Hold(hold::Args),
-    /// Takes a hold off snapshots
+    /// Removes a hold from snapshots
     #[command(after_long_help = "\
 Example:
   zstream -d disk.img release -r keep tank@monday")]
@@ -291,20 +292,21 @@ Example:
 Example:
   zstream -d disk.img holds -r tank@monday")]
     Holds(hold::Holds),
-    /// Gives a dataset another key, or lets it inherit that of the dataset above
+    /// Changes the wrapping key of a dataset, or inherits it from the parent
     ///
-    /// What is protected stays as it is: its keys are wrapped anew, and with them those of all that has its key. The key so
-    /// far is the one of --key-file, with -l the one at its place, or it is asked for; the new one comes from keylocation.
+    /// The data is not re-encrypted: only the keys of the dataset, and of all datasets that inherit its wrapping key,
+    /// are wrapped again. The current key is read from --key-file, with -l from the current keylocation, or else
+    /// prompted for. The new key is read from the new keylocation.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img --key-file old change-key -o keylocation=file:///etc/new tank/home
   zstream -d disk.img --key-file key change-key -o keyformat=hex -o keylocation=file:///etc/hex tank/home/own
   zstream -d disk.img --key-file key change-key -i tank/home/own")]
     ChangeKey(change_key::Args),
-    /// Tries keys: whether they open the datasets that have them
+    /// Verifies keys of encrypted datasets
     ///
-    /// Of every encryption root the key is tried on all datasets that it has to open. It is the one of -L, of --key-file, or
-    /// the one at its keylocation. Keys do not stay loaded here.
+    /// Tries the key of each encryption root on all datasets that inherit it. The key is read from -L, --key-file or
+    /// the property keylocation. Keys do not stay loaded, so -n is required.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img --key-file key load-key -n tank/home
@@ -316,16 +318,16 @@ Examples:
   zstream -d disk.img set compression=zstd-9 atime=off tank/home
   zstream -d disk.img set org.example:owner=ann tank/home@monday")]
     Set(set::Args),
-    /// Makes datasets take a property from above again
+    /// Clears a property so that it is inherited
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img inherit -r compression tank/home
   zstream -d disk.img inherit -S mountpoint tank/received")]
     Inherit(set::Inherit),
-    /// Lists files of a file system or snapshot
+    /// Lists files in a filesystem or snapshot
     ///
-    /// Without PATH: what is in the root directory. Names are one to a line; with -R whole paths. What is not text in a name
-    /// is shown as `\\xNN`.
+    /// Without PATH, lists the root directory. Prints one name per line, or full paths with -R. Bytes of a name that
+    /// are not printable text are shown as `\\xNN`.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img ls tank/home@monday
@@ -333,42 +335,43 @@ Examples:
   zstream -f full.zfs increment.zfs ls @tuesday docs
   zstream -f backup.zfs ls -lR")]
     Ls(ls::Args),
-    /// Writes the content of files, or of a volume, to standard output
+    /// Writes the content of files or of a volume to standard output
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img cat tank/home@monday docs/letter.txt
   zstream -d disk.img cat tank/vm@monday | file -
   zstream -f backup.zfs cat docs/letter.txt")]
     Cat(cat::Args),
-    /// Copies files out of a file system or snapshot, or a volume to an image file
+    /// Extracts files from a filesystem or snapshot, or a volume to an image file
     ///
-    /// Without PATH: all of it. Holes, modes, times, extended attributes, symbolic and hard links, FIFOs and sockets are
-    /// restored, and for root owners and devices. Nothing is written outside of DIR, symbolic links in it are not followed,
-    /// and what is there already is not overwritten. A file that cannot be read to its end is left out. Each thing that could
-    /// not be restored is a line on standard error, and the exit code is 1 then.
+    /// Without PATH, extracts everything. Restores holes, modes, times, extended attributes, symbolic and hard links,
+    /// FIFOs and sockets; as root also owners and devices. Never writes outside DIR, does not follow symbolic links
+    /// in it, and does not overwrite existing files. A file that cannot be read completely is skipped. Everything
+    /// that cannot be restored is reported on standard error, and the exit code is 1.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img extract tank/home@monday -C /tmp/restored
   zstream -d disk.img extract tank/home@monday docs/2024 docs/2025
   zstream -f backup.zfs extract -C /tmp/restored
   zstream -d disk.img extract --tar tank/home@monday | zstd > home.tar.zst
-  zstream -d disk.img extract tank/vm@monday         makes vm.img")]
+  zstream -d disk.img extract tank/vm@monday         writes vm.img")]
     Extract(extract::Args),
-    /// Puts files into a file system, or an image into a volume
+    /// Copies files into a filesystem, or an image into a volume
     ///
-    /// SRC goes into PATH if that is a directory, else it gets that name; the directory above has to be there. Owners, modes,
-    /// times, extended attributes, holes, symbolic and hard links, devices, FIFOs and sockets are kept. What is there of the
-    /// same name is replaced, but no directory by something else. Nothing is put if anything fails; of more than 8 GiB, what
-    /// came before may stay. Files are written as the properties recordsize, compression, checksum, copies, xattr and
-    /// dnodesize say. With --timestamp the same sources make the same image, to the bit.
+    /// If PATH is a directory, SRC is copied into it; otherwise SRC is copied to that name, and the parent directory
+    /// must exist. Preserves owners, modes, times, extended attributes, holes, symbolic and hard links, devices,
+    /// FIFOs and sockets. Existing files are replaced; a directory is never replaced by another type. If anything
+    /// fails, the dataset is left unchanged, except that with more than 8 GiB of data a part may already be written.
+    /// The properties recordsize, compression, checksum, copies, xattr and dnodesize are honoured. With --timestamp
+    /// the same sources produce a bit-identical image.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img put notes.txt photos tank/home:/
-  zstream -d disk.img put rootfs/ tank/root:/        what is in rootfs, with its attributes
+  zstream -d disk.img put rootfs/ tank/root:/        the content of rootfs
   zstream -d disk.img put --tar layer.tar tank/root:/
   zstream -d disk.img put disk.raw tank/vm           an image into a volume")]
     Put(put::Args),
-    /// Prints a script that completes this command line in a shell
+    /// Prints a shell completion script
     #[command(after_long_help = "\
 Example:
   zstream completions bash > ~/.local/share/bash-completion/completions/zstream")]

@@ -3,25 +3,25 @@
 use zstream::list::PropertyName;
 use zstream_dsl::prop::table::{Kind, Property, Types};
 
-/// The options that `list` and `get` have in common.
+/// The options that `list` and `get` share.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TableOptions {
-    /// For scripts: no heading, columns separated by one tab
+    /// For scripts: omit the heading, separate columns by a single tab
     #[arg(short = 'H')]
     pub(crate) script: bool,
-    /// Numbers in full, times in seconds since 1970
+    /// Print exact numbers, and times in seconds since 1970
     #[arg(short = 'p')]
     pub(crate) literal: bool,
-    /// Print one JSON object, as `zfs` does with -j
+    /// Print JSON in the format of `zfs list -j` and `zfs get -j`
     #[arg(short = 'j', long, conflicts_with = "script")]
     pub(crate) json: bool,
-    /// The kinds of datasets: filesystem, snapshot, volume, bookmark, all; several with commas
+    /// Types to show, separated by commas: filesystem, snapshot, volume, bookmark, all
     #[arg(short = 't', value_name = "TYPE,...", value_parser = parse_types)]
     pub(crate) types: Option<Types>,
-    /// Everything below the datasets named too
+    /// Include all descendants
     #[arg(short = 'r')]
     pub(crate) recursive: bool,
-    /// So many levels below the datasets named; 1 for what is directly below
+    /// Limit the recursion to this depth; 1 shows the direct children only
     #[arg(short = 'd', value_name = "DEPTH")]
     pub(crate) depth: Option<usize>,
 }

@@ -1,6 +1,6 @@
-//! Pools: the options that say where one lies, opening it, and loading the keys of its encrypted datasets.
+//! Pool options: the devices of a pool, how it is opened, and the keys of its encrypted datasets.
 //!
-//! The options stand before the verb, and are the same for all verbs that read a pool.
+//! The options precede the verb, and are the same for all verbs that read a pool.
 
 use std::path::PathBuf;
 
@@ -12,40 +12,42 @@ use zstream_dsl::write::WritablePool;
 use crate::failure::Failure;
 use crate::prompt;
 
-/// Names the devices where the command line does not, as `PATH` names directories.
+/// The environment variable with the default devices, separated by colons as in `PATH`.
 const DEVICE_VARIABLE: &str = "ZSTREAM_DEVICE";
 
-/// Where the pool lies and what opens it.
+/// The location of the pool, and what is needed to open it.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Pools and stored streams")]
 pub(crate) struct PoolOptions {
-    /// The pool's disks, image files, or directories with them
+    /// Disks and image files of the pool, or directories that contain them
     ///
-    /// May be given several times; what is not given is taken from the environment variable ZSTREAM_DEVICE, a list with
-    /// colons. To look at, mirrors and raidz open as long as enough members are there; to be changed, a pool needs all of
-    /// them. A path that is the name of a verb is written `./ls`.
+    /// Can be repeated. Defaults to the colon-separated list in the environment variable ZSTREAM_DEVICE. Reading
+    /// requires only as many members as the redundancy of mirrors and raidz allows; changing a pool requires all of
+    /// them. Write a path that equals the name of a verb as `./ls`.
     #[arg(short = 'd', long = "device", value_name = "PATH", num_args = 1..)]
     devices: Vec<PathBuf>,
-    /// Stream files, in order, to be read as if they were a pool: for `ls`, `cat` and `extract`
+    /// Read these streams as if they were a pool (`ls`, `cat` and `extract` only)
     ///
-    /// A full stream and its increments, or packages. All checksums are verified first. Nothing is unpacked.
+    /// A full stream followed by its increments, or packages. All checksums are verified first. The streams are not
+    /// unpacked.
     #[arg(short = 'f', long = "file", value_name = "FILE", num_args = 1.., conflicts_with = "devices")]
     streams: Vec<PathBuf>,
-    /// Show what there is of a stream that is cut short
+    /// Show the available part of a truncated stream
     #[arg(long, requires = "streams", conflicts_with = "devices")]
     partial: bool,
-    /// The pool as it was after this transaction group, if its uberblock is still there
+    /// Open the pool as of this transaction group, if its uberblock still exists
     #[arg(long, value_name = "TXG")]
     txg: Option<u64>,
     /// File with the passphrase, hex digits or raw key of the encrypted dataset
     ///
-    /// Without it the key is asked for where it is needed. `list` and `get` need none, and show more with it.
+    /// If not given, prompts for the key when it is required. `list` and `get` do not require the key, but show more
+    /// with it.
     #[arg(long, value_name = "PATH")]
     key_file: Option<PathBuf>,
 }
 
 impl PoolOptions {
-    /// The stored streams that are to be read instead of a pool.
+    /// The streams to read instead of a pool.
     pub(crate) fn streams(&self) -> Option<StreamPlace> {
         if self.streams.is_empty() {
             return None;
@@ -55,7 +57,7 @@ impl PoolOptions {
         Some(place)
     }
 
-    /// Where the pool lies.
+    /// The location of the pool.
     pub(crate) fn place(&self) -> Result<PoolPlace, Failure> {
         let place = PoolPlace::new(self.paths()?);
         Ok(match self.txg {
@@ -64,7 +66,7 @@ impl PoolOptions {
         })
     }
 
-    /// Where the pool lies that is to be changed.
+    /// The location of a pool to change.
     pub(crate) fn place_to_write(&self) -> Result<PoolPlace, Failure> {
         if self.txg.is_some() {
             return Err(Failure::usage("--txg is for looking at a pool, not for changing it"));
@@ -72,7 +74,7 @@ impl PoolOptions {
         self.place()
     }
 
-    /// Where the pool's devices are.
+    /// The paths of the pool's devices.
     fn paths(&self) -> Result<Vec<PathBuf>, Failure> {
         if !self.streams.is_empty() {
             return Err(Failure::usage("this verb is for pools, not streams: name one with -d"));
@@ -90,20 +92,21 @@ impl PoolOptions {
         Ok(paths)
     }
 
-    /// Opens the pool for changes, and keeps other writers out of it. Where the devices hold several, `name` (of the pool,
-    /// or of anything in it) chooses.
+    /// Opens the pool for changes, and locks out other writers. If the devices hold several pools, `name` (of the
+    /// pool or of anything in it) selects one.
     pub(crate) fn open_writable(&self, name: Option<&str>, force: bool) -> Result<WritablePool, Failure> {
         let options = WriteOptions { force, ..WriteOptions::default() };
         Ok(self.place_to_write()?.open_writable(name, options, None)?)
     }
 
-    /// Opens the pool, read-only. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.
+    /// Opens the pool read-only. If the devices hold several pools, `name` (of the pool or of anything in it) selects
+    /// one.
     pub(crate) fn open(&self, name: Option<&str>) -> Result<OpenPool, Failure> {
         Ok(self.place()?.open(name, &mut warnings())?)
     }
 }
 
-/// The key is in the file that was given, or is asked for.
+/// Reads the key from the given file, or prompts for it.
 impl Keys for PoolOptions {
     fn key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
         match &self.key_file {
@@ -117,7 +120,7 @@ impl Keys for PoolOptions {
     }
 }
 
-/// Shows warnings.
+/// A control that prints warnings.
 pub(crate) fn warnings() -> Control<'static> {
     Control::new().watched_by(|event| {
         if let Event::Warning(warning) = event {

@@ -1,4 +1,4 @@
-//! A progress bar on standard error, for work that takes its time.
+//! A progress bar on standard error, for long operations.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
@@ -13,32 +13,32 @@ use zstream_format::stream::parallel::{ReadAt, View};
 use crate::mapped::Mapped;
 use crate::text::file_name;
 
-/// No bar is shown before this long.
+/// The delay before the bar is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Shows how far the work has come: of how many bytes where that is known, and how fast. Shows nothing unless
-/// standard error is a terminal.
+/// A progress meter: bytes done, the total if it is known, and the speed. Shows nothing unless standard error is a
+/// terminal.
 #[derive(Debug)]
 pub(crate) struct Meter {
     done: u64,
     started: Instant,
-    /// Counts unseen until there was time enough.
+    /// Hidden until [`PATIENCE`] has passed.
     bar: Option<ProgressBar>,
 }
 
 impl Meter {
-    /// For work on `len` bytes, or on nobody knows how many.
+    /// A meter for `len` bytes, or for an unknown number.
     pub(crate) fn new(len: Option<u64>) -> Self {
         let bar = io::stderr().is_terminal().then(|| hidden_bar(len));
         Self { done: 0, started: Instant::now(), bar }
     }
 
-    /// Shows nothing but the lines that are printed through it.
+    /// A meter without a bar, which only prints lines.
     pub(crate) fn hidden() -> Self {
         Self { done: 0, started: Instant::now(), bar: None }
     }
 
-    /// So many more bytes are done.
+    /// Adds to the number of bytes done.
     pub(crate) fn add(&mut self, bytes: usize) {
         self.done += bytes as u64;
         let Some(bar) = &self.bar else { return };
@@ -48,7 +48,7 @@ impl Meter {
         }
     }
 
-    /// Shows what a verb of the library reports.
+    /// Shows an event of the library.
     pub(crate) fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Total(bytes) => {
@@ -67,7 +67,7 @@ impl Meter {
         }
     }
 
-    /// Has a verb of the library report here.
+    /// A control that reports to this meter.
     pub(crate) fn control(&mut self) -> Control<'_> {
         Control::new().watched_by(|event| self.event(&event))
     }
@@ -112,7 +112,7 @@ impl Drop for Meter {
     }
 }
 
-/// Passes bytes on and shows how far they have come.
+/// A reader that shows how much of it was read.
 #[derive(Debug)]
 pub(crate) struct Progress<R> {
     source: R,
@@ -120,8 +120,8 @@ pub(crate) struct Progress<R> {
 }
 
 impl<R: Read> Progress<R> {
-    /// Counts what is read from `source`, which has `len` bytes where that is known. Shows nothing where
-    /// standard output is a terminal: the bar would be lost between the lines that are printed meanwhile.
+    /// Counts bytes read from `source`, whose length is `len` if it is known. Shows nothing if standard output is a
+    /// terminal, because printed lines would overwrite the bar.
     pub(crate) fn new(source: R, len: Option<u64>) -> Self {
         let mut meter = Meter::new(len);
         if io::stdout().is_terminal() {
@@ -130,7 +130,7 @@ impl<R: Read> Progress<R> {
         Self { source, meter }
     }
 
-    /// The same where nothing is printed until all is read, so that the bar is shown on any terminal.
+    /// The same for a verb that prints nothing until the end: the bar is shown on any terminal.
     pub(crate) fn silent(source: R, len: Option<u64>) -> Self {
         Self { source, meter: Meter::new(len) }
     }
@@ -144,7 +144,7 @@ impl<R: Read> Read for Progress<R> {
     }
 }
 
-/// A regular file that is read at any place, or viewed, and shows how far that has come.
+/// A regular file that is read or viewed at any offset, with a progress bar.
 #[derive(Debug)]
 pub(crate) struct ProgressAt {
     file: File,
@@ -154,19 +154,19 @@ pub(crate) struct ProgressAt {
 }
 
 impl ProgressAt {
-    /// Shows how far reading `file` has come, of which `len` bytes from `start` on are of interest. Nothing is to be
-    /// printed until all is read. It can be viewed where `path` is given.
+    /// Shows the progress of reading `len` bytes of `file` from `start`. Nothing may be printed until everything is
+    /// read. The file can be viewed if `path` is given.
     pub(crate) fn new(file: File, path: Option<&Path>, start: u64, len: u64) -> Self {
         let mapped = path.and_then(|path| Mapped::new(path, &file));
         Self { file, mapped, start, meter: Mutex::new(Meter::new(Some(len))) }
     }
 
-    /// Where in the file the stream begins.
+    /// The offset in the file where the stream starts.
     pub(crate) fn start(&self) -> u64 {
         self.start
     }
 
-    /// Somebody asked for what lies before `end`.
+    /// Moves the progress to `end`.
     fn reach(&self, end: u64) {
         let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
         let done = meter.done;

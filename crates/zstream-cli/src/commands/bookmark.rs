@@ -1,4 +1,4 @@
-//! `zstream bookmark` and `zstream redact`: what is left of snapshots for later sends, as `zfs` makes it.
+//! `zstream bookmark` and `zstream redact`: bookmarks as `zfs` creates them.
 
 use crate::change::change;
 use crate::failure::Failure;
@@ -7,10 +7,10 @@ use crate::pool::PoolOptions;
 /// The options of `zstream bookmark`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A snapshot, or a bookmark that is to be copied; `@name` or `#name` where the other name says the dataset
+    /// Snapshot or bookmark to create it from; `@name` or `#name` if the other argument names the dataset
     #[arg(value_name = "SNAPSHOT|BOOKMARK")]
     source: String,
-    /// The new bookmark; `#name` where the other name says the dataset
+    /// New bookmark; `#name` if the other argument names the dataset
     #[arg(value_name = "BOOKMARK")]
     bookmark: String,
 }
@@ -31,13 +31,13 @@ impl Args {
 /// The options of `zstream redact`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Redact {
-    /// The snapshot
+    /// Snapshot to send redacted
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// Name of the bookmark, behind the #
+    /// Name of the new bookmark, without the #
     #[arg(value_name = "BOOKMARK")]
     bookmark: String,
-    /// Snapshots of clones: what none of them has is left out
+    /// Snapshots of clones; blocks that none of them contains are omitted from the send
     #[arg(value_name = "REDACTION_SNAPSHOT", required = true)]
     redaction: Vec<String>,
 }

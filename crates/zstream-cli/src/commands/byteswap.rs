@@ -12,10 +12,10 @@ use crate::text::Count;
 /// The options of `zstream byteswap`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Say on standard error what a second run would not undo
+    /// Report on standard error what a second conversion does not restore
     #[arg(short, long)]
     verbose: bool,
-    /// The stream, or `-` for standard input
+    /// Stream file, or `-` for standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 }

@@ -16,7 +16,8 @@ use crate::pool::PoolOptions;
 /// The options of `zstream cat`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// File system, volume or snapshot; may be left out where streams hold a single one. Then: files, from the root of the file system; none for a volume
+    /// Filesystem, volume or snapshot (optional if the streams hold a single snapshot), followed by paths of files
+    /// relative to its root; no path for a volume
     #[arg(value_name = "DATASET[@SNAP] PATH")]
     words: Vec<OsString>,
 }

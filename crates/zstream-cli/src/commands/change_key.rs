@@ -1,4 +1,4 @@
-//! `zstream change-key` and `zstream load-key -n`: keys of users, as `zfs` changes and tries them.
+//! `zstream change-key` and `zstream load-key -n`: wrapping keys, changed and verified as by `zfs`.
 
 use std::sync::Arc;
 
@@ -23,16 +23,16 @@ use crate::prompt;
 /// The options of `zstream change-key`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Take the key that the dataset has now from where its property keylocation says
+    /// Read the current key from the property keylocation of the dataset
     #[arg(short = 'l')]
     load: bool,
-    /// Inherit the key of the dataset above
+    /// Inherit the key of the parent dataset
     #[arg(short = 'i')]
     inherit: bool,
-    /// Set a property: keyformat, keylocation, pbkdf2iters, or one with a colon in its name; may be given several times
+    /// Set keyformat, keylocation, pbkdf2iters or a user property; can be repeated
     #[arg(short = 'o', value_name = "PROPERTY=VALUE")]
     properties: Vec<String>,
-    /// The dataset
+    /// Dataset
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -87,8 +87,7 @@ impl Args {
         users.iter().try_for_each(|parsed| pool.tx().assign(head, parsed)).map_err(&failed)
     }
 
-    /// The key of an encryption root: the one that is given, unless that is one of several and not this one; with -l the one
-    /// at its place; else it is asked for.
+    /// The key of an encryption root: the given key if it fits, with -l the one at its keylocation, else a prompt.
     fn key(
         &self,
         pool: &mut WritablePool,
@@ -126,7 +125,7 @@ impl Keys for AskedNew {
     }
 }
 
-/// The key that the options give.
+/// The key from the options.
 fn given(options: &PoolOptions, root: &str) -> Result<Vec<u8>, Failure> {
     options.key(root).map_err(Failure::new)
 }
@@ -135,7 +134,7 @@ fn no_key(root: &str, error: &Error) -> Failure {
     Failure::new(format_args!("cannot load the key of {root}: {error}"))
 }
 
-/// Where the key of an encryption root comes from.
+/// The keylocation of an encryption root.
 fn location(pool: &mut WritablePool, root: ObjectId) -> Result<String, Error> {
     match pool.tx().inherited(root, "keylocation")? {
         Some(location) => Ok(location.text()?.to_owned()),
@@ -146,16 +145,16 @@ fn location(pool: &mut WritablePool, root: ObjectId) -> Result<String, Error> {
 /// The options of `zstream load-key`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Load {
-    /// Try the key and load nothing, which is all that can be done here
+    /// Verify the key without loading it (required: keys are never loaded)
     #[arg(short = 'n', required = true)]
     noop: bool,
-    /// Of all encryption roots below too
+    /// Include all encryption roots below
     #[arg(short = 'r', conflicts_with = "all")]
     recursive: bool,
-    /// Of all encryption roots of the pool
+    /// Verify the keys of all encryption roots of the pool
     #[arg(short = 'a', conflicts_with = "names")]
     all: bool,
-    /// Where the key is, instead of where the property keylocation says: prompt or file:///PATH
+    /// Override the property keylocation: prompt or file:///PATH
     #[arg(short = 'L', value_name = "KEYLOCATION")]
     location: Option<String>,
     /// Encryption roots
@@ -199,7 +198,7 @@ impl Load {
         Err(last)
     }
 
-    /// Tries the key of an encryption root on all that it has to open.
+    /// Verifies the key of an encryption root on all datasets that inherit it.
     fn try_key(&self, open: &OpenPool, options: &PoolOptions, root: &Arc<Dir>) -> Result<(), Failure> {
         let name = root.name();
         match CryptoKey::of(root)? {
@@ -239,7 +238,7 @@ impl Load {
     }
 }
 
-/// Where the key of an encryption root comes from, as its properties say.
+/// The property keylocation of an encryption root.
 fn stored_location(root: &Arc<Dir>) -> Result<String, Error> {
     let Some(property) = Property::find("keylocation") else { return Ok("prompt".to_owned()) };
     let props = Props::new(Subject::Dataset(Box::new(root.head()?)), None)?;

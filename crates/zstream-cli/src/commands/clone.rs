@@ -10,19 +10,19 @@ use crate::pool::PoolOptions;
 /// The options of `zstream clone`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Make what is missing above it too, and be content if it is there
+    /// Create missing parent datasets; succeed if the clone exists
     #[arg(short = 'p')]
     parents: bool,
-    /// Do not mount it: nothing is ever mounted here
+    /// Do not mount (no effect: zstream never mounts)
     #[arg(short = 'u')]
     unmounted: bool,
-    /// Set a property; may be given several times
+    /// Set a property; can be repeated
     #[arg(short = 'o', value_name = "PROPERTY=VALUE")]
     properties: Vec<String>,
-    /// The snapshot
+    /// Snapshot
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// The clone's name
+    /// Name of the clone
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -42,7 +42,7 @@ impl Args {
 /// The options of `zstream promote`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Promote {
-    /// The clone
+    /// Clone
     #[arg(value_name = "CLONE")]
     name: String,
 }

@@ -1,4 +1,4 @@
-//! `zstream completions`: what a shell needs to complete the command line.
+//! `zstream completions`: shell completion scripts.
 
 use clap_complete::Shell;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use crate::output;
 /// The argument of `zstream completions`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The shell
+    /// Shell
     shell: Shell,
 }
 

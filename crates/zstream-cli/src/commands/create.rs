@@ -10,34 +10,34 @@ use crate::pool::PoolOptions;
 /// The options of `zstream create`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Make what is missing above it too, and be content if it is there
+    /// Create missing parent datasets; succeed if the dataset exists
     #[arg(short = 'p')]
     parents: bool,
-    /// Say what would be made, and make nothing
+    /// Dry run: create nothing
     #[arg(short = 'n')]
     dry_run: bool,
-    /// Say what is made
+    /// Print what is created
     #[arg(short = 'v')]
     verbose: bool,
-    /// With -n or -v: words separated by tabs, for programs
+    /// With -n or -v: print in a machine-parsable format, separated by tabs
     #[arg(short = 'P')]
     parsable: bool,
-    /// Do not mount it: nothing is ever mounted here
+    /// Do not mount (no effect: zstream never mounts)
     #[arg(short = 'u')]
     unmounted: bool,
-    /// Set a property; may be given several times
+    /// Set a property; can be repeated
     #[arg(short = 'o', value_name = "PROPERTY=VALUE")]
     properties: Vec<String>,
-    /// Make a volume of this size instead of a filesystem; it is made a multiple of its block size
+    /// Create a volume of this size, rounded up to a multiple of the block size
     #[arg(short = 'V', value_name = "SIZE")]
     volume: Option<String>,
-    /// Block size of the volume: the property volblocksize
+    /// Block size of the volume (property volblocksize)
     #[arg(short = 'b', value_name = "SIZE", requires = "volume")]
     block_size: Option<String>,
-    /// A sparse volume: reserve nothing for it
+    /// Create a sparse volume, without a reservation
     #[arg(short = 's', requires = "volume")]
     sparse: bool,
-    /// Its name
+    /// Name of the dataset
     #[arg(value_name = "NAME")]
     name: String,
 }

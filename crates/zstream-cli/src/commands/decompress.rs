@@ -1,4 +1,4 @@
-//! `zstream decompress`: makes single blocks of a stream plain.
+//! `zstream decompress`: decompresses selected blocks of a stream.
 
 use std::str::FromStr;
 
@@ -13,12 +13,12 @@ use crate::output;
 /// The options of `zstream decompress`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Say on standard error which blocks were decompressed
+    /// Report each decompressed block on standard error
     #[arg(short, long)]
     verbose: bool,
-    /// Blocks: object number, offset in bytes, and off, lz4, lzjb, gzip, zle or zstd (lz4 unless given)
+    /// Blocks: object number, offset in bytes, and compression: off, lz4 (default), lzjb, gzip, zle or zstd
     ///
-    /// Numbers are decimal, octal with a leading 0 or hexadecimal with a leading 0x.
+    /// Numbers are decimal, octal (leading 0) or hexadecimal (leading 0x).
     #[arg(value_name = "OBJECT,OFFSET[,TYPE]")]
     blocks: Vec<String>,
 }
@@ -60,7 +60,7 @@ impl Args {
     }
 }
 
-/// A block as the command line names it.
+/// A block named on the command line.
 struct Block {
     object: ObjectId,
     offset: u64,
@@ -70,7 +70,7 @@ struct Block {
 impl FromStr for Block {
     type Err = Failure;
 
-    /// Exit codes are those of OpenZFS's `zstream`: 1 for a number that is none, 2 for an unknown type.
+    /// Exit codes are those of OpenZFS's `zstream`: 1 for an invalid number, 2 for an unknown type.
     fn from_str(text: &str) -> Result<Self, Failure> {
         let mut words = text.splitn(3, ',');
         let mut next = |what: &str| {
@@ -96,7 +96,7 @@ impl FromStr for Block {
     }
 }
 
-/// A number as C writes it.
+/// A number in C notation.
 fn number(word: &str) -> Option<u64> {
     let (digits, radix) = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
         Some(digits) => (digits, 16),

@@ -1,4 +1,4 @@
-//! `zstream destroy` and `zstream rollback`: what is given up, as `zfs` does it.
+//! `zstream destroy` and `zstream rollback`, as `zfs` does them.
 
 use zstream::Destroyed;
 use zstream_dsl::prop::value::nice_bytes;
@@ -11,28 +11,28 @@ use crate::pool::PoolOptions;
 /// The options of `zstream destroy`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Children and snapshots too; of a snapshot, those of the same name of all datasets below
+    /// Destroy children and snapshots too; for a snapshot, also the snapshots of that name in all descendants
     #[arg(short = 'r')]
     recursive: bool,
-    /// All that depends on it too, clones wherever they are
+    /// Destroy all dependents too, including clones elsewhere in the pool
     #[arg(short = 'R')]
     clones: bool,
-    /// Snapshots with holds or clones: later, with the last of them
+    /// Defer the destruction of snapshots that have holds or clones until the last of these is gone
     #[arg(short = 'd')]
     defer: bool,
-    /// Say what would be destroyed, and destroy nothing
+    /// Dry run: destroy nothing
     #[arg(short = 'n')]
     dry_run: bool,
-    /// Say what is destroyed, and the space that it gives back
+    /// Print what is destroyed and how much space it frees
     #[arg(short = 'v')]
     verbose: bool,
-    /// With -n or -v: words separated by tabs, for programs
+    /// With -n or -v: print in a machine-parsable format, separated by tabs
     #[arg(short = 'p')]
     parsable: bool,
-    /// Unmount by force: nothing is ever mounted here
+    /// Force unmounting (no effect: zstream never mounts)
     #[arg(short = 'f')]
     force: bool,
-    /// A dataset; snapshots, also as a list a,b or a range a%c; or a bookmark
+    /// A dataset, a bookmark, or snapshots, also as a list @a,b or a range @a%c
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -64,16 +64,16 @@ impl Args {
 /// The options of `zstream rollback`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rollback {
-    /// Destroy younger snapshots and bookmarks
+    /// Destroy more recent snapshots and bookmarks
     #[arg(short = 'r')]
     recursive: bool,
-    /// Destroy younger snapshots, bookmarks, and the clones of the snapshots
+    /// Destroy more recent snapshots and bookmarks, and clones of these snapshots
     #[arg(short = 'R')]
     clones: bool,
-    /// Unmount clones by force: nothing is ever mounted here
+    /// Force unmounting of clones (no effect: zstream never mounts)
     #[arg(short = 'f')]
     force: bool,
-    /// The snapshot
+    /// Snapshot to roll back to
     #[arg(value_name = "SNAPSHOT")]
     name: String,
 }

@@ -19,16 +19,16 @@ use crate::output;
 /// The options of `zstream dump`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print a line for each record; twice: also its checksum
+    /// Print one line per record; -vv also prints checksums
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Do not compute checksums; only the shape of the stream is judged
+    /// Do not compute checksums; check only the structure of the stream
     #[arg(short = 'C', long)]
     no_checksums: bool,
-    /// Print payloads in hex and as text, too; implies -vv
+    /// Also print payloads in hex and ASCII; implies -vv
     #[arg(short, long)]
     dump: bool,
-    /// The stream, or `-` for standard input
+    /// Stream file, or `-` for standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -58,15 +58,15 @@ impl Args {
     }
 }
 
-/// A dump on its way.
+/// A dump in progress.
 struct Dump<W> {
     out: W,
     verbosity: u8,
     payloads: bool,
     totals: Totals,
-    /// Writing failed: that is not the stream's fault.
+    /// An error of writing the output, not of the stream.
     output_error: Option<io::Error>,
-    /// An nvlist that could not be read, which does not keep the rest from being shown.
+    /// An unreadable nvlist; the rest is shown all the same.
     first_bad_list: Option<Error>,
 }
 
@@ -161,7 +161,7 @@ impl<W: Write> Dump<W> {
     }
 }
 
-/// What OpenZFS says on standard output, in the middle of its dump, of a fault.
+/// The lines that OpenZFS prints for a fault, on standard output within the dump.
 fn remark(out: &mut impl Write, fault: &Fault) -> io::Result<()> {
     match fault {
         Fault::Trailer { computed, .. } => {
@@ -181,17 +181,17 @@ fn remark(out: &mut impl Write, fault: &Fault) -> io::Result<()> {
     }
 }
 
-/// Whether OpenZFS's dump ends at such a fault without a summary.
+/// True if OpenZFS's dump ends at such a fault without a summary.
 fn leaves_no_summary(fault: &Fault) -> bool {
     matches!(fault, Fault::Magic { .. } | Fault::RecordType(_))
 }
 
-/// How many records of each type there were, and the bytes of their payloads.
+/// The number of records of each type, and the bytes of their payloads.
 #[derive(Default)]
 struct Totals {
     counts: [u64; RecordType::ALL.len()],
     payload_bytes: [u64; RecordType::ALL.len()],
-    /// Bytes that count for the length of the stream only.
+    /// Bytes that count only towards the length of the stream.
     other_bytes: u64,
 }
 
@@ -203,7 +203,7 @@ impl Totals {
         }
     }
 
-    /// Takes in the record that the dump ends at, as OpenZFS's summary does.
+    /// Counts the record at which the dump ends, as OpenZFS's summary does.
     fn add_refused(&mut self, fault: &Fault) {
         match fault {
             Fault::Trailer { .. } => self.other_bytes += HEADER_LEN as u64,

@@ -18,13 +18,14 @@ use crate::text::{Count, Size};
 /// The options of `zstream extract`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to; the directory must be there
+    /// Destination; the directory must exist
     #[arg(short = 'C', value_name = "DIR", default_value = ".")]
     directory: PathBuf,
-    /// Write a pax archive to standard output instead, holes in GNU tar's sparse form; sockets are left out
+    /// Write a pax archive to standard output, with holes in GNU tar's sparse format and without sockets
     #[arg(long, conflicts_with = "directory")]
     tar: bool,
-    /// File system, volume or snapshot; may be left out where streams hold a single one. Then: files and directories, from the root of the file system
+    /// Filesystem, volume or snapshot (optional if the streams hold a single snapshot), followed by paths of files
+    /// and directories relative to its root
     #[arg(value_name = "DATASET[@SNAP] PATH")]
     words: Vec<OsString>,
 }
@@ -66,7 +67,7 @@ impl Args {
     }
 }
 
-/// The outcome of all. What was restored is shown on a terminal, and where not all was.
+/// The result of an extraction. The summary is shown on a terminal, and if anything failed.
 fn report(extracted: &Extracted, meter: &Meter) -> Result<(), Failure> {
     let restored = match listed(&extracted.restored) {
         nothing if nothing.is_empty() => "nothing".to_owned(),
@@ -82,12 +83,12 @@ fn report(extracted: &Extracted, meter: &Meter) -> Result<(), Failure> {
     Err(Failure::new(format_args!("{count} could not be restored: {}", listed(&extracted.failed))))
 }
 
-/// So many of each, as a list; nothing where there are none.
+/// The counts of each kind as a list; empty if there are none.
 fn listed(counts: &BTreeMap<What, u64>) -> String {
     counts.iter().map(|(what, number)| count(*what, *number)).collect::<Vec<_>>().join(", ")
 }
 
-/// So many of them.
+/// A count with its noun.
 fn count(what: What, count: u64) -> String {
     let one = match what {
         What::File => "file",

@@ -1,4 +1,4 @@
-//! `zstream get`: properties of datasets with where they come from, as `zfs get` prints them.
+//! `zstream get`: properties of datasets and their sources, as `zfs get` prints them.
 
 use std::io::Write as _;
 
@@ -18,19 +18,19 @@ use crate::pool::{PoolOptions, warnings};
 pub(crate) struct Args {
     #[command(flatten)]
     table: TableOptions,
-    /// The columns, separated by commas; `all` for all
+    /// Columns, separated by commas, or `all`
     #[arg(short = 'o', value_name = "FIELD,...", value_delimiter = ',',
         value_parser = ["all", "name", "property", "value", "received", "source"],
         default_values = ["name", "property", "value", "source"])]
     fields: Vec<String>,
-    /// Only values from these sources, separated by commas
+    /// Show only values from these sources, separated by commas
     #[arg(short = 's', value_name = "SOURCE,...", value_delimiter = ',',
         value_parser = ["local", "default", "inherited", "received", "temporary", "none"])]
     sources: Vec<String>,
-    /// The properties, separated by commas; `all` for all
+    /// Properties, separated by commas, or `all`
     #[arg(value_name = "PROPERTY,...")]
     properties: String,
-    /// The datasets; without any all of the pool
+    /// Datasets; all datasets of the pool if not given
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }

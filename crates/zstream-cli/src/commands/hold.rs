@@ -13,13 +13,13 @@ use crate::pool::PoolOptions;
 /// The options of `zstream hold` and `zstream release`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Of all datasets below too, as far as they have such a snapshot
+    /// Include the snapshots of that name in all descendants
     #[arg(short = 'r')]
     recursive: bool,
-    /// The tag
+    /// Tag of the hold
     #[arg(value_name = "TAG")]
     tag: String,
-    /// The snapshots
+    /// Snapshots
     #[arg(value_name = "SNAPSHOT", required = true)]
     names: Vec<String>,
 }
@@ -43,16 +43,16 @@ impl Args {
 /// The options of `zstream holds`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Holds {
-    /// Of all datasets below too
+    /// Include the snapshots of that name in all descendants
     #[arg(short = 'r')]
     recursive: bool,
-    /// For scripts: no heading, columns separated by one tab
+    /// For scripts: omit the heading, separate columns by a single tab
     #[arg(short = 'H')]
     script: bool,
-    /// Times in seconds since 1970
+    /// Print times in seconds since 1970
     #[arg(short = 'p')]
     literal: bool,
-    /// The snapshots
+    /// Snapshots
     #[arg(value_name = "SNAPSHOT", required = true)]
     names: Vec<String>,
 }

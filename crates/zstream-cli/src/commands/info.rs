@@ -1,4 +1,4 @@
-//! `zstream info`: what files hold, from the headers alone.
+//! `zstream info`: the content of stream files, from the headers alone.
 //!
 //! With `--json` each file gives one line, an object. Guids are strings, since many readers of JSON
 //! cannot hold 64 bits; times are seconds since 1970.
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Print one JSON object for each file
     #[arg(long)]
     json: bool,
-    /// Streams; `-` is standard input
+    /// Stream files; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
@@ -77,7 +77,7 @@ impl Args {
     }
 }
 
-/// What stands in a raw stream's list about its key.
+/// The suite and key format in the BEGIN nvlist of a raw stream.
 fn encryption(list: Option<&NvList>) -> Option<(CryptSuite, &'static str)> {
     let key = list?.get_list("crypt_keydata")?;
     let suite = key.get_u64("DSL_CRYPTO_SUITE").and_then(|suite| u8::try_from(suite).ok()).unwrap_or(0);
@@ -153,7 +153,7 @@ fn stream_text(out: &mut String, stream: &Stream, summary: &Summary) {
     not_sent(out, list.map_or(&[], |list| &list.datasets), snapshots);
 }
 
-/// How deep a dataset lies in its pool.
+/// The depth of a dataset in its pool.
 fn depth(dataset: &[u8]) -> usize {
     dataset.iter().filter(|byte| **byte == b'/').count()
 }

@@ -11,16 +11,16 @@ use crate::output;
 /// The options of `zstream join`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// CUT was cut to the length that `resume-token` gave
+    /// CUT was truncated to the length that `resume-token` printed
     ///
-    /// Without this the record from which REST goes on has to be in CUT: its checksum says that what comes
-    /// before it is right, and that nothing is missing in between.
+    /// Without this option CUT must contain the record at which REST resumes: its checksum proves that the data
+    /// before it is intact and that nothing is missing in between.
     #[arg(long)]
     cut: bool,
-    /// What is left of the stream
+    /// Truncated stream
     #[arg(value_name = "CUT")]
     cut_file: PathBuf,
-    /// What `zfs send -t TOKEN` gave, or `-` for standard input
+    /// Output of `zfs send -t TOKEN`, or `-` for standard input
     #[arg(value_name = "REST")]
     rest: PathBuf,
 }

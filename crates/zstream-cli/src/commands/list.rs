@@ -19,17 +19,17 @@ use crate::pool::{PoolOptions, warnings};
 pub(crate) struct Args {
     #[command(flatten)]
     table: TableOptions,
-    /// The columns: properties separated by commas, or `space`
+    /// Columns: properties separated by commas, or `space`
     #[arg(short = 'o', value_name = "PROPERTY,...", value_delimiter = ',',
         default_values = ["name", "used", "available", "referenced", "mountpoint"])]
     columns: Vec<String>,
-    /// Sort by this property, ascending; several times for several
+    /// Sort by this property, ascending; can be repeated
     #[arg(short = 's', value_name = "PROPERTY", value_parser = Wanted::parse)]
     ascending: Vec<Wanted>,
-    /// Sort by this property, descending; behind those of -s
+    /// Sort by this property, descending; can be repeated, and ranks after those of -s
     #[arg(short = 'S', value_name = "PROPERTY", value_parser = Wanted::parse)]
     descending: Vec<Wanted>,
-    /// The datasets; without any all of the pool
+    /// Datasets; all datasets of the pool if not given
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }

@@ -19,13 +19,14 @@ use crate::text::{Count, Utc, file_name};
 /// The options of `zstream ls`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show type and mode, links, owner, group, size (or device numbers), time of change, and targets
+    /// Long format: type and mode, links, owner, group, size or device number, modification time, symlink target
     #[arg(short)]
     long: bool,
-    /// Show what is in directories below too
+    /// List subdirectories recursively
     #[arg(short = 'R')]
     recursive: bool,
-    /// File system or snapshot; may be left out where streams hold a single one. Then: files and directories, from the root of the file system
+    /// Filesystem or snapshot (optional if the streams hold a single snapshot), followed by paths of files and
+    /// directories relative to its root
     #[arg(value_name = "DATASET[@SNAP] PATH")]
     words: Vec<OsString>,
 }

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 /// The argument of `zstream man`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// An existing directory: `zstream.1`, `zstream-dump.1` and so on are written there
+    /// Existing directory to write `zstream.1`, `zstream-dump.1` and so on to
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
 }

@@ -10,41 +10,41 @@ use crate::pool::PoolOptions;
 /// The arguments of `zstream pool create`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Use files and disks although they belong to a pool, and vdevs of different redundancy
+    /// Use files and disks that belong to another pool, and mix vdevs of different redundancy
     #[arg(short)]
     force: bool,
-    /// Say what would be made, and make nothing
+    /// Dry run: print the layout of the pool, create nothing
     #[arg(short = 'n')]
     dry_run: bool,
-    /// Enable no features but those that are named
+    /// Enable only the named features
     #[arg(short = 'd')]
     without_features: bool,
     /// Set a property of the pool: ashift, autoexpand, autoreplace, autotrim, comment, compatibility, delegation,
     /// failmode, feature@NAME, listsnapshots
     ///
-    /// Without `ashift` sectors have 4 KiB, so that an image can be copied to any disk. Without `compatibility` and
-    /// `feature@...` the pool has every feature that zstream keeps right and that OpenZFS 2.1 can do without.
+    /// `ashift` defaults to 12 (4 KiB sectors), so that an image can be copied to any disk. Without `compatibility`
+    /// and `feature@...`, all features are enabled that zstream maintains and that OpenZFS 2.1 does not require.
     #[arg(short = 'o', value_name = "PROPERTY=VALUE")]
     properties: Vec<String>,
     /// Set a property of the root filesystem
     #[arg(short = 'O', value_name = "PROPERTY=VALUE")]
     filesystem_properties: Vec<String>,
-    /// Where the root filesystem is mounted: -O mountpoint=PATH
+    /// Mountpoint of the root filesystem; the same as -O mountpoint=PATH
     #[arg(short = 'm', value_name = "PATH")]
     mountpoint: Option<String>,
-    /// Make files of this size, which take room only as they are filled: 1G, 512M
+    /// Create sparse files of this size, such as 1G or 512M
     #[arg(long, value_name = "SIZE")]
     size: Option<String>,
-    /// Take guids and salts from this number: the same steps make the same image
+    /// Derive guids and salts from this seed, for reproducible images
     #[arg(long, value_name = "NUMBER")]
     guid_seed: Option<u64>,
-    /// Note this time, in seconds since 1970, instead of now
+    /// Use this time, in seconds since 1970, instead of the current time
     #[arg(long, value_name = "SECONDS")]
     timestamp: Option<u64>,
     /// Name of the pool
     #[arg(value_name = "NAME")]
     name: String,
-    /// Files and disks, and what they make up: mirror, raidz1, raidz2, raidz3, special, dedup, log
+    /// Files and disks, and keywords: mirror, raidz1, raidz2, raidz3, special, dedup, log
     #[arg(value_name = "VDEV", required = true)]
     vdevs: Vec<String>,
 }
@@ -63,7 +63,7 @@ impl Args {
         Ok(())
     }
 
-    /// Everything that was asked for, before anything is touched.
+    /// The pool as requested, validated before anything is changed.
     fn new_pool(&self) -> Result<NewPool, Failure> {
         let mut new = NewPool::new(&self.name, &self.vdevs).map_err(Failure::usage)?;
         (new.force, new.seed, new.timestamp) = (self.force, self.guid_seed, self.timestamp);

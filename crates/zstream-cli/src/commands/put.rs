@@ -18,19 +18,20 @@ const STANDARD_INPUT: &str = "-";
 /// The options of `zstream put`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// SRC are tar archives, whose files are put; `-` is standard input
+    /// SRC are tar archives to unpack; `-` is standard input
     #[arg(long)]
     tar: bool,
-    /// Take the pool although another host may have it
+    /// Use the pool even if another host may have it imported
     #[arg(short)]
     force: bool,
-    /// Note this time, in seconds since 1970, instead of now, and none after it: the same files then make the same image
+    /// Use this time, in seconds since 1970, instead of the current time, and clamp later times to it, for
+    /// reproducible images
     #[arg(long, value_name = "SECONDS")]
     timestamp: Option<u64>,
-    /// Files and directories; of a directory with a slash at its end, what is in it. For a volume: a raw image
+    /// Files and directories; a trailing slash copies the content of a directory. For a volume: a raw image
     #[arg(value_name = "SRC", required = true)]
     sources: Vec<OsString>,
-    /// File system and directory in it, or volume
+    /// Filesystem and path in it, or volume
     #[arg(value_name = "DATASET[:/PATH]", required = true)]
     target: OsString,
 }

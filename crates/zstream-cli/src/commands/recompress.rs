@@ -11,10 +11,10 @@ use crate::output;
 /// The options of `zstream recompress`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Level of zstd: 1 to 19, or negative for the fast ones; 3 unless given. Other types have no levels
+    /// zstd level: 1 to 19, or negative for the fast levels; defaults to 3. Only for zstd
     #[arg(short, long, value_name = "LEVEL", allow_negative_numbers = true)]
     level: Option<i32>,
-    /// off, lz4, zstd, gzip-1 to gzip-9, zle or lzjb
+    /// Compression: off, lz4, zstd, gzip-1 to gzip-9, zle or lzjb
     #[arg(value_name = "TYPE")]
     kind: String,
 }
@@ -52,7 +52,7 @@ impl Args {
     }
 }
 
-/// A level as zstd counts it, or as ZFS does, where the fast ones have numbers above 100.
+/// A level in zstd's numbering, or in that of ZFS, where the fast levels have numbers above 100.
 fn zstd_level(number: i32) -> Result<ZstdLevel, Failure> {
     ZstdLevel::from_library(number)
         .or_else(|| u8::try_from(number).ok().and_then(ZstdLevel::from_cookie))

@@ -22,62 +22,64 @@ use crate::progress::Meter;
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true, args_override_self = true)]
 pub(crate) struct Args {
-    /// Discard what an interrupted receive has left
+    /// Discard the saved state of an interrupted receive
     #[arg(short = 'A', conflicts_with_all = ["prefix", "tail", "force", "heal", "dry_run", "resumable", "settings", "exclude"])]
     abort: bool,
-    /// Name what is received as at the sender, without the name of the pool, below FILESYSTEM
+    /// Append the sender's dataset name, without the pool name, to FILESYSTEM
     #[arg(short = 'd', conflicts_with = "tail")]
     prefix: bool,
-    /// Name what is received below FILESYSTEM by the last part of the name at the sender
+    /// Append the last component of the sender's dataset name to FILESYSTEM
     #[arg(short = 'e')]
     tail: bool,
-    /// Roll the target back to the source of the increment; of a tree: also rename and destroy as at the sender
+    /// Roll the target back to the source of the increment; for a package of a tree, also rename and destroy datasets
+    /// as on the sender
     ///
-    /// With a full stream: replace a filesystem that has no snapshots. Snapshots that are younger than the source are
-    /// destroyed.
+    /// Snapshots more recent than the source are destroyed. With a full stream, replaces a filesystem that has no
+    /// snapshots.
     #[arg(short = 'F')]
     force: bool,
-    /// Correct damaged blocks of a snapshot that is there
+    /// Corrective receive: repair damaged blocks of an existing snapshot
     #[arg(short = 'c')]
     heal: bool,
-    /// Without holds
+    /// Do not receive holds
     #[arg(short = 'h')]
     without_holds: bool,
-    /// Unmount what is in the way: nothing ever is mounted here
+    /// Force unmounting (no effect: zstream never mounts)
     #[arg(short = 'M')]
     unmount: bool,
-    /// Change nothing, but judge everything and say what would be received (with -v)
+    /// Dry run: validate everything, change nothing; with -v, print what would be received
     #[arg(short = 'n')]
     dry_run: bool,
-    /// Keep what was received when the receive is interrupted, so that `send -t` can go on
+    /// If the receive is interrupted, keep the received data so that `send -t` can resume
     #[arg(short = 's')]
     resumable: bool,
-    /// Do not mount: nothing ever is mounted here
+    /// Do not mount (no effect: zstream never mounts)
     #[arg(short = 'u')]
     unmounted: bool,
-    /// Say what is received, and how fast it was
+    /// Print what is received, and the speed
     #[arg(short = 'v')]
     verbose: bool,
-    /// Set a property, whatever comes; `origin=SNAPSHOT` makes a clone of the snapshot
+    /// Override a received property; `origin=SNAPSHOT` receives as a clone of the snapshot
     #[arg(short = 'o', value_name = "PROPERTY=VALUE", action = clap::ArgAction::Append)]
     settings: Vec<String>,
-    /// Do not take over a property
+    /// Ignore a received property
     #[arg(short = 'x', value_name = "PROPERTY", action = clap::ArgAction::Append)]
     exclude: Vec<String>,
-    /// Print a JSON object in a line for each snapshot
+    /// Print one JSON object per snapshot, one per line
     ///
-    /// Its keys: snapshot, guid (a string), incremental, bytes, records, corrected, seconds; of what is there already: snapshot, ignored.
+    /// Keys: snapshot, guid (a string), incremental, bytes, records, corrected, seconds; for a snapshot that already
+    /// exists: snapshot, ignored.
     #[arg(long)]
     json: bool,
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong)]
     help: Option<bool>,
-    /// The dataset to be made or changed, or the snapshot to be made
+    /// Target dataset, or the snapshot to create
     #[arg(value_name = "DATASET|SNAPSHOT")]
     to: String,
 }
 
-/// Tells what happens.
+/// The progress report of a receive.
 struct Teller {
     verbose: bool,
     json: bool,

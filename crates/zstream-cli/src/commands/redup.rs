@@ -1,4 +1,4 @@
-//! `zstream redup`: makes a deduplicated stream one that receivers of today take.
+//! `zstream redup`: converts a deduplicated stream to one that current receivers accept.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::output;
 /// The options of `zstream redup`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Say on standard error how many records there were
+    /// Print the number of records on standard error
     #[arg(short, long)]
     verbose: bool,
-    /// The stream: a file, since earlier parts of it are read again
+    /// Stream file; must be seekable, since earlier parts are read again
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `zstream rename`: other names for datasets and snapshots, as `zfs rename` gives them.
+//! `zstream rename`: renames datasets and snapshots, as `zfs rename` does.
 
 use zstream::Keys;
 
@@ -9,22 +9,22 @@ use crate::pool::PoolOptions;
 /// The options of `zstream rename`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Unmount by force: nothing is ever mounted here
+    /// Force unmounting (no effect: zstream never mounts)
     #[arg(short = 'f')]
     force: bool,
-    /// Make what is missing above the new name too
+    /// Create missing parent datasets of the new name
     #[arg(short = 'p', conflicts_with = "recursive")]
     parents: bool,
-    /// Do not mount it again: nothing is ever mounted here
+    /// Do not remount (no effect: zstream never mounts)
     #[arg(short = 'u')]
     unmounted: bool,
-    /// Snapshots of the same name of all datasets below too
+    /// Also rename the snapshots of that name in all descendants
     #[arg(short = 'r')]
     recursive: bool,
-    /// The old name
+    /// Current name
     #[arg(value_name = "OLD")]
     old: String,
-    /// The new one; of a snapshot also only what is behind the @
+    /// New name; for a snapshot, the part after the @ suffices
     #[arg(value_name = "NEW")]
     new: String,
 }

@@ -1,4 +1,4 @@
-//! `zstream resume-token`: how to go on with a stream whose file was cut short.
+//! `zstream resume-token`: a token to resume a truncated stream.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -18,11 +18,11 @@ use crate::text::{Count, name};
 pub(crate) struct Args {
     /// Print one JSON object
     ///
-    /// Its keys: file, token, object, offset, keep_bytes (null where there is no token), reason (null where
-    /// there is one), snapshot, guid, from_guid, in_package, whole (snapshots: name, guid, end), error.
+    /// Keys: file, token, object, offset, keep_bytes (null without a token), reason (null with a token), snapshot,
+    /// guid, from_guid, in_package, whole (complete snapshots: name, guid, end), error.
     #[arg(long)]
     json: bool,
-    /// What is left of the stream, or `-` for standard input
+    /// Truncated stream, or `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -76,7 +76,7 @@ fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> Strin
     text
 }
 
-/// Why there is no token, and what is good all the same.
+/// The reason that there is no token, and the part that is intact.
 fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
     let mut lines = vec![format!("{}: {reason}", file.display())];
     lines.extend(found.error.as_ref().map(|error| format!("  what is wrong: {error}")));

@@ -1,4 +1,4 @@
-//! `zstream select`: single datasets and snapshots out of a package.
+//! `zstream select`: single datasets and snapshots from a package.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
@@ -13,21 +13,21 @@ use crate::input::Input;
 use crate::output;
 use crate::text::name;
 
-/// Most names that an error lists.
+/// The maximum number of names that an error lists.
 const LISTED: usize = 20;
 
 /// The options of `zstream select`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Write one package, as `zfs send -I` does, instead of one stream for each snapshot
+    /// Write one package, as `zfs send -I` does, instead of one stream per snapshot
     ///
-    /// All snapshots have to be of one dataset. The package carries no properties.
+    /// All snapshots must belong to one dataset. The package contains no properties.
     #[arg(long)]
     package: bool,
-    /// The package, or `-` for standard input
+    /// Package file, or `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What to take out, by its exact name: a snapshot, or all snapshots of a dataset (not of those below it)
+    /// Exact name of a snapshot, or of a dataset to select all its snapshots (without those of descendants)
     #[arg(value_name = "DATASET[@SNAP]", required = true)]
     names: Vec<String>,
 }
@@ -53,7 +53,7 @@ impl Args {
         Ok(())
     }
 
-    /// Judges the names against what the file holds.
+    /// Checks the names against the content of the file.
     fn look_through(&self, file: &File, wanted: &[Wanted]) -> Result<Form, Failure> {
         let unreadable = |error| Failure::new(format_args!("cannot read: {error}"));
         // The position belongs to the file: whoever reads it next begins where it is.
@@ -95,7 +95,7 @@ fn no_such(given: &str, summary: &Summary) -> Vec<String> {
     lines
 }
 
-/// Says on standard error what a receiver needs besides the streams.
+/// Reports on standard error what a receiver requires besides the streams.
 fn remarks(written: &[Selected]) {
     for (index, selected) in written.iter().enumerate() {
         let at_hand = written[..index].iter().any(|before| before.to_guid == selected.from_guid);

@@ -9,10 +9,10 @@ use crate::pool::PoolOptions;
 /// The options of `zstream set`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Do not mount or share anything anew: nothing ever is here
+    /// Do not remount or reshare (no effect: zstream never mounts or shares)
     #[arg(short = 'u')]
     unmounted: bool,
-    /// The properties as PROPERTY=VALUE, then the datasets
+    /// Properties as PROPERTY=VALUE, followed by datasets
     #[arg(value_name = "PROPERTY=VALUE... NAME", required = true, num_args = 2..)]
     words: Vec<String>,
 }
@@ -36,16 +36,16 @@ impl Args {
 /// The options of `zstream inherit`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inherit {
-    /// Of all datasets below too
+    /// Include all descendants
     #[arg(short = 'r')]
     recursive: bool,
-    /// Back to what was received, where something was
+    /// Revert to the received value, if there is one
     #[arg(short = 'S')]
     received: bool,
-    /// The property
+    /// Property
     #[arg(value_name = "PROPERTY")]
     property: String,
-    /// The datasets
+    /// Datasets
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }

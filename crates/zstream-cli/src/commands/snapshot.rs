@@ -10,13 +10,13 @@ use crate::pool::PoolOptions;
 /// The options of `zstream snapshot`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Of all datasets below too
+    /// Include all descendants
     #[arg(short = 'r')]
     recursive: bool,
-    /// Set a user's property of each; may be given several times
+    /// Set a user property of each snapshot; can be repeated
     #[arg(short = 'o', value_name = "PROPERTY=VALUE")]
     properties: Vec<String>,
-    /// Their names
+    /// Names of the snapshots
     #[arg(value_name = "DATASET@SNAPSHOT", required = true)]
     names: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `zstream token`: what a resume token says.
+//! `zstream token`: the content of a resume token.
 
 use std::io::Write as _;
 
@@ -10,7 +10,7 @@ use crate::output;
 /// The argument of `zstream token`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The value of a dataset's property receive_resume_token
+    /// Value of the property receive_resume_token of a dataset
     #[arg(value_name = "RESUME_TOKEN", allow_hyphen_values = true)]
     token: String,
 }

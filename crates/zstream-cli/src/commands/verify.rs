@@ -1,4 +1,4 @@
-//! `zstream verify`: whether files hold whole streams that a receiver takes.
+//! `zstream verify`: checks that files hold complete streams that a receiver accepts.
 //!
 //! With `--json` each file gives one line, an object with these keys:
 //!
@@ -28,17 +28,17 @@ use crate::text::Count;
 /// The options of `zstream verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print one JSON object for each file
+    /// Print one JSON object per file
     #[arg(long)]
     json: bool,
-    /// Also compare each block with its checksum at the sender, and decompress it
+    /// Also verify the sender's block checksums, and decompress all blocks
     ///
-    /// The checksums of a stream say that it is what the sender wrote. The record of a block often holds the
-    /// block's checksum on the sender's disk too, or its authentication code; this compares them. It finds
-    /// blocks that were damaged before they were sent, and takes longer.
+    /// The checksums of a stream prove that it is what the sender wrote. Many records also contain the checksum of
+    /// the block on the sender's disk, or its authentication code. This option verifies these too. It finds blocks
+    /// that were damaged before they were sent, and is slower.
     #[arg(long)]
     deep: bool,
-    /// Streams; `-` is standard input
+    /// Stream files; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `zstream pool check`: every copy of every block, and which files the damaged ones belong to.
+//! `zstream pool check`: verifies every copy of every block, and names the damaged files.
 
 use std::io::Write as _;
 
@@ -13,10 +13,10 @@ use crate::pool::PoolOptions;
 use crate::progress::Meter;
 use crate::text::{Count, Size};
 
-/// Ranges of bytes that a line of text shows.
+/// The maximum number of byte ranges in a line of text.
 const RANGES_SHOWN: usize = 4;
 
-/// How the outcome is shown.
+/// The form of the output.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
     /// As one JSON object.
@@ -134,7 +134,7 @@ fn as_json(name: &str, check: &PoolCheck) -> Value {
     })
 }
 
-/// Its names, with the dataset before them.
+/// The paths of a damaged file, after the name of the dataset.
 fn places(damaged: &Damaged) -> Vec<String> {
     let what = if damaged.what.is_empty() { String::new() } else { format!(" ({})", damaged.what) };
     match &damaged.paths[..] {
@@ -143,7 +143,7 @@ fn places(damaged: &Damaged) -> Vec<String> {
     }
 }
 
-/// How bad it is.
+/// The extent of the damage.
 fn summary(damaged: &Damaged) -> String {
     let mut parts = Vec::new();
     if damaged.is_lost {

@@ -1,4 +1,4 @@
-//! `zstream pool`: a pool as a whole.
+//! `zstream pool`: verbs for a pool as a whole.
 
 mod check;
 
@@ -30,23 +30,23 @@ pub(crate) struct Args {
 enum Command {
     /// Creates a pool in files or disks
     ///
-    /// The words of VDEV are those of `zpool create`. Nothing is mounted, and no module is needed: any host imports the pool
-    /// then. What the files and disks held is lost.
+    /// VDEV has the syntax of `zpool create`. No kernel module is required and nothing is mounted; any host can
+    /// import the pool. The previous content of files and disks is lost.
     #[command(after_long_help = "\
 Examples:
   zstream pool create --size 1G demo demo.img
   zstream pool create --size 512M -O compression=zstd tank mirror a.img b.img
   zstream pool create -o ashift=12 -o compatibility=openzfs-2.1-linux tank raidz2 /dev/sd[b-f]")]
     Create(pool_create::Args),
-    /// Leaves the pool for any host to import
+    /// Marks the pool as exported, so that any host can import it
     ///
-    /// Only a pool that was in use when its host or a program ended needs this: the verbs of zstream that change a pool leave it
-    /// exported.
+    /// Required only for a pool that was still imported when its host or a program terminated: zstream's own verbs
+    /// always leave a pool exported.
     Export {
-        /// Take the pool although another host may have it
+        /// Export the pool even if another host may have it imported
         #[arg(short)]
         force: bool,
-        /// The pool's name, where the devices hold several
+        /// Name of the pool; required if the devices hold several
         #[arg(value_name = "POOL")]
         pool: Option<String>,
     },
@@ -54,33 +54,33 @@ Examples:
     Show {
         /// Print one JSON object
         ///
-        /// Its keys: name, guid, state, health, version, txg, available_txgs, vdevs (each with name, type, guid, state,
+        /// Keys: name, guid, state, health, version, txg, available_txgs, vdevs (each with name, type, guid, state,
         /// class, children), features (name, guid, state, count), datasets (name, object, root). Guids are strings.
         #[arg(long)]
         json: bool,
-        /// The pool's name, where the devices hold several
+        /// Name of the pool; required if the devices hold several
         #[arg(value_name = "POOL")]
         pool: Option<String>,
     },
-    /// Reads every copy of every block and checks it
+    /// Reads and verifies every copy of every block
     ///
-    /// Like a scrub that repairs nothing. Copies on all members are read, with parity, and intent logs and what only the pool's
-    /// checkpoint has, too. Every damaged file is a line with its path, in each dataset that holds the damaged blocks. Blocks
-    /// that wait to be freed are not read; how many there are is said. The exit code is 1 if there is any damage, even
-    /// if it could be repaired. Encrypted datasets need no key: what is checked are checksums. But without it (--key-file)
-    /// their files have no names, and that it opens every dataset that has it is not checked.
+    /// Like a scrub, but repairs nothing. Reads the copies on all members, parity, intent logs, and blocks that only
+    /// the pool's checkpoint references. Prints the path of each damaged file in every dataset that contains the
+    /// damaged blocks. Blocks waiting to be freed are counted, but not read. The exit code is 1 if there is any
+    /// damage, even if it is repairable. Checking encrypted datasets does not require their keys; with the key
+    /// (--key-file) their files are shown by name, and the key is verified on every dataset that inherits it.
     Check {
         /// Print one JSON object
         ///
-        /// Its keys: pool, ok, blocks, copies, bytes, bad_copies, lost_blocks, damaged (each with in, paths, what, object,
-        /// lost, lost_bytes, blocks), not_listed, unchecked, locked (dataset, root), members (name, unreadable, wrong), missing, waiting
-        /// (list, blocks, bytes, complete), checkpoint (txg, blocks).
+        /// Keys: pool, ok, blocks, copies, bytes, bad_copies, lost_blocks, damaged (each with in, paths, what,
+        /// object, lost, lost_bytes, blocks), not_listed, unchecked, locked (dataset, root), members (name,
+        /// unreadable, wrong), missing, waiting (list, blocks, bytes, complete), checkpoint (txg, blocks).
         #[arg(long)]
         json: bool,
         /// Show every damaged block and copy
         #[arg(short, long, conflicts_with = "json")]
         verbose: bool,
-        /// The pool's name, where the devices hold several
+        /// Name of the pool; required if the devices hold several
         #[arg(value_name = "POOL")]
         pool: Option<String>,
     },
@@ -167,7 +167,7 @@ fn show_text(open: &OpenPool) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// All datasets; those that cannot be read are told of.
+/// All datasets; those that cannot be read are reported on standard error.
 fn lines(open: &OpenPool) -> Result<Lines, Failure> {
     let lines = Lines::new(&open.dsl)?;
     lines.failures().iter().for_each(|error| eprintln!("zstream: {error}"));

@@ -21,90 +21,90 @@ use crate::pool::PoolOptions;
 use report::Report;
 use watch::{Wanted, Watch};
 
-/// Raises or lowers how long the list of a package may be, in bytes, as it does for `zfs`.
+/// The environment variable with the size limit of a package's nvlist in bytes, as for `zfs`.
 const LIST_BYTES_VARIABLE: &str = "ZFS_SENDRECV_MAX_NVLIST";
 
 /// The options of `zstream send`: those of `zfs send`.
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true, args_override_self = true)]
 pub(crate) struct Args {
-    /// Increment since this snapshot or bookmark
+    /// Send an increment from this snapshot or bookmark
     ///
-    /// `@snapshot` and `#bookmark` are of the filesystem that is sent; of its origin, or a snapshot before that, the full
-    /// name. What begins with neither is taken for a snapshot.
+    /// `@snapshot` and `#bookmark` refer to the dataset that is sent; use the full name for its origin or a snapshot
+    /// before that. A name without @ or # is the name of a snapshot.
     #[arg(short = 'i', value_name = "SNAPSHOT|BOOKMARK", action = clap::ArgAction::Append)]
     incremental: Vec<String>,
-    /// The same with all snapshots between, each an increment of the one before
+    /// Like -i, but send all intermediate snapshots too, each as an increment from the one before
     #[arg(short = 'I', value_name = "SNAPSHOT", action = clap::ArgAction::Append)]
     intermediates: Vec<String>,
-    /// With all datasets below, their snapshots, properties and clones
+    /// Include all descendants with their snapshots, properties and clones
     #[arg(short = 'R', long)]
     replicate: bool,
-    /// With -R: leave out datasets that do not have the snapshot
+    /// With -R: skip datasets that do not have the snapshot
     #[arg(short = 's', long)]
     skip_missing: bool,
-    /// With -R: leave out these datasets and all below them
+    /// With -R: exclude these datasets and their descendants
     #[arg(short = 'X', long, value_name = "DATASET,...", value_delimiter = ',')]
     exclude: Vec<String>,
-    /// With properties
+    /// Include properties
     #[arg(short = 'p', long)]
     props: bool,
-    /// With properties that were received, and none that were set here
+    /// Include only received properties, not those set locally
     #[arg(short = 'b', long)]
     backup: bool,
-    /// With holds
+    /// Include holds
     #[arg(short = 'h', long)]
     holds: bool,
-    /// Leave out what this redaction bookmark of the filesystem lists
+    /// Redacted send: omit the blocks that this redaction bookmark lists
     #[arg(short = 'd', long, value_name = "BOOKMARK")]
     redact: Option<String>,
-    /// Go on where an interrupted receive stopped, as its token says
+    /// Resume an interrupted receive from its token
     #[arg(short = 't', long = "resume", value_name = "TOKEN",
         conflicts_with_all = ["incremental", "intermediates", "replicate", "props", "backup", "holds", "saved", "redact", "name"])]
     token: Option<String>,
-    /// What an interrupted receive has got so far
+    /// Send the saved state of an interrupted receive
     #[arg(short = 'S', long, conflicts_with_all = ["incremental", "intermediates", "replicate", "props", "backup", "holds",
         "large_block", "embed", "compressed", "raw", "redact"])]
     saved: bool,
-    /// Blocks above 128 KiB as they are, instead of in pieces
+    /// Send blocks larger than 128 KiB without splitting them
     #[arg(short = 'L', long)]
     large_block: bool,
-    /// Blocks that are stored in their pointers as such
+    /// Send embedded blocks as WRITE_EMBEDDED records
     #[arg(short = 'e', long)]
     embed: bool,
-    /// Compressed blocks as they are stored
+    /// Send compressed blocks as stored
     #[arg(short = 'c', long)]
     compressed: bool,
-    /// Everything as it is stored; of encrypted datasets without knowing their keys. Implies -L -e -c
+    /// Raw send: all blocks as stored; requires no encryption key. Implies -L -e -c
     #[arg(short = 'w', long)]
     raw: bool,
-    /// Send nothing
+    /// Dry run: send nothing
     #[arg(short = 'n', long)]
     dryrun: bool,
-    /// Say how long the stream will be, and then how far it is, each second; twice: with blocks
+    /// Print the estimated size, then the progress every second; -vv also prints the number of blocks
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// For scripts: numbers in full, columns separated by one tab
+    /// For scripts: print exact numbers, separate columns by a single tab
     #[arg(short = 'P', long)]
     parsable: bool,
-    /// Show how far it is as the name of the process
+    /// Show progress in the process title
     #[arg(short = 'V', long)]
     proctitle: bool,
-    /// Does nothing: deduplicated streams are no longer made
+    /// No effect: deduplicated streams are no longer supported
     #[arg(short = 'D', long)]
     dedup: bool,
-    /// With -n or -v: the true length of the stream, instead of the guess that `zfs` makes
+    /// With -n or -v: compute the exact size of the stream, instead of the estimate of `zfs`
     ///
-    /// Looks at all pointers to blocks, but not at their content.
+    /// Reads all block pointers, but not the blocks.
     #[arg(long)]
     exact: bool,
-    /// Instead of failing on blocks that cannot be read, send 0x2f5baddb10c for them, and list them
+    /// Replace unreadable blocks by the pattern 0x2f5baddb10c and list them, instead of failing
     #[arg(long)]
     corrupt_data: bool,
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong)]
     help: Option<bool>,
-    /// The snapshot; a filesystem or volume as it is; with -S the one that was being received
+    /// Snapshot; or a filesystem or volume in its current state; with -S the target of the interrupted receive
     #[arg(value_name = "SNAPSHOT", required_unless_present = "token")]
     name: Option<String>,
 }
@@ -143,7 +143,7 @@ impl Args {
         }
     }
 
-    /// What the parser does not see of a command line that makes no sense.
+    /// Checks of the command line that the parser cannot make.
     fn check(&self) -> Result<(), Failure> {
         if self.incremental.len() + self.intermediates.len() > 1 {
             return Err(Failure::usage("-i and -I name one source of the increment"));

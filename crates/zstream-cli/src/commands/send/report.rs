@@ -1,22 +1,22 @@
-//! How long what is sent will be, in the words of `zfs send -v` and `-P`.
+//! The estimated size of a send, in the format of `zfs send -v` and `-P`.
 
 use std::io::Write as _;
 
 use zstream_dsl::prop::value::{nice_bytes, nice_number};
 use zstream_send::job::Step;
 
-/// Text with a line for each snapshot, and one for all.
+/// Text with one line per snapshot, and one for the total.
 pub(super) struct Report {
-    /// For programs: numbers in full.
+    /// For programs: exact numbers.
     pub(super) parsable: bool,
-    /// Whether several snapshots were asked for (`-R`, `-I`).
+    /// True if several snapshots were requested (`-R`, `-I`).
     pub(super) is_many: bool,
-    /// What was told so far.
+    /// The text so far.
     pub(super) text: Vec<u8>,
 }
 
 impl Report {
-    /// What is said of one snapshot. What it is an increment of is named in full where it is the only one.
+    /// Adds the line of one snapshot. The source of the increment has its full name if the snapshot is the only one.
     pub(super) fn step(&mut self, step: &Step, size: u64) {
         let from = step.from.as_ref().filter(|_| !step.from_origin);
         let from = from.map(|from| if self.is_many { from.short_name() } else { from.name() });
@@ -36,7 +36,7 @@ impl Report {
         self.line(format_args!("{kind}{size}"));
     }
 
-    /// What is said of all.
+    /// Adds the line of the total.
     pub(super) fn total(&mut self, size: u64) {
         match (self.parsable, self.is_many) {
             (true, _) => self.line(format_args!("size\t{size}")),

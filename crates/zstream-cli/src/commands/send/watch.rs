@@ -1,4 +1,5 @@
-//! How far a send is, told each second: in the lines of `zfs send -v`, as a bar on a terminal, as the name of the process.
+//! The progress of a send, reported every second: in the lines of `zfs send -v`, as a bar on a terminal, as the
+//! process title.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -11,40 +12,40 @@ use zstream_send::Progress;
 use crate::progress::Meter;
 use crate::text::Clock;
 
-/// How often it is told.
+/// The interval between reports.
 const TICK: Duration = Duration::from_secs(1);
-/// Where Linux keeps the name that `ps` shows of a process, of which it takes 15 bytes.
+/// The file with the name that `ps` shows of a process on Linux; 15 bytes are kept.
 const NAME_FILE: &str = "/proc/self/comm";
 
-/// What is told.
+/// The requested reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted {
     /// A line each second (`-v`).
     pub(super) lines: bool,
-    /// Lines with the number of blocks (`-vv`).
+    /// The number of blocks in each line (`-vv`).
     pub(super) blocks: bool,
     /// Lines for programs (`-P`).
     pub(super) parsable: bool,
-    /// The name of the process (`-V`).
+    /// The process title (`-V`).
     pub(super) title: bool,
 }
 
-/// Tells of one send, which is of one snapshot after the other.
+/// A progress report of one send, which sends one snapshot after the other.
 pub(super) struct Watch<'a> {
     wanted: Wanted,
     progress: &'a Progress,
     total_bytes: u64,
     meter: Meter,
-    /// Bytes that the meter knows of.
+    /// Bytes reported to the meter.
     shown_bytes: u64,
     snapshot: String,
-    /// What was counted before the snapshot: lines count from its beginning.
+    /// The counts at the start of the snapshot: lines count from there.
     bytes_before: u64,
     blocks_before: u64,
 }
 
 impl<'a> Watch<'a> {
-    /// For a send of about so many bytes, 0 where that is not known.
+    /// A report for a send of about this many bytes, or 0 if that is unknown.
     pub(super) fn new(wanted: Wanted, total_bytes: u64, progress: &'a Progress) -> Self {
         let is_shown = io::stderr().is_terminal() && !wanted.parsable;
         let length = Some(total_bytes).filter(|total| *total > 0);
@@ -60,7 +61,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Tells until nobody is left to send the names of snapshots that begin.
+    /// Reports until the channel of snapshot names is closed.
     pub(super) fn run(mut self, begins: &Receiver<String>) {
         loop {
             match begins.recv_timeout(TICK) {
@@ -106,7 +107,7 @@ fn line(wanted: Wanted, clock: Clock, bytes: u64, blocks: u64, snapshot: &str) -
     }
 }
 
-/// What fits into the name of a process: `send 42% 1.25G`.
+/// The process title, which fits into 15 bytes: `send 42% 1.25G`.
 fn title(bytes: u64, total_bytes: u64) -> String {
     let mut title = String::from("send ");
     if let Some(percent) = bytes.saturating_mul(100).checked_div(total_bytes) {
