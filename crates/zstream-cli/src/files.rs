@@ -26,8 +26,8 @@ pub(crate) fn open<'a>(
         return Ok((Source::in_streams(streams, number, options, &mut warnings())?, paths));
     }
     let Some((name, paths)) = words.split_first() else {
-        return Err(Failure::usage("which dataset? `zstream list` shows them"));
+        return Err(Failure::usage("no dataset given: `zstream list` shows them"));
     };
-    let name = name.to_str().ok_or_else(|| Failure::usage("the name of a dataset is ASCII"))?;
+    let name = name.to_str().ok_or_else(|| Failure::usage("dataset names are ASCII"))?;
     Ok((Source::in_pool(&options.place()?, name, options, &mut warnings())?, paths))
 }

@@ -28,7 +28,7 @@ impl Input {
             Some(path) => Self::file(path)
                 .map_err(|error| Failure::new(format_args!("cannot open {}: {error}", path.display()))),
             None if io::stdin().is_terminal() => Err(Failure::new(
-                "a stream cannot be read from a terminal, name a file or redirect standard input",
+                "cannot read a stream from a terminal: name a file or redirect standard input",
             )),
             None => Self::standard()
                 .map_err(|error| Failure::new(format_args!("cannot read standard input: {error}"))),

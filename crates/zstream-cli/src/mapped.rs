@@ -151,13 +151,13 @@ impl Watched {
         match self.file.metadata() {
             Ok(now) if now.len() < self.len => {
                 return format!(
-                    "{name} was cut short while it was read: {} bytes are left of {}",
+                    "{name} was truncated while it was read: {} of {} bytes are left",
                     now.len(),
                     self.len
                 );
             }
             Ok(_) => {}
-            Err(error) => return format!("{name} cannot be read any more: {error}"),
+            Err(error) => return format!("{name} can no longer be read: {error}"),
         }
         let mut piece = [0; SEARCH_BYTES];
         let start = self.reached.saturating_sub(BEHIND_BYTES) / SEARCH_BYTES as u64 * SEARCH_BYTES as u64;
@@ -166,6 +166,6 @@ impl Watched {
                 return format!("{name} cannot be read at offset {offset}: {error}");
             }
         }
-        format!("{name} could not be read for a moment, before offset {}", self.reached)
+        format!("{name} could temporarily not be read before offset {}", self.reached)
     }
 }

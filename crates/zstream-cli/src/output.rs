@@ -114,7 +114,7 @@ pub(crate) fn content() -> Result<Output, Failure> {
 pub(crate) fn binary() -> Result<Output, Failure> {
     if io::stdout().is_terminal() {
         return Err(Failure::new(
-            "a stream cannot be written to a terminal, redirect standard output to a file or pipe",
+            "cannot write a stream to a terminal: redirect standard output to a file or pipe",
         ));
     }
     content()

@@ -69,7 +69,7 @@ impl PoolOptions {
     /// The location of a pool to change.
     pub(crate) fn place_to_write(&self) -> Result<PoolPlace, Failure> {
         if self.txg.is_some() {
-            return Err(Failure::usage("--txg is for looking at a pool, not for changing it"));
+            return Err(Failure::usage("--txg is for reading a pool only"));
         }
         self.place()
     }
@@ -77,7 +77,7 @@ impl PoolOptions {
     /// The paths of the pool's devices.
     fn paths(&self) -> Result<Vec<PathBuf>, Failure> {
         if !self.streams.is_empty() {
-            return Err(Failure::usage("this verb is for pools, not streams: name one with -d"));
+            return Err(Failure::usage("this verb requires a pool: use -d instead of -f"));
         }
         let mut paths = self.devices.clone();
         if paths.is_empty() {
@@ -86,7 +86,7 @@ impl PoolOptions {
         }
         if paths.is_empty() {
             return Err(Failure::usage(format_args!(
-                "no pool: name its disks or files with -d before the verb, or in {DEVICE_VARIABLE}"
+                "no pool given: name its disks or files with -d before the verb, or in {DEVICE_VARIABLE}"
             )));
         }
         Ok(paths)

@@ -16,7 +16,7 @@ const LINE_BYTES_MAX: usize = 4096;
 /// Standard input is no terminal, or nothing was given.
 pub(crate) fn ask(name: &str) -> Result<Vec<u8>, String> {
     if !can_ask() {
-        return Err(format!("{name} is encrypted: name the file with its key with --key-file"));
+        return Err(format!("{name} is encrypted: name its key file with --key-file"));
     }
     ask_for(name, "Key")
 }
@@ -33,20 +33,20 @@ pub(crate) fn can_ask() -> bool {
 pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, String> {
     if !can_ask() {
         return Err(format!(
-            "nobody can be asked for the new key of {name}: name the file with it, -o keylocation=file:///PATH"
+            "cannot prompt for the new key of {name} without a terminal: use -o keylocation=file:///PATH"
         ));
     }
     let key = ask_for(name, "New key")?;
-    if ask_for(name, "Again, the new key")? == key {
+    if ask_for(name, "Repeat the new key")? == key {
         return Ok(key);
     }
-    Err(format!("the new key of {name} was typed differently the second time"))
+    Err(format!("the new keys of {name} do not match"))
 }
 
 /// Asks for something on the terminal.
 fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, String> {
     let stdin = io::stdin();
-    let failed = |error: io::Error| format!("cannot ask for the key of {name}: {error}");
+    let failed = |error: io::Error| format!("cannot prompt for the key of {name}: {error}");
     let before = termios::tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
     let mut hidden: Termios = before.clone();
     hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
@@ -60,7 +60,7 @@ fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, String> {
     eprintln!();
     restored.map_err(|error| failed(error.into()))?;
     let line = line.map_err(failed)?;
-    line.ok_or_else(|| format!("no key of {name} was given"))
+    line.ok_or_else(|| format!("no key of {name} was entered"))
 }
 
 /// The keys that do something, as the terminal has them.

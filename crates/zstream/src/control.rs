@@ -136,7 +136,7 @@ impl std::fmt::Debug for Event<'_> {
 #[non_exhaustive]
 pub enum Warning {
     /// A device whose labels cannot be used counts as missing.
-    #[error("{reason}; it counts as missing")]
+    #[error("{reason}; it is treated as missing")]
     Refused {
         /// Its path.
         path: PathBuf,
@@ -147,7 +147,7 @@ pub enum Warning {
     #[error("warning: {0}")]
     Pool(Notice),
     /// Members of the pool are missing; their content is put together from the others.
-    #[error("pool {pool} lacks {}; what is read is put together from the other members", members.join(", "))]
+    #[error("pool {pool}: missing {}; data is reconstructed from the other members", members.join(", "))]
     MembersMissing {
         /// The pool.
         pool: String,
@@ -161,19 +161,19 @@ pub enum Warning {
         dataset: String,
     },
     /// A dataset was being received, and the receive has not ended.
-    #[error("{dataset}: its receive was not completed; what had not come is missing")]
+    #[error("{dataset}: the receive was not completed; the data that was not received is missing")]
     ReceiveIncomplete {
         /// The dataset.
         dataset: String,
     },
     /// A stream was cut short.
-    #[error("{snapshot}: the stream is cut short; what is beyond the cut is missing")]
+    #[error("{snapshot}: the stream is cut short; the data after that point is missing")]
     StreamCut {
         /// The snapshot in it.
         snapshot: String,
     },
     /// A key was given that opens other datasets, but not this one.
-    #[error("{root} stays locked: {source}")]
+    #[error("{root} remains locked: {source}")]
     StaysLocked {
         /// The encryption root.
         root: String,

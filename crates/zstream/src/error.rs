@@ -142,7 +142,7 @@ pub enum Error {
         source: PoolError,
     },
     /// Only a part of the filesystem came, and it is not enough to list files.
-    #[error("{name}: it was cut before what all its files need to be read: {source}")]
+    #[error("{name}: it was cut short before the metadata of its files: {source}")]
     Cut {
         /// The filesystem.
         name: String,
@@ -193,46 +193,46 @@ impl Error {
 #[non_exhaustive]
 pub enum Request {
     /// Snapshots and bookmarks cannot be written to.
-    #[error("{0}: only file systems and volumes can be written to")]
+    #[error("{0}: only filesystems and volumes can be written to")]
     NotWritable(String),
     /// A name of a snapshot has an `@`.
     #[error("{0} is not the name of a snapshot")]
     NotASnapshot(String),
     /// A path that leads up.
-    #[error("{}: a path may not have '..' in it", file_name(.0))]
+    #[error("{}: a path must not contain '..'", file_name(.0))]
     PathLeadsUp(Vec<u8>),
     /// A volume takes an image, and a filesystem takes files.
     #[error("{0} is a volume: it has no files")]
     Volume(String),
     /// A filesystem takes files, not an image.
-    #[error("{0} is a filesystem: it takes files, not an image")]
+    #[error("{0} is a filesystem: it accepts files, not an image")]
     Filesystem(String),
     /// A pool can be changed as it is only, not as it was.
-    #[error("an earlier transaction group can be read, not changed")]
+    #[error("an earlier transaction group is read-only")]
     EarlierTxg,
     /// A verb that failed before cannot be continued or finished.
-    #[error("this failed before, and nothing can be added to it")]
+    #[error("an earlier operation failed, and nothing can be added")]
     Failed,
     /// The root directory is not a file.
-    #[error("the path names no file")]
+    #[error("the path does not name a file")]
     NoName,
     /// A receive cannot set this property.
-    #[error("property {0} cannot be set here")]
+    #[error("a receive cannot set property {0}")]
     SetByReceive(String),
     /// There is no property of this name.
     #[error("bad property {0:?}")]
     NoSuchProperty(String),
     /// A property that is both set and left out.
-    #[error("property {0} is both set and left out")]
+    #[error("property {0} is both set and excluded")]
     SetAndExcluded(String),
     /// A pool that would be read and written at once.
     #[error("source and target are the same pool")]
     SamePool,
     /// A device was given that is not a member of the new pool, or is one twice.
-    #[error("the devices that were given are not the members of the pool")]
+    #[error("the given devices are not the members of the pool")]
     Devices,
     /// No device is named.
-    #[error("no device of a pool is named")]
+    #[error("no device of the pool is given")]
     NoDevice,
 }
 
@@ -241,7 +241,7 @@ pub enum Request {
 #[non_exhaustive]
 pub enum EncryptionFault {
     /// An encryption root needs a key format.
-    #[error("no key format is given: -o keyformat=passphrase, hex or raw")]
+    #[error("a key format is required: -o keyformat=passphrase, hex or raw")]
     NoFormat,
     /// A key is of no use without encryption.
     #[error("a key is given, but encryption is off")]
@@ -250,10 +250,10 @@ pub enum EncryptionFault {
     #[error("pbkdf2iters must be at least 100000")]
     FewRounds,
     /// Rounds of PBKDF2 for a key that is not a passphrase.
-    #[error("pbkdf2iters is for passphrases")]
+    #[error("pbkdf2iters requires keyformat=passphrase")]
     RoundsWithoutPassphrase,
     /// The key lies where it cannot be read from.
-    #[error("keylocation is prompt or file:///PATH")]
+    #[error("keylocation must be prompt or file:///PATH")]
     Location,
 }
 
@@ -262,16 +262,16 @@ pub enum EncryptionFault {
 #[non_exhaustive]
 pub enum MemberFault {
     /// A size was given for a disk.
-    #[error("a disk has its size; leave out --size")]
+    #[error("the size of a disk is fixed; omit --size")]
     DiskHasSize,
     /// A file that was to be made is there.
-    #[error("the file is there already; use -f to replace it")]
+    #[error("the file exists; use -f to replace it")]
     Exists,
     /// There is no file, and no size to make one.
-    #[error("there is no such file; --size makes one")]
+    #[error("the file does not exist; use --size to create it")]
     Missing,
     /// It is a member of a pool.
-    #[error("it is part of {state} pool '{pool}'; use -f to take it all the same")]
+    #[error("it is part of {state} pool '{pool}'; use -f to use it anyway")]
     InUse {
         /// The pool.
         pool: String,
@@ -279,10 +279,10 @@ pub enum MemberFault {
         state: PoolState,
     },
     /// It is a spare or cache device.
-    #[error("it is a {0} device of a pool; use -f to take it all the same")]
+    #[error("it is a {0} device of a pool; use -f to use it anyway")]
     Auxiliary(PoolState),
     /// Pools note the paths of their members as text.
-    #[error("a path that is not UTF-8")]
+    #[error("the path is not UTF-8")]
     PathNotText,
 }
 
@@ -352,9 +352,11 @@ pub enum PutFault {
 
 fn kept(committed: Option<Txg>) -> String {
     match committed {
-        None => "nothing was put".to_owned(),
+        None => "nothing was written".to_owned(),
         Some(txg) => {
-            format!("what was put until transaction group {txg} stays, all of it whole but for the last file")
+            format!(
+                "the files written up to transaction group {txg} are kept; the last one may be incomplete"
+            )
         }
     }
 }

@@ -61,7 +61,7 @@ fn a_key_shows_what_it_unlocks() {
     assert_eq!(lines(&outcome), recorded("one", &NAMES));
     let said = String::from_utf8_lossy(&outcome.stderr);
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("accounts/e/own stays locked: "), "{said}");
+    assert!(said.contains("accounts/e/own remains locked: "), "{said}");
     let outcome = get(Some("battery staple"), &["accounts/e/own"]);
     assert_eq!(lines(&outcome), recorded("unlocked", &["accounts/e/own"]));
     assert_eq!(outcome.stderr, b"");

@@ -124,7 +124,7 @@ fn assert_told(outcome: &Outcome) {
         "name \"..\" is reserved",
         "name \"twin\" is there twice",
         "name \"to-victim\" is there twice",
-        "5 things could not be restored: 5 names\n",
+        "5 items could not be restored: 5 names\n",
     ] {
         assert!(stderr.contains(part), "{part:?} is not in {stderr}");
     }

@@ -156,7 +156,7 @@ fn an_archive_is_put_as_the_files_in_it() {
     let before = other.image();
     let cut = other.run(&["put", "--tar", "-", "demo:/"], &archive.stdout[..600_000]);
     assert_eq!(cut.code, 1);
-    assert!(String::from_utf8_lossy(&cut.stderr).contains("nothing was put"), "{cut:?}");
+    assert!(String::from_utf8_lossy(&cut.stderr).contains("nothing was written"), "{cut:?}");
     assert!(other.image() == before || other.cat("demo", "sub/text") == b"text\n");
     good(&other.run(&["pool", "check"], b""));
 }
@@ -185,7 +185,7 @@ fn a_failure_puts_nothing() {
         (vec![&src[..], "demo:/missing/directory"], 1, "directory missing not found"),
         (vec![&src[..], &src[..], "demo:/new"], 1, "new"),
         (vec![&src[..], "demo/none:/"], 1, "dataset demo/none not found"),
-        (vec![&src[..], "demo@snap:/"], 2, "only file systems and volumes"),
+        (vec![&src[..], "demo@snap:/"], 2, "only filesystems and volumes"),
         (vec![&src[..], "demo:/a/../b"], 2, "'..'"),
         (vec!["--tar", "/dev/null", "demo:/"], 0, ""),
     ] {

@@ -217,7 +217,7 @@ fn extract_stays_in_its_target() {
         assert!(stderr.contains(&format!("zstream: {name}: ")), "{stderr}");
     }
     assert!(stderr.contains("zstream: restored "), "{stderr}");
-    assert!(stderr.ends_with("3 things could not be restored: 2 files, 1 directory\n"), "{stderr}");
+    assert!(stderr.ends_with("3 items could not be restored: 2 files, 1 directory\n"), "{stderr}");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "something was written outside");
     assert_eq!(fs::read(dir.path().join("text")).unwrap(), b"mine");
     assert!(dir.path().join("random").exists(), "the rest is restored");

@@ -323,7 +323,7 @@ fn a_member_without_labels_counts_as_missing() {
     let outcome = run(&paths, &["pool", "check"]);
     let said = String::from_utf8_lossy(&outcome.stderr);
     assert_eq!(outcome.code, 0, "{said}");
-    assert!(said.contains("blank.img") && said.contains("it counts as missing"), "{said}");
+    assert!(said.contains("blank.img") && said.contains("it is treated as missing"), "{said}");
     let files = run(&paths, &["cat", "praidz1@s", "text"]);
     let said = String::from_utf8_lossy(&files.stderr);
     assert!(
@@ -355,7 +355,7 @@ fn a_flipped_block_is_reported() {
         assert!(text.contains(&format!("{snapshot}:/random: bytes 131072-262143 lost\n")), "{text}");
     }
     assert!(text.contains(&format!("    object {object} level 0 block 1 lost; copy 0:")), "{text}");
-    assert!(text.contains("tank.img: wrong data in 1 place, 0 unreadable"), "{text}");
+    assert!(text.contains("tank.img: corrupt data in 1 place, 0 unreadable"), "{text}");
     assert_eq!(outcome.code, 1);
     let message = String::from_utf8_lossy(&outcome.stderr);
     assert!(message.ends_with(" copies are damaged, 1 block lost\n"), "{message}");

@@ -72,7 +72,7 @@ fn what_is_there_is_not_lost() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
     good(dir, &["pool", "create", "--size", "64M", "demo", "./a"]);
-    refused(dir, &["pool", "create", "--size", "64M", "other", "./a"], 1, "is there already");
+    refused(dir, &["pool", "create", "--size", "64M", "other", "./a"], 1, "the file exists; use -f");
     refused(dir, &["pool", "create", "other", "./a"], 1, "part of exported pool 'demo'");
     refused(dir, &["-d", "./a", "pool", "export", "other"], 1, "no pool other; there is demo");
     good(dir, &["pool", "create", "-f", "other", "./a"]);
@@ -85,14 +85,14 @@ fn what_cannot_be_made_leaves_nothing_behind() {
     let dir = dir.path();
     for (words, code, part) in [
         ("pool create --size 1M demo ./a", 2, "at least 67108864"),
-        ("pool create --size lots demo ./a", 2, "is no size"),
+        ("pool create --size lots demo ./a", 2, "is not a size"),
         ("pool create --size 64M 1demo ./a", 2, "must begin with a letter"),
         ("pool create --size 64M demo mirror ./a", 2, "mirror of 1 members"),
         ("pool create --size 64M demo mirror ./a ./b special ./c", 2, "use -f"),
         ("pool create --size 64M -o ashift=20 demo ./a", 2, "expected 9 to 16"),
         ("pool create --size 64M -O recordsize=3 demo ./a", 2, "a power of two"),
         ("pool create --size 64M -o feature@draid=enabled demo ./a", 2, "feature draid"),
-        ("pool create demo ./a", 1, "there is no such file"),
+        ("pool create demo ./a", 1, "the file does not exist; use --size"),
         ("pool create --size 64M demo ./a ./none/b", 1, "No such file"),
     ] {
         refused(dir, &words.split_whitespace().collect::<Vec<_>>(), code, part);

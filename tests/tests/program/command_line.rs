@@ -149,12 +149,12 @@ fn terminals() {
     let file = file.display();
     let send = format!("{ours} -d {} send", golden::image("tank.img").display());
     for (line, refusal) in [
-        (format!("{send} tank/vol@s"), "cannot be written to a terminal"),
-        (format!("{ours} recompress off < {file}"), "cannot be written to a terminal"),
-        (format!("{ours} decompress < {file}"), "cannot be written to a terminal"),
-        (format!("{ours} redup {file}"), "cannot be written to a terminal"),
-        (format!("{ours} dump"), "cannot be read from a terminal"),
-        (format!("{ours} recompress off > /dev/null"), "cannot be read from a terminal"),
+        (format!("{send} tank/vol@s"), "cannot write a stream to a terminal"),
+        (format!("{ours} recompress off < {file}"), "cannot write a stream to a terminal"),
+        (format!("{ours} decompress < {file}"), "cannot write a stream to a terminal"),
+        (format!("{ours} redup {file}"), "cannot write a stream to a terminal"),
+        (format!("{ours} dump"), "cannot read a stream from a terminal"),
+        (format!("{ours} recompress off > /dev/null"), "cannot read a stream from a terminal"),
     ] {
         let Some((code, shown)) = on_a_terminal(&line) else { return };
         assert_eq!(code, 1, "{line}: {shown}");

@@ -85,9 +85,9 @@ fn a_wrong_key_and_none_are_said() {
     for (typed, why) in [
         ("battery staple\n", "the key is not the one the dataset was encrypted with"),
         ("horse\n", "a passphrase has 8 to 512 bytes, this one has 5"),
-        ("\u{4}", "was given"),
+        ("\u{4}", "was entered"),
         // The program is not killed with the terminal as it set it: what is typed is shown again.
-        ("corr\u{3}", "was given"),
+        ("corr\u{3}", "was entered"),
     ] {
         let seen = ls(false, typed);
         assert_eq!((seen.code, seen.stdout.as_str()), (Some(1), ""), "{}", seen.shown);
@@ -104,5 +104,5 @@ fn without_a_terminal_the_option_is_named() {
     );
     let said = String::from_utf8_lossy(&outcome.stderr);
     assert_eq!((outcome.code, outcome.stdout.as_slice()), (1, &b""[..]));
-    assert_eq!(said, format!("zstream: {NAME} is encrypted: name the file with its key with --key-file\n"));
+    assert_eq!(said, format!("zstream: {NAME} is encrypted: name its key file with --key-file\n"));
 }

@@ -314,16 +314,16 @@ fn change_key_is_refused_where_zfs_refuses_it() {
     for (line, why) in [
         ("--key-file KEY1 change-key -o keylocation=file://KEY2 a/plain", "a/plain is not encrypted"),
         ("--key-file KEY1 change-key -o keylocation=file://KEY2 a/clone", "has the keys of its origin"),
-        ("--key-file KEY1 change-key -o keylocation=file://KEY2 a/e/c", "no key format is given"),
+        ("--key-file KEY1 change-key -o keylocation=file://KEY2 a/e/c", "a key format is required"),
         ("--key-file KEY2 change-key -o keylocation=file://KEY2 a/e", "not the one"),
-        ("--key-file KEY1 change-key a/e", "nobody can be asked for the new key"),
+        ("--key-file KEY1 change-key a/e", "cannot prompt for the new key"),
         (
             "--key-file KEY1 change-key -o keyformat=hex -o keylocation=file://KEY2 a/e",
             "a hex key has 64 digits",
         ),
         (
             "--key-file KEY1 change-key -o pbkdf2iters=200000 -o keylocation=file://KEY2 a/e",
-            "pbkdf2iters is for passphrases",
+            "pbkdf2iters requires keyformat=passphrase",
         ),
         ("--key-file KEY1 change-key -i a/e", "a is not encrypted, so it has no key to inherit"),
         ("--key-file KEY1 change-key -i a/e/c", "not an encryption root"),

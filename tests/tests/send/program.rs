@@ -207,8 +207,8 @@ fn refusals() {
         (&["-X", "tank/fs", "tank@s"], 1, "-X"),
         (&["-t", "1-abc"], 1, "cannot resume send: resume token is corrupt"),
         (&["-R", "-X", "tank", "tank@s"], 2, "-X tank"),
-        (&["-i", "@a", "-I", "@a", "tank/fs@b"], 2, "one source"),
-        (&["-i", "@a", "-i", "@a", "tank/fs@b"], 2, "one source"),
+        (&["-i", "@a", "-I", "@a", "tank/fs@b"], 2, "only one -i or -I"),
+        (&["-i", "@a", "-i", "@a", "tank/fs@b"], 2, "only one -i or -I"),
         (&["-s", "tank/fs@a"], 2, "-s"),
         (&["-S", "-c", "tank/fs"], 2, "--compressed"),
         (&["-S", "tank/fs@a"], 2, "-S"),
@@ -288,7 +288,7 @@ fn lost_blocks() {
 
     let outcome = send(&members, &["--corrupt-data", "tank/fs@a"]);
     let replaced =
-        format!("zstream: replaced 131072 bytes at {offset} of object {object}, which cannot be read\n");
+        format!("zstream: replaced 131072 unreadable bytes at offset {offset} of object {object}\n");
     assert_eq!((outcome.code, stderr(&outcome)), (0, replaced));
     let (mut ours, mut theirs) = (StreamReader::new(&outcome.stdout[..]), StreamReader::new(&golden[..]));
     let mut others = 0;

@@ -118,7 +118,7 @@ fn what_is_beyond_a_cut_is_said() {
     let (path, whole) = (path.to_str().expect("UTF-8"), golden::stream("fs-full"));
     for (len, said) in [
         (100, "no snapshot at all in the streams; there is none\n"),
-        (5000, "it was cut before what all its files need"),
+        (5000, "it was cut short before the metadata of its files"),
     ] {
         std::fs::write(path, &whole[..len]).expect("a file");
         let outcome = zstream(&["-f", path, "--partial", "ls"], b"");
@@ -137,7 +137,7 @@ fn a_receive_that_was_cut_off_is_said() {
     for (name, shown) in [("tank/rx/fs-full", false), ("tank/rx/fs-full-Lec", true)] {
         let outcome = in_pool(&["ls", name]);
         let stderr = String::from_utf8_lossy(&outcome.stderr);
-        assert!(stderr.contains(&format!("{name}: its receive was not completed")), "{stderr}");
+        assert!(stderr.contains(&format!("{name}: the receive was not completed")), "{stderr}");
         assert_eq!(!outcome.stdout.is_empty(), shown, "{stderr}");
     }
 }
@@ -152,7 +152,7 @@ fn what_cannot_be_shown_is_said() {
     let outcome = in_streams(&["fs-redacted"], &[], &["extract", "--tar"]);
     let said = String::from_utf8_lossy(&outcome.stderr);
     assert!(outcome.code == 1 && said.contains("random: block is redacted"), "{said}");
-    assert!(said.contains("1 thing could not be restored: 1 file\n"), "{said}");
+    assert!(said.contains("1 item could not be restored: 1 file\n"), "{said}");
     let names: Vec<String> = tar::Archive::new(&outcome.stdout[..])
         .entries()
         .expect("an archive")

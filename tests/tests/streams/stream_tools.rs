@@ -40,13 +40,13 @@ fn verify_of_good_streams() {
     let (tree, full) = (golden_file("tree-R"), golden_file("fs-full"));
     let outcome = zstream(&["verify", &tree, &full], b"");
     let expected = format!(
-        "{tree}: good, 4 snapshots in 92 records and 113392 bytes\n{full}: good, 1 snapshot in 809 records and \
+        "{tree}: valid, 4 snapshots in 92 records and 113392 bytes\n{full}: valid, 1 snapshot in 809 records and \
          1052272 bytes\n"
     );
     assert_eq!((outcome.code, text(&outcome.stdout), text(&outcome.stderr)), (0, &expected[..], ""));
     let outcome = zstream(&["verify", "-"], &golden::stream("tree-R"));
     assert_eq!((outcome.code, text(&outcome.stderr)), (0, ""));
-    assert_eq!(text(&outcome.stdout), "-: good, 4 snapshots in 92 records and 113392 bytes\n");
+    assert_eq!(text(&outcome.stdout), "-: valid, 4 snapshots in 92 records and 113392 bytes\n");
 }
 
 #[test]
@@ -59,14 +59,14 @@ fn verify_of_bad_streams() {
     let outcome = zstream(&["verify", &good, &bad, "/nowhere"], b"");
     let out = text(&outcome.stdout);
     assert_eq!(outcome.code, 1);
-    assert_eq!(text(&outcome.stderr), "zstream: 2 of 3 are not whole streams\n");
-    assert!(out.starts_with(&format!("{good}: good")), "{out}");
-    assert!(out.contains(&format!("{bad}: bad: checksum of the record header is wrong")), "{out}");
+    assert_eq!(text(&outcome.stderr), "zstream: verification of 2 of 3 files failed\n");
+    assert!(out.starts_with(&format!("{good}: valid")), "{out}");
+    assert!(out.contains(&format!("{bad}: invalid: checksum of the record header is wrong")), "{out}");
     for part in [
         "stream offset 0x",
         "\n  expected ",
         "\n  found    ",
-        "2 snapshots whole; it is in tank/tree/child@1",
+        "2 snapshots complete; the fault is in tank/tree/child@1",
     ] {
         assert!(out.contains(part), "{part:?} is not in {out}");
     }
@@ -108,12 +108,12 @@ fn verify_of_a_file_that_is_cut_short_meanwhile() {
         cut.join().unwrap();
         let (stdout, stderr) = (text(&outcome.stdout), text(&outcome.stderr));
         match outcome.code {
-            0 => assert!(stdout.contains(": good"), "{stdout}{stderr}"),
+            0 => assert!(stdout.contains(": valid"), "{stdout}{stderr}"),
             1 if stdout.is_empty() => {
-                let left = format!("was cut short while it was read: 4096 bytes are left of {}", whole.len());
+                let left = format!("was truncated while it was read: 4096 of {} bytes are left", whole.len());
                 assert!(stderr.contains(&left), "{stderr}");
             }
-            1 => assert!(stdout.contains(": bad: the stream is cut short"), "{stdout}{stderr}"),
+            1 => assert!(stdout.contains(": invalid: the stream is cut short"), "{stdout}{stderr}"),
             code => panic!("{code}: {stdout}{stderr}"),
         }
     }
@@ -163,14 +163,14 @@ fn select_takes_exact_names() {
     assert!(outcome.stdout == golden::stream("fs-full"));
     let increment = zstream(&["select", "-", "tank/fs@b"], &golden::stream("fs-package-I"));
     assert!(increment.stdout == golden::stream("fs-incr"));
-    assert!(text(&increment.stderr).contains("guid 6145876587502195179, which the receiver has to have"));
+    assert!(text(&increment.stderr).contains("guid 6145876587502195179, which the receiver must have"));
 
     let Outcome { stdout, stderr, code } =
         zstream(&["select", &golden_file("tree-R"), "tank/tree@1", "tank/t@1"], b"");
     assert_eq!((code, stdout.len()), (1, 0), "nothing is written when a name is wrong");
     let stderr = text(&stderr);
     assert!(
-        stderr.starts_with("zstream: there is no tank/t@1 in the stream, which holds\n  tank/tree@1\n"),
+        stderr.starts_with("zstream: the stream does not contain tank/t@1; it contains\n  tank/tree@1\n"),
         "{stderr}"
     );
     let piped = zstream(&["select", "-", "tank/t@1"], &golden::stream("tree-R"));
@@ -181,7 +181,7 @@ fn select_takes_exact_names() {
     let two = zstream(&["select", "--package", &golden_file("tree-R"), "tank/tree", "tank/tree/child"], b"");
     assert_eq!(
         (two.code, text(&two.stderr)),
-        (2, "zstream: --package takes snapshots of one dataset only\n")
+        (2, "zstream: --package accepts snapshots of one dataset only\n")
     );
 }
 
@@ -227,7 +227,7 @@ fn byteswap_there_and_back() {
     let twice = zstream(&["byteswap", "-"], &once.stdout);
     assert!(once.stdout != stream && twice.stdout == stream);
     let raw = zstream(&["byteswap", "-v", &golden_file("e-aes-256-gcm-raw")], b"");
-    let said = "zstream: 1 list packed anew in XDR, 0 blocks decompressed, 0 embedded blocks written out\n";
+    let said = "zstream: 1 list converted to XDR, 0 blocks decompressed, 0 embedded blocks expanded\n";
     assert_eq!((raw.code, text(&raw.stderr)), (0, said));
     assert_eq!(zstream(&["verify", "-"], &raw.stdout).code, 0);
     assert_eq!(zstream(&["byteswap"], &stream[..stream.len() - 1]).code, 1);

@@ -27,7 +27,7 @@ impl Args {
         let report = byteswap(input.into_read(), &mut out)?;
         if self.verbose {
             eprintln!(
-                "zstream: {} packed anew in XDR, {} decompressed, {} written out",
+                "zstream: {} converted to XDR, {} decompressed, {} expanded",
                 Count(report.lists, "list"),
                 Count(report.decompressed, "block"),
                 Count(report.embedded, "embedded block"),

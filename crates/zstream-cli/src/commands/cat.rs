@@ -33,7 +33,7 @@ impl Args {
             copy(&volume::content(source.set())?, &mut out)?;
         } else {
             if paths.is_empty() {
-                return Err(Failure::usage(format_args!("which file of {}?", source.name())));
+                return Err(Failure::usage(format_args!("no file of {} given", source.name())));
             }
             let fs = source.filesystem()?;
             for path in paths {

@@ -50,7 +50,7 @@ impl Args {
                 }
                 name => {
                     return Err(Failure::usage(format_args!(
-                        "property {name} cannot be set here: keyformat, keylocation, pbkdf2iters can"
+                        "property {name} cannot be set here; only keyformat, keylocation and pbkdf2iters"
                     )));
                 }
             }
@@ -166,7 +166,7 @@ impl Load {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let is_several = self.recursive || self.all;
         if is_several && self.location.as_deref().is_some_and(|location| location != "prompt") {
-            return Err(Failure::usage("with -r or -a the keylocation of -L can only be prompt"));
+            return Err(Failure::usage("with -r or -a, -L accepts only prompt"));
         }
         let open = options.open(self.names.first().map(String::as_str))?;
         let mut roots = Vec::new();
@@ -205,7 +205,7 @@ impl Load {
             None => return Err(no_key(name, &Error::invalid("it is not encrypted"))),
             Some(keys) if keys.root != root.object() => {
                 let above = open.dsl.dir_by_object(keys.root)?.name().to_owned();
-                let why = format!("it has that of its encryption root, {above}");
+                let why = format!("it inherits the key of its encryption root, {above}");
                 return Err(no_key(name, &Error::invalid(why)));
             }
             Some(_) => {}

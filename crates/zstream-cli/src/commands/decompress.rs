@@ -39,7 +39,9 @@ impl Args {
         })?;
         match left {
             0 => Ok(()),
-            _ => Err(Failure::new(format_args!("the stream is whole, but {left} blocks are as they were"))),
+            _ => Err(Failure::new(format_args!(
+                "the stream is complete, but {left} blocks were left unchanged"
+            ))),
         }
     }
 
@@ -54,7 +56,7 @@ impl Args {
                 "zstream: compression type not reset for {place}: the payload is {payload_len} bytes, \
                  the block {logical_size}"
             ),
-            Outcome::Raw => eprintln!("zstream: not decompressed, a block of a raw stream: {place}"),
+            Outcome::Raw => eprintln!("zstream: not decompressed: {place} is a block of a raw stream"),
             _ => eprintln!("zstream: {outcome:?}: {place}"),
         }
     }
@@ -86,7 +88,7 @@ impl FromStr for Block {
             Some(name) => match CompressionType::from_name(name) {
                 Some(CompressionType::INHERIT | CompressionType::ON | CompressionType::EMPTY) | None => {
                     return Err(Failure::usage(format_args!(
-                        "invalid compression type {name}, there are off, lz4, lzjb, gzip, zle and zstd"
+                        "invalid compression type {name}: use off, lz4, lzjb, gzip, zle or zstd"
                     )));
                 }
                 Some(kind) => kind,

@@ -55,7 +55,7 @@ impl Args {
     fn volume(&self, source: &Source, paths: &[OsString]) -> Result<(), Failure> {
         let name = source.name();
         if self.tar {
-            return Err(Failure::usage(format_args!("{name} is a volume: --tar is for files")));
+            return Err(Failure::usage(format_args!("{name} is a volume: --tar requires a filesystem")));
         }
         if !paths.is_empty() {
             return Err(Request::Volume(name.to_owned()).into());
@@ -79,7 +79,7 @@ fn report(extracted: &Extracted, meter: &Meter) -> Result<(), Failure> {
         return Ok(());
     }
     meter.line(&summary);
-    let count = Count(extracted.failed.values().sum(), "thing");
+    let count = Count(extracted.failed.values().sum(), "item");
     Err(Failure::new(format_args!("{count} could not be restored: {}", listed(&extracted.failed))))
 }
 
@@ -104,7 +104,7 @@ fn count(what: What, count: u64) -> String {
         What::Mode => "mode",
         What::Times if count == 1 => return "the times of 1 file".to_owned(),
         What::Times => return format!("the times of {count} files"),
-        _ => "thing",
+        _ => "item",
     };
     Count(count, one).to_string()
 }

@@ -169,7 +169,7 @@ fn not_sent(out: &mut String, datasets: &[Dataset], snapshots: &[Snapshot]) {
         .iter()
         .filter(|dataset| !snapshots.iter().any(|snapshot| snapshot.dataset() == dataset.name.as_bytes()))
     {
-        line!(out, 1, "{}: listed, but no snapshot of it is in the stream", dataset.name);
+        line!(out, 1, "{}: listed, but the stream contains no snapshot of it", dataset.name);
     }
 }
 
@@ -206,7 +206,7 @@ fn snapshot_text(
         line!(out, indent, "features: {}", snapshot.features);
     }
     if let Some((object, offset)) = snapshot.resume_point() {
-        line!(out, indent, "goes on from object {object}, offset {offset}");
+        line!(out, indent, "resumes at object {object}, offset {offset}");
     }
     if let Some((suite, format)) = encryption(snapshot.list.as_ref()) {
         line!(out, indent, "encrypted with {suite}, key format {format}");

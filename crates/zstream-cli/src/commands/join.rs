@@ -36,21 +36,21 @@ impl Args {
         })?;
         if joined.unchecked_seam {
             eprintln!(
-                "zstream: the last block before byte {} of {} is vouched for by no checksum any more",
+                "zstream: no checksum covers the last block before byte {} of {}",
                 joined.kept_bytes,
                 self.cut_file.display(),
             );
         }
         if joined.repeated > 0 {
             eprintln!(
-                "zstream: {} holds a partial receive: the records of the object at the seam stand in the result \
-                 twice, which is received the same",
+                "zstream: {} is a partial receive: the result contains the records of the object at the seam twice, \
+                 which does not affect a receive",
                 self.cut_file.display(),
             );
         }
         if joined.in_package {
             eprintln!(
-                "zstream: the package was ended behind this snapshot; what followed has to be sent anew"
+                "zstream: the package ends after this snapshot; send the snapshots that followed again"
             );
         }
         Ok(())

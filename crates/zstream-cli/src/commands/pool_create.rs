@@ -69,11 +69,11 @@ impl Args {
         (new.force, new.seed, new.timestamp) = (self.force, self.guid_seed, self.timestamp);
         if !self.force {
             new.check_redundancy()
-                .map_err(|error| Failure::usage(format_args!("{error}; use -f to make it all the same")))?;
+                .map_err(|error| Failure::usage(format_args!("{error}; use -f to create the pool anyway")))?;
         }
         if let Some(text) = &self.size {
             let bytes = parse_bytes(text);
-            let bytes = bytes.ok_or_else(|| Failure::usage(format_args!("{text:?} is no size")))?;
+            let bytes = bytes.ok_or_else(|| Failure::usage(format_args!("{text:?} is not a size")))?;
             new = new.with_file_size(bytes).map_err(Failure::usage)?;
         }
         new = new.with_properties(&self.properties, self.without_features).map_err(Failure::usage)?;

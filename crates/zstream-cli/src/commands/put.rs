@@ -40,7 +40,7 @@ impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let bytes = self.target.as_bytes();
         let (name, path) = split(bytes);
-        let name = std::str::from_utf8(name).map_err(|_| Failure::usage("the name of a dataset is ASCII"))?;
+        let name = std::str::from_utf8(name).map_err(|_| Failure::usage("dataset names are ASCII"))?;
         if name.contains(['@', '#']) {
             return Err(Request::NotWritable(name.to_owned()).into());
         }
@@ -68,7 +68,7 @@ impl Args {
 
     fn check_volume(&self, name: &str, path: &[u8]) -> Result<(), Failure> {
         if self.sources.len() != 1 {
-            return Err(Failure::usage(format_args!("{name} is a volume: it takes one image")));
+            return Err(Failure::usage(format_args!("{name} is a volume: it accepts a single image")));
         }
         if !path.is_empty() || self.tar {
             return Err(Request::Volume(name.to_owned()).into());

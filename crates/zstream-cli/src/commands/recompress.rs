@@ -26,7 +26,7 @@ impl Args {
         let (_, summary) = how.run(input.into_read(), output::binary()?)?;
         if summary.raw_substreams > 0 {
             eprintln!(
-                "zstream: note: of {} snapshots {} are raw, whose blocks cannot be compressed anew: they are as they were",
+                "zstream: note: of {} snapshots {} are raw and were copied unchanged",
                 summary.substreams + summary.raw_substreams,
                 summary.raw_substreams
             );
@@ -42,7 +42,10 @@ impl Args {
         }
         let level = match self.level {
             Some(_) if level.is_some() => {
-                return Err(Failure::usage(format_args!("two levels: that of {} and that of -l", self.kind)));
+                return Err(Failure::usage(format_args!(
+                    "two levels are given: that of {} and that of -l",
+                    self.kind
+                )));
             }
             // 0 is the default level, as for zstd itself.
             Some(number) if kind == CompressionType::ZSTD && number != 0 => Some(zstd_level(number)?),
@@ -56,5 +59,5 @@ impl Args {
 fn zstd_level(number: i32) -> Result<ZstdLevel, Failure> {
     ZstdLevel::from_library(number)
         .or_else(|| u8::try_from(number).ok().and_then(ZstdLevel::from_cookie))
-        .ok_or_else(|| Failure::new(format_args!("level {number} is none that zstd has in zfs")))
+        .ok_or_else(|| Failure::new(format_args!("zstd does not have level {number} in ZFS")))
 }

@@ -129,7 +129,7 @@ impl Args {
             Ok(received) => {
                 if let (Some(file), Some(start)) = (&mut again, start) {
                     file.seek(SeekFrom::Start(start + received.stream_bytes)).map_err(|error| {
-                        Failure::new(format_args!("cannot go back to the end of the stream: {error}"))
+                        Failure::new(format_args!("cannot seek to the end of the stream: {error}"))
                     })?;
                 }
                 output
@@ -164,7 +164,7 @@ impl Args {
 /// Why nothing, or not all, was received, and how to resume it.
 fn failure(error: &ReceiveError, signal: &Signal) -> Failure {
     let hint = match error.is_kept {
-        true => "; what came is kept, and `get receive_resume_token` shows how to go on",
+        true => "; the received data is kept: `get receive_resume_token` shows the token to resume with",
         false => "",
     };
     let unclean = match &error.unclean {

@@ -23,9 +23,9 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let input = Input::open(Some(&self.file))?;
-        let again = input.again()?.ok_or_else(|| {
-            Failure::new(format_args!("{} is not a file that can be read at any place", self.file.display()))
-        })?;
+        let again = input
+            .again()?
+            .ok_or_else(|| Failure::new(format_args!("{} is not a seekable file", self.file.display())))?;
         let output = output::binary()?;
         let (_, summary) = redup(input.into_read(), |at, bytes| again.read_exact_at(bytes, at), output)?;
         if self.verbose {

@@ -36,7 +36,7 @@ impl Args {
                 return Ok(zstream::rename_snapshot(pool, &self.old, &self.new, self.recursive)?);
             }
             if self.recursive {
-                return Err(Failure::usage("-r is for snapshots"));
+                return Err(Failure::usage("-r requires a snapshot"));
             }
             let keys: Option<&dyn Keys> = if self.parents { Some(options) } else { None };
             Ok(zstream::rename(pool, &self.old, &self.new, keys)?)

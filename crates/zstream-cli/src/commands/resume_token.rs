@@ -35,7 +35,7 @@ impl Args {
                 let token = point.token.encode();
                 Ok((
                     point,
-                    token.map_err(|error| Failure::new(format_args!("no token can be made: {error}")))?,
+                    token.map_err(|error| Failure::new(format_args!("cannot make a token: {error}")))?,
                 ))
             }
             Next::Cannot(reason) => Err(*reason),
@@ -56,7 +56,7 @@ impl Args {
 fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> String {
     let file = line(file.display());
     let mut text = format!(
-        "token:  {token}\nlength: {}\n\n{} was cut short in object {}. To go on from offset {} of it:\n",
+        "token:  {token}\nlength: {}\n\n{} was cut short in object {}. To resume at offset {} of that object:\n",
         point.keep_bytes,
         name(point.token.to_name.as_bytes()),
         point.token.object,
@@ -66,12 +66,12 @@ fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> Strin
     let _ = write!(
         text,
         "  zfs send -t {token} > REST\n  zstream join {file} REST > WHOLE\n\
-         Every checksum in the first {} bytes of {file} is right; what is behind is sent again.\n",
+         The first {} bytes of {file} are intact; the data after them is sent again.\n",
         point.keep_bytes,
     );
     if found.in_package {
-        text += "The file is a package. A token goes on with this one snapshot: what comes behind it in the \
-                 package has to be sent anew.\n";
+        text += "The file is a package. A token resumes one snapshot: the snapshots after it in the package must \
+                 be sent again.\n";
     }
     text
 }
@@ -79,15 +79,15 @@ fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> Strin
 /// The reason that there is no token, and the part that is intact.
 fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
     let mut lines = vec![format!("{}: {reason}", file.display())];
-    lines.extend(found.error.as_ref().map(|error| format!("  what is wrong: {error}")));
+    lines.extend(found.error.as_ref().map(|error| format!("  the fault: {error}")));
     if let (Some(last), false) = (found.whole.last(), reason == Reason::Whole) {
         lines.push(format!(
-            "  {} whole, the last one {} with guid {}: send what follows as an increment from there",
+            "  {} complete, the last one {} with guid {}: send the rest as an increment from it",
             Count(found.whole.len() as u64, "snapshot"),
             name(&last.name),
             last.to_guid.0,
         ));
-        lines.push(format!("  the first {} bytes are good", last.end));
+        lines.push(format!("  the first {} bytes are intact", last.end));
     }
     Failure::lines(&lines)
 }

@@ -40,14 +40,14 @@ impl Args {
         let form = match input.regular_file() {
             Some(file) => self.look_through(file, &wanted)?,
             None if self.package => {
-                return Err(Failure::usage("--package needs a file: its header names the last snapshot"));
+                return Err(Failure::usage("--package requires a file: its header names the last snapshot"));
             }
             None => Form::Plain,
         };
         let mut out = output::binary()?;
         let selection = select(input.into_read(), &wanted, &form, &mut out)?;
         if let Some(index) = selection.missing.first() {
-            return Err(Failure::new(format_args!("there is no {} in the stream", self.names[*index])));
+            return Err(Failure::new(format_args!("the stream does not contain {}", self.names[*index])));
         }
         remarks(&selection.written);
         Ok(())
@@ -74,7 +74,7 @@ impl Args {
             names().filter(|name| wanted.iter().any(|wanted| wanted.matches(name))).collect();
         let datasets: std::collections::BTreeSet<_> = chosen.iter().map(|name| split_name(name).0).collect();
         if datasets.len() > 1 {
-            return Err(Failure::usage("--package takes snapshots of one dataset only"));
+            return Err(Failure::usage("--package accepts snapshots of one dataset only"));
         }
         let last = chosen.last().copied().unwrap_or_default();
         Ok(Form::Package(last.to_vec()))
@@ -82,7 +82,7 @@ impl Args {
 }
 
 fn no_such(given: &str, summary: &Summary) -> Vec<String> {
-    let mut lines = vec![format!("there is no {given} in the stream, which holds")];
+    let mut lines = vec![format!("the stream does not contain {given}; it contains")];
     lines.extend(
         summary.snapshots.iter().take(LISTED).map(|snapshot| format!("  {}", name(snapshot.name.as_bytes()))),
     );
@@ -91,7 +91,8 @@ fn no_such(given: &str, summary: &Summary) -> Vec<String> {
         all if all > LISTED => lines.push(format!("  and {} more: see zstream info", all - LISTED)),
         _ => {}
     }
-    lines.extend(summary.error.as_ref().map(|error| format!("and cannot be read to its end: {error}")));
+    lines
+        .extend(summary.error.as_ref().map(|error| format!("the stream cannot be read to its end: {error}")));
     lines
 }
 
@@ -102,7 +103,7 @@ fn remarks(written: &[Selected]) {
         if selected.from_guid.0 != 0 && !at_hand {
             let what = if selected.is_clone { "a clone of" } else { "an increment from" };
             eprintln!(
-                "zstream: {} is {what} the snapshot with guid {}, which the receiver has to have",
+                "zstream: {} is {what} the snapshot with guid {}, which the receiver must have",
                 name(&selected.name),
                 selected.from_guid.0,
             );

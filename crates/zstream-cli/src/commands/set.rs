@@ -21,9 +21,9 @@ impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let (assignments, names): (Vec<&String>, Vec<&String>) =
             self.words.iter().partition(|word| word.contains('='));
-        let Some(first) = names.first() else { return Err(Failure::usage("no dataset is named")) };
+        let Some(first) = names.first() else { return Err(Failure::usage("no dataset given")) };
         if assignments.is_empty() {
-            return Err(Failure::usage("no property is set: PROPERTY=VALUE"));
+            return Err(Failure::usage("no property given: PROPERTY=VALUE"));
         }
         let parsed = assignments.iter().map(|text| parse_assignment(text));
         let parsed = parsed.collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;

@@ -64,10 +64,12 @@ impl Args {
         }
         match bad[..] {
             [] => Ok(()),
-            [file] => Err(Failure::new(format_args!("{} is not a whole stream", file.display()))),
-            _ => {
-                Err(Failure::new(format_args!("{} of {} are not whole streams", bad.len(), self.files.len())))
-            }
+            [file] => Err(Failure::new(format_args!("verification of {} failed", file.display()))),
+            _ => Err(Failure::new(format_args!(
+                "verification of {} of {} files failed",
+                bad.len(),
+                self.files.len()
+            ))),
         }
     }
 }
@@ -80,25 +82,25 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
     };
     let mut text = match &verdict.error {
         None => format!(
-            "{file}: good, {} in {} and {}\n",
+            "{file}: valid, {} in {} and {}\n",
             Count(verdict.snapshots, "snapshot"),
             Count(verdict.records, "record"),
             Count(verdict.bytes, "byte"),
         ),
         Some(error) => {
-            let mut text = format!("{file}: bad: {}\n", crate::text::line(error));
+            let mut text = format!("{file}: invalid: {}\n", crate::text::line(error));
             if let Some((expected, found)) = error.fault().expected_and_found() {
                 text += &format!("  expected {}\n", crate::text::line(expected));
                 text += &format!("  found    {}\n", crate::text::line(found));
             }
             text += &format!(
-                "  good     {}, {} whole{}\n",
+                "  intact   {}, {} complete{}\n",
                 Count(verdict.good_bytes, "byte"),
                 Count(verdict.snapshots, "snapshot"),
                 verdict
                     .inside
                     .as_ref()
-                    .map_or(String::new(), |name| format!("; it is in {}", crate::text::line(name))),
+                    .map_or(String::new(), |name| format!("; the fault is in {}", crate::text::line(name))),
             );
             if let Some(hint) = hint(verdict) {
                 text += &format!("  note     {hint}\n");
@@ -121,14 +123,14 @@ fn hint(verdict: &Verdict) -> Option<&'static str> {
     let error = verdict.error.as_ref()?;
     match error.fault() {
         _ if verdict.may_be_saved_partial() => Some(
-            "its records are for another dataset than its BEGIN: this is a partial receive that was saved with \
+            "its records belong to another dataset than its BEGIN: this is a partial receive saved with \
              zfs send -S; receive it with zfs receive -s, then resume",
         ),
         Fault::NoEnd => Some(
-            "it ends behind a whole record: cut short, or a partial receive saved with zfs send -S, which has no END",
+            "it ends after a complete record: cut short, or a partial receive saved with zfs send -S, which has no END",
         ),
         Fault::Truncated { .. } if verdict.inside.is_some() => {
-            Some("zstream resume-token says whether the sender can go on from here")
+            Some("zstream resume-token shows how to resume it")
         }
         _ => None,
     }

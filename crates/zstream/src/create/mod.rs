@@ -108,7 +108,7 @@ impl NewDataset {
     pub fn with_block_bytes(self, block_bytes: u64) -> Result<Self> {
         let Some(volume) = self.volume else { return Ok(self) };
         if block_bytes > VOLUME_BLOCK_BYTES_MAX {
-            let text = format!("a volume's blocks have up to 16M, not {block_bytes} bytes");
+            let text = format!("the blocks of a volume have up to 16M, not {block_bytes} bytes");
             return Err(PoolError::invalid(text).into());
         }
         let bytes = volume.bytes.checked_next_multiple_of(block_bytes);

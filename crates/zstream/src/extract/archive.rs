@@ -127,7 +127,11 @@ impl<W: Write> Archive<W> {
                 return Ok(());
             }
             (None, _) => {
-                report.failed(path, What::Name, format_args!("mode {:o} is of no known type", node.mode));
+                report.failed(
+                    path,
+                    What::Name,
+                    format_args!("mode {:o} has an unknown file type", node.mode),
+                );
                 return Ok(());
             }
         };
@@ -266,7 +270,7 @@ fn attributes(
                 report.failed(
                     path,
                     What::Owner,
-                    format_args!("{key} {} of a domain is no POSIX id", id.rid()),
+                    format_args!("{key} {} of a domain is not a POSIX id", id.rid()),
                 );
                 0
             }
@@ -319,7 +323,7 @@ fn xattrs(fs: &Filesystem<'_>, pax: &mut Vec<u8>, path: &[u8], node: &Node, repo
                 report.failed(
                     path,
                     What::Xattr,
-                    "an extended attribute with '=' in its name does not fit an archive",
+                    "a pax archive cannot hold an extended attribute with '=' in its name",
                 );
             }
             Ok(value) => record(pax, &[b"SCHILY.xattr.", &xattr_name(&xattr.name)[..]].concat(), &value),

@@ -235,7 +235,7 @@ fn xattr_name(stored: &[u8]) -> Vec<u8> {
 }
 
 /// The reason for an ACL that is not restored.
-const LOST_ACL: &str = "its ACL says more than its mode, which cannot be restored";
+const LOST_ACL: &str = "its ACL is not equivalent to its mode and cannot be restored";
 
 /// True if a node's ACL says more than its mode.
 fn has_acl(node: &Node) -> bool {

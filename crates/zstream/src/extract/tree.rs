@@ -189,7 +189,7 @@ impl Tree {
             Some(FileType::CharDevice) => rustix::fs::FileType::CharacterDevice,
             Some(FileType::BlockDevice) => rustix::fs::FileType::BlockDevice,
             Some(FileType::Directory) | None => {
-                let detail = format!("mode {:o} is of no known type", node.mode);
+                let detail = format!("mode {:o} has an unknown file type", node.mode);
                 return Err(CopyError::Read(zstream_dmu::error::Error::corrupt("file", detail)));
             }
         };
@@ -260,7 +260,7 @@ impl Tree {
                 report.failed(
                     path,
                     What::Owner,
-                    format_args!("{what} {} of {domain} is no POSIX id", id.rid()),
+                    format_args!("{what} {} of {domain} is not a POSIX id", id.rid()),
                 );
             }
             found

@@ -45,7 +45,7 @@ pub struct NoKeys;
 
 impl Keys for NoKeys {
     fn key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
-        Err(format!("{root} is encrypted, and no key is given").into())
+        Err(format!("{root} is encrypted, and no key was given").into())
     }
 
     fn is_at_hand(&self) -> bool {
@@ -115,8 +115,8 @@ pub fn unlock(dataset: &Dataset, keys: &dyn Keys) -> Result<()> {
     }
     let name = dataset.dir().name();
     let why = format!(
-        "it does not open {name}, whose encryption root it is: change-key {name} with the key that it came with makes it a \
-         root of its own"
+        "it does not open {name}, which inherits it: run change-key on {name} with its original key to make it an \
+         encryption root"
     );
     Err(wrong(root.name())(PoolError::invalid(why)))
 }

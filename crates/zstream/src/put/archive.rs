@@ -65,7 +65,7 @@ pub(super) fn put(
                 let to = self::parts(&link).map_err(of_entry)?;
                 let object = files.get(&to.join(&b'/')).copied().ok_or_else(|| {
                     of_entry(bad(format!(
-                        "a link to {}, which the archive does not have before it",
+                        "the target {} of the hard link does not precede it in the archive",
                         file_name(&link)
                     )))
                 })?;
@@ -112,7 +112,7 @@ fn parts(path: &[u8]) -> io::Result<Vec<&[u8]>> {
     let parts: Vec<&[u8]> =
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     if parts.contains(&&b".."[..]) {
-        return Err(bad("a path with '..' in it".to_owned()));
+        return Err(bad("the path contains '..'".to_owned()));
     }
     Ok(parts)
 }
@@ -121,28 +121,30 @@ fn parts(path: &[u8]) -> io::Result<Vec<&[u8]>> {
 fn kind(entry: &tar::Entry<'_, impl Read>) -> io::Result<Option<NodeKind>> {
     let header = entry.header();
     let device = || {
-        let number = |found: io::Result<Option<u32>>| {
-            found?.ok_or_else(|| bad("a device without a number".to_owned()))
-        };
+        let number =
+            |found: io::Result<Option<u32>>| found?.ok_or_else(|| bad("the device has no number".to_owned()));
         Ok::<_, io::Error>((number(header.device_major())?, number(header.device_minor())?))
     };
     Ok(Some(match header.entry_type() {
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => NodeKind::File(entry.size()),
         EntryType::Directory => NodeKind::Directory,
         EntryType::Symlink => NodeKind::Symlink(
-            entry.link_name_bytes().ok_or_else(|| bad("a symbolic link to nothing".to_owned()))?.into_owned(),
+            entry
+                .link_name_bytes()
+                .ok_or_else(|| bad("the symbolic link has no target".to_owned()))?
+                .into_owned(),
         ),
         EntryType::Fifo => NodeKind::Fifo,
         EntryType::Block => device().map(|(major, minor)| NodeKind::BlockDevice(major, minor))?,
         EntryType::Char => device().map(|(major, minor)| NodeKind::CharDevice(major, minor))?,
         EntryType::Link => return Ok(None),
-        other => return Err(bad(format!("an entry of type {other:?}"))),
+        other => return Err(bad(format!("entries of type {other:?} are not supported"))),
     }))
 }
 
 fn describe(put: &Putting<'_, '_>, header: &Header, kind: NodeKind, pax: Pax) -> io::Result<NewNode> {
     let owner = |found: io::Result<u64>| {
-        found.and_then(|id| u32::try_from(id).map_err(|_| bad(format!("an owner of number {id}"))))
+        found.and_then(|id| u32::try_from(id).map_err(|_| bad(format!("owner {id} is out of range"))))
     };
     let seconds = |seconds: u64| Time { seconds: seconds.cast_signed(), nanoseconds: 0 };
     let mtime = match pax.mtime {
@@ -168,7 +170,9 @@ fn pax(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Pax> {
         let (key, value) = (extension.key_bytes(), extension.value_bytes());
         let id = || {
             let found = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-            found.ok_or_else(|| bad(format!("an owner of number {:?}", String::from_utf8_lossy(value))))
+            found.ok_or_else(|| {
+                bad(format!("owner {:?} is not a valid number", String::from_utf8_lossy(value)))
+            })
         };
         match key {
             b"mtime" => pax.mtime = Some(time(value)?),
@@ -204,7 +208,7 @@ fn time(text: &[u8]) -> io::Result<Time> {
         }
         Some(Time { seconds, nanoseconds })
     };
-    parse().ok_or_else(|| bad(format!("a time {:?}", String::from_utf8_lossy(text))))
+    parse().ok_or_else(|| bad(format!("time {:?} is not valid", String::from_utf8_lossy(text))))
 }
 
 #[cfg(test)]

@@ -352,7 +352,7 @@ impl Target {
             let chunk_bytes = CHUNK_BYTES.min(usize::try_from(end - start).unwrap_or(CHUNK_BYTES));
             let mut part = file.take(end - start);
             if self.image_part(name, &mut part, start, chunk_bytes, control)? != end - start {
-                return Err(of_source(io::Error::other("it became shorter while it was read")));
+                return Err(of_source(io::Error::other("it was truncated while it was read")));
             }
             at = end;
         }
@@ -481,10 +481,7 @@ impl Putting<'_, '_> {
             directory = match (found, make) {
                 (Some(found), _) if found.file_type == Some(FileType::Directory) => found.object,
                 (Some(_), _) => {
-                    return Err(target(
-                        &shown,
-                        PoolError::invalid("there is something that is no directory"),
-                    ));
+                    return Err(target(&shown, PoolError::invalid("it exists and is not a directory")));
                 }
                 (None, Some(new)) => {
                     Self::at(&shown, self.writer.create(&mut self.target.set, directory, name, new))?
@@ -519,9 +516,9 @@ impl Putting<'_, '_> {
             }
             Some(found) if is_directory || found.file_type == Some(FileType::Directory) => {
                 let what = if is_directory {
-                    "a directory in place of a file"
+                    "a directory cannot replace a file"
                 } else {
-                    "a file in place of a directory"
+                    "a file cannot replace a directory"
                 };
                 return Err(target(path, PoolError::invalid(what)));
             }
@@ -541,7 +538,7 @@ impl Putting<'_, '_> {
         match found {
             Some(found) if found.object == object => return Ok(()),
             Some(found) if found.file_type == Some(FileType::Directory) => {
-                return Err(target(path, PoolError::invalid("a file in place of a directory")));
+                return Err(target(path, PoolError::invalid("a file cannot replace a directory")));
             }
             Some(found) => Self::at(path, self.writer.remove(set, parent, &found.name))?,
             None => {}
@@ -584,7 +581,7 @@ impl Putting<'_, '_> {
             }
             let own = Path::new(path).file_name().map(OsStr::as_bytes);
             let name = new_name.or(own).ok_or_else(|| {
-                let source = io::Error::other("it has no name; put what is in it with a slash at its end");
+                let source = io::Error::other("it has no name; append a slash to put its content");
                 PutFault::Source { path: bytes.to_vec(), source }
             })?;
             tree.put(self, path, parent, &above, Some(name))?;

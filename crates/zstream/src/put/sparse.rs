@@ -45,18 +45,20 @@ impl Sparse {
             return Ok(None);
         }
         if self.major.as_deref() != Some(b"1") || self.minor.as_deref() != Some(b"0") {
-            return Err(bad("a sparse file in another form than 1.0".to_owned()));
+            return Err(bad("sparse formats other than 1.0 are not supported".to_owned()));
         }
         match (self.name, self.size) {
             (Some(name), Some(size)) => Ok(Some((name, number(&size)?))),
-            _ => Err(bad("a sparse file without a name or a size".to_owned())),
+            _ => Err(bad("the sparse file has no name or no size".to_owned())),
         }
     }
 }
 
 fn number(text: &[u8]) -> io::Result<u64> {
     let found = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    found.ok_or_else(|| bad(format!("{:?} where a sparse file has a number", String::from_utf8_lossy(text))))
+    found.ok_or_else(|| {
+        bad(format!("{:?} is not a number, in the map of a sparse file", String::from_utf8_lossy(text)))
+    })
 }
 
 /// Reads the map of a file of `size` bytes: where its data lies, in order.
@@ -64,13 +66,15 @@ pub(super) fn read_map(source: &mut impl Read, size: u64) -> io::Result<Vec<Rang
     let mut lines = Lines { source, block: [0; BLOCK_BYTES], at: BLOCK_BYTES };
     let count = lines.number()?;
     if count > RANGES_MAX {
-        return Err(bad(format!("{count} parts of a sparse file, more than {RANGES_MAX}")));
+        return Err(bad(format!("the sparse file has {count} ranges, more than {RANGES_MAX}")));
     }
     let (mut ranges, mut last) = (Vec::new(), 0);
     for _ in 0..count {
         let (start, length) = (lines.number()?, lines.number()?);
         let end = start.checked_add(length).filter(|end| start >= last && *end <= size);
-        let end = end.ok_or_else(|| bad(format!("{length} bytes at {start} of a sparse file of {size}")))?;
+        let end = end.ok_or_else(|| {
+            bad(format!("{length} bytes at {start} exceed the sparse file of {size} bytes"))
+        })?;
         ranges.push(start..end);
         last = end;
     }
@@ -96,7 +100,9 @@ impl<R: Read> Lines<'_, R> {
             match byte {
                 b'\n' => return number(&text),
                 // No number of 64 bits is longer.
-                _ if text.len() == 20 => return Err(bad("a number of a sparse file has no end".to_owned())),
+                _ if text.len() == 20 => {
+                    return Err(bad("a number in the map of a sparse file is too long".to_owned()));
+                }
                 _ => text.push(byte),
             }
         }

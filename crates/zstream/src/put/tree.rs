@@ -288,7 +288,7 @@ impl Walk<'_> {
         // What is open counts, whatever the name stands for by now.
         let data = file.metadata().map_err(&failed)?;
         if !data.is_file() {
-            return Err(failed(io::Error::other("it was replaced while it was looked at")).into());
+            return Err(failed(io::Error::other("it was replaced while it was read")).into());
         }
         let size = data.len();
         let is_sparse = has_holes(&data);
@@ -301,7 +301,9 @@ impl Walk<'_> {
                 let whole = self.piece_bytes - at % self.piece_bytes;
                 let mut bytes = vec![0; whole.min(end - at) as usize];
                 file.read_exact_at(&mut bytes, at).map_err(|error| match error.kind() {
-                    io::ErrorKind::UnexpectedEof => failed(io::Error::other("it was cut while it was read")),
+                    io::ErrorKind::UnexpectedEof => {
+                        failed(io::Error::other("it was truncated while it was read"))
+                    }
                     _ => failed(error),
                 })?;
                 let length = bytes.len() as u64;

@@ -48,7 +48,7 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
         Count(totals.lost_blocks, "block"),
         match check.unchecked.len() {
             0 => String::new(),
-            count => format!(", {} could not be followed", Count(count as u64, "part")),
+            count => format!(", {} could not be checked", Count(count as u64, "part")),
         }
     )))
 }
@@ -75,7 +75,7 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
     for (member, damage) in &check.members {
         let wrong = Count(damage.wrong, "place");
         text += &format!(
-            "{}: wrong data in {wrong}, {} unreadable\n",
+            "{}: corrupt data in {wrong}, {} unreadable\n",
             crate::text::line(member),
             damage.unreadable
         );
@@ -90,7 +90,7 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
     }
     if let Some((txg, blocks)) = check.checkpoint {
         text += &format!(
-            "{CHECKPOINT} of transaction group {txg}: checked {} of its own\n",
+            "{CHECKPOINT} of transaction group {txg}: checked {} that only it references\n",
             Count(blocks, "block")
         );
     }

@@ -139,14 +139,14 @@ impl Args {
         if sender.is_complete() {
             Ok(())
         } else {
-            Err(Failure::new("not all of what was asked for could be sent"))
+            Err(Failure::new("not everything that was requested could be sent"))
         }
     }
 
     /// Checks of the command line that the parser cannot make.
     fn check(&self) -> Result<(), Failure> {
         if self.incremental.len() + self.intermediates.len() > 1 {
-            return Err(Failure::usage("-i and -I name one source of the increment"));
+            return Err(Failure::usage("only one -i or -I can be given"));
         }
         for name in &self.exclude {
             if !name.contains('/') || name.contains(['@', '#']) || Name::parse(name).is_err() {
@@ -156,13 +156,13 @@ impl Args {
             }
         }
         if !self.exclude.is_empty() && !self.replicate {
-            return Err(Failure::new("datasets can be left out (-X) of recursive sends (-R) only"));
+            return Err(Failure::new("-X requires a recursive send (-R)"));
         }
         if self.saved && self.name.as_ref().is_some_and(|name| name.contains('@')) {
-            return Err(Failure::usage("-S is for the dataset that was being received, not a snapshot"));
+            return Err(Failure::usage("-S requires the dataset that was being received, not a snapshot"));
         }
         if self.skip_missing && !self.replicate && self.token.is_none() && !self.saved {
-            return Err(Failure::usage("-s is for recursive sends (-R) only"));
+            return Err(Failure::usage("-s requires a recursive send (-R)"));
         }
         Ok(())
     }
@@ -301,9 +301,7 @@ impl Args {
         });
         let sent = sent.map_err(|error| self.failed(error))?;
         for Replaced { object, offset, length } in &sent.replaced {
-            eprintln!(
-                "zstream: replaced {length} bytes at {offset} of object {object}, which cannot be read"
-            );
+            eprintln!("zstream: replaced {length} unreadable bytes at offset {offset} of object {object}");
         }
         Ok(())
     }
