@@ -1,4 +1,4 @@
-//! Progress and cancellation: how a verb that is at work is watched, and how it is stopped.
+//! Progress reports and cancellation of running verbs.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -13,21 +13,21 @@ use zstream_zpl::node::{FileType, Node};
 
 use crate::error::Error;
 
-/// A token that stops the verbs that were started with it. Clones are the same token.
+/// A token that cancels the verbs that were started with it. Clones are the same token.
 ///
-/// A verb looks at its token between pieces of a few megabytes, and ends with [`Error::Cancelled`]. A read that blocks is
-/// not interrupted: a source that may block for long should return an error itself.
+/// A verb checks its token every few megabytes, and ends with [`Error::Cancelled`]. A blocking read is not
+/// interrupted: a source that may block for long should return an error itself.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// A token that stops nothing yet.
+    /// A token that is not cancelled.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stops the verbs. May be called from any thread, and more than once.
+    /// Cancels the verbs. Can be called from any thread and more than once.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -45,21 +45,21 @@ impl Cancel {
     }
 }
 
-/// A kind of thing that is restored or cannot be.
+/// A kind of item that an extraction restores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum What {
     /// A file with its content.
     File,
-    /// A directory, or what is in it.
+    /// A directory or its content.
     Directory,
     /// A symbolic link.
     Symlink,
-    /// A further name of a file.
+    /// An additional name of a file.
     HardLink,
     /// A device, FIFO or socket.
     Special,
-    /// A name that leads to nothing that can be read.
+    /// A name whose object cannot be read.
     Name,
     /// An owner or group.
     Owner,
@@ -86,14 +86,14 @@ impl What {
     }
 }
 
-/// Something that a verb reports while it is at work.
+/// A progress report or warning of a running verb.
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// About how many bytes there are to do, where that is known.
+    /// The approximate total number of bytes, if it is known.
     Total(u64),
-    /// So many more bytes are done: of content, or of a stream.
+    /// A number of bytes processed since the last report: of content or of a stream.
     Bytes(u64),
-    /// Something is missing or not in order, and the verb continues.
+    /// A problem that does not stop the verb.
     Warning(Warning),
     /// A file, or an attribute of one, was not extracted.
     NotRestored {
@@ -104,9 +104,9 @@ pub enum Event<'a> {
         /// The reason.
         why: &'a dyn Display,
     },
-    /// A snapshot begins to be sent.
+    /// The send of a snapshot starts.
     Sending(&'a str),
-    /// A send leaves something out.
+    /// A send omits something.
     Send(SendNote),
     /// A step of a receive.
     Receive(ReceiveNote),
@@ -131,11 +131,11 @@ impl std::fmt::Debug for Event<'_> {
     }
 }
 
-/// Something that is missing or not in order where a verb can continue.
+/// A problem that does not stop a verb.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A device whose labels cannot be used counts as missing.
+    /// A device with unusable labels, which is treated as missing.
     #[error("{reason}; it is treated as missing")]
     Refused {
         /// Its path.
@@ -143,10 +143,10 @@ pub enum Warning {
         /// The reason.
         reason: String,
     },
-    /// Something about the pool that restricts its use.
+    /// A condition that restricts the use of the pool.
     #[error("warning: {0}")]
     Pool(Notice),
-    /// Members of the pool are missing; their content is put together from the others.
+    /// Members of the pool are missing; their content is reconstructed from the others.
     #[error("pool {pool}: missing {}; data is reconstructed from the other members", members.join(", "))]
     MembersMissing {
         /// The pool.
@@ -160,7 +160,7 @@ pub enum Warning {
         /// The dataset.
         dataset: String,
     },
-    /// A dataset was being received, and the receive has not ended.
+    /// A dataset has an incomplete receive.
     #[error("{dataset}: the receive was not completed; the data that was not received is missing")]
     ReceiveIncomplete {
         /// The dataset.
@@ -172,7 +172,7 @@ pub enum Warning {
         /// The snapshot in it.
         snapshot: String,
     },
-    /// A key was given that opens other datasets, but not this one.
+    /// The given key opens other datasets, but not this one.
     #[error("{root} remains locked: {source}")]
     StaysLocked {
         /// The encryption root.
@@ -180,14 +180,14 @@ pub enum Warning {
         /// The reason.
         source: PoolError,
     },
-    /// A dataset that cannot be read is left out of a list.
+    /// A dataset that cannot be read is omitted from a list.
     #[error("{0}")]
     Unreadable(PoolError),
 }
 
 type Watch<'a> = Box<dyn FnMut(Event<'_>) + 'a>;
 
-/// Control over a verb: a [`Cancel`] token, and a closure that gets every [`Event`]. The default has neither.
+/// Control over a verb: a [`Cancel`] token, and a closure that receives every [`Event`]. The default has neither.
 ///
 /// ```
 /// use zstream::{Cancel, Control, Event};
@@ -214,13 +214,13 @@ impl std::fmt::Debug for Control<'_> {
 }
 
 impl<'a> Control<'a> {
-    /// Watched by nobody, and never cancelled.
+    /// A control without a token and without a closure.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same, stopped by this token.
+    /// The same, cancelled by this token.
     #[must_use]
     pub fn cancelled_by(self, cancel: &Cancel) -> Self {
         Self { cancel: cancel.clone(), ..self }

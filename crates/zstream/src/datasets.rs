@@ -1,6 +1,6 @@
-//! Changes of datasets. Each is given a pool that is open for changes, most often by
-//! [`PoolPlace::change`](crate::PoolPlace::change): after an error the transaction group has to be dropped, and the pool is as
-//! it was.
+//! Changes of datasets. Each takes a pool that is open for changes, usually from
+//! [`PoolPlace::change`](crate::PoolPlace::change). After an error the transaction group must be dropped; the pool is
+//! then unchanged.
 
 use std::fmt::Display;
 
@@ -15,7 +15,7 @@ use crate::error::{Error, Request, Result};
 use crate::place::Keys;
 use crate::place::keys::unlock_to_write;
 
-/// Says which change the pool refuses.
+/// The error of a change that the pool refuses.
 fn cannot(action: impl Display) -> impl Fn(PoolError) -> Error {
     move |source| Error::Change { action: action.to_string(), source }
 }
@@ -23,13 +23,13 @@ fn cannot(action: impl Display) -> impl Fn(PoolError) -> Error {
 /// Options of [`snapshot_with`].
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotOptions {
-    /// Of all datasets below, too.
+    /// Include all descendants.
     pub recursive: bool,
-    /// Properties of users that each gets.
+    /// User properties to set on each snapshot.
     pub properties: Vec<Parsed>,
 }
 
-/// Makes snapshots `DATASET@NAME`, all at one moment.
+/// Creates snapshots `DATASET@NAME` atomically.
 ///
 /// # Errors
 /// As [`snapshot_with`].
@@ -37,11 +37,10 @@ pub fn snapshot<S: AsRef<str>>(pool: &mut WritablePool, names: &[S]) -> Result<(
     snapshot_with(pool, names, &SnapshotOptions::default())
 }
 
-/// Makes snapshots `DATASET@NAME`, all at one moment, with options. A dataset below that was received in part only is passed
-/// over.
+/// Creates snapshots `DATASET@NAME` atomically, with options. Descendants with an incomplete receive are skipped.
 ///
 /// # Errors
-/// One is there already, or cannot be made.
+/// A snapshot already exists or cannot be created.
 pub fn snapshot_with<S: AsRef<str>>(
     pool: &mut WritablePool,
     names: &[S],
@@ -69,7 +68,7 @@ fn owned<S: AsRef<str>>(names: &[S]) -> Vec<String> {
     names.iter().map(|name| name.as_ref().to_owned()).collect()
 }
 
-/// Names of snapshots of these datasets and of all below them that are wanted.
+/// The names of the snapshots to create, including those of descendants.
 fn below<S: AsRef<str>>(
     tx: &Tx<'_>,
     names: &[S],
@@ -90,20 +89,21 @@ fn below<S: AsRef<str>>(
     Ok(all)
 }
 
-/// Puts a hold on snapshots; with `recursive` on those of the same name of all datasets below, as far as they have one.
+/// Adds a hold to snapshots; with `recursive` also to the snapshots of that name in all descendants.
 ///
 /// # Errors
-/// A snapshot is not there, or has this hold.
+/// A snapshot does not exist, or already has this hold.
 pub fn hold(pool: &mut WritablePool, tag: &str, names: &[String], recursive: bool) -> Result<()> {
     let mut tx = pool.tx();
     let names = if recursive { with_below(&tx, names)? } else { names.to_vec() };
     tx.hold(tag, &names).map_err(cannot("hold"))
 }
 
-/// Takes a hold off snapshots; with `recursive` off those of the same name of all datasets below that have it.
+/// Removes a hold from snapshots; with `recursive` also from the snapshots of that name in all descendants that have
+/// it.
 ///
 /// # Errors
-/// A snapshot is not there; none has this hold.
+/// A snapshot does not exist; none has this hold.
 pub fn release(pool: &mut WritablePool, tag: &str, names: &[String], recursive: bool) -> Result<()> {
     let mut tx = pool.tx();
     let names = if recursive { with_below(&tx, names)? } else { names.to_vec() };
@@ -114,7 +114,7 @@ pub fn release(pool: &mut WritablePool, tag: &str, names: &[String], recursive: 
     tx.release(tag, &names).map_err(cannot("release"))
 }
 
-/// These snapshots, and those of the same name below that there are.
+/// These snapshots, and the existing snapshots of that name in descendants.
 fn with_below(tx: &Tx<'_>, names: &[String]) -> Result<Vec<String>> {
     let mut all = below(tx, names, |_| Ok(true))?;
     all.retain(|name| names.contains(name) || tx.snapshot_named(name).is_ok());
@@ -127,15 +127,15 @@ fn with_below(tx: &Tx<'_>, names: &[String]) -> Result<Vec<String>> {
 pub struct Destroyed {
     /// Names of datasets, snapshots and bookmarks.
     pub names: Vec<String>,
-    /// Bytes that came back.
+    /// The number of bytes freed.
     pub bytes: u64,
 }
 
-/// Destroys a dataset, snapshots (`DATASET@a,b`, `DATASET@a%c`) or a bookmark, with what depends on it as far as `reach` says;
-/// with `defer`, snapshots that have holds or clones later, with the last of those.
+/// Destroys a dataset, snapshots (`DATASET@a,b`, `DATASET@a%c`) or a bookmark, and the dependents that `reach`
+/// includes. With `defer`, snapshots that have holds or clones are destroyed when the last of these is gone.
 ///
 /// # Errors
-/// Something else depends on it.
+/// Another dataset depends on it.
 pub fn destroy(pool: &mut WritablePool, name: &str, reach: Reach, defer: bool) -> Result<Destroyed> {
     destroy_in(&mut pool.tx(), name, reach, defer).map_err(cannot(format_args!("destroy '{name}'")))
 }
@@ -159,11 +159,11 @@ fn destroy_in(tx: &mut Tx<'_>, name: &str, reach: Reach, defer: bool) -> PoolRes
     Ok(Destroyed { names, bytes: before.saturating_sub(after) })
 }
 
-/// Makes a dataset what its last snapshot is; `reach` says whether younger snapshots and bookmarks, and clones of these, are
+/// Rolls a dataset back to a snapshot. `reach` defines which more recent snapshots, bookmarks and clones may be
 /// destroyed.
 ///
 /// # Errors
-/// There are younger snapshots or bookmarks, and they are not to be destroyed.
+/// More recent snapshots or bookmarks exist, and `reach` does not include them.
 pub fn roll_back(pool: &mut WritablePool, snapshot: &str, reach: Reach) -> Result<()> {
     let failed = cannot(format!("roll back to '{snapshot}'"));
     let younger = pool.tx().plan_rollback(snapshot, reach.clones).map_err(&failed)?;
@@ -175,10 +175,11 @@ pub fn roll_back(pool: &mut WritablePool, snapshot: &str, reach: Reach) -> Resul
     pool.rollback_over(snapshot, &younger).map_err(failed)
 }
 
-/// Makes a clone of a snapshot, with properties; with `parents` what is missing above it too, and it may be there already.
+/// Creates a clone of a snapshot, with properties. With `parents`, missing parents are created too, and the clone may
+/// already exist.
 ///
 /// # Errors
-/// There is no such snapshot; the pool refuses the name or a property.
+/// The snapshot does not exist; the pool refuses the name or a property.
 pub fn clone_snapshot(
     pool: &mut WritablePool,
     snapshot: &str,
@@ -198,18 +199,18 @@ pub fn clone_snapshot(
     properties.iter().try_for_each(|parsed| tx.assign(clone, parsed)).map_err(failed)
 }
 
-/// Makes a clone independent of its origin, which becomes a clone of it.
+/// Promotes a clone: swaps it with its origin.
 ///
 /// # Errors
-/// It is not a clone, or a snapshot of its origin has the name of one of its own.
+/// The dataset is not a clone, or its snapshots have a name in common with those of its origin.
 pub fn promote(pool: &mut WritablePool, clone: &str) -> Result<()> {
     pool.tx().promote(clone).map_err(cannot(format_args!("promote '{clone}'")))
 }
 
-/// Gives a dataset another name; with `parents` what is missing above that is made.
+/// Renames a dataset; with `parents`, missing parents of the new name are created.
 ///
 /// # Errors
-/// The name is taken, or cannot be that of this dataset.
+/// The name is in use, or is not valid for this dataset.
 pub fn rename(pool: &mut WritablePool, old: &str, new: &str, parents: Option<&dyn Keys>) -> Result<()> {
     if let Some(keys) = parents {
         create_parents(pool, new, keys)?;
@@ -217,37 +218,38 @@ pub fn rename(pool: &mut WritablePool, old: &str, new: &str, parents: Option<&dy
     pool.tx().rename(old, new).map_err(cannot(format_args!("rename '{old}' to '{new}'")))
 }
 
-/// Gives a snapshot another name: a full one, or what follows the `@`; with `recursive`, those of the same name of all datasets
-/// below too.
+/// Renames a snapshot to a full name, or to the part after the `@`; with `recursive`, also the snapshots of that name
+/// in all descendants.
 ///
 /// # Errors
-/// The name is taken.
+/// The name is in use.
 pub fn rename_snapshot(pool: &mut WritablePool, old: &str, new: &str, recursive: bool) -> Result<()> {
     let short = new.strip_prefix('@').unwrap_or(new);
     let renamed = pool.tx().rename_snapshot(old, short, recursive);
     renamed.map_err(cannot(format_args!("rename '{old}' to '{new}'")))
 }
 
-/// Makes a bookmark of a snapshot or of another bookmark.
+/// Creates a bookmark of a snapshot, or copies a bookmark.
 ///
 /// # Errors
-/// There is no such source; the name is taken.
+/// The source does not exist; the name is in use.
 pub fn bookmark(pool: &mut WritablePool, source: &str, bookmark: &str) -> Result<()> {
     pool.tx().bookmark(source, bookmark).map_err(cannot(format_args!("create bookmark '{bookmark}'")))
 }
 
-/// Makes a redaction bookmark of a snapshot: a send that is redacted by it leaves out what none of the redaction snapshots has.
+/// Creates a redaction bookmark of a snapshot: a send redacted by it omits the blocks that no redaction snapshot
+/// contains.
 ///
 /// # Errors
-/// One of them is not a snapshot of a clone of the snapshot; the name is taken.
+/// A redaction snapshot is not a snapshot of a clone of the snapshot; the name is in use.
 pub fn redact(pool: &mut WritablePool, snapshot: &str, bookmark: &str, redaction: &[String]) -> Result<()> {
     pool.tx().redact(snapshot, bookmark, redaction).map_err(cannot(format_args!("redact '{snapshot}'")))
 }
 
-/// Sets properties of a dataset. A new `volsize` changes the size of a volume, and what is reserved for it.
+/// Sets properties of a dataset. A new `volsize` changes the size of a volume and its reservation.
 ///
 /// # Errors
-/// The dataset cannot have such a property; the key of an encrypted volume cannot be had.
+/// The dataset cannot have such a property; the key of an encrypted volume is not available.
 pub fn set(pool: &mut WritablePool, name: &str, properties: &[Parsed], keys: &dyn Keys) -> Result<()> {
     let failed = cannot(format!("set property for '{name}'"));
     for parsed in properties {
@@ -264,8 +266,8 @@ pub fn set(pool: &mut WritablePool, name: &str, properties: &[Parsed], keys: &dy
     Ok(())
 }
 
-/// Makes a dataset take a property from above again, or with `received` the value that was received; with `recursive` all
-/// datasets below too.
+/// Clears a property so that it is inherited, or with `received` reverts it to the received value; with `recursive`
+/// also for all descendants.
 ///
 /// # Errors
 /// The dataset cannot have such a property.

@@ -20,11 +20,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of a caller's own code, such as one that asks for keys.
 pub type OtherError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An error of a verb. Errors of the layers below are kept whole, with their place.
+/// An error of a verb. Errors of the layers below are kept complete, with their location.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request itself cannot be met, whatever the pool or stream holds.
+    /// The request is invalid, independent of the pool or stream.
     #[error("{0}")]
     Request(#[from] Request),
     /// The pool cannot be read or written, or refuses a change.
@@ -38,7 +38,7 @@ pub enum Error {
         /// The reason.
         source: PoolError,
     },
-    /// A name leads to no dataset.
+    /// No dataset has the name.
     #[error("cannot open '{name}': {source}")]
     Open {
         /// The name.
@@ -46,13 +46,13 @@ pub enum Error {
         /// The reason.
         source: PoolError,
     },
-    /// A name leads to a dataset of another kind than was asked for.
+    /// The dataset of a name has another type than the request requires.
     #[error("cannot open '{name}': operation not applicable to datasets of this type")]
     OtherKind {
         /// The name.
         name: String,
     },
-    /// A dataset is not of the kind that is needed, or of a version that is not supported.
+    /// A dataset does not have the required type, or its version is not supported.
     #[error("{name}: {source}")]
     Dataset {
         /// The dataset.
@@ -66,16 +66,16 @@ pub enum Error {
     /// Stored streams cannot be opened as a pool.
     #[error("{0}")]
     View(#[from] ViewError),
-    /// Nothing, or not all, was sent.
+    /// A send failed.
     #[error("cannot send: {0}")]
     Send(#[from] Refusal),
-    /// A receive failed; the dataset is as before, unless the receive can be resumed.
+    /// A receive failed; the dataset is unchanged, unless the receive can be resumed.
     #[error("cannot receive: {0}")]
     Receive(#[from] Box<ReceiveError>),
-    /// The state that an interrupted receive left cannot be discarded.
+    /// The saved state of an interrupted receive cannot be discarded.
     #[error("{0}")]
     Discard(#[source] ReceiveFault),
-    /// The key of an encryption root could not be had.
+    /// The key of an encryption root is not available.
     #[error("{source}")]
     NoKey {
         /// The encryption root.
@@ -83,7 +83,7 @@ pub enum Error {
         /// The reason.
         source: OtherError,
     },
-    /// The key that was given does not open an encryption root.
+    /// The given key does not open an encryption root.
     #[error("cannot load the key of {root}: {source}")]
     Key {
         /// The encryption root.
@@ -91,30 +91,30 @@ pub enum Error {
         /// The reason.
         source: PoolError,
     },
-    /// A new dataset cannot be encrypted as asked.
+    /// A new dataset cannot be encrypted as requested.
     #[error("cannot {action} '{name}': {fault}")]
     Encryption {
         /// "create" or "receive into".
         action: &'static str,
         /// The dataset.
         name: String,
-        /// Which rule is broken.
+        /// The rule that is broken.
         fault: EncryptionFault,
     },
     /// A file or disk cannot become a member of a new pool.
     #[error("{fault} ({path})")]
     Member {
-        /// Its path, as it was given.
+        /// Its path as given.
         path: String,
         /// The reason.
         fault: MemberFault,
     },
-    /// Files were not put into a dataset.
+    /// Files could not be put into a dataset.
     #[error("{fault}; {}", kept(*committed))]
     Put {
         /// The fault, with its file.
         fault: PutFault,
-        /// The last transaction group that is in the pool all the same; none where nothing was put.
+        /// The last transaction group that was completed in spite of the error, if any.
         committed: Option<Txg>,
     },
     /// A file or directory on the host cannot be read or written.
@@ -125,7 +125,7 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
-    /// A file on the host that was being written.
+    /// A file on the host cannot be written.
     #[error("{}: cannot write: {source}", path.display())]
     Target {
         /// The file.
@@ -136,12 +136,12 @@ pub enum Error {
     /// The content of a file in the pool cannot be read.
     #[error("{}: {source}", path.display())]
     Content {
-        /// The file that it was to be written to.
+        /// The destination file.
         path: PathBuf,
         /// The reason.
         source: PoolError,
     },
-    /// Only a part of the filesystem came, and it is not enough to list files.
+    /// Only a part of the filesystem is available, and it is not sufficient to list files.
     #[error("{name}: it was cut short before the metadata of its files: {source}")]
     Cut {
         /// The filesystem.
@@ -149,10 +149,10 @@ pub enum Error {
         /// The reason.
         source: PoolError,
     },
-    /// The writer that was given failed.
+    /// The caller's writer failed.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),
-    /// A file could not be read to its end after its size was in the archive.
+    /// A file could not be read completely after its size was written to the archive.
     #[error("{}: {source}; the archive ends in the middle of this file", file_name(path))]
     ArchiveCut {
         /// The file's path in the filesystem.
@@ -160,7 +160,7 @@ pub enum Error {
         /// The reason.
         source: PoolError,
     },
-    /// An attribute of a file does not fit an archive.
+    /// An attribute of a file cannot be stored in an archive.
     #[error("{}: {source}", file_name(path))]
     Archive {
         /// The file's path in the filesystem.
@@ -168,16 +168,16 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
-    /// The system starts no thread.
+    /// The system cannot start a thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
-    /// The verb was stopped by its [`Cancel`](crate::Cancel) token.
+    /// The verb was cancelled by its [`Cancel`](crate::Cancel) token.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl Error {
-    /// True if the verb was cancelled, by its token or by the source or destination that it was given.
+    /// True if the verb was cancelled, by its token or by its source or destination.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         match self {
@@ -188,7 +188,7 @@ impl Error {
     }
 }
 
-/// A request that cannot be met, whatever the pool or stream holds.
+/// A request that is invalid, independent of the pool or stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Request {
@@ -198,19 +198,19 @@ pub enum Request {
     /// A name of a snapshot has an `@`.
     #[error("{0} is not the name of a snapshot")]
     NotASnapshot(String),
-    /// A path that leads up.
+    /// A path that contains `..`.
     #[error("{}: a path must not contain '..'", file_name(.0))]
     PathLeadsUp(Vec<u8>),
-    /// A volume takes an image, and a filesystem takes files.
+    /// A volume contains no files.
     #[error("{0} is a volume: it has no files")]
     Volume(String),
-    /// A filesystem takes files, not an image.
+    /// A filesystem accepts files, not an image.
     #[error("{0} is a filesystem: it accepts files, not an image")]
     Filesystem(String),
-    /// A pool can be changed as it is only, not as it was.
+    /// An earlier state of a pool cannot be changed.
     #[error("an earlier transaction group is read-only")]
     EarlierTxg,
-    /// A verb that failed before cannot be continued or finished.
+    /// A verb that failed cannot be continued or finished.
     #[error("an earlier operation failed, and nothing can be added")]
     Failed,
     /// The root directory is not a file.
@@ -222,13 +222,13 @@ pub enum Request {
     /// There is no property of this name.
     #[error("bad property {0:?}")]
     NoSuchProperty(String),
-    /// A property that is both set and left out.
+    /// A property that is both set and excluded.
     #[error("property {0} is both set and excluded")]
     SetAndExcluded(String),
-    /// A pool that would be read and written at once.
+    /// Source and target are the same pool.
     #[error("source and target are the same pool")]
     SamePool,
-    /// A device was given that is not a member of the new pool, or is one twice.
+    /// A given device is not a member of the new pool, or is given twice.
     #[error("the given devices are not the members of the pool")]
     Devices,
     /// No device is named.
@@ -243,7 +243,7 @@ pub enum EncryptionFault {
     /// An encryption root needs a key format.
     #[error("a key format is required: -o keyformat=passphrase, hex or raw")]
     NoFormat,
-    /// A key is of no use without encryption.
+    /// A key was given without encryption.
     #[error("a key is given, but encryption is off")]
     KeyWithoutEncryption,
     /// Too few rounds of PBKDF2.
@@ -252,7 +252,7 @@ pub enum EncryptionFault {
     /// Rounds of PBKDF2 for a key that is not a passphrase.
     #[error("pbkdf2iters requires keyformat=passphrase")]
     RoundsWithoutPassphrase,
-    /// The key lies where it cannot be read from.
+    /// The location of the key is not supported.
     #[error("keylocation must be prompt or file:///PATH")]
     Location,
 }
@@ -264,10 +264,10 @@ pub enum MemberFault {
     /// A size was given for a disk.
     #[error("the size of a disk is fixed; omit --size")]
     DiskHasSize,
-    /// A file that was to be made is there.
+    /// The file to create already exists.
     #[error("the file exists; use -f to replace it")]
     Exists,
-    /// There is no file, and no size to make one.
+    /// The file does not exist, and no size is given to create it.
     #[error("the file does not exist; use --size to create it")]
     Missing,
     /// It is a member of a pool.
@@ -281,7 +281,7 @@ pub enum MemberFault {
     /// It is a spare or cache device.
     #[error("it is a {0} device of a pool; use -f to use it anyway")]
     Auxiliary(PoolState),
-    /// Pools note the paths of their members as text.
+    /// The path is not UTF-8, as the configuration of a pool requires.
     #[error("the path is not UTF-8")]
     PathNotText,
 }
@@ -292,14 +292,14 @@ pub enum MemberFault {
 pub struct ReceiveError {
     /// The error.
     pub error: ReceiveFault,
-    /// What came is kept, so that the receive can be resumed.
+    /// The received data is kept, so that the receive can be resumed.
     pub is_kept: bool,
-    /// The error of removing what came, where that failed too.
+    /// The error of removing the received data, if that failed too.
     pub unclean: Option<Error>,
 }
 
 impl ReceiveError {
-    /// The errno that `zfs receive` has for it.
+    /// The errno of `zfs receive` for this error.
     #[must_use]
     pub fn errno(&self) -> Errno {
         self.error.errno()

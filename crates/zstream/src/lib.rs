@@ -33,7 +33,7 @@ pub use send::Sender;
 pub use verify::{VerifyingWriter, verify};
 pub use zstream_send::request::Request as SendRequest;
 
-/// The crates below this one: what their types and functions need of others is there.
+/// The crates below this one, re-exported because the API uses their types.
 pub mod layers {
     pub use zstream_dmu as dmu;
     pub use zstream_dsl as dsl;

@@ -1,4 +1,4 @@
-//! Datasets of a pool and their properties: which there are ([`select`]), and what each has ([`PropertyName::of`]).
+//! Datasets of a pool ([`select`]) and their properties ([`PropertyName::of`]).
 
 use std::cmp::Ordering;
 
@@ -15,27 +15,27 @@ use crate::error::{Error, Result};
 use crate::place::keys::TriedKeys;
 use crate::place::{Keys, OpenPool};
 
-/// Datasets of a pool that are asked for.
+/// A selection of datasets of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection<'a> {
-    /// Names of datasets; all of the pool where there are none.
+    /// Names of datasets; if empty, all datasets of the pool.
     pub names: &'a [String],
-    /// Which kinds.
+    /// The types to include.
     pub types: Types,
-    /// A name of another kind is an error.
+    /// A name of another type is an error.
     pub strict: bool,
-    /// The number of levels below each name; 0 for none.
+    /// The recursion depth below each name; 0 for none.
     pub depth: usize,
 }
 
 /// The name of a property.
 #[derive(Clone, Debug)]
 pub enum PropertyName {
-    /// One that ZFS has.
+    /// A native property.
     Native(&'static Property),
-    /// One of users: a name with a colon.
+    /// A user property: its name contains a colon.
     User(String),
-    /// One of a single user, group, project or snapshot: a name with an `@`.
+    /// A property of a single user, group, project or snapshot: its name contains an `@`.
     Single(Single),
 }
 
@@ -43,7 +43,7 @@ impl PropertyName {
     /// The property of this name.
     ///
     /// # Errors
-    /// There is none, in the words of `zfs`.
+    /// There is no such property, in the words of `zfs`.
     pub fn parse(name: &str) -> Result<Self, String> {
         if name.contains('@') {
             return Single::parse(name).map(Self::Single);
@@ -64,7 +64,7 @@ impl PropertyName {
         }
     }
 
-    /// Its value for a dataset, and where that comes from.
+    /// Its value for a dataset, and the source of that.
     ///
     /// # Errors
     /// The pool cannot be read.
@@ -76,7 +76,7 @@ impl PropertyName {
         })
     }
 
-    /// A value as text: in full, or for people.
+    /// A value as text: exact, or human-readable.
     #[must_use]
     pub fn show(&self, value: &Value, literal: bool) -> String {
         let property = match self {
@@ -88,10 +88,10 @@ impl PropertyName {
     }
 }
 
-/// The datasets of a selection. Those that a key at hand fits are unlocked.
+/// The datasets of a selection. Datasets that an available key opens are unlocked.
 ///
 /// # Errors
-/// A name leads to nothing, or, where the selection is strict, to another kind; a key at hand fits none of the datasets;
+/// A name does not exist or, in a strict selection, has another type; an available key opens none of the datasets;
 /// the pool cannot be read.
 pub fn select(
     open: &OpenPool,
@@ -145,7 +145,7 @@ impl Visitor<'_> {
         Ok(())
     }
 
-    /// A head, and what is below it.
+    /// A head and its descendants.
     fn dir(&mut self, dir: &std::sync::Arc<Dir>, depth: usize) -> Result<()> {
         let head = dir.head()?;
         if depth < self.selection.depth {
@@ -171,7 +171,7 @@ impl Visitor<'_> {
     }
 }
 
-/// The order of `zfs list`: by name, the snapshots of a dataset behind it by age.
+/// The order of `zfs list`: by name, with the snapshots of a dataset after it by age.
 #[must_use]
 pub fn by_name(a: &Props, b: &Props) -> Ordering {
     fn key(props: &Props) -> (&str, bool, u64, &str) {
@@ -183,7 +183,7 @@ pub fn by_name(a: &Props, b: &Props) -> Ordering {
     key(a).cmp(&key(b))
 }
 
-/// All properties of a dataset that have a value, those of users last.
+/// All properties of a dataset that have a value, user properties last.
 ///
 /// # Errors
 /// The pool cannot be read.

@@ -24,29 +24,29 @@ use crate::place::keys::load_key;
 use crate::place::pool::leave;
 use crate::place::{Keys, PoolPlace};
 
-/// Properties that say how a dataset is encrypted.
+/// Properties that configure the encryption of a dataset.
 const KEY_PROPERTIES: [&str; 4] = ["encryption", "keyformat", "keylocation", "pbkdf2iters"];
 
-/// A receive as it is asked for: what `zfs receive` takes.
+/// A request to receive, with the options of `zfs receive`.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ReceiveRequest {
     /// The target: a dataset, or a snapshot.
     pub to: String,
-    /// The part of the sender's names that follows it.
+    /// The part of the sender's dataset names that is appended to it.
     pub naming: Naming,
-    /// Roll back, replace, rename and destroy what is in the way (`-F`).
+    /// Roll back, replace, rename and destroy conflicting datasets (`-F`).
     pub force: bool,
-    /// Keep what was received when the receive is interrupted (`-s`).
+    /// Keep the received data if the receive is interrupted (`-s`).
     pub resumable: bool,
-    /// Judge everything, and change nothing (`-n`).
+    /// Validate everything, change nothing (`-n`).
     pub dry_run: bool,
-    /// Correct damaged blocks of a snapshot that is there (`-c`).
+    /// Repair damaged blocks of an existing snapshot (`-c`).
     pub heal: bool,
-    /// Without holds (`-h`).
+    /// Do not receive holds (`-h`).
     pub without_holds: bool,
-    /// Never ask the source for a byte after the end of the stream, so that what follows it is left to the next reader. Takes
-    /// two reads for each record.
+    /// Never read beyond the end of the stream, so that the next reader gets the data after it. Requires two reads
+    /// per record.
     pub exact: bool,
     origin: Option<String>,
     inherits_encryption: bool,
@@ -62,10 +62,10 @@ impl ReceiveRequest {
         Self { to: to.into(), ..Self::default() }
     }
 
-    /// Has a property set instead of the one that comes: `PROPERTY=VALUE` (`-o`). `origin=SNAPSHOT` makes a clone.
+    /// Overrides a received property: `PROPERTY=VALUE` (`-o`). `origin=SNAPSHOT` receives as a clone.
     ///
     /// # Errors
-    /// There is no such property, it cannot have this value, or it cannot be set by a receive.
+    /// The property does not exist, cannot have this value, or cannot be set by a receive.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         if let Some(name) = assignment.strip_prefix("origin=") {
             self.origin = Some(name.to_owned());
@@ -82,10 +82,10 @@ impl ReceiveRequest {
         Ok(())
     }
 
-    /// Has a property left out (`-x`).
+    /// Ignores a received property (`-x`).
     ///
     /// # Errors
-    /// There is no such property, or it is set.
+    /// The property does not exist, or the request sets it.
     pub fn exclude(&mut self, name: &str) -> Result<()> {
         let found = if name.contains(':') { Some(name) } else { Property::find(name).map(|p| p.name) };
         let found = found.ok_or_else(|| Request::NoSuchProperty(name.to_owned()))?;
@@ -151,7 +151,7 @@ pub struct Receiver<'k> {
 pub struct Received {
     /// The number of snapshots.
     pub snapshots: u64,
-    /// The length of the stream; the source may have been read further, unless that was excluded.
+    /// The length of the stream; more of the source may have been read, unless the request excludes that.
     pub stream_bytes: u64,
 }
 
@@ -165,7 +165,7 @@ impl<'k> Receiver<'k> {
     /// Opens the pool to receive into.
     ///
     /// # Errors
-    /// The pool cannot be opened for writing; a key that is needed cannot be had.
+    /// The pool cannot be opened for writing; a required key is not available.
     pub fn open(place: &PoolPlace, request: ReceiveRequest, keys: &'k dyn Keys) -> Result<Self> {
         let exact = request.exact;
         let (mut request, encryption) = request.wanted();
@@ -179,13 +179,13 @@ impl<'k> Receiver<'k> {
         Ok(this)
     }
 
-    /// Guid of the pool.
+    /// The guid of the pool.
     pub(crate) fn pool_guid(&self) -> zstream_dmu::ids::Guid {
         self.pool.pool().guid()
     }
 
-    /// Loads the key of the target or of its origin, or of what is above, where it is at hand. The key of a new encryption
-    /// root opens nothing else.
+    /// Loads the key of the target, its origin or its parent, if it is available. The key of a new encryption root
+    /// opens no other dataset.
     fn unlock(&mut self) -> Result<()> {
         let Self { request, pool, keys, .. } = self;
         let has_own = matches!(&request.encryption, Some(Encryption::On { own: Some(_), .. }));
@@ -205,15 +205,15 @@ impl<'k> Receiver<'k> {
         Ok(())
     }
 
-    /// Receives all that `source` holds, one snapshot or a package, notes `command` in the pool's history, and leaves the pool
-    /// for others.
+    /// Receives everything in `source`, one snapshot or a package, logs `command` in the pool history, and exports
+    /// the pool.
     ///
-    /// Everything is judged before anything is changed, and a block is written only after its checksum was verified. Steps are
-    /// [`Event::Receive`], bytes of the stream [`Event::Bytes`].
+    /// The request is validated before anything is changed, and a block is written only after its checksum is
+    /// verified. Steps are reported as [`Event::Receive`], bytes of the stream as [`Event::Bytes`].
     ///
     /// # Errors
-    /// The first snapshot that cannot be received, as [`Error::Receive`]; its target is as before, or, where that was asked for,
-    /// what came is kept. Snapshots of a package that were received before stay.
+    /// The first snapshot that cannot be received, as [`Error::Receive`]. Its target is unchanged, or, if requested,
+    /// the received data is kept. Snapshots of a package that were received before it are kept.
     pub fn receive(
         mut self,
         source: impl Read,
@@ -254,12 +254,13 @@ impl<'k> Receiver<'k> {
 /// The end of a receive.
 struct Left<'a> {
     request: &'a Wanted,
-    /// The snapshot that was begun and not completed.
+    /// The snapshot that was started and not completed.
     current: Option<&'a str>,
 }
 
 impl Left<'_> {
-    /// Leaves the pool, and says whether something is kept in it to be resumed. `command` is that of a receive that succeeded.
+    /// Exports the pool, and returns true if it holds a saved state to resume. `command` is logged if the receive
+    /// succeeded.
     fn leave(&self, mut pool: WritablePool, command: Option<&str>) -> Result<bool> {
         let mut is_kept = false;
         if command.is_none()
@@ -272,8 +273,8 @@ impl Left<'_> {
         Ok(is_kept)
     }
 
-    /// The pool failed while it was written: the transaction group that was open is lost. What was made before it is destroyed,
-    /// or kept to be resumed: says whether something is.
+    /// Handles a pool that failed during a write: the open transaction group is lost. The state before it is
+    /// destroyed, or kept to be resumed. Returns true if it is kept.
     fn clean_up(&self, place: &PoolPlace) -> Result<bool> {
         let mut pool = place.open_writable(Some(&self.request.to), WriteOptions::default(), None)?;
         if let Some(name) = self.current.filter(|_| !self.request.resumable) {
@@ -284,10 +285,10 @@ impl Left<'_> {
     }
 }
 
-/// Discards what an interrupted receive has left in a dataset (`zfs receive -A`).
+/// Discards the saved state of an interrupted receive (`zfs receive -A`).
 ///
 /// # Errors
-/// Nothing is left; the pool cannot be changed.
+/// There is no saved state; the pool cannot be changed.
 pub fn abort_receive(pool: &mut WritablePool, dataset: &str) -> Result<()> {
     if Receiving::new(pool).discard(dataset).map_err(Error::Discard)? {
         return Ok(());
@@ -296,12 +297,12 @@ pub fn abort_receive(pool: &mut WritablePool, dataset: &str) -> Result<()> {
     Err(Error::Discard(PoolError::invalid(text).into()))
 }
 
-/// Tells the caller what happens.
+/// Reports progress to the caller.
 struct Reporter<'a, 'c> {
     keys: &'a dyn Keys,
     control: &'a mut Control<'c>,
     done: u64,
-    /// The snapshot that was begun last.
+    /// The snapshot that was started last.
     current: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Datasets that go from one pool to another.
+//! Replication of datasets from one pool to another.
 
 use std::thread;
 
@@ -13,7 +13,7 @@ use crate::place::{Keys, PoolPlace};
 use crate::receive::{ReceiveRequest, Receiver};
 use crate::send::Sender;
 
-/// Snapshots that go from one pool to another, as `zfs send | zfs receive` does it, in bounded memory.
+/// A replication of snapshots from one pool to another, like `zfs send | zfs receive`, in bounded memory.
 ///
 /// ```no_run
 /// use zstream::{Cancel, Control, Event, NoKeys, PoolPlace, Replication};
@@ -37,7 +37,7 @@ pub struct Replication {
     pub send: SendRequest,
     /// The request of the receiver.
     pub receive: ReceiveRequest,
-    /// The line that is noted in the history of the target.
+    /// The line that is logged in the history of the target.
     pub command: String,
 }
 
@@ -49,12 +49,12 @@ pub struct Replicated {
     pub sent: Sent,
     /// The number of snapshots that were received.
     pub snapshots: u64,
-    /// All that was asked for was there to be sent.
+    /// True if everything that was requested existed at the source.
     pub is_complete: bool,
 }
 
 impl Replication {
-    /// The snapshot `from`, to be received into the dataset `to`.
+    /// A replication of the snapshot `from` into the dataset `to`.
     #[must_use]
     pub fn new(from: impl Into<String>, to: impl Into<String>) -> Self {
         let (send, receive) = (SendRequest::new(from), ReceiveRequest::new(to));
@@ -62,28 +62,28 @@ impl Replication {
         Self { send, receive, command }
     }
 
-    /// The same as an increment since a snapshot or bookmark: `@snapshot`, `#bookmark`, or the name of one.
+    /// The same as an increment from a snapshot or bookmark: `@snapshot`, `#bookmark`, or a full name.
     #[must_use]
     pub fn since(mut self, from: impl Into<String>) -> Self {
         self.send.from = Some(from.into());
         self
     }
 
-    /// The same with all snapshots between.
+    /// The same with all intermediate snapshots.
     #[must_use]
     pub fn with_intermediates(mut self) -> Self {
         self.send.intermediates = true;
         self
     }
 
-    /// The same with all datasets below, their snapshots, properties and clones.
+    /// The same with all descendants, their snapshots, properties and clones.
     #[must_use]
     pub fn with_descendants(mut self) -> Self {
         self.send.replicate = true;
         self
     }
 
-    /// The same with blocks as they are stored; encrypted datasets need no key then, here or there.
+    /// The same as a raw send, which requires no encryption key on either side.
     #[must_use]
     pub fn raw(mut self) -> Self {
         let form = &mut self.send.form;
@@ -91,13 +91,13 @@ impl Replication {
         self
     }
 
-    /// Sends from one pool and receives into the other. `keys` are asked for the keys of both.
+    /// Sends from one pool and receives into the other. `keys` provides the keys of both.
     ///
-    /// The events are those of the receive; what the send leaves out is an [`Event::Send`].
+    /// The events are those of the receive; omissions of the send are reported as [`Event::Send`].
     ///
     /// # Errors
-    /// As [`Sender::send`] and [`Receiver::receive`]; [`Error::Cancelled`] where it was cancelled. The dataset that was being
-    /// received is as before then, unless what came was to be kept.
+    /// As [`Sender::send`] and [`Receiver::receive`]; [`Error::Cancelled`] if it was cancelled. The dataset that was
+    /// being received is then unchanged, unless the request keeps the received data.
     pub fn run(
         &self,
         from: &PoolPlace,

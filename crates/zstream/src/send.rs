@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::place::keys::unlock;
 use crate::place::{Keys, OpenPool};
 
-/// Snapshots that are to be sent, found and judged.
+/// A validated request to send snapshots.
 ///
 /// ```no_run
 /// use std::fs::File;
@@ -38,19 +38,19 @@ pub struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    /// Finds and judges what is asked for. What is left out is an [`Event::Send`].
+    /// Finds the requested snapshots and validates the request. Omissions are reported as [`Event::Send`].
     ///
     /// # Errors
-    /// The rule that is broken.
+    /// The rule that the request breaks.
     pub fn new(open: &'a OpenPool, request: &Request, control: &mut Control<'_>) -> Result<Self> {
         let job = request.resolve(&open.dsl, &mut |note| control.event(Event::Send(note)))?;
         Ok(Self { open, job, options: Options::default() })
     }
 
-    /// Continues a send where a receiver stopped, as its token says.
+    /// Resumes a send from a receiver's token.
     ///
     /// # Errors
-    /// The snapshot that the token names is not in the pool, or cannot be sent in the form that the token asks for.
+    /// The snapshot of the token is not in the pool, or cannot be sent in the form that the token requires.
     pub fn resume(open: &'a OpenPool, token: &ResumeToken, form: Form) -> Result<Self> {
         Ok(Self { open, job: resume(token, form, &open.dsl)?, options: Options::default() })
     }
@@ -61,7 +61,7 @@ impl<'a> Sender<'a> {
         &self.job.steps
     }
 
-    /// True if all that was asked for is there; each thing that is missing was an [`Event::Send`].
+    /// True if everything that was requested exists; each missing item was reported as [`Event::Send`].
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.job.is_complete
@@ -70,7 +70,7 @@ impl<'a> Sender<'a> {
     /// Loads the keys of encrypted datasets that are not sent raw.
     ///
     /// # Errors
-    /// A key cannot be had, or is not the right one.
+    /// A key is not available, or does not open its dataset.
     pub fn unlock(&self, keys: &dyn Keys) -> Result<()> {
         for step in &self.job.steps {
             if step.needs_key()? {
@@ -80,7 +80,7 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// About how many bytes each snapshot will take, as `zfs send -nvP` guesses.
+    /// The estimated size of each snapshot's stream in bytes, as in `zfs send -nvP`.
     ///
     /// # Errors
     /// The pool cannot be read.
@@ -90,7 +90,7 @@ impl<'a> Sender<'a> {
         Ok(self.job.steps.iter().map(estimate).collect::<Result<_, _>>()?)
     }
 
-    /// Exactly how many bytes each snapshot will take. Looks at all pointers to blocks, but not at their content.
+    /// The exact size of each snapshot's stream in bytes. Reads all block pointers, but not the blocks.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -100,11 +100,11 @@ impl<'a> Sender<'a> {
         Ok(self.job.steps.iter().map(measure).collect::<Result<_, _>>()?)
     }
 
-    /// Writes the stream. Each snapshot is an [`Event::Sending`], bytes of the stream are [`Event::Bytes`].
+    /// Writes the stream. Each snapshot is reported as [`Event::Sending`], bytes of the stream as [`Event::Bytes`].
     ///
     /// # Errors
-    /// The pool cannot be read; a key is missing; `out` fails; it was cancelled. What was written before is
-    /// the beginning of the stream.
+    /// The pool cannot be read; a key is missing; `out` fails; the send was cancelled. The data written before the
+    /// error is the beginning of the stream.
     pub fn send(&self, out: impl Write, control: &mut Control<'_>) -> Result<Sent> {
         let cancel = control.cancel().clone();
         let control = RefCell::new(control);
@@ -114,7 +114,7 @@ impl<'a> Sender<'a> {
         sent.map_err(|error| if cancel.is_cancelled() { Error::Cancelled } else { error })
     }
 
-    /// Writes the stream, and counts in `progress`, for those who watch from another thread.
+    /// Writes the stream and updates `progress`, which other threads can watch.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -128,7 +128,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// A destination that reports what is written to it, and ends with an error after the send was cancelled.
+/// A destination that reports the bytes written to it, and fails after the send was cancelled.
 struct Watched<'r, 'a, 'c, W> {
     out: W,
     control: &'r RefCell<&'a mut Control<'c>>,

@@ -1,4 +1,4 @@
-//! Streams that are verified: in files, and while they pass through.
+//! Verification of streams: in files, and while they are copied.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,9 +18,9 @@ use crate::pipe::{PipeWriter, pipe};
 /// The time between two reports of progress.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Reads a stream in a file to its end, on all cores, and says whether it is whole and a receiver takes it.
+/// Verifies a stream in a file, using all cores: that it is complete and intact, and that a receiver accepts it.
 ///
-/// A bad stream is not an error: see [`Verdict::is_good`].
+/// An invalid stream is not an error: see [`Verdict::is_good`].
 ///
 /// # Errors
 /// The file cannot be opened; it was cancelled.
@@ -55,7 +55,7 @@ pub fn verify(path: &Path, options: Options, control: &mut Control<'_>) -> Resul
     Ok(verdict)
 }
 
-/// A file that notes how far it was read, and cannot be read after it was cancelled.
+/// A file that records how much of it was read, and fails reads after it was cancelled.
 struct Watched {
     file: File,
     cancel: Cancel,
@@ -73,7 +73,7 @@ impl ReadAt for Watched {
     }
 }
 
-/// A writer that passes a stream on, and verifies it meanwhile, in bounded memory.
+/// A writer that verifies a stream while it passes it on, in bounded memory.
 ///
 /// ```no_run
 /// use std::fs::File;
@@ -98,7 +98,7 @@ pub struct VerifyingWriter<W> {
 }
 
 impl<W: Write> VerifyingWriter<W> {
-    /// Passes what is written on to `inner`.
+    /// A writer that passes its data on to `inner`.
     ///
     /// # Errors
     /// [`Error::Thread`]
@@ -110,7 +110,7 @@ impl<W: Write> VerifyingWriter<W> {
         Ok(Self { inner, copy, verdict })
     }
 
-    /// Says that all was written, and gives the inner writer and the verdict on the stream.
+    /// Ends the stream, and returns the inner writer and the verdict on the stream.
     ///
     /// # Errors
     /// The inner writer cannot be flushed.

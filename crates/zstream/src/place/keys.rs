@@ -1,4 +1,4 @@
-//! Keys of encrypted datasets: where they come from, and loading them.
+//! Keys of encrypted datasets: their sources, and loading them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,25 +14,24 @@ use zstream_dsl::write::{Wrapping, WritablePool};
 use crate::control::{Control, Warning};
 use crate::error::{Error, OtherError, Result};
 
-/// More bytes than any key has: a passphrase has up to 512.
+/// An upper limit of the length of a key: a passphrase has up to 512 bytes.
 const KEY_BYTES_MAX: u64 = 4096;
 
 /// A source of the keys of encrypted datasets.
 pub trait Keys {
-    /// The key of an encryption root: a passphrase, hex digits or raw bytes, as its `keyformat` says.
+    /// The key of an encryption root: a passphrase, hex digits or raw bytes, according to its `keyformat`.
     ///
     /// # Errors
-    /// The key cannot be had.
+    /// The key is not available.
     fn key(&self, root: &str) -> Result<Vec<u8>, OtherError>;
 
-    /// True if [`key`](Self::key) gives a key without asking a person. Where it does not, keys that are only useful are not
-    /// asked for.
+    /// True if [`key`](Self::key) returns a key without a prompt. If false, optional keys are not requested.
     fn is_at_hand(&self) -> bool {
         true
     }
 }
 
-/// A function that is given the name of an encryption root.
+/// A function that takes the name of an encryption root.
 impl<F: Fn(&str) -> Result<Vec<u8>, OtherError>> Keys for F {
     fn key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
         self(root)
@@ -98,11 +97,11 @@ fn wrong(root: &str) -> impl FnOnce(PoolError) -> Error + '_ {
     move |source| Error::Key { root: root.to_owned(), source }
 }
 
-/// Loads the key of a dataset, and with it those of all with the same encryption root. Does nothing for one that is not
-/// encrypted or is unlocked already.
+/// Loads the key of a dataset, and thus of all datasets with the same encryption root. Does nothing if the dataset is
+/// not encrypted or already unlocked.
 ///
 /// # Errors
-/// The key cannot be had ([`Error::NoKey`]) or is not the right one ([`Error::Key`]).
+/// The key is not available ([`Error::NoKey`]) or does not open the dataset ([`Error::Key`]).
 pub fn unlock(dataset: &Dataset, keys: &dyn Keys) -> Result<()> {
     if dataset.is_unlocked()? {
         return Ok(());
@@ -121,7 +120,7 @@ pub fn unlock(dataset: &Dataset, keys: &dyn Keys) -> Result<()> {
     Err(wrong(root.name())(PoolError::invalid(why)))
 }
 
-/// Loads the key of a head that is to be written, where it is encrypted.
+/// Loads the key of a head for writing, if it is encrypted.
 ///
 /// # Errors
 /// As [`unlock`].
@@ -131,7 +130,7 @@ pub fn unlock_to_write(pool: &mut WritablePool, head: ObjectId, keys: &dyn Keys)
     load_key(pool, of_head.root, keys).map(drop)
 }
 
-/// Loads the key of an encryption root of a pool that is to be written.
+/// Loads the key of an encryption root of a pool that is open for changes.
 ///
 /// # Errors
 /// As [`unlock`].
@@ -140,10 +139,10 @@ pub fn load_key(pool: &mut WritablePool, root: ObjectId, keys: &dyn Keys) -> Res
     pool.load_key(root, &key(keys, &name)?).map_err(wrong(&name))
 }
 
-/// Keys at hand, for reading many datasets: they unlock what they fit. Nobody is asked.
+/// Available keys for reading many datasets. They unlock the datasets that they open, without a prompt.
 pub(crate) struct TriedKeys<'a> {
     keys: &'a dyn Keys,
-    /// Encryption roots that were tried, and why the key does not fit.
+    /// Encryption roots that were tried, and the reason that the key does not open them.
     tried: BTreeMap<String, Option<PoolError>>,
 }
 
@@ -152,7 +151,7 @@ impl<'a> TriedKeys<'a> {
         Self { keys, tried: BTreeMap::new() }
     }
 
-    /// Unlocks a dataset, if it is encrypted and the key fits.
+    /// Unlocks a dataset, if it is encrypted and the key opens it.
     pub(crate) fn unlock(&mut self, dataset: &Dataset) -> Result<()> {
         if !self.keys.is_at_hand() || dataset.is_unlocked()? {
             return Ok(());
@@ -167,7 +166,7 @@ impl<'a> TriedKeys<'a> {
         Ok(())
     }
 
-    /// A key that fits none of the datasets is an error; those that another key is for stay locked, with a warning.
+    /// Fails if the key opens none of the datasets. Datasets with another key remain locked, with a warning.
     pub(crate) fn judge(self, control: &mut Control<'_>) -> Result<()> {
         let fits = self.tried.values().any(Option::is_none);
         for (root, error) in self.tried {

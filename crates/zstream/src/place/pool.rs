@@ -1,4 +1,4 @@
-//! Pools: opened to be read, or to be changed.
+//! Pools, opened for reading or for changes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +18,10 @@ use zstream_dsl::write::WritablePool;
 use crate::control::{Control, Warning};
 use crate::error::{Error, Request, Result};
 
-/// The place of a pool: its disks, image files, directories with them, or devices that the caller opened.
+/// The location of a pool: its disks, image files, directories that contain them, or devices that the caller opened.
 ///
-/// To be read, mirrors and raidz need enough members; to be changed, a pool needs all of them.
+/// Reading requires only as many members as the redundancy of mirrors and raidz allows; changing a pool requires all
+/// of them.
 #[derive(Clone, Debug)]
 pub struct PoolPlace {
     members: Members,
@@ -31,7 +32,7 @@ pub struct PoolPlace {
 #[derive(Clone, Debug)]
 enum Members {
     Paths(Vec<PathBuf>),
-    /// Each with its name for messages.
+    /// Each device with its name for messages.
     Devices(Vec<(String, Arc<dyn Device>)>),
 }
 
@@ -46,7 +47,7 @@ pub struct OpenPool {
 }
 
 impl OpenPool {
-    /// A pool that is open already, and its datasets.
+    /// An open pool and its datasets.
     #[must_use]
     pub fn new(pool: Pool, dsl: Arc<Dsl>) -> Self {
         Self { pool, dsl }
@@ -67,7 +68,7 @@ impl OpenPool {
     }
 }
 
-/// The pool that a name is of, or in.
+/// The pool part of a name.
 fn pool_name(name: Option<&str>) -> Option<String> {
     name.and_then(|name| name.split(['/', '@', '#']).next()).map(str::to_owned)
 }
@@ -79,8 +80,8 @@ impl PoolPlace {
         Self::of(Members::Paths(paths.into_iter().map(Into::into).collect()))
     }
 
-    /// The pool on these devices, each with its name for messages: in memory, or wherever the caller has them. Nobody keeps
-    /// other writers out of them.
+    /// The pool on these devices of the caller, in memory for example, each with its name for messages. They are not
+    /// locked against other writers.
     #[must_use]
     pub fn on_devices(devices: impl IntoIterator<Item = (String, Arc<dyn Device>)>) -> Self {
         Self::of(Members::Devices(devices.into_iter().collect()))
@@ -90,8 +91,8 @@ impl PoolPlace {
         Self { members, txg: None, opener: Arc::new(Files) }
     }
 
-    /// The pool whose paths `opener` opens, instead of files and disks: names in memory, or wherever the caller has them. The
-    /// opener keeps other writers out of what is changed.
+    /// The pool whose paths `opener` opens, instead of files and disks: names in memory, for example. The opener must
+    /// lock out other writers.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -116,7 +117,7 @@ impl PoolPlace {
         Self { opener, ..self }
     }
 
-    /// The pool as it was after this transaction group, to be read, if its uberblock is still there.
+    /// The pool as of this transaction group, for reading, if its uberblock still exists.
     #[must_use]
     pub fn at_txg(self, txg: Txg) -> Self {
         Self { txg: Some(txg), ..self }
@@ -130,7 +131,8 @@ impl PoolPlace {
         if is_empty { Err(Request::NoDevice.into()) } else { Ok(()) }
     }
 
-    /// Opens the pool to be read. Where the devices hold several, `name` (of the pool, or of anything in it) chooses.
+    /// Opens the pool for reading. If the devices hold several pools, `name` (of the pool or of anything in it)
+    /// selects one.
     ///
     /// # Errors
     /// As [`Pool::open`].
@@ -152,14 +154,15 @@ impl PoolPlace {
         Ok(OpenPool { pool, dsl })
     }
 
-    /// Opens the pool for changes, and keeps other writers out of it. Where the devices hold several, `name` (of the pool,
-    /// or of anything in it) chooses; that of the options is ignored, as are their devices. With a seed, what is made is the same every time.
+    /// Opens the pool for changes, and locks out other writers. If the devices hold several pools, `name` (of the
+    /// pool or of anything in it) selects one; the name and the devices in the options are ignored. With a seed, the
+    /// result is reproducible.
     ///
-    /// Receives that were interrupted and cannot be resumed are destroyed, as OpenZFS does when it imports a pool. Where the
-    /// datasets cannot all be read, they are left for a later time: such a pool can still be changed.
+    /// Interrupted receives that cannot be resumed are destroyed, as OpenZFS does when it imports a pool. If some
+    /// datasets cannot be read, they are left in place: such a pool can still be changed.
     ///
     /// # Errors
-    /// As [`PoolWriter::open`]; such a receive cannot be destroyed.
+    /// As [`PoolWriter::open`]; an interrupted receive cannot be destroyed.
     pub fn open_writable(
         &self,
         name: Option<&str>,
@@ -185,11 +188,11 @@ impl PoolPlace {
         Ok(pool)
     }
 
-    /// Opens the pool that `name` is in, changes it in one transaction group, notes `command` in its history, and leaves it
-    /// for others. An error leaves the pool as it was.
+    /// Opens the pool that contains `name`, changes it in one transaction group, logs `command` in its history, and
+    /// exports it. An error leaves the pool unchanged.
     ///
     /// # Errors
-    /// That of `change`; the pool cannot be opened or written.
+    /// The error of `change`; the pool cannot be opened or written.
     pub fn change<T, E: From<Error>>(
         &self,
         name: &str,
@@ -202,7 +205,7 @@ impl PoolPlace {
         Ok(result)
     }
 
-    /// The same, but nothing is written: the pool stays as it was.
+    /// The same without writing: the pool is unchanged.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -221,7 +224,7 @@ fn examine((name, device): (String, Arc<dyn Device>)) -> Result<Candidate, PoolE
     scan::examine(member).map_err(|error| error.on_vdev(name))
 }
 
-/// Completes the last transaction group and leaves the pool for any host to import; `command` is noted in its history.
+/// Completes the last transaction group and exports the pool; `command` is logged in its history.
 pub(crate) fn leave(mut pool: WritablePool, command: Option<&str>) -> Result<()> {
     if let Some(command) = command {
         pool.log(HistoryEvent::Command(command))?;

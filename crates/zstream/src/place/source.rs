@@ -14,16 +14,16 @@ use super::pool::PoolPlace;
 use crate::control::{Control, Warning};
 use crate::error::{Error, Request, Result};
 
-/// Bytes that are read at a time: enough blocks to keep all cores decompressing.
+/// The size of a read, in bytes: enough blocks to keep all cores decompressing.
 pub const CHUNK_BYTES: usize = 8 << 20;
 
-/// Stored streams, in order: a full one and its increments, or packages. They are read as if they were a pool.
+/// Stored streams, in order: a full stream and its increments, or packages. They are read as if they were a pool.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct StreamPlace {
     /// The files.
     pub paths: Vec<PathBuf>,
-    /// A stream that is cut short is read as far as it goes; else it is an error.
+    /// Read the available part of a truncated stream, instead of failing.
     pub partial: bool,
 }
 
@@ -47,7 +47,7 @@ impl StreamPlace {
 pub struct Source {
     name: String,
     set: Arc<dyn ObjectSet>,
-    /// Only a part of it came: the stream was cut short, or its receive has not ended.
+    /// Only a part of it is available: the stream is cut short, or its receive is incomplete.
     is_cut: bool,
 }
 
@@ -61,7 +61,7 @@ impl Source {
     /// A snapshot in streams, by its number.
     ///
     /// # Errors
-    /// It cannot be viewed; its key cannot be had.
+    /// The snapshot cannot be viewed; its key is not available.
     pub fn in_streams(
         mut streams: Streams,
         number: usize,
@@ -81,10 +81,10 @@ impl Source {
         Ok(Self { name, set: Arc::new(view), is_cut })
     }
 
-    /// A dataset of a pool, with its key where it needs one.
+    /// A dataset of a pool, unlocked if it is encrypted.
     ///
     /// # Errors
-    /// There is no such dataset; its key cannot be had; the pool cannot be read.
+    /// The dataset does not exist; its key is not available; the pool cannot be read.
     pub fn in_pool(
         place: &PoolPlace,
         name: &str,
@@ -127,7 +127,7 @@ impl Source {
     /// The filesystem in it.
     ///
     /// # Errors
-    /// It has none, or not enough of it can be read.
+    /// There is no filesystem, or not enough of it can be read.
     pub fn filesystem(&self) -> Result<Filesystem<'_>> {
         Filesystem::open(&*self.set).map_err(|source| match self.is_cut {
             true => Error::Cut { name: self.name.clone(), source },
