@@ -1,4 +1,4 @@
-//! What `list` and `get` share: their options, and tables of text.
+//! Shared code of `list` and `get`: their options, and tables of text.
 
 use zstream::list::PropertyName;
 use zstream_dsl::prop::table::{Kind, Property, Types};
@@ -41,13 +41,13 @@ fn parse_types(text: &str) -> Result<Types, String> {
     })
 }
 
-/// How a property is shown in a table.
+/// The layout of a property in a table.
 pub(crate) trait Shown {
     /// Its heading.
     fn heading(&self) -> String;
-    /// Whether its column is aligned to the right.
+    /// True if its column is aligned to the right.
     fn is_right_aligned(&self) -> bool;
-    /// The least width of its column: that of its heading, or of the longest value it can have.
+    /// The minimum width of its column: that of its heading, or of its longest possible value.
     fn width(&self) -> usize;
 }
 
@@ -80,9 +80,9 @@ impl Shown for PropertyName {
 pub(crate) struct Column {
     /// Its heading.
     pub(crate) heading: String,
-    /// Its least width.
+    /// Its minimum width.
     pub(crate) width: usize,
-    /// Whether it is aligned to the right.
+    /// True if it is aligned to the right.
     pub(crate) right: bool,
 }
 

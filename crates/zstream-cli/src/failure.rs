@@ -1,4 +1,4 @@
-//! What a verb can end with besides success.
+//! Errors of the program and their exit codes.
 
 use std::fmt::Display;
 use std::io;
@@ -10,10 +10,10 @@ use zstream_format::stream;
 
 use crate::text::line;
 
-/// Why a verb failed, and the exit code that says so.
+/// The reason that a verb failed, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// One line with what comes before it, or `None` where there is nobody to tell: the reader of our output went away.
+    /// The message with its prefix, or `None` if the reader of our output is gone and needs none.
     message: Option<String>,
     code: u8,
     /// The signal that was the reason.
@@ -26,7 +26,7 @@ impl Failure {
         Self::verbatim(format_args!("zstream: {message}"))
     }
 
-    /// Like [`new`](Self::new), with the words of OpenZFS's `zstream`, which does not always say its name.
+    /// Like [`new`](Self::new), with the text of OpenZFS's `zstream`, which does not always have a prefix.
     pub(crate) fn verbatim(message: impl Display) -> Self {
         Self { message: Some(line(message)), code: 1, signal: None }
     }
@@ -37,23 +37,23 @@ impl Failure {
         Self { message: Some(format!("zstream: {}", lines.join("\n"))), code: 1, signal: None }
     }
 
-    /// The command line asks for something that there is not, which the parser could not see.
+    /// A usage error that the parser cannot detect.
     pub(crate) fn usage(message: impl Display) -> Self {
         Self { code: 2, ..Self::new(message) }
     }
 
-    /// What went wrong, without the name of the program.
+    /// The message without the name of the program.
     pub(crate) fn message(&self) -> &str {
         let message = self.message.as_deref().unwrap_or_default();
         message.strip_prefix("zstream: ").unwrap_or(message)
     }
 
-    /// The same because of a signal, which the program then ends by, so that a shell knows.
+    /// The same because of a signal. The program then ends by this signal, so that the shell sees it.
     pub(crate) fn by(self, signal: Option<i32>) -> Self {
         Self { signal, ..self }
     }
 
-    /// Prints the message and gives the exit code.
+    /// Prints the message and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {
             // It was escaped when it was made, and may have several lines.
@@ -76,7 +76,7 @@ impl Failure {
     }
 }
 
-/// A verb of the library failed. A request that makes no sense is a wrong command line.
+/// An error of the library. An invalid request is a usage error.
 impl From<zstream::Error> for Failure {
     fn from(error: zstream::Error) -> Self {
         match error {
@@ -93,21 +93,21 @@ impl From<zstream::Request> for Failure {
     }
 }
 
-/// Something is wrong with the stream that is read.
+/// An error of the stream that is read.
 impl From<stream::Error> for Failure {
     fn from(error: stream::Error) -> Self {
         Self::new(error)
     }
 }
 
-/// Something is wrong with the pool that is read.
+/// An error of the pool that is read.
 impl From<zstream_dmu::error::Error> for Failure {
     fn from(error: zstream_dmu::error::Error) -> Self {
         Self::new(error)
     }
 }
 
-/// An edit failed: because of the stream it read, or of where it wrote to.
+/// An error of an edit: of its input or of its output.
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {
         match error {

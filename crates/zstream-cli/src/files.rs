@@ -1,4 +1,4 @@
-//! The words of verbs that read files: which dataset, then the paths in it.
+//! The arguments of verbs that read files: a dataset, then paths in it.
 
 use std::ffi::OsString;
 
@@ -7,8 +7,8 @@ use zstream::Source;
 use crate::failure::Failure;
 use crate::pool::{PoolOptions, warnings};
 
-/// Opens what the first of `words` names, and gives the others back: the paths in it. With streams whose only snapshot is
-/// meant the name may be left out.
+/// Opens the dataset that the first of `words` names, and returns the other words: the paths in it. The name is
+/// optional if the streams hold a single snapshot.
 pub(crate) fn open<'a>(
     options: &PoolOptions,
     words: &'a [OsString],

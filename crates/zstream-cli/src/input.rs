@@ -1,4 +1,4 @@
-//! Where streams come from: a file, or standard input.
+//! The source of a stream: a file or standard input.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Seek as _};
@@ -15,9 +15,9 @@ use crate::progress::{Progress, ProgressAt};
 #[derive(Debug)]
 pub(crate) struct Input {
     file: File,
-    /// Its name, but for standard input.
+    /// Its name; none for standard input.
     path: Option<PathBuf>,
-    /// Bytes that are left in a regular file; `None` for pipes and devices.
+    /// The number of bytes left in a regular file; `None` for pipes and devices.
     len: Option<u64>,
 }
 
@@ -43,7 +43,7 @@ impl Input {
         Ok(Self { path: Some(path.to_owned()), ..Self::from_file(file)? })
     }
 
-    /// Standard input as a file, so that one that was redirected from a regular file is as good as its name.
+    /// Standard input as a file, so that a redirected regular file is handled like a named one.
     fn standard() -> io::Result<Self> {
         Self::from_file(io::stdin().as_fd().try_clone_to_owned()?.into())
     }
@@ -60,17 +60,17 @@ impl Input {
         Ok(Self { file, path: None, len })
     }
 
-    /// The file where it is a regular one, which can be read at any place.
+    /// The file if it is a regular file, which can be read at any offset.
     pub(crate) fn regular_file(&self) -> Option<&File> {
         self.len.map(|_| &self.file)
     }
 
-    /// Whether what is not read is left to the next reader, and cannot be given back: pipes and sockets.
+    /// True if unread data belongs to the next reader, and cannot be put back: pipes and sockets.
     pub(crate) fn is_pipe(&self) -> bool {
         self.file.metadata().is_ok_and(|found| found.file_type().is_fifo() || found.file_type().is_socket())
     }
 
-    /// A regular file once more, for reading at any place; `None` for what can only be read once.
+    /// A regular file opened again for reading at any offset; `None` if it can be read only once.
     pub(crate) fn again(&self) -> Result<Option<File>, Failure> {
         let clone = |file: &File| {
             file.try_clone()
@@ -79,8 +79,8 @@ impl Input {
         self.regular_file().map(clone).transpose()
     }
 
-    /// A regular file from its current position on, to be read at any place and with a progress bar; the input
-    /// itself for what can only be read from start to end.
+    /// A regular file from its current position, for reading at any offset with a progress bar; otherwise the input
+    /// itself.
     pub(crate) fn into_positioned(mut self) -> Result<ProgressAt, Self> {
         match (self.len, self.file.stream_position()) {
             (Some(len), Ok(start)) => Ok(ProgressAt::new(self.file, self.path.as_deref(), start, len)),
@@ -98,7 +98,7 @@ impl Input {
         Progress::new(self.file, self.len)
     }
 
-    /// The same for a verb that prints nothing until all is read.
+    /// The same for a verb that prints nothing until everything is read.
     pub(crate) fn into_silent_read(self) -> Progress<File> {
         Progress::silent(self.file, self.len)
     }

@@ -1,4 +1,4 @@
-//! Ending at a signal as after an error, so that what was begun is undone, or kept where that was asked for.
+//! Signals handled like errors, so that a partial receive is undone, or kept if requested.
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, Read};
@@ -10,15 +10,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 use zstream_recv::error::Cancelled;
 
-/// What a user or a system ends programs with.
+/// The signals that end a program.
 const SIGNALS: [(i32, &str); 3] = [(SIGHUP, "SIGHUP"), (SIGINT, "SIGINT"), (SIGTERM, "SIGTERM")];
 
-/// The signal that came, from the moment on at which its default was given up.
+/// The received signal, after its default action was replaced.
 #[derive(Clone, Debug)]
 pub(crate) struct Signal(Arc<AtomicUsize>);
 
 impl Signal {
-    /// Its number, where one came.
+    /// Its number, if one was received.
     pub(crate) fn number(&self) -> Option<i32> {
         let number = self.0.load(Ordering::Relaxed);
         (number != 0).then_some(number as i32)
@@ -30,18 +30,18 @@ impl Signal {
     }
 }
 
-/// A file, a pipe or a terminal that gives an error when a signal comes, even while there is nothing to read. A second signal
-/// has its default again, which kills.
+/// A file, pipe or terminal whose reads fail after a signal, even if no data is available. A second signal has its
+/// default action, which kills.
 #[derive(Debug)]
 pub(crate) struct Interruptible {
     file: File,
-    /// Has something to read when a signal came.
+    /// Readable after a signal.
     wakes: PipeReader,
     signal: Signal,
 }
 
 impl Interruptible {
-    /// From now on a signal that would end the program ends this reading.
+    /// From now on, a signal that would end the program fails the read instead.
     pub(crate) fn new(file: File) -> io::Result<Self> {
         let (wakes, wake) = io::pipe()?;
         let (came, any) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -59,7 +59,7 @@ impl Interruptible {
         Ok(Self { file, wakes, signal: Signal(came) })
     }
 
-    /// What comes is told there.
+    /// Received signals are reported there.
     pub(crate) fn signal(&self) -> Signal {
         self.signal.clone()
     }

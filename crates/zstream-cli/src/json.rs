@@ -14,7 +14,7 @@ pub(crate) struct Property {
 }
 
 impl Property {
-    /// What was found of a property; `-` where there is nothing.
+    /// The value and source of a property; `-` if there is none.
     pub(crate) fn new(wanted: &Wanted, found: Option<&Found>, literal: bool) -> Self {
         let source = found.map_or(&Source::None, |found| &found.source);
         let kind = match source {

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Standard output, buffered. Whoever writes has to flush, to learn whether it worked.
+/// Buffered standard output. The caller must flush it to learn whether writing succeeded.
 pub(crate) type Output = BufWriter<Sink>;
 
 /// Standard output, with or without escapes.
@@ -44,10 +44,10 @@ impl Write for Sink {
     }
 }
 
-/// Escapes what is hidden in text that comes in pieces, but for line ends and tabs.
+/// Escapes hidden characters in text that arrives in pieces, except line ends and tabs.
 #[derive(Debug, Default)]
 pub(crate) struct Escapes {
-    /// The start of a character whose end has not come.
+    /// The start of an incomplete character.
     rest: Vec<u8>,
 }
 
@@ -83,7 +83,7 @@ impl Escapes {
         out
     }
 
-    /// The text of what was kept, when nothing follows.
+    /// The text of an incomplete character at the end.
     fn end(&mut self) -> String {
         Shown::new(&std::mem::take(&mut self.rest)).to_string()
     }
@@ -100,17 +100,17 @@ pub(crate) fn text() -> Result<Output, Failure> {
     open(true)
 }
 
-/// Standard output for text that is OpenZFS's to the byte, where it is not a terminal.
+/// Standard output for text that equals OpenZFS's to the byte, unless it is a terminal.
 pub(crate) fn same_text() -> Result<Output, Failure> {
     open(io::stdout().is_terminal())
 }
 
-/// Standard output for content of files, whatever it is.
+/// Standard output for the content of files.
 pub(crate) fn content() -> Result<Output, Failure> {
     open(false)
 }
 
-/// Standard output for a stream; refused where it is a terminal.
+/// Standard output for a stream; a terminal is refused.
 pub(crate) fn binary() -> Result<Output, Failure> {
     if io::stdout().is_terminal() {
         return Err(Failure::new(

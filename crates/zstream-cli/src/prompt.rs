@@ -1,19 +1,19 @@
-//! Asking for the key of a dataset on the terminal, without showing it.
+//! Prompts for the key of a dataset on the terminal, without echo.
 //!
-//! The terminal gives the bytes as they are typed and sends no signals meanwhile: who breaks off with Ctrl-C is left with a
-//! terminal that shows again what is typed. What edits a line does so here.
+//! The terminal is in raw mode and sends no signals meanwhile, so that Ctrl-C leaves a terminal with echo. Line
+//! editing is done here.
 
 use std::io::{self, BufRead, IsTerminal as _, Write as _};
 
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
-/// More than any key: a passphrase has up to 512 bytes.
+/// An upper limit of the length of a key: a passphrase has up to 512 bytes.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// Asks for the key of a dataset.
+/// Prompts for the key of a dataset.
 ///
 /// # Errors
-/// Standard input is no terminal, or nothing was given.
+/// Standard input is not a terminal, or nothing was entered.
 pub(crate) fn ask(name: &str) -> Result<Vec<u8>, String> {
     if !can_ask() {
         return Err(format!("{name} is encrypted: name its key file with --key-file"));
@@ -21,15 +21,15 @@ pub(crate) fn ask(name: &str) -> Result<Vec<u8>, String> {
     ask_for(name, "Key")
 }
 
-/// Whether somebody can be asked.
+/// True if standard input is a terminal.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal()
 }
 
-/// Asks for a new key of a dataset, twice.
+/// Prompts twice for a new key of a dataset.
 ///
 /// # Errors
-/// Standard input is no terminal, nothing was given, or not the same.
+/// Standard input is not a terminal, nothing was entered, or the keys differ.
 pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, String> {
     if !can_ask() {
         return Err(format!(
@@ -43,7 +43,7 @@ pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, String> {
     Err(format!("the new keys of {name} do not match"))
 }
 
-/// Asks for something on the terminal.
+/// Prompts on the terminal.
 fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, String> {
     let stdin = io::stdin();
     let failed = |error: io::Error| format!("cannot prompt for the key of {name}: {error}");
@@ -63,13 +63,13 @@ fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, String> {
     line.ok_or_else(|| format!("no key of {name} was entered"))
 }
 
-/// The keys that do something, as the terminal has them.
+/// The special keys, as the terminal defines them.
 #[derive(Clone, Copy, Debug)]
 struct Keys {
     erase: u8,
     kill: u8,
     end: u8,
-    /// Those that would send a signal.
+    /// The keys that would send a signal.
     breaks: [u8; 3],
 }
 
@@ -85,7 +85,7 @@ impl Keys {
     }
 }
 
-/// A line as it is typed; none where it was broken off, or ended before anything was typed.
+/// The typed line; none if it was interrupted, or ended before anything was typed.
 fn line(input: impl BufRead, keys: &Keys) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     for byte in input.bytes() {
@@ -104,7 +104,7 @@ fn line(input: impl BufRead, keys: &Keys) -> io::Result<Option<Vec<u8>>> {
     Ok((!line.is_empty()).then_some(line))
 }
 
-/// Takes the last character away, which may be several bytes of UTF-8.
+/// Removes the last character, which may be several bytes of UTF-8.
 fn erase(line: &mut Vec<u8>) {
     while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
 }

@@ -1,4 +1,4 @@
-//! How numbers are shown to people: times, sizes, guids.
+//! Human-readable numbers: times, sizes, guids.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -92,7 +92,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// A name as ZFS has it: what is not UTF-8 and what is hidden as `\xNN`.
+/// A name as stored by ZFS: invalid UTF-8 and hidden characters are shown as `\xNN`.
 pub(crate) fn name(bytes: &[u8]) -> String {
     Shown::new(bytes).to_string()
 }

@@ -68,7 +68,7 @@ fn owned<S: AsRef<str>>(names: &[S]) -> Vec<String> {
     names.iter().map(|name| name.as_ref().to_owned()).collect()
 }
 
-/// The names of the snapshots to create, including those of descendants.
+/// The names of these snapshots and of the same snapshots in descendants, as far as `is_wanted` accepts their heads.
 fn below<S: AsRef<str>>(
     tx: &Tx<'_>,
     names: &[S],

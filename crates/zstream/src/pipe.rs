@@ -1,15 +1,15 @@
 //! A pipe between two threads, in bounded memory.
 //!
-//! Unlike a pipe of the system it knows whether its writer has finished: a reader whose writer gave up gets an error, not the
-//! end.
+//! Unlike a pipe of the system it knows whether its writer has finished: if the writer failed, the reader gets an
+//! error instead of the end.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Bytes after which what was written is handed over.
+/// The size of a batch, in bytes.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// So many batches wait at most.
+/// The maximum number of batches in the queue.
 const BATCHES: usize = 8;
 
 /// Makes a pipe.
@@ -22,14 +22,14 @@ pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
 /// Some bytes; an empty batch is the end.
 type Batch = Vec<u8>;
 
-/// The end of a pipe that is written to.
+/// The write end of a pipe.
 #[derive(Debug)]
 pub(crate) struct PipeWriter {
     sender: SyncSender<Batch>,
     batch: Batch,
 }
 
-/// The end of a pipe that is read from.
+/// The read end of a pipe.
 pub(crate) struct PipeReader {
     batches: Receiver<Batch>,
     batch: Batch,
@@ -38,7 +38,7 @@ pub(crate) struct PipeReader {
 }
 
 impl PipeWriter {
-    /// Hands over what is left, and says that it is all. A reader that went away has what it needs.
+    /// Sends the rest and marks the end. A reader that was dropped needs no more data.
     pub(crate) fn finish(mut self) {
         if self.flush().is_ok() {
             drop(self.sender.send(Vec::new()));

@@ -2,7 +2,7 @@
 
 use zstream_format::shown::Shown;
 
-/// A file's name for a line of text: what is not UTF-8, what is hidden, and the backslash as `\xNN`.
+/// A file name for a line of text: invalid UTF-8, hidden characters and the backslash are shown as `\xNN`.
 #[must_use]
 pub fn file_name(bytes: &[u8]) -> String {
     Shown::exact(bytes).to_string()

@@ -1,4 +1,4 @@
-//! `zstream hold`, `release` and `holds`: what keeps snapshots from being destroyed, as `zfs` does it.
+//! `zstream hold`, `release` and `holds`: holds, which prevent the destruction of snapshots, as in `zfs`.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! `zstream join`: a stream that was cut short and its continuation as one whole stream.
+//! `zstream join`: joins a truncated stream and its continuation.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `zstream ls`: names, and what stands behind them.
+//! `zstream ls`: lists files and their attributes.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! `zstream recompress`: compresses all blocks of a stream anew.
+//! `zstream recompress`: recompresses all blocks of a stream.
 
 use zstream_format::algorithm::CompressionType;
 use zstream_format::compress::{Compression, ZstdLevel};

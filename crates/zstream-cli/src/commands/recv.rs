@@ -139,7 +139,7 @@ impl Args {
         }
     }
 
-    /// What is asked for.
+    /// The request.
     fn request(&self) -> Result<ReceiveRequest, Failure> {
         check_once(&self.settings)?;
         check_once(&self.exclude)?;
@@ -161,7 +161,7 @@ impl Args {
     }
 }
 
-/// Why nothing, or not all, was received, and how to resume it.
+/// The failure of a receive, and how to resume it.
 fn failure(error: &ReceiveError, signal: &Signal) -> Failure {
     let hint = match error.is_kept {
         true => "; the received data is kept: `get receive_resume_token` shows the token to resume with",

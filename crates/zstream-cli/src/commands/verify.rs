@@ -118,7 +118,7 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
     text
 }
 
-/// What to do, or what it may be.
+/// A hint at the cause of the error, or at what to do.
 fn hint(verdict: &Verdict) -> Option<&'static str> {
     let error = verdict.error.as_ref()?;
     match error.fault() {

@@ -1,4 +1,4 @@
-//! From damaged blocks to the files they belong to, in every dataset that holds them.
+//! The files of damaged blocks, in every dataset that references them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +26,7 @@ use crate::text::file_name;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DamagedBlock {
-    /// Its place in its object set.
+    /// Its position in its object set.
     pub at: Bookmark,
     /// Its pointer.
     pub pointer: BlockPointer,
@@ -51,15 +51,15 @@ impl fmt::Display for DamagedBlock {
     }
 }
 
-/// A file, or something else, with damaged blocks.
+/// A file or other object with damaged blocks.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Damaged {
-    /// The dataset, or what else it is part of.
+    /// The dataset or other part of the pool that contains it.
     pub within: String,
-    /// Paths from the root, with a slash before them; none for what is not a file or has no name.
+    /// Absolute paths in the filesystem; none if it is not a file or has no name.
     pub paths: Vec<String>,
-    /// Its description, where it has no path; with a path, which part of the file it is.
+    /// Its description if it has no path; with a path, the part of the file.
     pub what: String,
     /// Its object.
     pub object: ObjectId,
@@ -81,7 +81,7 @@ impl Damaged {
 /// The damaged blocks of one part of the pool, by object.
 type Objects = BTreeMap<ObjectId, Vec<DamagedBlock>>;
 
-/// Names what the blocks belong to, in the order of the datasets.
+/// Names the owners of the blocks, in the order of the datasets.
 pub(super) fn assign(
     open: &OpenPool,
     keys: &dyn Keys,

@@ -1,4 +1,4 @@
-//! Every copy of every block of a pool, checked, and the files that the damaged ones belong to.
+//! A check of every copy of every block of a pool, which names the damaged files.
 
 mod damage;
 
@@ -23,9 +23,9 @@ use crate::error::{Error, Result};
 use crate::place::keys::key;
 use crate::place::{Keys, OpenPool};
 
-/// Damaged blocks that are kept to name their files; those beyond it are counted only.
+/// The maximum number of damaged blocks whose files are named; more are only counted.
 const BLOCKS_KEPT: usize = 1 << 20;
-/// Stands before what only the checkpoint has.
+/// The prefix of names in the checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 
 /// Everything that a check found.
@@ -34,21 +34,21 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub struct PoolCheck {
     /// Counts of blocks and copies.
     pub totals: Totals,
-    /// Files, and what else has damaged blocks.
+    /// Files and other objects with damaged blocks.
     pub damaged: Vec<Damaged>,
     /// Damaged blocks whose files are not in `damaged`, because there are too many.
     pub not_listed: u64,
-    /// Parts that could not be followed, and so were not checked.
+    /// Parts that could not be traversed, and therefore were not checked.
     pub unchecked: Vec<String>,
     /// Damage by the name of the member.
     pub members: BTreeMap<String, MemberDamage>,
     /// Names of the members that are missing: their copies were not checked.
     pub missing: Vec<String>,
-    /// Blocks that wait to be freed and were not read, by the list that they are in.
+    /// Blocks waiting to be freed, which were not read, by their list.
     pub waiting: BTreeMap<&'static str, Waiting>,
-    /// The checkpoint's transaction group, and how many blocks only it has.
+    /// The checkpoint's transaction group, and the number of blocks that only it references.
     pub checkpoint: Option<(Txg, u64)>,
-    /// Datasets that the key of their encryption root does not open, with that root, as far as it is the key at hand.
+    /// Datasets that the available key of their encryption root does not open, with that root.
     pub locked: Vec<(String, String)>,
     /// Errata of the pool, with the names of the datasets that have them.
     pub errata: BTreeMap<Erratum, Vec<String>>,
@@ -66,9 +66,9 @@ impl PoolCheck {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemberDamage {
-    /// Places that cannot be read.
+    /// The number of unreadable locations.
     pub unreadable: u64,
-    /// Places that hold something else.
+    /// The number of locations with corrupt data.
     pub wrong: u64,
 }
 
@@ -80,7 +80,7 @@ struct Outcome {
     unreachable: Vec<(Part, PoolError)>,
 }
 
-/// Blocks that wait to be freed and are not read.
+/// Blocks waiting to be freed, which are not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting {
@@ -88,7 +88,7 @@ pub struct Waiting {
     pub blocks: u64,
     /// Stored bytes of all copies.
     pub bytes: u64,
-    /// There may be more: not all of the list could be read.
+    /// There may be more: a part of the list could not be read.
     pub more: bool,
 }
 
@@ -137,11 +137,11 @@ impl Outcome {
     }
 }
 
-/// A state of the pool: as it is, or as its checkpoint keeps it.
+/// A state of the pool: the current one, or the checkpoint.
 struct State<'a> {
     open: &'a OpenPool,
     lines: Lines,
-    /// The only blocks that are checked; all if not said.
+    /// The blocks to check; all if `None`.
     only: Option<&'a Checkpointed>,
 }
 
@@ -155,7 +155,8 @@ impl State<'_> {
         }
     }
 
-    /// Reads the blocks, and adds what is found to `outcome`; gives what names the damaged files, and what was not checked.
+    /// Reads the blocks and adds the findings to `outcome`; returns the damaged files and the parts that were not
+    /// checked.
     fn check(
         &self,
         keys: &dyn Keys,
@@ -199,10 +200,10 @@ impl State<'_> {
     }
 }
 
-/// Reads every copy of every block, like a scrub that repairs nothing, and names the files that damaged blocks belong to.
+/// Reads every copy of every block, like a scrub that repairs nothing, and names the damaged files.
 ///
-/// Copies on all members are read, with parity, and intent logs and what only the pool's checkpoint has, too. Encrypted
-/// datasets need no key for that; keys at hand give their files names.
+/// Reads the copies on all members, parity, intent logs, and blocks that only the pool's checkpoint references.
+/// Encrypted datasets do not require a key; with available keys their files are named.
 ///
 /// Damage is not an error: see [`PoolCheck::is_clean`].
 ///
@@ -236,8 +237,8 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
     Ok(PoolCheck { damaged, unchecked, missing: open.missing(), locked, errata, ..outcome.check })
 }
 
-/// The datasets that the key of their encryption root does not open, as far as that key is the one at hand, each with that
-/// root; and those whose encryption root is not one.
+/// The datasets that the available key of their encryption root does not open, each with that root, and those whose
+/// recorded encryption root is not an encryption root.
 fn locked(open: &OpenPool, keys: &dyn Keys) -> Result<Vec<(String, String)>> {
     let (mut found, mut roots) = (Vec::new(), Vec::new());
     open.dsl.walk(&mut |dir| {
@@ -269,7 +270,7 @@ fn locked(open: &OpenPool, keys: &dyn Keys) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// Checks what only the checkpoint has, where there is one.
+/// Checks the blocks that only the checkpoint references, if there is one.
 fn check_checkpoint(
     open: &OpenPool,
     keys: &dyn Keys,

@@ -1,4 +1,4 @@
-//! Encryption of new datasets: which suite, and which key wraps their keys.
+//! Encryption of new datasets: the suite, and the wrapping key.
 
 use std::fs;
 
@@ -14,22 +14,22 @@ use crate::error::{EncryptionFault, Error, Result};
 use crate::place::Keys;
 use crate::place::keys::{key, load_key};
 
-/// Rounds of PBKDF2 unless others are given, and the fewest (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
+/// The default and the minimum number of PBKDF2 iterations (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
 const ROUNDS: u64 = 350_000;
 const ROUNDS_MIN: u64 = 100_000;
 
-/// The numbers of `encryption` that are no suite, and the suite that `on` means.
+/// The values of `encryption` that are not a suite, and the suite of `on`.
 const ENCRYPTION_ON: u64 = 1;
 const ENCRYPTION_OFF: u64 = 2;
 
-/// The key in the file that a `keylocation` names; none where it names no file.
+/// The key in the file of a `keylocation`; none if it does not name a file.
 #[must_use]
 pub fn key_at(location: &str) -> Option<Result<Vec<u8>>> {
     let path = location.strip_prefix("file://")?;
     Some(fs::read(path).map_err(|source| Error::File { path: path.into(), source }))
 }
 
-/// Properties of encryption that a new dataset is to have: `encryption`, `keyformat`, `keylocation`, `pbkdf2iters`.
+/// The encryption properties of a new dataset: `encryption`, `keyformat`, `keylocation`, `pbkdf2iters`.
 #[derive(Clone, Debug, Default)]
 pub struct EncryptionProperties {
     encryption: Option<u64>,
@@ -43,7 +43,7 @@ pub struct EncryptionProperties {
 pub(crate) struct Encryption {
     suite: CryptSuite,
     wrapping: Wrapping,
-    /// The property `keylocation`, where the key is the dataset's own.
+    /// The property `keylocation`, if the dataset is an encryption root.
     location: Option<String>,
 }
 
@@ -56,7 +56,7 @@ impl Encryption {
 }
 
 impl EncryptionProperties {
-    /// Takes a property, and says whether it is one of encryption.
+    /// Consumes an encryption property; returns false for any other.
     pub fn take(&mut self, parsed: &Parsed) -> bool {
         let number = parsed.value.u64().ok();
         match parsed.name.as_str() {
@@ -69,8 +69,8 @@ impl EncryptionProperties {
         true
     }
 
-    /// Decides on the keys of a new dataset; none unless it is to be encrypted. The key of the dataset above is asked for
-    /// where that is encrypted and the new one has none of its own.
+    /// The keys of a new dataset; none if it is not encrypted. Requests the key of the parent if the new dataset
+    /// inherits it.
     pub(crate) fn decide(
         &self,
         pool: &mut WritablePool,
@@ -101,7 +101,7 @@ impl EncryptionProperties {
         Ok(Some(Encryption { suite, wrapping, location: None }))
     }
 
-    /// The encryption of datasets that a receive makes at `name` or below; none where nothing was asked for.
+    /// The encryption of datasets that a receive creates at `name` or below; none if no property was given.
     pub(crate) fn for_receive(
         &self,
         pool: &mut WritablePool,
@@ -126,7 +126,7 @@ impl EncryptionProperties {
         }
     }
 
-    /// The key of a new encryption root; none unless a key format is given.
+    /// The key of a new encryption root; none if no key format is given.
     fn own_key(&self, pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> Result<Option<OwnKey>> {
         let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
         let Some(format) = self.format else {
@@ -146,7 +146,7 @@ impl EncryptionProperties {
         Ok(Some(OwnKey { wrapping: Wrapping { root: None, format, key }, location }))
     }
 
-    /// The form of a new key, with a salt where it is a passphrase.
+    /// The format of a new key, with a salt if it is a passphrase.
     fn new_format(
         &self,
         pool: &mut WritablePool,
@@ -163,11 +163,11 @@ impl EncryptionProperties {
         })
     }
 
-    /// The key that a dataset is to have instead of its own (`change-key`), where `now` is the form of that and where it
-    /// comes from: they stay what they are unless something else was asked for. `new` gives a key that is asked for.
+    /// The new wrapping key of a dataset (`change-key`). `now` is the current format and location, which are kept
+    /// unless the properties change them. `new` prompts for a key.
     ///
     /// # Errors
-    /// The properties do not make a key; it cannot be read, or has another form.
+    /// The properties are not consistent; the key cannot be read, or has another format.
     pub fn changed_key(
         &self,
         pool: &mut WritablePool,
@@ -195,7 +195,7 @@ impl EncryptionProperties {
         Ok(NewKey { format, key: WrappingKey::new(format, &input)?, location })
     }
 
-    /// The place of a key, where nothing else is given: it can also be that of keys that are there or come.
+    /// The key location, if no other encryption property is given: it may then apply to existing or received keys.
     pub(crate) fn location_only(&self) -> Option<&str> {
         let Self { encryption, format, location, rounds } = self;
         location.as_deref().filter(|_| encryption.is_none() && format.is_none() && rounds.is_none())

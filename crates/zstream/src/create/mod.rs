@@ -1,4 +1,4 @@
-//! Datasets and pools that are created, with their properties, keys and reservations.
+//! Creation of datasets and pools, with their properties, keys and reservations.
 
 mod keys;
 mod pool;
@@ -22,14 +22,14 @@ pub use crate::error::MemberFault;
 use crate::error::Result;
 use crate::place::Keys;
 
-/// Block size of a volume unless another is given, in bytes (`ZVOL_DEFAULT_BLOCKSIZE`).
+/// The default block size of a volume, in bytes (`ZVOL_DEFAULT_BLOCKSIZE`).
 const VOLUME_BLOCK_BYTES: u64 = 16 << 10;
-/// The largest block size of a volume, in bytes; above 128 KiB the pool needs the feature `large_blocks`.
+/// The maximum block size of a volume, in bytes; above 128 KiB the pool requires the feature `large_blocks`.
 const VOLUME_BLOCK_BYTES_MAX: u64 = 16 << 20;
-/// The object of a filesystem that says what is fixed at its creation.
+/// The object of a filesystem with the settings that are fixed at its creation.
 const MASTER_NODE: ObjectId = ObjectId(1);
 
-/// A filesystem or volume that is to be created.
+/// A filesystem or volume to create.
 ///
 /// ```
 /// use zstream::create::NewDataset;
@@ -63,7 +63,7 @@ impl NewDataset {
         Self { name: name.into(), properties: Vec::new(), volume: None, is_sparse: true, parents: false }
     }
 
-    /// A volume of this name and size, which is made a multiple of its block size.
+    /// A volume of this name and size, which is rounded up to a multiple of its block size.
     ///
     /// # Errors
     /// The size is 0, or too large.
@@ -76,10 +76,11 @@ impl NewDataset {
         new.with_block_bytes(VOLUME_BLOCK_BYTES)
     }
 
-    /// The same from words, as for `zfs create`: properties as `PROPERTY=VALUE`; for a volume, its size and block size.
+    /// A dataset from arguments as for `zfs create`: properties as `PROPERTY=VALUE`; for a volume, its size and block
+    /// size.
     ///
     /// # Errors
-    /// A property or size cannot be what it is said to be.
+    /// A property or size is not valid.
     pub fn parse(
         name: &str,
         properties: &[String],
@@ -101,10 +102,10 @@ impl NewDataset {
         new.with_block_bytes(block)
     }
 
-    /// The same volume in blocks of another size.
+    /// The same volume with another block size.
     ///
     /// # Errors
-    /// A volume cannot have such blocks.
+    /// A volume cannot have this block size.
     pub fn with_block_bytes(self, block_bytes: u64) -> Result<Self> {
         let Some(volume) = self.volume else { return Ok(self) };
         if block_bytes > VOLUME_BLOCK_BYTES_MAX {
@@ -119,35 +120,35 @@ impl NewDataset {
     /// The same with a property: `PROPERTY=VALUE`.
     ///
     /// # Errors
-    /// There is no such property, or it cannot have this value.
+    /// The property does not exist, or cannot have this value.
     pub fn set(mut self, assignment: &str) -> Result<Self> {
         self.properties.push(parse_assignment(assignment)?);
         Ok(self)
     }
 
-    /// The same volume with nothing reserved for it.
+    /// The same volume without a reservation.
     #[must_use]
     pub fn sparse(self) -> Self {
         Self { is_sparse: true, ..self }
     }
 
-    /// The same, with the filesystems that are missing above it; it may be there already.
+    /// The same, but missing parent filesystems are created, and the dataset may already exist.
     #[must_use]
     pub fn with_parents(self) -> Self {
         Self { parents: true, ..self }
     }
 
-    /// The properties that it is to have.
+    /// The properties to set.
     #[must_use]
     pub fn properties(&self) -> &[Parsed] {
         &self.properties
     }
 
-    /// Creates it, with what is missing above it where that was asked for, and gives the names of what was made.
+    /// Creates the dataset, and missing parents if requested, and returns the names of the new datasets.
     ///
     /// # Errors
-    /// The pool refuses the name or a property; the key of a new encryption root, or of the one above, cannot be had. The
-    /// transaction group has to be dropped then.
+    /// The pool refuses the name or a property; the key of a new encryption root, or of the parent, is not available.
+    /// The transaction group must then be dropped.
     pub fn create(&self, pool: &mut WritablePool, keys: &dyn Keys) -> Result<Vec<String>> {
         let mut made = Vec::new();
         if self.parents {
@@ -211,7 +212,7 @@ fn bad_size(text: &str) -> PoolError {
     PoolError::invalid(format!("bad volume size {text:?}"))
 }
 
-/// Makes the filesystems above a name that are missing, and gives their names.
+/// Creates the missing parent filesystems of a name, and returns their names.
 ///
 /// # Errors
 /// As [`NewDataset::create`].
@@ -226,7 +227,7 @@ pub fn create_parents(pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> R
     Ok(made)
 }
 
-/// Takes a property that is fixed at the creation of a filesystem, and says whether it is one.
+/// Consumes a property that is fixed at the creation of a filesystem; returns false for any other.
 fn take_fixed(new: &mut NewFilesystem, parsed: &Parsed) -> bool {
     let number = parsed.value.u64().unwrap_or_default();
     match parsed.name.as_str() {
@@ -238,7 +239,7 @@ fn take_fixed(new: &mut NewFilesystem, parsed: &Parsed) -> bool {
     true
 }
 
-/// Takes over what is fixed at creation from the filesystem above (`zfs_fill_zplprops`).
+/// Copies the settings that are fixed at creation from the parent filesystem (`zfs_fill_zplprops`).
 fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -> Result<(), PoolError> {
     let Some((parent, _)) = name.rsplit_once('/') else { return Ok(()) };
     let tx = pool.tx();

@@ -1,4 +1,4 @@
-//! Pools that are created in files and disks.
+//! Creation of pools in files and disks.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +25,7 @@ use crate::error::{Error, MemberFault, Request, Result};
 use crate::place::pool::leave;
 use crate::place::{Keys, PoolPlace};
 
-/// A pool that is to be created. Everything that can be judged without touching a device is judged before.
+/// A pool to create. Everything that can be validated without access to a device is validated first.
 ///
 /// ```no_run
 /// use zstream::NoKeys;
@@ -50,19 +50,19 @@ pub struct NewPool {
     encryption: EncryptionProperties,
     devices: HashMap<String, Arc<dyn Device>>,
     opener: Arc<dyn OpenDevice>,
-    /// Use files and disks although they belong to a pool.
+    /// Use files and disks that belong to another pool.
     pub force: bool,
-    /// The number that guids and salts come from; the same one makes the same image.
+    /// The seed of guids and salts; the same seed produces the same image.
     pub seed: Option<u64>,
-    /// Seconds since 1970 that are noted instead of now.
+    /// The time to use instead of the current time, in seconds since 1970.
     pub timestamp: Option<u64>,
 }
 
 impl NewPool {
-    /// A pool of this name, of vdevs in the words of `zpool create`: `mirror a.img b.img`.
+    /// A pool of this name, with vdevs in the syntax of `zpool create`: `mirror a.img b.img`.
     ///
     /// # Errors
-    /// A pool cannot have this name, or the words make no vdevs.
+    /// The name or the vdev syntax is not valid.
     pub fn new<S: AsRef<str>>(name: &str, vdevs: &[S]) -> Result<Self> {
         check_name(name)?;
         Ok(Self {
@@ -90,12 +90,12 @@ impl NewPool {
     /// Refuses vdevs of different redundancy.
     ///
     /// # Errors
-    /// They have.
+    /// The vdevs have different redundancy.
     pub fn check_redundancy(&self) -> Result<()> {
         Ok(check_redundancy(&self.tops)?)
     }
 
-    /// The same in new files of this size, which take room only as they are filled.
+    /// The same in new sparse files of this size.
     ///
     /// # Errors
     /// The size is too small.
@@ -104,11 +104,11 @@ impl NewPool {
         Ok(Self { file_bytes: Some(bytes), ..self })
     }
 
-    /// The same on devices that the caller opened for writing, each with the word that stands for it among the vdevs. What they
-    /// held is lost.
+    /// The same on devices that the caller opened for writing, each with its name among the vdevs. Their previous
+    /// content is lost.
     ///
     /// # Errors
-    /// They are not the members of the pool.
+    /// The devices are not the members of the pool.
     pub fn on_devices(self, devices: impl IntoIterator<Item = (String, Arc<dyn Device>)>) -> Result<Self> {
         let devices: HashMap<_, _> = devices.into_iter().collect();
         let mut leaves = self.tops.iter().flat_map(|top| &top.leaves);
@@ -118,14 +118,14 @@ impl NewPool {
         Ok(Self { devices, ..self })
     }
 
-    /// The same in devices that `opener` opens by their words, instead of files and disks.
+    /// The same on devices that `opener` opens by name, instead of files and disks.
     #[must_use]
     pub fn through(self, opener: Arc<dyn OpenDevice>) -> Self {
         Self { opener, ..self }
     }
 
-    /// The same with properties of the pool: `ashift=12`, `compatibility=openzfs-2.1-linux`; with `without_features` no
-    /// feature is enabled but those that are named.
+    /// The same with properties of the pool: `ashift=12`, `compatibility=openzfs-2.1-linux`; with `without_features`
+    /// only the named features are enabled.
     ///
     /// # Errors
     /// As [`PoolProperties::parse`].
@@ -136,7 +136,7 @@ impl NewPool {
     /// The same with a property of the root filesystem: `PROPERTY=VALUE`.
     ///
     /// # Errors
-    /// There is no such property, it cannot have this value, or it is not for the root of a pool.
+    /// The property does not exist, cannot have this value, or cannot be set on the root of a pool.
     pub fn set_on_root(mut self, assignment: &str) -> Result<Self> {
         let setting = parse_assignment(assignment)?;
         if take_fixed(&mut self.filesystem, &setting) || self.encryption.take(&setting) {
@@ -150,12 +150,12 @@ impl NewPool {
         Ok(self)
     }
 
-    /// Creates the pool, notes `command` in its history, and leaves it for others: any host can import it. Gives the place of
-    /// its members. What files and disks held is lost.
+    /// Creates the pool, logs `command` in its history, and exports it: any host can import it. Returns the location
+    /// of its members. The previous content of files and disks is lost.
     ///
     /// # Errors
-    /// A file or disk cannot be used ([`Error::Member`]) or written; the key of an encrypted root cannot be had. Files that were
-    /// made are removed.
+    /// A file or disk cannot be used ([`Error::Member`]) or written; the key of an encrypted root is not available.
+    /// Files that were created are removed.
     pub fn create(self, command: &str, keys: &dyn Keys) -> Result<PoolPlace> {
         let mut made = Vec::new();
         let place = if self.devices.is_empty() {
@@ -242,7 +242,7 @@ impl From<std::io::Error> for MemberError {
     }
 }
 
-/// Opens a member, which is made where there is none.
+/// Opens a member, and creates it if it does not exist.
 fn open_member(
     opener: &dyn OpenDevice,
     path: &str,
@@ -277,7 +277,7 @@ fn open_member(
     Ok(NewMember { path: text, is_disk, device })
 }
 
-/// Opens what is there, unless it is part of a pool.
+/// Opens an existing member, unless it is part of a pool.
 fn open_existing(opener: &dyn OpenDevice, path: &Path, force: bool) -> Result<Arc<dyn Device>, MemberError> {
     let device = opener.open(path, Mode::Write)?;
     if force || device.is_empty() {

@@ -1,4 +1,4 @@
-//! Space that is reserved for volumes.
+//! Reservations of volumes.
 
 use zstream_dmu::error::{Error as PoolError, Result};
 use zstream_dmu::ids::ObjectId;
@@ -8,12 +8,12 @@ use zstream_dmu::zap::Value;
 use zstream_dsl::write::{Setting, WritablePool};
 use zstream_zpl::volume;
 
-/// Pointers in an indirect block of 128 KiB, and the size of that.
+/// The number of pointers in an indirect block of 128 KiB, and its size.
 const POINTERS_PER_BLOCK: u64 = 1024;
 const INDIRECT_BYTES: u64 = 128 << 10;
 
-/// Bytes that are reserved so that a volume can be written to its end: its data, with what raidz adds for small blocks, and
-/// its metadata (`zvol_volsize_to_reservation`).
+/// The number of bytes to reserve so that a volume can be written completely: its data, with the overhead of raidz
+/// for small blocks, and its metadata (`zvol_volsize_to_reservation`).
 #[must_use]
 pub fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u64) -> u64 {
     let blocks = size / block;
@@ -39,10 +39,10 @@ pub fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u6
     data.saturating_mul(copies).saturating_add(metadata)
 }
 
-/// Gives a volume another size. Its reservation changes too, where it is the one that its old size asks for.
+/// Changes the size of a volume, and its reservation if that is the default for the old size.
 ///
 /// # Errors
-/// The volume is read-only, or was not received whole; it cannot have this size; the pool cannot be written.
+/// The volume is read-only or incompletely received; it cannot have this size; the pool cannot be written.
 pub fn resize_volume(pool: &mut WritablePool, head: ObjectId, size: u64) -> Result<()> {
     let tx = pool.tx();
     let dir = tx.dataset(head)?.dir;

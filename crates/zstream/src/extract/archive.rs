@@ -1,7 +1,7 @@
-//! Into a pax archive.
+//! Extraction into a pax archive.
 //!
-//! What a classic header has no room for (long names, fractions of seconds, extended attributes, large numbers)
-//! stands in a pax header in front of it:
+//! Values that do not fit a classic header (long names, fractions of seconds, extended attributes, large numbers) are
+//! stored in a pax header before it:
 //!
 //! ```text
 //! LENGTH KEY=VALUE\n ...       LENGTH is decimal and counts the whole record, itself included
@@ -29,16 +29,16 @@ use super::{LOST_ACL, Report, What, has_acl, xattr_name};
 use crate::error::{Error, Result};
 use crate::place::source::{CHUNK_BYTES, joined};
 
-/// Room for a name in the classic header, with the NUL that ends it.
+/// The size of a name in the classic header, including the NUL that ends it.
 const NAME_BYTES: usize = 100;
 /// Above this, an owner does not fit the classic header.
 const OWNER_MAX: u64 = 0o7_777_777;
 /// Above this, a size does not.
 const SIZE_MAX: u64 = 0o77_777_777_777;
 const NANOSECONDS: u64 = 1_000_000_000;
-/// Files with fewer bytes in holes are written as they are.
+/// Files with fewer bytes in holes are written without a map.
 const HOLES_BYTES_MIN: u64 = 16 << 10;
-/// A map with more ranges is not made: what has so many holes is written as it is.
+/// The maximum number of ranges in a map: files with more holes are written without a map.
 const RANGES_MAX: usize = 1 << 20;
 /// Blocks of an archive.
 const BLOCK_BYTES: usize = 512;
@@ -46,7 +46,7 @@ const BLOCK_BYTES: usize = 512;
 /// Writes an archive.
 pub(super) struct Archive<W: Write> {
     builder: Builder<W>,
-    /// Where nodes with several names were written first.
+    /// The first path of each node with several names.
     links: HashMap<ObjectId, Vec<u8>>,
 }
 
@@ -55,10 +55,10 @@ impl<W: Write> Archive<W> {
         Self { builder: Builder::new(output), links: HashMap::new() }
     }
 
-    /// Adds what is at a path of the file system, with all below it.
+    /// Adds the tree at a path of the filesystem.
     ///
-    /// A file whose first [`CHUNK_BYTES`] cannot be read is left out. One that cannot be read further on ends the archive: its
-    /// size was promised already.
+    /// A file whose first [`CHUNK_BYTES`] cannot be read is skipped. A file with a read error after them ends the
+    /// archive, because its size is already written.
     pub(super) fn add(
         &mut self,
         fs: &Filesystem<'_>,
@@ -233,7 +233,7 @@ impl<W: Write> Archive<W> {
     }
 }
 
-/// Puts a text into its field, and into a pax record where it does not fit or is not ASCII.
+/// Stores a text in its field, and in a pax record if it does not fit or is not ASCII.
 fn text(pax: &mut Vec<u8>, key: &str, value: &[u8], field: &mut [u8; NAME_BYTES]) {
     if value.len() >= NAME_BYTES || !value.is_ascii() {
         record(pax, key.as_bytes(), value);
@@ -303,7 +303,7 @@ fn attributes(
     Ok(())
 }
 
-/// A time as a decimal number: before 1970 the fraction counts the other way.
+/// A time as a decimal number: before 1970 the fraction counts in the negative direction.
 fn decimal(seconds: i64, nanoseconds: u64) -> String {
     let total = i128::from(seconds) * i128::from(NANOSECONDS) + i128::from(nanoseconds);
     let sign = if total < 0 { "-" } else { "" };
@@ -332,14 +332,15 @@ fn xattrs(fs: &Filesystem<'_>, pax: &mut Vec<u8>, path: &[u8], node: &Node, repo
     }
 }
 
-/// Content, and what of it an archive holds.
+/// Content, and the part of it that the archive stores.
 struct Parts<'a> {
     content: Content<'a>,
-    /// What is written of it, behind the beginning.
+    /// The ranges to write after the beginning.
     ranges: Vec<Range<u64>>,
-    /// The beginning of what is written: a map of the ranges where holes are left out, and what was read already.
+    /// The beginning of the stored data: a map of the ranges if holes are omitted, and the data that was already
+    /// read.
     head: Vec<u8>,
-    /// Whether there is a map.
+    /// True if there is a map.
     is_sparse: bool,
     /// Bytes in the archive.
     bytes: u64,
@@ -365,7 +366,7 @@ impl<'a> Parts<'a> {
         Self::beginning(content, ranges, map)
     }
 
-    /// Reads the beginning, before anything is promised.
+    /// Reads the beginning, before the header is written.
     fn beginning(
         content: Content<'a>,
         mut ranges: Vec<Range<u64>>,
@@ -390,15 +391,15 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Content as the archive's writer takes it.
+/// Content as a reader for the archive's writer.
 struct Reader<'a, 'r, 'p, 'c> {
     content: Content<'a>,
     report: &'r mut Report<'p, 'c>,
-    /// What is left of the range that is read.
+    /// The rest of the current range.
     here: Range<u64>,
     ranges: std::vec::IntoIter<Range<u64>>,
     buffer: Vec<u8>,
-    /// What of the buffer was taken.
+    /// The consumed part of the buffer.
     start: usize,
     fault: Option<zstream_dmu::error::Error>,
 }

@@ -26,13 +26,14 @@ use crate::control::{Control, Event};
 use crate::error::{Error, Result};
 use crate::place::source::{CHUNK_BYTES, parts};
 
-/// The result of an extract.
+/// The result of an extraction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extracted {
-    /// The number of things that were restored, by kind.
+    /// The number of restored items by kind.
     pub restored: BTreeMap<What, u64>,
-    /// The number of things that were not; an [`Event::NotRestored`] has given the reason of each.
+    /// The number of items that could not be restored, by kind; an [`Event::NotRestored`] reported the reason of
+    /// each.
     pub failed: BTreeMap<What, u64>,
     /// Bytes of content.
     pub bytes: u64,
@@ -46,16 +47,17 @@ impl Extracted {
     }
 }
 
-/// Restores files and directories, with all below them, to the same paths below a directory.
+/// Restores files and directory trees to the same paths below a directory.
 ///
-/// Holes, modes, times, extended attributes, symbolic and hard links, FIFOs and sockets are restored, and for root owners and
-/// devices. Nothing is written outside of the directory, symbolic links in it are not followed, and nothing is overwritten. A
-/// file that cannot be read to its end is left out. Each thing that cannot be restored is an [`Event::NotRestored`], and is
-/// counted. The paths are from the root of the filesystem; an empty one is all of it.
+/// Restores holes, modes, times, extended attributes, symbolic and hard links, FIFOs and sockets; as root also owners
+/// and devices. Nothing is written outside the directory, symbolic links in it are not followed, and nothing is
+/// overwritten. A file that cannot be read completely is skipped. Each item that cannot be restored is reported as
+/// [`Event::NotRestored`] and counted. Paths are relative to the root of the filesystem; an empty path means
+/// everything.
 ///
 /// # Errors
-/// The directory cannot be opened; a path leads up; it was cancelled: files that were restored before stay then, all of them
-/// whole.
+/// The directory cannot be opened; a path contains `..`; it was cancelled: files that were already restored are then
+/// kept, all of them complete.
 pub fn to_directory<P: AsRef<[u8]>>(
     fs: &Filesystem<'_>,
     paths: &[P],
@@ -71,13 +73,13 @@ pub fn to_directory<P: AsRef<[u8]>>(
     Ok(report.outcome)
 }
 
-/// Writes files and directories, with all below them, as a pax archive; holes are in GNU tar's sparse form.
+/// Writes files and directory trees as a pax archive, with holes in GNU tar's sparse format.
 ///
-/// A file whose beginning cannot be read is left out. Sockets are.
+/// A file whose beginning cannot be read is skipped, and so are sockets.
 ///
 /// # Errors
-/// A path leads up; `out` fails; a file cannot be read to its end after its size was written ([`Error::ArchiveCut`]); it was
-/// cancelled. The archive is not whole then.
+/// A path contains `..`; `out` fails; a file cannot be read completely after its size was written
+/// ([`Error::ArchiveCut`]); it was cancelled. The archive is then incomplete.
 pub fn to_archive<P: AsRef<[u8]>>(
     fs: &Filesystem<'_>,
     paths: &[P],
@@ -94,10 +96,10 @@ pub fn to_archive<P: AsRef<[u8]>>(
     Ok(report.outcome)
 }
 
-/// Copies a volume into a new file, whose holes are those of the volume.
+/// Copies a volume into a new file, which gets the holes of the volume.
 ///
 /// # Errors
-/// The file is there already or cannot be written; the volume cannot be read; it was cancelled. There is no file then.
+/// The file exists or cannot be written; the volume cannot be read; it was cancelled. The file is then removed.
 pub fn to_image(set: &dyn ObjectSet, path: &Path, control: &mut Control<'_>) -> Result<u64> {
     let content = volume::content(set)?;
     let name = path.file_name().unwrap_or_default().as_bytes();
@@ -119,18 +121,18 @@ pub fn to_image(set: &dyn ObjectSet, path: &Path, control: &mut Control<'_>) -> 
     })
 }
 
-/// The target directory. It is the user's choice, so links on the way to it are followed; below it they are not.
+/// The target directory. The user chose its path, so symbolic links in the path are followed; links below it are not.
 fn open_directory(path: &Path) -> Result<File> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::empty());
     Ok(opened.map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?.into())
 }
 
-/// Counts what was restored and what could not be.
+/// Counts of restored items and of failures.
 struct Report<'a, 'c> {
     outcome: Extracted,
     control: &'a mut Control<'c>,
-    /// A file was left out because of that.
+    /// True if a file was skipped because of the cancellation.
     was_cancelled: bool,
 }
 
@@ -139,18 +141,18 @@ impl<'a, 'c> Report<'a, 'c> {
         Self { outcome: Extracted::default(), control, was_cancelled: false }
     }
 
-    /// Counts something that was restored.
+    /// Counts a restored item.
     fn restored(&mut self, what: What) {
         *self.outcome.restored.entry(what).or_default() += 1;
     }
 
-    /// Reports that something at `path` could not be restored, and why.
+    /// Reports an item at `path` that could not be restored, with the reason.
     fn failed(&mut self, path: &[u8], what: What, why: impl Display) {
         *self.outcome.failed.entry(what).or_default() += 1;
         self.control.event(Event::NotRestored { path, what, why: &why });
     }
 
-    /// Counts content that was restored.
+    /// Counts restored content.
     fn did(&mut self, bytes: usize) {
         self.outcome.bytes += bytes as u64;
         self.control.did(bytes);
@@ -190,7 +192,7 @@ impl From<io::Error> for CopyError {
     }
 }
 
-/// Makes a file that was not there before.
+/// Creates a new file.
 fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?.into())
@@ -202,7 +204,7 @@ fn remove(directory: &File, name: &[u8]) {
     let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
 }
 
-/// Copies content into an empty file; holes stay holes.
+/// Copies content into an empty file and preserves holes.
 fn copy(content: &Content<'_>, file: &File, report: &mut Report<'_, '_>) -> Result<(), CopyError> {
     let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
     for range in content.ranges() {
@@ -224,7 +226,7 @@ fn copy(content: &Content<'_>, file: &File, report: &mut Report<'_, '_>) -> Resu
     Ok(())
 }
 
-/// The name under which Linux has an extended attribute: what other systems wrote has no name space, and is the user's.
+/// The name of an extended attribute on Linux. Names from other systems have no namespace and belong to `user`.
 fn xattr_name(stored: &[u8]) -> Vec<u8> {
     const SPACES: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system."];
     if SPACES.iter().any(|space| stored.starts_with(space)) {
@@ -237,9 +239,9 @@ fn xattr_name(stored: &[u8]) -> Vec<u8> {
 /// The reason for an ACL that is not restored.
 const LOST_ACL: &str = "its ACL is not equivalent to its mode and cannot be restored";
 
-/// True if a node's ACL says more than its mode.
+/// True if a node's ACL is not equivalent to its mode.
 fn has_acl(node: &Node) -> bool {
-    /// Flag of a node whose ACL says no more.
+    /// The flag of a node whose ACL is equivalent to its mode.
     const ACL_TRIVIAL: u64 = 0x4;
     node.acl.is_some() && node.flags & ACL_TRIVIAL == 0
 }

@@ -1,8 +1,8 @@
-//! Into a directory, and nowhere else.
+//! Extraction into a directory, and never outside it.
 //!
-//! Every name is made relative to an open directory that was itself reached without following a link, and
-//! is made new. So neither names and links in the file system that is read, nor links that lie in the target,
-//! lead out of it. A directory that is there already is entered.
+//! Every node is created as a new name relative to an open directory, which was itself reached without following a
+//! link. Thus neither names and links in the filesystem nor links in the target lead out of it. Existing directories
+//! are entered.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,15 +23,15 @@ use crate::text::file_name;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
-/// Restores into one directory.
+/// A restore into one directory.
 pub(super) struct Tree {
     target: File,
     is_root: bool,
-    /// Where nodes with several names were restored first.
+    /// The first path of each node with several names.
     links: HashMap<ObjectId, Vec<u8>>,
 }
 
-/// What attributes are set through.
+/// The handle to set attributes through.
 enum Handle<'a> {
     Open(&'a File),
     /// A name in a directory: links and devices are not opened.
@@ -43,7 +43,7 @@ impl Tree {
         Self { target, is_root: rustix::process::geteuid().is_root(), links: HashMap::new() }
     }
 
-    /// Restores what is at a path of the file system, with all below it, to the same path below the target.
+    /// Restores the tree at a path of the filesystem to the same path below the target.
     ///
     /// # Errors
     /// It was cancelled.
@@ -97,7 +97,7 @@ impl Tree {
         if report.was_cancelled { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// Opens a directory below the target, part by part.
+    /// Opens a directory below the target, component by component.
     fn directory(&self, parts: &[&[u8]], make: bool) -> io::Result<File> {
         let mut directory = self.target.try_clone()?;
         for part in parts {
@@ -106,7 +106,7 @@ impl Tree {
         Ok(directory)
     }
 
-    /// Makes one node; gives the directory if it is one.
+    /// Creates one node; returns the directory if it is one.
     fn make(
         &mut self,
         fs: &Filesystem<'_>,
@@ -159,7 +159,7 @@ impl Tree {
         Ok(rustix::fs::linkat(&directory, first, parent, name, AtFlags::empty())?)
     }
 
-    /// Makes anything but a directory; gives the file if it is one.
+    /// Creates any node but a directory; returns the file if it is one.
     fn make_new(
         &self,
         fs: &Filesystem<'_>,
@@ -199,7 +199,7 @@ impl Tree {
         Ok(None)
     }
 
-    /// Owner, extended attributes, mode and times, in this order: each would change what comes before the other way round.
+    /// Sets owner, extended attributes, mode and times, in this order, because each may change those after it.
     fn attributes(
         &self,
         fs: &Filesystem<'_>,
@@ -312,7 +312,7 @@ impl Handle<'_> {
     }
 }
 
-/// Opens a directory in another; with `make`, makes it with that mode if there is nothing of this name.
+/// Opens a directory in another; with `make`, creates it with that mode if the name does not exist.
 fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
     if let Some(mode) = make {
         match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode)) {

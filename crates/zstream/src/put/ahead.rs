@@ -1,4 +1,4 @@
-//! Reading a stream ahead of who takes its bytes.
+//! A reader that reads ahead on a thread.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-/// Bytes after which what was read is handed over.
+/// The size of a batch, in bytes.
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 
-/// So many batches wait at most.
+/// The maximum number of batches in the queue.
 pub(super) const BATCHES: usize = 8;
 
-/// What a thread reads while the batch before it is worked on.
+/// A stream that a thread reads while the caller processes the previous batch.
 pub(super) struct ReadAhead {
     batches: Receiver<io::Result<Vec<u8>>>,
     batch: Vec<u8>,
@@ -23,16 +23,16 @@ impl ReadAhead {
     /// Starts to read a file.
     ///
     /// # Errors
-    /// It cannot be opened; there is no thread.
+    /// The file cannot be opened; the thread cannot be started.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Self::start(File::open(path)?)
     }
 
-    /// Starts to read. The thread ends with the stream, and when nobody takes its bytes any more; one that waits for a stream
-    /// that says nothing is left alone then.
+    /// Starts to read. The thread ends with the stream or when this reader is dropped; a thread that is blocked in a
+    /// read is then detached.
     ///
     /// # Errors
-    /// There is no thread.
+    /// The thread cannot be started.
     pub(super) fn start(mut source: impl Read + Send + 'static) -> io::Result<Self> {
         let (sender, batches) = sync_channel(BATCHES);
         let read = move || {

@@ -1,4 +1,4 @@
-//! From a tar archive: ustar, pax or GNU.
+//! Files from a tar archive: ustar, pax or GNU.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -14,12 +14,12 @@ use crate::error::PutFault;
 use crate::place::source::CHUNK_BYTES;
 use crate::text::file_name;
 
-/// In front of the name of an extended attribute.
+/// The prefix of pax keys of extended attributes.
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
-/// In front of what is said of files with holes.
+/// The prefix of pax keys of sparse files.
 const SPARSE_PREFIX: &[u8] = b"GNU.sparse.";
 
-/// What pax headers say of the next entry.
+/// The pax records of the next entry.
 #[derive(Default)]
 struct Pax {
     mtime: Option<Time>,
@@ -34,7 +34,7 @@ pub(super) fn bad(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Puts all entries of an archive below `parent`, which lies at `above`.
+/// Puts all entries of an archive below `parent`, whose path is `above`.
 pub(super) fn put(
     put: &mut Putting<'_, '_>,
     archive: impl Read,
@@ -107,7 +107,7 @@ pub(super) fn put(
     Ok(())
 }
 
-/// The parts of a path in the archive: it leads nowhere but below the target.
+/// The components of a path in the archive; they never lead out of the target.
 fn parts(path: &[u8]) -> io::Result<Vec<&[u8]>> {
     let parts: Vec<&[u8]> =
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
@@ -117,7 +117,7 @@ fn parts(path: &[u8]) -> io::Result<Vec<&[u8]>> {
     Ok(parts)
 }
 
-/// What an entry is; none for one more name of an entry before it.
+/// The kind of an entry; none for a hard link to an earlier entry.
 fn kind(entry: &tar::Entry<'_, impl Read>) -> io::Result<Option<NodeKind>> {
     let header = entry.header();
     let device = || {

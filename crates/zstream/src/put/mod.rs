@@ -1,7 +1,7 @@
 //! Files put into a filesystem of a pool, and images into a volume.
 //!
 //! ```text
-//! Put::open -> paths: directories and files of the host (tree)    -> finish: all of it is in the pool, or nothing
+//! Put::open -> paths: directories and files of the host (tree)    -> finish: writes everything or nothing
 //!              archive: the entries of a tar archive
 //!              file: bytes of the caller
 //!              image: the content of a volume
@@ -46,13 +46,13 @@ const DIRTY_BYTES_MAX: usize = 128 << 20;
 /// Content above which a transaction group is completed, in bytes.
 const CONTENT_BYTES_MAX: u64 = 8 << 30;
 
-/// Bytes of an image between two looks at whether a transaction group is full.
+/// The number of bytes of an image between two checks whether the transaction group is full.
 const IMAGE_PART_BYTES: u64 = 64 << 20;
 
 /// Bytes in a slot of a dnode.
 const SLOT_BYTES: u64 = 512;
 
-/// Permissions of what is made without any: directories, and files of [`Put::file`].
+/// The default permissions: of created directories, and of files of [`Put::file`].
 const DIRECTORY_PERMISSIONS: u32 = 0o755;
 const FILE_PERMISSIONS: u32 = 0o644;
 
@@ -60,18 +60,18 @@ const FILE_PERMISSIONS: u32 = 0o644;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PutOptions {
-    /// Take the pool although another host may have it.
+    /// Use the pool even if another host may have it imported.
     pub force: bool,
-    /// Note this time, in seconds since 1970, instead of now, and none after it: the same sources then make the same image,
-    /// to the bit.
+    /// Use this time, in seconds since 1970, instead of the current time, and clamp later times to it: the same
+    /// sources then produce a bit-identical image.
     pub timestamp: Option<u64>,
 }
 
-/// An archive or an image that is put.
+/// The source of an archive or image.
 pub enum Input {
     /// A file of the host.
     Path(PathBuf),
-    /// Bytes from somewhere else.
+    /// Bytes of a reader.
     Reader {
         /// Its name in errors.
         name: Vec<u8>,
@@ -95,10 +95,10 @@ impl From<PathBuf> for Input {
     }
 }
 
-/// A dataset that files, or an image, are put into.
+/// A dataset to put files or an image into.
 ///
-/// Nothing is in the pool before [`finish`](Self::finish), unless there is much: a transaction group is completed after 8 GiB
-/// of content. Dropping it drops what was put since. After an error nothing can be added.
+/// Nothing is written to the pool before [`finish`](Self::finish), except that a transaction group is completed after
+/// every 8 GiB of content. Dropping this value discards everything since then. After an error nothing can be added.
 ///
 /// ```no_run
 /// use zstream::{Control, NoKeys, PoolPlace, Put, PutOptions};
@@ -121,7 +121,7 @@ pub struct Put {
     has_failed: bool,
 }
 
-/// A filesystem's writer, and its rules.
+/// A filesystem's writer, and its attribute rules.
 #[derive(Debug)]
 struct Files {
     writer: Writer,
@@ -137,15 +137,15 @@ struct Target {
     set: ObjsetWriter,
     /// Content written since the last commit.
     written: u64,
-    /// The last transaction group that was completed on the way.
+    /// The last transaction group that was completed before the end.
     committed: Option<Txg>,
 }
 
 impl Put {
-    /// Opens the pool, and in it the filesystem or volume `name`.
+    /// Opens the pool and the filesystem or volume `name` in it.
     ///
     /// # Errors
-    /// There is no such dataset; it cannot be written; its key cannot be had.
+    /// The dataset does not exist or cannot be written; its key is not available.
     pub fn open(place: &PoolPlace, name: &str, options: &PutOptions, keys: &dyn Keys) -> Result<Self> {
         if name.contains(['@', '#']) {
             return Err(Request::NotWritable(name.to_owned()).into());
@@ -163,15 +163,15 @@ impl Put {
         Ok(Self { target, files, name: name.to_owned(), has_failed: false })
     }
 
-    /// True for a volume, which takes an image and no files.
+    /// True for a volume, which accepts an image but no files.
     #[must_use]
     pub fn is_volume(&self) -> bool {
         self.files.is_none()
     }
 
-    /// Puts a raw image into a volume, from its start on. Zeros become holes; after the image the volume stays as it was.
+    /// Puts a raw image into a volume, from offset 0. Zeros become holes; the rest of the volume is unchanged.
     ///
-    /// The image is read ahead, on a thread of its own. Holes of a file are not read.
+    /// The image is read ahead on a separate thread. Holes of a file are not read.
     ///
     /// # Errors
     /// The image cannot be read or is larger than the volume; the volume cannot be written.
@@ -196,9 +196,9 @@ impl Put {
         self.attempt(|put| put.target.image(&name, image, control))
     }
 
-    /// Puts files and directories of the host, with all below them. `into` is a path in the filesystem: if it is a directory,
-    /// they are put into it; else the only one gets that name. Of a directory that is named with a slash at its end, what is
-    /// in it is put.
+    /// Puts files and directory trees of the host. `into` is a path in the filesystem: if it is a directory, they are
+    /// put into it; otherwise the only source gets that name. For a directory with a trailing slash, its content is
+    /// put.
     ///
     /// # Errors
     /// One of them cannot be read or written.
@@ -209,7 +209,7 @@ impl Put {
 
     /// Puts the entries of a tar archive (ustar, pax or GNU) into a directory of the filesystem.
     ///
-    /// The archive is read ahead, on a thread of its own.
+    /// The archive is read ahead on a separate thread.
     ///
     /// # Errors
     /// The archive cannot be read; an entry cannot be written.
@@ -226,7 +226,8 @@ impl Put {
         })
     }
 
-    /// Puts a file with this content, of root, at a path in the filesystem. Directories that are missing above it are made.
+    /// Puts a file with this content, owned by root, at a path in the filesystem. Missing parent directories are
+    /// created.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -246,10 +247,10 @@ impl Put {
         })
     }
 
-    /// Completes the last transaction group, notes `command` in the pool's history, and leaves the pool for others.
+    /// Completes the last transaction group, logs `command` in the pool history, and exports the pool.
     ///
     /// # Errors
-    /// The pool cannot be written; something failed before.
+    /// The pool cannot be written; an earlier operation failed.
     pub fn finish(self, command: &str) -> Result<()> {
         if self.has_failed {
             return Err(Request::Failed.into());
@@ -303,7 +304,7 @@ impl Files {
 }
 
 impl Target {
-    /// Notes that content was written, and completes the transaction group where much has gathered.
+    /// Counts written content, and completes the transaction group if it is full.
     fn wrote(&mut self, writer: Option<&mut Writer>, bytes: usize) -> Result<(), PoolError> {
         self.written += bytes as u64;
         if self.set.dirty_bytes() < DIRTY_BYTES_MAX && self.written < CONTENT_BYTES_MAX {
@@ -359,7 +360,7 @@ impl Target {
         Ok(())
     }
 
-    /// Writes an image, or a part of one, from byte `start` of the volume on, and gives the number of bytes.
+    /// Writes an image, or a part of one, at offset `start` of the volume, and returns the number of bytes.
     fn image_part(
         &mut self,
         name: &[u8],
@@ -397,7 +398,7 @@ fn sparse(path: &Path) -> io::Result<Option<(File, u64)>> {
     Ok((data.is_file() && has_holes(&data)).then_some((file, data.len())))
 }
 
-/// The settings that the properties of the filesystem ask for; true with them if extended attributes are kept.
+/// The settings from the properties of the filesystem, and true if extended attributes are kept.
 fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), PoolError> {
     let head = target.head;
     let mut tx = target.pool.tx();
@@ -432,12 +433,12 @@ fn target(path: &[u8], source: PoolError) -> PutFault {
     PutFault::Target { path: path.to_vec(), source }
 }
 
-/// Files that are being put into one file system.
+/// Files that are being put into one filesystem.
 struct Putting<'a, 'c> {
     target: &'a mut Target,
     writer: &'a mut Writer,
     rules: Rules,
-    /// Now.
+    /// The current time.
     now: Time,
     control: &'a mut Control<'c>,
 }
@@ -445,31 +446,31 @@ struct Putting<'a, 'c> {
 /// Rules for the attributes of files.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
-    /// The time of change of everything, and the latest time of anything, where one was given.
+    /// The change time of all files and the upper limit of all times, if one was given.
     latest: Option<Time>,
     /// Extended attributes are put too.
     keeps_xattrs: bool,
 }
 
 impl Rules {
-    /// A time, not after the latest there may be.
+    /// A time, clamped to the upper limit.
     fn time(&self, time: Time) -> Time {
         self.latest.map_or(time, |latest| time.min(latest))
     }
 }
 
 impl Putting<'_, '_> {
-    /// Ends with an error where it was cancelled.
+    /// Returns an error if the put was cancelled.
     fn check(&self) -> Result<(), PutFault> {
         if self.control.is_cancelled() { Err(PutFault::Cancelled) } else { Ok(()) }
     }
 
-    /// Says where something went wrong.
+    /// Adds the path to an error.
     fn at<T>(path: &[u8], result: Result<T, PoolError>) -> Result<T, PutFault> {
         result.map_err(|error| target(path, error))
     }
 
-    /// The directory at a path, whose parts are made where they are not there and `make` says so.
+    /// The directory at a path. With `make`, missing components are created.
     fn directory(&mut self, path: &[&[u8]], make: Option<&NewNode>) -> Result<ObjectId, PutFault> {
         let mut directory = self.writer.root();
         for (n, name) in path.iter().enumerate() {
@@ -494,7 +495,7 @@ impl Putting<'_, '_> {
         Ok(directory)
     }
 
-    /// Makes a node; what is there of this name is replaced, but for a directory, which only gets other attributes.
+    /// Creates a node. An existing node of this name is replaced; an existing directory only gets new attributes.
     fn node(
         &mut self,
         parent: ObjectId,
@@ -528,7 +529,7 @@ impl Putting<'_, '_> {
         Self::at(path, self.writer.create(set, parent, name, new))
     }
 
-    /// Gives a node that was put one more name.
+    /// Adds a name to a node.
     fn link(&mut self, parent: ObjectId, path: &[u8], name: &[u8], object: ObjectId) -> Result<(), PutFault> {
         let set = &mut self.target.set;
         let found = Self::at(path, self.writer.lookup(set, parent, name))?;
@@ -589,7 +590,7 @@ impl Putting<'_, '_> {
         Ok(())
     }
 
-    /// The directory that is put into, and the name that a single source gets where the target is not there yet.
+    /// The target directory, and the name of a single source if the target does not exist yet.
     fn place<'p>(
         &mut self,
         parts: &[&'p [u8]],
@@ -605,13 +606,13 @@ impl Putting<'_, '_> {
         }
     }
 
-    /// A node of root, as it is now.
+    /// A new node owned by root, with the current time.
     fn plain(&self, kind: NodeKind, permissions: u32) -> NewNode {
         let now = self.rules.latest.unwrap_or(self.now);
         NewNode { kind, permissions, uid: 0, gid: 0, atime: now, mtime: now, xattrs: Vec::new() }
     }
 
-    /// The directory at a path, which is made where it is missing.
+    /// The directory at a path, created if it is missing.
     fn made_directory(&mut self, path: &[&[u8]]) -> Result<ObjectId, PutFault> {
         let new = self.plain(NodeKind::Directory, DIRECTORY_PERMISSIONS);
         self.directory(path, Some(&new))

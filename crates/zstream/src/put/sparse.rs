@@ -11,12 +11,12 @@ use std::ops::Range;
 
 use super::archive::bad;
 
-/// Bytes of which a map is a multiple.
+/// The length of a map is a multiple of this, in bytes.
 const BLOCK_BYTES: usize = 512;
-/// The most ranges of one file.
+/// The maximum number of ranges of one file.
 const RANGES_MAX: u64 = 1 << 20;
 
-/// What pax records say of a file with holes.
+/// The pax records of a file with holes.
 #[derive(Debug, Default)]
 pub(super) struct Sparse {
     major: Option<Vec<u8>>,
@@ -61,7 +61,7 @@ fn number(text: &[u8]) -> io::Result<u64> {
     })
 }
 
-/// Reads the map of a file of `size` bytes: where its data lies, in order.
+/// Reads the map of a file of `size` bytes: its data ranges, in order.
 pub(super) fn read_map(source: &mut impl Read, size: u64) -> io::Result<Vec<Range<u64>>> {
     let mut lines = Lines { source, block: [0; BLOCK_BYTES], at: BLOCK_BYTES };
     let count = lines.number()?;

@@ -1,12 +1,13 @@
-//! From directories.
+//! Files from directories of the host.
 //!
 //! ```text
 //! walk, a thread: directories, attributes, content --> steps, in the order of the walk --> put: nodes, content
 //! ```
 //!
-//! So the next files are read while those before them are compressed and written. Steps travel in batches, of which few wait.
+//! Thus the next files are read while the previous ones are compressed and written. Steps are sent in batches through
+//! a short queue.
 //!
-//! Nothing of the source is followed but what the user names: links below it are put as links.
+//! Symbolic links are followed only in the paths that the user names; links below them are put as links.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -30,13 +31,13 @@ use crate::error::PutFault;
 /// The largest value of an extended attribute on Linux, in bytes.
 const XATTR_BYTES_MAX: usize = 64 << 10;
 
-/// Extended attributes in the name space `system` that are more than a view of something else.
+/// Extended attributes in the namespace `system` that are stored, not derived.
 const SYSTEM_XATTRS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 
-/// What a step counts for beside its content, in bytes.
+/// The size of a step without its content, in bytes.
 const STEP_BYTES: usize = 512;
 
-/// Bytes that [`Metadata::blocks`] counts in.
+/// The unit of [`Metadata::blocks`], in bytes.
 const STAT_BLOCK_BYTES: u64 = 512;
 
 /// A file on the host: device and number.
@@ -45,31 +46,31 @@ type FileId = (u64, u64);
 /// Puts directories and files.
 #[derive(Default)]
 pub(super) struct Tree {
-    /// Files with several names that the walk has come by.
+    /// Files with several names that the walk has found.
     seen: HashSet<FileId>,
     /// The objects of those that were put.
     links: HashMap<FileId, ObjectId>,
 }
 
-/// Where something is put.
+/// The target of a step.
 struct Place {
-    /// Number of its directory, in the order of the walk; 0 is what is put into.
+    /// The number of its directory, in the order of the walk; 0 is the target directory.
     parent: usize,
     path: Vec<u8>,
     name: Vec<u8>,
 }
 
-/// What the walk has found.
+/// A step of the walk.
 enum Step {
     /// The attributes of directory 0.
     Attributes(NewNode),
     /// A node; a directory gets the next number. One with several names is remembered.
     Node(Place, NewNode, Option<FileId>),
-    /// One more name of a node.
+    /// An additional name of a node.
     Link(Place, FileId),
-    /// Content of the last node, from a byte on.
+    /// Content of the last node, at an offset.
     Content(u64, Vec<u8>),
-    /// The last node's content is whole.
+    /// The content of the last node is complete.
     End,
     /// The walk ends here.
     Failed(PutFault),
@@ -94,8 +95,8 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> PutFault + '_ {
 }
 
 impl Tree {
-    /// Puts what is at `source` into `parent`, which lies at `above`, by the name `name`; without a name the content of
-    /// a directory, whose attributes `parent` gets.
+    /// Puts `source` into `parent`, whose path is `above`, under the name `name`. Without a name, puts the content of
+    /// a directory, and `parent` gets its attributes.
     pub(super) fn put(
         &mut self,
         put: &mut Putting<'_, '_>,
@@ -168,16 +169,16 @@ fn put_all(
     Ok(())
 }
 
-/// A name that the walk has before it.
+/// A name that the walk has yet to visit.
 struct Next {
     source: PathBuf,
     place: Place,
 }
 
-/// Why a walk ends early.
+/// The reason that a walk ends early.
 enum Stop {
     Failed(PutFault),
-    /// Nobody takes what is found any more.
+    /// The receiver of the steps is gone.
     Gone,
 }
 
@@ -187,15 +188,15 @@ impl From<PutFault> for Stop {
     }
 }
 
-/// Goes through a tree.
+/// A walk through a tree.
 struct Walk<'a> {
     seen: &'a mut HashSet<FileId>,
     rules: Rules,
-    /// Bytes of content that are read at a time: whole blocks.
+    /// The size of a read of content, in bytes: a multiple of the block size.
     piece_bytes: u64,
     /// The last number that a directory got.
     numbers: usize,
-    /// Room for the names of extended attributes.
+    /// A buffer for the names of extended attributes.
     names: Vec<u8>,
     batch: Vec<Step>,
     bytes: usize,
@@ -254,7 +255,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Finds one node that is no directory.
+    /// Reports one node that is not a directory.
     fn one(&mut self, source: &Path, place: Place, data: &Metadata) -> Result<(), Stop> {
         let id = (data.nlink() > 1).then(|| (data.dev(), data.ino()));
         if let Some(id) = id.filter(|id| !self.seen.insert(*id)) {
@@ -338,12 +339,13 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a file has holes worth looking for: not one with as many blocks as it is long, whose zeros become holes again.
+/// True if a file may have holes: it has fewer blocks than its length requires. Zeros in other files become holes
+/// anyway.
 pub(super) fn has_holes(data: &Metadata) -> bool {
     data.blocks().saturating_mul(STAT_BLOCK_BYTES) < data.len()
 }
 
-/// The next range of a file that is no hole.
+/// The next data range of a file.
 pub(super) fn next_data(
     file: &File,
     from: u64,
@@ -367,7 +369,7 @@ pub(super) fn next_data(
     Ok((start < size).then_some((start, end.min(size))))
 }
 
-/// The names in a directory, the first one last, so that it comes off the stack first.
+/// The names in a directory in reverse order, so that the first one is popped from the stack first.
 fn below(source: &Path, parent: usize, above: &[u8]) -> Result<Vec<Next>, PutFault> {
     let mut found = Vec::new();
     for entry in fs::read_dir(source).map_err(failed(source))? {
@@ -384,7 +386,7 @@ fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
     if above.is_empty() { name.to_vec() } else { [above, b"/", name].concat() }
 }
 
-/// Extended attributes; `names` is room for their names.
+/// The extended attributes; `names` is a buffer for their names.
 fn xattrs(source: &Path, names: &mut [u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let length = match rustix::fs::llistxattr(source, &mut *names) {
         Ok(length) => length,

@@ -204,12 +204,12 @@ impl Args {
         Ok(sender)
     }
 
-    /// Whether the lengths have to be known.
+    /// True if the sizes are required.
     fn is_verbose(&self) -> bool {
         self.verbose > 0 || self.parsable || self.proctitle
     }
 
-    /// Whether this is about several snapshots.
+    /// True if several snapshots are requested.
     fn is_many(&self) -> bool {
         self.replicate || !self.intermediates.is_empty()
     }
@@ -221,7 +221,7 @@ impl Args {
         }
     }
 
-    /// What went wrong, with what it went wrong with.
+    /// The failure, with the name of the snapshot.
     fn failure(&self, refusal: &Refusal) -> Failure {
         if refusal.errno() == Errno::Epipe {
             return Failure::output(&io::ErrorKind::BrokenPipe.into());
@@ -232,7 +232,7 @@ impl Args {
         }
     }
 
-    /// About how long all will be, told if asked for: on standard output where that is not for the stream.
+    /// The estimated total size, printed if requested: on standard output if that is not used for the stream.
     fn estimate(
         &self,
         open: &OpenPool,
