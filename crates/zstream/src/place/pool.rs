@@ -97,7 +97,7 @@ impl PoolPlace {
     /// use std::sync::Arc;
     ///
     /// use zstream::create::NewPool;
-    /// use zstream::dmu::device::Memory;
+    /// use zstream::layers::dmu::device::Memory;
     /// use zstream::{Control, NoKeys, PoolPlace};
     ///
     /// # fn main() -> zstream::Result<()> {
