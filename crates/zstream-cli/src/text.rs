@@ -107,7 +107,7 @@ pub(crate) fn complain(text: impl fmt::Display) {
     std::eprintln!("{}", columns(text));
 }
 
-/// A line whose columns are separated by tabs; see [`line`].
+/// A line whose columns are separated by tabs; see [`line()`].
 pub(crate) fn columns(text: impl fmt::Display) -> String {
     let columns: Vec<String> = text.to_string().split('\t').map(line).collect();
     columns.join("\t")
