@@ -2,7 +2,7 @@
 //! on standard error and an exit code.
 //!
 //! Exit codes: 0 done, 1 the input is bad or the operation failed, 2 usage. The verbs that replace those of
-//! OpenZFS's `zstream` keep its codes for usage errors ([`cli::usage_code`]).
+//! OpenZFS's `zstream` keep its codes for usage errors (`cli::usage_code`).
 
 #![forbid(unsafe_code)]
 

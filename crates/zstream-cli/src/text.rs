@@ -102,15 +102,20 @@ pub(crate) fn line(text: impl fmt::Display) -> String {
     Shown::new(&text.to_string()).to_string()
 }
 
-/// Prints a line on standard error. All messages go this way, through the macro `eprintln`.
+/// Prints a line on standard error, which may have [`columns`]. All messages go this way, through the macro `eprintln`.
 pub(crate) fn complain(text: impl fmt::Display) {
-    std::eprintln!("{}", line(text));
+    std::eprintln!("{}", columns(text));
 }
 
-/// Prints a line on standard output, in which tabs may part columns, through the macro `println`.
-pub(crate) fn say(text: impl fmt::Display) {
+/// A line whose columns are separated by tabs; see [`line()`].
+pub(crate) fn columns(text: impl fmt::Display) -> String {
     let columns: Vec<String> = text.to_string().split('\t').map(line).collect();
-    std::println!("{}", columns.join("\t"));
+    columns.join("\t")
+}
+
+/// Prints a line on standard output, which may have [`columns`], through the macro `println`.
+pub(crate) fn say(text: impl fmt::Display) {
+    std::println!("{}", columns(text));
 }
 
 #[cfg(test)]
@@ -135,6 +140,7 @@ mod tests {
     #[test]
     fn a_line_is_one_line() {
         assert_eq!(line("tank/a\nb\tc"), r"tank/a\x0ab\x09c");
+        assert_eq!(columns("full\ttank/a\nb\t17"), "full\ttank/a\\x0ab\t17");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub fn streams() -> Vec<Vec<u8>> {
     golden::streams().iter().map(|name| shortened(golden::stream(name))).collect()
 }
 
-/// A stream of at most [`MAX_STREAM_BYTES`]: records without large payloads first, and then its END.
+/// A stream of at most `MAX_STREAM_BYTES`: records without large payloads first, and then its END.
 pub fn shortened(stream: Vec<u8>) -> Vec<u8> {
     if stream.len() <= MAX_STREAM_BYTES {
         return stream;

@@ -73,7 +73,7 @@ fn shows_verb(text: &str, verb: &str) -> bool {
     let lines = text.split("zstream ").skip(1);
     let mut verbs = lines.map(|line| {
         let mut words = line.split_whitespace().peekable();
-        while words.next_if(|word| ["-d", "-f"].contains(word)).is_some() {
+        while words.next_if(|word| ["-d", "-f", "--key-file"].contains(word)).is_some() {
             words.next();
         }
         words.collect::<Vec<_>>()

@@ -247,7 +247,14 @@ fn a_dry_run_tells_the_truth() {
                     let end = rest.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(rest.len());
                     format!("{start}recv-N{}", &rest[end..])
                 }
-                None => line.replace("would receive ", "receiving "),
+                None => [
+                    ("would receive ", "receiving "),
+                    ("would promote ", "promoted "),
+                    ("would rename ", "renamed "),
+                    ("would destroy ", "destroyed "),
+                ]
+                .iter()
+                .fold(line.to_owned(), |line, (foretold, told)| line.replace(foretold, told)),
             };
             lines.map(plain).collect()
         };

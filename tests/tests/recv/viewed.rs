@@ -105,7 +105,6 @@ impl Sender {
             to_guid: guid,
             from_guid: Guid(self.last_guid),
             to_name: Begin::name_field(format!("sender/fs@{}", guid.0).as_bytes()).unwrap(),
-            ..Begin::default()
         };
         let mut making = Making { writer: StreamWriter::new(Vec::new()), guid, spill_known, described: 0 };
         making.put(begin, &[]);

@@ -47,6 +47,6 @@ impl Report {
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to memory does not fail.
-        let _ = writeln!(self.text, "{}", crate::text::line(line));
+        let _ = writeln!(self.text, "{}", crate::text::columns(line));
     }
 }
