@@ -330,7 +330,7 @@ fn a_member_without_labels_counts_as_missing() {
         files.code == 0
             && files.stdout == run(&golden::pool("praidz1"), &["cat", "praidz1@s", "text"]).stdout
     );
-    assert!(said.contains("pool praidz1 lacks"), "{said}");
+    assert!(said.contains("pool praidz1: missing "), "{said}");
     let mut too_many = golden::pool("praidz1");
     too_many.push(paths[1].clone());
     let outcome = run(&too_many, &["pool", "check"]);
