@@ -4,7 +4,7 @@
 //! its doc comments are the help of its options) and `fn run(&self) -> Result<(), Failure>`; a variant of
 //! [`Command`] whose doc comment is the verb's help; a line in [`Cli::run`].
 //!
-//! What verbs share: [`Input`](crate::input::Input) opens a file or standard input and shows progress,
+//! Shared code of the verbs: [`Input`](crate::input::Input) opens a file or standard input and shows progress,
 //! [`output::binary`](crate::output::binary) and [`output::text`](crate::output::text) are the ways to
 //! standard output, [`Failure`] is what went wrong. Verbs that read a pool are run with
 //! [`PoolOptions`], which stand before the verb, and open it.

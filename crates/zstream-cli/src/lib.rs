@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are "errors" too; they go to standard output and exit with 0.
             let code = if error.use_stderr() { cli::usage_code(&words) } else { 0 };
-            // There is nobody to tell that standard error is closed.
+            // If standard error is closed, the error cannot be reported.
             let _ = error.print();
             return ExitCode::from(code);
         }

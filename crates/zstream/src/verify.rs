@@ -33,7 +33,7 @@ pub fn verify(path: &Path, options: Options, control: &mut Control<'_>) -> Resul
     let verdict = thread::scope(|scope| {
         let work = || {
             let verdict = verify_at(&source, 0, options);
-            // Ends the waiting below; nobody is told anything by the value.
+            // Ends the waiting below; the value has no meaning.
             drop(done);
             verdict
         };
@@ -125,7 +125,7 @@ impl<W: Write> VerifyingWriter<W> {
 impl<W: Write> Write for VerifyingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        // After a fault the stream is not read on: that is known, and the rest is passed on all the same.
+        // After a fault the verifier stops reading; the rest is passed on unverified.
         let _ = self.copy.write_all(&bytes[..written]);
         Ok(written)
     }

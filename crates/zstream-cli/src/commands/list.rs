@@ -49,7 +49,7 @@ impl Args {
         let depth = match self.table.depth {
             Some(depth) => depth,
             None if self.table.recursive || self.names.is_empty() => usize::MAX,
-            // What can only be below a name is looked for there.
+            // Types that exist only below a name are searched for there.
             None if !types.intersects(heads) => 1,
             None => 0,
         };
@@ -129,7 +129,7 @@ impl Args {
             let by_keys = a.iter().zip(b).zip(&keys).map(|((a, b), (_, reverse))| match (a, b) {
                 (Some(a), Some(b)) if *reverse => b.cmp(a),
                 (Some(a), Some(b)) => a.cmp(b),
-                // What has no value comes last, whatever the direction.
+                // Datasets without a value come last in either direction.
                 (a, b) => b.is_some().cmp(&a.is_some()),
             });
             by_keys.fold(Ordering::Equal, Ordering::then).then_with(|| by_name(left, right))

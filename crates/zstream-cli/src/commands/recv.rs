@@ -100,7 +100,7 @@ impl Args {
         }
         let mut request = self.request()?;
         let input = Input::open(None)?;
-        // What follows the stream is left to the next program.
+        // Data after the stream is left to the next program.
         request.exact = input.is_pipe();
         let receiver = Receiver::open(&options.place_to_write()?, request, options)?;
         let mut teller = Teller {

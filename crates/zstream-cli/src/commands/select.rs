@@ -56,7 +56,7 @@ impl Args {
     /// Checks the names against the content of the file.
     fn look_through(&self, file: &File, wanted: &[Wanted]) -> Result<Form, Failure> {
         let unreadable = |error| Failure::new(format_args!("cannot read: {error}"));
-        // The position belongs to the file: whoever reads it next begins where it is.
+        // The position belongs to the file: the next reader starts at it.
         let mut position = file;
         let start = position.stream_position().map_err(unreadable)?;
         let summary = summarize(StreamReader::seekable(file).map_err(unreadable)?);

@@ -193,7 +193,7 @@ impl State<'_> {
             .iter()
             .map(|(part, error)| format!("{}: {error}", self.part_name(*part)))
             .chain(self.lines.failures().iter().map(ToString::to_string))
-            // What lists that comes last.
+            // The lists of these blocks come last.
             .chain(parts.err().map(|error| format!("waiting to be freed: {error}")))
             .collect();
         Ok((damaged, unchecked))
@@ -212,7 +212,7 @@ impl State<'_> {
 pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -> Result<PoolCheck> {
     let mut outcome = Outcome::default();
     let used = open.dsl.root()?.phys().used_bytes;
-    // What it has to itself is known without it.
+    // The blocks that only it references are found without it.
     let kept = open.pool.checkpointed();
     control.event(Event::Total(used + kept.as_ref().map_or(0, Checkpointed::bytes)));
     let now = State { open, lines: Lines::new(&open.dsl)?, only: None };

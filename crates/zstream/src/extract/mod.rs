@@ -200,7 +200,7 @@ fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
 
 /// Removes a file that could not be completed.
 fn remove(directory: &File, name: &[u8]) {
-    // The reason why it is incomplete is told; that it is still there as well would add nothing to that.
+    // The reason that it is incomplete is reported; a failure to remove it adds nothing to that.
     let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
 }
 

@@ -78,7 +78,7 @@ impl Tree {
                 Visit::Node { path: below, node } => {
                     let here = joined(&path, &below);
                     let parent = open.last().and_then(Option::as_ref);
-                    // What is below a directory that could not be made was told with it.
+                    // The failure of a directory covers everything below it.
                     let made = parent.map(|parent| self.make(fs, parent, &here, &node, report));
                     if node.is_directory() {
                         open.push(made.flatten());
@@ -304,7 +304,7 @@ impl Handle<'_> {
         Ok(match self {
             Self::Open(file) => rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()),
             Self::Name(parent, node) => {
-                // There is no call for a name in an open directory; this path leads there and follows no link at its end.
+                // There is no call for a name in an open directory; this path leads there and does not follow a link at its end.
                 let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), node].concat();
                 rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())
             }

@@ -40,12 +40,12 @@ impl ReadAhead {
                 let mut batch = Vec::with_capacity(BATCH_BYTES);
                 let result = (&mut source).take(BATCH_BYTES as u64).read_to_end(&mut batch);
                 let is_last = result.is_err() || batch.len() < BATCH_BYTES;
-                // What came in front of an error counts; an empty batch would be taken for the end.
+                // Data before an error counts; an empty batch would mean the end.
                 if !batch.is_empty() && sender.send(Ok(batch)).is_err() {
                     return;
                 }
                 if let Err(error) = result {
-                    // Nobody may be there to hear it.
+                    // The receiver may be gone.
                     drop(sender.send(Err(error)));
                 }
                 if is_last {

@@ -374,7 +374,7 @@ impl Target {
             if control.is_cancelled() {
                 return Err(PutFault::Cancelled);
             }
-            // The set is lent out in turns: to the writer of the image, and to whoever completes transaction groups.
+            // The writer of the image and the completion of transaction groups borrow the set in turns.
             let mut part = image.take(IMAGE_PART_BYTES);
             let bytes = match write_image(&mut self.set, &mut part, start + done, chunk_bytes) {
                 Ok(0) => return Ok(done),

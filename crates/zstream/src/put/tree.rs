@@ -210,7 +210,7 @@ impl Walk<'_> {
             other => other,
         };
         if result.is_ok() {
-            // Whoever does not take the last batch has failed, and says so.
+            // A receiver that does not take the last batch has failed, and reports that.
             drop(self.send());
         }
     }
@@ -286,7 +286,7 @@ impl Walk<'_> {
         let file: File = rustix::fs::open(source, flags, rustix::fs::Mode::empty())
             .map_err(|error| failed(error.into()))?
             .into();
-        // What is open counts, whatever the name stands for by now.
+        // The open file counts, not what the name refers to by now.
         let data = file.metadata().map_err(&failed)?;
         if !data.is_file() {
             return Err(failed(io::Error::other("it was replaced while it was read")).into());
@@ -361,7 +361,7 @@ pub(super) fn next_data(
     let start = match rustix::fs::seek(file, SeekFrom::Data(from)) {
         Ok(start) => start,
         Err(rustix::io::Errno::NXIO) => return Ok(None),
-        // The file system does not tell.
+        // The file system does not report holes.
         Err(rustix::io::Errno::INVAL) => return Ok(Some((from, size))),
         Err(error) => return Err(error.into()),
     };

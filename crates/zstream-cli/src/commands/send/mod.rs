@@ -291,11 +291,11 @@ impl Args {
         let sent = std::thread::scope(|scope| {
             let watcher = scope.spawn(move || watch.run(&begun));
             let sent = sender.send_with(out, &progress, &mut |step: &Step| {
-                // A watcher that is gone has nobody to tell.
+                // The watcher may be gone.
                 let _ = begins.send(step.name.clone());
             });
             drop(begins);
-            // It has nothing to give back, and a panic in it is none of the stream's.
+            // It returns nothing, and a panic in it does not affect the stream.
             let _ = watcher.join();
             sent
         });

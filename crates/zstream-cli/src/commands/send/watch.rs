@@ -91,7 +91,7 @@ impl<'a> Watch<'a> {
             self.meter.line(&line(self.wanted, Clock::of(SystemTime::now()), bytes, blocks, &self.snapshot));
         }
         if self.wanted.title {
-            // A system that does not let a process name itself has nobody who waits for its name.
+            // A system without process titles needs none.
             let _ = std::fs::write(NAME_FILE, title(done, self.total_bytes));
         }
     }
