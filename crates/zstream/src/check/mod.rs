@@ -212,7 +212,7 @@ impl State<'_> {
 pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -> Result<PoolCheck> {
     let mut outcome = Outcome::default();
     let used = open.dsl.root()?.phys().used_bytes;
-    // The blocks that only it references are found without it.
+    // The blocks that only the checkpoint references are known without reading it.
     let kept = open.pool.checkpointed();
     control.event(Event::Total(used + kept.as_ref().map_or(0, Checkpointed::bytes)));
     let now = State { open, lines: Lines::new(&open.dsl)?, only: None };
