@@ -1,7 +1,7 @@
 //! Errors of the program and their exit codes.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use signal_hook::low_level::emulate_default_handler;
@@ -56,8 +56,8 @@ impl Failure {
     /// Prints the message and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {
-            // It was escaped when it was made, and may have several lines.
-            std::eprintln!("{message}");
+            // It was escaped when it was made, and may have several lines. Where it cannot be written, the exit code is left.
+            let _ = writeln!(io::stderr(), "{message}");
         }
         if let Some(signal) = self.signal {
             // Where that cannot be done there is still the exit code.

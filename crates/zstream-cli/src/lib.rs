@@ -8,13 +8,13 @@
 
 /// Prints a message with what is hidden in names escaped; see [`text::line`].
 macro_rules! eprintln {
-    () => { std::eprintln!() };
+    () => { $crate::text::complain("") };
     ($($arg:tt)*) => { $crate::text::complain(format_args!($($arg)*)) };
 }
 
 /// Prints a line with what is hidden in names escaped; see [`text::line`].
-macro_rules! println {
-    ($($arg:tt)*) => { $crate::text::say(format_args!($($arg)*)) };
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::output::say(format_args!($($arg)*)) };
 }
 
 mod change;

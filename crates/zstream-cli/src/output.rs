@@ -120,6 +120,14 @@ pub(crate) fn binary() -> Result<Output, Failure> {
     content()
 }
 
+/// Prints a line on standard output, which may have [`columns`](crate::text::columns), through the macro `say`.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(crate) fn say(text: impl std::fmt::Display) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{}", crate::text::columns(text)).map_err(|error| Failure::output(&error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -115,6 +115,13 @@ impl Keys for PoolOptions {
         }
     }
 
+    fn new_key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+        match &self.key_file {
+            None if prompt::can_ask() => Ok(prompt::ask_new(root)?),
+            _ => self.key(root),
+        }
+    }
+
     fn is_at_hand(&self) -> bool {
         self.key_file.is_some()
     }

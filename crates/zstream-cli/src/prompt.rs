@@ -54,8 +54,8 @@ fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, String> {
     hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
     // Before it is asked: who answers at once is neither shown nor lost.
     termios::tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|error| failed(error.into()))?;
-    eprint!("{what} of {name}: ");
-    let line = io::stderr().flush().and_then(|()| line(stdin.lock(), &Keys::of(&before)));
+    let asked = write!(io::stderr(), "{what} of {name}: ");
+    let line = asked.and_then(|()| line(stdin.lock(), &Keys::of(&before)));
     let restored = termios::tcsetattr(&stdin, OptionalActions::Flush, &before);
     eprintln!();
     restored.map_err(|error| failed(error.into()))?;

@@ -1,6 +1,7 @@
 //! Human-readable numbers: times, sizes, guids.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::time::SystemTime;
 
 use zstream_format::shown::Shown;
@@ -104,18 +105,14 @@ pub(crate) fn line(text: impl fmt::Display) -> String {
 
 /// Prints a line on standard error, which may have [`columns`]. All messages go this way, through the macro `eprintln`.
 pub(crate) fn complain(text: impl fmt::Display) {
-    std::eprintln!("{}", columns(text));
+    // Nothing is left to report the failure to.
+    let _ = writeln!(io::stderr(), "{}", columns(text));
 }
 
 /// A line whose columns are separated by tabs; see [`line()`].
 pub(crate) fn columns(text: impl fmt::Display) -> String {
     let columns: Vec<String> = text.to_string().split('\t').map(line).collect();
     columns.join("\t")
-}
-
-/// Prints a line on standard output, which may have [`columns`], through the macro `println`.
-pub(crate) fn say(text: impl fmt::Display) {
-    std::println!("{}", columns(text));
 }
 
 #[cfg(test)]

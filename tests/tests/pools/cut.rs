@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use zstream_tests::created::{MEMBER_BYTES, files};
+use zstream_tests::created::files;
 use zstream_tests::golden::Outcome;
 use zstream_tests::program::zstream;
 
@@ -13,14 +13,17 @@ use zstream_tests::program::zstream;
 const KINDS: [(&str, usize); 5] =
     [("a", 0), ("a b", 0), ("mirror a b", 1), ("raidz a b c", 1), ("raidz2 a b c d", 2)];
 
-/// What has to be there of a member of 64 MiB: its part of the whole metaslabs of 16 MiB, the labels, and the boot area. Labels lie
+/// The size of a member: more than the least that OpenZFS opens, so that some of it may be missing.
+const MEMBER_BYTES: u64 = 80 << 20;
+
+/// What has to be there of a member: its part of the whole metaslabs of 16 MiB, the labels, and the boot area. Labels lie
 /// at multiples of 256 KiB.
 fn needed_bytes(words: &str) -> u64 {
     const AROUND: u64 = (4 << 20) + (512 << 10);
     const METASLAB: u64 = 16 << 20;
     let disks = if words.starts_with("raidz") { words.split(' ').count() as u64 - 1 } else { 1 };
     let asize = (MEMBER_BYTES - AROUND) * disks;
-    ((asize - asize % METASLAB).div_ceil(disks) + AROUND).next_multiple_of(256 << 10)
+    ((asize - asize % METASLAB).div_ceil(disks) + AROUND).next_multiple_of(256 << 10).max(64 << 20)
 }
 
 /// A pool with a file that fills a quarter of the smallest.
@@ -35,7 +38,7 @@ impl Bench {
         let member = |word: &str| bench.members_dir().join(word).display().to_string();
         let vdevs = words.split(' ').map(|word| if word.len() == 1 { member(word) } else { word.to_owned() });
         let mut create: Vec<String> =
-            ["pool", "create", "--size", "64M", "-O", "compression=off", "demo"].map(str::to_owned).into();
+            ["pool", "create", "--size", "80M", "-O", "compression=off", "demo"].map(str::to_owned).into();
         create.extend(vdevs);
         let outcome = zstream(&create.iter().map(String::as_str).collect::<Vec<_>>(), b"");
         assert_eq!((outcome.code, text(&outcome.stderr).as_str()), (0, ""));
@@ -153,4 +156,19 @@ fn members_that_are_large_enough_are_written() {
             assert_eq!(code, 0, "{words}, {bytes}: {report}");
         }
     }
+}
+
+/// OpenZFS opens no member below 64 MiB, also where its pool has nothing in what is missing.
+#[test]
+fn a_member_below_the_smallest_is_not_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = dir.path().join("a").display().to_string();
+    assert_eq!(zstream(&["pool", "create", "--size", "64M", "demo", &image], b"").code, 0);
+    OpenOptions::new().write(true).open(&image).and_then(|file| file.set_len(63 << 20)).expect("a file");
+    for words in [&["create", "demo/x"][..], &["pool", "check"]] {
+        let outcome = zstream(&[&["-d", &image], words].concat(), b"");
+        let said = text(&outcome.stderr) + &text(&outcome.stdout);
+        assert!(outcome.code == 1 && said.contains("is cut short"), "{words:?}: {said}");
+    }
+    assert_eq!(zstream(&["-d", &image, "list"], b"").code, 0);
 }

@@ -106,3 +106,21 @@ fn without_a_terminal_the_option_is_named() {
     assert_eq!((outcome.code, outcome.stdout.as_slice()), (1, &b""[..]));
     assert_eq!(said, format!("zstream: {NAME} is encrypted: name its key file with --key-file\n"));
 }
+
+/// A slip in a new passphrase would lock its dataset for ever, so it is asked for twice.
+#[test]
+fn a_new_key_is_asked_for_twice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = dir.path().join("a.img").display().to_string();
+    assert_eq!(program::zstream(&["pool", "create", "--size", "64M", "demo", &image], b"").code, 0);
+    let create = |typed| {
+        let encryption = ["-o", "encryption=on", "-o", "keyformat=passphrase"];
+        on_terminal(&[&["-d", &image, "create"], &encryption[..], &["demo/e"]].concat(), typed)
+    };
+    let seen = create("correct horse\ncorect horse\n");
+    assert_eq!(seen.code, Some(1), "{}", seen.shown);
+    assert!(seen.shown.contains("do not match"), "{}", seen.shown);
+    let seen = create("correct horse\ncorrect horse\n");
+    assert_eq!(seen.code, Some(0), "{}", seen.shown);
+    assert!(!seen.shown.contains("hors"), "{}", seen.shown);
+}

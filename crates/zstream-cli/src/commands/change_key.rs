@@ -192,7 +192,7 @@ impl Load {
         for root in &roots {
             failures.extend(self.try_key(&open, options, root).err());
         }
-        println!("{} / {} key(s) successfully verified", roots.len() - failures.len(), roots.len());
+        say!("{} / {} key(s) successfully verified", roots.len() - failures.len(), roots.len())?;
         let Some(last) = failures.pop() else { return Ok(()) };
         failures.iter().for_each(|failure| eprintln!("zstream: {}", failure.message()));
         Err(last)

@@ -53,7 +53,7 @@ impl Args {
             change(options, &self.name, make)?
         };
         if self.dry_run || self.verbose {
-            self.tell(&made, &new);
+            self.tell(&made, &new)?;
         }
         Ok(())
     }
@@ -65,12 +65,12 @@ impl Args {
         Ok(if self.parents { new.with_parents() } else { new })
     }
 
-    fn tell(&self, made: &[String], new: &NewDataset) {
+    fn tell(&self, made: &[String], new: &NewDataset) -> Result<(), Failure> {
         for name in made {
             match (self.parsable, self.dry_run) {
-                (true, _) => println!("create\t{name}"),
-                (false, true) => println!("would create {name}"),
-                (false, false) => println!("create {name}"),
+                (true, _) => say!("create\t{name}")?,
+                (false, true) => say!("would create {name}")?,
+                (false, false) => say!("create {name}")?,
             }
         }
         for parsed in new.properties() {
@@ -79,7 +79,8 @@ impl Args {
                 value.or_else(|_| parsed.value.u64().map(|number| number.to_string())).unwrap_or_default();
             let separator = if self.parsable { "\t" } else { "=" };
             let start = if self.parsable { "property\t" } else { "\t" };
-            println!("{start}{}{separator}{value}", parsed.name);
+            say!("{start}{}{separator}{value}", parsed.name)?;
         }
+        Ok(())
     }
 }

@@ -49,12 +49,12 @@ impl Args {
         if self.dry_run || self.verbose {
             let tense = if self.dry_run { "would " } else { "did " };
             for name in names {
-                if self.parsable { println!("destroy\t{name}") } else { println!("{tense}destroy {name}") }
+                if self.parsable { say!("destroy\t{name}")? } else { say!("{tense}destroy {name}")? }
             }
             if self.parsable {
-                println!("reclaim\t{bytes}");
+                say!("reclaim\t{bytes}")?;
             } else {
-                println!("{tense}reclaim {}", nice_bytes(bytes));
+                say!("{tense}reclaim {}", nice_bytes(bytes))?;
             }
         }
         Ok(())

@@ -55,7 +55,7 @@ impl Args {
         if self.dry_run {
             for top in new.tops() {
                 let class = top.class.bias().map(|class| format!("{class} ")).unwrap_or_default();
-                println!("{class}{} {}", top.shape, top.leaves.join(" "));
+                say!("{class}{} {}", top.shape, top.leaves.join(" "))?;
             }
             return Ok(());
         }

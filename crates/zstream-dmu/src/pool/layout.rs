@@ -1,11 +1,8 @@
 //! How large the vdevs of a new pool are and how they are cut into metaslabs.
 
 use crate::error::{Error, Result};
-use crate::vdev::LEAF_DATA_START;
 use crate::vdev::label::LABEL_BYTES;
-
-/// Smallest member of a pool (`SPA_MINDEVSIZE`).
-pub const MEMBER_BYTES_MIN: u64 = 64 << 20;
+use crate::vdev::{LEAF_DATA_START, MEMBER_BYTES_MIN};
 
 /// What the two labels at a member's end take.
 const END_BYTES: u64 = 2 * LABEL_BYTES;

@@ -35,7 +35,7 @@ use self::config::{VdevConfig, VdevType};
 use self::indirect::Mapping;
 use self::raidz::Geometry;
 pub use self::shape::Shape;
-pub use self::size::CutMember;
+pub use self::size::{CutMember, MEMBER_BYTES_MIN};
 use crate::blkptr::Dva;
 use crate::device::Device;
 use crate::error::{Error, Fault, Result};

@@ -9,6 +9,9 @@ use super::label::LABEL_BYTES;
 use super::{Kind, LEAF_DATA_START, Vdev, VdevTree};
 use crate::ids::Guid;
 
+/// The smallest member of a pool (`SPA_MINDEVSIZE`). OpenZFS opens none that is smaller, whatever its pool needs of it.
+pub const MEMBER_BYTES_MIN: u64 = 64 << 20;
+
 /// A member whose end is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutMember {
@@ -55,6 +58,7 @@ impl Vdev {
                 // Where the labels at the end lie goes by multiples of their size.
                 let bytes = asize_min.saturating_add(LEAF_DATA_START + 2 * LABEL_BYTES);
                 let needed_bytes = bytes.checked_next_multiple_of(LABEL_BYTES).unwrap_or(bytes);
+                let needed_bytes = needed_bytes.max(MEMBER_BYTES_MIN);
                 if device.len() < needed_bytes {
                     let (name, guid) = (self.name.clone(), self.guid());
                     found.push(CutMember { name, guid, bytes: device.len(), needed_bytes });

@@ -12,7 +12,7 @@ use zstream_recv::rules::{Encryption as Received, OwnKey};
 
 use crate::error::{EncryptionFault, Error, Result};
 use crate::place::Keys;
-use crate::place::keys::{key, load_key};
+use crate::place::keys::{load_key, new_key};
 
 /// The default and the minimum number of PBKDF2 iterations (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
 const ROUNDS: u64 = 350_000;
@@ -139,7 +139,7 @@ impl EncryptionProperties {
         let location = self.location.clone().unwrap_or_else(|| "prompt".to_owned());
         let input = match key_at(&location) {
             Some(key) => key?,
-            None if location == "prompt" => key(keys, name)?,
+            None if location == "prompt" => new_key(keys, name)?,
             None => return refuse(EncryptionFault::Location),
         };
         let key = WrappingKey::new(format, &input)?;
@@ -189,7 +189,7 @@ impl EncryptionProperties {
         let place = location.as_ref().or(known.as_ref()).map_or("prompt", String::as_str);
         let input = match key_at(place) {
             Some(key) => key?,
-            None if place == "prompt" => key(new, name)?,
+            None if place == "prompt" => new_key(new, name)?,
             None => return refuse(EncryptionFault::Location),
         };
         Ok(NewKey { format, key: WrappingKey::new(format, &input)?, location })

@@ -25,6 +25,15 @@ pub trait Keys {
     /// The key is not available.
     fn key(&self, root: &str) -> Result<Vec<u8>, OtherError>;
 
+    /// The key of an encryption root that is about to be created, or the new key of one. A prompt should ask twice, since
+    /// nothing else notices a typing error.
+    ///
+    /// # Errors
+    /// The key is not available.
+    fn new_key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+        self.key(root)
+    }
+
     /// True if [`key`](Self::key) returns a key without a prompt. If false, optional keys are not requested.
     fn is_at_hand(&self) -> bool {
         true
@@ -91,6 +100,11 @@ impl Keys for KeyFile {
 /// The key of an encryption root.
 pub(crate) fn key(keys: &dyn Keys, root: &str) -> Result<Vec<u8>> {
     keys.key(root).map_err(|source| Error::NoKey { root: root.to_owned(), source })
+}
+
+/// The key that an encryption root is to get.
+pub(crate) fn new_key(keys: &dyn Keys, root: &str) -> Result<Vec<u8>> {
+    keys.new_key(root).map_err(|source| Error::NoKey { root: root.to_owned(), source })
 }
 
 fn wrong(root: &str) -> impl FnOnce(PoolError) -> Error + '_ {
