@@ -39,7 +39,12 @@ impl Tx<'_> {
             self.check_not_too_close(head, name)?;
             plan.push((head, short));
         }
-        plan.into_iter().map(|(head, short)| self.snapshot_head(head, &short)).collect()
+        plan.into_iter()
+            .map(|(head, short)| {
+                self.check_refreserved(head)?;
+                self.snapshot_head(head, &short)
+            })
+            .collect()
     }
 
     /// Refuses to make the snapshot `name` in the transaction group of the one before it.

@@ -69,6 +69,26 @@ impl Tx<'_> {
         refuse_more("refreservation", more, self.available(phys.dir)?)
     }
 
+    /// Refuses a snapshot of a head, or what takes its place, where the part of its refreservation that is in use is more than
+    /// what is available: that part is reserved anew (`dsl_dataset_snapshot_reserve_space`,
+    /// `dsl_dataset_clone_swap_check_impl`, of which the first asks for no less than the second).
+    pub(super) fn check_refreserved(&self, head: ObjectId) -> Result<()> {
+        let phys = self.dataset(head)?;
+        let more = self.refreservation(head)?.min(phys.unique_bytes);
+        match self.available(phys.dir)? {
+            Some(available) if more > available => {
+                let name = self.full_name(head)?;
+                Err(Error::refused(
+                    "ENOSPC",
+                    format!(
+                        "the refreservation of {name} takes {more} bytes more, and {available} are available"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Bytes that a directory and those below it can still use (`dsl_dir_space_available`); none where that cannot be told.
     pub(super) fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
         let Some(space) = self.pool_space else { return Ok(None) };
@@ -85,6 +105,30 @@ impl Tx<'_> {
             });
         }
         Ok(above)
+    }
+
+    /// What a directory and all above it use, before something moves into it; see [`check_moved`](Self::check_moved).
+    pub(super) fn used_above(&self, dir: ObjectId) -> Result<Vec<(ObjectId, u64)>> {
+        Ok(self.line_up(dir)?.into_iter().map(|(dir, phys)| (dir, phys.used_bytes)).collect())
+    }
+
+    /// Refuses what was moved where it does not fit: below a quota, or into the pool, where reservations count anew
+    /// (`dsl_dir_transfer_possible`). `before` is what was used then; what uses no more than before may stay above its quota.
+    pub(super) fn check_moved(&self, before: &[(ObjectId, u64)]) -> Result<()> {
+        for (dir, used_before) in before {
+            let phys = self.dir(*dir)?;
+            let of_pool = self.pool_space.filter(|_| phys.parent.is_none()).map(|space| space.usable_bytes);
+            let quota = Some(phys.quota_bytes).filter(|quota| *quota != 0);
+            let Some(limit) = of_pool.into_iter().chain(quota).min() else { continue };
+            if phys.used_bytes > *used_before && phys.used_bytes > limit {
+                let name = self.dir_name(*dir)?;
+                return Err(Error::refused(
+                    "ENOSPC",
+                    format!("{name} would use {} bytes, and is limited to {limit}", phys.used_bytes),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -40,7 +40,8 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// `EINVAL` when it is no clone, `EEXIST` when names of snapshots or bookmarks collide, `EXDEV` when it must not be,
-    /// `ENAMETOOLONG`, `EACCES` when its keys would need another encryption root.
+    /// `ENAMETOOLONG`, `EACCES` when its keys would need another encryption root, `ENOSPC` when what it takes over does not
+    /// fit below a quota.
     pub fn promote(&mut self, name: &str) -> Result<()> {
         let plan = self.plan_promotion(name)?;
         self.promote_keys(plan.dir, plan.origin_dir)?;
@@ -70,11 +71,13 @@ impl Tx<'_> {
             self.move_snapshot(&plan, *snapshot, name, old_next)?;
         }
         let snapshots = |dir: &DirPhys| if dir.has_breakdown { Some(dir.breakdown.snapshots) } else { None };
+        let before = self.used_above(plan.dir)?;
         let more = snapshots(&self.dir(plan.dir)?).map_or(0, |old| plan.snapshots.0.wrapping_sub(old) as i64);
         self.move_usage(plan.dir, more, plan.moves)?;
         let less =
             snapshots(&self.dir(plan.origin_dir)?).map_or(0, |old| plan.snapshots.1.wrapping_sub(old) as i64);
         self.move_usage(plan.origin_dir, less, plan.moves.negated())?;
+        self.check_moved(&before)?;
         self.change_dataset(plan.origin, |origin| origin.unique_bytes = plan.unique)?;
         self.remove_livelist(plan.dir)?;
         self.remove_livelist(plan.origin_dir)

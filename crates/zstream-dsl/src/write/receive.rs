@@ -228,26 +228,6 @@ impl Tx<'_> {
         Ok(newer)
     }
 
-    /// Refuses to end where the head has used up a part of its refreservation that is more than there is left: what takes
-    /// the head's place and the snapshot of it need that part anew (`dsl_dataset_clone_swap_check_impl`,
-    /// `dsl_dataset_snapshot_reserve_space`, of which the second asks for no less than the first).
-    fn check_refreserved(&self, head: ObjectId) -> Result<()> {
-        let phys = self.dataset(head)?;
-        let more = self.refreservation(head)?.min(phys.unique_bytes);
-        match self.available(phys.dir)? {
-            Some(available) if more > available => {
-                let name = self.full_name(head)?;
-                Err(Error::refused(
-                    "ENOSPC",
-                    format!(
-                        "the refreservation of {name} takes {more} bytes more, and {available} are available"
-                    ),
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Whether a head holds anything else than the snapshot before it (`dsl_dataset_modified_since_snap`): a difference
     /// in the intent log alone is none.
     fn is_modified(&self, head: ObjectId) -> Result<bool> {

@@ -15,7 +15,8 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// `ENOENT`, `EEXIST`, `EXDEV` when the new name is in another pool, `EINVAL` when it lies below the dataset or below a
-    /// volume, `ENAMETOOLONG` also for what is below, `EACCES` when it would get other keys.
+    /// volume, `ENAMETOOLONG` also for what is below, `EACCES` when it would get other keys, `ENOSPC` when it does not fit
+    /// below a quota there.
     pub fn rename(&mut self, old: &str, new: &str) -> Result<()> {
         let dir = self.dir_named(old)?.ok_or_else(|| Error::not_found("dataset", old))?;
         let parent = self.dir(dir)?.parent;
@@ -33,7 +34,9 @@ impl Tx<'_> {
         }
         if place.parent != parent {
             self.check_rename_keys(dir, place.parent)?;
+            let before = self.used_above(place.parent)?;
             self.move_counts(dir, parent, place.parent)?;
+            self.check_moved(&before)?;
         }
         let last = old.rsplit('/').next().unwrap_or_default();
         let names = self.children_zap(parent)?;
