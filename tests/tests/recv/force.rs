@@ -216,7 +216,7 @@ fn what_does_not_fit_leaves_nothing() {
     pool.demo.check("without room");
     // With -s what came stays, and can be thrown away.
     let (code, _, message) = pool.demo.run(&[], "recv -s demo/fs", &incr);
-    assert!(code == 1 && message.contains("[ENOSPC]; what came is kept"), "{message}");
+    assert!(code == 1 && message.contains("[ENOSPC]; the received data is kept"), "{message}");
     let (_, token, _) = pool.demo.run(&[], "get -H -o value receive_resume_token demo/fs", b"");
     assert!(token.starts_with("1-"), "{token}");
     pool.demo.check("to be resumed");

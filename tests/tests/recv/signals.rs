@@ -105,7 +105,7 @@ fn what_came_is_kept_where_that_is_asked_for() {
     let output = interrupted(&demo, "-s demo/fs", &whole[..whole.len() - PIPE_BYTES], "", Signal::INT, b"");
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{message}");
-    assert!(message.contains("[EINTR]; what came is kept"), "{message}");
+    assert!(message.contains("[EINTR]; the received data is kept"), "{message}");
     let token = demo.reading().dsl.dataset("demo/fs").unwrap().resume_token().unwrap().expect("a token");
     assert!(token.bytes > (whole.len() / 2) as u64, "{token:?}");
     let mut plan = tank.plan("-i @a tank/fs@b");
