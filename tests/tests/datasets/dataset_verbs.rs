@@ -176,6 +176,30 @@ fn encrypted_datasets_take_the_key_of_the_one_above() {
     assert!(demo.refuses("rename demo/e/below demo/below").contains("encryption root"));
 }
 
+/// An encryption root may lie below a clone of its own snapshot: what visits all that has its key comes to an end.
+#[test]
+fn an_encryption_root_lies_below_its_clone() {
+    let demo = Demo::new();
+    let key = demo.dir.path().join("key");
+    std::fs::write(&key, "correct horse").expect("a file");
+    let with_key = |line: &str| {
+        let outcome = demo.run(&format!("--key-file {} {line}", key.display()));
+        assert_eq!(outcome.0, 0, "{line}: {}", outcome.2);
+    };
+    with_key("create -o encryption=on -o keyformat=passphrase -o pbkdf2iters=100000 demo/e");
+    with_key("create demo/e/below");
+    demo.does(&["snapshot demo/e@s", "clone demo/e@s demo/clone", "rename demo/e demo/clone/e"]);
+    let new = demo.dir.path().join("new");
+    std::fs::write(&new, "battery staple").expect("a file");
+    with_key(&format!("change-key -o keylocation=file://{} demo/clone/e", new.display()));
+    demo.does(&["promote demo/clone"]);
+    for name in ["demo/clone", "demo/clone/e", "demo/clone/e/below"] {
+        assert_eq!(demo.get("encryptionroot", name), "demo/clone -", "{name}");
+    }
+    std::fs::copy(&new, &key).expect("a file");
+    with_key("load-key -n demo/clone");
+}
+
 /// The first limit of a pool makes it count, from the dataset with the limit downwards.
 #[test]
 fn limits_begin_to_count() {

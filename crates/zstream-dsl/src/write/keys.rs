@@ -9,6 +9,8 @@
 //! another root are wrapped anew ([`super::change_key`]), or their wrapping is known to be that of the other root, or the
 //! directory becomes a root of its own, which needs no key.
 
+use std::collections::BTreeSet;
+
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
@@ -322,6 +324,8 @@ impl Tx<'_> {
     ) -> Result<()> {
         // Each with whether its own keys were visited with its origin.
         let mut dirs = vec![(dir, false)];
+        // A directory may lie below a clone of its own snapshots.
+        let mut seen = BTreeSet::new();
         while let Some((dir, is_done)) = dirs.pop() {
             let name = self.dir_name(dir)?;
             if name.rsplit('/').next().is_some_and(is_hidden) {
@@ -334,7 +338,13 @@ impl Tx<'_> {
                 if found != root || self.is_clone(dir)? {
                     continue;
                 }
+                if seen.contains(&dir) {
+                    continue;
+                }
                 visit(self, dir, table)?;
+            }
+            if !seen.insert(dir) {
+                continue;
             }
             let phys = self.dir(dir)?;
             for (_, child) in self.entries(phys.children)? {
