@@ -334,17 +334,14 @@ impl Tx<'_> {
             let (Some(found), Some(table)) = (self.encryption_root(dir)?, self.crypto_key(dir)?) else {
                 continue;
             };
-            if !is_done {
-                if found != root || self.is_clone(dir)? {
-                    continue;
-                }
-                if seen.contains(&dir) {
-                    continue;
-                }
-                visit(self, dir, table)?;
+            if !is_done && (found != root || self.is_clone(dir)?) {
+                continue;
             }
             if !seen.insert(dir) {
                 continue;
+            }
+            if !is_done {
+                visit(self, dir, table)?;
             }
             let phys = self.dir(dir)?;
             for (_, child) in self.entries(phys.children)? {
