@@ -587,7 +587,7 @@ fn write(pool: &mut WritablePool, name: &str, count: usize, seed: u64) -> Result
 
 fn errno(error: &zstream_dmu::error::Error) -> &'static str {
     match error.fault() {
-        zstream_dmu::error::Fault::Refused { errno, .. } => errno,
+        zstream_dmu::error::Fault::Refused { errno, .. } => errno.name(),
         zstream_dmu::error::Fault::NotFound { .. } => "ENOENT",
         _ => panic!("{error}"),
     }

@@ -10,6 +10,7 @@ use zstream_format::algorithm::ChecksumType;
 use zstream_format::byteswap::SwapError;
 use zstream_format::checksum::{Checksum, EmbeddedError, Error as ChecksumError};
 use zstream_format::compress::CodecError;
+use zstream_format::errno::Errno;
 
 use crate::blkptr::BlockPointerFault;
 use crate::ids::{Bookmark, Txg};
@@ -153,11 +154,11 @@ pub enum Fault {
         /// Size of the block.
         bytes: u64,
     },
-    /// What is asked for cannot be done as things stand; the name is that of the error that ZFS would give.
+    /// What is asked for cannot be done as things stand.
     #[error("{reason}")]
     Refused {
-        /// `EBUSY`, `EEXIST` and the like.
-        errno: &'static str,
+        /// The error number that ZFS would give.
+        errno: Errno,
         /// Why, as `zfs` words it.
         reason: String,
     },
@@ -236,9 +237,9 @@ impl Error {
         Fault::Invalid(what.into()).into()
     }
 
-    /// Something that cannot be done as things stand, with the name of the error that ZFS would give.
+    /// Something that cannot be done as things stand, with the error number that ZFS would give.
     #[must_use]
-    pub fn refused(errno: &'static str, reason: impl Into<String>) -> Self {
+    pub fn refused(errno: Errno, reason: impl Into<String>) -> Self {
         Fault::Refused { errno, reason: reason.into() }.into()
     }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use zstream_dmu::error as dmu;
-use zstream_format::judge::{Breach, Errno};
+use zstream_format::errno::Errno;
+use zstream_format::judge::Breach;
 use zstream_format::place::Place;
 use zstream_format::record::RecordType;
 use zstream_format::stream;
@@ -102,11 +103,7 @@ fn stream_errno(error: &stream::Error) -> Errno {
         Fault::Empty | Fault::Truncated { .. } | Fault::NoEnd => Errno::ZFS_ERR_STREAM_TRUNCATED,
         Fault::Trailer { .. } | Fault::EndChecksum { .. } => Errno::ECKSUM,
         Fault::TooLarge { .. } if error.place().record == Some(RecordType::Begin) => Errno::E2BIG,
-        Fault::List(error) => match error.errno() {
-            95 => Errno::ENOTSUP,
-            22 => Errno::EINVAL,
-            _ => Errno::EFAULT,
-        },
+        Fault::List(error) => error.errno(),
         Fault::Rule(breach) => breach.errno(),
         Fault::Features(_) => Errno::ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE,
         _ => Errno::EINVAL,
@@ -123,24 +120,8 @@ fn pool_errno(fault: &dmu::Fault) -> Errno {
         Fault::Checksum { .. } | Fault::Embedded(_) | Fault::Authentication { .. } => Errno::ECKSUM,
         Fault::Unsupported(_) => Errno::ENOTSUP,
         Fault::Exists { .. } => Errno::EEXIST,
-        Fault::Refused { errno, .. } => refused_errno(errno),
+        Fault::Refused { errno, .. } => *errno,
         Fault::Io(_) | Fault::Redacted | Fault::NoGoodCopy(_) => Errno::EIO,
-        _ => Errno::EINVAL,
-    }
-}
-
-/// The errno of a change of datasets that was refused.
-fn refused_errno(name: &str) -> Errno {
-    match name {
-        "EEXIST" => Errno::EEXIST,
-        "ENOENT" => Errno::ENOENT,
-        "EBUSY" => Errno::EBUSY,
-        "ETXTBSY" => Errno::ETXTBSY,
-        "EACCES" => Errno::EACCES,
-        "EDQUOT" => Errno::EDQUOT,
-        "ENOSPC" => Errno::ENOSPC,
-        "ENOTSUP" => Errno::ENOTSUP,
-        "EAGAIN" => Errno::EAGAIN,
         _ => Errno::EINVAL,
     }
 }
@@ -164,6 +145,20 @@ impl fmt::Display for Error {
             // An error of the stream says its place itself.
             Some(place) if !matches!(fault, Fault::Stream(_)) => write!(f, "{fault} ({place})"),
             _ => write!(f, "{fault}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change of datasets that is refused keeps its errno on the way up.
+    #[test]
+    fn the_errno_of_a_refused_change_is_kept() {
+        for &errno in Errno::ALL {
+            let error = Error::from(Fault::Pool(dmu::Error::refused(errno, "no")));
+            assert_eq!(error.errno(), errno);
         }
     }
 }

@@ -13,6 +13,7 @@ use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
+use zstream_format::errno::Errno;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::sa::{MAGIC, REGISTRY};
@@ -153,7 +154,7 @@ pub fn resize_volume(set: &mut dyn ObjectStore, size: u64) -> Result<()> {
     let block_bytes = set.info(VOLUME)?.block_bytes;
     if size == 0 || block_bytes == 0 || !size.is_multiple_of(block_bytes) {
         return Err(Error::refused(
-            "EINVAL",
+            Errno::EINVAL,
             format!(
                 "a volume of {size} bytes: the size must be a multiple of the block size, {block_bytes} bytes"
             ),

@@ -9,6 +9,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::write::{Reach, Setting, Tx, WritablePool};
+use zstream_format::errno::Errno;
 
 use crate::create::{create_parents, resize_volume};
 use crate::error::{Error, Request, Result};
@@ -170,7 +171,7 @@ pub fn roll_back(pool: &mut WritablePool, snapshot: &str, reach: Reach) -> Resul
     if !younger.is_empty() && !reach.recursive && !reach.clones {
         let list = younger.join(", ");
         let text = format!("more recent snapshots or bookmarks exist; use -r to destroy them: {list}");
-        return Err(failed(PoolError::refused("EEXIST", text)));
+        return Err(failed(PoolError::refused(Errno::EEXIST, text)));
     }
     pool.rollback_over(snapshot, &younger).map_err(failed)
 }

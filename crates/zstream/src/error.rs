@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
 use zstream_dmu::vdev::config::PoolState;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_format::stream;
 use zstream_recv::error::Error as ReceiveFault;
 use zstream_send::refusal::Refusal;

@@ -9,7 +9,7 @@ use zstream_dmu::zap::Value;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::write::WritablePool;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_recv::engine::Receiving;
 use zstream_recv::error::{Cancelled, Fault, Result as StreamResult};
 use zstream_recv::host::{Host, Note};

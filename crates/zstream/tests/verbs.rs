@@ -17,7 +17,7 @@ use zstream_dmu::device::{Memory, OpenDevice as _};
 use zstream_dmu::error::Fault;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::prop::table::Types;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_recv::error::Fault as ReceiveFault;
 use zstream_recv::request::Naming;
 

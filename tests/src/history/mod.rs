@@ -485,7 +485,7 @@ pub fn copy_to(device: &dyn Device, path: &Path) -> std::io::Result<()> {
 
 fn errno(error: &Error) -> &'static str {
     match error.fault() {
-        Fault::Refused { errno, .. } => errno,
+        Fault::Refused { errno, .. } => errno.name(),
         Fault::NotFound { .. } => "ENOENT",
         Fault::NoSpace { .. } => FULL,
         _ => "other",

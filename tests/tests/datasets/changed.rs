@@ -184,7 +184,7 @@ impl History {
 
 fn errno(error: &Error) -> &'static str {
     match error.fault() {
-        Fault::Refused { errno, .. } => errno,
+        Fault::Refused { errno, .. } => errno.name(),
         Fault::NotFound { .. } => "ENOENT",
         Fault::NoSpace { .. } => "ENOSPC",
         _ => "other",

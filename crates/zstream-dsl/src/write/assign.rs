@@ -3,6 +3,7 @@
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::{Setting, Tx};
 use crate::prop::parse::Parsed;
@@ -28,7 +29,8 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when it does not apply or is fixed when a dataset is made, `ENOTSUP` when the pool lacks a feature.
     pub fn check_assignment(&self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
-        let refuse = |why: &str| Err(Error::refused("EINVAL", format!("property {} {why}", parsed.name)));
+        let refuse =
+            |why: &str| Err(Error::refused(Errno::EINVAL, format!("property {} {why}", parsed.name)));
         let Some(property) = parsed.property else { return Ok(()) };
         if types == Types::SNAPSHOT {
             return refuse("cannot be set of a snapshot");
@@ -72,7 +74,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when the property is not inherited or cannot be changed.
     pub fn inherit(&mut self, dataset: ObjectId, name: &str, to_received: bool) -> Result<()> {
-        let refuse = |why: &str| Err(Error::refused("EINVAL", format!("property {name} {why}")));
+        let refuse = |why: &str| Err(Error::refused(Errno::EINVAL, format!("property {name} {why}")));
         let mut stored = name;
         if !name.contains(':') {
             let Some(property) = Property::find(name) else { return refuse("does not exist") };
@@ -98,14 +100,14 @@ impl Tx<'_> {
         let refuse = |errno, why: &str| Err(Error::refused(errno, format!("keylocation {why}")));
         match self.encryption_root(dir)? {
             None if location == "none" => Ok(()),
-            None => refuse("EACCES", "can be set of encrypted datasets only"),
-            Some(root) if root != dir => refuse("EACCES", "can be set of the encryption root only"),
+            None => refuse(Errno::EACCES, "can be set of encrypted datasets only"),
+            Some(root) if root != dir => refuse(Errno::EACCES, "can be set of the encryption root only"),
             Some(_)
                 if location == "prompt" || KEY_LOCATIONS.iter().any(|start| location.starts_with(start)) =>
             {
                 Ok(())
             }
-            Some(_) => refuse("EINVAL", "is prompt, file:///PATH, https:// or http://"),
+            Some(_) => refuse(Errno::EINVAL, "is prompt, file:///PATH, https:// or http://"),
         }
     }
 }

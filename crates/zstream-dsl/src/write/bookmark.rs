@@ -6,6 +6,7 @@
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::redaction::ListHeader;
@@ -133,7 +134,7 @@ impl Tx<'_> {
         let parsed = Name::parse(name)?;
         match parsed.suffix {
             Suffix::Bookmark(short) => Ok((self.head_named(&parsed.filesystem)?, short)),
-            _ => Err(Error::refused("EINVAL", format!("{name} is not the name of a bookmark"))),
+            _ => Err(Error::refused(Errno::EINVAL, format!("{name} is not the name of a bookmark"))),
         }
     }
 
@@ -177,7 +178,7 @@ impl Tx<'_> {
         let (head, short) = self.split_bookmark(name)?;
         self.require_feature("bookmarks")?;
         if self.bookmarks(head)?.iter().any(|mark| mark.name == short) {
-            return Err(Error::refused("EEXIST", format!("bookmark {name} already exists")));
+            return Err(Error::refused(Errno::EEXIST, format!("bookmark {name} already exists")));
         }
         Ok((head, short))
     }
@@ -187,7 +188,7 @@ impl Tx<'_> {
     /// # Errors
     /// `ENOENT`, `EEXIST`, `EINVAL` when the source is not in the line of snapshots that led to the bookmark's dataset.
     pub fn bookmark(&mut self, source: &str, name: &str) -> Result<()> {
-        let not_before = || Error::refused("EINVAL", format!("{source} is not an ancestor of {name}"));
+        let not_before = || Error::refused(Errno::EINVAL, format!("{source} is not an ancestor of {name}"));
         let (head, short) = self.vacant_bookmark(name)?;
         let mark = if source.contains('#') {
             let (of, mark) = self.bookmark_named(source)?;

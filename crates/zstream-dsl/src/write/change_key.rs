@@ -7,6 +7,7 @@ use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
+use zstream_format::errno::Errno;
 
 use super::{Setting, Tx, Wrapping, WritablePool};
 use crate::keys::CryptoKey;
@@ -47,7 +48,7 @@ impl Tx<'_> {
     /// As [`WritablePool::inherit_key`].
     pub fn inheritable_key(&self, name: &str) -> Result<(ObjectId, ObjectId)> {
         let Subject { dir, root, .. } = self.subject(name)?;
-        let refuse = |why: String| Err(Error::refused("EINVAL", why));
+        let refuse = |why: String| Err(Error::refused(Errno::EINVAL, why));
         if root != dir {
             return refuse(format!("{name} is not an encryption root, and inherits its key already"));
         }
@@ -68,7 +69,7 @@ impl Tx<'_> {
         let head = self.head_named(name)?;
         let dir = self.dataset(head)?.dir;
         let Some(root) = self.encryption_root(dir)? else {
-            return Err(Error::refused("EINVAL", format!("{name} is not encrypted")));
+            return Err(Error::refused(Errno::EINVAL, format!("{name} is not encrypted")));
         };
         self.refuse_clone_key(dir)?;
         Ok(Subject { head, dir, root })
@@ -82,7 +83,7 @@ impl Tx<'_> {
             let keys = CryptoKey::read(tx.mos(), table)?.wrapped.unwrap(old).map_err(|error| match error.fault() {
                 Fault::WrongKey if dir != subject.dir => match tx.dir_name(dir) {
                     Ok(name) => Error::refused(
-                        "EACCES",
+                        Errno::EACCES,
                         format!("the key of its encryption root does not open {name}, so its keys cannot be wrapped anew"),
                     ),
                     Err(error) => error,
@@ -112,7 +113,7 @@ impl WritablePool {
         let subject = tx.subject(name)?;
         if subject.root != subject.dir && new.location.is_none() {
             return Err(Error::refused(
-                "EINVAL",
+                Errno::EINVAL,
                 format!("{name} becomes an encryption root: it needs a keylocation"),
             ));
         }

@@ -10,6 +10,7 @@ use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
+use zstream_format::errno::Errno;
 
 use super::{RECEIVE_CHILD, Setting, Tx, WritablePool};
 use crate::erratum::Erratum;
@@ -50,7 +51,7 @@ impl Tx<'_> {
             let erratum = Erratum::NoIvSet;
             let why =
                 format!("new encrypted datasets need the feature bookmark_v2, or they would have {erratum}");
-            return Err(Error::refused("ENOTSUP", why));
+            return Err(Error::refused(Errno::ENOTSUP, why));
         }
         let dir = self.dataset(head)?.dir;
         let key = DatasetKey::generate(suite, Guid(self.random()?))?;

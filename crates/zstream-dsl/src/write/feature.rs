@@ -5,6 +5,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::Feature;
 use zstream_dmu::mos::features::FEATURES;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::Tx;
 
@@ -51,7 +52,7 @@ impl Tx<'_> {
         if self.feature_enabled(name)? {
             return Ok(());
         }
-        Err(Error::refused("ENOTSUP", format!("the pool does not have the feature {name}")))
+        Err(Error::refused(Errno::ENOTSUP, format!("the pool does not have the feature {name}")))
     }
 
     /// Counts a feature up or down.

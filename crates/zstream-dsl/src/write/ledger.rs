@@ -16,6 +16,7 @@ use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::write::Ledger;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::deadlist::{change_of, has_places};
@@ -114,7 +115,7 @@ impl<'a> Tx<'a> {
         if phys.prev_snapshot_txg >= self.txg() {
             let name = self.full_name(head)?;
             return Err(Error::refused(
-                "EAGAIN",
+                Errno::EAGAIN,
                 format!("the last snapshot of {name} is too new to write on"),
             ));
         }

@@ -6,6 +6,7 @@
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};
@@ -79,7 +80,7 @@ impl Tx<'_> {
             Some(available) if more > available => {
                 let name = self.full_name(head)?;
                 Err(Error::refused(
-                    "ENOSPC",
+                    Errno::ENOSPC,
                     format!(
                         "the refreservation of {name} takes {more} bytes more, and {available} are available"
                     ),
@@ -123,7 +124,7 @@ impl Tx<'_> {
             if phys.used_bytes > *used_before && phys.used_bytes > limit {
                 let name = self.dir_name(*dir)?;
                 return Err(Error::refused(
-                    "ENOSPC",
+                    Errno::ENOSPC,
                     format!("{name} would use {} bytes, and is limited to {limit}", phys.used_bytes),
                 ));
             }
@@ -135,7 +136,7 @@ impl Tx<'_> {
 fn refuse_more(name: &str, more: u64, available: Option<u64>) -> Result<()> {
     match available {
         Some(available) if more > available => Err(Error::refused(
-            "ENOSPC",
+            Errno::ENOSPC,
             format!("{name} cannot be set: {more} bytes more are asked for, and {available} are available"),
         )),
         _ => Ok(()),

@@ -5,6 +5,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Match, Value, Zap};
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 
 use super::Tx;
@@ -84,7 +85,7 @@ impl Tx<'_> {
         let parsed = Name::parse(name)?;
         match parsed.suffix {
             Suffix::Snapshot(short) => Ok((self.head_named(&parsed.filesystem)?, short)),
-            _ => Err(Error::refused("EINVAL", format!("{name} is not the name of a snapshot"))),
+            _ => Err(Error::refused(Errno::EINVAL, format!("{name} is not the name of a snapshot"))),
         }
     }
 
@@ -181,28 +182,28 @@ impl Tx<'_> {
         let parsed = Name::parse(name)?;
         let hidden = |part: &str| part.starts_with('$') || part.starts_with('%') || part.contains('%');
         if parsed.suffix != Suffix::None || parsed.filesystem.split('/').any(hidden) {
-            return Err(Error::refused("EINVAL", format!("{name} cannot be the name of a new dataset")));
+            return Err(Error::refused(Errno::EINVAL, format!("{name} cannot be the name of a new dataset")));
         }
         if parsed.filesystem.split('/').count() > NESTING_MAX {
             return Err(Error::refused(
-                "ENAMETOOLONG",
+                Errno::ENAMETOOLONG,
                 format!("{name} is nested more than {NESTING_MAX} deep"),
             ));
         }
         if parsed.pool() != self.name {
-            return Err(Error::refused("ENOENT", format!("{name} is not in the pool {}", self.name)));
+            return Err(Error::refused(Errno::ENOENT, format!("{name} is not in the pool {}", self.name)));
         }
         if self.dir_named(name)?.is_some() {
-            return Err(Error::refused("EEXIST", format!("dataset {name} already exists")));
+            return Err(Error::refused(Errno::EEXIST, format!("dataset {name} already exists")));
         }
         let Some((above, last)) = name.rsplit_once('/') else {
-            return Err(Error::refused("EEXIST", format!("dataset {name} already exists")));
+            return Err(Error::refused(Errno::EEXIST, format!("dataset {name} already exists")));
         };
         let parent = self
             .dir_named(above)?
-            .ok_or_else(|| Error::refused("ENOENT", format!("the parent of {name} does not exist")))?;
+            .ok_or_else(|| Error::refused(Errno::ENOENT, format!("the parent of {name} does not exist")))?;
         if !self.is_filesystem(self.head_of(parent)?)? {
-            return Err(Error::refused("EINVAL", format!("the parent of {name} is not a filesystem")));
+            return Err(Error::refused(Errno::EINVAL, format!("the parent of {name} is not a filesystem")));
         }
         Ok(Vacant { parent, name: last.to_owned() })
     }
@@ -269,14 +270,14 @@ impl Tx<'_> {
     pub(super) fn check_snapshot_name(&self, head: ObjectId, short: &str) -> Result<()> {
         let full = format!("{}@{short}", self.dir_name(self.dataset(head)?.dir)?);
         if full.len() > NAME_BYTES_MAX {
-            return Err(Error::refused("ENAMETOOLONG", format!("the name {full} is too long")));
+            return Err(Error::refused(Errno::ENAMETOOLONG, format!("the name {full} is too long")));
         }
         drop(Name::parse(&full)?);
         if short.contains('%') {
-            return Err(Error::refused("EINVAL", format!("{full} cannot be the name of a snapshot")));
+            return Err(Error::refused(Errno::EINVAL, format!("{full} cannot be the name of a snapshot")));
         }
         if self.snapshot_of(head, short)?.is_some() {
-            return Err(Error::refused("EEXIST", format!("snapshot {full} already exists")));
+            return Err(Error::refused(Errno::EEXIST, format!("snapshot {full} already exists")));
         }
         Ok(())
     }

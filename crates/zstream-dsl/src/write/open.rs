@@ -31,6 +31,7 @@ use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dmu::zio::write::Protection;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
@@ -200,7 +201,7 @@ impl WritablePool {
         let keys = tx.keys_of(tx.dataset(head)?.dir)?;
         let Some(erratum) = keys.as_ref().and_then(Erratum::of_keys) else { return Ok(()) };
         let name = tx.full_name(head)?;
-        Err(Error::refused("EROFS", format!("{name} can only be read: {erratum}: {}", erratum.advice())))
+        Err(Error::refused(Errno::EROFS, format!("{name} can only be read: {erratum}: {}", erratum.advice())))
     }
 
     fn open_set(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {

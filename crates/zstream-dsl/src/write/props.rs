@@ -3,6 +3,7 @@
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjectType;
 
 use super::Tx;
@@ -166,7 +167,7 @@ impl Tx<'_> {
         let Setting::Local(value) = setting else { return Ok(()) };
         let phys = self.dataset(head)?;
         let dir = self.dir(phys.dir)?;
-        let refuse = |why: &str| Err(Error::refused("ENOSPC", format!("{name} cannot be set: {why}")));
+        let refuse = |why: &str| Err(Error::refused(Errno::ENOSPC, format!("{name} cannot be set: {why}")));
         let limit = |quota: u64, value: u64| quota != 0 && value > quota;
         match name {
             "quota" => match value.u64()? {

@@ -3,6 +3,7 @@
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::limits::LIMITS;
@@ -21,13 +22,13 @@ impl Tx<'_> {
         let dir = self.dir_named(old)?.ok_or_else(|| Error::not_found("dataset", old))?;
         let parent = self.dir(dir)?.parent;
         let parent =
-            parent.ok_or_else(|| Error::refused("EINVAL", format!("{old} is the root of the pool")))?;
+            parent.ok_or_else(|| Error::refused(Errno::EINVAL, format!("{old} is the root of the pool")))?;
         if Name::parse(new)?.pool() != self.name {
-            return Err(Error::refused("EXDEV", format!("{new} is not in the pool {}", self.name)));
+            return Err(Error::refused(Errno::EXDEV, format!("{new} is not in the pool {}", self.name)));
         }
         let place = self.vacant(new)?;
         if new.strip_prefix(old).is_some_and(|rest| rest.starts_with('/')) {
-            return Err(Error::refused("EINVAL", format!("{new} lies below {old}")));
+            return Err(Error::refused(Errno::EINVAL, format!("{new} lies below {old}")));
         }
         if new.len() > old.len() {
             self.check_lengths(dir, new.len(), 0)?;
@@ -48,7 +49,7 @@ impl Tx<'_> {
 
     /// Checks that no name below a directory becomes too long when its own has so many bytes.
     fn check_lengths(&self, dir: ObjectId, bytes: usize, depth: usize) -> Result<()> {
-        let too_long = || Err(Error::refused("ENAMETOOLONG", "a name below it would become too long"));
+        let too_long = || Err(Error::refused(Errno::ENAMETOOLONG, "a name below it would become too long"));
         if bytes > NAME_BYTES_MAX || depth > DEPTH_MAX {
             return too_long();
         }
@@ -99,10 +100,10 @@ impl Tx<'_> {
         let parsed =
             Name::parse(&if new.contains('@') { new.to_owned() } else { format!("{filesystem}@{new}") })?;
         let Suffix::Snapshot(to) = parsed.suffix else {
-            return Err(Error::refused("EINVAL", format!("{new} is not the name of a snapshot")));
+            return Err(Error::refused(Errno::EINVAL, format!("{new} is not the name of a snapshot")));
         };
         if parsed.filesystem != filesystem {
-            return Err(Error::refused("EXDEV", format!("{new} is not a snapshot of {filesystem}")));
+            return Err(Error::refused(Errno::EXDEV, format!("{new} is not a snapshot of {filesystem}")));
         }
         self.snapshot_named(old)?;
         let mut plan = Vec::new();

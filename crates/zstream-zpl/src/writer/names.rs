@@ -7,6 +7,7 @@
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::NormFlags;
+use zstream_format::errno::Errno;
 
 use super::{NAME_BYTES_MAX, Writer};
 use crate::directory::{CaseSensitivity, DirectoryEntry, matching, norm_flags};
@@ -45,7 +46,7 @@ impl Rules {
             let why = if str::from_utf8(name).is_err() { "it is not UTF-8" } else { "it is too long there" };
             let shown = shown(name);
             Error::refused(
-                "ENOTSUP",
+                Errno::ENOTSUP,
                 format!("the name {shown} has no form in which it can be compared ({}): {why}", self.words()),
             )
         })
@@ -81,7 +82,7 @@ impl Rules {
             _ if self.utf8_only && str::from_utf8(name).is_err() => {
                 let shown = shown(name);
                 return Err(Error::refused(
-                    "EILSEQ",
+                    Errno::EILSEQ,
                     format!("the name {shown} is not UTF-8, which the filesystem requires (utf8only)"),
                 ));
             }
@@ -97,7 +98,7 @@ impl Rules {
         }
         let (name, found) = (shown(name), shown(found));
         Error::refused(
-            "EEXIST",
+            Errno::EEXIST,
             format!("{found} and {name} are the same name in this filesystem ({})", self.words()),
         )
     }

@@ -6,6 +6,7 @@ use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::vdev::arithmetic::TYPICAL_BYTES;
 use zstream_dmu::zap::Value;
 use zstream_dsl::write::{Setting, WritablePool};
+use zstream_format::errno::Errno;
 use zstream_zpl::volume;
 
 /// The number of pointers in an indirect block of 128 KiB, and its size.
@@ -47,7 +48,7 @@ pub fn resize_volume(pool: &mut WritablePool, head: ObjectId, size: u64) -> Resu
     let tx = pool.tx();
     let dir = tx.dataset(head)?.dir;
     if tx.inherited_number(dir, "readonly")? == Some(1) {
-        return Err(PoolError::refused("EROFS", "the volume is read-only"));
+        return Err(PoolError::refused(Errno::EROFS, "the volume is read-only"));
     }
     tx.check_not_filled(head)?;
     let reserved = tx.inherited_number(dir, "refreservation")?.unwrap_or(0);

@@ -10,6 +10,7 @@ mod fat;
 mod leaf;
 mod micro;
 
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjectType;
 
 use self::fat::FatMut;
@@ -178,7 +179,7 @@ impl<'a> ZapMut<'a> {
         };
         match key {
             Key::Name(name) if norm_flags.form(name).is_none() => Err(Error::refused(
-                "ENOTSUP",
+                Errno::ENOTSUP,
                 format!(
                     "the name {key} has no form in which it can be compared: it is too long in that form, or not UTF-8"
                 ),

@@ -41,7 +41,7 @@ fn snapshot(pool: &mut TestPool, name: &str) {
 
 fn errno(error: &zstream_dmu::error::Error) -> &'static str {
     match error.fault() {
-        Fault::Refused { errno, .. } => errno,
+        Fault::Refused { errno, .. } => errno.name(),
         Fault::NotFound { .. } => "ENOENT",
         _ => "other",
     }
