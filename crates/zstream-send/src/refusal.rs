@@ -1,12 +1,13 @@
 //! Why a request is refused before anything is sent, with the number that `zfs` would have got from the kernel.
 
-use zstream_dmu::error::{Error as DmuError, Fault as DmuFault};
+use zstream_dmu::error::Error as DmuError;
 use zstream_dsl::erratum::Erratum;
+use zstream_dsl::error::Error as DslError;
 use zstream_format::errno::Errno;
 use zstream_format::nvlist::NvError;
 use zstream_format::token::TokenError;
 
-use crate::error::Error;
+use crate::error::{Error, read_errno};
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +184,7 @@ pub enum Refusal {
     },
     /// The pool cannot be read, or is not as it should be.
     #[error("{0}")]
-    Read(DmuError),
+    Read(DslError),
     /// Sending failed.
     #[error("{0}")]
     Send(#[from] Error),
@@ -191,6 +192,12 @@ pub enum Refusal {
 
 impl From<DmuError> for Refusal {
     fn from(error: DmuError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+impl From<DslError> for Refusal {
+    fn from(error: DslError) -> Self {
         Self::Read(error)
     }
 }
@@ -199,7 +206,6 @@ impl Refusal {
     /// The number that `zfs` would have got for it.
     #[must_use]
     pub fn errno(&self) -> Errno {
-        use crate::error::Fault;
         match self {
             Self::NotFound { .. }
             | Self::MissingSnapshot { .. }
@@ -213,29 +219,21 @@ impl Refusal {
             Self::ListTooLarge { .. } => Errno::ENOSPC,
             Self::SavedRedacted { .. } | Self::NotRaw { .. } => Errno::ENOTSUP,
             Self::Read(error) => read_errno(error),
-            Self::Send(error) => match error.fault() {
-                Fault::Read(error) => read_errno(error),
-                Fault::Output(error) => match error.kind() {
-                    std::io::ErrorKind::BrokenPipe => Errno::EPIPE,
-                    std::io::ErrorKind::StorageFull => Errno::ENOSPC,
-                    _ => Errno::EIO,
-                },
-                Fault::Unencrypted(_) => Errno::EIO,
-                Fault::LargeMicrozap => Errno::ZFS_ERR_STREAM_LARGE_MICROZAP,
-                Fault::Cancelled => Errno::EINTR,
-                _ => Errno::EINVAL,
-            },
-            _ => Errno::EINVAL,
+            Self::Send(error) => error.fault().errno(),
+            Self::BadName(_)
+            | Self::Bookmark { .. }
+            | Self::NotSnapshot { .. }
+            | Self::ManyFromBookmark
+            | Self::ManyRedacted
+            | Self::RawRedacted
+            | Self::HeadRedacted { .. }
+            | Self::NotRedactionBookmark { .. }
+            | Self::IncompleteRedaction { .. }
+            | Self::OtherRedaction { .. }
+            | Self::List(_)
+            | Self::NoOrder(_)
+            | Self::NothingSaved { .. }
+            | Self::Token(_) => Errno::EINVAL,
         }
-    }
-}
-
-fn read_errno(error: &DmuError) -> Errno {
-    match error.fault() {
-        DmuFault::NotFound { .. } | DmuFault::NoSuchPool { .. } => Errno::ENOENT,
-        DmuFault::Encrypted { .. } | DmuFault::WrongKey => Errno::EACCES,
-        DmuFault::Unsupported(_) | DmuFault::UnknownFeatures(_) => Errno::ENOTSUP,
-        DmuFault::Invalid(_) => Errno::EINVAL,
-        _ => Errno::EIO,
     }
 }

@@ -1,11 +1,11 @@
 //! Properties that users set: what is allowed where, and what the pool must be able to do (`zfs_valid_proplist`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
 
 use super::{Setting, Tx};
+use crate::error::{Error, Result};
 use crate::prop::parse::Parsed;
 use crate::prop::table::{Property, Types};
 
@@ -29,8 +29,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when it does not apply or is fixed when a dataset is made, `ENOTSUP` when the pool lacks a feature.
     pub fn check_assignment(&self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
-        let refuse =
-            |why: &str| Err(Error::refused(Errno::EINVAL, format!("property {} {why}", parsed.name)));
+        let refuse = |why: &str| Err(Error::bad_property(format!("property {} {why}", parsed.name)));
         let Some(property) = parsed.property else { return Ok(()) };
         if types == Types::SNAPSHOT {
             return refuse("cannot be set of a snapshot");
@@ -62,7 +61,7 @@ impl Tx<'_> {
         self.check_assignment(parsed, self.types_of(dataset)?, false)?;
         match parsed.name.as_str() {
             "keylocation" => self.check_key_location(dataset, parsed.value.text()?)?,
-            "volsize" => return Err(Error::invalid("the size of a volume changes with what is in it")),
+            "volsize" => return Err(Error::bad_property("the size of a volume changes with what is in it")),
             _ => {}
         }
         self.set_property(dataset, &parsed.name, &Setting::Local(parsed.value.clone()))
@@ -74,7 +73,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when the property is not inherited or cannot be changed.
     pub fn inherit(&mut self, dataset: ObjectId, name: &str, to_received: bool) -> Result<()> {
-        let refuse = |why: &str| Err(Error::refused(Errno::EINVAL, format!("property {name} {why}")));
+        let refuse = |why: &str| Err(Error::bad_property(format!("property {name} {why}")));
         let mut stored = name;
         if !name.contains(':') {
             let Some(property) = Property::find(name) else { return refuse("does not exist") };

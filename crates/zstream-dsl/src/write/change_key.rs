@@ -3,13 +3,14 @@
 //! The keys that protect data stay what they are; they are unwrapped with the old key and wrapped with the new one, those of
 //! everything that has the same encryption root and lies below, or below a clone, too.
 
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::errno::Errno;
 
 use super::{Setting, Tx, Wrapping, WritablePool};
+use crate::error::{Error, Result};
 use crate::keys::CryptoKey;
 
 /// The key that a dataset is to have.
@@ -81,14 +82,14 @@ impl Tx<'_> {
         let mut wrapped: Vec<(ObjectId, WrappedKey)> = Vec::new();
         self.visit_tables(subject.dir, subject.root, &mut |tx, dir, table| {
             let keys = CryptoKey::read(tx.mos(), table)?.wrapped.unwrap(old).map_err(|error| match error.fault() {
-                Fault::WrongKey if dir != subject.dir => match tx.dir_name(dir) {
+                PoolFault::WrongKey if dir != subject.dir => match tx.dir_name(dir) {
                     Ok(name) => Error::refused(
                         Errno::EACCES,
                         format!("the key of its encryption root does not open {name}, so its keys cannot be wrapped anew"),
                     ),
                     Err(error) => error,
                 },
-                _ => error,
+                _ => error.into(),
             })?;
             wrapped.push((table, keys.wrap(&new.key)?));
             Ok(())
@@ -164,7 +165,7 @@ impl Tx<'_> {
             let key = WrappingKey::new(format, input)?;
             match own.wrapped.unwrap(&key) {
                 Ok(_) => return Ok(key),
-                Err(error) => failed = Some(error),
+                Err(error) => failed = Some(error.into()),
             }
         }
         Err(failed.unwrap_or_else(missing))

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_format::errno::Errno;
 
 use super::Tx;
+use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
 impl Tx<'_> {

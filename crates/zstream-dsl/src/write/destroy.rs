@@ -11,7 +11,6 @@
 //! The rest of that deadlist and the one of S become one. Blocks are freed in the transaction group that destroys what
 //! held them; OpenZFS leaves them to later ones.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::intent_log;
 use zstream_dmu::traverse::{Floor, Options, Traverse, VisitKind};
@@ -23,6 +22,7 @@ use super::deadlist::has_places;
 use super::make::FILESYSTEM_COUNT;
 use super::snapshot::own_zaps;
 use super::usage::{Change, Use, add};
+use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
 impl Tx<'_> {
@@ -302,8 +302,9 @@ impl Tx<'_> {
     /// Destroys a directory whose dataset is gone (`dsl_dir_destroy_sync`).
     fn destroy_dir(&mut self, dir: ObjectId) -> Result<()> {
         let phys = self.dir(dir)?;
-        let parent =
-            phys.parent.ok_or_else(|| Error::invalid("the root directory of a pool cannot be destroyed"))?;
+        let parent = phys.parent.ok_or_else(|| {
+            Error::refused(Errno::EINVAL, "the root directory of a pool cannot be destroyed")
+        })?;
         let name = self.dir_name(dir)?;
         let name = name.rsplit('/').next().unwrap_or_default();
         self.adjust_counts(parent, FILESYSTEM_COUNT, -1)?;

@@ -1,12 +1,12 @@
 //! The verbs `hold` and `release` (`dsl_dataset_user_hold`, `_release`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjectType;
 
 use super::Tx;
+use crate::error::{Error, Fault, Result};
 use crate::phys::DatasetFlags;
 
 /// The longest tag in bytes (`MAXNAMELEN - 1`).
@@ -70,7 +70,7 @@ impl Tx<'_> {
             match holds {
                 Some(holds) if self.lookup(Some(holds), tag)?.is_some() => plan.push((snapshot, holds)),
                 _ => {
-                    return Err(Error::refused(Errno::ESRCH, format!("{name} does not have the hold {tag}")));
+                    return Err(Fault::NoHold { snapshot: name.clone(), tag: tag.to_owned() }.into());
                 }
             }
         }

@@ -11,7 +11,6 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
@@ -19,6 +18,7 @@ use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::props::Setting;
+use crate::error::{Error, Result};
 use crate::keys::{CRYPTO_KEY, CryptoKey};
 use crate::pool::ZAPIFIED;
 
@@ -252,7 +252,7 @@ impl Tx<'_> {
         let Some(key) = self.crypto_key(dir)? else { return Ok(()) };
         match self.lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())? {
             0 | 1 => self.free(key),
-            uses => self.zap(key)?.update(USES, &Value::word(uses - 1)),
+            uses => Ok(self.zap(key)?.update(USES, &Value::word(uses - 1))?),
         }
     }
 
@@ -317,7 +317,7 @@ impl Tx<'_> {
 
     /// Sets the encryption root of a table of keys.
     pub(super) fn set_root(&mut self, table: ObjectId, root: ObjectId) -> Result<()> {
-        self.zap(table)?.update(ROOT, &Value::word(root.0))
+        Ok(self.zap(table)?.update(ROOT, &Value::word(root.0))?)
     }
 
     /// Visits the table of keys of a directory, and those of what is below it and below clones that have the encryption root

@@ -3,10 +3,11 @@
 //! Filesystems and snapshots are counted from the first limit of the pool on, in the directory that has it and in all below
 //! (`dsl_dir_activate_fs_ss_limit`). Those who may set a limit may also exceed it, so nothing is refused here.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
+
+use crate::error::{Error, Result};
 
 use super::Tx;
 use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};

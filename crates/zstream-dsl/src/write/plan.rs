@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_format::errno::Errno;
+
+use crate::error::{Error, Kind, Result};
 
 use super::Tx;
 
@@ -127,7 +128,7 @@ impl<'a> Tx<'a> {
     pub fn plan_destroy_snapshots(&self, name: &str, reach: Reach, defer: bool) -> Result<Vec<String>> {
         let (filesystem, spec) = name
             .split_once('@')
-            .ok_or_else(|| Error::refused(Errno::EINVAL, format!("{name} is not the name of a snapshot")))?;
+            .ok_or_else(|| Error::bad_name(format!("{name} is not the name of a snapshot")))?;
         let head = self.head_named(filesystem)?;
         let mut plan = self.plan(reach);
         let mut found = Vec::new();
@@ -146,7 +147,7 @@ impl<'a> Tx<'a> {
             add(filesystem, head)?;
         }
         if found.is_empty() {
-            return Err(Error::not_found("snapshot", name));
+            return Err(Error::not_found(Kind::Snapshot, name));
         }
         // The youngest first: each is then the last of its line.
         found.reverse();

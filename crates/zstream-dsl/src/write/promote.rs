@@ -6,7 +6,6 @@
 //!           clone's dir:        `- c1 - clone                  clone's dir:  s1 - s2 - c1 - clone
 //! ```
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
@@ -14,6 +13,7 @@ use zstream_format::errno::Errno;
 use super::Tx;
 use super::make::SNAPSHOT_COUNT;
 use super::usage::{Change, Use};
+use crate::error::{Error, Result};
 use crate::name::NAME_BYTES_MAX;
 use crate::phys::{DatasetFlags, DirPhys};
 

@@ -9,12 +9,12 @@
 //! A receive that can be resumed keeps entries in what it fills; those that say how the stream was made stay behind in a
 //! new filesystem, as OpenZFS leaves them.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
 
 use super::Tx;
+use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
@@ -216,7 +216,7 @@ impl Tx<'_> {
         if let Some(taken) = self.snapshot_of(head, name)?
             && !newer.contains(&taken)
         {
-            return Err(Error::refused(Errno::EEXIST, format!("snapshot {name} already exists")));
+            return Err(Error::exists(Kind::Snapshot, name));
         }
         if !force && self.is_modified(head)? {
             let head = self.full_name(head)?;

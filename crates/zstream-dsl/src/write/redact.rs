@@ -12,7 +12,6 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
@@ -24,6 +23,7 @@ use zstream_format::object_type::ObjsetType;
 use super::Tx;
 use super::redaction::{LIST_ENTRY_BYTES, ListHeader};
 use crate::dataset::feature::REDACTED_DATASETS;
+use crate::error::{Error, Result};
 use crate::redact::RedactedBlocks;
 
 /// Entries that are written at a time.
@@ -145,7 +145,7 @@ impl Iterator for Changed {
                         return Some(Ok(range));
                     }
                 }
-                Err(error) => return Some(Err(error)),
+                Err(error) => return Some(Err(error.into())),
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Exchanging the content of a head and of a clone of it: rollback, and the end of an incremental receive
 //! (`dsl_dataset_clone_swap_sync_impl`, `dsl_dataset_rollback_sync`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::usage::{Change, Use};
+use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
 /// The clone that a rollback makes and destroys.

@@ -115,7 +115,17 @@ impl Breach {
             Self::NoSpillFlag => Errno::ZFS_ERR_SPILL_BLOCK_FLAG_MISSING,
             Self::MissingKey { key: "crypt_keydata", .. } => Errno::ENOENT,
             Self::KeyData { errno, .. } => *errno,
-            _ => Errno::EINVAL,
+            Self::Value { .. }
+            | Self::Above { .. }
+            | Self::Wraps { .. }
+            | Self::Type { .. }
+            | Self::Compression(_)
+            | Self::Order { .. }
+            | Self::OutsideRange { .. }
+            | Self::OnlyRaw(_)
+            | Self::NotRaw(_)
+            | Self::Exclusive(..)
+            | Self::MissingKey { .. } => Errno::EINVAL,
         }
     }
 }
