@@ -8,6 +8,7 @@ use crate::order::ByteOrder;
 
 /// A block whose structure cannot be followed, so that it cannot be swapped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SwapError {
     /// A structure is longer than what holds it.
     #[error("{what} at byte {at} needs {need} bytes, have {have}")]

@@ -7,6 +7,7 @@ use crate::algorithm::ChecksumType;
 
 /// Why the checksum of a block could not be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The number stands for no function over a block: one of properties, one whose checksum lies in
     /// the block itself, or one that no version defines.
@@ -22,6 +23,7 @@ pub enum Error {
 
 /// Why a structure with a checksum embedded in it is not to be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum EmbeddedError {
     /// There is no room for the checksum.
     #[error("need {need} bytes for an embedded checksum, have {have}", need = super::embedded::SIZE)]

@@ -71,6 +71,7 @@ impl Writer {
 
 /// What went wrong when an image was written to a volume.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImageError {
     /// The image cannot be read.
     #[error("{0}")]
@@ -78,6 +79,19 @@ pub enum ImageError {
     /// The volume cannot be written, or is smaller than the image.
     #[error("{0}")]
     Volume(#[from] Error),
+}
+
+impl ImageError {
+    /// The error of the image, or that of the volume.
+    ///
+    /// # Errors
+    /// It is that of the volume.
+    pub fn into_image(self) -> Result<std::io::Error> {
+        match self {
+            Self::Image(error) => Ok(error),
+            Self::Volume(error) => Err(error),
+        }
+    }
 }
 
 impl From<zstream_dmu::error::Error> for ImageError {
