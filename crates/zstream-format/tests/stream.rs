@@ -629,3 +629,25 @@ fn an_exact_reader_reports_each_cut_as_a_buffered_one() {
         assert_eq!(read_exactly(&mut &REAL[..len]).unwrap_err().to_string(), expected, "cut at {len}");
     }
 }
+
+#[test]
+fn parallel_reading_within_a_pool_stays_in_it() {
+    let stream: Vec<u8> = REAL.repeat(200);
+    for threads in [1, 2, 4] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (records, strays) = pool.install(|| {
+            let (mut records, mut strays) = (0, 0);
+            let mut reader = ParallelReader::new(&stream[..]);
+            reader
+                .for_each(|_| {
+                    records += 1;
+                    strays += u32::from(rayon::current_thread_index().is_none());
+                    Ok(())
+                })
+                .unwrap();
+            (records, strays)
+        });
+        let whole = read_exactly(&mut &REAL[..]).unwrap().len();
+        assert_eq!((records, strays), (200 * whole, 0), "{threads} threads");
+    }
+}
