@@ -62,7 +62,8 @@ fn has_system_attributes(source: &Source) -> Result<bool> {
         return Ok(false);
     }
     let version = Zap::open(&**objset, MASTER_NODE)?.lookup_u64("VERSION")?;
-    let version = version.ok_or_else(|| Error::invalid("the filesystem does not say its version"))?;
+    let version =
+        version.ok_or_else(|| zstream_dmu::error::Error::corrupt("master node", "it has no VERSION"))?;
     Ok(version >= SA_VERSION)
 }
 

@@ -5,6 +5,8 @@ use std::io;
 
 use zstream_dmu::error::Error as DmuError;
 use zstream_dmu::ids::Bookmark;
+use zstream_dsl::error::Error as DslError;
+use zstream_format::errno::Errno;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -15,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Fault {
     /// The pool could not be read (`EIO`), or what is in it is not as it should be.
     #[error("{0}")]
-    Read(#[from] DmuError),
+    Read(DslError),
     /// The destination failed. [`io::ErrorKind::BrokenPipe`] says that its reader went away (`EPIPE`).
     #[error("cannot write the stream: {0}")]
     Output(#[from] io::Error),
@@ -37,6 +39,46 @@ pub enum Fault {
     /// [`Progress::cancel`](crate::Progress::cancel) was called (`EINTR`).
     #[error("sending was cancelled")]
     Cancelled,
+}
+
+impl Fault {
+    /// The error number that OpenZFS gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Read(error) => read_errno(error),
+            Self::Output(error) => match error.kind() {
+                io::ErrorKind::BrokenPipe => Errno::EPIPE,
+                io::ErrorKind::StorageFull => Errno::ENOSPC,
+                _ => Errno::EIO,
+            },
+            Self::Unencrypted(_) => Errno::EIO,
+            Self::LargeMicrozap => Errno::ZFS_ERR_STREAM_LARGE_MICROZAP,
+            Self::NameTooLong(_) | Self::Invalid(_) => Errno::EINVAL,
+            Self::Thread(_) => Errno::EAGAIN,
+            Self::Cancelled => Errno::EINTR,
+        }
+    }
+}
+
+/// The errno of datasets that cannot be read: for a sender, damage and missing members are errors of I/O.
+pub(crate) fn read_errno(error: &DslError) -> Errno {
+    match error.errno() {
+        Errno::ECKSUM | Errno::ENXIO => Errno::EIO,
+        errno => errno,
+    }
+}
+
+impl From<DmuError> for Fault {
+    fn from(error: DmuError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+impl From<DslError> for Fault {
+    fn from(error: DslError) -> Self {
+        Self::Read(error)
+    }
 }
 
 /// What is wrong, in one word of memory.

@@ -13,9 +13,9 @@
 
 use std::num::NonZero;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::error::{Error, Result};
 use zstream_dsl::prop;
 use zstream_format::object_type::ObjsetType;
 use zstream_format::record::HEADER_LEN;

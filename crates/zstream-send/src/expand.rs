@@ -78,7 +78,7 @@ impl Expand<'_> {
     fn rest_of(&self, range: &Range) -> Result<Option<Rest>> {
         let dnode = match self.objset.dnode(ObjectId(range.object)) {
             Ok(dnode) => dnode,
-            Err(error) if matches!(error.fault(), DmuFault::NotFound { .. }) => return Ok(None),
+            Err(error) if matches!(error.fault(), DmuFault::NoObject(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         // The last block counts. (OpenZFS up to 2.3.7 left it out.)

@@ -7,12 +7,12 @@
 use std::num::NonZero;
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::mos::features::Features;
 use zstream_dmu::objset::Objset;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, feature};
+use zstream_dsl::error::Result;
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::phys::DatasetFlags;
 use zstream_dsl::pool::Dsl;

@@ -1,79 +1,13 @@
 //! Why a request is refused before anything is sent, with the number that `zfs` would have got from the kernel.
 
-use std::fmt;
-
-use zstream_dmu::error::{Error as DmuError, Fault as DmuFault};
+use zstream_dmu::error::Error as DmuError;
 use zstream_dsl::erratum::Erratum;
+use zstream_dsl::error::Error as DslError;
+use zstream_format::errno::Errno;
 use zstream_format::nvlist::NvError;
 use zstream_format::token::TokenError;
 
-use crate::error::Error;
-
-/// A number from `errno.h`, as ZFS uses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Errno {
-    /// No such dataset, snapshot or bookmark.
-    Enoent,
-    /// What is on the disks cannot be read.
-    Eio,
-    /// A key is not loaded.
-    Eacces,
-    /// In use, or half received.
-    Ebusy,
-    /// Not in the same line.
-    Exdev,
-    /// What is asked for makes no sense.
-    Einval,
-    /// Too large.
-    Enospc,
-    /// Not done.
-    Enotsup,
-    /// The destination's reader went away.
-    Epipe,
-    /// Cancelled.
-    Eintr,
-    /// `ZFS_ERR_STREAM_LARGE_MICROZAP`
-    LargeMicrozap,
-}
-
-impl Errno {
-    /// The number on Linux.
-    #[must_use]
-    pub fn number(self) -> i32 {
-        match self {
-            Self::Enoent => 2,
-            Self::Eintr => 4,
-            Self::Eio => 5,
-            Self::Eacces => 13,
-            Self::Ebusy => 16,
-            Self::Exdev => 18,
-            Self::Einval => 22,
-            Self::Enospc => 28,
-            Self::Epipe => 32,
-            Self::Enotsup => 95,
-            Self::LargeMicrozap => 1051,
-        }
-    }
-}
-
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Enoent => "ENOENT",
-            Self::Eio => "EIO",
-            Self::Eacces => "EACCES",
-            Self::Ebusy => "EBUSY",
-            Self::Exdev => "EXDEV",
-            Self::Einval => "EINVAL",
-            Self::Enospc => "ENOSPC",
-            Self::Enotsup => "ENOTSUP",
-            Self::Epipe => "EPIPE",
-            Self::Eintr => "EINTR",
-            Self::LargeMicrozap => "ZFS_ERR_STREAM_LARGE_MICROZAP",
-        })
-    }
-}
+use crate::error::{Error, read_errno};
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -250,7 +184,7 @@ pub enum Refusal {
     },
     /// The pool cannot be read, or is not as it should be.
     #[error("{0}")]
-    Read(DmuError),
+    Read(DslError),
     /// Sending failed.
     #[error("{0}")]
     Send(#[from] Error),
@@ -258,6 +192,12 @@ pub enum Refusal {
 
 impl From<DmuError> for Refusal {
     fn from(error: DmuError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+impl From<DslError> for Refusal {
+    fn from(error: DslError) -> Self {
         Self::Read(error)
     }
 }
@@ -266,43 +206,34 @@ impl Refusal {
     /// The number that `zfs` would have got for it.
     #[must_use]
     pub fn errno(&self) -> Errno {
-        use crate::error::Fault;
         match self {
             Self::NotFound { .. }
             | Self::MissingSnapshot { .. }
             | Self::TokenSnapshotGone { .. }
             | Self::TokenSnapshotChanged { .. }
             | Self::TokenSourceGone { .. }
-            | Self::TokenRedactionGone { .. } => Errno::Enoent,
-            Self::NotEarlier { .. } | Self::OtherFilesystem { .. } => Errno::Exdev,
-            Self::Inconsistent { .. } => Errno::Ebusy,
-            Self::KeyNotLoaded { .. } | Self::EncryptedProperties { .. } => Errno::Eacces,
-            Self::ListTooLarge { .. } => Errno::Enospc,
-            Self::SavedRedacted { .. } | Self::NotRaw { .. } => Errno::Enotsup,
+            | Self::TokenRedactionGone { .. } => Errno::ENOENT,
+            Self::NotEarlier { .. } | Self::OtherFilesystem { .. } => Errno::EXDEV,
+            Self::Inconsistent { .. } => Errno::EBUSY,
+            Self::KeyNotLoaded { .. } | Self::EncryptedProperties { .. } => Errno::EACCES,
+            Self::ListTooLarge { .. } => Errno::ENOSPC,
+            Self::SavedRedacted { .. } | Self::NotRaw { .. } => Errno::ENOTSUP,
             Self::Read(error) => read_errno(error),
-            Self::Send(error) => match error.fault() {
-                Fault::Read(error) => read_errno(error),
-                Fault::Output(error) => match error.kind() {
-                    std::io::ErrorKind::BrokenPipe => Errno::Epipe,
-                    std::io::ErrorKind::StorageFull => Errno::Enospc,
-                    _ => Errno::Eio,
-                },
-                Fault::Unencrypted(_) => Errno::Eio,
-                Fault::LargeMicrozap => Errno::LargeMicrozap,
-                Fault::Cancelled => Errno::Eintr,
-                _ => Errno::Einval,
-            },
-            _ => Errno::Einval,
+            Self::Send(error) => error.fault().errno(),
+            Self::BadName(_)
+            | Self::Bookmark { .. }
+            | Self::NotSnapshot { .. }
+            | Self::ManyFromBookmark
+            | Self::ManyRedacted
+            | Self::RawRedacted
+            | Self::HeadRedacted { .. }
+            | Self::NotRedactionBookmark { .. }
+            | Self::IncompleteRedaction { .. }
+            | Self::OtherRedaction { .. }
+            | Self::List(_)
+            | Self::NoOrder(_)
+            | Self::NothingSaved { .. }
+            | Self::Token(_) => Errno::EINVAL,
         }
-    }
-}
-
-fn read_errno(error: &DmuError) -> Errno {
-    match error.fault() {
-        DmuFault::NotFound { .. } | DmuFault::NoSuchPool { .. } => Errno::Enoent,
-        DmuFault::Encrypted { .. } | DmuFault::WrongKey => Errno::Eacces,
-        DmuFault::Unsupported(_) | DmuFault::UnknownFeatures(_) => Errno::Enotsup,
-        DmuFault::Invalid(_) => Errno::Einval,
-        _ => Errno::Eio,
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::zio::crypt::{DatasetKey, WrappingKey};
+use zstream_format::errno::Errno;
 use zstream_format::ids::Guid;
 use zstream_format::stream::{self, Checking};
 
@@ -143,6 +144,30 @@ pub enum ViewError {
     /// Several snapshots fit and none was chosen.
     #[error("the streams hold several snapshots: {}; name one", .0.join(", "))]
     Ambiguous(Vec<String>),
+}
+
+impl ViewError {
+    /// The error number that ZFS gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Open { error, .. } => match error.kind() {
+                std::io::ErrorKind::NotFound => Errno::ENOENT,
+                std::io::ErrorKind::PermissionDenied => Errno::EACCES,
+                _ => Errno::EIO,
+            },
+            Self::TooManyFiles(_) => Errno::E2BIG,
+            Self::Stream { error, .. } => error.errno(),
+            Self::MissingBase { .. }
+            | Self::CutBase { .. }
+            | Self::MissingBeginning { .. }
+            | Self::Gap { .. } => Errno::ENODEV,
+            Self::Locked { .. } => Errno::EACCES,
+            Self::Key { error, .. } | Self::Objects { error, .. } => error.errno(),
+            Self::Mixed { .. } | Self::Record { .. } | Self::Ambiguous(_) => Errno::EINVAL,
+            Self::NotFound { .. } => Errno::ENOENT,
+        }
+    }
 }
 
 /// Stored streams, indexed.

@@ -61,7 +61,7 @@ impl StreamView {
     fn entry(&self, object: ObjectId) -> Result<&Entry> {
         match self.objects.get(object.0) {
             Ok(Some(entry)) => Ok(entry),
-            Ok(None) => Err(Error::not_found("object", object)),
+            Ok(None) => Err(Fault::NoObject(object).into()),
             Err(_) => Err(Error::from(Fault::Absent).at_bookmark(at(object, BlockId(0)))),
         }
     }

@@ -9,12 +9,13 @@
 //! ```
 
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use crate::error::{Error, Result};
 use crate::sa::{MAGIC, REGISTRY};
 
 const MASTER_NODE: ObjectId = ObjectId(1);
@@ -61,7 +62,7 @@ pub struct NewFilesystem {
 pub fn create_filesystem(
     set: &mut dyn ObjectStore,
     new: &NewFilesystem,
-    random: &mut dyn FnMut() -> Result<u64>,
+    random: &mut dyn FnMut() -> PoolResult<u64>,
 ) -> Result<ObjectId> {
     let mut plain = || Ok::<_, Error>(NewZap::new(random()?));
     set.claim(MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
@@ -128,17 +129,17 @@ pub fn create_volume(
     set: &mut dyn ObjectStore,
     size: u64,
     block_bytes: u32,
-    random: &mut dyn FnMut() -> Result<u64>,
+    random: &mut dyn FnMut() -> PoolResult<u64>,
 ) -> Result<()> {
     if block_bytes == 0 || size == 0 || !size.is_multiple_of(u64::from(block_bytes)) {
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_request(format!(
             "a volume of {size} bytes in blocks of {block_bytes}: the size must be a multiple of the block size"
         )));
     }
     set.claim(VOLUME, &NewObject::new(ObjectType::ZVOL, block_bytes))?;
     set.claim(VOLUME_PROPERTIES, &NewObject::new(ObjectType::ZVOL_PROP, 0))?;
     zap::create_in(set, VOLUME_PROPERTIES, &NewZap::new(random()?))?;
-    ZapMut::open(set, VOLUME_PROPERTIES)?.add("size", &Value::word(size))
+    Ok(ZapMut::open(set, VOLUME_PROPERTIES)?.add("size", &Value::word(size))?)
 }
 
 /// Gives a volume another size: what is behind it is freed (`zvol_update_volsize`).
@@ -148,17 +149,14 @@ pub fn create_volume(
 pub fn resize_volume(set: &mut dyn ObjectStore, size: u64) -> Result<()> {
     let kind = set.objset_type();
     if kind != ObjsetType::ZVOL {
-        return Err(Error::invalid(format!("an object set of type {}, expected a volume", kind.name())));
+        return Err(Error::other_type(format!("an object set of type {}, expected a volume", kind.name())));
     }
     let block_bytes = set.info(VOLUME)?.block_bytes;
     if size == 0 || block_bytes == 0 || !size.is_multiple_of(block_bytes) {
-        return Err(Error::refused(
-            "EINVAL",
-            format!(
-                "a volume of {size} bytes: the size must be a multiple of the block size, {block_bytes} bytes"
-            ),
-        ));
+        return Err(Error::bad_request(format!(
+            "a volume of {size} bytes: the size must be a multiple of the block size, {block_bytes} bytes"
+        )));
     }
     ZapMut::open(set, VOLUME_PROPERTIES)?.update("size", &Value::word(size))?;
-    set.free_range(VOLUME, size, u64::MAX - size)
+    Ok(set.free_range(VOLUME, size, u64::MAX - size)?)
 }

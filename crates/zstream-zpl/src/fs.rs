@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::{Error as PoolError, Fault as PoolFault, Result as PoolResult};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::{NormFlags, Zap};
@@ -10,6 +10,7 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::content::Content;
 use crate::directory::{self, CaseSensitivity, Directory};
+use crate::error::{Error, Fault, Result};
 use crate::fuid::{self, Fuid};
 use crate::node::{Acl, AclEntries, FileType, Node};
 use crate::sa::Registry;
@@ -46,11 +47,11 @@ impl<'a> Filesystem<'a> {
     ///
     /// # Errors
     /// The set holds none, its ZPL version is unknown, or its master node is damaged. Without the key, where the file
-    /// system is encrypted: [`Fault::Encrypted`].
+    /// system is encrypted: [`Fault::Encrypted`](PoolFault::Encrypted).
     pub fn open(set: &'a dyn ObjectSet) -> Result<Self> {
         let kind = set.objset_type();
         if kind != ObjsetType::ZFS {
-            return Err(Error::invalid(format!(
+            return Err(Error::other_type(format!(
                 "an object set of type {}, expected a file system",
                 kind.name()
             )));
@@ -119,7 +120,7 @@ impl<'a> Filesystem<'a> {
     ///
     /// # Errors
     /// There is none, it is no file, or its attributes cannot be read.
-    pub fn node(&self, object: ObjectId) -> Result<Node> {
+    pub fn node(&self, object: ObjectId) -> PoolResult<Node> {
         node_of(self.set, self.registry.as_ref(), object)
     }
 
@@ -127,7 +128,7 @@ impl<'a> Filesystem<'a> {
     ///
     /// # Errors
     /// The object is none, or cannot be read.
-    pub fn directory(&self, object: ObjectId) -> Result<Directory<'a>> {
+    pub fn directory(&self, object: ObjectId) -> PoolResult<Directory<'a>> {
         directory::open_for(self.set, object, self.case)
     }
 
@@ -142,11 +143,9 @@ impl<'a> Filesystem<'a> {
         let mut node = self.node(self.root)?;
         for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
             if !node.is_directory() {
-                return Err(Error::invalid(format!(
-                    "{}: what comes before {} is no directory",
-                    shown(),
-                    String::from_utf8_lossy(part)
-                )));
+                let part = String::from_utf8_lossy(part);
+                let why = format!("{}: what comes before {part} is no directory", shown());
+                return Err(Fault::NotADirectory(why).into());
             }
             let object = if part == b".." {
                 if way.len() > 1 {
@@ -170,12 +169,12 @@ impl<'a> Filesystem<'a> {
     /// The node is no file, or its size is impossible.
     pub fn content(&self, node: &Node) -> Result<Content<'a>> {
         if node.file_type() != Some(FileType::File) {
-            return Err(Error::invalid(format!("object {} is no regular file", node.object)));
+            return Err(Error::other_type(format!("object {} is no regular file", node.object)));
         }
-        self.data(node)
+        Ok(self.data(node)?)
     }
 
-    fn data(&self, node: &Node) -> Result<Content<'a>> {
+    fn data(&self, node: &Node) -> PoolResult<Content<'a>> {
         self.set.info(node.object)?.expect_type(ObjectType::PLAIN_FILE_CONTENTS)?;
         Content::new(self.set, node.object, node.size)
     }
@@ -186,11 +185,11 @@ impl<'a> Filesystem<'a> {
     /// The node is no link, its target is too long, or cannot be read.
     pub fn target(&self, node: &Node) -> Result<Vec<u8>> {
         if node.file_type() != Some(FileType::Symlink) {
-            return Err(Error::invalid(format!("object {} is no symbolic link", node.object)));
+            return Err(Error::other_type(format!("object {} is no symbolic link", node.object)));
         }
         match &node.inline_target {
             Some(target) => Ok(target.clone()),
-            None => self.data(node)?.small("symbolic link", TARGET_BYTES_MAX),
+            None => Ok(self.data(node)?.small("symbolic link", TARGET_BYTES_MAX)?),
         }
     }
 
@@ -198,7 +197,7 @@ impl<'a> Filesystem<'a> {
     ///
     /// # Errors
     /// They are in an object of their own that cannot be read, or too long.
-    pub fn acl_entries(&self, acl: &Acl) -> Result<Vec<u8>> {
+    pub fn acl_entries(&self, acl: &Acl) -> PoolResult<Vec<u8>> {
         match &acl.entries {
             AclEntries::Inline(entries) => Ok(entries.clone()),
             AclEntries::Object(object, size) => {
@@ -209,11 +208,17 @@ impl<'a> Filesystem<'a> {
 }
 
 /// The node that an object is, where attributes are registered so.
-pub(crate) fn node_of(set: &dyn ObjectSet, registry: Option<&Registry>, object: ObjectId) -> Result<Node> {
+pub(crate) fn node_of(
+    set: &dyn ObjectSet,
+    registry: Option<&Registry>,
+    object: ObjectId,
+) -> PoolResult<Node> {
     let info = set.info(object)?;
-    let of_object = |error: Error| match error.place().bookmark {
+    let of_object = |error: PoolError| match error.place().bookmark {
         None => match error.into_fault() {
-            Fault::Corrupt { what, detail } => Error::corrupt(what, format!("{detail} (object {object})")),
+            PoolFault::Corrupt { what, detail } => {
+                PoolError::corrupt(what, format!("{detail} (object {object})"))
+            }
             other => other.into(),
         },
         Some(_) => error,
@@ -222,7 +227,7 @@ pub(crate) fn node_of(set: &dyn ObjectSet, registry: Option<&Registry>, object: 
         ObjectType::ZNODE => znode::legacy(object, info.bonus()?).map_err(of_object),
         ObjectType::SA => {
             let registry = registry.ok_or_else(|| {
-                Error::corrupt("master node", "no SA_ATTRS, but there are system attributes")
+                PoolError::corrupt("master node", "no SA_ATTRS, but there are system attributes")
             })?;
             let mut gather = Gather::new(object);
             // What is in both is taken from the bonus, so that comes last.
@@ -234,6 +239,6 @@ pub(crate) fn node_of(set: &dyn ObjectSet, registry: Option<&Registry>, object: 
             registry.each(info.bonus()?, |name, value| gather.add(name, value)).map_err(of_object)?;
             gather.finish().map_err(of_object)
         }
-        other => Err(Error::corrupt("file", format!("object {object} has a bonus of type {other}"))),
+        other => Err(PoolError::corrupt("file", format!("object {object} has a bonus of type {other}"))),
     }
 }

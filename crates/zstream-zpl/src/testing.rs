@@ -81,7 +81,8 @@ impl ObjectSet for Memory {
     }
 
     fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
-        let found = self.0.get(&object.0).ok_or_else(|| Error::not_found("object", object))?;
+        let found =
+            self.0.get(&object.0).ok_or_else(|| Error::from(zstream_dmu::error::Fault::NoObject(object)))?;
         Ok(ObjectInfo {
             object,
             object_type: found.object_type,

@@ -1,12 +1,12 @@
 //! Volumes: one object of data, and one ZAP that has its size.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::Zap;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::content::Content;
+use crate::error::{Error, Result};
 
 /// The data (`ZVOL_OBJ`).
 pub const DATA: ObjectId = ObjectId(1);
@@ -20,12 +20,12 @@ const PROPERTIES: ObjectId = ObjectId(2);
 pub fn content(set: &dyn ObjectSet) -> Result<Content<'_>> {
     let kind = set.objset_type();
     if kind != ObjsetType::ZVOL {
-        return Err(Error::invalid(format!("an object set of type {}, expected a volume", kind.name())));
+        return Err(Error::other_type(format!("an object set of type {}, expected a volume", kind.name())));
     }
     set.info(DATA)?.expect_type(ObjectType::ZVOL)?;
     set.info(PROPERTIES)?.expect_type(ObjectType::ZVOL_PROP)?;
     let size = Zap::open(set, PROPERTIES)?
         .lookup_u64("size")?
         .ok_or_else(|| Error::corrupt("volume", "it has no size"))?;
-    Content::new(set, DATA, size)
+    Ok(Content::new(set, DATA, size)?)
 }

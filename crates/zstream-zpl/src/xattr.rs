@@ -74,11 +74,11 @@ impl Filesystem<'_> {
     ///
     /// # Errors
     /// It cannot be read, or is larger than [`VALUE_BYTES_MAX`].
-    pub fn xattr_value(&self, xattr: &Xattr) -> Result<Vec<u8>> {
+    pub fn xattr_value(&self, xattr: &Xattr) -> crate::error::Result<Vec<u8>> {
         match &xattr.value {
             XattrValue::Inline(value) => Ok(value.clone()),
             XattrValue::File(object) => {
-                self.content(&self.node(*object)?)?.small("extended attribute", VALUE_BYTES_MAX)
+                Ok(self.content(&self.node(*object)?)?.small("extended attribute", VALUE_BYTES_MAX)?)
             }
         }
     }

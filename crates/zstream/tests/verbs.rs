@@ -9,15 +9,15 @@ use zstream::check::check_pool;
 use zstream::create::{MemberFault, NewDataset, NewPool};
 use zstream::list::{Selection, select};
 use zstream::{
-    Cancel, Control, EncryptionFault, Error, Event, Input, Key, Keys, NoKeys, PoolPlace, Put, PutFault,
-    PutOptions, ReceiveRequest, Receiver, Replication, Request, SendRequest, Sender, Source, VerifyingWriter,
-    extract, snapshot, verify,
+    Cancel, Cause, Control, EncryptionFault, Error, Event, Input, Key, Keys, NoKeys, PoolPlace, Put,
+    PutFault, PutOptions, ReceiveRequest, Receiver, Replication, Request, SendRequest, Sender, Source,
+    VerifyingWriter, extract, snapshot, verify,
 };
 use zstream_dmu::device::{Memory, OpenDevice as _};
-use zstream_dmu::error::Fault;
 use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dsl::error::Fault;
 use zstream_dsl::prop::table::Types;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_recv::error::Fault as ReceiveFault;
 use zstream_recv::request::Naming;
 
@@ -419,7 +419,7 @@ fn errors_say_what_was_wrong_without_their_text() {
     let place = bench.pool("tank", &[], &NoKeys);
     let open = |name: &str| Put::open(&place, name, &PutOptions::default(), &NoKeys);
     assert!(matches!(open("tank@now"), Err(Error::Request(Request::NotWritable(_)))));
-    let Err(Error::Pool(error)) = open("tank/none") else { panic!("it is not there") };
+    let Err(Error::Pool(Cause::Datasets(error))) = open("tank/none") else { panic!("it is not there") };
     assert!(matches!(error.fault(), Fault::NotFound { .. }), "{error:?}");
     let mut put = open("tank").unwrap();
     let error = put.paths(b"/", &[bench.path("none")], &mut Control::new()).unwrap_err();

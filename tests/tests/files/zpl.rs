@@ -101,10 +101,12 @@ fn an_encrypted_file_system_needs_its_key() {
     let pool = Pool::open(&[image.to_owned()], &OpenOptions::default()).unwrap();
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default()).unwrap();
     let dataset = dsl.dataset("tank/e-aes-256-gcm@s").unwrap();
-    let error = dataset.objset().err().or_else(|| {
-        let set = dataset.objset_locked().unwrap();
-        Filesystem::open(&*set).err()
-    });
-    let error = error.expect("no access");
-    assert!(matches!(error.fault(), Fault::Encrypted { .. }), "{error}");
+    match dataset.objset() {
+        Err(error) => assert!(matches!(error.pool_fault(), Some(Fault::Encrypted { .. })), "{error}"),
+        Ok(_) => {
+            let set = dataset.objset_locked().unwrap();
+            let error = Filesystem::open(&*set).err().expect("no access");
+            assert!(matches!(error.pool_fault(), Some(Fault::Encrypted { .. })), "{error}");
+        }
+    }
 }

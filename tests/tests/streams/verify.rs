@@ -1,9 +1,9 @@
 //! `verify` over the golden streams, damaged ones, and ones that break the rules of receivers.
 
 use zstream_format::algorithm::CompressionType;
+use zstream_format::errno::Errno;
 use zstream_format::flags::{FeatureFlags, ObjectFlags, VersionInfo};
 use zstream_format::ids::{Guid, ObjectId};
-use zstream_format::judge::Errno;
 use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;

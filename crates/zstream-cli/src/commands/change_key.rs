@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::ObjectId;
 use zstream_dsl::dataset::Dir;
+use zstream_dsl::error::{Error, Fault};
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::prop::value::Value;
 use zstream_dsl::prop::{Props, Subject};
 use zstream_dsl::write::WritablePool;
+use zstream_format::errno::Errno;
 
 use zstream::create::{EncryptionProperties, key_at};
 use zstream::{Keys, OpenPool, OtherError, Secret};
@@ -202,11 +203,11 @@ impl Load {
     fn try_key(&self, open: &OpenPool, options: &PoolOptions, root: &Arc<Dir>) -> Result<(), Failure> {
         let name = root.name();
         match CryptoKey::of(root)? {
-            None => return Err(no_key(name, &Error::invalid("it is not encrypted"))),
+            None => return Err(no_key(name, &Error::refused(Errno::EINVAL, "it is not encrypted"))),
             Some(keys) if keys.root != root.object() => {
                 let above = open.dsl.dir_by_object(keys.root)?.name().to_owned();
                 let why = format!("it inherits the key of its encryption root, {above}");
-                return Err(no_key(name, &Error::invalid(why)));
+                return Err(no_key(name, &Error::refused(Errno::EINVAL, why)));
             }
             Some(_) => {}
         }

@@ -1,6 +1,7 @@
 //! The rules for the BEGIN of a substream and for the list behind it.
 
-use super::{Breach, Errno};
+use super::Breach;
+use crate::errno::Errno;
 use crate::flags::{BeginFlags, FeatureFlags};
 use crate::nvlist::{NvList, NvValue};
 use crate::object_type::ObjsetType;

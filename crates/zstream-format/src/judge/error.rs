@@ -1,73 +1,10 @@
 //! What a record can break, and which error number OpenZFS's receiver has for it.
 
-use std::fmt;
-
 use crate::algorithm::CompressionType;
+use crate::errno::Errno;
 use crate::flags::FeatureFlags;
 use crate::ids::ObjectId;
 use crate::object_type::ObjectType;
-
-/// An error number of `zfs receive`, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "the names of the numbers")]
-pub enum Errno {
-    /// Invalid argument.
-    EINVAL,
-    /// Not supported.
-    ENOTSUP,
-    /// No such entry.
-    ENOENT,
-    /// There already.
-    EEXIST,
-    /// No such device: the most recent snapshot is not the source of the stream.
-    ENODEV,
-    /// Text file busy: the destination was changed.
-    ETXTBSY,
-    /// In use: a receive that was interrupted is still there.
-    EBUSY,
-    /// No access: a key is missing, or another one than the stream needs.
-    EACCES,
-    /// A quota or limit is reached.
-    EDQUOT,
-    /// No space left.
-    ENOSPC,
-    /// A checksum is wrong (52).
-    ECKSUM,
-    /// A list that is too large.
-    E2BIG,
-    /// A list that cannot be read.
-    EFAULT,
-    /// Input or output failed.
-    EIO,
-    /// Somebody wants it to end: a signal came.
-    EINTR,
-    /// Two snapshots of a dataset in one transaction group.
-    EAGAIN,
-    /// The parent is not a filesystem (1033).
-    ZFS_ERR_WRONG_PARENT,
-    /// The source of a raw increment, or the stream, does not say its IV set (1034).
-    ZFS_ERR_FROM_IVSET_GUID_MISSING,
-    /// The source of a raw increment has another IV set than the stream says (1035).
-    ZFS_ERR_FROM_IVSET_GUID_MISMATCH,
-    /// The stream ends before its END (1040).
-    ZFS_ERR_STREAM_TRUNCATED,
-    /// The source has large blocks and the stream was sent without them (1041).
-    ZFS_ERR_STREAM_LARGE_BLOCK_MISMATCH,
-    /// A full receive over an existing dataset can be resumed only by force (1047).
-    ZFS_ERR_RESUME_EXISTS,
-    /// The stream has a feature that is not known (1037).
-    ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE,
-    /// A raw stream without the spill block flag (1036).
-    ZFS_ERR_SPILL_BLOCK_FLAG_MISSING,
-    /// An encryption suite that is not known (1048).
-    ZFS_ERR_CRYPTO_NOTSUP,
-}
-
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
 
 /// A rule of receivers that a record breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -178,7 +115,17 @@ impl Breach {
             Self::NoSpillFlag => Errno::ZFS_ERR_SPILL_BLOCK_FLAG_MISSING,
             Self::MissingKey { key: "crypt_keydata", .. } => Errno::ENOENT,
             Self::KeyData { errno, .. } => *errno,
-            _ => Errno::EINVAL,
+            Self::Value { .. }
+            | Self::Above { .. }
+            | Self::Wraps { .. }
+            | Self::Type { .. }
+            | Self::Compression(_)
+            | Self::Order { .. }
+            | Self::OutsideRange { .. }
+            | Self::OnlyRaw(_)
+            | Self::NotRaw(_)
+            | Self::Exclusive(..)
+            | Self::MissingKey { .. } => Errno::EINVAL,
         }
     }
 }

@@ -13,7 +13,7 @@ mod error;
 
 pub use begin::{begin, begin_list, crypt_keydata};
 pub use data::{free, free_objects, object, object_range, redact, spill, write, write_embedded};
-pub use error::{Breach, Errno};
+pub use error::Breach;
 
 use crate::flags::{BeginFlags, FeatureFlags};
 use crate::ids::ObjectId;

@@ -5,6 +5,7 @@ use std::io;
 
 use crate::checksum::Checksum;
 use crate::compress::CodecError;
+use crate::errno::Errno;
 use crate::flags::FeatureFlags;
 use crate::place::Place;
 use crate::record::RecordType;
@@ -172,6 +173,34 @@ impl Fault {
         }
     }
 
+    /// The error number that OpenZFS's receiver gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Io(error) => match error.kind() {
+                io::ErrorKind::BrokenPipe => Errno::EPIPE,
+                io::ErrorKind::StorageFull => Errno::ENOSPC,
+                _ => Errno::EIO,
+            },
+            Self::Empty | Self::Truncated { .. } | Self::NoEnd => Errno::ZFS_ERR_STREAM_TRUNCATED,
+            Self::Trailer { .. } | Self::EndChecksum { .. } => Errno::ECKSUM,
+            Self::Features(_) => Errno::ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE,
+            Self::Rule(breach) => breach.errno(),
+            Self::List(error) => error.errno(),
+            Self::Magic { .. }
+            | Self::HeaderType(_)
+            | Self::RecordType(_)
+            | Self::Unexpected { .. }
+            | Self::NotZero { .. }
+            | Self::EndGuid { .. }
+            | Self::TooLarge { .. }
+            | Self::Payload(_)
+            | Self::PayloadLen { .. }
+            | Self::GivenUp
+            | Self::Other(_) => Errno::EINVAL,
+        }
+    }
+
     /// What was expected and what was found, where the fault is a matter of two values.
     #[must_use]
     pub fn expected_and_found(&self) -> Option<(String, String)> {
@@ -218,6 +247,15 @@ impl Error {
     #[must_use]
     pub fn place(&self) -> Place {
         self.0.1
+    }
+
+    /// The error number that OpenZFS's receiver gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self.fault() {
+            Fault::TooLarge { .. } if self.place().record == Some(RecordType::Begin) => Errno::E2BIG,
+            fault => fault.errno(),
+        }
     }
 
     /// Whether the stream only ends too early: everything up to there may be good.

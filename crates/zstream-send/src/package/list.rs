@@ -15,10 +15,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result as DmuResult};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::Zap;
 use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::error::{Error, Result as DmuResult};
 use zstream_format::nvlist::NvList;
 
 use super::props::properties;

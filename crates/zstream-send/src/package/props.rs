@@ -3,9 +3,9 @@
 //! They come in the order of the ZAP they lie in, as the kernel lists them (`dsl_prop_get_all_ds`), so that the list is
 //! the same to the byte.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::zap::{Value, Zap};
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::error::{Error, Result};
 use zstream_dsl::prop::table::{Kind, PROPERTIES, Property, Types};
 use zstream_format::nvlist::NvList;
 
@@ -66,7 +66,7 @@ fn is_known_value(name: &str, value: &Value) -> Result<bool> {
 
 /// Adds what can be set at the receiver.
 fn add(list: &mut NvList, name: &str, value: &Value, is_snapshot: bool) -> Result<()> {
-    let wrong = |error: Error| Error::corrupt("property", format!("{name}: {error}"));
+    let wrong = |error: zstream_dmu::error::Error| Error::corrupt("property", format!("{name}: {error}"));
     let text = |value: &Value| value.text().map(|text| text.as_bytes().to_vec()).map_err(wrong);
     if name.contains(':') {
         list.add_string(name, text(value)?);

@@ -18,8 +18,8 @@ mod resume;
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error as DmuError, Fault as DmuFault};
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::error::{Error as DslError, Fault as DslFault};
 use zstream_dsl::find::Found;
 use zstream_dsl::name::{Name, Suffix};
 use zstream_dsl::pool::Dsl;
@@ -144,14 +144,14 @@ fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Found, Refusal> {
 
 fn parse(name: &str) -> Result<Name, Refusal> {
     Name::parse(name).map_err(|error| match error.fault() {
-        DmuFault::Invalid(text) => Refusal::BadName(text.clone()),
+        DslFault::BadName(text) => Refusal::BadName(text.clone()),
         _ => error.into(),
     })
 }
 
-fn not_found(name: &str, error: DmuError) -> Refusal {
+fn not_found(name: &str, error: DslError) -> Refusal {
     match error.fault() {
-        DmuFault::NotFound { .. } => Refusal::NotFound { name: name.to_owned() },
+        DslFault::NotFound { .. } => Refusal::NotFound { name: name.to_owned() },
         _ => error.into(),
     }
 }

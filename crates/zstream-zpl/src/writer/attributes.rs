@@ -3,12 +3,13 @@
 use zstream_dmu::blkptr::BLOCK_POINTER_BYTES;
 use zstream_dmu::block::StoredBlock;
 use zstream_dmu::dnode::{DNODE_CORE_BYTES, DNODE_SLOT_BYTES};
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::{Error as PoolError, Fault};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
 
+use crate::error::{Error, Result};
 use crate::node::{AclEntries, Node, Time};
 use crate::sa::{Attribute, MAGIC, Registry};
 
@@ -135,7 +136,7 @@ pub(super) fn store(set: &mut dyn ObjectStore, registry: &mut Registry, node: &N
         if info.has_spill {
             set.set_spill(node.object, None)?;
         }
-        return set.set_bonus(node.object, ObjectType::SA, &bonus);
+        return Ok(set.set_bonus(node.object, ObjectType::SA, &bonus)?);
     }
     let mut spill = encode(set, registry, rest)?;
     let bytes = spill.len().next_multiple_of(SECTOR_BYTES);
@@ -151,11 +152,11 @@ pub(super) fn store(set: &mut dyn ObjectStore, registry: &mut Registry, node: &N
         crypt: None,
         embedded: false,
     };
-    set.set_spill(node.object, Some(spill))
+    Ok(set.set_spill(node.object, Some(spill))?)
 }
 
 fn too_large(what: &'static str, size: usize, limit: usize) -> Error {
-    Fault::TooLarge { what, size: size as u64, limit: limit as u64 }.into()
+    PoolError::from(Fault::TooLarge { what, size: size as u64, limit: limit as u64 }).into()
 }
 
 /// Changes attributes of fixed length where they are: in the bonus.
@@ -191,5 +192,5 @@ pub(super) fn patch(
             order.put_u64(place, *word);
         }
     }
-    set.set_bonus(object, ObjectType::SA, &bonus)
+    Ok(set.set_bonus(object, ObjectType::SA, &bonus)?)
 }

@@ -2,11 +2,11 @@
 
 use std::io::Read;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 
 use super::{Writer, attributes};
+use crate::error::{Error, Result};
 use crate::sa::Attribute;
 use crate::volume;
 
@@ -54,7 +54,7 @@ impl Writer {
             bytes,
             block,
             |offset, bytes, is_zero| {
-                if is_zero { Ok(()) } else { set.write(object, offset, bytes) }
+                if is_zero { Ok(()) } else { Ok(set.write(object, offset, bytes)?) }
             },
         )
     }
@@ -78,6 +78,12 @@ pub enum ImageError {
     /// The volume cannot be written, or is smaller than the image.
     #[error("{0}")]
     Volume(#[from] Error),
+}
+
+impl From<zstream_dmu::error::Error> for ImageError {
+    fn from(error: zstream_dmu::error::Error) -> Self {
+        Self::Volume(error.into())
+    }
 }
 
 /// Writes a raw image, or the next part of one, to a volume from byte `start` on, and gives the number of bytes. Blocks of
@@ -112,9 +118,9 @@ pub fn write_image(
         }
         runs(offset, bytes, block, |offset, bytes, is_zero| {
             if is_zero {
-                set.free_range(volume::DATA, offset, bytes.len() as u64)
+                Ok(set.free_range(volume::DATA, offset, bytes.len() as u64)?)
             } else {
-                set.write(volume::DATA, offset, bytes)
+                Ok(set.write(volume::DATA, offset, bytes)?)
             }
         })?;
         offset += filled as u64;
@@ -134,11 +140,11 @@ pub fn write_hole(set: &mut dyn ObjectStore, start: u64, bytes: u64) -> Result<(
     if start.saturating_add(bytes) > size {
         return Err(too_large(size));
     }
-    set.free_range(volume::DATA, start, bytes)
+    Ok(set.free_range(volume::DATA, start, bytes)?)
 }
 
 fn too_large(size: u64) -> Error {
-    Error::invalid(format!("the image is larger than the volume, which has {size} bytes"))
+    Error::bad_request(format!("the image is larger than the volume, which has {size} bytes"))
 }
 
 #[cfg(test)]

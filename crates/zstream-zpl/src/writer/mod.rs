@@ -21,7 +21,6 @@ mod xattrs;
 
 use std::collections::{BTreeMap, HashMap};
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
@@ -32,6 +31,7 @@ use zstream_format::object_type::ObjsetType;
 
 use self::names::Rules;
 use crate::directory::DirectoryEntry;
+use crate::error::{Error, Result};
 use crate::fs::{Filesystem, MASTER_NODE, node_of};
 use crate::node::{FileType, Node, Time};
 use crate::sa::{Attribute, Registry};
@@ -108,10 +108,10 @@ impl Writer {
     /// The set holds no filesystem of ZPL version 5, or it cannot be read; a setting makes no sense.
     pub fn open(set: &dyn ObjectSet, settings: Settings, random: Random) -> Result<Self> {
         if set.objset_type() != ObjsetType::ZFS {
-            return Err(Error::invalid("files can be written to filesystems only"));
+            return Err(Error::other_type("files can be written to filesystems only"));
         }
         if !settings.record_bytes.is_power_of_two() || settings.record_bytes < 512 {
-            return Err(Error::invalid(format!("recordsize {}", settings.record_bytes)));
+            return Err(Error::bad_request(format!("recordsize {}", settings.record_bytes)));
         }
         let fs = Filesystem::open(set)?;
         if fs.version() != VERSION {
@@ -159,7 +159,7 @@ impl Writer {
     ///
     /// There is none, or it cannot be read.
     pub fn node(&self, set: &dyn ObjectSet, object: ObjectId) -> Result<Node> {
-        node_of(set, Some(&self.registry), object)
+        Ok(node_of(set, Some(&self.registry), object)?)
     }
 
     /// What a name in a directory stands for.
@@ -180,7 +180,7 @@ impl Writer {
             let name = waiting.name.clone().unwrap_or(key);
             return Ok(Some(DirectoryEntry::from_value(name, waiting.value)));
         }
-        crate::directory::open_for(set, directory, self.rules.case)?.lookup(name)
+        Ok(crate::directory::open_for(set, directory, self.rules.case)?.lookup(name)?)
     }
 
     /// Lets a name wait for its directory.

@@ -4,12 +4,12 @@
 //! over a file that was there takes its place, however both are spelled; two spellings of one name in what is put are an error,
 //! since one of the two files would be lost.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::NormFlags;
 
 use super::{NAME_BYTES_MAX, Writer};
 use crate::directory::{CaseSensitivity, DirectoryEntry, matching, norm_flags};
+use crate::error::{Error, Fault, Result};
 use crate::node::FileType;
 
 /// How a filesystem compares names, and which it allows.
@@ -44,10 +44,11 @@ impl Rules {
         self.key(name).ok_or_else(|| {
             let why = if str::from_utf8(name).is_err() { "it is not UTF-8" } else { "it is too long there" };
             let shown = shown(name);
-            Error::refused(
-                "ENOTSUP",
-                format!("the name {shown} has no form in which it can be compared ({}): {why}", self.words()),
-            )
+            let words = self.words();
+            Fault::NoForm(format!(
+                "the name {shown} has no form in which it can be compared ({words}): {why}"
+            ))
+            .into()
         })
     }
 
@@ -80,26 +81,22 @@ impl Rules {
             _ if name.len() > NAME_BYTES_MAX => "is longer than 255 bytes",
             _ if self.utf8_only && str::from_utf8(name).is_err() => {
                 let shown = shown(name);
-                return Err(Error::refused(
-                    "EILSEQ",
-                    format!("the name {shown} is not UTF-8, which the filesystem requires (utf8only)"),
-                ));
+                let why = format!("the name {shown} is not UTF-8, which the filesystem requires (utf8only)");
+                return Err(Fault::NotUtf8(why).into());
             }
             _ => return self.need_key(name).map(drop),
         };
-        Err(Error::invalid(format!("the name {} {fault}", shown(name))))
+        Err(Fault::BadName(format!("the name {} {fault}", shown(name))).into())
     }
 
     /// The error of a name that is there already, maybe with another spelling.
     pub(super) fn taken(&self, name: &[u8], found: &[u8]) -> Error {
         if name == found {
-            return Error::exists("file", String::from_utf8_lossy(name));
+            return Fault::Exists(String::from_utf8_lossy(name).into_owned()).into();
         }
         let (name, found) = (shown(name), shown(found));
-        Error::refused(
-            "EEXIST",
-            format!("{found} and {name} are the same name in this filesystem ({})", self.words()),
-        )
+        let words = self.words();
+        Fault::SameName(format!("{found} and {name} are the same name in this filesystem ({words})")).into()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Making nodes, giving them names and taking those away.
 
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, Value, Zap, ZapFlags, ZapMut, write as zap};
@@ -9,6 +9,7 @@ use zstream_format::object_type::ObjectType;
 
 use super::{Pending, Writer, acl, attributes};
 use crate::directory::CaseSensitivity;
+use crate::error::{Error, Fault, Result};
 use crate::fs::TARGET_BYTES_MAX;
 use crate::fuid::Fuid;
 use crate::node::{Acl, AclEntries, FileType, Node, Time};
@@ -125,7 +126,11 @@ impl Writer {
             NodeKind::Directory => {
                 (size, links) = (2, 2);
                 let norm_flags = self.rules.norm_flags();
-                let table = NewZap { salt: self.random.u64()?, norm_flags, flags: ZapFlags::empty() };
+                let table = NewZap {
+                    salt: self.random.u64().map_err(PoolError::from)?,
+                    norm_flags,
+                    flags: ZapFlags::empty(),
+                };
                 zap::create_with(set, &described(ObjectType::DIRECTORY_CONTENTS, 0), &table)?
             }
             NodeKind::File(bytes) => {
@@ -136,7 +141,7 @@ impl Writer {
                 match other {
                     NodeKind::Symlink(to) => {
                         if to.is_empty() || to.len() as u64 > TARGET_BYTES_MAX || to.contains(&0) {
-                            return Err(Error::invalid(format!("a symbolic link to {} bytes", to.len())));
+                            return Err(Error::bad_request(format!("a symbolic link to {} bytes", to.len())));
                         }
                         size = to.len() as u64;
                         target = Some(to.clone());
@@ -234,7 +239,7 @@ impl Writer {
         }
         let node = self.node(set, object)?;
         let file_type = node.file_type().filter(|kind| *kind != FileType::Directory);
-        let file_type = file_type.ok_or_else(|| Error::invalid("a second name for a directory"))?;
+        let file_type = file_type.ok_or_else(|| Error::other_type("a second name for a directory"))?;
         self.set_links(set, &node, node.links + 1)?;
         // The last name says where the node lies (`zfs_link_create`).
         attributes::patch(set, &self.registry, object, &[(Attribute::Parent, vec![parent.0])])?;
@@ -263,10 +268,8 @@ impl Writer {
         let node = self.node(set, entry.object)?;
         let is_directory = node.is_directory();
         if is_directory && Zap::open(set, node.object)?.entries().next().is_some() {
-            return Err(Error::invalid(format!(
-                "the directory {} is not empty",
-                String::from_utf8_lossy(name)
-            )));
+            let name = String::from_utf8_lossy(name);
+            return Err(Fault::NotEmpty(format!("the directory {name} is not empty")).into());
         }
         ZapMut::open(set, parent)?.remove(&entry.name[..])?;
         let keeps_times = self.pending.get(&parent.0).is_some_and(|pending| pending.keeps_times);
@@ -283,7 +286,7 @@ impl Writer {
         if let Some(directory) = node.xattr_directory {
             self.free_xattr_directory(set, directory, depth)?;
         }
-        set.free(node.object)
+        Ok(set.free(node.object)?)
     }
 
     /// Frees a hidden directory with all its files.
@@ -299,12 +302,12 @@ impl Writer {
         let files: Vec<ObjectId> = crate::directory::open_for(set, directory, CaseSensitivity::Sensitive)?
             .entries()
             .map(|entry| entry.map(|entry| entry.object))
-            .collect::<Result<_>>()?;
+            .collect::<Result<_, _>>()?;
         for file in files {
             let node = self.node(set, file)?;
             self.free(set, &node, depth + 1)?;
         }
-        set.free(directory)
+        Ok(set.free(directory)?)
     }
 
     /// Makes the hidden directory in which extended attributes are files.

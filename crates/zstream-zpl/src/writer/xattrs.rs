@@ -1,11 +1,11 @@
 //! Extended attributes: short ones packed next to the system attributes, long ones as files of a hidden directory.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::object_store::ObjectStore;
 use zstream_format::nvlist::{NvList, NvString, NvValue, Packed};
 use zstream_format::order::ByteOrder;
 
 use super::Writer;
+use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::xattr::VALUE_BYTES_MAX;
 
@@ -18,7 +18,7 @@ const NAME_BYTES_MAX: usize = 255;
 
 fn pack(list: &NvList) -> Result<Vec<u8>> {
     list.encode(Packed::xdr(ByteOrder::Little))
-        .map_err(|error| Error::invalid(format!("extended attributes: {error}")))
+        .map_err(|error| Error::bad_request(format!("extended attributes: {error}")))
 }
 
 impl Writer {
@@ -40,13 +40,13 @@ impl Writer {
         let mut in_files = Vec::new();
         for (name, value) in sorted {
             if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(&0) || name.contains(&b'/') {
-                return Err(Error::invalid(format!(
+                return Err(Error::bad_request(format!(
                     "an extended attribute {:?}",
                     String::from_utf8_lossy(name)
                 )));
             }
             if value.len() as u64 > VALUE_BYTES_MAX {
-                return Err(Error::invalid(format!("an extended attribute of {} bytes", value.len())));
+                return Err(Error::bad_request(format!("an extended attribute of {} bytes", value.len())));
             }
             if self.settings.xattrs_inline && value.len() <= PACKED_VALUE_BYTES_MAX {
                 let mut longer = list.clone();

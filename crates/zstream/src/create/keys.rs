@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
@@ -49,7 +49,7 @@ pub(crate) struct Encryption {
 
 impl Encryption {
     /// Gives a new dataset its keys.
-    pub(crate) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), PoolError> {
+    pub(crate) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), DatasetError> {
         let Self { suite, wrapping, location } = self;
         pool.encrypt(head, suite, &wrapping, location.as_deref())
     }

@@ -7,13 +7,14 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
-use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::write::{Wrapping, WritablePool};
+use zstream_format::errno::Errno;
 
 use crate::control::{Control, Warning};
-use crate::error::{Error, OtherError, Result};
+use crate::error::{Cause, Error, OtherError, Result};
 
 /// An upper limit of the length of a key: a passphrase has up to 512 bytes.
 const KEY_BYTES_MAX: u64 = 4096;
@@ -119,8 +120,8 @@ pub(crate) fn new_key(keys: &dyn Keys, root: &str) -> Result<Secret> {
     keys.new_key(root).map_err(|source| Error::NoKey { root: root.to_owned(), source })
 }
 
-fn wrong(root: &str) -> impl FnOnce(PoolError) -> Error + '_ {
-    move |source| Error::Key { root: root.to_owned(), source }
+fn wrong(root: &str) -> impl FnOnce(DatasetError) -> Error + '_ {
+    move |source| Error::Key { root: root.to_owned(), source: source.into() }
 }
 
 /// Loads the key of a dataset, and thus of all datasets with the same encryption root. Does nothing if the dataset is
@@ -143,7 +144,7 @@ pub fn unlock(dataset: &Dataset, keys: &dyn Keys) -> Result<()> {
         "it does not open {name}, which inherits it: run change-key on {name} with its original key to make it an \
          encryption root"
     );
-    Err(wrong(root.name())(PoolError::invalid(why)))
+    Err(wrong(root.name())(DatasetError::refused(Errno::EACCES, why)))
 }
 
 /// Loads the key of a head for writing, if it is encrypted.
@@ -169,7 +170,7 @@ pub fn load_key(pool: &mut WritablePool, root: ObjectId, keys: &dyn Keys) -> Res
 pub(crate) struct TriedKeys<'a> {
     keys: &'a dyn Keys,
     /// Encryption roots that were tried, and the reason that the key does not open them.
-    tried: BTreeMap<String, Option<PoolError>>,
+    tried: BTreeMap<String, Option<Cause>>,
 }
 
 impl<'a> TriedKeys<'a> {
@@ -187,7 +188,7 @@ impl<'a> TriedKeys<'a> {
             return Ok(());
         }
         let key = key(self.keys, root.name())?;
-        let error = dataset.dsl().load_key(&root, &key).err();
+        let error = dataset.dsl().load_key(&root, &key).err().map(Cause::from);
         self.tried.insert(root.name().to_owned(), error);
         Ok(())
     }

@@ -90,20 +90,21 @@ impl WrappingKey {
     /// at the end of a passphrase or of hex digits does not count.
     ///
     /// # Errors
-    /// [`Fault::Invalid`] when the input has not the form that `format` asks for.
+    /// [`Fault::BadKey`] when the input has not the form that `format` asks for.
     pub fn new(format: KeyFormat, input: &[u8]) -> Result<Self> {
         let line = input.strip_suffix(b"\n").unwrap_or(input);
         match format {
             KeyFormat::Raw => Ok(Self(Zeroizing::new(input.try_into().map_err(|_| {
-                Fault::Invalid(format!("a raw key has 32 bytes, this one has {}", input.len()))
+                Fault::BadKey(format!("a raw key has 32 bytes, this one has {}", input.len()))
             })?))),
             KeyFormat::Hex => Self::from_hex(line),
             KeyFormat::Passphrase { salt, rounds } => {
                 if !PASSPHRASE_BYTES.contains(&line.len()) {
-                    return Err(Error::invalid(format!(
+                    return Err(Fault::BadKey(format!(
                         "a passphrase has 8 to 512 bytes, this one has {}",
                         line.len()
-                    )));
+                    ))
+                    .into());
                 }
                 if rounds > PBKDF2_ROUNDS_MAX {
                     return Err(Fault::TooLarge {
@@ -123,14 +124,16 @@ impl WrappingKey {
     fn from_hex(digits: &[u8]) -> Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
         if digits.len() != 64 {
-            return Err(Error::invalid(format!("a hex key has 64 digits, this one has {}", digits.len())));
+            return Err(
+                Fault::BadKey(format!("a hex key has 64 digits, this one has {}", digits.len())).into()
+            );
         }
         for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
             let text =
                 std::str::from_utf8(pair).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
             *byte = text
                 .and_then(|text| u8::from_str_radix(text, 16).ok())
-                .ok_or_else(|| Fault::Invalid("a hex key has hex digits only".to_owned()))?;
+                .ok_or_else(|| Fault::BadKey("a hex key has hex digits only".to_owned()))?;
         }
         Ok(Self(key))
     }
