@@ -581,3 +581,75 @@ proptest! {
         prop_assert_eq!(told_by_one_thread(&bytes[..]), told_in_parallel(&bytes[..]));
     }
 }
+
+/// A source that counts how often it is asked, and gives as much as it is asked for.
+struct Counting<'a>(&'a [u8], usize);
+
+impl Read for Counting<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.1 += 1;
+        self.0.read(buf)
+    }
+}
+
+/// The records up to the last END, and the error where there is one.
+fn read_exactly(source: &mut impl Read) -> Result<Vec<(Role, Header, Vec<u8>)>, Error> {
+    let mut reader = StreamReader::exact(source);
+    let mut records = Vec::new();
+    while let Some(record) = reader.next()? {
+        let is_last = record.role == Role::PackageEnd;
+        records.push((record.role, record.header.clone(), record.payload.to_vec()));
+        if is_last {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+#[test]
+fn an_exact_reader_leaves_what_follows_the_end_and_asks_once_a_record() {
+    let twice = [REAL, REAL].concat();
+    let mut source = Counting(&twice, 0);
+    let records = read_exactly(&mut source).unwrap();
+    assert_eq!(source.0.len(), REAL.len());
+    assert_eq!(source.1, records.len());
+    assert_eq!(read_exactly(&mut source).unwrap(), records);
+    assert!(source.0.is_empty());
+}
+
+#[test]
+fn an_exact_reader_reports_each_cut_as_a_buffered_one() {
+    for len in 0..REAL.len() {
+        let mut buffered = StreamReader::new(&REAL[..len]);
+        let expected = loop {
+            match buffered.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("a stream cut at {len} is whole"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert_eq!(read_exactly(&mut &REAL[..len]).unwrap_err().to_string(), expected, "cut at {len}");
+    }
+}
+
+#[test]
+fn parallel_reading_within_a_pool_stays_in_it() {
+    let stream: Vec<u8> = REAL.repeat(200);
+    for threads in [1, 2, 4] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (records, strays) = pool.install(|| {
+            let (mut records, mut strays) = (0, 0);
+            let mut reader = ParallelReader::new(&stream[..]);
+            reader
+                .for_each(|_| {
+                    records += 1;
+                    strays += u32::from(rayon::current_thread_index().is_none());
+                    Ok(())
+                })
+                .unwrap();
+            (records, strays)
+        });
+        let whole = read_exactly(&mut &REAL[..]).unwrap().len();
+        assert_eq!((records, strays), (200 * whole, 0), "{threads} threads");
+    }
+}

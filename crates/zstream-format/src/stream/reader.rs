@@ -67,6 +67,10 @@ pub struct StreamReader<R> {
     follower: Follower,
     header: Header,
     payload: Vec<u8>,
+    /// Whether a payload is read together with the header after it, since nothing else is buffered.
+    reads_header_ahead: bool,
+    /// What was read of the next header.
+    ahead: Vec<u8>,
     failed: bool,
 }
 
@@ -76,10 +80,10 @@ impl<R: Read> StreamReader<R> {
         Self::with_buffer(source, BUFFER_BYTES)
     }
 
-    /// Creates a reader that never reads past the current record, so that the data after a stream in a pipe is left to the
-    /// next reader. It reads from the source twice for each record.
+    /// Creates a reader that never reads past the END of a stream, so that the data after it in a pipe is left to the next
+    /// reader. It reads from the source once for each record: a payload together with the header that must follow it.
     pub fn exact(source: R) -> Self {
-        Self::with_buffer(source, 0)
+        Self { reads_header_ahead: true, ..Self::with_buffer(source, 0) }
     }
 
     fn with_buffer(source: R, buffer_bytes: usize) -> Self {
@@ -91,6 +95,8 @@ impl<R: Read> StreamReader<R> {
             follower: Follower::default(),
             header: Header::from_bytes([0; HEADER_LEN], crate::order::ByteOrder::NATIVE),
             payload: Vec::new(),
+            reads_header_ahead: false,
+            ahead: Vec::with_capacity(HEADER_LEN),
             failed: false,
         }
     }
@@ -167,7 +173,10 @@ impl<R: Read> StreamReader<R> {
 
     fn read_record(&mut self, skip_payload: bool, place: &mut Place) -> Result<Option<Role>, Fault> {
         let mut bytes = [0; HEADER_LEN];
-        let have = read_full(&mut self.source, &mut bytes)?;
+        let ahead = self.ahead.len();
+        bytes[..ahead].copy_from_slice(&self.ahead);
+        self.ahead.clear();
+        let have = ahead + read_full(&mut self.source, &mut bytes[ahead..])?;
         if have == 0 {
             return self.follower.chain.finish().map(|()| None);
         }
@@ -193,7 +202,18 @@ impl<R: Read> StreamReader<R> {
                 return Err(Fault::Truncated { what: "a payload", need, have });
             }
         } else {
-            read_payload(&mut self.source, &mut self.payload, payload_len)?;
+            // A record with a payload is never the last of a stream.
+            let ahead = if self.reads_header_ahead && payload_len > 0 { HEADER_LEN } else { 0 };
+            let have = read_payload(&mut self.source, &mut self.payload, payload_len + ahead)?;
+            if have < payload_len {
+                return Err(Fault::Truncated {
+                    what: "a payload",
+                    need: payload_len as u64,
+                    have: have as u64,
+                });
+            }
+            self.ahead.extend_from_slice(&self.payload[payload_len..have]);
+            self.payload.truncate(payload_len);
         }
         let behind = (self.checking == Checking::Sums).then(|| {
             let mut sum = Fletcher4::from_state(inside, self.header.order());
@@ -242,8 +262,9 @@ pub(crate) fn read_full(source: &mut impl Read, buf: &mut [u8]) -> io::Result<us
     Ok(have)
 }
 
-/// Reads a payload. The buffer grows with the bytes that are read, not with the size that the record states.
-fn read_payload(source: &mut impl Read, payload: &mut Vec<u8>, len: usize) -> Result<(), Fault> {
+/// Reads `len` bytes, or as many as there are. The buffer grows with the bytes that are read, not with the size that the
+/// record states, and may be longer than the result.
+fn read_payload(source: &mut impl Read, payload: &mut Vec<u8>, len: usize) -> io::Result<usize> {
     const STEP: usize = 1 << 20;
     let mut have = 0;
     while have < len {
@@ -254,9 +275,8 @@ fn read_payload(source: &mut impl Read, payload: &mut Vec<u8>, len: usize) -> Re
         let got = read_full(source, &mut payload[have..have + want])?;
         have += got;
         if got < want {
-            return Err(Fault::Truncated { what: "a payload", need: len as u64, have: have as u64 });
+            break;
         }
     }
-    payload.truncate(len);
-    Ok(())
+    Ok(have)
 }

@@ -225,7 +225,7 @@ impl<'s> ParallelReader<'s> {
     }
 
     /// Reads to the end, and calls `each` with every record in order, after its header was verified. The checksum
-    /// in the next record covers the payload.
+    /// in the next record covers the payload. Within a thread pool of rayon, the threads of that pool do all work.
     ///
     /// # Errors
     /// Fails like [`StreamReader::next`](super::StreamReader::next), and with the errors of `each`. After an error,
@@ -238,7 +238,12 @@ impl<'s> ParallelReader<'s> {
         let mut first = Batch::default();
         let number = self.cutter.fill(&mut first);
         let alone = first.last;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        // In a pool of rayon the work stays in that pool.
+        let in_pool = rayon::current_thread_index().is_some();
+        let cores = match in_pool {
+            true => rayon::current_num_threads(),
+            false => thread::available_parallelism().map_or(1, usize::from),
+        };
         let workers = if alone || number.is_none() { 1 } else { cores.min(MAX_WORKERS) };
         let shared = Shared {
             joiner: Mutex::new(Joiner {
@@ -255,14 +260,21 @@ impl<'s> ParallelReader<'s> {
             source: self.source,
             turn: Condvar::new(),
         };
-        thread::scope(|scope| {
-            for _ in 1..workers {
-                // If a thread cannot be created, fewer threads do the work.
-                let worker = || shared.work(Batch::default(), None);
-                let _ = thread::Builder::new().spawn_scoped(scope, worker);
-            }
-            shared.work(first, number);
-        });
+        let worker = || shared.work(Batch::default(), None);
+        if in_pool {
+            rayon::in_place_scope(|scope| {
+                (1..workers).for_each(|_| scope.spawn(|_| worker()));
+                shared.work(first, number);
+            });
+        } else {
+            thread::scope(|scope| {
+                for _ in 1..workers {
+                    // If a thread cannot be created, fewer threads do the work.
+                    let _ = thread::Builder::new().spawn_scoped(scope, worker);
+                }
+                shared.work(first, number);
+            });
+        }
         let joiner = shared.joiner.into_inner().unwrap_or_else(PoisonError::into_inner);
         joiner.end.unwrap_or(Err(given_up))
     }
