@@ -123,7 +123,7 @@ pub enum Breach {
         last: (ObjectId, u64),
     },
     /// An OBJECT of a raw stream is outside of the last announced dnode block.
-    #[error("object {object} is not in the last announced range ({})", range_text(*range))]
+    #[error("object {object} is not in the range that was announced last ({})", range_text(*range))]
     OutsideRange {
         /// The object.
         object: ObjectId,

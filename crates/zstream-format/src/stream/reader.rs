@@ -67,9 +67,9 @@ pub struct StreamReader<R> {
     follower: Follower,
     header: Header,
     payload: Vec<u8>,
-    /// Whether a payload is read together with the header after it, since nothing else is buffered.
+    /// `true` to read a payload together with the header after it, since nothing else is buffered.
     reads_header_ahead: bool,
-    /// What was read of the next header.
+    /// The bytes of the next header that were read.
     ahead: Vec<u8>,
     failed: bool,
 }

@@ -238,7 +238,7 @@ impl<'s> ParallelReader<'s> {
         let mut first = Batch::default();
         let number = self.cutter.fill(&mut first);
         let alone = first.last;
-        // In a pool of rayon the work stays in that pool.
+        // Inside a thread pool of rayon, the work stays in that pool.
         let in_pool = rayon::current_thread_index().is_some();
         let cores = match in_pool {
             true => rayon::current_num_threads(),
