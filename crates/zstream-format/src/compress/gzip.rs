@@ -30,8 +30,8 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
     })
 }
 
-/// The lowest level in use. Level 1 of zlib-rs writes fixed Huffman codes only; its output is larger than that
-/// of level 1 of zlib by a fifth up to twice the size. Its level 2 matches level 1 of zlib in size and speed.
+/// The lowest level in use. Level 1 of zlib-rs writes fixed Huffman codes only; its output is larger than that of
+/// level 1 of zlib by a fifth to two times. Its level 2 gives the size of level 1 of zlib and is as fast.
 const LEVEL_MIN: u32 = 2;
 
 /// Compresses like `gzip-{level}`; `level` is 1 to 9.
