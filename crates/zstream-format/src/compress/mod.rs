@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! lzjb, zle   | items ...                                          | 0 ...   ends where lsize bytes are made
-//! gzip-1..9   | zlib stream (RFC 1950)                             | 0 ...   ends where the stream says
+//! gzip-1..9   | zlib stream (RFC 1950)                             | 0 ...   ends with the zlib stream
 //! lz4         | u32 BE n | LZ4 block, n bytes                      | 0 ...
 //! zstd        | u32 BE n | level, version | zstd frame, n bytes    | 0 ...   the frame has no magic number
 //! ```
