@@ -491,11 +491,13 @@ fn a_promised_nvlist_takes_no_memory_before_it_comes() {
 #[test]
 fn what_is_not_a_stream_is_told_apart() {
     let text = |bytes: &[u8]| read_all(bytes).unwrap_err().to_string();
-    assert_eq!(text(b""), "no stream: the input is empty (record 0, stream offset 0x0)");
-    assert!(text(&[b'x'; 400]).starts_with("not a send stream: magic is 0x7878787878787878"));
+    assert_eq!(text(b""), "the input is empty, expected a stream (record 0, stream offset 0x0)");
+    assert!(text(&[b'x'; 400]).starts_with("this is not a send stream: magic is 0x7878787878787878"));
     let mut garbage_behind = REAL.to_vec();
     garbage_behind.extend([0; 312]);
-    assert!(text(&garbage_behind).starts_with("not a send stream: magic is 0x0, expected 0x2f5bacbac"));
+    assert!(
+        text(&garbage_behind).starts_with("this is not a send stream: magic is 0x0, expected 0x2f5bacbac")
+    );
     let mut few_behind = REAL.to_vec();
     few_behind.extend([0; 5]);
     assert!(text(&few_behind).contains("a record header needs 312 bytes, have 5"));
@@ -515,7 +517,7 @@ fn records_out_of_their_place_are_refused() {
     assert!(
         try_writing(&[substream, substream]).starts_with("found BEGIN, expected a record of the substream")
     );
-    assert!(try_writing(&[package, free]).starts_with("found FREEOBJECTS, expected END behind the header"));
+    assert!(try_writing(&[package, free]).starts_with("found FREEOBJECTS, expected END after the header"));
     assert!(
         try_writing(&[package, end(), package])
             .starts_with("found BEGIN, expected BEGIN of a substream, not")
