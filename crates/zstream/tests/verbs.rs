@@ -291,7 +291,7 @@ fn a_receive_keeps_the_error_of_a_filesystem_that_could_not_be_made() {
         })
         .unwrap();
     let stream = bench.stream(&place, "tank/a/b@now");
-    let key = Key(vec![7; 32]);
+    let key = Key::new(vec![7; 32]);
     let copy = bench.pool("copy", &["encryption=on", "keyformat=raw"], &key);
     let receive = |keys: &dyn Keys| {
         let mut request = ReceiveRequest::new("copy");
@@ -470,11 +470,11 @@ fn errors_say_what_was_wrong_without_their_text() {
     }
     let settings = ["encryption=on", "keyformat=raw"];
     assert!(matches!(create(&settings, &NoKeys), Err(Error::NoKey { .. })));
-    create(&settings, &Key(vec![7; 32])).unwrap();
+    create(&settings, &Key::new(vec![7; 32])).unwrap();
     let locked = |keys: &dyn Keys| Source::in_pool(&place, "tank/locked", keys, &mut Control::new());
     assert!(matches!(locked(&NoKeys), Err(Error::NoKey { root, .. }) if root == "tank/locked"));
-    assert!(matches!(locked(&Key(vec![8; 32])), Err(Error::Key { root, .. }) if root == "tank/locked"));
-    locked(&Key(vec![7; 32])).unwrap();
+    assert!(matches!(locked(&Key::new(vec![8; 32])), Err(Error::Key { root, .. }) if root == "tank/locked"));
+    locked(&Key::new(vec![7; 32])).unwrap();
     // Files that were made for a pool that could not be are gone.
     let new = NewPool::new("half", &[bench.text("half")]).unwrap().with_file_size(128 << 20).unwrap();
     let new = new.set_on_root("encryption=on").unwrap().set_on_root("keyformat=raw").unwrap();
@@ -527,13 +527,13 @@ fn a_dozen_failures_are_told_apart_by_matching() {
     assert_eq!(error.errno(), Errno::ENOTSUP);
 
     // A key that is missing, and one that is another one.
-    let secret = Key(vec![7; 32]);
+    let secret = Key(vec![7; 32].into());
     let locked = bench.pool("locked", &["encryption=on", "keyformat=raw"], &secret);
     let open = |keys: &dyn Keys| Source::in_pool(&locked, "locked", keys, &mut Control::new()).err().unwrap();
     let error = open(&NoKeys);
     assert!(matches!(&error, Error::NoKey { root, .. } if root == "locked"), "{error:?}");
     assert_eq!(error.errno(), Errno::EACCES);
-    let error = open(&Key(vec![8; 32]));
+    let error = open(&Key(vec![8; 32].into()));
     let Error::Key { source: Cause::Pool(cause), .. } = &error else { panic!("{error:?}") };
     assert!(matches!(cause.fault(), PoolFault::WrongKey), "{error:?}");
     assert_eq!(error.errno(), Errno::EACCES);

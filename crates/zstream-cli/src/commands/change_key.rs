@@ -14,7 +14,7 @@ use zstream_dsl::write::WritablePool;
 use zstream_format::errno::Errno;
 
 use zstream::create::{EncryptionProperties, key_at};
-use zstream::{Keys, OpenPool, OtherError};
+use zstream::{Keys, OpenPool, OtherError, Secret};
 
 use crate::change::change;
 use crate::failure::Failure;
@@ -95,7 +95,7 @@ impl Args {
         options: &PoolOptions,
         root: ObjectId,
         is_of_several: bool,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Secret, Failure> {
         let name = pool.tx().dir_name(root)?;
         let mut refused = None;
         if options.is_at_hand() {
@@ -121,13 +121,13 @@ impl Args {
 struct AskedNew;
 
 impl Keys for AskedNew {
-    fn key(&self, name: &str) -> Result<Vec<u8>, OtherError> {
+    fn key(&self, name: &str) -> Result<Secret, OtherError> {
         Ok(prompt::ask_new(name)?)
     }
 }
 
 /// The key from the options.
-fn given(options: &PoolOptions, root: &str) -> Result<Vec<u8>, Failure> {
+fn given(options: &PoolOptions, root: &str) -> Result<Secret, Failure> {
     options.key(root).map_err(Failure::new)
 }
 
@@ -220,7 +220,7 @@ impl Load {
         Err(Failure::new(format_args!("the key of {name} does not open {}", locked.join(", "))))
     }
 
-    fn key(&self, options: &PoolOptions, root: &Arc<Dir>) -> Result<Vec<u8>, Failure> {
+    fn key(&self, options: &PoolOptions, root: &Arc<Dir>) -> Result<Secret, Failure> {
         if self.location.is_none() && options.is_at_hand() {
             return given(options, root.name());
         }

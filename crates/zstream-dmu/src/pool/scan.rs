@@ -274,7 +274,7 @@ mod tests {
             message(MemoryDevice::new(100)),
             "not a member of a pool: 100 bytes are too few for a pool's member"
         );
-        assert!(message(MemoryDevice::new(9 << 20)).contains("no embedded checksum"));
+        assert!(message(MemoryDevice::new(9 << 20)).contains("embedded checksum is missing"));
         let disk = crate::gpt::tests::disk(512, 20_000);
         assert!(message(disk).contains("none of its 3 partitions either"));
     }

@@ -11,8 +11,8 @@ use zstream_format::algorithm::CryptSuite;
 use zstream_recv::rules::{Encryption as Received, OwnKey};
 
 use crate::error::{EncryptionFault, Error, Result};
-use crate::place::Keys;
 use crate::place::keys::{load_key, new_key};
+use crate::place::{Keys, Secret};
 
 /// The default and the minimum number of PBKDF2 iterations (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
 const ROUNDS: u64 = 350_000;
@@ -24,9 +24,9 @@ const ENCRYPTION_OFF: u64 = 2;
 
 /// The key in the file of a `keylocation`; none if it does not name a file.
 #[must_use]
-pub fn key_at(location: &str) -> Option<Result<Vec<u8>>> {
+pub fn key_at(location: &str) -> Option<Result<Secret>> {
     let path = location.strip_prefix("file://")?;
-    Some(fs::read(path).map_err(|source| Error::File { path: path.into(), source }))
+    Some(fs::read(path).map(Secret::new).map_err(|source| Error::File { path: path.into(), source }))
 }
 
 /// The encryption properties of a new dataset: `encryption`, `keyformat`, `keylocation`, `pbkdf2iters`.
