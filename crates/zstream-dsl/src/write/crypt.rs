@@ -137,7 +137,7 @@ impl WritablePool {
     /// locked.
     ///
     /// # Errors
-    /// [`Fault::WrongKey`] when the input is not the key; the root is not encrypted.
+    /// [`WrongKey`](PoolFault::WrongKey) when the input is not the key; the root is not encrypted.
     pub fn load_key(&mut self, root: ObjectId, input: &[u8]) -> Result<Wrapping> {
         let tx = self.tx();
         let name = tx.dir_name(root)?;
