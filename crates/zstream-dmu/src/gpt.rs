@@ -276,7 +276,9 @@ pub(crate) mod tests {
 
     #[test]
     fn entries_that_reach_into_a_header_are_refused() {
-        for (lba, entries_lba, count) in [(1, 0, 4), (1, 1, 4), (1, 2, 198 * 4), (199, 190, 10 * 4), (199, 199, 4)] {
+        for (lba, entries_lba, count) in
+            [(1, 0, 4), (1, 1, 4), (1, 2, 198 * 4), (199, 190, 10 * 4), (199, 199, 4)]
+        {
             let disk = MemoryDevice::new(200 * 512);
             disk.write_at(entries_lba * 512, &entry(ZFS, 50, 60, "zfs")).unwrap();
             disk.write_at(lba * 512, &[0; 512]).unwrap();

@@ -53,7 +53,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-tests",
         "blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
-         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history",
+         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
     ),
     (
         "xtask",

@@ -140,7 +140,7 @@ fn made() -> Result<Arc<MemoryDevice>> {
     let first = snapshots.first().expect("a snapshot").clone();
     pool.clone_snapshot(&first, "demo/clone")?;
     pool.tx().snapshot(&["demo/clone@x".to_owned()])?;
-    pool.tx().hold("tag", &[first.clone()])?;
+    pool.tx().hold("tag", std::slice::from_ref(&first))?;
     for (n, snapshot) in snapshots.iter().enumerate() {
         let (of, _) = snapshot.split_once('@').expect("a snapshot");
         pool.tx().bookmark(snapshot, &format!("{of}#b{n}"))?;
@@ -237,7 +237,7 @@ fn base() -> &'static Base {
         let labels: Vec<u64> = (0..label::LABELS).filter_map(|n| label::offset(len, n)).collect();
         let mut this = Unsealing { bytes, blocks: Vec::new(), seen: BTreeMap::new() };
         // Of the ring of each label only the newest uberblock is left.
-        let slots = RING_BYTES as u64 / UBERBLOCK_BYTES;
+        let slots = RING_BYTES / UBERBLOCK_BYTES;
         let slot_at = |label: u64, slot: u64| label + label::RING_OFFSET + slot * UBERBLOCK_BYTES;
         let txg = |slot: &u64| {
             let bytes = &this.bytes[slot_at(labels[0], *slot) as usize..][..UBERBLOCK_BYTES as usize];
@@ -502,31 +502,30 @@ fn unreached(pool: &Pool, mut allocated: BTreeMap<u32, RangeSet>) -> Result<u64>
     let lines = Lines::new(&dsl)?;
     let mut outcome = Ok(());
     let mut left = CHECKED_MAX;
-    scrub::parts(pool, &lines, &mut |_, blocks| {
-        for item in blocks {
-            if outcome.is_err() {
-                return;
-            }
+    scrub::parts(pool, &lines, &mut |_, mut blocks| {
+        while outcome.is_ok()
+            && let Some(item) = blocks.next()
+        {
             left = left.saturating_sub(1);
-            let take = || {
-                if left == 0 {
-                    return Err(Error::invalid("more blocks than there are"));
-                }
-                let item = item?;
-                for dva in pool.reader().ranges(&item.pointer)? {
-                    let end = dva.offset().checked_add(dva.asize());
-                    let end = end.ok_or_else(|| Error::invalid("a block without an end"))?;
-                    let vdev = allocated.get_mut(&dva.vdev());
-                    vdev.ok_or_else(|| Error::invalid("a vdev without space maps"))?
-                        .remove(dva.offset(), end)?;
-                }
-                Ok(())
+            outcome = match left {
+                0 => Err(Error::invalid("more blocks than there are")),
+                _ => item.and_then(|item| take(pool, &item.pointer, &mut allocated)),
             };
-            outcome = take();
         }
     })?;
     outcome?;
     Ok(allocated.values().map(RangeSet::bytes).sum())
+}
+
+/// Takes the ranges of a block from what is allocated.
+fn take(pool: &Pool, pointer: &BlockPointer, allocated: &mut BTreeMap<u32, RangeSet>) -> Result<()> {
+    for dva in pool.reader().ranges(pointer)? {
+        let end = dva.offset().checked_add(dva.asize());
+        let end = end.ok_or_else(|| Error::invalid("a block without an end"))?;
+        let vdev = allocated.get_mut(&dva.vdev());
+        vdev.ok_or_else(|| Error::invalid("a vdev without space maps"))?.remove(dva.offset(), end)?;
+    }
+    Ok(())
 }
 
 /// Takes a limited number of bytes.
@@ -624,7 +623,7 @@ fn verb(pool: &mut WritablePool, verb: u8, of: u8) -> Result<()> {
         7 => pool.tx().destroy(&head),
         8 => {
             let mut tx = pool.tx();
-            tx.release("tag", &[snapshot.clone()])?;
+            tx.release("tag", std::slice::from_ref(&snapshot))?;
             tx.destroy_snapshots(&[snapshot], true)
         }
         9 => pool.tx().hold("more", &[snapshot]),
