@@ -53,12 +53,12 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-tests",
         "errors blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
-         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history",
+         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
     ),
     (
         "xtask",
         "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fuzz interop layers licences packages thorough",
+         check demo fuzz_coverage fuzz interop layers licences packages thorough",
     ),
 ];
 
