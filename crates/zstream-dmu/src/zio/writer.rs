@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 use zstream_format::algorithm::CompressionType;
@@ -23,6 +23,7 @@ use crate::blkptr::{
 use crate::block::StoredBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
+use crate::lock::lock;
 use crate::zio::{AllocationClass, Space};
 
 /// About so much is handed to the devices together.
@@ -257,12 +258,12 @@ impl BlockWriter {
     }
 
     fn gang(&self, first: Dva) -> Option<Placed> {
-        let gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+        let gangs = lock(&self.gangs);
         (gangs.0 == self.txg()).then(|| gangs.1.get(&first).cloned()).flatten()
     }
 
     fn remember(&self, first: Dva, placed: Placed) {
-        let mut gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gangs = lock(&self.gangs);
         if gangs.0 != self.txg() {
             *gangs = (self.txg(), HashMap::new());
         }
@@ -355,7 +356,7 @@ impl WriteBlock for BlockWriter {
 
     fn discard(&self, block: &BlockPointer) {
         if block.is_gang() {
-            let mut gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut gangs = lock(&self.gangs);
             if let Some(placed) = gangs.1.remove(&block.dva(0)) {
                 placed.give_back(&*self.space);
             }
