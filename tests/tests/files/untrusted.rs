@@ -135,6 +135,60 @@ fn a_size_that_takes_hours_is_said_first_and_can_be_refused() {
     assert_eq!(message, "zstream: large: printing 4398046511104 bytes (4.00T); --max-size sets a limit\n");
 }
 
+/// Extended attributes beside the others and, where there is no more room, in files of their own.
+#[test]
+fn many_extended_attributes_are_kept() {
+    const COUNT: usize = 4000;
+    let demo = empty(256);
+    let mut archive = Builder::new(Vec::new());
+    let names: Vec<String> = (0..COUNT).map(|n| format!("SCHILY.xattr.user.a{n}")).collect();
+    let values: Vec<String> = (0..COUNT).map(|n| format!("{n:>0$}", n % 30)).collect();
+    let pairs = names.iter().zip(&values).map(|(name, value)| (name.as_str(), value.as_bytes()));
+    archive.append_pax_extensions(pairs).unwrap();
+    entry(&mut archive, "x", EntryType::Regular, 0o644, 0);
+    let (code, _, message) = demo.run(&[], "put --tar - demo/fs", &archive.into_inner().unwrap());
+    assert_eq!(code, 0, "{message}");
+    let members: Vec<String> = demo.members().iter().map(|path| path.display().to_string()).collect();
+    let out = zstream_tests::program::zstream(&["-d", &members[0], "extract", "--tar", "demo/fs", "x"], b"");
+    let mut archive = tar::Archive::new(&out.stdout[..]);
+    let mut found = archive.entries().unwrap().next().unwrap().unwrap();
+    let found = found.pax_extensions().unwrap().unwrap();
+    let found: std::collections::BTreeMap<String, String> = found
+        .map(|pair| pair.unwrap())
+        .map(|pair| (pair.key().unwrap().to_owned(), pair.value().unwrap().to_owned()))
+        .filter(|(name, _)| name.starts_with("SCHILY.xattr."))
+        .collect();
+    assert_eq!(found, names.into_iter().zip(values).collect());
+    demo.check("after many extended attributes");
+}
+
+/// Two programs that start at the same moment, again and again: each does all of its work or refuses, and the pool is clean.
+#[test]
+fn two_writers_at_once_do_not_meet() {
+    let demo = empty(128);
+    let times = if std::env::var_os("ZSTREAM_THOROUGH").is_some() { 1000 } else { 12 };
+    let mut expected = 0;
+    for time in 0..times {
+        let start = |writer: &str| {
+            let mut command = std::process::Command::new(zstream_tests::program::path());
+            command.arg("-d").arg(&demo.members()[0]).args(["snapshot", &format!("demo/fs@{writer}{time}")]);
+            command.stderr(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let both = [start("a"), start("b")];
+        for child in both {
+            let output = child.wait_with_output().unwrap();
+            let message = String::from_utf8_lossy(&output.stderr);
+            let is_refused = message.contains("another program has it open for writing");
+            assert_eq!(output.status.code(), Some(i32::from(is_refused)), "{message}");
+            expected += usize::from(!is_refused);
+        }
+    }
+    let found = demo.datasets().keys().filter(|name| name.contains('@')).count();
+    assert_eq!(found, expected);
+    assert!(expected >= times, "one of two succeeds");
+    demo.check("after two writers");
+}
+
 /// Deeper than a process may have files open.
 #[test]
 fn deep_trees_are_restored_with_few_open_files() {
