@@ -605,8 +605,13 @@ pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Openin
 fn filling(head: Head<'_>, target: &Target) -> Filling {
     let has = |feature| head.has(feature);
     let begin = head.begin;
-    // `large_blocks`, `large_dnode` and those of algorithms come with the first block or object that has them.
-    let active = [(FeatureFlags::LONGNAME, "longname"), (FeatureFlags::LARGE_MICROZAP, "large_microzap")];
+    // `large_dnode` and those of algorithms come with the first block or object that has them. These were used at the sender at
+    // least once, which those that receive from here have to know, though nothing of it may be left (OpenZFS 2.4.1).
+    let active = [
+        (FeatureFlags::LARGE_BLOCKS, "large_blocks"),
+        (FeatureFlags::LONGNAME, "longname"),
+        (FeatureFlags::LARGE_MICROZAP, "large_microzap"),
+    ];
     let redacted = has(FeatureFlags::REDACTED);
     Filling {
         redactions: redacted.then(|| head.redact_snaps().unwrap_or_default().to_vec()),
