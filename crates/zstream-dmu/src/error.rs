@@ -116,6 +116,9 @@ pub enum Fault {
     /// None of a block's copies could be had; each attempt says why.
     #[error("no good copy: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoGoodCopy(Vec<Error>),
+    /// What the content lies on is not there: a member of the pool, or the mapping of a removed vdev.
+    #[error("{0} is missing")]
+    MissingVdev(String),
     /// Not enough of a vdev's members are there.
     #[error("{vdev} has {missing} of {children} members missing, at most {allowed} may be")]
     TooManyMissing {
@@ -137,15 +140,17 @@ pub enum Fault {
         available: Vec<Txg>,
     },
     /// The devices hold more than one pool and none was chosen.
-    #[error("the devices hold several pools: {}; name one", .0.join(", "))]
+    #[error("the devices hold several pools: {}; name one, or choose it by its guid (--pool)", .0.join(", "))]
     SeveralPools(Vec<String>),
     /// The devices do not hold the pool that is wanted, or none.
-    #[error("{}", no_such_pool(wanted.as_deref(), there))]
+    #[error("{}", no_such_pool(wanted.as_deref(), there, instead))]
     NoSuchPool {
         /// Its name or guid, if one was given.
         wanted: Option<String>,
         /// Names of the pools that are there.
         there: Vec<String>,
+        /// What is there instead of any pool, as far as it is known: hot spares, images in other formats.
+        instead: Vec<String>,
     },
     /// There is no room for a block of this size (`ENOSPC`).
     #[error("no space left in the pool for {bytes} bytes")]
@@ -173,9 +178,11 @@ fn txgs(list: &[Txg]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn no_such_pool(wanted: Option<&str>, there: &[String]) -> String {
+fn no_such_pool(wanted: Option<&str>, there: &[String], instead: &[String]) -> String {
     let wanted = wanted.map(|name| format!(" {name}")).unwrap_or_default();
-    if there.is_empty() {
+    if there.is_empty() && !instead.is_empty() {
+        format!("no pool{wanted} found: {}", instead.join("; "))
+    } else if there.is_empty() {
         format!("no pool{wanted} found")
     } else {
         format!("no pool{wanted}; there is {}", there.join(", "))
@@ -240,6 +247,12 @@ impl Error {
     #[must_use]
     pub fn refused(errno: &'static str, reason: impl Into<String>) -> Self {
         Fault::Refused { errno, reason: reason.into() }.into()
+    }
+
+    /// A member that is not there.
+    #[must_use]
+    pub fn missing_member(name: impl fmt::Display) -> Self {
+        Fault::MissingVdev(format!("member {name}")).into()
     }
 
     /// Something that is not there.

@@ -139,7 +139,9 @@ impl PoolWriter {
         if let Some((_, error)) = found.refused.pop() {
             return Err(error);
         }
-        let found = scan::choose(found.candidates, options.name.as_deref())?;
+        let others = std::mem::take(&mut found.others);
+        let found = scan::choose(found.candidates, options.name.as_deref())
+            .map_err(|error| scan::explain(error, others))?;
         Self::open_candidates(scan::reopen_writable(&*options.devices, &found)?, options)
     }
 
