@@ -35,6 +35,11 @@ pub(crate) struct PoolOptions {
     /// Show the available part of a truncated stream
     #[arg(long, requires = "streams", conflicts_with = "devices")]
     partial: bool,
+    /// Name of the pool, or its guid, if the devices hold several of that name
+    ///
+    /// Usually the name of the pool or dataset after the verb is enough.
+    #[arg(long = "pool", value_name = "POOL", conflicts_with = "streams")]
+    pool: Option<String>,
     /// Open the pool as of this transaction group, if its uberblock still exists
     #[arg(long, value_name = "TXG")]
     txg: Option<u64>,
@@ -60,6 +65,10 @@ impl PoolOptions {
     /// The location of the pool.
     pub(crate) fn place(&self) -> Result<PoolPlace, Failure> {
         let place = PoolPlace::new(self.paths()?);
+        let place = match &self.pool {
+            Some(pool) => place.named(pool),
+            None => place,
+        };
         Ok(match self.txg {
             Some(txg) => place.at_txg(Txg(txg)),
             None => place,

@@ -21,6 +21,7 @@ use zstream_dmu::zap::Zap;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_format::nvlist::NvList;
 
+use super::order::excluded;
 use super::props::properties;
 use crate::note::Note;
 use crate::refusal::Refusal;
@@ -54,6 +55,9 @@ pub(crate) struct Gather<'a> {
     pub(crate) all: bool,
     /// Datasets without the snapshot are left out (`-s`).
     pub(crate) skip_missing: bool,
+    /// Names of datasets of which nothing is sent (`-X`). The list has them, as that of OpenZFS 2.4 does, unless they could not be
+    /// sent: those are left out, as its development branch leaves out all.
+    pub(crate) exclude: &'a [String],
     /// `-w`
     pub(crate) raw: bool,
     /// `-p`
@@ -125,6 +129,9 @@ impl<'a> Gather<'a> {
             if key.root == dir.object() {
                 entry.add_boolean("is_encroot");
             }
+            if !self.raw && excluded(dir.name(), self.exclude) {
+                return Ok(());
+            }
             if !self.raw {
                 let dataset = dir.name().to_owned();
                 return Err(Refusal::EncryptedProperties { to: self.full_name(), dataset });
@@ -170,6 +177,8 @@ impl<'a> Gather<'a> {
             Ok(())
         } else if self.skip_missing {
             (self.note)(Note::SkippedDataset { name, to });
+            Ok(())
+        } else if excluded(head.name(), self.exclude) {
             Ok(())
         } else {
             Err(Refusal::MissingSnapshot {

@@ -25,6 +25,7 @@ use crate::error::{Error, Request, Result};
 #[derive(Clone, Debug)]
 pub struct PoolPlace {
     members: Members,
+    pool: Option<String>,
     txg: Option<Txg>,
     opener: Arc<dyn OpenDevice>,
 }
@@ -88,7 +89,7 @@ impl PoolPlace {
     }
 
     fn of(members: Members) -> Self {
-        Self { members, txg: None, opener: Arc::new(Files) }
+        Self { members, pool: None, txg: None, opener: Arc::new(Files) }
     }
 
     /// The pool whose paths `opener` opens, instead of files and disks: names in memory, for example. The opener must
@@ -121,6 +122,18 @@ impl PoolPlace {
     #[must_use]
     pub fn at_txg(self, txg: Txg) -> Self {
         Self { txg: Some(txg), ..self }
+    }
+
+    /// The pool of this name, or with this guid in decimal, whatever the names of datasets say: of several pools with one name only
+    /// the guid selects one.
+    #[must_use]
+    pub fn named(self, pool: impl Into<String>) -> Self {
+        Self { pool: Some(pool.into()), ..self }
+    }
+
+    /// What selects the pool: what was said of the place, or the pool part of a name.
+    fn selector(&self, name: Option<&str>) -> Option<String> {
+        self.pool.clone().or_else(|| pool_name(name))
     }
 
     fn check(&self) -> Result<()> {
@@ -172,7 +185,8 @@ impl PoolPlace {
         if self.txg.is_some() {
             return Err(Request::EarlierTxg.into());
         }
-        let options = WriteOptions { name: pool_name(name), devices: Arc::clone(&self.opener), ..options };
+        let options =
+            WriteOptions { name: self.selector(name), devices: Arc::clone(&self.opener), ..options };
         self.check()?;
         let pool = match &self.members {
             Members::Paths(paths) => PoolWriter::open(paths, &options)?,
