@@ -74,7 +74,7 @@ fn is_written(reader: &BlockReader, log: &BlockPointer, dataset: ObjectId) -> Re
 fn is_unreadable(error: &Error) -> bool {
     match error.fault() {
         Fault::NoGoodCopy(errors) => errors.iter().any(is_unreadable),
-        Fault::Io(_) | Fault::NotFound { .. } => true,
+        Fault::Io(_) | Fault::MissingVdev(_) | Fault::TooManyMissing { .. } | Fault::NotFound { .. } => true,
         _ => false,
     }
 }

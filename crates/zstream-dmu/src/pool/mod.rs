@@ -211,7 +211,8 @@ impl Pool {
     /// What its user should know about it.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
-        self.vdevs().cut_members().into_iter().map(Notice::CutMember).collect()
+        let cut = self.vdevs().cut_members().into_iter().map(Notice::CutMember);
+        Notice::of_lost(self.vdevs()).into_iter().chain(cut).collect()
     }
 
     /// The vdevs with their devices.

@@ -309,7 +309,7 @@ impl Vdev {
 
     fn read_leaf(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let Some(device) = self.device() else {
-            return Err(Error::not_found("member", &self.name));
+            return Err(Error::missing_member(&self.name));
         };
         let at = offset
             .checked_add(LEAF_DATA_START)
@@ -334,6 +334,9 @@ impl Vdev {
     }
 
     fn holds_nothing(&self) -> Error {
+        if self.config.kind == VdevType::Missing {
+            return Fault::MissingVdev(format!("vdev {}", self.config.id)).into();
+        }
         Error::corrupt("block address", format!("on {}, which holds no blocks", self.name))
     }
 }
@@ -381,6 +384,11 @@ impl VdevTree {
         self.tops.iter().map(state).max().unwrap_or(VdevState::Unavailable)
     }
 
+    /// The top-level vdevs of which not enough is there, except log devices: what lies on them alone cannot be read.
+    pub fn lost(&self) -> impl Iterator<Item = &Vdev> {
+        self.tops.iter().filter(|top| !top.is_available() && !top.config.is_log)
+    }
+
     /// Tells an indirect vdev where its blocks went. The first mapping counts.
     ///
     /// # Errors
@@ -411,7 +419,9 @@ impl VdevTree {
         match &top.kind {
             Kind::Indirect(mapping) => {
                 let Some(mapping) = mapping.get() else {
-                    return Err(Error::not_found("mapping of removed vdev", dva.vdev()));
+                    return Err(
+                        Fault::MissingVdev(format!("the mapping of removed vdev {}", dva.vdev())).into()
+                    );
                 };
                 indirect::Place { tree: self, mapping, offset, birth: birth.0 }.read(out, reading)
             }
@@ -443,7 +453,7 @@ impl VdevTree {
 impl Fault {
     /// Whether this is only that a member is not there.
     fn is_missing_member(&self) -> bool {
-        matches!(self, Self::NotFound { what: "member", .. })
+        matches!(self, Self::MissingVdev(_))
     }
 }
 

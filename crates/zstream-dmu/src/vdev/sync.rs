@@ -66,7 +66,7 @@ impl PoolLabels {
         });
         let leaves: Vec<_> = leaves.collect();
         leaves.into_par_iter().try_for_each(|(leaf, ashift)| {
-            let device = leaf.device().ok_or_else(|| Error::not_found("member", leaf.name()))?;
+            let device = leaf.device().ok_or_else(|| Error::missing_member(leaf.name()))?;
             act(leaf, &**device, ashift).map_err(|error| error.on_vdev(leaf.name()))
         })
     }

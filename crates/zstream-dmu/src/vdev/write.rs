@@ -32,7 +32,7 @@ impl Vdev {
                 let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
                 device.write_pieces_at(at, pieces).map_err(place)
             }
-            Kind::Leaf(None) => Err(Error::not_found("member", &self.name)),
+            Kind::Leaf(None) => Err(Error::missing_member(&self.name)),
             Kind::Mirror(children) => {
                 children.iter().try_for_each(|child| child.write(offset, birth, pieces))
             }
@@ -107,7 +107,7 @@ impl VdevTree {
     pub fn flush(&self) -> Result<()> {
         let flush = |leaf: &Vdev| match leaf.device() {
             Some(device) => device.flush().map_err(|error| Error::from(error).on_vdev(&leaf.name)),
-            None => Err(Error::not_found("member", &leaf.name)),
+            None => Err(Error::missing_member(&leaf.name)),
         };
         self.leaves().into_par_iter().try_for_each(flush)
     }

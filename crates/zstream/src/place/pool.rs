@@ -20,8 +20,8 @@ use crate::error::{Error, Request, Result};
 
 /// The location of a pool: its disks, image files, directories that contain them, or devices that the caller opened.
 ///
-/// Reading requires only as many members as the redundancy of mirrors and raidz allows; changing a pool requires all
-/// of them.
+/// Reading requires only as many members as the redundancy of mirrors and raidz allows. If even more are missing, what
+/// does not lie on them alone can still be read, with a warning. Changing a pool requires all members.
 #[derive(Clone, Debug)]
 pub struct PoolPlace {
     members: Members,
@@ -150,8 +150,9 @@ impl PoolPlace {
     /// # Errors
     /// As [`Pool::open`].
     pub fn open(&self, name: Option<&str>, control: &mut Control<'_>) -> Result<OpenPool> {
-        let (name, devices) = (pool_name(name), Arc::clone(&self.opener));
-        let options = OpenOptions { name, txg: self.txg, devices, ..OpenOptions::default() };
+        let (name, devices) = (self.selector(name), Arc::clone(&self.opener));
+        let options =
+            OpenOptions { name, txg: self.txg, devices, allow_missing: true, ..OpenOptions::default() };
         self.check()?;
         let pool = match &self.members {
             Members::Paths(paths) => Pool::open(paths, &options)?,
