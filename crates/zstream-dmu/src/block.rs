@@ -163,7 +163,7 @@ impl StoredBlock {
     /// It cannot be read, or is neither encrypted nor authenticated.
     pub fn read(reader: &dyn ReadBlock, pointer: &BlockPointer, at: Bookmark) -> Result<Self> {
         let Some(crypt) = StoredCrypt::of(pointer) else {
-            return Err(Error::invalid("the block is not one of an encrypted dataset").at_bookmark(at));
+            return Err(Error::bad_request("the block is not one of an encrypted dataset").at_bookmark(at));
         };
         Ok(Self {
             bytes: reader.read_stored(pointer, at)?.to_vec(),

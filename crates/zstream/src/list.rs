@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use zstream_dmu::error::Error as PoolError;
 use zstream_dsl::dataset::Dir;
+use zstream_dsl::error::Error as DslError;
 use zstream_dsl::find::Found as Named;
 use zstream_dsl::prop::single::Single;
 use zstream_dsl::prop::space::PoolSpace;
@@ -109,7 +109,7 @@ pub fn select(
     }
     for name in selection.names {
         let props = visitor.found.len();
-        match open.dsl.find(name).map_err(|source| Error::Open { name: name.clone(), source })? {
+        match open.dsl.find(name).map_err(|error| Error::Open { name: name.clone(), source: error.into() })? {
             Named::Dataset(dataset) if !dataset.is_snapshot() => visitor.dir(&dataset.dir().clone(), 0)?,
             Named::Dataset(dataset) => visitor.add(Subject::Dataset(Box::new(dataset)))?,
             Named::Bookmark(bookmark) => {
@@ -127,7 +127,7 @@ pub fn select(
     }
     visitor.keys.judge(control)?;
     for error in visitor.unreadable {
-        control.warn(Warning::Unreadable(error));
+        control.warn(Warning::Unreadable(error.into()));
     }
     let mut found = visitor.found;
     // Names may overlap.
@@ -141,12 +141,12 @@ struct Visitor<'a> {
     selection: &'a Selection<'a>,
     keys: TriedKeys<'a>,
     found: Vec<Props>,
-    unreadable: Vec<PoolError>,
+    unreadable: Vec<DslError>,
 }
 
 impl Visitor<'_> {
     /// Keeps what can be read, and the reason where it cannot.
-    fn readable<T>(&mut self, result: Result<T, PoolError>) -> Option<T> {
+    fn readable<T>(&mut self, result: Result<T, DslError>) -> Option<T> {
         result.map_err(|error| self.unreadable.push(error)).ok()
     }
 

@@ -2,8 +2,8 @@
 //! stream says that the sender's dataset used it once.
 
 use zstream_dsl::dataset::feature::LARGE_BLOCKS;
+use zstream_format::errno::Errno;
 use zstream_format::flags::FeatureFlags;
-use zstream_format::judge::Errno;
 use zstream_recv::rules::Target;
 use zstream_tests::edit::{features, records};
 use zstream_tests::golden;

@@ -56,7 +56,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
         .iter()
         .copied()
         .max_by_key(|config| config.txg)
-        .ok_or_else(|| Error::invalid("no device has a label of the pool"))?;
+        .ok_or_else(|| Error::from(Fault::NotAMember("no device has a label of the pool".to_owned())))?;
     features::unknown(newest.features_for_read.iter().map(String::as_str))?;
     let label_state = newest.state;
 
@@ -208,7 +208,7 @@ pub(super) fn open_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Resu
 pub(super) fn read_config(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<(PoolConfig, NvList)> {
     let mos = open_mos(reader, uberblock)?;
     let directory = Zap::open(&mos, DIRECTORY_OBJECT)?;
-    let object = directory.lookup_u64("config")?.ok_or_else(|| Error::not_found("MOS object", "config"))?;
+    let object = directory.lookup_u64("config")?.ok_or_else(|| Error::no_entry("MOS object", "config"))?;
     let list = read_packed_list(&mos, ObjectId(object))?;
     let config = PoolConfig::parse(&list)?;
     if config.vdev_tree.kind != VdevType::Root {
@@ -250,18 +250,13 @@ fn explain(tree: &VdevTree, tops: &[VdevConfig], uberblock: &Uberblock, error: E
     if guid_sum == uberblock.guid_sum {
         return error;
     }
-    let found = tops.iter().filter(|top| top.kind != VdevType::Missing).count();
-    let missing = tops.len() - found;
-    Error::invalid(format!(
-        "too much of the pool is missing: no label of {missing} of its {} vdevs was found: {error}",
-        tops.len()
-    ))
+    Fault::NoLabels(error).into()
 }
 
 /// When something cannot be read and vdevs are missing, that is why.
 fn explain_lost(tree: &VdevTree, error: Error) -> Error {
     match Notice::of_lost(tree) {
-        Some(lost) => Error::invalid(format!("too much of the pool is missing: {lost}: {error}")),
+        Some(lost) => Fault::TooMuchMissing { what: lost.to_string(), error }.into(),
         None => explain_cut(tree, error),
     }
 }
@@ -278,7 +273,7 @@ fn check_known_members(tree: &VdevTree) -> Result<()> {
     for top in tree.tops().iter().filter(|top| top.state() == VdevState::Unavailable) {
         let children = top.children();
         if top.config().kind.is_leaf() {
-            return Err(Fault::MissingVdev(top.name().to_owned()).into());
+            return Err(Fault::NoMember(top.name().to_owned()).into());
         }
         let missing = children.iter().filter(|child| !child.is_available()).count();
         let Some(allowed) = top.config().kind.losses_allowed(children.len()) else { continue };
@@ -295,7 +290,7 @@ fn check_members(tree: &VdevTree) -> Result<()> {
     }
     check_known_members(tree)?;
     let missing = tree.tops().iter().find(|top| !top.is_available());
-    Err(Error::not_found("top-level vdev", missing.map_or("any", |top| top.name())))
+    Err(Error::no_vdev(missing.map_or("any", |top| top.name())))
 }
 
 fn is_expanding(tree: &VdevConfig) -> bool {
@@ -358,7 +353,7 @@ fn read_features(mos: &dyn ObjectSet, directory: &Zap<'_>, version: u64) -> Resu
         return Ok(Features::default());
     }
     let list = |name: &str| -> Result<BTreeMap<String, u64>> {
-        let object = directory.lookup_u64(name)?.ok_or_else(|| Error::not_found("MOS object", name))?;
+        let object = directory.lookup_u64(name)?.ok_or_else(|| Error::no_entry("MOS object", name))?;
         let zap = Zap::open(mos, ObjectId(object))?;
         zap.entries()
             .map(|entry| {

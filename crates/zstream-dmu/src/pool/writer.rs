@@ -27,7 +27,7 @@ use super::{OpenOptions, Pool, VERSIONS, config_list};
 use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::{Files, OpenDevice, OverlayDevice};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::host::{self, Host};
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::DIRECTORY_OBJECT;
@@ -199,7 +199,7 @@ impl PoolWriter {
             mos: ObjsetWriter::open(set, Arc::clone(&writer), properties)?,
             labels: PoolLabels::new(Arc::clone(reader.vdevs())),
             config,
-            config_object: config_object.ok_or_else(|| Error::not_found("MOS object", "config"))?,
+            config_object: config_object.ok_or_else(|| Error::no_entry("MOS object", "config"))?,
             is_config_old: true,
             last: *pool.uberblock(),
             host: options.host.clone(),
@@ -356,7 +356,7 @@ fn check_devices(candidates: &[Candidate]) -> Result<()> {
             Some(Role::Member(config)) => {
                 let Some(guid) = config.guid else { continue };
                 if let Some((_, other)) = seen.iter().find(|(seen, _)| *seen == guid) {
-                    return Err(Error::invalid(format!(
+                    return Err(Error::bad_request(format!(
                         "{name} and {other} are the same member of pool {}: one must be a copy",
                         config.name
                     )));
@@ -377,7 +377,7 @@ fn check_host(pool: &Pool, options: &WriteOptions) -> Result<()> {
     let config = pool.config();
     if pool.state() == PoolState::Destroyed {
         let name = &config.name;
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_request(format!(
             "pool {name} was destroyed; it can be read, and `pool export -f {name}` makes it a pool again"
         )));
     }
@@ -386,17 +386,19 @@ fn check_host(pool: &Pool, options: &WriteOptions) -> Result<()> {
         // That is how a host calls itself that was never given a name.
         let host = config.hostname.as_deref().filter(|name| !["", "(none)"].contains(name));
         let host = host.unwrap_or("a host without a name");
-        return Err(Error::invalid(format!(
+        return Err(Fault::InUse(format!(
             "pool {0} was last used by {host} (hostid {id:x}) and not exported; it may be in use there; if it is not, \
              `pool export -f {0}` says so",
             config.name
-        )));
+        ))
+        .into());
     }
     if pool.uberblock().mmp_magic == crate::vdev::uberblock::MMP_MAGIC && pool.uberblock().mmp_delay != 0 {
-        return Err(Error::invalid(format!(
+        return Err(Fault::InUse(format!(
             "pool {} has multihost on and was not exported; it may be in use",
             config.name
-        )));
+        ))
+        .into());
     }
     Ok(())
 }

@@ -309,7 +309,7 @@ impl Vdev {
 
     fn read_leaf(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let Some(device) = self.device() else {
-            return Err(Error::missing_member(&self.name));
+            return Err(Fault::NoMember(self.name.clone()).into());
         };
         let at = offset
             .checked_add(LEAF_DATA_START)
@@ -335,7 +335,7 @@ impl Vdev {
 
     fn holds_nothing(&self) -> Error {
         if self.config.kind == VdevType::Missing {
-            return Fault::MissingVdev(format!("vdev {}", self.config.id)).into();
+            return Fault::NoVdev(format!("vdev {}", self.config.id)).into();
         }
         Error::corrupt("block address", format!("on {}, which holds no blocks", self.name))
     }
@@ -419,9 +419,7 @@ impl VdevTree {
         match &top.kind {
             Kind::Indirect(mapping) => {
                 let Some(mapping) = mapping.get() else {
-                    return Err(
-                        Fault::MissingVdev(format!("the mapping of removed vdev {}", dva.vdev())).into()
-                    );
+                    return Err(Fault::NoMapping(dva.vdev()).into());
                 };
                 indirect::Place { tree: self, mapping, offset, birth: birth.0 }.read(out, reading)
             }
@@ -453,7 +451,7 @@ impl VdevTree {
 impl Fault {
     /// Whether this is only that a member is not there.
     fn is_missing_member(&self) -> bool {
-        matches!(self, Self::MissingVdev(_))
+        matches!(self, Self::NoMember(_))
     }
 }
 

@@ -148,12 +148,12 @@ impl Overlay {
     ///
     /// The object is freed.
     pub(super) fn dnode(&self, object: ObjectId) -> Result<&Dnode> {
-        self.dnode.as_ref().ok_or_else(|| Error::not_found("object", object))
+        self.dnode.as_ref().ok_or_else(|| Fault::NoObject(object).into())
     }
 
     /// The same, to be changed.
     pub(super) fn dnode_mut(&mut self, object: ObjectId) -> Result<&mut Dnode> {
-        self.dnode.as_mut().ok_or_else(|| Error::not_found("object", object))
+        self.dnode.as_mut().ok_or_else(|| Fault::NoObject(object).into())
     }
 
     /// The dnode on disk, if its blocks still count.
@@ -212,7 +212,7 @@ impl Overlay {
         let pointer = match (self.dirty.get(&block), self.base_of(block)) {
             (Some(Dirty::Stored(stored)), _) => return Ok(Some(StoredBlock::clone(stored))),
             (Some(Dirty::Data(_)), _) => {
-                return Err(Error::invalid("the block did not come encrypted").at_bookmark(at));
+                return Err(Error::bad_request("the block did not come encrypted").at_bookmark(at));
             }
             (Some(Dirty::Written(written)), _) => written.pointer,
             (None, None) => return Ok(None),
@@ -247,7 +247,7 @@ impl Overlay {
         }
         match self.dirty.get_mut(&block) {
             Some(Dirty::Data(content)) => Ok(Arc::make_mut(content)),
-            _ => Err(Error::invalid(format!("block {block} was just made"))),
+            _ => Err(Error::internal(format!("block {block} was just made"))),
         }
     }
 
