@@ -21,8 +21,8 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dmu",
-        "ids blkptr error lock block dnode object_set object_store bpobj cache device gpt host intent_log \
-         mos random vdev zio tree zap range_set receive_store objset traverse space tx pool",
+        "ids blkptr error lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
+         partition host intent_log mos random vdev zio tree zap range_set receive_store objset traverse space tx pool",
     ),
     (
         "zstream-dsl",
