@@ -16,6 +16,7 @@ pub mod judge;
 pub mod nvlist;
 pub mod object_type;
 pub mod order;
+pub mod phys;
 pub mod place;
 pub mod record;
 pub mod shown;
@@ -25,4 +26,4 @@ pub mod summary;
 #[cfg(feature = "gzip")]
 pub mod token;
 pub mod verify;
-mod wire;
+pub mod wire;

@@ -16,7 +16,7 @@ use super::imports::{self, Source};
 const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
-        "shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
+        "shown order wire algorithm object_type ids phys byteswap sum fletcher checksum deflate compress flags \
          nvlist record place judge effect stream verify summary token edit",
     ),
     (

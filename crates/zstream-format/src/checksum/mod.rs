@@ -20,6 +20,7 @@ mod skein;
 mod threefish;
 
 pub use embedded::{
+    EmbeddedChecksum,
     MAGIC as EMBEDDED_MAGIC, SIZE as EMBEDDED_SIZE, seal_embedded, seal_folded, verify_embedded,
     verify_folded,
 };

@@ -3,13 +3,12 @@
 
 use crate::object_type::ObjectType;
 use crate::order::ByteOrder;
+use crate::phys::{SaFixed, SaHeader, ZnodePhys};
 
-/// What a bonus of system attributes begins with (`SA_MAGIC`).
-const SA_MAGIC: u32 = 0x002F_505A;
-/// Where the generation lies behind the header of system attributes (`SA_GEN_OFFSET`).
-const SA_GENERATION: usize = 16;
-/// Where it lies in a znode (`zp_gen`).
-const ZNODE_GENERATION: usize = 64;
+/// Where the generation lies after the header of system attributes.
+const SA_GENERATION: usize = SaFixed::offset_of("generation");
+/// Where it lies in a znode.
+const ZNODE_GENERATION: usize = ZnodePhys::offset_of("generation");
 
 /// The generation of the file that a bonus belongs to; `None` where it has none. A bonus that is not filled in yet has
 /// generation 0.
@@ -19,15 +18,11 @@ pub fn generation(bonus_type: ObjectType, bonus: &[u8]) -> Option<u64> {
     match bonus_type {
         ObjectType::ZNODE => word(ByteOrder::Little, ZNODE_GENERATION),
         ObjectType::SA => {
-            let magic = bonus.get(..4)?;
-            if ByteOrder::Little.u32(magic) == 0 {
+            if bonus.get(..4)? == [0; 4] {
                 return Some(0);
             }
-            // System attributes describe themselves, so they stay in the order of who wrote them.
-            let order =
-                [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(magic) == SA_MAGIC)?;
-            let header_bytes = usize::from(order.u16(bonus.get(4..6)?) >> 10) * 8;
-            word(order, header_bytes + SA_GENERATION)
+            let (header, order) = SaHeader::find(bonus)?;
+            word(order, header.header_bytes() + SA_GENERATION)
         }
         _ => None,
     }
@@ -41,8 +36,7 @@ mod tests {
     fn the_generation_is_found_in_either_order() {
         for order in [ByteOrder::Little, ByteOrder::Big] {
             let mut bonus = vec![0; 168];
-            order.put_u32(&mut bonus, SA_MAGIC);
-            order.put_u16(&mut bonus[4..], (16 / 8) << 10 | 2);
+            SaHeader::new(2, 16).encode(&mut bonus, order);
             order.put_u64(&mut bonus[16 + 16..], 77);
             assert_eq!(generation(ObjectType::SA, &bonus), Some(77), "{order:?}");
         }
