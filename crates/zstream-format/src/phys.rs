@@ -370,31 +370,11 @@ impl SaFixed {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::wire::assert_round_trips;
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn structures_survive_both_orders(raw in proptest::collection::vec(any::<u8>(), ObjsetBlock::LEN)) {
-            assert_round_trips::<DnodeCore>(&raw);
-            assert_round_trips::<ObjsetHead>(&raw);
-            assert_round_trips::<ObjsetBlock>(&raw);
-            assert_round_trips::<MicroZapHeader>(&raw);
-            assert_round_trips::<MicroZapEntry>(&raw);
-            assert_round_trips::<FatZapHeader>(&raw);
-            assert_round_trips::<ZapLeafHeader>(&raw);
-            assert_round_trips::<ZapEntryChunk>(&raw);
-            assert_round_trips::<ZapArrayChunk>(&raw);
-            assert_round_trips::<SaHeader>(&raw);
-            assert_round_trips::<SaFixed>(&raw);
-            assert_round_trips::<ZnodePhys>(&raw);
-            assert_round_trips::<AclPhys>(&raw);
-            assert_round_trips::<OldAce>(&raw);
-            assert_round_trips::<AceHeader>(&raw);
-        }
+    crate::round_trips! {
+        DnodeCore, ObjsetHead, ObjsetBlock, MicroZapHeader, MicroZapEntry, FatZapHeader, ZapLeafHeader, ZapEntryChunk,
+        ZapArrayChunk, SaHeader, SaFixed, ZnodePhys, AclPhys, OldAce, AceHeader,
     }
 
     /// From the format sheet.

@@ -746,6 +746,10 @@ mod tests {
 
     use super::*;
 
+    crate::round_trips! {
+        Begin, Object, FreeObjects, Write, Free, End, WriteByref, Spill, WriteEmbedded, ObjectRange, Redact,
+    }
+
     #[test]
     fn fields_lie_where_the_format_says() {
         // Offsets inside the 312-byte record, from the format sheet.

@@ -349,6 +349,41 @@ pub fn assert_round_trips<T: Field + PartialEq + std::fmt::Debug>(raw: &[u8]) {
     assert_eq!(swapped, raw, "{name} swapped twice");
 }
 
+/// A test that [`assert_round_trips`](crate::wire::assert_round_trips) of each of these structures, with noise and with
+/// extreme values; for the test modules of crates that declare structures.
+#[cfg(any(test, feature = "testing"))]
+#[macro_export]
+macro_rules! round_trips {
+    ($($structure:ty),* $(,)?) => {
+        #[test]
+        fn declared_structures_survive_both_orders() {
+            $(
+                let bytes = <$structure as $crate::wire::Field>::SIZE;
+                for raw in $crate::wire::samples(bytes) {
+                    $crate::wire::assert_round_trips::<$structure>(&raw);
+                }
+            )*
+        }
+    };
+}
+
+/// Zeros, ones, and noise that is always the same.
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub fn samples(bytes: usize) -> impl Iterator<Item = Vec<u8>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let noise = move |_| {
+        let mut byte = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        std::iter::repeat_with(&mut byte).take(bytes).collect()
+    };
+    [vec![0; bytes], vec![0xff; bytes]].into_iter().chain((0..64).map(noise))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

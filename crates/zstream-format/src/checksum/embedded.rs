@@ -141,3 +141,10 @@ fn fold(Checksum([a, b, c, d]): Checksum) -> Checksum {
 fn sum(covered: &[u8], verifier: [u64; 4], order: ByteOrder) -> Result<Checksum, Error> {
     digest::sha256(&[covered, &Checksum(verifier).to_bytes(order)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::round_trips! { EmbeddedChecksum }
+}

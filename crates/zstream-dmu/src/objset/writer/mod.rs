@@ -165,7 +165,7 @@ impl ObjsetWriter {
         let source = Source { reader, writer, id, locked: properties.protection == Protection::Kept };
         let phys = ObjsetPhys {
             meta_dnode: Arc::new(meta.clone()),
-            zil: ZilHeader::empty(),
+            zil: ZilHeader::default(),
             objset_type,
             flags: ObjsetFlags::empty(),
             portable_mac: [0; 32],
@@ -198,8 +198,8 @@ impl ObjsetWriter {
 
     /// Forgets the intent log: in a set that is as a snapshot was, its records are those of another set.
     pub fn forget_intent_log(&mut self) {
-        if self.phys.zil != ZilHeader::empty() {
-            self.phys.zil = ZilHeader::empty();
+        if self.phys.zil != ZilHeader::default() {
+            self.phys.zil = ZilHeader::default();
             self.is_head_dirty = true;
         }
     }
