@@ -78,13 +78,13 @@ impl Props {
             "guid" => number(phys.guid.0),
             "unique" => number(phys.unique_bytes),
             "objsetid" => number(dataset.object().0),
-            "usedbysnapshots" => space.has_breakdown.then_some(Value::Number(space.breakdown.snapshots)),
-            "usedbydataset" => space.has_breakdown.then_some(Value::Number(space.breakdown.head)),
-            "usedbychildren" => space.has_breakdown.then_some(Value::Number(
+            "usedbysnapshots" => space.has_breakdown().then_some(Value::Number(space.breakdown.snapshots)),
+            "usedbydataset" => space.has_breakdown().then_some(Value::Number(space.breakdown.head)),
+            "usedbychildren" => space.has_breakdown().then_some(Value::Number(
                 space.breakdown.children.saturating_add(space.breakdown.child_reservations),
             )),
             "usedbyrefreservation" => {
-                space.has_breakdown.then_some(Value::Number(space.breakdown.refreservation))
+                space.has_breakdown().then_some(Value::Number(space.breakdown.refreservation))
             }
             "defer_destroy" => {
                 Some(text(if phys.flags.contains(DatasetFlags::DEFER_DESTROY) { "on" } else { "off" }))

@@ -21,9 +21,9 @@ use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjsetType;
 
 use super::Tx;
-use super::redaction::{LIST_ENTRY_BYTES, ListHeader};
+use super::redaction::CompleteHeader;
 use crate::dataset::feature::REDACTED_DATASETS;
-use crate::redact::RedactedBlocks;
+use crate::redact::{ListEntry, RedactedBlocks};
 
 /// Entries that are written at a time.
 const ENTRIES_PER_WRITE: usize = 4096;
@@ -221,13 +221,13 @@ impl Entries<'_, '_> {
                 }
             }
         }
-        if self.waiting.len() >= ENTRIES_PER_WRITE * LIST_ENTRY_BYTES { self.write() } else { Ok(()) }
+        if self.waiting.len() >= ENTRIES_PER_WRITE * ListEntry::LEN { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<()> {
-        let at = self.written * LIST_ENTRY_BYTES as u64;
+        let at = self.written * ListEntry::LEN as u64;
         self.tx.mos_mut().write(self.list, at, &self.waiting)?;
-        self.written += (self.waiting.len() / LIST_ENTRY_BYTES) as u64;
+        self.written += (self.waiting.len() / ListEntry::LEN) as u64;
         self.waiting.clear();
         Ok(())
     }
@@ -298,7 +298,7 @@ impl Tx<'_> {
             .map(|object| self.changed_since(*object, phys.creation_txg))
             .collect::<Result<Vec<_>>>()?;
 
-        let mut header = ListHeader::complete(guids);
+        let mut header = CompleteHeader::new(guids);
         let list = self.create_redaction_list(&header)?;
         self.add_redaction_bookmark(head, &short, base, list)?;
         let mut entries = Entries { tx: self, list, last: None, waiting: Vec::new(), written: 0 };
