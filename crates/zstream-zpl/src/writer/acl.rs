@@ -1,11 +1,10 @@
 //! The ACL that says what a mode says (`acl_trivial_access_masks`, `zfs_acl_chmod`).
 //!
-//! ```text
-//! entry: u16 type (0 allow, 1 deny)   u16 whom   u32 what
-//! ```
-//!
 //! Entries for owner, group and everyone follow. Where a class may do less than one behind it, an entry in front denies
 //! that, since the first entry that speaks of a right decides.
+
+use zstream_format::order::ByteOrder;
+use zstream_format::phys::AceHeader;
 
 const ALLOW: u16 = 0;
 const DENY: u16 = 1;
@@ -44,10 +43,8 @@ pub(super) fn trivial(mode: u32) -> (u64, Vec<u8>) {
     ];
     let mut out = Vec::new();
     let mut count = 0;
-    for (kind, whom, what) in entries.into_iter().filter(|(.., what)| *what != 0) {
-        out.extend(kind.to_le_bytes());
-        out.extend(whom.to_le_bytes());
-        out.extend(what.to_le_bytes());
+    for (kind, flags, mask) in entries.into_iter().filter(|(.., mask)| *mask != 0) {
+        out.extend(AceHeader { kind, flags, mask }.to_bytes(ByteOrder::Little));
         count += 1;
     }
     (count, out)

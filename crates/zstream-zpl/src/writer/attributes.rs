@@ -8,12 +8,12 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
+use zstream_format::phys::SaHeader;
 
 use crate::node::{AclEntries, Node, Time};
-use crate::sa::{Attribute, MAGIC, Registry};
+use crate::sa::{Attribute, HEADER_BYTES_MIN, LENGTHS_OFFSET, Registry};
 
-/// Where the lengths of attributes stand in a header; one of them fits into the smallest.
-const LENGTHS_OFFSET: usize = 6;
 /// The largest spill block, in bytes (`SPA_OLD_MAXBLOCKSIZE`).
 const SPILL_BYTES_MAX: usize = 128 << 10;
 const SECTOR_BYTES: usize = 512;
@@ -71,7 +71,7 @@ fn values(node: &Node) -> Result<Vec<(Attribute, Vec<u8>)>> {
 /// How long the header is, and all attributes behind it.
 fn sizes(list: &[Stored]) -> (usize, usize) {
     let variable = list.iter().filter(|stored| stored.is_variable).count();
-    let header = (LENGTHS_OFFSET + 2 * variable).max(8).next_multiple_of(8);
+    let header = (LENGTHS_OFFSET + 2 * variable).max(HEADER_BYTES_MIN).next_multiple_of(8);
     let last = list.len().saturating_sub(1);
     let body = list
         .iter()
@@ -88,8 +88,7 @@ fn encode(set: &mut dyn ObjectStore, registry: &mut Registry, list: &[Stored]) -
     let layout = registry.layout(set, &numbers)?;
     let (header, body) = sizes(list);
     let mut out = vec![0; header];
-    out[..4].copy_from_slice(&MAGIC.to_le_bytes());
-    out[4..6].copy_from_slice(&(layout | ((header / 8) as u16) << 10).to_le_bytes());
+    SaHeader::new(layout, header as u16).encode(&mut out, ByteOrder::Little);
     let lengths = list.iter().filter(|stored| stored.is_variable).map(|stored| stored.value.len() as u16);
     for (place, length) in out[LENGTHS_OFFSET..].chunks_exact_mut(2).zip(lengths) {
         place.copy_from_slice(&length.to_le_bytes());
