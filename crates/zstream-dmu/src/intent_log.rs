@@ -119,7 +119,9 @@ impl Chain {
         let at_end = kind == ChecksumType::ZILOG;
         let bad = |what: &str| Error::corrupt("log block", what);
         let at = if at_end { block.len().checked_sub(ChainHeader::LEN) } else { Some(0) };
-        let Some(at) = at.filter(|at| block.len() - at >= ChainHeader::LEN) else { return Err(bad("too short")) };
+        let Some(at) = at.filter(|at| block.len() - at >= ChainHeader::LEN) else {
+            return Err(bad("too short"));
+        };
         let embedded_at = at + ChainHeader::offset_of("embedded");
         let (_, order) =
             EmbeddedChecksum::find(&block[embedded_at..]).ok_or_else(|| bad("no embedded checksum"))?;
@@ -255,7 +257,8 @@ impl Log<'_> {
                 return;
             }
             records = &records[whole.len()..];
-            let Some(write) = LogWrite::read(whole, order).filter(|_| record.kind & TYPE_MASK == TX_WRITE) else {
+            let Some(write) = LogWrite::read(whole, order).filter(|_| record.kind & TYPE_MASK == TX_WRITE)
+            else {
                 continue;
             };
             let pointer = write.pointer;

@@ -355,7 +355,8 @@ impl Dataset {
             if at.prev_snapshot_txg < txg {
                 return Ok(false);
             }
-            let earlier = DatasetPhys::of_bonus(self.dsl().bonus(previous, ObjectType::DSL_DATASET)?.bonus()?)?;
+            let earlier =
+                DatasetPhys::of_bonus(self.dsl().bonus(previous, ObjectType::DSL_DATASET)?.bonus()?)?;
             // A head was created before its snapshots were, so that creation says nothing here.
             if earlier.prev_snapshot_txg >= at.prev_snapshot_txg {
                 return Err(Error::corrupt(

@@ -91,13 +91,8 @@ impl RedactionList {
         }
         let guids = header[ListHeader::LEN..].get(..8 * head.snapshots as usize).ok_or_else(short)?;
         let snapshots = guids.chunks_exact(8).map(|guid| ByteOrder::Little.u64(guid)).collect();
-        let list = Self {
-            last: (head.last_object, head.last_block),
-            entries: head.entries,
-            snapshots,
-            mos,
-            object,
-        };
+        let list =
+            Self { last: (head.last_object, head.last_block), entries: head.entries, snapshots, mos, object };
         let room = info.end() / ENTRY_BYTES as u64;
         if list.entries > room {
             return Err(Error::corrupt(

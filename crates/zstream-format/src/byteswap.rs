@@ -6,8 +6,8 @@
 use crate::object_type::{ObjectType, SwapClass};
 use crate::order::ByteOrder;
 use crate::phys::{
-    AceHeader, AclPhys, DnodeCore, MicroZapEntry, MicroZapHeader, ObjsetBlock, ObjsetHead, OldAce, ZapArrayChunk, ZapEntryChunk,
-    ZapLeafHeader, ZnodePhys,
+    AceHeader, AclPhys, DnodeCore, MicroZapEntry, MicroZapHeader, ObjsetBlock, ObjsetHead, OldAce,
+    ZapArrayChunk, ZapEntryChunk, ZapLeafHeader, ZnodePhys,
 };
 
 /// A block whose structure cannot be followed, so that it cannot be swapped.

@@ -380,7 +380,10 @@ mod tests {
     /// From the format sheet.
     #[test]
     fn fields_lie_where_the_format_says() {
-        assert_eq!(["bonus_len", "extra_slots", "max_block", "used"].map(DnodeCore::offset_of), [10, 12, 16, 24]);
+        assert_eq!(
+            ["bonus_len", "extra_slots", "max_block", "used"].map(DnodeCore::offset_of),
+            [10, 12, 16, 24]
+        );
         assert_eq!(
             ["intent_log", "objset_type", "flags", "portable_mac", "local_mac"].map(ObjsetHead::offset_of),
             [512, 704, 712, 720, 752]

@@ -342,8 +342,16 @@ pub fn assert_round_trips<T: Field + PartialEq + std::fmt::Debug>(raw: &[u8]) {
         let value = T::get(raw, order);
         assert_eq!(written(value, order), raw, "{name} is not written back in {order} bytes");
         assert_eq!(T::get(&written(value, order), order), value, "{name} is not read back in {order} bytes");
-        assert_eq!(T::get(&swapped, order.swapped()), value, "{name} swapped from {order} bytes is another value");
-        assert_eq!(written(value, order.swapped()), swapped, "the orders of {name} are not swaps of each other");
+        assert_eq!(
+            T::get(&swapped, order.swapped()),
+            value,
+            "{name} swapped from {order} bytes is another value"
+        );
+        assert_eq!(
+            written(value, order.swapped()),
+            swapped,
+            "the orders of {name} are not swaps of each other"
+        );
     }
     T::swap(&mut swapped);
     assert_eq!(swapped, raw, "{name} swapped twice");
@@ -414,7 +422,10 @@ mod tests {
         assert_eq!((outer.first, outer.inner.b, outer.inner.d), (1, 0x0a0b_0c0d, 22));
         assert_eq!(outer.pairs[1], [0x1b1c, 0x1d1e]);
         assert_eq!(outer.signed, 0x2324_2526_2728_292a);
-        assert_eq!([Outer::offset_of("first"), Outer::offset_of("pairs"), Inner::offset_of("d")], [0, 22, 20]);
+        assert_eq!(
+            [Outer::offset_of("first"), Outer::offset_of("pairs"), Inner::offset_of("d")],
+            [0, 22, 20]
+        );
     }
 
     #[test]
@@ -423,7 +434,10 @@ mod tests {
         assert_eq!(Outer::read(&raw, ByteOrder::Little), None);
         let short = Outer::read_short(&raw, ByteOrder::Little);
         assert_eq!((short.pairs, short.last), ([[0xffff; 2], [0xffff; 2], [0; 2]], [0; 6]));
-        assert_eq!(Outer::read_short(&[0xff; 99], ByteOrder::Little), Outer::parse(&[0xff; 48], ByteOrder::Big));
+        assert_eq!(
+            Outer::read_short(&[0xff; 99], ByteOrder::Little),
+            Outer::parse(&[0xff; 48], ByteOrder::Big)
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::content::Content;
 /// The data (`ZVOL_OBJ`).
 pub const DATA: ObjectId = ObjectId(1);
 /// ZAP with the size (`ZVOL_ZAP_OBJ`).
-const PROPERTIES: ObjectId = ObjectId(2);
+pub(crate) const PROPERTIES: ObjectId = ObjectId(2);
 
 /// The content of a volume.
 ///

@@ -9,6 +9,7 @@ use zstream_dsl::prop::space::PoolSpace;
 use zstream_dsl::prop::table::{PROPERTIES, Property, Types};
 use zstream_dsl::prop::value::{Found, Value};
 use zstream_dsl::prop::{Props, Subject};
+use zstream_zpl::settings::setting;
 
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -138,7 +139,7 @@ impl Visitor<'_> {
         if let Subject::Dataset(dataset) = &subject {
             self.keys.unlock(dataset)?;
         }
-        let props = Props::new(subject, self.space)?;
+        let props = Props::new(subject, self.space)?.with_settings(setting);
         if self.selection.types.intersects(props.types()) {
             self.found.push(props);
         }

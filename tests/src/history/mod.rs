@@ -326,7 +326,7 @@ impl History {
             (20, Some((snapshot, _))) => {
                 let others = snapshots.iter().map(|(name, _)| name).filter(|name| **name != snapshot);
                 let others: Vec<String> = others.skip(some % 3).step_by(3).take(some % 3).cloned().collect();
-                pool.tx().redact(&snapshot, &format!("r{count}"), &others)
+                pool.tx().redact(&snapshot, &format!("r{count}"), &others, zstream_zpl::settings::unlinked)
             }
             (21, Some((snapshot, _))) if some.is_multiple_of(2) => pool.tx().hold("tag", &[snapshot]),
             (21, Some((snapshot, _))) => pool.tx().release("tag", &[snapshot]),

@@ -65,7 +65,8 @@ fn pointer(kind: ChecksumType, order: ByteOrder, sequence: u64) -> BlockPointer 
 /// A record that writes to `object` at 64 KiB, and says where the block is.
 fn record(order: ByteOrder, object: u64, data: &BlockPointer, number: u64) -> Vec<u8> {
     let record = LogRecord { kind: TX_WRITE | 1 << 63, len: LogWrite::LEN as u64, txg: Txg(7), number };
-    let write = LogWrite { record, object: ObjectId(object), offset: 65536, pointer: *data, ..LogWrite::default() };
+    let write =
+        LogWrite { record, object: ObjectId(object), offset: 65536, pointer: *data, ..LogWrite::default() };
     write.to_bytes(order).to_vec()
 }
 

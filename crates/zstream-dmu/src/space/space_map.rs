@@ -130,7 +130,8 @@ impl SpaceMap {
         if bonus.len() < HEADER_BYTES_MIN {
             return Err(place(Error::corrupt("space map", format!("bonus of {} bytes", bonus.len()))));
         }
-        let SpaceMapPhys { length, alloc, histogram, .. } = SpaceMapPhys::read_short(bonus, ByteOrder::Little);
+        let SpaceMapPhys { length, alloc, histogram, .. } =
+            SpaceMapPhys::read_short(bonus, ByteOrder::Little);
         if length > info.end() || length % 8 != 0 {
             let detail = format!("{length} bytes of entries, the object ends at {}", info.end());
             return Err(place(Error::corrupt("space map", detail)));

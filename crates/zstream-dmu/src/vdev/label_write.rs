@@ -24,7 +24,9 @@ use zstream_format::checksum::seal_embedded;
 use zstream_format::nvlist::{NvList, NvPair, NvValue, Packed};
 use zstream_format::order::ByteOrder;
 
-use super::label::{self, BOOT_BYTES, BOOT_OFFSET, CONFIG_BYTES, CONFIG_OFFSET, LABELS, LIST_BYTES_MAX, RING_OFFSET};
+use super::label::{
+    self, BOOT_BYTES, BOOT_OFFSET, CONFIG_BYTES, CONFIG_OFFSET, LABELS, LIST_BYTES_MAX, RING_OFFSET,
+};
 use super::uberblock::{self, RING_BYTES, Uberblock};
 use crate::device::Device;
 use crate::error::{Error, Fault, Result};

@@ -77,7 +77,8 @@ impl Uberblock {
     #[must_use]
     pub fn parse(slot: &[u8]) -> Option<Self> {
         let orders = [ByteOrder::Little, ByteOrder::Big].into_iter();
-        let mut found = orders.filter_map(|order| Some(Self { order, phys: UberblockPhys::read(slot, order)? }));
+        let mut found =
+            orders.filter_map(|order| Some(Self { order, phys: UberblockPhys::read(slot, order)? }));
         found.find(|uberblock| uberblock.magic == MAGIC)
     }
 

@@ -80,7 +80,10 @@ impl<B: Deref<Target = [u8]>> Leaf<B> {
         let header = ZapLeafHeader::read_short(&block, ORDER);
         let (block_type, magic) = (header.block_type, header.magic);
         if block_type != ZapLeafHeader::BLOCK_TYPE {
-            return Err(bad(format!("block type {block_type:#x}, expected {:#x}", ZapLeafHeader::BLOCK_TYPE)));
+            return Err(bad(format!(
+                "block type {block_type:#x}, expected {:#x}",
+                ZapLeafHeader::BLOCK_TYPE
+            )));
         }
         if magic != ZapLeafHeader::MAGIC {
             return Err(bad(format!("magic {magic:#x}, expected {:#x}", ZapLeafHeader::MAGIC)));

@@ -6,9 +6,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::gang::{DEPTH_MAX, GangHeader, HEADER_BYTES, PIECES};
-use crate::blkptr::{
-    BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES,
-};
+use crate::blkptr::{BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::zio::{AllocationClass, Space};

@@ -49,7 +49,8 @@ impl Tx<'_> {
 
     /// An empty deadlist (`dsl_deadlist_alloc`).
     pub(super) fn create_deadlist(&mut self) -> Result<ObjectId> {
-        let new = NewObject::new(ObjectType::DEADLIST, 0).with_bonus(ObjectType::DEADLIST_HDR, DeadlistPhys::LEN as u16);
+        let new = NewObject::new(ObjectType::DEADLIST, 0)
+            .with_bonus(ObjectType::DEADLIST_HDR, DeadlistPhys::LEN as u16);
         let zap = NewZap::new(self.random()?);
         zap::write::create_with(self.mos_mut(), &new, &zap)
     }

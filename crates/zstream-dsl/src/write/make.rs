@@ -54,8 +54,7 @@ impl Tx<'_> {
 
     /// Makes a directory without a dataset; without a parent, the pool's root (`dsl_dir_create_sync`).
     pub(super) fn create_dir(&mut self, parent: Option<ObjectId>, name: &str) -> Result<ObjectId> {
-        let new =
-            NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DirPhys::LEN as u16);
+        let new = NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DirPhys::LEN as u16);
         let object = self.allocate(&new)?;
         let (names, name) = match parent {
             Some(parent) => (self.children_zap(parent)?, name),

@@ -89,6 +89,7 @@ pub use self::open::WritablePool;
 pub use self::plan::Reach;
 pub use self::props::Setting;
 pub use self::receive::{Filling, RECEIVE_CHILD, ReceivedSnapshot, Resumable};
+pub use self::redact::UnlinkedOf;
 pub use self::usage::{Change, Use};
 
 use crate::phys::{DatasetPhys, DirPhys};

@@ -25,12 +25,11 @@
 //! content where a plain stream leaves fewer block pointers. The same object may have fewer,
 //! too, when system attributes replace its znode or its bonus grows again, so that here a level is added instead.
 
+use crate::file_info::generation;
 use crate::flags::{BeginFlags, ObjectFlags};
 use crate::judge::{BLKPTR_BYTES, MAX_BLOCK_POINTERS, Terms, bonus_room};
 use crate::object_type::ObjectType;
 use crate::record::Object;
-
-use super::generation::generation;
 
 /// The largest block that a stream has without large blocks (`SPA_OLD_MAXBLOCKSIZE`).
 const SMALL_BLOCK_BYTES: u64 = 128 << 10;

@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+pub use self::accounting::OwnersOf;
 use self::ahead::Ahead;
 use self::flight::Flight;
 use self::overlay::{Overlay, Source};
@@ -68,6 +69,8 @@ pub struct ObjsetWriter {
     root: BlockPointer,
     phys: ObjsetPhys,
     properties: SetProperties,
+    /// Tells whom objects belong to.
+    owners_of: Option<OwnersOf>,
     meta: Overlay,
     objects: BTreeMap<u64, Overlay>,
     /// How blocks of dnodes that are received raw are encrypted, by number.
@@ -129,6 +132,7 @@ impl ObjsetWriter {
             root: BlockPointer::EMPTY,
             phys,
             properties,
+            owners_of: None,
             meta,
             objects: BTreeMap::new(),
             dnodes_crypt: BTreeMap::new(),

@@ -55,7 +55,8 @@ pub(super) fn pointer_record(pointer: &BlockPointer, version: u64) -> Vec<u8> {
 /// What is authenticated of a dnode, bonus buffer aside: its core without flags and space used, and
 /// its pointers. `dnode` has all its slots and is in order `order`.
 pub(super) fn dnode_record(dnode: &[u8], order: ByteOrder, version: u64) -> Result<Vec<u8>> {
-    let core = DnodeCore::read(dnode, order).ok_or_else(|| Error::corrupt("dnode", "shorter than its core"))?;
+    let core =
+        DnodeCore::read(dnode, order).ok_or_else(|| Error::corrupt("dnode", "shorter than its core"))?;
     let authenticated = DnodeCore { flags: core.flags & FLAG_SPILL, used: 0, ..core };
     let mut record = authenticated.to_bytes(ByteOrder::Little).to_vec();
     let spill = (core.flags & FLAG_SPILL != 0).then(|| dnode.len() - BLOCK_POINTER_BYTES);
