@@ -3,13 +3,13 @@
 use std::ops::Deref;
 
 use bitflags::bitflags;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::zap::Value;
 use zstream_format::order::ByteOrder;
 use zstream_format::{field_by_flags, structure};
 
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 use crate::pool::Dsl;
 use crate::redact::RedactionList;
 
@@ -127,7 +127,7 @@ impl Bookmark {
 }
 
 fn zap(head: &Dataset) -> Result<Option<ObjectId>> {
-    head.entry(BOOKMARKS)?.map(|value| value.u64().map(ObjectId)).transpose()
+    Ok(head.entry(BOOKMARKS)?.map(|value| value.u64().map(ObjectId)).transpose()?)
 }
 
 impl Dataset {

@@ -4,7 +4,6 @@
 //! txg of a snapshot older than they are.
 
 use zstream_dmu::bpobj::BpObjPhys;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::Zap;
@@ -14,6 +13,7 @@ use zstream_format::structure;
 
 use crate::bookmark::Space;
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 
 structure! {
     /// The header of a deadlist (`dsl_deadlist_phys_t`).

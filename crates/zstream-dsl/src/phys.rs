@@ -6,10 +6,11 @@
 
 use bitflags::bitflags;
 use zstream_dmu::blkptr::BlockPointer;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_format::order::ByteOrder;
 use zstream_format::{field_by_flags, structure};
+
+use crate::error::{Error, Result};
 
 structure! {
     /// How the space of a directory is made up (`dd_used_breakdown`), in bytes.

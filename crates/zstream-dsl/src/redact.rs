@@ -6,12 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_format::order::ByteOrder;
 use zstream_format::structure;
+
+use crate::error::{Error, Result};
 
 structure! {
     /// The header of a list (`redaction_list_phys_t`).
@@ -205,7 +206,7 @@ impl Runs<'_> {
         let count = (self.list.entries - self.next).min(ENTRIES_PER_READ);
         self.buffer.resize(count as usize * ENTRY_BYTES, 0);
         self.at = 0;
-        self.list.mos.read(self.list.object, self.next * ENTRY_BYTES as u64, &mut self.buffer)
+        Ok(self.list.mos.read(self.list.object, self.next * ENTRY_BYTES as u64, &mut self.buffer)?)
     }
 }
 

@@ -1,13 +1,13 @@
-//! What a bonus says of its file at places that never change: the generation, which tells whether an object is still the same
-//! file, and the owners, for whom space is counted (`zpl_get_file_info`).
+//! The attributes of a file at fixed places of its bonus: the generation, which distinguishes files that used the same object,
+//! and the owners, for whom space is counted (`zpl_get_file_info`).
 //!
-//! Object sets of filesystems are received and accounted for by it, without anything else known of files.
+//! Receives and the accounting of object sets need nothing else of files.
 
 use crate::object_type::ObjectType;
 use crate::order::ByteOrder;
 use crate::phys::{SaFixed, SaHeader, ZnodePhys};
 
-/// Whom an object belongs to.
+/// The owners of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owners {
     /// The user.
@@ -22,8 +22,8 @@ fn word(bonus: &[u8], at: usize, order: ByteOrder) -> Option<u64> {
     bonus.get(at..at + 8).map(|bytes| order.u64(bytes))
 }
 
-/// The generation of the file that a bonus belongs to; `None` where it has none. A bonus that is not filled in yet has
-/// generation 0.
+/// Returns the generation of the file in its bonus, or `None` if the bonus has none. The generation of a bonus that
+/// is not initialized is 0.
 #[must_use]
 pub fn generation(bonus_type: ObjectType, bonus: &[u8]) -> Option<u64> {
     const SA: usize = SaFixed::offset_of("generation");
@@ -39,8 +39,8 @@ pub fn generation(bonus_type: ObjectType, bonus: &[u8]) -> Option<u64> {
     }
 }
 
-/// The owners of the file that a bonus belongs to; `None` for what is not a file. A bonus that is not filled in yet belongs to
-/// user and group 0.
+/// Returns the owners of the file in its bonus, or `None` if the bonus is not that of a file. The user and group of a bonus
+/// that is not initialized are 0.
 #[must_use]
 pub fn owners(bonus_type: ObjectType, bonus: &[u8]) -> Option<Owners> {
     const ZNODE: [usize; 2] = [ZnodePhys::offset_of("uid"), ZnodePhys::offset_of("gid")];

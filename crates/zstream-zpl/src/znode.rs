@@ -1,4 +1,4 @@
-//! From a bonus buffer to a [`Node`]: system attributes, or the znode of ZPL versions below 5.
+//! Decoding of a bonus buffer as a [`Node`]: system attributes, or the znode of ZPL versions below 5.
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
@@ -10,7 +10,7 @@ use crate::node::{Acl, AclEntries, FileType, Node, Time};
 use crate::sa::Attribute;
 
 const LE: ByteOrder = ByteOrder::Little;
-/// Size of an entry of an ACL of version 0, which counts entries where others count bytes.
+/// The size of an entry of an ACL of version 0 in bytes; its `size` field counts entries instead of bytes.
 const OLD_ACE_BYTES: u64 = OldAce::LEN as u64;
 
 fn bad(detail: String) -> Error {
@@ -20,7 +20,7 @@ fn bad(detail: String) -> Error {
 fn word(bytes: &[u8], at: usize) -> Result<u64> {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
     word.map(|word| u64::from_le_bytes(*word))
-        .ok_or_else(|| bad(format!("{} bytes, expected at least {}", bytes.len(), at + 8)))
+        .ok_or_else(|| bad(format!("size is {} bytes, expected at least {}", bytes.len(), at + 8)))
 }
 
 fn time(bytes: &[u8]) -> Result<Time> {
@@ -35,10 +35,10 @@ fn optional(number: u64) -> Option<ObjectId> {
     (number != 0).then_some(ObjectId(number))
 }
 
-/// Takes the fixed znode of a bonus buffer apart.
+/// Decodes the fixed znode in a bonus buffer.
 pub(crate) fn legacy(object: ObjectId, bonus: &[u8]) -> Result<Node> {
     let phys = ZnodePhys::read(bonus, LE)
-        .ok_or_else(|| bad(format!("{} bytes, expected at least {}", bonus.len(), ZnodePhys::LEN)))?;
+        .ok_or_else(|| bad(format!("size is {} bytes, expected at least {}", bonus.len(), ZnodePhys::LEN)))?;
     let mut node = Node {
         object,
         atime: time_of(phys.atime),
@@ -59,7 +59,7 @@ pub(crate) fn legacy(object: ObjectId, bonus: &[u8]) -> Result<Node> {
     };
     match node.file_type() {
         Some(FileType::CharDevice | FileType::BlockDevice) => node.rdev = Some(phys.rdev),
-        // A target that does not fit behind the znode is in data blocks.
+        // A target that does not fit after the znode is in data blocks.
         Some(FileType::Symlink) => {
             let length = usize::try_from(node.size).unwrap_or(usize::MAX);
             node.inline_target = bonus[ZnodePhys::LEN..].get(..length).map(<[u8]>::to_vec);
@@ -69,6 +69,7 @@ pub(crate) fn legacy(object: ObjectId, bonus: &[u8]) -> Result<Node> {
     Ok(node)
 }
 
+/// Decodes the ACL of a znode (`zfs_acl_phys_t`).
 fn acl(&AclPhys { object, size, version, count, entries }: &AclPhys) -> Result<Acl> {
     let size = u64::from(size);
     let (count, size) = match version {
@@ -80,7 +81,7 @@ fn acl(&AclPhys { object, size, version, count, entries }: &AclPhys) -> Result<A
         None => {
             let used = usize::try_from(size).ok().and_then(|size| entries.get(..size));
             let used = used.ok_or_else(|| {
-                bad(format!("an ACL with {size} bytes of entries, there is room for {}", entries.len()))
+                bad(format!("entries of the ACL are {size} bytes, there is room for {}", entries.len()))
             })?;
             AclEntries::Inline(used.to_vec())
         }
@@ -88,7 +89,7 @@ fn acl(&AclPhys { object, size, version, count, entries }: &AclPhys) -> Result<A
     Ok(Acl { version, count, entries })
 }
 
-/// Gathers system attributes.
+/// A builder of a node from system attributes.
 #[derive(Default)]
 pub(crate) struct Gather {
     node: Node,
@@ -123,9 +124,8 @@ impl Gather {
             Attribute::Uid => node.uid = Fuid(word(value, 0)?),
             Attribute::Gid => node.gid = Fuid(word(value, 0)?),
             Attribute::ZnodeAcl => {
-                let phys = AclPhys::read(value, LE).ok_or_else(|| {
-                    bad(format!("an ACL of {} bytes, expected {}", value.len(), AclPhys::LEN))
-                })?;
+                let phys = AclPhys::read(value, LE)
+                    .ok_or_else(|| bad(format!("ACL is {} bytes, expected {}", value.len(), AclPhys::LEN)))?;
                 node.acl = Some(acl(&phys)?);
             }
             Attribute::DaclCount => self.acl_count = Some(word(value, 0)?),
@@ -139,7 +139,7 @@ impl Gather {
 
     pub(crate) fn finish(mut self) -> Result<Node> {
         if !self.has_mode {
-            return Err(bad("no attribute ZPL_MODE".to_owned()));
+            return Err(bad("attribute ZPL_MODE is missing".to_owned()));
         }
         if let Some(entries) = self.acl_entries {
             let count = self.acl_count.unwrap_or_default();

@@ -23,7 +23,7 @@ pub mod value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap;
@@ -34,6 +34,7 @@ use self::table::{Kind, Property, Types};
 use self::value::{Found, Source, Value};
 use crate::bookmark::Bookmark;
 use crate::dataset::{Dataset, Dir};
+use crate::error::{Error, Result};
 
 pub(crate) const RECEIVED: &str = "$recvd";
 pub(crate) const INHERIT: &str = "$inherit";
@@ -50,7 +51,7 @@ pub enum Subject {
 
 /// Reads a setting that only the content of an object set says: `version`, `normalization`, `volsize`, the object of the table
 /// `userquota@`, and their like. `zstream-zpl` has such a function, which knows filesystems and volumes.
-pub type SettingOf = fn(&dyn ObjectSet, &str) -> Result<Option<u64>>;
+pub type SettingOf = fn(&dyn ObjectSet, &str) -> PoolResult<Option<u64>>;
 
 /// Gives the properties of one filesystem, volume, snapshot or bookmark.
 pub struct Props {
@@ -104,7 +105,7 @@ impl Props {
     /// A setting that the content of the object set says; none where it cannot be asked.
     fn setting(&self, name: &str) -> Option<Result<Option<u64>>> {
         let (setting_of, objset) = (self.setting_of?, self.objset.as_ref()?);
-        Some(setting_of(&**objset, name))
+        Some(setting_of(&**objset, name).map_err(Error::from))
     }
 
     /// What the properties are of.
@@ -220,7 +221,7 @@ fn is_locked(dataset: &Dataset) -> Result<bool> {
 /// # Errors
 /// When the ZAPs cannot be read, or the value is text.
 pub fn stored_number(dataset: &Dataset, name: &str) -> Result<Option<u64>> {
-    lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()
+    Ok(lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()?)
 }
 
 /// What ZAPs say of a property.

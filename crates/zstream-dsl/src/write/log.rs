@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::zio::write::Protection;
 use zstream_format::file_info::owners;
+
+use crate::error::Result;
 
 use super::WritablePool;
 

@@ -12,15 +12,17 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::traverse::{Floor, Options, Traverse, Visit, VisitKind};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::redaction::CompleteHeader;
 use crate::dataset::feature::REDACTED_DATASETS;
+use crate::error::{Error, Result};
 use crate::redact::{ListEntry, RedactedBlocks};
 
 /// Entries that are written at a time.
@@ -31,7 +33,7 @@ const SNAPSHOTS_MAX: usize = 16_000;
 const DNODE_BYTES: u64 = 512;
 
 /// Finds the files of a filesystem that have no name any more and wait to be freed. `zstream-zpl` has such a function.
-pub type UnlinkedOf = fn(&dyn ObjectSet) -> Result<BTreeSet<u64>>;
+pub type UnlinkedOf = fn(&dyn ObjectSet) -> PoolResult<BTreeSet<u64>>;
 
 /// Blocks from the first to the last, both included, each as object and block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +145,7 @@ impl Iterator for Changed {
                         return Some(Ok(range));
                     }
                 }
-                Err(error) => return Some(Err(error)),
+                Err(error) => return Some(Err(error.into())),
             }
         }
     }
@@ -277,7 +279,10 @@ impl Tx<'_> {
     ) -> Result<()> {
         self.require_feature("redaction_bookmarks")?;
         if redaction.len() > SNAPSHOTS_MAX {
-            return Err(Error::refused("E2BIG", format!("more than {SNAPSHOTS_MAX} redaction snapshots")));
+            return Err(Error::refused(
+                Errno::E2BIG,
+                format!("more than {SNAPSHOTS_MAX} redaction snapshots"),
+            ));
         }
         let base = self.snapshot_named(snapshot)?;
         let filesystem = snapshot.split('@').next().unwrap_or_default();
@@ -289,7 +294,7 @@ impl Tx<'_> {
         for name in redaction {
             let object = self.snapshot_named(name)?;
             if !self.is_before(object, base)? {
-                return Err(Error::refused("EINVAL", format!("{name} does not come from {snapshot}")));
+                return Err(Error::refused(Errno::EINVAL, format!("{name} does not come from {snapshot}")));
             }
             self.refuse_redacted(object, name)?;
             let guid = self.dataset(object)?.guid.0;
@@ -327,7 +332,7 @@ impl Tx<'_> {
     fn refuse_redacted(&self, dataset: ObjectId, name: &str) -> Result<()> {
         match self.entry(dataset, REDACTED_DATASETS)? {
             None => Ok(()),
-            Some(_) => Err(Error::refused("EALREADY", format!("{name} is itself redacted"))),
+            Some(_) => Err(Error::refused(Errno::EALREADY, format!("{name} is itself redacted"))),
         }
     }
 

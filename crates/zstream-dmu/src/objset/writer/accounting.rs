@@ -86,7 +86,9 @@ impl ObjsetWriter {
         self.check()?;
         let is_new = self.base.is_none() && self.objects.is_empty();
         if !is_new || self.phys.objset_type != ObjsetType::ZFS || self.is_kept() {
-            return Err(Error::invalid("what is used can be counted from the start of a file system only"));
+            return Err(Error::bad_request(
+                "what is used can be counted from the start of a file system only",
+            ));
         }
         self.phys.flags.insert(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
         self.phys.flags.set(ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE, objects);
@@ -112,7 +114,7 @@ impl ObjsetWriter {
         let objects = users && set.contains(ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE);
         let Some(owners_of) = self.owners_of else {
             let detail = "the set counts what owners use, and nothing tells whom its objects belong to";
-            return if users { Err(Error::invalid(detail)) } else { Ok(()) };
+            return if users { Err(Error::internal(detail)) } else { Ok(()) };
         };
         if let Some(base) = &overlay.base {
             deltas.add(owners_of, base, set, -1);
