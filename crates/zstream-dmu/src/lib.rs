@@ -13,6 +13,7 @@ pub mod gpt;
 pub mod host;
 pub mod ids;
 pub mod intent_log;
+mod lock;
 pub mod mbr;
 pub mod mos;
 pub mod object_set;

@@ -58,7 +58,7 @@ impl Dir {
         name: String,
         parent: Option<Arc<Self>>,
     ) -> Result<Arc<Self>> {
-        let phys = DirPhys::parse(dsl.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
+        let phys = DirPhys::of_bonus(dsl.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
         Ok(Arc::new(Self { dsl: dsl.clone(), object, name, phys, parent }))
     }
 
@@ -203,7 +203,7 @@ impl fmt::Debug for Dataset {
 
 impl Dataset {
     fn open(dir: &Arc<Dir>, object: ObjectId, name: String) -> Result<Self> {
-        let phys = DatasetPhys::parse(dir.dsl.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
+        let phys = DatasetPhys::of_bonus(dir.dsl.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
         if phys.dir != dir.object {
             return Err(Error::corrupt(
                 "DSL dataset",
@@ -361,7 +361,8 @@ impl Dataset {
             if at.prev_snapshot_txg < txg {
                 return Ok(false);
             }
-            let earlier = DatasetPhys::parse(self.dsl().bonus(previous, ObjectType::DSL_DATASET)?.bonus()?)?;
+            let earlier =
+                DatasetPhys::of_bonus(self.dsl().bonus(previous, ObjectType::DSL_DATASET)?.bonus()?)?;
             // A head was created before its snapshots were, so that creation says nothing here.
             if earlier.prev_snapshot_txg >= at.prev_snapshot_txg {
                 return Err(Error::corrupt(

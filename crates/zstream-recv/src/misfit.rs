@@ -129,7 +129,20 @@ impl Misfit {
             Self::NoObjectToEmbed(_) => Errno::ENOENT,
             Self::HealSize { .. } => Errno::ENOTSUP,
             Self::HealContent { .. } => Errno::ECKSUM,
-            _ => Errno::EINVAL,
+            Self::NoObject(_)
+            | Self::Interior(_)
+            | Self::ShrunkBlock { .. }
+            | Self::NoGeneration(_)
+            | Self::Pointers { .. }
+            | Self::Unmakeable { .. }
+            | Self::Bonus { .. }
+            | Self::Payload { .. }
+            | Self::Swap(_)
+            | Self::Codec(_)
+            | Self::RawBlock { .. }
+            | Self::EmbeddedType(_)
+            | Self::Reference(_)
+            | Self::ReferenceToHole { .. } => Errno::EINVAL,
         }
     }
 }

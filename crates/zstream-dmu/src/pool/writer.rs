@@ -69,6 +69,8 @@ pub struct WriteOptions {
     pub devices: Arc<dyn OpenDevice>,
     /// For tests: [`WriterSettings::whole_max`].
     pub whole_max: Option<u64>,
+    /// For tests: [`WriterSettings::is_uncompressed`].
+    pub is_uncompressed: bool,
 }
 
 impl Default for WriteOptions {
@@ -82,6 +84,7 @@ impl Default for WriteOptions {
             rehearsal: false,
             devices: Arc::new(Files),
             whole_max: None,
+            is_uncompressed: false,
         }
     }
 }
@@ -183,6 +186,7 @@ impl PoolWriter {
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
             whole_max: options.whole_max,
+            is_uncompressed: options.is_uncompressed,
         };
         let config_object = pool.directory_object("config")?;
         let space = Arc::new(space);

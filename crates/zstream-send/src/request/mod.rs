@@ -137,8 +137,8 @@ fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Dataset, Refusal> {
 fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Found, Refusal> {
     let parsed = parse(name)?;
     // The filesystem of a bookmark must exist.
-    if let (Suffix::Bookmark(_), Err(_)) = (&parsed.suffix, dsl.dir(&parsed.filesystem)) {
-        return Err(Refusal::NotFound { name: name.to_owned() });
+    if matches!(parsed.suffix, Suffix::Bookmark(_)) {
+        dsl.dir(&parsed.filesystem).map_err(|error| not_found(name, error))?;
     }
     dsl.find(name).map_err(|error| not_found(name, error))
 }

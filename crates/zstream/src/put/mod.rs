@@ -30,7 +30,7 @@ use zstream_dsl::write::{Tx, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::writer::{ImageError, NewNode, NodeKind, Settings, Writer, write_hole, write_image};
+use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer, write_hole, write_image};
 
 use self::ahead::ReadAhead;
 use self::tree::{Tree, has_holes, next_data};
@@ -393,10 +393,12 @@ impl Target {
             let bytes = match write_image(&mut self.set, &mut part, start + done, chunk_bytes) {
                 Ok(0) => return Ok(done),
                 Ok(bytes) => bytes,
-                Err(ImageError::Image(source)) => {
-                    return Err(PutFault::Source { path: name.to_vec(), source });
+                Err(error) => {
+                    return Err(match error.into_image() {
+                        Ok(source) => PutFault::Source { path: name.to_vec(), source },
+                        Err(error) => target(b"", error),
+                    });
                 }
-                Err(ImageError::Volume(error)) => return Err(target(b"", error)),
             };
             done += bytes;
             self.wrote(None, bytes as usize).map_err(|error| target(b"", error))?;
