@@ -180,6 +180,7 @@ impl Receiving<'_> {
             && !request.heal
             && let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)?
         {
+            self.refer_to(&target.dataset, &there, head)?;
             return ignore(input, &opening, &target, request, &there, host);
         }
         target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
@@ -196,6 +197,7 @@ impl Receiving<'_> {
                 return Err(error);
             }
             let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)? else { return Err(error) };
+            self.refer_to(&target.dataset, &there, head)?;
             return ignore(input, &opening, &target, request, &there, host);
         }
         host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });

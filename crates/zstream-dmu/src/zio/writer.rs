@@ -41,6 +41,8 @@ pub struct WriterSettings {
     /// For tests: blocks that take more bytes than this become gang blocks, even where there is room for them as a whole
     /// (`metaslab_force_ganging`).
     pub whole_max: Option<u64>,
+    /// For tests: no block is compressed (`zfs_mdcomp_disable`), so that each can be changed in its place.
+    pub is_uncompressed: bool,
 }
 
 /// Writes the blocks of a pool.
@@ -92,7 +94,7 @@ impl BlockWriter {
         let props = &request.props;
         check_size(content.len() as u64)?;
         let target = self.target(request);
-        let kind = props.compression.kind;
+        let kind = if self.settings.is_uncompressed { CompressionType::OFF } else { props.compression.kind };
         let (bytes, compression) = match compress_for_disk(
             kind,
             props.compression.level,

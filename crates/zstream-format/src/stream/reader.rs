@@ -119,8 +119,8 @@ impl<R: Read> StreamReader<R> {
     }
 
     /// Reads the next record like [`next`](Self::next), but with [`Checking::Shape`] skips payloads other than the nvlists
-    /// of BEGIN. In a source that seeks they are not read. A reader that verifies checksums needs the payloads and returns
-    /// them.
+    /// of BEGIN. In a source that seeks they are not read. A reader that verifies checksums returns the payloads, since it
+    /// needs them.
     ///
     /// # Errors
     /// Fails like [`next`](Self::next).
