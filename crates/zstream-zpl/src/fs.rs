@@ -47,7 +47,7 @@ impl<'a> Filesystem<'a> {
     ///
     /// # Errors
     /// Fails if the object set is not a filesystem, if its ZPL version is unknown, and if its master node is damaged.
-    /// Returns [`Fault::Encrypted`] if the filesystem is encrypted and its key is not loaded.
+    /// Returns [`Encrypted`](PoolFault::Encrypted) if the filesystem is encrypted and its key is not loaded.
     pub fn open(set: &'a dyn ObjectSet) -> Result<Self> {
         let kind = set.objset_type();
         if kind != ObjsetType::ZFS {
