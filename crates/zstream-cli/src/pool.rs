@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use zstream::{Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, StreamPlace};
+use zstream::{Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, StreamPlace, unsearched};
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::write::WritablePool;
@@ -96,7 +96,9 @@ impl PoolOptions {
     /// pool or of anything in it) selects one.
     pub(crate) fn open_writable(&self, name: Option<&str>, force: bool) -> Result<WritablePool, Failure> {
         let options = WriteOptions { force, ..WriteOptions::default() };
-        Ok(self.place_to_write()?.open_writable(name, options, None)?)
+        let pool = self.place_to_write()?.open_writable(name, options, None)?;
+        warn_unsearched(&pool);
+        Ok(pool)
     }
 
     /// Opens the pool read-only. If the devices hold several pools, `name` (of the pool or of anything in it) selects
@@ -125,6 +127,11 @@ impl Keys for PoolOptions {
     fn is_at_hand(&self) -> bool {
         self.key_file.is_some()
     }
+}
+
+/// Prints which datasets could not be searched for interrupted receives.
+pub(crate) fn warn_unsearched(pool: &WritablePool) {
+    unsearched(pool).for_each(|warning| eprintln!("zstream: {warning}"));
 }
 
 /// A control that prints warnings.

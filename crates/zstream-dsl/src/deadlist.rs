@@ -12,6 +12,7 @@ use zstream_format::order::ByteOrder;
 
 use crate::bookmark::Space;
 use crate::dataset::Dataset;
+use crate::reader::Mos;
 
 /// The blocks of a deadlist that are younger than one snapshot and not younger than the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +39,11 @@ impl Deadlist {
     ///
     /// # Errors
     /// When there is none or it cannot be read.
-    pub fn of(dataset: &Dataset) -> Result<Self> {
+    pub fn of<M: Mos>(dataset: &Dataset<M>) -> Result<Self> {
         let name = dataset.name();
         let object =
             dataset.phys().deadlist.ok_or_else(|| Error::corrupt("deadlist", format!("{name} has none")))?;
-        Self::open(&**dataset.dsl().mos(), object)
+        Self::open(dataset.dsl().mos().objects(), object)
     }
 
     /// The deadlist in `object` of the MOS.
@@ -76,7 +77,7 @@ impl Deadlist {
     }
 }
 
-impl Dataset {
+impl<M: Mos> Dataset<M> {
     /// Bytes written since the snapshot before (`written`): what is referenced and was not then.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dsl",
-        "phys name redact pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
+        "phys name redact reader pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
          resume scrub write",
     ),
     ("zstream-zpl", "content sa create fuid node znode directory fs walk paths volume xattr writer"),

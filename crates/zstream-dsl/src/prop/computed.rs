@@ -6,14 +6,12 @@ use zstream_dmu::zio::crypt::KeyFormat;
 
 use super::table::{Property, Types};
 use super::value::{Found, Source, Value};
-use super::{Props, Subject, default, entry_of, index, lookup};
+use super::{MASTER_NODE, Props, Subject, default, entry_of, index, lookup};
 use crate::bookmark::{Bookmark, BookmarkFlags};
 use crate::dataset::{Dataset, Dir};
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
-/// The master node of a filesystem.
-const MASTER_NODE: ObjectId = ObjectId(1);
 /// The properties of a volume.
 const VOLUME_PROPS: ObjectId = ObjectId(2);
 /// The data of a volume.
@@ -225,7 +223,7 @@ fn of_bookmark(bookmark: &Bookmark, dir: &Dir, name: &str) -> Result<Known> {
 fn clones(snapshot: &Dataset) -> Result<Known> {
     let dsl = snapshot.dsl();
     let mut names = Vec::new();
-    for clone in dsl.values(snapshot.phys().next_clones)? {
+    for clone in dsl.read().values(snapshot.phys().next_clones)? {
         let object = ObjectId(clone.u64()?);
         names.push(dsl.dataset_by_object(object)?.dir().name().to_owned());
     }

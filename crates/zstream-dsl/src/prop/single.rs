@@ -13,12 +13,9 @@ use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjsetType;
 
 use super::value::{Found, Source, Value, nice_bytes, nice_number};
-use super::{Props, Subject, is_locked};
+use super::{MASTER_NODE, Props, Subject, is_locked};
 use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
-
-/// The master node of a file system.
-const MASTER_NODE: ObjectId = ObjectId(1);
 
 /// What is counted or limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

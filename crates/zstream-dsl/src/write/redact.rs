@@ -23,6 +23,7 @@ use zstream_format::object_type::ObjsetType;
 use super::Tx;
 use super::redaction::{LIST_ENTRY_BYTES, ListHeader};
 use crate::dataset::feature::REDACTED_DATASETS;
+use crate::reader::{MASTER_NODE, MosReader};
 use crate::redact::RedactedBlocks;
 
 /// Entries that are written at a time.
@@ -31,8 +32,6 @@ const ENTRIES_PER_WRITE: usize = 4096;
 const SNAPSHOTS_MAX: usize = 16_000;
 /// Dnodes of 512 bytes: what a block of the meta-dnode is divided into.
 const DNODE_BYTES: u64 = 512;
-/// The object of a filesystem that leads to all others.
-const MASTER_NODE: ObjectId = ObjectId(1);
 
 /// Blocks from the first to the last, both included, each as object and block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,34 +267,34 @@ impl Tx<'_> {
     /// `ENOENT`, `EEXIST`, `EINVAL` when a redaction snapshot does not come from the snapshot, `EALREADY` when one of them
     /// is itself redacted, `ENOTSUP` without the feature `redaction_bookmarks`.
     pub fn redact(&mut self, snapshot: &str, bookmark: &str, redaction: &[String]) -> Result<()> {
-        self.require_feature("redaction_bookmarks")?;
+        self.read().require_feature("redaction_bookmarks")?;
         if redaction.len() > SNAPSHOTS_MAX {
             return Err(Error::refused("E2BIG", format!("more than {SNAPSHOTS_MAX} redaction snapshots")));
         }
-        let base = self.snapshot_named(snapshot)?;
+        let base = self.dsl().snapshot(snapshot)?.object();
         let filesystem = snapshot.split('@').next().unwrap_or_default();
         let short = bookmark.strip_prefix('#').unwrap_or(bookmark);
-        let (head, short) = self.vacant_bookmark(&format!("{filesystem}#{short}"))?;
+        let (head, short) = self.dsl().vacant_bookmark(&format!("{filesystem}#{short}"))?;
         let mut datasets = Vec::new();
         let mut guids = Vec::new();
-        self.refuse_redacted(base, snapshot)?;
+        self.read().refuse_redacted(base, snapshot)?;
         for name in redaction {
-            let object = self.snapshot_named(name)?;
-            if !self.is_before(object, base)? {
+            let object = self.dsl().snapshot(name)?.object();
+            if !self.read().is_before(object, base)? {
                 return Err(Error::refused("EINVAL", format!("{name} does not come from {snapshot}")));
             }
-            self.refuse_redacted(object, name)?;
-            let guid = self.dataset(object)?.guid.0;
+            self.read().refuse_redacted(object, name)?;
+            let guid = self.read().dataset(object)?.guid.0;
             if !guids.contains(&guid) {
                 guids.push(guid);
                 datasets.push(object);
             }
         }
-        let phys = self.dataset(base)?;
-        let set = Objset::open(self.reader.clone(), base.0, phys.root)?;
+        let phys = self.read().dataset(base)?;
+        let set = self.read().objset(base)?;
         let changed = datasets
             .iter()
-            .map(|object| self.changed_since(*object, phys.creation_txg))
+            .map(|object| self.read().changed_since(*object, phys.creation_txg))
             .collect::<Result<Vec<_>>>()?;
 
         let mut header = ListHeader::complete(guids);
@@ -316,19 +315,21 @@ impl Tx<'_> {
         header.entries = entries.written;
         self.put_list_header(list, &header)
     }
+}
 
-    fn refuse_redacted(&self, dataset: ObjectId, name: &str) -> Result<()> {
+impl MosReader<'_> {
+    fn refuse_redacted(self, dataset: ObjectId, name: &str) -> Result<()> {
         match self.entry(dataset, REDACTED_DATASETS)? {
             None => Ok(()),
             Some(_) => Err(Error::refused("EALREADY", format!("{name} is itself redacted"))),
         }
     }
 
-    fn changed_since(&self, dataset: ObjectId, txg: Txg) -> Result<Joined<Changed>> {
+    fn changed_since(self, dataset: ObjectId, txg: Txg) -> Result<Joined<Changed>> {
         let root = self.dataset(dataset)?.root;
-        let set = Objset::open(self.reader.clone(), dataset.0, root)?;
+        let set = self.objset(dataset)?;
         let options = Options { floor: Floor::Logical(txg), ..Options::default() };
-        let visits = Traverse::new(self.reader.clone(), dataset.0, root, options);
+        let visits = Traverse::new(self.blocks.clone(), dataset.0, root, options);
         Ok(Joined { ranges: Changed { visits, unlinked: unlinked(&set)?, whole: None }, last: None })
     }
 }

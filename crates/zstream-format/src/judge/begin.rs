@@ -4,10 +4,8 @@ use super::{Breach, Errno};
 use crate::flags::{BeginFlags, FeatureFlags};
 use crate::nvlist::{NvList, NvValue};
 use crate::object_type::ObjsetType;
-use crate::record::Begin;
+use crate::record::{Begin, MAX_BLOCK_BYTES};
 
-/// The largest block of any pool (`SPA_MAXBLOCKSIZE`).
-const MAX_BLOCK_BYTES: u64 = 16 << 20;
 /// The first bit of `drr_versioninfo` behind header type and features.
 const RESERVED_SHIFT: u32 = 2 + FeatureFlags::BITS;
 
