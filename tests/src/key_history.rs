@@ -343,10 +343,8 @@ impl History {
                 "change-key -i",
                 format!("change-key -i {secret}"),
                 side.change(|pool| {
-                    let (own, above) = pool
-                        .dsl()
-                        .inheritable_key(&secret)
-                        .map(|(own, above)| (own.object(), above.object()))?;
+                    let above = pool.dsl().inheritable_key(&secret)?.object();
+                    let own = pool.dsl().dir(&secret)?.object();
                     let (own, above) = (key_of(pool, own, &known)?, key_of(pool, above, &known)?);
                     pool.inherit_key(&secret, &own, &above)
                 }),

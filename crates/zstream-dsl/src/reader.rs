@@ -32,9 +32,6 @@ pub(crate) const ORIGIN: &str = "$ORIGIN";
 /// The clone that a receive fills when the target is there already (`recv_clone_name`).
 pub const RECEIVE_CHILD: &str = "%recv";
 
-/// The object of a filesystem that leads to all others (`MASTER_NODE_OBJ`).
-pub(crate) const MASTER_NODE: ObjectId = ObjectId(1);
-
 /// The type of a directory or dataset that keeps entries in its own object.
 pub(crate) const ZAPIFIED: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
 

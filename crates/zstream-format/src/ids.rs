@@ -38,3 +38,8 @@ id! {
     /// The index of a block in an object: offset divided by block size, at level 0.
     BlockId, "{}";
 }
+
+impl ObjectId {
+    /// The object of a filesystem that leads to all others (`MASTER_NODE_OBJ`).
+    pub const MASTER_NODE: Self = Self(1);
+}

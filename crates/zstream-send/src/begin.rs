@@ -15,8 +15,6 @@ use crate::form::ORDER;
 use crate::output::{Output, Payload};
 use crate::plan::{Plan, Source};
 
-/// The object of a filesystem that leads to all others (`MASTER_NODE_OBJ`).
-const MASTER_NODE: ObjectId = ObjectId(1);
 /// The first version of filesystems that has system attributes, and with them spill blocks (`ZPL_VERSION_SA`).
 const SA_VERSION: u64 = 5;
 
@@ -61,7 +59,7 @@ fn has_system_attributes(source: &Source) -> Result<bool> {
     if objset.objset_type() != ObjsetType::ZFS {
         return Ok(false);
     }
-    let version = Zap::open(&**objset, MASTER_NODE)?.lookup_u64("VERSION")?;
+    let version = Zap::open(&**objset, ObjectId::MASTER_NODE)?.lookup_u64("VERSION")?;
     let version = version.ok_or_else(|| Error::invalid("the filesystem does not say its version"))?;
     Ok(version >= SA_VERSION)
 }

@@ -17,7 +17,6 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::sa::{MAGIC, REGISTRY};
 
-const MASTER_NODE: ObjectId = ObjectId(1);
 const VOLUME: ObjectId = ObjectId(1);
 const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
 
@@ -64,8 +63,8 @@ pub fn create_filesystem(
     random: &mut dyn FnMut() -> Result<u64>,
 ) -> Result<ObjectId> {
     let mut plain = || Ok::<_, Error>(NewZap::new(random()?));
-    set.claim(MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
-    zap::create_in(set, MASTER_NODE, &plain()?)?;
+    set.claim(ObjectId::MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
+    zap::create_in(set, ObjectId::MASTER_NODE, &plain()?)?;
     let attributes = zap::create(set, ObjectType::SA_MASTER_NODE, &plain()?)?;
     let unlinked = zap::create(set, ObjectType::UNLINKED_SET, &plain()?)?;
     let upper = if new.case == 0 { NormFlags::empty() } else { NormFlags::UPPER };
@@ -85,7 +84,7 @@ pub fn create_filesystem(
     let mut entries = ZapMut::open(set, attributes)?;
     entries.add("REGISTRY", &Value::word(registry.0))?;
     entries.add("LAYOUTS", &Value::word(layouts.0))?;
-    let mut entries = ZapMut::open(set, MASTER_NODE)?;
+    let mut entries = ZapMut::open(set, ObjectId::MASTER_NODE)?;
     for (name, value) in [
         ("normalization", new.normalization.bits()),
         ("utf8only", u64::from(new.utf8_only)),

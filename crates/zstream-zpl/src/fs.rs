@@ -15,8 +15,6 @@ use crate::node::{Acl, AclEntries, FileType, Node};
 use crate::sa::Registry;
 use crate::znode::{self, Gather};
 
-/// The object that leads to all others (`MASTER_NODE_OBJ`).
-pub(crate) const MASTER_NODE: ObjectId = ObjectId(1);
 /// ZPL versions that exist.
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=5;
 /// The longest target of a symbolic link, in bytes (`PATH_MAX` where it is longest).
@@ -55,7 +53,7 @@ impl<'a> Filesystem<'a> {
                 kind.name()
             )));
         }
-        let master = Zap::open(set, MASTER_NODE)?;
+        let master = Zap::open(set, ObjectId::MASTER_NODE)?;
         let need = |name: &str| {
             let missing = || Error::corrupt("master node", format!("it has no {name}"));
             master.lookup_u64(name)?.ok_or_else(missing)

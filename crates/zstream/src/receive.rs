@@ -236,6 +236,9 @@ impl<'k> Receiver<'k> {
         } else if is_broken {
             drop(pool);
             left.clean_up(&place)
+        } else if result.is_err() && !pool.has_committed() {
+            // It is as it was.
+            Ok(false)
         } else {
             left.leave(pool, result.is_ok().then_some(command))
         };

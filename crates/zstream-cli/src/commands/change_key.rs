@@ -69,11 +69,8 @@ impl Args {
         let failed =
             |error: Error| Failure::new(format_args!("cannot change the key of '{}': {error}", self.name));
         if self.inherit {
-            let (own, above) = pool
-                .dsl()
-                .inheritable_key(&self.name)
-                .map(|(own, above)| (own.object(), above.object()))
-                .map_err(&failed)?;
+            let above = pool.dsl().inheritable_key(&self.name).map_err(&failed)?.object();
+            let own = pool.dsl().dir(&self.name)?.object();
             let own = self.key(pool, options, own, true)?;
             let above = self.key(pool, options, above, true)?;
             pool.inherit_key(&self.name, &own, &above).map_err(&failed)?;

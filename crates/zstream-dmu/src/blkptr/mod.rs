@@ -50,7 +50,7 @@ pub const BLOCK_POINTER_BYTES: usize = 128;
 pub const SECTOR_BYTES: u64 = 512;
 
 /// Size of the largest block (`SPA_MAXBLOCKSIZE`), in bytes.
-pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
+pub const BLOCK_BYTES_MAX: u64 = zstream_format::record::MAX_BLOCK_BYTES;
 
 /// The most payload that fits in an embedded block pointer, in bytes (`BPE_PAYLOAD_SIZE`).
 pub const EMBEDDED_PAYLOAD_MAX: usize = 112;

@@ -6,7 +6,7 @@ use zstream_dmu::zio::crypt::KeyFormat;
 
 use super::table::{Property, Types};
 use super::value::{Found, Source, Value};
-use super::{MASTER_NODE, Props, Subject, default, entry_of, index, lookup};
+use super::{Props, Subject, default, entry_of, index, lookup};
 use crate::bookmark::{Bookmark, BookmarkFlags};
 use crate::dataset::{Dataset, Dir};
 use crate::keys::IVSET_GUID;
@@ -131,7 +131,7 @@ impl Props {
         if dataset.is_inconsistent() || !self.head_types.contains(Types::FILESYSTEM) {
             return Ok(None);
         }
-        let number = entry_of(objset, MASTER_NODE, name)?.unwrap_or(0);
+        let number = entry_of(objset, ObjectId::MASTER_NODE, name)?.unwrap_or(0);
         Ok(Some(index(property, number)))
     }
 

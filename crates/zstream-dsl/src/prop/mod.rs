@@ -35,7 +35,7 @@ use self::table::{Kind, Property, Types};
 use self::value::{Found, Source, Value};
 use crate::bookmark::Bookmark;
 use crate::dataset::{Dataset, Dir};
-use crate::reader::{MASTER_NODE, Mos, MosReader};
+use crate::reader::{Mos, MosReader};
 
 pub(crate) const RECEIVED: &str = "$recvd";
 pub(crate) const INHERIT: &str = "$inherit";

@@ -13,7 +13,7 @@ use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjsetType;
 
 use super::value::{Found, Source, Value, nice_bytes, nice_number};
-use super::{MASTER_NODE, Props, Subject, is_locked};
+use super::{Props, Subject, is_locked};
 use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
 
@@ -151,7 +151,7 @@ fn account(set: &Objset, table: &str, whose: Whose, kind: Kind, id: u64) -> Resu
         (Kind::Used | Kind::ObjectsUsed, Whose::User) => Some(USER_USED_OBJECT),
         (Kind::Used | Kind::ObjectsUsed, Whose::Group) => Some(GROUP_USED_OBJECT),
         (Kind::Used | Kind::ObjectsUsed, Whose::Project) => Some(PROJECT_USED_OBJECT),
-        _ => Zap::open(set, MASTER_NODE)?.lookup_u64(format!("{table}@"))?.map(ObjectId),
+        _ => Zap::open(set, ObjectId::MASTER_NODE)?.lookup_u64(format!("{table}@"))?.map(ObjectId),
     };
     let Some(object) = object else { return Ok(Some(0)) };
     let prefix = if kind == Kind::ObjectsUsed { "obj-" } else { "" };

@@ -45,12 +45,11 @@ impl<M: Mos> Dsl<M> {
         Ok((self.dir_by_object(root)?, root == dir))
     }
 
-    /// The encryption root that a dataset has after it gave up being one itself, which is the first that is given
-    /// (`change-key -i`).
+    /// The encryption root that a dataset has after it gave up being one itself (`change-key -i`).
     ///
     /// # Errors
     /// As [`WritablePool::inherit_key`].
-    pub fn inheritable_key(self: &Arc<Self>, name: &str) -> Result<(Arc<Dir<M>>, Arc<Dir<M>>)> {
+    pub fn inheritable_key(self: &Arc<Self>, name: &str) -> Result<Arc<Dir<M>>> {
         let Subject { dir, root, .. } = self.subject(name)?;
         let dir = self.dir_by_object(dir)?;
         let refuse = |why: String| Err(Error::refused("EINVAL", why));
@@ -63,7 +62,7 @@ impl<M: Mos> Dsl<M> {
             ));
         };
         match self.read().encryption_root(parent.object())? {
-            Some(above) => Ok((dir.clone(), self.dir_by_object(above)?)),
+            Some(above) => self.dir_by_object(above),
             None => refuse(format!("{} is not encrypted, so it has no key to inherit", parent.name())),
         }
     }
@@ -141,7 +140,7 @@ impl WritablePool {
     /// `EACCES` when something that depends on it is not opened by its key; [`Fault::WrongKey`]. Nothing was changed then.
     pub fn inherit_key(&mut self, name: &str, input: &[u8], above: &[u8]) -> Result<()> {
         let mut tx = self.tx();
-        let root = tx.dsl().inheritable_key(name)?.1.object();
+        let root = tx.dsl().inheritable_key(name)?.object();
         let subject = tx.dsl().subject(name)?;
         let old = tx.read().current_key(&subject, input)?;
         let keys = tx

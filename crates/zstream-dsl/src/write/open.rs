@@ -57,6 +57,8 @@ pub struct WritablePool {
     /// What datasets can use together; none where that cannot be told from sizes.
     space: Option<PoolSpace>,
     unread: Vec<Error>,
+    /// The transaction group that was the last one when the pool was opened.
+    opened: Txg,
 }
 
 impl WritablePool {
@@ -92,8 +94,8 @@ impl WritablePool {
         pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
         let space = PoolSpace::over(pool.mos(), pool.vdevs().tops(), &Features::read(pool.mos())?)?;
         let is_reproducible = seed.is_some();
-        let (wrappings, unread) = (HashMap::new(), Vec::new());
-        Ok(Self { pool, keyring, wrappings, entropy, is_reproducible, space, unread })
+        let (wrappings, unread, opened) = (HashMap::new(), Vec::new(), pool.uberblock().txg);
+        Ok(Self { pool, keyring, wrappings, entropy, is_reproducible, space, unread, opened })
     }
 
     /// The pool below.
@@ -106,6 +108,12 @@ impl WritablePool {
     #[must_use]
     pub fn txg(&self) -> Txg {
         self.pool.txg()
+    }
+
+    /// Whether a transaction group was completed since the pool was opened: if none was, what is on its devices is as before.
+    #[must_use]
+    pub fn has_committed(&self) -> bool {
+        self.pool.uberblock().txg != self.opened
     }
 
     /// Notes an event in the pool's history.

@@ -23,7 +23,7 @@ use zstream_format::object_type::ObjsetType;
 use super::Tx;
 use super::redaction::{LIST_ENTRY_BYTES, ListHeader};
 use crate::dataset::feature::REDACTED_DATASETS;
-use crate::reader::{MASTER_NODE, MosReader};
+use crate::reader::MosReader;
 use crate::redact::RedactedBlocks;
 
 /// Entries that are written at a time.
@@ -338,10 +338,12 @@ impl MosReader<'_> {
 /// what is in objects.
 fn unlinked(set: &Objset) -> Result<BTreeSet<u64>> {
     let mut objects = BTreeSet::new();
-    if set.objset_type() != ObjsetType::ZFS || set.next_object(MASTER_NODE)? != Some(MASTER_NODE) {
+    if set.objset_type() != ObjsetType::ZFS
+        || set.next_object(ObjectId::MASTER_NODE)? != Some(ObjectId::MASTER_NODE)
+    {
         return Ok(objects);
     }
-    if let Some(queue) = Zap::open(set, MASTER_NODE)?.lookup_u64("DELETE_QUEUE")? {
+    if let Some(queue) = Zap::open(set, ObjectId::MASTER_NODE)?.lookup_u64("DELETE_QUEUE")? {
         for entry in Zap::open(set, ObjectId(queue))?.entries() {
             objects.insert(entry?.value.u64()?);
         }

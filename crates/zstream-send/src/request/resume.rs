@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use zstream_dmu::error::Result as DmuResult;
 use zstream_dmu::ids::ObjectId;
+use zstream_dsl::RECEIVE_CHILD;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::pool::Dsl;
@@ -16,9 +17,6 @@ use crate::job::{From, Job, Step};
 use crate::package::children;
 use crate::plan::{Form, ResumePoint};
 use crate::refusal::Refusal;
-
-/// The child that an incremental receive fills.
-const RECEIVE_CHILD: &str = "%recv";
 
 /// What a resume token asks for. `form` is added to that of the token.
 ///

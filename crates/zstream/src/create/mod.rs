@@ -26,9 +26,6 @@ use crate::place::Keys;
 const VOLUME_BLOCK_BYTES: u64 = 16 << 10;
 /// The maximum block size of a volume, in bytes; above 128 KiB the pool requires the feature `large_blocks`.
 const VOLUME_BLOCK_BYTES_MAX: u64 = 16 << 20;
-/// The object of a filesystem with the settings that are fixed at its creation.
-const MASTER_NODE: ObjectId = ObjectId(1);
-
 /// A filesystem or volume to create.
 ///
 /// ```
@@ -245,10 +242,12 @@ fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -
     let Some(head) = pool.dsl().find_head(parent)? else { return Ok(()) };
     let set = head.objset_locked()?;
     // The root filesystem of a pool may be without content.
-    if set.objset_type() != ObjsetType::ZFS || set.next_object(MASTER_NODE)? != Some(MASTER_NODE) {
+    if set.objset_type() != ObjsetType::ZFS
+        || set.next_object(ObjectId::MASTER_NODE)? != Some(ObjectId::MASTER_NODE)
+    {
         return Ok(());
     }
-    let above = Zap::open(&*set, MASTER_NODE)?;
+    let above = Zap::open(&*set, ObjectId::MASTER_NODE)?;
     let number = |name: &str| Ok::<_, PoolError>(above.lookup_u64(name)?.unwrap_or_default());
     new.normalization = NormFlags::from_bits_retain(number("normalization")?);
     new.utf8_only = number("utf8only")? != 0;

@@ -6,7 +6,7 @@ use super::source::{ReadAt, View, read_full_at};
 use crate::checksum::Checksum;
 use crate::fletcher::fletcher4;
 use crate::order::ByteOrder;
-use crate::record::{HEADER_LEN, TRAILER_OFFSET};
+use crate::record::{HEADER_LEN, MAX_BLOCK_BYTES, TRAILER_OFFSET};
 use crate::stream::Chain;
 use crate::stream::reader::read_full;
 
@@ -33,7 +33,7 @@ const PIECE_BYTES: usize = 64 << 10;
 const LARGE_RECORD_BYTES: usize = 16 << 10;
 
 /// A record above this size is not cut by its header alone: no memory for what may not come.
-const MAX_PLANNED_BYTES: usize = HEADER_LEN + (16 << 20);
+const MAX_PLANNED_BYTES: usize = HEADER_LEN + MAX_BLOCK_BYTES as usize;
 
 /// Where batches come from.
 pub(super) trait Feed: Send {
