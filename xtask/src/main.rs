@@ -11,6 +11,7 @@ mod bench_verify;
 mod check;
 mod demo;
 mod fuzz;
+mod fuzz_coverage;
 mod interop;
 mod interop_vm;
 mod layers;
@@ -39,12 +40,17 @@ const TASKS: &[Task] = &[
     (
         "features",
         check::features,
-        "zstream-format builds with every single codec, and without C code when there is none",
+        "the crates build by themselves, with every single codec, and without C code when there is none",
     ),
     ("packages", packages::task, "every package has its licences and metadata, and stays small"),
     ("test", check::test, "the tests of every crate"),
     ("test-golden", check::test_golden, "the tests against what OpenZFS made: tests/golden"),
-    ("fuzz", fuzz::task, "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one"),
+    (
+        "fuzz",
+        fuzz::task,
+        "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one; \
+         --coverage TARGET [--hours N] [--sanitizer none|address]: guided by coverage, with cargo-fuzz",
+    ),
     (
         "interop",
         interop::task,

@@ -12,6 +12,7 @@ pub mod gpt;
 pub mod host;
 pub mod ids;
 pub mod intent_log;
+mod lock;
 pub mod mos;
 pub mod object_set;
 pub mod object_store;

@@ -5,11 +5,12 @@ mod tree;
 use std::fmt;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
+use crate::error::{Error, Result};
 use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 use crate::pool::Dsl;
 use crate::reader::{Mos, SNAPSHOTS_MAX, Step};
@@ -141,7 +142,10 @@ impl<M: Mos> Dir<M> {
     /// # Errors
     /// When there is none (`$MOS`, `$FREE`) or it cannot be read.
     pub fn head(self: &Arc<Self>) -> Result<Dataset<M>> {
-        let object = self.phys.head.ok_or_else(|| Error::invalid(format!("{} has no dataset", self.name)))?;
+        let object = self
+            .phys
+            .head
+            .ok_or_else(|| Error::refused(Errno::EINVAL, format!("{} has no dataset", self.name)))?;
         Dataset::open(self, object, self.name.clone())
     }
 
@@ -260,7 +264,7 @@ impl<M: Mos> Dataset<M> {
     /// When they cannot be read: with [`Fault::Encrypted`](zstream_dmu::error::Fault::Encrypted) where a
     /// key is missing. A dataset whose receive has not come that far has none.
     pub fn objset(&self) -> Result<Arc<Objset>> {
-        Objset::open(self.dsl().blocks().clone(), self.object.0, self.phys.root).map(Arc::new)
+        Ok(Objset::open(self.dsl().blocks().clone(), self.object.0, self.phys.root).map(Arc::new)?)
     }
 
     /// Its objects as they can be seen without a key: bonus buffers and data stay encrypted.
@@ -268,7 +272,7 @@ impl<M: Mos> Dataset<M> {
     /// # Errors
     /// When they cannot be read.
     pub fn objset_locked(&self) -> Result<Arc<Objset>> {
-        Objset::open_locked(self.dsl().blocks().clone(), self.object.0, self.phys.root).map(Arc::new)
+        Ok(Objset::open_locked(self.dsl().blocks().clone(), self.object.0, self.phys.root).map(Arc::new)?)
     }
 
     /// The snapshots of a head, oldest first.

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::objset::Objset;
+use zstream_format::errno::Errno;
 
 use crate::bookmark::Bookmark;
 use crate::dataset::Dataset;
+use crate::error::{Error, Kind, Result};
 use crate::name::{Name, Suffix};
 use crate::pool::Dsl;
 use crate::reader::Mos;
@@ -40,10 +41,10 @@ impl<M: Mos> Dsl<M> {
         match &parsed.suffix {
             Suffix::None => Ok(Found::Dataset(head)),
             Suffix::Snapshot(snapshot) => Ok(Found::Dataset(
-                head.snapshot(snapshot)?.ok_or_else(|| Error::not_found("snapshot", name))?,
+                head.snapshot(snapshot)?.ok_or_else(|| Error::not_found(Kind::Snapshot, name))?,
             )),
             Suffix::Bookmark(bookmark) => Ok(Found::Bookmark(
-                head.bookmark(bookmark)?.ok_or_else(|| Error::not_found("bookmark", name))?,
+                head.bookmark(bookmark)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?,
             )),
         }
     }
@@ -55,7 +56,7 @@ impl<M: Mos> Dsl<M> {
     pub fn dataset(self: &Arc<Self>, name: &str) -> Result<Dataset<M>> {
         match self.find(name)? {
             Found::Dataset(dataset) => Ok(dataset),
-            Found::Bookmark(_) => Err(Error::invalid(format!("{name} is a bookmark"))),
+            Found::Bookmark(_) => Err(Error::refused(Errno::EINVAL, format!("{name} is a bookmark"))),
         }
     }
 
@@ -64,7 +65,7 @@ impl<M: Mos> Dsl<M> {
     /// # Errors
     /// When there is none, or the way there cannot be read.
     pub fn head(self: &Arc<Self>, name: &str) -> Result<Dataset<M>> {
-        self.find_head(name)?.ok_or_else(|| Error::not_found("dataset", name))
+        self.find_head(name)?.ok_or_else(|| Error::not_found(Kind::Dataset, name))
     }
 
     /// The head dataset of this name; none where there is none.
@@ -82,7 +83,7 @@ impl<M: Mos> Dsl<M> {
     /// `EINVAL` when it is not the name of a snapshot; when there is none, or the way there cannot be read.
     pub fn snapshot(self: &Arc<Self>, name: &str) -> Result<Dataset<M>> {
         let (head, short) = self.split_snapshot(name)?;
-        head.snapshot(&short)?.ok_or_else(|| Error::not_found("snapshot", name))
+        head.snapshot(&short)?.ok_or_else(|| Error::not_found(Kind::Snapshot, name))
     }
 
     /// The head and the short name that the full name of a snapshot names.
@@ -90,7 +91,7 @@ impl<M: Mos> Dsl<M> {
         let parsed = Name::parse(name)?;
         match parsed.suffix {
             Suffix::Snapshot(short) => Ok((self.head(&parsed.filesystem)?, short)),
-            _ => Err(Error::refused("EINVAL", format!("{name} is not the name of a snapshot"))),
+            _ => Err(Error::bad_name(format!("{name} is not the name of a snapshot"))),
         }
     }
 
@@ -100,7 +101,7 @@ impl<M: Mos> Dsl<M> {
     /// `EINVAL` when it is not the name of a bookmark; when there is none, or the way there cannot be read.
     pub fn bookmark(self: &Arc<Self>, name: &str) -> Result<(Dataset<M>, Bookmark)> {
         let (head, short) = self.split_bookmark(name)?;
-        let mark = head.bookmark(&short)?.ok_or_else(|| Error::not_found("bookmark", name))?;
+        let mark = head.bookmark(&short)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
         Ok((head, mark))
     }
 
@@ -109,7 +110,7 @@ impl<M: Mos> Dsl<M> {
         let parsed = Name::parse(name)?;
         match parsed.suffix {
             Suffix::Bookmark(short) => Ok((self.head(&parsed.filesystem)?, short)),
-            _ => Err(Error::refused("EINVAL", format!("{name} is not the name of a bookmark"))),
+            _ => Err(Error::bad_name(format!("{name} is not the name of a bookmark"))),
         }
     }
 }

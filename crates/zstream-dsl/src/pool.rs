@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::error::Result;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zio::crypt::Keyring;
 
+use crate::error::Result;
 use crate::reader::{Mos, MosReader, OpenMos};
 
 /// The datasets of a pool, as its MOS has them: the one that was committed last, or the one of an open transaction group

@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::features::FEATURES;
 use zstream_dmu::mos::{DIRECTORY_OBJECT, Feature};
@@ -18,7 +17,9 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Match, Value, Zap};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use crate::error::{Error, Result};
 use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
+use zstream_format::errno::Errno;
 
 /// How deep directories may be nested: a name of 255 bytes has no more parts.
 pub(crate) const DEPTH_MAX: usize = 130;
@@ -100,14 +101,14 @@ impl MosReader<'_> {
     /// An entry of a ZAP; none where there is no ZAP.
     pub(crate) fn lookup(self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
         match zap {
-            Some(object) => Zap::open(self.mos, object)?.lookup(name),
+            Some(object) => Ok(Zap::open(self.mos, object)?.lookup(name)?),
             None => Ok(None),
         }
     }
 
     /// An entry of a ZAP that is the number of an object.
     pub(crate) fn lookup_object(self, zap: Option<ObjectId>, name: &str) -> Result<Option<ObjectId>> {
-        self.lookup(zap, name)?.map(|value| value.u64().map(ObjectId)).transpose()
+        Ok(self.lookup(zap, name)?.map(|value| value.u64().map(ObjectId)).transpose()?)
     }
 
     /// The entries of a ZAP, by name; none where there is no ZAP.
@@ -125,13 +126,14 @@ impl MosReader<'_> {
     /// The values of a ZAP, in the ZAP's own order; none where there is no ZAP.
     pub(crate) fn values(self, zap: Option<ObjectId>) -> Result<Vec<Value>> {
         let Some(object) = zap else { return Ok(Vec::new()) };
-        Zap::open(self.mos, object)?.entries().map(|entry| entry.map(|entry| entry.value)).collect()
+        Zap::open(self.mos, object)?.entries().map(|entry| Ok(entry?.value)).collect()
     }
 
     /// The numbers that a set of numbers holds, ascending (`zap_add_int`).
     pub(crate) fn numbers(self, zap: Option<ObjectId>) -> Result<Vec<ObjectId>> {
         let values = self.values(zap)?;
-        let mut numbers = values.iter().map(|value| value.u64().map(ObjectId)).collect::<Result<Vec<_>>>()?;
+        let mut numbers =
+            values.iter().map(|value| value.u64().map(ObjectId)).collect::<Result<Vec<_>, _>>()?;
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -327,12 +329,12 @@ impl MosReader<'_> {
 
     /// The objects of a dataset as they were last synced.
     pub(crate) fn objset(self, dataset: ObjectId) -> Result<Objset> {
-        Objset::open(self.blocks.clone(), dataset.0, self.dataset(dataset)?.root)
+        Ok(Objset::open(self.blocks.clone(), dataset.0, self.dataset(dataset)?.root)?)
     }
 
     /// The same, as far as they can be seen without a key.
     pub(crate) fn objset_locked(self, dataset: ObjectId) -> Result<Objset> {
-        Objset::open_locked(self.blocks.clone(), dataset.0, self.dataset(dataset)?.root)
+        Ok(Objset::open_locked(self.blocks.clone(), dataset.0, self.dataset(dataset)?.root)?)
     }
 
     /// Whether datasets can be made under this head: it is a filesystem.
@@ -343,7 +345,7 @@ impl MosReader<'_> {
 
 /// The feature of this name.
 pub(crate) fn known_feature(name: &str) -> Result<&'static Feature> {
-    Feature::by_name(name).ok_or_else(|| Error::invalid(format!("there is no feature {name}")))
+    Feature::by_name(name).ok_or_else(|| Error::refused(Errno::EINVAL, format!("there is no feature {name}")))
 }
 
 /// Features: of the pool, and those that datasets activate in themselves.
@@ -356,7 +358,7 @@ impl MosReader<'_> {
     /// How often a feature is used; none where the pool does not have it.
     pub(crate) fn feature_count(self, name: &str) -> Result<Option<u64>> {
         let feature = known_feature(name)?;
-        self.lookup(self.feature_zap(feature)?, feature.guid)?.map(|count| count.u64()).transpose()
+        Ok(self.lookup(self.feature_zap(feature)?, feature.guid)?.map(|count| count.u64()).transpose()?)
     }
 
     /// Whether a feature may be used.
@@ -392,6 +394,6 @@ impl MosReader<'_> {
         if self.feature_enabled(name)? {
             return Ok(());
         }
-        Err(Error::refused("ENOTSUP", format!("the pool does not have the feature {name}")))
+        Err(Error::refused(Errno::ENOTSUP, format!("the pool does not have the feature {name}")))
     }
 }

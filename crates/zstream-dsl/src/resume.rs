@@ -3,13 +3,13 @@
 //! A receive that can be resumed keeps where it stands among the entries of the dataset it fills: the dataset
 //! itself where the stream is a full one, its hidden child `%recv` where it is an increment.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::zap::Value;
 use zstream_format::nvlist::NvString;
 use zstream_format::order::ByteOrder;
 use zstream_format::token::ResumeToken;
 
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 use crate::reader::{Mos, RECEIVE_CHILD};
 
 /// What the names of most of these entries begin with.
@@ -32,7 +32,7 @@ impl<M: Mos> Dataset<M> {
     /// # Errors
     /// When its entries cannot be read.
     pub fn receive_number(&self, name: &str) -> Result<u64> {
-        self.receive_entry(name)?.map_or(Ok(0), |value| value.u64())
+        Ok(self.receive_entry(name)?.map_or(Ok(0), |value| value.u64())?)
     }
 
     fn receive_entry(&self, name: &str) -> Result<Option<Value>> {
@@ -63,9 +63,8 @@ impl<M: Mos> Dataset<M> {
         let entry = |name: &str| self.receive_entry(name);
         let Some(name) = entry("toname")? else { return Ok(None) };
         let required = |name: &'static str| {
-            entry(name)?
-                .ok_or_else(|| Error::corrupt("receive state", format!("{} has no {name}", self.name())))?
-                .u64()
+            let missing = || Error::corrupt("receive state", format!("{} has no {name}", self.name()));
+            Ok::<_, Error>(entry(name)?.ok_or_else(missing)?.u64()?)
         };
         let numbers = |name: &str| Ok::<_, Error>(entry(name)?.map(|value| value.u64s()));
         Ok(Some(ResumeToken {

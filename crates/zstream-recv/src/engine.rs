@@ -42,9 +42,20 @@ use crate::rules::{Destination, Encryption, Head, KeyData, Receiver, Target, poo
 
 /// Bytes of a stream that one transaction group takes in at most.
 const GROUP_BYTES: u64 = 512 << 20;
-/// Bytes of changes that wait in memory, above which a transaction group is completed: addresses of blocks that were
-/// written already, dnodes.
-const GROUP_DIRTY_BYTES: usize = 160 << 20;
+/// Bytes of changes that wait in memory, above which a transaction group is completed: dirty data, addresses of blocks that
+/// were written already, dnodes. So much in any case, ...
+const GROUP_DIRTY_BYTES_BASE: u64 = 24 << 20;
+/// ... and so much for each byte of the stream in the group, which is more than files need, ...
+const GROUP_DIRTY_PER_STREAM_BYTE: u64 = 2;
+/// ... up to this.
+const GROUP_DIRTY_BYTES_MAX: u64 = 160 << 20;
+
+/// The memory that a receive takes, in bytes, however much its records cost: at most so much, ...
+pub const MEMORY_BYTES_BASE: u64 = 64 << 20;
+/// ... and so much more for each byte of the stream, ...
+pub const MEMORY_PER_STREAM_BYTE: u64 = 4;
+/// ... up to this, however long the stream is.
+pub const MEMORY_BYTES_MAX: u64 = 320 << 20;
 /// How long a transaction group is open (`zfs_txg_timeout`): what is lost at most when a receive is interrupted.
 const GROUP_TIME: Duration = Duration::from_secs(5);
 /// The version of pools that are written (`SPA_VERSION_FEATURES`).
@@ -55,6 +66,13 @@ const WRITING_PROPERTIES: [&str; 4] = ["checksum", "compression", "copies", "red
 
 /// Properties that would hinder the receive itself, so that they are set when it ends.
 const DELAYED: [&str; 3] = ["refquota", "refreservation", "keylocation"];
+
+/// The changes of a group that may wait in memory after so many bytes of the stream: a stream whose records cost far more than
+/// they carry does not fill the memory, it completes small groups.
+fn group_dirty_bytes(stream_bytes: u64) -> u64 {
+    let more = stream_bytes.saturating_mul(GROUP_DIRTY_PER_STREAM_BYTE);
+    GROUP_DIRTY_BYTES_BASE.saturating_add(more).min(GROUP_DIRTY_BYTES_MAX)
+}
 
 /// A property that is set with what is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -392,13 +410,11 @@ impl<'p> Receiving<'p> {
                 _ => Ok(()),
             };
             if let Err(error) = is_allowed.and_then(|()| tx.set_property(head, name, setting)) {
-                match error.fault() {
-                    PoolFault::Refused { .. } | PoolFault::Unsupported(_) | PoolFault::Invalid(_) => {
-                        let dataset = self.pool.dsl().dataset_by_object(head)?.name().to_owned();
-                        warnings.push(format!("cannot receive {name} property on {dataset}: {error}"));
-                    }
-                    _ => return Err(error.into()),
+                if !error.is_refusal() {
+                    return Err(error.into());
                 }
+                let dataset = self.pool.dsl().dataset_by_object(head)?.name().to_owned();
+                warnings.push(format!("cannot receive {name} property on {dataset}: {error}"));
             }
         }
         Ok(warnings)
@@ -461,7 +477,7 @@ impl<'p> Receiving<'p> {
                 job.point = Some((point, job.bytes_before + at.end.saturating_sub(counted_from)));
             }
             progress(offset);
-            if job.set.dirty_bytes() > GROUP_DIRTY_BYTES
+            if job.set.dirty_bytes() as u64 > group_dirty_bytes(offset - job.group.from)
                 || offset - job.group.from > GROUP_BYTES
                 || job.group.begun.elapsed() > GROUP_TIME
             {
@@ -533,7 +549,7 @@ impl<'p> Receiving<'p> {
 
     /// A stream was cut short or is bad: what was received is kept to be resumed, or destroyed.
     fn fail(&mut self, mut job: Job, error: Error) -> Error {
-        let is_pool = matches!(error.fault(), Fault::Pool(fault) if !matches!(fault.fault(), PoolFault::Refused { .. }));
+        let is_pool = matches!(error.fault(), Fault::Pool(_));
         if is_pool || self.is_broken {
             self.is_broken = true;
             return error;

@@ -4,8 +4,8 @@ use zstream_dmu::ids::{Bookmark, ObjectId};
 use zstream_format::byteswap::SwapError;
 use zstream_format::compress::CodecError;
 use zstream_format::effect::NoGeneration;
+use zstream_format::errno::Errno;
 use zstream_format::ids::Guid;
-use zstream_format::judge::Errno;
 
 /// A record that is sound in itself and cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,7 +121,19 @@ impl Misfit {
             Self::NoObjectToEmbed(_) => Errno::ENOENT,
             Self::HealSize { .. } => Errno::ENOTSUP,
             Self::HealContent { .. } => Errno::ECKSUM,
-            _ => Errno::EINVAL,
+            Self::NoObject(_)
+            | Self::Interior(_)
+            | Self::ShrunkBlock { .. }
+            | Self::NoGeneration(_)
+            | Self::Pointers { .. }
+            | Self::Unmakeable { .. }
+            | Self::Bonus { .. }
+            | Self::Payload { .. }
+            | Self::Swap(_)
+            | Self::Codec(_)
+            | Self::RawBlock { .. }
+            | Self::EmbeddedType(_)
+            | Self::Reference(_) => Errno::EINVAL,
         }
     }
 }

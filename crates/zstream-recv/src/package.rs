@@ -12,14 +12,15 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dsl::OpenMos;
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::write::Setting;
+use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
-use zstream_format::judge::Errno;
 use zstream_format::object_type::ObjsetType;
 use zstream_format::stream::Role;
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
@@ -64,7 +65,7 @@ impl Receiving<'_> {
     ) -> Result<u64> {
         if request.dry_run && !self.pool().pool().is_rehearsal() {
             let why = "a dry run needs a pool that is opened as a rehearsal";
-            return Err(Fault::from(zstream_dmu::error::Error::invalid(why.to_owned())).into());
+            return Err(Fault::from(zstream_dmu::error::Error::bad_request(why.to_owned())).into());
         }
         let first = input.open()?.ok_or(Refusal::Package)?;
         let name = name(&first)?;
@@ -471,8 +472,19 @@ impl Receiving<'_> {
     fn tell_detached(&mut self, context: &Context, host: &mut dyn Host) -> Result<()> {
         let dsl = self.pool().dsl();
         for head in &context.detached {
-            // It may have been destroyed since, as at the sender.
-            let Ok(head) = dsl.dataset_by_object(*head) else { continue };
+            let head = match dsl.dataset_by_object(*head) {
+                Ok(head) => head,
+                // It may have been destroyed since, as at the sender, and its number be that of something else.
+                Err(error)
+                    if matches!(
+                        error.pool_fault(),
+                        Some(PoolFault::NoObject(_) | PoolFault::Corrupt { .. })
+                    ) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if head.crypto_key()?.is_some_and(|keys| keys.root == head.dir().object()) {
                 let name = head.name();
                 host.note(Note::Warning(format!(
@@ -521,7 +533,7 @@ fn missing_above(
     dsl: &Arc<Dsl<OpenMos<'_>>>,
     top: &str,
     dataset: &str,
-) -> zstream_dmu::error::Result<Vec<String>> {
+) -> zstream_dsl::error::Result<Vec<String>> {
     let mut missing = Vec::new();
     if dsl.find_dir(top)?.is_none() {
         return Ok(missing);

@@ -8,7 +8,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::Guid;
 use zstream_dsl::OpenMos;
 use zstream_dsl::pool::Dsl;
@@ -232,7 +231,7 @@ fn promote(
         // What was renamed in this pass is found in the next one.
         match found.map(|name| dsl.snapshot(&name)) {
             Some(Ok(snapshot)) => Ok(Some(snapshot.phys().creation_txg.0)),
-            Some(Err(error)) if !matches!(error.fault(), PoolFault::NotFound { .. }) => Err(error.into()),
+            Some(Err(error)) if !error.is_not_found() => Err(error.into()),
             _ => Ok(None),
         }
     };
@@ -255,7 +254,7 @@ fn promote(
 /// Tries a change, and completes the transaction group. Whether it was done; a change that was refused is none.
 fn attempt(
     receiving: &mut Receiving<'_>,
-    change: impl FnOnce(&mut Tx<'_>) -> zstream_dmu::error::Result<()>,
+    change: impl FnOnce(&mut Tx<'_>) -> zstream_dsl::error::Result<()>,
 ) -> Result<bool> {
     let (result, has_changed) = {
         let mut tx = receiving.pool().tx();
@@ -271,7 +270,8 @@ fn attempt(
             receiving.mark_broken();
             Err(error.into())
         }
-        Err(_) => Ok(false),
+        Err(error) if error.is_refusal() => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

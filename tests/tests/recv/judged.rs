@@ -3,7 +3,7 @@
 
 use zstream_dmu::ids::Txg;
 use zstream_dsl::write::WritablePool;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 use zstream_recv::engine::Receiving;
 use zstream_recv::error::Result;

@@ -1,7 +1,7 @@
 //! Open object sets.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
@@ -14,6 +14,7 @@ use crate::block::{Block, ReadBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
+use crate::lock::lock;
 use crate::object_set::{ObjectInfo, ObjectSet, pieces};
 use crate::tree::{Seek, Tree};
 
@@ -133,9 +134,9 @@ impl Objset {
     ///
     /// # Errors
     ///
-    /// [`Fault::NotFound`] when there is no such object, [`Fault::Corrupt`] when its dnode is bad.
+    /// [`Fault::NoObject`] when there is no such object, [`Fault::Corrupt`] when its dnode is bad.
     pub fn dnode(&self, object: ObjectId) -> Result<Arc<Dnode>> {
-        let missing = || Error::not_found("object", object);
+        let missing = || Error::from(Fault::NoObject(object));
         match object {
             ObjectId(0) => return Ok(Arc::clone(&self.phys.meta_dnode)),
             USER_USED_OBJECT => return self.phys.user_used.clone().ok_or_else(missing),
@@ -144,7 +145,7 @@ impl Objset {
             _ if object.0 >= OBJECTS_MAX => return Err(missing()),
             _ => {}
         }
-        if let Some(dnode) = unpoisoned(&self.dnodes).get(&object) {
+        if let Some(dnode) = lock(&self.dnodes).get(&object) {
             return Ok(Arc::clone(dnode));
         }
         let slots = self.slots_per_block();
@@ -157,7 +158,7 @@ impl Objset {
             .map_err(|error| error.at_bookmark(self.dnode_bookmark(object)))?
             .ok_or_else(missing)?;
         let dnode = Arc::new(dnode);
-        let mut kept = unpoisoned(&self.dnodes);
+        let mut kept = lock(&self.dnodes);
         if kept.len() >= DNODES_KEPT {
             kept.clear();
         }
@@ -196,7 +197,7 @@ impl Objset {
         if block > meta.max_block {
             return Ok(None);
         }
-        if let Some((kept, content)) = &*unpoisoned(&self.last)
+        if let Some((kept, content)) = &*lock(&self.last)
             && *kept == block
         {
             return Ok(Some(Arc::clone(content)));
@@ -208,7 +209,7 @@ impl Objset {
         }
         tree.check_data(&pointer, block)?;
         let content = read_meta(&*self.reader, &pointer, tree.bookmark(0, block), self.locked)?;
-        *unpoisoned(&self.last) = Some((block, Arc::clone(&content)));
+        *lock(&self.last) = Some((block, Arc::clone(&content)));
         Ok(Some(content))
     }
 
@@ -237,11 +238,6 @@ impl Objset {
     }
 }
 
-/// What is kept is only ever replaced as a whole, so that a panic elsewhere leaves it good.
-fn unpoisoned<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ObjectSet for Objset {
     fn objset_id(&self) -> u64 {
         self.id
@@ -253,7 +249,7 @@ impl ObjectSet for Objset {
 
     fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
         if object.0 == 0 {
-            return Err(Error::not_found("object", object));
+            return Err(Fault::NoObject(object).into());
         }
         let dnode = self.dnode(object)?;
         let hidden = self.locked && dnode.bonus_type.is_encrypted() && self.root.uses_crypt();

@@ -56,7 +56,7 @@ impl PoolProperties {
             let text = text.as_ref();
             let pair = text.split_once('=');
             let (name, value) =
-                pair.ok_or_else(|| Error::invalid(format!("{text:?}: expected property=value")))?;
+                pair.ok_or_else(|| Error::bad_request(format!("{text:?}: expected property=value")))?;
             Ok((name.to_owned(), value.to_owned()))
         };
         let pairs = assignments.iter().map(split).collect::<Result<Vec<_>>>()?;
@@ -85,7 +85,9 @@ impl PoolProperties {
 
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let bad = |expected: String| {
-            Err(Error::invalid(format!("bad value {value:?} of pool property {name}: expected {expected}")))
+            Err(Error::bad_request(format!(
+                "bad value {value:?} of pool property {name}: expected {expected}"
+            )))
         };
         if let Some(feature) = name.strip_prefix("feature@") {
             return match value {
@@ -122,7 +124,7 @@ impl PoolProperties {
             "altroot" | "bootfs" | "cachefile" | "dedup_table_quota" | "multihost" | "version" => {
                 return Err(Error::unsupported(format!("{name}={value} in a new pool")));
             }
-            _ => return Err(Error::invalid(format!("bad pool property {name:?}"))),
+            _ => return Err(Error::bad_request(format!("bad pool property {name:?}"))),
         }
         Ok(())
     }
@@ -153,7 +155,7 @@ fn read_set(name: &str, dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
         false => dirs.iter().map(|dir| dir.join(name)).collect(),
     };
     let path = paths.iter().find(|path| path.is_file());
-    let path = path.ok_or_else(|| Error::not_found("set of compatible features", name))?;
+    let path = path.ok_or_else(|| Error::no_entry("set of compatible features", name))?;
     let text = read_text(path).map_err(|error| error.on_vdev(path.display()))?;
     let words = text.lines().flat_map(|line| {
         let line = line.split_once('#').map_or(line, |(line, _)| line);
@@ -167,7 +169,7 @@ fn read_text(path: &Path) -> Result<String> {
     File::open(path)?.take(COMPATIBILITY_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > COMPATIBILITY_BYTES_MAX {
         let limit = COMPATIBILITY_BYTES_MAX;
-        return Err(Error::invalid(format!("a set of features of more than {limit} bytes")));
+        return Err(Error::bad_request(format!("a set of features of more than {limit} bytes")));
     }
     Ok(text)
 }

@@ -27,7 +27,7 @@ use super::{OpenOptions, Pool, VERSIONS, config_list};
 use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::{Files, OpenDevice, OverlayDevice};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::host::{self, Host};
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::DIRECTORY_OBJECT;
@@ -69,6 +69,8 @@ pub struct WriteOptions {
     pub devices: Arc<dyn OpenDevice>,
     /// For tests: [`WriterSettings::whole_max`].
     pub whole_max: Option<u64>,
+    /// For tests: [`WriterSettings::is_uncompressed`].
+    pub is_uncompressed: bool,
 }
 
 impl Default for WriteOptions {
@@ -82,6 +84,7 @@ impl Default for WriteOptions {
             rehearsal: false,
             devices: Arc::new(Files),
             whole_max: None,
+            is_uncompressed: false,
         }
     }
 }
@@ -181,6 +184,7 @@ impl PoolWriter {
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
             whole_max: options.whole_max,
+            is_uncompressed: options.is_uncompressed,
         };
         let config_object = pool.directory_object("config")?;
         let space = Arc::new(space);
@@ -197,7 +201,7 @@ impl PoolWriter {
             mos: ObjsetWriter::open(set, Arc::clone(&writer), properties)?,
             labels: PoolLabels::new(Arc::clone(reader.vdevs())),
             config,
-            config_object: config_object.ok_or_else(|| Error::not_found("MOS object", "config"))?,
+            config_object: config_object.ok_or_else(|| Error::no_entry("MOS object", "config"))?,
             is_config_old: true,
             last: *pool.uberblock(),
             host: options.host.clone(),
@@ -354,7 +358,7 @@ fn check_devices(candidates: &[Candidate]) -> Result<()> {
             Some(Role::Member(config)) => {
                 let Some(guid) = config.guid else { continue };
                 if let Some((_, other)) = seen.iter().find(|(seen, _)| *seen == guid) {
-                    return Err(Error::invalid(format!(
+                    return Err(Error::bad_request(format!(
                         "{name} and {other} are the same member of pool {}: one must be a copy",
                         config.name
                     )));
@@ -376,16 +380,18 @@ fn check_host(pool: &Pool, options: &WriteOptions) -> Result<()> {
     let id = config.hostid.unwrap_or(0);
     if id != u64::from(options.host.id) {
         let host = config.hostname.as_deref().unwrap_or("an unknown host");
-        return Err(Error::invalid(format!(
+        return Err(Fault::InUse(format!(
             "pool {} was last used by {host} (hostid {id:x}) and not exported; it may be in use there",
             config.name
-        )));
+        ))
+        .into());
     }
     if pool.uberblock().mmp_magic == crate::vdev::uberblock::MMP_MAGIC && pool.uberblock().mmp_delay != 0 {
-        return Err(Error::invalid(format!(
+        return Err(Fault::InUse(format!(
             "pool {} has multihost on and was not exported; it may be in use",
             config.name
-        )));
+        ))
+        .into());
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Writing what a transaction group leads to: uberblocks, and the labels around them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rayon::prelude::*;
 use zstream_format::nvlist::NvList;
@@ -10,7 +10,8 @@ use super::label_write;
 use super::uberblock::Uberblock;
 use super::{Vdev, VdevTree};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
+use crate::lock::lock;
 
 /// Where uberblocks go: the labels of all devices of a pool.
 pub trait Uberblocks: Send + Sync {
@@ -54,7 +55,7 @@ impl PoolLabels {
     }
 
     fn config(&self) -> MutexGuard<'_, Option<NvList>> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.config)
     }
 
     /// Does something to every member: the member, its device, and the logarithm of its sector size.
@@ -66,7 +67,7 @@ impl PoolLabels {
         });
         let leaves: Vec<_> = leaves.collect();
         leaves.into_par_iter().try_for_each(|(leaf, ashift)| {
-            let device = leaf.device().ok_or_else(|| Error::not_found("member", leaf.name()))?;
+            let device = leaf.device().ok_or_else(|| Fault::NoMember(leaf.name().to_owned()))?;
             act(leaf, &**device, ashift).map_err(|error| error.on_vdev(leaf.name()))
         })
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
 
 use super::{Dataset, Dir};
+use crate::error::{Error, Kind, Result};
 use crate::pool::Dsl;
 use crate::reader::Mos;
 
@@ -25,9 +25,9 @@ impl<M: Mos> Dsl<M> {
     pub fn dir(self: &Arc<Self>, name: &str) -> Result<Arc<Dir<M>>> {
         let pool = name.split('/').next().unwrap_or_default();
         if pool != self.name() {
-            return Err(Error::not_found("pool", pool));
+            return Err(Error::not_found(Kind::Pool, pool));
         }
-        self.find_dir(name)?.ok_or_else(|| Error::not_found("dataset", name))
+        self.find_dir(name)?.ok_or_else(|| Error::not_found(Kind::Dataset, name))
     }
 
     /// The directory of this name; none where there is none.

@@ -23,7 +23,6 @@ pub mod value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::Objset;
@@ -35,6 +34,7 @@ use self::table::{Kind, Property, Types};
 use self::value::{Found, Source, Value};
 use crate::bookmark::Bookmark;
 use crate::dataset::{Dataset, Dir};
+use crate::error::{Error, Result};
 use crate::reader::{Mos, MosReader};
 
 pub(crate) const RECEIVED: &str = "$recvd";
@@ -204,7 +204,7 @@ fn is_locked(dataset: &Dataset) -> Result<bool> {
 /// # Errors
 /// When the ZAPs cannot be read, or the value is text.
 pub fn stored_number<M: Mos>(dataset: &Dataset<M>, name: &str) -> Result<Option<u64>> {
-    lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()
+    Ok(lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()?)
 }
 
 /// What one directory or snapshot says of a property.
@@ -238,7 +238,7 @@ impl MosReader<'_> {
 
     /// What counts of a number in a table of properties; none where none is set.
     fn own_number(self, props: Option<ObjectId>, name: &str) -> Result<Option<u64>> {
-        self.property(props, name)?.value.map(|(value, _)| value.u64()).transpose()
+        Ok(self.property(props, name)?.value.map(|(value, _)| value.u64()).transpose()?)
     }
 
     /// What counts of an inherited property of a directory, set here or above; none where nothing is.

@@ -4,15 +4,15 @@
 //! deadlists of the head and of its clones, also when the snapshot is gone.
 
 use std::sync::Arc;
-
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::redaction::ListHeader;
 use super::usage::{Change, add};
 use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, Space};
+use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
 use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader, ZAPIFIED};
@@ -35,7 +35,7 @@ impl Tx<'_> {
     /// Writes a bookmark that counts what was freed.
     pub(super) fn put_bookmark(&mut self, head: ObjectId, bookmark: &Bookmark) -> Result<()> {
         match self.read().bookmarks_zap(head)? {
-            Some(zap) => self.zap(zap)?.update(bookmark.short_name(), &bookmark.encode(true)),
+            Some(zap) => Ok(self.zap(zap)?.update(bookmark.short_name(), &bookmark.encode(true))?),
             None => Ok(()),
         }
     }
@@ -75,7 +75,7 @@ impl Tx<'_> {
         if is_long {
             self.feature_add("bookmark_v2", 1)?;
         }
-        self.zap(zap)?.add(mark.short_name(), &mark.encode(is_long))
+        Ok(self.zap(zap)?.add(mark.short_name(), &mark.encode(is_long))?)
     }
 
     /// Makes a bookmark of a snapshot or of another bookmark (`dsl_bookmark_create`).
@@ -83,7 +83,7 @@ impl Tx<'_> {
     /// # Errors
     /// `ENOENT`, `EEXIST`, `EINVAL` when the source is not in the line of snapshots that led to the bookmark's dataset.
     pub fn bookmark(&mut self, source: &str, name: &str) -> Result<()> {
-        let not_before = || Error::refused("EINVAL", format!("{source} is not an ancestor of {name}"));
+        let not_before = || Error::refused(Errno::EINVAL, format!("{source} is not an ancestor of {name}"));
         let (head, short) = self.dsl().vacant_bookmark(name)?;
         let mark = if source.contains('#') {
             let (of, mark) = self.dsl().bookmark(source).map(|(of, mark)| (of.object(), mark))?;
@@ -135,7 +135,7 @@ impl Tx<'_> {
     /// `ENOENT`.
     pub fn destroy_bookmark(&mut self, name: &str) -> Result<()> {
         let (head, mark) = self.dsl().bookmark(name).map(|(head, mark)| (head.object(), mark))?;
-        let zap = self.read().bookmarks_zap(head)?.ok_or_else(|| Error::not_found("bookmark", name))?;
+        let zap = self.read().bookmarks_zap(head)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
         let is_long =
             self.read().lookup(Some(zap), mark.short_name())?.is_some_and(|value| value.u64s().len() > 3);
         if is_long {
@@ -157,7 +157,7 @@ impl Tx<'_> {
             self.remove_deadlist_key(list, mark.creation_txg)?;
         }
         self.drop_bookmark(&mark)?;
-        self.zap(zap)?.remove(mark.short_name())
+        Ok(self.zap(zap)?.remove(mark.short_name())?)
     }
 
     /// Frees what belongs to a bookmark that goes.
@@ -257,7 +257,7 @@ impl<M: Mos> Dsl<M> {
         let (head, short) = self.split_bookmark(name)?;
         self.read().require_feature("bookmarks")?;
         if head.bookmark(&short)?.is_some() {
-            return Err(Error::refused("EEXIST", format!("bookmark {name} already exists")));
+            return Err(Error::exists(Kind::Bookmark, name));
         }
         Ok((head.object(), short))
     }

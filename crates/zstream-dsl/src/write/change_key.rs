@@ -4,14 +4,15 @@
 //! everything that has the same encryption root and lies below, or below a clone, too.
 
 use std::sync::Arc;
-
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
+use zstream_format::errno::Errno;
 
 use super::{Setting, Tx, Wrapping, WritablePool};
 use crate::dataset::Dir;
+use crate::error::{Error, Result};
 use crate::keys::CryptoKey;
 use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader};
@@ -52,7 +53,7 @@ impl<M: Mos> Dsl<M> {
     pub fn inheritable_key(self: &Arc<Self>, name: &str) -> Result<Arc<Dir<M>>> {
         let Subject { dir, root, .. } = self.subject(name)?;
         let dir = self.dir_by_object(dir)?;
-        let refuse = |why: String| Err(Error::refused("EINVAL", why));
+        let refuse = |why: String| Err(Error::refused(Errno::EINVAL, why));
         if root != dir.object() {
             return refuse(format!("{name} is not an encryption root, and inherits its key already"));
         }
@@ -71,7 +72,7 @@ impl<M: Mos> Dsl<M> {
         let head = self.head(name)?;
         let dir = head.dir().object();
         let Some(root) = self.read().encryption_root(dir)? else {
-            return Err(Error::refused("EINVAL", format!("{name} is not encrypted")));
+            return Err(Error::refused(Errno::EINVAL, format!("{name} is not encrypted")));
         };
         self.read().refuse_clone_key(dir)?;
         Ok(Subject { head: head.object(), dir, root })
@@ -86,14 +87,14 @@ impl Tx<'_> {
         let read = self.read();
         read.visit_tables(subject.dir, subject.root, &mut |dir, table| {
             let keys = CryptoKey::read(read.mos, table)?.wrapped.unwrap(old).map_err(|error| match error.fault() {
-                Fault::WrongKey if dir != subject.dir => match read.dir_name(dir) {
+                PoolFault::WrongKey if dir != subject.dir => match read.dir_name(dir) {
                     Ok(name) => Error::refused(
-                        "EACCES",
+                        Errno::EACCES,
                         format!("the key of its encryption root does not open {name}, so its keys cannot be wrapped anew"),
                     ),
                     Err(error) => error,
                 },
-                _ => error,
+                _ => error.into(),
             })?;
             wrapped.push((table, keys.wrap(&new.key)?));
             Ok(())
@@ -118,7 +119,7 @@ impl WritablePool {
         let subject = tx.dsl().subject(name)?;
         if subject.root != subject.dir && new.location.is_none() {
             return Err(Error::refused(
-                "EINVAL",
+                Errno::EINVAL,
                 format!("{name} becomes an encryption root: it needs a keylocation"),
             ));
         }
@@ -170,7 +171,7 @@ impl MosReader<'_> {
             let key = WrappingKey::new(format, input)?;
             match own.wrapped.unwrap(&key) {
                 Ok(_) => return Ok(key),
-                Err(error) => failed = Some(error),
+                Err(error) => failed = Some(error.into()),
             }
         }
         Err(failed.unwrap_or_else(missing))

@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
+use zstream_format::errno::Errno;
 
 use super::{Setting, Tx, WritablePool};
 use crate::dataset::{Dataset, Dir};
 use crate::erratum::Erratum;
+use crate::error::{Error, Result};
 use crate::keys::CryptoKey;
 use crate::reader::RECEIVE_CHILD;
 
@@ -44,7 +46,7 @@ impl Tx<'_> {
             let erratum = Erratum::NoIvSet;
             let why =
                 format!("new encrypted datasets need the feature bookmark_v2, or they would have {erratum}");
-            return Err(Error::refused("ENOTSUP", why));
+            return Err(Error::refused(Errno::ENOTSUP, why));
         }
         let dir = self.read().dataset(head)?.dir;
         let key = DatasetKey::generate(suite, Guid(self.random()?))?;
@@ -136,8 +138,9 @@ impl WritablePool {
             let dsl = self.dsl();
             let dir = dsl.dir_by_object(root)?;
             let keys = CryptoKey::of(&dir)?.filter(|keys| keys.root == root);
-            let keys =
-                keys.ok_or_else(|| Error::invalid(format!("{} is not an encryption root", dir.name())))?;
+            let keys = keys.ok_or_else(|| {
+                Error::refused(Errno::EINVAL, format!("{} is not an encryption root", dir.name()))
+            })?;
             let wrapping = WrappingKey::new(keys.format, input)?;
             drop(keys.wrapped.unwrap(&wrapping)?);
             let mut find = |dir: &Arc<Dir<_>>| -> Result<()> {
@@ -149,8 +152,8 @@ impl WritablePool {
                         found.push((head.object(), snapshots, Arc::new(key)));
                         Ok(())
                     }
-                    Err(error) if matches!(error.fault(), Fault::WrongKey) => Ok(()),
-                    Err(error) => Err(error),
+                    Err(error) if matches!(error.fault(), PoolFault::WrongKey) => Ok(()),
+                    Err(error) => Err(error.into()),
                 }
             };
             dsl.walk(&mut |dir| {

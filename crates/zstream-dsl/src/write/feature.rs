@@ -1,10 +1,10 @@
 //! Counts of features (`spa_feature_incr`, `spa_feature_decr`), and the features that datasets activate in themselves.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 
 use super::Tx;
+use crate::error::{Error, Result};
 use crate::reader::known_feature as known;
 
 impl Tx<'_> {
@@ -23,7 +23,7 @@ impl Tx<'_> {
         let count = count.checked_add_signed(change).ok_or_else(|| {
             Error::corrupt("feature", format!("{name} is counted {count} times, changed by {change}"))
         })?;
-        self.zap(zap)?.update(feature.guid, &Value::word(count))
+        Ok(self.zap(zap)?.update(feature.guid, &Value::word(count))?)
     }
 
     /// Activates a feature in a dataset, unless it is (`dsl_dataset_activate_feature`).
@@ -45,7 +45,7 @@ impl Tx<'_> {
     /// When it did not have it.
     pub fn deactivate_feature(&mut self, dataset: ObjectId, name: &'static str) -> Result<()> {
         self.feature_add(name, -1)?;
-        self.zap(dataset)?.remove(known(name)?.guid)
+        Ok(self.zap(dataset)?.remove(known(name)?.guid)?)
     }
 
     /// Activates in one dataset the features of another.

@@ -12,14 +12,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::props::Setting;
 use crate::dataset::{Dataset, Dir};
+use crate::error::{Error, Result};
 use crate::keys::{CRYPTO_KEY, CryptoKey, ROOT};
 use crate::reader::{Mos, MosReader, ZAPIFIED};
 
@@ -53,7 +54,7 @@ impl Tx<'_> {
         if !self.read().is_own_encryption_root(dir)? {
             let name = self.read().dir_name(dir)?;
             return Err(Error::refused(
-                "EACCES",
+                Errno::EACCES,
                 format!("the key of {name} is wrapped by that of another dataset"),
             ));
         }
@@ -99,7 +100,7 @@ impl Tx<'_> {
             (Some(keys), Some(old)) => (keys, old),
             _ => {
                 return Err(Error::refused(
-                    "EINVAL",
+                    Errno::EINVAL,
                     format!("{} is not encrypted", self.read().dir_name(dir)?),
                 ));
             }
@@ -174,7 +175,7 @@ impl Tx<'_> {
     pub fn inherit_encryption_root(&mut self, head: ObjectId) -> Result<()> {
         let dir = self.read().dataset(head)?.dir;
         let above = self.read().encryption_root_above(dir)?.ok_or_else(|| {
-            Error::refused("EINVAL", "a dataset cannot inherit a key where nothing above it has one")
+            Error::refused(Errno::EINVAL, "a dataset cannot inherit a key where nothing above it has one")
         })?;
         if self.read().encryption_root(dir)? != Some(dir) {
             return Ok(());
@@ -196,7 +197,7 @@ impl Tx<'_> {
         let Some(key) = self.read().key_table(dir)? else { return Ok(()) };
         match self.read().lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())? {
             0 | 1 => self.free(key),
-            uses => self.zap(key)?.update(USES, &Value::word(uses - 1)),
+            uses => Ok(self.zap(key)?.update(USES, &Value::word(uses - 1))?),
         }
     }
 
@@ -228,7 +229,7 @@ impl Tx<'_> {
 
     /// Sets the encryption root of a table of keys.
     pub(super) fn set_root(&mut self, table: ObjectId, root: ObjectId) -> Result<()> {
-        self.zap(table)?.update(ROOT, &Value::word(root.0))
+        Ok(self.zap(table)?.update(ROOT, &Value::word(root.0))?)
     }
 }
 
@@ -254,7 +255,7 @@ impl MosReader<'_> {
             return Ok(());
         }
         let name = self.dir_name(dir)?;
-        Err(Error::refused("EINVAL", format!("{name} is a clone and has the keys of its origin")))
+        Err(Error::refused(Errno::EINVAL, format!("{name} is a clone and has the keys of its origin")))
     }
 
     /// The encryption root of the directory above; none where that is not encrypted, or there is none.
@@ -272,7 +273,7 @@ impl MosReader<'_> {
         if root.is_none() || root == Some(dir) || self.encryption_root(parent)? == root {
             return Ok(());
         }
-        Err(Error::refused("EACCES", "a dataset cannot be moved away from its encryption root"))
+        Err(Error::refused(Errno::EACCES, "a dataset cannot be moved away from its encryption root"))
     }
 
     /// Refuses to promote a clone where the keys that it shares would have another encryption root
@@ -286,7 +287,7 @@ impl MosReader<'_> {
         if above(origin)?.is_some() && above(origin)? == above(target)? {
             return Ok(());
         }
-        Err(Error::refused("EACCES", "a clone cannot take over keys that have another encryption root"))
+        Err(Error::refused(Errno::EACCES, "a clone cannot take over keys that have another encryption root"))
     }
 
     /// Visits the table of keys of a directory, and those of what is below it and below clones that have the encryption root

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::zio::write::Protection;
 
 use super::WritablePool;
+use crate::error::Result;
 
 impl WritablePool {
     /// Makes a clone of a snapshot.

@@ -70,7 +70,7 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::bpobj::write::SizedBlock;
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::Result;
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_store::{Kept, ObjectStore};
 use zstream_dmu::zap::{self, NewZap, NormFlags, Value, ZapFlags, ZapMut, number_key};
@@ -89,6 +89,7 @@ pub use self::props::Setting;
 pub use self::receive::{Filling, ReceivedSnapshot, Resumable};
 pub use self::usage::{Change, Use};
 
+use crate::error::Result;
 use crate::phys::{DatasetPhys, DirPhys};
 use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
@@ -191,7 +192,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// When the system has none.
-    pub fn random(&mut self) -> Result<u64> {
+    pub fn random(&mut self) -> PoolResult<u64> {
         loop {
             match self.entropy.next()? {
                 0 => {}
@@ -252,28 +253,28 @@ impl<'a> Tx<'a> {
     }
 
     fn allocate(&mut self, new: &NewObject) -> Result<ObjectId> {
-        self.mos_mut().allocate(new)
+        Ok(self.mos_mut().allocate(new)?)
     }
 
     fn free(&mut self, object: ObjectId) -> Result<()> {
-        self.mos_mut().free(object)
+        Ok(self.mos_mut().free(object)?)
     }
 
     fn create_zap(&mut self, object_type: ObjectType, norm_flags: NormFlags) -> Result<ObjectId> {
         let new = NewZap { salt: self.random()?, norm_flags, flags: ZapFlags::empty() };
-        zap::write::create(self.mos_mut(), object_type, &new)
+        Ok(zap::write::create(self.mos_mut(), object_type, &new)?)
     }
 
     fn zap(&mut self, object: ObjectId) -> Result<ZapMut<'_>> {
-        ZapMut::open(self.mos_mut(), object)
+        Ok(ZapMut::open(self.mos_mut(), object)?)
     }
 
     fn add_number(&mut self, zap: ObjectId, number: ObjectId) -> Result<()> {
-        self.zap(zap)?.add(number_key(number.0), &Value::word(number.0))
+        Ok(self.zap(zap)?.add(number_key(number.0), &Value::word(number.0))?)
     }
 
     fn remove_number(&mut self, zap: ObjectId, number: ObjectId) -> Result<bool> {
-        self.zap(zap)?.remove_if_there(number_key(number.0))
+        Ok(self.zap(zap)?.remove_if_there(number_key(number.0))?)
     }
 
     /// Makes the object of a directory or dataset one that keeps entries (`dmu_object_zapify`).
@@ -290,7 +291,7 @@ impl<'a> Tx<'a> {
         let mos = self.mos_mut();
         mos.reclaim(object, &new, Kept { content: false, spill: false })?;
         mos.set_bonus(object, info.bonus_type, &bonus)?;
-        zap::write::create_in(mos, object, &zap)
+        Ok(zap::write::create_in(mos, object, &zap)?)
     }
 
     /// Sets an entry that a directory or dataset keeps in its own object.
@@ -299,7 +300,7 @@ impl<'a> Tx<'a> {
     /// When the pool cannot keep such entries (feature `extensible_dataset`), or the object cannot be changed.
     pub fn set_entry(&mut self, object: ObjectId, name: &str, value: &Value) -> Result<()> {
         self.zapify(object)?;
-        self.zap(object)?.update(name, value)
+        Ok(self.zap(object)?.update(name, value)?)
     }
 
     /// Removes an entry that a directory or dataset keeps in its own object, and says whether it was there.
@@ -310,7 +311,7 @@ impl<'a> Tx<'a> {
         if self.read().own_zap(object)?.is_none() {
             return Ok(false);
         }
-        self.zap(object)?.remove_if_there(name)
+        Ok(self.zap(object)?.remove_if_there(name)?)
     }
 
     /// Frees the object of a directory or dataset (`dmu_object_free_zapified`).

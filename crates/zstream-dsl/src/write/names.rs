@@ -1,10 +1,11 @@
 //! Names of what is made and what goes.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::make::SNAPSHOT_COUNT;
+use crate::error::{Error, Fault, Kind, Result};
 use crate::name::{NAME_BYTES_MAX, Name, Suffix};
 use crate::reader::MosReader;
 
@@ -24,7 +25,7 @@ impl Tx<'_> {
     /// Takes the name of a snapshot away (`dsl_dataset_snap_remove`).
     pub(super) fn remove_snapshot_name(&mut self, head: ObjectId, name: &str, counts: bool) -> Result<()> {
         let phys = self.read().dataset(head)?;
-        let missing = || Error::not_found("snapshot", name);
+        let missing = || Error::not_found(Kind::Snapshot, name);
         let names = phys.snapshot_names.ok_or_else(missing)?;
         let (stored, _) = self.read().snapshot(&phys, name)?.ok_or_else(missing)?;
         self.zap(names)?.remove(stored.as_str())?;
@@ -42,28 +43,28 @@ impl MosReader<'_> {
         let parsed = Name::parse(name)?;
         let hidden = |part: &str| part.starts_with('$') || part.starts_with('%') || part.contains('%');
         if parsed.suffix != Suffix::None || parsed.filesystem.split('/').any(hidden) {
-            return Err(Error::refused("EINVAL", format!("{name} cannot be the name of a new dataset")));
+            return Err(Error::bad_name(format!("{name} cannot be the name of a new dataset")));
         }
         if parsed.filesystem.split('/').count() > NESTING_MAX {
             return Err(Error::refused(
-                "ENAMETOOLONG",
+                Errno::ENAMETOOLONG,
                 format!("{name} is nested more than {NESTING_MAX} deep"),
             ));
         }
         if parsed.pool() != self.pool {
-            return Err(Error::refused("ENOENT", format!("{name} is not in the pool {}", self.pool)));
+            return Err(Error::refused(Errno::ENOENT, format!("{name} is not in the pool {}", self.pool)));
         }
         if self.dir_named(name)?.is_some() {
-            return Err(Error::refused("EEXIST", format!("dataset {name} already exists")));
+            return Err(Error::exists(Kind::Dataset, name));
         }
         let Some((above, last)) = name.rsplit_once('/') else {
-            return Err(Error::refused("EEXIST", format!("dataset {name} already exists")));
+            return Err(Error::exists(Kind::Dataset, name));
         };
         let parent = self
             .dir_named(above)?
-            .ok_or_else(|| Error::refused("ENOENT", format!("the parent of {name} does not exist")))?;
+            .ok_or_else(|| Error::refused(Errno::ENOENT, format!("the parent of {name} does not exist")))?;
         if !self.is_filesystem(self.head_of(parent)?)? {
-            return Err(Error::refused("EINVAL", format!("the parent of {name} is not a filesystem")));
+            return Err(Error::refused(Errno::EINVAL, format!("the parent of {name} is not a filesystem")));
         }
         Ok(Vacant { parent, name: last.to_owned() })
     }
@@ -72,14 +73,14 @@ impl MosReader<'_> {
     pub(super) fn check_snapshot_name(self, head: ObjectId, short: &str) -> Result<()> {
         let full = format!("{}@{short}", self.dir_name(self.dataset(head)?.dir)?);
         if full.len() > NAME_BYTES_MAX {
-            return Err(Error::refused("ENAMETOOLONG", format!("the name {full} is too long")));
+            return Err(Fault::NameTooLong(format!("the name {full} is too long")).into());
         }
         drop(Name::parse(&full)?);
         if short.contains('%') {
-            return Err(Error::refused("EINVAL", format!("{full} cannot be the name of a snapshot")));
+            return Err(Error::bad_name(format!("{full} cannot be the name of a snapshot")));
         }
         if self.snapshot(&self.dataset(head)?, short)?.is_some() {
-            return Err(Error::refused("EEXIST", format!("snapshot {full} already exists")));
+            return Err(Error::exists(Kind::Snapshot, full));
         }
         Ok(())
     }

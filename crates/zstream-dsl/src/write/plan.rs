@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use crate::dataset::Dataset;
+use crate::error::{Error, Kind, Result};
 use crate::pool::Dsl;
 use crate::reader::Mos;
 
@@ -85,7 +86,10 @@ impl<M: Mos> Dsl<M> {
     pub fn plan_destroy(self: &Arc<Self>, name: &str, reach: Reach) -> Result<Vec<String>> {
         let head = self.head(name)?;
         if head.dir().parent().is_none() {
-            return Err(Error::refused("EINVAL", format!("{name} is a pool, which this cannot destroy")));
+            return Err(Error::refused(
+                Errno::EINVAL,
+                format!("{name} is a pool, which this cannot destroy"),
+            ));
         }
         let mut plan = Plan::new(reach);
         head.dir().walk(&mut |dir| {
@@ -98,7 +102,7 @@ impl<M: Mos> Dsl<M> {
         if names.len() > 1 && !reach.recursive && !reach.clones {
             let others: Vec<&str> = names.iter().filter(|other| *other != name).map(String::as_str).collect();
             return Err(Error::refused(
-                "EEXIST",
+                Errno::EEXIST,
                 format!(
                     "{name} has children or snapshots; use -r to destroy them too: {}",
                     others.join(", ")
@@ -121,7 +125,7 @@ impl<M: Mos> Dsl<M> {
     ) -> Result<Vec<String>> {
         let (filesystem, spec) = name
             .split_once('@')
-            .ok_or_else(|| Error::refused("EINVAL", format!("{name} is not the name of a snapshot")))?;
+            .ok_or_else(|| Error::bad_name(format!("{name} is not the name of a snapshot")))?;
         let head = self.head(filesystem)?;
         let mut found = Vec::new();
         let mut add = |head: &Dataset<M>| {
@@ -140,7 +144,7 @@ impl<M: Mos> Dsl<M> {
             add(&head)?;
         }
         if found.is_empty() {
-            return Err(Error::not_found("snapshot", name));
+            return Err(Error::not_found(Kind::Snapshot, name));
         }
         // The youngest first: each is then the last of its line.
         found.reverse();
@@ -186,7 +190,7 @@ impl Tx<'_> {
         for name in names.iter().filter(|name| name.contains('@') && !defer) {
             let snapshot = self.dsl().snapshot(name)?.object();
             if self.read().hold_count(snapshot)? > 0 {
-                return Err(Error::refused("EBUSY", format!("snapshot {name} has holds")));
+                return Err(Error::refused(Errno::EBUSY, format!("snapshot {name} has holds")));
             }
         }
         for name in names {
@@ -218,7 +222,10 @@ fn refuse_clones(name: &str, outside: &[String]) -> Result<()> {
         return Ok(());
     }
     let list = outside.join(", ");
-    Err(Error::refused("EEXIST", format!("{name} has dependent clones; use -R to destroy them too: {list}")))
+    Err(Error::refused(
+        Errno::EEXIST,
+        format!("{name} has dependent clones; use -R to destroy them too: {list}"),
+    ))
 }
 
 /// Those of a list of snapshots, oldest first, that a name or a range names.

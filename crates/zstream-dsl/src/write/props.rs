@@ -1,12 +1,13 @@
 //! Properties that are set, inherited and received (`dsl_prop_set_sync_impl`), with those that count space.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjectType;
 
 use super::Tx;
 use super::usage::{Change, Use};
+use crate::error::{Error, Result};
 use crate::prop::{INHERIT, KNOWN_ELSEWHERE, RECEIVED};
 use crate::reader::MosReader;
 
@@ -150,7 +151,7 @@ impl Tx<'_> {
         let Setting::Local(value) = setting else { return Ok(()) };
         let phys = self.read().dataset(head)?;
         let dir = self.read().dir(phys.dir)?;
-        let refuse = |why: &str| Err(Error::refused("ENOSPC", format!("{name} cannot be set: {why}")));
+        let refuse = |why: &str| Err(Error::refused(Errno::ENOSPC, format!("{name} cannot be set: {why}")));
         let limit = |quota: u64, value: u64| quota != 0 && value > quota;
         match name {
             "quota" => match value.u64()? {

@@ -1,6 +1,5 @@
 //! How the blocks of a dataset are written, by its properties.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::writer::{RedundantMetadata, SetProperties};
 use zstream_dmu::zio::write::Protection;
@@ -8,6 +7,7 @@ use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::compress::Compression;
 
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 use crate::reader::{Mos, MosReader};
 
 impl<M: Mos> Dataset<M> {
@@ -25,7 +25,8 @@ impl MosReader<'_> {
     pub(super) fn set_properties(self, head: ObjectId) -> Result<SetProperties> {
         let dir = self.dataset(head)?.dir;
         let bad = |name: &str, value: u64| Error::unsupported(format!("{name} {value}"));
-        let number = |name| self.inherited(dir, name)?.map(|value| value.u64()).transpose();
+        let number =
+            |name| -> Result<_> { Ok(self.inherited(dir, name)?.map(|value| value.u64()).transpose()?) };
         let mut properties = SetProperties::default();
         if let Some(checksum) = number("checksum")? {
             properties.checksum =

@@ -1,6 +1,5 @@
 //! The target is not there: the stream goes into a new dataset.
 
-use zstream_dmu::error::Fault as PoolFault;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
@@ -40,7 +39,7 @@ pub(super) fn judge<'t>(
 fn origin<'t>(receiver: &Receiver<'t>, head: Head<'_>, name: &str) -> Result<Found<'t>> {
     let origin = match receiver.dsl.dataset(name) {
         Ok(origin) => origin,
-        Err(error) if matches!(error.fault(), PoolFault::NotFound { .. }) => {
+        Err(error) if error.is_not_found() => {
             return Err(Refusal::NoOrigin(name.to_owned()).into());
         }
         Err(error) => return Err(error.into()),

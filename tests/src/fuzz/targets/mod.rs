@@ -18,6 +18,7 @@ mod send;
 mod shown;
 mod stream;
 mod token;
+mod unsealed;
 mod view;
 mod zap;
 
@@ -254,6 +255,22 @@ pub const TARGETS: &[Target] = &[
         corpus: send::corpus,
         mutate: send::mutate,
         run: send::run,
+        memory_limit_bytes: 256 << 20,
+    },
+    Target {
+        name: "image-read",
+        about: "a pool with any metadata is read, checked and sent, or gives an error",
+        corpus: unsealed::corpus,
+        mutate: unsealed::mutate,
+        run: unsealed::run_read,
+        memory_limit_bytes: 256 << 20,
+    },
+    Target {
+        name: "image-write",
+        about: "a verb over a pool with any metadata fails and changes nothing, or leaves it as clean as before",
+        corpus: unsealed::corpus,
+        mutate: unsealed::mutate,
+        run: unsealed::run_write,
         memory_limit_bytes: 256 << 20,
     },
     Target {
