@@ -107,7 +107,8 @@ impl<M: Mos> Dir<M> {
     }
 
     /// The children that can be read, and why others cannot.
-    pub(crate) fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
+    #[must_use]
+    pub fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
         readable(self.dsl.read().entries(self.phys.children), |(name, object)| {
             self.open_child(name, object.u64()?)
         })
@@ -296,7 +297,8 @@ impl<M: Mos> Dataset<M> {
     }
 
     /// The snapshots of a head that can be read, oldest first, and why others cannot.
-    pub(crate) fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
+    #[must_use]
+    pub fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
         let names = self.dsl().read().entries(self.phys.snapshot_names);
         let (mut found, failures) = readable(names, |(name, object)| self.open_snapshot(name, object));
         found.sort_by_key(|snapshot| snapshot.phys.creation_txg);

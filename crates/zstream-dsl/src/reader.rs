@@ -90,12 +90,12 @@ impl MosReader<'_> {
 
     /// A directory.
     pub(crate) fn dir(self, object: ObjectId) -> Result<DirPhys> {
-        DirPhys::parse(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)
+        DirPhys::of_bonus(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)
     }
 
     /// A dataset.
     pub(crate) fn dataset(self, object: ObjectId) -> Result<DatasetPhys> {
-        DatasetPhys::parse(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)
+        DatasetPhys::of_bonus(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)
     }
 
     /// An entry of a ZAP; none where there is no ZAP.

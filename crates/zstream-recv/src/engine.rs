@@ -12,16 +12,16 @@
 //! Where the *pool* fails, the open transaction group is lost and the pool has to be opened anew; what was made for
 //! the stream is then discarded with [`Receiving::discard`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::mos::Features;
-use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::history::Event;
@@ -125,6 +125,8 @@ pub struct Receiving<'p> {
     received: HashMap<Guid, Arc<Objset>>,
     /// How many snapshots were judged.
     judged: u64,
+    /// Heads of which a warning says already that they were not deduplicated.
+    not_deduplicated: HashSet<ObjectId>,
     is_broken: bool,
 }
 
@@ -167,15 +169,16 @@ struct Group {
 struct Snapshots<'a>(&'a HashMap<Guid, Arc<Objset>>);
 
 impl References for Snapshots<'_> {
-    fn snapshot(&self, guid: Guid) -> Option<Arc<dyn ObjectSet>> {
-        self.0.get(&guid).map(|set| Arc::clone(set) as _)
+    fn snapshot(&self, guid: Guid) -> Option<Arc<Objset>> {
+        self.0.get(&guid).map(Arc::clone)
     }
 }
 
 impl<'p> Receiving<'p> {
     /// Receives into a pool.
     pub fn new(pool: &'p mut WritablePool) -> Self {
-        Self { pool, received: HashMap::new(), judged: 0, is_broken: false }
+        let not_deduplicated = HashSet::new();
+        Self { pool, received: HashMap::new(), judged: 0, not_deduplicated, is_broken: false }
     }
 
     /// Whether the pool failed while it was written: it has to be opened anew.
@@ -534,15 +537,46 @@ impl<'p> Receiving<'p> {
             |assignment: &&Assignment| job.head.is_some() || DELAYED.contains(&assignment.name.as_str());
         let warnings = self.assign(job.head.unwrap_or(job.filled), settings.iter().filter(late))?;
         job.warnings.extend(warnings);
+        let head = job.head.unwrap_or(job.filled);
+        let deduplicated = {
+            let dataset = self.pool.dsl().dataset_by_object(head)?;
+            dataset.wants_dedup()?.then(|| dataset.name().to_owned())
+        };
+        if let Some(name) = deduplicated
+            && self.not_deduplicated.insert(head)
+        {
+            job.warnings.push(format!("{name} has dedup on: its blocks are written without deduplication"));
+        }
         self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;
         self.commit()?;
         let keyring = self.pool.keyring();
         if let Some(key) = keyring.get(job.head.unwrap_or(job.filled).0) {
             keyring.insert(snapshot.0, key);
         }
-        if job.keys.is_none() {
-            let reader = Arc::clone(self.pool.pool().reader()) as Arc<dyn ReadBlock>;
-            self.received.insert(opening.begin.to_guid, Arc::new(Objset::open(reader, snapshot.0, root)?));
+        let set = self.referred(snapshot, root, job.keys.is_some())?;
+        self.received.insert(opening.begin.to_guid, set);
+        Ok(())
+    }
+
+    /// The objects of a snapshot as references need them: as they are stored where the stream is raw.
+    fn referred(&self, snapshot: ObjectId, root: BlockPointer, raw: bool) -> Result<Arc<Objset>> {
+        let reader = Arc::clone(self.pool.pool().reader()) as Arc<dyn ReadBlock>;
+        let open = if raw { Objset::open_locked } else { Objset::open };
+        Ok(Arc::new(open(reader, snapshot.0, root)?))
+    }
+
+    /// Notes a snapshot that the target has already, to which later parts of a deduplicated stream may refer. One that cannot be
+    /// read as the stream needs it counts as not received.
+    pub(crate) fn refer_to(&mut self, dataset: &str, snapshot: &str, head: Head<'_>) -> Result<()> {
+        if !head.features().intersects(FeatureFlags::DEDUP | FeatureFlags::DEDUPPROPS) {
+            return Ok(());
+        }
+        let (object, root) = {
+            let snapshot = self.pool.dsl().snapshot(&format!("{dataset}@{snapshot}"))?;
+            (snapshot.object(), snapshot.phys().root)
+        };
+        if let Ok(set) = self.referred(object, root, head.has(FeatureFlags::RAW)) {
+            self.received.insert(head.begin.to_guid, set);
         }
         Ok(())
     }
@@ -604,8 +638,9 @@ pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Openin
 fn filling(head: Head<'_>, target: &Target) -> Filling {
     let has = |feature| head.has(feature);
     let begin = head.begin;
-    // `large_blocks`, `large_dnode` and those of algorithms come with the first block or object that has them.
-    let active = [FeatureFlags::LONGNAME, FeatureFlags::LARGE_MICROZAP];
+    // `large_dnode` and those of algorithms come with the first block or object that has them. These were used at the sender at
+    // least once, which those that receive from here have to know, though nothing of it may be left (OpenZFS 2.4.1).
+    let active = [FeatureFlags::LARGE_BLOCKS, FeatureFlags::LONGNAME, FeatureFlags::LARGE_MICROZAP];
     let redacted = has(FeatureFlags::REDACTED);
     Filling {
         redactions: redacted.then(|| head.redact_snaps().unwrap_or_default().to_vec()),

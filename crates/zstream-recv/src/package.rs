@@ -185,6 +185,7 @@ impl Receiving<'_> {
             && !request.heal
             && let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)?
         {
+            self.refer_to(&target.dataset, &there, head)?;
             return ignore(input, &opening, &target, request, &there, host);
         }
         target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
@@ -205,6 +206,7 @@ impl Receiving<'_> {
                 }
                 let there = self.snapshot_there(&target.dataset, begin.to_guid)?;
                 let Some(there) = there else { return Err(error) };
+                self.refer_to(&target.dataset, &there, head)?;
                 return ignore(input, &opening, &target, request, &there, host);
             }
         };

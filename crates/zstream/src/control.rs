@@ -207,6 +207,12 @@ pub enum Warning {
         /// The dataset.
         dataset: String,
     },
+    /// The property `dedup` of a dataset is on, and its blocks are written without deduplication.
+    #[error("{dataset} has dedup on: its blocks are written without deduplication")]
+    NotDeduplicated {
+        /// The dataset.
+        dataset: String,
+    },
     /// A stream was cut short.
     #[error("{snapshot}: the stream is cut short; the data after that point is missing")]
     StreamCut {

@@ -527,13 +527,13 @@ fn a_dozen_failures_are_told_apart_by_matching() {
     assert_eq!(error.errno(), Errno::ENOTSUP);
 
     // A key that is missing, and one that is another one.
-    let secret = Key(vec![7; 32]);
+    let secret = Key::new(vec![7; 32]);
     let locked = bench.pool("locked", &["encryption=on", "keyformat=raw"], &secret);
     let open = |keys: &dyn Keys| Source::in_pool(&locked, "locked", keys, &mut Control::new()).err().unwrap();
     let error = open(&NoKeys);
     assert!(matches!(&error, Error::NoKey { root, .. } if root == "locked"), "{error:?}");
     assert_eq!(error.errno(), Errno::EACCES);
-    let error = open(&Key(vec![8; 32]));
+    let error = open(&Key::new(vec![8; 32]));
     let Error::Key { source: Cause::Pool(cause), .. } = &error else { panic!("{error:?}") };
     assert!(matches!(cause.fault(), PoolFault::WrongKey), "{error:?}");
     assert_eq!(error.errno(), Errno::EACCES);

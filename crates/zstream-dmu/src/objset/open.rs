@@ -10,7 +10,7 @@ use super::{
     read_meta,
 };
 use crate::blkptr::BlockPointer;
-use crate::block::{Block, ReadBlock};
+use crate::block::{Block, ReadBlock, StoredBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
@@ -181,6 +181,25 @@ impl Objset {
             return Ok(dnode.spill().copied().unwrap_or(BlockPointer::EMPTY));
         }
         self.tree(at.object, &dnode).pointer(level, at.block)
+    }
+
+    /// A data block of an encrypted set in the form in which a raw receive stores it; `None` for a hole and beyond the object's
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// The block cannot be read, or is neither encrypted nor authenticated.
+    pub fn stored_block(&self, object: ObjectId, block: BlockId) -> Result<Option<StoredBlock>> {
+        let dnode = self.dnode(object)?;
+        if block > dnode.max_block {
+            return Ok(None);
+        }
+        let pointer = self.pointers(object, &dnode, block, 1)?[0];
+        if pointer.is_hole() {
+            return Ok(None);
+        }
+        let at = self.tree(object, &dnode).bookmark(0, block);
+        StoredBlock::read(&*self.reader, &pointer, at).map(Some)
     }
 
     fn dnode_bookmark(&self, object: ObjectId) -> Bookmark {

@@ -9,9 +9,9 @@ use zstream_dmu::zap::{NormFlags, Value};
 use zstream_format::errno::Errno;
 
 use super::Tx;
-use super::redaction::ListHeader;
+use super::redaction::CompleteHeader;
 use super::usage::{Change, add};
-use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, Space};
+use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, BookmarkPhys, Space};
 use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
 use crate::pool::Dsl;
@@ -25,9 +25,10 @@ impl Bookmark {
 
     /// Counts more as freed before the next snapshot.
     pub(super) fn add_freed(&mut self, change: Change) {
-        add(&mut self.freed_before_next.used_bytes, change.used);
-        add(&mut self.freed_before_next.compressed_bytes, change.compressed);
-        add(&mut self.freed_before_next.uncompressed_bytes, change.uncompressed);
+        let freed = &mut self.phys.freed_before_next;
+        add(&mut freed.used_bytes, change.used);
+        add(&mut freed.compressed_bytes, change.compressed);
+        add(&mut freed.uncompressed_bytes, change.uncompressed);
     }
 }
 
@@ -90,7 +91,7 @@ impl Tx<'_> {
             if !self.read().is_mark_before(head, of, &mark)? {
                 return Err(not_before());
             }
-            Bookmark { name: short, redaction_object: None, ..mark }
+            Bookmark { name: short, phys: BookmarkPhys { redaction_object: None, ..mark.phys } }
         } else {
             let snapshot = self.dsl().snapshot(source)?.object();
             if !self.read().is_before(head, snapshot)? {
@@ -108,8 +109,8 @@ impl Tx<'_> {
     fn mark_snapshot(&mut self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
         let mut mark = self.read().bookmark_of(name, snapshot)?;
         if let Some(guids) = self.read().entry(snapshot, crate::dataset::feature::REDACTED_DATASETS)? {
-            let header = ListHeader::complete(guids.u64s());
-            mark.redaction_object = Some(self.create_redaction_list(&header)?);
+            let header = CompleteHeader::new(guids.u64s());
+            mark.phys.redaction_object = Some(self.create_redaction_list(&header)?);
         }
         Ok(mark)
     }
@@ -122,7 +123,8 @@ impl Tx<'_> {
         snapshot: ObjectId,
         list: ObjectId,
     ) -> Result<()> {
-        let mark = Bookmark { redaction_object: Some(list), ..self.read().bookmark_of(name, snapshot)? };
+        let mut mark = self.read().bookmark_of(name, snapshot)?;
+        mark.phys.redaction_object = Some(list);
         if mark.counts_freed() {
             self.feature_add("bookmark_written", 1)?;
         }
@@ -207,7 +209,7 @@ impl Tx<'_> {
                 let space = self.read().dead_space(list, Txg(0), mark.creation_txg)?;
                 mark.add_freed(Change::of(&space));
             } else if mark.creation_txg == gone.creation_txg {
-                mark.flags -= BookmarkFlags::SNAPSHOT_EXISTS;
+                mark.phys.flags -= BookmarkFlags::SNAPSHOT_EXISTS;
                 keeps_key = true;
             } else {
                 continue;
@@ -223,8 +225,9 @@ impl Tx<'_> {
         let txg = self.read().dataset(snapshot)?.creation_txg;
         for mark in self.read().bookmarks(head, "")? {
             if mark.counts_freed() && mark.creation_txg == txg {
-                let now = self.read().bookmark_of(&mark.name, snapshot)?;
-                self.put_bookmark(head, &Bookmark { redaction_object: mark.redaction_object, ..now })?;
+                let mut now = self.read().bookmark_of(mark.short_name(), snapshot)?;
+                now.phys.redaction_object = mark.redaction_object;
+                self.put_bookmark(head, &now)?;
             }
         }
         Ok(())
@@ -267,16 +270,11 @@ impl MosReader<'_> {
     /// What a bookmark of a snapshot says (`dsl_bookmark_set_phys`).
     pub(super) fn bookmark_of(self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
         let phys = self.dataset(snapshot)?;
-        let mut mark = Bookmark {
-            name: name.to_owned(),
+        let mut mark = BookmarkPhys {
             guid: phys.guid,
             creation_txg: phys.creation_txg,
             creation_time: phys.creation_time,
-            redaction_object: None,
-            flags: BookmarkFlags::empty(),
-            referenced: Space::default(),
-            freed_before_next: Space::default(),
-            ivset_guid: 0,
+            ..BookmarkPhys::default()
         };
         if self.is_encrypted(phys.dir)? && self.feature_enabled("bookmark_v2")? {
             mark.ivset_guid = self.entry(snapshot, IVSET_GUID)?.map_or(Ok(0), |guid| guid.u64())?;
@@ -292,7 +290,7 @@ impl MosReader<'_> {
                 mark.freed_before_next = self.deadlist(self.deadlist_of(next)?)?.space;
             }
         }
-        Ok(mark)
+        Ok(Bookmark { name: name.to_owned(), phys: mark })
     }
 
     /// Whether a bookmark of the head `of` is of a time in the line that led to `head`: of its own directory, or before the

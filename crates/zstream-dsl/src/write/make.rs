@@ -12,7 +12,7 @@ use zstream_format::object_type::ObjectType;
 
 use super::Tx;
 use crate::error::{Error, Result};
-use crate::phys::{DATASET_PHYS_BYTES, DIR_PHYS_BYTES, DatasetFlags, DatasetPhys};
+use crate::phys::{DatasetFlags, DatasetPhys, DirFlags, DirPhys};
 use crate::reader::{DEPTH_MAX, MosReader, ORIGIN};
 
 /// Entry of a directory that counts the filesystems below it.
@@ -52,8 +52,7 @@ impl Tx<'_> {
 
     /// Makes a directory without a dataset; without a parent, the pool's root (`dsl_dir_create_sync`).
     pub(super) fn create_dir(&mut self, parent: Option<ObjectId>, name: &str) -> Result<ObjectId> {
-        let new =
-            NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DIR_PHYS_BYTES as u16);
+        let new = NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DirPhys::LEN as u16);
         let object = self.allocate(&new)?;
         let (names, name) = match parent {
             Some(parent) => (self.read().children_zap(parent)?, name),
@@ -73,7 +72,7 @@ impl Tx<'_> {
             dir.parent = parent;
             dir.props = Some(props);
             dir.children = Some(children);
-            dir.has_breakdown = true;
+            dir.flags.insert(DirFlags::USED_BREAKDOWN);
         })?;
         Ok(object)
     }
@@ -112,7 +111,7 @@ impl Tx<'_> {
     pub(super) fn create_dataset_object(&mut self) -> Result<ObjectId> {
         self.allocate(
             &NewObject::new(ObjectType::DSL_DATASET, 0)
-                .with_bonus(ObjectType::DSL_DATASET, DATASET_PHYS_BYTES as u16),
+                .with_bonus(ObjectType::DSL_DATASET, DatasetPhys::LEN as u16),
         )
     }
 

@@ -77,6 +77,7 @@ use zstream_dmu::zap::{self, NewZap, NormFlags, Value, ZapFlags, ZapMut, number_
 use zstream_dmu::zio::Space;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
 
 pub use self::change_key::NewKey;
 pub use self::crypt::Wrapping;
@@ -87,6 +88,7 @@ pub use self::open::WritablePool;
 pub use self::plan::Reach;
 pub use self::props::Setting;
 pub use self::receive::{Filling, ReceivedSnapshot, Resumable};
+pub use self::redact::UnlinkedOf;
 pub use self::usage::{Change, Use};
 
 use crate::error::Result;
@@ -223,9 +225,9 @@ impl<'a> Tx<'a> {
     pub fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
         let info = self.read().bonus(object, ObjectType::DSL_DIR)?;
         let mut bonus = info.bonus()?.to_vec();
-        let mut phys = DirPhys::parse(&bonus)?;
+        let mut phys = DirPhys::of_bonus(&bonus)?;
         let result = change(&mut phys);
-        phys.store_into(&mut bonus)?;
+        phys.encode(&mut bonus, ByteOrder::Little);
         if bonus != info.bonus()? {
             self.mos_mut().set_bonus(object, ObjectType::DSL_DIR, &bonus)?;
         }
@@ -243,9 +245,9 @@ impl<'a> Tx<'a> {
     ) -> Result<T> {
         let info = self.read().bonus(object, ObjectType::DSL_DATASET)?;
         let mut bonus = info.bonus()?.to_vec();
-        let mut phys = DatasetPhys::parse(&bonus)?;
+        let mut phys = DatasetPhys::of_bonus(&bonus)?;
         let result = change(&mut phys);
-        phys.store_into(&mut bonus)?;
+        phys.encode(&mut bonus, ByteOrder::Little);
         if bonus != info.bonus()? {
             self.mos_mut().set_bonus(object, ObjectType::DSL_DATASET, &bonus)?;
         }

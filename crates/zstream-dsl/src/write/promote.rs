@@ -73,7 +73,8 @@ impl Tx<'_> {
         for (snapshot, name) in &plan.shared {
             self.move_snapshot(&plan, *snapshot, name, old_next)?;
         }
-        let snapshots = |dir: &DirPhys| if dir.has_breakdown { Some(dir.breakdown.snapshots) } else { None };
+        let snapshots =
+            |dir: &DirPhys| if dir.has_breakdown() { Some(dir.breakdown.snapshots) } else { None };
         let before = self.read().used_above(plan.dir)?;
         let more =
             snapshots(&self.read().dir(plan.dir)?).map_or(0, |old| plan.snapshots.0.wrapping_sub(old) as i64);

@@ -11,6 +11,16 @@ use crate::error::{Error, Result};
 use crate::reader::{Mos, MosReader};
 
 impl<M: Mos> Dataset<M> {
+    /// Whether the blocks of a head were to be deduplicated. They are written as if they were not: that is allowed, and OpenZFS
+    /// deduplicates what it writes itself.
+    ///
+    /// # Errors
+    /// When the properties cannot be read.
+    pub fn wants_dedup(&self) -> Result<bool> {
+        let dedup = self.dir().inherited("dedup")?.map(|value| value.u64()).transpose()?;
+        Ok(dedup.is_some_and(|dedup| dedup != u64::from(ChecksumType::OFF.0)))
+    }
+
     /// How the blocks of a head are written.
     ///
     /// # Errors
@@ -50,9 +60,6 @@ impl MosReader<'_> {
                 3 => RedundantMetadata::None,
                 other => return Err(bad("redundant_metadata", other)),
             };
-        }
-        if number("dedup")?.is_some_and(|dedup| dedup != u64::from(ChecksumType::OFF.0)) {
-            return Err(Error::unsupported("writing to a dataset with dedup on"));
         }
         if !self.feature_active("lz4_compress")? {
             properties.default_compression = CompressionType::LZJB;

@@ -105,7 +105,7 @@ impl Request {
     }
 
     /// Creates a collector for the list of one dataset, with the requested content.
-    fn gather<'a>(&self, top: &'a str, to: &'a str, note: &'a mut dyn FnMut(Note)) -> Gather<'a> {
+    fn gather<'a>(&'a self, top: &'a str, to: &'a str, note: &'a mut dyn FnMut(Note)) -> Gather<'a> {
         Gather {
             top,
             to,
@@ -113,6 +113,7 @@ impl Request {
             recursive: false,
             all: false,
             skip_missing: false,
+            exclude: &self.exclude,
             raw: self.form.raw,
             properties: self.properties,
             backup: self.backup,

@@ -35,7 +35,7 @@ use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer, write_hole, write
 
 use self::ahead::ReadAhead;
 use self::tree::{Tree, has_holes, next_data};
-use crate::control::Control;
+use crate::control::{Control, Warning};
 use crate::error::{Cause, Error, PutFault, Request, Result};
 use crate::place::keys::unlock_to_write;
 use crate::place::pool::leave;
@@ -122,6 +122,8 @@ pub struct Put {
     files: Option<Files>,
     name: String,
     has_failed: bool,
+    /// Whether a warning is due that the blocks are not deduplicated.
+    wants_dedup: bool,
 }
 
 /// A filesystem's writer, and its attribute rules.
@@ -162,11 +164,12 @@ impl Put {
             head.object()
         };
         unlock_to_write(&mut pool, head, keys)?;
+        let wants_dedup = pool.dsl().dataset_by_object(head)?.wants_dedup()?;
         let set = pool.open_head(head)?;
         let is_volume = set.objset_type() == ObjsetType::ZVOL;
         let mut target = Target { pool, head, set, written: 0, committed: None };
         let files = if is_volume { None } else { Some(Files::open(&mut target, name, options)?) };
-        Ok(Self { target, files, name: name.to_owned(), has_failed: false })
+        Ok(Self { target, files, name: name.to_owned(), has_failed: false, wants_dedup })
     }
 
     /// True for a volume, which accepts an image but no files.
@@ -185,6 +188,7 @@ impl Put {
         if self.files.is_some() {
             return Err(Request::Filesystem(self.name.clone()).into());
         }
+        self.warn(control);
         if let Input::Path(path) = &image {
             let sparse = sparse(path).map_err(|source| Error::File { path: path.clone(), source })?;
             if let Some((file, size)) = sparse {
@@ -275,6 +279,13 @@ impl Put {
         leave(target.pool, Some(command))
     }
 
+    /// Reports once what is different from what the dataset asks for.
+    fn warn(&mut self, control: &mut Control<'_>) {
+        if std::mem::take(&mut self.wants_dedup) {
+            control.warn(Warning::NotDeduplicated { dataset: self.name.clone() });
+        }
+    }
+
     fn putting(
         &mut self,
         control: &mut Control<'_>,
@@ -283,6 +294,7 @@ impl Put {
         if self.is_volume() {
             return Err(Request::Volume(self.name.clone()).into());
         }
+        self.warn(control);
         self.attempt(|put| {
             let Self { target, files: Some(Files { writer, rules, now }), .. } = put else { return Ok(()) };
             act(&mut Putting { target, writer, rules: *rules, now: *now, control })

@@ -8,6 +8,7 @@ mod fletcher;
 mod forged;
 mod gpt;
 mod nvlist;
+mod partition;
 mod phys;
 mod pool;
 mod record;
@@ -191,6 +192,14 @@ pub const TARGETS: &[Target] = &[
         corpus: gpt::corpus,
         mutate: super::mutate::bytes,
         run: gpt::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "partition",
+        about: "partitions of an MBR, and slices, lie on the disk, and are not too many",
+        corpus: partition::corpus,
+        mutate: super::mutate::bytes,
+        run: partition::run,
         memory_limit_bytes: SMALL,
     },
     Target {

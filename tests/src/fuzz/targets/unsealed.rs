@@ -640,7 +640,7 @@ fn verb(pool: &mut WritablePool, verb: u8, of: u8) -> zstream_dsl::error::Result
                 tx.dsl().plan_destroy_snapshots(&snapshot, Reach { recursive: true, clones: true }, false)?;
             tx.destroy_all(&names, false)
         }
-        13 => pool.tx().redact(&snapshot, "r", &[]),
+        13 => pool.tx().redact(&snapshot, "r", &[], zstream_zpl::settings::unlinked),
         14 => pool.tx().rename_snapshot(
             &snapshot,
             &format!("{}@renamed", snapshot.split('@').next().unwrap_or("")),
