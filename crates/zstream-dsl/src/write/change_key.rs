@@ -113,7 +113,7 @@ impl WritablePool {
     ///
     /// # Errors
     /// `EINVAL` when it is not encrypted, a clone, or becomes a root without a place of its key; `EACCES` when something that
-    /// depends on it is not opened by its key; [`Fault::WrongKey`]. Nothing was changed then.
+    /// depends on it is not opened by its key; [`WrongKey`](PoolFault::WrongKey). Nothing was changed then.
     pub fn change_key(&mut self, name: &str, input: &[u8], new: &NewKey) -> Result<()> {
         let mut tx = self.tx();
         let subject = tx.dsl().subject(name)?;
@@ -138,7 +138,7 @@ impl WritablePool {
     ///
     /// # Errors
     /// `EINVAL` when it is not an encryption root, a clone, the root of the pool, or below a dataset that is not encrypted;
-    /// `EACCES` when something that depends on it is not opened by its key; [`Fault::WrongKey`]. Nothing was changed then.
+    /// `EACCES` when something that depends on it is not opened by its key; [`WrongKey`](PoolFault::WrongKey). Nothing was changed then.
     pub fn inherit_key(&mut self, name: &str, input: &[u8], above: &[u8]) -> Result<()> {
         let mut tx = self.tx();
         let root = tx.dsl().inheritable_key(name)?.object();

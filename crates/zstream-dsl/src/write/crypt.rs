@@ -131,7 +131,7 @@ impl WritablePool {
     /// locked.
     ///
     /// # Errors
-    /// [`Fault::WrongKey`] when the input is not the key; the root is not encrypted.
+    /// [`WrongKey`](PoolFault::WrongKey) when the input is not the key; the root is not encrypted.
     pub fn load_key(&mut self, root: ObjectId, input: &[u8]) -> Result<Wrapping> {
         let mut found = Vec::new();
         let (wrapping, keys) = {
