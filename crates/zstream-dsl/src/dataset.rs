@@ -113,7 +113,8 @@ impl Dir {
     }
 
     /// The children that can be read, and why others cannot.
-    pub(crate) fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
+    #[must_use]
+    pub fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
         readable(self.dsl.entries(self.phys.children), |(name, object)| self.open_child(name, object.u64()?))
     }
 
@@ -300,7 +301,8 @@ impl Dataset {
     }
 
     /// The snapshots of a head that can be read, oldest first, and why others cannot.
-    pub(crate) fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
+    #[must_use]
+    pub fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
         let names = self.dsl().entries(self.phys.snapshot_names);
         let (mut found, failures) = readable(names, |(name, object)| self.open_snapshot(name, object));
         found.sort_by_key(|snapshot| snapshot.phys.creation_txg);

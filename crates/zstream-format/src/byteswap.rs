@@ -12,6 +12,7 @@ use crate::phys::{
 
 /// An error from swapping a block: its structure is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SwapError {
     /// A structure is longer than its container.
     #[error("{what} at byte {at} needs {need} bytes, have {have}")]

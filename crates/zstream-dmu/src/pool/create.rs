@@ -275,6 +275,7 @@ impl PoolWriter {
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
             whole_max: None,
+            is_uncompressed: false,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
         let labels = PoolLabels::new(Arc::clone(reader.vdevs()));
