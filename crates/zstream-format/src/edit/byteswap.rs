@@ -46,6 +46,8 @@ pub struct Report {
     pub decompressed: u64,
     /// Embedded blocks that became plain ones.
     pub embedded: u64,
+    /// Zeros after the last END of the input, which are not copied.
+    pub padding_bytes: u64,
 }
 
 /// Why a record cannot be swapped.
@@ -93,7 +95,7 @@ pub fn byteswap(source: impl Read, sink: impl Write) -> Result<Report, EditError
         writer.write(&header, &payload).map_err(EditError::Output)?;
     }
     writer.finish().map_err(EditError::Output)?;
-    Ok(swapper.report)
+    Ok(Report { padding_bytes: reader.padding(), ..swapper.report })
 }
 
 /// Swaps one record after the other.

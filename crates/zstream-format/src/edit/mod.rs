@@ -10,6 +10,7 @@
 //!   then has no END, so that nobody takes it for a whole stream;
 //! - the output is in the byte order of the input ([`byteswap`] aside), and a record without a checksum keeps none
 //!   ([`Trailers::AsGiven`](crate::stream::Trailers::AsGiven)): what is not changed stays as it was, to the bit;
+//! - zeros with which the block after the last END was filled up are not copied: the edit reports how many there were;
 //! - the key of a WRITE (`drr_key`) stays: it says how the block lay at the source, and receivers ignore it.
 
 pub mod byteswap;

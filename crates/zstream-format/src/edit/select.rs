@@ -69,6 +69,8 @@ pub struct Selection {
     pub written: Vec<Selected>,
     /// Which of the wanted names matched nothing.
     pub missing: Vec<usize>,
+    /// Zeros after the last END of the input, which are not copied.
+    pub padding_bytes: u64,
 }
 
 /// Copies the substreams of `source` that are wanted to `sink`.
@@ -111,6 +113,7 @@ pub fn select(
         }
     }
     selection.missing = (0..wanted.len()).filter(|index| !hit[*index]).collect();
+    selection.padding_bytes = reader.padding();
     out.finish(&reader_place(&reader)).map_err(EditError::Output)?;
     Ok(selection)
 }

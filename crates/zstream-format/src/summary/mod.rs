@@ -29,6 +29,8 @@ pub struct Summary {
     pub snapshots: Vec<Snapshot>,
     /// Bytes read, up to the record that is wrong.
     pub bytes: u64,
+    /// Zeros after the last END: a block of a tape or device was filled up with them.
+    pub padding_bytes: u64,
     /// Why it was not read to the end, or the first list that cannot be read.
     pub error: Option<Error>,
 }
@@ -195,7 +197,7 @@ pub fn summarize<R: Read>(reader: StreamReader<R>) -> Summary {
             }
         }
     }
-    summary.bytes = reader.offset();
+    (summary.bytes, summary.padding_bytes) = (reader.offset(), reader.padding());
     summary.find_sources();
     summary
 }

@@ -49,6 +49,8 @@ pub struct Verdict {
     pub records: u64,
     /// Bytes from the start that a checksum vouches for.
     pub good_bytes: u64,
+    /// Zeros after the last END, to which no checksum belongs: a block of a tape or device was filled up with them.
+    pub padding_bytes: u64,
     /// Whole streams; a package counts as one.
     pub streams: u64,
     /// Whole substreams, each a snapshot.
@@ -301,7 +303,9 @@ fn verify_parallel(mut reader: ParallelReader<'_>, options: Options) -> Verdict 
         Some(error) => Some(error),
         None => examiner.finish(outcome.err()),
     };
-    verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams())
+    let padding_bytes = reader.padding();
+    let verdict = verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams());
+    Verdict { padding_bytes, ..verdict }
 }
 
 /// As [`verify`], on one core and with small memory.
@@ -319,7 +323,9 @@ pub fn verify_one_core(source: impl std::io::Read, options: Options) -> Verdict 
             Err(error) => break examiner.finish(Some(error)),
         }
     };
-    verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams())
+    let padding_bytes = reader.padding();
+    let verdict = verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams());
+    Verdict { padding_bytes, ..verdict }
 }
 
 fn verdict(examiner: Examiner, error: Option<Error>, offset: u64, verified: u64, streams: u64) -> Verdict {
@@ -330,6 +336,7 @@ fn verdict(examiner: Examiner, error: Option<Error>, offset: u64, verified: u64,
         good_bytes: verified.min(bytes),
         bytes,
         records: error.as_ref().map_or(examiner.records, |error| error.place().index),
+        padding_bytes: 0,
         streams,
         snapshots: examiner.snapshots,
         inside,

@@ -75,6 +75,8 @@ pub struct Joined {
     /// The record at the seam was not in the stream that was cut, so no checksum vouched for the last
     /// payload that was kept.
     pub unchecked_seam: bool,
+    /// Zeros after the END of the continuation, which are not copied.
+    pub padding_bytes: u64,
 }
 
 /// Features that senders set as the pool is, which may have changed meanwhile.
@@ -107,7 +109,14 @@ pub fn join(
     }
     let bytes = writer.offset();
     writer.finish().map_err(output)?;
-    Ok(Joined { kept_bytes: seam.kept_bytes, bytes, repeated, in_package, unchecked_seam: seam.unchecked })
+    Ok(Joined {
+        kept_bytes: seam.kept_bytes,
+        bytes,
+        repeated,
+        in_package,
+        unchecked_seam: seam.unchecked,
+        padding_bytes: rest.padding(),
+    })
 }
 
 fn output(error: Error) -> JoinError {

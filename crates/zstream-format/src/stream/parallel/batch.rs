@@ -8,6 +8,7 @@ use crate::fletcher::fletcher4;
 use crate::order::ByteOrder;
 use crate::record::{HEADER_LEN, TRAILER_OFFSET};
 use crate::stream::Chain;
+use crate::stream::padding::{is_padding, is_zero, zeros_to_end};
 use crate::stream::reader::read_full;
 
 /// Bytes of a batch that was cut by headers alone, but for the end of its last record. It is to fit the
@@ -102,12 +103,16 @@ pub(super) struct Batch {
     pub(super) last: bool,
     /// Reading failed behind these records.
     pub(super) io: Option<io::Error>,
+    /// Zeros with which the source ends after these records.
+    pub(super) padding: u64,
 }
 
 /// Cuts a source into records.
 pub(super) struct Cutter<'a> {
     feed: Box<dyn Feed + 'a>,
     chain: Chain,
+    /// Bytes of the records so far.
+    offset: u64,
     /// Batches so far.
     batches: u64,
     /// The last batch was filled.
@@ -118,7 +123,7 @@ pub(super) struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     pub(super) fn new(feed: Box<dyn Feed + 'a>) -> Self {
-        Self { feed, chain: Chain::default(), batches: 0, done: false, record_bytes: 0 }
+        Self { feed, chain: Chain::default(), offset: 0, batches: 0, done: false, record_bytes: 0 }
     }
 
     /// Fills a batch, whose number is returned; `None` behind the last.
@@ -128,11 +133,10 @@ impl<'a> Cutter<'a> {
         }
         batch.spans.clear();
         (batch.filled, batch.last, batch.to_read) = (0, false, None);
-        batch.view = None;
+        (batch.view, batch.padding) = (None, 0);
         let bytes = self.plan(batch);
-        if bytes == 0 {
-            self.load(batch);
-        }
+        let cut = if bytes == 0 { self.load(batch) } else { bytes };
+        self.offset += cut as u64;
         self.record_bytes = batch.filled.max(bytes) / batch.spans.len().max(1);
         self.done = batch.last;
         self.batches += 1;
@@ -182,17 +186,23 @@ impl<'a> Cutter<'a> {
         at
     }
 
-    /// Reads a batch and cuts it.
-    fn load(&mut self, batch: &mut Batch) {
+    /// Reads a batch and cuts it. Returns the bytes of its whole records.
+    fn load(&mut self, batch: &mut Batch) -> usize {
         let (mut at, mut want) = (0, if self.batches == 0 { FIRST_BYTES } else { LOADED_BYTES });
         loop {
             self.read(batch, want);
             match self.cut(batch, &mut at) {
                 Cut::GaveUp => batch.last = true,
                 Cut::Partial { .. } if batch.last => {
-                    if batch.io.is_none() {
+                    if batch.io.is_none() && !self.ends_with_zeros(batch, at) {
                         batch.spans.push(self.span(at, batch.filled - at));
                     }
+                }
+                Cut::Zeros => {
+                    if !self.ends_with_zeros(batch, at) && batch.io.is_none() {
+                        batch.spans.push(self.span(at, HEADER_LEN));
+                    }
+                    batch.last = true;
                 }
                 Cut::Partial { need } => {
                     // The rest of the last record. The buffer grows with what really comes, not with what
@@ -202,7 +212,28 @@ impl<'a> Cutter<'a> {
                 }
                 Cut::Whole => {}
             }
-            return;
+            return at;
+        }
+    }
+
+    /// True if nothing but padding follows the records of a batch, the first `at` bytes. Reads to the end.
+    fn ends_with_zeros(&mut self, batch: &mut Batch, at: usize) -> bool {
+        let rest = &batch.buffer[at..batch.filled];
+        if !self.chain.may_end() || !is_zero(rest) || batch.io.is_some() {
+            return false;
+        }
+        let more = if batch.last { Ok(Some(0)) } else { zeros_to_end(|buffer| self.feed.read(buffer)) };
+        match more {
+            Ok(more) => {
+                let zeros = more.map_or(0, |more| rest.len() as u64 + more);
+                let found = is_padding(self.offset + at as u64, zeros);
+                batch.padding = if found { zeros } else { 0 };
+                found
+            }
+            Err(error) => {
+                batch.io = Some(error);
+                false
+            }
         }
     }
 
@@ -238,7 +269,11 @@ impl<'a> Cutter<'a> {
                 return Cut::Partial { need: *at + HEADER_LEN };
             }
             // What is wrong with a header is said when it is judged; here it only ends the cutting.
-            let Ok(header) = self.chain.header(header_bytes(&batch.buffer[*at..])) else {
+            let bytes = header_bytes(&batch.buffer[*at..]);
+            let Ok(header) = self.chain.header(bytes) else {
+                if self.chain.may_end() && is_zero(&bytes) {
+                    return Cut::Zeros;
+                }
                 batch.spans.push(self.span(*at, HEADER_LEN));
                 return Cut::GaveUp;
             };
@@ -266,6 +301,8 @@ enum Cut {
     Whole,
     /// The bytes end inside a record, whose end would be at `need`.
     Partial { need: usize },
+    /// A whole stream, then as many zeros as a header has bytes.
+    Zeros,
     /// A record that cannot be.
     GaveUp,
 }
