@@ -1,7 +1,12 @@
 //! Shared code of `list` and `get`: their options, and tables of text.
 
-use zstream::list::PropertyName;
+use zstream::list::{PropertyName, Selection};
+use zstream::{Error, OpenPool};
+use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::{Kind, Property, Types};
+
+use crate::failure::Failure;
+use crate::pool::{PoolOptions, warnings};
 
 /// The options that `list` and `get` share.
 #[derive(Debug, clap::Args)]
@@ -15,6 +20,9 @@ pub(crate) struct TableOptions {
     /// Print JSON in the format of `zfs list -j` and `zfs get -j`
     #[arg(short = 'j', long, conflicts_with = "script")]
     pub(crate) json: bool,
+    /// With --json: print numbers as numbers, exact; implies -p
+    #[arg(long, requires = "json")]
+    pub(crate) json_int: bool,
     /// Types to show, separated by commas: filesystem, snapshot, volume, bookmark, all
     #[arg(short = 't', value_name = "TYPE,...", value_parser = parse_types)]
     pub(crate) types: Option<Types>,
@@ -24,6 +32,45 @@ pub(crate) struct TableOptions {
     /// Limit the recursion to this depth; 1 shows the direct children only
     #[arg(short = 'd', value_name = "DEPTH")]
     pub(crate) depth: Option<usize>,
+}
+
+impl TableOptions {
+    /// True if numbers are printed exact.
+    pub(crate) fn is_literal(&self) -> bool {
+        self.literal || self.json_int
+    }
+}
+
+/// The datasets of a selection, and true if all names were found. A name that does not exist, or is of another type, is reported, and the
+/// others are shown, as `zfs` does.
+pub(crate) fn found(
+    open: &OpenPool,
+    selection: &Selection<'_>,
+    options: &PoolOptions,
+) -> Result<(Vec<Props>, bool), Failure> {
+    let select = |names: &[String]| {
+        zstream::list::select(open, &Selection { names, ..*selection }, options, &mut warnings())
+    };
+    let is_missing = |error: &Error| matches!(error, Error::Open { .. } | Error::OtherKind { .. });
+    match select(selection.names) {
+        Err(error) if is_missing(&error) && !selection.names.is_empty() => {}
+        result => return Ok((result?, true)),
+    }
+    let mut names = Vec::new();
+    for name in selection.names {
+        match select(std::slice::from_ref(name)) {
+            Ok(_) => names.push(name.clone()),
+            Err(error) if is_missing(&error) => eprintln!("zstream: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let found = if names.is_empty() { Vec::new() } else { select(&names)? };
+    Ok((found, false))
+}
+
+/// The outcome of a verb that showed what it found.
+pub(crate) fn all_or_failure(is_all: bool) -> Result<(), Failure> {
+    if is_all { Ok(()) } else { Err(Failure::reported()) }
 }
 
 /// `-t`: kinds separated by commas.

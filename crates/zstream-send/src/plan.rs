@@ -208,6 +208,9 @@ pub struct Options {
     pub unmodified_spill_blocks: bool,
     /// BEGIN says that a full stream lists what is free (`zfs_send_set_freerecords_bit`).
     pub freerecords_flag: bool,
+    /// The list behind BEGIN is packed in XDR and padded to 8 bytes, as OpenZFS's development branch (2026) sends it, and not in native
+    /// form, as its releases do. Receivers of the other byte order read only the former.
+    pub xdr_lists: bool,
     /// Bytes of a block as estimates take it; where that is none, the dataset's own (`zfs_override_estimate_recordsize`).
     pub estimate_record_bytes: Option<NonZero<u64>>,
     /// Threads that read: 0 for as many as there are cores, 1 for none but the caller's.
@@ -236,6 +239,7 @@ impl Default for Options {
             corrupt_data: false,
             unmodified_spill_blocks: true,
             freerecords_flag: true,
+            xdr_lists: false,
             estimate_record_bytes: None,
             threads: 0,
         }

@@ -10,6 +10,7 @@ pub mod extract;
 pub mod list;
 mod pipe;
 mod place;
+pub mod pools;
 mod put;
 mod receive;
 mod replicate;

@@ -17,6 +17,7 @@ mod intent_logs;
 mod interop_objects;
 mod old_pools;
 mod pool_create;
+mod pool_properties;
 mod rewritten;
 mod shaped_pools;
 mod whole_disks;

@@ -329,7 +329,7 @@ fn package_json(package: &Package) -> Value {
 fn snapshot_json(index: usize, snapshot: &Snapshot) -> Value {
     json!({
         "index": index,
-        "name": name(snapshot.name.as_bytes()),
+        "name": String::from_utf8_lossy(snapshot.name.as_bytes()),
         "guid": snapshot.to_guid.0.to_string(),
         "from_guid": (snapshot.from_guid != Guid(0)).then(|| snapshot.from_guid.0.to_string()),
         "from": snapshot.from,

@@ -3,16 +3,16 @@
 use std::cmp::Ordering;
 use std::io::Write as _;
 
-use zstream::list::{PropertyName as Wanted, Selection, by_name, select};
+use zstream::list::{PropertyName as Wanted, Selection, by_name};
 use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::prop::value::Value;
 
-use crate::datasets::{Column, Shown as _, TableOptions, table};
+use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
-use crate::pool::{PoolOptions, warnings};
+use crate::pool::PoolOptions;
 
 /// The options of `zstream list`.
 #[derive(Debug, clap::Args)]
@@ -54,12 +54,13 @@ impl Args {
             None => 0,
         };
         let selection = Selection { names: &self.names, types, strict: true, depth };
-        let mut rows = select(&open, &selection, pool, &mut warnings())?;
+        let (mut rows, is_all) = found(&open, &selection, pool)?;
         self.sort(&mut rows)?;
         let text =
             if self.table.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
         let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+        all_or_failure(is_all)
     }
 
     fn wanted(&self) -> Result<Vec<Wanted>, Failure> {
@@ -90,8 +91,10 @@ impl Args {
         let row = |props: &Props| {
             let cell = |wanted: &Wanted| {
                 let found = wanted.of(props)?;
-                Ok(found
-                    .map_or_else(|| "-".to_owned(), |found| wanted.show(&found.value, self.table.literal)))
+                Ok(found.map_or_else(
+                    || "-".to_owned(),
+                    |found| wanted.show(&found.value, self.table.is_literal()),
+                ))
             };
             wanted.iter().map(cell).collect::<Result<Vec<_>, Failure>>()
         };
@@ -105,11 +108,11 @@ impl Args {
             let mut values = Vec::new();
             for wanted in wanted.iter().filter(|wanted| wanted.name() != "name") {
                 let found = wanted.of(props)?;
-                values.push(json::Property::new(wanted, found.as_ref(), self.table.literal));
+                values.push(json::Property::new(wanted, found.as_ref(), self.table.is_literal()));
             }
             datasets.push((props, values));
         }
-        Ok(json::datasets("zfs list", &datasets))
+        Ok(json::datasets("zfs list", &datasets, self.table.json_int))
     }
 
     fn sort(&self, rows: &mut Vec<Props>) -> Result<(), Failure> {

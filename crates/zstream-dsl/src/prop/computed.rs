@@ -102,6 +102,13 @@ impl Props {
             "utf8only" | "normalization" | "casesensitivity" => {
                 self.of_filesystem(property.name, property)?
             }
+            // What users, groups and projects may use that have no quota of their own.
+            "defaultuserquota"
+            | "defaultgroupquota"
+            | "defaultprojectquota"
+            | "defaultuserobjquota"
+            | "defaultgroupobjquota"
+            | "defaultprojectobjquota" => self.master_entry(property.name)?.map(Value::Number),
             "volsize" | "volblocksize" => self.of_volume(property.name)?,
             "filesystem_count" | "snapshot_count" => {
                 match dir.entry(&format!("com.joyent:{}", property.name))? {
@@ -125,16 +132,19 @@ impl Props {
         }))
     }
 
-    /// An entry of the master node. What is missing there is 0.
     fn of_filesystem(&self, name: &str, property: &Property) -> Result<Known> {
+        Ok(self.master_entry(name)?.map(|number| index(property, number)))
+    }
+
+    /// An entry of the master node. What is missing there is 0.
+    fn master_entry(&self, name: &str) -> Result<Option<u64>> {
         let Some(objset) = &self.objset else { return Ok(None) };
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         // While it is received, the master node may not be there yet.
         if dataset.is_inconsistent() || !self.head_types.contains(Types::FILESYSTEM) {
             return Ok(None);
         }
-        let number = entry_of(objset, MASTER_NODE, name)?.unwrap_or(0);
-        Ok(Some(index(property, number)))
+        Ok(Some(entry_of(objset, MASTER_NODE, name)?.unwrap_or(0)))
     }
 
     fn of_volume(&self, name: &str) -> Result<Known> {

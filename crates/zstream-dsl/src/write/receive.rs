@@ -17,6 +17,9 @@ use super::Tx;
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
+/// The entry of a snapshot that was received raw (`DS_FIELD_RAW_RECEIVED` of OpenZFS's development branch; others leave it alone).
+const RAW_RECEIVED: &str = "org.openzfs:raw_received";
+
 /// The clone that is filled when the target is there already (`recv_clone_name`).
 pub const RECEIVE_CHILD: &str = "%recv";
 
@@ -183,6 +186,20 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The snapshot below what is filled, if it was received raw and what is filled is encrypted: a plain increment gives what comes after it an
+    /// IV set of its own, and raw increments from the sender do not fit any more.
+    ///
+    /// # Errors
+    /// When the MOS cannot be read.
+    pub fn raw_base(&self, filled: ObjectId) -> Result<Option<String>> {
+        let phys = self.dataset(filled)?;
+        let Some(base) = phys.prev_snapshot else { return Ok(None) };
+        if !self.is_encrypted(phys.dir)? || self.entry(base, RAW_RECEIVED)?.is_none() {
+            return Ok(None);
+        }
+        self.full_name(base).map(Some)
+    }
+
     /// Refuses to end a receive into the hidden child of `head` (`dmu_recv_end_check`).
     fn check_end(&self, filled: ObjectId, head: ObjectId, force: bool, name: &str) -> Result<Vec<ObjectId>> {
         let base = self.dataset(filled)?.prev_snapshot;
@@ -216,8 +233,16 @@ impl Tx<'_> {
             return Err(Error::refused("ETXTBSY", format!("{head} was changed during the receive")));
         }
         self.check_refreserved(head)?;
-        let quota = self.number_property(phys.dir, "refquota")?;
-        let referenced = self.dataset(filled)?.referenced_bytes;
+        self.check_refquota(head, self.dataset(filled)?.referenced_bytes)?;
+        Ok(newer)
+    }
+
+    /// Refuses content of so many bytes as the new one of a head, where its refquota does not allow it.
+    ///
+    /// # Errors
+    /// `EDQUOT`
+    pub fn check_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
+        let quota = self.number_property(self.dataset(head)?.dir, "refquota")?;
         if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
             let head = self.full_name(head)?;
             return Err(Error::refused(
@@ -225,7 +250,7 @@ impl Tx<'_> {
                 format!("the stream needs more than the refquota of {head}"),
             ));
         }
-        Ok(newer)
+        Ok(())
     }
 
     /// Whether a head holds anything else than the snapshot before it (`dsl_dataset_modified_since_snap`): a difference
@@ -278,6 +303,7 @@ impl Tx<'_> {
         self.change_dataset(target, |dataset| dataset.flags.remove(DatasetFlags::INCONSISTENT))?;
         if let Some(ivset) = received.ivset {
             self.set_entry(snapshot, IVSET_GUID, &Value::word(ivset))?;
+            self.set_entry(snapshot, RAW_RECEIVED, &Value::word(1))?;
         }
         if head.is_some() {
             self.check_destroy_head(filled)?;

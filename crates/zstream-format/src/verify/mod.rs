@@ -330,8 +330,10 @@ pub fn verify_one_core(source: impl std::io::Read, options: Options) -> Verdict 
 
 fn verdict(examiner: Examiner, error: Option<Error>, offset: u64, verified: u64, streams: u64) -> Verdict {
     let bytes = error.as_ref().map_or(offset, |error| error.place().offset);
-    let inside =
-        examiner.begin.filter(|_| error.is_some()).map(|begin| begin.name().escape_ascii().to_string());
+    let inside = examiner
+        .begin
+        .filter(|_| error.is_some())
+        .map(|begin| String::from_utf8_lossy(begin.name()).into_owned());
     Verdict {
         good_bytes: verified.min(bytes),
         bytes,

@@ -88,7 +88,7 @@ pub struct Writer {
     random: Random,
     /// Objects that were made; kept, like the next, where names have several spellings.
     made: RangeSet,
-    /// Directories that were there before, and by which name they were met.
+    /// Directories that were there before, and what keeps the name of something else, with the name by which each was met.
     met: HashMap<u64, Vec<u8>>,
     pending: HashMap<u64, Pending>,
     pending_count: usize,

@@ -1,7 +1,7 @@
 //! Names that are given to what is written: which are allowed, and which are one name.
 //!
 //! A filesystem that compares names without case, or in a normal form, has one file for all spellings of a name. What is put
-//! over a file that was there takes its place, however both are spelled; two spellings of one name in what is put are an error,
+//! over a file that was there takes its place and its name, however both are spelled; two spellings of one name in what is put are an error,
 //! since one of the two files would be lost.
 
 use zstream_dmu::error::{Error, Result};
@@ -111,6 +111,11 @@ impl Writer {
         }
     }
 
+    /// Notes by which name an object was asked for, where it keeps the name of the one that it replaced.
+    pub fn note_asked(&mut self, object: ObjectId, name: &[u8]) {
+        self.met.insert(object.0, name.to_vec());
+    }
+
     /// Judges a name that is put where an entry is found. The entry may be there from before, but must not come of what is put
     /// now under another spelling.
     ///
@@ -123,8 +128,9 @@ impl Writer {
         }
         let object = found.object.0;
         let is_new = self.made.contains(object, object + 1);
-        if is_new && found.name != name {
-            return Err(self.rules.taken(name, &found.name));
+        let known = self.met.get(&object).unwrap_or(&found.name);
+        if is_new && known != name {
+            return Err(self.rules.taken(name, known));
         }
         if !is_new && found.file_type == Some(FileType::Directory) {
             let met = self.met.entry(object).or_insert_with(|| name.to_vec());
