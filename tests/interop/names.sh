@@ -82,7 +82,7 @@ for case in $parts; do
       same=($(awk '$1 != $2 { print $1 "/" $2 }' "$set.module" | sort -u -t / -k 2 | head -5)); taken=0
       for pair in "${same[@]}"; do
         put "$set" "${pair%/*}" "${pair#*/}" && { taken=1; echo "  taken: $pair"; }
-        grep -q 'are the same name in this filesystem' error || { taken=1; cat error; }
+        grep -q 'are equivalent names in this filesystem' error || { taken=1; cat error; }
       done
       verdict "$set: ${#same[@]} pairs of spellings are refused" $taken
     done

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, FileDevice};
-use zstream_dmu::error::Result;
 use zstream_dmu::host::Host;
 use zstream_dmu::pool::create::{NewMember, NewPool};
 use zstream_dmu::pool::history::Event;
@@ -18,6 +17,8 @@ use zstream_dmu::random::Random;
 use zstream_dmu::vdev::Member;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
+
+use crate::errors::Result;
 
 /// Size of each member.
 pub const MEMBER_BYTES: u64 = 64 << 20;
@@ -47,7 +48,7 @@ pub fn new_pool(name: &str, words: &str, ashift: u8, open: OpenMember<'_>) -> Ne
     let tops = parse_vdevs(&words).expect("vdevs").into_iter();
     NewPool {
         name: name.to_owned(),
-        tops: tops.map(|top| top.try_map(&mut member)).collect::<Result<_>>().expect("members"),
+        tops: tops.map(|top| top.try_map(&mut member)).collect::<Result<_, _>>().expect("members"),
         ashift,
         features: FeatureSet::default(),
         properties: Vec::new(),
@@ -81,7 +82,7 @@ pub fn create(new: NewPool) -> Result<()> {
     let mut set = pool.create_set(first.root, ObjsetType::ZFS)?;
     pool.sync(first.root, &mut set)?;
     pool.log(Event::Command(&command))?;
-    pool.export().map(drop)
+    Ok(pool.export().map(drop)?)
 }
 
 /// How these pools are opened for writing.
@@ -96,7 +97,7 @@ pub fn write_options() -> WriteOptions {
 /// As [`Pool::open_devices`].
 pub fn open(devices: &[Arc<dyn Device>]) -> Result<Pool> {
     let devices = devices.iter().enumerate().map(|(n, device)| (n.to_string(), Arc::clone(device)));
-    Pool::open_devices(devices.collect(), &OpenOptions::default())
+    Ok(Pool::open_devices(devices.collect(), &OpenOptions::default())?)
 }
 
 /// Opens the pool on these devices for writing.
@@ -107,8 +108,8 @@ pub fn open_writable(devices: &[Arc<dyn Device>], options: &WriteOptions) -> Res
     let examine = |(n, device): (usize, &Arc<dyn Device>)| {
         examine(Member { name: n.to_string(), device: Arc::clone(device) })
     };
-    let candidates = devices.iter().enumerate().map(examine).collect::<Result<_>>()?;
-    WritablePool::over(PoolWriter::open_candidates(candidates, options)?, Some(1))
+    let candidates = devices.iter().enumerate().map(examine).collect::<Result<_, _>>()?;
+    Ok(WritablePool::over(PoolWriter::open_candidates(candidates, options)?, Some(1))?)
 }
 
 /// All files of a directory, by name.

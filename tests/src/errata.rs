@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::random::Random;
@@ -16,6 +15,7 @@ use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
 
 use crate::created::NOW;
+use crate::errors::Result;
 use crate::pools::PASSPHRASE;
 use crate::receiving::Demo;
 
@@ -83,7 +83,7 @@ fn new_files(pool: &mut WritablePool, head: ObjectId) -> Result<()> {
     for name in ["file", "other"] {
         add_file(pool, &mut set, name)?;
     }
-    pool.sync(head, &mut set).map(drop)
+    Ok(pool.sync(head, &mut set).map(drop)?)
 }
 
 fn add_file(pool: &mut WritablePool, set: &mut ObjsetWriter, name: &str) -> Result<()> {
@@ -98,5 +98,5 @@ fn add_file(pool: &mut WritablePool, set: &mut ObjsetWriter, name: &str) -> Resu
     let content = content(name);
     writer.write(set, object, 0, &content)?;
     writer.finish(set, object, content.len() as u64)?;
-    writer.flush(set)
+    Ok(writer.flush(set)?)
 }

@@ -87,7 +87,7 @@ impl ReadBlock for Forged {
 
 /// Looks at everything the DSL knows of a pool with this MOS. Panics where a name does not lead to the dataset that has it.
 /// How many datasets there are.
-pub fn look_at_datasets(name: &str, mos: Arc<Objset>) -> Result<usize> {
+pub fn look_at_datasets(name: &str, mos: Arc<Objset>) -> crate::errors::Result<usize> {
     let dsl = Dsl::open(name, mos, Arc::new(Keyring::default()))?;
     let lines = Lines::new(&dsl)?;
     let mut names = BTreeMap::new();
@@ -130,7 +130,7 @@ fn look_at_properties(props: &Props) {
 
 /// Looks at every file of a set. Panics where a path does not lead to the node that was found under it. How many nodes
 /// there are.
-pub fn look_at_files(set: &dyn ObjectSet) -> Result<usize> {
+pub fn look_at_files(set: &dyn ObjectSet) -> crate::errors::Result<usize> {
     let fs = Filesystem::open(set)?;
     let mut nodes = 0;
     let mut wanted = Wanted::default();

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, MemoryDevice};
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::pool::scan::examine;
 use zstream_dmu::pool::writer::PoolWriter;
@@ -32,6 +31,7 @@ use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
 
 use crate::created::{MEMBER_BYTES, NOW, new_pool, open, write_options};
+use crate::errors::{Error, Result};
 use crate::keys;
 use crate::rng::Rng;
 use crate::sending::Sending;
@@ -80,7 +80,7 @@ impl Side {
     fn change(&self, act: impl FnOnce(&mut WritablePool) -> Result<()>) -> Result<()> {
         let mut pool = self.writing();
         act(&mut pool)?;
-        pool.export().map(drop)
+        Ok(pool.export().map(drop)?)
     }
 
     /// Names of heads and of snapshots with their guids.
@@ -296,22 +296,28 @@ impl History {
             (3, _) => (
                 "snapshot",
                 format!("snapshot {name}@s{count}"),
-                side.change(|pool| pool.tx().snapshot(&[format!("{name}@s{count}")]).map(drop)),
+                side.change(|pool| Ok(pool.tx().snapshot(&[format!("{name}@s{count}")]).map(drop)?)),
             ),
             (14, Some(snapshot)) if count.is_multiple_of(2) => (
                 "destroy snapshot",
                 format!("destroy {snapshot}"),
-                side.change(|pool| pool.tx().destroy_snapshots(&[snapshot], false)),
+                side.change(|pool| Ok(pool.tx().destroy_snapshots(&[snapshot], false)?)),
             ),
             (4, Some(snapshot)) => (
                 "clone",
                 format!("clone {snapshot} {new}"),
-                side.change(|pool| pool.clone_snapshot(&snapshot, &new).map(drop)),
+                side.change(|pool| Ok(pool.clone_snapshot(&snapshot, &new).map(drop)?)),
             ),
-            (5, _) => ("promote", format!("promote {name}"), side.change(|pool| pool.tx().promote(&name))),
+            (5, _) => {
+                ("promote", format!("promote {name}"), side.change(|pool| Ok(pool.tx().promote(&name)?)))
+            }
             (6 | 7, _) if is_child => {
                 let to = format!("{other}/r{count}");
-                ("rename", format!("rename {name} {to}"), side.change(|pool| pool.tx().rename(&name, &to)))
+                (
+                    "rename",
+                    format!("rename {name} {to}"),
+                    side.change(|pool| Ok(pool.tx().rename(&name, &to)?)),
+                )
             }
             (8 | 9, _) if is_child && (what == 9 || count.is_multiple_of(2)) => {
                 let line = format!("destroy {name}");
@@ -321,7 +327,7 @@ impl History {
                     side.change(|pool| {
                         let reach = zstream_dsl::write::Reach { recursive: true, clones: false };
                         let doomed = pool.tx().plan_destroy(&name, reach)?;
-                        pool.tx().destroy_all(&doomed, false)
+                        Ok(pool.tx().destroy_all(&doomed, false)?)
                     }),
                 )
             }
@@ -335,7 +341,7 @@ impl History {
                     side.change(|pool| {
                         let (root, _) = pool.tx().changeable_key(&name)?;
                         let old = key_of(pool, root, &known)?;
-                        pool.change_key(&name, &old, &NewKey { format, key: wrapping, location })
+                        Ok(pool.change_key(&name, &old, &NewKey { format, key: wrapping, location })?)
                     }),
                 )
             }
@@ -345,7 +351,7 @@ impl History {
                 side.change(|pool| {
                     let (own, above) = pool.tx().inheritable_key(&secret)?;
                     let (own, above) = (key_of(pool, own, &known)?, key_of(pool, above, &known)?);
-                    pool.inherit_key(&secret, &own, &above)
+                    Ok(pool.inherit_key(&secret, &own, &above)?)
                 }),
             ),
             _ => (
@@ -440,7 +446,7 @@ impl History {
             name.strip_prefix(top).is_some_and(|rest| rest.is_empty() || (recursive && rest.starts_with('/')))
         };
         let names: Vec<String> = heads.iter().filter(below).map(|name| format!("{name}@{short}")).collect();
-        let result = self.sides[0].change(|pool| pool.tx().snapshot(&names).map(drop));
+        let result = self.sides[0].change(|pool| Ok(pool.tx().snapshot(&names).map(drop)?));
         let result = result.map_err(|error| error.to_string());
         let is_done = result.is_ok();
         self.note("snapshot -r", format!("a: snapshot -r {top}@{short}"), result);
@@ -557,7 +563,7 @@ fn fill_new(pool: &mut WritablePool, head: ObjectId) -> Result<()> {
     let mut set = pool.create_set(head, ObjsetType::ZFS)?;
     let new = NewFilesystem { time: (NOW, 0), ..NewFilesystem::default() };
     create_filesystem(&mut set, &new, &mut || pool.tx().random())?;
-    pool.sync(head, &mut set).map(drop)
+    Ok(pool.sync(head, &mut set).map(drop)?)
 }
 
 /// Writes a file into a filesystem.
@@ -582,13 +588,9 @@ fn write(pool: &mut WritablePool, name: &str, count: usize, seed: u64) -> Result
     writer.write(&mut set, object, 0, &content)?;
     writer.finish(&mut set, object, content.len() as u64)?;
     writer.flush(&mut set)?;
-    pool.sync(head, &mut set).map(drop)
+    Ok(pool.sync(head, &mut set).map(drop)?)
 }
 
-fn errno(error: &zstream_dmu::error::Error) -> &'static str {
-    match error.fault() {
-        zstream_dmu::error::Fault::Refused { errno, .. } => errno,
-        zstream_dmu::error::Fault::NotFound { .. } => "ENOENT",
-        _ => panic!("{error}"),
-    }
+fn errno(error: &Error) -> &'static str {
+    error.refusal().unwrap_or_else(|| panic!("{error}")).name()
 }

@@ -8,6 +8,7 @@ pub mod created;
 pub mod devices;
 pub mod edit;
 pub mod errata;
+pub mod errors;
 pub mod every;
 pub mod forged;
 pub mod fuzz;

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Fault, Result};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
+use zstream_dsl::error::Fault;
 use zstream_dsl::pool::Dsl;
+
+use crate::errors::Result;
 
 /// What unlocks the encrypted datasets of the golden pools and the golden raw streams.
 pub const PASSPHRASE: &[u8] = b"correct horse";
@@ -20,7 +22,7 @@ pub fn open(paths: &[PathBuf]) -> Result<Arc<Dsl>> {
     let pool = Pool::open(paths, &OpenOptions::default())?;
     let keyring = Arc::new(Keyring::default());
     pool.reader().set_keys(Some(keyring.clone()));
-    Dsl::open(pool.name(), pool.mos().clone(), keyring)
+    Ok(Dsl::open(pool.name(), pool.mos().clone(), keyring)?)
 }
 
 /// A pool with its datasets, those that are encrypted unlocked with [`PASSPHRASE`].
@@ -33,7 +35,9 @@ pub fn unlocked(paths: &[PathBuf]) -> Result<Arc<Dsl>> {
     dsl.walk(&mut |dir| match dsl.load_key(dir, PASSPHRASE) {
         Ok(_) => Ok(()),
         // Not an encryption root.
-        Err(error) if matches!(error.fault(), Fault::Invalid(_)) => Ok(()),
+        Err(error) if matches!(error.fault(), Fault::NotEncrypted(_) | Fault::NotEncryptionRoot { .. }) => {
+            Ok(())
+        }
         Err(error) => Err(error),
     })?;
     Ok(dsl)

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use zstream_dmu::device::{Device, FileDevice, OverlayDevice};
 use zstream_format::checksum::Checksum;
+use zstream_format::errno::Errno;
 use zstream_format::flags::{FeatureFlags, VersionInfo};
 use zstream_format::fletcher::Fletcher4;
 use zstream_format::ids::Guid;
-use zstream_format::judge::Errno;
 use zstream_format::nvlist::NvList;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, HEADER_LEN, Header};

@@ -342,6 +342,7 @@ fn a_pool_that_changes_meanwhile_is_noticed() {
                 Ok(_) => assert!(out == whole),
                 Err(error) => {
                     let Fault::Read(read) = error.fault() else { panic!("{error}") };
+                    let read = read.pool().expect("an error of the pool");
                     assert!(matches!(read.fault(), PoolFault::Checksum { .. }), "{error}");
                     let at = read.place().bookmark.expect("the place");
                     assert_eq!((at.object.0, at.level), (object, 0), "block at {offset}: {error}");
@@ -385,6 +386,7 @@ fn a_damaged_block_is_an_error_or_replaced_if_asked() {
             let mut out = Vec::new();
             let error = send(&plan, &mut out, &Progress::default()).expect_err("a damaged block");
             let Fault::Read(read) = error.fault() else { panic!("{error}") };
+            let read = read.pool().expect("an error of the pool");
             assert!(matches!(read.fault(), PoolFault::Checksum { .. }), "{error}");
             assert!(out == whole[..out.len()], "{words}");
             let written = records_so_far(&out);

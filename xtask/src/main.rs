@@ -39,7 +39,7 @@ const TASKS: &[Task] = &[
     (
         "features",
         check::features,
-        "zstream-format builds with every single codec, and without C code when there is none",
+        "the crates build by themselves, with every single codec, and without C code when there is none",
     ),
     ("packages", packages::task, "every package has its licences and metadata, and stays small"),
     ("test", check::test, "the tests of every crate"),

@@ -112,6 +112,20 @@ impl From<zstream_dmu::error::Error> for Failure {
     }
 }
 
+/// An error of a request for datasets.
+impl From<zstream_dsl::error::Error> for Failure {
+    fn from(error: zstream_dsl::error::Error) -> Self {
+        Self::new(error)
+    }
+}
+
+/// An error of a request for files.
+impl From<zstream_zpl::error::Error> for Failure {
+    fn from(error: zstream_zpl::error::Error) -> Self {
+        Self::new(error)
+    }
+}
+
 /// An error of an edit: of its input or of its output.
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use zstream::{Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, StreamPlace};
+use zstream::{Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace};
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::write::WritablePool;
@@ -108,14 +108,14 @@ impl PoolOptions {
 
 /// Reads the key from the given file, or prompts for it.
 impl Keys for PoolOptions {
-    fn key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+    fn key(&self, root: &str) -> Result<Secret, OtherError> {
         match &self.key_file {
             Some(path) => KeyFile(path.clone()).key(root),
             None => Ok(prompt::ask(root)?),
         }
     }
 
-    fn new_key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+    fn new_key(&self, root: &str) -> Result<Secret, OtherError> {
         match &self.key_file {
             None if prompt::can_ask() => Ok(prompt::ask_new(root)?),
             _ => self.key(root),

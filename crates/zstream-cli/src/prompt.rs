@@ -5,6 +5,8 @@
 
 use std::io::{self, BufRead, IsTerminal as _, Write as _};
 
+use zstream::Secret;
+
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
 /// An upper limit of the length of a key: a passphrase has up to 512 bytes.
@@ -14,7 +16,7 @@ const LINE_BYTES_MAX: usize = 4096;
 ///
 /// # Errors
 /// Standard input is not a terminal, or nothing was entered.
-pub(crate) fn ask(name: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn ask(name: &str) -> Result<Secret, String> {
     if !can_ask() {
         return Err(format!("{name} is encrypted: name its key file with --key-file"));
     }
@@ -30,7 +32,7 @@ pub(crate) fn can_ask() -> bool {
 ///
 /// # Errors
 /// Standard input is not a terminal, nothing was entered, or the keys differ.
-pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn ask_new(name: &str) -> Result<Secret, String> {
     if !can_ask() {
         return Err(format!(
             "cannot prompt for the new key of {name} without a terminal: use -o keylocation=file:///PATH"
@@ -44,7 +46,7 @@ pub(crate) fn ask_new(name: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Prompts on the terminal.
-fn ask_for(name: &str, what: &str) -> Result<Vec<u8>, String> {
+fn ask_for(name: &str, what: &str) -> Result<Secret, String> {
     let stdin = io::stdin();
     let failed = |error: io::Error| format!("cannot prompt for the key of {name}: {error}");
     let before = termios::tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
@@ -86,8 +88,8 @@ impl Keys {
 }
 
 /// The typed line; none if it was interrupted, or ended before anything was typed.
-fn line(input: impl BufRead, keys: &Keys) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
+fn line(input: impl BufRead, keys: &Keys) -> io::Result<Option<Secret>> {
+    let mut line = Secret::new(Vec::with_capacity(LINE_BYTES_MAX));
     for byte in input.bytes() {
         match byte? {
             b'\n' | b'\r' => return Ok(Some(line)),
@@ -116,7 +118,7 @@ mod tests {
     const KEYS: Keys = Keys { erase: 0x7f, kill: 0x15, end: 4, breaks: [3, 0x1c, 0x1a] };
 
     fn typed(bytes: &str) -> Option<String> {
-        line(bytes.as_bytes(), &KEYS).unwrap().map(|line| String::from_utf8(line).unwrap())
+        line(bytes.as_bytes(), &KEYS).unwrap().map(|line| String::from_utf8(line.to_vec()).unwrap())
     }
 
     #[test]

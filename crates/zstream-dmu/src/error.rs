@@ -10,9 +10,10 @@ use zstream_format::algorithm::ChecksumType;
 use zstream_format::byteswap::SwapError;
 use zstream_format::checksum::{Checksum, EmbeddedError, Error as ChecksumError};
 use zstream_format::compress::CodecError;
+use zstream_format::errno::Errno;
 
 use crate::blkptr::BlockPointerFault;
-use crate::ids::{Bookmark, Txg};
+use crate::ids::{Bookmark, ObjectId, Txg};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -97,14 +98,26 @@ pub enum Fault {
     /// A hole was given where a block must be.
     #[error("block pointer is a hole")]
     Hole,
-    /// Something that was asked for is not there (`ENOENT`).
+    /// An object set has no object of this number (`ENOENT`).
+    #[error("object {0} not found")]
+    NoObject(ObjectId),
+    /// A ZAP, the object directory of the MOS or another table of names has no entry of this name (`ENOENT`).
     #[error("{what} {name} not found")]
-    NotFound {
-        /// The kind of thing.
+    NoEntry {
+        /// The kind of entry.
         what: &'static str,
-        /// Its name or number.
+        /// Its name.
         name: String,
     },
+    /// A member of the pool is missing (`ENXIO`).
+    #[error("member {0} not found")]
+    NoMember(String),
+    /// The pool has no such top-level vdev, or it is not available (`ENXIO`).
+    #[error("{0} not found")]
+    NoVdev(String),
+    /// A removed vdev whose mapping was not read (`ENXIO`).
+    #[error("mapping of removed vdev {0} not found")]
+    NoMapping(u32),
     /// Something that was to be made is there already (`EEXIST`).
     #[error("{what} {name} already exists")]
     Exists {
@@ -153,17 +166,83 @@ pub enum Fault {
         /// Size of the block.
         bytes: u64,
     },
-    /// What is asked for cannot be done as things stand; the name is that of the error that ZFS would give.
-    #[error("{reason}")]
-    Refused {
-        /// `EBUSY`, `EEXIST` and the like.
-        errno: &'static str,
-        /// Why, as `zfs` words it.
-        reason: String,
-    },
-    /// The request makes no sense for this pool or file.
+    /// A request that is invalid for this pool, device, object set or object (`EINVAL`).
     #[error("{0}")]
-    Invalid(String),
+    BadRequest(String),
+    /// An object cannot have the requested size, place or content (`EINVAL`).
+    #[error("{0}")]
+    BadShape(String),
+    /// A name that a pool or an entry cannot have (`EINVAL`).
+    #[error("{0}")]
+    BadName(String),
+    /// A name that has no form in which a ZAP could compare it (`ENOTSUP`).
+    #[error("{0}")]
+    NoForm(String),
+    /// Input that does not have the form of a key (`EINVAL`).
+    #[error("{0}")]
+    BadKey(String),
+    /// A device is not a member of a pool (`EINVAL`).
+    #[error("{0}")]
+    NotAMember(String),
+    /// A device is too small for a member of a pool (`EOVERFLOW`).
+    #[error("{0}")]
+    TooSmall(String),
+    /// Some vdevs of the pool have no label on any device; this is the error that this led to.
+    #[error("no label of some of the pool's vdevs was found: {0}")]
+    NoLabels(Error),
+    /// Another host or program has the pool, or may have it (`EBUSY`).
+    #[error("{0}")]
+    InUse(String),
+    /// An object set that failed to sync, and cannot be changed any more (`EIO`).
+    #[error("the set failed to sync and cannot be changed any more")]
+    Unusable,
+    /// A broken invariant: a fault of this program, not of the pool or the request.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Fault {
+    /// The error number that ZFS would give. A fault of this program has `EIO`.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Io(error) => match error.kind() {
+                io::ErrorKind::NotFound => Errno::ENOENT,
+                io::ErrorKind::PermissionDenied => Errno::EACCES,
+                io::ErrorKind::AlreadyExists => Errno::EEXIST,
+                io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy => Errno::EBUSY,
+                io::ErrorKind::StorageFull => Errno::ENOSPC,
+                io::ErrorKind::ReadOnlyFilesystem => Errno::EROFS,
+                _ => Errno::EIO,
+            },
+            Self::Checksum { .. } | Self::Embedded(_) | Self::Authentication { .. } => Errno::ECKSUM,
+            // Structures that break a rule of their format are damage that no checksum found.
+            Self::BlockPointer(_) | Self::Codec(_) | Self::Swap(_) | Self::Corrupt { .. } | Self::Hole => {
+                Errno::EIO
+            }
+            Self::Redacted | Self::Absent | Self::NoGoodCopy(_) => Errno::EIO,
+            Self::Unusable | Self::Internal(_) => Errno::EIO,
+            Self::ChecksumFunction(_) | Self::Unsupported(_) | Self::UnknownFeatures(_) | Self::NoForm(_) => {
+                Errno::ENOTSUP
+            }
+            Self::Encrypted { .. } | Self::WrongKey => Errno::EACCES,
+            Self::NoObject(_) | Self::NoEntry { .. } | Self::NoSuchPool { .. } | Self::NoSuchTxg { .. } => {
+                Errno::ENOENT
+            }
+            Self::NoMember(_) | Self::NoVdev(_) | Self::NoMapping(_) | Self::TooManyMissing { .. } => {
+                Errno::ENXIO
+            }
+            Self::NoLabels(error) => error.errno(),
+            Self::Exists { .. } => Errno::EEXIST,
+            Self::NoSpace { .. } => Errno::ENOSPC,
+            Self::InUse(_) => Errno::EBUSY,
+            Self::TooSmall(_) => Errno::EOVERFLOW,
+            Self::TooLarge { .. } | Self::SeveralPools(_) | Self::BadRequest(_) | Self::BadShape(_) => {
+                Errno::EINVAL
+            }
+            Self::BadName(_) | Self::BadKey(_) | Self::NotAMember(_) => Errno::EINVAL,
+        }
+    }
 }
 
 fn txgs(list: &[Txg]) -> String {
@@ -230,22 +309,40 @@ impl Error {
         Fault::Unsupported(what.into()).into()
     }
 
-    /// A request that makes no sense.
+    /// A request that is invalid.
     #[must_use]
-    pub fn invalid(what: impl Into<String>) -> Self {
-        Fault::Invalid(what.into()).into()
+    pub fn bad_request(what: impl Into<String>) -> Self {
+        Fault::BadRequest(what.into()).into()
     }
 
-    /// Something that cannot be done as things stand, with the name of the error that ZFS would give.
+    /// An object that cannot be as requested.
     #[must_use]
-    pub fn refused(errno: &'static str, reason: impl Into<String>) -> Self {
-        Fault::Refused { errno, reason: reason.into() }.into()
+    pub fn bad_shape(what: impl Into<String>) -> Self {
+        Fault::BadShape(what.into()).into()
     }
 
-    /// Something that is not there.
+    /// A broken invariant of this program.
     #[must_use]
-    pub fn not_found(what: &'static str, name: impl fmt::Display) -> Self {
-        Fault::NotFound { what, name: name.to_string() }.into()
+    pub fn internal(what: impl Into<String>) -> Self {
+        Fault::Internal(what.into()).into()
+    }
+
+    /// A name that a table of names does not have.
+    #[must_use]
+    pub fn no_entry(what: &'static str, name: impl fmt::Display) -> Self {
+        Fault::NoEntry { what, name: name.to_string() }.into()
+    }
+
+    /// A top-level vdev that is not there.
+    #[must_use]
+    pub fn no_vdev(name: impl fmt::Display) -> Self {
+        Fault::NoVdev(format!("top-level vdev {name}")).into()
+    }
+
+    /// The error number that ZFS would give.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        self.fault().errno()
     }
 
     /// Something that is there already.
@@ -337,6 +434,23 @@ mod tests {
             "bad dnode: nlevels 9, at most 8 (/dev/sda, offset 0x400000, objset 54 object 2 level 0 block 7)"
         );
     }
+
+    #[test]
+    fn what_is_missing_has_a_kind_of_its_own() {
+        let cases: [(Error, &str, Errno); 6] = [
+            (Fault::NoObject(ObjectId(7)).into(), "object 7 not found", Errno::ENOENT),
+            (Error::no_entry("ZAP entry", "a"), "ZAP entry a not found", Errno::ENOENT),
+            (Fault::NoMember("/dev/sda".to_owned()).into(), "member /dev/sda not found", Errno::ENXIO),
+            (Error::no_vdev(3), "top-level vdev 3 not found", Errno::ENXIO),
+            (Fault::NoMapping(2).into(), "mapping of removed vdev 2 not found", Errno::ENXIO),
+            (Fault::NoLabels(Error::no_vdev(1)).into(), NO_LABELS, Errno::ENXIO),
+        ];
+        for (error, text, errno) in cases {
+            assert_eq!((error.to_string(), error.errno()), (text.to_owned(), errno));
+        }
+    }
+
+    const NO_LABELS: &str = "no label of some of the pool's vdevs was found: top-level vdev 1 not found";
 
     #[test]
     fn an_error_is_one_word() {

@@ -98,7 +98,7 @@ impl ObjectInfo {
 
 /// A set of objects, as it stood at one moment.
 ///
-/// Errors that callers tell apart: [`Fault::NotFound`] (no such object), [`Fault::Redacted`] and
+/// Errors that callers tell apart: [`Fault::NoObject`] (no such object), [`Fault::Redacted`] and
 /// [`Fault::Encrypted`] (content that is there but not to be had), [`Fault::Absent`] (content that a cut
 /// or incremental stream does not carry); everything else is damage or I/O.
 pub trait ObjectSet: Send + Sync {
@@ -113,7 +113,7 @@ pub trait ObjectSet: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Fault::NotFound`] when there is none of this number.
+    /// [`Fault::NoObject`] when there is none of this number.
     fn info(&self, object: ObjectId) -> Result<ObjectInfo>;
 
     /// The lowest allocated object whose number is at least `from`.

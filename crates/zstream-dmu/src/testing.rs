@@ -202,7 +202,8 @@ impl ReadBlock for Memory {
             BlockKind::Normal => {
                 let blocks = self.blocks.lock().unwrap();
                 let block = blocks.get(&bp.dva(0).offset()).cloned();
-                block.ok_or_else(|| Error::not_found("block", bp.dva(0)).at_bookmark(at))
+                block
+                    .ok_or_else(|| Error::from(Fault::NoVdev(format!("block {}", bp.dva(0)))).at_bookmark(at))
             }
             BlockKind::Hole => Err(Error::from(Fault::Hole).at_bookmark(at)),
             BlockKind::Redacted => Err(Error::from(Fault::Redacted).at_bookmark(at)),
@@ -256,7 +257,7 @@ impl Objects {
     }
 
     fn get(&self, object: ObjectId) -> Result<&(ObjectInfo, Vec<Option<Block>>)> {
-        self.objects.get(&object.0).ok_or_else(|| Error::not_found("object", object))
+        self.objects.get(&object.0).ok_or_else(|| Fault::NoObject(object).into())
     }
 }
 

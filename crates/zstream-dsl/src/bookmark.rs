@@ -1,11 +1,11 @@
 //! Bookmarks: what is left of a snapshot for incremental sends (`zfs_bookmark_phys_t`).
 
 use bitflags::bitflags;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::zap::Value;
 
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 use crate::pool::Dsl;
 use crate::redact::RedactionList;
 
@@ -123,7 +123,7 @@ impl Bookmark {
 }
 
 fn zap(head: &Dataset) -> Result<Option<ObjectId>> {
-    head.entry(BOOKMARKS)?.map(|value| value.u64().map(ObjectId)).transpose()
+    Ok(head.entry(BOOKMARKS)?.map(|value| value.u64().map(ObjectId)).transpose()?)
 }
 
 impl Dataset {

@@ -5,12 +5,13 @@ mod tree;
 use std::fmt;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Match, Value, Zap};
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjectType;
 
+use crate::error::{Error, Result};
 use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 use crate::pool::Dsl;
 
@@ -143,7 +144,10 @@ impl Dir {
     /// # Errors
     /// When there is none (`$MOS`, `$FREE`) or it cannot be read.
     pub fn head(self: &Arc<Self>) -> Result<Dataset> {
-        let object = self.phys.head.ok_or_else(|| Error::invalid(format!("{} has no dataset", self.name)))?;
+        let object = self
+            .phys
+            .head
+            .ok_or_else(|| Error::refused(Errno::EINVAL, format!("{} has no dataset", self.name)))?;
         Dataset::open(self, object, self.name.clone())
     }
 
@@ -263,7 +267,7 @@ impl Dataset {
     /// key is missing. A dataset whose receive has not come that far has none.
     pub fn objset(&self) -> Result<Arc<Objset>> {
         let reader = self.dsl().mos().reader().clone();
-        Objset::open(reader, self.object.0, self.phys.root).map(Arc::new)
+        Ok(Objset::open(reader, self.object.0, self.phys.root).map(Arc::new)?)
     }
 
     /// Its objects as they can be seen without a key: bonus buffers and data stay encrypted.
@@ -272,7 +276,7 @@ impl Dataset {
     /// When they cannot be read.
     pub fn objset_locked(&self) -> Result<Arc<Objset>> {
         let reader = self.dsl().mos().reader().clone();
-        Objset::open_locked(reader, self.object.0, self.phys.root).map(Arc::new)
+        Ok(Objset::open_locked(reader, self.object.0, self.phys.root).map(Arc::new)?)
     }
 
     /// The snapshots of a head, oldest first.

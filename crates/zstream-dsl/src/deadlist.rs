@@ -3,7 +3,6 @@
 //! The header (bonus, 320 bytes) sums the space; the entries sort the blocks by age, each under the
 //! txg of a snapshot older than they are.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::Zap;
@@ -12,6 +11,7 @@ use zstream_format::order::ByteOrder;
 
 use crate::bookmark::Space;
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 
 /// The blocks of a deadlist that are younger than one snapshot and not younger than the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,9 +10,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use zstream_dmu::error::Result;
-
 use crate::dataset::Dataset;
+use crate::error::Result;
 use crate::keys::CryptoKey;
 use crate::lines::Lines;
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
+use zstream_format::errno::Errno;
 
 use crate::bookmark::Bookmark;
 use crate::dataset::Dataset;
+use crate::error::{Error, Kind, Result};
 use crate::name::{Name, Suffix};
 use crate::pool::Dsl;
 
@@ -29,10 +30,10 @@ impl Dsl {
         match &parsed.suffix {
             Suffix::None => Ok(Found::Dataset(head)),
             Suffix::Snapshot(snapshot) => Ok(Found::Dataset(
-                head.snapshot(snapshot)?.ok_or_else(|| Error::not_found("snapshot", name))?,
+                head.snapshot(snapshot)?.ok_or_else(|| Error::not_found(Kind::Snapshot, name))?,
             )),
             Suffix::Bookmark(bookmark) => Ok(Found::Bookmark(
-                head.bookmark(bookmark)?.ok_or_else(|| Error::not_found("bookmark", name))?,
+                head.bookmark(bookmark)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?,
             )),
         }
     }
@@ -44,7 +45,7 @@ impl Dsl {
     pub fn dataset(self: &Arc<Self>, name: &str) -> Result<Dataset> {
         match self.find(name)? {
             Found::Dataset(dataset) => Ok(dataset),
-            Found::Bookmark(_) => Err(Error::invalid(format!("{name} is a bookmark"))),
+            Found::Bookmark(_) => Err(Error::refused(Errno::EINVAL, format!("{name} is a bookmark"))),
         }
     }
 }

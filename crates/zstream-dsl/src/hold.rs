@@ -1,8 +1,7 @@
 //! Holds: tags that keep a snapshot from being destroyed.
 
-use zstream_dmu::error::Result;
-
 use crate::dataset::Dataset;
+use crate::error::Result;
 
 /// A hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

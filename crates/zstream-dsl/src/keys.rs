@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::{Value, Zap};
@@ -13,6 +13,7 @@ use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
 
 use crate::dataset::{Dataset, Dir};
+use crate::error::{Error, Fault, Result};
 use crate::pool::Dsl;
 
 /// The entry of an encrypted directory that leads to its keys.
@@ -52,7 +53,7 @@ impl CryptoKey {
             zap.lookup(name)?
                 .ok_or_else(|| Error::corrupt("crypto key", format!("object {object} has no {name}")))
         };
-        let number = |name: &str| find(name)?.u64();
+        let number = |name: &str| Ok::<_, Error>(find(name)?.u64()?);
         let optional = |name: &str| zap.lookup_u64(name).map(Option::unwrap_or_default);
         let suite = number("DSL_CRYPTO_SUITE")?;
         Ok(Self {
@@ -94,14 +95,15 @@ impl Dsl {
     /// [`WrappingKey::new`].
     ///
     /// # Errors
-    /// [`Fault::Invalid`] when `root` is not an encryption root or the input is not of its form;
-    /// [`Fault::WrongKey`] when it is the wrong one.
+    /// [`Fault::NotEncrypted`] or [`Fault::NotEncryptionRoot`] when `root` is not an encryption root;
+    /// [`BadKey`](PoolFault::BadKey) when the input is not of its form; [`WrongKey`](PoolFault::WrongKey) when it is the
+    /// wrong one.
     pub fn open_keys(self: &Arc<Self>, root: &Arc<Dir>, input: &[u8]) -> Result<Opened> {
-        let not_encrypted = || Fault::Invalid(format!("{} is not encrypted", root.name()));
+        let not_encrypted = || Fault::NotEncrypted(root.name().to_owned());
         let key = CryptoKey::of(root)?.ok_or_else(not_encrypted)?;
         if key.root != root.object() {
-            let name = self.dir_by_object(key.root)?.name().to_owned();
-            return Err(Error::invalid(format!("the key of {} is loaded for {name}", root.name())));
+            let above = self.dir_by_object(key.root)?.name().to_owned();
+            return Err(Fault::NotEncryptionRoot { name: root.name().to_owned(), root: above }.into());
         }
         let wrapping = WrappingKey::new(key.format, input)?;
         drop(key.wrapped.unwrap(&wrapping)?);
@@ -113,8 +115,10 @@ impl Dsl {
             {
                 match key.wrapped.unwrap(&wrapping) {
                     Ok(key) => opened.keys.push((dir.clone(), Arc::new(key))),
-                    Err(error) if matches!(error.fault(), Fault::WrongKey) => opened.locked.push(dir.clone()),
-                    Err(error) => return Err(error),
+                    Err(error) if matches!(error.fault(), PoolFault::WrongKey) => {
+                        opened.locked.push(dir.clone())
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             }
             Ok(())

@@ -5,6 +5,7 @@ pub mod bookmark;
 pub mod dataset;
 pub mod deadlist;
 pub mod erratum;
+pub mod error;
 pub mod find;
 pub mod hold;
 pub mod keys;

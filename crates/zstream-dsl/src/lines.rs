@@ -12,10 +12,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Bookmark, ObjectId};
 
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 use crate::pool::Dsl;
 
 /// All datasets of a pool, and which comes after which.

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use zstream_dmu::bpobj::BpObj;
-use zstream_dmu::error::{Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::Pool;
@@ -18,6 +18,7 @@ use zstream_dmu::pool::check::Item;
 use zstream_dmu::zap::Zap;
 
 use crate::deadlist::Deadlist;
+use crate::error::Result;
 
 /// Entry of the MOS's directory.
 const DELETED_CLONES: &str = "com.delphix:deleted_clones";
@@ -48,10 +49,10 @@ pub fn deleted(pool: &Pool) -> Result<Vec<BpObj>> {
 pub fn allocated(mos: &dyn ObjectSet, part: &BpObj) -> Result<Vec<Item>> {
     if part.count > ENTRIES_MAX {
         return Err(
-            Fault::TooLarge { what: "part of a livelist", size: part.count, limit: ENTRIES_MAX }.into()
+            PoolFault::TooLarge { what: "part of a livelist", size: part.count, limit: ENTRIES_MAX }.into()
         );
     }
-    let entries = part.entries(mos).collect::<Result<Vec<_>>>()?;
+    let entries = part.entries(mos).collect::<Result<Vec<_>, _>>()?;
     let mut freed: HashMap<_, u64> = HashMap::new();
     let mut left = Vec::new();
     // From the newest on: what was freed was written before.

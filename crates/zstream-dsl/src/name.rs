@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use zstream_dmu::error::{Error, Result};
+use crate::error::{Fault, Result};
 
 /// The longest full name in bytes, without its NUL (`ZFS_MAX_DATASET_NAME_LEN - 1`).
 pub const NAME_BYTES_MAX: usize = 255;
@@ -33,7 +33,7 @@ impl Name {
     /// # Errors
     /// What is wrong with it, as `EINVAL` would be.
     pub fn parse(text: &str) -> Result<Self> {
-        let bad = |why: &str| Err(Error::invalid(format!("{text:?} is not a dataset name: {why}")));
+        let bad = |why: &str| Err(Fault::BadName(format!("{text:?} is not a dataset name: {why}")).into());
         if text.len() > NAME_BYTES_MAX {
             return bad("longer than 255 bytes");
         }

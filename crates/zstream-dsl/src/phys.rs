@@ -6,9 +6,10 @@
 
 use bitflags::bitflags;
 use zstream_dmu::blkptr::BlockPointer;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_format::order::ByteOrder;
+
+use crate::error::{Error, Result};
 
 /// Bytes of a directory's bonus buffer.
 pub const DIR_PHYS_BYTES: usize = 256;

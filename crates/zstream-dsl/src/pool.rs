@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Value, Zap};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_format::object_type::ObjectType;
+
+use crate::error::{Error, Result};
 
 /// The MOS's directory of objects.
 const OBJECT_DIRECTORY: ObjectId = ObjectId(1);
@@ -80,7 +81,7 @@ impl Dsl {
     /// The values of a ZAP of the MOS, in the ZAP's own order; none where there is no ZAP.
     pub(crate) fn values(&self, zap: Option<ObjectId>) -> Result<Vec<Value>> {
         let Some(object) = zap else { return Ok(Vec::new()) };
-        Zap::open(&*self.mos, object)?.entries().map(|entry| entry.map(|entry| entry.value)).collect()
+        Zap::open(&*self.mos, object)?.entries().map(|entry| Ok(entry?.value)).collect()
     }
 
     /// The entries that a directory or dataset keeps in its own object (`zapified`).
@@ -107,7 +108,7 @@ pub(crate) fn bonus(mos: &dyn ObjectSet, object: ObjectId, bonus_type: ObjectTyp
 /// An entry of a ZAP; none where there is no ZAP.
 pub(crate) fn lookup(mos: &dyn ObjectSet, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
     match zap {
-        Some(object) => Zap::open(mos, object)?.lookup(name),
+        Some(object) => Ok(Zap::open(mos, object)?.lookup(name)?),
         None => Ok(None),
     }
 }

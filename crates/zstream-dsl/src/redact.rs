@@ -11,11 +11,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_format::order::ByteOrder;
+
+use crate::error::{Error, Result};
 
 const HEADER_BYTES: usize = 32;
 const ENTRY_BYTES: usize = 32;
@@ -199,7 +200,7 @@ impl Runs<'_> {
         let count = (self.list.entries - self.next).min(ENTRIES_PER_READ);
         self.buffer.resize(count as usize * ENTRY_BYTES, 0);
         self.at = 0;
-        self.list.mos.read(self.list.object, self.next * ENTRY_BYTES as u64, &mut self.buffer)
+        Ok(self.list.mos.read(self.list.object, self.next * ENTRY_BYTES as u64, &mut self.buffer)?)
     }
 }
 

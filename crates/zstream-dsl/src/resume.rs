@@ -3,12 +3,12 @@
 //! A receive that can be resumed keeps where it stands among the entries of the dataset it fills: the dataset
 //! itself where the stream is a full one, its hidden child `%recv` where it is an increment.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_format::nvlist::NvString;
 use zstream_format::order::ByteOrder;
 use zstream_format::token::ResumeToken;
 
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 
 /// The child that an incremental receive fills.
 const RECEIVE_CHILD: &str = "%recv";
@@ -38,9 +38,8 @@ impl Dataset {
         let entry = |name: &str| self.entry(&format!("com.delphix:resume_{name}"));
         let Some(name) = entry("toname")? else { return Ok(None) };
         let required = |name: &'static str| {
-            entry(name)?
-                .ok_or_else(|| Error::corrupt("receive state", format!("{} has no {name}", self.name())))?
-                .u64()
+            let missing = || Error::corrupt("receive state", format!("{} has no {name}", self.name()));
+            Ok::<_, Error>(entry(name)?.ok_or_else(missing)?.u64()?)
         };
         let numbers = |name: &str| Ok::<_, Error>(entry(name)?.map(|value| value.u64s()));
         Ok(Some(ResumeToken {

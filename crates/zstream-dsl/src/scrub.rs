@@ -9,13 +9,14 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::Pool;
 use zstream_dmu::pool::check::{Item, Target, listed_blocks, log_blocks, tree_blocks};
 use zstream_dmu::traverse::{Floor, Options};
 
 use crate::dataset::Dataset;
+use crate::error::Result;
 use crate::lines::Lines;
 use crate::livelist;
 
@@ -33,7 +34,7 @@ pub enum Part {
 }
 
 /// The blocks of a part.
-pub type Blocks<'a> = Box<dyn Iterator<Item = Result<Item>> + Send + 'a>;
+pub type Blocks<'a> = Box<dyn Iterator<Item = PoolResult<Item>> + Send + 'a>;
 
 /// Calls `visit` with each part of the pool, whose datasets `lines` knows.
 ///

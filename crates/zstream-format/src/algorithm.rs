@@ -1,7 +1,7 @@
 //! The numbers ZFS gives to checksum functions, compression functions and encryption suites.
 //!
-//! Each is a newtype over the stored byte, so that a number nobody knows survives a round trip
-//! and is judged where it matters.
+//! Each is a newtype over the stored byte, so that an unknown number survives a round trip and is
+//! checked only where it is used.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ macro_rules! numbered {
         impl $name {
             $($(#[$doc])* pub const $konst: Self = Self($value);)*
 
-            /// The name that `zfs` uses in properties, or `None` for a number that no version defines.
+            /// The name that `zfs` uses in properties. `None` for a number that no version defines.
             #[must_use]
             pub fn name(self) -> Option<&'static str> {
                 match self.0 { $($value => Some($text),)* _ => None }
@@ -26,7 +26,7 @@ macro_rules! numbered {
                 match name { $($text => Some(Self($value)),)* _ => None }
             }
 
-            /// Whether the number is below the first one that no version defines.
+            /// Returns `true` if some version of ZFS defines the number.
             #[must_use]
             pub fn is_known(self) -> bool {
                 self.0 < $first_unknown
@@ -53,13 +53,13 @@ macro_rules! numbered {
 numbered! {
     /// A block checksum function (`enum zio_checksum`).
     ChecksumType: 15 {
-        /// Taken from the parent; in properties and dnodes only.
+        /// Inherited from the parent; in properties and dnodes only.
         INHERIT = 0, "inherit";
         /// The default function (fletcher-4); in properties only.
         ON = 1, "on";
         /// No checksum.
         OFF = 2, "off";
-        /// SHA-256 embedded in a label, verifier = offset.
+        /// SHA-256 embedded in a label; the verifier is the offset of the label.
         LABEL = 3, "label";
         /// SHA-256 embedded in a gang header.
         GANG_HEADER = 4, "gang_header";
@@ -69,7 +69,7 @@ numbered! {
         FLETCHER_2 = 6, "fletcher2";
         /// Fletcher-4.
         FLETCHER_4 = 7, "fletcher4";
-        /// SHA-256, words big-endian.
+        /// SHA-256 with big-endian words.
         SHA256 = 8, "sha256";
         /// Fletcher-4 embedded in the header of an intent log block.
         ZILOG2 = 9, "zilog2";
@@ -77,17 +77,17 @@ numbered! {
         NOPARITY = 10, "noparity";
         /// SHA-512/256.
         SHA512 = 11, "sha512";
-        /// Skein-512-256 keyed with the pool's salt.
+        /// Skein-512-256, keyed with the pool's salt.
         SKEIN = 12, "skein";
-        /// Edon-R-512 keyed with the pool's salt, cut to 256 bits.
+        /// Edon-R-512, keyed with the pool's salt and truncated to 256 bits.
         EDONR = 13, "edonr";
-        /// BLAKE3 keyed with the pool's salt.
+        /// BLAKE3, keyed with the pool's salt.
         BLAKE3 = 14, "blake3";
     }
 }
 
 impl ChecksumType {
-    /// Whether the function is strong enough for deduplication without verification
+    /// Returns `true` if the function is strong enough for deduplication without verification
     /// (`ZCHECKSUM_FLAG_DEDUP`).
     #[must_use]
     pub fn is_dedup_capable(self) -> bool {
@@ -98,7 +98,7 @@ impl ChecksumType {
 numbered! {
     /// A block compression function (`enum zio_compress`).
     CompressionType: 17 {
-        /// Taken from the parent; in properties and dnodes. In WRITE records: the payload is not compressed.
+        /// Inherited from the parent; in properties and dnodes. In a WRITE record: the payload is not compressed.
         INHERIT = 0, "inherit";
         /// The default function; in properties only.
         ON = 1, "on";
@@ -130,7 +130,7 @@ numbered! {
         ZLE = 14, "zle";
         /// LZ4 with ZFS's length header.
         LZ4 = 15, "lz4";
-        /// zstd with ZFS's header, frames without magic.
+        /// zstd with ZFS's header; the frames have no magic number.
         ZSTD = 16, "zstd";
     }
 }
@@ -138,7 +138,7 @@ numbered! {
 numbered! {
     /// An encryption suite (`enum zio_encrypt`).
     CryptSuite: 9 {
-        /// Taken from the parent; in properties only.
+        /// Inherited from the parent; in properties only.
         INHERIT = 0, "inherit";
         /// The default suite (aes-256-gcm); in properties only.
         ON = 1, "on";

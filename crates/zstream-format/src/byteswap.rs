@@ -1,53 +1,53 @@
-//! Turning the content of blocks and bonus buffers into the other byte order (`dmu_ot_byteswap`).
+//! Conversion of blocks and bonus buffers to the other byte order (`dmu_ot_byteswap`).
 //!
-//! Which integers there are depends, in some structures, on values inside them, so every function
-//! is told the order the bytes are in now. Swapping there and back gives the bytes one began with.
+//! In some structures the layout depends on values inside them, so every function takes the current
+//! byte order of the block. Swapping twice restores the original bytes.
 
 use crate::object_type::{ObjectType, SwapClass};
 use crate::order::ByteOrder;
 
-/// A block whose structure cannot be followed, so that it cannot be swapped.
+/// An error from swapping a block: its structure is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SwapError {
-    /// A structure is longer than what holds it.
+    /// A structure is longer than its container.
     #[error("{what} at byte {at} needs {need} bytes, have {have}")]
     Short {
-        /// Which structure.
+        /// The name of the structure.
         what: &'static str,
-        /// Where in the block.
+        /// The offset in the block, in bytes.
         at: usize,
-        /// Bytes it needs.
+        /// The number of bytes that it requires.
         need: usize,
-        /// Bytes there are.
+        /// The number of bytes that are available.
         have: usize,
     },
-    /// A number that the structure does not allow.
-    #[error("{what} at byte {at} is {found}")]
+    /// A field has an invalid value.
+    #[error("{what} at byte {at} is {found}, which is invalid")]
     Value {
-        /// Which field.
+        /// The name of the field.
         what: &'static str,
-        /// Where in the block.
+        /// The offset in the block, in bytes.
         at: usize,
-        /// What it is.
+        /// The value of the field.
         found: u64,
     },
-    /// A type that does not exist.
+    /// The object type does not exist.
     #[error("object type {0} does not exist")]
     Type(u32),
 }
 
-/// Swaps a block or bonus buffer of this object type in place; its integers are in order `from` now.
+/// Swaps a block or bonus buffer of this object type in place; its current byte order is `from`.
 ///
 /// # Errors
-/// When the type does not exist or the structure cannot be followed. `block` may be half swapped then.
+/// Fails if the type does not exist or the structure is invalid. `block` may be partly swapped then.
 pub fn swap_block(object_type: ObjectType, block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     swap(object_type.swap_class().ok_or(SwapError::Type(object_type.0))?, block, from)
 }
 
-/// Swaps a block or bonus buffer of this class in place; its integers are in order `from` now.
+/// Swaps a block or bonus buffer of this class in place; its current byte order is `from`.
 ///
 /// # Errors
-/// When the structure cannot be followed. `block` may be half swapped then.
+/// Fails if the structure is invalid. `block` may be partly swapped then.
 pub fn swap(class: SwapClass, block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     match class {
         SwapClass::U8 => Ok(()),
@@ -66,13 +66,13 @@ pub fn swap(class: SwapClass, block: &mut [u8], from: ByteOrder) -> Result<(), S
     }
 }
 
-/// Reverses each whole word of `size` bytes; what is left over stays.
+/// Reverses each complete word of `size` bytes; a remainder stays as it is.
 fn swap_words(block: &mut [u8], size: usize) -> Result<(), SwapError> {
     block.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     Ok(())
 }
 
-/// Part of a structure, or the error that it does not fit.
+/// Returns the `need` bytes at `at`, or an error if the block is too short.
 fn part<'a>(
     block: &'a mut [u8],
     what: &'static str,
@@ -104,7 +104,7 @@ fn zap(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     }
 }
 
-/// Header of 64 bytes, then entries of 64: `value u64 | cd u32 | pad u16 | name [50]`.
+/// Swaps a header of 64 bytes, then entries of 64: `value u64 | cd u32 | pad u16 | name [50]`.
 fn micro_zap(block: &mut [u8]) -> Result<(), SwapError> {
     swap_words(part(block, "micro ZAP header", 0, 64)?, 8)?;
     for entry in block[64..].chunks_exact_mut(64) {
@@ -114,8 +114,8 @@ fn micro_zap(block: &mut [u8]) -> Result<(), SwapError> {
     Ok(())
 }
 
-/// Header of 48 bytes, a hash table of `u16`, chunks of 24 bytes. The bytes in array chunks are
-/// big-endian always.
+/// Swaps a header of 48 bytes, a hash table of `u16`, and chunks of 24 bytes. The bytes in array chunks
+/// are always big-endian.
 fn zap_leaf(block: &mut [u8]) -> Result<(), SwapError> {
     const HEADER: usize = 48;
     const CHUNK: usize = 24;
@@ -168,7 +168,7 @@ fn dnodes(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     Ok(())
 }
 
-/// Swaps one dnode with all its slots; `at` is where it lies, for errors.
+/// Swaps one dnode with all its slots; `at` is its offset, for errors.
 fn dnode(dnode: &mut [u8], at: usize, from: ByteOrder) -> Result<(), SwapError> {
     if dnode[0] == 0 {
         return Ok(());
@@ -197,10 +197,10 @@ fn dnode(dnode: &mut [u8], at: usize, from: ByteOrder) -> Result<(), SwapError> 
     Ok(())
 }
 
-/// Swaps a bonus with all of its area in a dnode, of which `used` bytes count; its integers are in order `from` now.
+/// Swaps the bonus area of a dnode, of which `used` bytes are in use; its current byte order is `from`.
 ///
 /// # Errors
-/// When the type does not exist or the structure cannot be followed. `area` may be half swapped then.
+/// Fails if the type does not exist or the structure is invalid. `area` may be partly swapped then.
 pub fn swap_bonus_area(
     bonus_type: ObjectType,
     area: &mut [u8],
@@ -210,15 +210,15 @@ pub fn swap_bonus_area(
     let need = used.min(area.len());
     let class = bonus_type.swap_class().ok_or(SwapError::Type(bonus_type.0))?;
     let bonus = match class {
-        // The whole area, as OpenZFS does: what lies after the length in use is zero or belongs to it.
+        // Swap the whole area, as OpenZFS does: the bytes after the length in use are zeros or belong to the bonus.
         SwapClass::U16 | SwapClass::U32 | SwapClass::U64 => area,
         _ => &mut area[..need],
     };
     swap(class, bonus, from)
 }
 
-/// Meta-dnode, intent log header, type and flags, MACs (bytes), then the accounting dnodes at 1024,
-/// 1536 and 2048 where the block is long enough.
+/// Swaps the meta-dnode, the intent log header, type and flags, and, where the block is long enough, the
+/// accounting dnodes at 1024, 1536 and 2048. The MACs are bytes.
 fn objset(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     dnode(part(block, "meta-dnode", 0, SLOT)?, 0, from)?;
     swap_words(part(block, "objset header", SLOT, 192 + 16)?, 8)?;
@@ -230,7 +230,8 @@ fn objset(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     Ok(())
 }
 
-/// `u64` fields up to 176, then the ACL: `object u64 | size u32 | version u16 | count u16 | aces [72]`.
+/// Swaps `u64` fields up to 176, then the ACL:
+/// `object u64 | size u32 | version u16 | count u16 | aces [72]`.
 fn znode(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     const ACL: usize = 176;
     const FUID_VERSION: u16 = 1;
@@ -248,7 +249,7 @@ fn znode(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     }
 }
 
-/// Entries of 12 bytes: `id u32 | mask u32 | flags u16 | type u16`.
+/// Swaps entries of 12 bytes: `id u32 | mask u32 | flags u16 | type u16`.
 fn old_acl(block: &mut [u8]) {
     for ace in block.chunks_exact_mut(12) {
         ace[..4].reverse();
@@ -258,8 +259,8 @@ fn old_acl(block: &mut [u8]) {
     }
 }
 
-/// Entries of `type u16 | flags u16 | mask u32`, then, unless the flags name owner, group or
-/// everyone, an id of `u64`, then, for object entries, two guids of 16 bytes.
+/// Swaps entries of `type u16 | flags u16 | mask u32`. Unless the flags name owner, group or everyone, an
+/// id of `u64` follows; in object entries, two guids of 16 bytes follow that.
 fn acl(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     const OWNER: u16 = 0x1000;
     const GROUP: u16 = 0x2000;
@@ -275,8 +276,8 @@ fn acl(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
         at += if who == OWNER || who == EVERYONE || who == GROUP | IDENTIFIER_GROUP {
             8
         } else {
-            // The area behind the last entry is zero and looks like an entry too; where it is too
-            // short for one there is nothing to swap.
+            // The zeros after the last entry look like another entry; if they are too short for one,
+            // there is nothing to swap.
             let Some(id) = block.get_mut(at + 8..at + 16) else { break };
             id.reverse();
             if (5..=8).contains(&kind) { 48 } else { 16 }
@@ -297,7 +298,7 @@ mod tests {
     fn there_and_back(class: SwapClass, block: &[u8]) {
         let mut copy = block.to_vec();
         if swap(class, &mut copy, ByteOrder::Little).is_ok() {
-            swap(class, &mut copy, ByteOrder::Big).expect("what could be swapped can be swapped back");
+            swap(class, &mut copy, ByteOrder::Big).expect("a swapped block can be swapped back");
             assert_eq!(copy, block, "{class:?}");
         }
     }

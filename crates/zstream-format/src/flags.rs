@@ -10,20 +10,20 @@ bitflags! {
     /// `drr_flags` of BEGIN.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
     pub struct BeginFlags: u32 {
-        /// The source snapshot lies in another filesystem: receive as a clone of it.
+        /// The source snapshot is in another filesystem: receive as a clone of it.
         const CLONE = 1 << 0;
-        /// The dataset's names are case-insensitive.
+        /// The names in the dataset are case-insensitive.
         const CI_DATA = 1 << 1;
-        /// A full stream that holds every FREE and FREEOBJECTS, so that it can be received as a clone.
+        /// The full stream has every FREE and FREEOBJECTS, so that it can be received as a clone.
         const FREERECORDS = 1 << 2;
-        /// [`ObjectFlags::SPILL`] and [`SpillFlags::UNMODIFIED`] can be relied on.
+        /// [`ObjectFlags::SPILL`] and [`SpillFlags::UNMODIFIED`] are reliable.
         const SPILL_BLOCK = 1 << 3;
     }
 
     /// `drr_flags` of OBJECT.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
     pub struct ObjectFlags: u8 {
-        /// Raw streams: the dnode was written in the byte order other than the stream's.
+        /// In raw streams: the dnode was written in the byte order opposite to that of the stream.
         const RAW_BYTESWAP = 1 << 1;
         /// The object has a spill block at the source.
         const SPILL = 1 << 2;
@@ -32,58 +32,58 @@ bitflags! {
     /// `drr_flags` of WRITE and WRITE_BYREF.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
     pub struct WriteFlags: u8 {
-        /// The checksum in the key is strong enough to deduplicate by.
+        /// The checksum in the key is strong enough for deduplication.
         const CHECKSUM_DEDUP = 1 << 0;
-        /// Raw streams: the block was written in the byte order other than the stream's.
+        /// In raw streams: the block was written in the byte order opposite to that of the stream.
         const RAW_BYTESWAP = 1 << 1;
     }
 
     /// `drr_flags` of SPILL.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
     pub struct SpillFlags: u8 {
-        /// Raw streams: the block was written in the byte order other than the stream's.
+        /// In raw streams: the block was written in the byte order opposite to that of the stream.
         const RAW_BYTESWAP = 1 << 1;
-        /// Sent again though it did not change since the source snapshot.
+        /// The block is sent again, but has not changed since the source snapshot.
         const UNMODIFIED = 1 << 2;
     }
 
     /// `drr_flags` of OBJECT_RANGE.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
     pub struct RangeFlags: u8 {
-        /// The dnode block was written in the byte order other than the stream's.
+        /// The dnode block was written in the byte order opposite to that of the stream.
         const RAW_BYTESWAP = 1 << 1;
     }
 
     /// The feature flags of a stream (`DMU_BACKUP_FEATURE_*`), 56 bits of `drr_versioninfo`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
     pub struct FeatureFlags: u64 {
-        /// The stream may hold WRITE_BYREF records.
+        /// The stream may have WRITE_BYREF records.
         const DEDUP = 1 << 0;
-        /// Deduplicated by the properties of the source.
+        /// The stream is deduplicated according to the properties of the source.
         const DEDUPPROPS = 1 << 1;
-        /// The filesystem keeps system attributes, so there may be SPILL records.
+        /// The filesystem uses system attributes, so there may be SPILL records.
         const SA_SPILL = 1 << 2;
-        /// The stream may hold WRITE_EMBEDDED records.
+        /// The stream may have WRITE_EMBEDDED records.
         const EMBED_DATA = 1 << 16;
         /// Payloads may be compressed with lz4.
         const LZ4 = 1 << 17;
         /// Blocks may be larger than 128 KiB.
         const LARGE_BLOCKS = 1 << 19;
-        /// The continuation of an interrupted receive.
+        /// The stream continues an interrupted receive.
         const RESUMING = 1 << 20;
-        /// Sent with a redaction bookmark: there may be REDACT records.
+        /// The stream was sent with a redaction bookmark: there may be REDACT records.
         const REDACTED = 1 << 21;
-        /// WRITE payloads are as compressed on disk.
+        /// WRITE payloads are compressed as on disk.
         const COMPRESSED = 1 << 22;
-        /// Dnodes may take more than 512 bytes.
+        /// Dnodes may be larger than 512 bytes.
         const LARGE_DNODE = 1 << 23;
-        /// Encrypted blocks as they lie on disk.
+        /// Encrypted blocks are sent as stored on disk.
         const RAW = 1 << 24;
         /// Payloads may be compressed with zstd.
         const ZSTD = 1 << 25;
-        /// A package that carries holds.
+        /// The package has holds.
         const HOLDS = 1 << 26;
-        /// Reserved for switching to large blocks between incrementals; no sender sets it.
+        /// Reserved for a switch to large blocks between increments; no sender sets it.
         const SWITCH_TO_LARGE_BLOCKS = 1 << 27;
         /// File names may be longer than 255 bytes.
         const LONGNAME = 1 << 28;
@@ -96,7 +96,7 @@ field_by_flags! {
     BeginFlags as u32, ObjectFlags as u8, WriteFlags as u8, SpillFlags as u8, RangeFlags as u8,
 }
 
-/// Names of the features as they are printed, in the order of their bits.
+/// The printed names of the features, in the order of their bits.
 const FEATURE_NAMES: &[(FeatureFlags, &str)] = &[
     (FeatureFlags::DEDUP, "dedup"),
     (FeatureFlags::DEDUPPROPS, "dedupprops"),
@@ -117,17 +117,17 @@ const FEATURE_NAMES: &[(FeatureFlags, &str)] = &[
 ];
 
 impl FeatureFlags {
-    /// Number of feature bits in `drr_versioninfo`.
+    /// The number of feature bits in `drr_versioninfo`.
     pub const BITS: u32 = 56;
 
-    /// The bits that this crate has no name for.
+    /// Returns the bits that are unknown to this crate.
     #[must_use]
     pub fn unknown(self) -> Self {
         self.difference(Self::all())
     }
 
-    /// A name for each bit that is set, lowest first; a bit without a name is `bit N`, with the
-    /// remark whose it is where that is known.
+    /// Returns a name for each bit that is set, lowest first. An unknown bit is `bit N`, followed by its
+    /// owner if that is known.
     #[must_use]
     pub fn names(self) -> Vec<String> {
         (0..Self::BITS)
@@ -150,24 +150,24 @@ impl fmt::Display for FeatureFlags {
     }
 }
 
-/// What `drr_versioninfo` says of the kind of header (`drr_headertype`, its lowest 2 bits).
+/// The kind of header (`drr_headertype`, the lowest 2 bits of `drr_versioninfo`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HeaderType {
-    /// One snapshot; before feature flags existed this was "version 1".
+    /// The header of one snapshot; "version 1" before there were feature flags.
     Substream,
-    /// The header of a package; before feature flags existed this was "version 2".
+    /// The header of a package; "version 2" before there were feature flags.
     Package,
-    /// 0 or 3, which no sender writes.
+    /// An invalid kind, 0 or 3, which no sender writes.
     Invalid(u8),
 }
 
-/// `drr_versioninfo` of BEGIN: header type in bits 0..=1, feature flags in bits 2..=57, the highest
-/// 6 bits reserved.
+/// `drr_versioninfo` of BEGIN: header type in bits 0..=1, feature flags in bits 2..=57; the highest
+/// 6 bits are reserved.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct VersionInfo(pub u64);
 
 impl VersionInfo {
-    /// The word for a header of this type with these features.
+    /// Creates the word for a header of this type with these features.
     #[must_use]
     pub fn new(header_type: HeaderType, features: FeatureFlags) -> Self {
         let kind = match header_type {
@@ -178,7 +178,7 @@ impl VersionInfo {
         Self(kind).with_features(features)
     }
 
-    /// Which kind of header.
+    /// The kind of header.
     #[must_use]
     pub fn header_type(self) -> HeaderType {
         match self.0 & 3 {
@@ -188,13 +188,13 @@ impl VersionInfo {
         }
     }
 
-    /// The feature flags, unknown ones included.
+    /// The feature flags, including unknown ones.
     #[must_use]
     pub fn features(self) -> FeatureFlags {
         FeatureFlags::from_bits_retain(self.0 >> 2 & ((1 << FeatureFlags::BITS) - 1))
     }
 
-    /// The same word with other features; the header type and the reserved bits stay.
+    /// Returns the same word with other features; the header type and the reserved bits stay.
     #[must_use]
     pub fn with_features(self, features: FeatureFlags) -> Self {
         let mask = ((1u64 << FeatureFlags::BITS) - 1) << 2;

@@ -1,4 +1,4 @@
-//! Numbers that name things, each its own type so that they cannot be mixed up.
+//! Identifiers, each with its own type so that they cannot be confused.
 
 use std::fmt;
 
@@ -29,11 +29,11 @@ macro_rules! id {
 }
 
 id! {
-    /// The guid of a pool, vdev, dataset or snapshot. Printed in hex, as in stream dumps.
+    /// The guid of a pool, vdev, dataset or snapshot. It is printed in hexadecimal, as in stream dumps.
     Guid, "{:x}";
-    /// The number of an object in an object set. 0 is the meta-dnode.
+    /// The number of an object in an object set. Object 0 is the meta-dnode.
     ObjectId, "{}";
-    /// A transaction group's number.
+    /// The number of a transaction group.
     Txg, "{}";
     /// The index of a block in an object: offset divided by block size, at level 0.
     BlockId, "{}";

@@ -9,6 +9,7 @@ pub mod compress;
 mod deflate;
 pub mod edit;
 pub mod effect;
+pub mod errno;
 pub mod flags;
 pub mod fletcher;
 pub mod ids;

@@ -1,14 +1,14 @@
-//! DMU object types (`dmu_object_type_t`): what the blocks of an object hold and how they are swapped.
+//! DMU object types (`dmu_object_type_t`): the content of blocks and the way to swap their bytes.
 //!
-//! Types below [`ObjectType::COUNT`] are numbered; a type with bit 0x80 set describes itself: 0x40
-//! metadata, 0x20 encrypted, the low 5 bits the byteswap class.
+//! Types below [`ObjectType::COUNT`] are in a table; a type with bit 0x80 is self-describing: bit 0x40
+//! means metadata, 0x20 encrypted, and the low 5 bits are the byteswap class.
 
 use std::fmt;
 
-/// How blocks of a type are turned into the other byte order (`dmu_object_byteswap`).
+/// A byteswap class: the layout of blocks for conversion to the other byte order (`dmu_object_byteswap`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SwapClass {
-    /// Bytes: nothing to do.
+    /// Bytes, which are not swapped.
     U8,
     /// An array of 2-byte integers.
     U16,
@@ -16,7 +16,7 @@ pub enum SwapClass {
     U32,
     /// An array of 8-byte integers.
     U64,
-    /// A micro ZAP, a fat ZAP's header, leaf or pointer table.
+    /// A micro ZAP, or the header, a leaf or a pointer table of a fat ZAP.
     Zap,
     /// A block of dnodes.
     Dnode,
@@ -24,14 +24,14 @@ pub enum SwapClass {
     Objset,
     /// A legacy `znode_phys_t`.
     Znode,
-    /// An ACL of the first format: 12-byte entries.
+    /// An ACL of the first format, with entries of 12 bytes.
     OldAcl,
     /// An ACL with entries of 8, 16 or 48 bytes.
     Acl,
 }
 
 impl SwapClass {
-    /// The class with this number in a self-describing type.
+    /// Returns the class with this number in a self-describing type.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         Some(match number {
@@ -50,7 +50,7 @@ impl SwapClass {
     }
 }
 
-/// The type of an object, a block or a bonus buffer. 32 bits wide in streams, 8 in dnodes.
+/// The type of an object, a block or a bonus buffer: 32 bits in streams, 8 in dnodes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ObjectType(pub u32);
 
@@ -60,7 +60,7 @@ macro_rules! object_types {
             $($(#[$doc])* pub const $konst: Self = Self($value);)*
         }
 
-        /// Name, byteswap class, metadata, encrypted; by number.
+        /// Name, byteswap class, metadata, encrypted, by number.
         const TABLE: [(&str, SwapClass, bool, bool); ObjectType::COUNT as usize] = [
             $({
                 #[allow(unused_mut)]
@@ -85,37 +85,37 @@ object_types! {
     NONE = 0, "unallocated", U8, md;
     /// The MOS directory.
     OBJECT_DIRECTORY = 1, "object directory", Zap, md;
-    /// An array of object numbers (a vdev's metaslabs).
+    /// An array of object numbers (the metaslabs of a vdev).
     OBJECT_ARRAY = 2, "object array", U64, md;
     /// A packed nvlist.
     PACKED_NVLIST = 3, "packed nvlist", U8, md;
-    /// Bonus: size of a packed nvlist.
+    /// A bonus: the size of a packed nvlist.
     PACKED_NVLIST_SIZE = 4, "packed nvlist size", U64, md;
     /// A list of block pointers.
     BPOBJ = 5, "bpobj", U64, md;
-    /// Bonus: header of a bpobj.
+    /// A bonus: the header of a bpobj.
     BPOBJ_HDR = 6, "bpobj header", U64, md;
-    /// Bonus: header of a space map.
+    /// A bonus: the header of a space map.
     SPACE_MAP_HEADER = 7, "SPA space map header", U64, md;
     /// A space map.
     SPACE_MAP = 8, "SPA space map", U64, md;
     /// An intent log block.
     INTENT_LOG = 9, "ZIL intent log", U64, md, enc;
-    /// The meta-dnode's blocks: arrays of dnodes.
+    /// The content of the meta-dnode: arrays of dnodes.
     DNODE = 10, "DMU dnode", Dnode, md, enc;
     /// An objset block.
     OBJSET = 11, "DMU objset", Objset, md;
-    /// Bonus: a DSL directory.
+    /// A bonus: a DSL directory.
     DSL_DIR = 12, "DSL directory", U64, md;
-    /// Child map of a DSL directory.
+    /// The child map of a DSL directory.
     DSL_DIR_CHILD_MAP = 13, "DSL directory child map", Zap, md;
-    /// Snapshot names of a dataset.
+    /// The snapshot names of a dataset.
     DSL_DS_SNAP_MAP = 14, "DSL dataset snap map", Zap, md;
-    /// Properties.
+    /// The properties of a dataset.
     DSL_PROPS = 15, "DSL props", Zap, md;
-    /// Bonus: a DSL dataset.
+    /// A bonus: a DSL dataset.
     DSL_DATASET = 16, "DSL dataset", U64, md;
-    /// Bonus: a znode before system attributes.
+    /// A bonus: a znode, before system attributes.
     ZNODE = 17, "ZFS znode", Znode, md;
     /// An ACL of the first format.
     OLDACL = 18, "ZFS V0 ACL", OldAcl, md, enc;
@@ -125,27 +125,27 @@ object_types! {
     DIRECTORY_CONTENTS = 20, "ZFS directory", Zap, md, enc;
     /// The master node of a filesystem.
     MASTER_NODE = 21, "ZFS master node", Zap, md;
-    /// Files that are open but have no name.
+    /// The unlinked set: files that were open when their last name was removed.
     UNLINKED_SET = 22, "ZFS delete queue", Zap, md, enc;
     /// The contents of a volume.
     ZVOL = 23, "zvol object", U8, enc;
     /// The properties of a volume.
     ZVOL_PROP = 24, "zvol prop", Zap, md;
-    /// Other data of bytes.
+    /// Other bytes.
     PLAIN_OTHER = 25, "other uint8[]", U8, enc;
-    /// Other data of 8-byte integers.
+    /// Other 8-byte integers.
     UINT64_OTHER = 26, "other uint64[]", U64, enc;
-    /// Another ZAP.
+    /// Any other ZAP.
     ZAP_OTHER = 27, "other ZAP", Zap, md;
     /// The log of damaged blocks.
     ERROR_LOG = 28, "persistent error log", Zap, md;
-    /// The pool's history.
+    /// The history of the pool.
     SPA_HISTORY = 29, "SPA history", U8, md;
-    /// Bonus: offsets into the pool's history.
+    /// A bonus: offsets in the history of the pool.
     SPA_HISTORY_OFFSETS = 30, "SPA history offsets", U64, md;
-    /// Pool properties.
+    /// The properties of the pool.
     POOL_PROPS = 31, "Pool properties", Zap, md;
-    /// Delegated permissions.
+    /// The delegated permissions of a dataset.
     DSL_PERMS = 32, "DSL permissions", Zap, md;
     /// An ACL.
     ACL = 33, "ZFS ACL", Acl, md, enc;
@@ -153,56 +153,56 @@ object_types! {
     SYSACL = 34, "ZFS SYSACL", U8, md, enc;
     /// A table of FUID domains.
     FUID = 35, "FUID table", U8, md, enc;
-    /// Bonus: size of a FUID table.
+    /// A bonus: the size of a FUID table.
     FUID_SIZE = 36, "FUID table size", U64, md;
-    /// Clones of a snapshot.
+    /// The clones of a snapshot.
     NEXT_CLONES = 37, "DSL dataset next clones", Zap, md;
-    /// The scrub's work queue.
+    /// The work queue of a scrub.
     SCAN_QUEUE = 38, "scan work queue", Zap, md;
-    /// Space used by users, groups and projects.
+    /// The space used by users, groups and projects.
     USERGROUP_USED = 39, "ZFS user/group/project used", Zap, md, enc;
-    /// Quotas of users, groups and projects.
+    /// The quotas of users, groups and projects.
     USERGROUP_QUOTA = 40, "ZFS user/group/project quota", Zap, md, enc;
-    /// Holds of a snapshot.
+    /// The holds of a snapshot.
     USERREFS = 41, "snapshot refcount tags", Zap, md;
     /// The deduplication table.
     DDT_ZAP = 42, "DDT ZAP algorithm", Zap, md;
-    /// Statistics of the deduplication table.
+    /// The statistics of the deduplication table.
     DDT_STATS = 43, "DDT statistics", Zap, md;
-    /// System attributes: bonus or spill.
+    /// System attributes, in a bonus or a spill block.
     SA = 44, "System attributes", U8, md, enc;
     /// The master node of system attributes.
     SA_MASTER_NODE = 45, "SA master node", Zap, md, enc;
-    /// Registered system attributes.
+    /// The registered system attributes.
     SA_ATTR_REGISTRATION = 46, "SA attr registration", Zap, md, enc;
-    /// Layouts of system attributes.
+    /// The layouts of system attributes.
     SA_ATTR_LAYOUTS = 47, "SA attr layouts", Zap, md, enc;
-    /// Translations during a scan.
+    /// The translations of a scan.
     SCAN_XLATE = 48, "scan translations", Zap, md;
-    /// A block that deduplication made up.
+    /// A synthetic block of deduplication.
     DEDUP = 49, "deduplicated block", U8, enc;
     /// A deadlist.
     DEADLIST = 50, "DSL deadlist map", Zap, md;
-    /// Bonus: header of a deadlist.
+    /// A bonus: the header of a deadlist.
     DEADLIST_HDR = 51, "DSL deadlist map hdr", U64, md;
-    /// Clones of the snapshots of a directory.
+    /// The clones of the snapshots of a directory.
     DSL_CLONES = 52, "DSL dir clones", Zap, md;
-    /// Sub-objects of a bpobj.
+    /// The sub-objects of a bpobj.
     BPOBJ_SUBOBJ = 53, "bpobj subobj", U64, md;
 }
 
 impl ObjectType {
-    /// Number of numbered types (`DMU_OT_NUMTYPES`).
+    /// The number of types in the table (`DMU_OT_NUMTYPES`).
     pub const COUNT: u32 = 54;
-    /// The bit of a type that describes itself.
+    /// The bit of a self-describing type.
     pub const NEW_TYPE: u32 = 0x80;
-    /// With [`NEW_TYPE`](Self::NEW_TYPE): metadata.
+    /// The bit for metadata in a self-describing type.
     pub const METADATA: u32 = 0x40;
-    /// With [`NEW_TYPE`](Self::NEW_TYPE): encrypted in an encrypted dataset.
+    /// The bit for encryption in an encrypted dataset, in a self-describing type.
     pub const ENCRYPTED: u32 = 0x20;
     const CLASS_MASK: u32 = 0x1f;
 
-    /// How blocks of this type are byte-swapped; `None` for a type that does not exist.
+    /// The byteswap class of blocks of this type; `None` for a type that does not exist.
     #[must_use]
     pub fn swap_class(self) -> Option<SwapClass> {
         if self.0 & Self::NEW_TYPE != 0 {
@@ -212,13 +212,13 @@ impl ObjectType {
         }
     }
 
-    /// Whether the type exists (`DMU_OT_IS_VALID`).
+    /// Returns `true` if the type exists (`DMU_OT_IS_VALID`).
     #[must_use]
     pub fn is_valid(self) -> bool {
         self.swap_class().is_some()
     }
 
-    /// Whether blocks of this type are metadata (`DMU_OT_IS_METADATA`).
+    /// Returns `true` if blocks of this type are metadata (`DMU_OT_IS_METADATA`).
     #[must_use]
     pub fn is_metadata(self) -> bool {
         if self.0 & Self::NEW_TYPE != 0 {
@@ -228,7 +228,7 @@ impl ObjectType {
         }
     }
 
-    /// Whether blocks of this type are encrypted in an encrypted dataset (`DMU_OT_IS_ENCRYPTED`).
+    /// Returns `true` if blocks of this type are encrypted in an encrypted dataset (`DMU_OT_IS_ENCRYPTED`).
     #[must_use]
     pub fn is_encrypted(self) -> bool {
         if self.0 & Self::NEW_TYPE != 0 {
@@ -238,7 +238,7 @@ impl ObjectType {
         }
     }
 
-    /// A readable name; self-describing types are named by their class.
+    /// A readable name; that of a self-describing type is its class.
     #[must_use]
     pub fn name(self) -> &'static str {
         if self.0 & Self::NEW_TYPE == 0 {
@@ -272,23 +272,23 @@ impl fmt::Debug for ObjectType {
     }
 }
 
-/// What an object set is for (`dmu_objset_type_t`).
+/// The type of an object set (`dmu_objset_type_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ObjsetType(pub u32);
 
 impl ObjsetType {
-    /// None.
+    /// No type.
     pub const NONE: Self = Self(0);
-    /// The pool's own object set (the MOS).
+    /// The object set of the pool itself (the MOS).
     pub const META: Self = Self(1);
     /// A filesystem.
     pub const ZFS: Self = Self(2);
     /// A volume.
     pub const ZVOL: Self = Self(3);
-    /// For tests.
+    /// A type for tests.
     pub const OTHER: Self = Self(4);
 
-    /// A word for it.
+    /// A readable name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.0 {

@@ -1,24 +1,24 @@
 //! Byte order of a stream, a block or a packed nvlist.
 //!
-//! ZFS writes in the order of the machine that writes and marks what it wrote, so that the reader
-//! swaps. Everything in this crate that reads integers from outside takes a [`ByteOrder`].
+//! ZFS writes in the byte order of the machine and marks its output, so that the reader can swap it.
+//! All code in this crate that reads integers from input takes a [`ByteOrder`].
 
 use byteorder::{BigEndian, ByteOrder as _, LittleEndian};
 
-/// The order in which the bytes of an integer lie.
+/// The order of the bytes in an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ByteOrder {
-    /// Least significant byte first (x86, ARM as Linux runs it).
+    /// Least significant byte first (x86, ARM with Linux).
     Little,
     /// Most significant byte first (SPARC, s390x).
     Big,
 }
 
 impl ByteOrder {
-    /// The order of the machine this runs on.
+    /// The byte order of this machine.
     pub const NATIVE: Self = if cfg!(target_endian = "big") { Self::Big } else { Self::Little };
 
-    /// The other order.
+    /// Returns the other byte order.
     #[must_use]
     pub fn swapped(self) -> Self {
         match self {
@@ -27,7 +27,7 @@ impl ByteOrder {
         }
     }
 
-    /// Reads the `u16` at the start of `bytes`; panics when there are fewer than 2 bytes.
+    /// Reads the `u16` at the start of `bytes`. Panics if there are fewer than 2 bytes.
     #[must_use]
     pub fn u16(self, bytes: &[u8]) -> u16 {
         match self {
@@ -36,7 +36,7 @@ impl ByteOrder {
         }
     }
 
-    /// Reads the `u32` at the start of `bytes`; panics when there are fewer than 4 bytes.
+    /// Reads the `u32` at the start of `bytes`. Panics if there are fewer than 4 bytes.
     #[must_use]
     pub fn u32(self, bytes: &[u8]) -> u32 {
         match self {
@@ -45,7 +45,7 @@ impl ByteOrder {
         }
     }
 
-    /// Reads the `u64` at the start of `bytes`; panics when there are fewer than 8 bytes.
+    /// Reads the `u64` at the start of `bytes`. Panics if there are fewer than 8 bytes.
     #[must_use]
     pub fn u64(self, bytes: &[u8]) -> u64 {
         match self {
@@ -54,7 +54,7 @@ impl ByteOrder {
         }
     }
 
-    /// Writes `value` to the first 2 bytes of `out`; panics when there are fewer.
+    /// Writes `value` to the first 2 bytes of `out`. Panics if there are fewer.
     pub fn put_u16(self, out: &mut [u8], value: u16) {
         match self {
             Self::Little => LittleEndian::write_u16(out, value),
@@ -62,7 +62,7 @@ impl ByteOrder {
         }
     }
 
-    /// Writes `value` to the first 4 bytes of `out`; panics when there are fewer.
+    /// Writes `value` to the first 4 bytes of `out`. Panics if there are fewer.
     pub fn put_u32(self, out: &mut [u8], value: u32) {
         match self {
             Self::Little => LittleEndian::write_u32(out, value),
@@ -70,7 +70,7 @@ impl ByteOrder {
         }
     }
 
-    /// Writes `value` to the first 8 bytes of `out`; panics when there are fewer.
+    /// Writes `value` to the first 8 bytes of `out`. Panics if there are fewer.
     pub fn put_u64(self, out: &mut [u8], value: u64) {
         match self {
             Self::Little => LittleEndian::write_u64(out, value),

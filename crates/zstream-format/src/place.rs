@@ -1,17 +1,17 @@
-//! Where in a stream something is.
+//! Positions of records in a stream.
 
 use std::fmt;
 
 use crate::record::RecordType;
 
-/// The place of a record in a stream.
+/// The position of a record in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Place {
-    /// Bytes of the stream before the record's header.
+    /// The offset of the header of the record in the stream, in bytes.
     pub offset: u64,
-    /// Records of the stream before it.
+    /// The number of records before it in the stream.
     pub index: u64,
-    /// What it is, where that could be read.
+    /// The type of the record, if it could be read.
     pub record: Option<RecordType>,
 }
 

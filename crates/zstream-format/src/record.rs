@@ -1,6 +1,6 @@
 //! The eleven record types of a send stream (`dmu_replay_record_t`), each declared once.
 //!
-//! A record is a header of 312 bytes and, for some types, a payload right behind it:
+//! A record is a header of 312 bytes and, for some types, a payload directly after it:
 //!
 //! ```text
 //!    0    4    8                                            280        312
@@ -9,7 +9,7 @@
 //!    +----+----+---------------------------------------------+----------+----------
 //! ```
 //!
-//! `plen` (`drr_payloadlen`) counts in BEGIN only; elsewhere the length follows from the body. In
+//! `plen` (`drr_payloadlen`) is used in BEGIN only; in other records the length follows from the body. In
 //! BEGIN the last 32 bytes are not a checksum but the end of the name.
 
 use std::fmt;
@@ -22,26 +22,26 @@ use crate::object_type::ObjectType;
 use crate::order::ByteOrder;
 use crate::wire::{Field, record};
 
-/// Bytes of a record's header.
+/// The size of the header of a record in bytes.
 pub const HEADER_LEN: usize = 312;
-/// Where the body begins.
+/// The offset of the body.
 pub const BODY_OFFSET: usize = 8;
-/// Where the checksum begins, in every record but BEGIN.
+/// The offset of the checksum in every record except BEGIN.
 pub const TRAILER_OFFSET: usize = 280;
-/// The number that begins the body of every BEGIN.
+/// The magic number at the start of the body of every BEGIN.
 pub const BEGIN_MAGIC: u64 = 0x0000_0002_F5BA_CBAC;
-/// A `length` of FREE that means "to the end of the object" (`DMU_OBJECT_END`).
+/// The `length` of a FREE up to the end of the object (`DMU_OBJECT_END`).
 pub const TO_OBJECT_END: u64 = u64::MAX;
-/// The largest block of ZFS, and so the largest payload of WRITE and SPILL (`SPA_MAXBLOCKSIZE`).
+/// The maximum block size of ZFS, and so the maximum payload of WRITE and SPILL (`SPA_MAXBLOCKSIZE`).
 pub const MAX_BLOCK_BYTES: u64 = 16 << 20;
-/// The largest payload of a block pointer that embeds its data (`BPE_PAYLOAD_SIZE`).
+/// The maximum payload of a block pointer with embedded data (`BPE_PAYLOAD_SIZE`).
 pub const MAX_EMBEDDED_BYTES: u32 = 112;
-/// The largest bonus buffer: a dnode of 16 KiB. Raw streams carry the whole area.
+/// The limit for a bonus buffer: the size of the largest dnode, 16 KiB. Raw streams contain the whole area.
 pub const MAX_BONUS_BYTES: u32 = 16 << 10;
-/// The largest nvlist behind a BEGIN that is read, as in OpenZFS.
+/// The maximum size of the nvlist after a BEGIN, as in OpenZFS.
 pub const MAX_BEGIN_PAYLOAD_BYTES: u32 = 256 << 20;
 
-/// What a record is (`drr_type`).
+/// The type of a record (`drr_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum RecordType {
@@ -57,20 +57,20 @@ pub enum RecordType {
     Free = 4,
     /// Ends a substream or a package.
     End = 5,
-    /// Writes a block that an earlier WRITE carried.
+    /// Writes a block that an earlier WRITE contains.
     WriteByref = 6,
     /// Writes the spill block of an object.
     Spill = 7,
-    /// Writes a block small enough to live in its block pointer.
+    /// Writes a block that is embedded in its block pointer.
     WriteEmbedded = 8,
     /// Announces a dnode block of a raw stream.
     ObjectRange = 9,
-    /// Says that a range of an object was left out on purpose.
+    /// Marks a range of an object as redacted.
     Redact = 10,
 }
 
 impl RecordType {
-    /// Every type, by number.
+    /// Every type, in the order of the numbers.
     pub const ALL: [Self; 11] = [
         Self::Begin,
         Self::Object,
@@ -85,13 +85,13 @@ impl RecordType {
         Self::Redact,
     ];
 
-    /// The type with this number.
+    /// Returns the type with this number.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(usize::try_from(number).ok()?).copied()
     }
 
-    /// Its name in OpenZFS's dumps.
+    /// The name of the type in the dumps of OpenZFS.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -119,21 +119,21 @@ impl fmt::Display for RecordType {
 record! {
     /// Starts a substream or a package (`struct drr_begin`).
     Begin[304] {
-        /// [`BEGIN_MAGIC`]; the order it is stored in is that of the stream.
+        /// [`BEGIN_MAGIC`]; its byte order is that of the stream.
         magic: u64,
-        /// Header type and feature flags.
+        /// The header type and the feature flags.
         version_info: VersionInfo,
-        /// Creation time of the snapshot, seconds since 1970; 0 in a package's header.
+        /// The creation time of the snapshot in seconds since 1970; 0 in the header of a package.
         creation_time: u64,
-        /// Type of the object set (`dmu_objset_type_t`); 0 in a package's header.
+        /// The type of the object set (`dmu_objset_type_t`); 0 in the header of a package.
         objset_type: u32,
-        /// Flags of the stream.
+        /// The flags of the stream.
         flags: BeginFlags,
-        /// Guid of the snapshot that is sent; 0 in a package's header.
+        /// The guid of the snapshot; 0 in the header of a package.
         to_guid: Guid,
-        /// Guid of the incremental source; 0 for a full stream.
+        /// The guid of the incremental source; 0 for a full stream.
         from_guid: Guid,
-        /// `pool/fs@snap`, padded with NUL.
+        /// The full name of the snapshot, `pool/fs@snap`, padded with NUL.
         to_name: [u8; 256],
     }
 }
@@ -143,35 +143,35 @@ record! {
     Object[56] {
         /// The object.
         object: ObjectId,
-        /// Type of its data.
+        /// The type of its data.
         object_type: ObjectType,
-        /// Type of its bonus buffer.
+        /// The type of its bonus buffer.
         bonus_type: ObjectType,
-        /// Size of its data blocks in bytes.
+        /// The size of its data blocks in bytes.
         block_size: u32,
-        /// Length of its bonus buffer in bytes.
+        /// The size of its bonus buffer in bytes.
         bonus_len: u32,
-        /// The dnode's checksum setting.
+        /// The checksum setting of the dnode.
         checksum_type: ChecksumType,
-        /// The dnode's compression setting.
+        /// The compression setting of the dnode.
         compression: CompressionType,
-        /// Size of the dnode in units of 512 bytes; 0 means 1.
+        /// The size of the dnode in units of 512 bytes; 0 means 1.
         dnode_slots: u8,
-        /// Flags.
+        /// The flags of the record.
         flags: ObjectFlags,
-        /// Raw streams: size of the whole bonus area in bytes, as stored.
+        /// The size of the whole bonus area in bytes, as stored; in raw streams.
         raw_bonus_len: u32,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
-        /// Raw streams: log2 of the size of an indirect block.
+        /// log2 of the size of an indirect block; in raw streams.
         indirect_block_shift: u8,
-        /// Raw streams: levels of the object's tree.
+        /// The number of levels of the block tree; in raw streams.
         levels: u8,
-        /// Raw streams: block pointers in the dnode.
+        /// The number of block pointers in the dnode; in raw streams.
         block_pointers: u8,
         /// Zero.
         pad: [u8; 5],
-        /// Raw streams: the highest block id.
+        /// The highest block id; in raw streams.
         max_block_id: u64,
     }
 }
@@ -181,9 +181,9 @@ record! {
     FreeObjects[24] {
         /// The first object.
         first_object: ObjectId,
-        /// How many.
+        /// The number of objects.
         object_count: u64,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
     }
 }
@@ -193,35 +193,35 @@ record! {
     Write[132] {
         /// The object.
         object: ObjectId,
-        /// Type of the data.
+        /// The type of the data.
         object_type: ObjectType,
         /// Zero.
         pad: [u8; 4],
-        /// Where in the object, in bytes.
+        /// The offset in the object, in bytes.
         offset: u64,
-        /// Size of the block in bytes, uncompressed.
+        /// The logical size of the block in bytes.
         logical_size: u64,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
-        /// Checksum function of [`key_checksum`](Self::key_checksum).
+        /// The checksum function of [`key_checksum`](Self::key_checksum).
         checksum_type: ChecksumType,
-        /// Flags.
+        /// The flags of the record.
         flags: WriteFlags,
-        /// How the payload is compressed; 0 (inherit): it is not.
+        /// The compression of the payload; 0 (inherit) if it is not compressed.
         compression: CompressionType,
         /// Zero.
         pad2: [u8; 5],
-        /// Checksum of the block at the source (`ddk_cksum`).
+        /// The checksum of the block at the source (`ddk_cksum`).
         key_checksum: Checksum,
-        /// Sizes and compression of the block at the source (`ddk_prop`).
+        /// The sizes and the compression of the block at the source (`ddk_prop`).
         key_prop: u64,
-        /// Size of the payload in bytes where it is compressed, else 0.
+        /// The size of the payload in bytes if it is compressed, otherwise 0.
         compressed_size: u64,
-        /// Raw streams: salt of the block's key.
+        /// The salt of the block key; in raw streams.
         salt: [u8; 8],
-        /// Raw streams: initialization vector.
+        /// The initialization vector; in raw streams.
         iv: [u8; 12],
-        /// Raw streams: message authentication code.
+        /// The message authentication code; in raw streams.
         mac: [u8; 16],
     }
 }
@@ -231,11 +231,11 @@ record! {
     Free[32] {
         /// The object.
         object: ObjectId,
-        /// Where the range begins, in bytes.
+        /// The start of the range, in bytes.
         offset: u64,
-        /// Its length in bytes, or [`TO_OBJECT_END`].
+        /// The length of the range in bytes, or [`TO_OBJECT_END`].
         length: u64,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
     }
 }
@@ -243,39 +243,39 @@ record! {
 record! {
     /// Ends a substream or a package (`struct drr_end`).
     End[40] {
-        /// Fletcher-4 of everything from BEGIN up to this record; zero at the end of a package.
+        /// The fletcher-4 sum from BEGIN up to this record; zero at the end of a package.
         checksum: Checksum,
-        /// Guid of the snapshot that was sent; zero for packages.
+        /// The guid of the snapshot; zero for packages.
         to_guid: Guid,
     }
 }
 
 record! {
-    /// Writes a block that an earlier WRITE carried (`struct drr_write_byref`).
+    /// Writes a block that an earlier WRITE contains (`struct drr_write_byref`).
     WriteByref[104] {
         /// The object.
         object: ObjectId,
-        /// Where in the object, in bytes.
+        /// The offset in the object, in bytes.
         offset: u64,
-        /// Size of the block in bytes.
+        /// The size of the block in bytes.
         length: u64,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
-        /// Guid of the snapshot whose substream carried the block.
+        /// The guid of the snapshot whose substream contains the block.
         ref_guid: Guid,
-        /// The object it was written to there.
+        /// The object of the earlier WRITE.
         ref_object: ObjectId,
-        /// The offset it was written to there.
+        /// The offset of the earlier WRITE.
         ref_offset: u64,
-        /// Checksum function of [`key_checksum`](Self::key_checksum).
+        /// The checksum function of [`key_checksum`](Self::key_checksum).
         checksum_type: ChecksumType,
-        /// Flags.
+        /// The flags of the record.
         flags: WriteFlags,
         /// Zero.
         pad: [u8; 6],
-        /// Checksum of the block at the source (`ddk_cksum`).
+        /// The checksum of the block at the source (`ddk_cksum`).
         key_checksum: Checksum,
-        /// Sizes and compression of the block at the source (`ddk_prop`).
+        /// The sizes and the compression of the block at the source (`ddk_prop`).
         key_prop: u64,
     }
 }
@@ -285,50 +285,50 @@ record! {
     Spill[80] {
         /// The object.
         object: ObjectId,
-        /// Size of the block in bytes, uncompressed.
+        /// The logical size of the block in bytes.
         length: u64,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
-        /// Flags.
+        /// The flags of the record.
         flags: SpillFlags,
-        /// Raw streams: how the payload is compressed.
+        /// The compression of the payload; in raw streams.
         compression: CompressionType,
         /// Zero.
         pad: [u8; 6],
-        /// Raw streams: size of the payload in bytes.
+        /// The size of the payload in bytes; in raw streams.
         compressed_size: u64,
-        /// Raw streams: salt of the block's key.
+        /// The salt of the block key; in raw streams.
         salt: [u8; 8],
-        /// Raw streams: initialization vector.
+        /// The initialization vector; in raw streams.
         iv: [u8; 12],
-        /// Raw streams: message authentication code.
+        /// The message authentication code; in raw streams.
         mac: [u8; 16],
-        /// Type of the data; senders leave it 0.
+        /// The type of the data; senders leave it 0.
         object_type: ObjectType,
     }
 }
 
 record! {
-    /// Writes a block small enough to live in its block pointer (`struct drr_write_embedded`).
+    /// Writes a block that is embedded in its block pointer (`struct drr_write_embedded`).
     /// Payload: the block as embedded, padded to 8 bytes.
     WriteEmbedded[48] {
         /// The object.
         object: ObjectId,
-        /// Where in the object, in bytes.
+        /// The offset in the object, in bytes.
         offset: u64,
-        /// Size of the block in bytes.
+        /// The size of the block in bytes.
         length: u64,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
-        /// How the payload is compressed.
+        /// The compression of the payload.
         compression: CompressionType,
-        /// What is embedded (`BP_EMBEDDED_TYPE_*`); 0: data.
+        /// The kind of embedded content (`BP_EMBEDDED_TYPE_*`); 0 is data.
         embedded_type: u8,
         /// Zero.
         pad: [u8; 6],
-        /// Size of the payload in bytes, uncompressed.
+        /// The logical size of the payload in bytes.
         logical_size: u32,
-        /// Size of the payload in bytes, as embedded.
+        /// The size of the payload as embedded, in bytes.
         physical_size: u32,
     }
 }
@@ -338,17 +338,17 @@ record! {
     ObjectRange[64] {
         /// The first object of the block, a multiple of 32.
         first_object: ObjectId,
-        /// Slots in the block: 32.
+        /// The number of slots in the block: 32.
         slot_count: u64,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
-        /// Salt of the block's key.
+        /// The salt of the block key.
         salt: [u8; 8],
-        /// Initialization vector.
+        /// The initialization vector.
         iv: [u8; 12],
-        /// Message authentication code.
+        /// The message authentication code.
         mac: [u8; 16],
-        /// Flags.
+        /// The flags of the record.
         flags: RangeFlags,
         /// Zero.
         pad: [u8; 3],
@@ -356,28 +356,28 @@ record! {
 }
 
 record! {
-    /// Says that a range of an object was left out on purpose (`struct drr_redact`).
+    /// Marks a range of an object as redacted (`struct drr_redact`).
     Redact[32] {
         /// The object.
         object: ObjectId,
-        /// Where the range begins, in bytes.
+        /// The start of the range, in bytes.
         offset: u64,
-        /// Its length in bytes.
+        /// The length of the range in bytes.
         length: u64,
-        /// Guid of the snapshot that is sent.
+        /// The guid of the snapshot.
         to_guid: Guid,
     }
 }
 
 impl Begin {
-    /// The name up to the first NUL, or all 256 bytes where there is none.
+    /// The name up to the first NUL, or all 256 bytes if there is none.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         let end = self.to_name.iter().position(|&b| b == 0).unwrap_or(self.to_name.len());
         &self.to_name[..end]
     }
 
-    /// The field for a name; `None` when it does not fit with its NUL.
+    /// Returns the field for a name, or `None` if it does not fit with its NUL.
     #[must_use]
     pub fn name_field(name: &[u8]) -> Option<[u8; 256]> {
         let mut field = [0; 256];
@@ -390,8 +390,8 @@ impl Begin {
 }
 
 impl Object {
-    /// Bytes of the bonus buffer behind the record: the whole area in raw streams, else the length
-    /// rounded up to 8. Saturates for lengths that no dnode can have.
+    /// The size of the payload in bytes: the whole bonus area in raw streams, otherwise the size of the bonus
+    /// rounded up to 8. It saturates for sizes that are not valid in a dnode.
     #[must_use]
     pub fn payload_len(&self) -> u32 {
         if self.raw_bonus_len != 0 {
@@ -401,7 +401,7 @@ impl Object {
         }
     }
 
-    /// Slots of 512 bytes that the dnode takes: 0, as old senders wrote, means 1.
+    /// The number of slots of 512 bytes in the dnode. Old senders wrote 0, which means 1.
     #[must_use]
     pub fn slots(&self) -> u8 {
         self.dnode_slots.max(1)
@@ -409,7 +409,7 @@ impl Object {
 }
 
 impl Write {
-    /// A block that is sent as it is: neither compressed nor encrypted, without a key for deduplication.
+    /// Creates a WRITE of a block that is neither compressed nor encrypted, without a key for deduplication.
     #[must_use]
     pub fn plain(object: ObjectId, object_type: ObjectType, offset: u64, bytes: u64, to_guid: Guid) -> Self {
         Self {
@@ -432,13 +432,13 @@ impl Write {
         }
     }
 
-    /// Whether the payload is smaller than the block it stands for, or may be.
+    /// Returns `true` if the payload is compressed, or is an uncompressed block of a raw stream.
     #[must_use]
     pub fn is_compressed(&self) -> bool {
         self.compression != CompressionType::INHERIT
     }
 
-    /// Bytes of the payload.
+    /// The size of the payload in bytes.
     #[must_use]
     pub fn payload_len(&self) -> u64 {
         if self.is_compressed() { self.compressed_size } else { self.logical_size }
@@ -446,7 +446,7 @@ impl Write {
 }
 
 impl Spill {
-    /// Bytes of the payload. Unlike WRITE it goes by the size, not by the algorithm.
+    /// The size of the payload in bytes. Unlike in WRITE, the size field decides, not the algorithm.
     #[must_use]
     pub fn payload_len(&self) -> u64 {
         if self.compressed_size != 0 { self.compressed_size } else { self.length }
@@ -454,17 +454,17 @@ impl Spill {
 }
 
 impl WriteEmbedded {
-    /// Bytes of the payload: rounded up to 8. Saturates.
+    /// The size of the payload in bytes: the physical size rounded up to 8, saturating.
     #[must_use]
     pub fn payload_len(&self) -> u32 {
         self.physical_size.checked_next_multiple_of(8).unwrap_or(u32::MAX)
     }
 }
 
-/// The body of a record, by type.
+/// The body of a record of any type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each variant is documented with its structure")]
-#[allow(clippy::large_enum_variant, reason = "one is alive at a time, and BEGIN is the rare one")]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and BEGIN is rare")]
 pub enum Body {
     Begin(Begin),
     Object(Object),
@@ -479,7 +479,7 @@ pub enum Body {
     Redact(Redact),
 }
 
-/// Calls the same expression for the structure of each record type.
+/// Evaluates the same expression for the structure of each record type.
 macro_rules! each_type {
     ($kind:expr, $T:ident => $body:expr) => {
         match $kind {
@@ -534,7 +534,7 @@ macro_rules! each_type {
 macro_rules! body_conversions {
     ($($name:ident),*) => {
         impl Body {
-            /// Which type of record it is the body of.
+            /// The type of the record.
             #[must_use]
             pub fn record_type(&self) -> RecordType {
                 match self { $(Self::$name(_) => RecordType::$name,)* }
@@ -572,7 +572,7 @@ body_conversions!(
 );
 
 impl Body {
-    /// The guid of the snapshot that the record says it belongs to.
+    /// The guid of the snapshot to which the record belongs.
     #[must_use]
     pub fn to_guid(&self) -> Guid {
         match self {
@@ -591,10 +591,10 @@ impl Body {
     }
 }
 
-/// The 312 bytes of a record as they stand in the stream, and their byte order.
+/// The 312 bytes of the header of a record as in the stream, and their byte order.
 ///
-/// The bytes are the truth: fields are read out of them and written over them, so that what this
-/// crate has no name for stays as it was.
+/// The bytes are authoritative: fields are read from them and written to them, so that bytes that are
+/// unknown to this crate do not change.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
     bytes: [u8; HEADER_LEN],
@@ -602,7 +602,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// A header with this body and nothing else set.
+    /// Creates a header with this body; all other bytes are zero.
     #[must_use]
     pub fn new(body: impl Into<Body>, order: ByteOrder) -> Self {
         let body = body.into();
@@ -612,13 +612,13 @@ impl Header {
         header
     }
 
-    /// Takes bytes from a stream of this order.
+    /// Creates a header from the bytes of a stream in this byte order.
     #[must_use]
     pub fn from_bytes(bytes: [u8; HEADER_LEN], order: ByteOrder) -> Self {
         Self { bytes, order }
     }
 
-    /// The order that a BEGIN with these bytes would be in; `None` if its magic is wrong.
+    /// Returns the byte order of a BEGIN with these bytes, or `None` if the magic number is invalid.
     #[must_use]
     pub fn begin_order(bytes: &[u8; HEADER_LEN]) -> Option<ByteOrder> {
         [ByteOrder::Little, ByteOrder::Big]
@@ -626,13 +626,13 @@ impl Header {
             .find(|order| order.u64(&bytes[BODY_OFFSET..]) == BEGIN_MAGIC)
     }
 
-    /// The bytes.
+    /// The bytes of the header.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; HEADER_LEN] {
         &self.bytes
     }
 
-    /// The order of its integers.
+    /// The byte order of the header.
     #[must_use]
     pub fn order(&self) -> ByteOrder {
         self.order
@@ -644,13 +644,13 @@ impl Header {
         self.order.u32(&self.bytes)
     }
 
-    /// What the record is; `None` for a number that does not exist.
+    /// The type of the record; `None` for a number that does not exist.
     #[must_use]
     pub fn record_type(&self) -> Option<RecordType> {
         RecordType::from_number(self.type_number())
     }
 
-    /// `drr_payloadlen` as stored; it counts in BEGIN only.
+    /// `drr_payloadlen` as stored; it is used in BEGIN only.
     #[must_use]
     pub fn payload_len_field(&self) -> u32 {
         self.order.u32(&self.bytes[4..])
@@ -667,7 +667,7 @@ impl Header {
         self.record_type().map(|kind| Body::parse(kind, &self.bytes[BODY_OFFSET..], self.order))
     }
 
-    /// Writes a body over the stored one and makes the record one of its type.
+    /// Overwrites the body, and sets the type of the record accordingly.
     pub fn set_body(&mut self, body: impl Into<Body>) {
         let body = body.into();
         self.order.put_u32(&mut self.bytes, body.record_type() as u32);
@@ -685,11 +685,11 @@ impl Header {
         checksum.put(&mut self.bytes[TRAILER_OFFSET..], self.order);
     }
 
-    /// Bytes of the payload that follows, as the record says it: nothing is judged here. 0 for a
-    /// type that does not exist.
+    /// The size of the payload in bytes as stated in the record, without validation. It is 0 for a type
+    /// that does not exist.
     #[must_use]
     pub fn payload_len(&self) -> u64 {
-        // Only the structure that counts is parsed, not all of a body: this is done for every record, often.
+        // Parse only the structures with a size, because this runs several times for every record.
         let (bytes, order) = (&self.bytes[BODY_OFFSET..], self.order);
         match self.record_type() {
             Some(RecordType::Begin) => self.payload_len_field().into(),
@@ -701,8 +701,7 @@ impl Header {
         }
     }
 
-    /// Turns the record into that of the other byte order. The payload is not touched, and neither
-    /// are bytes that no field covers.
+    /// Converts the header to the other byte order. The payload and bytes outside of fields do not change.
     pub fn byteswap(&mut self) {
         if let Some(kind) = self.record_type() {
             let body = &mut self.bytes[BODY_OFFSET..];
@@ -716,13 +715,13 @@ impl Header {
         self.order = self.order.swapped();
     }
 
-    /// The bytes between the end of the body and the checksum, which senders leave zero. Empty for
+    /// The bytes between the end of the body and the checksum, which senders leave zero. It is empty for
     /// BEGIN and for a type that does not exist.
     #[must_use]
     pub fn unused(&self) -> &[u8] {
         match self.record_type() {
             None => &[],
-            // BEGIN's body reaches into the bytes of the checksum
+            // The body of BEGIN extends into the bytes of the checksum.
             Some(kind) => each_type!(kind, T => {
                 self.bytes[..TRAILER_OFFSET].get(BODY_OFFSET + T::LEN..).unwrap_or_default()
             }),
@@ -747,7 +746,7 @@ mod tests {
 
     #[test]
     fn fields_lie_where_the_format_says() {
-        // Offsets inside the 312-byte record, from the format sheet.
+        // Offsets in the record of 312 bytes.
         let mut raw = [0; HEADER_LEN];
         ByteOrder::Little.put_u32(&mut raw, RecordType::Write as u32);
         for (at, value) in [(8, 1), (24, 2), (32, 3), (40, 4), (56, 5), (88, 6), (96, 7)] {

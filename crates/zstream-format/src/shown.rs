@@ -1,13 +1,13 @@
-//! Names and other text from outside, as they may be printed.
+//! Safe display of names and other text from input.
 //!
-//! Names of datasets, files and members, values of properties and whatever an error quotes come out of streams and images. Some
-//! characters in them would move the cursor, colour the terminal, begin a new line, or show other characters in another order
-//! than they are in; those, and bytes that are not UTF-8, are shown as `\xNN`, byte by byte.
+//! Names of datasets, files and members, values of properties and quotations in errors are read from streams and images.
+//! Some characters in them would move the cursor, colour the terminal, start a new line, or display other characters out of
+//! order; those, and bytes that are not valid UTF-8, are shown as `\xNN`, byte by byte.
 
 use std::fmt;
 
-/// Whether a character is not printed as it is: controls of ASCII and of its upper half, characters that cannot be seen, and
-/// those that set the direction or end of a line.
+/// Returns `true` if a character is escaped: control characters (C0 and C1), invisible characters, and those that set the
+/// direction or the end of a line.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -17,7 +17,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Text from outside that is displayed with [hidden](is_hidden) characters escaped, on one line.
+/// Text from input that is displayed on one line, with [hidden](is_hidden) characters escaped.
 ///
 /// ```
 /// use zstream_format::shown::Shown;
@@ -31,12 +31,12 @@ pub struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Shows these bytes. A backslash stays as it is.
+    /// Creates a display of these bytes that does not escape backslashes.
     pub fn new(bytes: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self { bytes: bytes.as_ref(), escapes_backslash: false }
     }
 
-    /// Shows these bytes so that they can be told from any others: a backslash is escaped, too.
+    /// Creates an unambiguous display of these bytes: backslashes are escaped, too.
     pub fn exact(bytes: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self { bytes: bytes.as_ref(), escapes_backslash: true }
     }

@@ -1,10 +1,10 @@
-//! The 256-bit value that every checksum function of ZFS ends in.
+//! The 256-bit result of every checksum function of ZFS.
 //!
 //! ```text
 //!  0        8        16       24       32
 //!  +--------+--------+--------+--------+
-//!  | word 0 | word 1 | word 2 | word 3 |    each a u64 in the order of the stream or block
-//!  +--------+--------+--------+--------+    pointer that holds it
+//!  | word 0 | word 1 | word 2 | word 3 |    each a u64 in the byte order of the stream or
+//!  +--------+--------+--------+--------+    block pointer
 //! ```
 
 use std::fmt;
@@ -13,18 +13,18 @@ use crate::order::ByteOrder;
 
 /// A checksum of four 64-bit words (`zio_cksum_t`).
 ///
-/// Displayed as ZFS prints it: the words in lower-case hex without padding, joined by `/`.
+/// It is displayed as in ZFS: the words in lower-case hexadecimal without padding, joined by `/`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Checksum(pub [u64; 4]);
 
 impl Checksum {
-    /// Bytes of a stored checksum.
+    /// The size of a stored checksum in bytes.
     pub const SIZE: usize = 32;
 
-    /// Four zero words. In a record's trailer it stands for "no checksum".
+    /// Four zero words. At the end of a record header they mean that there is no checksum.
     pub const ZERO: Self = Self([0; 4]);
 
-    /// Whether all words are zero.
+    /// Returns `true` if all words are zero.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         *self == Self::ZERO
@@ -50,7 +50,7 @@ impl Checksum {
         bytes
     }
 
-    /// The checksum with the bytes of each word reversed; the words stay where they are.
+    /// Reverses the bytes of each word; the words keep their positions.
     #[must_use]
     pub fn swap_bytes(self) -> Self {
         Self(self.0.map(u64::swap_bytes))

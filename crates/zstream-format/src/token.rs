@@ -1,20 +1,20 @@
-//! Resume tokens: where a partial receive stands, as text that `zfs send -t` continues from.
+//! Resume tokens: the state of a partial receive, as text that `zfs send -t` resumes from.
 //!
 //! ```text
 //! 1-acf4e02b2-b8-789c6360640003...
-//! | |         |  zlib stream (level 6) of a packed nvlist, two hex digits per byte
-//! | |         length of the packed nvlist in bytes, hex
-//! | word 0 of the fletcher-4 of the zlib stream, hex
+//! | |         |  zlib stream (level 6) of a packed nvlist, two hexadecimal digits per byte
+//! | |         length of the packed nvlist in bytes, hexadecimal
+//! | word 0 of the fletcher-4 of the zlib stream, hexadecimal
 //! version
 //! ```
 //!
-//! The list is native, in the byte order of the machine that received; so is the checksum, which leaves out
-//! the last bytes of a stream whose length is no multiple of 4. OpenZFS reads only tokens of its own byte
-//! order; both orders are read and written here.
+//! The list is native, in the byte order of the receiving machine, and so is the checksum, which ignores the
+//! last bytes of a stream whose length is not a multiple of 4. OpenZFS reads only tokens in its own byte
+//! order; this module reads and writes both.
 //!
-//! A token that is decoded and encoded again is the same text, since the deflate here makes zlib's bytes.
+//! Decoding and encoding a token gives the same text, since the deflate encoder of this crate has the output of zlib.
 //!
-//! The receiver makes the text in `get_receive_resume_token`, libzfs reads it in
+//! The receiver writes the text in `get_receive_resume_token`, libzfs reads it in
 //! `zfs_send_resume_token_to_nvlist`.
 
 use std::fmt::Write as _;
@@ -26,65 +26,65 @@ use crate::fletcher::fletcher4;
 use crate::nvlist::{Decoded, Encoding, NvError, NvList, NvPair, NvString, NvValue, Packed};
 use crate::order::ByteOrder;
 
-/// The version in a token's text, and the only one there is.
+/// The version in the text of a token; there is only one.
 pub const VERSION: u32 = 1;
 
-/// A token's packed list may have this many bytes. Real ones have some hundreds; the lists of redaction
-/// snapshots add 8 bytes per snapshot.
+/// The maximum size of the packed list in a token, in bytes. Real lists have some hundred bytes; redaction
+/// snapshots add 8 bytes each.
 pub const MAX_LIST_LEN: usize = 1 << 20;
 
-/// Why a text is no resume token. The texts are libzfs's, as far as it has any.
+/// An error from parsing a resume token. The messages are those of libzfs where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// Not `version-checksum-length-payload`.
+    /// The text is not `version-checksum-length-payload`.
     #[error("resume token is corrupt (invalid format)")]
     Format,
-    /// Another version than [`VERSION`].
+    /// The version is not [`VERSION`].
     #[error("resume token is corrupt (invalid version {found})")]
     Version {
         /// The version found.
         found: u32,
     },
-    /// The payload is no hex.
+    /// The payload is not hexadecimal.
     #[error("resume token is corrupt (payload is not hex-encoded)")]
     NotHex,
-    /// The payload has another checksum than the token says.
+    /// The checksum of the payload does not match.
     #[error("resume token is corrupt (incorrect checksum)")]
     Checksum {
-        /// What the token says.
+        /// The checksum in the token.
         stated: u64,
-        /// What its payload gives, in this machine's byte order.
+        /// The checksum of the payload, in the byte order of this machine.
         computed: u64,
     },
-    /// The token says that its list is longer than [`MAX_LIST_LEN`].
-    #[error("resume token holds a list of {stated} bytes, the limit is {}", MAX_LIST_LEN)]
+    /// The length in the token exceeds [`MAX_LIST_LEN`].
+    #[error("the list in the resume token is {stated} bytes, the limit is {}", MAX_LIST_LEN)]
     TooLong {
-        /// The length in bytes that the token says.
+        /// The length in the token, in bytes.
         stated: u64,
     },
-    /// The payload is no zlib stream of as many bytes as the token says.
+    /// The payload is not a zlib stream of the length in the token.
     #[error("resume token is corrupt (decompression failed)")]
     Decompression,
-    /// What was compressed is no nvlist; the source says why.
+    /// The content is not an nvlist; the source has the reason.
     #[error("resume token is corrupt (nvlist_unpack failed)")]
     Nvlist(#[from] NvError),
-    /// A value that every token has is missing, or a value has another type than it has in every token.
-    #[error("resume token has no {name} that is {expected}")]
+    /// A required value is missing, or a value has an unexpected type.
+    #[error("resume token has no valid {name}, expected {expected}")]
     Value {
-        /// The value's name.
+        /// The name of the value.
         name: &'static str,
-        /// What it should be.
+        /// The expected type.
         expected: &'static str,
     },
 }
 
-/// The list that `text` holds, whatever is in it.
+/// Decodes the list in a token, with any content.
 ///
-/// As in libzfs, the payload is what follows the last `-`, and an odd digit at its end is left out.
+/// As in libzfs, the payload is the part after the last `-`, and an odd digit at its end is ignored.
 ///
 /// # Errors
-/// Every fault of the text, of its checksum and of the packed list.
+/// Fails if the text, its checksum or the packed list is corrupt.
 pub fn decode(text: &str) -> Result<Decoded, TokenError> {
     let mut fields = text.splitn(4, '-');
     let mut field = || fields.next().ok_or(TokenError::Format);
@@ -116,10 +116,10 @@ pub fn decode(text: &str) -> Result<Decoded, TokenError> {
     Ok(NvList::decode(&list)?)
 }
 
-/// The token that holds `list`, packed in the native encoding of `order`.
+/// Encodes `list` as a token, in the native encoding with byte order `order`.
 ///
 /// # Errors
-/// A list that cannot be packed.
+/// Fails if the list cannot be encoded.
 pub fn encode(list: &NvList, order: ByteOrder) -> Result<String, NvError> {
     let list = list.encode(Packed::native(order))?;
     let packed = deflate::zlib(deflate::DEFAULT_LEVEL, &list);
@@ -133,7 +133,7 @@ pub fn encode(list: &NvList, order: ByteOrder) -> Result<String, NvError> {
     Ok(text)
 }
 
-/// The digits' number; nothing but digits is allowed, and one at least.
+/// Parses a number that consists of at least one digit and nothing else.
 fn number(digits: &str, radix: u32) -> Option<u64> {
     if digits.starts_with('+') {
         return None;
@@ -150,49 +150,49 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// What a token says.
+/// The content of a token.
 ///
-/// A token made from this has its values in the order of the fields, as those of OpenZFS have.
+/// The values in an encoded token are in the order of the fields, as in OpenZFS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResumeToken {
-    /// The snapshot that an incremental stream starts from.
+    /// The guid of the snapshot that an incremental stream starts from.
     pub from_guid: Option<u64>,
     /// The last object that was reached.
     pub object: u64,
-    /// Where in that object, in bytes. The record that begins there is to be sent again.
+    /// The offset in that object, in bytes. The record that starts there is sent again.
     pub offset: u64,
-    /// Bytes of the stream consumed so far, over all attempts, without BEGIN records' headers.
+    /// The number of bytes received so far, over all attempts, without the headers of BEGIN records.
     pub bytes: u64,
-    /// The snapshot that is sent.
+    /// The guid of the snapshot that is sent.
     pub to_guid: u64,
-    /// Its full name at the sender.
+    /// The full name of the snapshot at the sender.
     pub to_name: NvString,
-    /// The stream has blocks above 128 KiB (`zfs send -L`).
+    /// `true` if the stream has blocks above 128 KiB (`zfs send -L`).
     pub large_blocks: bool,
-    /// The stream has embedded blocks (`-e`).
+    /// `true` if the stream has embedded blocks (`-e`).
     pub embedded: bool,
-    /// The stream has compressed blocks (`-c`).
+    /// `true` if the stream has compressed blocks (`-c`).
     pub compressed: bool,
-    /// The stream is raw (`-w`).
+    /// `true` if the stream is raw (`-w`).
     pub raw: bool,
     /// The redaction snapshots of a redacted stream.
     pub redact_snaps: Option<Vec<u64>>,
     /// The redaction snapshots of the bookmark that an incremental stream starts from.
     pub book_redact_snaps: Option<Vec<u64>>,
-    /// Values of other names, in their order.
+    /// The values with other names, in order.
     pub others: Vec<NvPair>,
-    /// The byte order of the machine that made the token.
+    /// The byte order of the machine that wrote the token.
     pub order: ByteOrder,
 }
 
 impl ResumeToken {
-    /// Reads a token.
+    /// Parses a token.
     ///
     /// # Errors
-    /// Those of [`decode`], and [`TokenError::Value`].
+    /// Fails like [`decode`], and with [`TokenError::Value`].
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         let Decoded { list, packed, .. } = decode(text)?;
-        // An XDR list says nothing of the order that matters here: that of the checksum.
+        // The byte order of an XDR list is not that of the checksum.
         let order = match packed.encoding {
             Encoding::Native => packed.order,
             Encoding::Xdr => ByteOrder::NATIVE,
@@ -200,11 +200,11 @@ impl ResumeToken {
         Self::from_list(&list, order)
     }
 
-    /// Reads what a token's list says.
+    /// Parses the list of a token.
     ///
     /// # Errors
-    /// [`TokenError::Value`]: `object`, `offset`, `bytes`, `toguid` or `toname` is missing, or a value
-    /// known here is of another type.
+    /// Returns [`TokenError::Value`] if `object`, `offset`, `bytes`, `toguid` or `toname` is missing, or if a
+    /// known value has another type.
     pub fn from_list(list: &NvList, order: ByteOrder) -> Result<Self, TokenError> {
         let wrong = |name, expected| TokenError::Value { name, expected };
         let number = |name: &'static str| match list.get(name) {
@@ -245,7 +245,7 @@ impl ResumeToken {
         })
     }
 
-    /// The list that the token holds.
+    /// Returns the list of the token.
     #[must_use]
     pub fn to_list(&self) -> NvList {
         let mut list = NvList::new();
@@ -280,28 +280,28 @@ impl ResumeToken {
         list
     }
 
-    /// The token's text.
+    /// Encodes the token as text.
     ///
     /// # Errors
-    /// A name with a NUL, or values among [`ResumeToken::others`] that cannot be packed.
+    /// Fails if the name contains a NUL, and if a value in [`ResumeToken::others`] cannot be encoded.
     pub fn encode(&self) -> Result<String, NvError> {
         encode(&self.to_list(), self.order)
     }
 
-    /// What `zstream token` prints.
+    /// Returns the output of `zstream token`.
     #[must_use]
     pub fn print(&self) -> Vec<u8> {
         print(&self.to_list())
     }
 
-    /// What `zfs send -nvt` prints of the token, before its estimate.
+    /// Returns the output of `zfs send -nvt` for the token, before its estimate.
     #[must_use]
     pub fn print_contents(&self) -> Vec<u8> {
         print_contents(&self.to_list())
     }
 }
 
-/// The names of [`ResumeToken`]'s fields.
+/// The names of the fields of [`ResumeToken`] in the list.
 const KNOWN: [&str; 12] = [
     "fromguid",
     "object",
@@ -317,13 +317,13 @@ const KNOWN: [&str; 12] = [
     "book_redact_snaps",
 ];
 
-/// What `zstream token` prints of a token's list: [`NvList::dump`], indented by 5.
+/// Returns the output of `zstream token` for the list of a token: [`NvList::dump`], indented by 5.
 #[must_use]
 pub fn print(list: &NvList) -> Vec<u8> {
     list.dump(5)
 }
 
-/// What `zfs send -nvt` prints of a token's list, before its estimate: a title and [`NvList::print`].
+/// Returns the output of `zfs send -nvt` for the list of a token, before its estimate: a title and [`NvList::print`].
 #[must_use]
 pub fn print_contents(list: &NvList) -> Vec<u8> {
     [&b"resume token contents:\n"[..], &list.print()].concat()

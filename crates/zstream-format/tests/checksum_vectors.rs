@@ -106,7 +106,7 @@ fn salted_functions_depend_on_the_salt_and_refuse_to_go_without() {
     }
     assert_eq!(
         Error::NoSalt(ChecksumType::SKEIN).to_string(),
-        "checksum skein needs the pool's salt, and there is none"
+        "checksum skein requires the salt of the pool, which is missing"
     );
 }
 
@@ -129,7 +129,7 @@ fn off_is_zero_and_numbers_without_a_function_are_refused() {
     }
     assert_eq!(
         Error::NotForBlocks(ChecksumType(99)).to_string(),
-        "checksum unknown(99) is not a function over a block's bytes"
+        "checksum unknown(99) cannot be computed over a block"
     );
 }
 
@@ -201,10 +201,10 @@ fn what_has_no_embedded_checksum_is_named() {
     }
     assert_eq!(
         EmbeddedError::TooShort { have: 39 }.to_string(),
-        "need 40 bytes for an embedded checksum, have 39"
+        "structure is 39 bytes, an embedded checksum requires 40"
     );
     assert_eq!(
         verify_embedded(&[0; 64], [0; 4]).unwrap_err().to_string(),
-        "no embedded checksum: found magic 0x0000000000000000, expected 0x0210da7ab10c7a11 in either byte order"
+        "embedded checksum is missing: magic is 0x0000000000000000, expected 0x0210da7ab10c7a11 in either byte order"
     );
 }

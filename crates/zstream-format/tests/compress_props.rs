@@ -252,5 +252,5 @@ fn the_largest_blocks_come_back_and_larger_ones_are_refused() {
         }
     }
     let error = compress(CompressionType::LZJB, None, &vec![0; (16 << 20) + 1], 100).unwrap_err();
-    assert_eq!(error.to_string(), "lzjb: block of 16777217 bytes, at most 16777216 can be compressed");
+    assert_eq!(error.to_string(), "lzjb: block is 16777217 bytes, at most 16777216 can be compressed");
 }

@@ -172,58 +172,61 @@ fn zstd_frames_have_the_header_of_zfs() {
 fn errors_say_what_and_where() {
     let error = |kind, src: &[u8], size| decompress(kind, src, &mut vec![0; size]).unwrap_err().to_string();
     let lzjb = CompressionType::LZJB;
-    assert_eq!(error(lzjb, &[0, b'a'], 5), "lzjb: payload ends at byte 2 with 1 of 5 bytes made");
+    assert_eq!(error(lzjb, &[0, b'a'], 5), "lzjb: payload ends at byte 2 after 1 of 5 decompressed bytes");
     assert_eq!(
         error(lzjb, &[2, b'a', 0, 2], 5),
-        "lzjb: what begins at byte 2 copies from 2 bytes back with 1 bytes made"
+        "lzjb: sequence at byte 2 copies from 2 bytes back, only 1 are decompressed"
     );
     assert_eq!(
         error(lzjb, &[2, b'a', 0, 1], 3),
-        "lzjb: what begins at byte 2 makes more than the 3 bytes expected"
+        "lzjb: sequence at byte 2 decompresses to more than the expected 3 bytes"
     );
     let zle = CompressionType::ZLE;
-    assert_eq!(error(zle, &[1, 7], 2), "zle: payload ends at byte 2 with 0 of 2 bytes made");
-    assert_eq!(error(zle, &[64, 66], 3), "zle: what begins at byte 1 makes more than the 3 bytes expected");
-    assert_eq!(error(CompressionType::OFF, &[1, 2], 3), "off: 2 bytes stored, expected 3");
+    assert_eq!(error(zle, &[1, 7], 2), "zle: payload ends at byte 2 after 0 of 2 decompressed bytes");
+    assert_eq!(
+        error(zle, &[64, 66], 3),
+        "zle: sequence at byte 1 decompresses to more than the expected 3 bytes"
+    );
+    assert_eq!(error(CompressionType::OFF, &[1, 2], 3), "off: stored size is 2 bytes, expected 3");
     for kind in [CompressionType::INHERIT, CompressionType::ON, CompressionType::EMPTY, CompressionType(17)] {
-        assert_eq!(error(kind, &[1, 2], 2), format!("{kind}: not an algorithm of stored blocks"));
+        assert_eq!(error(kind, &[1, 2], 2), format!("{kind}: blocks cannot be stored with this algorithm"));
     }
     let lz4 = CompressionType::LZ4;
     if cfg!(feature = "lz4") {
-        assert_eq!(error(lz4, &[0, 0, 0], 3), "lz4: header is 4 bytes, have 3");
-        assert_eq!(error(lz4, &[0, 0, 0, 9, 1], 3), "lz4: header says 9 bytes follow, have 1");
+        assert_eq!(error(lz4, &[0, 0, 0], 3), "lz4: payload is 3 bytes, the header requires 4");
+        assert_eq!(error(lz4, &[0, 0, 0, 9, 1], 3), "lz4: length in the header is 9 bytes, 1 follow");
         assert_eq!(
             error(lz4, &[0, 0, 0, 4, 0x10, b'a', 5, 0], 9),
-            "lz4: what begins at byte 4 copies from 5 bytes back with 1 bytes made"
+            "lz4: sequence at byte 4 copies from 5 bytes back, only 1 are decompressed"
         );
         assert_eq!(
             error(lz4, &[0, 0, 0, 3, 0x50, b'a', b'b'], 9),
-            "lz4: payload ends at byte 7 with 0 of 9 bytes made"
+            "lz4: payload ends at byte 7 after 0 of 9 decompressed bytes"
         );
         assert_eq!(
             error(lz4, &[0, 0, 0, 3, 0x20, b'a', b'b'], 1),
-            "lz4: what begins at byte 4 makes more than the 1 bytes expected"
+            "lz4: sequence at byte 4 decompresses to more than the expected 1 bytes"
         );
         assert_eq!(
             error(lz4, &[0, 0, 0, 3, 0x20, b'a', b'b'], 9),
-            "lz4: payload of 7 bytes makes 2 bytes, expected 9"
+            "lz4: payload of 7 bytes decompresses to 2 bytes, expected 9"
         );
     } else {
         assert_eq!(
             error(lz4, &[0; 9], 3),
-            "lz4: not compiled in, needs the cargo feature `lz4` of zstream-format"
+            "lz4: this build does not include the cargo feature `lz4` of zstream-format"
         );
     }
     if cfg!(not(feature = "gzip")) {
         assert_eq!(
             error(CompressionType::GZIP_9, &[0; 9], 3),
-            "gzip-9: not compiled in, needs the cargo feature `gzip` of zstream-format"
+            "gzip-9: this build does not include the cargo feature `gzip` of zstream-format"
         );
     }
     if cfg!(not(feature = "zstd")) {
         assert_eq!(
             error(CompressionType::ZSTD, &[0; 9], 3),
-            "zstd: not compiled in, needs the cargo feature `zstd` of zstream-format"
+            "zstd: this build does not include the cargo feature `zstd` of zstream-format"
         );
     }
 }

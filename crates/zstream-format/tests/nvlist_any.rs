@@ -155,7 +155,7 @@ proptest! {
         match NvList::decode(&bytes) {
             Err(error) => {
                 prop_assert!(error.offset <= bytes.len());
-                prop_assert!([14, 22, 95].contains(&error.errno()));
+                prop_assert!([14, 22, 95].contains(&error.errno().number()));
             }
             Ok(decoded) => {
                 prop_assert!(heap_len(&decoded.list) <= 10 * decoded.used_len);
@@ -215,7 +215,13 @@ fn bytes_that_nest_without_end_are_refused() {
         }
     }
     let error = NvList::decode(&native).unwrap_err();
-    assert_eq!((error.fault.clone(), error.errno()), (NvFault::Depth { encoding: Encoding::Native }, 22));
+    assert_eq!(
+        (error.fault.clone(), error.errno().number()),
+        (NvFault::Depth { encoding: Encoding::Native }, 22)
+    );
     let error = NvList::decode(&xdr).unwrap_err();
-    assert_eq!((error.fault.clone(), error.errno()), (NvFault::Depth { encoding: Encoding::Xdr }, 14));
+    assert_eq!(
+        (error.fault.clone(), error.errno().number()),
+        (NvFault::Depth { encoding: Encoding::Xdr }, 14)
+    );
 }

@@ -41,7 +41,7 @@ fn every_verdict_is_libnvpairs() {
                 seen.0 += 1;
             }
             (Err(error), None) => {
-                assert_eq!(error.errno(), expected, "{name}: {error}");
+                assert_eq!(error.errno().number(), expected, "{name}: {error}");
                 assert!(error.offset <= bytes.len(), "{name}: {error}");
                 seen.1 += 1;
             }
@@ -108,5 +108,5 @@ fn what_cannot_be_packed_is_refused() {
     list.add_list("inner", inner);
     list.encode(Packed::xdr(ByteOrder::Big)).unwrap();
     let error = list.encode(Packed::native(ByteOrder::Big)).unwrap_err();
-    assert_eq!((error.fault.clone(), error.errno()), (NvFault::Version { found: 1 }, 95));
+    assert_eq!((error.fault.clone(), error.errno().number()), (NvFault::Version { found: 1 }, 95));
 }

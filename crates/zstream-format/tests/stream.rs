@@ -539,12 +539,14 @@ fn a_promised_nvlist_takes_no_memory_before_it_comes() {
 #[test]
 fn what_is_not_a_stream_is_told_apart() {
     let text = |bytes: &[u8]| read_all(bytes).unwrap_err().to_string();
-    assert_eq!(text(b""), "no stream: the input is empty (record 0, stream offset 0x0)");
-    assert!(text(&[b'x'; 400]).starts_with("not a send stream: magic is 0x7878787878787878"));
+    assert_eq!(text(b""), "the input is empty, expected a stream (record 0, stream offset 0x0)");
+    assert!(text(&[b'x'; 400]).starts_with("this is not a send stream: magic is 0x7878787878787878"));
     let mut garbage_behind = REAL.to_vec();
     garbage_behind.extend([0; 312]);
     garbage_behind.push(1);
-    assert!(text(&garbage_behind).starts_with("not a send stream: magic is 0x0, expected 0x2f5bacbac"));
+    assert!(
+        text(&garbage_behind).starts_with("this is not a send stream: magic is 0x0, expected 0x2f5bacbac")
+    );
     let mut few_behind = REAL.to_vec();
     few_behind.extend([0; 5]);
     assert!(text(&few_behind).contains("a record header needs 312 bytes, have 5"));
@@ -564,7 +566,7 @@ fn records_out_of_their_place_are_refused() {
     assert!(
         try_writing(&[substream, substream]).starts_with("found BEGIN, expected a record of the substream")
     );
-    assert!(try_writing(&[package, free]).starts_with("found FREEOBJECTS, expected END behind the header"));
+    assert!(try_writing(&[package, free]).starts_with("found FREEOBJECTS, expected END after the header"));
     assert!(
         try_writing(&[package, end(), package])
             .starts_with("found BEGIN, expected BEGIN of a substream, not")
@@ -626,5 +628,77 @@ proptest! {
         }
         bytes.truncate(cut.max(100));
         prop_assert_eq!(told_by_one_thread(&bytes[..]), told_in_parallel(&bytes[..]));
+    }
+}
+
+/// A source that counts how often it is asked, and gives as much as it is asked for.
+struct Counting<'a>(&'a [u8], usize);
+
+impl Read for Counting<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.1 += 1;
+        self.0.read(buf)
+    }
+}
+
+/// The records up to the last END, and the error where there is one.
+fn read_exactly(source: &mut impl Read) -> Result<Vec<(Role, Header, Vec<u8>)>, Error> {
+    let mut reader = StreamReader::exact(source);
+    let mut records = Vec::new();
+    while let Some(record) = reader.next()? {
+        let is_last = record.role == Role::PackageEnd;
+        records.push((record.role, record.header.clone(), record.payload.to_vec()));
+        if is_last {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+#[test]
+fn an_exact_reader_leaves_what_follows_the_end_and_asks_once_a_record() {
+    let twice = [REAL, REAL].concat();
+    let mut source = Counting(&twice, 0);
+    let records = read_exactly(&mut source).unwrap();
+    assert_eq!(source.0.len(), REAL.len());
+    assert_eq!(source.1, records.len());
+    assert_eq!(read_exactly(&mut source).unwrap(), records);
+    assert!(source.0.is_empty());
+}
+
+#[test]
+fn an_exact_reader_reports_each_cut_as_a_buffered_one() {
+    for len in 0..REAL.len() {
+        let mut buffered = StreamReader::new(&REAL[..len]);
+        let expected = loop {
+            match buffered.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("a stream cut at {len} is whole"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert_eq!(read_exactly(&mut &REAL[..len]).unwrap_err().to_string(), expected, "cut at {len}");
+    }
+}
+
+#[test]
+fn parallel_reading_within_a_pool_stays_in_it() {
+    let stream: Vec<u8> = REAL.repeat(200);
+    for threads in [1, 2, 4] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (records, strays) = pool.install(|| {
+            let (mut records, mut strays) = (0, 0);
+            let mut reader = ParallelReader::new(&stream[..]);
+            reader
+                .for_each(|_| {
+                    records += 1;
+                    strays += u32::from(rayon::current_thread_index().is_none());
+                    Ok(())
+                })
+                .unwrap();
+            (records, strays)
+        });
+        let whole = read_exactly(&mut &REAL[..]).unwrap().len();
+        assert_eq!((records, strays), (200 * whole, 0), "{threads} threads");
     }
 }

@@ -104,7 +104,7 @@ fn every_value_has_its_field() {
     let mut mistyped = ResumeToken::parse(&find("made")).unwrap().to_list();
     mistyped.set("rawok", NvValue::Uint64(1));
     let wrong = ResumeToken::from_list(&mistyped, ByteOrder::Little).unwrap_err();
-    assert_eq!(wrong.to_string(), "resume token has no rawok that is a boolean");
+    assert_eq!(wrong.to_string(), "resume token has no valid rawok, expected a boolean");
 }
 
 /// OpenZFS takes only its own byte order, here both are the same token.

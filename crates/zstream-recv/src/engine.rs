@@ -393,13 +393,11 @@ impl<'p> Receiving<'p> {
                 _ => Ok(()),
             };
             if let Err(error) = is_allowed.and_then(|()| tx.set_property(head, name, setting)) {
-                match error.fault() {
-                    PoolFault::Refused { .. } | PoolFault::Unsupported(_) | PoolFault::Invalid(_) => {
-                        let dataset = self.pool.tx().full_name(head)?;
-                        warnings.push(format!("cannot receive {name} property on {dataset}: {error}"));
-                    }
-                    _ => return Err(error.into()),
+                if !error.is_refusal() {
+                    return Err(error.into());
                 }
+                let dataset = self.pool.tx().full_name(head)?;
+                warnings.push(format!("cannot receive {name} property on {dataset}: {error}"));
             }
         }
         Ok(warnings)
@@ -564,7 +562,7 @@ impl<'p> Receiving<'p> {
 
     /// A stream was cut short or is bad: what was received is kept to be resumed, or destroyed.
     fn fail(&mut self, mut job: Job, error: Error) -> Error {
-        let is_pool = matches!(error.fault(), Fault::Pool(fault) if !matches!(fault.fault(), PoolFault::Refused { .. }));
+        let is_pool = matches!(error.fault(), Fault::Pool(_));
         if is_pool || self.is_broken {
             self.is_broken = true;
             return error;

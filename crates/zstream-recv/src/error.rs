@@ -3,9 +3,10 @@
 use std::fmt;
 
 use zstream_dmu::error as dmu;
-use zstream_format::judge::{Breach, Errno};
+use zstream_dsl::error as dsl;
+use zstream_format::errno::Errno;
+use zstream_format::judge::Breach;
 use zstream_format::place::Place;
-use zstream_format::record::RecordType;
 use zstream_format::stream;
 
 use crate::misfit::Misfit;
@@ -37,6 +38,9 @@ pub enum Fault {
     /// The pool could not be read or written.
     #[error("{0}")]
     Pool(#[from] dmu::Error),
+    /// The pool refuses a change of its datasets, or something that is named does not exist.
+    #[error("{0}")]
+    Datasets(dsl::Error),
     /// The [`Host`](crate::host::Host) could not make a filesystem.
     #[error("{source}")]
     Host {
@@ -45,6 +49,15 @@ pub enum Fault {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl From<dsl::Error> for Fault {
+    fn from(error: dsl::Error) -> Self {
+        match error.into_fault() {
+            dsl::Fault::Pool(error) => Self::Pool(error),
+            fault => Self::Datasets(fault.into()),
+        }
+    }
 }
 
 /// What a source says that wants the receive to end (`EINTR`), in [`io::Error::other`](std::io::Error::other): a receive reads
@@ -87,7 +100,8 @@ impl Error {
             Fault::Stream(error) => stream_errno(error),
             Fault::Record(breach) => breach.errno(),
             Fault::Apply(misfit) => misfit.errno(),
-            Fault::Pool(error) => pool_errno(error.fault()),
+            Fault::Pool(error) => error.errno(),
+            Fault::Datasets(error) => error.errno(),
             Fault::Host { errno, .. } => *errno,
         }
     }
@@ -95,53 +109,13 @@ impl Error {
 
 /// The errno of a stream that cannot be read to its end.
 fn stream_errno(error: &stream::Error) -> Errno {
-    use stream::Fault;
     match error.fault() {
-        Fault::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => Errno::EINTR,
-        Fault::Io(_) => Errno::EIO,
-        Fault::Empty | Fault::Truncated { .. } | Fault::NoEnd => Errno::ZFS_ERR_STREAM_TRUNCATED,
-        Fault::Trailer { .. } | Fault::EndChecksum { .. } => Errno::ECKSUM,
-        Fault::TooLarge { .. } if error.place().record == Some(RecordType::Begin) => Errno::E2BIG,
-        Fault::List(error) => match error.errno() {
-            95 => Errno::ENOTSUP,
-            22 => Errno::EINVAL,
-            _ => Errno::EFAULT,
-        },
-        Fault::Rule(breach) => breach.errno(),
-        Fault::Features(_) => Errno::ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE,
-        _ => Errno::EINVAL,
-    }
-}
-
-/// The errno of a pool that cannot be read or written.
-fn pool_errno(fault: &dmu::Fault) -> Errno {
-    use dmu::Fault;
-    match fault {
-        Fault::NoSpace { .. } => Errno::ENOSPC,
-        Fault::NotFound { .. } => Errno::ENOENT,
-        Fault::Encrypted { .. } | Fault::WrongKey => Errno::EACCES,
-        Fault::Checksum { .. } | Fault::Embedded(_) | Fault::Authentication { .. } => Errno::ECKSUM,
-        Fault::Unsupported(_) => Errno::ENOTSUP,
-        Fault::Exists { .. } => Errno::EEXIST,
-        Fault::Refused { errno, .. } => refused_errno(errno),
-        Fault::Io(_) | Fault::Redacted | Fault::NoGoodCopy(_) => Errno::EIO,
-        _ => Errno::EINVAL,
-    }
-}
-
-/// The errno of a change of datasets that was refused.
-fn refused_errno(name: &str) -> Errno {
-    match name {
-        "EEXIST" => Errno::EEXIST,
-        "ENOENT" => Errno::ENOENT,
-        "EBUSY" => Errno::EBUSY,
-        "ETXTBSY" => Errno::ETXTBSY,
-        "EACCES" => Errno::EACCES,
-        "EDQUOT" => Errno::EDQUOT,
-        "ENOSPC" => Errno::ENOSPC,
-        "ENOTSUP" => Errno::ENOTSUP,
-        "EAGAIN" => Errno::EAGAIN,
-        _ => Errno::EINVAL,
+        stream::Fault::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => {
+            Errno::EINTR
+        }
+        // Whatever the source of a stream is, the receiver only sees that it cannot be read.
+        stream::Fault::Io(_) => Errno::EIO,
+        _ => error.errno(),
     }
 }
 
@@ -164,6 +138,20 @@ impl fmt::Display for Error {
             // An error of the stream says its place itself.
             Some(place) if !matches!(fault, Fault::Stream(_)) => write!(f, "{fault} ({place})"),
             _ => write!(f, "{fault}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change of datasets that is refused keeps its errno on the way up.
+    #[test]
+    fn the_errno_of_a_refused_change_is_kept() {
+        for &errno in Errno::ALL {
+            let error = Error::from(Fault::from(dsl::Error::refused(errno, "no")));
+            assert_eq!(error.errno(), errno);
         }
     }
 }

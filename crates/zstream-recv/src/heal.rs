@@ -138,7 +138,7 @@ impl Heal {
 
     fn block_bytes(&self, object: ObjectId) -> Result<u64> {
         let dnode = self.set.dnode(object).map_err(|error| match error.fault() {
-            PoolFault::NotFound { .. } => Error::from(Misfit::NoObject(object)),
+            PoolFault::NoObject(_) => Error::from(Misfit::NoObject(object)),
             _ => error.into(),
         })?;
         Ok(dnode.block_bytes())

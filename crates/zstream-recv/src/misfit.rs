@@ -4,8 +4,8 @@ use zstream_dmu::ids::{Bookmark, ObjectId};
 use zstream_format::byteswap::SwapError;
 use zstream_format::compress::CodecError;
 use zstream_format::effect::NoGeneration;
+use zstream_format::errno::Errno;
 use zstream_format::ids::Guid;
-use zstream_format::judge::Errno;
 
 /// A record that is sound in itself and cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,8 +14,8 @@ use std::io::Read;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::write::{Setting, Tx};
+use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
-use zstream_format::judge::Errno;
 use zstream_format::object_type::ObjsetType;
 use zstream_format::stream::Role;
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
@@ -58,7 +58,7 @@ impl Receiving<'_> {
     ) -> Result<u64> {
         if request.dry_run && !self.pool().pool().is_rehearsal() {
             let why = "a dry run needs a pool that is opened as a rehearsal";
-            return Err(Fault::from(zstream_dmu::error::Error::invalid(why.to_owned())).into());
+            return Err(Fault::from(zstream_dmu::error::Error::bad_request(why.to_owned())).into());
         }
         self.destroy_unresumable()?;
         let first = input.open()?.ok_or(Refusal::Package)?;
@@ -510,7 +510,7 @@ fn encryption(
 }
 
 /// The filesystems between `top` and a dataset that are not there (`create_parents`).
-fn missing_above(tx: &Tx<'_>, top: &str, dataset: &str) -> zstream_dmu::error::Result<Vec<String>> {
+fn missing_above(tx: &Tx<'_>, top: &str, dataset: &str) -> zstream_dsl::error::Result<Vec<String>> {
     let mut missing = Vec::new();
     if tx.dir_named(top)?.is_none() {
         return Ok(missing);
@@ -550,7 +550,7 @@ fn ignore<R: Read>(
 }
 
 /// The short name of the snapshot of a head with this guid.
-fn snapshot_with(tx: &Tx<'_>, head: ObjectId, guid: Guid) -> zstream_dmu::error::Result<Option<String>> {
+fn snapshot_with(tx: &Tx<'_>, head: ObjectId, guid: Guid) -> zstream_dsl::error::Result<Option<String>> {
     for (short, snapshot) in tx.snapshots(head)? {
         if tx.dataset(snapshot)?.guid == guid {
             return Ok(Some(short));
@@ -566,7 +566,7 @@ fn makes_new(head: Head<'_>, is_clone: bool) -> bool {
 }
 
 /// The head of this name; none where there is none.
-fn head_there(tx: &Tx<'_>, name: &str) -> zstream_dmu::error::Result<Option<ObjectId>> {
+fn head_there(tx: &Tx<'_>, name: &str) -> zstream_dsl::error::Result<Option<ObjectId>> {
     match tx.dir_named(name)? {
         Some(dir) => Ok(tx.dir(dir)?.head),
         None => Ok(None),

@@ -2,8 +2,9 @@
 
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dsl::erratum::Erratum;
+use zstream_format::errno::Errno;
 use zstream_format::flags::FeatureFlags;
-use zstream_format::judge::{Breach, Errno};
+use zstream_format::judge::Breach;
 
 /// A rule of `dmu_recv_begin` that a stream breaks, for this pool and this target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

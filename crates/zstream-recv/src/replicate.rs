@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 
-use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dsl::write::Tx;
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
@@ -73,7 +72,7 @@ pub(crate) fn replicate(
 fn gather(tx: &Tx<'_>, top: &str, from: &str) -> Result<Vec<Local>> {
     let Some(dir) = tx.dir_named(top)? else { return Ok(Vec::new()) };
     let mut list: Vec<Local> = Vec::new();
-    let guid = |snapshot: ObjectId| Ok::<_, zstream_dmu::error::Error>(tx.dataset(snapshot)?.guid);
+    let guid = |snapshot: ObjectId| Ok::<_, zstream_dsl::error::Error>(tx.dataset(snapshot)?.guid);
     tx.walk_dir(top, dir, &mut |name, head| {
         let mut snapshots = Vec::new();
         for (short, snapshot) in tx.snapshots(head)? {
@@ -229,7 +228,7 @@ fn promote(
         // What was renamed in this pass is found in the next one.
         match found.map(|name| tx.snapshot_named(&name)) {
             Some(Ok(snapshot)) => Ok(Some(tx.dataset(snapshot)?.creation_txg.0)),
-            Some(Err(error)) if !matches!(error.fault(), PoolFault::NotFound { .. }) => Err(error.into()),
+            Some(Err(error)) if !error.is_not_found() => Err(error.into()),
             _ => Ok(None),
         }
     };
@@ -252,7 +251,7 @@ fn promote(
 /// Tries a change, and completes the transaction group. Whether it was done; a change that was refused is none.
 fn attempt(
     receiving: &mut Receiving<'_>,
-    change: impl FnOnce(&mut Tx<'_>) -> zstream_dmu::error::Result<()>,
+    change: impl FnOnce(&mut Tx<'_>) -> zstream_dsl::error::Result<()>,
 ) -> Result<bool> {
     let (result, has_changed) = {
         let mut tx = receiving.pool().tx();

@@ -19,7 +19,7 @@ pub(crate) fn set_snapshot_properties(
     tx: &mut Tx<'_>,
     name: &str,
     sent: &PackageSnapshot,
-) -> zstream_dmu::error::Result<()> {
+) -> zstream_dsl::error::Result<()> {
     let snapshot = tx.snapshot_named(name)?;
     for (property, value) in &sent.properties {
         if let Some(value) = stored(value) {

@@ -1,4 +1,4 @@
-//! How a stream begins: its features, its BEGIN record and the list behind that.
+//! The start of a stream: its features, its BEGIN record and the list after it.
 
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
@@ -15,18 +15,18 @@ use crate::form::ORDER;
 use crate::output::{Output, Payload};
 use crate::plan::{Plan, Source};
 
-/// The object of a filesystem that leads to all others (`MASTER_NODE_OBJ`).
+/// The master node of a filesystem, which refers to all other objects (`MASTER_NODE_OBJ`).
 const MASTER_NODE: ObjectId = ObjectId(1);
-/// The first version of filesystems that has system attributes, and with them spill blocks (`ZPL_VERSION_SA`).
+/// The first filesystem version with system attributes, and so with spill blocks (`ZPL_VERSION_SA`).
 const SA_VERSION: u64 = 5;
 
-/// Payloads have a multiple of so many bytes.
+/// The alignment of payloads in bytes.
 const LIST_ALIGN: usize = 8;
 
-/// The features of the stream (`setup_featureflags`).
+/// Returns the features of the stream (`setup_featureflags`).
 ///
 /// # Errors
-/// The version of the filesystem cannot be read, or a form that it needs is not asked for.
+/// Fails if the version of the filesystem cannot be read, and if a form that the dataset requires is not requested.
 pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
     let (source, form, active) = (&plan.source, plan.form, plan.source.active);
     let mut features = FeatureFlags::empty();
@@ -59,7 +59,7 @@ pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
     Ok(features)
 }
 
-/// Whether the stream continues another. Object 0 at offset 0 is the start.
+/// Returns `true` if the stream continues another. Object 0 at offset 0 is the start.
 pub(crate) fn is_resuming(plan: &Plan) -> bool {
     plan.resume.is_some_and(|resume| resume.object.0 != 0 || resume.offset != 0)
 }
@@ -70,7 +70,8 @@ fn has_system_attributes(source: &Source) -> Result<bool> {
         return Ok(false);
     }
     let version = Zap::open(&**objset, MASTER_NODE)?.lookup_u64("VERSION")?;
-    let version = version.ok_or_else(|| Error::invalid("the filesystem does not say its version"))?;
+    let version =
+        version.ok_or_else(|| zstream_dmu::error::Error::corrupt("master node", "it has no VERSION"))?;
     Ok(version >= SA_VERSION)
 }
 
@@ -104,12 +105,12 @@ pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>
     packed.resize(packed.len().next_multiple_of(LIST_ALIGN), 0);
     let mut header = Header::new(begin, ORDER);
     let length = u32::try_from(packed.len())
-        .map_err(|_| Error::invalid(format!("a list of {} bytes behind BEGIN", packed.len())))?;
+        .map_err(|_| Error::invalid(format!("the list after BEGIN is {} bytes", packed.len())))?;
     header.set_payload_len_field(length);
     output.header(&header, Payload::from(&packed[..]))
 }
 
-/// The list behind BEGIN; the order of its entries is that of OpenZFS.
+/// Returns the list after BEGIN; its entries are in the order of OpenZFS.
 fn list(plan: &Plan, features: FeatureFlags) -> NvList {
     let (source, base) = (&plan.source, plan.base.as_ref());
     let mut list = NvList::new();
@@ -133,7 +134,7 @@ fn list(plan: &Plan, features: FeatureFlags) -> NvList {
     list
 }
 
-/// What a receiver needs to unlock the dataset and to rebuild its meta-dnode (`dsl_crypto_populate_key_nvlist`).
+/// Returns the wrapped keys and the shape of the meta-dnode for the receiver (`dsl_crypto_populate_key_nvlist`).
 fn key_data(source: &Source, key: &CryptoKey, from_ivset_guid: u64) -> NvList {
     let wrapped = &key.wrapped;
     let (format, rounds, salt) = match key.format {

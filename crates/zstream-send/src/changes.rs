@@ -1,4 +1,4 @@
-//! What changed in a dataset since a transaction group: the visits of a traversal as ranges (`send_cb`).
+//! The changes of a dataset since a transaction group: the visits of a traversal as ranges (`send_cb`).
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId, Txg};
@@ -9,7 +9,7 @@ use crate::plan::Source;
 use crate::progress::Progress;
 use crate::range::{Range, What};
 
-/// The changes of a source, in canonical order. An error is the last item.
+/// An iterator over the changes of a source, in canonical order. An error is the last item.
 pub(crate) struct Changes<'a> {
     traverse: Traverse,
     encrypted: bool,
@@ -19,7 +19,8 @@ pub(crate) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// What changed after `floor`, from the block `resume` on. `raw`: blocks of dnodes are announced.
+    /// Creates an iterator over the changes after `floor`, starting at the block `resume`. With `raw`, dnode blocks are
+    /// announced.
     pub(crate) fn new(
         source: &Source,
         raw: bool,
@@ -36,14 +37,14 @@ impl<'a> Changes<'a> {
         Self { traverse, encrypted: source.is_encrypted(), raw, progress, failed: false }
     }
 
-    /// The range that a visit is; none for what is not sent.
+    /// Returns the range of a visit, or `None` if it is not sent.
     fn range(&mut self, visit: Visit) -> Result<Option<Range>> {
         let (at, pointer) = (visit.at, visit.pointer);
         if self.encrypted && !pointer.is_hole() && !pointer.uses_crypt() {
             return Err(Fault::Unencrypted(at).into());
         }
         let object = at.object.0;
-        // Space used by users, groups and projects: the receiver counts for itself.
+        // The receiver counts the space used by users, groups and projects itself.
         if object.cast_signed() < 0 {
             self.traverse.prune();
             return Ok(None);
@@ -72,7 +73,7 @@ impl<'a> Changes<'a> {
             return Ok(None);
         }
         let shift = u32::from(at.level.unsigned_abs()) * dnode.pointers_per_block_shift();
-        // What begins beyond the last number was always a hole, and so was what lies behind the last block.
+        // Ranges past the largest block number and after the last block were always holes.
         let Some(span) = 1_u64.checked_shl(shift) else { return Ok(None) };
         let Some(start) = span.checked_mul(at.block.0) else { return Ok(None) };
         let is_spill = visit.is_spill();
@@ -82,7 +83,7 @@ impl<'a> Changes<'a> {
         let block_bytes = if is_spill { pointer.lsize() } else { dnode.block_bytes() };
         if !is_hole && (at.level != 0 || pointer.level() != 0 || pointer.lsize() != block_bytes) {
             let detail = format!(
-                "level {} and {} bytes, expected level 0 and the object's {block_bytes}",
+                "it has level {} and {} bytes, expected level 0 and the {block_bytes} of the object",
                 pointer.level(),
                 pointer.lsize()
             );

@@ -1,7 +1,7 @@
-//! Ranges become records (`do_dump` and the functions below it).
+//! Encoding of ranges as records (`do_dump` and the functions that it calls).
 //!
-//! What only says that something is not there is held back for a moment: adjacent frees of one object, free objects and
-//! redactions become one record each. At most one record is held back; any record of another kind writes it out.
+//! Adjacent frees of one object, free objects and redactions are merged into one record. At most one such record is
+//! pending; a record of another kind writes it first.
 
 use zstream_dmu::blkptr::{BlockPointer, CryptKind};
 use zstream_dmu::dnode::Dnode;
@@ -21,29 +21,29 @@ use crate::output::{Output, Payload};
 use crate::progress::{Replaced, Sent};
 use crate::range::{Range, What};
 
-/// A record that may grow.
+/// A pending record that may grow.
 enum Pending {
     Free(Free),
     FreeObjects(FreeObjects),
     Redact(Redact),
 }
 
-/// Writes the records of ranges.
+/// A writer of ranges as records.
 pub(crate) struct Encoder<'a> {
     output: Output<'a>,
     pending: Option<Pending>,
     features: FeatureFlags,
     to_guid: Guid,
-    /// Spill blocks born up to here did not change.
+    /// The transaction group up to which spill blocks are unmodified.
     unmodified_spill: Option<Txg>,
-    /// One above the highest object that the source has room for.
+    /// The exclusive end of the object numbers for which the source has room.
     objects_end: u64,
     replaced: Vec<Replaced>,
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder of records for `to_guid`. Spill blocks born up to `unmodified_spill` are said not to have changed; there are
-    /// no objects from `objects_end` on.
+    /// Creates an encoder of records for `to_guid`. Spill blocks born up to `unmodified_spill` are marked as unmodified;
+    /// `objects_end` is the exclusive end of the object numbers.
     pub(crate) fn new(
         output: Output<'a>,
         features: FeatureFlags,
@@ -54,7 +54,7 @@ impl<'a> Encoder<'a> {
         Self { output, pending: None, features, to_guid, unmodified_spill, objects_end, replaced: Vec::new() }
     }
 
-    /// Writes what the ranges of a batch call for, those before an error too.
+    /// Writes the records of a batch of ranges, including those before an error.
     pub(crate) fn encode(&mut self, batch: &mut LoadedBatch) -> Result<()> {
         let LoadedBatch { ranges, bytes } = batch;
         let outcome = ranges.drain(..).try_for_each(|loaded| self.range(loaded, bytes));
@@ -62,7 +62,7 @@ impl<'a> Encoder<'a> {
         outcome.and(written)
     }
 
-    /// Writes what a range calls for.
+    /// Writes the records of a range.
     fn range(&mut self, loaded: Loaded, buffer: &[u8]) -> Result<()> {
         let range = &loaded.range;
         let object = ObjectId(range.object);
@@ -81,11 +81,11 @@ impl<'a> Encoder<'a> {
                 let (pointer, object_type, block_bytes) = (*pointer, *object_type, *block_bytes);
                 self.data(loaded, buffer, &pointer, object_type, block_bytes)
             }
-            What::PreviouslyRedacted => Err(Error::invalid("a range that was not looked up")),
+            What::PreviouslyRedacted => Err(Error::invalid("a previously redacted range was not looked up")),
         }
     }
 
-    /// Writes what is held back, and END unless the stream is one that a receive has left unfinished.
+    /// Writes the pending record, and END unless the stream is the saved state of a receive.
     pub(crate) fn finish(mut self, unfinished: bool) -> Result<Sent> {
         self.write_pending()?;
         if !unfinished {
@@ -96,9 +96,9 @@ impl<'a> Encoder<'a> {
         Ok(sent)
     }
 
-    /// Writes what has come out so far: the beginning of the stream that would have been.
+    /// Flushes the output after an error: the start of the stream.
     pub(crate) fn give_up(self) {
-        // There is an error already that says more.
+        // The error that ended the stream is more important.
         let _ = self.output.flush();
     }
 
@@ -138,19 +138,19 @@ impl<'a> Encoder<'a> {
     }
 
     fn hole(&mut self, range: &Range, block_bytes: u64) -> Result<()> {
-        // What begins beyond the last byte that has a number was always a hole.
+        // A range past the largest offset was always a hole.
         let Some(offset) = range.start.checked_mul(block_bytes) else { return Ok(()) };
         let end = range.end.saturating_mul(block_bytes);
         self.free(ObjectId(range.object), offset, end.saturating_sub(offset))
     }
 
-    /// Leaves out a range of an object (`dump_redact`).
+    /// Marks a range of an object as redacted (`dump_redact`).
     fn redact(&mut self, range: &Range, block_bytes: u64) -> Result<()> {
         let object = ObjectId(range.object);
         let bounds = (range.start.checked_mul(block_bytes), range.end.checked_mul(block_bytes));
         let (Some(offset), Some(end)) = bounds else {
             return Err(Error::invalid(format!(
-                "redaction of blocks {} to {} of object {object}, each of {block_bytes} bytes",
+                "redacted blocks {} to {} of object {object}, each of {block_bytes} bytes, end past 2^64",
                 range.start, range.end
             )));
         };
@@ -167,8 +167,8 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Frees objects (`dump_freeobjects`), as far as the source has room for them: receivers before 0.7 take for ever over
-    /// more.
+    /// Frees objects (`dump_freeobjects`) up to the end of the object numbers of the source, because receivers before 0.7
+    /// are extremely slow with more.
     fn free_objects(&mut self, first: u64, count: u64) -> Result<()> {
         if first >= self.objects_end {
             return Ok(());
@@ -189,7 +189,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// An object, and that nothing is behind its last block (`dump_dnode`).
+    /// Writes an object, and frees the range after its last block (`dump_dnode`).
     fn object(&mut self, pointer: &BlockPointer, object: ObjectId, dnode: &Dnode) -> Result<()> {
         self.write_pending()?;
         let block_bytes = if self.features.contains(FeatureFlags::LARGE_BLOCKS) {
@@ -219,9 +219,9 @@ impl<'a> Encoder<'a> {
         let mut bonus = &area[..area.len().min(usize::from(dnode.bonus_len).next_multiple_of(8))];
         if self.is_raw() {
             if pointer.byte_order() != ORDER {
-                // Its bonus was swapped when it was read, and encrypted bytes are not to be swapped.
+                // The bonus was swapped when it was read, but encrypted bytes must not be swapped.
                 return Err(zstream_dmu::error::Error::unsupported(
-                    "a raw stream of an encrypted dataset of the other byte order",
+                    "a raw stream of an encrypted dataset in the other byte order",
                 )
                 .into());
             }
@@ -229,7 +229,7 @@ impl<'a> Encoder<'a> {
             record.indirect_block_shift = dnode.indirect_shift;
             record.levels = dnode.levels;
             record.block_pointers = dnode.pointers().len() as u8;
-            // All of the bonus is encrypted, so that what is behind its end counts too.
+            // The whole bonus area is encrypted, so the bytes after the bonus are significant, too.
             if dnode.bonus_len != 0 {
                 record.raw_bonus_len = area.len() as u32;
                 bonus = area;
@@ -240,12 +240,12 @@ impl<'a> Encoder<'a> {
         let end = dnode.max_block.0.checked_add(1).and_then(|blocks| blocks.checked_mul(dnode.block_bytes()));
         match end {
             Some(end) => self.free(object, end, TO_OBJECT_END),
-            // Nothing can be behind such an end.
+            // There is nothing after such an end.
             None => Ok(()),
         }
     }
 
-    /// Announces a block of dnodes (`dump_object_range`).
+    /// Announces a dnode block (`dump_object_range`).
     fn object_range(&mut self, pointer: &BlockPointer, block: u64) -> Result<()> {
         self.write_pending()?;
         let slots = pointer.lsize() / zstream_dmu::dnode::DNODE_SLOT_BYTES as u64;
@@ -293,7 +293,8 @@ impl<'a> Encoder<'a> {
             return self.spill(object, pointer, payload);
         }
         let offset = range.start.checked_mul(block_bytes).ok_or_else(|| {
-            let detail = format!("block {} of {block_bytes} bytes of object {object}", range.start);
+            let detail =
+                format!("block {} of {block_bytes} bytes of object {object} starts past 2^64", range.start);
             zstream_dmu::error::Error::corrupt("dnode", detail)
         })?;
         if replaced {
@@ -319,8 +320,8 @@ impl<'a> Encoder<'a> {
         self.output.record_with(write, payload)
     }
 
-    /// Adds how the payload is compressed and encrypted, and the key by which streams were once deduplicated: the checksum of
-    /// the stored block, where that says something of the payload.
+    /// Sets the compression and the encryption parameters of the payload, and the key for deduplicated streams: the checksum
+    /// of the stored block, if it is that of the payload.
     fn keyed_write(&self, mut write: Write, form: Form, pointer: &BlockPointer) -> Write {
         let raw = form == Form::Stored;
         if form != Form::Logical {
@@ -337,7 +338,7 @@ impl<'a> Encoder<'a> {
             write.checksum_type = pointer.checksum_type();
             write.flags.set(WriteFlags::CHECKSUM_DEDUP, write.checksum_type.is_dedup_capable());
             write.key_checksum = Checksum(pointer.checksum());
-            // Where only sizes are asked for, a pointer may be one that cannot be read.
+            // If only sizes are requested, the pointer may be one that cannot be read.
             let sectors = |bytes: u64| (bytes / 512).wrapping_sub(1) & 0xffff;
             write.key_prop = sectors(pointer.lsize())
                 | sectors(pointer.psize()) << 16
@@ -347,7 +348,7 @@ impl<'a> Encoder<'a> {
         write
     }
 
-    /// A block in pieces that every receiver can take.
+    /// Writes a block in pieces that every receiver accepts.
     fn split(
         &mut self,
         object: ObjectId,
@@ -378,7 +379,7 @@ impl<'a> Encoder<'a> {
     ) -> Result<()> {
         self.write_pending()?;
         let Some(mut payload) = pointer.embedded_payload() else {
-            let detail = format!("{} bytes embedded", pointer.embedded_psize());
+            let detail = format!("{} bytes cannot be embedded", pointer.embedded_psize());
             return Err(zstream_dmu::error::Error::corrupt("block pointer", detail).into());
         };
         let physical_size = payload.len();
@@ -397,7 +398,7 @@ impl<'a> Encoder<'a> {
         self.output.record_with(record, Payload::from(&payload[..]))
     }
 
-    /// The spill block of an object (`dump_spill`).
+    /// Writes the spill block of an object (`dump_spill`).
     fn spill(&mut self, object: ObjectId, pointer: &BlockPointer, payload: Payload<'_>) -> Result<()> {
         self.write_pending()?;
         let mut record = Spill {
@@ -426,7 +427,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// What a receiver needs to decrypt a block; zero where it is only authenticated.
+/// The encryption parameters of a block; zero if it is only authenticated.
 struct Crypt {
     salt: [u8; 8],
     iv: [u8; 12],

@@ -1,37 +1,39 @@
-//! Why nothing, or not all, was sent.
+//! Errors from sending.
 
 use std::fmt;
 use std::io;
 
 use zstream_dmu::error::Error as DmuError;
 use zstream_dmu::ids::Bookmark;
+use zstream_dsl::error::Error as DslError;
+use zstream_format::errno::Errno;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong.
+/// A fault that ends a send.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The pool could not be read (`EIO`), or what is in it is not as it should be.
+    /// Reading the pool failed (`EIO`), or the pool is corrupt.
     #[error("{0}")]
-    Read(#[from] DmuError),
-    /// The destination failed. [`io::ErrorKind::BrokenPipe`] says that its reader went away (`EPIPE`).
+    Read(DslError),
+    /// Writing to the destination failed. [`io::ErrorKind::BrokenPipe`] means that its reader closed it (`EPIPE`).
     #[error("cannot write the stream: {0}")]
     Output(#[from] io::Error),
-    /// A block of an encrypted dataset is not encrypted: somebody tampered with the pool (`EIO`).
-    #[error("unencrypted block in an encrypted dataset ({0})")]
+    /// A block of an encrypted dataset is not encrypted: the pool was tampered with (`EIO`).
+    #[error("a block in an encrypted dataset is not encrypted ({0})")]
     Unencrypted(Bookmark),
-    /// The dataset has micro ZAPs above 128 KiB, which need `-L` (`ZFS_ERR_STREAM_LARGE_MICROZAP`).
-    #[error("the dataset has large micro ZAPs, which only a stream of large blocks can carry")]
+    /// The dataset has micro ZAPs above 128 KiB, which require `-L` (`ZFS_ERR_STREAM_LARGE_MICROZAP`).
+    #[error("the dataset has large micro ZAPs, which require a stream with large blocks")]
     LargeMicrozap,
-    /// A name that does not fit into BEGIN.
+    /// A name does not fit in BEGIN.
     #[error("the name {0} is longer than 255 bytes")]
     NameTooLong(String),
-    /// The plan contradicts itself, or the dataset (`EINVAL`).
+    /// The plan contradicts itself or the dataset (`EINVAL`).
     #[error("{0}")]
     Invalid(String),
-    /// The system starts no thread.
+    /// Starting a thread failed.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     /// [`Progress::cancel`](crate::Progress::cancel) was called (`EINTR`).
@@ -39,24 +41,64 @@ pub enum Fault {
     Cancelled,
 }
 
-/// What is wrong, in one word of memory.
+impl Fault {
+    /// The error number that OpenZFS gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Read(error) => read_errno(error),
+            Self::Output(error) => match error.kind() {
+                io::ErrorKind::BrokenPipe => Errno::EPIPE,
+                io::ErrorKind::StorageFull => Errno::ENOSPC,
+                _ => Errno::EIO,
+            },
+            Self::Unencrypted(_) => Errno::EIO,
+            Self::LargeMicrozap => Errno::ZFS_ERR_STREAM_LARGE_MICROZAP,
+            Self::NameTooLong(_) | Self::Invalid(_) => Errno::EINVAL,
+            Self::Thread(_) => Errno::EAGAIN,
+            Self::Cancelled => Errno::EINTR,
+        }
+    }
+}
+
+/// The errno of datasets that cannot be read: for a sender, damage and missing members are errors of I/O.
+pub(crate) fn read_errno(error: &DslError) -> Errno {
+    match error.errno() {
+        Errno::ECKSUM | Errno::ENXIO => Errno::EIO,
+        errno => errno,
+    }
+}
+
+impl From<DmuError> for Fault {
+    fn from(error: DmuError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+impl From<DslError> for Fault {
+    fn from(error: DslError) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// An error of this crate, one word wide.
 #[derive(Debug)]
 pub struct Error(Box<Fault>);
 
 impl Error {
-    /// What is wrong.
+    /// The fault.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         &self.0
     }
 
-    /// A plan that contradicts itself.
+    /// Creates an error for an invalid plan.
     #[must_use]
     pub fn invalid(what: impl Into<String>) -> Self {
         Fault::Invalid(what.into()).into()
     }
 
-    /// Whether the reader of the stream went away, which ends a program quietly.
+    /// Returns `true` if the reader of the stream closed it, which ends a program silently.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self.fault(), Fault::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)

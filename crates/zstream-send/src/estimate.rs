@@ -1,21 +1,21 @@
-//! How long a stream will be.
+//! Estimates of the length of a stream.
 //!
-//! The estimate of `zfs send -nv` reads no content. It takes what is referenced, or was written since, for blocks of the
-//! dataset's record size that each have a record, and leaves out what their pointers take:
+//! The estimate of `zfs send -nv` reads no content. It assumes that the referenced or written space consists of blocks of
+//! the record size of the dataset, with a record for each, and subtracts the space of their pointers:
 //!
 //! ```text
 //! blocks = uncompressed bytes / record size
-//! size   = bytes (compressed where the stream is) - 128 * blocks + 312 * blocks + BEGIN and END
+//! size   = bytes (compressed if the stream is) - 128 * blocks + 312 * blocks + BEGIN and END
 //! ```
 //!
-//! It is known to be off where blocks are small or compressed away; the true length is what
-//! [`measure`](crate::measure) finds.
+//! The estimate is inaccurate if blocks are small or compress to holes; [`measure`](crate::measure) finds the exact
+//! length.
 
 use std::num::NonZero;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::error::{Error, Result};
 use zstream_dsl::prop;
 use zstream_format::object_type::ObjsetType;
 use zstream_format::record::HEADER_LEN;
@@ -23,13 +23,13 @@ use zstream_format::record::HEADER_LEN;
 use crate::line::Sizes;
 
 const BLOCK_POINTER_BYTES: u64 = 128;
-/// Record sizes where none is set. That of a volume is never set as a property: the kernel counts with the default,
-/// whatever the volume has.
+/// The default record size of a filesystem. That of a volume is never set as a property, so the kernel always uses the
+/// default for volumes.
 const RECORD_BYTES: u64 = 128 << 10;
 const VOLUME_BLOCK_BYTES: u64 = 16 << 10;
 
-/// The estimate for `sizes` of a dataset (`dmu_adjust_send_estimate_for_indirects`), with blocks of `record_bytes` or, where
-/// that is none, of its own size.
+/// Returns the estimate for `sizes` of a dataset (`dmu_adjust_send_estimate_for_indirects`), with blocks of `record_bytes`,
+/// or of the record size of the dataset if that is `None`.
 pub(crate) fn estimate(
     dataset: &Dataset,
     sizes: Sizes,
@@ -47,7 +47,7 @@ pub(crate) fn estimate(
     let blocks = sizes
         .uncompressed
         .checked_div(record_bytes)
-        .ok_or_else(|| Error::corrupt("property", format!("{} has a {name} of 0", dataset.name())))?;
+        .ok_or_else(|| Error::corrupt("property", format!("{name} of {} is 0", dataset.name())))?;
     let bytes = if compressed { sizes.compressed } else { sizes.uncompressed };
     let record = HEADER_LEN as u64;
     Ok(bytes

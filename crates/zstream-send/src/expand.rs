@@ -1,5 +1,5 @@
-//! What ranges need to have looked up in the dataset, before their blocks are read: blocks that the receiver was not given
-//! become what they are now, and objects bring their unmodified spill blocks along.
+//! Look-ups in the dataset for ranges, before their blocks are read: previously redacted ranges are replaced by their
+//! current content, and unmodified spill blocks are added to their objects.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,24 +14,25 @@ use crate::error::Result;
 use crate::merge::Merge;
 use crate::range::{Range, What};
 
-/// Block pointers that are looked up at a time.
+/// The number of block pointers that are looked up at a time.
 const POINTERS_PER_LOOKUP: u64 = 1024;
 
-/// Ranges that can be sent as they are, in canonical order. An error is the last item.
+/// An iterator over ranges that are ready to be sent, in canonical order. An error is the last item.
 pub(crate) struct Expand<'a> {
     pub(crate) ranges: Merge<'a>,
     pub(crate) objset: &'a Objset,
-    /// Spill blocks born up to here are sent with their object; none are where this is none.
+    /// The transaction group up to which spill blocks are sent with their objects; none are sent if this is `None`.
     pub(crate) unmodified_spill: Option<Txg>,
-    /// Objects before this one have been sent already.
+    /// The first object that was not sent yet.
     pub(crate) first_object: u64,
-    /// Ranges that come next, and after them the rest of a range that was not given.
+    /// The next ranges; `rest` follows them.
     pub(crate) ready: VecDeque<Range>,
+    /// The rest of a previously redacted range.
     pub(crate) rest: Option<Rest>,
     pub(crate) failed: bool,
 }
 
-/// Blocks whose pointers are to be looked up.
+/// Blocks whose pointers are still to be looked up.
 pub(crate) struct Rest {
     object: u64,
     dnode: Arc<Dnode>,
@@ -62,7 +63,7 @@ impl Expand<'_> {
         }
     }
 
-    /// The spill block of an object, if it is to come along.
+    /// Returns the spill block of an object, if it is sent with the object.
     fn spill(&self, object: u64, dnode: &Dnode) -> Option<Range> {
         let pointer = *dnode.spill().filter(|pointer| !pointer.is_hole())?;
         if pointer.logical_birth() > self.unmodified_spill? {
@@ -74,19 +75,19 @@ impl Expand<'_> {
         Some(Range { object, start, end: start + 1, what })
     }
 
-    /// What is to be looked up for a range; nothing where its object is gone, which changes tell of.
+    /// Returns the blocks to look up for a range, or `None` if its object was freed, which the changes contain.
     fn rest_of(&self, range: &Range) -> Result<Option<Rest>> {
         let dnode = match self.objset.dnode(ObjectId(range.object)) {
             Ok(dnode) => dnode,
-            Err(error) if matches!(error.fault(), DmuFault::NotFound { .. }) => return Ok(None),
+            Err(error) if matches!(error.fault(), DmuFault::NoObject(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        // The last block counts. (OpenZFS up to 2.3.7 left it out.)
+        // The last block is included. (OpenZFS up to 2.3.7 omitted it.)
         let end = range.end.min(dnode.max_block.0.saturating_add(1));
         Ok((range.start < end).then_some(Rest { object: range.object, dnode, next: range.start, end }))
     }
 
-    /// Looks up the next blocks: a hole, or some that have content.
+    /// Looks up the next blocks: a hole, or blocks with content.
     fn look_up(&mut self) -> Result<()> {
         let Some(mut rest) = self.rest.take() else { return Ok(()) };
         let (object, block_bytes) = (rest.object, rest.dnode.block_bytes());

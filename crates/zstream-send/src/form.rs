@@ -1,4 +1,4 @@
-//! In which form a block goes into the stream, which decides how it is read and which record carries it.
+//! The form of a block in the stream, which determines how it is read and the type of its record.
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_format::algorithm::CompressionType;
@@ -7,34 +7,34 @@ use zstream_format::order::ByteOrder;
 
 use crate::range::{Range, What};
 
-/// The byte order of every stream that is made: that of the blocks as they are read.
+/// The byte order of all streams: that of blocks after they are read.
 pub(crate) const ORDER: ByteOrder = ByteOrder::Little;
 
-/// The largest block before the feature `large_blocks` (`SPA_OLD_MAXBLOCKSIZE`).
+/// The maximum block size without the feature `large_blocks` (`SPA_OLD_MAXBLOCKSIZE`).
 pub(crate) const OLD_BLOCK_BYTES_MAX: u64 = 128 << 10;
 
-/// How a block travels.
+/// The form of a block in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As it is embedded in its pointer (WRITE_EMBEDDED). There is nothing to read.
+    /// Embedded, as in its pointer (WRITE_EMBEDDED). There is nothing to read.
     Embedded,
-    /// As it is stored, encrypted too.
+    /// As stored, and encrypted if it is.
     Stored,
-    /// As it is stored, but not encrypted.
+    /// Compressed as stored, but not encrypted.
     Compressed,
-    /// As its object has it.
+    /// The logical block.
     Logical,
-    /// As its object has it, in pieces of 128 KiB.
+    /// The logical block, in pieces of 128 KiB.
     Split,
 }
 
 impl Form {
-    /// The form of the block `pointer` of the range, in a stream of these features.
+    /// Returns the form of the block `pointer` of the range, in a stream with these features.
     pub(crate) fn of(range: &Range, pointer: &BlockPointer, features: FeatureFlags) -> Self {
         if features.contains(FeatureFlags::RAW) {
             return Self::Stored;
         }
-        // Spill blocks have no compressed form, and embedded ones would be taken for file data.
+        // Spill blocks have no compressed form, and receivers would write embedded ones as file data.
         if range.is_spill() {
             return Self::Logical;
         }
@@ -55,21 +55,21 @@ impl Form {
     }
 }
 
-/// Whether receivers can take the block as it is embedded (`send_do_embed`).
+/// Returns `true` if receivers accept the block as it is embedded (`send_do_embed`).
 fn may_stay_embedded(pointer: &BlockPointer, features: FeatureFlags) -> bool {
     if !pointer.is_embedded() || !features.contains(FeatureFlags::EMBED_DATA) {
         return false;
     }
     match pointer.compression() {
-        // The functions that all receivers have.
+        // All receivers have these functions.
         CompressionType(n) if n < CompressionType::LZ4.0 => true,
         CompressionType::ZSTD => features.contains(FeatureFlags::LZ4 | FeatureFlags::ZSTD),
         _ => features.contains(FeatureFlags::LZ4),
     }
 }
 
-/// Whether receivers can take the block as it is compressed. Metadata is not sent so, since a receiver of the other byte
-/// order has to swap it.
+/// Returns `true` if receivers accept the block as it is compressed. Metadata is decompressed, since a receiver of the
+/// other byte order must swap it.
 fn may_stay_compressed(pointer: &BlockPointer, features: FeatureFlags) -> bool {
     features.contains(FeatureFlags::COMPRESSED)
         && pointer.byte_order() == ORDER

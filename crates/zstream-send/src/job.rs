@@ -1,7 +1,7 @@
-//! What a request comes to: the header of a package, if it is one, and the snapshots to send, in order.
+//! The result of resolving a request: the header of a package, if it is one, and the snapshots to send, in order.
 //!
-//! Everything that can be refused without reading content has been refused before there is a job. Object sets are opened
-//! one after the other, as their turn comes.
+//! Everything that can be refused without reading content is refused before there is a job. Each object set is opened
+//! when its stream starts.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::plan::{Base, Form, Options, Plan, ResumePoint, Source};
 use crate::progress::{Progress, Sent};
 use crate::refusal::Refusal;
 
-/// What the receiver has already.
+/// The source of an increment, which the receiver already has.
 #[derive(Clone, Debug)]
 pub enum From {
     /// A snapshot.
@@ -33,7 +33,7 @@ pub enum From {
 }
 
 impl From {
-    /// Its full name.
+    /// The full name.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -42,7 +42,7 @@ impl From {
         }
     }
 
-    /// The name behind the `@` or `#`.
+    /// The short name, after the `@` or `#`.
     #[must_use]
     pub fn short_name(&self) -> &str {
         match self {
@@ -55,23 +55,23 @@ impl From {
 /// One snapshot to send.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Its name, as the user knows it.
+    /// The name, as shown to the user.
     pub name: String,
-    /// The snapshot, head, or dataset that is being received.
+    /// The snapshot, the head, or the dataset that is being received.
     pub dataset: Arc<Dataset>,
-    /// What it is an increment of.
+    /// The source of the increment.
     pub from: Option<From>,
-    /// Whether that is the origin, found by itself (`-R`, `-I`): the estimate then is that of a full stream.
+    /// `true` if the source is the origin and was not named (`-R`, `-I`): the estimate is that of a full stream then.
     pub from_origin: bool,
-    /// In which form.
+    /// The form of the blocks.
     pub form: Form,
-    /// What is left out.
+    /// The redacted blocks.
     pub redact: Option<Arc<RedactionList>>,
-    /// Where to go on.
+    /// The point at which to resume.
     pub resume: Option<ResumePoint>,
-    /// Bytes that the receiver of a resumed stream has already.
+    /// The number of bytes that the receiver of a resumed stream already has.
     pub done_bytes: u64,
-    /// Of a partial receive: guid and name of what was received.
+    /// The guid and the name of the snapshot in the saved state of a receive.
     pub saved: Option<(Guid, String)>,
 }
 
@@ -90,18 +90,18 @@ impl Step {
         }
     }
 
-    /// Whether its key has to be loaded first.
+    /// Returns `true` if its key must be loaded first.
     ///
     /// # Errors
-    /// When its keys cannot be read.
+    /// Fails if its keys cannot be read.
     pub fn needs_key(&self) -> Result<bool, Refusal> {
         Ok(!self.form.raw && !self.dataset.is_unlocked()?)
     }
 
-    /// The plan for the engine.
+    /// Opens the dataset and returns the plan for the engine.
     ///
     /// # Errors
-    /// The dataset cannot be opened: most often because its key is not loaded.
+    /// Fails if the dataset cannot be opened, usually because its key is not loaded.
     pub fn plan(&self, pool: &Features, options: Options) -> Result<Plan, Refusal> {
         if self.needs_key()? {
             return Err(Refusal::KeyNotLoaded { name: self.name.clone() });
@@ -134,7 +134,7 @@ impl Step {
         })
     }
 
-    /// Refuses raw streams that no receiver takes.
+    /// Refuses raw streams that no receiver accepts.
     fn check_raw(&self, source: &Source, base: Option<&Base>) -> Result<(), Refusal> {
         let Some(keys) = source.key.as_ref().filter(|_| self.form.raw) else { return Ok(()) };
         if let Some(erratum) = Erratum::of_keys(keys) {
@@ -149,8 +149,8 @@ impl Step {
         }
     }
 
-    /// Whether an estimate comes from [`measure`](Self::measure), which needs the key of an encrypted dataset: where
-    /// redaction lists are at work, or the bookmark is an old one.
+    /// Returns `true` if the estimate is that of [`measure`](Self::measure), which requires the key of an encrypted
+    /// dataset: with redaction lists, and from old bookmarks.
     #[must_use]
     pub fn is_measured(&self) -> bool {
         let is_unknown = |bookmark: &Bookmark| {
@@ -160,11 +160,11 @@ impl Step {
         self.redact.is_some() || matches!(from, Some(From::Bookmark(bookmark)) if is_unknown(bookmark))
     }
 
-    /// About how many bytes the stream will have, as `zfs send -nvP` guesses; the true number where it
+    /// Returns the estimated size of the stream in bytes, as in `zfs send -nvP`; the exact size if it
     /// [`is_measured`](Self::is_measured).
     ///
     /// # Errors
-    /// When the pool cannot be read.
+    /// Fails if the pool cannot be read.
     pub fn estimate(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
         if self.is_measured() {
             return self.measure(pool, options, progress);
@@ -183,24 +183,24 @@ impl Step {
         Ok(size.saturating_sub(self.done_bytes))
     }
 
-    /// How many bytes the stream will have.
+    /// Returns the exact size of the stream in bytes.
     ///
     /// # Errors
-    /// As [`Step::plan`] and [`measure`](crate::measure).
+    /// Fails like [`Step::plan`] and [`measure`](crate::measure).
     pub fn measure(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
         let plan = self.plan(pool, options)?;
         Ok(pipeline::measure(&plan, progress)?.bytes)
     }
 }
 
-/// What a request comes to.
+/// A resolved request.
 #[derive(Debug)]
 pub struct Job {
-    /// What stands before the snapshots; none where there is just one, as it is.
+    /// The header of the package; `None` for a single stream.
     pub header: Option<PackageHeader>,
     /// The snapshots, in order.
     pub steps: Vec<Step>,
-    /// Whether all that was asked for is there. Notes have said what is not.
+    /// `true` if everything that was requested is included. Notes have named what is not.
     pub is_complete: bool,
 }
 
@@ -209,12 +209,12 @@ impl Job {
         Self { header, steps: vec![step], is_complete: true }
     }
 
-    /// Writes the stream. `begun` is told which step begins.
+    /// Writes the stream. `begun` is called at the start of each step.
     ///
-    /// Where one cannot be begun, a package is ended there, so that what it holds can be received.
+    /// If a step cannot be started, the package ends there, so that the previous steps can be received.
     ///
     /// # Errors
-    /// The first that a step has; what was written before it stands.
+    /// Returns the error of the first step that fails. The output before it remains.
     pub fn send(
         &self,
         out: &mut dyn Write,

@@ -1,6 +1,6 @@
-//! The line of snapshots that led to a dataset: what is earlier in it, and what was written since.
+//! The line of snapshots before a dataset, and the space that was written since one of them.
 //!
-//! The line of a clone goes on in the filesystem of its origin:
+//! The line of a clone continues in the filesystem of its origin:
 //!
 //! ```text
 //! tank/fs      @a --- @b --- @c --- head
@@ -10,15 +10,15 @@
 use std::sync::Arc;
 
 use zstream_dmu::bpobj::BpObj;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dsl::bookmark::{Bookmark, BookmarkFlags, Space};
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::deadlist::Deadlist;
+use zstream_dsl::error::{Error, Result};
 use zstream_format::object_type::ObjectType;
 
-/// Whether what `dir` was in transaction group `txg` is in the line before `later` (`dsl_dataset_is_before`). A snapshot
+/// Returns `true` if `dir` in transaction group `txg` is in the line before `later` (`dsl_dataset_is_before`). A snapshot
 /// is not before itself.
 pub(crate) fn is_before(dir: &Dir, txg: Txg, later: &Dataset) -> Result<bool> {
     if later.is_snapshot() && txg >= later.phys().creation_txg {
@@ -35,7 +35,7 @@ pub(crate) fn is_before(dir: &Dir, txg: Txg, later: &Dataset) -> Result<bool> {
         if before.is_some_and(|before| origin_txg >= before) {
             return Err(Error::corrupt(
                 "DSL directory",
-                format!("the origins of {} have no end", later.name()),
+                format!("the origins of {} form a loop", later.name()),
             ));
         }
         if origin.dir().object() == dir.object() && origin_txg == txg {
@@ -49,12 +49,12 @@ pub(crate) fn is_before(dir: &Dir, txg: Txg, later: &Dataset) -> Result<bool> {
     }
 }
 
-/// Sums over blocks, in bytes. Sums of differences wrap, as those of the kernel do.
+/// Sums over blocks, in bytes. Sums of differences wrap, as in the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sizes {
-    /// As stored.
+    /// The size as stored.
     pub(crate) compressed: u64,
-    /// Before compression.
+    /// The size before compression.
     pub(crate) uncompressed: u64,
 }
 
@@ -85,12 +85,12 @@ impl From<Space> for Sizes {
     }
 }
 
-/// What a snapshot or bookmark referenced.
+/// The space that an earlier snapshot or bookmark referenced.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Earlier {
     txg: Txg,
     referenced: Sizes,
-    /// What was freed before the next snapshot, where that is known.
+    /// The space that was freed before the next snapshot, if that is known.
     freed_before_next: Option<Sizes>,
 }
 
@@ -103,7 +103,7 @@ impl Earlier {
         }
     }
 
-    /// None for bookmarks of old, which do not know.
+    /// Returns the space of a bookmark; `None` for old bookmarks, which do not contain it.
     pub(crate) fn bookmark(bookmark: &Bookmark) -> Option<Self> {
         bookmark.flags.contains(BookmarkFlags::HAS_FBN).then(|| Self {
             txg: bookmark.creation_txg,
@@ -113,8 +113,8 @@ impl Earlier {
     }
 }
 
-/// What was written to `later` since (`dsl_dataset_space_written`): what it references more, and what of the earlier one
-/// it references no more.
+/// Returns the space written to `later` since (`dsl_dataset_space_written`): the growth of its referenced space, and the
+/// space of the earlier one that it no longer references.
 pub(crate) fn written(earlier: &Earlier, later: &Dataset) -> Result<Sizes> {
     let mut sum = Sizes::referenced(later).minus(earlier.referenced);
     let mut line = Line::new(later);
@@ -135,7 +135,7 @@ pub(crate) fn written(earlier: &Earlier, later: &Dataset) -> Result<Sizes> {
     Ok(sum.plus(freed))
 }
 
-/// The blocks of a deadlist that were there in `txg` (`dsl_deadlist_space_range`).
+/// Returns the space of the blocks in a deadlist that existed in `txg` (`dsl_deadlist_space_range`).
 fn dead_before(dataset: &Dataset, txg: Txg) -> Result<Sizes> {
     let mos = dataset.dsl().mos();
     let deadlist = Deadlist::of(dataset)?;
@@ -160,7 +160,7 @@ fn dead_before(dataset: &Dataset, txg: Txg) -> Result<Sizes> {
     Ok(sum)
 }
 
-/// Finds the snapshots of one filesystem after the other by their objects.
+/// A look-up of snapshots by their objects, which caches those of one filesystem.
 struct Line {
     dir: Arc<Dir>,
     snapshots: Option<Vec<Arc<Dataset>>>,

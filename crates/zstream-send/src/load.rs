@@ -1,7 +1,7 @@
-//! Reading what ranges need, in any order and on any number of threads.
+//! Reading the blocks of ranges, in any order and on any number of threads.
 //!
-//! Ranges are loaded in batches. The blocks of a batch lie one behind the other in one buffer, and buffers are used again:
-//! memory that is new costs more than reading into it.
+//! Ranges are loaded in batches. The blocks of a batch are contiguous in one buffer, and buffers are reused, because new
+//! memory costs more than reading into it.
 
 use std::ops;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,20 +20,20 @@ use crate::form::{Form, ORDER};
 use crate::plan::Options;
 use crate::range::{Range, What};
 
-/// What a block that cannot be read is filled with: "zfs badd bloc".
+/// The pattern that replaces a block that cannot be read: "zfs badd bloc".
 const BAD_BLOCK: u64 = 0x2f5_badd_b10c;
 
-/// Sizes of buffers are multiples of this, so that they fit more often.
+/// The unit of the sizes of buffers in bytes, so that buffers can be reused more often.
 const BUFFER_STEP_BYTES: usize = 64 << 10;
 
-/// Batches of ranges that fit into the window whatever their size.
+/// The number of batches that fit in the window regardless of their size.
 pub(crate) const BATCHES_MIN: usize = 2;
 
-/// A range with what is to be written for it.
+/// A range with its loaded content.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) range: Range,
-    /// The form of a block, none of other ranges.
+    /// The form of a block; `None` for other ranges.
     pub(crate) form: Option<Form>,
     pub(crate) content: Content,
 }
@@ -41,13 +41,13 @@ pub(crate) struct Loaded {
 /// The payload of a block.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// There is none, or it was not read because only sizes are asked for.
+    /// There is none, or it was not read because only sizes are requested.
     None,
-    /// Where in the batch's buffer the bytes are, and their sum where it is known already.
+    /// The position of the bytes in the buffer of the batch, and their sum if it is known.
     Block { at: ops::Range<usize>, sum: Option<Checksum> },
-    /// It cannot be read; these bytes of a pattern take its place.
+    /// The block cannot be read and is replaced by these bytes of a pattern.
     Replaced { bytes: Vec<u8> },
-    /// It cannot be read.
+    /// The block cannot be read.
     Failed(zstream_dmu::error::Error),
 }
 
@@ -55,18 +55,18 @@ pub(crate) enum Content {
 #[derive(Debug, Default)]
 pub(crate) struct LoadedBatch {
     pub(crate) ranges: Vec<Loaded>,
-    /// The blocks, and perhaps what is left of earlier ones.
+    /// The blocks, possibly followed by bytes of earlier ones.
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads blocks.
+/// A reader of blocks.
 pub(crate) struct Loader {
     reader: Arc<dyn ReadBlock>,
     objset: u64,
     features: FeatureFlags,
-    /// Whether what cannot be read is replaced.
+    /// `true` to replace blocks that cannot be read.
     replace: bool,
-    /// Whether blocks are not read at all.
+    /// `true` if blocks are not read at all.
     pub(crate) dry: bool,
     buffers: Buffers,
 }
@@ -83,7 +83,7 @@ impl Loader {
         }
     }
 
-    /// Bytes that loading a range takes.
+    /// The size of the content of a range in bytes.
     pub(crate) fn bytes(&self, range: &Range) -> u64 {
         match &range.what {
             What::Data { pointer, .. } if !self.dry => want(Form::of(range, pointer, self.features))
@@ -92,7 +92,7 @@ impl Loader {
         }
     }
 
-    /// Bytes of a block that is decompressed, as it is stored.
+    /// The stored size of a block in bytes, if it must be decompressed.
     fn compressed_bytes(&self, range: &Range) -> u64 {
         match &range.what {
             What::Data { pointer, .. } if pointer.compression() != CompressionType::OFF => {
@@ -105,7 +105,7 @@ impl Loader {
         }
     }
 
-    /// Loads ranges that take `bytes` together.
+    /// Loads ranges with a total of `bytes`.
     pub(crate) fn load(&self, ranges: Vec<Range>, bytes: u64) -> LoadedBatch {
         let mut buffer = self.buffers.take(bytes as usize);
         let compressed_bytes = ranges.iter().map(|range| self.compressed_bytes(range)).max();
@@ -127,7 +127,7 @@ impl Loader {
         LoadedBatch { ranges, bytes: buffer }
     }
 
-    /// Takes back the memory of a batch that was written.
+    /// Reuses the memory of a batch that was written.
     pub(crate) fn recycle(&self, batch: LoadedBatch) {
         self.buffers.give(batch.bytes);
     }
@@ -163,7 +163,7 @@ impl Loader {
     }
 }
 
-/// How a block is read; none where its pointer holds it.
+/// Returns the way to read a block; `None` if it is embedded in its pointer.
 fn want(form: Form) -> Option<Want> {
     match form {
         Form::Embedded => None,
@@ -177,7 +177,7 @@ fn pattern(bytes: u64) -> Vec<u8> {
     (0..bytes.min(BLOCK_BYTES_MAX) / 8).flat_map(|_| BAD_BLOCK.to_le_bytes()).collect()
 }
 
-/// The sum of a payload, as long as it is one.
+/// Returns the sum of a payload, if it is written in one record.
 fn sum(pointer: &BlockPointer, form: Form, bytes: &[u8]) -> Option<Checksum> {
     match form {
         Form::Split => None,
@@ -185,7 +185,7 @@ fn sum(pointer: &BlockPointer, form: Form, bytes: &[u8]) -> Option<Checksum> {
     }
 }
 
-/// The sum of the payload, where it is the one that the pointer holds and that was verified when the block was read.
+/// Returns the sum of the payload if it is the checksum in the pointer, which was verified when the block was read.
 fn known_sum(pointer: &BlockPointer, form: Form, bytes: &[u8]) -> Option<Checksum> {
     let is_stored = form == Form::Compressed || pointer.compression() == CompressionType::OFF;
     let is_known = is_stored
@@ -196,23 +196,23 @@ fn known_sum(pointer: &BlockPointer, form: Form, bytes: &[u8]) -> Option<Checksu
     is_known.then(|| Checksum(pointer.checksum()))
 }
 
-/// Buffers that nobody uses at the moment, the last one that was given back at the end.
+/// The unused buffers, in the order in which they were returned.
 struct Buffers {
     free: Mutex<Vec<Vec<u8>>>,
-    /// Bytes of all that are kept.
+    /// The maximum total size in bytes.
     bytes_max: u64,
 }
 
 impl Buffers {
     fn new(options: &Options) -> Self {
-        // As much as there may be in use at once, so that in the long run none is made or given up: what fills the window or,
-        // of the largest blocks, those that it holds anyway, and the one that is being written.
+        // The maximum that is in use at once, so that no buffer is allocated or freed in the long run: the size of the window
+        // or, with the largest blocks, the minimum number of batches, and the one that is being written.
         let blocks = (BATCHES_MIN as u64 + 1) * BLOCK_BYTES_MAX;
         Self { free: Mutex::default(), bytes_max: options.queue_bytes.max(blocks) }
     }
 
-    /// A buffer of at least `bytes` and of twice that at most, so that those of large blocks are not used up for small ones. Of
-    /// several the one that was given back last, since it is in the processor's cache. What is in it is not said.
+    /// Returns a buffer of at least `bytes` and at most twice that, so that buffers for large blocks are not used for small
+    /// ones. Of several it returns the last one, since that is in the cache. The content of the buffer is unspecified.
     fn take(&self, bytes: usize) -> Vec<u8> {
         if bytes == 0 {
             return Vec::new();
@@ -228,7 +228,7 @@ impl Buffers {
         }
     }
 
-    /// Takes a buffer back. Those that have waited longest are given up when it gets too much.
+    /// Returns a buffer for reuse. If the total size exceeds the maximum, the oldest ones are freed.
     fn give(&self, buffer: Vec<u8>) {
         if buffer.is_empty() {
             return;

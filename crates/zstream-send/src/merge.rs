@@ -1,4 +1,4 @@
-//! Three flows of ranges become one: what changed, what is to be left out, what the receiver was not given.
+//! The merge of three flows of ranges: the redactions, the changes, and the previous redactions of the source.
 //!
 //! ```text
 //!  redaction list ──┐            priority: redaction list, changes, base
@@ -6,18 +6,18 @@
 //!  base's list ─────┘
 //! ```
 //!
-//! The next range is that with the earliest start; of several the one of highest priority. Where one of higher priority
-//! starts or another one ends inside of it, it is cut there, and its rest waits. So every block that lies in a range of any
-//! flow lies in exactly one range of the result, as what the highest-priority flow says of it. An example with ranges of one
-//! object, as the comment above OpenZFS's `find_next_range` has it (and the test below): of `[2,4)`, `[3,5)` and `[1,3)`, by
-//! priority, come `[1,2)` of the third, `[2,4)` of the first (in two pieces) and `[4,5)` of the second.
+//! The next range is the one with the earliest start; of several, that of the highest priority. If a range of higher
+//! priority starts inside it, or another range ends there, it is split at that point, and its rest is processed later. So
+//! every block in a range of any flow is in exactly one range of the result, that of the flow with the highest priority. For
+//! example (see the test below), the ranges `[2,4)`, `[3,5)` and `[1,3)` of one object, by priority, give `[1,2)` of the
+//! third, `[2,4)` of the first (in two pieces) and `[4,5)` of the second.
 //!
-//! What is to be left out and was left out at the receiver already appears in neither form.
+//! A block that is redacted now and was redacted before is in neither form in the result.
 
 use crate::error::Result;
 use crate::range::{Range, What};
 
-/// Ranges in canonical order. An error is the last item.
+/// A flow of ranges in canonical order. An error is the last item.
 pub(crate) type Flow<'a> = Box<dyn Iterator<Item = Result<Range>> + Send + 'a>;
 
 const FLOWS: usize = 3;
@@ -27,9 +27,9 @@ const BASE: usize = 2;
 
 /// The merged flow. An error is the last item.
 pub(crate) struct Merge<'a> {
-    /// By priority.
+    /// The flows, by priority.
     flows: [Flow<'a>; FLOWS],
-    /// Of each flow the first range that was not passed on; none before it is started.
+    /// The first pending range of each flow; `None` before the start.
     fronts: Option<[Option<Range>; FLOWS]>,
     failed: bool,
 }
@@ -58,13 +58,13 @@ impl<'a> Merge<'a> {
         self.flows[flow].next().transpose()
     }
 
-    /// Takes the front of a flow and puts the next range in its place.
+    /// Takes the front of a flow and replaces it with the next range.
     fn advance(&mut self, fronts: &mut [Option<Range>; FLOWS], flow: usize) -> Result<Option<Range>> {
         let next = self.pull(flow)?;
         Ok(std::mem::replace(&mut fronts[flow], next))
     }
 
-    /// The next range, and which flows have it (`find_next_range`).
+    /// Returns the next range, and the flows that contain it (`find_next_range`).
     fn next_range(&mut self, fronts: &mut [Option<Range>; FLOWS]) -> Result<Option<(Range, [bool; FLOWS])>> {
         let mut among = [false; FLOWS];
         if let [None, Some(_), None] = fronts {
@@ -86,7 +86,7 @@ impl<'a> Merge<'a> {
             among[flow] =
                 front.as_ref().is_some_and(|other| other.object == object && other.cmp_start(range).is_eq());
         }
-        // Up to where does what is known at its start hold?
+        // Find the end of the part to which the state at its start applies.
         let mut cut = end;
         for (flow, front) in fronts.iter().enumerate() {
             match front {
@@ -153,7 +153,7 @@ mod tests {
             .collect()
     }
 
-    /// Pieces of what one flow says come one after the other.
+    /// The pieces of a range of one flow are consecutive.
     #[test]
     fn the_example_of_find_next_range() {
         let mut merge = Merge::new(
@@ -204,7 +204,7 @@ mod tests {
     }
 
     proptest! {
-        /// Block by block: what the flow of highest priority says, nothing where both lists agree.
+        /// Each block is in the range of the flow with the highest priority, or in none if both lists contain it.
         #[test]
         fn every_block_is_what_the_highest_flow_says(redact in ranges(), changes in ranges(), base in ranges()) {
             let has = |ranges: &[(u64, u64)], block| ranges.iter().any(|&(start, end)| (start..end).contains(&block));

@@ -1,56 +1,56 @@
-//! What a user should know of a request that goes on all the same, in libzfs's words, which scripts look for.
+//! Notes about a request that is not refused, with the messages of libzfs, which scripts may search for.
 
 use std::fmt;
 
-/// A note about what is left out.
+/// A note about an omission or an ambiguity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
-    /// A snapshot is younger than the last one that is sent.
+    /// A snapshot is newer than the last one that is sent.
     YoungSnapshot {
         /// The snapshot.
         name: String,
-        /// Short name of the last one that is sent.
+        /// The short name of the last one that is sent.
         to: String,
     },
-    /// A dataset is younger than the last snapshot that is sent, so it has none of that name.
+    /// A dataset is newer than the last snapshot that is sent, so it has no snapshot of that name.
     YoungDataset {
         /// The dataset.
         name: String,
-        /// Short name of the snapshot.
+        /// The short name of the snapshot.
         to: String,
     },
-    /// A dataset does not have the snapshot, and is left out with all below (`-s`).
+    /// A dataset does not have the snapshot, and is skipped with its descendants (`-s`).
     SkippedDataset {
         /// The dataset.
         name: String,
-        /// Short name of the snapshot.
+        /// The short name of the snapshot.
         to: String,
     },
     /// A dataset does not have the source of the increment.
     NoSource {
         /// The dataset.
         filesystem: String,
-        /// Short name of the snapshot that was to be sent.
+        /// The short name of the requested snapshot.
         to: String,
-        /// Short name of the source.
+        /// The short name of the source.
         from: String,
     },
-    /// The source of the increment is not older than what is sent.
+    /// The source of the increment is not older than the requested snapshot.
     YoungSource {
         /// The dataset.
         filesystem: String,
-        /// Short name of the snapshot that was to be sent.
+        /// The short name of the requested snapshot.
         to: String,
-        /// Short name of the source.
+        /// The short name of the source.
         from: String,
     },
-    /// The source of the increment says neither `@` nor `#`.
+    /// The source of the increment has neither `@` nor `#`.
     AmbiguousSource,
 }
 
 impl Note {
-    /// Whether it is of interest only to who asked for details (`-v`).
+    /// Returns `true` if the note should be shown only with `-v`.
     #[must_use]
     pub fn is_detail(&self) -> bool {
         matches!(self, Self::YoungSnapshot { .. } | Self::YoungDataset { .. })

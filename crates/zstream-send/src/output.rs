@@ -1,7 +1,7 @@
-//! Where records go: into a stream, or only into a count.
+//! The destination of records: a stream, or only a count.
 //!
-//! Headers and what is small are gathered. Blocks are not copied: they stay in the buffer of their batch, and one call
-//! writes many of both. So whoever adds a block by its place must write out before the buffer is used for something else.
+//! Headers and small payloads are collected in a buffer. Blocks are not copied: they stay in the buffer of their batch, and
+//! one call writes many of both. So after adding a block by position, write it before the buffer of the batch is reused.
 
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
@@ -14,21 +14,21 @@ use crate::error::{Fault, Result};
 use crate::form::ORDER;
 use crate::progress::Progress;
 
-/// Bytes of headers and of what is small that are gathered before they are written.
+/// The number of bytes of headers and small payloads that are collected before they are written.
 const GATHERED_BYTES: usize = 256 << 10;
 
-/// Blocks up to this size are copied: that costs less than a part of their own.
+/// The size in bytes up to which blocks are copied, which costs less than a separate part.
 const COPIED_BYTES: usize = 1 << 10;
 
-/// Parts that one call of the system writes (`UIO_MAXIOV`).
+/// The maximum number of parts in one system call (`UIO_MAXIOV`).
 const PARTS_PER_CALL: usize = 1024;
 
-/// A payload, and its sum where it is known.
+/// A payload, and its sum if it is known.
 #[derive(Clone, Copy)]
 pub(crate) struct Payload<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) sum: Option<Checksum>,
-    /// Where in the buffer of its batch it starts; none where it is to be copied.
+    /// The offset in the buffer of its batch; `None` if it must be copied.
     pub(crate) start: Option<usize>,
 }
 
@@ -40,27 +40,27 @@ impl<'a> From<&'a [u8]> for Payload<'a> {
 
 /// A part of the stream that was not written yet.
 enum Part {
-    /// Of what was gathered.
+    /// A range of the collected bytes.
     Gathered(Range<usize>),
-    /// Of the batch's buffer.
+    /// A range of the buffer of the batch.
     Block(Range<usize>),
 }
 
-/// Takes records.
+/// A destination of records.
 pub(crate) struct Output<'a> {
     out: Option<&'a mut dyn Write>,
     sealer: Sealer,
     gathered: Vec<u8>,
     parts: Vec<Part>,
     progress: &'a Progress,
-    /// Bytes that are not written yet.
+    /// The number of bytes that are not written yet.
     waiting: u64,
     pub(crate) bytes: u64,
     pub(crate) records: u64,
 }
 
 impl<'a> Output<'a> {
-    /// Writes to `out`, or, without one, only counts.
+    /// Creates an output that writes to `out`, or only counts if that is `None`.
     pub(crate) fn new(out: Option<&'a mut dyn Write>, progress: &'a Progress) -> Self {
         Self {
             out,
@@ -74,17 +74,17 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// A record without payload.
+    /// Writes a record without a payload.
     pub(crate) fn record(&mut self, body: impl Into<Body>) -> Result<()> {
         self.header(&Header::new(body, ORDER), Payload::from(&[][..]))
     }
 
-    /// A record and its payload, which where nothing is written may be missing.
+    /// Writes a record and its payload, which may be missing if the output only counts.
     pub(crate) fn record_with(&mut self, body: impl Into<Body>, payload: Payload<'_>) -> Result<()> {
         self.header(&Header::new(body, ORDER), payload)
     }
 
-    /// A record that is built already.
+    /// Writes a record with this header and its payload.
     pub(crate) fn header(&mut self, header: &Header, payload: Payload<'_>) -> Result<()> {
         let bytes = HEADER_LEN as u64 + header.payload_len();
         if self.out.is_some() {
@@ -113,14 +113,14 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Writes what is waiting, unless that is little and can wait. `buffer` is that of the batch.
+    /// Writes the pending parts, unless there are few and none is in the buffer of the batch, `buffer`.
     pub(crate) fn write_batch(&mut self, buffer: &[u8]) -> Result<()> {
         let can_wait = self.gathered.len() < GATHERED_BYTES
             && self.parts.iter().all(|part| matches!(part, Part::Gathered(_)));
         if can_wait && self.out.is_some() { Ok(()) } else { self.write(buffer) }
     }
 
-    /// Writes everything that is left, no block among it, and flushes.
+    /// Writes the remaining parts, which must not include blocks, and flushes.
     pub(crate) fn flush(mut self) -> Result<()> {
         self.write(&[])?;
         match self.out {
@@ -134,7 +134,7 @@ impl<'a> Output<'a> {
             Some(out) => write_parts(&mut **out, &self.parts, &self.gathered, buffer),
             None => Ok(()),
         };
-        // After an error nobody knows what was written, so that it is never tried again.
+        // After an error it is unknown what was written, so nothing is written again.
         self.gathered.clear();
         self.parts.clear();
         written?;
@@ -155,9 +155,9 @@ fn write_parts(out: &mut dyn Write, parts: &[Part], gathered: &[u8], buffer: &[u
     Ok(())
 }
 
-/// As `Write::write_all_vectored`, which is not stable.
+/// Writes all slices, like `Write::write_all_vectored`, which is not stable.
 fn write_all(out: &mut dyn Write, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-    // Empty ones would look like an end.
+    // Empty slices would look like the end.
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         match out.write_vectored(slices) {

@@ -7,7 +7,7 @@
 //!        one thread finds ranges        workers load          the caller's thread writes
 //! ```
 //!
-//! With one thread the caller's does everything, without a window; the bytes are the same.
+//! With one thread, that of the caller does everything without a window; the output is the same.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -30,26 +30,26 @@ use crate::range::{DNODES_PER_BLOCK, What};
 use crate::redactions::redactions;
 use crate::window::{Batch, Next, Weight, Window};
 
-/// Writes the stream that `plan` describes: one substream, BEGIN to END. Bytes written before an error are
-/// the beginning of the stream that would have been.
+/// Writes the stream that `plan` describes: one substream, from BEGIN to END. After an error, the output is the start
+/// of that stream.
 ///
 /// # Errors
-/// What is to be sent cannot be read ([`Fault::Read`]), is not to be sent, or `out` fails
-/// ([`Fault::Output`], which a reader that went away is too).
+/// Fails if the dataset cannot be read ([`Fault::Read`]) or does not allow this stream, and if `out` fails
+/// ([`Fault::Output`], also if its reader closed it).
 pub fn send(plan: &Plan, out: &mut dyn Write, progress: &Progress) -> Result<Sent> {
     run(plan, Some(out), progress)
 }
 
-/// How long the stream is that [`send`] would write, by a traversal that reads no data (`zfs send -n` knows a
-/// guess only).
+/// Returns the exact size of the stream that [`send`] would write, with a traversal that reads no data (`zfs send -n`
+/// only estimates it).
 ///
 /// # Errors
-/// As [`send`].
+/// Fails like [`send`].
 pub fn measure(plan: &Plan, progress: &Progress) -> Result<Sent> {
     run(plan, None, progress)
 }
 
-/// Sends to `out`, or, without one, measures.
+/// Sends to `out`, or only measures if that is `None`.
 fn run<'a>(plan: &'a Plan, out: Option<&'a mut dyn Write>, progress: &'a Progress) -> Result<Sent> {
     let features = begin::features(plan)?;
     let from = resume_point(plan)?;
@@ -58,7 +58,7 @@ fn run<'a>(plan: &'a Plan, out: Option<&'a mut dyn Write>, progress: &'a Progres
     let raw = features.contains(zstream_format::flags::FeatureFlags::RAW);
     if raw != plan.source.objset.is_locked() {
         let how = if raw { "without" } else { "with" };
-        return Err(Error::invalid(format!("the dataset has to be opened {how} its key for this stream")));
+        return Err(Error::invalid(format!("this stream requires a dataset that is opened {how} its key")));
     }
 
     let changes = Changes::new(&plan.source, raw, floor, from, progress);
@@ -98,13 +98,13 @@ fn run<'a>(plan: &'a Plan, out: Option<&'a mut dyn Write>, progress: &'a Progres
     }
 }
 
-/// One above the highest object that the source has room for.
+/// Returns the exclusive end of the object numbers for which the source has room.
 fn objects_end(source: &Source) -> u64 {
     let blocks = source.objset.phys().meta_dnode.max_block.0.saturating_add(1);
     blocks.saturating_mul(DNODES_PER_BLOCK)
 }
 
-/// The first object and block that are wanted.
+/// Returns the first object and block to send.
 fn resume_point(plan: &Plan) -> Result<Option<(ObjectId, BlockId)>> {
     let Some(resume) = plan.resume.filter(|_| begin::is_resuming(plan)) else { return Ok(None) };
     if resume.object.0 == 0 {
@@ -114,11 +114,11 @@ fn resume_point(plan: &Plan) -> Result<Option<(ObjectId, BlockId)>> {
     Ok(Some((resume.object, BlockId(resume.offset / dnode.block_bytes()))))
 }
 
-/// Threads that load, 1 for none but the caller's.
+/// Returns the number of threads that load; 1 means that the thread of the caller does everything.
 fn threads(plan: &Plan, loader: &Loader) -> usize {
     match plan.options.threads {
         _ if loader.dry => 1,
-        // The traversal reads ahead in the pool of rayon. A thread of that pool must not wait for it: it does all itself.
+        // The traversal reads ahead in rayon's thread pool. A thread of that pool must not wait for it.
         _ if rayon::current_thread_index().is_some() => 1,
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         threads => threads,
@@ -155,7 +155,7 @@ fn together(
 ) -> Result<()> {
     let window = &Window::new(&plan.options);
     thread::scope(|scope| {
-        // Whoever leaves, by a panic too, makes the others stop.
+        // When this scope is left, also by a panic, the other threads stop.
         let _stop = Stop(window);
         let spawn = |name: &str| thread::Builder::new().name(format!("send-{name}"));
         let find = move || {
@@ -176,7 +176,7 @@ fn together(
     })
 }
 
-/// Finds ranges until there are no more, or `take` wants no more batches of them.
+/// Finds ranges until there are no more, or `take` returns `false`.
 fn batches(
     plan: &Plan,
     ranges: Expand<'_>,
@@ -199,7 +199,7 @@ fn batches(
             return Ok(());
         }
     }
-    // An empty one does no harm.
+    // An empty batch is harmless.
     take(batch).map(|_| ())
 }
 
@@ -218,7 +218,7 @@ fn consume(window: &Window, loader: &Loader, encoder: &mut Encoder<'_>, progress
     }
 }
 
-/// Makes the others stop when it is left.
+/// A guard that stops the other threads when it is dropped.
 struct Stop<'a>(&'a Window);
 
 impl Drop for Stop<'_> {
@@ -227,7 +227,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Makes the others stop when its thread panics.
+/// A guard that stops the other threads when its thread panics.
 struct StopOnPanic<'a>(&'a Window);
 
 impl Drop for StopOnPanic<'_> {

@@ -1,50 +1,50 @@
-//! What a stream is to carry and in which form, decided before anything is written.
+//! The content and the form of a stream, decided before anything is written.
 //!
-//! A plan is what `dmu_send` knows after it has looked up all names: whoever makes one has checked that base and
-//! source belong together ([`Dataset::is_after`], `EXDEV`) and that bookmarks are of the right line. The engine checks
-//! what it would otherwise turn into a stream that nobody can receive.
+//! A plan corresponds to the state of `dmu_send` after it has looked up all names. The creator of a plan must have checked
+//! that base and source belong together ([`Dataset::is_after`], `EXDEV`) and that bookmarks are in the line of the
+//! source. The engine refuses plans whose streams could not be received.
 
 use std::num::NonZero;
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::mos::features::Features;
 use zstream_dmu::objset::Objset;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, feature};
+use zstream_dsl::error::Result;
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::phys::DatasetFlags;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::redact::RedactionList;
 
-/// What is sent: a snapshot, a head that does not change, or what a receive has left (`dspp->to_ds`).
+/// The dataset to send: a snapshot, a head that does not change, or the saved state of a receive (`dspp->to_ds`).
 pub struct Source {
-    /// Its objects: opened without its key for raw streams of an encrypted dataset.
+    /// The objects; opened without the key for raw streams of an encrypted dataset.
     pub objset: Arc<Objset>,
-    /// The guid in its records.
+    /// The guid in the records.
     pub guid: Guid,
-    /// When it was created, in seconds since 1970.
+    /// The creation time in seconds since 1970.
     pub creation_time: u64,
-    /// Features that are active in the dataset.
+    /// The features that are active in the dataset.
     pub active: ActiveFeatures,
-    /// Whether its names are case-insensitive.
+    /// `true` if names are case-insensitive.
     pub case_insensitive: bool,
-    /// Guids of the snapshots it was redacted by, if it was received redacted.
+    /// The guids of its redaction snapshots, if it was received redacted.
     pub redaction_snapshots: Option<Vec<u64>>,
     /// The wrapped keys, if it is encrypted.
     pub key: Option<CryptoKey>,
-    /// Its set of IVs, 0 for none.
+    /// The guid of its IV set, 0 for none.
     pub ivset_guid: u64,
-    /// The guid in BEGIN: the same, but for a saved receive.
+    /// The guid in BEGIN; it differs only for the saved state of a receive.
     pub begin_guid: Guid,
     /// The name in BEGIN.
     pub begin_name: String,
-    /// Whether a receive has left it unfinished (`-S`): the stream then has no END.
+    /// `true` for the saved state of a receive (`-S`): the stream has no END.
     pub saved: bool,
 }
 
-/// Features that decide about the flags of a stream.
+/// The active features that determine the feature flags of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActiveFeatures {
     /// `large_blocks` of the dataset.
@@ -64,11 +64,12 @@ pub struct ActiveFeatures {
 }
 
 impl Source {
-    /// A snapshot or head as the source of a stream. The name in BEGIN is its own; that of a head gets `@--head--`.
-    /// `raw` sends an encrypted dataset as it is stored, for which its key is not needed; for others it does not count.
+    /// Opens a snapshot or head as the source of a stream. The name in BEGIN is that of the snapshot, or that of the head
+    /// with `@--head--`. With `raw`, an encrypted dataset is sent as stored, which does not require its key; `raw` is
+    /// ignored for other datasets.
     ///
     /// # Errors
-    /// It cannot be read, or it is encrypted, its key is not loaded, and `raw` is not set.
+    /// Fails if the dataset cannot be read, and if it is encrypted, its key is not loaded, and `raw` is not set.
     pub fn open(dataset: &Dataset, pool: &Features, raw: bool) -> Result<Self> {
         let key = dataset.crypto_key()?;
         let objset = if raw && key.is_some() { dataset.objset_locked()? } else { dataset.objset()? };
@@ -97,42 +98,42 @@ impl Source {
         })
     }
 
-    /// The same as what a receive has left of the snapshot `name` with this guid: what `zfs send -S` sends of the
-    /// dataset that is being filled (the hidden child `%recv`, or the filesystem itself).
+    /// Changes the source to the saved state of a receive of the snapshot `name` with this guid, as sent by `zfs send -S`.
+    /// The dataset is the one that is being received (the hidden child `%recv`, or the filesystem itself).
     #[must_use]
     pub fn saved(self, guid: Guid, name: impl Into<String>) -> Self {
         Self { begin_guid: guid, begin_name: name.into(), saved: true, ..self }
     }
 
-    /// Whether the dataset is encrypted.
+    /// Returns `true` if the dataset is encrypted.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.key.is_some()
     }
 }
 
-/// What the receiver has already: the source of an incremental stream (`dspp->ancestor_zb`).
+/// The source of an increment, which the receiver already has (`dspp->ancestor_zb`).
 #[derive(Debug)]
 pub struct Base {
-    /// Its guid.
+    /// The guid.
     pub guid: Guid,
-    /// The transaction group it was created in: only what was born later is sent.
+    /// The transaction group of its creation: only blocks born later are sent.
     pub creation_txg: Txg,
-    /// Its set of IVs, 0 for none.
+    /// The guid of its IV set, 0 for none.
     pub ivset_guid: u64,
-    /// Of a snapshot that was received redacted: guids of the snapshots it was redacted by.
+    /// The guids of the redaction snapshots of a snapshot that was received redacted.
     pub redaction_snapshots: Option<Vec<u64>>,
-    /// Of a redaction bookmark: what the receiver does not have.
+    /// The list of a redaction bookmark: the blocks that the receiver does not have.
     pub redaction_list: Option<Arc<RedactionList>>,
-    /// Whether it lies in another filesystem than the source: the receiver then makes a clone.
+    /// `true` if it is in another filesystem than the source: the receiver then creates a clone.
     pub is_origin: bool,
 }
 
 impl Base {
-    /// An earlier snapshot.
+    /// Returns the base for an earlier snapshot.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn snapshot(snapshot: &Dataset) -> Result<Self> {
         Ok(Self {
             guid: snapshot.phys().guid,
@@ -144,10 +145,10 @@ impl Base {
         })
     }
 
-    /// A bookmark of a pool; a redaction bookmark with its list.
+    /// Returns the base for a bookmark; that of a redaction bookmark includes its list.
     ///
     /// # Errors
-    /// When the list cannot be read.
+    /// Fails if the list cannot be read.
     pub fn bookmark(bookmark: &Bookmark, dsl: &Dsl) -> Result<Self> {
         Ok(Self {
             guid: bookmark.guid,
@@ -159,71 +160,72 @@ impl Base {
         })
     }
 
-    /// The same in another filesystem than the source, so that the stream makes a clone.
+    /// Marks the base as being in another filesystem than the source, so that the stream creates a clone.
     #[must_use]
     pub fn origin(self) -> Self {
         Self { is_origin: true, ..self }
     }
 }
 
-/// In which form blocks travel.
+/// The form of the blocks in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form {
-    /// Blocks above 128 KiB are not cut into pieces (`-L`).
+    /// `true` to send blocks above 128 KiB without splitting them (`-L`).
     pub large_blocks: bool,
-    /// What is embedded in block pointers stays so (`-e`).
+    /// `true` to send embedded blocks as embedded (`-e`).
     pub embedded: bool,
-    /// Blocks stay compressed as they are stored (`-c`).
+    /// `true` to send blocks compressed as stored (`-c`).
     pub compressed: bool,
-    /// Everything as it is stored, which implies the three above (`-w`). Where the dataset is encrypted,
-    /// [`Source::open`] must have been told too.
+    /// `true` to send everything as stored, which implies the other three (`-w`). If the dataset is encrypted, pass
+    /// `raw` to [`Source::open`], too.
     pub raw: bool,
 }
 
-/// Where an interrupted receive wants to go on: what a resume token says.
+/// The point at which an interrupted receive resumes, from a resume token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResumePoint {
     /// The object.
     pub object: ObjectId,
-    /// Where in it, in bytes; 0 is the object itself.
+    /// The offset in the object, in bytes; 0 is the object itself.
     pub offset: u64,
 }
 
-/// What decides about speed and about damage, not about the bytes of a good pool.
+/// The options for performance and damaged blocks. They do not change the stream of an intact pool, except for the two
+/// flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of blocks that are read before their turn (`zfs_send_queue_length`); two batches at least.
+    /// The size of blocks that are read ahead in bytes (`zfs_send_queue_length`), but at least two batches.
     pub queue_bytes: u64,
-    /// Blocks travel in batches, so many of which fill the queue (`zfs_send_queue_ff`).
+    /// The number of batches of blocks that fill the queue (`zfs_send_queue_ff`).
     pub queue_fill: u64,
-    /// Bytes of what the traversal finds before its turn (`zfs_send_no_prefetch_queue_length`).
+    /// The size of ranges that the traversal finds ahead in bytes (`zfs_send_no_prefetch_queue_length`).
     pub traversal_queue_bytes: u64,
-    /// As [`queue_fill`](Self::queue_fill), by these bytes (`zfs_send_no_prefetch_queue_ff`).
+    /// The number of batches of ranges that fill the queue of the traversal (`zfs_send_no_prefetch_queue_ff`).
     pub traversal_queue_fill: u64,
-    /// A block that cannot be read is filled with the number 0x2f5baddb10c instead of ending the send
-    /// (`zfs_send_corrupt_data`), and listed in [`Sent::replaced`](crate::Sent::replaced). Not in raw streams of encrypted
-    /// datasets, where no pattern can be authentic.
+    /// `true` to fill a block that cannot be read with the number 0x2f5baddb10c instead of ending the send
+    /// (`zfs_send_corrupt_data`), and to list it in [`Sent::replaced`](crate::Sent::replaced). It is ignored for raw streams
+    /// of encrypted datasets, where no pattern would be authentic.
     pub corrupt_data: bool,
-    /// Spill blocks that did not change travel with their object (`zfs_send_unmodified_spill_blocks`).
+    /// `true` to send unmodified spill blocks with their objects (`zfs_send_unmodified_spill_blocks`).
     pub unmodified_spill_blocks: bool,
-    /// BEGIN says that a full stream lists what is free (`zfs_send_set_freerecords_bit`).
+    /// `true` to set the flag in BEGIN for a full stream with all free records (`zfs_send_set_freerecords_bit`).
     pub freerecords_flag: bool,
-    /// The list behind BEGIN is packed in XDR and padded to 8 bytes, as OpenZFS's development branch (2026) sends it, and not in native
-    /// form, as its releases do. Receivers of the other byte order read only the former.
+    /// Packs the list after BEGIN in XDR, padded to 8 bytes, as OpenZFS's development branch (2026) does, instead of in native form, as its
+    /// releases do. Receivers of the other byte order read only the former.
     pub xdr_lists: bool,
-    /// Bytes of a block as estimates take it; where that is none, the dataset's own (`zfs_override_estimate_recordsize`).
+    /// The block size for estimates in bytes; `None` for that of the dataset (`zfs_override_estimate_recordsize`).
     pub estimate_record_bytes: Option<NonZero<u64>>,
-    /// Threads that read: 0 for as many as there are cores, 1 for none but the caller's.
+    /// The number of threads that read: 0 for the number of cores, 1 for the thread of the caller only.
     pub threads: usize,
 }
 
 impl Options {
-    /// Bytes of blocks from which on a batch is full.
+    /// The size of blocks in bytes at which a batch is full.
     pub(crate) fn batch_bytes(&self) -> u64 {
         self.queue_bytes / self.queue_fill.max(1)
     }
 
-    /// Bytes of ranges from which on a batch is full.
+    /// The size of ranges in bytes at which a batch is full.
     pub(crate) fn traversal_batch_bytes(&self) -> u64 {
         self.traversal_queue_bytes / self.traversal_queue_fill.max(1)
     }
@@ -246,24 +248,24 @@ impl Default for Options {
     }
 }
 
-/// One substream: what is sent, from where on, in which form.
+/// The plan of one substream: its source, its base and its form.
 pub struct Plan {
-    /// What is sent.
+    /// The dataset to send.
     pub source: Source,
-    /// What the receiver has; none for a full stream.
+    /// The source of the increment; `None` for a full stream.
     pub base: Option<Base>,
     /// The form of the blocks.
     pub form: Form,
-    /// What is left out (`--redact`): the list of a redaction bookmark of the source.
+    /// The blocks to redact (`--redact`): the list of a redaction bookmark of the source.
     pub redact: Option<Arc<RedactionList>>,
-    /// Where to go on.
+    /// The point at which to resume.
     pub resume: Option<ResumePoint>,
-    /// Speed and damage.
+    /// The options.
     pub options: Options,
 }
 
 impl Plan {
-    /// A full stream with nothing out of the ordinary.
+    /// Creates the plan of a full stream with default options.
     #[must_use]
     pub fn new(source: Source) -> Self {
         Self {

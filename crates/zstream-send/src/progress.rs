@@ -1,8 +1,9 @@
-//! How far a send has come, for those who watch it from another thread.
+//! The progress of a send, which other threads can read.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Counters of a send under way, to be read from any thread. One may serve several sends in a row: it counts on.
+/// The counters of a running send, which any thread can read. One `Progress` can be used for several sends in sequence and
+/// continues to count.
 #[derive(Debug, Default)]
 pub struct Progress {
     bytes: AtomicU64,
@@ -11,19 +12,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Bytes of the stream written so far.
+    /// The number of bytes written so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Blocks and holes looked at so far (`dss_blocks`).
+    /// The number of blocks and holes visited so far (`dss_blocks`).
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// Makes the send end soon, with [`Fault::Cancelled`](crate::error::Fault::Cancelled).
+    /// Cancels the send, which then fails with [`Fault::Cancelled`](crate::error::Fault::Cancelled).
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
@@ -46,20 +47,20 @@ impl Progress {
 pub struct Replaced {
     /// The object.
     pub object: u64,
-    /// Where in the object, in bytes.
+    /// The offset in the object, in bytes.
     pub offset: u64,
-    /// Bytes of the pattern.
+    /// The size of the pattern in bytes.
     pub length: u64,
 }
 
-/// What a send came to.
+/// The result of a send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sent {
-    /// Bytes of the stream.
+    /// The size of the stream in bytes.
     pub bytes: u64,
-    /// Records, BEGIN and END among them.
+    /// The number of records, including BEGIN and END.
     pub records: u64,
-    /// What [`corrupt_data`](crate::plan::Options::corrupt_data) replaced, in the order of the stream.
+    /// The blocks that [`corrupt_data`](crate::plan::Options::corrupt_data) replaced, in the order of the stream.
     pub replaced: Vec<Replaced>,
 }

@@ -1,7 +1,7 @@
-//! What travels between the stages: ranges of one object's blocks, or of the meta-dnode's (`struct send_range`).
+//! The items that pass between the stages: ranges of blocks of an object or of the meta-dnode (`struct send_range`).
 //!
 //! Ranges are in the canonical order of a traversal: by object; an object before its blocks; blocks by number, the spill
-//! block last. A range of object 0 stands for the objects in its blocks of dnodes.
+//! block last. A range of object 0 represents the objects in its dnode blocks.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use zstream_dmu::dnode::Dnode;
 use zstream_dmu::ids::Bookmark;
 use zstream_format::object_type::ObjectType;
 
-/// Dnodes of one slot in a block of dnodes (`DNODES_PER_BLOCK`).
+/// The number of dnode slots in a dnode block (`DNODES_PER_BLOCK`).
 pub(crate) const DNODES_PER_BLOCK: u64 = 32;
 
-/// Blocks `start..end` of an object, and what they are.
+/// The blocks `start..end` of an object, and their kind.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Range {
     pub(crate) object: u64,
@@ -23,32 +23,32 @@ pub(crate) struct Range {
     pub(crate) what: What,
 }
 
-/// What a range is.
+/// The kind of a range.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "most ranges are data, the largest one")]
 pub(crate) enum What {
-    /// A block of dnodes, which raw streams announce. `start` is its number.
+    /// A dnode block, which raw streams announce. `start` is its number.
     ObjectRange { pointer: BlockPointer },
-    /// An object; without a dnode, a free slot. The pointer is that of its block of dnodes.
+    /// An object; without a dnode, a free slot. The pointer is that of its dnode block.
     Object { pointer: BlockPointer, dnode: Option<Arc<Dnode>> },
     /// One block with content.
     Data { pointer: BlockPointer, object_type: ObjectType, block_bytes: u64 },
     /// Blocks without content, or objects that are free.
     Hole { block_bytes: u64 },
-    /// Blocks that are left out.
+    /// Redacted blocks.
     Redact { block_bytes: u64 },
-    /// Blocks that the receiver was not given, so that they are sent though they did not change. What they are now has
-    /// not been looked up.
+    /// Blocks that the receiver does not have, because they were redacted before. They are sent even if they did not change.
+    /// Their current content was not looked up yet.
     PreviouslyRedacted,
 }
 
 impl Range {
-    /// Whether this is a spill block.
+    /// Returns `true` if this is a spill block.
     pub(crate) fn is_spill(&self) -> bool {
         self.object != 0 && self.start == Bookmark::SPILL.0
     }
 
-    /// The place of its start in the canonical order, as far as two ranges of different stages are compared.
+    /// Returns the position of the start in the canonical order, for comparing ranges of different stages.
     fn start_key(&self) -> (u64, bool, bool, u64) {
         let (object, block) = match self.object {
             0 => (self.start.saturating_mul(DNODES_PER_BLOCK), 0),
@@ -59,7 +59,7 @@ impl Range {
         (object, !is_range, !is_object, block)
     }
 
-    /// Which of two ranges starts first (`send_range_start_compare`).
+    /// Compares the starts of two ranges (`send_range_start_compare`).
     pub(crate) fn cmp_start(&self, other: &Self) -> Ordering {
         self.start_key().cmp(&other.start_key())
     }

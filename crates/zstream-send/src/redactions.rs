@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::merge::Flow;
 use crate::range::{Range, What};
 
-/// The blocks of a list from `from` on, as what `what` says of them.
+/// Returns the blocks of a list, starting at `from`, as ranges of the kind that `what` returns.
 ///
 /// # Errors
-/// The list was not made to its end: nobody knows what is missing in it.
+/// Fails if the list is incomplete: it is unknown which blocks are missing in it.
 pub(crate) fn redactions(
     list: &RedactionList,
     from: Option<(ObjectId, BlockId)>,
@@ -22,7 +22,7 @@ pub(crate) fn redactions(
     let (object, block) = from.unwrap_or_default();
     let ranges = list.blocks_from(object, block).map(move |blocks| {
         let blocks = blocks?;
-        // A run that begins before the point of resumption was sent up to there.
+        // A run that starts before the point to resume at was sent up to there.
         let start = if blocks.object == object { blocks.block.max(block).0 } else { blocks.block.0 };
         let end = blocks.block.0.saturating_add(blocks.count);
         Ok(Range { object: blocks.object.0, start, end, what: what(&blocks) })

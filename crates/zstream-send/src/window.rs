@@ -1,14 +1,15 @@
-//! The queue between those who find ranges, those who load them and the one who writes them.
+//! The queue between the threads that find ranges, load them and write them.
 //!
 //! ```text
 //!  producer --push--> [ done | running | done | waiting | waiting ] <--take, done-- workers
 //!                        |                                                       (and the consumer,
-//!                        '--next--> consumer, in order                            where it must wait)
+//!                        '--next--> consumer, in order                            while it waits)
 //! ```
 //!
-//! Ranges travel in batches, so that threads meet seldom. The window is bounded in bytes, of ranges and of what they hold
-//! once they are loaded; two batches fit always, so that the largest blocks do not stop it. Whatever the number of threads,
-//! the consumer sees the same ranges in the same order, and an error of the producer behind those that came before it.
+//! Ranges are processed in batches, so that threads rarely wait for each other. The window limits the size of ranges and of
+//! their loaded content in bytes; at least two batches always fit, so that the largest blocks do not block it. For any
+//! number of threads, the consumer gets the same ranges in the same order, and an error of the producer after the ranges
+//! that preceded it.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ use crate::load::{BATCHES_MIN, LoadedBatch, Loader};
 use crate::plan::Options;
 use crate::range::Range;
 
-/// Bytes that a thing takes: as a range, and once it is loaded.
+/// The memory of ranges in bytes: that of the ranges, and that of their loaded content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Weight {
     pub(crate) range_bytes: u64,
@@ -26,7 +27,7 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    /// The weight of a range that `loader` loads.
+    /// Returns the weight of a range that `loader` loads.
     pub(crate) fn of(range: &Range, loader: &Loader) -> Self {
         Self { range_bytes: size_of::<Range>() as u64, block_bytes: loader.bytes(range) }
     }
@@ -50,7 +51,7 @@ impl Weight {
     }
 }
 
-/// Ranges that travel together.
+/// Ranges that are processed together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     ranges: Vec<Range>,
@@ -63,7 +64,7 @@ impl Batch {
         self.weight = self.weight.plus(weight);
     }
 
-    /// Whether it is large enough to travel.
+    /// Returns `true` if the batch is full.
     pub(crate) fn is_full(&self, options: &Options) -> bool {
         self.weight.range_bytes >= options.traversal_batch_bytes()
             || self.weight.block_bytes >= options.batch_bytes()
@@ -74,7 +75,7 @@ impl Batch {
     }
 }
 
-/// A batch that a worker took, by its number.
+/// A batch that a worker took, and its number.
 pub(crate) struct Job {
     number: u64,
     batch: Batch,
@@ -86,22 +87,22 @@ enum Slot {
     Done(LoadedBatch),
 }
 
-/// What the consumer finds at the front.
+/// The next step of the consumer.
 pub(crate) enum Next {
-    /// The next ranges.
+    /// Process the next ranges.
     Loaded(LoadedBatch),
-    /// Nothing is loaded yet: load this meanwhile.
+    /// The next ranges are not loaded yet: load this batch meanwhile.
     Help(Job),
-    /// There is no more, or why not.
+    /// There are no more ranges, possibly because of an error.
     End(Option<Error>),
 }
 
 #[derive(Default)]
 struct State {
     slots: VecDeque<(Slot, Weight)>,
-    /// Number of the slot at the front.
+    /// The number of the slot at the front.
     front: u64,
-    /// Number of the first slot that nobody has taken.
+    /// The number of the first slot that was not taken.
     untaken: u64,
     weight: Weight,
     end: Option<Option<Error>>,
@@ -111,11 +112,11 @@ struct State {
 pub(crate) struct Window {
     limit: Weight,
     state: Mutex<State>,
-    /// There is room.
+    /// Notified when there is room.
     room: Condvar,
-    /// There is something to load, or it is over.
+    /// Notified when there is a batch to load, or at the end.
     work: Condvar,
-    /// There may be something at the front.
+    /// Notified when the front may be ready.
     front: Condvar,
 }
 
@@ -131,12 +132,13 @@ impl Window {
         }
     }
 
-    /// Only counters and whole slots change under the lock, so that a panic elsewhere leaves them good.
+    /// Locks the state and ignores poisoning: only counters and complete slots change under the lock, so they are valid after
+    /// a panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a batch at the end, when there is room for it. Answers whether anybody wants more.
+    /// Appends a batch, after waiting for room. Returns `false` if the window was stopped.
     pub(crate) fn push(&self, batch: Batch) -> bool {
         let mut state = self.lock();
         loop {
@@ -157,14 +159,14 @@ impl Window {
         }
     }
 
-    /// Says that no more will come, and why where that was not meant to be.
+    /// Marks the end of the batches, with the error that caused it if there is one.
     pub(crate) fn end(&self, error: Option<Error>) {
         self.lock().end.get_or_insert(error);
         self.work.notify_all();
         self.front.notify_one();
     }
 
-    /// Makes everybody stop.
+    /// Stops all threads.
     pub(crate) fn stop(&self) {
         self.lock().stopped = true;
         self.room.notify_all();
@@ -172,7 +174,7 @@ impl Window {
         self.front.notify_all();
     }
 
-    /// Something to load; none when it is over.
+    /// Takes a batch to load, after waiting for one. Returns `None` at the end.
     pub(crate) fn take(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -189,7 +191,7 @@ impl Window {
         }
     }
 
-    /// Loads what was taken and puts it in its place.
+    /// Loads a batch and stores it in its slot.
     pub(crate) fn load(&self, job: Job, loader: &Loader) {
         let loaded = job.batch.load(loader);
         let mut state = self.lock();
@@ -203,7 +205,7 @@ impl Window {
         }
     }
 
-    /// What the consumer is to do next.
+    /// Returns the next step of the consumer.
     pub(crate) fn next(&self) -> Next {
         let mut state = self.lock();
         loop {
@@ -224,7 +226,7 @@ impl Window {
                 }
                 None => {
                     if let Some(error) = state.end.take() {
-                        // It stays at its end.
+                        // Later calls also return the end.
                         state.end = Some(None);
                         return Next::End(error);
                     }

@@ -1,13 +1,12 @@
-//! One pass over a file of streams, which writes down where everything lies.
+//! The index of a file of streams, which is built in one pass.
 //!
-//! What comes out is a [`Log`] for each substream: its records in order, without their payloads, each as an
-//! [`Op`] of 48 bytes. Only bonus buffers are kept, as they are small. A log is replayed when its snapshot is
-//! opened ([`crate::objects`]), so that a hundred increments do not cost a hundred indexes. What a raw stream says of
-//! a single block (salt, IV, MAC) is not kept: it is read again from the header in front of the block.
+//! The index is a [`Log`] for each substream: its records in order, without their payloads, each as an [`Op`] of
+//! 48 bytes. Only bonus buffers are stored, as they are small. A log is replayed when its snapshot is opened
+//! ([`crate::objects`]), so a hundred increments do not require a hundred maps of objects. The encryption parameters
+//! of a block in a raw stream (salt, IV, MAC) are not stored: they are read again from the header before the block.
 //!
-//! What always holds for a log: each record keeps the rules that a receiver holds it to
-//! ([`zstream_format::judge`]), sizes are within their limits, references (WRITE_BYREF) are resolved, and bonus
-//! buffers are little-endian.
+//! Invariants of a log: each record complies with the rules of receivers ([`zstream_format::judge`]), sizes are
+//! within their limits, references (WRITE_BYREF) are resolved, and bonus buffers are little-endian.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,51 +27,52 @@ use zstream_format::stream::{Checking, Error, Fault, Record, Role, StreamReader}
 
 use crate::source::Source;
 
-/// What a substream is, by its BEGIN, and how much of it there is.
+/// The snapshot of a substream, described by its BEGIN, and the extent of the substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// `pool/fs@snap` as the sender had it.
+    /// The full name at the sender, `pool/fs@snap`.
     pub name: String,
-    /// Guid of the snapshot.
+    /// The guid of the snapshot.
     pub guid: Guid,
-    /// Guid of the snapshot that the stream starts from; 0 for a full stream.
+    /// The guid of the snapshot that the stream starts from; 0 for a full stream.
     pub from_guid: Guid,
-    /// Creation time, seconds since 1970.
+    /// The creation time in seconds since 1970.
     pub creation_time: u64,
-    /// What the object set is for.
+    /// The type of the object set.
     pub objset_type: ObjsetType,
-    /// The stream's flags.
+    /// The flags of the stream.
     pub flags: BeginFlags,
-    /// The stream's features.
+    /// The features of the stream.
     pub features: FeatureFlags,
-    /// Up to where the stream goes, where it was cut short.
+    /// The end of the stream, if it was cut short.
     pub cut: Option<Cut>,
 }
 
-/// Up to where a stream goes that was cut short. Objects below `object` are known, and of `object` itself what
-/// lies before `offset`.
+/// The end of a stream that was cut short. Objects below `object` are complete, and `object` itself is complete before
+/// `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cut {
-    /// The first object that is not known in full.
+    /// The first object that is incomplete.
     pub object: u64,
-    /// The first byte of it that is not known.
+    /// The first byte of that object that is missing.
     pub offset: u64,
 }
 
-/// How the integers of a block are brought into little-endian order.
+/// The way to convert a block to little-endian byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Swap {
-    /// They are.
+    /// The block is already little-endian.
     No,
-    /// By this class.
+    /// Swap by this class.
     Class(SwapClass),
-    /// By the type of the object that the block belongs to.
+    /// Swap by the type of the object of the block.
     ByObject,
-    /// As the header of its record says, which is little-endian and lies in front of the payload. So are type, salt,
-    /// IV and MAC of the block: it is one of a raw stream.
+    /// The block is from a raw stream. The header of its record, which is little-endian and precedes the payload, has its
+    /// byte order, type, salt, IV and MAC.
     RawLittle,
-    /// The same of a header that is big-endian. (Two words without a value, so that this takes one byte.)
+    /// The block is from a raw stream, and its header is big-endian. (Two variants without a field keep the size of this
+    /// type at one byte.)
     RawBig,
 }
 
@@ -84,7 +84,7 @@ impl Swap {
         }
     }
 
-    /// The byte order of the record's header, for a block of a raw stream.
+    /// The byte order of the header of the record, for a block of a raw stream.
     pub(crate) fn raw_order(self) -> Option<ByteOrder> {
         match self {
             Self::RawLittle => Some(ByteOrder::Little),
@@ -94,37 +94,37 @@ impl Swap {
     }
 }
 
-/// Where a block lies, and what is to be done with it.
+/// The location of a block in a file, and the way to decode it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
-    /// Offset of the payload in its file.
+    /// The offset of the payload in the file.
     pub(crate) place: u64,
-    /// Bytes of the payload.
+    /// The size of the payload in bytes.
     pub(crate) physical: u32,
-    /// Bytes of the block.
+    /// The size of the block in bytes.
     pub(crate) logical: u32,
-    /// Bytes at the start of the block that later records wrote over.
+    /// The number of bytes at the start of the block that later records overwrote.
     pub(crate) skip: u32,
-    /// Which file.
+    /// The index of the file.
     pub(crate) file: u16,
-    /// How the payload is compressed.
+    /// The compression of the payload.
     pub(crate) compression: CompressionType,
-    /// How it is swapped.
+    /// The byte swapping of the block.
     pub(crate) swap: Swap,
 }
 
-/// What a range of an object holds.
+/// The content of a range of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// A block in a file, or part of it.
     Stored(Stored),
-    /// Something that the sender left out on purpose.
+    /// Redacted content.
     Redacted,
-    /// Something that would stand behind the point at which the stream was cut.
+    /// Content after the point at which the stream was cut short.
     Absent,
 }
 
-/// What an OBJECT says.
+/// The content of an OBJECT record.
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectOp {
     pub(crate) object: u64,
@@ -136,11 +136,11 @@ pub(crate) struct ObjectOp {
     pub(crate) compression: CompressionType,
     pub(crate) slots: u8,
     pub(crate) has_spill: bool,
-    /// What only raw streams say. `bonus` is the whole bonus area as stored then, until it is decrypted.
+    /// The fields that only raw streams have. With them, `bonus` is the whole bonus area as stored, until it is decrypted.
     pub(crate) raw: Option<RawShape>,
 }
 
-/// The shape of an object in a raw stream: all that its dnode's MAC covers.
+/// The shape of an object in a raw stream: the fields that the MAC of its dnode covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawShape {
     pub(crate) bonus_len: u16,
@@ -150,17 +150,17 @@ pub(crate) struct RawShape {
     pub(crate) max_block: u64,
 }
 
-/// How a block of dnodes was encrypted.
+/// The encryption parameters of a dnode block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RangeOp {
     /// The first of its 32 objects.
     pub(crate) first: u64,
     pub(crate) params: CryptParams,
-    /// The order that it was written in.
+    /// The byte order in which it was written.
     pub(crate) order: ByteOrder,
 }
 
-/// A record, without its payload.
+/// A record without its payload.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Object(Box<ObjectOp>),
@@ -174,19 +174,19 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// Up to where all is known, when nothing comes behind this record; or, where the record itself is not to be
-    /// trusted, when it and nothing behind it comes.
+    /// Returns the end of the complete part of a stream that ends with this record. If `trusted` is not set, the record
+    /// itself is not part of it.
     fn cut(&self, trusted: bool) -> Option<Cut> {
         let (object, start, length) = match *self {
             Self::Object(ref op) => (op.object, 0, 0),
             Self::FreeObjects { first, count } => (first.saturating_add(count), 0, 0),
-            // Stands in front of the data or behind it.
+            // It may precede or follow the data.
             Self::Spill { .. } => return None,
             Self::Embedded { offset, block, .. } if is_spill(offset, block) => return None,
             Self::Write { object, offset, block } | Self::Embedded { object, offset, block } => {
                 (object, offset, block.logical.into())
             }
-            // The FREE of what lies behind the last block comes first of all.
+            // The FREE of the range after the last block precedes all data.
             Self::Free { object, length: TO_OBJECT_END, .. } => (object, 0, 0),
             Self::Free { object, offset, length } | Self::Redact { object, offset, length } => {
                 (object, offset, length)
@@ -197,18 +197,18 @@ impl Op {
     }
 }
 
-/// Whether an embedded block may be a spill block in disguise; its object decides.
+/// Returns `true` if an embedded block may be a spill block in disguise, depending on its object.
 fn is_spill(offset: u64, block: Stored) -> bool {
     is_disguised_spill(ObjectType::SA, offset, block.logical.into())
 }
 
-/// Part of an object that a record replaces whose payload no checksum vouches for. The record itself is left out, so that what
-/// came before it would be shown.
+/// A part of an object that is replaced by a record whose payload no checksum covers. The record is ignored, and the part
+/// is marked as lost so that its previous content is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
-    /// The object, with its bonus.
+    /// The object with its bonus.
     Object(u64),
-    /// Its spill block.
+    /// The spill block of the object.
     Spill(u64),
 }
 
@@ -218,7 +218,7 @@ impl Lost {
             Op::Object(ref op) => Some(Self::Object(op.object)),
             Op::Spill { object, .. } => Some(Self::Spill(object)),
             Op::Embedded { object, offset, block } if is_spill(offset, block) => Some(Self::Spill(object)),
-            // Content behind the cut is not shown.
+            // Content after the cut is not shown.
             _ => None,
         }
     }
@@ -229,58 +229,58 @@ impl Lost {
 pub(crate) struct Log {
     pub(crate) snapshot: Snapshot,
     pub(crate) ops: Vec<Op>,
-    /// Where the stream goes on, if it is the rest of one that was cut short.
+    /// The point at which the stream resumes, if it is the continuation of one that was cut short.
     pub(crate) resume: Option<Cut>,
-    /// What is not known beside what lies behind the cut.
+    /// The part that is lost in addition to the content after the cut.
     pub(crate) lost: Option<Lost>,
     /// The wrapped keys of a raw stream.
     pub(crate) keys: Option<Arc<KeyData>>,
-    /// Sent from a half-received snapshot: the records carry another guid than BEGIN.
+    /// `true` if the stream is the saved state of a receive: the records have another guid than BEGIN.
     saved: bool,
 }
 
-/// A WRITE by what refers to it.
+/// The key by which references name a WRITE.
 type Key = (Guid, u64, u64);
 
 /// The pass over one file.
 pub(crate) struct Indexer<'a> {
     source: &'a Source,
     file: u16,
-    /// Logs of this file.
+    /// The logs of this file.
     logs: Vec<Log>,
     judge: Option<Judge>,
-    /// Whether the last log still waits for its END.
+    /// `true` if the last log has no END yet.
     open: bool,
-    /// Whether one is in a package.
+    /// `true` inside a package.
     packaged: bool,
-    /// Number of operations before the last record, where no checksum has vouched for its payload yet.
+    /// The number of operations before the last record, if no checksum has covered its payload yet.
     unvouched: Option<usize>,
     checking: Checking,
-    /// All WRITE of the file, from the first reference on.
+    /// All WRITEs of the file, collected from the first reference.
     writes: Option<HashMap<Key, Stored>>,
 }
 
-/// How a file ends that is cut short.
+/// The end of a file that was cut short.
 pub(crate) struct Short {
-    /// What the reader says.
+    /// The error of the reader.
     pub(crate) error: Error,
-    /// Whether its last log is all that misses something, so that the rest of it makes it whole.
+    /// `true` if only the last log is incomplete, so that its continuation completes the file.
     pub(crate) only_last: bool,
 }
 
-/// What the pass over a file found.
+/// The result of the pass over a file.
 pub(crate) struct Indexed {
     pub(crate) logs: Vec<Log>,
-    /// How it is cut short.
+    /// Its end, if it was cut short.
     pub(crate) short: Option<Short>,
-    /// Zeros after its last END.
+    /// The number of zeros after its last END.
     pub(crate) padding_bytes: u64,
 }
 
 /// Indexes a file.
 ///
 /// # Errors
-/// What is wrong with the stream, other than that it is cut short.
+/// Fails if the stream is corrupt, but not if it was cut short.
 pub(crate) fn index(source: &Source, file: u16, checking: Checking) -> Result<Indexed, Error> {
     let mut indexer = Indexer {
         source,
@@ -313,7 +313,7 @@ pub(crate) fn index(source: &Source, file: u16, checking: Checking) -> Result<In
 }
 
 impl Indexer<'_> {
-    /// Goes over the headers only. Returns the number of zeros after the last END.
+    /// Indexes the file from its headers only. Returns the number of zeros after the last END.
     fn skim(&mut self) -> Result<u64, Error> {
         let start = zstream_format::place::Place::default();
         let mut reader = StreamReader::seekable(self.source.reader())
@@ -324,7 +324,7 @@ impl Indexer<'_> {
         Ok(reader.padding())
     }
 
-    /// Takes the next record.
+    /// Adds the next record to the index.
     fn record(&mut self, record: &Record<'_>) -> Result<(), Fault> {
         let Some(body) = record.header.body() else { return Ok(()) };
         match (record.role, &body) {
@@ -389,7 +389,7 @@ impl Indexer<'_> {
         Ok(())
     }
 
-    /// What the record comes down to; `None` for one that says nothing here.
+    /// Returns the operation for a record; `None` for a record without an effect on objects.
     fn op(&mut self, body: &Body, record: &Record<'_>) -> Result<Option<Op>, Fault> {
         let order = record.header.order();
         let raw = self.logs.last().is_some_and(|log| log.keys.is_some());
@@ -417,7 +417,7 @@ impl Indexer<'_> {
                 if raw {
                     block.swap = Swap::raw(order);
                 } else if foreign && !body.is_compressed() {
-                    // Compressed blocks are never of a type that is swapped: senders see to that.
+                    // Senders compress only blocks of types that are not swapped.
                     block.swap = class_of(body.object_type)?;
                 }
                 if let Some(writes) = &mut self.writes {
@@ -427,11 +427,11 @@ impl Indexer<'_> {
             }
             Body::WriteEmbedded(body) => {
                 if body.embedded_type != 0 {
-                    return Err(other(format!("embedded type {} is not data", body.embedded_type)));
+                    return Err(other(format!("embedded type is {}, expected 0 (data)", body.embedded_type)));
                 }
                 if u64::from(body.logical_size) != body.length {
                     let (have, need) = (body.logical_size, body.length);
-                    return Err(other(format!("{have} bytes are embedded for a block of {need}")));
+                    return Err(other(format!("embedded block is {have} bytes, expected {need}")));
                 }
                 block.set_sizes(body.physical_size.into(), body.length, body.compression)?;
                 if foreign {
@@ -479,7 +479,7 @@ impl Indexer<'_> {
             bonus.truncate(body.bonus_len as usize);
         }
         let shape = RawShape {
-            // At most the room in a dnode: this was judged.
+            // The size was validated: it fits in a dnode.
             bonus_len: body.bonus_len as u16,
             indirect_shift: body.indirect_block_shift,
             levels: body.levels,
@@ -500,11 +500,11 @@ impl Indexer<'_> {
         })
     }
 
-    /// The block that a reference stands for.
+    /// Resolves a reference to its block.
     fn referenced(&mut self, body: &record::WriteByref) -> Result<Stored, Fault> {
         let logs = &self.logs;
         let writes = self.writes.get_or_insert_with(|| {
-            // No reference came before this one, so that all of these were WRITE records.
+            // This is the first reference, so all of these were WRITE records.
             let of_log = |log: &Log| -> Vec<(Key, Stored)> {
                 let guid = log.snapshot.guid;
                 let writes = log.ops.iter().filter_map(|op| match *op {
@@ -519,31 +519,34 @@ impl Indexer<'_> {
         let nowhere = |why: String| {
             let (guid, object, offset) = key;
             other(format!(
-                "reference to object {object} offset {offset} of snapshot {guid} leads nowhere: {why}"
+                "reference to object {object} offset {offset} of snapshot {guid} cannot be resolved: {why}"
             ))
         };
-        let block = *writes.get(&key).ok_or_else(|| nowhere("no WRITE before it wrote there".into()))?;
+        let block = *writes.get(&key).ok_or_else(|| nowhere("no WRITE before it has this block".into()))?;
         if u64::from(block.logical) != body.length {
-            let why = format!("the block there has {} bytes, expected {}", block.logical, body.length);
+            let why = format!("the block is {} bytes, expected {}", block.logical, body.length);
             return Err(nowhere(why));
         }
         if body.offset.checked_add(body.length).is_none() {
-            return Err(other(format!("{} bytes at {} end past 2^64", body.length, body.offset)));
+            return Err(other(format!(
+                "the range of {} bytes at {} ends past 2^64",
+                body.length, body.offset
+            )));
         }
         Ok(block)
     }
 
-    /// Notes how far the last log goes, if it waits for its END.
+    /// Sets the end of the last log, if it has no END.
     fn cut(&mut self) {
         let Some(log) = self.logs.last_mut().filter(|_| self.open) else { return };
-        // A record whose payload nothing vouches for says only that all before it is there.
+        // A record whose payload no checksum covers only shows that everything before it is complete.
         let unvouched = self.unvouched.and_then(|first| log.ops.drain(first..).next());
         log.lost = unvouched.as_ref().and_then(Lost::of);
         let limit = unvouched.as_ref().and_then(|op| op.cut(false));
         let known =
             |is_known: fn(&&Op) -> bool| log.ops.iter().rev().filter(is_known).find_map(|op| op.cut(true));
         let cut = match limit {
-            // What a half-received snapshot says of later objects is only that they were not there yet.
+            // In the saved state of a receive, records that free later objects only mean that they were not received yet.
             _ if log.saved => {
                 let data = known(|op| !matches!(op, Op::FreeObjects { .. } | Op::Free { .. }));
                 data.map(|cut| limit.map_or(cut, |limit| cut.min(limit)))
@@ -561,11 +564,11 @@ impl Stored {
             let found = logical.max(physical);
             return Err(Fault::TooLarge { what: "the block", found, limit: MAX_BLOCK_BYTES });
         }
-        // By either number the payload is the block.
+        // Both numbers mean that the payload is the block.
         let plain = matches!(kind, CompressionType::INHERIT | CompressionType::OFF);
         self.compression = if plain { CompressionType::OFF } else { kind };
         if plain && physical != logical {
-            return Err(other(format!("{physical} bytes that are not compressed for a block of {logical}")));
+            return Err(other(format!("uncompressed payload is {physical} bytes, expected {logical}")));
         }
         (self.physical, self.logical) = (physical as u32, logical as u32);
         Ok(())
@@ -588,7 +591,7 @@ fn other(text: String) -> Fault {
 mod tests {
     use super::*;
 
-    /// What the description of the modules says.
+    /// The sizes in the documentation of the modules.
     #[test]
     fn the_index_is_small() {
         assert_eq!(size_of::<Op>(), 48);

@@ -1,13 +1,12 @@
-//! The objects of one snapshot, as logs make them when they are replayed one on top of the other.
+//! The objects of one snapshot, built by replaying the logs of its streams in order.
 //!
-//! Content is a map from offsets to [`Extent`]s that do not overlap; what no extent covers is a hole. An extent is
-//! the block of a WRITE, or what later records left of it: block sizes of an object may have changed from one
+//! Content is a map from offsets to [`Extent`]s that do not overlap; a range without an extent is a hole. An extent
+//! is the block of a WRITE, or the part of it that later records left: the block size of an object may change from one
 //! increment to the next (`zfs send` with and without `-L`), and a FREE may end inside a block. Memory: 40 bytes
-//! for each block and what the map needs, and the bonus of each object.
+//! for each block and the overhead of the map, and the bonus of each object.
 //!
-//! The rules of what a record does to an object that is there already are those of a receive
-//! ([`zstream_format::effect`]), but for one thing: a file that comes with smaller blocks is shown, since no block on disk
-//! has to be split.
+//! The effects of a record on an existing object are those of a receive ([`zstream_format::effect`]), with one
+//! exception: a file that is sent with smaller blocks is shown, since no block on disk must be split.
 
 use std::collections::BTreeMap;
 
@@ -19,20 +18,20 @@ use zstream_format::record::{self, TO_OBJECT_END};
 
 use crate::index::{Content, Cut, Log, Lost, ObjectOp, Op, RangeOp, Stored, Swap};
 
-/// Dnode slots in a block of dnodes.
+/// The number of slots in a dnode block.
 pub(crate) const SLOTS_PER_BLOCK: u64 = 32;
 
 /// A range of an object with content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
-    /// Its bytes.
+    /// The length in bytes.
     pub(crate) len: u64,
-    /// What it holds.
+    /// The content.
     pub(crate) content: Content,
 }
 
 impl Extent {
-    /// The rest of it, behind its first `by` bytes.
+    /// Returns the rest of the extent after its first `by` bytes.
     fn behind(mut self, by: u64) -> Self {
         self.len -= by;
         if let Content::Stored(stored) = &mut self.content {
@@ -46,11 +45,11 @@ impl Extent {
 /// One object.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// What the last OBJECT said, with the block size that a receive would make of it.
+    /// The last OBJECT, with the block size that the object would have after a receive.
     pub(crate) op: ObjectOp,
-    /// The highest block that a receive would have made so far.
+    /// The highest block that the object would have after a receive so far.
     last_block: u64,
-    /// Where the FREE to the object's end begins: behind its last block.
+    /// The start of the FREE up to the end of the object, which follows its last block.
     tail: Option<u64>,
     /// The content, by offset.
     extents: BTreeMap<u64, Extent>,
@@ -67,21 +66,21 @@ impl Entry {
     /// The end of the last block, in bytes.
     pub(crate) fn end(&self) -> u64 {
         let known = self.extents.iter().next_back().map(|(start, extent)| match extent.content {
-            // Ends anywhere.
+            // Its end is unknown.
             Content::Absent => *start,
             _ => start.saturating_add(extent.len),
         });
         known.unwrap_or(0).max(self.tail.unwrap_or(0))
     }
 
-    /// The first extent that reaches beyond `at`: its start, and itself.
+    /// Returns the first extent that ends after `at`, with its start.
     pub(crate) fn from(&self, at: u64) -> Option<(u64, Extent)> {
         let before = self.extents.range(..at).next_back();
         let reaching = before.filter(|(start, extent)| start.saturating_add(extent.len) > at);
         reaching.or_else(|| self.extents.range(at..).next()).map(|(start, extent)| (*start, *extent))
     }
 
-    /// The extents in the range, in order, cut to it: where each begins, and itself.
+    /// Returns the extents in a range, clipped to it, with their starts and in order.
     pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, Extent)> + '_ {
         let mut at = start;
         std::iter::from_fn(move || {
@@ -96,7 +95,7 @@ impl Entry {
         })
     }
 
-    /// Makes a hole of the range.
+    /// Punches a hole.
     fn free(&mut self, start: u64, end: u64) {
         let before = self.extents.range_mut(..start).next_back();
         if let Some((&from, extent)) = before {
@@ -117,7 +116,7 @@ impl Entry {
         }
     }
 
-    /// Puts content into a range.
+    /// Sets the content of a range.
     fn put(&mut self, start: u64, len: u64, content: Content) {
         let end = start.saturating_add(len);
         if end > start {
@@ -126,17 +125,17 @@ impl Entry {
         }
     }
 
-    /// Makes a hole of the range that a record names, and follows what becomes of the highest block.
+    /// Frees the range of a record, and updates the highest block.
     fn free_recorded(&mut self, offset: u64, length: u64) {
         self.free(offset, offset.saturating_add(length));
-        // Raw streams say which block is the last one.
+        // Raw streams state the last block.
         if self.op.raw.is_none() {
             let block_bytes = self.op.block_bytes.into();
             self.last_block = effect::last_block_freed(self.last_block, block_bytes, offset, length);
         }
     }
 
-    /// Puts a block of a record where it belongs.
+    /// Writes the block of a record, and updates the highest block.
     fn write_recorded(&mut self, offset: u64, block: Stored) {
         let length = block.logical.into();
         self.put(offset, length, Content::Stored(block));
@@ -144,7 +143,7 @@ impl Entry {
         self.last_block = effect::last_block_written(self.last_block, block_bytes, offset, length);
     }
 
-    /// Its state before a record.
+    /// Returns the state of the object before a record.
     fn present(&self) -> Present<'_> {
         let op = &self.op;
         Present {
@@ -160,7 +159,7 @@ impl Entry {
         }
     }
 
-    /// Takes what a later OBJECT says.
+    /// Applies a later OBJECT.
     fn change(&mut self, op: &ObjectOp, terms: &Terms, full: bool) -> Result<(), NoGeneration> {
         let change = effect::object(terms, full, &self.present(), &op.record(), &op.bonus)?;
         let mut op = op.clone();
@@ -188,13 +187,13 @@ impl Entry {
 }
 
 impl ObjectOp {
-    /// Bytes of the bonus that are used.
+    /// The number of bytes in use in the bonus.
     fn bonus_len(&self) -> u32 {
-        // At most the room in a dnode: this was judged.
+        // The size was validated: it fits in a dnode.
         self.raw.map_or(self.bonus.len() as u32, |shape| shape.bonus_len.into())
     }
 
-    /// The record, as far as it says what becomes of an object.
+    /// Returns the record with the fields that determine its effect on an object.
     fn record(&self) -> record::Object {
         let plain = record::Object {
             object: ObjectId(self.object),
@@ -219,23 +218,23 @@ impl ObjectOp {
     }
 }
 
-/// A record that cannot be replayed.
+/// An error from replaying a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unfit {
-    /// Data for an object that is not there.
-    #[error("{record} for object {object}, which does not exist")]
+    /// The record has data for an object that does not exist.
+    #[error("{record} is for object {object}, which does not exist")]
     NoObject {
-        /// The record's type.
+        /// The type of the record.
         record: &'static str,
         /// The object.
         object: u64,
     },
-    /// A file that cannot be told from another one that had its number before.
+    /// It is unknown whether the file is the one that had its number before.
     #[error(transparent)]
     NoGeneration(#[from] NoGeneration),
-    /// An object in a slot of another one.
-    #[error("object {0} lies inside of another one")]
+    /// The object is in a slot of another object.
+    #[error("object {0} is inside another object")]
     Interior(u64),
 }
 
@@ -243,14 +242,14 @@ pub enum Unfit {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
     entries: BTreeMap<u64, Entry>,
-    /// Raw streams: how the blocks of dnodes were encrypted, by their first objects.
+    /// The encryption parameters of dnode blocks in raw streams, by their first objects.
     ranges: BTreeMap<u64, RangeOp>,
-    /// What is not known.
+    /// The end of the known part.
     cut: Option<Cut>,
 }
 
 impl Objects {
-    /// The entry of an object. `Err` where the stream was cut short before it.
+    /// Returns the entry of an object, or `Err` if the stream was cut short before it.
     pub(crate) fn get(&self, object: u64) -> Result<Option<&Entry>, Cut> {
         let entry = self.entries.get(&object);
         match self.cut {
@@ -259,13 +258,13 @@ impl Objects {
         }
     }
 
-    /// The lowest object from a number on.
+    /// Returns the lowest object that is at least `from`.
     pub(crate) fn next(&self, from: u64) -> Option<u64> {
         let (&object, _) = self.entries.range(from..).next()?;
         self.cut.is_none_or(|cut| object <= cut.object).then_some(object)
     }
 
-    /// Replays a log on top of what is there.
+    /// Replays a log on top of the current objects.
     pub(crate) fn replay(&mut self, log: &Log) -> Result<(), Unfit> {
         let full = log.snapshot.from_guid == Guid(0);
         let snapshot = &log.snapshot;
@@ -282,7 +281,7 @@ impl Objects {
                     while let Some((&object, _)) = self.entries.range(first..end).next() {
                         self.entries.remove(&object);
                     }
-                    // A block of dnodes that is gone is not announced.
+                    // Freed dnode blocks are not announced.
                     let gone = |(at, _): (&u64, &RangeOp)| {
                         (last_range != Some(*at) && at.saturating_add(SLOTS_PER_BLOCK) <= end).then_some(*at)
                     };
@@ -312,7 +311,7 @@ impl Objects {
                 }
                 Op::Redact { object, offset, length } => {
                     let entry = self.entry(object, "REDACT")?;
-                    // A receive makes a hole of it.
+                    // A receive frees the range.
                     entry.free_recorded(offset, length);
                     entry.put(offset, length, Content::Redacted);
                 }
@@ -338,7 +337,7 @@ impl Objects {
         self.cut = log.snapshot.cut;
         if let Some(cut) = self.cut {
             if last_object != Some(cut.object) {
-                // What there is of it is from before this stream.
+                // The entry is from before this stream.
                 self.entries.remove(&cut.object);
             }
             self.leave_off(cut, last_spill, &terms);
@@ -355,31 +354,30 @@ impl Objects {
         Ok(())
     }
 
-    /// Raw streams: how the blocks of dnodes were encrypted, in order.
+    /// The encryption parameters of dnode blocks in raw streams, in order.
     pub(crate) fn ranges(&self) -> &BTreeMap<u64, RangeOp> {
         &self.ranges
     }
 
-    /// The objects of the block of dnodes that begins with `first`.
+    /// Returns the objects of the dnode block that starts with `first`.
     pub(crate) fn in_block(&self, first: u64) -> impl Iterator<Item = (u64, &Entry)> {
         let end = first.saturating_add(SLOTS_PER_BLOCK);
         self.entries.range(first..end).map(|(object, entry)| (*object, entry))
     }
 
-    /// Sets the bonus of an object, decrypted now.
+    /// Sets the decrypted bonus of an object.
     pub(crate) fn set_bonus(&mut self, object: u64, bonus: Box<[u8]>) {
         if let Some(entry) = self.entries.get_mut(&object) {
             entry.op.bonus = bonus;
         }
     }
 
-    /// Whether the stream was cut short.
+    /// Returns `true` if the stream was cut short.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut.is_some()
     }
 
-    /// Raw streams: leaves off at the start of the block of dnodes in which the stream was cut: of half a block nothing
-    /// can be decrypted.
+    /// Moves the end of a raw stream to the start of its last dnode block, because an incomplete block cannot be decrypted.
     pub(crate) fn leave_off_block(&mut self) {
         let Some(cut) = &mut self.cut else { return };
         *cut = Cut { object: cut.object - cut.object % SLOTS_PER_BLOCK, offset: 0 };
@@ -388,7 +386,7 @@ impl Objects {
         self.ranges.retain(|at, _| *at < first);
     }
 
-    /// An object that no announced block of dnodes holds.
+    /// Returns an object that is not in an announced dnode block.
     pub(crate) fn outside_ranges(&self) -> Option<u64> {
         let first = |object: u64| object - object % SLOTS_PER_BLOCK;
         self.entries.keys().copied().find(|object| !self.ranges.contains_key(&first(*object)))
@@ -404,7 +402,7 @@ impl Objects {
         {
             return Err(Unfit::Interior(op.object));
         }
-        // The slots that the dnode grows into.
+        // Objects in slots into which the dnode grows.
         for inner in op.object + 1..op.object + u64::from(op.slots) {
             self.entries.remove(&inner);
         }
@@ -417,14 +415,14 @@ impl Objects {
         Ok(())
     }
 
-    /// Marks what would have come behind the point at which the stream was cut.
+    /// Marks the content after the point at which the stream was cut short.
     fn leave_off(&mut self, cut: Cut, last_spill: Option<u64>, terms: &Terms) {
         let Some(entry) = self.entries.get_mut(&cut.object) else { return };
         let end = entry.tail.unwrap_or(u64::MAX);
         if cut.offset < end {
             entry.put(cut.offset, end - cut.offset, Content::Absent);
         }
-        // Streams of old do not say whether there is one.
+        // Old streams do not state whether there is one.
         let may_change = !terms.flags.contains(BeginFlags::SPILL_BLOCK) && entry.spill.is_some();
         if (entry.op.has_spill || may_change) && last_spill != Some(cut.object) {
             entry.spill = Some(Content::Absent);
@@ -477,7 +475,7 @@ mod tests {
         })
     }
 
-    /// What each byte is: the place it comes from, 0 for a hole.
+    /// Returns the origin of each byte, 0 for a hole.
     fn bytes(entry: &Entry, end: u64) -> Vec<u64> {
         let mut bytes = vec![0; end as usize];
         let mut last = 0;
@@ -493,7 +491,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever order ranges are written and freed in, each byte is what touched it last.
+        /// Each byte is determined by the last operation on it, for any order of writes and frees.
         #[test]
         fn the_last_record_of_a_byte_counts(steps in proptest::collection::vec((0u64..60, 1u64..40, any::<bool>()), 0..30)) {
             let mut entry = Entry::new(object(512, 1));
@@ -527,7 +525,7 @@ mod tests {
             entry.write_recorded(131_072, written(2, 131_072));
             entry
         };
-        // Smaller blocks of the same file are refused by a receive, and shown.
+        // A receive refuses smaller blocks of the same file; a view shows them.
         for (block_bytes, generation, full, extents, afterwards) in [
             (1 << 20, 7, false, 2, 131_072),
             (1 << 20, 8, false, 0, 1 << 20),

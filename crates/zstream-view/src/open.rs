@@ -1,10 +1,11 @@
-//! Opening stored streams: which snapshots there are, and what each is built on.
+//! Opening stored streams: the list of snapshots, and the streams that each requires.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::zio::crypt::{DatasetKey, WrappingKey};
+use zstream_format::errno::Errno;
 use zstream_format::ids::Guid;
 use zstream_format::stream::{self, Checking};
 
@@ -14,91 +15,91 @@ use crate::raw::Locked;
 use crate::source::Source;
 use crate::view::StreamView;
 
-/// The most files that are viewed together.
+/// The maximum number of files that are viewed together.
 const MAX_FILES: usize = 1 << 15;
 
-/// How streams are opened.
+/// The options for opening streams.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Whether streams that are cut short are shown as far as they go. Else they are an error.
+    /// `true` to show the intact part of streams that were cut short. Otherwise they are an error.
     pub partial: bool,
-    /// Whether all checksums are verified, which reads the whole files once, or only headers are read.
+    /// The extent of the verification: all checksums, which reads the files completely once, or headers only.
     pub checking: Checking,
 }
 
-/// Why streams cannot be viewed.
+/// An error from viewing streams.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ViewError {
-    /// A file cannot be opened.
+    /// Opening a file failed.
     #[error("cannot open {file}: {error}")]
     Open {
-        /// Its path.
+        /// The path of the file.
         file: String,
-        /// Why.
+        /// The error.
         error: std::io::Error,
     },
-    /// More files than can be told apart.
-    #[error("{0} files are too many, at most {MAX_FILES} can be viewed together")]
+    /// There are too many files.
+    #[error("there are {0} files, at most {MAX_FILES} can be viewed together")]
     TooManyFiles(usize),
-    /// A stream is bad, or was cut short and this was not allowed.
+    /// A stream is corrupt, or was cut short and `partial` is not set.
     #[error("{file}: {error}")]
     Stream {
         /// The file.
         file: String,
-        /// What is wrong, and where.
+        /// The error with its position.
         error: stream::Error,
     },
-    /// An incremental stream without what it starts from.
-    #[error("{snapshot} is incremental: the stream of its source, guid {guid}, has to come before it")]
+    /// The source of an incremental stream is missing.
+    #[error("{snapshot} is incremental: it requires the stream of its source, guid {guid}, before it")]
     MissingBase {
         /// The snapshot.
         snapshot: String,
-        /// Guid of the snapshot it starts from.
+        /// The guid of the source.
         guid: Guid,
     },
-    /// An incremental stream whose source was cut short.
+    /// The source of an incremental stream was cut short.
     #[error("{snapshot} is incremental, and the stream of its source {base} is cut short")]
     CutBase {
         /// The snapshot.
         snapshot: String,
-        /// The snapshot it starts from.
+        /// The source.
         base: String,
     },
-    /// The rest of a stream whose beginning is not there.
-    #[error("{snapshot} is the rest of a stream: its beginning has to come before it")]
+    /// The stream is a continuation, and the stream that it continues is missing.
+    #[error("{snapshot} is a continuation: it requires the start of the stream before it")]
     MissingBeginning {
         /// The snapshot.
         snapshot: String,
     },
-    /// The rest of a stream that begins behind where the beginning ends.
+    /// There is a gap between a stream and its continuation.
     #[error(
-        "{snapshot} goes on at object {} offset {}, but its beginning ends at object {} offset {}",
+        "{snapshot} resumes at object {} offset {}, but the start of the stream ends at object {} offset {}",
         at.object, at.offset, end.object, end.offset
     )]
     Gap {
         /// The snapshot.
         snapshot: String,
-        /// Where the rest begins.
+        /// The point at which the continuation resumes.
         at: crate::index::Cut,
-        /// Where the beginning ends.
+        /// The end of the stream that it continues.
         end: crate::index::Cut,
     },
-    /// A raw stream whose key was not given.
+    /// The key of a raw stream is not loaded.
     #[error("{snapshot} is encrypted and its key is not loaded")]
     Locked {
         /// The snapshot.
         snapshot: String,
     },
-    /// A key that is of the wrong form, or not the one that the stream's keys are wrapped with.
+    /// The key has an invalid form, or is not the wrapping key of the stream.
     #[error("cannot load the key of {snapshot}: {error}")]
     Key {
         /// The snapshot.
         snapshot: String,
-        /// Why.
+        /// The error.
         error: zstream_dmu::error::Error,
     },
-    /// A raw stream on top of one that is not, or of one with another key; or the other way round.
+    /// Only one of a stream and its source is raw, or both are raw with different keys.
     #[error("{snapshot} cannot be received on top of {base}: {}", if *raw {
         "they are encrypted with different keys"
     } else {
@@ -107,45 +108,69 @@ pub enum ViewError {
     Mixed {
         /// The snapshot.
         snapshot: String,
-        /// The snapshot it starts from.
+        /// The source.
         base: String,
-        /// Whether both are raw.
+        /// `true` if both are raw.
         raw: bool,
     },
-    /// Objects of a raw stream that are not what was sent.
+    /// Decrypting or authenticating objects of a raw stream failed.
     #[error("{snapshot}: {error}")]
     Objects {
         /// The snapshot.
         snapshot: String,
-        /// Which, and what is wrong.
+        /// The error with the object.
         error: zstream_dmu::error::Error,
     },
-    /// A record of the stream fits nothing.
+    /// A record of the stream cannot be replayed.
     #[error("{snapshot}: {error}")]
     Record {
         /// The snapshot.
         snapshot: String,
-        /// What is wrong.
+        /// The error.
         error: Unfit,
     },
-    /// The streams hold no such snapshot.
-    #[error("no snapshot {wanted} in the streams; there is {}", if there.is_empty() {
+    /// The streams do not have the requested snapshot.
+    #[error("the streams have no snapshot {wanted}; they have {}", if there.is_empty() {
         "none".to_owned()
     } else {
         there.join(", ")
     })]
     NotFound {
-        /// What was asked for.
+        /// The requested name.
         wanted: String,
-        /// What there is.
+        /// The names of the snapshots.
         there: Vec<String>,
     },
-    /// Several snapshots fit and none was chosen.
-    #[error("the streams hold several snapshots: {}; name one", .0.join(", "))]
+    /// Several snapshots match.
+    #[error("the streams have several snapshots: {}; name one", .0.join(", "))]
     Ambiguous(Vec<String>),
 }
 
-/// Stored streams, indexed.
+impl ViewError {
+    /// The error number that ZFS gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Open { error, .. } => match error.kind() {
+                std::io::ErrorKind::NotFound => Errno::ENOENT,
+                std::io::ErrorKind::PermissionDenied => Errno::EACCES,
+                _ => Errno::EIO,
+            },
+            Self::TooManyFiles(_) => Errno::E2BIG,
+            Self::Stream { error, .. } => error.errno(),
+            Self::MissingBase { .. }
+            | Self::CutBase { .. }
+            | Self::MissingBeginning { .. }
+            | Self::Gap { .. } => Errno::ENODEV,
+            Self::Locked { .. } => Errno::EACCES,
+            Self::Key { error, .. } | Self::Objects { error, .. } => error.errno(),
+            Self::Mixed { .. } | Self::Record { .. } | Self::Ambiguous(_) => Errno::EINVAL,
+            Self::NotFound { .. } => Errno::ENOENT,
+        }
+    }
+}
+
+/// A set of indexed stored streams.
 #[derive(Debug)]
 pub struct Streams {
     files: Arc<[Source]>,
@@ -169,7 +194,7 @@ impl Streams {
     ///
     /// # Errors
     ///
-    /// A file cannot be opened, or what [`Self::index`] finds.
+    /// Fails if a file cannot be opened, and like [`Self::index`].
     pub fn open<P: AsRef<Path>>(paths: &[P], options: &Options) -> Result<Self, ViewError> {
         let open = |path: &P| {
             let path = path.as_ref();
@@ -182,8 +207,8 @@ impl Streams {
     ///
     /// # Errors
     ///
-    /// A stream is bad, is cut short and `partial` is not set (and no later one goes on with it), or is the rest of one that is not
-    /// there.
+    /// Fails if a stream is corrupt, if it is cut short without a continuation and `partial` is not set, and if a continuation
+    /// has no start.
     pub fn index(files: Vec<Source>, options: &Options) -> Result<Self, ViewError> {
         if files.len() > MAX_FILES {
             return Err(ViewError::TooManyFiles(files.len()));
@@ -225,18 +250,18 @@ impl Streams {
         &self.padded
     }
 
-    /// The snapshots, in the order of the streams.
+    /// Returns an iterator over the snapshots, in the order of the streams.
     #[must_use]
     pub fn snapshots(&self) -> impl ExactSizeIterator<Item = &Snapshot> {
         self.logs.iter().map(|log| &log.snapshot)
     }
 
-    /// The number of a snapshot among [`snapshots`](Self::snapshots): by its whole name or `@snap`, or the only
-    /// one. Where it was sent more than once, the last time counts.
+    /// Returns the index of a snapshot in [`snapshots`](Self::snapshots), by its full name or `@snap`, or that of the
+    /// only one. If it was sent more than once, this is the last one.
     ///
     /// # Errors
     ///
-    /// [`ViewError::NotFound`] and [`ViewError::Ambiguous`].
+    /// Returns [`ViewError::NotFound`] or [`ViewError::Ambiguous`].
     pub fn find(&self, name: Option<&str>) -> Result<usize, ViewError> {
         let fits = |snapshot: &Snapshot| {
             name.is_none_or(|name| {
@@ -257,19 +282,19 @@ impl Streams {
         Ok(last)
     }
 
-    /// Whether a snapshot is encrypted and its key was not given yet.
+    /// Returns `true` if a snapshot is encrypted and its key is not loaded.
     #[must_use]
     pub fn is_locked(&self, number: usize) -> bool {
         let keys = self.logs.get(number).and_then(|log| log.keys.as_ref());
         keys.is_some_and(|keys| !self.keys.contains_key(&keys.wrapped.guid))
     }
 
-    /// Unlocks a snapshot in raw streams, and with it the others that `input` unlocks. `input` is what the user knows:
-    /// see [`WrappingKey::new`]. Nothing is done for one that is not encrypted.
+    /// Loads the key of a snapshot in raw streams, and of all others with the same wrapping key. `input` is the key or
+    /// passphrase of the user, see [`WrappingKey::new`]. It does nothing if the snapshot is not encrypted.
     ///
     /// # Errors
     ///
-    /// [`ViewError::Key`] when the input is not of its form, or the wrong one.
+    /// Returns [`ViewError::Key`] if the input has an invalid form or is not the right key.
     pub fn unlock(&mut self, number: usize, input: &[u8]) -> Result<(), ViewError> {
         let Some(log) = self.logs.get(number) else { return Err(self.no_such(number)) };
         let Some(keys) = &log.keys else { return Ok(()) };
@@ -277,7 +302,7 @@ impl Streams {
         let wrapping = WrappingKey::new(keys.format, input).map_err(failed)?;
         let key = keys.wrapped.unwrap(&wrapping).map_err(failed)?;
         self.keys.insert(key.guid(), Arc::new(key));
-        // Of the same encryption root: stretching a passphrase takes its time.
+        // Load all keys of the same encryption root now, since deriving a key from a passphrase is slow.
         for other in self.logs.iter().filter_map(|other| other.keys.as_ref()) {
             if other.format == keys.format
                 && !self.keys.contains_key(&other.wrapped.guid)
@@ -289,18 +314,18 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes over the keys that were unlocked for other streams of the same datasets.
+    /// Copies the keys that were loaded for other streams of the same datasets.
     pub fn share_keys(&mut self, other: &Self) {
         self.keys.extend(other.keys.iter().map(|(guid, key)| (*guid, Arc::clone(key))));
     }
 
-    /// The objects of a snapshot: its stream on top of those it is built on. `number` counts
+    /// Opens the objects of a snapshot by replaying its stream on top of those of its sources. `number` is an index in
     /// [`snapshots`](Self::snapshots).
     ///
     /// # Errors
     ///
-    /// There is no such snapshot, a stream it is built on is missing, it is encrypted and was not unlocked or is not
-    /// what was encrypted, or a record fits nothing.
+    /// Fails if there is no such snapshot, if the stream of a source is missing, if it is encrypted and its key is not
+    /// loaded, if authentication fails, and if a record cannot be replayed.
     pub fn view(&self, number: usize) -> Result<StreamView, ViewError> {
         let mut objects = Objects::default();
         for log in self.chain(number)?.into_iter().rev() {
@@ -328,7 +353,7 @@ impl Streams {
         ViewError::NotFound { wanted: format!("number {number}"), there }
     }
 
-    /// A snapshot's log and those it is built on, down to a full one.
+    /// Returns the log of a snapshot and those of its sources, down to a full stream.
     fn chain(&self, number: usize) -> Result<Vec<&Log>, ViewError> {
         let Some(top) = self.logs.get(number) else { return Err(self.no_such(number)) };
         let (mut chain, mut log, mut before) = (vec![top], top, &self.logs[..number]);
@@ -359,7 +384,7 @@ impl Streams {
     }
 }
 
-/// Adds the rest of a stream to its beginning, and says which log that is.
+/// Appends a continuation to the stream that it continues, and returns the index of that log.
 fn join(logs: &mut [Log], rest: Log) -> Result<usize, ViewError> {
     let Log { snapshot, ops, resume, lost, .. } = rest;
     let same = |log: &Log| {

@@ -1,20 +1,20 @@
-//! Raw streams: blocks that lie encrypted, and dnodes that are authenticated by what is below them.
+//! Raw streams: encrypted blocks, and dnodes that authenticate their block trees.
 //!
-//! A block of data is decrypted when it is read: type, salt, IV and MAC are in its record's header, which lies in front
-//! of it. Dnodes are decrypted when the view is made. What is authenticated of them are their block pointers, cut
-//! down to sizes and MACs, and the MAC of an indirect block is that of the pointers in it. No stream carries indirect
-//! blocks, so the trees are put together again:
+//! A data block is decrypted when it is read: type, salt, IV and MAC are in the header of its record, which precedes
+//! it. Dnodes are decrypted when the view is opened. Their authenticated data includes the block pointers, reduced to
+//! sizes and MACs, and the MAC of an indirect block covers the pointers in it. Streams have no indirect blocks, so the
+//! trees are rebuilt:
 //!
 //! ```text
-//! WRITE: sizes, MAC -> pointer -> indirect blocks, up to the dnode's pointers ---.
-//! OBJECT: shape of the dnode, bonus area ----------------------------------------+-> block of dnodes
-//! OBJECT_RANGE: salt, IV, MAC of the block of dnodes ----------------------------'   its bonus areas are decrypted,
-//!                                                                                    the rest is authenticated
-//! the blocks of dnodes -> indirect blocks, up to the meta dnode -> portable MAC of the object set
+//! WRITE: sizes, MAC -> pointer -> indirect blocks, up to the pointers in the dnode --.
+//! OBJECT: shape of the dnode, bonus area --------------------------------------------+-> dnode block
+//! OBJECT_RANGE: salt, IV, MAC of the dnode block ------------------------------------'   bonus areas are decrypted,
+//!                                                                                        the rest is authenticated
+//! dnode blocks -> indirect blocks, up to the meta-dnode -> portable MAC of the object set
 //! ```
 //!
-//! So what a view shows is what was there when the snapshot was sent, in full: a record that was left out, exchanged or
-//! taken from another snapshot is noticed, whatever the checksums of the stream say.
+//! So a view shows exactly the content of the snapshot that was sent: a record that was removed, exchanged or taken from
+//! another snapshot is detected, even if the checksums of the stream match.
 
 use rayon::prelude::*;
 use zstream_dmu::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, Dva, NormalBlock};
@@ -33,27 +33,27 @@ use crate::index::{Content, RangeOp, RawShape, Stored};
 use crate::objects::{Entry, Objects, SLOTS_PER_BLOCK};
 use crate::source::Source;
 
-/// Bytes of an objset block up to the end of its MACs.
+/// The size of an objset block up to the end of its MACs in bytes.
 const OBJSET_BYTES: usize = 1024;
-/// `os_type` in it.
+/// The offset of `os_type` in an objset block.
 const OS_TYPE: usize = 704;
-/// `os_portable_mac` in it.
+/// The offset of `os_portable_mac` in an objset block.
 const OS_PORTABLE_MAC: usize = 720;
 
-/// What the header of a raw block says of it.
+/// The encryption parameters and the type of a raw block, from the header of its record.
 pub(crate) struct Seal {
     params: CryptParams,
     object_type: ObjectType,
-    /// The order that the block was written in.
+    /// The byte order in which the block was written.
     pub(crate) order: ByteOrder,
 }
 
 impl Seal {
-    /// Reads the header in front of a block, which is in order `order`.
+    /// Reads the header before a block; `order` is the byte order of the header.
     pub(crate) fn read(source: &Source, stored: &Stored, order: ByteOrder) -> Result<Self> {
         let mut bytes = [0; HEADER_LEN];
         let at = stored.place.checked_sub(HEADER_LEN as u64);
-        let at = at.ok_or_else(|| Error::corrupt("block of a raw stream", "no header in front of it"))?;
+        let at = at.ok_or_else(|| Error::corrupt("block of a raw stream", "it has no header before it"))?;
         source.read_exact(at, &mut bytes)?;
         let (params, object_type, swapped) = match Header::from_bytes(bytes, order).body() {
             Some(Body::Write(body)) => (
@@ -63,7 +63,7 @@ impl Seal {
             ),
             Some(Body::Spill(body)) => (
                 CryptParams { salt: body.salt, iv: body.iv, mac: body.mac },
-                // Senders leave the record's type zero.
+                // Senders leave the type in the record zero.
                 ObjectType::SA,
                 body.flags.contains(SpillFlags::RAW_BYTESWAP),
             ),
@@ -72,7 +72,7 @@ impl Seal {
         Ok(Self { params, object_type, order: if swapped { order.swapped() } else { order } })
     }
 
-    /// Decrypts the stored bytes, or authenticates those of a type that is not encrypted.
+    /// Decrypts the stored bytes, or authenticates them if blocks of the type are not encrypted.
     pub(crate) fn open(&self, key: &DatasetKey, stored: &mut [u8]) -> Result<()> {
         if self.object_type.is_encrypted() {
             key.decrypt(stored, &self.params)
@@ -81,7 +81,7 @@ impl Seal {
         }
     }
 
-    /// The class by which the block is swapped, if it has to be.
+    /// Swaps the block if it is big-endian.
     pub(crate) fn swap(&self, block: &mut [u8]) -> Result<()> {
         if self.order == ByteOrder::Big {
             byteswap::swap_block(self.object_type, block, ByteOrder::Big)?;
@@ -89,7 +89,7 @@ impl Seal {
         Ok(())
     }
 
-    /// What is authenticated of the pointer to the block.
+    /// Returns the authenticated part of the pointer to the block.
     fn pointer(&self, stored: &Stored) -> BlockPointer {
         BlockPointer::normal(&NormalBlock {
             lsize: stored.logical.into(),
@@ -103,11 +103,11 @@ impl Seal {
     }
 }
 
-/// A pointer's fields that are not authenticated, and those that are always the same.
+/// Returns a pointer with the fields that are constant or not authenticated.
 fn template() -> NormalBlock {
     let nowhere = Dva::default();
     NormalBlock {
-        // Any address will do: without one it would be a hole.
+        // Any address is possible; without one it would be a hole.
         dvas: [Dva::new(0, 0, 512, false), nowhere, nowhere],
         lsize: 512,
         psize: 512,
@@ -129,26 +129,26 @@ fn mac_words(mac: &[u8; 16], order: ByteOrder) -> [u64; 4] {
     [0, 0, order.u64(&mac[..8]), order.u64(&mac[8..])]
 }
 
-/// A tree of blocks over leaves that are known.
+/// A block tree over known leaves.
 struct Tree<'a> {
     object_type: ObjectType,
     indirect_shift: u8,
     levels: u8,
     version: u64,
-    /// The first block with content from one on.
+    /// Returns the first block with content at or after a block.
     next: &'a dyn Fn(u64) -> Option<u64>,
     leaf: &'a dyn Fn(u64) -> Result<BlockPointer>,
 }
 
 impl Tree<'_> {
-    /// The pointers in a dnode with `count` of them.
+    /// Returns the pointers of a dnode with `count` of them.
     fn roots(&self, count: u8) -> Result<Vec<BlockPointer>> {
         let bad = |what: &str, found: u64| Error::corrupt("dnode", format!("{what} {found}"));
         if !INDIRECT_SHIFT.contains(&self.indirect_shift) {
-            return Err(bad("indirect block shift", self.indirect_shift.into()));
+            return Err(bad("indirect block shift is", self.indirect_shift.into()));
         }
         if self.levels == 0 || self.levels > LEVELS_MAX {
-            return Err(bad("levels", self.levels.into()));
+            return Err(bad("number of levels is", self.levels.into()));
         }
         let top = self.levels - 1;
         let reach = u128::from(count) << self.span_shift(top);
@@ -160,12 +160,12 @@ impl Tree<'_> {
         (0..u64::from(count)).map(|index| self.pointer(top, index)).collect()
     }
 
-    /// Logarithm of the number of blocks under a pointer of a level.
+    /// log2 of the number of blocks under a pointer at a level.
     fn span_shift(&self, level: u8) -> u32 {
         u32::from(level) * (u32::from(self.indirect_shift) - BLOCK_POINTER_BYTES.trailing_zeros())
     }
 
-    /// The first block with content under a pointer, from one on.
+    /// Returns the first block with content under a pointer, at or after `from`.
     fn next_under(&self, level: u8, index: u64, from: u128) -> Option<u64> {
         let end = u128::from(index + 1) << self.span_shift(level);
         let found = (self.next)(u64::try_from(from).ok()?)?;
@@ -200,7 +200,7 @@ impl Tree<'_> {
     }
 }
 
-/// A snapshot of raw streams, to be unlocked.
+/// A snapshot of raw streams, with its key.
 pub(crate) struct Locked<'a> {
     pub(crate) files: &'a [Source],
     pub(crate) key: &'a DatasetKey,
@@ -209,14 +209,14 @@ pub(crate) struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// Decrypts the bonus buffers of all objects, and authenticates everything but the blocks themselves.
+    /// Decrypts the bonus buffers of all objects, and authenticates everything except the data blocks.
     ///
     /// # Errors
-    /// [`Fault::Authentication`]; a header that cannot be read again.
+    /// Returns [`Fault::Authentication`], or an error if a header cannot be read again.
     pub(crate) fn open(&self, objects: &mut Objects) -> Result<()> {
         objects.leave_off_block();
         if let Some(object) = objects.outside_ranges() {
-            return Err(Error::corrupt("raw stream", format!("object {object} is in no OBJECT_RANGE")));
+            return Err(Error::corrupt("raw stream", format!("object {object} is not in an OBJECT_RANGE")));
         }
         let ranges: Vec<&RangeOp> = objects.ranges().values().collect();
         let opened: Vec<_> =
@@ -230,7 +230,7 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// The bonus buffers of the objects in a block of dnodes.
+    /// Decrypts the bonus buffers of the objects in a dnode block.
     fn bonuses(&self, objects: &Objects, range: &RangeOp) -> Result<Vec<(u64, Box<[u8]>)>> {
         let order = range.order;
         let mut block = vec![0; SLOTS_PER_BLOCK as usize * DNODE_SLOT_BYTES];
@@ -240,7 +240,8 @@ impl Locked<'_> {
             let start = (object - range.first) as usize * DNODE_SLOT_BYTES;
             let dnode = block.get_mut(start..start + usize::from(entry.op.slots) * DNODE_SLOT_BYTES);
             let dnode = dnode.ok_or_else(|| {
-                located(Error::corrupt("dnode", format!("{} slots reach over its block", entry.op.slots)))
+                let detail = format!("it has {} slots, which exceed its block", entry.op.slots);
+                located(Error::corrupt("dnode", detail))
             })?;
             let (bonus_at, len) = self.dnode(object, entry, order, dnode).map_err(located)?;
             areas.push((object, entry.op.bonus_type, start + bonus_at, len));
@@ -260,7 +261,7 @@ impl Locked<'_> {
         areas.into_iter().map(bonus).collect()
     }
 
-    /// Writes a dnode as it lay in its block, as far as it is authenticated. Where its bonus is, and how long.
+    /// Writes the authenticated part of a dnode as in its block. Returns the offset and the length of the bonus.
     fn dnode(
         &self,
         object: u64,
@@ -269,7 +270,7 @@ impl Locked<'_> {
         dnode: &mut [u8],
     ) -> Result<(usize, usize)> {
         let op = &entry.op;
-        let missing = || Error::corrupt("raw stream", "the object comes from a stream that is not raw");
+        let missing = || Error::corrupt("raw stream", "the object is from a stream that is not raw");
         let shape = op.raw.ok_or_else(missing)?;
         let bytes = u64::from(op.block_bytes);
         let next = |block: u64| {
@@ -309,26 +310,27 @@ impl Locked<'_> {
         match room {
             Some(room) if len.next_multiple_of(8) <= area.len() => room.copy_from_slice(&op.bonus),
             _ => {
-                let detail = format!("bonus area of {} bytes in room for {}", op.bonus.len(), area.len());
+                let detail =
+                    format!("bonus area is {} bytes, there is room for {}", op.bonus.len(), area.len());
                 return Err(Error::corrupt("dnode", detail));
             }
         }
         Ok((area.start, len))
     }
 
-    /// The header of a block, by which it is opened.
+    /// Reads the encryption parameters of a block.
     fn seal(&self, object: u64, block: BlockId, stored: &Stored) -> Result<Seal> {
         let Some(order) = stored.swap.raw_order() else {
-            return Err(Error::corrupt("raw stream", "the block comes from a stream that is not raw"));
+            return Err(Error::corrupt("raw stream", "the block is from a stream that is not raw"));
         };
-        // Numbers of files are made by counting them.
+        // The index is valid: it was assigned when the file was indexed.
         let source = &self.files[usize::from(stored.file)];
         Seal::read(source, stored, order).map_err(|error| {
             error.on_vdev(source.name()).at_offset(stored.place).at_bookmark(at(ObjectId(object), block))
         })
     }
 
-    /// Authenticates the blocks of dnodes as a whole.
+    /// Authenticates all dnode blocks together.
     fn verify_objset(&self, objects: &Objects) -> Result<()> {
         let keys = self.keys;
         let next = |block: u64| {
@@ -375,7 +377,7 @@ impl Locked<'_> {
     }
 }
 
-/// The fixed part of a dnode, as far as it is authenticated.
+/// The authenticated fields in the fixed part of a dnode.
 struct Core {
     object_type: ObjectType,
     indirect_shift: u8,
@@ -390,7 +392,7 @@ struct Core {
 }
 
 impl Core {
-    /// Writes it and the pointers behind it. Where the bonus area is.
+    /// Writes the fixed part and the pointers after it. Returns the range of the bonus area.
     fn put(
         &self,
         dnode: &mut [u8],
@@ -399,13 +401,14 @@ impl Core {
         spill: Option<&BlockPointer>,
     ) -> Result<std::ops::Range<usize>> {
         let bad = |what: &str| Error::corrupt("dnode", what);
-        let sectors = u16::try_from(self.block_bytes / 512).map_err(|_| bad("blocks of over 32 MiB"))?;
+        let sectors =
+            u16::try_from(self.block_bytes / 512).map_err(|_| bad("block size is more than 32 MiB"))?;
         let start = DNODE_CORE_BYTES + pointers.len() * BLOCK_POINTER_BYTES;
         let end = dnode.len() - if spill.is_some() { BLOCK_POINTER_BYTES } else { 0 };
         if start > end {
-            return Err(bad("more pointers than it has room for"));
+            return Err(bad("it has more pointers than fit"));
         }
-        // The types were judged: they have one byte.
+        // The types were validated: they fit in a byte.
         dnode[..8].copy_from_slice(&[
             self.object_type.0 as u8,
             self.indirect_shift,
@@ -431,7 +434,7 @@ impl Core {
     }
 }
 
-/// The block at an offset, which has to be there as it was sent.
+/// Returns the block at an offset, which must be complete as it was sent.
 fn whole_block(entry: &Entry, start: u64, bytes: u64) -> Result<Stored> {
     match entry.from(start) {
         Some((from, extent)) if from == start && extent.len == bytes => match extent.content {
@@ -445,11 +448,11 @@ fn whole_block(entry: &Entry, start: u64, bytes: u64) -> Result<Stored> {
 }
 
 fn part(start: u64, bytes: u64) -> Error {
-    let detail = format!("the {bytes} bytes at {start} of an object are not one block");
+    let detail = format!("the {bytes} bytes at {start} of an object are not a single block");
     Error::corrupt("raw stream", detail)
 }
 
-/// The place of a block in a view, which has no object set of its own.
+/// Returns the bookmark of a block in a view, which has no object set number.
 pub(crate) fn at(object: ObjectId, block: BlockId) -> Bookmark {
     Bookmark { objset: 0, object, level: 0, block }
 }

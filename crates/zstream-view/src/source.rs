@@ -1,4 +1,4 @@
-//! The files that streams lie in, read at any place.
+//! The files of streams, which are read at any offset.
 
 use std::fmt;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use zstream_format::stream::parallel::ReadAt;
 
-/// A file of streams, or bytes in memory that stand for one.
+/// A file of streams, or bytes in memory.
 pub struct Source {
     name: String,
     bytes: Box<dyn ReadAt + Send + Sync>,
@@ -16,34 +16,34 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens a regular file. It must not change for as long as it is viewed.
+    /// Opens a regular file. It must not change while it is viewed.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened, or is a pipe or device, which cannot be read at any place.
+    /// Fails if the file cannot be opened, and if it is a pipe or device, which cannot be read at any offset.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            let message = "not a regular file: only those can be read at any place";
+            let message = "this is not a regular file, and only those can be read at any offset";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         Ok(Self { name: path.display().to_string(), bytes: Box::new(file), len: metadata.len() })
     }
 
-    /// Streams in memory; `name` is for errors.
+    /// Creates a source from bytes in memory; `name` is used in errors.
     #[must_use]
     pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Self {
         Self { name: name.into(), len: bytes.len() as u64, bytes: Box::new(Arc::new(bytes)) }
     }
 
-    /// The file's path, or the name that was given.
+    /// The path of the file, or the name of the bytes.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The bytes, for readers that read from several places at once.
+    /// The source for readers that read at several offsets at once.
     pub(crate) fn positioned(&self) -> &(dyn ReadAt + Sync) {
         &*self.bytes
     }
@@ -65,7 +65,7 @@ impl Source {
         Ok(())
     }
 
-    /// A reader from the start.
+    /// Returns a reader from the start.
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader { source: self, at: 0 }
     }
@@ -77,7 +77,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A source from its start to its end.
+/// A sequential reader of a source.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     source: &'a Source,

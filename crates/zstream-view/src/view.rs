@@ -1,26 +1,25 @@
-//! Stored streams as object sets: what a receive would make of them, without receiving them.
+//! Stored streams as object sets: the result of a receive, without receiving.
 //!
 //! ```text
-//! files -> index: one pass, a log per substream -> Streams: which snapshots there are
-//!                                                     | view: replay the logs of a snapshot and what it is built on
+//! files -> index: one pass, a log per substream -> Streams: the list of snapshots
+//!                                                     | view: replay the logs of a snapshot and its sources
 //!                                                     v
 //!          positioned reads of single payloads <- StreamView: an ObjectSet
 //! ```
 //!
-//! Nothing is copied or unpacked: a view knows for each block of each object where its payload lies, and reads,
-//! decompresses and swaps it when it is asked for. One or more files are given, each with one or more streams, in
-//! the order in which they would be received. They may be full and incremental, clones, packages, compressed,
-//! deduplicated, redacted, in either byte order, and the rest of a stream that was cut short.
+//! Nothing is copied or unpacked: a view has the location of the payload for each block of each object, and reads,
+//! decompresses and swaps it on request. The input is one or more files, each with one or more streams, in the order in
+//! which they would be received. They may be full and incremental, clones, packages, compressed, deduplicated, redacted,
+//! in either byte order, and continuations of a stream that was cut short.
 //!
-//! What always holds:
-//! - The pass verifies all checksums (unless it is asked not to) and the rules that receivers hold records to. Payloads
-//!   are not summed again when they are read: the files must not change meanwhile.
-//! - What is not known is never shown as zeros: reading a redacted block is [`Fault::Redacted`], and reading behind
-//!   the point at which a stream was cut is [`Fault::Absent`].
-//! - Of a stream that was cut short, a payload that no checksum vouches for any more is not shown.
-//!
-//! - A snapshot in raw (encrypted) streams is shown once its key was given ([`Streams::unlock`](crate::Streams::unlock)). Everything is
-//!   authenticated, as in a pool.
+//! Invariants:
+//! - The pass verifies all checksums (unless requested otherwise) and the rules of receivers. Payloads are not verified
+//!   again when they are read: the files must not change meanwhile.
+//! - Unknown content is never shown as zeros: reading a redacted block returns [`Fault::Redacted`], and reading after the
+//!   point at which a stream was cut short returns [`Fault::Absent`].
+//! - In a stream that was cut short, a payload that no checksum covers is not shown.
+//! - A snapshot in raw (encrypted) streams is shown after its key was loaded
+//!   ([`Streams::unlock`](crate::Streams::unlock)). Everything is authenticated, as in a pool.
 
 use std::sync::Arc;
 
@@ -47,7 +46,7 @@ pub struct StreamView {
     pub(crate) files: Arc<[Source]>,
     pub(crate) snapshot: Snapshot,
     pub(crate) objects: Objects,
-    /// Of a raw stream.
+    /// The key of a raw stream.
     pub(crate) key: Option<Arc<DatasetKey>>,
 }
 
@@ -61,12 +60,12 @@ impl StreamView {
     fn entry(&self, object: ObjectId) -> Result<&Entry> {
         match self.objects.get(object.0) {
             Ok(Some(entry)) => Ok(entry),
-            Ok(None) => Err(Error::not_found("object", object)),
+            Ok(None) => Err(Fault::NoObject(object).into()),
             Err(_) => Err(Error::from(Fault::Absent).at_bookmark(at(object, BlockId(0)))),
         }
     }
 
-    /// The block that an extent is part of.
+    /// Reads and decodes the block of an extent.
     fn stored(&self, stored: &Stored, object_type: ObjectType) -> Result<Vec<u8>> {
         let mut payload = vec![0; stored.physical as usize];
         self.file(stored).read_exact(stored.place, &mut payload)?;
@@ -93,16 +92,16 @@ impl StreamView {
     }
 
     fn file(&self, stored: &Stored) -> &Source {
-        // Numbers of files are made by counting them.
+        // The index is valid: it was assigned when the file was indexed.
         &self.files[usize::from(stored.file)]
     }
 
-    /// The error with the place in the file at which the block lies.
+    /// Adds the file and the offset of the block to an error.
     fn located(&self, error: Error, stored: &Stored) -> Error {
         error.on_vdev(self.file(stored).name()).at_offset(stored.place)
     }
 
-    /// Fills `out` with an extent's content.
+    /// Reads the content of an extent into `out`.
     fn fill(&self, extent: &Extent, object_type: ObjectType, out: &mut [u8]) -> Result<()> {
         let stored = match &extent.content {
             Content::Stored(stored) => stored,
@@ -115,7 +114,8 @@ impl StreamView {
         } else {
             self.stored(stored, object_type).and_then(|block| {
                 let part = block.get(skip as usize..).and_then(|rest| rest.get(..out.len()));
-                let short = || Error::corrupt("block", format!("{} bytes, expected more", block.len()));
+                let short =
+                    || Error::corrupt("block", format!("size is {} bytes, expected more", block.len()));
                 out.copy_from_slice(part.ok_or_else(short)?);
                 Ok(())
             })
@@ -123,7 +123,7 @@ impl StreamView {
         outcome.map_err(|error| self.located(error, stored))
     }
 
-    /// Fills `out` with the content of the object from `offset` on.
+    /// Reads the content of an object at `offset` into `out`.
     fn fill_range(&self, object: ObjectId, entry: &Entry, offset: u64, out: &mut [u8]) -> Result<()> {
         let end = offset.saturating_add(out.len() as u64);
         let (mut parts, mut rest, mut here) = (Vec::new(), out, offset);

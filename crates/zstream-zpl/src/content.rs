@@ -1,4 +1,4 @@
-//! The bytes of a file or volume: an object's data up to a size that stands elsewhere.
+//! The content of a file or volume: the data of an object up to a size that is stored elsewhere.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 
-/// The largest size of a file or volume: what a signed 64-bit offset reaches.
+/// The maximum size of a file or volume in bytes: the maximum of a signed 64-bit offset.
 pub const SIZE_MAX: u64 = i64::MAX as u64;
 
-/// The bytes of one file or volume.
+/// The content of one file or volume.
 #[derive(Clone, Copy)]
 pub struct Content<'a> {
     set: &'a dyn ObjectSet,
@@ -24,33 +24,34 @@ impl std::fmt::Debug for Content<'_> {
 }
 
 impl<'a> Content<'a> {
-    /// The first `size` bytes of an object.
+    /// Creates the content of the first `size` bytes of an object.
     pub(crate) fn new(set: &'a dyn ObjectSet, object: ObjectId, size: u64) -> Result<Self> {
         if size > SIZE_MAX {
             return Err(Error::corrupt(
                 "size",
-                format!("{size:#x} bytes in object {object}, at most {SIZE_MAX:#x} are possible"),
+                format!("object {object} is {size:#x} bytes, at most {SIZE_MAX:#x} are possible"),
             ));
         }
         Ok(Self { set, object, size })
     }
 
-    /// The size, in bytes.
+    /// The size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The object that holds the bytes.
+    /// The object that contains the bytes.
     #[must_use]
     pub fn object(&self) -> ObjectId {
         self.object
     }
 
-    /// Fills `out` with what is at `offset`, up to the end, and says how much that was. Holes are zeros.
+    /// Reads the content at `offset` into `out`, and returns the number of bytes, which is smaller than `out` only at
+    /// the end. Holes are read as zeros.
     ///
     /// # Errors
-    /// A block of the range cannot be read.
+    /// Fails if a block of the range cannot be read.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let out = match out.len().min(left) {
@@ -61,11 +62,11 @@ impl<'a> Content<'a> {
         Ok(out.len())
     }
 
-    /// The next range with blocks at or after `offset`, or `None` when only holes follow. Ranges are as coarse as blocks
-    /// are, and cut where the content ends.
+    /// Returns the next range with blocks at or after `offset`, or `None` if only holes follow. Ranges have the
+    /// granularity of blocks, and end at the end of the content.
     ///
     /// # Errors
-    /// The object's tree cannot be read.
+    /// Fails if the block tree of the object cannot be read.
     pub fn next_range(&self, offset: u64) -> Result<Option<Range<u64>>> {
         if offset >= self.size {
             return Ok(None);
@@ -74,17 +75,20 @@ impl<'a> Content<'a> {
             return Ok(None);
         };
         let end = self.set.next_hole(self.object, start)?.min(self.size);
-        // Else a caller that goes from range to range would never come to the end.
+        // Otherwise a caller that iterates over the ranges would never reach the end.
         if start < offset || end <= start {
             return Err(Error::corrupt(
                 "object",
-                format!("object {}: data at {start:#x} to {end:#x}, asked for from {offset:#x}", self.object),
+                format!(
+                    "object {} has data at {start:#x} to {end:#x}, expected after {offset:#x}",
+                    self.object
+                ),
             ));
         }
         Ok(Some(start..end))
     }
 
-    /// All ranges with blocks, in order. The first error ends them.
+    /// Returns an iterator over all ranges with blocks, in order. It ends after the first error.
     pub fn ranges(&self) -> impl Iterator<Item = Result<Range<u64>>> + use<'a> {
         let (content, mut at) = (*self, Some(0));
         std::iter::from_fn(move || {
@@ -97,7 +101,7 @@ impl<'a> Content<'a> {
         })
     }
 
-    /// All of it, where it is small.
+    /// Reads the whole content, which must not be larger than `limit`.
     pub(crate) fn small(&self, what: &'static str, limit: u64) -> Result<Vec<u8>> {
         if self.size > limit {
             return Err(zstream_dmu::error::Fault::TooLarge { what, size: self.size, limit }.into());

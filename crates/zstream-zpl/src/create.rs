@@ -1,4 +1,4 @@
-//! Making empty filesystems and volumes in empty object sets (`zfs_create_fs`, `zvol_create_cb`).
+//! Creation of empty filesystems and volumes in empty object sets (`zfs_create_fs`, `zvol_create_cb`).
 //!
 //! ```text
 //! filesystem                                     volume
@@ -9,59 +9,61 @@
 //! ```
 
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+use crate::error::{Error, Result};
 use crate::sa::{MAGIC, REGISTRY};
 
 const MASTER_NODE: ObjectId = ObjectId(1);
 const VOLUME: ObjectId = ObjectId(1);
 const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
 
-/// Version of the filesystems that are made (`ZPL_VERSION`).
+/// The version of new filesystems (`ZPL_VERSION`).
 const VERSION: u64 = 5;
 
-/// Number of the layout of plain nodes, and what it lists: mode, size, generation, user, group, parent, flags, times, links, ACL.
+/// The number of the layout of ordinary nodes.
 const LAYOUT: u16 = 2;
+/// The attributes in the layout: mode, size, generation, user, group, parent, flags, times, links, ACL.
 const LAYOUT_ATTRIBUTES: [u16; 14] = [5, 6, 4, 12, 13, 7, 11, 0, 1, 2, 3, 8, 16, 19];
 
-/// What is kept of the permissions in an ACL: owner, group, everyone, as type and flags, and what they may.
+/// The ACL of a new directory: entries for owner, group and everyone, as type with flags, and access mask.
 const DIRECTORY_ACL: [(u32, u32); 3] =
     [(0x1000 << 16, 0x001e_01bf), (0x2040 << 16, 0x0012_00a9), (0x4000 << 16, 0x0012_00a9)];
 
-/// A directory anyone may read and its owner change.
+/// The mode of a new directory: everyone can read it, and the owner can change it.
 const DIRECTORY_MODE: u64 = 0o40755;
 
-/// Flags of a new directory: archive, modified since a scan for viruses, an ACL that says what the mode says, and that
-/// nobody is kept from entering.
+/// The flags of a new directory: archive, modified since the last virus scan, an ACL equivalent to the mode, and no
+/// entry that denies execution.
 const DIRECTORY_FLAGS: u64 = 1 << 35 | 1 << 42 | 0x144;
 
-/// What a new filesystem is to be. What is fixed at creation cannot be changed later.
+/// The properties of a new filesystem that cannot be changed later, and the attributes of its root directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewFilesystem {
-    /// Property `normalization`: 0 none, else how names are normalized, as [`NormFlags`] (`formD` is `DECOMPOSE`).
+    /// The property `normalization`: 0 for none, otherwise the form as [`NormFlags`] (`formD` is `DECOMPOSE`).
     pub normalization: NormFlags,
-    /// Property `utf8only`.
+    /// The property `utf8only`.
     pub utf8_only: bool,
-    /// Property `casesensitivity`: 0 sensitive, 1 insensitive, 2 mixed.
+    /// The property `casesensitivity`: 0 sensitive, 1 insensitive, 2 mixed.
     pub case: u64,
-    /// Seconds and nanoseconds since 1970 that the root directory says it was made at.
+    /// The creation time of the root directory, in seconds since 1970 and nanoseconds.
     pub time: (u64, u32),
-    /// User and group of the root directory.
+    /// The user and the group of the root directory.
     pub owner: (u64, u64),
 }
 
-/// Makes an empty filesystem and gives its root directory. `random` is asked for the salts of tables.
+/// Creates an empty filesystem and returns its root directory. `random` provides the salts of ZAPs.
 ///
 /// # Errors
-/// The set is not empty or cannot be changed, or there are no random numbers.
+/// Fails if the object set is not empty or cannot be changed, and if `random` fails.
 pub fn create_filesystem(
     set: &mut dyn ObjectStore,
     new: &NewFilesystem,
-    random: &mut dyn FnMut() -> Result<u64>,
+    random: &mut dyn FnMut() -> PoolResult<u64>,
 ) -> Result<ObjectId> {
     let mut plain = || Ok::<_, Error>(NewZap::new(random()?));
     set.claim(MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
@@ -70,7 +72,7 @@ pub fn create_filesystem(
     let unlinked = zap::create(set, ObjectType::UNLINKED_SET, &plain()?)?;
     let upper = if new.case == 0 { NormFlags::empty() } else { NormFlags::UPPER };
     let names = NewZap { norm_flags: new.normalization | upper, ..plain()? };
-    // Made before the tables of attributes, as OpenZFS does.
+    // Allocated before the ZAPs of attributes, as in OpenZFS.
     let directory = NewObject::new(ObjectType::DIRECTORY_CONTENTS, 0).with_bonus(ObjectType::SA, 0);
     let root = zap::create_with(set, &directory, &names)?;
     let registry = zap::create(set, ObjectType::SA_ATTR_REGISTRATION, &plain()?)?;
@@ -100,7 +102,7 @@ pub fn create_filesystem(
     Ok(root)
 }
 
-/// The bonus of the root directory.
+/// Returns the bonus of the root directory.
 fn root_attributes(set: &dyn ObjectStore, root: ObjectId, new: &NewFilesystem) -> Vec<u8> {
     let aces: Vec<u8> = DIRECTORY_ACL
         .iter()
@@ -120,45 +122,43 @@ fn root_attributes(set: &dyn ObjectStore, root: ObjectId, new: &NewFilesystem) -
     out
 }
 
-/// Makes an empty volume of `size` bytes in blocks of `block_bytes` (`volblocksize`).
+/// Creates an empty volume of `size` bytes in blocks of `block_bytes` (`volblocksize`).
 ///
 /// # Errors
-/// The set is not empty or cannot be changed; the size is no multiple of the block size.
+/// Fails if the object set is not empty or cannot be changed, and if the size is not a multiple of the block size.
 pub fn create_volume(
     set: &mut dyn ObjectStore,
     size: u64,
     block_bytes: u32,
-    random: &mut dyn FnMut() -> Result<u64>,
+    random: &mut dyn FnMut() -> PoolResult<u64>,
 ) -> Result<()> {
     if block_bytes == 0 || size == 0 || !size.is_multiple_of(u64::from(block_bytes)) {
-        return Err(Error::invalid(format!(
-            "a volume of {size} bytes in blocks of {block_bytes}: the size must be a multiple of the block size"
+        return Err(Error::bad_request(format!(
+            "volume size is {size} bytes, expected a multiple of the block size, {block_bytes} bytes"
         )));
     }
     set.claim(VOLUME, &NewObject::new(ObjectType::ZVOL, block_bytes))?;
     set.claim(VOLUME_PROPERTIES, &NewObject::new(ObjectType::ZVOL_PROP, 0))?;
     zap::create_in(set, VOLUME_PROPERTIES, &NewZap::new(random()?))?;
-    ZapMut::open(set, VOLUME_PROPERTIES)?.add("size", &Value::word(size))
+    Ok(ZapMut::open(set, VOLUME_PROPERTIES)?.add("size", &Value::word(size))?)
 }
 
-/// Gives a volume another size: what is behind it is freed (`zvol_update_volsize`).
+/// Resizes a volume, and frees the blocks after its new end (`zvol_update_volsize`).
 ///
 /// # Errors
-/// `EINVAL` when the size is 0 or no multiple of the block size; the set is no volume or cannot be changed.
+/// Returns `EINVAL` if the size is 0 or not a multiple of the block size. Fails if the object set is not a volume or
+/// cannot be changed.
 pub fn resize_volume(set: &mut dyn ObjectStore, size: u64) -> Result<()> {
     let kind = set.objset_type();
     if kind != ObjsetType::ZVOL {
-        return Err(Error::invalid(format!("an object set of type {}, expected a volume", kind.name())));
+        return Err(Error::other_type(format!("object set is of type {}, expected a volume", kind.name())));
     }
     let block_bytes = set.info(VOLUME)?.block_bytes;
     if size == 0 || block_bytes == 0 || !size.is_multiple_of(block_bytes) {
-        return Err(Error::refused(
-            "EINVAL",
-            format!(
-                "a volume of {size} bytes: the size must be a multiple of the block size, {block_bytes} bytes"
-            ),
-        ));
+        return Err(Error::bad_request(format!(
+            "volume size is {size} bytes, expected a multiple of the block size, {block_bytes} bytes"
+        )));
     }
     ZapMut::open(set, VOLUME_PROPERTIES)?.update("size", &Value::word(size))?;
-    set.free_range(VOLUME, size, u64::MAX - size)
+    Ok(set.free_range(VOLUME, size, u64::MAX - size)?)
 }

@@ -1,7 +1,7 @@
 //! Directories: ZAPs from names to objects.
 //!
-//! The value of an entry has the type of what it names in bits 60 to 63 (nothing in ZPL version 1) and its
-//! object in bits 0 to 47. The names `.` and `..` are not stored.
+//! The value of an entry has the type of the node in bits 60 to 63 (0 in ZPL version 1) and its object in
+//! bits 0 to 47. The names `.` and `..` are not stored.
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
@@ -11,31 +11,31 @@ use zstream_format::object_type::ObjectType;
 
 use crate::node::FileType;
 
-/// The longest name, in bytes (feature `longname`).
+/// The maximum length of a name in bytes (feature `longname`).
 pub const NAME_BYTES_MAX: usize = 1023;
 
 const OBJECT_MASK: u64 = (1 << 48) - 1;
 
-/// How a file system compares names (`casesensitivity`).
+/// The comparison of names in a filesystem with respect to case (`casesensitivity`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum CaseSensitivity {
-    /// With case.
+    /// Names are case-sensitive.
     #[default]
     Sensitive,
-    /// Without case.
+    /// Names are case-insensitive.
     Insensitive,
-    /// With case, unless the one who asks wants it without.
+    /// Names are case-sensitive, unless a lookup requests otherwise.
     Mixed,
 }
 
-/// A name in a directory.
+/// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryEntry {
-    /// The name, as it was created. No `/`, no NUL, neither empty nor `.` nor `..`.
+    /// The name as it was created. It contains no `/` and no NUL, and is not empty, `.` or `..`.
     pub name: Vec<u8>,
-    /// What it names.
+    /// The object of the node.
     pub object: ObjectId,
-    /// The type that the entry gives, which ZPL version 1 does not; the node's own mode is what counts.
+    /// The type of the node in the entry; `None` in ZPL version 1. The mode of the node is authoritative.
     pub file_type: Option<FileType>,
 }
 
@@ -46,22 +46,22 @@ pub struct Directory<'a> {
 }
 
 impl DirectoryEntry {
-    /// What the value of an entry says.
+    /// Parses the value of an entry.
     pub(crate) fn from_value(name: Vec<u8>, value: u64) -> Self {
         Self { name, object: ObjectId(value & OBJECT_MASK), file_type: FileType::from_number(value >> 60) }
     }
 }
 
-/// How a file system that compares names so looks them up (`zfs_dirent_lock`).
+/// Returns the way in which a filesystem with this case sensitivity looks names up (`zfs_dirent_lock`).
 pub(crate) fn matching(case: CaseSensitivity) -> Match {
     match case {
         CaseSensitivity::Insensitive => Match::Normalized,
-        // Form without upper case; where there is none to bring names into, byte by byte.
+        // Normalized without upper case; byte by byte if there is no normalization.
         CaseSensitivity::Sensitive | CaseSensitivity::Mixed => Match::NormalizedWithCase,
     }
 }
 
-/// The form in which directories of a file system hash names (`z_norm`).
+/// Returns the form in which the directories of a filesystem hash names (`z_norm`).
 pub(crate) fn norm_flags(case: CaseSensitivity, normalization: NormFlags) -> NormFlags {
     match case {
         CaseSensitivity::Sensitive => normalization,
@@ -69,7 +69,7 @@ pub(crate) fn norm_flags(case: CaseSensitivity, normalization: NormFlags) -> Nor
     }
 }
 
-/// Opens a directory of a file system that compares names so.
+/// Opens a directory of a filesystem with this case sensitivity.
 pub(crate) fn open_for<'a>(
     set: &'a dyn ObjectSet,
     object: ObjectId,
@@ -84,11 +84,11 @@ impl<'a> Directory<'a> {
         Ok(Self { zap: Zap::open(set, object)?, how })
     }
 
-    /// The entry of this name, as the file system compares names; the one of exactly these bytes where a directory has
-    /// several that are one name, which OpenZFS does not make.
+    /// Looks up a name with the comparison of the filesystem. If several entries match, which OpenZFS does not create,
+    /// it returns the one with exactly these bytes.
     ///
     /// # Errors
-    /// A block cannot be read, or the entry is bad.
+    /// Fails if a block cannot be read, and if the entry is invalid.
     pub fn lookup(&self, name: &[u8]) -> Result<Option<DirectoryEntry>> {
         let found = match self.zap.find(name, Match::Exact)? {
             None if self.how != Match::Exact => self.zap.find(name, self.how)?,
@@ -97,14 +97,14 @@ impl<'a> Directory<'a> {
         found.map(entry).transpose()
     }
 
-    /// All entries, in the order of their hashes. After an entry with an impossible name, which is an error, the next ones
-    /// follow; an error of reading ends them.
+    /// Returns an iterator over all entries, in the order of their hashes. It continues after the error of an invalid name,
+    /// and ends after a read error.
     pub fn entries(&self) -> impl Iterator<Item = Result<DirectoryEntry>> + '_ {
         self.zap.entries().map(|found| found.and_then(entry))
     }
 }
 
-/// Judges an entry: its name is to lead nowhere but to it.
+/// Validates an entry: its name must not lead out of the directory.
 fn entry(found: zap::Entry) -> Result<DirectoryEntry> {
     let name = found.key.name()?;
     let fault = match name {

@@ -1,8 +1,8 @@
-//! A file system: its master node, its nodes, and the way from a path to a node.
+//! A filesystem: its master node, its nodes, and the resolution of paths.
 
 use std::collections::BTreeMap;
 
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::{Error as PoolError, Fault as PoolFault, Result as PoolResult};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::{NormFlags, Zap};
@@ -10,21 +10,22 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::content::Content;
 use crate::directory::{self, CaseSensitivity, Directory};
+use crate::error::{Error, Fault, Result};
 use crate::fuid::{self, Fuid};
 use crate::node::{Acl, AclEntries, FileType, Node};
 use crate::sa::Registry;
 use crate::znode::{self, Gather};
 
-/// The object that leads to all others (`MASTER_NODE_OBJ`).
+/// The master node, which refers to all other objects (`MASTER_NODE_OBJ`).
 pub(crate) const MASTER_NODE: ObjectId = ObjectId(1);
-/// ZPL versions that exist.
+/// The ZPL versions that exist.
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=5;
-/// The longest target of a symbolic link, in bytes (`PATH_MAX` where it is longest).
+/// The maximum length of the target of a symbolic link in bytes (the largest `PATH_MAX`).
 pub(crate) const TARGET_BYTES_MAX: u64 = 4096;
-/// The largest ACL, in bytes: 1024 entries of 48.
+/// The limit for an ACL in bytes, above 1024 entries of 48.
 const ACL_BYTES_MAX: u64 = 64 << 10;
 
-/// A file system in an object set.
+/// A filesystem in an object set.
 pub struct Filesystem<'a> {
     set: &'a dyn ObjectSet,
     version: u64,
@@ -42,16 +43,16 @@ impl std::fmt::Debug for Filesystem<'_> {
 }
 
 impl<'a> Filesystem<'a> {
-    /// Opens the file system that an object set holds.
+    /// Opens the filesystem in an object set.
     ///
     /// # Errors
-    /// The set holds none, its ZPL version is unknown, or its master node is damaged. Without the key, where the file
-    /// system is encrypted: [`Fault::Encrypted`].
+    /// Fails if the object set is not a filesystem, if its ZPL version is unknown, and if its master node is damaged.
+    /// Returns [`Fault::Encrypted`] if the filesystem is encrypted and its key is not loaded.
     pub fn open(set: &'a dyn ObjectSet) -> Result<Self> {
         let kind = set.objset_type();
         if kind != ObjsetType::ZFS {
-            return Err(Error::invalid(format!(
-                "an object set of type {}, expected a file system",
+            return Err(Error::other_type(format!(
+                "object set is of type {}, expected a filesystem",
                 kind.name()
             )));
         }
@@ -68,7 +69,10 @@ impl<'a> Filesystem<'a> {
             None | Some(0) => CaseSensitivity::Sensitive,
             Some(1) => CaseSensitivity::Insensitive,
             Some(2) => CaseSensitivity::Mixed,
-            Some(other) => return Err(Error::corrupt("master node", format!("casesensitivity {other}"))),
+            Some(other) => {
+                let detail = format!("casesensitivity is {other}, expected 0 to 2");
+                return Err(Error::corrupt("master node", detail));
+            }
         };
         let object = |name: &str| Ok::<_, Error>(master.lookup_u64(name)?.map(ObjectId));
         Ok(Self {
@@ -97,56 +101,54 @@ impl<'a> Filesystem<'a> {
         self.root
     }
 
-    /// How names are compared.
+    /// The case sensitivity of names.
     #[must_use]
     pub fn case_sensitivity(&self) -> CaseSensitivity {
         self.case
     }
 
-    /// The form in which names are compared.
+    /// The normalization form in which names are compared.
     #[must_use]
     pub fn normalization(&self) -> NormFlags {
         self.normalization
     }
 
-    /// The domain of a user or group; `None` for POSIX ids, and for an index that the table does not have.
+    /// The domain of a user or group. `None` for POSIX ids and for an index that is missing in the table.
     #[must_use]
     pub fn domain(&self, id: Fuid) -> Option<&str> {
         self.domains.get(&id.domain()).map(String::as_str)
     }
 
-    /// The node that is this object.
+    /// Reads the node of an object.
     ///
     /// # Errors
-    /// There is none, it is no file, or its attributes cannot be read.
-    pub fn node(&self, object: ObjectId) -> Result<Node> {
+    /// Fails if the object does not exist, if it is not a node, and if its attributes cannot be read.
+    pub fn node(&self, object: ObjectId) -> PoolResult<Node> {
         node_of(self.set, self.registry.as_ref(), object)
     }
 
     /// Opens a directory.
     ///
     /// # Errors
-    /// The object is none, or cannot be read.
-    pub fn directory(&self, object: ObjectId) -> Result<Directory<'a>> {
+    /// Fails if the object is not a directory or cannot be read.
+    pub fn directory(&self, object: ObjectId) -> PoolResult<Directory<'a>> {
         directory::open_for(self.set, object, self.case)
     }
 
-    /// The node at a path from the root, parts separated by `/`. `.` and empty parts are skipped, `..` goes back to where
-    /// the path came from, and not above the root. Symbolic links are not followed.
+    /// Resolves a path from the root, with components separated by `/`. `.` and empty components are skipped, and `..` is
+    /// the previous directory of the path, but never above the root. Symbolic links are not followed.
     ///
     /// # Errors
-    /// Something on the way is missing ([`Fault::NotFound`]), is no directory, or cannot be read.
+    /// Fails if a component is missing ([`Fault::NotFound`]), is not a directory, or cannot be read.
     pub fn resolve(&self, path: &[u8]) -> Result<Node> {
         let shown = || String::from_utf8_lossy(path).into_owned();
         let mut way = vec![self.root];
         let mut node = self.node(self.root)?;
         for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
             if !node.is_directory() {
-                return Err(Error::invalid(format!(
-                    "{}: what comes before {} is no directory",
-                    shown(),
-                    String::from_utf8_lossy(part)
-                )));
+                let part = String::from_utf8_lossy(part);
+                let why = format!("{}: the part before {part} is not a directory", shown());
+                return Err(Fault::NotADirectory(why).into());
             }
             let object = if part == b".." {
                 if way.len() > 1 {
@@ -164,41 +166,41 @@ impl<'a> Filesystem<'a> {
         Ok(node)
     }
 
-    /// The content of a regular file.
+    /// Returns the content of a regular file.
     ///
     /// # Errors
-    /// The node is no file, or its size is impossible.
+    /// Fails if the node is not a regular file, and if its size is invalid.
     pub fn content(&self, node: &Node) -> Result<Content<'a>> {
         if node.file_type() != Some(FileType::File) {
-            return Err(Error::invalid(format!("object {} is no regular file", node.object)));
+            return Err(Error::other_type(format!("object {} is not a regular file", node.object)));
         }
-        self.data(node)
+        Ok(self.data(node)?)
     }
 
-    fn data(&self, node: &Node) -> Result<Content<'a>> {
+    fn data(&self, node: &Node) -> PoolResult<Content<'a>> {
         self.set.info(node.object)?.expect_type(ObjectType::PLAIN_FILE_CONTENTS)?;
         Content::new(self.set, node.object, node.size)
     }
 
-    /// The target of a symbolic link.
+    /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// The node is no link, its target is too long, or cannot be read.
+    /// Fails if the node is not a symbolic link, and if its target is too long or cannot be read.
     pub fn target(&self, node: &Node) -> Result<Vec<u8>> {
         if node.file_type() != Some(FileType::Symlink) {
-            return Err(Error::invalid(format!("object {} is no symbolic link", node.object)));
+            return Err(Error::other_type(format!("object {} is not a symbolic link", node.object)));
         }
         match &node.inline_target {
             Some(target) => Ok(target.clone()),
-            None => self.data(node)?.small("symbolic link", TARGET_BYTES_MAX),
+            None => Ok(self.data(node)?.small("symbolic link", TARGET_BYTES_MAX)?),
         }
     }
 
-    /// The entries of a node's ACL, as they are stored.
+    /// Reads the entries of the ACL of a node, as stored.
     ///
     /// # Errors
-    /// They are in an object of their own that cannot be read, or too long.
-    pub fn acl_entries(&self, acl: &Acl) -> Result<Vec<u8>> {
+    /// Fails if the entries are in an object of their own that cannot be read, and if they are too long.
+    pub fn acl_entries(&self, acl: &Acl) -> PoolResult<Vec<u8>> {
         match &acl.entries {
             AclEntries::Inline(entries) => Ok(entries.clone()),
             AclEntries::Object(object, size) => {
@@ -208,12 +210,18 @@ impl<'a> Filesystem<'a> {
     }
 }
 
-/// The node that an object is, where attributes are registered so.
-pub(crate) fn node_of(set: &dyn ObjectSet, registry: Option<&Registry>, object: ObjectId) -> Result<Node> {
+/// Reads the node of an object, with the attributes of this registry.
+pub(crate) fn node_of(
+    set: &dyn ObjectSet,
+    registry: Option<&Registry>,
+    object: ObjectId,
+) -> PoolResult<Node> {
     let info = set.info(object)?;
-    let of_object = |error: Error| match error.place().bookmark {
+    let of_object = |error: PoolError| match error.place().bookmark {
         None => match error.into_fault() {
-            Fault::Corrupt { what, detail } => Error::corrupt(what, format!("{detail} (object {object})")),
+            PoolFault::Corrupt { what, detail } => {
+                PoolError::corrupt(what, format!("{detail} (object {object})"))
+            }
             other => other.into(),
         },
         Some(_) => error,
@@ -222,10 +230,10 @@ pub(crate) fn node_of(set: &dyn ObjectSet, registry: Option<&Registry>, object: 
         ObjectType::ZNODE => znode::legacy(object, info.bonus()?).map_err(of_object),
         ObjectType::SA => {
             let registry = registry.ok_or_else(|| {
-                Error::corrupt("master node", "no SA_ATTRS, but there are system attributes")
+                PoolError::corrupt("master node", "it has no SA_ATTRS, but there are system attributes")
             })?;
             let mut gather = Gather::new(object);
-            // What is in both is taken from the bonus, so that comes last.
+            // The bonus takes precedence over the spill block, so it is read last.
             if info.has_spill
                 && let Some(spill) = set.spill(object)?
             {
@@ -234,6 +242,6 @@ pub(crate) fn node_of(set: &dyn ObjectSet, registry: Option<&Registry>, object: 
             registry.each(info.bonus()?, |name, value| gather.add(name, value)).map_err(of_object)?;
             gather.finish().map_err(of_object)
         }
-        other => Err(Error::corrupt("file", format!("object {object} has a bonus of type {other}"))),
+        other => Err(PoolError::corrupt("file", format!("object {object} has a bonus of type {other}"))),
     }
 }

@@ -1,7 +1,7 @@
-//! Owners: POSIX ids, and ids that a domain gives (FUIDs).
+//! Owners: POSIX ids, and ids in a domain (FUIDs).
 //!
-//! An owner is 64 bits: the lower 32 are an id, the upper an index into the file system's table of
-//! domains, which are texts like `S-1-5-21-1-2-3`. Index 0 is no domain: the id is a POSIX one.
+//! An owner is 64 bits: the lower 32 are an id, the upper 32 an index in the table of domains of the
+//! filesystem. Domains are texts like `S-1-5-21-1-2-3`. With index 0, the id is a POSIX id.
 
 use std::collections::BTreeMap;
 
@@ -11,40 +11,40 @@ use zstream_dmu::object_set::ObjectSet;
 use zstream_format::nvlist::{NvList, NvValue};
 use zstream_format::order::ByteOrder;
 
-/// The largest table of domains, in bytes. Real ones have a few hundred.
+/// The limit for a table of domains in bytes. Real tables have a few hundred bytes.
 const TABLE_BYTES_MAX: u64 = 16 << 20;
 
-/// A user or group as a file has it.
+/// A user or group of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fuid(pub u64);
 
 impl Fuid {
-    /// Index of the domain; 0 for POSIX ids.
+    /// The index of the domain; 0 for POSIX ids.
     #[must_use]
     pub fn domain(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    /// The id within its domain.
+    /// The id in its domain.
     #[must_use]
     pub fn rid(self) -> u32 {
         self.0 as u32
     }
 
-    /// The POSIX id, unless a domain gives it.
+    /// The POSIX id; `None` if the id belongs to a domain.
     #[must_use]
     pub fn posix(self) -> Option<u32> {
         (self.domain() == 0).then_some(self.rid())
     }
 }
 
-/// Reads a file system's table of domains: texts by index.
+/// Reads the table of domains of a filesystem: texts by index.
 pub(crate) fn domains(set: &dyn ObjectSet, object: ObjectId) -> Result<BTreeMap<u32, String>> {
     let info = set.info(object)?;
     let bonus = info.bonus()?;
     if bonus.len() < 8 {
         let found = bonus.len();
-        return Err(Error::corrupt("FUID table", format!("bonus of {found} bytes, expected 8")));
+        return Err(Error::corrupt("FUID table", format!("bonus is {found} bytes, expected 8")));
     }
     let size = ByteOrder::Little.u64(bonus);
     if size > TABLE_BYTES_MAX {
@@ -66,6 +66,6 @@ pub(crate) fn domains(set: &dyn ObjectSet, object: ObjectId) -> Result<BTreeMap<
         Some((index, row.get_str("fuid_domain")?.to_owned()))
     };
     rows.iter().map(row).collect::<Option<_>>().ok_or_else(|| {
-        Error::corrupt("FUID table", format!("object {object} has a row without index or domain"))
+        Error::corrupt("FUID table", format!("object {object} has a row without an index or domain"))
     })
 }

@@ -4,6 +4,7 @@
 pub mod content;
 pub mod create;
 pub mod directory;
+pub mod error;
 pub mod fs;
 pub mod fuid;
 pub mod node;

@@ -1,22 +1,22 @@
-//! What a file, directory, link or device is, besides its content.
+//! The attributes of files, directories, links and devices.
 
 use zstream_dmu::ids::ObjectId;
 
 use crate::fuid::Fuid;
 
-/// The bits of a mode that say what the node is (`S_IFMT`).
+/// The bits of a mode for the type of the node (`S_IFMT`).
 const TYPE_MASK: u64 = 0o170_000;
 
-/// A moment, as stored.
+/// A time as stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
-    /// Seconds since 1970.
+    /// The seconds since 1970.
     pub seconds: i64,
-    /// Nanoseconds; below 10⁹ unless a system of old wrote nonsense.
+    /// The nanoseconds; below 10⁹, except for invalid values from old systems.
     pub nanoseconds: u64,
 }
 
-/// What a node is.
+/// The type of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileType {
     /// FIFO.
@@ -36,7 +36,7 @@ pub enum FileType {
 }
 
 impl FileType {
-    /// By the upper four bits of a mode, which entries of directories have too.
+    /// Returns the type for the upper four bits of a mode, which directory entries also contain.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         Some(match number {
@@ -51,7 +51,7 @@ impl FileType {
         })
     }
 
-    /// The upper four bits of its modes.
+    /// The upper four bits of the mode.
     #[must_use]
     pub fn number(self) -> u64 {
         match self {
@@ -65,7 +65,7 @@ impl FileType {
         }
     }
 
-    /// The letter that `ls -l` shows.
+    /// The letter for the type in `ls -l`.
     #[must_use]
     pub fn letter(self) -> char {
         match self {
@@ -80,71 +80,71 @@ impl FileType {
     }
 }
 
-/// An ACL, in the form in which it is stored.
+/// An ACL as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acl {
-    /// 0: entries of 12 bytes (ZPL version below 3); 1: of 8, 16 or 48 bytes.
+    /// The version: 0 with entries of 12 bytes (ZPL version below 3), 1 with entries of 8, 16 or 48 bytes.
     pub version: u16,
-    /// Number of entries.
+    /// The number of entries.
     pub count: u64,
-    /// Where its entries are.
+    /// The entries.
     pub entries: AclEntries,
 }
 
-/// Where the entries of an ACL are.
+/// The entries of an ACL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AclEntries {
-    /// Here, little-endian.
+    /// Entries stored with the attributes, little-endian.
     Inline(Vec<u8>),
-    /// In an object of their own, so many bytes.
+    /// Entries in an object of their own, and their size in bytes.
     Object(ObjectId, u64),
 }
 
 /// The attributes of a node (`znode_phys_t`, or system attributes).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    /// Its object.
+    /// The object of the node.
     pub object: ObjectId,
-    /// Type and permissions, as `stat` has them.
+    /// The type and the permissions, as in `stat`.
     pub mode: u64,
-    /// Of a file, its bytes; of a directory, its entries and 2.
+    /// The size of a file in bytes, or the number of entries in a directory plus 2.
     pub size: u64,
-    /// Number of names; of a directory, of subdirectories and 2.
+    /// The number of names, or the number of subdirectories plus 2.
     pub links: u64,
-    /// User.
+    /// The user.
     pub uid: Fuid,
-    /// Group.
+    /// The group.
     pub gid: Fuid,
-    /// Time of the last access.
+    /// The time of the last access.
     pub atime: Time,
-    /// Time of the last change of the content.
+    /// The time of the last change of the content.
     pub mtime: Time,
-    /// Time of the last change of content or attributes.
+    /// The time of the last change of content or attributes.
     pub ctime: Time,
-    /// Time of creation.
+    /// The creation time.
     pub crtime: Time,
-    /// Transaction group of creation.
+    /// The transaction group of creation.
     pub generation: u64,
-    /// The directory that it was created in or moved to.
+    /// The directory that the node was created in or moved to.
     pub parent: ObjectId,
-    /// Flags (`ZFS_*`).
+    /// The flags (`ZFS_*`).
     pub flags: u64,
-    /// Device number, of devices.
+    /// The device number of a device.
     pub rdev: Option<u64>,
-    /// Project, where it has one.
+    /// The project.
     pub project: Option<u64>,
-    /// Directory of extended attributes, where it has one.
+    /// The directory of extended attributes.
     pub xattr_directory: Option<ObjectId>,
-    /// Extended attributes next to the others, a packed nvlist (`xattr=sa`).
+    /// The extended attributes that are stored as a system attribute, a packed nvlist (`xattr=sa`).
     pub packed_xattrs: Option<Vec<u8>>,
-    /// Target of a symbolic link, unless it is in data blocks.
+    /// The target of a symbolic link, unless it is in data blocks.
     pub inline_target: Option<Vec<u8>>,
-    /// ACL.
+    /// The ACL.
     pub acl: Option<Acl>,
 }
 
 impl Node {
-    /// What the node is; `None` for a mode that says nothing known.
+    /// The type of the node; `None` if the mode has an unknown type.
     #[must_use]
     pub fn file_type(&self) -> Option<FileType> {
         FileType::from_number((self.mode & TYPE_MASK) >> 12)
@@ -156,14 +156,14 @@ impl Node {
         (self.mode & 0o7777) as u32
     }
 
-    /// Whether it is a directory.
+    /// Returns `true` if the node is a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {
         self.file_type() == Some(FileType::Directory)
     }
 
-    /// Major and minor number of a device. Linux stores its own form, where 20 bits are the minor's; other systems put the
-    /// major into the upper 32 bits.
+    /// The major and minor number of a device. In the form of Linux, the lower 20 bits are the minor number; other systems
+    /// store the major number in the upper 32 bits.
     #[must_use]
     pub fn device(&self) -> Option<(u32, u32)> {
         let rdev = self.rdev?;

@@ -1,7 +1,7 @@
-//! From objects to the paths that lead to them.
+//! The search for the paths of objects.
 //!
 //! Directories are searched, so hard links are found under all their names, and an object whose dnode is lost is found
-//! under the name that its directory still has.
+//! under the name that remains in its directory.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
@@ -12,17 +12,17 @@ use crate::fs::Filesystem;
 use crate::node::{FileType, Node};
 use crate::walk::{DEPTH_MAX, PATH_BYTES_MAX};
 
-/// Marks the directories and files that are extended attributes (`ZFS_XATTR`).
+/// The flag of the directories and files of extended attributes (`ZFS_XATTR`).
 const XATTR: u64 = 1;
-/// Paths that are found for one object at most: a file may have very many names.
+/// The maximum number of paths for one object: a file may have very many names.
 const PATHS_MAX: usize = 16;
 
-/// The objects whose paths are wanted.
+/// The objects whose paths are requested.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Single ones.
+    /// Individual objects.
     pub objects: BTreeSet<ObjectId>,
-    /// Ranges of numbers that lost blocks of dnodes held; not all of them need to be in use.
+    /// Ranges of object numbers in lost dnode blocks; not all of them need to be in use.
     pub ranges: Vec<Range<u64>>,
 }
 
@@ -32,19 +32,19 @@ impl Wanted {
     }
 }
 
-/// What was found.
+/// The result of a search for paths.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
-    /// The paths from the root, without a slash before them; the root's own is empty.
+    /// The paths from the root, without a leading slash; that of the root is empty.
     pub of: BTreeMap<ObjectId, Vec<Vec<u8>>>,
-    /// Of what is part of an extended attribute: the file that has it.
+    /// The file that has an extended attribute, by the objects of the attribute.
     pub owners: BTreeMap<ObjectId, ObjectId>,
-    /// Directories that could not be read to their end: what is in them may have been missed.
+    /// The directories that could not be read completely: entries in them may be missing.
     pub unread: Vec<Vec<u8>>,
 }
 
 impl Filesystem<'_> {
-    /// Finds paths. Of extended attributes, those of the files that have them.
+    /// Finds the paths of objects. For extended attributes, it finds those of the files that have them.
     #[must_use]
     pub fn paths(&self, wanted: &Wanted) -> Paths {
         let mut paths = Paths::default();
@@ -85,7 +85,7 @@ impl Filesystem<'_> {
                 }
                 let is_directory = match entry.file_type {
                     Some(file_type) => file_type == FileType::Directory,
-                    // File systems of old do not say it in the entry.
+                    // The entries of old filesystems do not contain the type.
                     None => self.node(entry.object).is_ok_and(|node| node.is_directory()),
                 };
                 let fits = depth < DEPTH_MAX && below.len() <= PATH_BYTES_MAX;
@@ -102,11 +102,11 @@ impl Filesystem<'_> {
         paths
     }
 
-    /// The file that an extended attribute or a directory of them belongs to.
+    /// Returns the file that has an extended attribute or a directory of extended attributes.
     fn xattr_owner(&self, object: ObjectId) -> Option<ObjectId> {
         let is_xattr = |node: &Node| node.flags & XATTR != 0;
         let mut node = self.node(object).ok().filter(is_xattr)?;
-        // The attribute lies in the directory, the directory belongs to the file.
+        // The parent of the attribute is the directory, and the parent of that is the file.
         for _ in 0..2 {
             node = self.node(node.parent).ok()?;
             if !is_xattr(&node) {

@@ -1,14 +1,14 @@
-//! System attributes: what a file has besides its content, in bonus and spill blocks (ZPL version 5).
+//! System attributes: the attributes of nodes in bonus buffers and spill blocks (ZPL version 5).
 //!
 //! ```text
 //! 0  magic u32 0x2f505a   info u16: layout 0..9, header size / 8 in 10..15
 //! 6  lengths u16[]: of the attributes of variable length, in order
-//!    attributes, as the layout lists them, each at a multiple of 8
+//!    attributes in the order of the layout, each at a multiple of 8
 //! ```
 //!
-//! Numbers of attributes and layouts are each file system's own: the master ZAP leads to a registry (name to
+//! Each filesystem has its own numbers of attributes and layouts: the master ZAP refers to a registry (name to
 //! number, length and byte order) and to the layouts (number to attribute numbers). A header may be in either
-//! byte order, whatever the order of its block; attributes come out little-endian.
+//! byte order, independent of its block; decoded attributes are little-endian.
 
 use std::collections::HashMap;
 
@@ -21,19 +21,19 @@ use zstream_format::byteswap;
 use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
 
-/// First word of a header.
+/// The magic number of a header.
 pub(crate) const MAGIC: u32 = 0x002f_505a;
 const HEADER_BYTES_MIN: usize = 8;
 const LENGTHS_OFFSET: usize = 6;
 
-/// More attributes than any file system has: OpenZFS knows some twenty.
+/// The limit for the number of attributes in a filesystem: OpenZFS has some twenty.
 const ATTRIBUTES_MAX: usize = 4096;
-/// The first number of a layout; those below are for znodes of old, and for nothing.
+/// The lowest number of a layout; lower numbers are reserved.
 const FIRST_LAYOUT: u16 = 2;
-/// A layout's number has 10 bits.
+/// The limit for the number of layouts: a number has 10 bits.
 const LAYOUTS_MAX: usize = 1024;
 
-/// Attributes by number: name, length in bytes (0 for any), kind of byte order.
+/// The attributes by number: name, length in bytes (0 if variable), byteswap kind.
 pub(crate) const REGISTRY: [(&str, u64, u64); 22] = [
     ("ZPL_ATIME", 16, 0),
     ("ZPL_MTIME", 16, 0),
@@ -59,10 +59,10 @@ pub(crate) const REGISTRY: [(&str, u64, u64); 22] = [
     ("ZPL_PROJID", 8, 0),
 ];
 
-/// Attributes that are known, by the names under which they are registered.
+/// Declares the known attributes with the names under which they are registered.
 macro_rules! attributes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// An attribute of a file (`zpl_attr_t`).
+        /// An attribute of a node (`zpl_attr_t`).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Attribute { $($(#[$doc])* $name,)* }
 
@@ -72,7 +72,7 @@ macro_rules! attributes {
                 None
             }
 
-            /// The name under which it is registered.
+            /// The name under which the attribute is registered.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -82,68 +82,68 @@ macro_rules! attributes {
 }
 
 attributes! {
-    /// Time of the last access.
+    /// The time of the last access.
     Atime = "ZPL_ATIME",
-    /// Time of the last change of the content.
+    /// The time of the last change of the content.
     Mtime = "ZPL_MTIME",
-    /// Time of the last change of content or attributes.
+    /// The time of the last change of content or attributes.
     Ctime = "ZPL_CTIME",
-    /// Time of creation.
+    /// The creation time.
     Crtime = "ZPL_CRTIME",
-    /// Transaction group of creation.
+    /// The transaction group of creation.
     Gen = "ZPL_GEN",
-    /// Type and permissions.
+    /// The type and the permissions.
     Mode = "ZPL_MODE",
-    /// Size.
+    /// The size.
     Size = "ZPL_SIZE",
-    /// The directory it was created in.
+    /// The directory that the node was created in or moved to.
     Parent = "ZPL_PARENT",
-    /// Number of names.
+    /// The number of names.
     Links = "ZPL_LINKS",
-    /// Directory of extended attributes.
+    /// The directory of extended attributes.
     Xattr = "ZPL_XATTR",
-    /// Device number.
+    /// The device number.
     Rdev = "ZPL_RDEV",
-    /// Flags.
+    /// The flags.
     Flags = "ZPL_FLAGS",
-    /// User.
+    /// The user.
     Uid = "ZPL_UID",
-    /// Group.
+    /// The group.
     Gid = "ZPL_GID",
-    /// ACL as znodes before version 5 have it.
+    /// The ACL in the form of znodes before version 5.
     ZnodeAcl = "ZPL_ZNODE_ACL",
-    /// Number of entries of the ACL.
+    /// The number of entries of the ACL.
     DaclCount = "ZPL_DACL_COUNT",
-    /// Target of a symbolic link.
+    /// The target of a symbolic link.
     Symlink = "ZPL_SYMLINK",
-    /// Entries of the ACL.
+    /// The entries of the ACL.
     DaclAces = "ZPL_DACL_ACES",
-    /// Extended attributes, a packed nvlist.
+    /// The extended attributes, a packed nvlist.
     Dxattr = "ZPL_DXATTR",
-    /// Project.
+    /// The project.
     Projid = "ZPL_PROJID",
 }
 
 struct Registered {
-    /// `None` for one that is not known and thus skipped.
+    /// The attribute; `None` if it is unknown and therefore skipped.
     attribute: Option<Attribute>,
-    /// In bytes; 0 when it varies.
+    /// The length in bytes; 0 if it is variable.
     length: usize,
     class: SwapClass,
 }
 
-/// The attributes and layouts of one file system.
+/// The attributes and layouts of one filesystem.
 #[derive(Default)]
 pub struct Registry {
     attributes: HashMap<u16, Registered>,
     layouts: HashMap<u16, Vec<u16>>,
-    /// ZAP of the attributes, where there is one yet.
+    /// The ZAP of the attributes, if it exists.
     attributes_object: Option<ObjectId>,
-    /// ZAP of the layouts, where there is one yet.
+    /// The ZAP of the layouts, if it exists.
     layouts_object: Option<ObjectId>,
 }
 
-/// Where an attribute lies in a bonus or spill block.
+/// An attribute in a bonus or spill block.
 pub(crate) struct Found<'a> {
     pub(crate) attribute: Attribute,
     class: SwapClass,
@@ -163,14 +163,14 @@ fn bad(detail: String) -> Error {
 }
 
 impl Registry {
-    /// Reads what the master ZAP leads to.
+    /// Reads the registry and the layouts that the master ZAP refers to.
     ///
     /// # Errors
-    /// A ZAP cannot be read, or is not as ZFS writes it.
+    /// Fails if a ZAP cannot be read or is invalid.
     pub fn open(set: &dyn ObjectSet, master: ObjectId) -> Result<Self> {
         let zap = Zap::open(set, master)?;
         let mut registry = Self::default();
-        // A file system without a single file of version 5 may have neither yet.
+        // A filesystem without any file of version 5 may have neither.
         if let Some(object) = zap.lookup_u64("REGISTRY")? {
             registry.attributes_object = Some(ObjectId(object));
             for entry in Zap::open(set, ObjectId(object))?.entries() {
@@ -184,7 +184,8 @@ impl Registry {
                 let entry = entry?;
                 let number =
                     entry.key.text()?.parse().ok().filter(|number| usize::from(*number) < LAYOUTS_MAX);
-                let number = number.ok_or_else(|| bad(format!("layout {}", entry.key)))?;
+                let number =
+                    number.ok_or_else(|| bad(format!("layout {} is not a valid number", entry.key)))?;
                 let layout = entry.value.u64s().into_iter().map(|number| number as u16).collect();
                 registry.layouts.insert(number, layout);
             }
@@ -201,7 +202,7 @@ impl Registry {
             4 => SwapClass::Acl,
             other => {
                 let name = String::from_utf8_lossy(name);
-                return Err(bad(format!("attribute {name:?} with byte order kind {other}, expected 0 to 4")));
+                return Err(bad(format!("byteswap kind of attribute {name:?} is {other}, expected 0 to 4")));
             }
         };
         if self.attributes.len() >= ATTRIBUTES_MAX {
@@ -213,10 +214,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes a bonus or spill block apart: `found` gets each known attribute, little-endian.
+    /// Decodes a bonus or spill block: calls `found` with each known attribute, little-endian.
     ///
     /// # Errors
-    /// The block is not what its header and the layout say, or what `found` returns.
+    /// Fails if the block does not match its header and layout, and with the errors of `found`.
     pub fn each(&self, block: &[u8], mut found: impl FnMut(Attribute, &[u8]) -> Result<()>) -> Result<()> {
         self.visit(block, |Found { attribute, class, order, value, .. }| {
             if order == ByteOrder::Little {
@@ -228,18 +229,22 @@ impl Registry {
         })
     }
 
-    /// Takes a bonus or spill block apart.
+    /// Decodes a bonus or spill block.
     pub(crate) fn visit(&self, block: &[u8], mut found: impl FnMut(Found<'_>) -> Result<()>) -> Result<()> {
         if block.len() < HEADER_BYTES_MIN {
-            return Err(bad(format!("{} bytes, the header alone has {HEADER_BYTES_MIN}", block.len())));
+            return Err(bad(format!(
+                "block is {} bytes, the header requires {HEADER_BYTES_MIN}",
+                block.len()
+            )));
         }
         let order = [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(block) == MAGIC);
-        let order = order
-            .ok_or_else(|| bad(format!("magic {:#x}, expected {MAGIC:#x}", ByteOrder::Little.u32(block))))?;
+        let order = order.ok_or_else(|| {
+            bad(format!("magic is {:#x}, expected {MAGIC:#x}", ByteOrder::Little.u32(block)))
+        })?;
         let info = order.u16(&block[4..]);
         let (number, header_bytes) = (info & 0x3ff, usize::from(info >> 10) * 8);
         if header_bytes < HEADER_BYTES_MIN || header_bytes > block.len() {
-            return Err(bad(format!("a header of {header_bytes} bytes in {}", block.len())));
+            return Err(bad(format!("header is {header_bytes} bytes, the block has {}", block.len())));
         }
         let layout = self.layouts.get(&number).ok_or_else(|| bad(format!("layout {number} is unknown")))?;
         let mut lengths = block[LENGTHS_OFFSET..header_bytes].chunks_exact(2);
@@ -257,7 +262,7 @@ impl Registry {
                 length => length,
             };
             let value = block.get(at..).and_then(|rest| rest.get(..length)).ok_or_else(|| {
-                bad(format!("attribute {number} of {length} bytes at {at}, the block has {}", block.len()))
+                bad(format!("attribute {number} is {length} bytes at {at}, the block has {}", block.len()))
             })?;
             if let Some(attribute) = registered.attribute {
                 found(Found { attribute, class: registered.class, order, range: at..at + length, value })?;
@@ -268,15 +273,15 @@ impl Registry {
     }
 }
 
-/// What the registry of an existing file system is extended with when files are written.
+// Extensions of the registry of an existing filesystem when files are written.
 impl Registry {
-    /// The number of an attribute, which is registered if it is not yet (`sa_attr_register_sync`).
+    /// Returns the number of an attribute, and registers the attribute if necessary (`sa_attr_register_sync`).
     pub(crate) fn number(&mut self, set: &mut dyn ObjectStore, attribute: Attribute) -> Result<u16> {
         let found = self.attributes.iter().find(|(_, registered)| registered.attribute == Some(attribute));
         if let Some((number, _)) = found {
             return Ok(*number);
         }
-        let object = self.attributes_object.ok_or_else(|| bad("no registry".to_owned()))?;
+        let object = self.attributes_object.ok_or_else(|| bad("registry is missing".to_owned()))?;
         let word = registration(attribute)?;
         let number = self.attributes.keys().max().map_or(0, |last| last.saturating_add(1));
         let word = word | u64::from(number);
@@ -285,19 +290,19 @@ impl Registry {
         Ok(number)
     }
 
-    /// The length that every value of an attribute has; none where it varies.
+    /// The length of an attribute in bytes; `None` if it is variable.
     pub(crate) fn fixed_length(&self, number: u16) -> Option<usize> {
         self.attributes.get(&number).map(|registered| registered.length).filter(|length| *length != 0)
     }
 
-    /// The number of the layout that lists these attributes, which is made if it is not there yet (`sa_find_layout`).
+    /// Returns the number of the layout with these attributes, and creates the layout if necessary (`sa_find_layout`).
     pub(crate) fn layout(&mut self, set: &mut dyn ObjectStore, attributes: &[u16]) -> Result<u16> {
         if let Some(number) =
             self.layouts.iter().filter(|(_, layout)| *layout == attributes).map(|(number, _)| *number).min()
         {
             return Ok(number);
         }
-        let object = self.layouts_object.ok_or_else(|| bad("no layouts".to_owned()))?;
+        let object = self.layouts_object.ok_or_else(|| bad("layouts are missing".to_owned()))?;
         let number = self.layouts.keys().max().map_or(FIRST_LAYOUT, |last| last + 1);
         if usize::from(number) >= LAYOUTS_MAX {
             return Err(Fault::TooLarge {
@@ -313,7 +318,7 @@ impl Registry {
     }
 }
 
-/// What the registry says of an attribute, its number aside.
+/// Returns the value of an attribute in the registry, without its number.
 fn registration(attribute: Attribute) -> Result<u64> {
     let found = REGISTRY.iter().find(|(name, ..)| *name == attribute.name());
     let (_, length, class) =
@@ -327,7 +332,7 @@ mod tests {
 
     use super::*;
 
-    /// Mode, target and packed attributes, the latter two of variable length.
+    /// A registry with mode, target and packed attributes; the latter two are of variable length.
     fn registry() -> Registry {
         let mut registry = Registry { layouts: HashMap::from([(2, vec![5, 17, 20])]), ..Registry::default() };
         registry.register(b"ZPL_MODE", 8 << 24 | 5).unwrap();
@@ -357,7 +362,7 @@ mod tests {
         Ok(found)
     }
 
-    /// The header says its byte order, and each attribute is swapped as its kind is.
+    /// The magic number identifies the byte order, and each attribute is swapped according to its kind.
     #[test]
     fn both_byte_orders_give_the_same() {
         let expected = [
@@ -373,11 +378,11 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         for (at, value, text) in [
-            (0, 0, "magic 0x2f5000"),
+            (0, 0, "magic is 0x2f5000"),
             (4, 3, "layout 3 is unknown"),
-            (5, 0xfc, "a header of 504 bytes in 37"),
+            (5, 0xfc, "header is 504 bytes, the block has 37"),
             (5, 0x04, "attribute 20 has no length"),
-            (8, 6, "attribute 20 of 6 bytes at 32, the block has 37"),
+            (8, 6, "attribute 20 is 6 bytes at 32, the block has 37"),
         ] {
             let mut block = block(ByteOrder::Little);
             block[at] = value;
@@ -387,7 +392,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the bytes are, no value reaches beyond them.
+        /// With any bytes, no value extends beyond them.
         #[test]
         fn any_bytes_give_values_or_an_error(
             flips in proptest::collection::vec((0_usize..37, any::<u8>()), 0..6), length in 0_usize..38

@@ -1,4 +1,4 @@
-//! A file system of ZPL version 4 in memory, for tests.
+//! A filesystem of ZPL version 4 in memory, for tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
-/// One object, all of its data in one block.
+/// An object with all its data in one block.
 #[derive(Clone, Default)]
 pub(crate) struct Object {
     pub(crate) object_type: ObjectType,
@@ -24,7 +24,7 @@ pub(crate) struct Object {
 pub(crate) struct Memory(pub(crate) BTreeMap<u64, Object>);
 
 impl Memory {
-    /// A file system whose root is object 2, with nothing in it.
+    /// Creates an empty filesystem whose root is object 2.
     pub(crate) fn new(properties: &[(&str, u64)], norm_flags: u64) -> Self {
         let mut set = Self::default();
         let master = [&[("VERSION", 4), ("ROOT", 2)], properties].concat();
@@ -34,20 +34,20 @@ impl Memory {
         set
     }
 
-    /// Puts a directory there; the entries' values are as stored.
+    /// Adds a directory; the values of the entries are as stored.
     pub(crate) fn directory(&mut self, number: u64, entries: &[(&str, u64)], norm_flags: u64) {
         let data = micro_zap(entries, norm_flags);
         self.node(number, ObjectType::DIRECTORY_CONTENTS, 0o040_755, data);
     }
 
-    /// Puts a node there, whose size is that of its data.
+    /// Adds a node with the size of its data.
     pub(crate) fn node(&mut self, number: u64, object_type: ObjectType, mode: u64, data: Vec<u8>) {
         let bonus = znode(mode, data.len() as u64);
         self.0.insert(number, Object { object_type, bonus_type: ObjectType::ZNODE, bonus, data });
     }
 }
 
-/// A znode with a mode, a size, and otherwise what its place says.
+/// Returns a znode with a mode, a size, and fixed values in other fields.
 pub(crate) fn znode(mode: u64, size: u64) -> Vec<u8> {
     let mut bonus = vec![0; 264];
     for (at, word) in
@@ -81,7 +81,8 @@ impl ObjectSet for Memory {
     }
 
     fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
-        let found = self.0.get(&object.0).ok_or_else(|| Error::not_found("object", object))?;
+        let found =
+            self.0.get(&object.0).ok_or_else(|| Error::from(zstream_dmu::error::Fault::NoObject(object)))?;
         Ok(ObjectInfo {
             object,
             object_type: found.object_type,

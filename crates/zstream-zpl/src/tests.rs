@@ -1,4 +1,4 @@
-//! File systems that OpenZFS of today does not make: old ones, and damaged ones.
+//! Filesystems that current OpenZFS does not create: old ones and damaged ones.
 
 use zstream_dmu::ids::ObjectId;
 use zstream_format::object_type::ObjectType;
@@ -13,7 +13,7 @@ const DIRECTORY: u64 = 4 << 60;
 const FILE: u64 = 8 << 60;
 const PLAIN: ObjectType = ObjectType::PLAIN_FILE_CONTENTS;
 
-/// What a walk from the root finds, errors after an exclamation mark.
+/// Returns the paths that a walk from the root finds, with errors after an exclamation mark.
 fn walked(set: &Memory) -> Vec<String> {
     let fs = Filesystem::open(set).expect("a file system");
     let root = fs.node(fs.root()).expect("its root");
@@ -26,7 +26,7 @@ fn walked(set: &Memory) -> Vec<String> {
     fs.walk(root).filter_map(show).collect()
 }
 
-/// Znodes of versions below 5: attributes at fixed places, targets of links behind them or in data.
+/// Znodes of versions below 5 have attributes at fixed offsets, and targets of links after them or in data blocks.
 #[test]
 fn old_znodes_are_read() {
     let mut set = Memory::new(&[], 0);
@@ -95,7 +95,7 @@ fn loops_end() {
     );
 }
 
-/// Names that lead elsewhere are errors; what is beside them is still there.
+/// Names that lead elsewhere are errors; other entries are still found.
 #[test]
 fn names_that_lead_elsewhere_are_refused() {
     let mut set = Memory::new(&[], 0);
@@ -115,17 +115,17 @@ fn names_that_lead_elsewhere_are_refused() {
     );
 }
 
-/// A name that is there twice leads to one of the two only.
+/// A duplicate name is an error and leads to only one of the two nodes.
 #[test]
 fn names_that_are_there_twice_are_said() {
     let mut set = Memory::new(&[], 0);
     set.directory(2, &[("twin", FILE | 3), ("twin", FILE | 4), ("one", FILE | 3)], 0);
     set.node(3, PLAIN, 0o100_644, Vec::new());
     set.node(4, PLAIN, 0o120_777, Vec::new());
-    assert_eq!(walked(&set), ["", "! bad directory: name \"twin\" is there twice", "one", "twin"]);
+    assert_eq!(walked(&set), ["", "! bad directory: name \"twin\" exists twice", "one", "twin"]);
 }
 
-/// Entries may lead to anything: to nothing, to what is no file, to sizes that cannot be.
+/// Entries may refer to missing objects, to objects that are not nodes, and to nodes with invalid sizes.
 #[test]
 fn nodes_that_are_none_are_errors() {
     let mut set = Memory::new(&[], 0);
@@ -143,7 +143,7 @@ fn nodes_that_are_none_are_errors() {
         "bad file: object 1 has a bonus of type 0 (unallocated)"
     );
     let error = fs.content(&node("huge").unwrap()).unwrap_err().to_string();
-    assert!(error.contains("0xffffffffffffffff bytes in object 3"), "{error}");
+    assert!(error.contains("object 3 is 0xffffffffffffffff bytes"), "{error}");
     let error = fs.target(&node("link").unwrap()).unwrap_err().to_string();
     assert_eq!(error, "symbolic link of 1099511627776 bytes, at most 4096 are allowed");
     assert!(fs.directory(node("fake").unwrap().object).is_err());

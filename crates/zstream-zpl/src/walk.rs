@@ -1,8 +1,8 @@
-//! Walking through all that lies below a directory, each directory once.
+//! A walk over everything below a directory, which visits each directory once.
 //!
-//! Directories come before what is in them, names in the order of their bytes. Nothing recurses, and a
-//! directory that is met a second time is an error and not entered, so that a damaged tree with a loop ends. A name that
-//! comes a second time in its directory is an error too.
+//! A directory is visited before its entries, and entries are visited in the order of the bytes of their names. The walk
+//! does not recurse. A directory that is found a second time is an error and is not entered, so the walk ends even if a
+//! damaged tree has a loop. A duplicate name in a directory is also an error.
 
 use std::collections::HashSet;
 use std::vec;
@@ -14,33 +14,33 @@ use crate::directory::DirectoryEntry;
 use crate::fs::Filesystem;
 use crate::node::Node;
 
-/// How deep directories may lie in each other: a path of 4096 bytes, as long as systems take, has half as many parts.
+/// The maximum depth of nested directories: a path of 4096 bytes, the limit of systems, has half as many components.
 pub const DEPTH_MAX: usize = 2048;
-/// How long a path may get, in bytes: more than systems take, and little enough that a damaged tree costs no memory.
+/// The maximum length of a path in bytes: above the limit of systems, but so small that a damaged tree uses little memory.
 pub const PATH_BYTES_MAX: usize = 16 << 10;
 
-/// What a walk came to.
+/// A step of a walk.
 #[derive(Debug)]
 pub enum Visit {
-    /// A node; `path` is relative to where the walk began, and empty there.
+    /// The walk found a node.
     Node {
-        /// The path.
+        /// The path relative to the start of the walk, where it is empty.
         path: Vec<u8>,
         /// The node.
         node: Node,
     },
-    /// All that is in a directory was visited.
+    /// The walk has visited all entries of a directory.
     Leave {
-        /// Path of the directory.
+        /// The path of the directory.
         path: Vec<u8>,
         /// The directory.
         node: Node,
     },
-    /// Something could not be read; the walk goes on with what comes after it.
+    /// A node or an entry could not be read. The walk continues with the next one.
     Failed {
-        /// Where.
+        /// The path.
         path: Vec<u8>,
-        /// Why.
+        /// The error.
         error: Error,
     },
 }
@@ -52,7 +52,7 @@ struct Level {
     errors: vec::IntoIter<Error>,
 }
 
-/// A walk through a directory and all below it.
+/// A walk over a node and everything below it.
 pub struct Walk<'f, 'a> {
     fs: &'f Filesystem<'a>,
     start: Option<Node>,
@@ -61,7 +61,7 @@ pub struct Walk<'f, 'a> {
 }
 
 impl<'a> Filesystem<'a> {
-    /// Walks from a node on.
+    /// Starts a walk at a node.
     #[must_use]
     pub fn walk(&self, node: Node) -> Walk<'_, 'a> {
         Walk { fs: self, start: Some(node), levels: Vec::new(), seen: HashSet::new() }
@@ -80,7 +80,7 @@ impl Walk<'_, '_> {
                 let error = Error::corrupt(
                     "directory",
                     format!(
-                        "nested more than {DEPTH_MAX} deep, or its path is longer than {PATH_BYTES_MAX} bytes"
+                        "it is nested more than {DEPTH_MAX} deep, or its path is longer than {PATH_BYTES_MAX} bytes"
                     ),
                 );
                 return Visit::Failed { path, error };
@@ -98,11 +98,11 @@ impl Walk<'_, '_> {
                 Err(error) => errors.push(error),
             }
             entries.sort_by(|a, b| a.name.cmp(&b.name));
-            // One that is a link and one that is a directory would lead what is put below the second through the first.
+            // If one were a link and the other a directory, entries of the directory would be extracted through the link.
             entries.dedup_by(|second, first| {
                 let same = second.name == first.name;
                 if same {
-                    let detail = format!("name {:?} is there twice", String::from_utf8_lossy(&first.name));
+                    let detail = format!("name {:?} exists twice", String::from_utf8_lossy(&first.name));
                     errors.push(Error::corrupt("directory", detail));
                 }
                 same

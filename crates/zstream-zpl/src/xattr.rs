@@ -1,7 +1,7 @@
-//! Extended attributes: next to the system attributes, or as files in a directory of their own.
+//! Extended attributes: packed in a system attribute, or as files in a directory of their own.
 //!
-//! Names are as they are stored: with their name space where Linux wrote them (`user.note`), without where
-//! other systems did, or Linux in their manner.
+//! Names are as stored: with their namespace if Linux wrote them (`user.note`), without it if another
+//! system did, or Linux in its compatibility mode.
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
@@ -10,32 +10,33 @@ use zstream_format::nvlist::{NvList, NvValue};
 use crate::fs::Filesystem;
 use crate::node::Node;
 
-/// The largest value that is read, in bytes. Linux allows 64 KiB, other systems any file.
+/// The maximum size of a value that can be read, in bytes. Linux allows 64 KiB, other systems any size.
 pub const VALUE_BYTES_MAX: u64 = 64 << 20;
 
 /// An extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Xattr {
-    /// Its name.
+    /// The name.
     pub name: Vec<u8>,
-    /// Its value.
+    /// The value.
     pub value: XattrValue,
 }
 
-/// Where the value of an extended attribute is.
+/// The value of an extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum XattrValue {
-    /// Here (`xattr=sa`).
+    /// A value packed in a system attribute (`xattr=sa`).
     Inline(Vec<u8>),
-    /// In a file of its own (`xattr=dir`).
+    /// A value in a file of its own (`xattr=dir`).
     File(ObjectId),
 }
 
 impl Filesystem<'_> {
-    /// The extended attributes of a node, by name. One that is stored both ways is the inline one, as for OpenZFS.
+    /// Reads the extended attributes of a node, sorted by name. If one is stored both ways, the packed one is returned, as
+    /// in OpenZFS.
     ///
     /// # Errors
-    /// They cannot be read, or are not as ZFS writes them.
+    /// Fails if they cannot be read or are invalid.
     pub fn xattrs(&self, node: &Node) -> Result<Vec<Xattr>> {
         let mut xattrs = Vec::new();
         if let Some(packed) = node.packed_xattrs.as_deref().filter(|packed| !packed.is_empty()) {
@@ -53,7 +54,7 @@ impl Filesystem<'_> {
                 };
                 let name = pair.name.as_bytes().to_vec();
                 if name.is_empty() {
-                    return Err(bad("an empty name".to_owned()));
+                    return Err(bad("a name is empty".to_owned()));
                 }
                 xattrs.push(Xattr { name, value: XattrValue::Inline(value.clone()) });
             }
@@ -64,21 +65,21 @@ impl Filesystem<'_> {
                 xattrs.push(Xattr { name: entry.name, value: XattrValue::File(entry.object) });
             }
         }
-        // The sort keeps the order of equals, so the inline one stays in front.
+        // The sort is stable, so the packed one is first.
         xattrs.sort_by(|a, b| a.name.cmp(&b.name));
         xattrs.dedup_by(|later, kept| later.name == kept.name);
         Ok(xattrs)
     }
 
-    /// The value of an extended attribute.
+    /// Reads the value of an extended attribute.
     ///
     /// # Errors
-    /// It cannot be read, or is larger than [`VALUE_BYTES_MAX`].
-    pub fn xattr_value(&self, xattr: &Xattr) -> Result<Vec<u8>> {
+    /// Fails if it cannot be read or is larger than [`VALUE_BYTES_MAX`].
+    pub fn xattr_value(&self, xattr: &Xattr) -> crate::error::Result<Vec<u8>> {
         match &xattr.value {
             XattrValue::Inline(value) => Ok(value.clone()),
             XattrValue::File(object) => {
-                self.content(&self.node(*object)?)?.small("extended attribute", VALUE_BYTES_MAX)
+                Ok(self.content(&self.node(*object)?)?.small("extended attribute", VALUE_BYTES_MAX)?)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! From a bonus buffer to a [`Node`]: system attributes, or the znode of ZPL versions below 5.
+//! Decoding of a bonus buffer as a [`Node`]: system attributes, or the znode of ZPL versions below 5.
 //!
 //! ```text
 //!   0  atime   mtime   ctime   crtime                  u64 seconds, u64 nanoseconds each
@@ -20,7 +20,7 @@ const ZNODE_BYTES: usize = 264;
 const ACL_OFFSET: usize = 176;
 const ACL_ENTRIES_OFFSET: usize = 16;
 const ACL_BYTES: usize = 88;
-/// Size of an entry of an ACL of version 0, which counts entries where others count bytes.
+/// The size of an entry of an ACL of version 0 in bytes; its `size` field counts entries instead of bytes.
 const OLD_ACE_BYTES: u64 = 12;
 
 fn bad(detail: String) -> Error {
@@ -30,7 +30,7 @@ fn bad(detail: String) -> Error {
 fn word(bytes: &[u8], at: usize) -> Result<u64> {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
     word.map(|word| u64::from_le_bytes(*word))
-        .ok_or_else(|| bad(format!("{} bytes, expected at least {}", bytes.len(), at + 8)))
+        .ok_or_else(|| bad(format!("size is {} bytes, expected at least {}", bytes.len(), at + 8)))
 }
 
 fn time(bytes: &[u8], at: usize) -> Result<Time> {
@@ -41,10 +41,10 @@ fn optional(number: u64) -> Option<ObjectId> {
     (number != 0).then_some(ObjectId(number))
 }
 
-/// Takes the fixed znode of a bonus buffer apart.
+/// Decodes the fixed znode in a bonus buffer.
 pub(crate) fn legacy(object: ObjectId, bonus: &[u8]) -> Result<Node> {
     if bonus.len() < ZNODE_BYTES {
-        return Err(bad(format!("{} bytes, expected at least {ZNODE_BYTES}", bonus.len())));
+        return Err(bad(format!("size is {} bytes, expected at least {ZNODE_BYTES}", bonus.len())));
     }
     let mut node = Node {
         object,
@@ -66,7 +66,7 @@ pub(crate) fn legacy(object: ObjectId, bonus: &[u8]) -> Result<Node> {
     };
     match node.file_type() {
         Some(FileType::CharDevice | FileType::BlockDevice) => node.rdev = Some(word(bonus, 112)?),
-        // A target that does not fit behind the znode is in data blocks.
+        // A target that does not fit after the znode is in data blocks.
         Some(FileType::Symlink) => {
             let length = usize::try_from(node.size).unwrap_or(usize::MAX);
             node.inline_target = bonus[ZNODE_BYTES..].get(..length).map(<[u8]>::to_vec);
@@ -76,10 +76,10 @@ pub(crate) fn legacy(object: ObjectId, bonus: &[u8]) -> Result<Node> {
     Ok(node)
 }
 
-/// An ACL as znodes have it (`zfs_acl_phys_t`).
+/// Decodes the ACL of a znode (`zfs_acl_phys_t`).
 fn acl(bytes: &[u8]) -> Result<Acl> {
     if bytes.len() < ACL_BYTES {
-        return Err(bad(format!("an ACL of {} bytes, expected {ACL_BYTES}", bytes.len())));
+        return Err(bad(format!("ACL is {} bytes, expected {ACL_BYTES}", bytes.len())));
     }
     let (object, size, version) = (LE.u64(bytes), u64::from(LE.u32(&bytes[8..])), LE.u16(&bytes[12..]));
     let (count, size) = match version {
@@ -92,7 +92,7 @@ fn acl(bytes: &[u8]) -> Result<Acl> {
             let room = &bytes[ACL_ENTRIES_OFFSET..ACL_BYTES];
             let entries = usize::try_from(size).ok().and_then(|size| room.get(..size));
             let entries = entries.ok_or_else(|| {
-                bad(format!("an ACL with {size} bytes of entries, there is room for {}", room.len()))
+                bad(format!("entries of the ACL are {size} bytes, there is room for {}", room.len()))
             })?;
             AclEntries::Inline(entries.to_vec())
         }
@@ -100,7 +100,7 @@ fn acl(bytes: &[u8]) -> Result<Acl> {
     Ok(Acl { version, count, entries })
 }
 
-/// Gathers system attributes.
+/// A builder of a node from system attributes.
 #[derive(Default)]
 pub(crate) struct Gather {
     node: Node,
@@ -146,7 +146,7 @@ impl Gather {
 
     pub(crate) fn finish(mut self) -> Result<Node> {
         if !self.has_mode {
-            return Err(bad("no attribute ZPL_MODE".to_owned()));
+            return Err(bad("attribute ZPL_MODE is missing".to_owned()));
         }
         if let Some(entries) = self.acl_entries {
             let count = self.acl_count.unwrap_or_default();

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::pool::Notice;
 use zstream_recv::host::Note as ReceiveNote;
 use zstream_send::note::Note as SendNote;
 use zstream_zpl::node::{FileType, Node};
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 
 /// A token that cancels the verbs that were started with it. Clones are the same token.
 ///
@@ -186,11 +185,11 @@ pub enum Warning {
         /// The encryption root.
         root: String,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// A dataset that cannot be read is omitted from a list.
     #[error("{0}")]
-    Unreadable(PoolError),
+    Unreadable(Cause),
 }
 
 /// What is reported of zeros after a stream.

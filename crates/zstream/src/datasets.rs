@@ -4,11 +4,12 @@
 
 use std::fmt::Display;
 
-use zstream_dmu::error::{Error as PoolError, Result as PoolResult};
 use zstream_dmu::ids::ObjectId;
+use zstream_dsl::error::{Error as DatasetError, Result as DatasetResult};
 use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::write::{Reach, Setting, Tx, WritablePool};
+use zstream_format::errno::Errno;
 
 use crate::create::{create_parents, resize_volume};
 use crate::error::{Error, Request, Result};
@@ -16,8 +17,8 @@ use crate::place::Keys;
 use crate::place::keys::unlock_to_write;
 
 /// The error of a change that the pool refuses.
-fn cannot(action: impl Display) -> impl Fn(PoolError) -> Error {
-    move |source| Error::Change { action: action.to_string(), source }
+fn cannot(action: impl Display) -> impl Fn(DatasetError) -> Error {
+    move |source| Error::Change { action: action.to_string(), source: source.into() }
 }
 
 /// Options of [`snapshot_with`].
@@ -72,7 +73,7 @@ fn owned<S: AsRef<str>>(names: &[S]) -> Vec<String> {
 fn below<S: AsRef<str>>(
     tx: &Tx<'_>,
     names: &[S],
-    is_wanted: impl Fn(ObjectId) -> PoolResult<bool>,
+    is_wanted: impl Fn(ObjectId) -> DatasetResult<bool>,
 ) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for name in names.iter().map(AsRef::as_ref) {
@@ -140,7 +141,7 @@ pub fn destroy(pool: &mut WritablePool, name: &str, reach: Reach, defer: bool) -
     destroy_in(&mut pool.tx(), name, reach, defer).map_err(cannot(format_args!("destroy '{name}'")))
 }
 
-fn destroy_in(tx: &mut Tx<'_>, name: &str, reach: Reach, defer: bool) -> PoolResult<Destroyed> {
+fn destroy_in(tx: &mut Tx<'_>, name: &str, reach: Reach, defer: bool) -> DatasetResult<Destroyed> {
     let root = tx.root_dir()?;
     let before = tx.dir(root)?.used_bytes;
     let names = if name.contains('#') {
@@ -170,7 +171,7 @@ pub fn roll_back(pool: &mut WritablePool, snapshot: &str, reach: Reach) -> Resul
     if !younger.is_empty() && !reach.recursive && !reach.clones {
         let list = younger.join(", ");
         let text = format!("more recent snapshots or bookmarks exist; use -r to destroy them: {list}");
-        return Err(failed(PoolError::refused("EEXIST", text)));
+        return Err(failed(DatasetError::refused(Errno::EEXIST, text)));
     }
     pool.rollback_over(snapshot, &younger).map_err(failed)
 }
@@ -251,7 +252,8 @@ pub fn redact(pool: &mut WritablePool, snapshot: &str, bookmark: &str, redaction
 /// # Errors
 /// The dataset cannot have such a property; the key of an encrypted volume is not available.
 pub fn set(pool: &mut WritablePool, name: &str, properties: &[Parsed], keys: &dyn Keys) -> Result<()> {
-    let failed = cannot(format!("set property for '{name}'"));
+    let action = format!("set property for '{name}'");
+    let failed = cannot(&action);
     for parsed in properties {
         let mut tx = pool.tx();
         let dataset = tx.dataset_named(name).map_err(&failed)?;
@@ -261,7 +263,9 @@ pub fn set(pool: &mut WritablePool, name: &str, properties: &[Parsed], keys: &dy
         }
         tx.check_assignment(parsed, tx.types_of(dataset)?, false).map_err(&failed)?;
         unlock_to_write(pool, dataset, keys)?;
-        resize_volume(pool, dataset, parsed.value.u64()?).map_err(&failed)?;
+        let size = parsed.value.u64()?;
+        resize_volume(pool, dataset, size)
+            .map_err(|source| Error::Change { action: action.clone(), source })?;
     }
     Ok(())
 }

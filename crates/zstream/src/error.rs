@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
 use zstream_dmu::vdev::config::PoolState;
-use zstream_format::judge::Errno;
+use zstream_dsl::error::{Error as DatasetError, Fault as DatasetFault};
+use zstream_format::errno::Errno;
 use zstream_format::stream;
 use zstream_recv::error::Error as ReceiveFault;
 use zstream_send::refusal::Refusal;
 use zstream_view::ViewError;
+use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 
 use crate::text::file_name;
 
@@ -29,14 +31,14 @@ pub enum Error {
     Request(#[from] Request),
     /// The pool cannot be read or written, or refuses a change.
     #[error("{0}")]
-    Pool(#[from] PoolError),
+    Pool(Cause),
     /// The pool refuses a change of its datasets.
     #[error("cannot {action}: {source}")]
     Change {
         /// The change: "create snapshots".
         action: String,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// No dataset has the name.
     #[error("cannot open '{name}': {source}")]
@@ -44,7 +46,7 @@ pub enum Error {
         /// The name.
         name: String,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// The dataset of a name has another type than the request requires.
     #[error("cannot open '{name}': operation not applicable to datasets of this type")]
@@ -58,7 +60,7 @@ pub enum Error {
         /// The dataset.
         name: String,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// A stream cannot be read.
     #[error("{0}")]
@@ -89,7 +91,7 @@ pub enum Error {
         /// The encryption root.
         root: String,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// A new dataset cannot be encrypted as requested.
     #[error("cannot {action} '{name}': {fault}")]
@@ -139,7 +141,7 @@ pub enum Error {
         /// The destination file.
         path: PathBuf,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// Only a part of the filesystem is available, and it is not sufficient to list files.
     #[error("{name}: it was cut short before the metadata of its files: {source}")]
@@ -147,7 +149,7 @@ pub enum Error {
         /// The filesystem.
         name: String,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// The caller's writer failed.
     #[error("cannot write: {0}")]
@@ -158,7 +160,7 @@ pub enum Error {
         /// The file's path in the filesystem.
         path: Vec<u8>,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// An attribute of a file cannot be stored in an archive.
     #[error("{}: {source}", file_name(path))]
@@ -177,6 +179,73 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error of the layers below that is the reason, if there is one.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Pool(source)
+            | Self::Change { source, .. }
+            | Self::Open { source, .. }
+            | Self::Dataset { source, .. }
+            | Self::Key { source, .. }
+            | Self::Content { source, .. }
+            | Self::Cut { source, .. }
+            | Self::ArchiveCut { source, .. }
+            | Self::Put { fault: PutFault::Target { source, .. }, .. } => Some(source),
+            Self::Request(_)
+            | Self::OtherKind { .. }
+            | Self::Stream(_)
+            | Self::View(_)
+            | Self::Send(_)
+            | Self::Receive(_)
+            | Self::Discard(_)
+            | Self::NoKey { .. }
+            | Self::Encryption { .. }
+            | Self::Member { .. }
+            | Self::Put { .. }
+            | Self::File { .. }
+            | Self::Target { .. }
+            | Self::Output(_)
+            | Self::Archive { .. }
+            | Self::Thread(_)
+            | Self::Cancelled => None,
+        }
+    }
+
+    /// The error number that ZFS gives, or the system.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Pool(source)
+            | Self::Change { source, .. }
+            | Self::Open { source, .. }
+            | Self::Dataset { source, .. }
+            | Self::Key { source, .. }
+            | Self::Content { source, .. }
+            | Self::Cut { source, .. }
+            | Self::ArchiveCut { source, .. } => source.errno(),
+            Self::Put { fault, .. } => match fault {
+                PutFault::Source { source, .. } => io_errno(source),
+                PutFault::Target { source, .. } => source.errno(),
+                PutFault::Cancelled => Errno::EINTR,
+            },
+            Self::Request(_) | Self::OtherKind { .. } | Self::Encryption { .. } => Errno::EINVAL,
+            Self::Stream(error) => error.errno(),
+            Self::View(error) => error.errno(),
+            Self::Send(refusal) => refusal.errno(),
+            Self::Receive(error) => error.errno(),
+            Self::Discard(error) => error.errno(),
+            Self::NoKey { .. } => Errno::EACCES,
+            Self::Member { fault, .. } => fault.errno(),
+            Self::File { source, .. }
+            | Self::Target { source, .. }
+            | Self::Archive { source, .. }
+            | Self::Output(source) => io_errno(source),
+            Self::Thread(_) => Errno::EAGAIN,
+            Self::Cancelled => Errno::EINTR,
+        }
+    }
+
     /// True if the verb was cancelled, by its token or by its source or destination.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
@@ -184,6 +253,83 @@ impl Error {
             Self::Cancelled | Self::Put { fault: PutFault::Cancelled, .. } => true,
             Self::Receive(error) => error.is_cancelled(),
             _ => false,
+        }
+    }
+}
+
+impl From<Cause> for Error {
+    fn from(cause: Cause) -> Self {
+        Self::Pool(cause)
+    }
+}
+
+impl From<PoolError> for Error {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error.into())
+    }
+}
+
+impl From<DatasetError> for Error {
+    fn from(error: DatasetError) -> Self {
+        Self::Pool(error.into())
+    }
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Self {
+        Self::Pool(error.into())
+    }
+}
+
+/// An error of the layers below, complete and with its location.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The pool cannot be read or written.
+    #[error(transparent)]
+    Pool(PoolError),
+    /// A request for datasets fails: something does not exist, or a change is refused.
+    #[error(transparent)]
+    Datasets(DatasetError),
+    /// A request for files fails.
+    #[error(transparent)]
+    Files(FileError),
+}
+
+impl Cause {
+    /// The error number that ZFS gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Pool(error) => error.errno(),
+            Self::Datasets(error) => error.errno(),
+            Self::Files(error) => error.errno(),
+        }
+    }
+}
+
+impl From<PoolError> for Cause {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error)
+    }
+}
+
+/// An error of the pool below stays one.
+impl From<DatasetError> for Cause {
+    fn from(error: DatasetError) -> Self {
+        match error.into_fault() {
+            DatasetFault::Pool(error) => Self::Pool(error),
+            fault => Self::Datasets(fault.into()),
+        }
+    }
+}
+
+/// An error of the pool below stays one.
+impl From<FileError> for Cause {
+    fn from(error: FileError) -> Self {
+        match error.into_fault() {
+            FileFault::Pool(error) => Self::Pool(error),
+            fault => Self::Files(fault.into()),
         }
     }
 }
@@ -289,6 +435,30 @@ pub enum MemberFault {
     PathNotText,
 }
 
+impl MemberFault {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::DiskHasSize | Self::PathNotText => Errno::EINVAL,
+            Self::Exists => Errno::EEXIST,
+            Self::Missing => Errno::ENOENT,
+            Self::InUse { .. } | Self::Auxiliary(_) => Errno::EBUSY,
+        }
+    }
+}
+
+/// The error number of an error of the system. Errors without a number are errors of I/O.
+fn io_errno(error: &io::Error) -> Errno {
+    error.raw_os_error().and_then(Errno::from_number).unwrap_or(match error.kind() {
+        io::ErrorKind::NotFound => Errno::ENOENT,
+        io::ErrorKind::PermissionDenied => Errno::EACCES,
+        io::ErrorKind::AlreadyExists => Errno::EEXIST,
+        io::ErrorKind::BrokenPipe => Errno::EPIPE,
+        io::ErrorKind::StorageFull => Errno::ENOSPC,
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Errno::EINVAL,
+        _ => Errno::EIO,
+    })
+}
+
 /// An error of a receive, and the state that it leaves.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -346,7 +516,7 @@ pub enum PutFault {
         /// The path in the filesystem, without a slash before it.
         path: Vec<u8>,
         /// The reason.
-        source: PoolError,
+        source: Cause,
     },
     /// It was cancelled.
     #[error("cancelled")]

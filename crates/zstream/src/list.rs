@@ -106,7 +106,7 @@ pub fn select(
     }
     for name in selection.names {
         let props = visitor.found.len();
-        match open.dsl.find(name).map_err(|source| Error::Open { name: name.clone(), source })? {
+        match open.dsl.find(name).map_err(|error| Error::Open { name: name.clone(), source: error.into() })? {
             Named::Dataset(dataset) if !dataset.is_snapshot() => visitor.dir(&dataset.dir().clone(), 0)?,
             Named::Dataset(dataset) => visitor.add(Subject::Dataset(Box::new(dataset)))?,
             Named::Bookmark(bookmark) => {

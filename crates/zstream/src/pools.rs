@@ -14,7 +14,7 @@ use zstream_dsl::prop::value::{Source, Value};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::place::OpenPool;
 
 /// A property of a pool.
@@ -219,7 +219,7 @@ pub fn pool_property(open: &OpenPool, name: &str) -> Result<PoolProperty> {
             PoolProperty { name: name.to_owned(), value: None, is_percent: false, source: Source::None };
         return Ok(found.unwrap_or(none));
     }
-    Err(PoolError::invalid(format!("bad property list: invalid property '{name}'")).into())
+    Err(PoolError::bad_request(format!("bad property list: invalid property '{name}'")).into())
 }
 
 /// Sets properties of a pool and enables features: `PROPERTY=VALUE`, `feature@NAME=enabled`.
@@ -227,7 +227,9 @@ pub fn pool_property(open: &OpenPool, name: &str) -> Result<PoolProperty> {
 /// # Errors
 /// There is no such property, or it cannot be set so.
 pub fn set_pool<S: AsRef<str>>(pool: &mut WritablePool, assignments: &[S]) -> Result<()> {
-    let failed = |source| Error::Change { action: "set the property".to_owned(), source };
+    fn failed(source: impl Into<Cause>) -> Error {
+        Error::Change { action: "set the property".to_owned(), source: source.into() }
+    }
     let changes = assignments.iter().map(|text| PoolChange::parse(text.as_ref()));
     for change in changes.collect::<Result<Vec<_>, _>>().map_err(failed)? {
         let change = match change {
@@ -243,9 +245,10 @@ pub fn set_pool<S: AsRef<str>>(pool: &mut WritablePool, assignments: &[S]) -> Re
 fn bootfs(pool: &mut WritablePool, name: &str) -> Result<PoolChange> {
     let mut value = 0;
     if !name.is_empty() {
-        let of_name = |source| Error::Open { name: name.to_owned(), source };
         let dsl = pool.committed()?;
-        let dataset = dsl.dataset(name).map_err(of_name)?;
+        let dataset = dsl
+            .dataset(name)
+            .map_err(|source| Error::Open { name: name.to_owned(), source: source.into() })?;
         if dataset.objset_locked().is_ok_and(|set| set.objset_type() != ObjsetType::ZFS) {
             return Err(Error::OtherKind { name: name.to_owned() });
         }

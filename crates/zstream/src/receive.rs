@@ -3,13 +3,13 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::zap::Value;
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::write::WritablePool;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_recv::engine::Receiving;
 use zstream_recv::error::{Cancelled, Fault, Result as StreamResult};
 use zstream_recv::host::{Host, Note};
@@ -19,7 +19,7 @@ use zstream_recv::rules::Encryption;
 
 use crate::control::{Cancel, Control, Event};
 use crate::create::{EncryptionProperties, create_parents};
-use crate::error::{Error, ReceiveError, Request, Result};
+use crate::error::{Cause, Error, ReceiveError, Request, Result};
 use crate::place::keys::load_key;
 use crate::place::pool::leave;
 use crate::place::{Keys, PoolPlace};
@@ -301,7 +301,7 @@ pub fn abort_receive(pool: &mut WritablePool, dataset: &str) -> Result<()> {
         return Ok(());
     }
     let text = format!("'{dataset}' does not have any resumable receive state to abort");
-    Err(Error::Discard(PoolError::invalid(text).into()))
+    Err(Error::Discard(DatasetError::refused(Errno::EINVAL, text).into()))
 }
 
 /// Reports progress to the caller.
@@ -317,12 +317,10 @@ impl Host for Reporter<'_, '_> {
     fn create_filesystem(&mut self, pool: &mut WritablePool, name: &str) -> StreamResult<()> {
         match create_parents(pool, &format!("{name}/x"), self.keys) {
             Ok(_) => Ok(()),
-            Err(Error::Pool(error)) => Err(error.into()),
+            Err(Error::Pool(Cause::Pool(error))) => Err(error.into()),
+            Err(Error::Pool(Cause::Datasets(error))) => Err(error.into()),
             Err(error) => {
-                let errno = match error {
-                    Error::Key { .. } | Error::NoKey { .. } => Errno::EACCES,
-                    _ => Errno::EINVAL,
-                };
+                let errno = error.errno();
                 Err(Fault::Host { errno, source: Box::new(error) }.into())
             }
         }

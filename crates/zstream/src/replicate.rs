@@ -2,8 +2,8 @@
 
 use std::thread;
 
+use zstream_format::errno::Errno;
 use zstream_send::Sent;
-use zstream_send::refusal::Errno;
 use zstream_send::request::Request as SendRequest;
 
 use crate::control::{Control, Event};
@@ -129,7 +129,7 @@ impl Replication {
             (Ok(sent), Ok(received)) => Ok(Replicated { sent, snapshots: received.snapshots, is_complete }),
             (_, Err(error)) if error.is_cancelled() => Err(Error::Cancelled),
             // A sender whose receiver failed fails too, and knows nothing.
-            (Err(Error::Send(refusal)), Err(error)) if refusal.errno() == Errno::Epipe => Err(error),
+            (Err(Error::Send(refusal)), Err(error)) if refusal.errno() == Errno::EPIPE => Err(error),
             (Ok(_), Err(error)) => Err(error),
             (Err(error), _) => Err(error),
         }

@@ -9,15 +9,15 @@ use zstream::check::check_pool;
 use zstream::create::{MemberFault, NewDataset, NewPool};
 use zstream::list::{Selection, select};
 use zstream::{
-    Cancel, Control, EncryptionFault, Error, Event, Input, Key, Keys, NoKeys, PoolPlace, Put, PutFault,
-    PutOptions, ReceiveRequest, Receiver, Replication, Request, SendRequest, Sender, Source, VerifyingWriter,
-    extract, snapshot, verify,
+    Cancel, Cause, Control, EncryptionFault, Error, Event, Input, Key, Keys, NoKeys, PoolPlace, Put,
+    PutFault, PutOptions, ReceiveRequest, Receiver, Replication, Request, SendRequest, Sender, Source,
+    VerifyingWriter, extract, snapshot, verify,
 };
 use zstream_dmu::device::{Memory, OpenDevice as _};
-use zstream_dmu::error::Fault;
 use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dsl::error::Fault;
 use zstream_dsl::prop::table::Types;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_recv::error::Fault as ReceiveFault;
 use zstream_recv::request::Naming;
 
@@ -288,7 +288,7 @@ fn a_receive_keeps_the_error_of_a_filesystem_that_could_not_be_made() {
         })
         .unwrap();
     let stream = bench.stream(&place, "tank/a/b@now");
-    let key = Key(vec![7; 32]);
+    let key = Key::new(vec![7; 32]);
     let copy = bench.pool("copy", &["encryption=on", "keyformat=raw"], &key);
     let receive = |keys: &dyn Keys| {
         let mut request = ReceiveRequest::new("copy");
@@ -419,7 +419,7 @@ fn errors_say_what_was_wrong_without_their_text() {
     let place = bench.pool("tank", &[], &NoKeys);
     let open = |name: &str| Put::open(&place, name, &PutOptions::default(), &NoKeys);
     assert!(matches!(open("tank@now"), Err(Error::Request(Request::NotWritable(_)))));
-    let Err(Error::Pool(error)) = open("tank/none") else { panic!("it is not there") };
+    let Err(Error::Pool(Cause::Datasets(error))) = open("tank/none") else { panic!("it is not there") };
     assert!(matches!(error.fault(), Fault::NotFound { .. }), "{error:?}");
     let mut put = open("tank").unwrap();
     let error = put.paths(b"/", &[bench.path("none")], &mut Control::new()).unwrap_err();
@@ -467,11 +467,11 @@ fn errors_say_what_was_wrong_without_their_text() {
     }
     let settings = ["encryption=on", "keyformat=raw"];
     assert!(matches!(create(&settings, &NoKeys), Err(Error::NoKey { .. })));
-    create(&settings, &Key(vec![7; 32])).unwrap();
+    create(&settings, &Key::new(vec![7; 32])).unwrap();
     let locked = |keys: &dyn Keys| Source::in_pool(&place, "tank/locked", keys, &mut Control::new());
     assert!(matches!(locked(&NoKeys), Err(Error::NoKey { root, .. }) if root == "tank/locked"));
-    assert!(matches!(locked(&Key(vec![8; 32])), Err(Error::Key { root, .. }) if root == "tank/locked"));
-    locked(&Key(vec![7; 32])).unwrap();
+    assert!(matches!(locked(&Key::new(vec![8; 32])), Err(Error::Key { root, .. }) if root == "tank/locked"));
+    locked(&Key::new(vec![7; 32])).unwrap();
     // Files that were made for a pool that could not be are gone.
     let new = NewPool::new("half", &[bench.text("half")]).unwrap().with_file_size(128 << 20).unwrap();
     let new = new.set_on_root("encryption=on").unwrap().set_on_root("keyformat=raw").unwrap();

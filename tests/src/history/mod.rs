@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, Loss, MemoryDevice, Recorder};
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
@@ -25,6 +25,7 @@ use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::{Setting, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
 use zstream_zpl::node::Time;
@@ -32,6 +33,7 @@ use zstream_zpl::writer::{Settings, Writer};
 
 use self::tree::{Tree, VOLUME_BLOCK_BYTES};
 use crate::created::{MEMBER_BYTES, NOW, host, new_pool};
+use crate::errors::{Error, Result};
 use crate::rng::Rng;
 use crate::writing::{Devices, unreached};
 
@@ -175,7 +177,9 @@ impl History {
     fn commit(&mut self) {
         match self.pool().commit() {
             Ok(_) => {}
-            Err(error) if errno(&error) == FULL => return self.break_off().expect("our own pool"),
+            Err(error) if matches!(error.pool_fault(), Some(PoolFault::NoSpace { .. })) => {
+                return self.break_off().expect("our own pool");
+            }
             Err(error) => panic!("step {} of {}: {error}", self.steps, self.words),
         }
         self.forget_destroyed();
@@ -306,9 +310,11 @@ impl History {
                 self.trees.insert(clone, tree);
                 unlock(pool)
             }
-            (9..=12, Some((doomed, _))) => pool.tx().destroy_snapshots(&[doomed], some.is_multiple_of(4)),
-            (13, _) => pool.tx().destroy(&name),
-            (14, _) => pool.tx().promote(&name),
+            (9..=12, Some((doomed, _))) => {
+                Ok(pool.tx().destroy_snapshots(&[doomed], some.is_multiple_of(4))?)
+            }
+            (13, _) => Ok(pool.tx().destroy(&name)?),
+            (14, _) => Ok(pool.tx().promote(&name)?),
             (15 | 16, _) => {
                 let last = pool.tx().dataset(head)?.prev_snapshot;
                 pool.rollback(&name, None)?;
@@ -317,19 +323,19 @@ impl History {
                 self.trees.insert(head, tree);
                 Ok(())
             }
-            (17, _) => pool.tx().rename(&name, &format!("{}/r{count}", heads[some % heads.len()].0)),
+            (17, _) => Ok(pool.tx().rename(&name, &format!("{}/r{count}", heads[some % heads.len()].0))?),
             (18, Some((snapshot, _))) => {
                 let of = snapshot.split('@').next().unwrap_or_default();
-                pool.tx().bookmark(&snapshot, &format!("{of}#b{count}"))
+                Ok(pool.tx().bookmark(&snapshot, &format!("{of}#b{count}"))?)
             }
-            (19, _) => mark.map_or(Ok(()), |mark| pool.tx().destroy_bookmark(&mark)),
+            (19, _) => mark.map_or(Ok(()), |mark| Ok(pool.tx().destroy_bookmark(&mark)?)),
             (20, Some((snapshot, _))) => {
                 let others = snapshots.iter().map(|(name, _)| name).filter(|name| **name != snapshot);
                 let others: Vec<String> = others.skip(some % 3).step_by(3).take(some % 3).cloned().collect();
-                pool.tx().redact(&snapshot, &format!("r{count}"), &others)
+                Ok(pool.tx().redact(&snapshot, &format!("r{count}"), &others)?)
             }
-            (21, Some((snapshot, _))) if some.is_multiple_of(2) => pool.tx().hold("tag", &[snapshot]),
-            (21, Some((snapshot, _))) => pool.tx().release("tag", &[snapshot]),
+            (21, Some((snapshot, _))) if some.is_multiple_of(2) => Ok(pool.tx().hold("tag", &[snapshot])?),
+            (21, Some((snapshot, _))) => Ok(pool.tx().release("tag", &[snapshot])?),
             _ => {
                 let settings = [
                     ("reservation", (some % 3) << 20),
@@ -341,7 +347,7 @@ impl History {
                     ("snapshot_limit", 100),
                 ];
                 let (name, value) = settings[some / 7 % settings.len()];
-                pool.tx().set_property(head, name, &Setting::Local(Value::word(value as u64)))
+                Ok(pool.tx().set_property(head, name, &Setting::Local(Value::word(value as u64)))?)
             }
         }
     }
@@ -430,7 +436,7 @@ fn unlock(pool: &mut WritablePool) -> Result<()> {
         roots.extend(tx.keys_of(dir)?.filter(|keys| keys.root == dir).map(|keys| keys.root));
         Ok(())
     })?;
-    roots.into_iter().try_for_each(|root| pool.load_key(root, &KEY).map(drop))
+    Ok(roots.into_iter().try_for_each(|root| pool.load_key(root, &KEY).map(drop))?)
 }
 
 /// Gives a new head the key of the dataset above it, where that has one.
@@ -440,7 +446,7 @@ fn encrypt_as_above(pool: &mut WritablePool, head: ObjectId, name: &str) -> Resu
     let above = tx.dir_named(above)?.expect("a dataset above");
     let Some(keys) = tx.keys_of(above)? else { return Ok(()) };
     let wrapping = pool.wrapping(keys.root).cloned().expect("a key that was loaded");
-    pool.encrypt(head, keys.wrapped.suite, &wrapping, None)
+    Ok(pool.encrypt(head, keys.wrapped.suite, &wrapping, None)?)
 }
 
 fn candidates(devices: &Devices) -> Vec<Candidate> {
@@ -455,12 +461,12 @@ fn fill_new(pool: &mut WritablePool, head: ObjectId, tree: &Tree) -> Result<()> 
     if let Some(bytes) = tree.volume_bytes() {
         let mut set = pool.create_set(head, ObjsetType::ZVOL)?;
         create_volume(&mut set, bytes, VOLUME_BLOCK_BYTES, &mut || pool.tx().random())?;
-        return pool.sync(head, &mut set).map(drop);
+        return Ok(pool.sync(head, &mut set).map(drop)?);
     }
     let mut set = pool.create_set(head, ObjsetType::ZFS)?;
     let new = NewFilesystem { time: (NOW, 0), ..NewFilesystem::default() };
     create_filesystem(&mut set, &new, &mut || pool.tx().random())?;
-    pool.sync(head, &mut set).map(drop)
+    Ok(pool.sync(head, &mut set).map(drop)?)
 }
 
 /// Copies a device to a file, whose holes are where it has zeros.
@@ -484,10 +490,9 @@ pub fn copy_to(device: &dyn Device, path: &Path) -> std::io::Result<()> {
 }
 
 fn errno(error: &Error) -> &'static str {
-    match error.fault() {
-        Fault::Refused { errno, .. } => errno,
-        Fault::NotFound { .. } => "ENOENT",
-        Fault::NoSpace { .. } => FULL,
-        _ => "other",
+    match error.refusal() {
+        Some(Errno::ENOSPC) if error.pool_fault().is_some() => FULL,
+        Some(errno) => errno.name(),
+        None => "other",
     }
 }

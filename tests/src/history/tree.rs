@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore as _;
@@ -17,6 +16,7 @@ use zstream_zpl::walk::Visit;
 use zstream_zpl::writer::{ImageError, NewNode, NodeKind, Writer, write_image};
 
 use crate::created::NOW;
+use crate::errors::Result;
 use crate::rng::Rng;
 
 /// How much there may be of everything, so that a small pool does.
@@ -184,7 +184,7 @@ impl Tree {
         if rng.below(5) == 0 {
             let size = VOLUME_BLOCK_BYTES as usize * (1 + rng.below(VOLUME_BLOCKS_MAX));
             bytes.resize(size, 0);
-            return resize_volume(set, size as u64);
+            return Ok(resize_volume(set, size as u64)?);
         }
         let start = rng.below(bytes.len());
         let len = rng.below((bytes.len() - start).min(100_000) + 1);
@@ -193,8 +193,8 @@ impl Tree {
             image.fill(0);
         }
         write_image(set, &mut &image[..], start as u64, 20_000).map_err(|error| match error {
-            ImageError::Volume(error) => error,
-            ImageError::Image(error) => error.into(),
+            ImageError::Volume(error) => error.into(),
+            ImageError::Image(error) => crate::errors::Error::Pool(error.into()),
         })?;
         bytes[start..start + len].copy_from_slice(&image);
         Ok(())

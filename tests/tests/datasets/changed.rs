@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
@@ -14,6 +14,7 @@ use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zap::Value;
+use zstream_dsl::error::{Error, Fault, Result};
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::redact::RedactionList;
 use zstream_dsl::write::{Reach, Setting, WritablePool};
@@ -91,14 +92,14 @@ impl History {
             }
             (2, Some(object)) => {
                 objects.retain(|other| *other != object);
-                set.free(object)
+                Ok(set.free(object)?)
             }
-            (3, Some(object)) => set.free_range(object, offset, 80 << 10),
+            (3, Some(object)) => Ok(set.free_range(object, offset, 80 << 10)?),
             (_, Some(object)) => {
                 // Some content compresses, some to less than a pointer's payload.
                 let end = [2, 20, 256][rng.below(3)];
                 let bytes: Vec<u8> = (0..1 + rng.below(40_000)).map(|_| rng.below(end) as u8).collect();
-                set.write(object, offset, &bytes)
+                Ok(set.write(object, offset, &bytes)?)
             }
             _ => Ok(()),
         }
@@ -184,10 +185,9 @@ impl History {
 
 fn errno(error: &Error) -> &'static str {
     match error.fault() {
-        Fault::Refused { errno, .. } => errno,
-        Fault::NotFound { .. } => "ENOENT",
-        Fault::NoSpace { .. } => "ENOSPC",
-        _ => "other",
+        Fault::Pool(error) if matches!(error.fault(), PoolFault::NoSpace { .. }) => "ENOSPC",
+        Fault::Pool(_) | Fault::Unsupported(_) => "other",
+        fault => fault.errno().name(),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::Fault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
+use zstream_dsl::error::Fault;
 use zstream_dsl::find::Found;
 use zstream_dsl::pool::Dsl;
 use zstream_format::record::Body;
@@ -157,7 +157,7 @@ fn a_key_opens_its_tree_and_a_wrong_one_says_so() {
 
         let root = dsl.dir(name).unwrap();
         let error = dsl.load_key(&root, b"incorrect horse").unwrap_err();
-        assert!(matches!(error.fault(), Fault::WrongKey), "{error}");
+        assert!(error.is_wrong_key(), "{error}");
         assert_eq!(dsl.load_key(&root, b"correct horse\n").unwrap(), 3, "two snapshots and the head");
         assert!(snapshot.is_unlocked().unwrap());
 

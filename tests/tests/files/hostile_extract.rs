@@ -122,8 +122,8 @@ fn assert_told(outcome: &Outcome) {
         "name \"../outside/new\" has a slash",
         "/outside/new\" has a slash",
         "name \"..\" is reserved",
-        "name \"twin\" is there twice",
-        "name \"to-victim\" is there twice",
+        "name \"twin\" exists twice",
+        "name \"to-victim\" exists twice",
         "5 items could not be restored: 5 names\n",
     ] {
         assert!(stderr.contains(part), "{part:?} is not in {stderr}");

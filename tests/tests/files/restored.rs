@@ -139,7 +139,7 @@ fn cat_gives_the_bytes_of_files_and_volumes() {
         assert_eq!(Some(sha256(&content)), manifest[&format!("./{path}")].sha256, "{path}");
     }
     assert!(ok(&["cat", "tank/vol@s"]).starts_with(b"1\n2\n3\n"));
-    assert!(fails(1, &["cat", "tank/fs@a", "dir"]).contains("no regular file"));
+    assert!(fails(1, &["cat", "tank/fs@a", "dir"]).contains("not a regular file"));
     assert!(fails(1, &["cat", "tank/fs@a", "dir/nothing"]).contains("not found"));
     assert!(fails(1, &["cat", "tank/none@a", "x"]).contains("tank/none"));
     assert!(fails(2, &["cat", "tank/vol@s", "x"]).contains("volume"));

@@ -421,7 +421,7 @@ fn refusals_name_the_reason() {
     };
     assert_eq!(
         view(&["fs-incr"]),
-        "tank/fs@b is incremental: the stream of its source, guid 554a8a31af7551eb, has to come before it"
+        "tank/fs@b is incremental: it requires the stream of its source, guid 554a8a31af7551eb, before it"
     );
     assert!(view(&["fs-incr", "fs-incr-ac"]).contains("guid 554a8a31af7551eb"));
     assert!(view(&["fs-full-saved", "fs-incr"]).contains("the stream of its source tank/fs@a is cut short"));
@@ -435,7 +435,7 @@ fn refusals_name_the_reason() {
     assert!(locked.unlock(0, b"horse").expect_err("too short").to_string().contains("8 to 512 bytes"));
     assert!(locked.is_locked(0));
     let error = streams(&["fs-full-resumed"]).expect_err("half a stream").to_string();
-    assert!(error.contains("is the rest of a stream"), "{error}");
+    assert!(error.contains("is a continuation"), "{error}");
     let package = streams(&["tree-R"]).expect("a package");
     let error = package.find(None).expect_err("several").to_string();
     assert!(error.contains("several snapshots: tank/tree@1, tank/tree@2"), "{error}");

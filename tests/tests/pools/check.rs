@@ -120,9 +120,8 @@ fn is_whole(fs: &Filesystem<'_>, node: &Node) -> bool {
         Some(FileType::Symlink) => fs.target(node).map(drop),
         _ => Ok(()),
     };
-    let xattrs =
-        || fs.xattrs(node).and_then(|list| list.iter().try_for_each(|it| fs.xattr_value(it).map(drop)));
-    content.and_then(|()| xattrs()).is_ok()
+    let xattrs = || fs.xattrs(node).is_ok_and(|list| list.iter().all(|it| fs.xattr_value(it).is_ok()));
+    content.is_ok() && xattrs()
 }
 
 /// The files of a pool that cannot be read, by dataset and path: found by reading all of them.

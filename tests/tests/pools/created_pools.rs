@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Loss, MemoryDevice, Plan, Recorder};
-use zstream_dmu::error::Result;
 use zstream_dmu::host::Host;
 use zstream_dmu::pool::history::{self, Event};
 use zstream_dmu::pool::writer::WriteOptions;
@@ -15,6 +14,7 @@ use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::vdev::VdevState;
 use zstream_dmu::vdev::config::PoolState;
 use zstream_dmu::vdev::label::Labels;
+use zstream_dsl::error::Result;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 use zstream_tests::created::{
@@ -202,7 +202,7 @@ fn a_failing_device_is_an_error_and_harms_nothing() {
         let faulty = Arc::new(FaultyDevice::new(Arc::clone(&memory), plan));
         let result = open_writable(&[Arc::clone(&faulty) as _], &write_options()).and_then(|mut pool| {
             work(&mut pool, 0..1)?;
-            pool.export()
+            Ok(pool.export()?)
         });
         (memory, faulty.calls(), result.err())
     };

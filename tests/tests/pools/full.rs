@@ -3,10 +3,11 @@
 use std::fs;
 
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Fault, Result};
+use zstream_dmu::error::Fault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dsl::error::{Error, Result};
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::prop::space::PoolSpace;
 use zstream_dsl::write::WritablePool;
@@ -52,7 +53,7 @@ fn fill(
         // Compression would make room.
         let bytes: Vec<u8> = (0..STEP_BYTES).map(|_| rng.below(256) as u8).collect();
         let written = set.write(object, step * STEP_BYTES as u64, &bytes);
-        let synced = written.and_then(|()| pool.sync(head, &mut set).map(drop));
+        let synced = written.map_err(Error::from).and_then(|()| pool.sync(head, &mut set).map(drop));
         if let Err(error) = synced {
             return (step, Err(error));
         }
@@ -88,7 +89,7 @@ fn a_pool_is_full_when_nothing_is_available() {
         let before = available(&members);
         let (steps, result) = fill(&mut pool, head, &members, u64::MAX);
         let error = result.expect_err("the end");
-        assert!(matches!(error.fault(), Fault::NoSpace { .. }), "{words}: {error}");
+        assert!(matches!(error.pool_fault(), Some(Fault::NoSpace { .. })), "{words}: {error}");
         drop(pool);
         let left = available(&members);
         // Its data, and the metadata that is written before what it replaces is freed.

@@ -17,6 +17,7 @@ use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::LEAF_DATA_START;
 use zstream_dsl::pool::Dsl;
 use zstream_tests::devices::{Patch, Patched};
+use zstream_tests::errors::Error;
 use zstream_tests::forged::{Original, look_at_datasets, look_at_files};
 use zstream_tests::{blocks, every, golden, manifest};
 
@@ -99,7 +100,7 @@ fn a_flipped_byte_is_an_error_or_answered_by_another_copy() {
 }
 
 /// The root of the files of the only snapshot.
-fn root_of_files(pool: &Pool) -> zstream_dmu::error::Result<Arc<Objset>> {
+fn root_of_files(pool: &Pool) -> zstream_dsl::error::Result<Arc<Objset>> {
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default())?;
     dsl.dataset("pmirror@s")?.objset()
 }
@@ -155,15 +156,19 @@ fn forged_blocks_are_judged() {
         block[at] ^= 1 << (at % 8);
         original.forge([(n, block)])
     };
-    let seen = |outcome: zstream_dmu::error::Result<usize>| usize::from(outcome.is_ok_and(|count| count > 0));
+    let seen = |outcome: Result<usize, Error>| usize::from(outcome.is_ok_and(|count| count > 0));
     let step = every::step(409);
     let datasets: usize = places(&original, step)
         .into_par_iter()
-        .map(|place| seen(forge(&original, place).and_then(|mos| look_at_datasets("pmirror", mos))))
+        .map(|place| {
+            seen(
+                forge(&original, place).map_err(Error::from).and_then(|mos| look_at_datasets("pmirror", mos)),
+            )
+        })
         .sum();
     let trees: usize = places(&files, step)
         .into_par_iter()
-        .map(|place| seen(forge(&files, place).and_then(|set| look_at_files(&*set))))
+        .map(|place| seen(forge(&files, place).map_err(Error::from).and_then(|set| look_at_files(&*set))))
         .sum();
     assert!(datasets > 150 && trees > 150, "{datasets} {trees}");
 }

@@ -1,6 +1,6 @@
 //! Streams received as clones of a snapshot that is there: increments and full streams.
 
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_recv::rules::Target;
 use zstream_tests::golden;
 use zstream_tests::manifest;

@@ -63,8 +63,9 @@ fn case(name: &'static str, stream: &str, to: &str) -> Case {
 
 /// Opens the pool for writing as the program does.
 fn opened(device: &Arc<dyn Device>) -> std::result::Result<WritablePool, String> {
-    let text = |error: zstream_dmu::error::Error| error.to_string();
-    let mut pool = open_writable(&[Arc::clone(device)], &write_options()).map_err(text)?;
+    let text = |error: zstream_dsl::error::Error| error.to_string();
+    let mut pool =
+        open_writable(&[Arc::clone(device)], &write_options()).map_err(|error| error.to_string())?;
     pool.destroy_unresumable().map_err(text)?;
     Ok(pool)
 }
@@ -81,7 +82,7 @@ fn run_in(
     stream: &[u8],
     request: &Request,
 ) -> std::result::Result<(), String> {
-    let text = |error: zstream_dmu::error::Error| error.to_string();
+    let text = |error: zstream_dsl::error::Error| error.to_string();
     let mut host = Follower::default();
     let mut receiving = Receiving::new(&mut pool);
     let result = receiving.receive_all(&mut Input::new(stream), request, &mut host);

@@ -1,7 +1,7 @@
 //! Streams that are cut short or damaged never become a snapshot, and leave the target as it was, or where it was asked for to
 //! be resumed.
 
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
 use zstream_recv::rules::Target;
 use zstream_tests::golden;

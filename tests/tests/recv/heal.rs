@@ -9,7 +9,7 @@ use zstream_dmu::ids::{BlockId, Bookmark};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dsl::write::WritablePool;
 use zstream_format::algorithm::CompressionType;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_format::record::Body;
 use zstream_format::stream::StreamWriter;
 use zstream_recv::engine::{Received, Receiving};

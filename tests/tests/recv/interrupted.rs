@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zstream_dmu::device::{Device, FileDevice, Loss, OverlayDevice, Recorder};
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_recv::error::Result;
 use zstream_recv::rules::Target;
 use zstream_tests::created::{open, open_writable, write_options};

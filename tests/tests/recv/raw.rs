@@ -6,7 +6,7 @@ use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::edit::byteswap::byteswap;
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_format::record::Body;
 use zstream_recv::engine::Receiving;
 use zstream_recv::input::Input;

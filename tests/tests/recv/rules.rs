@@ -4,8 +4,8 @@
 
 use std::sync::LazyLock;
 
+use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
-use zstream_format::judge::Errno;
 use zstream_format::record::{Begin, Body, Header};
 use zstream_recv::rules::{Encryption, Target};
 use zstream_tests::change;

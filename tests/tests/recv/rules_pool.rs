@@ -4,9 +4,9 @@
 use zstream_dmu::pool::maintained::FeatureSet;
 use zstream_dmu::zap::Value;
 use zstream_dsl::write::{Filling, ReceivedSnapshot, Setting, WritablePool};
+use zstream_format::errno::Errno;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::ids::Guid;
-use zstream_format::judge::Errno;
 use zstream_format::record::Body;
 use zstream_recv::engine::Assignment;
 use zstream_recv::error::Error;

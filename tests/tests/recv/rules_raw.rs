@@ -1,7 +1,7 @@
 //! The rules of what a raw stream says of its keys: one that breaks just this one is refused with the errno of OpenZFS, and the
 //! pool is as it was.
 
-use zstream_format::judge::Errno;
+use zstream_format::errno::Errno;
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, target};
 use zstream_tests::refusals::{Bench, Edit, guid_of, keydata, list};

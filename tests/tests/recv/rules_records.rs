@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::Checksum;
+use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, ObjectFlags};
 use zstream_format::ids::{Guid, ObjectId};
-use zstream_format::judge::Errno;
 use zstream_format::object_type::ObjectType;
 use zstream_format::record::{
     Body, End, Free, FreeObjects, Header, Object, ObjectRange, Redact, TO_OBJECT_END, Write, WriteByref,

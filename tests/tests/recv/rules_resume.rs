@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use zstream_dsl::phys::DatasetFlags;
+use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::ids::Guid;
-use zstream_format::judge::Errno;
 use zstream_recv::error::Error;
 use zstream_recv::rules::Target;
 use zstream_send::plan::Plan;

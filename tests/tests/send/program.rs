@@ -203,7 +203,7 @@ fn refusals() {
         (&["-R", "tank/e-aes-256-gcm@s"], 1, "only raw (-w)"),
         (&["-R", "tank/fs"], 1, "tank/fs is not a snapshot"),
         (&["-I", "#a", "tank/fs@c"], 1, "several snapshots cannot be sent from a bookmark"),
-        (&["-S", "tank/fs"], 1, "no partial receive"),
+        (&["-S", "tank/fs"], 1, "no saved state of an interrupted receive"),
         (&["-X", "tank/fs", "tank@s"], 1, "-X"),
         (&["-t", "1-abc"], 1, "cannot resume send: resume token is corrupt"),
         (&["-R", "-X", "tank", "tank@s"], 2, "-X tank"),

@@ -1,10 +1,11 @@
 //! The rules of sending and the error numbers that ZFS has for them, on the pool `pack`.
 
+use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
 use zstream_send::job::From;
 use zstream_send::note::Note;
 use zstream_send::plan::Form;
-use zstream_send::refusal::{Errno, Refusal};
+use zstream_send::refusal::Refusal;
 use zstream_send::request::{Request, resume};
 use zstream_tests::golden;
 use zstream_tests::sending::Sending;
@@ -33,43 +34,43 @@ fn broken_rules_have_their_numbers() {
     let all = |target: &str| Request { replicate: true, ..Request::new(target) };
     let saved = |target: &str| Request { saved: true, ..Request::new(target) };
     for (request, errno) in [
-        (Request::new("pack/top@nope"), Errno::Enoent),
-        (Request::new("pack/nope@1"), Errno::Enoent),
-        (Request::new("pack/t!p@1"), Errno::Einval),
-        (Request::new("pack/top#b1"), Errno::Einval),
+        (Request::new("pack/top@nope"), Errno::ENOENT),
+        (Request::new("pack/nope@1"), Errno::ENOENT),
+        (Request::new("pack/t!p@1"), Errno::EINVAL),
+        (Request::new("pack/top#b1"), Errno::EINVAL),
         // A receive is under way.
-        (Request::new("pack/part/full"), Errno::Ebusy),
+        (Request::new("pack/part/full"), Errno::EBUSY),
         // Not a snapshot, and not earlier in the line.
-        (incremental("pack/top", "pack/top@2"), Errno::Einval),
-        (incremental("@2", "pack/top@1"), Errno::Exdev),
-        (incremental("@1", "pack/top@1"), Errno::Exdev),
-        (incremental("pack/top/zeta@1", "pack/top@2"), Errno::Exdev),
-        (incremental("#b3", "pack/top@2"), Errno::Exdev),
-        (incremental("pack/outside#bx", "pack/top@2"), Errno::Exdev),
-        (incremental("@y", "pack/outside@x"), Errno::Exdev),
-        (incremental("@nope", "pack/top@2"), Errno::Enoent),
-        (incremental("#nope", "pack/top@2"), Errno::Enoent),
+        (incremental("pack/top", "pack/top@2"), Errno::EINVAL),
+        (incremental("@2", "pack/top@1"), Errno::EXDEV),
+        (incremental("@1", "pack/top@1"), Errno::EXDEV),
+        (incremental("pack/top/zeta@1", "pack/top@2"), Errno::EXDEV),
+        (incremental("#b3", "pack/top@2"), Errno::EXDEV),
+        (incremental("pack/outside#bx", "pack/top@2"), Errno::EXDEV),
+        (incremental("@y", "pack/outside@x"), Errno::EXDEV),
+        (incremental("@nope", "pack/top@2"), Errno::ENOENT),
+        (incremental("#nope", "pack/top@2"), Errno::ENOENT),
         // Redaction: of another dataset, not one at all, of what cannot be redacted.
-        (redacted("pack/top#book", "pack/red@s"), Errno::Einval),
-        (redacted("plain", "pack/red@s"), Errno::Einval),
-        (redacted("nope", "pack/red@s"), Errno::Enoent),
-        (redacted("book", "pack/red"), Errno::Einval),
+        (redacted("pack/top#book", "pack/red@s"), Errno::EINVAL),
+        (redacted("plain", "pack/red@s"), Errno::EINVAL),
+        (redacted("nope", "pack/red@s"), Errno::ENOENT),
+        (redacted("book", "pack/red"), Errno::EINVAL),
         (
             Request { form: Form { raw: true, ..Form::default() }, ..redacted("book", "pack/red@s") },
-            Errno::Einval,
+            Errno::EINVAL,
         ),
-        (Request { replicate: true, ..redacted("book", "pack/red@s") }, Errno::Einval),
+        (Request { replicate: true, ..redacted("book", "pack/red@s") }, Errno::EINVAL),
         // Packages.
-        (all("pack/top"), Errno::Einval),
-        (all("pack/miss@s"), Errno::Enoent),
-        (all("pack/enc@1"), Errno::Eacces),
-        (many("#b1", "pack/top@2"), Errno::Einval),
-        (many("@2", "pack/top@2"), Errno::Exdev),
-        (many("pack/top/zeta@1", "pack/top@2"), Errno::Exdev),
-        (Request { list_bytes_max: 1000, ..all("pack/top@3") }, Errno::Enospc),
-        (saved("pack/top"), Errno::Einval),
+        (all("pack/top"), Errno::EINVAL),
+        (all("pack/miss@s"), Errno::ENOENT),
+        (all("pack/enc@1"), Errno::EACCES),
+        (many("#b1", "pack/top@2"), Errno::EINVAL),
+        (many("@2", "pack/top@2"), Errno::EXDEV),
+        (many("pack/top/zeta@1", "pack/top@2"), Errno::EXDEV),
+        (Request { list_bytes_max: 1000, ..all("pack/top@3") }, Errno::ENOSPC),
+        (saved("pack/top"), Errno::EINVAL),
         // Its source is another dataset than the one it was received into, as it is for `zfs`.
-        (saved("pack/part/redbook"), Errno::Exdev),
+        (saved("pack/part/redbook"), Errno::EXDEV),
     ] {
         let refusal = resolve(&pack, &request).map(|job| job.steps.len()).unwrap_err();
         assert_eq!(refusal.errno(), errno, "{request:?}: {refusal}");
@@ -87,7 +88,7 @@ fn a_snapshot_is_sent_from_its_own_redaction_bookmark() {
     );
     let refusal =
         resolve(&pack, &incremental("#plain", "pack/red@s")).map(|job| job.steps.len()).unwrap_err();
-    assert_eq!(refusal.errno(), Errno::Exdev, "{refusal}");
+    assert_eq!(refusal.errno(), Errno::EXDEV, "{refusal}");
 }
 
 /// A locked dataset is known only when its turn comes: names and lengths need no key.
@@ -96,7 +97,7 @@ fn locked_datasets_are_refused_by_their_plan() {
     let pack = pack();
     let job = resolve(&pack, &Request::new("pack/enc@1")).unwrap();
     let refusal = job.steps[0].plan(pack.pool.features(), Default::default()).map(|_| ()).unwrap_err();
-    assert_eq!(refusal.errno(), Errno::Eacces);
+    assert_eq!(refusal.errno(), Errno::EACCES);
     assert!(job.steps[0].needs_key().unwrap());
     assert!(
         job.steps[0].estimate(pack.pool.features(), Default::default(), &Default::default()).unwrap() > 0
@@ -118,8 +119,11 @@ fn large_micro_zaps_need_large_blocks() {
         );
         sent.err().map(|refusal| refusal.errno())
     };
-    assert_eq!(refused(Form::default()), Some(Errno::LargeMicrozap));
-    assert_eq!(refused(Form { compressed: true, ..Form::default() }), Some(Errno::LargeMicrozap));
+    assert_eq!(refused(Form::default()), Some(Errno::ZFS_ERR_STREAM_LARGE_MICROZAP));
+    assert_eq!(
+        refused(Form { compressed: true, ..Form::default() }),
+        Some(Errno::ZFS_ERR_STREAM_LARGE_MICROZAP)
+    );
     assert_eq!(refused(Form { large_blocks: true, ..Form::default() }), None);
 }
 
@@ -142,7 +146,7 @@ fn tokens_are_of_what_is_still_there() {
     other.redact_snaps = Some(vec![1, 2]);
     assert!(matches!(refusal(&other), Refusal::TokenRedactionGone { .. }));
     for errno in ["gone", "same"].map(|name| refusal(&token(name)).errno()) {
-        assert_eq!(errno, Errno::Enoent);
+        assert_eq!(errno, Errno::ENOENT);
     }
 }
 

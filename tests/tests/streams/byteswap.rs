@@ -135,5 +135,5 @@ fn an_embedded_block_without_its_object_is_refused() {
     pieces.remove(object);
     let stream = rechained(&pieces).expect("a stream");
     let error = byteswap(&stream[..], &mut Vec::new()).expect_err("the type is not known");
-    assert!(error.to_string().contains("its OBJECT record does not come before it"), "{error}");
+    assert!(error.to_string().contains("does not follow the OBJECT record"), "{error}");
 }

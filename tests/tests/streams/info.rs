@@ -140,7 +140,7 @@ fn a_damaged_list_does_not_hide_the_rest() {
     let mut stream = golden::stream("tree-R");
     stream[312 + 40] ^= 0x20;
     let damaged = summarize(StreamReader::new(&stream[..]));
-    assert!(damaged.error.expect("the list is damaged").to_string().contains("list behind BEGIN"));
+    assert!(damaged.error.expect("the list is damaged").to_string().contains("list after BEGIN"));
     assert_eq!((damaged.snapshots.len(), damaged.bytes), (4, stream.len() as u64));
 }
 

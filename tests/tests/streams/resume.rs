@@ -380,17 +380,21 @@ fn streams_that_do_not_fit() {
     let text =
         |outcome: Result<(Vec<u8>, Joined), JoinError>| outcome.expect_err("they do not fit").to_string();
     assert!(text(joined(cut, &golden::stream("fs-full"), false)).contains("not made with `zfs send -t`"));
-    assert!(text(joined(&golden::stream("fs-incr")[..500_000], &rest, false)).contains("holds no snapshot"));
     assert!(
-        text(joined(&golden::stream("fs-full-c")[..500_000], &rest, false)).contains("compressed is in one")
+        text(joined(&golden::stream("fs-incr")[..500_000], &rest, false))
+            .contains("has no incomplete snapshot")
     );
-    assert!(text(joined(&full[..70_000], &rest, false)).contains("something would be missing"));
+    assert!(
+        text(joined(&golden::stream("fs-full-c")[..500_000], &rest, false))
+            .contains("only one of the two streams has compressed")
+    );
+    assert!(text(joined(&full[..70_000], &rest, false)).contains("data between them would be missing"));
     let mut swapped = Vec::new();
     zstream_format::edit::byteswap::byteswap(&rest[..], &mut swapped).expect("a whole stream");
     assert!(text(joined(cut, &swapped, false)).contains("different byte orders"));
     let mut damaged = full[..500_000].to_vec();
     damaged[60_000] ^= 1;
-    assert!(text(joined(&damaged, &rest, false)).starts_with("the stream that was cut: checksum"));
+    assert!(text(joined(&damaged, &rest, false)).starts_with("the stream that was cut short: checksum"));
     let mut damaged = rest.clone();
     damaged[400_000] ^= 1;
     assert!(text(joined(cut, &damaged, false)).starts_with("the continuation: checksum"));

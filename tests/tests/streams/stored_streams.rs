@@ -117,7 +117,7 @@ fn what_is_beyond_a_cut_is_said() {
     let path = dir.path().join("cut.zfs");
     let (path, whole) = (path.to_str().expect("UTF-8"), golden::stream("fs-full"));
     for (len, said) in [
-        (100, "no snapshot at all in the streams; there is none\n"),
+        (100, "the streams have no snapshot at all; they have none\n"),
         (5000, "it was cut short before the metadata of its files"),
     ] {
         std::fs::write(path, &whole[..len]).expect("a file");

@@ -1,9 +1,9 @@
 //! `verify` over the golden streams, damaged ones, and ones that break the rules of receivers.
 
 use zstream_format::algorithm::CompressionType;
+use zstream_format::errno::Errno;
 use zstream_format::flags::{FeatureFlags, ObjectFlags, VersionInfo};
 use zstream_format::ids::{Guid, ObjectId};
-use zstream_format::judge::Errno;
 use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -196,7 +196,7 @@ fn rules_of_receivers() {
             }),
         ),
         ("fs-full-Lec", "drr_etype is 3", body!(WriteEmbedded(w) => w.embedded_type = 3)),
-        ("fs-full-Lec", "not one that blocks can have", body!(WriteEmbedded(w) => w.compression.0 = 17)),
+        ("fs-full-Lec", "not valid for blocks", body!(WriteEmbedded(w) => w.compression.0 = 17)),
         ("fs-redacted", "drr_object is 0", body!(Redact(r) => r.object = ObjectId(0))),
         ("e-aes-256-gcm-raw", "drr_numslots is 31", body!(ObjectRange(r) => r.slot_count = 31)),
         ("e-aes-256-gcm-raw", "drr_firstobj is 1", body!(ObjectRange(r) => r.first_object = ObjectId(1))),
@@ -241,7 +241,7 @@ fn rules_of_receivers() {
         (
             "e-aes-256-gcm-raw",
             Errno::ZFS_ERR_SPILL_BLOCK_FLAG_MISSING,
-            "without the flag for spill",
+            "does not have the flag for spill",
             |pieces| {
                 begin(pieces, |b| b.flags.remove(zstream_format::flags::BeginFlags::SPILL_BLOCK));
             },

@@ -16,7 +16,7 @@ use super::imports::{self, Source};
 const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
-        "shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
+        "errno shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
          nvlist record place judge effect stream verify summary token edit",
     ),
     (
@@ -26,10 +26,10 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dsl",
-        "phys name redact pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
+        "error phys name redact pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
          resume scrub write",
     ),
-    ("zstream-zpl", "content sa create fuid node znode directory fs walk paths volume xattr writer"),
+    ("zstream-zpl", "error content sa create fuid node znode directory fs walk paths volume xattr writer"),
     ("zstream-view", "source index objects raw view open"),
     (
         "zstream-send",
@@ -52,7 +52,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-tests",
-        "blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
+        "errors blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
          history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history",
     ),
     (

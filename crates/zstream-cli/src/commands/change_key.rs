@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::ObjectId;
 use zstream_dsl::dataset::Dir;
+use zstream_dsl::error::{Error, Fault};
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::prop::value::Value;
 use zstream_dsl::prop::{Props, Subject};
 use zstream_dsl::write::WritablePool;
+use zstream_format::errno::Errno;
 
 use zstream::create::{EncryptionProperties, key_at};
-use zstream::{Keys, OpenPool, OtherError};
+use zstream::{Keys, OpenPool, OtherError, Secret};
 
 use crate::change::change;
 use crate::failure::Failure;
@@ -94,7 +95,7 @@ impl Args {
         options: &PoolOptions,
         root: ObjectId,
         is_of_several: bool,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Secret, Failure> {
         let name = pool.tx().dir_name(root)?;
         let mut refused = None;
         if options.is_at_hand() {
@@ -120,13 +121,13 @@ impl Args {
 struct AskedNew;
 
 impl Keys for AskedNew {
-    fn key(&self, name: &str) -> Result<Vec<u8>, OtherError> {
+    fn key(&self, name: &str) -> Result<Secret, OtherError> {
         Ok(prompt::ask_new(name)?)
     }
 }
 
 /// The key from the options.
-fn given(options: &PoolOptions, root: &str) -> Result<Vec<u8>, Failure> {
+fn given(options: &PoolOptions, root: &str) -> Result<Secret, Failure> {
     options.key(root).map_err(Failure::new)
 }
 
@@ -202,11 +203,11 @@ impl Load {
     fn try_key(&self, open: &OpenPool, options: &PoolOptions, root: &Arc<Dir>) -> Result<(), Failure> {
         let name = root.name();
         match CryptoKey::of(root)? {
-            None => return Err(no_key(name, &Error::invalid("it is not encrypted"))),
+            None => return Err(no_key(name, &Error::refused(Errno::EINVAL, "it is not encrypted"))),
             Some(keys) if keys.root != root.object() => {
                 let above = open.dsl.dir_by_object(keys.root)?.name().to_owned();
                 let why = format!("it inherits the key of its encryption root, {above}");
-                return Err(no_key(name, &Error::invalid(why)));
+                return Err(no_key(name, &Error::refused(Errno::EINVAL, why)));
             }
             Some(_) => {}
         }
@@ -219,7 +220,7 @@ impl Load {
         Err(Failure::new(format_args!("the key of {name} does not open {}", locked.join(", "))))
     }
 
-    fn key(&self, options: &PoolOptions, root: &Arc<Dir>) -> Result<Vec<u8>, Failure> {
+    fn key(&self, options: &PoolOptions, root: &Arc<Dir>) -> Result<Secret, Failure> {
         if self.location.is_none() && options.is_at_hand() {
             return given(options, root.name());
         }

@@ -61,7 +61,7 @@ impl Holds {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let open = options.open(self.names.first().map(String::as_str))?;
         let mut rows = Vec::new();
-        let mut add = |snapshot: &Dataset| -> zstream_dmu::error::Result<()> {
+        let mut add = |snapshot: &Dataset| -> zstream_dsl::error::Result<()> {
             for hold in snapshot.holds()? {
                 let when = if self.literal { hold.time.to_string() } else { time(hold.time, false) };
                 rows.push([snapshot.name().to_owned(), hold.tag, when]);

@@ -1,6 +1,7 @@
 //! `zstream ls`: lists files and their attributes.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -52,13 +53,13 @@ impl Args {
     }
 
     fn list(&self, fs: &Filesystem<'_>, path: &OsStr, out: &mut Output) -> Result<u64, Failure> {
-        let failed = |path: &[u8], error| {
+        let failed = |path: &[u8], error: &dyn Display| {
             eprintln!("zstream: {}: {error}", file_name(path));
             Ok(1)
         };
         let start = match fs.resolve(path.as_bytes()) {
             Ok(node) => node,
-            Err(error) => return failed(path.as_bytes(), error),
+            Err(error) => return failed(path.as_bytes(), &error),
         };
         if !start.is_directory() {
             self.line(fs, path.as_bytes(), &start, out)?;
@@ -76,7 +77,7 @@ impl Args {
                 }
                 Visit::Leave { .. } => {}
                 Visit::Failed { path: below, error } => {
-                    failures += failed(&joined(path.as_bytes(), &below), error)?;
+                    failures += failed(&joined(path.as_bytes(), &below), &error)?;
                 }
             }
         }

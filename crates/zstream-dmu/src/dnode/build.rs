@@ -4,7 +4,7 @@ use super::{
     DNODE_CORE_BYTES, DNODE_POINTERS_MAX, DNODE_SLOT_BYTES, DNODE_SLOTS_MAX, Dnode, DnodeFlags, LEVELS_MAX,
 };
 use crate::blkptr::{BLOCK_BYTES_MAX, BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::ids::BlockId;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
@@ -67,16 +67,12 @@ impl Dnode {
     /// The description breaks a rule.
     pub fn new(new: &NewObject) -> Result<Self> {
         if !new.object_type.is_valid() || new.object_type == ObjectType::NONE {
-            return Err(Error::invalid(format!("an object of type {}", new.object_type)));
+            return Err(Error::bad_shape(format!("an object of type {}", new.object_type)));
         }
         let slots = usize::from(new.dn_slots.max(1));
         if slots > DNODE_SLOTS_MAX {
-            return Err(Fault::TooLarge {
-                what: "dnode",
-                size: (slots * DNODE_SLOT_BYTES) as u64,
-                limit: (DNODE_SLOTS_MAX * DNODE_SLOT_BYTES) as u64,
-            }
-            .into());
+            let (size, limit) = (slots * DNODE_SLOT_BYTES, DNODE_SLOTS_MAX * DNODE_SLOT_BYTES);
+            return Err(Error::bad_shape(format!("dnode of {size} bytes, at most {limit} are allowed")));
         }
         let room = bonus_room(slots, 1);
         if usize::from(new.bonus_len) > room {
@@ -120,7 +116,7 @@ impl Dnode {
     pub fn set_block_bytes(&mut self, bytes: u32) -> Result<()> {
         let rounded = u64::from(bytes).next_multiple_of(SECTOR_BYTES);
         if rounded == 0 || rounded > BLOCK_BYTES_MAX {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_shape(format!(
                 "data blocks of {bytes} bytes, expected 1 to {BLOCK_BYTES_MAX}"
             )));
         }
@@ -173,7 +169,7 @@ impl Dnode {
         let whole = bonus_room(self.slots(), self.pointers.len());
         let room = whole.checked_sub(if spill.is_some() { BLOCK_POINTER_BYTES } else { 0 });
         let Some(room) = room.filter(|room| usize::from(self.bonus_len) <= *room) else {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_shape(format!(
                 "a bonus of {} bytes leaves no room for a spill pointer in {} slots with {} block pointers",
                 self.bonus_len,
                 self.slots(),
@@ -207,7 +203,7 @@ impl Dnode {
                 let top = block.0.checked_shr(u32::from(levels - 1) * step).unwrap_or(0);
                 top < self.pointers.len() as u64
             })
-            .ok_or_else(|| Error::invalid(format!("block {block} of an object, which is beyond any level")))
+            .ok_or_else(|| Error::bad_shape(format!("block {block} of an object, which is beyond any level")))
     }
 }
 
@@ -217,7 +213,7 @@ fn bonus_room(slots: usize, pointers: usize) -> usize {
 }
 
 fn too_long(bytes: usize, room: usize) -> Error {
-    Error::invalid(format!("a bonus of {bytes} bytes, where the dnode has room for {room}"))
+    Error::bad_shape(format!("a bonus of {bytes} bytes, where the dnode has room for {room}"))
 }
 
 #[cfg(test)]

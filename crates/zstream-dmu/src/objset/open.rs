@@ -133,9 +133,9 @@ impl Objset {
     ///
     /// # Errors
     ///
-    /// [`Fault::NotFound`] when there is no such object, [`Fault::Corrupt`] when its dnode is bad.
+    /// [`Fault::NoObject`] when there is no such object, [`Fault::Corrupt`] when its dnode is bad.
     pub fn dnode(&self, object: ObjectId) -> Result<Arc<Dnode>> {
-        let missing = || Error::not_found("object", object);
+        let missing = || Error::from(Fault::NoObject(object));
         match object {
             ObjectId(0) => return Ok(Arc::clone(&self.phys.meta_dnode)),
             USER_USED_OBJECT => return self.phys.user_used.clone().ok_or_else(missing),
@@ -253,7 +253,7 @@ impl ObjectSet for Objset {
 
     fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
         if object.0 == 0 {
-            return Err(Error::not_found("object", object));
+            return Err(Fault::NoObject(object).into());
         }
         let dnode = self.dnode(object)?;
         let hidden = self.locked && dnode.bonus_type.is_encrypted() && self.root.uses_crypt();

@@ -53,7 +53,7 @@ fn objects_are_found_in_order_and_slots_inside_of_others_are_none() {
     assert_eq!((set.object_count(), set.objset_type()), (4, ObjsetType::ZFS));
     for absent in [0, 6, 9, 999, 1001, 4096, 1 << 40, 1 << 60, u64::MAX] {
         let error = set.info(ObjectId(absent)).unwrap_err();
-        assert!(matches!(error.fault(), Fault::NotFound { .. }), "object {absent}: {error}");
+        assert!(matches!(error.fault(), Fault::NoObject(_)), "object {absent}: {error}");
     }
     let wide = set.info(ObjectId(8)).unwrap();
     assert_eq!((wide.dn_slots, wide.bonus().unwrap().len()), (2, 800));

@@ -58,7 +58,7 @@ pub(super) fn create_packed(mos: &mut dyn ObjectStore) -> Result<ObjectId> {
 pub(super) fn write_packed(mos: &mut dyn ObjectStore, object: ObjectId, list: &NvList) -> Result<()> {
     let mut bytes = list
         .encode(Packed::xdr(ByteOrder::Little))
-        .map_err(|error| Error::invalid(format!("the config cannot be packed: {error}")))?;
+        .map_err(|error| Error::internal(format!("the config cannot be packed: {error}")))?;
     let len = bytes.len() as u64;
     bytes.resize(bytes.len().next_multiple_of(CONFIG_BLOCK_BYTES as usize), 0);
     mos.write(object, 0, &bytes)?;

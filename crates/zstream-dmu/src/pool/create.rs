@@ -221,7 +221,7 @@ fn plan_top(
     };
     let Some((kind, parity)) = top.shape.kind() else {
         let [member] = &top.leaves[..] else {
-            return Err(Error::invalid(format!("{} of {} members", top.shape, top.leaves.len())));
+            return Err(Error::bad_request(format!("{} of {} members", top.shape, top.leaves.len())));
         };
         return leaf(id, member, true);
     };
@@ -247,11 +247,11 @@ impl PoolWriter {
     pub fn create(new: NewPool) -> Result<Self> {
         check_name(&new.name)?;
         if !ASHIFT_RANGE.contains(&u64::from(new.ashift)) {
-            return Err(Error::invalid(format!("ashift {}, expected {ASHIFT_RANGE:?}", new.ashift)));
+            return Err(Error::bad_request(format!("ashift {}, expected {ASHIFT_RANGE:?}", new.ashift)));
         }
         let plan = plan(&new)?;
         let tree = plan.config.get_list("vdev_tree").map(VdevConfig::parse).transpose()?;
-        let tree = tree.ok_or_else(|| Error::invalid("a pool without vdevs"))?;
+        let tree = tree.ok_or_else(|| Error::bad_request("a pool without vdevs"))?;
         let vdevs = Arc::new(VdevTree::build(tree.guid, &tree.children, &plan.members, 0)?);
         let reader = Arc::new(BlockReader::new(vdevs, cache::DEFAULT_BYTES, None));
         let mut salt = [0; Salt::SIZE];
@@ -385,7 +385,7 @@ fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &Plan) -> Result
     let classes = plan.zaps.iter().filter_map(|(_, class)| *class);
     let special = classes.filter(|class| *class != VdevClass::Log).count() as u64;
     if special > 0 && !new.features.contains("allocation_classes") {
-        return Err(Error::invalid("special and dedup vdevs need the feature allocation_classes"));
+        return Err(Error::bad_request("special and dedup vdevs need the feature allocation_classes"));
     }
     for feature in new.features.iter() {
         let count = match feature.name {

@@ -64,7 +64,7 @@ impl PoolWriter {
                 format!("{name}={value}")
             }
             PoolChange::Bootfs(_) => {
-                return Err(Error::invalid("bootfs is set by the number of its dataset"));
+                return Err(Error::bad_request("bootfs is set by the number of its dataset"));
             }
         };
         self.log(Event::Internal("set", &text))
@@ -139,7 +139,7 @@ impl PoolWriter {
     }
 
     fn directory_zap(&self, name: &str) -> Result<ObjectId> {
-        directory_object(&self.mos, name)?.ok_or_else(|| Error::not_found("MOS object", name))
+        directory_object(&self.mos, name)?.ok_or_else(|| Error::no_entry("MOS object", name))
     }
 
     /// Makes a ZAP that the MOS's directory names (`zap_create_link`).

@@ -192,9 +192,9 @@ pub fn log(mos: &mut dyn ObjectStore, author: &Author, event: Event<'_>) -> Resu
     list.add_u64("history time", author.now).add_string("history hostname", author.host.name.as_str());
     let packed = list
         .encode(Packed::native(ByteOrder::Little))
-        .map_err(|error| Error::invalid(format!("the history record cannot be packed: {error}")))?;
+        .map_err(|error| Error::bad_request(format!("the history record cannot be packed: {error}")))?;
     if packed.len() as u64 > RECORD_BYTES_MAX {
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_request(format!(
             "a history record of {} bytes, at most {RECORD_BYTES_MAX} are allowed",
             packed.len()
         )));

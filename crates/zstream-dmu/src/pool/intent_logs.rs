@@ -74,7 +74,11 @@ fn is_written(reader: &BlockReader, log: &BlockPointer, dataset: ObjectId) -> Re
 fn is_unreadable(error: &Error) -> bool {
     match error.fault() {
         Fault::NoGoodCopy(errors) => errors.iter().any(is_unreadable),
-        Fault::Io(_) | Fault::NotFound { .. } => true,
+        Fault::Io(_)
+        | Fault::NoMember(_)
+        | Fault::NoVdev(_)
+        | Fault::NoMapping(_)
+        | Fault::TooManyMissing { .. } => true,
         _ => false,
     }
 }

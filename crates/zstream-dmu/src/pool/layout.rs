@@ -1,6 +1,6 @@
 //! How large the vdevs of a new pool are and how they are cut into metaslabs.
 
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::vdev::label::LABEL_BYTES;
 use crate::vdev::{LEAF_DATA_START, MEMBER_BYTES_MIN};
 
@@ -23,9 +23,9 @@ const METASLABS_MAX: u64 = 1 << 17;
 /// The member is too small for a pool.
 pub fn member_asize(len: u64) -> Result<u64> {
     if len < MEMBER_BYTES_MIN {
-        return Err(Error::invalid(format!(
-            "{len} bytes are too few for a pool's member, at least {MEMBER_BYTES_MIN} are needed"
-        )));
+        let why =
+            format!("{len} bytes are too few for a pool's member, at least {MEMBER_BYTES_MIN} are needed");
+        return Err(Fault::TooSmall(why).into());
     }
     Ok(len - len % LABEL_BYTES - LEAF_DATA_START - END_BYTES)
 }

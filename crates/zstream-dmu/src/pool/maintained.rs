@@ -133,7 +133,7 @@ impl FeatureSet {
     /// # Errors
     /// There is no such feature, or zstream does not keep it right.
     pub fn enable(&mut self, name: &str) -> Result<()> {
-        let feature = Feature::by_name(name).ok_or_else(|| Error::not_found("feature", name))?;
+        let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
         // Of these, what OpenZFS left is dealt with, and nothing new is made.
         let is_retired = ["log_spacemap", "livelist"].contains(&name);
         if is_retired || Maintained::by_name(name).is_none() {
@@ -151,7 +151,7 @@ impl FeatureSet {
     /// # Errors
     /// There is no such feature.
     pub fn disable(&mut self, name: &str) -> Result<()> {
-        let feature = Feature::by_name(name).ok_or_else(|| Error::not_found("feature", name))?;
+        let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
         self.0.remove(feature.name);
         for dependent in FEATURES.iter().filter(|other| other.depends.contains(&feature.name)) {
             if self.0.contains(dependent.name) {

@@ -56,7 +56,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
         .iter()
         .copied()
         .max_by_key(|config| config.txg)
-        .ok_or_else(|| Error::invalid("no device has a label of the pool"))?;
+        .ok_or_else(|| Error::from(Fault::NotAMember("no device has a label of the pool".to_owned())))?;
     features::unknown(newest.features_for_read.iter().map(String::as_str))?;
     let label_state = newest.state;
 
@@ -199,7 +199,7 @@ pub(super) fn open_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Resu
 pub(super) fn read_config(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<(PoolConfig, NvList)> {
     let mos = open_mos(reader, uberblock)?;
     let directory = Zap::open(&mos, DIRECTORY_OBJECT)?;
-    let object = directory.lookup_u64("config")?.ok_or_else(|| Error::not_found("MOS object", "config"))?;
+    let object = directory.lookup_u64("config")?.ok_or_else(|| Error::no_entry("MOS object", "config"))?;
     let list = read_packed_list(&mos, ObjectId(object))?;
     let config = PoolConfig::parse(&list)?;
     if config.vdev_tree.kind != VdevType::Root {
@@ -241,7 +241,7 @@ fn explain(tree: &VdevTree, tops: &[VdevConfig], uberblock: &Uberblock, error: E
     if guid_sum == uberblock.guid_sum {
         return error;
     }
-    Error::invalid(format!("no label of some of the pool's vdevs was found: {error}"))
+    Fault::NoLabels(error).into()
 }
 
 /// When something cannot be read and the end of a member is missing, that may be why.
@@ -270,7 +270,7 @@ fn check_members(tree: &VdevTree) -> Result<()> {
     }
     check_known_members(tree)?;
     let missing = tree.tops().iter().find(|top| !top.is_available());
-    Err(Error::not_found("top-level vdev", missing.map_or("any", |top| top.name())))
+    Err(Error::no_vdev(missing.map_or("any", |top| top.name())))
 }
 
 fn is_expanding(tree: &VdevConfig) -> bool {
@@ -333,7 +333,7 @@ fn read_features(mos: &dyn ObjectSet, directory: &Zap<'_>, version: u64) -> Resu
         return Ok(Features::default());
     }
     let list = |name: &str| -> Result<BTreeMap<String, u64>> {
-        let object = directory.lookup_u64(name)?.ok_or_else(|| Error::not_found("MOS object", name))?;
+        let object = directory.lookup_u64(name)?.ok_or_else(|| Error::no_entry("MOS object", name))?;
         let zap = Zap::open(mos, ObjectId(object))?;
         zap.entries()
             .map(|entry| {

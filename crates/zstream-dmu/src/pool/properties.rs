@@ -93,7 +93,7 @@ impl PoolProperties {
             let text = text.as_ref();
             let pair = text.split_once('=');
             let (name, value) =
-                pair.ok_or_else(|| Error::invalid(format!("{text:?}: expected property=value")))?;
+                pair.ok_or_else(|| Error::bad_request(format!("{text:?}: expected property=value")))?;
             Ok((name.to_owned(), value.to_owned()))
         };
         let pairs = assignments.iter().map(split).collect::<Result<Vec<_>>>()?;
@@ -157,7 +157,7 @@ impl PoolProperties {
             "altroot" | "bootfs" | "cachefile" | "dedup_table_quota" | "multihost" | "version" => {
                 return Err(Error::unsupported(format!("{name}={value} in a new pool")));
             }
-            _ => return Err(Error::invalid(format!("bad pool property {name:?}"))),
+            _ => return Err(Error::bad_request(format!("bad pool property {name:?}"))),
         }
         Ok(())
     }
@@ -203,14 +203,14 @@ impl PoolChange {
     /// There is no such property, it cannot have this value, it cannot be changed, or zstream does not support it.
     pub fn parse(assignment: &str) -> Result<Self> {
         let Some((name, value)) = assignment.split_once('=') else {
-            return Err(Error::invalid(format!("{assignment:?}: expected property=value")));
+            return Err(Error::bad_request(format!("{assignment:?}: expected property=value")));
         };
         let (name, value) = (name.to_owned(), value.to_owned());
         if let Some(feature) = name.strip_prefix("feature@") {
-            let known = Feature::by_name(feature).ok_or_else(|| Error::not_found("feature", feature))?;
+            let known = Feature::by_name(feature).ok_or_else(|| Error::no_entry("feature", feature))?;
             return match value.as_str() {
                 "enabled" => check_can_enable(known).map(|()| Self::Enable(known)),
-                "disabled" => Err(Error::invalid(format!(
+                "disabled" => Err(Error::bad_request(format!(
                     "property {name} can only be set to disabled at creation time"
                 ))),
                 _ => Err(bad_value(&name, &value, "enabled")),
@@ -219,9 +219,9 @@ impl PoolChange {
         if is_user_property(&name) {
             let (limit, found) = (USER_BYTES_MAX, name.len().max(value.len()));
             return match found > limit {
-                true => {
-                    Err(Error::invalid(format!("property {name} or its value is longer than {limit} bytes")))
-                }
+                true => Err(Error::bad_request(format!(
+                    "property {name} or its value is longer than {limit} bytes"
+                ))),
                 false => Ok(Self::Text { name, value }),
             };
         }
@@ -233,7 +233,7 @@ impl PoolChange {
             return Ok(Self::Number { name, value });
         }
         if READ_ONLY.contains(&name.as_str()) {
-            return Err(Error::invalid(format!("pool property {name} is read-only")));
+            return Err(Error::bad_request(format!("pool property {name} is read-only")));
         }
         match (name.as_str(), value.as_str()) {
             ("ashift", _) => match value.parse::<u64>() {
@@ -260,7 +260,7 @@ impl PoolChange {
             ("dedup_table_quota" | "multihost" | "version", _) => {
                 Err(Error::unsupported(format!("setting {name}={value}")))
             }
-            _ => Err(Error::invalid(format!("bad pool property {name:?}"))),
+            _ => Err(Error::bad_request(format!("bad pool property {name:?}"))),
         }
     }
 }
@@ -277,7 +277,7 @@ pub fn upgrade_features(compatibility: Option<&str>) -> Result<FeatureSet> {
 }
 
 fn bad_value(name: &str, value: &str, expected: &str) -> Error {
-    Error::invalid(format!("bad value {value:?} of pool property {name}: expected {expected}"))
+    Error::bad_request(format!("bad value {value:?} of pool property {name}: expected {expected}"))
 }
 
 /// True for `module:property` (`zfs_prop_user`).
@@ -320,7 +320,7 @@ fn read_set(name: &str, dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
     {
         return Ok(features.map(str::to_owned).collect());
     }
-    let path = path.ok_or_else(|| Error::not_found("set of compatible features", name))?;
+    let path = path.ok_or_else(|| Error::no_entry("set of compatible features", name))?;
     let text = read_text(path).map_err(|error| error.on_vdev(path.display()))?;
     let words = text.lines().flat_map(|line| {
         let line = line.split_once('#').map_or(line, |(line, _)| line);
@@ -334,7 +334,7 @@ fn read_text(path: &Path) -> Result<String> {
     File::open(path)?.take(COMPATIBILITY_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > COMPATIBILITY_BYTES_MAX {
         let limit = COMPATIBILITY_BYTES_MAX;
-        return Err(Error::invalid(format!("a set of features of more than {limit} bytes")));
+        return Err(Error::bad_request(format!("a set of features of more than {limit} bytes")));
     }
     Ok(text)
 }

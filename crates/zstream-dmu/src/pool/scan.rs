@@ -5,6 +5,7 @@
 //! Directories are searched, not below; what is no member there is passed over.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,7 +109,13 @@ fn look(devices: &dyn OpenDevice, path: &Path) -> Result<Option<Candidate>> {
 }
 
 fn examine_named(devices: &dyn OpenDevice, path: &Path, mode: Mode) -> Result<Candidate> {
-    examine_opened(path, devices.open(path, mode)?)
+    let device = devices.open(path, mode).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy => {
+            Error::from(Fault::InUse(error.to_string()))
+        }
+        _ => error.into(),
+    })?;
+    examine_opened(path, device)
 }
 
 fn examine_opened(path: &Path, device: Arc<dyn Device>) -> Result<Candidate> {
@@ -125,8 +132,10 @@ pub fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Re
     let reopen = |candidate: &Candidate| {
         let name = &candidate.member.name;
         let place = |error: Error| error.on_vdev(name);
-        let path =
-            candidate.path.as_deref().ok_or_else(|| place(Error::invalid("it was not opened by a name")))?;
+        let path = candidate
+            .path
+            .as_deref()
+            .ok_or_else(|| place(Error::bad_request("it was not opened by a name")))?;
         examine_named(devices, path, Mode::Write).map_err(place)
     };
     candidates.iter().map(reopen).collect()
@@ -164,7 +173,7 @@ pub fn examine(member: Member) -> Result<Candidate> {
         Ok(Some(list)) => format!("; none of its {} partitions either", list.len()),
         Err(error) => format!("; {error}"),
     };
-    Err(Error::invalid(format!("not a member of a pool: {why}{table}")))
+    Err(Fault::NotAMember(format!("not a member of a pool: {why}{table}")).into())
 }
 
 /// Chooses the pool called `name` (or with that guid in decimal), or the only one there is.
@@ -265,7 +274,7 @@ mod tests {
             message(MemoryDevice::new(100)),
             "not a member of a pool: 100 bytes are too few for a pool's member"
         );
-        assert!(message(MemoryDevice::new(9 << 20)).contains("no embedded checksum"));
+        assert!(message(MemoryDevice::new(9 << 20)).contains("embedded checksum is missing"));
         let disk = crate::gpt::tests::disk(512, 20_000);
         assert!(message(disk).contains("none of its 3 partitions either"));
     }

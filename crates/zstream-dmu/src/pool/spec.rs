@@ -1,6 +1,6 @@
 //! What a new pool is to be: its name and its vdevs, in the words of `zpool create`.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 pub use crate::vdev::Shape;
 
 /// Longest name of a pool: room is left for the names of the datasets that every pool has.
@@ -79,7 +79,7 @@ fn classify(word: &str) -> Result<Word> {
         _ => match word.strip_prefix("raidz").map(str::parse) {
             Some(Ok(parity @ 1..=PARITY_MAX)) => Word::Shape(Shape::Raidz(parity)),
             Some(Ok(parity)) => {
-                return Err(Error::invalid(format!("raidz{parity}: parity is 1 to {PARITY_MAX}")));
+                return Err(Error::bad_request(format!("raidz{parity}: parity is 1 to {PARITY_MAX}")));
             }
             _ => Word::Member,
         },
@@ -100,14 +100,16 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
         match classify(word)? {
             Word::Class(new) => {
                 if seen.contains(&new) {
-                    return Err(Error::invalid(format!("{word} can be given only once")));
+                    return Err(Error::bad_request(format!("{word} can be given only once")));
                 }
                 seen.push(new);
                 (class, is_open) = (new, false);
             }
             Word::Shape(shape) => {
                 if class == VdevClass::Log && shape != Shape::Mirror {
-                    return Err(Error::invalid(format!("a log of type {shape}: it is single or a mirror")));
+                    return Err(Error::bad_request(format!(
+                        "a log of type {shape}: it is single or a mirror"
+                    )));
                 }
                 tops.push(TopSpec { class, shape, leaves: Vec::new() });
                 is_open = true;
@@ -125,22 +127,24 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
         let (least, most) = top.shape.members().into_inner();
         let count = top.leaves.len();
         if count < least {
-            return Err(Error::invalid(format!("{} of {count} members, it needs {least}", top.shape)));
+            return Err(Error::bad_request(format!("{} of {count} members, it needs {least}", top.shape)));
         }
         if count > most {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_request(format!(
                 "{} of {count} members, at most {most} are allowed",
                 top.shape
             )));
         }
     }
     if !tops.iter().any(|top| top.class == VdevClass::Normal) {
-        return Err(Error::invalid("no vdev for data: at least one without special, dedup or log is needed"));
+        return Err(Error::bad_request(
+            "no vdev for data: at least one without special, dedup or log is needed",
+        ));
     }
     let mut members: Vec<&str> = tops.iter().flat_map(|top| &top.leaves).map(String::as_str).collect();
     members.sort_unstable();
     if let Some(twice) = members.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Error::invalid(format!("{} is given twice", twice[0])));
+        return Err(Error::bad_request(format!("{} is given twice", twice[0])));
     }
     Ok(tops)
 }
@@ -154,7 +158,7 @@ pub fn check_redundancy<L>(tops: &[TopSpec<L>]) -> Result<()> {
     let data: Vec<_> = tops.iter().filter(|top| top.class != VdevClass::Log).collect();
     for pair in data.windows(2) {
         if tolerates(pair[0]) != tolerates(pair[1]) {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_request(format!(
                 "mismatched replication level: {} and {} vdevs may lose {} and {} members",
                 pair[0].shape,
                 pair[1].shape,
@@ -171,7 +175,7 @@ pub fn check_redundancy<L>(tops: &[TopSpec<L>]) -> Result<()> {
 /// # Errors
 /// It says what is wrong with the name.
 pub fn check_name(name: &str) -> Result<()> {
-    let bad = |why: &str| Err(Error::invalid(format!("pool name {name:?} {why}")));
+    let bad = |why: &str| Err(Fault::BadName(format!("pool name {name:?} {why}")).into());
     if name.len() > NAME_BYTES_MAX {
         return bad(&format!("has {} bytes, at most {NAME_BYTES_MAX} are allowed", name.len()));
     }

@@ -27,7 +27,7 @@ use super::{OpenOptions, Pool, VERSIONS, config_list};
 use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::{Files, OpenDevice, OverlayDevice};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::host::{self, Host};
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::DIRECTORY_OBJECT;
@@ -197,7 +197,7 @@ impl PoolWriter {
             mos: ObjsetWriter::open(set, Arc::clone(&writer), properties)?,
             labels: PoolLabels::new(Arc::clone(reader.vdevs())),
             config,
-            config_object: config_object.ok_or_else(|| Error::not_found("MOS object", "config"))?,
+            config_object: config_object.ok_or_else(|| Error::no_entry("MOS object", "config"))?,
             is_config_old: true,
             last: *pool.uberblock(),
             host: options.host.clone(),
@@ -354,7 +354,7 @@ fn check_devices(candidates: &[Candidate]) -> Result<()> {
             Some(Role::Member(config)) => {
                 let Some(guid) = config.guid else { continue };
                 if let Some((_, other)) = seen.iter().find(|(seen, _)| *seen == guid) {
-                    return Err(Error::invalid(format!(
+                    return Err(Error::bad_request(format!(
                         "{name} and {other} are the same member of pool {}: one must be a copy",
                         config.name
                     )));
@@ -376,16 +376,18 @@ fn check_host(pool: &Pool, options: &WriteOptions) -> Result<()> {
     let id = config.hostid.unwrap_or(0);
     if id != u64::from(options.host.id) {
         let host = config.hostname.as_deref().unwrap_or("an unknown host");
-        return Err(Error::invalid(format!(
+        return Err(Fault::InUse(format!(
             "pool {} was last used by {host} (hostid {id:x}) and not exported; it may be in use there",
             config.name
-        )));
+        ))
+        .into());
     }
     if pool.uberblock().mmp_magic == crate::vdev::uberblock::MMP_MAGIC && pool.uberblock().mmp_delay != 0 {
-        return Err(Error::invalid(format!(
+        return Err(Fault::InUse(format!(
             "pool {} has multihost on and was not exported; it may be in use",
             config.name
-        )));
+        ))
+        .into());
     }
     Ok(())
 }

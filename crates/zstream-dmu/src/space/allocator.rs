@@ -115,7 +115,7 @@ impl Allocator {
             let vdev = vdevs.tops().get(space.vdev as usize);
             let place = tops.get_mut(space.vdev as usize);
             let (Some(vdev), Some(place)) = (vdev, place) else {
-                return Err(Error::not_found("top-level vdev", space.vdev));
+                return Err(Error::no_vdev(space.vdev));
             };
             *place = Some(Top::new(space, vdev.config(), deflate[space.vdev as usize])?);
             counted.push((space, vdev.config()));
@@ -279,7 +279,7 @@ impl Allocator {
 
     fn vdev(&self, number: u32) -> Result<&Vdev> {
         let vdev = self.reader.vdevs().tops().get(number as usize);
-        vdev.ok_or_else(|| Error::not_found("top-level vdev", number))
+        vdev.ok_or_else(|| Error::no_vdev(number))
     }
 
     fn free_nested(&self, block: &BlockPointer, depth: usize) -> Result<()> {
@@ -352,7 +352,7 @@ impl Space for Allocator {
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {
         let copies = usize::from(copies);
         if psize == 0 || psize > BLOCK_BYTES_MAX || !(1..=DVAS_PER_BLOCK_POINTER).contains(&copies) {
-            return Err(Error::invalid(format!("a block of {psize} bytes in {copies} copies")));
+            return Err(Error::internal(format!("a block of {psize} bytes in {copies} copies")));
         }
         let state = &mut *self.state();
         match self.allocations_left.load(Ordering::Relaxed) {
@@ -482,7 +482,7 @@ impl State {
     /// Gives back what was taken in this transaction group.
     fn put_back(&mut self, place: Dva) -> Result<()> {
         let Some(top) = self.tops.get_mut(place.vdev() as usize).and_then(Option::as_mut) else {
-            return Err(Error::not_found("top-level vdev", place.vdev()));
+            return Err(Error::no_vdev(place.vdev()));
         };
         top.free(self.mos.as_deref(), place.offset(), place.offset() + place.asize(), true)?;
         self.allocated -= place.asize();

@@ -24,7 +24,7 @@ use zstream_format::order::ByteOrder;
 use super::free_space::{FreeSpace, Histogram, bucket};
 use super::space_map::{SpaceChange, SpaceMap};
 use super::space_map_write::{self, Form};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::ids::{ObjectId, Txg};
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
@@ -175,7 +175,7 @@ impl Metaslab {
         let (mut allocated, mut has_histogram) = (RangeSet::default(), false);
         let (mut map_length, mut map_block_bytes) = (0, u64::from(space_map_write::BLOCK_BYTES));
         if let Some(object) = self.map {
-            let mos = mos.ok_or_else(|| Error::not_found("space map", object))?;
+            let mos = mos.ok_or_else(|| Error::from(Fault::NoObject(object)))?;
             let map = SpaceMap::open(mos, object)?;
             map.replay(mos, self.start, self.size, shift, &mut allocated)?;
             (map_length, map_block_bytes) = (map.length, mos.info(object)?.block_bytes);

@@ -133,7 +133,7 @@ impl Space for TestSpace {
     fn write(&self, place: Dva, bytes: &[u8]) -> Result<()> {
         assert!(bytes.len() as u64 <= place.asize());
         if self.writes_left.fetch_sub(1, Ordering::Relaxed) == 0 {
-            return Err(Error::invalid("a write that was made to fail"));
+            return Err(std::io::Error::other("a write that was made to fail").into());
         }
         self.device.write_at(LEAF_DATA_START + place.offset(), bytes)?;
         Ok(())

@@ -8,7 +8,7 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use crate::block::Block;
 use crate::block::StoredBlock;
 use crate::dnode::NewObject;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::{ObjectInfo, ObjectSet};
 use crate::object_store::{Kept, ObjectStore};
@@ -48,11 +48,11 @@ impl Store {
     }
 
     fn get(&self, object: ObjectId) -> Result<&Object> {
-        self.objects.get(&object.0).ok_or_else(|| Error::not_found("object", object))
+        self.objects.get(&object.0).ok_or_else(|| Fault::NoObject(object).into())
     }
 
     fn get_mut(&mut self, object: ObjectId) -> Result<&mut Object> {
-        self.objects.get_mut(&object.0).ok_or_else(|| Error::not_found("object", object))
+        self.objects.get_mut(&object.0).ok_or_else(|| Fault::NoObject(object).into())
     }
 }
 
@@ -124,7 +124,7 @@ impl ObjectStore for Store {
     }
 
     fn reclaim(&mut self, object: ObjectId, new: &NewObject, kept: Kept) -> Result<()> {
-        let old = self.objects.remove(&object.0).ok_or_else(|| Error::not_found("object", object))?;
+        let old = self.objects.remove(&object.0).ok_or_else(|| Fault::NoObject(object))?;
         self.claim(object, new)?;
         let now = self.get_mut(object)?;
         let shape = |info: &ObjectInfo| (info.object_type, info.block_bytes);
@@ -136,7 +136,7 @@ impl ObjectStore for Store {
     }
 
     fn free(&mut self, object: ObjectId) -> Result<()> {
-        self.objects.remove(&object.0).map(drop).ok_or_else(|| Error::not_found("object", object))
+        self.objects.remove(&object.0).map(drop).ok_or_else(|| Fault::NoObject(object).into())
     }
 
     fn write(&mut self, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -176,7 +176,7 @@ impl ObjectStore for Store {
     fn set_block_size(&mut self, object: ObjectId, block_bytes: u32, _: u8) -> Result<()> {
         let object = self.get_mut(object)?;
         if object.info.max_block.0 > 0 {
-            return Err(Error::invalid("the object has more than one block"));
+            return Err(Error::bad_shape("the object has more than one block"));
         }
         object.info.block_bytes = u64::from(block_bytes);
         if let Some(block) = object.blocks.get_mut(&0) {

@@ -222,7 +222,7 @@ fn damage_is_reported_and_the_rest_still_visited() {
         Traverse::new(memory, 54, root, Options::default()).partition(Result::is_ok);
     assert!(visits.iter().any(|visit| name(visit.as_ref().unwrap()) == "3 L0 0"));
     let errors: Vec<_> = errors.into_iter().map(Result::unwrap_err).collect();
-    assert!(matches!(errors[0].fault(), Fault::NotFound { .. }), "{}", errors[0]);
+    assert!(matches!(errors[0].fault(), Fault::NoVdev(_)), "{}", errors[0]);
     assert_eq!(errors[0].place().bookmark.map(|at| (at.object.0, at.level)), Some((1, 1)));
     assert!(matches!(errors[1].fault(), Fault::Corrupt { what: "dnode", .. }), "{}", errors[1]);
     assert_eq!(errors[1].place().bookmark.map(|at| at.object.0), Some(2));

@@ -12,12 +12,12 @@ use crate::zap::{Value, Zap, ZapMut};
 ///
 /// The pool does not have the feature, or it would be used less than never; its counts cannot be read.
 pub fn add(mos: &mut dyn ObjectStore, name: &str, change: i64) -> Result<()> {
-    let feature = Feature::by_name(name).ok_or_else(|| Error::not_found("feature", name))?;
+    let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
     let list = if feature.read_only_compatible { "features_for_write" } else { "features_for_read" };
     let object = Zap::open(&*mos, DIRECTORY_OBJECT)?.lookup_u64(list)?;
-    let object = ObjectId(object.ok_or_else(|| Error::not_found("MOS object", list))?);
+    let object = ObjectId(object.ok_or_else(|| Error::no_entry("MOS object", list))?);
     let count = Zap::open(&*mos, object)?.lookup_u64(feature.guid)?;
-    let count = count.ok_or_else(|| Error::not_found("feature", name))?;
+    let count = count.ok_or_else(|| Error::no_entry("feature", name))?;
     let new = count.checked_add_signed(change).ok_or_else(|| {
         Error::corrupt("feature", format!("{name} is counted {count} times, changed by {change}"))
     })?;

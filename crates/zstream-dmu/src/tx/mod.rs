@@ -90,7 +90,7 @@ pub fn commit(
     let (space, txg) = (parts.space, parts.space.txg());
     if txg <= parts.last.txg {
         let last = parts.last.txg;
-        return Err(Error::invalid(format!("transaction group {txg} is committed after {last}")));
+        return Err(Error::internal(format!("transaction group {txg} is committed after {last}")));
     }
     if !parts.mos.is_dirty() && !space.is_changed() {
         return Ok(*parts.last);
@@ -114,7 +114,7 @@ pub fn commit(
     };
     parts.uberblocks.write(&uberblock)?;
     let reader = parts.mos.synced().map(|set| Arc::clone(set.reader()));
-    let reader = reader.ok_or_else(|| Error::invalid("a MOS that was never synced"))?;
+    let reader = reader.ok_or_else(|| Error::internal("a MOS that was never synced"))?;
     space.committed(Arc::new(Objset::open(reader, 0, root)?), Txg(txg.0 + 1))?;
     Ok(uberblock)
 }
@@ -141,7 +141,7 @@ fn converge(
             return Ok(root);
         }
     }
-    Err(Error::invalid(format!("the MOS still changes after {PASSES_MAX} passes")))
+    Err(Error::internal(format!("the MOS still changes after {PASSES_MAX} passes")))
 }
 
 /// Frees at once what the MOS does not need any more: it has no snapshots.

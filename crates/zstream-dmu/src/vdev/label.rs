@@ -121,7 +121,7 @@ impl Label {
 }
 
 fn too_small(device: &dyn Device) -> Error {
-    Fault::Invalid(format!("{} bytes are too few for a pool's member", device.len())).into()
+    Fault::TooSmall(format!("{} bytes are too few for a pool's member", device.len())).into()
 }
 
 /// The four labels of a device.

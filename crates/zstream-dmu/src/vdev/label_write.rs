@@ -66,7 +66,7 @@ pub fn list(config: &NvList, leaf: Guid) -> Result<NvList> {
     let tree = config.get_list("vdev_tree");
     let tops = tree.and_then(|tree| tree.get_list_array("children")).unwrap_or_default();
     let top = tops.iter().find(|top| holds(top, leaf));
-    let top = top.ok_or_else(|| Error::not_found("vdev", leaf.0))?;
+    let top = top.ok_or_else(|| Fault::NoVdev(format!("vdev {}", leaf.0)))?;
     let mut guids = NvList::new();
     guids.add_u64("top_guid", top.get_u64("guid").unwrap_or_default()).add_u64("guid", leaf.0);
     if top.get_u64("is_log").is_some_and(|is_log| is_log != 0) {
@@ -125,7 +125,7 @@ fn without_objects(vdev: &NvList) -> NvList {
 pub fn encode(list: &NvList, at: u64) -> Result<Vec<u8>> {
     let packed = list
         .encode(Packed::xdr(ByteOrder::Little))
-        .map_err(|error| Error::invalid(format!("the label cannot be packed: {error}")))?;
+        .map_err(|error| Error::internal(format!("the label cannot be packed: {error}")))?;
     let limit = CONFIG_BYTES - EMBEDDED_BYTES;
     if packed.len() > limit {
         let (size, limit) = (packed.len() as u64, limit as u64);
@@ -190,8 +190,9 @@ pub fn initialize(device: &dyn Device, list: &NvList) -> Result<()> {
 }
 
 fn start(device: &dyn Device, number: usize) -> Result<u64> {
-    label::offset(device.len(), number)
-        .ok_or_else(|| Error::invalid(format!("{} bytes are too few for a pool's member", device.len())))
+    label::offset(device.len(), number).ok_or_else(|| {
+        Fault::TooSmall(format!("{} bytes are too few for a pool's member", device.len())).into()
+    })
 }
 
 fn put(device: &dyn Device, at: u64, bytes: &[u8]) -> Result<()> {

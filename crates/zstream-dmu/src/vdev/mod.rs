@@ -309,7 +309,7 @@ impl Vdev {
 
     fn read_leaf(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let Some(device) = self.device() else {
-            return Err(Error::not_found("member", &self.name));
+            return Err(Fault::NoMember(self.name.clone()).into());
         };
         let at = offset
             .checked_add(LEAF_DATA_START)
@@ -411,7 +411,7 @@ impl VdevTree {
         match &top.kind {
             Kind::Indirect(mapping) => {
                 let Some(mapping) = mapping.get() else {
-                    return Err(Error::not_found("mapping of removed vdev", dva.vdev()));
+                    return Err(Fault::NoMapping(dva.vdev()).into());
                 };
                 indirect::Place { tree: self, mapping, offset, birth: birth.0 }.read(out, reading)
             }
@@ -443,7 +443,7 @@ impl VdevTree {
 impl Fault {
     /// Whether this is only that a member is not there.
     fn is_missing_member(&self) -> bool {
-        matches!(self, Self::NotFound { what: "member", .. })
+        matches!(self, Self::NoMember(_))
     }
 }
 

@@ -10,7 +10,7 @@ use super::label_write;
 use super::uberblock::Uberblock;
 use super::{Vdev, VdevTree};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 
 /// Where uberblocks go: the labels of all devices of a pool.
 pub trait Uberblocks: Send + Sync {
@@ -66,7 +66,7 @@ impl PoolLabels {
         });
         let leaves: Vec<_> = leaves.collect();
         leaves.into_par_iter().try_for_each(|(leaf, ashift)| {
-            let device = leaf.device().ok_or_else(|| Error::not_found("member", leaf.name()))?;
+            let device = leaf.device().ok_or_else(|| Fault::NoMember(leaf.name().to_owned()))?;
             act(leaf, &**device, ashift).map_err(|error| error.on_vdev(leaf.name()))
         })
     }

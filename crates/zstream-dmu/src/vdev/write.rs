@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::{Kind, LEAF_DATA_START, Vdev, VdevTree};
 use crate::blkptr::Dva;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::vdev::raidz;
 
@@ -32,7 +32,7 @@ impl Vdev {
                 let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
                 device.write_pieces_at(at, pieces).map_err(place)
             }
-            Kind::Leaf(None) => Err(Error::not_found("member", &self.name)),
+            Kind::Leaf(None) => Err(Fault::NoMember(self.name.clone()).into()),
             Kind::Mirror(children) => {
                 children.iter().try_for_each(|child| child.write(offset, birth, pieces))
             }
@@ -107,7 +107,7 @@ impl VdevTree {
     pub fn flush(&self) -> Result<()> {
         let flush = |leaf: &Vdev| match leaf.device() {
             Some(device) => device.flush().map_err(|error| Error::from(error).on_vdev(&leaf.name)),
-            None => Err(Error::not_found("member", &leaf.name)),
+            None => Err(Fault::NoMember(leaf.name.clone()).into()),
         };
         self.leaves().into_par_iter().try_for_each(flush)
     }
@@ -174,7 +174,7 @@ mod tests {
                 let degraded = tree(&config, &devices, &without);
                 prop_assert_eq!(degraded.state(), VdevState::Degraded);
                 let mut out = vec![0; size];
-                let verify = |found: &[u8]| if found == bytes { Ok(()) } else { Err(Error::invalid("differs")) };
+                let verify = |found: &[u8]| if found == bytes { Ok(()) } else { Err(Error::internal("differs")) };
                 degraded.read(dva, Txg(1), &mut out, &mut Reading::new(&verify, Effort::AnyCopy)).unwrap();
                 prop_assert_eq!(&out, &bytes);
             }

@@ -178,7 +178,7 @@ impl<'a> Fat<'a> {
             Key::Words(words) if has_word_keys => {
                 Ok(hash::of_words(salt, words, flags.contains(ZapFlags::PREHASHED_KEY), long))
             }
-            _ => Err(Error::invalid(format!(
+            _ => Err(Error::bad_request(format!(
                 "ZAP object {object} is asked for key {key}, but its keys are {}",
                 if has_word_keys { "words" } else { "names" }
             ))),

@@ -186,7 +186,7 @@ impl<'a> Zap<'a> {
     pub fn lookup_words(&self, words: &[u64]) -> Result<Option<Value>> {
         let key = Key::Words(words.to_vec());
         match &self.repr {
-            Repr::Micro(_) => Err(Error::invalid(format!(
+            Repr::Micro(_) => Err(Error::bad_request(format!(
                 "ZAP object {} is asked for key {key}, but its keys are names",
                 self.object
             ))),

@@ -104,7 +104,7 @@ impl BlockReader {
         }
         let header = |address: Dva| {
             let top = self.vdevs().tops().get(address.vdev() as usize);
-            let top = top.ok_or_else(|| Error::not_found("top-level vdev", address.vdev()))?;
+            let top = top.ok_or_else(|| Error::no_vdev(address.vdev()))?;
             let asize = top.asize(HEADER_BYTES as u64, bp.physical_birth());
             Ok(Dva::new(address.vdev(), address.offset(), asize, true))
         };

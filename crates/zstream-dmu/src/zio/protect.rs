@@ -78,7 +78,7 @@ pub(super) fn kept(props: &WriteProps, crypt: &StoredCrypt) -> Result<(Seal, Byt
         return Err(Error::unsupported("an encrypted block in a dataset that is not received raw"));
     }
     if props.level > 0 || crypt.kind != expected {
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_shape(format!(
             "a block of type {} and level {} that comes as {:?}, expected {expected:?}",
             props.object_type, props.level, crypt.kind
         )));

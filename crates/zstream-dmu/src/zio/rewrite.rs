@@ -24,7 +24,7 @@ impl BlockReader {
     pub fn prove(&self, bp: &BlockPointer, stored: &[u8]) -> Result<()> {
         bp.validate()?;
         if bp.kind() != BlockKind::Normal || stored.len() as u64 != bp.psize() {
-            return Err(Error::invalid(format!("{} bytes are not what {bp} points at", stored.len())));
+            return Err(Error::bad_request(format!("{} bytes are not what {bp} points at", stored.len())));
         }
         let verifier = self.verifier(bp)?;
         if !verifier.tells_apart() {

@@ -216,7 +216,7 @@ fn what_has_no_content_is_refused_by_what_it_is() {
     let huge = NormalBlock { lsize: 32 << 20, compression: CompressionType::LZ4, ..block };
     assert!(bench.error(&BlockPointer::normal(&huge)).contains("logical size 33554432"));
     let shorter = NormalBlock { lsize: 1024, ..block };
-    assert!(bench.error(&BlockPointer::normal(&shorter)).contains("512 bytes stored, expected 1024"));
+    assert!(bench.error(&BlockPointer::normal(&shorter)).contains("stored size is 512 bytes, expected 1024"));
     let log = NormalBlock { checksum_type: ChecksumType::ZILOG2, ..block };
     assert!(bench.error(&BlockPointer::normal(&log)).contains("no embedded checksum"));
     let label = NormalBlock { checksum_type: ChecksumType::LABEL, ..block };

@@ -114,7 +114,7 @@ impl BlockWriter {
                     props.level,
                     self.txg(),
                 );
-                return pointer.map(Form::Pointer).ok_or_else(|| Error::invalid("an empty embedded block"));
+                return pointer.map(Form::Pointer).ok_or_else(|| Error::internal("an empty embedded block"));
             }
             DiskForm::Compressed(bytes) => (Cow::Owned(bytes), kind),
             DiskForm::Plain => (Cow::Borrowed(content), CompressionType::OFF),
@@ -168,9 +168,9 @@ impl BlockWriter {
                 props.level,
                 self.txg(),
             );
-            return pointer
-                .map(Form::Pointer)
-                .ok_or_else(|| Error::invalid(format!("an embedded block of {} bytes", stored.bytes.len())));
+            return pointer.map(Form::Pointer).ok_or_else(|| {
+                Error::bad_shape(format!("an embedded block of {} bytes", stored.bytes.len()))
+            });
         }
         // Pools may have a larger unit than the stream's. A MAC is over what is stored, so that nothing can be added then.
         let unit = if stored.crypt.is_some() { SECTOR_BYTES } else { 1 << self.space.unit_shift() };
@@ -178,7 +178,7 @@ impl BlockWriter {
         let is_plain = stored.compression == CompressionType::OFF;
         let is_short = stored.crypt.is_some() && stored.bytes.len() as u64 != padded;
         if stored.bytes.len() as u64 > padded || is_short || is_plain && stored.bytes.len() as u64 != lsize {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_shape(format!(
                 "{} stored bytes of a block of {lsize}, compressed with {}",
                 stored.bytes.len(),
                 stored.compression
@@ -192,7 +192,7 @@ impl BlockWriter {
             Some(crypt) => kept(props, crypt)?,
             None => {
                 if props.level > 0 {
-                    return Err(Error::invalid("an indirect block that comes as it is to be stored"));
+                    return Err(Error::internal("an indirect block that comes as it is to be stored"));
                 }
                 (protect(props, request.at.objset, &self.keys, &[], &mut bytes)?, ByteOrder::Little)
             }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_format::object_type::ObjectType;
 
 use super::{Dataset, Dir};
+use crate::error::{Error, Kind, Result};
 use crate::phys::{DatasetPhys, DirPhys};
 use crate::pool::Dsl;
 
@@ -29,11 +29,11 @@ impl Dsl {
     pub fn dir(self: &Arc<Self>, name: &str) -> Result<Arc<Dir>> {
         let mut parts = name.split('/');
         if parts.next() != Some(self.name()) {
-            return Err(Error::not_found("pool", name.split('/').next().unwrap_or_default()));
+            return Err(Error::not_found(Kind::Pool, name.split('/').next().unwrap_or_default()));
         }
         let mut dir = self.root()?;
         for part in parts.take(DEPTH_MAX) {
-            dir = dir.child(part)?.ok_or_else(|| Error::not_found("dataset", name))?;
+            dir = dir.child(part)?.ok_or_else(|| Error::not_found(Kind::Dataset, name))?;
         }
         Ok(dir)
     }

@@ -1,6 +1,5 @@
 //! Properties that are not set but found out.
 
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::KeyFormat;
 
@@ -9,6 +8,7 @@ use super::value::{Found, Source, Value};
 use super::{Props, Subject, default, entry_of, index, lookup};
 use crate::bookmark::{Bookmark, BookmarkFlags};
 use crate::dataset::{Dataset, Dir};
+use crate::error::Result;
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
@@ -163,7 +163,7 @@ impl Props {
     fn available(&self, dataset: &Dataset) -> Result<Option<u64>> {
         let Some(space) = self.space else { return Ok(None) };
         let number = |name: &str| -> Result<u64> {
-            lookup(dataset, name, false)?.value.map_or(Ok(0), |(value, _)| value.u64())
+            lookup(dataset, name, false)?.value.map_or(Ok(0), |(value, _)| Ok(value.u64()?))
         };
         let phys = dataset.phys();
         let reserved = number("refreservation")?.saturating_sub(phys.unique_bytes);
@@ -245,7 +245,7 @@ fn clones(snapshot: &Dataset) -> Result<Known> {
 fn resume_token(dataset: &Dataset) -> Result<Known> {
     let Some(token) = dataset.resume_token()? else { return Ok(None) };
     let token = token.encode().map_err(|error| {
-        zstream_dmu::error::Error::corrupt("receive state", format!("{}: {error}", dataset.name()))
+        crate::error::Error::corrupt("receive state", format!("{}: {error}", dataset.name()))
     })?;
     Ok(Some(text(token)))
 }

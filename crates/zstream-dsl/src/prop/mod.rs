@@ -23,7 +23,6 @@ pub mod value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::Objset;
@@ -35,6 +34,7 @@ use self::table::{Kind, Property, Types};
 use self::value::{Found, Source, Value};
 use crate::bookmark::Bookmark;
 use crate::dataset::{Dataset, Dir};
+use crate::error::{Error, Result};
 
 pub(crate) const RECEIVED: &str = "$recvd";
 pub(crate) const INHERIT: &str = "$inherit";
@@ -203,7 +203,7 @@ fn is_locked(dataset: &Dataset) -> Result<bool> {
 /// # Errors
 /// When the ZAPs cannot be read, or the value is text.
 pub fn stored_number(dataset: &Dataset, name: &str) -> Result<Option<u64>> {
-    lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()
+    Ok(lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()?)
 }
 
 /// What ZAPs say of a property.

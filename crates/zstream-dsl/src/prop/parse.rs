@@ -1,7 +1,8 @@
 //! Values of properties as users write them, made what a dataset keeps of them (`zprop_parse_value`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::zap;
+
+use crate::error::{Error, Fault, Result};
 
 use super::table::{Kind, Property};
 
@@ -39,8 +40,9 @@ pub struct Parsed {
 /// # Errors
 /// As [`parse`]; there is no `=`.
 pub fn parse_assignment(text: &str) -> Result<Parsed> {
-    let (name, value) =
-        text.split_once('=').ok_or_else(|| Error::invalid(format!("{text:?}: expected property=value")))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| Error::bad_property(format!("{text:?}: expected property=value")))?;
     parse(name, value)
 }
 
@@ -53,12 +55,12 @@ pub fn parse(name: &str, text: &str) -> Result<Parsed> {
     if name.contains(':') {
         return parse_user(name, text);
     }
-    let property = Property::find(name).ok_or_else(|| Error::invalid(format!("bad property {name:?}")))?;
+    let property = Property::find(name).ok_or_else(|| Fault::NoProperty(name.to_owned()))?;
     if property.read_only && !property.set_once {
-        return Err(Error::invalid(format!("property {} is computed and cannot be set", property.name)));
+        return Err(Error::bad_property(format!("property {} is computed and cannot be set", property.name)));
     }
     let bad = |expected: &str| {
-        Error::invalid(format!("bad value {text:?} of {}: expected {expected}", property.name))
+        Error::bad_property(format!("bad value {text:?} of {}: expected {expected}", property.name))
     };
     let value = match property.kind {
         Kind::Text { .. } => {
@@ -135,13 +137,13 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 fn parse_user(name: &str, text: &str) -> Result<Parsed> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ":-._+".contains(c);
     if name.len() > USER_NAME_BYTES_MAX || !name.chars().all(allowed) || name.starts_with('-') {
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_property(format!(
             "bad property {name:?}: a user's property has lower-case letters, digits and :-._+, at most {USER_NAME_BYTES_MAX}"
         )));
     }
     if text.len() > USER_VALUE_BYTES_MAX {
         let len = text.len();
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_property(format!(
             "the value of {name} has {len} bytes, at most {USER_VALUE_BYTES_MAX} are allowed"
         )));
     }

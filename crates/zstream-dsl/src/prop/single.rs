@@ -5,7 +5,6 @@
 //! property.
 
 use zstream_dmu::bpobj::BpObj;
-use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::{GROUP_USED_OBJECT, Objset, ObjsetFlags, PROJECT_USED_OBJECT, USER_USED_OBJECT};
@@ -16,6 +15,7 @@ use super::value::{Found, Source, Value, nice_bytes, nice_number};
 use super::{Props, Subject, is_locked};
 use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
+use crate::error::{Error, Result};
 
 /// The master node of a file system.
 const MASTER_NODE: ObjectId = ObjectId(1);
@@ -168,7 +168,7 @@ fn written_since(dataset: &Dataset, snapshot: &str) -> Result<Option<u64>> {
     let earlier = match dataset.dsl().dataset(&name) {
         Ok(earlier) if dataset.is_after(&earlier)? => earlier,
         Ok(_) => return Ok(None),
-        Err(error) if matches!(error.fault(), Fault::NotFound { .. }) => return Ok(None),
+        Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut bytes = dataset.phys().referenced_bytes.wrapping_sub(earlier.phys().referenced_bytes);
@@ -198,7 +198,7 @@ fn dead_since(dataset: &Dataset, earlier: &Dataset) -> Result<u64> {
     }
     let mos = &**dataset.dsl().mos();
     let older = deadlist.entries.iter().filter(|entry| entry.min_txg < txg);
-    older.map(|entry| BpObj::open(mos, entry.blocks).map(|list| list.bytes)).sum()
+    older.map(|entry| Ok(BpObj::open(mos, entry.blocks)?.bytes)).sum()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The space of a pool that datasets share (`dsl_pool_adjustedsize`).
 
 use zstream_dmu::bpobj::BpObj;
-use zstream_dmu::error::Result;
 use zstream_dmu::mos::features::Features;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{Pool, directory_object};
@@ -10,6 +9,8 @@ use zstream_dmu::space::space_map::VdevSpace;
 use zstream_dmu::vdev::Vdev;
 use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::AllocationClass;
+
+use crate::error::Result;
 
 /// How much of a pool datasets can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Properties that users set: what is allowed where, and what the pool must be able to do (`zfs_valid_proplist`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::{Setting, Tx};
+use crate::error::{Error, Result};
 use crate::prop::parse::Parsed;
 use crate::prop::table::{Property, Types};
 
@@ -28,7 +29,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when it does not apply or is fixed when a dataset is made, `ENOTSUP` when the pool lacks a feature.
     pub fn check_assignment(&self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
-        let refuse = |why: &str| Err(Error::refused("EINVAL", format!("property {} {why}", parsed.name)));
+        let refuse = |why: &str| Err(Error::bad_property(format!("property {} {why}", parsed.name)));
         let Some(property) = parsed.property else { return Ok(()) };
         if types == Types::SNAPSHOT {
             return refuse("cannot be set of a snapshot");
@@ -60,7 +61,7 @@ impl Tx<'_> {
         self.check_assignment(parsed, self.types_of(dataset)?, false)?;
         match parsed.name.as_str() {
             "keylocation" => self.check_key_location(dataset, parsed.value.text()?)?,
-            "volsize" => return Err(Error::invalid("the size of a volume changes with what is in it")),
+            "volsize" => return Err(Error::bad_property("the size of a volume changes with what is in it")),
             _ => {}
         }
         self.set_property(dataset, &parsed.name, &Setting::Local(parsed.value.clone()))
@@ -72,7 +73,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when the property is not inherited or cannot be changed.
     pub fn inherit(&mut self, dataset: ObjectId, name: &str, to_received: bool) -> Result<()> {
-        let refuse = |why: &str| Err(Error::refused("EINVAL", format!("property {name} {why}")));
+        let refuse = |why: &str| Err(Error::bad_property(format!("property {name} {why}")));
         let mut stored = name;
         if !name.contains(':') {
             let Some(property) = Property::find(name) else { return refuse("does not exist") };
@@ -98,14 +99,14 @@ impl Tx<'_> {
         let refuse = |errno, why: &str| Err(Error::refused(errno, format!("keylocation {why}")));
         match self.encryption_root(dir)? {
             None if location == "none" => Ok(()),
-            None => refuse("EACCES", "can be set of encrypted datasets only"),
-            Some(root) if root != dir => refuse("EACCES", "can be set of the encryption root only"),
+            None => refuse(Errno::EACCES, "can be set of encrypted datasets only"),
+            Some(root) if root != dir => refuse(Errno::EACCES, "can be set of the encryption root only"),
             Some(_)
                 if location == "prompt" || KEY_LOCATIONS.iter().any(|start| location.starts_with(start)) =>
             {
                 Ok(())
             }
-            Some(_) => refuse("EINVAL", "is prompt, file:///PATH, https:// or http://"),
+            Some(_) => refuse(Errno::EINVAL, "is prompt, file:///PATH, https:// or http://"),
         }
     }
 }

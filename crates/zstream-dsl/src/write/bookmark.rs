@@ -3,14 +3,15 @@
 //! A bookmark that counts what was freed since its snapshot (`HAS_FBN`) keeps the txg of that snapshot a key of the
 //! deadlists of the head and of its clones, also when the snapshot is gone.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::redaction::ListHeader;
 use super::usage::{Change, add};
 use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, Space};
+use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
 use crate::name::{Name, Suffix};
 use crate::pool::ZAPIFIED;
@@ -49,7 +50,7 @@ impl Tx<'_> {
     /// Writes a bookmark that counts what was freed.
     pub(super) fn put_bookmark(&mut self, head: ObjectId, bookmark: &Bookmark) -> Result<()> {
         match self.bookmarks_zap(head)? {
-            Some(zap) => self.zap(zap)?.update(bookmark.name.as_str(), &bookmark.encode(true)),
+            Some(zap) => Ok(self.zap(zap)?.update(bookmark.name.as_str(), &bookmark.encode(true))?),
             None => Ok(()),
         }
     }
@@ -119,21 +120,21 @@ impl Tx<'_> {
         if is_long {
             self.feature_add("bookmark_v2", 1)?;
         }
-        self.zap(zap)?.add(mark.name.as_str(), &mark.encode(is_long))
+        Ok(self.zap(zap)?.add(mark.name.as_str(), &mark.encode(is_long))?)
     }
 
     /// The bookmark with this full name, with its head.
     pub(super) fn bookmark_named(&self, name: &str) -> Result<(ObjectId, Bookmark)> {
         let (head, short) = self.split_bookmark(name)?;
         let mark = self.bookmarks(head)?.into_iter().find(|mark| mark.name == short);
-        Ok((head, mark.ok_or_else(|| Error::not_found("bookmark", name))?))
+        Ok((head, mark.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?))
     }
 
     fn split_bookmark(&self, name: &str) -> Result<(ObjectId, String)> {
         let parsed = Name::parse(name)?;
         match parsed.suffix {
             Suffix::Bookmark(short) => Ok((self.head_named(&parsed.filesystem)?, short)),
-            _ => Err(Error::refused("EINVAL", format!("{name} is not the name of a bookmark"))),
+            _ => Err(Error::bad_name(format!("{name} is not the name of a bookmark"))),
         }
     }
 
@@ -177,7 +178,7 @@ impl Tx<'_> {
         let (head, short) = self.split_bookmark(name)?;
         self.require_feature("bookmarks")?;
         if self.bookmarks(head)?.iter().any(|mark| mark.name == short) {
-            return Err(Error::refused("EEXIST", format!("bookmark {name} already exists")));
+            return Err(Error::exists(Kind::Bookmark, name));
         }
         Ok((head, short))
     }
@@ -187,7 +188,7 @@ impl Tx<'_> {
     /// # Errors
     /// `ENOENT`, `EEXIST`, `EINVAL` when the source is not in the line of snapshots that led to the bookmark's dataset.
     pub fn bookmark(&mut self, source: &str, name: &str) -> Result<()> {
-        let not_before = || Error::refused("EINVAL", format!("{source} is not an ancestor of {name}"));
+        let not_before = || Error::refused(Errno::EINVAL, format!("{source} is not an ancestor of {name}"));
         let (head, short) = self.vacant_bookmark(name)?;
         let mark = if source.contains('#') {
             let (of, mark) = self.bookmark_named(source)?;
@@ -239,7 +240,7 @@ impl Tx<'_> {
     /// `ENOENT`.
     pub fn destroy_bookmark(&mut self, name: &str) -> Result<()> {
         let (head, mark) = self.bookmark_named(name)?;
-        let zap = self.bookmarks_zap(head)?.ok_or_else(|| Error::not_found("bookmark", name))?;
+        let zap = self.bookmarks_zap(head)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
         let is_long = self.lookup(Some(zap), &mark.name)?.is_some_and(|value| value.u64s().len() > 3);
         if is_long {
             self.feature_add("bookmark_v2", -1)?;
@@ -258,7 +259,7 @@ impl Tx<'_> {
             self.remove_deadlist_key(list, mark.creation_txg)?;
         }
         self.drop_bookmark(&mark)?;
-        self.zap(zap)?.remove(mark.name.as_str())
+        Ok(self.zap(zap)?.remove(mark.name.as_str())?)
     }
 
     /// Frees what belongs to a bookmark that goes.

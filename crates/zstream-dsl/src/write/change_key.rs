@@ -3,12 +3,14 @@
 //! The keys that protect data stay what they are; they are unwrapped with the old key and wrapped with the new one, those of
 //! everything that has the same encryption root and lies below, or below a clone, too.
 
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
+use zstream_format::errno::Errno;
 
 use super::{Setting, Tx, Wrapping, WritablePool};
+use crate::error::{Error, Result};
 use crate::keys::CryptoKey;
 
 /// The key that a dataset is to have.
@@ -47,7 +49,7 @@ impl Tx<'_> {
     /// As [`WritablePool::inherit_key`].
     pub fn inheritable_key(&self, name: &str) -> Result<(ObjectId, ObjectId)> {
         let Subject { dir, root, .. } = self.subject(name)?;
-        let refuse = |why: String| Err(Error::refused("EINVAL", why));
+        let refuse = |why: String| Err(Error::refused(Errno::EINVAL, why));
         if root != dir {
             return refuse(format!("{name} is not an encryption root, and inherits its key already"));
         }
@@ -68,7 +70,7 @@ impl Tx<'_> {
         let head = self.head_named(name)?;
         let dir = self.dataset(head)?.dir;
         let Some(root) = self.encryption_root(dir)? else {
-            return Err(Error::refused("EINVAL", format!("{name} is not encrypted")));
+            return Err(Error::refused(Errno::EINVAL, format!("{name} is not encrypted")));
         };
         self.refuse_clone_key(dir)?;
         Ok(Subject { head, dir, root })
@@ -80,14 +82,14 @@ impl Tx<'_> {
         let mut wrapped: Vec<(ObjectId, WrappedKey)> = Vec::new();
         self.visit_tables(subject.dir, subject.root, &mut |tx, dir, table| {
             let keys = CryptoKey::read(tx.mos(), table)?.wrapped.unwrap(old).map_err(|error| match error.fault() {
-                Fault::WrongKey if dir != subject.dir => match tx.dir_name(dir) {
+                PoolFault::WrongKey if dir != subject.dir => match tx.dir_name(dir) {
                     Ok(name) => Error::refused(
-                        "EACCES",
+                        Errno::EACCES,
                         format!("the key of its encryption root does not open {name}, so its keys cannot be wrapped anew"),
                     ),
                     Err(error) => error,
                 },
-                _ => error,
+                _ => error.into(),
             })?;
             wrapped.push((table, keys.wrap(&new.key)?));
             Ok(())
@@ -112,7 +114,7 @@ impl WritablePool {
         let subject = tx.subject(name)?;
         if subject.root != subject.dir && new.location.is_none() {
             return Err(Error::refused(
-                "EINVAL",
+                Errno::EINVAL,
                 format!("{name} becomes an encryption root: it needs a keylocation"),
             ));
         }
@@ -163,7 +165,7 @@ impl Tx<'_> {
             let key = WrappingKey::new(format, input)?;
             match own.wrapped.unwrap(&key) {
                 Ok(_) => return Ok(key),
-                Err(error) => failed = Some(error),
+                Err(error) => failed = Some(error.into()),
             }
         }
         Err(failed.unwrap_or_else(missing))

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
+use zstream_format::errno::Errno;
 
 use super::Tx;
+use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
 impl Tx<'_> {
@@ -33,7 +34,10 @@ impl Tx<'_> {
             let (head, short) = self.split_snapshot(name)?;
             self.check_snapshot_name(head, &short)?;
             if !heads.insert(head) {
-                return Err(Error::refused("EXDEV", format!("{name} is the second snapshot of one dataset")));
+                return Err(Error::refused(
+                    Errno::EXDEV,
+                    format!("{name} is the second snapshot of one dataset"),
+                ));
             }
             self.check_not_filled(head)?;
             self.check_not_too_close(head, name)?;
@@ -50,7 +54,7 @@ impl Tx<'_> {
     /// Refuses to make the snapshot `name` in the transaction group of the one before it.
     pub(super) fn check_not_too_close(&self, head: ObjectId, name: &str) -> Result<()> {
         if self.dataset(head)?.prev_snapshot_txg >= self.txg() {
-            return Err(Error::refused("EAGAIN", format!("{name} follows a snapshot too closely")));
+            return Err(Error::refused(Errno::EAGAIN, format!("{name} follows a snapshot too closely")));
         }
         Ok(())
     }
@@ -63,7 +67,7 @@ impl Tx<'_> {
         let snapshot = self.snapshot_named(origin)?;
         let place = self.vacant(name)?;
         if self.dataset(snapshot)?.flags.contains(DatasetFlags::DEFER_DESTROY) {
-            return Err(Error::refused("ENOENT", format!("{origin} is to be destroyed")));
+            return Err(Error::refused(Errno::ENOENT, format!("{origin} is to be destroyed")));
         }
         self.check_old_log(snapshot)?;
         self.create_dataset(place.parent, &place.name, Some(snapshot), DatasetFlags::empty())

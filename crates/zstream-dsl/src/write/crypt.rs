@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
+use zstream_format::errno::Errno;
 
 use super::{RECEIVE_CHILD, Setting, Tx, WritablePool};
 use crate::erratum::Erratum;
+use crate::error::{Error, Result};
 use crate::keys::CryptoKey;
 
 /// What wraps the keys of a new dataset.
@@ -50,7 +52,7 @@ impl Tx<'_> {
             let erratum = Erratum::NoIvSet;
             let why =
                 format!("new encrypted datasets need the feature bookmark_v2, or they would have {erratum}");
-            return Err(Error::refused("ENOTSUP", why));
+            return Err(Error::refused(Errno::ENOTSUP, why));
         }
         let dir = self.dataset(head)?.dir;
         let key = DatasetKey::generate(suite, Guid(self.random()?))?;
@@ -140,7 +142,8 @@ impl WritablePool {
         let tx = self.tx();
         let name = tx.dir_name(root)?;
         let keys = tx.keys_of(root)?.filter(|keys| keys.root == root);
-        let keys = keys.ok_or_else(|| Error::invalid(format!("{name} is not an encryption root")))?;
+        let keys =
+            keys.ok_or_else(|| Error::refused(Errno::EINVAL, format!("{name} is not an encryption root")))?;
         let wrapping = WrappingKey::new(keys.format, input)?;
         drop(keys.wrapped.unwrap(&wrapping)?);
         let mut found = Vec::new();
@@ -152,8 +155,8 @@ impl WritablePool {
                     found.push((head, snapshots, Arc::new(key)));
                     Ok(())
                 }
-                Err(error) if matches!(error.fault(), Fault::WrongKey) => Ok(()),
-                Err(error) => Err(error),
+                Err(error) if matches!(error.fault(), PoolFault::WrongKey) => Ok(()),
+                Err(error) => Err(error.into()),
             }
         };
         tx.walk(&mut |_, head| {

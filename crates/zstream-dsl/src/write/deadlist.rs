@@ -9,7 +9,6 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES, SizedBlock};
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::zap::{self, NewZap, Value, number_key};
@@ -20,6 +19,7 @@ use super::Tx;
 use super::usage::{Change, add};
 use crate::bookmark::Space;
 use crate::deadlist::{Deadlist, Entry};
+use crate::error::{Error, Result};
 
 /// Size of a deadlist's header (`dsl_deadlist_phys_t`), in bytes.
 const HEADER_BYTES: u16 = 320;
@@ -54,7 +54,7 @@ impl Tx<'_> {
     pub(super) fn create_deadlist(&mut self) -> Result<ObjectId> {
         let new = NewObject::new(ObjectType::DEADLIST, 0).with_bonus(ObjectType::DEADLIST_HDR, HEADER_BYTES);
         let zap = NewZap::new(self.random()?);
-        zap::write::create_with(self.mos_mut(), &new, &zap)
+        Ok(zap::write::create_with(self.mos_mut(), &new, &zap)?)
     }
 
     /// A deadlist with the keys of another one that are less than `below`, and no blocks (`dsl_deadlist_clone`).
@@ -70,13 +70,13 @@ impl Tx<'_> {
     /// Adds an empty entry (`dsl_deadlist_add_key`).
     pub(super) fn add_deadlist_key(&mut self, object: ObjectId, key: Txg) -> Result<()> {
         let list = self.empty_list()?;
-        self.zap(object)?.add(number_key(key.0), &Value::word(list.0))
+        Ok(self.zap(object)?.add(number_key(key.0), &Value::word(list.0))?)
     }
 
     /// A new list of blocks, as it is while a deadlist counts no frees.
     pub(super) fn create_list(&mut self) -> Result<ObjectId> {
         let counts_freed = self.feature_active("livelist")?;
-        lists::create(self.mos_mut(), LIST_BLOCK_BYTES, counts_freed)
+        Ok(lists::create(self.mos_mut(), LIST_BLOCK_BYTES, counts_freed)?)
     }
 
     /// An empty list: the shared one, once more (`bpobj_alloc_empty`).
@@ -131,7 +131,7 @@ impl Tx<'_> {
             add(&mut sum, change);
             ByteOrder::Little.put_u64(word, sum);
         }
-        self.mos_mut().set_bonus(object, ObjectType::DEADLIST_HDR, &bonus)
+        Ok(self.mos_mut().set_bonus(object, ObjectType::DEADLIST_HDR, &bonus)?)
     }
 
     /// Adds blocks (`dsl_deadlist_insert`).
@@ -167,9 +167,9 @@ impl Tx<'_> {
         }
         if self.is_shared_empty(entry.blocks)? {
             self.drop_empty()?;
-            return self.zap(object)?.update(number_key(entry.min_txg.0), &Value::word(list.0));
+            return Ok(self.zap(object)?.update(number_key(entry.min_txg.0), &Value::word(list.0))?);
         }
-        lists::enqueue_list(self.mos_mut(), entry.blocks, list)
+        Ok(lists::enqueue_list(self.mos_mut(), entry.blocks, list)?)
     }
 
     /// Removes a key, whose blocks go to the one before it (`dsl_deadlist_remove_key`). A key that is not there is none.
@@ -242,7 +242,7 @@ impl Tx<'_> {
                 self.space.free(&pointer)?;
             }
         }
-        lists::free(self.mos_mut(), list)
+        Ok(lists::free(self.mos_mut(), list)?)
     }
 
     /// Frees a deadlist and its lists, but not the blocks in them (`dsl_deadlist_free`).

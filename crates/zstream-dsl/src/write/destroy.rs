@@ -11,17 +11,18 @@
 //! The rest of that deadlist and the one of S become one. Blocks are freed in the transaction group that destroys what
 //! held them; OpenZFS leaves them to later ones.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::intent_log;
 use zstream_dmu::traverse::{Floor, Options, Traverse, VisitKind};
 use zstream_dmu::zap::{Value, number_key};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::deadlist::has_places;
 use super::make::FILESYSTEM_COUNT;
 use super::snapshot::own_zaps;
 use super::usage::{Change, Use, add};
+use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
 impl Tx<'_> {
@@ -32,15 +33,15 @@ impl Tx<'_> {
     pub fn check_destroy_snapshot(&self, snapshot: ObjectId) -> Result<()> {
         let phys = self.dataset(snapshot)?;
         if !phys.is_snapshot() {
-            return Err(Error::refused("EINVAL", format!("dataset {snapshot} is not a snapshot")));
+            return Err(Error::refused(Errno::EINVAL, format!("dataset {snapshot} is not a snapshot")));
         }
         if self.hold_count(snapshot)? > 0 {
             let name = self.full_name(snapshot)?;
-            return Err(Error::refused("EBUSY", format!("snapshot {name} has holds")));
+            return Err(Error::refused(Errno::EBUSY, format!("snapshot {name} has holds")));
         }
         if phys.children > 1 {
             let name = self.full_name(snapshot)?;
-            return Err(Error::refused("EEXIST", format!("snapshot {name} has dependent clones")));
+            return Err(Error::refused(Errno::EEXIST, format!("snapshot {name} has dependent clones")));
         }
         Ok(())
     }
@@ -175,18 +176,18 @@ impl Tx<'_> {
         let phys = self.dataset(head)?;
         let name = || self.dir_name(phys.dir);
         if phys.is_snapshot() {
-            return Err(Error::refused("EINVAL", format!("dataset {head} is a snapshot")));
+            return Err(Error::refused(Errno::EINVAL, format!("dataset {head} is a snapshot")));
         }
         if self.dir(phys.dir)?.parent.is_none() {
-            return Err(Error::refused("EINVAL", format!("{} is the root of the pool", name()?)));
+            return Err(Error::refused(Errno::EINVAL, format!("{} is the root of the pool", name()?)));
         }
         if let Some(previous) = phys.prev_snapshot
             && self.dataset(previous)?.next == Some(head)
         {
-            return Err(Error::refused("EBUSY", format!("{} has snapshots", name()?)));
+            return Err(Error::refused(Errno::EBUSY, format!("{} has snapshots", name()?)));
         }
         if !self.entries(self.dir(phys.dir)?.children)?.is_empty() {
-            return Err(Error::refused("EEXIST", format!("{} has children", name()?)));
+            return Err(Error::refused(Errno::EEXIST, format!("{} has children", name()?)));
         }
         Ok(())
     }
@@ -293,7 +294,7 @@ impl Tx<'_> {
         if phys.creation_txg >= self.txg() && !phys.root.is_hole() && self.objset(snapshot)?.has_intent_log()
         {
             let name = self.full_name(snapshot)?;
-            return Err(Error::refused("EAGAIN", format!("{name} has an intent log and is too new")));
+            return Err(Error::refused(Errno::EAGAIN, format!("{name} has an intent log and is too new")));
         }
         Ok(())
     }
@@ -301,8 +302,9 @@ impl Tx<'_> {
     /// Destroys a directory whose dataset is gone (`dsl_dir_destroy_sync`).
     fn destroy_dir(&mut self, dir: ObjectId) -> Result<()> {
         let phys = self.dir(dir)?;
-        let parent =
-            phys.parent.ok_or_else(|| Error::invalid("the root directory of a pool cannot be destroyed"))?;
+        let parent = phys.parent.ok_or_else(|| {
+            Error::refused(Errno::EINVAL, "the root directory of a pool cannot be destroyed")
+        })?;
         let name = self.dir_name(dir)?;
         let name = name.rsplit('/').next().unwrap_or_default();
         self.adjust_counts(parent, FILESYSTEM_COUNT, -1)?;

@@ -1,15 +1,17 @@
 //! Counts of features (`spa_feature_incr`, `spa_feature_decr`), and the features that datasets activate in themselves.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::Feature;
 use zstream_dmu::mos::features::FEATURES;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
+
+use crate::error::{Error, Result};
 
 use super::Tx;
 
 fn known(name: &str) -> Result<&'static Feature> {
-    Feature::by_name(name).ok_or_else(|| Error::invalid(format!("there is no feature {name}")))
+    Feature::by_name(name).ok_or_else(|| Error::refused(Errno::EINVAL, format!("there is no feature {name}")))
 }
 
 impl Tx<'_> {
@@ -24,7 +26,7 @@ impl Tx<'_> {
     /// When the counts cannot be read.
     pub fn feature_count(&self, name: &str) -> Result<Option<u64>> {
         let feature = known(name)?;
-        self.lookup(self.feature_zap(feature)?, feature.guid)?.map(|count| count.u64()).transpose()
+        Ok(self.lookup(self.feature_zap(feature)?, feature.guid)?.map(|count| count.u64()).transpose()?)
     }
 
     /// Whether a feature may be used.
@@ -51,7 +53,7 @@ impl Tx<'_> {
         if self.feature_enabled(name)? {
             return Ok(());
         }
-        Err(Error::refused("ENOTSUP", format!("the pool does not have the feature {name}")))
+        Err(Error::refused(Errno::ENOTSUP, format!("the pool does not have the feature {name}")))
     }
 
     /// Counts a feature up or down.
@@ -66,7 +68,7 @@ impl Tx<'_> {
         let count = count.checked_add_signed(change).ok_or_else(|| {
             Error::corrupt("feature", format!("{name} is counted {count} times, changed by {change}"))
         })?;
-        self.zap(zap)?.update(feature.guid, &Value::word(count))
+        Ok(self.zap(zap)?.update(feature.guid, &Value::word(count))?)
     }
 
     /// The features that a dataset has activated in itself, with their values.
@@ -104,7 +106,7 @@ impl Tx<'_> {
     /// When it did not have it.
     pub fn deactivate_feature(&mut self, dataset: ObjectId, name: &'static str) -> Result<()> {
         self.feature_add(name, -1)?;
-        self.zap(dataset)?.remove(known(name)?.guid)
+        Ok(self.zap(dataset)?.remove(known(name)?.guid)?)
     }
 
     /// Activates in one dataset the features of another.

@@ -1,11 +1,12 @@
 //! The verbs `hold` and `release` (`dsl_dataset_user_hold`, `_release`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjectType;
 
 use super::Tx;
+use crate::error::{Error, Fault, Result};
 use crate::phys::DatasetFlags;
 
 /// The longest tag in bytes (`MAXNAMELEN - 1`).
@@ -32,13 +33,13 @@ impl Tx<'_> {
     /// `ENOENT`, `EEXIST` when a snapshot has the hold, `E2BIG` when the tag is too long.
     pub fn hold(&mut self, tag: &str, names: &[String]) -> Result<()> {
         if tag.is_empty() || tag.len() > TAG_BYTES_MAX {
-            return Err(Error::refused("E2BIG", format!("a tag has 1 to {TAG_BYTES_MAX} bytes")));
+            return Err(Error::refused(Errno::E2BIG, format!("a tag has 1 to {TAG_BYTES_MAX} bytes")));
         }
         let mut plan = Vec::new();
         for name in names {
             let snapshot = self.snapshot_named(name)?;
             if self.lookup(self.dataset(snapshot)?.holds, tag)?.is_some() {
-                return Err(Error::refused("EEXIST", format!("{name} has the hold {tag} already")));
+                return Err(Error::refused(Errno::EEXIST, format!("{name} has the hold {tag} already")));
             }
             plan.push(snapshot);
         }
@@ -68,7 +69,9 @@ impl Tx<'_> {
             let holds = self.dataset(snapshot)?.holds;
             match holds {
                 Some(holds) if self.lookup(Some(holds), tag)?.is_some() => plan.push((snapshot, holds)),
-                _ => return Err(Error::refused("ESRCH", format!("{name} does not have the hold {tag}"))),
+                _ => {
+                    return Err(Fault::NoHold { snapshot: name.clone(), tag: tag.to_owned() }.into());
+                }
             }
         }
         for (snapshot, holds) in plan {

@@ -11,13 +11,14 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::props::Setting;
+use crate::error::{Error, Result};
 use crate::keys::{CRYPTO_KEY, CryptoKey};
 use crate::pool::ZAPIFIED;
 
@@ -53,7 +54,7 @@ impl Tx<'_> {
         if !self.is_own_encryption_root(head)? {
             let name = self.dir_name(dir)?;
             return Err(Error::refused(
-                "EACCES",
+                Errno::EACCES,
                 format!("the key of {name} is wrapped by that of another dataset"),
             ));
         }
@@ -109,7 +110,12 @@ impl Tx<'_> {
         let dir = self.dataset(head)?.dir;
         let (keys, old) = match (self.crypto_key(dir)?, self.encryption_root(dir)?) {
             (Some(keys), Some(old)) => (keys, old),
-            _ => return Err(Error::refused("EINVAL", format!("{} is not encrypted", self.dir_name(dir)?))),
+            _ => {
+                return Err(Error::refused(
+                    Errno::EINVAL,
+                    format!("{} is not encrypted", self.dir_name(dir)?),
+                ));
+            }
         };
         if old == dir {
             return Ok(());
@@ -132,7 +138,7 @@ impl Tx<'_> {
             return Ok(());
         }
         let name = self.dir_name(dir)?;
-        Err(Error::refused("EINVAL", format!("{name} is a clone and has the keys of its origin")))
+        Err(Error::refused(Errno::EINVAL, format!("{name} is a clone and has the keys of its origin")))
     }
 
     /// Gives a head a table for keys of its own, whose encryption root is `root`.
@@ -203,7 +209,7 @@ impl Tx<'_> {
     pub fn inherit_encryption_root(&mut self, head: ObjectId) -> Result<()> {
         let dir = self.dataset(head)?.dir;
         let above = self.encryption_root_above(dir)?.ok_or_else(|| {
-            Error::refused("EINVAL", "a dataset cannot inherit a key where nothing above it has one")
+            Error::refused(Errno::EINVAL, "a dataset cannot inherit a key where nothing above it has one")
         })?;
         if self.encryption_root(dir)? != Some(dir) {
             return Ok(());
@@ -246,7 +252,7 @@ impl Tx<'_> {
         let Some(key) = self.crypto_key(dir)? else { return Ok(()) };
         match self.lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())? {
             0 | 1 => self.free(key),
-            uses => self.zap(key)?.update(USES, &Value::word(uses - 1)),
+            uses => Ok(self.zap(key)?.update(USES, &Value::word(uses - 1))?),
         }
     }
 
@@ -263,7 +269,7 @@ impl Tx<'_> {
         if root.is_none() || root == Some(dir) || self.encryption_root(parent)? == root {
             return Ok(());
         }
-        Err(Error::refused("EACCES", "a dataset cannot be moved away from its encryption root"))
+        Err(Error::refused(Errno::EACCES, "a dataset cannot be moved away from its encryption root"))
     }
 
     /// Refuses to promote a clone where the keys that it shares would have another encryption root
@@ -280,7 +286,7 @@ impl Tx<'_> {
         if above(origin)?.is_some() && above(origin)? == above(target)? {
             return Ok(());
         }
-        Err(Error::refused("EACCES", "a clone cannot take over keys that have another encryption root"))
+        Err(Error::refused(Errno::EACCES, "a clone cannot take over keys that have another encryption root"))
     }
 
     /// Makes a clone that is promoted the encryption root where its origin was that
@@ -311,7 +317,7 @@ impl Tx<'_> {
 
     /// Sets the encryption root of a table of keys.
     pub(super) fn set_root(&mut self, table: ObjectId, root: ObjectId) -> Result<()> {
-        self.zap(table)?.update(ROOT, &Value::word(root.0))
+        Ok(self.zap(table)?.update(ROOT, &Value::word(root.0))?)
     }
 
     /// Visits the table of keys of a directory, and those of what is below it and below clones that have the encryption root

@@ -11,16 +11,18 @@ use std::collections::BTreeSet;
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
 use zstream_dmu::bpobj::write::SizedBlock;
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::write::Ledger;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::deadlist::{change_of, has_places};
 use super::usage::{Change, Use, accounted_change, add};
 use crate::bookmark::Bookmark;
+use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
 /// Dead blocks that wait in memory for the deadlist.
@@ -109,12 +111,15 @@ impl<'a> Tx<'a> {
     pub(super) fn check_writable(&self, head: ObjectId) -> Result<()> {
         let phys = self.dataset(head)?;
         if phys.is_snapshot() {
-            return Err(Error::invalid(format!("dataset {head} is a snapshot and cannot be written")));
+            return Err(Error::refused(
+                Errno::EINVAL,
+                format!("dataset {head} is a snapshot and cannot be written"),
+            ));
         }
         if phys.prev_snapshot_txg >= self.txg() {
             let name = self.full_name(head)?;
             return Err(Error::refused(
-                "EAGAIN",
+                Errno::EAGAIN,
                 format!("the last snapshot of {name} is too new to write on"),
             ));
         }
@@ -156,7 +161,7 @@ impl Ledger for DatasetLedger<'_, '_> {
         self.features.extend(features_of(block));
     }
 
-    fn killed(&mut self, block: &BlockPointer) -> Result<()> {
+    fn killed(&mut self, block: &BlockPointer) -> PoolResult<()> {
         if block.is_hole() || block.is_redacted() {
             return Ok(());
         }
@@ -180,7 +185,7 @@ impl Ledger for DatasetLedger<'_, '_> {
             }
             self.dead.push(sized);
             if self.dead.len() >= DEAD_BLOCKS_MAX {
-                self.bury()?;
+                self.bury().map_err(Error::into_pool)?;
             }
         }
         for (mark, is_dirty) in &mut self.marks {

@@ -3,9 +3,11 @@
 //! Filesystems and snapshots are counted from the first limit of the pool on, in the directory that has it and in all below
 //! (`dsl_dir_activate_fs_ss_limit`). Those who may set a limit may also exceed it, so nothing is refused here.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
+
+use crate::error::{Error, Result};
 
 use super::Tx;
 use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};
@@ -79,7 +81,7 @@ impl Tx<'_> {
             Some(available) if more > available => {
                 let name = self.full_name(head)?;
                 Err(Error::refused(
-                    "ENOSPC",
+                    Errno::ENOSPC,
                     format!(
                         "the refreservation of {name} takes {more} bytes more, and {available} are available"
                     ),
@@ -123,7 +125,7 @@ impl Tx<'_> {
             if phys.used_bytes > *used_before && phys.used_bytes > limit {
                 let name = self.dir_name(*dir)?;
                 return Err(Error::refused(
-                    "ENOSPC",
+                    Errno::ENOSPC,
                     format!("{name} would use {} bytes, and is limited to {limit}", phys.used_bytes),
                 ));
             }
@@ -135,7 +137,7 @@ impl Tx<'_> {
 fn refuse_more(name: &str, more: u64, available: Option<u64>) -> Result<()> {
     match available {
         Some(available) if more > available => Err(Error::refused(
-            "ENOSPC",
+            Errno::ENOSPC,
             format!("{name} cannot be set: {more} bytes more are asked for, and {available} are available"),
         )),
         _ => Ok(()),

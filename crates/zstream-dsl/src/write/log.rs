@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::zio::write::Protection;
+
+use crate::error::Result;
 
 use super::WritablePool;
 

@@ -5,13 +5,13 @@
 
 use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES};
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_format::object_type::ObjectType;
 
 use super::{ORIGIN, Tx};
+use crate::error::{Error, Result};
 use crate::phys::{DATASET_PHYS_BYTES, DIR_PHYS_BYTES, DatasetFlags, DatasetPhys};
 
 /// How deep directories may be nested: a name of 255 bytes has no more parts.

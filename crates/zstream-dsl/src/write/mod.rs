@@ -70,7 +70,7 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::bpobj::write::SizedBlock;
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
@@ -90,6 +90,7 @@ pub use self::props::Setting;
 pub use self::receive::{Filling, RECEIVE_CHILD, ReceivedSnapshot, Resumable};
 pub use self::usage::{Change, Use};
 
+use crate::error::{Error, Result};
 use crate::phys::{DatasetPhys, DirPhys};
 use crate::pool::{self, ZAPIFIED};
 use crate::prop::space::PoolSpace;
@@ -175,7 +176,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// When the system has none.
-    pub fn random(&mut self) -> Result<u64> {
+    pub fn random(&mut self) -> PoolResult<u64> {
         loop {
             match self.entropy.next()? {
                 0 => {}
@@ -256,20 +257,20 @@ impl<'a> Tx<'a> {
     }
 
     fn allocate(&mut self, new: &NewObject) -> Result<ObjectId> {
-        self.mos_mut().allocate(new)
+        Ok(self.mos_mut().allocate(new)?)
     }
 
     fn free(&mut self, object: ObjectId) -> Result<()> {
-        self.mos_mut().free(object)
+        Ok(self.mos_mut().free(object)?)
     }
 
     fn create_zap(&mut self, object_type: ObjectType, norm_flags: NormFlags) -> Result<ObjectId> {
         let new = NewZap { salt: self.random()?, norm_flags, flags: ZapFlags::empty() };
-        zap::write::create(self.mos_mut(), object_type, &new)
+        Ok(zap::write::create(self.mos_mut(), object_type, &new)?)
     }
 
     fn zap(&mut self, object: ObjectId) -> Result<ZapMut<'_>> {
-        ZapMut::open(self.mos_mut(), object)
+        Ok(ZapMut::open(self.mos_mut(), object)?)
     }
 
     /// An entry of a ZAP; none where there is no ZAP.
@@ -278,7 +279,7 @@ impl<'a> Tx<'a> {
     }
 
     fn lookup_object(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<ObjectId>> {
-        self.lookup(zap, name)?.map(|value| value.u64().map(ObjectId)).transpose()
+        Ok(self.lookup(zap, name)?.map(|value| value.u64().map(ObjectId)).transpose()?)
     }
 
     /// The entries of a ZAP, by name; none where there is no ZAP.
@@ -288,18 +289,21 @@ impl<'a> Tx<'a> {
 
     /// The numbers that a set of numbers holds, ascending (`zap_add_int`).
     fn numbers(&self, zap: Option<ObjectId>) -> Result<Vec<ObjectId>> {
-        let mut numbers: Vec<ObjectId> =
-            self.entries(zap)?.iter().map(|(_, value)| value.u64().map(ObjectId)).collect::<Result<_>>()?;
+        let mut numbers: Vec<ObjectId> = self
+            .entries(zap)?
+            .iter()
+            .map(|(_, value)| value.u64().map(ObjectId))
+            .collect::<Result<_, _>>()?;
         numbers.sort_unstable();
         Ok(numbers)
     }
 
     fn add_number(&mut self, zap: ObjectId, number: ObjectId) -> Result<()> {
-        self.zap(zap)?.add(number_key(number.0), &Value::word(number.0))
+        Ok(self.zap(zap)?.add(number_key(number.0), &Value::word(number.0))?)
     }
 
     fn remove_number(&mut self, zap: ObjectId, number: ObjectId) -> Result<bool> {
-        self.zap(zap)?.remove_if_there(number_key(number.0))
+        Ok(self.zap(zap)?.remove_if_there(number_key(number.0))?)
     }
 
     /// An entry of the MOS's directory.
@@ -334,7 +338,7 @@ impl<'a> Tx<'a> {
         let mos = self.mos_mut();
         mos.reclaim(object, &new, Kept { content: false, spill: false })?;
         mos.set_bonus(object, info.bonus_type, &bonus)?;
-        zap::write::create_in(mos, object, &zap)
+        Ok(zap::write::create_in(mos, object, &zap)?)
     }
 
     /// Sets an entry that a directory or dataset keeps in its own object.
@@ -343,7 +347,7 @@ impl<'a> Tx<'a> {
     /// When the pool cannot keep such entries (feature `extensible_dataset`), or the object cannot be changed.
     pub fn set_entry(&mut self, object: ObjectId, name: &str, value: &Value) -> Result<()> {
         self.zapify(object)?;
-        self.zap(object)?.update(name, value)
+        Ok(self.zap(object)?.update(name, value)?)
     }
 
     /// Removes an entry that a directory or dataset keeps in its own object, and says whether it was there.
@@ -354,7 +358,7 @@ impl<'a> Tx<'a> {
         if self.own_zap(object)?.is_none() {
             return Ok(false);
         }
-        self.zap(object)?.remove_if_there(name)
+        Ok(self.zap(object)?.remove_if_there(name)?)
     }
 
     /// Frees the object of a directory or dataset (`dmu_object_free_zapified`).

@@ -1,14 +1,15 @@
 //! From names to objects and back.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Match, Value, Zap};
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 
 use super::Tx;
 use super::make::{DEPTH_MAX, SNAPSHOT_COUNT};
+use crate::error::{Error, Fault, Kind, Result};
 use crate::name::{NAME_BYTES_MAX, Name, Suffix};
 use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 
@@ -55,8 +56,8 @@ impl Tx<'_> {
     /// # Errors
     /// `ENOENT` when there is none.
     pub fn head_named(&self, name: &str) -> Result<ObjectId> {
-        let dir = self.dir_named(name)?.ok_or_else(|| Error::not_found("dataset", name))?;
-        self.dir(dir)?.head.ok_or_else(|| Error::not_found("dataset", name))
+        let dir = self.dir_named(name)?.ok_or_else(|| Error::not_found(Kind::Dataset, name))?;
+        self.dir(dir)?.head.ok_or_else(|| Error::not_found(Kind::Dataset, name))
     }
 
     /// The snapshot of this name of a head; none where there is none.
@@ -67,7 +68,7 @@ impl Tx<'_> {
         let phys = self.dataset(head)?;
         let Some(names) = phys.snapshot_names else { return Ok(None) };
         let found = Zap::open(&*self.mos, names)?.find(name, name_match(&phys))?;
-        found.map(|entry| entry.value.u64().map(ObjectId)).transpose()
+        Ok(found.map(|entry| entry.value.u64().map(ObjectId)).transpose()?)
     }
 
     /// The snapshot with this full name.
@@ -76,7 +77,7 @@ impl Tx<'_> {
     /// `ENOENT` when there is none, `EINVAL` when it is no snapshot's name.
     pub fn snapshot_named(&self, name: &str) -> Result<ObjectId> {
         let (head, short) = self.split_snapshot(name)?;
-        self.snapshot_of(head, &short)?.ok_or_else(|| Error::not_found("snapshot", name))
+        self.snapshot_of(head, &short)?.ok_or_else(|| Error::not_found(Kind::Snapshot, name))
     }
 
     /// The head and the short name that a snapshot's full name names.
@@ -84,7 +85,7 @@ impl Tx<'_> {
         let parsed = Name::parse(name)?;
         match parsed.suffix {
             Suffix::Snapshot(short) => Ok((self.head_named(&parsed.filesystem)?, short)),
-            _ => Err(Error::refused("EINVAL", format!("{name} is not the name of a snapshot"))),
+            _ => Err(Error::bad_name(format!("{name} is not the name of a snapshot"))),
         }
     }
 
@@ -164,7 +165,7 @@ impl Tx<'_> {
     /// # Errors
     /// When they cannot be read.
     pub fn objset(&self, dataset: ObjectId) -> Result<Objset> {
-        Objset::open_locked(self.reader.clone(), dataset.0, self.dataset(dataset)?.root)
+        Ok(Objset::open_locked(self.reader.clone(), dataset.0, self.dataset(dataset)?.root)?)
     }
 
     /// Whether datasets can be made under this directory: it is one of a filesystem.
@@ -181,28 +182,28 @@ impl Tx<'_> {
         let parsed = Name::parse(name)?;
         let hidden = |part: &str| part.starts_with('$') || part.starts_with('%') || part.contains('%');
         if parsed.suffix != Suffix::None || parsed.filesystem.split('/').any(hidden) {
-            return Err(Error::refused("EINVAL", format!("{name} cannot be the name of a new dataset")));
+            return Err(Error::bad_name(format!("{name} cannot be the name of a new dataset")));
         }
         if parsed.filesystem.split('/').count() > NESTING_MAX {
             return Err(Error::refused(
-                "ENAMETOOLONG",
+                Errno::ENAMETOOLONG,
                 format!("{name} is nested more than {NESTING_MAX} deep"),
             ));
         }
         if parsed.pool() != self.name {
-            return Err(Error::refused("ENOENT", format!("{name} is not in the pool {}", self.name)));
+            return Err(Error::refused(Errno::ENOENT, format!("{name} is not in the pool {}", self.name)));
         }
         if self.dir_named(name)?.is_some() {
-            return Err(Error::refused("EEXIST", format!("dataset {name} already exists")));
+            return Err(Error::exists(Kind::Dataset, name));
         }
         let Some((above, last)) = name.rsplit_once('/') else {
-            return Err(Error::refused("EEXIST", format!("dataset {name} already exists")));
+            return Err(Error::exists(Kind::Dataset, name));
         };
         let parent = self
             .dir_named(above)?
-            .ok_or_else(|| Error::refused("ENOENT", format!("the parent of {name} does not exist")))?;
+            .ok_or_else(|| Error::refused(Errno::ENOENT, format!("the parent of {name} does not exist")))?;
         if !self.is_filesystem(self.head_of(parent)?)? {
-            return Err(Error::refused("EINVAL", format!("the parent of {name} is not a filesystem")));
+            return Err(Error::refused(Errno::EINVAL, format!("the parent of {name} is not a filesystem")));
         }
         Ok(Vacant { parent, name: last.to_owned() })
     }
@@ -269,14 +270,14 @@ impl Tx<'_> {
     pub(super) fn check_snapshot_name(&self, head: ObjectId, short: &str) -> Result<()> {
         let full = format!("{}@{short}", self.dir_name(self.dataset(head)?.dir)?);
         if full.len() > NAME_BYTES_MAX {
-            return Err(Error::refused("ENAMETOOLONG", format!("the name {full} is too long")));
+            return Err(Fault::NameTooLong(format!("the name {full} is too long")).into());
         }
         drop(Name::parse(&full)?);
         if short.contains('%') {
-            return Err(Error::refused("EINVAL", format!("{full} cannot be the name of a snapshot")));
+            return Err(Error::bad_name(format!("{full} cannot be the name of a snapshot")));
         }
         if self.snapshot_of(head, short)?.is_some() {
-            return Err(Error::refused("EEXIST", format!("snapshot {full} already exists")));
+            return Err(Error::exists(Kind::Snapshot, full));
         }
         Ok(())
     }
@@ -284,7 +285,7 @@ impl Tx<'_> {
     /// Takes the name of a snapshot away (`dsl_dataset_snap_remove`).
     pub(super) fn remove_snapshot_name(&mut self, head: ObjectId, name: &str, counts: bool) -> Result<()> {
         let phys = self.dataset(head)?;
-        let missing = || Error::not_found("snapshot", name);
+        let missing = || Error::not_found(Kind::Snapshot, name);
         let names = phys.snapshot_names.ok_or_else(missing)?;
         let found = Zap::open(&*self.mos, names)?.find(name, name_match(&phys))?.ok_or_else(missing)?;
         self.zap(names)?.remove(found.key)?;

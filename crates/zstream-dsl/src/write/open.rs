@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::intent_log::has_records;
 use zstream_dmu::mos::Features;
@@ -32,11 +31,13 @@ use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dmu::zio::write::Protection;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
 use super::{Clock, Entropy, FirstDatasets, Tx, Wrapping};
 use crate::erratum::Erratum;
+use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
@@ -111,7 +112,7 @@ impl WritablePool {
     /// # Errors
     /// As [`PoolWriter::log`].
     pub fn log(&mut self, event: Event<'_>) -> Result<()> {
-        self.pool.log(event)
+        Ok(self.pool.log(event)?)
     }
 
     /// Changes a property of the pool, or enables a feature.
@@ -119,7 +120,7 @@ impl WritablePool {
     /// # Errors
     /// As [`PoolWriter::change`].
     pub fn change_pool(&mut self, change: &PoolChange) -> Result<()> {
-        self.pool.change(change)
+        Ok(self.pool.change(change)?)
     }
 
     fn clock(&self) -> Clock {
@@ -170,7 +171,7 @@ impl WritablePool {
                 tx.activate_feature(head, name, &Value::word(0))?;
             }
         }
-        set.begin_accounting(objects, projects)
+        Ok(set.begin_accounting(objects, projects)?)
     }
 
     /// Makes the object set of a new head dataset that is received raw: what it holds comes encrypted, and needs no key.
@@ -181,7 +182,7 @@ impl WritablePool {
         let properties = SetProperties { protection: Protection::Kept, ..self.tx().set_properties(head)? };
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
-        ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)
+        Ok(ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)?)
     }
 
     /// Opens the object set of a head dataset for change, written as its properties say.
@@ -209,7 +210,7 @@ impl WritablePool {
         let keys = tx.keys_of(tx.dataset(head)?.dir)?;
         let Some(erratum) = keys.as_ref().and_then(Erratum::of_keys) else { return Ok(()) };
         let name = tx.full_name(head)?;
-        Err(Error::refused("EROFS", format!("{name} can only be read: {erratum}: {}", erratum.advice())))
+        Err(Error::refused(Errno::EROFS, format!("{name} can only be read: {erratum}: {}", erratum.advice())))
     }
 
     fn open_set(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {
@@ -221,7 +222,7 @@ impl WritablePool {
                 "writing to dataset {head}, whose intent log has records that were not replayed"
             )));
         }
-        ObjsetWriter::open(set, Arc::clone(parts.writer), properties)
+        Ok(ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?)
     }
 
     /// The object set of a head; with [`Protection::Kept`] nothing of it is decrypted.
@@ -231,8 +232,8 @@ impl WritablePool {
         let phys = tx.dataset(head)?;
         let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
         match protection {
-            Protection::Kept => Objset::open_locked(reader, head.0, phys.root),
-            _ => Objset::open(reader, head.0, phys.root),
+            Protection::Kept => Ok(Objset::open_locked(reader, head.0, phys.root)?),
+            _ => Ok(Objset::open(reader, head.0, phys.root)?),
         }
     }
 
@@ -290,7 +291,7 @@ impl WritablePool {
     pub fn commit(&mut self) -> Result<Txg> {
         let mut books = self.books();
         let Self { pool, entropy, .. } = self;
-        pool.commit(&mut |mos, delta| books.charge(mos, delta, entropy))
+        Ok(pool.commit(&mut |mos, delta| books.charge(mos, delta, entropy).map_err(Error::into_pool))?)
     }
 
     /// Completes the last transaction group and leaves the pool for any host to import.
@@ -300,7 +301,7 @@ impl WritablePool {
     pub fn export(mut self) -> Result<Txg> {
         let mut books = self.books();
         let Self { pool, mut entropy, .. } = self;
-        pool.export(&mut |mos, delta| books.charge(mos, delta, &mut entropy))
+        Ok(pool.export(&mut |mos, delta| books.charge(mos, delta, &mut entropy).map_err(Error::into_pool))?)
     }
 
     fn books(&mut self) -> Books {

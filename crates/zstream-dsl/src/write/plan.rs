@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
+use zstream_format::errno::Errno;
+
+use crate::error::{Error, Kind, Result};
 
 use super::Tx;
 
@@ -91,7 +93,10 @@ impl<'a> Tx<'a> {
         let head = self.head_named(name)?;
         let dir = self.dataset(head)?.dir;
         if self.dir(dir)?.parent.is_none() {
-            return Err(Error::refused("EINVAL", format!("{name} is a pool, which this cannot destroy")));
+            return Err(Error::refused(
+                Errno::EINVAL,
+                format!("{name} is a pool, which this cannot destroy"),
+            ));
         }
         let mut plan = self.plan(reach);
         let inside = &mut plan.inside;
@@ -105,7 +110,7 @@ impl<'a> Tx<'a> {
         if names.len() > 1 && !reach.recursive && !reach.clones {
             let others: Vec<&str> = names.iter().filter(|other| *other != name).map(String::as_str).collect();
             return Err(Error::refused(
-                "EEXIST",
+                Errno::EEXIST,
                 format!(
                     "{name} has children or snapshots; use -r to destroy them too: {}",
                     others.join(", ")
@@ -123,7 +128,7 @@ impl<'a> Tx<'a> {
     pub fn plan_destroy_snapshots(&self, name: &str, reach: Reach, defer: bool) -> Result<Vec<String>> {
         let (filesystem, spec) = name
             .split_once('@')
-            .ok_or_else(|| Error::refused("EINVAL", format!("{name} is not the name of a snapshot")))?;
+            .ok_or_else(|| Error::bad_name(format!("{name} is not the name of a snapshot")))?;
         let head = self.head_named(filesystem)?;
         let mut plan = self.plan(reach);
         let mut found = Vec::new();
@@ -142,7 +147,7 @@ impl<'a> Tx<'a> {
             add(filesystem, head)?;
         }
         if found.is_empty() {
-            return Err(Error::not_found("snapshot", name));
+            return Err(Error::not_found(Kind::Snapshot, name));
         }
         // The youngest first: each is then the last of its line.
         found.reverse();
@@ -165,7 +170,7 @@ impl<'a> Tx<'a> {
         for name in names.iter().filter(|name| name.contains('@') && !defer) {
             let snapshot = self.snapshot_named(name)?;
             if self.hold_count(snapshot)? > 0 {
-                return Err(Error::refused("EBUSY", format!("snapshot {name} has holds")));
+                return Err(Error::refused(Errno::EBUSY, format!("snapshot {name} has holds")));
             }
         }
         for name in names {
@@ -219,7 +224,10 @@ fn refuse_clones(name: &str, outside: &[String]) -> Result<()> {
         return Ok(());
     }
     let list = outside.join(", ");
-    Err(Error::refused("EEXIST", format!("{name} has dependent clones; use -R to destroy them too: {list}")))
+    Err(Error::refused(
+        Errno::EEXIST,
+        format!("{name} has dependent clones; use -R to destroy them too: {list}"),
+    ))
 }
 
 /// The snapshots of a list, oldest first, that a name or a range names.

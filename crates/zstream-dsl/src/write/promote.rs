@@ -6,13 +6,14 @@
 //!           clone's dir:        `- c1 - clone                  clone's dir:  s1 - s2 - c1 - clone
 //! ```
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::make::SNAPSHOT_COUNT;
 use super::usage::{Change, Use};
+use crate::error::{Error, Result};
 use crate::name::NAME_BYTES_MAX;
 use crate::phys::{DatasetFlags, DirPhys};
 
@@ -143,13 +144,13 @@ impl Tx<'_> {
     fn plan_promotion(&self, name: &str) -> Result<Plan> {
         let clone = self.head_named(name)?;
         let dir = self.dataset(clone)?.dir;
-        let no_clone = || Error::refused("EINVAL", format!("{name} is not a clone"));
+        let no_clone = || Error::refused(Errno::EINVAL, format!("{name} is not a clone"));
         let origin = self.dir(dir)?.origin.ok_or_else(no_clone)?;
         if Some(origin) == self.origin_snapshot()? {
             return Err(no_clone());
         }
         if self.dataset(clone)?.flags.contains(DatasetFlags::NO_PROMOTE) {
-            return Err(Error::refused("EXDEV", format!("{name} must not be promoted")));
+            return Err(Error::refused(Errno::EXDEV, format!("{name} must not be promoted")));
         }
         let origin_phys = self.dataset(origin)?;
         let origin_dir = origin_phys.dir;
@@ -171,7 +172,10 @@ impl Tx<'_> {
             self.refuse_remapped(*snapshot)?;
             let short = self.short_name(*snapshot)?;
             if name.len() + 1 + short.len() > NAME_BYTES_MAX {
-                return Err(Error::refused("ENAMETOOLONG", format!("the name {name}@{short} is too long")));
+                return Err(Error::refused(
+                    Errno::ENAMETOOLONG,
+                    format!("the name {name}@{short} is too long"),
+                ));
             }
             if self.snapshot_of(clone, &short)?.is_some() {
                 colliding.push(format!("@{short}"));
@@ -188,7 +192,7 @@ impl Tx<'_> {
         }
         if !colliding.is_empty() {
             let list = colliding.join(", ");
-            return Err(Error::refused("EEXIST", format!("{name} has names of its origin: {list}")));
+            return Err(Error::refused(Errno::EEXIST, format!("{name} has names of its origin: {list}")));
         }
         if let Some(above) = above {
             let above = self.dataset(above)?;

@@ -1,12 +1,13 @@
 //! Properties that are set, inherited and received (`dsl_prop_set_sync_impl`), with those that count space.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjectType;
 
 use super::Tx;
 use super::usage::{Change, Use};
+use crate::error::{Error, Result};
 use crate::prop::{INHERIT, KNOWN_ELSEWHERE, RECEIVED};
 
 /// What is done to a property of one dataset (`zprop_source_t`).
@@ -166,7 +167,7 @@ impl Tx<'_> {
         let Setting::Local(value) = setting else { return Ok(()) };
         let phys = self.dataset(head)?;
         let dir = self.dir(phys.dir)?;
-        let refuse = |why: &str| Err(Error::refused("ENOSPC", format!("{name} cannot be set: {why}")));
+        let refuse = |why: &str| Err(Error::refused(Errno::ENOSPC, format!("{name} cannot be set: {why}")));
         let limit = |quota: u64, value: u64| quota != 0 && value > quota;
         match name {
             "quota" => match value.u64()? {
@@ -198,12 +199,12 @@ impl Tx<'_> {
         let props = self.dir(dir)?.props;
         // A received value counts unless it is hidden.
         if let Some(value) = self.lookup(props, name)? {
-            return value.u64();
+            return Ok(value.u64()?);
         }
         if self.lookup(props, &format!("{name}{INHERIT}"))?.is_some() {
             return Ok(0);
         }
-        self.lookup(props, &format!("{name}{RECEIVED}"))?.map_or(Ok(0), |value| value.u64())
+        self.lookup(props, &format!("{name}{RECEIVED}"))?.map_or(Ok(0), |value| Ok(value.u64()?))
     }
 
     /// The bytes that are reserved for a head alone, 0 for none.

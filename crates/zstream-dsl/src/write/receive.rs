@@ -9,11 +9,12 @@
 //! A receive that can be resumed keeps entries in what it fills; those that say how the stream was made stay behind in a
 //! new filesystem, as OpenZFS leaves them.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::Tx;
+use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
@@ -89,7 +90,10 @@ impl Tx<'_> {
         let dir = self.dataset(head)?.dir;
         if self.child(dir, RECEIVE_CHILD)?.is_some() {
             let name = self.dir_name(dir)?;
-            return Err(Error::refused("EBUSY", format!("{name} has the state of an interrupted receive")));
+            return Err(Error::refused(
+                Errno::EBUSY,
+                format!("{name} has the state of an interrupted receive"),
+            ));
         }
         self.create_dataset(dir, RECEIVE_CHILD, base, DatasetFlags::of_new(is_case_insensitive))
     }
@@ -171,14 +175,14 @@ impl Tx<'_> {
             if let Some(usable) = usable.filter(|usable| phys.used_bytes > *usable) {
                 let used = phys.used_bytes;
                 return Err(Error::refused(
-                    "ENOSPC",
+                    Errno::ENOSPC,
                     format!("with what is reserved, the pool would use {used} bytes of {usable}"),
                 ));
             }
             if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
                 let name = self.dir_name(dir)?;
                 return Err(Error::refused(
-                    "EDQUOT",
+                    Errno::EDQUOT,
                     format!("the stream needs more than the quota of {name}"),
                 ));
             }
@@ -209,13 +213,16 @@ impl Tx<'_> {
         while at != base {
             let Some(snapshot) = at.filter(|_| force) else {
                 let head = self.full_name(head)?;
-                return Err(Error::refused("ETXTBSY", format!("{head} got a snapshot during the receive")));
+                return Err(Error::refused(
+                    Errno::ETXTBSY,
+                    format!("{head} got a snapshot during the receive"),
+                ));
             };
             let found = self.dataset(snapshot)?;
             if found.dir != phys.dir {
                 let head = self.full_name(head)?;
                 return Err(Error::refused(
-                    "EINVAL",
+                    Errno::EINVAL,
                     format!("{head} does not have the source of the stream"),
                 ));
             }
@@ -226,11 +233,11 @@ impl Tx<'_> {
         if let Some(taken) = self.snapshot_of(head, name)?
             && !newer.contains(&taken)
         {
-            return Err(Error::refused("EEXIST", format!("snapshot {name} already exists")));
+            return Err(Error::exists(Kind::Snapshot, name));
         }
         if !force && self.is_modified(head)? {
             let head = self.full_name(head)?;
-            return Err(Error::refused("ETXTBSY", format!("{head} was changed during the receive")));
+            return Err(Error::refused(Errno::ETXTBSY, format!("{head} was changed during the receive")));
         }
         self.check_refreserved(head)?;
         self.check_refquota(head, self.dataset(filled)?.referenced_bytes)?;
@@ -246,7 +253,7 @@ impl Tx<'_> {
         if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
             let head = self.full_name(head)?;
             return Err(Error::refused(
-                "EDQUOT",
+                Errno::EDQUOT,
                 format!("the stream needs more than the refquota of {head}"),
             ));
         }
@@ -323,7 +330,7 @@ impl Tx<'_> {
     pub fn abandon_receive(&mut self, filled: ObjectId) -> Result<()> {
         if !self.is_filled(filled)? {
             let name = self.full_name(filled)?;
-            return Err(Error::refused("EINVAL", format!("{name} is not being received")));
+            return Err(Error::refused(Errno::EINVAL, format!("{name} is not being received")));
         }
         self.check_destroy_head(filled)?;
         self.destroy_head(filled)
@@ -394,7 +401,7 @@ impl Tx<'_> {
     pub fn check_not_filled(&self, head: ObjectId) -> Result<()> {
         if self.is_filled(head)? {
             let name = self.full_name(head)?;
-            return Err(Error::refused("EBUSY", format!("{name} was received in part only")));
+            return Err(Error::refused(Errno::EBUSY, format!("{name} was received in part only")));
         }
         Ok(())
     }

@@ -12,17 +12,18 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::traverse::{Floor, Options, Traverse, Visit, VisitKind};
 use zstream_dmu::zap::Zap;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 
 use super::Tx;
 use super::redaction::{LIST_ENTRY_BYTES, ListHeader};
 use crate::dataset::feature::REDACTED_DATASETS;
+use crate::error::{Error, Result};
 use crate::redact::RedactedBlocks;
 
 /// Entries that are written at a time.
@@ -144,7 +145,7 @@ impl Iterator for Changed {
                         return Some(Ok(range));
                     }
                 }
-                Err(error) => return Some(Err(error)),
+                Err(error) => return Some(Err(error.into())),
             }
         }
     }
@@ -270,7 +271,10 @@ impl Tx<'_> {
     pub fn redact(&mut self, snapshot: &str, bookmark: &str, redaction: &[String]) -> Result<()> {
         self.require_feature("redaction_bookmarks")?;
         if redaction.len() > SNAPSHOTS_MAX {
-            return Err(Error::refused("E2BIG", format!("more than {SNAPSHOTS_MAX} redaction snapshots")));
+            return Err(Error::refused(
+                Errno::E2BIG,
+                format!("more than {SNAPSHOTS_MAX} redaction snapshots"),
+            ));
         }
         let base = self.snapshot_named(snapshot)?;
         let filesystem = snapshot.split('@').next().unwrap_or_default();
@@ -282,7 +286,7 @@ impl Tx<'_> {
         for name in redaction {
             let object = self.snapshot_named(name)?;
             if !self.is_before(object, base)? {
-                return Err(Error::refused("EINVAL", format!("{name} does not come from {snapshot}")));
+                return Err(Error::refused(Errno::EINVAL, format!("{name} does not come from {snapshot}")));
             }
             self.refuse_redacted(object, name)?;
             let guid = self.dataset(object)?.guid.0;
@@ -320,7 +324,7 @@ impl Tx<'_> {
     fn refuse_redacted(&self, dataset: ObjectId, name: &str) -> Result<()> {
         match self.entry(dataset, REDACTED_DATASETS)? {
             None => Ok(()),
-            Some(_) => Err(Error::refused("EALREADY", format!("{name} is itself redacted"))),
+            Some(_) => Err(Error::refused(Errno::EALREADY, format!("{name} is itself redacted"))),
         }
     }
 

@@ -2,12 +2,12 @@
 
 use zstream_dmu::block::StoredBlock;
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::Result;
 use zstream_dmu::ids::ObjectId;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
 
 use super::Tx;
+use crate::error::Result;
 use crate::redact::RedactedBlocks;
 
 /// Size of a list's blocks, in bytes.
@@ -74,7 +74,7 @@ impl Tx<'_> {
     pub(super) fn put_list_header(&mut self, object: ObjectId, header: &ListHeader) -> Result<()> {
         let mut bytes = header.encode();
         if bytes.len() <= BONUS_BYTES_MAX {
-            return self.mos_mut().set_bonus(object, WORDS, &bytes);
+            return Ok(self.mos_mut().set_bonus(object, WORDS, &bytes)?);
         }
         bytes.resize(bytes.len().next_multiple_of(512), 0);
         let block = StoredBlock {
@@ -84,6 +84,6 @@ impl Tx<'_> {
             crypt: None,
             embedded: false,
         };
-        self.mos_mut().set_spill(object, Some(block))
+        Ok(self.mos_mut().set_spill(object, Some(block))?)
     }
 }

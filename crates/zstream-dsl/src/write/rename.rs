@@ -1,13 +1,14 @@
 //! The verb `rename`, for datasets and for snapshots (`dsl_dir_rename_sync`, `dsl_dataset_rename_snapshot_sync`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::limits::LIMITS;
 use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};
 use super::usage::{Change, Use};
+use crate::error::{Error, Fault, Kind, Result};
 use crate::name::{NAME_BYTES_MAX, Name, Suffix};
 
 impl Tx<'_> {
@@ -18,16 +19,16 @@ impl Tx<'_> {
     /// volume, `ENAMETOOLONG` also for what is below, `EACCES` when it would get other keys, `ENOSPC` when it does not fit
     /// below a quota there.
     pub fn rename(&mut self, old: &str, new: &str) -> Result<()> {
-        let dir = self.dir_named(old)?.ok_or_else(|| Error::not_found("dataset", old))?;
+        let dir = self.dir_named(old)?.ok_or_else(|| Error::not_found(Kind::Dataset, old))?;
         let parent = self.dir(dir)?.parent;
         let parent =
-            parent.ok_or_else(|| Error::refused("EINVAL", format!("{old} is the root of the pool")))?;
+            parent.ok_or_else(|| Error::refused(Errno::EINVAL, format!("{old} is the root of the pool")))?;
         if Name::parse(new)?.pool() != self.name {
-            return Err(Error::refused("EXDEV", format!("{new} is not in the pool {}", self.name)));
+            return Err(Error::refused(Errno::EXDEV, format!("{new} is not in the pool {}", self.name)));
         }
         let place = self.vacant(new)?;
         if new.strip_prefix(old).is_some_and(|rest| rest.starts_with('/')) {
-            return Err(Error::refused("EINVAL", format!("{new} lies below {old}")));
+            return Err(Error::refused(Errno::EINVAL, format!("{new} lies below {old}")));
         }
         if new.len() > old.len() {
             self.check_lengths(dir, new.len(), 0)?;
@@ -43,12 +44,12 @@ impl Tx<'_> {
         self.zap(names)?.remove(last)?;
         self.change_dir(dir, |dir| dir.parent = Some(place.parent))?;
         let names = self.children_zap(place.parent)?;
-        self.zap(names)?.add(place.name.as_str(), &Value::word(dir.0))
+        Ok(self.zap(names)?.add(place.name.as_str(), &Value::word(dir.0))?)
     }
 
     /// Checks that no name below a directory becomes too long when its own has so many bytes.
     fn check_lengths(&self, dir: ObjectId, bytes: usize, depth: usize) -> Result<()> {
-        let too_long = || Err(Error::refused("ENAMETOOLONG", "a name below it would become too long"));
+        let too_long = || Err(Fault::NameTooLong("a name below it would become too long".to_owned()).into());
         if bytes > NAME_BYTES_MAX || depth > DEPTH_MAX {
             return too_long();
         }
@@ -99,10 +100,10 @@ impl Tx<'_> {
         let parsed =
             Name::parse(&if new.contains('@') { new.to_owned() } else { format!("{filesystem}@{new}") })?;
         let Suffix::Snapshot(to) = parsed.suffix else {
-            return Err(Error::refused("EINVAL", format!("{new} is not the name of a snapshot")));
+            return Err(Error::bad_name(format!("{new} is not the name of a snapshot")));
         };
         if parsed.filesystem != filesystem {
-            return Err(Error::refused("EXDEV", format!("{new} is not a snapshot of {filesystem}")));
+            return Err(Error::refused(Errno::EXDEV, format!("{new} is not a snapshot of {filesystem}")));
         }
         self.snapshot_named(old)?;
         let mut plan = Vec::new();
@@ -124,7 +125,7 @@ impl Tx<'_> {
         for (head, snapshot) in plan {
             self.remove_snapshot_name(head, &from, false)?;
             let names = self.dataset(head)?.snapshot_names;
-            let names = names.ok_or_else(|| Error::not_found("snapshot", old))?;
+            let names = names.ok_or_else(|| Error::not_found(Kind::Snapshot, old))?;
             self.zap(names)?.add(to.as_str(), &Value::word(snapshot.0))?;
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! How the blocks of a dataset are written, by its properties.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::writer::{RedundantMetadata, SetProperties};
 use zstream_dmu::zap::Value;
@@ -10,6 +9,7 @@ use zstream_format::compress::Compression;
 
 use super::Tx;
 use super::make::DEPTH_MAX;
+use crate::error::{Error, Result};
 use crate::prop::{INHERIT, KNOWN_ELSEWHERE, RECEIVED};
 
 impl Tx<'_> {
@@ -42,7 +42,7 @@ impl Tx<'_> {
     /// # Errors
     /// When the properties cannot be read.
     pub fn inherited_number(&self, dir: ObjectId, name: &str) -> Result<Option<u64>> {
-        self.inherited(dir, name)?.map(|value| value.u64()).transpose()
+        Ok(self.inherited(dir, name)?.map(|value| value.u64()).transpose()?)
     }
 
     /// How the blocks of a dataset are written.

@@ -1,12 +1,13 @@
 //! Snapshots (`dsl_dataset_snapshot_sync_impl`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::zap::Value;
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::make::{SNAPSHOT_COUNT, take_content};
 use super::usage::{Change, Use};
+use crate::error::{Error, Result};
 use crate::keys::IVSET_GUID;
 use crate::phys::{DatasetFlags, DatasetPhys};
 
@@ -30,10 +31,13 @@ impl Tx<'_> {
         let before = self.dataset(head)?;
         self.refuse_remapped(head)?;
         if before.prev_snapshot_txg >= txg {
-            return Err(Error::invalid(format!(
-                "dataset {head} has a snapshot of transaction group {} already",
-                before.prev_snapshot_txg
-            )));
+            return Err(Error::refused(
+                Errno::EINVAL,
+                format!(
+                    "dataset {head} has a snapshot of transaction group {} already",
+                    before.prev_snapshot_txg
+                ),
+            ));
         }
         self.adjust_counts(before.dir, SNAPSHOT_COUNT, 1)?;
         let snapshot = self.create_dataset_object()?;

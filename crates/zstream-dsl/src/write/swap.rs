@@ -1,11 +1,12 @@
 //! Exchanging the content of a head and of a clone of it: rollback, and the end of an incremental receive
 //! (`dsl_dataset_clone_swap_sync_impl`, `dsl_dataset_rollback_sync`).
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::usage::{Change, Use};
+use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
 /// The clone that a rollback makes and destroys.
@@ -20,7 +21,7 @@ impl Tx<'_> {
         let (c, h) = (self.dataset(clone)?, self.dataset(head)?);
         if c.is_snapshot() || h.is_snapshot() || c.prev_snapshot != h.prev_snapshot {
             return Err(Error::refused(
-                "EINVAL",
+                Errno::EINVAL,
                 format!("{clone} is not a clone of the last snapshot of {head}"),
             ));
         }
@@ -95,7 +96,7 @@ impl Tx<'_> {
     pub(super) fn rollback(&mut self, name: &str, to: Option<&str>) -> Result<()> {
         let head = self.head_named(name)?;
         let phys = self.dataset(head)?;
-        let none = || Error::refused("ESRCH", format!("{name} has no snapshot to go back to"));
+        let none = || Error::refused(Errno::ESRCH, format!("{name} has no snapshot to go back to"));
         let last = phys.prev_snapshot.filter(|_| phys.prev_snapshot_txg.0 >= super::TXG_INITIAL.0);
         let last = last.ok_or_else(none)?;
         if let Some(to) = to {
@@ -104,23 +105,23 @@ impl Tx<'_> {
             if to_object != last {
                 let is_older = to_phys.dir == phys.dir || self.dir(phys.dir)?.origin == Some(to_object);
                 return Err(if is_older {
-                    Error::refused("EEXIST", format!("more recent snapshots than {to} exist"))
+                    Error::refused(Errno::EEXIST, format!("more recent snapshots than {to} exist"))
                 } else {
-                    Error::refused("ESRCH", format!("{to} is not a snapshot of {name}"))
+                    Error::refused(Errno::ESRCH, format!("{to} is not a snapshot of {name}"))
                 });
             }
         }
         if phys.prev_snapshot_txg >= self.txg() {
-            return Err(Error::refused("EAGAIN", format!("the last snapshot of {name} is too new")));
+            return Err(Error::refused(Errno::EAGAIN, format!("the last snapshot of {name} is too new")));
         }
         if self.bookmarks(head)?.last().is_some_and(|mark| mark.creation_txg > phys.prev_snapshot_txg) {
-            return Err(Error::refused("EEXIST", format!("more recent bookmarks of {name} exist")));
+            return Err(Error::refused(Errno::EEXIST, format!("more recent bookmarks of {name} exist")));
         }
         let target = self.dataset(last)?;
         let quota = self.number_property(phys.dir, "refquota")?;
         if quota != 0 && target.referenced_bytes > quota {
             return Err(Error::refused(
-                "EDQUOT",
+                Errno::EDQUOT,
                 format!("the snapshot needs more than the refquota of {name}"),
             ));
         }

@@ -8,10 +8,10 @@
 //!                               `- used by children
 //! ```
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 
 use super::Tx;
+use crate::error::{Error, Result};
 use crate::phys::{DirPhys, UsedBreakdown};
 
 /// A change of space in three measures.

@@ -1,7 +1,7 @@
-//! The cryptographic functions, each in its ZFS dress. Without the feature `block-checksums` each is
-//! an error that says so.
+//! The cryptographic functions, as ZFS applies them. Without the feature `block-checksums` each returns
+//! an error that names the feature.
 //!
-//! A digest's bytes lie in memory as the words of the checksum do, so its words are read in the order
+//! ZFS copies a digest byte by byte into the words of the checksum, so the words are in the byte order
 //! of the pool. SHA-256 is the exception: its words are big-endian numbers in every pool.
 
 #[cfg(feature = "block-checksums")]
@@ -16,7 +16,7 @@ mod built {
     use crate::checksum::{Checksum, Error, Salt};
     use crate::order::ByteOrder;
 
-    /// SHA-256 of the parts, one behind the other.
+    /// Computes SHA-256 of the concatenated parts.
     pub(in crate::checksum) fn sha256(parts: &[&[u8]]) -> Result<Checksum, Error> {
         let mut hasher = Sha256::new();
         for part in parts {
@@ -33,7 +33,7 @@ mod built {
         Ok(Checksum::from_bytes(&salt.skein().digest(data), order))
     }
 
-    /// The first half of the digest.
+    /// Computes Edon-R-512 and returns the first half of the digest.
     pub(in crate::checksum) fn edonr(data: &[u8], order: ByteOrder, salt: &Salt) -> Result<Checksum, Error> {
         let digest = salt.edonr().finish(data);
         let (half, _) = digest.split_first_chunk().expect("64 bytes have 32");

@@ -16,18 +16,18 @@
 //! little-endian. The digest is the last pipe's second half.
 //!
 //! Described by D. Gligoroski, R. S. Ødegård, M. Mihova, S. J. Knapskog, L. Kocarev, A. Drápal and
-//! V. Klima in "Cryptographic Hash Function EDON-R'"; compared with OpenZFS's at every message length
-//! from 0 to 599.
+//! V. Klima in "Cryptographic Hash Function EDON-R'"; compared with OpenZFS's implementation at every
+//! message length from 0 to 599.
 
 type Half = [u64; 8];
 
-/// Bytes in a message block.
+/// The size of a message block in bytes.
 const BLOCK_BYTES: usize = 128;
 
-/// Where the length begins in the last block.
+/// The offset of the length in the last block.
 const LENGTH_AT: usize = BLOCK_BYTES - 8;
 
-/// The pipe before the first block: its bytes, seen in big-endian order, count from 0x80 to 0xff.
+/// The pipe before the first block: its bytes, in big-endian order, count from 0x80 to 0xff.
 const INITIAL: [Half; 2] = {
     let mut pipe = [[0; 8]; 2];
     let mut word = 0;
@@ -38,10 +38,10 @@ const INITIAL: [Half; 2] = {
     pipe
 };
 
-/// Keeps the linear parts of the quasigroup from having a fixed point at zero.
+/// A constant that keeps the linear parts of the quasigroup from having a fixed point at zero.
 const CONSTANT: u64 = 0xaaaa_aaaa_aaaa_aaaa;
 
-/// An Edon-R state after whole blocks.
+/// The state of Edon-R after complete blocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EdonR {
     pipe: [Half; 2],
@@ -52,7 +52,7 @@ impl EdonR {
     /// The state before any block.
     pub(super) const NEW: Self = Self { pipe: INITIAL, blocks: 0 };
 
-    /// Takes in one block.
+    /// Absorbs one block.
     pub(super) fn absorb(&mut self, block: &[u8; BLOCK_BYTES]) {
         let mut halves = [[0; 8]; 2];
         for (word, bytes) in halves.as_flattened_mut().iter_mut().zip(block.as_chunks().0) {
@@ -62,7 +62,7 @@ impl EdonR {
         self.blocks += 1;
     }
 
-    /// The digest of what was absorbed and then `data`.
+    /// Returns the digest of the absorbed blocks followed by `data`.
     pub(super) fn finish(mut self, data: &[u8]) -> [u8; 64] {
         let (blocks, rest) = data.as_chunks();
         for block in blocks {
@@ -107,9 +107,9 @@ fn reversed(mut half: Half) -> Half {
     half
 }
 
-/// The quasigroup operation. Each operand goes through sums of 5 of its words, rotated; the results
-/// are the sums of two exclusive-ors of 3. Which words, is the columns of two orthogonal Latin squares:
-/// the first 5 rows of a column are added, the last 3 combined.
+/// Applies the quasigroup operation. Each operand is mixed into rotated sums of 5 of its words; each result
+/// is the sum of two exclusive-ors of 3 of these. The columns of two orthogonal Latin squares select the
+/// words: the first 5 rows of a column are added, the last 3 combined.
 #[inline]
 fn multiply(x: Half, y: Half) -> Half {
     let s = mix_left(x);
@@ -170,8 +170,8 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Digests by OpenZFS's libzpool (2.3.2) of the first bytes of `i * i * 7 + i`: around the lengths
-    /// where the padding takes a block of its own.
+    /// Digests by OpenZFS's libzpool (2.3.2) of the first bytes of `i * i * 7 + i`, around the lengths
+    /// at which the padding fills a block of its own.
     #[test]
     fn digests_are_openzfs_s() {
         let message: Vec<u8> = (0..600u32).map(|i| (i * i * 7 + i) as u8).collect();

@@ -1,4 +1,4 @@
-//! Checksums that lie in the structure they cover: labels, uberblocks and gang headers.
+//! Checksums embedded in the structure that they cover: labels, uberblocks and gang headers.
 //!
 //! ```text
 //!  0                                     len - 40          len - 32                          len
@@ -8,43 +8,43 @@
 //!                                         `zio_eck_t`, in the byte order of the machine that wrote
 //! ```
 //!
-//! The sum is over all bytes, and while it is taken, the checksum's place holds a *verifier* that
-//! says where the structure belongs, so that one read from the wrong place is not taken for good:
+//! The checksum covers all bytes. While it is computed, its field contains a *verifier*, the location of
+//! the structure, so that a structure read from the wrong place fails verification:
 //!
 //! * labels, boot environments and uberblocks: byte offset on the device, 0, 0, 0
 //! * gang headers: vdev, byte offset, transaction group of birth, 0, as in the block pointer's first DVA
 //!
-//! The words of the digest are big-endian, as those of every SHA-256 of ZFS.
+//! The words of the digest are big-endian, as in every SHA-256 of ZFS.
 //!
-//! The checksum in the gang header of an encrypted block is *folded*, like the checksum in the block's pointer: the second half
-//! is combined into the first with exclusive-or, and zeros take its place ([`verify_folded`], [`seal_folded`]).
+//! The checksum in the gang header of an encrypted block is *folded*, like the checksum in the block pointer: the
+//! second half is combined into the first with exclusive-or and replaced by zeros ([`verify_folded`], [`seal_folded`]).
 
 use super::{Checksum, EmbeddedError, Error, digest};
 use crate::order::ByteOrder;
 
-/// Marks an embedded checksum (`ZEC_MAGIC`).
+/// The magic number of an embedded checksum (`ZEC_MAGIC`).
 pub const MAGIC: u64 = 0x0210_da7a_b10c_7a11;
 
-/// Bytes of an embedded checksum at the end of its structure (`zio_eck_t`).
+/// The size of an embedded checksum at the end of its structure (`zio_eck_t`), in bytes.
 pub const SIZE: usize = 8 + Checksum::SIZE;
 
-/// Checks the embedded checksum of `structure`, which should belong where `verifier` says.
+/// Verifies the embedded checksum of `structure`, whose location is `verifier`.
 ///
 /// Returns the byte order in which the structure was written.
 ///
 /// # Errors
 ///
-/// [`EmbeddedError`] when the structure has no checksum or not this one, or without the feature
-/// `block-checksums`.
+/// Returns an [`EmbeddedError`] if the structure has no checksum, if the checksum does not match, or if the
+/// feature `block-checksums` is not enabled.
 pub fn verify_embedded(structure: &[u8], verifier: [u64; 4]) -> Result<ByteOrder, EmbeddedError> {
     verify(structure, verifier, false)
 }
 
-/// [`verify_embedded`] of a structure whose checksum is folded: its second half is not compared.
+/// Verifies like [`verify_embedded`] a structure whose checksum is folded: the second half is not compared.
 ///
 /// # Errors
 ///
-/// As for [`verify_embedded`].
+/// Fails like [`verify_embedded`].
 pub fn verify_folded(structure: &[u8], verifier: [u64; 4]) -> Result<ByteOrder, EmbeddedError> {
     verify(structure, verifier, true)
 }
@@ -68,12 +68,12 @@ fn verify(structure: &[u8], verifier: [u64; 4], is_folded: bool) -> Result<ByteO
 }
 
 /// Writes the magic number and the embedded checksum to the last [`SIZE`] bytes of `structure`,
-/// which belongs where `verifier` says, in `order`.
+/// whose location is `verifier`, in byte order `order`.
 ///
 /// # Errors
 ///
-/// [`EmbeddedError::TooShort`] when there is no room, or without the feature `block-checksums`;
-/// then nothing is written.
+/// Returns [`EmbeddedError::TooShort`] if there is no room, or an error if the feature `block-checksums` is
+/// not enabled; nothing is written then.
 pub fn seal_embedded(
     structure: &mut [u8],
     verifier: [u64; 4],
@@ -82,11 +82,11 @@ pub fn seal_embedded(
     seal(structure, verifier, order, false)
 }
 
-/// [`seal_embedded`] with a folded checksum.
+/// Writes a folded checksum, otherwise like [`seal_embedded`].
 ///
 /// # Errors
 ///
-/// As for [`seal_embedded`].
+/// Fails like [`seal_embedded`].
 pub fn seal_folded(structure: &mut [u8], verifier: [u64; 4], order: ByteOrder) -> Result<(), EmbeddedError> {
     seal(structure, verifier, order, true)
 }

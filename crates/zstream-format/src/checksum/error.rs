@@ -1,52 +1,55 @@
-//! Why a block checksum could not be computed or does not hold.
+//! Errors from computing and verifying checksums.
 
 use thiserror::Error;
 
 use super::Checksum;
 use crate::algorithm::ChecksumType;
 
-/// Why the checksum of a block could not be computed.
+/// An error from computing the checksum of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Error {
-    /// The number stands for no function over a block: one of properties, one whose checksum lies in
-    /// the block itself, or one that no version defines.
-    #[error("checksum {0} is not a function over a block's bytes")]
+    /// The number is not that of a function over a block: it is a value of properties only, the function
+    /// embeds its checksum in the block, or no version defines the number.
+    #[error("checksum {0} cannot be computed over a block")]
     NotForBlocks(ChecksumType),
-    /// The function needs the pool's salt and there is none.
-    #[error("checksum {0} needs the pool's salt, and there is none")]
+    /// The function requires the pool's salt, which is missing.
+    #[error("checksum {0} requires the salt of the pool, which is missing")]
     NoSalt(ChecksumType),
-    /// The function is left out of this build.
-    #[error("checksum {0} needs the cargo feature `block-checksums`, which this build leaves out")]
+    /// This build does not include the function.
+    #[error("checksum {0} requires the cargo feature `block-checksums`, which this build does not include")]
     NotBuilt(ChecksumType),
 }
 
-/// Why a structure with a checksum embedded in it is not to be trusted.
+/// An error from verifying or writing an embedded checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EmbeddedError {
-    /// There is no room for the checksum.
-    #[error("need {need} bytes for an embedded checksum, have {have}", need = super::embedded::SIZE)]
+    /// The structure is too short for the checksum.
+    #[error(
+        "structure is {have} bytes, an embedded checksum requires {need}",
+        need = super::embedded::SIZE
+    )]
     TooShort {
-        /// Bytes in the structure.
+        /// The size of the structure in bytes.
         have: usize,
     },
-    /// The magic number is not there, in neither order.
+    /// The magic number is missing in both byte orders.
     #[error(
-        "no embedded checksum: found magic {found:#018x}, expected {expected:#018x} in either byte order",
+        "embedded checksum is missing: magic is {found:#018x}, expected {expected:#018x} in either byte order",
         expected = super::embedded::MAGIC
     )]
     NoMagic {
-        /// What is there, read as little-endian.
+        /// The value in place of the magic number, read as little-endian.
         found: u64,
     },
-    /// The bytes are not those that were summed, or they belong elsewhere.
-    #[error("embedded checksum is {stored}, the bytes give {computed}")]
+    /// The checksum does not match: the structure is corrupt or was read from another location.
+    #[error("embedded checksum is {stored}, computed {computed}")]
     Mismatch {
         /// The checksum in the structure.
         stored: Checksum,
         /// The checksum of the structure and its verifier.
         computed: Checksum,
     },
-    /// SHA-256 is left out of this build.
+    /// This build does not include SHA-256.
     #[error(transparent)]
     NotBuilt(#[from] Error),
 }

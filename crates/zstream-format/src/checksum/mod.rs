@@ -1,12 +1,13 @@
-//! Checksums of blocks, and of the structures that carry their own.
+//! Checksums of blocks, and checksums embedded in structures.
 //!
-//! A block pointer holds a [`Checksum`] of the bytes as they are stored: compressed, encrypted, before
-//! parity. [`checksum`] computes it by the function's number. Words of the input (fletcher) and of the
-//! result are in the byte order of the block pointer. Labels, uberblocks and gang headers hold their
-//! own: [`verify_embedded`], [`seal_embedded`]; gang headers of encrypted blocks half of one: [`verify_folded`], [`seal_folded`].
+//! A block pointer contains a [`Checksum`] of the bytes as they are stored: compressed, encrypted, before
+//! parity. [`checksum`] computes it by the number of the function. The words of the input (fletcher) and of
+//! the result are in the byte order of the block pointer. Labels, uberblocks and gang headers embed their
+//! own ([`verify_embedded`], [`seal_embedded`]), gang headers of encrypted blocks half of one
+//! ([`verify_folded`], [`seal_folded`]).
 //!
-//! The cryptographic functions are behind the cargo feature `block-checksums`; a build without it
-//! says so when one is asked for. The sums of [`fletcher`](crate::fletcher) are always there.
+//! The cryptographic functions require the cargo feature `block-checksums`; without it they return an
+//! error that names it. The sums of [`fletcher`](crate::fletcher) are always available.
 
 mod digest;
 #[cfg(feature = "block-checksums")]
@@ -32,19 +33,19 @@ use crate::algorithm::ChecksumType;
 use crate::fletcher::{fletcher2, fletcher4};
 use crate::order::ByteOrder;
 
-/// The checksum that function `kind` gives for the stored bytes `data` of a block whose block
-/// pointer is in `order`.
+/// Computes the checksum `kind` of the stored bytes `data` of a block whose block pointer is in byte
+/// order `order`.
 ///
-/// `salt` is the pool's; skein, edonr and blake3 need it, the others do not look at it. Off and
-/// noparity are four zero words.
+/// `salt` is the salt of the pool; skein, edonr and blake3 require it, the others ignore it. The results
+/// of off and noparity are four zero words.
 ///
-/// OpenZFS (2.3) does not compute edonr for a pool of the other byte order; what is computed here is
-/// what a machine of that order writes.
+/// OpenZFS (2.3) does not compute edonr for a pool in the other byte order; this function computes the
+/// checksum that a machine of that byte order writes.
 ///
 /// # Errors
 ///
-/// [`Error`] when `kind` is no function over a block, when it needs a salt and has none, and when
-/// this build leaves it out.
+/// Returns an [`Error`] if `kind` is not a function over a block, if it requires a salt and `salt` is
+/// `None`, and if this build does not include it.
 pub fn checksum(
     kind: ChecksumType,
     data: &[u8],
@@ -84,7 +85,7 @@ mod tests {
         }
         assert_eq!(
             Error::NotBuilt(ChecksumType::BLAKE3).to_string(),
-            "checksum blake3 needs the cargo feature `block-checksums`, which this build leaves out"
+            "checksum blake3 requires the cargo feature `block-checksums`, which this build does not include"
         );
     }
 

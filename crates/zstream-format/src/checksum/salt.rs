@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 #[cfg(feature = "block-checksums")]
 use super::{edonr::EdonR, skein::Skein};
 
-/// The salt of a pool: 32 random bytes in its directory of objects (`org.illumos:checksum_salt`).
+/// The salt of a pool: 32 random bytes in its object directory (`org.illumos:checksum_salt`).
 ///
-/// What Skein and Edon-R make of it before the first byte of a block is kept with it, so one salt
-/// should serve a pool for as long as it is open.
+/// It caches the states of Skein and Edon-R before the first byte of a block, so use one `Salt` for as
+/// long as a pool is open.
 #[derive(Clone)]
 pub struct Salt {
     bytes: [u8; Self::SIZE],
@@ -21,10 +21,10 @@ pub struct Salt {
 }
 
 impl Salt {
-    /// Bytes in a salt.
+    /// The size of a salt in bytes.
     pub const SIZE: usize = 32;
 
-    /// The salt with these bytes.
+    /// Creates a salt from its bytes.
     #[must_use]
     pub fn new(bytes: [u8; Self::SIZE]) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Salt {
         }
     }
 
-    /// The salt's bytes.
+    /// The bytes of the salt.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; Self::SIZE] {
         &self.bytes
@@ -47,8 +47,8 @@ impl Salt {
         *self.skein.get_or_init(|| Skein::keyed(&self.bytes))
     }
 
-    /// Edon-R has no key of its own: a block in front of the data stands for it, the digest of the
-    /// salt and the digest of that digest.
+    /// Returns the state of Edon-R keyed with the salt. Edon-R has no key input, so ZFS puts a block before
+    /// the data: the digest of the salt and the digest of that digest.
     #[cfg(feature = "block-checksums")]
     pub(super) fn edonr(&self) -> EdonR {
         *self.edonr.get_or_init(|| {

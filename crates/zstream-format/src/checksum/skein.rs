@@ -1,20 +1,20 @@
-//! Skein-512 with a key and 256 bits of output, on the Threefish-512 block cipher.
+//! Keyed Skein-512 with 256 bits of output, on the Threefish-512 block cipher.
 //!
-//! Skein chains calls of UBI, which turns a message of any length into a state of 8 words, each call
-//! of another type:
+//! Skein chains calls of UBI, which turns a message of any length into a state of 8 words. Each call has a
+//! type:
 //!
 //! ```text
 //! 0 -> UBI(key, type 0) -> UBI(configuration, 4) -> UBI(message, 48) -> UBI(counter 0, 63) -> digest
 //! ```
 //!
 //! UBI encrypts each 64-byte block with the state as the key and adds (exclusive-or) the block. The
-//! tweak of a call says how many bytes there were so far, the type, and whether it is the first or last:
+//! tweak contains the number of bytes so far, the type, and flags for the first and the last block:
 //!
 //! ```text
 //! tweak word 0: position    tweak word 1: 63 last | 62 first | 56..61 type | ...
 //! ```
 //!
-//! Described in "The Skein Hash Function Family", version 1.3.
+//! Specified in "The Skein Hash Function Family", version 1.3.
 
 use super::threefish;
 
@@ -22,7 +22,7 @@ const BLOCK_BYTES: usize = 64;
 const FIRST: u64 = 1 << 62;
 const LAST: u64 = 1 << 63;
 
-/// The type of a call of UBI, in its place in the tweak.
+/// The type of a call of UBI, at its position in the tweak.
 #[derive(Clone, Copy)]
 struct Type(u64);
 
@@ -33,14 +33,14 @@ impl Type {
     const OUTPUT: Self = Self(63 << 56);
 }
 
-/// Skein-512-256 with the key and configuration taken in.
+/// The state of Skein-512-256 after the key and the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Skein {
     state: [u64; 8],
 }
 
 impl Skein {
-    /// The state for messages under `key`.
+    /// Returns the state for messages under `key`.
     pub(super) fn keyed(key: &[u8; 32]) -> Self {
         // "SHA3", version 1; bits of output; no tree.
         let mut configuration = [0; 32];
@@ -54,7 +54,7 @@ impl Skein {
         Self { state }
     }
 
-    /// The digest of `message`.
+    /// Returns the digest of `message`.
     pub(super) fn digest(self, message: &[u8]) -> [u8; 32] {
         let mut state = self.state;
         ubi(&mut state, Type::MESSAGE, message);
@@ -68,7 +68,7 @@ impl Skein {
 }
 
 fn ubi(state: &mut [u64; 8], kind: Type, message: &[u8]) {
-    // The last block, full or not, is the one that is marked, and an empty message has one.
+    // The last block, full or not, has the flag; an empty message has one block.
     let whole = message.len().saturating_sub(1) / BLOCK_BYTES;
     let (blocks, rest) = message.split_at(whole * BLOCK_BYTES);
     let mut position = 0;

@@ -1,14 +1,13 @@
-//! The Threefish-512 block cipher, as far as Skein needs it: encryption, one block for each key.
+//! The parts of the Threefish-512 block cipher that Skein uses: encryption, one block for each key.
 //!
 //! The block is 8 words. In each of 72 rounds four pairs of them are mixed (add, rotate, exclusive-or)
-//! and the words change places; before every fourth round, and at the end, words of the key, the tweak
-//! and a counter are added. Here the places change in the names: after four rounds each word is back
-//! where it was, so the rounds are written out by eight, after which the rotations repeat.
+//! and the words are permuted; before every fourth round, and at the end, words of the key, the tweak
+//! and a counter are added. Here the permutation is in the indices of the pairs: after four rounds each
+//! word is back at its index, so the rounds are unrolled by eight, after which the rotations repeat.
 //!
-//! The crate `threefish` is the oracle of the tests. It keeps its rounds in loops over tables and is
-//! less than half as fast.
+//! The crate `threefish` is the oracle of the tests. It loops over tables and is less than half as fast.
 
-/// Rotation of each pair in each of 8 rounds.
+/// The rotation of each pair in each of 8 rounds.
 const ROTATIONS: [[u32; 4]; 8] = [
     [46, 36, 19, 37],
     [33, 27, 14, 42],
@@ -20,7 +19,7 @@ const ROTATIONS: [[u32; 4]; 8] = [
     [8, 35, 56, 22],
 ];
 
-/// Which pairs are mixed, in each of 4 rounds.
+/// The pairs of words that are mixed in each of 4 rounds.
 const PAIRS: [[(usize, usize); 4]; 4] = [
     [(0, 1), (2, 3), (4, 5), (6, 7)],
     [(2, 1), (4, 7), (6, 5), (0, 3)],
@@ -28,7 +27,7 @@ const PAIRS: [[(usize, usize); 4]; 4] = [
     [(6, 1), (0, 7), (2, 5), (4, 3)],
 ];
 
-/// Makes the ninth word of a key from the eight.
+/// The constant that gives the ninth word of a key when combined with the other eight.
 const PARITY: u64 = 0x1bd1_1bda_a9fc_1a22;
 
 /// Encrypts `block` with `key` and `tweak`.

@@ -1,125 +1,125 @@
-//! Why a block could not be compressed or decompressed.
+//! Errors from compressing and decompressing blocks.
 
 use crate::algorithm::CompressionType;
 
-/// A block that could not be compressed or decompressed. Positions are bytes from the start of the payload,
-/// headers included; the caller adds where the block lies.
+/// An error from compressing or decompressing a block. Positions are offsets in the payload, headers
+/// included; the caller adds the location of the block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{algorithm}: {fault}")]
 pub struct CodecError {
-    /// The algorithm that was asked for.
+    /// The requested algorithm.
     pub algorithm: CompressionType,
-    /// What is wrong.
+    /// The fault.
     pub fault: CodecFault,
 }
 
-/// What is wrong with a block or with a request.
+/// A fault in a block or in a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecFault {
-    /// The number stands for no algorithm that a stored block can have.
-    #[error("not an algorithm of stored blocks")]
+    /// The number is not that of an algorithm for stored blocks.
+    #[error("blocks cannot be stored with this algorithm")]
     NotAnAlgorithm,
-    /// The algorithm is known, its code was left out of this build.
-    #[error("not compiled in, needs the cargo feature `{feature}` of zstream-format")]
+    /// The algorithm is known, but this build does not include it.
+    #[error("this build does not include the cargo feature `{feature}` of zstream-format")]
     NotCompiledIn {
-        /// The cargo feature that brings it.
+        /// The cargo feature that enables it.
         feature: &'static str,
     },
-    /// An uncompressed block whose stored size is not its logical size.
-    #[error("{have} bytes stored, expected {expected}")]
+    /// The stored size of an uncompressed block differs from its logical size.
+    #[error("stored size is {have} bytes, expected {expected}")]
     PlainSize {
-        /// Bytes stored.
+        /// The stored size in bytes.
         have: usize,
-        /// Bytes of the logical block.
+        /// The logical size in bytes.
         expected: usize,
     },
     /// The payload is shorter than the algorithm's header.
-    #[error("header is {need} bytes, have {have}")]
+    #[error("payload is {have} bytes, the header requires {need}")]
     NoHeader {
-        /// Size of the header.
+        /// The size of the header in bytes.
         need: usize,
-        /// Size of the payload.
+        /// The size of the payload in bytes.
         have: usize,
     },
-    /// The length in the header goes past the end of the payload.
-    #[error("header says {said} bytes follow, have {have}")]
+    /// The length in the header exceeds the payload.
+    #[error("length in the header is {said} bytes, {have} follow")]
     HeaderLength {
         /// The length in the header.
         said: usize,
-        /// Bytes behind the header.
+        /// The number of bytes after the header.
         have: usize,
     },
-    /// The second word of a zstd header has the zero byte of the version in neither place.
-    #[error("header has version and level {word:#010x}, of no known byte order")]
+    /// The second word of a zstd header has the zero byte of the version in neither position.
+    #[error("version and level in the header are {word:#010x}, which is valid in neither byte order")]
     ZstdVersion {
-        /// The word, first byte highest.
+        /// The word, read as big-endian.
         word: u32,
     },
-    /// A level that ZFS does not define.
-    #[error("header has level {cookie}, not a level of zstd in zfs")]
+    /// ZFS does not define the level.
+    #[error("level in the header is {cookie}, which zfs does not define")]
     ZstdLevel {
-        /// The level's number.
+        /// The number of the level.
         cookie: u8,
     },
     /// The payload ends before the block is complete.
-    #[error("payload ends at byte {at} with {made} of {expected} bytes made")]
+    #[error("payload ends at byte {at} after {made} of {expected} decompressed bytes")]
     Truncated {
-        /// Where the payload ends.
+        /// The offset of the end of the payload.
         at: usize,
-        /// Bytes made until then.
+        /// The number of bytes decompressed so far.
         made: usize,
-        /// Bytes of the logical block.
+        /// The logical size in bytes.
         expected: usize,
     },
-    /// The payload is complete, the block is not.
-    #[error("payload of {at} bytes makes {made} bytes, expected {expected}")]
+    /// The payload is complete, but decompresses to less than the block.
+    #[error("payload of {at} bytes decompresses to {made} bytes, expected {expected}")]
     Short {
-        /// Where the payload ends.
+        /// The offset of the end of the payload.
         at: usize,
-        /// Bytes made.
+        /// The number of decompressed bytes.
         made: usize,
-        /// Bytes of the logical block.
+        /// The logical size in bytes.
         expected: usize,
     },
-    /// The payload makes more than the block.
-    #[error("what begins at byte {at} makes more than the {expected} bytes expected")]
+    /// The payload decompresses to more than the block.
+    #[error("sequence at byte {at} decompresses to more than the expected {expected} bytes")]
     Overlong {
-        /// Where the part of the payload begins that does not fit.
+        /// The offset of the sequence that does not fit.
         at: usize,
-        /// Bytes of the logical block.
+        /// The logical size in bytes.
         expected: usize,
     },
-    /// A copy from before the block's start, or from its own position.
-    #[error("what begins at byte {at} copies from {distance} bytes back with {made} bytes made")]
+    /// A copy from before the start of the block, or from its own position.
+    #[error("sequence at byte {at} copies from {distance} bytes back, only {made} are decompressed")]
     Distance {
-        /// Where the part of the payload begins that does it.
+        /// The offset of the sequence that copies.
         at: usize,
-        /// How far back it copies from.
+        /// The distance that it copies from, in bytes.
         distance: usize,
-        /// Bytes made until then.
+        /// The number of bytes decompressed so far.
         made: usize,
     },
-    /// What the library that decodes says.
-    #[error("{reason} (behind byte {at})")]
+    /// The decompression library reported an error.
+    #[error("{reason} (after byte {at})")]
     Damaged {
-        /// The library's reason.
+        /// The message of the library.
         reason: String,
-        /// How many bytes of the payload are known to be in order.
+        /// The number of bytes of the payload that are known to be intact.
         at: usize,
     },
-    /// The library that compresses failed for another reason than lack of room.
+    /// The compression library failed for a reason other than lack of room.
     #[error("{reason}")]
     Library {
-        /// The library's reason.
+        /// The message of the library.
         reason: String,
     },
-    /// A block that is larger than ZFS's largest.
-    #[error("block of {size} bytes, at most {limit} can be compressed")]
+    /// The block exceeds the maximum block size of ZFS.
+    #[error("block is {size} bytes, at most {limit} can be compressed")]
     TooLarge {
-        /// Size of the block.
+        /// The size of the block in bytes.
         size: usize,
-        /// The largest that is taken.
+        /// The maximum size in bytes.
         limit: usize,
     },
 }

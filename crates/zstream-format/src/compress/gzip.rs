@@ -1,4 +1,4 @@
-//! gzip-1 to gzip-9: a zlib stream (RFC 1950: 2 bytes header, deflate, Adler-32), by zlib-rs.
+//! gzip-1 to gzip-9: a zlib stream (RFC 1950: header of 2 bytes, deflate, Adler-32), by zlib-rs.
 
 use std::cell::RefCell;
 
@@ -7,9 +7,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use super::CodecFault;
 
 thread_local! {
-    /// An inflate state is 40 KiB to allocate and clear, which costs more than a small block.
+    /// The inflate state of this thread. Allocating and clearing its 40 KiB costs more than a small block.
     static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(true));
-    /// A deflate state is 260 KiB; the last one used is kept with its level.
+    /// The last deflate state of this thread, of 260 KiB, with its level.
     static DEFLATE: RefCell<Option<(u32, Compress)>> = const { RefCell::new(None) };
 }
 
@@ -30,11 +30,11 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
     })
 }
 
-/// Level 1 of zlib-rs writes fixed Huffman codes only and makes a fifth to two times more than level 1 of
-/// zlib; its level 2 makes as much and is as fast.
+/// The lowest level in use. Level 1 of zlib-rs writes fixed Huffman codes only; its output is larger than that of
+/// level 1 of zlib by a fifth to two times. Its level 2 gives the size of level 1 of zlib and is as fast.
 const LEVEL_MIN: u32 = 2;
 
-/// Compresses as `gzip-{level}`, 1 to 9.
+/// Compresses like `gzip-{level}`; `level` is 1 to 9.
 pub(super) fn compress(level: u32, src: &[u8], dst: &mut [u8]) -> Result<Option<usize>, CodecFault> {
     let level = level.max(LEVEL_MIN);
     DEFLATE.with_borrow_mut(|kept| {

@@ -1,21 +1,22 @@
-//! When a compressed block is kept: the rule of pools and the rule of `zstream recompress`.
+//! The rules by which a compressed block is used: that of pools and that of `zstream recompress`.
 
 use super::{CodecError, ZstdLevel, compress};
 use crate::algorithm::CompressionType;
 
-/// The most bytes that a block pointer holds by itself (`BPE_PAYLOAD_SIZE`).
+/// The maximum payload of an embedded block pointer in bytes (`BPE_PAYLOAD_SIZE`).
 pub const EMBEDDED_PAYLOAD_MAX: usize = 112;
 
-/// Payloads in streams are padded to a multiple of this (`SPA_MINBLOCKSIZE`).
+/// The unit to which payloads in streams are padded, in bytes (`SPA_MINBLOCKSIZE`).
 const SECTOR: usize = 512;
 
 /// Compresses the payload of a WRITE record as `zstream recompress` does, padded with zeros to 512 bytes.
 ///
-/// `None` means that the record is to hold the block plain: even padded, the payload would be as long.
+/// Returns `None` if the padded payload would be as long as the block; the record then contains the block
+/// uncompressed.
 ///
 /// # Errors
 ///
-/// Those of [`compress_into`](super::compress_into).
+/// Fails like [`compress_into`](super::compress_into).
 pub fn compress_for_stream(
     kind: CompressionType,
     level: Option<ZstdLevel>,
@@ -33,32 +34,32 @@ pub fn compress_for_stream(
 /// The form in which a pool stores a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskForm {
-    /// Nothing: the block is all zeros.
+    /// A hole: the block is all zeros.
     Hole,
-    /// In the block pointer: at most [`EMBEDDED_PAYLOAD_MAX`] bytes, not padded.
+    /// Embedded in the block pointer: at most [`EMBEDDED_PAYLOAD_MAX`] bytes, without padding.
     Embedded(Vec<u8>),
-    /// Compressed, padded with zeros to the physical size.
+    /// Compressed and padded with zeros to the physical size.
     Compressed(Vec<u8>),
-    /// As it is, with compression `OFF`.
+    /// Uncompressed, with compression `OFF`.
     Plain,
 }
 
 /// Compresses a block of a pool and decides in which form it is stored (`zio_write_compress` and
 /// `zio_get_compression_max_size`).
 ///
-/// It has to shrink by an eighth, and, but for zle, below what remains of that rounded down to the allocation
-/// unit of 2^`ashift` bytes; where less than a unit remains, only embedding can help. The physical size is
-/// rounded up to the unit. `embed` tells whether this block may be embedded: the pool has the feature, the
-/// block is at level 0, not of a type with a fill count, not deduplicated and not encrypted. With `OFF` the
-/// form is always `Plain`.
+/// The payload may be at most seven eighths of the block; except for zle, that limit is rounded down to the
+/// allocation unit of 2^`ashift` bytes. If the limit is less than a unit, the block can only be embedded. The
+/// physical size is rounded up to the unit. Set `embed` if this block may be embedded: the pool has the feature,
+/// and the block is at level 0, not of a type with a fill count, not deduplicated and not encrypted. With `OFF`
+/// the form is always `Plain`.
 ///
 /// # Errors
 ///
-/// Those of [`compress_into`](super::compress_into).
+/// Fails like [`compress_into`](super::compress_into).
 ///
 /// # Panics
 ///
-/// When `ashift` is not in 9 to 16, the range of pools.
+/// Panics if `ashift` is not in 9 to 16, the range of pools.
 pub fn compress_for_disk(
     kind: CompressionType,
     level: Option<ZstdLevel>,
@@ -66,7 +67,7 @@ pub fn compress_for_disk(
     ashift: u8,
     embed: bool,
 ) -> Result<DiskForm, CodecError> {
-    assert!((9..=16).contains(&ashift), "ashift {ashift} is outside of 9 to 16");
+    assert!((9..=16).contains(&ashift), "ashift is {ashift}, expected 9 to 16");
     if kind == CompressionType::OFF {
         return Ok(DiskForm::Plain);
     }
@@ -88,7 +89,7 @@ pub fn compress_for_disk(
     Ok(DiskForm::Compressed(payload))
 }
 
-/// The longest payload worth having, in bytes.
+/// The maximum useful payload in bytes.
 fn disk_limit(kind: CompressionType, logical: usize, unit: usize) -> usize {
     let saved = logical - logical / 8;
     if kind == CompressionType::ZLE {
@@ -100,7 +101,7 @@ fn disk_limit(kind: CompressionType, logical: usize, unit: usize) -> usize {
     }
 }
 
-/// Whether all bytes are zero, sixteen at a time.
+/// Returns `true` if all bytes are zero; compares sixteen at a time.
 fn is_zero(block: &[u8]) -> bool {
     let (chunks, rest) = block.as_chunks::<16>();
     chunks.iter().all(|chunk| u128::from_ne_bytes(*chunk) == 0) && rest.iter().all(|&byte| byte == 0)

@@ -1,11 +1,11 @@
-//! Levels of zstd as ZFS counts them, and the value of the property `compression`.
+//! Levels of zstd as ZFS numbers them, and the value of the property `compression`.
 //!
 //! ```text
 //! cookie     1 ..  19   zstd-1 .. zstd-19
 //!          103 .. 112   zstd-fast-1 .. zstd-fast-10
 //!          113 .. 121   zstd-fast-20, -30, .. zstd-fast-100
 //!          122, 123     zstd-fast-500, zstd-fast-1000
-//! property  bits 0..6 the algorithm, from bit 7 on the cookie; 0 there is the default level
+//! property  bits 0..6 are the algorithm, bits 7 and up the cookie; cookie 0 is the default level
 //! ```
 
 use std::fmt;
@@ -13,21 +13,21 @@ use std::str::FromStr;
 
 use crate::algorithm::CompressionType;
 
-/// The fast levels in the order of their cookies, the first of which is [`FIRST_FAST_COOKIE`].
+/// The fast levels in the order of their cookies, which start at [`FIRST_FAST_COOKIE`].
 const FAST: [u16; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 500, 1000];
 const FIRST_FAST_COOKIE: u8 = 103;
 const LAST_PLAIN_COOKIE: u8 = 19;
 
-/// Where the level begins in the property's value.
+/// The first bit of the level in the value of the property.
 const PROPERTY_LEVEL_SHIFT: u32 = 7;
 const PROPERTY_KIND_MASK: u64 = (1 << PROPERTY_LEVEL_SHIFT) - 1;
 
-/// A level of zstd that ZFS knows (`enum zio_zstd_levels`).
+/// A level of zstd that ZFS defines (`enum zio_zstd_levels`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ZstdLevel(u8);
 
 impl ZstdLevel {
-    /// What `compression=zstd` means: level 3.
+    /// The level of `compression=zstd`: 3.
     pub const DEFAULT: Self = Self(3);
 
     /// The level with this number in block headers and properties.
@@ -37,7 +37,7 @@ impl ZstdLevel {
         ((1..=LAST_PLAIN_COOKIE).contains(&cookie) || fast.contains(&cookie)).then_some(Self(cookie))
     }
 
-    /// The number that block headers and properties hold.
+    /// The number of the level in block headers and properties.
     #[must_use]
     pub fn cookie(self) -> u8 {
         self.0
@@ -49,7 +49,7 @@ impl ZstdLevel {
         Self::all().find(|known| known.library() == level)
     }
 
-    /// The number that the zstd library knows the level by: `zstd-fast-10` is -10.
+    /// The number of the level in the zstd library: `zstd-fast-10` is -10.
     #[must_use]
     pub fn library(self) -> i32 {
         match self.0.checked_sub(FIRST_FAST_COOKIE) {
@@ -58,7 +58,7 @@ impl ZstdLevel {
         }
     }
 
-    /// Every level, by cookie.
+    /// Returns every level in the order of cookies.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..=u8::MAX).filter_map(Self::from_cookie)
     }
@@ -71,7 +71,7 @@ impl Default for ZstdLevel {
 }
 
 impl fmt::Display for ZstdLevel {
-    /// The name as a value of the property: `zstd-3`, `zstd-fast-10`.
+    /// Writes the level as a value of the property: `zstd-3`, `zstd-fast-10`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.library() {
             level @ ..0 => write!(f, "zstd-fast-{}", -level),
@@ -86,7 +86,7 @@ impl fmt::Debug for ZstdLevel {
     }
 }
 
-/// A string that is no value of the property `compression`.
+/// An error from parsing a value of the property `compression`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown compression `{0}`")]
 pub struct UnknownCompression(pub String);
@@ -94,7 +94,7 @@ pub struct UnknownCompression(pub String);
 impl FromStr for ZstdLevel {
     type Err = UnknownCompression;
 
-    /// Reads what `Display` writes, and `zstd` and `zstd-fast`, which stand for the levels 3 and fast-1.
+    /// Parses the output of `Display`, and `zstd` and `zstd-fast` as the levels 3 and fast-1.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
             "zstd" => Ok(Self::DEFAULT),
@@ -106,17 +106,17 @@ impl FromStr for ZstdLevel {
     }
 }
 
-/// A value of the property `compression`: an algorithm, and for zstd perhaps a level.
+/// A value of the property `compression`: an algorithm and, for zstd, an optional level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Compression {
     /// The algorithm.
     pub kind: CompressionType,
-    /// The level of zstd; `None` for the default one and for all other algorithms.
+    /// The level of zstd; `None` for the default level and for all other algorithms.
     pub level: Option<ZstdLevel>,
 }
 
 impl Compression {
-    /// Takes the property's stored value apart; `None` for a value that no version defines.
+    /// Parses the stored value of the property. Returns `None` for a value that no version defines.
     #[must_use]
     pub fn from_property(value: u64) -> Option<Self> {
         let kind = CompressionType((value & PROPERTY_KIND_MASK) as u8);
@@ -130,7 +130,7 @@ impl Compression {
         kind.is_known().then_some(Self { kind, level })
     }
 
-    /// The property's stored value.
+    /// The stored value of the property.
     #[must_use]
     pub fn property(self) -> u64 {
         let level = self.level.map_or(0, ZstdLevel::cookie);
@@ -145,7 +145,7 @@ impl From<CompressionType> for Compression {
 }
 
 impl fmt::Display for Compression {
-    /// As `zfs get` prints it, which shortens `gzip-6` to `gzip` and `zstd-fast-1` to `zstd-fast`.
+    /// Writes the value as `zfs get` prints it: `gzip-6` as `gzip` and `zstd-fast-1` as `zstd-fast`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.kind, self.level) {
             (CompressionType::GZIP_6, _) => f.write_str("gzip"),
@@ -159,7 +159,7 @@ impl fmt::Display for Compression {
 impl FromStr for Compression {
     type Err = UnknownCompression;
 
-    /// Reads what `zfs set compression=` takes: `on`, `off`, `lzjb`, `gzip`, `gzip-1` to `gzip-9`, `zle`,
+    /// Parses the values of `zfs set compression=`: `on`, `off`, `lzjb`, `gzip`, `gzip-1` to `gzip-9`, `zle`,
     /// `lz4`, `zstd`, `zstd-1` to `zstd-19`, `zstd-fast` and `zstd-fast-N`.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
@@ -181,7 +181,7 @@ impl FromStr for Compression {
 mod tests {
     use super::*;
 
-    /// Values and names as libzfs 2.3.2 gives them for the property `compression`.
+    /// Values and names of the property `compression` from libzfs 2.3.2.
     #[test]
     fn property_values_are_those_of_libzfs() {
         for (value, name) in [

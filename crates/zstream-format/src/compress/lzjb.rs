@@ -4,23 +4,23 @@
 //! control | item 0 | ... | item 7 | control | ...
 //! ```
 //!
-//! Bit n of a control byte, lowest first, tells what item n behind it is: 0 one literal byte; 1 a copy of two
-//! bytes `llllllDD dddddddd`, that is `l` + 3 bytes (3 to 66) from `D,d` bytes back (1 to 1023). There is no
-//! length and no end mark: the decoder stops when the block is full, mid-group if need be.
+//! Bit n of a control byte, lowest first, is the kind of the following item n. 0 is one literal byte; 1 is a copy,
+//! encoded in two bytes `llllllDD dddddddd`: `l` + 3 bytes (3 to 66) from `D,d` bytes back (1 to 1023). There is no
+//! length and no end mark: the decoder stops when the block is full, even within a group.
 
 use super::CodecFault;
 
-/// Shortest copy.
+/// The length of the shortest copy in bytes.
 const MATCH_MIN: usize = 3;
-/// Longest copy.
+/// The length of the longest copy in bytes.
 const MATCH_MAX: usize = 66;
-/// Low bits of the first byte of a copy that belong to the distance.
+/// The bits of the first byte of a copy that belong to the distance.
 const DISTANCE_HIGH: u8 = 0x3;
 /// All bits of a distance.
 const DISTANCE_MASK: usize = 0x3ff;
-/// A control byte and eight copies.
+/// The size of the largest group, a control byte and eight copies, in bytes.
 const GROUP_MAX: usize = 1 + 2 * 8;
-/// Entries of the encoder's table of positions, by hash of three bytes.
+/// The number of entries in the encoder's table of positions, by hash of three bytes.
 const TABLE: usize = 1024;
 
 pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
@@ -31,7 +31,7 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
             return Err(CodecFault::Truncated { at, made, expected });
         };
         at += 1;
-        // Eight literals in a row are the common case of data that hardly compresses.
+        // Eight literals in a row are common in data that hardly compresses.
         if control == 0
             && let (Some(from), Some(to)) = (src.get(at..at + 8), dst.get_mut(made..made + 8))
         {
@@ -72,7 +72,7 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
     Ok(())
 }
 
-/// Repeats `length` bytes from `distance` back at `made`; both ranges are known to lie in `dst`.
+/// Copies `length` bytes from `distance` back to `made`; the caller has checked both ranges.
 fn copy_back(dst: &mut [u8], made: usize, distance: usize, length: usize) {
     let start = made - distance;
     if distance >= length {
@@ -84,12 +84,12 @@ fn copy_back(dst: &mut [u8], made: usize, distance: usize, length: usize) {
     }
 }
 
-/// Compresses `src` to the bytes that OpenZFS makes of it in a buffer of `dst`'s size at an address that is a
-/// multiple of 1 KiB (the low bits of addresses take part in OpenZFS's table). `None` when it gives up, which
-/// is where the room left is less than a full group of copies needs.
+/// Compresses `src` to the output of OpenZFS in a buffer of the size of `dst` at an address that is a multiple of
+/// 1 KiB (OpenZFS's table contains low bits of addresses). Returns `None` if it gives up, which it does when the
+/// remaining room is less than a full group of copies.
 pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
-    // The low bits of the last position with this hash. A position is known modulo 1024 only, so an entry that
-    // was never set means the last multiple of 1024, and whether the bytes match is looked up in any case.
+    // The low bits of the last position with each hash. Positions are known modulo 1024 only, so an entry that
+    // was never set means the last multiple of 1024. The bytes are compared in any case.
     let mut last = [0_u16; TABLE];
     let mut made = 0;
     let mut pos = 0;
@@ -125,8 +125,8 @@ pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
     Some(made)
 }
 
-/// The copy that could stand for the bytes at `pos`, as (distance, length). Near the end there is none, so
-/// that comparing needs no check of its own.
+/// Finds a copy for the bytes at `pos`, as (distance, length). There is none near the end, so the comparison
+/// needs no bounds check.
 fn find(src: &[u8], pos: usize, last: &mut [u16; TABLE]) -> Option<(usize, usize)> {
     let here = src.get(pos..pos + MATCH_MAX)?;
     let mut hash = usize::from(here[0]) << 16 | usize::from(here[1]) << 8 | usize::from(here[2]);

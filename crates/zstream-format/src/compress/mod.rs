@@ -1,22 +1,22 @@
-//! Block compression: the algorithms of `enum zio_compress`, and the rules by which ZFS keeps or
-//! drops what they make.
+//! Block compression: the algorithms of `enum zio_compress`, and the rules by which ZFS uses or discards their
+//! output.
 //!
-//! A compressed block is stored behind nothing but, for two algorithms, a small header; the number of the
-//! algorithm and both sizes are in the block pointer or in the WRITE record. The stored form (*payload*) is
-//! padded with zeros to the physical size:
+//! A compressed block has no header except, for two algorithms, a small one; the number of the algorithm
+//! and both sizes are in the block pointer or in the WRITE record. The stored form (*payload*) is padded with
+//! zeros to the physical size:
 //!
 //! ```text
 //! lzjb, zle   | items ...                                          | 0 ...   ends where lsize bytes are made
-//! gzip-1..9   | zlib stream (RFC 1950)                             | 0 ...   ends where the stream says
+//! gzip-1..9   | zlib stream (RFC 1950)                             | 0 ...   ends with the zlib stream
 //! lz4         | u32 BE n | LZ4 block, n bytes                      | 0 ...
 //! zstd        | u32 BE n | level, version | zstd frame, n bytes    | 0 ...   the frame has no magic number
 //! ```
 //!
-//! What always holds: the output is exactly as long as the caller's buffer, or there is an error; nothing is
-//! allocated by a number read from the payload; no input panics.
+//! These invariants hold: decompression fills the buffer of the caller exactly or fails; no number from a payload
+//! sets the size of an allocation; no input panics.
 //!
-//! lzjb and zle are compiled in always. `lz4`, `gzip` and `zstd` are cargo features of this crate; without
-//! one, its algorithms are refused with an error that names the feature.
+//! lzjb and zle are always included. `lz4`, `gzip` and `zstd` are cargo features of this crate; without one,
+//! its algorithms fail with an error that names the feature.
 
 mod error;
 #[cfg(feature = "gzip")]
@@ -38,14 +38,14 @@ use crate::algorithm::CompressionType;
 
 /// Decompresses one stored block.
 ///
-/// `src` is the payload with or without the padding behind it; `dst` is as long as the logical block
-/// (`lsize`) and is filled to its last byte. After an error its content is unspecified. `OFF` copies.
-/// What OpenZFS ignores (bytes behind the payload) is ignored here too.
+/// `src` is the payload with or without its padding; `dst` is as long as the logical block (`lsize`) and is
+/// filled completely. After an error its content is unspecified. `OFF` copies. Bytes after the payload are
+/// ignored, as in OpenZFS.
 ///
 /// # Errors
 ///
-/// `src` is damaged, cut short, or does not make exactly `dst.len()` bytes; `kind` is not an algorithm of
-/// stored blocks (`inherit`, `on`, `empty`, unknown numbers) or is not compiled in.
+/// Fails if `src` is corrupt or truncated, if it does not decompress to exactly `dst.len()` bytes, and if `kind` is
+/// not an algorithm of stored blocks (`inherit`, `on`, `empty`, unknown numbers) or is not included in this build.
 pub fn decompress(kind: CompressionType, src: &[u8], dst: &mut [u8]) -> Result<(), CodecError> {
     let outcome = match kind {
         CompressionType::OFF => copy(src, dst),
@@ -62,20 +62,20 @@ pub fn decompress(kind: CompressionType, src: &[u8], dst: &mut [u8]) -> Result<(
     outcome.map_err(|fault| CodecError { algorithm: kind, fault })
 }
 
-/// The largest block that is compressed (`SPA_MAXBLOCKSIZE`), in bytes.
+/// The maximum size of a block (`SPA_MAXBLOCKSIZE`) in bytes.
 pub const MAX_BLOCK: usize = 16 << 20;
 
-/// Compresses one block into `dst`, and returns how many bytes the payload takes, without padding.
+/// Compresses one block into `dst`, and returns the size of the payload in bytes, without padding.
 ///
-/// `None` when it does not fit into `dst`, which is how a caller says what is worth keeping; no `dst` is too
-/// short. `level` is for zstd only, where `None` is the default level. lzjb, zle and lz4 make the bytes that
-/// OpenZFS makes in a buffer of the same size, and give up where it does, which is a little before the last
-/// byte; gzip and zstd make what the libraries of today make. `OFF` and `EMPTY` compress nothing: always `None`.
+/// Returns `None` if the payload does not fit into `dst`: the caller sets the maximum useful size with the length
+/// of `dst`, which may be 0. `level` applies to zstd only, where `None` is the default level. The output of lzjb,
+/// zle and lz4 is that of OpenZFS in a buffer of the same size; they give up where OpenZFS does, a little before
+/// the last byte. The output of gzip and zstd is that of current libraries. `OFF` and `EMPTY` always return `None`.
 ///
 /// # Errors
 ///
-/// `kind` is not a concrete algorithm (`inherit`, `on`, unknown numbers) or is not compiled in; `src` is longer
-/// than [`MAX_BLOCK`]; the library fails for another reason than room.
+/// Fails if `kind` is not a concrete algorithm (`inherit`, `on`, unknown numbers) or is not included in this build,
+/// if `src` is longer than [`MAX_BLOCK`], and if the library fails for a reason other than lack of room.
 pub fn compress_into(
     kind: CompressionType,
     level: Option<ZstdLevel>,
@@ -95,7 +95,7 @@ pub fn compress_into(
         CompressionType::ZSTD => zstd::compress(level.unwrap_or_default(), src, dst),
         _ => Err(refusal(kind)),
     };
-    // Without zstd the level has no reader.
+    // Without zstd nothing uses the level.
     let _ = level;
     outcome.map_err(|fault| CodecError { algorithm: kind, fault })
 }
@@ -104,14 +104,14 @@ pub fn compress_into(
 ///
 /// # Errors
 ///
-/// Those of [`compress_into`].
+/// Fails like [`compress_into`].
 pub fn compress(
     kind: CompressionType,
     level: Option<ZstdLevel>,
     src: &[u8],
     limit: usize,
 ) -> Result<Option<Vec<u8>>, CodecError> {
-    // What is longer than the block itself is of no use to anybody; the slack is for blocks of a few bytes.
+    // A payload longer than the block is useless; the slack is for blocks of a few bytes.
     let mut payload = vec![0; limit.min(src.len().saturating_add(src.len() / 8 + 256))];
     let made = compress_into(kind, level, src, &mut payload)?;
     Ok(made.map(|made| {
@@ -120,8 +120,9 @@ pub fn compress(
     }))
 }
 
-/// Compresses one block with gzip to the bytes that zlib makes of it, and so OpenZFS; [`compress`] makes others of about the
-/// same length, several times as fast. `None` for all but gzip-1 to gzip-9, and for what is too long for a block.
+/// Compresses one block with gzip to the output of zlib, and so of OpenZFS. [`compress`] is several times as fast; its
+/// output differs, but has about the same length. Returns `None` for all algorithms but gzip-1 to gzip-9, and for
+/// input longer than [`MAX_BLOCK`].
 #[cfg(feature = "gzip")]
 #[must_use]
 pub fn compress_as_zlib(kind: CompressionType, src: &[u8]) -> Option<Vec<u8>> {
@@ -133,7 +134,7 @@ fn is_gzip(kind: CompressionType) -> bool {
     (CompressionType::GZIP_1..=CompressionType::GZIP_9).contains(&kind)
 }
 
-/// Why `kind` has no code here.
+/// The error for an algorithm that this build cannot apply.
 fn refusal(kind: CompressionType) -> CodecFault {
     match kind {
         CompressionType::LZ4 => CodecFault::NotCompiledIn { feature: "lz4" },

@@ -1,17 +1,17 @@
-//! ZLE, zero length encoding: only runs of zeros are shortened.
+//! ZLE, zero length encoding, which compresses runs of zeros only.
 //!
 //! ```text
-//! b < 64   | b | b + 1 bytes as they are
-//! b >= 64  | b |                            stands for b - 63 zeros (1 to 192)
+//! b < 64   | b | b + 1 literal bytes
+//! b >= 64  | b |                       means b - 63 zeros (1 to 192)
 //! ```
 //!
 //! There is no length and no end mark: the decoder stops when the block is full.
 
 use super::CodecFault;
 
-/// Control bytes below this announce literals, the others zeros. Also the most literals in a row.
+/// The longest run of literals. Control bytes below this announce literals, the others zeros.
 const LITERAL_MAX: usize = 64;
-/// Most zeros in a row.
+/// The longest run of zeros.
 const ZEROS_MAX: usize = 192;
 
 pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
@@ -41,8 +41,8 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
     Ok(())
 }
 
-/// Compresses `src` to the bytes that OpenZFS makes of it in a buffer of `dst`'s size. `None` when it gives
-/// up, which is where the room left is less than a control byte and, before literals, the longest run of them.
+/// Compresses `src` to the output of OpenZFS in a buffer of the size of `dst`. Returns `None` if it gives up, which it
+/// does when the remaining room is less than a control byte and, before literals, the longest run of them.
 pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
     let (mut pos, mut made) = (0, 0);
     while pos < src.len() {
@@ -71,8 +71,8 @@ pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
     Some(made)
 }
 
-/// How many bytes at the start of `rest`, the first of which is not zero, go as they are: up to two zeros in a
-/// row, or to a zero that would be the last of the run.
+/// The number of literals at the start of `rest`, whose first byte is not zero. They end before two zeros in a
+/// row, or before a zero that would be the last of the run.
 fn literals(rest: &[u8]) -> usize {
     let window = &rest[..rest.len().min(LITERAL_MAX)];
     let pairs = window.windows(2).take_while(|pair| pair[0] | pair[1] != 0).count();

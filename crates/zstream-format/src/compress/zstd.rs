@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! 0  u32 BE     n, bytes of the frame
-//! 4  u8         level as ZFS counts it ([`ZstdLevel::cookie`])
-//! 5  u8 x 3     version of the zstd library that wrote it, highest byte first (1.4.5: 10405, 00 28 a5)
+//! 4  u8         level as ZFS numbers it ([`ZstdLevel::cookie`])
+//! 5  u8 x 3     version of the zstd library that wrote it, big-endian (1.4.5: 10405, 00 28 a5)
 //! 8  n bytes    a zstd frame without its magic number, content size and checksum
 //! ```
 //!
-//! Big-endian hosts once wrote bytes 5 to 7 before byte 4. The highest byte of the version is zero and a
-//! level is not, so the place of the zero tells which it is.
+//! Old versions on big-endian hosts wrote bytes 5 to 7 before byte 4. The highest byte of the version is zero
+//! and a level is not, so the position of the zero identifies the order.
 
 use std::cell::RefCell;
 
@@ -17,20 +17,20 @@ use zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat};
 
 use super::{CodecFault, ZstdLevel};
 
-/// Bytes of ZFS's header.
+/// The size of the ZFS header in bytes.
 const HEADER: usize = 8;
 
 thread_local! {
-    /// A decompression context is 95 KiB to allocate and clear, which costs more than a small block.
+    /// The decompression context of this thread. Allocating and clearing its 95 KiB costs more than a small block.
     static DECOMPRESS: RefCell<DCtx<'static>> = RefCell::new(magicless_dctx());
-    /// A compression context is from 1 MiB to 80 MiB by level and block size; zstd itself shrinks it when it
-    /// stays too large for what it is used for.
+    /// The compression context of this thread: 1 MiB to 80 MiB, depending on level and block size. zstd shrinks it
+    /// when it is larger than necessary for some time.
     static COMPRESS: RefCell<CCtx<'static>> = RefCell::new(magicless_cctx());
 }
 
 fn magicless_dctx() -> DCtx<'static> {
     let mut context = DCtx::create();
-    // The parameter and its value exist in every zstd that zstd-safe binds, so this cannot fail.
+    // This cannot fail: every zstd that zstd-safe binds has the parameter and the value.
     context
         .set_parameter(DParameter::Format(FrameFormat::Magicless))
         .expect("magicless frames are supported");
@@ -44,7 +44,7 @@ fn magicless_cctx() -> CCtx<'static> {
         CParameter::ContentSizeFlag(false),
         CParameter::ChecksumFlag(false),
     ] {
-        // As above: known to every version.
+        // This cannot fail, as above.
         context.set_parameter(parameter).expect("the parameters of ZFS's frames are supported");
     }
     context
@@ -92,7 +92,7 @@ pub(super) fn compress(level: ZstdLevel, src: &[u8], dst: &mut [u8]) -> Result<O
     });
     match made {
         Ok(made) => {
-            // The caller caps a block at 16 MiB.
+            // The caller limits a block to 16 MiB.
             header[..4].copy_from_slice(&(made as u32).to_be_bytes());
             let version = zstd_safe::version_number();
             header[4..].copy_from_slice(&(u32::from(level.cookie()) << 24 | version).to_be_bytes());
@@ -103,7 +103,7 @@ pub(super) fn compress(level: ZstdLevel, src: &[u8], dst: &mut [u8]) -> Result<O
     }
 }
 
-/// zstd returns its error codes negated, as sizes.
+/// Returns `true` if the code means that the buffer is too small. zstd returns error codes negated, as sizes.
 fn is_no_room(code: usize) -> bool {
     code.wrapping_neg() == ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize
 }

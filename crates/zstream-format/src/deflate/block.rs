@@ -1,4 +1,4 @@
-//! Blocks of a deflate stream: what zlib's `_tr_flush_block` decides and writes.
+//! Blocks of a deflate stream, with the decisions and the output of zlib's `_tr_flush_block`.
 //!
 //! ```text
 //! 1 bit    last block or not
@@ -8,24 +8,24 @@
 //!            codes - 4, 3 bits each length code's length in the order ORDER, the code lengths, symbols, end
 //! ```
 //!
-//! Numbers lie lowest bit first, codes first bit first (RFC 1951, 3.2).
+//! Numbers are written lowest bit first, codes first bit first (RFC 1951, 3.2).
 
 use super::codes::{Alphabet, Code, canonical};
 
-/// Symbols per block: with this many zlib's buffer for 16384 counts as full.
+/// The maximum number of symbols in a block: zlib flushes its buffer for 16384 when it has one entry left.
 const MAX_SYMBOLS: usize = (16 << 10) - 1;
 const END_OF_BLOCK: usize = 256;
 const LITERAL_CODES: usize = 286;
 const DISTANCE_CODES: usize = 30;
 const LENGTH_CODES: usize = 19;
 
-/// In code lengths: repeat the last length 3 to 6 times (2 bits).
+/// The code length symbol that repeats the last length 3 to 6 times (2 bits).
 const REPEAT: usize = 16;
-/// Repeat 0, 3 to 10 times (3 bits).
+/// The code length symbol for 3 to 10 zeros (3 bits).
 const ZEROS: usize = 17;
-/// Repeat 0, 11 to 138 times (7 bits).
+/// The code length symbol for 11 to 138 zeros (7 bits).
 const MANY_ZEROS: usize = 18;
-/// The order in which the lengths of the length codes are sent.
+/// The order in which the lengths of the length codes are written.
 const ORDER: [usize; LENGTH_CODES] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 const LITERALS: Alphabet = Alphabet {
@@ -48,7 +48,7 @@ const LENGTHS: Alphabet = Alphabet {
     fixed: |_| 0,
 };
 
-/// Bits of a literal or length in the fixed code.
+/// The number of bits of a literal or length in the fixed code.
 fn fixed_length(symbol: usize) -> u8 {
     match symbol {
         0..=143 => 8,
@@ -104,23 +104,23 @@ fn distance_code(distance: usize) -> usize {
     }
 }
 
-/// What the matcher finds.
+/// A symbol that the matcher finds.
 #[derive(Clone, Copy)]
 pub(super) enum Symbol {
-    /// A byte as it is.
+    /// A literal byte.
     Literal(u8),
-    /// Bytes that occurred before: length less 3, distance less 1.
+    /// A copy of earlier bytes: length less 3, distance less 1.
     Match { len: u8, distance: u16 },
 }
 
 impl Symbol {
-    /// A match of 3 to 258 bytes, 1 to 32768 bytes back.
+    /// Creates a match of 3 to 258 bytes, 1 to 32768 bytes back.
     pub(super) fn matched(len: usize, distance: usize) -> Self {
         Self::Match { len: (len - 3) as u8, distance: (distance - 1) as u16 }
     }
 }
 
-/// Gathers symbols into blocks and blocks into bytes.
+/// A writer that collects symbols into blocks and encodes them as bytes.
 pub(super) struct BlockWriter {
     bits: BitWriter,
     symbols: Vec<Symbol>,
@@ -129,7 +129,7 @@ pub(super) struct BlockWriter {
 }
 
 impl BlockWriter {
-    /// Writes behind what `out` holds.
+    /// Creates a writer that appends to `out`.
     pub(super) fn new(out: Vec<u8>) -> Self {
         Self {
             bits: BitWriter { out, pending: 0, pending_len: 0 },
@@ -139,7 +139,7 @@ impl BlockWriter {
         }
     }
 
-    /// Adds a symbol and says whether the block is full.
+    /// Adds a symbol. Returns `true` if the block is full.
     pub(super) fn add(&mut self, symbol: Symbol) -> bool {
         match symbol {
             Symbol::Literal(byte) => self.literal_counts[usize::from(byte)] += 1,
@@ -152,7 +152,7 @@ impl BlockWriter {
         self.symbols.len() == MAX_SYMBOLS
     }
 
-    /// Ends the block in its shortest form. `plain` is what its symbols stand for, if it can be stored.
+    /// Writes the block in its shortest form. `plain` is its content, if the block can be stored uncompressed.
     pub(super) fn end_block(&mut self, plain: Option<&[u8]>, last: bool) {
         self.literal_counts[END_OF_BLOCK] = 1;
         let literals = Code::build(&LITERALS, &self.literal_counts);
@@ -211,13 +211,13 @@ impl BlockWriter {
         self.distance_counts.fill(0);
     }
 
-    /// Everything written, the last byte filled with zero bits.
+    /// Returns the output, with the last byte padded with zero bits.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.bits.align();
         self.bits.out
     }
 
-    /// Writes the block's symbols and its end.
+    /// Writes the symbols of the block and the end-of-block symbol.
     fn symbols(&mut self, literals: CodeRef<'_>, distances: CodeRef<'_>) {
         for symbol in &self.symbols {
             match *symbol {
@@ -239,14 +239,14 @@ impl BlockWriter {
     }
 }
 
-/// Code lengths as they are sent: a length or a repetition, and the repetition's extra bits. The runs of
-/// one alphabet do not go on into the next.
+/// Encodes code lengths as they are written: a length or a repetition, and the extra bits of the repetition.
+/// The runs of one alphabet do not continue into the next.
 fn length_runs(lengths: &[u8], runs: &mut Vec<(usize, u32)>) {
     let mut previous = None;
     let mut rest = lengths;
     while let Some(length) = rest.first().copied() {
         let same = rest.iter().take_while(|other| **other == length).count();
-        // A run that only goes on has its length already; a new one has to send it once.
+        // A new run writes its length once; a continued run repeats the previous length.
         let first = previous != Some(length);
         let max = match (length, first) {
             (0, _) => 138,
@@ -276,10 +276,10 @@ fn length_runs(lengths: &[u8], runs: &mut Vec<(usize, u32)>) {
     }
 }
 
-/// A code's lengths and bits.
+/// The lengths and the bits of a code.
 type CodeRef<'a> = (&'a [u8], &'a [u16]);
 
-/// Bits gathered into bytes, lowest first.
+/// A writer that packs bits into bytes, lowest bit first.
 struct BitWriter {
     out: Vec<u8>,
     pending: u64,
@@ -287,7 +287,7 @@ struct BitWriter {
 }
 
 impl BitWriter {
-    /// Adds the lowest `len` bits of `value`, which has no others.
+    /// Appends the lowest `len` bits of `value`; all others must be zero.
     fn put(&mut self, value: u32, len: u32) {
         self.pending |= u64::from(value) << self.pending_len;
         self.pending_len += len;
@@ -302,7 +302,7 @@ impl BitWriter {
         self.put(u32::from(bits[symbol]), u32::from(lengths[symbol]));
     }
 
-    /// Zero bits up to the next byte.
+    /// Appends zero bits up to the next byte.
     fn align(&mut self) {
         if self.pending_len > 0 {
             self.put(0, 8 - self.pending_len);

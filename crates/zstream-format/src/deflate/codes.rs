@@ -1,43 +1,43 @@
 //! Prefix codes for the symbols of one block, as zlib's `trees.c` builds them.
 //!
-//! The code lengths are Huffman's, limited to the alphabet's maximum. Where several codes are equally
-//! short, the heap decides by the symbol's depth and the order of the heap's entries, so the heap's steps
-//! are zlib's.
+//! The code lengths are Huffman's, limited to the maximum of the alphabet. Several codes may be equally
+//! short; the choice depends on the depths of the symbols and on the order of the entries in the heap, so
+//! the heap operations follow zlib step by step.
 
-/// Nodes of a code's tree at most: the literal and length alphabet's leaves and inner nodes.
+/// The maximum number of nodes in a tree: the leaves and inner nodes of the literal and length alphabet.
 const HEAP_LEN: usize = 2 * 286 + 1;
-/// The longest code of any alphabet, in bits.
+/// The length of the longest code of any alphabet, in bits.
 const MAX_BITS: usize = 15;
 
-/// What an alphabet's symbols are and cost besides their codes.
+/// An alphabet: the number of its symbols, and their costs besides the codes.
 pub(super) struct Alphabet {
-    /// Number of symbols.
+    /// The number of symbols.
     pub(super) len: usize,
-    /// The longest code allowed, in bits.
+    /// The maximum length of a code, in bits.
     pub(super) max_bits: usize,
-    /// Extra bits behind the code, by symbol.
+    /// The number of extra bits after the code, by symbol.
     pub(super) extra: fn(usize) -> u32,
-    /// Length of the fixed code, by symbol; 0 where there is none.
+    /// The length of the fixed code, by symbol; 0 if there is none.
     pub(super) fixed: fn(usize) -> u32,
 }
 
-/// A code: lengths and, in the order they are sent, the bits.
+/// A code: the length and the bits for each symbol.
 pub(super) struct Code {
-    /// Bits of each symbol's code, 0 for symbols without.
+    /// The code length of each symbol in bits, 0 for symbols without a code.
     pub(super) lengths: Vec<u8>,
-    /// Each symbol's code, its first bit lowest.
+    /// The code of each symbol, with its first bit lowest.
     pub(super) bits: Vec<u16>,
     /// The last symbol with a code.
     pub(super) max_symbol: usize,
-    /// Bits that all symbols take, extra bits included.
+    /// The size of all symbols in bits, extra bits included.
     pub(super) cost: u64,
-    /// The same with the fixed code.
+    /// The size of all symbols in bits with the fixed code.
     pub(super) fixed_cost: u64,
 }
 
 impl Code {
-    /// The code for symbols that occur this often. At least two symbols get a code, as decoders of old
-    /// wanted.
+    /// Builds the code for symbols that occur `counts` times. At least two symbols get a code, as old decoders
+    /// require.
     pub(super) fn build(alphabet: &Alphabet, counts: &[u16]) -> Self {
         let mut tree = Tree {
             counts: counts.iter().map(|count| u32::from(*count)).collect(),
@@ -45,7 +45,7 @@ impl Code {
             heap: Vec::with_capacity(alphabet.len + 1),
         };
         tree.counts.resize(HEAP_LEN, 0);
-        // zlib's heap begins at 1.
+        // zlib's heap starts at 1.
         tree.heap.push(0);
         tree.heap.extend((0..alphabet.len).filter(|symbol| counts[*symbol] != 0));
         let mut max_symbol = tree.heap[1..].last().copied();
@@ -73,7 +73,7 @@ impl Code {
     }
 }
 
-/// The bits of the code that is determined by its lengths (RFC 1951, 3.2.2).
+/// Returns the bits of the canonical code with these lengths (RFC 1951, 3.2.2).
 pub(super) fn canonical(lengths: &[u8]) -> Vec<u16> {
     let mut next = [0_u16; MAX_BITS + 2];
     for length in lengths.iter().filter(|length| **length != 0) {
@@ -82,7 +82,7 @@ pub(super) fn canonical(lengths: &[u8]) -> Vec<u16> {
     for bits in 1..next.len() {
         next[bits] = (next[bits] + next[bits - 1]) << 1;
     }
-    // next[n] is now the first code of n bits: what follows the codes of n - 1 bits, and a 0.
+    // next[n] is now the first code of n bits: the one after the codes of n - 1 bits, with a 0 appended.
     lengths
         .iter()
         .map(|length| match u32::from(*length) {
@@ -96,21 +96,21 @@ pub(super) fn canonical(lengths: &[u8]) -> Vec<u16> {
         .collect()
 }
 
-/// A tree in the making: symbols are leaves, inner nodes come behind them.
+/// A tree under construction: nodes are numbered symbols first, then inner nodes.
 struct Tree {
     counts: Vec<u32>,
     depths: Vec<u32>,
-    /// The nodes without a parent, the rarest at 1; entry 0 is not used.
+    /// The nodes without a parent, with the rarest at 1; entry 0 is not used.
     heap: Vec<usize>,
 }
 
 impl Tree {
-    /// Whether `left` goes before `right`: it occurs less often, or is the root of a lower tree.
+    /// Returns `true` if `left` sorts before `right`: it occurs less often, or is the root of a lower tree.
     fn rarer(&self, left: usize, right: usize) -> bool {
         (self.counts[left], self.depths[left]) <= (self.counts[right], self.depths[right])
     }
 
-    /// Moves the entry at `at` down until both below it are no rarer.
+    /// Moves the entry at `at` down until neither of its children is rarer.
     fn sift(&mut self, mut at: usize) {
         let node = self.heap[at];
         let len = self.heap.len();
@@ -128,12 +128,12 @@ impl Tree {
         self.heap[at] = node;
     }
 
-    /// Joins the two rarest nodes until one is left, and gives every symbol its length.
+    /// Joins the two rarest nodes until one is left, and returns the code length of each symbol.
     fn lengths(mut self, alphabet: &Alphabet, max_symbol: usize) -> Vec<u8> {
         for at in (1..=(self.heap.len() - 1) / 2).rev() {
             self.sift(at);
         }
-        // Nodes in the order they were joined, the root last.
+        // Nodes in the order in which they were joined; the root is last.
         let mut joined = Vec::with_capacity(HEAP_LEN);
         let mut parents = vec![0; HEAP_LEN];
         let mut node = alphabet.len;
@@ -181,12 +181,12 @@ impl Tree {
                 }
             }
         }
-        // Symbols that are not in the tree have kept 0; no length is above 15.
+        // Symbols that are not in the tree have length 0; no length is above 15.
         lengths[..alphabet.len].iter().map(|bits| *bits as u8).collect()
     }
 }
 
-/// Finds room for the codes that were cut to `max_bits`: a shorter code becomes two that are one longer.
+/// Makes room for the codes that were limited to `max_bits`: a shorter code becomes two that are one bit longer.
 fn shorten(per_length: &mut [usize], mut too_long: usize, max_bits: usize) {
     loop {
         let mut bits = max_bits - 1;

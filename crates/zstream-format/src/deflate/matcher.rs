@@ -1,41 +1,41 @@
-//! Finds what repeats, as zlib's `deflate_fast` (levels 1 to 3) and `deflate_slow` (4 to 9) do.
+//! The search for matches, with the results of zlib's `deflate_fast` (levels 1 to 3) and `deflate_slow` (4 to 9).
 //!
 //! Positions are hashed by their 3 bytes; `head` has the last position of each hash, `prev` the one before
-//! each position. zlib keeps the input in a window of 64 KiB that it slides by 32 KiB; here the input stays
-//! where it is and only the window's start is followed, because it decides what can be found: position 0
-//! of the window stands for "none", so whatever lies there, and before, is never a match.
+//! each position. zlib copies the input into a window of 64 KiB that it slides by 32 KiB. Here the input is
+//! not copied; only the start of the window is tracked, because it limits the matches: position 0 of the
+//! window means "none", so neither it nor an earlier position is ever a match.
 
 use super::block::{BlockWriter, Symbol};
 
 const MIN_MATCH: usize = 3;
 const MAX_MATCH: usize = 258;
-/// Bytes of the window that matches reach back into; it is twice as long.
+/// The size in bytes of the half of the window that matches refer to.
 const WINDOW: usize = 32 << 10;
-/// With less than this ahead, zlib reads more input.
+/// The number of bytes ahead below which zlib reads more input.
 const MIN_LOOKAHEAD: usize = MAX_MATCH + MIN_MATCH + 1;
-/// No match lies further back.
+/// The maximum distance of a match.
 const MAX_DISTANCE: usize = WINDOW - MIN_LOOKAHEAD;
-/// Matches of [`MIN_MATCH`] bytes further back than this cost more than literals.
+/// The distance beyond which a match of [`MIN_MATCH`] bytes costs more than literals.
 const TOO_FAR: usize = 4096;
 const HASH_BITS: u32 = 15;
 
-/// How hard a level tries.
+/// The search parameters of a level.
 #[derive(Clone, Copy)]
 pub(super) struct Tuning {
-    /// From a previous match of this length on, only a quarter of the chain is searched.
+    /// The length of a previous match from which only a quarter of the chain is searched.
     good: usize,
-    /// A match of this length is taken without looking for a better one a byte later; at fast levels, the
-    /// longest match whose positions are entered.
+    /// The length of a match that is used without a search for a better one a byte later; at fast levels, the
+    /// longest match whose positions are inserted.
     lazy: usize,
-    /// A match of this length ends the search.
+    /// The length of a match that ends the search.
     nice: usize,
-    /// Positions looked at per search.
+    /// The maximum number of positions compared in a search.
     chain: usize,
-    /// Whether to look for a better match a byte later at all.
+    /// `true` if the matcher searches for a better match a byte later.
     slow: bool,
 }
 
-/// zlib's table of levels.
+/// Returns the parameters from zlib's table of levels.
 pub(super) fn tuning(level: u8) -> Tuning {
     let (good, lazy, nice, chain) = match level {
         1 => (4, 4, 8, 4),
@@ -47,14 +47,14 @@ pub(super) fn tuning(level: u8) -> Tuning {
         7 => (8, 32, 128, 256),
         8 => (32, 128, 258, 1024),
         9 => (32, 258, 258, 4096),
-        other => panic!("deflate has levels 1 to 9, not {other}"),
+        other => panic!("deflate level is {other}, expected 1 to 9"),
     };
     Tuning { good, lazy, nice, chain, slow: level >= 4 }
 }
 
-/// Turns `input` into symbols.
+/// Encodes `input` as symbols.
 pub(super) fn run(tuning: Tuning, input: &[u8], out: &mut BlockWriter) {
-    assert!(u32::try_from(input.len()).is_ok(), "deflate is for inputs below 4 GiB");
+    assert!(u32::try_from(input.len()).is_ok(), "deflate input must be smaller than 4 GiB");
     let matcher = Matcher {
         tuning,
         input,
@@ -69,17 +69,17 @@ pub(super) fn run(tuning: Tuning, input: &[u8], out: &mut BlockWriter) {
     if tuning.slow { matcher.slow() } else { matcher.fast() }
 }
 
-/// A match: where it begins and how long it is.
+/// A match: the position and the length of the earlier bytes.
 #[derive(Clone, Copy)]
 struct Match {
     start: usize,
     len: usize,
 }
 
-/// A match too short to be one.
+/// The absence of a match: one that is too short.
 const NO_MATCH: Match = Match { start: 0, len: MIN_MATCH - 1 };
 
-/// How many bytes two slices of one length have in common from their start.
+/// The length of the common prefix of two slices of equal length.
 fn common_len(left: &[u8], right: &[u8]) -> usize {
     let (left_words, left_rest) = left.as_chunks::<8>();
     let (right_words, right_rest) = right.as_chunks::<8>();
@@ -97,20 +97,20 @@ struct Matcher<'a> {
     tuning: Tuning,
     input: &'a [u8],
     out: &'a mut BlockWriter,
-    /// The next byte to be dealt with.
+    /// The position of the next byte to encode.
     at: usize,
-    /// Where zlib's window begins, a multiple of [`WINDOW`].
+    /// The start of zlib's window, a multiple of [`WINDOW`].
     window_start: usize,
-    /// Up to where zlib has read input into its window.
+    /// The end of the input that zlib has read into its window.
     read_end: usize,
-    /// Where the current block begins.
+    /// The start of the current block.
     block_start: usize,
     head: Vec<u32>,
     prev: Vec<u32>,
 }
 
 impl Matcher<'_> {
-    /// Reads on when little is ahead; false at the end of the input.
+    /// Reads more input if little is ahead. Returns `false` at the end of the input.
     fn fill(&mut self) -> bool {
         while self.read_end - self.at < MIN_LOOKAHEAD {
             if self.at - self.window_start >= WINDOW + MAX_DISTANCE {
@@ -124,21 +124,21 @@ impl Matcher<'_> {
         self.at < self.input.len()
     }
 
-    /// Enters `at` and returns the last position of the same hash, if it is in reach.
+    /// Inserts `at` and returns the previous position with the same hash, if it is in the window.
     fn insert(&mut self, at: usize) -> Option<usize> {
         let &[a, b, c] = self.input[at..].first_chunk::<MIN_MATCH>()?;
         let hash = (u32::from(a) << 10 ^ u32::from(b) << 5 ^ u32::from(c)) & ((1 << HASH_BITS) - 1);
         let head = &mut self.head[hash as usize];
         let last = *head;
         self.prev[at % WINDOW] = last;
-        // Below 4 GiB, as all positions.
+        // Positions are below 4 GiB.
         *head = at as u32;
         let last = last as usize;
         (last > self.window_start).then_some(last)
     }
 
-    /// The longest match for the current position along the chain that begins at `first`, if one is longer
-    /// than `best`.
+    /// Returns the longest match for the current position along the chain from `first`, or `best` if none is
+    /// longer.
     fn longest(&self, first: usize, mut best: Match) -> Match {
         let ahead = self.input.len() - self.at;
         let max_len = ahead.min(MAX_MATCH);
@@ -152,7 +152,7 @@ impl Matcher<'_> {
         let mut candidate = first;
         while best.len < max_len {
             let found = &self.input[candidate..candidate + max_len];
-            // A longer match has these bytes in common: most candidates end here.
+            // These bytes are equal in every longer match; most candidates fail here.
             if found[best.len] == scan[best.len] && found[best.len - 1] == scan[best.len - 1] {
                 let len = common_len(found, scan);
                 if len > best.len {
@@ -171,8 +171,8 @@ impl Matcher<'_> {
         best
     }
 
-    /// Adds a symbol and ends the block when it is full. Whether the bytes before `end` can still be
-    /// stored as they are depends on the window, as in zlib.
+    /// Adds a symbol and ends the block when it is full. As in zlib, the bytes before `end` can be stored
+    /// uncompressed only if they are still in the window.
     fn add(&mut self, symbol: Symbol, end: usize) {
         if self.out.add(symbol) {
             self.end_block(end, false);
@@ -212,7 +212,7 @@ impl Matcher<'_> {
 
     fn slow(mut self) {
         let mut found = NO_MATCH;
-        // The byte before `at` is neither part of a match nor added yet.
+        // `true` if the byte before `at` is neither part of a match nor added yet.
         let mut pending = false;
         while self.fill() {
             let first = self.insert(self.at);

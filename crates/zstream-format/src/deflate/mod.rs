@@ -1,17 +1,17 @@
-//! A deflate encoder that makes the bytes zlib makes.
+//! A deflate encoder with the same output as zlib.
 //!
 //! Deflate (RFC 1951) leaves the choice of matches, blocks and codes to the encoder. ZFS uses zlib, and
-//! what zlib chose shows: a resume token is the text of its output. Encoders that are not zlib (zlib-rs
-//! and zlib-ng, miniz, libdeflate) choose otherwise, so this one follows zlib's decisions, one by one, for
-//! levels 1 to 9, a window of 32 KiB and memory level 8, with the whole input given at once.
+//! its choices are visible: a resume token is its output in hexadecimal. Other encoders (zlib-rs, zlib-ng,
+//! miniz, libdeflate) choose differently, so this one repeats each decision of zlib, for levels 1 to 9, a
+//! window of 32 KiB and memory level 8, with the whole input given at once.
 //!
 //! ```text
 //! input --> matcher: literals and (length, distance) pairs, up to 16383 per block
 //!       --> block: stored, fixed codes or its own codes, whichever is shortest
-//!       --> bits, behind 2 bytes of zlib header and before the Adler-32 of the input
+//!       --> bits, after 2 bytes of zlib header and before the Adler-32 of the input
 //! ```
 //!
-//! Decoding is not here: any inflate will do.
+//! There is no decoder here: any inflate decodes the output.
 
 mod block;
 mod codes;
@@ -19,12 +19,12 @@ mod matcher;
 
 use block::BlockWriter;
 
-/// The effort that tokens are made with, and zlib's own default.
+/// The level of resume tokens, which is also the default of zlib.
 pub(crate) const DEFAULT_LEVEL: u8 = 6;
 
-/// The zlib stream (RFC 1950) that zlib makes of `input` at `level`, 1 to 9.
+/// Compresses `input` to the zlib stream (RFC 1950) that zlib writes at `level`, 1 to 9.
 ///
-/// Panics at other levels, and when `input` has 4 GiB.
+/// Panics at other levels, and if `input` is 4 GiB or more.
 pub(crate) fn zlib(level: u8, input: &[u8]) -> Vec<u8> {
     let mut writer = BlockWriter::new(header(level).to_vec());
     matcher::run(matcher::tuning(level), input, &mut writer);
@@ -33,7 +33,7 @@ pub(crate) fn zlib(level: u8, input: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Method deflate, window of 32 KiB, zlib's hint at the level, no dictionary, and a check value.
+/// Returns the header: method deflate, window of 32 KiB, a hint at the level, no dictionary, and a check value.
 fn header(level: u8) -> [u8; 2] {
     let hint: u16 = match level {
         0..=1 => 0,
@@ -46,7 +46,7 @@ fn header(level: u8) -> [u8; 2] {
 }
 
 fn adler32(data: &[u8]) -> u32 {
-    /// As many bytes as `b` can take in before it has to be reduced.
+    /// The number of bytes that can be added before `b` must be reduced.
     const CHUNK: usize = 5552;
     const MODULUS: u32 = 65521;
     let (mut a, mut b) = (1_u32, 0_u32);

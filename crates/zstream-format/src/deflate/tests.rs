@@ -1,4 +1,4 @@
-//! Against what zlib made of the same inputs: `tests/data/deflate/record.py`.
+//! Comparison with the output of zlib for the same inputs, recorded by `tests/data/deflate/record.py`.
 
 use super::zlib;
 

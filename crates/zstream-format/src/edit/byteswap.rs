@@ -1,22 +1,22 @@
-//! The same stream in the other byte order, as a machine of that order would send it.
+//! Conversion of a stream to the other byte order, as a machine of that byte order would send it.
 //!
-//! | part | what becomes of it |
+//! | part | conversion |
 //! | --- | --- |
 //! | headers | every integer is swapped |
-//! | OBJECT's bonus buffer | swapped by the class of its type |
-//! | WRITE, SPILL | swapped by the class of their type; compressed ones of a class that is not bytes are decompressed for it |
-//! | WRITE_EMBEDDED | as it is where the object's data is bytes; else it becomes a plain WRITE, since it does not say its byte order |
-//! | raw WRITE, SPILL, OBJECT_RANGE | payload as it is; the flag says that it is in the other order |
-//! | raw OBJECT | bonus swapped by the class of its type, as a sender does that reads a block of the other order: system attributes are bytes |
-//! | native list behind BEGIN | packed anew in XDR, padded to 8 bytes: receivers refuse native lists of the other order |
-//! | XDR list | as it is |
+//! | bonus buffer of OBJECT | swapped by the class of its type |
+//! | WRITE, SPILL | swapped by the class of their type; compressed blocks of a class other than bytes are decompressed first |
+//! | WRITE_EMBEDDED | unchanged if the data of the object is bytes; otherwise converted to an uncompressed WRITE, because the record does not state its byte order |
+//! | raw WRITE, SPILL, OBJECT_RANGE | payload unchanged; the flag for the other byte order is toggled |
+//! | raw OBJECT | bonus swapped by the class of its type, as by a sender that reads a block of the other byte order: system attributes are bytes |
+//! | native list after BEGIN | encoded again in XDR, padded to 8 bytes: receivers refuse native lists of the other byte order |
+//! | XDR list | unchanged |
 //!
-//! Swapped twice, a stream is what it was, but for lists that were native and blocks that were
-//! decompressed or embedded ([`Report`] counts them): those stay in the form that says its order.
+//! Swapping twice restores the stream, except for native lists and for blocks that were decompressed or
+//! embedded ([`Report`] counts them).
 //!
-//! Which type an embedded block has is known from the OBJECT record before it, which senders write right
-//! before the data of an object: one object is remembered. Only what a redaction had left out can come
-//! without (`zfs send -i #redaction_bookmark`), and that is the content of files, which is bytes.
+//! The type of an embedded block is known from the preceding OBJECT record. Senders write it directly before
+//! the data of an object, so one object is remembered. Only data that a redaction had left out is sent without
+//! an OBJECT (`zfs send -i #redaction_bookmark`); it is the content of files, which is bytes.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
@@ -34,41 +34,41 @@ use crate::order::ByteOrder;
 use crate::record::{Body, Header, MAX_BLOCK_BYTES, Object, Spill, Write as WriteBody, WriteEmbedded};
 use crate::stream::{Error, Fault, Record, Role, StreamReader, StreamWriter};
 
-/// A list is padded to a multiple of this, as receivers of today ask of payloads.
+/// The alignment to which a list is padded, as current receivers require of payloads.
 const LIST_ALIGN: usize = 8;
 
-/// What was done besides swapping: what a second run does not undo.
+/// The conversions besides swapping, which a second run does not undo.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Native lists that were packed anew in XDR.
+    /// The number of native lists that were encoded again in XDR.
     pub lists: u64,
-    /// Compressed blocks that were decompressed.
+    /// The number of blocks that were decompressed.
     pub decompressed: u64,
-    /// Embedded blocks that became plain ones.
+    /// The number of embedded blocks that were converted to uncompressed WRITEs.
     pub embedded: u64,
     /// Zeros after the last END of the input, which are not copied.
     pub padding_bytes: u64,
 }
 
-/// Why a record cannot be swapped.
+/// An error from swapping a record.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ByteswapError {
-    /// The structure of a block cannot be followed.
+    /// The structure of the block is invalid.
     #[error("the block cannot be byte-swapped: {0}")]
     Block(#[from] SwapError),
-    /// A block has to be decompressed and cannot be.
-    #[error("the block cannot be decompressed to be byte-swapped: {0}")]
+    /// The block must be decompressed, which failed.
+    #[error("the block cannot be decompressed for byte-swapping: {0}")]
     Codec(#[from] CodecError),
-    /// An embedded block of an object whose type is not known.
+    /// The type of the object of an embedded block is unknown.
     #[error(
-        "the type of object {0}, whose embedded block this is, is not known: its OBJECT record does not come before it"
+        "the embedded block of object {0} does not follow the OBJECT record of the object, so its type is unknown"
     )]
     NoObject(ObjectId),
-    /// A block that is too large to be held.
+    /// The block exceeds the maximum block size.
     #[error("the block is {found} bytes, the limit is {MAX_BLOCK_BYTES}")]
     TooLarge {
-        /// What the record says.
+        /// The size in the record, in bytes.
         found: u64,
     },
 }
@@ -82,8 +82,8 @@ impl From<ByteswapError> for Fault {
 /// Copies all streams of `source` to `sink` in the other byte order.
 ///
 /// # Errors
-/// The input is not whole, holds a block that cannot be swapped, or the output fails. What was written
-/// until then has no END.
+/// Fails if the input is truncated or corrupt, if it has a block that cannot be swapped, and if the output fails.
+/// The output written so far has no END then.
 pub fn byteswap(source: impl Read, sink: impl Write) -> Result<Report, EditError> {
     let mut reader = StreamReader::new(source);
     let mut writer = StreamWriter::new(sink);
@@ -98,29 +98,29 @@ pub fn byteswap(source: impl Read, sink: impl Write) -> Result<Report, EditError
     Ok(Report { padding_bytes: reader.padding(), ..swapper.report })
 }
 
-/// Swaps one record after the other.
+/// A converter that swaps the records of a stream one by one.
 #[derive(Debug, Default)]
 pub struct Swapper {
     raw: bool,
-    /// The source is redacted: data may come without its OBJECT.
+    /// `true` if the source is redacted: data may be sent without its OBJECT.
     from_redacted: bool,
-    /// Number, type, and type of the bonus, of the last OBJECT.
+    /// The number, the type, and the bonus type of the last OBJECT.
     object: Option<(ObjectId, ObjectType, ObjectType)>,
     report: Report,
 }
 
 impl Swapper {
-    /// What was done so far besides swapping.
+    /// The conversions so far besides swapping.
     #[must_use]
     pub fn report(&self) -> Report {
         self.report
     }
 
-    /// The header and payload of the next record in the other byte order. The checksums in the header are
-    /// swapped too, and are for a writer to compute anew.
+    /// Returns the header and payload of the next record in the other byte order. The checksums in the header are
+    /// only swapped; the writer must compute them again.
     ///
     /// # Errors
-    /// A list or block that cannot be swapped.
+    /// Fails if a list or block cannot be swapped.
     pub fn swap<'a>(&mut self, record: &Record<'a>) -> Result<(Header, Cow<'a, [u8]>), Fault> {
         let from = record.header.order();
         let mut header = record.header.clone();
@@ -247,7 +247,7 @@ impl Swapper {
             _ if self.from_redacted => (ObjectType::PLAIN_FILE_CONTENTS, ObjectType::NONE),
             _ => return Err(ByteswapError::NoObject(embedded.object)),
         };
-        // A spill block that was sent so by mistake holds system attributes, which are bytes.
+        // A spill block that was wrongly sent as a WRITE_EMBEDDED contains system attributes, which are bytes.
         let is_spill = is_disguised_spill(bonus_type, embedded.offset, embedded.logical_size.into());
         if is_bytes(object_type) || is_spill {
             return Ok(payload);
@@ -255,7 +255,7 @@ impl Swapper {
         let stored = payload.get(..embedded.physical_size as usize).unwrap_or(&payload);
         let plain = inflate(embedded.compression, stored, embedded.logical_size.into())?;
         self.report.embedded += 1;
-        // As senders do it that are not asked for embedded blocks.
+        // Senders write the same record if embedded blocks are not requested.
         let bytes = embedded.logical_size.into();
         let write = WriteBody::plain(embedded.object, object_type, embedded.offset, bytes, embedded.to_guid);
         header.set_body(write);
@@ -263,7 +263,7 @@ impl Swapper {
     }
 }
 
-/// Whether blocks of the type are the same in either order.
+/// Returns `true` if blocks of the type are equal in both byte orders.
 fn is_bytes(object_type: ObjectType) -> bool {
     object_type.swap_class() == Some(SwapClass::U8)
 }
@@ -283,7 +283,7 @@ fn inflate(kind: CompressionType, stored: &[u8], size: u64) -> Result<Vec<u8>, B
     if size > MAX_BLOCK_BYTES {
         return Err(ByteswapError::TooLarge { found: size });
     }
-    // Embedded blocks that are not compressed may say so by either number.
+    // Both numbers mark an embedded block that is not compressed.
     let kind = if kind == CompressionType::INHERIT { CompressionType::OFF } else { kind };
     let mut block = vec![0; size as usize];
     decompress(kind, stored, &mut block)?;

@@ -1,16 +1,16 @@
-//! Decompressing chosen blocks (`zstream decompress`): a way to get a stream received whose blocks do not
-//! decompress as their records say, or which are marked wrongly.
+//! Decompression of selected blocks (`zstream decompress`). It makes a stream receivable whose records
+//! state a wrong compression.
 //!
-//! The blocks are named by object and offset, and with the algorithm to use, whatever the record says:
+//! The blocks are named by object and offset, with the algorithm to use, which overrides that of the record:
 //!
-//! | asked for | payload | becomes |
+//! | requested | payload | result |
 //! | --- | --- | --- |
-//! | an algorithm | decompresses to the block's size | the block, marked plain |
-//! | `OFF` | as long as the block | the same payload, marked plain |
-//! | either | anything else | as it was, and [`Outcome`] says so |
+//! | an algorithm | decompresses to the size of the block | the block, marked as uncompressed |
+//! | `OFF` | as long as the block | the same payload, marked as uncompressed |
+//! | either | anything else | unchanged, reported in [`Outcome`] |
 //!
-//! BEGIN keeps its features: how many blocks stay compressed is not known when it is written, and a feature
-//! that is announced but not used is no fault.
+//! The features in BEGIN do not change: when it is written, the number of blocks that stay compressed is not
+//! known, and a feature may be set but not used.
 //!
 //! ```
 //! use zstream_format::edit::decompress::{Blocks, decompress};
@@ -34,28 +34,28 @@ use crate::ids::ObjectId;
 use crate::record::{self, Body};
 use crate::stream::{Fault, StreamReader, StreamWriter};
 
-/// The blocks to decompress: by object and offset in bytes, with the algorithm.
+/// The blocks to decompress, by object and offset in bytes, with the algorithm of each.
 pub type Blocks = HashMap<(ObjectId, u64), CompressionType>;
 
-/// What became of a block that was asked for.
+/// The outcome for a requested block.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It was decompressed.
+    /// The block was decompressed.
     Decompressed,
-    /// It was marked plain.
+    /// The block was marked as uncompressed.
     Reset,
-    /// It does not decompress with the algorithm that was asked for. It is as it was.
+    /// The block does not decompress with the requested algorithm. It is unchanged.
     Failed(CodecError),
-    /// It was to be marked plain, but its payload does not have the block's size: the records behind it could
-    /// not be found any more. It is as it was.
+    /// The block cannot be marked as uncompressed, because its payload does not have the size of the block:
+    /// readers would not find the following records. It is unchanged.
     NotPlain {
-        /// Bytes of the payload.
+        /// The size of the payload in bytes.
         payload_len: u64,
-        /// Bytes of the block.
+        /// The size of the block in bytes.
         logical_size: u64,
     },
-    /// It lies in a raw stream, whose blocks are sealed as they are. It is as it was.
+    /// The block is in a raw stream, whose blocks are authenticated as they are. It is unchanged.
     Raw,
 }
 
@@ -63,15 +63,15 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Zeros after the last END of the input, which are not copied.
+    /// The number of zeros after the last END of the input, which are not copied.
     pub padding_bytes: u64,
 }
 
-/// Decompresses the blocks of a stream that `blocks` names, and tells `told` what became of each.
+/// Decompresses the blocks of a stream that `blocks` names, and calls `told` with the outcome of each.
 ///
 /// # Errors
-/// What is wrong with the stream, a WRITE_BYREF in it, or that writing failed. A block that cannot be
-/// decompressed is no error here.
+/// Fails if the stream is corrupt or has a WRITE_BYREF, and if writing fails. A block that cannot be
+/// decompressed is not an error.
 pub fn decompress<R: Read, W: Write>(
     source: R,
     sink: W,
@@ -107,7 +107,7 @@ pub fn decompress<R: Read, W: Write>(
     Ok((sink, Summary { padding_bytes: reader.padding() }))
 }
 
-/// Makes a payload plain, or says why that cannot be.
+/// Decompresses a payload, or returns the reason why it stays as it is.
 fn plain(
     write: &record::Write,
     kind: CompressionType,

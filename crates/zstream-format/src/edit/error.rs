@@ -1,21 +1,21 @@
-//! Why an edit ended.
+//! The error of edits.
 
 use crate::stream;
 
-/// Why an edit ended: which side of it is at fault.
+/// An error from editing a stream, on the side of the input or of the output.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// The stream that is read.
+    /// Reading the input failed.
     #[error("{0}")]
     Input(#[source] stream::Error),
-    /// The stream that is written, mostly because its destination fails.
+    /// Writing the output failed, usually because the destination failed.
     #[error("cannot write the stream: {0}")]
     Output(#[source] stream::Error),
 }
 
 impl EditError {
-    /// The destination's own error, where that is what ended the edit.
+    /// Returns the error of the destination, if that ended the edit.
     #[must_use]
     pub fn output_error(&self) -> Option<&std::io::Error> {
         match self {

@@ -1,17 +1,17 @@
-//! Changing streams: each edit reads records, checks them, and writes a stream whose checksums are right again.
+//! Edits of streams: each reads records, verifies them, and writes a stream with valid checksums.
 //!
 //! ```text
-//! StreamReader -> record -> changed, replaced or as it was -> StreamWriter
+//! StreamReader -> record -> changed, replaced or copied -> StreamWriter
 //! ```
 //!
-//! What holds for every edit:
-//! - it is done in one go over the stream, in bounded memory (where not, the edit says so);
-//! - the input's checksums are verified; at the first fault the edit ends with it, and what was written until
-//!   then has no END, so that nobody takes it for a whole stream;
-//! - the output is in the byte order of the input ([`byteswap`] aside), and a record without a checksum keeps none
-//!   ([`Trailers::AsGiven`](crate::stream::Trailers::AsGiven)): what is not changed stays as it was, to the bit;
-//! - zeros with which the block after the last END was filled up are not copied: the edit reports how many there were;
-//! - the key of a WRITE (`drr_key`) stays: it says how the block lay at the source, and receivers ignore it.
+//! For every edit:
+//! - it makes one pass over the stream in bounded memory (unless the edit documents otherwise);
+//! - it verifies the checksums of the input and ends with the first fault; the output written so far has no END,
+//!   so that it cannot be mistaken for a complete stream;
+//! - the output is in the byte order of the input (except in [`byteswap`]), and a record without a checksum stays
+//!   without one ([`Trailers::AsGiven`](crate::stream::Trailers::AsGiven)): unchanged parts are identical to the bit;
+//! - zeros after the last END, which pad the last block of a tape or device, are not copied: the edit reports their number;
+//! - the key of a WRITE (`drr_key`) stays: it describes the block at the source, and receivers ignore it.
 
 pub mod byteswap;
 pub mod decompress;
@@ -34,7 +34,7 @@ use crate::flags::{FeatureFlags, HeaderType};
 use crate::record::{self, Body, Header, MAX_BLOCK_BYTES};
 use crate::stream::{self, Fault, Record, Role, StreamReader, StreamWriter};
 
-/// Hands every record of a stream to `each`, which writes what is to become of it, and completes the output.
+/// Calls `each` with every record of a stream to write its replacement, and completes the output.
 fn rewrite<R: Read, W: Write>(
     reader: &mut StreamReader<R>,
     mut writer: StreamWriter<W>,
@@ -47,7 +47,7 @@ fn rewrite<R: Read, W: Write>(
     writer.finish().map_err(EditError::Output)
 }
 
-/// What can go wrong with one record: with what it holds, or with writing it.
+/// A fault with one record: in its content, or from writing it.
 enum Trouble {
     Input(Fault),
     Output(stream::Error),
@@ -74,7 +74,7 @@ impl From<stream::Error> for Trouble {
     }
 }
 
-/// Refuses a stream with a feature that has no name here: what its records mean cannot be known then.
+/// Refuses a stream with an unknown feature, because it may change the meaning of records.
 fn known_features(record: &Record<'_>) -> Result<(), Fault> {
     if !matches!(record.role, Role::PackageBegin | Role::SubstreamBegin) {
         return Ok(());
@@ -87,7 +87,7 @@ fn known_features(record: &Record<'_>) -> Result<(), Fault> {
     }
 }
 
-/// The features of the substream that a BEGIN starts; `None` for other records and for packages.
+/// The features of the substream that a BEGIN starts, or `None` for other records and for packages.
 fn substream_features(body: Option<&Body>) -> Option<FeatureFlags> {
     match body {
         Some(Body::Begin(begin)) if begin.version_info.header_type() == HeaderType::Substream => {
@@ -97,12 +97,12 @@ fn substream_features(body: Option<&Body>) -> Option<FeatureFlags> {
     }
 }
 
-/// The fault of a WRITE_BYREF where blocks are rewritten: it stands for a block that may be another one now.
+/// The fault of a WRITE_BYREF in an edit that rewrites blocks: the block that it refers to may change.
 fn deduplicated() -> Fault {
     Fault::Other("deduplicated streams are not supported, convert them with `zstream redup` first".into())
 }
 
-/// A record with another payload and what goes with it: `compression` and the sizes are set from it.
+/// Returns the header for a WRITE with another payload: `compression` and the sizes are those of the payload.
 fn with_payload(header: &Header, write: &record::Write, compression: CompressionType, len: usize) -> Header {
     let compressed = compression != CompressionType::INHERIT;
     let mut write = *write;
@@ -113,7 +113,7 @@ fn with_payload(header: &Header, write: &record::Write, compression: Compression
     header
 }
 
-/// The block that the payload of a WRITE makes when it is decompressed.
+/// Decompresses the payload of a WRITE.
 fn plain_block(
     write: &record::Write,
     compression: CompressionType,
@@ -121,7 +121,7 @@ fn plain_block(
 ) -> Result<Vec<u8>, DecompressFault> {
     let len = write.logical_size;
     if len > MAX_BLOCK_BYTES {
-        let what = "the block, decompressed,";
+        let what = "the decompressed block";
         return Err(DecompressFault::Stream(Fault::TooLarge { what, found: len, limit: MAX_BLOCK_BYTES }));
     }
     let mut block = vec![0; len as usize];
@@ -129,7 +129,7 @@ fn plain_block(
     Ok(block)
 }
 
-/// Why there is no block.
+/// An error from decompressing a block.
 #[derive(Debug)]
 enum DecompressFault {
     Codec(compress::CodecError),

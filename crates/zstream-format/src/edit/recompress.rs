@@ -1,22 +1,22 @@
-//! Compressing all blocks of a stream anew (`zstream recompress`), on all cores.
+//! Recompression of all blocks of a stream (`zstream recompress`), on all cores.
 //!
-//! Every WRITE is decompressed by its own algorithm and compressed by the one that was asked for; a block that
-//! does not get smaller, padded to 512 bytes, is sent plain. SPILL and WRITE_EMBEDDED stay as they are: they
-//! follow other rules.
+//! Every WRITE is decompressed with its own algorithm and compressed with the requested one; a block that does
+//! not shrink, padded to 512 bytes, is written uncompressed. SPILL and WRITE_EMBEDDED are copied: other rules apply
+//! to them.
 //!
-//! BEGIN stands before the blocks, so its features are set by what was asked for:
+//! BEGIN precedes the blocks, so its features follow from the request:
 //!
 //! | feature | is set |
 //! | --- | --- |
 //! | COMPRESSED | unless the algorithm is `OFF` |
-//! | LZ4, ZSTD | if it is that algorithm; or if it was set and embedded blocks may need it (EMBED_DATA) |
+//! | LZ4, ZSTD | if it is that algorithm; or if it was set and embedded blocks may require it (EMBED_DATA) |
 //!
-//! Two kinds of blocks are not compressed. The blocks of raw substreams are sealed as they are: such substreams
-//! pass through untouched. And receivers swap the bytes of metadata only where it is plain, so in a big-endian
-//! stream, which nearly every receiver has to swap, everything that is not an array of bytes becomes plain.
+//! Two kinds of blocks are not compressed. The blocks of raw substreams are authenticated as they are, so such
+//! substreams are copied. And receivers swap the bytes of metadata only if it is uncompressed; nearly every receiver
+//! must swap a big-endian stream, so in such a stream everything that is not an array of bytes is uncompressed.
 //!
 //! ```text
-//! read, check -> queue of jobs, in order ......................-> write, sum
+//! read, verify -> queue of jobs, in order .....................-> write, sum
 //!                 \-> decompress, compress (any core) ->/
 //! ```
 //!
@@ -48,32 +48,32 @@ use crate::place::Place;
 use crate::record::{self, Body, Header};
 use crate::stream::{Error, Fault, Record, StreamReader, StreamWriter};
 
-/// Bytes of blocks that may be under way, beyond one block for each core.
+/// The maximum size of queued blocks in bytes, beyond one block for each core.
 const QUEUE_BYTES: usize = 16 << 20;
 
-/// How to compress.
+/// A request to recompress: the algorithm and its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recompress {
-    /// The algorithm; `OFF` for plain blocks.
+    /// The algorithm; `OFF` for uncompressed blocks.
     pub kind: CompressionType,
-    /// The level of zstd; `None` for the default one.
+    /// The level of zstd; `None` for the default level.
     pub level: Option<ZstdLevel>,
 }
 
-/// What was done.
+/// The numbers of substreams that were recompressed and copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Substreams whose blocks were compressed anew.
+    /// The number of substreams whose blocks were recompressed.
     pub substreams: u64,
-    /// Substreams that are raw and passed through.
+    /// The number of raw substreams, which were copied.
     pub raw_substreams: u64,
     /// Zeros after the last END of the input, which are not copied.
     pub padding_bytes: u64,
 }
 
 impl Summary {
-    /// Takes in the features of a substream; those of a package are `None`.
+    /// Counts a substream by its features; `None` is a package.
     fn count(&mut self, features: Option<FeatureFlags>) {
         match features {
             Some(features) if features.contains(FeatureFlags::RAW) => self.raw_substreams += 1,
@@ -84,7 +84,7 @@ impl Summary {
 }
 
 impl Recompress {
-    /// The features of a substream whose blocks are compressed so.
+    /// Returns the features of a substream after recompression; `given` are those before.
     #[must_use]
     pub fn features(&self, given: FeatureFlags) -> FeatureFlags {
         let mut features = given - FeatureFlags::COMPRESSED;
@@ -99,14 +99,13 @@ impl Recompress {
         }
     }
 
-    /// Compresses all blocks of a stream anew. The bytes do not depend on the number of cores.
+    /// Recompresses all blocks of a stream. The output does not depend on the number of cores.
     ///
-    /// Memory: 16 MiB of blocks, or one largest block (16 MiB, and as much for its other form) for each core,
-    /// whichever is more.
+    /// Memory: 16 MiB of blocks, or one block of the maximum size (16 MiB, and as much for its other form) for
+    /// each core, whichever is more.
     ///
     /// # Errors
-    /// What is wrong with the stream: a block that does not decompress is, and so is a WRITE_BYREF. That
-    /// writing failed.
+    /// Fails if the stream is corrupt, if a block does not decompress, on a WRITE_BYREF, and if writing fails.
     pub fn run<R: Read, W: Write>(&self, source: R, sink: W) -> Result<(W, Summary), EditError> {
         let mut reader = StreamReader::new(source);
         let mut writer = StreamWriter::new(sink);
@@ -143,8 +142,7 @@ impl Recompress {
                 Ok(())
             };
             let outcome = read();
-            // What lies before a fault is written whatever its cores were doing, and a fault of an earlier
-            // record comes first.
+            // All records before a fault are written, and the fault of the earliest record is reported.
             match outcome {
                 Err(EditError::Output(error)) => Err(EditError::Output(error)),
                 outcome => queue.write_all(&mut writer).and(outcome),
@@ -155,7 +153,7 @@ impl Recompress {
         Ok((sink, summary))
     }
 
-    /// The BEGIN of a substream with these features, or of a package.
+    /// Returns the BEGIN to write for a substream with these features, or for a package.
     fn begin(&self, header: &Header, mut begin: record::Begin, features: Option<FeatureFlags>) -> Header {
         let mut header = header.clone();
         if let Some(features) = features.filter(|features| !features.contains(FeatureFlags::RAW)) {
@@ -165,25 +163,25 @@ impl Recompress {
         header
     }
 
-    /// Whether there is work with a block: none is left where it is plain and is to be.
+    /// Returns `true` unless a block is uncompressed already and should be.
     fn changes(&self, write: &record::Write) -> bool {
         self.kind != CompressionType::OFF || write.is_compressed() || write.compressed_size != 0
     }
 
-    /// Sends one WRITE to be compressed anew by any core.
+    /// Starts the recompression of one WRITE on any core.
     fn spawn(self, scope: &rayon::Scope<'_>, record: &Record<'_>, write: record::Write) -> Slot {
         let (sender, receiver) = sync_channel(1);
         let (header, payload, place) = (record.header.clone(), record.payload.to_vec(), record.place);
         let bytes = payload.len().saturating_add(write.logical_size as usize);
         scope.spawn(move |_| {
             let made = self.block(header, &write, payload);
-            // Nobody waits any more where the edit has ended with an error.
+            // The receiver is closed if the edit has ended with an error.
             let _ = sender.send(made.map_err(|fault| Error::new(fault, place)));
         });
         Slot { bytes, state: State::Pending(receiver, place) }
     }
 
-    /// Compresses the block of one WRITE anew.
+    /// Recompresses the block of one WRITE.
     fn block(&self, header: Header, write: &record::Write, payload: Vec<u8>) -> Result<Made, Fault> {
         let block = if write.is_compressed() {
             plain_block(write, write.compression, &payload).map_err(Fault::from)?
@@ -205,7 +203,7 @@ impl Recompress {
     }
 }
 
-/// A record as it is to be written.
+/// A record to write.
 struct Made {
     header: Header,
     payload: Vec<u8>,
@@ -213,13 +211,13 @@ struct Made {
 
 enum State {
     Ready(Box<Made>),
-    /// A core is at it; the place is that of the record it came from.
+    /// The record is being recompressed; the place is that of the record in the input.
     Pending(Receiver<Result<Made, Error>>, Place),
 }
 
-/// A record on its way.
+/// A record in the queue.
 struct Slot {
-    /// What it takes, or may take, in memory.
+    /// The memory that it requires at most, in bytes.
     bytes: usize,
     state: State,
 }
@@ -231,7 +229,7 @@ impl Slot {
     }
 }
 
-/// The records that were read but not written, in their order.
+/// The records that were read but not yet written, in order.
 #[derive(Default)]
 struct Queue {
     slots: VecDeque<Slot>,
@@ -244,7 +242,7 @@ impl Queue {
         self.slots.push_back(slot);
     }
 
-    /// Writes what is ready at the front, and waits for it where too much is under way.
+    /// Writes the records that are ready at the front, and waits for them if the queue is full.
     fn write<W: Write>(&mut self, writer: &mut StreamWriter<W>, max_jobs: usize) -> Result<(), EditError> {
         loop {
             let full = self.bytes > QUEUE_BYTES && self.slots.len() > max_jobs;
@@ -259,18 +257,18 @@ impl Queue {
         Ok(())
     }
 
-    /// Writes the first record, if it is ready or can be waited for. Whether there was one.
+    /// Writes the first record, if it is ready or `wait` is set. Returns `true` if it wrote one.
     fn write_front<W: Write>(&mut self, writer: &mut StreamWriter<W>, wait: bool) -> Result<bool, EditError> {
         let Some(front) = self.slots.front_mut() else { return Ok(false) };
         if let State::Pending(receiver, place) = &front.state {
-            // A job that is gone without a word has panicked, which the scope passes on.
+            // A job that ended without a result has panicked; the scope propagates the panic.
             let gone = || Err(Error::new(Fault::GivenUp, *place));
             let made = loop {
                 match receiver.try_recv() {
                     Ok(made) => break made,
                     Err(TryRecvError::Disconnected) => break gone(),
                     Err(TryRecvError::Empty) if !wait => return Ok(false),
-                    // A thread of the pool must not sleep while there are jobs: it may be the only one.
+                    // A thread of the pool must not block while there are jobs: it may be the only one.
                     Err(TryRecvError::Empty) if rayon::yield_now() == Some(rayon::Yield::Executed) => {}
                     Err(TryRecvError::Empty) => break receiver.recv().unwrap_or_else(|_| gone()),
                 }
@@ -278,7 +276,7 @@ impl Queue {
             match made {
                 Ok(made) => front.state = State::Ready(Box::new(made)),
                 Err(error) => {
-                    // Nothing behind a fault is written.
+                    // Nothing after a fault is written.
                     self.slots.clear();
                     return Err(EditError::Input(error));
                 }

@@ -1,14 +1,15 @@
-//! Turning a deduplicated stream into a plain one (`zstream redup`), which receivers of today take.
+//! Conversion of a deduplicated stream into one without references (`zstream redup`), which current receivers
+//! accept.
 //!
-//! A WRITE_BYREF says: write here the block that an earlier WRITE carried, wherever in the file that was.
-//! The references are resolved by an index of all WRITE records so far:
+//! A WRITE_BYREF refers to the block of an earlier WRITE anywhere in the file. The references are resolved with an
+//! index of all WRITE records so far:
 //!
 //! ```text
-//! (to_guid, object, offset) of a WRITE, as in the input  ->  where its header lies in the input
+//! (to_guid, object, offset) of a WRITE, as in the input  ->  offset of its header in the input
 //! ```
 //!
-//! so the input has to be a file that can be read at any place. Memory: 32 bytes for each WRITE, in a table
-//! that doubles when it is seven eighths full, so up to 75; and the largest block.
+//! so the input must be a file that can be read at any offset. Memory: 32 bytes for each WRITE, in a table
+//! that doubles when it is seven eighths full, so up to 75 bytes; and the largest block.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -19,35 +20,34 @@ use crate::ids::{Guid, ObjectId};
 use crate::record::{self, Body, HEADER_LEN, Header, MAX_BLOCK_BYTES};
 use crate::stream::{Fault, StreamReader, StreamWriter};
 
-/// What was done.
+/// The numbers of records and references of a converted stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Records of the stream.
+    /// The number of records in the stream.
     pub records: u64,
-    /// Those that were references.
+    /// The number of records that were references.
     pub references: u64,
-    /// Bytes that the index took.
+    /// The size of the index in bytes.
     pub index_bytes: u64,
     /// Zeros after the last END of the input, which are not copied.
     pub padding_bytes: u64,
 }
 
-/// A WRITE by what refers to it.
+/// The key by which references name a WRITE.
 type Key = (Guid, ObjectId, u64);
 
-/// Bytes of an entry of the index, and of what the table keeps beside it.
+/// The size of an entry in the index in bytes, with the overhead of the table.
 const ENTRY_BYTES: usize = size_of::<(Key, u64)>() + 1;
 
-/// Replaces each WRITE_BYREF of a stream by the WRITE it refers to, under its own object, offset and guid, and
+/// Replaces each WRITE_BYREF of a stream by the WRITE that it refers to, under its own object, offset and guid, and
 /// clears the features DEDUP and DEDUPPROPS.
 ///
-/// `source` is read from its start to its end. `read_at` fills a buffer with the bytes of the same stream from
-/// an offset on.
+/// `source` is read from start to end. `read_at` fills a buffer with the bytes of the same stream at an offset.
 ///
 /// # Errors
-/// What is wrong with the stream: a reference to a WRITE that did not come before it, or to one of another
-/// size, is. That `read_at` failed, or writing.
+/// Fails if the stream is corrupt, if a reference has no matching WRITE before it, or one of another size, and if
+/// `read_at` or writing fails.
 pub fn redup<R: Read, W: Write>(
     source: R,
     mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
@@ -76,7 +76,7 @@ pub fn redup<R: Read, W: Write>(
                 summary.references += 1;
                 let key = (byref.ref_guid, byref.ref_object, byref.ref_offset);
                 let at =
-                    *index.get(&key).ok_or_else(|| dangling(&byref, "no WRITE before it wrote there"))?;
+                    *index.get(&key).ok_or_else(|| dangling(&byref, "no WRITE before it has this block"))?;
                 let header = referenced(&byref, record.header, at, &mut read_at, &mut payload)?;
                 writer.write(&header, &payload)?;
             }
@@ -89,17 +89,18 @@ pub fn redup<R: Read, W: Write>(
     Ok((sink, summary))
 }
 
-/// The fault of a reference that cannot be followed.
+/// The fault of a reference that cannot be resolved.
 fn dangling(byref: &record::WriteByref, why: &str) -> Fault {
     let (guid, object, offset) = (byref.ref_guid.0, byref.ref_object.0, byref.ref_offset);
     Fault::Other(
-        format!("reference to object {object} offset {offset} of snapshot {guid:x} leads nowhere: {why}")
-            .into(),
+        format!(
+            "reference to object {object} offset {offset} of snapshot {guid:x} cannot be resolved: {why}"
+        )
+        .into(),
     )
 }
 
-/// Reads the WRITE that lies at `at` and makes it one for the place that the reference stands for; its payload
-/// comes into `payload`.
+/// Reads the WRITE at `at` into `payload`, and returns its header for the object and offset of the reference.
 fn referenced(
     byref: &record::WriteByref,
     header: &Header,
@@ -111,11 +112,11 @@ fn referenced(
     read_at(at, &mut bytes).map_err(Fault::Io)?;
     let mut found = Header::from_bytes(bytes, header.order());
     let Some(Body::Write(mut write)) = found.body() else {
-        let why = "the block there is of the other byte order, or the file changed while it was read";
+        let why = "the block is in the other byte order, or the file changed while it was read";
         return Err(dangling(byref, why).into());
     };
     if write.logical_size != byref.length {
-        let why = format!("the block there has {} bytes, expected {}", write.logical_size, byref.length);
+        let why = format!("the block is {} bytes, expected {}", write.logical_size, byref.length);
         return Err(dangling(byref, &why).into());
     }
     let len = write.payload_len();
@@ -126,7 +127,7 @@ fn referenced(
     read_at(at + HEADER_LEN as u64, payload).map_err(Fault::Io)?;
     (write.object, write.offset, write.to_guid) = (byref.object, byref.offset, byref.to_guid);
     found.set_body(write);
-    // Whether it gets a checksum is decided by the reference, whose place it takes.
+    // The record gets a checksum if the reference that it replaces has one.
     found.set_trailer(header.trailer());
     Ok(found)
 }

@@ -1,9 +1,8 @@
-//! Single datasets and snapshots out of a package, as the plain streams they are in it.
+//! Extraction of datasets and snapshots from a package, as separate streams.
 //!
-//! A substream of a package has its own checksum chain, so what comes out are the bytes that went in. Of
-//! several snapshots the streams follow each other; each is received by its own `zfs receive`.
-//! [`Form::Package`] puts the header of `zfs send -I` before them and an END behind them, which makes one
-//! stream for one `zfs receive`.
+//! A substream of a package has its own checksum chain, so it is copied unchanged. The streams of several
+//! snapshots follow each other; each requires its own `zfs receive`. [`Form::Package`] writes the header of
+//! `zfs send -I` before them and an END after them, which makes one stream for one `zfs receive`.
 
 use std::io::{Read, Write};
 
@@ -15,7 +14,7 @@ use crate::record::{BEGIN_MAGIC, Begin, Body, End, Header};
 use crate::stream::{Error, Fault, Record, Role, StreamReader, StreamWriter, Trailers};
 use crate::summary::split_name;
 
-/// A dataset or snapshot that is asked for.
+/// A requested dataset or snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     dataset: Vec<u8>,
@@ -23,7 +22,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// `pool/fs`: every snapshot of that dataset; `pool/fs@snap`: that one.
+    /// Creates a request: `pool/fs` for every snapshot of that dataset, `pool/fs@snap` for that snapshot.
     #[must_use]
     pub fn new(name: &[u8]) -> Self {
         let (dataset, snapshot) = split_name(name);
@@ -31,7 +30,7 @@ impl Wanted {
         Self { dataset: dataset.to_vec(), snapshot }
     }
 
-    /// Whether a snapshot with this full name is meant.
+    /// Returns `true` if the request includes the snapshot with this full name.
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
         let (dataset, snapshot) = split_name(name);
@@ -39,46 +38,46 @@ impl Wanted {
     }
 }
 
-/// How the chosen substreams are written.
+/// The form in which the selected substreams are written.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Form {
-    /// One plain stream after the other.
+    /// Separate streams, one after the other.
     #[default]
     Plain,
-    /// One package without a list, as `zfs send -I` makes it, under this name (`pool/fs@snap`).
+    /// One package without a list, as `zfs send -I` writes it, with this name (`pool/fs@snap`).
     Package(Vec<u8>),
 }
 
 /// A substream that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
-    /// `pool/fs@snap`.
+    /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,
-    /// Its guid.
+    /// The guid of the snapshot.
     pub to_guid: Guid,
-    /// Guid of what it is an increment of; 0 for a full stream.
+    /// The guid of the source of the increment; 0 for a full stream.
     pub from_guid: Guid,
-    /// Whether it is received as a clone.
+    /// `true` if it is received as a clone.
     pub is_clone: bool,
 }
 
-/// What was done.
+/// The result of a selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// The substreams that were written, in order.
     pub written: Vec<Selected>,
-    /// Which of the wanted names matched nothing.
+    /// The indices of the requests that matched nothing.
     pub missing: Vec<usize>,
     /// Zeros after the last END of the input, which are not copied.
     pub padding_bytes: u64,
 }
 
-/// Copies the substreams of `source` that are wanted to `sink`.
+/// Copies the requested substreams of `source` to `sink`.
 ///
-/// All of `source` is read and checked: damage behind the last wanted substream is found too.
+/// All of `source` is read and verified: damage after the last requested substream is also found.
 ///
 /// # Errors
-/// The input is not whole, or the output fails.
+/// Fails if the input is truncated or corrupt, and if the output fails.
 pub fn select(
     source: impl Read,
     wanted: &[Wanted],
@@ -124,7 +123,7 @@ fn reader_place<R: Read>(reader: &StreamReader<R>) -> Place {
 
 struct Out<'a, W> {
     sink: W,
-    /// The END of the package, still to be written, once it is begun.
+    /// The END of the package, which is still to be written; `None` before the package starts.
     framed: Option<Header>,
     form: &'a Form,
 }
@@ -142,7 +141,7 @@ impl<W: Write> Out<'_, W> {
         self.sink.write_all(bytes).map_err(|error| Error::new(error.into(), place))
     }
 
-    /// Writes BEGIN and END of a package without a list; the header of its last END.
+    /// Writes BEGIN and END of a package without a list. Returns the header of its last END.
     fn package_header(&mut self, name: &[u8], first: &Record<'_>) -> Result<Header, Error> {
         let order = first.header.order();
         let begin = Begin {

@@ -1,14 +1,15 @@
-//! Content: blocks, ranges and spill blocks.
+//! Effects of records on content: blocks, ranges and spill blocks.
 
 use crate::flags::{BeginFlags, SpillFlags};
 use crate::judge::Terms;
 use crate::object_type::ObjectType;
 
-/// The block number, counted from the end of all numbers, of a spill block (`DMU_SPILL_BLKID`).
+/// The block number of a spill block, counted back from 2^64 (`DMU_SPILL_BLKID`).
 const SPILL_BLOCK_FROM_END: u64 = 2;
 
-/// Whether a WRITE_EMBEDDED is the spill block of its object. Senders that embed a spill block send it as a block of the object
-/// at the offset that its block number gives (openzfs/zfs#18239). Only system attributes have spill blocks.
+/// Returns `true` if a WRITE_EMBEDDED is the spill block of its object. Senders that embed a spill block send it as a
+/// block of the object, at the offset that follows from its block number (openzfs/zfs#18239). Only system attributes
+/// have spill blocks.
 #[must_use]
 pub fn is_disguised_spill(bonus_type: ObjectType, offset: u64, logical_bytes: u64) -> bool {
     let from_end = logical_bytes.wrapping_mul(SPILL_BLOCK_FROM_END).wrapping_neg();
@@ -18,17 +19,17 @@ pub fn is_disguised_spill(bonus_type: ObjectType, offset: u64, logical_bytes: u6
 /// The effect of a SPILL (`receive_spill`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpillEffect {
-    /// It is the object's spill block from now on.
+    /// The block becomes the spill block of the object.
     Stored,
-    /// Nothing changes: it repeats a block that has not changed.
+    /// Nothing changes: the record repeats an unmodified block.
     Ignored,
-    /// It fits nothing: its object does not exist.
+    /// The object does not exist.
     NoObject,
 }
 
-/// The effect of a SPILL with these flags. `has_spill` is `None` where the object does not exist.
+/// Returns the effect of a SPILL with these flags. `has_spill` is `None` if the object does not exist.
 ///
-/// OpenZFS ignores a block that has not changed in any case. Here it is taken where it is missing.
+/// OpenZFS always ignores an unmodified block. This function stores it if the object has none.
 #[must_use]
 pub fn spill(terms: &Terms, flags: SpillFlags, has_spill: Option<bool>) -> SpillEffect {
     let unmodified = flags.contains(SpillFlags::UNMODIFIED) && terms.flags.contains(BeginFlags::SPILL_BLOCK);
@@ -40,7 +41,7 @@ pub fn spill(terms: &Terms, flags: SpillFlags, has_spill: Option<bool>) -> Spill
     }
 }
 
-/// The highest block of an object after `length` bytes at `offset` were written.
+/// Returns the highest block of an object after `length` bytes at `offset` were written.
 #[must_use]
 pub fn last_block_written(last: u64, block_bytes: u64, offset: u64, length: u64) -> u64 {
     match length {
@@ -49,8 +50,8 @@ pub fn last_block_written(last: u64, block_bytes: u64, offset: u64, length: u64)
     }
 }
 
-/// The highest block of an object after `length` bytes at `offset` were freed (`dnode_free_range`). A block that is freed in part
-/// stays, and a range that reaches the end takes the blocks at the end with it.
+/// Returns the highest block of an object after `length` bytes at `offset` were freed (`dnode_free_range`). A block
+/// that is freed in part stays; a range that reaches the end frees the blocks at the end.
 #[must_use]
 pub fn last_block_freed(last: u64, block_bytes: u64, offset: u64, length: u64) -> u64 {
     let end = offset.saturating_add(length);

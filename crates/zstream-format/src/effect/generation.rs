@@ -1,18 +1,18 @@
-//! The generation number of a file, which tells whether an object is still the same one
+//! The generation number of a file, which distinguishes files that used the same object
 //! (`receive_object_is_same_generation`, `zpl_get_file_info`).
 
 use crate::object_type::ObjectType;
 use crate::order::ByteOrder;
 
-/// What a bonus of system attributes begins with (`SA_MAGIC`).
+/// The magic number of system attributes (`SA_MAGIC`).
 const SA_MAGIC: u32 = 0x002F_505A;
-/// Where the generation lies behind the header of system attributes (`SA_GEN_OFFSET`).
+/// The offset of the generation after the header of system attributes (`SA_GEN_OFFSET`).
 const SA_GENERATION: usize = 16;
-/// Where it lies in a znode (`zp_gen`).
+/// The offset of the generation in a znode (`zp_gen`).
 const ZNODE_GENERATION: usize = 64;
 
-/// The generation of the file that a bonus belongs to; `None` where it has none. A bonus that is not filled in yet has
-/// generation 0.
+/// Returns the generation of the file in its bonus, or `None` if the bonus has none. The generation of a bonus that
+/// is not initialized is 0.
 #[must_use]
 pub fn generation(bonus_type: ObjectType, bonus: &[u8]) -> Option<u64> {
     let word = |order: ByteOrder, at: usize| bonus.get(at..at + 8).map(|bytes| order.u64(bytes));
@@ -23,7 +23,7 @@ pub fn generation(bonus_type: ObjectType, bonus: &[u8]) -> Option<u64> {
             if ByteOrder::Little.u32(magic) == 0 {
                 return Some(0);
             }
-            // System attributes describe themselves, so they stay in the order of who wrote them.
+            // System attributes state their byte order, so receivers do not swap them.
             let order =
                 [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(magic) == SA_MAGIC)?;
             let header_bytes = usize::from(order.u16(bonus.get(4..6)?) >> 10) * 8;

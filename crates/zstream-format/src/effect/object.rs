@@ -1,29 +1,28 @@
-//! The rules that decide what becomes of an object that is there when an OBJECT record describes it
-//! (`receive_handle_existing_object`).
+//! The effect of an OBJECT record on an object that already exists (`receive_handle_existing_object`).
 //!
-//! A stream may describe the same object as before, of which it has only the blocks that changed, or another object of the
-//! same number, of which it has every block and every hole. Content may go only where it must be another object, or where
-//! the stream has all of it:
+//! A stream may describe the same object as before, and contain only its changed blocks, or another object of the
+//! same number, and contain all its blocks and holes. Content may be freed only if it must be another object, or if
+//! the stream contains all of it:
 //!
 //! ```text
-//! slots differ                                  another object                       made anew
-//! type differs                                  another object                       content goes
+//! slots differ                                  another object                       recreated
+//! type differs                                  another object                       content freed
 //! block size differs
-//!   raw, or a full stream over a clone          the stream has all of it             content goes
-//!   one block                                   the stream has it                    content goes
-//!   a volume, 128 KiB before, larger            large blocks for the first time      blocks are kept
-//!   else not a file                             the stream has all of it             content goes
-//!   a file of the same generation, larger       large blocks for the first time      blocks are kept
+//!   raw, or a full stream over a clone          the stream has all of it             content freed
+//!   one block                                   the stream has it                    content freed
+//!   a volume, 128 KiB before, larger            large blocks for the first time      blocks kept
+//!   otherwise not a file                        the stream has all of it             content freed
+//!   a file of the same generation, larger       large blocks for the first time      blocks kept
 //!   a file of the same generation, smaller                                           refused
-//!   a file of another generation                another object                       content goes
+//!   a file of another generation                another object                       content freed
 //! raw: fewer pointers, fewer levels, other
-//!   indirect blocks                             another object                       content goes, or made anew
-//! else                                                                               content is kept
+//!   indirect blocks                             another object                       content freed, or recreated
+//! otherwise                                                                          content kept
 //! ```
 //!
-//! OpenZFS keeps the content of an object that changes its type: the stream writes or frees all of it. OpenZFS also drops the
-//! content where a plain stream leaves fewer block pointers. The same object may have fewer,
-//! too, when system attributes replace its znode or its bonus grows again, so that here a level is added instead.
+//! OpenZFS keeps the content of an object whose type changes: the stream writes or frees all of it. OpenZFS also frees
+//! the content if a stream that is not raw leaves fewer block pointers. But the same object may have fewer pointers
+//! when system attributes replace its znode or its bonus grows again; here a level is added instead.
 
 use crate::flags::{BeginFlags, ObjectFlags};
 use crate::judge::{BLKPTR_BYTES, MAX_BLOCK_POINTERS, Terms, bonus_room};
@@ -32,62 +31,63 @@ use crate::record::Object;
 
 use super::generation::generation;
 
-/// The largest block that a stream has without large blocks (`SPA_OLD_MAXBLOCKSIZE`).
+/// The maximum block size of a stream without large blocks (`SPA_OLD_MAXBLOCKSIZE`).
 const SMALL_BLOCK_BYTES: u64 = 128 << 10;
 
 /// The state of an object before a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Present<'a> {
-    /// What its blocks hold.
+    /// The type of its blocks.
     pub object_type: ObjectType,
-    /// What its bonus holds.
+    /// The type of its bonus.
     pub bonus_type: ObjectType,
-    /// The used part of the bonus; `None` where it is encrypted.
+    /// The used part of the bonus; `None` if it is encrypted.
     pub bonus: Option<&'a [u8]>,
-    /// Size of its blocks, in bytes.
+    /// The size of its blocks in bytes.
     pub block_bytes: u64,
-    /// Slots of its dnode.
+    /// The number of slots of its dnode.
     pub slots: u8,
-    /// Block pointers of its dnode.
+    /// The number of block pointers in its dnode.
     pub pointers: u8,
-    /// Size of its indirect blocks in bytes, where known.
+    /// The size of its indirect blocks in bytes, if known.
     pub indirect_bytes: Option<u64>,
-    /// Levels of its tree of blocks.
+    /// The number of levels of its block tree.
     pub levels: u8,
-    /// Its highest block; 0 also when it has none.
+    /// The number of its highest block; 0 also if it has none.
     pub last_block: u64,
 }
 
-/// The change that makes an object what a record describes.
+/// The change that an OBJECT record makes to an existing object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its blocks stay.
+    /// `true` if the blocks are kept.
     pub keep_content: bool,
-    /// Its spill block stays.
+    /// `true` if the spill block is kept.
     pub keep_spill: bool,
-    /// It is freed, and one of the same number is made: nothing stays.
+    /// `true` if the object is freed and one of the same number is created: nothing is kept.
     pub make_anew: bool,
-    /// Its description differs, so that the dnode has to be made another one (`dmu_object_reclaim`).
+    /// `true` if the description differs, so that the dnode must be changed (`dmu_object_reclaim`).
     pub reclaim: bool,
-    /// Its block size afterwards, in bytes: that of the record, or its own where smaller blocks are kept.
+    /// The new block size in bytes: that of the record, or the old one if smaller blocks are kept.
     pub block_bytes: u32,
-    /// The same file comes with smaller blocks. Receivers refuse it; to keep blocks and block size loses nothing.
+    /// `true` if the record describes the same file with smaller blocks. Receivers refuse it; keeping the blocks and
+    /// the block size loses nothing.
     pub shrinks: bool,
-    /// Content from this byte on goes: raw streams say which block is the last one.
+    /// The offset from which the content is freed: raw streams state the last block.
     pub free_from: Option<u64>,
 }
 
-/// An object with another block size than before, which cannot be told from another one of the same number.
+/// An error: the block size of an object differs, and it may be the same file or another file of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("object {0} has no generation number, so it is not known whether it is the same file")]
+#[error("object {0} has no generation number, so it is unknown whether it is the same file")]
 pub struct NoGeneration(pub crate::ids::ObjectId);
 
-/// The change that an OBJECT asks for, of an object that exists. `bonus` is the record's, little-endian where it has an order.
-/// A full stream is one that starts from nothing.
+/// Returns the change that an OBJECT record makes to an existing object. `bonus` is that of the record, little-endian
+/// if it has a byte order. `is_full` is set for a stream without a source.
 ///
 /// # Errors
 ///
-/// It cannot be decided whether the record describes the same file.
+/// Fails if it cannot be decided whether the record describes the same file.
 pub fn object(
     terms: &Terms,
     is_full: bool,
@@ -137,14 +137,15 @@ pub fn object(
     let says_spill = record.flags.contains(ObjectFlags::SPILL);
     change.keep_spill = match terms.flags.contains(BeginFlags::SPILL_BLOCK) {
         true => says_spill,
-        // Streams of old do not say whether there is one.
+        // Old streams do not state whether there is one.
         false => !change.reclaim,
     };
     Ok(change)
 }
 
-/// An object of several blocks comes with another block size. The same one, sent with large blocks for the first time, keeps
-/// its blocks, since not all of them are in the increment; another one of the same number does not.
+/// Sets the change for an object of several blocks whose block size differs. If the same object is sent with large
+/// blocks for the first time, its blocks are kept, since the increment does not contain all of them; another object of
+/// the same number does not keep them.
 fn resize(
     present: &Present<'_>,
     record: &Object,
@@ -160,7 +161,7 @@ fn resize(
         change.shrinks = before == now && new < present.block_bytes;
         before == now
     } else {
-        // A table of names could not be kept in smaller blocks: it may be one of a single block now.
+        // A ZAP cannot be kept in smaller blocks: it may consist of a single block now.
         (present.object_type, record.object_type) == (ObjectType::ZVOL, ObjectType::ZVOL)
             && present.block_bytes == SMALL_BLOCK_BYTES
             && new > SMALL_BLOCK_BYTES
@@ -174,10 +175,10 @@ fn resize(
     Ok(())
 }
 
-/// The block pointers of a new dnode of so many slots with this bonus: what the bonus leaves free holds them, but system
-/// attributes grow (`dnode_allocate`).
+/// Returns the number of block pointers in a new dnode with this number of slots and this bonus: they fill the space
+/// after the bonus, except with system attributes, which may grow (`dnode_allocate`).
 ///
-/// Receivers of OpenZFS up to 2.4 count as if every dnode had one slot (`deduce_nblkptr`).
+/// Receivers of OpenZFS up to 2.4 assume one slot for every dnode (`deduce_nblkptr`).
 #[must_use]
 pub fn pointer_count(bonus_type: ObjectType, bonus_len: u32, slots: u8) -> u8 {
     if bonus_type == ObjectType::SA {
@@ -312,7 +313,7 @@ mod tests {
         assert_eq!(change.free_from, Some(4 * 131_072));
     }
 
-    /// Whether a spill block stays, by what the stream knows, what the record says and whether its description differs.
+    /// A spill block is kept depending on the flags of the stream and the record, and on differences in the description.
     #[test]
     fn a_spill_block_stays_where_the_record_says_so() {
         let old = attributes(7);

@@ -1,11 +1,11 @@
 //! Fletcher-4 with AVX2: 8 lanes of words in vectors of 32 bytes.
 //!
-//! A vector is taken as 4 elements of 64 bits, each a pair of words: `raw` = even word + 2^32 odd
-//! word. Two loops of additions run side by side, one over `raw`, one over the odd words alone.
-//! As everything is linear mod 2^64, the even words' sums are the difference, `raw - (odd << 32)`,
-//! taken once at the end: that is one shift in each round, where separating both would be two.
+//! A vector is treated as 4 elements of 64 bits, each a pair of words: `raw` = even word + 2^32 odd
+//! word. Two loops of additions run in parallel, one over `raw`, one over the odd words alone. As
+//! everything is linear mod 2^64, the sums of the even words are the difference, `raw - (odd << 32)`,
+//! computed once at the end: that takes one shift in each round, separating both would take two.
 //!
-//! The words that do not fill a vector are taken first, behind zeros.
+//! The words that do not fill a vector are summed first, after zeros.
 
 #![allow(unsafe_code)]
 
@@ -22,22 +22,22 @@ impl Avx2 {
         is_x86_feature_detected!("avx2").then_some(Self(()))
     }
 
-    /// The sum of `data`, from the zero state on. `BIG`: the words are big-endian.
+    /// Computes the sum of `data`, starting from zero. `BIG`: the words are big-endian.
     ///
-    /// Returns `None` when there is less than one vector.
+    /// Returns `None` if `data` is shorter than a vector.
     pub(super) fn sum<const BIG: bool>(self, data: &[u8]) -> Option<[u64; 4]> {
         let first = data.first_chunk()?;
         let (words, _) = data.as_chunks();
-        // SAFETY: `self` comes from `detect`, which saw AVX2.
+        // SAFETY: `self` was created by `detect`, which found AVX2.
         Some(unsafe { sum::<BIG>(first, words) })
     }
 }
 
-/// Where the words of the first vector go, by their number `n`: the 8 indices from `n` on put
+/// The positions of the words of the first vector, by their number `n`: the 8 indices from `n` put
 /// words 0 to n - 1 last and nothing (-1) before them.
 static PLACES: [i32; 15] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6];
 
-/// The sum of `words`, whose first 8 are also `first`.
+/// Computes the sum of `words`, the first 8 of which are also `first`.
 #[target_feature(enable = "avx2")]
 fn sum<const BIG: bool>(first: &[u8; 32], words: &[[u8; 4]]) -> [u64; 4] {
     let (front, words) = words.split_at(words.len() % 8);
@@ -47,7 +47,7 @@ fn sum<const BIG: bool>(first: &[u8; 32], words: &[[u8; 4]]) -> [u64; 4] {
 
     if !front.is_empty() {
         let places: &[i32; 8] = PLACES[front.len()..].first_chunk().expect("at most 7 words in front");
-        // SAFETY: both are 32 readable bytes; the loads ask for no alignment.
+        // SAFETY: both are 32 readable bytes; the loads require no alignment.
         let (first, places) = unsafe {
             (_mm256_loadu_si256(first.as_ptr().cast()), _mm256_loadu_si256(places.as_ptr().cast()))
         };
@@ -57,7 +57,7 @@ fn sum<const BIG: bool>(first: &[u8; 32], words: &[[u8; 4]]) -> [u64; 4] {
     }
     for vector in vectors {
         prefetch(vector);
-        // SAFETY: `vector` is 32 readable bytes; the load asks for no alignment.
+        // SAFETY: `vector` is 32 readable bytes; the load requires no alignment.
         let vector = unsafe { _mm256_loadu_si256(vector.as_ptr().cast()) };
         round::<BIG>(&mut raw, &mut odd, vector);
     }
@@ -65,19 +65,19 @@ fn sum<const BIG: bool>(first: &[u8; 32], words: &[[u8; 4]]) -> [u64; 4] {
     merge(raw, odd)
 }
 
-/// How far ahead of the sums bytes are asked for. A page and more: the processor does not look beyond the end of
-/// a page by itself, and where memory is what is waited for, as in a mapped file, this gains a third.
+/// The distance at which bytes are prefetched. It is more than a page, because the processor does not prefetch
+/// across the end of a page. If memory is the bottleneck, as in a mapped file, this is a third faster.
 const PREFETCH_BYTES: usize = 4096 + 1024;
 
-/// Asks for the bytes that come [`PREFETCH_BYTES`] behind these, if there are any.
+/// Prefetches the bytes [`PREFETCH_BYTES`] after `here`, if there are any.
 #[inline(always)]
 pub(super) fn prefetch<T>(here: &T) {
     let ahead = (&raw const *here).cast::<i8>().wrapping_byte_add(PREFETCH_BYTES);
-    // SAFETY: a hint, for any address: nothing is read.
+    // SAFETY: this is a hint and valid for any address; nothing is read.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
 }
 
-/// The fletcher loop in each lane.
+/// One step of fletcher in each lane.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn round<const BIG: bool>(raw: &mut [__m256i; 4], odd: &mut [__m256i; 4], mut words: __m256i) {
@@ -95,7 +95,7 @@ fn round<const BIG: bool>(raw: &mut [__m256i; 4], odd: &mut [__m256i; 4], mut wo
     odd[3] = _mm256_add_epi64(odd[3], odd[2]);
 }
 
-/// The sum of the whole from the sums over `raw` pairs and `odd` words, of 4 elements each.
+/// Computes the total sum from the sums over `raw` pairs and `odd` words, of 4 elements each.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn merge(raw: [__m256i; 4], odd: [__m256i; 4]) -> [u64; 4] {
@@ -103,7 +103,7 @@ pub(super) fn merge(raw: [__m256i; 4], odd: [__m256i; 4]) -> [u64; 4] {
     for (even, odd) in even.iter_mut().zip(odd) {
         *even = _mm256_sub_epi64(*even, _mm256_slli_epi64::<32>(odd));
     }
-    // Words 0, 2 against 4, 6 and words 1, 3 against 5, 7, side by side; then 0, 1 against 2, 3.
+    // Words 0, 2 with 4, 6 and words 1, 3 with 5, 7 in parallel; then 0, 1 with 2, 3.
     let mut low = even;
     let mut high = even;
     for i in 0..4 {
@@ -137,7 +137,7 @@ fn third_element(vector: __m256i) -> u64 {
 }
 
 define_halve! {
-    /// [`halve`] for 4 pairs of lanes.
+    /// Halves 4 pairs of lanes, like [`halve`].
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(super) fn halve_256(

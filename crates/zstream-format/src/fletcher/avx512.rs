@@ -1,8 +1,8 @@
 //! Fletcher-4 with AVX-512: 16 lanes of words in vectors of 64 bytes.
 //!
 //! The loop is that of AVX2, twice as wide: sums over pairs of words and over the odd words alone,
-//! the words that do not fill a vector first. Its lanes are halved once, the rest is AVX2's.
-//! AVX-512BW is needed to reverse the bytes of words.
+//! with the words that do not fill a vector first. The lanes are halved once, then the AVX2 code merges
+//! them. Reversing the bytes of words requires AVX-512BW.
 
 #![allow(unsafe_code)]
 
@@ -22,9 +22,9 @@ impl Avx512 {
         .then_some(Self(()))
     }
 
-    /// The sum of `data`, from the zero state on. `BIG`: the words are big-endian.
+    /// Computes the sum of `data`, starting from zero. `BIG`: the words are big-endian.
     pub(super) fn sum<const BIG: bool>(self, data: &[u8]) -> [u64; 4] {
-        // SAFETY: `self` comes from `detect`, which saw each of the enabled features.
+        // SAFETY: `self` was created by `detect`, which found each of the enabled features.
         unsafe { sum::<BIG>(data.as_chunks().0) }
     }
 }
@@ -44,7 +44,7 @@ fn sum<const BIG: bool>(words: &[[u8; 4]]) -> [u64; 4] {
     }
     for vector in vectors {
         prefetch(vector);
-        // SAFETY: `vector` is 64 readable bytes; the load asks for no alignment.
+        // SAFETY: `vector` is 64 readable bytes; the load requires no alignment.
         let vector = unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) };
         round::<BIG>(&mut raw, &mut odd, vector);
     }
@@ -52,7 +52,7 @@ fn sum<const BIG: bool>(words: &[[u8; 4]]) -> [u64; 4] {
     avx2::merge(halve_512(raw), halve_512(odd))
 }
 
-/// The first 8 words of a vector against the other 8, which is alike for pairs and odd words.
+/// Combines the first 8 words of a vector with the other 8, in the same way for pairs and odd words.
 #[inline]
 #[target_feature(enable = "avx2,avx512f")]
 fn halve_512([a, b, c, d]: [__m512i; 4]) -> [__m256i; 4] {
@@ -72,7 +72,7 @@ fn halve_512([a, b, c, d]: [__m512i; 4]) -> [__m256i; 4] {
     )
 }
 
-/// The fletcher loop in each lane.
+/// One step of fletcher in each lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn round<const BIG: bool>(raw: &mut [__m512i; 4], odd: &mut [__m512i; 4], mut words: __m512i) {

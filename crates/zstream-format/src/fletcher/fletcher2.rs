@@ -3,9 +3,9 @@
 use crate::order::ByteOrder;
 use crate::sum::Checksum;
 
-/// The fletcher-2 sum of `data`: over pairs (x, y) of words, `a0 += x; a1 += y; b0 += a0; b1 += a1`.
+/// Computes the fletcher-2 sum of `data`: over pairs (x, y) of words, `a0 += x; a1 += y; b0 += a0; b1 += a1`.
 ///
-/// The bytes behind the last whole pair (16 bytes) are ignored.
+/// The bytes after the last complete pair (16 bytes) are ignored.
 #[must_use]
 pub fn fletcher2(data: &[u8], order: ByteOrder) -> Checksum {
     match order {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_pairs_and_ignores_what_is_behind() {
+    fn sums_pairs_and_ignores_the_rest() {
         let mut data = Vec::new();
         for word in [1u64, 2, u64::MAX, 4] {
             data.extend(word.to_le_bytes());

@@ -1,26 +1,26 @@
 //! Joining the fletcher-4 sums of parts.
 //!
-//! The words behind a part are as many more rounds of the loop on the part's state. `n` rounds with
-//! nothing to add take (a, b, c, d) to
+//! Each word after a part is another round of the loop on the state of the part. `n` rounds that add
+//! zero words take (a, b, c, d) to
 //!
 //! ```text
 //! a,  b + n a,  c + n b + n(n+1)/2 a,  d + n c + n(n+1)/2 b + n(n+1)(n+2)/6 a
 //! ```
 //!
-//! and as the loop is linear, what the `n` words themselves give from zero on is simply added.
+//! and as the loop is linear, the sum of the `n` words, starting from zero, is simply added.
 
 use crate::sum::Checksum;
 
-/// The fletcher-4 sum of `A` followed by `B`, from the sum of `A`, the sum of `B` from the zero
-/// state on, and the bytes in `B`.
+/// Computes the fletcher-4 sum of `A` followed by `B` from the sum of `A`, the sum of `B` starting from
+/// zero, and the length of `B` in bytes.
 ///
-/// The bytes of `second_len` beyond a multiple of 4 do not count, as they did not in the sum.
+/// `second_len` is rounded down to a multiple of 4, as in the sum.
 #[must_use]
 pub fn join(first: Checksum, second: Checksum, second_len: u64) -> Checksum {
     Checksum(joined(first.0, second.0, second_len))
 }
 
-/// [`join`] on bare states.
+/// Joins bare states like [`join`].
 #[inline]
 pub(super) fn joined(first: [u64; 4], second: [u64; 4], second_len: u64) -> [u64; 4] {
     let mut state = advance(first, second_len / 4);
@@ -30,7 +30,7 @@ pub(super) fn joined(first: [u64; 4], second: [u64; 4], second_len: u64) -> [u64
     state
 }
 
-/// The state after `words` more words that are all zero.
+/// Returns the state after `words` more words, all zero.
 #[inline]
 fn advance([a, b, c, d]: [u64; 4], words: u64) -> [u64; 4] {
     let (n, n2, n3) = rounds(words);
@@ -46,7 +46,7 @@ fn advance([a, b, c, d]: [u64; 4], words: u64) -> [u64; 4] {
 /// The inverse of 3 mod 2^64: multiplying by it divides a multiple of 3, wrapped or not.
 const THIRD: u64 = 0xaaaa_aaaa_aaaa_aaab;
 
-/// n, n(n+1)/2 and n(n+1)(n+2)/6, mod 2^64.
+/// Returns n, n(n+1)/2 and n(n+1)(n+2)/6, mod 2^64.
 ///
 /// The even one of n and n+1 is halved before anything wraps. `n` counts words of 4 bytes, so
 /// n + 2 does not wrap.
@@ -76,7 +76,7 @@ mod tests {
         }
     }
 
-    /// 2^62 - 1 words, where n(n+1)(n+2) is past 2^128: halves advanced twice are the whole.
+    /// With 2^62 - 1 words, n(n+1)(n+2) exceeds 2^128; two steps of half the words must give the same state.
     #[test]
     fn counts_do_not_overflow() {
         let state = [0x0123_4567_89ab_cdef, 1, u64::MAX, 7];

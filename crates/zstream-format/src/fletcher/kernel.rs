@@ -1,4 +1,4 @@
-//! The implementations of fletcher-4 and the choice among them, made once at run time.
+//! The implementations of fletcher-4, and the choice of one at run time.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -13,8 +13,8 @@ use crate::order::ByteOrder;
 
 /// An implementation of fletcher-4 that this processor can run.
 ///
-/// All give the same sums. One is only had by asking what there is, so having it is proof that its
-/// instructions are there.
+/// All compute the same sums. A `Kernel` is created only after detection, so it is proof that the processor
+/// supports its instructions.
 #[derive(Clone, Copy)]
 pub struct Kernel(Kind);
 
@@ -29,20 +29,20 @@ enum Kind {
     Neon(Neon),
 }
 
-/// Inputs below this many bytes are summed word by word: merging lanes costs more than it saves.
+/// The size in bytes below which input is summed word by word: merging lanes costs more than it saves.
 const SHORT_BYTES: usize = 128;
 
-/// Inputs below this many bytes, record headers among them, do not pay for more than 8 lanes.
+/// The size in bytes below which more than 8 lanes are slower. Record headers are smaller.
 const MEDIUM_BYTES: usize = 1024;
 
 /// The kernels for medium and for long inputs.
 static CHOICE: OnceLock<(Kernel, Kernel)> = OnceLock::new();
 
 impl Kernel {
-    /// Word by word, on any processor.
+    /// The kernel that sums word by word, on any processor.
     pub const PORTABLE: Self = Self(Kind::Portable);
 
-    /// All kernels this processor can run, slowest first.
+    /// Returns all kernels that this processor can run, slowest first.
     pub fn available() -> impl Iterator<Item = Self> {
         [
             Some(Kind::Portable),
@@ -58,7 +58,7 @@ impl Kernel {
         .map(Self)
     }
 
-    /// The fastest kernel for inputs of `len` bytes. What there is, is looked up once.
+    /// Returns the fastest kernel for inputs of `len` bytes. The processor is examined once.
     #[must_use]
     #[inline]
     pub fn for_len(len: usize) -> Self {
@@ -80,7 +80,7 @@ impl Kernel {
         (medium, long)
     }
 
-    /// The kernel's name: `portable`, `avx2`, `avx512` or `neon`.
+    /// The name of the kernel: `portable`, `avx2`, `avx512` or `neon`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -94,7 +94,7 @@ impl Kernel {
         }
     }
 
-    /// Adds the whole words of `data` to `state`.
+    /// Adds the complete words of `data` to `state`.
     pub(super) fn update(self, state: &mut [u64; 4], data: &[u8], order: ByteOrder) {
         match order {
             ByteOrder::Little => self.update_in::<false>(state, data),
@@ -102,7 +102,7 @@ impl Kernel {
         }
     }
 
-    // Every vector kernel is for little-endian machines, so big-endian words are the swapped ones.
+    // All vector kernels are for little-endian machines, so big-endian words are those to swap.
     fn update_in<const BIG: bool>(self, state: &mut [u64; 4], data: &[u8]) {
         match self.0 {
             Kind::Portable => portable::update::<BIG>(state, data),

@@ -1,8 +1,8 @@
-//! From the sums of interleaved lanes to the sum of the whole.
+//! Merging the sums of interleaved lanes into the total sum.
 //!
-//! A vector kernel deals the words out to lanes like cards and runs the fletcher loop in each. Its
-//! lanes are then halved until one is left: when the words of a sequence were dealt to two lanes in
-//! turn, the sequence's sum follows from theirs. A word with `m` - 1 words behind it in the
+//! A vector kernel distributes the words to lanes in turn and runs the fletcher loop in each. Then the
+//! number of lanes is halved until one is left: if the words of a sequence went to two lanes in turn,
+//! the sum of the sequence follows from those of the lanes. A word with `m` - 1 words after it in the
 //! sequence (the last has `m` = 1) counts
 //!
 //! ```text
@@ -10,17 +10,17 @@
 //! ```
 //!
 //! and in its lane the same with its rank `k` there, where `m` = 2k in the first lane and 2k - 1 in
-//! the second. So what the lanes owe the whole are the polynomials
+//! the second. So the total sum follows from the lanes with the polynomials
 //!
 //! ```text
 //! T2(2k)   = 4 T2(k) - k      T3(2k)   = 8 T3(k) - 4 T2(k)
 //! T2(2k-1) = 4 T2(k) - 3k     T3(2k-1) = 8 T3(k) - 8 T2(k) + k
 //! ```
 //!
-//! Zero words in front of a sequence change nothing, which lets a kernel fill its first vector.
+//! Zero words before a sequence change nothing, so a kernel can pad its first vector with them.
 
-/// Defines a function that makes one lane (or vector of lanes) of two, from additions, subtractions
-/// and left shifts on a type. The words of the second come after those of the first.
+/// Defines a function that merges two lanes (or vectors of lanes) into one, with additions, subtractions
+/// and left shifts on a type. Each word of the second lane follows the one of the first.
 macro_rules! define_halve {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($type:ty: $add:path, $sub:path, $shl1:expr, $shl2:expr, $shl3:expr)) => {
         $(#[$meta])*
@@ -38,7 +38,7 @@ macro_rules! define_halve {
 pub(super) use define_halve;
 
 define_halve! {
-    /// [`define_halve`] for two lanes in ordinary registers.
+    /// Merges two lanes in ordinary registers; see [`define_halve`].
     #[inline]
     pub(super) fn halve(u64: u64::wrapping_add, u64::wrapping_sub, |x| x << 1, |x| x << 2, |x| x << 3)
 }

@@ -1,7 +1,7 @@
 //! Fletcher-4 with NEON: 4 lanes of words in vectors of 16 bytes.
 //!
 //! NEON adds 32-bit words to 64-bit sums in one instruction, so each half of the vector has its own
-//! four sums and nothing is left to be separated at the end.
+//! four sums, and no separation is necessary at the end.
 
 #![allow(unsafe_code)]
 
@@ -18,9 +18,9 @@ impl Neon {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
     }
 
-    /// The sum of whole vectors, from the zero state on. `BIG`: the words are big-endian.
+    /// Computes the sum of complete vectors, starting from zero. `BIG`: the words are big-endian.
     pub(super) fn sum<const BIG: bool>(self, vectors: &[[u8; 16]]) -> [u64; 4] {
-        // SAFETY: `self` comes from `detect`, which saw NEON.
+        // SAFETY: `self` was created by `detect`, which found NEON.
         unsafe { sum::<BIG>(vectors) }
     }
 }
@@ -30,7 +30,7 @@ fn sum<const BIG: bool>(vectors: &[[u8; 16]]) -> [u64; 4] {
     let mut low = [vdupq_n_u64(0); 4];
     let mut high = [vdupq_n_u64(0); 4];
     for vector in vectors {
-        // SAFETY: `vector` is 16 readable bytes; the load asks for no alignment.
+        // SAFETY: `vector` is 16 readable bytes; the load requires no alignment.
         let mut bytes = unsafe { vld1q_u8(vector.as_ptr()) };
         if BIG {
             bytes = vrev32q_u8(bytes);
@@ -45,7 +45,7 @@ fn sum<const BIG: bool>(vectors: &[[u8; 16]]) -> [u64; 4] {
         high[2] = vaddq_u64(high[2], high[1]);
         high[3] = vaddq_u64(high[3], high[2]);
     }
-    // Words 0, 1 against 2, 3, then 0 against 1.
+    // Words 0, 1 with 2, 3, then 0 with 1.
     let [a, b, c, d] = halve_128(low, high);
     halve(
         [vgetq_lane_u64::<0>(a), vgetq_lane_u64::<0>(b), vgetq_lane_u64::<0>(c), vgetq_lane_u64::<0>(d)],
@@ -54,7 +54,7 @@ fn sum<const BIG: bool>(vectors: &[[u8; 16]]) -> [u64; 4] {
 }
 
 define_halve! {
-    /// [`halve`] for 2 pairs of lanes.
+    /// Halves 2 pairs of lanes, like [`halve`].
     #[inline]
     #[target_feature(enable = "neon")]
     fn halve_128(

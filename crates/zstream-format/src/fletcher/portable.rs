@@ -1,6 +1,6 @@
 //! Fletcher-4 word by word: the oracle of the other kernels, and the fastest for short inputs.
 
-/// Adds the whole words of `data`, big-endian ones when `BIG`.
+/// Adds the complete words of `data`, which are big-endian if `BIG`.
 pub(super) fn update<const BIG: bool>(state: &mut [u64; 4], data: &[u8]) {
     let [mut a, mut b, mut c, mut d] = *state;
     for word in data.as_chunks().0 {

@@ -1,4 +1,4 @@
-//! What every kernel owes the portable one, and the sum its parts.
+//! Comparisons of every kernel with the portable one, and of sums with those of their parts.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
 
-/// The loop of the module's head, as plainly as it can be written.
+/// The loop in the documentation of the module, written as simply as possible.
 fn plain(state: Checksum, data: &[u8], order: ByteOrder) -> Checksum {
     let [mut a, mut b, mut c, mut d] = state.0;
     for word in data.chunks_exact(4) {
@@ -22,7 +22,7 @@ fn order() -> impl Strategy<Value = ByteOrder> {
     prop_oneof![Just(ByteOrder::Little), Just(ByteOrder::Big)]
 }
 
-/// Bytes with long runs of ones among them: sums that carry.
+/// Bytes with long runs of ones, so that sums carry.
 fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..max),
@@ -86,7 +86,7 @@ proptest! {
     }
 }
 
-/// The most a block or record holds, every bit set, from a full state: each sum wraps many times.
+/// The maximum block, with every bit set, starting from a full state: each sum wraps many times.
 #[test]
 fn kernels_agree_on_a_full_record() {
     let data = vec![0xff; 16 << 20];

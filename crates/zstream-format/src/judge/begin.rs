@@ -1,29 +1,30 @@
-//! The rules for the BEGIN of a substream and for the list behind it.
+//! The rules for the BEGIN of a substream and for the list after it.
 
-use super::{Breach, Errno};
+use super::Breach;
+use crate::errno::Errno;
 use crate::flags::{BeginFlags, FeatureFlags};
 use crate::nvlist::{NvList, NvValue};
 use crate::object_type::ObjsetType;
 use crate::record::Begin;
 
-/// The largest block of any pool (`SPA_MAXBLOCKSIZE`).
+/// The maximum block size of any pool (`SPA_MAXBLOCKSIZE`).
 const MAX_BLOCK_BYTES: u64 = 16 << 20;
-/// The first bit of `drr_versioninfo` behind header type and features.
+/// The first bit of `drr_versioninfo` after the header type and the features.
 const RESERVED_SHIFT: u32 = 2 + FeatureFlags::BITS;
 
-/// Judges the header of a substream as far as it does not depend on the receiving pool
+/// Validates the header of a substream, except for rules that depend on the receiving pool
 /// (`dmu_recv_begin_check`).
 ///
-/// Deduplicated streams pass: they are whole, if not receivable before they were converted.
+/// Deduplicated streams are valid here, though they cannot be received without conversion.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that it breaks.
 pub fn begin(begin: &Begin) -> Result<(), Breach> {
     let features = begin.version_info.features();
     if !features.unknown().is_empty() {
         return Err(Breach::Features(features.unknown()));
     }
-    // Receivers up to 2.3 ignore what later versions may use.
+    // Receivers up to 2.3 ignore these bits, which later versions may use.
     let reserved = begin.version_info.0 >> RESERVED_SHIFT;
     if reserved != 0 {
         let field = "drr_versioninfo above bit 57";
@@ -44,10 +45,10 @@ pub fn begin(begin: &Begin) -> Result<(), Breach> {
     Ok(())
 }
 
-/// Judges the list behind the BEGIN of a substream; `None` where there is none.
+/// Validates the list after the BEGIN of a substream; `None` if there is none.
 ///
 /// # Errors
-/// What a feature needs is missing, or the key of a raw stream cannot be taken.
+/// Fails if an entry that a feature requires is missing, or if the key of a raw stream is invalid.
 pub fn begin_list(features: FeatureFlags, list: Option<&NvList>) -> Result<(), Breach> {
     let has = |key, value: fn(&NvList, &str) -> bool| list.is_some_and(|list| value(list, key));
     let u64_key = |list: &NvList, key: &str| list.get_u64(key).is_some();
@@ -76,11 +77,11 @@ fn refuse(key: &'static str, problem: impl Into<String>, errno: Errno) -> Result
     Err(Breach::KeyData { key, problem: problem.into(), errno })
 }
 
-/// Judges the `crypt_keydata` of a raw stream (`dsl_crypto_recv_raw_objset_check` and
-/// `dsl_crypto_recv_raw_key_check`, as far as they do not look at the pool).
+/// Validates the `crypt_keydata` of a raw stream (`dsl_crypto_recv_raw_objset_check` and
+/// `dsl_crypto_recv_raw_key_check`, except for rules that depend on the pool).
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that it breaks.
 pub fn crypt_keydata(list: &NvList) -> Result<(), Breach> {
     let number = |key| list.get_u64(key);
     let fixed = |key, wanted: u64| match number(key) {
@@ -96,7 +97,7 @@ pub fn crypt_keydata(list: &NvList) -> Result<(), Breach> {
     let bytes = |key, wanted: usize| match list.get(key) {
         Some(NvValue::Uint8Array(bytes)) if bytes.len() == wanted => Ok(()),
         Some(NvValue::Uint8Array(bytes)) => {
-            refuse(key, format!("has {} bytes, expected {wanted}", bytes.len()), Errno::EINVAL)
+            refuse(key, format!("is {} bytes, expected {wanted}", bytes.len()), Errno::EINVAL)
         }
         _ => refuse(key, "is missing", Errno::EINVAL),
     };
@@ -115,9 +116,13 @@ pub fn crypt_keydata(list: &NvList) -> Result<(), Breach> {
     match number("DSL_CRYPTO_SUITE") {
         Some(3..=8) => {}
         Some(found @ 9..) => {
-            refuse("DSL_CRYPTO_SUITE", format!("is {found}, not known"), Errno::ZFS_ERR_CRYPTO_NOTSUP)?;
+            refuse(
+                "DSL_CRYPTO_SUITE",
+                format!("is {found}, which is unknown"),
+                Errno::ZFS_ERR_CRYPTO_NOTSUP,
+            )?;
         }
-        _ => refuse("DSL_CRYPTO_SUITE", "names no cipher", Errno::EINVAL)?,
+        _ => refuse("DSL_CRYPTO_SUITE", "is not a cipher", Errno::EINVAL)?,
     }
     within("DSL_CRYPTO_GUID", 0, u64::MAX, Errno::EINVAL)?;
     if number("DSL_CRYPTO_VERSION") == Some(0) {
@@ -135,7 +140,7 @@ pub fn crypt_keydata(list: &NvList) -> Result<(), Breach> {
         match number(key) {
             Some(found) if (found != 0) == passphrase => {}
             Some(found) => {
-                refuse(key, format!("is {found}, which does not fit keyformat"), Errno::EINVAL)?;
+                refuse(key, format!("is {found}, which does not match keyformat"), Errno::EINVAL)?;
             }
             None => refuse(key, "is missing", Errno::EINVAL)?,
         }

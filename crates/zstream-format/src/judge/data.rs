@@ -1,4 +1,4 @@
-//! The rules for the records of a substream, one function per type.
+//! The rules for the records of a substream, one function for each type.
 
 use super::{
     BLKPTR_BYTES, Breach, DNODE_CORE_BYTES, MAX_BLOCK_POINTERS, MAX_OBJECT, MIN_BLOCK_BYTES, SLOT_BYTES,
@@ -12,11 +12,11 @@ use crate::record::{
     WriteEmbedded,
 };
 
-/// The deepest tree of blocks (`DN_MAX_LEVELS`).
+/// The maximum number of levels of a block tree (`DN_MAX_LEVELS`).
 const MAX_LEVELS: u64 = 12;
-/// log2 of the largest indirect block that receivers take (`SPA_MAXBLOCKSHIFT`).
+/// log2 of the size of the largest indirect block that receivers accept (`SPA_MAXBLOCKSHIFT`).
 const MAX_INDIRECT_SHIFT: u64 = 24;
-/// Kinds of embedded blocks (`NUM_BP_EMBEDDED_TYPES`).
+/// The number of kinds of embedded blocks (`NUM_BP_EMBEDDED_TYPES`).
 const EMBEDDED_TYPES: u64 = 3;
 
 fn at_most(field: &'static str, found: impl Into<u64>, limit: u64) -> Result<(), Breach> {
@@ -37,16 +37,16 @@ fn no_wrap(start: u64, length: u64) -> Result<(), Breach> {
     }
 }
 
-/// Whether a block can be compressed so: `off` or an algorithm, not a setting.
+/// Validates the compression of a block: `off` or an algorithm, not a setting.
 fn block_compression(found: CompressionType) -> Result<(), Breach> {
     let setting = matches!(found, CompressionType::ON | CompressionType::EMPTY);
     if found.is_known() && !setting { Ok(()) } else { Err(Breach::Compression(found)) }
 }
 
-/// Judges an OBJECT (`receive_object`).
+/// Validates an OBJECT (`receive_object`).
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that it breaks.
 pub fn object(body: &Object, terms: &Terms) -> Result<(), Breach> {
     let limits = &terms.limits;
     if !(1..MAX_OBJECT).contains(&body.object.0) {
@@ -63,7 +63,7 @@ pub fn object(body: &Object, terms: &Terms) -> Result<(), Breach> {
         at_most("drr_compress", body.compression.0, u64::from(CompressionType::ZSTD.0))?;
     }
     if body.block_size < MIN_BLOCK_BYTES || !body.block_size.is_multiple_of(MIN_BLOCK_BYTES) {
-        let expected = "a multiple of 512, not 0";
+        let expected = "a multiple of 512 other than 0";
         return Err(Breach::Value { field: "drr_blksz", found: body.block_size.into(), expected });
     }
     at_most("drr_blksz", body.block_size, limits.max_block_bytes.into())?;
@@ -79,7 +79,7 @@ fn plain_object(body: &Object, terms: &Terms) -> Result<(), Breach> {
         let expected = if spill_known {
             "0 or 4 (has a spill block)"
         } else {
-            "0 without the stream's spill block flag"
+            "0 without the spill block flag of the stream"
         };
         return Err(Breach::Value { field: "drr_flags", found: body.flags.bits().into(), expected });
     }
@@ -110,19 +110,19 @@ fn raw_object(body: &Object) -> Result<(), Breach> {
     at_most("drr_raw_bonuslen", body.raw_bonus_len, room.saturating_sub(taken))
 }
 
-/// Judges a FREEOBJECTS (`receive_freeobjects`).
+/// Validates a FREEOBJECTS (`receive_freeobjects`).
 ///
 /// # Errors
-/// The range ends past 2^64.
+/// Fails if the range ends past 2^64.
 pub fn free_objects(body: &FreeObjects) -> Result<(), Breach> {
     no_wrap(body.first_object.0, body.object_count)
 }
 
-/// Judges a WRITE (`receive_process_write_record`). OpenZFS 2.3 does not look at sizes and compression
-/// here and fails later, or crashes; they are judged as later versions do.
+/// Validates a WRITE (`receive_process_write_record`). OpenZFS 2.3 does not check sizes and compression
+/// here and fails later, or crashes; this function checks them as later versions do.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that it breaks.
 pub fn write(body: &Write, terms: &Terms) -> Result<(), Breach> {
     no_wrap(body.offset, body.logical_size)?;
     valid_type("drr_type", body.object_type)?;
@@ -136,16 +136,16 @@ pub fn write(body: &Write, terms: &Terms) -> Result<(), Breach> {
     }
     block_compression(body.compression)?;
     if body.compressed_size == 0 {
-        let expected = "not 0 where the payload is compressed";
+        let expected = "not 0 if the payload is compressed";
         return Err(Breach::Value { field: "drr_compressed_size", found: 0, expected });
     }
     at_most("drr_compressed_size", body.compressed_size, body.logical_size)
 }
 
-/// Judges a WRITE_EMBEDDED (`receive_write_embedded`).
+/// Validates a WRITE_EMBEDDED (`receive_write_embedded`).
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that it breaks.
 pub fn write_embedded(body: &WriteEmbedded, terms: &Terms) -> Result<(), Breach> {
     no_wrap(body.offset, body.length)?;
     at_most("drr_psize", body.physical_size, MAX_EMBEDDED_BYTES.into())?;
@@ -157,10 +157,10 @@ pub fn write_embedded(body: &WriteEmbedded, terms: &Terms) -> Result<(), Breach>
     if terms.is_raw() { Err(Breach::NotRaw("WRITE_EMBEDDED")) } else { Ok(()) }
 }
 
-/// Judges a SPILL (`receive_spill`).
+/// Validates a SPILL (`receive_spill`).
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that it breaks.
 pub fn spill(body: &Spill, terms: &Terms) -> Result<(), Breach> {
     if body.length < MIN_BLOCK_BYTES.into() {
         return Err(Breach::Value { field: "drr_length", found: body.length, expected: "at least 512" });
@@ -180,18 +180,18 @@ pub fn spill(body: &Spill, terms: &Terms) -> Result<(), Breach> {
     Ok(())
 }
 
-/// Judges a FREE (`receive_free`).
+/// Validates a FREE (`receive_free`).
 ///
 /// # Errors
-/// Object 0, or a range that ends past 2^64.
+/// Fails for object 0, and for a range that ends past 2^64.
 pub fn free(body: &Free) -> Result<(), Breach> {
     range_of_object(body.object.0, body.offset, body.length)
 }
 
-/// Judges a REDACT (`receive_redact`).
+/// Validates a REDACT (`receive_redact`).
 ///
 /// # Errors
-/// As [`free`].
+/// Fails like [`free`].
 pub fn redact(body: &Redact) -> Result<(), Breach> {
     range_of_object(body.object.0, body.offset, body.length)
 }
@@ -203,10 +203,10 @@ fn range_of_object(object: u64, offset: u64, length: u64) -> Result<(), Breach> 
     if length == TO_OBJECT_END { Ok(()) } else { no_wrap(offset, length) }
 }
 
-/// Judges an OBJECT_RANGE (`receive_object_range`).
+/// Validates an OBJECT_RANGE (`receive_object_range`).
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that it breaks.
 pub fn object_range(body: &ObjectRange, terms: &Terms) -> Result<(), Breach> {
     if body.slot_count != SLOTS_PER_BLOCK {
         return Err(Breach::Value { field: "drr_numslots", found: body.slot_count, expected: "32" });

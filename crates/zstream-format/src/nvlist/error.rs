@@ -1,5 +1,7 @@
 //! What can be wrong with a packed list, and where.
 
+use crate::errno::Errno;
+
 use super::{DataType, Encoding, MAX_DEPTH, MAX_NAME_LEN, MAX_PACKED_LEN};
 
 /// A fault and the byte of the packed list (its 4-byte header included) where it was found.
@@ -137,21 +139,17 @@ impl NvError {
         Self { offset, fault }
     }
 
-    /// What libnvpair returns for the same fault, as Linux numbers it: `EFAULT` (14), `EINVAL` (22) or
-    /// `ENOTSUP` (95).
+    /// What libnvpair returns for the same fault, `EFAULT`, `EINVAL` or `ENOTSUP`.
     ///
     /// Where libnvpair's user-space library takes more than its kernel code does (NUL inside an XDR string,
     /// XDR words out of range), this is the kernel's answer.
     #[must_use]
-    pub fn errno(&self) -> i32 {
-        const EFAULT: i32 = 14;
-        const EINVAL: i32 = 22;
-        const ENOTSUP: i32 = 95;
+    pub fn errno(&self) -> Errno {
         match self.fault {
-            NvFault::Encoding { .. } | NvFault::Order { .. } | NvFault::Version { .. } => ENOTSUP,
-            NvFault::NoHeader { .. } | NvFault::TooLong { .. } | NvFault::NameLen { .. } => EINVAL,
-            NvFault::Depth { encoding: Encoding::Native } => EINVAL,
-            _ => EFAULT,
+            NvFault::Encoding { .. } | NvFault::Order { .. } | NvFault::Version { .. } => Errno::ENOTSUP,
+            NvFault::NoHeader { .. } | NvFault::TooLong { .. } | NvFault::NameLen { .. } => Errno::EINVAL,
+            NvFault::Depth { encoding: Encoding::Native } => Errno::EINVAL,
+            _ => Errno::EFAULT,
         }
     }
 }

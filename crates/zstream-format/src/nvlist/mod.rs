@@ -1,8 +1,8 @@
-//! nvlists: the named, typed values that ZFS puts into streams, labels, tokens and histories.
+//! nvlists: the lists of named, typed values in streams, labels, tokens and histories.
 //!
-//! A packed list is a 4-byte header and a body in one of two encodings ([`Encoding`]). Kernel BEGIN
-//! payloads and resume tokens are native, in the byte order of the machine that wrote them; package
-//! headers, vdev labels and the pool's config are XDR.
+//! A packed list is a 4-byte header and a body in one of two encodings ([`Encoding`]). BEGIN payloads of
+//! the kernel and resume tokens are native, in the byte order of the machine that wrote them; package
+//! headers, vdev labels and the config of the pool are XDR.
 //!
 //! ```text
 //! 0 encoding: 0 native, 1 XDR     4 version, i32 = 0    then pairs and an end marker:
@@ -10,14 +10,14 @@
 //! 2 0 0
 //! ```
 //!
-//! What holds:
-//! - pairs keep their order, and two pairs of one name both stay: a look-up finds the later, a walk both;
-//! - [`Decoded::packed`] says how a list was packed, so that packing it again gives the same bytes
-//!   (padding that is not zero, which no ZFS writes, is the exception);
-//! - decoding takes memory in proportion to the bytes it read, at most about ten times as much, and stack
+//! Invariants:
+//! - pairs keep their order, and two pairs of one name are both kept: a look-up finds the later, iteration both;
+//! - [`Decoded::packed`] describes the encoding of a list, so that encoding it again gives the same bytes
+//!   (except for padding that is not zero, which no ZFS writes);
+//! - decoding uses memory in proportion to the bytes read, at most about ten times as much, and stack
 //!   for [`MAX_DEPTH`] lists;
-//! - bytes that the decoder takes are bytes that OpenZFS takes. The reverse is not quite true: where its
-//!   user-space library is more lenient than its kernel code, this decoder is with the kernel.
+//! - OpenZFS accepts every list that the decoder accepts. The reverse does not hold: its user-space library
+//!   is more lenient than its kernel code, and this decoder follows the kernel.
 //!
 //! The structure is `nvlist_t` of OpenZFS's `libnvpair`; the codecs are those of `nvpair.c`.
 
@@ -32,15 +32,15 @@ pub use error::{NvError, NvFault};
 pub use packed::{Decoded, Encoding, Packed};
 pub use value::{DataType, NvString, NvValue};
 
-/// Lists may be nested this many levels below the outermost one (libnvpair in user space; the kernel's
-/// own limit is 20).
+/// The maximum number of levels of lists below the outermost one, as in libnvpair in user space (the limit
+/// of the kernel is 20).
 pub const MAX_DEPTH: usize = 100;
 
-/// A packed list may have this many bytes: what the kernel takes as the payload of a BEGIN record.
-/// (`zfs` itself stops at 64 MiB unless told otherwise.)
+/// The maximum size of a packed list in bytes, which is the maximum payload of a BEGIN record in the kernel
+/// (the default limit of `zfs` is 64 MiB).
 pub const MAX_PACKED_LEN: usize = 256 << 20;
 
-/// A pair's name may have this many bytes: with its NUL it has to fit the `i16` of a native pair.
+/// The maximum length of the name of a pair in bytes: with its NUL it must fit the `i16` of a native pair.
 pub const MAX_NAME_LEN: usize = i16::MAX as usize - 1;
 
 /// A name and its value (`nvpair_t`).
@@ -55,9 +55,9 @@ pub struct NvPair {
 /// An ordered list of named values (`nvlist_t`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct NvList {
-    /// 0 in every list that ZFS makes. Of the outermost list libnvpair does not check it.
+    /// The version, 0 in every list that ZFS writes. libnvpair does not check that of the outermost list.
     pub version: i32,
-    /// Whether names are unique: [`NvList::UNIQUE_NAME`] in every list that ZFS sends, or
+    /// The uniqueness of names: [`NvList::UNIQUE_NAME`] in every list that ZFS sends, or
     /// [`NvList::UNIQUE_NAME_TYPE`], or 0.
     pub nvflag: u32,
     pairs: Vec<NvPair>,
@@ -70,65 +70,65 @@ impl Default for NvList {
 }
 
 impl NvList {
-    /// In [`NvList::nvflag`]: one pair per name (`NV_UNIQUE_NAME`).
+    /// The value of [`NvList::nvflag`] for one pair per name (`NV_UNIQUE_NAME`).
     pub const UNIQUE_NAME: u32 = 1;
-    /// In [`NvList::nvflag`]: one pair per name and type (`NV_UNIQUE_NAME_TYPE`).
+    /// The value of [`NvList::nvflag`] for one pair per name and type (`NV_UNIQUE_NAME_TYPE`).
     pub const UNIQUE_NAME_TYPE: u32 = 2;
 
-    /// An empty list with unique names.
+    /// Creates an empty list with unique names.
     #[must_use]
     pub fn new() -> Self {
         Self { version: 0, nvflag: Self::UNIQUE_NAME, pairs: Vec::new() }
     }
 
-    /// Number of pairs.
+    /// The number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether there is no pair.
+    /// Returns `true` if the list has no pairs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// The pairs, in order.
+    /// Returns an iterator over the pairs, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, NvPair> {
         self.pairs.iter()
     }
 
-    /// The pairs, in order, to be changed.
+    /// Returns a mutable iterator over the pairs, in order.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, NvPair> {
         self.pairs.iter_mut()
     }
 
-    /// The value of the last pair of that name. A walk from the end: to find many names in a list of many,
-    /// walk it once.
+    /// Returns the value of the last pair with this name. The search is linear: to find many names in a long
+    /// list, iterate over it once.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&NvValue> {
         self.pairs.iter().rev().find(|pair| pair.name == *name).map(|pair| &pair.value)
     }
 
-    /// Like [`NvList::get`], to be changed.
+    /// Returns the mutable value of the last pair with this name.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut NvValue> {
         self.pairs.iter_mut().rev().find(|pair| pair.name == *name).map(|pair| &mut pair.value)
     }
 
-    /// Whether there is a pair of that name, of whatever type.
+    /// Returns `true` if there is a pair with this name, of any type.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Adds a pair at the end, whether or not the name is there already.
+    /// Adds a pair at the end, even if the name already exists.
     pub fn push(&mut self, name: impl Into<NvString>, value: NvValue) -> &mut Self {
         self.pairs.push(NvPair { name: name.into(), value });
         self
     }
 
-    /// Adds a pair at the end and takes away the pairs it replaces, as libnvpair's `nvlist_add_...` does:
-    /// those of the same name, of the same name and type, or none, as [`NvList::nvflag`] says.
+    /// Adds a pair at the end and removes the pairs that it replaces, like libnvpair's `nvlist_add_...`:
+    /// those of the same name, of the same name and type, or none, depending on [`NvList::nvflag`].
     pub fn set(&mut self, name: impl Into<NvString>, value: NvValue) -> &mut Self {
         let name = name.into();
         if self.nvflag & Self::UNIQUE_NAME != 0 {
@@ -139,7 +139,7 @@ impl NvList {
         self.push(name, value)
     }
 
-    /// Takes away every pair of that name and says how many there were.
+    /// Removes every pair with this name and returns their number.
     pub fn remove(&mut self, name: &str) -> usize {
         let before = self.pairs.len();
         self.pairs.retain(|pair| pair.name != *name);
@@ -148,8 +148,8 @@ impl NvList {
 }
 
 impl NvList {
-    /// The value that libnvpair's typed look-up finds. Where names are unique that is the last pair of the
-    /// name, and another type means there is none; else it is the last of the name and type.
+    /// Returns the value that libnvpair's typed look-up finds. If names are unique, that is the last pair with
+    /// the name, or none if its type differs; otherwise it is the last pair with the name and type.
     fn typed(&self, name: &str, data_type: DataType) -> Option<&NvValue> {
         if self.nvflag & Self::UNIQUE_NAME != 0 {
             return self.get(name).filter(|value| value.data_type() == data_type);
@@ -159,16 +159,16 @@ impl NvList {
     }
 }
 
-/// Typed access: `get_...` looks a value of that type up, `add_...` adds a pair at the end like
+/// Defines typed access: `get_...` looks up a value of a type, `add_...` adds a pair at the end like
 /// [`NvList::push`].
 macro_rules! access {
     ($($variant:ident, $get:ident -> $got:ty = |$value:ident| $give:expr, $add:ident($given:ty);)*) => {
         impl NvList {
             $(
-                #[doc = concat!("The value of that name, if it is [`NvValue::", stringify!($variant), "`].")]
+                #[doc = concat!("Returns the value with this name, if it is [`NvValue::", stringify!($variant), "`].")]
                 ///
-                /// Of several pairs of the name the last counts, as in [`NvList::get`]; where names are not
-                /// unique ([`NvList::nvflag`]) the last of this type.
+                /// Of several pairs with the name, the last is used, as in [`NvList::get`]; if names are not
+                /// unique ([`NvList::nvflag`]), the last of this type.
                 #[must_use]
                 pub fn $get(&self, name: &str) -> Option<$got> {
                     match self.typed(name, DataType::$variant) {
@@ -216,13 +216,13 @@ access! {
 }
 
 impl NvList {
-    /// The value of that name, if it is a string and UTF-8; see [`NvList::get_string`].
+    /// Returns the value with this name, if it is a string and valid UTF-8; see [`NvList::get_string`].
     #[must_use]
     pub fn get_str(&self, name: &str) -> Option<&str> {
         self.get_string(name).and_then(NvString::to_str)
     }
 
-    /// Whether there is a [`NvValue::Boolean`] of that name: the type that says yes by being there.
+    /// Returns `true` if there is a [`NvValue::Boolean`] with this name: its presence means true.
     #[must_use]
     pub fn get_boolean(&self, name: &str) -> bool {
         self.typed(name, DataType::Boolean).is_some()
@@ -253,7 +253,7 @@ impl IntoIterator for NvList {
 }
 
 impl FromIterator<NvPair> for NvList {
-    /// A list with unique names in its flag and these pairs, as they come.
+    /// Creates a list with the flag for unique names and these pairs, in order.
     fn from_iter<I: IntoIterator<Item = NvPair>>(pairs: I) -> Self {
         Self { pairs: pairs.into_iter().collect(), ..Self::new() }
     }

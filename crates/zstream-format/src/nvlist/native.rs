@@ -1,4 +1,4 @@
-//! The native encoding: pairs as they lie in the memory of the machine that packed them.
+//! The native encoding: pairs as in the memory of the machine that packed them.
 //!
 //! ```text
 //! list   version i32, nvflag u32, pair..., end: i32 0
@@ -6,30 +6,29 @@
 //!        4 name size i16, NUL included        8 element count i32
 //!        6 i16 0                             12 type i32
 //!       16 name, NUL, zeros to a multiple of 8
-//!        . value, zeros to a multiple of 8 (a8 rounds up to 8, counted from the pair's start)
+//!        . value, zeros to a multiple of 8 (a8 rounds up to 8, counted from the start of the pair)
 //! ```
 //!
-//! Where memory has pointers the packed value has zeros: a string array is that many zero u64 and then the
-//! strings; an embedded list is 24 bytes { version i32, nvflag u32, zeros } inside the pair, its pairs and
-//! end marker follow behind the pair; an array of lists is that many zero u64, then the 24 bytes of each,
-//! and behind the pair the pairs and end marker of each. An end marker has 4 bytes, so later pairs begin at
-//! 4 mod 8.
+//! Pointers are packed as zeros. A string array is a zero u64 for each string, then the strings. An embedded
+//! list is 24 bytes { version i32, nvflag u32, zeros } in the pair; its pairs and end marker follow after the
+//! pair. An array of lists is a zero u64 for each list, then the 24 bytes of each; the pairs and end markers
+//! of the lists follow after the pair. An end marker is 4 bytes, so later pairs start at 4 mod 8.
 //!
-//! A pair's size must be exactly what its name and value need.
+//! The size of a pair must be exactly the size of its name and value.
 
 use super::packed::{Reader, check_len, deeper};
 use super::value::{LIST_LEN, PAIR_HEAD_LEN, POINTER_LEN, align8};
 use super::{DataType, Encoding, MAX_NAME_LEN, NvError, NvFault, NvList, NvPair, NvString, NvValue};
 use crate::order::ByteOrder;
 
-/// Reads a list's body: version, flag, pairs, end marker.
+/// Reads the body of a list: version, flag, pairs, end marker.
 pub(super) fn decode(reader: &mut Reader<'_>, order: ByteOrder) -> Result<NvList, NvError> {
     let version = reader.i32(order)?;
     let nvflag = reader.u32(order)?;
     pairs(reader, order, NvList { version, nvflag, pairs: Vec::new() }, 0)
 }
 
-/// Reads pairs into `list` until its end marker.
+/// Reads pairs into `list` up to its end marker.
 fn pairs(
     reader: &mut Reader<'_>,
     order: ByteOrder,
@@ -51,16 +50,16 @@ fn pairs(
     }
 }
 
-/// One pair's bytes, those of its size field excepted.
+/// The bytes of a pair after its size field.
 struct Pair<'a> {
     order: ByteOrder,
-    /// Where the pair begins in the packed list.
+    /// The offset of the pair in the packed list.
     start: usize,
     bytes: &'a [u8],
 }
 
 impl<'a> Pair<'a> {
-    /// An error at `offset` bytes from the pair's start.
+    /// Returns an error at `offset` bytes from the start of the pair.
     fn error(&self, offset: usize, fault: NvFault) -> NvError {
         NvError::new(self.start + offset, fault)
     }
@@ -92,10 +91,10 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// The value part of a pair.
+/// The value of a pair.
 struct Value<'a> {
     pair: &'a Pair<'a>,
-    /// Where it begins, in bytes from the pair's start.
+    /// The offset of the value in the pair.
     at: usize,
     bytes: &'a [u8],
     data_type: DataType,
@@ -165,19 +164,19 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The value's `len` bytes, when that is exactly what the pair has room for.
+    /// Returns the `len` bytes of the value, if that is exactly its size in the pair.
     fn exact(&self, len: usize) -> Result<&'a [u8], NvError> {
         if align8(len) == self.bytes.len() { Ok(&self.bytes[..len]) } else { Err(self.wrong_size(len)) }
     }
 
     fn wrong_size(&self, value_len: usize) -> NvError {
-        // The size was a positive i32, so it is one again.
+        // The size was read as a positive i32, so it fits.
         let found = i32::try_from(self.at + self.bytes.len()).unwrap_or(i32::MAX);
         let expected = self.at.saturating_add(value_len.checked_next_multiple_of(8).unwrap_or(usize::MAX));
         self.pair.error(0, NvFault::PairSize { found, expected })
     }
 
-    /// Like [`Value::exact`], for `count` elements of `len` bytes.
+    /// Returns the bytes of `count` elements of `len` bytes, like [`Value::exact`].
     fn array(&self, count: usize, len: usize) -> Result<&'a [u8], NvError> {
         // Both are below 2^31.
         match count.checked_mul(len) {
@@ -198,7 +197,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The string that begins `offset` bytes into the value.
+    /// Returns the string at `offset` in the value.
     fn string(&self, offset: usize) -> Result<NvString, NvError> {
         let rest = self.bytes.get(offset..).unwrap_or_default();
         match rest.iter().position(|byte| *byte == 0) {
@@ -208,7 +207,7 @@ impl<'a> Value<'a> {
     }
 
     fn strings(&self, count: usize) -> Result<Vec<NvString>, NvError> {
-        // Every string has at least a pointer and a NUL, which bounds the count by the pair's size.
+        // Every string has at least a pointer and a NUL, so the size of the pair limits the count.
         let mut at = match count.checked_mul(POINTER_LEN + 1) {
             Some(least) if least <= self.bytes.len() => count * POINTER_LEN,
             least => return Err(self.wrong_size(least.unwrap_or(usize::MAX))),
@@ -223,7 +222,7 @@ impl<'a> Value<'a> {
         Ok(texts)
     }
 
-    /// The list whose 24 bytes lie `offset` bytes into the value and whose pairs `reader` is at.
+    /// Reads the list whose 24 bytes are at `offset` in the value and whose pairs are next in `reader`.
     fn list(&self, offset: usize, reader: &mut Reader<'_>, depth: usize) -> Result<NvList, NvError> {
         let offset_in_pair = self.at + offset;
         let depth = deeper(depth, Encoding::Native, self.pair.start + offset_in_pair)?;
@@ -237,7 +236,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Appends the list's body to `out`.
+/// Appends the body of the list to `out`.
 pub(super) fn encode(list: &NvList, order: ByteOrder, out: Vec<u8>) -> Result<Vec<u8>, NvError> {
     let mut writer = Writer { order, out };
     writer.u32(list.version.cast_unsigned());
@@ -293,7 +292,7 @@ impl Writer {
         check_len(value_len)?;
         check_len(start)?;
         let size = align8(PAIR_HEAD_LEN + name.len() + 1) + align8(value_len);
-        // All of these were just found to be small enough.
+        // The casts are lossless: all sizes were checked above.
         self.u32(size as u32);
         self.u16((name.len() + 1) as u16);
         self.u16(0);
@@ -311,7 +310,7 @@ impl Writer {
         }
     }
 
-    /// Zeros until the pair that began at `start` has a multiple of 8 bytes.
+    /// Pads the pair that starts at `start` with zeros to a multiple of 8 bytes.
     fn pad(&mut self, start: usize) {
         self.out.resize(start + align8(self.out.len() - start), 0);
     }
@@ -325,7 +324,7 @@ impl Writer {
         Ok(())
     }
 
-    /// What stands for a list inside its pair.
+    /// Writes the 24 bytes of a list in its pair.
     fn list_stub(&mut self, list: &NvList) -> Result<(), NvError> {
         if list.version != 0 {
             return Err(NvError::new(self.out.len(), NvFault::Version { found: list.version }));

@@ -1,17 +1,17 @@
-//! The header of a packed list, the cursor that both decoders read through, and the way in and out.
+//! The header of a packed list, the cursor of both decoders, and decoding and encoding of lists.
 
 use super::{MAX_DEPTH, MAX_PACKED_LEN, NvError, NvFault, NvList, native, xdr};
 use crate::order::ByteOrder;
 
-/// Bytes of the header before the list's body (`nvs_header_t`).
+/// The size of the header before the body of a list in bytes (`nvs_header_t`).
 const HEADER_LEN: usize = 4;
 
-/// How the values of a packed list are laid out.
+/// The encoding of a packed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// As in the memory of the machine that packed it (`NV_ENCODE_NATIVE`).
+    /// The memory layout of the machine that packed the list (`NV_ENCODE_NATIVE`).
     Native,
-    /// External data representation, big-endian words (`NV_ENCODE_XDR`).
+    /// External data representation, with big-endian words (`NV_ENCODE_XDR`).
     Xdr,
 }
 
@@ -24,54 +24,54 @@ impl std::fmt::Display for Encoding {
     }
 }
 
-/// All that a packed list says besides the list itself: packing with what [`NvList::decode`] found gives
-/// the same bytes.
+/// The encoding of a packed list with its variants: encoding a list with the value that [`NvList::decode`]
+/// returned gives the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packed {
-    /// How the values lie.
+    /// The encoding.
     pub encoding: Encoding,
-    /// The byte order of a native list. An XDR list is big-endian throughout and only names its writer's.
+    /// The byte order of a native list. An XDR list is always big-endian and only states that of its writer.
     pub order: ByteOrder,
-    /// XDR only: `byte`, `int8` and `uint8` values from 0x80 on stand as words with all upper bits set.
-    /// So writes the user-space library where C's `char` is signed; the kernel does not, and refuses it.
+    /// In XDR: `byte`, `int8` and `uint8` values of 0x80 and above are words with all upper bits set. The
+    /// user-space library writes them where C's `char` is signed; the kernel does not, and refuses them.
     pub signed_bytes: bool,
-    /// XDR only: negative `int16` values stand as words with all upper bits set. So writes the user-space
-    /// library everywhere; the kernel does not, and refuses it.
+    /// In XDR: negative `int16` values are words with all upper bits set. The user-space library always writes
+    /// them; the kernel does not, and refuses them.
     pub signed_shorts: bool,
 }
 
 impl Packed {
-    /// As the kernel of a machine of this order packs BEGIN payloads and resume tokens.
+    /// Returns the encoding of BEGIN payloads and resume tokens by the kernel of a machine of this byte order.
     #[must_use]
     pub const fn native(order: ByteOrder) -> Self {
         Self { encoding: Encoding::Native, order, signed_bytes: false, signed_shorts: false }
     }
 
-    /// As the kernel of a machine of this order packs labels, readable by kernel and user space.
+    /// Returns the encoding of labels by the kernel of a machine of this byte order, which kernel and user space read.
     #[must_use]
     pub const fn xdr(order: ByteOrder) -> Self {
         Self { encoding: Encoding::Xdr, order, signed_bytes: false, signed_shorts: false }
     }
 }
 
-/// A list and what packed it.
+/// A decoded list and its encoding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
     /// The list.
     pub list: NvList,
-    /// How it was packed.
+    /// The encoding.
     pub packed: Packed,
-    /// Bytes the packed list took from the start of the buffer. What lies behind is not nvlist: kernels
-    /// leave padding there, labels the rest of their area.
+    /// The size of the packed list in bytes. The rest of the buffer is not part of it: padding by the kernel,
+    /// or the rest of the area in a label.
     pub used_len: usize,
 }
 
 impl NvList {
     /// Decodes the packed list at the start of `bytes`, in either encoding and any byte order. (OpenZFS
-    /// refuses native lists of the other order.)
+    /// refuses native lists of the other byte order.)
     ///
     /// # Errors
-    /// Bytes that are no packed list or exceed a limit; see [`NvFault`].
+    /// Fails if the bytes are not a packed list or exceed a limit; see [`NvFault`].
     pub fn decode(bytes: &[u8]) -> Result<Decoded, NvError> {
         if bytes.len() < HEADER_LEN {
             return Err(NvError::new(0, NvFault::NoHeader { have: bytes.len() }));
@@ -103,11 +103,11 @@ impl NvList {
         }
     }
 
-    /// Packs the list, header first.
+    /// Encodes the list with its header.
     ///
     /// # Errors
-    /// Names and strings with a NUL, names longer than [`MAX_NAME_LEN`](super::MAX_NAME_LEN), lists nested
-    /// deeper than [`MAX_DEPTH`] or packed longer than [`MAX_PACKED_LEN`].
+    /// Fails if a name or string contains a NUL, if a name is longer than [`MAX_NAME_LEN`](super::MAX_NAME_LEN),
+    /// if lists are nested deeper than [`MAX_DEPTH`], and if the result is longer than [`MAX_PACKED_LEN`].
     pub fn encode(&self, packed: Packed) -> Result<Vec<u8>, NvError> {
         let order = match packed.order {
             ByteOrder::Big => 0,
@@ -120,16 +120,16 @@ impl NvList {
     }
 }
 
-/// A place in a packed list. Nothing is read past the end, and an array is only made once its bytes are
-/// known to be there.
+/// A cursor in a packed list. It never reads past the end, and an array is allocated only after its size was
+/// compared with the remaining bytes.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
-    /// Bytes from the start of the packed list.
+    /// The offset in the packed list.
     pub(super) at: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// The next `len` bytes.
+    /// Reads the next `len` bytes.
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], NvError> {
         let rest = &self.bytes[self.at..];
         let Some(taken) = rest.get(..len) else {
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// Fails unless `count` things of at least `min_len` bytes each can still follow.
+    /// Fails unless there are enough bytes for `count` elements of at least `min_len` bytes.
     pub(super) fn expect(&self, count: usize, min_len: usize) -> Result<(), NvError> {
         let have = self.bytes.len() - self.at;
         match count.checked_mul(min_len) {
@@ -148,17 +148,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next 4 bytes as a number of that order.
+    /// Reads the next 4 bytes as a number in this byte order.
     pub(super) fn u32(&mut self, order: ByteOrder) -> Result<u32, NvError> {
         Ok(order.u32(self.take(4)?))
     }
 
-    /// The next 4 bytes as a signed number of that order.
+    /// Reads the next 4 bytes as a signed number in this byte order.
     pub(super) fn i32(&mut self, order: ByteOrder) -> Result<i32, NvError> {
         Ok(self.u32(order)?.cast_signed())
     }
 
-    /// Goes over the next 4 bytes if they are there and zero.
+    /// Skips the next 4 bytes if they exist and are zero. Returns `true` if it skipped them.
     pub(super) fn skip_zero_word(&mut self) -> bool {
         let zero = self.bytes[self.at..].first_chunk::<4>() == Some(&[0; 4]);
         if zero {
@@ -168,12 +168,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Goes one list deeper.
+/// Returns the depth of a nested list, or an error at the maximum depth.
 pub(super) fn deeper(depth: usize, encoding: Encoding, offset: usize) -> Result<usize, NvError> {
     if depth == MAX_DEPTH { Err(NvError::new(offset, NvFault::Depth { encoding })) } else { Ok(depth + 1) }
 }
 
-/// Fails when `len` bytes are more than a packed list may have.
+/// Fails if `len` exceeds the maximum size of a packed list.
 pub(super) fn check_len(len: usize) -> Result<(), NvError> {
     if len > MAX_PACKED_LEN { Err(NvError::new(0, NvFault::TooLong { len })) } else { Ok(()) }
 }

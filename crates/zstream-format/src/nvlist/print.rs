@@ -1,11 +1,11 @@
-//! Lists as text, in the two forms that libnvpair writes.
+//! Text output of lists, in the two forms of libnvpair.
 //!
-//! `nvlist_print` is what `zstream dump` shows of a BEGIN record and `zfs send -nvt` of a resume token:
+//! `zstream dump` prints a BEGIN record and `zfs send -nvt` prints a resume token with `nvlist_print`:
 //!
 //! ```text
 //! nvlist version: 0
 //! <TAB>name = text
-//! <TAB>number = 0x1f                 unsigned numbers in hex, signed ones in decimal
+//! <TAB>number = 0x1f                 unsigned numbers in hexadecimal, signed ones in decimal
 //! <TAB>flag = 1
 //! <TAB>list = (embedded nvlist)
 //! <TAB>nvlist version: 0
@@ -14,7 +14,7 @@
 //!
 //! ```
 //!
-//! `dump_nvlist` is what `zdb -l` shows of a label and `zstream token` of a resume token:
+//! `zdb -l` prints a label and `zstream token` prints a resume token with `dump_nvlist`:
 //!
 //! ```text
 //! name: 'text'
@@ -29,8 +29,8 @@ use std::fmt::{self, Write as _};
 use super::{NvList, NvString, NvValue};
 
 impl NvList {
-    /// The list as `nvlist_print` writes it, byte for byte: strings come as they are, whatever their
-    /// character set. Ends with a newline.
+    /// Returns the list as `nvlist_print` writes it, byte for byte: strings are copied without regard to their
+    /// character set. The output ends with a newline.
     #[must_use]
     pub fn print(&self) -> Vec<u8> {
         let mut printer = Printer(Vec::new());
@@ -38,9 +38,10 @@ impl NvList {
         printer.0
     }
 
-    /// The list as `dump_nvlist` writes it, every line indented by `indent` spaces, nested lists by 4 more.
+    /// Returns the list as `dump_nvlist` writes it, with every line indented by `indent` spaces, and nested lists by
+    /// 4 more.
     ///
-    /// It knows no doubles, times and boolean arrays, and says `bad config type` in their place.
+    /// `dump_nvlist` does not support doubles, times and boolean arrays, and prints `bad config type` instead.
     #[must_use]
     pub fn dump(&self, indent: usize) -> Vec<u8> {
         let mut printer = Printer(Vec::new());
@@ -50,7 +51,7 @@ impl NvList {
 }
 
 impl fmt::Display for NvList {
-    /// What [`NvList::print`] gives, with bytes that are not UTF-8 as `\xNN`.
+    /// Writes the output of [`NvList::print`], with bytes that are not valid UTF-8 as `\xNN`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         NvString::from(self.print()).fmt(f)
     }
@@ -66,7 +67,7 @@ impl fmt::Write for Printer {
 }
 
 impl Printer {
-    /// Adds formatted text. Writing to a `Vec` cannot fail, and none of the values printed here fails.
+    /// Appends formatted text. Writing to a `Vec` cannot fail, and neither can formatting the values here.
     fn add(&mut self, text: fmt::Arguments<'_>) {
         let _ = self.write_fmt(text);
     }
@@ -96,7 +97,7 @@ impl Printer {
                     }
                     self.0.push(b'\n');
                 }
-                // libnvpair leaves out name and all of an array without elements, but not the newline.
+                // libnvpair prints only the newline of an array without elements.
                 value if value.data_type().is_array() && value.element_count() == 0 => self.0.push(b'\n'),
                 value => {
                     self.begin(name, depth, "");
@@ -113,7 +114,7 @@ impl Printer {
         self.add(format_args!(" = {what}"));
     }
 
-    /// `(start name[0])`, `(end name)`.
+    /// Writes `(start name[0])` or `(end name)`.
     fn bracket(&mut self, what: &str, name: &[u8], index: Option<usize>, depth: usize) {
         self.indent(depth);
         self.add(format_args!("({what} "));
@@ -157,12 +158,12 @@ impl Printer {
             NvValue::StringArray(texts) => {
                 self.each(texts, |printer, text| printer.0.extend_from_slice(text.as_bytes()));
             }
-            // Not reached: lists take lines of their own, so their printing is in `list`.
+            // Unreachable: `list` prints lists, which have lines of their own.
             NvValue::List(_) | NvValue::ListArray(_) => {}
         }
     }
 
-    /// C's `0x%f`, which is what libnvpair prints of a double.
+    /// Writes a double with C's `0x%f`, as libnvpair does.
     fn double(&mut self, value: f64) {
         let sign = if value.is_nan() && value.is_sign_negative() { "-" } else { "" };
         match value {
@@ -188,7 +189,7 @@ impl Printer {
         self.each(values, |printer, value| printer.add(format_args!("{value:#x}")));
     }
 
-    /// One line of a dump: indentation, name, `[index]` if it is of an array, and what follows.
+    /// Writes one line of a dump: indentation, name, `[index]` for an array, and the rest.
     fn dump_line(&mut self, indent: usize, name: &[u8], index: Option<usize>, rest: fmt::Arguments<'_>) {
         self.0.resize(self.0.len() + indent, b' ');
         self.0.extend_from_slice(name);
@@ -207,7 +208,7 @@ impl Printer {
 
     fn dump_text(&mut self, indent: usize, name: &[u8], index: Option<usize>, text: &NvString) {
         self.dump_line(indent, name, index, format_args!(": '"));
-        // The text's bytes go between the quote and the newline.
+        // The text goes between the quote and the newline.
         self.0.pop();
         self.0.extend_from_slice(text.as_bytes());
         self.0.extend_from_slice(b"'\n");

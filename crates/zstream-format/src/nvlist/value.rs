@@ -1,13 +1,13 @@
-//! What a pair of an nvlist can hold: the 27 data types and their values.
+//! The 27 data types of nvlists and their values.
 
 use std::fmt;
 
 use super::NvList;
 
-/// Declares the data types once, in the order of their numbers: number, variant, printed name.
+/// Declares the data types once, in the order of their numbers: number, variant, printed name, description.
 macro_rules! data_types {
     ($($number:literal $variant:ident $name:literal $shape:literal;)*) => {
-        /// The type of a pair's value (`data_type_t`; the numbers are those on the wire).
+        /// The type of the value of a pair (`data_type_t`; the numbers are those of the encodings).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum DataType {
@@ -18,7 +18,7 @@ macro_rules! data_types {
             /// Every data type, in the order of the numbers.
             pub const ALL: [Self; 27] = [$(Self::$variant),*];
 
-            /// The type with this number; `None` for 0 and above 27.
+            /// Returns the type with this number, or `None` for a number that is not 1 to 27.
             #[must_use]
             pub fn from_number(number: i32) -> Option<Self> {
                 match number {
@@ -27,7 +27,7 @@ macro_rules! data_types {
                 }
             }
 
-            /// The type's name, as in `DATA_TYPE_...` but in lower case.
+            /// The name of the type, as in `DATA_TYPE_...` but in lower case.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -39,7 +39,7 @@ macro_rules! data_types {
 }
 
 data_types! {
-    1 Boolean "boolean" "no value: the pair being there is the statement";
+    1 Boolean "boolean" "no value: the presence of the pair means true";
     2 Byte "byte" "one byte";
     3 Int16 "int16" "one signed 16-bit number";
     4 Uint16 "uint16" "one unsigned 16-bit number";
@@ -47,7 +47,7 @@ data_types! {
     6 Uint32 "uint32" "one unsigned 32-bit number";
     7 Int64 "int64" "one signed 64-bit number";
     8 Uint64 "uint64" "one unsigned 64-bit number";
-    9 String "string" "bytes without NUL, of no declared character set";
+    9 String "string" "bytes without NUL, in no particular character set";
     10 ByteArray "byte_array" "bytes";
     11 Int16Array "int16_array" "signed 16-bit numbers";
     12 Uint16Array "uint16_array" "unsigned 16-bit numbers";
@@ -62,21 +62,21 @@ data_types! {
     21 BooleanValue "boolean_value" "true or false";
     22 Int8 "int8" "one signed 8-bit number";
     23 Uint8 "uint8" "one unsigned 8-bit number";
-    24 BooleanArray "boolean_array" "trues and falses";
+    24 BooleanArray "boolean_array" "booleans";
     25 Int8Array "int8_array" "signed 8-bit numbers";
     26 Uint8Array "uint8_array" "unsigned 8-bit numbers";
-    27 Double "double" "a floating-point number; never made by the kernel";
+    27 Double "double" "a floating-point number; the kernel never writes one";
 }
 
 impl DataType {
-    /// The number on the wire.
+    /// The number in the encodings.
     #[must_use]
     pub fn number(self) -> i32 {
         i32::from(self as u8)
     }
 
-    /// Whether the pair's element count is free; it is 0 for [`DataType::Boolean`] and 1 for every other
-    /// type that is not an array.
+    /// Returns `true` if a pair of this type can have any number of elements. The count is 0 for
+    /// [`DataType::Boolean`] and 1 for every other type that is not an array.
     #[must_use]
     pub fn is_array(self) -> bool {
         use DataType as T;
@@ -93,8 +93,8 @@ impl DataType {
         }
     }
 
-    /// Whether an XDR value of this type begins with a count of its own. libnvpair reserves that word even
-    /// for an array of no elements, which then has no value at all.
+    /// Returns `true` if an XDR value of this type starts with its own count. libnvpair reserves that word even
+    /// for an array without elements, which has no value.
     pub(super) fn xdr_counts(self) -> bool {
         self.is_array() && !matches!(self, Self::ByteArray | Self::StringArray | Self::ListArray)
     }
@@ -106,19 +106,19 @@ impl fmt::Display for DataType {
     }
 }
 
-/// A string of an nvlist: bytes, usually but not necessarily UTF-8, and never a NUL once packed (packing
-/// a string with a NUL fails).
+/// A string of an nvlist: bytes, usually but not necessarily UTF-8, without a NUL (encoding a string with a
+/// NUL fails).
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NvString(Vec<u8>);
 
 impl NvString {
-    /// The bytes, without a terminator.
+    /// The bytes without a terminator.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The text, if the bytes are UTF-8.
+    /// The text, if the bytes are valid UTF-8.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
@@ -168,14 +168,14 @@ impl PartialEq<&str> for NvString {
 }
 
 impl fmt::Debug for NvString {
-    /// Quoted, with everything that is not printable ASCII escaped: nothing is lost.
+    /// Writes the string in quotes, with all bytes escaped that are not printable ASCII, without loss.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())
     }
 }
 
 impl fmt::Display for NvString {
-    /// The text; bytes that are not UTF-8 appear as `\xNN`.
+    /// Writes the text, with bytes that are not valid UTF-8 as `\xNN`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             f.write_str(chunk.valid())?;
@@ -187,9 +187,9 @@ impl fmt::Display for NvString {
     }
 }
 
-/// A pair's value, one variant per [`DataType`].
+/// The value of a pair, with one variant for each [`DataType`].
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)] // each variant is its data type's, documented there
+#[allow(missing_docs)] // `DataType` documents the variants
 pub enum NvValue {
     Boolean,
     Byte(u8),
@@ -221,7 +221,7 @@ pub enum NvValue {
 }
 
 impl NvValue {
-    /// The value's type.
+    /// The type of the value.
     #[must_use]
     pub fn data_type(&self) -> DataType {
         use DataType as T;
@@ -256,7 +256,7 @@ impl NvValue {
         }
     }
 
-    /// The pair's element count: 0 for [`NvValue::Boolean`], 1 for the other single values.
+    /// The number of elements: 0 for [`NvValue::Boolean`], 1 for other types that are not arrays.
     #[must_use]
     pub fn element_count(&self) -> usize {
         match self {
@@ -276,8 +276,8 @@ impl NvValue {
         }
     }
 
-    /// Bytes the value takes in memory in libnvpair's eyes: what stands in a native pair behind its name,
-    /// before padding. Nested pairs are not counted, only the structures that stand for their lists.
+    /// The size of the value in a native pair in bytes, without padding. It includes the structures of nested
+    /// lists, but not their pairs.
     pub(super) fn native_len(&self) -> usize {
         match self {
             Self::Boolean => 0,
@@ -302,14 +302,14 @@ impl NvValue {
     }
 }
 
-/// Bytes of a pointer in libnvpair's native layout; zero when packed.
+/// The size of a pointer in the native encoding in bytes; pointers are packed as zeros.
 pub(super) const POINTER_LEN: usize = 8;
-/// Bytes of `nvlist_t` in libnvpair's native layout.
+/// The size of `nvlist_t` in the native encoding in bytes.
 pub(super) const LIST_LEN: usize = 24;
-/// Bytes of a native pair before its name (`nvpair_t`).
+/// The size of a native pair before its name in bytes (`nvpair_t`).
 pub(super) const PAIR_HEAD_LEN: usize = 16;
 
-/// `len` rounded up to a multiple of 8.
+/// Rounds `len` up to a multiple of 8.
 pub(super) fn align8(len: usize) -> usize {
     len.next_multiple_of(8)
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! list    version i32, nvflag u32, pair..., end: two zero words
-//! pair    encoded size i32   this pair from its first byte on, nested lists included
-//!         decoded size i32   the pair's size in the native encoding, nested pairs not counted
+//! pair    encoded size i32   the size of the whole pair, nested lists included
+//!         decoded size i32   the size of the pair in the native encoding, without nested pairs
 //!         name               u32 length, bytes, zeros to a multiple of 4
 //!         type i32, element count i32, value
 //! value   numbers of up to 32 bits: a word; of 64: two; string: like the name; byte[]: bytes, zeros to a
@@ -11,11 +11,11 @@
 //!         string[]: strings; nvlist: a list; nvlist[]: lists
 //! ```
 //!
-//! The decoded size must be exact, but 0 ends the list; the encoded size is not looked at by any decoder.
+//! The decoded size must be exact; 0 ends the list. No decoder checks the encoded size.
 //!
-//! An array without elements has no value, not even its count. libnvpair reserves the count's word all the
-//! same: it is part of the encoded sizes around it, and each such array leaves 4 zero bytes behind the end
-//! of the whole list. Encoding does the same here, and decoding counts those bytes as used if they are there.
+//! An array without elements has no value, not even its count. libnvpair reserves the word of the count
+//! anyway: the encoded sizes around it include it, and each such array adds 4 zero bytes after the end of
+//! the whole list. The encoder here does the same, and the decoder counts those bytes as used if they exist.
 
 use super::packed::{Packed, Reader, check_len, deeper};
 use super::value::{PAIR_HEAD_LEN, align8};
@@ -24,18 +24,18 @@ use crate::order::ByteOrder;
 
 const BIG: ByteOrder = ByteOrder::Big;
 
-/// What decoding noticed of the writer.
+/// The variants of the encoding that the decoder found.
 #[derive(Default)]
 pub(super) struct Found {
     /// See [`Packed::signed_bytes`].
     pub(super) signed_bytes: bool,
     /// See [`Packed::signed_shorts`].
     pub(super) signed_shorts: bool,
-    /// Arrays without elements whose count has a word reserved at the end.
+    /// The number of arrays without elements, for whose counts words are reserved at the end.
     reserved_words: usize,
 }
 
-/// Reads a list's body, and the words reserved for empty arrays behind it.
+/// Reads the body of a list, and the words reserved for empty arrays after it.
 pub(super) fn decode(reader: &mut Reader<'_>) -> Result<(NvList, Found), NvError> {
     let mut decoder = Decoder { reader, found: Found::default() };
     let list = decoder.list(0)?;
@@ -137,7 +137,7 @@ impl Decoder<'_, '_> {
         })
     }
 
-    /// `count` elements of at least `min_len` bytes.
+    /// Reads `count` elements of at least `min_len` bytes.
     fn many<T>(
         &mut self,
         count: usize,
@@ -152,7 +152,7 @@ impl Decoder<'_, '_> {
         Ok(values)
     }
 
-    /// The array's own count, which must be the pair's.
+    /// Reads the count of an array, which must equal that of the pair.
     fn array_count(&mut self, expected: usize) -> Result<(), NvError> {
         if expected == 0 {
             self.found.reserved_words += 1;
@@ -215,7 +215,7 @@ impl Decoder<'_, '_> {
             .map_err(|_| NvError::new(at, NvFault::Word { found, data_type: DataType::Uint16 }))
     }
 
-    /// `len` bytes and what pads them to a multiple of 4.
+    /// Reads `len` bytes and their padding to a multiple of 4.
     fn opaque(&mut self, len: usize) -> Result<&[u8], NvError> {
         let at = self.reader.at;
         let bytes = self.reader.take(len)?;
@@ -229,7 +229,7 @@ impl Decoder<'_, '_> {
     fn string(&mut self) -> Result<NvString, NvError> {
         let len = self.reader.u32(BIG)?;
         let at = self.reader.at;
-        // A length that usize cannot hold is longer than any buffer.
+        // A length that exceeds usize is longer than any buffer.
         let bytes = self.opaque(usize::try_from(len).unwrap_or(usize::MAX / 2))?;
         match bytes.iter().position(|byte| *byte == 0) {
             Some(nul) => Err(NvError::new(at + nul, NvFault::Nul)),
@@ -238,7 +238,7 @@ impl Decoder<'_, '_> {
     }
 }
 
-/// Appends the list's body to `out`.
+/// Appends the body of the list to `out`.
 pub(super) fn encode(list: &NvList, packed: Packed, out: Vec<u8>) -> Result<Vec<u8>, NvError> {
     let mut writer = Writer { packed, out, reserved_len: 0 };
     writer.list(list, 0)?;
@@ -251,7 +251,7 @@ pub(super) fn encode(list: &NvList, packed: Packed, out: Vec<u8>) -> Result<Vec<
 struct Writer {
     packed: Packed,
     out: Vec<u8>,
-    /// Bytes reserved for the counts of empty arrays so far.
+    /// The number of bytes reserved for the counts of empty arrays so far.
     reserved_len: usize,
 }
 
@@ -313,7 +313,7 @@ impl Writer {
         let count = pair.value.element_count();
         let data_type = pair.value.data_type();
         self.u32(0);
-        // The casts lose nothing: name and value were just found to be small enough.
+        // The casts are lossless: the sizes of name and value were checked above.
         self.u32((align8(PAIR_HEAD_LEN + name_len + 1) + align8(value_len)) as u32);
         self.string(&pair.name)?;
         self.u32(data_type.number().cast_unsigned());

@@ -1,19 +1,19 @@
-//! The shape of a stream and the rules of its checksum, one record after the other.
+//! The structure of a stream and the rules of its checksums, record by record.
 //!
-//! The running sum Z starts at zero with each BEGIN, and again behind each END. It takes in every
-//! byte: the first 280 of a header, its last 32 as they stand, the payload. What is compared:
+//! The running sum Z starts at zero with each BEGIN, and again after each END. It covers every byte: the
+//! first 280 of a header, its last 32 as stored, and the payload. These values are compared:
 //!
 //! | record | bytes 280..312 | `drr_end.drr_checksum` |
 //! | --- | --- | --- |
 //! | BEGIN | end of the name | |
-//! | END behind a package's header | zero, or Z | Z before END |
+//! | END after the header of a package | zero, or Z | Z before END |
 //! | END of a substream | Z, or zero: not checked | Z before END |
 //! | END of a package | zero, or Z | zero |
 //! | any other | Z, or zero: not checked | |
 //!
-//! Senders before 2015 wrote no trailers, so zero means "no checksum here". A payload is vouched for
-//! by the record behind it. Where a trailer is zero in an END nothing covers the rest of that record,
-//! and it has to be zero (the guid may be that of BEGIN).
+//! Senders before 2015 wrote no trailers, so zero means that there is no checksum. A payload is covered
+//! by the checksum in the next record. If the trailer of an END is zero, no checksum covers the rest of that
+//! record, and it must be zero (the guid may be that of BEGIN).
 
 use crate::checksum::Checksum;
 use crate::flags::HeaderType;
@@ -25,28 +25,28 @@ use crate::record::{
 };
 use crate::stream::Fault;
 
-/// Where in the shape of a stream the next record stands.
+/// The position of the next record in the structure of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
-    /// Before the first stream, or behind a whole one.
+    /// Before the first stream, or after a complete one.
     Outside,
-    /// Behind a package's BEGIN: its END comes next.
+    /// After the BEGIN of a package, before its END.
     PackageHeader,
     /// In a package, between its substreams.
     Package,
-    /// In a substream; `packaged` if that lies in a package.
+    /// In a substream.
     Substream {
-        /// Whether the substream lies in a package.
+        /// `true` if the substream is in a package.
         packaged: bool,
     },
 }
 
-/// What a record is for, which for BEGIN and END depends on where they stand.
+/// The role of a record, which for BEGIN and END depends on their position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// BEGIN of a package.
     PackageBegin,
-    /// END behind a package's BEGIN.
+    /// END of the header of a package.
     PackageHeaderEnd,
     /// END of a package.
     PackageEnd,
@@ -58,7 +58,7 @@ pub enum Role {
     Data,
 }
 
-/// Follows the records of a stream and judges their order, sizes and checksums.
+/// A state machine that validates the order, the sizes and the checksums of the records of a stream.
 #[derive(Clone, Debug)]
 pub struct Chain {
     section: Section,
@@ -78,28 +78,28 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// Where the next record stands.
+    /// The position of the next record.
     #[must_use]
     pub fn section(&self) -> Section {
         self.section
     }
 
-    /// The byte order of the stream one is in.
+    /// The byte order of the current stream.
     #[must_use]
     pub fn order(&self) -> ByteOrder {
         self.order
     }
 
-    /// Whole streams (packages count as one) so far.
+    /// The number of complete streams so far; a package counts as one.
     #[must_use]
     pub fn whole_streams(&self) -> u64 {
         self.streams
     }
 
-    /// Takes the bytes of the next header: finds the byte order where a BEGIN may stand.
+    /// Reads the next header, and detects the byte order at a BEGIN.
     ///
     /// # Errors
-    /// [`Fault::Magic`] where a stream has to begin and does not.
+    /// Returns [`Fault::Magic`] if the bytes are not a BEGIN where one is required.
     pub fn header(&mut self, bytes: [u8; HEADER_LEN]) -> Result<Header, Fault> {
         let begin = Header::begin_order(&bytes);
         match (self.section, begin) {
@@ -115,29 +115,29 @@ impl Chain {
             {
                 return Err(magic(&bytes));
             }
-            // Inside a substream the bytes may be a BEGIN's by chance.
+            // Inside a substream the bytes may equal the magic number by chance.
             _ => {}
         }
         Ok(Header::from_bytes(bytes, self.order))
     }
 
-    /// True after a whole stream, where the input may end or another stream begin.
+    /// Returns `true` after a complete stream, where the input may end or another stream begin.
     #[must_use]
     pub fn may_end(&self) -> bool {
         self.section == Section::Outside && self.streams > 0
     }
 
-    /// Whether the sum starts anew with this record.
+    /// Returns `true` if the sum restarts with this record.
     #[must_use]
     pub fn restarts_at(&self, header: &Header) -> bool {
         header.record_type() == Some(RecordType::Begin) || self.section == Section::Package
     }
 
-    /// Judges the checksums of a header. `before` is the sum before its first byte (zero where it
-    /// [restarts](Self::restarts_at)), `inside` the sum behind its byte 279.
+    /// Verifies the checksums in a header. `before` is the sum before its first byte (zero if it
+    /// [restarts](Self::restarts_at)), `inside` the sum after its byte 279.
     ///
     /// # Errors
-    /// A checksum that is wrong, or bytes not zero that no checksum covers.
+    /// Fails if a checksum does not match, and if a byte that no checksum covers is not zero.
     pub fn check(&self, header: &Header, before: Checksum, inside: Checksum) -> Result<(), Fault> {
         let kind = header.record_type();
         if kind == Some(RecordType::Begin) {
@@ -159,7 +159,7 @@ impl Chain {
         if trailer.is_zero() { self.check_bare_end(header, &end) } else { Ok(()) }
     }
 
-    /// What holds for the bytes of an END that no trailer covers.
+    /// Validates the bytes of an END that no trailer covers.
     fn check_bare_end(&self, header: &Header, end: &End) -> Result<(), Fault> {
         let expected = if matches!(self.section, Section::Substream { .. }) { self.to_guid } else { Guid(0) };
         if end.to_guid != Guid(0) && end.to_guid != expected {
@@ -173,13 +173,13 @@ impl Chain {
         }
     }
 
-    /// Judges the size of the payload behind a header.
+    /// Validates the size of the payload of a record, and returns it.
     ///
     /// # Errors
-    /// [`Fault::TooLarge`] when it is above what a record of its type can have.
+    /// Returns [`Fault::TooLarge`] if it exceeds the limit for the type of the record.
     pub fn payload_len(&self, header: &Header) -> Result<usize, Fault> {
         let (what, limit) = match header.record_type() {
-            Some(RecordType::Begin) => ("the nvlist behind BEGIN", MAX_BEGIN_PAYLOAD_BYTES.into()),
+            Some(RecordType::Begin) => ("the nvlist after BEGIN", MAX_BEGIN_PAYLOAD_BYTES.into()),
             Some(RecordType::Object) => ("the bonus buffer", MAX_BONUS_BYTES.into()),
             Some(RecordType::WriteEmbedded) => ("the embedded block", MAX_EMBEDDED_BYTES.into()),
             _ => ("the block", MAX_BLOCK_BYTES),
@@ -190,10 +190,10 @@ impl Chain {
         }
     }
 
-    /// Moves on over a record.
+    /// Advances past a record.
     ///
     /// # Errors
-    /// When a record of this type cannot stand here. Nothing has moved then.
+    /// Fails if a record of this type is not allowed at this position. The state does not change then.
     pub fn advance(&mut self, header: &Header) -> Result<Role, Fault> {
         let Some(kind) = header.record_type() else {
             return Err(Fault::RecordType(header.type_number()));
@@ -208,7 +208,7 @@ impl Chain {
             (Section::Package, RecordType::End) => (Role::PackageEnd, Section::Outside),
             (Section::Package, _) => return unexpected("BEGIN of a substream or END of the package"),
             (Section::PackageHeader, RecordType::End) => (Role::PackageHeaderEnd, Section::Package),
-            (Section::PackageHeader, _) => return unexpected("END behind the header of a package"),
+            (Section::PackageHeader, _) => return unexpected("END after the header of a package"),
             (Section::Substream { packaged }, RecordType::End) => {
                 (Role::SubstreamEnd, if packaged { Section::Package } else { Section::Outside })
             }
@@ -239,10 +239,10 @@ impl Chain {
         }
     }
 
-    /// Judges that the input may end here.
+    /// Checks that the input may end at this position.
     ///
     /// # Errors
-    /// [`Fault::Empty`] or [`Fault::NoEnd`].
+    /// Returns [`Fault::Empty`] or [`Fault::NoEnd`].
     pub fn finish(&self) -> Result<(), Fault> {
         match self.section {
             Section::Outside if self.streams == 0 => Err(Fault::Empty),

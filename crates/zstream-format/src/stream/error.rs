@@ -1,152 +1,153 @@
-//! What can be wrong with a stream, and where.
+//! Faults in streams and their positions.
 
 use std::fmt;
 use std::io;
 
 use crate::checksum::Checksum;
 use crate::compress::CodecError;
+use crate::errno::Errno;
 use crate::flags::FeatureFlags;
 use crate::place::Place;
 use crate::record::RecordType;
 
-/// A payload that is not what its record says, though the checksums of the stream are right: it was
-/// damaged before it was sent.
+/// A fault in a payload that contradicts its record, although the checksums of the stream match: the payload
+/// was damaged before it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadFault {
-    /// The block's checksum is another one.
+    /// The checksum of the block differs from that in the key.
     #[error(
-        "the block is not what it was on the sender's disk: its checksum is {computed}, the record says {found}"
+        "the block differs from the one on the sender's disk: its checksum is {computed}, the record has {found}"
     )]
     Key {
-        /// Sum of the payload.
+        /// The checksum of the payload.
         computed: Checksum,
-        /// What the record says.
+        /// The checksum in the record.
         found: Checksum,
     },
-    /// The MAC in the key is not that in the record.
-    #[error("the block's authentication code differs from that in its checksum")]
+    /// The MAC in the key differs from the MAC of the record.
+    #[error("the authentication code of the block differs from the one in its checksum")]
     Mac,
     /// The block cannot be decompressed.
     #[error("the block cannot be decompressed: {0}")]
     Codec(#[from] CodecError),
 }
 
-/// What is wrong with a stream.
+/// A fault in a stream.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The source could not be read, or the destination not written.
+    /// Reading the source or writing the destination failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// There is no stream: not one byte.
-    #[error("no stream: the input is empty")]
+    /// The input is empty.
+    #[error("the input is empty, expected a stream")]
     Empty,
     /// The input ends inside a record.
     #[error("the stream is cut short: {what} needs {need} bytes, have {have}")]
     Truncated {
-        /// What was being read.
+        /// The part of the record that is incomplete.
         what: &'static str,
-        /// Bytes it takes.
+        /// The number of bytes that it requires.
         need: u64,
-        /// Bytes there were.
+        /// The number of bytes that were read.
         have: u64,
     },
-    /// The input ends behind a whole record, but not behind an END.
+    /// The input ends after a complete record that is not an END.
     #[error("the stream is cut short: it ends without an END record")]
     NoEnd,
-    /// Not a stream, or something behind a stream that is not another one.
-    #[error("not a send stream: magic is {found:#x}, expected 0x2f5bacbac")]
+    /// The input is not a stream, or there are other bytes after a stream.
+    #[error("this is not a send stream: magic is {found:#x}, expected 0x2f5bacbac")]
     Magic {
-        /// The number in the place of the magic, read as little-endian.
+        /// The value in place of the magic number, read as little-endian.
         found: u64,
     },
     /// The header type is neither that of a substream nor that of a package.
     #[error("header type {0} of BEGIN is neither 1 (substream) nor 2 (package)")]
     HeaderType(u8),
-    /// A record type that does not exist.
+    /// The record type does not exist.
     #[error("record type {0} does not exist")]
     RecordType(u32),
-    /// A record where another one has to be.
+    /// The record is not allowed at this position.
     #[error("found {found}, expected {expected}")]
     Unexpected {
-        /// What it is.
+        /// The type of the record.
         found: RecordType,
-        /// What has to be there.
+        /// The expected record.
         expected: &'static str,
     },
-    /// The checksum at the end of a record is not that of everything before it.
-    #[error("checksum of the record header is wrong: computed {computed}, found {found}")]
+    /// The checksum at the end of a header does not match.
+    #[error("checksum of the record header does not match: computed {computed}, found {found}")]
     Trailer {
-        /// Sum of everything before it.
+        /// The sum of all bytes before the checksum.
         computed: Checksum,
-        /// What the record says.
+        /// The checksum in the record.
         found: Checksum,
     },
-    /// The checksum inside an END is not that of everything before it.
-    #[error("checksum of the stream is wrong: computed {computed}, END says {found}")]
+    /// The checksum in an END does not match.
+    #[error("checksum of the stream does not match: computed {computed}, found {found} in END")]
     EndChecksum {
-        /// Sum of everything before END.
+        /// The sum of all bytes before END.
         computed: Checksum,
-        /// What END says.
+        /// The checksum in END.
         found: Checksum,
     },
-    /// Bytes that no checksum covers and that have to be zero, but are not.
+    /// A byte that no checksum covers is not zero.
     #[error("byte {at} of the record, which no checksum covers, is {found:#04x}, expected zero")]
     NotZero {
-        /// Offset in the record.
+        /// The offset in the record.
         at: usize,
-        /// The byte.
+        /// The value of the byte.
         found: u8,
     },
-    /// The guid in an END that no checksum covers is not that of its BEGIN.
+    /// The guid in an END that no checksum covers differs from that in its BEGIN.
     #[error("END is for snapshot {found:x}, BEGIN was for {expected:x}")]
     EndGuid {
-        /// What END says.
+        /// The guid in END.
         found: u64,
-        /// What BEGIN said.
+        /// The guid in BEGIN.
         expected: u64,
     },
-    /// A size that the format does not allow.
+    /// A size exceeds the limit of the format.
     #[error("{what} is {found} bytes, the limit is {limit}")]
     TooLarge {
-        /// Which size.
+        /// The part of the record that is too large.
         what: &'static str,
-        /// What the record says.
+        /// The size in the record, in bytes.
         found: u64,
-        /// The most there can be.
+        /// The maximum size in bytes.
         limit: u64,
     },
-    /// Features that this version does not know.
-    #[error("the stream uses features that are not known: {}", .0.names().join(", "))]
+    /// The stream uses unknown features.
+    #[error("the stream uses unknown features: {}", .0.names().join(", "))]
     Features(FeatureFlags),
-    /// A rule that receivers hold records to is broken.
+    /// The record breaks a rule of receivers.
     #[error("a receiver refuses the record: {0}")]
     Rule(#[from] crate::judge::Breach),
-    /// The list behind BEGIN cannot be decoded.
-    #[error("the list behind BEGIN cannot be read: {0}")]
+    /// The list after BEGIN cannot be decoded.
+    #[error("the list after BEGIN cannot be decoded: {0}")]
     List(#[from] crate::nvlist::NvError),
-    /// A payload is not what its record says, though the checksums are right.
+    /// The payload contradicts its record, although the checksums match.
     #[error("{0}")]
     Payload(#[from] PayloadFault),
-    /// A record to be written whose payload has another length than its header says.
-    #[error("the payload is {found} bytes, the header says {expected}")]
+    /// The payload of a record to write does not have the size that its header states.
+    #[error("the payload is {found} bytes, expected {expected} as in the header")]
     PayloadLen {
-        /// Bytes of the payload.
+        /// The size of the payload in bytes.
         found: u64,
-        /// What the header says.
+        /// The size in the header.
         expected: u64,
     },
-    /// The reader or writer was asked to go on behind an error.
-    #[error("the stream was given up after an earlier error")]
+    /// The reader or writer was used after an error.
+    #[error("the stream was abandoned after an earlier error")]
     GivenUp,
-    /// Something a caller found out about a record.
+    /// A fault that a caller found in a record.
     #[error("{0}")]
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Fault {
-    /// A word for the kind of fault, which stays the same from version to version.
+    /// An identifier for the kind of fault, which does not change between versions.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -172,7 +173,35 @@ impl Fault {
         }
     }
 
-    /// What was expected and what was found, where the fault is a matter of two values.
+    /// The error number that OpenZFS's receiver gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Io(error) => match error.kind() {
+                io::ErrorKind::BrokenPipe => Errno::EPIPE,
+                io::ErrorKind::StorageFull => Errno::ENOSPC,
+                _ => Errno::EIO,
+            },
+            Self::Empty | Self::Truncated { .. } | Self::NoEnd => Errno::ZFS_ERR_STREAM_TRUNCATED,
+            Self::Trailer { .. } | Self::EndChecksum { .. } => Errno::ECKSUM,
+            Self::Features(_) => Errno::ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE,
+            Self::Rule(breach) => breach.errno(),
+            Self::List(error) => error.errno(),
+            Self::Magic { .. }
+            | Self::HeaderType(_)
+            | Self::RecordType(_)
+            | Self::Unexpected { .. }
+            | Self::NotZero { .. }
+            | Self::EndGuid { .. }
+            | Self::TooLarge { .. }
+            | Self::Payload(_)
+            | Self::PayloadLen { .. }
+            | Self::GivenUp
+            | Self::Other(_) => Errno::EINVAL,
+        }
+    }
+
+    /// Returns the expected and the actual value, if the fault is a difference between two values.
     #[must_use]
     pub fn expected_and_found(&self) -> Option<(String, String)> {
         Some(match self {
@@ -192,35 +221,44 @@ impl Fault {
     }
 }
 
-/// A fault and where it is. One word wide, so that results stay small.
+/// A fault and its position. It is one word wide, so that results stay small.
 pub struct Error(Box<(Fault, Place)>);
 
 impl Error {
-    /// A fault at a place.
+    /// Creates an error from a fault and its position.
     #[must_use]
     pub fn new(fault: Fault, place: Place) -> Self {
         Self(Box::new((fault, place)))
     }
 
-    /// What is wrong, without its place.
+    /// Returns the fault without its position.
     #[must_use]
     pub fn into_fault(self) -> Fault {
         self.0.0
     }
 
-    /// What is wrong.
+    /// The fault.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         &self.0.0
     }
 
-    /// Where: the record that was being read.
+    /// The position: the record that was being read.
     #[must_use]
     pub fn place(&self) -> Place {
         self.0.1
     }
 
-    /// Whether the stream only ends too early: everything up to there may be good.
+    /// The error number that OpenZFS's receiver gives.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self.fault() {
+            Fault::TooLarge { .. } if self.place().record == Some(RecordType::Begin) => Errno::E2BIG,
+            fault => fault.errno(),
+        }
+    }
+
+    /// Returns `true` if the stream only ends too early: all records before that may be intact.
     #[must_use]
     pub fn is_truncation(&self) -> bool {
         matches!(self.fault(), Fault::Truncated { .. } | Fault::NoEnd | Fault::Empty)

@@ -1,15 +1,15 @@
-//! What every reader does with a record, however its bytes and sums come about.
+//! The processing of records that all readers share.
 
 use crate::checksum::Checksum;
 use crate::place::Place;
 use crate::record::{HEADER_LEN, Header, RecordType};
 use crate::stream::{Chain, Fault, Role};
 
-/// The state of a reader: the shape of the stream, the running sum, and how far it is good.
+/// The state of a reader: the structure of the stream, the running sum, and the verified length.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Follower {
     pub(super) chain: Chain,
-    /// Sum behind the last record.
+    /// The sum after the last record.
     sum: Checksum,
     pub(super) offset: u64,
     index: u64,
@@ -18,13 +18,13 @@ pub(super) struct Follower {
     pub(super) padding: u64,
 }
 
-/// A record whose header was judged, but whose payload was not taken yet.
+/// A record whose header was validated, but whose payload was not yet processed.
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) header: Header,
     pub(super) role: Role,
     pub(super) payload_len: usize,
-    /// Sum behind byte 279 of the header; zero where sums are not computed.
+    /// The sum after byte 279 of the header; zero if sums are not computed.
     pub(super) inside: Checksum,
 }
 
@@ -33,8 +33,8 @@ impl Follower {
         Place { offset: self.offset, index: self.index, record: None }
     }
 
-    /// Judges a header and moves the chain over it. `sum` adds the header's first 280 bytes to the
-    /// sum it is given; `None` where sums are not checked.
+    /// Validates a header and advances the chain past it. `sum` adds the first 280 bytes of the header to
+    /// its argument; it is `None` if sums are not verified.
     pub(super) fn judge(
         &mut self,
         bytes: [u8; HEADER_LEN],
@@ -57,7 +57,7 @@ impl Follower {
         Ok(Judged { header, role, payload_len, inside })
     }
 
-    /// Moves on behind a record; `behind` is the sum behind its payload, `None` where sums are not checked.
+    /// Advances past a record; `behind` is the sum after its payload, or `None` if sums are not verified.
     pub(super) fn pass(&mut self, role: Role, payload_len: usize, behind: Option<Checksum>) {
         self.offset += (HEADER_LEN + payload_len) as u64;
         self.index += 1;

@@ -1,15 +1,15 @@
-//! Reading and writing whole streams: records in their order, with the checksum that runs through them.
+//! Reading and writing streams: records in order, with the running checksum.
 //!
-//! A file or pipe holds one or more streams. A stream is a substream (one snapshot) or a package
-//! (many, behind a header that says how they belong together):
+//! A file or pipe contains one or more streams. A stream is a substream (one snapshot) or a package (many
+//! snapshots, after a header that describes their relations):
 //!
 //! ```text
 //! substream:  BEGIN record... END
 //! package:    BEGIN nvlist END  { BEGIN record... END }...  END
 //! ```
 //!
-//! [`Chain`] knows where in this shape a record stands and which checksum rules hold for it; the
-//! readers and the writer are drivers of it.
+//! [`Chain`] tracks the position of a record in this structure and the checksum rules for it; the readers
+//! and the writer drive it.
 
 mod chain;
 mod error;

@@ -9,42 +9,42 @@ use crate::stream::follow::{Follower, Judged};
 use crate::stream::padding::{is_padding, is_zero, zeros_of};
 use crate::stream::{Error, Fault, Role, Section};
 
-/// Bytes asked of the source at a time, where records are small.
+/// The number of bytes that are requested from the source at a time if records are small.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Which checksums a reader computes.
+/// The extent of the verification by a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Checking {
-    /// All of them; a wrong one is an error at the record that holds it.
+    /// Structure and checksums; a checksum that does not match is an error at its record.
     #[default]
     Sums,
-    /// None: only the shape of the stream is judged.
+    /// The structure of the stream only.
     Shape,
 }
 
 /// One record of a stream.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// Where it is.
+    /// The position of the record.
     pub place: Place,
-    /// What it is for.
+    /// The role of the record.
     pub role: Role,
-    /// Its header.
+    /// The header of the record.
     pub header: &'a Header,
-    /// Its payload, which the checksum of the *next* record vouches for. Empty where it was skipped.
+    /// The payload, which the checksum in the *next* record covers. It is empty if it was skipped.
     pub payload: &'a [u8],
 }
 
 impl Record<'_> {
-    /// Offset of the payload in the stream.
+    /// The offset of the payload in the stream.
     #[must_use]
     pub fn payload_offset(&self) -> u64 {
         self.place.offset + HEADER_LEN as u64
     }
 }
 
-/// Reads records from anything that reads, one after the other and in constant memory: the largest
-/// payload (16 MiB, or a package's nvlist) and a buffer.
+/// A reader of records, one by one, in constant memory: the largest payload (16 MiB, or the nvlist of a
+/// package) and a buffer.
 ///
 /// ```
 /// use zstream_format::stream::StreamReader;
@@ -62,25 +62,29 @@ impl Record<'_> {
 pub struct StreamReader<R> {
     source: BufReader<R>,
     skip: fn(&mut BufReader<R>, u64, Option<u64>) -> io::Result<u64>,
-    /// Length of the source, where it can be skipped in.
+    /// The length of the source, if it can be skipped in.
     len: Option<u64>,
     checking: Checking,
     follower: Follower,
     header: Header,
     payload: Vec<u8>,
+    /// `true` to read a payload together with the header after it, since nothing else is buffered.
+    reads_header_ahead: bool,
+    /// The bytes of the next header that were read.
+    ahead: Vec<u8>,
     failed: bool,
 }
 
 impl<R: Read> StreamReader<R> {
-    /// A reader from the start of a stream, which checks everything.
+    /// Creates a reader from the start of a stream, which verifies structure and checksums.
     pub fn new(source: R) -> Self {
         Self::with_buffer(source, BUFFER_BYTES)
     }
 
-    /// The same, but the source is never asked for a byte after the record that is read: what follows a stream in a pipe is
-    /// left to the next reader. Takes two calls of the source for each record.
+    /// Creates a reader that never reads past the END of a stream, so that the data after it in a pipe is left to the next
+    /// reader. It reads from the source once for each record: a payload together with the header that must follow it.
     pub fn exact(source: R) -> Self {
-        Self::with_buffer(source, 0)
+        Self { reads_header_ahead: true, ..Self::with_buffer(source, 0) }
     }
 
     fn with_buffer(source: R, buffer_bytes: usize) -> Self {
@@ -92,59 +96,61 @@ impl<R: Read> StreamReader<R> {
             follower: Follower::default(),
             header: Header::from_bytes([0; HEADER_LEN], crate::order::ByteOrder::NATIVE),
             payload: Vec::new(),
+            reads_header_ahead: false,
+            ahead: Vec::with_capacity(HEADER_LEN),
             failed: false,
         }
     }
 
-    /// The same reader with other checks.
+    /// Sets the extent of the verification.
     #[must_use]
     pub fn checking(mut self, checking: Checking) -> Self {
         self.checking = checking;
         self
     }
 
-    /// Reads, checks and returns the next record, or `None` behind the last whole stream.
+    /// Reads, verifies and returns the next record, or `None` after the last complete stream.
     ///
     /// # Errors
-    /// A [`Fault`] with the place of the record that was being read: the input ends too early, a
-    /// checksum is wrong, a record stands where it cannot, a size is above its limit, or reading fails.
+    /// Returns a [`Fault`] with the position of the current record if the input ends too early, a checksum does
+    /// not match, a record is out of place, a size exceeds its limit, or reading fails.
     #[allow(clippy::should_implement_trait, reason = "a record borrows from the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, Error> {
         self.step(false)
     }
 
-    /// Like [`next`](Self::next), but payloads other than the nvlists of BEGIN are skipped. On a source
-    /// that seeks they are not even read; so with [`Checking::Shape`] only.
+    /// Reads the next record like [`next`](Self::next), but skips payloads other than the nvlists of BEGIN. In a
+    /// source that seeks they are not read. This requires [`Checking::Shape`].
     ///
     /// # Errors
-    /// As [`next`](Self::next).
+    /// Fails like [`next`](Self::next).
     ///
     /// # Panics
-    /// When the reader checks sums.
+    /// Panics if the reader verifies checksums.
     pub fn next_header(&mut self) -> Result<Option<Record<'_>>, Error> {
-        assert_eq!(self.checking, Checking::Shape, "a payload that is skipped cannot be summed");
+        assert_eq!(self.checking, Checking::Shape, "a skipped payload cannot be summed");
         self.step(true)
     }
 
-    /// Bytes of the stream up to the next record.
+    /// The offset of the next record in the stream.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.follower.offset
     }
 
-    /// Bytes of the stream that a checksum has vouched for so far. Behind a whole stream: all of them.
+    /// The number of bytes that a checksum has verified so far; after a complete stream, all of them.
     #[must_use]
     pub fn verified(&self) -> u64 {
         self.follower.verified
     }
 
-    /// Where in the shape of the stream the next record stands.
+    /// The position of the next record in the structure of the stream.
     #[must_use]
     pub fn section(&self) -> Section {
         self.follower.chain.section()
     }
 
-    /// Whole streams so far; a package counts as one.
+    /// The number of complete streams so far; a package counts as one.
     #[must_use]
     pub fn whole_streams(&self) -> u64 {
         self.follower.chain.whole_streams()
@@ -174,7 +180,10 @@ impl<R: Read> StreamReader<R> {
 
     fn read_record(&mut self, skip_payload: bool, place: &mut Place) -> Result<Option<Role>, Fault> {
         let mut bytes = [0; HEADER_LEN];
-        let have = read_full(&mut self.source, &mut bytes)?;
+        let ahead = self.ahead.len();
+        bytes[..ahead].copy_from_slice(&self.ahead);
+        self.ahead.clear();
+        let have = ahead + read_full(&mut self.source, &mut bytes[ahead..])?;
         if have == 0 {
             return self.follower.chain.finish().map(|()| None);
         }
@@ -207,7 +216,18 @@ impl<R: Read> StreamReader<R> {
                 return Err(Fault::Truncated { what: "a payload", need, have });
             }
         } else {
-            read_payload(&mut self.source, &mut self.payload, payload_len)?;
+            // A record with a payload is never the last of a stream.
+            let ahead = if self.reads_header_ahead && payload_len > 0 { HEADER_LEN } else { 0 };
+            let have = read_payload(&mut self.source, &mut self.payload, payload_len + ahead)?;
+            if have < payload_len {
+                return Err(Fault::Truncated {
+                    what: "a payload",
+                    need: payload_len as u64,
+                    have: have as u64,
+                });
+            }
+            self.ahead.extend_from_slice(&self.payload[payload_len..have]);
+            self.payload.truncate(payload_len);
         }
         let behind = (self.checking == Checking::Sums).then(|| {
             let mut sum = Fletcher4::from_state(inside, self.header.order());
@@ -221,11 +241,11 @@ impl<R: Read> StreamReader<R> {
 }
 
 impl<R: Read + Seek> StreamReader<R> {
-    /// A reader from the start of a source that seeks (a file, a mapped file in a `Cursor`), which
-    /// checks the shape only and skips payloads without reading them.
+    /// Creates a reader from the start of a source that seeks (a file, or a mapped file in a `Cursor`). It
+    /// validates the structure only, and skips payloads without reading them.
     ///
     /// # Errors
-    /// When the length of the source cannot be found.
+    /// Fails if the length of the source cannot be determined.
     pub fn seekable(mut source: R) -> io::Result<Self> {
         let start = source.stream_position()?;
         let len = source.seek(io::SeekFrom::End(0))?;
@@ -242,7 +262,7 @@ impl<R: Read + Seek> StreamReader<R> {
     }
 }
 
-/// Reads until `buf` is full or the source ends; how many bytes there were.
+/// Reads until `buf` is full or the source ends. Returns the number of bytes.
 pub(crate) fn read_full(source: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;
     while have < buf.len() {
@@ -256,8 +276,9 @@ pub(crate) fn read_full(source: &mut impl Read, buf: &mut [u8]) -> io::Result<us
     Ok(have)
 }
 
-/// Reads a payload. The buffer grows with what is really there, not with what was promised.
-fn read_payload(source: &mut impl Read, payload: &mut Vec<u8>, len: usize) -> Result<(), Fault> {
+/// Reads `len` bytes, or as many as there are. The buffer grows with the bytes that are read, not with the size that the
+/// record states, and may be longer than the result.
+fn read_payload(source: &mut impl Read, payload: &mut Vec<u8>, len: usize) -> io::Result<usize> {
     const STEP: usize = 1 << 20;
     let mut have = 0;
     while have < len {
@@ -268,9 +289,8 @@ fn read_payload(source: &mut impl Read, payload: &mut Vec<u8>, len: usize) -> Re
         let got = read_full(source, &mut payload[have..have + want])?;
         have += got;
         if got < want {
-            return Err(Fault::Truncated { what: "a payload", need: len as u64, have: have as u64 });
+            break;
         }
     }
-    payload.truncate(len);
-    Ok(())
+    Ok(have)
 }

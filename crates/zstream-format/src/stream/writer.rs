@@ -8,21 +8,21 @@ use crate::place::Place;
 use crate::record::{Body, HEADER_LEN, Header, RecordType, TRAILER_OFFSET};
 use crate::stream::{Chain, Error, Fault, Role, Section};
 
-/// Which records get a checksum at their end.
+/// The rule for checksums at the end of headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Trailers {
-    /// Those that come with one: what was zero stays zero. An edit that changes nothing gives the same bytes.
+    /// Records that are given with a checksum get one; zero stays zero. Unchanged records give unchanged bytes.
     #[default]
     AsGiven,
-    /// Those that a sender of today gives one: all but BEGIN and the ENDs of a package.
+    /// Records get one as from current senders: all but BEGIN and the ENDs of a package.
     Modern,
-    /// None, as before 2015.
+    /// No record gets one, as before 2015.
     Never,
 }
 
-/// Completes headers: follows the shape of the stream and computes the checksums that its records carry.
+/// A builder of headers: it tracks the structure of the stream and computes the checksums in its records.
 ///
-/// [`StreamWriter`] is one with a destination. Whoever writes by other means (many records with one call) takes this.
+/// [`StreamWriter`] combines it with a destination. Use a `Sealer` to write in other ways, such as many records in one call.
 #[derive(Debug, Default)]
 pub struct Sealer {
     trailers: Trailers,
@@ -34,19 +34,19 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// At the start of a stream.
+    /// Creates a sealer at the start of a stream.
     #[must_use]
     pub fn new(trailers: Trailers) -> Self {
         Self { trailers, ..Self::default() }
     }
 
-    /// The header as it is to be written, before its payload; its own checksums are replaced by the right ones.
-    /// `payload_sum` is the payload's fletcher-4 sum from the zero state on, in the order of the stream, where it is known:
-    /// it is not computed again, so that a wrong one makes a stream that nobody accepts.
+    /// Returns the header to write before its payload, with valid checksums. `payload_sum` is the fletcher-4 sum of the
+    /// payload in the byte order of the stream, starting from zero, if it is known. It is not verified: with a wrong sum,
+    /// readers refuse the stream.
     ///
     /// # Errors
-    /// When the record cannot stand here or its payload has not the length that the header says. There can be no further
-    /// records then.
+    /// Fails if the record is not allowed at this position, and if its payload does not have the size that the header
+    /// states. No further records are accepted then.
     pub fn seal(
         &mut self,
         header: &Header,
@@ -108,48 +108,48 @@ impl Sealer {
         Ok(header)
     }
 
-    /// Where the next record will be.
+    /// The position of the next record.
     fn place(&self) -> Place {
         Place { offset: self.offset, index: self.index, record: None }
     }
 
-    /// Bytes of the records so far.
+    /// The size of the records so far, in bytes.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Where in the shape of the stream the next record stands.
+    /// The position of the next record in the structure of the stream.
     #[must_use]
     pub fn section(&self) -> Section {
         self.chain.section()
     }
 }
 
-/// Writes records to anything that writes, and computes their checksums.
+/// A writer of records that computes their checksums.
 pub struct StreamWriter<W> {
     sink: W,
     sealer: Sealer,
 }
 
 impl<W: Write> StreamWriter<W> {
-    /// A writer at the start of a stream.
+    /// Creates a writer at the start of a stream.
     pub fn new(sink: W) -> Self {
         Self { sink, sealer: Sealer::default() }
     }
 
-    /// The same writer with another rule for trailers.
+    /// Sets the rule for checksums at the end of headers.
     #[must_use]
     pub fn trailers(mut self, trailers: Trailers) -> Self {
         self.sealer.trailers = trailers;
         self
     }
 
-    /// Writes a record. The checksums in `header` are replaced by the right ones.
+    /// Writes a record with valid checksums; those in `header` are replaced.
     ///
     /// # Errors
-    /// When the record cannot stand here, its payload has not the length that the header says, or the
-    /// destination fails. Nothing more can be written then.
+    /// Fails if the record is not allowed at this position, if its payload does not have the size that the
+    /// header states, and if the destination fails. No further records are accepted then.
     pub fn write(&mut self, header: &Header, payload: &[u8]) -> Result<(), Error> {
         let place = Place { record: header.record_type(), ..self.sealer.place() };
         let sealed = self.sealer.seal(header, payload, None)?;
@@ -158,22 +158,22 @@ impl<W: Write> StreamWriter<W> {
         written.map_err(|error| Error::new(Fault::Io(error), place))
     }
 
-    /// Bytes written so far.
+    /// The number of bytes written so far.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.sealer.offset()
     }
 
-    /// Where in the shape of the stream the next record stands.
+    /// The position of the next record in the structure of the stream.
     #[must_use]
     pub fn section(&self) -> Section {
         self.sealer.section()
     }
 
-    /// Flushes the destination and gives it back.
+    /// Flushes the destination and returns it.
     ///
     /// # Errors
-    /// When no whole stream was written, or flushing fails.
+    /// Fails if no complete stream was written, and if flushing fails.
     pub fn finish(mut self) -> Result<W, Error> {
         let place = self.sealer.place();
         self.sealer.chain.finish().map_err(|fault| Error::new(fault, place))?;
@@ -181,7 +181,7 @@ impl<W: Write> StreamWriter<W> {
         Ok(self.sink)
     }
 
-    /// Gives the destination back as it is, flushed or not: for a stream that has no END on purpose.
+    /// Returns the destination without flushing it, for a stream that intentionally has no END.
     pub fn into_inner(self) -> W {
         self.sink
     }

@@ -1,9 +1,9 @@
-//! What a file of streams holds, from the headers alone: snapshots, where they lie, how large they are.
+//! A summary of a file of streams from the headers only: the snapshots with their offsets and sizes.
 //!
-//! Payloads other than the lists behind BEGIN are not looked at, so a file that seeks is summed up
-//! without being read, and nothing here says that a stream is good: that is [`verify`](crate::verify).
+//! Payloads other than the lists after BEGIN are skipped, so most of a file that seeks is not read. The summary
+//! does not show that a stream is intact: that is the purpose of [`verify`](crate::verify).
 //!
-//! Memory: some hundred bytes for each substream, and the lists behind their BEGINs.
+//! Memory: some hundred bytes for each substream, and the lists after their BEGINs.
 
 mod package;
 
@@ -20,81 +20,81 @@ use crate::place::Place;
 use crate::record::{Begin, Body, HEADER_LEN, RecordType};
 use crate::stream::{Checking, Error, Fault, Record, Role, StreamReader};
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// The streams, in order.
     pub streams: Vec<Stream>,
-    /// The substreams of all of them, in order.
+    /// The substreams of all streams, in order.
     pub snapshots: Vec<Snapshot>,
-    /// Bytes read, up to the record that is wrong.
+    /// The number of bytes read, up to the faulty record if there is one.
     pub bytes: u64,
-    /// Zeros after the last END: a block of a tape or device was filled up with them.
+    /// The number of zeros after the last END, which pad the last block of a tape or device.
     pub padding_bytes: u64,
-    /// Why it was not read to the end, or the first list that cannot be read.
+    /// The error that ended the summary, or that of the first list that could not be decoded.
     pub error: Option<Error>,
 }
 
 /// One stream of a file: a package or a single substream.
 #[derive(Debug)]
 pub struct Stream {
-    /// Bytes of the file before it.
+    /// The offset of the stream in the file.
     pub offset: u64,
-    /// The package's header, if it is one.
+    /// The header of the package, if the stream is one.
     pub package: Option<Package>,
-    /// Which of [`Summary::snapshots`] it holds.
+    /// The range of its snapshots in [`Summary::snapshots`].
     pub snapshots: std::ops::Range<usize>,
-    /// Whether its END is there.
+    /// `true` if the stream has its END.
     pub complete: bool,
 }
 
 /// The header of a package.
 #[derive(Debug)]
 pub struct Package {
-    /// `pool/fs@snap`: the top filesystem and the last snapshot.
+    /// The name, `pool/fs@snap`: the top filesystem and the last snapshot.
     pub name: NvString,
-    /// Features of the package.
+    /// The features of the package.
     pub features: FeatureFlags,
-    /// What its list says; `None` for the packages of `zfs send -I`, which have none.
+    /// The list in the header; `None` for the packages of `zfs send -I`, which have none.
     pub list: Option<PackageList>,
 }
 
 /// A substream: one snapshot.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Bytes of the file before it.
+    /// The offset of the substream in the file.
     pub offset: u64,
-    /// Its bytes, BEGIN and END included, as far as they are there.
+    /// The size in bytes, including BEGIN and END, up to the end of the file.
     pub bytes: u64,
-    /// Whether its END is there.
+    /// `true` if the substream has its END.
     pub complete: bool,
-    /// `pool/fs@snap`.
+    /// The full name of the snapshot, `pool/fs@snap`.
     pub name: NvString,
-    /// Its guid.
+    /// The guid of the snapshot.
     pub to_guid: Guid,
-    /// Guid of the incremental source, a snapshot or bookmark; 0 for a full stream.
+    /// The guid of the incremental source, a snapshot or bookmark; 0 for a full stream.
     pub from_guid: Guid,
-    /// Which of [`Summary::snapshots`] is the source, if it lies before this one in the file.
+    /// The index of the source in [`Summary::snapshots`], if the file contains it before this snapshot.
     pub from: Option<usize>,
-    /// Seconds since 1970.
+    /// The creation time in seconds since 1970.
     pub creation_time: u64,
-    /// Filesystem or volume.
+    /// The type: filesystem or volume.
     pub objset_type: ObjsetType,
-    /// Features.
+    /// The features of the stream.
     pub features: FeatureFlags,
-    /// Flags.
+    /// The flags of the stream.
     pub flags: BeginFlags,
-    /// Byte order.
+    /// The byte order of the stream.
     pub order: ByteOrder,
-    /// Records by number of their type.
+    /// The number of records of each type, indexed by the number of the type.
     pub records: [u64; RecordType::ALL.len()],
-    /// Bytes of all payloads.
+    /// The size of all payloads in bytes.
     pub payload_bytes: u64,
-    /// Bytes of the blocks in WRITE, WRITE_EMBEDDED and SPILL as they are in the stream.
+    /// The size in bytes of the blocks in WRITE, WRITE_EMBEDDED and SPILL as stored in the stream.
     pub stored_bytes: u64,
-    /// Bytes of these blocks uncompressed.
+    /// The logical size of these blocks in bytes.
     pub logical_bytes: u64,
-    /// The list behind BEGIN.
+    /// The list after BEGIN.
     pub list: Option<NvList>,
 }
 
@@ -135,38 +135,38 @@ impl Snapshot {
         self.logical_bytes = self.logical_bytes.saturating_add(logical);
     }
 
-    /// The dataset's name: what stands before the `@`.
+    /// The name of the dataset: the part before the `@`.
     #[must_use]
     pub fn dataset(&self) -> &[u8] {
         split_name(self.name.as_bytes()).0
     }
 
-    /// The snapshot's short name: what stands behind the `@`.
+    /// The short name of the snapshot: the part after the `@`.
     #[must_use]
     pub fn short_name(&self) -> &[u8] {
         split_name(self.name.as_bytes()).1
     }
 
-    /// Bytes of the blocks uncompressed, for each byte of them in the stream; `None` without blocks.
+    /// The ratio of the logical size of the blocks to their size in the stream; `None` if there are no blocks.
     #[must_use]
     pub fn compression_ratio(&self) -> Option<f64> {
         (self.stored_bytes != 0).then(|| self.logical_bytes as f64 / self.stored_bytes as f64)
     }
 
-    /// Object and offset from which a resumed stream goes on.
+    /// The object and the offset at which a resumed stream starts.
     #[must_use]
     pub fn resume_point(&self) -> Option<(u64, u64)> {
         let list = self.list.as_ref()?;
         Some((list.get_u64("resume_object")?, list.get_u64("resume_offset")?))
     }
 
-    /// Guids of the snapshots that the stream is redacted for.
+    /// The guids of the snapshots with respect to which the stream is redacted.
     #[must_use]
     pub fn redact_snaps(&self) -> Option<&[u64]> {
         self.list.as_ref()?.get_u64_array("redact_snaps")
     }
 
-    /// Guids of the snapshots that the source is redacted for.
+    /// The guids of the snapshots with respect to which the source is redacted.
     #[must_use]
     pub fn redact_from_snaps(&self) -> Option<&[u64]> {
         self.list.as_ref()?.get_u64_array("redact_from_snaps")
@@ -182,8 +182,8 @@ pub fn split_name(name: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Sums up all that `reader` gives, headers only: payloads are skipped where the source seeks. What can
-/// be read is in the summary even where an error ends it.
+/// Summarizes all streams of `reader` from the headers only: payloads are skipped if the source seeks. If an
+/// error ends the input, the summary contains everything before it.
 pub fn summarize<R: Read>(reader: StreamReader<R>) -> Summary {
     let mut reader = reader.checking(Checking::Shape);
     let mut summary = Summary::default();
@@ -203,7 +203,7 @@ pub fn summarize<R: Read>(reader: StreamReader<R>) -> Summary {
 }
 
 impl Summary {
-    /// The list behind a BEGIN. One that cannot be read does not keep the rest from being summed up.
+    /// Decodes the list after a BEGIN. An error is recorded, and the summary continues.
     fn list(&mut self, record: &Record<'_>) -> Option<NvList> {
         if record.payload.is_empty() {
             return None;

@@ -1,21 +1,21 @@
-//! The list behind the header of a package: which datasets and snapshots there were at the sender, with
-//! their properties and holds.
+//! The list after the header of a package: the datasets and snapshots of the sender, with their properties
+//! and holds.
 
 use crate::ids::Guid;
 use crate::nvlist::{NvList, NvString, NvValue};
 
-/// What the list of a package says.
+/// The content of the list of a package.
 #[derive(Debug)]
 pub struct PackageList {
-    /// Short name of the incremental source.
+    /// The short name of the incremental source.
     pub from_snap: Option<NvString>,
-    /// Short name of the last snapshot.
+    /// The short name of the last snapshot.
     pub to_snap: Option<NvString>,
-    /// Sent with the descendants of the top filesystem (`zfs send -R`).
+    /// `true` if the package includes the descendants of the top filesystem (`zfs send -R`).
     pub recursive: bool,
-    /// Sent as it lies on disk (`zfs send -w`).
+    /// `true` if the package is raw (`zfs send -w`).
     pub raw: bool,
-    /// The datasets, in the list's order.
+    /// The datasets, in the order of the list.
     pub datasets: Vec<Dataset>,
     /// The whole list.
     pub list: NvList,
@@ -24,37 +24,37 @@ pub struct PackageList {
 /// A dataset of a package.
 #[derive(Debug)]
 pub struct Dataset {
-    /// Its name at the sender.
+    /// The name at the sender.
     pub name: NvString,
-    /// Guid of the dataset itself.
+    /// The guid of the dataset.
     pub guid: Option<Guid>,
-    /// Guid of the snapshot it is a clone of.
+    /// The guid of the origin, if the dataset is a clone.
     pub origin: Option<Guid>,
-    /// Guid of its parent's snapshot that the increment starts from, or of the parent's last one where the parent is new.
+    /// The guid of the parent's snapshot that the increment starts from, or of the last snapshot of a new parent.
     pub parent_from_snap: Option<Guid>,
-    /// Whether it is an encryption root.
+    /// `true` if the dataset is an encryption root.
     pub is_encryption_root: bool,
-    /// Its properties, local and received ones.
+    /// The local and received properties.
     pub properties: Vec<(NvString, NvValue)>,
-    /// Its snapshots, sent or not.
+    /// The snapshots, including those that are not sent.
     pub snapshots: Vec<PackageSnapshot>,
 }
 
 /// A snapshot of a dataset of a package.
 #[derive(Debug)]
 pub struct PackageSnapshot {
-    /// Short name.
+    /// The short name.
     pub name: NvString,
-    /// Its guid.
+    /// The guid of the snapshot.
     pub guid: Guid,
-    /// Its properties.
+    /// The properties.
     pub properties: Vec<(NvString, NvValue)>,
-    /// Its holds: tag, and since when in seconds since 1970.
+    /// The holds: the tag, and the time in seconds since 1970.
     pub holds: Vec<(NvString, u64)>,
 }
 
 impl PackageList {
-    /// Takes apart what is there; what has another type than OpenZFS gives it counts as absent.
+    /// Parses the list. An entry whose type differs from that in OpenZFS is ignored.
     #[must_use]
     pub fn new(list: NvList) -> Self {
         let datasets = list.get_list("fss").into_iter().flatten().filter_map(|pair| match &pair.value {
@@ -79,7 +79,7 @@ fn pairs(list: Option<&NvList>) -> Vec<(NvString, NvValue)> {
 impl Dataset {
     fn new(key: &NvString, entry: &NvList) -> Self {
         let guid = key.to_str().and_then(|key| u64::from_str_radix(key.strip_prefix("0x")?, 16).ok());
-        // A package may list very many snapshots; each name is looked up in these lists once.
+        // A package may list very many snapshots, and each name is looked up in these lists.
         let sorted = |name| {
             let mut pairs: Vec<_> = entry.get_list(name).into_iter().flatten().collect();
             pairs.sort_by(|a, b| a.name.cmp(&b.name));

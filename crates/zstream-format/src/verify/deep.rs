@@ -1,11 +1,11 @@
-//! Comparing payloads with what their records say of them.
+//! Comparison of payloads with their records.
 //!
-//! The key of a WRITE holds the checksum of the block as it lay on the sender's disk. Where the payload
-//! is in that form, the checksum can be computed again; in raw streams two of its words are the MAC that
-//! stands in the record too. And a compressed payload has to make as many bytes as the record says.
+//! The key of a WRITE contains the checksum of the block on the sender's disk. If the payload is in the same
+//! form, the checksum can be verified; in raw streams two of its words are the MAC, which the record contains,
+//! too. And a compressed payload must decompress to the size in the record.
 //!
-//! The key is in the words of the machine that wrote the block, which need not be those of the machine
-//! that sent it. So either order is taken, and of types whose content is swapped nothing is asked.
+//! The key is in the byte order of the machine that wrote the block, which may differ from that of the sender.
+//! So both byte orders are accepted, and keys of types whose content is swapped are not verified.
 
 use crate::algorithm::{ChecksumType, CompressionType};
 use crate::checksum::Checksum;
@@ -18,14 +18,14 @@ use crate::stream::{PayloadFault, Record};
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
 
-/// Checks payloads; holds the room to decompress into.
+/// A verifier of payloads with a reusable buffer for decompression.
 #[derive(Debug, Default)]
 pub(super) struct Deep {
     room: Vec<u8>,
 }
 
 impl Deep {
-    /// Checks the payload of a record that the rules let pass.
+    /// Verifies the payload of a record that complies with the rules.
     pub(super) fn check(&mut self, body: &Body, record: &Record<'_>, raw: bool) -> Result<(), PayloadFault> {
         match body {
             Body::Write(write) if raw => self.raw_write(write, record),
@@ -74,21 +74,21 @@ impl Deep {
         Err(PayloadFault::Key { computed, found: write.key_checksum })
     }
 
-    /// Decompresses a payload, for the sake of the errors.
+    /// Decompresses a payload to find errors.
     fn decompress(&mut self, kind: CompressionType, stored: &[u8], size: u64) -> Result<(), PayloadFault> {
         if matches!(kind, CompressionType::INHERIT | CompressionType::OFF) {
             return Ok(());
         }
         self.room.resize(usize::try_from(size).unwrap_or(usize::MAX), 0);
         match decompress(kind, stored, &mut self.room) {
-            // A build without the codec cannot say.
+            // A build without the codec cannot verify the payload.
             Err(CodecError { fault: CodecFault::NotCompiledIn { .. }, .. }) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// The key of a WRITE that is not raw, where it can be computed again.
+/// Verifies the key of a WRITE that is not raw, if it can be computed from the payload.
 fn key(write: &Write, record: &Record<'_>) -> Result<(), PayloadFault> {
     let found = write.key_checksum;
     let bytes = write.object_type.swap_class() == Some(SwapClass::U8);

@@ -1,14 +1,14 @@
-//! Is this a whole stream that a receiver takes?
+//! Verification that a stream is intact and that a receiver accepts it.
 //!
-//! Beside the shape and the checksums, which the readers check, every record is held to the rules of
-//! [`judge`](mod@crate::judge), every list behind a BEGIN is decoded, and, where asked for, every payload
-//! is compared with what its record says of it ([`PayloadFault`](crate::stream::PayloadFault)). What is odd but received all the same,
-//! such as the marks of known faults of senders, becomes a [`Warning`].
+//! The readers verify structure and checksums. In addition, every record is validated with the rules of
+//! [`judge`](mod@crate::judge), every list after a BEGIN is decoded, and, if requested, every payload is compared
+//! with its record ([`PayloadFault`](crate::stream::PayloadFault)). Anomalies that receivers accept, such as signs of
+//! known faults of senders, become a [`Warning`].
 //!
-//! A payload, and the fields of BEGIN, are vouched for by the record that comes next. So what seems
-//! wrong there waits: where the next checksum is wrong, that is what is reported.
+//! The checksum in the next record covers a payload and the fields of BEGIN. So a fault in them is reported only
+//! after that checksum matched; otherwise the checksum is reported.
 //!
-//! Memory: that of the reader, and some numbers. Time: the checksums' and little more.
+//! Memory: that of the reader, and some numbers. Time: that of the checksums, and little more.
 
 mod deep;
 mod warning;
@@ -25,51 +25,51 @@ use crate::record::{Begin, Body, WriteEmbedded};
 use crate::stream::parallel::{ParallelReader, ReadAt};
 use crate::stream::{Error, Fault, Record, Role};
 
-/// An embedded block at an offset from here on, of an object with a spill block, is that spill block,
-/// sent wrongly (upstream issue 18239): the offset is -2 blocks, and no block is larger than 16 MiB.
+/// The lowest offset at which an embedded block of an object with a spill block is that spill block, sent in the
+/// wrong record (OpenZFS issue 18239): the offset is -2 blocks, and no block is larger than 16 MiB.
 pub(crate) const EMBEDDED_SPILL_OFFSET: u64 = u64::MAX - 2 * (16 << 20) + 1;
 
-/// What to check.
+/// The options of a verification.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Also compare payloads with the checksums and sizes that their records give.
+    /// `true` to compare payloads with the checksums and sizes in their records, too.
     pub deep: bool,
-    /// What the receiving pool allows.
+    /// The limits of the receiving pool.
     pub limits: Limits,
 }
 
-/// What was found.
+/// The result of a verification.
 #[derive(Debug)]
 pub struct Verdict {
-    /// Why it is not a whole stream that can be received; `None` if it is.
+    /// The fault of the stream; `None` if it is intact and can be received.
     pub error: Option<Error>,
-    /// Bytes up to the record that is wrong, or all of them.
+    /// The offset of the faulty record, or the size of the stream, in bytes.
     pub bytes: u64,
-    /// Records up to the one that is wrong, or all of them.
+    /// The number of records before the faulty one, or of all records.
     pub records: u64,
-    /// Bytes from the start that a checksum vouches for.
+    /// The number of bytes from the start that are verified by a checksum.
     pub good_bytes: u64,
-    /// Zeros after the last END, to which no checksum belongs: a block of a tape or device was filled up with them.
+    /// The number of zeros after the last END, which no checksum covers and which pad the last block of a tape or device.
     pub padding_bytes: u64,
-    /// Whole streams; a package counts as one.
+    /// The number of complete streams; a package counts as one.
     pub streams: u64,
-    /// Whole substreams, each a snapshot.
+    /// The number of complete substreams, each a snapshot.
     pub snapshots: u64,
-    /// The snapshot in whose substream it is wrong.
+    /// The snapshot whose substream has the fault.
     pub inside: Option<String>,
-    /// What is odd, at most one of each kind.
+    /// The warnings, at most one of each kind.
     pub notes: Vec<Note>,
 }
 
 impl Verdict {
-    /// Whether the stream is whole.
+    /// Returns `true` if the stream is intact.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.error.is_none()
     }
 
-    /// Whether it has the marks of a receive that was broken off and saved with `zfs send -S`: cut
-    /// short behind a whole record, and the records are for another guid than BEGIN.
+    /// Returns `true` if the stream looks like the saved state of an interrupted receive, sent with `zfs send -S`:
+    /// it is truncated after a complete record, and the records have another guid than BEGIN.
     #[must_use]
     pub fn may_be_saved_partial(&self) -> bool {
         self.error.as_ref().is_some_and(|error| matches!(error.fault(), Fault::NoEnd))
@@ -77,13 +77,13 @@ impl Verdict {
     }
 }
 
-/// Looks at the records of a stream, in order, behind a reader that checks shape and sums.
+/// A validator for the records of a stream, in order, after a reader has verified structure and checksums.
 #[derive(Debug)]
 pub struct Examiner {
     options: Options,
     judge: Option<Judge>,
     begin: Option<Begin>,
-    /// What seems wrong in a part that the next checksum vouches for.
+    /// A fault in a part that the next checksum covers.
     pending: Option<(Fault, Place)>,
     object: Option<Seen>,
     deep: deep::Deep,
@@ -101,7 +101,7 @@ struct Seen {
 }
 
 impl Examiner {
-    /// An examiner at the start of a stream.
+    /// Creates an examiner at the start of a stream.
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
@@ -117,10 +117,10 @@ impl Examiner {
         }
     }
 
-    /// Looks at the next record.
+    /// Validates the next record.
     ///
     /// # Errors
-    /// A rule that it breaks, or that the record before broke, with the place of the record.
+    /// Returns the rule that this or the previous record breaks, with the position of that record.
     pub fn record(&mut self, record: &Record<'_>) -> Result<(), Error> {
         if let Some((fault, place)) = self.pending.take() {
             return Err(Error::new(fault, place));
@@ -148,7 +148,7 @@ impl Examiner {
         Ok(())
     }
 
-    /// What stands against the stream though the reader has nothing more to say, or says `error`.
+    /// Returns the fault of the stream after the reader has reached the end or failed with `error`.
     #[must_use]
     pub fn finish(&mut self, error: Option<Error>) -> Option<Error> {
         let wrong_sum = error
@@ -217,10 +217,10 @@ impl Examiner {
         Ok(())
     }
 
-    /// Notes what receivers take but should not have been sent.
+    /// Records anomalies that receivers accept but that senders should not send.
     fn oddities(&mut self, body: &Body, record: &Record<'_>) {
         let expected = self.begin.map_or(Guid(0), |begin| begin.to_guid);
-        // Records of streams before feature flags carry no guid.
+        // Records of streams before feature flags have no guid.
         if body.to_guid() != expected && body.to_guid() != Guid(0) {
             self.note(Warning::ToGuid { found: body.to_guid(), expected }, record.place);
         }
@@ -244,7 +244,7 @@ impl Examiner {
             Body::WriteByref(byref) => byref.object,
             _ => return,
         };
-        // An increment may carry data of an object that is as it was: what a redaction had left out.
+        // An increment may contain data of an unchanged object: data that a redaction had left out.
         let full = self.begin.is_some_and(|begin| {
             begin.from_guid == Guid(0) && !begin.version_info.features().contains(FeatureFlags::RESUMING)
         });
@@ -277,13 +277,13 @@ fn fault_of(breach: Breach) -> Fault {
     }
 }
 
-/// Reads a stream to its end, on all cores, and says what is wrong with it.
+/// Verifies a stream up to its end, on all cores.
 #[cfg(feature = "parallel")]
 pub fn verify(source: impl std::io::Read + Send, options: Options) -> Verdict {
     verify_parallel(ParallelReader::new(source), options)
 }
 
-/// As [`verify`], from `offset` on of a source that can be read at any place, which several cores do at once.
+/// Verifies a stream like [`verify`], from `offset` in a source that several cores can read at once.
 #[cfg(feature = "parallel")]
 pub fn verify_at(source: &(dyn ReadAt + Sync), offset: u64, options: Options) -> Verdict {
     verify_parallel(ParallelReader::positioned(source, offset), options)
@@ -308,7 +308,7 @@ fn verify_parallel(mut reader: ParallelReader<'_>, options: Options) -> Verdict 
     Verdict { padding_bytes, ..verdict }
 }
 
-/// As [`verify`], on one core and with small memory.
+/// Verifies a stream like [`verify`], on one core and with little memory.
 pub fn verify_one_core(source: impl std::io::Read, options: Options) -> Verdict {
     let mut reader = crate::stream::StreamReader::new(source);
     let mut examiner = Examiner::new(options);

@@ -1,48 +1,48 @@
-//! What is odd in a stream but does not keep it from being received.
+//! Anomalies in streams that receivers accept.
 
 use crate::ids::{Guid, ObjectId};
 use crate::place::Place;
 
-/// Something that should not have been sent so.
+/// An anomaly that a sender should not have sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A spill block sent as an embedded block of the file (upstream issue 18239): receivers write it as
-    /// file data and the extended attributes in it are lost.
+    /// A spill block was sent as an embedded block of the file (OpenZFS issue 18239): receivers write it as
+    /// file data, and the extended attributes in it are lost.
     #[error(
         "the spill block of an object was sent as embedded data at offset {offset:#x}: its extended attributes \
          will be missing (OpenZFS issue 18239)"
     )]
     EmbeddedSpill {
-        /// Where it pretends to lie.
+        /// The offset in the record.
         offset: u64,
     },
-    /// An embedded block larger than the object's blocks: the received file is short.
+    /// An embedded block is larger than the blocks of its object: the received file is short.
     #[error(
-        "an embedded block of {length} bytes in an object with blocks of {block_size}: the received file will be \
-         short (OpenZFS issue 18239)"
+        "an embedded block is {length} bytes, but the blocks of its object are {block_size}: the received file will \
+         be short (OpenZFS issue 18239)"
     )]
     EmbeddedLength {
-        /// Size of the embedded block.
+        /// The size of the embedded block in bytes.
         length: u64,
-        /// Size of the object's blocks.
+        /// The size of the blocks of the object in bytes.
         block_size: u32,
     },
-    /// Padding behind an embedded block is not zero.
-    #[error("padding behind an embedded block is not zero (OpenZFS issue 13778)")]
+    /// The padding after an embedded block is not zero.
+    #[error("padding after an embedded block is not zero (OpenZFS issue 13778)")]
     EmbeddedPadding,
-    /// Records for another snapshot than BEGIN's.
+    /// The records are for another snapshot than BEGIN.
     #[error(
-        "records are for guid {found}, BEGIN is for {expected}: so are streams saved from a partial receive \
+        "records are for guid {found}, BEGIN is for {expected}, as in the saved state of a partial receive \
          (zfs send -S)"
     )]
     ToGuid {
-        /// What the record says.
+        /// The guid in the record.
         found: Guid,
-        /// What BEGIN said.
+        /// The guid in BEGIN.
         expected: Guid,
     },
-    /// In a full stream: data of an object whose OBJECT record did not come right before.
+    /// In a full stream, data of an object does not follow its OBJECT record.
     #[error(
         "data of object {object} does not follow its OBJECT record: it can be received only if the object exists"
     )]
@@ -52,13 +52,13 @@ pub enum Warning {
         /// The object of the last OBJECT record.
         last: Option<ObjectId>,
     },
-    /// A deduplicated stream, which receivers of today refuse.
-    #[error("the stream is deduplicated: it has to go through `zstream redup` before it can be received")]
+    /// The stream is deduplicated; current receivers refuse it.
+    #[error("the stream is deduplicated: convert it with `zstream redup` before it is received")]
     Deduplicated,
 }
 
 impl Warning {
-    /// A word for the kind of warning.
+    /// An identifier for the kind of warning.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -71,20 +71,20 @@ impl Warning {
         }
     }
 
-    /// Whether the other warning differs in its numbers only.
+    /// Returns `true` if both warnings are of the same kind.
     #[must_use]
     pub fn same_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 }
 
-/// A warning, where it was met first, and how often there was cause for it.
+/// A warning with its first position and its number of occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What is odd.
+    /// The warning.
     pub warning: Warning,
-    /// Where it was met first.
+    /// The position of the first occurrence.
     pub place: Place,
-    /// How often.
+    /// The number of occurrences.
     pub count: u64,
 }

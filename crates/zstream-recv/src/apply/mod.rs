@@ -162,7 +162,7 @@ impl Apply {
 fn find(set: &dyn ReceiveStore, object: ObjectId) -> Result<Option<ObjectInfo>> {
     match set.info(object) {
         Ok(info) => Ok(Some(info)),
-        Err(error) if matches!(error.fault(), PoolFault::NotFound { .. }) => Ok(None),
+        Err(error) if matches!(error.fault(), PoolFault::NoObject(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

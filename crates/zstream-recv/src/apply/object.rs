@@ -195,9 +195,7 @@ fn claim(set: &mut dyn ReceiveStore, object: ObjectId, new: &NewObject) -> Resul
 /// The error for a description that no dnode can have, or that this one cannot get.
 fn unmakeable(object: ObjectId, error: PoolError) -> Error {
     match error.fault() {
-        PoolFault::Invalid(_) | PoolFault::TooLarge { .. } => {
-            Misfit::Unmakeable { object, why: error.to_string() }.into()
-        }
+        PoolFault::BadShape(_) => Misfit::Unmakeable { object, why: error.to_string() }.into(),
         _ => error.into(),
     }
 }

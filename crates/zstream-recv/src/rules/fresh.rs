@@ -1,6 +1,5 @@
 //! The target is not there: the stream goes into a new dataset.
 
-use zstream_dmu::error::Fault as PoolFault;
 use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
@@ -37,7 +36,7 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
 fn origin(receiver: &Receiver<'_>, head: Head<'_>, name: &str) -> Result<Dataset> {
     let origin = match receiver.dsl.dataset(name) {
         Ok(origin) => origin,
-        Err(error) if matches!(error.fault(), PoolFault::NotFound { .. }) => {
+        Err(error) if error.is_not_found() => {
             return Err(Refusal::NoOrigin(name.to_owned()).into());
         }
         Err(error) => return Err(error.into()),

@@ -22,7 +22,6 @@ mod stream;
 
 use std::sync::Arc;
 
-use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::mos::Features;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::name::Name;
@@ -217,7 +216,7 @@ fn names(target: &Target) -> Result<(), Refusal> {
 fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Option<Dataset>> {
     match dsl.dir(name).and_then(|dir| dir.head()) {
         Ok(head) => Ok(Some(head)),
-        Err(error) if matches!(error.fault(), PoolFault::NotFound { .. }) => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

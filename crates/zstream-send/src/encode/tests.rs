@@ -1,4 +1,4 @@
-//! Which records ranges become, read back from the stream.
+//! Tests of the records for ranges, read back from the stream.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::*;
 use crate::progress::Progress;
 
 const GUID: Guid = Guid(7);
-/// Objects that the source has room for.
+/// The end of the object numbers of the source.
 const OBJECTS_END: u64 = 96;
 
-/// The records of the ranges, without BEGIN and END; payloads with them.
+/// Returns the records of the ranges with their payloads, without BEGIN and END.
 fn records_of(features: FeatureFlags, batches: Vec<LoadedBatch>) -> Result<Vec<(Body, Vec<u8>)>> {
     let (mut stream, progress) = (Vec::new(), Progress::default());
     let mut encoder = begun(&mut stream, &progress, features);
@@ -33,7 +33,7 @@ fn records_of(features: FeatureFlags, batches: Vec<LoadedBatch>) -> Result<Vec<(
     Ok(found)
 }
 
-/// An encoder behind BEGIN.
+/// Returns an encoder after BEGIN.
 fn begun<'a>(stream: &'a mut Vec<u8>, progress: &'a Progress, features: FeatureFlags) -> Encoder<'a> {
     let mut output = Output::new(Some(stream), progress);
     let begin = Begin {
@@ -50,7 +50,7 @@ fn begun<'a>(stream: &'a mut Vec<u8>, progress: &'a Progress, features: FeatureF
     Encoder::new(output, features, GUID, Some(Txg(100)), OBJECTS_END)
 }
 
-/// The records behind BEGIN, as far as they go.
+/// Returns the records after BEGIN, up to the first error.
 fn read(stream: &[u8]) -> Vec<(Body, Vec<u8>)> {
     let (mut reader, mut found) = (StreamReader::new(stream), Vec::new());
     while let Ok(Some(record)) = reader.next() {
@@ -60,9 +60,9 @@ fn read(stream: &[u8]) -> Vec<(Body, Vec<u8>)> {
     found
 }
 
-/// The records of ranges without content.
+/// Returns the records of ranges without content.
 fn records(ranges: Vec<Range>) -> Vec<Body> {
-    // Nothing may depend on how ranges are put into batches.
+    // The result must not depend on the distribution of ranges to batches.
     let alone = |range| LoadedBatch {
         ranges: vec![Loaded { range, form: None, content: Content::None }],
         bytes: Vec::new(),
@@ -87,7 +87,7 @@ fn free_slot(object: u64) -> Range {
     range(object, 0, 0, What::Object { pointer: BlockPointer::EMPTY, dnode: None })
 }
 
-/// Free blocks of dnodes, 32 objects each.
+/// Free dnode blocks, of 32 objects each.
 fn free_objects(start: u64, end: u64) -> Range {
     range(0, start, end, What::Hole { block_bytes: 16 << 10 })
 }
@@ -114,7 +114,7 @@ fn adjacent_frees_of_an_object_are_one() {
 fn a_free_whose_end_has_no_number_goes_to_the_end() {
     let last = (1 << 55) - 1;
     assert_eq!(records(vec![hole(5, last, last + 9)]), [free(5, last * 512, u64::MAX - last * 512)]);
-    // Joined with what comes before it, too.
+    // Merged with the previous one, too.
     let joined = vec![hole(5, last - 1, last), hole(5, last, last + 9)];
     assert_eq!(records(joined), [free(5, (last - 1) * 512, u64::MAX - (last - 1) * 512)]);
     assert_eq!(records(vec![hole(5, 1 << 55, (1 << 55) + 1)]), [], "it was always a hole");
@@ -156,7 +156,7 @@ fn records_of_different_kinds_do_not_join() {
     assert_eq!(records(ranges), expected);
 }
 
-/// A block of these bytes with a pointer that says so.
+/// The pointer of a block of this size.
 fn pointer(bytes: u64, object_type: ObjectType, birth: u64) -> BlockPointer {
     BlockPointer::normal(&NormalBlock {
         dvas: [Dva::new(0, 1 << 20, bytes, false), Dva::default(), Dva::default()],
@@ -180,7 +180,7 @@ fn pointer(bytes: u64, object_type: ObjectType, birth: u64) -> BlockPointer {
 fn data(block: u64, bytes: u64, form: Form) -> LoadedBatch {
     let pointer = pointer(bytes, ObjectType::PLAIN_FILE_CONTENTS, 200);
     let what = What::Data { pointer, object_type: ObjectType::PLAIN_FILE_CONTENTS, block_bytes: bytes };
-    // It does not lie at the start of its batch.
+    // It is not at the start of its batch.
     let content = Content::Block { at: 3..3 + bytes as usize, sum: None };
     let loaded = Loaded { range: range(5, block, block + 1, what), form: Some(form), content };
     let buffer = [9; 3].into_iter().chain((0..bytes).map(|n| (n % 251) as u8)).chain([9; 5]).collect();

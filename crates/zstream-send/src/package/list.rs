@@ -1,4 +1,4 @@
-//! What a package says of its datasets, gathered from the tree (`send_iterate_fs`).
+//! The list of the datasets of a package, collected from the tree (`send_iterate_fs`).
 //!
 //! ```text
 //! fss
@@ -9,60 +9,59 @@
 //!     [snapholds  name -> tag -> time]
 //! ```
 //!
-//! The order of everything is that of libzfs: datasets depth first, the children of each in the order of their ZAP;
-//! snapshots by age.
+//! The order is that of libzfs: datasets depth first, the children of each in the order of their ZAP; snapshots by age.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error, Result as DmuResult};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::Zap;
 use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::error::{Error, Result as DmuResult};
 use zstream_format::nvlist::NvList;
 
 use super::props::properties;
 use crate::note::Note;
 use crate::refusal::Refusal;
 
-/// Deeper than names of 255 bytes can be nested.
+/// The maximum depth of datasets, above that of names of 255 bytes.
 const DEPTH_MAX: usize = 128;
 
 /// A dataset of a package.
 pub(crate) struct Filesystem {
-    /// Its head.
+    /// The head of the dataset.
     pub(crate) head: Dataset,
-    /// Guid of the parent's snapshot that the increment starts from, or else that is sent; 0 at the top.
+    /// The guid of the parent's snapshot that the increment starts from, or of the one that is sent; 0 at the top.
     pub(crate) parent_from: u64,
-    /// Guid of the snapshot it is a clone of.
+    /// The guid of its origin.
     pub(crate) origin: Option<u64>,
-    /// Guids of those of its snapshots that the list names.
+    /// The guids of its snapshots in the list.
     pub(crate) snapshots: Vec<u64>,
 }
 
-/// Gathers the list.
+/// A collector of the list.
 pub(crate) struct Gather<'a> {
-    /// The top of what is sent.
+    /// The top dataset.
     pub(crate) top: &'a str,
-    /// Short name of the last snapshot.
+    /// The short name of the last snapshot.
     pub(crate) to: &'a str,
-    /// Short name of the source of the increment.
+    /// The short name of the source of the increment.
     pub(crate) from: Option<&'a str>,
-    /// With all below (`-R`).
+    /// `true` to include descendants (`-R`).
     pub(crate) recursive: bool,
-    /// With all snapshots between (`-I`).
+    /// `true` to include all intermediate snapshots (`-I`).
     pub(crate) all: bool,
-    /// Datasets without the snapshot are left out (`-s`).
+    /// `true` to skip datasets without the snapshot (`-s`).
     pub(crate) skip_missing: bool,
-    /// `-w`
+    /// The option `-w`.
     pub(crate) raw: bool,
-    /// `-p`
+    /// The option `-p`.
     pub(crate) properties: bool,
-    /// `-b`
+    /// The option `-b`.
     pub(crate) backup: bool,
-    /// `-h`
+    /// The option `-h`.
     pub(crate) holds: bool,
-    /// Where notes go.
+    /// The receiver of notes.
     pub(crate) note: &'a mut dyn FnMut(Note),
     /// The list of datasets so far.
     pub(crate) list: NvList,
@@ -76,14 +75,14 @@ struct Snapshots {
     guids: NvList,
     properties: NvList,
     holds: NvList,
-    /// The guids alone.
+    /// The guids only.
     listed: Vec<u64>,
-    /// Guid of the source of the increment, or else of the last snapshot.
+    /// The guid of the source of the increment, or of the last snapshot if there is none.
     from: u64,
 }
 
 impl<'a> Gather<'a> {
-    /// Gathers `dir` and, if asked for, what is below.
+    /// Collects `dir` and, if requested, its descendants.
     pub(crate) fn gather(&mut self, dir: &Arc<Dir>) -> Result<(), Refusal> {
         self.visit(dir, 0, Txg(0), 0)
     }
@@ -96,9 +95,7 @@ impl<'a> Gather<'a> {
         depth: usize,
     ) -> Result<(), Refusal> {
         if depth > DEPTH_MAX {
-            return Err(
-                Error::corrupt("DSL directory", format!("{} nests without an end", dir.name())).into()
-            );
+            return Err(Error::corrupt("DSL directory", format!("{} is nested too deep", dir.name())).into());
         }
         let head = dir.head()?;
         let all = head.snapshots()?;
@@ -130,7 +127,7 @@ impl<'a> Gather<'a> {
                 return Err(Refusal::EncryptedProperties { to: self.full_name(), dataset });
             }
         }
-        // Snapshots that lie outside are left out of packages of one filesystem, but not where all below is sent.
+        // Snapshots outside the range are omitted in packages of one filesystem, but not with descendants.
         let (first, last) = match (self.recursive, self.all) {
             (true, _) => (Txg(0), Txg(u64::MAX)),
             (false, true) => (from_txg.unwrap_or(Txg(0)), to_txg),
@@ -162,7 +159,7 @@ impl<'a> Gather<'a> {
         format!("{}@{}", self.top, self.to)
     }
 
-    /// A dataset without the snapshot is left out where it is younger than that, or the user said so.
+    /// Skips a dataset without the snapshot if it is newer than the snapshot or the user requested it, else fails.
     fn without_snapshot(&mut self, head: &Dataset, to_txg: Txg) -> Result<(), Refusal> {
         let (name, to) = (head.name().to_owned(), self.to.to_owned());
         if to_txg != Txg(0) && head.phys().creation_txg > to_txg {
@@ -180,7 +177,7 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Lists a snapshot (`send_iterate_snap`). `seen`: whether the source and the last one came by.
+    /// Lists a snapshot (`send_iterate_snap`). `seen` is set when the source and the last one were listed.
     fn snapshot(
         &mut self,
         snapshot: &Dataset,
@@ -202,7 +199,7 @@ impl<'a> Gather<'a> {
             lists.from = guid;
         }
         if !self.recursive {
-            // The source itself is with the receiver already: only its guid is told.
+            // The receiver already has the source, so only its guid is listed.
             if !seen.0 && is_from {
                 seen.0 = true;
                 return Ok(());
@@ -220,7 +217,7 @@ impl<'a> Gather<'a> {
     }
 }
 
-/// The holds of a snapshot in the order of their ZAP.
+/// Returns the holds of a snapshot in the order of their ZAP.
 fn holds(snapshot: &Dataset) -> DmuResult<NvList> {
     let mut list = NvList::new();
     if let Some(object) = snapshot.phys().holds {
@@ -232,7 +229,7 @@ fn holds(snapshot: &Dataset) -> DmuResult<NvList> {
     Ok(list)
 }
 
-/// The children of a directory in the order of their ZAP, without those that ZFS hides.
+/// Returns the children of a directory in the order of their ZAP, without hidden ones.
 pub(crate) fn children(dir: &Arc<Dir>) -> DmuResult<Vec<Arc<Dir>>> {
     let Some(object) = dir.phys().children else { return Ok(Vec::new()) };
     let mut order = HashMap::new();

@@ -1,4 +1,4 @@
-//! Packages: several snapshots in one stream, with what `zfs receive` has to know of their datasets.
+//! Packages: several snapshots in one stream, with the description of their datasets for `zfs receive`.
 //!
 //! ```text
 //! BEGIN  header type 2, "pool/fs@last"; payload: a list in XDR, or nothing (-I alone)
@@ -27,28 +27,28 @@ pub(crate) use order::{Range, in_order, snapshots};
 use crate::error::{Error, Fault};
 use crate::refusal::Refusal;
 
-/// What libzfs receives at most, and so sends (`SENDRECV_MAX_NVLIST`).
+/// The maximum size of a list that libzfs receives, and so sends, in bytes (`SENDRECV_MAX_NVLIST`).
 pub const LIST_BYTES_MAX: usize = 64 << 20;
 
-/// What stands before the substreams of a package.
+/// The header before the substreams of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackageHeader {
-    /// `pool/fs@last`
+    /// The name, `pool/fs@last`.
     pub name: String,
-    /// HOLDS, or nothing.
+    /// The features: HOLDS or none.
     pub features: FeatureFlags,
-    /// The list, packed; empty where there is none.
+    /// The packed list; empty if there is none.
     pub list: Vec<u8>,
 }
 
 impl PackageHeader {
-    /// A header without a list.
+    /// Creates a header without a list.
     pub(crate) fn new(name: String, holds: bool) -> Self {
         let features = if holds { FeatureFlags::HOLDS } else { FeatureFlags::empty() };
         Self { name, features, list: Vec::new() }
     }
 
-    /// The same with a list, which is refused where it is longer than `limit` bytes.
+    /// Adds a list, or fails if it is longer than `limit` bytes.
     pub(crate) fn with_list(self, list: &NvList, limit: usize) -> Result<Self, Refusal> {
         let list = list.encode(Packed::xdr(ByteOrder::NATIVE))?;
         if list.len() > limit {
@@ -57,7 +57,7 @@ impl PackageHeader {
         Ok(Self { list, ..self })
     }
 
-    /// Writes BEGIN, the list and END: how many bytes.
+    /// Writes BEGIN, the list and END. Returns the number of bytes.
     pub(crate) fn write(&self, out: &mut dyn Write) -> Result<u64, Error> {
         let order = ByteOrder::NATIVE;
         let begin = Begin {
@@ -73,7 +73,7 @@ impl PackageHeader {
         };
         let mut header = Header::new(begin, order);
         let length = u32::try_from(self.list.len())
-            .map_err(|_| Error::invalid(format!("a list of {} bytes", self.list.len())))?;
+            .map_err(|_| Error::invalid(format!("the list of the package is {} bytes", self.list.len())))?;
         header.set_payload_len_field(length);
         let mut writer = StreamWriter::new(out).trailers(Trailers::Modern);
         writer.write(&header, &self.list).map_err(output)?;
@@ -82,13 +82,13 @@ impl PackageHeader {
     }
 }
 
-/// The record behind the substreams: END with nothing in it.
+/// Returns the record after the substreams: an empty END.
 pub(crate) fn end() -> Header {
     Header::new(End { checksum: Checksum::default(), to_guid: Guid(0) }, ByteOrder::NATIVE)
 }
 
 fn output(error: stream::Error) -> Error {
-    // An error of `write_all` has a kind and no more that anyone could use.
+    // An error of `write_all` has no useful detail other than its kind.
     match error.fault() {
         stream::Fault::Io(error) => Fault::Output(io::Error::new(error.kind(), error.to_string())).into(),
         _ => Error::invalid(error.to_string()),

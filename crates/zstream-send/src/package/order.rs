@@ -10,10 +10,10 @@ use super::list::Filesystem;
 use crate::note::Note;
 use crate::refusal::Refusal;
 
-/// The datasets of a package in the order in which they are sent: that of the list, but none before the ones that its
-/// parent's snapshot and its origin belong to. What is not in the package is not waited for.
+/// Returns the datasets of a package in the order in which they are sent: that of the list, but each after the datasets of
+/// its parent's snapshot and of its origin, if these are in the package.
 pub(crate) fn in_order(filesystems: &[Filesystem]) -> Result<Vec<&Filesystem>, Refusal> {
-    // Of several snapshots with one guid the first counts.
+    // Of several snapshots with the same guid, the first one is used.
     let mut owners = HashMap::new();
     for (index, filesystem) in filesystems.iter().enumerate() {
         for guid in &filesystem.snapshots {
@@ -44,31 +44,32 @@ pub(crate) fn in_order(filesystems: &[Filesystem]) -> Result<Vec<&Filesystem>, R
     Ok(order)
 }
 
-/// Which snapshots of each dataset are sent.
+/// The range of the snapshots of each dataset that are sent.
 pub(crate) struct Range<'a> {
-    /// Short name of the last snapshot.
+    /// The short name of the last snapshot.
     pub(crate) to: &'a str,
-    /// Short name of the source of the increment.
+    /// The short name of the source of the increment.
     pub(crate) from: Option<&'a str>,
-    /// With all between (`-I`); else only those that clones come from.
+    /// `true` to include all intermediate snapshots (`-I`); otherwise only the origins of clones.
     pub(crate) all: bool,
-    /// With all datasets below (`-R`).
+    /// `true` to include descendants (`-R`).
     pub(crate) recursive: bool,
-    /// Guids of the origins of the clones of the package.
+    /// The guids of the origins of the clones in the package.
     pub(crate) origins: HashSet<u64>,
-    /// Names of datasets that are left out, with all below (`-X`).
+    /// The names of datasets that are excluded with their descendants (`-X`).
     pub(crate) exclude: &'a [String],
 }
 
-/// Whether `-X` names this dataset, or one above it.
+/// Returns `true` if `-X` names this dataset or one of its ancestors.
 pub(crate) fn excluded(name: &str, exclude: &[String]) -> bool {
     exclude.iter().any(|wanted| {
         name.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '@']))
     })
 }
 
-/// The snapshots of a head that are sent, each with the one that it is an increment of; none for the first one, which is
-/// full or comes from the origin. Notes say why there are none. Whether all is as it should be.
+/// Calls `send` with the snapshots of a head that are sent, each with the source of its increment; that of the first one is
+/// `None`, since it is full or an increment from the origin. Returns `true` if the source and the last snapshot were found,
+/// otherwise a note has the reason.
 pub(crate) fn snapshots(
     head: &Dataset,
     range: &Range<'_>,
@@ -78,7 +79,7 @@ pub(crate) fn snapshots(
     let all: Vec<Arc<Dataset>> = head.snapshots()?.into_iter().map(Arc::new).collect();
     let find = |name: &str| all.iter().find(|snapshot| snapshot.snapshot_name() == Some(name));
     let txg = |name: &str| find(name).map(|snapshot| snapshot.phys().creation_txg);
-    // Where all below is sent, a dataset without the source is sent from its beginning.
+    // With descendants, a dataset without the source is sent from its first snapshot.
     let from = range.from.filter(|from| !range.recursive || find(from).is_some());
     let (first, last) = if range.recursive {
         (Txg(0), Txg(u64::MAX))

@@ -1,25 +1,26 @@
-//! The properties that travel with a package: those that were set or received here, and that can be set.
+//! The properties in a package: those that were set or received, and that can be set at the receiver.
 //!
-//! They come in the order of the ZAP they lie in, as the kernel lists them (`dsl_prop_get_all_ds`), so that the list is
-//! the same to the byte.
+//! They are in the order of their ZAP, as the kernel lists them (`dsl_prop_get_all_ds`), so that the list is identical to
+//! the byte.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::zap::{Value, Zap};
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::error::{Error, Result};
 use zstream_dsl::prop::table::{Kind, PROPERTIES, Property, Types};
 use zstream_format::nvlist::NvList;
 
-/// What stands behind the name of a received value, of one that does not count, and of a number that is no known name of
-/// its property.
+/// The suffix of a received value.
 const RECEIVED: &str = "$recvd";
+/// The suffix of a received value that is overridden.
 const INHERIT: &str = "$inherit";
+/// The suffix of a number that is not a known value of its property.
 const UNKNOWN_VALUE: &str = "$iuv";
 
-/// Space limits: snapshots have none, and pools of old versions keep them elsewhere.
+/// The space limits: snapshots have none, and pools of old versions store them elsewhere.
 const LIMITS: [&str; 4] = ["quota", "reservation", "refquota", "refreservation"];
 
-/// The properties of a head or snapshot as `zfs send` lists them (`send_iterate_prop`); with `received_only` those that
-/// were received, whether they count or not (`-b`).
+/// Returns the properties of a head or snapshot as `zfs send` lists them (`send_iterate_prop`). With `received_only`, these
+/// are the received ones, including those that are overridden (`-b`).
 pub(super) fn properties(dataset: &Dataset, received_only: bool) -> Result<NvList> {
     let is_snapshot = dataset.is_snapshot();
     let dir = dataset.dir();
@@ -64,15 +65,15 @@ fn is_known_value(name: &str, value: &Value) -> Result<bool> {
     Ok(property.index_name(value.u64()?).is_some())
 }
 
-/// Adds what can be set at the receiver.
+/// Adds a property if it can be set at the receiver.
 fn add(list: &mut NvList, name: &str, value: &Value, is_snapshot: bool) -> Result<()> {
-    let wrong = |error: Error| Error::corrupt("property", format!("{name}: {error}"));
+    let wrong = |error: zstream_dmu::error::Error| Error::corrupt("property", format!("{name}: {error}"));
     let text = |value: &Value| value.text().map(|text| text.as_bytes().to_vec()).map_err(wrong);
     if name.contains(':') {
         list.add_string(name, text(value)?);
         return Ok(());
     }
-    // Properties of newer versions are left out, and what was set once or is only told.
+    // Omit properties of newer versions, read-only ones, and those that cannot be changed after creation.
     let Some(property) = property(name).filter(|property| !property.read_only && !property.set_once) else {
         return Ok(());
     };

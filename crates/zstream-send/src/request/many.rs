@@ -1,4 +1,4 @@
-//! Several snapshots: `-R` and `-I` (`zfs_send`).
+//! Requests for several snapshots: `-R` and `-I` (`zfs_send`).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(No
         dataset(dsl, &format!("{filesystem}@{from}"))?;
     }
     let from = from.as_deref();
-    // Without a source, -R sends all there is.
+    // Without a source, -R sends all snapshots.
     let all = request.intermediates || (request.replicate && from.is_none());
     let mut header = PackageHeader::new(request.target.clone(), request.holds);
     let mut filesystems = Vec::new();
@@ -82,12 +82,12 @@ pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(No
     Ok(job)
 }
 
-/// Whether the first snapshot of a clone is an increment of the origin: with `-R`, and with `-I` from just there.
+/// Returns `true` if the first snapshot of a clone is an increment from the origin: with `-R`, and with `-I` from the origin.
 fn from_origin(request: &Request, from: Option<&str>) -> bool {
     request.replicate || (request.from.is_some() && from.is_none())
 }
 
-/// Short name of the source; none where there is none, or it is the origin of what is sent.
+/// Returns the short name of the source; `None` if there is no source, or if it is the origin of the target.
 fn source(request: &Request, head: &Dataset) -> Result<Option<String>, Refusal> {
     let Some(from) = &request.from else { return Ok(None) };
     let filesystem = head.dir().name();
@@ -110,7 +110,7 @@ fn source(request: &Request, head: &Dataset) -> Result<Option<String>, Refusal> 
     Ok(Some(short.to_owned()))
 }
 
-/// The list of a package.
+/// Returns the list of a package.
 pub(super) fn list(filesystems: NvList, from: Option<&str>, to: &str, recursive: bool, raw: bool) -> NvList {
     let mut list = NvList::new();
     if let Some(from) = from {

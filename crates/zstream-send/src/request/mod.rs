@@ -1,16 +1,15 @@
-//! What a user asks for, and the way from there to what is done.
+//! Requests of a user, and their resolution into jobs.
 //!
-//! The rules are those of `zfs send`, of libzfs and of the kernel, in this order; each that is broken is a [`Refusal`] of
-//! its own.
+//! The rules are those of `zfs send`, of libzfs and of the kernel, in this order; each has its own [`Refusal`].
 //!
-//! | request | becomes |
+//! | request | job |
 //! | --- | --- |
-//! | a snapshot or head, from nothing, a snapshot or a bookmark | one step |
+//! | a snapshot or head, in full, or from a snapshot or a bookmark | one step |
 //! | the same with `-p`, `-b` or `-h` | one step in a package with a list |
 //! | `-I` | the snapshots after the source, in a package; with `-p` or `-h` it has a list |
-//! | `-R` | those of all datasets below, in a package with a list |
-//! | a token | one step that goes on where the receiver stopped |
-//! | `-S` | one step: what a receiver has so far |
+//! | `-R` | those of all descendants, in a package with a list |
+//! | a token | one step that resumes where the receiver stopped |
+//! | `-S` | one step: the saved state of a receive |
 
 mod many;
 mod one;
@@ -18,8 +17,8 @@ mod resume;
 
 use std::sync::Arc;
 
-use zstream_dmu::error::{Error as DmuError, Fault as DmuFault};
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::error::{Error as DslError, Fault as DslFault};
 use zstream_dsl::find::Found;
 use zstream_dsl::name::{Name, Suffix};
 use zstream_dsl::pool::Dsl;
@@ -33,40 +32,41 @@ use crate::package::{Gather, LIST_BYTES_MAX};
 use crate::plan::Form;
 use crate::refusal::Refusal;
 
-/// What is to be sent, in the words of `zfs send`.
+/// A request to send, with the options of `zfs send`.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `pool/fs@snapshot`; `pool/fs` for a head as it is, or with [`saved`](Self::saved) for what was received so far.
+    /// The target: `pool/fs@snapshot`, or `pool/fs` for a head or, with [`saved`](Self::saved), for the saved state of a
+    /// receive.
     pub target: String,
-    /// `-i`, `-I`: `@snapshot` or `#bookmark` of the same filesystem, or the full name of one. What says neither is taken
-    /// for a snapshot.
+    /// The source (`-i`, `-I`): `@snapshot` or `#bookmark` of the same filesystem, or the full name of one. A name without
+    /// `@` and `#` is that of a snapshot.
     pub from: Option<String>,
-    /// `-I`: with all snapshots between.
+    /// `true` to include all intermediate snapshots (`-I`).
     pub intermediates: bool,
-    /// `-R`: with all datasets below.
+    /// `true` to include descendants (`-R`).
     pub replicate: bool,
-    /// `-s`: leave out datasets that do not have the snapshot.
+    /// `true` to skip datasets without the snapshot (`-s`).
     pub skip_missing: bool,
-    /// `-X`: datasets to leave out, with all below.
+    /// The datasets to exclude, with their descendants (`-X`).
     pub exclude: Vec<String>,
-    /// `-p`: with properties.
+    /// `true` to include properties (`-p`).
     pub properties: bool,
-    /// `-b`: with properties that were received, and no others.
+    /// `true` to include received properties only (`-b`).
     pub backup: bool,
-    /// `-h`: with holds.
+    /// `true` to include holds (`-h`).
     pub holds: bool,
-    /// `--redact`: the redaction bookmark, with or without the name of its filesystem.
+    /// The redaction bookmark, with or without the name of its filesystem (`--redact`).
     pub redact: Option<String>,
-    /// `-S`: what a partial receive left.
+    /// `true` to send the saved state of an interrupted receive (`-S`).
     pub saved: bool,
-    /// `-L`, `-e`, `-c`, `-w`
+    /// The form of the blocks (`-L`, `-e`, `-c`, `-w`).
     pub form: Form,
-    /// How long the list of a package may be, in bytes.
+    /// The maximum size of the list of a package in bytes.
     pub list_bytes_max: usize,
 }
 
 impl Request {
-    /// A request for `target` without any options.
+    /// Creates a request for `target` without options.
     #[must_use]
     pub fn new(target: impl Into<String>) -> Self {
         Self {
@@ -86,10 +86,10 @@ impl Request {
         }
     }
 
-    /// Finds what is asked for, and judges it. `note` is told what is left out.
+    /// Looks up the requested snapshots and validates the request. `note` is called for each omission.
     ///
     /// # Errors
-    /// The rule that is broken.
+    /// Returns the rule that the request breaks.
     pub fn resolve(&self, dsl: &Arc<Dsl>, note: &mut dyn FnMut(Note)) -> Result<Job, Refusal> {
         if self.saved {
             return resume::saved(self, dsl);
@@ -104,7 +104,7 @@ impl Request {
         }
     }
 
-    /// What gathers the list of one dataset alone, with what of it is asked for.
+    /// Creates a collector for the list of one dataset, with the requested content.
     fn gather<'a>(&self, top: &'a str, to: &'a str, note: &'a mut dyn FnMut(Note)) -> Gather<'a> {
         Gather {
             top,
@@ -124,7 +124,7 @@ impl Request {
     }
 }
 
-/// A dataset of this name, which must not be that of a bookmark.
+/// Looks up a dataset by its name, which must not be that of a bookmark.
 fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Dataset, Refusal> {
     match find(dsl, name)? {
         Found::Dataset(dataset) => Ok(dataset),
@@ -132,10 +132,10 @@ fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Dataset, Refusal> {
     }
 }
 
-/// What a name leads to.
+/// Looks up a dataset or bookmark by its name.
 fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Found, Refusal> {
     let parsed = parse(name)?;
-    // Bookmarks are looked for by those who may use one.
+    // The filesystem of a bookmark must exist.
     if let (Suffix::Bookmark(_), Err(_)) = (&parsed.suffix, dsl.dir(&parsed.filesystem)) {
         return Err(Refusal::NotFound { name: name.to_owned() });
     }
@@ -144,14 +144,14 @@ fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Found, Refusal> {
 
 fn parse(name: &str) -> Result<Name, Refusal> {
     Name::parse(name).map_err(|error| match error.fault() {
-        DmuFault::Invalid(text) => Refusal::BadName(text.clone()),
+        DslFault::BadName(text) => Refusal::BadName(text.clone()),
         _ => error.into(),
     })
 }
 
-fn not_found(name: &str, error: DmuError) -> Refusal {
+fn not_found(name: &str, error: DslError) -> Refusal {
     match error.fault() {
-        DmuFault::NotFound { .. } => Refusal::NotFound { name: name.to_owned() },
+        DslFault::NotFound { .. } => Refusal::NotFound { name: name.to_owned() },
         _ => error.into(),
     }
 }

@@ -1,4 +1,4 @@
-//! One snapshot or head (`zfs_send_one`, `dmu_send`).
+//! Requests for one snapshot or head (`zfs_send_one`, `dmu_send`).
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(No
     Ok(Job::one(header, step))
 }
 
-/// What the increment starts from, judged.
+/// Looks up and validates the source of the increment.
 fn source(dsl: &Arc<Dsl>, target: &Dataset, from: &str, note: &mut dyn FnMut(Note)) -> Result<From, Refusal> {
     let filesystem = target.dir().name();
     let name = if from.starts_with(['@', '#']) {
@@ -59,7 +59,7 @@ fn source(dsl: &Arc<Dsl>, target: &Dataset, from: &str, note: &mut dyn FnMut(Not
     }
 }
 
-/// Judges a snapshot as the source of an increment.
+/// Validates a snapshot as the source of an increment.
 pub(super) fn earlier(snapshot: &Dataset, target: &Dataset) -> Result<(), Refusal> {
     if is_before(snapshot.dir(), snapshot.phys().creation_txg, target)? {
         return Ok(());
@@ -67,8 +67,8 @@ pub(super) fn earlier(snapshot: &Dataset, target: &Dataset) -> Result<(), Refusa
     Err(Refusal::NotEarlier { from: snapshot.name().to_owned(), to: target.name().to_owned() })
 }
 
-/// Judges a bookmark of `head`. A redaction bookmark may be of the very snapshot that is sent: what it left out is then
-/// sent.
+/// Validates a bookmark of `head` as the source of an increment. A redaction bookmark may be of the target itself: then
+/// the redacted blocks are sent.
 pub(super) fn bookmark_is_earlier(
     bookmark: &Bookmark,
     head: &Dataset,
@@ -81,7 +81,7 @@ pub(super) fn bookmark_is_earlier(
     Err(Refusal::NotEarlier { from: bookmark.name.clone(), to: target.name().to_owned() })
 }
 
-/// The list of what is to be left out.
+/// Looks up the list of the blocks to redact.
 fn redaction(target: &Dataset, bookmark: &str) -> Result<Arc<RedactionList>, Refusal> {
     let filesystem = target.dir().name();
     if !target.is_snapshot() {
@@ -103,19 +103,20 @@ fn redaction(target: &Dataset, bookmark: &str) -> Result<Arc<RedactionList>, Ref
     redaction_list(&found, target)
 }
 
-/// The list of a redaction bookmark.
+/// Returns the list of a redaction bookmark.
 pub(super) fn redaction_list(bookmark: &Bookmark, target: &Dataset) -> Result<Arc<RedactionList>, Refusal> {
     let name = || bookmark.name.clone();
     let list = bookmark.redaction_list(target)?;
     let list = list.ok_or_else(|| Refusal::NotRedactionBookmark { name: name() })?;
-    // The blocks behind its end would be sent, though they are to be left out.
+    // With an incomplete list, blocks after its end would be sent that should be redacted.
     if !list.is_complete() {
         return Err(Refusal::IncompleteRedaction { name: name() });
     }
     Ok(Arc::new(list))
 }
 
-/// The header of a package of one. It says nothing of the source of an increment, which may lie elsewhere.
+/// Returns the header of a package with one snapshot. It does not contain the source of an increment, which may be in
+/// another filesystem.
 fn header(request: &Request, target: &Dataset, note: &mut dyn FnMut(Note)) -> Result<PackageHeader, Refusal> {
     let filesystem = target.dir().name();
     let to = target.snapshot_name().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Going on where a receiver stopped (`zfs send -t`), and sending what one has so far (`-S`).
+//! Requests to resume where a receiver stopped (`zfs send -t`), and to send the saved state of a receive (`-S`).
 
 use std::sync::Arc;
 
-use zstream_dmu::error::Result as DmuResult;
 use zstream_dmu::ids::ObjectId;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::error::Result as DmuResult;
 use zstream_dsl::pool::Dsl;
 use zstream_format::ids::Guid;
 use zstream_format::token::{ResumeToken, TokenError};
@@ -17,13 +17,13 @@ use crate::package::children;
 use crate::plan::{Form, ResumePoint};
 use crate::refusal::Refusal;
 
-/// The child that an incremental receive fills.
+/// The hidden child into which an incremental receive writes.
 const RECEIVE_CHILD: &str = "%recv";
 
-/// What a resume token asks for. `form` is added to that of the token.
+/// Resolves a resume token into a job. `form` is added to that of the token.
 ///
 /// # Errors
-/// The rule that is broken: most often, what the token speaks of is no longer there.
+/// Returns the rule that the request breaks, usually because a snapshot in the token no longer exists.
 pub fn resume(token: &ResumeToken, form: Form, dsl: &Arc<Dsl>) -> Result<Job, Refusal> {
     let name = to_name(token)?;
     let (filesystem, _) = name.split_once('@').unwrap_or((name, ""));
@@ -40,7 +40,7 @@ pub fn resume(token: &ResumeToken, form: Form, dsl: &Arc<Dsl>) -> Result<Job, Re
     if let Some(guids) = &token.redact_snaps {
         step.redact = Some(redaction(guids, filesystem, dsl, &target)?);
     }
-    // A token that was made before anything arrived asks for the whole stream.
+    // A token from before the first object requests the whole stream.
     if token.object != 0 || token.offset != 0 {
         step.resume = Some(ResumePoint { object: ObjectId(token.object), offset: token.offset });
         step.done_bytes = token.bytes;
@@ -48,7 +48,7 @@ pub fn resume(token: &ResumeToken, form: Form, dsl: &Arc<Dsl>) -> Result<Job, Re
     Ok(Job::one(None, step))
 }
 
-/// What a partial receive into the target left, from its beginning (`zfs_send_saved`).
+/// Resolves a request for the saved state of a receive into the target (`zfs_send_saved`).
 pub(super) fn saved(request: &Request, dsl: &Arc<Dsl>) -> Result<Job, Refusal> {
     let name = &request.target;
     let head = dataset(dsl, name)?;
@@ -83,8 +83,8 @@ fn joined(form: Form, token: &ResumeToken) -> Form {
     }
 }
 
-/// What the increment starts from: a snapshot or bookmark with the token's guid; where the token tells of redaction
-/// snapshots, the bookmark that was made with those.
+/// Looks up the source of the increment: a snapshot or bookmark with the guid in the token. If the token has redaction
+/// snapshots of the source, it is the bookmark that was created with these.
 fn source(
     token: &ResumeToken,
     filesystem: &str,
@@ -108,7 +108,7 @@ fn source(
     Ok(found)
 }
 
-/// The redaction list that the stream was made with: any of the filesystem that was made with the same snapshots.
+/// Looks up the redaction list of the stream: any list of the filesystem that was created with the same snapshots.
 fn redaction(
     guids: &[u64],
     filesystem: &str,
@@ -124,21 +124,21 @@ fn redaction(
     Err(Refusal::TokenRedactionGone { filesystem: filesystem.to_owned() })
 }
 
-/// Whether this is a redaction bookmark that was made with just these snapshots.
+/// Returns `true` if this is a redaction bookmark that was created with exactly these snapshots.
 fn has_snapshots(bookmark: &Bookmark, head: &Dataset, guids: &[u64]) -> DmuResult<bool> {
     let Some(list) = bookmark.redaction_list(head)? else { return Ok(false) };
     let found = list.snapshots();
     Ok(found.len() == guids.len() && guids.iter().all(|guid| found.contains(guid)))
 }
 
-/// What is looked for by its guid.
+/// The kind of item that is searched by its guid.
 enum Wanted<'a> {
     Snapshot,
     Any,
     RedactionBookmark(&'a [u64]),
 }
 
-/// Looks for a guid as near to `filesystem` as there is one: in it and below, then one level up, and so on
+/// Searches a guid in `filesystem` and its descendants, then in its parent and its descendants, and so on
 /// (`guid_to_name`).
 fn search(
     dsl: &Arc<Dsl>,
@@ -159,7 +159,7 @@ fn search(
     Ok(None)
 }
 
-/// In a directory and those below it, but for `skip`.
+/// Searches a guid in a directory and its descendants, except in `skip`.
 fn below(dir: &Arc<Dir>, guid: Guid, wanted: &Wanted<'_>, skip: Option<&str>) -> DmuResult<Option<From>> {
     let head = dir.head()?;
     if !matches!(wanted, Wanted::RedactionBookmark(_)) {

@@ -1,40 +1,40 @@
-//! The ACL that says what a mode says (`acl_trivial_access_masks`, `zfs_acl_chmod`).
+//! The trivial ACL, which is equivalent to a mode (`acl_trivial_access_masks`, `zfs_acl_chmod`).
 //!
 //! ```text
-//! entry: u16 type (0 allow, 1 deny)   u16 whom   u32 what
+//! entry: u16 type (0 allow, 1 deny)   u16 flags (whom)   u32 access mask
 //! ```
 //!
-//! Entries for owner, group and everyone follow. Where a class may do less than one behind it, an entry in front denies
-//! that, since the first entry that speaks of a right decides.
+//! The ACL has entries for owner, group and everyone. If a class has fewer rights than a later one, an entry before
+//! these denies the difference, since the first entry with a right decides.
 
 const ALLOW: u16 = 0;
 const DENY: u16 = 1;
 
 const OWNER: u16 = 0x1000;
-/// The owning group, and that it is a group.
+/// The flags for the owning group, and for a group.
 const GROUP: u16 = 0x2000 | 0x40;
 const EVERYONE: u16 = 0x4000;
 
 const READ: u32 = 0x1;
-/// Writing and appending.
+/// The rights to write and append.
 const WRITE: u32 = 0x2 | 0x4;
 const EXECUTE: u32 = 0x20;
 
-/// Reading attributes, named attributes and the ACL, and synchronizing, which everyone may.
+/// The rights that everyone has: to read attributes, named attributes and the ACL, and to synchronize.
 const COMMON: u32 = 0x8 | 0x80 | 0x2_0000 | 0x10_0000;
-/// Writing them, and changing the owner.
+/// The rights of the owner: to write attributes, named attributes and the ACL, and to change the owner.
 const OWNERS: u32 = 0x10 | 0x100 | 0x4_0000 | 0x8_0000;
 
-/// Rights by the bits of a mode.
+/// The rights for each bit of a mode.
 const RIGHTS: [(u32, u32); 3] = [(4, READ), (2, WRITE), (1, EXECUTE)];
 
-/// The entries of the ACL, and how many there are.
+/// Returns the number of entries of the ACL for a mode, and the entries.
 pub(super) fn trivial(mode: u32) -> (u64, Vec<u8>) {
     let [owner, group, other] = [mode >> 6 & 7, mode >> 3 & 7, mode & 7];
     let mask =
         |bits: u32| RIGHTS.iter().filter(|(bit, _)| bits & bit != 0).fold(0, |all, (_, right)| all | right);
     let entries = [
-        // What the owner may keeps it where the group may not and everyone may.
+        // Rights that owner and everyone have, but not the group.
         (ALLOW, OWNER, mask(owner & !group & other)),
         (DENY, OWNER, mask(!owner & (group | other))),
         (DENY, GROUP, mask(!group & other)),
@@ -75,7 +75,7 @@ mod tests {
             masks(0o644),
             [owner | what(0x1e_019f), group | what(0x12_0089), everyone | what(0x12_0089)]
         );
-        // The owner may less than others: that is denied first.
+        // The owner has fewer rights than others, so they are denied first.
         assert_eq!(masks(0o077)[0], 1 | owner | what(0x27));
         assert_eq!(masks(0o704).len(), 5);
     }

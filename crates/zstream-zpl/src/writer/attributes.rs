@@ -1,24 +1,25 @@
-//! From a [`Node`] to bonus and spill block (`sa_build_layouts`).
+//! Encoding of a [`Node`] as bonus and spill block (`sa_build_layouts`).
 
 use zstream_dmu::blkptr::BLOCK_POINTER_BYTES;
 use zstream_dmu::block::StoredBlock;
 use zstream_dmu::dnode::{DNODE_CORE_BYTES, DNODE_SLOT_BYTES};
-use zstream_dmu::error::{Error, Fault, Result};
+use zstream_dmu::error::{Error as PoolError, Fault};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
 
+use crate::error::{Error, Result};
 use crate::node::{AclEntries, Node, Time};
 use crate::sa::{Attribute, MAGIC, Registry};
 
-/// Where the lengths of attributes stand in a header; one of them fits into the smallest.
+/// The offset of the lengths of attributes in a header; the smallest header has room for one.
 const LENGTHS_OFFSET: usize = 6;
-/// The largest spill block, in bytes (`SPA_OLD_MAXBLOCKSIZE`).
+/// The maximum size of a spill block in bytes (`SPA_OLD_MAXBLOCKSIZE`).
 const SPILL_BYTES_MAX: usize = 128 << 10;
 const SECTOR_BYTES: usize = 512;
 
-/// An attribute that is to be stored.
+/// An attribute to store.
 struct Stored {
     number: u16,
     is_variable: bool,
@@ -33,8 +34,8 @@ pub(super) fn time(time: Time) -> Vec<u8> {
     words(&[time.seconds.cast_unsigned(), time.nanoseconds])
 }
 
-/// The attributes of a node in the order in which OpenZFS lays them out: what every node has first, so that owners are
-/// always found at the same place, then what was added.
+/// Returns the attributes of a node in the order of OpenZFS: first those that every node has, so that owners are always at
+/// the same offset, then the others.
 fn values(node: &Node) -> Result<Vec<(Attribute, Vec<u8>)>> {
     let mut list = vec![
         (Attribute::Mode, words(&[node.mode])),
@@ -54,7 +55,7 @@ fn values(node: &Node) -> Result<Vec<(Attribute, Vec<u8>)>> {
     list.extend(node.rdev.map(|rdev| (Attribute::Rdev, words(&[rdev]))));
     if let Some(acl) = &node.acl {
         let AclEntries::Inline(entries) = &acl.entries else {
-            return Err(Error::unsupported("changing a file whose ACL is in an object of its own"));
+            return Err(Error::unsupported("changing a file whose ACL is in a separate object"));
         };
         if acl.version == 0 {
             return Err(Error::unsupported("changing a file with an ACL of version 0"));
@@ -68,7 +69,7 @@ fn values(node: &Node) -> Result<Vec<(Attribute, Vec<u8>)>> {
     Ok(list)
 }
 
-/// How long the header is, and all attributes behind it.
+/// Returns the sizes of the header and of all attributes after it.
 fn sizes(list: &[Stored]) -> (usize, usize) {
     let variable = list.iter().filter(|stored| stored.is_variable).count();
     let header = (LENGTHS_OFFSET + 2 * variable).max(8).next_multiple_of(8);
@@ -102,11 +103,11 @@ fn encode(set: &mut dyn ObjectStore, registry: &mut Registry, list: &[Stored]) -
     Ok(out)
 }
 
-/// Stores all attributes of a node, in the bonus as far as they fit, the others in the spill block.
+/// Stores all attributes of a node: as many as fit in the bonus, the others in the spill block.
 ///
 /// # Errors
 ///
-/// They do not fit into both, or something cannot be written.
+/// Fails if they do not fit in both, and if writing fails.
 pub(super) fn store(set: &mut dyn ObjectStore, registry: &mut Registry, node: &Node) -> Result<()> {
     let mut list = Vec::new();
     for (attribute, value) in values(node)? {
@@ -135,7 +136,7 @@ pub(super) fn store(set: &mut dyn ObjectStore, registry: &mut Registry, node: &N
         if info.has_spill {
             set.set_spill(node.object, None)?;
         }
-        return set.set_bonus(node.object, ObjectType::SA, &bonus);
+        return Ok(set.set_bonus(node.object, ObjectType::SA, &bonus)?);
     }
     let mut spill = encode(set, registry, rest)?;
     let bytes = spill.len().next_multiple_of(SECTOR_BYTES);
@@ -151,18 +152,18 @@ pub(super) fn store(set: &mut dyn ObjectStore, registry: &mut Registry, node: &N
         crypt: None,
         embedded: false,
     };
-    set.set_spill(node.object, Some(spill))
+    Ok(set.set_spill(node.object, Some(spill))?)
 }
 
 fn too_large(what: &'static str, size: usize, limit: usize) -> Error {
-    Fault::TooLarge { what, size: size as u64, limit: limit as u64 }.into()
+    PoolError::from(Fault::TooLarge { what, size: size as u64, limit: limit as u64 }).into()
 }
 
-/// Changes attributes of fixed length where they are: in the bonus.
+/// Changes attributes of fixed length in place, in the bonus.
 ///
 /// # Errors
 ///
-/// The node does not have them there.
+/// Fails if the bonus of the node does not have them.
 pub(super) fn patch(
     set: &mut dyn ObjectStore,
     registry: &Registry,
@@ -173,7 +174,7 @@ pub(super) fn patch(
     let mut bonus = info.bonus()?.to_vec();
     if info.bonus_type != ObjectType::SA {
         return Err(Error::unsupported(format!(
-            "changing object {object}, whose attributes are older than version 5"
+            "changing object {object}, whose attributes are in the format before version 5,"
         )));
     }
     let mut places = Vec::new();
@@ -184,12 +185,15 @@ pub(super) fn patch(
         Ok(())
     })?;
     if places.len() != changes.len() {
-        return Err(Error::corrupt("file", format!("object {object} has not all attributes in its bonus")));
+        return Err(Error::corrupt(
+            "file",
+            format!("the bonus of object {object} does not have all attributes"),
+        ));
     }
     for (range, order, value) in places {
         for (word, place) in value.iter().zip(bonus[range].chunks_exact_mut(8)) {
             order.put_u64(place, *word);
         }
     }
-    set.set_bonus(object, ObjectType::SA, &bonus)
+    Ok(set.set_bonus(object, ObjectType::SA, &bonus)?)
 }

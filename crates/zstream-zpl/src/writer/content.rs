@@ -1,17 +1,17 @@
-//! Content of files and volumes.
+//! Writing the content of files and volumes.
 
 use std::io::Read;
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 
 use super::{Writer, attributes};
+use crate::error::{Error, Result};
 use crate::sa::Attribute;
 use crate::volume;
 
-/// Calls `part` for runs of `bytes`, which lie at byte `offset` of an object with blocks of `block` bytes: whole blocks of
-/// zeros by themselves, everything else together.
+/// Calls `part` for runs of `bytes`, which start at `offset` in an object with blocks of `block` bytes. Complete blocks of
+/// zeros are separate from all other bytes.
 fn runs(
     offset: u64,
     bytes: &[u8],
@@ -40,7 +40,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// The file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn write(
         &self,
         set: &mut dyn ObjectStore,
@@ -54,38 +54,44 @@ impl Writer {
             bytes,
             block,
             |offset, bytes, is_zero| {
-                if is_zero { Ok(()) } else { set.write(object, offset, bytes) }
+                if is_zero { Ok(()) } else { Ok(set.write(object, offset, bytes)?) }
             },
         )
     }
 
-    /// Sets the size of a file that was written.
+    /// Sets the size of a file after its content was written.
     ///
     /// # Errors
     ///
-    /// Its attributes cannot be changed.
+    /// Fails if its attributes cannot be changed.
     pub fn finish(&self, set: &mut dyn ObjectStore, object: ObjectId, size: u64) -> Result<()> {
         attributes::patch(set, &self.registry, object, &[(Attribute::Size, vec![size])])
     }
 }
 
-/// What went wrong when an image was written to a volume.
+/// An error from writing an image to a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The image cannot be read.
+    /// Reading the image failed.
     #[error("{0}")]
     Image(#[from] std::io::Error),
-    /// The volume cannot be written, or is smaller than the image.
+    /// Writing the volume failed, or the volume is smaller than the image.
     #[error("{0}")]
     Volume(#[from] Error),
 }
 
-/// Writes a raw image, or the next part of one, to a volume from byte `start` on, and gives the number of bytes. Blocks of
-/// zeros become holes; behind the image the volume stays as it was.
+impl From<zstream_dmu::error::Error> for ImageError {
+    fn from(error: zstream_dmu::error::Error) -> Self {
+        Self::Volume(error.into())
+    }
+}
+
+/// Writes a raw image, or the next part of one, to a volume at byte `start`, and returns the number of bytes. Blocks of
+/// zeros become holes; the volume does not change after the end of the image.
 ///
 /// # Errors
 ///
-/// The image cannot be read or reaches beyond the volume; the volume cannot be written.
+/// Fails if the image cannot be read or is larger than the volume, and if the volume cannot be written.
 pub fn write_image(
     set: &mut dyn ObjectStore,
     image: &mut dyn Read,
@@ -112,9 +118,9 @@ pub fn write_image(
         }
         runs(offset, bytes, block, |offset, bytes, is_zero| {
             if is_zero {
-                set.free_range(volume::DATA, offset, bytes.len() as u64)
+                Ok(set.free_range(volume::DATA, offset, bytes.len() as u64)?)
             } else {
-                set.write(volume::DATA, offset, bytes)
+                Ok(set.write(volume::DATA, offset, bytes)?)
             }
         })?;
         offset += filled as u64;
@@ -124,21 +130,21 @@ pub fn write_image(
     }
 }
 
-/// Makes a range of a volume a hole, as one is in an image.
+/// Punches a hole in a volume, for a hole in an image.
 ///
 /// # Errors
 ///
-/// The range reaches beyond the volume; the volume cannot be written.
+/// Fails if the range extends past the end of the volume, and if the volume cannot be written.
 pub fn write_hole(set: &mut dyn ObjectStore, start: u64, bytes: u64) -> Result<()> {
     let size = volume::content(set)?.size();
     if start.saturating_add(bytes) > size {
         return Err(too_large(size));
     }
-    set.free_range(volume::DATA, start, bytes)
+    Ok(set.free_range(volume::DATA, start, bytes)?)
 }
 
 fn too_large(size: u64) -> Error {
-    Error::invalid(format!("the image is larger than the volume, which has {size} bytes"))
+    Error::bad_request(format!("the image is larger than the volume, which is {size} bytes"))
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! Files written into a filesystem (ZPL version 5).
+//! Writing files to a filesystem (ZPL version 5).
 //!
 //! ```text
 //! create, link, remove      nodes: attributes in bonus and spill block, content in blocks
 //!        |
-//! names that wait           entries of directories, and how many: put there together
+//! pending names             directory entries and their number, collected for each directory
 //!        |
 //! flush                     directories: entries, size, links, times
 //! ```
 //!
-//! A [`Writer`] only remembers: each call is given the object set, so that this can be synced, and its transaction group
-//! committed, between two calls. Before that, [`Writer::flush`] puts in what waits. Nothing here removes what it has made
-//! when something fails: the transaction group is dropped then.
+//! A [`Writer`] does not borrow the object set: each call takes it, so that it can be synced, and its transaction group
+//! committed, between two calls. Call [`Writer::flush`] before that, to write pending names. A failed call does not clean
+//! up: drop the transaction group then.
 
 mod acl;
 mod attributes;
@@ -21,7 +21,6 @@ mod xattrs;
 
 use std::collections::{BTreeMap, HashMap};
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
@@ -32,6 +31,7 @@ use zstream_format::object_type::ObjsetType;
 
 use self::names::Rules;
 use crate::directory::DirectoryEntry;
+use crate::error::{Error, Result};
 use crate::fs::{Filesystem, MASTER_NODE, node_of};
 use crate::node::{FileType, Node, Time};
 use crate::sa::{Attribute, Registry};
@@ -39,56 +39,56 @@ use crate::sa::{Attribute, Registry};
 pub use self::content::{ImageError, write_hole, write_image};
 pub use self::nodes::{NewNode, NodeKind};
 
-/// The longest name, in bytes, without the feature `longname`.
+/// The maximum length of a name in bytes, without the feature `longname`.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Names that wait until they are put into their directories.
+/// The number of pending names above which they are written to their directories.
 const PENDING_MAX: usize = 100_000;
 
-/// The ZPL version that can be written to.
+/// The ZPL version of filesystems that can be written.
 const VERSION: u64 = 5;
 
-/// How files are to be written.
+/// The settings for writing files.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Property `recordsize` in bytes: a power of two.
+    /// The property `recordsize` in bytes, a power of two.
     pub record_bytes: u32,
-    /// Property `dnodesize` in slots of 512 bytes.
+    /// The property `dnodesize` in slots of 512 bytes.
     pub dn_slots: u8,
-    /// Property `xattr`: whether short extended attributes are kept next to the others (`sa`).
+    /// The property `xattr`: `true` to store short extended attributes as a system attribute (`sa`).
     pub xattrs_inline: bool,
-    /// When changes happen: the time of change of everything, of modification of directories.
+    /// The time of the changes: the change time of all nodes, and the modification time of directories.
     pub now: Time,
 }
 
-/// What waits to be put into a directory.
+/// The pending changes of a directory.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Entries by what is the same for all spellings of a name.
+    /// The entries, by the key that all spellings of a name share.
     entries: BTreeMap<Vec<u8>, Waiting>,
     subdirectories: u64,
-    /// The directory's times were given, and stay.
+    /// `true` if the times of the directory were set and do not change.
     keeps_times: bool,
 }
 
-/// A name that waits.
+/// A pending name.
 #[derive(Debug)]
 struct Waiting {
-    /// The name, unless its key is the name itself.
+    /// The name, if it differs from its key.
     name: Option<Vec<u8>>,
     value: u64,
 }
 
-/// What is known of a filesystem that is written to.
+/// A writer of files to a filesystem.
 pub struct Writer {
     settings: Settings,
     registry: Registry,
     root: ObjectId,
     rules: Rules,
     random: Random,
-    /// Objects that were made; kept, like the next, where names have several spellings.
+    /// The objects that were created. This and `met` are used only if names have several spellings.
     made: RangeSet,
-    /// Directories that were there before, and what keeps the name of something else, with the name by which each was met.
+    /// The directories that existed before, and objects that keep the name of a replaced one, with the names by which they were found.
     met: HashMap<u64, Vec<u8>>,
     pending: HashMap<u64, Pending>,
     pending_count: usize,
@@ -96,22 +96,25 @@ pub struct Writer {
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Writer(root {}, {} names wait)", self.root, self.pending_count)
+        write!(f, "Writer(root {}, {} pending names)", self.root, self.pending_count)
     }
 }
 
 impl Writer {
-    /// Reads what has to be known of the filesystem in `set`. `random` is asked for the salts of tables.
+    /// Opens the filesystem in `set` for writing. `random` provides the salts of ZAPs.
     ///
     /// # Errors
     ///
-    /// The set holds no filesystem of ZPL version 5, or it cannot be read; a setting makes no sense.
+    /// Fails if the object set is not a filesystem of ZPL version 5 or cannot be read, and if a setting is invalid.
     pub fn open(set: &dyn ObjectSet, settings: Settings, random: Random) -> Result<Self> {
         if set.objset_type() != ObjsetType::ZFS {
-            return Err(Error::invalid("files can be written to filesystems only"));
+            return Err(Error::other_type("files can be written to filesystems only"));
         }
         if !settings.record_bytes.is_power_of_two() || settings.record_bytes < 512 {
-            return Err(Error::invalid(format!("recordsize {}", settings.record_bytes)));
+            return Err(Error::bad_request(format!(
+                "recordsize is {}, expected a power of two from 512",
+                settings.record_bytes
+            )));
         }
         let fs = Filesystem::open(set)?;
         if fs.version() != VERSION {
@@ -147,26 +150,26 @@ impl Writer {
         self.root
     }
 
-    /// The size of blocks of files that have several.
+    /// The block size of files that have several blocks, in bytes.
     #[must_use]
     pub fn record_bytes(&self) -> u64 {
         self.settings.record_bytes.into()
     }
 
-    /// The node that is this object. Counts of directories are those of the last [`flush`](Self::flush).
+    /// Reads the node of an object. The counts of directories are those of the last [`flush`](Self::flush).
     ///
     /// # Errors
     ///
-    /// There is none, or it cannot be read.
+    /// Fails if the node does not exist or cannot be read.
     pub fn node(&self, set: &dyn ObjectSet, object: ObjectId) -> Result<Node> {
-        node_of(set, Some(&self.registry), object)
+        Ok(node_of(set, Some(&self.registry), object)?)
     }
 
-    /// What a name in a directory stands for.
+    /// Looks up a name in a directory.
     ///
     /// # Errors
     ///
-    /// The directory cannot be read.
+    /// Fails if the directory cannot be read.
     pub fn lookup(
         &self,
         set: &dyn ObjectSet,
@@ -180,10 +183,10 @@ impl Writer {
             let name = waiting.name.clone().unwrap_or(key);
             return Ok(Some(DirectoryEntry::from_value(name, waiting.value)));
         }
-        crate::directory::open_for(set, directory, self.rules.case)?.lookup(name)
+        Ok(crate::directory::open_for(set, directory, self.rules.case)?.lookup(name)?)
     }
 
-    /// Lets a name wait for its directory.
+    /// Adds a pending name to a directory.
     fn enter(
         &mut self,
         set: &mut dyn ObjectStore,
@@ -202,11 +205,11 @@ impl Writer {
         if self.pending_count > PENDING_MAX { self.flush(set) } else { Ok(()) }
     }
 
-    /// Puts all names that wait into their directories.
+    /// Writes all pending names to their directories.
     ///
     /// # Errors
     ///
-    /// A directory cannot be changed, or has an entry of such a name.
+    /// Fails if a directory cannot be changed or already has an entry with the name.
     pub fn flush(&mut self, set: &mut dyn ObjectStore) -> Result<()> {
         self.pending_count = 0;
         let mut all: Vec<(u64, Pending)> = self.pending.drain().collect();
@@ -236,7 +239,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Changes the counts of a directory, and its times unless they were given.
+    /// Updates the counts of a directory, and its times unless they were set.
     fn recount(
         &self,
         set: &mut dyn ObjectStore,
@@ -248,7 +251,10 @@ impl Writer {
         let node = self.node(set, directory)?;
         let changed = |count: u64, change: i64| {
             count.checked_add_signed(change).ok_or_else(|| {
-                Error::corrupt("directory", format!("object {directory} counts {count} entries or links"))
+                Error::corrupt(
+                    "directory",
+                    format!("object {directory} has a count of {count} entries or links"),
+                )
             })
         };
         let now = self.settings.now;

@@ -1,18 +1,18 @@
-//! Names that are given to what is written: which are allowed, and which are one name.
+//! The rules for names of written files: the names that are allowed, and the names that are equivalent.
 //!
-//! A filesystem that compares names without case, or in a normal form, has one file for all spellings of a name. What is put
-//! over a file that was there takes its place and its name, however both are spelled; two spellings of one name in what is put are an error,
-//! since one of the two files would be lost.
+//! A filesystem that compares names without case, or in a normalization form, has one file for all spellings of a name.
+//! Writing a file overwrites an existing file with an equivalent name, whose name it keeps. Writing two files with equivalent
+//! names is an error, since one of them would be lost.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::NormFlags;
 
 use super::{NAME_BYTES_MAX, Writer};
 use crate::directory::{CaseSensitivity, DirectoryEntry, matching, norm_flags};
+use crate::error::{Error, Fault, Result};
 use crate::node::FileType;
 
-/// How a filesystem compares names, and which it allows.
+/// The rules of a filesystem for names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) normalization: NormFlags,
@@ -25,33 +25,32 @@ fn shown(name: &[u8]) -> String {
 }
 
 impl Rules {
-    /// The form in which directories hash names.
+    /// Returns the form in which directories hash names.
     pub(super) fn norm_flags(&self) -> NormFlags {
         norm_flags(self.case, self.normalization)
     }
 
-    /// Whether different names can be the same one.
+    /// Returns `true` if different spellings can be equivalent names.
     fn has_spellings(&self) -> bool {
         !self.norm_flags().is_empty()
     }
 
-    /// What is the same for all spellings of a name, and only for them; `None` where a directory cannot keep it.
+    /// Returns the key that exactly the equivalent spellings of a name share; `None` if a directory cannot store it.
     pub(super) fn key(&self, name: &[u8]) -> Option<Vec<u8>> {
         matching(self.case).key(self.norm_flags(), name)
     }
 
     pub(super) fn need_key(&self, name: &[u8]) -> Result<Vec<u8>> {
         self.key(name).ok_or_else(|| {
-            let why = if str::from_utf8(name).is_err() { "it is not UTF-8" } else { "it is too long there" };
+            let why = if str::from_utf8(name).is_err() { "it is not UTF-8" } else { "its form is too long" };
             let shown = shown(name);
-            Error::refused(
-                "ENOTSUP",
-                format!("the name {shown} has no form in which it can be compared ({}): {why}", self.words()),
-            )
+            let words = self.words();
+            Fault::NoForm(format!("the name {shown} cannot be normalized for comparison ({words}): {why}"))
+                .into()
         })
     }
 
-    /// The properties by which names are compared.
+    /// Describes the properties that determine the comparison of names.
     fn words(&self) -> String {
         let flags = |flags: u64| self.normalization == NormFlags::from_bits_retain(flags);
         let form = match () {
@@ -71,57 +70,54 @@ impl Rules {
         case.into_iter().chain(form).collect::<Vec<_>>().join(", ")
     }
 
-    /// Judges a name that something is to get.
+    /// Validates a new name.
     pub(super) fn check(&self, name: &[u8]) -> Result<()> {
         let fault = match name {
             b"" => "is empty",
             b"." | b".." => "is reserved",
-            _ if name.contains(&b'/') || name.contains(&0) => "has a slash or NUL",
+            _ if name.contains(&b'/') || name.contains(&0) => "contains a slash or NUL",
             _ if name.len() > NAME_BYTES_MAX => "is longer than 255 bytes",
             _ if self.utf8_only && str::from_utf8(name).is_err() => {
                 let shown = shown(name);
-                return Err(Error::refused(
-                    "EILSEQ",
-                    format!("the name {shown} is not UTF-8, which the filesystem requires (utf8only)"),
-                ));
+                let why = format!("the name {shown} is not UTF-8, which the filesystem requires (utf8only)");
+                return Err(Fault::NotUtf8(why).into());
             }
             _ => return self.need_key(name).map(drop),
         };
-        Err(Error::invalid(format!("the name {} {fault}", shown(name))))
+        Err(Fault::BadName(format!("the name {} {fault}", shown(name))).into())
     }
 
-    /// The error of a name that is there already, maybe with another spelling.
+    /// Returns the error for a name that already exists, possibly with another spelling.
     pub(super) fn taken(&self, name: &[u8], found: &[u8]) -> Error {
         if name == found {
-            return Error::exists("file", String::from_utf8_lossy(name));
+            return Fault::Exists(String::from_utf8_lossy(name).into_owned()).into();
         }
         let (name, found) = (shown(name), shown(found));
-        Error::refused(
-            "EEXIST",
-            format!("{found} and {name} are the same name in this filesystem ({})", self.words()),
-        )
+        let words = self.words();
+        Fault::SameName(format!("{found} and {name} are equivalent names in this filesystem ({words})"))
+            .into()
     }
 }
 
 impl Writer {
-    /// Notes that an object of so many slots was made.
+    /// Records that an object with this number of slots was created.
     pub(super) fn note_made(&mut self, object: ObjectId, slots: u8) {
         if self.rules.has_spellings() {
             self.made.cover(object.0, object.0 + u64::from(slots));
         }
     }
 
-    /// Notes by which name an object was asked for, where it keeps the name of the one that it replaced.
+    /// Records the name by which an object was requested that keeps the name of the one that it replaced.
     pub fn note_asked(&mut self, object: ObjectId, name: &[u8]) {
         self.met.insert(object.0, name.to_vec());
     }
 
-    /// Judges a name that is put where an entry is found. The entry may be there from before, but must not come of what is put
-    /// now under another spelling.
+    /// Checks a new name for which an equivalent entry was found. The entry may have existed before, but must not have been
+    /// written by this writer with another spelling.
     ///
     /// # Errors
     ///
-    /// `EEXIST`, with both names, where it does.
+    /// Returns `EEXIST` with both names if it was.
     pub fn meet(&mut self, found: &DirectoryEntry, name: &[u8]) -> Result<()> {
         if !self.rules.has_spellings() {
             return Ok(());

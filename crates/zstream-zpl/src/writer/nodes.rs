@@ -1,7 +1,7 @@
-//! Making nodes, giving them names and taking those away.
+//! Creation of nodes, and addition and removal of names.
 
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, Value, Zap, ZapFlags, ZapMut, write as zap};
@@ -9,37 +9,38 @@ use zstream_format::object_type::ObjectType;
 
 use super::{Pending, Writer, acl, attributes};
 use crate::directory::CaseSensitivity;
+use crate::error::{Error, Fault, Result};
 use crate::fs::TARGET_BYTES_MAX;
 use crate::fuid::Fuid;
 use crate::node::{Acl, AclEntries, FileType, Node, Time};
 use crate::sa::Attribute;
 
-/// Flags of nodes (`ZFS_*`).
+// Flags of nodes (`ZFS_*`).
 const IS_XATTR: u64 = 0x1;
 const ACL_TRIVIAL: u64 = 0x4;
 const ACL_AUTO_INHERIT: u64 = 0x40;
-/// Nobody is kept from going through a directory.
+/// The flag of a directory whose ACL denies execution to nobody.
 const NO_EXECS_DENIED: u64 = 0x100;
 const ARCHIVE: u64 = 1 << 35;
 const AV_MODIFIED: u64 = 1 << 42;
 const PROJECT_INHERIT: u64 = 1 << 46;
 const HAS_PROJECT: u64 = 1 << 47;
 
-/// How deep directories of extended attributes are taken apart: they hold files only.
+/// The maximum depth of nested directories of extended attributes when they are freed: valid ones contain only files.
 const XATTR_DEPTH_MAX: usize = 2;
 
-/// What a new node is.
+/// The type of a new node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeKind {
-    /// A regular file that will have so many bytes, which decides the size of its blocks.
+    /// A regular file with its final size in bytes, which determines its block size.
     File(u64),
     /// A directory.
     Directory,
-    /// A symbolic link to this.
+    /// A symbolic link with its target.
     Symlink(Vec<u8>),
-    /// A block device with major and minor number.
+    /// A block device with its major and minor number.
     BlockDevice(u32, u32),
-    /// A character device with major and minor number.
+    /// A character device with its major and minor number.
     CharDevice(u32, u32),
     /// A FIFO.
     Fifo,
@@ -61,32 +62,32 @@ impl NodeKind {
     }
 }
 
-/// A node that is to be made.
+/// The attributes of a new node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewNode {
-    /// What it is.
+    /// The type of the node.
     pub kind: NodeKind,
-    /// Permission bits, with set-user-id, set-group-id and sticky.
+    /// The permission bits, with set-user-id, set-group-id and sticky.
     pub permissions: u32,
-    /// User.
+    /// The user.
     pub uid: u32,
-    /// Group.
+    /// The group.
     pub gid: u32,
-    /// Time of the last access.
+    /// The time of the last access.
     pub atime: Time,
-    /// Time of the last change of the content.
+    /// The time of the last change of the content.
     pub mtime: Time,
-    /// Extended attributes, by their names with name space (`user.note`).
+    /// The extended attributes: names with their namespace (`user.note`), and values.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Writer {
-    /// Makes a node with a name. A regular file's content follows with [`write`](Self::write) and
-    /// [`finish`](Self::finish).
+    /// Creates a node with a name. Write the content of a regular file with [`write`](Self::write) and
+    /// [`finish`](Self::finish) afterwards.
     ///
     /// # Errors
     ///
-    /// The name is taken or impossible, the target of a link is too long, or something cannot be written.
+    /// Fails if the name exists or is invalid, if the target of a link is too long, and if writing fails.
     pub fn create(
         &mut self,
         set: &mut dyn ObjectStore,
@@ -107,7 +108,7 @@ impl Writer {
         Ok(object)
     }
 
-    /// Makes a node that nothing leads to yet.
+    /// Creates a node without a name.
     pub(super) fn make(
         &mut self,
         set: &mut dyn ObjectStore,
@@ -125,7 +126,11 @@ impl Writer {
             NodeKind::Directory => {
                 (size, links) = (2, 2);
                 let norm_flags = self.rules.norm_flags();
-                let table = NewZap { salt: self.random.u64()?, norm_flags, flags: ZapFlags::empty() };
+                let table = NewZap {
+                    salt: self.random.u64().map_err(PoolError::from)?,
+                    norm_flags,
+                    flags: ZapFlags::empty(),
+                };
                 zap::create_with(set, &described(ObjectType::DIRECTORY_CONTENTS, 0), &table)?
             }
             NodeKind::File(bytes) => {
@@ -136,12 +141,15 @@ impl Writer {
                 match other {
                     NodeKind::Symlink(to) => {
                         if to.is_empty() || to.len() as u64 > TARGET_BYTES_MAX || to.contains(&0) {
-                            return Err(Error::invalid(format!("a symbolic link to {} bytes", to.len())));
+                            return Err(Error::bad_request(format!(
+                                "target of a symbolic link is {} bytes, expected 1 to {TARGET_BYTES_MAX} without NUL",
+                                to.len()
+                            )));
                         }
                         size = to.len() as u64;
                         target = Some(to.clone());
                     }
-                    // As Linux packs them; other systems' form is for numbers that do not fit.
+                    // The form of Linux; numbers that do not fit use that of other systems.
                     NodeKind::BlockDevice(major, minor) | NodeKind::CharDevice(major, minor) => {
                         rdev = Some(pack_device(*major, *minor));
                     }
@@ -185,12 +193,12 @@ impl Writer {
         Ok(object)
     }
 
-    /// Gives a node that is there owner, permissions, times and extended attributes of `new`, whose kind counts for
-    /// nothing.
+    /// Sets owner, permissions, times and extended attributes of an existing node to those of `new`. The kind in `new` is
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// The node's attributes cannot be read or written.
+    /// Fails if the attributes of the node cannot be read or written.
     pub fn set_attributes(
         &mut self,
         set: &mut dyn ObjectStore,
@@ -216,11 +224,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives a node one more name.
+    /// Adds a name to an existing node (a hard link).
     ///
     /// # Errors
     ///
-    /// The name is taken or impossible, the node is a directory, or something cannot be written.
+    /// Fails if the name exists or is invalid, if the node is a directory, and if writing fails.
     pub fn link(
         &mut self,
         set: &mut dyn ObjectStore,
@@ -234,9 +242,10 @@ impl Writer {
         }
         let node = self.node(set, object)?;
         let file_type = node.file_type().filter(|kind| *kind != FileType::Directory);
-        let file_type = file_type.ok_or_else(|| Error::invalid("a second name for a directory"))?;
+        let file_type =
+            file_type.ok_or_else(|| Error::other_type("a directory cannot have a second name"))?;
         self.set_links(set, &node, node.links + 1)?;
-        // The last name says where the node lies (`zfs_link_create`).
+        // The parent of the node is the directory of its last name (`zfs_link_create`).
         attributes::patch(set, &self.registry, object, &[(Attribute::Parent, vec![parent.0])])?;
         self.enter(set, parent, name, object, file_type)
     }
@@ -250,11 +259,11 @@ impl Writer {
         attributes::patch(set, &self.registry, node.object, &changes)
     }
 
-    /// Takes a name away, and with the last one the node.
+    /// Removes a name, and frees the node with its last name.
     ///
     /// # Errors
     ///
-    /// There is no such name, it is that of a directory with entries, or something cannot be written.
+    /// Fails if the name does not exist, if the node is a directory with entries, and if writing fails.
     pub fn remove(&mut self, set: &mut dyn ObjectStore, parent: ObjectId, name: &[u8]) -> Result<()> {
         self.flush(set)?;
         let entry = self
@@ -263,10 +272,8 @@ impl Writer {
         let node = self.node(set, entry.object)?;
         let is_directory = node.is_directory();
         if is_directory && Zap::open(set, node.object)?.entries().next().is_some() {
-            return Err(Error::invalid(format!(
-                "the directory {} is not empty",
-                String::from_utf8_lossy(name)
-            )));
+            let name = String::from_utf8_lossy(name);
+            return Err(Fault::NotEmpty(format!("the directory {name} is not empty")).into());
         }
         ZapMut::open(set, parent)?.remove(&entry.name[..])?;
         let keeps_times = self.pending.get(&parent.0).is_some_and(|pending| pending.keeps_times);
@@ -278,15 +285,15 @@ impl Writer {
         self.set_links(set, &node, node.links - 1)
     }
 
-    /// Frees a node, and its extended attributes in files.
+    /// Frees a node and the files of its extended attributes.
     pub(super) fn free(&self, set: &mut dyn ObjectStore, node: &Node, depth: usize) -> Result<()> {
         if let Some(directory) = node.xattr_directory {
             self.free_xattr_directory(set, directory, depth)?;
         }
-        set.free(node.object)
+        Ok(set.free(node.object)?)
     }
 
-    /// Frees a hidden directory with all its files.
+    /// Frees a directory of extended attributes with all its files.
     pub(super) fn free_xattr_directory(
         &self,
         set: &mut dyn ObjectStore,
@@ -299,15 +306,15 @@ impl Writer {
         let files: Vec<ObjectId> = crate::directory::open_for(set, directory, CaseSensitivity::Sensitive)?
             .entries()
             .map(|entry| entry.map(|entry| entry.object))
-            .collect::<Result<_>>()?;
+            .collect::<Result<_, _>>()?;
         for file in files {
             let node = self.node(set, file)?;
             self.free(set, &node, depth + 1)?;
         }
-        set.free(directory)
+        Ok(set.free(directory)?)
     }
 
-    /// Makes the hidden directory in which extended attributes are files.
+    /// Creates the hidden directory in which extended attributes are files.
     pub(super) fn make_xattr_directory(
         &mut self,
         set: &mut dyn ObjectStore,
@@ -325,7 +332,7 @@ impl Writer {
         self.make(set, &new, node, IS_XATTR)
     }
 
-    /// Makes a file in the hidden directory.
+    /// Creates the file of an extended attribute.
     pub(super) fn make_xattr_file(
         &mut self,
         set: &mut dyn ObjectStore,
@@ -357,7 +364,7 @@ impl Writer {
     }
 }
 
-/// The flags that directories have besides.
+/// Returns the additional flags of directories.
 fn directory_flags(file_type: FileType, permissions: u32) -> u64 {
     match file_type {
         FileType::Directory if permissions & 0o111 == 0o111 => ACL_AUTO_INHERIT | NO_EXECS_DENIED,
@@ -366,7 +373,7 @@ fn directory_flags(file_type: FileType, permissions: u32) -> u64 {
     }
 }
 
-/// A device number as Linux keeps it in a pool: 20 bits are the minor's.
+/// Encodes a device number as Linux stores it: the lower 20 bits are the minor number.
 fn pack_device(major: u32, minor: u32) -> u64 {
     if minor < 1 << 20 && major < 1 << 12 {
         u64::from(major) << 20 | u64::from(minor)

@@ -1,28 +1,28 @@
-//! Extended attributes: short ones packed next to the system attributes, long ones as files of a hidden directory.
+//! Writing extended attributes: short ones packed in a system attribute, long ones as files in a hidden directory.
 
-use zstream_dmu::error::{Error, Result};
 use zstream_dmu::object_store::ObjectStore;
 use zstream_format::nvlist::{NvList, NvString, NvValue, Packed};
 use zstream_format::order::ByteOrder;
 
 use super::Writer;
+use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::xattr::VALUE_BYTES_MAX;
 
-/// The largest value that is packed (`DXATTR_MAX_ENTRY_SIZE`), in bytes.
+/// The maximum size of a packed value in bytes (`DXATTR_MAX_ENTRY_SIZE`).
 const PACKED_VALUE_BYTES_MAX: usize = 32 << 10;
-/// The largest list that is packed (`DXATTR_MAX_SA_SIZE`), in bytes.
+/// The maximum size of the packed list in bytes (`DXATTR_MAX_SA_SIZE`).
 const PACKED_BYTES_MAX: usize = 64 << 10;
-/// The longest name (`XATTR_NAME_MAX`), in bytes.
+/// The maximum length of a name in bytes (`XATTR_NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
 
 fn pack(list: &NvList) -> Result<Vec<u8>> {
     list.encode(Packed::xdr(ByteOrder::Little))
-        .map_err(|error| Error::invalid(format!("extended attributes: {error}")))
+        .map_err(|error| Error::bad_request(format!("extended attributes cannot be packed: {error}")))
 }
 
 impl Writer {
-    /// Gives a node, whose attributes are to be stored after this, extended attributes in place of those it has.
+    /// Replaces the extended attributes of a node. The caller stores the attributes of the node afterwards.
     pub(super) fn put_xattrs(
         &mut self,
         set: &mut dyn ObjectStore,
@@ -40,13 +40,16 @@ impl Writer {
         let mut in_files = Vec::new();
         for (name, value) in sorted {
             if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(&0) || name.contains(&b'/') {
-                return Err(Error::invalid(format!(
-                    "an extended attribute {:?}",
+                return Err(Error::bad_request(format!(
+                    "name of an extended attribute is {:?}, expected 1 to {NAME_BYTES_MAX} bytes without slash and NUL",
                     String::from_utf8_lossy(name)
                 )));
             }
             if value.len() as u64 > VALUE_BYTES_MAX {
-                return Err(Error::invalid(format!("an extended attribute of {} bytes", value.len())));
+                return Err(Error::bad_request(format!(
+                    "extended attribute is {} bytes, the limit is {VALUE_BYTES_MAX}",
+                    value.len()
+                )));
             }
             if self.settings.xattrs_inline && value.len() <= PACKED_VALUE_BYTES_MAX {
                 let mut longer = list.clone();

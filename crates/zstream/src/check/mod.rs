@@ -263,7 +263,7 @@ fn locked(open: &OpenPool, keys: &dyn Keys) -> Result<Vec<(String, String)>> {
                 found.extend(names.map(|name| (name, root.name().to_owned())));
             }
             // It is the key of another one.
-            Err(error) if matches!(error.fault(), Fault::WrongKey | Fault::Invalid(_)) => {}
+            Err(error) if matches!(error.pool_fault(), Some(Fault::WrongKey | Fault::BadKey(_))) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -2,17 +2,17 @@
 
 use std::fs;
 
-use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 use zstream_recv::rules::{Encryption as Received, OwnKey};
 
 use crate::error::{EncryptionFault, Error, Result};
-use crate::place::Keys;
 use crate::place::keys::{load_key, new_key};
+use crate::place::{Keys, Secret};
 
 /// The default and the minimum number of PBKDF2 iterations (`DEFAULT_PBKDF2_ITERATIONS`, `MIN_PBKDF2_ITERATIONS`).
 const ROUNDS: u64 = 350_000;
@@ -24,9 +24,9 @@ const ENCRYPTION_OFF: u64 = 2;
 
 /// The key in the file of a `keylocation`; none if it does not name a file.
 #[must_use]
-pub fn key_at(location: &str) -> Option<Result<Vec<u8>>> {
+pub fn key_at(location: &str) -> Option<Result<Secret>> {
     let path = location.strip_prefix("file://")?;
-    Some(fs::read(path).map_err(|source| Error::File { path: path.into(), source }))
+    Some(fs::read(path).map(Secret::new).map_err(|source| Error::File { path: path.into(), source }))
 }
 
 /// The encryption properties of a new dataset: `encryption`, `keyformat`, `keylocation`, `pbkdf2iters`.
@@ -51,7 +51,7 @@ pub(crate) struct Encryption {
 
 impl Encryption {
     /// Gives a new dataset its keys.
-    pub(crate) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), PoolError> {
+    pub(crate) fn apply(self, pool: &mut WritablePool, head: ObjectId) -> Result<(), DatasetError> {
         let Self { suite, wrapping, location } = self;
         pool.encrypt(head, suite, &wrapping, location.as_deref())
     }

@@ -4,10 +4,10 @@ mod keys;
 mod pool;
 mod reservation;
 
-use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::zap::{NormFlags, Value, Zap};
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::parse::{Parsed, parse, parse_assignment, parse_bytes};
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::write::{Setting, WritablePool};
@@ -110,7 +110,7 @@ impl NewDataset {
         let Some(volume) = self.volume else { return Ok(self) };
         if block_bytes > VOLUME_BLOCK_BYTES_MAX {
             let text = format!("the blocks of a volume have up to 16M, not {block_bytes} bytes");
-            return Err(PoolError::invalid(text).into());
+            return Err(DatasetError::bad_property(text).into());
         }
         let bytes = volume.bytes.checked_next_multiple_of(block_bytes);
         let bytes = bytes.ok_or_else(|| bad_size("of 16 EiB"))?;
@@ -208,8 +208,8 @@ impl NewDataset {
     }
 }
 
-fn bad_size(text: &str) -> PoolError {
-    PoolError::invalid(format!("bad volume size {text:?}"))
+fn bad_size(text: &str) -> DatasetError {
+    DatasetError::bad_property(format!("bad volume size {text:?}"))
 }
 
 /// Creates the missing parent filesystems of a name, and returns their names.
@@ -240,7 +240,7 @@ fn take_fixed(new: &mut NewFilesystem, parsed: &Parsed) -> bool {
 }
 
 /// Copies the settings that are fixed at creation from the parent filesystem (`zfs_fill_zplprops`).
-fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -> Result<(), PoolError> {
+fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -> Result<(), DatasetError> {
     let Some((parent, _)) = name.rsplit_once('/') else { return Ok(()) };
     let tx = pool.tx();
     let Some(dir) = tx.dir_named(parent)? else { return Ok(()) };
@@ -251,7 +251,7 @@ fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -
         return Ok(());
     }
     let above = Zap::open(&set, MASTER_NODE)?;
-    let number = |name: &str| Ok::<_, PoolError>(above.lookup_u64(name)?.unwrap_or_default());
+    let number = |name: &str| Ok::<_, DatasetError>(above.lookup_u64(name)?.unwrap_or_default());
     new.normalization = NormFlags::from_bits_retain(number("normalization")?);
     new.utf8_only = number("utf8only")? != 0;
     new.case = number("casesensitivity")?;

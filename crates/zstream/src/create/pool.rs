@@ -14,6 +14,7 @@ use zstream_dmu::pool::properties::PoolProperties;
 use zstream_dmu::pool::spec::{TopSpec, check_name, check_redundancy, parse_vdevs};
 use zstream_dmu::random::Random;
 use zstream_dmu::vdev::label::{Labels, Role};
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
@@ -144,7 +145,7 @@ impl NewPool {
         }
         if setting.property.is_some_and(|property| property.set_once) {
             let text = format!("{} of a new pool's filesystem", setting.name);
-            return Err(PoolError::unsupported(text).into());
+            return Err(DatasetError::unsupported(text).into());
         }
         self.settings.push(setting);
         Ok(self)

@@ -1,12 +1,15 @@
 //! Reservations of volumes.
 
-use zstream_dmu::error::{Error as PoolError, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::vdev::arithmetic::TYPICAL_BYTES;
 use zstream_dmu::zap::Value;
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::write::{Setting, WritablePool};
+use zstream_format::errno::Errno;
 use zstream_zpl::volume;
+
+use crate::error::Cause;
 
 /// The number of pointers in an indirect block of 128 KiB, and its size.
 const POINTERS_PER_BLOCK: u64 = 1024;
@@ -43,11 +46,11 @@ pub fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u6
 ///
 /// # Errors
 /// The volume is read-only or incompletely received; it cannot have this size; the pool cannot be written.
-pub fn resize_volume(pool: &mut WritablePool, head: ObjectId, size: u64) -> Result<()> {
+pub fn resize_volume(pool: &mut WritablePool, head: ObjectId, size: u64) -> Result<(), Cause> {
     let tx = pool.tx();
     let dir = tx.dataset(head)?.dir;
     if tx.inherited_number(dir, "readonly")? == Some(1) {
-        return Err(PoolError::refused("EROFS", "the volume is read-only"));
+        return Err(DatasetError::refused(Errno::EROFS, "the volume is read-only").into());
     }
     tx.check_not_filled(head)?;
     let reserved = tx.inherited_number(dir, "refreservation")?.unwrap_or(0);

@@ -226,7 +226,7 @@ impl<W: Write> Archive<W> {
         let written = self.builder.append(header, &mut reader);
         let is_cancelled = reader.report.control.is_cancelled();
         match (reader.fault, written) {
-            (Some(source), _) => Err(Error::ArchiveCut { path: path.to_vec(), source }),
+            (Some(source), _) => Err(Error::ArchiveCut { path: path.to_vec(), source: source.into() }),
             (None, Err(_)) if is_cancelled => Err(Error::Cancelled),
             (None, written) => written.map_err(Error::Output),
         }

@@ -23,7 +23,7 @@ use self::archive::Archive;
 use self::tree::Tree;
 pub use crate::control::What;
 use crate::control::{Control, Event};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::place::source::{CHUNK_BYTES, parts};
 
 /// The result of an extraction.
@@ -163,7 +163,7 @@ impl<'a, 'c> Report<'a, 'c> {
 #[derive(Debug)]
 enum CopyError {
     /// It cannot be read.
-    Read(zstream_dmu::error::Error),
+    Read(Cause),
     /// It cannot be written.
     Write(io::Error),
     /// It was cancelled.
@@ -182,7 +182,13 @@ impl Display for CopyError {
 
 impl From<zstream_dmu::error::Error> for CopyError {
     fn from(error: zstream_dmu::error::Error) -> Self {
-        Self::Read(error)
+        Self::Read(error.into())
+    }
+}
+
+impl From<zstream_zpl::error::Error> for CopyError {
+    fn from(error: zstream_zpl::error::Error) -> Self {
+        Self::Read(error.into())
     }
 }
 

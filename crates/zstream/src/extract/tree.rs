@@ -190,7 +190,7 @@ impl Tree {
             Some(FileType::BlockDevice) => rustix::fs::FileType::BlockDevice,
             Some(FileType::Directory) | None => {
                 let detail = format!("mode {:o} has an unknown file type", node.mode);
-                return Err(CopyError::Read(zstream_dmu::error::Error::corrupt("file", detail)));
+                return Err(zstream_dmu::error::Error::corrupt("file", detail).into());
             }
         };
         let device = node.device().map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));

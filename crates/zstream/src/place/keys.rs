@@ -6,16 +6,21 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use zstream_dmu::error::Error as PoolError;
+use zeroize::Zeroizing;
 use zstream_dmu::ids::ObjectId;
 use zstream_dsl::dataset::Dataset;
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::write::{Wrapping, WritablePool};
+use zstream_format::errno::Errno;
 
 use crate::control::{Control, Warning};
-use crate::error::{Error, OtherError, Result};
+use crate::error::{Cause, Error, OtherError, Result};
 
 /// An upper limit of the length of a key: a passphrase has up to 512 bytes.
 const KEY_BYTES_MAX: u64 = 4096;
+
+/// A key as its user knows it: a passphrase, hex digits or raw bytes. Its memory is overwritten when it is dropped.
+pub type Secret = Zeroizing<Vec<u8>>;
 
 /// A source of the keys of encrypted datasets.
 pub trait Keys {
@@ -23,14 +28,14 @@ pub trait Keys {
     ///
     /// # Errors
     /// The key is not available.
-    fn key(&self, root: &str) -> Result<Vec<u8>, OtherError>;
+    fn key(&self, root: &str) -> Result<Secret, OtherError>;
 
     /// The key of an encryption root that is about to be created, or the new key of one. A prompt should ask twice, since
     /// nothing else notices a typing error.
     ///
     /// # Errors
     /// The key is not available.
-    fn new_key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+    fn new_key(&self, root: &str) -> Result<Secret, OtherError> {
         self.key(root)
     }
 
@@ -41,8 +46,8 @@ pub trait Keys {
 }
 
 /// A function that takes the name of an encryption root.
-impl<F: Fn(&str) -> Result<Vec<u8>, OtherError>> Keys for F {
-    fn key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+impl<F: Fn(&str) -> Result<Secret, OtherError>> Keys for F {
+    fn key(&self, root: &str) -> Result<Secret, OtherError> {
         self(root)
     }
 }
@@ -52,7 +57,7 @@ impl<F: Fn(&str) -> Result<Vec<u8>, OtherError>> Keys for F {
 pub struct NoKeys;
 
 impl Keys for NoKeys {
-    fn key(&self, root: &str) -> Result<Vec<u8>, OtherError> {
+    fn key(&self, root: &str) -> Result<Secret, OtherError> {
         Err(format!("{root} is encrypted, and no key was given").into())
     }
 
@@ -65,8 +70,16 @@ impl Keys for NoKeys {
 #[derive(Clone)]
 pub struct Key(
     /// A passphrase, hex digits or raw bytes.
-    pub Vec<u8>,
+    pub Secret,
 );
+
+impl Key {
+    /// This key.
+    #[must_use]
+    pub fn new(key: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(key.into()))
+    }
+}
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +88,7 @@ impl fmt::Debug for Key {
 }
 
 impl Keys for Key {
-    fn key(&self, _: &str) -> Result<Vec<u8>, OtherError> {
+    fn key(&self, _: &str) -> Result<Secret, OtherError> {
         Ok(self.0.clone())
     }
 }
@@ -88,8 +101,8 @@ pub struct KeyFile(
 );
 
 impl Keys for KeyFile {
-    fn key(&self, _: &str) -> Result<Vec<u8>, OtherError> {
-        let mut key = Vec::new();
+    fn key(&self, _: &str) -> Result<Secret, OtherError> {
+        let mut key = Zeroizing::new(Vec::with_capacity(KEY_BYTES_MAX as usize));
         File::open(&self.0)
             .and_then(|file| file.take(KEY_BYTES_MAX).read_to_end(&mut key))
             .map_err(|error| format!("{}: {error}", self.0.display()))?;
@@ -98,17 +111,17 @@ impl Keys for KeyFile {
 }
 
 /// The key of an encryption root.
-pub(crate) fn key(keys: &dyn Keys, root: &str) -> Result<Vec<u8>> {
+pub(crate) fn key(keys: &dyn Keys, root: &str) -> Result<Secret> {
     keys.key(root).map_err(|source| Error::NoKey { root: root.to_owned(), source })
 }
 
 /// The key that an encryption root is to get.
-pub(crate) fn new_key(keys: &dyn Keys, root: &str) -> Result<Vec<u8>> {
+pub(crate) fn new_key(keys: &dyn Keys, root: &str) -> Result<Secret> {
     keys.new_key(root).map_err(|source| Error::NoKey { root: root.to_owned(), source })
 }
 
-fn wrong(root: &str) -> impl FnOnce(PoolError) -> Error + '_ {
-    move |source| Error::Key { root: root.to_owned(), source }
+fn wrong(root: &str) -> impl FnOnce(DatasetError) -> Error + '_ {
+    move |source| Error::Key { root: root.to_owned(), source: source.into() }
 }
 
 /// Loads the key of a dataset, and thus of all datasets with the same encryption root. Does nothing if the dataset is
@@ -131,7 +144,7 @@ pub fn unlock(dataset: &Dataset, keys: &dyn Keys) -> Result<()> {
         "it does not open {name}, which inherits it: run change-key on {name} with its original key to make it an \
          encryption root"
     );
-    Err(wrong(root.name())(PoolError::invalid(why)))
+    Err(wrong(root.name())(DatasetError::refused(Errno::EACCES, why)))
 }
 
 /// Loads the key of a head for writing, if it is encrypted.
@@ -157,7 +170,7 @@ pub fn load_key(pool: &mut WritablePool, root: ObjectId, keys: &dyn Keys) -> Res
 pub(crate) struct TriedKeys<'a> {
     keys: &'a dyn Keys,
     /// Encryption roots that were tried, and the reason that the key does not open them.
-    tried: BTreeMap<String, Option<PoolError>>,
+    tried: BTreeMap<String, Option<Cause>>,
 }
 
 impl<'a> TriedKeys<'a> {
@@ -175,7 +188,7 @@ impl<'a> TriedKeys<'a> {
             return Ok(());
         }
         let key = key(self.keys, root.name())?;
-        let error = dataset.dsl().load_key(&root, &key).err();
+        let error = dataset.dsl().load_key(&root, &key).err().map(Cause::from);
         self.tried.insert(root.name().to_owned(), error);
         Ok(())
     }

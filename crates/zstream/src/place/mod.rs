@@ -4,6 +4,6 @@ pub(crate) mod keys;
 pub(crate) mod pool;
 pub(crate) mod source;
 
-pub use keys::{Key, KeyFile, Keys, NoKeys};
+pub use keys::{Key, KeyFile, Keys, NoKeys, Secret};
 pub use pool::{OpenPool, PoolPlace};
 pub use source::{Source, StreamPlace};

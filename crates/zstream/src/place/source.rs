@@ -132,9 +132,9 @@ impl Source {
     /// # Errors
     /// There is no filesystem, or not enough of it can be read.
     pub fn filesystem(&self) -> Result<Filesystem<'_>> {
-        Filesystem::open(&*self.set).map_err(|source| match self.is_cut {
-            true => Error::Cut { name: self.name.clone(), source },
-            false => source.into(),
+        Filesystem::open(&*self.set).map_err(|error| match self.is_cut {
+            true => Error::Cut { name: self.name.clone(), source: error.into() },
+            false => error.into(),
         })
     }
 

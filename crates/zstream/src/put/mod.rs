@@ -25,15 +25,17 @@ use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::random::Random;
 use zstream_dmu::zap::Value;
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::write::{Tx, WritablePool};
 use zstream_format::object_type::ObjsetType;
+use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::node::{FileType, Time};
 use zstream_zpl::writer::{ImageError, NewNode, NodeKind, Settings, Writer, write_hole, write_image};
 
 use self::ahead::ReadAhead;
 use self::tree::{Tree, has_holes, next_data};
 use crate::control::Control;
-use crate::error::{Error, PutFault, Request, Result};
+use crate::error::{Cause, Error, PutFault, Request, Result};
 use crate::place::keys::unlock_to_write;
 use crate::place::pool::leave;
 use crate::place::source::{CHUNK_BYTES, parts};
@@ -297,7 +299,7 @@ impl Files {
             None => Random::system().map_err(PoolError::from)?,
         };
         let writer = Writer::open(&target.set, settings, random)
-            .map_err(|source| Error::Dataset { name: name.to_owned(), source })?;
+            .map_err(|error| Error::Dataset { name: name.to_owned(), source: error.into() })?;
         let rules = Rules { latest: options.timestamp.map(|_| now), keeps_xattrs };
         Ok(Self { writer, rules, now })
     }
@@ -305,7 +307,7 @@ impl Files {
 
 impl Target {
     /// Counts written content, and completes the transaction group if it is full.
-    fn wrote(&mut self, writer: Option<&mut Writer>, bytes: usize) -> Result<(), PoolError> {
+    fn wrote(&mut self, writer: Option<&mut Writer>, bytes: usize) -> Result<(), Cause> {
         self.written += bytes as u64;
         if self.set.dirty_bytes() < DIRTY_BYTES_MAX && self.written < CONTENT_BYTES_MAX {
             return Ok(());
@@ -399,21 +401,21 @@ fn sparse(path: &Path) -> io::Result<Option<(File, u64)>> {
 }
 
 /// The settings from the properties of the filesystem, and true if extended attributes are kept.
-fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), PoolError> {
+fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), Cause> {
     let head = target.head;
     let mut tx = target.pool.tx();
     let dir = tx.dataset(head)?.dir;
     let number = |tx: &Tx<'_>, name: &str| tx.inherited_number(dir, name);
     let record = number(&tx, "recordsize")?.unwrap_or(128 << 10);
     let record_bytes =
-        u32::try_from(record).map_err(|_| PoolError::unsupported(format!("recordsize {record}")))?;
+        u32::try_from(record).map_err(|_| DatasetError::unsupported(format!("recordsize {record}")))?;
     let xattr = number(&tx, "xattr")?.unwrap_or(XATTR_SA);
     let xattrs_inline = xattr != XATTR_DIRECTORY;
     let dn_slots = match number(&tx, "dnodesize")?.unwrap_or(DNODE_LEGACY) {
         DNODE_LEGACY => 1,
         DNODE_AUTO => 2,
         bytes => u8::try_from(bytes / SLOT_BYTES)
-            .map_err(|_| PoolError::unsupported(format!("dnodesize {bytes}")))?
+            .map_err(|_| DatasetError::unsupported(format!("dnodesize {bytes}")))?
             .max(1),
     };
     if dn_slots > 1 {
@@ -429,8 +431,8 @@ const XATTR_SA: u64 = 2;
 const DNODE_LEGACY: u64 = 0;
 const DNODE_AUTO: u64 = 1;
 
-fn target(path: &[u8], source: PoolError) -> PutFault {
-    PutFault::Target { path: path.to_vec(), source }
+fn target(path: &[u8], source: impl Into<Cause>) -> PutFault {
+    PutFault::Target { path: path.to_vec(), source: source.into() }
 }
 
 /// Files that are being put into one filesystem.
@@ -466,7 +468,7 @@ impl Putting<'_, '_> {
     }
 
     /// Adds the path to an error.
-    fn at<T>(path: &[u8], result: Result<T, PoolError>) -> Result<T, PutFault> {
+    fn at<T>(path: &[u8], result: Result<T, impl Into<Cause>>) -> Result<T, PutFault> {
         result.map_err(|error| target(path, error))
     }
 
@@ -482,13 +484,21 @@ impl Putting<'_, '_> {
             directory = match (found, make) {
                 (Some(found), _) if found.file_type == Some(FileType::Directory) => found.object,
                 (Some(_), _) => {
-                    return Err(target(&shown, PoolError::invalid("it exists and is not a directory")));
+                    return Err(target(
+                        &shown,
+                        FileError::from(FileFault::NotADirectory(
+                            "it exists and is not a directory".to_owned(),
+                        )),
+                    ));
                 }
                 (None, Some(new)) => {
                     Self::at(&shown, self.writer.create(&mut self.target.set, directory, name, new))?
                 }
                 (None, None) => {
-                    return Err(target(&shown, PoolError::not_found("directory", file_name(name))));
+                    return Err(target(
+                        &shown,
+                        FileError::not_found("directory", file_name(name).to_string()),
+                    ));
                 }
             };
         }
@@ -521,7 +531,7 @@ impl Putting<'_, '_> {
                 } else {
                     "a file cannot replace a directory"
                 };
-                return Err(target(path, PoolError::invalid(what)));
+                return Err(target(path, FileError::other_type(what)));
             }
             Some(found) => {
                 Self::at(path, self.writer.remove(set, parent, &found.name))?;
@@ -547,7 +557,7 @@ impl Putting<'_, '_> {
         match found {
             Some(found) if found.object == object => return Ok(()),
             Some(found) if found.file_type == Some(FileType::Directory) => {
-                return Err(target(path, PoolError::invalid("a file cannot replace a directory")));
+                return Err(target(path, FileError::other_type("a file cannot replace a directory")));
             }
             Some(found) => {
                 Self::at(path, self.writer.remove(set, parent, &found.name))?;
@@ -613,7 +623,7 @@ impl Putting<'_, '_> {
         match found {
             Some(found) if found.file_type == Some(FileType::Directory) => Ok((found.object, None)),
             _ if sources == 1 => Ok((parent, Some(last))),
-            _ => Err(target(&parts.join(&b'/'), PoolError::not_found("directory", "several sources"))),
+            _ => Err(target(&parts.join(&b'/'), FileError::not_found("directory", "several sources"))),
         }
     }
 

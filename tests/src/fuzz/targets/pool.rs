@@ -163,7 +163,7 @@ const SNAPSHOTS: [&str; 6] =
 /// What is to be had of a node: attributes, content, extended attributes.
 type Seen = (Node, Option<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>);
 
-fn seen(fs: &Filesystem<'_>, node: Node) -> zstream_dmu::error::Result<Seen> {
+fn seen(fs: &Filesystem<'_>, node: Node) -> crate::errors::Result<Seen> {
     let content = match node.file_type() {
         Some(FileType::File) => {
             let content = fs.content(&node)?;
@@ -183,7 +183,7 @@ fn seen(fs: &Filesystem<'_>, node: Node) -> zstream_dmu::error::Result<Seen> {
 }
 
 /// The files of a snapshot by path; those that cannot be read are left out.
-fn files(pool: &Pool, snapshot: &str) -> zstream_dmu::error::Result<HashMap<Vec<u8>, Seen>> {
+fn files(pool: &Pool, snapshot: &str) -> crate::errors::Result<HashMap<Vec<u8>, Seen>> {
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default())?;
     let set = dsl.dataset(snapshot)?.objset()?;
     let fs = Filesystem::open(&*set)?;

@@ -8,11 +8,12 @@ use std::sync::mpsc::channel;
 
 use zstream::{Control, Error, Event, OpenPool, SendRequest as Request, Sender, unlock};
 use zstream_dsl::name::Name;
+use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
 use zstream_send::job::Step;
 use zstream_send::package::LIST_BYTES_MAX;
 use zstream_send::plan::{Form, Options};
-use zstream_send::refusal::{Errno, Refusal};
+use zstream_send::refusal::Refusal;
 use zstream_send::{Progress, Replaced};
 
 use crate::failure::Failure;
@@ -229,7 +230,7 @@ impl Args {
 
     /// The failure, with the name of the snapshot.
     fn failure(&self, refusal: &Refusal) -> Failure {
-        if refusal.errno() == Errno::Epipe {
+        if refusal.errno() == Errno::EPIPE {
             return Failure::output(&io::ErrorKind::BrokenPipe.into());
         }
         match &self.name {

@@ -112,7 +112,9 @@ impl ObjsetWriter {
         self.check()?;
         let is_new = self.base.is_none() && self.objects.is_empty();
         if !is_new || self.phys.objset_type != ObjsetType::ZFS || self.is_kept() {
-            return Err(Error::invalid("what is used can be counted from the start of a file system only"));
+            return Err(Error::bad_request(
+                "what is used can be counted from the start of a file system only",
+            ));
         }
         self.phys.flags.insert(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
         self.phys.flags.set(ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE, objects);

@@ -44,7 +44,7 @@ use crate::block::ReadBlock;
 use crate::block::StoredCrypt;
 use crate::dnode::NewObject;
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::intent_log::ZilHeader;
 use crate::object_set::ObjectSet;
@@ -234,13 +234,13 @@ impl ObjsetWriter {
     fn touch(&mut self, object: ObjectId) -> Result<&mut Overlay> {
         self.check()?;
         if object.0 == 0 {
-            return Err(Error::not_found("object", object));
+            return Err(Fault::NoObject(object).into());
         }
         if !self.objects.contains_key(&object.0) {
-            let base = self.base.as_ref().ok_or_else(|| Error::not_found("object", object))?;
+            let base = self.base.as_ref().ok_or(Fault::NoObject(object))?;
             self.objects.insert(object.0, Overlay::over(base.dnode(object)?));
         }
-        let overlay = self.objects.get_mut(&object.0).ok_or_else(|| Error::not_found("object", object))?;
+        let overlay = self.objects.get_mut(&object.0).ok_or(Fault::NoObject(object))?;
         overlay.dnode(object)?;
         Ok(overlay)
     }
@@ -262,7 +262,7 @@ impl ObjsetWriter {
 
     fn check(&self) -> Result<()> {
         if self.is_broken {
-            return Err(Error::invalid("the set failed to sync and cannot be changed any more"));
+            return Err(Fault::Unusable.into());
         }
         Ok(())
     }

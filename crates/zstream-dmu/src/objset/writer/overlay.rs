@@ -148,12 +148,12 @@ impl Overlay {
     ///
     /// The object is freed.
     pub(super) fn dnode(&self, object: ObjectId) -> Result<&Dnode> {
-        self.dnode.as_ref().ok_or_else(|| Error::not_found("object", object))
+        self.dnode.as_ref().ok_or_else(|| Fault::NoObject(object).into())
     }
 
     /// The same, to be changed.
     pub(super) fn dnode_mut(&mut self, object: ObjectId) -> Result<&mut Dnode> {
-        self.dnode.as_mut().ok_or_else(|| Error::not_found("object", object))
+        self.dnode.as_mut().ok_or_else(|| Fault::NoObject(object).into())
     }
 
     /// The dnode on disk, if its blocks still count.
@@ -216,7 +216,7 @@ impl Overlay {
         }
         match self.dirty.get_mut(&block) {
             Some(Dirty::Data(content)) => Ok(Arc::make_mut(content)),
-            _ => Err(Error::invalid(format!("block {block} was just made"))),
+            _ => Err(Error::internal(format!("block {block} was just made"))),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{ObjsetWriter, Overlay};
 use crate::blkptr::BlockPointer;
 use crate::block::StoredCrypt;
 use crate::dnode::{Dnode, LEVELS_MAX};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::intent_log::ZilHeader;
 use crate::object_store::ObjectStore;
@@ -31,7 +31,7 @@ impl ObjsetWriter {
         let own_bytes = self.meta.dnode(ObjectId(0))?.block_bytes();
         let meta = self.meta.dnode_mut(ObjectId(0))?;
         let misfit = |what: &str, found: u64, expected: u64| {
-            Err(Error::invalid(format!("a meta-dnode with {what} {found}, expected {expected}")))
+            Err(Error::bad_shape(format!("a meta-dnode with {what} {found}, expected {expected}")))
         };
         if head.meta_block_bytes != own_bytes {
             return misfit("blocks of bytes", head.meta_block_bytes, own_bytes);
@@ -86,7 +86,7 @@ impl ObjsetWriter {
                 let big_endian = before.byte_order() == ByteOrder::Big;
                 Ok(StoredCrypt { kind: before.crypt_kind(), salt, iv, mac, big_endian })
             }
-            _ => Err(Error::invalid(format!(
+            _ => Err(Error::bad_request(format!(
                 "objects {} to {} were received without saying how they are encrypted",
                 block * SLOTS,
                 block * SLOTS + SLOTS - 1
@@ -104,7 +104,7 @@ impl ReceiveStore for ObjsetWriter {
         let count = match (self.objects.get(&object.0), &self.base) {
             (Some(overlay), _) => overlay.dnode(object)?.pointers().len(),
             (None, Some(base)) => base.dnode(object)?.pointers().len(),
-            (None, None) => return Err(Error::not_found("object", object)),
+            (None, None) => return Err(Fault::NoObject(object).into()),
         };
         Ok(count as u8)
     }
@@ -126,7 +126,7 @@ impl ReceiveStore for ObjsetWriter {
         self.change(object, |overlay: &mut Overlay, source| {
             let dnode = overlay.dnode_mut(object)?;
             if levels > LEVELS_MAX || levels < dnode.levels_for(max_block)? {
-                return Err(Error::invalid(format!(
+                return Err(Error::bad_shape(format!(
                     "object {object} with {levels} levels up to block {max_block}, expected at most {LEVELS_MAX} and \
                      room for it"
                 )));

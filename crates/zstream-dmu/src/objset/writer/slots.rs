@@ -35,17 +35,17 @@ impl ObjsetWriter {
     /// it has already.
     pub(super) fn check_slots(&self, object: ObjectId, count: u64, own: u64) -> Result<()> {
         if object.0 == 0 || object.0 >= OBJECTS_MAX {
-            return Err(Error::invalid(format!("object {object}, expected 1 to {}", OBJECTS_MAX - 1)));
+            return Err(Error::bad_shape(format!("object {object}, expected 1 to {}", OBJECTS_MAX - 1)));
         }
         let slot = object.0 % SLOTS;
         if slot + count > SLOTS {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_shape(format!(
                 "object {object} of {count} slots, which would cross a block of dnodes"
             )));
         }
         let wanted = mask(slot, count) & !mask(slot, own);
         if self.taken_slots(object.0 / SLOTS)? & wanted != 0 {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_shape(format!(
                 "object {object} of {count} slots, where an object is already"
             )));
         }
@@ -70,7 +70,7 @@ impl ObjsetWriter {
             }
             from = (block + 1) * SLOTS;
         }
-        Err(Error::invalid("no object number is left"))
+        Err(Error::bad_shape("no object number is left"))
     }
 
     fn is_crowded(&self, block: u64, last: u64) -> Result<bool> {

@@ -33,7 +33,7 @@ impl ObjsetWriter {
             // An object that was freed before is still there on disk.
             Some(base) if !self.objects.contains_key(&object.0) => match base.dnode(object) {
                 Ok(dnode) => Some(dnode),
-                Err(error) if matches!(error.fault(), Fault::NotFound { .. }) => None,
+                Err(error) if matches!(error.fault(), Fault::NoObject(_)) => None,
                 Err(error) => return Err(error),
             },
             _ => None,
@@ -102,7 +102,7 @@ impl ObjectStore for ObjsetWriter {
 
     fn free(&mut self, object: ObjectId) -> Result<()> {
         if object.0 >= OBJECTS_MAX {
-            return Err(Error::invalid("the objects that count used space cannot be freed"));
+            return Err(Error::bad_request("the objects that count used space cannot be freed"));
         }
         self.land_before(object, 0, u64::MAX)?;
         let slots = self.touch(object)?.dnode(object)?.slots();
@@ -135,7 +135,7 @@ impl ObjectStore for ObjsetWriter {
             let dnode = overlay.dnode(object)?;
             let bytes = dnode.block_bytes();
             if u64::from(stored.logical_bytes) != bytes {
-                return Err(Error::invalid(format!(
+                return Err(Error::bad_shape(format!(
                     "a block of {} bytes for object {object}, whose blocks have {bytes}",
                     stored.logical_bytes
                 )));
@@ -195,7 +195,7 @@ impl ObjectStore for ObjsetWriter {
                 Some(stored) => {
                     let bytes = u64::from(stored.logical_bytes);
                     if bytes == 0 || bytes > BLOCK_BYTES_MAX || bytes % SECTOR_BYTES != 0 {
-                        return Err(Error::invalid(format!(
+                        return Err(Error::bad_shape(format!(
                             "a spill block of {bytes} bytes, expected a multiple of {SECTOR_BYTES} up to \
                              {BLOCK_BYTES_MAX}"
                         )));
@@ -229,7 +229,7 @@ fn take_tree(dnode: &mut Dnode, old: &Dnode, base: Option<&Arc<Dnode>>) -> Resul
         levels += 1;
     }
     if levels > LEVELS_MAX {
-        return Err(Error::invalid(format!("a tree of {levels} levels, expected at most {LEVELS_MAX}")));
+        return Err(Error::bad_shape(format!("a tree of {levels} levels, expected at most {LEVELS_MAX}")));
     }
     dnode.levels = levels;
     for (new, old) in dnode.pointers_mut().iter_mut().zip(old.pointers()) {
@@ -244,7 +244,7 @@ fn dirty(stored: StoredBlock) -> Result<Dirty> {
         return Ok(Dirty::Stored(Arc::new(stored)));
     }
     if stored.bytes.len() as u64 != u64::from(stored.logical_bytes) {
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_shape(format!(
             "a plain block of {} bytes that is said to have {}",
             stored.bytes.len(),
             stored.logical_bytes
@@ -257,7 +257,7 @@ fn dirty(stored: StoredBlock) -> Result<Dirty> {
 fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
     let dnode = overlay.dnode_mut(object)?;
     if block > 0 && !dnode.block_bytes().is_power_of_two() {
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_shape(format!(
             "block {block} of object {object}, whose block of {} bytes has to be the only one",
             dnode.block_bytes()
         )));
@@ -271,7 +271,7 @@ fn write(overlay: &mut Overlay, source: &Source, object: ObjectId, offset: u64, 
     let size = overlay.dnode(object)?.block_bytes();
     let last = offset
         .checked_add(bytes.len() as u64 - 1)
-        .ok_or_else(|| Error::invalid(format!("{} bytes at offset {offset}", bytes.len())))?;
+        .ok_or_else(|| Error::bad_shape(format!("{} bytes at offset {offset}", bytes.len())))?;
     // Blocks that are written in part are read first: what fails has changed nothing then.
     for at in [offset, last] {
         let block = at / size;
@@ -356,7 +356,7 @@ fn set_block_size(
 ) -> Result<()> {
     let mut dnode = overlay.dnode(object)?.clone();
     if dnode.max_block.0 != 0 {
-        return Err(Error::invalid(format!(
+        return Err(Error::bad_shape(format!(
             "the block size of object {object} cannot change: it has {} blocks",
             dnode.max_block.0.saturating_add(1)
         )));
@@ -364,7 +364,7 @@ fn set_block_size(
     dnode.set_block_bytes(block_bytes)?;
     if indirect_shift != 0 && indirect_shift != dnode.indirect_shift {
         if dnode.levels != 1 {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_shape(format!(
                 "the indirect block size of object {object} cannot change: it has {} levels",
                 dnode.levels
             )));

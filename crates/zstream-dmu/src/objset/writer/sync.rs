@@ -96,7 +96,7 @@ impl ObjsetWriter {
                 GROUP_USED_OBJECT => self.phys.group_used = dnode,
                 PROJECT_USED_OBJECT => self.phys.project_used = dnode,
                 other => {
-                    return Err(Error::invalid(format!("object {other} changes while others are counted")));
+                    return Err(Error::internal(format!("object {other} changes while others are counted")));
                 }
             }
         }
@@ -223,7 +223,7 @@ impl ObjsetWriter {
         if crypt.big_endian {
             // What is encrypted and authenticated is the block as it lies at the sender.
             byteswap::swap(SwapClass::Dnode, &mut bytes, ByteOrder::Little)
-                .map_err(|error| Error::invalid(format!("a block of dnodes cannot be swapped: {error}")))?;
+                .map_err(|error| Error::internal(format!("a block of dnodes cannot be swapped: {error}")))?;
         }
         Ok(Some(StoredBlock {
             bytes,

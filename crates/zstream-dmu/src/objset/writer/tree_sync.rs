@@ -125,7 +125,7 @@ impl TreeSync<'_> {
         }
         for (block, dirty) in &overlay.dirty {
             let Dirty::Written(written) = dirty else {
-                return Err(Error::invalid(format!("block {block} is synced before it is written")));
+                return Err(Error::internal(format!("block {block} is synced before it is written")));
             };
             if !written.in_place {
                 account.born(&written.pointer);
@@ -151,7 +151,7 @@ impl TreeSync<'_> {
         for (id, pointer) in &levels[top] {
             let place = usize::try_from(*id).ok().and_then(|id| dnode.pointers_mut().get_mut(id));
             *place.ok_or_else(|| {
-                Error::invalid(format!("block {id} of level {top}, which the dnode has no pointer for"))
+                Error::internal(format!("block {id} of level {top}, which the dnode has no pointer for"))
             })? = *pointer;
         }
         overlay.dnode = Some(dnode);

@@ -5,14 +5,14 @@ use zstream_format::object_type::ObjsetType;
 use super::ObjsetWriter;
 use super::overlay::Spill;
 use crate::block::Block;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::{ObjectInfo, ObjectSet, pieces};
 use crate::objset::{OBJECTS_MAX, Objset};
 
 impl ObjsetWriter {
     fn synced_set(&self, object: ObjectId) -> Result<&Objset> {
-        self.base.as_ref().ok_or_else(|| Error::not_found("object", object))
+        self.base.as_ref().ok_or_else(|| Fault::NoObject(object).into())
     }
 }
 

@@ -246,7 +246,7 @@ impl FatMut {
         // OpenZFS would grow the table to its end first.
         let hopeless = leaf.is_of_one_hash(hash)?;
         if hopeless || leaf.prefix_len == self.shift && !self.grow_table(store)? {
-            return Err(Error::invalid(format!(
+            return Err(Error::bad_request(format!(
                 "ZAP object {} has too many keys like one of hash {hash:#x}",
                 self.object
             )));

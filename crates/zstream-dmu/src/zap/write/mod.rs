@@ -75,7 +75,7 @@ pub fn create_in(store: &mut dyn ObjectStore, object: ObjectId, zap: &NewZap) ->
     }
     let shift = info.block_bytes.trailing_zeros();
     if !info.block_bytes.is_power_of_two() || !fat_format::BLOCK_SHIFT.contains(&shift) {
-        return Err(Error::invalid(format!("a fat ZAP with blocks of {} bytes", info.block_bytes)));
+        return Err(Error::bad_request(format!("a fat ZAP with blocks of {} bytes", info.block_bytes)));
     }
     FatMut::create(store, object, shift, salt, zap.norm_flags, zap.flags).map(drop)
 }
@@ -151,13 +151,13 @@ impl<'a> ZapMut<'a> {
     ///
     /// # Errors
     ///
-    /// [`Fault::NotFound`] when there is no entry of this key; a block cannot be read or is bad.
+    /// [`Fault::NoEntry`] when there is no entry of this key; a block cannot be read or is bad.
     pub fn remove(&mut self, key: impl Into<Key>) -> Result<()> {
         let key = key.into();
         if self.delete(&key).map_err(|error| self.place(error))? {
             Ok(())
         } else {
-            Err(self.place(Error::not_found("ZAP entry", key)))
+            Err(self.place(Error::no_entry("ZAP entry", key)))
         }
     }
 
@@ -177,12 +177,9 @@ impl<'a> ZapMut<'a> {
             Repr::Fat(fat) => fat.norm_flags,
         };
         match key {
-            Key::Name(name) if norm_flags.form(name).is_none() => Err(Error::refused(
-                "ENOTSUP",
-                format!(
+            Key::Name(name) if norm_flags.form(name).is_none() => Err(Fault::NoForm(format!(
                     "the name {key} has no form in which it can be compared: it is too long in that form, or not UTF-8"
-                ),
-            )),
+            )).into()),
             _ => Ok(()),
         }
     }
@@ -275,14 +272,14 @@ impl<'a> ZapMut<'a> {
 }
 
 fn word_key(object: ObjectId, key: &Key) -> Error {
-    Error::invalid(format!("ZAP object {object} is asked for key {key}, but its keys are names"))
+    Error::bad_request(format!("ZAP object {object} is asked for key {key}, but its keys are names"))
 }
 
 /// Holds key and value to their limits.
 fn judge(key: &Key, value: &Value) -> Result<()> {
     let key_bytes = match key {
         Key::Name(name) if name.is_empty() || name.contains(&0) => {
-            return Err(Error::invalid(format!("{key} cannot be the name of a ZAP entry")));
+            return Err(Fault::BadName(format!("{key} cannot be the name of a ZAP entry")).into());
         }
         Key::Name(name) => name.len() + 1,
         Key::Words(words) => 8 * words.len(),

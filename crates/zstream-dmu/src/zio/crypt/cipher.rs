@@ -32,7 +32,7 @@ pub(super) fn key_len(suite: CryptSuite) -> Result<usize> {
 
 fn with_key<C: KeyInit>(key: &[u8]) -> Result<Box<C>> {
     let cipher =
-        C::new_from_slice(key).map_err(|_| Fault::Invalid(format!("a key of {} bytes", key.len())))?;
+        C::new_from_slice(key).map_err(|_| Fault::BadKey(format!("a key of {} bytes", key.len())))?;
     Ok(Box::new(cipher))
 }
 
@@ -89,7 +89,7 @@ impl Cipher {
             Self::Gcm192(cipher) => run(&**cipher, iv, authenticated, message),
             Self::Gcm256(cipher) => run(&**cipher, iv, authenticated, message),
         }
-        .ok_or_else(|| Error::invalid(format!("{bytes} bytes are too many to encrypt at once")))
+        .ok_or_else(|| Error::internal(format!("{bytes} bytes are too many to encrypt at once")))
     }
 
     /// Decrypts in place; `what` is named when the MAC does not match.

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use sha1::Sha1;
+use zeroize::Zeroizing;
 use zstream_format::algorithm::CryptSuite;
 
 use super::cipher::{Cipher, key_len};
@@ -74,9 +75,9 @@ impl KeyFormat {
     }
 }
 
-/// The key that wraps the keys of a dataset.
+/// The key that wraps the keys of a dataset. Its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct WrappingKey([u8; 32]);
+pub struct WrappingKey(Zeroizing<[u8; 32]>);
 
 impl fmt::Debug for WrappingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,20 +90,21 @@ impl WrappingKey {
     /// at the end of a passphrase or of hex digits does not count.
     ///
     /// # Errors
-    /// [`Fault::Invalid`] when the input has not the form that `format` asks for.
+    /// [`Fault::BadKey`] when the input has not the form that `format` asks for.
     pub fn new(format: KeyFormat, input: &[u8]) -> Result<Self> {
         let line = input.strip_suffix(b"\n").unwrap_or(input);
         match format {
-            KeyFormat::Raw => Ok(Self(input.try_into().map_err(|_| {
-                Fault::Invalid(format!("a raw key has 32 bytes, this one has {}", input.len()))
-            })?)),
+            KeyFormat::Raw => Ok(Self(Zeroizing::new(input.try_into().map_err(|_| {
+                Fault::BadKey(format!("a raw key has 32 bytes, this one has {}", input.len()))
+            })?))),
             KeyFormat::Hex => Self::from_hex(line),
             KeyFormat::Passphrase { salt, rounds } => {
                 if !PASSPHRASE_BYTES.contains(&line.len()) {
-                    return Err(Error::invalid(format!(
+                    return Err(Fault::BadKey(format!(
                         "a passphrase has 8 to 512 bytes, this one has {}",
                         line.len()
-                    )));
+                    ))
+                    .into());
                 }
                 if rounds > PBKDF2_ROUNDS_MAX {
                     return Err(Fault::TooLarge {
@@ -112,23 +114,26 @@ impl WrappingKey {
                     }
                     .into());
                 }
-                let key = pbkdf2::pbkdf2_hmac_array::<Sha1, 32>(line, &salt.to_le_bytes(), rounds as u32);
+                let mut key = Zeroizing::new([0; 32]);
+                pbkdf2::pbkdf2_hmac::<Sha1>(line, &salt.to_le_bytes(), rounds as u32, &mut *key);
                 Ok(Self(key))
             }
         }
     }
 
     fn from_hex(digits: &[u8]) -> Result<Self> {
-        let mut key = [0; 32];
+        let mut key = Zeroizing::new([0; 32]);
         if digits.len() != 64 {
-            return Err(Error::invalid(format!("a hex key has 64 digits, this one has {}", digits.len())));
+            return Err(
+                Fault::BadKey(format!("a hex key has 64 digits, this one has {}", digits.len())).into()
+            );
         }
         for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
             let text =
                 std::str::from_utf8(pair).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
             *byte = text
                 .and_then(|text| u8::from_str_radix(text, 16).ok())
-                .ok_or_else(|| Fault::Invalid("a hex key has hex digits only".to_owned()))?;
+                .ok_or_else(|| Fault::BadKey("a hex key has hex digits only".to_owned()))?;
         }
         Ok(Self(key))
     }
@@ -164,12 +169,12 @@ impl WrappedKey {
             return Err(Error::unsupported(format!("encryption key version {}", self.version)));
         }
         let len = key_len(self.suite)?;
-        let mut message = [&self.master[..len], &self.hmac[..]].concat();
+        let mut message = Zeroizing::new([&self.master[..len], &self.hmac[..]].concat());
         let authenticated = authenticated(self.suite, self.guid, self.version);
         Cipher::wrapping(self.suite, &key.0)?
             .decrypt(&self.iv, &authenticated, &mut message, &self.mac, "the wrapped keys")
             .map_err(|_| Fault::WrongKey)?;
-        let mut hmac = [0; 64];
+        let mut hmac = Zeroizing::new([0; 64]);
         hmac.copy_from_slice(&message[len..]);
         message.truncate(len);
         Ok(DatasetKey::new(self.suite, self.guid, self.version, message, hmac))
@@ -182,8 +187,8 @@ impl DatasetKey {
     /// # Errors
     /// The suite does not exist, or the system has no random numbers.
     pub fn generate(suite: CryptSuite, guid: Guid) -> Result<Self> {
-        let master = random::<32>()?[..key_len(suite)?].to_vec();
-        Ok(Self::new(suite, guid, KEY_VERSION, master, random()?))
+        let master = Zeroizing::new(Zeroizing::new(random::<32>()?)[..key_len(suite)?].to_vec());
+        Ok(Self::new(suite, guid, KEY_VERSION, master, Zeroizing::new(random()?)))
     }
 
     /// The same keys for a dataset of another version of the format. Nothing makes keys of version 0 any more; this is for tests
@@ -198,7 +203,7 @@ impl DatasetKey {
     /// # Errors
     /// The system has no random numbers.
     pub fn wrap(&self, key: &WrappingKey) -> Result<WrappedKey> {
-        let mut message = [&self.master[..], &self.hmac[..]].concat();
+        let mut message = Zeroizing::new([&self.master[..], &self.hmac[..]].concat());
         let iv = random()?;
         let mac = Cipher::wrapping(self.suite, &key.0)?.encrypt(
             &iv,
@@ -231,12 +236,12 @@ mod tests {
     fn what_is_wrapped_is_unwrapped_with_the_same_key_only() {
         for suite in [CryptSuite::AES_128_CCM, CryptSuite::AES_192_GCM, CryptSuite::AES_256_GCM] {
             let key = DatasetKey::generate(suite, Guid(7)).unwrap();
-            let user = WrappingKey([3; 32]);
+            let user = WrappingKey(Zeroizing::new([3; 32]));
             let wrapped = key.wrap(&user).unwrap();
             let back = wrapped.unwrap(&user).unwrap();
-            assert_eq!((&back.master, back.hmac, back.guid), (&key.master, key.hmac, key.guid));
+            assert_eq!((&back.master, &back.hmac, back.guid), (&key.master, &key.hmac, key.guid));
             assert!(wrapped.master[..16] != key.master[..16]);
-            let error = wrapped.unwrap(&WrappingKey([4; 32])).unwrap_err();
+            let error = wrapped.unwrap(&WrappingKey(Zeroizing::new([4; 32]))).unwrap_err();
             assert!(matches!(error.fault(), Fault::WrongKey));
             assert!(WrappedKey { guid: Guid(8), ..wrapped }.unwrap(&user).is_err());
         }

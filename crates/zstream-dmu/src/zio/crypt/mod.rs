@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha512;
+use zeroize::Zeroizing;
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::order::ByteOrder;
 
@@ -61,13 +62,13 @@ pub struct CryptParams {
     pub mac: [u8; MAC_BYTES],
 }
 
-/// The keys of a dataset, unwrapped (`dsl_crypto_key_t`).
+/// The keys of a dataset, unwrapped (`dsl_crypto_key_t`). Their memory is overwritten when they are dropped.
 pub struct DatasetKey {
     suite: CryptSuite,
     guid: Guid,
     version: u64,
-    master: Vec<u8>,
-    hmac: [u8; 64],
+    master: Zeroizing<Vec<u8>>,
+    hmac: Zeroizing<[u8; 64]>,
     ciphers: Mutex<HashMap<[u8; SALT_BYTES], Arc<Cipher>>>,
     /// The salt of new blocks, once there are some.
     salt: Mutex<Option<[u8; SALT_BYTES]>>,
@@ -80,7 +81,13 @@ impl fmt::Debug for DatasetKey {
 }
 
 impl DatasetKey {
-    fn new(suite: CryptSuite, guid: Guid, version: u64, master: Vec<u8>, hmac: [u8; 64]) -> Self {
+    fn new(
+        suite: CryptSuite,
+        guid: Guid,
+        version: u64,
+        master: Zeroizing<Vec<u8>>,
+        hmac: Zeroizing<[u8; 64]>,
+    ) -> Self {
         Self { suite, guid, version, master, hmac, ciphers: Mutex::default(), salt: Mutex::default() }
     }
 
@@ -108,7 +115,7 @@ impl DatasetKey {
         if let Some(cipher) = ciphers.get(&salt) {
             return Ok(cipher.clone());
         }
-        let mut block_key = vec![0; self.master.len()];
+        let mut block_key = Zeroizing::new(vec![0; self.master.len()]);
         Hkdf::<Sha512>::new(None, &self.master)
             .expand(&salt, &mut block_key)
             .map_err(|_| Fault::Unsupported(format!("a key of {} bytes", self.master.len())))?;
@@ -234,6 +241,6 @@ impl DatasetKey {
 
     fn hmac(&self) -> Hmac<Sha512> {
         // HMAC takes keys of any length.
-        Hmac::new_from_slice(&self.hmac).unwrap_or_else(|_| unreachable!())
+        Hmac::new_from_slice(&*self.hmac).unwrap_or_else(|_| unreachable!())
     }
 }

@@ -104,7 +104,7 @@ fn content(pool: &mut TestPool, name: &str) -> Vec<(u64, Vec<u8>)> {
     content
 }
 
-fn step(pool: &mut TestPool, rng: &mut Rng, count: usize) -> Result<(), zstream_dmu::error::Error> {
+fn step(pool: &mut TestPool, rng: &mut Rng, count: usize) -> Result<(), crate::error::Error> {
     let (heads, snapshots, marks) = names(pool);
     let head = rng.pick(&heads).unwrap().clone();
     let snapshot = rng.pick(&snapshots).cloned();

@@ -5,7 +5,6 @@ mod history;
 mod pool;
 
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::Fault;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::Value;
@@ -39,12 +38,8 @@ fn snapshot(pool: &mut TestPool, name: &str) {
     pool.commit();
 }
 
-fn errno(error: &zstream_dmu::error::Error) -> &'static str {
-    match error.fault() {
-        Fault::Refused { errno, .. } => errno,
-        Fault::NotFound { .. } => "ENOENT",
-        _ => "other",
-    }
+fn errno(error: &crate::error::Error) -> &'static str {
+    if error.is_refusal() { error.errno().name() } else { "other" }
 }
 
 #[test]

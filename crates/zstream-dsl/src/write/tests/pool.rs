@@ -193,7 +193,10 @@ impl TestPool {
     }
 
     /// Changes the datasets.
-    pub(super) fn tx<T>(&mut self, change: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+    pub(super) fn tx<T>(
+        &mut self,
+        change: impl FnOnce(&mut Tx<'_>) -> crate::error::Result<T>,
+    ) -> crate::error::Result<T> {
         let clock = Clock { seconds: self.seconds, nanoseconds: 5 };
         let mut tx =
             Tx::new("pool", &mut self.mos, &*self.space, self.reader.clone(), clock, &mut self.entropy);

@@ -1,34 +1,34 @@
-//! The LZ4 encoder of ZFS: for the same block and the same room, the same bytes.
+//! An LZ4 encoder with the output of the one in ZFS: the same bytes for the same block and buffer size.
 //!
-//! One pass, one candidate per hash of four bytes. Blocks shorter than [`SMALL_BELOW`] use a table of 8192
-//! 16-bit positions, longer ones 4096 of 32 bits; neither more nor better matches are looked for, and the step
-//! between attempts grows by one after each [`ATTEMPTS_PER_STEP`] failures. Every choice here decides which
-//! bytes come out, so a faster search would be another encoder.
+//! It makes one pass with one candidate per hash of four bytes. Blocks shorter than [`SMALL_BELOW`] use a table
+//! of 8192 positions of 16 bits, longer ones 4096 of 32 bits. It does not search for more or better matches, and
+//! the step between attempts grows by one after each [`ATTEMPTS_PER_STEP`] failures. Each of these choices
+//! determines the output, so a faster search would give other bytes.
 //!
-//! End of the block, which decoders rely on: no match begins in the last 12 bytes, the last 5 are literals.
+//! Decoders rely on the end of the block: no match starts in the last 12 bytes, and the last 5 are literals.
 
 use super::MATCH_MIN;
 
-/// Blocks below this many bytes have all positions that can be looked up in 16 bits.
+/// The size in bytes below which 16 bits suffice for all positions in the table.
 const SMALL_BELOW: usize = (1 << 16) + NO_MATCH_AT_END - 1;
-/// No match begins this near to the end.
+/// The number of bytes at the end in which no match starts.
 const NO_MATCH_AT_END: usize = 12;
-/// The last bytes are literals.
+/// The number of bytes at the end that are always literals.
 const LAST_LITERALS: usize = 5;
-/// Shorter blocks are literals only.
+/// The size of the shortest block that can have a match.
 const SHORTEST: usize = NO_MATCH_AT_END + 1;
 const DISTANCE_MAX: usize = 65535;
 const ATTEMPTS_PER_STEP: usize = 64;
-/// Attempts are counted from here for each search.
+/// The start value of the count of attempts in each search.
 const FIRST_ATTEMPT: usize = ATTEMPTS_PER_STEP + 3;
-/// The largest length that a half of the token holds by itself, plus one.
+/// The value in half of a token that marks a length as continued in further bytes.
 const NIBBLE: usize = 15;
 
-/// Where the bytes with a hash were seen last; 0, a real position, where they never were.
+/// A table of the last position for each hash; 0, which is also a real position, if there was none.
 trait Table {
     const HASH_BITS: u32;
     fn new() -> Self;
-    /// Notes that `pos` is now the last position with this hash and returns the one before.
+    /// Sets the last position with this hash to `pos` and returns the previous one.
     fn replace(&mut self, hash: usize, pos: usize) -> usize;
 }
 
@@ -52,7 +52,7 @@ impl Table for [u32; 1 << 12] {
     }
 }
 
-/// Compresses `src` into `dst`; `None` when the encoder gives up for want of room.
+/// Compresses `src` into `dst`. Returns `None` if the encoder gives up because there is not enough room.
 pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
     let mut out = Output { dst, made: 0 };
     let literals_from = if src.len() < SHORTEST {
@@ -66,7 +66,7 @@ pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
     Some(out.made)
 }
 
-/// Writes all sequences that have a match and returns where the literals behind the last one begin.
+/// Writes all sequences that have a match and returns the position of the literals after the last one.
 fn sequences<T: Table>(src: &[u8], out: &mut Output<'_>) -> Option<usize> {
     let mut table = T::new();
     let last_start = src.len() - NO_MATCH_AT_END;
@@ -85,7 +85,7 @@ fn sequences<T: Table>(src: &[u8], out: &mut Output<'_>) -> Option<usize> {
                 let (here, here_word) = (next, next_word);
                 next = here + attempt / ATTEMPTS_PER_STEP;
                 attempt += 1;
-                // Gives up one step early: the position found is looked at only if the next one exists.
+                // Gives up one step early: a position is tried only if the next one exists.
                 if next > last_start {
                     return Some(literals_from);
                 }
@@ -117,7 +117,7 @@ fn sequences<T: Table>(src: &[u8], out: &mut Output<'_>) -> Option<usize> {
             if pos - from > DISTANCE_MAX || word(src, from) != here_word {
                 break;
             }
-            // Another match right behind: a sequence without literals.
+            // Another match follows directly: a sequence without literals.
             token = out.token()?;
             start = pos;
         }
@@ -130,7 +130,7 @@ fn word(src: &[u8], pos: usize) -> u32 {
     u32::from_le_bytes(*bytes)
 }
 
-/// How many bytes at the start of `a` are equal to those of `b`, which is not shorter.
+/// The length of the common prefix of `a` and `b`; `b` must not be shorter than `a`.
 fn common(a: &[u8], b: &[u8]) -> usize {
     let (a8, a_rest) = a.as_chunks::<8>();
     let (b8, _) = b[..a.len()].as_chunks::<8>();
@@ -144,16 +144,16 @@ fn common(a: &[u8], b: &[u8]) -> usize {
     done + a_rest.iter().zip(&b[done..]).take_while(|(x, y)| x == y).count()
 }
 
-/// The room, of which the first `made` bytes are written. The checks of sums are those of ZFS's encoder, and
-/// decide when it gives up. They are stricter than needed, but for runs of more than half a megabyte, so each
-/// write is checked by itself.
+/// The output buffer, of which the first `made` bytes are written. The size checks match those of the encoder
+/// in ZFS and decide when it gives up. They are stricter than necessary except for runs of more than half a
+/// megabyte, so each write is also checked.
 struct Output<'a> {
     dst: &'a mut [u8],
     made: usize,
 }
 
 impl Output<'_> {
-    /// Leaves a byte for a token and returns its place.
+    /// Reserves a byte for a token and returns its position.
     fn token(&mut self) -> Option<usize> {
         let token = self.made;
         *self.dst.get_mut(token)? = 0;
@@ -189,7 +189,7 @@ impl Output<'_> {
         self.run(literals).map(drop)
     }
 
-    /// A token with the number of `literals`, and the literals.
+    /// Writes a token with the number of `literals`, and the literals.
     fn run(&mut self, literals: &[u8]) -> Option<usize> {
         let token = self.token()?;
         self.dst[token] = (literals.len().min(NIBBLE) as u8) << 4;
@@ -198,7 +198,7 @@ impl Output<'_> {
         Some(token)
     }
 
-    /// The part of a length that the token does not hold.
+    /// Writes the part of a length that exceeds the token.
     fn more(&mut self, length: usize) -> Option<()> {
         let Some(rest) = length.checked_sub(NIBBLE) else { return Some(()) };
         let (last, full) = self.dst.get_mut(self.made..)?.get_mut(..=rest / 255)?.split_last_mut()?;

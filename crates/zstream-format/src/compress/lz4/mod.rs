@@ -5,23 +5,23 @@
 //! 4  n bytes  sequences: token | literal length ... | literals | u16 LE distance | match length ...
 //! ```
 //!
-//! The token's high half is the number of literals, its low half the match length less 4; 15 in either is
-//! continued in bytes that are added until one is not 255. The last sequence has literals only.
+//! The high half of the token is the number of literals, the low half the match length less 4. A value of 15 in
+//! either continues in bytes that are added, up to the first that is not 255. The last sequence has literals only.
 
 mod encode;
 
 use super::CodecFault;
 
-/// Bytes of ZFS's header.
+/// The size of the ZFS header in bytes.
 const HEADER: usize = 4;
-/// Shortest match.
+/// The length of the shortest match in bytes.
 const MATCH_MIN: usize = 4;
 
-/// Compresses `src` to the bytes that OpenZFS makes of it in a buffer of `dst`'s size, or gives up where it does.
+/// Compresses `src` to the output of OpenZFS in a buffer of the size of `dst`, or gives up where OpenZFS does.
 pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
     let (header, room) = dst.split_first_chunk_mut::<HEADER>()?;
     let made = encode::compress(src, room)?;
-    // The caller caps a block at 16 MiB.
+    // The caller limits a block to 16 MiB.
     *header = (made as u32).to_be_bytes();
     Some(made + HEADER)
 }
@@ -43,8 +43,7 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), CodecFault> {
     }
 }
 
-/// Finds what the decoder objected to, which it does not say itself, by walking the sequences without
-/// making any output.
+/// Finds the fault by walking the sequences without output: the decoder does not report where it failed.
 fn locate(block: &[u8], expected: usize) -> Option<CodecFault> {
     let (mut at, mut made) = (0, 0);
     loop {
@@ -79,7 +78,7 @@ fn locate(block: &[u8], expected: usize) -> Option<CodecFault> {
     }
 }
 
-/// A length whose first four bits are `nibble`; `None` when the block ends in it.
+/// Reads a length whose first four bits are `nibble`. Returns `None` if the block ends within it.
 fn run(block: &[u8], at: &mut usize, nibble: u8) -> Option<usize> {
     let mut length = usize::from(nibble);
     if nibble == 15 {

@@ -1,4 +1,4 @@
-//! Putting what is left of a stream and its continuation together.
+//! Joining a truncated stream and its continuation.
 
 use std::io::{Read, Write};
 
@@ -10,86 +10,86 @@ use crate::nvlist::NvList;
 use crate::record::{Begin, Body, End, Header, TO_OBJECT_END};
 use crate::stream::{Error, Fault, Record, Role, Section, StreamReader, StreamWriter};
 
-/// Why two streams cannot be joined.
+/// An error from joining two streams.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// Something is wrong with the stream that was cut, before the point where the other goes on.
-    #[error("the stream that was cut: {0}")]
+    /// The truncated stream has a fault before the point where the continuation starts.
+    #[error("the stream that was cut short: {0}")]
     Cut(#[source] Error),
-    /// Something is wrong with the continuation.
+    /// The continuation has a fault.
     #[error("the continuation: {0}")]
     Rest(#[source] Error),
-    /// The result cannot be written.
+    /// Writing the result failed.
     #[error(transparent)]
     Output(#[from] EditError),
-    /// The continuation is not one.
-    #[error("the continuation was not made with `zfs send -t`: it does not say from where it goes on")]
+    /// The second stream is not a continuation.
+    #[error("the continuation was not made with `zfs send -t`: it does not state where it resumes")]
     NotResumed,
-    /// The continuation begins with other records than it should.
-    #[error("the continuation does not begin with object {object}, from which it says to go on")]
+    /// The continuation does not start with the object that it states.
+    #[error("the continuation states that it resumes at object {object}, but does not start with it")]
     NoObject {
         /// The object.
         object: u64,
     },
-    /// They are in different byte orders.
+    /// The streams are in different byte orders.
     #[error("the two streams are in different byte orders")]
     Order,
-    /// What was cut is another snapshot, or an increment of another one.
-    #[error("the stream that was cut holds no snapshot with guid {to} (from {from}) that is not whole")]
+    /// The truncated stream is of another snapshot, or an increment from another source.
+    #[error("the stream that was cut short has no incomplete snapshot with guid {to} (from {from})")]
     NoSuchSnapshot {
-        /// Guid of the snapshot.
+        /// The guid of the snapshot.
         to: u64,
-        /// Guid of its source.
+        /// The guid of its source.
         from: u64,
     },
-    /// Made with other options.
-    #[error("the continuation was made with other options: {0} is in one of the two only")]
+    /// The streams were made with different options.
+    #[error("the continuation was made with other options: only one of the two streams has {0}")]
     Features(FeatureFlags),
-    /// The file does not reach the point.
+    /// The truncated stream ends before the point where the continuation starts.
     #[error(
-        "the stream that was cut ends at {end} bytes, before the record of object {object} at {offset} from which \
-         the other goes on: something would be missing between them"
+        "the stream that was cut short ends at {end} bytes, before the record of object {object} at {offset} where \
+         the continuation starts: data between them would be missing"
     )]
     Gap {
-        /// Where it ends.
+        /// The size of the truncated stream in bytes.
         end: u64,
         /// The object.
         object: u64,
-        /// The offset in it.
+        /// The offset in the object.
         offset: u64,
     },
 }
 
-/// What was joined.
+/// The result of joining two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// Bytes of the stream that was cut that were kept.
+    /// The number of bytes copied from the truncated stream.
     pub kept_bytes: u64,
-    /// Bytes that were written.
+    /// The number of bytes written.
     pub bytes: u64,
-    /// Records that stand at the seam twice, since they differ: the cut stream was a saved partial receive.
+    /// The number of records that are repeated at the seam, because they differ: the truncated stream was the saved
+    /// state of a receive.
     pub repeated: u64,
-    /// Whether the stream that was cut is a package, which was ended behind this snapshot.
+    /// `true` if the truncated stream is a package, which now ends after this snapshot.
     pub in_package: bool,
-    /// The record at the seam was not in the stream that was cut, so no checksum vouched for the last
-    /// payload that was kept.
+    /// `true` if the record at the seam was not in the truncated stream, so no checksum covers the last payload that
+    /// was copied.
     pub unchecked_seam: bool,
     /// Zeros after the END of the continuation, which are not copied.
     pub padding_bytes: u64,
 }
 
-/// Features that senders set as the pool is, which may have changed meanwhile.
+/// The features that senders set according to the state of the pool, which may have changed meanwhile.
 const MAY_DIFFER: FeatureFlags = FeatureFlags::LZ4.union(FeatureFlags::ZSTD).union(FeatureFlags::LARGE_DNODE);
 
-/// Writes `cut` up to the point from which `rest` goes on, then `rest`, as one stream with right checksums.
+/// Writes `cut` up to the point where `rest` resumes, then `rest`, as one stream with valid checksums.
 ///
-/// `cut` is what is left of a stream, and need not be cut to the point; what is behind it is not looked at.
-/// If it was cut there (`cut_to_point`), it ends right before the record at the point, and the caller says
-/// that nothing is missing.
+/// `cut` is a truncated stream. It may extend past the point; the part after it is ignored. With `cut_to_point`, it
+/// ends directly before the record at the point, and the caller asserts that nothing is missing.
 ///
 /// # Errors
-/// The two do not belong together, or there is something missing between them, or one of them is damaged.
+/// Fails if the two streams do not belong together, if data is missing between them, and if one of them is damaged.
 pub fn join(
     cut: impl Read,
     rest: impl Read,
@@ -123,7 +123,7 @@ fn output(error: Error) -> JoinError {
     JoinError::Output(EditError::Output(error))
 }
 
-/// A record that is kept for a while.
+/// A copy of a record.
 #[derive(Clone, Debug)]
 struct Kept {
     header: Header,
@@ -135,7 +135,7 @@ impl Kept {
         Self { header: record.header.clone(), payload: record.payload.to_vec() }
     }
 
-    /// Whether another record says the same: checksums and the guid of the snapshot aside.
+    /// Returns `true` if another record is the same except for checksums and the guid of the snapshot.
     fn same(&self, other: &Self) -> bool {
         let strip = |header: &Header| header.body().map(without_guid);
         strip(&self.header) == strip(&other.header) && self.payload == other.payload
@@ -154,18 +154,17 @@ fn without_guid(mut body: Body) -> Body {
     body
 }
 
-/// How the continuation begins.
+/// The start of the continuation.
 struct Start {
     header: Header,
     begin: Begin,
     object: ObjectId,
-    /// Where the first data lies that is sent again: in front of the offset that was asked for, if that
-    /// is inside a block.
+    /// The offset of the first data that is sent again: before the requested offset, if that is inside a block.
     offset: u64,
     range: Option<Kept>,
-    /// OBJECT and what belongs to it.
+    /// OBJECT and the records that belong to it.
     head: Vec<Kept>,
-    /// The first record behind the head.
+    /// The first record after the head.
     first: Option<Kept>,
 }
 
@@ -212,7 +211,7 @@ impl Start {
         Ok(Self { header, begin, object: ObjectId(object), offset, range, head: kept, first })
     }
 
-    /// Judges that a BEGIN is the one that was cut.
+    /// Checks that a BEGIN of the truncated stream matches the continuation.
     fn judge(&self, begin: &Begin, header: &Header) -> Result<(), JoinError> {
         if header.order() != self.header.order() {
             return Err(JoinError::Order);
@@ -223,7 +222,7 @@ impl Start {
         if differ.is_empty() { Ok(()) } else { Err(JoinError::Features(differ)) }
     }
 
-    /// Whether a record lies at or behind the point.
+    /// Returns `true` if a record is at or after the point.
     fn is_reached(&self, body: &Body, head: &Head) -> bool {
         match body {
             Body::Object(object) if self.offset == 0 => object.object >= self.object,
@@ -237,30 +236,30 @@ impl Start {
     }
 }
 
-/// Object and offset of a record of data.
+/// The object and the offset of a data record.
 fn data_place(body: &Body) -> Option<(ObjectId, u64)> {
     match body {
         Body::Write(body) => Some((body.object, body.offset)),
         Body::WriteEmbedded(body) => Some((body.object, body.offset)),
         Body::Redact(body) => Some((body.object, body.offset)),
         Body::Free(body) => Some((body.object, body.offset)),
-        // A modified spill block comes behind all data.
+        // A modified spill block follows all data.
         Body::Spill(body) => Some((body.object, TO_OBJECT_END)),
         _ => None,
     }
 }
 
-/// Where the stream that was cut was left.
+/// The seam: the end of the part that was copied from the truncated stream.
 struct Seam {
     kept_bytes: u64,
     unchecked: bool,
     /// The last OBJECT_RANGE that was copied.
     range: Option<Kept>,
-    /// OBJECT and what belongs to it, if that of the point was copied.
+    /// OBJECT and the records that belong to it, if the object of the point was copied.
     head: Vec<Kept>,
 }
 
-/// Copies all before the point.
+/// Copies all records before the point.
 fn copy_cut<R: Read, W: Write>(
     cut: &mut StreamReader<R>,
     start: &Start,
@@ -319,7 +318,7 @@ fn copy_cut<R: Read, W: Write>(
     }
 }
 
-/// Copies the continuation, without what was copied already; how many records were repeated.
+/// Copies the continuation without the records that were copied already. Returns the number of repeated records.
 fn copy_rest<R: Read, W: Write>(
     rest: &mut StreamReader<R>,
     start: &Start,
@@ -345,7 +344,7 @@ fn copy_rest<R: Read, W: Write>(
         if matches!(record.role, Role::SubstreamBegin | Role::PackageBegin) {
             let fault = Fault::Unexpected {
                 found: crate::record::RecordType::Begin,
-                expected: "nothing behind the END of the continuation",
+                expected: "nothing after the END of the continuation",
             };
             return Err(JoinError::Rest(Error::new(fault, record.place)));
         }

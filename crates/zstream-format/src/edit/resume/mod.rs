@@ -1,25 +1,25 @@
-//! Going on with a stream whose file was cut short.
+//! Resuming a stream whose file was truncated.
 //!
-//! `zfs send -t TOKEN` goes on from an object and an offset. [`find`] looks for the last such point in what
-//! is left of a stream and makes the token; [`join()`] puts what is left and what the sender then gives
-//! together to one whole stream, the one that an unbroken send would have given.
+//! `zfs send -t TOKEN` resumes at an object and an offset. [`find`] finds the last such point in a truncated stream
+//! and creates the token; [`join()`] joins the truncated stream and the output of the sender into one complete
+//! stream, the one that an uninterrupted send would have written.
 //!
-//! What the sender gives when it goes on at offset F of object N:
+//! When the sender resumes at offset F of object N, it writes:
 //!
 //! ```text
 //!   BEGIN (RESUMING, with N and F)
 //!   OBJECT_RANGE of N               raw streams only
 //!   OBJECT N, FREE to its end, SPILL if that is not modified
-//!   data of N from F on, objects behind N ...
+//!   data of N from F, objects after N ...
 //!   END
 //! ```
 //!
 //! So a point is an OBJECT (N, 0), or a block of data (N, F); the record at the point is sent again, and
-//! so is the head of its object. What precedes the point has to be vouched for by a checksum: that of the
-//! record at the point, which covers all before it.
+//! so is the head of its object. A checksum must cover all records before the point: that of the record at the
+//! point does.
 //!
-//! A block that was cut into pieces of 128 KiB (sent without `-L` from larger blocks) is resumed at its
-//! first piece, wherever in it the offset lies; only a piece that must be a first one is a point.
+//! A block that was split into pieces of 128 KiB (sent without `-L` from larger blocks) is resumed at its
+//! first piece, for every offset in the block; only a piece that must be a first one is a point.
 
 mod join;
 
@@ -39,98 +39,98 @@ use crate::summary::split_name;
 use crate::token::ResumeToken;
 use crate::verify::EMBEDDED_SPILL_OFFSET;
 
-/// The largest block of a stream without large blocks, and the size of the pieces of larger ones.
+/// The maximum block size of a stream without large blocks, and the size of the pieces of larger ones.
 const PIECE_BYTES: u64 = 128 << 10;
-/// The name that a sent head gets instead of a snapshot's.
+/// The name that a sender writes for a dataset without a snapshot.
 const HEAD_NAME: &[u8] = b"--head--";
 
-/// What is left of a stream.
+/// The content of a truncated stream.
 #[derive(Debug)]
 pub struct Found {
-    /// Why it is not whole; `None` if it is.
+    /// The error that ends the stream; `None` if the stream is complete.
     pub error: Option<Error>,
-    /// Whole substreams at its start.
+    /// The complete substreams at the start.
     pub whole: Vec<Whole>,
-    /// The substream that is not whole.
+    /// The incomplete substream.
     pub broken: Option<Broken>,
-    /// Whether the broken part lies in a package.
+    /// `true` if the incomplete substream is in a package.
     pub in_package: bool,
-    /// How to go on.
+    /// The way to resume the stream.
     pub next: Next,
 }
 
-/// A whole substream.
+/// A complete substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whole {
-    /// `pool/fs@snap`.
+    /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,
-    /// Its guid.
+    /// The guid of the snapshot.
     pub to_guid: Guid,
-    /// Bytes of the file up to its end.
+    /// The offset of its end in the file.
     pub end: u64,
 }
 
-/// A substream that is not whole.
+/// An incomplete substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// `pool/fs@snap`.
+    /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,
-    /// Its guid.
+    /// The guid of the snapshot.
     pub to_guid: Guid,
-    /// Guid of the incremental source, or 0.
+    /// The guid of the incremental source, or 0.
     pub from_guid: Guid,
-    /// Bytes of the file before it.
+    /// The offset of its start in the file.
     pub offset: u64,
 }
 
-/// How to go on with a stream.
+/// The way to resume a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// With this token, behind so many bytes.
+    /// The stream resumes at this point.
     Resume(Point),
-    /// Not with a token.
+    /// The stream cannot be resumed with a token.
     Cannot(Reason),
 }
 
-/// A point to go on from.
+/// A point at which a stream resumes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// Bytes of the file to keep: all before the record at the point.
+    /// The number of bytes of the file to keep: all before the record at the point.
     pub keep_bytes: u64,
-    /// The token.
+    /// The resume token.
     pub token: ResumeToken,
 }
 
-/// Why there is no token.
+/// The reason why a stream cannot be resumed with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The stream is whole.
-    #[error("the stream is whole: there is nothing to resume")]
+    /// The stream is complete.
+    #[error("the stream is complete: there is nothing to resume")]
     Whole,
-    /// There is no stream to go on with.
+    /// The file is not a stream.
     #[error("this is not the start of a send stream")]
     NotAStream,
-    /// The header of a package is not whole, or the cut is between two of its substreams.
-    #[error("it is cut between snapshots: what is missing has to be sent as a stream of its own")]
+    /// The header of a package is incomplete, or the file ends between two substreams of a package.
+    #[error("it was cut short between snapshots: send the missing snapshots as a stream of their own")]
     BetweenSnapshots,
-    /// No object is there yet.
-    #[error("it is cut before the first object: it has to be sent from the start")]
+    /// The file ends before the first object.
+    #[error("it was cut short before the first object: send it from the start")]
     NoObject,
     /// The records have no checksums.
     #[error(
-        "its records carry no checksums, so nothing says how much of it is good: it has to be sent from the start"
+        "its records have no checksums, so it is not known how much of it is intact: send it from the start"
     )]
     NoChecksums,
-    /// The stream is deduplicated; no sender makes such streams any more.
-    #[error("it is a deduplicated stream, which no sender can go on with")]
+    /// The stream is deduplicated; senders no longer support such streams.
+    #[error("it is a deduplicated stream, which no sender can resume")]
     Deduplicated,
-    /// A head was sent, not a snapshot: the sender cannot find it again.
-    #[error("it was sent from a dataset, not from a snapshot: a sender can go on only with snapshots")]
+    /// The stream was sent from a dataset, not from a snapshot, so the sender cannot find its source again.
+    #[error("it was sent from a dataset, not from a snapshot: a sender can resume only snapshots")]
     Head,
 }
 
-/// Reads what is left of a stream and finds where to go on.
+/// Reads a truncated stream and finds the point to resume at.
 pub fn find(source: impl Read) -> Found {
     let mut reader = StreamReader::new(source);
     let mut finder = Finder::default();
@@ -148,7 +148,7 @@ pub fn find(source: impl Read) -> Found {
     finder.finish(error)
 }
 
-/// Follows the points of a stream.
+/// The state of the search for the last point of a stream.
 #[derive(Debug, Default)]
 struct Finder {
     whole: Vec<Whole>,
@@ -156,32 +156,32 @@ struct Finder {
     in_package: bool,
     head: Head,
     point: Option<At>,
-    /// There was a place to go on from, but for its checksum.
+    /// `true` if a record would be a point, but has no checksum.
     unchecked: bool,
 }
 
-/// A point, before it becomes a token.
+/// A point without its token.
 #[derive(Clone, Copy, Debug)]
 struct At {
     object: ObjectId,
     offset: u64,
     keep_bytes: u64,
-    /// Bytes of the file up to the end of the record at the point.
+    /// The offset of the end of the record at the point in the file.
     end: u64,
 }
 
-/// The object one is in, and where its data may be cut.
+/// The current object, and the offsets at which its data can be resumed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Head {
     object: Option<Object>,
-    /// Where the FREE behind OBJECT begins.
+    /// The start of the FREE after OBJECT.
     tail: Option<u64>,
-    /// Only OBJECT and what belongs to it came so far.
+    /// `true` while only OBJECT and the records that belong to it were read.
     inside: bool,
 }
 
 impl Head {
-    /// Moves on over a record of the substream.
+    /// Updates the state with a record of the substream.
     pub(super) fn record(&mut self, body: &Body) {
         match body {
             Body::Object(object) => *self = Self { object: Some(*object), tail: None, inside: true },
@@ -198,7 +198,7 @@ impl Head {
         }
     }
 
-    /// Whether the last record belongs to what stands before an object's data.
+    /// Returns `true` if the last record belongs to the head, which precedes the data of an object.
     pub(super) fn is_inside(&self) -> bool {
         self.inside
     }
@@ -207,7 +207,7 @@ impl Head {
         self.object.is_some_and(|head| head.object == object)
     }
 
-    /// Whether a block of this object at this offset begins a block of the sender's.
+    /// Returns `true` if a block of this object at this offset starts a block of the source.
     fn begins_block(&self, object: ObjectId, offset: u64, may_be_piece: bool) -> bool {
         if !self.is(object) {
             return false;
@@ -215,7 +215,7 @@ impl Head {
         if !may_be_piece || self.object.is_none_or(|head| u64::from(head.block_size) != PIECE_BYTES) {
             return true;
         }
-        // The tail begins at a multiple of the sender's block size. A single block may have any size.
+        // The tail starts at a multiple of the block size of the source. A single block may have any size.
         match self.tail {
             Some(tail) if tail > MAX_BLOCK_BYTES => {
                 let align = 1 << tail.trailing_zeros().min(MAX_BLOCK_BYTES.trailing_zeros());
@@ -225,7 +225,7 @@ impl Head {
         }
     }
 
-    /// Whether a WRITE begins a block of the sender's.
+    /// Returns `true` if a WRITE starts a block of the source.
     fn begins_write(&self, write: &Write, features: FeatureFlags) -> bool {
         let may_be_piece = !features.intersects(FeatureFlags::LARGE_BLOCKS | FeatureFlags::RAW)
             && !write.is_compressed()
@@ -234,7 +234,7 @@ impl Head {
         self.begins_block(write.object, write.offset, may_be_piece)
     }
 
-    /// Whether a WRITE_EMBEDDED is a block at its place, not a spill block sent by mistake.
+    /// Returns `true` if a WRITE_EMBEDDED starts a block of the source, and is not a spill block in disguise.
     fn begins_embedded(&self, embedded: &WriteEmbedded) -> bool {
         embedded.offset < EMBEDDED_SPILL_OFFSET && self.begins_block(embedded.object, embedded.offset, false)
     }
@@ -278,7 +278,7 @@ impl Finder {
             }
             _ => return,
         };
-        // Data at offset 0 is resumed at its OBJECT, which is a point already.
+        // Data at offset 0 resumes at its OBJECT, which is already a point.
         let is_data = !matches!(body, Body::Object(_));
         if record.header.trailer().is_zero() {
             self.unchecked = true;
@@ -334,7 +334,7 @@ impl Finder {
     }
 }
 
-/// The token that a receiver would show that had taken the stream up to the point.
+/// Returns the token that a receiver would show after it received the stream up to the point.
 fn token(begin: &Begin, start: u64, list: Option<&NvList>, at: At) -> ResumeToken {
     let features = begin.version_info.features();
     let guids = |key| list.and_then(|list| list.get_u64_array(key)).map(<[u64]>::to_vec);
@@ -342,7 +342,7 @@ fn token(begin: &Begin, start: u64, list: Option<&NvList>, at: At) -> ResumeToke
         from_guid: Some(begin.from_guid.0).filter(|guid| *guid != 0),
         object: at.object.0,
         offset: at.offset,
-        // Receivers leave the header of BEGIN out.
+        // Receivers do not count the header of BEGIN.
         bytes: at.end - start - HEADER_LEN as u64,
         to_guid: begin.to_guid.0,
         to_name: begin.name().into(),

@@ -1,4 +1,4 @@
-//! Cutting a source into batches of whole records.
+//! Splitting a source into batches of complete records.
 
 use std::io::{self, Read};
 
@@ -11,41 +11,42 @@ use crate::stream::Chain;
 use crate::stream::padding::{is_padding, is_zero, zeros_to_end};
 use crate::stream::reader::read_full;
 
-/// Bytes of a batch that was cut by headers alone, but for the end of its last record. It is to fit the
-/// second-level cache of a core: what was read is still there when it is summed.
+/// The size in bytes of a batch that is split by reading headers only, without the end of its last record. It
+/// fits the second-level cache of a core, so that the data is still cached when it is summed.
 pub const PLANNED_BYTES: usize = 512 << 10;
 
-/// Bytes of a batch that is viewed, but for the end of its last record. To look at its headers is to wait for memory, and
-/// others wait meanwhile; so it is done seldom, and long enough for them to have something to do.
+/// The size in bytes of a batch that is viewed, without the end of its last record. Reading its headers waits for
+/// memory while other workers wait too, so batches are large enough to keep the other workers busy.
 pub const VIEWED_BYTES: usize = 4 << 20;
 
-/// Bytes of a batch that is read to be cut, but for the end of its last record. Others wait meanwhile, and
-/// to wake them costs as much as to sum some hundred KiB.
+/// The size in bytes of a batch that is read before it is split, without the end of its last record. Other workers
+/// wait meanwhile, and waking them costs as much as summing some hundred KiB.
 pub const LOADED_BYTES: usize = 2 << 20;
 
-/// Bytes of the first batch, by which the size of records is guessed: all but one worker wait for it.
+/// The size of the first batch in bytes, from which the size of records is estimated: all other workers wait for it.
 pub const FIRST_BYTES: usize = 128 << 10;
 
-/// Bytes that are read and then summed, before the next are: little enough for the first-level caches.
+/// The number of bytes that are read and then summed at a time; they fit the first-level cache.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Records of this many bytes on average are cut by their headers alone: to read a header by itself costs
-/// about as much as to copy this much.
+/// The average size in bytes from which records are split by reading headers only: reading a single header costs
+/// about as much as copying this many bytes.
 const LARGE_RECORD_BYTES: usize = 16 << 10;
 
-/// A record above this size is not cut by its header alone: no memory for what may not come.
+/// The maximum size in bytes of a record that is split by its header only, so that no memory is allocated for data
+/// that may not exist.
 const MAX_PLANNED_BYTES: usize = HEADER_LEN + (16 << 20);
 
-/// Where batches come from.
+/// A source of batches.
 pub(super) trait Feed: Send {
-    /// Reads what comes next.
+    /// Reads the next bytes.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// What can be read at any place, and where what comes next begins in it.
+    /// Returns the source that can be read at any offset, and the offset of the next bytes in it.
     fn positioned(&mut self) -> Option<(&(dyn ReadAt + Sync), &mut u64)>;
 }
 
-/// A source that is read from its start to its end.
+/// A source that is read from start to end.
 pub(super) struct Sequential<R>(pub(super) R);
 
 impl<R: Read + Send> Feed for Sequential<R> {
@@ -58,7 +59,7 @@ impl<R: Read + Send> Feed for Sequential<R> {
     }
 }
 
-/// A source that can be read at any place.
+/// A source that can be read at any offset.
 pub(super) struct Positioned<'a> {
     pub(super) source: &'a (dyn ReadAt + Sync),
     pub(super) offset: u64,
@@ -80,44 +81,44 @@ impl Feed for Positioned<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) at: usize,
-    /// Bytes that are there: header and payload, or less where the stream is cut short.
+    /// The size in bytes: header and payload, or less if the stream is truncated.
     pub(super) len: usize,
     order: ByteOrder,
-    /// Sum of the header's first 280 bytes, and of what follows.
+    /// The sum of the first 280 bytes of the header, and the sum of the rest.
     pub(super) sums: (Checksum, Checksum),
 }
 
-/// Part of a stream: whole records, but for the last one where the stream is cut short or the
-/// [`Cutter`] cannot go on.
+/// A part of a stream: complete records, except the last one if the stream is truncated or the [`Cutter`] cannot
+/// continue.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// What is read, where the records are not viewed.
+    /// The bytes of the records, if they are not viewed.
     buffer: Vec<u8>,
-    /// The records where they lie in the source.
+    /// The view of the records in the source.
     view: Option<View>,
     filled: usize,
     pub(super) spans: Vec<Span>,
-    /// Where the records lie whose bytes were not read yet, and how many there are.
+    /// The offset and the size of the records if they were not read yet.
     pub(super) to_read: Option<(u64, usize)>,
-    /// No batch follows.
+    /// `true` if no batch follows.
     pub(super) last: bool,
-    /// Reading failed behind these records.
+    /// The error from reading after these records.
     pub(super) io: Option<io::Error>,
     /// Zeros with which the source ends after these records.
     pub(super) padding: u64,
 }
 
-/// Cuts a source into records.
+/// A splitter of a source into records.
 pub(super) struct Cutter<'a> {
     feed: Box<dyn Feed + 'a>,
     chain: Chain,
-    /// Bytes of the records so far.
+    /// The number of bytes of the records so far.
     offset: u64,
-    /// Batches so far.
+    /// The number of batches so far.
     batches: u64,
-    /// The last batch was filled.
+    /// `true` after the last batch was filled.
     done: bool,
-    /// Mean size of the records in the batch before.
+    /// The average size of the records in the previous batch.
     record_bytes: usize,
 }
 
@@ -126,7 +127,7 @@ impl<'a> Cutter<'a> {
         Self { feed, chain: Chain::default(), offset: 0, batches: 0, done: false, record_bytes: 0 }
     }
 
-    /// Fills a batch, whose number is returned; `None` behind the last.
+    /// Fills a batch and returns its number, or `None` after the last batch.
     pub(super) fn fill(&mut self, batch: &mut Batch) -> Option<u64> {
         if self.done {
             return None;
@@ -143,9 +144,9 @@ impl<'a> Cutter<'a> {
         Some(self.batches - 1)
     }
 
-    /// Cuts a batch by its headers alone, where the source can be viewed or its records are large. Stops before
-    /// what is not a whole, good record: that is for [`load`](Self::load) to meet. Returns the bytes of the
-    /// batch, 0 where nothing was cut.
+    /// Splits a batch by reading headers only, if the source can be viewed or its records are large. Stops before
+    /// an incomplete or invalid record, which [`load`](Self::load) then reads. Returns the size of the batch in
+    /// bytes, 0 if nothing was split.
     fn plan(&mut self, batch: &mut Batch) -> usize {
         let Some((source, offset)) = self.feed.positioned() else { return 0 };
         let mut view = source.view(*offset, VIEWED_BYTES + HEADER_LEN);
@@ -186,7 +187,7 @@ impl<'a> Cutter<'a> {
         at
     }
 
-    /// Reads a batch and cuts it. Returns the bytes of its whole records.
+    /// Reads a batch and splits it. Returns the number of bytes of its complete records.
     fn load(&mut self, batch: &mut Batch) -> usize {
         let (mut at, mut want) = (0, if self.batches == 0 { FIRST_BYTES } else { LOADED_BYTES });
         loop {
@@ -205,8 +206,8 @@ impl<'a> Cutter<'a> {
                     batch.last = true;
                 }
                 Cut::Partial { need } => {
-                    // The rest of the last record. The buffer grows with what really comes, not with what
-                    // the record promises.
+                    // Read the rest of the last record. The buffer grows with the bytes that are read, not with
+                    // the size that the record states.
                     want = need.min(batch.filled * 2).max(at + HEADER_LEN);
                     continue;
                 }
@@ -237,7 +238,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// Reads until a batch has `want` bytes, or there are no more.
+    /// Reads until a batch has `want` bytes or the source ends.
     fn read(&mut self, batch: &mut Batch, want: usize) {
         if batch.buffer.len() < want {
             batch.buffer.resize(want, 0);
@@ -258,7 +259,7 @@ impl<'a> Cutter<'a> {
         Span { at, len, order: self.chain.order(), sums: Default::default() }
     }
 
-    /// Cuts as many records as there are from `at` on.
+    /// Splits all complete records from `at`.
     fn cut(&mut self, batch: &mut Batch, at: &mut usize) -> Cut {
         loop {
             let have = batch.filled - *at;
@@ -268,7 +269,7 @@ impl<'a> Cutter<'a> {
             if have < HEADER_LEN {
                 return Cut::Partial { need: *at + HEADER_LEN };
             }
-            // What is wrong with a header is said when it is judged; here it only ends the cutting.
+            // A fault in a header is reported when the record is joined; here it only ends the batch.
             let bytes = header_bytes(&batch.buffer[*at..]);
             let Ok(header) = self.chain.header(bytes) else {
                 if self.chain.may_end() && is_zero(&bytes) {
@@ -299,15 +300,15 @@ impl<'a> Cutter<'a> {
 enum Cut {
     /// The bytes end with a record.
     Whole,
-    /// The bytes end inside a record, whose end would be at `need`.
+    /// The bytes end inside a record, which extends to `need`.
     Partial { need: usize },
-    /// A whole stream, then as many zeros as a header has bytes.
+    /// A complete stream, then as many zeros as a header has bytes.
     Zeros,
-    /// A record that cannot be.
+    /// The record is invalid.
     GaveUp,
 }
 
-/// The header `at` bytes behind `offset`, in the view from `offset` on if there is one.
+/// Reads the header `at` bytes after `offset`, in the view that starts at `offset` if there is one.
 fn header_at(source: &dyn ReadAt, view: Option<&[u8]>, offset: u64, at: usize) -> Option<[u8; HEADER_LEN]> {
     if let Some(view) = view {
         return view.get(at..at + HEADER_LEN).map(header_bytes);
@@ -324,23 +325,23 @@ pub(super) fn header_bytes(bytes: &[u8]) -> [u8; HEADER_LEN] {
 }
 
 impl Batch {
-    /// The bytes in which the records lie.
+    /// The bytes of the records.
     pub(super) fn bytes(&self) -> &[u8] {
         self.view.as_deref().unwrap_or(&self.buffer)
     }
 
-    /// Bytes of memory that it takes.
+    /// The memory that the batch uses, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Lets go of what was viewed, so that its holder can be given back.
+    /// Releases the view and its owner.
     pub(super) fn release(&mut self) {
         self.view = None;
     }
 
-    /// Reads and sums the records of a batch that was cut by headers alone, some at a time: what was just
-    /// read is in the cache.
+    /// Reads and sums the records of a batch that was split by reading headers only, some at a time, so that
+    /// they are summed in the cache.
     pub(super) fn read_and_sum(&mut self, source: &(dyn ReadAt + Sync), offset: u64, len: usize) {
         if self.buffer.len() < len {
             self.buffer.resize(len, 0);
@@ -360,7 +361,7 @@ impl Batch {
                 }
             }
             if self.filled < piece {
-                // The source ends inside of the last record, or was cut meanwhile.
+                // The source ends inside the last record, or was truncated meanwhile.
                 let filled = self.filled;
                 self.spans.retain(|span| span.at < filled);
                 if let Some(span) = self.spans.last_mut() {
@@ -375,7 +376,7 @@ impl Batch {
         }
     }
 
-    /// Sums records.
+    /// Sums the records in the range.
     pub(super) fn sum(&mut self, range: std::ops::Range<usize>) {
         let bytes = self.view.as_deref().unwrap_or(&self.buffer);
         for span in &mut self.spans[range] {

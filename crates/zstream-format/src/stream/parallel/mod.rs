@@ -1,25 +1,24 @@
-//! Checking a stream on all cores.
+//! Verifying a stream on all cores.
 //!
-//! Fletcher-4 is linear, so the sum of each record's parts can be computed alone and joined in order.
-//! The stream is cut into batches of whole records. Each worker takes the next batch from the source,
-//! sums it while it is still in the cache of its core, and joins the sums when it is its turn; else it puts the
-//! batch aside for the worker whose turn comes before:
+//! Fletcher-4 is linear, so the sums of records can be computed independently and joined in order. The stream is
+//! split into batches of complete records. Each worker takes the next batch from the source, sums it while it is
+//! still in the cache of its core, and joins the sums if it is its turn; otherwise it sets the batch aside for the
+//! worker with the previous batch:
 //!
 //! ```text
 //! worker A   | cut 1 | read, sum 1 | join 1 | cut 3 | read, sum 3 | join 3 |
 //! worker B           | cut 2 | read, sum 2   | join 2     | cut 4 | ...
 //! ```
 //!
-//! One worker cuts at a time, and one joins and hands records out: both go in order. To cut is to find
-//! where records begin. In a source that can be read at any place ([`ReadAt`]) only the headers are read
-//! for that, as long as records are large; else, and where they are small, the batch is read to cut it. In one
-//! whose bytes can be viewed where they lie, such as a mapped file, nothing is read: they are summed there.
+//! One worker cuts at a time, and one joins and delivers records; both are done in order. To cut is to find the
+//! starts of records. In a source that can be read at any offset ([`ReadAt`]), only the headers are read for that
+//! if records are large; otherwise the whole batch is read. If the bytes of a source can be viewed in place, as in
+//! a mapped file, nothing is copied: they are summed there.
 //!
-//! The records that come out, and the error at the end, are those of
-//! [`StreamReader`](super::StreamReader).
+//! The records and the error at the end are those of [`StreamReader`](super::StreamReader).
 //!
-//! Memory: a batch for each of at most [`MAX_WORKERS`] workers, as large as [`LOADED_BYTES`] and the
-//! record that it ends with, and as many of at most [`ASIDE_BYTES`] that are put aside.
+//! Memory: a batch for each of at most [`MAX_WORKERS`] workers, of [`LOADED_BYTES`] and the rest of its last
+//! record, and as many batches of at most [`ASIDE_BYTES`] that are set aside.
 
 mod batch;
 mod source;
@@ -38,31 +37,31 @@ use batch::{Batch, Cutter, Feed, Positioned, Sequential, Span, header_bytes};
 pub use batch::{FIRST_BYTES, LOADED_BYTES, PLANNED_BYTES, VIEWED_BYTES};
 pub use source::{ReadAt, View};
 
-/// A batch above this size is not put aside: its worker waits for its turn.
+/// The maximum size of a batch that is set aside, in bytes. With a larger one, the worker waits for its turn.
 pub const ASIDE_BYTES: usize = 1 << 20;
 
-/// The most workers, for the sake of memory. Memory is not faster either from some number of cores on.
+/// The maximum number of workers. It limits the use of memory; with more cores, memory bandwidth is the bottleneck.
 pub const MAX_WORKERS: usize = 8;
 
-/// What is done in order: joining the sums, judging the records and handing them out.
+/// The steps that are done in order: joining the sums, validating the records and delivering them.
 struct Joiner<'a, F> {
     follower: &'a mut Follower,
     each: F,
     /// The number of the batch whose turn it is.
     next: u64,
-    /// Batches that were ready before their turn, and how many there may be.
+    /// The batches that were ready before their turn.
     aside: Vec<(u64, Batch)>,
     aside_max: usize,
-    /// Batches to be filled again.
+    /// The batches to reuse.
     spare: Vec<Batch>,
-    /// Workers that wait for a turn.
+    /// The number of workers that wait for a turn.
     waiting: usize,
-    /// How it ended.
+    /// The outcome, once the end was reached.
     end: Option<Result<(), Error>>,
 }
 
 impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Joiner<'_, F> {
-    /// Takes the next batch, and what was put aside behind it.
+    /// Processes the next batch, and the batches after it that were set aside.
     fn take(&mut self, batch: &mut Batch) {
         self.take_one(batch);
         while self.end.is_none()
@@ -83,7 +82,8 @@ impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Joiner<'_, F> {
         }
     }
 
-    /// Puts a batch aside that is ready before its turn, if there is room; another is given for it.
+    /// Sets a batch aside that is ready before its turn, if there is room, and replaces it with another one.
+    /// Returns `true` if it was set aside.
     fn put_aside(&mut self, number: u64, batch: &mut Batch) -> bool {
         let fits = self.aside.len() < self.aside_max && batch.memory() <= ASIDE_BYTES;
         if fits {
@@ -136,23 +136,23 @@ impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Joiner<'_, F> {
     }
 }
 
-/// What the workers share.
+/// The state that the workers share.
 struct Shared<'a, 's, F> {
     cutter: Mutex<&'a mut Cutter<'s>>,
-    /// What batches that were cut by headers alone are read from.
+    /// The source of batches that were split by reading headers only.
     source: Option<&'s (dyn ReadAt + Sync)>,
     joiner: Mutex<Joiner<'a, F>>,
-    /// The next batch was taken, or the end was reached.
+    /// Notified when the next batch was processed or the end was reached.
     turn: Condvar,
 }
 
-/// A lock whose content is good or not looked at after a panic: the panic goes on in the thread that waits
-/// for all others.
+/// Locks a mutex and ignores poisoning: after a panic, the content is valid or unused, and the panic continues in
+/// the thread that joins all others.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the work of all when one worker panics, so that none waits for its turn forever.
+/// A guard that stops all workers if one panics, so that none waits forever.
 struct EndOnPanic<'w, 'a, 's, F>(&'w Shared<'a, 's, F>);
 
 impl<F> Drop for EndOnPanic<'_, '_, '_, F> {
@@ -165,7 +165,7 @@ impl<F> Drop for EndOnPanic<'_, '_, '_, F> {
 }
 
 impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, '_, F> {
-    /// Takes batches until the end. `batch` is number `filled` already, if that is given.
+    /// Processes batches until the end. If `filled` is given, `batch` is already filled and has that number.
     fn work(&self, mut batch: Batch, mut filled: Option<u64>) {
         let _guard = EndOnPanic(self);
         while let Some(number) = filled.take().or_else(|| lock(&self.cutter).fill(&mut batch)) {
@@ -179,7 +179,7 @@ impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, '_, F> {
         }
     }
 
-    /// Has a batch joined, now or when it is its turn; whether that was the end.
+    /// Joins a batch, or sets it aside until its turn. Returns `true` at the end.
     fn hand_in(&self, number: u64, batch: &mut Batch) -> bool {
         let mut joiner = lock(&self.joiner);
         while joiner.end.is_none() && joiner.next != number {
@@ -202,7 +202,7 @@ impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Shared<'_, '_, F> {
     }
 }
 
-/// Reads and checks streams on all cores.
+/// A reader that verifies streams on all cores.
 pub struct ParallelReader<'s> {
     cutter: Cutter<'s>,
     source: Option<&'s (dyn ReadAt + Sync)>,
@@ -210,13 +210,13 @@ pub struct ParallelReader<'s> {
 }
 
 impl<'s> ParallelReader<'s> {
-    /// A reader from the start of a stream. It asks for much at a time: no buffer is needed in `source`.
+    /// Creates a reader from the start of a stream. It reads large pieces: `source` does not require a buffer.
     pub fn new(source: impl Read + Send + 's) -> Self {
         Self::with_feed(Box::new(Sequential(source)), None)
     }
 
-    /// A reader from `offset` on of a source that can be read at any place: several threads read it at once.
-    /// Offsets in errors and records count from there.
+    /// Creates a reader of a source that can be read at any offset, by several threads at once. It starts at
+    /// `offset`; offsets in errors and records are relative to it.
     pub fn positioned(source: &'s (dyn ReadAt + Sync), offset: u64) -> Self {
         Self::with_feed(Box::new(Positioned { source, offset }), Some(source))
     }
@@ -225,12 +225,12 @@ impl<'s> ParallelReader<'s> {
         Self { cutter: Cutter::new(feed), source, follower: Follower::default() }
     }
 
-    /// Reads to the end, and hands each record to `each` in order, once its header was checked. A payload
-    /// is vouched for by the record that comes next.
+    /// Reads to the end, and calls `each` with every record in order, after its header was verified. The checksum
+    /// in the next record covers the payload. Within a thread pool of rayon, the threads of that pool do all work.
     ///
     /// # Errors
-    /// As [`StreamReader::next`](super::StreamReader::next), and what `each` returns. To go on behind an
-    /// error gives [`Fault::GivenUp`].
+    /// Fails like [`StreamReader::next`](super::StreamReader::next), and with the errors of `each`. After an error,
+    /// it returns [`Fault::GivenUp`].
     pub fn for_each(
         &mut self,
         each: impl FnMut(&Record<'_>) -> Result<(), Fault> + Send,
@@ -239,7 +239,12 @@ impl<'s> ParallelReader<'s> {
         let mut first = Batch::default();
         let number = self.cutter.fill(&mut first);
         let alone = first.last;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        // Inside a thread pool of rayon, the work stays in that pool.
+        let in_pool = rayon::current_thread_index().is_some();
+        let cores = match in_pool {
+            true => rayon::current_num_threads(),
+            false => thread::available_parallelism().map_or(1, usize::from),
+        };
         let workers = if alone || number.is_none() { 1 } else { cores.min(MAX_WORKERS) };
         let shared = Shared {
             joiner: Mutex::new(Joiner {
@@ -256,37 +261,44 @@ impl<'s> ParallelReader<'s> {
             source: self.source,
             turn: Condvar::new(),
         };
-        thread::scope(|scope| {
-            for _ in 1..workers {
-                // Where no thread can be had, fewer do the work.
-                let worker = || shared.work(Batch::default(), None);
-                let _ = thread::Builder::new().spawn_scoped(scope, worker);
-            }
-            shared.work(first, number);
-        });
+        let worker = || shared.work(Batch::default(), None);
+        if in_pool {
+            rayon::in_place_scope(|scope| {
+                (1..workers).for_each(|_| scope.spawn(|_| worker()));
+                shared.work(first, number);
+            });
+        } else {
+            thread::scope(|scope| {
+                for _ in 1..workers {
+                    // If a thread cannot be created, fewer threads do the work.
+                    let _ = thread::Builder::new().spawn_scoped(scope, worker);
+                }
+                shared.work(first, number);
+            });
+        }
         let joiner = shared.joiner.into_inner().unwrap_or_else(PoisonError::into_inner);
         joiner.end.unwrap_or(Err(given_up))
     }
 
-    /// Bytes of the stream that a checksum has vouched for so far. Behind a whole stream: all of them.
+    /// The number of bytes that a checksum has verified so far; after a complete stream, all of them.
     #[must_use]
     pub fn verified(&self) -> u64 {
         self.follower.verified
     }
 
-    /// Bytes of the stream up to the record that comes next.
+    /// The offset of the next record in the stream.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.follower.offset
     }
 
-    /// The number of zeros after the last END with which a block was filled up. They belong to no stream.
+    /// The number of zeros after the last END with which a block was padded. They belong to no stream.
     #[must_use]
     pub fn padding(&self) -> u64 {
         self.follower.padding
     }
 
-    /// Whole streams so far; a package counts as one.
+    /// The number of complete streams so far; a package counts as one.
     #[must_use]
     pub fn whole_streams(&self) -> u64 {
         self.follower.chain.whole_streams()

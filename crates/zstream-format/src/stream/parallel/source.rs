@@ -1,27 +1,27 @@
-//! Where the bytes come from that several threads read at once.
+//! Sources that several threads read at once.
 
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// A source that can be read at any place, by several threads at once.
+/// A source that can be read at any offset, by several threads at once.
 pub trait ReadAt {
-    /// Reads some bytes from `offset` on into `buf`; none only at the end.
+    /// Reads bytes at `offset` into `buf` and returns their number, which is 0 only at the end.
     ///
     /// # Errors
-    /// Those of the source.
+    /// Returns the errors of the source.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// The `len` bytes from `offset` on where they lie, so that they need not be copied; fewer only where the
-    /// source ends before. `None` where they have to be read.
+    /// Returns a view of the `len` bytes at `offset` without a copy, or of fewer bytes if the source ends before
+    /// that. Returns `None` if the bytes must be read.
     fn view(&self, offset: u64, len: usize) -> Option<View> {
         let _ = (offset, len);
         None
     }
 }
 
-/// Bytes of a source, where they lie: what holds them is kept for as long as they are viewed.
+/// A view of bytes in a source, which keeps their owner alive.
 #[derive(Clone)]
 pub struct View {
     holder: Arc<dyn AsRef<[u8]> + Send + Sync>,
@@ -29,7 +29,7 @@ pub struct View {
 }
 
 impl View {
-    /// The `len` bytes from `offset` on of what `holder` holds, or as many as there are.
+    /// Creates a view of the `len` bytes at `offset` in `holder`, or of as many as there are.
     pub fn new(holder: Arc<dyn AsRef<[u8]> + Send + Sync>, offset: u64, len: usize) -> Self {
         let end = (*holder).as_ref().len();
         let start = usize::try_from(offset).unwrap_or(end).min(end);
@@ -84,7 +84,7 @@ impl ReadAt for std::fs::File {
     }
 }
 
-/// Reads until `buf` is full or the source ends; how many bytes there were.
+/// Reads until `buf` is full or the source ends. Returns the number of bytes.
 pub(super) fn read_full_at(source: &dyn ReadAt, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut have = 0;
     while have < buf.len() {
