@@ -20,7 +20,7 @@ const MASTER_NODE: ObjectId = ObjectId(1);
 /// The first filesystem version with system attributes, and so with spill blocks (`ZPL_VERSION_SA`).
 const SA_VERSION: u64 = 5;
 
-/// The alignment of payloads in bytes.
+/// The alignment of lists in XDR, in bytes.
 const LIST_ALIGN: usize = 8;
 
 /// Returns the features of the stream (`setup_featureflags`).
@@ -101,8 +101,9 @@ pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>
     } else {
         list.encode(encoding).map_err(|error| Error::invalid(error.to_string()))?
     };
-    // Native lists have such a length by themselves.
-    packed.resize(packed.len().next_multiple_of(LIST_ALIGN), 0);
+    if plan.options.xdr_lists {
+        packed.resize(packed.len().next_multiple_of(LIST_ALIGN), 0);
+    }
     let mut header = Header::new(begin, ORDER);
     let length = u32::try_from(packed.len())
         .map_err(|_| Error::invalid(format!("the list after BEGIN is {} bytes", packed.len())))?;

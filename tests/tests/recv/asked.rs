@@ -132,7 +132,7 @@ fn a_dry_run_knows_whether_it_fits() {
         (None, "b/p/x", &one, Some("EDQUOT")),
         (None, "b/p/copy", &increment, Some("EDQUOT")),
         (Some("set quota=5M b/q"), "b/q/x", &package, Some("EDQUOT")),
-        (Some("set quota=4M b/q"), "b/q/one", &one, None),
+        (Some("set quota=8M b/q"), "b/q/one", &one, None),
         (None, "b/plain/q/x", &text, Some("EDQUOT")),
         (None, "b/plain/q/x", &compressed, None),
         (Some("set quota=2M b/p"), "b/p/text", &text, None),
@@ -142,7 +142,7 @@ fn a_dry_run_knows_whether_it_fits() {
             &package,
             Some("ENOSPC"),
         ),
-        (None, "b/x", &text, None),
+        (None, "b/y", &text, None),
     ] {
         if let Some(before) = before {
             // A quota below what is used is refused; what is there goes first.
@@ -190,7 +190,6 @@ fn properties_that_a_receive_leaves_alone() {
         "-o volblocksize=8K",
         "-x volblocksize",
         "-x guid",
-        "-o used=1",
         "-x normalization",
     ] {
         let outcome = lab.run("b", &format!("recv {line} b/x"), &one);

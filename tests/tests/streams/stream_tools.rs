@@ -291,7 +291,7 @@ fn zeros_after_the_stream_are_ignored_with_a_note() {
     let cut = in_dir(dir.path(), "cut", &stream[..stream.len() - 312]);
     assert_eq!(zstream(&["verify", &cut], b"").code, 1);
     let whole = zstream(&["resume-token", &file], b"");
-    assert!(text(&whole.stderr).contains("the stream is whole"), "{}", text(&whole.stderr));
+    assert!(text(&whole.stderr).contains("the stream is complete"), "{}", text(&whole.stderr));
 
     // Anything else after END is an error, as it was.
     let garbage = in_dir(dir.path(), "garbage", &[&padded[..], b"x"].concat());

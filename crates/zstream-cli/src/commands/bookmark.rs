@@ -45,6 +45,12 @@ pub(crate) struct Redact {
 impl Redact {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         change(options, &self.snapshot, |pool| {
+            // The clones have the same key. What does not exist is reported by the verb itself.
+            let dataset = self.snapshot.split('@').next().unwrap_or_default();
+            let head = pool.tx().head_named(dataset);
+            if let Ok(head) = head {
+                zstream::unlock_to_write(pool, head, options)?;
+            }
             Ok(zstream::redact(pool, &self.snapshot, &self.bookmark, &self.redaction)?)
         })
     }

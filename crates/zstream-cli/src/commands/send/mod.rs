@@ -19,6 +19,7 @@ use zstream_send::{Progress, Replaced};
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
+use crate::text::complain_columns;
 use report::Report;
 use watch::{Wanted, Watch};
 
@@ -274,7 +275,8 @@ impl Args {
                 out.write_all(&report.text).map_err(|error| Failure::output(&error))?;
             } else {
                 let text = String::from_utf8_lossy(&report.text);
-                text.lines().for_each(|line| eprintln!("{line}"));
+                // Tabs that are left separate columns: those in names were escaped.
+                text.lines().for_each(|line| complain_columns(&line.split('\t').collect::<Vec<_>>()));
             }
         }
         Ok(total_bytes)
