@@ -31,6 +31,7 @@ pub mod sender_history;
 pub mod sending;
 pub mod sent_objects;
 pub mod session;
+pub mod signals;
 pub mod state;
 pub mod traced;
 pub mod writing;

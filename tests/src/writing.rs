@@ -129,6 +129,7 @@ impl Written {
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
             whole_max: None,
+            is_uncompressed: false,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
         let reader = Arc::clone(pool.reader()) as Arc<dyn ReadBlock>;

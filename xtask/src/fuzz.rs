@@ -1,14 +1,23 @@
 //! Runs `zstream-fuzz` (package `zstream-tests`), one process per target.
 //!
+//! With `--coverage`, libFuzzer runs a target: see `fuzz_coverage`.
+//!
 //! A process of its own means that a target which aborts or overflows its stack is a failure with a name, too.
 
+use crate::fuzz_coverage::Coverage;
 use crate::run::{Outcome, cargo, output, root, run};
 
 /// How long each target runs when nothing is said.
 const DEFAULT_SECONDS: u64 = 4;
 
-/// `fuzz [TARGET] [--seconds N] [--seed S]`
+/// How long a target runs guided by coverage when nothing is said.
+const DEFAULT_HOURS: f64 = 1.0;
+
+/// `fuzz [TARGET] [--seconds N] [--seed S]`, or `fuzz --coverage TARGET [--hours N] [--sanitizer S]`
 pub(crate) fn task(args: &[String]) -> Outcome {
+    if args.iter().any(|arg| arg == "--coverage") {
+        return coverage(args)?.run();
+    }
     let (mut target, mut seconds, mut seed) = (None, DEFAULT_SECONDS, 0);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -44,6 +53,25 @@ pub(crate) fn task(args: &[String]) -> Outcome {
             .map_err(|failure| format!("{failure}\n{}", again(name, &seed)))?;
     }
     run(fuzz(&["canary", "--seed", &seed]))
+}
+
+/// Reads `--coverage TARGET [--hours N] [--sanitizer S]`.
+fn coverage(args: &[String]) -> Result<Coverage, String> {
+    let mut wanted = Coverage { target: String::new(), hours: DEFAULT_HOURS, sanitizer: "none".to_owned() };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let value = args.next().ok_or(format!("{arg} needs a value"))?;
+        match arg.as_str() {
+            "--coverage" => wanted.target.clone_from(value),
+            "--sanitizer" => wanted.sanitizer.clone_from(value),
+            "--hours" => {
+                let hours = value.parse().ok().filter(|hours: &f64| hours.is_finite() && *hours > 0.0);
+                wanted.hours = hours.ok_or(format!("--hours needs a number, not {value:?}"))?;
+            }
+            _ => return Err(format!("unexpected {arg:?}")),
+        }
+    }
+    Ok(wanted)
 }
 
 /// How to see a failure again, also one that ended the process before it could say anything.

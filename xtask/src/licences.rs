@@ -2,6 +2,8 @@
 //!
 //! `cargo deny check` says more (advisories, bans, sources) but needs the network; this needs only what cargo has.
 
+use std::collections::BTreeSet;
+
 use crate::run::{Outcome, root};
 use cargo_metadata::MetadataCommand;
 use spdx::{Expression, ParseMode};
@@ -16,33 +18,49 @@ struct Deny {
 #[derive(serde::Deserialize)]
 struct Licenses {
     allow: Vec<String>,
+    exceptions: Vec<Exception>,
 }
+
+/// A licence that one crate may have.
+#[derive(serde::Deserialize)]
+struct Exception {
+    #[serde(rename = "crate")]
+    name: String,
+    allow: Vec<String>,
+}
+
+/// The workspaces: the main one, and that of the fuzzer that cargo-fuzz builds.
+const WORKSPACES: [&str; 2] = [".", "fuzz"];
 
 /// `licences`
 pub(crate) fn task(_: &[String]) -> Outcome {
-    let allow = allowed()?;
-    let mut command = MetadataCommand::new();
-    command.current_dir(root()).other_options(vec!["--locked".into()]);
-    let metadata = command.exec().map_err(|e| e.to_string())?;
+    let Licenses { allow, exceptions } = allowed()?;
     let mut refused = Vec::new();
-    for package in &metadata.packages {
-        let licence = package.license.as_deref().unwrap_or("");
-        if let Err(why) = judge(licence, &allow) {
-            refused.push(format!("{} {}: {why}", package.name, package.version));
+    let mut packages = BTreeSet::new();
+    for workspace in WORKSPACES {
+        let mut command = MetadataCommand::new();
+        command.current_dir(root().join(workspace)).other_options(vec!["--locked".into()]);
+        for package in command.exec().map_err(|e| e.to_string())?.packages {
+            let own = exceptions.iter().filter(|exception| exception.name == package.name.as_str());
+            let allow: Vec<String> = own.flat_map(|own| &own.allow).chain(&allow).cloned().collect();
+            if let Err(why) = judge(package.license.as_deref().unwrap_or(""), &allow) {
+                refused.push(format!("{} {}: {why}", package.name, package.version));
+            }
+            packages.insert((package.name.to_string(), package.version));
         }
     }
     if !refused.is_empty() {
         return Err(refused.join("\n"));
     }
-    println!("{} packages, all of them under allowed licences", metadata.packages.len());
+    println!("{} packages, all of them under allowed licences", packages.len());
     Ok(())
 }
 
 /// The licences that `deny.toml` allows.
-fn allowed() -> Result<Vec<String>, String> {
+fn allowed() -> Result<Licenses, String> {
     let text = std::fs::read_to_string(root().join("deny.toml")).map_err(|e| format!("deny.toml: {e}"))?;
     let deny: Deny = toml::from_str(&text).map_err(|e| format!("deny.toml: {e}"))?;
-    Ok(deny.licenses.allow)
+    Ok(deny.licenses)
 }
 
 /// Whether an SPDX expression is satisfied by the allowed licences.
@@ -80,7 +98,7 @@ mod tests {
     /// The list of this repository is read, and OpenZFS's own licence is not in it.
     #[test]
     fn the_list_is_read() {
-        let allow = allowed().unwrap();
+        let allow = allowed().unwrap().allow;
         assert!(allow.iter().any(|name| name == "MIT"));
         assert!(judge("CDDL-1.0", &allow).is_err());
     }

@@ -11,6 +11,7 @@ mod bench_verify;
 mod check;
 mod demo;
 mod fuzz;
+mod fuzz_coverage;
 mod interop;
 mod interop_vm;
 mod layers;
@@ -44,7 +45,12 @@ const TASKS: &[Task] = &[
     ("packages", packages::task, "every package has its licences and metadata, and stays small"),
     ("test", check::test, "the tests of every crate"),
     ("test-golden", check::test_golden, "the tests against what OpenZFS made: tests/golden"),
-    ("fuzz", fuzz::task, "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one"),
+    (
+        "fuzz",
+        fuzz::task,
+        "[TARGET] [--seconds N] [--seed S]: hostile input, every target or one; \
+         --coverage TARGET [--hours N] [--sanitizer none|address]: guided by coverage, with cargo-fuzz",
+    ),
     (
         "interop",
         interop::task,

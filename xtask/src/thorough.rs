@@ -3,7 +3,7 @@
 use crate::run::{Outcome, cargo, find, run};
 
 /// The tests that sample and take more when they are asked to, by parts of their names.
-const SAMPLING: &[&str] = &["hostile_", "interrupted::", "check_sweep::"];
+const SAMPLING: &[&str] = &["hostile_", "interrupted::", "check_sweep::", "two_writers_at_once"];
 /// Those of them that need OpenZFS's `zdb` too.
 const SAMPLING_WITH_ZDB: &[&str] = &["a_crash_at_every_write"];
 

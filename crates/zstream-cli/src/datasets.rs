@@ -6,7 +6,7 @@ use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::{Kind, Property, Types};
 
 use crate::failure::Failure;
-use crate::pool::{PoolOptions, warnings};
+use crate::pool::{PoolOptions, Unreadable};
 
 /// The options that `list` and `get` share.
 #[derive(Debug, clap::Args)]
@@ -47,25 +47,27 @@ pub(crate) fn found(
     open: &OpenPool,
     selection: &Selection<'_>,
     options: &PoolOptions,
+    unreadable: &Unreadable,
 ) -> Result<(Vec<Props>, bool), Failure> {
-    let select = |names: &[String]| {
-        zstream::list::select(open, &Selection { names, ..*selection }, options, &mut warnings())
-    };
-    let is_missing = |error: &Error| matches!(error, Error::Open { .. } | Error::OtherKind { .. });
-    match select(selection.names) {
-        Err(error) if is_missing(&error) && !selection.names.is_empty() => {}
-        result => return Ok((result?, true)),
-    }
     let mut names = Vec::new();
     for name in selection.names {
-        match select(std::slice::from_ref(name)) {
+        match open.dsl.find(name) {
             Ok(_) => names.push(name.clone()),
-            Err(error) if is_missing(&error) => eprintln!("zstream: {error}"),
-            Err(error) => return Err(error.into()),
+            Err(error) => eprintln!("zstream: {}", Error::Open { name: name.clone(), source: error.into() }),
         }
     }
-    let found = if names.is_empty() { Vec::new() } else { select(&names)? };
-    Ok((found, false))
+    // Without names, all datasets are meant.
+    while names.len() == selection.names.len() || !names.is_empty() {
+        let selected = Selection { names: &names, ..*selection };
+        match zstream::list::select(open, &selected, options, &mut unreadable.control()) {
+            Err(Error::OtherKind { name }) if !names.is_empty() => {
+                eprintln!("zstream: {}", Error::OtherKind { name: name.clone() });
+                names.retain(|other| *other != name);
+            }
+            found => return Ok((found?, names.len() == selection.names.len())),
+        }
+    }
+    Ok((Vec::new(), false))
 }
 
 /// The outcome of a verb that showed what it found.

@@ -1,4 +1,4 @@
-//! Signals handled like errors, so that a partial receive is undone, or kept if requested.
+//! Signals handled like errors, so that a verb that changes something undoes what is partial, or says what is.
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, Read};
@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
+use zstream::Cancel;
 use zstream_recv::error::Cancelled;
+
+use crate::failure::Failure;
 
 /// The signals that end a program.
 const SIGNALS: [(i32, &str); 3] = [(SIGHUP, "SIGHUP"), (SIGINT, "SIGINT"), (SIGTERM, "SIGTERM")];
@@ -30,6 +33,60 @@ impl Signal {
     }
 }
 
+/// Signals that cancel a verb. A second signal has its default action, which kills.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    any: Arc<AtomicBool>,
+    /// Readable after a signal.
+    wakes: PipeReader,
+    signal: Signal,
+}
+
+impl Interrupt {
+    /// From now on, a signal that would end the program cancels the verb instead.
+    pub(crate) fn catch() -> Result<Self, Failure> {
+        Self::register().map_err(|error| Failure::new(format_args!("cannot wait for signals: {error}")))
+    }
+
+    fn register() -> io::Result<Self> {
+        let (wakes, wake) = io::pipe()?;
+        let (came, any) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let ignored = ignored();
+        for (number, _) in SIGNALS {
+            // As `nohup` and shells ask for of what runs in the background.
+            if ignored >> (number - 1) & 1 == 1 {
+                continue;
+            }
+            flag::register_conditional_default(number, Arc::clone(&any))?;
+            // In this order: who sees the flag sees the number, too.
+            flag::register_usize(number, Arc::clone(&came), number as usize)?;
+            flag::register(number, Arc::clone(&any))?;
+            low_level::pipe::register(number, wake.try_clone()?)?;
+        }
+        Ok(Self { any, wakes, signal: Signal(came) })
+    }
+
+    /// The token that a signal cancels.
+    pub(crate) fn cancel(&self) -> Cancel {
+        Cancel::from(Arc::clone(&self.any))
+    }
+
+    /// The same file; its reads fail after a signal.
+    pub(crate) fn reader(&self, file: File) -> io::Result<Interruptible> {
+        Ok(Interruptible { file, wakes: self.wakes.try_clone()?, signal: self.signal.clone() })
+    }
+
+    /// The failure of a verb. After a signal it says what is left, and the program ends by that signal.
+    pub(crate) fn failure(&self, failure: impl Into<Failure>, left: &str) -> Failure {
+        match self.signal.number() {
+            Some(number) => {
+                Failure::new(format_args!("interrupted by {}{left}", self.signal.name())).by(Some(number))
+            }
+            None => failure.into(),
+        }
+    }
+}
+
 /// A file, pipe or terminal whose reads fail after a signal, even if no data is available. A second signal has its
 /// default action, which kills.
 #[derive(Debug)]
@@ -43,20 +100,7 @@ pub(crate) struct Interruptible {
 impl Interruptible {
     /// From now on, a signal that would end the program fails the read instead.
     pub(crate) fn new(file: File) -> io::Result<Self> {
-        let (wakes, wake) = io::pipe()?;
-        let (came, any) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let ignored = ignored();
-        for (number, _) in SIGNALS {
-            // As `nohup` and shells ask for of what runs in the background.
-            if ignored >> (number - 1) & 1 == 1 {
-                continue;
-            }
-            flag::register_conditional_default(number, Arc::clone(&any))?;
-            flag::register(number, Arc::clone(&any))?;
-            flag::register_usize(number, Arc::clone(&came), number as usize)?;
-            low_level::pipe::register(number, wake.try_clone()?)?;
-        }
-        Ok(Self { file, wakes, signal: Signal(came) })
+        Interrupt::register()?.reader(file)
     }
 
     /// Received signals are reported there.

@@ -2,15 +2,18 @@
 //!
 //! The options precede the verb, and are the same for all verbs that read a pool.
 
+use std::cell::Cell;
+use std::fmt::Display;
 use std::path::PathBuf;
 
-use zstream::{Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace};
+use zstream::{Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning};
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::write::WritablePool;
 
 use crate::failure::Failure;
 use crate::prompt;
+use crate::text::{Count, line};
 
 /// The environment variable with the default devices, separated by colons as in `PATH`.
 const DEVICE_VARIABLE: &str = "ZSTREAM_DEVICE";
@@ -35,6 +38,11 @@ pub(crate) struct PoolOptions {
     /// Show the available part of a truncated stream
     #[arg(long, requires = "streams", conflicts_with = "devices")]
     partial: bool,
+    /// Name of the pool, or its guid, if the devices hold several of that name
+    ///
+    /// Usually the name of the pool or dataset after the verb is enough.
+    #[arg(long = "pool", value_name = "POOL", conflicts_with = "streams")]
+    pool: Option<String>,
     /// Open the pool as of this transaction group, if its uberblock still exists
     #[arg(long, value_name = "TXG")]
     txg: Option<u64>,
@@ -60,6 +68,10 @@ impl PoolOptions {
     /// The location of the pool.
     pub(crate) fn place(&self) -> Result<PoolPlace, Failure> {
         let place = PoolPlace::new(self.paths()?);
+        let place = match &self.pool {
+            Some(pool) => place.named(pool),
+            None => place,
+        };
         Ok(match self.txg {
             Some(txg) => place.at_txg(Txg(txg)),
             None => place,
@@ -124,6 +136,41 @@ impl Keys for PoolOptions {
 
     fn is_at_hand(&self) -> bool {
         self.key_file.is_some()
+    }
+}
+
+/// A count of what could not be read, each of which was reported.
+#[derive(Debug, Default)]
+pub(crate) struct Unreadable(Cell<u64>);
+
+impl Unreadable {
+    /// A control that prints warnings, and counts those of datasets that cannot be read.
+    pub(crate) fn control(&self) -> Control<'_> {
+        Control::new().watched_by(|event| {
+            if let Event::Warning(warning) = event {
+                eprintln!("zstream: {warning}");
+                if matches!(warning, Warning::Unreadable(_)) {
+                    self.0.set(self.0.get() + 1);
+                }
+            }
+        })
+    }
+
+    /// Reports what cannot be read of something, and counts it.
+    pub(crate) fn report(&self, of: &str, error: &dyn Display) {
+        eprintln!("zstream: {}: {}", line(of), line(error));
+        self.0.set(self.0.get() + 1);
+    }
+
+    /// Fails if there was anything.
+    pub(crate) fn judge(&self) -> Result<(), Failure> {
+        match self.0.get() {
+            0 => Ok(()),
+            count => Err(Failure::new(format_args!(
+                "the output is not complete: {} cannot be read",
+                Count(count, "item")
+            ))),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use zstream::{Control, Event};
+use zstream::{Cancel, Control, Event};
 use zstream_format::stream::parallel::{ReadAt, View};
 
 use crate::mapped::Mapped;
@@ -70,6 +70,11 @@ impl Meter {
     /// A control that reports to this meter.
     pub(crate) fn control(&mut self) -> Control<'_> {
         Control::new().watched_by(|event| self.event(&event))
+    }
+
+    /// The same, cancelled by this token.
+    pub(crate) fn control_with(&mut self, cancel: &Cancel) -> Control<'_> {
+        self.control().cancelled_by(cancel)
     }
 
     /// Prints a line on standard error if it is a terminal.

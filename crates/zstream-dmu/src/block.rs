@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use zstream_format::algorithm::CompressionType;
+use zstream_format::order::ByteOrder;
 
 use crate::blkptr::{BlockPointer, CryptKind};
 use crate::error::{Error, Fault, Result};
@@ -128,6 +129,18 @@ pub struct StoredCrypt {
     pub big_endian: bool,
 }
 
+impl StoredCrypt {
+    /// How the block was encrypted or authenticated that a pointer leads to; `None` where it was neither.
+    #[must_use]
+    pub fn of(pointer: &BlockPointer) -> Option<Self> {
+        let kind = pointer.crypt_kind();
+        let mac =
+            pointer.mac().filter(|_| matches!(kind, CryptKind::Encrypted | CryptKind::Authenticated))?;
+        let (salt, iv) = (pointer.salt().unwrap_or_default(), pointer.iv().unwrap_or_default());
+        Some(Self { kind, salt, iv, mac, big_endian: pointer.byte_order() == ByteOrder::Big })
+    }
+}
+
 /// A block that comes in the form in which it is to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBlock {
@@ -141,4 +154,23 @@ pub struct StoredBlock {
     pub crypt: Option<StoredCrypt>,
     /// Whether they are to be kept in the block pointer itself (`WRITE_EMBEDDED`).
     pub embedded: bool,
+}
+
+impl StoredBlock {
+    /// Reads the block that `pointer` leads to in the form in which a raw receive stores it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is neither encrypted nor authenticated.
+    pub fn read(reader: &dyn ReadBlock, pointer: &BlockPointer, at: Bookmark) -> Result<Self> {
+        let Some(crypt) = StoredCrypt::of(pointer) else {
+            return Err(Error::bad_request("the block is not one of an encrypted dataset").at_bookmark(at));
+        };
+        Ok(Self {
+            bytes: reader.read_stored(pointer, at)?.to_vec(),
+            logical_bytes: pointer.lsize() as u32,
+            compression: pointer.compression(),
+            crypt: Some(crypt),
+            embedded: false,
+        })
+    }
 }

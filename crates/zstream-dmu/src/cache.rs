@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Mutex;
 
 use crate::block::Block;
+use crate::lock::lock;
 
 /// Bytes that a cache has unless told otherwise.
 pub const DEFAULT_BYTES: usize = 128 << 20;
@@ -73,12 +74,9 @@ impl<K: Hash + Eq + Clone> Cache<K> {
     }
 
     /// The block with this key, if it is there.
-    ///
-    /// # Panics
-    /// Another thread panicked inside of the cache, here and in the other functions.
     #[must_use]
     pub fn get(&self, class: Class, key: &K) -> Option<Block> {
-        let mut shard = self.shard(class, key).lock().expect("no user of the cache panics");
+        let mut shard = lock(self.shard(class, key));
         let entry = shard.blocks.get_mut(key)?;
         entry.used = true;
         Some(Block::clone(&entry.block))
@@ -86,7 +84,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
 
     /// Puts a block in, unless it is larger than a shard's share.
     pub fn insert(&self, class: Class, key: K, block: &Block) {
-        let mut shard = self.shard(class, &key).lock().expect("no user of the cache panics");
+        let mut shard = lock(self.shard(class, &key));
         if block.len() > shard.limit || shard.blocks.contains_key(&key) {
             return;
         }
@@ -99,7 +97,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
     /// Forgets everything: when keys are loaded or unloaded, blocks read differently.
     pub fn clear(&self) {
         for shard in self.data.iter().chain(&self.metadata) {
-            let mut shard = shard.lock().expect("no user of the cache panics");
+            let mut shard = lock(shard);
             shard.blocks.clear();
             shard.clock.clear();
             shard.bytes = 0;
@@ -110,7 +108,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let shards = self.data.iter().chain(&self.metadata);
-        shards.map(|shard| shard.lock().expect("no user of the cache panics").bytes).sum()
+        shards.map(|shard| lock(shard).bytes).sum()
     }
 }
 

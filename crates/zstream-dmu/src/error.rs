@@ -150,15 +150,17 @@ pub enum Fault {
         available: Vec<Txg>,
     },
     /// The devices hold more than one pool and none was chosen.
-    #[error("the devices hold several pools: {}; name one", .0.join(", "))]
+    #[error("the devices hold several pools: {}; name one, or choose it by its guid (--pool)", .0.join(", "))]
     SeveralPools(Vec<String>),
     /// The devices do not hold the pool that is wanted, or none.
-    #[error("{}", no_such_pool(wanted.as_deref(), there))]
+    #[error("{}", no_such_pool(wanted.as_deref(), there, instead))]
     NoSuchPool {
         /// Its name or guid, if one was given.
         wanted: Option<String>,
         /// Names of the pools that are there.
         there: Vec<String>,
+        /// What is there instead of any pool, as far as it is known: hot spares, images in other formats.
+        instead: Vec<String>,
     },
     /// There is no room for a block of this size (`ENOSPC`).
     #[error("no space left in the pool for {bytes} bytes")]
@@ -187,8 +189,16 @@ pub enum Fault {
     /// A device is too small for a member of a pool (`EOVERFLOW`).
     #[error("{0}")]
     TooSmall(String),
+    /// Too much of the pool is missing, which names it; this is the error that this led to.
+    #[error("too much of the pool is missing: {what}: {error}")]
+    TooMuchMissing {
+        /// What is missing.
+        what: String,
+        /// The error.
+        error: Error,
+    },
     /// Some vdevs of the pool have no label on any device; this is the error that this led to.
-    #[error("no label of some of the pool's vdevs was found: {0}")]
+    #[error("too much of the pool is missing: no label of some of its vdevs was found: {0}")]
     NoLabels(Error),
     /// Another host or program has the pool, or may have it (`EBUSY`).
     #[error("{0}")]
@@ -232,7 +242,7 @@ impl Fault {
             Self::NoMember(_) | Self::NoVdev(_) | Self::NoMapping(_) | Self::TooManyMissing { .. } => {
                 Errno::ENXIO
             }
-            Self::NoLabels(error) => error.errno(),
+            Self::NoLabels(error) | Self::TooMuchMissing { error, .. } => error.errno(),
             Self::Exists { .. } => Errno::EEXIST,
             Self::NoSpace { .. } => Errno::ENOSPC,
             Self::InUse(_) => Errno::EBUSY,
@@ -252,9 +262,11 @@ fn txgs(list: &[Txg]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn no_such_pool(wanted: Option<&str>, there: &[String]) -> String {
+fn no_such_pool(wanted: Option<&str>, there: &[String], instead: &[String]) -> String {
     let wanted = wanted.map(|name| format!(" {name}")).unwrap_or_default();
-    if there.is_empty() {
+    if there.is_empty() && !instead.is_empty() {
+        format!("no pool{wanted} found: {}", instead.join("; "))
+    } else if there.is_empty() {
         format!("no pool{wanted} found")
     } else {
         format!("no pool{wanted}; there is {}", there.join(", "))
@@ -450,7 +462,7 @@ mod tests {
         }
     }
 
-    const NO_LABELS: &str = "no label of some of the pool's vdevs was found: top-level vdev 1 not found";
+    const NO_LABELS: &str = "too much of the pool is missing: no label of some of its vdevs was found: top-level vdev 1 not found";
 
     #[test]
     fn an_error_is_one_word() {

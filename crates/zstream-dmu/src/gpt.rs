@@ -8,7 +8,7 @@
 //! last sector      backup header, its entries before it
 //! ```
 //!
-//! A header or entry array whose CRC does not hold is not used; when the primary one is damaged the backup answers.
+//! A header or entry array whose CRC does not hold is not used, nor are entries that reach into a header; when the primary one is damaged the backup answers.
 //! Documented in the UEFI specification, chapter 5.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
@@ -121,9 +121,18 @@ fn read_copy(disk: &dyn Device, sector: u64, lba: u64) -> Result<Option<Vec<Part
             "{count} entries of {entry_len} bytes, at most {MAX_ENTRIES_BYTES} bytes are read"
         )));
     }
-    let mut entries = vec![0; entries_bytes as usize];
     let entries_offset =
         entries_lba.checked_mul(sector).ok_or_else(|| corrupt(format!("entries at sector {entries_lba}")))?;
+    // Otherwise the entries would be a part of a header, whose CRC changes with theirs.
+    let headers = disk.len() / sector - 1;
+    let end = entries_offset.checked_add(entries_bytes);
+    if entries_lba < 2 || end.is_none_or(|end| end > headers * sector) {
+        return Err(corrupt(format!(
+            "{entries_bytes} bytes of entries from sector {entries_lba} on reach into a header, expected sectors 2 to {}",
+            headers - 1
+        )));
+    }
+    let mut entries = vec![0; entries_bytes as usize];
     disk.read_at(entries_offset, &mut entries)?;
     let (found, expected) = (CRC32.checksum(&entries), LE.u32(&header[88..]));
     if found != expected {
@@ -262,6 +271,23 @@ pub(crate) mod tests {
             disk.read_at(offset, &mut byte).unwrap();
             disk.write_at(offset, &[byte[0] ^ 0x40]).unwrap();
             assert_eq!(partitions(&disk).unwrap().unwrap(), expected(512), "byte {offset}");
+        }
+    }
+
+    #[test]
+    fn entries_that_reach_into_a_header_are_refused() {
+        for (lba, entries_lba, count) in
+            [(1, 0, 4), (1, 1, 4), (1, 2, 198 * 4), (199, 190, 10 * 4), (199, 199, 4)]
+        {
+            let disk = MemoryDevice::new(200 * 512);
+            disk.write_at(entries_lba * 512, &entry(ZFS, 50, 60, "zfs")).unwrap();
+            disk.write_at(lba * 512, &[0; 512]).unwrap();
+            // The CRC holds for the entries as they are beside the header.
+            let mut entries = vec![0; count * 128];
+            disk.read_at(entries_lba * 512, &mut entries).unwrap();
+            disk.write_at(lba * 512, &header(lba, entries_lba, &entries)).unwrap();
+            let error = partitions(&disk).unwrap_err().to_string();
+            assert!(error.contains("reach into a header"), "{lba} {entries_lba}: {error}");
         }
     }
 

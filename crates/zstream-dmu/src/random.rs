@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::ids::Guid;
+use crate::lock::lock;
 
 /// Where guids, salts and initialization vectors come from.
 ///
@@ -45,7 +46,7 @@ impl Random {
     /// # Errors
     /// The operating system fails.
     pub fn fill(&self, out: &mut [u8]) -> io::Result<()> {
-        let mut source = self.source.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut source = lock(&self.source);
         match &mut *source {
             Source::System(file) => file.read_exact(out),
             Source::Seed { seed, counter } => {

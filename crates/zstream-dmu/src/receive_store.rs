@@ -6,7 +6,7 @@
 
 use zstream_format::object_type::ObjectType;
 
-use crate::block::StoredCrypt;
+use crate::block::{StoredBlock, StoredCrypt};
 use crate::error::Result;
 use crate::ids::{BlockId, ObjectId};
 use crate::object_store::ObjectStore;
@@ -22,6 +22,13 @@ pub trait ReceiveStore: ObjectStore {
     ///
     /// There is no such object.
     fn pointer_count(&self, object: ObjectId) -> Result<u8>;
+
+    /// A block in the form in which a raw stream brought it, now or in an earlier one; `None` for a hole.
+    ///
+    /// # Errors
+    ///
+    /// There is no such object, or the block cannot be read or did not come encrypted.
+    fn stored_block(&self, object: ObjectId, block: BlockId) -> Result<Option<StoredBlock>>;
 
     /// Says how the block of dnodes that `first` lies in was encrypted (`dmu_buf_set_crypt_params`).
     ///

@@ -58,7 +58,7 @@ impl Dir {
         name: String,
         parent: Option<Arc<Self>>,
     ) -> Result<Arc<Self>> {
-        let phys = DirPhys::parse(dsl.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
+        let phys = DirPhys::of_bonus(dsl.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
         Ok(Arc::new(Self { dsl: dsl.clone(), object, name, phys, parent }))
     }
 
@@ -113,7 +113,8 @@ impl Dir {
     }
 
     /// The children that can be read, and why others cannot.
-    pub(crate) fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
+    #[must_use]
+    pub fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
         readable(self.dsl.entries(self.phys.children), |(name, object)| self.open_child(name, object.u64()?))
     }
 
@@ -202,7 +203,7 @@ impl fmt::Debug for Dataset {
 
 impl Dataset {
     fn open(dir: &Arc<Dir>, object: ObjectId, name: String) -> Result<Self> {
-        let phys = DatasetPhys::parse(dir.dsl.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
+        let phys = DatasetPhys::of_bonus(dir.dsl.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
         if phys.dir != dir.object {
             return Err(Error::corrupt(
                 "DSL dataset",
@@ -300,7 +301,8 @@ impl Dataset {
     }
 
     /// The snapshots of a head that can be read, oldest first, and why others cannot.
-    pub(crate) fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
+    #[must_use]
+    pub fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
         let names = self.dsl().entries(self.phys.snapshot_names);
         let (mut found, failures) = readable(names, |(name, object)| self.open_snapshot(name, object));
         found.sort_by_key(|snapshot| snapshot.phys.creation_txg);
@@ -359,7 +361,8 @@ impl Dataset {
             if at.prev_snapshot_txg < txg {
                 return Ok(false);
             }
-            let earlier = DatasetPhys::parse(self.dsl().bonus(previous, ObjectType::DSL_DATASET)?.bonus()?)?;
+            let earlier =
+                DatasetPhys::of_bonus(self.dsl().bonus(previous, ObjectType::DSL_DATASET)?.bonus()?)?;
             // A head was created before its snapshots were, so that creation says nothing here.
             if earlier.prev_snapshot_txg >= at.prev_snapshot_txg {
                 return Err(Error::corrupt(

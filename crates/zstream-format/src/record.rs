@@ -20,7 +20,8 @@ use crate::flags::{BeginFlags, ObjectFlags, RangeFlags, SpillFlags, VersionInfo,
 use crate::ids::{Guid, ObjectId};
 use crate::object_type::ObjectType;
 use crate::order::ByteOrder;
-use crate::wire::{Field, record};
+use crate::structure;
+use crate::wire::Field;
 
 /// The size of the header of a record in bytes.
 pub const HEADER_LEN: usize = 312;
@@ -116,9 +117,9 @@ impl fmt::Display for RecordType {
     }
 }
 
-record! {
+structure! {
     /// Starts a substream or a package (`struct drr_begin`).
-    Begin[304] {
+    pub Begin[304] {
         /// [`BEGIN_MAGIC`]; its byte order is that of the stream.
         magic: u64,
         /// The header type and the feature flags.
@@ -138,9 +139,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Allocates or changes an object (`struct drr_object`). Payload: the bonus buffer.
-    Object[56] {
+    pub Object[56] {
         /// The object.
         object: ObjectId,
         /// The type of its data.
@@ -176,9 +177,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Frees a range of objects (`struct drr_freeobjects`).
-    FreeObjects[24] {
+    pub FreeObjects[24] {
         /// The first object.
         first_object: ObjectId,
         /// The number of objects.
@@ -188,9 +189,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Writes a block (`struct drr_write`). Payload: the block.
-    Write[132] {
+    pub Write[132] {
         /// The object.
         object: ObjectId,
         /// The type of the data.
@@ -226,9 +227,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Frees a range of an object (`struct drr_free`).
-    Free[32] {
+    pub Free[32] {
         /// The object.
         object: ObjectId,
         /// The start of the range, in bytes.
@@ -240,9 +241,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Ends a substream or a package (`struct drr_end`).
-    End[40] {
+    pub End[40] {
         /// The fletcher-4 sum from BEGIN up to this record; zero at the end of a package.
         checksum: Checksum,
         /// The guid of the snapshot; zero for packages.
@@ -250,9 +251,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Writes a block that an earlier WRITE contains (`struct drr_write_byref`).
-    WriteByref[104] {
+    pub WriteByref[104] {
         /// The object.
         object: ObjectId,
         /// The offset in the object, in bytes.
@@ -280,9 +281,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Writes the spill block of an object (`struct drr_spill`). Payload: the block.
-    Spill[80] {
+    pub Spill[80] {
         /// The object.
         object: ObjectId,
         /// The logical size of the block in bytes.
@@ -308,10 +309,10 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Writes a block that is embedded in its block pointer (`struct drr_write_embedded`).
     /// Payload: the block as embedded, padded to 8 bytes.
-    WriteEmbedded[48] {
+    pub WriteEmbedded[48] {
         /// The object.
         object: ObjectId,
         /// The offset in the object, in bytes.
@@ -333,9 +334,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Announces a dnode block of a raw stream (`struct drr_object_range`).
-    ObjectRange[64] {
+    pub ObjectRange[64] {
         /// The first object of the block, a multiple of 32.
         first_object: ObjectId,
         /// The number of slots in the block: 32.
@@ -355,9 +356,9 @@ record! {
     }
 }
 
-record! {
+structure! {
     /// Marks a range of an object as redacted (`struct drr_redact`).
-    Redact[32] {
+    pub Redact[32] {
         /// The object.
         object: ObjectId,
         /// The start of the range, in bytes.
@@ -743,6 +744,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    crate::round_trips! {
+        Begin, Object, FreeObjects, Write, Free, End, WriteByref, Spill, WriteEmbedded, ObjectRange, Redact,
+    }
 
     #[test]
     fn fields_lie_where_the_format_says() {

@@ -511,6 +511,21 @@ fn headers_alone_are_found_by_seeking() {
     }
 }
 
+/// A reader that checks sums needs the payloads: it reads them where headers alone are asked for, and finds what is wrong.
+#[test]
+fn headers_of_a_reader_that_checks_sums_come_with_their_payloads() {
+    for (name, bytes) in small_streams() {
+        let (mut asked, mut reader) = (Vec::new(), StreamReader::new(&bytes[..]));
+        while let Some(record) = reader.next_header().unwrap() {
+            asked.push((record.place.offset, record.payload.to_vec()));
+        }
+        let expected =
+            told_by_one_thread(&bytes[..]).0.into_iter().map(|(offset, _, _, payload)| (offset, payload));
+        assert_eq!(asked, expected.collect::<Vec<_>>(), "{name}");
+        assert_eq!(reader.verified(), bytes.len() as u64, "{name}");
+    }
+}
+
 #[test]
 fn a_size_that_no_block_can_have_is_refused_before_it_is_read() {
     let mut bytes = synthetic(ByteOrder::Little, false, Trailers::Never);

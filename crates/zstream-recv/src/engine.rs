@@ -12,16 +12,16 @@
 //! Where the *pool* fails, the open transaction group is lost and the pool has to be opened anew; what was made for
 //! the stream is then discarded with [`Receiving::discard`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::mos::Features;
-use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::history::Event;
@@ -42,9 +42,20 @@ use crate::rules::{Encryption, Head, KeyData, Plan, Receiver, Target};
 
 /// Bytes of a stream that one transaction group takes in at most.
 const GROUP_BYTES: u64 = 512 << 20;
-/// Bytes of changes that wait in memory, above which a transaction group is completed: addresses of blocks that were
-/// written already, dnodes.
-const GROUP_DIRTY_BYTES: usize = 160 << 20;
+/// Bytes of changes that wait in memory, above which a transaction group is completed: dirty data, addresses of blocks that
+/// were written already, dnodes. So much in any case, ...
+const GROUP_DIRTY_BYTES_BASE: u64 = 24 << 20;
+/// ... and so much for each byte of the stream in the group, which is more than files need, ...
+const GROUP_DIRTY_PER_STREAM_BYTE: u64 = 2;
+/// ... up to this.
+const GROUP_DIRTY_BYTES_MAX: u64 = 160 << 20;
+
+/// The memory that a receive takes, in bytes, however much its records cost: at most so much, ...
+pub const MEMORY_BYTES_BASE: u64 = 64 << 20;
+/// ... and so much more for each byte of the stream, ...
+pub const MEMORY_PER_STREAM_BYTE: u64 = 4;
+/// ... up to this, however long the stream is.
+pub const MEMORY_BYTES_MAX: u64 = 320 << 20;
 /// How long a transaction group is open (`zfs_txg_timeout`): what is lost at most when a receive is interrupted.
 const GROUP_TIME: Duration = Duration::from_secs(5);
 /// The version of pools that are written (`SPA_VERSION_FEATURES`).
@@ -55,6 +66,13 @@ const WRITING_PROPERTIES: [&str; 4] = ["checksum", "compression", "copies", "red
 
 /// Properties that would hinder the receive itself, so that they are set when it ends.
 const DELAYED: [&str; 3] = ["refquota", "refreservation", "keylocation"];
+
+/// The changes of a group that may wait in memory after so many bytes of the stream: a stream whose records cost far more than
+/// they carry does not fill the memory, it completes small groups.
+fn group_dirty_bytes(stream_bytes: u64) -> u64 {
+    let more = stream_bytes.saturating_mul(GROUP_DIRTY_PER_STREAM_BYTE);
+    GROUP_DIRTY_BYTES_BASE.saturating_add(more).min(GROUP_DIRTY_BYTES_MAX)
+}
 
 /// A property that is set with what is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +123,8 @@ pub struct Receiving<'p> {
     pool: &'p mut WritablePool,
     /// The snapshots received so far, which later parts of a deduplicated stream refer to.
     received: HashMap<Guid, Arc<Objset>>,
+    /// Heads of which a warning says already that they were not deduplicated.
+    not_deduplicated: HashSet<ObjectId>,
     is_broken: bool,
 }
 
@@ -147,15 +167,15 @@ struct Group {
 struct Snapshots<'a>(&'a HashMap<Guid, Arc<Objset>>);
 
 impl References for Snapshots<'_> {
-    fn snapshot(&self, guid: Guid) -> Option<Arc<dyn ObjectSet>> {
-        self.0.get(&guid).map(|set| Arc::clone(set) as _)
+    fn snapshot(&self, guid: Guid) -> Option<Arc<Objset>> {
+        self.0.get(&guid).map(Arc::clone)
     }
 }
 
 impl<'p> Receiving<'p> {
     /// Receives into a pool.
     pub fn new(pool: &'p mut WritablePool) -> Self {
-        Self { pool, received: HashMap::new(), is_broken: false }
+        Self { pool, received: HashMap::new(), not_deduplicated: HashSet::new(), is_broken: false }
     }
 
     /// Whether the pool failed while it was written: it has to be opened anew.
@@ -461,7 +481,7 @@ impl<'p> Receiving<'p> {
                 job.point = Some((point, job.bytes_before + at.end.saturating_sub(counted_from)));
             }
             progress(offset);
-            if job.set.dirty_bytes() > GROUP_DIRTY_BYTES
+            if job.set.dirty_bytes() as u64 > group_dirty_bytes(offset - job.group.from)
                 || offset - job.group.from > GROUP_BYTES
                 || job.group.begun.elapsed() > GROUP_TIME
             {
@@ -547,15 +567,40 @@ impl<'p> Receiving<'p> {
             |assignment: &&Assignment| job.head.is_some() || DELAYED.contains(&assignment.name.as_str());
         let warnings = self.assign(job.head.unwrap_or(job.filled), settings.iter().filter(late))?;
         job.warnings.extend(warnings);
+        let head = job.head.unwrap_or(job.filled);
+        if self.pool.tx().wants_dedup(head)? && self.not_deduplicated.insert(head) {
+            let name = self.pool.tx().full_name(head)?;
+            job.warnings.push(format!("{name} has dedup on: its blocks are written without deduplication"));
+        }
         self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;
         self.commit()?;
         let keyring = self.pool.keyring();
         if let Some(key) = keyring.get(job.head.unwrap_or(job.filled).0) {
             keyring.insert(snapshot.0, key);
         }
-        if job.keys.is_none() {
-            let reader = Arc::clone(self.pool.pool().reader()) as Arc<dyn ReadBlock>;
-            self.received.insert(opening.begin.to_guid, Arc::new(Objset::open(reader, snapshot.0, root)?));
+        let set = self.referred(snapshot, root, job.keys.is_some())?;
+        self.received.insert(opening.begin.to_guid, set);
+        Ok(())
+    }
+
+    /// The objects of a snapshot as references need them: as they are stored where the stream is raw.
+    fn referred(&self, snapshot: ObjectId, root: BlockPointer, raw: bool) -> Result<Arc<Objset>> {
+        let reader = Arc::clone(self.pool.pool().reader()) as Arc<dyn ReadBlock>;
+        let open = if raw { Objset::open_locked } else { Objset::open };
+        Ok(Arc::new(open(reader, snapshot.0, root)?))
+    }
+
+    /// Notes a snapshot that the target has already, to which later parts of a deduplicated stream may refer. One that cannot be
+    /// read as the stream needs it counts as not received.
+    pub(crate) fn refer_to(&mut self, dataset: &str, snapshot: &str, head: Head<'_>) -> Result<()> {
+        if !head.features().intersects(FeatureFlags::DEDUP | FeatureFlags::DEDUPPROPS) {
+            return Ok(());
+        }
+        let tx = self.pool.tx();
+        let object = tx.snapshot_named(&format!("{dataset}@{snapshot}"))?;
+        let root = tx.dataset(object)?.root;
+        if let Ok(set) = self.referred(object, root, head.has(FeatureFlags::RAW)) {
+            self.received.insert(head.begin.to_guid, set);
         }
         Ok(())
     }
@@ -626,8 +671,13 @@ pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Openin
 fn filling(head: Head<'_>, target: &Target) -> Filling {
     let has = |feature| head.has(feature);
     let begin = head.begin;
-    // `large_blocks`, `large_dnode` and those of algorithms come with the first block or object that has them.
-    let active = [(FeatureFlags::LONGNAME, "longname"), (FeatureFlags::LARGE_MICROZAP, "large_microzap")];
+    // `large_dnode` and those of algorithms come with the first block or object that has them. These were used at the sender at
+    // least once, which those that receive from here have to know, though nothing of it may be left (OpenZFS 2.4.1).
+    let active = [
+        (FeatureFlags::LARGE_BLOCKS, "large_blocks"),
+        (FeatureFlags::LONGNAME, "longname"),
+        (FeatureFlags::LARGE_MICROZAP, "large_microzap"),
+    ];
     let redacted = has(FeatureFlags::REDACTED);
     Filling {
         redactions: redacted.then(|| head.redact_snaps().unwrap_or_default().to_vec()),

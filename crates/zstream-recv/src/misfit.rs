@@ -108,9 +108,17 @@ pub enum Misfit {
         /// The block.
         at: Bookmark,
     },
-    /// A reference to a snapshot that was not received before.
+    /// A reference to a snapshot that was not received before in the same form, raw or not.
     #[error("the block refers to snapshot {0}, which was not received before it")]
     Reference(Guid),
+    /// A reference to an encrypted block where there is a hole.
+    #[error("the block refers to object {object}, offset {offset}, where there is a hole")]
+    ReferenceToHole {
+        /// The object.
+        object: ObjectId,
+        /// The offset in it.
+        offset: u64,
+    },
 }
 
 impl Misfit {
@@ -121,7 +129,20 @@ impl Misfit {
             Self::NoObjectToEmbed(_) => Errno::ENOENT,
             Self::HealSize { .. } => Errno::ENOTSUP,
             Self::HealContent { .. } => Errno::ECKSUM,
-            _ => Errno::EINVAL,
+            Self::NoObject(_)
+            | Self::Interior(_)
+            | Self::ShrunkBlock { .. }
+            | Self::NoGeneration(_)
+            | Self::Pointers { .. }
+            | Self::Unmakeable { .. }
+            | Self::Bonus { .. }
+            | Self::Payload { .. }
+            | Self::Swap(_)
+            | Self::Codec(_)
+            | Self::RawBlock { .. }
+            | Self::EmbeddedType(_)
+            | Self::Reference(_)
+            | Self::ReferenceToHole { .. } => Errno::EINVAL,
         }
     }
 }

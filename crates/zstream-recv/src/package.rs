@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::io::Read;
 
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::write::{Setting, Tx};
@@ -179,6 +180,7 @@ impl Receiving<'_> {
             && !request.heal
             && let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)?
         {
+            self.refer_to(&target.dataset, &there, head)?;
             return ignore(input, &opening, &target, request, &there, host);
         }
         target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
@@ -195,6 +197,7 @@ impl Receiving<'_> {
                 return Err(error);
             }
             let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)? else { return Err(error) };
+            self.refer_to(&target.dataset, &there, head)?;
             return ignore(input, &opening, &target, request, &there, host);
         }
         host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });
@@ -464,8 +467,19 @@ impl Receiving<'_> {
     fn tell_detached(&mut self, context: &Context, host: &mut dyn Host) -> Result<()> {
         let tx = self.pool().tx();
         for head in &context.detached {
-            // It may have been destroyed since, as at the sender.
-            let Ok(dir) = tx.dataset(*head).map(|phys| phys.dir) else { continue };
+            let dir = match tx.dataset(*head) {
+                Ok(phys) => phys.dir,
+                // It may have been destroyed since, as at the sender, and its number be that of something else.
+                Err(error)
+                    if matches!(
+                        error.pool_fault(),
+                        Some(PoolFault::NoObject(_) | PoolFault::Corrupt { .. })
+                    ) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if tx.keys_of(dir)?.is_some_and(|keys| keys.root == dir) {
                 let name = tx.full_name(*head)?;
                 host.note(Note::Warning(format!(

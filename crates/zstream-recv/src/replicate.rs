@@ -267,7 +267,8 @@ fn attempt(
             receiving.mark_broken();
             Err(error.into())
         }
-        Err(_) => Ok(false),
+        Err(error) if error.is_refusal() => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

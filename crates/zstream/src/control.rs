@@ -1,5 +1,6 @@
 //! Progress reports and cancellation of running verbs.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,13 @@ use crate::error::{Cause, Error};
 /// interrupted: a source that may block for long should return an error itself.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
+
+impl From<Arc<AtomicBool>> for Cancel {
+    /// A token that is cancelled when the flag is set, as a handler of signals may do.
+    fn from(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+}
 
 impl Cancel {
     /// A token that is not cancelled.
@@ -85,6 +93,21 @@ impl What {
     }
 }
 
+/// The result of an extraction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extracted {
+    /// The number of restored items by kind.
+    pub restored: BTreeMap<What, u64>,
+    /// The number of items that could not be restored, by kind; an [`Event::NotRestored`] reported the reason of
+    /// each.
+    pub failed: BTreeMap<What, u64>,
+    /// The number of items that were left out as the options say, by kind.
+    pub left_out: BTreeMap<What, u64>,
+    /// Bytes of content.
+    pub bytes: u64,
+}
+
 /// A progress report or warning of a running verb.
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -102,6 +125,14 @@ pub enum Event<'a> {
         what: What,
         /// The reason.
         why: &'a dyn Display,
+    },
+    /// An extraction was cancelled.
+    Cancelled {
+        /// The path of the file that was next, from the root of the filesystem; empty for the root. The directories on
+        /// the way to it are partial; they have no owner, mode and times yet.
+        next: &'a [u8],
+        /// What was restored before.
+        extracted: &'a Extracted,
     },
     /// The send of a snapshot starts.
     Sending(&'a str),
@@ -122,6 +153,11 @@ impl std::fmt::Debug for Event<'_> {
                 .field("path", &String::from_utf8_lossy(path))
                 .field("what", what)
                 .field("why", &why.to_string())
+                .finish(),
+            Self::Cancelled { next, extracted } => f
+                .debug_struct("Cancelled")
+                .field("next", &String::from_utf8_lossy(next))
+                .field("extracted", extracted)
                 .finish(),
             Self::Sending(name) => f.debug_tuple("Sending").field(name).finish(),
             Self::Send(note) => f.debug_tuple("Send").field(note).finish(),
@@ -162,6 +198,12 @@ pub enum Warning {
     /// A dataset has an incomplete receive.
     #[error("{dataset}: the receive was not completed; the data that was not received is missing")]
     ReceiveIncomplete {
+        /// The dataset.
+        dataset: String,
+    },
+    /// The property `dedup` of a dataset is on, and its blocks are written without deduplication.
+    #[error("{dataset} has dedup on: its blocks are written without deduplication")]
+    NotDeduplicated {
         /// The dataset.
         dataset: String,
     },

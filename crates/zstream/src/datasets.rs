@@ -10,6 +10,7 @@ use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::write::{Reach, Setting, Tx, WritablePool};
 use zstream_format::errno::Errno;
+use zstream_zpl::settings::unlinked;
 
 use crate::create::{create_parents, resize_volume};
 use crate::error::{Error, Request, Result};
@@ -244,7 +245,9 @@ pub fn bookmark(pool: &mut WritablePool, source: &str, bookmark: &str) -> Result
 /// # Errors
 /// A redaction snapshot is not a snapshot of a clone of the snapshot; the name is in use.
 pub fn redact(pool: &mut WritablePool, snapshot: &str, bookmark: &str, redaction: &[String]) -> Result<()> {
-    pool.tx().redact(snapshot, bookmark, redaction).map_err(cannot(format_args!("redact '{snapshot}'")))
+    pool.tx()
+        .redact(snapshot, bookmark, redaction, unlinked)
+        .map_err(cannot(format_args!("redact '{snapshot}'")))
 }
 
 /// Sets properties of a dataset. A new `volsize` changes the size of a volume and its reservation.

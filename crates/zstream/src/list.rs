@@ -3,14 +3,16 @@
 use std::cmp::Ordering;
 
 use zstream_dsl::dataset::Dir;
+use zstream_dsl::error::Error as DslError;
 use zstream_dsl::find::Found as Named;
 use zstream_dsl::prop::single::Single;
 use zstream_dsl::prop::space::PoolSpace;
 use zstream_dsl::prop::table::{PROPERTIES, Property, Types};
 use zstream_dsl::prop::value::{Found, Value};
 use zstream_dsl::prop::{Props, Subject};
+use zstream_zpl::settings::setting;
 
-use crate::control::Control;
+use crate::control::{Control, Warning};
 use crate::error::{Error, Result};
 use crate::place::keys::TriedKeys;
 use crate::place::{Keys, OpenPool};
@@ -88,7 +90,8 @@ impl PropertyName {
     }
 }
 
-/// The datasets of a selection. Datasets that an available key opens are unlocked.
+/// The datasets of a selection. Datasets that an available key opens are unlocked. Of a damaged pool, the datasets that
+/// can be read: the others are omitted, each with [`Warning::Unreadable`].
 ///
 /// # Errors
 /// A name does not exist or, in a strict selection, has another type; an available key opens none of the datasets;
@@ -100,7 +103,8 @@ pub fn select(
     control: &mut Control<'_>,
 ) -> Result<Vec<Props>> {
     let space = PoolSpace::of(&open.pool)?;
-    let mut visitor = Visitor { space, selection, keys: TriedKeys::new(keys), found: Vec::new() };
+    let (found, unreadable) = (Vec::new(), Vec::new());
+    let mut visitor = Visitor { space, selection, keys: TriedKeys::new(keys), found, unreadable };
     if selection.names.is_empty() {
         visitor.dir(&open.dsl.root()?, 0)?;
     }
@@ -114,11 +118,18 @@ pub fn select(
                 visitor.add(Subject::Bookmark(bookmark, open.dsl.dir(head)?))?;
             }
         }
-        if visitor.found.len() == props && selection.strict && selection.depth == 0 {
+        if visitor.found.len() == props
+            && selection.strict
+            && selection.depth == 0
+            && visitor.unreadable.is_empty()
+        {
             return Err(Error::OtherKind { name: name.clone() });
         }
     }
     visitor.keys.judge(control)?;
+    for error in visitor.unreadable {
+        control.warn(Warning::Unreadable(error.into()));
+    }
     let mut found = visitor.found;
     // Names may overlap.
     found.sort_by(by_name);
@@ -131,14 +142,21 @@ struct Visitor<'a> {
     selection: &'a Selection<'a>,
     keys: TriedKeys<'a>,
     found: Vec<Props>,
+    unreadable: Vec<DslError>,
 }
 
 impl Visitor<'_> {
+    /// Keeps what can be read, and the reason where it cannot.
+    fn readable<T>(&mut self, result: Result<T, DslError>) -> Option<T> {
+        result.map_err(|error| self.unreadable.push(error)).ok()
+    }
+
     fn add(&mut self, subject: Subject) -> Result<()> {
         if let Subject::Dataset(dataset) = &subject {
             self.keys.unlock(dataset)?;
         }
-        let props = Props::new(subject, self.space)?;
+        let Some(props) = self.readable(Props::new(subject, self.space)) else { return Ok(()) };
+        let props = props.with_settings(setting);
         if self.selection.types.intersects(props.types()) {
             self.found.push(props);
         }
@@ -147,19 +165,23 @@ impl Visitor<'_> {
 
     /// A head and its descendants.
     fn dir(&mut self, dir: &std::sync::Arc<Dir>, depth: usize) -> Result<()> {
-        let head = dir.head()?;
+        let Some(head) = self.readable(dir.head()) else { return Ok(()) };
         if depth < self.selection.depth {
             if self.selection.types.contains(Types::SNAPSHOT) {
-                for snapshot in head.snapshots()? {
+                let (snapshots, unreadable) = head.readable_snapshots();
+                self.unreadable.extend(unreadable);
+                for snapshot in snapshots {
                     self.add(Subject::Dataset(Box::new(snapshot)))?;
                 }
             }
             if self.selection.types.contains(Types::BOOKMARK) {
-                for bookmark in head.bookmarks()? {
+                for bookmark in self.readable(head.bookmarks()).unwrap_or_default() {
                     self.add(Subject::Bookmark(bookmark, dir.clone()))?;
                 }
             }
-            for child in dir.children()? {
+            let (children, unreadable) = dir.readable_children();
+            self.unreadable.extend(unreadable);
+            for child in children {
                 let last = child.name().rsplit('/').next().unwrap_or_default();
                 // ZFS hides its own.
                 if child.phys().head.is_some() && !last.contains(['$', '%']) {

@@ -14,11 +14,14 @@ use zstream::{
     VerifyingWriter, extract, snapshot, verify,
 };
 use zstream_dmu::device::{Memory, OpenDevice as _};
+use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dsl::error::Fault;
+use zstream_dsl::error::{Fault, Kind};
+use zstream_dsl::prop::parse::parse_assignment;
 use zstream_dsl::prop::table::Types;
 use zstream_format::errno::Errno;
 use zstream_recv::error::Fault as ReceiveFault;
+use zstream_recv::refusal::Refusal as ReceiveRefusal;
 use zstream_recv::request::Naming;
 
 /// Bytes of the large file: several pieces of all verbs.
@@ -478,6 +481,115 @@ fn errors_say_what_was_wrong_without_their_text() {
     assert!(matches!(new.create("test", &NoKeys), Err(Error::NoKey { .. })));
     assert!(!bench.path("half").exists());
     assert!(File::open(bench.path("tank")).is_ok());
+}
+
+/// A caller learns which of a dozen things went wrong by matching, and the error number of ZFS for each.
+#[test]
+fn a_dozen_failures_are_told_apart_by_matching() {
+    let bench = Bench::new();
+    let place = bench.filled("tank");
+    let set = |place: &PoolPlace, name: &str, assignment: &str| {
+        let parsed = parse_assignment(assignment)?;
+        place.change(name, "test", |pool| zstream::set(pool, name, &[parsed], &NoKeys))
+    };
+    let take = |name: &str| place.change("tank", "test", |pool| snapshot(pool, &[name.to_owned()]));
+
+    // No such dataset.
+    let error = Put::open(&place, "tank/none", &PutOptions::default(), &NoKeys).err().unwrap();
+    let Some(Cause::Datasets(cause)) = error.cause() else { panic!("{error:?}") };
+    assert!(matches!(cause.fault(), Fault::NotFound { kind: Kind::Dataset, name } if name == "tank/none"));
+    assert_eq!(error.errno(), Errno::ENOENT);
+
+    // A snapshot that exists.
+    let error = take("tank@now").unwrap_err();
+    let Error::Change { source: Cause::Datasets(cause), .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(cause.fault(), Fault::Exists { kind: Kind::Snapshot, name } if name == "tank@now"));
+    assert_eq!(error.errno(), Errno::EEXIST);
+
+    // A bad name.
+    let error = take("tank@a b#c").unwrap_err();
+    let Some(Cause::Datasets(cause)) = error.cause() else { panic!("{error:?}") };
+    assert!(matches!(cause.fault(), Fault::BadName(_)), "{error:?}");
+    assert_eq!(error.errno(), Errno::EINVAL);
+
+    // A pool that another writer has.
+    let held = place.open_writable(Some("tank"), WriteOptions::default(), None).unwrap();
+    let error = take("tank@later").unwrap_err();
+    let Some(Cause::Pool(cause)) = error.cause() else { panic!("{error:?}") };
+    assert!(matches!(cause.fault(), PoolFault::InUse(_)), "{error:?}");
+    assert_eq!(error.errno(), Errno::EBUSY);
+    drop(held);
+
+    // Something that is not supported.
+    let error = set(&place, "tank", "version=4").unwrap_err();
+    let Some(Cause::Datasets(cause)) = error.cause() else { panic!("{error:?}") };
+    assert!(matches!(cause.fault(), Fault::Unsupported(_)), "{error:?}");
+    assert_eq!(error.errno(), Errno::ENOTSUP);
+
+    // A key that is missing, and one that is another one.
+    let secret = Key::new(vec![7; 32]);
+    let locked = bench.pool("locked", &["encryption=on", "keyformat=raw"], &secret);
+    let open = |keys: &dyn Keys| Source::in_pool(&locked, "locked", keys, &mut Control::new()).err().unwrap();
+    let error = open(&NoKeys);
+    assert!(matches!(&error, Error::NoKey { root, .. } if root == "locked"), "{error:?}");
+    assert_eq!(error.errno(), Errno::EACCES);
+    let error = open(&Key::new(vec![8; 32]));
+    let Error::Key { source: Cause::Pool(cause), .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(cause.fault(), PoolFault::WrongKey), "{error:?}");
+    assert_eq!(error.errno(), Errno::EACCES);
+
+    // A stream with a wrong checksum, and one that was cut short.
+    let mut stream = bench.stream(&place, "tank@now");
+    let copy = bench.pool("copy", &[], &NoKeys);
+    let receive = |stream: &[u8]| {
+        let receiver = Receiver::open(&copy, ReceiveRequest::new("copy/fs"), &NoKeys).unwrap();
+        receiver.receive(stream, "test", &mut Control::new()).unwrap_err()
+    };
+    let fault_of = |error: &Error| match error {
+        Error::Receive(error) => match error.error.fault() {
+            ReceiveFault::Stream(error) => error.fault().kind(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    let error = receive(&stream[..stream.len() / 2]);
+    assert_eq!((fault_of(&error), error.errno()), ("truncated", Errno::ZFS_ERR_STREAM_TRUNCATED));
+    let middle = stream.len() / 2;
+    stream[middle] ^= 1;
+    let error = receive(&stream);
+    assert_eq!((fault_of(&error), error.errno()), ("checksum", Errno::ECKSUM));
+    stream[middle] ^= 1;
+
+    // A limit that is reached.
+    set(&copy, "copy", "filesystem_limit=0").unwrap();
+    let error = receive(&stream);
+    let Error::Receive(inner) = &error else { panic!("{error:?}") };
+    let ReceiveFault::Refused(refusal) = inner.error.fault() else { panic!("{error:?}") };
+    assert!(matches!(refusal, ReceiveRefusal::Limit { limit: "filesystem_limit", .. }), "{error:?}");
+    assert_eq!(error.errno(), Errno::EDQUOT);
+
+    // A pool that is full.
+    let small = NewPool::new("small", &[bench.text("small")]).unwrap().with_file_size(64 << 20).unwrap();
+    let small = small.create("test", &NoKeys).unwrap();
+    for n in 0..3 {
+        fs::copy(bench.path("src/large"), bench.path(&format!("src/large{n}"))).unwrap();
+    }
+    let mut put = Put::open(&small, "small", &PutOptions::default(), &NoKeys).unwrap();
+    let error = put.paths(b"/", &[bench.path("src")], &mut Control::new()).unwrap_err();
+    let Error::Put { fault: PutFault::Target { source: Cause::Pool(cause), .. }, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(cause.fault(), PoolFault::NoSpace { .. }), "{error:?}");
+    assert_eq!(error.errno(), Errno::ENOSPC);
+    drop(put);
+
+    // A verb that was cancelled.
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let mut put = Put::open(&place, "tank", &PutOptions::default(), &NoKeys).unwrap();
+    let error = put.paths(b"/", &[bench.path("src")], &mut Control::new().cancelled_by(&cancel)).unwrap_err();
+    assert!(matches!(error, Error::Put { fault: PutFault::Cancelled, .. }), "{error:?}");
+    assert_eq!(error.errno(), Errno::EINTR);
 }
 
 /// A volume reserves as much as it takes to write all of it.

@@ -5,11 +5,12 @@
 //! zstream-fuzz run TARGET [--seconds N] [--seed S]      until the time is over or something fails
 //! zstream-fuzz once TARGET --iteration I [--seed S]     one input again; it is left in target/fuzz
 //! zstream-fuzz replay TARGET FILE                       one input from a file
+//! zstream-fuzz pack TARGET DIR                          keeps the inputs in DIR: tests/corpora/TARGET.tar.xz
 //! zstream-fuzz canary [--seed S]                        what must fail, and fails the run when it does not
 //! ```
 
 use peak_alloc::PeakAlloc;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use zstream_tests::fuzz::targets::{CANARIES, TARGETS};
@@ -26,6 +27,9 @@ const METER: Meter = Meter {
 
 /// A canary that has not failed after so many inputs is not seen at all.
 const CANARY_ITERATIONS: u64 = 20_000;
+
+/// The size limit of the kept inputs of one target, compressed.
+const KEPT_BYTES_MAX: usize = 48 << 10;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -57,8 +61,18 @@ fn command(args: &[String]) -> Result<(), String> {
             let input = std::fs::read(file).map_err(|e| format!("{file}: {e}"))?;
             fuzz::once(find(name)?, &input, METER)
         }
+        ["pack", name, dir] => {
+            let (count, bytes) = fuzz::pack(find(name)?.name, Path::new(dir), KEPT_BYTES_MAX)
+                .map_err(|error| format!("{dir}: {error}"))?;
+            println!("{name}: {count} inputs kept in {bytes} bytes");
+            Ok(())
+        }
         ["canary"] => canaries(seed),
-        _ => Err("usage: zstream-fuzz list | run TARGET | once TARGET | replay TARGET FILE | canary".into()),
+        _ => Err(
+            "usage: zstream-fuzz list | run TARGET | once TARGET | replay TARGET FILE | pack TARGET DIR | \
+                  canary"
+                .into(),
+        ),
     }
 }
 

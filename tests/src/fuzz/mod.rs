@@ -5,13 +5,16 @@
 //! comes for free. Iteration N of a target with a seed is always the same input, so a failure is found again by
 //! three words: target, seed, iteration.
 //!
-//! Inputs that once failed are kept in `regressions/TARGET/`; every run begins with them.
+//! Inputs that once failed are kept in `regressions/TARGET/`, those that reach most in `corpora/TARGET.tar.xz`; every run
+//! begins with them. `fuzz/` in the root of the repository runs the same targets guided by coverage.
 
 pub mod corpus;
+mod kept;
 pub mod mutate;
 mod rng;
 pub mod targets;
 
+pub use kept::{kept, pack};
 pub use rng::Rng;
 
 use std::fs;
@@ -81,7 +84,7 @@ pub fn run(target: &Target, seed: u64, until: Until, meter: Meter) -> Result<u64
     let corpus = (target.corpus)();
     assert!(!corpus.is_empty(), "{} has no corpus", target.name);
     let hook = Hook::set();
-    for input in regressions(target.name) {
+    for input in regressions(target.name).into_iter().chain(kept(target.name)) {
         attempt(target, &input, meter, &hook).map_err(|m| Failure { message: m, input, iteration: None })?;
     }
     let watch = Watch::start(target.name, seed);

@@ -332,7 +332,8 @@ impl History {
             (20, Some((snapshot, _))) => {
                 let others = snapshots.iter().map(|(name, _)| name).filter(|name| **name != snapshot);
                 let others: Vec<String> = others.skip(some % 3).step_by(3).take(some % 3).cloned().collect();
-                Ok(pool.tx().redact(&snapshot, &format!("r{count}"), &others)?)
+                let unlinked = zstream_zpl::settings::unlinked;
+                Ok(pool.tx().redact(&snapshot, &format!("r{count}"), &others, unlinked)?)
             }
             (21, Some((snapshot, _))) if some.is_multiple_of(2) => Ok(pool.tx().hold("tag", &[snapshot])?),
             (21, Some((snapshot, _))) => Ok(pool.tx().release("tag", &[snapshot])?),

@@ -13,7 +13,7 @@ use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Time};
 use zstream_zpl::volume;
 use zstream_zpl::walk::Visit;
-use zstream_zpl::writer::{ImageError, NewNode, NodeKind, Writer, write_image};
+use zstream_zpl::writer::{NewNode, NodeKind, Writer, write_image};
 
 use crate::created::NOW;
 use crate::errors::Result;
@@ -192,9 +192,11 @@ impl Tree {
         if rng.below(3) == 0 {
             image.fill(0);
         }
-        write_image(set, &mut &image[..], start as u64, 20_000).map_err(|error| match error {
-            ImageError::Volume(error) => error.into(),
-            ImageError::Image(error) => crate::errors::Error::Pool(error.into()),
+        write_image(set, &mut &image[..], start as u64, 20_000).map_err(|error| {
+            match error.into_image() {
+                Ok(error) => crate::errors::Error::Pool(error.into()),
+                Err(error) => error.into(),
+            }
         })?;
         bytes[start..start + len].copy_from_slice(&image);
         Ok(())

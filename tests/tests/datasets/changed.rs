@@ -23,6 +23,7 @@ use zstream_tests::created::{host, new_pool_in};
 use zstream_tests::golden;
 use zstream_tests::rng::Rng;
 use zstream_tests::writing::unreached;
+use zstream_zpl::settings::unlinked;
 
 /// A pool with a history.
 struct History {
@@ -141,7 +142,7 @@ impl History {
                 let (_, short) = snapshot.split_once('@').unwrap_or_default();
                 let from: Vec<String> =
                     snapshots.iter().filter(|name| !name.ends_with(short)).take(some % 3).cloned().collect();
-                tx.redact(&snapshot, &format!("r{count}"), &from)
+                tx.redact(&snapshot, &format!("r{count}"), &from, unlinked)
             }
             (19, _) => {
                 let head = tx.head_named(&head)?;
@@ -240,9 +241,11 @@ fn what_is_redacted_is_what_openzfs_redacts() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut pool = golden_pool(dir.path());
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    pool.tx().redact("tank/fs@a", "one", &names(&["tank/clone@x"])).expect("a bookmark");
-    pool.tx().redact("tank/fs@a", "#two", &names(&["tank/clone@x", "tank/clone2@y"])).expect("a bookmark");
-    let refused = pool.tx().redact("tank/clone@x", "three", &names(&["tank/fs@b"])).unwrap_err();
+    pool.tx().redact("tank/fs@a", "one", &names(&["tank/clone@x"]), unlinked).expect("a bookmark");
+    pool.tx()
+        .redact("tank/fs@a", "#two", &names(&["tank/clone@x", "tank/clone2@y"]), unlinked)
+        .expect("a bookmark");
+    let refused = pool.tx().redact("tank/clone@x", "three", &names(&["tank/fs@b"]), unlinked).unwrap_err();
     assert_eq!(errno(&refused), "EINVAL");
     pool.export().expect("an export");
     let pool = Pool::open(&[dir.path().join("tank.img")], &OpenOptions::default()).expect("our own pool");

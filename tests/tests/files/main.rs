@@ -6,6 +6,8 @@ mod put;
 mod put_crash;
 mod put_program;
 mod restored;
+mod signals;
+mod untrusted;
 mod view;
 mod view_cut;
 mod zpl;

@@ -109,3 +109,204 @@ fn the_pool_of_a_cut_disk_is_read_with_a_warning() {
         assert!(fs::read(&path).expect("the disk") == before, "nothing is written");
     }
 }
+
+/// Where partitions begin and end: sectors of 512 bytes.
+const SECTOR: u64 = 512;
+
+/// A sector with a table of DOS: type, first sector, number of sectors of each partition.
+fn dos_table(entries: &[(u8, u64, u64)]) -> Vec<u8> {
+    let mut sector = vec![0; SECTOR as usize];
+    for ((kind, first, count), at) in entries.iter().zip((446..).step_by(16)) {
+        sector[at + 4] = *kind;
+        LE.put_u32(&mut sector[at + 8..], *first as u32);
+        LE.put_u32(&mut sector[at + 12..], *count as u32);
+    }
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+fn sum(label: &[u8]) -> u16 {
+    label.chunks_exact(2).fold(0, |sum, word| sum ^ LE.u16(word))
+}
+
+/// A label of BSD: first sector, number of sectors, type of each slice.
+fn bsd_label(slices: &[(u64, u64, u8)]) -> Vec<u8> {
+    let mut label = vec![0; SECTOR as usize];
+    for at in [0, 132] {
+        LE.put_u32(&mut label[at..], 0x8256_4557);
+    }
+    LE.put_u32(&mut label[40..], SECTOR as u32);
+    LE.put_u16(&mut label[138..], slices.len() as u16);
+    for ((first, count, kind), at) in slices.iter().zip((148..).step_by(16)) {
+        LE.put_u32(&mut label[at..], *count as u32);
+        LE.put_u32(&mut label[at + 4..], *first as u32);
+        label[at + 12] = *kind;
+    }
+    let sum = sum(&label);
+    LE.put_u16(&mut label[136..], sum);
+    label
+}
+
+/// A label of Solaris: first sector and number of sectors of each slice.
+fn solaris_label(slices: &[(u64, u64)]) -> Vec<u8> {
+    let mut label = vec![0; SECTOR as usize];
+    LE.put_u32(&mut label[12..], 0x600d_deee);
+    LE.put_u16(&mut label[30..], 16);
+    for ((first, count), at) in slices.iter().zip((72..).step_by(12)) {
+        LE.put_u32(&mut label[at + 4..], *first as u32);
+        LE.put_u32(&mut label[at + 8..], *count as u32);
+    }
+    LE.put_u16(&mut label[508..], 0xdabe);
+    let sum = sum(&label);
+    LE.put_u16(&mut label[510..], sum);
+    label
+}
+
+/// Tables without checksums, as old installations and virtual machines have them. The pool is read and written in its place, and
+/// nothing around it changes.
+#[test]
+fn the_pool_in_partitions_of_dos_and_slices_is_read_and_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let small = dir.path().join("pool.img");
+    let outcome = zstream(&["pool", "create", "--size", "64M", "tank", small.to_str().expect("UTF-8")], b"");
+    assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
+    let pool = fs::read(&small).expect("the pool");
+    let count = pool.len() as u64 / SECTOR;
+    let path = dir.path().join("disk.img");
+    let name = path.to_str().expect("UTF-8");
+    let run = |words: &[&str]| zstream(&[&["-d", name], words].concat(), b"");
+    let whole = 6000 + count + 8192;
+    let cases: Vec<(&str, u64, Vec<(u64, Vec<u8>)>)> = vec![
+        ("partition 1", 2048, vec![(0, dos_table(&[(0xbf, 2048, count)]))]),
+        ("partition 2", 4096, vec![(0, dos_table(&[(0x83, 1, 100), (0xa5, 4096, count)]))]),
+        (
+            "partition 6",
+            4096,
+            vec![
+                (0, dos_table(&[(0x83, 1, 100), (0x0f, 2000, whole - 2000)])),
+                (2000, dos_table(&[(0x83, 8, 100), (0x05, 1000, count)])),
+                (3000, dos_table(&[(0xbf, 1096, count)])),
+            ],
+        ),
+        (
+            "partition 1, slice d",
+            4096,
+            vec![
+                (0, dos_table(&[(0xa5, 2048, whole - 2048)])),
+                (2049, bsd_label(&[(0, 9, 7), (0, 0, 0), (0, whole - 2048, 0), (2048, count, 27)])),
+            ],
+        ),
+        // Counted from the beginning of the disk.
+        (
+            "partition 1, slice a",
+            4096,
+            vec![
+                (0, dos_table(&[(0xa9, 2048, whole - 2048)])),
+                (2049, bsd_label(&[(4096, count, 27), (0, 0, 0), (2048, whole - 2048, 0)])),
+            ],
+        ),
+        // The slice begins with the disk, in the part of the label of a pool that is left free for that.
+        ("slice a", 0, vec![(1, bsd_label(&[(0, count, 27), (0, 0, 0), (0, whole, 0)]))]),
+        (
+            "partition 1, slice 0",
+            2048 + 16,
+            vec![(0, dos_table(&[(0xbf, 2048, whole - 2048)])), (2049, solaris_label(&[(16, count)]))],
+        ),
+    ];
+    for (found, first, tables) in cases {
+        let mut disk = vec![0x77; (whole * SECTOR) as usize];
+        let (start, end) = ((first * SECTOR) as usize, ((first + count) * SECTOR) as usize);
+        disk[start..end].copy_from_slice(&pool);
+        // Neither a table nor a label of a slice lies where there was noise.
+        if start > 0 {
+            disk[..1024].fill(0);
+        }
+        for (sector, bytes) in &tables {
+            disk[(sector * SECTOR) as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+        fs::write(&path, &disk).expect("room");
+        let shown = run(&["pool", "show"]);
+        let text = String::from_utf8_lossy(&shown.stdout);
+        let errors = String::from_utf8_lossy(&shown.stderr);
+        assert!(text.contains(&format!("disk.img ({found})  ONLINE\n")), "{found}: {text}{errors}");
+        assert_eq!(run(&["create", "tank/new"]).code, 0, "{found}");
+        assert_eq!(run(&["pool", "check"]).code, 0, "{found}");
+        let after = fs::read(&path).expect("the disk");
+        assert!(after[..start] == disk[..start] && after[end..] == disk[end..], "{found}: written elsewhere");
+        assert!(after[start..end] != disk[start..end], "{found}: not written");
+        // All four labels are where the pool expects them.
+        fs::write(&small, &after[start..end]).expect("room");
+        let listed = zstream(&["-d", small.to_str().expect("UTF-8"), "list", "-H", "-o", "name"], b"");
+        assert_eq!(listed.stdout, b"tank\ntank/new\n", "{found}");
+    }
+}
+
+/// Tables that lead in a circle or off the disk are an error that says so.
+#[test]
+fn hostile_tables_of_dos_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("disk.img");
+    let refused = |tables: &[(u64, Vec<u8>)]| {
+        let mut disk = vec![0; 9 << 20];
+        for (sector, bytes) in tables {
+            disk[(sector * SECTOR) as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+        fs::write(&path, &disk).expect("room");
+        let outcome = zstream(&["-d", path.to_str().expect("UTF-8"), "list"], b"");
+        assert_eq!(outcome.code, 1);
+        String::from_utf8_lossy(&outcome.stderr).into_owned()
+    };
+    let circle = refused(&[
+        (0, dos_table(&[(0x05, 100, 900)])),
+        (100, dos_table(&[(0xbf, 1, 9), (0x05, 50, 9)])),
+        (150, dos_table(&[(0xbf, 1, 9), (0x05, 0, 9)])),
+    ]);
+    assert!(circle.contains("none of its 2 partitions either; bad extended partition"), "{circle}");
+    assert!(circle.contains("lead back to this one"), "{circle}");
+    let off = refused(&[(0, dos_table(&[(0xbf, 1, 9), (0x83, 0xffff_fff0, 0xffff_fff0)]))]);
+    assert!(off.contains("partition 2 begins at"), "{off}");
+    let chain = refused(&[
+        (0, dos_table(&[(0x0f, 100, 900)])),
+        (100, dos_table(&[(0xbf, 1, 9), (0x05, 0xffff_ffff, 9)])),
+    ]);
+    assert!(chain.contains("beyond the end of the disk"), "{chain}");
+}
+
+/// Images in other formats, volumes of other kinds, and streams are named, with what makes a member of them; also in a partition, and
+/// in a directory that is searched.
+#[test]
+fn what_may_hold_a_pool_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let list = |path: &Path| {
+        let outcome = zstream(&["-d", path.to_str().expect("UTF-8"), "list"], b"");
+        assert_eq!(outcome.code, 1);
+        String::from_utf8_lossy(&outcome.stderr).into_owned()
+    };
+    for (at, bytes, what, advice) in [
+        (0, &b"QFI\xfb\0\0\0\x03"[..], "a qcow2 image", "qemu-img convert -O raw"),
+        (0, b"KDMV", "a VMDK image", "qemu-nbd"),
+        (64, b"\x7f\x10\xda\xbe", "a VDI image", "qemu-img"),
+        (0, b"vhdxfile", "a VHDX image", "qemu-img"),
+        (0, b"LUKS\xba\xbe\0\x02", "a LUKS container", "cryptsetup open"),
+        (0x218, b"LVM2 001", "a physical volume of LVM", "vgchange"),
+        (0, b"\xfd7zXZ\0", "a file compressed by xz", "decompress"),
+    ] {
+        let path = dir.path().join("file");
+        let mut file = vec![0; 9 << 20];
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        fs::write(&path, &file).expect("room");
+        let said = list(&path);
+        assert!(said.contains(&format!("not a member of a pool: it is {what}")), "{said}");
+        assert!(said.contains(advice), "{said}");
+        let said = list(dir.path());
+        assert!(said.contains(&format!("no pool found: {} is {what}", path.display())), "{said}");
+        let mut disk = dos_table(&[(0x83, 8, 10_000)]);
+        disk.resize(8 * SECTOR as usize, 0);
+        disk.extend(&file);
+        fs::write(&path, &disk).expect("room");
+        let said = list(&path);
+        assert!(said.contains(&format!("partition 1 is {what}")), "{said}");
+    }
+    fs::write(dir.path().join("file"), golden::stream("fs-full")).expect("room");
+    assert!(list(dir.path()).contains("is a stream: streams are read with -f"));
+}

@@ -2,6 +2,7 @@
 
 mod asked;
 mod clones;
+mod costs;
 mod encrypted;
 mod failing;
 mod faults;

@@ -115,7 +115,176 @@ fn blocks_of_earlier_snapshots_are_found() {
         };
         read(&source, "demo/fs").assert_same(&read(&demo, "demo/copy"), snapshot);
     }
+    does(&demo, "destroy demo/copy@2", b"");
+    does(&demo, "recv -F demo/copy", &deduped);
+    let read =
+        |pool: &Demo, name: &str| manifest::of(&*pool.reading().dsl.dataset(name).unwrap().objset().unwrap());
+    read(&source, "demo/fs@2").assert_same(&read(&demo, "demo/copy@2"), "with the first snapshot there");
     demo.check("a deduplicated package");
+}
+
+/// The raw stream with the content of one block for all that have its size, as an encrypted dataset with `dedup=on` has it:
+/// each copy is encrypted in the same way.
+fn repeated(stream: &[u8]) -> Vec<u8> {
+    let mut first = std::collections::HashMap::new();
+    let mut writer = StreamWriter::new(Vec::new());
+    for (mut header, mut payload) in records(stream) {
+        if let Some(Body::Write(mut write)) = header.body() {
+            let (one, content) = first
+                .entry((write.object_type, write.logical_size))
+                .or_insert_with(|| (write, payload.clone()))
+                .clone();
+            write = zstream_format::record::Write {
+                object: write.object,
+                offset: write.offset,
+                to_guid: write.to_guid,
+                ..one
+            };
+            payload = content;
+            header.set_body(write);
+        }
+        writer.write(&header, &payload).unwrap();
+    }
+    writer.into_inner()
+}
+
+/// References in raw streams are copies of blocks as they are stored: within a snapshot, to an earlier one of the same package,
+/// and to a block that the increment did not bring.
+#[test]
+fn deduplicated_raw_streams_are_received() {
+    let (source, files) = (small(), tempfile::tempdir().unwrap());
+    let key = files.path().join("key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    let key = format!("--key-file {}", key.display());
+    let does = |pool: &Demo, line: &str, input: &[u8]| {
+        let (code, out, message) = pool.run(&[], line, input);
+        assert_eq!((code, message.as_str()), (0, ""), "{line}");
+        out
+    };
+    does(&source, &format!("{key} create -o encryption=on -o keyformat=raw demo/fs"), b"");
+    for (snapshot, names) in [("1", ["a", "b"]), ("2", ["c", "d"])] {
+        for name in names {
+            let path = files.path().join(name);
+            let content: Vec<u8> = (0..1_u32 << 18).flat_map(|at| (at ^ (at << 9)).to_le_bytes()).collect();
+            std::fs::write(&path, &content).unwrap();
+            does(&source, &format!("{key} put {} demo/fs:/", path.display()), b"");
+        }
+        does(&source, &format!("snapshot demo/fs@{snapshot}"), b"");
+    }
+    let raw = |pool: &Demo, name: &str, words: &str| {
+        let member = pool.members()[0].display().to_string();
+        let words = words.replace("FS", name);
+        let words: Vec<&str> = ["-d", &member].into_iter().chain(words.split(' ')).collect();
+        let outcome = zstream(&words, b"");
+        assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
+        outcome.stdout
+    };
+    let package = repeated(&raw(&source, "demo/fs", "send -w -R FS@2"));
+    let (deduped, references) = deduplicated(&package);
+    assert!(references >= 24 && deduped.len() < package.len() / 4, "{references} references");
+    let (plain, demo) = (small(), small());
+    does(&plain, "recv demo/copy", &package);
+    assert!(does(&demo, "recv -n -v demo/copy", &deduped).contains("would receive"));
+    does(&demo, "recv demo/copy", &deduped);
+    for words in ["send -w FS@1", "send -w -i @1 FS@2"] {
+        let [ours, theirs] = [&demo, &plain].map(|pool| raw(pool, "demo/copy", words));
+        assert!(ours == theirs, "{words}");
+    }
+    demo.check("a deduplicated raw package");
+
+    // What is there already is referred to.
+    let before = demo.datasets();
+    does(&demo, "destroy demo/copy@2", b"");
+    does(&demo, "recv -F demo/copy", &deduped);
+    assert_eq!(raw(&demo, "demo/copy", "send -w -i @1 FS@2"), raw(&plain, "demo/copy", "send -w -i @1 FS@2"));
+    assert_eq!(demo.datasets().len(), before.len());
+
+    // What it refers to must be there, as it is stored.
+    let before = demo.datasets();
+    let misled = |change: &dyn Fn(&mut zstream_format::record::WriteByref)| {
+        let mut writer = StreamWriter::new(Vec::new());
+        for (mut header, payload) in records(&deduped) {
+            if let Some(Body::WriteByref(mut byref)) = header.body() {
+                change(&mut byref);
+                header.set_body(byref);
+            }
+            writer.write(&header, &payload).unwrap();
+        }
+        writer.into_inner()
+    };
+    for (what, stream) in [
+        ("no object", misled(&|byref| byref.ref_object = 7777.into())),
+        ("no snapshot", misled(&|byref| byref.ref_guid = 77.into())),
+        ("a hole", misled(&|byref| byref.ref_offset = byref.length << 20)),
+        ("a part of a block", misled(&|byref| byref.ref_offset += 512)),
+        ("another size", misled(&|byref| byref.length /= 2)),
+    ] {
+        let (code, _, message) = demo.run(&[], "recv demo/bad", &stream);
+        assert!(code == 1 && message.contains("WRITE_BYREF"), "{what}: {message}");
+        assert_eq!(demo.datasets(), before, "{what}");
+    }
+    demo.check("after raw references that lead nowhere");
+}
+
+/// A package brings `dedup=on`: it is received as if the property was off, with one warning for each dataset, and keeps the
+/// property. What inherits it, and what is put there later, is written in the same way.
+#[test]
+fn datasets_that_are_deduplicated_elsewhere_are_received() {
+    let (source, demo, files) = (small(), small(), tempfile::tempdir().unwrap());
+    let does = |pool: &Demo, line: &str, input: &[u8]| {
+        let (code, _, message) = pool.run(&[], line, input);
+        assert_eq!(code, 0, "{line}: {message}");
+        message
+    };
+    let path = files.path().join("file");
+    does(&source, "create demo/fs", b"");
+    does(&source, "create demo/fs/below", b"");
+    for (snapshot, content) in [("1", [1; 300_000]), ("2", [2; 300_000])] {
+        std::fs::write(&path, content).unwrap();
+        for dataset in ["demo/fs", "demo/fs/below"] {
+            does(&source, &format!("put {} {dataset}:/f{snapshot}", path.display()), b"");
+        }
+        does(&source, &format!("snapshot -r demo/fs@{snapshot}"), b"");
+    }
+    source.change(|pool| {
+        let head = pool.tx().head_named("demo/fs").unwrap();
+        let on = zstream_dsl::write::Setting::Local(zstream_dmu::zap::Value::word(1));
+        pool.tx().set_property(head, "dedup", &on).unwrap();
+    });
+    let member = source.members()[0].display().to_string();
+    let send = |words: &[&str]| {
+        let outcome = zstream(&[&["-d", &member, "send"], words].concat(), b"");
+        assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
+        outcome.stdout
+    };
+    let package = send(&["-R", "demo/fs@2"]);
+    let warnings = |message: &str| message.lines().filter(|line| line.contains("has dedup on")).count();
+    for line in ["recv -n demo/copy", "recv demo/copy"] {
+        let message = does(&demo, line, &package);
+        assert_eq!(warnings(&message), 2, "{line}: {message}");
+    }
+    let (_, dedup, _) = demo.run(&[], "get -Hr -o name,value,source dedup demo/copy", b"");
+    assert!(dedup.contains("demo/copy\ton\treceived") && dedup.contains("below\ton\tinherited"), "{dedup}");
+    for dataset in ["", "/below"] {
+        for snapshot in ["1", "2"] {
+            let read = |pool: &Demo, name: String| {
+                manifest::of(&*pool.reading().dsl.dataset(&name).unwrap().objset().unwrap())
+            };
+            read(&source, format!("demo/fs{dataset}@{snapshot}"))
+                .assert_same(&read(&demo, format!("demo/copy{dataset}@{snapshot}")), snapshot);
+        }
+    }
+    // One after another, with the property from the first.
+    does(&demo, "recv demo/one", &send(&["-p", "demo/fs@1"]));
+    assert_eq!(warnings(&does(&demo, "recv demo/one", &send(&["-i", "@1", "demo/fs@2"]))), 1);
+    assert_eq!(warnings(&does(&demo, &format!("put {} demo/one:/g", path.display()), b"")), 1);
+    does(&demo, "snapshot demo/one@3", b"");
+    does(&demo, "rollback -r demo/one@1", b"");
+    for option in ["-x dedup", "-o dedup=off"] {
+        let message = does(&demo, &format!("recv {option} demo/{}", option.len()), &package);
+        assert_eq!(warnings(&message), 0, "{option}: {message}");
+    }
+    demo.check("datasets with dedup on");
 }
 
 /// A reference to something that was not received is no reason to make something up.

@@ -3,47 +3,17 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Once};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::flag::register_conditional_default;
+use rustix::process::Signal;
 use zstream_tests::golden;
 use zstream_tests::program;
 use zstream_tests::receiving::{Demo, target};
 use zstream_tests::sending::{Sending, resume, stream};
+use zstream_tests::signals::{self, end, handle_signals};
 
 /// What may be on its way to the program, in a pipe: more than any system has.
 const PIPE_BYTES: usize = 128 << 10;
-
-/// How long a program may take to end.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// What this process was started to ignore its programs would ignore too; what it handles itself has its default there.
-fn handle_signals() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let dies = Arc::new(AtomicBool::new(true));
-        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-            register_conditional_default(signal.as_raw(), Arc::clone(&dies)).unwrap();
-        }
-    });
-}
-
-/// Waits for the end of a program, but not for ever.
-fn end(mut child: Child) -> Output {
-    let started = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if started.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("it goes on: {:?}", child.wait_with_output().unwrap());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().unwrap()
-}
 
 /// Runs `zstream recv WORDS` under a shell that does `before`, gives it a part of the stream and then the signal, and the rest
 /// only where it goes on.
@@ -60,7 +30,7 @@ fn interrupted(demo: &Demo, words: &str, sent: &[u8], before: &str, signal: Sign
     let mut input = child.stdin.take().unwrap();
     // When the pipe has taken all of it, the program has read the most.
     input.write_all(sent).unwrap();
-    kill_process(Pid::from_child(&child), signal).unwrap();
+    signals::signal(&child, signal);
     if !rest.is_empty() {
         input.write_all(rest).unwrap();
         drop(input);

@@ -221,3 +221,62 @@ fn words_are_those_of_zfs() {
         assert_eq!(common(&ours), common(&zfs), "{name}");
     }
 }
+
+/// An excluded dataset that could not be sent is in nobody's way: one that is encrypted, or that lacks the snapshot. What is excluded
+/// and could be sent stays in the list, as `zfs` 2.4 leaves it.
+#[test]
+fn what_is_excluded_refuses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (image, key, to) = (path("a.img"), path("key"), path("b.img"));
+    std::fs::write(&key, [7; 32]).unwrap();
+    let run = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        program::zstream(&[&["-d", &image, "--key-file", &key], &words[..]].concat(), b"")
+    };
+    let made = program::zstream(&["pool", "create", "--size", "64M", "a", &image], b"");
+    assert_eq!(made.code, 0);
+    for line in [
+        "create a/t",
+        "create a/t/plain",
+        "create a/t/other",
+        "create -o encryption=on -o keyformat=raw a/t/locked",
+        "create a/t/locked/below",
+        "snapshot -r a/t@1",
+        "create a/t/late",
+        "snapshot a/t@2",
+        "snapshot a/t/plain@2",
+        "snapshot a/t/other@2",
+        "clone a/t/other@2 a/t/plain/clone",
+        "snapshot a/t/plain/clone@2",
+    ] {
+        let outcome = run(line);
+        assert_eq!(outcome.code, 0, "{line}: {}", String::from_utf8_lossy(&outcome.stderr));
+    }
+    for (line, code, says) in [
+        ("send -R a/t@1", 1, "encrypted dataset a/t/locked"),
+        ("send -R -X a/t/locked a/t@1", 0, ""),
+        ("send -R -X a/t/lock a/t@1", 1, "encrypted dataset a/t/locked"),
+        ("send -R -X a/t/locked/below a/t@1", 1, "encrypted dataset a/t/locked"),
+        ("send -R -X a/t/plain a/t@1", 1, "encrypted dataset a/t/locked"),
+        ("send -R -w -X a/t/locked a/t@1", 0, ""),
+        ("send -R -X a/t/locked a/t@2", 1, "a/t/late@2"),
+        ("send -R -X a/t/locked -X a/t/late a/t@2", 0, ""),
+        ("send -R -I @1 -X a/t/locked -X a/t/late a/t@2", 0, ""),
+        ("send -R -X a/t/locked -X a/t/late -X a/t/other a/t@2", 0, ""),
+    ] {
+        let outcome = run(line);
+        let message = String::from_utf8_lossy(&outcome.stderr);
+        assert!(outcome.code == code && message.contains(says), "{line}: {message}");
+        assert!(code == 1 || message.is_empty(), "{line}: {message}");
+        // Nothing of a package is written before it is known that it can be.
+        assert_eq!(outcome.stdout.is_empty(), code == 1, "{line}");
+    }
+    let made = program::zstream(&["pool", "create", "--size", "64M", "b", &to], b"");
+    assert_eq!(made.code, 0);
+    let package = run("send -R -X a/t/locked a/t@1").stdout;
+    let received = program::zstream(&["-d", &to, "recv", "b/t"], &package);
+    assert_eq!(received.code, 0, "{}", String::from_utf8_lossy(&received.stderr));
+    let listed = program::zstream(&["-d", &to, "list", "-r", "-H", "-o", "name", "b/t"], b"");
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), "b/t\nb/t/other\nb/t/plain\n");
+}

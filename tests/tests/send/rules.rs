@@ -1,5 +1,10 @@
 //! The rules of sending and the error numbers that ZFS has for them, on the pool `pack`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
 use zstream_send::job::From;
@@ -147,6 +152,68 @@ fn tokens_are_of_what_is_still_there() {
     assert!(matches!(refusal(&other), Refusal::TokenRedactionGone { .. }));
     for errno in ["gone", "same"].map(|name| refusal(&token(name)).errno()) {
         assert_eq!(errno, Errno::ENOENT);
+    }
+}
+
+/// A device whose reads fail from some read on.
+#[derive(Debug)]
+struct Failing {
+    inner: FileDevice,
+    left: AtomicU64,
+}
+
+impl Device for Failing {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left.is_err() {
+            return Err(std::io::Error::other("it does not read any more"));
+        }
+        self.inner.read_at(offset, out)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+}
+
+/// Whichever read fails while names and tokens are looked up: what cannot be read is never told as something that is not there.
+#[test]
+fn what_cannot_be_read_is_not_told_as_missing() {
+    let tokens = std::fs::read_to_string(golden::package_file("tokens.txt").unwrap()).unwrap();
+    let line = tokens.lines().find(|line| line.starts_with("pack/part/incr ")).unwrap();
+    let token = ResumeToken::parse(line.split_once(' ').unwrap().1).unwrap();
+    let bookmark = incremental("#b1", "pack/top@2");
+    let all = Request { replicate: true, ..Request::new("pack/top@2") };
+    type Resolve<'a> = &'a dyn Fn(&Sending) -> Result<zstream_send::job::Job, Refusal>;
+    let cases: [(&str, Resolve<'_>); 4] = [
+        ("bookmark", &|pack| resolve(pack, &bookmark)),
+        ("token", &|pack| resume(&token, Form::default(), &pack.dsl)),
+        ("package", &|pack| resolve(pack, &all)),
+        ("redacted", &|pack| resolve(pack, &redacted("book", "pack/red@s"))),
+    ];
+    for (what, resolve) in cases {
+        let mut failed = 0;
+        for reads in 0.. {
+            let inner = FileDevice::open(&golden::package_file("pack.img").unwrap()).unwrap();
+            let device = Arc::new(Failing { inner, left: AtomicU64::new(u64::MAX) });
+            let options = OpenOptions { cache_bytes: 0, ..OpenOptions::default() };
+            let pack = Sending::of(
+                Pool::open_devices(vec![("pack".to_owned(), Arc::clone(&device) as _)], &options).unwrap(),
+            );
+            device.left.store(reads, Ordering::Relaxed);
+            let Err(refusal) = resolve(&pack) else { break };
+            assert_eq!(refusal.errno(), Errno::EIO, "{what}, {reads} reads: {refusal}");
+            failed += 1;
+        }
+        assert!(failed > 10, "{what}: {failed}");
     }
 }
 

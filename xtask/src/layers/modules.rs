@@ -16,20 +16,23 @@ use super::imports::{self, Source};
 const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
-        "errno shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
+        "errno shown order wire algorithm object_type ids phys file_info byteswap sum fletcher checksum deflate compress flags \
          nvlist record place judge effect stream verify summary token edit",
     ),
     (
         "zstream-dmu",
-        "ids blkptr error block dnode object_set object_store bpobj cache device gpt host intent_log \
-         mos random vdev zio tree zap range_set receive_store objset traverse space tx pool",
+        "ids blkptr error lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
+         partition host intent_log mos random vdev zio tree zap range_set receive_store objset traverse space tx pool",
     ),
     (
         "zstream-dsl",
         "error phys name redact pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
          resume scrub write",
     ),
-    ("zstream-zpl", "error content sa create fuid node znode directory fs walk paths volume xattr writer"),
+    (
+        "zstream-zpl",
+        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer",
+    ),
     ("zstream-view", "source index objects raw view open"),
     (
         "zstream-send",
@@ -53,12 +56,12 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-tests",
         "errors blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
-         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history",
+         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
     ),
     (
         "xtask",
         "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fuzz interop layers licences packages thorough",
+         check demo fuzz_coverage fuzz interop layers licences packages thorough",
     ),
 ];
 

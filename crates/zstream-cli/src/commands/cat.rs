@@ -1,10 +1,12 @@
 //! `zstream cat`: the content of files.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use zstream::CHUNK_BYTES;
+use zstream_dsl::prop::parse::parse_bytes;
 use zstream_zpl::content::Content;
 use zstream_zpl::volume;
 
@@ -12,10 +14,17 @@ use crate::failure::Failure;
 use crate::files;
 use crate::output::{self, Output};
 use crate::pool::PoolOptions;
+use crate::text::Size;
+
+/// Content above which the size is reported first: what takes hours to print.
+const REPORTED_BYTES: u64 = 1 << 40;
 
 /// The options of `zstream cat`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Fail instead of printing a file or volume that is larger than SIZE, like 100M or 2G; files before it are printed
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    max_size: Option<u64>,
     /// Filesystem, volume or snapshot (optional if the streams hold a single snapshot), followed by paths of files
     /// relative to its root; no path for a volume
     #[arg(value_name = "DATASET[@SNAP] PATH")]
@@ -30,7 +39,9 @@ impl Args {
             if !paths.is_empty() {
                 return Err(Failure::usage(format_args!("{} is a volume: it has no files", source.name())));
             }
-            copy(&volume::content(source.set())?, &mut out)?;
+            let content = volume::content(source.set())?;
+            self.check_size(&source.name(), content.size())?;
+            copy(&content, &mut out)?;
         } else {
             if paths.is_empty() {
                 return Err(Failure::usage(format_args!("no file of {} given", source.name())));
@@ -39,11 +50,35 @@ impl Args {
             for path in paths {
                 let content = fs.resolve(path.as_bytes()).and_then(|node| fs.content(&node));
                 let named = |error| Failure::new(format_args!("{}: {error}", path.display()));
-                copy(&content.map_err(named)?, &mut out)?;
+                let content = content.map_err(named)?;
+                self.check_size(&path.display(), content.size())?;
+                copy(&content, &mut out)?;
             }
         }
         out.flush().map_err(|error| Failure::output(&error))
     }
+
+    /// Refuses content above the limit. Without a limit, a size that takes hours is reported.
+    fn check_size(&self, name: &dyn Display, bytes: u64) -> Result<(), Failure> {
+        match self.max_size {
+            Some(max) if bytes > max => Err(Failure::new(format_args!(
+                "{name}: {bytes} bytes ({}), more than --max-size {max}",
+                Size(bytes)
+            ))),
+            None if bytes > REPORTED_BYTES => {
+                eprintln!(
+                    "zstream: {name}: printing {bytes} bytes ({}); --max-size sets a limit",
+                    Size(bytes)
+                );
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text).ok_or_else(|| "expected a number of bytes, like 100M or 2G".to_owned())
 }
 
 fn copy(content: &Content<'_>, out: &mut Output) -> Result<(), Failure> {

@@ -5,15 +5,17 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use zstream::extract::{Extracted, What, to_archive, to_directory, to_image};
-use zstream::{Request, Source};
+use zstream::extract::{ExtractOptions, Extracted, What, to_archive, to_directory_with, to_image};
+use zstream::{Control, Event, Request, Source};
+use zstream_zpl::fs::Filesystem;
 
 use crate::failure::Failure;
 use crate::files;
+use crate::interrupt::Interrupt;
 use crate::output;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
-use crate::text::{Count, Size};
+use crate::text::{Count, Size, file_name};
 
 /// The options of `zstream extract`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,15 @@ pub(crate) struct Args {
     /// Write a pax archive to standard output, with holes in GNU tar's sparse format and without sockets
     #[arg(long, conflicts_with = "directory")]
     tar: bool,
+    /// Leave out devices, FIFOs and sockets
+    #[arg(long, conflicts_with = "tar")]
+    no_special: bool,
+    /// Restore no set-user-ID and set-group-ID bits and no file capabilities
+    #[arg(long, conflicts_with = "tar")]
+    no_setuid: bool,
+    /// As root, do not restore owners: everything belongs to root
+    #[arg(long, conflicts_with = "tar")]
+    no_same_owner: bool,
     /// Filesystem, volume or snapshot (optional if the streams hold a single snapshot), followed by paths of files
     /// and directories relative to its root
     #[arg(value_name = "DATASET[@SNAP] PATH")]
@@ -47,9 +58,32 @@ impl Args {
         let extracted = if self.tar {
             to_archive(&fs, &paths, output::binary()?, &mut meter.control())?
         } else {
-            to_directory(&fs, &paths, &self.directory, &mut meter.control())?
+            self.directory(&fs, &paths, &mut meter)?
         };
         report(&extracted, &meter)
+    }
+
+    fn directory(
+        &self,
+        fs: &Filesystem<'_>,
+        paths: &[&[u8]],
+        meter: &mut Meter,
+    ) -> Result<Extracted, Failure> {
+        let mut options = ExtractOptions::default();
+        (options.no_special, options.no_setuid, options.no_same_owner) =
+            (self.no_special, self.no_setuid, self.no_same_owner);
+        let interrupt = Interrupt::catch()?;
+        let mut left = String::new();
+        let mut control = Control::new().cancelled_by(&interrupt.cancel()).watched_by(|event| {
+            if let Event::Cancelled { next, extracted } = event {
+                left = partial(next, extracted);
+            } else {
+                meter.event(&event);
+            }
+        });
+        let extracted = to_directory_with(fs, paths, &self.directory, &options, &mut control);
+        drop(control);
+        extracted.map_err(|error| interrupt.failure(error, &left))
     }
 
     fn volume(&self, source: &Source, paths: &[OsString]) -> Result<(), Failure> {
@@ -62,18 +96,39 @@ impl Args {
         }
         let last = name.rsplit('/').next().unwrap_or_default();
         let image = format!("{}.img", last.split('@').next().unwrap_or_default());
-        to_image(source.set(), &self.directory.join(image), &mut Meter::new(None).control())?;
-        Ok(())
+        let interrupt = Interrupt::catch()?;
+        let mut meter = Meter::new(None);
+        let mut control = meter.control_with(&interrupt.cancel());
+        let copied = to_image(source.set(), &self.directory.join(&image), &mut control);
+        let left = format!(": {image} was removed, because it was not complete");
+        copied.map(drop).map_err(|error| interrupt.failure(error, &left))
+    }
+}
+
+/// The state of a directory after an extraction was interrupted.
+fn partial(next: &[u8], extracted: &Extracted) -> String {
+    let next = if next.is_empty() { "/".to_owned() } else { file_name(next) };
+    let restored = restored(extracted);
+    format!(
+        " at {next}: restored {restored}; the directories on the way there are not complete and have no owner, mode and times yet"
+    )
+}
+
+/// The restored items as a list.
+fn restored(extracted: &Extracted) -> String {
+    match listed(&extracted.restored) {
+        nothing if nothing.is_empty() => "nothing".to_owned(),
+        list => format!("{list}; {} of content", Size(extracted.bytes)),
     }
 }
 
 /// The result of an extraction. The summary is shown on a terminal, and if anything failed.
 fn report(extracted: &Extracted, meter: &Meter) -> Result<(), Failure> {
-    let restored = match listed(&extracted.restored) {
-        nothing if nothing.is_empty() => "nothing".to_owned(),
-        list => format!("{list}; {} of content", Size(extracted.bytes)),
+    let left_out = match listed(&extracted.left_out) {
+        nothing if nothing.is_empty() => nothing,
+        list => format!("; left out {list}"),
     };
-    let summary = format!("zstream: restored {restored}");
+    let summary = format!("zstream: restored {}{left_out}", restored(extracted));
     if extracted.is_complete() {
         meter.note(&summary);
         return Ok(());

@@ -11,7 +11,7 @@ use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, t
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
-use crate::pool::PoolOptions;
+use crate::pool::{PoolOptions, Unreadable};
 
 /// The options of `zstream get`.
 #[derive(Debug, clap::Args)]
@@ -55,23 +55,33 @@ impl Args {
             None => 0,
         };
         let types = self.table.types.unwrap_or(Types::all());
+        let unreadable = Unreadable::default();
         let selection = Selection { names: &self.names, types, strict: false, depth };
-        let (datasets, is_all) = found(&open, &selection, pool)?;
+        let (datasets, is_all) = found(&open, &selection, pool, &unreadable)?;
         let mut rows = Vec::new();
         for props in &datasets {
             if all {
-                for (wanted, found) in all_properties(props)? {
-                    rows.push(Row { props, wanted, found: Some(found) });
+                match all_properties(props) {
+                    Ok(all) => rows.extend(all.into_iter().map(|(wanted, found)| Row {
+                        props,
+                        wanted,
+                        found: Some(found),
+                    })),
+                    Err(error) => unreadable.report(props.name(), &error),
                 }
             }
             for wanted in &wanted {
-                rows.push(Row { props, found: wanted.of(props)?, wanted: wanted.clone() });
+                match wanted.of(props) {
+                    Ok(found) => rows.push(Row { props, found, wanted: wanted.clone() }),
+                    Err(error) => unreadable.report(props.name(), &error),
+                }
             }
         }
         rows.retain(|row| self.shows(row.found.as_ref()));
         let text = if self.table.json { self.json_text(&rows) } else { self.text(&datasets, &rows) };
         let mut out = output::text()?;
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+        unreadable.judge()?;
         all_or_failure(is_all)
     }
 

@@ -12,7 +12,7 @@ use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, t
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
-use crate::pool::PoolOptions;
+use crate::pool::{PoolOptions, Unreadable};
 
 /// The options of `zstream list`.
 #[derive(Debug, clap::Args)]
@@ -54,12 +54,23 @@ impl Args {
             None => 0,
         };
         let selection = Selection { names: &self.names, types, strict: true, depth };
-        let (mut rows, is_all) = found(&open, &selection, pool)?;
+        let unreadable = Unreadable::default();
+        let (mut rows, is_all) = found(&open, &selection, pool, &unreadable)?;
+        let sorted_by = self.ascending.iter().chain(&self.descending);
+        let shown: Vec<&Wanted> = columns.iter().chain(sorted_by).collect();
+        rows.retain(|props| match shown.iter().try_for_each(|wanted| wanted.of(props).map(drop)) {
+            Ok(()) => true,
+            Err(error) => {
+                unreadable.report(props.name(), &error);
+                false
+            }
+        });
         self.sort(&mut rows)?;
         let text =
             if self.table.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
         let mut out = output::text()?;
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+        unreadable.judge()?;
         all_or_failure(is_all)
     }
 

@@ -2,13 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use zstream::{Input, Put, PutOptions, Request};
+use zstream::{Error, Input, Put, PutOptions, Request};
 
 use crate::change::command_line;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
 
@@ -51,19 +53,34 @@ impl Args {
         if put.is_volume() {
             self.check_volume(name, path)?;
         }
-        let mut meter = Meter::new(None);
-        let mut control = meter.control();
-        if put.is_volume() {
-            put.image(input(&self.sources[0]), &mut control)?;
-        } else if self.tar {
-            for source in &self.sources {
-                put.archive(path, input(source), &mut control)?;
-            }
-        } else {
-            let sources: Vec<PathBuf> = self.sources.iter().map(PathBuf::from).collect();
-            put.paths(path, &sources, &mut control)?;
-        }
+        let interrupt = Interrupt::catch()?;
+        self.put(&mut put, path, &interrupt)?;
         Ok(put.finish(&command_line())?)
+    }
+
+    fn put(&self, put: &mut Put, path: &[u8], interrupt: &Interrupt) -> Result<(), Failure> {
+        let mut meter = Meter::new(None);
+        let mut control = meter.control_with(&interrupt.cancel());
+        let failed = |error: Error| {
+            let left = match &error {
+                Error::Put { committed: Some(txg), .. } => format!(
+                    ": the files written up to transaction group {txg} are kept; the last one may be incomplete"
+                ),
+                _ => ": nothing was written".to_owned(),
+            };
+            interrupt.failure(error, &left)
+        };
+        if put.is_volume() {
+            return put.image(input(&self.sources[0], interrupt)?, &mut control).map_err(failed);
+        }
+        if self.tar {
+            for source in &self.sources {
+                put.archive(path, input(source, interrupt)?, &mut control).map_err(failed)?;
+            }
+            return Ok(());
+        }
+        let sources: Vec<PathBuf> = self.sources.iter().map(PathBuf::from).collect();
+        put.paths(path, &sources, &mut control).map_err(failed)
     }
 
     fn check_volume(&self, name: &str, path: &[u8]) -> Result<(), Failure> {
@@ -77,12 +94,14 @@ impl Args {
     }
 }
 
-fn input(source: &OsStr) -> Input {
-    if source == STANDARD_INPUT {
-        Input::Reader { name: source.as_bytes().to_vec(), reader: Box::new(io::stdin()) }
-    } else {
-        Input::Path(source.into())
+fn input(source: &OsStr, interrupt: &Interrupt) -> Result<Input, Failure> {
+    if source != STANDARD_INPUT {
+        return Ok(Input::Path(source.into()));
     }
+    let file = io::stdin().as_fd().try_clone_to_owned();
+    let reader = file.and_then(|file| interrupt.reader(file.into()));
+    let reader = reader.map_err(|error| Failure::new(format_args!("cannot read standard input: {error}")))?;
+    Ok(Input::Reader { name: source.as_bytes().to_vec(), reader: Box::new(reader) })
 }
 
 /// The dataset, in whose name there may be colons, and the path in it: what follows the first colon that a slash follows.

@@ -37,6 +37,7 @@ mod validate;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
+use zstream_format::wire::Field;
 
 use crate::ids::Txg;
 
@@ -143,11 +144,7 @@ impl BlockPointer {
     /// Reads a block pointer stored in `order`.
     #[must_use]
     pub fn parse(bytes: &[u8; BLOCK_POINTER_BYTES], order: ByteOrder) -> Self {
-        let mut words = [0; 16];
-        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = order.u64(bytes);
-        }
-        Self { words }
+        Self::get(bytes, order)
     }
 
     /// Reads the block pointer at byte `offset` of `block`, or `None` when the block ends before it does.
@@ -173,9 +170,7 @@ impl BlockPointer {
     #[must_use]
     pub fn encode(&self, order: ByteOrder) -> [u8; BLOCK_POINTER_BYTES] {
         let mut bytes = [0; BLOCK_POINTER_BYTES];
-        for (bytes, word) in bytes.chunks_exact_mut(8).zip(self.words) {
-            order.put_u64(bytes, word);
-        }
+        self.put(&mut bytes, order);
         bytes
     }
 
@@ -526,6 +521,23 @@ impl BlockPointer {
         let mut bytes = [0; 8];
         self.byte_order().put_u64(&mut bytes, self.words[n]);
         bytes
+    }
+}
+
+/// A part of a declared structure.
+impl Field for BlockPointer {
+    const SIZE: usize = BLOCK_POINTER_BYTES;
+
+    fn get(bytes: &[u8], order: ByteOrder) -> Self {
+        Self { words: Field::get(bytes, order) }
+    }
+
+    fn put(self, bytes: &mut [u8], order: ByteOrder) {
+        self.words.put(bytes, order);
+    }
+
+    fn swap(bytes: &mut [u8]) {
+        <[u64; 16]>::swap(bytes);
     }
 }
 

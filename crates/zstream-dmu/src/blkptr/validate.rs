@@ -46,6 +46,7 @@ impl BlockPointer {
 
 /// Why a block pointer cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BlockPointerFault {
     /// An embedded type that no version defines.
     #[error("block pointer has unknown embedded type {found}")]

@@ -11,8 +11,10 @@
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
+
+use crate::lock::lock;
 
 /// After so many bytes a flush begins.
 const BYTES: u64 = 64 << 20;
@@ -60,7 +62,7 @@ impl Behind {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Notes that so much was written.

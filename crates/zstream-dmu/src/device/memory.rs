@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 
 use super::open::has_writer;
 use super::{Device, DeviceHints, EntryKind, Mode, OpenDevice, in_range};
+
+use crate::lock::{self, lock};
 
 /// Bytes in memory, of a length that does not change.
 #[derive(Default)]
@@ -23,12 +25,9 @@ impl MemoryDevice {
     }
 
     /// A copy of the content.
-    ///
-    /// # Panics
-    /// A thread panicked while writing.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
-        self.bytes.read().expect("no writer panics").clone()
+        lock::read(&self.bytes).clone()
     }
 }
 
@@ -46,7 +45,7 @@ impl fmt::Debug for MemoryDevice {
 
 impl Device for MemoryDevice {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let bytes = self.bytes.read().expect("no writer panics");
+        let bytes = lock::read(&self.bytes);
         in_range(bytes.len() as u64, offset, out.len())?;
         let start = offset as usize;
         out.copy_from_slice(&bytes[start..start + out.len()]);
@@ -54,7 +53,7 @@ impl Device for MemoryDevice {
     }
 
     fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
-        let mut bytes = self.bytes.write().expect("no writer panics");
+        let mut bytes = lock::write(&self.bytes);
         in_range(bytes.len() as u64, offset, new.len())?;
         let start = offset as usize;
         bytes[start..start + new.len()].copy_from_slice(new);
@@ -66,7 +65,7 @@ impl Device for MemoryDevice {
     }
 
     fn len(&self) -> u64 {
-        self.bytes.read().expect("no writer panics").len() as u64
+        lock::read(&self.bytes).len() as u64
     }
 
     fn hints(&self) -> DeviceHints {
@@ -115,7 +114,7 @@ impl Memory {
     }
 
     fn devices(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Slot>> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.devices)
     }
 }
 

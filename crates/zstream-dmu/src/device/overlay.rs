@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use super::{Device, DeviceHints, in_range};
+
+use crate::lock;
 
 /// What is kept of writes as a whole.
 const SECTOR_BYTES: u64 = 512;
@@ -38,7 +40,7 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::o
 impl Device for OverlayDevice {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.base.read_at(offset, out)?;
-        let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
+        let written = lock::read(&self.written);
         for (sector, start, range) in parts(offset, out.len()) {
             if let Some(bytes) = written.get(&sector) {
                 let length = range.len();
@@ -50,7 +52,7 @@ impl Device for OverlayDevice {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         in_range(self.len(), offset, bytes.len())?;
-        let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
+        let mut written = lock::write(&self.written);
         for (sector, start, range) in parts(offset, bytes.len()) {
             let mut content = [0; SECTOR_BYTES as usize];
             match written.get(&sector) {

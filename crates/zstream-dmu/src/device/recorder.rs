@@ -4,9 +4,11 @@
 //! flush each sector of 512 bytes is there or not, whatever the order of the writes: disks reorder, and tear between sectors.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Device, DeviceHints, MemoryDevice, OverlayDevice};
+
+use crate::lock::lock;
 
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;
@@ -61,7 +63,7 @@ impl Recorder {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// A device in memory with the content of `bytes`, recorded from now on.

@@ -1,7 +1,7 @@
 //! Open object sets.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
@@ -10,10 +10,11 @@ use super::{
     read_meta,
 };
 use crate::blkptr::BlockPointer;
-use crate::block::{Block, ReadBlock};
+use crate::block::{Block, ReadBlock, StoredBlock};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
+use crate::lock::lock;
 use crate::object_set::{ObjectInfo, ObjectSet, pieces};
 use crate::tree::{Seek, Tree};
 
@@ -144,7 +145,7 @@ impl Objset {
             _ if object.0 >= OBJECTS_MAX => return Err(missing()),
             _ => {}
         }
-        if let Some(dnode) = unpoisoned(&self.dnodes).get(&object) {
+        if let Some(dnode) = lock(&self.dnodes).get(&object) {
             return Ok(Arc::clone(dnode));
         }
         let slots = self.slots_per_block();
@@ -157,7 +158,7 @@ impl Objset {
             .map_err(|error| error.at_bookmark(self.dnode_bookmark(object)))?
             .ok_or_else(missing)?;
         let dnode = Arc::new(dnode);
-        let mut kept = unpoisoned(&self.dnodes);
+        let mut kept = lock(&self.dnodes);
         if kept.len() >= DNODES_KEPT {
             kept.clear();
         }
@@ -182,6 +183,25 @@ impl Objset {
         self.tree(at.object, &dnode).pointer(level, at.block)
     }
 
+    /// A data block of an encrypted set in the form in which a raw receive stores it; `None` for a hole and beyond the object's
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// The block cannot be read, or is neither encrypted nor authenticated.
+    pub fn stored_block(&self, object: ObjectId, block: BlockId) -> Result<Option<StoredBlock>> {
+        let dnode = self.dnode(object)?;
+        if block > dnode.max_block {
+            return Ok(None);
+        }
+        let pointer = self.pointers(object, &dnode, block, 1)?[0];
+        if pointer.is_hole() {
+            return Ok(None);
+        }
+        let at = self.tree(object, &dnode).bookmark(0, block);
+        StoredBlock::read(&*self.reader, &pointer, at).map(Some)
+    }
+
     fn dnode_bookmark(&self, object: ObjectId) -> Bookmark {
         Bookmark { objset: self.id, object, level: Bookmark::LEVEL_DNODE, block: BlockId(0) }
     }
@@ -196,7 +216,7 @@ impl Objset {
         if block > meta.max_block {
             return Ok(None);
         }
-        if let Some((kept, content)) = &*unpoisoned(&self.last)
+        if let Some((kept, content)) = &*lock(&self.last)
             && *kept == block
         {
             return Ok(Some(Arc::clone(content)));
@@ -208,7 +228,7 @@ impl Objset {
         }
         tree.check_data(&pointer, block)?;
         let content = read_meta(&*self.reader, &pointer, tree.bookmark(0, block), self.locked)?;
-        *unpoisoned(&self.last) = Some((block, Arc::clone(&content)));
+        *lock(&self.last) = Some((block, Arc::clone(&content)));
         Ok(Some(content))
     }
 
@@ -235,11 +255,6 @@ impl Objset {
         crate::tree::check_len(&block, dnode.block_bytes()).map_err(|error| error.at_bookmark(at))?;
         Ok(block)
     }
-}
-
-/// What is kept is only ever replaced as a whole, so that a panic elsewhere leaves it good.
-fn unpoisoned<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ObjectSet for Objset {

@@ -46,7 +46,7 @@ use crate::space::space_map::VdevSpace;
 use crate::space::{Allocator, MapForm};
 use crate::vdev::config::{ASHIFT_RANGE, PoolState, VdevConfig};
 use crate::vdev::sync::PoolLabels;
-use crate::vdev::uberblock::{MMP_MAGIC, Uberblock};
+use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::vdev::{Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
 use crate::zio::AllocationClass;
@@ -267,6 +267,7 @@ impl PoolWriter {
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
             whole_max: None,
+            is_uncompressed: false,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
         let labels = PoolLabels::new(Arc::clone(reader.vdevs()));
@@ -304,8 +305,8 @@ impl PoolWriter {
 
 /// What stands for the uberblock before the first one.
 fn no_uberblock(tree: &VdevConfig) -> Uberblock {
-    Uberblock {
-        order: ByteOrder::Little,
+    let phys = UberblockPhys {
+        magic: uberblock::MAGIC,
         version: VERSIONS.2,
         txg: Txg(TXG_INITIAL.0 - 1),
         guid_sum: tree.guid_sum(),
@@ -317,7 +318,8 @@ fn no_uberblock(tree: &VdevConfig) -> Uberblock {
         mmp_config: 0,
         checkpoint_txg: Txg(0),
         raidz_reflow_info: 0,
-    }
+    };
+    Uberblock { order: ByteOrder::Little, phys }
 }
 
 /// Makes the objects of a new pool, and gives that of its config, which is not written yet.

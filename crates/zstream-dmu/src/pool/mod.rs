@@ -37,7 +37,7 @@ use crate::blkptr::BlockPointer;
 use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::{Device, Files, OpenDevice};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_set::ObjectSet;
@@ -106,13 +106,19 @@ impl Pool {
     /// with [`Pool::open_candidates`].
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Self> {
         let mut found = scan::scan(&*options.devices, paths)?;
-        let mut pool = Self::open_candidates(found.candidates, options)?;
-        if pool.health() == VdevState::Online
-            && let Some((_, error)) = found.refused.pop()
-        {
-            return Err(error);
+        let mut pool = Self::open_candidates(found.candidates, options)
+            .map_err(|error| scan::explain(error, found.others))?;
+        if pool.health() == VdevState::Online {
+            return match found.refused.pop() {
+                Some((_, error)) => Err(error),
+                None => Ok(pool),
+            };
         }
+        // A file of a directory that cannot be looked at may be the one that is missing; one that went away is not.
+        let is_there = |(_, error): &(PathBuf, Error)| !matches!(error.fault(), Fault::Io(error) if error.kind() == std::io::ErrorKind::NotFound);
         pool.refused = found.refused;
+        let skipped = found.skipped.into_iter().filter(is_there);
+        pool.refused.extend(skipped.map(|(path, error)| (path.clone(), error.on_vdev(path.display()))));
         Ok(pool)
     }
 
@@ -211,7 +217,8 @@ impl Pool {
     /// What its user should know about it.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
-        self.vdevs().cut_members().into_iter().map(Notice::CutMember).collect()
+        let cut = self.vdevs().cut_members().into_iter().map(Notice::CutMember);
+        Notice::of_lost(self.vdevs()).into_iter().chain(cut).collect()
     }
 
     /// The vdevs with their devices.

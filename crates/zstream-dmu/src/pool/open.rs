@@ -10,7 +10,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::scan::{self, Candidate};
-use super::{OpenOptions, Pool, VERSIONS};
+use super::{Notice, OpenOptions, Pool, VERSIONS};
 use crate::block::ReadBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, ObjectId, Txg};
@@ -86,15 +86,24 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
         check_members(&tree)?;
     }
     let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
-    let (mos, features) = read_mos(&reader, &uberblock).map_err(|error| explain_cut(&tree, error))?;
+    let (mos, features) =
+        read_mos(&reader, &uberblock, options.allow_missing).map_err(|error| explain_lost(&tree, error))?;
     let refused = Vec::new();
     Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features, refused })
 }
 
 /// What of the MOS is needed to read the pool: mappings of removed vdevs and the salt are set.
-fn read_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<(Arc<Objset>, Features)> {
+fn read_mos(
+    reader: &Arc<BlockReader>,
+    uberblock: &Uberblock,
+    allow_missing: bool,
+) -> Result<(Arc<Objset>, Features)> {
     let mos = Arc::new(open_mos(reader, uberblock)?);
-    load_mappings(reader.vdevs(), &mos)?;
+    match load_mappings(reader.vdevs(), &mos) {
+        // What was on the removed vdevs is lost, too.
+        Err(_) if allow_missing && reader.vdevs().lost().next().is_some() => {}
+        result => result?,
+    }
     let directory = Zap::open(&*mos, DIRECTORY_OBJECT)?;
     if let Some(salt) = directory.lookup("org.illumos:checksum_salt")? {
         let salt: [u8; Salt::SIZE] = salt.bytes()?.try_into().map_err(|_| {
@@ -244,6 +253,14 @@ fn explain(tree: &VdevTree, tops: &[VdevConfig], uberblock: &Uberblock, error: E
     Fault::NoLabels(error).into()
 }
 
+/// When something cannot be read and vdevs are missing, that is why.
+fn explain_lost(tree: &VdevTree, error: Error) -> Error {
+    match Notice::of_lost(tree) {
+        Some(lost) => Fault::TooMuchMissing { what: lost.to_string(), error }.into(),
+        None => explain_cut(tree, error),
+    }
+}
+
 /// When something cannot be read and the end of a member is missing, that may be why.
 fn explain_cut(tree: &VdevTree, error: Error) -> Error {
     match tree.cut_members().first() {
@@ -255,9 +272,12 @@ fn explain_cut(tree: &VdevTree, error: Error) -> Error {
 fn check_known_members(tree: &VdevTree) -> Result<()> {
     for top in tree.tops().iter().filter(|top| top.state() == VdevState::Unavailable) {
         let children = top.children();
+        if top.config().kind.is_leaf() {
+            return Err(Fault::NoMember(top.name().to_owned()).into());
+        }
         let missing = children.iter().filter(|child| !child.is_available()).count();
         let Some(allowed) = top.config().kind.losses_allowed(children.len()) else { continue };
-        let (missing, children) = if children.is_empty() { (1, 1) } else { (missing, children.len()) };
+        let children = children.len();
         return Err(Fault::TooManyMissing { vdev: top.name().to_owned(), missing, children, allowed }.into());
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! Finding the members of a pool among files, disks and directories.
 //!
-//! A path that is named must be a member: a device with labels, or a disk with a partition table one of whose partitions
-//! has them. Only where the pool lacks members may it be one whose labels are gone: it is then as good as missing.
+//! A path that is named must be a member: a device with labels, or a disk one of whose partitions or slices has them. Only where the pool lacks members may it be one whose labels are gone: it is then as good as missing.
 //! Directories are searched, not below; what is no member there is passed over.
 
 use std::collections::BTreeMap;
@@ -11,10 +10,11 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::container::{self, Container};
 use crate::device::{Device, EntryKind, Mode, OpenDevice, Window};
 use crate::error::{Error, Fault, Result};
-use crate::gpt;
 use crate::ids::Guid;
+use crate::partition::{self, Parts};
 use crate::vdev::Member;
 use crate::vdev::config::{PoolConfig, PoolState};
 use crate::vdev::label::{LABELS, Labels, Role};
@@ -53,6 +53,40 @@ pub struct Found {
     pub skipped: Vec<(PathBuf, Error)>,
     /// Named paths that cannot be read or are no members of a pool, and why.
     pub refused: Vec<(PathBuf, Error)>,
+    /// What is known of files that hold nothing of a pool's data: hot spares, cache devices, and what else is in searched
+    /// directories. It explains why there is no pool.
+    pub others: Vec<String>,
+}
+
+/// Most files that explain why there is no pool.
+const OTHERS_MAX: usize = 4;
+
+/// Adds to an error that says that there is no pool what there is instead.
+#[must_use]
+pub fn explain(error: Error, mut others: Vec<String>) -> Error {
+    let Fault::NoSuchPool { wanted, there, .. } = error.fault() else { return error };
+    if !there.is_empty() {
+        return error;
+    }
+    let left_out = others.len().saturating_sub(OTHERS_MAX);
+    others.truncate(OTHERS_MAX);
+    if left_out > 0 {
+        others.push(format!("{left_out} more like these"));
+    }
+    Fault::NoSuchPool { wanted: wanted.clone(), there: Vec::new(), instead: others }.into()
+}
+
+/// A device without good labels.
+struct NotMember {
+    why: Error,
+    /// What it is, if that is known.
+    container: Option<Container>,
+}
+
+impl From<Error> for NotMember {
+    fn from(why: Error) -> Self {
+        Self { why, container: None }
+    }
 }
 
 /// Looks at paths, of which `devices` knows where they lead to: members, or directories to search.
@@ -78,6 +112,13 @@ pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<Found> {
     {
         return Err(error);
     }
+    for candidate in &found.candidates {
+        if let Some(Role::Auxiliary { state, .. }) = candidate.labels.best(None).map(|label| &label.role) {
+            let what = if *state == PoolState::Spare { "a hot spare" } else { "a cache device" };
+            found.others.push(format!("{} is {what}", candidate.member.name));
+        }
+    }
+    found.others.extend(found.skipped.iter().map(|(path, error)| format!("{}: {error}", path.display())));
     Ok(found)
 }
 
@@ -90,8 +131,11 @@ fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut Found) -> Resu
     let looked: Vec<_> = paths.into_par_iter().map(|path| (look(devices, &path), path)).collect();
     for (result, path) in looked {
         match result {
-            Ok(Some(candidate)) => found.candidates.push(candidate),
-            Ok(None) => {}
+            Ok(Look::Member(candidate)) => found.candidates.push(*candidate),
+            Ok(Look::Container(container)) => {
+                found.others.push(format!("{} is {container}", path.display()));
+            }
+            Ok(Look::Other) => {}
             Err(error) => found.skipped.push((path, error)),
         }
     }
@@ -99,13 +143,24 @@ fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut Found) -> Resu
 }
 
 /// A file of a directory, if it is a member. Opening other than files and disks could block or have effects.
-fn look(devices: &dyn OpenDevice, path: &Path) -> Result<Option<Candidate>> {
+fn look(devices: &dyn OpenDevice, path: &Path) -> Result<Look> {
     match devices.kind(path)? {
         EntryKind::File | EntryKind::Disk => {}
-        EntryKind::Directory | EntryKind::Other => return Ok(None),
+        EntryKind::Directory | EntryKind::Other => return Ok(Look::Other),
     }
     let device = devices.open(path, Mode::Read)?;
-    Ok(examine_opened(path, device).ok())
+    Ok(match examine_opened(path, device) {
+        Ok(candidate) => Look::Member(Box::new(candidate)),
+        Err(NotMember { container: Some(container), .. }) => Look::Container(container),
+        Err(_) => Look::Other,
+    })
+}
+
+/// What a file of a directory is.
+enum Look {
+    Member(Box<Candidate>),
+    Container(Container),
+    Other,
 }
 
 fn examine_named(devices: &dyn OpenDevice, path: &Path, mode: Mode) -> Result<Candidate> {
@@ -115,12 +170,12 @@ fn examine_named(devices: &dyn OpenDevice, path: &Path, mode: Mode) -> Result<Ca
         }
         _ => error.into(),
     })?;
-    examine_opened(path, device)
+    examine_opened(path, device).map_err(|not| not.why)
 }
 
-fn examine_opened(path: &Path, device: Arc<dyn Device>) -> Result<Candidate> {
+fn examine_opened(path: &Path, device: Arc<dyn Device>) -> Result<Candidate, NotMember> {
     let member = Member { name: path.display().to_string(), device };
-    Ok(Candidate { path: Some(path.to_owned()), ..examine(member)? })
+    Ok(Candidate { path: Some(path.to_owned()), ..find(member)? })
 }
 
 /// Opens members anew for writing, each kept from other writers, and reads their labels again: another writer may have
@@ -141,39 +196,59 @@ pub fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Re
     candidates.iter().map(reopen).collect()
 }
 
-/// A device's labels, or those of one of its partitions.
+/// A device's labels, or those of one of its partitions or slices.
 ///
 /// # Errors
-/// There are no good labels; the error says what is wrong with the first.
+/// There are no good labels; the error says what is wrong with the first, and what the device is as far as that is known.
 pub fn examine(member: Member) -> Result<Candidate> {
-    let labels = Labels::read(&*member.device);
-    if labels.good().next().is_some() {
-        return Ok(Candidate { member, path: None, labels });
+    find(member).map_err(|not| not.why)
+}
+
+/// The whole, or the part with the most good labels: a slice that begins where its disk does has two labels in common with it.
+fn find(member: Member) -> Result<Candidate, NotMember> {
+    let whole = Labels::read(&*member.device);
+    let good = |labels: &Labels| labels.good().count();
+    if good(&whole) == LABELS {
+        return Ok(Candidate { member, path: None, labels: whole });
     }
-    let partitions = gpt::partitions(&*member.device);
-    if let Ok(Some(partitions)) = &partitions {
-        for partition in partitions {
-            let Some(window) = Window::new(Arc::clone(&member.device), partition.start, partition.len) else {
-                continue;
-            };
-            let labels = Labels::read(&window);
-            if labels.good().next().is_some() {
-                let name = format!("{} (partition {})", member.name, partition.number);
-                let device: Arc<dyn Device> = Arc::new(window);
-                return Ok(Candidate { member: Member { name, device }, path: None, labels });
-            }
+    let parts = partition::parts(&*member.device)
+        .unwrap_or_else(|error| Parts { damage: Some(error), ..Parts::default() });
+    let mut best = Candidate { member: member.clone(), path: None, labels: whole };
+    for part in &parts.list {
+        let Some(window) = Window::new(Arc::clone(&member.device), part.start, part.len) else { continue };
+        let labels = Labels::read(&window);
+        if good(&labels) > good(&best.labels) {
+            let name = format!("{} ({})", member.name, part.name);
+            best = Candidate { member: Member { name, device: Arc::new(window) }, path: None, labels };
         }
     }
-    let why = match labels.copies.into_iter().find_map(Result::err) {
-        Some(error) => error.to_string(),
-        None => format!("{LABELS} labels, none good"),
+    if good(&best.labels) > 0 { Ok(best) } else { Err(stranger(&member, best.labels, parts)) }
+}
+
+/// Says what a device without good labels is.
+fn stranger(member: &Member, labels: Labels, parts: Parts) -> NotMember {
+    let container = container::recognize(&*member.device);
+    let why = match (&container, labels.copies.into_iter().find_map(Result::err)) {
+        (Some(container), _) => format!("it is {container}"),
+        (None, Some(error)) => error.to_string(),
+        (None, None) => format!("{LABELS} labels, none good"),
     };
-    let table = match partitions {
-        Ok(None) => String::new(),
-        Ok(Some(list)) => format!("; none of its {} partitions either", list.len()),
-        Err(error) => format!("; {error}"),
-    };
-    Err(Fault::NotAMember(format!("not a member of a pool: {why}{table}")).into())
+    let mut why = format!("not a member of a pool: {why}");
+    if parts.count > 0 {
+        why += &format!("; none of its {} partitions either", parts.count);
+    }
+    let within = parts.list.iter().find_map(|part| {
+        let window = Window::new(Arc::clone(&member.device), part.start, part.len)?;
+        Some((&part.name, container::recognize(&window)?))
+    });
+    if let Some((name, container)) = &within {
+        why += &format!("; {name} is {container}");
+    }
+    if let Some(damage) = parts.damage {
+        why += &format!("; {damage}");
+    }
+    let container = container.or(within.map(|(_, container)| container));
+    NotMember { why: Fault::NotAMember(why).into(), container }
 }
 
 /// Chooses the pool called `name` (or with that guid in decimal), or the only one there is.
@@ -204,7 +279,7 @@ pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Cand
         [guid] => Ok(pools.remove(&guid).unwrap_or_default()),
         [] => {
             let there = names.into_values().map(|(name, _)| name).collect();
-            Err(Fault::NoSuchPool { wanted: name.map(str::to_owned), there }.into())
+            Err(Fault::NoSuchPool { wanted: name.map(str::to_owned), there, instead: Vec::new() }.into())
         }
         _ => {
             let mut list: Vec<String> =
@@ -285,7 +360,7 @@ mod tests {
         let guid = |chosen: Result<Vec<Candidate>>| chosen.unwrap()[0].config().unwrap().pool_guid.0;
         assert_eq!(
             choose(all(), None).unwrap_err().to_string(),
-            "the devices hold several pools: a (100), b (200); name one"
+            "the devices hold several pools: a (100), b (200); name one, or choose it by its guid (--pool)"
         );
         assert_eq!(guid(choose(all(), Some("a"))), 100);
         assert_eq!(guid(choose(all(), Some("b"))), 200);

@@ -69,6 +69,8 @@ pub struct WriteOptions {
     pub devices: Arc<dyn OpenDevice>,
     /// For tests: [`WriterSettings::whole_max`].
     pub whole_max: Option<u64>,
+    /// For tests: [`WriterSettings::is_uncompressed`].
+    pub is_uncompressed: bool,
 }
 
 impl Default for WriteOptions {
@@ -82,6 +84,7 @@ impl Default for WriteOptions {
             rehearsal: false,
             devices: Arc::new(Files),
             whole_max: None,
+            is_uncompressed: false,
         }
     }
 }
@@ -139,7 +142,9 @@ impl PoolWriter {
         if let Some((_, error)) = found.refused.pop() {
             return Err(error);
         }
-        let found = scan::choose(found.candidates, options.name.as_deref())?;
+        let others = std::mem::take(&mut found.others);
+        let found = scan::choose(found.candidates, options.name.as_deref())
+            .map_err(|error| scan::explain(error, others))?;
         Self::open_candidates(scan::reopen_writable(&*options.devices, &found)?, options)
     }
 
@@ -181,6 +186,7 @@ impl PoolWriter {
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
             whole_max: options.whole_max,
+            is_uncompressed: options.is_uncompressed,
         };
         let config_object = pool.directory_object("config")?;
         let space = Arc::new(space);
@@ -373,11 +379,20 @@ fn check_host(pool: &Pool, options: &WriteOptions) -> Result<()> {
         return Ok(());
     }
     let config = pool.config();
+    if pool.state() == PoolState::Destroyed {
+        let name = &config.name;
+        return Err(Error::bad_request(format!(
+            "pool {name} was destroyed; it can be read, and `pool export -f {name}` makes it a pool again"
+        )));
+    }
     let id = config.hostid.unwrap_or(0);
     if id != u64::from(options.host.id) {
-        let host = config.hostname.as_deref().unwrap_or("an unknown host");
+        // That is how a host calls itself that was never given a name.
+        let host = config.hostname.as_deref().filter(|name| !["", "(none)"].contains(name));
+        let host = host.unwrap_or("a host without a name");
         return Err(Fault::InUse(format!(
-            "pool {} was last used by {host} (hostid {id:x}) and not exported; it may be in use there",
+            "pool {0} was last used by {host} (hostid {id:x}) and not exported; it may be in use there; if it is not, \
+             `pool export -f {0}` says so",
             config.name
         ))
         .into());

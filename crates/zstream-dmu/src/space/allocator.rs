@@ -18,6 +18,7 @@ use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
+use crate::lock::{self, lock};
 use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
@@ -182,8 +183,13 @@ impl Allocator {
         Ok(this)
     }
 
+    /// The state for whoever changes it or writes it to the pool.
+    fn intact_state(&self) -> Result<MutexGuard<'_, State>> {
+        lock::intact(&self.state, "the space of the pool")
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no user panics")
+        lock(&self.state)
     }
 
     /// The vdevs whose space it is.
@@ -238,9 +244,9 @@ impl Allocator {
         let mut done = SpaceMaps::default();
         let MapForm { two_words, histogram } = self.form;
         let writing = Writing { txg: self.txg(), pass, shift: 0, two_words, histogram };
-        self.state().is_changed = false;
+        self.intact_state()?.is_changed = false;
         for n in 0..self.deflate.len() {
-            let (array, changes) = match &mut self.state().tops[n] {
+            let (array, changes) = match &mut self.intact_state()?.tops[n] {
                 Some(top) => (top.array, top.take_changes(&writing)?),
                 None => continue,
             };
@@ -251,7 +257,7 @@ impl Allocator {
                     None => {
                         let object = space_map_write::create(mos, histogram)?;
                         mos.write(array, 8 * metaslab as u64, &object.0.to_le_bytes())?;
-                        if let Some(top) = &mut self.state().tops[n] {
+                        if let Some(top) = &mut self.intact_state()?.tops[n] {
                             top.set_map(metaslab, object);
                         }
                         done.created += 1;
@@ -271,7 +277,7 @@ impl Allocator {
     ///
     /// Never, unless freed space was taken while it waited.
     pub fn committed(&self, mos: Arc<dyn ObjectSet>, next: Txg) -> Result<()> {
-        let mut state = self.state();
+        let mut state = self.intact_state()?;
         state.mos = Some(mos);
         self.txg.store(next.0, Ordering::Relaxed);
         state.tops.iter_mut().flatten().try_for_each(Top::committed)
@@ -313,7 +319,7 @@ impl Allocator {
         let vdev = self.vdev(place.vdev())?;
         let end = place.offset_sectors().checked_mul(SECTOR_BYTES).and_then(|start| start.checked_add(size));
         let end = end.ok_or_else(|| Error::corrupt("block address", "ends beyond the last address"))?;
-        let state = &mut *self.state();
+        let state = &mut *self.intact_state()?;
         let top = state.tops.get_mut(place.vdev() as usize).and_then(Option::as_mut);
         let Some(top) = top else {
             let kind = vdev.config().kind.name();
@@ -354,7 +360,7 @@ impl Space for Allocator {
         if psize == 0 || psize > BLOCK_BYTES_MAX || !(1..=DVAS_PER_BLOCK_POINTER).contains(&copies) {
             return Err(Error::internal(format!("a block of {psize} bytes in {copies} copies")));
         }
-        let state = &mut *self.state();
+        let state = &mut *self.intact_state()?;
         match self.allocations_left.load(Ordering::Relaxed) {
             u64::MAX => {}
             0 => return Err(Fault::NoSpace { bytes: psize }.into()),

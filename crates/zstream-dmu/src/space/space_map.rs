@@ -1,9 +1,6 @@
 //! Space maps: logs of what was allocated and freed in a metaslab.
 //!
 //! ```text
-//!  bonus   0  object   length (bytes of entries)   alloc (i64, bytes)      24 bytes
-//!         24  pad u64[5]   histogram u64[32]                               320 bytes
-//!
 //!  entry   10 action:2 pass:10 txg:50                       debug, txg 0: padding
 //!          0 offset:47 type:1 run-1:15                      one word
 //!          11 pad:2 run-1:36 vdev:24   type:1 offset:63     two words
@@ -14,6 +11,7 @@
 
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
 use crate::block::Block;
 use crate::error::{Error, Result};
@@ -84,7 +82,26 @@ pub enum SpaceMapEntry {
     },
 }
 
-/// The header of a space map (`space_map_phys_t`).
+structure! {
+    /// The header of a space map as it is stored (`space_map_phys_t`); without the feature `spacemap_histogram` it ends before
+    /// the padding.
+    pub(super) SpaceMapPhys[320] {
+        /// The map's object.
+        object: ObjectId,
+        /// Bytes of entries.
+        length: u64,
+        /// Bytes allocated, less those freed.
+        alloc: i64,
+        pad: [u64; 5],
+        /// Number of free segments by size.
+        histogram: [u64; 32],
+    }
+}
+
+/// Bytes of a header without histogram (`SPACE_MAP_SIZE_V0`).
+pub(super) const HEADER_BYTES_MIN: usize = SpaceMapPhys::offset_of("pad");
+
+/// The header of a space map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpaceMap {
     /// The map's object.
@@ -110,10 +127,11 @@ impl SpaceMap {
         let place = |error: Error| error.at_bookmark(bookmark(set, object, 0));
         info.expect_type(ObjectType::SPACE_MAP).map_err(place)?;
         let bonus = info.bonus()?;
-        let word = |n: usize| bonus.get(8 * n..8 * n + 8).map(|bytes| ByteOrder::Little.u64(bytes));
-        let (Some(length), Some(alloc)) = (word(1), word(2)) else {
+        if bonus.len() < HEADER_BYTES_MIN {
             return Err(place(Error::corrupt("space map", format!("bonus of {} bytes", bonus.len()))));
-        };
+        }
+        let SpaceMapPhys { length, alloc, histogram, .. } =
+            SpaceMapPhys::read_short(bonus, ByteOrder::Little);
         if length > info.end() || length % 8 != 0 {
             let detail = format!("{length} bytes of entries, the object ends at {}", info.end());
             return Err(place(Error::corrupt("space map", detail)));
@@ -121,8 +139,8 @@ impl SpaceMap {
         Ok(Self {
             object,
             length,
-            alloc: alloc.cast_signed(),
-            histogram: (8..40).map(word).collect(),
+            alloc,
+            histogram: (bonus.len() >= SpaceMapPhys::LEN).then(|| histogram.to_vec()),
             block_bytes: info.block_bytes,
         })
     }
@@ -576,4 +594,6 @@ mod tests {
         let allocated = vdev.allocated(&objects, &logs).unwrap();
         assert_eq!(allocated.iter().collect::<Vec<_>>(), [(1 << 20, (1 << 20) + 4096)]);
     }
+
+    zstream_format::round_trips! { SpaceMapPhys }
 }

@@ -334,6 +334,9 @@ impl Vdev {
     }
 
     fn holds_nothing(&self) -> Error {
+        if self.config.kind == VdevType::Missing {
+            return Fault::NoVdev(format!("vdev {}", self.config.id)).into();
+        }
         Error::corrupt("block address", format!("on {}, which holds no blocks", self.name))
     }
 }
@@ -379,6 +382,11 @@ impl VdevTree {
         let state =
             |top: &Vdev| if top.config.is_log { top.state().min(VdevState::Degraded) } else { top.state() };
         self.tops.iter().map(state).max().unwrap_or(VdevState::Unavailable)
+    }
+
+    /// The top-level vdevs of which not enough is there, except log devices: what lies on them alone cannot be read.
+    pub fn lost(&self) -> impl Iterator<Item = &Vdev> {
+        self.tops.iter().filter(|top| !top.is_available() && !top.config.is_log)
     }
 
     /// Tells an indirect vdev where its blocks went. The first mapping counts.

@@ -1,6 +1,6 @@
 //! Writing what a transaction group leads to: uberblocks, and the labels around them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rayon::prelude::*;
 use zstream_format::nvlist::NvList;
@@ -11,6 +11,7 @@ use super::uberblock::Uberblock;
 use super::{Vdev, VdevTree};
 use crate::device::Device;
 use crate::error::{Fault, Result};
+use crate::lock::lock;
 
 /// Where uberblocks go: the labels of all devices of a pool.
 pub trait Uberblocks: Send + Sync {
@@ -54,7 +55,7 @@ impl PoolLabels {
     }
 
     fn config(&self) -> MutexGuard<'_, Option<NvList>> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.config)
     }
 
     /// Does something to every member: the member, its device, and the logarithm of its sector size.

@@ -2,30 +2,33 @@
 //!
 //! Each address of a gang block is that of a header; all headers of a block are the same.
 //!
-//! ```text
-//!    0  128  pointer of the first piece
-//!  128  128  second piece, or a hole
-//!  256  128  third piece, or a hole
-//!  384   88  filler
-//!  472   40  embedded checksum: magic, SHA-256; it knows vdev and offset of the first address and the block's physical birth
-//! ```
-//!
-//! Where the checksum in the block's own pointer is cut to make room for a MAC, that in the header is folded. Pieces are never
+//! Its embedded checksum knows vdev and offset of the first address, and the block's physical birth. Where the checksum in the block's own pointer is cut to make room for a MAC, that in the header is folded. Pieces are never
 //! encrypted on their own: their checksums, and those in the headers of pieces that are gang blocks, are whole.
 //!
 //! The pieces, put together in order, are the stored block, whose checksum is in the gang block's own pointer. A piece may
 //! be a gang block again. A piece is always uncompressed.
 
-use zstream_format::checksum::{verify_embedded, verify_folded};
+use zstream_format::checksum::{EmbeddedChecksum, verify_embedded, verify_folded};
+use zstream_format::structure;
 
 use super::read::BlockReader;
 use super::verify::{Verifier, is_cut};
-use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer, Dva};
+use crate::blkptr::{BlockKind, BlockPointer, Dva};
 use crate::error::{Error, Fault, Result};
 use crate::vdev::{Damage, Effort, Reading};
 
+structure! {
+    /// A gang header (`zio_gbh_phys_t`).
+    pub(super) GangHeader[512] {
+        /// Pointers of the pieces; holes where there are fewer.
+        pieces: [BlockPointer; PIECES],
+        filler: [u64; 11],
+        embedded: EmbeddedChecksum,
+    }
+}
+
 /// Size of a gang header (`SPA_GANGBLOCKSIZE`).
-pub const HEADER_BYTES: usize = 512;
+pub const HEADER_BYTES: usize = GangHeader::LEN;
 
 /// Pointers in a gang header (`SPA_GBH_NBLKPTRS`).
 pub const PIECES: usize = 3;
@@ -178,10 +181,12 @@ fn read_header(
     damage.append(&mut reading.damage);
     result?;
     let order = order_of(&header, place)?;
-    let (pointers, _) = header.as_chunks::<BLOCK_POINTER_BYTES>();
-    let mut pieces = [BlockPointer::EMPTY; PIECES];
-    for (piece, bytes) in pieces.iter_mut().zip(pointers) {
-        *piece = BlockPointer::parse(bytes, order);
-    }
-    Ok(pieces)
+    Ok(GangHeader::parse(&header, order).pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    zstream_format::round_trips! { GangHeader }
 }

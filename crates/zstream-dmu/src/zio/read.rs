@@ -24,6 +24,7 @@ use crate::block::{Block, ReadBlock, Want};
 use crate::cache::{Cache, Class};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Bookmark;
+use crate::lock;
 use crate::vdev::{Damage, Effort, Reading, VdevTree};
 
 /// Keys of encrypted datasets, as the reader of blocks needs them.
@@ -119,11 +120,8 @@ impl BlockReader {
     }
 
     /// Sets what decrypts. Blocks that were read before are forgotten.
-    ///
-    /// # Panics
-    /// Another thread panicked while doing so.
     pub fn set_keys(&self, keys: Option<Arc<dyn Decrypt>>) {
-        *self.keys.write().expect("no user panics") = keys;
+        *lock::write(&self.keys) = keys;
         self.cache.clear();
     }
 
@@ -236,7 +234,7 @@ impl BlockReader {
         if !matches!(kind, CryptKind::Encrypted | CryptKind::Authenticated) {
             return Ok(());
         }
-        let keys = self.keys.read().expect("no user panics").clone();
+        let keys = lock::read(&self.keys).clone();
         let done = match keys {
             Some(keys) => keys.decrypt(bp, at, stored)?,
             None => false,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 use zstream_format::algorithm::CompressionType;
@@ -23,6 +23,7 @@ use crate::blkptr::{
 use crate::block::StoredBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
+use crate::lock::lock;
 use crate::zio::{AllocationClass, Space};
 
 /// About so much is handed to the devices together.
@@ -40,6 +41,8 @@ pub struct WriterSettings {
     /// For tests: blocks that take more bytes than this become gang blocks, even where there is room for them as a whole
     /// (`metaslab_force_ganging`).
     pub whole_max: Option<u64>,
+    /// For tests: no block is compressed (`zfs_mdcomp_disable`), so that each can be changed in its place.
+    pub is_uncompressed: bool,
 }
 
 /// Writes the blocks of a pool.
@@ -91,7 +94,7 @@ impl BlockWriter {
         let props = &request.props;
         check_size(content.len() as u64)?;
         let target = self.target(request);
-        let kind = props.compression.kind;
+        let kind = if self.settings.is_uncompressed { CompressionType::OFF } else { props.compression.kind };
         let (bytes, compression) = match compress_for_disk(
             kind,
             props.compression.level,
@@ -255,12 +258,12 @@ impl BlockWriter {
     }
 
     fn gang(&self, first: Dva) -> Option<Placed> {
-        let gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+        let gangs = lock(&self.gangs);
         (gangs.0 == self.txg()).then(|| gangs.1.get(&first).cloned()).flatten()
     }
 
     fn remember(&self, first: Dva, placed: Placed) {
-        let mut gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gangs = lock(&self.gangs);
         if gangs.0 != self.txg() {
             *gangs = (self.txg(), HashMap::new());
         }
@@ -353,7 +356,7 @@ impl WriteBlock for BlockWriter {
 
     fn discard(&self, block: &BlockPointer) {
         if block.is_gang() {
-            let mut gangs = self.gangs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut gangs = lock(&self.gangs);
             if let Some(placed) = gangs.1.remove(&block.dva(0)) {
                 placed.give_back(&*self.space);
             }

@@ -43,7 +43,7 @@ impl Dsl {
     /// # Errors
     /// When there is none, or the way up cannot be read.
     pub fn dataset_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Dataset> {
-        let phys = DatasetPhys::parse(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
+        let phys = DatasetPhys::of_bonus(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
         let dir = self.dir_by_object(phys.dir)?;
         let head = dir.head()?;
         if head.object() == object {
@@ -73,7 +73,7 @@ impl Dsl {
                 format!("{object} is nested more than {DEPTH_MAX} deep"),
             ));
         }
-        let phys = DirPhys::parse(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
+        let phys = DirPhys::of_bonus(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
         let parent =
             phys.parent.ok_or_else(|| Error::corrupt("DSL directory", format!("{object} has no parent")))?;
         let parent = self.dir_above(parent, depth + 1)?;

@@ -23,8 +23,8 @@ pub mod value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dmu::error::Result as PoolResult;
+use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap;
 use zstream_format::object_type::ObjsetType;
@@ -49,6 +49,10 @@ pub enum Subject {
     Bookmark(Bookmark, Arc<Dir>),
 }
 
+/// Reads a setting that only the content of an object set says: `version`, `normalization`, `volsize`, the object of the table
+/// `userquota@`, and their like. `zstream-zpl` has such a function, which knows filesystems and volumes.
+pub type SettingOf = fn(&dyn ObjectSet, &str) -> PoolResult<Option<u64>>;
+
 /// Gives the properties of one filesystem, volume, snapshot or bookmark.
 pub struct Props {
     subject: Subject,
@@ -57,6 +61,7 @@ pub struct Props {
     head_types: Types,
     objset: Option<Arc<Objset>>,
     space: Option<PoolSpace>,
+    setting_of: Option<SettingOf>,
 }
 
 impl std::fmt::Debug for Props {
@@ -74,7 +79,7 @@ impl Props {
     pub fn new(subject: Subject, space: Option<PoolSpace>) -> Result<Self> {
         let Subject::Dataset(dataset) = &subject else {
             let types = Types::BOOKMARK;
-            return Ok(Self { subject, types, head_types: types, objset: None, space });
+            return Ok(Self { subject, types, head_types: types, objset: None, space, setting_of: None });
         };
         // What a receive has not begun to fill has no object set.
         let objset = if dataset.phys().root.is_hole() {
@@ -87,7 +92,20 @@ impl Props {
         let is_volume = objset.as_ref().is_some_and(|objset| objset.objset_type() == ObjsetType::ZVOL);
         let head_types = if is_volume { Types::VOLUME } else { Types::FILESYSTEM };
         let types = if dataset.is_snapshot() { Types::SNAPSHOT } else { head_types };
-        Ok(Self { types, head_types, objset, space, subject })
+        Ok(Self { types, head_types, objset, space, subject, setting_of: None })
+    }
+
+    /// Gives the function that reads what only content says; without one, those properties are not known.
+    #[must_use]
+    pub fn with_settings(mut self, setting_of: SettingOf) -> Self {
+        self.setting_of = Some(setting_of);
+        self
+    }
+
+    /// A setting that the content of the object set says; none where it cannot be asked.
+    fn setting(&self, name: &str) -> Option<Result<Option<u64>>> {
+        let (setting_of, objset) = (self.setting_of?, self.objset.as_ref()?);
+        Some(setting_of(&**objset, name).map_err(Error::from))
     }
 
     /// What the properties are of.
@@ -290,11 +308,4 @@ fn mountpoint(name: &str, mut found: Found) -> Found {
         *path = format!("{}/{below}", path.trim_end_matches('/'));
     }
     found
-}
-
-/// An entry of an object of a dataset that is a ZAP; none where it is not there.
-fn entry_of(objset: &Objset, object: ObjectId, name: &str) -> Result<Option<u64>> {
-    zap::Zap::open(objset, object)?
-        .lookup_u64(name)
-        .map_err(|error| Error::corrupt("dataset", format!("{name}: {error}")))
 }

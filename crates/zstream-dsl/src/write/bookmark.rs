@@ -8,9 +8,9 @@ use zstream_dmu::zap::{NormFlags, Value};
 use zstream_format::errno::Errno;
 
 use super::Tx;
-use super::redaction::ListHeader;
+use super::redaction::CompleteHeader;
 use super::usage::{Change, add};
-use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, Space};
+use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, BookmarkPhys, Space};
 use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
 use crate::name::{Name, Suffix};
@@ -24,9 +24,10 @@ impl Bookmark {
 
     /// Counts more as freed before the next snapshot.
     pub(super) fn add_freed(&mut self, change: Change) {
-        add(&mut self.freed_before_next.used_bytes, change.used);
-        add(&mut self.freed_before_next.compressed_bytes, change.compressed);
-        add(&mut self.freed_before_next.uncompressed_bytes, change.uncompressed);
+        let freed = &mut self.phys.freed_before_next;
+        add(&mut freed.used_bytes, change.used);
+        add(&mut freed.compressed_bytes, change.compressed);
+        add(&mut freed.uncompressed_bytes, change.uncompressed);
     }
 }
 
@@ -76,16 +77,11 @@ impl Tx<'_> {
     /// What a bookmark of a snapshot says (`dsl_bookmark_set_phys`).
     fn bookmark_of(&self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
         let phys = self.dataset(snapshot)?;
-        let mut mark = Bookmark {
-            name: name.to_owned(),
+        let mut mark = BookmarkPhys {
             guid: phys.guid,
             creation_txg: phys.creation_txg,
             creation_time: phys.creation_time,
-            redaction_object: None,
-            flags: BookmarkFlags::empty(),
-            referenced: Space::default(),
-            freed_before_next: Space::default(),
-            ivset_guid: 0,
+            ..BookmarkPhys::default()
         };
         if self.is_encrypted(phys.dir)? && self.feature_enabled("bookmark_v2")? {
             mark.ivset_guid = self.entry(snapshot, IVSET_GUID)?.map_or(Ok(0), |guid| guid.u64())?;
@@ -101,7 +97,7 @@ impl Tx<'_> {
                 mark.freed_before_next = self.deadlist(self.deadlist_of(next)?)?.space;
             }
         }
-        Ok(mark)
+        Ok(Bookmark { name: name.to_owned(), phys: mark })
     }
 
     /// Adds a bookmark to a head (`dsl_bookmark_node_add`).
@@ -195,7 +191,7 @@ impl Tx<'_> {
             if !self.is_mark_before(head, of, &mark)? {
                 return Err(not_before());
             }
-            Bookmark { name: short, redaction_object: None, ..mark }
+            Bookmark { name: short, phys: BookmarkPhys { redaction_object: None, ..mark.phys } }
         } else {
             let snapshot = self.snapshot_named(source)?;
             if !self.is_before(head, snapshot)? {
@@ -213,8 +209,8 @@ impl Tx<'_> {
     fn mark_snapshot(&mut self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
         let mut mark = self.bookmark_of(name, snapshot)?;
         if let Some(guids) = self.entry(snapshot, crate::dataset::feature::REDACTED_DATASETS)? {
-            let header = ListHeader::complete(guids.u64s());
-            mark.redaction_object = Some(self.create_redaction_list(&header)?);
+            let header = CompleteHeader::new(guids.u64s());
+            mark.phys.redaction_object = Some(self.create_redaction_list(&header)?);
         }
         Ok(mark)
     }
@@ -227,7 +223,8 @@ impl Tx<'_> {
         snapshot: ObjectId,
         list: ObjectId,
     ) -> Result<()> {
-        let mark = Bookmark { redaction_object: Some(list), ..self.bookmark_of(name, snapshot)? };
+        let mut mark = self.bookmark_of(name, snapshot)?;
+        mark.phys.redaction_object = Some(list);
         if mark.counts_freed() {
             self.feature_add("bookmark_written", 1)?;
         }
@@ -309,7 +306,7 @@ impl Tx<'_> {
                 let space = self.dead_space(list, Txg(0), mark.creation_txg)?;
                 mark.add_freed(Change::of(&space));
             } else if mark.creation_txg == gone.creation_txg {
-                mark.flags -= BookmarkFlags::SNAPSHOT_EXISTS;
+                mark.phys.flags -= BookmarkFlags::SNAPSHOT_EXISTS;
                 keeps_key = true;
             } else {
                 continue;
@@ -325,8 +322,9 @@ impl Tx<'_> {
         let txg = self.dataset(snapshot)?.creation_txg;
         for mark in self.bookmarks(head)? {
             if mark.counts_freed() && mark.creation_txg == txg {
-                let now = self.bookmark_of(&mark.name, snapshot)?;
-                self.put_bookmark(head, &Bookmark { redaction_object: mark.redaction_object, ..now })?;
+                let mut now = self.bookmark_of(&mark.name, snapshot)?;
+                now.phys.redaction_object = mark.redaction_object;
+                self.put_bookmark(head, &now)?;
             }
         }
         Ok(())

@@ -18,11 +18,8 @@ use zstream_format::order::ByteOrder;
 use super::Tx;
 use super::usage::{Change, add};
 use crate::bookmark::Space;
-use crate::deadlist::{Deadlist, Entry};
+use crate::deadlist::{Deadlist, DeadlistPhys, Entry};
 use crate::error::{Error, Result};
-
-/// Size of a deadlist's header (`dsl_deadlist_phys_t`), in bytes.
-const HEADER_BYTES: u16 = 320;
 
 /// Name of the shared empty list in the MOS's directory.
 const EMPTY_LIST: &str = "empty_bpobj";
@@ -52,7 +49,8 @@ impl Tx<'_> {
 
     /// An empty deadlist (`dsl_deadlist_alloc`).
     pub(super) fn create_deadlist(&mut self) -> Result<ObjectId> {
-        let new = NewObject::new(ObjectType::DEADLIST, 0).with_bonus(ObjectType::DEADLIST_HDR, HEADER_BYTES);
+        let new = NewObject::new(ObjectType::DEADLIST, 0)
+            .with_bonus(ObjectType::DEADLIST_HDR, DeadlistPhys::LEN as u16);
         let zap = NewZap::new(self.random()?);
         Ok(zap::write::create_with(self.mos_mut(), &new, &zap)?)
     }
@@ -125,12 +123,12 @@ impl Tx<'_> {
     /// Changes the sums of a deadlist.
     fn add_deadlist_space(&mut self, object: ObjectId, change: Change) -> Result<()> {
         let mut bonus = self.mos.info(object)?.bonus()?.to_vec();
-        let changes = [change.used, change.compressed, change.uncompressed];
-        for (word, change) in bonus.chunks_exact_mut(8).zip(changes) {
-            let mut sum = ByteOrder::Little.u64(word);
-            add(&mut sum, change);
-            ByteOrder::Little.put_u64(word, sum);
-        }
+        let short = || Error::corrupt("deadlist", format!("bonus of {} bytes", bonus.len()));
+        let mut space = Space::read(&bonus, ByteOrder::Little).ok_or_else(short)?;
+        add(&mut space.used_bytes, change.used);
+        add(&mut space.compressed_bytes, change.compressed);
+        add(&mut space.uncompressed_bytes, change.uncompressed);
+        space.encode(&mut bonus, ByteOrder::Little);
         Ok(self.mos_mut().set_bonus(object, ObjectType::DEADLIST_HDR, &bonus)?)
     }
 

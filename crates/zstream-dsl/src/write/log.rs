@@ -9,6 +9,7 @@ use std::sync::Arc;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::zio::write::Protection;
+use zstream_format::file_info::owners;
 
 use crate::error::Result;
 
@@ -94,7 +95,8 @@ impl WritablePool {
             properties.protection = Protection::Kept;
         }
         let set = self.read_set(head, properties.protection)?;
-        let mut set = ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?;
+        let mut set =
+            ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?.with_owners(owners);
         set.forget_intent_log();
         self.sync(head, &mut set)?;
         Ok(())

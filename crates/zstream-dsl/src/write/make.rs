@@ -12,7 +12,7 @@ use zstream_format::object_type::ObjectType;
 
 use super::{ORIGIN, Tx};
 use crate::error::{Error, Result};
-use crate::phys::{DATASET_PHYS_BYTES, DIR_PHYS_BYTES, DatasetFlags, DatasetPhys};
+use crate::phys::{DatasetFlags, DatasetPhys, DirFlags, DirPhys};
 
 /// How deep directories may be nested: a name of 255 bytes has no more parts.
 pub(super) const DEPTH_MAX: usize = 130;
@@ -54,8 +54,7 @@ impl Tx<'_> {
 
     /// Makes a directory without a dataset; without a parent, the pool's root (`dsl_dir_create_sync`).
     pub(super) fn create_dir(&mut self, parent: Option<ObjectId>, name: &str) -> Result<ObjectId> {
-        let new =
-            NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DIR_PHYS_BYTES as u16);
+        let new = NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DirPhys::LEN as u16);
         let object = self.allocate(&new)?;
         let (names, name) = match parent {
             Some(parent) => (self.children_zap(parent)?, name),
@@ -75,7 +74,7 @@ impl Tx<'_> {
             dir.parent = parent;
             dir.props = Some(props);
             dir.children = Some(children);
-            dir.has_breakdown = true;
+            dir.flags.insert(DirFlags::USED_BREAKDOWN);
         })?;
         Ok(object)
     }
@@ -120,7 +119,7 @@ impl Tx<'_> {
     pub(super) fn create_dataset_object(&mut self) -> Result<ObjectId> {
         self.allocate(
             &NewObject::new(ObjectType::DSL_DATASET, 0)
-                .with_bonus(ObjectType::DSL_DATASET, DATASET_PHYS_BYTES as u16),
+                .with_bonus(ObjectType::DSL_DATASET, DatasetPhys::LEN as u16),
         )
     }
 

@@ -78,6 +78,7 @@ use zstream_dmu::object_store::{Kept, ObjectStore};
 use zstream_dmu::zap::{self, NewZap, NormFlags, Value, ZapFlags, ZapMut, number_key};
 use zstream_dmu::zio::Space;
 use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
 
 pub use self::change_key::NewKey;
 pub use self::crypt::Wrapping;
@@ -88,6 +89,7 @@ pub use self::open::WritablePool;
 pub use self::plan::Reach;
 pub use self::props::Setting;
 pub use self::receive::{Filling, RECEIVE_CHILD, ReceivedSnapshot, Resumable};
+pub use self::redact::UnlinkedOf;
 pub use self::usage::{Change, Use};
 
 use crate::error::{Error, Result};
@@ -209,7 +211,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// When there is none in this object.
     pub fn dir(&self, object: ObjectId) -> Result<DirPhys> {
-        DirPhys::parse(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)
+        DirPhys::of_bonus(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)
     }
 
     /// A dataset.
@@ -217,7 +219,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// When there is none in this object.
     pub fn dataset(&self, object: ObjectId) -> Result<DatasetPhys> {
-        DatasetPhys::parse(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)
+        DatasetPhys::of_bonus(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)
     }
 
     /// Changes a directory.
@@ -227,9 +229,9 @@ impl<'a> Tx<'a> {
     pub fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
         let info = self.bonus(object, ObjectType::DSL_DIR)?;
         let mut bonus = info.bonus()?.to_vec();
-        let mut phys = DirPhys::parse(&bonus)?;
+        let mut phys = DirPhys::of_bonus(&bonus)?;
         let result = change(&mut phys);
-        phys.store_into(&mut bonus)?;
+        phys.encode(&mut bonus, ByteOrder::Little);
         if bonus != info.bonus()? {
             self.mos_mut().set_bonus(object, ObjectType::DSL_DIR, &bonus)?;
         }
@@ -247,9 +249,9 @@ impl<'a> Tx<'a> {
     ) -> Result<T> {
         let info = self.bonus(object, ObjectType::DSL_DATASET)?;
         let mut bonus = info.bonus()?.to_vec();
-        let mut phys = DatasetPhys::parse(&bonus)?;
+        let mut phys = DatasetPhys::of_bonus(&bonus)?;
         let result = change(&mut phys);
-        phys.store_into(&mut bonus)?;
+        phys.encode(&mut bonus, ByteOrder::Little);
         if bonus != info.bonus()? {
             self.mos_mut().set_bonus(object, ObjectType::DSL_DATASET, &bonus)?;
         }

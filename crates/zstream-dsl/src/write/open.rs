@@ -32,6 +32,7 @@ use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dmu::zio::write::Protection;
 use zstream_format::errno::Errno;
+use zstream_format::file_info::owners;
 use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
@@ -150,8 +151,9 @@ impl WritablePool {
         let properties = self.tx().set_properties(head)?;
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
+        let writer = Arc::clone(parts.writer);
         let mut set =
-            ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)?;
+            ObjsetWriter::create(reader, writer, head.0, objset_type, properties)?.with_owners(owners);
         self.begin_accounting(head, &mut set)?;
         Ok(set)
     }
@@ -182,7 +184,8 @@ impl WritablePool {
         let properties = SetProperties { protection: Protection::Kept, ..self.tx().set_properties(head)? };
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
-        Ok(ObjsetWriter::create(reader, Arc::clone(parts.writer), head.0, objset_type, properties)?)
+        let writer = Arc::clone(parts.writer);
+        Ok(ObjsetWriter::create(reader, writer, head.0, objset_type, properties)?.with_owners(owners))
     }
 
     /// Opens the object set of a head dataset for change, written as its properties say.
@@ -222,7 +225,7 @@ impl WritablePool {
                 "writing to dataset {head}, whose intent log has records that were not replayed"
             )));
         }
-        Ok(ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?)
+        Ok(ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?.with_owners(owners))
     }
 
     /// The object set of a head; with [`Protection::Kept`] nothing of it is decrypted.

@@ -71,7 +71,8 @@ impl Tx<'_> {
         for (snapshot, name) in &plan.shared {
             self.move_snapshot(&plan, *snapshot, name, old_next)?;
         }
-        let snapshots = |dir: &DirPhys| if dir.has_breakdown { Some(dir.breakdown.snapshots) } else { None };
+        let snapshots =
+            |dir: &DirPhys| if dir.has_breakdown() { Some(dir.breakdown.snapshots) } else { None };
         let before = self.used_above(plan.dir)?;
         let more = snapshots(&self.dir(plan.dir)?).map_or(0, |old| plan.snapshots.0.wrapping_sub(old) as i64);
         self.move_usage(plan.dir, more, plan.moves)?;

@@ -45,6 +45,16 @@ impl Tx<'_> {
         Ok(self.inherited(dir, name)?.map(|value| value.u64()).transpose()?)
     }
 
+    /// Whether the blocks of a dataset were to be deduplicated. They are written as if they were not: that is allowed, and OpenZFS
+    /// deduplicates what it writes itself.
+    ///
+    /// # Errors
+    /// When the properties cannot be read.
+    pub fn wants_dedup(&self, head: ObjectId) -> Result<bool> {
+        let dedup = self.inherited_number(self.dataset(head)?.dir, "dedup")?;
+        Ok(dedup.is_some_and(|dedup| dedup != u64::from(ChecksumType::OFF.0)))
+    }
+
     /// How the blocks of a dataset are written.
     ///
     /// # Errors
@@ -76,9 +86,6 @@ impl Tx<'_> {
                 3 => RedundantMetadata::None,
                 other => return Err(bad("redundant_metadata", other)),
             };
-        }
-        if number("dedup")?.is_some_and(|dedup| dedup != u64::from(ChecksumType::OFF.0)) {
-            return Err(Error::unsupported("writing to a dataset with dedup on"));
         }
         if !self.feature_active("lz4_compress")? {
             properties.default_compression = CompressionType::LZJB;

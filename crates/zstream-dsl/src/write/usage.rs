@@ -98,7 +98,7 @@ fn count(dir: &mut DirPhys, change: Change, parts: &[(Use, i64)]) -> i64 {
     add(&mut dir.used_bytes, change.used);
     add(&mut dir.compressed_bytes, change.compressed);
     add(&mut dir.uncompressed_bytes, change.uncompressed);
-    if dir.has_breakdown {
+    if dir.has_breakdown() {
         for (part, change) in parts {
             add(dir.breakdown.of(*part), *change);
         }
@@ -151,7 +151,7 @@ impl Tx<'_> {
     /// When the directory cannot be read.
     pub fn move_space(&mut self, dir: ObjectId, bytes: i64, from: Use, to: Use) -> Result<()> {
         self.change_dir(dir, |dir| {
-            if dir.has_breakdown {
+            if dir.has_breakdown() {
                 add(dir.breakdown.of(from), -bytes);
                 add(dir.breakdown.of(to), bytes);
             }

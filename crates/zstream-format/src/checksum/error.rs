@@ -7,6 +7,7 @@ use crate::algorithm::ChecksumType;
 
 /// An error from computing the checksum of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The number is not that of a function over a block: it is a value of properties only, the function
     /// embeds its checksum in the block, or no version defines the number.
@@ -22,6 +23,7 @@ pub enum Error {
 
 /// An error from verifying or writing an embedded checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum EmbeddedError {
     /// The structure is too short for the checksum.
     #[error(

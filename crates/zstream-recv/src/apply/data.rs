@@ -4,7 +4,8 @@
 use zstream_dmu::blkptr::CryptKind;
 use zstream_dmu::block::{StoredBlock, StoredCrypt};
 use zstream_dmu::ids::BlockId;
-use zstream_dmu::object_set::ObjectInfo;
+use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
+use zstream_dmu::objset::Objset;
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
@@ -122,7 +123,8 @@ impl Apply {
         Ok(())
     }
 
-    /// A block that was written before, in this snapshot or in one that came earlier in the stream.
+    /// A block that was written before, in this snapshot or in one that came earlier in the stream. In a raw stream it is copied as
+    /// it is stored, with the parameters of its encryption (`receive_write_byref` of OpenZFS 0.8, the last that takes references).
     pub(super) fn write_byref(
         &mut self,
         set: &mut dyn ReceiveStore,
@@ -140,13 +142,21 @@ impl Apply {
             }
             .into());
         }
-        let mut content = vec![0; body.length as usize];
-        if body.ref_guid == body.to_guid {
+        let raw = self.terms.is_raw();
+        let snapshot = if body.ref_guid == body.to_guid {
             existing(set, body.ref_object)?;
-            set.read(body.ref_object, body.ref_offset, &mut content)?;
+            None
         } else {
-            let snapshot = references.snapshot(body.ref_guid).ok_or(Misfit::Reference(body.ref_guid))?;
-            snapshot.read(body.ref_object, body.ref_offset, &mut content)?;
+            let snapshot = references.snapshot(body.ref_guid).filter(|snapshot| snapshot.is_locked() == raw);
+            Some(snapshot.ok_or(Misfit::Reference(body.ref_guid))?)
+        };
+        if raw {
+            return copy_stored(set, snapshot.as_deref(), body);
+        }
+        let mut content = vec![0; body.length as usize];
+        match snapshot {
+            None => set.read(body.ref_object, body.ref_offset, &mut content)?,
+            Some(snapshot) => snapshot.read(body.ref_object, body.ref_offset, &mut content)?,
         }
         set.write(body.object, body.offset, &content)?;
         Ok(())
@@ -198,6 +208,34 @@ impl Apply {
         }
         Ok(())
     }
+}
+
+/// Makes a block what another one is, of this set or of a snapshot that was received raw.
+fn copy_stored(set: &mut dyn ReceiveStore, snapshot: Option<&Objset>, body: &WriteByref) -> Result<()> {
+    let own = existing(set, body.object)?;
+    let from = match snapshot {
+        None => existing(set, body.ref_object)?,
+        Some(snapshot) => snapshot.info(body.ref_object)?,
+    };
+    let whole = |object, info: &ObjectInfo, offset| {
+        is_block(info, offset, body.length).ok_or(Misfit::RawBlock {
+            object,
+            found: info.block_bytes,
+            new: body.length,
+            offset,
+        })
+    };
+    let block = whole(body.object, &own, body.offset)?;
+    let referenced = whole(body.ref_object, &from, body.ref_offset)?;
+    let stored = match snapshot {
+        None => set.stored_block(body.ref_object, referenced)?,
+        Some(snapshot) => snapshot.stored_block(body.ref_object, referenced)?,
+    };
+    // What is encrypted is no hole, even if it is zeros.
+    let stored =
+        stored.ok_or(Misfit::ReferenceToHole { object: body.ref_object, offset: body.ref_offset })?;
+    set.write_stored(body.object, block, stored)?;
+    Ok(())
 }
 
 /// The block that a write is exactly; none where it is a part of one, or more.

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use zstream_dmu::block::StoredCrypt;
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
+use zstream_dmu::object_set::ObjectInfo;
+use zstream_dmu::objset::Objset;
 use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::ids::Guid;
 use zstream_format::judge::{Judge, Limits, Terms};
@@ -37,13 +38,13 @@ pub type Point = (ObjectId, u64);
 
 /// The snapshots that WRITE_BYREF may refer to: those received before from the same stream.
 pub trait References {
-    /// The objects of the snapshot with this guid.
-    fn snapshot(&self, guid: Guid) -> Option<Arc<dyn ObjectSet>>;
+    /// The objects of the snapshot with this guid: as they are stored where it was received raw.
+    fn snapshot(&self, guid: Guid) -> Option<Arc<Objset>>;
 }
 
 /// No snapshots.
 impl References for () {
-    fn snapshot(&self, _: Guid) -> Option<Arc<dyn ObjectSet>> {
+    fn snapshot(&self, _: Guid) -> Option<Arc<Objset>> {
         None
     }
 }

@@ -20,6 +20,7 @@ use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::error::{Error, Result as DmuResult};
 use zstream_format::nvlist::NvList;
 
+use super::order::excluded;
 use super::props::properties;
 use crate::note::Note;
 use crate::refusal::Refusal;
@@ -53,6 +54,9 @@ pub(crate) struct Gather<'a> {
     pub(crate) all: bool,
     /// `true` to skip datasets without the snapshot (`-s`).
     pub(crate) skip_missing: bool,
+    /// The datasets to leave out (`-X`). The list contains them, as that of OpenZFS 2.4 does, unless they could not be sent: those are
+    /// left out, as its development branch leaves out all.
+    pub(crate) exclude: &'a [String],
     /// The option `-w`.
     pub(crate) raw: bool,
     /// The option `-p`.
@@ -122,6 +126,9 @@ impl<'a> Gather<'a> {
             if key.root == dir.object() {
                 entry.add_boolean("is_encroot");
             }
+            if !self.raw && excluded(dir.name(), self.exclude) {
+                return Ok(());
+            }
             if !self.raw {
                 let dataset = dir.name().to_owned();
                 return Err(Refusal::EncryptedProperties { to: self.full_name(), dataset });
@@ -167,6 +174,8 @@ impl<'a> Gather<'a> {
             Ok(())
         } else if self.skip_missing {
             (self.note)(Note::SkippedDataset { name, to });
+            Ok(())
+        } else if excluded(head.name(), self.exclude) {
             Ok(())
         } else {
             Err(Refusal::MissingSnapshot {

@@ -105,7 +105,7 @@ impl Request {
     }
 
     /// Creates a collector for the list of one dataset, with the requested content.
-    fn gather<'a>(&self, top: &'a str, to: &'a str, note: &'a mut dyn FnMut(Note)) -> Gather<'a> {
+    fn gather<'a>(&'a self, top: &'a str, to: &'a str, note: &'a mut dyn FnMut(Note)) -> Gather<'a> {
         Gather {
             top,
             to,
@@ -113,6 +113,7 @@ impl Request {
             recursive: false,
             all: false,
             skip_missing: false,
+            exclude: &self.exclude,
             raw: self.form.raw,
             properties: self.properties,
             backup: self.backup,
@@ -136,8 +137,8 @@ fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Dataset, Refusal> {
 fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Found, Refusal> {
     let parsed = parse(name)?;
     // The filesystem of a bookmark must exist.
-    if let (Suffix::Bookmark(_), Err(_)) = (&parsed.suffix, dsl.dir(&parsed.filesystem)) {
-        return Err(Refusal::NotFound { name: name.to_owned() });
+    if matches!(parsed.suffix, Suffix::Bookmark(_)) {
+        dsl.dir(&parsed.filesystem).map_err(|error| not_found(name, error))?;
     }
     dsl.find(name).map_err(|error| not_found(name, error))
 }

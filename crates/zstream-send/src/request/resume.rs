@@ -149,10 +149,14 @@ fn search(
     let mut skip = None;
     let mut name = Some(filesystem);
     while let Some(here) = name {
-        if let Ok(dir) = dsl.dir(here)
-            && let Some(found) = below(&dir, guid, wanted, skip)?
-        {
-            return Ok(Some(found));
+        match dsl.dir(here) {
+            Ok(dir) => {
+                if let Some(found) = below(&dir, guid, wanted, skip)? {
+                    return Ok(Some(found));
+                }
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
         }
         (skip, name) = (Some(here), here.rsplit_once('/').map(|(above, _)| above));
     }

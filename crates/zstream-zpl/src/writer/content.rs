@@ -71,6 +71,7 @@ impl Writer {
 
 /// An error from writing an image to a volume.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImageError {
     /// Reading the image failed.
     #[error("{0}")]
@@ -78,6 +79,19 @@ pub enum ImageError {
     /// Writing the volume failed, or the volume is smaller than the image.
     #[error("{0}")]
     Volume(#[from] Error),
+}
+
+impl ImageError {
+    /// The error of the image, or that of the volume.
+    ///
+    /// # Errors
+    /// It is that of the volume.
+    pub fn into_image(self) -> Result<std::io::Error> {
+        match self {
+            Self::Image(error) => Ok(error),
+            Self::Volume(error) => Err(error),
+        }
+    }
 }
 
 impl From<zstream_dmu::error::Error> for ImageError {

@@ -36,7 +36,10 @@ impl Writer {
         let mut sorted: Vec<&(Vec<u8>, Vec<u8>)> = xattrs.iter().collect();
         sorted.sort();
         let mut list = NvList::new();
-        let mut packed = None;
+        // The packed list is as long as an empty one and its pairs. To pack it for each attribute anew would take time in the
+        // square of their number.
+        let empty_bytes = pack(&list)?.len();
+        let mut packed_bytes = empty_bytes;
         let mut in_files = Vec::new();
         for (name, value) in sorted {
             if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(&0) || name.contains(&b'/') {
@@ -52,17 +55,18 @@ impl Writer {
                 )));
             }
             if self.settings.xattrs_inline && value.len() <= PACKED_VALUE_BYTES_MAX {
-                let mut longer = list.clone();
-                longer.push(NvString::from(&name[..]), NvValue::ByteArray(value.clone()));
-                let bytes = pack(&longer)?;
-                if bytes.len() <= PACKED_BYTES_MAX {
-                    (list, packed) = (longer, Some(bytes));
+                let mut alone = NvList::new();
+                alone.push(NvString::from(&name[..]), NvValue::ByteArray(value.clone()));
+                let longer = packed_bytes + pack(&alone)?.len() - empty_bytes;
+                if longer <= PACKED_BYTES_MAX {
+                    list.push(NvString::from(&name[..]), NvValue::ByteArray(value.clone()));
+                    packed_bytes = longer;
                     continue;
                 }
             }
             in_files.push((name, value));
         }
-        node.packed_xattrs = packed;
+        node.packed_xattrs = if packed_bytes > empty_bytes { Some(pack(&list)?) } else { None };
         if !in_files.is_empty() {
             let directory = self.make_xattr_directory(set, node)?;
             node.xattr_directory = Some(directory);

@@ -4,15 +4,14 @@ mod keys;
 mod pool;
 mod reservation;
 
-use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::zap::{NormFlags, Value, Zap};
+use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::parse::{Parsed, parse, parse_assignment, parse_bytes};
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
+use zstream_zpl::settings::{has_master_node, setting};
 
 pub use self::keys::{EncryptionProperties, key_at};
 pub use self::pool::NewPool;
@@ -26,8 +25,6 @@ use crate::place::Keys;
 const VOLUME_BLOCK_BYTES: u64 = 16 << 10;
 /// The maximum block size of a volume, in bytes; above 128 KiB the pool requires the feature `large_blocks`.
 const VOLUME_BLOCK_BYTES_MAX: u64 = 16 << 20;
-/// The object of a filesystem with the settings that are fixed at its creation.
-const MASTER_NODE: ObjectId = ObjectId(1);
 
 /// A filesystem or volume to create.
 ///
@@ -246,12 +243,10 @@ fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -
     let Some(dir) = tx.dir_named(parent)? else { return Ok(()) };
     let Some(head) = tx.dir(dir)?.head else { return Ok(()) };
     let set = tx.objset(head)?;
-    // The root filesystem of a pool may be without content.
-    if set.objset_type() != ObjsetType::ZFS || set.next_object(MASTER_NODE)? != Some(MASTER_NODE) {
+    if !has_master_node(&set)? {
         return Ok(());
     }
-    let above = Zap::open(&set, MASTER_NODE)?;
-    let number = |name: &str| Ok::<_, DatasetError>(above.lookup_u64(name)?.unwrap_or_default());
+    let number = |name: &str| Ok::<_, DatasetError>(setting(&set, name)?.unwrap_or_default());
     new.normalization = NormFlags::from_bits_retain(number("normalization")?);
     new.utf8_only = number("utf8only")? != 0;
     new.case = number("casesensitivity")?;

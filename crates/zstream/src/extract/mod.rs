@@ -4,7 +4,6 @@
 mod archive;
 mod tree;
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,22 +20,21 @@ use zstream_zpl::volume;
 
 use self::archive::Archive;
 use self::tree::Tree;
-pub use crate::control::What;
 use crate::control::{Control, Event};
+pub use crate::control::{Extracted, What};
 use crate::error::{Cause, Error, Result};
 use crate::place::source::{CHUNK_BYTES, parts};
 
-/// The result of an extraction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Options of [`to_directory_with`]. The default restores everything, as `tar -p` does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Extracted {
-    /// The number of restored items by kind.
-    pub restored: BTreeMap<What, u64>,
-    /// The number of items that could not be restored, by kind; an [`Event::NotRestored`] reported the reason of
-    /// each.
-    pub failed: BTreeMap<What, u64>,
-    /// Bytes of content.
-    pub bytes: u64,
+pub struct ExtractOptions {
+    /// Leave out devices, FIFOs and sockets.
+    pub no_special: bool,
+    /// Restore modes without the set-user-ID and set-group-ID bits, and no file capabilities.
+    pub no_setuid: bool,
+    /// Do not restore owners: what is restored belongs to the user of the program, as without root.
+    pub no_same_owner: bool,
 }
 
 impl Extracted {
@@ -48,6 +46,8 @@ impl Extracted {
 }
 
 /// Restores files and directory trees to the same paths below a directory.
+///
+/// This is [`to_directory_with`] the default options.
 ///
 /// Restores holes, modes, times, extended attributes, symbolic and hard links, FIFOs and sockets; as root also owners
 /// and devices. Nothing is written outside the directory, symbolic links in it are not followed, and nothing is
@@ -64,8 +64,24 @@ pub fn to_directory<P: AsRef<[u8]>>(
     directory: &Path,
     control: &mut Control<'_>,
 ) -> Result<Extracted> {
+    to_directory_with(fs, paths, directory, &ExtractOptions::default(), control)
+}
+
+/// Restores files and directory trees as [`to_directory`] does, with options for filesystems that somebody else made.
+///
+/// If it is cancelled, an [`Event::Cancelled`] says how far it came.
+///
+/// # Errors
+/// As [`to_directory`].
+pub fn to_directory_with<P: AsRef<[u8]>>(
+    fs: &Filesystem<'_>,
+    paths: &[P],
+    directory: &Path,
+    options: &ExtractOptions,
+    control: &mut Control<'_>,
+) -> Result<Extracted> {
     let paths = paths.iter().map(|path| parts(path.as_ref())).collect::<Result<Vec<_>>>()?;
-    let mut tree = Tree::new(open_directory(directory)?);
+    let mut tree = Tree::new(open_directory(directory)?, *options);
     let mut report = Report::new(control);
     for path in &paths {
         tree.restore(fs, path, &mut report)?;
@@ -132,13 +148,13 @@ fn open_directory(path: &Path) -> Result<File> {
 struct Report<'a, 'c> {
     outcome: Extracted,
     control: &'a mut Control<'c>,
-    /// True if a file was skipped because of the cancellation.
-    was_cancelled: bool,
+    /// The path of the file that was skipped because of the cancellation.
+    cancelled_at: Option<Vec<u8>>,
 }
 
 impl<'a, 'c> Report<'a, 'c> {
     fn new(control: &'a mut Control<'c>) -> Self {
-        Self { outcome: Extracted::default(), control, was_cancelled: false }
+        Self { outcome: Extracted::default(), control, cancelled_at: None }
     }
 
     /// Counts a restored item.
@@ -150,6 +166,17 @@ impl<'a, 'c> Report<'a, 'c> {
     fn failed(&mut self, path: &[u8], what: What, why: impl Display) {
         *self.outcome.failed.entry(what).or_default() += 1;
         self.control.event(Event::NotRestored { path, what, why: &why });
+    }
+
+    /// Counts an item that the options leave out.
+    fn left_out(&mut self, what: What) {
+        *self.outcome.left_out.entry(what).or_default() += 1;
+    }
+
+    /// Reports that it was cancelled before what is at `next`.
+    fn cancelled(&mut self, next: &[u8]) -> Error {
+        self.control.event(Event::Cancelled { next, extracted: &self.outcome });
+        Error::Cancelled
     }
 
     /// Counts restored content.

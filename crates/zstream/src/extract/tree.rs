@@ -16,19 +16,106 @@ use zstream_zpl::fuid::Fuid;
 use zstream_zpl::node::{FileType, Node, Time};
 use zstream_zpl::walk::Visit;
 
-use super::{CopyError, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
-use crate::error::{Error, Result};
+use super::{CopyError, ExtractOptions, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
+use crate::error::Result;
 use crate::place::source::joined;
 use crate::text::file_name;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
+/// The most directories that are open at a time.
+const OPEN_MAX: usize = 64;
+
+/// The extended attribute with the capabilities that a program gets, as others get a user from the set-user-ID bit.
+const CAPABILITY: &[u8] = b"security.capability";
+
 /// A restore into one directory.
 pub(super) struct Tree {
     target: File,
-    is_root: bool,
+    options: ExtractOptions,
+    /// Whether owners are restored.
+    has_owners: bool,
     /// The first path of each node with several names.
     links: HashMap<ObjectId, Vec<u8>>,
+}
+
+/// Directories on the way from the target to where a walk is. The innermost ones are open, so that the depth of a tree is not
+/// limited by the number of files that the system allows to be open.
+struct Open(Vec<Option<Level>>);
+
+/// A directory on the way.
+struct Level {
+    /// None for one that was closed.
+    file: Option<File>,
+    /// Its device and inode, by which it is known again.
+    identity: (u64, u64),
+}
+
+impl Level {
+    fn new(file: File) -> io::Result<Self> {
+        let identity = identity(&file)?;
+        Ok(Self { file: Some(file), identity })
+    }
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::fstat(file)?;
+    Ok((found.st_dev, found.st_ino))
+}
+
+impl Open {
+    fn new(first: File) -> io::Result<Self> {
+        Ok(Self(vec![Some(Level::new(first)?)]))
+    }
+
+    /// The directory where the walk is; none where it could not be made.
+    fn last(&self) -> Option<&File> {
+        self.0.last().and_then(Option::as_ref).and_then(|level| level.file.as_ref())
+    }
+
+    /// Enters a directory; none where it could not be made, and where this fails.
+    fn enter(&mut self, directory: Option<File>) -> io::Result<()> {
+        let (level, outcome) = match directory.map(Level::new).transpose() {
+            Ok(level) => (level, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.0.push(level);
+        // The first one stays open: it may be the same directory as the second one, and not above it.
+        if let Some(outer) = self.0.len().checked_sub(OPEN_MAX + 1).filter(|outer| *outer > 0)
+            && let Some(level) = &mut self.0[outer]
+        {
+            level.file = None;
+        }
+        outcome
+    }
+
+    /// Leaves the innermost directory, and opens the one above it again if it was closed. Gives what was left, and why the one
+    /// above cannot be used any more.
+    fn leave(&mut self) -> (Option<File>, Option<io::Error>) {
+        let left = self.0.pop().flatten().and_then(|level| level.file);
+        let Some(above) = self.0.last_mut() else { return (left, None) };
+        let (Some(level), Some(directory)) = (above.as_mut().filter(|level| level.file.is_none()), &left)
+        else {
+            return (left, None);
+        };
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, "..", flags, Mode::empty()).map_err(io::Error::from);
+        let opened = opened.map(File::from).and_then(|file| match identity(&file)? == level.identity {
+            true => Ok(file),
+            // Somebody moved what is being restored.
+            false => Err(io::Error::other("it was moved while files were restored into it")),
+        });
+        match opened {
+            Ok(file) => {
+                level.file = Some(file);
+                (left, None)
+            }
+            Err(error) => {
+                *above = None;
+                (left, Some(error))
+            }
+        }
+    }
 }
 
 /// The handle to set attributes through.
@@ -39,8 +126,9 @@ enum Handle<'a> {
 }
 
 impl Tree {
-    pub(super) fn new(target: File) -> Self {
-        Self { target, is_root: rustix::process::geteuid().is_root(), links: HashMap::new() }
+    pub(super) fn new(target: File, options: ExtractOptions) -> Self {
+        let has_owners = rustix::process::geteuid().is_root() && !options.no_same_owner;
+        Self { target, options, has_owners, links: HashMap::new() }
     }
 
     /// Restores the tree at a path of the filesystem to the same path below the target.
@@ -62,31 +150,46 @@ impl Tree {
             }
         };
         let above = parts.split_last().map_or(&[][..], |(_, above)| above);
-        // Directories that are open, from the target to where the walk is; none where one could not be made.
-        let mut open: Vec<Option<File>> = match self.directory(above, true) {
-            Ok(directory) => vec![Some(directory)],
+        let mut open = match self.directory(above, true).and_then(Open::new) {
+            Ok(open) => open,
             Err(error) => {
                 report.failed(&path, What::Directory, error);
                 return Ok(());
             }
         };
         for visit in fs.walk(node) {
-            if report.was_cancelled || report.control.is_cancelled() {
-                return Err(Error::Cancelled);
+            if let Some(skipped) = report.cancelled_at.take() {
+                return Err(report.cancelled(&skipped));
+            }
+            if report.control.is_cancelled() {
+                let next = match &visit {
+                    Visit::Node { path, .. } | Visit::Leave { path, .. } | Visit::Failed { path, .. } => path,
+                };
+                return Err(report.cancelled(&joined(&path, next)));
             }
             match visit {
                 Visit::Node { path: below, node } => {
                     let here = joined(&path, &below);
-                    let parent = open.last().and_then(Option::as_ref);
                     // The failure of a directory covers everything below it.
-                    let made = parent.map(|parent| self.make(fs, parent, &here, &node, report));
-                    if node.is_directory() {
-                        open.push(made.flatten());
+                    let made = open.last().map(|parent| self.make(fs, parent, &here, &node, report));
+                    if node.is_directory()
+                        && let Err(error) = open.enter(made.flatten())
+                    {
+                        report.failed(&here, What::Directory, error);
                     }
                 }
                 Visit::Leave { path: below, node } => {
-                    if let Some(Some(directory)) = open.pop() {
-                        self.attributes(fs, &Handle::Open(&directory), &joined(&path, &below), &node, report);
+                    let here = joined(&path, &below);
+                    let (directory, failure) = open.leave();
+                    if let Some(directory) = directory {
+                        self.attributes(fs, &Handle::Open(&directory), &here, &node, report);
+                    }
+                    if let Some(error) = failure {
+                        report.failed(
+                            &here,
+                            What::Directory,
+                            format_args!("the directory above it: {error}"),
+                        );
                     }
                 }
                 Visit::Failed { path: below, error } => {
@@ -94,7 +197,10 @@ impl Tree {
                 }
             }
         }
-        if report.was_cancelled { Err(Error::Cancelled) } else { Ok(()) }
+        match report.cancelled_at.take() {
+            Some(skipped) => Err(report.cancelled(&skipped)),
+            None => Ok(()),
+        }
     }
 
     /// Opens a directory below the target, component by component.
@@ -130,6 +236,10 @@ impl Tree {
                 }
             }
         }
+        if self.options.no_special && What::of(node) == What::Special {
+            report.left_out(What::Special);
+            return None;
+        }
         if let Some(first) = self.links.get(&node.object) {
             match self.link(first, parent, name) {
                 Ok(()) => report.restored(What::HardLink),
@@ -146,7 +256,7 @@ impl Tree {
                 self.attributes(fs, &handle, path, node, report);
                 report.restored(What::of(node));
             }
-            Err(CopyError::Cancelled) => report.was_cancelled = true,
+            Err(CopyError::Cancelled) => report.cancelled_at = Some(path.to_vec()),
             Err(error) => report.failed(path, What::of(node), error),
         }
         None
@@ -208,12 +318,16 @@ impl Tree {
         node: &Node,
         report: &mut Report<'_, '_>,
     ) {
-        if self.is_root {
+        if self.has_owners {
             self.owner(fs, handle, path, node, report);
         }
         match fs.xattrs(node) {
             Ok(xattrs) => {
                 for xattr in xattrs {
+                    if self.options.no_setuid && xattr.name == CAPABILITY {
+                        report.left_out(What::Xattr);
+                        continue;
+                    }
                     let set = fs.xattr_value(&xattr).map_err(CopyError::from).and_then(|value| {
                         handle.set_xattr(&xattr_name(&xattr.name), &value).map_err(CopyError::from)
                     });
@@ -230,7 +344,7 @@ impl Tree {
         }
         // Links have no mode of their own.
         if node.file_type() != Some(FileType::Symlink)
-            && let Err(error) = handle.set_mode(Mode::from_raw_mode(node.permissions()))
+            && let Err(error) = handle.set_mode(self.mode(node))
         {
             report.failed(path, What::Mode, format_args!("mode: {error}"));
         }
@@ -242,6 +356,12 @@ impl Tree {
             }
             _ => report.failed(path, What::Times, "its times have more nanoseconds than a second"),
         }
+    }
+
+    /// The mode that a node gets.
+    fn mode(&self, node: &Node) -> Mode {
+        let mode = Mode::from_raw_mode(node.permissions());
+        if self.options.no_setuid { mode - (Mode::SUID | Mode::SGID) } else { mode }
     }
 
     fn owner(

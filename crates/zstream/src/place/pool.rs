@@ -20,11 +20,12 @@ use crate::error::{Error, Request, Result};
 
 /// The location of a pool: its disks, image files, directories that contain them, or devices that the caller opened.
 ///
-/// Reading requires only as many members as the redundancy of mirrors and raidz allows; changing a pool requires all
-/// of them.
+/// Reading requires only as many members as the redundancy of mirrors and raidz allows. If even more are missing, what
+/// does not lie on them alone can still be read, with a warning. Changing a pool requires all members.
 #[derive(Clone, Debug)]
 pub struct PoolPlace {
     members: Members,
+    pool: Option<String>,
     txg: Option<Txg>,
     opener: Arc<dyn OpenDevice>,
 }
@@ -88,7 +89,7 @@ impl PoolPlace {
     }
 
     fn of(members: Members) -> Self {
-        Self { members, txg: None, opener: Arc::new(Files) }
+        Self { members, pool: None, txg: None, opener: Arc::new(Files) }
     }
 
     /// The pool whose paths `opener` opens, instead of files and disks: names in memory, for example. The opener must
@@ -123,6 +124,18 @@ impl PoolPlace {
         Self { txg: Some(txg), ..self }
     }
 
+    /// The pool of this name, or with this guid in decimal, whatever the names of datasets say: of several pools with one name only
+    /// the guid selects one.
+    #[must_use]
+    pub fn named(self, pool: impl Into<String>) -> Self {
+        Self { pool: Some(pool.into()), ..self }
+    }
+
+    /// What selects the pool: what was said of the place, or the pool part of a name.
+    fn selector(&self, name: Option<&str>) -> Option<String> {
+        self.pool.clone().or_else(|| pool_name(name))
+    }
+
     fn check(&self) -> Result<()> {
         let is_empty = match &self.members {
             Members::Paths(paths) => paths.is_empty(),
@@ -137,8 +150,9 @@ impl PoolPlace {
     /// # Errors
     /// As [`Pool::open`].
     pub fn open(&self, name: Option<&str>, control: &mut Control<'_>) -> Result<OpenPool> {
-        let (name, devices) = (pool_name(name), Arc::clone(&self.opener));
-        let options = OpenOptions { name, txg: self.txg, devices, ..OpenOptions::default() };
+        let (name, devices) = (self.selector(name), Arc::clone(&self.opener));
+        let options =
+            OpenOptions { name, txg: self.txg, devices, allow_missing: true, ..OpenOptions::default() };
         self.check()?;
         let pool = match &self.members {
             Members::Paths(paths) => Pool::open(paths, &options)?,
@@ -172,7 +186,8 @@ impl PoolPlace {
         if self.txg.is_some() {
             return Err(Request::EarlierTxg.into());
         }
-        let options = WriteOptions { name: pool_name(name), devices: Arc::clone(&self.opener), ..options };
+        let options =
+            WriteOptions { name: self.selector(name), devices: Arc::clone(&self.opener), ..options };
         self.check()?;
         let pool = match &self.members {
             Members::Paths(paths) => PoolWriter::open(paths, &options)?,

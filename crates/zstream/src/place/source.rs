@@ -96,7 +96,8 @@ impl Source {
     ) -> Result<Self> {
         let open = place.open(Some(name), control)?;
         let members = open.missing();
-        if !members.is_empty() {
+        // Otherwise a notice says what is lost.
+        if !members.is_empty() && open.pool.vdevs().lost().next().is_none() {
             control.warn(Warning::MembersMissing { pool: open.pool.name().to_owned(), members });
         }
         let dataset = open.dsl.dataset(name)?;

@@ -30,11 +30,11 @@ use zstream_dsl::write::{Tx, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::writer::{ImageError, NewNode, NodeKind, Settings, Writer, write_hole, write_image};
+use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer, write_hole, write_image};
 
 use self::ahead::ReadAhead;
 use self::tree::{Tree, has_holes, next_data};
-use crate::control::Control;
+use crate::control::{Control, Warning};
 use crate::error::{Cause, Error, PutFault, Request, Result};
 use crate::place::keys::unlock_to_write;
 use crate::place::pool::leave;
@@ -121,6 +121,8 @@ pub struct Put {
     files: Option<Files>,
     name: String,
     has_failed: bool,
+    /// Whether a warning is due that the blocks are not deduplicated.
+    wants_dedup: bool,
 }
 
 /// A filesystem's writer, and its attribute rules.
@@ -158,11 +160,12 @@ impl Put {
         let head = pool.tx().head_named(name)?;
         pool.tx().check_not_filled(head)?;
         unlock_to_write(&mut pool, head, keys)?;
+        let wants_dedup = pool.tx().wants_dedup(head)?;
         let set = pool.open_head(head)?;
         let is_volume = set.objset_type() == ObjsetType::ZVOL;
         let mut target = Target { pool, head, set, written: 0, committed: None };
         let files = if is_volume { None } else { Some(Files::open(&mut target, name, options)?) };
-        Ok(Self { target, files, name: name.to_owned(), has_failed: false })
+        Ok(Self { target, files, name: name.to_owned(), has_failed: false, wants_dedup })
     }
 
     /// True for a volume, which accepts an image but no files.
@@ -181,6 +184,7 @@ impl Put {
         if self.files.is_some() {
             return Err(Request::Filesystem(self.name.clone()).into());
         }
+        self.warn(control);
         if let Input::Path(path) = &image {
             let sparse = sparse(path).map_err(|source| Error::File { path: path.clone(), source })?;
             if let Some((file, size)) = sparse {
@@ -265,6 +269,13 @@ impl Put {
         leave(target.pool, Some(command))
     }
 
+    /// Reports once what is different from what the dataset asks for.
+    fn warn(&mut self, control: &mut Control<'_>) {
+        if std::mem::take(&mut self.wants_dedup) {
+            control.warn(Warning::NotDeduplicated { dataset: self.name.clone() });
+        }
+    }
+
     fn putting(
         &mut self,
         control: &mut Control<'_>,
@@ -273,6 +284,7 @@ impl Put {
         if self.is_volume() {
             return Err(Request::Volume(self.name.clone()).into());
         }
+        self.warn(control);
         self.attempt(|put| {
             let Self { target, files: Some(Files { writer, rules, now }), .. } = put else { return Ok(()) };
             act(&mut Putting { target, writer, rules: *rules, now: *now, control })
@@ -381,10 +393,12 @@ impl Target {
             let bytes = match write_image(&mut self.set, &mut part, start + done, chunk_bytes) {
                 Ok(0) => return Ok(done),
                 Ok(bytes) => bytes,
-                Err(ImageError::Image(source)) => {
-                    return Err(PutFault::Source { path: name.to_vec(), source });
+                Err(error) => {
+                    return Err(match error.into_image() {
+                        Ok(source) => PutFault::Source { path: name.to_vec(), source },
+                        Err(error) => target(b"", error),
+                    });
                 }
-                Err(ImageError::Volume(error)) => return Err(target(b"", error)),
             };
             done += bytes;
             self.wrote(None, bytes as usize).map_err(|error| target(b"", error))?;

@@ -8,6 +8,7 @@ mod fletcher;
 mod forged;
 mod gpt;
 mod nvlist;
+mod partition;
 mod phys;
 mod pool;
 mod record;
@@ -18,6 +19,7 @@ mod send;
 mod shown;
 mod stream;
 mod token;
+mod unsealed;
 mod view;
 mod zap;
 
@@ -193,6 +195,14 @@ pub const TARGETS: &[Target] = &[
         memory_limit_bytes: SMALL,
     },
     Target {
+        name: "partition",
+        about: "partitions of an MBR, and slices, lie on the disk, and are not too many",
+        corpus: partition::corpus,
+        mutate: super::mutate::bytes,
+        run: partition::run,
+        memory_limit_bytes: SMALL,
+    },
+    Target {
         name: "sa",
         about: "attributes of a file lie in their buffer; what is behind it changes nothing",
         corpus: sa::corpus,
@@ -254,6 +264,22 @@ pub const TARGETS: &[Target] = &[
         corpus: send::corpus,
         mutate: send::mutate,
         run: send::run,
+        memory_limit_bytes: 256 << 20,
+    },
+    Target {
+        name: "image-read",
+        about: "a pool with any metadata is read, checked and sent, or gives an error",
+        corpus: unsealed::corpus,
+        mutate: unsealed::mutate,
+        run: unsealed::run_read,
+        memory_limit_bytes: 256 << 20,
+    },
+    Target {
+        name: "image-write",
+        about: "a verb over a pool with any metadata fails and changes nothing, or leaves it as clean as before",
+        corpus: unsealed::corpus,
+        mutate: unsealed::mutate,
+        run: unsealed::run_write,
         memory_limit_bytes: 256 << 20,
     },
     Target {

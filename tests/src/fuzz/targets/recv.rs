@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use zstream_dmu::device::{Device, MemoryDevice, OverlayDevice};
+use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::write::WritablePool;
 use zstream_recv::engine::Receiving;
 use zstream_recv::error::Result;
@@ -38,7 +39,17 @@ impl Host for Quiet {
 
 /// Receives below `demo`. Whether the pool failed, and what came of the stream.
 fn receive(device: &Arc<dyn Device>, stream: &[u8], options: usize) -> (bool, Result<u64>) {
-    let mut pool = open_writable(&[Arc::clone(device)], &write_options()).expect("the pool opens");
+    receive_with(device, stream, options, &write_options())
+}
+
+/// The same with a pool that is opened in another way.
+pub(super) fn receive_with(
+    device: &Arc<dyn Device>,
+    stream: &[u8],
+    options: usize,
+    write: &WriteOptions,
+) -> (bool, Result<u64>) {
+    let mut pool = open_writable(&[Arc::clone(device)], write).expect("the pool opens");
     let request = Request {
         to: "demo".to_owned(),
         naming: if options.is_multiple_of(2) { Naming::WithoutPool } else { Naming::Tail },

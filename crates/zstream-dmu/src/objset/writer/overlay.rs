@@ -200,6 +200,37 @@ impl Overlay {
         Ok(Some(content))
     }
 
+    /// A block in the form in which it came with a raw stream; `None` for a hole.
+    pub(super) fn stored_block(
+        &self,
+        source: &Source,
+        object: ObjectId,
+        block: u64,
+    ) -> Result<Option<StoredBlock>> {
+        self.dnode(object)?;
+        let at = source.at(object, 0, block);
+        let pointer = match (self.dirty.get(&block), self.base_of(block)) {
+            (Some(Dirty::Stored(stored)), _) => return Ok(Some(StoredBlock::clone(stored))),
+            (Some(Dirty::Data(_)), _) => {
+                return Err(Error::bad_request("the block did not come encrypted").at_bookmark(at));
+            }
+            (Some(Dirty::Written(written)), _) => written.pointer,
+            (None, None) => return Ok(None),
+            (None, Some(base)) => {
+                let tree = source.tree(object, base);
+                let pointer = tree.pointer(0, BlockId(block))?;
+                if !pointer.is_hole() {
+                    tree.check_data(&pointer, BlockId(block))?;
+                }
+                pointer
+            }
+        };
+        if pointer.is_hole() {
+            return Ok(None);
+        }
+        StoredBlock::read(&*source.reader, &pointer, at).map(Some)
+    }
+
     /// The content of a block, to be changed; zeros for a hole, and where all of it is going to be written.
     pub(super) fn block_mut(
         &mut self,

@@ -1,12 +1,11 @@
 //! What a receive changes beyond [`ObjectStore`].
 
 use zstream_format::object_type::ObjectType;
-use zstream_format::order::ByteOrder;
 
 use super::slots::SLOTS;
 use super::{ObjsetWriter, Overlay};
 use crate::blkptr::BlockPointer;
-use crate::block::StoredCrypt;
+use crate::block::{StoredBlock, StoredCrypt};
 use crate::dnode::{Dnode, LEVELS_MAX};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, ObjectId};
@@ -63,7 +62,7 @@ impl ObjsetWriter {
         self.phys.portable_mac = head.portable_mac;
         self.phys.local_mac = [0; 32];
         self.phys.flags.remove(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
-        self.phys.zil = ZilHeader::empty();
+        self.phys.zil = ZilHeader::default();
         self.is_head_dirty = true;
         Ok(())
     }
@@ -81,17 +80,13 @@ impl ObjsetWriter {
             return Ok(*crypt);
         }
         // Addresses may have changed without anything that the MAC covers.
-        match (before.salt(), before.iv(), before.mac()) {
-            (Some(salt), Some(iv), Some(mac)) => {
-                let big_endian = before.byte_order() == ByteOrder::Big;
-                Ok(StoredCrypt { kind: before.crypt_kind(), salt, iv, mac, big_endian })
-            }
-            _ => Err(Error::bad_request(format!(
+        StoredCrypt::of(before).ok_or_else(|| {
+            Error::bad_request(format!(
                 "objects {} to {} were received without saying how they are encrypted",
                 block * SLOTS,
                 block * SLOTS + SLOTS - 1
-            ))),
-        }
+            ))
+        })
     }
 }
 
@@ -107,6 +102,14 @@ impl ReceiveStore for ObjsetWriter {
             (None, None) => return Err(Fault::NoObject(object).into()),
         };
         Ok(count as u8)
+    }
+
+    fn stored_block(&self, object: ObjectId, block: BlockId) -> Result<Option<StoredBlock>> {
+        match (self.objects.get(&object.0), &self.base) {
+            (Some(overlay), _) => overlay.stored_block(&self.source, object, block.0),
+            (None, Some(base)) => base.stored_block(object, block),
+            (None, None) => Err(Fault::NoObject(object).into()),
+        }
     }
 
     fn set_dnodes_crypt(&mut self, first: ObjectId, crypt: StoredCrypt) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use zstream_format::object_type::ObjectType;
 
@@ -10,6 +10,7 @@ use super::{CryptParams, DatasetKey};
 use crate::blkptr::{BlockPointer, CryptKind};
 use crate::error::{Error, Result};
 use crate::ids::Bookmark;
+use crate::lock;
 use crate::zio::Decrypt;
 
 /// Keys by the number of the object set whose blocks they decrypt. Shared by those who load keys and the
@@ -19,20 +20,20 @@ pub struct Keyring(RwLock<HashMap<u64, Arc<DatasetKey>>>);
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring({} datasets)", self.0.read().unwrap_or_else(PoisonError::into_inner).len())
+        write!(f, "Keyring({} datasets)", lock::read(&self.0).len())
     }
 }
 
 impl Keyring {
     /// Adds the key of an object set.
     pub fn insert(&self, objset: u64, key: Arc<DatasetKey>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(objset, key);
+        lock::write(&self.0).insert(objset, key);
     }
 
     /// The key of an object set, if it was loaded.
     #[must_use]
     pub fn get(&self, objset: u64) -> Option<Arc<DatasetKey>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&objset).cloned()
+        lock::read(&self.0).get(&objset).cloned()
     }
 }
 

@@ -28,7 +28,7 @@ pub use mac::{indirect_mac, verify_indirect};
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
@@ -39,6 +39,7 @@ use zstream_format::order::ByteOrder;
 
 use crate::error::{Fault, Result};
 use crate::ids::Guid;
+use crate::lock::lock;
 use cipher::Cipher;
 use random::random;
 
@@ -111,7 +112,7 @@ impl DatasetKey {
 
     /// The cipher for a salt.
     fn cipher(&self, salt: [u8; SALT_BYTES]) -> Result<Arc<Cipher>> {
-        let mut ciphers = self.ciphers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ciphers = lock(&self.ciphers);
         if let Some(cipher) = ciphers.get(&salt) {
             return Ok(cipher.clone());
         }
@@ -213,7 +214,7 @@ impl DatasetKey {
     /// The salt of the blocks that are encrypted with this value: chosen once, since one program never writes so many
     /// that OpenZFS would choose another one.
     fn salt(&self) -> Result<[u8; SALT_BYTES]> {
-        let mut salt = self.salt.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut salt = lock(&self.salt);
         match *salt {
             Some(salt) => Ok(salt),
             None => Ok(*salt.insert(random()?)),

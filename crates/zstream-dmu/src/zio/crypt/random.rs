@@ -1,15 +1,16 @@
 //! What keys, salts and initialization vectors are made of: never a seed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::error::Result;
+use crate::lock::lock;
 use crate::random::Random;
 
 static SYSTEM: Mutex<Option<Random>> = Mutex::new(None);
 
 /// Bytes that nobody can guess.
 pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut system = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut system = lock(&SYSTEM);
     let source = match &mut *system {
         Some(source) => source,
         none => none.insert(Random::system()?),

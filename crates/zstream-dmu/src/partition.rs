@@ -1,0 +1,79 @@
+//! Parts of a disk that may hold a member of a pool: partitions of a GPT or MBR, and slices in them or on the disk itself.
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::slices::slices;
+use crate::{gpt, mbr};
+
+/// Sector sizes that an MBR may count in.
+const SECTOR_SIZES: [u64; 2] = [512, 4096];
+
+/// A part of a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What it is called: `partition 3`, `partition 1, slice a`.
+    pub name: String,
+    /// First byte on the disk.
+    pub start: u64,
+    /// Size in bytes.
+    pub len: u64,
+}
+
+/// The parts of a disk.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Each, what lies in another one before that. Those that can be counted in several ways are there several times.
+    pub list: Vec<Part>,
+    /// How many partitions, or slices of a disk without, there are.
+    pub count: usize,
+    /// What is wrong with the table.
+    pub damage: Option<Error>,
+}
+
+/// The parts of a disk; none where there is no trace of a table.
+///
+/// # Errors
+/// The disk cannot be read.
+pub fn parts(disk: &dyn Device) -> Result<Parts> {
+    let mut parts = Parts::default();
+    match gpt::partitions(disk) {
+        Ok(Some(found)) => {
+            parts.count = found.len();
+            for partition in found {
+                parts.add(&format!("partition {}", partition.number), partition.start, partition.len);
+            }
+            return Ok(parts);
+        }
+        Ok(None) => {}
+        Err(error) => parts.damage = Some(error),
+    }
+    for sector in SECTOR_SIZES {
+        let Some(table) = mbr::table(disk, sector)? else { continue };
+        if sector == SECTOR_SIZES[0] {
+            parts.count = table.partitions.len();
+            parts.damage = parts.damage.or(table.damage);
+        }
+        for partition in table.partitions {
+            let name = format!("partition {}", partition.number);
+            for slice in slices(disk, partition.start)? {
+                parts.add(&format!("{name}, slice {}", slice.name), slice.start, slice.len);
+            }
+            parts.add(&name, partition.start, partition.len);
+        }
+    }
+    let on_disk = slices(disk, 0)?;
+    parts.count += on_disk.len();
+    for slice in on_disk {
+        parts.add(&format!("slice {}", slice.name), slice.start, slice.len);
+    }
+    Ok(parts)
+}
+
+impl Parts {
+    fn add(&mut self, name: &str, start: u64, len: u64) {
+        let part = Part { name: name.to_owned(), start, len };
+        if !self.list.contains(&part) {
+            self.list.push(part);
+        }
+    }
+}
