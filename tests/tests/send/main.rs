@@ -5,5 +5,7 @@ mod golden;
 mod interop_send;
 mod packages;
 mod program;
+mod rescued;
 mod resume;
 mod rules;
+mod xdr;
