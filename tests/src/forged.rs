@@ -23,6 +23,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::FileType;
 use zstream_zpl::paths::Wanted;
+use zstream_zpl::settings::setting;
 use zstream_zpl::walk::Visit;
 
 /// Nodes of a file system that are looked at: a forged directory may have very many.
@@ -111,7 +112,7 @@ pub fn look_at_datasets(name: &str, mos: Arc<Objset>) -> crate::errors::Result<u
         if let Ok(Found::Dataset(again)) = dsl.find(dataset.name())
             && let Ok(props) = Props::new(Subject::Dataset(Box::new(again)), None)
         {
-            look_at_properties(&props);
+            look_at_properties(&props.with_settings(setting));
         }
     }
     Ok(lines.datasets().len())

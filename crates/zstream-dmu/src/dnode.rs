@@ -4,10 +4,8 @@
 //! block. All is little-endian here: blocks of the other order were swapped when they were read.
 //!
 //! ```text
-//!    0  type  indblkshift  nlevels  nblkptr  bonustype  checksum  compress  flags     u8 each
-//!    8  datablkszsec u16   bonuslen u16   extra_slots u8   pad u8[3]
-//!   16  maxblkid u64   used u64   pad u64[4]
-//!   64  blkptr[nblkptr], 128 bytes each
+//!    0  core: `DnodeCore`
+//!   64  its block pointers, 128 bytes each
 //!       bonus, up to the end of the last slot; with flag 4 the last 128 bytes are the spill pointer
 //! ```
 //!
@@ -22,6 +20,7 @@ use bitflags::bitflags;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::DnodeCore;
 
 use crate::blkptr::{BLOCK_BYTES_MAX, BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};
 use crate::error::{Error, Result};
@@ -36,7 +35,7 @@ pub const DNODE_SLOT_BYTES: usize = 512;
 pub const DNODE_SLOTS_MAX: usize = 32;
 
 /// Bytes of a dnode in front of its block pointers (`DNODE_CORE_SIZE`).
-pub const DNODE_CORE_BYTES: usize = 64;
+pub const DNODE_CORE_BYTES: usize = DnodeCore::LEN;
 
 /// The most block pointers in a dnode (`DN_MAX_NBLKPTR`).
 pub const DNODE_POINTERS_MAX: usize = 3;
@@ -105,15 +104,14 @@ impl Dnode {
     /// The dnode breaks a rule: [`Fault::Corrupt`](crate::error::Fault::Corrupt) names the field. The
     /// object's number is for the caller to add.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>> {
-        let Some(core) = bytes.first_chunk::<DNODE_CORE_BYTES>() else {
+        let order = ByteOrder::Little;
+        let Some(core) = DnodeCore::read(bytes, order) else {
             return Err(bad(format!("{} bytes left, a dnode takes {DNODE_SLOT_BYTES}", bytes.len())));
         };
-        if core[0] == 0 {
+        if core.object_type == 0 {
             return Ok(None);
         }
-        let order = ByteOrder::Little;
-        let extra_slots = core[12];
-        let slots = usize::from(extra_slots) + 1;
+        let slots = usize::from(core.extra_slots) + 1;
         let total_bytes = slots * DNODE_SLOT_BYTES;
         if slots > DNODE_SLOTS_MAX || total_bytes > bytes.len() {
             return Err(bad(format!(
@@ -121,11 +119,11 @@ impl Dnode {
                 bytes.len() / DNODE_SLOT_BYTES
             )));
         }
-        let pointer_count = usize::from(core[3]);
+        let pointer_count = usize::from(core.pointer_count);
         if !(1..=DNODE_POINTERS_MAX).contains(&pointer_count) {
             return Err(bad(format!("{pointer_count} block pointers, expected 1 to {DNODE_POINTERS_MAX}")));
         }
-        let flags = DnodeFlags::from_bits_retain(core[7]);
+        let flags = DnodeFlags::from_bits_retain(core.flags);
         let bonus_start = DNODE_CORE_BYTES + pointer_count * BLOCK_POINTER_BYTES;
         let has_spill = flags.contains(DnodeFlags::SPILL_POINTER);
         let bonus_end = total_bytes - if has_spill { BLOCK_POINTER_BYTES } else { 0 };
@@ -138,18 +136,18 @@ impl Dnode {
                 .ok_or_else(|| bad("block pointers beyond its end".into()))
         };
         let dnode = Self {
-            object_type: ObjectType(u32::from(core[0])),
-            indirect_shift: core[1],
-            levels: core[2],
-            bonus_type: ObjectType(u32::from(core[4])),
-            checksum_type: ChecksumType(core[5]),
-            compression: CompressionType(core[6]),
+            object_type: ObjectType(core.object_type.into()),
+            indirect_shift: core.indirect_shift,
+            levels: core.levels,
+            bonus_type: ObjectType(core.bonus_type.into()),
+            checksum_type: core.checksum_type,
+            compression: core.compression,
             flags,
-            block_sectors: order.u16(&core[8..]),
-            bonus_len: order.u16(&core[10..]),
-            extra_slots,
-            max_block: BlockId(order.u64(&core[16..])),
-            used: order.u64(&core[24..]),
+            block_sectors: core.block_sectors,
+            bonus_len: core.bonus_len,
+            extra_slots: core.extra_slots,
+            max_block: core.max_block,
+            used: core.used,
             pointers: (0..pointer_count)
                 .map(|n| pointer(DNODE_CORE_BYTES + n * BLOCK_POINTER_BYTES))
                 .collect::<Result<_>>()?,
@@ -196,20 +194,23 @@ impl Dnode {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let order = ByteOrder::Little;
-        let mut out = vec![0; DNODE_CORE_BYTES];
-        out[0] = self.object_type.0 as u8;
-        out[1] = self.indirect_shift;
-        out[2] = self.levels;
-        out[3] = self.pointers.len() as u8;
-        out[4] = self.bonus_type.0 as u8;
-        out[5] = self.checksum_type.0;
-        out[6] = self.compression.0;
-        out[7] = self.flags.bits();
-        order.put_u16(&mut out[8..], self.block_sectors);
-        order.put_u16(&mut out[10..], self.bonus_len);
-        out[12] = self.extra_slots;
-        order.put_u64(&mut out[16..], self.max_block.0);
-        order.put_u64(&mut out[24..], self.used);
+        let core = DnodeCore {
+            object_type: self.object_type.0 as u8,
+            indirect_shift: self.indirect_shift,
+            levels: self.levels,
+            pointer_count: self.pointers.len() as u8,
+            bonus_type: self.bonus_type.0 as u8,
+            checksum_type: self.checksum_type,
+            compression: self.compression,
+            flags: self.flags.bits(),
+            block_sectors: self.block_sectors,
+            bonus_len: self.bonus_len,
+            extra_slots: self.extra_slots,
+            max_block: self.max_block,
+            used: self.used,
+            ..DnodeCore::default()
+        };
+        let mut out = core.to_bytes(order).to_vec();
         for pointer in &self.pointers {
             out.extend_from_slice(&pointer.encode(order));
         }

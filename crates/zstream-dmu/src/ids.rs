@@ -4,7 +4,7 @@ use std::fmt;
 
 pub use zstream_format::ids::{BlockId, Guid, ObjectId, Txg};
 
-/// The place of a block in the pool's tree of objects (`zbookmark_phys_t`).
+/// The place of a block in the pool's tree of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Bookmark {
     /// Object number of the dataset in the MOS; 0 for the MOS itself.
@@ -15,6 +15,27 @@ pub struct Bookmark {
     pub level: i8,
     /// Index of the block among those of its level.
     pub block: BlockId,
+}
+
+zstream_format::structure! {
+    /// A [`Bookmark`] as it is stored (`zbookmark_phys_t`).
+    pub BookmarkPhys[32] {
+        /// Object number of the dataset in the MOS.
+        objset: u64,
+        /// The object.
+        object: ObjectId,
+        /// Level in the object's tree.
+        level: i64,
+        /// Index of the block among those of its level.
+        block: BlockId,
+    }
+}
+
+impl From<BookmarkPhys> for Bookmark {
+    fn from(phys: BookmarkPhys) -> Self {
+        let BookmarkPhys { objset, object, level, block } = phys;
+        Self { objset, object, level: level as i8, block }
+    }
 }
 
 impl Bookmark {
@@ -38,4 +59,11 @@ impl fmt::Display for Bookmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "objset {} object {} level {} block {}", self.objset, self.object, self.level, self.block)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    zstream_format::round_trips! { BookmarkPhys }
 }

@@ -19,20 +19,15 @@
 use std::collections::VecDeque;
 
 use zstream_format::algorithm::ChecksumType;
-use zstream_format::checksum::{Checksum, EMBEDDED_MAGIC, EMBEDDED_SIZE, checksum};
+use zstream_format::checksum::{Checksum, EmbeddedChecksum, checksum};
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
-use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer};
+use crate::blkptr::{BlockKind, BlockPointer};
 use crate::block::ReadBlock;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 
-/// Bytes of the header (`zil_chain_t`).
-const CHAIN_BYTES: usize = 184;
-/// Pointer of the next block in it.
-const NEXT: usize = 8;
-/// Number of bytes used in it.
-const USED: usize = 136;
 /// The sum is over a multiple of this (`ZIL_MIN_BLKSZ`).
 const SUMMED_BYTES: usize = 4096;
 /// The word of a log pointer's checksum that numbers the block (`ZIL_ZC_SEQ`).
@@ -43,71 +38,61 @@ const EMPTY_BLOCKS_MAX: usize = 1 << 16;
 /// Flag of a header: records were found when the log was claimed (`ZIL_REPLAY_NEEDED`).
 const REPLAY_NEEDED: u64 = 1;
 
-/// Bytes of what all records begin with (`lr_t`): type, length, transaction group, number.
-const RECORD_BYTES: usize = 32;
-/// Bytes of a record that writes (`lr_write_t`).
-const WRITE_BYTES: usize = 192;
-/// Its object, its byte offset, and its block pointer.
-const WRITE_OBJECT: usize = 32;
-const WRITE_OFFSET: usize = 40;
-const WRITE_POINTER: usize = 64;
 /// The type of a record that writes (`TX_WRITE`); the top bit of a type says something else.
 const TX_WRITE: u64 = 9;
 const TYPE_MASK: u64 = !(1 << 63);
 
-/// The header of a dataset's intent log (`zil_header_t`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZilHeader {
-    /// Transaction group in which the log's blocks were claimed, 0 before that.
-    pub claim_txg: Txg,
-    /// Highest record that was replayed.
-    pub replay_seq: u64,
-    /// First block of the log; a hole when there is none.
-    pub log: BlockPointer,
-    /// Highest claimed block.
-    pub claim_block_seq: u64,
-    /// Flags: 1 replay needed, 2 the next field is valid.
-    pub flags: u64,
-    /// Highest claimed record.
-    pub claim_record_seq: u64,
+structure! {
+    /// The header of a dataset's intent log (`zil_header_t`).
+    pub ZilHeader[192] {
+        /// Transaction group in which the log's blocks were claimed, 0 before that.
+        claim_txg: Txg,
+        /// Highest record that was replayed.
+        replay_seq: u64,
+        /// First block of the log; a hole when there is none.
+        log: BlockPointer,
+        /// Highest claimed block.
+        claim_block_seq: u64,
+        /// Flags: 1 replay needed, 2 the next field is valid.
+        flags: u64,
+        /// Highest claimed record.
+        claim_record_seq: u64,
+        /// Zero.
+        pad: [u64; 3],
+    }
+
+    /// The header of a log block (`zil_chain_t`).
+    ChainHeader[184] {
+        pad: u64,
+        /// Pointer of the next block.
+        next: BlockPointer,
+        /// Number of bytes used.
+        used: u64,
+        embedded: EmbeddedChecksum,
+    }
+
+    /// What all records begin with (`lr_t`).
+    LogRecord[32] {
+        kind: u64,
+        len: u64,
+        txg: Txg,
+        number: u64,
+    }
+
+    /// A record that writes (`lr_write_t`).
+    LogWrite[192] {
+        record: LogRecord,
+        object: ObjectId,
+        /// Where in the object, in bytes.
+        offset: u64,
+        len: u64,
+        /// Where in the block, in bytes.
+        block_offset: u64,
+        pointer: BlockPointer,
+    }
 }
 
 impl ZilHeader {
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = |offset| bytes.get(offset..offset + 8).map(|bytes| ByteOrder::Little.u64(bytes));
-        Some(Self {
-            claim_txg: Txg(word(0)?),
-            replay_seq: word(8)?,
-            log: BlockPointer::parse_at(bytes, 16, ByteOrder::Little)?,
-            claim_block_seq: word(16 + BLOCK_POINTER_BYTES)?,
-            flags: word(24 + BLOCK_POINTER_BYTES)?,
-            claim_record_seq: word(32 + BLOCK_POINTER_BYTES)?,
-        })
-    }
-
-    /// A header without a log.
-    #[must_use]
-    pub fn empty() -> Self {
-        Self {
-            claim_txg: Txg(0),
-            replay_seq: 0,
-            log: BlockPointer::EMPTY,
-            claim_block_seq: 0,
-            flags: 0,
-            claim_record_seq: 0,
-        }
-    }
-
-    pub(crate) fn encode(&self, out: &mut [u8]) {
-        let order = ByteOrder::Little;
-        order.put_u64(out, self.claim_txg.0);
-        order.put_u64(&mut out[8..], self.replay_seq);
-        out[16..16 + BLOCK_POINTER_BYTES].copy_from_slice(&self.log.encode(order));
-        order.put_u64(&mut out[16 + BLOCK_POINTER_BYTES..], self.claim_block_seq);
-        order.put_u64(&mut out[24 + BLOCK_POINTER_BYTES..], self.flags);
-        order.put_u64(&mut out[32 + BLOCK_POINTER_BYTES..], self.claim_record_seq);
-    }
-
     /// Whether there is a log whose records may be newer than the dataset's blocks. In a snapshot the
     /// header means nothing.
     #[must_use]
@@ -133,24 +118,23 @@ impl Chain {
     fn parse(kind: ChecksumType, block: &[u8]) -> Result<Self> {
         let at_end = kind == ChecksumType::ZILOG;
         let bad = |what: &str| Error::corrupt("log block", what);
-        let header_at = if at_end { block.len().checked_sub(CHAIN_BYTES) } else { Some(0) };
-        let header = header_at.and_then(|at| block.get(at..)?.first_chunk::<CHAIN_BYTES>());
-        let (Some(at), Some(header)) = (header_at, header) else { return Err(bad("too short")) };
-        let magic_at = CHAIN_BYTES - EMBEDDED_SIZE;
-        let order = [ByteOrder::Little, ByteOrder::Big]
-            .into_iter()
-            .find(|order| order.u64(&header[magic_at..]) == EMBEDDED_MAGIC)
-            .ok_or_else(|| bad("no embedded checksum"))?;
-        let used = usize::try_from(order.u64(&header[USED..])).unwrap_or(usize::MAX);
-        let room = if at_end { 0..=at } else { CHAIN_BYTES..=block.len() };
+        let at = if at_end { block.len().checked_sub(ChainHeader::LEN) } else { Some(0) };
+        let Some(at) = at.filter(|at| block.len() - at >= ChainHeader::LEN) else {
+            return Err(bad("too short"));
+        };
+        let embedded_at = at + ChainHeader::offset_of("embedded");
+        let (_, order) =
+            EmbeddedChecksum::find(&block[embedded_at..]).ok_or_else(|| bad("no embedded checksum"))?;
+        let header = ChainHeader::parse(&block[at..], order);
+        let used = usize::try_from(header.used).unwrap_or(usize::MAX);
+        let room = if at_end { 0..=at } else { ChainHeader::LEN..=block.len() };
         if !room.contains(&used) {
             return Err(bad(&format!("{used} bytes used of {}", block.len())));
         }
-        let next = BlockPointer::parse_at(header, NEXT, order).ok_or_else(|| bad("no next pointer"))?;
-        let sum_at = at + magic_at + 8;
+        let sum_at = embedded_at + EmbeddedChecksum::offset_of("checksum");
         let summed = if at_end { block.len() } else { used.next_multiple_of(SUMMED_BYTES).min(block.len()) };
-        let records = if at_end { (0, used) } else { (CHAIN_BYTES, used) };
-        Ok(Self { order, next, sum_at, summed, records })
+        let records = if at_end { (0, used) } else { (ChainHeader::LEN, used) };
+        Ok(Self { order, next: header.next, sum_at, summed, records })
     }
 
     /// The embedded checksum and what it should be, for a block whose pointer has these checksum words.
@@ -191,13 +175,13 @@ pub fn blocks<'a>(
     objset: u64,
     header: &ZilHeader,
 ) -> impl Iterator<Item = LogBlock> + Send + 'a {
-    Log { reader, objset, header: header.clone(), next: Some(header.log), data: VecDeque::new() }
+    Log { reader, objset, header: *header, next: Some(header.log), data: VecDeque::new() }
 }
 
 /// Whether a log may hold records that are not in the tree yet. A log that was closed in order has none: what is left of it
 /// is a block that was reserved and never written, or is empty, and stays for the next who mounts the dataset.
 pub fn has_records(reader: &dyn ReadBlock, objset: u64, header: &ZilHeader) -> bool {
-    let mut log = Log { reader, objset, header: header.clone(), next: None, data: VecDeque::new() };
+    let mut log = Log { reader, objset, header: *header, next: None, data: VecDeque::new() };
     let mut next = Some(header.log).filter(|pointer| !pointer.is_hole());
     for _ in 0..EMPTY_BLOCKS_MAX {
         let Some(pointer) = next else { return header.flags & REPLAY_NEEDED != 0 };
@@ -266,27 +250,27 @@ impl Log<'_> {
 
     fn records(&mut self, mut records: &[u8], order: ByteOrder) {
         let last = if self.has_end() { self.header.claim_record_seq } else { u64::MAX };
-        while let Some(record) = records.first_chunk::<RECORD_BYTES>() {
-            let word = |n: usize| order.u64(&record[8 * n..]);
-            let (kind, len, number) = (word(0) & TYPE_MASK, word(1), word(3));
-            let Some(whole) = usize::try_from(len).ok().and_then(|len| records.get(..len)) else { return };
-            if whole.len() < RECORD_BYTES || number > last {
+        while let Some(record) = LogRecord::read(records, order) {
+            let whole = usize::try_from(record.len).ok().and_then(|len| records.get(..len));
+            let Some(whole) = whole else { return };
+            if whole.len() < LogRecord::LEN || record.number > last {
                 return;
             }
             records = &records[whole.len()..];
-            if kind != TX_WRITE || whole.len() < WRITE_BYTES {
+            let Some(write) = LogWrite::read(whole, order).filter(|_| record.kind & TYPE_MASK == TX_WRITE)
+            else {
                 continue;
-            }
-            let Some(pointer) = BlockPointer::parse_at(whole, WRITE_POINTER, order) else { continue };
+            };
+            let pointer = write.pointer;
             // What was written before the log was claimed is in the tree.
             let is_claimed = self.is_claimed();
             if pointer.kind() != BlockKind::Normal || is_claimed && pointer.birth() < self.header.claim_txg {
                 continue;
             }
-            let block = order.u64(&whole[WRITE_OFFSET..]) / pointer.lsize().max(1);
+            let block = write.offset / pointer.lsize().max(1);
             let at = Bookmark {
                 objset: self.objset,
-                object: ObjectId(order.u64(&whole[WRITE_OBJECT..])),
+                object: write.object,
                 level: Bookmark::LEVEL_ZIL,
                 block: BlockId(block),
             };

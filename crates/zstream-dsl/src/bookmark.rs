@@ -1,12 +1,17 @@
-//! Bookmarks: what is left of a snapshot for incremental sends (`zfs_bookmark_phys_t`).
+//! Bookmarks: what is left of a snapshot for incremental sends.
+
+use std::ops::Deref;
 
 use bitflags::bitflags;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::zap::Value;
+use zstream_format::order::ByteOrder;
+use zstream_format::{field_by_flags, structure};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::pool::Dsl;
+use crate::reader::{Mos, MosReader};
 use crate::redact::RedactionList;
 
 /// The entry of a head's own object that leads to its bookmarks.
@@ -24,78 +29,78 @@ bitflags! {
     }
 }
 
-/// Space in three measures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Space {
-    /// Bytes allocated.
-    pub used_bytes: u64,
-    /// Bytes as stored.
-    pub compressed_bytes: u64,
-    /// Bytes before compression.
-    pub uncompressed_bytes: u64,
+field_by_flags! { BookmarkFlags as u64 }
+
+structure! {
+    /// Space in three measures.
+    pub Space[24] {
+        /// Bytes allocated.
+        used_bytes: u64,
+        /// Bytes as stored.
+        compressed_bytes: u64,
+        /// Bytes before compression.
+        uncompressed_bytes: u64,
+    }
+
+    /// What a bookmark says, as it is stored (`zfs_bookmark_phys_t`); short ones, which old pools know, end after the time.
+    pub BookmarkPhys[96] {
+        /// Guid of the snapshot.
+        guid: Guid,
+        /// The transaction group the snapshot was created in.
+        creation_txg: Txg,
+        /// When, in seconds since 1970.
+        creation_time: u64,
+        /// Its redaction list, if it is a redaction bookmark.
+        redaction_object: Option<ObjectId>,
+        /// Flags.
+        flags: BookmarkFlags,
+        /// What the snapshot referenced; zero in short bookmarks.
+        referenced: Space,
+        /// What was freed before the next snapshot.
+        freed_before_next: Space,
+        /// IV set of an encrypted snapshot, else 0.
+        ivset_guid: u64,
+    }
 }
+
+/// Bytes of a short bookmark (`BOOKMARK_PHYS_SIZE_V1`).
+const SHORT_BYTES: usize = BookmarkPhys::offset_of("redaction_object");
 
 /// A bookmark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bookmark {
     /// `pool/fs#name`
     pub name: String,
-    /// Guid of the snapshot.
-    pub guid: Guid,
-    /// The transaction group the snapshot was created in.
-    pub creation_txg: Txg,
-    /// When, in seconds since 1970.
-    pub creation_time: u64,
-    /// Its redaction list, if it is a redaction bookmark.
-    pub redaction_object: Option<ObjectId>,
-    /// Flags.
-    pub flags: BookmarkFlags,
-    /// What the snapshot referenced; zero in short bookmarks.
-    pub referenced: Space,
-    /// What was freed before the next snapshot.
-    pub freed_before_next: Space,
-    /// IV set of an encrypted snapshot, else 0.
-    pub ivset_guid: u64,
+    /// What it says.
+    pub phys: BookmarkPhys,
+}
+
+impl Deref for Bookmark {
+    type Target = BookmarkPhys;
+
+    fn deref(&self) -> &BookmarkPhys {
+        &self.phys
+    }
 }
 
 impl Bookmark {
     pub(crate) fn new(name: String, value: &Value) -> Result<Self> {
         let words = value.u64s();
-        if words.len() < 3 {
+        if words.len() < SHORT_BYTES / 8 {
             return Err(Error::corrupt(
                 "bookmark",
-                format!("{name} has {} words, expected 3 or more", words.len()),
+                format!("{name} has {} words, expected {} or more", words.len(), SHORT_BYTES / 8),
             ));
         }
-        let word = |at: usize| words.get(at).copied().unwrap_or(0);
-        let space = |at| Space {
-            used_bytes: word(at),
-            compressed_bytes: word(at + 1),
-            uncompressed_bytes: word(at + 2),
-        };
-        Ok(Self {
-            name,
-            guid: Guid(word(0)),
-            creation_txg: Txg(word(1)),
-            creation_time: word(2),
-            redaction_object: (word(3) != 0).then_some(ObjectId(word(3))),
-            flags: BookmarkFlags::from_bits_retain(word(4)),
-            referenced: space(5),
-            freed_before_next: space(8),
-            ivset_guid: word(11),
-        })
+        let bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+        Ok(Self { name, phys: BookmarkPhys::read_short(&bytes, ByteOrder::Little) })
     }
 
-    /// It as the pool keeps it: with all its words, or the three that old pools know (`BOOKMARK_PHYS_SIZE_V1`).
+    /// It as the pool keeps it: with all its words, or as a short one.
     pub(crate) fn encode(&self, is_long: bool) -> Value {
-        let space = |space: &Space| [space.used_bytes, space.compressed_bytes, space.uncompressed_bytes];
-        let mut words = vec![self.guid.0, self.creation_txg.0, self.creation_time];
-        if is_long {
-            words.extend([self.redaction_object.map_or(0, |object| object.0), self.flags.bits()]);
-            words.extend(space(&self.referenced));
-            words.extend(space(&self.freed_before_next));
-            words.push(self.ivset_guid);
-        }
+        let bytes = self.phys.to_bytes(ByteOrder::Little);
+        let bytes = if is_long { &bytes[..] } else { &bytes[..SHORT_BYTES] };
+        let words: Vec<u64> = bytes.chunks_exact(8).map(|word| ByteOrder::Little.u64(word)).collect();
         Value::words(&words)
     }
 
@@ -122,23 +127,31 @@ impl Bookmark {
     }
 }
 
-fn zap(head: &Dataset) -> Result<Option<ObjectId>> {
-    Ok(head.entry(BOOKMARKS)?.map(|value| value.u64().map(ObjectId)).transpose()?)
+impl MosReader<'_> {
+    /// The ZAP of a head's bookmarks.
+    pub(crate) fn bookmarks_zap(self, head: ObjectId) -> Result<Option<ObjectId>> {
+        self.entry_object(head, BOOKMARKS)
+    }
+
+    /// The bookmarks of a head, oldest first; of one age by name. Their names begin with `filesystem`.
+    pub(crate) fn bookmarks(self, head: ObjectId, filesystem: &str) -> Result<Vec<Bookmark>> {
+        let entries = self.entries(self.bookmarks_zap(head)?)?;
+        let mut bookmarks = entries
+            .iter()
+            .map(|(name, value)| Bookmark::new(format!("{filesystem}#{name}"), value))
+            .collect::<Result<Vec<_>>>()?;
+        bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
+        Ok(bookmarks)
+    }
 }
 
-impl Dataset {
+impl<M: Mos> Dataset<M> {
     /// The bookmarks of a head, oldest first; of one age by name.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn bookmarks(&self) -> Result<Vec<Bookmark>> {
-        let entries = self.dsl().entries(zap(self)?)?;
-        let mut bookmarks = entries
-            .iter()
-            .map(|(name, value)| Bookmark::new(format!("{}#{name}", self.dir().name()), value))
-            .collect::<Result<Vec<_>>>()?;
-        bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
-        Ok(bookmarks)
+        self.dsl().read().bookmarks(self.object(), self.dir().name())
     }
 
     /// The bookmark of this short name of a head.
@@ -146,7 +159,8 @@ impl Dataset {
     /// # Errors
     /// When it cannot be read.
     pub fn bookmark(&self, name: &str) -> Result<Option<Bookmark>> {
-        let value = self.dsl().lookup(zap(self)?, name)?;
+        let read = self.dsl().read();
+        let value = read.lookup(read.bookmarks_zap(self.object())?, name)?;
         value.map(|value| Bookmark::new(format!("{}#{name}", self.dir().name()), &value)).transpose()
     }
 }
@@ -164,4 +178,6 @@ mod tests {
         assert_eq!(short.encode(false).u64s(), [7, 8, 9]);
         assert!(Bookmark::new("pool/fs#mark".into(), &Value::words(&[7, 8])).is_err());
     }
+
+    zstream_format::round_trips! { Space, BookmarkPhys }
 }

@@ -1,17 +1,29 @@
 //! Deadlists: the blocks that the snapshot before a dataset has and the dataset has no more.
 //!
-//! The header (bonus, 320 bytes) sums the space; the entries sort the blocks by age, each under the
+//! The header in the bonus sums the space; the entries sort the blocks by age, each under the
 //! txg of a snapshot older than they are.
 
+use zstream_dmu::bpobj::BpObjPhys;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
 use crate::bookmark::Space;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::reader::Mos;
+
+structure! {
+    /// The header of a deadlist (`dsl_deadlist_phys_t`).
+    pub(crate) DeadlistPhys[320] {
+        /// The space of all blocks in it.
+        space: Space,
+        pad: [u64; 37],
+    }
+}
 
 /// The blocks of a deadlist that are younger than one snapshot and not younger than the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +50,11 @@ impl Deadlist {
     ///
     /// # Errors
     /// When there is none or it cannot be read.
-    pub fn of(dataset: &Dataset) -> Result<Self> {
+    pub fn of<M: Mos>(dataset: &Dataset<M>) -> Result<Self> {
         let name = dataset.name();
         let object =
             dataset.phys().deadlist.ok_or_else(|| Error::corrupt("deadlist", format!("{name} has none")))?;
-        Self::open(&**dataset.dsl().mos(), object)
+        Self::open(dataset.dsl().mos().objects(), object)
     }
 
     /// The deadlist in `object` of the MOS.
@@ -54,15 +66,11 @@ impl Deadlist {
         let bonus = info.bonus()?;
         // Both kinds of header: a deadlist's begins with the sums, a bpobj's with the count of blocks.
         let at = match info.bonus_type {
-            ObjectType::DEADLIST_HDR => 0,
-            ObjectType::BPOBJ_HDR => 8,
+            ObjectType::DEADLIST_HDR => DeadlistPhys::offset_of("space"),
+            ObjectType::BPOBJ_HDR => BpObjPhys::offset_of("bytes"),
             other => return Err(Error::corrupt("deadlist", format!("{object} has a bonus of type {other}"))),
         };
-        let word = |n: usize| {
-            let at = at + 8 * n;
-            bonus.get(at..at + 8).map_or(0, |bytes| ByteOrder::Little.u64(bytes))
-        };
-        let space = Space { used_bytes: word(0), compressed_bytes: word(1), uncompressed_bytes: word(2) };
+        let space = Space::read_short(bonus.get(at..).unwrap_or_default(), ByteOrder::Little);
         let mut entries = Vec::new();
         if info.bonus_type == ObjectType::DEADLIST_HDR {
             for entry in Zap::open(mos, object)?.entries() {
@@ -76,7 +84,7 @@ impl Deadlist {
     }
 }
 
-impl Dataset {
+impl<M: Mos> Dataset<M> {
     /// Bytes written since the snapshot before (`written`): what is referenced and was not then.
     ///
     /// # Errors
@@ -87,4 +95,11 @@ impl Dataset {
         let before = previous.phys().referenced_bytes.wrapping_sub(dead);
         Ok(self.phys().referenced_bytes.wrapping_sub(before))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    zstream_format::round_trips! { DeadlistPhys }
 }

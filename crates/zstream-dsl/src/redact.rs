@@ -1,12 +1,7 @@
 //! Redaction lists: the blocks that a redaction bookmark leaves out (`redaction_list_phys_t`).
 //!
 //! The list is an object of the MOS. Its header is the bonus buffer, or the spill block where there are
-//! many redaction snapshots:
-//!
-//! ```text
-//! header: last object | last block | entries | snapshots | guid...
-//! data:   { object | block | size << 48 | count - 1 | 0 }...     sorted by object, block
-//! ```
+//! many redaction snapshots; the guids of the snapshots follow it. The data are entries, sorted by object and block.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +10,34 @@ use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
 use crate::error::{Error, Result};
 
-const HEADER_BYTES: usize = 32;
-const ENTRY_BYTES: usize = 32;
+structure! {
+    /// The header of a list (`redaction_list_phys_t`).
+    pub(crate) ListHeader[32] {
+        /// Last object that the list covers; all ones when it is complete.
+        last_object: u64,
+        /// Last block that the list covers; all ones when it is complete.
+        last_block: u64,
+        /// How many runs of blocks it has.
+        entries: u64,
+        /// How many guids of redaction snapshots follow.
+        snapshots: u64,
+    }
+
+    /// A run of blocks (`redact_block_phys_t`).
+    pub(crate) ListEntry[32] {
+        object: ObjectId,
+        block: BlockId,
+        /// Size of each block in sectors from bit 48 on, number of blocks less one below.
+        size_and_count: u64,
+        pad: u64,
+    }
+}
+
+const ENTRY_BYTES: usize = ListEntry::LEN;
 /// Entries that are read at a time.
 const ENTRIES_PER_READ: u64 = 4096;
 /// Redaction snapshots of one bookmark: what a spill block holds.
@@ -68,22 +86,14 @@ impl RedactionList {
             bonus
         };
         let short = || Error::corrupt("redaction list", format!("header of {} bytes", header.len()));
-        let word = |n: usize| header.get(8 * n..8 * n + 8).map(|bytes| ByteOrder::Little.u64(bytes));
-        let count = word(3).ok_or_else(short)?;
-        if count > SNAPSHOTS_MAX {
-            return Err(Error::corrupt("redaction list", format!("{count} redaction snapshots")));
+        let head = ListHeader::read(header, ByteOrder::Little).ok_or_else(short)?;
+        if head.snapshots > SNAPSHOTS_MAX {
+            return Err(Error::corrupt("redaction list", format!("{} redaction snapshots", head.snapshots)));
         }
-        let snapshots = (0..count as usize)
-            .map(|n| word(HEADER_BYTES / 8 + n))
-            .collect::<Option<_>>()
-            .ok_or_else(short)?;
-        let list = Self {
-            last: (word(0).ok_or_else(short)?, word(1).ok_or_else(short)?),
-            entries: word(2).ok_or_else(short)?,
-            snapshots,
-            mos,
-            object,
-        };
+        let guids = header[ListHeader::LEN..].get(..8 * head.snapshots as usize).ok_or_else(short)?;
+        let snapshots = guids.chunks_exact(8).map(|guid| ByteOrder::Little.u64(guid)).collect();
+        let list =
+            Self { last: (head.last_object, head.last_block), entries: head.entries, snapshots, mos, object };
         let room = info.end() / ENTRY_BYTES as u64;
         if list.entries > room {
             return Err(Error::corrupt(
@@ -161,13 +171,9 @@ impl RedactionList {
 }
 
 fn parse(bytes: &[u8]) -> RedactedBlocks {
-    let word = |n: usize| ByteOrder::Little.u64(&bytes[8 * n..]);
-    RedactedBlocks {
-        object: ObjectId(word(0)),
-        block: BlockId(word(1)),
-        count: (word(2) & ((1 << 48) - 1)) + 1,
-        block_bytes: (word(2) >> 48) * 512,
-    }
+    let ListEntry { object, block, size_and_count, .. } = ListEntry::parse(bytes, ByteOrder::Little);
+    let count = (size_and_count & ((1 << 48) - 1)) + 1;
+    RedactedBlocks { object, block, count, block_bytes: (size_and_count >> 48) * 512 }
 }
 
 enum Start<'a> {
@@ -248,4 +254,6 @@ mod tests {
             RedactedBlocks { object: ObjectId(7), block: BlockId(3), count: 5, block_bytes: 128 << 10 };
         assert_eq!(parse(&bytes), expected);
     }
+
+    zstream_format::round_trips! { ListHeader, ListEntry }
 }

@@ -50,6 +50,8 @@ macro_rules! numbered {
     };
 }
 
+crate::wire::field_by_newtype! { ChecksumType as u8, CompressionType as u8, CryptSuite as u8 }
+
 numbered! {
     /// A block checksum function (`enum zio_checksum`).
     ChecksumType: 15 {

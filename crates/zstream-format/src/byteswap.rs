@@ -5,6 +5,10 @@
 
 use crate::object_type::{ObjectType, SwapClass};
 use crate::order::ByteOrder;
+use crate::phys::{
+    AceHeader, AclPhys, DnodeCore, MicroZapEntry, MicroZapHeader, ObjsetBlock, ObjsetHead, OldAce,
+    ZapArrayChunk, ZapEntryChunk, ZapLeafHeader, ZnodePhys,
+};
 
 /// An error from swapping a block: its structure is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,52 +89,31 @@ fn part<'a>(
     block.get_mut(at..).and_then(|rest| rest.get_mut(..need)).ok_or(short)
 }
 
-/// Reads an integer in the order `from` and reverses it.
-fn take_u16(block: &mut [u8], what: &'static str, at: usize, from: ByteOrder) -> Result<u16, SwapError> {
-    let bytes = part(block, what, at, 2)?;
-    let value = from.u16(bytes);
-    bytes.reverse();
-    Ok(value)
-}
-
-const ZBT_LEAF: u64 = 1 << 63;
-const ZBT_MICRO: u64 = (1 << 63) + 3;
-
 fn zap(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     match from.u64(part(block, "ZAP block type", 0, 8)?) {
-        ZBT_MICRO => micro_zap(block),
-        ZBT_LEAF => zap_leaf(block),
+        MicroZapHeader::BLOCK_TYPE => micro_zap(block),
+        ZapLeafHeader::BLOCK_TYPE => zap_leaf(block),
         // A header with its pointer table, or a block of an external pointer table.
         _ => swap_words(block, 8),
     }
 }
 
-/// Swaps a header of 64 bytes, then entries of 64: `value u64 | cd u32 | pad u16 | name [50]`.
+/// Swaps a header, then entries.
 fn micro_zap(block: &mut [u8]) -> Result<(), SwapError> {
-    swap_words(part(block, "micro ZAP header", 0, 64)?, 8)?;
-    for entry in block[64..].chunks_exact_mut(64) {
-        entry[..8].reverse();
-        entry[8..12].reverse();
-    }
+    MicroZapHeader::byteswap(part(block, "micro ZAP header", 0, MicroZapHeader::LEN)?);
+    block[MicroZapHeader::LEN..].chunks_exact_mut(MicroZapEntry::LEN).for_each(MicroZapEntry::byteswap);
     Ok(())
 }
 
-/// Swaps a header of 48 bytes, a hash table of `u16`, and chunks of 24 bytes. The bytes in array chunks
-/// are always big-endian.
+/// Swaps a header, a hash table of `u16`, and chunks. The bytes in array chunks are always big-endian.
 fn zap_leaf(block: &mut [u8]) -> Result<(), SwapError> {
-    const HEADER: usize = 48;
-    const CHUNK: usize = 24;
+    const HEADER: usize = ZapLeafHeader::LEN;
+    const CHUNK: usize = ZapEntryChunk::LEN;
     let size = block.len();
     if !size.is_power_of_two() || size < 512 {
         return Err(SwapError::Value { what: "size of a ZAP leaf", at: 0, found: size as u64 });
     }
-    for at in [0, 16] {
-        block[at..at + 8].reverse();
-    }
-    block[24..28].reverse();
-    for at in [28, 30, 32, 34] {
-        block[at..at + 2].reverse();
-    }
+    ZapLeafHeader::byteswap(block);
     let hash_len = size / 32 * 2;
     swap_words(&mut block[HEADER..HEADER + hash_len], 2)?;
     let chunks = (size - 2 * (size / 32)) / CHUNK - 2;
@@ -138,14 +121,8 @@ fn zap_leaf(block: &mut [u8]) -> Result<(), SwapError> {
         let at = HEADER + hash_len + index * CHUNK;
         let chunk = part(block, "ZAP chunk", at, CHUNK)?;
         match chunk[0] {
-            252 => {
-                for field in [2, 4, 6, 8, 10] {
-                    chunk[field..field + 2].reverse();
-                }
-                chunk[12..16].reverse();
-                chunk[16..24].reverse();
-            }
-            251 | 253 => chunk[22..24].reverse(),
+            ZapEntryChunk::KIND => ZapEntryChunk::byteswap(chunk),
+            ZapArrayChunk::KIND | ZapArrayChunk::KIND_FREE => ZapArrayChunk::byteswap(chunk),
             other => return Err(SwapError::Value { what: "type of a ZAP chunk", at, found: other.into() }),
         }
     }
@@ -153,16 +130,15 @@ fn zap_leaf(block: &mut [u8]) -> Result<(), SwapError> {
 }
 
 const SLOT: usize = 512;
-const DNODE_CORE: usize = 64;
 const BLKPTR: usize = 128;
 const DNODE_FLAG_SPILL: u8 = 4;
 
 fn dnodes(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     let mut at = 0;
     while at < block.len() {
-        part(block, "dnode", at, SLOT)?;
-        let slots = 1 + usize::from(block[at + 12]);
-        let len = if block[at] == 0 { SLOT } else { slots * SLOT };
+        let core = DnodeCore::parse(part(block, "dnode", at, SLOT)?, from);
+        let slots = 1 + usize::from(core.extra_slots);
+        let len = if core.object_type == 0 { SLOT } else { slots * SLOT };
         dnode(part(block, "dnode", at, len)?, at, from)?;
         at += len;
     }
@@ -171,14 +147,13 @@ fn dnodes(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
 
 /// Swaps one dnode with all its slots; `at` is its offset, for errors.
 fn dnode(dnode: &mut [u8], at: usize, from: ByteOrder) -> Result<(), SwapError> {
-    if dnode[0] == 0 {
+    let core = DnodeCore::parse(dnode, from);
+    if core.object_type == 0 {
         return Ok(());
     }
-    let blkptrs_end = DNODE_CORE + usize::from(dnode[3]) * BLKPTR;
-    let bonus_type = ObjectType(dnode[4].into());
-    let has_spill = dnode[7] & DNODE_FLAG_SPILL != 0;
-    swap_words(&mut dnode[8..12], 2)?;
-    swap_words(&mut dnode[16..32], 8)?;
+    let blkptrs_end = DnodeCore::LEN + usize::from(core.pointer_count) * BLKPTR;
+    let has_spill = core.flags & DNODE_FLAG_SPILL != 0;
+    DnodeCore::byteswap(dnode);
     let room = dnode.len() - if has_spill { BLKPTR } else { 0 };
     if blkptrs_end > room {
         return Err(SwapError::Short {
@@ -188,12 +163,12 @@ fn dnode(dnode: &mut [u8], at: usize, from: ByteOrder) -> Result<(), SwapError> 
             have: room,
         });
     }
-    swap_words(&mut dnode[DNODE_CORE..blkptrs_end], 8)?;
+    swap_words(&mut dnode[DnodeCore::LEN..blkptrs_end], 8)?;
     let (front, spill) = dnode.split_at_mut(room);
     swap_words(spill, 8)?;
-    let bonus_len = usize::from(from.swapped().u16(&front[10..]));
-    if bonus_len != 0 {
-        swap_bonus_area(bonus_type, &mut front[blkptrs_end..], bonus_len, from)?;
+    if core.bonus_len != 0 {
+        let bonus_type = ObjectType(core.bonus_type.into());
+        swap_bonus_area(bonus_type, &mut front[blkptrs_end..], core.bonus_len.into(), from)?;
     }
     Ok(())
 }
@@ -218,12 +193,16 @@ pub fn swap_bonus_area(
     swap(class, bonus, from)
 }
 
-/// Swaps the meta-dnode, the intent log header, type and flags, and, where the block is long enough, the
-/// accounting dnodes at 1024, 1536 and 2048. The MACs are bytes.
+/// Swaps the head and, where the block is long enough, the accounting dnodes.
 fn objset(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
+    const ACCOUNTING: [usize; 3] = [
+        ObjsetBlock::offset_of("user_used"),
+        ObjsetBlock::offset_of("group_used"),
+        ObjsetBlock::offset_of("project_used"),
+    ];
     dnode(part(block, "meta-dnode", 0, SLOT)?, 0, from)?;
-    swap_words(part(block, "objset header", SLOT, 192 + 16)?, 8)?;
-    for at in [1024, 1536, 2048] {
+    ObjsetHead::byteswap(part(block, "objset header", 0, ObjsetHead::LEN)?);
+    for at in ACCOUNTING {
         if block.len() >= at + SLOT {
             dnode(&mut block[at..at + SLOT], at, from)?;
         }
@@ -231,17 +210,14 @@ fn objset(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     Ok(())
 }
 
-/// Swaps `u64` fields up to 176, then the ACL:
-/// `object u64 | size u32 | version u16 | count u16 | aces [72]`.
+/// Swaps the fixed fields, then the entries of the ACL by its version.
 fn znode(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
-    const ACL: usize = 176;
     const FUID_VERSION: u16 = 1;
-    part(block, "znode", 0, ACL + 88)?;
-    swap_words(&mut block[..ACL + 8], 8)?;
-    block[ACL + 8..ACL + 12].reverse();
-    let version = take_u16(block, "version of an ACL", ACL + 12, from)?;
-    block[ACL + 14..ACL + 16].reverse();
-    let aces = &mut block[ACL + 16..ACL + 88];
+    const ACES: usize = ZnodePhys::offset_of("acl") + AclPhys::offset_of("entries");
+    let znode = part(block, "znode", 0, ZnodePhys::LEN)?;
+    let version = ZnodePhys::parse(znode, from).acl.version;
+    ZnodePhys::byteswap(znode);
+    let aces = &mut znode[ACES..];
     if version == FUID_VERSION {
         acl(aces, from)
     } else {
@@ -250,18 +226,12 @@ fn znode(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     }
 }
 
-/// Swaps entries of 12 bytes: `id u32 | mask u32 | flags u16 | type u16`.
 fn old_acl(block: &mut [u8]) {
-    for ace in block.chunks_exact_mut(12) {
-        ace[..4].reverse();
-        ace[4..8].reverse();
-        ace[8..10].reverse();
-        ace[10..12].reverse();
-    }
+    block.chunks_exact_mut(OldAce::LEN).for_each(OldAce::byteswap);
 }
 
-/// Swaps entries of `type u16 | flags u16 | mask u32`. Unless the flags name owner, group or everyone, an
-/// id of `u64` follows; in object entries, two guids of 16 bytes follow that.
+/// Swaps entries. Unless the flags name owner, group or everyone, an id of `u64` follows the header; in object entries, two
+/// guids of 16 bytes follow that.
 fn acl(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     const OWNER: u16 = 0x1000;
     const GROUP: u16 = 0x2000;
@@ -269,10 +239,10 @@ fn acl(block: &mut [u8], from: ByteOrder) -> Result<(), SwapError> {
     const EVERYONE: u16 = 0x4000;
     const WHO: u16 = OWNER | GROUP | IDENTIFIER_GROUP | EVERYONE;
     let mut at = 0;
-    while block.len() - at >= 8 {
-        let kind = take_u16(block, "type of an ACL entry", at, from)?;
-        let flags = take_u16(block, "flags of an ACL entry", at + 2, from)?;
-        block[at + 4..at + 8].reverse();
+    while block.len() - at >= AceHeader::LEN {
+        let entry = part(block, "an ACL entry", at, AceHeader::LEN)?;
+        let AceHeader { kind, flags, .. } = AceHeader::parse(entry, from);
+        AceHeader::byteswap(entry);
         let who = flags & WHO;
         at += if who == OWNER || who == EVERYONE || who == GROUP | IDENTIFIER_GROUP {
             8
@@ -307,13 +277,13 @@ mod tests {
     #[test]
     fn micro_zap_names_stay() {
         let mut block = vec![0; 512];
-        ByteOrder::Little.put_u64(&mut block, ZBT_MICRO);
+        ByteOrder::Little.put_u64(&mut block, MicroZapHeader::BLOCK_TYPE);
         ByteOrder::Little.put_u64(&mut block[64..], 5);
         ByteOrder::Little.put_u32(&mut block[72..], 7);
         block[78..82].copy_from_slice(b"ROOT");
         let before = block.clone();
         swap(SwapClass::Zap, &mut block, ByteOrder::Little).unwrap();
-        assert_eq!(ByteOrder::Big.u64(&block), ZBT_MICRO);
+        assert_eq!(ByteOrder::Big.u64(&block), MicroZapHeader::BLOCK_TYPE);
         assert_eq!(ByteOrder::Big.u64(&block[64..]), 5);
         assert_eq!(ByteOrder::Big.u32(&block[72..]), 7);
         assert_eq!(&block[78..82], b"ROOT");

@@ -4,7 +4,8 @@ use std::fmt;
 
 use bitflags::bitflags;
 
-use crate::wire::field_by_flags;
+use crate::field_by_flags;
+use crate::wire::field_by_newtype;
 
 bitflags! {
     /// `drr_flags` of BEGIN.
@@ -208,21 +209,7 @@ impl fmt::Debug for VersionInfo {
     }
 }
 
-impl crate::wire::Field for VersionInfo {
-    const SIZE: usize = 8;
-
-    fn get(bytes: &[u8], order: crate::order::ByteOrder) -> Self {
-        Self(order.u64(bytes))
-    }
-
-    fn put(self, bytes: &mut [u8], order: crate::order::ByteOrder) {
-        order.put_u64(bytes, self.0);
-    }
-
-    fn swap(bytes: &mut [u8]) {
-        bytes[..8].reverse();
-    }
-}
+field_by_newtype! { VersionInfo as u64 }
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::order::ByteOrder;
+use crate::wire::{Field, field_by_newtype};
+
 macro_rules! id {
     ($($(#[$meta:meta])* $name:ident, $format:literal;)*) => { $(
         $(#[$meta])*
@@ -37,4 +40,29 @@ id! {
     Txg, "{}";
     /// The index of a block in an object: offset divided by block size, at level 0.
     BlockId, "{}";
+}
+
+impl ObjectId {
+    /// The object of a filesystem that leads to all others (`MASTER_NODE_OBJ`).
+    pub const MASTER_NODE: Self = Self(1);
+}
+
+field_by_newtype! { Guid as u64, ObjectId as u64, Txg as u64, BlockId as u64 }
+
+/// An object number where 0 stands for none.
+impl Field for Option<ObjectId> {
+    const SIZE: usize = 8;
+
+    fn get(bytes: &[u8], order: ByteOrder) -> Self {
+        let number = order.u64(bytes);
+        (number != 0).then_some(ObjectId(number))
+    }
+
+    fn put(self, bytes: &mut [u8], order: ByteOrder) {
+        self.unwrap_or_default().put(bytes, order);
+    }
+
+    fn swap(bytes: &mut [u8]) {
+        ObjectId::swap(bytes);
+    }
 }

@@ -303,6 +303,8 @@ impl ObjsetType {
     }
 }
 
+crate::wire::field_by_newtype! { ObjectType as u32 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

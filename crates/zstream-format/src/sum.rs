@@ -57,6 +57,8 @@ impl Checksum {
     }
 }
 
+crate::wire::field_by_newtype! { Checksum as [u64; 4] }
+
 impl fmt::Display for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d] = self.0;

@@ -15,8 +15,6 @@ use crate::form::ORDER;
 use crate::output::{Output, Payload};
 use crate::plan::{Plan, Source};
 
-/// The master node of a filesystem, which refers to all other objects (`MASTER_NODE_OBJ`).
-const MASTER_NODE: ObjectId = ObjectId(1);
 /// The first filesystem version with system attributes, and so with spill blocks (`ZPL_VERSION_SA`).
 const SA_VERSION: u64 = 5;
 
@@ -61,7 +59,7 @@ fn has_system_attributes(source: &Source) -> Result<bool> {
     if objset.objset_type() != ObjsetType::ZFS {
         return Ok(false);
     }
-    let version = Zap::open(&**objset, MASTER_NODE)?.lookup_u64("VERSION")?;
+    let version = Zap::open(&**objset, ObjectId::MASTER_NODE)?.lookup_u64("VERSION")?;
     let version =
         version.ok_or_else(|| zstream_dmu::error::Error::corrupt("master node", "it has no VERSION"))?;
     Ok(version >= SA_VERSION)

@@ -404,33 +404,8 @@ impl Indexer<'_> {
             Body::Redact(body) => {
                 Op::Redact { object: body.object.0, offset: body.offset, length: body.length }
             }
-            Body::Write(body) => {
-                block.set_sizes(body.payload_len(), body.logical_size, body.compression)?;
-                if raw {
-                    block.swap = Swap::raw(order);
-                } else if foreign && !body.is_compressed() {
-                    // Senders compress only blocks of types that are not swapped.
-                    block.swap = class_of(body.object_type)?;
-                }
-                if let Some(writes) = &mut self.writes {
-                    writes.insert((body.to_guid, body.object.0, body.offset), block);
-                }
-                Op::Write { object: body.object.0, offset: body.offset, block }
-            }
-            Body::WriteEmbedded(body) => {
-                if body.embedded_type != 0 {
-                    return Err(other(format!("embedded type is {}, expected 0 (data)", body.embedded_type)));
-                }
-                if u64::from(body.logical_size) != body.length {
-                    let (have, need) = (body.logical_size, body.length);
-                    return Err(other(format!("embedded block is {have} bytes, expected {need}")));
-                }
-                block.set_sizes(body.physical_size.into(), body.length, body.compression)?;
-                if foreign {
-                    block.swap = Swap::ByObject;
-                }
-                Op::Embedded { object: body.object.0, offset: body.offset, block }
-            }
+            Body::Write(body) => self.write(body, block, raw.then_some(order), foreign)?,
+            Body::WriteEmbedded(body) => embedded(body, block, foreign)?,
             Body::Spill(body) => {
                 block.set_sizes(body.payload_len(), body.length, body.compression)?;
                 if raw {
@@ -454,6 +429,27 @@ impl Indexer<'_> {
             }
             Body::Begin(_) | Body::End(_) => return Ok(None),
         }))
+    }
+
+    /// Returns the operation for a WRITE. `raw` is the byte order of the stream where it is a raw one.
+    fn write(
+        &mut self,
+        body: &record::Write,
+        mut block: Stored,
+        raw: Option<ByteOrder>,
+        foreign: bool,
+    ) -> Result<Op, Fault> {
+        block.set_sizes(body.payload_len(), body.logical_size, body.compression)?;
+        if let Some(order) = raw {
+            block.swap = Swap::raw(order);
+        } else if foreign && !body.is_compressed() {
+            // Senders compress only blocks of types that are not swapped.
+            block.swap = class_of(body.object_type)?;
+        }
+        if let Some(writes) = &mut self.writes {
+            writes.insert((body.to_guid, body.object.0, body.offset), block);
+        }
+        Ok(Op::Write { object: body.object.0, offset: body.offset, block })
     }
 
     fn object(&self, body: &record::Object, record: &Record<'_>, raw: bool) -> Result<ObjectOp, Fault> {
@@ -577,6 +573,22 @@ fn class_of(object_type: ObjectType) -> Result<Swap, Fault> {
 
 fn other(text: String) -> Fault {
     Fault::Other(text.into())
+}
+
+/// Returns the operation for a WRITE_EMBEDDED.
+fn embedded(body: &record::WriteEmbedded, mut block: Stored, foreign: bool) -> Result<Op, Fault> {
+    if body.embedded_type != 0 {
+        return Err(other(format!("embedded type is {}, expected 0 (data)", body.embedded_type)));
+    }
+    if u64::from(body.logical_size) != body.length {
+        let (have, need) = (body.logical_size, body.length);
+        return Err(other(format!("embedded block is {have} bytes, expected {need}")));
+    }
+    block.set_sizes(body.physical_size.into(), body.length, body.compression)?;
+    if foreign {
+        block.swap = Swap::ByObject;
+    }
+    Ok(Op::Embedded { object: body.object.0, offset: body.offset, block })
 }
 
 #[cfg(test)]

@@ -27,18 +27,12 @@ use zstream_format::byteswap;
 use zstream_format::flags::{SpillFlags, WriteFlags};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::{DnodeCore, ObjsetHead};
 use zstream_format::record::{Body, HEADER_LEN, Header};
 
 use crate::index::{Content, RangeOp, RawShape, Stored};
 use crate::objects::{Entry, Objects, SLOTS_PER_BLOCK};
 use crate::source::Source;
-
-/// The size of an objset block up to the end of its MACs in bytes.
-const OBJSET_BYTES: usize = 1024;
-/// The offset of `os_type` in an objset block.
-const OS_TYPE: usize = 704;
-/// The offset of `os_portable_mac` in an objset block.
-const OS_PORTABLE_MAC: usize = 720;
 
 /// The encryption parameters and the type of a raw block, from the header of its record.
 pub(crate) struct Seal {
@@ -292,19 +286,21 @@ impl Locked<'_> {
             Some(Content::Redacted) => return Err(Fault::Redacted.into()),
             Some(Content::Absent) => return Err(Fault::Absent.into()),
         };
-        let core = Core {
-            object_type: op.object_type,
+        // The types were validated: they fit in a byte.
+        let core = DnodeCore {
+            object_type: op.object_type.0 as u8,
             indirect_shift,
             levels,
-            bonus_type: op.bonus_type,
+            bonus_type: op.bonus_type.0 as u8,
             checksum_type: op.checksum_type,
             compression: op.compression,
-            block_bytes: bytes,
+            block_sectors: sectors(bytes)?,
             bonus_len: shape.bonus_len,
             extra_slots: op.slots - 1,
-            max_block: shape.max_block,
+            max_block: BlockId(shape.max_block),
+            ..DnodeCore::default()
         };
-        let area = core.put(dnode, order, &tree.roots(pointers)?, spill.as_ref())?;
+        let area = put_dnode(dnode, order, core, &tree.roots(pointers)?, spill.as_ref())?;
         let room = dnode.get_mut(area.clone()).and_then(|area| area.get_mut(..op.bonus.len()));
         let len = usize::from(shape.bonus_len);
         match room {
@@ -356,82 +352,51 @@ impl Locked<'_> {
             next: &next,
             leaf: &leaf,
         };
-        let core = Core {
-            object_type: ObjectType::DNODE,
+        let core = DnodeCore {
+            object_type: ObjectType::DNODE.0 as u8,
             indirect_shift: keys.meta_indirect_shift,
             levels: keys.meta_levels,
-            bonus_type: ObjectType::NONE,
             checksum_type: keys.meta_checksum,
             compression: keys.meta_compression,
-            block_bytes: keys.meta_block_bytes,
-            bonus_len: 0,
-            extra_slots: 0,
-            max_block: keys.meta_max_block,
+            block_sectors: sectors(keys.meta_block_bytes)?,
+            max_block: BlockId(keys.meta_max_block),
+            ..DnodeCore::default()
         };
         let order = ByteOrder::Little;
-        let mut block = vec![0; OBJSET_BYTES];
-        core.put(&mut block[..DNODE_SLOT_BYTES], order, &tree.roots(keys.meta_pointers)?, None)?;
-        order.put_u64(&mut block[OS_TYPE..], self.objset_type.0.into());
-        block[OS_PORTABLE_MAC..][..keys.portable_mac.len()].copy_from_slice(&keys.portable_mac);
-        self.key.verify_objset(&block, order)
+        let (objset_type, portable_mac) = (self.objset_type.0.into(), keys.portable_mac);
+        let mut head = ObjsetHead { objset_type, portable_mac, ..ObjsetHead::default() };
+        put_dnode(&mut head.meta_dnode, order, core, &tree.roots(keys.meta_pointers)?, None)?;
+        self.key.verify_objset(&head.to_bytes(order), order)
     }
 }
 
-/// The authenticated fields in the fixed part of a dnode.
-struct Core {
-    object_type: ObjectType,
-    indirect_shift: u8,
-    levels: u8,
-    bonus_type: ObjectType,
-    checksum_type: ChecksumType,
-    compression: CompressionType,
-    block_bytes: u64,
-    bonus_len: u16,
-    extra_slots: u8,
-    max_block: u64,
+/// Writes the authenticated fields in the fixed part of a dnode, and the pointers after it. Returns the range of the bonus area.
+fn put_dnode(
+    dnode: &mut [u8],
+    order: ByteOrder,
+    core: DnodeCore,
+    pointers: &[BlockPointer],
+    spill: Option<&BlockPointer>,
+) -> Result<std::ops::Range<usize>> {
+    let start = DNODE_CORE_BYTES + pointers.len() * BLOCK_POINTER_BYTES;
+    let end = dnode.len() - if spill.is_some() { BLOCK_POINTER_BYTES } else { 0 };
+    if start > end {
+        return Err(Error::corrupt("dnode", "it has more pointers than fit"));
+    }
+    let flags = if spill.is_some() { DnodeFlags::SPILL_POINTER } else { DnodeFlags::empty() };
+    DnodeCore { pointer_count: pointers.len() as u8, flags: flags.bits(), ..core }.encode(dnode, order);
+    let places = dnode[DNODE_CORE_BYTES..].chunks_exact_mut(BLOCK_POINTER_BYTES);
+    for (place, pointer) in places.zip(pointers) {
+        place.copy_from_slice(&pointer.encode(order));
+    }
+    if let Some(pointer) = spill {
+        dnode[end..].copy_from_slice(&pointer.encode(order));
+    }
+    Ok(start..end)
 }
 
-impl Core {
-    /// Writes the fixed part and the pointers after it. Returns the range of the bonus area.
-    fn put(
-        &self,
-        dnode: &mut [u8],
-        order: ByteOrder,
-        pointers: &[BlockPointer],
-        spill: Option<&BlockPointer>,
-    ) -> Result<std::ops::Range<usize>> {
-        let bad = |what: &str| Error::corrupt("dnode", what);
-        let sectors =
-            u16::try_from(self.block_bytes / 512).map_err(|_| bad("block size is more than 32 MiB"))?;
-        let start = DNODE_CORE_BYTES + pointers.len() * BLOCK_POINTER_BYTES;
-        let end = dnode.len() - if spill.is_some() { BLOCK_POINTER_BYTES } else { 0 };
-        if start > end {
-            return Err(bad("it has more pointers than fit"));
-        }
-        // The types were validated: they fit in a byte.
-        dnode[..8].copy_from_slice(&[
-            self.object_type.0 as u8,
-            self.indirect_shift,
-            self.levels,
-            pointers.len() as u8,
-            self.bonus_type.0 as u8,
-            self.checksum_type.0,
-            self.compression.0,
-            if spill.is_some() { DnodeFlags::SPILL_POINTER.bits() } else { 0 },
-        ]);
-        order.put_u16(&mut dnode[8..], sectors);
-        order.put_u16(&mut dnode[10..], self.bonus_len);
-        dnode[12] = self.extra_slots;
-        order.put_u64(&mut dnode[16..], self.max_block);
-        for (place, pointer) in dnode[DNODE_CORE_BYTES..].chunks_exact_mut(BLOCK_POINTER_BYTES).zip(pointers)
-        {
-            place.copy_from_slice(&pointer.encode(order));
-        }
-        if let Some(pointer) = spill {
-            dnode[end..].copy_from_slice(&pointer.encode(order));
-        }
-        Ok(start..end)
-    }
+fn sectors(block_bytes: u64) -> Result<u16> {
+    u16::try_from(block_bytes / 512).map_err(|_| Error::corrupt("dnode", "block size is more than 32 MiB"))
 }
 
 /// Returns the block at an offset, which must be complete as it was sent.

@@ -14,11 +14,12 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
 use zstream_format::object_type::{ObjectType, ObjsetType};
+use zstream_format::order::ByteOrder;
+use zstream_format::phys::{AceHeader, SaFixed, SaHeader};
 
 use crate::error::{Error, Result};
-use crate::sa::{MAGIC, REGISTRY};
+use crate::sa::{HEADER_BYTES_MIN, REGISTRY};
 
-const MASTER_NODE: ObjectId = ObjectId(1);
 const VOLUME: ObjectId = ObjectId(1);
 const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
 
@@ -30,9 +31,12 @@ const LAYOUT: u16 = 2;
 /// The attributes in the layout: mode, size, generation, user, group, parent, flags, times, links, ACL.
 const LAYOUT_ATTRIBUTES: [u16; 14] = [5, 6, 4, 12, 13, 7, 11, 0, 1, 2, 3, 8, 16, 19];
 
-/// The ACL of a new directory: entries for owner, group and everyone, as type with flags, and access mask.
-const DIRECTORY_ACL: [(u32, u32); 3] =
-    [(0x1000 << 16, 0x001e_01bf), (0x2040 << 16, 0x0012_00a9), (0x4000 << 16, 0x0012_00a9)];
+/// The ACL of a new directory: entries for owner, group and everyone.
+const DIRECTORY_ACL: [AceHeader; 3] = [
+    AceHeader { kind: 0, flags: 0x1000, mask: 0x001e_01bf },
+    AceHeader { kind: 0, flags: 0x2040, mask: 0x0012_00a9 },
+    AceHeader { kind: 0, flags: 0x4000, mask: 0x0012_00a9 },
+];
 
 /// The mode of a new directory: everyone can read it, and the owner can change it.
 const DIRECTORY_MODE: u64 = 0o40755;
@@ -66,8 +70,8 @@ pub fn create_filesystem(
     random: &mut dyn FnMut() -> PoolResult<u64>,
 ) -> Result<ObjectId> {
     let mut plain = || Ok::<_, Error>(NewZap::new(random()?));
-    set.claim(MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
-    zap::create_in(set, MASTER_NODE, &plain()?)?;
+    set.claim(ObjectId::MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
+    zap::create_in(set, ObjectId::MASTER_NODE, &plain()?)?;
     let attributes = zap::create(set, ObjectType::SA_MASTER_NODE, &plain()?)?;
     let unlinked = zap::create(set, ObjectType::UNLINKED_SET, &plain()?)?;
     let upper = if new.case == 0 { NormFlags::empty() } else { NormFlags::UPPER };
@@ -87,7 +91,7 @@ pub fn create_filesystem(
     let mut entries = ZapMut::open(set, attributes)?;
     entries.add("REGISTRY", &Value::word(registry.0))?;
     entries.add("LAYOUTS", &Value::word(layouts.0))?;
-    let mut entries = ZapMut::open(set, MASTER_NODE)?;
+    let mut entries = ZapMut::open(set, ObjectId::MASTER_NODE)?;
     for (name, value) in [
         ("normalization", new.normalization.bits()),
         ("utf8only", u64::from(new.utf8_only)),
@@ -104,20 +108,29 @@ pub fn create_filesystem(
 
 /// Returns the bonus of the root directory.
 fn root_attributes(set: &dyn ObjectStore, root: ObjectId, new: &NewFilesystem) -> Vec<u8> {
-    let aces: Vec<u8> = DIRECTORY_ACL
-        .iter()
-        .flat_map(|(kind, mask)| [kind.to_le_bytes(), mask.to_le_bytes()].concat())
-        .collect();
-    let (seconds, nanoseconds) = (new.time.0, u64::from(new.time.1));
-    let mut words = vec![DIRECTORY_MODE, 2, set.txg().0, new.owner.0, new.owner.1, root.0, DIRECTORY_FLAGS];
-    // Access, modification, change, creation.
-    words.extend([seconds, nanoseconds].repeat(4));
-    words.extend([2, DIRECTORY_ACL.len() as u64]);
-    let mut out = Vec::new();
-    out.extend(MAGIC.to_le_bytes());
-    out.extend((LAYOUT | 1 << 10).to_le_bytes());
+    const ORDER: ByteOrder = ByteOrder::Little;
+    let aces: Vec<u8> = DIRECTORY_ACL.iter().flat_map(|ace| ace.to_bytes(ORDER)).collect();
+    let time = [new.time.0, u64::from(new.time.1)];
+    let fixed = SaFixed {
+        mode: DIRECTORY_MODE,
+        size: 2,
+        generation: set.txg().0,
+        uid: new.owner.0,
+        gid: new.owner.1,
+        parent: root.0,
+        flags: DIRECTORY_FLAGS,
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        links: 2,
+        project: 0,
+    };
+    let mut out = SaHeader::new(LAYOUT, HEADER_BYTES_MIN as u16).to_bytes(ORDER).to_vec();
     out.extend((aces.len() as u16).to_le_bytes());
-    out.extend(words.into_iter().flat_map(u64::to_le_bytes));
+    // A directory without a project has the number of ACL entries in its place.
+    out.extend(&fixed.to_bytes(ORDER)[..SaFixed::offset_of("project")]);
+    out.extend((DIRECTORY_ACL.len() as u64).to_le_bytes());
     out.extend(aces);
     out
 }

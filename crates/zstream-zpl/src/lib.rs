@@ -10,6 +10,7 @@ pub mod fuid;
 pub mod node;
 pub mod paths;
 pub mod sa;
+pub mod settings;
 pub mod volume;
 pub mod walk;
 pub mod writer;

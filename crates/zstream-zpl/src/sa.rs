@@ -1,7 +1,7 @@
 //! System attributes: the attributes of nodes in bonus buffers and spill blocks (ZPL version 5).
 //!
 //! ```text
-//! 0  magic u32 0x2f505a   info u16: layout 0..9, header size / 8 in 10..15
+//! 0  `SaHeader`: layout, size of the header
 //! 6  lengths u16[]: of the attributes of variable length, in order
 //!    attributes in the order of the layout, each at a multiple of 8
 //! ```
@@ -20,11 +20,12 @@ use zstream_dmu::zap::{Value, Zap, ZapMut};
 use zstream_format::byteswap;
 use zstream_format::object_type::SwapClass;
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::SaHeader;
 
-/// The magic number of a header.
-pub(crate) const MAGIC: u32 = 0x002f_505a;
-const HEADER_BYTES_MIN: usize = 8;
-const LENGTHS_OFFSET: usize = 6;
+/// The size of the smallest header, which has room for one length.
+pub(crate) const HEADER_BYTES_MIN: usize = 8;
+/// The offset of the lengths of attributes in a header.
+pub(crate) const LENGTHS_OFFSET: usize = SaHeader::LEN;
 
 /// The limit for the number of attributes in a filesystem: OpenZFS has some twenty.
 const ATTRIBUTES_MAX: usize = 4096;
@@ -237,12 +238,10 @@ impl Registry {
                 block.len()
             )));
         }
-        let order = [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(block) == MAGIC);
-        let order = order.ok_or_else(|| {
-            bad(format!("magic is {:#x}, expected {MAGIC:#x}", ByteOrder::Little.u32(block)))
+        let (header, order) = SaHeader::find(block).ok_or_else(|| {
+            bad(format!("magic is {:#x}, expected {:#x}", ByteOrder::Little.u32(block), SaHeader::MAGIC))
         })?;
-        let info = order.u16(&block[4..]);
-        let (number, header_bytes) = (info & 0x3ff, usize::from(info >> 10) * 8);
+        let (number, header_bytes) = (header.layout(), header.header_bytes());
         if header_bytes < HEADER_BYTES_MIN || header_bytes > block.len() {
             return Err(bad(format!("header is {header_bytes} bytes, the block has {}", block.len())));
         }
@@ -343,8 +342,7 @@ mod tests {
 
     fn block(order: ByteOrder) -> Vec<u8> {
         let mut block = vec![0; 16 + 8 + 8 + 5];
-        order.put_u32(&mut block, MAGIC);
-        order.put_u16(&mut block[4..], 2 << 10 | 2);
+        SaHeader::new(2, 16).encode(&mut block, order);
         order.put_u16(&mut block[6..], 3);
         order.put_u16(&mut block[8..], 5);
         order.put_u64(&mut block[16..], 0o100_644);

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The object with the data (`ZVOL_OBJ`).
 pub const DATA: ObjectId = ObjectId(1);
 /// The ZAP with the size (`ZVOL_ZAP_OBJ`).
-const PROPERTIES: ObjectId = ObjectId(2);
+pub(crate) const PROPERTIES: ObjectId = ObjectId(2);
 
 /// Returns the content of a volume.
 ///

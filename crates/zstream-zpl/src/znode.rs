@@ -1,27 +1,17 @@
 //! Decoding of a bonus buffer as a [`Node`]: system attributes, or the znode of ZPL versions below 5.
-//!
-//! ```text
-//!   0  atime   mtime   ctime   crtime                  u64 seconds, u64 nanoseconds each
-//!  64  gen   mode   size   parent   links   xattr   rdev   flags   uid   gid   zap   pad u64[3]
-//! 176  acl: object u64   size u32   version u16   count u16   entries u8[72]
-//! 264  target of a symbolic link
-//! ```
 
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::ObjectId;
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::{AclPhys, OldAce, ZnodePhys};
 
 use crate::fuid::Fuid;
 use crate::node::{Acl, AclEntries, FileType, Node, Time};
 use crate::sa::Attribute;
 
 const LE: ByteOrder = ByteOrder::Little;
-const ZNODE_BYTES: usize = 264;
-const ACL_OFFSET: usize = 176;
-const ACL_ENTRIES_OFFSET: usize = 16;
-const ACL_BYTES: usize = 88;
 /// The size of an entry of an ACL of version 0 in bytes; its `size` field counts entries instead of bytes.
-const OLD_ACE_BYTES: u64 = 12;
+const OLD_ACE_BYTES: u64 = OldAce::LEN as u64;
 
 fn bad(detail: String) -> Error {
     Error::corrupt("znode", detail)
@@ -33,8 +23,12 @@ fn word(bytes: &[u8], at: usize) -> Result<u64> {
         .ok_or_else(|| bad(format!("size is {} bytes, expected at least {}", bytes.len(), at + 8)))
 }
 
-fn time(bytes: &[u8], at: usize) -> Result<Time> {
-    Ok(Time { seconds: word(bytes, at)?.cast_signed(), nanoseconds: word(bytes, at + 8)? })
+fn time(bytes: &[u8]) -> Result<Time> {
+    Ok(time_of([word(bytes, 0)?, word(bytes, 8)?]))
+}
+
+fn time_of([seconds, nanoseconds]: [u64; 2]) -> Time {
+    Time { seconds: seconds.cast_signed(), nanoseconds }
 }
 
 fn optional(number: u64) -> Option<ObjectId> {
@@ -43,33 +37,32 @@ fn optional(number: u64) -> Option<ObjectId> {
 
 /// Decodes the fixed znode in a bonus buffer.
 pub(crate) fn legacy(object: ObjectId, bonus: &[u8]) -> Result<Node> {
-    if bonus.len() < ZNODE_BYTES {
-        return Err(bad(format!("size is {} bytes, expected at least {ZNODE_BYTES}", bonus.len())));
-    }
+    let phys = ZnodePhys::read(bonus, LE)
+        .ok_or_else(|| bad(format!("size is {} bytes, expected at least {}", bonus.len(), ZnodePhys::LEN)))?;
     let mut node = Node {
         object,
-        atime: time(bonus, 0)?,
-        mtime: time(bonus, 16)?,
-        ctime: time(bonus, 32)?,
-        crtime: time(bonus, 48)?,
-        generation: word(bonus, 64)?,
-        mode: word(bonus, 72)?,
-        size: word(bonus, 80)?,
-        parent: ObjectId(word(bonus, 88)?),
-        links: word(bonus, 96)?,
-        xattr_directory: optional(word(bonus, 104)?),
-        flags: word(bonus, 120)?,
-        uid: Fuid(word(bonus, 128)?),
-        gid: Fuid(word(bonus, 136)?),
-        acl: Some(acl(&bonus[ACL_OFFSET..ZNODE_BYTES])?),
+        atime: time_of(phys.atime),
+        mtime: time_of(phys.mtime),
+        ctime: time_of(phys.ctime),
+        crtime: time_of(phys.crtime),
+        generation: phys.generation,
+        mode: phys.mode,
+        size: phys.size,
+        parent: ObjectId(phys.parent),
+        links: phys.links,
+        xattr_directory: optional(phys.xattr),
+        flags: phys.flags,
+        uid: Fuid(phys.uid),
+        gid: Fuid(phys.gid),
+        acl: Some(acl(&phys.acl)?),
         ..Node::default()
     };
     match node.file_type() {
-        Some(FileType::CharDevice | FileType::BlockDevice) => node.rdev = Some(word(bonus, 112)?),
+        Some(FileType::CharDevice | FileType::BlockDevice) => node.rdev = Some(phys.rdev),
         // A target that does not fit after the znode is in data blocks.
         Some(FileType::Symlink) => {
             let length = usize::try_from(node.size).unwrap_or(usize::MAX);
-            node.inline_target = bonus[ZNODE_BYTES..].get(..length).map(<[u8]>::to_vec);
+            node.inline_target = bonus[ZnodePhys::LEN..].get(..length).map(<[u8]>::to_vec);
         }
         _ => {}
     }
@@ -77,24 +70,20 @@ pub(crate) fn legacy(object: ObjectId, bonus: &[u8]) -> Result<Node> {
 }
 
 /// Decodes the ACL of a znode (`zfs_acl_phys_t`).
-fn acl(bytes: &[u8]) -> Result<Acl> {
-    if bytes.len() < ACL_BYTES {
-        return Err(bad(format!("ACL is {} bytes, expected {ACL_BYTES}", bytes.len())));
-    }
-    let (object, size, version) = (LE.u64(bytes), u64::from(LE.u32(&bytes[8..])), LE.u16(&bytes[12..]));
+fn acl(&AclPhys { object, size, version, count, entries }: &AclPhys) -> Result<Acl> {
+    let size = u64::from(size);
     let (count, size) = match version {
         0 => (size, size * OLD_ACE_BYTES),
-        _ => (u64::from(LE.u16(&bytes[14..])), size),
+        _ => (u64::from(count), size),
     };
     let entries = match optional(object) {
         Some(object) => AclEntries::Object(object, size),
         None => {
-            let room = &bytes[ACL_ENTRIES_OFFSET..ACL_BYTES];
-            let entries = usize::try_from(size).ok().and_then(|size| room.get(..size));
-            let entries = entries.ok_or_else(|| {
-                bad(format!("entries of the ACL are {size} bytes, there is room for {}", room.len()))
+            let used = usize::try_from(size).ok().and_then(|size| entries.get(..size));
+            let used = used.ok_or_else(|| {
+                bad(format!("entries of the ACL are {size} bytes, there is room for {}", entries.len()))
             })?;
-            AclEntries::Inline(entries.to_vec())
+            AclEntries::Inline(used.to_vec())
         }
     };
     Ok(Acl { version, count, entries })
@@ -117,10 +106,10 @@ impl Gather {
     pub(crate) fn add(&mut self, attribute: Attribute, value: &[u8]) -> Result<()> {
         let node = &mut self.node;
         match attribute {
-            Attribute::Atime => node.atime = time(value, 0)?,
-            Attribute::Mtime => node.mtime = time(value, 0)?,
-            Attribute::Ctime => node.ctime = time(value, 0)?,
-            Attribute::Crtime => node.crtime = time(value, 0)?,
+            Attribute::Atime => node.atime = time(value)?,
+            Attribute::Mtime => node.mtime = time(value)?,
+            Attribute::Ctime => node.ctime = time(value)?,
+            Attribute::Crtime => node.crtime = time(value)?,
             Attribute::Gen => node.generation = word(value, 0)?,
             Attribute::Mode => {
                 node.mode = word(value, 0)?;
@@ -134,7 +123,11 @@ impl Gather {
             Attribute::Flags => node.flags = word(value, 0)?,
             Attribute::Uid => node.uid = Fuid(word(value, 0)?),
             Attribute::Gid => node.gid = Fuid(word(value, 0)?),
-            Attribute::ZnodeAcl => node.acl = Some(acl(value)?),
+            Attribute::ZnodeAcl => {
+                let phys = AclPhys::read(value, LE)
+                    .ok_or_else(|| bad(format!("ACL is {} bytes, expected {}", value.len(), AclPhys::LEN)))?;
+                node.acl = Some(acl(&phys)?);
+            }
             Attribute::DaclCount => self.acl_count = Some(word(value, 0)?),
             Attribute::DaclAces => self.acl_entries = Some(value.to_vec()),
             Attribute::Symlink => node.inline_target = Some(value.to_vec()),

@@ -181,6 +181,12 @@ pub enum Warning {
     /// A condition that restricts the use of the pool.
     #[error("warning: {0}")]
     Pool(Notice),
+    /// A dataset cannot be read, so an interrupted receive in it was not destroyed.
+    #[error("unfinished receives may remain, because a dataset cannot be read: {reason}")]
+    NotSearched {
+        /// The reason.
+        reason: String,
+    },
     /// Members of the pool are missing; their content is reconstructed from the others.
     #[error("pool {pool}: missing {}; data is reconstructed from the other members", members.join(", "))]
     MembersMissing {

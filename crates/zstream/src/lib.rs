@@ -24,6 +24,7 @@ pub use datasets::{
 };
 pub use error::{Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
 pub use place::keys::{load_key, unlock, unlock_to_write};
+pub use place::pool::unsearched;
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenPool, PoolPlace, Secret, Source, StreamPlace};
 pub use put::{Input, Put, PutOptions};

@@ -10,6 +10,7 @@ use zstream_dsl::prop::space::PoolSpace;
 use zstream_dsl::prop::table::{PROPERTIES, Property, Types};
 use zstream_dsl::prop::value::{Found, Value};
 use zstream_dsl::prop::{Props, Subject};
+use zstream_zpl::settings::setting;
 
 use crate::control::{Control, Warning};
 use crate::error::{Error, Result};
@@ -155,6 +156,7 @@ impl Visitor<'_> {
             self.keys.unlock(dataset)?;
         }
         let Some(props) = self.readable(Props::new(subject, self.space)) else { return Ok(()) };
+        let props = props.with_settings(setting);
         if self.selection.types.intersects(props.types()) {
             self.found.push(props);
         }

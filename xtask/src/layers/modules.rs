@@ -16,7 +16,7 @@ use super::imports::{self, Source};
 const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
-        "errno shown algorithm object_type order byteswap sum fletcher checksum deflate compress ids wire flags \
+        "errno shown order wire algorithm object_type ids phys file_info byteswap sum fletcher checksum deflate compress flags \
          nvlist record place judge effect stream verify summary token edit",
     ),
     (
@@ -26,10 +26,13 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dsl",
-        "error phys name redact pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
+        "error phys name redact reader pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
          resume scrub write",
     ),
-    ("zstream-zpl", "error content sa create fuid node znode directory fs walk paths volume xattr writer"),
+    (
+        "zstream-zpl",
+        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer",
+    ),
     ("zstream-view", "source index objects raw view open"),
     (
         "zstream-send",

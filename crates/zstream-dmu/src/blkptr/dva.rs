@@ -2,12 +2,32 @@
 
 use std::fmt;
 
+use zstream_format::order::ByteOrder;
+use zstream_format::wire::Field;
+
 use super::{SECTOR_BYTES, bits, field};
 
 /// The address of one copy of a block (`dva_t`): a range of a top-level vdev.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Dva {
     words: [u64; 2],
+}
+
+/// A part of a declared structure.
+impl Field for Dva {
+    const SIZE: usize = 16;
+
+    fn get(bytes: &[u8], order: ByteOrder) -> Self {
+        Self { words: Field::get(bytes, order) }
+    }
+
+    fn put(self, bytes: &mut [u8], order: ByteOrder) {
+        self.words.put(bytes, order);
+    }
+
+    fn swap(bytes: &mut [u8]) {
+        <[u64; 2]>::swap(bytes);
+    }
 }
 
 impl Dva {

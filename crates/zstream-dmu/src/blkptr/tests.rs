@@ -113,3 +113,5 @@ proptest! {
         prop_assert_eq!((dva.vdev(), dva.offset(), dva.asize(), dva.is_gang()), (vdev, sectors * 512, asize * 512, gang));
     }
 }
+
+zstream_format::round_trips! { BlockPointer, Dva }

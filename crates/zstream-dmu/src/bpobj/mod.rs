@@ -2,13 +2,6 @@
 //!
 //! The data is an array of block pointers; the bonus counts them. A list may have others below it,
 //! whose object numbers stand in an object of their own.
-//!
-//! ```text
-//!  bonus   0  num_blkptrs   bytes                    all versions
-//!         16  comp   uncomp                          from pool version 7 on
-//!         32  subobjs   num_subobjs                  from pool version 26 on
-//!         48  num_freed                              livelists
-//! ```
 
 pub mod write;
 
@@ -16,6 +9,7 @@ use std::collections::HashSet;
 
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
 use crate::block::Block;
@@ -23,7 +17,27 @@ use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::ObjectSet;
 
-/// The header of a list (`bpobj_phys_t`). The sums are those of the whole list, with the lists below it.
+structure! {
+    /// The header of a list as it is stored (`bpobj_phys_t`); in older versions it ends earlier.
+    pub BpObjPhys[56] {
+        /// Number of block pointers in the list itself.
+        count: u64,
+        /// Space that the blocks take, in bytes.
+        bytes: u64,
+        /// Their stored size, in bytes; from pool version 7 on.
+        compressed_bytes: u64,
+        /// Their logical size, in bytes.
+        uncompressed_bytes: u64,
+        /// The object that holds the numbers of the lists below; from pool version 26 on.
+        below: Option<ObjectId>,
+        /// Their number.
+        below_count: u64,
+        /// Number of block pointers that stand for a free; in livelists.
+        freed: u64,
+    }
+}
+
+/// The header of a list. The sums are those of the whole list, with the lists below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BpObj {
     /// The list's object.
@@ -68,11 +82,14 @@ impl BpObj {
             return Err(place(Error::corrupt("bpobj", detail)));
         }
         let bonus = info.bonus()?;
-        let word = |n: usize| bonus.get(8 * n..8 * n + 8).map(|bytes| ByteOrder::Little.u64(bytes));
-        let (Some(count), Some(bytes)) = (word(0), word(1)) else {
+        let phys = BpObjPhys::read_short(bonus, ByteOrder::Little);
+        // The words that this version knows.
+        let bonus_words = bonus.len() / 8;
+        if bonus_words < 2 {
             return Err(place(Error::corrupt("bpobj", format!("bonus of {} bytes", bonus.len()))));
-        };
+        }
         let room = info.end() / BLOCK_POINTER_BYTES as u64;
+        let count = phys.count;
         if count > room || info.block_bytes % BLOCK_POINTER_BYTES as u64 != 0 {
             let detail = format!(
                 "{count} block pointers in blocks of {} bytes with room for {room}",
@@ -83,16 +100,13 @@ impl BpObj {
         Ok(Self {
             object,
             count,
-            bytes,
-            compressed_bytes: word(2),
-            uncompressed_bytes: word(3),
-            below: word(4)
-                .zip(word(5))
-                .filter(|(object, _)| *object != 0)
-                .map(|(object, n)| (ObjectId(object), n)),
-            freed: word(6),
+            bytes: phys.bytes,
+            compressed_bytes: (bonus_words > 2).then_some(phys.compressed_bytes),
+            uncompressed_bytes: (bonus_words > 3).then_some(phys.uncompressed_bytes),
+            below: phys.below.filter(|_| bonus_words > 5).map(|object| (object, phys.below_count)),
+            freed: (bonus_words > 6).then_some(phys.freed),
             block_bytes: info.block_bytes,
-            bonus_words: bonus.len() / 8,
+            bonus_words,
         })
     }
 
@@ -286,4 +300,6 @@ mod tests {
         objects.add(6, ObjectType::BPOBJ, ObjectType::NONE, &[0; 48], vec![vec![0; 256]]);
         assert!(births(&objects, 6).unwrap_err().to_string().contains("bonus of type"));
     }
+
+    zstream_format::round_trips! { BpObjPhys }
 }

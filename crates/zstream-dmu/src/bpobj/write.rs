@@ -6,7 +6,7 @@
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::BpObj;
+use super::{BpObj, BpObjPhys};
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
 use crate::dnode::NewObject;
 use crate::error::{Error, Result};
@@ -19,9 +19,9 @@ const ORDER: ByteOrder = ByteOrder::Little;
 pub const LIST_BLOCK_BYTES: u32 = 128 << 10;
 
 /// Length of the header in pools of version 26 and later, in bytes (`BPOBJ_SIZE_V2`).
-const HEADER_BYTES: u16 = 48;
+const HEADER_BYTES: u16 = BpObjPhys::offset_of("freed") as u16;
 /// The same where lists count frees, which they do while the feature `livelist` is active.
-const HEADER_WITH_FREED_BYTES: u16 = 56;
+const HEADER_WITH_FREED_BYTES: u16 = BpObjPhys::LEN as u16;
 
 /// Pointers that are written at a time.
 const POINTERS_PER_WRITE: usize = 1024;
@@ -165,19 +165,17 @@ impl BpObj {
 
     /// Writes the header.
     fn put(&self, store: &mut dyn ObjectStore) -> Result<()> {
-        let (below, below_count) = self.below.map_or((0, 0), |(object, count)| (object.0, count));
-        let words = [
-            self.count,
-            self.bytes,
-            self.compressed_bytes.unwrap_or(0),
-            self.uncompressed_bytes.unwrap_or(0),
-            below,
-            below_count,
-            self.freed.unwrap_or(0),
-        ];
-        let bonus: Vec<u8> =
-            words.iter().take(self.bonus_words).flat_map(|word| word.to_le_bytes()).collect();
-        store.set_bonus(self.object, ObjectType::BPOBJ_HDR, &bonus)
+        let phys = BpObjPhys {
+            count: self.count,
+            bytes: self.bytes,
+            compressed_bytes: self.compressed_bytes.unwrap_or(0),
+            uncompressed_bytes: self.uncompressed_bytes.unwrap_or(0),
+            below: self.below.map(|(object, _)| object),
+            below_count: self.below.map_or(0, |(_, count)| count),
+            freed: self.freed.unwrap_or(0),
+        };
+        let len = BpObjPhys::LEN.min(8 * self.bonus_words);
+        store.set_bonus(self.object, ObjectType::BPOBJ_HDR, &phys.to_bytes(ORDER)[..len])
     }
 }
 

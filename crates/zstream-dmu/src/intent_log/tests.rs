@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use zstream_format::algorithm::CompressionType;
+use zstream_format::checksum::EMBEDDED_MAGIC;
 use zstream_format::object_type::ObjectType;
 
 use super::*;
@@ -63,13 +64,10 @@ fn pointer(kind: ChecksumType, order: ByteOrder, sequence: u64) -> BlockPointer 
 
 /// A record that writes to `object` at 64 KiB, and says where the block is.
 fn record(order: ByteOrder, object: u64, data: &BlockPointer, number: u64) -> Vec<u8> {
-    let mut record = vec![0; WRITE_BYTES];
-    let words = [(0, TX_WRITE | 1 << 63), (8, WRITE_BYTES as u64), (16, 7), (24, number)];
-    for (at, word) in words.into_iter().chain([(WRITE_OBJECT, object), (WRITE_OFFSET, 65536)]) {
-        order.put_u64(&mut record[at..], word);
-    }
-    record[WRITE_POINTER..][..128].copy_from_slice(&data.encode(order));
-    record
+    let record = LogRecord { kind: TX_WRITE | 1 << 63, len: LogWrite::LEN as u64, txg: Txg(7), number };
+    let write =
+        LogWrite { record, object: ObjectId(object), offset: 65536, pointer: *data, ..LogWrite::default() };
+    write.to_bytes(order).to_vec()
 }
 
 /// A block with these records whose successor is `next`.
@@ -82,14 +80,14 @@ fn block(
 ) -> Vec<u8> {
     let mut block = vec![0; BLOCK_BYTES];
     let at_end = kind == ChecksumType::ZILOG;
-    let (header, start) = if at_end { (BLOCK_BYTES - CHAIN_BYTES, 0) } else { (0, CHAIN_BYTES) };
+    let (at, start) = if at_end { (BLOCK_BYTES - ChainHeader::LEN, 0) } else { (0, ChainHeader::LEN) };
     block[start..start + records.len()].copy_from_slice(records);
-    block[header + NEXT..][..128].copy_from_slice(&next.encode(order));
-    order.put_u64(&mut block[header + USED..], (start + records.len()) as u64);
-    let magic = header + CHAIN_BYTES - EMBEDDED_SIZE;
-    order.put_u64(&mut block[magic..], EMBEDDED_MAGIC);
+    let embedded = EmbeddedChecksum { magic: EMBEDDED_MAGIC, checksum: Checksum::ZERO };
+    let mut header = ChainHeader { pad: 0, next: *next, used: (start + records.len()) as u64, embedded };
+    header.encode(&mut block[at..], order);
     let (sum, _) = Chain::sums(kind, &block, this.checksum()).unwrap();
-    block[magic + 8..][..32].copy_from_slice(&sum.to_bytes(order));
+    header.embedded.checksum = sum;
+    header.encode(&mut block[at..], order);
     block
 }
 
@@ -102,6 +100,7 @@ fn header(log: BlockPointer, claimed_to: Option<(u64, u64)>) -> ZilHeader {
         claim_block_seq: block,
         flags: if claimed_to.is_some() { 2 } else { 0 },
         claim_record_seq: record,
+        pad: [0; 3],
     }
 }
 
@@ -186,7 +185,7 @@ fn records_that_make_no_sense_end_a_block() {
     }
     for used in [0, 183, BLOCK_BYTES as u64 + 1, u64::MAX] {
         let mut bytes = block(kind, order, &first, &second, &good);
-        order.put_u64(&mut bytes[USED..], used);
+        order.put_u64(&mut bytes[ChainHeader::offset_of("used")..], used);
         assert!(Chain::sums(kind, &bytes, first.checksum()).is_err(), "{used}");
     }
 }
@@ -198,7 +197,7 @@ fn a_log_that_was_closed_in_order_has_no_records() {
         let disk = Disk::new();
         let chain: Vec<_> = (1..=3).map(|n| pointer(kind, order, n)).collect();
         let has = |header: &ZilHeader| has_records(&disk.reader, 5, header);
-        assert!(!has(&ZilHeader::empty()));
+        assert!(!has(&ZilHeader::default()));
         // Reserved and not written, then without records.
         assert!(!has(&header(chain[0], None)));
         disk.write(&chain[0], &block(kind, order, &chain[0], &chain[1], &[]));
@@ -211,3 +210,5 @@ fn a_log_that_was_closed_in_order_has_no_records() {
         assert!(has(&header(chain[0], None)));
     }
 }
+
+zstream_format::round_trips! { ZilHeader, ChainHeader, LogRecord, LogWrite }

@@ -1,17 +1,6 @@
 //! Object sets (`objset_phys_t`): a dataset's objects, or the pool's own (the MOS).
 //!
-//! ```text
-//!     0  meta-dnode: its data is an array of dnodes, object n in slot n   512
-//!   512  intent log header                                                192
-//!   704  type u64   flags u64   portable MAC [32]   local MAC [32]
-//!   784  padding, end of the first version at 1024
-//!  1024  dnode of space used by user   512    (object -1)
-//!  1536  by group                      512    (object -2), end of the second version at 2048
-//!  2048  by project                    512    (object -3)
-//!  2560  padding up to 4096
-//! ```
-//!
-//! A missing tail reads as zero.
+//! [`ObjsetBlock`] declares how it is stored. A missing tail reads as zero.
 
 mod open;
 pub mod writer;
@@ -21,6 +10,7 @@ use std::sync::Arc;
 use bitflags::bitflags;
 use zstream_format::object_type::{ObjectType, ObjsetType, SwapClass};
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::{DnodeCore, ObjsetBlock, ObjsetHead};
 
 use crate::blkptr::{BlockPointer, CryptKind};
 use crate::block::{Block, ReadBlock};
@@ -42,10 +32,14 @@ pub const GROUP_USED_OBJECT: ObjectId = ObjectId(u64::MAX - 1);
 pub const PROJECT_USED_OBJECT: ObjectId = ObjectId(u64::MAX - 2);
 
 /// Sizes that an objset block may have.
-const OBJSET_BYTES: [usize; 3] = [1024, 2048, 4096];
+const OBJSET_BYTES: [usize; 3] =
+    [ObjsetBlock::offset_of("user_used"), ObjsetBlock::offset_of("project_used"), ObjsetBlock::LEN];
+
+/// Where the header of the intent log lies.
+const INTENT_LOG: usize = ObjsetHead::offset_of("intent_log");
 
 /// Size of the objset blocks that are written (`OBJSET_PHYS_SIZE_V3`).
-pub const OBJSET_BYTES_NEW: usize = 4096;
+pub const OBJSET_BYTES_NEW: usize = ObjsetBlock::LEN;
 
 bitflags! {
     /// Flags of an object set (`OBJSET_FLAG_*`). Unknown ones are kept.
@@ -96,29 +90,25 @@ impl ObjsetPhys {
         if !OBJSET_BYTES.contains(&block.len()) {
             return Err(bad(format!("{} bytes, expected one of {OBJSET_BYTES:?}", block.len())));
         }
-        let dnode = |offset: usize| -> Result<Option<Arc<Dnode>>> {
-            match block.get(offset..offset + DNODE_SLOT_BYTES) {
-                Some(bytes) => Ok(Dnode::parse(bytes)?.map(Arc::new)),
-                None => Ok(None),
-            }
-        };
-        let word = |offset: usize| ByteOrder::Little.u64(&block[offset..]);
-        let mac = |offset: usize| block[offset..].first_chunk().copied().unwrap_or_default();
-        let meta_dnode = dnode(0)?.ok_or_else(|| bad("no meta-dnode".into()))?;
+        let dnode = |bytes: &[u8]| -> Result<Option<Arc<Dnode>>> { Ok(Dnode::parse(bytes)?.map(Arc::new)) };
+        let ObjsetBlock { head, user_used, group_used, project_used, .. } =
+            ObjsetBlock::read_short(block, ByteOrder::Little);
+        let meta_dnode = dnode(&head.meta_dnode)?.ok_or_else(|| bad("no meta-dnode".into()))?;
         if meta_dnode.object_type != ObjectType::DNODE {
             return Err(bad(format!("meta-dnode of type {}", meta_dnode.object_type)));
         }
-        let objset_type = u32::try_from(word(704)).map_err(|_| bad(format!("type {:#x}", word(704))))?;
+        let objset_type = head.objset_type;
+        let objset_type = u32::try_from(objset_type).map_err(|_| bad(format!("type {objset_type:#x}")))?;
         Ok(Self {
             meta_dnode,
-            zil: ZilHeader::parse(&block[512..]).ok_or_else(|| bad("no intent log header".into()))?,
+            zil: ZilHeader::parse(&block[INTENT_LOG..], ByteOrder::Little),
             objset_type: ObjsetType(objset_type),
-            flags: ObjsetFlags::from_bits_retain(word(712)),
-            portable_mac: mac(720),
-            local_mac: mac(752),
-            user_used: dnode(1024)?,
-            group_used: dnode(1536)?,
-            project_used: dnode(2048)?,
+            flags: ObjsetFlags::from_bits_retain(head.flags),
+            portable_mac: head.portable_mac,
+            local_mac: head.local_mac,
+            user_used: dnode(&user_used)?,
+            group_used: dnode(&group_used)?,
+            project_used: dnode(&project_used)?,
             phys_bytes: block.len(),
         })
     }
@@ -127,22 +117,30 @@ impl ObjsetPhys {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let order = ByteOrder::Little;
-        let mut out = vec![0; OBJSET_BYTES_NEW];
-        let mut dnode = |at: usize, dnode: &Dnode| {
-            let bytes = dnode.encode();
-            out[at..at + bytes.len()].copy_from_slice(&bytes);
-        };
-        dnode(0, &self.meta_dnode);
-        for (at, special) in [(1024, &self.user_used), (1536, &self.group_used), (2048, &self.project_used)] {
-            if let Some(special) = special {
-                dnode(at, special);
+        let dnode = |dnode: Option<&Arc<Dnode>>| {
+            let mut slot = [0; DNODE_SLOT_BYTES];
+            if let Some(dnode) = dnode {
+                slot.copy_from_slice(&dnode.encode());
             }
-        }
-        self.zil.encode(&mut out[512..704]);
-        order.put_u64(&mut out[704..], u64::from(self.objset_type.0));
-        order.put_u64(&mut out[712..], self.flags.bits());
-        out[720..752].copy_from_slice(&self.portable_mac);
-        out[752..784].copy_from_slice(&self.local_mac);
+            slot
+        };
+        let head = ObjsetHead {
+            meta_dnode: dnode(Some(&self.meta_dnode)),
+            objset_type: self.objset_type.0.into(),
+            flags: self.flags.bits(),
+            portable_mac: self.portable_mac,
+            local_mac: self.local_mac,
+            ..ObjsetHead::default()
+        };
+        let block = ObjsetBlock {
+            head,
+            user_used: dnode(self.user_used.as_ref()),
+            group_used: dnode(self.group_used.as_ref()),
+            project_used: dnode(self.project_used.as_ref()),
+            ..ObjsetBlock::default()
+        };
+        let mut out = block.to_bytes(order).to_vec();
+        self.zil.encode(&mut out[INTENT_LOG..], order);
         out
     }
 }
@@ -179,7 +177,8 @@ fn swapped(pointer: &BlockPointer, stored: &[u8], at: Bookmark) -> Result<Block>
 
 /// Slots up to the next dnode, whose block holds at least one slot.
 pub(crate) fn slots_taken(dnode: &[u8]) -> usize {
-    1 + if dnode[0] == 0 { 0 } else { usize::from(dnode[12]) }
+    const EXTRA_SLOTS: usize = DnodeCore::offset_of("extra_slots");
+    1 + if dnode[0] == 0 { 0 } else { usize::from(dnode[EXTRA_SLOTS]) }
 }
 
 /// The slots of a block of dnodes in which an allocated dnode starts.

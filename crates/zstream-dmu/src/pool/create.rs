@@ -42,11 +42,11 @@ use crate::mos::DIRECTORY_OBJECT;
 use crate::object_store::ObjectStore;
 use crate::objset::writer::ObjsetWriter;
 use crate::random::Random;
-use crate::space::space_map::VdevSpace;
+use crate::space::vdev_space::VdevSpace;
 use crate::space::{Allocator, MapForm};
 use crate::vdev::config::{ASHIFT_RANGE, PoolState, VdevConfig};
 use crate::vdev::sync::PoolLabels;
-use crate::vdev::uberblock::{MMP_MAGIC, Uberblock};
+use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::vdev::{Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
 use crate::zio::AllocationClass;
@@ -163,6 +163,31 @@ fn plan(new: &NewPool) -> Result<Plan> {
     Ok(plan)
 }
 
+/// The space of a new top-level vdev, whose metaslabs' maps are listed in `metaslab_array`.
+fn space_of(new: &NewPool, id: u64, top: &TopSpec<NewMember>, metaslab_array: ObjectId) -> Result<VdevSpace> {
+    let member_bytes =
+        |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
+    let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
+    let asize = top.shape.asize(&sizes);
+    let class = match top.class {
+        VdevClass::Normal => Some(AllocationClass::Normal),
+        VdevClass::Special => Some(AllocationClass::Special),
+        VdevClass::Dedup => Some(AllocationClass::Dedup),
+        VdevClass::Log => None,
+    };
+    Ok(VdevSpace {
+        vdev: id as u32,
+        ashift: new.ashift,
+        asize,
+        metaslab_array,
+        metaslab_shift: metaslab_shift(asize),
+        unflushed_txgs: None,
+        checkpoint_map: None,
+        class,
+        belongs_to: class,
+    })
+}
+
 /// Plans a top-level vdev and gives its list; members of the list stand in the order of `vdev_config_generate`.
 fn plan_top(
     new: &NewPool,
@@ -171,31 +196,11 @@ fn plan_top(
     numbers: &mut Numbers,
     plan: &mut Plan,
 ) -> Result<NvList> {
-    let member_bytes =
-        |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
-    let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
-    let asize = top.shape.asize(&sizes);
-    let shift = metaslab_shift(asize);
-    let (array, zap) = (numbers.next(), numbers.next());
-    let bias = (top.class != VdevClass::Normal).then_some(top.class);
-    plan.zaps.push((zap, bias));
-    let class = match top.class {
-        VdevClass::Normal => Some(AllocationClass::Normal),
-        VdevClass::Special => Some(AllocationClass::Special),
-        VdevClass::Dedup => Some(AllocationClass::Dedup),
-        VdevClass::Log => None,
-    };
-    plan.spaces.push(VdevSpace {
-        vdev: id as u32,
-        ashift: new.ashift,
-        asize,
-        metaslab_array: array,
-        metaslab_shift: shift,
-        unflushed_txgs: None,
-        checkpoint_map: None,
-        class,
-        belongs_to: class,
-    });
+    let space = space_of(new, id, top, numbers.next())?;
+    let zap = numbers.next();
+    plan.zaps.push((zap, (top.class != VdevClass::Normal).then_some(top.class)));
+    let (array, shift, asize) = (space.metaslab_array, space.metaslab_shift, space.asize);
+    plan.spaces.push(space);
     let at_top = |list: &mut NvList| {
         list.add_u64("metaslab_array", array.0).add_u64("metaslab_shift", u64::from(shift));
         list.add_u64("ashift", u64::from(new.ashift)).add_u64("asize", asize);
@@ -308,8 +313,8 @@ impl PoolWriter {
 
 /// What stands for the uberblock before the first one.
 fn no_uberblock(tree: &VdevConfig) -> Uberblock {
-    Uberblock {
-        order: ByteOrder::Little,
+    let phys = UberblockPhys {
+        magic: uberblock::MAGIC,
         version: VERSIONS.2,
         txg: Txg(TXG_INITIAL.0 - 1),
         guid_sum: tree.guid_sum(),
@@ -321,7 +326,8 @@ fn no_uberblock(tree: &VdevConfig) -> Uberblock {
         mmp_config: 0,
         checkpoint_txg: Txg(0),
         raidz_reflow_info: 0,
-    }
+    };
+    Uberblock { order: ByteOrder::Little, phys }
 }
 
 /// Makes the objects of a new pool, and gives that of its config, which is not written yet.

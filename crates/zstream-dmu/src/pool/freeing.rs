@@ -9,13 +9,14 @@
 //! They take space until then, and so they are checked with the others.
 
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
 use super::Pool;
 use super::check::Target;
-use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
+use crate::blkptr::BlockPointer;
 use crate::bpobj::BpObj;
 use crate::error::{Error, Result};
-use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
+use crate::ids::{BlockId, Bookmark, BookmarkPhys, Txg};
 use crate::object_set::ObjectSet as _;
 use crate::traverse::{Floor, Options};
 
@@ -23,8 +24,33 @@ use crate::traverse::{Floor, Options};
 const LISTS: [&str; 2] = ["sync_bplist", "free_bpobj"];
 /// The entry that names the list of trees.
 const TREES: &str = "bptree_obj";
-/// Bytes of one tree in that (`bptree_entry_phys_t`): root, birth above which blocks are freed, bookmark.
-const TREE_BYTES: usize = BLOCK_POINTER_BYTES + 8 + 32;
+
+structure! {
+    /// The bonus of the list of trees (`bptree_phys_t`).
+    TreeList[40] {
+        /// The first entry of which not all is freed.
+        begin: u64,
+        /// Where the next entry goes.
+        end: u64,
+        bytes: u64,
+        compressed_bytes: u64,
+        uncompressed_bytes: u64,
+    }
+
+    /// One tree in that (`bptree_entry_phys_t`).
+    TreeEntry[168] {
+        root: BlockPointer,
+        /// Blocks born later are freed.
+        birth: Txg,
+        /// Where freeing has come to.
+        place: BookmarkPhys,
+    }
+}
+
+/// Bytes of the list's bonus that are read.
+const TREE_LIST_BYTES_MIN: usize = TreeList::offset_of("bytes");
+/// Bytes of one tree in the list.
+const TREE_BYTES: usize = TreeEntry::LEN;
 /// Trees that are read at most: more than datasets that any pool holds.
 const TREES_MAX: u64 = 1 << 20;
 
@@ -57,10 +83,10 @@ impl Pool {
             })
         };
         let bonus = info.bonus()?;
-        let word = |n: usize| bonus.get(8 * n..8 * n + 8).map(|bytes| ByteOrder::Little.u64(bytes));
-        let (Some(begin), Some(end)) = (word(0), word(1)) else {
+        if bonus.len() < TREE_LIST_BYTES_MIN {
             return Err(bad(format!("bonus of {} bytes", bonus.len())));
-        };
+        }
+        let TreeList { begin, end, .. } = TreeList::read_short(bonus, ByteOrder::Little);
         let room = info.end() / TREE_BYTES as u64;
         if begin > end || end > room || end - begin > TREES_MAX {
             return Err(bad(format!("trees {begin} to {end}, with room for {room}")));
@@ -69,28 +95,29 @@ impl Pool {
         for n in begin..end {
             let mut entry = [0; TREE_BYTES];
             self.mos().read(object, n * TREE_BYTES as u64, &mut entry)?;
-            trees.extend(tree(&entry));
+            trees.extend(tree(&TreeEntry::parse(&entry, ByteOrder::Little)));
         }
         Ok(trees)
     }
 }
 
-fn tree(entry: &[u8; TREE_BYTES]) -> Option<Target> {
-    let root = BlockPointer::parse_at(entry, 0, ByteOrder::Little)?;
-    let word = |n: usize| ByteOrder::Little.u64(&entry[BLOCK_POINTER_BYTES + 8 * n..]);
-    let place = Bookmark {
-        objset: word(1),
-        object: ObjectId(word(2)),
-        level: word(3) as i8,
-        block: BlockId(word(4)),
-    };
+fn tree(entry: &TreeEntry) -> Option<Target> {
+    let root = entry.root;
+    let place = Bookmark::from(entry.place);
     let resume = (place != Bookmark::default()).then_some(place);
     let options = Options {
-        floor: Floor::Allocated(Txg(word(0))),
+        floor: Floor::Allocated(entry.birth),
         resume,
         locked: root.uses_crypt(),
         ..Options::default()
     };
     // The number of the dataset is gone with it.
     (!root.is_hole()).then_some(Target { objset: place.objset, root, options })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    zstream_format::round_trips! { TreeList, TreeEntry }
 }

@@ -13,6 +13,7 @@
 use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
 use super::directory_object;
 use crate::dnode::NewObject;
@@ -26,9 +27,6 @@ use crate::zap::{Value, Zap, ZapMut};
 
 /// Block size of the history (`SPA_OLD_MAXBLOCKSIZE`).
 const BLOCK_BYTES: u32 = 128 << 10;
-
-/// Bytes of the bonus.
-const BONUS_BYTES: u16 = 40;
 
 /// Least and most bytes of a history.
 const HISTORY_BYTES: (u64, u64) = (128 << 10, 1 << 30);
@@ -62,30 +60,33 @@ pub struct Author {
     pub now: u64,
 }
 
-struct Ring {
-    kept: u64,
-    end: u64,
-    oldest: u64,
-    newest: u64,
-    lost: u64,
+structure! {
+    /// The bonus of the history (`spa_history_phys_t`).
+    Ring[40] {
+        /// Bytes of the records that are never overwritten (`sh_pool_create_len`).
+        kept: u64,
+        /// Where the ring ends (`sh_phys_max_off`).
+        end: u64,
+        /// Logical offset of the oldest record in the ring (`sh_bof`).
+        oldest: u64,
+        /// Where the next record goes (`sh_eof`).
+        newest: u64,
+        /// Records that were overwritten.
+        lost: u64,
+    }
 }
 
 impl Ring {
-    fn parse(bonus: &[u8]) -> Result<Self> {
-        let word = |n: usize| bonus.get(8 * n..8 * n + 8).map(|bytes| ByteOrder::Little.u64(bytes));
-        let words = (0..5).map(word).collect::<Option<Vec<_>>>();
-        let Some(&[kept, end, oldest, newest, lost]) = words.as_deref() else {
-            return Err(Error::corrupt("history", format!("bonus of {} bytes", bonus.len())));
-        };
+    /// Reads and checks the bonus.
+    fn open(bonus: &[u8]) -> Result<Self> {
+        let ring = Self::read(bonus, ByteOrder::Little)
+            .ok_or_else(|| Error::corrupt("history", format!("bonus of {} bytes", bonus.len())))?;
+        let Self { kept, end, oldest, newest, .. } = ring;
         if kept >= end || oldest < kept || newest < oldest || newest - oldest > end - kept {
             let detail = format!("records from {oldest} to {newest} in a ring from {kept} to {end}");
             return Err(Error::corrupt("history", detail));
         }
-        Ok(Self { kept, end, oldest, newest, lost })
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        [self.kept, self.end, self.oldest, self.newest, self.lost].map(u64::to_le_bytes).concat()
+        Ok(ring)
     }
 
     fn len(&self) -> u64 {
@@ -104,7 +105,7 @@ impl Ring {
         [(start, first), (self.kept, len - first)]
     }
 
-    fn read(&self, mos: &dyn ObjectSet, object: ObjectId, at: u64, out: &mut [u8]) -> Result<()> {
+    fn read_at(&self, mos: &dyn ObjectSet, object: ObjectId, at: u64, out: &mut [u8]) -> Result<()> {
         let [(first, len), (second, _)] = self.parts(at, out.len() as u64);
         let (head, tail) = out.split_at_mut(len as usize);
         mos.read(object, first, head)?;
@@ -114,7 +115,7 @@ impl Ring {
     /// Where the record that starts at `at` ends; both logical.
     fn record_end(&self, mos: &dyn ObjectSet, object: ObjectId, at: u64, last: u64) -> Result<u64> {
         let mut length = [0; 8];
-        self.read(mos, object, at, &mut length)?;
+        self.read_at(mos, object, at, &mut length)?;
         let length = u64::from_le_bytes(length);
         let end = length.checked_add(8 + at).filter(|end| *end <= last);
         end.ok_or_else(|| Error::corrupt("history", format!("a record of {length} bytes at {at}")))
@@ -129,7 +130,7 @@ pub fn records(mos: &dyn ObjectSet) -> Result<Vec<NvList>> {
     let Some(object) = directory_object(mos, "history")? else {
         return Ok(Vec::new());
     };
-    let ring = Ring::parse(mos.info(object)?.bonus()?)?;
+    let ring = Ring::open(mos.info(object)?.bonus()?)?;
     // What is kept is read like a ring that nothing was ever lost of.
     let kept = Ring { kept: 0, end: ring.end, oldest: 0, newest: ring.kept, lost: 0 };
     let mut records = Vec::new();
@@ -142,7 +143,7 @@ pub fn records(mos: &dyn ObjectSet) -> Result<Vec<NvList>> {
                 return Err(Fault::TooLarge { what: "history record", size, limit }.into());
             }
             let mut bytes = vec![0; (end - at - 8) as usize];
-            ring.read(mos, object, at + 8, &mut bytes)?;
+            ring.read_at(mos, object, at + 8, &mut bytes)?;
             let record = NvList::decode(&bytes)
                 .map_err(|error| Error::corrupt("history", format!("the record at {at}: {error}")))?;
             records.push(record.list);
@@ -158,12 +159,12 @@ pub fn records(mos: &dyn ObjectSet) -> Result<Vec<NvList>> {
 /// The MOS cannot be changed.
 pub fn create(mos: &mut dyn ObjectStore, dspace: u64) -> Result<ObjectId> {
     let new = NewObject::new(ObjectType::SPA_HISTORY, BLOCK_BYTES)
-        .with_bonus(ObjectType::SPA_HISTORY_OFFSETS, BONUS_BYTES);
+        .with_bonus(ObjectType::SPA_HISTORY_OFFSETS, Ring::LEN as u16);
     let object = mos.allocate(&new)?;
     let (least, most) = HISTORY_BYTES;
     let end = (dspace / POOL_PART).clamp(least, most);
     let ring = Ring { kept: 0, end, oldest: 0, newest: 0, lost: 0 };
-    mos.set_bonus(object, ObjectType::SPA_HISTORY_OFFSETS, &ring.encode())?;
+    mos.set_bonus(object, ObjectType::SPA_HISTORY_OFFSETS, &ring.to_bytes(ByteOrder::Little))?;
     ZapMut::open(mos, DIRECTORY_OBJECT)?.add("history", &Value::word(object.0))?;
     Ok(object)
 }
@@ -199,7 +200,7 @@ pub fn log(mos: &mut dyn ObjectStore, author: &Author, event: Event<'_>) -> Resu
             packed.len()
         )));
     }
-    let mut ring = Ring::parse(mos.info(object)?.bonus()?)?;
+    let mut ring = Ring::open(mos.info(object)?.bonus()?)?;
     let record = [&(packed.len() as u64).to_le_bytes()[..], &packed].concat();
     let len = record.len() as u64;
     while ring.len() - (ring.newest - ring.oldest) <= len {
@@ -218,7 +219,7 @@ pub fn log(mos: &mut dyn ObjectStore, author: &Author, event: Event<'_>) -> Resu
     if ring.kept == 0 && matches!(event, Event::Command(_)) {
         (ring.kept, ring.oldest) = (ring.newest, ring.newest);
     }
-    mos.set_bonus(object, ObjectType::SPA_HISTORY_OFFSETS, &ring.encode())
+    mos.set_bonus(object, ObjectType::SPA_HISTORY_OFFSETS, &ring.to_bytes(ByteOrder::Little))
 }
 
 #[cfg(test)]
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(found[0], "pool create");
         assert!((90..130).contains(&kept), "{kept} records of some 1200 bytes in 128 KiB");
         assert_eq!(found[1..], (300 - kept..300).map(line).collect::<Vec<_>>());
-        let ring = Ring::parse(mos.info(object).unwrap().bonus().unwrap()).unwrap();
+        let ring = Ring::open(mos.info(object).unwrap().bonus().unwrap()).unwrap();
         assert_eq!((ring.end, ring.lost as usize), (128 << 10, 300 - kept));
         let first = &records(&mos).unwrap()[0];
         assert_eq!(first.get_str("internal_name"), Some("create"));
@@ -283,4 +284,6 @@ mod tests {
             assert!(records(&mos).is_err(), "{words:?}");
         }
     }
+
+    zstream_format::round_trips! { Ring }
 }

@@ -4,7 +4,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::free_space::Histogram;
-use super::space_map::SpaceChange;
+use super::space_map::{HEADER_BYTES_MIN, SpaceChange, SpaceMapPhys};
 use crate::dnode::NewObject;
 use crate::error::Result;
 use crate::ids::{ObjectId, Txg};
@@ -17,8 +17,10 @@ pub(super) const BLOCK_BYTES: u32 = 16 << 10;
 /// Logarithm of the size of a space map's indirect blocks (`space_map_ibs`).
 const INDIRECT_SHIFT: u8 = 14;
 
-/// Bytes of a header with histogram, and of one without.
-const HEADER_BYTES: (u16, u16) = (320, 24);
+/// Bytes of a header, by whether it has a histogram.
+fn header_bytes(with_histogram: bool) -> usize {
+    if with_histogram { SpaceMapPhys::LEN } else { HEADER_BYTES_MIN }
+}
 
 /// Units that an entry of one word can count (`SM_RUN_MAX`).
 const RUN_MAX: u64 = 1 << 15;
@@ -28,9 +30,6 @@ const OFFSET_END: u64 = 1 << 47;
 
 /// Units that an entry of two words can count (`SM2_RUN_MAX`).
 const RUN2_MAX: u64 = 1 << 36;
-
-/// Entries of a histogram (`SPACE_MAP_HISTOGRAM_SIZE`).
-const HISTOGRAM_ENTRIES: usize = 32;
 
 /// How entries of a map are written.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +50,7 @@ pub(super) struct Form {
 ///
 /// The store cannot make it.
 pub(super) fn create(mos: &mut dyn ObjectStore, with_histogram: bool) -> Result<ObjectId> {
-    let header = if with_histogram { HEADER_BYTES.0 } else { HEADER_BYTES.1 };
+    let header = header_bytes(with_histogram) as u16;
     mos.allocate(&NewObject {
         indirect_shift: INDIRECT_SHIFT,
         ..NewObject::new(ObjectType::SPACE_MAP, BLOCK_BYTES).with_bonus(ObjectType::SPACE_MAP_HEADER, header)
@@ -112,24 +111,17 @@ pub(super) fn header(
     alloc: u64,
     histogram: Option<(&Histogram, u8)>,
 ) -> Vec<u8> {
-    let bytes = if histogram.is_some() { HEADER_BYTES.0 } else { HEADER_BYTES.1 };
-    let mut out = vec![0; usize::from(bytes)];
-    for (n, word) in [object.0, length, alloc].into_iter().enumerate() {
-        ByteOrder::Little.put_u64(&mut out[8 * n..], word);
-    }
+    let alloc = alloc.cast_signed();
+    let mut phys = SpaceMapPhys { object, length, alloc, ..SpaceMapPhys::default() };
     if let Some((histogram, shift)) = histogram {
-        let mut folded = [0_u64; HISTOGRAM_ENTRIES];
         for (size, &count) in histogram.iter().enumerate().filter(|(_, count)| **count > 0) {
             let entry = size.saturating_sub(usize::from(shift));
-            let last = HISTOGRAM_ENTRIES - 1;
+            let last = phys.histogram.len() - 1;
             // Ranges beyond the last entry count there by how many of its ranges they would make.
-            folded[entry.min(last)] += count << entry.saturating_sub(last);
-        }
-        for (n, count) in folded.into_iter().enumerate() {
-            ByteOrder::Little.put_u64(&mut out[64 + 8 * n..], count);
+            phys.histogram[entry.min(last)] += count << entry.saturating_sub(last);
         }
     }
-    out
+    phys.to_bytes(ByteOrder::Little)[..header_bytes(histogram.is_some())].to_vec()
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use crate::objset::Objset;
 use crate::objset::writer::ObjsetWriter;
 use crate::space::{Allocator, Reserve};
 use crate::vdev::sync::Uberblocks;
-use crate::vdev::uberblock::{MMP_MAGIC, Uberblock};
+use crate::vdev::uberblock::{MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::zio::Space;
 use crate::zio::write::Ledger;
 
@@ -101,8 +101,7 @@ pub fn commit(
     space.set_reserve(reserve);
     let root = root?;
     parts.uberblocks.flush_data()?;
-    let uberblock = Uberblock {
-        order: ByteOrder::Little,
+    let phys = UberblockPhys {
         txg,
         timestamp: parts.now.max(parts.last.timestamp),
         root,
@@ -110,8 +109,9 @@ pub fn commit(
         mmp_delay: 0,
         mmp_config: 0,
         checkpoint_txg: Txg(0),
-        ..*parts.last
+        ..parts.last.phys
     };
+    let uberblock = Uberblock { order: ByteOrder::Little, phys };
     parts.uberblocks.write(&uberblock)?;
     let reader = parts.mos.synced().map(|set| Arc::clone(set.reader()));
     let reader = reader.ok_or_else(|| Error::internal("a MOS that was never synced"))?;

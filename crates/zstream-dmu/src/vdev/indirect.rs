@@ -1,14 +1,7 @@
 //! Removed vdevs: where their blocks were moved to (`vdev_indirect_mapping`).
 //!
-//! The mapping is an object of the MOS: an array of 24-byte entries, ascending by source and without overlap.
-//!
-//! ```text
-//!  0   u64  bit 63: mark, used only while removing; bits 0..62: source offset in sectors
-//!  8   DVA  destination; its allocated size is the length of both ranges
-//! ```
-//!
-//! The object's bonus says how many entries there are: `u64` highest offset, bytes mapped, number of entries, and with
-//! feature `obsolete_counts` one more word that is of no concern here.
+//! The mapping is an object of the MOS: an array of entries, ascending by source and without overlap. The object's bonus says
+//! how many there are.
 //!
 //! A block may have been moved in several pieces, and a piece may since have been moved again.
 
@@ -16,9 +9,29 @@ use super::{Damage, DamageCause, Effort, Reading, Vdev, VdevTree};
 use crate::blkptr::{Dva, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
+
+structure! {
+    /// The bonus of a mapping (`vdev_indirect_mapping_phys_t`); the last word is there with the feature `obsolete_counts`.
+    pub(crate) MappingPhys[32] {
+        /// Highest offset that is mapped.
+        max_offset: u64,
+        bytes_mapped: u64,
+        entries: u64,
+        counts_object: u64,
+    }
+
+    /// An entry of a mapping (`vdev_indirect_mapping_entry_phys_t`).
+    pub(crate) MappingEntry[24] {
+        /// Bit 63: mark, used only while removing; bits 0..62: source offset in sectors.
+        source: u64,
+        /// Its allocated size is the length of both ranges.
+        destination: Dva,
+    }
+}
 
 /// Size of an entry in bytes.
-pub const ENTRY_BYTES: usize = 24;
+pub const ENTRY_BYTES: usize = MappingEntry::LEN;
 
 /// Most entries that a mapping may have: they take 1.5 GiB.
 pub const ENTRIES_MAX: u64 = 64 << 20;
@@ -52,13 +65,14 @@ impl Mapping {
     /// # Errors
     /// The bonus is too short, or the number above [`ENTRIES_MAX`].
     pub fn entries_in_bonus(bonus: &[u8]) -> Result<u64> {
-        if bonus.len() < 24 {
+        const BYTES_MIN: usize = MappingPhys::offset_of("counts_object");
+        if bonus.len() < BYTES_MIN {
             return Err(Error::corrupt(
                 "mapping",
-                format!("bonus of {} bytes, expected 24 or more", bonus.len()),
+                format!("bonus of {} bytes, expected {BYTES_MIN} or more", bonus.len()),
             ));
         }
-        let entries = LE.u64(&bonus[16..]);
+        let entries = MappingPhys::read_short(bonus, LE).entries;
         if entries > ENTRIES_MAX {
             return Err(Fault::TooLarge { what: "mapping entries", size: entries, limit: ENTRIES_MAX }.into());
         }
@@ -73,8 +87,8 @@ impl Mapping {
     pub fn extend(&mut self, entries: &[u8]) -> Result<()> {
         for entry in entries.chunks_exact(ENTRY_BYTES) {
             let number = self.moves.len();
-            let from = (LE.u64(entry) & !(1 << 63)).checked_mul(SECTOR_BYTES);
-            let dva = Dva::from_words([LE.u64(&entry[8..]), LE.u64(&entry[16..])]);
+            let MappingEntry { source, destination: dva } = MappingEntry::parse(entry, LE);
+            let from = (source & !(1 << 63)).checked_mul(SECTOR_BYTES);
             let to = dva.offset_sectors().checked_mul(SECTOR_BYTES);
             let (Some(from), Some(to)) = (from, to) else {
                 return Err(Error::corrupt("mapping", format!("offsets of entry {number} are too large")));
@@ -154,7 +168,7 @@ impl<'a> Place<'a> {
             let (top, offset) = self.tree.locate(Dva::new(vdev, offset, 0, false), len)?;
             match &top.kind {
                 super::Kind::Indirect(next) => {
-                    let next = next.get().ok_or_else(|| Fault::NoMapping(vdev))?;
+                    let next = next.get().ok_or(Fault::NoMapping(vdev))?;
                     self.resolve(next, offset, len, depth + 1, pieces)?;
                 }
                 _ => pieces.push(Piece { vdev: top, offset, len: len as usize }),
@@ -268,4 +282,6 @@ mod tests {
         assert!(Mapping::entries_in_bonus(&bonus).is_err());
         assert!(Mapping::entries_in_bonus(&bonus[..16]).is_err());
     }
+
+    zstream_format::round_trips! { MappingPhys, MappingEntry }
 }

@@ -1,11 +1,11 @@
 //! Labels: four copies, on every device of a pool, of what the pool is and where its root is.
 //!
 //! ```text
-//! device                                              label (256 KiB)
-//!   0        label 0                                     0        blank
-//!   256 KiB  label 1                                     8 KiB    boot environment, with embedded checksum
-//!   512 KiB  boot area                                   16 KiB   XDR nvlist: pool and vdev tree, with embedded checksum
-//!   4 MiB    data                                        128 KiB  ring of uberblocks, see `uberblock`
+//! device
+//!   0        label 0
+//!   256 KiB  label 1
+//!   512 KiB  boot area
+//!   4 MiB    data
 //!   end - 512 KiB  label 2
 //!   end - 256 KiB  label 3                            the end is the device's size rounded down to 256 KiB
 //! ```
@@ -13,8 +13,9 @@
 //! An embedded checksum ([`verify_embedded`]) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
 //! copied to another offset is not a label.
 
-use zstream_format::checksum::verify_embedded;
+use zstream_format::checksum::{EmbeddedChecksum, verify_embedded};
 use zstream_format::nvlist::NvList;
+use zstream_format::structure;
 
 use super::config::{PoolConfig, PoolState};
 use super::uberblock::{self, RING_BYTES, Uberblock};
@@ -25,20 +26,54 @@ use crate::ids::{Guid, Txg};
 /// Number of labels on a device (`VDEV_LABELS`).
 pub const LABELS: usize = 4;
 
+structure! {
+    /// A label (`vdev_label_t`). It is read and written in parts: only sizes and offsets are used.
+    LabelParts[256 << 10] {
+        blank: [u8; 8 << 10],
+        boot: BootBlock,
+        config: ConfigBlock,
+        /// The ring of uberblocks, see [`uberblock`].
+        ring: [u8; RING_BYTES as usize],
+    }
+
+    /// The boot environment in a label (`vdev_boot_envblock_t`).
+    BootBlock[8 << 10] {
+        version: u64,
+        environment: [u8; (8 << 10) - 8 - EmbeddedChecksum::LEN],
+        embedded: EmbeddedChecksum,
+    }
+
+    /// What a label says of pool and vdev (`vdev_phys_t`).
+    ConfigBlock[112 << 10] {
+        /// An XDR nvlist.
+        list: [u8; LIST_BYTES_MAX],
+        embedded: EmbeddedChecksum,
+    }
+}
+
+/// The largest nvlist that fits into a label, in bytes.
+pub(super) const LIST_BYTES_MAX: usize = (112 << 10) - EmbeddedChecksum::LEN;
+
+/// Where the boot environment lies in a label.
+pub(super) const BOOT_OFFSET: u64 = LabelParts::offset_of("boot") as u64;
+
+/// Size of the boot environment, checksum included.
+pub(super) const BOOT_BYTES: usize = BootBlock::LEN;
+
 /// Size of a label.
-pub const LABEL_BYTES: u64 = 256 << 10;
+pub const LABEL_BYTES: u64 = LabelParts::LEN as u64;
 
 /// Smallest device that has room for four labels and the boot area.
 pub const DEVICE_BYTES_MIN: u64 = 8 << 20;
 
 /// Where the nvlist lies in a label.
-pub const CONFIG_OFFSET: u64 = 16 << 10;
+pub const CONFIG_OFFSET: u64 = LabelParts::offset_of("config") as u64;
 
 /// Size of the nvlist's area, checksum included.
-pub const CONFIG_BYTES: usize = 112 << 10;
+pub const CONFIG_BYTES: usize = ConfigBlock::LEN;
 
 /// Where the ring of uberblocks lies in a label.
-pub const RING_OFFSET: u64 = 128 << 10;
+pub const RING_OFFSET: u64 = LabelParts::offset_of("ring") as u64;
 
 /// Byte offset of label number `label` on a device of `len` bytes; `None` when the device is too small for labels.
 #[must_use]
@@ -186,4 +221,11 @@ pub fn uberblocks(device: &dyn Device, ashift: u8) -> Result<Vec<FoundUberblock>
         Some(error) if found.is_empty() => Err(error),
         _ => Ok(found),
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    zstream_format::round_trips! { BootBlock }
 }

@@ -24,18 +24,13 @@ use zstream_format::checksum::seal_embedded;
 use zstream_format::nvlist::{NvList, NvPair, NvValue, Packed};
 use zstream_format::order::ByteOrder;
 
-use super::label::{self, CONFIG_BYTES, CONFIG_OFFSET, LABELS, RING_OFFSET};
+use super::label::{
+    self, BOOT_BYTES, BOOT_OFFSET, CONFIG_BYTES, CONFIG_OFFSET, LABELS, LIST_BYTES_MAX, RING_OFFSET,
+};
 use super::uberblock::{self, RING_BYTES, Uberblock};
 use crate::device::Device;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Guid;
-
-/// Where the boot environment lies in a label, and its size (`vdev_boot_envblock_t`).
-const BOOT_OFFSET: u64 = 8 << 10;
-const BOOT_BYTES: usize = 8 << 10;
-
-/// Bytes of an embedded checksum.
-const EMBEDDED_BYTES: usize = 40;
 
 /// What of the pool's config labels do not have, at the top: what follows the host's name instead is the device's guids.
 const POOL_ONLY: [&str; 2] = ["com.delphix:has_per_vdev_zaps", "splitcfg"];
@@ -126,9 +121,8 @@ pub fn encode(list: &NvList, at: u64) -> Result<Vec<u8>> {
     let packed = list
         .encode(Packed::xdr(ByteOrder::Little))
         .map_err(|error| Error::internal(format!("the label cannot be packed: {error}")))?;
-    let limit = CONFIG_BYTES - EMBEDDED_BYTES;
-    if packed.len() > limit {
-        let (size, limit) = (packed.len() as u64, limit as u64);
+    if packed.len() > LIST_BYTES_MAX {
+        let (size, limit) = (packed.len() as u64, LIST_BYTES_MAX as u64);
         return Err(Fault::TooLarge { what: "label", size, limit }.into());
     }
     let mut bytes = packed;
@@ -280,7 +274,7 @@ mod tests {
             ByteOrder::Little.put_u64(&mut bytes, uberblock::MAGIC);
             let mut uberblock = Uberblock::parse(&bytes).unwrap();
             for txg in [130, 131, 259] {
-                uberblock.txg = Txg(txg);
+                uberblock.phys.txg = Txg(txg);
                 write_uberblock(&device, &uberblock, ashift).unwrap();
             }
             let found = label::uberblocks(&device, ashift).unwrap();

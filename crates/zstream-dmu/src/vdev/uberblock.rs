@@ -2,22 +2,15 @@
 //!
 //! Each label has a ring of slots of 1 to 8 KiB, by the sector size; a slot holds one uberblock and ends in an embedded
 //! checksum. The uberblock of transaction group `t` is written into slot `t mod slots` of all labels.
-//!
-//! ```text
-//!    0  u64  magic 0x00bab10c, in the byte order of the pool's writer     176  u64  MMP magic 0xa11cea11
-//!    8  u64  version                                                       184  u64  MMP delay
-//!   16  u64  transaction group                                             192  u64  MMP config: 0..8 valid, 8..32 interval,
-//!   24  u64  sum of the guids of all vdevs                                             32..48 sequence, 48..64 fail intervals
-//!   32  u64  time, in seconds                                              200  u64  checkpoint's transaction group
-//!   40  128  pointer to the MOS's objset block                             208  u64  raidz expansion: 0..55 sectors moved,
-//!  168  u64  software version                                                          55..64 scratch state
-//! ```
+
+use std::ops::Deref;
 
 use zstream_format::checksum::verify_embedded;
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
 use super::label::verifier;
-use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};
+use crate::blkptr::{BlockPointer, SECTOR_BYTES};
 use crate::ids::Txg;
 
 /// First word of an uberblock (`UBERBLOCK_MAGIC`).
@@ -27,87 +20,72 @@ pub const MAGIC: u64 = 0x00ba_b10c;
 pub const MMP_MAGIC: u64 = 0xa11c_ea11;
 
 /// Bytes of an uberblock that have a meaning.
-pub const UBERBLOCK_BYTES: usize = 216;
+pub const UBERBLOCK_BYTES: usize = UberblockPhys::LEN;
 
 /// Size of a ring of uberblocks.
 pub const RING_BYTES: u64 = 128 << 10;
 
-const ROOT_POINTER: usize = 40;
+structure! {
+    /// The root of the pool as of one transaction group, as it is stored (`uberblock_t`).
+    pub UberblockPhys[216] {
+        /// [`MAGIC`], in the byte order of the pool's writer.
+        magic: u64,
+        /// Pool version.
+        version: u64,
+        /// The transaction group.
+        txg: Txg,
+        /// Sum of the guids of all vdevs in the tree, modulo 2^64.
+        guid_sum: u64,
+        /// When it was written, in seconds since 1970.
+        timestamp: u64,
+        /// Pointer to the objset block of the MOS.
+        root: BlockPointer,
+        /// Highest version that the writing software knew.
+        software_version: u64,
+        /// [`MMP_MAGIC`] when the MMP fields are there.
+        mmp_magic: u64,
+        /// Delay of multihost writes in nanoseconds; 0 when multihost is off.
+        mmp_delay: u64,
+        /// Multihost settings and sequence number: bits 0..8 valid, 8..32 interval, 32..48 sequence, 48..64 fail intervals.
+        mmp_config: u64,
+        /// In the uberblock of a checkpoint: the transaction group it keeps.
+        checkpoint_txg: Txg,
+        /// Progress of a raidz expansion: bits 0..55 sectors moved, 55..64 scratch state.
+        raidz_reflow_info: u64,
+    }
+}
 
-/// The root of the pool as of one transaction group (`uberblock_t`).
+/// An uberblock, and the order in which it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uberblock {
-    /// The order in which it was written.
+    /// The order.
     pub order: ByteOrder,
-    /// Pool version.
-    pub version: u64,
-    /// The transaction group.
-    pub txg: Txg,
-    /// Sum of the guids of all vdevs in the tree, modulo 2^64.
-    pub guid_sum: u64,
-    /// When it was written, in seconds since 1970.
-    pub timestamp: u64,
-    /// Pointer to the objset block of the MOS.
-    pub root: BlockPointer,
-    /// Highest version that the writing software knew.
-    pub software_version: u64,
-    /// [`MMP_MAGIC`] when the MMP fields are there.
-    pub mmp_magic: u64,
-    /// Delay of multihost writes in nanoseconds; 0 when multihost is off.
-    pub mmp_delay: u64,
-    /// Multihost settings and sequence number.
-    pub mmp_config: u64,
-    /// In the uberblock of a checkpoint: the transaction group it keeps.
-    pub checkpoint_txg: Txg,
-    /// Progress of a raidz expansion.
-    pub raidz_reflow_info: u64,
+    /// Its fields.
+    pub phys: UberblockPhys,
+}
+
+impl Deref for Uberblock {
+    type Target = UberblockPhys;
+
+    fn deref(&self) -> &UberblockPhys {
+        &self.phys
+    }
 }
 
 impl Uberblock {
     /// Reads the uberblock at the start of a slot; `None` when there is none. Nothing is verified.
     #[must_use]
     pub fn parse(slot: &[u8]) -> Option<Self> {
-        let slot: &[u8; UBERBLOCK_BYTES] = slot.first_chunk()?;
-        let order = [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u64(slot) == MAGIC)?;
-        let word = |offset: usize| order.u64(&slot[offset..]);
-        Some(Self {
-            order,
-            version: word(8),
-            txg: Txg(word(16)),
-            guid_sum: word(24),
-            timestamp: word(32),
-            root: BlockPointer::parse_at(slot, ROOT_POINTER, order)?,
-            software_version: word(168),
-            mmp_magic: word(176),
-            mmp_delay: word(184),
-            mmp_config: word(192),
-            checkpoint_txg: Txg(word(200)),
-            raidz_reflow_info: word(208),
-        })
+        let orders = [ByteOrder::Little, ByteOrder::Big].into_iter();
+        let mut found =
+            orders.filter_map(|order| Some(Self { order, phys: UberblockPhys::read(slot, order)? }));
+        found.find(|uberblock| uberblock.magic == MAGIC)
     }
 
     /// The bytes, in the uberblock's own order.
     #[must_use]
     pub fn encode(&self) -> [u8; UBERBLOCK_BYTES] {
-        let mut bytes = [0; UBERBLOCK_BYTES];
-        for (offset, word) in [
-            (0, MAGIC),
-            (8, self.version),
-            (16, self.txg.0),
-            (24, self.guid_sum),
-            (32, self.timestamp),
-            (168, self.software_version),
-            (176, self.mmp_magic),
-            (184, self.mmp_delay),
-            (192, self.mmp_config),
-            (200, self.checkpoint_txg.0),
-            (208, self.raidz_reflow_info),
-        ] {
-            self.order.put_u64(&mut bytes[offset..], word);
-        }
-        bytes[ROOT_POINTER..ROOT_POINTER + BLOCK_POINTER_BYTES]
-            .copy_from_slice(&self.root.encode(self.order));
-        bytes
+        self.phys.to_bytes(self.order)
     }
 
     /// Sequence number of a multihost write within the second; 0 when there is none.
@@ -194,15 +172,17 @@ mod tests {
 
     #[test]
     fn newer_wins_then_later_then_multihost_sequence() {
-        let base = Uberblock { mmp_magic: MMP_MAGIC, mmp_config: 2, ..sample(ByteOrder::Little) };
-        let sequence = Uberblock { mmp_config: 2 | 5 << 32, ..base };
-        let later = Uberblock { timestamp: base.timestamp + 1, ..base };
-        let newer = Uberblock { txg: Txg(4), timestamp: 0, ..base };
+        let of = |phys| Uberblock { order: ByteOrder::Little, phys };
+        let phys = UberblockPhys { mmp_magic: MMP_MAGIC, mmp_config: 2, ..sample(ByteOrder::Little).phys };
+        let base = of(phys);
+        let sequence = of(UberblockPhys { mmp_config: 2 | 5 << 32, ..phys });
+        let later = of(UberblockPhys { timestamp: base.timestamp + 1, ..phys });
+        let newer = of(UberblockPhys { txg: Txg(4), timestamp: 0, ..phys });
         assert!(
             base.rank() < sequence.rank() && sequence.rank() < later.rank() && later.rank() < newer.rank()
         );
         // Without the valid bit the sequence says nothing.
-        assert_eq!(Uberblock { mmp_config: 5 << 32, ..base }.rank(), base.rank());
+        assert_eq!(of(UberblockPhys { mmp_config: 5 << 32, ..phys }).rank(), base.rank());
     }
 
     #[test]
@@ -242,4 +222,6 @@ mod tests {
             }
         }
     }
+
+    zstream_format::round_trips! { UberblockPhys }
 }

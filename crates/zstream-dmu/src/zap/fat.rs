@@ -1,11 +1,7 @@
 //! Fat ZAPs: a header, a table of pointers by hash, and leaves.
 //!
-//! ```text
-//!   0  block_type 0x8000000000000001   magic 0x2f52ab2ab
-//!  16  pointer table: blk   numblks   shift   nextblk   blks_copied      (blk and numblks 0: embedded)
-//!  56  freeblk   num_leafs   num_entries   salt   normflags   flags      all u64
-//!      embedded pointer table: second half of the block, u64 each
-//! ```
+//! [`FatZapHeader`] declares the header. While its pointer table has no blocks of its own, it is the second half of the
+//! header's block.
 //!
 //! The table has `2^shift` entries; the upper `shift` bits of a hash choose one, which holds the block
 //! number of a leaf. A leaf with a shorter prefix stands in several neighbouring entries. While the
@@ -13,6 +9,7 @@
 
 use bitflags::bitflags;
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::FatZapHeader;
 
 use super::hash;
 use super::leaf::Leaf;
@@ -22,11 +19,6 @@ use crate::block::Block;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::object_set::{ObjectInfo, ObjectSet};
-
-/// First word of a fat ZAP's header (`ZBT_HEADER`).
-pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0001;
-pub(super) const MAGIC: u64 = 0x2_f52a_b2ab;
-pub(super) const HEADER_BYTES: usize = 104;
 
 /// Limits of the logarithm of a fat ZAP's block size.
 pub(super) const BLOCK_SHIFT: std::ops::RangeInclusive<u32> = 9..=20;
@@ -72,12 +64,12 @@ impl<'a> Fat<'a> {
         if !size.is_power_of_two() || !BLOCK_SHIFT.contains(&block_shift) || header.len() as u64 != size {
             return Err(bad(format!("blocks of {size} bytes and a header of {}", header.len())));
         }
-        debug_assert!(header.len() >= HEADER_BYTES);
-        let word = |offset: usize| ByteOrder::Little.u64(&header[offset..]);
-        if word(8) != MAGIC {
-            return Err(bad(format!("magic {:#x}, expected {MAGIC:#x}", word(8))));
+        // The smallest block has room for a header.
+        let phys = FatZapHeader::parse(&header, ByteOrder::Little);
+        if phys.magic != FatZapHeader::MAGIC {
+            return Err(bad(format!("magic {:#x}, expected {:#x}", phys.magic, FatZapHeader::MAGIC)));
         }
-        let (first, blocks, shift) = (word(16), word(24), word(32));
+        let (first, blocks, shift) = (phys.table_block, phys.table_blocks, phys.table_shift);
         let table = if blocks == 0 {
             let expected = u64::from(block_shift) - 4;
             if shift != expected {
@@ -98,13 +90,11 @@ impl<'a> Fat<'a> {
             }
             Some(first)
         };
-        let flags = ZapFlags::from_bits_retain(word(96));
+        let flags = ZapFlags::from_bits_retain(phys.flags);
         let known = ZapFlags::LONG_HASH | ZapFlags::WORD_KEYS | ZapFlags::PREHASHED_KEY;
         if !known.contains(flags) {
             return Err(Error::unsupported(format!("a ZAP with flags {:#x}", flags.bits())));
         }
-        let (leaves, entries, salt) = (word(64), word(72), word(80));
-        let norm_flags = NormFlags::from_bits_retain(word(88));
         Ok(Self {
             set,
             object: info.object,
@@ -112,10 +102,10 @@ impl<'a> Fat<'a> {
             header,
             table,
             shift: shift as u32,
-            leaves,
-            entries,
-            salt,
-            norm_flags,
+            leaves: phys.leaves,
+            entries: phys.entries,
+            salt: phys.salt,
+            norm_flags: NormFlags::from_bits_retain(phys.norm_flags),
             flags,
         })
     }

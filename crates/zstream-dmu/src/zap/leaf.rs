@@ -1,14 +1,9 @@
 //! Leaves of fat ZAPs: a hash table of chains of chunks.
 //!
 //! ```text
-//!   0  block_type 0x8000000000000000   pad u64   prefix u64   magic u32 0x2ab1eaf
-//!  28  nfree u16   nentries u16   prefix_len u16   freelist u16   flags u8   pad u8[11]
+//!   0  header: `ZapLeafHeader`
 //!  48  hash table, u16[2^(bs-5)]: a chunk's number or 0xffff
-//!      chunks of 24 bytes:
-//!        entry (252)  intlen u8  next u16  name_chunk u16  name_len u16
-//!                     value_chunk u16  value_len u16  cd u32  hash u64
-//!        array (251)  data u8[21]  next u16
-//!        free  (253)
+//!      chunks of 24 bytes: `ZapEntryChunk`, `ZapArrayChunk`, or free
 //! ```
 //!
 //! `bs` is the logarithm of the block's size. Names and values are big-endian integers in chains of
@@ -18,19 +13,23 @@
 use std::ops::Deref;
 
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::{ZapArrayChunk, ZapEntryChunk, ZapLeafHeader};
 
 use super::value::{Entry, Key, Value};
 use crate::block::Block;
 use crate::error::{Error, Result};
 
-pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0000;
-pub(super) const MAGIC: u32 = 0x02ab_1eaf;
-pub(super) const HEADER_BYTES: usize = 48;
-pub(super) const CHUNK_BYTES: usize = 24;
-pub(super) const ARRAY_BYTES: usize = 21;
-pub(super) const CHUNK_ENTRY: u8 = 252;
-pub(super) const CHUNK_ARRAY: u8 = 251;
-pub(super) const CHUNK_FREE: u8 = 253;
+const ORDER: ByteOrder = ByteOrder::Little;
+
+pub(super) const HEADER_BYTES: usize = ZapLeafHeader::LEN;
+pub(super) const CHUNK_BYTES: usize = ZapEntryChunk::LEN;
+/// Bytes of a name or value in a chunk.
+pub(super) const ARRAY_BYTES: usize = NEXT - 1;
+/// Where the number of the next chunk is in one that is not an entry.
+pub(super) const NEXT: usize = ZapArrayChunk::offset_of("next");
+pub(super) const CHUNK_ENTRY: u8 = ZapEntryChunk::KIND;
+pub(super) const CHUNK_ARRAY: u8 = ZapArrayChunk::KIND;
+pub(super) const CHUNK_FREE: u8 = ZapArrayChunk::KIND_FREE;
 pub(super) const CHAIN_END: u16 = 0xffff;
 
 /// The longest name with its NUL, in bytes: that of the feature `longname`.
@@ -45,18 +44,6 @@ pub(super) struct Leaf<B = Block> {
     pub(super) chunks: usize,
     pub(super) prefix: u64,
     pub(super) prefix_len: u32,
-}
-
-/// An entry chunk.
-pub(super) struct EntryChunk {
-    pub(super) integer_bytes: u8,
-    pub(super) next: u16,
-    pub(super) name_chunk: u16,
-    pub(super) name_len: u16,
-    pub(super) value_chunk: u16,
-    pub(super) value_len: u16,
-    pub(super) differentiator: u32,
-    pub(super) hash: u64,
 }
 
 /// Which chunks a walk has seen, so that none comes twice.
@@ -90,16 +77,18 @@ impl<B: Deref<Target = [u8]>> Leaf<B> {
         if block.len() != 1 << block_shift {
             return Err(bad(format!("{} bytes, expected {}", block.len(), 1_u64 << block_shift)));
         }
-        let order = ByteOrder::Little;
-        let block_type = order.u64(&block);
-        if block_type != BLOCK_TYPE {
-            return Err(bad(format!("block type {block_type:#x}, expected {BLOCK_TYPE:#x}")));
+        let header = ZapLeafHeader::read_short(&block, ORDER);
+        let (block_type, magic) = (header.block_type, header.magic);
+        if block_type != ZapLeafHeader::BLOCK_TYPE {
+            return Err(bad(format!(
+                "block type {block_type:#x}, expected {:#x}",
+                ZapLeafHeader::BLOCK_TYPE
+            )));
         }
-        let magic = order.u32(&block[24..]);
-        if magic != MAGIC {
-            return Err(bad(format!("magic {magic:#x}, expected {MAGIC:#x}")));
+        if magic != ZapLeafHeader::MAGIC {
+            return Err(bad(format!("magic {magic:#x}, expected {:#x}", ZapLeafHeader::MAGIC)));
         }
-        let (prefix, prefix_len) = (order.u64(&block[16..]), u32::from(order.u16(&block[32..])));
+        let (prefix, prefix_len) = (header.prefix, u32::from(header.prefix_len));
         if prefix_len >= u64::BITS || prefix >> prefix_len != 0 {
             return Err(bad(format!("prefix {prefix:#x} of {prefix_len} bits")));
         }
@@ -117,7 +106,7 @@ impl<B: Deref<Target = [u8]>> Leaf<B> {
     }
 
     pub(super) fn head(&self, bucket: usize) -> u16 {
-        ByteOrder::Little.u16(&self.block[HEADER_BYTES + 2 * bucket..])
+        ORDER.u16(&self.block[HEADER_BYTES + 2 * bucket..])
     }
 
     /// Where a chunk starts in the block.
@@ -141,19 +130,8 @@ impl<B: Deref<Target = [u8]>> Leaf<B> {
         Ok(chunk)
     }
 
-    pub(super) fn entry_chunk(&self, number: u16) -> Result<EntryChunk> {
-        let chunk = self.chunk(number, CHUNK_ENTRY)?;
-        let order = ByteOrder::Little;
-        Ok(EntryChunk {
-            integer_bytes: chunk[1],
-            next: order.u16(&chunk[2..]),
-            name_chunk: order.u16(&chunk[4..]),
-            name_len: order.u16(&chunk[6..]),
-            value_chunk: order.u16(&chunk[8..]),
-            value_len: order.u16(&chunk[10..]),
-            differentiator: order.u32(&chunk[12..]),
-            hash: order.u64(&chunk[16..]),
-        })
+    pub(super) fn entry_chunk(&self, number: u16) -> Result<ZapEntryChunk> {
+        Ok(ZapEntryChunk::parse(self.chunk(number, CHUNK_ENTRY)?, ORDER))
     }
 
     /// Collects `length` bytes from a chain of array chunks.
@@ -165,15 +143,15 @@ impl<B: Deref<Target = [u8]>> Leaf<B> {
                 return Err(bad(format!("chain of {} bytes, expected {length}", bytes.len())));
             }
             seen.mark(number)?;
-            let chunk = self.chunk(number, CHUNK_ARRAY)?;
+            let chunk = ZapArrayChunk::parse(self.chunk(number, CHUNK_ARRAY)?, ORDER);
             let here = ARRAY_BYTES.min(length - bytes.len());
-            bytes.extend_from_slice(&chunk[1..1 + here]);
-            number = ByteOrder::Little.u16(&chunk[1 + ARRAY_BYTES..]);
+            bytes.extend_from_slice(&chunk.bytes[..here]);
+            number = chunk.next;
         }
         Ok(bytes)
     }
 
-    pub(super) fn key(&self, entry: &EntryChunk, words: bool, seen: &mut Seen) -> Result<Key> {
+    pub(super) fn key(&self, entry: &ZapEntryChunk, words: bool, seen: &mut Seen) -> Result<Key> {
         let length = usize::from(entry.name_len) * if words { 8 } else { 1 };
         if length == 0 || length > NAME_BYTES_MAX {
             return Err(bad(format!("key of {length} bytes, expected 1 to {NAME_BYTES_MAX}")));
@@ -188,7 +166,7 @@ impl<B: Deref<Target = [u8]>> Leaf<B> {
         Ok(Key::Name(bytes))
     }
 
-    fn value(&self, entry: &EntryChunk, seen: &mut Seen) -> Result<Value> {
+    fn value(&self, entry: &ZapEntryChunk, seen: &mut Seen) -> Result<Value> {
         if ![1, 2, 4, 8].contains(&entry.integer_bytes) {
             return Err(bad(format!("integers of {} bytes", entry.integer_bytes)));
         }
@@ -199,7 +177,7 @@ impl<B: Deref<Target = [u8]>> Leaf<B> {
         Ok(Value::array(entry.integer_bytes, self.array(entry.value_chunk, length, seen)?))
     }
 
-    fn read(&self, chunk: &EntryChunk, words: bool, seen: &mut Seen) -> Result<Entry> {
+    fn read(&self, chunk: &ZapEntryChunk, words: bool, seen: &mut Seen) -> Result<Entry> {
         Ok(Entry {
             key: self.key(chunk, words, seen)?,
             hash: chunk.hash,

@@ -1,11 +1,7 @@
 //! Micro ZAPs: one block of names with a 64-bit value each.
-//!
-//! ```text
-//!   0  block_type 0x8000000000000003   salt   normflags   pad u64[5]
-//!  64  entries: value u64   cd u32   pad u16   name[50], NUL-terminated; an empty name is a free slot
-//! ```
 
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::{MicroZapEntry, MicroZapHeader};
 
 use super::hash;
 use super::unicode::NormFlags;
@@ -13,15 +9,11 @@ use super::value::{Entry, Key, Value};
 use crate::block::Block;
 use crate::error::{Error, Result};
 
-/// First word of a micro ZAP (`ZBT_MICRO`).
-pub(super) const BLOCK_TYPE: u64 = 0x8000_0000_0000_0003;
-
 /// The largest micro ZAP, in bytes: that of the feature `large_microzap`.
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 
-pub(super) const HEADER_BYTES: usize = 64;
-pub(super) const ENTRY_BYTES: usize = 64;
-pub(super) const NAME_OFFSET: usize = 14;
+/// Where the name lies in an entry.
+pub(super) const NAME_OFFSET: usize = MicroZapEntry::offset_of("name");
 
 /// A micro ZAP.
 pub(super) struct Micro {
@@ -32,20 +24,19 @@ pub(super) struct Micro {
 
 impl Micro {
     pub(super) fn parse(block: Block) -> Result<Self> {
-        if block.len() < HEADER_BYTES || block.len() > BLOCK_BYTES_MAX {
-            let found = block.len();
+        let header = MicroZapHeader::read(&block, ByteOrder::Little);
+        let Some(header) = header.filter(|_| block.len() <= BLOCK_BYTES_MAX) else {
+            let (found, least) = (block.len(), MicroZapHeader::LEN);
             return Err(Error::corrupt(
                 "micro ZAP",
-                format!("block of {found} bytes, expected {HEADER_BYTES} to {BLOCK_BYTES_MAX}"),
+                format!("block of {found} bytes, expected {least} to {BLOCK_BYTES_MAX}"),
             ));
-        }
-        let word = |n: usize| ByteOrder::Little.u64(&block[n * 8..]);
-        let (salt, norm_flags) = (word(1), NormFlags::from_bits_retain(word(2)));
-        Ok(Self { block, salt, norm_flags })
+        };
+        Ok(Self { block, salt: header.salt, norm_flags: NormFlags::from_bits_retain(header.norm_flags) })
     }
 
     fn slots(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.block[HEADER_BYTES..].chunks_exact(ENTRY_BYTES).filter_map(|slot| {
+        self.block[MicroZapHeader::LEN..].chunks_exact(MicroZapEntry::LEN).filter_map(|slot| {
             let name = &slot[NAME_OFFSET..];
             let name = name.split(|byte| *byte == 0).next().unwrap_or(name);
             (!name.is_empty()).then_some((name, slot))
@@ -53,11 +44,12 @@ impl Micro {
     }
 
     fn entry(&self, name: &[u8], slot: &[u8]) -> Entry {
+        let MicroZapEntry { value, differentiator, .. } = MicroZapEntry::parse(slot, ByteOrder::Little);
         Entry {
             hash: hash::of_name(self.salt, &self.norm_flags.normalize(name), false),
             key: Key::Name(name.to_vec()),
-            differentiator: ByteOrder::Little.u32(&slot[8..]),
-            value: Value::word(ByteOrder::Little.u64(slot)),
+            differentiator,
+            value: Value::word(value),
         }
     }
 

@@ -18,6 +18,8 @@ pub mod write;
 
 use std::vec;
 
+use zstream_format::phys::{FatZapHeader, MicroZapHeader};
+
 use self::fat::Fat;
 use self::micro::Micro;
 use crate::block::Block;
@@ -109,8 +111,8 @@ impl<'a> Zap<'a> {
             .ok_or_else(|| place(Error::corrupt("ZAP", "its first block is a hole")))?;
         let block_type = block.first_chunk::<8>().map(|word| u64::from_le_bytes(*word));
         let repr = match block_type {
-            Some(micro::BLOCK_TYPE) => Repr::Micro(Micro::parse(block).map_err(place)?),
-            Some(fat::BLOCK_TYPE) => Repr::Fat(Fat::parse(set, &info, block).map_err(place)?),
+            Some(MicroZapHeader::BLOCK_TYPE) => Repr::Micro(Micro::parse(block).map_err(place)?),
+            Some(FatZapHeader::BLOCK_TYPE) => Repr::Fat(Fat::parse(set, &info, block).map_err(place)?),
             _ => {
                 let found = block_type.unwrap_or_default();
                 return Err(place(Error::corrupt("ZAP", format!("block type {found:#x}"))));

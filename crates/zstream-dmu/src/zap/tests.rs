@@ -182,7 +182,7 @@ impl Fatten {
         let mut header = vec![0; size];
         let table_blocks = u64::from(self.external) * 2;
         for (n, word) in [
-            fat::BLOCK_TYPE,
+            FatZapHeader::BLOCK_TYPE,
             0x2_f52a_b2ab,
             u64::from(self.external),
             table_blocks,

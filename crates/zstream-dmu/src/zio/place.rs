@@ -5,10 +5,8 @@ use zstream_format::checksum::{Salt, checksum, seal_embedded, seal_folded};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::gang::{DEPTH_MAX, HEADER_BYTES, PIECES};
-use crate::blkptr::{
-    BLOCK_POINTER_BYTES, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES,
-};
+use super::gang::{DEPTH_MAX, GangHeader, HEADER_BYTES, PIECES};
+use crate::blkptr::{BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::zio::{AllocationClass, Space};
@@ -148,21 +146,22 @@ impl Placed {
                 }
             }
             Self::Gang { headers, pieces } => {
-                let mut header = vec![0; HEADER_BYTES];
+                let mut header = GangHeader::default();
                 let mut asize = [0; DVAS_PER_BLOCK_POINTER];
                 let mut at = 0;
-                for ((size, piece), out) in pieces.iter().zip(header.chunks_exact_mut(BLOCK_POINTER_BYTES)) {
+                for ((size, piece), out) in pieces.iter().zip(&mut header.pieces) {
                     let part = &bytes[at..at + *size as usize];
                     let addresses = piece.seal_part(part, start + at, false, sum, jobs)?;
                     for (total, address) in asize.iter_mut().zip(addresses) {
                         *total += address.asize();
                     }
-                    out.copy_from_slice(&sum.piece(part, addresses)?.encode(ByteOrder::Little));
+                    *out = sum.piece(part, addresses)?;
                     at += part.len();
                 }
                 // Every header is sealed for the place of the first.
                 let place = [u64::from(headers[0].vdev()), headers[0].offset(), sum.txg.0, 0];
                 let seal = if is_cut { seal_folded } else { seal_embedded };
+                let mut header = header.to_bytes(ByteOrder::Little).to_vec();
                 seal(&mut header, place, ByteOrder::Little)?;
                 for ((dva, place), members) in dvas.iter_mut().zip(headers).zip(asize) {
                     *dva = Dva::new(place.vdev(), place.offset(), place.asize() + members, true);

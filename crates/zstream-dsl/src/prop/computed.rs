@@ -5,19 +5,12 @@ use zstream_dmu::zio::crypt::KeyFormat;
 
 use super::table::{Property, Types};
 use super::value::{Found, Source, Value};
-use super::{Props, Subject, default, entry_of, index, lookup};
+use super::{Props, Subject, default, index, lookup};
 use crate::bookmark::{Bookmark, BookmarkFlags};
 use crate::dataset::{Dataset, Dir};
 use crate::error::Result;
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
-
-/// The master node of a filesystem.
-const MASTER_NODE: ObjectId = ObjectId(1);
-/// The properties of a volume.
-const VOLUME_PROPS: ObjectId = ObjectId(2);
-/// The data of a volume.
-const VOLUME_DATA: ObjectId = ObjectId(1);
 
 /// Uncompressed to compressed, in hundredths.
 fn ratio(uncompressed: u64, compressed: u64) -> Value {
@@ -78,13 +71,13 @@ impl Props {
             "guid" => number(phys.guid.0),
             "unique" => number(phys.unique_bytes),
             "objsetid" => number(dataset.object().0),
-            "usedbysnapshots" => space.has_breakdown.then_some(Value::Number(space.breakdown.snapshots)),
-            "usedbydataset" => space.has_breakdown.then_some(Value::Number(space.breakdown.head)),
-            "usedbychildren" => space.has_breakdown.then_some(Value::Number(
+            "usedbysnapshots" => space.has_breakdown().then_some(Value::Number(space.breakdown.snapshots)),
+            "usedbydataset" => space.has_breakdown().then_some(Value::Number(space.breakdown.head)),
+            "usedbychildren" => space.has_breakdown().then_some(Value::Number(
                 space.breakdown.children.saturating_add(space.breakdown.child_reservations),
             )),
             "usedbyrefreservation" => {
-                space.has_breakdown.then_some(Value::Number(space.breakdown.refreservation))
+                space.has_breakdown().then_some(Value::Number(space.breakdown.refreservation))
             }
             "defer_destroy" => {
                 Some(text(if phys.flags.contains(DatasetFlags::DEFER_DESTROY) { "on" } else { "off" }))
@@ -98,10 +91,7 @@ impl Props {
             "inconsistent" => number(u64::from(dataset.is_inconsistent())),
             "prevsnap" => dataset.previous()?.map(|previous| text(previous.name())),
             "receive_resume_token" => resume_token(dataset)?,
-            "version" => self.of_filesystem("VERSION", property)?,
-            "utf8only" | "normalization" | "casesensitivity" => {
-                self.of_filesystem(property.name, property)?
-            }
+            "version" | "utf8only" | "normalization" | "casesensitivity" => self.of_filesystem(property)?,
             "volsize" | "volblocksize" => self.of_volume(property.name)?,
             "filesystem_count" | "snapshot_count" => {
                 match dir.entry(&format!("com.joyent:{}", property.name))? {
@@ -125,28 +115,23 @@ impl Props {
         }))
     }
 
-    /// An entry of the master node. What is missing there is 0.
-    fn of_filesystem(&self, name: &str, property: &Property) -> Result<Known> {
-        let Some(objset) = &self.objset else { return Ok(None) };
+    /// A setting of a filesystem. What is missing is 0.
+    fn of_filesystem(&self, property: &Property) -> Result<Known> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         // While it is received, the master node may not be there yet.
         if dataset.is_inconsistent() || !self.head_types.contains(Types::FILESYSTEM) {
             return Ok(None);
         }
-        let number = entry_of(objset, MASTER_NODE, name)?.unwrap_or(0);
-        Ok(Some(index(property, number)))
+        let Some(number) = self.setting(property.name) else { return Ok(None) };
+        Ok(Some(index(property, number?.unwrap_or(0))))
     }
 
     fn of_volume(&self, name: &str) -> Result<Known> {
-        let Some(objset) = &self.objset else { return Ok(None) };
         if !self.head_types.contains(Types::VOLUME) {
             return Ok(None);
         }
-        if name == "volsize" {
-            return Ok(entry_of(objset, VOLUME_PROPS, "size")?.map(Value::Number));
-        }
-        let info = zstream_dmu::object_set::ObjectSet::info(&**objset, VOLUME_DATA)?;
-        Ok(Some(Value::Number(info.block_bytes)))
+        let number = self.setting(name).transpose()?.flatten();
+        Ok(number.map(Value::Number))
     }
 
     /// Bytes that can still be written (`dsl_get_available`).
@@ -225,7 +210,7 @@ fn of_bookmark(bookmark: &Bookmark, dir: &Dir, name: &str) -> Result<Known> {
 fn clones(snapshot: &Dataset) -> Result<Known> {
     let dsl = snapshot.dsl();
     let mut names = Vec::new();
-    for clone in dsl.values(snapshot.phys().next_clones)? {
+    for clone in dsl.read().values(snapshot.phys().next_clones)? {
         let object = ObjectId(clone.u64()?);
         names.push(dsl.dataset_by_object(object)?.dir().name().to_owned());
     }

@@ -1,8 +1,8 @@
 //! Properties that are of one user, group, project or snapshot: `userused@1000`, `written@monday`.
 //!
 //! The space of users and groups is counted in objects of their own; each name there is the number in hex, and the
-//! numbers of objects have `obj-` before it. Quotas are in tables that the master node of the file system names as the
-//! property.
+//! numbers of objects have `obj-` before it. Quotas are in tables to which a setting of the file system leads
+//! ([`SettingOf`](super::SettingOf)).
 
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::ids::ObjectId;
@@ -16,9 +16,6 @@ use super::{Props, Subject, is_locked};
 use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
 use crate::error::{Error, Result};
-
-/// The master node of a file system.
-const MASTER_NODE: ObjectId = ObjectId(1);
 
 /// What is counted or limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,35 +127,38 @@ impl Props {
             // Without its key zfs opens no encrypted filesystem, not even for quotas, which are not encrypted.
             What::Account { .. } if is_locked(dataset)? => None,
             What::Account { table, whose, kind, id } => match &self.objset {
-                Some(set) => account(set, table, *whose, *kind, *id)?,
+                Some(set) => self.account(set, table, *whose, *kind, *id)?,
                 None => None,
             },
         };
         let found = |number| Found { value: Value::Number(number), source: Source::Local, received: None };
         Ok(number.map(found))
     }
-}
 
-/// What is counted for an id (`zfs_userspace_one`).
-fn account(set: &Objset, table: &str, whose: Whose, kind: Kind, id: u64) -> Result<Option<u64>> {
-    let flags = set.phys().flags;
-    let needed = match (whose, kind) {
-        (Whose::Project, _) => ObjsetFlags::PROJECT_QUOTA_COMPLETE,
-        (_, Kind::ObjectsUsed | Kind::ObjectsQuota) => ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE,
-        _ => ObjsetFlags::USER_ACCOUNTING_COMPLETE,
-    };
-    if set.objset_type() != ObjsetType::ZFS || !flags.contains(needed) {
-        return Ok(None);
+    /// What is counted for an id (`zfs_userspace_one`).
+    fn account(&self, set: &Objset, table: &str, whose: Whose, kind: Kind, id: u64) -> Result<Option<u64>> {
+        let flags = set.phys().flags;
+        let needed = match (whose, kind) {
+            (Whose::Project, _) => ObjsetFlags::PROJECT_QUOTA_COMPLETE,
+            (_, Kind::ObjectsUsed | Kind::ObjectsQuota) => ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE,
+            _ => ObjsetFlags::USER_ACCOUNTING_COMPLETE,
+        };
+        if set.objset_type() != ObjsetType::ZFS || !flags.contains(needed) {
+            return Ok(None);
+        }
+        let object = match (kind, whose) {
+            (Kind::Used | Kind::ObjectsUsed, Whose::User) => Some(USER_USED_OBJECT),
+            (Kind::Used | Kind::ObjectsUsed, Whose::Group) => Some(GROUP_USED_OBJECT),
+            (Kind::Used | Kind::ObjectsUsed, Whose::Project) => Some(PROJECT_USED_OBJECT),
+            _ => match self.setting(&format!("{table}@")) {
+                Some(table) => table?.map(ObjectId),
+                None => return Ok(None),
+            },
+        };
+        let Some(object) = object else { return Ok(Some(0)) };
+        let prefix = if kind == Kind::ObjectsUsed { "obj-" } else { "" };
+        Ok(Some(Zap::open(set, object)?.lookup_u64(format!("{prefix}{id:x}"))?.unwrap_or(0)))
     }
-    let object = match (kind, whose) {
-        (Kind::Used | Kind::ObjectsUsed, Whose::User) => Some(USER_USED_OBJECT),
-        (Kind::Used | Kind::ObjectsUsed, Whose::Group) => Some(GROUP_USED_OBJECT),
-        (Kind::Used | Kind::ObjectsUsed, Whose::Project) => Some(PROJECT_USED_OBJECT),
-        _ => Zap::open(set, MASTER_NODE)?.lookup_u64(format!("{table}@"))?.map(ObjectId),
-    };
-    let Some(object) = object else { return Ok(Some(0)) };
-    let prefix = if kind == Kind::ObjectsUsed { "obj-" } else { "" };
-    Ok(Some(Zap::open(set, object)?.lookup_u64(format!("{prefix}{id:x}"))?.unwrap_or(0)))
 }
 
 /// Bytes written since an earlier snapshot of the line (`dsl_dataset_space_written`); none where it is not one.

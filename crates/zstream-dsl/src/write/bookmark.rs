@@ -3,18 +3,19 @@
 //! A bookmark that counts what was freed since its snapshot (`HAS_FBN`) keeps the txg of that snapshot a key of the
 //! deadlists of the head and of its clones, also when the snapshot is gone.
 
+use std::sync::Arc;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_format::errno::Errno;
 
 use super::Tx;
-use super::redaction::ListHeader;
+use super::redaction::CompleteHeader;
 use super::usage::{Change, add};
-use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, Space};
+use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, BookmarkPhys, Space};
 use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
-use crate::name::{Name, Suffix};
-use crate::pool::ZAPIFIED;
+use crate::pool::Dsl;
+use crate::reader::{Mos, MosReader, ZAPIFIED};
 
 impl Bookmark {
     /// Whether it counts what was freed since its snapshot.
@@ -24,33 +25,18 @@ impl Bookmark {
 
     /// Counts more as freed before the next snapshot.
     pub(super) fn add_freed(&mut self, change: Change) {
-        add(&mut self.freed_before_next.used_bytes, change.used);
-        add(&mut self.freed_before_next.compressed_bytes, change.compressed);
-        add(&mut self.freed_before_next.uncompressed_bytes, change.uncompressed);
+        let freed = &mut self.phys.freed_before_next;
+        add(&mut freed.used_bytes, change.used);
+        add(&mut freed.compressed_bytes, change.compressed);
+        add(&mut freed.uncompressed_bytes, change.uncompressed);
     }
 }
 
 impl Tx<'_> {
-    /// The ZAP of a head's bookmarks.
-    pub(super) fn bookmarks_zap(&self, head: ObjectId) -> Result<Option<ObjectId>> {
-        self.lookup_object(self.own_zap(head)?, BOOKMARKS)
-    }
-
-    /// The bookmarks of a head by age; their names are short ones.
-    pub(super) fn bookmarks(&self, head: ObjectId) -> Result<Vec<Bookmark>> {
-        let entries = self.entries(self.bookmarks_zap(head)?)?;
-        let mut bookmarks = entries
-            .into_iter()
-            .map(|(name, value)| Bookmark::new(name, &value))
-            .collect::<Result<Vec<_>>>()?;
-        bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
-        Ok(bookmarks)
-    }
-
     /// Writes a bookmark that counts what was freed.
     pub(super) fn put_bookmark(&mut self, head: ObjectId, bookmark: &Bookmark) -> Result<()> {
-        match self.bookmarks_zap(head)? {
-            Some(zap) => Ok(self.zap(zap)?.update(bookmark.name.as_str(), &bookmark.encode(true))?),
+        match self.read().bookmarks_zap(head)? {
+            Some(zap) => Ok(self.zap(zap)?.update(bookmark.short_name(), &bookmark.encode(true))?),
             None => Ok(()),
         }
     }
@@ -64,7 +50,8 @@ impl Tx<'_> {
         after: Txg,
     ) -> Result<()> {
         let mut keys: Vec<Txg> = self
-            .bookmarks(head)?
+            .read()
+            .bookmarks(head, "")?
             .iter()
             .filter(|mark| mark.counts_freed() && mark.creation_txg > after)
             .map(|mark| mark.creation_txg)
@@ -73,40 +60,9 @@ impl Tx<'_> {
         keys.into_iter().try_for_each(|key| self.add_deadlist_key(deadlist, key))
     }
 
-    /// What a bookmark of a snapshot says (`dsl_bookmark_set_phys`).
-    fn bookmark_of(&self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
-        let phys = self.dataset(snapshot)?;
-        let mut mark = Bookmark {
-            name: name.to_owned(),
-            guid: phys.guid,
-            creation_txg: phys.creation_txg,
-            creation_time: phys.creation_time,
-            redaction_object: None,
-            flags: BookmarkFlags::empty(),
-            referenced: Space::default(),
-            freed_before_next: Space::default(),
-            ivset_guid: 0,
-        };
-        if self.is_encrypted(phys.dir)? && self.feature_enabled("bookmark_v2")? {
-            mark.ivset_guid = self.entry(snapshot, IVSET_GUID)?.map_or(Ok(0), |guid| guid.u64())?;
-        }
-        if self.feature_enabled("bookmark_written")? {
-            mark.flags = BookmarkFlags::SNAPSHOT_EXISTS | BookmarkFlags::HAS_FBN;
-            mark.referenced = Space {
-                used_bytes: phys.referenced_bytes,
-                compressed_bytes: phys.compressed_bytes,
-                uncompressed_bytes: phys.uncompressed_bytes,
-            };
-            if let Some(next) = phys.next {
-                mark.freed_before_next = self.deadlist(self.deadlist_of(next)?)?.space;
-            }
-        }
-        Ok(mark)
-    }
-
     /// Adds a bookmark to a head (`dsl_bookmark_node_add`).
     pub(super) fn add_bookmark(&mut self, head: ObjectId, mark: &Bookmark) -> Result<()> {
-        let zap = match self.bookmarks_zap(head)? {
+        let zap = match self.read().bookmarks_zap(head)? {
             Some(zap) => zap,
             None => {
                 let zap = self.create_zap(ZAPIFIED, NormFlags::UPPER)?;
@@ -116,71 +72,11 @@ impl Tx<'_> {
             }
         };
         let needs_more = mark.ivset_guid != 0 || mark.counts_freed() || mark.redaction_object.is_some();
-        let is_long = needs_more && self.feature_enabled("bookmark_v2")?;
+        let is_long = needs_more && self.read().feature_enabled("bookmark_v2")?;
         if is_long {
             self.feature_add("bookmark_v2", 1)?;
         }
-        Ok(self.zap(zap)?.add(mark.name.as_str(), &mark.encode(is_long))?)
-    }
-
-    /// The bookmark with this full name, with its head.
-    pub(super) fn bookmark_named(&self, name: &str) -> Result<(ObjectId, Bookmark)> {
-        let (head, short) = self.split_bookmark(name)?;
-        let mark = self.bookmarks(head)?.into_iter().find(|mark| mark.name == short);
-        Ok((head, mark.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?))
-    }
-
-    fn split_bookmark(&self, name: &str) -> Result<(ObjectId, String)> {
-        let parsed = Name::parse(name)?;
-        match parsed.suffix {
-            Suffix::Bookmark(short) => Ok((self.head_named(&parsed.filesystem)?, short)),
-            _ => Err(Error::bad_name(format!("{name} is not the name of a bookmark"))),
-        }
-    }
-
-    /// Whether a snapshot lies in the line of snapshots that led to a head (`dsl_dataset_is_before`).
-    pub(super) fn is_before(&self, head: ObjectId, snapshot: ObjectId) -> Result<bool> {
-        let wanted = self.dataset(snapshot)?;
-        let mut at = self.dataset(head)?;
-        while let Some(previous) = at.prev_snapshot {
-            if previous == snapshot {
-                return Ok(true);
-            }
-            if at.prev_snapshot_txg < wanted.creation_txg {
-                return Ok(false);
-            }
-            at = self.dataset(previous)?;
-        }
-        Ok(false)
-    }
-
-    /// Whether a bookmark of the head `of` is of a time in the line that led to `head`: of its own directory, or before the
-    /// point where that was cloned.
-    fn is_mark_before(&self, head: ObjectId, of: ObjectId, mark: &Bookmark) -> Result<bool> {
-        let mut dir = self.dataset(head)?.dir;
-        let wanted = self.dataset(of)?.dir;
-        for _ in 0..super::make::DEPTH_MAX * 8 {
-            if dir == wanted {
-                return Ok(true);
-            }
-            let Some(origin) = self.dir(dir)?.origin else { return Ok(false) };
-            let origin = self.dataset(origin)?;
-            if mark.creation_txg > origin.creation_txg {
-                return Ok(false);
-            }
-            dir = origin.dir;
-        }
-        Ok(false)
-    }
-
-    /// Checks that a bookmark can be made, and gives its head and short name.
-    pub(super) fn vacant_bookmark(&self, name: &str) -> Result<(ObjectId, String)> {
-        let (head, short) = self.split_bookmark(name)?;
-        self.require_feature("bookmarks")?;
-        if self.bookmarks(head)?.iter().any(|mark| mark.name == short) {
-            return Err(Error::exists(Kind::Bookmark, name));
-        }
-        Ok((head, short))
+        Ok(self.zap(zap)?.add(mark.short_name(), &mark.encode(is_long))?)
     }
 
     /// Makes a bookmark of a snapshot or of another bookmark (`dsl_bookmark_create`).
@@ -189,16 +85,16 @@ impl Tx<'_> {
     /// `ENOENT`, `EEXIST`, `EINVAL` when the source is not in the line of snapshots that led to the bookmark's dataset.
     pub fn bookmark(&mut self, source: &str, name: &str) -> Result<()> {
         let not_before = || Error::refused(Errno::EINVAL, format!("{source} is not an ancestor of {name}"));
-        let (head, short) = self.vacant_bookmark(name)?;
+        let (head, short) = self.dsl().vacant_bookmark(name)?;
         let mark = if source.contains('#') {
-            let (of, mark) = self.bookmark_named(source)?;
-            if !self.is_mark_before(head, of, &mark)? {
+            let (of, mark) = self.dsl().bookmark(source).map(|(of, mark)| (of.object(), mark))?;
+            if !self.read().is_mark_before(head, of, &mark)? {
                 return Err(not_before());
             }
-            Bookmark { name: short, redaction_object: None, ..mark }
+            Bookmark { name: short, phys: BookmarkPhys { redaction_object: None, ..mark.phys } }
         } else {
-            let snapshot = self.snapshot_named(source)?;
-            if !self.is_before(head, snapshot)? {
+            let snapshot = self.dsl().snapshot(source)?.object();
+            if !self.read().is_before(head, snapshot)? {
                 return Err(not_before());
             }
             self.mark_snapshot(&short, snapshot)?
@@ -211,10 +107,10 @@ impl Tx<'_> {
 
     /// What a bookmark of a snapshot says, with an empty list of what is left out where the snapshot is redacted.
     fn mark_snapshot(&mut self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
-        let mut mark = self.bookmark_of(name, snapshot)?;
-        if let Some(guids) = self.entry(snapshot, crate::dataset::feature::REDACTED_DATASETS)? {
-            let header = ListHeader::complete(guids.u64s());
-            mark.redaction_object = Some(self.create_redaction_list(&header)?);
+        let mut mark = self.read().bookmark_of(name, snapshot)?;
+        if let Some(guids) = self.read().entry(snapshot, crate::dataset::feature::REDACTED_DATASETS)? {
+            let header = CompleteHeader::new(guids.u64s());
+            mark.phys.redaction_object = Some(self.create_redaction_list(&header)?);
         }
         Ok(mark)
     }
@@ -227,7 +123,8 @@ impl Tx<'_> {
         snapshot: ObjectId,
         list: ObjectId,
     ) -> Result<()> {
-        let mark = Bookmark { redaction_object: Some(list), ..self.bookmark_of(name, snapshot)? };
+        let mut mark = self.read().bookmark_of(name, snapshot)?;
+        mark.phys.redaction_object = Some(list);
         if mark.counts_freed() {
             self.feature_add("bookmark_written", 1)?;
         }
@@ -239,15 +136,18 @@ impl Tx<'_> {
     /// # Errors
     /// `ENOENT`.
     pub fn destroy_bookmark(&mut self, name: &str) -> Result<()> {
-        let (head, mark) = self.bookmark_named(name)?;
-        let zap = self.bookmarks_zap(head)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
-        let is_long = self.lookup(Some(zap), &mark.name)?.is_some_and(|value| value.u64s().len() > 3);
+        let (head, mark) = self.dsl().bookmark(name).map(|(head, mark)| (head.object(), mark))?;
+        let zap = self.read().bookmarks_zap(head)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
+        let is_long =
+            self.read().lookup(Some(zap), mark.short_name())?.is_some_and(|value| value.u64s().len() > 3);
         if is_long {
             self.feature_add("bookmark_v2", -1)?;
         }
-        let phys = self.dataset(head)?;
-        let is_last = !self.bookmarks(head)?.iter().any(|other| {
-            other.counts_freed() && other.creation_txg == mark.creation_txg && other.name != mark.name
+        let phys = self.read().dataset(head)?;
+        let is_last = !self.read().bookmarks(head, "")?.iter().any(|other| {
+            other.counts_freed()
+                && other.creation_txg == mark.creation_txg
+                && other.short_name() != mark.short_name()
         });
         if mark.counts_freed()
             && !mark.flags.contains(BookmarkFlags::SNAPSHOT_EXISTS)
@@ -255,11 +155,11 @@ impl Tx<'_> {
             && mark.creation_txg < phys.prev_snapshot_txg
         {
             self.remove_clones_key(phys.dir, mark.creation_txg)?;
-            let list = self.deadlist_of(head)?;
+            let list = self.read().deadlist_of(head)?;
             self.remove_deadlist_key(list, mark.creation_txg)?;
         }
         self.drop_bookmark(&mark)?;
-        Ok(self.zap(zap)?.remove(mark.name.as_str())?)
+        Ok(self.zap(zap)?.remove(mark.short_name())?)
     }
 
     /// Frees what belongs to a bookmark that goes.
@@ -277,12 +177,12 @@ impl Tx<'_> {
 
     /// Destroys all bookmarks of a head that goes.
     pub(super) fn free_bookmarks(&mut self, head: ObjectId) -> Result<()> {
-        let Some(zap) = self.bookmarks_zap(head)? else { return Ok(()) };
-        let long = self.entries(Some(zap))?.iter().filter(|(_, value)| value.u64s().len() > 3).count();
+        let Some(zap) = self.read().bookmarks_zap(head)? else { return Ok(()) };
+        let long = self.read().entries(Some(zap))?.iter().filter(|(_, value)| value.u64s().len() > 3).count();
         if long > 0 {
             self.feature_add("bookmark_v2", -(long as i64))?;
         }
-        for mark in self.bookmarks(head)? {
+        for mark in self.read().bookmarks(head, "")? {
             self.drop_bookmark(&mark)?;
         }
         self.free(zap)?;
@@ -298,18 +198,18 @@ impl Tx<'_> {
         snapshot: ObjectId,
         next: ObjectId,
     ) -> Result<bool> {
-        let gone = self.dataset(snapshot)?;
+        let gone = self.read().dataset(snapshot)?;
         let mut keeps_key = false;
-        for mut mark in self.bookmarks(head)? {
+        for mut mark in self.read().bookmarks(head, "")? {
             if !mark.counts_freed() || mark.creation_txg < gone.prev_snapshot_txg {
                 continue;
             }
             if mark.creation_txg < gone.creation_txg {
-                let list = self.deadlist_of(next)?;
-                let space = self.dead_space(list, Txg(0), mark.creation_txg)?;
+                let list = self.read().deadlist_of(next)?;
+                let space = self.read().dead_space(list, Txg(0), mark.creation_txg)?;
                 mark.add_freed(Change::of(&space));
             } else if mark.creation_txg == gone.creation_txg {
-                mark.flags -= BookmarkFlags::SNAPSHOT_EXISTS;
+                mark.phys.flags -= BookmarkFlags::SNAPSHOT_EXISTS;
                 keeps_key = true;
             } else {
                 continue;
@@ -322,11 +222,12 @@ impl Tx<'_> {
     /// Counts anew for the bookmarks of a snapshot that is followed by another dataset from now on
     /// (`dsl_bookmark_next_changed`).
     pub(super) fn bookmarks_follow(&mut self, head: ObjectId, snapshot: ObjectId) -> Result<()> {
-        let txg = self.dataset(snapshot)?.creation_txg;
-        for mark in self.bookmarks(head)? {
+        let txg = self.read().dataset(snapshot)?.creation_txg;
+        for mark in self.read().bookmarks(head, "")? {
             if mark.counts_freed() && mark.creation_txg == txg {
-                let now = self.bookmark_of(&mark.name, snapshot)?;
-                self.put_bookmark(head, &Bookmark { redaction_object: mark.redaction_object, ..now })?;
+                let mut now = self.read().bookmark_of(mark.short_name(), snapshot)?;
+                now.phys.redaction_object = mark.redaction_object;
+                self.put_bookmark(head, &now)?;
             }
         }
         Ok(())
@@ -334,12 +235,15 @@ impl Tx<'_> {
 
     /// Moves the bookmarks that are not younger than `last` from one head to another.
     pub(super) fn move_bookmarks(&mut self, from: ObjectId, to: ObjectId, last: Txg) -> Result<()> {
-        for mark in self.bookmarks(from)? {
+        for mark in self.read().bookmarks(from, "")? {
             if mark.creation_txg <= last
-                && let Some(zap) = self.bookmarks_zap(from)?
+                && let Some(zap) = self.read().bookmarks_zap(from)?
             {
-                let is_long = self.lookup(Some(zap), &mark.name)?.is_some_and(|value| value.u64s().len() > 3);
-                self.zap(zap)?.remove(mark.name.as_str())?;
+                let is_long = self
+                    .read()
+                    .lookup(Some(zap), mark.short_name())?
+                    .is_some_and(|value| value.u64s().len() > 3);
+                self.zap(zap)?.remove(mark.short_name())?;
                 if is_long {
                     self.feature_add("bookmark_v2", -1)?;
                 }
@@ -347,5 +251,64 @@ impl Tx<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl<M: Mos> Dsl<M> {
+    /// Checks that a bookmark can be made, and gives its head and short name.
+    pub(crate) fn vacant_bookmark(self: &Arc<Self>, name: &str) -> Result<(ObjectId, String)> {
+        let (head, short) = self.split_bookmark(name)?;
+        self.read().require_feature("bookmarks")?;
+        if head.bookmark(&short)?.is_some() {
+            return Err(Error::exists(Kind::Bookmark, name));
+        }
+        Ok((head.object(), short))
+    }
+}
+
+impl MosReader<'_> {
+    /// What a bookmark of a snapshot says (`dsl_bookmark_set_phys`).
+    pub(super) fn bookmark_of(self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
+        let phys = self.dataset(snapshot)?;
+        let mut mark = BookmarkPhys {
+            guid: phys.guid,
+            creation_txg: phys.creation_txg,
+            creation_time: phys.creation_time,
+            ..BookmarkPhys::default()
+        };
+        if self.is_encrypted(phys.dir)? && self.feature_enabled("bookmark_v2")? {
+            mark.ivset_guid = self.entry(snapshot, IVSET_GUID)?.map_or(Ok(0), |guid| guid.u64())?;
+        }
+        if self.feature_enabled("bookmark_written")? {
+            mark.flags = BookmarkFlags::SNAPSHOT_EXISTS | BookmarkFlags::HAS_FBN;
+            mark.referenced = Space {
+                used_bytes: phys.referenced_bytes,
+                compressed_bytes: phys.compressed_bytes,
+                uncompressed_bytes: phys.uncompressed_bytes,
+            };
+            if let Some(next) = phys.next {
+                mark.freed_before_next = self.deadlist(self.deadlist_of(next)?)?.space;
+            }
+        }
+        Ok(Bookmark { name: name.to_owned(), phys: mark })
+    }
+
+    /// Whether a bookmark of the head `of` is of a time in the line that led to `head`: of its own directory, or before the
+    /// point where that was cloned.
+    pub(super) fn is_mark_before(self, head: ObjectId, of: ObjectId, mark: &Bookmark) -> Result<bool> {
+        let mut dir = self.dataset(head)?.dir;
+        let wanted = self.dataset(of)?.dir;
+        for _ in 0..crate::reader::DEPTH_MAX * 8 {
+            if dir == wanted {
+                return Ok(true);
+            }
+            let Some(origin) = self.dir(dir)?.origin else { return Ok(false) };
+            let origin = self.dataset(origin)?;
+            if mark.creation_txg > origin.creation_txg {
+                return Ok(false);
+            }
+            dir = origin.dir;
+        }
+        Ok(false)
     }
 }

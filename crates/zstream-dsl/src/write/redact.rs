@@ -12,19 +12,19 @@
 
 use std::collections::BTreeSet;
 
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::traverse::{Floor, Options, Traverse, Visit, VisitKind};
-use zstream_dmu::zap::Zap;
 use zstream_format::errno::Errno;
-use zstream_format::object_type::ObjsetType;
 
 use super::Tx;
-use super::redaction::{LIST_ENTRY_BYTES, ListHeader};
+use super::redaction::CompleteHeader;
 use crate::dataset::feature::REDACTED_DATASETS;
 use crate::error::{Error, Result};
-use crate::redact::RedactedBlocks;
+use crate::reader::MosReader;
+use crate::redact::{ListEntry, RedactedBlocks};
 
 /// Entries that are written at a time.
 const ENTRIES_PER_WRITE: usize = 4096;
@@ -32,8 +32,9 @@ const ENTRIES_PER_WRITE: usize = 4096;
 const SNAPSHOTS_MAX: usize = 16_000;
 /// Dnodes of 512 bytes: what a block of the meta-dnode is divided into.
 const DNODE_BYTES: u64 = 512;
-/// The object of a filesystem that leads to all others.
-const MASTER_NODE: ObjectId = ObjectId(1);
+
+/// Finds the files of a filesystem that have no name any more and wait to be freed. `zstream-zpl` has such a function.
+pub type UnlinkedOf = fn(&dyn ObjectSet) -> PoolResult<BTreeSet<u64>>;
 
 /// Blocks from the first to the last, both included, each as object and block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,13 +223,13 @@ impl Entries<'_, '_> {
                 }
             }
         }
-        if self.waiting.len() >= ENTRIES_PER_WRITE * LIST_ENTRY_BYTES { self.write() } else { Ok(()) }
+        if self.waiting.len() >= ENTRIES_PER_WRITE * ListEntry::LEN { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<()> {
-        let at = self.written * LIST_ENTRY_BYTES as u64;
+        let at = self.written * ListEntry::LEN as u64;
         self.tx.mos_mut().write(self.list, at, &self.waiting)?;
-        self.written += (self.waiting.len() / LIST_ENTRY_BYTES) as u64;
+        self.written += (self.waiting.len() / ListEntry::LEN) as u64;
         self.waiting.clear();
         Ok(())
     }
@@ -265,44 +266,52 @@ impl Tx<'_> {
     /// Makes a bookmark of a snapshot, in its own filesystem, that leaves out the blocks which none of the redaction
     /// snapshots has (`zfs redact`).
     ///
+    /// Files without a name are freed when the snapshot is mounted, so they count as changed; `unlinked` finds them.
+    ///
     /// # Errors
     /// `ENOENT`, `EEXIST`, `EINVAL` when a redaction snapshot does not come from the snapshot, `EALREADY` when one of them
     /// is itself redacted, `ENOTSUP` without the feature `redaction_bookmarks`.
-    pub fn redact(&mut self, snapshot: &str, bookmark: &str, redaction: &[String]) -> Result<()> {
-        self.require_feature("redaction_bookmarks")?;
+    pub fn redact(
+        &mut self,
+        snapshot: &str,
+        bookmark: &str,
+        redaction: &[String],
+        unlinked: UnlinkedOf,
+    ) -> Result<()> {
+        self.read().require_feature("redaction_bookmarks")?;
         if redaction.len() > SNAPSHOTS_MAX {
             return Err(Error::refused(
                 Errno::E2BIG,
                 format!("more than {SNAPSHOTS_MAX} redaction snapshots"),
             ));
         }
-        let base = self.snapshot_named(snapshot)?;
+        let base = self.dsl().snapshot(snapshot)?.object();
         let filesystem = snapshot.split('@').next().unwrap_or_default();
         let short = bookmark.strip_prefix('#').unwrap_or(bookmark);
-        let (head, short) = self.vacant_bookmark(&format!("{filesystem}#{short}"))?;
+        let (head, short) = self.dsl().vacant_bookmark(&format!("{filesystem}#{short}"))?;
         let mut datasets = Vec::new();
         let mut guids = Vec::new();
-        self.refuse_redacted(base, snapshot)?;
+        self.read().refuse_redacted(base, snapshot)?;
         for name in redaction {
-            let object = self.snapshot_named(name)?;
-            if !self.is_before(object, base)? {
+            let object = self.dsl().snapshot(name)?.object();
+            if !self.read().is_before(object, base)? {
                 return Err(Error::refused(Errno::EINVAL, format!("{name} does not come from {snapshot}")));
             }
-            self.refuse_redacted(object, name)?;
-            let guid = self.dataset(object)?.guid.0;
+            self.read().refuse_redacted(object, name)?;
+            let guid = self.read().dataset(object)?.guid.0;
             if !guids.contains(&guid) {
                 guids.push(guid);
                 datasets.push(object);
             }
         }
-        let phys = self.dataset(base)?;
-        let set = Objset::open(self.reader.clone(), base.0, phys.root)?;
+        let phys = self.read().dataset(base)?;
+        let set = self.read().objset(base)?;
         let changed = datasets
             .iter()
-            .map(|object| self.changed_since(*object, phys.creation_txg))
+            .map(|object| self.read().changed_since(*object, phys.creation_txg, unlinked))
             .collect::<Result<Vec<_>>>()?;
 
-        let mut header = ListHeader::complete(guids);
+        let mut header = CompleteHeader::new(guids);
         let list = self.create_redaction_list(&header)?;
         self.add_redaction_bookmark(head, &short, base, list)?;
         let mut entries = Entries { tx: self, list, last: None, waiting: Vec::new(), written: 0 };
@@ -320,36 +329,23 @@ impl Tx<'_> {
         header.entries = entries.written;
         self.put_list_header(list, &header)
     }
+}
 
-    fn refuse_redacted(&self, dataset: ObjectId, name: &str) -> Result<()> {
+impl MosReader<'_> {
+    fn refuse_redacted(self, dataset: ObjectId, name: &str) -> Result<()> {
         match self.entry(dataset, REDACTED_DATASETS)? {
             None => Ok(()),
             Some(_) => Err(Error::refused(Errno::EALREADY, format!("{name} is itself redacted"))),
         }
     }
 
-    fn changed_since(&self, dataset: ObjectId, txg: Txg) -> Result<Joined<Changed>> {
+    fn changed_since(self, dataset: ObjectId, txg: Txg, unlinked: UnlinkedOf) -> Result<Joined<Changed>> {
         let root = self.dataset(dataset)?.root;
-        let set = Objset::open(self.reader.clone(), dataset.0, root)?;
+        let set = self.objset(dataset)?;
         let options = Options { floor: Floor::Logical(txg), ..Options::default() };
-        let visits = Traverse::new(self.reader.clone(), dataset.0, root, options);
+        let visits = Traverse::new(self.blocks.clone(), dataset.0, root, options);
         Ok(Joined { ranges: Changed { visits, unlinked: unlinked(&set)?, whole: None }, last: None })
     }
-}
-
-/// The files of a filesystem that have no name any more and wait to be freed: the one thing that has to be known here of
-/// what is in objects.
-fn unlinked(set: &Objset) -> Result<BTreeSet<u64>> {
-    let mut objects = BTreeSet::new();
-    if set.objset_type() != ObjsetType::ZFS || set.next_object(MASTER_NODE)? != Some(MASTER_NODE) {
-        return Ok(objects);
-    }
-    if let Some(queue) = Zap::open(set, MASTER_NODE)?.lookup_u64("DELETE_QUEUE")? {
-        for entry in Zap::open(set, ObjectId(queue))?.entries() {
-            objects.insert(entry?.value.u64()?);
-        }
-    }
-    Ok(objects)
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use zstream_dmu::dnode::NewObject;
 use zstream_dmu::ids::ObjectId;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
 
 use super::Tx;
 use crate::error::Result;
-use crate::redact::RedactedBlocks;
+use crate::redact::{ListEntry, ListHeader, RedactedBlocks};
 
 /// Size of a list's blocks, in bytes.
 const LIST_BLOCK_BYTES: u32 = 128 << 10;
@@ -17,47 +18,41 @@ const BONUS_BYTES_MAX: usize = 320;
 /// Objects of words that belong to the pool (`DMU_OTN_UINT64_METADATA`).
 const WORDS: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 3);
 
-/// Size of an entry, in bytes.
-pub(super) const LIST_ENTRY_BYTES: usize = 32;
-
 impl RedactedBlocks {
     /// As a list has it: the count less one.
-    pub(super) fn encode(&self) -> [u8; LIST_ENTRY_BYTES] {
-        let mut bytes = [0; LIST_ENTRY_BYTES];
-        let words = [self.object.0, self.block.0, (self.block_bytes / 512) << 48 | (self.count - 1)];
-        for (out, word) in bytes.chunks_exact_mut(8).zip(words) {
-            out.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
+    pub(super) fn encode(&self) -> [u8; ListEntry::LEN] {
+        let size_and_count = (self.block_bytes / 512) << 48 | (self.count - 1);
+        let entry = ListEntry { object: self.object, block: self.block, size_and_count, pad: 0 };
+        entry.to_bytes(ByteOrder::Little)
     }
 }
 
-/// The header of a list.
+/// The header of a list that was made to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ListHeader {
-    /// Last object and block that the list covers.
-    pub(super) last: (u64, u64),
+pub(super) struct CompleteHeader {
     /// How many runs of blocks it has.
     pub(super) entries: u64,
     /// Guids of the redaction snapshots.
     pub(super) snapshots: Vec<u64>,
 }
 
-impl ListHeader {
-    /// That of a list which is empty and has come to its end.
-    pub(super) fn complete(snapshots: Vec<u64>) -> Self {
-        Self { last: (u64::MAX, u64::MAX), entries: 0, snapshots }
+impl CompleteHeader {
+    /// That of an empty list.
+    pub(super) fn new(snapshots: Vec<u64>) -> Self {
+        Self { entries: 0, snapshots }
     }
 
     fn encode(&self) -> Vec<u8> {
-        let head = [self.last.0, self.last.1, self.entries, self.snapshots.len() as u64];
-        head.iter().chain(&self.snapshots).flat_map(|word| word.to_le_bytes()).collect()
+        let (entries, snapshots) = (self.entries, self.snapshots.len() as u64);
+        let head = ListHeader { last_object: u64::MAX, last_block: u64::MAX, entries, snapshots };
+        let guids = self.snapshots.iter().flat_map(|guid| guid.to_le_bytes());
+        head.to_bytes(ByteOrder::Little).into_iter().chain(guids).collect()
     }
 }
 
 impl Tx<'_> {
     /// Makes a list without entries.
-    pub(super) fn create_redaction_list(&mut self, header: &ListHeader) -> Result<ObjectId> {
+    pub(super) fn create_redaction_list(&mut self, header: &CompleteHeader) -> Result<ObjectId> {
         let bytes = header.encode();
         let spills = bytes.len() > BONUS_BYTES_MAX;
         let bonus_len = if spills { 0 } else { bytes.len() as u16 };
@@ -71,7 +66,7 @@ impl Tx<'_> {
     }
 
     /// Writes the header of a list, which has as many snapshots as it was made with.
-    pub(super) fn put_list_header(&mut self, object: ObjectId, header: &ListHeader) -> Result<()> {
+    pub(super) fn put_list_header(&mut self, object: ObjectId, header: &CompleteHeader) -> Result<()> {
         let mut bytes = header.encode();
         if bytes.len() <= BONUS_BYTES_MAX {
             return Ok(self.mos_mut().set_bonus(object, WORDS, &bytes)?);

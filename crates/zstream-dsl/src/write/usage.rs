@@ -98,7 +98,7 @@ fn count(dir: &mut DirPhys, change: Change, parts: &[(Use, i64)]) -> i64 {
     add(&mut dir.used_bytes, change.used);
     add(&mut dir.compressed_bytes, change.compressed);
     add(&mut dir.uncompressed_bytes, change.uncompressed);
-    if dir.has_breakdown {
+    if dir.has_breakdown() {
         for (part, change) in parts {
             add(dir.breakdown.of(*part), *change);
         }
@@ -136,7 +136,7 @@ impl Tx<'_> {
             return Ok(());
         }
         let (mut at, mut change, mut parts) = (dir, change, parts.to_vec());
-        for _ in 0..super::make::DEPTH_MAX {
+        for _ in 0..crate::reader::DEPTH_MAX {
             let (up, parent) = self.change_dir(at, |dir| (count(dir, change, &parts), dir.parent))?;
             let Some(parent) = parent else { return Ok(()) };
             parts = vec![(Use::ChildReservations, up - change.used), (Use::Children, change.used)];
@@ -151,7 +151,7 @@ impl Tx<'_> {
     /// When the directory cannot be read.
     pub fn move_space(&mut self, dir: ObjectId, bytes: i64, from: Use, to: Use) -> Result<()> {
         self.change_dir(dir, |dir| {
-            if dir.has_breakdown {
+            if dir.has_breakdown() {
                 add(dir.breakdown.of(from), -bytes);
                 add(dir.breakdown.of(to), bytes);
             }
@@ -163,7 +163,7 @@ impl Tx<'_> {
     /// # Errors
     /// When the directories cannot be read.
     pub fn use_mos_space(&mut self, change: Change) -> Result<()> {
-        match self.child(self.root_dir()?, "$MOS")? {
+        match self.read().child(self.read().root_dir()?, "$MOS")? {
             Some(dir) => self.use_space(dir, Use::Head, change),
             None => Ok(()),
         }

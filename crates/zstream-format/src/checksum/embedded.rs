@@ -21,12 +21,33 @@
 
 use super::{Checksum, EmbeddedError, Error, digest};
 use crate::order::ByteOrder;
+use crate::structure;
 
 /// The magic number of an embedded checksum (`ZEC_MAGIC`).
 pub const MAGIC: u64 = 0x0210_da7a_b10c_7a11;
 
-/// The size of an embedded checksum at the end of its structure (`zio_eck_t`), in bytes.
-pub const SIZE: usize = 8 + Checksum::SIZE;
+/// The size of an embedded checksum at the end of its structure, in bytes.
+pub const SIZE: usize = EmbeddedChecksum::LEN;
+
+structure! {
+    /// A checksum at the end of the structure that it covers (`zio_eck_t`).
+    pub EmbeddedChecksum[40] {
+        /// [`EMBEDDED_MAGIC`](MAGIC).
+        magic: u64,
+        /// The checksum, or while it is computed, the verifier.
+        checksum: Checksum,
+    }
+}
+
+impl EmbeddedChecksum {
+    /// Reads it from its [`SIZE`] bytes, and in which order it was written; `None` without its magic number.
+    #[must_use]
+    pub fn find(bytes: &[u8]) -> Option<(Self, ByteOrder)> {
+        let orders = [ByteOrder::Little, ByteOrder::Big].into_iter();
+        let mut found = orders.filter_map(|order| Some((Self::read(bytes, order)?, order)));
+        found.find(|(embedded, _)| embedded.magic == MAGIC)
+    }
+}
 
 /// Verifies the embedded checksum of `structure`, whose location is `verifier`.
 ///
@@ -51,14 +72,10 @@ pub fn verify_folded(structure: &[u8], verifier: [u64; 4]) -> Result<ByteOrder, 
 
 fn verify(structure: &[u8], verifier: [u64; 4], is_folded: bool) -> Result<ByteOrder, EmbeddedError> {
     let too_short = EmbeddedError::TooShort { have: structure.len() };
-    let (covered, stored) = structure.split_last_chunk().ok_or(too_short)?;
-    let (_, magic) = covered.split_last_chunk::<8>().ok_or(too_short)?;
-    let order = match u64::from_le_bytes(*magic) {
-        MAGIC => ByteOrder::Little,
-        found if found == MAGIC.swap_bytes() => ByteOrder::Big,
-        found => return Err(EmbeddedError::NoMagic { found }),
-    };
-    let mut stored = Checksum::from_bytes(stored, order);
+    let tail = structure.last_chunk::<SIZE>().ok_or(too_short)?;
+    let (EmbeddedChecksum { checksum: mut stored, .. }, order) =
+        EmbeddedChecksum::find(tail).ok_or(EmbeddedError::NoMagic { found: ByteOrder::Little.u64(tail) })?;
+    let covered = &structure[..structure.len() - Checksum::SIZE];
     let mut computed = sum(covered, verifier, order)?;
     if is_folded {
         computed = fold(computed);
@@ -100,18 +117,18 @@ fn seal(
     if structure.len() < SIZE {
         return Err(EmbeddedError::TooShort { have: structure.len() });
     }
-    let (covered, stored) = structure.split_at_mut(structure.len() - Checksum::SIZE);
-    let magic_at = covered.len() - 8;
-    let before = order.u64(&covered[magic_at..]);
-    order.put_u64(&mut covered[magic_at..], MAGIC);
-    match sum(covered, verifier, order) {
+    let at = structure.len() - SIZE;
+    let before = EmbeddedChecksum::parse(&structure[at..], order);
+    let mut embedded = EmbeddedChecksum { magic: MAGIC, ..before };
+    embedded.encode(&mut structure[at..], order);
+    match sum(&structure[..structure.len() - Checksum::SIZE], verifier, order) {
         Ok(checksum) => {
-            let checksum = if is_folded { fold(checksum) } else { checksum };
-            stored.copy_from_slice(&checksum.to_bytes(order));
+            embedded.checksum = if is_folded { fold(checksum) } else { checksum };
+            embedded.encode(&mut structure[at..], order);
             Ok(())
         }
         Err(error) => {
-            order.put_u64(&mut covered[magic_at..], before);
+            before.encode(&mut structure[at..], order);
             Err(error.into())
         }
     }
@@ -123,4 +140,11 @@ fn fold(Checksum([a, b, c, d]): Checksum) -> Checksum {
 
 fn sum(covered: &[u8], verifier: [u64; 4], order: ByteOrder) -> Result<Checksum, Error> {
     digest::sha256(&[covered, &Checksum(verifier).to_bytes(order)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::round_trips! { EmbeddedChecksum }
 }

@@ -12,9 +12,7 @@
 //! ```
 
 mod data;
-mod generation;
 mod object;
 
 pub use self::data::{SpillEffect, is_disguised_spill, last_block_freed, last_block_written, spill};
-pub use self::generation::generation;
 pub use self::object::{Change, NoGeneration, Present, object, pointer_count};

@@ -24,12 +24,11 @@
 //! the content if a stream that is not raw leaves fewer block pointers. But the same object may have fewer pointers
 //! when system attributes replace its znode or its bonus grows again; here a level is added instead.
 
+use crate::file_info::generation;
 use crate::flags::{BeginFlags, ObjectFlags};
 use crate::judge::{BLKPTR_BYTES, MAX_BLOCK_POINTERS, Terms, bonus_room};
 use crate::object_type::ObjectType;
 use crate::record::Object;
-
-use super::generation::generation;
 
 /// The maximum block size of a stream without large blocks (`SPA_OLD_MAXBLOCKSIZE`).
 const SMALL_BLOCK_BYTES: u64 = 128 << 10;

@@ -46,7 +46,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Returns the limits of a pool with every feature.
     fn default() -> Self {
-        Self { max_block_bytes: 16 << 20, max_dnode_slots: 32 }
+        Self { max_block_bytes: crate::record::MAX_BLOCK_BYTES as u32, max_dnode_slots: 32 }
     }
 }
 

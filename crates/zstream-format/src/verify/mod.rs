@@ -27,7 +27,7 @@ use crate::stream::{Error, Fault, Record, Role};
 
 /// The lowest offset at which an embedded block of an object with a spill block is that spill block, sent in the
 /// wrong record (OpenZFS issue 18239): the offset is -2 blocks, and no block is larger than 16 MiB.
-pub(crate) const EMBEDDED_SPILL_OFFSET: u64 = u64::MAX - 2 * (16 << 20) + 1;
+pub(crate) const EMBEDDED_SPILL_OFFSET: u64 = u64::MAX - 2 * crate::record::MAX_BLOCK_BYTES + 1;
 
 /// The options of a verification.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,11 +1,10 @@
 //! The trivial ACL, which is equivalent to a mode (`acl_trivial_access_masks`, `zfs_acl_chmod`).
 //!
-//! ```text
-//! entry: u16 type (0 allow, 1 deny)   u16 flags (whom)   u32 access mask
-//! ```
-//!
 //! The ACL has entries for owner, group and everyone. If a class has fewer rights than a later one, an entry before
 //! these denies the difference, since the first entry with a right decides.
+
+use zstream_format::order::ByteOrder;
+use zstream_format::phys::AceHeader;
 
 const ALLOW: u16 = 0;
 const DENY: u16 = 1;
@@ -44,10 +43,8 @@ pub(super) fn trivial(mode: u32) -> (u64, Vec<u8>) {
     ];
     let mut out = Vec::new();
     let mut count = 0;
-    for (kind, whom, what) in entries.into_iter().filter(|(.., what)| *what != 0) {
-        out.extend(kind.to_le_bytes());
-        out.extend(whom.to_le_bytes());
-        out.extend(what.to_le_bytes());
+    for (kind, flags, mask) in entries.into_iter().filter(|(.., mask)| *mask != 0) {
+        out.extend(AceHeader { kind, flags, mask }.to_bytes(ByteOrder::Little));
         count += 1;
     }
     (count, out)

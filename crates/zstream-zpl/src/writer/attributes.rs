@@ -8,13 +8,13 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::object_type::ObjectType;
+use zstream_format::order::ByteOrder;
+use zstream_format::phys::SaHeader;
 
 use crate::error::{Error, Result};
 use crate::node::{AclEntries, Node, Time};
-use crate::sa::{Attribute, MAGIC, Registry};
+use crate::sa::{Attribute, HEADER_BYTES_MIN, LENGTHS_OFFSET, Registry};
 
-/// The offset of the lengths of attributes in a header; the smallest header has room for one.
-const LENGTHS_OFFSET: usize = 6;
 /// The maximum size of a spill block in bytes (`SPA_OLD_MAXBLOCKSIZE`).
 const SPILL_BYTES_MAX: usize = 128 << 10;
 const SECTOR_BYTES: usize = 512;
@@ -72,7 +72,7 @@ fn values(node: &Node) -> Result<Vec<(Attribute, Vec<u8>)>> {
 /// Returns the sizes of the header and of all attributes after it.
 fn sizes(list: &[Stored]) -> (usize, usize) {
     let variable = list.iter().filter(|stored| stored.is_variable).count();
-    let header = (LENGTHS_OFFSET + 2 * variable).max(8).next_multiple_of(8);
+    let header = (LENGTHS_OFFSET + 2 * variable).max(HEADER_BYTES_MIN).next_multiple_of(8);
     let last = list.len().saturating_sub(1);
     let body = list
         .iter()
@@ -89,8 +89,7 @@ fn encode(set: &mut dyn ObjectStore, registry: &mut Registry, list: &[Stored]) -
     let layout = registry.layout(set, &numbers)?;
     let (header, body) = sizes(list);
     let mut out = vec![0; header];
-    out[..4].copy_from_slice(&MAGIC.to_le_bytes());
-    out[4..6].copy_from_slice(&(layout | ((header / 8) as u16) << 10).to_le_bytes());
+    SaHeader::new(layout, header as u16).encode(&mut out, ByteOrder::Little);
     let lengths = list.iter().filter(|stored| stored.is_variable).map(|stored| stored.value.len() as u16);
     for (place, length) in out[LENGTHS_OFFSET..].chunks_exact_mut(2).zip(lengths) {
         place.copy_from_slice(&length.to_le_bytes());

@@ -32,7 +32,7 @@ use zstream_format::object_type::ObjsetType;
 use self::names::Rules;
 use crate::directory::DirectoryEntry;
 use crate::error::{Error, Result};
-use crate::fs::{Filesystem, MASTER_NODE, node_of};
+use crate::fs::{Filesystem, node_of};
 use crate::node::{FileType, Node, Time};
 use crate::sa::{Attribute, Registry};
 
@@ -123,7 +123,7 @@ impl Writer {
                 fs.version()
             )));
         }
-        let master = Zap::open(set, MASTER_NODE)?;
+        let master = Zap::open(set, ObjectId::MASTER_NODE)?;
         let attributes = master
             .lookup_u64("SA_ATTRS")?
             .ok_or_else(|| Error::corrupt("master node", "it has no SA_ATTRS"))?;

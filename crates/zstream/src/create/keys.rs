@@ -5,6 +5,7 @@ use std::fs;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::error::Error as DatasetError;
+use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
@@ -78,9 +79,10 @@ impl EncryptionProperties {
         keys: &dyn Keys,
     ) -> Result<Option<Encryption>> {
         let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
-        let tx = pool.tx();
         let above = match name.rsplit_once('/') {
-            Some((parent, _)) => tx.dir_named(parent)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten(),
+            Some((parent, _)) => {
+                pool.dsl().find_dir(parent)?.map(|dir| CryptoKey::of(&dir)).transpose()?.flatten()
+            }
             None => None,
         };
         let asks_for_key = self.asks_for_key();

@@ -6,15 +6,15 @@
 //! object -3   projects  the same
 //! ```
 //!
-//! An object counts 512 bytes and what its blocks take. Its owners stand in its bonus, at places that never change, so that
-//! nothing has to be known of files here. A dnode's flags say whether it is counted; what is counted and changes is taken
+//! An object counts 512 bytes and what its blocks take. Its owners stand in its bonus, where a function finds them that is given
+//! to the writer ([`OwnersOf`]): nothing is known of files here. A dnode's flags say whether it is counted; what is counted and changes is taken
 //! back as it was on disk and counted anew. In a set whose accounting is not complete, nothing is counted: OpenZFS then
 //! does it when the file system is mounted.
 
 use std::collections::BTreeMap;
 
+use zstream_format::file_info::Owners;
 use zstream_format::object_type::{ObjectType, ObjsetType};
-use zstream_format::order::ByteOrder;
 
 use super::{ObjsetWriter, Overlay};
 use crate::dnode::NewObject;
@@ -26,18 +26,9 @@ use crate::zap::write::{NewZap, ZapMut, create_in};
 use crate::zap::{Value, Zap};
 use crate::zio::write::Protection;
 
-/// Magic number of system attributes.
-const SA_MAGIC: u32 = 0x002f_505a;
-/// Places of attributes behind their header, which no layout changes (`SA_UID_OFFSET` and others).
-const SA_UID: usize = 24;
-const SA_GID: usize = 32;
-const SA_FLAGS: usize = 48;
-const SA_PROJECT: usize = 128;
-/// Flag of a file that has a project (`ZFS_PROJID`).
-const HAS_PROJECT: u64 = 1 << 47;
-/// Places in a znode.
-const ZNODE_UID: usize = 128;
-const ZNODE_GID: usize = 136;
+/// Tells whom an object belongs to, from type and content of its bonus; `None` for what belongs to nobody
+/// (`file_info_cb_t`). Who knows what the set holds gives it to the set's writer.
+pub type OwnersOf = fn(ObjectType, &[u8]) -> Option<Owners>;
 
 /// What comes in front of an id in the name of a count of objects.
 const OBJECTS_PREFIX: &str = "obj-";
@@ -53,36 +44,11 @@ const ACCOUNTS: [(ObjectId, ObjsetFlags); 3] = [
 #[derive(Default)]
 pub(super) struct Deltas(pub(super) [BTreeMap<String, i64>; ACCOUNTS.len()]);
 
-/// Whom an object belongs to: user, group, project.
-fn owners(dnode: &Dnode) -> Option<[u64; 3]> {
-    let bonus = dnode.bonus();
-    let word = |order: ByteOrder, at: usize| bonus.get(at..at + 8).map(|bytes| order.u64(bytes));
-    match dnode.bonus_type {
-        ObjectType::ZNODE => {
-            let little = ByteOrder::Little;
-            Some([word(little, ZNODE_UID)?, word(little, ZNODE_GID)?, 0])
-        }
-        ObjectType::SA => {
-            let head = bonus.get(..8)?;
-            let orders = [ByteOrder::Little, ByteOrder::Big];
-            let Some(order) = orders.into_iter().find(|order| order.u32(head) == SA_MAGIC) else {
-                // Attributes that nobody has set yet.
-                return Some([0; 3]);
-            };
-            let start = usize::from(order.u16(&head[4..]) >> 10) * 8;
-            let flags = word(order, start + SA_FLAGS)?;
-            let project = if flags & HAS_PROJECT != 0 { word(order, start + SA_PROJECT)? } else { 0 };
-            Some([word(order, start + SA_UID)?, word(order, start + SA_GID)?, project])
-        }
-        _ => None,
-    }
-}
-
 impl Deltas {
-    pub(super) fn add(&mut self, dnode: &Dnode, set_flags: ObjsetFlags, sign: i64) {
-        let Some(owners) = owners(dnode) else { return };
+    pub(super) fn add(&mut self, owners_of: OwnersOf, dnode: &Dnode, set_flags: ObjsetFlags, sign: i64) {
+        let Some(owners) = owners_of(dnode.bonus_type, dnode.bonus()) else { return };
         let space = (DNODE_SLOT_BYTES as u64).saturating_add(dnode.used_bytes()).cast_signed();
-        for (n, owner) in owners.into_iter().enumerate() {
+        for (n, owner) in [owners.user, owners.group, owners.project].into_iter().enumerate() {
             // Projects are counted from the moment on from which they are complete.
             if n == 2 && !set_flags.contains(ObjsetFlags::PROJECT_QUOTA_COMPLETE) {
                 continue;
@@ -102,6 +68,14 @@ impl Deltas {
 }
 
 impl ObjsetWriter {
+    /// Gives the set the function that tells whom its objects belong to (`dmu_objset_register_type`). A set that counts cannot
+    /// be synced without.
+    #[must_use]
+    pub fn with_owners(mut self, owners_of: OwnersOf) -> Self {
+        self.owners_of = Some(owners_of);
+        self
+    }
+
     /// Lets the set count from now on what its users, groups and, if asked for, projects use. Objects and projects need the
     /// features `userobj_accounting` and `project_quota` active in the dataset.
     ///
@@ -127,21 +101,30 @@ impl ObjsetWriter {
     }
 
     /// Counts what became of an object that was synced, and marks it as counted.
-    pub(super) fn count_object(&self, overlay: &mut Overlay, deltas: &mut Deltas) {
+    ///
+    /// # Errors
+    ///
+    /// The set counts, and was not given the function that tells owners.
+    pub(super) fn count_object(&self, overlay: &mut Overlay, deltas: &mut Deltas) -> Result<()> {
         if self.phys.objset_type != ObjsetType::ZFS || self.is_kept() {
-            return;
+            return Ok(());
         }
         let set = self.phys.flags;
+        let users = set.contains(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
+        let objects = users && set.contains(ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE);
+        let Some(owners_of) = self.owners_of else {
+            let detail = "the set counts what owners use, and nothing tells whom its objects belong to";
+            return if users { Err(Error::internal(detail)) } else { Ok(()) };
+        };
         if let Some(base) = &overlay.base {
-            deltas.add(base, set, -1);
+            deltas.add(owners_of, base, set, -1);
         }
         if let Some(dnode) = &mut overlay.dnode {
-            let users = set.contains(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
-            let objects = users && set.contains(ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE);
             dnode.flags.set(DnodeFlags::USER_USED_ACCOUNTED, users);
             dnode.flags.set(DnodeFlags::USER_OBJECT_ACCOUNTED, objects);
-            deltas.add(dnode, set, 1);
+            deltas.add(owners_of, dnode, set, 1);
         }
+        Ok(())
     }
 
     /// Changes the counts.

@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
+pub use self::accounting::OwnersOf;
 use self::ahead::Ahead;
 use self::flight::Flight;
 use self::overlay::{Overlay, Source};
@@ -68,6 +69,8 @@ pub struct ObjsetWriter {
     root: BlockPointer,
     phys: ObjsetPhys,
     properties: SetProperties,
+    /// Tells whom objects belong to.
+    owners_of: Option<OwnersOf>,
     meta: Overlay,
     objects: BTreeMap<u64, Overlay>,
     /// How blocks of dnodes that are received raw are encrypted, by number.
@@ -104,7 +107,7 @@ impl ObjsetWriter {
     ///
     /// # Errors
     ///
-    /// [`Fault::Unsupported`](crate::error::Fault::Unsupported) when its blocks of dnodes have another size than OpenZFS
+    /// [`Fault::Unsupported`] when its blocks of dnodes have another size than OpenZFS
     /// gives them.
     pub fn open(set: Objset, writer: Arc<dyn WriteBlock>, properties: SetProperties) -> Result<Self> {
         let phys = set.phys().clone();
@@ -129,6 +132,7 @@ impl ObjsetWriter {
             root: BlockPointer::EMPTY,
             phys,
             properties,
+            owners_of: None,
             meta,
             objects: BTreeMap::new(),
             dnodes_crypt: BTreeMap::new(),
@@ -165,7 +169,7 @@ impl ObjsetWriter {
         let source = Source { reader, writer, id, locked: properties.protection == Protection::Kept };
         let phys = ObjsetPhys {
             meta_dnode: Arc::new(meta.clone()),
-            zil: ZilHeader::empty(),
+            zil: ZilHeader::default(),
             objset_type,
             flags: ObjsetFlags::empty(),
             portable_mac: [0; 32],
@@ -198,8 +202,8 @@ impl ObjsetWriter {
 
     /// Forgets the intent log: in a set that is as a snapshot was, its records are those of another set.
     pub fn forget_intent_log(&mut self) {
-        if self.phys.zil != ZilHeader::empty() {
-            self.phys.zil = ZilHeader::empty();
+        if self.phys.zil != ZilHeader::default() {
+            self.phys.zil = ZilHeader::default();
             self.is_head_dirty = true;
         }
     }

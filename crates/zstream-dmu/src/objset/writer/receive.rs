@@ -62,7 +62,7 @@ impl ObjsetWriter {
         self.phys.portable_mac = head.portable_mac;
         self.phys.local_mac = [0; 32];
         self.phys.flags.remove(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
-        self.phys.zil = ZilHeader::empty();
+        self.phys.zil = ZilHeader::default();
         self.is_head_dirty = true;
         Ok(())
     }

@@ -80,7 +80,7 @@ impl ObjsetWriter {
         for (object, mut overlay) in std::mem::take(&mut self.objects) {
             let object = ObjectId(object);
             self.sync_object(object, &mut overlay, ledger)?;
-            self.count_object(&mut overlay, &mut deltas);
+            self.count_object(&mut overlay, &mut deltas)?;
             if let Some(dnode) = overlay.dnode {
                 self.put_dnode(object, &dnode)?;
             }

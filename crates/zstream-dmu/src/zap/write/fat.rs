@@ -1,12 +1,15 @@
 //! Fat ZAPs that change: header, pointer table and the splitting of leaves.
 
+use std::ops::Range;
+
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::FatZapHeader;
 
 use super::leaf::{self, LeafMut, Room};
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::object_store::ObjectStore;
-use crate::zap::fat::{BLOCK_TYPE, Fat, MAGIC, ZapFlags};
+use crate::zap::fat::{Fat, ZapFlags};
 use crate::zap::leaf::{Leaf, chunks};
 use crate::zap::unicode::NormFlags;
 use crate::zap::value::{Key, Value};
@@ -14,10 +17,9 @@ use crate::zap::value::{Key, Value};
 const ORDER: ByteOrder = ByteOrder::Little;
 
 /// Where the words that change start and end in the header: from the pointer table's first block to the number of entries.
-const WORDS_START: usize = 16;
-const WORDS_END: usize = 80;
+const CHANGING: Range<usize> = FatZapHeader::offset_of("table_block")..FatZapHeader::offset_of("salt");
 /// Where the number of entries is.
-const ENTRIES: u64 = 72;
+const ENTRIES: u64 = FatZapHeader::offset_of("entries") as u64;
 
 /// Entries of the pointer table that are written at a time.
 const ENTRIES_PER_WRITE: u64 = 1 << 14;
@@ -68,12 +70,7 @@ impl FatMut {
             flags,
         };
         let mut header = vec![0; size];
-        ORDER.put_u64(&mut header, BLOCK_TYPE);
-        ORDER.put_u64(&mut header[8..], MAGIC);
-        header[WORDS_START..WORDS_END].copy_from_slice(&fat.words());
-        for (at, word) in [(80, salt), (88, norm_flags.bits()), (96, flags.bits())] {
-            ORDER.put_u64(&mut header[at..], word);
-        }
+        fat.phys().encode(&mut header, ORDER);
         for entry in header[size / 2..].chunks_exact_mut(8) {
             ORDER.put_u64(entry, 1);
         }
@@ -87,14 +84,14 @@ impl FatMut {
     pub(super) fn open(store: &mut dyn ObjectStore, object: ObjectId, header: &[u8]) -> Result<Self> {
         let info = store.info(object)?;
         let fat = Fat::parse(&*store, &info, header.into())?;
-        let word = |at: usize| ORDER.u64(&header[at..]);
+        let phys = FatZapHeader::parse(header, ORDER);
         let mut fat = Self {
             object,
             block_shift: info.block_bytes.trailing_zeros(),
-            table: (word(16), word(24)),
-            shift: word(32) as u32,
-            growing: (word(40), word(48)),
-            free_block: word(56),
+            table: (phys.table_block, phys.table_blocks),
+            shift: phys.table_shift as u32,
+            growing: (phys.next_table_block, phys.copied_blocks),
+            free_block: phys.free_block,
             leaves: fat.leaves,
             entries: fat.entries,
             salt: fat.salt,
@@ -113,28 +110,26 @@ impl FatMut {
         Ok(fat)
     }
 
-    fn words(&self) -> [u8; WORDS_END - WORDS_START] {
-        let mut out = [0; WORDS_END - WORDS_START];
-        let (blk, numblks) = self.table;
-        let (nextblk, copied) = self.growing;
-        let words = [
-            blk,
-            numblks,
-            u64::from(self.shift),
-            nextblk,
-            copied,
-            self.free_block,
-            self.leaves,
-            self.entries,
-        ];
-        for (bytes, word) in out.chunks_exact_mut(8).zip(words) {
-            ORDER.put_u64(bytes, word);
+    fn phys(&self) -> FatZapHeader {
+        FatZapHeader {
+            block_type: FatZapHeader::BLOCK_TYPE,
+            magic: FatZapHeader::MAGIC,
+            table_block: self.table.0,
+            table_blocks: self.table.1,
+            table_shift: self.shift.into(),
+            next_table_block: self.growing.0,
+            copied_blocks: self.growing.1,
+            free_block: self.free_block,
+            leaves: self.leaves,
+            entries: self.entries,
+            salt: self.salt,
+            norm_flags: self.norm_flags.bits(),
+            flags: self.flags.bits(),
         }
-        out
     }
 
     fn put_header(&self, store: &mut dyn ObjectStore) -> Result<()> {
-        store.write(self.object, WORDS_START as u64, &self.words())
+        store.write(self.object, CHANGING.start as u64, &self.phys().to_bytes(ORDER)[CHANGING])
     }
 
     fn put_entries(&self, store: &mut dyn ObjectStore) -> Result<()> {

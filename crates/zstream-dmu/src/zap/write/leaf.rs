@@ -4,23 +4,27 @@
 //! errors: what was taken from the list of free chunks is of another kind when the list comes by again.
 
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::{ZapArrayChunk, ZapEntryChunk, ZapLeafHeader};
 
 use crate::error::Result;
 use crate::zap::leaf::{
-    ARRAY_BYTES, BLOCK_TYPE, CHAIN_END, CHUNK_ARRAY, CHUNK_BYTES, CHUNK_ENTRY, CHUNK_FREE, EntryChunk,
-    HEADER_BYTES, Leaf, MAGIC, bad, chunks,
+    ARRAY_BYTES, CHAIN_END, CHUNK_ARRAY, CHUNK_BYTES, CHUNK_ENTRY, CHUNK_FREE, HEADER_BYTES, Leaf, NEXT, bad,
+    chunks,
 };
 use crate::zap::value::{Key, Value};
 
 const ORDER: ByteOrder = ByteOrder::Little;
 
 /// Offsets in the header.
-const PREFIX: usize = 16;
-const FREE_CHUNKS: usize = 28;
-const ENTRIES: usize = 30;
-const PREFIX_LEN: usize = 32;
-const FREE_LIST: usize = 34;
-const FLAGS: usize = 36;
+const PREFIX: usize = ZapLeafHeader::offset_of("prefix");
+const FREE_CHUNKS: usize = ZapLeafHeader::offset_of("free_chunks");
+const ENTRIES: usize = ZapLeafHeader::offset_of("entries");
+const PREFIX_LEN: usize = ZapLeafHeader::offset_of("prefix_len");
+const FREE_LIST: usize = ZapLeafHeader::offset_of("free_list");
+const FLAGS: usize = ZapLeafHeader::offset_of("flags");
+
+/// Where the number of the next entry is in an entry.
+const ENTRY_NEXT: usize = ZapEntryChunk::offset_of("next");
 
 /// Chains are sorted by differentiator (`ZLF_ENTRIES_CDSORTED`).
 const FLAG_SORTED: u8 = 1;
@@ -51,7 +55,7 @@ enum Link {
 pub(super) struct Found {
     link: Link,
     chunk: u16,
-    entry: EntryChunk,
+    entry: ZapEntryChunk,
 }
 
 /// Array chunks that so many bytes take (`ZAP_LEAF_ARRAY_NCHUNKS`).
@@ -83,18 +87,23 @@ impl LeafMut {
             prefix,
             prefix_len,
         };
-        ORDER.put_u64(&mut leaf.block, BLOCK_TYPE);
-        ORDER.put_u32(&mut leaf.block[24..], MAGIC);
-        leaf.put_prefix(prefix, prefix_len);
-        leaf.put_u16(FREE_CHUNKS, leaf.chunks as u16);
-        leaf.block[FLAGS] = if sorted { FLAG_SORTED } else { 0 };
+        let header = ZapLeafHeader {
+            block_type: ZapLeafHeader::BLOCK_TYPE,
+            prefix,
+            magic: ZapLeafHeader::MAGIC,
+            free_chunks: leaf.chunks as u16,
+            prefix_len: prefix_len as u16,
+            flags: if sorted { FLAG_SORTED } else { 0 },
+            ..ZapLeafHeader::default()
+        };
+        header.encode(&mut leaf.block, ORDER);
         let table_end = leaf.chunk_offset(0);
         leaf.block[HEADER_BYTES..table_end].fill(0xff);
         for chunk in 0..leaf.chunks as u16 {
             let at = leaf.chunk_offset(chunk);
             leaf.block[at] = CHUNK_FREE;
             let next = if usize::from(chunk) + 1 == leaf.chunks { CHAIN_END } else { chunk + 1 };
-            leaf.put_u16(at + 22, next);
+            leaf.put_u16(at + NEXT, next);
         }
         leaf
     }
@@ -132,7 +141,7 @@ impl LeafMut {
     fn put_target(&mut self, link: Link, chunk: u16) {
         let at = match link {
             Link::Bucket(bucket) => HEADER_BYTES + 2 * bucket,
-            Link::Entry(entry) => self.chunk_offset(entry) + 2,
+            Link::Entry(entry) => self.chunk_offset(entry) + ENTRY_NEXT,
         };
         self.put_u16(at, chunk);
     }
@@ -141,8 +150,8 @@ impl LeafMut {
     fn chain(
         &self,
         hash: u64,
-        mut visit: impl FnMut(u16, &EntryChunk) -> Result<bool>,
-    ) -> Result<(Link, Option<(u16, EntryChunk)>)> {
+        mut visit: impl FnMut(u16, &ZapEntryChunk) -> Result<bool>,
+    ) -> Result<(Link, Option<(u16, ZapEntryChunk)>)> {
         let mut link = Link::Bucket(self.bucket_of(hash));
         for _ in 0..=self.chunks {
             let chunk = self.target(link)?;
@@ -184,7 +193,7 @@ impl LeafMut {
     /// Takes a chunk from the list of free ones.
     fn allocate(&mut self, kind: u8) -> Result<u16> {
         let number = self.u16(FREE_LIST);
-        let next = ORDER.u16(&self.chunk(number, CHUNK_FREE)?[22..]);
+        let next = ORDER.u16(&self.chunk(number, CHUNK_FREE)?[NEXT..]);
         let free =
             self.u16(FREE_CHUNKS).checked_sub(1).ok_or_else(|| bad("no free chunk is left".to_owned()))?;
         self.put_u16(FREE_LIST, next);
@@ -202,7 +211,7 @@ impl LeafMut {
         let next = self.u16(FREE_LIST);
         self.block[at..at + CHUNK_BYTES].fill(0);
         self.block[at] = CHUNK_FREE;
-        self.put_u16(at + 22, next);
+        self.put_u16(at + NEXT, next);
         self.put_u16(FREE_LIST, number);
         self.put_u16(FREE_CHUNKS, self.u16(FREE_CHUNKS).saturating_add(1));
         Ok(())
@@ -219,7 +228,7 @@ impl LeafMut {
                 Some(last) => self.put_u16(last, number),
                 None => first = number,
             }
-            last_at = Some(at + 22);
+            last_at = Some(at + NEXT);
         }
         if let Some(last) = last_at {
             self.put_u16(last, CHAIN_END);
@@ -231,25 +240,16 @@ impl LeafMut {
         let mut number = first;
         while number != CHAIN_END {
             // A chain that comes back finds a free chunk.
-            let next = ORDER.u16(&self.chunk(number, CHUNK_ARRAY)?[22..]);
+            let next = ORDER.u16(&self.chunk(number, CHUNK_ARRAY)?[NEXT..]);
             self.release(number, CHUNK_ARRAY)?;
             number = next;
         }
         Ok(())
     }
 
-    fn put_entry(&mut self, number: u16, entry: &EntryChunk) {
+    fn put_entry(&mut self, number: u16, entry: &ZapEntryChunk) {
         let at = self.chunk_offset(number);
-        self.block[at] = CHUNK_ENTRY;
-        self.block[at + 1] = entry.integer_bytes;
-        for (n, field) in [entry.next, entry.name_chunk, entry.name_len, entry.value_chunk, entry.value_len]
-            .into_iter()
-            .enumerate()
-        {
-            self.put_u16(at + 2 + 2 * n, field);
-        }
-        ORDER.put_u32(&mut self.block[at + 12..], entry.differentiator);
-        ORDER.put_u64(&mut self.block[at + 16..], entry.hash);
+        entry.encode(&mut self.block[at..], ORDER);
     }
 
     /// Puts an entry into its chain, in front of the first one with a larger differentiator.
@@ -258,7 +258,7 @@ impl LeafMut {
         let (link, behind) =
             self.chain(entry.hash, |_, other| Ok(other.differentiator > entry.differentiator))?;
         let next = behind.map_or(CHAIN_END, |(chunk, _)| chunk);
-        self.put_entry(number, &EntryChunk { next, ..entry });
+        self.put_entry(number, &ZapEntryChunk { next, ..entry });
         self.put_target(link, number);
         Ok(())
     }
@@ -285,7 +285,8 @@ impl LeafMut {
         let value_chunk = self.create_array(&bytes)?;
         self.put_entry(
             number,
-            &EntryChunk {
+            &ZapEntryChunk {
+                kind: CHUNK_ENTRY,
                 integer_bytes: value.integer_bytes(),
                 next: CHAIN_END,
                 name_chunk,
@@ -310,7 +311,7 @@ impl LeafMut {
         }
         self.free_array(found.entry.value_chunk)?;
         let value_chunk = self.create_array(&bytes)?;
-        let entry = EntryChunk {
+        let entry = ZapEntryChunk {
             value_chunk,
             value_len: value.len() as u16,
             integer_bytes: value.integer_bytes(),
@@ -369,13 +370,13 @@ impl LeafMut {
     }
 
     /// Moves an entry that is in no chain to another leaf.
-    fn transfer(&mut self, number: u16, entry: &EntryChunk, to: &mut Self) -> Result<()> {
+    fn transfer(&mut self, number: u16, entry: &ZapEntryChunk, to: &mut Self) -> Result<()> {
         let moved = to.allocate(CHUNK_ENTRY)?;
         to.put_entry(moved, entry);
         to.link(moved)?;
         let name_chunk = self.transfer_array(entry.name_chunk, to)?;
         let value_chunk = self.transfer_array(entry.value_chunk, to)?;
-        let there = EntryChunk { name_chunk, value_chunk, ..to.entry_chunk(moved)? };
+        let there = ZapEntryChunk { name_chunk, value_chunk, ..to.entry_chunk(moved)? };
         to.put_entry(moved, &there);
         self.release(number, CHUNK_ENTRY)?;
         self.put_u16(ENTRIES, self.u16(ENTRIES).saturating_sub(1));
@@ -387,9 +388,9 @@ impl LeafMut {
         let mut bytes = Vec::new();
         let mut number = first;
         while number != CHAIN_END && bytes.len() <= self.block.len() {
-            let chunk = self.chunk(number, CHUNK_ARRAY)?;
-            bytes.extend_from_slice(&chunk[1..1 + ARRAY_BYTES]);
-            number = ORDER.u16(&chunk[22..]);
+            let chunk = ZapArrayChunk::parse(self.chunk(number, CHUNK_ARRAY)?, ORDER);
+            bytes.extend_from_slice(&chunk.bytes);
+            number = chunk.next;
         }
         self.free_array(first)?;
         to.create_array(&bytes)

@@ -1,11 +1,12 @@
 //! Micro ZAPs that change: entries are written in place, the block grows by sectors.
 
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::{MicroZapEntry, MicroZapHeader};
 
 use crate::error::Result;
 use crate::zap::hash;
 use crate::zap::leaf;
-use crate::zap::micro::{BLOCK_TYPE, ENTRY_BYTES, HEADER_BYTES, Micro, NAME_OFFSET};
+use crate::zap::micro::{Micro, NAME_OFFSET};
 use crate::zap::unicode::NormFlags;
 use crate::zap::value::{Entry, Key};
 
@@ -15,6 +16,8 @@ const ORDER: ByteOrder = ByteOrder::Little;
 const GROWN_BYTES_MAX: usize = 128 << 10;
 /// By how much it grows, in bytes.
 const STEP_BYTES: usize = 512;
+/// Size of an entry, in bytes.
+const ENTRY_BYTES: usize = MicroZapEntry::LEN;
 /// Size of a name with its NUL, in bytes (`MZAP_NAME_LEN`).
 const NAME_BYTES: usize = ENTRY_BYTES - NAME_OFFSET;
 
@@ -47,9 +50,13 @@ pub(super) enum Place {
 /// The block of an empty micro ZAP.
 pub(super) fn empty(bytes: usize, salt: u64, norm_flags: NormFlags) -> Vec<u8> {
     let mut block = vec![0; bytes];
-    ORDER.put_u64(&mut block, BLOCK_TYPE);
-    ORDER.put_u64(&mut block[8..], salt);
-    ORDER.put_u64(&mut block[16..], norm_flags.bits());
+    let header = MicroZapHeader {
+        block_type: MicroZapHeader::BLOCK_TYPE,
+        salt,
+        norm_flags: norm_flags.bits(),
+        ..MicroZapHeader::default()
+    };
+    header.encode(&mut block, ORDER);
     block
 }
 
@@ -65,7 +72,7 @@ impl MicroMut {
     }
 
     pub(super) fn slot_offset(slot: usize) -> usize {
-        HEADER_BYTES + slot * ENTRY_BYTES
+        MicroZapHeader::LEN + slot * ENTRY_BYTES
     }
 
     /// The bytes of a slot.
@@ -73,9 +80,13 @@ impl MicroMut {
         &self.block[Self::slot_offset(slot)..][..ENTRY_BYTES]
     }
 
+    fn entry(&self, slot: usize) -> MicroZapEntry {
+        MicroZapEntry::parse(self.slot(slot), ORDER)
+    }
+
     /// How many slots there are.
     fn slots(&self) -> usize {
-        (self.block.len() - HEADER_BYTES) / ENTRY_BYTES
+        (self.block.len() - MicroZapHeader::LEN) / ENTRY_BYTES
     }
 
     /// The name in a slot; empty where it is free.
@@ -121,7 +132,7 @@ impl MicroMut {
         let free = hashes.iter().position(Option::is_none);
         let wanted = Some(self.hash_of(name));
         let same = (0..hashes.len()).filter(|slot| hashes[*slot] == wanted);
-        let mut used: Vec<u32> = same.map(|slot| ORDER.u32(&self.slot(slot)[8..])).collect();
+        let mut used: Vec<u32> = same.map(|slot| self.entry(slot).differentiator).collect();
         if (used.len() + 1) * ENTRY_CHUNKS >= leaf::chunks(FAT_SHIFT) {
             return (Place::Fat, 0);
         }
@@ -140,11 +151,9 @@ impl MicroMut {
     /// Fills a slot.
     pub(super) fn put(&mut self, slot: usize, name: &[u8], value: u64, differentiator: u32) {
         let at = Self::slot_offset(slot);
-        let bytes = &mut self.block[at..at + ENTRY_BYTES];
-        bytes.fill(0);
-        ORDER.put_u64(bytes, value);
-        ORDER.put_u32(&mut bytes[8..], differentiator);
-        bytes[NAME_OFFSET..NAME_OFFSET + name.len()].copy_from_slice(name);
+        let mut entry = MicroZapEntry { value, differentiator, ..MicroZapEntry::default() };
+        entry.name[..name.len()].copy_from_slice(name);
+        entry.encode(&mut self.block[at..], ORDER);
         let hash = self.hash_of(name);
         self.note_hash(slot, Some(hash));
     }
@@ -157,7 +166,8 @@ impl MicroMut {
 
     /// Sets the value in a slot.
     pub(super) fn put_value(&mut self, slot: usize, value: u64) {
-        ORDER.put_u64(&mut self.block[Self::slot_offset(slot)..], value);
+        let entry = MicroZapEntry { value, ..self.entry(slot) };
+        entry.encode(&mut self.block[Self::slot_offset(slot)..], ORDER);
     }
 
     /// Empties a slot.

@@ -11,13 +11,14 @@ mod leaf;
 mod micro;
 
 use zstream_format::object_type::ObjectType;
+use zstream_format::phys::{FatZapHeader, MicroZapHeader};
 
 use self::fat::FatMut;
 use self::micro::{MicroMut, Place};
 use super::leaf::{NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use super::unicode::NormFlags;
 use super::value::{Key, Value};
-use super::{ZapFlags, fat as fat_format, micro as micro_format};
+use super::{ZapFlags, fat as fat_format};
 use crate::dnode::NewObject;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
@@ -105,8 +106,8 @@ impl<'a> ZapMut<'a> {
             .block(object, BlockId(0))?
             .ok_or_else(|| place(Error::corrupt("ZAP", "its first block is a hole")))?;
         let repr = match block.first_chunk::<8>().map(|word| u64::from_le_bytes(*word)) {
-            Some(micro_format::BLOCK_TYPE) => Repr::Micro(MicroMut::parse(block.to_vec()).map_err(place)?),
-            Some(fat_format::BLOCK_TYPE) => Repr::Fat(FatMut::open(store, object, &block).map_err(place)?),
+            Some(MicroZapHeader::BLOCK_TYPE) => Repr::Micro(MicroMut::parse(block.to_vec()).map_err(place)?),
+            Some(FatZapHeader::BLOCK_TYPE) => Repr::Fat(FatMut::open(store, object, &block).map_err(place)?),
             found => {
                 let found = found.unwrap_or_default();
                 return Err(place(Error::corrupt("ZAP", format!("block type {found:#x}"))));

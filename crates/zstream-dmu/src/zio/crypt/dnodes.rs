@@ -12,10 +12,11 @@ use std::ops::Range;
 
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::DnodeCore;
 
 use super::mac;
 use crate::blkptr::BLOCK_POINTER_BYTES;
-use crate::dnode::{DNODE_CORE_BYTES, DNODE_SLOT_BYTES};
+use crate::dnode::{DNODE_SLOT_BYTES, DnodeFlags};
 use crate::error::{Error, Result};
 
 /// A block of dnodes, taken apart.
@@ -35,16 +36,17 @@ impl Split {
         while at < block.len() {
             let bad = |what: &str| Error::corrupt("dnode", format!("{what} at byte {at} of its block"));
             let slot = block.get(at..at + DNODE_SLOT_BYTES).ok_or_else(|| bad("half a slot"))?;
-            let allocated = slot[0] != 0;
-            let slots = if allocated { 1 + usize::from(slot[12]) } else { 1 };
+            let core = DnodeCore::parse(slot, order);
+            let allocated = core.object_type != 0;
+            let slots = if allocated { 1 + usize::from(core.extra_slots) } else { 1 };
             let len = slots * DNODE_SLOT_BYTES;
             let dnode = block.get(at..at + len).ok_or_else(|| bad("too many slots"))?;
             split.authenticated.extend(mac::dnode_record(dnode, order, version)?);
-            let area_start = DNODE_CORE_BYTES + usize::from(dnode[3]) * BLOCK_POINTER_BYTES;
-            let area_end = len - if dnode[7] & 4 != 0 { BLOCK_POINTER_BYTES } else { 0 };
+            let area_start = DnodeCore::LEN + usize::from(core.pointer_count) * BLOCK_POINTER_BYTES;
+            let has_spill = DnodeFlags::from_bits_retain(core.flags).contains(DnodeFlags::SPILL_POINTER);
+            let area_end = len - if has_spill { BLOCK_POINTER_BYTES } else { 0 };
             let area = dnode.get(area_start..area_end).ok_or_else(|| bad("block pointers over the end"))?;
-            let bonus_len = order.u16(&dnode[10..]);
-            if allocated && ObjectType(dnode[4].into()).is_encrypted() && bonus_len != 0 {
+            if allocated && ObjectType(core.bonus_type.into()).is_encrypted() && core.bonus_len != 0 {
                 split.message.extend(area);
                 split.areas.push(at + area_start..at + area_end);
             } else {

@@ -6,21 +6,22 @@
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha512};
 use zstream_format::order::ByteOrder;
+use zstream_format::phys::{DnodeCore, ObjsetBlock, ObjsetHead};
 
 use super::{DatasetKey, MAC_BYTES};
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer};
-use crate::dnode::{DNODE_CORE_BYTES, DNODE_SLOT_BYTES};
+use crate::dnode::DNODE_SLOT_BYTES;
 use crate::error::{Error, Fault, Result};
 
 const FLAG_SPILL: u8 = 4;
-const OS_TYPE: usize = 704;
-const OS_FLAGS: usize = 712;
-const OS_PORTABLE_MAC: usize = 720;
-const OS_LOCAL_MAC: usize = 752;
 const OS_MAC_BYTES: usize = 32;
 const USER_ACCOUNTING_COMPLETE: u64 = 1;
 /// Dnodes of the accounting objects: users, groups, projects.
-const OS_ACCOUNTING: [usize; 3] = [1024, 1536, 2048];
+const OS_ACCOUNTING: [usize; 3] = [
+    ObjsetBlock::offset_of("user_used"),
+    ObjsetBlock::offset_of("group_used"),
+    ObjsetBlock::offset_of("project_used"),
+];
 
 /// What is authenticated of a block pointer (`blkptr_auth_buf_t`): properties, MAC, and a zero word in
 /// key version 1.
@@ -54,22 +55,16 @@ pub(super) fn pointer_record(pointer: &BlockPointer, version: u64) -> Vec<u8> {
 /// What is authenticated of a dnode, bonus buffer aside: its core without flags and space used, and
 /// its pointers. `dnode` has all its slots and is in order `order`.
 pub(super) fn dnode_record(dnode: &[u8], order: ByteOrder, version: u64) -> Result<Vec<u8>> {
-    let mut record = dnode
-        .get(..DNODE_CORE_BYTES)
-        .ok_or_else(|| Error::corrupt("dnode", "shorter than its core"))?
-        .to_vec();
-    if order == ByteOrder::Big {
-        for field in [8..10, 10..12, 16..24] {
-            record[field].reverse();
-        }
-    }
-    record[7] &= FLAG_SPILL;
-    record[24..32].fill(0);
-    let spill = (dnode[7] & FLAG_SPILL != 0).then(|| dnode.len() - BLOCK_POINTER_BYTES);
-    let pointers = (0..usize::from(dnode[3])).map(|n| DNODE_CORE_BYTES + n * BLOCK_POINTER_BYTES);
+    let core =
+        DnodeCore::read(dnode, order).ok_or_else(|| Error::corrupt("dnode", "shorter than its core"))?;
+    let authenticated = DnodeCore { flags: core.flags & FLAG_SPILL, used: 0, ..core };
+    let mut record = authenticated.to_bytes(ByteOrder::Little).to_vec();
+    let spill = (core.flags & FLAG_SPILL != 0).then(|| dnode.len() - BLOCK_POINTER_BYTES);
+    let pointers = (0..usize::from(core.pointer_count)).map(|n| DnodeCore::LEN + n * BLOCK_POINTER_BYTES);
     for at in pointers.chain(spill) {
         let pointer = BlockPointer::parse_at(dnode, at, order).ok_or_else(|| {
-            Error::corrupt("dnode", format!("{} block pointers in {} bytes", dnode[3], dnode.len()))
+            let count = core.pointer_count;
+            Error::corrupt("dnode", format!("{count} block pointers in {} bytes", dnode.len()))
         })?;
         record.extend(pointer_record(&pointer, version));
     }
@@ -103,6 +98,11 @@ pub fn verify_indirect(block: &[u8], order: ByteOrder, mac: &[u8; MAC_BYTES]) ->
     }
 }
 
+fn head(block: &[u8], order: ByteOrder) -> Result<ObjsetHead> {
+    ObjsetHead::read(block, order)
+        .ok_or_else(|| Error::corrupt("objset block", format!("{} bytes", block.len())))
+}
+
 /// The two MACs of an objset block in order `order`, of which it is told whether the second one has to be there.
 pub(super) struct ObjsetMacs {
     portable: Hmac<Sha512>,
@@ -112,28 +112,24 @@ pub(super) struct ObjsetMacs {
 
 impl ObjsetMacs {
     pub(super) fn new(key: &DatasetKey, block: &[u8], order: ByteOrder) -> Result<Self> {
-        let short = || Error::corrupt("objset block", format!("{} bytes", block.len()));
-        let meta_dnode = block.get(..DNODE_SLOT_BYTES).ok_or_else(short)?;
-        let head = block.get(..OS_LOCAL_MAC + OS_MAC_BYTES).ok_or_else(short)?;
-        let (os_type, os_flags) = (order.u64(&head[OS_TYPE..]), order.u64(&head[OS_FLAGS..]));
-
+        let ObjsetHead { meta_dnode, objset_type, flags, .. } = head(block, order)?;
         let mut portable = key.hmac();
         // The type goes in big-endian: an oversight of the first version that all others repeat.
-        portable.update(&os_type.to_be_bytes());
+        portable.update(&objset_type.to_be_bytes());
         // No flag is portable.
         portable.update(&[0; 8]);
-        portable.update(&dnode_record(meta_dnode, order, key.version)?);
+        portable.update(&dnode_record(&meta_dnode, order, key.version)?);
 
         let accounting: Vec<&[u8]> = OS_ACCOUNTING
             .into_iter()
             .filter_map(|at| block.get(at..at + DNODE_SLOT_BYTES))
             .filter(|dnode| dnode[0] != 0)
             .collect();
-        if os_flags & USER_ACCOUNTING_COMPLETE == 0 || accounting.is_empty() {
+        if flags & USER_ACCOUNTING_COMPLETE == 0 || accounting.is_empty() {
             return Ok(Self { portable, local: None });
         }
         let mut local = key.hmac();
-        local.update(&os_flags.to_le_bytes());
+        local.update(&flags.to_le_bytes());
         for dnode in accounting {
             local.update(&dnode_record(dnode, order, key.version)?);
         }
@@ -154,15 +150,12 @@ impl ObjsetMacs {
 /// Checks the MACs in an objset block.
 pub(super) fn verify_objset(key: &DatasetKey, block: &[u8], order: ByteOrder) -> Result<()> {
     let macs = ObjsetMacs::new(key, block, order)?;
-    let found = block
-        .get(OS_PORTABLE_MAC..OS_LOCAL_MAC + OS_MAC_BYTES)
-        .ok_or_else(|| Error::corrupt("objset block", format!("{} bytes", block.len())))?;
-    let (portable, local) = found.split_at(OS_MAC_BYTES);
+    let ObjsetHead { portable_mac, local_mac, .. } = head(block, order)?;
     let fault = |what: &str| Error::from(Fault::Authentication { what: format!("an objset ({what})") });
-    macs.portable.verify_truncated_left(portable).map_err(|_| fault("portable MAC"))?;
+    macs.portable.verify_truncated_left(&portable_mac).map_err(|_| fault("portable MAC"))?;
     match macs.local {
-        Some(hmac) => hmac.verify_truncated_left(local).map_err(|_| fault("local MAC")),
-        None if local.iter().all(|byte| *byte == 0) => Ok(()),
+        Some(hmac) => hmac.verify_truncated_left(&local_mac).map_err(|_| fault("local MAC")),
+        None if local_mac == [0; OS_MAC_BYTES] => Ok(()),
         None => Err(fault("local MAC, expected zero")),
     }
 }

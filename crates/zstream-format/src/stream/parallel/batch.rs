@@ -6,7 +6,7 @@ use super::source::{ReadAt, View, read_full_at};
 use crate::checksum::Checksum;
 use crate::fletcher::fletcher4;
 use crate::order::ByteOrder;
-use crate::record::{HEADER_LEN, TRAILER_OFFSET};
+use crate::record::{HEADER_LEN, MAX_BLOCK_BYTES, TRAILER_OFFSET};
 use crate::stream::Chain;
 use crate::stream::reader::read_full;
 
@@ -34,7 +34,7 @@ const LARGE_RECORD_BYTES: usize = 16 << 10;
 
 /// The maximum size in bytes of a record that is split by its header only, so that no memory is allocated for data
 /// that may not exist.
-const MAX_PLANNED_BYTES: usize = HEADER_LEN + (16 << 20);
+const MAX_PLANNED_BYTES: usize = HEADER_LEN + MAX_BLOCK_BYTES as usize;
 
 /// A source of batches.
 pub(super) trait Feed: Send {

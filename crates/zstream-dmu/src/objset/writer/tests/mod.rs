@@ -7,6 +7,7 @@ mod rules;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zstream_format::file_info::owners;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use super::accounting::Deltas;
@@ -33,7 +34,8 @@ impl Bench {
         let pool = TestPool::new(64 << 20, unit_shift);
         let ledger = TestLedger::new(&pool);
         let (reader, writer) = (Arc::clone(&pool.reader) as _, Arc::clone(&pool.writer) as _);
-        let set = ObjsetWriter::create(reader, writer, 1, ObjsetType::ZFS, properties).unwrap();
+        let set =
+            ObjsetWriter::create(reader, writer, 1, ObjsetType::ZFS, properties).unwrap().with_owners(owners);
         Self { pool, ledger, set }
     }
 
@@ -91,7 +93,7 @@ fn check_accounts(set: &Objset) {
         let dnode = set.dnode(object).unwrap();
         let is_counted = dnode.flags.contains(DnodeFlags::USER_USED_ACCOUNTED);
         assert_eq!(is_counted, flags.contains(ObjsetFlags::USER_ACCOUNTING_COMPLETE));
-        expected.add(&dnode, flags, 1);
+        expected.add(owners, &dnode, flags, 1);
         from = ObjectId(object.0 + 1);
     }
     for (account, expected) in

@@ -57,6 +57,20 @@ fn a_write_that_fails_leaves_what_was_synced() {
     assert!(failures > 10, "{failures}");
 }
 
+/// What is used is counted in full or not at all: without knowing owners a set that counts is not synced.
+#[test]
+fn a_set_that_counts_is_not_synced_without_owners() {
+    let mut bench = Bench::new(9, SetProperties::default());
+    bench.set.owners_of = None;
+    let object = bench.set.allocate(&file(512)).unwrap();
+    bench.sync();
+    bench.next_txg();
+    bench.set.phys.flags.insert(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
+    bench.set.write(object, 0, &[1]).unwrap();
+    let error = bench.set.sync(&mut bench.ledger).unwrap_err();
+    assert!(error.to_string().contains("nothing tells whom its objects belong to"), "{error}");
+}
+
 /// Reads as another reader does, and notes what is read by which thread.
 struct Watched {
     reader: Arc<dyn ReadBlock>,
