@@ -3,6 +3,7 @@
 mod divergences;
 mod golden;
 mod interop_send;
+mod many;
 mod packages;
 mod program;
 mod rescued;
