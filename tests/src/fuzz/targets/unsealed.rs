@@ -20,7 +20,7 @@ use zstream_dmu::pool::Pool;
 use zstream_dmu::pool::check::{self, Totals};
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::space::space_map::LogSpaceMaps;
+use zstream_dmu::space::vdev_space::LogSpaceMaps;
 use zstream_dmu::vdev::label;
 use zstream_dmu::vdev::uberblock::{RING_BYTES, Uberblock};
 use zstream_dmu::zio::crypt::Keyring;
