@@ -142,7 +142,6 @@ fn a_dry_run_knows_whether_it_fits() {
             &package,
             Some("ENOSPC"),
         ),
-        (None, "b/y", &text, None),
     ] {
         if let Some(before) = before {
             // A quota below what is used is refused; what is there goes first.
