@@ -9,18 +9,18 @@ use super::maintained::{FeatureSet, MAINTAINED};
 use crate::error::{Error, Result};
 use crate::vdev::config::ASHIFT_RANGE;
 
-/// Where files with sets of features lie (`zpool-features(7)`).
+/// The directories of compatibility files (`zpool-features(7)`).
 const COMPATIBILITY_DIRS: [&str; 2] = ["/etc/zfs/compatibility.d", "/usr/share/zfs/compatibility.d"];
 
-/// The largest file with a set of features (`ZPOOL_COMPAT_MAXSIZE`).
+/// The size limit of compatibility files (`ZPOOL_COMPAT_MAXSIZE`).
 const COMPATIBILITY_BYTES_MAX: u64 = 16 << 10;
 
-/// Longest comment (`ZPROP_MAX_COMMENT`).
+/// The maximum length of a comment (`ZPROP_MAX_COMMENT`).
 const COMMENT_BYTES_MAX: usize = 32;
 
 const OFF_ON: &[(&str, u64)] = &[("off", 0), ("on", 1)];
 
-/// Properties that are kept in the MOS, with their values.
+/// The properties that are stored in the MOS, with their values.
 const STORED: [(&str, &[(&str, u64)]); 6] = [
     ("autoexpand", OFF_ON),
     ("autoreplace", OFF_ON),
@@ -30,33 +30,34 @@ const STORED: [(&str, &[(&str, u64)]); 6] = [
     ("listsnapshots", OFF_ON),
 ];
 
-/// What the properties of a new pool say.
+/// The properties of a new pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolProperties {
-    /// Logarithm of the sector size, if one was asked for.
+    /// The logarithm of the sector size, if it is set.
     pub ashift: Option<u8>,
-    /// Property `comment`.
+    /// The property `comment`.
     pub comment: Option<String>,
-    /// Property `compatibility`.
+    /// The property `compatibility`.
     pub compatibility: Option<String>,
-    /// What is kept in the MOS.
+    /// The properties that are stored in the MOS.
     pub stored: Vec<(String, u64)>,
     /// The features.
     pub features: FeatureSet,
 }
 
 impl PoolProperties {
-    /// Reads assignments `property=value`. Features are the default ones unless `without_features`; those of `compatibility`
-    /// are taken first, those that are named then.
+    /// Parses assignments `property=value`. Starts from the features of `compatibility`, from none if
+    /// `without_features`, and otherwise from the default ones. Then applies the assignments of features.
     ///
     /// # Errors
-    /// There is no such property, it cannot have this value, or zstream does not support it in a new pool.
+    /// Fails if a property does not exist, if it cannot have this value, and if it is not supported in a new pool.
     pub fn parse<S: AsRef<str>>(assignments: &[S], without_features: bool) -> Result<Self> {
         let split = |text: &S| -> Result<(String, String)> {
             let text = text.as_ref();
             let pair = text.split_once('=');
-            let (name, value) =
-                pair.ok_or_else(|| Error::bad_request(format!("{text:?}: expected property=value")))?;
+            let (name, value) = pair.ok_or_else(|| {
+                Error::bad_request(format!("{text:?} is not an assignment, expected property=value"))
+            })?;
             Ok((name.to_owned(), value.to_owned()))
         };
         let pairs = assignments.iter().map(split).collect::<Result<Vec<_>>>()?;
@@ -72,7 +73,7 @@ impl PoolProperties {
         let mut this = Self {
             ashift: None,
             comment: None,
-            // "off" is how a pool without the property is.
+            // A pool without the property behaves as with "off".
             compatibility: compatibility.filter(|value| value != "off"),
             stored: Vec::new(),
             features,
@@ -86,7 +87,7 @@ impl PoolProperties {
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let bad = |expected: String| {
             Err(Error::bad_request(format!(
-                "bad value {value:?} of pool property {name}: expected {expected}"
+                "value {value:?} of pool property {name} is invalid, expected {expected}"
             )))
         };
         if let Some(feature) = name.strip_prefix("feature@") {
@@ -117,20 +118,20 @@ impl PoolProperties {
                 }
                 self.comment = Some(value.to_owned());
             }
-            // There is no cache of pools here.
+            // zstream has no cache of pools.
             "cachefile" if value == "none" => {}
             "multihost" if value == "off" => {}
             "version" if value == "5000" => {}
             "altroot" | "bootfs" | "cachefile" | "dedup_table_quota" | "multihost" | "version" => {
                 return Err(Error::unsupported(format!("{name}={value} in a new pool")));
             }
-            _ => return Err(Error::bad_request(format!("bad pool property {name:?}"))),
+            _ => return Err(Error::bad_request(format!("pool property {name:?} does not exist"))),
         }
         Ok(())
     }
 }
 
-/// The features of all the named sets at once, as far as zstream keeps them right.
+/// Returns the features that are in all named sets and maintained.
 fn compatible(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
     match sets {
         "off" => return Ok(FeatureSet::default()),
@@ -139,7 +140,7 @@ fn compatible(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
     }
     let mut features = FeatureSet::none();
     for row in MAINTAINED {
-        // What is only retired is not enabled.
+        // Features that are maintained only in existing pools are skipped.
         let _ = features.enable(row.name);
     }
     for set in sets.split(',') {
@@ -169,7 +170,7 @@ fn read_text(path: &Path) -> Result<String> {
     File::open(path)?.take(COMPATIBILITY_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > COMPATIBILITY_BYTES_MAX {
         let limit = COMPATIBILITY_BYTES_MAX;
-        return Err(Error::bad_request(format!("a set of features of more than {limit} bytes")));
+        return Err(Error::bad_request(format!("compatibility file is larger than {limit} bytes")));
     }
     Ok(text)
 }
@@ -212,7 +213,7 @@ mod tests {
             ("feature@x=enabled", "feature x not found"),
             ("feature@lz4_compress=maybe", "expected enabled or disabled"),
             ("multihost=on", "not supported"),
-            ("size=3", "bad pool property"),
+            ("size=3", "does not exist"),
             ("ashift", "expected property=value"),
             ("compatibility=no-such-set", "set of compatible features no-such-set not found"),
         ] {
