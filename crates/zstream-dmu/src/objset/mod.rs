@@ -94,7 +94,7 @@ impl ObjsetPhys {
         let dnode = |bytes: &[u8]| -> Result<Option<Arc<Dnode>>> { Ok(Dnode::parse(bytes)?.map(Arc::new)) };
         let ObjsetBlock { head, user_used, group_used, project_used, .. } =
             ObjsetBlock::read_short(block, ByteOrder::Little);
-        let meta_dnode = dnode(&head.meta_dnode)?.ok_or_else(|| bad("no meta-dnode".into()))?;
+        let meta_dnode = dnode(&head.meta_dnode)?.ok_or_else(|| bad("meta-dnode is missing".into()))?;
         if meta_dnode.object_type != ObjectType::DNODE {
             return Err(bad(format!("meta-dnode is of type {}", meta_dnode.object_type)));
         }

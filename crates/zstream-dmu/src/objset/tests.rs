@@ -178,7 +178,7 @@ fn an_objset_of_each_size_is_read_and_others_are_not() {
     bad[0] = 19;
     assert!(ObjsetPhys::parse(&bad).unwrap_err().to_string().contains("meta-dnode is of type 19"));
     bad[0] = 0;
-    assert!(ObjsetPhys::parse(&bad).unwrap_err().to_string().contains("no meta-dnode"));
+    assert!(ObjsetPhys::parse(&bad).unwrap_err().to_string().contains("meta-dnode is missing"));
     let error = Objset::open(memory, 1, BlockPointer::EMPTY).err().unwrap();
     assert!(matches!(error.fault(), Fault::Hole));
 }

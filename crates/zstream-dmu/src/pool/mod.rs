@@ -1,8 +1,8 @@
-//! Pools, opened for reading.
+//! Pools that are open for reading.
 //!
 //! ```text
-//! paths -> scan: devices with labels -> choose: one pool's -> best uberblock
-//!       -> vdev tree as the labels know it -> MOS -> its config: the whole vdev tree -> features, salt, mappings
+//! paths -> scan: devices with labels -> choose: those of one pool -> best uberblock
+//!       -> vdev tree of the labels -> MOS -> its config: the whole vdev tree -> features, salt, mappings
 //! ```
 //!
 //! Each label has only the top-level vdev that it belongs to, and may be older or newer than the uberblock. Labels

@@ -46,7 +46,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     let members = members(&candidates, &rings);
     let chosen = choose_uberblock(&rings, options.txg);
     let (uberblock, available) = match rings.into_iter().collect::<Result<Vec<_>>>() {
-        // There is no uberblock, and this is the reason.
+        // There is no uberblock because this device cannot be read.
         Err(unreadable) if chosen.is_err() => return Err(unreadable),
         _ => chosen?,
     };

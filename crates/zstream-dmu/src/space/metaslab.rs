@@ -3,7 +3,7 @@
 //! Every byte of a loaded metaslab is in one of four states:
 //!
 //! ```text
-//!            take                    free, written in this txg
+//!          allocate                  free, written in this txg
 //!  free ----------------> allocated ---------------------------> free
 //!    ^                        |
 //!    |                        | free, written before
@@ -78,7 +78,7 @@ impl MapChange {
     ///
     /// # Errors
     /// Fails if the store cannot be changed.
-    /// The store fails.
+    /// Fails if the store cannot be changed.
     pub(super) fn write(&self, mos: &mut dyn ObjectStore, object: ObjectId) -> Result<()> {
         if self.is_anew {
             mos.free_range(object, 0, u64::MAX)?;

@@ -1,7 +1,7 @@
 //! The commit of a transaction group: from a changed MOS to an uberblock that refers to it.
 //!
 //! ```text
-//!   +-> MOS synced: blocks born, blocks killed --> what the MOS takes, into its directory (`account`)
+//!   +-> MOS synced: blocks born, blocks killed --> space of the MOS, recorded in its directory (`account`)
 //!   |     |                                            |
 //!   |     +--> allocations and frees --> space maps ---+--> the MOS is changed again
 //!   +------------------------------------------------------+

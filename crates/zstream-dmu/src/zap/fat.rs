@@ -62,7 +62,10 @@ impl<'a> Fat<'a> {
         let size = info.block_bytes;
         let block_shift = size.trailing_zeros();
         if !size.is_power_of_two() || !BLOCK_SHIFT.contains(&block_shift) || header.len() as u64 != size {
-            return Err(bad(format!("blocks are {size} bytes and the header {} bytes", header.len())));
+            return Err(bad(format!(
+                "blocks are {size} bytes and the header {} bytes, expected one power of two",
+                header.len()
+            )));
         }
         // The smallest block can contain a header.
         let phys = FatZapHeader::parse(&header, ByteOrder::Little);

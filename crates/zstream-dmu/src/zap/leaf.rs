@@ -57,7 +57,7 @@ impl Seen {
                 Ok(())
             }
             Some(_) => Err(bad(format!("chunk {chunk} is referenced twice"))),
-            None => Err(bad(format!("chunk {chunk} does not exist, there are {}", self.0.len()))),
+            None => Err(bad(format!("chunk {chunk} does not exist, there are {} chunks", self.0.len()))),
         }
     }
 }
@@ -117,7 +117,7 @@ impl<B: Deref<Target = [u8]>> Leaf<B> {
     /// Returns a chunk, whose kind is validated.
     pub(super) fn chunk(&self, number: u16, kind: u8) -> Result<&[u8; CHUNK_BYTES]> {
         if usize::from(number) >= self.chunks {
-            return Err(bad(format!("chunk {number} does not exist, there are {}", self.chunks)));
+            return Err(bad(format!("chunk {number} does not exist, there are {} chunks", self.chunks)));
         }
         let start = self.chunk_offset(number);
         let chunk = self.block[start..]

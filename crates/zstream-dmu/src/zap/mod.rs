@@ -102,7 +102,7 @@ impl<'a> Zap<'a> {
     ///
     /// # Errors
     /// Fails if the object does not exist, if its first block cannot be read, and if it is not a ZAP.
-    /// The object is not there, its first block cannot be read, or it is no ZAP.
+    /// Fails if the object does not exist, if its first block cannot be read, and if it is not a ZAP.
     pub fn open(set: &'a dyn ObjectSet, object: ObjectId) -> Result<Self> {
         let info = set.info(object)?;
         let at = Bookmark { objset: set.objset_id(), object, level: 0, block: BlockId(0) };

@@ -165,7 +165,7 @@ impl ObjsetWriter {
         }
         let dnode = Dnode::new(&NewObject::new(ObjectType::USERGROUP_USED, 0))?;
         self.objects.insert(object.0, Overlay { dnode: Some(dnode), is_new: true, ..Overlay::default() });
-        // A salt that can be guessed is no disadvantage here, and makes images reproducible.
+        // A salt that can be guessed does no harm here, and makes images reproducible.
         let zap = NewZap::new(self.source.id << 8 | object.0 & 0xff);
         create_in(self, object, &zap)
     }

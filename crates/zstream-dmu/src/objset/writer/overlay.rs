@@ -248,7 +248,7 @@ impl Overlay {
         }
         match self.dirty.get_mut(&block) {
             Some(Dirty::Data(content)) => Ok(Arc::make_mut(content)),
-            _ => Err(Error::internal(format!("block {block} was just made"))),
+            _ => Err(Error::internal(format!("block {block} was just inserted, but is missing"))),
         }
     }
 
