@@ -175,13 +175,13 @@ pub fn blocks<'a>(
     objset: u64,
     header: &ZilHeader,
 ) -> impl Iterator<Item = LogBlock> + Send + 'a {
-    Log { reader, objset, header: header.clone(), next: Some(header.log), data: VecDeque::new() }
+    Log { reader, objset, header: *header, next: Some(header.log), data: VecDeque::new() }
 }
 
 /// Whether a log may hold records that are not in the tree yet. A log that was closed in order has none: what is left of it
 /// is a block that was reserved and never written, or is empty, and stays for the next who mounts the dataset.
 pub fn has_records(reader: &dyn ReadBlock, objset: u64, header: &ZilHeader) -> bool {
-    let mut log = Log { reader, objset, header: header.clone(), next: None, data: VecDeque::new() };
+    let mut log = Log { reader, objset, header: *header, next: None, data: VecDeque::new() };
     let mut next = Some(header.log).filter(|pointer| !pointer.is_hole());
     for _ in 0..EMPTY_BLOCKS_MAX {
         let Some(pointer) = next else { return header.flags & REPLAY_NEEDED != 0 };

@@ -30,6 +30,8 @@
 //! | [physical](BlockPointer::physical_birth) | it was written where it lies; older for blocks that are deduplicated or cloned, younger for those that were moved or rewritten | gang headers, raidz widths, whether two pointers are to the same place |
 //! | [allocation](BlockPointer::birth) | it became this dataset's: physical if it was rewritten (`R`), or else logical | which snapshots have it: scrubs, deadlists, what is freed |
 
+mod build;
+mod crypt;
 mod display;
 mod dva;
 mod validate;
@@ -41,6 +43,8 @@ use zstream_format::wire::Field;
 
 use crate::ids::Txg;
 
+pub use self::build::NormalBlock;
+pub use self::crypt::CryptKind;
 pub use self::dva::Dva;
 pub use self::validate::BlockPointerFault;
 
@@ -51,7 +55,7 @@ pub const BLOCK_POINTER_BYTES: usize = 128;
 pub const SECTOR_BYTES: u64 = 512;
 
 /// Size of the largest block (`SPA_MAXBLOCKSIZE`), in bytes.
-pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
+pub const BLOCK_BYTES_MAX: u64 = zstream_format::record::MAX_BLOCK_BYTES;
 
 /// The most payload that fits in an embedded block pointer, in bytes (`BPE_PAYLOAD_SIZE`).
 pub const EMBEDDED_PAYLOAD_MAX: usize = 112;
@@ -82,53 +86,6 @@ pub enum BlockKind {
     UnknownEmbedded(u8),
     /// A block on a vdev.
     Normal,
-}
-
-/// How encryption touches the block (`X` bit).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CryptKind {
-    /// Not at all.
-    Plain,
-    /// The content is ciphertext: salt, IV and MAC are in the block pointer.
-    Encrypted,
-    /// The content is plain and authenticated by a MAC in the block pointer (for an objset block: in
-    /// the block).
-    Authenticated,
-    /// An indirect block: its MAC covers those of its children.
-    IndirectMac,
-}
-
-/// Everything that a block pointer to a block on a vdev says, to make one from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NormalBlock {
-    /// Addresses of the copies; unused ones are all zero.
-    pub dvas: [Dva; DVAS_PER_BLOCK_POINTER],
-    /// Logical size in bytes: a multiple of the sector size, 512 to 32 MiB.
-    pub lsize: u64,
-    /// Stored size in bytes: a multiple of the sector size, 512 to 32 MiB.
-    pub psize: u64,
-    /// How the content is compressed.
-    pub compression: CompressionType,
-    /// How the stored bytes are summed.
-    pub checksum_type: ChecksumType,
-    /// DMU object type.
-    pub object_type: ObjectType,
-    /// Level in the object's tree, 0 for data.
-    pub level: u8,
-    /// Whether the block is in the dedup table.
-    pub dedup: bool,
-    /// The `X` bit: encrypted, authenticated or an indirect block over such.
-    pub uses_crypt: bool,
-    /// The byte order the block was written in.
-    pub byte_order: ByteOrder,
-    /// Transaction group in which the block was born in its dataset.
-    pub logical_birth: Txg,
-    /// Transaction group in which the block was written, where that differs; otherwise 0.
-    pub physical_birth: Txg,
-    /// Fill count.
-    pub fill: u64,
-    /// Checksum words.
-    pub checksum: [u64; 4],
 }
 
 /// A block pointer (`blkptr_t`).
@@ -172,87 +129,6 @@ impl BlockPointer {
         let mut bytes = [0; BLOCK_POINTER_BYTES];
         self.put(&mut bytes, order);
         bytes
-    }
-
-    /// A block pointer to a block on a vdev.
-    #[must_use]
-    pub fn normal(block: &NormalBlock) -> Self {
-        let mut words = [0; 16];
-        for (n, dva) in block.dvas.iter().enumerate() {
-            words[2 * n..2 * n + 2].copy_from_slice(&dva.words());
-        }
-        words[PROP] = field((block.lsize / SECTOR_BYTES).wrapping_sub(1), 0, 16)
-            | field((block.psize / SECTOR_BYTES).wrapping_sub(1), 16, 16)
-            | field(u64::from(block.compression.0), 32, 7)
-            | field(u64::from(block.checksum_type.0), 40, 8)
-            | field(u64::from(block.object_type.0), 48, 8)
-            | field(u64::from(block.level), 56, 5)
-            | field(u64::from(block.uses_crypt), 61, 1)
-            | field(u64::from(block.dedup), 62, 1)
-            | field(u64::from(block.byte_order == ByteOrder::Little), 63, 1);
-        words[PHYSICAL_BIRTH] = block.physical_birth.0;
-        words[LOGICAL_BIRTH] = block.logical_birth.0;
-        words[FILL] = block.fill;
-        words[CHECKSUM..].copy_from_slice(&block.checksum);
-        Self { words }
-    }
-
-    /// A hole that remembers its birth (feature `hole_birth`): what the freed block was, and when it
-    /// was freed.
-    #[must_use]
-    pub fn hole(object_type: ObjectType, level: u8, lsize: u64, birth: Txg) -> Self {
-        let mut words = [0; 16];
-        words[PROP] = field((lsize / SECTOR_BYTES).wrapping_sub(1), 0, 16)
-            | field(u64::from(object_type.0), 48, 8)
-            | field(u64::from(level), 56, 5);
-        words[LOGICAL_BIRTH] = birth.0;
-        Self { words }
-    }
-
-    /// A block pointer that carries `payload` (`BP_EMBEDDED_TYPE_DATA`): `lsize` bytes compressed with
-    /// `compression`, or as they are.
-    ///
-    /// `None` when the payload is empty or longer than [`EMBEDDED_PAYLOAD_MAX`], or `lsize` is 0 or
-    /// above 32 MiB.
-    #[must_use]
-    pub fn embedded(
-        payload: &[u8],
-        lsize: u64,
-        compression: CompressionType,
-        object_type: ObjectType,
-        level: u8,
-        birth: Txg,
-    ) -> Option<Self> {
-        if payload.is_empty() || payload.len() > EMBEDDED_PAYLOAD_MAX || lsize == 0 || lsize > 1 << 25 {
-            return None;
-        }
-        let mut words = [0; 16];
-        for (bytes, word) in payload.chunks(8).zip(PAYLOAD_WORDS) {
-            let mut padded = [0; 8];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            words[word] = u64::from_le_bytes(padded);
-        }
-        words[PROP] = field(lsize - 1, 0, 25)
-            | field(payload.len() as u64 - 1, 25, 7)
-            | field(u64::from(compression.0), 32, 7)
-            | field(1, 39, 1)
-            | field(u64::from(object_type.0), 48, 8)
-            | field(u64::from(level), 56, 5)
-            | field(1, 63, 1);
-        words[LOGICAL_BIRTH] = birth.0;
-        Some(Self { words })
-    }
-
-    /// A redacted block pointer (`BP_EMBEDDED_TYPE_REDACTED`) of a block of `lsize` bytes.
-    #[must_use]
-    pub fn redacted(object_type: ObjectType, lsize: u64, birth: Txg) -> Self {
-        let mut words = [0; 16];
-        words[PROP] = field(lsize.wrapping_sub(1), 0, 25)
-            | field(1, 39, 1)
-            | field(2, 40, 8)
-            | field(u64::from(object_type.0), 48, 8);
-        words[LOGICAL_BIRTH] = birth.0;
-        Self { words }
     }
 
     /// What the block pointer points at.
@@ -370,26 +246,6 @@ impl BlockPointer {
         self.prop(56, 5) as u8
     }
 
-    /// Whether the block is encrypted, authenticated or an indirect block over such (`BP_USES_CRYPT`).
-    #[must_use]
-    pub fn uses_crypt(&self) -> bool {
-        self.prop(39, 1) == 0 && self.prop(61, 1) != 0
-    }
-
-    /// How encryption touches the block.
-    #[must_use]
-    pub fn crypt_kind(&self) -> CryptKind {
-        if !self.uses_crypt() {
-            CryptKind::Plain
-        } else if self.level() > 0 {
-            CryptKind::IndirectMac
-        } else if self.object_type().is_encrypted() {
-            CryptKind::Encrypted
-        } else {
-            CryptKind::Authenticated
-        }
-    }
-
     /// Whether the block is in the dedup table.
     #[must_use]
     pub fn is_dedup(&self) -> bool {
@@ -446,54 +302,6 @@ impl BlockPointer {
         [self.words[12], self.words[13], self.words[14], self.words[15]]
     }
 
-    /// The salt from which the block's key is derived; only on encrypted blocks.
-    #[must_use]
-    pub fn salt(&self) -> Option<[u8; 8]> {
-        (self.crypt_kind() == CryptKind::Encrypted).then(|| self.word_bytes(4))
-    }
-
-    /// The block's 12-byte IV; only on encrypted blocks.
-    #[must_use]
-    pub fn iv(&self) -> Option<[u8; 12]> {
-        (self.crypt_kind() == CryptKind::Encrypted).then(|| {
-            let mut iv = [0; 12];
-            iv[..8].copy_from_slice(&self.word_bytes(5));
-            self.byte_order().put_u32(&mut iv[8..], (self.words[FILL] >> 32) as u32);
-            iv
-        })
-    }
-
-    /// The 16-byte MAC in the block pointer, where it uses encryption. Objset blocks hold theirs in the
-    /// block, so that they have none here.
-    #[must_use]
-    pub fn mac(&self) -> Option<[u8; 16]> {
-        (self.uses_crypt() && self.object_type() != ObjectType::OBJSET).then(|| {
-            let mut mac = [0; 16];
-            mac[..8].copy_from_slice(&self.word_bytes(14));
-            mac[8..].copy_from_slice(&self.word_bytes(15));
-            mac
-        })
-    }
-
-    /// The same with a MAC, in place of the last two words of the checksum.
-    #[must_use]
-    pub fn with_mac(mut self, mac: [u8; 16]) -> Self {
-        for (word, bytes) in [14, 15].into_iter().zip(mac.chunks_exact(8)) {
-            self.words[word] = self.byte_order().u64(bytes);
-        }
-        self
-    }
-
-    /// The same with the salt and IV of an encrypted block, in the third address and above the fill count.
-    #[must_use]
-    pub fn with_crypt(mut self, salt: [u8; 8], iv: [u8; 12]) -> Self {
-        let order = self.byte_order();
-        self.words[4] = order.u64(&salt);
-        self.words[5] = order.u64(&iv[..8]);
-        self.words[FILL] = bits(self.words[FILL], 0, 32) | u64::from(order.u32(&iv[8..])) << 32;
-        self
-    }
-
     /// The payload of an embedded block pointer, still compressed, or `None` for every other form and
     /// for a payload size that cannot be.
     #[must_use]
@@ -515,12 +323,6 @@ impl BlockPointer {
 
     fn prop(&self, low: u32, width: u32) -> u64 {
         bits(self.words[PROP], low, width)
-    }
-
-    fn word_bytes(&self, n: usize) -> [u8; 8] {
-        let mut bytes = [0; 8];
-        self.byte_order().put_u64(&mut bytes, self.words[n]);
-        bytes
     }
 }
 

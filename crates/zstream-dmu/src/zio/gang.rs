@@ -37,58 +37,68 @@ pub const PIECES: usize = 3;
 /// largest block is down to one sector after ten.
 pub const DEPTH_MAX: usize = 12;
 
-/// Reads the stored block behind the gang header at `address`.
-#[allow(clippy::too_many_arguments)] // the state of one recursive search
-pub(super) fn read(
-    reader: &BlockReader,
-    bp: &BlockPointer,
-    address: Dva,
-    verifier: &Verifier<'_>,
-    out: &mut [u8],
-    effort: Effort,
-    damage: &mut Vec<Damage>,
-    depth: usize,
-) -> Result<()> {
-    if depth >= DEPTH_MAX {
-        return Err(Error::corrupt("gang block", format!("nested deeper than {DEPTH_MAX} levels")));
+/// A gang block whose pieces are to be read.
+pub(super) struct Gang<'a> {
+    pub(super) reader: &'a BlockReader,
+    /// Its own pointer.
+    pub(super) bp: &'a BlockPointer,
+    pub(super) verifier: &'a Verifier<'a>,
+    pub(super) effort: Effort,
+    /// In how many gang blocks it is nested.
+    pub(super) depth: usize,
+}
+
+impl Gang<'_> {
+    /// Reads the stored block after the gang header at `address`.
+    pub(super) fn read(&self, address: Dva, out: &mut [u8], damage: &mut Vec<Damage>) -> Result<()> {
+        let Self { reader, bp, effort, depth, .. } = *self;
+        if depth >= DEPTH_MAX {
+            return Err(Error::corrupt("gang block", format!("nested deeper than {DEPTH_MAX} levels")));
+        }
+        let pieces = read_header(reader, bp, address, effort, damage)?;
+        for (piece, part) in parts(&pieces, out)? {
+            match effort {
+                Effort::AnyCopy => reader.read_any(piece, None, part, damage, depth + 1)?,
+                Effort::EveryCopy => read_every(reader, piece, part, damage, depth + 1)?,
+            }
+        }
+        self.verifier.verify(out)
     }
-    let pieces = read_header(reader, bp, address, effort, damage)?;
-    let mut rest = &mut *out;
-    let mut left = rest.len();
-    let whole = left;
-    let mut parts: Vec<(&BlockPointer, &mut [u8])> = Vec::with_capacity(PIECES);
-    for piece in &pieces {
+}
+
+/// Divides the room for a block among its pieces.
+fn parts<'a, 'b>(
+    pieces: &'a [BlockPointer],
+    out: &'b mut [u8],
+) -> Result<Vec<(&'a BlockPointer, &'b mut [u8])>> {
+    let whole = out.len();
+    let mut rest = out;
+    let mut parts = Vec::with_capacity(PIECES);
+    for piece in pieces {
         match piece.kind() {
             BlockKind::Hole => continue,
             BlockKind::Normal => {}
             _ => return Err(Error::corrupt("gang block", format!("with a piece that is {piece}"))),
         }
         piece.validate()?;
-        let size = piece.psize() as usize;
+        let (size, left) = (piece.psize() as usize, rest.len());
         if size > left || piece.lsize() != piece.psize() {
             return Err(Error::corrupt(
                 "gang block",
                 format!("a piece of {size} bytes, where {left} are left"),
             ));
         }
-        let (part, behind) = rest.split_at_mut(size);
+        let (part, after) = rest.split_at_mut(size);
         parts.push((piece, part));
-        rest = behind;
-        left -= size;
+        rest = after;
     }
-    if left != 0 {
+    if !rest.is_empty() {
         return Err(Error::corrupt(
             "gang block",
-            format!("pieces of {} bytes, expected {whole}", whole - left),
+            format!("pieces of {} bytes, expected {whole}", whole - rest.len()),
         ));
     }
-    for (piece, part) in parts {
-        match effort {
-            Effort::AnyCopy => reader.read_any(piece, None, part, damage, depth + 1)?,
-            Effort::EveryCopy => read_every(reader, piece, part, damage, depth + 1)?,
-        }
-    }
-    verifier.verify(out)
+    Ok(parts)
 }
 
 impl BlockReader {

@@ -107,8 +107,7 @@ impl ObjsetWriter {
     ///
     /// # Errors
     ///
-    /// Returns [`Fault::Unsupported`](crate::error::Fault::Unsupported) if the size of its blocks of dnodes is not the
-    /// one that OpenZFS uses.
+    /// Returns [`Fault::Unsupported`] if the size of its blocks of dnodes is not the one that OpenZFS uses.
     pub fn open(set: Objset, writer: Arc<dyn WriteBlock>, properties: SetProperties) -> Result<Self> {
         let phys = set.phys().clone();
         if phys.meta_dnode.block_bytes() != u64::from(DNODE_BLOCK_BYTES) {
