@@ -98,13 +98,13 @@ pub fn check_maintained(features: &Features) -> Result<()> {
     Err(Error::unsupported(format!("writing to a pool with active feature{plural} {list}")))
 }
 
-/// Refuses a feature that is not to be enabled in an existing pool.
+/// Refuses a feature that zstream cannot enable in an existing pool.
 ///
 /// # Errors
-/// It names the feature.
+/// Fails if the feature is such a one, and names it.
 pub fn check_can_enable(feature: &Feature) -> Result<()> {
     match feature.name {
-        // The root vdev would need an object of its own.
+        // The root vdev would require a ZAP of its own.
         "vdev_zaps_v2" => Err(Error::unsupported(format!("enabling {} in an existing pool", feature.name))),
         _ => FeatureSet::none().enable(feature.name),
     }

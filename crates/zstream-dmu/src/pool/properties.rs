@@ -1,4 +1,4 @@
-//! Properties of new pools: `-o property=value` of `zpool create`.
+//! Properties of pools, for new pools (`-o property=value` of `zpool create`) and existing ones (`zpool set`).
 
 use std::collections::BTreeSet;
 use std::fs::File;

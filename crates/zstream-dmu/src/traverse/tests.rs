@@ -273,7 +273,7 @@ fn a_tree_that_is_wider_than_what_is_stored_ends() {
     assert!(visits.len() < 20_000, "{}", visits.len());
     assert_eq!(errors.len(), 1022 + 4 * 2046);
     let error = errors[0].as_ref().unwrap_err();
-    assert!(error.to_string().contains("is in the tree twice"), "{error}");
+    assert!(error.to_string().contains("is referenced twice in the tree"), "{error}");
     assert_eq!(error.place().bookmark.map(|at| at.object.0), Some(1));
 }
 
