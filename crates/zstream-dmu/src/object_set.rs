@@ -1,8 +1,8 @@
-//! What readers of content see: numbered objects with data, bonus and spill.
+//! The interface for readers of content: numbered objects with data, bonus and spill.
 //!
-//! A dataset in a pool is one ([`Objset`](crate::objset::Objset)), and so is a view of stored send
-//! streams. Nothing here knows of block pointers. All content is little-endian where its type says
-//! what its integers are; system attributes and files are bytes.
+//! A dataset in a pool implements it ([`Objset`](crate::objset::Objset)), and so does a view of stored send streams.
+//! The interface does not contain block pointers. All content with integers of known types is little-endian; system
+//! attributes and files are bytes.
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::{ObjectType, ObjsetType};
@@ -12,39 +12,39 @@ use crate::dnode::Dnode;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, ObjectId};
 
-/// What an object is (`dmu_object_info_t`, with the bonus).
+/// The description of an object (`dmu_object_info_t`, and the bonus).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// The object's number.
+    /// The object number.
     pub object: ObjectId,
-    /// What its blocks hold.
+    /// The type of its blocks.
     pub object_type: ObjectType,
-    /// What its bonus holds.
+    /// The type of its bonus.
     pub bonus_type: ObjectType,
-    /// The used part of the bonus, or `None` where it is encrypted and the key is not loaded.
+    /// The used part of the bonus, or `None` if it is encrypted and the key is not loaded.
     pub bonus: Option<Box<[u8]>>,
-    /// Size of its data blocks, in bytes.
+    /// The size of its data blocks in bytes.
     pub block_bytes: u64,
-    /// Size of its indirect blocks, in bytes, where known.
+    /// The size of its indirect blocks in bytes, if known.
     pub indirect_bytes: Option<u64>,
-    /// Levels of its tree of blocks, where known.
+    /// The number of levels of its block tree, if known.
     pub levels: Option<u8>,
-    /// Its highest block; 0 also when it has none.
+    /// Its last block; also 0 if it has no blocks.
     pub max_block: BlockId,
-    /// Slots of 512 bytes that its dnode takes.
+    /// The number of slots of 512 bytes of its dnode.
     pub dn_slots: u8,
     /// Whether it has a spill block.
     pub has_spill: bool,
-    /// Checksum function for its new blocks, usually inherited.
+    /// The checksum function of its new blocks, usually inherited.
     pub checksum_type: ChecksumType,
-    /// Compression function for its new blocks, usually inherited.
+    /// The compression function of its new blocks, usually inherited.
     pub compression: CompressionType,
-    /// Space that its blocks take in the pool, in bytes, where known.
+    /// The allocated space of its blocks in the pool in bytes, if known.
     pub used_bytes: Option<u64>,
 }
 
 impl ObjectInfo {
-    /// What a dnode says of its object. `hidden` leaves out the bonus.
+    /// Returns the description in a dnode, without the bonus if it is `hidden`.
     pub(crate) fn of(object: ObjectId, dnode: &Dnode, hidden: bool) -> Self {
         Self {
             object,
@@ -63,28 +63,28 @@ impl ObjectInfo {
         }
     }
 
-    /// The used part of the bonus.
+    /// Returns the used part of the bonus.
     ///
     /// # Errors
     ///
-    /// [`Fault::Encrypted`] where the key is not loaded.
+    /// Returns [`Fault::Encrypted`] if the key is not loaded.
     pub fn bonus(&self) -> Result<&[u8]> {
         self.bonus
             .as_deref()
             .ok_or_else(|| Fault::Encrypted { what: format!("bonus of object {}", self.object) }.into())
     }
 
-    /// The end of the last block, in bytes.
+    /// Returns the end of the last block in bytes.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.max_block.0.saturating_add(1).saturating_mul(self.block_bytes)
     }
 
-    /// The object's type, checked to be `expected`.
+    /// Validates that the object's type is `expected`.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`] when the object is of another type.
+    /// Returns [`Fault::Corrupt`] if the object is of another type.
     pub fn expect_type(&self, expected: ObjectType) -> Result<()> {
         if self.object_type != expected {
             return Err(Error::corrupt(
@@ -96,46 +96,46 @@ impl ObjectInfo {
     }
 }
 
-/// A set of objects, as it stood at one moment.
+/// A set of objects, as of one moment.
 ///
-/// Errors that callers tell apart: [`Fault::NoObject`] (no such object), [`Fault::Redacted`] and
-/// [`Fault::Encrypted`] (content that is there but not to be had), [`Fault::Absent`] (content that a cut
-/// or incremental stream does not carry); everything else is damage or I/O.
+/// Callers can distinguish these errors: [`Fault::NoObject`] (the object does not exist), [`Fault::Redacted`] and
+/// [`Fault::Encrypted`] (the content exists but is not accessible), and [`Fault::Absent`] (a truncated or incremental
+/// stream does not contain the content). All others are damage or I/O errors.
 pub trait ObjectSet: Send + Sync {
-    /// The set's number in its pool, for errors to name: the dataset's object in the MOS, 0 for the MOS
-    /// itself and for what lies in no pool.
+    /// Returns the id of the set in its pool, for error messages: the object of the dataset in the MOS. It is 0 for
+    /// the MOS itself and for sets outside a pool.
     fn objset_id(&self) -> u64;
 
-    /// What the set is for.
+    /// Returns the type of the set.
     fn objset_type(&self) -> ObjsetType;
 
-    /// What `object` is.
+    /// Returns the description of `object`.
     ///
     /// # Errors
     ///
-    /// [`Fault::NoObject`] when there is none of this number.
+    /// Returns [`Fault::NoObject`] if the object does not exist.
     fn info(&self, object: ObjectId) -> Result<ObjectInfo>;
 
-    /// The lowest allocated object whose number is at least `from`.
+    /// Returns the first allocated object at or after `from`.
     ///
     /// # Errors
     ///
-    /// A block of dnodes cannot be read.
+    /// Fails if a block of dnodes cannot be read.
     fn next_object(&self, from: ObjectId) -> Result<Option<ObjectId>>;
 
-    /// One data block of an object, or `None` for a hole and beyond the object's end.
+    /// Returns a data block of an object, or `None` for holes and after the end of the object.
     ///
     /// # Errors
     ///
-    /// The block cannot be read.
+    /// Fails if the block cannot be read.
     fn block(&self, object: ObjectId, block: BlockId) -> Result<Option<Block>>;
 
-    /// Fills `out` with the object's content from byte `offset` on. Holes and what lies beyond the
-    /// object's last block read as zeros.
+    /// Reads the object's content at byte `offset` into `out`. Holes, and the range after the last block, are read as
+    /// zeros.
     ///
     /// # Errors
     ///
-    /// A block of the range cannot be read; `out` then holds nothing of use.
+    /// Fails if a block of the range cannot be read. The content of `out` is then undefined.
     fn read(&self, object: ObjectId, offset: u64, out: &mut [u8]) -> Result<()> {
         let info = self.info(object)?;
         for piece in pieces(info.block_bytes, offset, out) {
@@ -147,54 +147,57 @@ pub trait ObjectSet: Send + Sync {
         Ok(())
     }
 
-    /// The offset of the first byte at or after `offset` that lies in a block with content
-    /// (`SEEK_DATA` in whole blocks).
+    /// Returns the offset of the first byte at or after `offset` in a block with content (`SEEK_DATA` in whole
+    /// blocks).
     ///
     /// # Errors
     ///
-    /// The object's tree cannot be read.
+    /// Fails if the block tree of the object cannot be read.
     fn next_data(&self, object: ObjectId, offset: u64) -> Result<Option<u64>>;
 
-    /// The offset of the first byte at or after `offset` that lies in a hole or beyond the last block
-    /// (`SEEK_HOLE` in whole blocks).
+    /// Returns the offset of the first byte at or after `offset` in a hole or after the last block (`SEEK_HOLE` in
+    /// whole blocks).
     ///
     /// # Errors
     ///
-    /// The object's tree cannot be read.
+    /// Fails if the block tree of the object cannot be read.
     fn next_hole(&self, object: ObjectId, offset: u64) -> Result<u64>;
 
-    /// The content of the object's spill block, if it has one.
+    /// Returns the content of the object's spill block, if it has one.
     ///
     /// # Errors
     ///
-    /// The block cannot be read.
+    /// Fails if the block cannot be read.
     fn spill(&self, object: ObjectId) -> Result<Option<Block>>;
 }
 
-/// Part of a range that lies in one block.
+/// The part of a range that is in one block.
 pub(crate) struct Piece<'a> {
     /// The block.
     pub(crate) block: BlockId,
-    /// Where the part starts in the block.
+    /// The start of the part in the block.
     pub(crate) start: usize,
-    /// Where it goes.
+    /// The destination of the part.
     pub(crate) out: &'a mut [u8],
 }
 
 impl Piece<'_> {
-    /// Copies the part out of its block.
+    /// Copies the part from its block.
     pub(crate) fn fill(self, block: &[u8]) -> Result<()> {
         let end = self.start + self.out.len();
         let Some(part) = block.get(self.start..end) else {
-            return Err(Error::corrupt("block", format!("{} bytes, expected at least {end}", block.len())));
+            return Err(Error::corrupt(
+                "block",
+                format!("size is {} bytes, expected at least {end}", block.len()),
+            ));
         };
         self.out.copy_from_slice(part);
         Ok(())
     }
 }
 
-/// Cuts the range of `out.len()` bytes at `offset` where blocks of `block_bytes` end. What would lie
-/// beyond the last address is zeroed.
+/// Splits the range of `out.len()` bytes at `offset` into blocks of `block_bytes`. The part beyond the maximum offset
+/// is filled with zeros.
 pub(crate) fn pieces(block_bytes: u64, offset: u64, mut out: &mut [u8]) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut at = Some(offset);

@@ -1,7 +1,7 @@
-//! What writers of content see: an [`ObjectSet`] whose objects can be made, changed and freed.
+//! The interface for writers of content: an [`ObjectSet`] in which objects can be allocated, changed and freed.
 //!
-//! Changes gather in memory until the transaction group that they belong to is synced; whoever reads through the same
-//! value sees them at once. Nothing here knows of block pointers, vdevs or datasets.
+//! Changes are kept in memory until their transaction group is synced, and are visible at once to reads through the
+//! same value. The interface does not contain block pointers, vdevs or datasets.
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
@@ -12,93 +12,94 @@ use crate::error::Result;
 use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::ObjectSet;
 
-/// What an object keeps when it is made one of another description.
+/// The parts of an object that are kept when it is reallocated with a new description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Its blocks, where type and block size stay the same.
+    /// The blocks, if type and block size do not change.
     pub content: bool,
-    /// Its spill block.
+    /// The spill block.
     pub spill: bool,
 }
 
-/// A set of objects, open for change within one transaction group.
+/// A set of objects that can be changed within one transaction group.
 ///
-/// Errors leave the set as it was unless said otherwise.
+/// An error leaves the set unchanged, unless stated otherwise.
 pub trait ObjectStore: ObjectSet {
-    /// The transaction group to which changes belong.
+    /// Returns the transaction group to which changes belong.
     fn txg(&self) -> Txg;
 
-    /// Makes an object and gives its number.
+    /// Allocates an object and returns its number.
     ///
     /// # Errors
     ///
-    /// The description breaks a rule, or a block of dnodes cannot be read.
+    /// Fails if the description is invalid, and if a block of dnodes cannot be read.
     fn allocate(&mut self, new: &NewObject) -> Result<ObjectId>;
 
-    /// Makes the object of this number.
+    /// Allocates the object of this number.
     ///
     /// # Errors
     ///
-    /// As for [`allocate`](Self::allocate); a slot that it would take is in use.
+    /// Fails as [`allocate`](Self::allocate), and if a slot that the object requires is in use.
     fn claim(&mut self, object: ObjectId, new: &NewObject) -> Result<()>;
 
-    /// Makes an existing object one of this description. Its content stays where it is to be kept and type and block size
-    /// are the same, and goes where not. Where the dnode has room for fewer block pointers than before, a level is added
-    /// to the tree.
+    /// Reallocates an existing object with a new description. Its content is kept if that is requested and type and
+    /// block size are the same, and is freed otherwise. If the dnode has space for fewer block pointers than before, a
+    /// level is added to the block tree.
     ///
     /// # Errors
     ///
-    /// As for [`claim`](Self::claim); there is no such object.
+    /// Fails as [`claim`](Self::claim), and if the object does not exist.
     fn reclaim(&mut self, object: ObjectId, new: &NewObject, kept: Kept) -> Result<()>;
 
-    /// Frees an object with all its blocks.
+    /// Frees an object and all its blocks.
     ///
     /// # Errors
     ///
-    /// There is no such object.
+    /// Fails if the object does not exist.
     fn free(&mut self, object: ObjectId) -> Result<()>;
 
-    /// Writes `bytes` at byte `offset`; the object grows as needed.
+    /// Writes `bytes` at byte `offset`. The object grows as needed.
     ///
     /// # Errors
     ///
-    /// There is no such object, or a block that is changed in part cannot be read.
+    /// Fails if the object does not exist, and if a partially overwritten block cannot be read.
     fn write(&mut self, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<()>;
 
-    /// Makes a whole block one that comes as it is to be stored.
+    /// Replaces a block with one that is already in stored form.
     ///
     /// # Errors
     ///
-    /// There is no such object, or the block does not fit it.
+    /// Fails if the object does not exist, and if the block does not match it.
     fn write_stored(&mut self, object: ObjectId, block: BlockId, stored: StoredBlock) -> Result<()>;
 
-    /// Makes `length` bytes from byte `offset` on a hole, as far as they are whole blocks, and zeros else. `u64::MAX`
-    /// means to the end.
+    /// Frees the whole blocks in `length` bytes at byte `offset`, and fills the rest of the range with zeros. A length
+    /// of `u64::MAX` extends to the end.
     ///
     /// # Errors
     ///
-    /// There is no such object, or a block that is changed in part cannot be read.
+    /// Fails if the object does not exist, and if a partially overwritten block cannot be read.
     fn free_range(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()>;
 
-    /// Sets the bonus: its type and its used part.
+    /// Sets the type and the used part of the bonus.
     ///
     /// # Errors
     ///
-    /// There is no such object, or the bonus is larger than its dnode has room for.
+    /// Fails if the object does not exist, and if the bonus does not fit into its dnode.
     fn set_bonus(&mut self, object: ObjectId, bonus_type: ObjectType, bytes: &[u8]) -> Result<()>;
 
-    /// Sets size of data blocks, and of indirect blocks where it is not 0, of an object that has at most its first block.
+    /// Sets the size of data blocks, and unless it is 0 of indirect blocks, of an object that has at most its first
+    /// block.
     ///
     /// # Errors
     ///
-    /// There is no such object, it has more than one block, or the size breaks a rule.
+    /// Fails if the object does not exist, if it has more than one block, and if the size is invalid.
     fn set_block_size(&mut self, object: ObjectId, block_bytes: u32, indirect_shift: u8) -> Result<()>;
 
-    /// Sets what new blocks of the object are summed and compressed with.
+    /// Sets the checksum and compression functions of new blocks of the object.
     ///
     /// # Errors
     ///
-    /// There is no such object.
+    /// Fails if the object does not exist.
     fn set_algorithms(
         &mut self,
         object: ObjectId,
@@ -106,10 +107,10 @@ pub trait ObjectStore: ObjectSet {
         compression: CompressionType,
     ) -> Result<()>;
 
-    /// Sets the content of the spill block; `None` removes it.
+    /// Sets the content of the spill block. `None` removes it.
     ///
     /// # Errors
     ///
-    /// There is no such object, or the size breaks a rule.
+    /// Fails if the object does not exist, and if the size is invalid.
     fn set_spill(&mut self, object: ObjectId, content: Option<StoredBlock>) -> Result<()>;
 }

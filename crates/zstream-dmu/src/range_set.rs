@@ -4,44 +4,44 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// A set of byte ranges, none of which touch.
+/// A set of byte ranges. Adjacent ranges are merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
-    /// End by start.
+    /// Ends by start.
     ranges: BTreeMap<u64, u64>,
 }
 
 impl RangeSet {
-    /// The ranges, ascending, as start and end.
+    /// Returns an iterator over the ranges in ascending order, as start and end.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.ranges.iter().map(|(start, end)| (*start, *end))
     }
 
-    /// Bytes in all ranges.
+    /// Returns the total length of all ranges in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.iter().map(|(start, end)| end - start).sum()
     }
 
-    /// Whether the set has no range.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Number of ranges.
+    /// Returns the number of ranges.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// Whether all of `start..end` is in the set. An empty range is.
+    /// Returns whether all of `start..end` is in the set, which is true for an empty range.
     #[must_use]
     pub fn contains(&self, start: u64, end: u64) -> bool {
         start >= end || self.ranges.range(..=start).next_back().is_some_and(|(_, found)| *found >= end)
     }
 
-    /// Whether any of `start..end` is in the set.
+    /// Returns whether any part of `start..end` is in the set.
     #[must_use]
     pub fn overlaps(&self, start: u64, end: u64) -> bool {
         start < end && self.ranges.range(..end).next_back().is_some_and(|(_, found)| *found > start)
@@ -51,7 +51,7 @@ impl RangeSet {
     ///
     /// # Errors
     ///
-    /// Part of it is in the set already.
+    /// Fails if part of it is already in the set.
     pub fn add(&mut self, start: u64, end: u64) -> Result<()> {
         if self.overlaps(start, end) {
             return Err(Error::corrupt("space", format!("{start:#x}..{end:#x} is allocated twice")));
@@ -72,7 +72,7 @@ impl RangeSet {
         Ok(())
     }
 
-    /// Adds a range, parts of which may be in the set already.
+    /// Adds a range. Parts of it may already be in the set.
     pub fn cover(&mut self, mut start: u64, mut end: u64) {
         if start >= end {
             return;
@@ -86,20 +86,20 @@ impl RangeSet {
         self.ranges.insert(start, end);
     }
 
-    /// The ranges that reach into `start..end`, ascending.
+    /// Returns an iterator over the ranges that overlap `start..end`, in ascending order.
     pub fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let before = self.ranges.range(..start).next_back().filter(move |(_, end)| **end > start);
         let inside = (start < end).then(|| self.ranges.range(start..end)).into_iter().flatten();
         before.into_iter().chain(inside).map(|(start, end)| (*start, *end))
     }
 
-    /// Where the range ends that holds `at`.
+    /// Returns the end of the range that contains `at`.
     #[must_use]
     pub fn end_of(&self, at: u64) -> Option<u64> {
         self.ranges.range(..=at).next_back().map(|(_, end)| *end).filter(|end| *end > at)
     }
 
-    /// The first start of a range from `at` on.
+    /// Returns the first start of a range at or after `at`.
     #[must_use]
     pub fn next_start(&self, at: u64) -> Option<u64> {
         self.ranges.range(at..).next().map(|(start, _)| *start)
@@ -109,7 +109,7 @@ impl RangeSet {
     ///
     /// # Errors
     ///
-    /// Part of it is not in the set.
+    /// Fails if part of it is not in the set.
     pub fn remove(&mut self, start: u64, end: u64) -> Result<()> {
         if !self.contains(start, end) {
             return Err(Error::corrupt("space", format!("{start:#x}..{end:#x} is freed, but not allocated")));
@@ -129,7 +129,7 @@ impl RangeSet {
         Ok(())
     }
 
-    /// Removes what the set has of `start..end` and gives the parts that it had not.
+    /// Removes the part of `start..end` that is in the set, and returns the parts that were not in it.
     pub fn cut(&mut self, start: u64, end: u64) -> Vec<(u64, u64)> {
         let first = self.ranges.range(..=start).next_back().map_or(start, |(first, _)| *first);
         let touched: Vec<(u64, u64)> =

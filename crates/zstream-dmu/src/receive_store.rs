@@ -1,8 +1,9 @@
-//! What a receive changes in an object set beyond [`ObjectStore`]: content that was left out, and the stored form of what
-//! came encrypted.
+//! The interface for receives, which extends [`ObjectStore`] with the shape of block trees and the stored form of
+//! encrypted content.
 //!
-//! In a raw receive the dnodes have to become what they were at the sender, to the bit: a MAC over each block of dnodes
-//! came with the stream. Bonus areas come as they are stored, and so do the numbers that give a tree its shape.
+//! After a raw receive, the dnodes must be identical to those of the sender, because the stream contains a MAC over
+//! each block of dnodes. So bonus areas are received in stored form, and so are the parameters of the shape of a block
+//! tree.
 
 use zstream_format::object_type::ObjectType;
 
@@ -11,45 +12,45 @@ use crate::error::Result;
 use crate::ids::{BlockId, ObjectId};
 use crate::object_store::ObjectStore;
 
-/// An [`ObjectStore`] that can take in a stream.
+/// An [`ObjectStore`] that can receive a stream.
 pub trait ReceiveStore: ObjectStore {
-    /// The same, where only the writing of objects is wanted.
+    /// Returns the store as an [`ObjectStore`].
     fn as_store(&mut self) -> &mut dyn ObjectStore;
 
-    /// How many block pointers the object's dnode has, 1 to 3.
+    /// Returns the number of block pointers of the object's dnode, 1 to 3.
     ///
     /// # Errors
     ///
-    /// There is no such object.
+    /// Fails if the object does not exist.
     fn pointer_count(&self, object: ObjectId) -> Result<u8>;
 
-    /// A block in the form in which a raw stream brought it, now or in an earlier one; `None` for a hole.
+    /// Returns a block in the form in which this or an earlier raw stream contained it, or `None` for a hole.
     ///
     /// # Errors
     ///
-    /// There is no such object, or the block cannot be read or did not come encrypted.
+    /// Fails if the object does not exist, and if the block cannot be read or was not received encrypted.
     fn stored_block(&self, object: ObjectId, block: BlockId) -> Result<Option<StoredBlock>>;
 
-    /// Says how the block of dnodes that `first` lies in was encrypted (`dmu_buf_set_crypt_params`).
+    /// Sets the encryption parameters of the block of dnodes that contains `first` (`dmu_buf_set_crypt_params`).
     ///
     /// # Errors
     ///
-    /// The set does not keep blocks as they came.
+    /// Fails if the set does not keep blocks in stored form.
     fn set_dnodes_crypt(&mut self, first: ObjectId, crypt: StoredCrypt) -> Result<()>;
 
-    /// Gives an object's tree the shape that it had at the sender (`dmu_object_set_nlevels`,
-    /// `dmu_object_set_maxblkid`). Levels only grow; there are no blocks above `max_block`.
+    /// Gives an object's block tree its shape at the sender (`dmu_object_set_nlevels`, `dmu_object_set_maxblkid`). The
+    /// number of levels can only grow. There are no blocks after `max_block`.
     ///
     /// # Errors
     ///
-    /// There is no such object, or the shape is none.
+    /// Fails if the object does not exist, and if the shape is invalid.
     fn set_shape(&mut self, object: ObjectId, levels: u8, max_block: BlockId) -> Result<()>;
 
-    /// Sets the whole bonus area as it is stored; `bonus_len` bytes of it are used.
+    /// Sets the whole bonus area in stored form, of which `bonus_len` bytes are used.
     ///
     /// # Errors
     ///
-    /// There is no such object, or the area is larger than its dnode has room for.
+    /// Fails if the object does not exist, and if the area does not fit into its dnode.
     fn set_bonus_stored(
         &mut self,
         object: ObjectId,

@@ -1,11 +1,10 @@
 //! The tree of block pointers under a dnode.
 //!
-//! A pointer at level L covers `e^L` data blocks, where an indirect block holds `e` pointers. The
-//! dnode's pointers are the tree's top, at level `levels - 1`. A hole at any level stands for every
-//! block below it.
+//! A pointer at level L covers `e^L` data blocks, if an indirect block has `e` pointers. The pointers of the dnode are
+//! the top of the tree, at level `levels - 1`. A hole at any level represents all blocks below it.
 //!
-//! Levels strictly fall on the way down and each block must say the level and size that its parent
-//! expects, so a walk ends whatever the pointers say.
+//! The level decreases with every step down, and each block must have the level and the size that its parent expects.
+//! So a walk ends whatever the pointers are.
 
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -16,12 +15,12 @@ use crate::dnode::Dnode;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 
-/// What a search looks for.
+/// The target of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seek {
-    /// A block that has content.
+    /// A block with content.
     Data,
-    /// A block that has none.
+    /// A hole.
     Hole,
 }
 
@@ -35,24 +34,24 @@ pub struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// The tree under `dnode`, which is that of `object` in `objset`.
+    /// Returns the tree under `dnode`, which is that of `object` in `objset`.
     #[must_use]
     pub fn new(reader: &'a dyn ReadBlock, dnode: &'a Dnode, objset: u64, object: ObjectId) -> Self {
         Self { reader, dnode, objset, object }
     }
 
-    /// The bookmark of a block of this object.
+    /// Returns the bookmark of a block of this object.
     #[must_use]
     pub fn bookmark(&self, level: u8, block: BlockId) -> Bookmark {
         Bookmark { objset: self.objset, object: self.object, level: level as i8, block }
     }
 
-    /// The pointer of `block` at `level`. Under a hole it is that hole's pointer, which then has a
-    /// higher level; outside of the tree it is [`BlockPointer::EMPTY`].
+    /// Returns the pointer of `block` at `level`. Under a hole it is the pointer of that hole, whose level is higher.
+    /// Outside the tree it is [`BlockPointer::EMPTY`].
     ///
     /// # Errors
     ///
-    /// An indirect block on the way cannot be read or is not what its parent says.
+    /// Fails if an indirect block on the path cannot be read or differs from its parent's description.
     pub fn pointer(&self, level: u8, block: BlockId) -> Result<BlockPointer> {
         let top = self.dnode.levels - 1;
         if level > top {
@@ -75,12 +74,12 @@ impl<'a> Tree<'a> {
         Ok(pointer)
     }
 
-    /// The pointers of `count` data blocks from `first` on. Blocks under a hole or outside of the tree
-    /// get a hole.
+    /// Returns the pointers of `count` data blocks, starting at `first`. Blocks under a hole or outside the tree are
+    /// holes.
     ///
     /// # Errors
     ///
-    /// As for [`Tree::pointer`].
+    /// Fails as [`Tree::pointer`].
     pub fn data_pointers(&self, first: BlockId, count: usize) -> Result<Vec<BlockPointer>> {
         let mut pointers = Vec::with_capacity(count);
         while pointers.len() < count {
@@ -107,11 +106,11 @@ impl<'a> Tree<'a> {
         Ok(pointers)
     }
 
-    /// The first data block from `from` on, up to the object's last, that has (or has not) content.
+    /// Returns the first data block at or after `from`, up to the last of the object, that has content or is a hole.
     ///
     /// # Errors
     ///
-    /// As for [`Tree::pointer`].
+    /// Fails as [`Tree::pointer`].
     pub fn next(&self, seek: Seek, from: BlockId) -> Result<Option<BlockId>> {
         let max = self.dnode.max_block.0;
         let top = self.dnode.levels - 1;
@@ -120,14 +119,14 @@ impl<'a> Tree<'a> {
                 return Ok((found <= max).then_some(BlockId(found)));
             }
         }
-        // Beyond the last pointer there is nothing.
+        // The rest of the object after the last pointer is a hole.
         let span = u32::from(top) * self.dnode.pointers_per_block_shift();
         let end = shift_left(self.dnode.pointers().len() as u64, span);
         let beyond = from.0.max(end.unwrap_or(u64::MAX));
         Ok((seek == Seek::Hole && end.is_some() && beyond <= max).then_some(BlockId(beyond)))
     }
 
-    /// Looks under one pointer, which covers the blocks `id << span ..`, for one at or after `from`.
+    /// Searches under a pointer, which covers the blocks `id << span ..`, for a block at or after `from`.
     fn search(
         &self,
         seek: Seek,
@@ -138,7 +137,7 @@ impl<'a> Tree<'a> {
     ) -> Result<Option<u64>> {
         let step = self.dnode.pointers_per_block_shift();
         let span = u32::from(level) * step;
-        // A block number that does not fit into 64 bits is in no object.
+        // No object has block numbers that do not fit into 64 bits.
         let Some(start) = shift_left(id, span) else { return Ok(None) };
         if shift_right(from, span) > id {
             return Ok(None);
@@ -149,8 +148,8 @@ impl<'a> Tree<'a> {
         if level == 0 {
             return Ok((seek == Seek::Data).then_some(start));
         }
-        // Fill counts blocks, so that it tells where a search cannot succeed. Those of the meta-dnode
-        // count dnodes.
+        // The fill is the number of data blocks, and excludes subtrees without a match. The fill of the meta-dnode is
+        // the number of dnodes.
         let counts_blocks = self.dnode.object_type != ObjectType::DNODE;
         let fill = pointer.fill();
         let futile = match seek {
@@ -168,24 +167,24 @@ impl<'a> Tree<'a> {
                 return Ok(Some(found));
             }
         }
-        // A whole subtree without what its fill promises: were that let pass, a few blocks pointed at
-        // again and again would make a search that never ends.
+        // The subtree contradicts its fill. This must be an error: otherwise a few blocks with many references would
+        // cause an endless search.
         if from <= start && (seek == Seek::Data || counts_blocks) {
             let wanted = if seek == Seek::Data { "data block" } else { "hole" };
             return Err(Error::corrupt(
                 "indirect block",
-                format!("fill count {fill}, but no {wanted} below"),
+                format!("fill is {fill}, but there is no {wanted} below"),
             )
             .at_bookmark(self.bookmark(level, BlockId(id))));
         }
         Ok(None)
     }
 
-    /// The content of the indirect block that `pointer` points at.
+    /// Reads the indirect block of `pointer`.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or its level or size is not that of an indirect block at this place.
+    /// Fails if the block cannot be read, and if its level or size is not that of an indirect block at this position.
     pub fn indirect(&self, pointer: &BlockPointer, level: u8, block: BlockId) -> Result<Block> {
         let at = self.bookmark(level, block);
         check_indirect(self.dnode, pointer, level).map_err(|error| error.at_bookmark(at))?;
@@ -194,18 +193,18 @@ impl<'a> Tree<'a> {
         Ok(indirect)
     }
 
-    /// Checks that a pointer to a data block agrees with the dnode.
+    /// Validates that a pointer to a data block agrees with the dnode.
     ///
     /// # Errors
     ///
-    /// The pointer's level or size is not that of a data block of this object.
+    /// Fails if the level or size of the pointer is not that of a data block of this object.
     pub fn check_data(&self, pointer: &BlockPointer, block: BlockId) -> Result<()> {
         let (level, size) = (pointer.level(), pointer.lsize());
         let expected = self.dnode.block_bytes();
         if level != 0 || size != expected {
             return Err(Error::corrupt(
                 "block pointer",
-                format!("level {level} and {size} bytes, expected level 0 and the object's {expected}"),
+                format!("level is {level} and size {size} bytes, expected level 0 and {expected} bytes"),
             )
             .at_bookmark(self.bookmark(0, block)));
         }
@@ -217,40 +216,40 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Checks that `pointer` is one to an indirect block of the object, before it is read.
+/// Validates a pointer to an indirect block of the object before it is read.
 pub(crate) fn check_indirect(dnode: &Dnode, pointer: &BlockPointer, level: u8) -> Result<()> {
     let expected = dnode.indirect_bytes();
     if pointer.level() != level || pointer.lsize() != expected {
         return Err(Error::corrupt(
             "block pointer",
             format!(
-                "level {} and {} bytes, expected an indirect block of level {level} and {expected} bytes",
+                "level is {} and size {} bytes, expected an indirect block of level {level} and {expected} bytes",
                 pointer.level(),
                 pointer.lsize()
             ),
         ));
     }
     if pointer.kind() == BlockKind::Embedded {
-        return Err(Error::corrupt("block pointer", "an indirect block is embedded"));
+        return Err(Error::corrupt("block pointer", "indirect block is embedded"));
     }
     Ok(())
 }
 
-/// Checks that a reader gave as many bytes as the structure needs.
+/// Validates the length of a block from a reader.
 pub(crate) fn check_len(block: &[u8], expected: u64) -> Result<()> {
     if block.len() as u64 != expected {
-        return Err(Error::corrupt("block", format!("{} bytes, expected {expected}", block.len())));
+        return Err(Error::corrupt("block", format!("size is {} bytes, expected {expected}", block.len())));
     }
     Ok(())
 }
 
-/// The pointer at `index` of an indirect block, whose length was checked.
+/// Returns the pointer at `index` of an indirect block, whose length must be validated.
 pub(crate) fn child(indirect: &[u8], index: usize) -> BlockPointer {
     BlockPointer::parse_at(indirect, index * BLOCK_POINTER_BYTES, ByteOrder::Little)
         .expect("an index below the number of pointers in the block")
 }
 
-/// `value << shift`, or `None` where bits would be lost.
+/// Returns `value << shift`, or `None` if bits would be lost.
 pub(crate) fn shift_left(value: u64, shift: u32) -> Option<u64> {
     if value == 0 {
         return Some(0);
@@ -258,7 +257,7 @@ pub(crate) fn shift_left(value: u64, shift: u32) -> Option<u64> {
     (shift <= value.leading_zeros()).then(|| value << shift)
 }
 
-/// `value >> shift` for any shift.
+/// Returns `value >> shift` for any shift.
 pub(crate) fn shift_right(value: u64, shift: u32) -> u64 {
     value.checked_shr(shift).unwrap_or(0)
 }

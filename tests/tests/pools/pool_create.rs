@@ -87,7 +87,7 @@ fn what_cannot_be_made_leaves_nothing_behind() {
         ("pool create --size 1M demo ./a", 2, "at least 67108864"),
         ("pool create --size lots demo ./a", 2, "is not a size"),
         ("pool create --size 64M 1demo ./a", 2, "must begin with a letter"),
-        ("pool create --size 64M demo mirror ./a", 2, "mirror of 1 members"),
+        ("pool create --size 64M demo mirror ./a", 2, "mirror vdev has 1 members"),
         ("pool create --size 64M demo mirror ./a ./b special ./c", 2, "use -f"),
         ("pool create --size 64M -o ashift=20 demo ./a", 2, "expected 9 to 16"),
         ("pool create --size 64M -O recordsize=3 demo ./a", 2, "a power of two"),

@@ -109,7 +109,7 @@ fn what_cannot_be_set_is_refused_and_changes_nothing() {
         ("compatibility=no-such-set", "no-such-set not found"),
         ("autotrim=maybe", "expected off, on"),
         ("ashift=8", "expected 0, or 9 to 16"),
-        ("nothing=1", "bad pool property"),
+        ("nothing=1", "does not exist"),
         ("bootfs=p/none", "p/none"),
     ] {
         let outcome = pool.run(&["pool", "set", set, "p"]);

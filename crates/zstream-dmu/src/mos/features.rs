@@ -1,8 +1,8 @@
-//! Pool features: their names, what they need, and which of them a pool uses.
+//! Pool features: their names, their dependencies, and their state in a pool.
 //!
-//! A pool of version 5000 lists its features in two ZAPs of the MOS, by guid. A feature is *enabled* when it is listed and
-//! *active* when its count is above zero. Features whose guid stands in `features_for_read` must be known to read anything
-//! while they are active; those in `features_for_write` only to write.
+//! A pool of version 5000 lists its features by guid in two ZAPs of the MOS. A feature is *enabled* if it is listed,
+//! and *active* if its count is above zero. An active feature in `features_for_read` must be supported to read
+//! anything, one in `features_for_write` only to write.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use crate::error::{Error, Fault, Result};
 /// A feature that zstream knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feature {
-    /// Name as in `zpool get feature@NAME`.
+    /// The short name, as in `zpool get feature@NAME`.
     pub name: &'static str,
-    /// Name in the pool.
+    /// The guid, which is the name in the pool.
     pub guid: &'static str,
-    /// What it is, in a few words: pools keep it for those who do not know the feature.
+    /// A short description, which is stored in pools for software that does not know the feature.
     pub description: &'static str,
-    /// Whether the pool can be read without knowing the feature (it is listed in `features_for_write`).
+    /// Whether a pool can be read without support for the feature (it is listed in `features_for_write`).
     pub read_only_compatible: bool,
-    /// Whether it is named in labels while active: the MOS cannot be read without knowing it.
+    /// Whether labels list the feature while it is active, because the MOS cannot be read without support for it.
     pub needed_for_mos: bool,
-    /// Whether enabling it makes it active.
+    /// Whether the feature becomes active when it is enabled.
     pub active_when_enabled: bool,
-    /// Whether datasets that use it are marked one by one, and counted.
+    /// Whether each dataset that uses the feature is marked and counted.
     pub per_dataset: bool,
-    /// Names of the features that must be enabled before it.
+    /// The names of the features that must be enabled first.
     pub depends: &'static [&'static str],
 }
 
@@ -102,27 +102,27 @@ features! {
 }
 
 impl Feature {
-    /// The feature with this guid.
+    /// Returns the feature with this guid.
     #[must_use]
     pub fn by_guid(guid: &str) -> Option<&'static Self> {
         FEATURES.iter().find(|feature| feature.guid == guid)
     }
 
-    /// The feature with this short name.
+    /// Returns the feature with this short name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<&'static Self> {
         FEATURES.iter().find(|feature| feature.name == name)
     }
 }
 
-/// What a feature is to a pool.
+/// The state of a feature in a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeatureState {
-    /// The pool does not have it.
+    /// The pool does not have the feature.
     Disabled,
-    /// It may be used, but is not.
+    /// The feature may be used, but is not in use.
     Enabled,
-    /// It is used; the count says how often, in a sense that differs from feature to feature.
+    /// The feature is in use. The meaning of the count depends on the feature.
     Active(u64),
 }
 
@@ -134,13 +134,13 @@ pub struct Features {
 }
 
 impl Features {
-    /// The features with these counts, by guid.
+    /// Creates the features with these counts, by guid.
     #[must_use]
     pub fn new(for_read: BTreeMap<String, u64>, for_write: BTreeMap<String, u64>) -> Self {
         Self { for_read, for_write }
     }
 
-    /// What the feature with this guid is to the pool.
+    /// Returns the state of the feature with this guid.
     #[must_use]
     pub fn state(&self, guid: &str) -> FeatureState {
         match self.for_read.get(guid).or_else(|| self.for_write.get(guid)) {
@@ -150,20 +150,20 @@ impl Features {
         }
     }
 
-    /// Whether the feature with this short name is active.
+    /// Returns whether the feature with this short name is active.
     #[must_use]
     pub fn is_active(&self, name: &str) -> bool {
         Feature::by_name(name)
             .is_some_and(|feature| matches!(self.state(feature.guid), FeatureState::Active(_)))
     }
 
-    /// Whether the feature with this short name may be used.
+    /// Returns whether the feature with this short name is enabled or active.
     #[must_use]
     pub fn is_enabled(&self, name: &str) -> bool {
         Feature::by_name(name).is_some_and(|feature| self.state(feature.guid) != FeatureState::Disabled)
     }
 
-    /// Guids and counts of all features of the pool, in the order of the guids.
+    /// Returns an iterator over the guids and counts of all features of the pool, sorted by guid.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         let mut all: Vec<(&str, u64)> = self
             .for_read
@@ -175,28 +175,28 @@ impl Features {
         all.into_iter()
     }
 
-    /// Refuses pools that cannot be read.
+    /// Refuses a pool that cannot be read.
     ///
     /// # Errors
-    /// [`Fault::UnknownFeatures`] names the active features that must be known to read and are not.
+    /// Returns [`Fault::UnknownFeatures`] with the active features that reading requires and that are unknown.
     pub fn check_readable(&self) -> Result<()> {
         unknown(self.for_read.iter().filter(|(_, count)| **count > 0).map(|(guid, _)| guid.as_str()))
     }
 
-    /// Refuses pools that cannot be written.
+    /// Refuses a pool that cannot be written.
     ///
     /// # Errors
-    /// [`Fault::UnknownFeatures`] names the active features that must be known to write and are not.
+    /// Returns [`Fault::UnknownFeatures`] with the active features that writing requires and that are unknown.
     pub fn check_writable(&self) -> Result<()> {
         let all = self.for_read.iter().chain(&self.for_write);
         unknown(all.filter(|(_, count)| **count > 0).map(|(guid, _)| guid.as_str()))
     }
 }
 
-/// Refuses features that are not known.
+/// Refuses unknown features.
 ///
 /// # Errors
-/// [`Fault::UnknownFeatures`] names them.
+/// Returns [`Fault::UnknownFeatures`] with their guids.
 pub(crate) fn unknown<'a>(guids: impl Iterator<Item = &'a str>) -> Result<()> {
     let names: Vec<String> =
         guids.filter(|guid| Feature::by_guid(guid).is_none()).map(str::to_owned).collect();

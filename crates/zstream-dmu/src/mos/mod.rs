@@ -1,9 +1,9 @@
-//! The MOS, a pool's own object set: where its directory is, and which features the pool lists in it.
+//! The MOS, the object set of the pool itself: its object directory, and the features of the pool.
 
 pub mod features;
 
 pub use self::features::{Feature, FeatureState, Features};
 use crate::ids::ObjectId;
 
-/// The MOS's directory of objects (`DMU_POOL_DIRECTORY_OBJECT`).
+/// The object directory of the MOS (`DMU_POOL_DIRECTORY_OBJECT`).
 pub const DIRECTORY_OBJECT: ObjectId = ObjectId(1);

@@ -1,6 +1,6 @@
-//! Object sets (`objset_phys_t`): a dataset's objects, or the pool's own (the MOS).
+//! Object sets (`objset_phys_t`): the objects of a dataset, or those of the pool itself (the MOS).
 //!
-//! [`ObjsetBlock`] declares how it is stored. A missing tail reads as zero.
+//! [`ObjsetBlock`] declares the layout. A missing tail is read as zeros.
 
 mod open;
 pub mod writer;
@@ -21,84 +21,86 @@ use crate::intent_log::ZilHeader;
 
 pub use self::open::Objset;
 
-/// One above the highest object number (`DN_MAX_OBJECT`).
+/// The end of the object numbers (`DN_MAX_OBJECT`).
 pub const OBJECTS_MAX: u64 = 1 << 48;
 
-/// The object in which a set counts its users' space (`DMU_USERUSED_OBJECT`).
+/// The object that contains the space used by users (`DMU_USERUSED_OBJECT`).
 pub const USER_USED_OBJECT: ObjectId = ObjectId(u64::MAX);
-/// The object in which a set counts its groups' space (`DMU_GROUPUSED_OBJECT`).
+/// The object that contains the space used by groups (`DMU_GROUPUSED_OBJECT`).
 pub const GROUP_USED_OBJECT: ObjectId = ObjectId(u64::MAX - 1);
-/// The object in which a set counts its projects' space (`DMU_PROJECTUSED_OBJECT`).
+/// The object that contains the space used by projects (`DMU_PROJECTUSED_OBJECT`).
 pub const PROJECT_USED_OBJECT: ObjectId = ObjectId(u64::MAX - 2);
 
-/// Sizes that an objset block may have.
+/// The valid sizes of an objset block.
 const OBJSET_BYTES: [usize; 3] =
     [ObjsetBlock::offset_of("user_used"), ObjsetBlock::offset_of("project_used"), ObjsetBlock::LEN];
 
-/// Where the header of the intent log lies.
+/// The offset of the header of the intent log.
 const INTENT_LOG: usize = ObjsetHead::offset_of("intent_log");
 
-/// Size of the objset blocks that are written (`OBJSET_PHYS_SIZE_V3`).
+/// The size of new objset blocks (`OBJSET_PHYS_SIZE_V3`).
 pub const OBJSET_BYTES_NEW: usize = ObjsetBlock::LEN;
 
 bitflags! {
-    /// Flags of an object set (`OBJSET_FLAG_*`). Unknown ones are kept.
+    /// Flags of an object set (`OBJSET_FLAG_*`). Unknown ones are preserved.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub struct ObjsetFlags: u64 {
-        /// The space used by users and groups is counted.
+        /// The space used by users and groups is accounted.
         const USER_ACCOUNTING_COMPLETE = 1;
-        /// The objects of users and groups are counted.
+        /// The objects of users and groups are accounted.
         const USER_OBJECT_ACCOUNTING_COMPLETE = 2;
-        /// The space and objects of projects are counted.
+        /// The space and the objects of projects are accounted.
         const PROJECT_QUOTA_COMPLETE = 4;
         const _ = !0;
     }
 }
 
-/// The head of an object set (`objset_phys_t`).
+/// The objset block (`objset_phys_t`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjsetPhys {
-    /// The dnode whose data is all other dnodes.
+    /// The meta-dnode, whose data are all other dnodes.
     pub meta_dnode: Arc<Dnode>,
     /// The intent log.
     pub zil: ZilHeader,
-    /// What the set is for.
+    /// The type of the set.
     pub objset_type: ObjsetType,
-    /// Flags.
+    /// The flags.
     pub flags: ObjsetFlags,
-    /// MAC over what a raw send carries, zero without encryption.
+    /// The MAC over the parts that a raw stream contains; zeros without encryption.
     pub portable_mac: [u8; 32],
-    /// MAC over what stays in this pool, zero without encryption.
+    /// The MAC over the parts that are local to the pool; zeros without encryption.
     pub local_mac: [u8; 32],
-    /// Dnode of [`USER_USED_OBJECT`].
+    /// The dnode of [`USER_USED_OBJECT`].
     pub user_used: Option<Arc<Dnode>>,
-    /// Dnode of [`GROUP_USED_OBJECT`].
+    /// The dnode of [`GROUP_USED_OBJECT`].
     pub group_used: Option<Arc<Dnode>>,
-    /// Dnode of [`PROJECT_USED_OBJECT`].
+    /// The dnode of [`PROJECT_USED_OBJECT`].
     pub project_used: Option<Arc<Dnode>>,
-    /// Size of the block, in bytes: 1024, 2048 or 4096 by the pool's version.
+    /// The size of the block in bytes: 1024, 2048 or 4096, which depends on the version of the pool.
     pub phys_bytes: usize,
 }
 
 impl ObjsetPhys {
-    /// Reads an objset block, little-endian.
+    /// Parses a little-endian objset block.
     ///
     /// # Errors
     ///
-    /// The block has another size than the three that exist, there is no meta-dnode, or a dnode is bad.
+    /// Fails if the size of the block is not one of the three that exist, if there is no meta-dnode, and if a dnode is
+    /// invalid.
     pub fn parse(block: &[u8]) -> Result<Self> {
         if !OBJSET_BYTES.contains(&block.len()) {
-            return Err(bad(format!("{} bytes, expected one of {OBJSET_BYTES:?}", block.len())));
+            return Err(bad(format!("size is {} bytes, expected one of {OBJSET_BYTES:?}", block.len())));
         }
         let dnode = |bytes: &[u8]| -> Result<Option<Arc<Dnode>>> { Ok(Dnode::parse(bytes)?.map(Arc::new)) };
         let ObjsetBlock { head, user_used, group_used, project_used, .. } =
             ObjsetBlock::read_short(block, ByteOrder::Little);
-        let meta_dnode = dnode(&head.meta_dnode)?.ok_or_else(|| bad("no meta-dnode".into()))?;
+        let meta_dnode = dnode(&head.meta_dnode)?.ok_or_else(|| bad("meta-dnode is missing".into()))?;
         if meta_dnode.object_type != ObjectType::DNODE {
-            return Err(bad(format!("meta-dnode of type {}", meta_dnode.object_type)));
+            return Err(bad(format!("meta-dnode is of type {}", meta_dnode.object_type)));
         }
         let objset_type = head.objset_type;
-        let objset_type = u32::try_from(objset_type).map_err(|_| bad(format!("type {objset_type:#x}")))?;
+        let objset_type =
+            u32::try_from(objset_type).map_err(|_| bad(format!("type {objset_type:#x} is invalid")))?;
         Ok(Self {
             meta_dnode,
             zil: ZilHeader::parse(&block[INTENT_LOG..], ByteOrder::Little),
@@ -113,7 +115,7 @@ impl ObjsetPhys {
         })
     }
 
-    /// The objset block, little-endian, in the size that pools of version 15 and later have.
+    /// Encodes a little-endian objset block, in the size of pools of version 15 and later.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let order = ByteOrder::Little;
@@ -149,7 +151,7 @@ fn bad(detail: String) -> Error {
     Error::corrupt("objset", detail)
 }
 
-/// Reads a block of dnodes or an objset block: without a key, as it is stored.
+/// Reads a block of dnodes or an objset block. Without the key it is read in stored form.
 pub(crate) fn read_meta(
     reader: &dyn ReadBlock,
     pointer: &BlockPointer,
@@ -157,7 +159,7 @@ pub(crate) fn read_meta(
     locked: bool,
 ) -> Result<Block> {
     let block = if locked && pointer.crypt_kind() != CryptKind::Plain {
-        // OpenZFS compresses neither of the two in an encrypted set, so that the stored bytes are the logical ones.
+        // In an encrypted set, OpenZFS compresses neither of them, so the stored bytes are the logical ones.
         let stored = reader.read_stored(pointer, at)?;
         if pointer.byte_order() == ByteOrder::Big { swapped(pointer, &stored, at)? } else { stored }
     } else {
@@ -175,13 +177,13 @@ fn swapped(pointer: &BlockPointer, stored: &[u8], at: Bookmark) -> Result<Block>
     Ok(bytes.into())
 }
 
-/// Slots up to the next dnode, whose block holds at least one slot.
+/// Returns the number of slots up to the next dnode. The block must contain at least one slot.
 pub(crate) fn slots_taken(dnode: &[u8]) -> usize {
     const EXTRA_SLOTS: usize = DnodeCore::offset_of("extra_slots");
     1 + if dnode[0] == 0 { 0 } else { usize::from(dnode[EXTRA_SLOTS]) }
 }
 
-/// The slots of a block of dnodes in which an allocated dnode starts.
+/// Returns the slots of a block of dnodes at which an allocated dnode starts.
 pub(crate) fn allocated_slots(block: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let slots = block.len() / DNODE_SLOT_BYTES;
     let mut next = 0;

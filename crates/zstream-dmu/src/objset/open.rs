@@ -1,4 +1,4 @@
-//! Open object sets.
+//! Object sets that are open for reading.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,13 +18,13 @@ use crate::lock::lock;
 use crate::object_set::{ObjectInfo, ObjectSet, pieces};
 use crate::tree::{Seek, Tree};
 
-/// Bytes of blocks that one read has in flight.
+/// The limit for the bytes of blocks that one read has in flight.
 const READ_WINDOW_BYTES: u64 = 32 << 20;
 
-/// Parsed dnodes that an open set remembers.
+/// The number of parsed dnodes that an open set caches.
 const DNODES_KEPT: usize = 512;
 
-/// An object set of a pool, open for reading as it stood when its root pointer was read.
+/// A read-only object set of a pool, as of its root pointer.
 pub struct Objset {
     reader: Arc<dyn ReadBlock>,
     id: u64,
@@ -32,28 +32,28 @@ pub struct Objset {
     phys: ObjsetPhys,
     locked: bool,
     dnodes: Mutex<HashMap<ObjectId, Arc<Dnode>>>,
-    /// The block of dnodes used last: objects are mostly looked at in order.
+    /// The last used block of dnodes: objects are mostly read in order.
     last: Mutex<Option<(BlockId, Block)>>,
 }
 
 impl Objset {
-    /// Opens the set whose objset block `root` points at. `id` is the dataset's object number in the
-    /// MOS, 0 for the MOS itself.
+    /// Opens the set whose objset block is at `root`. `id` is the object of the dataset in the MOS, 0 for the MOS
+    /// itself.
     ///
     /// # Errors
     ///
-    /// The objset block cannot be read or is bad; [`Fault::Hole`] when the set was never written.
+    /// Fails if the objset block cannot be read or is corrupt. Returns [`Fault::Hole`] if the set was never written.
     pub fn open(reader: Arc<dyn ReadBlock>, id: u64, root: BlockPointer) -> Result<Self> {
         Self::open_as(reader, id, root, false)
     }
 
-    /// Opens an encrypted set without its key: the objset block and the blocks of dnodes are taken as
-    /// stored, unverified but for their checksum, and what is encrypted stays so. Bonus buffers of
-    /// encrypted types, and data, are then not to be had, but the shape of every object is.
+    /// Opens an encrypted set without its key. The objset block and the blocks of dnodes are read in stored form, with
+    /// only their checksums verified, and encrypted content stays encrypted. Bonus buffers of encrypted types and data
+    /// are not accessible, but the shape of every object is.
     ///
     /// # Errors
     ///
-    /// As for [`Objset::open`].
+    /// Fails as [`Objset::open`].
     pub fn open_locked(reader: Arc<dyn ReadBlock>, id: u64, root: BlockPointer) -> Result<Self> {
         Self::open_as(reader, id, root, true)
     }
@@ -66,7 +66,7 @@ impl Objset {
         }
         if root.object_type() != ObjectType::OBJSET || root.level() != 0 {
             let detail = format!(
-                "level {} of type {}, expected level 0 of an objset",
+                "pointer is of level {} and type {}, expected level 0 of an objset",
                 root.level(),
                 root.object_type()
             );
@@ -77,7 +77,7 @@ impl Objset {
         Ok(Self { reader, id, root, phys, locked, dnodes: Mutex::default(), last: Mutex::default() })
     }
 
-    /// The set that was just written, whose objset block need not be read.
+    /// Creates a set that was just written, whose objset block does not need to be read.
     pub(super) fn written(
         reader: Arc<dyn ReadBlock>,
         id: u64,
@@ -88,7 +88,7 @@ impl Objset {
         Self { reader, id, root, phys, locked, dnodes: Mutex::default(), last: Mutex::default() }
     }
 
-    /// The pointer of the objset block.
+    /// The pointer to the objset block.
     #[must_use]
     pub fn root(&self) -> &BlockPointer {
         &self.root
@@ -100,41 +100,41 @@ impl Objset {
         &self.phys
     }
 
-    /// What reads the set's blocks.
+    /// The reader of the set's blocks.
     #[must_use]
     pub fn reader(&self) -> &Arc<dyn ReadBlock> {
         &self.reader
     }
 
-    /// Whether the set was opened without its key.
+    /// Returns whether the set was opened without its key.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.locked
     }
 
-    /// Whether an intent log is there whose records were not replayed.
+    /// Returns whether the set has an intent log that was not replayed.
     #[must_use]
     pub fn has_intent_log(&self) -> bool {
         self.phys.zil.has_log()
     }
 
-    /// Number of allocated objects, as counted by the root pointer.
+    /// The number of allocated objects, which is the fill count of the root pointer.
     #[must_use]
     pub fn object_count(&self) -> u64 {
         self.root.fill()
     }
 
-    /// The tree of blocks under `dnode`, which is that of `object`.
+    /// Returns the block tree of `dnode`, which is that of `object`.
     #[must_use]
     pub fn tree<'a>(&'a self, object: ObjectId, dnode: &'a Dnode) -> Tree<'a> {
         Tree::new(&*self.reader, dnode, self.id, object)
     }
 
-    /// The dnode of `object`; that of object 0 is the meta-dnode.
+    /// Returns the dnode of `object`. That of object 0 is the meta-dnode.
     ///
     /// # Errors
     ///
-    /// [`Fault::NoObject`] when there is no such object, [`Fault::Corrupt`] when its dnode is bad.
+    /// Returns [`Fault::NoObject`] if the object does not exist, and [`Fault::Corrupt`] if its dnode is invalid.
     pub fn dnode(&self, object: ObjectId) -> Result<Arc<Dnode>> {
         let missing = || Error::from(Fault::NoObject(object));
         match object {
@@ -166,12 +166,12 @@ impl Objset {
         Ok(dnode)
     }
 
-    /// The pointer of a block of the set: also of indirect blocks, spill blocks, blocks of dnodes (object 0) and the
-    /// objset block. A hole where there is none.
+    /// Returns the pointer to a block of the set, including indirect blocks, spill blocks, blocks of dnodes (object 0)
+    /// and the objset block. Returns a hole if the block does not exist.
     ///
     /// # Errors
     ///
-    /// As for [`Objset::dnode`] and [`Tree::pointer`].
+    /// Fails as [`Objset::dnode`] and [`Tree::pointer`].
     pub fn pointer(&self, at: Bookmark) -> Result<BlockPointer> {
         let Ok(level) = u8::try_from(at.level) else {
             return Ok(if at.level == Bookmark::LEVEL_ROOT { self.root } else { BlockPointer::EMPTY });
@@ -183,12 +183,12 @@ impl Objset {
         self.tree(at.object, &dnode).pointer(level, at.block)
     }
 
-    /// A data block of an encrypted set in the form in which a raw receive stores it; `None` for a hole and beyond the object's
-    /// end.
+    /// Returns a data block of an encrypted set in the form in which a raw receive stores it, or `None` for holes and
+    /// after the end of the object.
     ///
     /// # Errors
     ///
-    /// The block cannot be read, or is neither encrypted nor authenticated.
+    /// Fails if the block cannot be read, and if it is neither encrypted nor authenticated.
     pub fn stored_block(&self, object: ObjectId, block: BlockId) -> Result<Option<StoredBlock>> {
         let dnode = self.dnode(object)?;
         if block > dnode.max_block {
@@ -210,7 +210,7 @@ impl Objset {
         self.phys.meta_dnode.block_bytes() / DNODE_SLOT_BYTES as u64
     }
 
-    /// A block of dnodes, or `None` for a hole.
+    /// Reads a block of dnodes, or returns `None` for a hole.
     fn dnode_block(&self, block: BlockId) -> Result<Option<Block>> {
         let meta = &self.phys.meta_dnode;
         if block > meta.max_block {
@@ -232,7 +232,7 @@ impl Objset {
         Ok(Some(content))
     }
 
-    /// Pointers of the data blocks of `object` in the range, checked.
+    /// Returns the validated pointers to the data blocks of `object` in the range.
     fn pointers(
         &self,
         object: ObjectId,
@@ -250,7 +250,7 @@ impl Objset {
         Ok(pointers)
     }
 
-    /// Checks that `block` is as long as the object's blocks are.
+    /// Validates that `block` has the block size of the object.
     fn checked(&self, dnode: &Dnode, block: Block, at: Bookmark) -> Result<Block> {
         crate::tree::check_len(&block, dnode.block_bytes()).map_err(|error| error.at_bookmark(at))?;
         Ok(block)
@@ -361,7 +361,7 @@ impl ObjectSet for Objset {
         let Some(pointer) = dnode.spill().filter(|pointer| !pointer.is_hole()) else { return Ok(None) };
         let at = Bookmark { objset: self.id, object, level: 0, block: Bookmark::SPILL };
         if pointer.level() != 0 {
-            let detail = format!("level {} at a spill block", pointer.level());
+            let detail = format!("level of a spill block is {}, expected 0", pointer.level());
             return Err(Error::corrupt("block pointer", detail).at_bookmark(at));
         }
         self.reader.read_block(pointer, at).map(Some)

@@ -10,8 +10,8 @@ fn block(byte: u8) -> Vec<u8> {
     vec![byte; 512]
 }
 
-/// Object 5 has blocks 0, 3 and 70 of 100, 8 pointers in each indirect block; 8 takes two slots;
-/// 1000 is alone in its block; 7 has a redacted block and a spill.
+/// Object 5 has blocks 0, 3 and 70 of 100, with 8 pointers in each indirect block. Object 8 has two slots, 1000 is
+/// alone in its block, and 7 has a redacted block and a spill block.
 fn sample() -> (Arc<Memory>, Objset) {
     let memory = Memory::new();
     let file = memory.dnode(&Spec {
@@ -28,7 +28,7 @@ fn sample() -> (Arc<Memory>, Objset) {
         spill: Some(memory.store(&block(0x5b), ObjectType::SA, 0, 4, 1)),
         ..Spec::file()
     });
-    // The second slot's bonus looks like a dnode.
+    // The bonus in the second slot looks like a dnode.
     let wide =
         memory.dnode(&Spec { slots: 2, bonus_type: ObjectType::SA, bonus: vec![19; 800], ..Spec::file() });
     let last = memory.dnode(&Spec::file());
@@ -128,7 +128,7 @@ fn pointers_that_disagree_with_the_dnode_are_errors() {
             (object, memory.dnode(&Spec { data: [(0, pointer)].into(), ..Spec::file() }))
         })
         .chain([(
-            // Claims two levels above its data.
+            // The block has two levels more than its data requires.
             3,
             memory.dnode(&Spec { data: [(0, memory.data(&block(1), 4))].into(), ..Spec::file() }),
         )])
@@ -176,9 +176,9 @@ fn an_objset_of_each_size_is_read_and_others_are_not() {
     assert!(ObjsetPhys::parse(&block[..3072]).is_err());
     let mut bad = block.to_vec();
     bad[0] = 19;
-    assert!(ObjsetPhys::parse(&bad).unwrap_err().to_string().contains("meta-dnode of type 19"));
+    assert!(ObjsetPhys::parse(&bad).unwrap_err().to_string().contains("meta-dnode is of type 19"));
     bad[0] = 0;
-    assert!(ObjsetPhys::parse(&bad).unwrap_err().to_string().contains("no meta-dnode"));
+    assert!(ObjsetPhys::parse(&bad).unwrap_err().to_string().contains("meta-dnode is missing"));
     let error = Objset::open(memory, 1, BlockPointer::EMPTY).err().unwrap();
     assert!(matches!(error.fault(), Fault::Hole));
 }

@@ -1,8 +1,8 @@
-//! Verifying every copy of every block, like a scrub that only reads.
+//! Verification of every copy of every block, like a scrub that only reads.
 //!
-//! Blocks come from [tree_blocks] (an object set), from [log_blocks] and from [listed_blocks]. They are read in batches on
-//! all cores, each copy on each member, with parity, while the next batch is gathered. Within a batch they are read in the
-//! order in which they lie. Blocks that belong to an older snapshot are left out by the floor, so that checking a chain of
+//! Blocks are enumerated by [tree_blocks] (an object set), [log_blocks] and [listed_blocks]. They are read in batches
+//! on all cores, each copy on each member, with parity, while the next batch is gathered. Within a batch they are read
+//! in the order of their offsets. The floor excludes blocks of an older snapshot, so that the check of a chain of
 //! snapshots reads each block once.
 
 use std::sync::Arc;
@@ -20,77 +20,77 @@ use crate::object_set::ObjectSet;
 use crate::traverse::{Options, Traverse, VisitKind};
 use crate::zio::{BlockCheck, BlockReader};
 
-/// Stored bytes that are checked together.
+/// The limit for the stored bytes of a batch.
 const BATCH_BYTES: u64 = 32 << 20;
 
-/// Blocks that are checked together.
+/// The limit for the blocks of a batch.
 const BATCH_BLOCKS: usize = 4096;
 
-/// What was checked so far.
+/// The totals of a check so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Blocks that are on vdevs.
+    /// The number of blocks on vdevs.
     pub blocks: u64,
-    /// Their copies.
+    /// The number of their copies.
     pub copies: u64,
-    /// Copies that are damaged, or that could not be read at all.
+    /// The number of copies that are corrupt or unreadable.
     pub bad_copies: u64,
-    /// Blocks of which no copy could be read.
+    /// The number of blocks without a readable copy.
     pub lost_blocks: u64,
-    /// Stored bytes of all copies, without parity.
+    /// The stored bytes of all copies, without parity.
     pub bytes: u64,
-    /// Parts of trees that could not be followed.
+    /// The number of subtrees that could not be read.
     pub unreachable: u64,
 }
 
 impl Totals {
-    /// Whether nothing was found.
+    /// Returns whether the check found no damage.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.bad_copies == 0 && self.lost_blocks == 0 && self.unreachable == 0
     }
 }
 
-/// Something that is wrong.
+/// Damage that a check found.
 #[derive(Debug)]
 pub enum Finding {
-    /// A block has bad copies, and perhaps no good one.
+    /// A block with corrupt copies, and possibly without an intact one.
     Block {
-        /// Where it is.
+        /// The position of the block.
         at: Bookmark,
-        /// Its pointer.
+        /// The pointer to the block.
         pointer: BlockPointer,
-        /// What was found.
+        /// The result of the check.
         check: BlockCheck,
     },
-    /// A part of the tree cannot be followed: what is below was not checked.
+    /// A subtree that cannot be read. Blocks below it were not checked.
     Unreachable(Error),
 }
 
 /// An object set to check.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The dataset's object in the MOS, 0 for the MOS.
+    /// The object of the dataset in the MOS, 0 for the MOS.
     pub objset: u64,
-    /// Pointer of its objset block.
+    /// The pointer to its objset block.
     pub root: BlockPointer,
-    /// What to leave out, and whether the set is locked.
+    /// The blocks to exclude, and whether the object set is locked.
     pub options: Options,
 }
 
 /// A block to check.
 #[derive(Debug, Clone, Copy)]
 pub struct Item {
-    /// Its pointer, which is to a block on vdevs.
+    /// The pointer, which must refer to a block on vdevs.
     pub pointer: BlockPointer,
-    /// Where it belongs.
+    /// The position of the block.
     pub at: Bookmark,
-    /// Whether nothing is lost when it cannot be read: the end of an intent log, which may never have been written, and
-    /// what is to be freed.
+    /// Whether nothing is lost if the block cannot be read. This holds for the end of an intent log, which may never
+    /// have been written, and for blocks that are about to be freed.
     pub is_expendable: bool,
 }
 
-/// The blocks of an object set.
+/// Returns an iterator over the blocks of an object set.
 pub fn tree_blocks(
     reader: &Arc<BlockReader>,
     target: &Target,
@@ -106,7 +106,7 @@ pub fn tree_blocks(
     })
 }
 
-/// The blocks of an intent log.
+/// Returns an iterator over the blocks of an intent log.
 pub fn log_blocks<'a>(
     reader: &'a BlockReader,
     objset: u64,
@@ -116,7 +116,7 @@ pub fn log_blocks<'a>(
         .map(|block| Ok(Item { pointer: block.pointer, at: block.at, is_expendable: !block.is_claimed }))
 }
 
-/// The blocks that a list in the MOS names.
+/// Returns an iterator over the blocks in a list of the MOS.
 pub fn listed_blocks<'a>(
     mos: &'a dyn ObjectSet,
     list: &BpObj,
@@ -167,8 +167,8 @@ impl Batch {
     }
 }
 
-/// Checks blocks, adds them to `totals`, tells `found` of everything wrong and `progress` of the totals after each batch.
-/// Stops early when `progress` answers `false`.
+/// Checks blocks and adds them to `totals`. Reports damage to `found`, and the totals to `progress` after each batch.
+/// Stops when `progress` returns `false`.
 pub fn check(
     reader: &BlockReader,
     mut blocks: impl Iterator<Item = Result<Item>> + Send,

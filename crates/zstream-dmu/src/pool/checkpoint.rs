@@ -1,12 +1,12 @@
-//! The checkpoint of a pool: its state at an earlier transaction group, kept as a whole.
+//! The checkpoint of a pool: the preserved state of the whole pool at an earlier transaction group.
 //!
 //! ```text
-//! MOS directory  com.delphix:zpool_checkpoint   the uberblock of then, as u64[]
+//! MOS directory  com.delphix:zpool_checkpoint   the uberblock of the checkpoint, as u64[]
 //! top vdev's ZAP com.delphix:pool_checkpoint_sm space map: a FREE entry for each range that was freed since
 //! ```
 //!
-//! What was freed since stays allocated. So a block that the checkpoint leads to either still belongs to the pool, or lies in
-//! one of those ranges.
+//! Blocks that were freed since then stay allocated. So a block that the checkpoint refers to either still belongs to
+//! the pool, or is in one of these ranges.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::range_set::RangeSet;
 use crate::space::vdev_space::VdevSpace;
 use crate::vdev::uberblock::{UBERBLOCK_BYTES, Uberblock};
 
-/// Entry of the MOS's directory that holds the uberblock.
+/// The entry of the MOS's directory that contains the uberblock.
 const CHECKPOINT: &str = "com.delphix:zpool_checkpoint";
 
-/// What only the checkpoint of a pool has, by top-level vdev.
+/// The ranges that only the checkpoint of a pool uses, by top-level vdev.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpointed(BTreeMap<u32, RangeSet>);
 
 impl Checkpointed {
-    /// Whether the block is one of those; `pointer` is to a block on vdevs.
+    /// Returns whether a block is in these ranges. `pointer` must refer to a block on vdevs.
     #[must_use]
     pub fn has(&self, pointer: &BlockPointer) -> bool {
         // All copies are freed together.
@@ -38,7 +38,7 @@ impl Checkpointed {
         self.0.get(&dva.vdev()).is_some_and(|freed| freed.overlaps(dva.offset(), dva.offset() + 1))
     }
 
-    /// Bytes on all vdevs, with parity.
+    /// Returns the allocated bytes on all vdevs, including parity.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.values().map(RangeSet::bytes).sum()
@@ -46,20 +46,24 @@ impl Checkpointed {
 }
 
 impl Pool {
-    /// The pool as it was at its checkpoint, on the same devices; `None` where it has none.
+    /// Returns the pool as of its checkpoint, on the same devices, or `None` if it has no checkpoint.
     ///
     /// # Errors
-    /// What says where it is, or its MOS, cannot be read.
+    /// Fails if the entry of the checkpoint or its MOS cannot be read.
     pub fn checkpoint(&self) -> Result<Option<Self>> {
         let Some(entry) = self.directory_entry(CHECKPOINT)? else { return Ok(None) };
         let bad = |detail: String| Error::corrupt("checkpoint", detail);
-        // In the words of the machine, which are the MOS's.
+        // The words are in native byte order, which is the one of the MOS.
         let slot: Vec<u8> = entry.u64s().iter().flat_map(|word| word.to_le_bytes()).collect();
         let slot = [slot, vec![0; UBERBLOCK_BYTES]].concat();
-        let uberblock =
-            Uberblock::parse(&slot).ok_or_else(|| bad(format!("no uberblock in {} words", entry.len())))?;
+        let uberblock = Uberblock::parse(&slot)
+            .ok_or_else(|| bad(format!("{} words do not contain an uberblock", entry.len())))?;
         if uberblock.order != ByteOrder::Little || uberblock.txg > self.txg() {
-            return Err(bad(format!("of transaction group {}, the pool has {}", uberblock.txg, self.txg())));
+            return Err(bad(format!(
+                "transaction group is {}, the pool is at {}",
+                uberblock.txg,
+                self.txg()
+            )));
         }
         let mos = Arc::new(open::open_mos(self.reader(), &uberblock)?);
         let (config, config_list) = open::read_config(self.reader(), &uberblock)?;
@@ -78,10 +82,10 @@ impl Pool {
         }))
     }
 
-    /// What was freed since the checkpoint, or since one that is being discarded.
+    /// Returns the ranges that were freed since the checkpoint, or since one that is being discarded.
     ///
     /// # Errors
-    /// A vdev's ZAP or space map cannot be read, or is damaged.
+    /// Fails if the ZAP or space map of a vdev cannot be read or is corrupt.
     pub fn checkpointed(&self) -> Result<Checkpointed> {
         let mos: &Objset = &self.mos;
         let mut found = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! Sets of features that versions of OpenZFS and other programs read, by the names of `compatibility.d` of OpenZFS 2.4
-//! (`zpool-features(7)`). A file of the host with such a name comes first.
+//! The sets of features that versions of OpenZFS and other programs support, by their names in `compatibility.d` of
+//! OpenZFS 2.4 (`zpool-features(7)`). A file of this name on the host has precedence.
 
-/// The sets: their names, and the features.
+/// The names and the features of each set.
 const SETS: &[(&[&str], &str)] = &[
     (
         &["compat-2018", "2018"],
@@ -111,7 +111,7 @@ const SETS: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// The features of the set with this name.
+/// Returns the features of the set with this name.
 pub(super) fn built_in(name: &str) -> Option<impl Iterator<Item = &'static str>> {
     let (_, features) = SETS.iter().find(|(names, _)| names.contains(&name))?;
     Some(features.split(' '))

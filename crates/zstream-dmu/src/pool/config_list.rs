@@ -1,4 +1,4 @@
-//! The pool's config as it is written: the list in the MOS, from which labels are made too.
+//! The pool's config for writing: the nvlist in the MOS, from which labels are also created.
 
 use zstream_format::nvlist::{NvList, NvPair, NvValue, Packed};
 use zstream_format::object_type::ObjectType;
@@ -12,12 +12,12 @@ use crate::ids::{ObjectId, Txg};
 use crate::object_store::ObjectStore;
 use crate::vdev::config::PoolState;
 
-/// What is written after the host's name, in this order; the first that is there says where the host belongs in a
-/// list that has none.
+/// The members that follow the host name, in this order. In a config without a host, the host is inserted before the
+/// first of them.
 const AFTER_HOST: [&str; 5] =
     ["com.delphix:has_per_vdev_zaps", "splitcfg", "hole_array", "vdev_children", "vdev_tree"];
 
-/// The config with another state, host and transaction group; the order of its members is OpenZFS's.
+/// Returns the config with a new state, host and transaction group. The order of the members is that of OpenZFS.
 pub(super) fn updated(config: &NvList, state: PoolState, txg: Txg, host: &Host) -> NvList {
     let mut out = NvList::new();
     let mut is_host_due = true;
@@ -46,7 +46,7 @@ pub(super) fn updated(config: &NvList, state: PoolState, txg: Txg, host: &Host) 
     out
 }
 
-/// Makes an object for a packed nvlist.
+/// Allocates an object for a packed nvlist.
 pub(super) fn create_packed(mos: &mut dyn ObjectStore) -> Result<ObjectId> {
     mos.allocate(
         &NewObject::new(ObjectType::PACKED_NVLIST, CONFIG_BLOCK_BYTES)
@@ -58,14 +58,14 @@ pub(super) fn create_packed(mos: &mut dyn ObjectStore) -> Result<ObjectId> {
 pub(super) fn write_packed(mos: &mut dyn ObjectStore, object: ObjectId, list: &NvList) -> Result<()> {
     let mut bytes = list
         .encode(Packed::xdr(ByteOrder::Little))
-        .map_err(|error| Error::internal(format!("the config cannot be packed: {error}")))?;
+        .map_err(|error| Error::internal(format!("cannot pack the config: {error}")))?;
     let len = bytes.len() as u64;
     bytes.resize(bytes.len().next_multiple_of(CONFIG_BLOCK_BYTES as usize), 0);
     mos.write(object, 0, &bytes)?;
     mos.set_bonus(object, ObjectType::PACKED_NVLIST_SIZE, &len.to_le_bytes())
 }
 
-/// The value of a number in a list, 0 when there is none.
+/// Returns a number of a list, or 0 if it is missing.
 pub(super) fn number(list: &NvList, name: &str) -> u64 {
     match list.get(name) {
         Some(NvValue::Uint64(number)) => *number,

@@ -1,13 +1,14 @@
-//! Creating a pool (`spa_create`).
+//! The creation of a pool (`spa_create`).
 //!
-//! Everything that a pool has but its datasets, which a layer above makes: it gets the pool open in its first transaction
-//! group, makes them, and commits. Before that commit the devices have labels but no uberblock: nothing takes them for
-//! a pool.
+//! This module creates everything in a pool except the datasets. The layer above receives the pool open in its first
+//! transaction group, creates the datasets, and commits. Before this commit the devices have labels but no uberblock,
+//! so they are not recognized as a pool.
 //!
 //! ```text
-//! object                                what
-//!  1                                     the MOS's directory
-//! 32 ..                                  for each vdev an array of metaslabs and ZAPs of properties, in the tree's order
+//! object                                content
+//! 1                                     the MOS's directory
+//! 32 ..                                  for each vdev a metaslab array and ZAPs of properties, in the order of the
+//! tree
 //!    features_for_read, features_for_write, feature_descriptions [feature_enabled_txg]
 //!    vdev_zap_map                        lists the ZAPs of vdevs
 //!    history, config, sync_bplist [pool_props]
@@ -56,58 +57,58 @@ use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 /// The first transaction group of a pool (`TXG_INITIAL`).
 pub const TXG_INITIAL: Txg = Txg(4);
 
-/// Sector size of new pools unless told otherwise: 4 KiB, so that an image can be copied to any disk.
+/// The default sector size of new pools: 4 KiB, so that an image can be copied to any disk.
 pub const ASHIFT_DEFAULT: u8 = 12;
 
-/// The first object that has no fixed number.
+/// The first object without a fixed number.
 const FIRST_OBJECT: u64 = 32;
 
-/// Block size of the list of blocks whose freeing was put off (`SPA_CONFIG_BLOCKSIZE` too).
+/// The block size of the list of deferred frees (also `SPA_CONFIG_BLOCKSIZE`).
 const SYNC_LIST_BLOCK_BYTES: u32 = 16 << 10;
 
-/// A device that is to become a member.
+/// A device that will become a member.
 #[derive(Clone, Debug)]
 pub struct NewMember {
-    /// Its absolute path.
+    /// The absolute path.
     pub path: String,
-    /// Whether it is a disk; else a file.
+    /// Whether it is a disk, or otherwise a file.
     pub is_disk: bool,
     /// The device, open for writing.
     pub device: Arc<dyn Device>,
 }
 
-/// What a new pool is to be.
+/// The parameters of a new pool.
 #[derive(Debug)]
 pub struct NewPool {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its top-level vdevs.
+    /// The top-level vdevs.
     pub tops: Vec<TopSpec<NewMember>>,
-    /// Logarithm of its sector size, 9 to 16.
+    /// The logarithm of the sector size, 9 to 16.
     pub ashift: u8,
-    /// Its features.
+    /// The features.
     pub features: FeatureSet,
-    /// Properties that are kept in the MOS, by name: `failmode`, `autotrim` and the like, as numbers.
+    /// The properties that are stored in the MOS, by name, as numbers, such as `failmode` and `autotrim`.
     pub properties: Vec<(String, u64)>,
-    /// Property `comment`.
+    /// The property `comment`.
     pub comment: Option<String>,
-    /// Property `compatibility`: which sets `features` was taken from.
+    /// The property `compatibility`: the names of the sets of `features`.
     pub compatibility: Option<String>,
-    /// Who makes it.
+    /// The host that creates the pool.
     pub host: Host,
-    /// Seconds since 1970 that everything is noted to have happened at, instead of the time it does.
+    /// The time to record for all events in seconds since 1970, instead of the current time.
     pub now: Option<u64>,
-    /// Where guids and salts come from.
+    /// The source of guids and salts.
     pub random: Random,
 }
 
-/// The vdev tree of a new pool, and what follows from it.
+/// The vdev tree of a new pool, and the objects that it requires.
 struct Plan {
-    /// The config, as it will be in the MOS but for its state.
+    /// The config as it will be in the MOS, except for its state.
     config: NvList,
     members: HashMap<Guid, Member>,
     spaces: Vec<VdevSpace>,
-    /// The ZAPs of vdevs, with the class of those of top-level vdevs that have one.
+    /// The ZAPs of vdevs, with the class of top-level vdevs that have one.
     zaps: Vec<(ObjectId, Option<VdevClass>)>,
 }
 
@@ -160,7 +161,7 @@ fn plan(new: &NewPool) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The space of a new top-level vdev, whose metaslabs' maps are listed in `metaslab_array`.
+/// Returns the space of a new top-level vdev. `metaslab_array` is the object with the array of its metaslabs' maps.
 fn space_of(new: &NewPool, id: u64, top: &TopSpec<NewMember>, metaslab_array: ObjectId) -> Result<VdevSpace> {
     let member_bytes =
         |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
@@ -185,7 +186,7 @@ fn space_of(new: &NewPool, id: u64, top: &TopSpec<NewMember>, metaslab_array: Ob
     })
 }
 
-/// Plans a top-level vdev and gives its list; members of the list stand in the order of `vdev_config_generate`.
+/// Plans a top-level vdev and returns its nvlist, in the order of `vdev_config_generate`.
 fn plan_top(
     new: &NewPool,
     id: u64,
@@ -226,7 +227,11 @@ fn plan_top(
     };
     let Some((kind, parity)) = top.shape.kind() else {
         let [member] = &top.leaves[..] else {
-            return Err(Error::bad_request(format!("{} of {} members", top.shape, top.leaves.len())));
+            return Err(Error::bad_request(format!(
+                "{} vdev has {} members, expected 1",
+                top.shape,
+                top.leaves.len()
+            )));
         };
         return leaf(id, member, true);
     };
@@ -244,19 +249,20 @@ fn plan_top(
 }
 
 impl PoolWriter {
-    /// Creates a pool on these devices and opens it in its first transaction group. Datasets have to be made in it before
-    /// that group is committed; no uberblock is written earlier. What the devices held is lost at once.
+    /// Creates a pool on these devices and opens it in its first transaction group. Datasets must be created before
+    /// this group is committed, which writes the first uberblock. The previous content of the devices is lost
+    /// immediately.
     ///
     /// # Errors
-    /// The name, a vdev or the sector size breaks a rule; a device is too small or fails.
+    /// Fails if the name, a vdev or the sector size is invalid, and if a device is too small or fails.
     pub fn create(new: NewPool) -> Result<Self> {
         check_name(&new.name)?;
         if !ASHIFT_RANGE.contains(&u64::from(new.ashift)) {
-            return Err(Error::bad_request(format!("ashift {}, expected {ASHIFT_RANGE:?}", new.ashift)));
+            return Err(Error::bad_request(format!("ashift is {}, expected {ASHIFT_RANGE:?}", new.ashift)));
         }
         let plan = plan(&new)?;
         let tree = plan.config.get_list("vdev_tree").map(VdevConfig::parse).transpose()?;
-        let tree = tree.ok_or_else(|| Error::bad_request("a pool without vdevs"))?;
+        let tree = tree.ok_or_else(|| Error::bad_request("pool has no vdevs"))?;
         let vdevs = Arc::new(VdevTree::build(tree.guid, &tree.children, &plan.members, 0)?);
         let reader = Arc::new(BlockReader::new(vdevs, cache::DEFAULT_BYTES, None));
         let mut salt = [0; Salt::SIZE];
@@ -308,7 +314,7 @@ impl PoolWriter {
     }
 }
 
-/// What stands for the uberblock before the first one.
+/// Returns the state before the first uberblock.
 fn no_uberblock(tree: &VdevConfig) -> Uberblock {
     let phys = UberblockPhys {
         magic: uberblock::MAGIC,
@@ -327,7 +333,7 @@ fn no_uberblock(tree: &VdevConfig) -> Uberblock {
     Uberblock { order: ByteOrder::Little, phys }
 }
 
-/// Makes the objects of a new pool, and gives that of its config, which is not written yet.
+/// Creates the objects of a new pool, and returns the one of its config, which is not written yet.
 fn fill_mos(
     mos: &mut ObjsetWriter,
     new: &NewPool,
@@ -340,7 +346,7 @@ fn fill_mos(
     zap::create_in(mos, DIRECTORY_OBJECT, &NewZap::new(random.u64()?))?;
     for space in &plan.spaces {
         mos.claim(space.metaslab_array, &NewObject::new(ObjectType::OBJECT_ARRAY, 0))?;
-        // Metaslabs that were never taken from have object 0.
+        // Metaslabs without allocations have object 0.
         mos.write(space.metaslab_array, 0, &vec![0; 8 * space.metaslabs() as usize])?;
     }
     for (object, class) in &plan.zaps {
@@ -359,7 +365,7 @@ fn fill_mos(
     history::create(mos, dspace)?;
     let config = create_packed(mos)?;
     let frees = lists::create(mos, SYNC_LIST_BLOCK_BYTES, false)?;
-    // A list that is compressed changes its size with each pass, and a transaction group takes longer to end.
+    // A compressed list would change its size in each pass, and the transaction group would need more passes.
     mos.set_algorithms(frees, zstream_format::algorithm::ChecksumType::INHERIT, CompressionType::OFF)?;
     let mut directory = ZapMut::open(mos, DIRECTORY_OBJECT)?;
     directory.add("com.delphix:vdev_zap_map", &Value::word(map.0))?;
@@ -392,7 +398,7 @@ fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &Plan) -> Result
     let classes = plan.zaps.iter().filter_map(|(_, class)| *class);
     let special = classes.filter(|class| *class != VdevClass::Log).count() as u64;
     if special > 0 && !new.features.contains("allocation_classes") {
-        return Err(Error::bad_request("special and dedup vdevs need the feature allocation_classes"));
+        return Err(Error::bad_request("special and dedup vdevs require the feature allocation_classes"));
     }
     for feature in new.features.iter() {
         let count = match feature.name {

@@ -1,11 +1,11 @@
-//! Properties and features of an existing pool (`spa_sync_props`, `feature_enable_sync`).
+//! Changes of properties and features of an existing pool (`spa_sync_props`, `feature_enable_sync`).
 //!
 //! ```text
-//! MOS's directory   features_for_read, features_for_write     guid -> count; 0 where the feature is not used
+//! MOS's directory   features_for_read, features_for_write     guid -> count; 0 if the feature is not active
 //!                   feature_descriptions                      guid -> text
 //!                   feature_enabled_txg                       guid -> transaction group, with the feature enabled_txg
 //!                   pool_props                                name -> number or text
-//! config, labels    comment, compatibility; features_for_read: those that are active and without which the MOS cannot be read
+//! config, labels    comment, compatibility; features_for_read: active features that reading the MOS requires
 //! ```
 
 use zstream_format::nvlist::{NvList, NvPair};
@@ -23,22 +23,22 @@ use crate::random::Random;
 use crate::tx::features;
 use crate::zap::{NewZap, Value, Zap, ZapMut, write as zap};
 
-/// What follows comments and the names of sets in a config.
+/// The members of a config before the host that can be set, in their order.
 const BEFORE_HOST: [&str; 2] = ["comment", "compatibility"];
 
 impl PoolWriter {
-    /// The features of the pool, with the changes of this transaction group.
+    /// Returns the features of the pool, with the changes of this transaction group.
     ///
     /// # Errors
-    /// Their lists cannot be read.
+    /// Fails if a ZAP of features cannot be read.
     pub fn features(&self) -> Result<Features> {
         Features::read(&self.mos)
     }
 
-    /// Sets a property, or enables a feature, and notes it in the history.
+    /// Sets a property or enables a feature, and records it in the history.
     ///
     /// # Errors
-    /// The feature cannot be enabled in an existing pool; the MOS cannot be changed.
+    /// Fails if the feature cannot be enabled in an existing pool, and if the MOS cannot be changed.
     pub fn change(&mut self, change: &PoolChange) -> Result<()> {
         let random = Random::system()?;
         let text = match change {
@@ -64,13 +64,13 @@ impl PoolWriter {
                 format!("{name}={value}")
             }
             PoolChange::Bootfs(_) => {
-                return Err(Error::bad_request("bootfs is set by the number of its dataset"));
+                return Err(Error::bad_request("bootfs must be set as the number of its dataset"));
             }
         };
         self.log(Event::Internal("set", &text))
     }
 
-    /// Enables a feature, and those that it needs before it. Returns the features that were not enabled before.
+    /// Enables a feature after its dependencies. Returns the features that were not enabled before.
     fn enable(&mut self, feature: &'static Feature, random: &Random) -> Result<Vec<&'static str>> {
         let mut wanted = FeatureSet::none();
         check_can_enable(feature)?;
@@ -87,7 +87,7 @@ impl PoolWriter {
         Ok(enabled)
     }
 
-    /// Refuses a feature that would change the form of error logs which exist.
+    /// Refuses a feature that would change the format of existing error logs.
     fn check_logs(&self, feature: &Feature) -> Result<()> {
         if feature.name != "head_errlog" {
             return Ok(());
@@ -127,7 +127,7 @@ impl PoolWriter {
         Ok(())
     }
 
-    /// Names a feature in the labels: who does not know it cannot read the MOS.
+    /// Lists a feature in the labels, because the MOS cannot be read without support for it.
     fn need_for_mos(&mut self, feature: &Feature) {
         let mut named = self.config.get_list("features_for_read").cloned().unwrap_or_default();
         if !named.contains(feature.guid) {
@@ -142,7 +142,7 @@ impl PoolWriter {
         directory_object(&self.mos, name)?.ok_or_else(|| Error::no_entry("MOS object", name))
     }
 
-    /// Makes a ZAP that the MOS's directory names (`zap_create_link`).
+    /// Creates a ZAP with an entry in the MOS's directory (`zap_create_link`).
     fn create_linked(&mut self, name: &str, object_type: ObjectType, random: &Random) -> Result<ObjectId> {
         let object = zap::create(&mut self.mos, object_type, &NewZap::new(random.u64()?))?;
         ZapMut::open(&mut self.mos, DIRECTORY_OBJECT)?.add(name, &Value::word(object.0))?;
@@ -162,7 +162,7 @@ impl PoolWriter {
         ZapMut::open(&mut self.mos, object)?.remove_if_there(name).map(drop)
     }
 
-    /// Sets an entry of the config, in its place (`spa_config_generate`).
+    /// Sets a member of the config at its position (`spa_config_generate`).
     fn set_config(&mut self, name: &str, value: &str) {
         let mut out = NvList::new();
         let mut is_due = true;

@@ -1,12 +1,12 @@
-//! Blocks that nothing refers to any more and that are not freed yet.
+//! Blocks without references that are not freed yet.
 //!
-//! | entry of the MOS's directory | what it holds |
+//! | entry of the MOS's directory | content |
 //! | --- | --- |
 //! | `sync_bplist` | blocks freed in the last transaction group |
 //! | `free_bpobj` | blocks of destroyed snapshots |
-//! | `bptree_obj` | roots of destroyed datasets, each with where freeing has come to |
+//! | `bptree_obj` | roots of destroyed datasets, each with the progress of freeing |
 //!
-//! They take space until then, and so they are checked with the others.
+//! They occupy space until they are freed, so they are checked with the other blocks.
 
 use zstream_format::order::ByteOrder;
 use zstream_format::structure;
@@ -20,45 +20,45 @@ use crate::ids::{BlockId, Bookmark, BookmarkPhys, Txg};
 use crate::object_set::ObjectSet as _;
 use crate::traverse::{Floor, Options};
 
-/// Entries of the MOS's directory that name lists of block pointers.
+/// The entries of the MOS's directory that refer to lists of block pointers.
 const LISTS: [&str; 2] = ["sync_bplist", "free_bpobj"];
-/// The entry that names the list of trees.
+/// The entry that refers to the list of trees.
 const TREES: &str = "bptree_obj";
 
 structure! {
     /// The bonus of the list of trees (`bptree_phys_t`).
     TreeList[40] {
-        /// The first entry of which not all is freed.
+        /// The index of the first entry that is not completely freed.
         begin: u64,
-        /// Where the next entry goes.
+        /// The index of the next entry.
         end: u64,
         bytes: u64,
         compressed_bytes: u64,
         uncompressed_bytes: u64,
     }
 
-    /// One tree in that (`bptree_entry_phys_t`).
+    /// An entry of the list of trees (`bptree_entry_phys_t`).
     TreeEntry[168] {
         root: BlockPointer,
-        /// Blocks born later are freed.
+        /// Only blocks born later are freed.
         birth: Txg,
-        /// Where freeing has come to.
+        /// The position at which freeing resumes.
         place: BookmarkPhys,
     }
 }
 
-/// Bytes of the list's bonus that are read.
+/// The minimum length of the bonus of the list, which are the fields that are used.
 const TREE_LIST_BYTES_MIN: usize = TreeList::offset_of("bytes");
-/// Bytes of one tree in the list.
+/// The size of an entry of the list.
 const TREE_BYTES: usize = TreeEntry::LEN;
-/// Trees that are read at most: more than datasets that any pool holds.
+/// The limit for the number of trees, which is more than any pool has datasets.
 const TREES_MAX: u64 = 1 << 20;
 
 impl Pool {
-    /// The lists of blocks to be freed, by their names in the MOS's directory.
+    /// Opens the lists of blocks that are not freed yet, with their names in the MOS's directory.
     ///
     /// # Errors
-    /// The directory or a list's header cannot be read.
+    /// Fails if the directory or the header of a list cannot be read.
     pub fn freeing_lists(&self) -> Result<Vec<(&'static str, BpObj)>> {
         let open = |name| {
             let object = self.directory_object(name)?;
@@ -67,10 +67,10 @@ impl Pool {
         LISTS.into_iter().filter_map(|name| open(name).transpose()).collect()
     }
 
-    /// The trees of destroyed datasets of which not all is freed.
+    /// Reads the trees of destroyed datasets that are not completely freed.
     ///
     /// # Errors
-    /// Their list cannot be read.
+    /// Fails if their list cannot be read or is corrupt.
     pub fn freeing_trees(&self) -> Result<Vec<Target>> {
         let Some(object) = self.directory_object(TREES)? else { return Ok(Vec::new()) };
         let info = self.mos().info(object)?;
@@ -84,12 +84,12 @@ impl Pool {
         };
         let bonus = info.bonus()?;
         if bonus.len() < TREE_LIST_BYTES_MIN {
-            return Err(bad(format!("bonus of {} bytes", bonus.len())));
+            return Err(bad(format!("bonus is {} bytes, expected {TREE_LIST_BYTES_MIN}", bonus.len())));
         }
         let TreeList { begin, end, .. } = TreeList::read_short(bonus, ByteOrder::Little);
         let room = info.end() / TREE_BYTES as u64;
         if begin > end || end > room || end - begin > TREES_MAX {
-            return Err(bad(format!("trees {begin} to {end}, with room for {room}")));
+            return Err(bad(format!("entries span {begin} to {end}, the object has {room}")));
         }
         let mut trees = Vec::new();
         for n in begin..end {
@@ -111,7 +111,7 @@ fn tree(entry: &TreeEntry) -> Option<Target> {
         locked: root.uses_crypt(),
         ..Options::default()
     };
-    // The number of the dataset is gone with it.
+    // The object of the destroyed dataset is no longer known.
     (!root.is_hole()).then_some(Target { objset: place.objset, root, options })
 }
 

@@ -1,14 +1,15 @@
-//! The pool's history: what was done to it, by which command and by whom (`zpool history`).
+//! The pool history: commands and internal events, with user and host (`zpool history`).
 //!
 //! ```text
-//! bonus  0 bytes of what was written first and is kept     object  0      records of the pool's creation
-//!        8 where the ring ends                                     kept   ring of records
+//! bonus  0 length of the records that are kept               object  0      records of the pool's creation
+//!        8 end of the ring                                         kept   ring of records
 //!       16 logical start of the oldest record
 //!       24 logical end of the newest                      record  u64 length, nvlist in native encoding
-//!       32 records that were overwritten
+//!       32 number of overwritten records
 //! ```
 //!
-//! Logical offsets only grow; one at `kept` or behind it lies in the ring at its remainder.
+//! Logical offsets only grow. A logical offset at or after `kept` is stored in the ring, at `kept` plus its remainder
+//! modulo the length of the ring.
 
 use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::object_type::ObjectType;
@@ -25,65 +26,66 @@ use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
 use crate::zap::{Value, Zap, ZapMut};
 
-/// Block size of the history (`SPA_OLD_MAXBLOCKSIZE`).
+/// The block size of the history (`SPA_OLD_MAXBLOCKSIZE`).
 const BLOCK_BYTES: u32 = 128 << 10;
 
-/// Least and most bytes of a history.
+/// The minimum and maximum size of a history in bytes.
 const HISTORY_BYTES: (u64, u64) = (128 << 10, 1 << 30);
 
-/// A history is this part of its pool.
+/// The ratio of the size of the pool to the size of its history.
 const POOL_PART: u64 = 1000;
 
-/// The longest record: one that would push all others out is not written.
+/// The size limit for new records. A record may not displace all others.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
 
-/// The longest record that is read: OpenZFS notes what its commands were given, which may be long.
+/// The size limit for records that are read. It is larger because OpenZFS records the input of its commands.
 const RECORD_BYTES_READ: u64 = 64 << 20;
 
-/// What is noted.
+/// An event in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A command line.
     Command(&'a str),
-    /// Something that a command led to: what, and to what.
+    /// An internal event: its name and a description.
     Internal(&'a str, &'a str),
 }
 
-/// Who notes it, and when.
+/// The author and the time of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Author {
     /// The host.
     pub host: Host,
-    /// The user's number.
+    /// The user id.
     pub uid: u32,
-    /// Seconds since 1970.
+    /// The time in seconds since 1970.
     pub now: u64,
 }
 
 structure! {
     /// The bonus of the history (`spa_history_phys_t`).
     Ring[40] {
-        /// Bytes of the records that are never overwritten (`sh_pool_create_len`).
+        /// The length of the records that are never overwritten (`sh_pool_create_len`).
         kept: u64,
-        /// Where the ring ends (`sh_phys_max_off`).
+        /// The end of the ring (`sh_phys_max_off`).
         end: u64,
-        /// Logical offset of the oldest record in the ring (`sh_bof`).
+        /// The logical offset of the oldest record in the ring (`sh_bof`).
         oldest: u64,
-        /// Where the next record goes (`sh_eof`).
+        /// The logical offset of the next record (`sh_eof`).
         newest: u64,
-        /// Records that were overwritten.
+        /// The number of overwritten records (`sh_records_lost`).
         lost: u64,
     }
 }
 
 impl Ring {
-    /// Reads and checks the bonus.
+    /// Parses and validates the bonus.
     fn open(bonus: &[u8]) -> Result<Self> {
-        let ring = Self::read(bonus, ByteOrder::Little)
-            .ok_or_else(|| Error::corrupt("history", format!("bonus of {} bytes", bonus.len())))?;
+        let ring = Self::read(bonus, ByteOrder::Little).ok_or_else(|| {
+            Error::corrupt("history", format!("bonus is {} bytes, expected {}", bonus.len(), Self::LEN))
+        })?;
         let Self { kept, end, oldest, newest, .. } = ring;
         if kept >= end || oldest < kept || newest < oldest || newest - oldest > end - kept {
-            let detail = format!("records from {oldest} to {newest} in a ring from {kept} to {end}");
+            let detail = format!("records span {oldest} to {newest}, the ring spans {kept} to {end}");
             return Err(Error::corrupt("history", detail));
         }
         Ok(ring)
@@ -93,12 +95,12 @@ impl Ring {
         self.end - self.kept
     }
 
-    /// Where a logical offset lies in the object.
+    /// Returns the offset in the object of a logical offset.
     fn place(&self, logical: u64) -> u64 {
         self.kept + (logical - self.kept) % self.len()
     }
 
-    /// The parts of the object that hold `len` bytes from a logical offset on, as offset and length.
+    /// Returns the parts of the object that store `len` bytes from a logical offset, as offset and length.
     fn parts(&self, logical: u64, len: u64) -> [(u64, u64); 2] {
         let start = self.place(logical);
         let first = len.min(self.end - start);
@@ -112,26 +114,28 @@ impl Ring {
         if tail.is_empty() { Ok(()) } else { mos.read(object, second, tail) }
     }
 
-    /// Where the record that starts at `at` ends; both logical.
+    /// Returns the logical end of the record that starts at the logical offset `at`.
     fn record_end(&self, mos: &dyn ObjectSet, object: ObjectId, at: u64, last: u64) -> Result<u64> {
         let mut length = [0; 8];
         self.read_at(mos, object, at, &mut length)?;
         let length = u64::from_le_bytes(length);
         let end = length.checked_add(8 + at).filter(|end| *end <= last);
-        end.ok_or_else(|| Error::corrupt("history", format!("a record of {length} bytes at {at}")))
+        end.ok_or_else(|| {
+            Error::corrupt("history", format!("record at {at} is {length} bytes, which exceeds the ring"))
+        })
     }
 }
 
 /// Reads all records, oldest first.
 ///
 /// # Errors
-/// The history cannot be read or is bad.
+/// Fails if the history cannot be read or is corrupt.
 pub fn records(mos: &dyn ObjectSet) -> Result<Vec<NvList>> {
     let Some(object) = directory_object(mos, "history")? else {
         return Ok(Vec::new());
     };
     let ring = Ring::open(mos.info(object)?.bonus()?)?;
-    // What is kept is read like a ring that nothing was ever lost of.
+    // The kept records are read as a ring that never lost a record.
     let kept = Ring { kept: 0, end: ring.end, oldest: 0, newest: ring.kept, lost: 0 };
     let mut records = Vec::new();
     for ring in [kept, ring] {
@@ -145,7 +149,7 @@ pub fn records(mos: &dyn ObjectSet) -> Result<Vec<NvList>> {
             let mut bytes = vec![0; (end - at - 8) as usize];
             ring.read_at(mos, object, at + 8, &mut bytes)?;
             let record = NvList::decode(&bytes)
-                .map_err(|error| Error::corrupt("history", format!("the record at {at}: {error}")))?;
+                .map_err(|error| Error::corrupt("history", format!("record at {at}: {error}")))?;
             records.push(record.list);
             at = end;
         }
@@ -153,10 +157,10 @@ pub fn records(mos: &dyn ObjectSet) -> Result<Vec<NvList>> {
     Ok(records)
 }
 
-/// Makes the history of a pool with `dspace` bytes of room for data (`spa_history_create_obj`).
+/// Creates the history of a pool with `dspace` bytes of usable space (`spa_history_create_obj`).
 ///
 /// # Errors
-/// The MOS cannot be changed.
+/// Fails if the MOS cannot be changed.
 pub fn create(mos: &mut dyn ObjectStore, dspace: u64) -> Result<ObjectId> {
     let new = NewObject::new(ObjectType::SPA_HISTORY, BLOCK_BYTES)
         .with_bonus(ObjectType::SPA_HISTORY_OFFSETS, Ring::LEN as u16);
@@ -169,14 +173,14 @@ pub fn create(mos: &mut dyn ObjectStore, dspace: u64) -> Result<ObjectId> {
     Ok(object)
 }
 
-/// Notes an event, and gives up the oldest records where there is no room (`spa_history_log_sync`).
+/// Records an event, and overwrites the oldest records if the ring is full (`spa_history_log_sync`).
 ///
 /// # Errors
-/// The history is bad, or the MOS cannot be changed.
+/// Fails if the history is corrupt, if the record is too long, and if the MOS cannot be changed.
 pub fn log(mos: &mut dyn ObjectStore, author: &Author, event: Event<'_>) -> Result<()> {
     let object = match Zap::open(&*mos, DIRECTORY_OBJECT)?.lookup_u64("history")? {
         Some(object) => ObjectId(object),
-        // Very old pools have none, and OpenZFS makes one for them with its next record.
+        // Very old pools have no history. OpenZFS creates it with the next record.
         None => create(mos, 0)?,
     };
     let mut list = NvList::new();
@@ -193,10 +197,10 @@ pub fn log(mos: &mut dyn ObjectStore, author: &Author, event: Event<'_>) -> Resu
     list.add_u64("history time", author.now).add_string("history hostname", author.host.name.as_str());
     let packed = list
         .encode(Packed::native(ByteOrder::Little))
-        .map_err(|error| Error::bad_request(format!("the history record cannot be packed: {error}")))?;
+        .map_err(|error| Error::bad_request(format!("cannot pack the history record: {error}")))?;
     if packed.len() as u64 > RECORD_BYTES_MAX {
         return Err(Error::bad_request(format!(
-            "a history record of {} bytes, at most {RECORD_BYTES_MAX} are allowed",
+            "history record is {} bytes, at most {RECORD_BYTES_MAX} are allowed",
             packed.len()
         )));
     }

@@ -1,7 +1,7 @@
-//! Pools that were not exported and may have intent logs to replay.
+//! Check of intent logs in pools that were not exported.
 //!
-//! OpenZFS replays logs when it imports a pool. Blocks of a log that were written after the last transaction group are not
-//! in the space maps yet: whoever takes space before they are claimed may write over them.
+//! OpenZFS replays intent logs when it imports a pool. Log blocks that were written after the last transaction group
+//! are not in the space maps yet, so a writer that allocates before they are claimed may overwrite them.
 
 use std::sync::Arc;
 
@@ -17,15 +17,16 @@ use crate::object_set::ObjectSet;
 use crate::objset::Objset;
 use crate::zio::BlockReader;
 
-/// Where a dataset counts its children, which only snapshots have, and where its root is (`ds_num_children`, `ds_bp`).
+/// The offsets of the number of children, which only snapshots have, and of the root in a dataset (`ds_num_children`,
+/// `ds_bp`).
 const CHILDREN: usize = 40;
 const ROOT: usize = 128;
 
-/// Refuses a pool that has intent logs whose records were not replayed.
+/// Refuses a pool that has intent logs that were not replayed.
 ///
 /// # Errors
 ///
-/// [`Fault::Unsupported`] names the dataset; or a dataset cannot be read.
+/// Returns [`Fault::Unsupported`], which names the dataset. Fails if a dataset cannot be read.
 pub(super) fn check_replayed(pool: &Pool) -> Result<()> {
     let mos = &**pool.mos();
     let mut next = ObjectId(1);
@@ -50,16 +51,16 @@ pub(super) fn check_replayed(pool: &Pool) -> Result<()> {
         }
         if log.logical_birth() > pool.txg() || is_written(pool.reader(), log, object)? {
             return Err(Error::unsupported(format!(
-                "writing to a pool whose dataset {object} has an intent log that was not replayed, as importing the pool \
-                 with OpenZFS would do,"
+                "writing to a pool whose dataset {object} has an intent log that was not replayed (import the pool with \
+                 OpenZFS to replay it)"
             )));
         }
     }
     Ok(())
 }
 
-/// Whether the first block of a log was written. It is reserved before: a log that was replayed, or never used, has one that
-/// was not.
+/// Returns whether the first block of a log was written. The block is allocated before it is written, so the first
+/// block of a log that was replayed or never used is not valid.
 fn is_written(reader: &BlockReader, log: &BlockPointer, dataset: ObjectId) -> Result<bool> {
     let at =
         Bookmark { objset: dataset.0, object: ObjectId(0), level: Bookmark::LEVEL_ZIL, block: BlockId(0) };
@@ -70,7 +71,7 @@ fn is_written(reader: &BlockReader, log: &BlockPointer, dataset: ObjectId) -> Re
     }
 }
 
-/// Whether a device is why a block cannot be read.
+/// Returns whether a block is unreadable because of a device.
 fn is_unreadable(error: &Error) -> bool {
     match error.fault() {
         Fault::NoGoodCopy(errors) => errors.iter().any(is_unreadable),

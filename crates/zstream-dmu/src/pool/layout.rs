@@ -1,38 +1,38 @@
-//! How large the vdevs of a new pool are and how they are cut into metaslabs.
+//! The sizes of the vdevs of a new pool and of their metaslabs.
 
 use crate::error::{Fault, Result};
 use crate::vdev::label::LABEL_BYTES;
 use crate::vdev::{LEAF_DATA_START, MEMBER_BYTES_MIN};
 
-/// What the two labels at a member's end take.
+/// The size of the two labels at the end of a member.
 const END_BYTES: u64 = 2 * LABEL_BYTES;
 
-/// Logarithms of the metaslab size: where the number of metaslabs does not matter, at least, at most.
+/// The logarithms of the metaslab size: default, minimum, maximum.
 const METASLAB_SHIFT_DEFAULT: u8 = 29;
 const METASLAB_SHIFT_MIN: u8 = 24;
 const METASLAB_SHIFT_MAX: u8 = 34;
 
-/// The fewest metaslabs of a vdev, those of a middling one, and the most.
+/// The number of metaslabs of a vdev: minimum, default, maximum.
 const METASLABS_MIN: u64 = 16;
 const METASLABS_DEFAULT: u64 = 200;
 const METASLABS_MAX: u64 = 1 << 17;
 
-/// Bytes of a member of `len` bytes that can be allocated: without labels and boot area.
+/// Returns the allocatable size of a member of `len` bytes, which excludes labels and boot area.
 ///
 /// # Errors
-/// The member is too small for a pool.
+/// Fails if the member is too small for a pool.
 pub fn member_asize(len: u64) -> Result<u64> {
     if len < MEMBER_BYTES_MIN {
-        let why =
-            format!("{len} bytes are too few for a pool's member, at least {MEMBER_BYTES_MIN} are needed");
+        let why = format!("member is {len} bytes, at least {MEMBER_BYTES_MIN} are required");
         return Err(Fault::TooSmall(why).into());
     }
     Ok(len - len % LABEL_BYTES - LEAF_DATA_START - END_BYTES)
 }
 
-/// Logarithm of the size of the metaslabs of a vdev of `asize` bytes (`vdev_metaslab_set_size`).
+/// Returns the logarithm of the metaslab size of a vdev of `asize` bytes (`vdev_metaslab_set_size`).
 ///
-/// About 16 metaslabs up to 8 GiB, one for each 512 MiB up to 100 GiB, about 200 up to 3 TiB, one for each 16 GiB above.
+/// There are about 16 metaslabs up to 8 GiB, one per 512 MiB up to 100 GiB, about 200 up to 3 TiB, and one per 16 GiB
+/// above.
 #[must_use]
 pub fn metaslab_shift(asize: u64) -> u8 {
     let bits = |bytes: u64| (u64::BITS - bytes.leading_zeros()) as u8;

@@ -1,22 +1,23 @@
-//! Which features zstream keeps right when it writes to a pool, and which of them new pools have.
+//! The features that zstream maintains when it writes to a pool, and those that new pools have.
 //!
-//! A feature that is enabled but not active asks nothing of a writer that does not use it. So of a pool that is opened only the
-//! active ones matter, and of a new pool those that its datasets may come to need. New pools have what OpenZFS 2.1 and later
-//! read: what would lock out older ones from the start has to be asked for.
+//! A feature that is enabled but not active requires nothing of a writer that does not use it. So only the active
+//! features of an existing pool matter, and of a new pool those that its datasets may need. New pools have the
+//! features that OpenZFS 2.1 and later support. Features that would make a new pool unreadable for older versions must
+//! be requested.
 
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
 use crate::mos::features::{FEATURES, Feature, Features};
 
-/// A feature that a writer may find active.
+/// A feature that zstream maintains while it is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maintained {
-    /// Its short name.
+    /// The short name.
     pub name: &'static str,
-    /// Whether new pools have it unless told otherwise.
+    /// Whether new pools have the feature by default.
     pub by_default: bool,
-    /// What zstream does about it.
+    /// The way in which zstream maintains the feature.
     pub how: &'static str,
 }
 
@@ -24,66 +25,66 @@ const fn row(name: &'static str, by_default: bool, how: &'static str) -> Maintai
     Maintained { name, by_default, how }
 }
 
-/// Everything that zstream writes, or keeps right when it changes what is beside it.
+/// All features that zstream uses, or maintains when it changes related metadata.
 pub const MAINTAINED: &[Maintained] = &[
-    row("async_destroy", true, "what waits to be destroyed stays in its list, for OpenZFS to go on with"),
+    row("async_destroy", true, "pending destroys stay in their list, and OpenZFS resumes them"),
     row("empty_bpobj", true, "empty entries of deadlists share one list"),
     row("lz4_compress", true, "metadata is compressed with it"),
     row("spacemap_histogram", true, "space maps count their free segments by size"),
     row("enabled_txg", true, "each feature has the transaction group in which it was enabled"),
-    row("hole_birth", true, "holes remember when they came to be"),
+    row("hole_birth", true, "holes have a birth transaction group"),
     row("spacemap_v2", true, "long runs of a space map are one entry of two words"),
-    row("log_spacemap", false, "logs that OpenZFS left are written to the metaslabs' own maps and freed"),
-    row("livelist", false, "a clone that is written to gives up its list of blocks of its own"),
-    row("extensible_dataset", true, "directories and datasets have entries of their own"),
-    row("bookmarks", true, "bookmarks are made, and kept right when snapshots go"),
+    row("log_spacemap", false, "logs from OpenZFS are flushed to the space maps of the metaslabs and freed"),
+    row("livelist", false, "the livelist of a clone is removed when the clone is written"),
+    row("extensible_dataset", true, "directories and datasets are ZAPs with extra entries"),
+    row("bookmarks", true, "bookmarks are created, and updated when snapshots are destroyed"),
     row("bookmark_v2", true, "bookmarks of encrypted datasets and with redaction lists"),
     row("bookmark_written", true, "bookmarks count what was freed since"),
-    row("filesystem_limits", true, "datasets and snapshots are counted where they are limited"),
-    row("embedded_data", true, "blocks that compress to 112 bytes or less lie in their pointer"),
+    row("filesystem_limits", true, "datasets and snapshots are counted if they are limited"),
+    row("embedded_data", true, "blocks that compress to 112 bytes or less are stored in their pointer"),
     row("large_blocks", true, "blocks of up to 16 MiB"),
     row("large_dnode", true, "dnodes of up to 16 KiB"),
-    row("sha512", true, "checksum of datasets that have it"),
-    row("skein", true, "checksum of datasets that have it"),
-    row("edonr", true, "checksum of datasets that have it"),
-    row("blake3", true, "checksum of datasets that have it"),
-    row("zstd_compress", true, "compression of datasets that have it"),
+    row("sha512", true, "checksum property of datasets"),
+    row("skein", true, "checksum property of datasets"),
+    row("edonr", true, "checksum property of datasets"),
+    row("blake3", true, "checksum property of datasets"),
+    row("zstd_compress", true, "compression property of datasets"),
     row("encryption", true, "datasets are created, written and received encrypted"),
     row("redaction_bookmarks", true, "redaction lists are written, and freed with their bookmarks"),
-    row("redacted_datasets", true, "redacted streams are received, and such datasets cloned"),
+    row("redacted_datasets", true, "redacted streams are received, and redacted datasets are cloned"),
     row("redaction_list_spill", true, "lists of many redaction snapshots"),
     row(
         "userobj_accounting",
         true,
-        "objects are counted by owner where counting is complete; else OpenZFS does it",
+        "objects are counted by owner if counting is complete; otherwise OpenZFS counts them",
     ),
     row("project_quota", true, "as userobj_accounting"),
-    row("allocation_classes", true, "metadata goes to special vdevs"),
+    row("allocation_classes", true, "metadata is stored on special vdevs"),
     row("zilsaxattr", true, "intent logs are not written"),
     row("longname", true, "names of files of up to 1023 bytes, received and kept"),
     row("large_microzap", true, "small ZAPs of up to 1 MiB, received and kept"),
     row("multi_vdev_crash_dump", false, "dump devices are not touched"),
     row("head_errlog", false, "error logs are not written"),
-    row("vdev_zaps_v2", false, "the pool has an object of properties, as its vdevs do"),
+    row("vdev_zaps_v2", false, "the root vdev has a ZAP of properties, as the others do"),
     row(
         "raidz_expansion",
         false,
-        "blocks are as wide as raidz was when they were born; none while it is expanded",
+        "blocks have the width of the raidz vdev at their birth; pools in expansion are not written",
     ),
 ];
 
 impl Maintained {
-    /// The row of the feature with this short name.
+    /// Returns the row of the feature with this short name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<&'static Self> {
         MAINTAINED.iter().find(|row| row.name == name)
     }
 }
 
-/// Refuses pools with an active feature that is not kept right.
+/// Refuses a pool with active features that are not maintained.
 ///
 /// # Errors
-/// It names the features.
+/// Fails if there are such features, and names them.
 pub fn check_maintained(features: &Features) -> Result<()> {
     features.check_writable()?;
     let active = features.iter().filter(|(_, count)| *count > 0);
@@ -97,13 +98,13 @@ pub fn check_maintained(features: &Features) -> Result<()> {
     Err(Error::unsupported(format!("writing to a pool with active feature{plural} {list}")))
 }
 
-/// Refuses a feature that is not to be enabled in an existing pool.
+/// Refuses a feature that zstream cannot enable in an existing pool.
 ///
 /// # Errors
-/// It names the feature.
+/// Fails if the feature is such a one, and names it.
 pub fn check_can_enable(feature: &Feature) -> Result<()> {
     match feature.name {
-        // The root vdev would need an object of its own.
+        // The root vdev would require a ZAP of its own.
         "vdev_zaps_v2" => Err(Error::unsupported(format!("enabling {} in an existing pool", feature.name))),
         _ => FeatureSet::none().enable(feature.name),
     }
@@ -114,7 +115,7 @@ pub fn check_can_enable(feature: &Feature) -> Result<()> {
 pub struct FeatureSet(BTreeSet<&'static str>);
 
 impl Default for FeatureSet {
-    /// Those that new pools have unless told otherwise.
+    /// Returns the features that new pools have by default.
     fn default() -> Self {
         let rows = MAINTAINED.iter().filter(|row| row.by_default);
         Self(rows.map(|row| row.name).collect())
@@ -122,19 +123,19 @@ impl Default for FeatureSet {
 }
 
 impl FeatureSet {
-    /// No feature.
+    /// Returns an empty set.
     #[must_use]
     pub fn none() -> Self {
         Self(BTreeSet::new())
     }
 
-    /// Adds a feature and those that it needs.
+    /// Adds a feature and its dependencies.
     ///
     /// # Errors
-    /// There is no such feature, or zstream does not keep it right.
+    /// Fails if the feature does not exist or is not maintained.
     pub fn enable(&mut self, name: &str) -> Result<()> {
         let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
-        // Of these, what OpenZFS left is dealt with, and nothing new is made.
+        // These features are maintained in existing pools, but not used in new ones.
         let is_retired = ["log_spacemap", "livelist"].contains(&name);
         if is_retired || Maintained::by_name(name).is_none() {
             return Err(Error::unsupported(format!("enabling feature {name}")));
@@ -146,10 +147,10 @@ impl FeatureSet {
         Ok(())
     }
 
-    /// Takes away a feature and those that need it.
+    /// Removes a feature and those that depend on it.
     ///
     /// # Errors
-    /// There is no such feature.
+    /// Fails if the feature does not exist.
     pub fn disable(&mut self, name: &str) -> Result<()> {
         let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
         self.0.remove(feature.name);
@@ -161,24 +162,24 @@ impl FeatureSet {
         Ok(())
     }
 
-    /// Keeps those that are in `names` too, as a compatibility file lists them.
+    /// Retains the features that are also in `names`, the list of a compatibility file.
     pub fn retain(&mut self, names: &BTreeSet<String>) {
         let missing: Vec<_> = self.0.iter().copied().filter(|name| !names.contains(*name)).collect();
         for name in missing {
-            // What is in the set is known.
+            // All features of the set are known.
             let _ = self.disable(name);
         }
     }
 
-    /// Whether a feature is in the set.
+    /// Returns whether a feature is in the set.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 
-    /// The features, those that others need before them.
+    /// Returns an iterator over the features. Dependencies precede the features that need them.
     pub fn iter(&self) -> impl Iterator<Item = &'static Feature> + '_ {
-        // `enabled_txg` first: it notes when the others were enabled.
+        // `enabled_txg` is first because it records when the others were enabled.
         let first = FEATURES.iter().filter(|feature| feature.name == "enabled_txg");
         let rest = FEATURES.iter().filter(|feature| feature.name != "enabled_txg");
         first.chain(rest).filter(|feature| self.contains(feature.name))

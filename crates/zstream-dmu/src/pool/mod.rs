@@ -1,12 +1,12 @@
-//! Pools, opened for reading.
+//! Pools that are open for reading.
 //!
 //! ```text
-//! paths -> scan: devices with labels -> choose: one pool's -> best uberblock
-//!       -> vdev tree as the labels know it -> MOS -> its config: the whole vdev tree -> features, salt, mappings
+//! paths -> scan: devices with labels -> choose: those of one pool -> best uberblock
+//!       -> vdev tree of the labels -> MOS -> its config: the whole vdev tree -> features, salt, mappings
 //! ```
 //!
-//! Labels know only the top-level vdev they belong to, and may be older or newer than the uberblock; they serve to read
-//! the MOS. From then on the config in the MOS counts.
+//! Each label has only the top-level vdev that it belongs to, and may be older or newer than the uberblock. Labels
+//! serve to read the MOS; after that, the config in the MOS is authoritative.
 
 pub mod check;
 pub mod checkpoint;
@@ -48,26 +48,26 @@ use crate::vdev::{Member, Vdev, VdevState, VdevTree};
 use crate::zap::{Value, Zap};
 use crate::zio::{BlockReader, Observer};
 
-/// Oldest and newest version before feature flags, and the version of pools with them.
+/// The oldest and the newest version before feature flags, and the version of pools with feature flags.
 pub const VERSIONS: (u64, u64, u64) = (1, 28, 5000);
 
-/// Type of ZAPs that have no number of their own (`DMU_OTN_ZAP_METADATA`).
+/// The type of ZAPs without their own object type (`DMU_OTN_ZAP_METADATA`).
 const ZAP_METADATA: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
 
-/// How a pool is to be opened.
+/// The options for opening a pool.
 #[derive(Clone)]
 pub struct OpenOptions {
-    /// The pool's name, or its guid in decimal; needed when the devices hold several pools.
+    /// The name of the pool, or its guid in decimal. Required if the devices belong to several pools.
     pub name: Option<String>,
-    /// Open the pool as it was after this transaction group instead of the newest.
+    /// Opens the pool as of the end of this transaction group instead of the newest.
     pub txg: Option<Txg>,
-    /// Open the pool although top-level vdevs are missing: what lies on them cannot be read.
+    /// Opens the pool although top-level vdevs are missing. Blocks on them cannot be read.
     pub allow_missing: bool,
-    /// Bytes for the cache of blocks.
+    /// The size of the block cache in bytes.
     pub cache_bytes: usize,
-    /// Is told of every bad copy of a block.
+    /// The observer to which every corrupt copy of a block is reported.
     pub observer: Option<Arc<dyn Observer>>,
-    /// What opens the members by their paths: files and disks, unless it is given.
+    /// The opener of members by path. The default opens files and disks.
     pub devices: Arc<dyn OpenDevice>,
 }
 
@@ -102,8 +102,8 @@ impl Pool {
     /// Opens the pool whose members are at `paths`: files, disks or directories to search.
     ///
     /// # Errors
-    /// A named path is no member, and the pool lacks none; there are several pools or none; the pool cannot be opened, as
-    /// with [`Pool::open_candidates`].
+    /// Fails if a named path is not a member although the pool is complete, if there are several pools or none, and if
+    /// the pool cannot be opened, as [`Pool::open_candidates`].
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Self> {
         let mut found = scan::scan(&*options.devices, paths)?;
         let mut pool = Self::open_candidates(found.candidates, options)
@@ -114,7 +114,7 @@ impl Pool {
                 None => Ok(pool),
             };
         }
-        // A file of a directory that cannot be looked at may be the one that is missing; one that went away is not.
+        // An unreadable file in a directory may be the missing member; a file that was deleted is not.
         let is_there = |(_, error): &(PathBuf, Error)| !matches!(error.fault(), Fault::Io(error) if error.kind() == std::io::ErrorKind::NotFound);
         pool.refused = found.refused;
         let skipped = found.skipped.into_iter().filter(is_there);
@@ -125,7 +125,7 @@ impl Pool {
     /// Opens the pool on these devices, each with a name for messages.
     ///
     /// # Errors
-    /// As [`Pool::open`].
+    /// Fails as [`Pool::open`].
     pub fn open_devices(devices: Vec<(String, Arc<dyn Device>)>, options: &OpenOptions) -> Result<Self> {
         let examine = |(name, device)| {
             let member = Member { name, device };
@@ -135,62 +135,65 @@ impl Pool {
         Self::open_candidates(devices.into_iter().map(examine).collect::<Result<_>>()?, options)
     }
 
-    /// Opens the pool on devices whose labels were read.
+    /// Opens the pool on devices whose labels were already read.
     ///
     /// # Errors
-    /// - There are several pools or none ([`SeveralPools`](crate::error::Fault::SeveralPools)).
-    /// - No uberblock is left, or not that of the wanted transaction group ([`NoSuchTxg`](crate::error::Fault::NoSuchTxg)).
-    /// - The pool uses features that are not known ([`UnknownFeatures`](crate::error::Fault::UnknownFeatures)), a version
-    ///   or a kind of vdev that is not supported.
-    /// - Too many members are missing ([`TooManyMissing`](crate::error::Fault::TooManyMissing)), unless allowed.
-    /// - The MOS cannot be read, or its config is bad.
+    /// Fails if:
+    /// - there are several pools or none ([`SeveralPools`](crate::error::Fault::SeveralPools)),
+    /// - there is no uberblock, or none of the requested transaction group
+    ///   ([`NoSuchTxg`](crate::error::Fault::NoSuchTxg)),
+    /// - the pool uses unknown features ([`UnknownFeatures`](crate::error::Fault::UnknownFeatures)), or a version or a
+    ///   type of vdev that is not supported,
+    /// - too many members are missing ([`TooManyMissing`](crate::error::Fault::TooManyMissing)), unless that
+    ///   is allowed,
+    /// - the MOS cannot be read, or its config is invalid.
     pub fn open_candidates(candidates: Vec<scan::Candidate>, options: &OpenOptions) -> Result<Self> {
         open::open(candidates, options)
     }
 
-    /// Name of the pool.
+    /// The name of the pool.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.config.name
     }
 
-    /// Guid of the pool.
+    /// The guid of the pool.
     #[must_use]
     pub fn guid(&self) -> Guid {
         self.config.pool_guid
     }
 
-    /// Version of the pool; 5000 with feature flags.
+    /// The version of the pool; 5000 with feature flags.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.uberblock.version
     }
 
-    /// What the pool's labels say it is doing.
+    /// The state of the pool in its labels.
     #[must_use]
     pub fn state(&self) -> PoolState {
         self.label_state
     }
 
-    /// Whether all members are there, or enough of them.
+    /// The health of the pool, which depends on the number of missing members.
     #[must_use]
     pub fn health(&self) -> VdevState {
         self.vdevs().state()
     }
 
-    /// The transaction group the pool is seen as of.
+    /// The transaction group as of which the pool is open.
     #[must_use]
     pub fn txg(&self) -> Txg {
         self.uberblock.txg
     }
 
-    /// The uberblock it was opened by.
+    /// The uberblock from which the pool was opened.
     #[must_use]
     pub fn uberblock(&self) -> &Uberblock {
         &self.uberblock
     }
 
-    /// The transaction groups whose uberblocks are still there, ascending. Their blocks may be gone.
+    /// The transaction groups whose uberblocks still exist, in ascending order. Their blocks may be overwritten.
     #[must_use]
     pub fn available_txgs(&self) -> &[Txg] {
         &self.available
@@ -208,13 +211,13 @@ impl Pool {
         &self.config_list
     }
 
-    /// Paths that were named and have no labels, though the pool lacks members, and what is wrong with each.
+    /// The named paths that have no labels, although the pool has missing members, each with its error.
     #[must_use]
     pub fn refused(&self) -> &[(PathBuf, Error)] {
         &self.refused
     }
 
-    /// What its user should know about it.
+    /// Returns the notices for the user of the pool.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
         let cut = self.vdevs().cut_members().into_iter().map(Notice::CutMember);
@@ -227,7 +230,7 @@ impl Pool {
         self.reader.vdevs()
     }
 
-    /// The features the pool has; none for pools from before version 5000.
+    /// The features of the pool; empty before version 5000.
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
@@ -239,57 +242,58 @@ impl Pool {
         &self.mos
     }
 
-    /// What reads the pool's blocks.
+    /// The reader of the pool's blocks.
     #[must_use]
     pub fn reader(&self) -> &Arc<BlockReader> {
         &self.reader
     }
 
-    /// An entry of the MOS's directory.
+    /// Looks up an entry of the object directory in the MOS.
     ///
     /// # Errors
-    /// The directory cannot be read.
+    /// Fails if the directory cannot be read.
     pub fn directory_entry(&self, name: &str) -> Result<Option<Value>> {
         Zap::open(&*self.mos, DIRECTORY_OBJECT)?.lookup(name)
     }
 
-    /// The object that an entry of the MOS's directory names.
+    /// Returns the object in an entry of the object directory in the MOS.
     ///
     /// # Errors
-    /// The directory cannot be read, or the entry is not one number.
+    /// Fails if the directory cannot be read, and if the entry is not a single number.
     pub fn directory_object(&self, name: &str) -> Result<Option<ObjectId>> {
         directory_object(&*self.mos, name)
     }
 
-    /// The class of blocks that a top-level vdev is for, like `special` or `dedup`; `None` for ordinary ones and log devices.
+    /// Returns the allocation class of a top-level vdev, such as `special` or `dedup`, or `None` for normal vdevs and
+    /// log devices.
     ///
     /// # Errors
-    /// The vdev's properties cannot be read.
+    /// Fails if the properties of the vdev cannot be read.
     pub fn allocation_class(&self, top: &Vdev) -> Result<Option<String>> {
         allocation_class(&*self.mos, top)
     }
 
-    /// Opens a dataset's object set: `id` is the dataset's object in the MOS, `root` its block pointer.
+    /// Opens the object set of a dataset: `id` is the dataset's object in the MOS, `root` its block pointer.
     ///
     /// # Errors
-    /// As [`Objset::open`].
+    /// Fails as [`Objset::open`].
     pub fn open_objset(&self, id: u64, root: BlockPointer) -> Result<Objset> {
         Objset::open(Arc::clone(&self.reader) as Arc<dyn ReadBlock>, id, root)
     }
 }
 
-/// The object that an entry of a MOS's directory names.
+/// Returns the object in an entry of the object directory in a MOS.
 ///
 /// # Errors
-/// The directory cannot be read, or the entry is not one number.
+/// Fails if the directory cannot be read, and if the entry is not a single number.
 pub fn directory_object(mos: &dyn ObjectSet, name: &str) -> Result<Option<ObjectId>> {
     Ok(Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64(name)?.map(ObjectId))
 }
 
-/// The class of blocks that a top-level vdev is for, as [`Pool::allocation_class`] has it, by the MOS of its pool.
+/// Returns the allocation class of a top-level vdev, as [`Pool::allocation_class`], from the MOS of its pool.
 ///
 /// # Errors
-/// The vdev's properties cannot be read.
+/// Fails if the properties of the vdev cannot be read.
 pub fn allocation_class(mos: &dyn ObjectSet, top: &Vdev) -> Result<Option<String>> {
     let Some(object) = top.config().zap.filter(|&object| object != 0) else { return Ok(None) };
     let class = Zap::open(mos, ObjectId(object))?.lookup("org.zfsonlinux:allocation_bias")?;

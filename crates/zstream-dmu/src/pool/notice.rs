@@ -1,21 +1,21 @@
-//! What whoever uses a pool should know, though it can be read.
+//! Notices for the user of a pool that can be read but is not complete.
 
 use std::fmt;
 
 use crate::vdev::config::VdevType;
 use crate::vdev::{CutMember, Vdev, VdevTree};
 
-/// Something about an open pool that its user should hear of.
+/// A notice about an open pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The end of a member is missing: what lies there cannot be read from it, and the pool cannot be written.
+    /// The end of a member is missing. Its blocks there cannot be read, and the pool cannot be written.
     CutMember(CutMember),
-    /// Top-level vdevs, of which there are `of`, are missing, or too many of their members are. What lies on them alone cannot be
+    /// Top-level vdevs are missing, or too many of their members are. Blocks that are stored only there cannot be
     /// read, and the pool cannot be written.
     Lost {
-        /// What is missing, each vdev with its members.
+        /// The missing vdevs, each with its missing members.
         vdevs: Vec<String>,
-        /// How many top-level vdevs hold data.
+        /// The number of top-level vdevs that store data.
         of: usize,
     },
 }
@@ -26,7 +26,7 @@ impl fmt::Display for Notice {
             Self::CutMember(member) => member.fmt(f),
             Self::Lost { vdevs, of } => write!(
                 f,
-                "{} of {of} vdevs {} missing: {}; what lies there alone is lost, and the pool can only be read",
+                "{} of {of} vdevs {} missing: {}; data stored only there is lost, and the pool can only be read",
                 vdevs.len(),
                 if vdevs.len() == 1 { "is" } else { "are" },
                 vdevs.join(", ")
@@ -36,7 +36,7 @@ impl fmt::Display for Notice {
 }
 
 impl Notice {
-    /// What of a pool is missing that nothing makes up for.
+    /// Returns the notice for the top-level vdevs that are lost, if there are any.
     pub(super) fn of_lost(tree: &VdevTree) -> Option<Self> {
         let vdevs: Vec<String> = tree.lost().map(describe).collect();
         let holds_data = |top: &&Vdev| {
@@ -47,7 +47,7 @@ impl Notice {
     }
 }
 
-/// `mirror-1 (a, b)`: a vdev with those of its members that are missing.
+/// Describes a vdev with its missing members: `mirror-1 (a, b)`.
 fn describe(top: &Vdev) -> String {
     let mut missing = Vec::new();
     let mut left: Vec<&Vdev> = top.children().iter().rev().collect();

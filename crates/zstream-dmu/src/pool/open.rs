@@ -1,4 +1,4 @@
-//! From devices with labels to an open pool.
+//! Opening of a pool from devices with labels.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use crate::vdev::{Member, VdevState, VdevTree};
 use crate::zap::Zap;
 use crate::zio::BlockReader;
 
-/// What packed nvlists in the MOS are padded to (`SPA_CONFIG_BLOCKSIZE`).
+/// The block size of packed nvlists in the MOS, to which they are padded (`SPA_CONFIG_BLOCKSIZE`).
 pub(super) const CONFIG_BLOCK_BYTES: u32 = 16 << 10;
 
-/// Largest packed nvlist that is read from the MOS.
+/// The size limit of packed nvlists that are read from the MOS.
 pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 20;
 
-/// Most top-level vdevs that labels may speak of: the width of the field in an address would allow 2^24.
+/// The limit for the number of top-level vdevs in labels. The field in a DVA would allow 2^24.
 const TOPS_MAX: u64 = 65_536;
 
-/// How much of a mapping is read at a time: whole entries.
+/// The size of the parts in which mappings are read: a multiple of the entry size.
 const MAPPING_CHUNK_BYTES: usize = ENTRY_BYTES * 65_536;
 
 const LE: ByteOrder = ByteOrder::Little;
@@ -46,7 +46,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     let members = members(&candidates, &rings);
     let chosen = choose_uberblock(&rings, options.txg);
     let (uberblock, available) = match rings.into_iter().collect::<Result<Vec<_>>>() {
-        // No uberblock, and a device that could not be read: that is why.
+        // There is no uberblock because this device cannot be read.
         Err(unreadable) if chosen.is_err() => return Err(unreadable),
         _ => chosen?,
     };
@@ -68,7 +68,10 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     drop(reader);
 
     if config.pool_guid != newest.pool_guid || config.vdev_tree.guid != newest.pool_guid {
-        let detail = format!("of pool {}, the labels are of pool {}", config.pool_guid.0, newest.pool_guid.0);
+        let detail = format!(
+            "belongs to pool {}, the labels belong to pool {}",
+            config.pool_guid.0, newest.pool_guid.0
+        );
         return Err(Error::corrupt("config in the MOS", detail));
     }
     let guid_sum = config.vdev_tree.guid_sum();
@@ -77,7 +80,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
         return Err(Error::corrupt("config in the MOS", detail));
     }
     if uberblock.reflow_in_scratch() && is_expanding(&config.vdev_tree) {
-        return Err(Error::unsupported("a raidz expansion that was interrupted in its scratch phase"));
+        return Err(Error::unsupported("raidz expansion that was interrupted in its scratch phase"));
     }
     let tree =
         VdevTree::build(config.pool_guid, &config.vdev_tree.children, &members, uberblock.reflowed_to())?;
@@ -92,7 +95,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features, refused })
 }
 
-/// What of the MOS is needed to read the pool: mappings of removed vdevs and the salt are set.
+/// Opens the MOS and reads its features. Loads the mappings of removed vdevs and the salt into the reader.
 fn read_mos(
     reader: &Arc<BlockReader>,
     uberblock: &Uberblock,
@@ -100,14 +103,14 @@ fn read_mos(
 ) -> Result<(Arc<Objset>, Features)> {
     let mos = Arc::new(open_mos(reader, uberblock)?);
     match load_mappings(reader.vdevs(), &mos) {
-        // What was on the removed vdevs is lost, too.
+        // The data on the removed vdevs is lost, too.
         Err(_) if allow_missing && reader.vdevs().lost().next().is_some() => {}
         result => result?,
     }
     let directory = Zap::open(&*mos, DIRECTORY_OBJECT)?;
     if let Some(salt) = directory.lookup("org.illumos:checksum_salt")? {
         let salt: [u8; Salt::SIZE] = salt.bytes()?.try_into().map_err(|_| {
-            Error::corrupt("pool salt", format!("{} bytes, expected {}", salt.len(), Salt::SIZE))
+            Error::corrupt("pool salt", format!("is {} bytes, expected {}", salt.len(), Salt::SIZE))
         })?;
         reader.set_salt(Salt::new(salt));
     }
@@ -137,7 +140,8 @@ fn read_rings(candidates: &[Candidate]) -> Vec<Ring> {
     candidates.par_iter().map(read).collect()
 }
 
-/// The newest uberblock on any device, or that of one transaction group, and which transaction groups there are.
+/// Returns the newest uberblock on any device, or the one of a transaction group, and the transaction groups of all
+/// uberblocks.
 fn choose_uberblock(rings: &[Ring], txg: Option<Txg>) -> Result<(Uberblock, Vec<Txg>)> {
     let all = || rings.iter().flatten().flatten();
     let available: Vec<Txg> =
@@ -150,7 +154,7 @@ fn choose_uberblock(rings: &[Ring], txg: Option<Txg>) -> Result<(Uberblock, Vec<
     }
 }
 
-/// What each device's label says, as of the uberblock.
+/// Returns the config in the label of each device as of the uberblock.
 fn label_configs(candidates: &[Candidate], txg: Txg) -> Vec<&PoolConfig> {
     let labels = candidates.iter().filter_map(|candidate| candidate.labels.best(Some(txg)));
     let configs = labels.filter_map(|label| match &label.role {
@@ -160,8 +164,8 @@ fn label_configs(candidates: &[Candidate], txg: Txg) -> Vec<&PoolConfig> {
     configs.collect()
 }
 
-/// Devices by the guid of their vdev. Of two that say they are the same, as when a copy of an image lies beside it, the
-/// one with the newer uberblock counts, then the one with the newer label.
+/// Returns the members by the guid of their vdev. If two devices have the same guid, for example an image and a copy
+/// of it, the one with the newer uberblock wins, then the one with the newer label.
 fn members(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Member> {
     let mut members: HashMap<Guid, (_, &Member)> = HashMap::new();
     for (candidate, ring) in candidates.iter().zip(rings) {
@@ -177,7 +181,8 @@ fn members(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Member> {
     members.into_iter().map(|(guid, (_, member))| (guid, member.clone())).collect()
 }
 
-/// The top-level vdevs as far as labels know them; what no label speaks of is missing, which need not mean that it is.
+/// Returns the top-level vdevs in the labels. A vdev that is not in any label is of type missing, although it may
+/// exist.
 fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
     let mut tops: BTreeMap<u64, &PoolConfig> = BTreeMap::new();
     let mut count = 0;
@@ -204,7 +209,7 @@ pub(super) fn open_mos(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Resu
     Objset::open(Arc::clone(reader) as Arc<dyn ReadBlock>, 0, uberblock.root)
 }
 
-/// The pool's config in the MOS, which has the whole vdev tree.
+/// Reads the pool's config from the MOS, which has the whole vdev tree.
 pub(super) fn read_config(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> Result<(PoolConfig, NvList)> {
     let mos = open_mos(reader, uberblock)?;
     let directory = Zap::open(&mos, DIRECTORY_OBJECT)?;
@@ -213,18 +218,21 @@ pub(super) fn read_config(reader: &Arc<BlockReader>, uberblock: &Uberblock) -> R
     let config = PoolConfig::parse(&list)?;
     if config.vdev_tree.kind != VdevType::Root {
         let name = config.vdev_tree.kind.name();
-        return Err(Error::corrupt("config in the MOS", format!("its vdev tree is a {name}, expected root")));
+        return Err(Error::corrupt(
+            "config in the MOS",
+            format!("vdev tree is of type {name}, expected root"),
+        ));
     }
     Ok((config, list))
 }
 
-/// Reads a packed nvlist from an object; its bonus says how long it is.
+/// Reads a packed nvlist from an object. Its length is in the bonus.
 pub(super) fn read_packed_list(set: &dyn ObjectSet, object: ObjectId) -> Result<NvList> {
     let info = set.info(object)?;
     info.expect_type(ObjectType::PACKED_NVLIST)?;
     let bonus = info.bonus()?;
     if bonus.len() < 8 {
-        return Err(Error::corrupt("packed nvlist", format!("bonus of {} bytes, expected 8", bonus.len())));
+        return Err(Error::corrupt("packed nvlist", format!("bonus is {} bytes, expected 8", bonus.len())));
     }
     let size = LE.u64(bonus);
     if size > CONFIG_BYTES_MAX {
@@ -238,7 +246,7 @@ pub(super) fn read_packed_list(set: &dyn ObjectSet, object: ObjectId) -> Result<
     }
 }
 
-/// When the MOS cannot be read and members are missing, that is why.
+/// Adds the reason to an error from reading the MOS if members are missing.
 fn explain(tree: &VdevTree, tops: &[VdevConfig], uberblock: &Uberblock, error: Error) -> Error {
     if let Err(missing) = check_known_members(tree) {
         return missing;
@@ -253,7 +261,7 @@ fn explain(tree: &VdevTree, tops: &[VdevConfig], uberblock: &Uberblock, error: E
     Fault::NoLabels(error).into()
 }
 
-/// When something cannot be read and vdevs are missing, that is why.
+/// Adds the reason to a read error if vdevs are missing.
 fn explain_lost(tree: &VdevTree, error: Error) -> Error {
     match Notice::of_lost(tree) {
         Some(lost) => Fault::TooMuchMissing { what: lost.to_string(), error }.into(),
@@ -261,7 +269,7 @@ fn explain_lost(tree: &VdevTree, error: Error) -> Error {
     }
 }
 
-/// When something cannot be read and the end of a member is missing, that may be why.
+/// Adds the possible reason to a read error if the end of a member is missing.
 fn explain_cut(tree: &VdevTree, error: Error) -> Error {
     match tree.cut_members().first() {
         Some(cut) => Error::corrupt("pool", format!("{cut}; {error}")),
@@ -283,7 +291,7 @@ fn check_known_members(tree: &VdevTree) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a pool of which not everything can be read. Log devices are not needed for that.
+/// Refuses a pool that is not entirely readable. Log devices are not required.
 fn check_members(tree: &VdevTree) -> Result<()> {
     if tree.state() != VdevState::Unavailable {
         return Ok(());
@@ -297,8 +305,8 @@ fn is_expanding(tree: &VdevConfig) -> bool {
     tree.walk().any(|vdev| vdev.kind.is_expanding())
 }
 
-/// Reads the mappings of removed vdevs. A mapping may lie on a vdev that was itself removed later, so the order is found
-/// by trying; the last vdev removed can always be read.
+/// Reads the mappings of removed vdevs. A mapping may be stored on a vdev that was itself removed later, so mappings
+/// are retried until none is left. The mapping of the last removed vdev can always be read.
 fn load_mappings(tree: &VdevTree, mos: &Objset) -> Result<()> {
     let tops = tree.tops().iter().map(|top| top.config());
     let mut left: Vec<&VdevConfig> = tops.filter(|config| config.kind == VdevType::Indirect).collect();
@@ -324,7 +332,7 @@ fn load_mappings(tree: &VdevTree, mos: &Objset) -> Result<()> {
 
 fn read_mapping(mos: &Objset, config: &VdevConfig) -> Result<Mapping> {
     let object = config.indirect_object.filter(|&object| object != 0);
-    // A vdev that was removed when it held nothing has no mapping object.
+    // A vdev that was removed while it was empty has no mapping object.
     let Some(object) = object.map(ObjectId) else { return Ok(Mapping::default()) };
     let entries = Mapping::entries_in_bonus(mos.info(object)?.bonus()?)?;
     let (mut mapping, mut at, end) = (Mapping::default(), 0, entries * ENTRY_BYTES as u64);
@@ -339,10 +347,10 @@ fn read_mapping(mos: &Objset, config: &VdevConfig) -> Result<Mapping> {
 }
 
 impl Features {
-    /// The features of a pool whose version has them, with its MOS as it is now.
+    /// Reads the features of a pool of a version with feature flags, from the current state of its MOS.
     ///
     /// # Errors
-    /// They cannot be read.
+    /// Fails if a ZAP of features cannot be read.
     pub fn read(mos: &dyn ObjectSet) -> Result<Self> {
         read_features(mos, &Zap::open(mos, DIRECTORY_OBJECT)?, VERSIONS.2)
     }

@@ -1,4 +1,4 @@
-//! Properties of new pools: `-o property=value` of `zpool create`.
+//! Properties of pools, for new pools (`-o property=value` of `zpool create`) and existing ones (`zpool set`).
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,22 +11,22 @@ use crate::error::{Error, Result};
 use crate::mos::Feature;
 use crate::vdev::config::ASHIFT_RANGE;
 
-/// Where files with sets of features lie (`zpool-features(7)`).
+/// The directories of compatibility files (`zpool-features(7)`).
 const COMPATIBILITY_DIRS: [&str; 2] = ["/etc/zfs/compatibility.d", "/usr/share/zfs/compatibility.d"];
 
-/// The largest file with a set of features (`ZPOOL_COMPAT_MAXSIZE`).
+/// The size limit of compatibility files (`ZPOOL_COMPAT_MAXSIZE`).
 const COMPATIBILITY_BYTES_MAX: u64 = 16 << 10;
 
-/// Longest comment (`ZPROP_MAX_COMMENT`).
+/// The maximum length of a comment (`ZPROP_MAX_COMMENT`).
 const COMMENT_BYTES_MAX: usize = 32;
 
-/// What can be a comment.
+/// The format of a comment.
 const COMMENT_RULE: &str = "printable ASCII text of at most 32 bytes";
 
-/// Longest name or value of a user property (`ZAP_MAXNAMELEN`, as a string with its end).
+/// The maximum length of the name or value of a user property (`ZAP_MAXNAMELEN`, without the NUL).
 const USER_BYTES_MAX: usize = 255;
 
-/// Properties that nobody sets.
+/// The read-only properties.
 const READ_ONLY: [&str; 25] = [
     "allocated",
     "available",
@@ -57,7 +57,7 @@ const READ_ONLY: [&str; 25] = [
 
 const OFF_ON: &[(&str, u64)] = &[("off", 0), ("on", 1)];
 
-/// Properties that are kept in the MOS, with their values.
+/// The properties that are stored in the MOS, with their values.
 pub const STORED: [(&str, &[(&str, u64)]); 6] = [
     ("autoexpand", OFF_ON),
     ("autoreplace", OFF_ON),
@@ -67,33 +67,34 @@ pub const STORED: [(&str, &[(&str, u64)]); 6] = [
     ("listsnapshots", OFF_ON),
 ];
 
-/// What the properties of a new pool say.
+/// The properties of a new pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolProperties {
-    /// Logarithm of the sector size, if one was asked for.
+    /// The logarithm of the sector size, if it is set.
     pub ashift: Option<u8>,
-    /// Property `comment`.
+    /// The property `comment`.
     pub comment: Option<String>,
-    /// Property `compatibility`.
+    /// The property `compatibility`.
     pub compatibility: Option<String>,
-    /// What is kept in the MOS.
+    /// The properties that are stored in the MOS.
     pub stored: Vec<(String, u64)>,
     /// The features.
     pub features: FeatureSet,
 }
 
 impl PoolProperties {
-    /// Reads assignments `property=value`. Features are the default ones unless `without_features`; those of `compatibility`
-    /// are taken first, those that are named then.
+    /// Parses assignments `property=value`. Starts from the features of `compatibility`, from none if
+    /// `without_features`, and otherwise from the default ones. Then applies the assignments of features.
     ///
     /// # Errors
-    /// There is no such property, it cannot have this value, or zstream does not support it in a new pool.
+    /// Fails if a property does not exist, if it cannot have this value, and if it is not supported in a new pool.
     pub fn parse<S: AsRef<str>>(assignments: &[S], without_features: bool) -> Result<Self> {
         let split = |text: &S| -> Result<(String, String)> {
             let text = text.as_ref();
             let pair = text.split_once('=');
-            let (name, value) =
-                pair.ok_or_else(|| Error::bad_request(format!("{text:?}: expected property=value")))?;
+            let (name, value) = pair.ok_or_else(|| {
+                Error::bad_request(format!("{text:?} is not an assignment, expected property=value"))
+            })?;
             Ok((name.to_owned(), value.to_owned()))
         };
         let pairs = assignments.iter().map(split).collect::<Result<Vec<_>>>()?;
@@ -109,7 +110,7 @@ impl PoolProperties {
         let mut this = Self {
             ashift: None,
             comment: None,
-            // "off" is how a pool without the property is.
+            // A pool without the property behaves as with "off".
             compatibility: compatibility.filter(|value| value != "off"),
             stored: Vec::new(),
             features,
@@ -150,14 +151,14 @@ impl PoolProperties {
                 }
                 self.comment = Some(value.to_owned());
             }
-            // There is no cache of pools here.
+            // zstream has no cache of pools.
             "cachefile" if value == "none" => {}
             "multihost" if value == "off" => {}
             "version" if value == "5000" => {}
             "altroot" | "bootfs" | "cachefile" | "dedup_table_quota" | "multihost" | "version" => {
                 return Err(Error::unsupported(format!("{name}={value} in a new pool")));
             }
-            _ => return Err(Error::bad_request(format!("bad pool property {name:?}"))),
+            _ => return Err(Error::bad_request(format!("pool property {name:?} does not exist"))),
         }
         Ok(())
     }
@@ -167,43 +168,45 @@ impl PoolProperties {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolChange {
-    /// Nothing: the pool is so already.
+    /// No change: the pool already has this value.
     Nothing,
-    /// A feature is enabled.
+    /// Enables a feature.
     Enable(&'static Feature),
-    /// A property of the MOS that is a number.
+    /// Sets a property in the MOS that is a number.
     Number {
-        /// Its name.
+        /// The name.
         name: String,
-        /// Its value.
+        /// The value.
         value: u64,
     },
-    /// A property of the MOS that is text; without text it is removed.
+    /// Sets a property in the MOS that is text. An empty text removes it.
     Text {
-        /// Its name.
+        /// The name.
         name: String,
-        /// Its value.
+        /// The value.
         value: String,
     },
-    /// A property of the config.
+    /// Sets a property in the config.
     Config {
-        /// Its name.
+        /// The name.
         name: String,
-        /// Its value.
+        /// The value.
         value: String,
     },
-    /// The filesystem to boot from; without a name, none.
+    /// Sets the filesystem to boot from. An empty name removes it.
     Bootfs(String),
 }
 
 impl PoolChange {
-    /// Reads an assignment `property=value`, as `zpool set` takes it.
+    /// Parses an assignment `property=value` in the syntax of `zpool set`.
     ///
     /// # Errors
-    /// There is no such property, it cannot have this value, it cannot be changed, or zstream does not support it.
+    /// Fails if the property does not exist, if it cannot have this value, and if it is read-only or not supported.
     pub fn parse(assignment: &str) -> Result<Self> {
         let Some((name, value)) = assignment.split_once('=') else {
-            return Err(Error::bad_request(format!("{assignment:?}: expected property=value")));
+            return Err(Error::bad_request(format!(
+                "{assignment:?} is not an assignment, expected property=value"
+            )));
         };
         let (name, value) = (name.to_owned(), value.to_owned());
         if let Some(feature) = name.strip_prefix("feature@") {
@@ -260,15 +263,16 @@ impl PoolChange {
             ("dedup_table_quota" | "multihost" | "version", _) => {
                 Err(Error::unsupported(format!("setting {name}={value}")))
             }
-            _ => Err(Error::bad_request(format!("bad pool property {name:?}"))),
+            _ => Err(Error::bad_request(format!("pool property {name:?} does not exist"))),
         }
     }
 }
 
-/// The features that `pool upgrade` enables: those of new pools, or those of the sets that the property `compatibility` names.
+/// Returns the features that `pool upgrade` enables: those of new pools, or those of the sets in the property
+/// `compatibility`.
 ///
 /// # Errors
-/// There is no such set.
+/// Fails if a set does not exist.
 pub fn upgrade_features(compatibility: Option<&str>) -> Result<FeatureSet> {
     match compatibility {
         Some(sets) if !sets.is_empty() => compatible(sets, &COMPATIBILITY_DIRS.map(PathBuf::from)),
@@ -277,10 +281,10 @@ pub fn upgrade_features(compatibility: Option<&str>) -> Result<FeatureSet> {
 }
 
 fn bad_value(name: &str, value: &str, expected: &str) -> Error {
-    Error::bad_request(format!("bad value {value:?} of pool property {name}: expected {expected}"))
+    Error::bad_request(format!("value {value:?} of pool property {name} is invalid, expected {expected}"))
 }
 
-/// True for `module:property` (`zfs_prop_user`).
+/// Returns whether a name is that of a user property, `module:property` (`zfs_prop_user`).
 fn is_user_property(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.: ".contains(c);
     name.contains(':') && name.chars().all(is_allowed)
@@ -290,7 +294,7 @@ fn is_comment(value: &str) -> bool {
     value.len() <= COMMENT_BYTES_MAX && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// The features of all the named sets at once, as far as zstream keeps them right.
+/// Returns the features that are in all named sets and maintained.
 fn compatible(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
     match sets {
         "off" => return Ok(FeatureSet::default()),
@@ -299,7 +303,7 @@ fn compatible(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
     }
     let mut features = FeatureSet::none();
     for row in MAINTAINED {
-        // What is only retired is not enabled.
+        // Features that are maintained only in existing pools are skipped.
         let _ = features.enable(row.name);
     }
     for set in sets.split(',') {
@@ -334,7 +338,7 @@ fn read_text(path: &Path) -> Result<String> {
     File::open(path)?.take(COMPATIBILITY_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > COMPATIBILITY_BYTES_MAX {
         let limit = COMPATIBILITY_BYTES_MAX;
-        return Err(Error::bad_request(format!("a set of features of more than {limit} bytes")));
+        return Err(Error::bad_request(format!("compatibility file is larger than {limit} bytes")));
     }
     Ok(text)
 }
@@ -377,7 +381,7 @@ mod tests {
             ("feature@x=enabled", "feature x not found"),
             ("feature@lz4_compress=maybe", "expected enabled or disabled"),
             ("multihost=on", "not supported"),
-            ("size=3", "bad pool property"),
+            ("size=3", "does not exist"),
             ("ashift", "expected property=value"),
             ("compatibility=no-such-set", "set of compatible features no-such-set not found"),
         ] {

@@ -1,7 +1,8 @@
-//! Finding the members of a pool among files, disks and directories.
+//! The search for the members of a pool among files, disks and directories.
 //!
-//! A path that is named must be a member: a device with labels, or a disk one of whose partitions or slices has them. Only where the pool lacks members may it be one whose labels are gone: it is then as good as missing.
-//! Directories are searched, not below; what is no member there is passed over.
+//! A named path must be a member: a device with labels, or a disk with a partition or slice that has labels. A named
+//! path without labels is accepted only if the pool has missing members, and then counts as missing. Directories are
+//! searched, but not their subdirectories. Files in them that are not members are skipped.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,22 +20,22 @@ use crate::vdev::Member;
 use crate::vdev::config::{PoolConfig, PoolState};
 use crate::vdev::label::{LABELS, Labels, Role};
 
-/// Most entries of a directory that are looked at.
+/// The limit for the number of entries of a searched directory.
 pub const ENTRIES_MAX: usize = 100_000;
 
 /// A device with labels.
 #[derive(Debug)]
 pub struct Candidate {
-    /// The device and the path it was found by.
+    /// The device and the path at which it was found.
     pub member: Member,
-    /// The name it was opened by, where it was; the device may be a partition of that.
+    /// The path at which the device was opened, if it has one. The device may be a partition of it.
     pub path: Option<PathBuf>,
-    /// Its labels, of which at least one is good.
+    /// The labels, of which at least one is valid.
     pub labels: Labels,
 }
 
 impl Candidate {
-    /// The newest label's word on the pool; `None` for hot spares and cache devices.
+    /// The config in the newest label; `None` for hot spares and cache devices.
     #[must_use]
     pub fn config(&self) -> Option<&PoolConfig> {
         match &self.labels.best(None)?.role {
@@ -44,24 +45,24 @@ impl Candidate {
     }
 }
 
-/// What was found at some paths.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Devices with labels.
+    /// The devices with labels.
     pub candidates: Vec<Candidate>,
-    /// Files in searched directories that could not be looked at, and why.
+    /// The files in searched directories that could not be read, each with its error.
     pub skipped: Vec<(PathBuf, Error)>,
-    /// Named paths that cannot be read or are no members of a pool, and why.
+    /// The named paths that cannot be read or are not members of a pool, each with its error.
     pub refused: Vec<(PathBuf, Error)>,
-    /// What is known of files that hold nothing of a pool's data: hot spares, cache devices, and what else is in searched
-    /// directories. It explains why there is no pool.
+    /// Descriptions of files that contain no data of a pool: hot spares, cache devices, and recognized files in
+    /// searched directories. They are part of the error if there is no pool.
     pub others: Vec<String>,
 }
 
-/// Most files that explain why there is no pool.
+/// The limit for the number of files in an error that there is no pool.
 const OTHERS_MAX: usize = 4;
 
-/// Adds to an error that says that there is no pool what there is instead.
+/// Adds descriptions of other files to an error that there is no pool.
 #[must_use]
 pub fn explain(error: Error, mut others: Vec<String>) -> Error {
     let Fault::NoSuchPool { wanted, there, .. } = error.fault() else { return error };
@@ -76,10 +77,10 @@ pub fn explain(error: Error, mut others: Vec<String>) -> Error {
     Fault::NoSuchPool { wanted: wanted.clone(), there: Vec::new(), instead: others }.into()
 }
 
-/// A device without good labels.
+/// A device without valid labels.
 struct NotMember {
     why: Error,
-    /// What it is, if that is known.
+    /// The recognized content.
     container: Option<Container>,
 }
 
@@ -89,10 +90,11 @@ impl From<Error> for NotMember {
     }
 }
 
-/// Looks at paths, of which `devices` knows where they lead to: members, or directories to search.
+/// Searches paths for members. `devices` determines whether a path is a member or a directory.
 ///
 /// # Errors
-/// A named path does not exist, a directory cannot be searched, or nothing that was named is a member of a pool.
+/// Fails if a named path does not exist, if a directory cannot be searched, and if no named path is a member of a
+/// pool.
 pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<Found> {
     let mut found = Found::default();
     for path in paths {
@@ -142,7 +144,8 @@ fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut Found) -> Resu
     Ok(())
 }
 
-/// A file of a directory, if it is a member. Opening other than files and disks could block or have effects.
+/// Examines a file in a directory. Only files and disks are opened, because opening other types could block or have
+/// side effects.
 fn look(devices: &dyn OpenDevice, path: &Path) -> Result<Look> {
     match devices.kind(path)? {
         EntryKind::File | EntryKind::Disk => {}
@@ -156,7 +159,7 @@ fn look(devices: &dyn OpenDevice, path: &Path) -> Result<Look> {
     })
 }
 
-/// What a file of a directory is.
+/// The result of the examination of a file in a directory.
 enum Look {
     Member(Box<Candidate>),
     Container(Container),
@@ -178,11 +181,12 @@ fn examine_opened(path: &Path, device: Arc<dyn Device>) -> Result<Candidate, Not
     Ok(Candidate { path: Some(path.to_owned()), ..find(member)? })
 }
 
-/// Opens members anew for writing, each kept from other writers, and reads their labels again: another writer may have
-/// been there in between.
+/// Reopens members for writing, locks each against other writers, and reads their labels again, because another writer
+/// may have changed them in the meantime.
 ///
 /// # Errors
-/// One cannot be opened, another writer has it, or its labels are gone; one was not opened by a name.
+/// Fails if a member cannot be opened, if another writer has locked it, if its labels are missing, and if it has no
+/// path.
 pub fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
     let reopen = |candidate: &Candidate| {
         let name = &candidate.member.name;
@@ -190,21 +194,23 @@ pub fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Re
         let path = candidate
             .path
             .as_deref()
-            .ok_or_else(|| place(Error::bad_request("it was not opened by a name")))?;
+            .ok_or_else(|| place(Error::bad_request("device was not opened by a path")))?;
         examine_named(devices, path, Mode::Write).map_err(place)
     };
     candidates.iter().map(reopen).collect()
 }
 
-/// A device's labels, or those of one of its partitions or slices.
+/// Reads the labels of a device, or of one of its partitions or slices.
 ///
 /// # Errors
-/// There are no good labels; the error says what is wrong with the first, and what the device is as far as that is known.
+/// Fails if there are no valid labels. The error is that of the first label, and includes the recognized content of
+/// the device.
 pub fn examine(member: Member) -> Result<Candidate> {
     find(member).map_err(|not| not.why)
 }
 
-/// The whole, or the part with the most good labels: a slice that begins where its disk does has two labels in common with it.
+/// Returns the whole device, or the part with the most valid labels. A slice at the start of its disk shares two
+/// labels with it.
 fn find(member: Member) -> Result<Candidate, NotMember> {
     let whole = Labels::read(&*member.device);
     let good = |labels: &Labels| labels.good().count();
@@ -225,13 +231,13 @@ fn find(member: Member) -> Result<Candidate, NotMember> {
     if good(&best.labels) > 0 { Ok(best) } else { Err(stranger(&member, best.labels, parts)) }
 }
 
-/// Says what a device without good labels is.
+/// Describes a device without valid labels.
 fn stranger(member: &Member, labels: Labels, parts: Parts) -> NotMember {
     let container = container::recognize(&*member.device);
     let why = match (&container, labels.copies.into_iter().find_map(Result::err)) {
         (Some(container), _) => format!("it is {container}"),
         (None, Some(error)) => error.to_string(),
-        (None, None) => format!("{LABELS} labels, none good"),
+        (None, None) => format!("none of {LABELS} labels is valid"),
     };
     let mut why = format!("not a member of a pool: {why}");
     if parts.count > 0 {
@@ -251,12 +257,12 @@ fn stranger(member: &Member, labels: Labels, parts: Parts) -> NotMember {
     NotMember { why: Fault::NotAMember(why).into(), container }
 }
 
-/// Chooses the pool called `name` (or with that guid in decimal), or the only one there is.
+/// Chooses the pool with this name, or with this guid in decimal, or the only pool.
 ///
-/// A pool that was destroyed counts only when there is no other.
+/// A destroyed pool is chosen only if there is no other.
 ///
 /// # Errors
-/// There is no such pool; or several, and the error lists them.
+/// Fails if there is no such pool, and if there are several, which it lists.
 pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Candidate>> {
     let mut pools: BTreeMap<Guid, Vec<Candidate>> = BTreeMap::new();
     let mut names: BTreeMap<Guid, (String, bool)> = BTreeMap::new();
@@ -302,7 +308,7 @@ mod tests {
     use crate::device::{Files, Memory, MemoryDevice};
     use crate::vdev::label::{self, CONFIG_BYTES, CONFIG_OFFSET};
 
-    /// Writes the labels of a one-device pool.
+    /// Writes the labels of a pool with one device.
     fn label(device: &dyn Device, pool: &str, guid: u64, state: u64) {
         let mut tree = NvList::new();
         tree.add_string("type", "disk").add_u64("id", 0).add_u64("guid", guid + 1).add_u64("ashift", 12);
@@ -413,6 +419,6 @@ mod tests {
         assert!(scan(&memory, &["elsewhere".into()]).unwrap_err().to_string().contains("in memory"));
         let given = pool("tank", 100, 1);
         let refused = reopen_writable(&memory, &[given]).unwrap_err().to_string();
-        assert!(refused.contains("not opened by a name"), "{refused}");
+        assert!(refused.contains("not opened by a path"), "{refused}");
     }
 }

@@ -1,18 +1,18 @@
-//! What a new pool is to be: its name and its vdevs, in the words of `zpool create`.
+//! The specification of a new pool: its name and its vdevs, in the syntax of `zpool create`.
 
 use crate::error::{Error, Fault, Result};
 pub use crate::vdev::Shape;
 
-/// Longest name of a pool: room is left for the names of the datasets that every pool has.
+/// The maximum length of a pool name. It leaves space for the names of the datasets that every pool has.
 const NAME_BYTES_MAX: usize = 239;
 
-/// Highest parity of raidz.
+/// The maximum parity of raidz.
 const PARITY_MAX: usize = 3;
 
-/// What a top-level vdev is for.
+/// The allocation class of a top-level vdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum VdevClass {
-    /// Everything.
+    /// All data.
     #[default]
     Normal,
     /// Metadata.
@@ -24,7 +24,7 @@ pub enum VdevClass {
 }
 
 impl VdevClass {
-    /// The word for it before vdevs of `zpool create`, which is also what vdevs' properties call it.
+    /// The keyword before vdevs in `zpool create`, which is also the value in the properties of vdevs.
     #[must_use]
     pub fn bias(self) -> Option<&'static str> {
         match self {
@@ -36,22 +36,22 @@ impl VdevClass {
     }
 }
 
-/// A top-level vdev. Its members are paths at first, and opened devices then.
+/// A top-level vdev. Its members are paths at first, and opened devices later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopSpec<L> {
-    /// What it is for.
+    /// The allocation class.
     pub class: VdevClass,
-    /// How its members hold its data.
+    /// The redundancy: single, mirror or raidz.
     pub shape: Shape,
-    /// Its members.
+    /// The members.
     pub leaves: Vec<L>,
 }
 
 impl<L> TopSpec<L> {
-    /// The same vdev with what `open` makes of its members.
+    /// Returns the same vdev with `open` applied to its members.
     ///
     /// # Errors
-    /// The first of `open`.
+    /// Fails with the first error of `open`.
     pub fn try_map<M>(self, open: impl FnMut(L) -> Result<M>) -> Result<TopSpec<M>> {
         let leaves = self.leaves.into_iter().map(open).collect::<Result<_>>()?;
         Ok(TopSpec { class: self.class, shape: self.shape, leaves })
@@ -71,36 +71,39 @@ fn classify(word: &str) -> Result<Word> {
         "special" => Word::Class(VdevClass::Special),
         "dedup" => Word::Class(VdevClass::Dedup),
         "log" => Word::Class(VdevClass::Log),
-        "spare" => return Err(Error::unsupported("a hot spare in a new pool")),
-        "cache" => return Err(Error::unsupported("a cache device in a new pool")),
+        "spare" => return Err(Error::unsupported("hot spare in a new pool")),
+        "cache" => return Err(Error::unsupported("cache device in a new pool")),
         _ if word.starts_with("draid") && !word.contains('/') => {
             return Err(Error::unsupported(format!("vdev type {word:?} in a new pool")));
         }
         _ => match word.strip_prefix("raidz").map(str::parse) {
             Some(Ok(parity @ 1..=PARITY_MAX)) => Word::Shape(Shape::Raidz(parity)),
             Some(Ok(parity)) => {
-                return Err(Error::bad_request(format!("raidz{parity}: parity is 1 to {PARITY_MAX}")));
+                return Err(Error::bad_request(format!(
+                    "parity of raidz{parity} is invalid, expected 1 to {PARITY_MAX}"
+                )));
             }
             _ => Word::Member,
         },
     })
 }
 
-/// Reads the vdevs of a new pool: `a b`, `mirror a b mirror c d`, `raidz2 a b c d special mirror e f`.
+/// Parses the vdevs of a new pool: `a b`, `mirror a b mirror c d`, `raidz2 a b c d special mirror e f`.
 ///
 /// # Errors
-/// There are too few members, or too many; there is no vdev for data; a kind of vdev is not supported, and named.
+/// Fails if a vdev has too few or too many members, if no vdev is for data, and if a type of vdev is not supported,
+/// which it names.
 pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
     let mut tops: Vec<TopSpec<String>> = Vec::new();
     let mut class = VdevClass::Normal;
-    // Whether the last vdev takes further members.
+    // Whether further members belong to the last vdev.
     let mut is_open = false;
     let mut seen = Vec::new();
     for word in words.iter().map(AsRef::as_ref) {
         match classify(word)? {
             Word::Class(new) => {
                 if seen.contains(&new) {
-                    return Err(Error::bad_request(format!("{word} can be given only once")));
+                    return Err(Error::bad_request(format!("{word} is specified more than once")));
                 }
                 seen.push(new);
                 (class, is_open) = (new, false);
@@ -108,7 +111,7 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
             Word::Shape(shape) => {
                 if class == VdevClass::Log && shape != Shape::Mirror {
                     return Err(Error::bad_request(format!(
-                        "a log of type {shape}: it is single or a mirror"
+                        "log vdev is of type {shape}, expected single or mirror"
                     )));
                 }
                 tops.push(TopSpec { class, shape, leaves: Vec::new() });
@@ -127,32 +130,35 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
         let (least, most) = top.shape.members().into_inner();
         let count = top.leaves.len();
         if count < least {
-            return Err(Error::bad_request(format!("{} of {count} members, it needs {least}", top.shape)));
+            return Err(Error::bad_request(format!(
+                "{} vdev has {count} members, at least {least} are required",
+                top.shape
+            )));
         }
         if count > most {
             return Err(Error::bad_request(format!(
-                "{} of {count} members, at most {most} are allowed",
+                "{} vdev has {count} members, at most {most} are allowed",
                 top.shape
             )));
         }
     }
     if !tops.iter().any(|top| top.class == VdevClass::Normal) {
         return Err(Error::bad_request(
-            "no vdev for data: at least one without special, dedup or log is needed",
+            "no vdev for data: at least one that is not special, dedup or log is required",
         ));
     }
     let mut members: Vec<&str> = tops.iter().flat_map(|top| &top.leaves).map(String::as_str).collect();
     members.sort_unstable();
     if let Some(twice) = members.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Error::bad_request(format!("{} is given twice", twice[0])));
+        return Err(Error::bad_request(format!("{} is specified twice", twice[0])));
     }
     Ok(tops)
 }
 
-/// Refuses vdevs of one class that can lose a different number of members: the worst of them decides over the pool.
+/// Refuses vdevs with different redundancy, because the weakest determines that of the pool.
 ///
 /// # Errors
-/// It names the two kinds.
+/// Fails if they differ, and names two such types.
 pub fn check_redundancy<L>(tops: &[TopSpec<L>]) -> Result<()> {
     let tolerates = |top: &TopSpec<L>| top.shape.losses_allowed(top.leaves.len());
     let data: Vec<_> = tops.iter().filter(|top| top.class != VdevClass::Log).collect();
@@ -170,21 +176,21 @@ pub fn check_redundancy<L>(tops: &[TopSpec<L>]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses names that no pool may have (`zpool_name_valid`).
+/// Refuses invalid pool names (`zpool_name_valid`).
 ///
 /// # Errors
-/// It says what is wrong with the name.
+/// Fails if the name is invalid, and reports why.
 pub fn check_name(name: &str) -> Result<()> {
     let bad = |why: &str| Err(Fault::BadName(format!("pool name {name:?} {why}")).into());
     if name.len() > NAME_BYTES_MAX {
-        return bad(&format!("has {} bytes, at most {NAME_BYTES_MAX} are allowed", name.len()));
+        return bad(&format!("is {} bytes, at most {NAME_BYTES_MAX} are allowed", name.len()));
     }
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return bad("must begin with a letter");
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.: ".contains(c);
     if let Some(c) = name.chars().find(|c| !allowed(*c)) {
-        return bad(&format!("has the character {c:?}"));
+        return bad(&format!("contains the character {c:?}"));
     }
     if ["mirror", "raidz", "draid", "spare", "log"].iter().any(|word| name.starts_with(word)) {
         return bad("is reserved");
@@ -221,14 +227,14 @@ mod tests {
 
     #[test]
     fn impossible_vdevs_are_named() {
-        assert_eq!(message("mirror a"), "mirror of 1 members, it needs 2");
-        assert_eq!(message("raidz2 a b"), "raidz2 of 2 members, it needs 3");
-        assert_eq!(message("raidz4 a b"), "raidz4: parity is 1 to 3");
+        assert_eq!(message("mirror a"), "mirror vdev has 1 members, at least 2 are required");
+        assert_eq!(message("raidz2 a b"), "raidz2 vdev has 2 members, at least 3 are required");
+        assert_eq!(message("raidz4 a b"), "parity of raidz4 is invalid, expected 1 to 3");
         assert!(message("special a").contains("no vdev for data"));
         assert!(message("").contains("no vdev for data"));
-        assert_eq!(message("a log b log c"), "log can be given only once");
-        assert_eq!(message("a log raidz b c"), "a log of type raidz1: it is single or a mirror");
-        assert_eq!(message("mirror a b a"), "a is given twice");
+        assert_eq!(message("a log b log c"), "log is specified more than once");
+        assert_eq!(message("a log raidz b c"), "log vdev is of type raidz1, expected single or mirror");
+        assert_eq!(message("mirror a b a"), "a is specified twice");
         assert!(message("a spare b").contains("not supported"));
         assert!(message("draid2:4d a").contains("draid2:4d"));
     }

@@ -1,15 +1,16 @@
-//! Pools, opened for writing.
+//! Pools that are open for writing.
 //!
 //! ```text
-//! open -> locked, judged -> changes in the MOS and below -> commit -> changes -> commit ... -> export
+//! open -> lock, validate -> changes in the MOS and below -> commit -> changes -> commit ... -> export
 //!                               (datasets sync first)       active                            exported
 //! ```
 //!
-//! A pool that is being written says so in its labels from the first commit on, as an imported pool does, so that no other
-//! host takes it; after the last one it says that it is exported, and any host imports it. A single commit can be both.
+//! From the first commit on, the labels of a pool that is being written are active, like those of an imported pool, so
+//! that no other host imports it. After the last commit they are exported, and any host can import the pool. A single
+//! commit can be both.
 //!
-//! What goes wrong while a transaction group is committed loses that group: the pool on its devices is as after the one
-//! before, and the writer must be dropped.
+//! An error in the commit of a transaction group loses that group. The pool on its devices is in the state of the
+//! previous group, and the writer must be dropped.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,25 +48,25 @@ use crate::zio::Space;
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
-/// Notes in the MOS what the MOS itself takes; see [`tx::commit`].
+/// A function that records the space of the MOS in the MOS itself; see [`tx::commit`].
 pub type Account<'a> = dyn FnMut(&mut dyn ObjectStore, &SpaceDelta) -> Result<()> + 'a;
 
-/// How a pool is to be opened for writing.
+/// The options for opening a pool for writing.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
-    /// The pool's name, or its guid in decimal; needed when the devices hold several pools.
+    /// The name of the pool, or its guid in decimal. Required if the devices belong to several pools.
     pub name: Option<String>,
-    /// Take the pool although another host may have it.
+    /// Opens the pool even if another host may use it.
     pub force: bool,
-    /// Who writes.
+    /// The host that writes.
     pub host: Host,
-    /// Seconds since 1970 that everything is noted to have happened at, instead of the time it does.
+    /// The time to record for all events in seconds since 1970, instead of the current time.
     pub now: Option<u64>,
-    /// Bytes for the cache of blocks.
+    /// The size of the block cache in bytes.
     pub cache_bytes: usize,
-    /// Try changes out: what is written stays in memory and is gone with the writer, and the devices stay as they are.
+    /// Keeps all writes in memory until the writer is dropped, so that the devices do not change (a dry run).
     pub rehearsal: bool,
-    /// What opens the members by their paths: files and disks, unless it is given.
+    /// The opener of members by path. The default opens files and disks.
     pub devices: Arc<dyn OpenDevice>,
     /// For tests: [`WriterSettings::whole_max`].
     pub whole_max: Option<u64>,
@@ -89,19 +90,19 @@ impl Default for WriteOptions {
     }
 }
 
-/// What changes to a pool are made with, within a transaction group.
+/// The components that change a pool within a transaction group.
 pub struct Parts<'a> {
     /// The MOS.
     pub mos: &'a mut ObjsetWriter,
-    /// The pool's space.
+    /// The space of the pool.
     pub space: &'a Arc<Allocator>,
-    /// What reads its blocks.
+    /// The reader of the pool's blocks.
     pub reader: &'a Arc<BlockReader>,
-    /// What writes its blocks.
+    /// The writer of the pool's blocks.
     pub writer: &'a Arc<dyn WriteBlock>,
 }
 
-/// A pool open for writing.
+/// A pool that is open for writing.
 pub struct PoolWriter {
     pub(super) reader: Arc<BlockReader>,
     pub(super) space: Arc<Allocator>,
@@ -110,7 +111,7 @@ pub struct PoolWriter {
     pub(super) labels: PoolLabels,
     pub(super) config: NvList,
     pub(super) config_object: ObjectId,
-    /// Whether the labels on the devices need not be those of the last transaction group.
+    /// Whether the labels on the devices may differ from those of the last transaction group.
     pub(super) is_config_old: bool,
     pub(super) last: Uberblock,
     pub(super) host: Host,
@@ -125,17 +126,17 @@ impl std::fmt::Debug for PoolWriter {
 }
 
 impl PoolWriter {
-    /// Opens the pool whose members are at `paths`, files, disks or directories to search, and locks its members against other
-    /// writers.
+    /// Opens the pool whose members are at `paths`: files, disks or directories to search. Locks its members against
+    /// other writers.
     ///
     /// # Errors
-    /// As [`Pool::open`], and:
-    /// - Another program writes to a member.
-    /// - Another host may have the pool, unless forced.
-    /// - A member is missing or not in order, or being replaced; vdevs were or are being removed or expanded; a scrub or
-    ///   resilver has begun and not ended.
-    /// - The pool was not exported, and an intent log was not replayed.
-    /// - The pool's version is older than features, its integers are big-endian, it has dedup tables, or an active feature
+    /// Fails as [`Pool::open`], and if:
+    /// - another program writes to a member,
+    /// - another host may use the pool, unless forced,
+    /// - a member is not online or is being replaced, a vdev was or is being removed or expanded, or a scrub or resilver
+    ///   is in progress,
+    /// - the pool was not exported and has an intent log that was not replayed,
+    /// - the pool has a version without feature flags, big-endian integers, deduplication tables, or an active feature
     ///   that is not [maintained](super::maintained).
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
         let mut found = scan::scan(&*options.devices, paths)?;
@@ -148,10 +149,10 @@ impl PoolWriter {
         Self::open_candidates(scan::reopen_writable(&*options.devices, &found)?, options)
     }
 
-    /// Opens the pool on devices that can be written and whose labels were read.
+    /// Opens the pool on writable devices whose labels were already read.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Fails as [`open`](Self::open).
     pub fn open_candidates(mut candidates: Vec<Candidate>, options: &WriteOptions) -> Result<Self> {
         if options.rehearsal {
             for Candidate { member, .. } in &mut candidates {
@@ -177,7 +178,7 @@ impl PoolWriter {
         let space = Allocator::open(Arc::clone(pool.reader()), Arc::clone(mos) as _, &spaces, form, next)?;
         let salt = match pool.directory_entry("org.illumos:checksum_salt")? {
             Some(salt) => Some(Salt::new(salt.bytes()?.try_into().map_err(|_| {
-                Error::corrupt("pool salt", format!("{} bytes, expected {}", salt.len(), Salt::SIZE))
+                Error::corrupt("pool salt", format!("is {} bytes, expected {}", salt.len(), Salt::SIZE))
             })?)),
             None => None,
         };
@@ -195,7 +196,7 @@ impl PoolWriter {
         let set = Objset::open(Arc::clone(&reader) as Arc<dyn ReadBlock>, 0, pool.uberblock().root)?;
         let properties = mos_properties(pool.features().is_active("lz4_compress"));
         let mut config = pool.config_list().clone();
-        // What the labels say counts: the MOS of a pool that was never exported may say that it is.
+        // The state in the labels is authoritative: that in the MOS of a pool that was never exported may be exported.
         for pair in config.iter_mut().filter(|pair| pair.name == *"state") {
             pair.value = zstream_format::nvlist::NvValue::Uint64(pool.state().into());
         }
@@ -215,19 +216,19 @@ impl PoolWriter {
         })
     }
 
-    /// Whether what is written stays in memory.
+    /// Returns whether writes stay in memory.
     #[must_use]
     pub fn is_rehearsal(&self) -> bool {
         self.is_rehearsal
     }
 
-    /// Name of the pool.
+    /// The name of the pool.
     #[must_use]
     pub fn name(&self) -> &str {
         self.config.get_str("name").unwrap_or_default()
     }
 
-    /// Guid of the pool.
+    /// The guid of the pool.
     #[must_use]
     pub fn guid(&self) -> Guid {
         self.vdevs().guid()
@@ -239,7 +240,7 @@ impl PoolWriter {
         self.space.txg()
     }
 
-    /// What the pool's labels say it is doing.
+    /// The state of the pool in its labels.
     #[must_use]
     pub fn state(&self) -> PoolState {
         config_list::number(&self.config, "state").into()
@@ -257,55 +258,56 @@ impl PoolWriter {
         self.reader.vdevs()
     }
 
-    /// The config as it was or will be written.
+    /// The config as it was last written or will be written next.
     #[must_use]
     pub fn config_list(&self) -> &NvList {
         &self.config
     }
 
-    /// What the pool is changed with. Object sets of datasets are written by `writer` and synced before the commit.
+    /// Returns the components to change the pool. Object sets of datasets are written through `writer` and synced
+    /// before the commit.
     pub fn parts(&mut self) -> Parts<'_> {
         Parts { mos: &mut self.mos, space: &self.space, reader: &self.reader, writer: &self.writer }
     }
 
-    /// The MOS, to be read: with the changes of this transaction group.
+    /// The MOS for reading, with the changes of this transaction group.
     #[must_use]
     pub fn mos(&self) -> &ObjsetWriter {
         &self.mos
     }
 
-    /// What of the pool is taken and what is free.
+    /// The allocated and the free space of the pool.
     #[must_use]
     pub fn space(&self) -> &Allocator {
         &self.space
     }
 
-    /// What reads the pool's blocks.
+    /// The reader of the pool's blocks.
     #[must_use]
     pub fn reader(&self) -> &Arc<BlockReader> {
         &self.reader
     }
 
-    /// The time at which things are noted to happen, in seconds since 1970.
+    /// Returns the time to record for events, in seconds since 1970.
     #[must_use]
     pub fn now(&self) -> u64 {
         let system = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.now.unwrap_or_else(system)
     }
 
-    /// Notes an event in the pool's history.
+    /// Records an event in the pool history.
     ///
     /// # Errors
-    /// As [`history::log`].
+    /// Fails as [`history::log`].
     pub fn log(&mut self, event: Event<'_>) -> Result<()> {
         let author = Author { host: self.host.clone(), uid: host::user_id(), now: self.now() };
         history::log(&mut self.mos, &author, event)
     }
 
-    /// Completes the transaction group and begins the next one. Without changes nothing is written.
+    /// Commits the transaction group and begins the next one. Writes nothing if there are no changes.
     ///
     /// # Errors
-    /// As [`tx::commit`]; the writer must be dropped then.
+    /// Fails as [`tx::commit`]. The writer must then be dropped.
     pub fn commit(&mut self, account: &mut Account<'_>) -> Result<Txg> {
         if self.mos.is_dirty() || self.space.is_changed() {
             self.commit_as(PoolState::Active, account)?;
@@ -313,10 +315,10 @@ impl PoolWriter {
         Ok(self.last.txg)
     }
 
-    /// Completes the last transaction group and leaves the pool for any host to import. Gives the group.
+    /// Commits the last transaction group and exports the pool, so that any host can import it. Returns the group.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// Fails as [`commit`](Self::commit).
     pub fn export(mut self, account: &mut Account<'_>) -> Result<Txg> {
         let is_changed = self.mos.is_dirty() || self.space.is_changed();
         if is_changed || self.state() != PoolState::Exported {
@@ -345,13 +347,13 @@ impl PoolWriter {
     }
 }
 
-/// How the blocks of the MOS are written.
+/// Returns the properties that determine how the blocks of the MOS are written.
 pub(super) fn mos_properties(has_lz4: bool) -> SetProperties {
     let default_compression = if has_lz4 { CompressionType::LZ4 } else { CompressionType::LZJB };
     SetProperties { default_compression, ..SetProperties::mos() }
 }
 
-/// Refuses hot spares and cache devices among the members, and copies of members.
+/// Refuses copies of members.
 fn check_devices(candidates: &[Candidate]) -> Result<()> {
     let mut seen: Vec<(Guid, &str)> = Vec::new();
     for candidate in candidates {
@@ -361,7 +363,7 @@ fn check_devices(candidates: &[Candidate]) -> Result<()> {
                 let Some(guid) = config.guid else { continue };
                 if let Some((_, other)) = seen.iter().find(|(seen, _)| *seen == guid) {
                     return Err(Error::bad_request(format!(
-                        "{name} and {other} are the same member of pool {}: one must be a copy",
+                        "{name} and {other} are the same member of pool {}, so one must be a copy",
                         config.name
                     )));
                 }
@@ -373,7 +375,7 @@ fn check_devices(candidates: &[Candidate]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a pool that another host may have (`zfs_force_import_required`, `vdev_activity_check`).
+/// Refuses a pool that another host may use (`zfs_force_import_required`, `vdev_activity_check`).
 fn check_host(pool: &Pool, options: &WriteOptions) -> Result<()> {
     if options.force || pool.state() == PoolState::Exported {
         return Ok(());
@@ -382,24 +384,24 @@ fn check_host(pool: &Pool, options: &WriteOptions) -> Result<()> {
     if pool.state() == PoolState::Destroyed {
         let name = &config.name;
         return Err(Error::bad_request(format!(
-            "pool {name} was destroyed; it can be read, and `pool export -f {name}` makes it a pool again"
+            "pool {name} was destroyed; it can still be read, and `pool export -f {name}` restores it"
         )));
     }
     let id = config.hostid.unwrap_or(0);
     if id != u64::from(options.host.id) {
-        // That is how a host calls itself that was never given a name.
+        // The name of a host that was never configured.
         let host = config.hostname.as_deref().filter(|name| !["", "(none)"].contains(name));
         let host = host.unwrap_or("a host without a name");
         return Err(Fault::InUse(format!(
-            "pool {0} was last used by {host} (hostid {id:x}) and not exported; it may be in use there; if it is not, \
-             `pool export -f {0}` says so",
+            "pool {0} was last used by {host} (hostid {id:x}) and not exported; it may be in use there; \
+             if it is not, release it with `pool export -f {0}`",
             config.name
         ))
         .into());
     }
     if pool.uberblock().mmp_magic == crate::vdev::uberblock::MMP_MAGIC && pool.uberblock().mmp_delay != 0 {
         return Err(Fault::InUse(format!(
-            "pool {} has multihost on and was not exported; it may be in use",
+            "pool {} has multihost enabled and was not exported; it may be in use",
             config.name
         ))
         .into());
@@ -407,7 +409,7 @@ fn check_host(pool: &Pool, options: &WriteOptions) -> Result<()> {
     Ok(())
 }
 
-/// Refuses pools that would not be right any more after they were written.
+/// Refuses pools that would become inconsistent if zstream wrote to them.
 fn check_writable(pool: &Pool) -> Result<()> {
     let refuse = |what: String| Err(Error::unsupported(format!("writing to a pool {what}")));
     if pool.version() != VERSIONS.2 {
@@ -432,7 +434,7 @@ fn check_writable(pool: &Pool) -> Result<()> {
         stack.extend(vdev.children());
     }
     if let Some(cut) = pool.vdevs().cut_members().first() {
-        return refuse(format!("with a member whose end is missing: {cut}"));
+        return refuse(format!("with a truncated member ({cut})"));
     }
     if pool.state() != PoolState::Exported {
         intent_logs::check_replayed(pool)?;
@@ -447,18 +449,18 @@ fn check_writable(pool: &Pool) -> Result<()> {
     }
     for (name, what) in [
         ("com.delphix:removing", "from which a vdev is being removed"),
-        ("com.delphix:condensing_indirect", "with a removed vdev's mapping being condensed"),
+        ("com.delphix:condensing_indirect", "in which the mapping of a removed vdev is being condensed"),
         ("com.delphix:zpool_checkpoint", "with a checkpoint"),
     ] {
         if directory.lookup(name)?.is_some() {
             return refuse(what.to_owned());
         }
     }
-    // Function, state, and 22 more words; state 1 is "under way".
+    // The words are function, state, and 22 more; state 1 is "in progress".
     if let Some(scan) = directory.lookup("scan")?
         && scan.u64s().get(1) == Some(&1)
     {
-        return refuse("whose scrub or resilver has not ended".to_owned());
+        return refuse("with a scrub or resilver in progress".to_owned());
     }
     Ok(())
 }

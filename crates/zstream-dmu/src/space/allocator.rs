@@ -1,11 +1,11 @@
-//! Taking and giving back space: the [`Space`] of a pool that is open for writing.
+//! Allocation and freeing of space: the [`Space`] of a pool that is open for writing.
 //!
-//! One allocator lives as long as its pool is open. It knows the transaction group that is being written, and is told when
-//! it is on stable storage. Maps are read when space is first taken from their metaslab or given back to it, out of the MOS
-//! as of the last transaction group that was committed.
+//! One allocator exists as long as its pool is open. It has the transaction group that is being written, and must be
+//! notified when that is on stable storage. Maps are loaded on the first allocation from their metaslab, or the first
+//! free in it, from the MOS as of the last committed transaction group.
 //!
-//! A lock is held while a map is read. Reading maps must therefore not wait for other threads of a pool of workers, which
-//! may wait for the lock: maps are read block by block.
+//! A lock is held while a map is read. So the read must not wait for other threads of a thread pool, which may wait
+//! for the lock: maps are read block by block.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,15 +30,15 @@ use crate::zio::BlockReader;
 use crate::zio::gang;
 use crate::zio::{AllocationClass, Space};
 
-/// Number of classes that blocks are allocated in.
+/// The number of allocation classes.
 const CLASSES: usize = 3;
 
-/// Which features shape the maps.
+/// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapForm {
-    /// `spacemap_v2`: entries may have two words.
+    /// Whether entries may have two words (`spacemap_v2`).
     pub two_words: bool,
-    /// `spacemap_histogram`: new maps have a histogram.
+    /// Whether new maps have a histogram (`spacemap_histogram`).
     pub histogram: bool,
 }
 
@@ -56,29 +56,29 @@ pub struct Allocator {
     reader: Arc<BlockReader>,
     form: MapForm,
     unit_shift: u8,
-    /// What a sector on each vdev counts for, in bytes.
+    /// The deflated bytes per sector of each vdev.
     deflate: Vec<u64>,
     txg: AtomicU64,
     state: Mutex<State>,
-    /// How many blocks still get a place; all of them at the largest number.
+    /// The number of allocations before the limit; unlimited at the maximum.
     allocations_left: AtomicU64,
 }
 
 struct State {
-    /// The MOS as of the last committed transaction group; none while a pool is being created.
+    /// The MOS as of the last committed transaction group; `None` while a pool is being created.
     mos: Option<Arc<dyn ObjectSet>>,
-    /// By number; those that hold no blocks of their own have none.
+    /// The top-level vdevs by number; `None` for those that cannot store blocks.
     tops: Vec<Option<Top>>,
-    /// Whose turn it is, for each class.
+    /// The current vdev of each class.
     turn: [usize; CLASSES],
-    /// What all vdevs that blocks are taken from have, and what is allocated of it.
+    /// The size of all vdevs that can be allocated from, and the allocated part of it.
     capacity: u64,
     allocated: u64,
-    /// What datasets can use, and what is used of it.
+    /// The space that datasets can use, and the used part of it.
     room: Capacity,
     used: u64,
     reserve: Reserve,
-    /// Whether anything was taken or given back since the maps were written.
+    /// Whether there were allocations or frees since the maps were written.
     is_changed: bool,
     /// Whether the MOS has log space maps.
     has_logs: bool,
@@ -91,11 +91,11 @@ impl std::fmt::Debug for Allocator {
 }
 
 impl Allocator {
-    /// The space of the vdevs of `reader`, nothing of which is allocated. `spaces` says which vdevs hold blocks.
+    /// Creates the allocator of the empty vdevs of `reader`. `spaces` lists the vdevs that store blocks.
     ///
     /// # Errors
     ///
-    /// A vdev's metaslabs break a rule.
+    /// Fails if the metaslabs of a vdev are invalid.
     pub fn create(reader: Arc<BlockReader>, spaces: &[VdevSpace], form: MapForm, txg: Txg) -> Result<Self> {
         Self::empty(reader, spaces, form, txg, true)
     }
@@ -149,17 +149,17 @@ impl Allocator {
         })
     }
 
-    /// Lets only so many more blocks get a place, as if there were no room for others: to try out what happens then.
+    /// Makes allocations fail after this number of blocks as if the pool were full, for tests.
     pub fn limit_allocations(&self, left: u64) {
         self.allocations_left.store(left, Ordering::Relaxed);
     }
 
-    /// The space of a pool whose `mos` was read. What log space maps hold is taken over, to be written to the metaslabs' own
-    /// maps with the next changes.
+    /// Opens the allocator of a pool from its `mos`. The content of log space maps is loaded, and is written to the
+    /// maps of the metaslabs with the next changes.
     ///
     /// # Errors
     ///
-    /// A map's header or a log cannot be read.
+    /// Fails if the header of a map or a log cannot be read.
     pub fn open(
         reader: Arc<BlockReader>,
         mos: Arc<dyn ObjectSet>,
@@ -183,7 +183,7 @@ impl Allocator {
         Ok(this)
     }
 
-    /// The state for whoever changes it or writes it to the pool.
+    /// Locks the state for changes and for writing it to the pool.
     fn intact_state(&self) -> Result<MutexGuard<'_, State>> {
         lock::intact(&self.state, "the space of the pool")
     }
@@ -192,36 +192,35 @@ impl Allocator {
         lock(&self.state)
     }
 
-    /// The vdevs whose space it is.
+    /// The vdevs of the allocator.
     #[must_use]
     pub fn vdevs(&self) -> &VdevTree {
         self.reader.vdevs()
     }
 
-    /// How maps are written.
+    /// The encoding of maps.
     #[must_use]
     pub fn form(&self) -> MapForm {
         self.form
     }
 
-    /// Whether anything was allocated or freed that the maps do not have yet. What was taken over from log space maps does
-    /// not count.
+    /// Returns whether there were allocations or frees that are not in the maps yet, except those from log space maps.
     #[must_use]
     pub fn is_changed(&self) -> bool {
         self.state().is_changed
     }
 
-    /// Whether the MOS has log space maps, whose content the allocator has taken over.
+    /// Returns whether the MOS has log space maps, whose content is loaded into the allocator.
     pub(crate) fn has_logs(&self) -> bool {
         self.state().has_logs
     }
 
-    /// Says that the MOS has no log space maps any more.
+    /// Records that the log space maps of the MOS were removed.
     pub(crate) fn forget_logs(&self) {
         self.state().has_logs = false;
     }
 
-    /// How much space there is.
+    /// Returns the space of the pool.
     #[must_use]
     pub fn space_use(&self) -> SpaceUse {
         let state = self.state();
@@ -229,17 +228,17 @@ impl Allocator {
         SpaceUse { capacity, allocated, room, used }
     }
 
-    /// Says how much must stay free from now on. Gives what was asked before.
+    /// Sets the reserve that allocations must leave free, and returns the previous one.
     pub fn set_reserve(&self, reserve: Reserve) -> Reserve {
         std::mem::replace(&mut self.state().reserve, reserve)
     }
 
-    /// Writes to the space maps what changed since the last call: allocations and frees, also those of the space maps
-    /// themselves. `pass` counts from 1 in each transaction group.
+    /// Writes the changes since the last call to the space maps: allocations and frees, including those of the space
+    /// maps themselves. `pass` counts from 1 in each transaction group.
     ///
     /// # Errors
     ///
-    /// The store fails.
+    /// Fails if the store cannot be changed.
     pub fn write_maps(&self, mos: &mut dyn ObjectStore, pass: u16) -> Result<SpaceMaps> {
         let mut done = SpaceMaps::default();
         let MapForm { two_words, histogram } = self.form;
@@ -250,7 +249,7 @@ impl Allocator {
                 Some(top) => (top.array, top.take_changes(&writing)?),
                 None => continue,
             };
-            // The store may take space while it is written to: the lock is not held.
+            // The store may allocate during the write, so the lock must not be held.
             for (metaslab, change) in changes {
                 let object = match change.map {
                     Some(object) => object,
@@ -271,11 +270,11 @@ impl Allocator {
         Ok(done)
     }
 
-    /// Says that the transaction group is on stable storage with this `mos`, and that the next one is written now.
+    /// Records that the transaction group is on stable storage with this `mos`, and begins the next one.
     ///
     /// # Errors
     ///
-    /// Never, unless freed space was taken while it waited.
+    /// Fails only if deferred space was reallocated, which is a bug.
     pub fn committed(&self, mos: Arc<dyn ObjectSet>, next: Txg) -> Result<()> {
         let mut state = self.intact_state()?;
         state.mos = Some(mos);
@@ -296,7 +295,7 @@ impl Allocator {
             }
         }
         if block.is_dedup() {
-            return Err(Error::unsupported("freeing a block of a dedup table"));
+            return Err(Error::unsupported("freeing a deduplicated block"));
         }
         let at_once = block.physical_birth() == self.txg();
         if block.is_gang() {
@@ -305,7 +304,7 @@ impl Allocator {
             }
         }
         for place in block.dvas() {
-            // The address of a gang header counts its pieces too, which were freed on their own.
+            // The DVA of a gang header includes its pieces, which were freed separately.
             let size = match place.is_gang() {
                 true => self.vdev(place.vdev())?.asize(gang::HEADER_BYTES as u64, block.physical_birth()),
                 false => place.asize(),
@@ -318,7 +317,7 @@ impl Allocator {
     fn give_back(&self, place: Dva, size: u64, at_once: bool) -> Result<()> {
         let vdev = self.vdev(place.vdev())?;
         let end = place.offset_sectors().checked_mul(SECTOR_BYTES).and_then(|start| start.checked_add(size));
-        let end = end.ok_or_else(|| Error::corrupt("block address", "ends beyond the last address"))?;
+        let end = end.ok_or_else(|| Error::corrupt("block address", "end exceeds the maximum offset"))?;
         let state = &mut *self.intact_state()?;
         let top = state.tops.get_mut(place.vdev() as usize).and_then(Option::as_mut);
         let Some(top) = top else {
@@ -358,7 +357,9 @@ impl Space for Allocator {
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {
         let copies = usize::from(copies);
         if psize == 0 || psize > BLOCK_BYTES_MAX || !(1..=DVAS_PER_BLOCK_POINTER).contains(&copies) {
-            return Err(Error::internal(format!("a block of {psize} bytes in {copies} copies")));
+            return Err(Error::internal(format!(
+                "cannot allocate a block of {psize} bytes in {copies} copies"
+            )));
         }
         let state = &mut *self.intact_state()?;
         match self.allocations_left.load(Ordering::Relaxed) {
@@ -387,7 +388,7 @@ impl Space for Allocator {
         let state = &mut *self.state();
         for place in places {
             let result = state.put_back(*place);
-            debug_assert!(result.is_ok(), "what is put back was taken: {result:?}");
+            debug_assert!(result.is_ok(), "only allocated blocks are returned: {result:?}");
         }
     }
 
@@ -405,7 +406,7 @@ impl Space for Allocator {
 }
 
 impl State {
-    /// Takes room for one copy of a block of which `others` are taken, as far from them as there is a choice.
+    /// Allocates one copy of a block, as far from the other copies `others` as possible.
     fn take_copy(
         &mut self,
         vdevs: &VdevTree,
@@ -456,7 +457,7 @@ impl State {
         tops.filter(move |(_, top)| top.as_ref().is_some_and(|top| top.class == Some(class))).map(|(n, _)| n)
     }
 
-    /// Makes it the next vdev's turn when `last` has had its part, which is larger the freer it is.
+    /// Moves to the next vdev after `last` has had its share, which is larger the more free space it has.
     fn pass_turn(&mut self, class: AllocationClass, tops: &[usize], last: usize) {
         let here = tops.iter().position(|n| *n == last).unwrap_or(0);
         let free = |top: &Top| u128::from(top.capacity() - top.allocated().min(top.capacity()));
@@ -466,12 +467,12 @@ impl State {
         let Some(top) = self.tops[last].as_ref() else { return };
         if tops.len() > 1 {
             if top.taken < top.aliquot() / 4 {
-                // Looking at all metaslabs for each small block would take longer than it is worth.
+                // The free space of all metaslabs is not computed for each small block, which would be slow.
                 self.turn[class as usize] = here;
                 return;
             }
             let (all_free, all) = (sum(&free), sum(&|top| u128::from(top.capacity())));
-            // Its part of the free space over its part of all space, as a factor.
+            // The share of the free space divided by the share of the capacity, as a factor.
             let part = u128::from(top.aliquot()) * free(top) * all;
             let part = part / (all_free.max(1) * u128::from(top.capacity()).max(1));
             if u128::from(top.taken) < part {
@@ -485,7 +486,7 @@ impl State {
         self.turn[class as usize] = (here + 1) % tops.len().max(1);
     }
 
-    /// Gives back what was taken in this transaction group.
+    /// Returns space that was allocated in this transaction group.
     fn put_back(&mut self, place: Dva) -> Result<()> {
         let Some(top) = self.tops.get_mut(place.vdev() as usize).and_then(Option::as_mut) else {
             return Err(Error::no_vdev(place.vdev()));
@@ -496,7 +497,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes over what the log space maps hold, in the order in which it happened.
+    /// Loads the changes from the log space maps, in chronological order.
     fn replay_logs(&mut self, mos: &dyn ObjectSet, spaces: &[VdevSpace]) -> Result<()> {
         let logs = LogSpaceMaps::open(mos)?;
         self.has_logs = Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64(LOG_SPACE_MAPS)?.is_some()
@@ -512,7 +513,7 @@ impl State {
     }
 }
 
-/// How far a copy must be from the others.
+/// The required distance of a copy from the others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Distance {
     OtherVdev,

@@ -1,4 +1,4 @@
-//! How much of a pool datasets can use (`spa_update_dspace`, `spa_get_slop_space`).
+//! The space of a pool that datasets can use (`spa_update_dspace`, `spa_get_slop_space`).
 //!
 //! ```text
 //! |<----------------- metaslabs of vdevs for ordinary blocks, deflated ---------------->|
@@ -7,9 +7,9 @@
 //! |<-- used -->|<----------- available ----------->|
 //! ```
 //!
-//! A vdev of many metaslabs gives one of them to its intent log. What is allocated on vdevs for special blocks is used, and adds
-//! as much to what there is; it is left out of both here. All are deflated bytes, as datasets count them (see
-//! [`arithmetic`]): the allocator refuses a block where `available` ends.
+//! A vdev with many metaslabs reserves one of them for its intent log. Space allocated on special vdevs counts as
+//! used, and increases the total by the same amount, so it is omitted from both here. All values are deflated bytes,
+//! as datasets count them (see [`arithmetic`]). Allocation fails where `available` ends.
 
 use super::Reserve;
 use super::vdev_space::VdevSpace;
@@ -17,26 +17,28 @@ use crate::vdev::arithmetic::{self, deflated};
 use crate::vdev::config::VdevConfig;
 use crate::zio::AllocationClass;
 
-/// The part of a pool that is kept free of data is one of `2^5` (`spa_slop_shift`).
+/// The shift for the slop space: `1 / 2^5` of the pool (`spa_slop_shift`).
 const SLOP_SHIFT: u32 = 5;
 
-/// Least and most that is kept free; never more than half (`spa_min_slop`, `spa_max_slop`).
+/// The minimum and the maximum of the slop space. It is never more than half of the pool (`spa_min_slop`,
+/// `spa_max_slop`).
 const SLOP_BYTES: (u64, u64) = (128 << 20, 128 << 30);
 
-/// A vdev with more metaslabs than this gives one of them to its intent log (`zfs_embedded_slog_min_ms`).
+/// The number of metaslabs above which a vdev reserves one for its intent log (`zfs_embedded_slog_min_ms`).
 const METASLABS_WITHOUT_LOG: u64 = 64;
 
-/// The room of a pool for ordinary blocks, in deflated bytes.
+/// The size of the normal class of a pool in deflated bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
-    /// That of metaslabs for all blocks.
+    /// The size of the metaslabs for all blocks.
     pub normal: u64,
-    /// That of metaslabs for intent logs.
+    /// The size of the metaslabs for intent logs.
     pub log: u64,
 }
 
 impl Capacity {
-    /// The room on these top-level vdevs, each with its part of the config. Pools from before version 3 are not deflated.
+    /// Returns the size of these top-level vdevs, each with its part of the config. Pools before version 3 are not
+    /// deflated.
     #[must_use]
     pub fn of<'a>(
         vdevs: impl IntoIterator<Item = (&'a VdevSpace, &'a VdevConfig)>,
@@ -53,7 +55,7 @@ impl Capacity {
             let bytes = |count: u64| {
                 deflated(count.checked_shl(u32::from(space.metaslab_shift)).unwrap_or(u64::MAX), ratio)
             };
-            // What is on a vdev that nothing may be taken from is used all the same.
+            // A vdev that must not be allocated from adds no space, although its data counts as used.
             if space.class.is_some() {
                 all.normal = all.normal.saturating_add(bytes(metaslabs - logs));
             }
@@ -62,7 +64,7 @@ impl Capacity {
         all
     }
 
-    /// What the pool keeps back for its own work (`spa_get_slop_space`).
+    /// Returns the slop space, which the pool reserves for its own operations (`spa_get_slop_space`).
     #[must_use]
     pub fn slop(&self) -> u64 {
         let (least, most) = SLOP_BYTES;
@@ -71,25 +73,25 @@ impl Capacity {
         slop.max(least.min(self.normal >> 1))
     }
 
-    /// What datasets can use together, what they use already included.
+    /// Returns the space that all datasets can use, including the space already in use.
     #[must_use]
     pub fn usable(&self) -> u64 {
         self.normal - self.slop()
     }
 
-    /// How much may be used so that so much stays free (`dsl_pool_adjustedsize`).
+    /// Returns the limit for used space that leaves the reserve free (`dsl_pool_adjustedsize`).
     #[must_use]
     pub fn limit(&self, reserve: Reserve) -> u64 {
         match reserve {
             Reserve::Slop => self.usable(),
             Reserve::HalfSlop => self.normal - self.slop() / 2,
-            // As far as there is room.
+            // Limited only by the free space.
             Reserve::Nothing => u64::MAX,
         }
     }
 }
 
-/// What each sector of 512 bytes on a top-level vdev counts for.
+/// Returns the deflated bytes per sector of 512 bytes of a top-level vdev.
 pub(super) fn ratio(config: &VdevConfig, is_deflated: bool) -> u64 {
     match config.deflate_ratio() {
         0 => 0,

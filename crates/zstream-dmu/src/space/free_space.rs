@@ -1,24 +1,24 @@
-//! The free ranges of a metaslab, found by place and by size.
+//! The free ranges of a metaslab, indexed by offset and by size.
 //!
-//! A search starts at a cursor behind the last range that was taken, so that what is written one after the other lies one
-//! behind the other. Only when there is no room near the cursor the range that fits best is taken, wherever it is.
+//! A search starts at a cursor after the last allocated range, so that consecutive writes are stored next to each
+//! other. The best fit anywhere is used only if there is no space near the cursor.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 
-/// How many ranges behind the cursor are looked at before the best fit is taken instead.
+/// The number of ranges after the cursor that are searched before the best fit is used.
 const RANGES_LOOKED_AT: usize = 128;
 
-/// Numbers of ranges by the logarithm of their size in bytes.
+/// The numbers of ranges by the logarithm of their size in bytes.
 pub(super) type Histogram = [u64; 64];
 
-/// A set of free ranges that never touch each other.
+/// A set of free ranges. Adjacent ranges are merged.
 #[derive(Clone, Debug)]
 pub(super) struct FreeSpace {
-    /// End by start.
+    /// Ends by start.
     by_start: BTreeMap<u64, u64>,
-    /// Size and start.
+    /// Pairs of size and start.
     by_size: BTreeSet<(u64, u64)>,
     histogram: Histogram,
     bytes: u64,
@@ -29,12 +29,12 @@ impl FreeSpace {
         Self { by_start: BTreeMap::new(), by_size: BTreeSet::new(), histogram: [0; 64], bytes: 0 }
     }
 
-    /// Bytes in all ranges.
+    /// Returns the total size of all ranges in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Size of the largest range.
+    /// Returns the size of the largest range.
     pub(super) fn largest(&self) -> u64 {
         self.by_size.last().map_or(0, |(size, _)| *size)
     }
@@ -43,12 +43,12 @@ impl FreeSpace {
         &self.histogram
     }
 
-    /// Number of ranges.
+    /// Returns the number of ranges.
     pub(super) fn ranges(&self) -> usize {
         self.by_start.len()
     }
 
-    /// The ranges by place, as start and end.
+    /// Returns an iterator over the ranges by offset, as start and end.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.by_start.iter().map(|(start, end)| (*start, *end))
     }
@@ -67,18 +67,18 @@ impl FreeSpace {
         self.bytes -= end - start;
     }
 
-    /// Makes a range free.
+    /// Adds a free range.
     ///
     /// # Errors
     ///
-    /// Part of it is free already.
+    /// Fails if part of it is already free.
     pub(super) fn release(&mut self, start: u64, end: u64) -> Result<()> {
         if start >= end {
             return Ok(());
         }
         let before = self.by_start.range(..end).next_back().map(|(start, end)| (*start, *end));
         if before.is_some_and(|(_, before_end)| before_end > start) {
-            return Err(Error::corrupt("space", format!("{start:#x}..{end:#x} is freed, but is free")));
+            return Err(Error::corrupt("space", format!("{start:#x}..{end:#x} is freed, but already free")));
         }
         let mut merged = (start, end);
         if let Some((before, before_end)) = before
@@ -95,16 +95,16 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// Whether any of `start..end` is free.
+    /// Returns whether any part of `start..end` is free.
     pub(super) fn overlaps(&self, start: u64, end: u64) -> bool {
         start < end && self.by_start.range(..end).next_back().is_some_and(|(_, found)| *found > start)
     }
 
-    /// Takes exactly this range.
+    /// Allocates exactly this range.
     ///
     /// # Errors
     ///
-    /// Part of it is not free.
+    /// Fails if part of it is not free.
     pub(super) fn claim(&mut self, start: u64, end: u64) -> Result<()> {
         let around = self.by_start.range(..=start).next_back().map(|(start, end)| (*start, *end));
         match around {
@@ -122,7 +122,7 @@ impl FreeSpace {
         }
     }
 
-    /// Takes `size` bytes, preferably at `cursor` or soon behind it.
+    /// Allocates `size` bytes, preferably at `cursor` or shortly after it.
     pub(super) fn take(&mut self, size: u64, cursor: u64) -> Option<u64> {
         if size == 0 || self.largest() < size {
             return None;
@@ -138,7 +138,7 @@ impl FreeSpace {
         Some(at)
     }
 
-    /// The first range with room from the cursor on, and where in it.
+    /// Returns the first range that is large enough after the cursor, and the offset in it.
     fn near(&self, size: u64, cursor: u64) -> Option<(u64, u64, u64)> {
         let around = self.by_start.range(..cursor).next_back().map(|(start, end)| (*start, *end));
         if let Some((start, end)) = around
@@ -151,14 +151,14 @@ impl FreeSpace {
         behind.map(|(start, end)| (*start, *end, *start)).find(|(start, end, _)| end - start >= size)
     }
 
-    /// The smallest range with room.
+    /// Returns the smallest range that is large enough.
     fn best(&self, size: u64) -> Option<(u64, u64, u64)> {
         let &(found, start) = self.by_size.range((size, 0)..).next()?;
         Some((start, start + found, start))
     }
 }
 
-/// Where a range of `size` bytes is counted in a histogram.
+/// Returns the histogram bucket of a range of `size` bytes.
 pub(super) fn bucket(size: u64) -> usize {
     size.checked_ilog2().unwrap_or(0) as usize
 }

@@ -1,9 +1,9 @@
-//! A metaslab: a part of a top-level vdev with a space map of its own.
+//! A metaslab: a part of a top-level vdev with its own space map.
 //!
 //! Every byte of a loaded metaslab is in one of four states:
 //!
 //! ```text
-//!            take                    free, written in this txg
+//!          allocate                  free, written in this txg
 //!  free ----------------> allocated ---------------------------> free
 //!    ^                        |
 //!    |                        | free, written before
@@ -11,12 +11,12 @@
 //!    +-- deferred[1] <-- deferred[0] <-- freed        one step with each txg that is committed
 //! ```
 //!
-//! The map says "free" of all but what is allocated; that freed space waits is known in memory only. It waits because the
-//! uberblocks of the last transaction groups still lead to it: should the newest turn out unreadable, an older one is
-//! opened and must find its blocks. OpenZFS waits as long (`TXG_DEFER_SIZE`).
+//! The map lists everything as free that is not allocated; deferred frees are known only in memory. They are deferred
+//! because the uberblocks of the last transaction groups still refer to these blocks: if the newest is unreadable, an
+//! older one is opened and needs its blocks intact. OpenZFS defers frees for the same time (`TXG_DEFER_SIZE`).
 //!
-//! `allocs` and `frees` are what the map does not have yet. They never overlap: a range that is freed before its allocation
-//! was written is as if it had never been allocated.
+//! `allocs` and `frees` are the changes that are not in the map yet. They never overlap: a range that is freed before
+//! its allocation was written is in neither.
 
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -30,27 +30,26 @@ use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
 use crate::range_set::RangeSet;
 
-/// Transaction groups for which freed space waits before it is used again (`TXG_DEFER_SIZE`).
+/// The number of transaction groups for which freed space is deferred before it is reused (`TXG_DEFER_SIZE`).
 pub(super) const DEFER_TXGS: usize = 2;
 
-/// A map is written anew when it is this many times as long as it would then be (`zfs_condense_pct`).
+/// The ratio between the length of a map and its condensed length at which it is condensed (`zfs_condense_pct`).
 const CONDENSE_FACTOR: u64 = 2;
 
-/// A map of fewer blocks than this is never written anew (`zfs_metaslab_condense_block_threshold`).
+/// The number of blocks up to which a map is never condensed (`zfs_metaslab_condense_block_threshold`).
 const CONDENSE_BLOCKS: u64 = 4;
 
-/// Ranges of this size and more are searched from a cursor of their own, so that small blocks do not break up long runs of
-/// large ones.
+/// The size from which ranges have their own cursor, so that small blocks do not fragment long runs of large ones.
 const LARGE_BYTES: u64 = 16 << 10;
 
-/// What a metaslab's map needs to know of its surroundings to be written.
+/// The parameters for writing the map of a metaslab.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Writing {
     /// The transaction group.
     pub(super) txg: Txg,
-    /// Its sync pass, from 1 on.
+    /// Its sync pass, from 1.
     pub(super) pass: u16,
-    /// Logarithm of the map's unit.
+    /// The logarithm of the map's unit.
     pub(super) shift: u8,
     /// Whether entries of two words may be used.
     pub(super) two_words: bool,
@@ -58,28 +57,28 @@ pub(super) struct Writing {
     pub(super) histogram: bool,
 }
 
-/// What is to be written to a metaslab's map.
+/// A change to write to the map of a metaslab.
 #[derive(Clone, Debug)]
 pub(super) struct MapChange {
-    /// The map; it is to be made where there is none.
+    /// The map, or `None` if it does not exist yet.
     pub(super) map: Option<ObjectId>,
-    /// Whether everything that it has goes.
+    /// Whether the old content is discarded.
     is_anew: bool,
-    /// Byte offset in the map, and what is to stand there.
+    /// The byte offset of the new entries in the map.
     at: u64,
     entries: Vec<u8>,
-    /// What its header is to say.
+    /// The fields of the new header.
     allocated: u64,
     histogram: Option<Histogram>,
     shift: u8,
 }
 
 impl MapChange {
-    /// Writes to the map in `object`.
+    /// Writes the change to the map in `object`.
     ///
     /// # Errors
-    ///
-    /// The store fails.
+    /// Fails if the store cannot be changed.
+    /// Fails if the store cannot be changed.
     pub(super) fn write(&self, mos: &mut dyn ObjectStore, object: ObjectId) -> Result<()> {
         if self.is_anew {
             mos.free_range(object, 0, u64::MAX)?;
@@ -98,7 +97,7 @@ pub(super) struct Metaslab {
     start: u64,
     size: u64,
     map: Option<ObjectId>,
-    /// Allocated bytes: the map's, with the changes that it does not have yet.
+    /// The allocated bytes in the map, including the changes that are not in it yet.
     allocated: u64,
     loaded: Option<Loaded>,
 }
@@ -110,7 +109,7 @@ struct Loaded {
     deferred: [RangeSet; DEFER_TXGS],
     allocs: RangeSet,
     frees: RangeSet,
-    /// Where the next search starts, for small and for large ranges.
+    /// The positions at which the next search starts, for small and for large ranges.
     cursors: [u64; 2],
     map_length: u64,
     map_block_bytes: u64,
@@ -118,21 +117,22 @@ struct Loaded {
 }
 
 impl Metaslab {
-    /// A metaslab that was never allocated from.
+    /// Returns a metaslab without allocations.
     pub(super) fn new(start: u64, size: u64) -> Self {
         Self { start, size, map: None, allocated: 0, loaded: None }
     }
 
-    /// A metaslab whose map is in `object`; only the map's header is read.
+    /// Opens a metaslab whose map is in `object`. Reads only the header of the map.
     ///
     /// # Errors
     ///
-    /// The header cannot be read, or it counts more than the metaslab has.
+    /// Fails if the header cannot be read, and if it counts more than the size of the metaslab.
     pub(super) fn open(mos: &dyn ObjectSet, object: ObjectId, start: u64, size: u64) -> Result<Self> {
         let map = SpaceMap::open(mos, object)?;
         let allocated = u64::try_from(map.alloc).ok().filter(|allocated| *allocated <= size);
         let allocated = allocated.ok_or_else(|| {
-            let detail = format!("object {object} counts {} allocated bytes of {size}", map.alloc);
+            let detail =
+                format!("object {object} has {} allocated bytes, at most {size} are possible", map.alloc);
             Error::corrupt("space map", detail)
         })?;
         Ok(Self { start, size, map: Some(object), allocated, loaded: None })
@@ -142,7 +142,7 @@ impl Metaslab {
         self.allocated
     }
 
-    /// The most that a range taken from it can have, as far as is known.
+    /// Returns an upper bound for the size of the largest free range.
     pub(super) fn room(&self) -> u64 {
         match &self.loaded {
             Some(loaded) => loaded.free.largest(),
@@ -150,12 +150,12 @@ impl Metaslab {
         }
     }
 
-    /// Bytes that can be taken.
+    /// Returns the number of bytes that can be allocated.
     pub(super) fn free_bytes(&self) -> u64 {
         self.loaded.as_ref().map_or(self.size - self.allocated, |loaded| loaded.free.bytes())
     }
 
-    /// Reads the map, unless that was done. `shift` is the logarithm of its unit.
+    /// Loads the map if it is not loaded yet. `shift` is the logarithm of its unit.
     fn load(&mut self, mos: Option<&dyn ObjectSet>, shift: u8) -> Result<&mut Loaded> {
         if self.loaded.is_none() {
             let loaded = self.read(mos, shift)?;
@@ -163,7 +163,7 @@ impl Metaslab {
             if self.size - free != self.allocated {
                 let (object, found) = (self.map.unwrap_or_default(), self.size - free);
                 let detail =
-                    format!("object {object} allocates {found} bytes, its header says {}", self.allocated);
+                    format!("object {object} allocates {found} bytes, its header has {}", self.allocated);
                 return Err(Error::corrupt("space map", detail));
             }
             self.loaded = Some(loaded);
@@ -201,11 +201,11 @@ impl Metaslab {
         })
     }
 
-    /// Takes `size` bytes; `None` when no free range is as long.
+    /// Allocates `size` bytes. Returns `None` if no free range is large enough.
     ///
     /// # Errors
     ///
-    /// The map cannot be read.
+    /// Fails if the map cannot be read.
     pub(super) fn take(&mut self, mos: Option<&dyn ObjectSet>, shift: u8, size: u64) -> Result<Option<u64>> {
         if self.room() < size {
             return Ok(None);
@@ -219,11 +219,11 @@ impl Metaslab {
         Ok(Some(start))
     }
 
-    /// Frees a range. It can be taken again at once if `at_once`, and else when enough transaction groups were committed.
+    /// Frees a range. It can be reused immediately if `at_once`, and otherwise after enough transaction groups.
     ///
     /// # Errors
     ///
-    /// Part of it is not allocated, or the map cannot be read.
+    /// Fails if part of the range is not allocated, and if the map cannot be read.
     pub(super) fn free(
         &mut self,
         mos: Option<&dyn ObjectSet>,
@@ -246,11 +246,11 @@ impl Metaslab {
         Ok(())
     }
 
-    /// Applies a change out of a log space map, which the metaslab's own map does not have.
+    /// Applies a change from a log space map that is not in the map of the metaslab yet.
     ///
     /// # Errors
     ///
-    /// It allocates what is allocated or frees what is free, or the map cannot be read.
+    /// Fails if the change allocates an allocated range or frees a free one, and if the map cannot be read.
     pub(super) fn replay(
         &mut self,
         mos: Option<&dyn ObjectSet>,
@@ -271,11 +271,11 @@ impl Metaslab {
         }
     }
 
-    /// Takes what the map does not have yet, to be written to it. From then on it counts as written.
+    /// Returns the changes that are not in the map yet, and marks them as written. The caller must write them.
     ///
     /// # Errors
     ///
-    /// Never, unless ranges overlap that must not.
+    /// Fails only if ranges overlap, which is a bug.
     pub(super) fn take_changes(&mut self, writing: &Writing) -> Result<Option<MapChange>> {
         let Some(loaded) = self.loaded.as_mut() else { return Ok(None) };
         if loaded.allocs.is_empty() && loaded.frees.is_empty() {
@@ -291,7 +291,7 @@ impl Metaslab {
             block_bytes: loaded.map_block_bytes,
         };
         let mut entries = Vec::new();
-        // Later passes write what the first one caused; writing the map anew would cause as much again.
+        // Later passes write the changes that the first one caused. Condensing would cause as many again.
         let is_anew = writing.pass == 1 && loaded.condense_pays();
         if is_anew {
             let all = loaded.allocated(self.start, self.start + self.size)?;
@@ -318,16 +318,16 @@ impl Metaslab {
         }))
     }
 
-    /// Says which object the map is in that was made for it.
+    /// Sets the object of a new map.
     pub(super) fn set_map(&mut self, object: ObjectId) {
         self.map = Some(object);
     }
 
-    /// Says that the transaction group is on stable storage.
+    /// Marks the transaction group as committed, and ages deferred frees.
     ///
     /// # Errors
     ///
-    /// Never, unless freed space was taken while it waited.
+    /// Fails only if deferred space was reallocated, which is a bug.
     pub(super) fn committed(&mut self) -> Result<()> {
         let Some(loaded) = self.loaded.as_mut() else { return Ok(()) };
         let freed = std::mem::take(&mut loaded.freed);
@@ -359,7 +359,7 @@ impl Loaded {
         std::iter::once(&self.freed).chain(&self.deferred).flat_map(RangeSet::iter)
     }
 
-    /// What the map must say is allocated.
+    /// Returns the ranges that are allocated in the map.
     fn allocated(&self, start: u64, end: u64) -> Result<RangeSet> {
         let mut allocated = RangeSet::default();
         allocated.add(start, end)?;
@@ -377,7 +377,8 @@ impl Loaded {
         histogram
     }
 
-    /// Whether the map, written anew, would be much shorter. Between two free ranges lies at most one that is allocated.
+    /// Returns whether the condensed map would be much shorter. There is at most one allocated range between two free
+    /// ones.
     fn condense_pays(&self) -> bool {
         let ranges = self.free.ranges() + self.waiting().count() + 1;
         let best = 8 * (ranges as u64 + 1);
@@ -385,11 +386,11 @@ impl Loaded {
     }
 }
 
-/// The maps of a vdev's metaslabs, as its array of them says: an object each, 0 where there is none yet.
+/// Reads the array of the maps of a vdev's metaslabs: an object each, 0 for none.
 ///
 /// # Errors
 ///
-/// The array cannot be read.
+/// Fails if the array cannot be read.
 pub(super) fn read_array(mos: &dyn ObjectSet, array: ObjectId, count: u64) -> Result<Vec<u64>> {
     let mut bytes = vec![0; count as usize * 8];
     mos.read(array, 0, &mut bytes)?;

@@ -1,4 +1,4 @@
-//! What is allocated on a vdev and what is free.
+//! The allocated and the free space of vdevs.
 
 mod allocator;
 mod capacity;
@@ -14,44 +14,45 @@ pub mod vdev_space;
 pub use self::allocator::{Allocator, MapForm};
 pub use self::capacity::Capacity;
 
-/// How much of a pool must stay free when space is taken.
+/// The part of a pool that an allocation must leave free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reserve {
-    /// The slop space: what users fill ends here (`ZFS_SPACE_CHECK_NORMAL`).
+    /// The slop space: the limit for ordinary writes (`ZFS_SPACE_CHECK_NORMAL`).
     #[default]
     Slop,
-    /// Half of it: for what frees more than it takes in the end (`ZFS_SPACE_CHECK_RESERVED`).
+    /// Half of the slop space: the limit for operations that finally free more than they allocate
+    /// (`ZFS_SPACE_CHECK_RESERVED`).
     HalfSlop,
-    /// Nothing: for what must be written so that a transaction group can be completed.
+    /// Nothing: for writes that are required to complete a transaction group.
     Nothing,
 }
 
-/// How much space a pool has, in bytes.
+/// The space of a pool in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpaceUse {
-    /// What all metaslabs have, parity included.
+    /// The size of all metaslabs, including parity.
     pub capacity: u64,
-    /// What is allocated of it.
+    /// The allocated part of it.
     pub allocated: u64,
-    /// What there is for ordinary blocks, as datasets count it.
+    /// The size of the normal class in deflated bytes, as datasets count them.
     pub room: Capacity,
-    /// What is used of that.
+    /// The used part of that.
     pub used: u64,
 }
 
 impl SpaceUse {
-    /// What datasets can still use.
+    /// Returns the space that datasets can still use.
     #[must_use]
     pub fn available(&self) -> u64 {
         self.room.usable().saturating_sub(self.used)
     }
 }
 
-/// What writing space maps did to the MOS.
+/// The changes to the MOS from writing space maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpaceMaps {
-    /// Whether anything was written.
+    /// Whether any map was written.
     pub changed: bool,
-    /// How many maps were made.
+    /// The number of new maps.
     pub created: u64,
 }

@@ -1,4 +1,4 @@
-//! Space maps: logs of what was allocated and freed in a metaslab.
+//! Space maps: logs of the allocations and frees of a metaslab.
 //!
 //! ```text
 //!  entry   10 action:2 pass:10 txg:50                       debug, txg 0: padding
@@ -6,8 +6,8 @@
 //!          11 pad:2 run-1:36 vdev:24   type:1 offset:63     two words
 //! ```
 //!
-//! Offsets and runs are in units of the vdev's sectors from the metaslab's start. In log
-//! space maps ([`vdev_space`](super::vdev_space)) they are in units of 512 bytes from the vdev's start.
+//! Offsets and runs are in sectors of the vdev, relative to the start of the metaslab. In log space maps
+//! ([`vdev_space`](super::vdev_space)) they are in units of 512 bytes, relative to the start of the vdev.
 
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -19,21 +19,21 @@ use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 use crate::object_set::ObjectSet;
 use crate::range_set::RangeSet;
 
-/// Whether a range was allocated or freed.
+/// The change of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpaceChange {
-    /// It was allocated.
+    /// The range was allocated.
     Alloc,
-    /// It was freed.
+    /// The range was freed.
     Free,
 }
 
 impl SpaceChange {
-    /// Does the same to a set of allocated ranges.
+    /// Applies the change to a set of allocated ranges.
     ///
     /// # Errors
     ///
-    /// As for [`RangeSet::add`] and [`RangeSet::remove`].
+    /// Fails as [`RangeSet::add`] and [`RangeSet::remove`].
     pub fn apply(self, allocated: &mut RangeSet, start: u64, end: u64) -> Result<()> {
         match self {
             Self::Alloc => allocated.add(start, end),
@@ -45,58 +45,58 @@ impl SpaceChange {
 /// An entry of a space map, in its units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpaceMapEntry {
-    /// Says what follows; means nothing when a map is replayed.
+    /// A description of the following entries, which is ignored on replay.
     Debug {
-        /// Transaction group that wrote what follows; 0 for padding.
+        /// The transaction group of the following entries; 0 for padding.
         txg: Txg,
-        /// Its sync pass.
+        /// The sync pass.
         pass: u16,
-        /// What it did.
+        /// The change.
         change: SpaceChange,
     },
     /// A range that was allocated or freed.
     Range {
-        /// What happened to it.
+        /// The change.
         change: SpaceChange,
-        /// The vdev, in entries of two words. In a metaslab's own map it means nothing.
+        /// The vdev, in entries of two words. It is not used in the map of a metaslab.
         vdev: Option<u32>,
-        /// Where the range starts, in units.
+        /// The start of the range in units.
         offset: u64,
-        /// How long it is, in units.
+        /// The length of the range in units.
         run: u64,
     },
 }
 
 structure! {
-    /// The header of a space map as it is stored (`space_map_phys_t`); without the feature `spacemap_histogram` it ends before
-    /// the padding.
+    /// The header of a space map (`space_map_phys_t`). Without the feature `spacemap_histogram` it ends before the
+    /// padding.
     pub(super) SpaceMapPhys[320] {
-        /// The map's object.
+        /// The object of the map.
         object: ObjectId,
-        /// Bytes of entries.
+        /// The length of the entries in bytes.
         length: u64,
-        /// Bytes allocated, less those freed.
+        /// The allocated bytes, minus the freed ones.
         alloc: i64,
         pad: [u64; 5],
-        /// Number of free segments by size.
+        /// The number of free segments by size.
         histogram: [u64; 32],
     }
 }
 
-/// Bytes of a header without histogram (`SPACE_MAP_SIZE_V0`).
+/// The size of a header without a histogram (`SPACE_MAP_SIZE_V0`).
 pub(super) const HEADER_BYTES_MIN: usize = SpaceMapPhys::offset_of("pad");
 
 /// The header of a space map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpaceMap {
-    /// The map's object.
+    /// The object of the map.
     pub object: ObjectId,
-    /// Bytes of entries.
+    /// The length of the entries in bytes.
     pub length: u64,
-    /// Bytes allocated, less those freed.
+    /// The allocated bytes, minus the freed ones.
     pub alloc: i64,
-    /// Number of free segments by size: entry `k` counts those of `2^(k + shift)` bytes and more, below
-    /// the double. Old maps have none.
+    /// The number of free segments by size: entry `k` counts those from `2^(k + shift)` bytes to below twice that. Old
+    /// maps have no histogram.
     pub histogram: Option<Vec<u64>>,
     block_bytes: u64,
 }
@@ -106,19 +106,22 @@ impl SpaceMap {
     ///
     /// # Errors
     ///
-    /// The object is not there, is no space map, or claims more entries than it can hold.
+    /// Fails if the object does not exist, if it is not a space map, and if it has more entries than it can contain.
     pub fn open(set: &dyn ObjectSet, object: ObjectId) -> Result<Self> {
         let info = set.info(object)?;
         let place = |error: Error| error.at_bookmark(bookmark(set, object, 0));
         info.expect_type(ObjectType::SPACE_MAP).map_err(place)?;
         let bonus = info.bonus()?;
         if bonus.len() < HEADER_BYTES_MIN {
-            return Err(place(Error::corrupt("space map", format!("bonus of {} bytes", bonus.len()))));
+            return Err(place(Error::corrupt(
+                "space map",
+                format!("bonus is {} bytes, expected {HEADER_BYTES_MIN}", bonus.len()),
+            )));
         }
         let SpaceMapPhys { length, alloc, histogram, .. } =
             SpaceMapPhys::read_short(bonus, ByteOrder::Little);
         if length > info.end() || length % 8 != 0 {
-            let detail = format!("{length} bytes of entries, the object ends at {}", info.end());
+            let detail = format!("entries are {length} bytes, the object ends at {}", info.end());
             return Err(place(Error::corrupt("space map", detail)));
         }
         Ok(Self {
@@ -130,18 +133,19 @@ impl SpaceMap {
         })
     }
 
-    /// The entries in the order in which they were written. The first error ends them.
+    /// Returns an iterator over the entries in the order in which they were written. It ends after the first error.
     #[must_use]
     pub fn entries<'a>(&self, set: &'a dyn ObjectSet) -> SpaceMapEntries<'a> {
         SpaceMapEntries { set, map: self.clone(), next: 0, block: None }
     }
 
-    /// Applies the map of a metaslab to `allocated`. `start` is where the metaslab starts on its vdev and `size` its
-    /// size, in bytes; `shift` is the logarithm of the map's unit.
+    /// Applies the map of a metaslab to `allocated`. `start` is the start of the metaslab on its vdev and `size` its
+    /// size, both in bytes. `shift` is the logarithm of the unit of the map.
     ///
     /// # Errors
     ///
-    /// The map cannot be read, leaves its metaslab, allocates what is allocated or frees what is free.
+    /// Fails if the map cannot be read, if a range is outside the metaslab, and if an allocated range is allocated or
+    /// a free one freed.
     pub fn replay(
         &self,
         set: &dyn ObjectSet,
@@ -155,7 +159,10 @@ impl SpaceMap {
             let SpaceMapEntry::Range { change, offset, run, .. } = entry? else { continue };
             let range = scaled(offset, run, shift).filter(|(_, end)| *end <= size);
             let (first, end) = range.ok_or_else(|| {
-                place(Error::corrupt("space map", format!("{run} units at {offset}, beyond {size} bytes")))
+                place(Error::corrupt(
+                    "space map",
+                    format!("{run} units at {offset} extend beyond {size} bytes"),
+                ))
             })?;
             change.apply(allocated, start + first, start + end).map_err(place)?;
         }
@@ -167,7 +174,7 @@ pub(super) fn bookmark(set: &dyn ObjectSet, object: ObjectId, block: u64) -> Boo
     Bookmark { objset: set.objset_id(), object, level: 0, block: BlockId(block) }
 }
 
-/// Start and end in bytes of a range in units.
+/// Returns the start and the end in bytes of a range in units.
 pub(super) fn scaled(offset: u64, run: u64, shift: u8) -> Option<(u64, u64)> {
     let unit = 1_u64.checked_shl(u32::from(shift))?;
     let start = offset.checked_mul(unit)?;
@@ -178,7 +185,7 @@ pub(super) fn scaled(offset: u64, run: u64, shift: u8) -> Option<(u64, u64)> {
 pub struct SpaceMapEntries<'a> {
     set: &'a dyn ObjectSet,
     map: SpaceMap,
-    /// Byte offset of the next entry; beyond the end after an error.
+    /// The byte offset of the next entry; after an error it is after the end.
     next: u64,
     block: Option<(u64, Block)>,
 }
@@ -198,7 +205,8 @@ impl SpaceMapEntries<'_> {
             }
         };
         let bytes = block.get(at..at + 8).ok_or_else(|| {
-            Error::corrupt("space map", format!("block of {} bytes", block.len())).at_bookmark(place)
+            Error::corrupt("space map", format!("block is {} bytes, too short for its entries", block.len()))
+                .at_bookmark(place)
         })?;
         self.next += 8;
         Ok(ByteOrder::Little.u64(bytes))
@@ -261,7 +269,7 @@ pub(super) mod tests {
         offset << 16 | change << 15 | (run - 1)
     }
 
-    /// A map in object 7 with these words.
+    /// Returns a map of these words in object 7.
     pub(in crate::space) fn map(words: &[u64]) -> Objects {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let blocks = bytes.chunks(64).map(|block| [block, &[0; 64]].concat()[..64].to_vec()).collect();
@@ -302,7 +310,7 @@ pub(super) mod tests {
             (vec![one_word(0, 2047, 2)], "beyond 1048576 bytes"),
             (vec![0b11 << 62 | 1 << 24, u64::MAX >> 1], "beyond 1048576 bytes"),
             (vec![0b11 << 62], "has only one"),
-            // Two words do not straddle blocks, of eight words here.
+            // Entries of two words must not cross a block boundary; blocks have eight words here.
             ([vec![0b10 << 62; 7], vec![0b11 << 62, 0]].concat(), "has only one"),
         ] {
             let error = replayed(&map(&words)).unwrap_err();

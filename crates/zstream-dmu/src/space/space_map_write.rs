@@ -1,4 +1,4 @@
-//! Writing space maps: the entries of one change, and the header.
+//! Encoding of space maps: the entries of a change, and the header.
 
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -11,44 +11,44 @@ use crate::ids::{ObjectId, Txg};
 use crate::object_store::ObjectStore;
 use crate::range_set::RangeSet;
 
-/// Size of a space map's blocks (`zfs_metaslab_sm_blksz_no_log`).
+/// The block size of space maps (`zfs_metaslab_sm_blksz_no_log`).
 pub(super) const BLOCK_BYTES: u32 = 16 << 10;
 
-/// Logarithm of the size of a space map's indirect blocks (`space_map_ibs`).
+/// The logarithm of the size of the indirect blocks of space maps (`space_map_ibs`).
 const INDIRECT_SHIFT: u8 = 14;
 
-/// Bytes of a header, by whether it has a histogram.
+/// Returns the length of a header with or without a histogram.
 fn header_bytes(with_histogram: bool) -> usize {
     if with_histogram { SpaceMapPhys::LEN } else { HEADER_BYTES_MIN }
 }
 
-/// Units that an entry of one word can count (`SM_RUN_MAX`).
+/// The maximum run of an entry of one word in units (`SM_RUN_MAX`).
 const RUN_MAX: u64 = 1 << 15;
 
-/// Offsets that an entry of one word can name.
+/// The end of the offsets of an entry of one word.
 const OFFSET_END: u64 = 1 << 47;
 
-/// Units that an entry of two words can count (`SM2_RUN_MAX`).
+/// The maximum run of an entry of two words in units (`SM2_RUN_MAX`).
 const RUN2_MAX: u64 = 1 << 36;
 
-/// How entries of a map are written.
+/// The encoding of the entries of a map.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
-    /// Where the metaslab starts on its vdev, in bytes.
+    /// The start of the metaslab on its vdev in bytes.
     pub(super) start: u64,
-    /// Logarithm of the unit.
+    /// The logarithm of the unit.
     pub(super) shift: u8,
     /// Whether entries of two words may be used (feature `spacemap_v2`).
     pub(super) two_words: bool,
-    /// Size of the map's blocks.
+    /// The block size of the map.
     pub(super) block_bytes: u64,
 }
 
-/// Makes the object of a map and gives its number.
+/// Allocates the object of a map.
 ///
 /// # Errors
 ///
-/// The store cannot make it.
+/// Fails if the store cannot allocate it.
 pub(super) fn create(mos: &mut dyn ObjectStore, with_histogram: bool) -> Result<ObjectId> {
     let header = header_bytes(with_histogram) as u16;
     mos.allocate(&NewObject {
@@ -58,7 +58,7 @@ pub(super) fn create(mos: &mut dyn ObjectStore, with_histogram: bool) -> Result<
 }
 
 impl Form {
-    /// The entries that say `change` of `ranges`, to stand from byte `at` of the map on.
+    /// Encodes `change` of `ranges` as entries, for the byte offset `at` of the map.
     pub(super) fn entries(
         &self,
         at: u64,
@@ -79,16 +79,16 @@ impl Form {
         for (start, end) in ranges.iter() {
             let (mut offset, mut left) = ((start - self.start) >> self.shift, (end - start) >> self.shift);
             while left > 0 {
-                // The long form only where the short one does not reach, as OpenZFS does.
+                // As in OpenZFS, two words are used only if one is not enough.
                 let long = self.two_words && (offset >= OFFSET_END || left > RUN_MAX);
                 let run = left.min(if long { RUN2_MAX } else { RUN_MAX });
                 if long {
                     if (at + 8).is_multiple_of(self.block_bytes) {
-                        // An entry of two words lies in one block: an empty debug entry fills the gap.
+                        // An entry of two words must not cross a block boundary: an empty debug entry fills the gap.
                         put(0b10 << 62);
                         at += 8;
                     }
-                    // The vdev means nothing in a metaslab's own map.
+                    // The vdev is not used in the map of a metaslab.
                     put(0b11 << 62 | (run - 1) << 24);
                     put(bit << 63 | offset);
                     at += 16;
@@ -104,7 +104,7 @@ impl Form {
     }
 }
 
-/// The header of a map: a histogram only where the map has room for one.
+/// Encodes the header of a map. It includes the histogram only if the map has one.
 pub(super) fn header(
     object: ObjectId,
     length: u64,
@@ -117,7 +117,7 @@ pub(super) fn header(
         for (size, &count) in histogram.iter().enumerate().filter(|(_, count)| **count > 0) {
             let entry = size.saturating_sub(usize::from(shift));
             let last = phys.histogram.len() - 1;
-            // Ranges beyond the last entry count there by how many of its ranges they would make.
+            // A range beyond the last entry is counted there as the number of ranges of that size that it equals.
             phys.histogram[entry.min(last)] += count << entry.saturating_sub(last);
         }
     }
@@ -158,7 +158,7 @@ mod tests {
             let form = Form { start: 5 << 40, shift, two_words, block_bytes: 64 };
             let mut first = RangeSet::default();
             for (offset, run) in allocs {
-                // Overlapping ranges are left out.
+                // Overlapping ranges are skipped.
                 let start = form.start + (offset << shift);
                 let _ = first.add(start, start + (run << shift));
             }

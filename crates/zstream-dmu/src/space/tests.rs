@@ -1,4 +1,4 @@
-//! The allocator over maps in memory.
+//! Tests of the allocator with maps in memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use crate::zio::{AllocationClass, BlockReader, Space};
 
 const FORM: MapForm = MapForm { two_words: true, histogram: true };
 
-/// Metaslabs of this many bytes each: the smallest that have room for the largest block.
+/// The size of a metaslab in bytes: the smallest that has space for the largest block.
 const METASLAB_SHIFT: u8 = 24;
 
-/// `tops` vdevs of `metaslabs` metaslabs each, with their arrays in objects 2, 3, ...
+/// Returns `tops` vdevs of `metaslabs` metaslabs each, with their arrays in objects 2, 3, ...
 fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store) {
     let asize = metaslabs << METASLAB_SHIFT;
     let config = |n: u32| VdevConfig {
@@ -43,7 +43,7 @@ fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store)
     let configs: Vec<_> = (0..tops).map(config).collect();
     let tree = VdevTree::build(Guid(1), &configs, &HashMap::new(), 0).unwrap();
     let mut store = Store::default();
-    // The directory, as empty as a ZAP can be.
+    // The object directory, which contains no more than an empty ZAP.
     store.claim(ObjectId(1), &NewObject::new(ObjectType::OBJECT_DIRECTORY, 512)).unwrap();
     store.write(ObjectId(1), 0, &(1_u64 << 63 | 3).to_le_bytes()).unwrap();
     let space = |vdev: u32| {
@@ -129,7 +129,7 @@ proptest! {
         let mut space = Allocator::create(Arc::clone(&reader), &spaces, FORM, Txg(4)).unwrap();
         space.set_reserve(Reserve::Nothing);
         let mut live: Vec<(Vec<Dva>, Txg)> = Vec::new();
-        // Freed places, and the first transaction group that may use them again.
+        // Freed ranges, and the first transaction group that may reuse them.
         let mut waiting: Vec<(Dva, u64)> = Vec::new();
         let mut used = vec![RangeSet::default(); tops as usize];
         let mut pass = 1;
@@ -143,7 +143,7 @@ proptest! {
                             let (start, end) = (place.offset(), place.offset() + place.asize());
                             prop_assert!(end <= 2 << METASLAB_SHIFT);
                             prop_assert_eq!(start >> METASLAB_SHIFT, (end - 1) >> METASLAB_SHIFT);
-                            // Refuses what overlaps.
+                            // Overlapping ranges are refused.
                             used[place.vdev() as usize].add(start, end).unwrap();
                             let early = waiting.iter().find(|(freed, from)| {
                                 freed.vdev() == place.vdev() && *from > space.txg().0
@@ -186,7 +186,7 @@ proptest! {
                 Step::Reopen => {
                     commit(&space, &mut store);
                     pass = 1;
-                    // What waits is not kept: the newest uberblock does not need it.
+                    // Deferred frees are not stored: the newest uberblock does not need them.
                     waiting.clear();
                     let txg = Txg(space.txg().0 + 1);
                     space = Allocator::open(Arc::clone(&reader), Arc::new(store.clone()), &spaces, FORM, txg).unwrap();
@@ -231,7 +231,7 @@ fn slop_space_is_for_what_must_be_written() {
     let (reader, spaces, _) = vdevs(2, 2);
     let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
     let fill = || (0..).take_while(|_| space.allocate(1 << 20, 1, AllocationClass::Normal).is_ok()).count();
-    // Half of so small a pool is slop.
+    // Half of such a small pool is slop space.
     assert_eq!(fill(), 32);
     assert_eq!(space.set_reserve(Reserve::HalfSlop), Reserve::Slop);
     assert_eq!(fill(), 16);
@@ -267,7 +267,7 @@ fn a_map_that_grew_long_is_written_anew() {
         let taken: Vec<_> =
             (0..200).map(|_| space.allocate(512, 1, AllocationClass::Normal).unwrap()).collect();
         commit(&space, &mut store);
-        // First every second one, so that each entry of the map stands alone.
+        // First every second range, so that each entry of the map is separate.
         for first in 0..2 {
             for places in taken.iter().skip(first).step_by(2) {
                 space.free(&block(places, txg)).unwrap();
@@ -284,7 +284,7 @@ fn a_map_that_grew_long_is_written_anew() {
     assert_eq!(found.bytes(), space.space_use().allocated);
 }
 
-/// A block of `psize` bytes takes parity and padding on raidz, and counts for about what it holds.
+/// A block of `psize` bytes allocates parity and padding on raidz, and its deflated size is about `psize`.
 #[test]
 fn raidz_blocks_take_whole_stripes_and_count_for_their_data() {
     let geometry = Geometry { children: 5, parity: 2, ashift: 12, expansion: Expansion::default() };
@@ -304,11 +304,11 @@ fn raidz_blocks_take_whole_stripes_and_count_for_their_data() {
     let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
     space.set_reserve(Reserve::Nothing);
     assert_eq!(space.unit_shift(), 12);
-    // Bytes, sectors that they take: data, parity in each row of three, padding to a multiple of three.
+    // Bytes, and the sectors that they allocate: data, parity for each row of three, padding to a multiple of three.
     for (psize, sectors) in [(512, 3), (4096, 3), (8192, 6), (3 * 4096, 6), (4 * 4096, 9), (128 << 10, 54)] {
         let places = space.allocate(psize, 1, AllocationClass::Normal).unwrap();
         assert_eq!(places[0].asize(), sectors * 4096, "{psize}");
-        // 32 sectors of data take 54: each counts for 512 * 128 KiB / (54 * 4096), rounded down to whole bytes.
+        // 32 data sectors allocate 54. Each counts for 512 * 128 KiB / (54 * 4096), rounded down to whole bytes.
         assert_eq!(space.dsize(&block(&places, Txg(4))), sectors * 8 * 303);
     }
     assert_eq!(space.dsize(&BlockPointer::EMPTY), 0);
@@ -329,10 +329,10 @@ fn classes_fall_back_to_the_normal_one_and_log_devices_are_left_alone() {
     assert_eq!(space.space_use().capacity, 64 << 20);
 }
 
-/// Top-level vdevs of one shape, in a pool of that many members of each.
+/// A pool of top-level vdevs of one shape.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
-    /// Parity of raidz; none for single disks and mirrors.
+    /// The parity of raidz; 0 for single disks and mirrors.
     parity: usize,
     members: usize,
     tops: u32,
@@ -387,8 +387,8 @@ fn layout() -> impl Strategy<Value = Layout> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// A block is refused where what is available would end, and not before: on every shape, in small pools of which half is
-    /// kept back and in large ones of which a part goes to intent logs.
+    /// An allocation fails where the available space ends, and not before. This holds for every shape, in small pools
+    /// of which half is reserved, and in large ones of which a part is for intent logs.
     #[test]
     fn space_ends_where_what_is_available_ends(layout in layout(), copies in 1_u8..4) {
         let (reader, spaces) = layout.pool();
@@ -397,11 +397,12 @@ proptest! {
         let room = space.space_use().room;
         let data = tree.tops()[0].config().kind.data_disks();
         let raw: u64 = spaces.iter().map(|space| space.metaslabs() << space.metaslab_shift).sum();
-        // Padding takes a part of raidz; deflation takes it out of all bytes in the same way.
+        // Padding uses a part of raidz. Deflation subtracts it from all bytes in the same way.
         let share = if layout.parity == 0 { raw } else { raw / layout.members as u64 * data };
         prop_assert!(room.normal + room.log <= share && room.normal + room.log >= share / 2, "{room:?} of {share}");
         prop_assert_eq!(room.log > 0, spaces[0].metaslabs() > 64);
-        // What fits in a metaslab many times, so that the metaslabs' ends do not count; then less and less.
+        // Sizes of which many fit into a metaslab, so that the ends of metaslabs do not matter; then smaller and
+        // smaller ones.
         let large = (1_u64 << spaces[0].metaslab_shift >> 10).min(BLOCK_BYTES_MAX);
         for psize in [large, large / 16, 512] {
             let asize = tree.tops()[0].asize(psize, Txg(4));

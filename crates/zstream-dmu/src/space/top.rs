@@ -1,4 +1,4 @@
-//! The space of one top-level vdev.
+//! The space of a top-level vdev.
 
 use super::metaslab::{self, MapChange, Metaslab, Writing};
 use super::space_map::SpaceChange;
@@ -11,33 +11,32 @@ use crate::vdev::arithmetic::deflated;
 use crate::vdev::config::VdevConfig;
 use crate::zio::AllocationClass;
 
-/// Bytes for each data disk of a vdev after which the next vdev's turn comes (`metaslab_aliquot`).
+/// The bytes per data disk after which allocation moves to the next vdev (`metaslab_aliquot`).
 const ALIQUOT_BYTES: u64 = 1 << 20;
 
 /// The metaslabs of a top-level vdev.
 #[derive(Debug)]
 pub(super) struct Top {
     pub(super) vdev: u32,
-    /// What it may be used for; `None` for log devices and those from which nothing may be taken.
+    /// The allocation class; `None` for log devices and for vdevs that must not be allocated from.
     pub(super) class: Option<AllocationClass>,
-    /// What it takes of what datasets can use, in bytes for each sector of 512: 0 for log devices and special vdevs.
+    /// The usable bytes per sector of 512 bytes: 0 for log devices and special vdevs.
     charge: u64,
     pub(super) ashift: u8,
-    /// Disks that hold data, parity not counted.
+    /// The number of data disks, excluding parity.
     data_disks: u64,
     metaslab_shift: u8,
     pub(super) array: ObjectId,
     metaslabs: Vec<Metaslab>,
-    /// The metaslab that was last taken from, for each copy of a block: copies do not lie close to each other, and what is
-    /// written in a row does.
+    /// The metaslab of the last allocation, for each copy of a block. Copies are stored far apart, and consecutive
+    /// writes next to each other.
     active: [Option<usize>; DVAS_PER_BLOCK_POINTER],
-    /// Bytes taken since its turn came.
+    /// The bytes allocated since allocation moved to this vdev.
     pub(super) taken: u64,
 }
 
 impl Top {
-    /// The space of a vdev that nothing is allocated on, `config` being its part of the pool's config and `ratio` what each of its
-    /// sectors counts for.
+    /// Returns the space of an empty vdev. `config` is its part of the pool's config, and `ratio` its deflate ratio.
     pub(super) fn new(space: &VdevSpace, config: &VdevConfig, ratio: u64) -> Result<Self> {
         space.validate()?;
         let metaslab = |n| Metaslab::new(n << space.metaslab_shift, 1 << space.metaslab_shift);
@@ -65,7 +64,7 @@ impl Top {
         Ok(())
     }
 
-    /// What `bytes` that are taken from it count for in what datasets can use.
+    /// Returns the usable bytes that an allocation of `bytes` occupies.
     pub(super) fn charged(&self, bytes: u64) -> u64 {
         deflated(bytes, self.charge)
     }
@@ -78,12 +77,12 @@ impl Top {
         self.metaslabs.iter().map(Metaslab::allocated).sum()
     }
 
-    /// Bytes after which the next vdev's turn comes, when this one is as free as the others.
+    /// Returns the bytes after which allocation moves to the next vdev, if this one has average free space.
     pub(super) fn aliquot(&self) -> u64 {
         ALIQUOT_BYTES * self.data_disks.max(1)
     }
 
-    /// Takes a range for copy number `copy`, in none of the metaslabs `avoid`.
+    /// Allocates a range for copy number `copy`, in none of the metaslabs of the offsets `avoid`.
     pub(super) fn take(
         &mut self,
         mos: Option<&dyn ObjectSet>,
@@ -107,8 +106,9 @@ impl Top {
         Ok(None)
     }
 
-    /// The metaslabs with room, best first: those that no other copy is being taken from, then by free space, where the
-    /// first of a vdev count for up to twice as much as the last, since disks are faster at their beginning.
+    /// Returns the metaslabs with enough space, best first: first those that are not active for another copy, then by
+    /// free space. The weight of metaslabs falls from the first of a vdev to the last by half, because disks are
+    /// faster at the start.
     fn candidates(&self, size: u64, copy: usize) -> Vec<usize> {
         let count = self.metaslabs.len() as u128;
         let used = |n| self.active.iter().enumerate().any(|(k, active)| k != copy && *active == Some(n));
@@ -123,13 +123,14 @@ impl Top {
         list.into_iter().map(|(_, _, n)| n).collect()
     }
 
-    /// The metaslab that holds a range.
+    /// Returns the metaslab that contains a range.
     fn holder(&mut self, start: u64, end: u64) -> Result<&mut Metaslab> {
         let (n, last) = (start >> self.metaslab_shift, end.saturating_sub(1) >> self.metaslab_shift);
         let (vdev, count) = (self.vdev, self.metaslabs.len());
         let found = usize::try_from(n).ok().and_then(|n| self.metaslabs.get_mut(n));
         found.filter(|_| n == last && start < end).ok_or_else(|| {
-            let detail = format!("{start:#x}..{end:#x} of vdev {vdev} lies in none of its {count} metaslabs");
+            let detail =
+                format!("{start:#x}..{end:#x} of vdev {vdev} is not in one of its {count} metaslabs");
             Error::corrupt("space", detail)
         })
     }
@@ -156,7 +157,7 @@ impl Top {
         self.holder(start, end)?.replay(Some(mos), shift, change, (start, end))
     }
 
-    /// Takes what the maps do not have yet, with the numbers of their metaslabs.
+    /// Returns the changes that are not in the maps yet, with the indexes of their metaslabs.
     pub(super) fn take_changes(&mut self, writing: &Writing) -> Result<Vec<(usize, MapChange)>> {
         let writing = Writing { shift: self.ashift, ..*writing };
         let changes = self.metaslabs.iter_mut().map(|metaslab| metaslab.take_changes(&writing));
@@ -166,7 +167,7 @@ impl Top {
             .collect()
     }
 
-    /// Says which object the map is in that was made for a metaslab.
+    /// Sets the object of a metaslab's new map.
     pub(super) fn set_map(&mut self, metaslab: usize, object: ObjectId) {
         self.metaslabs[metaslab].set_map(object);
     }

@@ -1,5 +1,5 @@
-//! The space maps of a top-level vdev: one for each metaslab, and the logs, which hold the changes of all metaslabs that their
-//! own maps do not have yet.
+//! The space maps of a top-level vdev: one for each metaslab, and the log space maps, which contain the changes of all
+//! metaslabs that are not in their own maps yet.
 
 use zstream_format::order::ByteOrder;
 
@@ -12,30 +12,30 @@ use crate::vdev::config::VdevConfig;
 use crate::zap::Zap;
 use crate::zio::AllocationClass;
 
-/// Logarithm of the unit of log space maps, in bytes.
+/// The logarithm of the unit of log space maps in bytes.
 const LOG_SHIFT: u8 = 9;
 
-/// Entry of a vdev's ZAP: the array of what its metaslabs' own maps do not have.
+/// The entry of a vdev's ZAP with the transaction groups since which the changes of metaslabs are only in the logs.
 pub(crate) const UNFLUSHED_TXGS: &str = "com.delphix:ms_unflushed_phys_txgs";
 
-/// Entry of a vdev's ZAP: the space map of what was freed since the checkpoint.
+/// The entry of a vdev's ZAP with the space map of the frees since the checkpoint.
 const CHECKPOINT_MAP: &str = "com.delphix:pool_checkpoint_sm";
 
-/// Entry of the MOS's directory: the ZAP of log space maps.
+/// The entry of the MOS's directory with the ZAP of log space maps.
 pub(crate) const LOG_SPACE_MAPS: &str = "com.delphix:log_spacemap_zap";
 
-/// The log space maps of a pool: what happened since metaslabs last wrote their own maps.
+/// The log space maps of a pool: the changes since metaslabs last wrote their own maps.
 #[derive(Clone, Debug, Default)]
 pub struct LogSpaceMaps {
     maps: Vec<(Txg, SpaceMap)>,
 }
 
 impl LogSpaceMaps {
-    /// Finds the logs that the pool's `mos` has; there are none where the feature is not active.
+    /// Finds the logs in the `mos` of a pool. There are none if the feature is not active.
     ///
     /// # Errors
     ///
-    /// The MOS's directory, the logs' ZAP or a log's header cannot be read.
+    /// Fails if the MOS's directory, the ZAP of the logs or the header of a log cannot be read.
     pub fn open(mos: &dyn ObjectSet) -> Result<Self> {
         let directory = Zap::open(mos, ObjectId(1))?;
         let Some(logs) = directory.lookup_u64(LOG_SPACE_MAPS)? else {
@@ -50,44 +50,45 @@ impl LogSpaceMaps {
         Ok(Self { maps })
     }
 
-    /// The logs, oldest first.
+    /// Returns the logs, oldest first.
     #[must_use]
     pub fn maps(&self) -> &[(Txg, SpaceMap)] {
         &self.maps
     }
 }
 
-/// Where the space maps of a top-level vdev are.
+/// The space maps of a top-level vdev.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VdevSpace {
-    /// Index of the vdev.
+    /// The index of the vdev.
     pub vdev: u32,
-    /// Logarithm of its sector size.
+    /// The logarithm of the sector size.
     pub ashift: u8,
-    /// Bytes that can be allocated on it.
+    /// The allocatable size of the vdev in bytes.
     pub asize: u64,
-    /// The object that holds the numbers of its metaslabs' maps (`metaslab_array`).
+    /// The object with the array of its metaslabs' maps (`metaslab_array`).
     pub metaslab_array: ObjectId,
-    /// Logarithm of a metaslab's size.
+    /// The logarithm of the metaslab size.
     pub metaslab_shift: u8,
-    /// The object that holds since when each metaslab's changes are in the logs only
+    /// The object with the transaction groups since which the changes of each metaslab are only in the logs
     /// (`com.delphix:ms_unflushed_phys_txgs` of the vdev's ZAP), if there is one.
     pub unflushed_txgs: Option<ObjectId>,
-    /// The space map of what was freed since the pool's checkpoint and stays allocated for it, if there is one.
+    /// The space map of ranges that were freed since the checkpoint of the pool and stay allocated for it, if there is
+    /// one.
     pub checkpoint_map: Option<ObjectId>,
-    /// What it may be allocated for; `None` for log devices and those that nothing may be taken from.
+    /// The class for allocations; `None` for log devices and for vdevs that must not be allocated from.
     pub class: Option<AllocationClass>,
-    /// What it is made for, also where nothing may be taken from it; `None` for log devices.
+    /// The class of the vdev, even if it must not be allocated from; `None` for log devices.
     pub belongs_to: Option<AllocationClass>,
 }
 
-/// Whether something may be taken from a vdev with this ZAP (property `allocating`).
+/// Returns whether allocations from the vdev with this ZAP are allowed (property `allocating`).
 fn is_allocating(zap: Option<&Zap<'_>>) -> Result<bool> {
     let Some(zap) = zap else { return Ok(true) };
     Ok(zap.lookup_u64("allocating")? != Some(0))
 }
 
-/// What a vdev with this ZAP is made for.
+/// Returns the class of the vdev with this ZAP.
 fn class(zap: Option<&Zap<'_>>) -> Result<Option<AllocationClass>> {
     let Some(zap) = zap else { return Ok(Some(AllocationClass::Normal)) };
     let Some(bias) = zap.lookup("org.zfsonlinux:allocation_bias")? else {
@@ -101,16 +102,16 @@ fn class(zap: Option<&Zap<'_>>) -> Result<Option<AllocationClass>> {
     }
 }
 
-/// The most metaslabs of a vdev that are read (`zfs_vdev_ms_count_limit`).
+/// The limit for the number of metaslabs of a vdev (`zfs_vdev_ms_count_limit`).
 const METASLABS_MAX: u64 = 1 << 17;
 
 impl VdevSpace {
-    /// Finds the space maps of a top-level vdev, `config` being its part of the config in the MOS. A vdev
-    /// that holds no blocks of its own has none.
+    /// Finds the space maps of a top-level vdev. `config` is its part of the config in the MOS. A vdev that cannot
+    /// store blocks has none.
     ///
     /// # Errors
     ///
-    /// The vdev's ZAP cannot be read, or a number of the config is out of its range.
+    /// Fails if the vdev's ZAP cannot be read, and if a number of the config is out of range.
     pub fn find(mos: &dyn ObjectSet, config: &VdevConfig) -> Result<Option<Self>> {
         let (Some(ashift), Some(asize), Some(array), Some(shift)) =
             (config.ashift, config.asize, config.metaslab_array, config.metaslab_shift)
@@ -123,7 +124,7 @@ impl VdevSpace {
         let (Ok(vdev), Ok(metaslab_shift)) = (u32::try_from(config.id), u8::try_from(shift)) else {
             return Err(Error::corrupt(
                 "vdev",
-                format!("number {} with metaslabs of 2^{shift} bytes", config.id),
+                format!("vdev {} with metaslabs of 2^{shift} bytes is out of range", config.id),
             ));
         };
         let zap = config.zap.filter(|zap| *zap != 0).map(|zap| Zap::open(mos, ObjectId(zap))).transpose()?;
@@ -145,17 +146,17 @@ impl VdevSpace {
         }))
     }
 
-    /// Number of metaslabs.
+    /// Returns the number of metaslabs.
     #[must_use]
     pub fn metaslabs(&self) -> u64 {
         self.asize.checked_shr(u32::from(self.metaslab_shift)).unwrap_or(0)
     }
 
-    /// What is allocated on the vdev, as of the last transaction group.
+    /// Returns the allocated ranges of the vdev as of the last transaction group.
     ///
     /// # Errors
     ///
-    /// A map cannot be read or contradicts itself.
+    /// Fails if a map cannot be read or is inconsistent.
     pub fn allocated(&self, mos: &dyn ObjectSet, logs: &LogSpaceMaps) -> Result<RangeSet> {
         self.validate()?;
         let maps = self.words(mos, Some(self.metaslab_array))?;
@@ -171,12 +172,12 @@ impl VdevSpace {
         Ok(allocated)
     }
 
-    /// Tells `apply` of everything in `logs` that the maps of this vdev's metaslabs do not have, in the order in which it
-    /// happened: what was done, start and end in bytes.
+    /// Passes each change in `logs` that is not in the maps of this vdev's metaslabs to `apply`, in chronological
+    /// order: the change, and start and end in bytes.
     ///
     /// # Errors
     ///
-    /// A log cannot be read or names a range that lies in no metaslab; or `apply` refuses.
+    /// Fails if a log cannot be read, if a range is not in one metaslab, and if `apply` fails.
     pub fn replay_logs(
         &self,
         mos: &dyn ObjectSet,
@@ -193,12 +194,12 @@ impl VdevSpace {
                 }
                 let (start, end) = scaled(offset, run, LOG_SHIFT)
                     .filter(|(start, end)| {
-                        // A range lies in one metaslab.
+                        // A range must be in one metaslab.
                         start >> self.metaslab_shift == (end - 1) >> self.metaslab_shift && *end <= self.asize
                     })
                     .ok_or_else(|| {
                         let detail =
-                            format!("{run} sectors at {offset} of vdev {vdev}, which are in no metaslab");
+                            format!("{run} sectors at {offset} of vdev {vdev} are not in one metaslab");
                         place(Error::corrupt("log space map", detail))
                     })?;
                 let since = unflushed.get((start >> self.metaslab_shift) as usize).copied().unwrap_or(0);
@@ -210,11 +211,11 @@ impl VdevSpace {
         Ok(())
     }
 
-    /// What was freed on the vdev since the pool's checkpoint.
+    /// Returns the ranges of the vdev that were freed since the checkpoint of the pool.
     ///
     /// # Errors
     ///
-    /// The map cannot be read, has an entry for what was allocated, or leaves the vdev.
+    /// Fails if the map cannot be read, if it has an allocation, and if a range is outside the vdev.
     pub fn checkpointed(&self, mos: &dyn ObjectSet) -> Result<RangeSet> {
         let mut freed = RangeSet::default();
         let Some(object) = self.checkpoint_map else { return Ok(freed) };
@@ -226,7 +227,7 @@ impl VdevSpace {
                 }
                 _ => {
                     let detail = format!(
-                        "{change:?} of {run} units at {offset}, expected what was freed of {} bytes",
+                        "{change:?} of {run} units at {offset} is invalid, expected a free within {} bytes",
                         self.asize
                     );
                     return Err(Error::corrupt("space map of the checkpoint", detail)
@@ -237,22 +238,22 @@ impl VdevSpace {
         Ok(freed)
     }
 
-    /// Refuses numbers of metaslabs that no pool has.
+    /// Validates number and size of the metaslabs.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) says what was found.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if they are impossible.
     pub fn validate(&self) -> Result<()> {
         let (shift, count) = (self.metaslab_shift, self.metaslabs());
         if shift >= 63 || count > METASLABS_MAX || shift < self.ashift {
             let detail =
-                format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
+                format!("vdev has {count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are allowed");
             return Err(Error::corrupt("vdev", detail));
         }
         Ok(())
     }
 
-    /// One word for each metaslab out of an array object.
+    /// Reads an array object with a word for each metaslab.
     fn words(&self, mos: &dyn ObjectSet, object: Option<ObjectId>) -> Result<Vec<u64>> {
         let mut bytes = vec![0; self.metaslabs() as usize * 8];
         if let Some(object) = object {
@@ -280,7 +281,7 @@ mod tests {
             let words =
                 |words: &[u64]| vec![words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>()];
             objects.add(8, ObjectType::OBJECT_ARRAY, ObjectType::NONE, &[], words(&[0, 0]));
-            // The first metaslab was flushed in 60, the second not since 50.
+            // The first metaslab was flushed in 60, and the second last in 50.
             objects.add(9, ObjectType(0xc3), ObjectType::NONE, &[], words(&[60, 50]));
             objects
         };

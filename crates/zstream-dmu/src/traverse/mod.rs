@@ -1,30 +1,32 @@
-//! Visiting every block of an object set in the canonical order (`traverse_dataset`).
+//! Traversal of every block of an object set in the canonical order (`traverse_dataset`).
 //!
-//! The order is that of a walk over the tree which reports a block before what is below it:
+//! The order is that of a walk over the tree that reports a block before the blocks below it:
 //!
 //! ```text
 //! objset block
 //! └ meta-dnode: its indirect blocks and blocks of dnodes
-//!   └ each dnode, free slots too
-//!     ├ its indirect and data blocks, level by level downwards, by block number
+//! └ each dnode, and free slots
+//! ├ its indirect and data blocks, from the highest level to the lowest, by block number
 //!     └ its spill block
 //! └ dnodes of the space used by projects, groups and users
 //! ```
 //!
-//! Send depends on it: two traversals of different snapshots can be merged, and a resumed one starts
-//! where an interrupted one ended.
+//! Sends depend on this order: traversals of different snapshots can be merged, and a traversal can resume at the
+//! position of an interrupted one.
 //!
-//! With a [floor](Floor), what was born at or before it is left out with everything below: neither the logical birth of a block
-//! nor its birth by allocation is ever older than that of its children. Holes without a birth are always reported: pools without
-//! the feature `hole_birth` make them at any time, and what remembers its birth can be an object that
-//! took another's number (OpenZFS does the same unless told otherwise).
+//! With a [floor](Floor), blocks that were born at or before it are excluded with all blocks below them. This is valid
+//! because neither the logical nor the physical birth of a block is ever earlier than that of the blocks below it.
+//! Holes without a birth are always reported, because pools without the feature `hole_birth` create them at any time,
+//! and a hole with a birth can belong to an object that reused the number of another. (This is also the default of
+//! OpenZFS.)
 //!
-//! Memory is bounded by the depth of the tree: each level holds one block and a window of those that
-//! come next, which are read together; and one address for each block of metadata. Data blocks are reported, never read.
+//! Memory use is limited by the depth of the tree: each level has one block and a window of the following blocks,
+//! which are read together. In addition there is one address for each metadata block. Data blocks are reported, but
+//! never read.
 //!
-//! Time is bounded by what is stored: a block of metadata is in one place of a tree (only data is deduplicated or cloned), and
-//! one that comes a second time is an error and not entered. Without that a few blocks, each of whose pointers lead to the
-//! same ones, would be a tree with more leaves than anyone can visit.
+//! Time is limited by the stored blocks: a metadata block has one position in a tree, because only data is
+//! deduplicated or cloned. A second reference to it is an error and is not followed. Otherwise a few blocks with many
+//! pointers to the same blocks would be a tree with an unlimited number of leaves.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -42,30 +44,30 @@ use crate::objset::{
 };
 use crate::tree::{Tree, check_indirect, check_len, child};
 
-/// Bytes of metadata blocks that are read together, at each level.
+/// The limit for the bytes of metadata blocks that are read together at each level.
 const WINDOW_BYTES: u64 = 2 << 20;
 
-/// Metadata blocks that are read together, at each level.
+/// The limit for the number of metadata blocks that are read together at each level.
 const WINDOW_BLOCKS: u64 = 64;
 
-/// Objects whose first indirect blocks are read together.
+/// The number of objects whose first indirect blocks are read together.
 const WINDOW_OBJECTS: usize = 16;
 
-/// What is left out because it is old.
+/// The age up to which blocks are excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Floor {
-    /// Nothing.
+    /// No blocks are excluded.
     #[default]
     None,
-    /// What was allocated in this transaction group or earlier: what the snapshot of that group has too.
+    /// Blocks that were allocated in this transaction group or earlier, which the snapshot of that group also has.
     Allocated(Txg),
-    /// What changed for readers in this transaction group or earlier (`TRAVERSE_LOGICAL`). What was only rewritten since is
-    /// left out.
+    /// Blocks whose content was changed in this transaction group or earlier (`TRAVERSE_LOGICAL`). Blocks that were
+    /// only rewritten later are also excluded.
     Logical(Txg),
 }
 
 impl Floor {
-    /// Whether a block, or a hole that remembers its birth, is left out.
+    /// Returns whether a block, or a hole with a birth, is excluded.
     #[must_use]
     pub fn leaves_out(self, pointer: &BlockPointer) -> bool {
         let (birth, floor) = match self {
@@ -77,72 +79,72 @@ impl Floor {
     }
 }
 
-/// How to traverse.
+/// The options of a traversal.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What is left out because it is old.
+    /// The age up to which blocks are excluded.
     pub floor: Floor,
-    /// Where to resume: a block at level 0. Everything that comes before it is left out, but for the
-    /// blocks and the dnode on the way to it.
+    /// The level-0 block at which to resume. All blocks before it are excluded, except the blocks and the dnode above
+    /// it.
     pub resume: Option<Bookmark>,
-    /// Whether the set is encrypted and its key not loaded: dnodes are then taken as stored.
+    /// Whether the set is encrypted and its key is not loaded. Dnodes are then read in stored form.
     pub locked: bool,
-    /// Whether nobody will want the indirect blocks again: they are then not kept in memory.
+    /// Whether indirect blocks are read only once, and are therefore not cached.
     pub once: bool,
 }
 
-/// What a visit is to.
+/// The kind of a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VisitKind {
     /// The objset block.
     Root,
-    /// A slot of a block of dnodes: an object, or, without a dnode, a free slot. The pointer is that of the
-    /// block of dnodes (for the meta-dnode and the dnodes of used space: of the objset block).
+    /// A slot of a block of dnodes: an object, or a free slot without a dnode. The pointer is that of the block of
+    /// dnodes, or of the objset block for the meta-dnode and the dnodes of used space.
     Dnode,
-    /// An indirect or data block or a hole, of an object or (object 0) of the meta-dnode.
+    /// An indirect block, data block or hole, of an object or (object 0) of the meta-dnode.
     Block,
 }
 
-/// One block or dnode.
+/// A visit of a block or dnode.
 #[derive(Clone, Debug)]
 pub struct Visit {
-    /// What it is.
+    /// The kind.
     pub kind: VisitKind,
-    /// Where it is.
+    /// The position.
     pub at: Bookmark,
-    /// Its pointer; a hole when it has no content.
+    /// The pointer; a hole if the block has no content.
     pub pointer: BlockPointer,
-    /// The dnode of the object it belongs to. `None` for the objset block and for free slots.
+    /// The dnode of the object of the block; `None` for the objset block and for free slots.
     pub dnode: Option<Arc<Dnode>>,
 }
 
 impl Visit {
-    /// Whether this is a block of an object's data, or a hole at that level.
+    /// Returns whether this is a data block of an object, or a hole at that level.
     #[must_use]
     pub fn is_data(&self) -> bool {
         self.kind == VisitKind::Block && self.at.level == 0 && self.at.object.0 != 0
     }
 
-    /// Whether this is a spill block.
+    /// Returns whether this is a spill block.
     #[must_use]
     pub fn is_spill(&self) -> bool {
         self.is_data() && self.at.block == Bookmark::SPILL
     }
 }
 
-/// A traversal under way: an iterator over its visits.
+/// A traversal in progress, which is an iterator over its visits.
 ///
-/// A block that cannot be read gives an error in place of what is below it; the traversal goes on
-/// behind it unless the caller stops.
+/// A block that cannot be read results in an error instead of visits to the blocks below it. The traversal continues
+/// after it unless the caller stops.
 pub struct Traverse {
     reader: Arc<dyn ReadBlock>,
     objset: u64,
     options: Options,
     root: Option<BlockPointer>,
     frames: Vec<Frame>,
-    /// What lies below the last visit, not yet entered.
+    /// The children of the last visit, which are not entered yet.
     below: Option<Below>,
-    /// Vdev and offset of the blocks that were entered.
+    /// The vdev and the offset of the entered blocks.
     entered: HashSet<(u32, u64)>,
 }
 
@@ -152,10 +154,10 @@ enum Below {
     Block { pointer: BlockPointer, at: Bookmark, dnode: Arc<Dnode>, block: Result<Block> },
 }
 
-/// Blocks that were read before their turn, by their index among their siblings.
+/// Blocks that were read ahead, by their index among their siblings.
 type Ahead = VecDeque<(usize, Result<Block>)>;
 
-/// A dnode or what is wrong with it; a free slot has neither.
+/// A dnode, its error, or `None` for a free slot.
 type Slot = (ObjectId, Result<Option<Arc<Dnode>>>);
 
 enum Frame {
@@ -163,24 +165,24 @@ enum Frame {
     Pointers(Pointers),
 }
 
-/// Dnodes that lie in one block.
+/// The dnodes of one block.
 struct Slots {
-    /// The block's pointer.
+    /// The pointer to the block.
     pointer: BlockPointer,
     slots: VecDeque<Slot>,
-    /// Top blocks of the dnodes that come next.
+    /// The top blocks of the next dnodes.
     tops: VecDeque<(ObjectId, Ahead)>,
 }
 
-/// Pointers that lie in one dnode or in one indirect block.
+/// The pointers of one dnode or of one indirect block.
 struct Pointers {
     dnode: Arc<Dnode>,
     object: ObjectId,
-    /// Level of what is pointed at.
+    /// The level of the blocks that the pointers refer to.
     level: u8,
-    /// Number of the first block pointed at.
+    /// The number of the first block.
     first: u64,
-    /// The indirect block; without one, the pointers are the dnode's.
+    /// The indirect block; `None` for the pointers of the dnode.
     indirect: Option<Block>,
     next: usize,
     ahead: Ahead,
@@ -206,7 +208,7 @@ impl Pointers {
     }
 }
 
-/// What all steps of a traversal need to know.
+/// The parameters of all steps of a traversal.
 struct Context<'a> {
     reader: &'a dyn ReadBlock,
     objset: u64,
@@ -227,7 +229,7 @@ impl Context<'_> {
         object.0 == 0 || self.options.resume.is_none_or(|resume| object >= resume.object)
     }
 
-    /// Reads an indirect block or a block of dnodes, which must be what the dnode says.
+    /// Reads an indirect block or a block of dnodes, and validates it with the dnode.
     fn load(&self, dnode: &Dnode, pointer: &BlockPointer, at: Bookmark) -> Result<Block> {
         let place = |error: Error| error.at_bookmark(at);
         if at.level > 0 {
@@ -245,7 +247,7 @@ impl Context<'_> {
         read_meta(self.reader, pointer, at, self.options.locked)
     }
 
-    /// Reads those of the pointers from `from` on that will be entered, a window of them.
+    /// Reads a window of the blocks at or after `from` that will be entered.
     fn load_ahead(&self, run: &Pointers, from: usize) -> Ahead {
         let size = if run.level > 0 { run.dnode.indirect_bytes() } else { run.dnode.block_bytes() };
         let window = (WINDOW_BYTES / size).clamp(1, WINDOW_BLOCKS) as usize;
@@ -267,7 +269,7 @@ impl Context<'_> {
         }
     }
 
-    /// Reads the top blocks of the dnodes at the front of `slots`, a window of them.
+    /// Reads the top blocks of a window of dnodes at the front of `slots`.
     fn load_tops(&self, slots: &VecDeque<Slot>) -> VecDeque<(ObjectId, Ahead)> {
         let runs: Vec<_> = slots
             .iter()
@@ -287,7 +289,7 @@ impl Pointers {
         Self { object, level: dnode.levels - 1, first: 0, indirect: None, next: 0, ahead, dnode }
     }
 
-    /// The next pointer to visit, and what lies below it.
+    /// Returns the visit of the next pointer, and its children.
     fn step(&mut self, context: &Context<'_>) -> Option<(Visit, Option<Below>)> {
         while self.next < self.len() {
             let index = self.next;
@@ -312,7 +314,7 @@ impl Pointers {
             });
             return Some((self.visit(pointer, at), below));
         }
-        // The spill block, once.
+        // The spill block is visited once.
         if self.next == self.len() && self.indirect.is_none() {
             self.next += 1;
             let at = context.at(self.object, 0, Bookmark::SPILL.0);
@@ -331,7 +333,7 @@ impl Pointers {
 }
 
 impl Slots {
-    /// The next slot to visit, and the object below it.
+    /// Returns the visit of the next slot, and its object.
     fn step(&mut self, context: &Context<'_>) -> Option<Result<(Visit, Option<Below>)>> {
         loop {
             let (object, _) = self.slots.front()?;
@@ -370,7 +372,7 @@ fn has_tree((_, dnode): &Slot) -> bool {
     matches!(dnode, Ok(Some(dnode)) if dnode.levels > 1)
 }
 
-/// The slots of a block of dnodes, the first of which is object `first`.
+/// Returns the slots of a block of dnodes, the first of which is object `first`.
 fn slots(block: &[u8], first: u64) -> VecDeque<Slot> {
     let count = block.len() / DNODE_SLOT_BYTES;
     let mut slots = VecDeque::new();
@@ -378,8 +380,8 @@ fn slots(block: &[u8], first: u64) -> VecDeque<Slot> {
     while next < count {
         let bytes = &block[next * DNODE_SLOT_BYTES..];
         let object = ObjectId(first + next as u64);
-        // Object 0 is the meta-dnode itself. Were its slot taken for an object, its blocks would be
-        // blocks of dnodes, and a walk could go in circles.
+        // Object 0 is the meta-dnode itself. If its slot were an object, its blocks would be blocks of dnodes, and a
+        // walk could loop.
         if object.0 != 0 {
             slots.push_back((object, Dnode::parse(bytes).map(|dnode| dnode.map(Arc::new))));
         } else if bytes[0] != 0 {
@@ -391,8 +393,7 @@ fn slots(block: &[u8], first: u64) -> VecDeque<Slot> {
 }
 
 impl Traverse {
-    /// Starts a traversal of the set that `root` points at. `objset` is the dataset's number in the
-    /// MOS, 0 for the MOS.
+    /// Starts a traversal of the set at `root`. `objset` is the object of the dataset in the MOS, 0 for the MOS.
     #[must_use]
     pub fn new(reader: Arc<dyn ReadBlock>, objset: u64, root: BlockPointer, options: Options) -> Self {
         Self {
@@ -406,8 +407,8 @@ impl Traverse {
         }
     }
 
-    /// Leaves out what lies below the last visit: the blocks of an object after its dnode, the children
-    /// of an indirect block, the objects of a block of dnodes.
+    /// Skips the children of the last visit: the blocks of an object after its dnode, the children of an indirect
+    /// block, the objects of a block of dnodes.
     pub fn prune(&mut self) {
         self.below = None;
     }
@@ -433,17 +434,17 @@ impl Traverse {
                 let block = block?;
                 let dva = pointer.dva(0);
                 if pointer.kind() == BlockKind::Normal && !self.entered.insert((dva.vdev(), dva.offset())) {
-                    let detail = format!("{dva} is in the tree twice");
+                    let detail = format!("{dva} is referenced twice in the tree");
                     return Err(Error::corrupt("block pointer", detail).at_bookmark(at));
                 }
                 let (level, count) = match u8::try_from(at.level - 1) {
                     Ok(level) => (level, 1_u64 << dnode.pointers_per_block_shift()),
                     Err(_) => (0, (block.len() / DNODE_SLOT_BYTES) as u64),
                 };
-                // The numbers of the last block's children must fit too.
+                // The numbers of all children must be valid.
                 let first = at.block.0.checked_mul(count).filter(|first| first.checked_add(count).is_some());
                 let first = first.ok_or_else(|| {
-                    let detail = "what it points at is beyond the last block that has a number";
+                    let detail = "its children are beyond the last block number";
                     Error::corrupt("block pointer", detail).at_bookmark(at)
                 })?;
                 if at.level == 0 {
@@ -506,11 +507,11 @@ impl Iterator for Traverse {
     }
 }
 
-/// Whether everything at and below `at`, of the object of `dnode`, comes before `resume`, a block at
-/// level 0 (`zbookmark_subtree_completed`).
+/// Returns whether everything at and below `at`, of the object of `dnode`, is before `resume`, a block at level 0
+/// (`zbookmark_subtree_completed`).
 fn subtree_precedes(dnode: &Dnode, at: Bookmark, resume: Bookmark) -> bool {
     let span = u32::from(at.level.unsigned_abs()) * dnode.pointers_per_block_shift();
-    // 2^64 blocks of 2^63 children each at most, so that this fits.
+    // There are at most 2^64 blocks of 2^63 children each, which fits.
     let end = (u128::from(at.block.0) + 1).checked_shl(span.min(63)).unwrap_or(u128::MAX);
     let end = match at.object.0 {
         0 => (end.saturating_mul(u128::from(dnode.block_sectors)), 0),

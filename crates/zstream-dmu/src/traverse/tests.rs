@@ -4,8 +4,8 @@ use super::*;
 use crate::error::Fault;
 use crate::testing::{Memory, Spec};
 
-/// Objects 1, 2, 8 and 9 are born in 4; 40, with two slots, in 6; 2000 in 9. Object 9 has four levels, of which
-/// only one path is newer than 5, and a hole born in 8; object 8 has a spill.
+/// Objects 1, 2, 8 and 9 are born in 4, object 40, which has two slots, in 6, and 2000 in 9. Object 9 has four levels,
+/// of which only one path is newer than 5, and a hole born in 8. Object 8 has a spill block.
 fn sample() -> (Arc<Memory>, BlockPointer) {
     let memory = Memory::new();
     let data = |ids: &[(u64, u64)]| -> BTreeMap<_, _> {
@@ -102,7 +102,7 @@ fn the_order_is_that_of_a_walk_from_the_top_by_number() {
             "2000 L0 0",
         ]
     );
-    // Slot 0 and the second slot of 40 are none.
+    // Slot 0 and the second slot of 40 are not reported.
     let free = visits.iter().filter(|name| name.contains("free")).count();
     assert_eq!(free, 27 + 30 + 31);
 }
@@ -232,7 +232,7 @@ fn damage_is_reported_and_the_rest_still_visited() {
 #[test]
 fn block_numbers_that_overflow_are_errors() {
     let memory = Memory::new();
-    // Twelve levels of ten bits: the children of the last pointers have no numbers.
+    // Twelve levels of ten bits: the numbers of the children of the last pointers overflow.
     let mut pointer = memory.data(&[1; 512], 4);
     for level in 1..12 {
         let mut block = vec![0; 1 << 17];
@@ -249,7 +249,8 @@ fn block_numbers_that_overflow_are_errors() {
     assert!(errors[0].to_string().contains("beyond the last block"), "{}", errors[0]);
 }
 
-/// Six levels of two blocks, each of which names both below it as often as it can: 1024^6 ways to the data.
+/// Six levels of two blocks, each of which refers to both blocks below it as often as possible: 1024^6 paths to the
+/// data.
 #[test]
 fn a_tree_that_is_wider_than_what_is_stored_ends() {
     let memory = Memory::new();
@@ -268,15 +269,15 @@ fn a_tree_that_is_wider_than_what_is_stored_ends() {
     let root = memory.objset(&[(1, dnode)].into(), &BTreeMap::new());
     let (visits, errors): (Vec<_>, Vec<_>) =
         Traverse::new(memory.clone(), 54, root, Options::default()).partition(Result::is_ok);
-    // Of each level but the top, both blocks are entered once.
+    // On each level except the top, both blocks are entered once.
     assert!(visits.len() < 20_000, "{}", visits.len());
     assert_eq!(errors.len(), 1022 + 4 * 2046);
     let error = errors[0].as_ref().unwrap_err();
-    assert!(error.to_string().contains("is in the tree twice"), "{error}");
+    assert!(error.to_string().contains("is referenced twice in the tree"), "{error}");
     assert_eq!(error.place().bookmark.map(|at| at.object.0), Some(1));
 }
 
-/// A block that was rewritten in 8, and another one that was moved then.
+/// A block that was rewritten in 8, and another one that was moved later.
 #[test]
 fn rewritten_blocks_are_old_to_readers_and_new_to_scrubs() {
     let memory = Memory::new();

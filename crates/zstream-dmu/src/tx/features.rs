@@ -1,4 +1,4 @@
-//! How often features are used: counts in two ZAPs of the MOS (`spa_feature_incr`, `spa_feature_decr`).
+//! Reference counts of features, in two ZAPs of the MOS (`spa_feature_incr`, `spa_feature_decr`).
 
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
@@ -6,11 +6,11 @@ use crate::mos::{DIRECTORY_OBJECT, Feature};
 use crate::object_store::ObjectStore;
 use crate::zap::{Value, Zap, ZapMut};
 
-/// Changes how often the feature with this short name is used.
+/// Changes the reference count of the feature with this short name.
 ///
 /// # Errors
 ///
-/// The pool does not have the feature, or it would be used less than never; its counts cannot be read.
+/// Fails if the pool does not have the feature, if the count would become negative, and if it cannot be read.
 pub fn add(mos: &mut dyn ObjectStore, name: &str, change: i64) -> Result<()> {
     let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
     let list = if feature.read_only_compatible { "features_for_write" } else { "features_for_read" };
@@ -19,7 +19,10 @@ pub fn add(mos: &mut dyn ObjectStore, name: &str, change: i64) -> Result<()> {
     let count = Zap::open(&*mos, object)?.lookup_u64(feature.guid)?;
     let count = count.ok_or_else(|| Error::no_entry("feature", name))?;
     let new = count.checked_add_signed(change).ok_or_else(|| {
-        Error::corrupt("feature", format!("{name} is counted {count} times, changed by {change}"))
+        Error::corrupt(
+            "feature",
+            format!("reference count of {name} is {count}, cannot change it by {change}"),
+        )
     })?;
     ZapMut::open(mos, object)?.update(feature.guid, &Value::word(new))
 }

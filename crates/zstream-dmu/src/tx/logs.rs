@@ -1,7 +1,7 @@
-//! Retiring the log space maps that OpenZFS left.
+//! Removal of the log space maps of OpenZFS.
 //!
-//! The allocator takes over what they hold when the pool is opened, and the first transaction group writes it to the maps of
-//! the metaslabs. From then on nothing needs the logs. OpenZFS makes new ones when it writes to the pool again.
+//! The allocator loads their content when the pool is opened, and the first transaction group writes it to the maps of
+//! the metaslabs. After that, the logs are not needed. OpenZFS creates new ones when it writes to the pool again.
 
 use crate::error::Result;
 use crate::ids::ObjectId;
@@ -12,7 +12,8 @@ use crate::space::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, UNFLUSHED_TXGS};
 use crate::tx::features;
 use crate::zap::{Zap, ZapMut};
 
-/// Frees the logs, and what says since when each metaslab needs them. Does nothing where there are none.
+/// Frees the logs and the arrays of transaction groups since which metaslabs need them. Does nothing if there are no
+/// logs.
 pub(super) fn retire(mos: &mut dyn ObjectStore, space: &Allocator) -> Result<()> {
     if !space.has_logs() {
         return Ok(());

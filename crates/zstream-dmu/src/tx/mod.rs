@@ -1,7 +1,7 @@
-//! The end of a transaction group: from a changed MOS to an uberblock that leads to it.
+//! The commit of a transaction group: from a changed MOS to an uberblock that refers to it.
 //!
 //! ```text
-//!   +-> MOS synced: blocks born, blocks killed --> what the MOS takes, into its directory (`account`)
+//!   +-> MOS synced: blocks born, blocks killed --> space of the MOS, recorded in its directory (`account`)
 //!   |     |                                            |
 //!   |     +--> allocations and frees --> space maps ---+--> the MOS is changed again
 //!   +------------------------------------------------------+
@@ -10,14 +10,15 @@
 //!   all devices flushed -> uberblock into every label -> all devices flushed
 //! ```
 //!
-//! What was written in the first pass is written again in place by the later ones, so they change less and less: space maps
-//! grow by what the pass before allocated, which for a pass that only rewrites is nothing.
+//! Later passes rewrite in place the blocks that were written in the first one, so the changes become smaller: space
+//! maps grow by the allocations of the previous pass, and a pass that only rewrites has none.
 //!
-//! Nothing that the last uberblock leads to is overwritten, and the new one is written only when everything it leads to is on
-//! stable storage. A crash at any moment therefore leaves the last transaction group or this one.
+//! Blocks that the last uberblock refers to are never overwritten, and the new uberblock is written only after
+//! everything it refers to is on stable storage. So a crash at any time leaves either the last transaction group or
+//! this one.
 //!
-//! Errors lose the transaction group: the pool on the devices is as it was, and what is in memory (the MOS open for change,
-//! the allocator) goes with neither. They have to be dropped, and the pool opened again.
+//! An error loses the transaction group. The pool on the devices is unchanged, but the state in memory (the writable
+//! MOS, the allocator) is no longer valid. It must be dropped, and the pool opened again.
 
 pub mod features;
 mod logs;
@@ -38,22 +39,22 @@ use crate::vdev::uberblock::{MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::zio::Space;
 use crate::zio::write::Ledger;
 
-/// Passes after which a transaction group is given up. Ten are already many.
+/// The limit for the number of passes of a transaction group. Ten are already many.
 const PASSES_MAX: u16 = 128;
 
-/// By how much the space that a set of objects takes has changed, in bytes (`dsl_pool_mos_diduse_space`).
+/// The change of the space of a set of objects in bytes (`dsl_pool_mos_diduse_space`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpaceDelta {
-    /// Allocated, with parity taken out.
+    /// Allocated bytes, without parity.
     pub used: i64,
-    /// Stored.
+    /// Stored bytes.
     pub compressed: i64,
-    /// Before compression.
+    /// Bytes before compression.
     pub uncompressed: i64,
 }
 
 impl SpaceDelta {
-    /// Adds what a block counts for, `sign` times.
+    /// Adds the space of a block, `sign` times.
     fn add(&mut self, space: &Allocator, block: &BlockPointer, sign: i64) {
         self.used += sign * space.dsize(block).cast_signed();
         self.compressed += sign * block.psize().cast_signed();
@@ -61,28 +62,29 @@ impl SpaceDelta {
     }
 }
 
-/// What a transaction group is committed with.
+/// The parts that a commit requires.
 pub struct Commit<'a> {
-    /// The MOS, into which everything above it was synced already.
+    /// The MOS, after the sync of all datasets.
     pub mos: &'a mut ObjsetWriter,
-    /// The pool's space, out of which the MOS is written.
+    /// The allocator of the pool, which is also that of the MOS.
     pub space: &'a Allocator,
     /// The labels.
     pub uberblocks: &'a dyn Uberblocks,
-    /// The uberblock of the last transaction group; in a new pool, one that has its version and its sum of guids.
+    /// The uberblock of the last transaction group; in a new pool, an uberblock with its version and its guid sum.
     pub last: &'a Uberblock,
-    /// The time, in seconds since 1970.
+    /// The time in seconds since 1970.
     pub now: u64,
 }
 
-/// Completes the transaction group of `parts.space` and begins the next one. Gives its uberblock; without changes, the last
-/// one, and nothing is written.
+/// Commits the transaction group of `parts.space` and begins the next one. Returns the new uberblock. Without changes,
+/// writes nothing and returns the last one.
 ///
-/// `account` is called after each pass in which the MOS came to take more or less space, and notes it in the MOS.
+/// `account` is called after each pass that changed the space of the MOS, and records the change in the MOS.
 ///
 /// # Errors
 ///
-/// There is no room, a device fails, the MOS cannot be read, or `account` fails. See above for what follows.
+/// Fails if there is no space, if a device fails, if the MOS cannot be read, and if `account` fails. The transaction
+/// group is then lost, as described above.
 pub fn commit(
     parts: &mut Commit<'_>,
     account: &mut dyn FnMut(&mut dyn ObjectStore, &SpaceDelta) -> Result<()>,
@@ -95,7 +97,7 @@ pub fn commit(
     if !parts.mos.is_dirty() && !space.is_changed() {
         return Ok(*parts.last);
     }
-    // What frees has to be written too.
+    // Frees must be written, too.
     let reserve = space.set_reserve(Reserve::Nothing);
     let root = converge(parts.mos, space, account);
     space.set_reserve(reserve);
@@ -114,12 +116,12 @@ pub fn commit(
     let uberblock = Uberblock { order: ByteOrder::Little, phys };
     parts.uberblocks.write(&uberblock)?;
     let reader = parts.mos.synced().map(|set| Arc::clone(set.reader()));
-    let reader = reader.ok_or_else(|| Error::internal("a MOS that was never synced"))?;
+    let reader = reader.ok_or_else(|| Error::internal("MOS was never synced"))?;
     space.committed(Arc::new(Objset::open(reader, 0, root)?), Txg(txg.0 + 1))?;
     Ok(uberblock)
 }
 
-/// Syncs the MOS and writes space maps until neither changes the other.
+/// Syncs the MOS and writes space maps until neither changes.
 fn converge(
     mos: &mut ObjsetWriter,
     space: &Allocator,
@@ -144,7 +146,7 @@ fn converge(
     Err(Error::internal(format!("the MOS still changes after {PASSES_MAX} passes")))
 }
 
-/// Frees at once what the MOS does not need any more: it has no snapshots.
+/// Frees blocks of the MOS at once, because it has no snapshots.
 struct MosLedger<'a> {
     space: &'a Allocator,
     delta: SpaceDelta,

@@ -1,11 +1,11 @@
-//! Fat ZAPs: a header, a table of pointers by hash, and leaves.
+//! Fat ZAPs: a header, a pointer table by hash, and leaves.
 //!
-//! [`FatZapHeader`] declares the header. While its pointer table has no blocks of its own, it is the second half of the
-//! header's block.
+//! [`FatZapHeader`] declares the header. As long as the pointer table has no blocks of its own, it is the second half
+//! of the header's block.
 //!
-//! The table has `2^shift` entries; the upper `shift` bits of a hash choose one, which holds the block
-//! number of a leaf. A leaf with a shorter prefix stands in several neighbouring entries. While the
-//! table grows, the old one is whole and the one used.
+//! The table has `2^shift` entries. The upper `shift` bits of a hash are the index of an entry, which is the block
+//! number of a leaf. A leaf with a shorter prefix has several adjacent entries. While the table grows, the old one
+//! remains complete and in use.
 
 use bitflags::bitflags;
 use zstream_format::order::ByteOrder;
@@ -20,14 +20,14 @@ use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::object_set::{ObjectInfo, ObjectSet};
 
-/// Limits of the logarithm of a fat ZAP's block size.
+/// The range of the logarithm of the block size of fat ZAPs.
 pub(super) const BLOCK_SHIFT: std::ops::RangeInclusive<u32> = 9..=20;
 
 bitflags! {
     /// Flags of a fat ZAP (`zap_flags_t`).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub struct ZapFlags: u64 {
-        /// 48 bits of the hash count instead of 28.
+        /// The hash has 48 significant bits instead of 28.
         const LONG_HASH = 1;
         /// Keys are arrays of words.
         const WORD_KEYS = 2;
@@ -37,13 +37,13 @@ bitflags! {
     }
 }
 
-/// A fat ZAP whose header was checked.
+/// A fat ZAP with a validated header.
 pub(super) struct Fat<'a> {
     set: &'a dyn ObjectSet,
     object: ObjectId,
     block_shift: u32,
     header: Block,
-    /// First block of the table; `None` when it is embedded.
+    /// The first block of the table; `None` if it is embedded.
     table: Option<u64>,
     shift: u32,
     pub(super) leaves: u64,
@@ -62,19 +62,22 @@ impl<'a> Fat<'a> {
         let size = info.block_bytes;
         let block_shift = size.trailing_zeros();
         if !size.is_power_of_two() || !BLOCK_SHIFT.contains(&block_shift) || header.len() as u64 != size {
-            return Err(bad(format!("blocks of {size} bytes and a header of {}", header.len())));
+            return Err(bad(format!(
+                "blocks are {size} bytes and the header {} bytes, expected one power of two",
+                header.len()
+            )));
         }
-        // The smallest block has room for a header.
+        // The smallest block can contain a header.
         let phys = FatZapHeader::parse(&header, ByteOrder::Little);
         if phys.magic != FatZapHeader::MAGIC {
-            return Err(bad(format!("magic {:#x}, expected {:#x}", phys.magic, FatZapHeader::MAGIC)));
+            return Err(bad(format!("magic is {:#x}, expected {:#x}", phys.magic, FatZapHeader::MAGIC)));
         }
         let (first, blocks, shift) = (phys.table_block, phys.table_blocks, phys.table_shift);
         let table = if blocks == 0 {
             let expected = u64::from(block_shift) - 4;
             if shift != expected {
                 return Err(bad(format!(
-                    "embedded pointer table of 2^{shift} entries, expected 2^{expected}"
+                    "embedded pointer table has 2^{shift} entries, expected 2^{expected}"
                 )));
             }
             None
@@ -84,7 +87,8 @@ impl<'a> Fat<'a> {
             let entries = blocks.checked_mul(entries_per_block);
             if !fits || shift >= 64 || entries != Some(1 << shift) {
                 return Err(bad(format!(
-                    "pointer table of 2^{shift} entries in {blocks} blocks from {first}, the object's last is {}",
+                    "pointer table has 2^{shift} entries in {blocks} blocks from {first}, the last block of the \
+                     object is {}",
                     info.max_block
                 )));
             }
@@ -93,7 +97,7 @@ impl<'a> Fat<'a> {
         let flags = ZapFlags::from_bits_retain(phys.flags);
         let known = ZapFlags::LONG_HASH | ZapFlags::WORD_KEYS | ZapFlags::PREHASHED_KEY;
         if !known.contains(flags) {
-            return Err(Error::unsupported(format!("a ZAP with flags {:#x}", flags.bits())));
+            return Err(Error::unsupported(format!("ZAP with flags {:#x}", flags.bits())));
         }
         Ok(Self {
             set,
@@ -114,7 +118,8 @@ impl<'a> Fat<'a> {
         self.set.block(self.object, BlockId(block))?.ok_or_else(|| bad(format!("block {block} is a hole")))
     }
 
-    /// Block number of the leaf in entry `index` of the pointer table. `kept` is the table's block used last.
+    /// Returns the block number of the leaf at `index` in the pointer table. `kept` is the last block used of the
+    /// table.
     fn leaf_block(&self, index: u64, kept: &mut Option<(u64, Block)>) -> Result<u64> {
         let Some(first) = self.table else {
             let half = self.header.len() / 2;
@@ -127,17 +132,18 @@ impl<'a> Fat<'a> {
             _ => &kept.insert((number, self.block(number)?)).1,
         };
         let offset = 8 * (index & ((1 << per_block_shift) - 1)) as usize;
-        let bytes = block.get(offset..offset + 8).ok_or_else(|| bad(format!("block {number} is short")))?;
+        let bytes =
+            block.get(offset..offset + 8).ok_or_else(|| bad(format!("block {number} is too short")))?;
         Ok(ByteOrder::Little.u64(bytes))
     }
 
-    /// The leaf in entry `index` of the pointer table.
+    /// Returns the leaf at `index` in the pointer table.
     fn leaf(&self, index: u64, kept: &mut Option<(u64, Block)>) -> Result<Leaf> {
         let number = self.leaf_block(index, kept)?;
         let leaf = Leaf::parse(self.block(number)?, self.block_shift)?;
         if leaf.prefix_len > self.shift || leaf.prefix != index >> (self.shift - leaf.prefix_len) {
             return Err(bad(format!(
-                "entry {index} of the pointer table of 2^{} leads to the leaf of prefix {:#x} of {} bits",
+                "entry {index} of the pointer table of 2^{} refers to the leaf of prefix {:#x} of {} bits",
                 self.shift, leaf.prefix, leaf.prefix_len
             )));
         }
@@ -148,12 +154,12 @@ impl<'a> Fat<'a> {
         self.flags.contains(ZapFlags::WORD_KEYS)
     }
 
-    /// The hash of a key, as it is stored with the entry.
+    /// Returns the hash of a key as it is stored in its entry.
     pub(super) fn hash(&self, key: &Key) -> Result<u64> {
         Self::hash_of(key, self.object, self.salt, self.norm_flags, self.flags)
     }
 
-    /// The hash of a key in a ZAP that says this of itself.
+    /// Returns the hash of a key in a ZAP with these properties.
     pub(super) fn hash_of(
         key: &Key,
         object: ObjectId,
@@ -169,21 +175,20 @@ impl<'a> Fat<'a> {
                 Ok(hash::of_words(salt, words, flags.contains(ZapFlags::PREHASHED_KEY), long))
             }
             _ => Err(Error::bad_request(format!(
-                "ZAP object {object} is asked for key {key}, but its keys are {}",
+                "key {key} is invalid in ZAP object {object}, whose keys are {}",
                 if has_word_keys { "words" } else { "names" }
             ))),
         }
     }
 
-    /// The first entry of the hash of `key` whose key `matches`.
+    /// Returns the first entry with the hash of `key` whose key `matches`.
     pub(super) fn find(&self, key: &Key, matches: impl Fn(&Key) -> bool) -> Result<Option<Entry>> {
         let hash = self.hash(key)?;
         let index = if self.shift == 0 { 0 } else { hash >> (u64::BITS - self.shift) };
         self.leaf(index, &mut None)?.find(hash, self.has_word_keys(), matches)
     }
 
-    /// The entries of the leaf in entry `index` of the pointer table, and the entry at which the next leaf
-    /// starts.
+    /// Returns the entries of the leaf at `index` in the pointer table, and the index at which the next leaf starts.
     pub(super) fn leaf_entries(
         &self,
         index: u64,
@@ -194,7 +199,7 @@ impl<'a> Fat<'a> {
         Ok((leaf.entries(self.has_word_keys())?, next))
     }
 
-    /// Number of entries in the pointer table.
+    /// Returns the number of entries of the pointer table.
     pub(super) fn table_len(&self) -> u64 {
         1 << self.shift
     }

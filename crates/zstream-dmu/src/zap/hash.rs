@@ -1,14 +1,13 @@
-//! What orders the entries of a ZAP: the hash of a name.
+//! The hash of a name, which determines the order of the entries of a ZAP.
 //!
-//! The hash is a CRC-64 (reflected ECMA-182, no final xor) that starts with the ZAP's salt, of which
-//! only the upper 28 or 48 bits count. A ZAP with normalization flags hashes the normalized name and
-//! stores the original one.
+//! The hash is a CRC-64 (reflected ECMA-182, no final xor) that starts with the salt of the ZAP. Only its upper 28 or
+//! 48 bits are significant. A ZAP with normalization flags hashes the normalized name and stores the original one.
 
 use crc::{Algorithm, Crc, Table};
 
-/// Bits of the hash that count, unless the ZAP asks for more (`ZAP_HASHBITS`).
+/// The number of significant bits of a hash without the flag for long hashes (`ZAP_HASHBITS`).
 const HASH_BITS: u32 = 28;
-/// Bits of the hash that count with the 64-bit hash flag.
+/// The number of significant bits of a hash with the flag.
 const HASH_BITS_LONG: u32 = 48;
 
 const CRC64: Crc<u64, Table<1>> = Crc::<u64, Table<1>>::new(&Algorithm {
@@ -22,14 +21,14 @@ const CRC64: Crc<u64, Table<1>> = Crc::<u64, Table<1>>::new(&Algorithm {
     residue: 0,
 });
 
-/// The hash of a normalized name, which has no NUL at its end.
+/// Returns the hash of a normalized name without final NUL.
 pub(super) fn of_name(salt: u64, name: &[u8], long: bool) -> u64 {
     let mut digest = CRC64.digest_with_initial(salt.reverse_bits());
     digest.update(name);
     masked(digest.finalize(), long)
 }
 
-/// The hash of a key of words; `prehashed` keys are their own hash.
+/// Returns the hash of a key of words. The hash of a `prehashed` key is its first word.
 pub(super) fn of_words(salt: u64, key: &[u64], prehashed: bool, long: bool) -> u64 {
     if prehashed {
         return masked(key.first().copied().unwrap_or(0), long);

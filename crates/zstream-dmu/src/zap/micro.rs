@@ -9,10 +9,10 @@ use super::value::{Entry, Key, Value};
 use crate::block::Block;
 use crate::error::{Error, Result};
 
-/// The largest micro ZAP, in bytes: that of the feature `large_microzap`.
+/// The size limit of a micro ZAP in bytes, which is that of the feature `large_microzap`.
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 
-/// Where the name lies in an entry.
+/// The offset of the name in an entry.
 pub(super) const NAME_OFFSET: usize = MicroZapEntry::offset_of("name");
 
 /// A micro ZAP.
@@ -29,7 +29,7 @@ impl Micro {
             let (found, least) = (block.len(), MicroZapHeader::LEN);
             return Err(Error::corrupt(
                 "micro ZAP",
-                format!("block of {found} bytes, expected {least} to {BLOCK_BYTES_MAX}"),
+                format!("block is {found} bytes, expected {least} to {BLOCK_BYTES_MAX}"),
             ));
         };
         Ok(Self { block, salt: header.salt, norm_flags: NormFlags::from_bits_retain(header.norm_flags) })
@@ -53,14 +53,14 @@ impl Micro {
         }
     }
 
-    /// All entries, by hash and differentiator.
+    /// Returns all entries, sorted by hash and differentiator.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<_> = self.slots().map(|(name, slot)| self.entry(name, slot)).collect();
         entries.sort_by_key(|entry| (entry.hash, entry.differentiator));
         entries
     }
 
-    /// The first entry of the hash of `name`, in order, whose name `matches`.
+    /// Returns the first entry with the hash of `name` whose name `matches`.
     pub(super) fn find(&self, name: &[u8], matches: impl Fn(&[u8]) -> bool) -> Option<Entry> {
         let hash = hash::of_name(self.salt, &self.norm_flags.normalize(name), false);
         self.slots()

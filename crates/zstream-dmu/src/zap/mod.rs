@@ -1,12 +1,12 @@
 //! ZAPs: objects that map names, or arrays of words, to arrays of integers.
 //!
-//! A small one, a micro ZAP, is a single block of names and words; what does not fit becomes a fat
-//! one, a hash table that grows by splitting its leaves. Both are read through any
-//! [`ObjectSet`], so that directories of pools and of stored streams are read alike.
+//! A small ZAP, a micro ZAP, is a single block of names and words. A larger one is a fat ZAP, a hash table that grows
+//! by splitting its leaves. Both are read through any [`ObjectSet`], so directories of pools and of stored streams are
+//! read in the same way.
 //!
-//! Entries come in the order in which OpenZFS iterates: by hash, then by the number that tells apart
-//! entries of the same hash. A damaged ZAP gives errors: chains are followed once through each chunk,
-//! and every leaf must be where the pointer table has it, so that work and memory are bounded by the object's real blocks.
+//! Entries are sorted as OpenZFS iterates: by hash, then by the number that distinguishes entries of the same hash. A
+//! damaged ZAP is an error: a chain may visit each chunk only once, and every leaf must be at its position in the
+//! pointer table, so that work and memory are limited by the real blocks of the object.
 
 mod fat;
 mod hash;
@@ -32,20 +32,20 @@ pub use self::unicode::NormFlags;
 pub use self::value::{Entry, Key, Value, number_key};
 pub use self::write::{NewZap, ZapMut};
 
-/// How a name is compared (`matchtype_t`).
+/// The comparison of a name with those in a ZAP (`matchtype_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Match {
-    /// Byte by byte.
+    /// Names are compared byte by byte.
     #[default]
     Exact,
-    /// In the form in which the ZAP normalizes names (`MT_NORMALIZE`).
+    /// Names are compared in the normalization form of the ZAP (`MT_NORMALIZE`).
     Normalized,
-    /// In that form, but not in upper case (`MT_NORMALIZE | MT_MATCH_CASE`).
+    /// Names are compared in that form, but without the conversion to upper case (`MT_NORMALIZE | MT_MATCH_CASE`).
     NormalizedWithCase,
 }
 
 impl Match {
-    /// The form in which names are compared in a ZAP that normalizes them so.
+    /// Returns the form in which names are compared in a ZAP with these normalization flags.
     fn flags(self, norm_flags: NormFlags) -> NormFlags {
         match self {
             Self::Exact => NormFlags::empty(),
@@ -54,8 +54,9 @@ impl Match {
         }
     }
 
-    /// What two names have in common that are one name in a ZAP that normalizes names so: the form in which they are compared,
-    /// and the one that is hashed, since only names of one hash are compared. `None` for a name that the ZAP cannot keep.
+    /// Returns the key of a name: names with the same key are the same in a ZAP with these normalization flags. The
+    /// key contains the form that is compared, and the form that is hashed, because only names of the same hash are
+    /// compared. Returns `None` for a name that the ZAP cannot contain.
     #[must_use]
     pub fn key(self, norm_flags: NormFlags, name: &[u8]) -> Option<Vec<u8>> {
         let hashed = norm_flags.form(name)?;
@@ -79,20 +80,20 @@ enum Repr<'a> {
     Fat(Fat<'a>),
 }
 
-/// What a ZAP says of itself.
+/// The properties of a ZAP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZapInfo {
     /// Whether it is a micro ZAP.
     pub is_micro: bool,
     /// The salt of its hash.
     pub salt: u64,
-    /// How it normalizes names.
+    /// The normalization of names.
     pub norm_flags: NormFlags,
-    /// Its flags; a micro ZAP has none.
+    /// The flags; empty for a micro ZAP.
     pub flags: ZapFlags,
-    /// Number of leaves; 0 in a micro ZAP.
+    /// The number of leaves; 0 for a micro ZAP.
     pub leaves: u64,
-    /// Number of entries; in a micro ZAP they are counted.
+    /// The number of entries. The header of a fat ZAP has it; those of a micro ZAP are counted.
     pub entries: u64,
 }
 
@@ -100,28 +101,28 @@ impl<'a> Zap<'a> {
     /// Opens `object` of `set`.
     ///
     /// # Errors
-    ///
-    /// The object is not there, its first block cannot be read, or it is no ZAP.
+    /// Fails if the object does not exist, if its first block cannot be read, and if it is not a ZAP.
+    /// Fails if the object does not exist, if its first block cannot be read, and if it is not a ZAP.
     pub fn open(set: &'a dyn ObjectSet, object: ObjectId) -> Result<Self> {
         let info = set.info(object)?;
         let at = Bookmark { objset: set.objset_id(), object, level: 0, block: BlockId(0) };
         let place = |error: Error| error.at_bookmark(at);
         let block = set
             .block(object, BlockId(0))?
-            .ok_or_else(|| place(Error::corrupt("ZAP", "its first block is a hole")))?;
+            .ok_or_else(|| place(Error::corrupt("ZAP", "first block is a hole")))?;
         let block_type = block.first_chunk::<8>().map(|word| u64::from_le_bytes(*word));
         let repr = match block_type {
             Some(MicroZapHeader::BLOCK_TYPE) => Repr::Micro(Micro::parse(block).map_err(place)?),
             Some(FatZapHeader::BLOCK_TYPE) => Repr::Fat(Fat::parse(set, &info, block).map_err(place)?),
             _ => {
                 let found = block_type.unwrap_or_default();
-                return Err(place(Error::corrupt("ZAP", format!("block type {found:#x}"))));
+                return Err(place(Error::corrupt("ZAP", format!("block type is {found:#x}"))));
             }
         };
         Ok(Self { object, at, repr })
     }
 
-    /// What the ZAP says of itself.
+    /// Returns the properties of the ZAP.
     #[must_use]
     pub fn info(&self) -> ZapInfo {
         match &self.repr {
@@ -144,29 +145,29 @@ impl<'a> Zap<'a> {
         }
     }
 
-    /// The value of `name`, if it is there.
+    /// Returns the value of `name`, if it exists.
     ///
     /// # Errors
     ///
-    /// A block cannot be read or is bad, or the ZAP's keys are words.
+    /// Fails if a block cannot be read or is corrupt, and if the keys of the ZAP are words.
     pub fn lookup(&self, name: impl AsRef<[u8]>) -> Result<Option<Value>> {
         Ok(self.find(name, Match::Exact)?.map(|entry| entry.value))
     }
 
-    /// The only integer under `name`, if it is there.
+    /// Returns the value of `name` as a single integer, if it exists.
     ///
     /// # Errors
     ///
-    /// As for [`Zap::lookup`], or the value is not one integer.
+    /// Fails as [`Zap::lookup`], and if the value is not a single integer.
     pub fn lookup_u64(&self, name: impl AsRef<[u8]>) -> Result<Option<u64>> {
         self.lookup(name)?.map(|value| value.u64().map_err(|error| self.place(error))).transpose()
     }
 
-    /// The entry of `name`, compared as `how` says, if it is there: with the name as it is stored.
+    /// Returns the entry of `name` with the comparison `how`, if it exists. The entry has the name as it is stored.
     ///
     /// # Errors
     ///
-    /// As for [`Zap::lookup`].
+    /// Fails as [`Zap::lookup`].
     pub fn find(&self, name: impl AsRef<[u8]>, how: Match) -> Result<Option<Entry>> {
         let name = name.as_ref();
         let flags = how.flags(self.norm_flags());
@@ -180,16 +181,16 @@ impl<'a> Zap<'a> {
         }
     }
 
-    /// The value of a key of words, if it is there.
+    /// Returns the value of a key of words, if it exists.
     ///
     /// # Errors
     ///
-    /// As for [`Zap::lookup`], or the ZAP's keys are names.
+    /// Fails as [`Zap::lookup`], and if the keys of the ZAP are names.
     pub fn lookup_words(&self, words: &[u64]) -> Result<Option<Value>> {
         let key = Key::Words(words.to_vec());
         match &self.repr {
             Repr::Micro(_) => Err(Error::bad_request(format!(
-                "ZAP object {} is asked for key {key}, but its keys are names",
+                "key {key} is invalid in ZAP object {}, whose keys are names",
                 self.object
             ))),
             Repr::Fat(fat) => {
@@ -199,7 +200,7 @@ impl<'a> Zap<'a> {
         }
     }
 
-    /// All entries, in order. The first error ends them.
+    /// Returns an iterator over all entries, in order. It ends after the first error.
     #[must_use]
     pub fn entries(&self) -> Entries<'_> {
         let (fat, ready) = match &self.repr {
@@ -226,7 +227,7 @@ pub struct Entries<'a> {
     at: Bookmark,
     /// The ZAP, until its last leaf was read.
     fat: Option<&'a Fat<'a>>,
-    /// Entry of the pointer table at which the next leaf starts.
+    /// The index in the pointer table at which the next leaf starts.
     next: u64,
     table: Option<(u64, Block)>,
     ready: vec::IntoIter<Entry>,

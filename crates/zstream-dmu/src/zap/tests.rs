@@ -1,4 +1,4 @@
-//! ZAPs that OpenZFS made, ZAPs of every shape made here, and damaged ones.
+//! Tests of ZAPs of OpenZFS, of ZAPs of every shape, and of damaged ZAPs.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +41,8 @@ fn bytes(text: &str) -> Vec<u8> {
     digits.map(|pair| hex(std::str::from_utf8(pair).expect("hex")) as u8).collect()
 }
 
-/// Case pairs, ligatures, marks in every order, long sequences, Hangul, bytes that are not UTF-8; and each character alone, so
-/// that a newer table of Unicode is noticed.
+/// Case pairs, ligatures, marks in every order, long sequences, Hangul, bytes that are not UTF-8; and each character
+/// alone, to detect a newer table of Unicode.
 #[test]
 fn forms_of_names_are_those_that_openzfs_makes() {
     let lines = include_str!("testdata/forms.txt").lines().filter(|line| !line.starts_with('#'));
@@ -66,7 +66,7 @@ fn forms_of_names_are_those_that_openzfs_makes() {
     }
 }
 
-/// Names of one key are one name, and are of one hash; a name that is kept has a key.
+/// Names with the same key match each other and have the same hash. A name that the ZAP contains has a key.
 #[test]
 fn what_is_one_name_is_one_key() {
     let nfd = NormFlags::CANONICAL_DECOMPOSITION;
@@ -119,7 +119,7 @@ fn a_directory_lists_in_the_order_of_openzfs() {
             "embedded"
         ]
     );
-    // The upper bits of a directory's values are the file's type.
+    // The upper bits of the values in a directory are the file type.
     assert_eq!(zap.lookup_u64("dir").unwrap().map(|value| value & 0xffff), Some(2));
     assert_eq!(zap.lookup("absent").unwrap(), None);
     assert_eq!((zap.info().entries, zap.info().is_micro), (12, true));
@@ -143,10 +143,10 @@ fn a_fat_zap_of_openzfs_is_read_in_its_order() {
     assert!(matches!(zap.lookup_words(&[5]).unwrap_err().fault(), Fault::BadRequest(_)));
 }
 
-/// What to make a fat ZAP of.
+/// The parameters of a fat ZAP.
 struct Fatten {
     block_shift: u32,
-    /// Bits by which leaves are chosen.
+    /// The number of bits that select a leaf.
     prefix_len: u32,
     external: bool,
     salt: u64,
@@ -174,7 +174,7 @@ impl Fatten {
         }
     }
 
-    /// A header, the pointer table if it is external, and leaves `1 << prefix_len`.
+    /// Returns a header, the pointer table if it is external, and `1 << prefix_len` leaves.
     fn blocks(&self, entries: &[(Key, u8, Vec<u8>)]) -> Vec<Vec<u8>> {
         let size = 1_usize << self.block_shift;
         let shift = if self.external { self.block_shift - 2 } else { self.block_shift - 4 };
@@ -362,13 +362,13 @@ fn hostile_structures_are_errors_that_name_the_object() {
     let chunks_at = 48 + (2 << 7);
     let damages: [(&str, Damage); 9] = [
         ("magic", |blocks| blocks[0][8] ^= 1),
-        ("embedded pointer table of 2^9", |blocks| blocks[0][32] = 9),
-        ("pointer table of 2^8 entries in 1000 blocks", |blocks| ORDER.put_u64(&mut blocks[0][24..], 1000)),
+        ("embedded pointer table has 2^9", |blocks| blocks[0][32] = 9),
+        ("pointer table has 2^8 entries in 1000 blocks", |blocks| ORDER.put_u64(&mut blocks[0][24..], 1000)),
         ("flags 0x8", |blocks| blocks[0][96] = 8),
         ("block 77 is a hole", |blocks| ORDER.put_u64(&mut blocks[0][2048..], 77)),
-        ("leads to the leaf of prefix 0x1", |blocks| ORDER.put_u64(&mut blocks[0][2048..], 2)),
-        ("in two places", |blocks| {
-            // Every chain ends where it starts.
+        ("refers to the leaf of prefix 0x1", |blocks| ORDER.put_u64(&mut blocks[0][2048..], 2)),
+        ("referenced twice", |blocks| {
+            // Every chain becomes a loop of its first chunk.
             let chunks_at = 48 + (2 << 7);
             for leaf in &mut blocks[1..] {
                 for chunk in 0..40_u16 {
@@ -379,7 +379,7 @@ fn hostile_structures_are_errors_that_name_the_object() {
                 }
             }
         }),
-        ("chunk 60000 of", |blocks| {
+        ("chunk 60000 does not exist", |blocks| {
             blocks[1..]
                 .iter_mut()
                 .for_each(|leaf| leaf[48..48 + 256].copy_from_slice(&[0x60, 0xea].repeat(128)))
@@ -404,10 +404,11 @@ fn hostile_structures_are_errors_that_name_the_object() {
         }
     }
     let set = set(vec![vec![7; 512]]);
-    assert!(Zap::open(&set, OBJECT).err().unwrap().to_string().contains("block type 0x707070707070707"));
+    assert!(Zap::open(&set, OBJECT).err().unwrap().to_string().contains("block type is 0x707070707070707"));
 }
 
-/// Reads all of a damaged ZAP, which must end, without a panic, and with no more than its blocks can hold.
+/// Reads all of a damaged ZAP, which must terminate without a panic, and without more entries than its blocks can
+/// contain.
 fn survive(blocks: Vec<Vec<u8>>, names: &[&str]) {
     let total: usize = blocks.iter().map(Vec::len).sum();
     let set = set(blocks);

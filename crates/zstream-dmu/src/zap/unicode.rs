@@ -1,14 +1,14 @@
-//! The forms of names that ZAPs hash, as OpenZFS makes them (`u8_textprep_str`).
+//! The forms of names that ZAPs hash, identical to those of OpenZFS (`u8_textprep_str`).
 //!
-//! OpenZFS's tables are those of Unicode 5.0, and must stay so: a name's form is part of the format.
-//! Rust's tables are newer, so what came later is left out here. The tables below were made by
-//! comparing both for every code point; a pool that was written with characters that Unicode did not
-//! have then still finds its names.
+//! The tables of OpenZFS are those of Unicode 5.0 and must not change, because the form of a name is part of the
+//! on-disk format. The tables of Rust are newer, so later additions are excluded here. The tables below were generated
+//! by comparing both for every code point. They also keep names accessible with characters that did not exist in
+//! Unicode when the pool was written.
 //!
-//! A name goes through case, decomposition, the order of combining marks, and composition, each if the ZAP
-//! asks for it. Case is mapped character by character. All but case is done sequence by sequence: a character and the marks
-//! that follow it. Where OpenZFS departs from Unicode (long sequences, some compositions, bytes that are not UTF-8), so do
-//! we, since two forms that differ in a byte hash to different places.
+//! A name is processed in the order case, decomposition, order of combining marks, and composition; the flags of the
+//! ZAP select the steps. Case is mapped by character. The other steps work on sequences, which consist of a character
+//! and the marks after it. If OpenZFS differs from Unicode (long sequences, some compositions, bytes that are not
+//! UTF-8), so does this module, because two forms that differ in one byte have different hashes.
 
 use bitflags::bitflags;
 use unicode_normalization::char::{
@@ -16,18 +16,18 @@ use unicode_normalization::char::{
 };
 
 bitflags! {
-    /// How a ZAP normalizes names before it hashes and compares them (`zap_normflags`, `U8_TEXTPREP_*`).
+    /// The normalization of names in a ZAP before they are hashed and compared (`zap_normflags`, `U8_TEXTPREP_*`).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub struct NormFlags: u64 {
-        /// Compare with case.
+        /// Case-sensitive comparison.
         const CASE = 0x1;
-        /// To upper case.
+        /// Conversion to upper case.
         const UPPER = 0x2;
-        /// To lower case.
+        /// Conversion to lower case.
         const LOWER = 0x4;
-        /// Canonical decomposition: alone, form NFD.
+        /// Canonical decomposition; form NFD if it is the only step.
         const CANONICAL_DECOMPOSITION = 0x10;
-        /// Compatibility decomposition: alone, form NFKD.
+        /// Compatibility decomposition; form NFKD if it is the only step.
         const COMPATIBILITY_DECOMPOSITION = 0x20;
         /// Composition after a decomposition: forms NFC and NFKC.
         const COMPOSITION = 0x40;
@@ -36,16 +36,16 @@ bitflags! {
 }
 
 impl NormFlags {
-    /// The form of a name that is hashed and compared. A name that has none (see [`Self::form`]) is brought as far as it
-    /// goes, so that it can be found all the same.
+    /// Returns the form of a name that is hashed and compared. A name without a form (see [`Self::form`]) is
+    /// normalized as far as possible, so that it can still be found.
     #[must_use]
     pub fn normalize(self, name: &[u8]) -> Vec<u8> {
         self.prepare(name).0
     }
 
-    /// The form of a name that is hashed and compared, if it has one. It has none where OpenZFS cannot keep it in a ZAP with
-    /// these flags (`ENOTSUP`): its form is longer than a name may be, its last part is not UTF-8 and is to be decomposed,
-    /// or the flags contradict each other.
+    /// Returns the form of a name that is hashed and compared. Returns `None` if OpenZFS cannot store the name in a
+    /// ZAP with these flags (`ENOTSUP`): the form is longer than the maximum length of a name, the last part is not
+    /// UTF-8 and must be decomposed, or the flags contradict each other.
     #[must_use]
     pub fn form(self, name: &[u8]) -> Option<Vec<u8>> {
         let (form, is_whole) = self.prepare(name);
@@ -53,7 +53,7 @@ impl NormFlags {
         (is_whole && form.len() < limit).then_some(form)
     }
 
-    /// The form, and whether all parts of the name could be brought into it.
+    /// Returns the form, and whether all parts of the name were normalized.
     fn prepare(self, name: &[u8]) -> (Vec<u8>, bool) {
         if (self - Self::CASE).is_empty() {
             return (name.to_vec(), true);
@@ -62,7 +62,7 @@ impl NormFlags {
         let is_known = !self.contains(decomposes)
             && !self.contains(Self::UPPER | Self::LOWER)
             && (self.intersects(decomposes) || !self.contains(Self::COMPOSITION));
-        // OpenZFS takes the NUL at the end as a part of the name: a character that is cut short can have it as its last byte.
+        // OpenZFS treats the final NUL as a part of the name, so it can be the last byte of a truncated character.
         let bytes = [name, b"\0"].concat();
         let mut rest = &bytes[..];
         let (mut out, mut is_whole) = (Vec::with_capacity(bytes.len()), true);
@@ -89,7 +89,7 @@ impl NormFlags {
         }
     }
 
-    /// Takes the pieces of a unit, with their classes.
+    /// Passes the parts of a unit, with their combining classes, to `push`.
     fn decomposed<'a>(self, unit: Unit<'a>, mut push: impl FnMut((u8, Unit<'a>))) {
         match unit {
             Unit::Char(c) if !is_in(&DECOMPOSED_SINCE, c) => {
@@ -105,8 +105,8 @@ impl NormFlags {
         }
     }
 
-    /// Brings the next sequence into its form (`collect_a_seq`): a character with the marks that follow it, or the letters of
-    /// a syllable of Hangul. Says whether it is characters.
+    /// Normalizes the next sequence (`collect_a_seq`): a character with the marks after it, or the letters of a Hangul
+    /// syllable. Returns whether the sequence consists of characters.
     fn sequence(self, rest: &mut &[u8], out: &mut Vec<u8>) -> bool {
         let (unit, bytes) = Unit::split(rest);
         *rest = &rest[bytes..];
@@ -118,7 +118,7 @@ impl NormFlags {
         let unit = self.cased(unit.as_syllable());
         self.decomposed(unit, |piece| units.push(piece));
         let first = units.len();
-        // Letters that stand for others by compatibility only do not start a syllable.
+        // Letters with only a compatibility decomposition do not start a syllable.
         let mut hangul = match unit {
             Unit::Char('\u{ac00}'..='\u{d7a3}') if first == 3 => Hangul::Lvt,
             Unit::Char('\u{ac00}'..='\u{d7a3}') => Hangul::Lv,
@@ -144,7 +144,7 @@ impl NormFlags {
                 units.push((0, Unit::Char(GRAPHEME_JOINER)));
                 break;
             }
-            // The iota below has a capital that is a letter; it keeps the mark's place.
+            // The combining iota below has a letter as its upper case, which keeps the position of the mark.
             if self.contains(Self::UPPER)
                 && let Some((_, last @ Unit::Char(IOTA_BELOW))) = units.last_mut()
             {
@@ -166,28 +166,28 @@ impl NormFlags {
     }
 }
 
-/// Bytes that a name, or a long name, and its NUL take at most (`ZAP_MAXNAMELEN`, `ZAP_MAXNAMELEN_NEW`).
+/// The maximum length of a name, and of a long name, with its NUL in bytes (`ZAP_MAXNAMELEN`, `ZAP_MAXNAMELEN_NEW`).
 const NAME_BYTES: usize = 256;
 const LONG_NAME_BYTES: usize = 1024;
 
-/// A sequence of so many characters or more is cut (`U8_UPPER_LIMIT_IN_A_SEQ`), with a character that keeps what follows apart.
+/// The length from which a sequence is cut (`U8_UPPER_LIMIT_IN_A_SEQ`), with a character that separates the rest.
 const SEQUENCE_MAX: usize = 31;
 const GRAPHEME_JOINER: char = '\u{34f}';
 const IOTA_BELOW: char = '\u{345}';
 
-/// The parts that a name is cut into, by what their first byte announces.
+/// The units of a name, whose length is determined by their first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit<'a> {
     /// A character.
     Char(char),
-    /// As many bytes as the first one announces, which are not a character.
+    /// Bytes of the length of a character that are not a character.
     Raw(&'a [u8]),
-    /// A byte that no character starts with, or fewer bytes than the first one announces.
+    /// A byte that cannot start a character, or a truncated unit.
     Stray(&'a [u8]),
 }
 
 impl<'a> Unit<'a> {
-    /// The next unit, and its length in bytes; an empty stray one at the end.
+    /// Returns the next unit and its length in bytes. At the end this is an empty stray unit.
     fn split(rest: &'a [u8]) -> (Self, usize) {
         let wanted = match rest.first() {
             None => return (Self::Stray(rest), 0),
@@ -202,7 +202,7 @@ impl<'a> Unit<'a> {
         (c.map_or(Self::Raw(bytes), Self::Char), wanted)
     }
 
-    /// A syllable of Hangul where three bytes are taken for one: only their lower bits are looked at.
+    /// Interprets three bytes as a Hangul syllable if their lower bits match, as OpenZFS does.
     fn as_syllable(self) -> Self {
         let Self::Raw(&[first, second, third]) = self else { return self };
         let bits = u32::from(first & 0xf) << 12 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f);
@@ -217,7 +217,7 @@ impl<'a> Unit<'a> {
     }
 }
 
-/// How far a syllable of Hangul is: leading consonant, vowel, trailing consonant.
+/// The state of a Hangul syllable: leading consonant, vowel, trailing consonant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hangul {
     None,
@@ -240,7 +240,7 @@ impl Hangul {
         }
     }
 
-    /// Whether a letter that leads to `next` belongs to the same syllable.
+    /// Returns whether the letter that results in `next` belongs to the same syllable.
     fn joins(self, next: Self) -> bool {
         matches!((self, next), (Self::L, Self::Lv) | (Self::Lv, Self::Lvt))
     }
@@ -249,11 +249,11 @@ impl Hangul {
 const JAMO_L: char = '\u{1100}';
 const JAMO_V: char = '\u{1161}';
 
-/// Composes a sequence (`do_composition`), and what follows it where that joins its last character.
+/// Composes a sequence (`do_composition`), and the following characters if they compose with its last one.
 ///
-/// This differs from Unicode's algorithm, and the differences are part of the format: a mark that was passed over does not
-/// block others once something was composed; marks that were passed over are lost, and the last one that was composed stands
-/// twice, where the character that keeps a long sequence apart comes after a composed one that could take more.
+/// This differs from the algorithm of Unicode, and the differences are part of the format. A skipped mark does not
+/// block others after a composition. Skipped marks are lost, and the last composed mark is repeated if the character
+/// that separates a long sequence follows a composed character that could compose further.
 fn compose_sequence<'a>(units: &[(u8, Unit<'a>)], rest: &mut &[u8]) -> Vec<Unit<'a>> {
     let Some(last) = units.len().checked_sub(1) else { return Vec::new() };
     let mut out = Vec::with_capacity(units.len());
@@ -317,7 +317,7 @@ fn compose_sequence<'a>(units: &[(u8, Unit<'a>)], rest: &mut &[u8]) -> Vec<Unit<
     out
 }
 
-/// The syllable that letters at the start of a sequence make, and their number.
+/// Returns the syllable of the letters at the start of a sequence, and the number of letters.
 fn hangul_syllable<'a>(mut letters: impl Iterator<Item = Unit<'a>>) -> Option<(char, usize)> {
     let (Unit::Char(l @ JAMO_L..='\u{1112}'), Unit::Char(v @ JAMO_V..='\u{1175}')) =
         (letters.next()?, letters.next()?)
@@ -331,7 +331,7 @@ fn hangul_syllable<'a>(mut letters: impl Iterator<Item = Unit<'a>>) -> Option<(c
     }
 }
 
-/// What two characters compose to, syllables apart.
+/// Returns the composition of two characters, except syllables.
 fn pair(first: Unit<'_>, second: Unit<'_>) -> Option<char> {
     let (Unit::Char(first), Unit::Char(second)) = (first, second) else { return None };
     if ('\u{1100}'..='\u{11ff}').contains(&second) {
@@ -340,7 +340,7 @@ fn pair(first: Unit<'_>, second: Unit<'_>) -> Option<char> {
     compose(first, second).filter(|whole| !is_in(&DECOMPOSED_SINCE, *whole))
 }
 
-/// Whether a composed character composes with one more mark.
+/// Returns whether a composed character composes with another mark.
 fn takes_more(unit: Unit<'_>) -> bool {
     let mut marks = ('\u{300}'..=IOTA_BELOW).chain(['\u{cd5}', '\u{dca}']);
     marks.any(|mark| pair(unit, Unit::Char(mark)).is_some())
@@ -350,10 +350,10 @@ fn combining_class(c: char) -> u8 {
     if is_in(&COMBINING, c) { canonical_combining_class(c) } else { 0 }
 }
 
-/// The upper case of a character where that is one character too.
+/// Returns the upper case of a character if it is a single character.
 fn upper(c: char) -> char {
-    // Small Greek letters with iota below have a capital of their own beside the pair of letters that
-    // the full mapping gives.
+    // Small Greek letters with iota below have their own upper case, in addition to the pair of letters of the full
+    // mapping.
     let own = match c {
         '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => 8,
         '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => 9,
@@ -369,11 +369,11 @@ fn upper(c: char) -> char {
     }
 }
 
-/// The lower case of a character where that is one character too.
+/// Returns the lower case of a character if it is a single character.
 fn lower(c: char) -> char {
     let mut mapped = c.to_lowercase();
     match (mapped.next(), mapped.next()) {
-        // Dotted capital I has a dot of its own in the full mapping.
+        // The full mapping of the dotted capital I includes a separate dot.
         (Some(one), Some(_)) if c == '\u{130}' => one,
         (Some(one), None) if !is_in(&LOWER_SINCE, c) => one,
         _ => c,
@@ -386,7 +386,7 @@ fn is_in(ranges: &[(u32, u32)], c: char) -> bool {
     after > 0 && c <= ranges[after - 1].1
 }
 
-/// Characters that got an upper case later.
+/// Characters with an upper case that was added later.
 const UPPER_SINCE: [(u32, u32); 36] = [
     (0x19b, 0x19b),
     (0x23f, 0x240),
@@ -425,7 +425,7 @@ const UPPER_SINCE: [(u32, u32); 36] = [
     (0x16e60, 0x16ed3),
     (0x1e922, 0x1e943),
 ];
-/// Characters that got a lower case later.
+/// Characters with a lower case that was added later.
 const LOWER_SINCE: [(u32, u32); 22] = [
     (0x370, 0x37f),
     (0x3cf, 0x3cf),
@@ -450,7 +450,7 @@ const LOWER_SINCE: [(u32, u32); 22] = [
     (0x16ea0, 0x16eb8),
     (0x1e900, 0x1e921),
 ];
-/// Characters that got a decomposition later.
+/// Characters with a decomposition that was added later.
 const DECOMPOSED_SINCE: [(u32, u32); 32] = [
     (0x558, 0x558),
     (0x58b, 0x58c),
@@ -485,7 +485,7 @@ const DECOMPOSED_SINCE: [(u32, u32); 32] = [
     (0x1f200, 0x1f251),
     (0x1fbf0, 0x1fbf9),
 ];
-/// The marks that combine.
+/// Combining marks.
 const COMBINING: [(u32, u32); 84] = [
     (0x300, 0x34e),
     (0x350, 0x36f),

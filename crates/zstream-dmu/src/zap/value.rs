@@ -5,46 +5,46 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// What an entry is found by.
+/// The key of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// A name, without the NUL that ends it.
+    /// A name, without its final NUL.
     Name(Vec<u8>),
-    /// An array of words, in ZAPs that say so.
+    /// An array of words, in ZAPs with the flag for that.
     Words(Vec<u64>),
 }
 
 impl Key {
-    /// The name.
+    /// Returns the name.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the key is an array of words.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if the key is an array of words.
     pub fn name(&self) -> Result<&[u8]> {
         match self {
             Self::Name(name) => Ok(name),
-            Self::Words(_) => Err(Error::corrupt("ZAP entry", format!("key {self} is no name"))),
+            Self::Words(_) => Err(Error::corrupt("ZAP entry", format!("key {self} is not a name"))),
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the key is no name or no UTF-8.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if the key is not a name or not UTF-8.
     pub fn text(&self) -> Result<&str> {
         std::str::from_utf8(self.name()?)
-            .map_err(|_| Error::corrupt("ZAP entry", format!("key {self} is no UTF-8")))
+            .map_err(|_| Error::corrupt("ZAP entry", format!("key {self} is not UTF-8")))
     }
 
-    /// The number that the name spells in hex, in ZAPs whose keys are numbers.
+    /// Parses the name as a number in hex, in ZAPs whose keys are numbers.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when it spells none.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if the name is not a number in hex.
     pub fn number(&self) -> Result<u64> {
         u64::from_str_radix(self.text()?, 16)
-            .map_err(|_| Error::corrupt("ZAP entry", format!("key {self} is no number in hex")))
+            .map_err(|_| Error::corrupt("ZAP entry", format!("key {self} is not a number in hex")))
     }
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// The name under which a ZAP of numbers has `number` (`zap_lookup_int`).
+/// Returns the name of `number` in a ZAP whose keys are numbers (`zap_lookup_int`).
 #[must_use]
 pub fn number_key(number: u64) -> String {
     format!("{number:x}")
@@ -93,44 +93,45 @@ pub struct Value(Repr);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Repr {
-    /// One integer of 8 bytes, as nearly all values are.
+    /// One integer of 8 bytes, like almost all values.
     Word(u64),
-    /// Integers of so many bytes, big-endian.
+    /// The size of an integer, and integers of this size in big-endian order.
     Array(u8, Box<[u8]>),
 }
 
 impl Value {
-    /// One integer of 8 bytes.
+    /// Creates a value of one integer of 8 bytes.
     #[must_use]
     pub fn word(value: u64) -> Self {
         Self(Repr::Word(value))
     }
 
-    /// Integers of 8 bytes.
+    /// Creates a value of integers of 8 bytes.
     #[must_use]
     pub fn words(words: &[u64]) -> Self {
         Self::array(8, words.iter().flat_map(|word| word.to_be_bytes()).collect())
     }
 
-    /// Integers of 2 bytes.
+    /// Creates a value of integers of 2 bytes.
     #[must_use]
     pub fn u16s(integers: &[u16]) -> Self {
         Self::array(2, integers.iter().flat_map(|integer| integer.to_be_bytes()).collect())
     }
 
-    /// Single bytes.
+    /// Creates a value of single bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self::array(1, bytes.to_vec())
     }
 
-    /// A C string: `text`, which has no NUL, and a NUL.
+    /// Creates a C string of `text`, which must not contain a NUL.
     #[must_use]
     pub fn string(text: &str) -> Self {
         Self::array(1, [text.as_bytes(), &[0]].concat())
     }
 
-    /// Integers of `integer_bytes` bytes, big-endian one after the other; `bytes` is a multiple of that.
+    /// Creates a value of integers of `integer_bytes` bytes in big-endian order. The length of `bytes` must be a
+    /// multiple of that.
     pub(super) fn array(integer_bytes: u8, bytes: Vec<u8>) -> Self {
         match (integer_bytes, bytes.first_chunk::<8>()) {
             (8, Some(word)) if bytes.len() == 8 => Self(Repr::Word(u64::from_be_bytes(*word))),
@@ -138,7 +139,7 @@ impl Value {
         }
     }
 
-    /// Size of each integer: 1, 2, 4 or 8 bytes.
+    /// Returns the size of each integer: 1, 2, 4 or 8 bytes.
     #[must_use]
     pub fn integer_bytes(&self) -> u8 {
         match &self.0 {
@@ -147,7 +148,7 @@ impl Value {
         }
     }
 
-    /// Number of integers.
+    /// Returns the number of integers.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -156,13 +157,13 @@ impl Value {
         }
     }
 
-    /// Whether there are no integers.
+    /// Returns whether there are no integers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The integer, where there is one of 8 bytes: what a micro ZAP can hold.
+    /// Returns the integer if it is a single one of 8 bytes, which a micro ZAP can contain.
     pub(super) fn single_word(&self) -> Option<u64> {
         match &self.0 {
             Repr::Word(word) => Some(*word),
@@ -170,7 +171,7 @@ impl Value {
         }
     }
 
-    /// The integers, big-endian one after the other.
+    /// Returns the integers in big-endian order.
     pub(super) fn encode(&self) -> Cow<'_, [u8]> {
         match &self.0 {
             Repr::Word(word) => Cow::Owned(word.to_be_bytes().to_vec()),
@@ -178,11 +179,11 @@ impl Value {
         }
     }
 
-    /// The only integer.
+    /// Returns the value as a single integer.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) unless there is exactly one.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) unless there is exactly one.
     pub fn u64(&self) -> Result<u64> {
         match self.u64s()[..] {
             [one] => Ok(one),
@@ -190,7 +191,7 @@ impl Value {
         }
     }
 
-    /// All integers, widened to 8 bytes.
+    /// Returns all integers, widened to 8 bytes.
     #[must_use]
     pub fn u64s(&self) -> Vec<u64> {
         match &self.0 {
@@ -202,11 +203,11 @@ impl Value {
         }
     }
 
-    /// The bytes of an array of single bytes.
+    /// Returns the bytes of an array of single bytes.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the integers are longer.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if the integers are larger.
     pub fn bytes(&self) -> Result<&[u8]> {
         match &self.0 {
             Repr::Array(1, bytes) => Ok(bytes),
@@ -214,28 +215,31 @@ impl Value {
         }
     }
 
-    /// The bytes in front of the first NUL, of an array of single bytes: a C string.
+    /// Returns the bytes before the first NUL of an array of single bytes, which is a C string.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the integers are longer.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if the integers are larger.
     pub fn c_string(&self) -> Result<&[u8]> {
         let bytes = self.bytes()?;
         Ok(bytes.split(|byte| *byte == 0).next().unwrap_or(bytes))
     }
 
-    /// A C string that is UTF-8.
+    /// Returns the C string as text.
     ///
     /// # Errors
     ///
-    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) when the value is no C string, or no UTF-8.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if the value is not a C string or not UTF-8.
     pub fn text(&self) -> Result<&str> {
         std::str::from_utf8(self.c_string()?).map_err(|_| self.unexpected("UTF-8"))
     }
 
     fn unexpected(&self, expected: &str) -> Error {
         let (count, size) = (self.len(), self.integer_bytes());
-        Error::corrupt("ZAP value", format!("{count} integers of {size} bytes, expected {expected}"))
+        Error::corrupt(
+            "ZAP value",
+            format!("value has {count} integers of {size} bytes, expected {expected}"),
+        )
     }
 }
 
@@ -251,12 +255,12 @@ impl fmt::Debug for Value {
 /// An entry of a ZAP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is found by.
+    /// The key.
     pub key: Key,
-    /// Hash of the normalized key, with only the bits that count.
+    /// The hash of the normalized key, of which only the significant bits are set.
     pub hash: u64,
-    /// Tells apart entries of the same hash (`cd`, the collision differentiator).
+    /// The number that distinguishes entries of the same hash (`cd`, the collision differentiator).
     pub differentiator: u32,
-    /// What it holds.
+    /// The value.
     pub value: Value,
 }

@@ -1,4 +1,4 @@
-//! Space and objects of users, groups and projects (`dmu_objset_do_userquota_updates`).
+//! Accounting of the space and objects of users, groups and projects (`dmu_objset_do_userquota_updates`).
 //!
 //! ```text
 //! object -1   users     hex id -> bytes     "obj-" hex id -> objects
@@ -6,10 +6,11 @@
 //! object -3   projects  the same
 //! ```
 //!
-//! An object counts 512 bytes and what its blocks take. Its owners stand in its bonus, where a function finds them that is given
-//! to the writer ([`OwnersOf`]): nothing is known of files here. A dnode's flags say whether it is counted; what is counted and changes is taken
-//! back as it was on disk and counted anew. In a set whose accounting is not complete, nothing is counted: OpenZFS then
-//! does it when the file system is mounted.
+//! An object is accounted with 512 bytes and the allocated size of its blocks. Its owners are in its bonus, and are
+//! parsed by a function that is given to the writer ([`OwnersOf`]), because this layer does not know files. The flags
+//! of a dnode record whether it is accounted. When an accounted object changes, its state on disk is subtracted and
+//! the new one added. If the accounting of a set is not complete, nothing is accounted, and OpenZFS does it when the
+//! filesystem is mounted.
 
 use std::collections::BTreeMap;
 
@@ -26,21 +27,21 @@ use crate::zap::write::{NewZap, ZapMut, create_in};
 use crate::zap::{Value, Zap};
 use crate::zio::write::Protection;
 
-/// Tells whom an object belongs to, from type and content of its bonus; `None` for what belongs to nobody
-/// (`file_info_cb_t`). Who knows what the set holds gives it to the set's writer.
+/// A function that parses the owners of an object from type and content of its bonus, and returns `None` if it has no
+/// owner (`file_info_cb_t`). The layer that knows the content of the set provides it.
 pub type OwnersOf = fn(ObjectType, &[u8]) -> Option<Owners>;
 
-/// What comes in front of an id in the name of a count of objects.
+/// The prefix of an id in the name of a count of objects.
 const OBJECTS_PREFIX: &str = "obj-";
 
-/// The accounts, and the flags that say that they are complete.
+/// The accounting objects, and the flags that they are complete.
 const ACCOUNTS: [(ObjectId, ObjsetFlags); 3] = [
     (USER_USED_OBJECT, ObjsetFlags::USER_ACCOUNTING_COMPLETE),
     (GROUP_USED_OBJECT, ObjsetFlags::USER_ACCOUNTING_COMPLETE),
     (PROJECT_USED_OBJECT, ObjsetFlags::PROJECT_QUOTA_COMPLETE),
 ];
 
-/// Changes of counts, by account and name.
+/// The changes of counts, by accounting object and name.
 #[derive(Default)]
 pub(super) struct Deltas(pub(super) [BTreeMap<String, i64>; ACCOUNTS.len()]);
 
@@ -49,7 +50,7 @@ impl Deltas {
         let Some(owners) = owners_of(dnode.bonus_type, dnode.bonus()) else { return };
         let space = (DNODE_SLOT_BYTES as u64).saturating_add(dnode.used_bytes()).cast_signed();
         for (n, owner) in [owners.user, owners.group, owners.project].into_iter().enumerate() {
-            // Projects are counted from the moment on from which they are complete.
+            // Projects are accounted only if their accounting is complete.
             if n == 2 && !set_flags.contains(ObjsetFlags::PROJECT_QUOTA_COMPLETE) {
                 continue;
             }
@@ -68,26 +69,26 @@ impl Deltas {
 }
 
 impl ObjsetWriter {
-    /// Gives the set the function that tells whom its objects belong to (`dmu_objset_register_type`). A set that counts cannot
-    /// be synced without.
+    /// Sets the function that parses the owners of objects (`dmu_objset_register_type`). A set with accounting cannot
+    /// be synced without it.
     #[must_use]
     pub fn with_owners(mut self, owners_of: OwnersOf) -> Self {
         self.owners_of = Some(owners_of);
         self
     }
 
-    /// Lets the set count from now on what its users, groups and, if asked for, projects use. Objects and projects need the
-    /// features `userobj_accounting` and `project_quota` active in the dataset.
+    /// Enables the accounting of users, groups, and if requested projects. Objects and projects require that the
+    /// features `userobj_accounting` and `project_quota` are active in the dataset.
     ///
     /// # Errors
     ///
-    /// The set has objects already, is no file system, or is received raw.
+    /// Fails if the set already has objects, if it is not a filesystem, and if it is received raw.
     pub fn begin_accounting(&mut self, objects: bool, projects: bool) -> Result<()> {
         self.check()?;
         let is_new = self.base.is_none() && self.objects.is_empty();
         if !is_new || self.phys.objset_type != ObjsetType::ZFS || self.is_kept() {
             return Err(Error::bad_request(
-                "what is used can be counted from the start of a file system only",
+                "accounting can be enabled only in an empty filesystem that is not received raw",
             ));
         }
         self.phys.flags.insert(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
@@ -100,11 +101,11 @@ impl ObjsetWriter {
         self.properties.protection == Protection::Kept
     }
 
-    /// Counts what became of an object that was synced, and marks it as counted.
+    /// Accounts the changes of an object that was synced, and marks it as accounted.
     ///
     /// # Errors
     ///
-    /// The set counts, and was not given the function that tells owners.
+    /// Fails if the set has accounting, but not the function that parses owners.
     pub(super) fn count_object(&self, overlay: &mut Overlay, deltas: &mut Deltas) -> Result<()> {
         if self.phys.objset_type != ObjsetType::ZFS || self.is_kept() {
             return Ok(());
@@ -113,7 +114,7 @@ impl ObjsetWriter {
         let users = set.contains(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
         let objects = users && set.contains(ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE);
         let Some(owners_of) = self.owners_of else {
-            let detail = "the set counts what owners use, and nothing tells whom its objects belong to";
+            let detail = "set has accounting, but no function that parses the owners of objects";
             return if users { Err(Error::internal(detail)) } else { Ok(()) };
         };
         if let Some(base) = &overlay.base {
@@ -127,7 +128,7 @@ impl ObjsetWriter {
         Ok(())
     }
 
-    /// Changes the counts.
+    /// Applies the changes to the accounting objects.
     pub(super) fn apply_counts(&mut self, deltas: Deltas) -> Result<()> {
         for ((object, flag), deltas) in ACCOUNTS.into_iter().zip(deltas.0) {
             if self.phys.flags.contains(flag) {
@@ -136,7 +137,10 @@ impl ObjsetWriter {
             for (name, delta) in deltas.into_iter().filter(|(_, delta)| *delta != 0) {
                 let before = Zap::open(self, object)?.lookup_u64(&name)?.unwrap_or_default().cast_signed();
                 let after = before.checked_add(delta).ok_or_else(|| {
-                    Error::corrupt("accounting", format!("{name} is {before}, changed by {delta}"))
+                    Error::corrupt(
+                        "accounting",
+                        format!("count {name} is {before}, cannot change it by {delta}"),
+                    )
                 })?;
                 let mut zap = ZapMut::open(self, object)?;
                 if after == 0 {
@@ -149,7 +153,7 @@ impl ObjsetWriter {
         Ok(())
     }
 
-    /// Makes an account's object, unless it is there.
+    /// Creates an accounting object if it does not exist.
     fn make_account(&mut self, object: ObjectId) -> Result<()> {
         let there = match object {
             USER_USED_OBJECT => &self.phys.user_used,
@@ -161,7 +165,7 @@ impl ObjsetWriter {
         }
         let dnode = Dnode::new(&NewObject::new(ObjectType::USERGROUP_USED, 0))?;
         self.objects.insert(object.0, Overlay { dnode: Some(dnode), is_new: true, ..Overlay::default() });
-        // Nothing is gained by salts that nobody can guess, but images become reproducible.
+        // A salt that can be guessed does no harm here, and makes images reproducible.
         let zap = NewZap::new(self.source.id << 8 | object.0 & 0xff);
         create_in(self, object, &zap)
     }

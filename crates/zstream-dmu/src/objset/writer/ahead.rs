@@ -1,8 +1,8 @@
-//! Reading the pointers of what is overwritten, while that gathers.
+//! Read-ahead of the pointers to blocks that will be overwritten.
 //!
-//! A block that takes the place of another is written with the pointer of that one at hand, whose space is given back. Those
-//! pointers lie in indirect blocks, which the reader keeps for a while. So the first write under each of these has a thread
-//! read it (`receive_read_prefetch`), and when what has gathered is written, nobody waits for the disk.
+//! A block that replaces another requires the pointer of the old one, whose space is freed. These pointers are in
+//! indirect blocks, which the reader caches for a while. So the first write below each indirect block makes a thread
+//! read it (`receive_read_prefetch`), and the later write of the dirty blocks does not wait for the disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,29 +13,30 @@ use super::overlay::Source;
 use crate::dnode::Dnode;
 use crate::ids::{BlockId, ObjectId};
 
-/// How many indirect blocks wait to be read at most; those that come when so many do are read when they are needed.
+/// The length of the queue of indirect blocks. Requests while it is full are dropped, and the blocks are read when
+/// they are needed.
 const WAITING_MAX: usize = 64;
 
-/// An object as it is on disk, and a block of it.
+/// An object as it is on disk, and the number of one of its blocks.
 type Wanted = (ObjectId, Arc<Dnode>, u64);
 
-/// Reads ahead for one set.
+/// The read-ahead of one set.
 #[derive(Default)]
 pub(super) struct Ahead {
-    /// Object and number of the indirect block that was asked for last.
+    /// The object and the number of the indirect block of the last request.
     last: Option<(ObjectId, u64)>,
     worker: Option<Worker>,
 }
 
 struct Worker {
-    /// None when no more is to be read.
+    /// `None` after the last request.
     queue: Option<SyncSender<Wanted>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ahead {
-    /// Says that a block of an object will be overwritten.
+    /// Requests read-ahead for a block of an object that will be overwritten.
     pub(super) fn ask(&mut self, source: &Source, object: ObjectId, base: &Arc<Dnode>, block: u64) {
         let parent = block >> base.pointers_per_block_shift();
         if base.levels == 1 || block > base.max_block.0 || self.last == Some((object, parent)) {
@@ -44,7 +45,7 @@ impl Ahead {
         self.last = Some((object, parent));
         let worker = self.worker.get_or_insert_with(|| Worker::new(source.clone()));
         if let Some(queue) = &worker.queue {
-            // Where it is full nothing is lost but time.
+            // If the queue is full, the pointer is read later.
             let _ = queue.try_send((object, Arc::clone(base), block));
         }
     }
@@ -62,12 +63,12 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Nothing of the pool is in use any more when the set is gone.
+    /// Waits for the thread, so that the pool is not in use after the set is dropped.
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // It has nothing to tell.
+            // The thread has no result.
             drop(thread.join());
         }
     }
@@ -78,7 +79,7 @@ fn read(source: &Source, wanted: &Receiver<Wanted>, is_over: &AtomicBool) {
         if is_over.load(Ordering::Relaxed) {
             return;
         }
-        // What fails here fails again where it is needed, and is told there.
+        // An error is ignored here because it occurs again, and is reported, when the pointer is used.
         drop(source.tree(object, &base).pointer(0, BlockId(block)));
     }
 }

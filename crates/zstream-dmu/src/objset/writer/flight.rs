@@ -1,16 +1,16 @@
-//! Blocks that are written in the background while others gather.
+//! Blocks that are written in the background while others become dirty.
 //!
 //! ```text
 //! gathered   dirty blocks, up to half of the limit
-//!    |  takes off: a thread of its own compresses, sums, allocates and writes
-//! in flight  the same blocks, still dirty in memory: they are read and changed there
-//!    |  lands: waited for before the next ones take off, and before a sync
-//! written    nothing points at them until the sync
+//!    |  take off: a thread compresses, checksums, allocates and writes
+//! in flight  the same blocks, still dirty in memory, where they are read and changed
+//!    |  land: awaited before the next ones take off, and before a sync
+//! written    no references to them until the sync
 //! ```
 //!
-//! Places are taken and given back in the same order every time, so that the same changes make the same pool: at most one
-//! flight is under way, and whatever gives a place back waits for it. A block that was changed or dropped in the meantime
-//! gives its place back on landing.
+//! Blocks are allocated and freed in the same order every time, so that the same changes result in the same pool:
+//! there is at most one flight, and every operation that frees a block waits for it. A block that was changed or
+//! dropped in the meantime is freed on landing.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -22,17 +22,17 @@ use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::zio::write::Written;
 
-/// Blocks under way.
+/// The blocks in flight.
 pub(super) struct Flight {
-    /// Bytes of their content.
+    /// The size of their content in bytes.
     bytes: usize,
     thread: Option<JoinHandle<Landed>>,
 }
 
-/// What became of the blocks of a flight.
+/// The result of a flight.
 struct Landed {
     blocks: Vec<Outgoing>,
-    /// Of the first of them, all unless something failed.
+    /// The results of the first blocks; of all unless there was an error.
     written: Vec<Written>,
     result: Result<()>,
 }
@@ -51,7 +51,7 @@ impl Landed {
     }
 }
 
-/// How many of these blocks, at least one, are handed to the writer together.
+/// Returns the number of these blocks, at least one, that are passed to the writer together.
 fn batch_len(blocks: &[Outgoing]) -> usize {
     let mut bytes = 0;
     let full = blocks.iter().position(|out| {
@@ -62,17 +62,17 @@ fn batch_len(blocks: &[Outgoing]) -> usize {
 }
 
 impl Drop for Flight {
-    /// Nothing is written any more when the set is gone.
+    /// Waits for the thread, so that nothing is written after the set is dropped.
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // What it wrote belongs to a transaction group that is lost.
+            // The written blocks belong to a transaction group that is lost.
             drop(thread.join());
         }
     }
 }
 
 impl ObjsetWriter {
-    /// Writes data blocks early when too many wait in memory.
+    /// Writes data blocks early if the dirty data in memory exceeds a limit.
     pub(super) fn bound_memory(&mut self) -> Result<()> {
         let in_flight = self.flight.as_ref().map_or(0, |flight| flight.bytes);
         if self.dirty_bytes.saturating_sub(in_flight) > self.dirty_limit / 2 {
@@ -82,7 +82,7 @@ impl ObjsetWriter {
         }
     }
 
-    /// Writes what waits in the background, after what is in flight.
+    /// Writes dirty blocks in the background, after those in flight.
     fn take_off(&mut self) -> Result<()> {
         self.land()?;
         let mut blocks = Vec::new();
@@ -91,7 +91,7 @@ impl ObjsetWriter {
         }
         let bytes = blocks.iter().map(|out| out.dirty.bytes()).sum();
         let source = self.source.clone();
-        // One worker of a pool must not wait for the others: there may be none.
+        // A worker of a thread pool must not wait for the others, because there may be none.
         if rayon::current_thread_index().is_some() {
             return self.landed(Landed::write(&source, blocks));
         }
@@ -101,7 +101,7 @@ impl ObjsetWriter {
         Ok(())
     }
 
-    /// Waits for what is in flight.
+    /// Waits for the blocks in flight.
     pub(super) fn land(&mut self) -> Result<()> {
         let Some(thread) = self.flight.take().and_then(|mut flight| flight.thread.take()) else {
             return Ok(());
@@ -120,7 +120,7 @@ impl ObjsetWriter {
         result
     }
 
-    /// Waits for what is in flight if a change of these blocks of an object, or of its spill block, gives places back.
+    /// Waits for the blocks in flight if a change to these blocks of an object, or to its spill block, frees blocks.
     pub(super) fn land_before(&mut self, object: ObjectId, first: u64, last: u64) -> Result<()> {
         if self.flight.is_none() {
             return Ok(());
@@ -132,7 +132,7 @@ impl ObjsetWriter {
         if gives_back { self.land() } else { Ok(()) }
     }
 
-    /// The same, for the blocks in which these bytes lie.
+    /// Does the same for the blocks that contain these bytes.
     pub(super) fn land_before_bytes(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()> {
         let Some(dnode) = self.objects.get(&object.0).and_then(|overlay| overlay.dnode.as_ref()) else {
             return Ok(());
@@ -141,7 +141,7 @@ impl ObjsetWriter {
         self.land_before(object, offset / size, offset.saturating_add(length) / size)
     }
 
-    /// Notes where a block lies that was written; one that is not this any more gives its place back.
+    /// Records the pointer of a written block. A block that has been replaced in the meantime is freed.
     pub(super) fn note_written(&mut self, out: &Outgoing, written: Written) {
         let overlay = self.objects.get_mut(&out.object);
         let overlay = overlay.filter(|overlay| match (overlay.dirty.get(&out.block), &out.dirty) {

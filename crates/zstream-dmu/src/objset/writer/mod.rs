@@ -1,20 +1,20 @@
-//! Object sets open for change.
+//! Writable object sets.
 //!
-//! Changes gather in memory, over the set as it was last synced:
+//! Changes are kept in memory, on top of the set as of the last sync:
 //!
 //! ```text
 //! objects       changed objects: dnode, dirty blocks, freed ranges         (`overlay`)
-//! meta-dnode    dirty blocks of dnodes; an object that is made or freed changes its slots at once
+//! meta-dnode    dirty blocks of dnodes; allocating or freeing an object changes its slots at once
 //! set on disk   everything else
 //! ```
 //!
 //! [`ObjsetWriter::sync`] writes them from the leaves to the objset block: data, indirect blocks, dnodes into their
-//! blocks, the meta-dnode's tree, the objset block. After it the set goes on from there, in the same transaction group
-//! or a later one.
+//! blocks, the tree of the meta-dnode, the objset block. Afterwards the set can be changed again, in the same
+//! transaction group or a later one.
 //!
-//! Memory: when dirty data passes a limit, data blocks are written at once, in the background (`flight`). Nothing points at
-//! them before the sync; written over or freed before it, they give their places back. So everything that was written in a
-//! transaction group has to be synced in it.
+//! Memory use is limited: if dirty data exceeds a limit, data blocks are written early, in the background (`flight`).
+//! There are no references to them before the sync, and if they are overwritten or freed before it, their space is
+//! freed. So all changes of a transaction group must be synced in it.
 
 mod accounting;
 mod ahead;
@@ -51,43 +51,43 @@ use crate::intent_log::ZilHeader;
 use crate::object_set::ObjectSet;
 use crate::zio::write::{Protection, WriteBlock};
 
-/// Size of a block of dnodes (`DNODE_BLOCK_SIZE`).
+/// The size of a block of dnodes (`DNODE_BLOCK_SIZE`).
 const DNODE_BLOCK_BYTES: u32 = 16 << 10;
 
-/// The most dirty data that waits for its sync, in bytes; more is written before.
+/// The limit for dirty data in bytes. Beyond it, blocks are written before the sync.
 const DIRTY_BYTES_MAX: usize = 64 << 20;
 
-/// The first object that [`allocate`](crate::object_store::ObjectStore::allocate) gives: those in front of it, in the
-/// first block of dnodes, are claimed by number.
+/// The first object that [`allocate`](crate::object_store::ObjectStore::allocate) can return. The objects before it,
+/// in the first block of dnodes, are claimed by number.
 const FIRST_OBJECT: u64 = 32;
 
-/// An object set open for change.
+/// A writable object set.
 pub struct ObjsetWriter {
     source: Source,
-    /// The set as it was last synced; none before the first time.
+    /// The set as of the last sync; `None` before the first one.
     base: Option<Objset>,
     root: BlockPointer,
     phys: ObjsetPhys,
     properties: SetProperties,
-    /// Tells whom objects belong to.
+    /// The function that parses the owners of objects.
     owners_of: Option<OwnersOf>,
     meta: Overlay,
     objects: BTreeMap<u64, Overlay>,
-    /// How blocks of dnodes that are received raw are encrypted, by number.
+    /// The encryption parameters of blocks of dnodes that are received raw, by block number.
     dnodes_crypt: BTreeMap<u64, StoredCrypt>,
-    /// Bytes of dirty blocks of objects.
+    /// The size of the dirty blocks of objects in bytes.
     dirty_bytes: usize,
     dirty_limit: usize,
-    /// Dirty blocks that are being written.
+    /// The dirty blocks that are being written.
     flight: Option<Flight>,
     ahead: Ahead,
-    /// Where the next object is looked for.
+    /// The object at which the search for free slots starts.
     cursor: u64,
-    /// Whether objects were freed, so that the next transaction group looks for room from the start.
+    /// Whether objects were freed, so that the search starts from the first object in the next transaction group.
     has_freed: bool,
-    /// Whether the objset block itself is to be written.
+    /// Whether the objset block itself must be written.
     is_head_dirty: bool,
-    /// A sync failed half way: what is on disk and what is in memory do not go together any more.
+    /// Whether a sync failed, so that disk and memory are no longer consistent.
     is_broken: bool,
 }
 
@@ -103,17 +103,16 @@ impl fmt::Debug for ObjsetWriter {
 }
 
 impl ObjsetWriter {
-    /// Opens a set for change.
+    /// Opens a set for writing.
     ///
     /// # Errors
     ///
-    /// [`Fault::Unsupported`] when its blocks of dnodes have another size than OpenZFS
-    /// gives them.
+    /// Returns [`Fault::Unsupported`] if the size of its blocks of dnodes is not the one that OpenZFS uses.
     pub fn open(set: Objset, writer: Arc<dyn WriteBlock>, properties: SetProperties) -> Result<Self> {
         let phys = set.phys().clone();
         if phys.meta_dnode.block_bytes() != u64::from(DNODE_BLOCK_BYTES) {
             return Err(Error::unsupported(format!(
-                "writing a set whose blocks of dnodes have {} bytes",
+                "writing to a set whose blocks of dnodes are {} bytes",
                 phys.meta_dnode.block_bytes()
             )));
         }
@@ -124,7 +123,7 @@ impl ObjsetWriter {
         Ok(Self { base: Some(set), root, ..unchanged })
     }
 
-    /// A set without changes, and without anything on disk.
+    /// Returns a set without changes that is not on disk.
     fn unchanged(source: Source, phys: ObjsetPhys, properties: SetProperties, meta: Overlay) -> Self {
         Self {
             source,
@@ -147,12 +146,13 @@ impl ObjsetWriter {
         }
     }
 
-    /// Makes an empty set (`dmu_objset_create_impl`). `id` is the dataset's object number in the MOS, 0 for the MOS itself,
-    /// whose meta-dnode starts with one level; that of others can take every object from the start.
+    /// Creates an empty set (`dmu_objset_create_impl`). `id` is the object of the dataset in the MOS, 0 for the MOS
+    /// itself. The meta-dnode of the MOS starts with one level; that of other sets has the levels for all objects from
+    /// the start.
     ///
     /// # Errors
     ///
-    /// None that a caller can cause.
+    /// Fails only because of a bug.
     pub fn create(
         reader: Arc<dyn ReadBlock>,
         writer: Arc<dyn WriteBlock>,
@@ -183,24 +183,24 @@ impl ObjsetWriter {
         Ok(Self { is_head_dirty: true, ..Self::unchanged(source, phys, properties, meta) })
     }
 
-    /// The pointer of the objset block that was written last; a hole when none was.
+    /// The pointer to the objset block of the last sync; a hole before the first one.
     #[must_use]
     pub fn root(&self) -> &BlockPointer {
         &self.root
     }
 
-    /// What the set says about how its blocks are written.
+    /// The properties that determine how blocks are written.
     #[must_use]
     pub fn properties(&self) -> &SetProperties {
         &self.properties
     }
 
-    /// Sets how blocks are written from now on.
+    /// Sets the properties for subsequent writes.
     pub fn set_properties(&mut self, properties: SetProperties) {
         self.properties = properties;
     }
 
-    /// Forgets the intent log: in a set that is as a snapshot was, its records are those of another set.
+    /// Removes the intent log. In a set that was reset to a snapshot, its records belong to the previous content.
     pub fn forget_intent_log(&mut self) {
         if self.phys.zil != ZilHeader::default() {
             self.phys.zil = ZilHeader::default();
@@ -208,19 +208,19 @@ impl ObjsetWriter {
         }
     }
 
-    /// The set as it was last synced, to be read only; none before the first sync.
+    /// The read-only set as of the last sync; `None` before the first one.
     #[must_use]
     pub fn synced(&self) -> Option<&Objset> {
         self.base.as_ref()
     }
 
-    /// Whether there is anything to sync.
+    /// Returns whether there are changes to sync.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         self.is_head_dirty || !self.objects.is_empty() || !self.meta.dirty.is_empty()
     }
 
-    /// Bytes of changes in memory: dirty data, and what dnodes take.
+    /// Returns the size of changes in memory in bytes: dirty data and dnodes.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
         self.dirty_bytes
@@ -228,13 +228,13 @@ impl ObjsetWriter {
             + self.objects.len() * (DNODE_SLOT_BYTES + size_of::<Overlay>())
     }
 
-    /// Sets how many bytes of dirty data are kept in memory until the sync. With half of it in the hands of a writer in the
-    /// background, the other half gathers.
+    /// Sets the limit for dirty data in memory in bytes. One half is written in the background while the other half
+    /// accumulates.
     pub fn set_dirty_limit(&mut self, bytes: usize) {
         self.dirty_limit = bytes;
     }
 
-    /// The changes of an object that exists or did exist on disk.
+    /// Returns the changes of an object that exists or existed on disk.
     fn touch(&mut self, object: ObjectId) -> Result<&mut Overlay> {
         self.check()?;
         if object.0 == 0 {
@@ -249,7 +249,7 @@ impl ObjsetWriter {
         Ok(overlay)
     }
 
-    /// Changes an object, and counts what became dirty.
+    /// Changes an object and updates the size of dirty data.
     fn change<T>(
         &mut self,
         object: ObjectId,

@@ -1,11 +1,11 @@
-//! What is going to change in one object.
+//! The pending changes of one object.
 //!
-//! The object as it is on disk (`base`) stays as it is until it is synced; over it lie:
+//! The object on disk (`base`) stays unchanged until it is synced. Reads find blocks in this order:
 //!
 //! ```text
-//! dirty    blocks that were written            seen first
-//! freed    ranges of blocks that became holes  then
-//! base     everything else, up to the last block of the new dnode
+//! dirty    written blocks                      first
+//! freed    ranges of blocks that became holes  second
+//! base     all other blocks, up to the last block of the new dnode
 //! ```
 
 use std::collections::BTreeMap;
@@ -25,13 +25,13 @@ use crate::range_set::RangeSet;
 use crate::tree::{Seek, Tree, check_len};
 use crate::zio::write::{WriteBlock, Written};
 
-/// Where blocks come from and go to.
+/// The source and the destination of blocks.
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) reader: Arc<dyn ReadBlock>,
     pub(super) writer: Arc<dyn WriteBlock>,
     pub(super) id: u64,
-    /// Blocks of dnodes are taken as they are stored.
+    /// Whether blocks of dnodes are read in stored form.
     pub(super) locked: bool,
 }
 
@@ -45,14 +45,15 @@ impl Source {
     }
 }
 
-/// A block that was written.
+/// A dirty block.
 #[derive(Clone, Debug)]
 pub(super) enum Dirty {
-    /// Its content.
+    /// The content.
     Data(Block),
-    /// As it is to be stored.
+    /// The content in stored form.
     Stored(Arc<StoredBlock>),
-    /// It is on disk already; nothing points at it yet. In a box, since maps of few blocks have room for many.
+    /// A block that is already on disk, without a reference to it. It is boxed because the nodes of small maps have
+    /// space for many entries.
     Written(Box<Written>),
 }
 
@@ -65,7 +66,7 @@ impl Dirty {
         }
     }
 
-    /// The content, or `None` for a hole.
+    /// Returns the content, or `None` for a hole.
     pub(super) fn read(&self, source: &Source, at: Bookmark) -> Result<Option<Block>> {
         match self {
             Self::Data(block) => Ok(Some(Arc::clone(block))),
@@ -76,10 +77,10 @@ impl Dirty {
     }
 }
 
-/// The content of a block that came as it is to be stored.
+/// Decompresses the content of a block in stored form.
 fn expand(stored: &StoredBlock) -> Result<Block> {
     if stored.crypt.is_some() {
-        return Err(Fault::Encrypted { what: "a block received raw".to_owned() }.into());
+        return Err(Fault::Encrypted { what: "block received raw".to_owned() }.into());
     }
     if stored.compression == CompressionType::OFF {
         return Ok(stored.bytes[..].into());
@@ -89,51 +90,51 @@ fn expand(stored: &StoredBlock) -> Result<Block> {
     Ok(content.into())
 }
 
-/// What becomes of the spill block.
+/// The change of the spill block.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Spill {
-    /// Nothing: that of the base stays.
+    /// None: the spill block of the base remains.
     #[default]
     Kept,
-    /// There is none any more.
+    /// The spill block is removed.
     Gone,
-    /// There is a new one.
+    /// The spill block is replaced.
     New(Dirty),
 }
 
 /// The changes of one object.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    /// The object on disk, if there is one of this number.
+    /// The object on disk, if an object of this number exists.
     pub(super) base: Option<Arc<Dnode>>,
-    /// The object as it will be; `None` when it is freed. Until it is synced, its pointers are those of the base or, with
-    /// `is_base_gone`, empty.
+    /// The new object; `None` if it is freed. Until the sync, its pointers are those of the base, or empty if
+    /// `is_base_gone`.
     pub(super) dnode: Option<Dnode>,
-    /// Whether all blocks of the base are freed, whatever the rest says.
+    /// Whether all blocks of the base are freed, regardless of the other fields.
     pub(super) is_base_gone: bool,
-    /// Whether this is another object than the base, and counts its space from nothing.
+    /// Whether the object is not the one of the base, so that its used space starts at zero.
     pub(super) is_new: bool,
     pub(super) freed: RangeSet,
     pub(super) dirty: BTreeMap<u64, Dirty>,
     pub(super) spill: Spill,
-    /// Bytes in `dirty`.
+    /// The size of `dirty` in bytes.
     pub(super) dirty_bytes: usize,
 }
 
 impl Overlay {
-    /// No changes to an object on disk.
+    /// Returns an overlay without changes to an object on disk.
     pub(super) fn over(base: Arc<Dnode>) -> Self {
         Self { dnode: Some((*base).clone()), base: Some(base), ..Self::default() }
     }
 
-    /// A new object, in place of what is there.
+    /// Replaces the object with a new one.
     pub(super) fn replace(&mut self, dnode: Dnode, writer: &dyn WriteBlock) {
         self.clear(writer);
         self.dnode = Some(dnode);
         self.is_new = true;
     }
 
-    /// Frees everything.
+    /// Frees the object.
     pub(super) fn clear(&mut self, writer: &dyn WriteBlock) {
         self.drop_dirty(0, u64::MAX, writer);
         self.set_spill(Spill::Gone, writer);
@@ -142,34 +143,34 @@ impl Overlay {
         self.dnode = None;
     }
 
-    /// The dnode as it will be.
+    /// Returns the new dnode.
     ///
     /// # Errors
     ///
-    /// The object is freed.
+    /// Fails if the object is freed.
     pub(super) fn dnode(&self, object: ObjectId) -> Result<&Dnode> {
         self.dnode.as_ref().ok_or_else(|| Fault::NoObject(object).into())
     }
 
-    /// The same, to be changed.
+    /// Returns the new dnode for changes.
     pub(super) fn dnode_mut(&mut self, object: ObjectId) -> Result<&mut Dnode> {
         self.dnode.as_mut().ok_or_else(|| Fault::NoObject(object).into())
     }
 
-    /// The dnode on disk, if its blocks still count.
+    /// Returns the dnode on disk, unless all of its blocks are freed.
     pub(super) fn live_base(&self) -> Option<&Arc<Dnode>> {
         self.base.as_ref().filter(|_| !self.is_base_gone)
     }
 
-    /// The dnode on disk, if this block is to be found in its tree.
+    /// Returns the dnode on disk if this block is read from its tree.
     fn base_of(&self, block: u64) -> Option<&Arc<Dnode>> {
         let base = self.live_base()?;
         let last = self.dnode.as_ref()?.max_block.min(base.max_block);
         (block <= last.0 && !self.freed.overlaps(block, block.saturating_add(1))).then_some(base)
     }
 
-    /// The pointer on disk at this place, whether or not it is still seen: the pointer of a hole above it, where it lies
-    /// under one.
+    /// Returns the pointer on disk at this position, even if it was overwritten or freed. Under a hole it is the
+    /// pointer of that hole.
     pub(super) fn before(&self, source: &Source, object: ObjectId, block: u64) -> Result<BlockPointer> {
         match self.live_base() {
             Some(base) => source.tree(object, base).pointer(0, BlockId(block)),
@@ -177,7 +178,7 @@ impl Overlay {
         }
     }
 
-    /// The content of a block, or `None` for a hole.
+    /// Returns the content of a block, or `None` for a hole.
     pub(super) fn block(&self, source: &Source, object: ObjectId, block: u64) -> Result<Option<Block>> {
         let dnode = self.dnode(object)?;
         let at = source.at(object, 0, block);
@@ -200,7 +201,7 @@ impl Overlay {
         Ok(Some(content))
     }
 
-    /// A block in the form in which it came with a raw stream; `None` for a hole.
+    /// Returns a block in the form in which a raw stream contained it, or `None` for a hole.
     pub(super) fn stored_block(
         &self,
         source: &Source,
@@ -212,7 +213,7 @@ impl Overlay {
         let pointer = match (self.dirty.get(&block), self.base_of(block)) {
             (Some(Dirty::Stored(stored)), _) => return Ok(Some(StoredBlock::clone(stored))),
             (Some(Dirty::Data(_)), _) => {
-                return Err(Error::bad_request("the block did not come encrypted").at_bookmark(at));
+                return Err(Error::bad_request("block was not received encrypted").at_bookmark(at));
             }
             (Some(Dirty::Written(written)), _) => written.pointer,
             (None, None) => return Ok(None),
@@ -231,7 +232,7 @@ impl Overlay {
         StoredBlock::read(&*source.reader, &pointer, at).map(Some)
     }
 
-    /// The content of a block, to be changed; zeros for a hole, and where all of it is going to be written.
+    /// Returns the content of a block for changes. It is zeros for a hole, and if the whole block will be overwritten.
     pub(super) fn block_mut(
         &mut self,
         source: &Source,
@@ -247,11 +248,11 @@ impl Overlay {
         }
         match self.dirty.get_mut(&block) {
             Some(Dirty::Data(content)) => Ok(Arc::make_mut(content)),
-            _ => Err(Error::internal(format!("block {block} was just made"))),
+            _ => Err(Error::internal(format!("block {block} was just inserted, but is missing"))),
         }
     }
 
-    /// Sets what a block is.
+    /// Replaces a block.
     pub(super) fn put(&mut self, block: u64, dirty: Dirty, writer: &dyn WriteBlock) {
         self.dirty_bytes += dirty.bytes();
         if let Some(old) = self.dirty.insert(block, dirty) {
@@ -259,7 +260,7 @@ impl Overlay {
         }
     }
 
-    /// Says that a block is on disk now.
+    /// Records that a block is on disk.
     pub(super) fn put_written(&mut self, block: u64, written: Written) {
         if let Some(dirty) = self.dirty.get_mut(&block) {
             self.dirty_bytes -= dirty.bytes();
@@ -272,7 +273,7 @@ impl Overlay {
         give_back(old, writer);
     }
 
-    /// Forgets blocks from `start` up to `end`.
+    /// Drops the dirty blocks from `start` up to `end`.
     fn drop_dirty(&mut self, start: u64, end: u64, writer: &dyn WriteBlock) {
         let gone: Vec<u64> = self.dirty.range(start..end).map(|(block, _)| *block).collect();
         for block in gone {
@@ -282,7 +283,7 @@ impl Overlay {
         }
     }
 
-    /// Sets what becomes of the spill block.
+    /// Sets the change of the spill block.
     pub(super) fn set_spill(&mut self, spill: Spill, writer: &dyn WriteBlock) {
         if let Spill::New(old) = &self.spill {
             give_back(old, writer);
@@ -290,7 +291,7 @@ impl Overlay {
         self.spill = spill;
     }
 
-    /// Makes the blocks from `start` up to `end` holes.
+    /// Frees the blocks from `start` up to `end`.
     pub(super) fn free(&mut self, start: u64, end: u64, writer: &dyn WriteBlock) {
         self.drop_dirty(start, end, writer);
         if let Some(base) = self.live_base() {
@@ -299,7 +300,7 @@ impl Overlay {
         }
     }
 
-    /// Whether there may be content at this block.
+    /// Returns whether a block may have content.
     pub(super) fn has_content(&self, source: &Source, object: ObjectId, block: u64) -> Result<bool> {
         match self.dirty.get(&block) {
             Some(Dirty::Written(written)) => Ok(!written.pointer.is_hole()),
@@ -311,7 +312,7 @@ impl Overlay {
         }
     }
 
-    /// The first block from `from` on that has content.
+    /// Returns the first block at or after `from` that has content.
     pub(super) fn next_data(&self, source: &Source, object: ObjectId, from: u64) -> Result<Option<u64>> {
         let written = |dirty: &Dirty| !matches!(dirty, Dirty::Written(written) if written.pointer.is_hole());
         let dirty = self.dirty.range(from..).find(|(_, dirty)| written(dirty)).map(|(block, _)| *block);
@@ -338,7 +339,7 @@ impl Overlay {
         })
     }
 
-    /// The first block from `from` on, up to the last, that has no content.
+    /// Returns the first block at or after `from`, up to the last, that has no content.
     pub(super) fn next_hole(&self, source: &Source, object: ObjectId, from: u64) -> Result<Option<u64>> {
         let last = self.dnode(object)?.max_block.0;
         let mut at = from;
@@ -346,7 +347,7 @@ impl Overlay {
             if !self.has_content(source, object, at)? {
                 return Ok(Some(at));
             }
-            // Where neither changes nor frees lie in between, a run of blocks is passed at once.
+            // A run of blocks without changes and frees is skipped at once.
             let run = match self.base_of(at).filter(|_| !self.dirty.contains_key(&at)) {
                 Some(base) => {
                     let found = source.tree(object, base).next(Seek::Hole, BlockId(at))?;
@@ -362,7 +363,8 @@ impl Overlay {
     }
 }
 
-/// Takes back the places of a block that nothing came to point at. What lies where the base lies goes with the base.
+/// Frees the space of a block to which no reference was written. A block that was written in place of the base is
+/// freed with the base.
 pub(super) fn give_back(dirty: &Dirty, writer: &dyn WriteBlock) {
     match dirty {
         Dirty::Written(written) if !written.in_place => writer.discard(&written.pointer),
@@ -370,7 +372,7 @@ pub(super) fn give_back(dirty: &Dirty, writer: &dyn WriteBlock) {
     }
 }
 
-/// A block of zeros.
+/// Returns a block of zeros.
 pub(super) fn zeros(bytes: u64) -> Block {
     std::iter::repeat_n(0, bytes.min(BLOCK_BYTES_MAX) as usize).collect()
 }

@@ -1,4 +1,4 @@
-//! How the blocks of a set are written (`dmu_write_policy`).
+//! The policy for writing the blocks of a set (`dmu_write_policy`).
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::compress::Compression;
@@ -7,42 +7,42 @@ use zstream_format::object_type::ObjectType;
 use crate::dnode::Dnode;
 use crate::zio::write::{Protection, WriteProps};
 
-/// Metadata from this level on is kept in more copies with `redundant_metadata=most`.
+/// The level from which metadata has an additional copy with `redundant_metadata=most`.
 const MOST_LEVEL: u8 = 2;
 
-/// How much of the metadata is kept in one more copy than data (property `redundant_metadata`).
+/// The metadata that has one more copy than data (property `redundant_metadata`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum RedundantMetadata {
-    /// All of it.
+    /// All metadata.
     #[default]
     All,
-    /// What leads to many blocks, and what describes the whole set.
+    /// Indirect blocks with many blocks below them, and metadata of the whole set.
     Most,
-    /// What describes the whole set.
+    /// Metadata of the whole set.
     Some,
     /// None.
     None,
 }
 
-/// What a set says about how its blocks are written: properties of a dataset.
+/// The properties of a dataset that determine how its blocks are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetProperties {
-    /// Property `checksum`.
+    /// The property `checksum`.
     pub checksum: ChecksumType,
-    /// Property `compression`, for data.
+    /// The property `compression`, for data.
     pub compression: Compression,
-    /// Property `copies`, for data: 1 to 3.
+    /// The property `copies`, for data: 1 to 3.
     pub copies: u8,
-    /// Property `redundant_metadata`.
+    /// The property `redundant_metadata`.
     pub redundant_metadata: RedundantMetadata,
-    /// What `compression=on` means, and how metadata is compressed: lz4, or lzjb in pools without the feature.
+    /// The compression of metadata and of `compression=on`: lz4, or lzjb in pools without the feature.
     pub default_compression: CompressionType,
-    /// What encryption does to the set's blocks.
+    /// The encryption of the blocks of the set.
     pub protection: Protection,
 }
 
 impl Default for SetProperties {
-    /// A dataset that inherits everything.
+    /// Returns the properties of a dataset that inherits all of them.
     fn default() -> Self {
         Self {
             checksum: ChecksumType::FLETCHER_4,
@@ -56,13 +56,13 @@ impl Default for SetProperties {
 }
 
 impl SetProperties {
-    /// The pool's own set: everything is kept in three copies.
+    /// Returns the properties of the MOS, whose blocks all have three copies.
     #[must_use]
     pub fn mos() -> Self {
         Self { copies: 3, ..Self::default() }
     }
 
-    /// How blocks of an object are written.
+    /// Returns the write properties of blocks of an object.
     pub(super) fn of_object(&self, dnode: &Dnode, level: u8) -> WriteProps {
         let object_type = dnode.object_type;
         if level > 0 || object_type.is_metadata() {
@@ -91,17 +91,17 @@ impl SetProperties {
         }
     }
 
-    /// How metadata is written: indirect blocks, spill blocks, blocks of dnodes, the objset block.
+    /// Returns the write properties of metadata: indirect blocks, spill blocks, blocks of dnodes, the objset block.
     pub(super) fn metadata(&self, object_type: ObjectType, level: u8) -> WriteProps {
         let checksum = match self.checksum {
-            // Too weak, or none.
+            // These are too weak for metadata.
             ChecksumType::ON | ChecksumType::OFF | ChecksumType::NOPARITY | ChecksumType::FLETCHER_2 => {
                 ChecksumType::FLETCHER_4
             }
             own => own,
         };
         let is_head = level == 0 && matches!(object_type, ObjectType::DNODE | ObjectType::OBJSET);
-        // What is only authenticated there has to be found without a key.
+        // Parts that are only authenticated must be readable without the key.
         let is_flat = is_head && self.protection != Protection::Plain;
         let kind = if is_flat { CompressionType::EMPTY } else { self.default_compression };
         let more = match self.redundant_metadata {
@@ -122,14 +122,14 @@ impl SetProperties {
         }
     }
 
-    /// The third address of an encrypted block is taken; blocks above such have as many copies.
+    /// An encrypted block uses its third DVA for other data, and the blocks above it have as many copies.
     fn copies(&self, wanted: u8, object_type: ObjectType) -> u8 {
         let is_encrypted = self.protection != Protection::Plain && object_type.is_encrypted();
         wanted.clamp(1, if is_encrypted { 2 } else { 3 })
     }
 }
 
-/// Whether losing a block loses more than a file (`DMU_OT_IS_CRITICAL`).
+/// Returns whether the loss of a block affects more than one file (`DMU_OT_IS_CRITICAL`).
 fn is_critical(object_type: ObjectType) -> bool {
     object_type.is_metadata()
         && !matches!(object_type, ObjectType::DNODE | ObjectType::DIRECTORY_CONTENTS | ObjectType::SA)

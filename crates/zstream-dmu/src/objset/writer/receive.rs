@@ -1,4 +1,4 @@
-//! What a receive changes beyond [`ObjectStore`].
+//! The changes of receives that are not part of [`ObjectStore`].
 
 use zstream_format::object_type::ObjectType;
 
@@ -17,12 +17,12 @@ use crate::zio::crypt::KeyData;
 use crate::zio::write::Protection;
 
 impl ObjsetWriter {
-    /// Takes what a raw stream says of the object set as a whole (`dsl_crypto_recv_raw_objset_sync`): the meta-dnode gets
-    /// its shape, the set its MAC. The local MAC becomes zero, and space used by users does not count as counted any more.
+    /// Sets the parameters of the whole object set from a raw stream (`dsl_crypto_recv_raw_objset_sync`): the shape of
+    /// the meta-dnode and the MAC. The local MAC becomes zero, and the accounting of users becomes incomplete.
     ///
     /// # Errors
     ///
-    /// The set does not keep blocks as they came, or its meta-dnode cannot have this shape.
+    /// Fails if the set does not keep blocks in stored form, and if its meta-dnode cannot have this shape.
     pub fn set_raw_head(&mut self, head: &KeyData) -> Result<()> {
         self.check()?;
         self.check_kept()?;
@@ -30,30 +30,26 @@ impl ObjsetWriter {
         let own_bytes = self.meta.dnode(ObjectId(0))?.block_bytes();
         let meta = self.meta.dnode_mut(ObjectId(0))?;
         let misfit = |what: &str, found: u64, expected: u64| {
-            Err(Error::bad_shape(format!("a meta-dnode with {what} {found}, expected {expected}")))
+            Err(Error::bad_shape(format!("{what} of the meta-dnode is {found}, expected {expected}")))
         };
         if head.meta_block_bytes != own_bytes {
-            return misfit("blocks of bytes", head.meta_block_bytes, own_bytes);
+            return misfit("block size", head.meta_block_bytes, own_bytes);
         }
         if usize::from(head.meta_pointers) != meta.pointers().len() {
-            return misfit("a count of pointers of", head.meta_pointers.into(), meta.pointers().len() as u64);
+            return misfit("number of pointers", head.meta_pointers.into(), meta.pointers().len() as u64);
         }
         if head.meta_levels == 0 || head.meta_levels > LEVELS_MAX {
-            return misfit("levels", head.meta_levels.into(), LEVELS_MAX.into());
+            return misfit("number of levels", head.meta_levels.into(), LEVELS_MAX.into());
         }
         if is_new {
             meta.set_indirect_shift(head.meta_indirect_shift);
         }
         if head.meta_indirect_shift != meta.indirect_shift {
-            return misfit(
-                "an indirect shift of",
-                head.meta_indirect_shift.into(),
-                meta.indirect_shift.into(),
-            );
+            return misfit("indirect shift", head.meta_indirect_shift.into(), meta.indirect_shift.into());
         }
         let levels = meta.levels_for(meta.max_block.max(BlockId(head.meta_max_block)))?;
         if head.meta_levels < levels || !is_new && head.meta_levels < meta.levels {
-            return misfit("levels", head.meta_levels.into(), levels.max(meta.levels).into());
+            return misfit("number of levels", head.meta_levels.into(), levels.max(meta.levels).into());
         }
         meta.levels = head.meta_levels;
         meta.checksum_type = head.meta_checksum;
@@ -74,15 +70,15 @@ impl ObjsetWriter {
         Err(Error::unsupported("encrypted content in a set that is not received raw"))
     }
 
-    /// How a block of dnodes of a set that is received raw is encrypted.
+    /// Returns the encryption parameters of a block of dnodes in a set that is received raw.
     pub(super) fn dnodes_crypt(&self, block: u64, before: &BlockPointer) -> Result<StoredCrypt> {
         if let Some(crypt) = self.dnodes_crypt.get(&block) {
             return Ok(*crypt);
         }
-        // Addresses may have changed without anything that the MAC covers.
+        // Block pointers may have changed without a change to the content under the MAC.
         StoredCrypt::of(before).ok_or_else(|| {
             Error::bad_request(format!(
-                "objects {} to {} were received without saying how they are encrypted",
+                "objects {} to {} were received without encryption parameters",
                 block * SLOTS,
                 block * SLOTS + SLOTS - 1
             ))
@@ -115,7 +111,7 @@ impl ReceiveStore for ObjsetWriter {
     fn set_dnodes_crypt(&mut self, first: ObjectId, crypt: StoredCrypt) -> Result<()> {
         self.check_kept()?;
         let block = first.0 / SLOTS;
-        // The block is written again even where no object of it is.
+        // The block is rewritten even if none of its objects changed.
         self.meta.block_mut(&self.source, ObjectId(0), block, false)?;
         let meta: &mut Dnode = self.meta.dnode_mut(ObjectId(0))?;
         meta.levels = meta.levels.max(meta.levels_for(BlockId(block))?);
@@ -130,8 +126,8 @@ impl ReceiveStore for ObjsetWriter {
             let dnode = overlay.dnode_mut(object)?;
             if levels > LEVELS_MAX || levels < dnode.levels_for(max_block)? {
                 return Err(Error::bad_shape(format!(
-                    "object {object} with {levels} levels up to block {max_block}, expected at most {LEVELS_MAX} and \
-                     room for it"
+                    "object {object} cannot have {levels} levels up to block {max_block}, expected at most {LEVELS_MAX} \
+                     and enough for the block"
                 )));
             }
             dnode.levels = dnode.levels.max(levels);

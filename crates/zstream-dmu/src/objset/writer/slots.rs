@@ -1,4 +1,4 @@
-//! Slots of blocks of dnodes: which are free, and what lies in them.
+//! The slots of blocks of dnodes, and their allocation.
 
 use super::{DNODE_BLOCK_BYTES, FIRST_OBJECT, ObjsetWriter};
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode};
@@ -6,14 +6,14 @@ use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
 use crate::objset::{OBJECTS_MAX, allocated_slots, slots_taken};
 
-/// Slots in a block.
+/// The number of slots of a block.
 pub(super) const SLOTS: u64 = DNODE_BLOCK_BYTES as u64 / DNODE_SLOT_BYTES as u64;
 
-/// A block with more dnodes than this is not looked through for room, unless it is the last one (a quarter, as OpenZFS
-/// has it): large dnodes take more slots than their count tells.
+/// The limit for the number of dnodes in a block that is searched for free slots, unless it is the last one. It is a
+/// quarter, as in OpenZFS, because large dnodes occupy several slots.
 const FILL_SPARSE: u64 = SLOTS / 4;
 
-/// The slots of a block that a dnode takes, as a bit each.
+/// Returns the slots of a block that are occupied by dnodes as bits.
 fn taken(block: &[u8]) -> u32 {
     allocated_slots(block)
         .map(|slot| mask(slot as u64, slots_taken(&block[slot * DNODE_SLOT_BYTES..]) as u64))
@@ -31,28 +31,31 @@ impl ObjsetWriter {
         Ok(content.map_or(0, |content| taken(&content)))
     }
 
-    /// Checks that an object of this number could have these slots, and that nothing else has them; `own` are those that
-    /// it has already.
+    /// Validates that an object of this number may have these slots and that they are free. `own` is the number of
+    /// slots that it already has.
     pub(super) fn check_slots(&self, object: ObjectId, count: u64, own: u64) -> Result<()> {
         if object.0 == 0 || object.0 >= OBJECTS_MAX {
-            return Err(Error::bad_shape(format!("object {object}, expected 1 to {}", OBJECTS_MAX - 1)));
+            return Err(Error::bad_shape(format!(
+                "object number is {object}, expected 1 to {}",
+                OBJECTS_MAX - 1
+            )));
         }
         let slot = object.0 % SLOTS;
         if slot + count > SLOTS {
             return Err(Error::bad_shape(format!(
-                "object {object} of {count} slots, which would cross a block of dnodes"
+                "object {object} of {count} slots would cross the end of a block of dnodes"
             )));
         }
         let wanted = mask(slot, count) & !mask(slot, own);
         if self.taken_slots(object.0 / SLOTS)? & wanted != 0 {
             return Err(Error::bad_shape(format!(
-                "object {object} of {count} slots, where an object is already"
+                "object {object} of {count} slots would overwrite another object"
             )));
         }
         Ok(())
     }
 
-    /// Finds room for a dnode of `count` slots.
+    /// Finds free slots for a dnode of `count` slots.
     pub(super) fn find_slots(&mut self, count: u64) -> Result<ObjectId> {
         let last = self.meta.dnode(ObjectId(0))?.max_block.0;
         let mut from = self.cursor;
@@ -80,19 +83,19 @@ impl ObjsetWriter {
         Ok(self.meta.before(&self.source, ObjectId(0), block)?.fill() > FILL_SPARSE)
     }
 
-    /// Lets the next search start over.
+    /// Makes the next search start from the first object if objects were freed.
     pub(super) fn rescan(&mut self) {
         if std::mem::take(&mut self.has_freed) {
             self.cursor = FIRST_OBJECT;
         }
     }
 
-    /// Puts a dnode into its block.
+    /// Writes a dnode into its block.
     pub(super) fn put_dnode(&mut self, object: ObjectId, dnode: &Dnode) -> Result<()> {
         self.put_slots(object, &dnode.encode())
     }
 
-    /// Puts bytes into slots, from that of `object` on.
+    /// Writes bytes into slots, starting at that of `object`.
     pub(super) fn put_slots(&mut self, object: ObjectId, bytes: &[u8]) -> Result<()> {
         let (block, slot) = (object.0 / SLOTS, (object.0 % SLOTS) as usize);
         let meta = self.meta.dnode_mut(ObjectId(0))?;

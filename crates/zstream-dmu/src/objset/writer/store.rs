@@ -1,4 +1,4 @@
-//! Changing objects.
+//! Changes to objects.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::objset::OBJECTS_MAX;
 use crate::zio::write::Protection;
 
 impl ObjsetWriter {
-    /// Has the pointer of a block that is overwritten read in time, where the object is on disk already.
+    /// Requests read-ahead of the pointer of a block that is overwritten, if the object is on disk.
     fn ask_ahead(&mut self, object: ObjectId, block: impl FnOnce(&Dnode) -> u64) {
         if let Some(base) = self.objects.get(&object.0).and_then(Overlay::live_base) {
             self.ahead.ask(&self.source, object, base, block(base));
@@ -30,7 +30,7 @@ impl ObjsetWriter {
         let dnode = Dnode::new(new)?;
         self.put_dnode(object, &dnode)?;
         let base = match &self.base {
-            // An object that was freed before is still there on disk.
+            // A previously freed object still exists on disk.
             Some(base) if !self.objects.contains_key(&object.0) => match base.dnode(object) {
                 Ok(dnode) => Some(dnode),
                 Err(error) if matches!(error.fault(), Fault::NoObject(_)) => None,
@@ -51,7 +51,7 @@ impl ObjectStore for ObjsetWriter {
 
     fn allocate(&mut self, new: &NewObject) -> Result<ObjectId> {
         self.check()?;
-        // Judged before a number is taken.
+        // The description is validated before an object number is allocated.
         let slots = Dnode::new(new)?.slots() as u64;
         let object = self.find_slots(slots)?;
         self.make(object, new)?;
@@ -71,7 +71,7 @@ impl ObjectStore for ObjsetWriter {
         self.check_slots(object, dnode.slots() as u64, old.slots() as u64)?;
         let has_spill = self.info(object)?.has_spill;
         if kept.spill && has_spill {
-            // Without room for its pointer it cannot be kept.
+            // Fails if there is no space for its pointer.
             dnode.set_spill(Some(old.spill().copied().unwrap_or_default()))?;
         }
         let keeps_content =
@@ -102,7 +102,7 @@ impl ObjectStore for ObjsetWriter {
 
     fn free(&mut self, object: ObjectId) -> Result<()> {
         if object.0 >= OBJECTS_MAX {
-            return Err(Error::bad_request("the objects that count used space cannot be freed"));
+            return Err(Error::bad_request("accounting objects cannot be freed"));
         }
         self.land_before(object, 0, u64::MAX)?;
         let slots = self.touch(object)?.dnode(object)?.slots();
@@ -136,7 +136,7 @@ impl ObjectStore for ObjsetWriter {
             let bytes = dnode.block_bytes();
             if u64::from(stored.logical_bytes) != bytes {
                 return Err(Error::bad_shape(format!(
-                    "a block of {} bytes for object {object}, whose blocks have {bytes}",
+                    "block is {} bytes, expected {bytes}, the block size of object {object}",
                     stored.logical_bytes
                 )));
             }
@@ -149,8 +149,8 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn free_range(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()> {
-        // The last block of what is received raw is said by its description, and a MAC covers it: one that became a hole
-        // because it was zeros counts on.
+        // The last block of an object that is received raw is part of its description and covered by a MAC. It does
+        // not change if that block becomes a hole because it contains zeros.
         let is_kept = self.properties.protection == Protection::Kept;
         self.land_before_bytes(object, offset, length)?;
         self.change(object, |overlay, source| {
@@ -196,7 +196,7 @@ impl ObjectStore for ObjsetWriter {
                     let bytes = u64::from(stored.logical_bytes);
                     if bytes == 0 || bytes > BLOCK_BYTES_MAX || bytes % SECTOR_BYTES != 0 {
                         return Err(Error::bad_shape(format!(
-                            "a spill block of {bytes} bytes, expected a multiple of {SECTOR_BYTES} up to \
+                            "spill block is {bytes} bytes, expected a multiple of {SECTOR_BYTES} up to \
                              {BLOCK_BYTES_MAX}"
                         )));
                     }
@@ -215,8 +215,8 @@ impl ObjectStore for ObjsetWriter {
     }
 }
 
-/// Puts the tree of `old` under a dnode of another description. Pointers that it has no room for become children of a new
-/// indirect block, as all do when levels are added.
+/// Moves the tree of `old` to a dnode with a new description. If its pointers do not fit, a level is added, and they
+/// become children of a new indirect block.
 fn take_tree(dnode: &mut Dnode, old: &Dnode, base: Option<&Arc<Dnode>>) -> Result<()> {
     dnode.indirect_shift = old.indirect_shift;
     dnode.max_block = old.max_block;
@@ -229,7 +229,9 @@ fn take_tree(dnode: &mut Dnode, old: &Dnode, base: Option<&Arc<Dnode>>) -> Resul
         levels += 1;
     }
     if levels > LEVELS_MAX {
-        return Err(Error::bad_shape(format!("a tree of {levels} levels, expected at most {LEVELS_MAX}")));
+        return Err(Error::bad_shape(format!(
+            "block tree has {levels} levels, expected at most {LEVELS_MAX}"
+        )));
     }
     dnode.levels = levels;
     for (new, old) in dnode.pointers_mut().iter_mut().zip(old.pointers()) {
@@ -238,14 +240,15 @@ fn take_tree(dnode: &mut Dnode, old: &Dnode, base: Option<&Arc<Dnode>>) -> Resul
     Ok(())
 }
 
-/// What comes plain is compressed as the object says; everything else stays as it is.
+/// Content that is neither compressed nor encrypted is compressed as the object requires. Other content is stored as
+/// it is.
 fn dirty(stored: StoredBlock) -> Result<Dirty> {
     if stored.compression != CompressionType::OFF || stored.embedded || stored.crypt.is_some() {
         return Ok(Dirty::Stored(Arc::new(stored)));
     }
     if stored.bytes.len() as u64 != u64::from(stored.logical_bytes) {
         return Err(Error::bad_shape(format!(
-            "a plain block of {} bytes that is said to have {}",
+            "uncompressed block is {} bytes, expected {}",
             stored.bytes.len(),
             stored.logical_bytes
         )));
@@ -253,12 +256,12 @@ fn dirty(stored: StoredBlock) -> Result<Dirty> {
     Ok(Dirty::Data(stored.bytes.into()))
 }
 
-/// Lets the object reach up to `block`.
+/// Extends the object up to `block`.
 fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
     let dnode = overlay.dnode_mut(object)?;
     if block > 0 && !dnode.block_bytes().is_power_of_two() {
         return Err(Error::bad_shape(format!(
-            "block {block} of object {object}, whose block of {} bytes has to be the only one",
+            "block {block} of object {object} cannot be written: a block of {} bytes must be the only one",
             dnode.block_bytes()
         )));
     }
@@ -269,10 +272,10 @@ fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
 
 fn write(overlay: &mut Overlay, source: &Source, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<()> {
     let size = overlay.dnode(object)?.block_bytes();
-    let last = offset
-        .checked_add(bytes.len() as u64 - 1)
-        .ok_or_else(|| Error::bad_shape(format!("{} bytes at offset {offset}", bytes.len())))?;
-    // Blocks that are written in part are read first: what fails has changed nothing then.
+    let last = offset.checked_add(bytes.len() as u64 - 1).ok_or_else(|| {
+        Error::bad_shape(format!("{} bytes at offset {offset} exceed the maximum offset", bytes.len()))
+    })?;
+    // Partially overwritten blocks are read first, so that an error changes nothing.
     for at in [offset, last] {
         let block = at / size;
         let is_whole = block * size >= offset && last - block * size >= size - 1;
@@ -296,7 +299,7 @@ fn write(overlay: &mut Overlay, source: &Source, object: ObjectId, offset: u64, 
     Ok(())
 }
 
-/// Zeros part of a block, if there is anything (`dnode_free_range`).
+/// Fills a part of a block with zeros if it has content (`dnode_free_range`).
 fn zero_part(
     overlay: &mut Overlay,
     source: &Source,
@@ -357,7 +360,7 @@ fn set_block_size(
     let mut dnode = overlay.dnode(object)?.clone();
     if dnode.max_block.0 != 0 {
         return Err(Error::bad_shape(format!(
-            "the block size of object {object} cannot change: it has {} blocks",
+            "cannot change the block size of object {object}: it has {} blocks",
             dnode.max_block.0.saturating_add(1)
         )));
     }
@@ -365,7 +368,7 @@ fn set_block_size(
     if indirect_shift != 0 && indirect_shift != dnode.indirect_shift {
         if dnode.levels != 1 {
             return Err(Error::bad_shape(format!(
-                "the indirect block size of object {object} cannot change: it has {} levels",
+                "cannot change the indirect block size of object {object}: it has {} levels",
                 dnode.levels
             )));
         }

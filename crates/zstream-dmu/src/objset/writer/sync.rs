@@ -1,4 +1,4 @@
-//! Writing the changes of a set.
+//! The sync of a set, which writes its changes.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::ids::{Bookmark, ObjectId};
 use crate::objset::{GROUP_USED_OBJECT, Objset, PROJECT_USED_OBJECT, USER_USED_OBJECT, allocated_slots};
 use crate::zio::write::{Content, Ledger, Protection, WriteProps, WriteRequest, Written};
 
-/// Bytes of blocks that are handed to the writer together.
+/// The limit for the bytes of blocks that are passed to the writer together.
 pub(super) const BATCH_BYTES: usize = 32 << 20;
 
-/// Blocks that are handed to the writer together.
+/// The limit for the number of blocks that are passed to the writer together.
 pub(super) const BATCH_BLOCKS: usize = 4096;
 
-/// The place in `dirty` of a spill block.
+/// The block number of a spill block in an [`Outgoing`].
 const SPILL: u64 = Bookmark::SPILL.0;
 
-/// A dirty block on its way to the writer.
+/// A dirty block that is about to be written.
 pub(super) struct Outgoing {
     pub(super) object: u64,
     pub(super) block: u64,
@@ -48,7 +48,7 @@ impl Outgoing {
         Some(WriteRequest { content, props: self.props, at, before: self.before })
     }
 
-    /// Writes blocks that are dirty, and says where.
+    /// Writes dirty blocks.
     pub(super) fn write(batch: &[Self], source: &Source) -> Result<Vec<Written>> {
         let requests: Vec<WriteRequest<'_>> = batch.iter().filter_map(|out| out.request(source)).collect();
         source.writer.write_blocks(&requests)
@@ -56,14 +56,15 @@ impl Outgoing {
 }
 
 impl ObjsetWriter {
-    /// Writes everything that changed, and gives the pointer of the new objset block. Without changes, that of the old.
+    /// Writes all changes and returns the pointer to the new objset block. Without changes, returns that of the old
+    /// one.
     ///
-    /// Called again in the same transaction group, what the last call wrote is written again where it is.
+    /// A second call in the same transaction group rewrites the blocks of the first one in place.
     ///
     /// # Errors
     ///
-    /// There is no room, a block cannot be read or written, or the ledger refuses. The transaction group is lost then,
-    /// and so is this set: it takes no more changes.
+    /// Fails if there is no space, if a block cannot be read or written, and if the ledger returns an error. The
+    /// transaction group is then lost, and the set cannot be changed any more.
     pub fn sync(&mut self, ledger: &mut dyn Ledger) -> Result<BlockPointer> {
         self.check()?;
         if !self.is_dirty() {
@@ -96,7 +97,7 @@ impl ObjsetWriter {
                 GROUP_USED_OBJECT => self.phys.group_used = dnode,
                 PROJECT_USED_OBJECT => self.phys.project_used = dnode,
                 other => {
-                    return Err(Error::internal(format!("object {other} changes while others are counted")));
+                    return Err(Error::internal(format!("object {other} was changed by accounting")));
                 }
             }
         }
@@ -140,8 +141,8 @@ impl ObjsetWriter {
         self.write_batch(&mut batch)
     }
 
-    /// The dirty blocks of an object. Before the sync they are written without its spill block, and nothing that a pointer on
-    /// disk leads to is overwritten.
+    /// Returns the dirty blocks of an object. Before the sync, its spill block is excluded, and blocks on disk are not
+    /// overwritten.
     pub(super) fn waiting(&self, object: u64, is_sync: bool) -> Result<Vec<Outgoing>> {
         let Some(overlay) = self.objects.get(&object) else { return Ok(Vec::new()) };
         let Some(dnode) = &overlay.dnode else { return Ok(Vec::new()) };
@@ -208,7 +209,7 @@ impl ObjsetWriter {
         Ok(())
     }
 
-    /// A block of dnodes that is received raw, as it is to be stored; none where it is protected here, or is all zeros.
+    /// Returns a block of dnodes that was received raw in stored form, or `None` if it is encrypted here or all zeros.
     fn stored_dnodes(
         &self,
         block: u64,
@@ -221,9 +222,10 @@ impl ObjsetWriter {
         let crypt = self.dnodes_crypt(block, before)?;
         let mut bytes = content.to_vec();
         if crypt.big_endian {
-            // What is encrypted and authenticated is the block as it lies at the sender.
-            byteswap::swap(SwapClass::Dnode, &mut bytes, ByteOrder::Little)
-                .map_err(|error| Error::internal(format!("a block of dnodes cannot be swapped: {error}")))?;
+            // The block was encrypted and authenticated in the byte order of the sender.
+            byteswap::swap(SwapClass::Dnode, &mut bytes, ByteOrder::Little).map_err(|error| {
+                Error::internal(format!("cannot swap the bytes of a block of dnodes: {error}"))
+            })?;
         }
         Ok(Some(StoredBlock {
             bytes,
@@ -234,7 +236,7 @@ impl ObjsetWriter {
         }))
     }
 
-    /// Makes the object on disk what its overlay says, of which the data blocks are written already.
+    /// Applies an overlay to the object on disk. The data blocks must already be written.
     fn sync_object(&self, object: ObjectId, overlay: &mut Overlay, ledger: &mut dyn Ledger) -> Result<()> {
         let mut account = Account::new(&self.source, ledger);
         if let Some(base) = overlay.base.clone() {

@@ -1,15 +1,15 @@
-//! Syncing the tree of one object, level by level upwards.
+//! The sync of the block tree of one object, from the lowest level to the highest.
 //!
 //! ```text
-//! level 0   written blocks                freed ranges, walked from the top: the largest subtrees that go as a whole
+//! level 0   written blocks                freed ranges, walked from the top: the largest subtrees inside them
 //!              \                               |
-//! level 1    parents: old content + changes  <-+      all children holes? then a hole, else written
+//! level 1    parents: old content + changes  <-+      a hole if all children are holes, otherwise written
 //!              \                               |
 //! ...        parents                         <-+
 //! dnode      pointers
 //! ```
 //!
-//! When levels were added, the pointers that were the dnode's become the first children of a new indirect block.
+//! If levels were added, the old pointers of the dnode become the first children of a new indirect block.
 
 use std::collections::BTreeMap;
 
@@ -25,19 +25,19 @@ use crate::range_set::RangeSet;
 use crate::tree::{Tree, child, shift_left, shift_right};
 use crate::zio::write::{Content, Ledger, WriteRequest};
 
-/// Indirect blocks that are held in memory and written together.
+/// The limit for the number of indirect blocks that are kept in memory and written together.
 const BATCH_BLOCKS: usize = 64;
 
-/// New pointers of one level by block number.
+/// New pointers of one level, by block number.
 type Changes = BTreeMap<u64, BlockPointer>;
 
-/// Counts what an object's blocks take, and passes on what comes and goes.
+/// The space accounting of an object, which also passes born and killed blocks to the ledger.
 pub(super) struct Account<'a> {
     pub(super) source: &'a Source,
     pub(super) ledger: &'a mut dyn Ledger,
     pub(super) born: u64,
     pub(super) killed: u64,
-    /// Whether any block came or went.
+    /// Whether any block was born or killed.
     pub(super) has_changed: bool,
 }
 
@@ -68,7 +68,7 @@ fn is_told(pointer: &BlockPointer) -> bool {
     matches!(pointer.kind(), BlockKind::Normal | BlockKind::Embedded)
 }
 
-/// Kills a block with all that is below it.
+/// Kills a block and all blocks below it.
 pub(super) fn kill_subtree(
     account: &mut Account<'_>,
     tree: Tree<'_>,
@@ -83,14 +83,14 @@ pub(super) fn kill_subtree(
         let block = tree.indirect(pointer, level, BlockId(id))?;
         let count = (block.len() / BLOCK_POINTER_BYTES) as u64;
         for (n, below) in (0..count).zip(children(&block)) {
-            // Numbers only name blocks in errors here.
+            // Block numbers are only used in errors here.
             kill_subtree(account, tree, &below, level - 1, id.wrapping_mul(count).wrapping_add(n))?;
         }
     }
     account.kill(pointer)
 }
 
-/// Kills everything under a dnode, spill block aside.
+/// Kills all blocks of a dnode except the spill block.
 pub(super) fn kill_tree(account: &mut Account<'_>, object: ObjectId, dnode: &Dnode) -> Result<()> {
     let source = account.source;
     let tree = source.tree(object, dnode);
@@ -104,7 +104,7 @@ fn children(block: &[u8]) -> impl Iterator<Item = BlockPointer> + '_ {
     (0..block.len() / BLOCK_POINTER_BYTES).map(|n| child(block, n))
 }
 
-/// One tree under way.
+/// The sync of one block tree.
 pub(super) struct TreeSync<'a> {
     pub(super) source: &'a Source,
     pub(super) properties: &'a SetProperties,
@@ -112,8 +112,8 @@ pub(super) struct TreeSync<'a> {
 }
 
 impl TreeSync<'_> {
-    /// Makes the tree on disk what `overlay` says, of which the level-0 blocks are written already, and puts the new
-    /// pointers into its dnode.
+    /// Applies `overlay` to the tree on disk, and sets the new pointers in its dnode. The data blocks must already be
+    /// written.
     pub(super) fn sync(&self, overlay: &mut Overlay, account: &mut Account<'_>) -> Result<()> {
         let base = overlay.live_base().cloned();
         let base = base.as_deref();
@@ -151,14 +151,14 @@ impl TreeSync<'_> {
         for (id, pointer) in &levels[top] {
             let place = usize::try_from(*id).ok().and_then(|id| dnode.pointers_mut().get_mut(id));
             *place.ok_or_else(|| {
-                Error::internal(format!("block {id} of level {top}, which the dnode has no pointer for"))
+                Error::internal(format!("dnode has no pointer for block {id} of level {top}"))
             })? = *pointer;
         }
         overlay.dnode = Some(dnode);
         Ok(())
     }
 
-    /// Writes the parents, at `level`, of blocks that changed.
+    /// Writes the parents, at `level`, of changed blocks.
     fn parents(
         &self,
         base: Option<&Dnode>,
@@ -203,7 +203,7 @@ impl TreeSync<'_> {
         self.write(dnode, level, &mut batch, above, account)
     }
 
-    /// The content of an indirect block; holes where there is none, which were born when the hole above them was
+    /// Returns the content of an indirect block. For a hole it is holes with the same birth
     /// (`dbuf_handle_indirect_hole`).
     fn content(
         &self,
@@ -259,7 +259,7 @@ impl TreeSync<'_> {
         Ok(())
     }
 
-    /// Frees the ranges: what goes as a whole is killed, and a hole is noted in its place.
+    /// Frees the ranges: subtrees inside them are killed and replaced by holes.
     fn free(
         &self,
         base: &Dnode,
@@ -302,7 +302,7 @@ impl FreeWalk<'_> {
             return Ok(());
         }
         let is_written = self.overlay.dirty.range(start..end).next().is_some();
-        // Nothing lies behind the last block, so that a subtree goes with it.
+        // There are no blocks after the last one, so a subtree that extends beyond it is freed as a whole.
         let last = end.min(self.base.max_block.0.saturating_add(1));
         if freed.contains(start, last) && !is_written {
             let tree = self.sync.source.tree(self.sync.object, self.base);
@@ -312,13 +312,13 @@ impl FreeWalk<'_> {
             return Ok(());
         }
         if level == 0 {
-            // It is replaced by what was written.
+            // It is replaced by the written block.
             return Ok(());
         }
         let tree = self.sync.source.tree(self.sync.object, self.base);
         let block = tree.indirect(pointer, level, BlockId(id))?;
         let below = level - 1;
-        // Only the children that the ranges reach.
+        // Only the children in the ranges are visited.
         let mut next = 0;
         for (from, to) in freed.overlapping(start, end) {
             let first = shift_right(from.max(start), span - step).max(next);

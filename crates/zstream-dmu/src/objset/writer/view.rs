@@ -1,4 +1,4 @@
-//! Reading a set with its changes.
+//! Reads from a set with its changes.
 
 use zstream_format::object_type::ObjsetType;
 

@@ -1,4 +1,4 @@
-//! Fat ZAPs that change: header, pointer table and the splitting of leaves.
+//! Changes to fat ZAPs: the header, the pointer table and the splitting of leaves.
 
 use std::ops::Range;
 
@@ -16,22 +16,22 @@ use crate::zap::value::{Key, Value};
 
 const ORDER: ByteOrder = ByteOrder::Little;
 
-/// Where the words that change start and end in the header: from the pointer table's first block to the number of entries.
+/// The range of the header that changes: from the first block of the pointer table to the number of entries.
 const CHANGING: Range<usize> = FatZapHeader::offset_of("table_block")..FatZapHeader::offset_of("salt");
-/// Where the number of entries is.
+/// The offset of the number of entries.
 const ENTRIES: u64 = FatZapHeader::offset_of("entries") as u64;
 
-/// Entries of the pointer table that are written at a time.
+/// The number of entries of the pointer table that are written at a time.
 const ENTRIES_PER_WRITE: u64 = 1 << 14;
 
-/// The header of a fat ZAP.
+/// A writable fat ZAP.
 pub(super) struct FatMut {
     object: ObjectId,
     block_shift: u32,
-    /// First block of the pointer table and number of its blocks; both 0 while it is embedded.
+    /// The first block and the number of blocks of the pointer table; both are 0 if it is embedded.
     table: (u64, u64),
     shift: u32,
-    /// The table that a growing one becomes, and the number of blocks that were copied.
+    /// The first block of the new table while the table grows, and the number of copied blocks.
     growing: (u64, u64),
     free_block: u64,
     leaves: u64,
@@ -46,7 +46,7 @@ fn bad(detail: String) -> Error {
 }
 
 impl FatMut {
-    /// Writes header and first leaf of an empty ZAP (`fzap_upgrade`).
+    /// Writes the header and the first leaf of an empty ZAP (`fzap_upgrade`).
     pub(super) fn create(
         store: &mut dyn ObjectStore,
         object: ObjectId,
@@ -80,7 +80,7 @@ impl FatMut {
         Ok(fat)
     }
 
-    /// Opens a ZAP whose header was checked. A growth of the pointer table that was under way is brought to its end.
+    /// Opens a ZAP with a validated header. Completes an interrupted growth of the pointer table.
     pub(super) fn open(store: &mut dyn ObjectStore, object: ObjectId, header: &[u8]) -> Result<Self> {
         let info = store.info(object)?;
         let fat = Fat::parse(&*store, &info, header.into())?;
@@ -100,7 +100,7 @@ impl FatMut {
         };
         if fat.free_block <= info.max_block.0 {
             return Err(bad(format!(
-                "the next free block is {}, but the object has {}",
+                "next free block is {}, but the last block of the object is {}",
                 fat.free_block, info.max_block
             )));
         }
@@ -148,7 +148,7 @@ impl FatMut {
         if self.shift == 0 { 0 } else { hash >> (u64::BITS - self.shift) }
     }
 
-    /// Byte offset of the first entry of the pointer table in the object.
+    /// Returns the offset in the object of the first entry of the pointer table.
     fn table_offset(&self) -> u64 {
         match self.table {
             (_, 0) => 1 << (self.block_shift - 1),
@@ -161,7 +161,7 @@ impl FatMut {
         store.read(self.object, self.table_offset() + 8 * self.index(hash), &mut bytes)?;
         let number = u64::from_le_bytes(bytes);
         if number == 0 || number >= self.free_block {
-            return Err(bad(format!("leaf {number} of {} blocks", self.free_block)));
+            return Err(bad(format!("leaf {number} does not exist, there are {} blocks", self.free_block)));
         }
         let block = store
             .block(self.object, BlockId(number))?
@@ -169,7 +169,7 @@ impl FatMut {
         let leaf = Leaf::parse(block.to_vec(), self.block_shift)?;
         if leaf.prefix_len > self.shift || !leaf.covers(hash) {
             return Err(bad(format!(
-                "hash {hash:#018x} leads to the leaf of prefix {:#x} of {} bits",
+                "hash {hash:#018x} refers to the leaf of prefix {:#x} of {} bits",
                 leaf.prefix, leaf.prefix_len
             )));
         }
@@ -180,17 +180,17 @@ impl FatMut {
         store.write(self.object, number << self.block_shift, &leaf.block)
     }
 
-    /// Takes blocks at the end of the object (`zap_allocate_blocks`).
+    /// Allocates blocks at the end of the object (`zap_allocate_blocks`).
     fn allocate_blocks(&mut self, count: u64) -> Result<u64> {
         let first = self.free_block;
-        self.free_block = first
-            .checked_add(count)
-            .filter(|end| *end < 1 << (u64::BITS - self.block_shift))
-            .ok_or_else(|| bad(format!("{first} blocks leave no room for {count} more")))?;
+        self.free_block =
+            first.checked_add(count).filter(|end| *end < 1 << (u64::BITS - self.block_shift)).ok_or_else(
+                || bad(format!("object has {first} blocks, there is no space for {count} more")),
+            )?;
         Ok(first)
     }
 
-    /// Doubles the pointer table (`zap_grow_ptrtbl`). Says whether it could.
+    /// Doubles the pointer table (`zap_grow_ptrtbl`). Returns false if it has its maximum size.
     fn grow_table(&mut self, store: &mut dyn ObjectStore) -> Result<bool> {
         let hash_bits = if self.flags.contains(ZapFlags::LONG_HASH) { 48 } else { 28 };
         if self.shift >= hash_bits - 2 {
@@ -210,13 +210,14 @@ impl FatMut {
         Ok(true)
     }
 
-    /// Copies what is left of a growing table to its new place and frees the old one.
+    /// Copies the rest of a growing table to its new blocks, and frees the old ones.
     fn grow_external(&mut self, store: &mut dyn ObjectStore) -> Result<()> {
         let ((first, blocks), (next, copied)) = (self.table, self.growing);
         let end = blocks.checked_mul(2).and_then(|count| next.checked_add(count));
         if copied > blocks || end.is_none_or(|end| end > self.free_block) {
             return Err(bad(format!(
-                "pointer table of {blocks} blocks grows to block {next} with {copied} copied, the next free block is {}",
+                "pointer table of {blocks} blocks grows to block {next} with {copied} copied, but the next free \
+                 block is {}",
                 self.free_block
             )));
         }
@@ -230,7 +231,7 @@ impl FatMut {
         self.put_header(store)
     }
 
-    /// Splits a leaf and gives the one that `hash` is in (`zap_expand_leaf`).
+    /// Splits a leaf and returns the one that contains `hash` (`zap_expand_leaf`).
     fn expand(
         &mut self,
         store: &mut dyn ObjectStore,
@@ -238,11 +239,11 @@ impl FatMut {
         number: u64,
         mut leaf: LeafMut,
     ) -> Result<(u64, LeafMut)> {
-        // OpenZFS would grow the table to its end first.
+        // OpenZFS would first grow the table to its maximum.
         let hopeless = leaf.is_of_one_hash(hash)?;
         if hopeless || leaf.prefix_len == self.shift && !self.grow_table(store)? {
             return Err(Error::bad_request(format!(
-                "ZAP object {} has too many keys like one of hash {hash:#x}",
+                "ZAP object {} has too many keys with hashes similar to {hash:#x}",
                 self.object
             )));
         }
@@ -261,7 +262,7 @@ impl FatMut {
         Ok(if sibling.covers(hash) { (new, sibling) } else { (number, leaf) })
     }
 
-    /// Grows the table in time when a leaf that cannot be split without is nearly full
+    /// Grows the table in advance if a leaf is nearly full and cannot be split otherwise
     /// (`zap_put_leaf_maybe_grow_ptrtbl`).
     fn maybe_grow(&mut self, store: &mut dyn ObjectStore, leaf: &LeafMut) -> Result<()> {
         if leaf.prefix_len == self.shift && leaf.is_nearly_full() {
@@ -270,7 +271,7 @@ impl FatMut {
         Ok(())
     }
 
-    /// An entry that takes more than a leaf has finds no room by splitting.
+    /// Refuses an entry that is larger than a leaf, for which splitting creates no space.
     fn judge(&self, key: &Key, value: &Value) -> Result<()> {
         let (wanted, limit) = (leaf::entry_chunks(key, value), chunks(self.block_shift));
         if wanted > limit {
@@ -284,7 +285,7 @@ impl FatMut {
         Ok(())
     }
 
-    /// Adds an entry. Gives false when there is one of this key.
+    /// Adds an entry. Returns false if the key already exists.
     pub(super) fn add(
         &mut self,
         store: &mut dyn ObjectStore,
@@ -308,7 +309,7 @@ impl FatMut {
         Ok(true)
     }
 
-    /// Gives an entry another value. Gives false when there is none of this key.
+    /// Replaces the value of an entry. Returns false if the key does not exist.
     pub(super) fn update(&mut self, store: &mut dyn ObjectStore, key: &Key, value: &Value) -> Result<bool> {
         self.judge(key, value)?;
         let hash = self.hash(key)?;
@@ -325,7 +326,7 @@ impl FatMut {
         Ok(true)
     }
 
-    /// Removes an entry. Gives false when there is none of this key.
+    /// Removes an entry. Returns false if the key does not exist.
     pub(super) fn remove(&mut self, store: &mut dyn ObjectStore, key: &Key) -> Result<bool> {
         let hash = self.hash(key)?;
         let (number, mut leaf) = self.leaf(store, hash)?;
@@ -338,7 +339,7 @@ impl FatMut {
     }
 }
 
-/// A pointer table in which each entry stands twice.
+/// Returns a pointer table in which each entry is repeated.
 fn doubled(table: &[u8]) -> Vec<u8> {
     table.chunks_exact(8).flat_map(|entry| [entry, entry].concat()).collect()
 }

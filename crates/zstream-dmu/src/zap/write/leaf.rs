@@ -1,7 +1,7 @@
-//! Leaves that change: chunks are taken from the list of free ones and given back to its head, as OpenZFS does.
+//! Changes to leaves: chunks are allocated from the head of the free list and returned to it, as in OpenZFS.
 //!
-//! Every chunk is checked to be of the kind that its place asks for, so that chains and lists of damaged leaves give
-//! errors: what was taken from the list of free chunks is of another kind when the list comes by again.
+//! The kind of every chunk is validated, so that damaged chains and free lists are errors: a chunk that was allocated
+//! from a looping free list has another kind when it is reached again.
 
 use zstream_format::order::ByteOrder;
 use zstream_format::phys::{ZapArrayChunk, ZapEntryChunk, ZapLeafHeader};
@@ -15,7 +15,7 @@ use crate::zap::value::{Key, Value};
 
 const ORDER: ByteOrder = ByteOrder::Little;
 
-/// Offsets in the header.
+/// The offsets of fields in the header.
 const PREFIX: usize = ZapLeafHeader::offset_of("prefix");
 const FREE_CHUNKS: usize = ZapLeafHeader::offset_of("free_chunks");
 const ENTRIES: usize = ZapLeafHeader::offset_of("entries");
@@ -23,53 +23,53 @@ const PREFIX_LEN: usize = ZapLeafHeader::offset_of("prefix_len");
 const FREE_LIST: usize = ZapLeafHeader::offset_of("free_list");
 const FLAGS: usize = ZapLeafHeader::offset_of("flags");
 
-/// Where the number of the next entry is in an entry.
+/// The offset of the number of the next entry in an entry.
 const ENTRY_NEXT: usize = ZapEntryChunk::offset_of("next");
 
-/// Chains are sorted by differentiator (`ZLF_ENTRIES_CDSORTED`).
+/// The flag of leaves whose chains are sorted by differentiator (`ZLF_ENTRIES_CDSORTED`).
 const FLAG_SORTED: u8 = 1;
 
-/// Free chunks below which a leaf is about to be split (`ZAP_LEAF_LOW_WATER`).
+/// The number of free chunks below which a leaf will soon be split (`ZAP_LEAF_LOW_WATER`).
 const LOW_WATER: u16 = 20;
 
-/// A leaf that can be changed.
+/// A writable leaf.
 pub(super) type LeafMut = Leaf<Vec<u8>>;
 
-/// Whether something found room in a leaf.
+/// The result of an attempt to store data in a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
-    /// It did.
+    /// The data was stored.
     Fits,
-    /// It did not: the leaf is as it was and is to be split.
+    /// The data did not fit. The leaf is unchanged and must be split.
     Full,
 }
 
-/// What leads to an entry in its chain.
+/// The reference to an entry in its chain.
 #[derive(Clone, Copy)]
 enum Link {
     Bucket(usize),
     Entry(u16),
 }
 
-/// Where an entry is.
+/// The position of an entry.
 pub(super) struct Found {
     link: Link,
     chunk: u16,
     entry: ZapEntryChunk,
 }
 
-/// Array chunks that so many bytes take (`ZAP_LEAF_ARRAY_NCHUNKS`).
+/// Returns the number of array chunks for this number of bytes (`ZAP_LEAF_ARRAY_NCHUNKS`).
 fn array_chunks(bytes: usize) -> usize {
     bytes.div_ceil(ARRAY_BYTES)
 }
 
-/// Chunks that an entry of this key and value takes.
+/// Returns the number of chunks of an entry with this key and value.
 pub(super) fn entry_chunks(key: &Key, value: &Value) -> usize {
     let value_bytes = value.len() * usize::from(value.integer_bytes());
     1 + array_chunks(encode_key(key).0.len()) + array_chunks(value_bytes)
 }
 
-/// A key as it is stored, and the number of its integers.
+/// Returns a key as it is stored, and the number of its integers.
 fn encode_key(key: &Key) -> (Vec<u8>, u16) {
     match key {
         Key::Name(name) => ([name, &[0][..]].concat(), name.len() as u16 + 1),
@@ -78,7 +78,7 @@ fn encode_key(key: &Key) -> (Vec<u8>, u16) {
 }
 
 impl LeafMut {
-    /// An empty leaf of `1 << block_shift` bytes for the hashes of this prefix (`zap_leaf_init`).
+    /// Returns an empty leaf of `1 << block_shift` bytes for hashes with this prefix (`zap_leaf_init`).
     pub(super) fn new(block_shift: u32, prefix: u64, prefix_len: u32, sorted: bool) -> Self {
         let mut leaf = Self {
             block: vec![0; 1 << block_shift],
@@ -126,7 +126,7 @@ impl LeafMut {
         self.block[FLAGS] & FLAG_SORTED != 0
     }
 
-    /// Whether it is so full that it will be split soon.
+    /// Returns whether the leaf will soon be split.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.u16(FREE_CHUNKS) < LOW_WATER
     }
@@ -146,7 +146,8 @@ impl LeafMut {
         self.put_u16(at, chunk);
     }
 
-    /// Calls `visit` with each entry of the chain of `hash` until it answers; the link that leads there is given too.
+    /// Calls `visit` with each entry of the chain of `hash` until it returns true. Returns that entry and the link to
+    /// it.
     fn chain(
         &self,
         hash: u64,
@@ -164,10 +165,10 @@ impl LeafMut {
             }
             link = Link::Entry(chunk);
         }
-        Err(bad(format!("the chain of hash {hash:#018x} has no end")))
+        Err(bad(format!("chain of hash {hash:#018x} is a loop")))
     }
 
-    /// The entry of this key, byte by byte.
+    /// Returns the entry of exactly this key.
     pub(super) fn locate(&self, hash: u64, key: &Key) -> Result<Option<Found>> {
         let words = matches!(key, Key::Words(_));
         let (link, found) = self.chain(hash, |_, entry| {
@@ -176,7 +177,7 @@ impl LeafMut {
         Ok(found.map(|(chunk, entry)| Found { link, chunk, entry }))
     }
 
-    /// The smallest differentiator that no entry of this hash has.
+    /// Returns the smallest unused differentiator of this hash.
     fn free_differentiator(&self, hash: u64) -> Result<u32> {
         let mut used = Vec::new();
         self.chain(hash, |_, entry| {
@@ -190,7 +191,7 @@ impl LeafMut {
         Ok(used.iter().zip(0_u32..).take_while(|(used, n)| **used == *n).count() as u32)
     }
 
-    /// Takes a chunk from the list of free ones.
+    /// Allocates a chunk from the free list.
     fn allocate(&mut self, kind: u8) -> Result<u16> {
         let number = self.u16(FREE_LIST);
         let next = ORDER.u16(&self.chunk(number, CHUNK_FREE)?[NEXT..]);
@@ -204,7 +205,7 @@ impl LeafMut {
         Ok(number)
     }
 
-    /// Gives back a chunk of this kind.
+    /// Returns a chunk of this kind to the free list.
     fn release(&mut self, number: u16, kind: u8) -> Result<()> {
         self.chunk(number, kind)?;
         let at = self.chunk_offset(number);
@@ -239,7 +240,7 @@ impl LeafMut {
     fn free_array(&mut self, first: u16) -> Result<()> {
         let mut number = first;
         while number != CHAIN_END {
-            // A chain that comes back finds a free chunk.
+            // If the chain is a loop, the next chunk is already free, which is an error.
             let next = ORDER.u16(&self.chunk(number, CHUNK_ARRAY)?[NEXT..]);
             self.release(number, CHUNK_ARRAY)?;
             number = next;
@@ -252,7 +253,7 @@ impl LeafMut {
         entry.encode(&mut self.block[at..], ORDER);
     }
 
-    /// Puts an entry into its chain, in front of the first one with a larger differentiator.
+    /// Inserts an entry into its chain, before the first one with a larger differentiator.
     fn link(&mut self, number: u16) -> Result<()> {
         let entry = self.entry_chunk(number)?;
         let (link, behind) =
@@ -263,7 +264,7 @@ impl LeafMut {
         Ok(())
     }
 
-    /// Adds an entry that is not there (`zap_entry_create`), with the next free differentiator unless one is given.
+    /// Adds a new entry (`zap_entry_create`), with the next free differentiator unless one is given.
     pub(super) fn insert(
         &mut self,
         hash: u64,
@@ -302,7 +303,7 @@ impl LeafMut {
         Ok(Room::Fits)
     }
 
-    /// Gives an entry another value (`zap_entry_update`).
+    /// Replaces the value of an entry (`zap_entry_update`).
     pub(super) fn update(&mut self, found: &Found, value: &Value) -> Result<Room> {
         let bytes = value.encode();
         let old = usize::from(found.entry.value_len) * usize::from(found.entry.integer_bytes);
@@ -331,7 +332,7 @@ impl LeafMut {
         Ok(())
     }
 
-    /// Whether all entries are of this hash, so that splitting makes no room.
+    /// Returns whether all entries have this hash, so that splitting creates no space.
     pub(super) fn is_of_one_hash(&self, hash: u64) -> Result<bool> {
         for number in 0..self.chunks as u16 {
             if self.block[self.chunk_offset(number)] == CHUNK_ENTRY && self.entry_chunk(number)?.hash != hash
@@ -342,7 +343,7 @@ impl LeafMut {
         Ok(true)
     }
 
-    /// Splits the leaf by the next bit of the hash: entries in which it is set go to the leaf that is given back
+    /// Splits the leaf by the next bit of the hash. Returns the new leaf, to which entries with this bit set are moved
     /// (`zap_leaf_split`).
     pub(super) fn split(&mut self, sorted: bool) -> Result<Self> {
         let mask = 1_u64 << (u64::BITS - 1 - self.prefix_len);
@@ -369,7 +370,7 @@ impl LeafMut {
         Ok(sibling)
     }
 
-    /// Moves an entry that is in no chain to another leaf.
+    /// Moves an entry that is not in a chain to another leaf.
     fn transfer(&mut self, number: u16, entry: &ZapEntryChunk, to: &mut Self) -> Result<()> {
         let moved = to.allocate(CHUNK_ENTRY)?;
         to.put_entry(moved, entry);

@@ -1,4 +1,4 @@
-//! Micro ZAPs that change: entries are written in place, the block grows by sectors.
+//! Changes to micro ZAPs: entries are written in place, and the block grows by sectors.
 
 use zstream_format::order::ByteOrder;
 use zstream_format::phys::{MicroZapEntry, MicroZapHeader};
@@ -12,42 +12,42 @@ use crate::zap::value::{Entry, Key};
 
 const ORDER: ByteOrder = ByteOrder::Little;
 
-/// The largest micro ZAP that OpenZFS makes, in bytes (`zap_micro_max_size`).
+/// The maximum size to which micro ZAPs grow in bytes (`zap_micro_max_size`).
 const GROWN_BYTES_MAX: usize = 128 << 10;
-/// By how much it grows, in bytes.
+/// The step by which micro ZAPs grow in bytes.
 const STEP_BYTES: usize = 512;
-/// Size of an entry, in bytes.
+/// The size of an entry in bytes.
 const ENTRY_BYTES: usize = MicroZapEntry::LEN;
-/// Size of a name with its NUL, in bytes (`MZAP_NAME_LEN`).
+/// The maximum length of a name with its NUL in bytes (`MZAP_NAME_LEN`).
 const NAME_BYTES: usize = ENTRY_BYTES - NAME_OFFSET;
 
-/// Logarithm of the block size of a fat ZAP that a micro one becomes (`fzap_default_block_shift`).
+/// The logarithm of the block size of fat ZAPs that were micro ZAPs (`fzap_default_block_shift`).
 pub(super) const FAT_SHIFT: u32 = 14;
 
-/// Chunks that an entry takes in a leaf once its ZAP is fat: itself, the longest name, a value.
+/// The number of chunks of an entry after the conversion to a fat ZAP: the entry, the longest name, a value.
 const ENTRY_CHUNKS: usize = 1 + NAME_BYTES.div_ceil(leaf::ARRAY_BYTES) + 1;
 
-/// The content of a micro ZAP's block.
+/// A writable micro ZAP.
 pub(super) struct MicroMut {
     pub(super) block: Vec<u8>,
     pub(super) salt: u64,
     pub(super) norm_flags: NormFlags,
-    /// The hash of each slot's name, none where it is free; computed when it is first asked for.
+    /// The hash of the name in each slot, `None` for free slots. Computed on first use.
     hashes: Option<Vec<Option<u64>>>,
 }
 
-/// Where an entry fits.
+/// The place for a new entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In this slot.
+    /// A slot.
     Slot(usize),
-    /// In a larger block of so many bytes, then asked for again.
+    /// A slot in a block of this larger size, for which the place must be requested again.
     Grown(usize),
-    /// Nowhere: the ZAP becomes a fat one.
+    /// None: the ZAP must become a fat ZAP.
     Fat,
 }
 
-/// The block of an empty micro ZAP.
+/// Returns the block of an empty micro ZAP.
 pub(super) fn empty(bytes: usize, salt: u64, norm_flags: NormFlags) -> Vec<u8> {
     let mut block = vec![0; bytes];
     let header = MicroZapHeader {
@@ -66,7 +66,7 @@ impl MicroMut {
         Ok(Self { salt: micro.salt, norm_flags: micro.norm_flags, block, hashes: None })
     }
 
-    /// All entries.
+    /// Returns all entries.
     pub(super) fn entries(&self) -> Result<Vec<Entry>> {
         Ok(Micro::parse(self.block.as_slice().into())?.entries())
     }
@@ -75,7 +75,7 @@ impl MicroMut {
         MicroZapHeader::LEN + slot * ENTRY_BYTES
     }
 
-    /// The bytes of a slot.
+    /// Returns the bytes of a slot.
     pub(super) fn slot(&self, slot: usize) -> &[u8] {
         &self.block[Self::slot_offset(slot)..][..ENTRY_BYTES]
     }
@@ -84,22 +84,22 @@ impl MicroMut {
         MicroZapEntry::parse(self.slot(slot), ORDER)
     }
 
-    /// How many slots there are.
+    /// Returns the number of slots.
     fn slots(&self) -> usize {
         (self.block.len() - MicroZapHeader::LEN) / ENTRY_BYTES
     }
 
-    /// The name in a slot; empty where it is free.
+    /// Returns the name in a slot, which is empty if the slot is free.
     fn name(&self, slot: usize) -> &[u8] {
         let name = &self.slot(slot)[NAME_OFFSET..];
         name.split(|byte| *byte == 0).next().unwrap_or(name)
     }
 
-    /// The slot of this name.
+    /// Returns the slot of this name.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         let is_it = |slot: &usize| self.name(*slot) == name;
         match &self.hashes {
-            // Where hashes are known, few names have to be looked at.
+            // Known hashes limit the number of names to compare.
             Some(hashes) => {
                 let wanted = Some(self.hash_of(name));
                 let (known, new) = (0..hashes.len(), hashes.len()..self.slots());
@@ -113,7 +113,7 @@ impl MicroMut {
         hash::of_name(self.salt, &self.norm_flags.normalize(name), false)
     }
 
-    /// Computes the hashes of slots that have none yet.
+    /// Computes the missing hashes.
     fn hash_new(&mut self) {
         let mut hashes = self.hashes.take().unwrap_or_default();
         let of_slot =
@@ -122,7 +122,7 @@ impl MicroMut {
         self.hashes = Some(hashes);
     }
 
-    /// Where a new entry of this name can go, and its differentiator.
+    /// Returns the place and the differentiator for a new entry of this name.
     pub(super) fn place(&mut self, name: &[u8]) -> (Place, u32) {
         if name.len() >= NAME_BYTES {
             return (Place::Fat, 0);
@@ -148,7 +148,7 @@ impl MicroMut {
         (place, differentiator)
     }
 
-    /// Fills a slot.
+    /// Writes a slot.
     pub(super) fn put(&mut self, slot: usize, name: &[u8], value: u64, differentiator: u32) {
         let at = Self::slot_offset(slot);
         let mut entry = MicroZapEntry { value, differentiator, ..MicroZapEntry::default() };
@@ -170,14 +170,14 @@ impl MicroMut {
         entry.encode(&mut self.block[Self::slot_offset(slot)..], ORDER);
     }
 
-    /// Empties a slot.
+    /// Clears a slot.
     pub(super) fn clear(&mut self, slot: usize) {
         let at = Self::slot_offset(slot);
         self.block[at..at + ENTRY_BYTES].fill(0);
         self.note_hash(slot, None);
     }
 
-    /// Whether a key and value are such that a micro ZAP has them.
+    /// Returns the name of a key, or `None` for a key of words, which a micro ZAP cannot contain.
     pub(super) fn name_of(key: &Key) -> Option<&[u8]> {
         match key {
             Key::Name(name) => Some(name),

@@ -1,10 +1,10 @@
-//! ZAPs that change, as OpenZFS changes them: block sizes, order of chunks and chains, and when a ZAP becomes fat, a leaf
-//! is split or the pointer table grows.
+//! Changes to ZAPs, as in OpenZFS: the block sizes, the order of chunks and chains, and the conditions for the
+//! conversion to a fat ZAP, for the splitting of leaves and for the growth of the pointer table.
 //!
-//! Two things are done at once that OpenZFS spreads over several calls: a pointer table in blocks of its own doubles in
-//! one step, and a ZAP grows only when an entry is really added. Empty leaves stay.
+//! Two operations are atomic here that OpenZFS spreads over several calls: an external pointer table doubles in one
+//! step, and a ZAP grows only if an entry is really added. Empty leaves remain.
 //!
-//! A new ZAP's salt comes from the caller, so that images can be reproducible.
+//! The salt of a new ZAP is a parameter, so that images can be reproducible.
 
 mod fat;
 mod leaf;
@@ -24,50 +24,51 @@ use crate::error::{Error, Fault, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_store::ObjectStore;
 
-/// What a ZAP is to be when it is made.
+/// The properties of a new ZAP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewZap {
-    /// What its hashes start with; the lowest bit is set in any case.
+    /// The salt of the hash, whose lowest bit is always set.
     pub salt: u64,
-    /// How names are normalized.
+    /// The normalization of names.
     pub norm_flags: NormFlags,
-    /// Flags. A ZAP with any is fat from the start, with blocks of the object's size.
+    /// The flags. A ZAP with flags is fat from the start, with the block size of the object.
     pub flags: ZapFlags,
 }
 
 impl NewZap {
-    /// A plain ZAP of names.
+    /// Returns the properties of a ZAP of names without normalization.
     #[must_use]
     pub fn new(salt: u64) -> Self {
         Self { salt, norm_flags: NormFlags::empty(), flags: ZapFlags::empty() }
     }
 }
 
-/// Makes an object of this type that is an empty ZAP (`zap_create`).
+/// Allocates an object of this type and creates an empty ZAP in it (`zap_create`).
 ///
 /// # Errors
 ///
-/// As for [`create_in`].
+/// Fails as [`create_in`].
 pub fn create(store: &mut dyn ObjectStore, object_type: ObjectType, zap: &NewZap) -> Result<ObjectId> {
     create_with(store, &NewObject::new(object_type, 0), zap)
 }
 
-/// Makes an object of this description that is an empty ZAP.
+/// Allocates an object with this description and creates an empty ZAP in it.
 ///
 /// # Errors
 ///
-/// As for [`create_in`].
+/// Fails as [`create_in`].
 pub fn create_with(store: &mut dyn ObjectStore, new: &NewObject, zap: &NewZap) -> Result<ObjectId> {
     let object = store.allocate(new)?;
     create_in(store, object, zap)?;
     Ok(object)
 }
 
-/// Makes an object that has no content an empty ZAP (`mzap_create_impl`).
+/// Creates an empty ZAP in an object without content (`mzap_create_impl`).
 ///
 /// # Errors
 ///
-/// There is no such object, it cannot be written, or flags are asked for in blocks whose size is no power of two.
+/// Fails if the object does not exist, if it cannot be written, and if there are flags and the block size is not a
+/// power of two.
 pub fn create_in(store: &mut dyn ObjectStore, object: ObjectId, zap: &NewZap) -> Result<()> {
     let info = store.info(object)?;
     let salt = zap.salt | 1;
@@ -76,7 +77,10 @@ pub fn create_in(store: &mut dyn ObjectStore, object: ObjectId, zap: &NewZap) ->
     }
     let shift = info.block_bytes.trailing_zeros();
     if !info.block_bytes.is_power_of_two() || !fat_format::BLOCK_SHIFT.contains(&shift) {
-        return Err(Error::bad_request(format!("a fat ZAP with blocks of {} bytes", info.block_bytes)));
+        return Err(Error::bad_request(format!(
+            "fat ZAP has blocks of {} bytes, expected a power of two from 512 to 1048576",
+            info.block_bytes
+        )));
     }
     FatMut::create(store, object, shift, salt, zap.norm_flags, zap.flags).map(drop)
 }
@@ -86,7 +90,7 @@ enum Repr {
     Fat(FatMut),
 }
 
-/// A ZAP open for change. It is to be opened anew after its object was changed in another way.
+/// A writable ZAP. It must be reopened if its object is changed in another way.
 pub struct ZapMut<'a> {
     store: &'a mut dyn ObjectStore,
     object: ObjectId,
@@ -98,19 +102,19 @@ impl<'a> ZapMut<'a> {
     ///
     /// # Errors
     ///
-    /// The object is not there, its first block cannot be read, or it is no ZAP.
+    /// Fails if the object does not exist, if its first block cannot be read, and if it is not a ZAP.
     pub fn open(store: &'a mut dyn ObjectStore, object: ObjectId) -> Result<Self> {
         let at = Bookmark { objset: store.objset_id(), object, level: 0, block: BlockId(0) };
         let place = |error: Error| error.at_bookmark(at);
         let block = store
             .block(object, BlockId(0))?
-            .ok_or_else(|| place(Error::corrupt("ZAP", "its first block is a hole")))?;
+            .ok_or_else(|| place(Error::corrupt("ZAP", "first block is a hole")))?;
         let repr = match block.first_chunk::<8>().map(|word| u64::from_le_bytes(*word)) {
             Some(MicroZapHeader::BLOCK_TYPE) => Repr::Micro(MicroMut::parse(block.to_vec()).map_err(place)?),
             Some(FatZapHeader::BLOCK_TYPE) => Repr::Fat(FatMut::open(store, object, &block).map_err(place)?),
             found => {
                 let found = found.unwrap_or_default();
-                return Err(place(Error::corrupt("ZAP", format!("block type {found:#x}"))));
+                return Err(place(Error::corrupt("ZAP", format!("block type is {found:#x}"))));
             }
         };
         Ok(Self { store, object, repr })
@@ -122,11 +126,12 @@ impl<'a> ZapMut<'a> {
         error.at_bookmark(at)
     }
 
-    /// Adds an entry that is not there (`zap_add`).
+    /// Adds a new entry (`zap_add`).
     ///
     /// # Errors
     ///
-    /// [`Fault::Exists`] when there is an entry of this key; key or value are too large, a block cannot be read or is bad.
+    /// Returns [`Fault::Exists`] if the key already exists. Fails if key or value are too large, and if a block cannot
+    /// be read or is corrupt.
     pub fn add(&mut self, key: impl Into<Key>, value: &Value) -> Result<()> {
         let key = key.into();
         judge(&key, value)?;
@@ -137,22 +142,22 @@ impl<'a> ZapMut<'a> {
         }
     }
 
-    /// Sets the value of an entry, which is made where there is none (`zap_update`).
+    /// Sets the value of an entry, which is added if it does not exist (`zap_update`).
     ///
     /// # Errors
     ///
-    /// Key or value are too large, a block cannot be read or is bad.
+    /// Fails if key or value are too large, and if a block cannot be read or is corrupt.
     pub fn update(&mut self, key: impl Into<Key>, value: &Value) -> Result<()> {
         let key = key.into();
         judge(&key, value)?;
         self.replace(&key, value).map_err(|error| self.place(error))
     }
 
-    /// Removes an entry whose name is byte by byte this one (`zap_remove`).
+    /// Removes the entry with exactly this name (`zap_remove`).
     ///
     /// # Errors
     ///
-    /// [`Fault::NoEntry`] when there is no entry of this key; a block cannot be read or is bad.
+    /// Returns [`Fault::NoEntry`] if the key does not exist. Fails if a block cannot be read or is corrupt.
     pub fn remove(&mut self, key: impl Into<Key>) -> Result<()> {
         let key = key.into();
         if self.delete(&key).map_err(|error| self.place(error))? {
@@ -162,16 +167,16 @@ impl<'a> ZapMut<'a> {
         }
     }
 
-    /// As [`remove`](Self::remove), but says whether there was such an entry.
+    /// Removes an entry like [`remove`](Self::remove), and returns whether it existed.
     ///
     /// # Errors
     ///
-    /// A block cannot be read or is bad.
+    /// Fails if a block cannot be read or is corrupt.
     pub fn remove_if_there(&mut self, key: impl Into<Key>) -> Result<bool> {
         self.delete(&key.into()).map_err(|error| self.place(error))
     }
 
-    /// A name that cannot be brought into the form that is hashed cannot be looked up (`zap_name_alloc`).
+    /// Refuses a name without a normalization form, which cannot be looked up (`zap_name_alloc`).
     fn check_form(&self, key: &Key) -> Result<()> {
         let norm_flags = match &self.repr {
             Repr::Micro(micro) => micro.norm_flags,
@@ -179,8 +184,9 @@ impl<'a> ZapMut<'a> {
         };
         match key {
             Key::Name(name) if norm_flags.form(name).is_none() => Err(Fault::NoForm(format!(
-                    "the name {key} has no form in which it can be compared: it is too long in that form, or not UTF-8"
-            )).into()),
+                "name {key} cannot be normalized: it is not UTF-8, or too long after normalization"
+            ))
+            .into()),
             _ => Ok(()),
         }
     }
@@ -251,7 +257,7 @@ impl<'a> ZapMut<'a> {
         self.store.write(self.object, MicroMut::slot_offset(slot) as u64, micro.slot(slot))
     }
 
-    /// Makes a micro ZAP a fat one (`mzap_upgrade`).
+    /// Converts a micro ZAP to a fat ZAP (`mzap_upgrade`).
     fn fatten(&mut self) -> Result<()> {
         let Repr::Micro(micro) = &self.repr else { return Ok(()) };
         let entries = micro.entries()?;
@@ -273,10 +279,10 @@ impl<'a> ZapMut<'a> {
 }
 
 fn word_key(object: ObjectId, key: &Key) -> Error {
-    Error::bad_request(format!("ZAP object {object} is asked for key {key}, but its keys are names"))
+    Error::bad_request(format!("key {key} is invalid in ZAP object {object}, whose keys are names"))
 }
 
-/// Holds key and value to their limits.
+/// Checks the limits of key and value.
 fn judge(key: &Key, value: &Value) -> Result<()> {
     let key_bytes = match key {
         Key::Name(name) if name.is_empty() || name.contains(&0) => {

@@ -1,4 +1,4 @@
-//! ZAPs that change, compared with maps, read back through the reading half.
+//! Tests of changes to ZAPs, which are compared with maps and read back.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ fn make(zap: NewZap) -> (Store, ObjectId) {
     (store, object)
 }
 
-/// All entries, with a check that each is found by its key and that the counts are right.
+/// Returns all entries. Checks that each is found by its key and that the counts are correct.
 fn read(store: &Store, object: ObjectId) -> BTreeMap<String, Value> {
     let zap = Zap::open(store, object).unwrap();
     let mut entries = BTreeMap::new();
@@ -123,7 +123,7 @@ fn a_growth_that_openzfs_left_unfinished_is_finished() {
     let word = |at: usize| u64::from_le_bytes(*header[at..].first_chunk().unwrap());
     let (first, blocks, free) = (word(16), word(24), word(56));
     assert!(blocks >= 2);
-    // As after the first of the table's blocks was copied.
+    // The state after the first block of the table was copied.
     let old = store.block(object, BlockId(first)).unwrap().unwrap();
     let copied: Vec<u8> = old.chunks_exact(8).flat_map(|entry| [entry, entry].concat()).collect();
     store.write(object, free << 9, &copied).unwrap();
@@ -231,7 +231,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A name of a length that depends on the number.
+/// Returns a name whose length depends on the number.
 fn name(key: u16) -> String {
     let filler = if key.is_multiple_of(7) { "x".repeat(usize::from(key)) } else { String::new() };
     format!("key-{key}{filler}")

@@ -1,4 +1,4 @@
-//! Random histories against a model in memory.
+//! Random histories, which are compared with a model in memory.
 
 use proptest::prelude::*;
 use zstream_format::algorithm::{CompressionType, CryptSuite};
@@ -30,7 +30,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let pick = || 0_usize..64;
-    // Offsets reach over several levels of indirect blocks of 4 KiB.
+    // The offsets require several levels of indirect blocks of 4 KiB.
     let offset =
         || prop_oneof![0_u64..20_000, 0_u64..400_000, Just(3 << 20), (1_u64 << 30)..(1 << 30) + 9000];
     prop_oneof![
@@ -71,7 +71,7 @@ fn new_object(kind: u8) -> NewObject {
         3 => new.with_bonus(ObjectType::ZNODE, 192),
         4 => NewObject { dn_slots: 16, ..new }.with_bonus(ObjectType::SA, 0),
         5 => NewObject { object_type: ObjectType::DIRECTORY_CONTENTS, ..new }.with_bonus(ObjectType::SA, 16),
-        // Objects that differ from others by their number of block pointers alone.
+        // Objects that differ only in their number of block pointers.
         6 => new.with_bonus(ObjectType::ZNODE, 192),
         _ => NewObject { dn_slots: 2, ..new },
     }
@@ -224,7 +224,7 @@ impl History {
                 let fits = fits && !(kept.spill && model.spill.is_some() && room < 128);
                 let result = set.reclaim(object, &new, kept);
                 if !fits {
-                    // With three pointers and no bonus there is no room for a spill pointer either.
+                    // With three pointers and no bonus, there is no space for a spill pointer either.
                     assert!(result.is_err());
                     return;
                 }
@@ -284,7 +284,8 @@ impl History {
             Step::Bonus { length, byte, .. } => {
                 let mut bonus = vec![byte; length];
                 if let Some(head) = bonus.first_chunk_mut::<8>().filter(|_| byte % 2 == 0) {
-                    // Magic number and an empty header, so that owners are found, and projects with every other byte.
+                    // The magic number and an empty header, so that owners are found, and projects in every other
+                    // byte.
                     *head = [0x5a, 0x50, 0x2f, 0, 2, 8 >> 1, 0, 0];
                 }
                 let result = set.set_bonus(object, ObjectType::SA, &bonus);
@@ -325,8 +326,8 @@ impl History {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Every block that the set points at was born and not killed, and nothing else is allocated; what is read is what was
-    /// written, before the sync, after it, and from disk.
+    /// Every block that the set refers to was born and not killed, and nothing else is allocated. Reads return the
+    /// written data before the sync, after it, and from disk.
     #[test]
     fn a_history_leaves_what_the_model_holds(
         steps in proptest::collection::vec(step(), 1..80),

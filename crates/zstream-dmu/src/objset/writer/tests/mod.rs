@@ -1,4 +1,4 @@
-//! Sets are written to a pool in memory, read back, and every block is accounted for.
+//! Tests that write sets to a pool in memory, read them back, and account for every block.
 
 mod history;
 mod raw;
@@ -22,7 +22,7 @@ use crate::zap::Zap;
 use crate::zio::crypt::{DatasetKey, Keyring};
 use crate::zio::write::WriteBlock;
 
-/// A set, its pool, and who counts its blocks.
+/// A set, its pool, and the ledger of its blocks.
 struct Bench {
     pool: TestPool,
     ledger: TestLedger,
@@ -39,7 +39,7 @@ impl Bench {
         Self { pool, ledger, set }
     }
 
-    /// Lets blocks of the set be encrypted and decrypted.
+    /// Enables encryption and decryption of the set's blocks.
     fn load_key(&mut self, key: &Arc<DatasetKey>) {
         self.pool.writer.add_key(1, Arc::clone(key));
         let ring = Keyring::default();
@@ -47,7 +47,7 @@ impl Bench {
         self.pool.reader.set_keys(Some(Arc::new(ring)));
     }
 
-    /// Syncs, and checks that what is on disk is what was born and not killed, and that nothing else is allocated.
+    /// Syncs, and checks that the blocks on disk were born and not killed, and that nothing else is allocated.
     fn sync(&mut self) -> Objset {
         let root = self.set.sync(&mut self.ledger).unwrap();
         let (places, embedded) = self.pool.blocks_of(root, false);
@@ -64,7 +64,7 @@ impl Bench {
     }
 }
 
-/// Checks what the tree says of itself: fill counts, births, space used.
+/// Checks the metadata of the tree: fill counts, births, space used.
 fn check_set(set: &Objset) {
     let meta = set.phys().meta_dnode.clone();
     let birth = set.root().logical_birth();
@@ -84,7 +84,7 @@ fn check_set(set: &Objset) {
     check_accounts(set);
 }
 
-/// Checks what the set says its users, groups and projects use.
+/// Checks the accounting of users, groups and projects.
 fn check_accounts(set: &Objset) {
     let flags = set.phys().flags;
     let mut expected = Deltas::default();
@@ -112,7 +112,7 @@ fn check_accounts(set: &Objset) {
     }
 }
 
-/// Checks the tree of an object and gives the space it takes.
+/// Checks the tree of an object and returns its allocated space.
 fn check_tree(set: &Objset, object: ObjectId, dnode: &Dnode, birth: u64) -> u64 {
     let tree = set.tree(object, dnode);
     let mut used = 0;
@@ -147,13 +147,13 @@ fn check_tree(set: &Objset, object: ObjectId, dnode: &Dnode, birth: u64) -> u64 
     used
 }
 
-/// An object of plain arrays, to compare with.
+/// An object as plain arrays, for comparison.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     object_type: ObjectType,
     block_bytes: u64,
     max_block: u64,
-    /// Content without blocks of zeros.
+    /// The content without blocks of zeros.
     blocks: BTreeMap<u64, Vec<u8>>,
     bonus_type: ObjectType,
     bonus: Vec<u8>,
@@ -161,7 +161,7 @@ struct Model {
     slots: u8,
 }
 
-/// What a set holds, in the same form.
+/// Returns the content of a set in the same form.
 fn model_of(set: &dyn ObjectSet) -> BTreeMap<u64, Model> {
     let mut models = BTreeMap::new();
     let mut from = ObjectId(1);
@@ -169,7 +169,8 @@ fn model_of(set: &dyn ObjectSet) -> BTreeMap<u64, Model> {
         let info = set.info(object).unwrap();
         let mut blocks = BTreeMap::new();
         let mut at = 0;
-        // Runs of data, found by seeking; holes in between must read as zeros, which `hole_is_zero` sees to.
+        // Runs of data, which are found by seeking. The holes between them must be read as zeros, which `hole_is_zero`
+        // checks.
         while let Some(data) = set.next_data(object, at).unwrap() {
             assert!(data >= at);
             let hole = set.next_hole(object, data).unwrap();

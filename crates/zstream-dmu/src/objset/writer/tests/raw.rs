@@ -1,4 +1,4 @@
-//! A set that is copied as a raw stream carries it can be read with the key, all MACs included, and be copied on.
+//! A copy of a set through a raw stream can be read with the key, including all MACs, and copied again.
 
 use zstream_format::algorithm::{CompressionType, CryptSuite};
 use zstream_format::byteswap::swap;
@@ -40,10 +40,10 @@ fn stored(from: &Objset, pointer: &BlockPointer, object: ObjectId, block: u64) -
     }
 }
 
-/// What a raw stream has of a block of dnodes: how it is encrypted, and its content in the order of this machine.
+/// The content of a raw stream for a block of dnodes: the encryption parameters, and the content in native byte order.
 type Dnodes = (StoredCrypt, Vec<u8>);
 
-/// The blocks of dnodes of a set as they are stored.
+/// Returns the blocks of dnodes of a set in stored form.
 fn dnodes_as_stored(from: &Objset) -> BTreeMap<u64, Dnodes> {
     let mut all = BTreeMap::new();
     let meta = &from.phys().meta_dnode;
@@ -58,7 +58,7 @@ fn dnodes_as_stored(from: &Objset) -> BTreeMap<u64, Dnodes> {
     all
 }
 
-/// The same, encrypted anew by a machine that is big-endian.
+/// Returns the same, re-encrypted as on a big-endian machine.
 fn dnodes_of_a_big_endian_sender(from: &Objset, key: &DatasetKey) -> BTreeMap<u64, Dnodes> {
     let mut all = BTreeMap::new();
     for (block, (crypt, mut bytes)) in dnodes_as_stored(from) {
@@ -72,7 +72,7 @@ fn dnodes_of_a_big_endian_sender(from: &Objset, key: &DatasetKey) -> BTreeMap<u6
     all
 }
 
-/// Copies everything, as a full raw stream would.
+/// Copies the whole set, as a full raw stream does.
 fn copy(from: &Objset, to: &mut ObjsetWriter, dnodes: &BTreeMap<u64, Dnodes>, portable_mac: [u8; 32]) {
     let meta = &from.phys().meta_dnode;
     set_head(from, to, portable_mac);
@@ -111,7 +111,7 @@ fn copy(from: &Objset, to: &mut ObjsetWriter, dnodes: &BTreeMap<u64, Dnodes>, po
     }
 }
 
-/// Takes what a raw stream says of the set as a whole.
+/// Applies the parameters of the whole set in a raw stream.
 fn set_head(from: &Objset, to: &mut ObjsetWriter, portable_mac: [u8; 32]) {
     let meta = &from.phys().meta_dnode;
     let key = DatasetKey::generate(CryptSuite::AES_256_GCM, Guid(1)).unwrap();
@@ -192,7 +192,7 @@ fn a_raw_copy_is_read_with_the_key() {
         assert_eq!(set.phys().portable_mac, locked.phys().portable_mac);
         assert_eq!(set.dnode(ObjectId(41)).unwrap().pointers()[0].crypt_kind(), CryptKind::Authenticated);
 
-        // What is not in the stream cannot be changed.
+        // Content that is not in the stream cannot be changed.
         target.next_txg();
         target.set.write(ObjectId(2), 0, &[1; 4096]).unwrap();
         let error = target.set.sync(&mut target.ledger).unwrap_err();
@@ -200,7 +200,7 @@ fn a_raw_copy_is_read_with_the_key() {
     }
 }
 
-/// Blocks of dnodes are encrypted and authenticated in the order of the machine that wrote them, and stay in it.
+/// Blocks of dnodes are encrypted and authenticated in the byte order of the machine that wrote them, and keep it.
 #[test]
 fn a_raw_copy_of_a_big_endian_set_is_read_with_the_key() {
     let key = Arc::new(DatasetKey::generate(CryptSuite::AES_256_GCM, Guid(5)).unwrap());
@@ -212,11 +212,11 @@ fn a_raw_copy_of_a_big_endian_set_is_read_with_the_key() {
     let mut target = Bench::new(12, kept());
     copy(&locked, &mut target.set, &dnodes, [0; 32]);
     let root = target.set.sync(&mut target.ledger).unwrap();
-    // The sender knows the key, and the MAC over what was made.
+    // The sender has the key, and computes the MAC.
     let made = Objset::open_locked(Arc::clone(&target.pool.reader) as _, 1, root).unwrap();
     let [portable_mac, _] = key.objset_macs(&made.phys().encode()).unwrap();
     set_head(&locked, &mut target.set, portable_mac);
-    // Another block of the set changes in a later transaction group: the dnodes keep their order.
+    // Another block of the set changes in a later transaction group: the dnodes keep their byte order.
     target.next_txg();
     let spill = locked.dnode(ObjectId(7)).unwrap().spill().copied().unwrap();
     let spill = stored(&locked, &spill, ObjectId(7), crate::ids::Bookmark::SPILL.0);

@@ -1,4 +1,4 @@
-//! Rules that a model of content does not see.
+//! Tests of rules that a model of content does not cover.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ fn an_empty_set_is_what_openzfs_makes() {
     assert_eq!(bench.set.allocate(&file(512)).unwrap(), ObjectId(32));
 }
 
-/// Whichever write fails, the sync says so, the set takes no more changes, and what was synced before is as it was.
+/// If any write fails, the sync fails, the set refuses further changes, and the last synced state is intact.
 #[test]
 fn a_write_that_fails_leaves_what_was_synced() {
     let mut failures = 0;
@@ -57,7 +57,7 @@ fn a_write_that_fails_leaves_what_was_synced() {
     assert!(failures > 10, "{failures}");
 }
 
-/// What is used is counted in full or not at all: without knowing owners a set that counts is not synced.
+/// Used space is accounted completely or not at all: a set with accounting is not synced without owners.
 #[test]
 fn a_set_that_counts_is_not_synced_without_owners() {
     let mut bench = Bench::new(9, SetProperties::default());
@@ -68,10 +68,10 @@ fn a_set_that_counts_is_not_synced_without_owners() {
     bench.set.phys.flags.insert(ObjsetFlags::USER_ACCOUNTING_COMPLETE);
     bench.set.write(object, 0, &[1]).unwrap();
     let error = bench.set.sync(&mut bench.ledger).unwrap_err();
-    assert!(error.to_string().contains("nothing tells whom its objects belong to"), "{error}");
+    assert!(error.to_string().contains("no function that parses the owners"), "{error}");
 }
 
-/// Reads as another reader does, and notes what is read by which thread.
+/// A reader that records which thread reads which block.
 struct Watched {
     reader: Arc<dyn ReadBlock>,
     seen: Mutex<Vec<(String, Bookmark)>>,
@@ -89,12 +89,12 @@ impl ReadBlock for Watched {
     }
 }
 
-/// What is overwritten as a whole is not read, but its pointer is, before it is needed.
+/// A block that is overwritten as a whole is not read. Its pointer is read before it is needed.
 #[test]
 fn pointers_of_what_is_overwritten_are_read_ahead() {
     let mut bench = Bench::new(9, SetProperties::default());
     let object = bench.set.allocate(&file(4096)).unwrap();
-    // 32 pointers are in each indirect block.
+    // Each indirect block has 32 pointers.
     let content: Vec<u8> = (0..4096 * 200_u64).map(|n| ((n * n) >> 8) as u8).collect();
     bench.set.write(object, 0, &content).unwrap();
     let root = *bench.sync().root();
