@@ -1,9 +1,8 @@
-//! Block pointers (`blkptr_t`): where a block lies, how it is stored and what proves it.
+//! Block pointers (`blkptr_t`): the location of a block, its stored form and its checksum.
 //!
-//! A block pointer is 128 bytes, sixteen 64-bit words. It lies in the byte order of the block that
-//! holds it; the words are kept here as numbers, so that parsing in an order and encoding in the same
-//! one gives the same bytes whatever they say. Parsing cannot fail: [`BlockPointer::validate`] holds
-//! the rules.
+//! A block pointer is sixteen 64-bit words, 128 bytes, in the byte order of the block that contains it. The words are
+//! kept as numbers here, so that parsing and encoding in the same byte order preserves all bytes. Parsing cannot
+//! fail; [`BlockPointer::validate`] checks the rules.
 //!
 //! ```text
 //!  word   normal                                        embedded (E = 1)
@@ -19,16 +18,16 @@
 //!  12-15  checksum (X: words 14 and 15 are the MAC)     payload
 //! ```
 //!
-//! With `X` set on an encrypted data block words 4 and 5 hold the salt and the first eight bytes of
-//! the IV in place of a third address. A hole has no first address and is not embedded.
+//! If `X` is set on an encrypted data block, words 4 and 5 have the salt and the first eight bytes of the IV in place
+//! of a third address. A hole does not have a first address, and is not embedded.
 //!
-//! A block has three births, of which two are stored:
+//! A block has three births, two of which are stored:
 //!
-//! | | when | what goes by it |
+//! | | transaction group in which | used for |
 //! | --- | --- | --- |
 //! | [logical](BlockPointer::logical_birth) | its content changed | increments, redaction |
-//! | [physical](BlockPointer::physical_birth) | it was written where it lies; older for blocks that are deduplicated or cloned, younger for those that were moved or rewritten | gang headers, raidz widths, whether two pointers are to the same place |
-//! | [allocation](BlockPointer::birth) | it became this dataset's: physical if it was rewritten (`R`), or else logical | which snapshots have it: scrubs, deadlists, what is freed |
+//! | [physical](BlockPointer::physical_birth) | it was written at its location; earlier for deduplicated or cloned blocks, later for moved or rewritten ones | gang headers, raidz widths, comparison of the locations of two pointers |
+//! | [allocation](BlockPointer::birth) | it was allocated for this dataset: physical if it was rewritten (`R`), otherwise logical | snapshots that share it: scrubs, deadlists, freeing |
 
 mod display;
 mod dva;
@@ -44,19 +43,19 @@ use crate::ids::Txg;
 pub use self::dva::Dva;
 pub use self::validate::BlockPointerFault;
 
-/// Size of a block pointer in bytes.
+/// The size of a block pointer in bytes.
 pub const BLOCK_POINTER_BYTES: usize = 128;
 
-/// Size of a sector (`SPA_MINBLOCKSIZE`), the unit of sizes and offsets in block pointers.
+/// The size of a sector (`SPA_MINBLOCKSIZE`), the unit of sizes and offsets in block pointers.
 pub const SECTOR_BYTES: u64 = 512;
 
-/// Size of the largest block (`SPA_MAXBLOCKSIZE`), in bytes.
+/// The maximum size of a block in bytes (`SPA_MAXBLOCKSIZE`).
 pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
 
-/// The most payload that fits in an embedded block pointer, in bytes (`BPE_PAYLOAD_SIZE`).
+/// The maximum payload of an embedded block pointer in bytes (`BPE_PAYLOAD_SIZE`).
 pub const EMBEDDED_PAYLOAD_MAX: usize = 112;
 
-/// Addresses in a block pointer (`SPA_DVAS_PER_BP`).
+/// The number of addresses in a block pointer (`SPA_DVAS_PER_BP`).
 pub const DVAS_PER_BLOCK_POINTER: usize = 3;
 
 const PROP: usize = 6;
@@ -66,68 +65,68 @@ const LOGICAL_BIRTH: usize = 10;
 const FILL: usize = 11;
 const CHECKSUM: usize = 12;
 
-/// The words of an embedded block pointer that carry payload, in order.
+/// The words of an embedded block pointer with payload, in order.
 const PAYLOAD_WORDS: [usize; 14] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 14, 15];
 
-/// What a block pointer points at.
+/// The kind of a block pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
-    /// Nothing: the block reads as zeros.
+    /// A hole, which is read as zeros.
     Hole,
-    /// The content lies in the block pointer itself.
+    /// The content is in the block pointer itself.
     Embedded,
-    /// The content was left out of a redacted stream; it cannot be read.
+    /// The content was removed from a redacted stream and cannot be read.
     Redacted,
-    /// An embedded block pointer of a kind that no version defines.
+    /// An embedded type that no version defines.
     UnknownEmbedded(u8),
     /// A block on a vdev.
     Normal,
 }
 
-/// How encryption touches the block (`X` bit).
+/// The use of encryption for a block (`X` bit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CryptKind {
-    /// Not at all.
+    /// None.
     Plain,
-    /// The content is ciphertext: salt, IV and MAC are in the block pointer.
+    /// The content is encrypted. Salt, IV and MAC are in the block pointer.
     Encrypted,
-    /// The content is plain and authenticated by a MAC in the block pointer (for an objset block: in
-    /// the block).
+    /// The content is not encrypted, but authenticated by a MAC in the block pointer, or for an objset block in the
+    /// block itself.
     Authenticated,
-    /// An indirect block: its MAC covers those of its children.
+    /// An indirect block, whose MAC covers the MACs of its children.
     IndirectMac,
 }
 
-/// Everything that a block pointer to a block on a vdev says, to make one from.
+/// The fields of a block pointer to a block on a vdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormalBlock {
-    /// Addresses of the copies; unused ones are all zero.
+    /// The addresses of the copies. Unused ones are zero.
     pub dvas: [Dva; DVAS_PER_BLOCK_POINTER],
-    /// Logical size in bytes: a multiple of the sector size, 512 to 32 MiB.
+    /// The logical size in bytes: a multiple of the sector size, 512 to 32 MiB.
     pub lsize: u64,
-    /// Stored size in bytes: a multiple of the sector size, 512 to 32 MiB.
+    /// The stored size in bytes: a multiple of the sector size, 512 to 32 MiB.
     pub psize: u64,
-    /// How the content is compressed.
+    /// The compression.
     pub compression: CompressionType,
-    /// How the stored bytes are summed.
+    /// The checksum function.
     pub checksum_type: ChecksumType,
-    /// DMU object type.
+    /// The DMU object type.
     pub object_type: ObjectType,
-    /// Level in the object's tree, 0 for data.
+    /// The level in the block tree, 0 for data.
     pub level: u8,
-    /// Whether the block is in the dedup table.
+    /// `true` if the block is in the deduplication table.
     pub dedup: bool,
-    /// The `X` bit: encrypted, authenticated or an indirect block over such.
+    /// The `X` bit: `true` for an encrypted or authenticated block, or an indirect block above such blocks.
     pub uses_crypt: bool,
-    /// The byte order the block was written in.
+    /// The byte order in which the block was written.
     pub byte_order: ByteOrder,
-    /// Transaction group in which the block was born in its dataset.
+    /// The transaction group in which the block was born in its dataset.
     pub logical_birth: Txg,
-    /// Transaction group in which the block was written, where that differs; otherwise 0.
+    /// The transaction group in which the block was written, if it differs; otherwise 0.
     pub physical_birth: Txg,
-    /// Fill count.
+    /// The fill count.
     pub fill: u64,
-    /// Checksum words.
+    /// The words of the checksum.
     pub checksum: [u64; 4],
 }
 
@@ -141,32 +140,32 @@ impl BlockPointer {
     /// The block pointer of a block that was never written: all zero.
     pub const EMPTY: Self = Self { words: [0; 16] };
 
-    /// Reads a block pointer stored in `order`.
+    /// Parses a block pointer stored in `order`.
     #[must_use]
     pub fn parse(bytes: &[u8; BLOCK_POINTER_BYTES], order: ByteOrder) -> Self {
         Self::get(bytes, order)
     }
 
-    /// Reads the block pointer at byte `offset` of `block`, or `None` when the block ends before it does.
+    /// Parses the block pointer at byte `offset` of `block`. Returns `None` if it exceeds the block.
     #[must_use]
     pub fn parse_at(block: &[u8], offset: usize, order: ByteOrder) -> Option<Self> {
         let bytes = block.get(offset..)?.first_chunk()?;
         Some(Self::parse(bytes, order))
     }
 
-    /// The block pointer in these words.
+    /// Creates a block pointer from its words.
     #[must_use]
     pub fn from_words(words: [u64; 16]) -> Self {
         Self { words }
     }
 
-    /// The sixteen words.
+    /// Returns the sixteen words.
     #[must_use]
     pub fn words(&self) -> &[u64; 16] {
         &self.words
     }
 
-    /// The 128 bytes in `order`.
+    /// Encodes the block pointer in `order`.
     #[must_use]
     pub fn encode(&self, order: ByteOrder) -> [u8; BLOCK_POINTER_BYTES] {
         let mut bytes = [0; BLOCK_POINTER_BYTES];
@@ -174,7 +173,7 @@ impl BlockPointer {
         bytes
     }
 
-    /// A block pointer to a block on a vdev.
+    /// Creates a block pointer to a block on a vdev.
     #[must_use]
     pub fn normal(block: &NormalBlock) -> Self {
         let mut words = [0; 16];
@@ -197,8 +196,8 @@ impl BlockPointer {
         Self { words }
     }
 
-    /// A hole that remembers its birth (feature `hole_birth`): what the freed block was, and when it
-    /// was freed.
+    /// Creates a hole with a birth (feature `hole_birth`): the properties of the freed block, and the time at which
+    /// it was freed.
     #[must_use]
     pub fn hole(object_type: ObjectType, level: u8, lsize: u64, birth: Txg) -> Self {
         let mut words = [0; 16];
@@ -209,11 +208,11 @@ impl BlockPointer {
         Self { words }
     }
 
-    /// A block pointer that carries `payload` (`BP_EMBEDDED_TYPE_DATA`): `lsize` bytes compressed with
-    /// `compression`, or as they are.
+    /// Creates a block pointer with an embedded `payload` (`BP_EMBEDDED_TYPE_DATA`): `lsize` bytes compressed with
+    /// `compression`, or not compressed.
     ///
-    /// `None` when the payload is empty or longer than [`EMBEDDED_PAYLOAD_MAX`], or `lsize` is 0 or
-    /// above 32 MiB.
+    /// Returns `None` if the payload is empty or longer than [`EMBEDDED_PAYLOAD_MAX`], or if `lsize` is 0 or exceeds
+    /// 32 MiB.
     #[must_use]
     pub fn embedded(
         payload: &[u8],
@@ -243,7 +242,7 @@ impl BlockPointer {
         Some(Self { words })
     }
 
-    /// A redacted block pointer (`BP_EMBEDDED_TYPE_REDACTED`) of a block of `lsize` bytes.
+    /// Creates a redacted block pointer (`BP_EMBEDDED_TYPE_REDACTED`) of a block of `lsize` bytes.
     #[must_use]
     pub fn redacted(object_type: ObjectType, lsize: u64, birth: Txg) -> Self {
         let mut words = [0; 16];
@@ -255,7 +254,7 @@ impl BlockPointer {
         Self { words }
     }
 
-    /// What the block pointer points at.
+    /// Returns the kind of the block pointer.
     #[must_use]
     pub fn kind(&self) -> BlockKind {
         if self.prop(39, 1) != 0 {
@@ -271,44 +270,44 @@ impl BlockPointer {
         }
     }
 
-    /// Whether this is a hole, with or without a birth.
+    /// Returns `true` if this is a hole, with or without a birth.
     #[must_use]
     pub fn is_hole(&self) -> bool {
         self.kind() == BlockKind::Hole
     }
 
-    /// Whether the content lies in the block pointer.
+    /// Returns `true` if the content is embedded in the block pointer.
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         self.kind() == BlockKind::Embedded
     }
 
-    /// Whether the content was redacted.
+    /// Returns `true` if the content was redacted.
     #[must_use]
     pub fn is_redacted(&self) -> bool {
         self.kind() == BlockKind::Redacted
     }
 
-    /// Whether the block is in pieces behind a gang header (`BP_IS_GANG`).
+    /// Returns `true` if the block is a gang block (`BP_IS_GANG`).
     #[must_use]
     pub fn is_gang(&self) -> bool {
         self.kind() == BlockKind::Normal && self.dva(0).is_gang()
     }
 
-    /// The address in place `n`. On an encrypted block the third place holds no address; see
-    /// [`BlockPointer::dvas`] for the addresses alone.
+    /// Returns the address with index `n`. In an encrypted block the third one is not an address; see
+    /// [`BlockPointer::dvas`].
     ///
     /// # Panics
     ///
-    /// When `n` is not below [`DVAS_PER_BLOCK_POINTER`].
+    /// Panics if `n` is not below [`DVAS_PER_BLOCK_POINTER`].
     #[must_use]
     pub fn dva(&self, n: usize) -> Dva {
         assert!(n < DVAS_PER_BLOCK_POINTER, "a block pointer has three addresses");
         Dva::from_words([self.words[2 * n], self.words[2 * n + 1]])
     }
 
-    /// The valid addresses of the block, in order: none for holes, embedded and redacted blocks, at most
-    /// two for encrypted ones.
+    /// Returns the valid addresses of the block, in order: none for holes, embedded and redacted blocks, at most two
+    /// for encrypted blocks.
     pub fn dvas(&self) -> impl Iterator<Item = Dva> + use<> {
         let bp = *self;
         let places = match (bp.kind(), bp.crypt_kind()) {
@@ -319,64 +318,65 @@ impl BlockPointer {
         (0..places).map(move |n| bp.dva(n)).filter(|dva| dva.is_valid())
     }
 
-    /// Logical size in bytes. For a hole it is that of the freed block; a hole that was never written
-    /// says 512, and the object's block size counts.
+    /// Returns the logical size in bytes. For a hole it is the size of the freed block; for a hole that was never
+    /// written it is 512, and the block size of the object applies.
     #[must_use]
     pub fn lsize(&self) -> u64 {
         if self.prop(39, 1) != 0 { self.prop(0, 25) + 1 } else { (self.prop(0, 16) + 1) * SECTOR_BYTES }
     }
 
-    /// Stored size in bytes, 0 when nothing is stored outside of the block pointer.
+    /// Returns the stored size in bytes, or 0 if nothing is stored outside of the block pointer.
     #[must_use]
     pub fn psize(&self) -> u64 {
         if self.kind() == BlockKind::Normal { (self.prop(16, 16) + 1) * SECTOR_BYTES } else { 0 }
     }
 
-    /// What the block counts for before compression in the sums of deadlists (`BP_GET_UCSIZE`): the
-    /// logical size of data, the stored size of metadata, whose compression is not the user's choice.
+    /// Returns the uncompressed size in the sums of deadlists (`BP_GET_UCSIZE`): the logical size of data, but the
+    /// stored size of metadata, whose compression the user does not choose.
     #[must_use]
     pub fn uncompressed_bytes(&self) -> u64 {
         if self.level() > 0 || self.object_type().is_metadata() { self.psize() } else { self.lsize() }
     }
 
-    /// Allocated bytes of all copies.
+    /// Returns the allocated size of all copies in bytes.
     #[must_use]
     pub fn asize(&self) -> u64 {
         self.dvas().map(Dva::asize).sum()
     }
 
-    /// How the content is compressed.
+    /// Returns the compression.
     #[must_use]
     pub fn compression(&self) -> CompressionType {
         CompressionType(self.prop(32, 7) as u8)
     }
 
-    /// How the stored bytes are summed. Embedded and redacted block pointers have no checksum:
-    /// [`ChecksumType::OFF`].
+    /// Returns the checksum function; [`ChecksumType::OFF`] for embedded and redacted block pointers, which do not
+    /// have a checksum.
     #[must_use]
     pub fn checksum_type(&self) -> ChecksumType {
         if self.prop(39, 1) != 0 { ChecksumType::OFF } else { ChecksumType(self.prop(40, 8) as u8) }
     }
 
-    /// The DMU object type.
+    /// Returns the DMU object type.
     #[must_use]
     pub fn object_type(&self) -> ObjectType {
         ObjectType(self.prop(48, 8) as u32)
     }
 
-    /// Level in the object's tree: 0 is data.
+    /// Returns the level in the block tree: 0 for data.
     #[must_use]
     pub fn level(&self) -> u8 {
         self.prop(56, 5) as u8
     }
 
-    /// Whether the block is encrypted, authenticated or an indirect block over such (`BP_USES_CRYPT`).
+    /// Returns `true` if the block is encrypted, authenticated, or an indirect block above such blocks
+    /// (`BP_USES_CRYPT`).
     #[must_use]
     pub fn uses_crypt(&self) -> bool {
         self.prop(39, 1) == 0 && self.prop(61, 1) != 0
     }
 
-    /// How encryption touches the block.
+    /// Returns the use of encryption.
     #[must_use]
     pub fn crypt_kind(&self) -> CryptKind {
         if !self.uses_crypt() {
@@ -390,46 +390,49 @@ impl BlockPointer {
         }
     }
 
-    /// Whether the block is in the dedup table.
+    /// Returns `true` if the block is in the deduplication table.
     #[must_use]
     pub fn is_dedup(&self) -> bool {
         self.prop(39, 1) == 0 && self.prop(62, 1) != 0
     }
 
-    /// The byte order in which the block was written.
+    /// Returns the byte order in which the block was written.
     #[must_use]
     pub fn byte_order(&self) -> ByteOrder {
         if self.prop(63, 1) != 0 { ByteOrder::Little } else { ByteOrder::Big }
     }
 
-    /// Transaction group in which the content of the block changed: changes for its readers are found by it.
+    /// Returns the transaction group in which the content of the block changed, which determines the changes for
+    /// increments.
     #[must_use]
     pub fn logical_birth(&self) -> Txg {
         Txg(self.words[LOGICAL_BIRTH])
     }
 
-    /// Transaction group in which the block was allocated for its dataset (`BP_GET_BIRTH`): what the snapshots before it do not
-    /// have. A block that was rewritten keeps its logical birth, but was allocated in its physical one.
+    /// Returns the transaction group in which the block was allocated for its dataset (`BP_GET_BIRTH`): earlier
+    /// snapshots do not have it. A block that was rewritten keeps its logical birth, but was allocated at its
+    /// physical birth.
     #[must_use]
     pub fn birth(&self) -> Txg {
         if self.is_rewritten() { self.physical_birth() } else { self.logical_birth() }
     }
 
-    /// Whether the block was written again with the same content (`BP_GET_REWRITE`, feature `physical_rewrite`).
+    /// Returns `true` if the block was rewritten with the same content (`BP_GET_REWRITE`, feature
+    /// `physical_rewrite`).
     #[must_use]
     pub fn is_rewritten(&self) -> bool {
         self.prop(39, 1) == 0 && self.words[PROP_2] >> 63 != 0
     }
 
-    /// Transaction group in which the block was written to where it lies (`BP_GET_BIRTH`): gang headers
-    /// are verified with it. Holes and embedded blocks have only the logical one.
+    /// Returns the transaction group in which the block was written at its location (`BP_GET_BIRTH`), with which gang
+    /// headers are verified. Holes and embedded blocks have only a logical birth.
     #[must_use]
     pub fn physical_birth(&self) -> Txg {
         let physical = self.words[PHYSICAL_BIRTH];
         if self.prop(39, 1) == 0 && physical != 0 { Txg(physical) } else { self.logical_birth() }
     }
 
-    /// Fill count: data blocks below, allocated dnodes below for the meta-dnode.
+    /// Returns the fill count: the number of data blocks below, or for the meta dnode of allocated dnodes.
     #[must_use]
     pub fn fill(&self) -> u64 {
         match self.kind() {
@@ -440,19 +443,19 @@ impl BlockPointer {
         }
     }
 
-    /// The four checksum words as stored. With encryption the last two hold the MAC.
+    /// Returns the four words of the checksum as stored. With encryption the last two are the MAC.
     #[must_use]
     pub fn checksum(&self) -> [u64; 4] {
         [self.words[12], self.words[13], self.words[14], self.words[15]]
     }
 
-    /// The salt from which the block's key is derived; only on encrypted blocks.
+    /// Returns the salt from which the key of the block is derived, for encrypted blocks.
     #[must_use]
     pub fn salt(&self) -> Option<[u8; 8]> {
         (self.crypt_kind() == CryptKind::Encrypted).then(|| self.word_bytes(4))
     }
 
-    /// The block's 12-byte IV; only on encrypted blocks.
+    /// Returns the 12-byte IV, for encrypted blocks.
     #[must_use]
     pub fn iv(&self) -> Option<[u8; 12]> {
         (self.crypt_kind() == CryptKind::Encrypted).then(|| {
@@ -463,8 +466,8 @@ impl BlockPointer {
         })
     }
 
-    /// The 16-byte MAC in the block pointer, where it uses encryption. Objset blocks hold theirs in the
-    /// block, so that they have none here.
+    /// Returns the 16-byte MAC in the block pointer, if encryption is used. Objset blocks have their MACs in the
+    /// block, and therefore none here.
     #[must_use]
     pub fn mac(&self) -> Option<[u8; 16]> {
         (self.uses_crypt() && self.object_type() != ObjectType::OBJSET).then(|| {
@@ -475,7 +478,7 @@ impl BlockPointer {
         })
     }
 
-    /// The same with a MAC, in place of the last two words of the checksum.
+    /// Returns the block pointer with a MAC in place of the last two words of the checksum.
     #[must_use]
     pub fn with_mac(mut self, mac: [u8; 16]) -> Self {
         for (word, bytes) in [14, 15].into_iter().zip(mac.chunks_exact(8)) {
@@ -484,7 +487,8 @@ impl BlockPointer {
         self
     }
 
-    /// The same with the salt and IV of an encrypted block, in the third address and above the fill count.
+    /// Returns the block pointer with the salt and IV of an encrypted block, in the third address and above the fill
+    /// count.
     #[must_use]
     pub fn with_crypt(mut self, salt: [u8; 8], iv: [u8; 12]) -> Self {
         let order = self.byte_order();
@@ -494,8 +498,8 @@ impl BlockPointer {
         self
     }
 
-    /// The payload of an embedded block pointer, still compressed, or `None` for every other form and
-    /// for a payload size that cannot be.
+    /// Returns the payload of an embedded block pointer, still compressed. Returns `None` for all other forms and for
+    /// an invalid payload size.
     #[must_use]
     pub fn embedded_payload(&self) -> Option<Vec<u8>> {
         let psize = self.prop(25, 7) as usize + 1;
@@ -507,7 +511,7 @@ impl BlockPointer {
         Some(payload)
     }
 
-    /// Size of the payload of an embedded block pointer, in bytes; 0 for every other form.
+    /// Returns the size of the payload of an embedded block pointer in bytes, or 0 for all other forms.
     #[must_use]
     pub fn embedded_psize(&self) -> u64 {
         if self.is_embedded() { self.prop(25, 7) + 1 } else { 0 }
@@ -524,7 +528,7 @@ impl BlockPointer {
     }
 }
 
-/// A part of a declared structure.
+/// Block pointers are fields of declared structures.
 impl Field for BlockPointer {
     const SIZE: usize = BLOCK_POINTER_BYTES;
 

@@ -228,7 +228,7 @@ fn addresses_off_the_vdevs_are_refused() {
     assert!(read(Dva::new(0, (1 << 20) - 512, 512, false)).is_ok());
     assert!(read(Dva::new(0, 1 << 20, 512, false)).unwrap_err().contains("ends at"));
     assert!(read(Dva::new(1, 0, 512, false)).unwrap_err().contains("holds no blocks"));
-    assert!(read(Dva::new(2, 0, 512, false)).unwrap_err().contains("vdev 2 of a pool of 2"));
+    assert!(read(Dva::new(2, 0, 512, false)).unwrap_err().contains("vdev 2 of a pool with 2 vdevs"));
     assert!(read(Dva::from_words([1, u64::MAX])).is_err());
     assert!(read(Dva::from_words([1, (1 << 55) - 1])).is_err());
 }
