@@ -14,8 +14,8 @@ const KINDS: [(&str, &str); 6] = [
     ("a b c", "a"),
     ("mirror a b mirror c d mirror e f", "c d"),
     ("raidz a b c raidz d e f", "d f"),
-    ("a b special c special d", "b"),
-    ("a b special c special d", "d"),
+    ("a b special c d", "b"),
+    ("a b special c d", "d"),
 ];
 
 /// Small files are in one block, the others in several.
