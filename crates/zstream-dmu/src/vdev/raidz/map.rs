@@ -328,7 +328,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every data sector has one place, no two sectors share one, and all lie within the allocation.
+        /// Every data sector has one location, no two sectors share one, and all are within the allocation.
         #[test]
         fn a_map_covers_the_block_once(
             children in 2_usize..12, parity in 1_usize..4, added in 0_usize..3, sectors in 1_usize..200,
