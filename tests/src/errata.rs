@@ -44,9 +44,9 @@ pub fn make() -> Demo {
         pool.tx().snapshot(&[format!("{FIRST}@a"), format!("{SECOND}@a")]).expect("snapshots")
     });
     demo.change(|pool| {
-        let second = pool.tx().dir_named(SECOND).expect("datasets").expect("it");
+        let second = pool.dsl().dir(SECOND).expect("it").object();
         pool.load_key(second, PASSPHRASE).expect("its key");
-        let head = pool.tx().head_named(SECOND).expect("a dataset");
+        let head = pool.dsl().head(SECOND).expect("a dataset").object();
         let mut set = pool.open_head(head).expect("its objects");
         add_file(pool, &mut set, "more").expect("a file");
         pool.sync(head, &mut set).expect("room");
@@ -56,7 +56,7 @@ pub fn make() -> Demo {
     });
     demo.change(|pool| {
         let mut tx = pool.tx();
-        let first = tx.snapshot_named(&format!("{SECOND}@a")).expect("the first one");
+        let first = tx.dsl().snapshot(&format!("{SECOND}@a")).expect("the first one").object();
         assert!(tx.remove_entry(first, "com.datto:ivset_guid").expect("entries"), "it had one");
     });
     demo

@@ -57,7 +57,7 @@ pub fn make(ashift: u8) -> Demo {
     });
     for (stream, name) in STREAMS {
         let mut pool = demo.writable();
-        let root = pool.tx().dir_named(ROOT).expect("datasets").expect("the encrypted one");
+        let root = pool.dsl().dir(ROOT).expect("the encrypted one").object();
         pool.load_key(root, PASSPHRASE).expect("its key");
         let to: Target = target(name);
         receiving::receive(pool, &golden::stream(stream), &to, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));

@@ -326,7 +326,7 @@ impl History {
                     line,
                     side.change(|pool| {
                         let reach = zstream_dsl::write::Reach { recursive: true, clones: false };
-                        let doomed = pool.tx().plan_destroy(&name, reach)?;
+                        let doomed = pool.dsl().plan_destroy(&name, reach)?;
                         Ok(pool.tx().destroy_all(&doomed, false)?)
                     }),
                 )
@@ -339,7 +339,7 @@ impl History {
                     "change-key",
                     line,
                     side.change(|pool| {
-                        let (root, _) = pool.tx().changeable_key(&name)?;
+                        let root = pool.dsl().changeable_key(&name)?.0.object();
                         let old = key_of(pool, root, &known)?;
                         Ok(pool.change_key(&name, &old, &NewKey { format, key: wrapping, location })?)
                     }),
@@ -349,7 +349,8 @@ impl History {
                 "change-key -i",
                 format!("change-key -i {secret}"),
                 side.change(|pool| {
-                    let (own, above) = pool.tx().inheritable_key(&secret)?;
+                    let above = pool.dsl().inheritable_key(&secret)?.object();
+                    let own = pool.dsl().dir(&secret)?.object();
                     let (own, above) = (key_of(pool, own, &known)?, key_of(pool, above, &known)?);
                     Ok(pool.inherit_key(&secret, &own, &above)?)
                 }),
@@ -482,6 +483,7 @@ impl History {
         let b = &self.sides[1];
         let before = b.whole();
         let mut pool = b.writing();
+        pool.destroy_unresumable().expect("datasets");
         let mut receiving = Receiving::new(&mut pool);
         let result = receiving.receive_all(&mut Input::new(&stream[..]), &wanted, &mut Silent);
         assert!(!receiving.is_broken(), "step {}: {line}: {result:?}\n{}", self.steps, self.log.join("\n"));
@@ -530,11 +532,9 @@ fn key_of(pool: &mut WritablePool, root: ObjectId, known: &[Vec<u8>]) -> Result<
 
 /// Loads the keys of all encryption roots.
 fn unlock(pool: &mut WritablePool, known: &[Vec<u8>]) -> Result<()> {
-    let tx = pool.tx();
     let mut roots = Vec::new();
-    tx.walk(&mut |_, head| {
-        let dir = tx.dataset(head)?.dir;
-        roots.extend(tx.keys_of(dir)?.filter(|keys| keys.root == dir).map(|keys| keys.root));
+    pool.dsl().walk(&mut |dir| {
+        roots.extend(CryptoKey::of(dir)?.map(|keys| keys.root).filter(|root| *root == dir.object()));
         Ok(())
     })?;
     roots.into_iter().try_for_each(|root| key_of(pool, root, known).map(drop))
@@ -544,8 +544,7 @@ fn unlock(pool: &mut WritablePool, known: &[Vec<u8>]) -> Result<()> {
 fn create(pool: &mut WritablePool, name: &str, own: Option<(KeyFormat, WrappingKey)>) -> Result<()> {
     let head = pool.tx().create(name, false)?;
     let (above, _) = name.rsplit_once('/').expect("a dataset above");
-    let tx = pool.tx();
-    let above = tx.keys_of(tx.dir_named(above)?.expect("a dataset above"))?;
+    let above = CryptoKey::of(&*pool.dsl().dir(above)?)?;
     let suite = above.as_ref().map_or(CryptSuite::AES_256_GCM, |above| above.wrapped.suite);
     let wrapping = match (own, above) {
         (Some((format, key)), _) => Some(Wrapping { root: None, format, key }),
@@ -568,7 +567,7 @@ fn fill_new(pool: &mut WritablePool, head: ObjectId) -> Result<()> {
 
 /// Writes a file into a filesystem.
 fn write(pool: &mut WritablePool, name: &str, count: usize, seed: u64) -> Result<()> {
-    let head = pool.tx().head_named(name)?;
+    let head = pool.dsl().head(name)?.object();
     let mut set = pool.open_head(head)?;
     let now = Time { seconds: NOW as i64, nanoseconds: count as u64 };
     let settings = Settings { record_bytes: 4096, dn_slots: 1, xattrs_inline: true, now };

@@ -227,7 +227,7 @@ pub fn dataset(pool: &Pool, id: u64) -> Result<Objset> {
     const ROOT_POINTER: usize = 128;
     let info = pool.mos().info(ObjectId(id))?;
     let root = BlockPointer::parse_at(info.bonus()?, ROOT_POINTER, ByteOrder::Little)
-        .ok_or_else(|| Fault::NoObject(ObjectId(id)))?;
+        .ok_or(Fault::NoObject(ObjectId(id)))?;
     let reader = Arc::clone(pool.reader()) as Arc<dyn ReadBlock>;
     if root.uses_crypt() { Objset::open_locked(reader, id, root) } else { Objset::open(reader, id, root) }
 }

@@ -181,9 +181,10 @@ pub fn receive(
     target: &Target,
     settings: &[Assignment],
 ) -> Result<Received> {
+    pool.destroy_unresumable()?;
     let mut receiving = Receiving::new(&mut pool);
     let mut input = Input::new(stream);
-    let result = receiving.destroy_unresumable().and_then(|()| input.open()).and_then(|opening| {
+    let result = input.open().and_then(|opening| {
         let opening = opening.expect("a stream");
         receiving.receive(&mut input, opening, target, settings, &mut |_| ())
     });

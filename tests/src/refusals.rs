@@ -204,7 +204,7 @@ impl Bench {
         let device: Arc<dyn Device> = Arc::new(OverlayDevice::new(Arc::clone(&self.base)));
         let mut pool = open_writable(&[Arc::clone(&device)], &write_options()).expect("a pool");
         for dataset in unlocked {
-            let dir = pool.tx().dir_named(dataset).expect("names").expect("a dataset");
+            let dir = pool.dsl().dir(dataset).expect("a dataset").object();
             pool.load_key(dir, PASSPHRASE).expect("the key");
         }
         let result = receiving::receive(pool, stream, to, &[]).map(drop);

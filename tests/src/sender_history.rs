@@ -139,11 +139,10 @@ impl History {
         let now = Time { seconds: 1_800_000_000 + self.round.cast_signed(), nanoseconds: 5 };
         let options = WriteOptions { now: Some(1_800_000_000 + self.round), ..WriteOptions::default() };
         let mut pool = WritablePool::open(&[self.lab.image("a")], &options).expect("the pool");
-        let head = pool.tx().head_named(name).expect("a dataset");
+        let head = pool.dsl().head(name).expect("a dataset").object();
         if self.is_encrypted {
-            let tx = pool.tx();
-            let dir = tx.dataset(head).expect("a dataset").dir;
-            let root = tx.keys_of(dir).expect("keys").expect("an encrypted dataset").root;
+            let keys = pool.dsl().head(name).and_then(|head| head.crypto_key());
+            let root = keys.expect("keys").expect("an encrypted dataset").root;
             pool.load_key(root, PASSPHRASE).expect("the key");
         }
         let record_bytes = [512, 4 << 10, 128 << 10, 1 << 20][self.below(4)];

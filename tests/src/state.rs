@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use zstream_dmu::error::Fault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
+use zstream_dsl::RECEIVE_CHILD;
 use zstream_dsl::dataset::{Dataset, Dir};
-use zstream_recv::rules::RECEIVE_CHILD;
 
 use crate::sending::Sending;
 

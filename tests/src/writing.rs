@@ -17,7 +17,7 @@ use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::space::Allocator;
-use zstream_dmu::space::space_map::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::tx;
 use zstream_dmu::tx::Commit;
 use zstream_dmu::vdev::sync::Uberblocks;

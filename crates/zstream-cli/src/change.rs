@@ -4,7 +4,7 @@
 use zstream_dsl::write::WritablePool;
 
 use crate::failure::Failure;
-use crate::pool::PoolOptions;
+use crate::pool::{PoolOptions, warn_unsearched};
 
 /// Opens the pool that contains `name`, changes it, and exports it.
 pub(crate) fn change<T>(
@@ -12,7 +12,10 @@ pub(crate) fn change<T>(
     name: &str,
     change: impl FnOnce(&mut WritablePool) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    options.place_to_write()?.change(name, &command_line(), change)
+    options.place_to_write()?.change(name, &command_line(), |pool| {
+        warn_unsearched(pool);
+        change(pool)
+    })
 }
 
 /// The same without writing: the pool is unchanged.

@@ -6,7 +6,9 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use zstream::{Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning};
+use zstream::{
+    Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning, unsearched,
+};
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dsl::write::WritablePool;
@@ -108,7 +110,9 @@ impl PoolOptions {
     /// pool or of anything in it) selects one.
     pub(crate) fn open_writable(&self, name: Option<&str>, force: bool) -> Result<WritablePool, Failure> {
         let options = WriteOptions { force, ..WriteOptions::default() };
-        Ok(self.place_to_write()?.open_writable(name, options, None)?)
+        let pool = self.place_to_write()?.open_writable(name, options, None)?;
+        warn_unsearched(&pool);
+        Ok(pool)
     }
 
     /// Opens the pool read-only. If the devices hold several pools, `name` (of the pool or of anything in it) selects
@@ -137,6 +141,11 @@ impl Keys for PoolOptions {
     fn is_at_hand(&self) -> bool {
         self.key_file.is_some()
     }
+}
+
+/// Prints which datasets could not be searched for interrupted receives.
+pub(crate) fn warn_unsearched(pool: &WritablePool) {
+    unsearched(pool).for_each(|warning| eprintln!("zstream: {warning}"));
 }
 
 /// A count of what could not be read, each of which was reported.

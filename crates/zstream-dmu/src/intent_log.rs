@@ -176,14 +176,14 @@ pub fn blocks<'a>(
     objset: u64,
     header: &ZilHeader,
 ) -> impl Iterator<Item = LogBlock> + Send + 'a {
-    Log { reader, objset, header: header.clone(), next: Some(header.log), data: VecDeque::new() }
+    Log { reader, objset, header: *header, next: Some(header.log), data: VecDeque::new() }
 }
 
 /// Returns `true` if a log may have records that are not in the block tree yet. A log that was closed cleanly has
 /// none: it consists of a block that was reserved and never written, or of empty blocks, and remains for the next
 /// mount.
 pub fn has_records(reader: &dyn ReadBlock, objset: u64, header: &ZilHeader) -> bool {
-    let mut log = Log { reader, objset, header: header.clone(), next: None, data: VecDeque::new() };
+    let mut log = Log { reader, objset, header: *header, next: None, data: VecDeque::new() };
     let mut next = Some(header.log).filter(|pointer| !pointer.is_hole());
     for _ in 0..EMPTY_BLOCKS_MAX {
         let Some(pointer) = next else { return header.flags & REPLAY_NEEDED != 0 };

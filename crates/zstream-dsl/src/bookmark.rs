@@ -11,6 +11,7 @@ use zstream_format::{field_by_flags, structure};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::pool::Dsl;
+use crate::reader::{Mos, MosReader};
 use crate::redact::RedactionList;
 
 /// The entry of a head's own object that leads to its bookmarks.
@@ -126,23 +127,31 @@ impl Bookmark {
     }
 }
 
-fn zap(head: &Dataset) -> Result<Option<ObjectId>> {
-    Ok(head.entry(BOOKMARKS)?.map(|value| value.u64().map(ObjectId)).transpose()?)
+impl MosReader<'_> {
+    /// The ZAP of a head's bookmarks.
+    pub(crate) fn bookmarks_zap(self, head: ObjectId) -> Result<Option<ObjectId>> {
+        self.entry_object(head, BOOKMARKS)
+    }
+
+    /// The bookmarks of a head, oldest first; of one age by name. Their names begin with `filesystem`.
+    pub(crate) fn bookmarks(self, head: ObjectId, filesystem: &str) -> Result<Vec<Bookmark>> {
+        let entries = self.entries(self.bookmarks_zap(head)?)?;
+        let mut bookmarks = entries
+            .iter()
+            .map(|(name, value)| Bookmark::new(format!("{filesystem}#{name}"), value))
+            .collect::<Result<Vec<_>>>()?;
+        bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
+        Ok(bookmarks)
+    }
 }
 
-impl Dataset {
+impl<M: Mos> Dataset<M> {
     /// The bookmarks of a head, oldest first; of one age by name.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn bookmarks(&self) -> Result<Vec<Bookmark>> {
-        let entries = self.dsl().entries(zap(self)?)?;
-        let mut bookmarks = entries
-            .iter()
-            .map(|(name, value)| Bookmark::new(format!("{}#{name}", self.dir().name()), value))
-            .collect::<Result<Vec<_>>>()?;
-        bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
-        Ok(bookmarks)
+        self.dsl().read().bookmarks(self.object(), self.dir().name())
     }
 
     /// The bookmark of this short name of a head.
@@ -150,7 +159,8 @@ impl Dataset {
     /// # Errors
     /// When it cannot be read.
     pub fn bookmark(&self, name: &str) -> Result<Option<Bookmark>> {
-        let value = self.dsl().lookup(zap(self)?, name)?;
+        let read = self.dsl().read();
+        let value = read.lookup(read.bookmarks_zap(self.object())?, name)?;
         value.map(|value| Bookmark::new(format!("{}#{name}", self.dir().name()), &value)).transpose()
     }
 }

@@ -5,66 +5,60 @@ mod tree;
 use std::fmt;
 use std::sync::Arc;
 
-use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::zap::{Match, Value, Zap};
+use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
-use zstream_format::object_type::ObjectType;
 
 use crate::error::{Error, Result};
 use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 use crate::pool::Dsl;
+use crate::reader::{Mos, SNAPSHOTS_MAX, Step};
 
-/// Snapshots of one filesystem, as far as they are followed: more than any pool has.
-const SNAPSHOTS_MAX: usize = 1 << 24;
-
-/// Names of features that a dataset activates in itself, as its entries have them.
+/// Names of features that a dataset activates in itself.
 pub mod feature {
     /// Blocks above 128 KiB.
-    pub const LARGE_BLOCKS: &str = "org.open-zfs:large_blocks";
+    pub const LARGE_BLOCKS: &str = "large_blocks";
     /// Dnodes above 512 bytes.
-    pub const LARGE_DNODE: &str = "org.zfsonlinux:large_dnode";
-    /// Native encryption.
-    pub const ENCRYPTION: &str = "com.datto:encryption";
+    pub const LARGE_DNODE: &str = "large_dnode";
     /// zstd.
-    pub const ZSTD_COMPRESS: &str = "org.freebsd:zstd_compress";
+    pub const ZSTD_COMPRESS: &str = "zstd_compress";
     /// Received redacted; the value is the guids of the redaction snapshots.
-    pub const REDACTED_DATASETS: &str = "com.delphix:redacted_datasets";
+    pub const REDACTED_DATASETS: &str = "redacted_datasets";
     /// Names above 255 bytes.
-    pub const LONGNAME: &str = "org.zfsonlinux:longname";
+    pub const LONGNAME: &str = "longname";
     /// Micro ZAPs above 128 KiB.
-    pub const LARGE_MICROZAP: &str = "com.klarasystems:large_microzap";
+    pub const LARGE_MICROZAP: &str = "large_microzap";
 }
 
 /// A directory of the DSL: a name in the tree of datasets.
-pub struct Dir {
-    dsl: Arc<Dsl>,
+pub struct Dir<M = Arc<Objset>> {
+    dsl: Arc<Dsl<M>>,
     object: ObjectId,
     name: String,
     phys: DirPhys,
-    parent: Option<Arc<Dir>>,
+    parent: Option<Arc<Self>>,
 }
 
-impl fmt::Debug for Dir {
+impl<M> fmt::Debug for Dir<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dir({}, object {})", self.name, self.object)
     }
 }
 
-impl Dir {
-    pub(crate) fn open(
-        dsl: &Arc<Dsl>,
-        object: ObjectId,
-        name: String,
-        parent: Option<Arc<Self>>,
-    ) -> Result<Arc<Self>> {
-        let phys = DirPhys::of_bonus(dsl.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
-        Ok(Arc::new(Self { dsl: dsl.clone(), object, name, phys, parent }))
+impl<M: Mos> Dir<M> {
+    /// The directory at the end of a path, with those above it.
+    fn at(dsl: &Arc<Dsl<M>>, path: Vec<Step>) -> Result<Arc<Self>> {
+        let mut at = None;
+        for Step { object, name, phys } in path {
+            at = Some(Arc::new(Self { dsl: dsl.clone(), object, name, phys, parent: at }));
+        }
+        at.ok_or_else(|| Error::corrupt("DSL directory", "no way from the root"))
     }
 
     /// The pool's datasets.
     #[must_use]
-    pub fn dsl(&self) -> &Arc<Dsl> {
+    pub fn dsl(&self) -> &Arc<Dsl<M>> {
         &self.dsl
     }
 
@@ -97,7 +91,7 @@ impl Dir {
     /// # Errors
     /// When it cannot be read.
     pub fn child(self: &Arc<Self>, name: &str) -> Result<Option<Arc<Self>>> {
-        match self.dsl.lookup(self.phys.children, name)? {
+        match self.dsl.read().lookup(self.phys.children, name)? {
             Some(object) => self.open_child(name, object.u64()?).map(Some),
             None => Ok(None),
         }
@@ -108,18 +102,22 @@ impl Dir {
     /// # Errors
     /// When one cannot be read.
     pub fn children(self: &Arc<Self>) -> Result<Vec<Arc<Self>>> {
-        let entries = self.dsl.entries(self.phys.children)?;
+        let entries = self.dsl.read().entries(self.phys.children)?;
         entries.into_iter().map(|(name, object)| self.open_child(&name, object.u64()?)).collect()
     }
 
     /// The children that can be read, and why others cannot.
     #[must_use]
     pub fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
-        readable(self.dsl.entries(self.phys.children), |(name, object)| self.open_child(name, object.u64()?))
+        readable(self.dsl.read().entries(self.phys.children), |(name, object)| {
+            self.open_child(name, object.u64()?)
+        })
     }
 
     fn open_child(self: &Arc<Self>, name: &str, object: u64) -> Result<Arc<Self>> {
-        Self::open(&self.dsl, ObjectId(object), format!("{}/{name}", self.name), Some(self.clone()))
+        let (object, name, parent) = (ObjectId(object), format!("{}/{name}", self.name), Some(self.clone()));
+        let phys = self.dsl.read().dir(object)?;
+        Ok(Arc::new(Self { dsl: self.dsl.clone(), object, name, phys, parent }))
     }
 
     /// Visits this directory and those below, as [`Dsl::walk`] does.
@@ -144,7 +142,7 @@ impl Dir {
     ///
     /// # Errors
     /// When there is none (`$MOS`, `$FREE`) or it cannot be read.
-    pub fn head(self: &Arc<Self>) -> Result<Dataset> {
+    pub fn head(self: &Arc<Self>) -> Result<Dataset<M>> {
         let object = self
             .phys
             .head
@@ -156,7 +154,7 @@ impl Dir {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn origin(&self) -> Result<Option<Dataset>> {
+    pub fn origin(&self) -> Result<Option<Dataset<M>>> {
         let Some(object) = self.phys.origin else { return Ok(None) };
         let origin = self.dsl.dataset_by_object(object)?;
         Ok((!origin.name().contains("$ORIGIN")).then_some(origin))
@@ -167,7 +165,7 @@ impl Dir {
     /// # Errors
     /// When they cannot be read.
     pub fn entry(&self, name: &str) -> Result<Option<Value>> {
-        self.dsl.lookup(self.dsl.own_zap(self.object)?, name)
+        self.dsl.read().entry(self.object, name)
     }
 }
 
@@ -188,22 +186,22 @@ fn readable<T>(
 }
 
 /// A filesystem, volume or snapshot.
-pub struct Dataset {
-    dir: Arc<Dir>,
+pub struct Dataset<M = Arc<Objset>> {
+    dir: Arc<Dir<M>>,
     object: ObjectId,
     name: String,
     phys: Box<DatasetPhys>,
 }
 
-impl fmt::Debug for Dataset {
+impl<M> fmt::Debug for Dataset<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dataset({}, object {})", self.name, self.object)
     }
 }
 
-impl Dataset {
-    fn open(dir: &Arc<Dir>, object: ObjectId, name: String) -> Result<Self> {
-        let phys = DatasetPhys::of_bonus(dir.dsl.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
+impl<M: Mos> Dataset<M> {
+    fn open(dir: &Arc<Dir<M>>, object: ObjectId, name: String) -> Result<Self> {
+        let phys = dir.dsl.read().dataset(object)?;
         if phys.dir != dir.object {
             return Err(Error::corrupt(
                 "DSL dataset",
@@ -215,13 +213,13 @@ impl Dataset {
 
     /// The pool's datasets.
     #[must_use]
-    pub fn dsl(&self) -> &Arc<Dsl> {
+    pub fn dsl(&self) -> &Arc<Dsl<M>> {
         &self.dir.dsl
     }
 
     /// The directory it belongs to.
     #[must_use]
-    pub fn dir(&self) -> &Arc<Dir> {
+    pub fn dir(&self) -> &Arc<Dir<M>> {
         &self.dir
     }
 
@@ -267,8 +265,7 @@ impl Dataset {
     /// When they cannot be read: with [`Fault::Encrypted`](zstream_dmu::error::Fault::Encrypted) where a
     /// key is missing. A dataset whose receive has not come that far has none.
     pub fn objset(&self) -> Result<Arc<Objset>> {
-        let reader = self.dsl().mos().reader().clone();
-        Ok(Objset::open(reader, self.object.0, self.phys.root).map(Arc::new)?)
+        Ok(Objset::open(self.dsl().blocks().clone(), self.object.0, self.phys.root).map(Arc::new)?)
     }
 
     /// Its objects as they can be seen without a key: bonus buffers and data stay encrypted.
@@ -276,8 +273,7 @@ impl Dataset {
     /// # Errors
     /// When they cannot be read.
     pub fn objset_locked(&self) -> Result<Arc<Objset>> {
-        let reader = self.dsl().mos().reader().clone();
-        Ok(Objset::open_locked(reader, self.object.0, self.phys.root).map(Arc::new)?)
+        Ok(Objset::open_locked(self.dsl().blocks().clone(), self.object.0, self.phys.root).map(Arc::new)?)
     }
 
     /// The snapshots of a head, oldest first.
@@ -285,7 +281,7 @@ impl Dataset {
     /// # Errors
     /// When one cannot be read.
     pub fn snapshots(&self) -> Result<Vec<Self>> {
-        let names = self.dsl().entries(self.phys.snapshot_names)?;
+        let names = self.dsl().read().entries(self.phys.snapshot_names)?;
         if names.len() > SNAPSHOTS_MAX {
             return Err(Error::corrupt(
                 "DSL dataset",
@@ -303,7 +299,7 @@ impl Dataset {
     /// The snapshots of a head that can be read, oldest first, and why others cannot.
     #[must_use]
     pub fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
-        let names = self.dsl().entries(self.phys.snapshot_names);
+        let names = self.dsl().read().entries(self.phys.snapshot_names);
         let (mut found, failures) = readable(names, |(name, object)| self.open_snapshot(name, object));
         found.sort_by_key(|snapshot| snapshot.phys.creation_txg);
         (found, failures)
@@ -314,11 +310,10 @@ impl Dataset {
     /// # Errors
     /// When it cannot be read.
     pub fn snapshot(&self, name: &str) -> Result<Option<Self>> {
-        let Some(names) = self.phys.snapshot_names else { return Ok(None) };
-        let insensitive = self.phys.flags.contains(DatasetFlags::CASE_INSENSITIVE);
-        let how = if insensitive { Match::Normalized } else { Match::Exact };
-        match Zap::open(&**self.dsl().mos(), names)?.find(name, how)? {
-            Some(entry) => self.open_snapshot(entry.key.text()?, &entry.value).map(Some),
+        match self.dsl().read().snapshot(&self.phys, name)? {
+            Some((stored, object)) => {
+                Self::open(&self.dir, object, format!("{}@{stored}", self.dir.name)).map(Some)
+            }
             None => Ok(None),
         }
     }
@@ -346,33 +341,7 @@ impl Dataset {
         if !earlier.is_snapshot() {
             return Ok(false);
         }
-        self.has_in_line(earlier.object, earlier.phys.creation_txg)
-    }
-
-    /// Whether the line of snapshots that led here holds the snapshot that is `object`, made in `txg`. The
-    /// dataset itself does not count.
-    fn has_in_line(&self, object: ObjectId, txg: Txg) -> Result<bool> {
-        let mut at = self.phys.clone();
-        for _ in 0..SNAPSHOTS_MAX {
-            let Some(previous) = at.prev_snapshot else { return Ok(false) };
-            if previous == object {
-                return Ok(true);
-            }
-            if at.prev_snapshot_txg < txg {
-                return Ok(false);
-            }
-            let earlier =
-                DatasetPhys::of_bonus(self.dsl().bonus(previous, ObjectType::DSL_DATASET)?.bonus()?)?;
-            // A head was created before its snapshots were, so that creation says nothing here.
-            if earlier.prev_snapshot_txg >= at.prev_snapshot_txg {
-                return Err(Error::corrupt(
-                    "DSL dataset",
-                    format!("the line of {} does not go back", self.name),
-                ));
-            }
-            *at = earlier;
-        }
-        Err(Error::corrupt("DSL dataset", format!("the line of {} has no end", self.name)))
+        self.dsl().read().is_before(self.object, earlier.object)
     }
 
     /// An entry of those that the dataset keeps in its own object: features, bookmarks, receive state.
@@ -380,7 +349,7 @@ impl Dataset {
     /// # Errors
     /// When they cannot be read.
     pub fn entry(&self, name: &str) -> Result<Option<Value>> {
-        self.dsl().lookup(self.dsl().own_zap(self.object)?, name)
+        self.dsl().read().entry(self.object, name)
     }
 
     /// Whether it has activated this [`feature`] in itself.
@@ -388,7 +357,7 @@ impl Dataset {
     /// # Errors
     /// When its entries cannot be read.
     pub fn has_feature(&self, feature: &str) -> Result<bool> {
-        self.entry(feature).map(|value| value.is_some())
+        self.dsl().read().dataset_feature(self.object, feature).map(|value| value.is_some())
     }
 
     /// Guids of the snapshots that it was redacted by; none unless it was received redacted.
@@ -396,6 +365,7 @@ impl Dataset {
     /// # Errors
     /// When its entries cannot be read.
     pub fn redaction_snapshots(&self) -> Result<Option<Vec<u64>>> {
-        Ok(self.entry(feature::REDACTED_DATASETS)?.map(|value| value.u64s()))
+        let guids = self.dsl().read().dataset_feature(self.object, feature::REDACTED_DATASETS)?;
+        Ok(guids.map(|value| value.u64s()))
     }
 }

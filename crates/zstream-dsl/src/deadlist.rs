@@ -14,6 +14,7 @@ use zstream_format::structure;
 use crate::bookmark::Space;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::reader::Mos;
 
 structure! {
     /// The header of a deadlist (`dsl_deadlist_phys_t`).
@@ -49,11 +50,11 @@ impl Deadlist {
     ///
     /// # Errors
     /// When there is none or it cannot be read.
-    pub fn of(dataset: &Dataset) -> Result<Self> {
+    pub fn of<M: Mos>(dataset: &Dataset<M>) -> Result<Self> {
         let name = dataset.name();
         let object =
             dataset.phys().deadlist.ok_or_else(|| Error::corrupt("deadlist", format!("{name} has none")))?;
-        Self::open(&**dataset.dsl().mos(), object)
+        Self::open(dataset.dsl().mos().objects(), object)
     }
 
     /// The deadlist in `object` of the MOS.
@@ -83,7 +84,7 @@ impl Deadlist {
     }
 }
 
-impl Dataset {
+impl<M: Mos> Dataset<M> {
     /// Bytes written since the snapshot before (`written`): what is referenced and was not then.
     ///
     /// # Errors

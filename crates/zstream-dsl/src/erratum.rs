@@ -14,6 +14,7 @@ use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::keys::CryptoKey;
 use crate::lines::Lines;
+use crate::reader::Mos;
 
 /// A known mistake in what an earlier version of ZFS wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +68,7 @@ impl Erratum {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn of(dataset: &Dataset) -> Result<Vec<Self>> {
+    pub fn of<M: Mos>(dataset: &Dataset<M>) -> Result<Vec<Self>> {
         let Some(keys) = dataset.crypto_key()? else { return Ok(Vec::new()) };
         let mut found: Vec<Self> = Self::of_keys(&keys).into_iter().collect();
         if dataset.is_snapshot() && dataset.ivset_guid()?.is_none() {

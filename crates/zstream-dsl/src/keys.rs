@@ -15,12 +15,49 @@ use zstream_format::algorithm::CryptSuite;
 use crate::dataset::{Dataset, Dir};
 use crate::error::{Error, Fault, Result};
 use crate::pool::Dsl;
+use crate::reader::{Mos, MosReader};
 
 /// The entry of an encrypted directory that leads to its keys.
 pub(crate) const CRYPTO_KEY: &str = "com.datto:crypto_key_obj";
 
 /// The entry of an encrypted snapshot that says which encryption of its content this is.
 pub(crate) const IVSET_GUID: &str = "com.datto:ivset_guid";
+
+/// The entry of a table of keys that is the directory of the encryption root.
+pub(crate) const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
+
+impl MosReader<'_> {
+    /// The table of the keys of a directory; none unless it is encrypted.
+    pub(crate) fn key_table(self, dir: ObjectId) -> Result<Option<ObjectId>> {
+        self.entry_object(dir, CRYPTO_KEY)
+    }
+
+    /// Whether a directory has keys.
+    pub(crate) fn is_encrypted(self, dir: ObjectId) -> Result<bool> {
+        Ok(self.key_table(dir)?.is_some())
+    }
+
+    /// The keys of a directory, as the pool keeps them; none unless it is encrypted.
+    pub(crate) fn keys_of(self, dir: ObjectId) -> Result<Option<CryptoKey>> {
+        self.key_table(dir)?.map(|table| CryptoKey::read(self.mos, table)).transpose()
+    }
+
+    /// The directory whose key wraps those of a directory; none unless it is encrypted.
+    pub(crate) fn encryption_root(self, dir: ObjectId) -> Result<Option<ObjectId>> {
+        match self.key_table(dir)? {
+            Some(table) => self.lookup_object(Some(table), ROOT),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a directory is its own encryption root, or a clone that shares the keys of that.
+    pub(crate) fn is_own_encryption_root(self, dir: ObjectId) -> Result<bool> {
+        match self.encryption_root(dir)? {
+            Some(root) => Ok(root == dir || self.key_table(root)? == self.key_table(dir)?),
+            None => Ok(false),
+        }
+    }
+}
 
 /// The keys of a directory, as the pool keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +75,8 @@ impl CryptoKey {
     ///
     /// # Errors
     /// When they cannot be read, or are not as ZFS writes them.
-    pub fn of(dir: &Dir) -> Result<Option<Self>> {
-        let Some(object) = dir.entry(CRYPTO_KEY)? else { return Ok(None) };
-        Self::read(&**dir.dsl().mos(), ObjectId(object.u64()?)).map(Some)
+    pub fn of<M: Mos>(dir: &Dir<M>) -> Result<Option<Self>> {
+        dir.dsl().read().keys_of(dir.object())
     }
 
     /// The keys in an object of the MOS.
@@ -71,7 +107,7 @@ impl CryptoKey {
                 optional("pbkdf2salt")?,
                 optional("pbkdf2iters")?,
             )?,
-            root: ObjectId(number("DSL_CRYPTO_ROOT_DDOBJ")?),
+            root: ObjectId(number(ROOT)?),
         })
     }
 }
@@ -144,7 +180,7 @@ impl Dsl {
     }
 }
 
-impl Dataset {
+impl<M: Mos> Dataset<M> {
     /// Its keys as the pool keeps them; none unless it is encrypted.
     ///
     /// # Errors
@@ -166,7 +202,7 @@ impl Dataset {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn encryption_root(&self) -> Result<Option<Arc<Dir>>> {
+    pub fn encryption_root(&self) -> Result<Option<Arc<Dir<M>>>> {
         self.crypto_key()?.map(|key| self.dsl().dir_by_object(key.root)).transpose()
     }
 
@@ -175,11 +211,7 @@ impl Dataset {
     /// # Errors
     /// When they cannot be read.
     pub fn is_own_encryption_root(&self) -> Result<bool> {
-        match self.encryption_root()? {
-            Some(root) => Ok(root.object() == self.dir().object()
-                || root.entry(CRYPTO_KEY)? == self.dir().entry(CRYPTO_KEY)?),
-            None => Ok(false),
-        }
+        self.dsl().read().is_own_encryption_root(self.dir().object())
     }
 
     /// Whether its key is loaded. A dataset that is not encrypted needs none.

@@ -15,7 +15,10 @@ pub mod name;
 pub mod phys;
 pub mod pool;
 pub mod prop;
+mod reader;
 pub mod redact;
 pub mod resume;
 pub mod scrub;
 pub mod write;
+
+pub use self::reader::{Mos, OpenMos, RECEIVE_CHILD};

@@ -9,34 +9,42 @@
 //! ```
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::{Bookmark, ObjectId};
+use zstream_dmu::objset::Objset;
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::pool::Dsl;
+use crate::reader::Mos;
 
 /// All datasets of a pool, and which comes after which.
-#[derive(Debug)]
-pub struct Lines {
-    datasets: Vec<Dataset>,
+pub struct Lines<M = Arc<Objset>> {
+    datasets: Vec<Dataset<M>>,
     /// By the object of a snapshot: what was made on top of it.
     after: HashMap<ObjectId, Vec<usize>>,
     failures: Vec<Error>,
 }
 
+impl<M> fmt::Debug for Lines<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines").field("datasets", &self.datasets).finish_non_exhaustive()
+    }
+}
+
 /// A block and where it lies.
 pub type Held = (Bookmark, BlockPointer);
 
-impl Lines {
+impl<M: Mos> Lines<M> {
     /// Finds the datasets of a pool, those that ZFS hides too: parents first, snapshots before their head. What cannot be
     /// read of the tree of datasets is left out.
     ///
     /// # Errors
     /// When its root cannot be read.
-    pub fn new(dsl: &Arc<Dsl>) -> Result<Self> {
+    pub fn new(dsl: &Arc<Dsl<M>>) -> Result<Self> {
         let mut lines = Self { datasets: Vec::new(), after: HashMap::new(), failures: Vec::new() };
         let (mut left, mut seen) = (vec![dsl.root()?], HashSet::new());
         while let Some(dir) = left.pop() {
@@ -78,13 +86,18 @@ impl Lines {
 
     /// The datasets.
     #[must_use]
-    pub fn datasets(&self) -> &[Dataset] {
+    pub fn datasets(&self) -> &[Dataset<M>] {
         &self.datasets
     }
 
     /// Tells `visit` of every later dataset that holds some of the blocks that `dataset` holds, with these blocks. Where a
     /// dataset cannot be read, it and what comes after it count as not holding them.
-    pub fn sharing(&self, dataset: &Dataset, blocks: &[Held], visit: &mut dyn FnMut(&Dataset, &[Held])) {
+    pub fn sharing(
+        &self,
+        dataset: &Dataset<M>,
+        blocks: &[Held],
+        visit: &mut dyn FnMut(&Dataset<M>, &[Held]),
+    ) {
         // Each dataset has one before it, so each is come to once; a loop in a damaged pool is not followed twice.
         let mut left: Vec<_> = self.datasets.iter().map(|_| true).collect();
         let mut ways = vec![(dataset.object(), blocks.to_vec())];
@@ -105,7 +118,7 @@ impl Lines {
 }
 
 /// Those of the blocks that are in the dataset too.
-fn held(dataset: &Dataset, blocks: &[Held]) -> Vec<Held> {
+fn held<M: Mos>(dataset: &Dataset<M>, blocks: &[Held]) -> Vec<Held> {
     let open = if dataset.phys().root.uses_crypt() { dataset.objset_locked() } else { dataset.objset() };
     let Ok(set) = open else { return Vec::new() };
     let here = |at: Bookmark| Bookmark { objset: dataset.object().0, ..at };

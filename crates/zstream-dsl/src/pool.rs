@@ -1,28 +1,25 @@
-//! A pool, as its datasets are read from it: its MOS and its keys, and the tables that directories and datasets keep there.
+//! A pool, as its datasets are read from it: its MOS and its keys.
 
 use std::fmt;
 use std::sync::Arc;
 
-use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
+use zstream_dmu::block::ReadBlock;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::zap::{Value, Zap};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_format::object_type::ObjectType;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::reader::{Mos, MosReader, OpenMos};
 
-/// The MOS's directory of objects.
-const OBJECT_DIRECTORY: ObjectId = ObjectId(1);
-/// The datasets of a pool.
-pub struct Dsl {
+/// The datasets of a pool, as its MOS has them: the one that was committed last, or the one of an open transaction group
+/// ([`OpenMos`]).
+pub struct Dsl<M = Arc<Objset>> {
     name: String,
-    mos: Arc<Objset>,
-    root: ObjectId,
+    mos: M,
+    blocks: Arc<dyn ReadBlock>,
     keyring: Arc<Keyring>,
 }
 
-impl fmt::Debug for Dsl {
+impl<M> fmt::Debug for Dsl<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dsl({})", self.name)
     }
@@ -34,26 +31,36 @@ impl Dsl {
     /// # Errors
     /// When the MOS has no root dataset or cannot be read.
     pub fn open(name: impl Into<String>, mos: Arc<Objset>, keyring: Arc<Keyring>) -> Result<Arc<Self>> {
-        let root = Zap::open(&*mos, OBJECT_DIRECTORY)?
-            .lookup_u64("root_dataset")?
-            .ok_or_else(|| Error::corrupt("MOS directory", "no root_dataset"))?;
-        Ok(Arc::new(Self { name: name.into(), mos, root: ObjectId(root), keyring }))
+        let blocks = Arc::clone(mos.reader());
+        let this = Self { name: name.into(), mos, blocks, keyring };
+        this.read().root_dir()?;
+        Ok(Arc::new(this))
     }
+}
 
+impl<'t> Dsl<OpenMos<'t>> {
+    /// The datasets of the pool `name` as they are in an open transaction group, whose blocks `blocks` reads.
+    pub(crate) fn of_open(
+        name: &str,
+        mos: OpenMos<'t>,
+        blocks: &Arc<dyn ReadBlock>,
+        keyring: &Arc<Keyring>,
+    ) -> Arc<Self> {
+        let (blocks, keyring) = (Arc::clone(blocks), Arc::clone(keyring));
+        Arc::new(Self { name: name.to_owned(), mos, blocks, keyring })
+    }
+}
+
+impl<M> Dsl<M> {
     /// The pool's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The object of the pool's root directory.
-    pub(crate) fn root_object(&self) -> ObjectId {
-        self.root
-    }
-
     /// The pool's own object set.
     #[must_use]
-    pub fn mos(&self) -> &Arc<Objset> {
+    pub fn mos(&self) -> &M {
         &self.mos
     }
 
@@ -63,69 +70,15 @@ impl Dsl {
         &self.keyring
     }
 
-    /// A MOS object, checked to have a bonus buffer of this type.
-    pub(crate) fn bonus(&self, object: ObjectId, bonus_type: ObjectType) -> Result<ObjectInfo> {
-        bonus(&*self.mos, object, bonus_type)
-    }
-
-    /// An entry of a ZAP of the MOS; none where there is no ZAP.
-    pub(crate) fn lookup(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
-        lookup(&*self.mos, zap, name)
-    }
-
-    /// The entries of a ZAP of the MOS, by name; none where there is no ZAP.
-    pub(crate) fn entries(&self, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
-        entries(&*self.mos, zap)
-    }
-
-    /// The values of a ZAP of the MOS, in the ZAP's own order; none where there is no ZAP.
-    pub(crate) fn values(&self, zap: Option<ObjectId>) -> Result<Vec<Value>> {
-        let Some(object) = zap else { return Ok(Vec::new()) };
-        Zap::open(&*self.mos, object)?.entries().map(|entry| Ok(entry?.value)).collect()
-    }
-
-    /// The entries that a directory or dataset keeps in its own object (`zapified`).
-    pub(crate) fn own_zap(&self, object: ObjectId) -> Result<Option<ObjectId>> {
-        own_zap(&*self.mos, object)
+    /// What reads the blocks of the pool.
+    pub(crate) fn blocks(&self) -> &Arc<dyn ReadBlock> {
+        &self.blocks
     }
 }
 
-/// The type of a directory or dataset that keeps entries in its own object.
-pub(crate) const ZAPIFIED: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
-
-/// A MOS object, checked to have a bonus buffer of this type.
-pub(crate) fn bonus(mos: &dyn ObjectSet, object: ObjectId, bonus_type: ObjectType) -> Result<ObjectInfo> {
-    let info = mos.info(object)?;
-    if info.bonus_type != bonus_type {
-        return Err(Error::corrupt(
-            "MOS object",
-            format!("object {object} has a bonus of type {}, expected {bonus_type}", info.bonus_type),
-        ));
+impl<M: Mos> Dsl<M> {
+    /// Directories and datasets by object.
+    pub(crate) fn read(&self) -> MosReader<'_> {
+        MosReader { mos: self.mos.objects(), pool: &self.name, blocks: &self.blocks }
     }
-    Ok(info)
-}
-
-/// An entry of a ZAP; none where there is no ZAP.
-pub(crate) fn lookup(mos: &dyn ObjectSet, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
-    match zap {
-        Some(object) => Ok(Zap::open(mos, object)?.lookup(name)?),
-        None => Ok(None),
-    }
-}
-
-/// The entries of a ZAP, by name; none where there is no ZAP.
-pub(crate) fn entries(mos: &dyn ObjectSet, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
-    let Some(object) = zap else { return Ok(Vec::new()) };
-    let mut entries = Vec::new();
-    for entry in Zap::open(mos, object)?.entries() {
-        let entry = entry?;
-        entries.push((entry.key.text()?.to_owned(), entry.value));
-    }
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(entries)
-}
-
-/// The entries that a directory or dataset keeps in its own object; none where it keeps none.
-pub(crate) fn own_zap(mos: &dyn ObjectSet, object: ObjectId) -> Result<Option<ObjectId>> {
-    Ok((mos.info(object)?.object_type == ZAPIFIED).then_some(object))
 }

@@ -206,6 +206,7 @@ macro_rules! structure {
         );
 
         #[allow(dead_code, reason = "a structure that is only read is not encoded, and the reverse")]
+        #[allow(clippy::wrong_self_convention, reason = "structures may be large")]
         impl $name {
             /// Size in bytes.
             $vis const LEN: usize = $len;

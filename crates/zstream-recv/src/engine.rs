@@ -1,7 +1,7 @@
 //! Receiving one snapshot (`dmu_recv_begin`, `dmu_recv_stream`, `dmu_recv_end`).
 //!
 //! ```text
-//! judge     every rule, over the datasets as they are on disk; nothing is touched             rules
+//! judge     every rule, over the datasets of the open transaction group; nothing is touched   rules
 //! begin     the dataset to fill, marked inconsistent; where it can be resumed, what that takes
 //! fill      record by record, each when the next one has vouched for it; now and then a       apply
 //!           transaction group is completed, with the point at which a resumed receive goes on
@@ -26,7 +26,8 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::zap::Value;
-use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
+use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::write::{Change, Filling, ReceivedSnapshot, Resumable, Setting, Use, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Limits;
 use zstream_format::object_type::ObjsetType;
@@ -35,9 +36,10 @@ use zstream_format::record::Body;
 use crate::apply::{Apply, Point, References};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
+use crate::needs::Needs;
 use crate::refusal::Refusal;
 use crate::rules;
-use crate::rules::{Encryption, Head, KeyData, Plan, Receiver, Target};
+use crate::rules::{Destination, Encryption, Head, KeyData, Receiver, Target, pool_feature};
 
 /// Bytes of a stream that one transaction group takes in at most.
 const GROUP_BYTES: u64 = 512 << 20;
@@ -122,6 +124,8 @@ pub struct Receiving<'p> {
     pool: &'p mut WritablePool,
     /// The snapshots received so far, which later parts of a deduplicated stream refer to.
     received: HashMap<Guid, Arc<Objset>>,
+    /// How many snapshots were judged.
+    judged: u64,
     /// Heads of which a warning says already that they were not deduplicated.
     not_deduplicated: HashSet<ObjectId>,
     is_broken: bool,
@@ -129,7 +133,7 @@ pub struct Receiving<'p> {
 
 impl std::fmt::Debug for Receiving<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receiving").field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("Receiving").field("judged", &self.judged).finish_non_exhaustive()
     }
 }
 
@@ -174,7 +178,8 @@ impl References for Snapshots<'_> {
 impl<'p> Receiving<'p> {
     /// Receives into a pool.
     pub fn new(pool: &'p mut WritablePool) -> Self {
-        Self { pool, received: HashMap::new(), not_deduplicated: HashSet::new(), is_broken: false }
+        let not_deduplicated = HashSet::new();
+        Self { pool, received: HashMap::new(), judged: 0, not_deduplicated, is_broken: false }
     }
 
     /// Whether the pool failed while it was written: it has to be opened anew.
@@ -212,16 +217,16 @@ impl<'p> Receiving<'p> {
     ///
     /// # Errors
     /// The first rule that the stream breaks.
-    pub fn judge(&mut self, opening: &Opening, target: &Target) -> Result<Plan> {
-        self.commit()?;
-        let dsl = self.pool.committed()?;
-        let features = Features::read(&**dsl.mos())?;
+    pub fn judge(&mut self, opening: &Opening, target: &Target) -> Result<Destination> {
+        self.judged += 1;
+        let dsl = self.pool.dsl();
+        let features = Features::read(*dsl.mos())?;
         let receiver = Receiver { dsl: &dsl, features: &features, version: POOL_VERSION };
         rules::begin(&receiver, opening.head(), target).map_err(|error| error.at(opening.place))
     }
 
-    /// Receives one snapshot. `progress` is told how many bytes of the input were read. In a rehearsal all happens but that
-    /// content is written.
+    /// Judges one snapshot, and receives it. `progress` is told how many bytes of the input were read. In a rehearsal all
+    /// happens but that content is written.
     ///
     /// # Errors
     /// The stream breaks a rule, is not whole, or cannot be applied: the target is as before, or where it was asked for
@@ -234,20 +239,38 @@ impl<'p> Receiving<'p> {
         settings: &[Assignment],
         progress: &mut dyn FnMut(u64),
     ) -> Result<Received> {
-        let plan = self.judge(&opening, target)?;
+        let destination = self.judge(&opening, target)?;
+        self.receive_judged(input, opening, target, destination, settings, progress)
+    }
+
+    /// Receives one snapshot where it was judged to go; nothing was changed since.
+    pub(crate) fn receive_judged<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        opening: Opening,
+        target: &Target,
+        destination: Destination,
+        settings: &[Assignment],
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Received> {
         let is_rehearsal = self.pool.pool().is_rehearsal();
-        if let Plan::Heal { snapshot } = &plan {
+        if let Destination::Heal { snapshot } = destination {
             if !is_rehearsal {
                 return self.heal(input, opening, snapshot, progress);
             }
-            let name = snapshot.name().to_owned();
+            let name = self.pool.dsl().dataset_by_object(snapshot)?.name().to_owned();
             let records = read_past(input, &opening, progress)?;
             return Ok(received(name, input, &opening, records));
         }
-        let mut job =
-            self.begin(input, &opening, target, settings, plan).inspect_err(|_| self.is_broken = true)?;
+        let mut job = self
+            .begin(input, &opening, target, destination, settings)
+            .inspect_err(|_| self.is_broken = true)?;
+        let mut needs = 0;
         let result = if is_rehearsal {
-            read_past(input, &opening, progress)
+            self.measure(&job, input, &opening, progress).map(|(records, bytes)| {
+                needs = bytes;
+                records
+            })
         } else {
             self.fill(&mut job, input, &opening, progress)
         };
@@ -256,7 +279,10 @@ impl<'p> Receiving<'p> {
             Err(error) => return Err(self.fail(job, error)),
         };
         let mut received = received(target.full_name(), input, &opening, records);
-        match self.end(&mut job, &opening, target, settings) {
+        let ended = self
+            .end(&mut job, &opening, target, settings)
+            .and_then(|()| if is_rehearsal { self.check_room(&job, needs) } else { Ok(()) });
+        match ended {
             Ok(()) => {
                 (received.warnings, received.detached) = (job.warnings, job.detached);
                 Ok(received)
@@ -270,8 +296,8 @@ impl<'p> Receiving<'p> {
         input: &Input<R>,
         opening: &Opening,
         target: &Target,
+        destination: Destination,
         settings: &[Assignment],
-        plan: Plan,
     ) -> Result<Job> {
         let begin = &opening.begin;
         let raw = opening.head().has(FeatureFlags::RAW);
@@ -280,38 +306,36 @@ impl<'p> Receiving<'p> {
             (Some(list), true) => Some(KeyData::parse(list)?),
             _ => None,
         };
-        let (filled, head, is_resumed, is_full_clone) = match &plan {
-            Plan::New { origin: Some(origin), .. } => {
-                let filled = self.pool.create_received_clone(origin.object(), &target.dataset)?;
-                self.use_key(filled, origin.object());
+        let (filled, head, is_resumed, is_full_clone) = match destination {
+            Destination::New { origin: Some(origin) } => {
+                let filled = self.pool.create_received_clone(origin, &target.dataset)?;
+                self.use_key(filled, origin);
                 (filled, None, false, begin.from_guid == Guid(0))
             }
-            Plan::New { origin: None, .. } => {
+            Destination::New { origin: None } => {
                 let filled = self.pool.tx().create(&target.dataset, is_insensitive)?;
                 if !raw {
                     self.encrypt(filled, &target.encryption)?;
                 }
                 (filled, None, false, false)
             }
-            Plan::Existing { head, base } => {
-                let base = base.as_ref().map(zstream_dsl::dataset::Dataset::object);
-                let filled = self.pool.create_receive_child(head.object(), base, is_insensitive)?;
-                self.use_key(filled, head.object());
-                (filled, Some(head.object()), false, false)
+            Destination::Existing { head, base } => {
+                let filled = self.pool.create_receive_child(head, base, is_insensitive)?;
+                self.use_key(filled, head);
+                (filled, Some(head), false, false)
             }
-            Plan::Resume { filled, head } => {
+            Destination::Resume { filled, head } => {
                 if let Some(head) = head {
-                    self.use_key(filled.object(), head.object());
+                    self.use_key(filled, head);
                 }
-                (filled.object(), head.as_ref().map(zstream_dsl::dataset::Dataset::object), true, false)
+                (filled, head, true, false)
             }
-            Plan::Heal { .. } => return Err(Refusal::HealWith("a dataset to fill").into()),
+            Destination::Heal { .. } => return Err(Refusal::HealWith("a dataset to fill").into()),
         };
         let mut bytes_before = 0;
         let mut warnings = Vec::new();
         if is_resumed {
-            let bytes = self.pool.tx().entry(filled, "com.delphix:resume_bytes")?;
-            bytes_before = bytes.map_or(Ok(0), |bytes| bytes.u64())?;
+            bytes_before = self.pool.dsl().dataset_by_object(filled)?.receive_number("bytes")?;
         } else {
             let filling = filling(opening.head(), target);
             self.pool.tx().begin_receive(filled, &filling)?;
@@ -326,13 +350,26 @@ impl<'p> Receiving<'p> {
                 }
             }
         }
+        if !raw
+            && (head.is_some() || is_resumed)
+            && begin.from_guid != Guid(0)
+            && let Some(base) = self.pool.tx().raw_base(filled)?
+        {
+            warnings.push(format!(
+                "{base} was received raw: after this increment, which is not raw, no raw increment from the sender fits {}",
+                target.dataset
+            ));
+        }
         // A clone has the keys of its origin, which stay what they are until all has come.
         if let (Some(keys), None) = (&keys, head)
-            && self.pool.tx().origin_of(filled)?.is_none()
+            && self.pool.dsl().dataset_by_object(filled)?.dir().origin()?.is_none()
         {
             self.pool.tx().receive_keys(filled, keys.data.format, &keys.data.wrapped)?;
         }
-        let is_empty = self.pool.tx().dataset(filled)?.root.is_hole();
+        let (is_empty, name) = {
+            let filled = self.pool.dsl().dataset_by_object(filled)?;
+            (filled.phys().root.is_hole(), filled.name().to_owned())
+        };
         let objset_type = ObjsetType(begin.objset_type);
         let mut set = match (is_empty, raw) {
             (true, true) => self.pool.create_kept_set(filled, objset_type)?,
@@ -344,7 +381,6 @@ impl<'p> Receiving<'p> {
             set.set_raw_head(&keys.data)?;
         }
         let what = if is_resumed { "resume receive" } else { "receive" };
-        let name = self.pool.tx().full_name(filled)?;
         self.pool.log(Event::Internal(what, &format!("{name} ({filled})")))?;
         let keeps_point = is_resumed || target.resumable;
         // What was made is on disk with its object set before the first record comes.
@@ -371,9 +407,7 @@ impl<'p> Receiving<'p> {
 
     /// What the pool allows in records.
     pub(crate) fn limits(&mut self) -> Result<Limits> {
-        let features = Features::read(self.pool.pool().mos())?;
-        let dsl = self.pool.committed()?;
-        Ok(Receiver { dsl: &dsl, features: &features, version: POOL_VERSION }.limits())
+        Ok(rules::limits(&Features::read(self.pool.pool().mos())?))
     }
 
     /// Sets properties. Those that are refused are left out, and said why.
@@ -391,14 +425,16 @@ impl<'p> Receiving<'p> {
                 is_marked = true;
             }
             let is_allowed = match setting {
-                Setting::Local(value) if name == "keylocation" => tx.check_key_location(head, value.text()?),
+                Setting::Local(value) if name == "keylocation" => {
+                    tx.dsl().dataset_by_object(head)?.check_key_location(value.text()?)
+                }
                 _ => Ok(()),
             };
             if let Err(error) = is_allowed.and_then(|()| tx.set_property(head, name, setting)) {
                 if !error.is_refusal() {
                     return Err(error.into());
                 }
-                let dataset = self.pool.tx().full_name(head)?;
+                let dataset = self.pool.dsl().dataset_by_object(head)?.name().to_owned();
                 warnings.push(format!("cannot receive {name} property on {dataset}: {error}"));
             }
         }
@@ -416,9 +452,8 @@ impl<'p> Receiving<'p> {
     /// the dataset above.
     fn encrypt(&mut self, filled: ObjectId, encryption: &Encryption) -> Result<()> {
         let above = {
-            let tx = self.pool.tx();
-            let parent = tx.dir(tx.dataset(filled)?.dir)?.parent;
-            parent.map(|parent| tx.keys_of(parent)).transpose()?.flatten()
+            let filled = self.pool.dsl().dataset_by_object(filled)?;
+            filled.dir().parent().map(|parent| CryptoKey::of(parent)).transpose()?.flatten()
         };
         let (suite, own) = match (encryption, &above) {
             (Encryption::Off, _) | (Encryption::Inherit, None) => return Ok(()),
@@ -479,6 +514,38 @@ impl<'p> Receiving<'p> {
         Ok(records)
     }
 
+    /// Reads all records up to END and applies none. Returns their number, and the space that their blocks take.
+    fn measure<R: Read>(
+        &mut self,
+        job: &Job,
+        input: &mut Input<R>,
+        opening: &Opening,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(u64, u64)> {
+        let mut needs = Needs::new(self.pool, job.filled)?;
+        let records = input.records(opening, |at, offset| {
+            if let Some(body) = at.header.body() {
+                needs.record(&body, &at.payload)?;
+            }
+            progress(offset);
+            Ok(())
+        })?;
+        Ok((records, needs.bytes()))
+    }
+
+    /// Refuses, in a rehearsal, what the pool or a quota has no room for. The space counts from now on, for what is received next.
+    fn check_room(&mut self, job: &Job, needs: u64) -> Result<()> {
+        let head = job.head.unwrap_or(job.filled);
+        let dir = self.pool.dsl().dataset_by_object(head)?.dir().object();
+        let mut tx = self.pool.tx();
+        if job.head.is_some() {
+            tx.check_refquota(head, needs)?;
+        }
+        let used = i64::try_from(needs).unwrap_or(i64::MAX);
+        tx.use_space(dir, Use::Head, Change { used, ..Change::default() })?;
+        Ok(tx.check_quotas(head)?)
+    }
+
     fn complete_group(&mut self, job: &mut Job) -> Result<()> {
         if let (Some((point, bytes)), true) = (job.point, job.keeps_point) {
             self.pool.tx().set_resume_point(job.filled, point, bytes)?;
@@ -505,7 +572,10 @@ impl<'p> Receiving<'p> {
         };
         let mut tx = self.pool.tx();
         let snapshot = tx.end_receive(job.filled, job.head, target.force, &received)?;
-        let (name, root) = (tx.full_name(snapshot)?, tx.dataset(snapshot)?.root);
+        let (name, root) = {
+            let snapshot = tx.dsl().dataset_by_object(snapshot)?;
+            (snapshot.name().to_owned(), snapshot.phys().root)
+        };
         if let Some(keys) = &job.keys {
             // The rules have let these keys in; where that is wrong, too much was changed by now.
             let (target_head, becomes_root) = (job.head.unwrap_or(job.filled), target.is_encryption_root);
@@ -518,8 +588,13 @@ impl<'p> Receiving<'p> {
         let warnings = self.assign(job.head.unwrap_or(job.filled), settings.iter().filter(late))?;
         job.warnings.extend(warnings);
         let head = job.head.unwrap_or(job.filled);
-        if self.pool.tx().wants_dedup(head)? && self.not_deduplicated.insert(head) {
-            let name = self.pool.tx().full_name(head)?;
+        let deduplicated = {
+            let dataset = self.pool.dsl().dataset_by_object(head)?;
+            dataset.wants_dedup()?.then(|| dataset.name().to_owned())
+        };
+        if let Some(name) = deduplicated
+            && self.not_deduplicated.insert(head)
+        {
             job.warnings.push(format!("{name} has dedup on: its blocks are written without deduplication"));
         }
         self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;
@@ -546,9 +621,10 @@ impl<'p> Receiving<'p> {
         if !head.features().intersects(FeatureFlags::DEDUP | FeatureFlags::DEDUPPROPS) {
             return Ok(());
         }
-        let tx = self.pool.tx();
-        let object = tx.snapshot_named(&format!("{dataset}@{snapshot}"))?;
-        let root = tx.dataset(object)?.root;
+        let (object, root) = {
+            let snapshot = self.pool.dsl().snapshot(&format!("{dataset}@{snapshot}"))?;
+            (snapshot.object(), snapshot.phys().root)
+        };
         if let Ok(set) = self.referred(object, root, head.has(FeatureFlags::RAW)) {
             self.received.insert(head.begin.to_guid, set);
         }
@@ -574,22 +650,13 @@ impl<'p> Receiving<'p> {
         error
     }
 
-    /// Destroys what earlier receives were filling when they went down and what cannot be resumed, so that it is in nobody's
-    /// way.
-    ///
-    /// # Errors
-    /// The pool [is broken](Self::is_broken) then.
-    pub fn destroy_unresumable(&mut self) -> Result<()> {
-        self.pool.destroy_unresumable().inspect_err(|_| self.is_broken = true)?;
-        Ok(())
-    }
-
     /// Destroys what a receive into a dataset left unfinished (`zfs receive -A`). Whether there was anything.
     ///
     /// # Errors
     /// The pool fails.
     pub fn discard(&mut self, dataset: &str) -> Result<bool> {
-        let Some(filled) = self.pool.tx().unfinished_receive(dataset)? else { return Ok(false) };
+        let filled = self.pool.dsl().unfinished_receive(dataset)?.map(|filled| filled.object());
+        let Some(filled) = filled else { return Ok(false) };
         self.pool.tx().abandon_receive(filled)?;
         self.commit()?;
         Ok(true)
@@ -623,15 +690,11 @@ fn filling(head: Head<'_>, target: &Target) -> Filling {
     let begin = head.begin;
     // `large_dnode` and those of algorithms come with the first block or object that has them. These were used at the sender at
     // least once, which those that receive from here have to know, though nothing of it may be left (OpenZFS 2.4.1).
-    let active = [
-        (FeatureFlags::LARGE_BLOCKS, "large_blocks"),
-        (FeatureFlags::LONGNAME, "longname"),
-        (FeatureFlags::LARGE_MICROZAP, "large_microzap"),
-    ];
+    let active = [FeatureFlags::LARGE_BLOCKS, FeatureFlags::LONGNAME, FeatureFlags::LARGE_MICROZAP];
     let redacted = has(FeatureFlags::REDACTED);
     Filling {
         redactions: redacted.then(|| head.redact_snaps().unwrap_or_default().to_vec()),
-        features: active.into_iter().filter(|(flag, _)| has(*flag)).map(|(_, name)| name).collect(),
+        features: active.into_iter().filter(|flag| has(*flag)).filter_map(pool_feature).collect(),
         resumable: target.resumable.then(|| Resumable {
             from_guid: begin.from_guid,
             to_guid: begin.to_guid,

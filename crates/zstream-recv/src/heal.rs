@@ -21,7 +21,6 @@ use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zio::BlockReader;
 use zstream_dmu::zio::crypt::{CryptParams, DatasetKey};
-use zstream_dsl::dataset::Dataset;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
 use zstream_format::compress::{ZstdLevel, compress, compress_as_zlib};
@@ -65,14 +64,15 @@ impl Receiving<'_> {
         &mut self,
         input: &mut Input<R>,
         opening: Opening,
-        snapshot: &Dataset,
+        snapshot: ObjectId,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Received> {
         let begin = &opening.begin;
         let is_raw = opening.head().has(FeatureFlags::RAW);
         let limits = self.limits()?;
-        let pool = self.pool();
-        let head = snapshot.dir().head()?.object();
+        let pool = &*self.pool();
+        let dsl = pool.dsl();
+        let snapshot = dsl.dataset_by_object(snapshot)?;
         let mut heal = Heal {
             set: if is_raw { snapshot.objset_locked()? } else { snapshot.objset()? },
             reader: Arc::clone(pool.pool().reader()),
@@ -80,7 +80,7 @@ impl Receiving<'_> {
             judge: Judge::new(Terms::new(begin, limits)),
             is_raw,
             is_foreign: opening.header.order() == ByteOrder::Big,
-            level: pool.tx().set_properties(head)?.compression.level,
+            level: snapshot.dir().head()?.set_properties()?.compression.level,
             corrected: 0,
         };
         let mut failed = None;

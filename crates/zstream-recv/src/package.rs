@@ -10,11 +10,15 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::sync::Arc;
 
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dsl::OpenMos;
+use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::pool::Dsl;
 use zstream_dsl::prop::table::Property;
-use zstream_dsl::write::{Setting, Tx};
+use zstream_dsl::write::Setting;
 use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
@@ -47,7 +51,9 @@ struct Context {
 }
 
 impl Receiving<'_> {
-    /// Receives all that the input holds: one snapshot, or one package. How many snapshots were received.
+    /// Receives all that the input holds: one snapshot, or one package. How many snapshots were received. What earlier
+    /// receives left that cannot be resumed was destroyed when the pool was opened
+    /// ([`destroy_unresumable`](zstream_dsl::write::WritablePool::destroy_unresumable)).
     ///
     /// # Errors
     /// The first snapshot that cannot be received; those before it stay.
@@ -61,7 +67,6 @@ impl Receiving<'_> {
             let why = "a dry run needs a pool that is opened as a rehearsal";
             return Err(Fault::from(zstream_dmu::error::Error::bad_request(why.to_owned())).into());
         }
-        self.destroy_unresumable()?;
         let first = input.open()?.ok_or(Refusal::Package)?;
         let name = name(&first)?;
         let sent = name.split('@').next().unwrap_or_default().to_owned();
@@ -185,24 +190,30 @@ impl Receiving<'_> {
         }
         target.encryption = encryption(&opening, &target, request, is_top, entry.is_some(), is_tree)?;
         if request.naming == Naming::WithoutPool {
-            let above = missing_above(&self.pool().tx(), &request.to, &target.dataset)?;
+            let above = missing_above(&self.pool().dsl(), &request.to, &target.dataset)?;
             for name in above {
-                host.create_filesystem(self.pool(), &name)?;
+                let made = host.create_filesystem(self.pool(), &name);
+                // What was made of it must not stay.
+                made.inspect_err(|_| self.mark_broken())?;
             }
         }
-        let judged =
-            self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target).map(drop));
-        if let Err(error) = judged {
-            if !matches!(error.errno(), Errno::ENOENT | Errno::EEXIST) || !head.is_incremental() {
-                return Err(error);
+        let judged = self.may_replace(&opening, &target).and_then(|()| self.judge(&opening, &target));
+        let destination = match judged {
+            Ok(destination) => destination,
+            Err(error) => {
+                if !matches!(error.errno(), Errno::ENOENT | Errno::EEXIST) || !head.is_incremental() {
+                    return Err(error);
+                }
+                let there = self.snapshot_there(&target.dataset, begin.to_guid)?;
+                let Some(there) = there else { return Err(error) };
+                self.refer_to(&target.dataset, &there, head)?;
+                return ignore(input, &opening, &target, request, &there, host);
             }
-            let Some(there) = self.snapshot_there(&target.dataset, begin.to_guid)? else { return Err(error) };
-            self.refer_to(&target.dataset, &there, head)?;
-            return ignore(input, &opening, &target, request, &there, host);
-        }
+        };
         host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });
         let settings = self.settings(entry.map(|(dataset, _)| dataset), &target.dataset, request, is_top)?;
-        let received = self.receive(input, opening, &target, &settings, &mut |bytes| host.progress(bytes))?;
+        let mut progress = |bytes| host.progress(bytes);
+        let received = self.receive_judged(input, opening, &target, destination, &settings, &mut progress)?;
         for warning in &received.warnings {
             host.note(Note::Warning(warning.clone()));
         }
@@ -228,7 +239,7 @@ impl Receiving<'_> {
     ) -> Result<()> {
         let (begin, head) = (&opening.begin, opening.head());
         let is_there =
-            |this: &mut Self, name: &str| Ok::<_, Error>(this.pool().tx().dir_named(name)?.is_some());
+            |this: &mut Self, name: &str| Ok::<_, Error>(this.pool().dsl().find_dir(name)?.is_some());
         if is_there(self, &target.dataset)? {
             return Ok(());
         }
@@ -253,20 +264,13 @@ impl Receiving<'_> {
 
     /// The snapshot with this guid, looked for below the nearest directories first (`guid_to_name`).
     fn by_guid(&mut self, near: &str, guid: Guid) -> Result<Option<String>> {
-        let tx = self.pool().tx();
+        let dsl = self.pool().dsl();
         let mut at = Some(near);
         while let Some(name) = at {
-            if let Some(dir) = tx.dir_named(name)? {
-                let mut found = None;
-                tx.walk_dir(name, dir, &mut |name, head| {
-                    if found.is_none() {
-                        found = snapshot_with(&tx, head, guid)?.map(|short| format!("{name}@{short}"));
-                    }
-                    Ok(())
-                })?;
-                if found.is_some() {
-                    return Ok(found);
-                }
+            if let Some(dir) = dsl.find_dir(name)?
+                && let Some(found) = dir.snapshot_by_guid(guid)?
+            {
+                return Ok(Some(found.name().to_owned()));
             }
             at = name.rsplit_once('/').map(|(above, _)| above);
         }
@@ -275,9 +279,9 @@ impl Receiving<'_> {
 
     /// The short name of the dataset's snapshot with this guid.
     fn snapshot_there(&mut self, dataset: &str, guid: Guid) -> Result<Option<String>> {
-        let tx = self.pool().tx();
-        let Some(head) = head_there(&tx, dataset)? else { return Ok(None) };
-        Ok(snapshot_with(&tx, head, guid)?)
+        let Some(head) = self.pool().dsl().find_head(dataset)? else { return Ok(None) };
+        let found = head.snapshot_by_guid(guid)?;
+        Ok(found.and_then(|snapshot| snapshot.snapshot_name().map(str::to_owned)))
     }
 
     /// What libzfs asks before a full stream replaces a dataset, beyond what the kernel does.
@@ -290,13 +294,12 @@ impl Receiving<'_> {
             let why = "it is the pool's root, and the stream is of a volume";
             return Err(Refusal::CannotReplace(target.dataset.clone(), why).into());
         }
-        let tx = self.pool().tx();
-        let Some(head) = head_there(&tx, &target.dataset)? else { return Ok(()) };
-        if let Some((short, _)) = tx.snapshots(head)?.first() {
-            let example = format!("{}@{short}", target.dataset);
+        let Some(head) = self.pool().dsl().find_head(&target.dataset)? else { return Ok(()) };
+        if let Some(snapshot) = head.snapshots()?.first() {
+            let example = snapshot.name().to_owned();
             return Err(Refusal::HasSnapshots(target.dataset.clone(), example).into());
         }
-        if tx.origin_of(head)?.is_some() {
+        if head.dir().origin()?.is_some() {
             return Err(Refusal::IsClone(target.dataset.clone()).into());
         }
         Ok(())
@@ -311,12 +314,12 @@ impl Receiving<'_> {
         is_top: bool,
     ) -> Result<Vec<Assignment>> {
         let mut list = Vec::new();
-        let tx = self.pool().tx();
-        let head = head_there(&tx, dataset)?;
+        let head = self.pool().dsl().find_head(dataset)?;
         if let Some(entry) = entry {
             let names: HashSet<String> = entry.properties.iter().map(|(name, _)| name.to_string()).collect();
-            if let Some(head) = head {
-                for name in tx.received_names(head)?.into_iter().filter(|name| !names.contains(name)) {
+            if let Some(head) = &head {
+                let received = head.dir().received_names()?;
+                for name in received.into_iter().filter(|name| !names.contains(name)) {
                     list.push(Assignment { name, setting: Setting::ForgetReceived });
                 }
             }
@@ -330,8 +333,8 @@ impl Receiving<'_> {
             }
         }
         for name in &request.exclude {
-            let is_set = match head {
-                Some(head) => tx.is_set_here(head, name)?,
+            let is_set = match &head {
+                Some(head) => head.dir().is_set_here(name)?,
                 None => false,
             };
             let inherits = Property::find(name).is_none_or(|property| property.inherited);
@@ -340,8 +343,9 @@ impl Receiving<'_> {
             }
         }
         for parsed in &request.set {
-            // It is not inherited: what is below keeps its own.
-            if parsed.name == "keylocation" && !is_top {
+            // What is below keeps its own, or what was received, where there is nothing to inherit.
+            let inherits = parsed.property.is_none_or(|property| property.inherited);
+            if !is_top && !inherits {
                 continue;
             }
             let setting = if is_top { Setting::Local(parsed.value.clone()) } else { Setting::Inherited };
@@ -387,24 +391,21 @@ impl Receiving<'_> {
             return Ok(());
         }
         let mut found: Vec<(ObjectId, &SentDataset)> = Vec::new();
+        let mut first = None;
         {
-            let tx = self.pool().tx();
-            let Some(dir) = tx.dir_named(top)? else { return Ok(()) };
-            tx.walk_dir(top, dir, &mut |_, head| {
-                for (_, snapshot) in tx.snapshots(head)? {
-                    if let Some((sent, _)) = entry(Some(list), tx.dataset(snapshot)?.guid) {
-                        found.push((head, sent));
-                        break;
-                    }
+            let Some(dir) = self.pool().dsl().find_dir(top)? else { return Ok(()) };
+            dir.walk(&mut |dir| {
+                let head = dir.head()?;
+                let snapshots = head.snapshots()?;
+                let sent = snapshots.iter().find_map(|snapshot| entry(Some(list), snapshot.phys().guid));
+                if let Some((sent, _)) = sent {
+                    first.get_or_insert_with(|| head.name().to_owned());
+                    found.push((head.object(), sent));
                 }
                 Ok(())
             })?;
         }
-        let tx = self.pool().tx();
-        let top = found
-            .first()
-            .filter(|(head, _)| tx.full_name(*head).is_ok_and(|name| name == *top))
-            .map(|(head, _)| *head);
+        let top = found.first().filter(|_| first.as_ref() == Some(top)).map(|(head, _)| *head);
         for (head, sent) in found {
             if sent.is_encryption_root {
                 let is_set =
@@ -420,9 +421,11 @@ impl Receiving<'_> {
     /// Makes a dataset the encryption root that it is at the sender, with the key from the same place.
     fn make_root(&mut self, head: ObjectId, sent: &SentDataset, is_location_set: bool) -> Result<()> {
         let mut tx = self.pool().tx();
-        let dir = tx.dataset(head)?.dir;
-        if tx.keys_of(dir)?.is_none() || tx.origin_of(head)?.is_some() {
-            return Ok(());
+        {
+            let dataset = tx.dsl().dataset_by_object(head)?;
+            if dataset.crypto_key()?.is_none() || dataset.dir().origin()?.is_some() {
+                return Ok(());
+            }
         }
         tx.make_encryption_root(head, None)?;
         let location = sent.properties.iter().find(|(name, _)| *name == "keylocation");
@@ -430,9 +433,12 @@ impl Receiving<'_> {
         else {
             return Ok(());
         };
-        if tx.inherited(dir, "keylocation")?.as_ref() != Some(&location)
-            && tx.check_key_location(head, location.text()?).is_ok()
-        {
+        let is_new = {
+            let dataset = tx.dsl().dataset_by_object(head)?;
+            dataset.dir().inherited("keylocation")?.as_ref() != Some(&location)
+                && dataset.check_key_location(location.text()?).is_ok()
+        };
+        if is_new {
             tx.set_property(head, "keylocation", &Setting::Local(location))?;
         }
         Ok(())
@@ -447,16 +453,19 @@ impl Receiving<'_> {
         host: &mut dyn Host,
     ) -> Result<()> {
         let mut tx = self.pool().tx();
-        let Some(root) = tx.inheritable_root(head)? else { return Ok(()) };
-        let (Some(own), Some(above)) = (tx.keys_of(tx.dataset(head)?.dir)?, tx.keys_of(root)?) else {
-            return Ok(());
+        let (own, above, name, root) = {
+            let dataset = tx.dsl().dataset_by_object(head)?;
+            let Some(root) = dataset.inheritable_root()? else { return Ok(()) };
+            let (Some(own), Some(above)) = (dataset.crypto_key()?, CryptoKey::of(&root)?) else {
+                return Ok(());
+            };
+            (own, above, dataset.name().to_owned(), root.name().to_owned())
         };
         if context.keys.have_same_key(list, &own, &above) {
             tx.inherit_encryption_root(head)?;
         } else {
-            let (name, above) = (tx.full_name(head)?, tx.dir_name(root)?);
             host.note(Note::Warning(format!(
-                "{name} stays an encryption root: its key is not the one of {above}, or cannot be known to be"
+                "{name} stays an encryption root: its key is not the one of {root}, or cannot be known to be"
             )));
         }
         Ok(())
@@ -464,10 +473,10 @@ impl Receiving<'_> {
 
     /// Names the datasets that had the key of another one, which got a new key, and are encryption roots now.
     fn tell_detached(&mut self, context: &Context, host: &mut dyn Host) -> Result<()> {
-        let tx = self.pool().tx();
+        let dsl = self.pool().dsl();
         for head in &context.detached {
-            let dir = match tx.dataset(*head) {
-                Ok(phys) => phys.dir,
+            let head = match dsl.dataset_by_object(*head) {
+                Ok(head) => head,
                 // It may have been destroyed since, as at the sender, and its number be that of something else.
                 Err(error)
                     if matches!(
@@ -479,8 +488,8 @@ impl Receiving<'_> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if tx.keys_of(dir)?.is_some_and(|keys| keys.root == dir) {
-                let name = tx.full_name(*head)?;
+            if head.crypto_key()?.is_some_and(|keys| keys.root == head.dir().object()) {
+                let name = head.name();
                 host.note(Note::Warning(format!(
                     "{name} is an encryption root now: the dataset whose key it had was received with another key"
                 )));
@@ -523,14 +532,18 @@ fn encryption(
 }
 
 /// The filesystems between `top` and a dataset that are not there (`create_parents`).
-fn missing_above(tx: &Tx<'_>, top: &str, dataset: &str) -> zstream_dsl::error::Result<Vec<String>> {
+fn missing_above(
+    dsl: &Arc<Dsl<OpenMos<'_>>>,
+    top: &str,
+    dataset: &str,
+) -> zstream_dsl::error::Result<Vec<String>> {
     let mut missing = Vec::new();
-    if tx.dir_named(top)?.is_none() {
+    if dsl.find_dir(top)?.is_none() {
         return Ok(missing);
     }
     for (at, _) in dataset.strip_prefix(top).unwrap_or_default().match_indices('/').skip(1) {
         let name = &dataset[..top.len() + at];
-        if tx.dir_named(name)?.is_none() {
+        if dsl.find_dir(name)?.is_none() {
             missing.push(name.to_owned());
         }
     }
@@ -562,28 +575,10 @@ fn ignore<R: Read>(
     Ok(0)
 }
 
-/// The short name of the snapshot of a head with this guid.
-fn snapshot_with(tx: &Tx<'_>, head: ObjectId, guid: Guid) -> zstream_dsl::error::Result<Option<String>> {
-    for (short, snapshot) in tx.snapshots(head)? {
-        if tx.dataset(snapshot)?.guid == guid {
-            return Ok(Some(short));
-        }
-    }
-    Ok(None)
-}
-
 /// Whether a stream makes a dataset, and does not go on with one; `is_clone` where it is to have an origin, whatever it says.
 fn makes_new(head: Head<'_>, is_clone: bool) -> bool {
     let is_clone = is_clone || head.begin.flags.contains(BeginFlags::CLONE);
     (!head.is_incremental() || is_clone) && !head.has(FeatureFlags::RESUMING)
-}
-
-/// The head of this name; none where there is none.
-fn head_there(tx: &Tx<'_>, name: &str) -> zstream_dsl::error::Result<Option<ObjectId>> {
-    match tx.dir_named(name)? {
-        Some(dir) => Ok(tx.dir(dir)?.head),
-        None => Ok(None),
-    }
 }
 
 /// The name that a stream says.

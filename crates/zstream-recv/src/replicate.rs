@@ -6,8 +6,11 @@
 //! of the form `recv-PID-N` until then.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::ids::Guid;
+use zstream_dsl::OpenMos;
+use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::Tx;
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
@@ -53,7 +56,7 @@ pub(crate) fn replicate(
     let from = list.from_snap.as_ref().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let mut names = Names { counter: 0 };
     for _ in 0..PASSES_MAX {
-        let local = gather(&receiving.pool().tx(), top, &from)?;
+        let local = gather(&receiving.pool().dsl(), top, &from)?;
         let mut pass = Pass::default();
         for dataset in &local {
             one(receiving, list, &local, dataset, (top, &from), request, &mut pass, &mut names, host)?;
@@ -69,20 +72,20 @@ pub(crate) fn replicate(
 }
 
 /// The datasets of a tree, parents first.
-fn gather(tx: &Tx<'_>, top: &str, from: &str) -> Result<Vec<Local>> {
-    let Some(dir) = tx.dir_named(top)? else { return Ok(Vec::new()) };
+fn gather(dsl: &Arc<Dsl<OpenMos<'_>>>, top: &str, from: &str) -> Result<Vec<Local>> {
+    let Some(dir) = dsl.find_dir(top)? else { return Ok(Vec::new()) };
     let mut list: Vec<Local> = Vec::new();
-    let guid = |snapshot: ObjectId| Ok::<_, zstream_dsl::error::Error>(tx.dataset(snapshot)?.guid);
-    tx.walk_dir(top, dir, &mut |name, head| {
-        let mut snapshots = Vec::new();
-        for (short, snapshot) in tx.snapshots(head)? {
-            snapshots.push((short, guid(snapshot)?));
+    dir.walk(&mut |dir| {
+        let (name, mut snapshots) = (dir.name(), Vec::new());
+        for snapshot in dir.head()?.snapshots()? {
+            let short = snapshot.snapshot_name().unwrap_or_default().to_owned();
+            snapshots.push((short, snapshot.phys().guid));
         }
         let parent_source = name.rsplit_once('/').and_then(|(above, _)| {
             let parent = list.iter().find(|local| local.name == above)?;
             parent.snapshots.iter().find(|(short, _)| short == from).map(|(_, guid)| *guid)
         });
-        let origin = tx.origin_of(head)?.map(guid).transpose()?;
+        let origin = dir.origin()?.map(|origin| origin.phys().guid);
         list.push(Local { name: name.to_owned(), origin, parent_source, snapshots });
         Ok(())
     })?;
@@ -224,10 +227,10 @@ fn promote(
                 .find(|(_, found)| *found == guid)
                 .map(|(short, _)| format!("{}@{short}", local.name))
         });
-        let tx = receiving.pool().tx();
+        let dsl = receiving.pool().dsl();
         // What was renamed in this pass is found in the next one.
-        match found.map(|name| tx.snapshot_named(&name)) {
-            Some(Ok(snapshot)) => Ok(Some(tx.dataset(snapshot)?.creation_txg.0)),
+        match found.map(|name| dsl.snapshot(&name)) {
+            Some(Ok(snapshot)) => Ok(Some(snapshot.phys().creation_txg.0)),
             Some(Err(error)) if !error.is_not_found() => Err(error.into()),
             _ => Ok(None),
         }

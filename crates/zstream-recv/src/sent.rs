@@ -20,7 +20,7 @@ pub(crate) fn set_snapshot_properties(
     name: &str,
     sent: &PackageSnapshot,
 ) -> zstream_dsl::error::Result<()> {
-    let snapshot = tx.snapshot_named(name)?;
+    let snapshot = tx.dsl().snapshot(name)?.object();
     for (property, value) in &sent.properties {
         if let Some(value) = stored(value) {
             tx.set_property(snapshot, &property.to_string(), &Setting::Received(value))?;

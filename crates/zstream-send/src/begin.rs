@@ -15,10 +15,11 @@ use crate::form::ORDER;
 use crate::output::{Output, Payload};
 use crate::plan::{Plan, Source};
 
-/// The master node of a filesystem, which refers to all other objects (`MASTER_NODE_OBJ`).
-const MASTER_NODE: ObjectId = ObjectId(1);
 /// The first filesystem version with system attributes, and so with spill blocks (`ZPL_VERSION_SA`).
 const SA_VERSION: u64 = 5;
+
+/// The alignment of lists in XDR, in bytes.
+const LIST_ALIGN: usize = 8;
 
 /// Returns the features of the stream (`setup_featureflags`).
 ///
@@ -36,7 +37,12 @@ pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
     if active.large_microzap && !large_blocks {
         return Err(Fault::LargeMicrozap.into());
     }
-    set(FeatureFlags::SA_SPILL, has_system_attributes(source)?);
+    let has_attributes = match has_system_attributes(source) {
+        // What cannot be read is taken for what all filesystems of today have.
+        Err(_) if plan.options.corrupt_data => true,
+        found => found?,
+    };
+    set(FeatureFlags::SA_SPILL, has_attributes);
     set(FeatureFlags::LARGE_BLOCKS, large_blocks);
     set(FeatureFlags::EMBED_DATA, embedded);
     set(FeatureFlags::COMPRESSED, compressed);
@@ -61,7 +67,7 @@ fn has_system_attributes(source: &Source) -> Result<bool> {
     if objset.objset_type() != ObjsetType::ZFS {
         return Ok(false);
     }
-    let version = Zap::open(&**objset, MASTER_NODE)?.lookup_u64("VERSION")?;
+    let version = Zap::open(&**objset, ObjectId::MASTER_NODE)?.lookup_u64("VERSION")?;
     let version =
         version.ok_or_else(|| zstream_dmu::error::Error::corrupt("master node", "it has no VERSION"))?;
     Ok(version >= SA_VERSION)
@@ -87,11 +93,15 @@ pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>
         to_name,
     };
     let list = list(plan, features);
-    let packed = if list.is_empty() {
+    let encoding = if plan.options.xdr_lists { Packed::xdr(ORDER) } else { Packed::native(ORDER) };
+    let mut packed = if list.is_empty() {
         Vec::new()
     } else {
-        list.encode(Packed::native(ORDER)).map_err(|error| Error::invalid(error.to_string()))?
+        list.encode(encoding).map_err(|error| Error::invalid(error.to_string()))?
     };
+    if plan.options.xdr_lists {
+        packed.resize(packed.len().next_multiple_of(LIST_ALIGN), 0);
+    }
     let mut header = Header::new(begin, ORDER);
     let length = u32::try_from(packed.len())
         .map_err(|_| Error::invalid(format!("the list after BEGIN is {} bytes", packed.len())))?;

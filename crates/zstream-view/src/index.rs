@@ -268,8 +268,14 @@ pub(crate) struct Short {
     pub(crate) only_last: bool,
 }
 
-/// The logs of a file, and its end if it was cut short.
-pub(crate) type Indexed = (Vec<Log>, Option<Short>);
+/// The result of the pass over a file.
+pub(crate) struct Indexed {
+    pub(crate) logs: Vec<Log>,
+    /// Its end, if it was cut short.
+    pub(crate) short: Option<Short>,
+    /// The number of zeros after its last END.
+    pub(crate) padding_bytes: u64,
+}
 
 /// Indexes a file.
 ///
@@ -289,31 +295,33 @@ pub(crate) fn index(source: &Source, file: u16, checking: Checking) -> Result<In
     };
     let outcome = match checking {
         Checking::Sums => {
-            ParallelReader::positioned(source.positioned(), 0).for_each(|record| indexer.record(record))
+            let mut reader = ParallelReader::positioned(source.positioned(), 0);
+            reader.for_each(|record| indexer.record(record)).map(|()| reader.padding())
         }
         Checking::Shape => indexer.skim(),
     };
     match outcome {
-        Ok(()) => Ok((indexer.logs, None)),
+        Ok(padding_bytes) => Ok(Indexed { logs: indexer.logs, short: None, padding_bytes }),
         Err(error) if error.is_truncation() => {
             indexer.cut();
             let only_last = indexer.open && !indexer.packaged;
-            Ok((indexer.logs, Some(Short { error, only_last })))
+            let short = Some(Short { error, only_last });
+            Ok(Indexed { logs: indexer.logs, short, padding_bytes: 0 })
         }
         Err(error) => Err(error),
     }
 }
 
 impl Indexer<'_> {
-    /// Indexes the file from its headers only.
-    fn skim(&mut self) -> Result<(), Error> {
+    /// Indexes the file from its headers only. Returns the number of zeros after the last END.
+    fn skim(&mut self) -> Result<u64, Error> {
         let start = zstream_format::place::Place::default();
         let mut reader = StreamReader::seekable(self.source.reader())
             .map_err(|error| Error::new(Fault::Io(error), start))?;
         while let Some(record) = reader.next_header()? {
             self.record(&record).map_err(|fault| Error::new(fault, record.place))?;
         }
-        Ok(())
+        Ok(reader.padding())
     }
 
     /// Adds the next record to the index.
@@ -404,33 +412,8 @@ impl Indexer<'_> {
             Body::Redact(body) => {
                 Op::Redact { object: body.object.0, offset: body.offset, length: body.length }
             }
-            Body::Write(body) => {
-                block.set_sizes(body.payload_len(), body.logical_size, body.compression)?;
-                if raw {
-                    block.swap = Swap::raw(order);
-                } else if foreign && !body.is_compressed() {
-                    // Senders compress only blocks of types that are not swapped.
-                    block.swap = class_of(body.object_type)?;
-                }
-                if let Some(writes) = &mut self.writes {
-                    writes.insert((body.to_guid, body.object.0, body.offset), block);
-                }
-                Op::Write { object: body.object.0, offset: body.offset, block }
-            }
-            Body::WriteEmbedded(body) => {
-                if body.embedded_type != 0 {
-                    return Err(other(format!("embedded type is {}, expected 0 (data)", body.embedded_type)));
-                }
-                if u64::from(body.logical_size) != body.length {
-                    let (have, need) = (body.logical_size, body.length);
-                    return Err(other(format!("embedded block is {have} bytes, expected {need}")));
-                }
-                block.set_sizes(body.physical_size.into(), body.length, body.compression)?;
-                if foreign {
-                    block.swap = Swap::ByObject;
-                }
-                Op::Embedded { object: body.object.0, offset: body.offset, block }
-            }
+            Body::Write(body) => self.write(body, block, raw.then_some(order), foreign)?,
+            Body::WriteEmbedded(body) => embedded(body, block, foreign)?,
             Body::Spill(body) => {
                 block.set_sizes(body.payload_len(), body.length, body.compression)?;
                 if raw {
@@ -454,6 +437,27 @@ impl Indexer<'_> {
             }
             Body::Begin(_) | Body::End(_) => return Ok(None),
         }))
+    }
+
+    /// Returns the operation for a WRITE. `raw` is the byte order of the stream where it is a raw one.
+    fn write(
+        &mut self,
+        body: &record::Write,
+        mut block: Stored,
+        raw: Option<ByteOrder>,
+        foreign: bool,
+    ) -> Result<Op, Fault> {
+        block.set_sizes(body.payload_len(), body.logical_size, body.compression)?;
+        if let Some(order) = raw {
+            block.swap = Swap::raw(order);
+        } else if foreign && !body.is_compressed() {
+            // Senders compress only blocks of types that are not swapped.
+            block.swap = class_of(body.object_type)?;
+        }
+        if let Some(writes) = &mut self.writes {
+            writes.insert((body.to_guid, body.object.0, body.offset), block);
+        }
+        Ok(Op::Write { object: body.object.0, offset: body.offset, block })
     }
 
     fn object(&self, body: &record::Object, record: &Record<'_>, raw: bool) -> Result<ObjectOp, Fault> {
@@ -577,6 +581,22 @@ fn class_of(object_type: ObjectType) -> Result<Swap, Fault> {
 
 fn other(text: String) -> Fault {
     Fault::Other(text.into())
+}
+
+/// Returns the operation for a WRITE_EMBEDDED.
+fn embedded(body: &record::WriteEmbedded, mut block: Stored, foreign: bool) -> Result<Op, Fault> {
+    if body.embedded_type != 0 {
+        return Err(other(format!("embedded type is {}, expected 0 (data)", body.embedded_type)));
+    }
+    if u64::from(body.logical_size) != body.length {
+        let (have, need) = (body.logical_size, body.length);
+        return Err(other(format!("embedded block is {have} bytes, expected {need}")));
+    }
+    block.set_sizes(body.physical_size.into(), body.length, body.compression)?;
+    if foreign {
+        block.swap = Swap::ByObject;
+    }
+    Ok(Op::Embedded { object: body.object.0, offset: body.offset, block })
 }
 
 #[cfg(test)]

@@ -238,6 +238,14 @@ pub enum Unfit {
     Interior(u64),
 }
 
+/// What the latest records of a log were for: an object, its spill block, a dnode block.
+#[derive(Default)]
+struct Last {
+    object: Option<u64>,
+    spill: Option<u64>,
+    range: Option<u64>,
+}
+
 /// All objects of a snapshot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
@@ -269,78 +277,17 @@ impl Objects {
         let full = log.snapshot.from_guid == Guid(0);
         let snapshot = &log.snapshot;
         let terms = Terms { features: snapshot.features, flags: snapshot.flags, limits: Limits::default() };
-        let (mut last_object, mut last_spill, mut last_range) = (None, None, None);
+        let mut last = Last::default();
         for op in &log.ops {
-            match *op {
-                Op::Object(ref op) => {
-                    self.object(op, &terms, full)?;
-                    last_object = Some(op.object);
-                }
-                Op::FreeObjects { first, count } => {
-                    let end = first.saturating_add(count);
-                    while let Some((&object, _)) = self.entries.range(first..end).next() {
-                        self.entries.remove(&object);
-                    }
-                    // Freed dnode blocks are not announced.
-                    let gone = |(at, _): (&u64, &RangeOp)| {
-                        (last_range != Some(*at) && at.saturating_add(SLOTS_PER_BLOCK) <= end).then_some(*at)
-                    };
-                    while let Some(at) = self.ranges.range(first..end).find_map(gone) {
-                        self.ranges.remove(&at);
-                    }
-                }
-                Op::Write { object, offset, block } => {
-                    self.entry(object, "WRITE")?.write_recorded(offset, block);
-                }
-                Op::Embedded { object, offset, block } => {
-                    let entry = self.entry(object, "WRITE_EMBEDDED")?;
-                    let length = block.logical.into();
-                    if effect::is_disguised_spill(entry.op.bonus_type, offset, length) {
-                        entry.spill = Some(Content::Stored(Stored { swap: Swap::No, ..block }));
-                        last_spill = Some(object);
-                    } else {
-                        entry.write_recorded(offset, block);
-                    }
-                }
-                Op::Free { object, offset, length } => {
-                    let entry = self.entry(object, "FREE")?;
-                    if length == TO_OBJECT_END {
-                        entry.tail = Some(offset);
-                    }
-                    entry.free_recorded(offset, length);
-                }
-                Op::Redact { object, offset, length } => {
-                    let entry = self.entry(object, "REDACT")?;
-                    // A receive frees the range.
-                    entry.free_recorded(offset, length);
-                    entry.put(offset, length, Content::Redacted);
-                }
-                Op::Spill { object, flags, block } => {
-                    let has_spill = self.entries.get(&object).map(|entry| entry.spill.is_some());
-                    match effect::spill(&terms, flags, has_spill) {
-                        SpillEffect::Stored => {
-                            self.entry(object, "SPILL")?.spill = Some(Content::Stored(block));
-                        }
-                        SpillEffect::Ignored => {}
-                        SpillEffect::NoObject => {
-                            return Err(Unfit::NoObject { record: "SPILL", object });
-                        }
-                    }
-                    last_spill = Some(object);
-                }
-                Op::Range(ref range) => {
-                    self.ranges.insert(range.first, **range);
-                    last_range = Some(range.first);
-                }
-            }
+            self.apply(op, &terms, full, &mut last)?;
         }
         self.cut = log.snapshot.cut;
         if let Some(cut) = self.cut {
-            if last_object != Some(cut.object) {
+            if last.object != Some(cut.object) {
                 // The entry is from before this stream.
                 self.entries.remove(&cut.object);
             }
-            self.leave_off(cut, last_spill, &terms);
+            self.leave_off(cut, last.spill, &terms);
             match log.lost {
                 Some(Lost::Object(object)) => drop(self.entries.remove(&object)),
                 Some(Lost::Spill(object)) => {
@@ -352,6 +299,76 @@ impl Objects {
             }
         }
         Ok(())
+    }
+
+    /// Applies one record.
+    fn apply(&mut self, op: &Op, terms: &Terms, full: bool, last: &mut Last) -> Result<(), Unfit> {
+        match *op {
+            Op::Object(ref op) => {
+                self.object(op, terms, full)?;
+                last.object = Some(op.object);
+            }
+            Op::FreeObjects { first, count } => self.free_objects(first, count, last.range),
+            Op::Write { object, offset, block } => {
+                self.entry(object, "WRITE")?.write_recorded(offset, block);
+            }
+            Op::Embedded { object, offset, block } => {
+                let entry = self.entry(object, "WRITE_EMBEDDED")?;
+                let length = block.logical.into();
+                if effect::is_disguised_spill(entry.op.bonus_type, offset, length) {
+                    entry.spill = Some(Content::Stored(Stored { swap: Swap::No, ..block }));
+                    last.spill = Some(object);
+                } else {
+                    entry.write_recorded(offset, block);
+                }
+            }
+            Op::Free { object, offset, length } => {
+                let entry = self.entry(object, "FREE")?;
+                if length == TO_OBJECT_END {
+                    entry.tail = Some(offset);
+                }
+                entry.free_recorded(offset, length);
+            }
+            Op::Redact { object, offset, length } => {
+                let entry = self.entry(object, "REDACT")?;
+                // A receive frees the range.
+                entry.free_recorded(offset, length);
+                entry.put(offset, length, Content::Redacted);
+            }
+            Op::Spill { object, flags, block } => {
+                let has_spill = self.entries.get(&object).map(|entry| entry.spill.is_some());
+                match effect::spill(terms, flags, has_spill) {
+                    SpillEffect::Stored => {
+                        self.entry(object, "SPILL")?.spill = Some(Content::Stored(block));
+                    }
+                    SpillEffect::Ignored => {}
+                    SpillEffect::NoObject => {
+                        return Err(Unfit::NoObject { record: "SPILL", object });
+                    }
+                }
+                last.spill = Some(object);
+            }
+            Op::Range(ref range) => {
+                self.ranges.insert(range.first, **range);
+                last.range = Some(range.first);
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees a range of objects. The dnode block that was announced last is not freed with them.
+    fn free_objects(&mut self, first: u64, count: u64, last_range: Option<u64>) {
+        let end = first.saturating_add(count);
+        while let Some((&object, _)) = self.entries.range(first..end).next() {
+            self.entries.remove(&object);
+        }
+        // Freed dnode blocks are not announced.
+        let gone = |(at, _): (&u64, &RangeOp)| {
+            (last_range != Some(*at) && at.saturating_add(SLOTS_PER_BLOCK) <= end).then_some(*at)
+        };
+        while let Some(at) = self.ranges.range(first..end).find_map(gone) {
+            self.ranges.remove(&at);
+        }
     }
 
     /// The encryption parameters of dnode blocks in raw streams, in order.

@@ -20,7 +20,6 @@ use zstream_format::phys::{AceHeader, SaFixed, SaHeader};
 use crate::error::{Error, Result};
 use crate::sa::{HEADER_BYTES_MIN, REGISTRY};
 
-const MASTER_NODE: ObjectId = ObjectId(1);
 const VOLUME: ObjectId = ObjectId(1);
 const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
 
@@ -71,8 +70,8 @@ pub fn create_filesystem(
     random: &mut dyn FnMut() -> PoolResult<u64>,
 ) -> Result<ObjectId> {
     let mut plain = || Ok::<_, Error>(NewZap::new(random()?));
-    set.claim(MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
-    zap::create_in(set, MASTER_NODE, &plain()?)?;
+    set.claim(ObjectId::MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
+    zap::create_in(set, ObjectId::MASTER_NODE, &plain()?)?;
     let attributes = zap::create(set, ObjectType::SA_MASTER_NODE, &plain()?)?;
     let unlinked = zap::create(set, ObjectType::UNLINKED_SET, &plain()?)?;
     let upper = if new.case == 0 { NormFlags::empty() } else { NormFlags::UPPER };
@@ -92,7 +91,7 @@ pub fn create_filesystem(
     let mut entries = ZapMut::open(set, attributes)?;
     entries.add("REGISTRY", &Value::word(registry.0))?;
     entries.add("LAYOUTS", &Value::word(layouts.0))?;
-    let mut entries = ZapMut::open(set, MASTER_NODE)?;
+    let mut entries = ZapMut::open(set, ObjectId::MASTER_NODE)?;
     for (name, value) in [
         ("normalization", new.normalization.bits()),
         ("utf8only", u64::from(new.utf8_only)),

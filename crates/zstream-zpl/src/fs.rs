@@ -16,8 +16,6 @@ use crate::node::{Acl, AclEntries, FileType, Node};
 use crate::sa::Registry;
 use crate::znode::{self, Gather};
 
-/// The master node, which refers to all other objects (`MASTER_NODE_OBJ`).
-pub(crate) const MASTER_NODE: ObjectId = ObjectId(1);
 /// The ZPL versions that exist.
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=5;
 /// The maximum length of the target of a symbolic link in bytes (the largest `PATH_MAX`).
@@ -56,7 +54,7 @@ impl<'a> Filesystem<'a> {
                 kind.name()
             )));
         }
-        let master = Zap::open(set, MASTER_NODE)?;
+        let master = Zap::open(set, ObjectId::MASTER_NODE)?;
         let need = |name: &str| {
             let missing = || Error::corrupt("master node", format!("it has no {name}"));
             master.lookup_u64(name)?.ok_or_else(missing)

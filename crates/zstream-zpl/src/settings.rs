@@ -11,7 +11,6 @@ use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjsetType;
 
-use crate::fs::MASTER_NODE;
 use crate::volume;
 
 /// A setting of a filesystem or volume as a number, under the name of its property; `None` where the set does not have it.
@@ -29,8 +28,8 @@ pub fn setting(set: &dyn ObjectSet, name: &str) -> Result<Option<u64>> {
         Zap::open(set, object)?.lookup_u64(key).map_err(bad)
     };
     match (set.objset_type(), name) {
-        (ObjsetType::ZFS, "version") => entry(MASTER_NODE, "VERSION"),
-        (ObjsetType::ZFS, _) => entry(MASTER_NODE, name),
+        (ObjsetType::ZFS, "version") => entry(ObjectId::MASTER_NODE, "VERSION"),
+        (ObjsetType::ZFS, _) => entry(ObjectId::MASTER_NODE, name),
         (ObjsetType::ZVOL, "volsize") => entry(volume::PROPERTIES, "size"),
         (ObjsetType::ZVOL, "volblocksize") => Ok(Some(set.info(volume::DATA)?.block_bytes)),
         _ => Ok(None),
@@ -42,7 +41,8 @@ pub fn setting(set: &dyn ObjectSet, name: &str) -> Result<Option<u64>> {
 /// # Errors
 /// The set cannot be read.
 pub fn has_master_node(set: &dyn ObjectSet) -> Result<bool> {
-    Ok(set.objset_type() == ObjsetType::ZFS && set.next_object(MASTER_NODE)? == Some(MASTER_NODE))
+    Ok(set.objset_type() == ObjsetType::ZFS
+        && set.next_object(ObjectId::MASTER_NODE)? == Some(ObjectId::MASTER_NODE))
 }
 
 /// The files of a filesystem that have no name any more and wait to be freed (`DELETE_QUEUE`).
@@ -52,7 +52,7 @@ pub fn has_master_node(set: &dyn ObjectSet) -> Result<bool> {
 pub fn unlinked(set: &dyn ObjectSet) -> Result<BTreeSet<u64>> {
     let mut objects = BTreeSet::new();
     if has_master_node(set)?
-        && let Some(queue) = Zap::open(set, MASTER_NODE)?.lookup_u64("DELETE_QUEUE")?
+        && let Some(queue) = Zap::open(set, ObjectId::MASTER_NODE)?.lookup_u64("DELETE_QUEUE")?
     {
         for entry in Zap::open(set, ObjectId(queue))?.entries() {
             objects.insert(entry?.value.u64()?);

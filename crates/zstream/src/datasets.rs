@@ -4,7 +4,8 @@
 
 use std::fmt::Display;
 
-use zstream_dmu::ids::ObjectId;
+use zstream_dsl::OpenMos;
+use zstream_dsl::dataset::Dataset;
 use zstream_dsl::error::{Error as DatasetError, Result as DatasetResult};
 use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::prop::table::Types;
@@ -49,14 +50,14 @@ pub fn snapshot_with<S: AsRef<str>>(
     options: &SnapshotOptions,
 ) -> Result<()> {
     let failed = cannot("create snapshots");
-    let mut tx = pool.tx();
     for parsed in &options.properties {
-        tx.check_assignment(parsed, Types::SNAPSHOT, true).map_err(&failed)?;
+        pool.dsl().check_assignment(parsed, Types::SNAPSHOT, true).map_err(&failed)?;
     }
     let names = match options.recursive {
-        true => below(&tx, names, |head| Ok(!tx.is_filled(head)?))?,
+        true => below(pool, names, |head, _| Ok(!head.is_inconsistent()))?,
         false => owned(names),
     };
+    let mut tx = pool.tx();
     for snapshot in tx.snapshot(&names).map_err(&failed)? {
         for parsed in &options.properties {
             tx.set_property(snapshot, &parsed.name, &Setting::Local(parsed.value.clone()))
@@ -70,20 +71,20 @@ fn owned<S: AsRef<str>>(names: &[S]) -> Vec<String> {
     names.iter().map(|name| name.as_ref().to_owned()).collect()
 }
 
-/// The names of these snapshots and of the same snapshots in descendants, as far as `is_wanted` accepts their heads.
+/// The names of these snapshots and of the same snapshots in descendants, as far as `is_wanted` accepts their heads
+/// with the short name.
 fn below<S: AsRef<str>>(
-    tx: &Tx<'_>,
+    pool: &WritablePool,
     names: &[S],
-    is_wanted: impl Fn(ObjectId) -> DatasetResult<bool>,
+    is_wanted: impl Fn(&Dataset<OpenMos<'_>>, &str) -> DatasetResult<bool>,
 ) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for name in names.iter().map(AsRef::as_ref) {
         let (filesystem, short) =
             name.split_once('@').ok_or_else(|| Request::NotASnapshot(name.to_owned()))?;
-        let head = tx.head_named(filesystem)?;
-        tx.walk_dir(filesystem, tx.dataset(head)?.dir, &mut |name, head| {
-            if is_wanted(head)? {
-                all.push(format!("{name}@{short}"));
+        pool.dsl().head(filesystem)?.dir().walk(&mut |dir| {
+            if is_wanted(&dir.head()?, short)? {
+                all.push(format!("{}@{short}", dir.name()));
             }
             Ok(())
         })?;
@@ -96,9 +97,13 @@ fn below<S: AsRef<str>>(
 /// # Errors
 /// A snapshot does not exist, or already has this hold.
 pub fn hold(pool: &mut WritablePool, tag: &str, names: &[String], recursive: bool) -> Result<()> {
-    let mut tx = pool.tx();
-    let names = if recursive { with_below(&tx, names)? } else { names.to_vec() };
-    tx.hold(tag, &names).map_err(cannot("hold"))
+    // Of a tree, those that exist, and the given ones in any case.
+    let is_there = |head: &Dataset<OpenMos<'_>>, short: &str| {
+        let is_given = names.iter().any(|name| name.split_once('@') == Some((head.name(), short)));
+        Ok(is_given || head.snapshot(short)?.is_some())
+    };
+    let names = if recursive { below(pool, names, is_there)? } else { names.to_vec() };
+    pool.tx().hold(tag, &names).map_err(cannot("hold"))
 }
 
 /// Removes a hold from snapshots; with `recursive` also from the snapshots of that name in all descendants that have
@@ -107,20 +112,13 @@ pub fn hold(pool: &mut WritablePool, tag: &str, names: &[String], recursive: boo
 /// # Errors
 /// A snapshot does not exist; none has this hold.
 pub fn release(pool: &mut WritablePool, tag: &str, names: &[String], recursive: bool) -> Result<()> {
-    let mut tx = pool.tx();
-    let names = if recursive { with_below(&tx, names)? } else { names.to_vec() };
     // Of a tree, those that have the hold; where none has, the names that were given say so.
-    let has = |name: &String| tx.has_hold(tag, name);
-    let held: Vec<String> = names.iter().filter(|name| has(name).unwrap_or(false)).cloned().collect();
-    let names = if recursive && !held.is_empty() { held } else { names };
-    tx.release(tag, &names).map_err(cannot("release"))
-}
-
-/// These snapshots, and the existing snapshots of that name in descendants.
-fn with_below(tx: &Tx<'_>, names: &[String]) -> Result<Vec<String>> {
-    let mut all = below(tx, names, |_| Ok(true))?;
-    all.retain(|name| names.contains(name) || tx.snapshot_named(name).is_ok());
-    Ok(all)
+    let has = |head: &Dataset<OpenMos<'_>>, short: &str| {
+        head.snapshot(short)?.map_or(Ok(false), |snapshot| snapshot.has_hold(tag))
+    };
+    let held = if recursive { below(pool, names, has)? } else { Vec::new() };
+    let names = if held.is_empty() { names.to_vec() } else { held };
+    pool.tx().release(tag, &names).map_err(cannot("release"))
 }
 
 /// The result of [`destroy`].
@@ -143,21 +141,20 @@ pub fn destroy(pool: &mut WritablePool, name: &str, reach: Reach, defer: bool) -
 }
 
 fn destroy_in(tx: &mut Tx<'_>, name: &str, reach: Reach, defer: bool) -> DatasetResult<Destroyed> {
-    let root = tx.root_dir()?;
-    let before = tx.dir(root)?.used_bytes;
+    let before = tx.dsl().root()?.phys().used_bytes;
     let names = if name.contains('#') {
         tx.destroy_bookmark(name)?;
         vec![name.to_owned()]
     } else if name.contains('@') {
-        let names = tx.plan_destroy_snapshots(name, reach, defer)?;
+        let names = tx.dsl().plan_destroy_snapshots(name, reach, defer)?;
         tx.destroy_all(&names, defer)?;
         names
     } else {
-        let names = tx.plan_destroy(name, reach)?;
+        let names = tx.dsl().plan_destroy(name, reach)?;
         tx.destroy_all(&names, false)?;
         names
     };
-    let after = tx.dir(root)?.used_bytes;
+    let after = tx.dsl().root()?.phys().used_bytes;
     Ok(Destroyed { names, bytes: before.saturating_sub(after) })
 }
 
@@ -168,7 +165,7 @@ fn destroy_in(tx: &mut Tx<'_>, name: &str, reach: Reach, defer: bool) -> Dataset
 /// More recent snapshots or bookmarks exist, and `reach` does not include them.
 pub fn roll_back(pool: &mut WritablePool, snapshot: &str, reach: Reach) -> Result<()> {
     let failed = cannot(format!("roll back to '{snapshot}'"));
-    let younger = pool.tx().plan_rollback(snapshot, reach.clones).map_err(&failed)?;
+    let younger = pool.dsl().plan_rollback(snapshot, reach.clones).map_err(&failed)?;
     if !younger.is_empty() && !reach.recursive && !reach.clones {
         let list = younger.join(", ");
         let text = format!("more recent snapshots or bookmarks exist; use -r to destroy them: {list}");
@@ -191,7 +188,7 @@ pub fn clone_snapshot(
 ) -> Result<()> {
     let failed = cannot(format!("clone '{snapshot}' to '{name}'"));
     if let Some(keys) = parents {
-        if pool.tx().dir_named(name)?.is_some() {
+        if pool.dsl().find_dir(name)?.is_some() {
             return Ok(());
         }
         create_parents(pool, name, keys)?;
@@ -258,13 +255,17 @@ pub fn set(pool: &mut WritablePool, name: &str, properties: &[Parsed], keys: &dy
     let action = format!("set property for '{name}'");
     let failed = cannot(&action);
     for parsed in properties {
-        let mut tx = pool.tx();
-        let dataset = tx.dataset_named(name).map_err(&failed)?;
+        let dataset = {
+            let dataset = pool.dsl().dataset(name).map_err(&failed)?;
+            if parsed.name == "volsize" {
+                dataset.dsl().check_assignment(parsed, dataset.types()?, false).map_err(&failed)?;
+            }
+            dataset.object()
+        };
         if parsed.name != "volsize" {
-            tx.assign(dataset, parsed).map_err(&failed)?;
+            pool.tx().assign(dataset, parsed).map_err(&failed)?;
             continue;
         }
-        tx.check_assignment(parsed, tx.types_of(dataset)?, false).map_err(&failed)?;
         unlock_to_write(pool, dataset, keys)?;
         let size = parsed.value.u64()?;
         resize_volume(pool, dataset, size)
@@ -286,16 +287,18 @@ pub fn inherit(
     received: bool,
 ) -> Result<()> {
     let failed = cannot(format!("inherit {property} for '{name}'"));
-    let mut tx = pool.tx();
-    let dataset = tx.dataset_named(name).map_err(&failed)?;
-    let mut all = vec![dataset];
-    if recursive {
-        let dir = tx.dataset(dataset)?.dir;
-        all.clear();
-        tx.walk_dir(name, dir, &mut |_, head| {
-            all.push(head);
-            Ok(())
-        })?;
+    let mut all = Vec::new();
+    {
+        let dataset = pool.dsl().dataset(name).map_err(&failed)?;
+        if recursive {
+            dataset.dir().walk(&mut |dir| {
+                all.push(dir.head()?.object());
+                Ok(())
+            })?;
+        } else {
+            all.push(dataset.object());
+        }
     }
+    let mut tx = pool.tx();
     all.into_iter().try_for_each(|dataset| tx.inherit(dataset, property, received)).map_err(failed)
 }

@@ -10,6 +10,7 @@ pub mod extract;
 pub mod list;
 mod pipe;
 mod place;
+pub mod pools;
 mod put;
 mod receive;
 mod replicate;
@@ -17,13 +18,14 @@ mod send;
 pub mod text;
 mod verify;
 
-pub use control::{Cancel, Control, Event, Warning};
+pub use control::{Cancel, Control, Event, Warning, padding_note};
 pub use datasets::{
     Destroyed, SnapshotOptions, bookmark, clone_snapshot, destroy, hold, inherit, promote, redact, release,
     rename, rename_snapshot, roll_back, set, snapshot, snapshot_with,
 };
 pub use error::{Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
 pub use place::keys::{load_key, unlock, unlock_to_write};
+pub use place::pool::unsearched;
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenPool, PoolPlace, Secret, Source, StreamPlace};
 pub use put::{Input, Put, PutOptions};

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::zap::Value;
 use zstream_dsl::error::Error as DatasetError;
+use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::prop::parse::{Parsed, parse_assignment};
 use zstream_dsl::prop::table::Property;
 use zstream_dsl::write::WritablePool;
@@ -21,11 +22,16 @@ use crate::control::{Cancel, Control, Event};
 use crate::create::{EncryptionProperties, create_parents};
 use crate::error::{Cause, Error, ReceiveError, Request, Result};
 use crate::place::keys::load_key;
-use crate::place::pool::leave;
+use crate::place::pool::{leave, unsearched};
 use crate::place::{Keys, PoolPlace};
 
 /// Properties that configure the encryption of a dataset.
 const KEY_PROPERTIES: [&str; 4] = ["encryption", "keyformat", "keylocation", "pbkdf2iters"];
+
+/// True for a property that a receive neither sets nor excludes (`zfs_receive_checkprops`).
+fn is_fixed(property: &Property) -> bool {
+    property.set_once || property.read_only || property.name == "volsize"
+}
 
 /// A request to receive, with the options of `zfs receive`.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +81,7 @@ impl ReceiveRequest {
         if self.encryption.take(&parsed) {
             return Ok(());
         }
-        if parsed.property.is_some_and(|property| property.set_once || property.read_only) {
+        if parsed.property.is_some_and(is_fixed) {
             return Err(Request::SetByReceive(parsed.name).into());
         }
         self.set.push(parsed);
@@ -94,6 +100,8 @@ impl ReceiveRequest {
         }
         if KEY_PROPERTIES.contains(&found) {
             self.inherits_encryption = true;
+        } else if Property::find(name).is_some_and(is_fixed) {
+            return Err(Request::SetByReceive(found.to_owned()).into());
         } else {
             self.exclude.push(found.to_owned());
         }
@@ -195,8 +203,7 @@ impl<'k> Receiver<'k> {
         let mut name =
             request.origin.as_deref().or(Some(&request.to)).and_then(|name| name.split('@').next());
         while let Some(at) = name {
-            let tx = pool.tx();
-            let of_dir = tx.dir_named(at)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten();
+            let of_dir = pool.dsl().find_dir(at)?.map(|dir| CryptoKey::of(&dir)).transpose()?.flatten();
             if let Some(of_dir) = of_dir {
                 return load_key(pool, of_dir.root, *keys).map(drop);
             }
@@ -220,6 +227,7 @@ impl<'k> Receiver<'k> {
         command: &str,
         control: &mut Control<'_>,
     ) -> Result<Received> {
+        unsearched(&self.pool).for_each(|warning| control.warn(warning));
         let cancel = control.cancel().clone();
         let source = Cancellable { source, cancel };
         let mut stream = if self.exact { Input::exact(source) } else { Input::new(source) };
@@ -235,6 +243,9 @@ impl<'k> Receiver<'k> {
         } else if is_broken {
             drop(pool);
             left.clean_up(&place)
+        } else if result.is_err() && !pool.has_committed() {
+            // It is as it was.
+            Ok(false)
         } else {
             left.leave(pool, result.is_ok().then_some(command))
         };
@@ -261,13 +272,13 @@ struct Left<'a> {
 impl Left<'_> {
     /// Exports the pool, and returns true if it holds a saved state to resume. `command` is logged if the receive
     /// succeeded.
-    fn leave(&self, mut pool: WritablePool, command: Option<&str>) -> Result<bool> {
+    fn leave(&self, pool: WritablePool, command: Option<&str>) -> Result<bool> {
         let mut is_kept = false;
         if command.is_none()
             && let Some(name) = self.current.filter(|_| self.request.resumable)
         {
             let dataset = name.split('@').next().unwrap_or_default();
-            is_kept = pool.tx().unfinished_receive(dataset)?.is_some();
+            is_kept = pool.dsl().unfinished_receive(dataset)?.is_some();
         }
         leave(pool, command)?;
         Ok(is_kept)

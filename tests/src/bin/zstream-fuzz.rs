@@ -29,7 +29,7 @@ const METER: Meter = Meter {
 const CANARY_ITERATIONS: u64 = 20_000;
 
 /// The size limit of the kept inputs of one target, compressed.
-const KEPT_BYTES_MAX: usize = 48 << 10;
+const KEPT_BYTES_MAX: usize = 32 << 10;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

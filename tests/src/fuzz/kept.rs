@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use lzma_rust2::{XzOptions, XzReader, XzWriter};
 
 /// How hard the archives are compressed: inputs share most of their bytes.
-const PRESET: u32 = 9;
+const PRESET: u32 = 6;
 
 /// Where the inputs of a target are kept.
 fn archive(target: &str) -> PathBuf {
@@ -42,11 +42,12 @@ pub fn pack(target: &str, dir: &Path, limit_bytes: usize) -> io::Result<(usize, 
     let mut inputs: Vec<Vec<u8>> = fs::read_dir(dir)?.map(read).collect::<io::Result<_>>()?;
     inputs.sort_by_cached_key(|input| (input.len(), input.clone()));
     inputs.dedup();
-    // Bisection: the size grows with the inputs, if not quite evenly.
+    // Twice as many as long as they fit, then bisection: the size grows with the inputs, if not quite evenly.
     let (mut fit, mut above) = (0, inputs.len() + 1);
     let mut best = packed(&[])?;
     while above - fit > 1 {
-        let middle = if above == inputs.len() + 1 && fit == 0 { inputs.len() } else { fit.midpoint(above) };
+        let is_first_rise = above == inputs.len() + 1;
+        let middle = if is_first_rise { (2 * fit + 1).min(inputs.len()) } else { fit.midpoint(above) };
         let bytes = packed(&inputs[..middle])?;
         if bytes.len() <= limit_bytes {
             (fit, best) = (middle, bytes);

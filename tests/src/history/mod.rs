@@ -229,13 +229,14 @@ impl History {
     /// Full names of heads, snapshots and bookmarks, with the objects of the first two.
     #[expect(clippy::type_complexity, reason = "three lists")]
     fn names(&mut self) -> (Vec<(String, ObjectId)>, Vec<(String, ObjectId)>, Vec<String>) {
-        let tx = self.pool().tx();
+        let dsl = self.pool().dsl();
         let (mut heads, mut snapshots, mut marks) = (Vec::new(), Vec::new(), Vec::new());
-        tx.walk(&mut |name, head| {
-            heads.push((name.to_owned(), head));
-            let of_head = tx.snapshots(head)?.into_iter();
-            snapshots.extend(of_head.map(|(short, object)| (format!("{name}@{short}"), object)));
-            marks.extend(tx.bookmark_names(head)?.into_iter().map(|short| format!("{name}#{short}")));
+        dsl.walk(&mut |dir| {
+            let head = dir.head()?;
+            heads.push((head.name().to_owned(), head.object()));
+            let of_head = head.snapshots()?.into_iter();
+            snapshots.extend(of_head.map(|snapshot| (snapshot.name().to_owned(), snapshot.object())));
+            marks.extend(head.bookmarks()?.into_iter().map(|mark| mark.name));
             Ok(())
         })
         .expect("names");
@@ -316,7 +317,7 @@ impl History {
             (13, _) => Ok(pool.tx().destroy(&name)?),
             (14, _) => Ok(pool.tx().promote(&name)?),
             (15 | 16, _) => {
-                let last = pool.tx().dataset(head)?.prev_snapshot;
+                let last = pool.dsl().dataset_by_object(head)?.phys().prev_snapshot;
                 pool.rollback(&name, None)?;
                 let tree =
                     last.and_then(|last| self.trees.get(&last)).cloned().expect("a snapshot of the model");
@@ -430,11 +431,9 @@ fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
 
 /// Loads the keys of all that is encrypted.
 fn unlock(pool: &mut WritablePool) -> Result<()> {
-    let tx = pool.tx();
     let mut roots = Vec::new();
-    tx.walk(&mut |_, head| {
-        let dir = tx.dataset(head)?.dir;
-        roots.extend(tx.keys_of(dir)?.filter(|keys| keys.root == dir).map(|keys| keys.root));
+    pool.dsl().walk(&mut |dir| {
+        roots.extend(CryptoKey::of(dir)?.map(|keys| keys.root).filter(|root| *root == dir.object()));
         Ok(())
     })?;
     Ok(roots.into_iter().try_for_each(|root| pool.load_key(root, &KEY).map(drop))?)
@@ -442,10 +441,9 @@ fn unlock(pool: &mut WritablePool) -> Result<()> {
 
 /// Gives a new head the key of the dataset above it, where that has one.
 fn encrypt_as_above(pool: &mut WritablePool, head: ObjectId, name: &str) -> Result<()> {
-    let tx = pool.tx();
     let (above, _) = name.rsplit_once('/').expect("a dataset above");
-    let above = tx.dir_named(above)?.expect("a dataset above");
-    let Some(keys) = tx.keys_of(above)? else { return Ok(()) };
+    let keys = CryptoKey::of(&*pool.dsl().dir(above)?)?;
+    let Some(keys) = keys else { return Ok(()) };
     let wrapping = pool.wrapping(keys.root).cloned().expect("a key that was loaded");
     Ok(pool.encrypt(head, keys.wrapped.suite, &wrapping, None)?)
 }

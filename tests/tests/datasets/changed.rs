@@ -55,12 +55,13 @@ impl History {
 
     /// Full names of heads, snapshots and bookmarks.
     fn names(&mut self) -> (Vec<String>, Vec<String>, Vec<String>) {
-        let tx = self.pool().tx();
+        let dsl = self.pool().dsl();
         let (mut heads, mut snapshots, mut marks) = (Vec::new(), Vec::new(), Vec::new());
-        tx.walk(&mut |name, head| {
-            heads.push(name.to_owned());
-            snapshots.extend(tx.snapshots(head)?.into_iter().map(|(short, _)| format!("{name}@{short}")));
-            marks.extend(tx.bookmark_names(head)?.into_iter().map(|short| format!("{name}#{short}")));
+        dsl.walk(&mut |dir| {
+            let head = dir.head()?;
+            heads.push(head.name().to_owned());
+            snapshots.extend(head.snapshots()?.iter().map(|snapshot| snapshot.name().to_owned()));
+            marks.extend(head.bookmarks()?.into_iter().map(|mark| mark.name));
             Ok(())
         })
         .expect("names");
@@ -68,7 +69,7 @@ impl History {
     }
 
     fn change_content(&mut self, name: &str) {
-        let head = self.pool().tx().head_named(name).expect("a head");
+        let head = self.pool().dsl().head(name).expect("a head").object();
         let mut set = self.pool().open_head(head).expect("a set");
         let mut objects = Vec::new();
         let mut from = ObjectId(1);
@@ -145,7 +146,7 @@ impl History {
                 tx.redact(&snapshot, &format!("r{count}"), &from, unlinked)
             }
             (19, _) => {
-                let head = tx.head_named(&head)?;
+                let head = tx.dsl().head(&head)?.object();
                 let names = ["reservation", "refreservation", "compression", "copies", "recordsize"];
                 let value = [(some % 3) << 20, (some % 3) << 20, 15 + some % 2, 1 + some % 3, 1 << 17];
                 let which = some % names.len();
@@ -280,10 +281,12 @@ fn interop_a_pool_of_openzfs_changed_here_is_clean_to_zdb() {
     tx.promote("tank/clone").expect("a clone");
     pool.commit().expect("a commit");
     let mut tx = pool.tx();
-    let doomed = tx.plan_destroy("tank/fs", Reach { recursive: true, clones: true }).expect("a plan");
+    let doomed = tx.dsl().plan_destroy("tank/fs", Reach { recursive: true, clones: true }).expect("a plan");
     tx.destroy_all(&doomed, false).expect("a filesystem");
-    let doomed =
-        tx.plan_destroy("tank/e-aes-256-gcm", Reach { recursive: true, clones: false }).expect("a plan");
+    let doomed = tx
+        .dsl()
+        .plan_destroy("tank/e-aes-256-gcm", Reach { recursive: true, clones: false })
+        .expect("a plan");
     tx.destroy_all(&doomed, false).expect("an encrypted filesystem without its key");
     pool.export().expect("an export");
     zdb(dir.path(), "tank", "-bcc", Some("No leaks"));

@@ -105,7 +105,7 @@ fn an_encrypted_file_system_needs_its_key() {
         Err(error) => assert!(matches!(error.pool_fault(), Some(Fault::Encrypted { .. })), "{error}"),
         Ok(_) => {
             let set = dataset.objset_locked().unwrap();
-            let error = Filesystem::open(&*set).err().expect("no access");
+            let error = Filesystem::open(&*set).expect_err("no access");
             assert!(matches!(error.pool_fault(), Some(Fault::Encrypted { .. })), "{error}");
         }
     }

@@ -11,7 +11,7 @@ use zstream_dmu::ids::Bookmark;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::space::space_map::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::vdev::LEAF_DATA_START;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::lines::Lines;

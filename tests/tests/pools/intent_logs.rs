@@ -13,6 +13,7 @@ use zstream_dmu::pool::scan;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::{LEAF_DATA_START, Member};
+use zstream_dsl::Mos;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::WritablePool;
 use zstream_format::algorithm::ChecksumType;
@@ -145,7 +146,7 @@ fn records_that_are_not_in_the_files_are_told_of() {
 }
 
 /// The snapshots with the header of a log, whose blocks belong to the volume alone.
-fn snapshots_with_logs(dsl: &Arc<Dsl>) -> Vec<String> {
+fn snapshots_with_logs<M: Mos>(dsl: &Arc<Dsl<M>>) -> Vec<String> {
     let mut found = Vec::new();
     dsl.walk(&mut |dir| {
         let snapshots =
@@ -181,14 +182,14 @@ fn clone_and_roll_back(dir: &Path) {
     let path = golden::copy(&golden::image("tank.img"), dir);
     let options = WriteOptions { host: host(), ..WriteOptions::default() };
     let mut pool = WritablePool::open(std::slice::from_ref(&path), &options).expect("a golden pool");
-    let snapshots = snapshots_with_logs(&pool.committed().expect("datasets"));
+    let snapshots = snapshots_with_logs(&pool.dsl());
     assert!(!snapshots.is_empty());
     for (n, snapshot) in snapshots.iter().enumerate() {
         pool.clone_snapshot(snapshot, &format!("tank/new{n}")).expect("a clone");
     }
     pool.commit().expect("a commit");
     let last = snapshots.last().expect("a snapshot");
-    let younger = pool.tx().plan_rollback(last, false).expect("a plan");
+    let younger = pool.dsl().plan_rollback(last, false).expect("a plan");
     pool.rollback_over(last, &younger).expect("a rollback");
     pool.export().expect("an export");
 

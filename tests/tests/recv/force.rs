@@ -230,7 +230,7 @@ fn what_does_not_fit_leaves_nothing() {
     pool.does("recv demo/q/fs", &small);
     pool.demo.change(|pool| {
         let mut tx = pool.tx();
-        let head = tx.dir_named("demo/q").unwrap().and_then(|dir| tx.dir(dir).unwrap().head).unwrap();
+        let head = tx.dsl().head("demo/q").unwrap().object();
         let value = zstream_dmu::zap::Value::word(20 << 20);
         tx.set_property(head, "quota", &Setting::Local(value)).unwrap();
     });

@@ -282,7 +282,7 @@ fn what_was_compressed_is_compressed_again() {
 /// Receives with the key of an encryption root.
 fn receive_with_key(demo: &Demo, root: &str, stream: &[u8], to: &Target) -> Result<Received> {
     let mut pool = demo.writable();
-    let dir = pool.tx().dir_named(root).unwrap().unwrap();
+    let dir = pool.dsl().dir(root).unwrap().object();
     pool.load_key(dir, PASSPHRASE).unwrap();
     let mut input = Input::new(stream);
     let opening = input.open().unwrap().unwrap();

@@ -285,7 +285,7 @@ fn what_was_locked_is_named_and_can_be_opened() {
     {
         let options = WriteOptions::default();
         let mut pool = WritablePool::open(&[keyed.lab.image("b")], &options).expect("the pool");
-        let head = pool.tx().head_named("b/e/c").expect("a dataset");
+        let head = pool.dsl().head("b/e/c").expect("a dataset").object();
         pool.tx().inherit_encryption_root(head).expect("an encryption root above");
         pool.export().expect("an export");
     }

@@ -13,6 +13,7 @@ mod golden;
 mod heal;
 mod history;
 mod interrupted;
+mod judged;
 mod keys;
 mod objects;
 mod old;

@@ -247,7 +247,7 @@ fn datasets_that_are_deduplicated_elsewhere_are_received() {
         does(&source, &format!("snapshot -r demo/fs@{snapshot}"), b"");
     }
     source.change(|pool| {
-        let head = pool.tx().head_named("demo/fs").unwrap();
+        let head = pool.dsl().head("demo/fs").unwrap().object();
         let on = zstream_dsl::write::Setting::Local(zstream_dmu::zap::Value::word(1));
         pool.tx().set_property(head, "dedup", &on).unwrap();
     });

@@ -141,9 +141,10 @@ fn an_increment_brings_the_keys_wrapped_anew() {
     source.receive(&golden::stream("e-aes-256-gcm-raw-incr"), &target("demo/e@t"), &[]).unwrap();
     source.change(|pool| {
         let mut tx = pool.tx();
-        let dir = tx.dir_named("demo/e").unwrap().unwrap();
-        let head = tx.dir(dir).unwrap().head.unwrap();
-        let there = tx.keys_of(dir).unwrap().unwrap();
+        let (head, there) = {
+            let head = tx.dsl().head("demo/e").unwrap();
+            (head.object(), head.crypto_key().unwrap().unwrap())
+        };
         let key = there.wrapped.unwrap(&WrappingKey::new(there.format, OLD).unwrap()).unwrap();
         let format = KeyFormat::Passphrase { salt: 12345, rounds: 100_000 };
         let wrapped: WrappedKey = key.wrap(&WrappingKey::new(format, NEW).unwrap()).unwrap();
@@ -180,7 +181,7 @@ fn what_was_encrypted_by_a_receive_travels_raw() {
     let (here, there) = (Demo::new("a", 12, 128 << 20), Demo::new("a", 9, 128 << 20));
     here.receive(&golden::stream("fs-full"), &encrypted("demo/fs@a"), &[]).unwrap();
     here.change(|pool| {
-        let dir = pool.tx().dir_named("demo/fs").unwrap().unwrap();
+        let dir = pool.dsl().dir("demo/fs").unwrap().object();
         pool.load_key(dir, OLD).unwrap();
         let incr = golden::stream("fs-incr");
         let mut input = Input::new(&incr[..]);

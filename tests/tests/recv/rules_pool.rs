@@ -85,8 +85,7 @@ fn records_and_features_of_the_pool() {
 fn set(demo: &Demo, dataset: &str, property: &str, value: u64) {
     demo.change(|pool| {
         let mut tx = pool.tx();
-        let dir = tx.dir_named(dataset).unwrap().unwrap();
-        let head = tx.dir(dir).unwrap().head.unwrap();
+        let head = tx.dsl().head(dataset).unwrap().object();
         tx.set_property(head, property, &Setting::Local(Value::word(value))).unwrap();
     });
 }
@@ -196,7 +195,7 @@ fn two_snapshots_in_one_transaction_group() {
     let before = demo.datasets();
     let received = ReceivedSnapshot { name: "b".to_owned(), guid: Guid(7), creation_time: 7, ivset: None };
     let end = |pool: &mut WritablePool, is_committed: bool| {
-        let head = pool.tx().head_named("demo/fs").unwrap();
+        let head = pool.dsl().head("demo/fs").unwrap().object();
         let base = pool.tx().snapshot(&["demo/fs@base".to_owned()]).unwrap()[0];
         if is_committed {
             pool.commit().unwrap();

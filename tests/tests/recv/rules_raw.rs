@@ -127,7 +127,7 @@ fn of_an_increment_onto_what_has_no_iv_set() {
     let demo = Demo::new("a", 12, 128 << 20);
     demo.receive(&golden::stream(FULL), &target("demo/e@s"), &[]).unwrap();
     demo.change(|pool| {
-        let snapshot = pool.tx().dataset_named("demo/e@s").unwrap();
+        let snapshot = pool.dsl().dataset("demo/e@s").unwrap().object();
         assert!(pool.tx().remove_entry(snapshot, "com.datto:ivset_guid").unwrap());
         pool.commit().unwrap();
     });

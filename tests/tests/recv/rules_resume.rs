@@ -153,7 +153,7 @@ fn a_dataset_with_a_snapshot_of_its_own() {
     let rest = stream(&plan(&TRIAL.tank, &demo, &to.full_name())).0;
     demo.change(|pool| {
         let mut tx = pool.tx();
-        let head = tx.head_named("demo/full").unwrap();
+        let head = tx.dsl().head("demo/full").unwrap().object();
         let names = ["demo/full@own".to_owned()];
         let error = tx.snapshot(&names).expect_err("it is not whole");
         assert_eq!(Error::from(error).errno(), EBUSY);

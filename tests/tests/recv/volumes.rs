@@ -53,10 +53,7 @@ fn the_size_of_a_volume_follows_the_sender() {
     assert_eq!(code, 0, "{message}");
     let change = |size: u64, seed: u8, snapshot: &str| {
         source.change(|pool| {
-            let head = {
-                let tx = pool.tx();
-                tx.dir(tx.dir_named("demo/vol").unwrap().unwrap()).unwrap().head.unwrap()
-            };
+            let head = pool.dsl().head("demo/vol").unwrap().object();
             let mut set = pool.open_head(head).unwrap();
             ZapMut::open(&mut set, PROPERTIES).unwrap().update("size", &Value::word(size)).unwrap();
             set.free_range(CONTENT, size, TO_OBJECT_END).unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
+use zstream_dsl::Mos;
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::error::{Error, Fault};
 use zstream_dsl::keys::CryptoKey;
@@ -69,22 +70,25 @@ impl Args {
         let failed =
             |error: Error| Failure::new(format_args!("cannot change the key of '{}': {error}", self.name));
         if self.inherit {
-            let (own, above) = pool.tx().inheritable_key(&self.name).map_err(&failed)?;
+            let above = pool.dsl().inheritable_key(&self.name).map_err(&failed)?.object();
+            let own = pool.dsl().dir(&self.name)?.object();
             let own = self.key(pool, options, own, true)?;
             let above = self.key(pool, options, above, true)?;
             pool.inherit_key(&self.name, &own, &above).map_err(&failed)?;
         } else {
-            let tx = pool.tx();
-            let (root, is_root) = tx.changeable_key(&self.name).map_err(&failed)?;
-            let now = match tx.keys_of(root)?.filter(|_| is_root) {
-                Some(keys) => Some((keys.format, location(pool, root)?)),
-                None => None,
+            let (root, now) = {
+                let (root, is_root) = pool.dsl().changeable_key(&self.name).map_err(&failed)?;
+                let now = match CryptoKey::of(&root)?.filter(|_| is_root) {
+                    Some(keys) => Some((keys.format, location(&root)?)),
+                    None => None,
+                };
+                (root.object(), now)
             };
             let old = self.key(pool, options, root, false)?;
             let new = wanted.changed_key(pool, &self.name, now, &AskedNew)?;
             pool.change_key(&self.name, &old, &new).map_err(&failed)?;
         }
-        let head = pool.tx().head_named(&self.name)?;
+        let head = pool.dsl().head(&self.name)?.object();
         users.iter().try_for_each(|parsed| pool.tx().assign(head, parsed)).map_err(&failed)
     }
 
@@ -96,7 +100,10 @@ impl Args {
         root: ObjectId,
         is_of_several: bool,
     ) -> Result<Secret, Failure> {
-        let name = pool.tx().dir_name(root)?;
+        let (name, place) = {
+            let root = pool.dsl().dir_by_object(root)?;
+            (root.name().to_owned(), location(&root)?)
+        };
         let mut refused = None;
         if options.is_at_hand() {
             let key = given(options, &name)?;
@@ -108,7 +115,6 @@ impl Args {
                 Err(error) => refused = Some(no_key(&name, &error)),
             }
         }
-        let place = location(pool, root)?;
         match (key_at(&place).filter(|_| self.load), refused) {
             (Some(key), _) => Ok(key?),
             (None, Some(refused)) if !prompt::can_ask() => Err(refused),
@@ -136,8 +142,8 @@ fn no_key(root: &str, error: &Error) -> Failure {
 }
 
 /// The keylocation of an encryption root.
-fn location(pool: &mut WritablePool, root: ObjectId) -> Result<String, Error> {
-    match pool.tx().inherited(root, "keylocation")? {
+fn location<M: Mos>(root: &Dir<M>) -> Result<String, Error> {
+    match root.inherited("keylocation")? {
         Some(location) => Ok(location.text()?.to_owned()),
         None => Ok("none".to_owned()),
     }

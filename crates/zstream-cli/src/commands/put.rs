@@ -11,7 +11,7 @@ use zstream::{Error, Input, Put, PutOptions, Request};
 use crate::change::command_line;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::pool::PoolOptions;
+use crate::pool::{PoolOptions, warn_unsearched};
 use crate::progress::Meter;
 
 /// The name of standard input.
@@ -50,6 +50,7 @@ impl Args {
         let mut putting = PutOptions::default();
         (putting.force, putting.timestamp) = (self.force, self.timestamp);
         let mut put = Put::open(&options.place_to_write()?, name, &putting, options)?;
+        warn_unsearched(put.pool());
         if put.is_volume() {
             self.check_volume(name, path)?;
         }

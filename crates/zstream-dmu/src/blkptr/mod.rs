@@ -29,6 +29,8 @@
 //! | [physical](BlockPointer::physical_birth) | it was written at its location; earlier for deduplicated or cloned blocks, later for moved or rewritten ones | gang headers, raidz widths, comparison of the locations of two pointers |
 //! | [allocation](BlockPointer::birth) | it was allocated for this dataset: physical if it was rewritten (`R`), otherwise logical | snapshots that share it: scrubs, deadlists, freeing |
 
+mod build;
+mod crypt;
 mod display;
 mod dva;
 mod validate;
@@ -40,6 +42,8 @@ use zstream_format::wire::Field;
 
 use crate::ids::Txg;
 
+pub use self::build::NormalBlock;
+pub use self::crypt::CryptKind;
 pub use self::dva::Dva;
 pub use self::validate::BlockPointerFault;
 
@@ -50,7 +54,7 @@ pub const BLOCK_POINTER_BYTES: usize = 128;
 pub const SECTOR_BYTES: u64 = 512;
 
 /// The maximum size of a block in bytes (`SPA_MAXBLOCKSIZE`).
-pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
+pub const BLOCK_BYTES_MAX: u64 = zstream_format::record::MAX_BLOCK_BYTES;
 
 /// The maximum payload of an embedded block pointer in bytes (`BPE_PAYLOAD_SIZE`).
 pub const EMBEDDED_PAYLOAD_MAX: usize = 112;
@@ -81,53 +85,6 @@ pub enum BlockKind {
     UnknownEmbedded(u8),
     /// A block on a vdev.
     Normal,
-}
-
-/// The use of encryption for a block (`X` bit).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CryptKind {
-    /// None.
-    Plain,
-    /// The content is encrypted. Salt, IV and MAC are in the block pointer.
-    Encrypted,
-    /// The content is not encrypted, but authenticated by a MAC in the block pointer, or for an objset block in the
-    /// block itself.
-    Authenticated,
-    /// An indirect block, whose MAC covers the MACs of its children.
-    IndirectMac,
-}
-
-/// The fields of a block pointer to a block on a vdev.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NormalBlock {
-    /// The addresses of the copies. Unused ones are zero.
-    pub dvas: [Dva; DVAS_PER_BLOCK_POINTER],
-    /// The logical size in bytes: a multiple of the sector size, 512 to 32 MiB.
-    pub lsize: u64,
-    /// The stored size in bytes: a multiple of the sector size, 512 to 32 MiB.
-    pub psize: u64,
-    /// The compression.
-    pub compression: CompressionType,
-    /// The checksum function.
-    pub checksum_type: ChecksumType,
-    /// The DMU object type.
-    pub object_type: ObjectType,
-    /// The level in the block tree, 0 for data.
-    pub level: u8,
-    /// `true` if the block is in the deduplication table.
-    pub dedup: bool,
-    /// The `X` bit: `true` for an encrypted or authenticated block, or an indirect block above such blocks.
-    pub uses_crypt: bool,
-    /// The byte order in which the block was written.
-    pub byte_order: ByteOrder,
-    /// The transaction group in which the block was born in its dataset.
-    pub logical_birth: Txg,
-    /// The transaction group in which the block was written, if it differs; otherwise 0.
-    pub physical_birth: Txg,
-    /// The fill count.
-    pub fill: u64,
-    /// The words of the checksum.
-    pub checksum: [u64; 4],
 }
 
 /// A block pointer (`blkptr_t`).
@@ -171,87 +128,6 @@ impl BlockPointer {
         let mut bytes = [0; BLOCK_POINTER_BYTES];
         self.put(&mut bytes, order);
         bytes
-    }
-
-    /// Creates a block pointer to a block on a vdev.
-    #[must_use]
-    pub fn normal(block: &NormalBlock) -> Self {
-        let mut words = [0; 16];
-        for (n, dva) in block.dvas.iter().enumerate() {
-            words[2 * n..2 * n + 2].copy_from_slice(&dva.words());
-        }
-        words[PROP] = field((block.lsize / SECTOR_BYTES).wrapping_sub(1), 0, 16)
-            | field((block.psize / SECTOR_BYTES).wrapping_sub(1), 16, 16)
-            | field(u64::from(block.compression.0), 32, 7)
-            | field(u64::from(block.checksum_type.0), 40, 8)
-            | field(u64::from(block.object_type.0), 48, 8)
-            | field(u64::from(block.level), 56, 5)
-            | field(u64::from(block.uses_crypt), 61, 1)
-            | field(u64::from(block.dedup), 62, 1)
-            | field(u64::from(block.byte_order == ByteOrder::Little), 63, 1);
-        words[PHYSICAL_BIRTH] = block.physical_birth.0;
-        words[LOGICAL_BIRTH] = block.logical_birth.0;
-        words[FILL] = block.fill;
-        words[CHECKSUM..].copy_from_slice(&block.checksum);
-        Self { words }
-    }
-
-    /// Creates a hole with a birth (feature `hole_birth`): the properties of the freed block, and the time at which
-    /// it was freed.
-    #[must_use]
-    pub fn hole(object_type: ObjectType, level: u8, lsize: u64, birth: Txg) -> Self {
-        let mut words = [0; 16];
-        words[PROP] = field((lsize / SECTOR_BYTES).wrapping_sub(1), 0, 16)
-            | field(u64::from(object_type.0), 48, 8)
-            | field(u64::from(level), 56, 5);
-        words[LOGICAL_BIRTH] = birth.0;
-        Self { words }
-    }
-
-    /// Creates a block pointer with an embedded `payload` (`BP_EMBEDDED_TYPE_DATA`): `lsize` bytes compressed with
-    /// `compression`, or not compressed.
-    ///
-    /// Returns `None` if the payload is empty or longer than [`EMBEDDED_PAYLOAD_MAX`], or if `lsize` is 0 or exceeds
-    /// 32 MiB.
-    #[must_use]
-    pub fn embedded(
-        payload: &[u8],
-        lsize: u64,
-        compression: CompressionType,
-        object_type: ObjectType,
-        level: u8,
-        birth: Txg,
-    ) -> Option<Self> {
-        if payload.is_empty() || payload.len() > EMBEDDED_PAYLOAD_MAX || lsize == 0 || lsize > 1 << 25 {
-            return None;
-        }
-        let mut words = [0; 16];
-        for (bytes, word) in payload.chunks(8).zip(PAYLOAD_WORDS) {
-            let mut padded = [0; 8];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            words[word] = u64::from_le_bytes(padded);
-        }
-        words[PROP] = field(lsize - 1, 0, 25)
-            | field(payload.len() as u64 - 1, 25, 7)
-            | field(u64::from(compression.0), 32, 7)
-            | field(1, 39, 1)
-            | field(u64::from(object_type.0), 48, 8)
-            | field(u64::from(level), 56, 5)
-            | field(1, 63, 1);
-        words[LOGICAL_BIRTH] = birth.0;
-        Some(Self { words })
-    }
-
-    /// Creates a redacted block pointer (`BP_EMBEDDED_TYPE_REDACTED`) of a block of `lsize` bytes.
-    #[must_use]
-    pub fn redacted(object_type: ObjectType, lsize: u64, birth: Txg) -> Self {
-        let mut words = [0; 16];
-        words[PROP] = field(lsize.wrapping_sub(1), 0, 25)
-            | field(1, 39, 1)
-            | field(2, 40, 8)
-            | field(u64::from(object_type.0), 48, 8);
-        words[LOGICAL_BIRTH] = birth.0;
-        Self { words }
     }
 
     /// Returns the kind of the block pointer.
@@ -369,27 +245,6 @@ impl BlockPointer {
         self.prop(56, 5) as u8
     }
 
-    /// Returns `true` if the block is encrypted, authenticated, or an indirect block above such blocks
-    /// (`BP_USES_CRYPT`).
-    #[must_use]
-    pub fn uses_crypt(&self) -> bool {
-        self.prop(39, 1) == 0 && self.prop(61, 1) != 0
-    }
-
-    /// Returns the use of encryption.
-    #[must_use]
-    pub fn crypt_kind(&self) -> CryptKind {
-        if !self.uses_crypt() {
-            CryptKind::Plain
-        } else if self.level() > 0 {
-            CryptKind::IndirectMac
-        } else if self.object_type().is_encrypted() {
-            CryptKind::Encrypted
-        } else {
-            CryptKind::Authenticated
-        }
-    }
-
     /// Returns `true` if the block is in the deduplication table.
     #[must_use]
     pub fn is_dedup(&self) -> bool {
@@ -449,55 +304,6 @@ impl BlockPointer {
         [self.words[12], self.words[13], self.words[14], self.words[15]]
     }
 
-    /// Returns the salt from which the key of the block is derived, for encrypted blocks.
-    #[must_use]
-    pub fn salt(&self) -> Option<[u8; 8]> {
-        (self.crypt_kind() == CryptKind::Encrypted).then(|| self.word_bytes(4))
-    }
-
-    /// Returns the 12-byte IV, for encrypted blocks.
-    #[must_use]
-    pub fn iv(&self) -> Option<[u8; 12]> {
-        (self.crypt_kind() == CryptKind::Encrypted).then(|| {
-            let mut iv = [0; 12];
-            iv[..8].copy_from_slice(&self.word_bytes(5));
-            self.byte_order().put_u32(&mut iv[8..], (self.words[FILL] >> 32) as u32);
-            iv
-        })
-    }
-
-    /// Returns the 16-byte MAC in the block pointer, if encryption is used. Objset blocks have their MACs in the
-    /// block, and therefore none here.
-    #[must_use]
-    pub fn mac(&self) -> Option<[u8; 16]> {
-        (self.uses_crypt() && self.object_type() != ObjectType::OBJSET).then(|| {
-            let mut mac = [0; 16];
-            mac[..8].copy_from_slice(&self.word_bytes(14));
-            mac[8..].copy_from_slice(&self.word_bytes(15));
-            mac
-        })
-    }
-
-    /// Returns the block pointer with a MAC in place of the last two words of the checksum.
-    #[must_use]
-    pub fn with_mac(mut self, mac: [u8; 16]) -> Self {
-        for (word, bytes) in [14, 15].into_iter().zip(mac.chunks_exact(8)) {
-            self.words[word] = self.byte_order().u64(bytes);
-        }
-        self
-    }
-
-    /// Returns the block pointer with the salt and IV of an encrypted block, in the third address and above the fill
-    /// count.
-    #[must_use]
-    pub fn with_crypt(mut self, salt: [u8; 8], iv: [u8; 12]) -> Self {
-        let order = self.byte_order();
-        self.words[4] = order.u64(&salt);
-        self.words[5] = order.u64(&iv[..8]);
-        self.words[FILL] = bits(self.words[FILL], 0, 32) | u64::from(order.u32(&iv[8..])) << 32;
-        self
-    }
-
     /// Returns the payload of an embedded block pointer, still compressed. Returns `None` for all other forms and for
     /// an invalid payload size.
     #[must_use]
@@ -519,12 +325,6 @@ impl BlockPointer {
 
     fn prop(&self, low: u32, width: u32) -> u64 {
         bits(self.words[PROP], low, width)
-    }
-
-    fn word_bytes(&self, n: usize) -> [u8; 8] {
-        let mut bytes = [0; 8];
-        self.byte_order().put_u64(&mut bytes, self.words[n]);
-        bytes
     }
 }
 

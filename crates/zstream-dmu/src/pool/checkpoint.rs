@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::mos::Features;
 use crate::objset::Objset;
 use crate::range_set::RangeSet;
-use crate::space::space_map::VdevSpace;
+use crate::space::vdev_space::VdevSpace;
 use crate::vdev::uberblock::{UBERBLOCK_BYTES, Uberblock};
 
 /// Entry of the MOS's directory that holds the uberblock.

@@ -22,13 +22,13 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
-use super::VERSIONS;
 use super::config_list::{create_packed, number};
 use super::history::{self, Event};
 use super::layout::{member_asize, metaslab_shift};
 use super::maintained::FeatureSet;
 use super::spec::{TopSpec, VdevClass, check_name};
 use super::writer::{PoolWriter, mos_properties};
+use super::{VERSIONS, ZAP_METADATA};
 use crate::blkptr::BlockPointer;
 use crate::block::ReadBlock;
 use crate::bpobj::write as lists;
@@ -42,7 +42,7 @@ use crate::mos::DIRECTORY_OBJECT;
 use crate::object_store::ObjectStore;
 use crate::objset::writer::ObjsetWriter;
 use crate::random::Random;
-use crate::space::space_map::VdevSpace;
+use crate::space::vdev_space::VdevSpace;
 use crate::space::{Allocator, MapForm};
 use crate::vdev::config::{ASHIFT_RANGE, PoolState, VdevConfig};
 use crate::vdev::sync::PoolLabels;
@@ -58,9 +58,6 @@ pub const TXG_INITIAL: Txg = Txg(4);
 
 /// Sector size of new pools unless told otherwise: 4 KiB, so that an image can be copied to any disk.
 pub const ASHIFT_DEFAULT: u8 = 12;
-
-/// Type of ZAPs that have no number of their own (`DMU_OTN_ZAP_METADATA`).
-const ZAP_METADATA: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
 
 /// The first object that has no fixed number.
 const FIRST_OBJECT: u64 = 32;
@@ -163,6 +160,31 @@ fn plan(new: &NewPool) -> Result<Plan> {
     Ok(plan)
 }
 
+/// The space of a new top-level vdev, whose metaslabs' maps are listed in `metaslab_array`.
+fn space_of(new: &NewPool, id: u64, top: &TopSpec<NewMember>, metaslab_array: ObjectId) -> Result<VdevSpace> {
+    let member_bytes =
+        |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
+    let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
+    let asize = top.shape.asize(&sizes);
+    let class = match top.class {
+        VdevClass::Normal => Some(AllocationClass::Normal),
+        VdevClass::Special => Some(AllocationClass::Special),
+        VdevClass::Dedup => Some(AllocationClass::Dedup),
+        VdevClass::Log => None,
+    };
+    Ok(VdevSpace {
+        vdev: id as u32,
+        ashift: new.ashift,
+        asize,
+        metaslab_array,
+        metaslab_shift: metaslab_shift(asize),
+        unflushed_txgs: None,
+        checkpoint_map: None,
+        class,
+        belongs_to: class,
+    })
+}
+
 /// Plans a top-level vdev and gives its list; members of the list stand in the order of `vdev_config_generate`.
 fn plan_top(
     new: &NewPool,
@@ -171,31 +193,11 @@ fn plan_top(
     numbers: &mut Numbers,
     plan: &mut Plan,
 ) -> Result<NvList> {
-    let member_bytes =
-        |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
-    let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
-    let asize = top.shape.asize(&sizes);
-    let shift = metaslab_shift(asize);
-    let (array, zap) = (numbers.next(), numbers.next());
-    let bias = (top.class != VdevClass::Normal).then_some(top.class);
-    plan.zaps.push((zap, bias));
-    let class = match top.class {
-        VdevClass::Normal => Some(AllocationClass::Normal),
-        VdevClass::Special => Some(AllocationClass::Special),
-        VdevClass::Dedup => Some(AllocationClass::Dedup),
-        VdevClass::Log => None,
-    };
-    plan.spaces.push(VdevSpace {
-        vdev: id as u32,
-        ashift: new.ashift,
-        asize,
-        metaslab_array: array,
-        metaslab_shift: shift,
-        unflushed_txgs: None,
-        checkpoint_map: None,
-        class,
-        belongs_to: class,
-    });
+    let space = space_of(new, id, top, numbers.next())?;
+    let zap = numbers.next();
+    plan.zaps.push((zap, (top.class != VdevClass::Normal).then_some(top.class)));
+    let (array, shift, asize) = (space.metaslab_array, space.metaslab_shift, space.asize);
+    plan.spaces.push(space);
     let at_top = |list: &mut NvList| {
         list.add_u64("metaslab_array", array.0).add_u64("metaslab_shift", u64::from(shift));
         list.add_u64("ashift", u64::from(new.ashift)).add_u64("asize", asize);

@@ -35,7 +35,7 @@ use crate::object_store::ObjectStore;
 use crate::objset::Objset;
 use crate::objset::writer::{ObjsetWriter, SetProperties};
 use crate::space::Allocator;
-use crate::space::space_map::VdevSpace;
+use crate::space::vdev_space::VdevSpace;
 use crate::tx::{self, Commit, SpaceDelta};
 use crate::vdev::config::{PoolState, VdevConfig};
 use crate::vdev::label::Role;

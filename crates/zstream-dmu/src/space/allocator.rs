@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::capacity::{self, Capacity};
 use super::metaslab::Writing;
-use super::space_map::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::top::Top;
+use super::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};

@@ -12,7 +12,7 @@
 //! [`arithmetic`]): the allocator refuses a block where `available` ends.
 
 use super::Reserve;
-use super::space_map::VdevSpace;
+use super::vdev_space::VdevSpace;
 use crate::vdev::arithmetic::{self, deflated};
 use crate::vdev::config::VdevConfig;
 use crate::zio::AllocationClass;

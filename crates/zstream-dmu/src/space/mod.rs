@@ -9,6 +9,7 @@ mod space_map_write;
 #[cfg(test)]
 mod tests;
 mod top;
+pub mod vdev_space;
 
 pub use self::allocator::{Allocator, MapForm};
 pub use self::capacity::Capacity;

@@ -8,7 +8,8 @@ use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::space_map::{LogSpaceMaps, SpaceMap, VdevSpace};
+use super::space_map::SpaceMap;
+use super::vdev_space::{LogSpaceMaps, VdevSpace};
 use super::*;
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockPointer, Dva, NormalBlock};
 use crate::dnode::NewObject;

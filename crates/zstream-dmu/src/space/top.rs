@@ -1,7 +1,8 @@
 //! The space of one top-level vdev.
 
 use super::metaslab::{self, MapChange, Metaslab, Writing};
-use super::space_map::{SpaceChange, VdevSpace};
+use super::space_map::SpaceChange;
+use super::vdev_space::VdevSpace;
 use crate::blkptr::DVAS_PER_BLOCK_POINTER;
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;

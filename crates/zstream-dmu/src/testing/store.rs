@@ -124,7 +124,7 @@ impl ObjectStore for Store {
     }
 
     fn reclaim(&mut self, object: ObjectId, new: &NewObject, kept: Kept) -> Result<()> {
-        let old = self.objects.remove(&object.0).ok_or_else(|| Fault::NoObject(object))?;
+        let old = self.objects.remove(&object.0).ok_or(Fault::NoObject(object))?;
         self.claim(object, new)?;
         let now = self.get_mut(object)?;
         let shape = |info: &ObjectInfo| (info.object_type, info.block_bytes);

@@ -8,7 +8,7 @@ use crate::ids::ObjectId;
 use crate::mos::DIRECTORY_OBJECT;
 use crate::object_store::ObjectStore;
 use crate::space::Allocator;
-use crate::space::space_map::{LOG_SPACE_MAPS, LogSpaceMaps, UNFLUSHED_TXGS};
+use crate::space::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, UNFLUSHED_TXGS};
 use crate::tx::features;
 use crate::zap::{Zap, ZapMut};
 

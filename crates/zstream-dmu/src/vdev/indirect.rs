@@ -175,7 +175,7 @@ impl<'a> Place<'a> {
             let (top, offset) = self.tree.locate(Dva::new(vdev, offset, 0, false), len)?;
             match &top.kind {
                 super::Kind::Indirect(next) => {
-                    let next = next.get().ok_or_else(|| Fault::NoMapping(vdev))?;
+                    let next = next.get().ok_or(Fault::NoMapping(vdev))?;
                     self.resolve(next, offset, len, depth + 1, pieces)?;
                 }
                 _ => pieces.push(Piece { vdev: top, offset, len: len as usize }),

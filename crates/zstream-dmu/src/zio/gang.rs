@@ -39,58 +39,71 @@ pub const PIECES: usize = 3;
 /// allocated; the largest block is down to one sector after ten levels.
 pub const DEPTH_MAX: usize = 12;
 
-/// Reads the stored block with the gang header at `address`.
-#[allow(clippy::too_many_arguments)] // the state of a recursive search
-pub(super) fn read(
-    reader: &BlockReader,
-    bp: &BlockPointer,
-    address: Dva,
-    verifier: &Verifier<'_>,
-    out: &mut [u8],
-    effort: Effort,
-    damage: &mut Vec<Damage>,
-    depth: usize,
-) -> Result<()> {
-    if depth >= DEPTH_MAX {
-        return Err(Error::corrupt("gang block", format!("block is nested deeper than {DEPTH_MAX} levels")));
+/// A gang block whose pieces are read.
+pub(super) struct Gang<'a> {
+    pub(super) reader: &'a BlockReader,
+    /// The pointer of the gang block.
+    pub(super) bp: &'a BlockPointer,
+    pub(super) verifier: &'a Verifier<'a>,
+    pub(super) effort: Effort,
+    /// The number of gang blocks around it.
+    pub(super) depth: usize,
+}
+
+impl Gang<'_> {
+    /// Reads the stored block with the gang header at `address`.
+    pub(super) fn read(&self, address: Dva, out: &mut [u8], damage: &mut Vec<Damage>) -> Result<()> {
+        let Self { reader, bp, effort, depth, .. } = *self;
+        if depth >= DEPTH_MAX {
+            return Err(Error::corrupt(
+                "gang block",
+                format!("block is nested deeper than {DEPTH_MAX} levels"),
+            ));
+        }
+        let pieces = read_header(reader, bp, address, effort, damage)?;
+        for (piece, part) in parts(&pieces, out)? {
+            match effort {
+                Effort::AnyCopy => reader.read_any(piece, None, part, damage, depth + 1)?,
+                Effort::EveryCopy => read_every(reader, piece, part, damage, depth + 1)?,
+            }
+        }
+        self.verifier.verify(out)
     }
-    let pieces = read_header(reader, bp, address, effort, damage)?;
-    let mut rest = &mut *out;
-    let mut left = rest.len();
-    let whole = left;
-    let mut parts: Vec<(&BlockPointer, &mut [u8])> = Vec::with_capacity(PIECES);
-    for piece in &pieces {
+}
+
+/// Splits the buffer for a block into those for its pieces.
+fn parts<'a, 'b>(
+    pieces: &'a [BlockPointer],
+    out: &'b mut [u8],
+) -> Result<Vec<(&'a BlockPointer, &'b mut [u8])>> {
+    let whole = out.len();
+    let mut rest = out;
+    let mut parts = Vec::with_capacity(PIECES);
+    for piece in pieces {
         match piece.kind() {
             BlockKind::Hole => continue,
             BlockKind::Normal => {}
             _ => return Err(Error::corrupt("gang block", format!("unexpected piece {piece}"))),
         }
         piece.validate()?;
-        let size = piece.psize() as usize;
+        let (size, left) = (piece.psize() as usize, rest.len());
         if size > left || piece.lsize() != piece.psize() {
             return Err(Error::corrupt(
                 "gang block",
                 format!("a piece is {size} bytes, expected at most {left}"),
             ));
         }
-        let (part, behind) = rest.split_at_mut(size);
+        let (part, after) = rest.split_at_mut(size);
         parts.push((piece, part));
-        rest = behind;
-        left -= size;
+        rest = after;
     }
-    if left != 0 {
+    if !rest.is_empty() {
         return Err(Error::corrupt(
             "gang block",
-            format!("pieces are {} bytes, expected {whole}", whole - left),
+            format!("pieces are {} bytes, expected {whole}", whole - rest.len()),
         ));
     }
-    for (piece, part) in parts {
-        match effort {
-            Effort::AnyCopy => reader.read_any(piece, None, part, damage, depth + 1)?,
-            Effort::EveryCopy => read_every(reader, piece, part, damage, depth + 1)?,
-        }
-    }
-    verifier.verify(out)
+    Ok(parts)
 }
 
 impl BlockReader {

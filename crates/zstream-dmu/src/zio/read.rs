@@ -171,7 +171,8 @@ impl BlockReader {
     ) -> Result<()> {
         let verifier = self.verifier(bp)?;
         if bp.is_gang() {
-            return super::gang::read(self, bp, address, &verifier, out, effort, damage, depth);
+            let gang = super::gang::Gang { reader: self, bp, verifier: &verifier, effort, depth };
+            return gang.read(address, out, damage);
         }
         let verify = |bytes: &[u8]| verifier.verify(bytes);
         let mut reading = Reading::new(&verify, effort);

@@ -3,100 +3,68 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_format::object_type::ObjectType;
 
 use super::{Dataset, Dir};
 use crate::error::{Error, Kind, Result};
-use crate::phys::{DatasetPhys, DirPhys};
 use crate::pool::Dsl;
+use crate::reader::Mos;
 
-/// How deep datasets may be nested: a name of 255 bytes has no more parts.
-const DEPTH_MAX: usize = 128;
-
-impl Dsl {
+impl<M: Mos> Dsl<M> {
     /// The pool's root directory.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn root(self: &Arc<Self>) -> Result<Arc<Dir>> {
-        Dir::open(self, self.root_object(), self.name().to_owned(), None)
+    pub fn root(self: &Arc<Self>) -> Result<Arc<Dir<M>>> {
+        Dir::at(self, self.read().path_to(self.read().root_dir()?)?)
     }
 
     /// The directory of this name: a filesystem or volume without its snapshots.
     ///
     /// # Errors
     /// When the pool is another one, there is none of this name, or it cannot be read.
-    pub fn dir(self: &Arc<Self>, name: &str) -> Result<Arc<Dir>> {
-        let mut parts = name.split('/');
-        if parts.next() != Some(self.name()) {
-            return Err(Error::not_found(Kind::Pool, name.split('/').next().unwrap_or_default()));
+    pub fn dir(self: &Arc<Self>, name: &str) -> Result<Arc<Dir<M>>> {
+        let pool = name.split('/').next().unwrap_or_default();
+        if pool != self.name() {
+            return Err(Error::not_found(Kind::Pool, pool));
         }
-        let mut dir = self.root()?;
-        for part in parts.take(DEPTH_MAX) {
-            dir = dir.child(part)?.ok_or_else(|| Error::not_found(Kind::Dataset, name))?;
-        }
-        Ok(dir)
+        self.find_dir(name)?.ok_or_else(|| Error::not_found(Kind::Dataset, name))
+    }
+
+    /// The directory of this name; none where there is none.
+    ///
+    /// # Errors
+    /// When the way there cannot be read.
+    pub fn find_dir(self: &Arc<Self>, name: &str) -> Result<Option<Arc<Dir<M>>>> {
+        self.read().path_named(name)?.map(|path| Dir::at(self, path)).transpose()
     }
 
     /// The dataset that is object `object` of the MOS, with its name, found by going up from it.
     ///
     /// # Errors
     /// When there is none, or the way up cannot be read.
-    pub fn dataset_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Dataset> {
-        let phys = DatasetPhys::of_bonus(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)?;
-        let dir = self.dir_by_object(phys.dir)?;
-        let head = dir.head()?;
-        if head.object() == object {
-            return Ok(head);
+    pub fn dataset_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Dataset<M>> {
+        let dir = self.dir_by_object(self.read().dataset(object)?.dir)?;
+        if dir.phys().head == Some(object) {
+            return dir.head();
         }
-        head.snapshots()?
-            .into_iter()
-            .find(|snapshot| snapshot.object() == object)
-            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{object} is not in {}", dir.name())))
+        let short = self.read().short_name(object)?;
+        Dataset::open(&dir, object, format!("{}@{short}", dir.name()))
     }
 
     /// The directory that is object `object` of the MOS.
     ///
     /// # Errors
     /// When there is none, or the way up cannot be read.
-    pub fn dir_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Arc<Dir>> {
-        self.dir_above(object, 0)
-    }
-
-    fn dir_above(self: &Arc<Self>, object: ObjectId, depth: usize) -> Result<Arc<Dir>> {
-        if object == self.root_object() {
-            return self.root();
-        }
-        if depth > DEPTH_MAX {
-            return Err(Error::corrupt(
-                "DSL directory",
-                format!("{object} is nested more than {DEPTH_MAX} deep"),
-            ));
-        }
-        let phys = DirPhys::of_bonus(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)?;
-        let parent =
-            phys.parent.ok_or_else(|| Error::corrupt("DSL directory", format!("{object} has no parent")))?;
-        let parent = self.dir_above(parent, depth + 1)?;
-        parent
-            .children()?
-            .into_iter()
-            .find(|child| child.object() == object)
-            .ok_or_else(|| Error::corrupt("DSL directory", format!("{object} is not in {}", parent.name())))
+    pub fn dir_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Arc<Dir<M>>> {
+        Dir::at(self, self.read().path_to(object)?)
     }
 
     /// The snapshot with this guid, anywhere in the pool, as `zfs receive` looks for one.
     ///
     /// # Errors
     /// When the tree cannot be read.
-    pub fn snapshot_by_guid(self: &Arc<Self>, guid: Guid) -> Result<Option<Dataset>> {
-        let mut found = None;
-        self.walk(&mut |dir| {
-            if found.is_none() {
-                found = dir.head()?.snapshots()?.into_iter().find(|snapshot| snapshot.phys().guid == guid);
-            }
-            Ok(())
-        })?;
-        Ok(found)
+    pub fn snapshot_by_guid(self: &Arc<Self>, guid: Guid) -> Result<Option<Dataset<M>>> {
+        self.root()?.snapshot_by_guid(guid)
     }
 
     /// Visits every directory that has a head dataset, parents first, children by name. Those that ZFS
@@ -104,7 +72,34 @@ impl Dsl {
     ///
     /// # Errors
     /// When the tree cannot be read, or what `visit` returns.
-    pub fn walk(self: &Arc<Self>, visit: &mut dyn FnMut(&Arc<Dir>) -> Result<()>) -> Result<()> {
+    pub fn walk(self: &Arc<Self>, visit: &mut dyn FnMut(&Arc<Dir<M>>) -> Result<()>) -> Result<()> {
         self.root()?.walk(visit)
+    }
+}
+
+impl<M: Mos> Dir<M> {
+    /// The snapshot with this guid of the head or of what is below; the first in the order of [`walk`](Self::walk).
+    ///
+    /// # Errors
+    /// When the tree cannot be read.
+    pub fn snapshot_by_guid(self: &Arc<Self>, guid: Guid) -> Result<Option<Dataset<M>>> {
+        let mut found = None;
+        self.walk(&mut |dir| {
+            if found.is_none() {
+                found = dir.head()?.snapshot_by_guid(guid)?;
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}
+
+impl<M: Mos> Dataset<M> {
+    /// The snapshot of a head with this guid.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn snapshot_by_guid(&self, guid: Guid) -> Result<Option<Self>> {
+        Ok(self.snapshots()?.into_iter().find(|snapshot| snapshot.phys().guid == guid))
     }
 }

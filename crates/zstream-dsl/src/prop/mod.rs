@@ -24,6 +24,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use zstream_dmu::error::Result as PoolResult;
+use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap;
@@ -35,6 +36,7 @@ use self::value::{Found, Source, Value};
 use crate::bookmark::Bookmark;
 use crate::dataset::{Dataset, Dir};
 use crate::error::{Error, Result};
+use crate::reader::{Mos, MosReader};
 
 pub(crate) const RECEIVED: &str = "$recvd";
 pub(crate) const INHERIT: &str = "$inherit";
@@ -199,7 +201,7 @@ impl Props {
             dir = at.parent().cloned();
         }
         for zap in zaps {
-            for (key, _) in dataset.dsl().entries(zap)? {
+            for (key, _) in dataset.dsl().read().entries(zap)? {
                 let name = key.split('$').next().unwrap_or_default();
                 if name.contains(':') {
                     names.insert(name.to_owned());
@@ -220,8 +222,88 @@ fn is_locked(dataset: &Dataset) -> Result<bool> {
 ///
 /// # Errors
 /// When the ZAPs cannot be read, or the value is text.
-pub fn stored_number(dataset: &Dataset, name: &str) -> Result<Option<u64>> {
+pub fn stored_number<M: Mos>(dataset: &Dataset<M>, name: &str) -> Result<Option<u64>> {
     Ok(lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()?)
+}
+
+/// What one directory or snapshot says of a property.
+struct Here {
+    /// The value that counts, and whether it was received.
+    value: Option<(zap::Value, bool)>,
+    /// The value that was received, whether it counts or not.
+    received: Option<zap::Value>,
+}
+
+impl MosReader<'_> {
+    /// What a table of properties says of one.
+    fn property(self, props: Option<ObjectId>, name: &str) -> Result<Here> {
+        let received = self.lookup(props, &format!("{name}{RECEIVED}"))?;
+        let mut value = self.lookup(props, &format!("{name}{KNOWN_ELSEWHERE}"))?;
+        if value.is_none() {
+            value = self.lookup(props, name)?;
+        }
+        let mut value = value.map(|value| (value, false));
+        if value.is_none() && received.is_some() && self.lookup(props, &format!("{name}{INHERIT}"))?.is_none()
+        {
+            value = received.clone().map(|value| (value, true));
+        }
+        Ok(Here { value, received })
+    }
+
+    /// What counts of a number that is not inherited; 0 where none is set.
+    pub(crate) fn number_property(self, dir: ObjectId, name: &str) -> Result<u64> {
+        Ok(self.own_number(self.dir(dir)?.props, name)?.unwrap_or(0))
+    }
+
+    /// What counts of a number in a table of properties; none where none is set.
+    fn own_number(self, props: Option<ObjectId>, name: &str) -> Result<Option<u64>> {
+        Ok(self.property(props, name)?.value.map(|(value, _)| value.u64()).transpose()?)
+    }
+
+    /// What counts of an inherited property of a directory, set here or above; none where nothing is.
+    pub(crate) fn inherited(self, dir: ObjectId, name: &str) -> Result<Option<zap::Value>> {
+        for (_, phys) in self.line_up(dir)? {
+            if let Some((value, _)) = self.property(phys.props, name)?.value {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<M: Mos> Dir<M> {
+    /// What counts of an inherited property, set here or above; none where nothing is.
+    ///
+    /// # Errors
+    /// When the properties cannot be read.
+    pub fn inherited(&self, name: &str) -> Result<Option<zap::Value>> {
+        self.dsl().read().inherited(self.object(), name)
+    }
+
+    /// What counts of a number that is not inherited; none where none is set.
+    ///
+    /// # Errors
+    /// When the properties cannot be read, or the value is text.
+    pub fn own_number(&self, name: &str) -> Result<Option<u64>> {
+        self.dsl().read().own_number(self.phys().props, name)
+    }
+
+    /// The names of the properties that were received here, sorted.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn received_names(&self) -> Result<Vec<String>> {
+        let entries = self.dsl().read().entries(self.phys().props)?;
+        Ok(entries.iter().filter_map(|(name, _)| name.strip_suffix(RECEIVED).map(str::to_owned)).collect())
+    }
+
+    /// Whether a property is set here, and not by a receive.
+    ///
+    /// # Errors
+    /// When the properties cannot be read.
+    pub fn is_set_here(&self, name: &str) -> Result<bool> {
+        Ok(self.dsl().read().lookup(self.phys().props, name)?.is_some())
+    }
 }
 
 /// What ZAPs say of a property.
@@ -232,8 +314,7 @@ struct Stored {
 }
 
 /// Looks a property up, from the dataset upwards (`dsl_prop_get_ds`, `dsl_prop_get_dd`).
-fn lookup(dataset: &Dataset, name: &str, inherited: bool) -> Result<Stored> {
-    let dsl = dataset.dsl();
+fn lookup<M: Mos>(dataset: &Dataset<M>, name: &str, inherited: bool) -> Result<Stored> {
     let mut stored = Stored::default();
     let mut at = Some(dataset.dir().clone());
     let mut zap = if dataset.is_snapshot() {
@@ -245,20 +326,13 @@ fn lookup(dataset: &Dataset, name: &str, inherited: bool) -> Result<Stored> {
     };
     let mut from: Option<String> = None;
     loop {
-        let source = |here: Source| from.as_ref().map_or(here, |name| Source::Inherited(name.clone()));
-        let received = dsl.lookup(zap, &format!("{name}{RECEIVED}"))?;
+        let Here { value, received } = dataset.dsl().read().property(zap, name)?;
         if from.is_none() {
-            stored.received.clone_from(&received);
+            stored.received = received;
         }
-        let newer = dsl.lookup(zap, &format!("{name}{KNOWN_ELSEWHERE}"))?;
-        if let Some(value) = newer.map_or_else(|| dsl.lookup(zap, name), |value| Ok(Some(value)))? {
-            stored.value = Some((value, source(Source::Local)));
-            return Ok(stored);
-        }
-        if let Some(value) = received
-            && dsl.lookup(zap, &format!("{name}{INHERIT}"))?.is_none()
-        {
-            stored.value = Some((value, source(Source::Received)));
+        if let Some((value, is_received)) = value {
+            let here = if is_received { Source::Received } else { Source::Local };
+            stored.value = Some((value, from.map_or(here, Source::Inherited)));
             return Ok(stored);
         }
         match at {

@@ -5,7 +5,7 @@ use zstream_dmu::mos::features::Features;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{Pool, directory_object};
 use zstream_dmu::space::Capacity;
-use zstream_dmu::space::space_map::VdevSpace;
+use zstream_dmu::space::vdev_space::VdevSpace;
 use zstream_dmu::vdev::Vdev;
 use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::AllocationClass;

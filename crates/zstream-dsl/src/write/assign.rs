@@ -5,62 +5,25 @@ use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
 
 use super::{Setting, Tx};
+use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::pool::Dsl;
 use crate::prop::parse::Parsed;
 use crate::prop::table::{Property, Types};
+use crate::reader::{Mos, MosReader};
 
 /// Blocks up to this size need no feature, in bytes.
 const OLD_BLOCK_BYTES_MAX: u64 = 128 << 10;
 
 impl Tx<'_> {
-    /// What a head or snapshot is.
-    ///
-    /// # Errors
-    /// When its object set cannot be read.
-    pub fn types_of(&self, dataset: ObjectId) -> Result<Types> {
-        if self.dataset(dataset)?.is_snapshot() {
-            return Ok(Types::SNAPSHOT);
-        }
-        Ok(if self.is_filesystem(dataset)? { Types::FILESYSTEM } else { Types::VOLUME })
-    }
-
-    /// Refuses a property that a dataset of this kind cannot have or that the pool cannot keep.
-    ///
-    /// # Errors
-    /// `EINVAL` when it does not apply or is fixed when a dataset is made, `ENOTSUP` when the pool lacks a feature.
-    pub fn check_assignment(&self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
-        let refuse = |why: &str| Err(Error::bad_property(format!("property {} {why}", parsed.name)));
-        let Some(property) = parsed.property else { return Ok(()) };
-        if types == Types::SNAPSHOT {
-            return refuse("cannot be set of a snapshot");
-        }
-        if !property.types.intersects(types) {
-            return refuse("does not apply to datasets of this kind");
-        }
-        if property.set_once && !is_new {
-            return refuse("is fixed when a dataset is created");
-        }
-        match property.name {
-            "version" => return Err(Error::unsupported("upgrading a filesystem")),
-            "dedup" if parsed.value != Value::word(2) => {
-                return Err(Error::unsupported("writing deduplicated datasets"));
-            }
-            _ => {}
-        }
-        match needed_feature(property, &parsed.value) {
-            Some(feature) => self.require_feature(feature),
-            None => Ok(()),
-        }
-    }
-
     /// Sets a property of a head or snapshot, as a user does.
     ///
     /// # Errors
-    /// As [`check_assignment`](Self::check_assignment) and [`set_property`](Self::set_property).
+    /// As [`check_assignment`](Dsl::check_assignment) and [`set_property`](Self::set_property).
     pub fn assign(&mut self, dataset: ObjectId, parsed: &Parsed) -> Result<()> {
-        self.check_assignment(parsed, self.types_of(dataset)?, false)?;
+        self.read().check_assignment(parsed, self.read().types_of(dataset)?, false)?;
         match parsed.name.as_str() {
-            "keylocation" => self.check_key_location(dataset, parsed.value.text()?)?,
+            "keylocation" => self.read().check_key_location(dataset, parsed.value.text()?)?,
             "volsize" => return Err(Error::bad_property("the size of a volume changes with what is in it")),
             _ => {}
         }
@@ -89,12 +52,73 @@ impl Tx<'_> {
     }
 }
 
-impl Tx<'_> {
-    /// Refuses a place of a key that the dataset cannot have (`dsl_crypto_can_set_keylocation`).
+impl Tx<'_> {}
+
+impl<M: Mos> Dsl<M> {
+    /// Refuses a property that a dataset of this kind cannot have or that the pool cannot keep.
+    ///
+    /// # Errors
+    /// `EINVAL` when it does not apply or is fixed when a dataset is made, `ENOTSUP` when the pool lacks a feature.
+    pub fn check_assignment(&self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
+        self.read().check_assignment(parsed, types, is_new)
+    }
+}
+
+impl<M: Mos> Dataset<M> {
+    /// What it is: one kind.
+    ///
+    /// # Errors
+    /// When its object set cannot be read.
+    pub fn types(&self) -> Result<Types> {
+        self.dsl().read().types_of(self.object())
+    }
+
+    /// Refuses a place of a key that a head cannot have (`dsl_crypto_can_set_keylocation`).
     ///
     /// # Errors
     /// `EACCES` when it is not an encryption root, `EINVAL` when it is not a place of a key.
-    pub fn check_key_location(&self, head: ObjectId, location: &str) -> Result<()> {
+    pub fn check_key_location(&self, location: &str) -> Result<()> {
+        self.dsl().read().check_key_location(self.object(), location)
+    }
+}
+
+impl MosReader<'_> {
+    /// What a head or snapshot is.
+    fn types_of(self, dataset: ObjectId) -> Result<Types> {
+        if self.dataset(dataset)?.is_snapshot() {
+            return Ok(Types::SNAPSHOT);
+        }
+        Ok(if self.is_filesystem(dataset)? { Types::FILESYSTEM } else { Types::VOLUME })
+    }
+
+    /// Refuses a property that a dataset of this kind cannot have or that the pool cannot keep.
+    fn check_assignment(self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
+        let refuse = |why: &str| Err(Error::bad_property(format!("property {} {why}", parsed.name)));
+        let Some(property) = parsed.property else { return Ok(()) };
+        if types == Types::SNAPSHOT {
+            return refuse("cannot be set of a snapshot");
+        }
+        if !property.types.intersects(types) {
+            return refuse("does not apply to datasets of this kind");
+        }
+        if property.set_once && !is_new {
+            return refuse("is fixed when a dataset is created");
+        }
+        match property.name {
+            "version" => return Err(Error::unsupported("upgrading a filesystem")),
+            "dedup" if parsed.value != Value::word(2) => {
+                return Err(Error::unsupported("writing deduplicated datasets"));
+            }
+            _ => {}
+        }
+        match needed_feature(property, &parsed.value) {
+            Some(feature) => self.require_feature(feature),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a place of a key that the dataset cannot have (`dsl_crypto_can_set_keylocation`).
+    fn check_key_location(self, head: ObjectId, location: &str) -> Result<()> {
         let dir = self.dataset(head)?.dir;
         let refuse = |errno, why: &str| Err(Error::refused(errno, format!("keylocation {why}")));
         match self.encryption_root(dir)? {

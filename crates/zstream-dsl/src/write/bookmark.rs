@@ -3,6 +3,7 @@
 //! A bookmark that counts what was freed since its snapshot (`HAS_FBN`) keeps the txg of that snapshot a key of the
 //! deadlists of the head and of its clones, also when the snapshot is gone.
 
+use std::sync::Arc;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_format::errno::Errno;
@@ -13,8 +14,8 @@ use super::usage::{Change, add};
 use crate::bookmark::{BOOKMARKS, Bookmark, BookmarkFlags, BookmarkPhys, Space};
 use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
-use crate::name::{Name, Suffix};
-use crate::pool::ZAPIFIED;
+use crate::pool::Dsl;
+use crate::reader::{Mos, MosReader, ZAPIFIED};
 
 impl Bookmark {
     /// Whether it counts what was freed since its snapshot.
@@ -32,26 +33,10 @@ impl Bookmark {
 }
 
 impl Tx<'_> {
-    /// The ZAP of a head's bookmarks.
-    pub(super) fn bookmarks_zap(&self, head: ObjectId) -> Result<Option<ObjectId>> {
-        self.lookup_object(self.own_zap(head)?, BOOKMARKS)
-    }
-
-    /// The bookmarks of a head by age; their names are short ones.
-    pub(super) fn bookmarks(&self, head: ObjectId) -> Result<Vec<Bookmark>> {
-        let entries = self.entries(self.bookmarks_zap(head)?)?;
-        let mut bookmarks = entries
-            .into_iter()
-            .map(|(name, value)| Bookmark::new(name, &value))
-            .collect::<Result<Vec<_>>>()?;
-        bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
-        Ok(bookmarks)
-    }
-
     /// Writes a bookmark that counts what was freed.
     pub(super) fn put_bookmark(&mut self, head: ObjectId, bookmark: &Bookmark) -> Result<()> {
-        match self.bookmarks_zap(head)? {
-            Some(zap) => Ok(self.zap(zap)?.update(bookmark.name.as_str(), &bookmark.encode(true))?),
+        match self.read().bookmarks_zap(head)? {
+            Some(zap) => Ok(self.zap(zap)?.update(bookmark.short_name(), &bookmark.encode(true))?),
             None => Ok(()),
         }
     }
@@ -65,7 +50,8 @@ impl Tx<'_> {
         after: Txg,
     ) -> Result<()> {
         let mut keys: Vec<Txg> = self
-            .bookmarks(head)?
+            .read()
+            .bookmarks(head, "")?
             .iter()
             .filter(|mark| mark.counts_freed() && mark.creation_txg > after)
             .map(|mark| mark.creation_txg)
@@ -74,8 +60,215 @@ impl Tx<'_> {
         keys.into_iter().try_for_each(|key| self.add_deadlist_key(deadlist, key))
     }
 
+    /// Adds a bookmark to a head (`dsl_bookmark_node_add`).
+    pub(super) fn add_bookmark(&mut self, head: ObjectId, mark: &Bookmark) -> Result<()> {
+        let zap = match self.read().bookmarks_zap(head)? {
+            Some(zap) => zap,
+            None => {
+                let zap = self.create_zap(ZAPIFIED, NormFlags::UPPER)?;
+                self.feature_add("bookmarks", 1)?;
+                self.set_entry(head, BOOKMARKS, &Value::word(zap.0))?;
+                zap
+            }
+        };
+        let needs_more = mark.ivset_guid != 0 || mark.counts_freed() || mark.redaction_object.is_some();
+        let is_long = needs_more && self.read().feature_enabled("bookmark_v2")?;
+        if is_long {
+            self.feature_add("bookmark_v2", 1)?;
+        }
+        Ok(self.zap(zap)?.add(mark.short_name(), &mark.encode(is_long))?)
+    }
+
+    /// Makes a bookmark of a snapshot or of another bookmark (`dsl_bookmark_create`).
+    ///
+    /// # Errors
+    /// `ENOENT`, `EEXIST`, `EINVAL` when the source is not in the line of snapshots that led to the bookmark's dataset.
+    pub fn bookmark(&mut self, source: &str, name: &str) -> Result<()> {
+        let not_before = || Error::refused(Errno::EINVAL, format!("{source} is not an ancestor of {name}"));
+        let (head, short) = self.dsl().vacant_bookmark(name)?;
+        let mark = if source.contains('#') {
+            let (of, mark) = self.dsl().bookmark(source).map(|(of, mark)| (of.object(), mark))?;
+            if !self.read().is_mark_before(head, of, &mark)? {
+                return Err(not_before());
+            }
+            Bookmark { name: short, phys: BookmarkPhys { redaction_object: None, ..mark.phys } }
+        } else {
+            let snapshot = self.dsl().snapshot(source)?.object();
+            if !self.read().is_before(head, snapshot)? {
+                return Err(not_before());
+            }
+            self.mark_snapshot(&short, snapshot)?
+        };
+        if mark.counts_freed() {
+            self.feature_add("bookmark_written", 1)?;
+        }
+        self.add_bookmark(head, &mark)
+    }
+
+    /// What a bookmark of a snapshot says, with an empty list of what is left out where the snapshot is redacted.
+    fn mark_snapshot(&mut self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
+        let mut mark = self.read().bookmark_of(name, snapshot)?;
+        if let Some(guids) = self.read().entry(snapshot, crate::dataset::feature::REDACTED_DATASETS)? {
+            let header = CompleteHeader::new(guids.u64s());
+            mark.phys.redaction_object = Some(self.create_redaction_list(&header)?);
+        }
+        Ok(mark)
+    }
+
+    /// A bookmark of a snapshot that has a list of what is left out (`dsl_bookmark_create_redacted`).
+    pub(super) fn add_redaction_bookmark(
+        &mut self,
+        head: ObjectId,
+        name: &str,
+        snapshot: ObjectId,
+        list: ObjectId,
+    ) -> Result<()> {
+        let mut mark = self.read().bookmark_of(name, snapshot)?;
+        mark.phys.redaction_object = Some(list);
+        if mark.counts_freed() {
+            self.feature_add("bookmark_written", 1)?;
+        }
+        self.add_bookmark(head, &mark)
+    }
+
+    /// Destroys a bookmark (`dsl_bookmark_destroy_sync_impl`).
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn destroy_bookmark(&mut self, name: &str) -> Result<()> {
+        let (head, mark) = self.dsl().bookmark(name).map(|(head, mark)| (head.object(), mark))?;
+        let zap = self.read().bookmarks_zap(head)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
+        let is_long =
+            self.read().lookup(Some(zap), mark.short_name())?.is_some_and(|value| value.u64s().len() > 3);
+        if is_long {
+            self.feature_add("bookmark_v2", -1)?;
+        }
+        let phys = self.read().dataset(head)?;
+        let is_last = !self.read().bookmarks(head, "")?.iter().any(|other| {
+            other.counts_freed()
+                && other.creation_txg == mark.creation_txg
+                && other.short_name() != mark.short_name()
+        });
+        if mark.counts_freed()
+            && !mark.flags.contains(BookmarkFlags::SNAPSHOT_EXISTS)
+            && is_last
+            && mark.creation_txg < phys.prev_snapshot_txg
+        {
+            self.remove_clones_key(phys.dir, mark.creation_txg)?;
+            let list = self.read().deadlist_of(head)?;
+            self.remove_deadlist_key(list, mark.creation_txg)?;
+        }
+        self.drop_bookmark(&mark)?;
+        Ok(self.zap(zap)?.remove(mark.short_name())?)
+    }
+
+    /// Frees what belongs to a bookmark that goes.
+    fn drop_bookmark(&mut self, mark: &Bookmark) -> Result<()> {
+        if mark.counts_freed() {
+            self.feature_add("bookmark_written", -1)?;
+        }
+        let Some(list) = mark.redaction_object else { return Ok(()) };
+        if self.mos.info(list)?.has_spill {
+            self.feature_add("redaction_list_spill", -1)?;
+        }
+        self.free(list)?;
+        self.feature_add("redaction_bookmarks", -1)
+    }
+
+    /// Destroys all bookmarks of a head that goes.
+    pub(super) fn free_bookmarks(&mut self, head: ObjectId) -> Result<()> {
+        let Some(zap) = self.read().bookmarks_zap(head)? else { return Ok(()) };
+        let long = self.read().entries(Some(zap))?.iter().filter(|(_, value)| value.u64s().len() > 3).count();
+        if long > 0 {
+            self.feature_add("bookmark_v2", -(long as i64))?;
+        }
+        for mark in self.read().bookmarks(head, "")? {
+            self.drop_bookmark(&mark)?;
+        }
+        self.free(zap)?;
+        self.feature_add("bookmarks", -1)
+    }
+
+    /// What the end of a snapshot means to the bookmarks of its head: more was freed before the next snapshot of those
+    /// between it and the one before; those of the snapshot itself lose it. Gives whether one of these keeps its txg a key
+    /// of deadlists (`dsl_bookmark_ds_destroyed`).
+    pub(super) fn bookmarks_lose(
+        &mut self,
+        head: ObjectId,
+        snapshot: ObjectId,
+        next: ObjectId,
+    ) -> Result<bool> {
+        let gone = self.read().dataset(snapshot)?;
+        let mut keeps_key = false;
+        for mut mark in self.read().bookmarks(head, "")? {
+            if !mark.counts_freed() || mark.creation_txg < gone.prev_snapshot_txg {
+                continue;
+            }
+            if mark.creation_txg < gone.creation_txg {
+                let list = self.read().deadlist_of(next)?;
+                let space = self.read().dead_space(list, Txg(0), mark.creation_txg)?;
+                mark.add_freed(Change::of(&space));
+            } else if mark.creation_txg == gone.creation_txg {
+                mark.phys.flags -= BookmarkFlags::SNAPSHOT_EXISTS;
+                keeps_key = true;
+            } else {
+                continue;
+            }
+            self.put_bookmark(head, &mark)?;
+        }
+        Ok(keeps_key)
+    }
+
+    /// Counts anew for the bookmarks of a snapshot that is followed by another dataset from now on
+    /// (`dsl_bookmark_next_changed`).
+    pub(super) fn bookmarks_follow(&mut self, head: ObjectId, snapshot: ObjectId) -> Result<()> {
+        let txg = self.read().dataset(snapshot)?.creation_txg;
+        for mark in self.read().bookmarks(head, "")? {
+            if mark.counts_freed() && mark.creation_txg == txg {
+                let mut now = self.read().bookmark_of(mark.short_name(), snapshot)?;
+                now.phys.redaction_object = mark.redaction_object;
+                self.put_bookmark(head, &now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the bookmarks that are not younger than `last` from one head to another.
+    pub(super) fn move_bookmarks(&mut self, from: ObjectId, to: ObjectId, last: Txg) -> Result<()> {
+        for mark in self.read().bookmarks(from, "")? {
+            if mark.creation_txg <= last
+                && let Some(zap) = self.read().bookmarks_zap(from)?
+            {
+                let is_long = self
+                    .read()
+                    .lookup(Some(zap), mark.short_name())?
+                    .is_some_and(|value| value.u64s().len() > 3);
+                self.zap(zap)?.remove(mark.short_name())?;
+                if is_long {
+                    self.feature_add("bookmark_v2", -1)?;
+                }
+                self.add_bookmark(to, &mark)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<M: Mos> Dsl<M> {
+    /// Checks that a bookmark can be made, and gives its head and short name.
+    pub(crate) fn vacant_bookmark(self: &Arc<Self>, name: &str) -> Result<(ObjectId, String)> {
+        let (head, short) = self.split_bookmark(name)?;
+        self.read().require_feature("bookmarks")?;
+        if head.bookmark(&short)?.is_some() {
+            return Err(Error::exists(Kind::Bookmark, name));
+        }
+        Ok((head.object(), short))
+    }
+}
+
+impl MosReader<'_> {
     /// What a bookmark of a snapshot says (`dsl_bookmark_set_phys`).
-    fn bookmark_of(&self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
+    pub(super) fn bookmark_of(self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
         let phys = self.dataset(snapshot)?;
         let mut mark = BookmarkPhys {
             guid: phys.guid,
@@ -100,62 +293,12 @@ impl Tx<'_> {
         Ok(Bookmark { name: name.to_owned(), phys: mark })
     }
 
-    /// Adds a bookmark to a head (`dsl_bookmark_node_add`).
-    pub(super) fn add_bookmark(&mut self, head: ObjectId, mark: &Bookmark) -> Result<()> {
-        let zap = match self.bookmarks_zap(head)? {
-            Some(zap) => zap,
-            None => {
-                let zap = self.create_zap(ZAPIFIED, NormFlags::UPPER)?;
-                self.feature_add("bookmarks", 1)?;
-                self.set_entry(head, BOOKMARKS, &Value::word(zap.0))?;
-                zap
-            }
-        };
-        let needs_more = mark.ivset_guid != 0 || mark.counts_freed() || mark.redaction_object.is_some();
-        let is_long = needs_more && self.feature_enabled("bookmark_v2")?;
-        if is_long {
-            self.feature_add("bookmark_v2", 1)?;
-        }
-        Ok(self.zap(zap)?.add(mark.name.as_str(), &mark.encode(is_long))?)
-    }
-
-    /// The bookmark with this full name, with its head.
-    pub(super) fn bookmark_named(&self, name: &str) -> Result<(ObjectId, Bookmark)> {
-        let (head, short) = self.split_bookmark(name)?;
-        let mark = self.bookmarks(head)?.into_iter().find(|mark| mark.name == short);
-        Ok((head, mark.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?))
-    }
-
-    fn split_bookmark(&self, name: &str) -> Result<(ObjectId, String)> {
-        let parsed = Name::parse(name)?;
-        match parsed.suffix {
-            Suffix::Bookmark(short) => Ok((self.head_named(&parsed.filesystem)?, short)),
-            _ => Err(Error::bad_name(format!("{name} is not the name of a bookmark"))),
-        }
-    }
-
-    /// Whether a snapshot lies in the line of snapshots that led to a head (`dsl_dataset_is_before`).
-    pub(super) fn is_before(&self, head: ObjectId, snapshot: ObjectId) -> Result<bool> {
-        let wanted = self.dataset(snapshot)?;
-        let mut at = self.dataset(head)?;
-        while let Some(previous) = at.prev_snapshot {
-            if previous == snapshot {
-                return Ok(true);
-            }
-            if at.prev_snapshot_txg < wanted.creation_txg {
-                return Ok(false);
-            }
-            at = self.dataset(previous)?;
-        }
-        Ok(false)
-    }
-
     /// Whether a bookmark of the head `of` is of a time in the line that led to `head`: of its own directory, or before the
     /// point where that was cloned.
-    fn is_mark_before(&self, head: ObjectId, of: ObjectId, mark: &Bookmark) -> Result<bool> {
+    pub(super) fn is_mark_before(self, head: ObjectId, of: ObjectId, mark: &Bookmark) -> Result<bool> {
         let mut dir = self.dataset(head)?.dir;
         let wanted = self.dataset(of)?.dir;
-        for _ in 0..super::make::DEPTH_MAX * 8 {
+        for _ in 0..crate::reader::DEPTH_MAX * 8 {
             if dir == wanted {
                 return Ok(true);
             }
@@ -167,183 +310,5 @@ impl Tx<'_> {
             dir = origin.dir;
         }
         Ok(false)
-    }
-
-    /// Checks that a bookmark can be made, and gives its head and short name.
-    pub(super) fn vacant_bookmark(&self, name: &str) -> Result<(ObjectId, String)> {
-        let (head, short) = self.split_bookmark(name)?;
-        self.require_feature("bookmarks")?;
-        if self.bookmarks(head)?.iter().any(|mark| mark.name == short) {
-            return Err(Error::exists(Kind::Bookmark, name));
-        }
-        Ok((head, short))
-    }
-
-    /// Makes a bookmark of a snapshot or of another bookmark (`dsl_bookmark_create`).
-    ///
-    /// # Errors
-    /// `ENOENT`, `EEXIST`, `EINVAL` when the source is not in the line of snapshots that led to the bookmark's dataset.
-    pub fn bookmark(&mut self, source: &str, name: &str) -> Result<()> {
-        let not_before = || Error::refused(Errno::EINVAL, format!("{source} is not an ancestor of {name}"));
-        let (head, short) = self.vacant_bookmark(name)?;
-        let mark = if source.contains('#') {
-            let (of, mark) = self.bookmark_named(source)?;
-            if !self.is_mark_before(head, of, &mark)? {
-                return Err(not_before());
-            }
-            Bookmark { name: short, phys: BookmarkPhys { redaction_object: None, ..mark.phys } }
-        } else {
-            let snapshot = self.snapshot_named(source)?;
-            if !self.is_before(head, snapshot)? {
-                return Err(not_before());
-            }
-            self.mark_snapshot(&short, snapshot)?
-        };
-        if mark.counts_freed() {
-            self.feature_add("bookmark_written", 1)?;
-        }
-        self.add_bookmark(head, &mark)
-    }
-
-    /// What a bookmark of a snapshot says, with an empty list of what is left out where the snapshot is redacted.
-    fn mark_snapshot(&mut self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
-        let mut mark = self.bookmark_of(name, snapshot)?;
-        if let Some(guids) = self.entry(snapshot, crate::dataset::feature::REDACTED_DATASETS)? {
-            let header = CompleteHeader::new(guids.u64s());
-            mark.phys.redaction_object = Some(self.create_redaction_list(&header)?);
-        }
-        Ok(mark)
-    }
-
-    /// A bookmark of a snapshot that has a list of what is left out (`dsl_bookmark_create_redacted`).
-    pub(super) fn add_redaction_bookmark(
-        &mut self,
-        head: ObjectId,
-        name: &str,
-        snapshot: ObjectId,
-        list: ObjectId,
-    ) -> Result<()> {
-        let mut mark = self.bookmark_of(name, snapshot)?;
-        mark.phys.redaction_object = Some(list);
-        if mark.counts_freed() {
-            self.feature_add("bookmark_written", 1)?;
-        }
-        self.add_bookmark(head, &mark)
-    }
-
-    /// Destroys a bookmark (`dsl_bookmark_destroy_sync_impl`).
-    ///
-    /// # Errors
-    /// `ENOENT`.
-    pub fn destroy_bookmark(&mut self, name: &str) -> Result<()> {
-        let (head, mark) = self.bookmark_named(name)?;
-        let zap = self.bookmarks_zap(head)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
-        let is_long = self.lookup(Some(zap), &mark.name)?.is_some_and(|value| value.u64s().len() > 3);
-        if is_long {
-            self.feature_add("bookmark_v2", -1)?;
-        }
-        let phys = self.dataset(head)?;
-        let is_last = !self.bookmarks(head)?.iter().any(|other| {
-            other.counts_freed() && other.creation_txg == mark.creation_txg && other.name != mark.name
-        });
-        if mark.counts_freed()
-            && !mark.flags.contains(BookmarkFlags::SNAPSHOT_EXISTS)
-            && is_last
-            && mark.creation_txg < phys.prev_snapshot_txg
-        {
-            self.remove_clones_key(phys.dir, mark.creation_txg)?;
-            let list = self.deadlist_of(head)?;
-            self.remove_deadlist_key(list, mark.creation_txg)?;
-        }
-        self.drop_bookmark(&mark)?;
-        Ok(self.zap(zap)?.remove(mark.name.as_str())?)
-    }
-
-    /// Frees what belongs to a bookmark that goes.
-    fn drop_bookmark(&mut self, mark: &Bookmark) -> Result<()> {
-        if mark.counts_freed() {
-            self.feature_add("bookmark_written", -1)?;
-        }
-        let Some(list) = mark.redaction_object else { return Ok(()) };
-        if self.mos.info(list)?.has_spill {
-            self.feature_add("redaction_list_spill", -1)?;
-        }
-        self.free(list)?;
-        self.feature_add("redaction_bookmarks", -1)
-    }
-
-    /// Destroys all bookmarks of a head that goes.
-    pub(super) fn free_bookmarks(&mut self, head: ObjectId) -> Result<()> {
-        let Some(zap) = self.bookmarks_zap(head)? else { return Ok(()) };
-        let long = self.entries(Some(zap))?.iter().filter(|(_, value)| value.u64s().len() > 3).count();
-        if long > 0 {
-            self.feature_add("bookmark_v2", -(long as i64))?;
-        }
-        for mark in self.bookmarks(head)? {
-            self.drop_bookmark(&mark)?;
-        }
-        self.free(zap)?;
-        self.feature_add("bookmarks", -1)
-    }
-
-    /// What the end of a snapshot means to the bookmarks of its head: more was freed before the next snapshot of those
-    /// between it and the one before; those of the snapshot itself lose it. Gives whether one of these keeps its txg a key
-    /// of deadlists (`dsl_bookmark_ds_destroyed`).
-    pub(super) fn bookmarks_lose(
-        &mut self,
-        head: ObjectId,
-        snapshot: ObjectId,
-        next: ObjectId,
-    ) -> Result<bool> {
-        let gone = self.dataset(snapshot)?;
-        let mut keeps_key = false;
-        for mut mark in self.bookmarks(head)? {
-            if !mark.counts_freed() || mark.creation_txg < gone.prev_snapshot_txg {
-                continue;
-            }
-            if mark.creation_txg < gone.creation_txg {
-                let list = self.deadlist_of(next)?;
-                let space = self.dead_space(list, Txg(0), mark.creation_txg)?;
-                mark.add_freed(Change::of(&space));
-            } else if mark.creation_txg == gone.creation_txg {
-                mark.phys.flags -= BookmarkFlags::SNAPSHOT_EXISTS;
-                keeps_key = true;
-            } else {
-                continue;
-            }
-            self.put_bookmark(head, &mark)?;
-        }
-        Ok(keeps_key)
-    }
-
-    /// Counts anew for the bookmarks of a snapshot that is followed by another dataset from now on
-    /// (`dsl_bookmark_next_changed`).
-    pub(super) fn bookmarks_follow(&mut self, head: ObjectId, snapshot: ObjectId) -> Result<()> {
-        let txg = self.dataset(snapshot)?.creation_txg;
-        for mark in self.bookmarks(head)? {
-            if mark.counts_freed() && mark.creation_txg == txg {
-                let mut now = self.bookmark_of(&mark.name, snapshot)?;
-                now.phys.redaction_object = mark.redaction_object;
-                self.put_bookmark(head, &now)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves the bookmarks that are not younger than `last` from one head to another.
-    pub(super) fn move_bookmarks(&mut self, from: ObjectId, to: ObjectId, last: Txg) -> Result<()> {
-        for mark in self.bookmarks(from)? {
-            if mark.creation_txg <= last
-                && let Some(zap) = self.bookmarks_zap(from)?
-            {
-                let is_long = self.lookup(Some(zap), &mark.name)?.is_some_and(|value| value.u64s().len() > 3);
-                self.zap(zap)?.remove(mark.name.as_str())?;
-                if is_long {
-                    self.feature_add("bookmark_v2", -1)?;
-                }
-                self.add_bookmark(to, &mark)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -17,7 +17,7 @@ impl Tx<'_> {
     /// `EEXIST`, `ENOENT` when there is nothing above it, `EINVAL` when that is a volume or this cannot be its name,
     /// `ENAMETOOLONG`.
     pub fn create(&mut self, name: &str, is_case_insensitive: bool) -> Result<ObjectId> {
-        let place = self.vacant(name)?;
+        let place = self.read().vacant(name)?;
         self.create_dataset(place.parent, &place.name, None, DatasetFlags::of_new(is_case_insensitive))
     }
 
@@ -31,15 +31,16 @@ impl Tx<'_> {
         let mut heads = BTreeSet::new();
         let mut plan = Vec::new();
         for name in names {
-            let (head, short) = self.split_snapshot(name)?;
-            self.check_snapshot_name(head, &short)?;
+            let (head, short) =
+                self.dsl().split_snapshot(name).map(|(head, short)| (head.object(), short))?;
+            self.read().check_snapshot_name(head, &short)?;
             if !heads.insert(head) {
                 return Err(Error::refused(
                     Errno::EXDEV,
                     format!("{name} is the second snapshot of one dataset"),
                 ));
             }
-            self.check_not_filled(head)?;
+            self.read().check_not_filled(head)?;
             self.check_not_too_close(head, name)?;
             plan.push((head, short));
         }
@@ -53,7 +54,7 @@ impl Tx<'_> {
 
     /// Refuses to make the snapshot `name` in the transaction group of the one before it.
     pub(super) fn check_not_too_close(&self, head: ObjectId, name: &str) -> Result<()> {
-        if self.dataset(head)?.prev_snapshot_txg >= self.txg() {
+        if self.read().dataset(head)?.prev_snapshot_txg >= self.txg() {
             return Err(Error::refused(Errno::EAGAIN, format!("{name} follows a snapshot too closely")));
         }
         Ok(())
@@ -64,9 +65,9 @@ impl Tx<'_> {
     /// # Errors
     /// `ENOENT` when there is no such snapshot; as for [`create`](Self::create).
     pub(super) fn clone_snapshot(&mut self, origin: &str, name: &str) -> Result<ObjectId> {
-        let snapshot = self.snapshot_named(origin)?;
-        let place = self.vacant(name)?;
-        if self.dataset(snapshot)?.flags.contains(DatasetFlags::DEFER_DESTROY) {
+        let snapshot = self.dsl().snapshot(origin)?.object();
+        let place = self.read().vacant(name)?;
+        if self.read().dataset(snapshot)?.flags.contains(DatasetFlags::DEFER_DESTROY) {
             return Err(Error::refused(Errno::ENOENT, format!("{origin} is to be destroyed")));
         }
         self.check_old_log(snapshot)?;

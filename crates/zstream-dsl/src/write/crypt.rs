@@ -12,10 +12,12 @@ use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappedKey, WrappingKey};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::errno::Errno;
 
-use super::{RECEIVE_CHILD, Setting, Tx, WritablePool};
+use super::{Setting, Tx, WritablePool};
+use crate::dataset::{Dataset, Dir};
 use crate::erratum::Erratum;
 use crate::error::{Error, Result};
 use crate::keys::CryptoKey;
+use crate::reader::RECEIVE_CHILD;
 
 /// What wraps the keys of a new dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +31,6 @@ pub struct Wrapping {
 }
 
 impl Tx<'_> {
-    /// The keys of a directory, as the pool keeps them; none unless it is encrypted.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn keys_of(&self, dir: ObjectId) -> Result<Option<CryptoKey>> {
-        self.crypto_key(dir)?.map(|object| CryptoKey::read(self.mos(), object)).transpose()
-    }
-
     /// Gives a new head without an object set keys of its own.
     ///
     /// # Errors
@@ -47,14 +41,14 @@ impl Tx<'_> {
         suite: CryptSuite,
         wrapping: &Wrapping,
     ) -> Result<Arc<DatasetKey>> {
-        self.require_feature("encryption")?;
-        if !self.feature_enabled("bookmark_v2")? {
+        self.read().require_feature("encryption")?;
+        if !self.read().feature_enabled("bookmark_v2")? {
             let erratum = Erratum::NoIvSet;
             let why =
                 format!("new encrypted datasets need the feature bookmark_v2, or they would have {erratum}");
             return Err(Error::refused(Errno::ENOTSUP, why));
         }
-        let dir = self.dataset(head)?.dir;
+        let dir = self.read().dataset(head)?.dir;
         let key = DatasetKey::generate(suite, Guid(self.random()?))?;
         let wrapped = key.wrap(&wrapping.key)?;
         let keys = self.add_keys(head, wrapping.root.unwrap_or(dir))?;
@@ -81,7 +75,7 @@ impl WritablePool {
         if let Some(location) = location {
             tx.set_property(head, "keylocation", &Setting::Local(Value::string(location)))?;
         }
-        let root = wrapping.root.map_or_else(|| Ok(tx.dataset(head)?.dir), Ok::<_, Error>)?;
+        let root = wrapping.root.map_or_else(|| Ok(tx.read().dataset(head)?.dir), Ok::<_, Error>)?;
         self.add_key(head, &key);
         self.set_wrapping(root, Some(wrapping.clone()));
         Ok(())
@@ -106,13 +100,13 @@ impl WritablePool {
         becomes_root: bool,
     ) -> Result<Vec<ObjectId>> {
         let mut tx = self.tx();
-        let dir = tx.dataset(head)?.dir;
-        let changes = tx.keys_of(dir)?.is_some_and(|keys| keys.wrapped != *wrapped);
-        if changes && becomes_root && !tx.is_own_encryption_root(head)? {
+        let dir = tx.read().dataset(head)?.dir;
+        let changes = tx.read().keys_of(dir)?.is_some_and(|keys| keys.wrapped != *wrapped);
+        if changes && becomes_root && !tx.read().is_own_encryption_root(dir)? {
             tx.make_encryption_root(head, None)?;
         }
         let detached = tx.receive_keys(head, format, wrapped)?;
-        if let (true, Some(root)) = (changes, tx.encryption_root(dir)?) {
+        if let (true, Some(root)) = (changes, tx.read().encryption_root(dir)?) {
             self.set_wrapping(root, None);
         }
         Ok(detached)
@@ -137,38 +131,38 @@ impl WritablePool {
     /// locked.
     ///
     /// # Errors
-    /// [`Fault::WrongKey`] when the input is not the key; the root is not encrypted.
+    /// [`WrongKey`](PoolFault::WrongKey) when the input is not the key; the root is not encrypted.
     pub fn load_key(&mut self, root: ObjectId, input: &[u8]) -> Result<Wrapping> {
-        let tx = self.tx();
-        let name = tx.dir_name(root)?;
-        let keys = tx.keys_of(root)?.filter(|keys| keys.root == root);
-        let keys =
-            keys.ok_or_else(|| Error::refused(Errno::EINVAL, format!("{name} is not an encryption root")))?;
-        let wrapping = WrappingKey::new(keys.format, input)?;
-        drop(keys.wrapped.unwrap(&wrapping)?);
         let mut found = Vec::new();
-        let mut find = |head: ObjectId, dir: ObjectId| -> Result<()> {
-            let Some(keys) = tx.keys_of(dir)?.filter(|keys| keys.root == root) else { return Ok(()) };
-            match keys.wrapped.unwrap(&wrapping) {
-                Ok(key) => {
-                    let snapshots = tx.snapshots(head)?.into_iter().map(|(_, snapshot)| snapshot).collect();
-                    found.push((head, snapshots, Arc::new(key)));
-                    Ok(())
+        let (wrapping, keys) = {
+            let dsl = self.dsl();
+            let dir = dsl.dir_by_object(root)?;
+            let keys = CryptoKey::of(&dir)?.filter(|keys| keys.root == root);
+            let keys = keys.ok_or_else(|| {
+                Error::refused(Errno::EINVAL, format!("{} is not an encryption root", dir.name()))
+            })?;
+            let wrapping = WrappingKey::new(keys.format, input)?;
+            drop(keys.wrapped.unwrap(&wrapping)?);
+            let mut find = |dir: &Arc<Dir<_>>| -> Result<()> {
+                let Some(keys) = CryptoKey::of(dir)?.filter(|keys| keys.root == root) else { return Ok(()) };
+                match keys.wrapped.unwrap(&wrapping) {
+                    Ok(key) => {
+                        let head = dir.head()?;
+                        let snapshots: Vec<_> = head.snapshots()?.iter().map(Dataset::object).collect();
+                        found.push((head.object(), snapshots, Arc::new(key)));
+                        Ok(())
+                    }
+                    Err(error) if matches!(error.fault(), PoolFault::WrongKey) => Ok(()),
+                    Err(error) => Err(error.into()),
                 }
-                Err(error) if matches!(error.fault(), PoolFault::WrongKey) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
+            };
+            dsl.walk(&mut |dir| {
+                find(dir)?;
+                dir.child(RECEIVE_CHILD)?.map_or(Ok(()), |hidden| find(&hidden))
+            })?;
+            (wrapping, keys)
         };
-        tx.walk(&mut |_, head| {
-            let dir = tx.dataset(head)?.dir;
-            find(head, dir)?;
-            match tx.child(dir, RECEIVE_CHILD)? {
-                Some(hidden) => find(tx.head_of(hidden)?, hidden),
-                None => Ok(()),
-            }
-        })?;
         for (head, snapshots, key) in found {
-            let snapshots: Vec<ObjectId> = snapshots;
             self.add_key(head, &key);
             for snapshot in snapshots {
                 self.keyring.insert(snapshot.0, Arc::clone(&key));

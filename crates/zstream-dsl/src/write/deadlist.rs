@@ -20,6 +20,7 @@ use super::usage::{Change, add};
 use crate::bookmark::Space;
 use crate::deadlist::{Deadlist, DeadlistPhys, Entry};
 use crate::error::{Error, Result};
+use crate::reader::MosReader;
 
 /// Name of the shared empty list in the MOS's directory.
 const EMPTY_LIST: &str = "empty_bpobj";
@@ -35,18 +36,6 @@ impl Deadlist {
 }
 
 impl Tx<'_> {
-    /// A deadlist of the format of today.
-    ///
-    /// # Errors
-    /// When it cannot be read or has the format before pool version 26.
-    pub fn deadlist(&self, object: ObjectId) -> Result<Deadlist> {
-        let list = Deadlist::open(self.mos(), object)?;
-        if self.mos.info(object)?.bonus_type != ObjectType::DEADLIST_HDR {
-            return Err(Error::unsupported("changing a deadlist of a pool version before 26"));
-        }
-        Ok(list)
-    }
-
     /// An empty deadlist (`dsl_deadlist_alloc`).
     pub(super) fn create_deadlist(&mut self) -> Result<ObjectId> {
         let new = NewObject::new(ObjectType::DEADLIST, 0)
@@ -57,7 +46,7 @@ impl Tx<'_> {
 
     /// A deadlist with the keys of another one that are less than `below`, and no blocks (`dsl_deadlist_clone`).
     pub(super) fn clone_deadlist(&mut self, from: ObjectId, below: Txg) -> Result<ObjectId> {
-        let keys = self.deadlist(from)?.entries;
+        let keys = self.read().deadlist(from)?.entries;
         let object = self.create_deadlist()?;
         for entry in keys.iter().filter(|entry| entry.min_txg < below) {
             self.add_deadlist_key(object, entry.min_txg)?;
@@ -73,16 +62,16 @@ impl Tx<'_> {
 
     /// A new list of blocks, as it is while a deadlist counts no frees.
     pub(super) fn create_list(&mut self) -> Result<ObjectId> {
-        let counts_freed = self.feature_active("livelist")?;
+        let counts_freed = self.read().feature_active("livelist")?;
         Ok(lists::create(self.mos_mut(), LIST_BLOCK_BYTES, counts_freed)?)
     }
 
     /// An empty list: the shared one, once more (`bpobj_alloc_empty`).
     fn empty_list(&mut self) -> Result<ObjectId> {
-        if !self.feature_enabled(EMPTY_LIST)? {
+        if !self.read().feature_enabled(EMPTY_LIST)? {
             return self.create_list();
         }
-        let list = match self.directory(EMPTY_LIST)? {
+        let list = match self.read().directory(EMPTY_LIST)? {
             Some(list) => list,
             None => {
                 let list = self.create_list()?;
@@ -94,30 +83,16 @@ impl Tx<'_> {
         Ok(list)
     }
 
-    fn is_shared_empty(&self, list: ObjectId) -> Result<bool> {
-        Ok(self.directory(EMPTY_LIST)? == Some(list))
-    }
-
     /// Uses the shared empty list once less (`bpobj_decr_empty`).
     fn drop_empty(&mut self) -> Result<()> {
         self.feature_add(EMPTY_LIST, -1)?;
-        if !self.feature_active(EMPTY_LIST)?
-            && let Some(list) = self.directory(EMPTY_LIST)?
+        if !self.read().feature_active(EMPTY_LIST)?
+            && let Some(list) = self.read().directory(EMPTY_LIST)?
         {
             self.zap(DIRECTORY_OBJECT)?.remove(EMPTY_LIST)?;
             self.free(list)?;
         }
         Ok(())
-    }
-
-    /// The space of a list.
-    fn list_space(&self, list: ObjectId) -> Result<Space> {
-        let list = BpObj::open(self.mos(), list)?;
-        Ok(Space {
-            used_bytes: list.bytes,
-            compressed_bytes: list.compressed_bytes.unwrap_or_default(),
-            uncompressed_bytes: list.uncompressed_bytes.unwrap_or_default(),
-        })
     }
 
     /// Changes the sums of a deadlist.
@@ -137,7 +112,7 @@ impl Tx<'_> {
         if blocks.is_empty() {
             return Ok(());
         }
-        let deadlist = self.deadlist(object)?;
+        let deadlist = self.read().deadlist(object)?;
         let mut sum = Change::default();
         let mut sorted: BTreeMap<Txg, (ObjectId, Vec<SizedBlock>)> = BTreeMap::new();
         for block in blocks {
@@ -148,7 +123,7 @@ impl Tx<'_> {
         self.add_deadlist_space(object, sum)?;
         for (key, (list, blocks)) in sorted {
             let mut list = list;
-            if self.is_shared_empty(list)? {
+            if self.read().is_shared_empty(list)? {
                 list = self.create_list()?;
                 self.drop_empty()?;
                 self.zap(object)?.update(number_key(key.0), &Value::word(list.0))?;
@@ -160,10 +135,10 @@ impl Tx<'_> {
 
     /// Puts a list into an entry of a deadlist, to which it belongs from then on (`dle_enqueue_subobj`).
     fn put_below(&mut self, object: ObjectId, entry: Entry, list: ObjectId) -> Result<()> {
-        if self.is_shared_empty(list)? {
+        if self.read().is_shared_empty(list)? {
             return self.drop_empty();
         }
-        if self.is_shared_empty(entry.blocks)? {
+        if self.read().is_shared_empty(entry.blocks)? {
             self.drop_empty()?;
             return Ok(self.zap(object)?.update(number_key(entry.min_txg.0), &Value::word(list.0))?);
         }
@@ -172,7 +147,7 @@ impl Tx<'_> {
 
     /// Removes a key, whose blocks go to the one before it (`dsl_deadlist_remove_key`). A key that is not there is none.
     pub(super) fn remove_deadlist_key(&mut self, object: ObjectId, key: Txg) -> Result<()> {
-        let deadlist = self.deadlist(object)?;
+        let deadlist = self.read().deadlist(object)?;
         let Some(at) = deadlist.entries.iter().position(|entry| entry.min_txg == key) else {
             return Ok(());
         };
@@ -185,11 +160,11 @@ impl Tx<'_> {
 
     /// Moves all entries of the deadlist `from` into another one, and leaves it without any (`dsl_deadlist_merge`).
     pub(super) fn merge_deadlists(&mut self, into: ObjectId, from: ObjectId) -> Result<()> {
-        let old = self.deadlist(from)?;
+        let old = self.read().deadlist(from)?;
         for entry in &old.entries {
-            let space = self.list_space(entry.blocks)?;
+            let space = self.read().list_space(entry.blocks)?;
             // Read again: an entry may have got a list of its own.
-            let to = self.deadlist(into)?;
+            let to = self.read().deadlist(into)?;
             // An entry's blocks are younger than its key says, and no older than what the key before it takes.
             let to =
                 to.entries.iter().rev().find(|to| to.min_txg <= entry.min_txg).copied().ok_or_else(|| {
@@ -202,24 +177,10 @@ impl Tx<'_> {
         self.add_deadlist_space(from, Change::of(&old.space).negated())
     }
 
-    /// The space of the entries whose keys are at least `from` and less than `below` (`dsl_deadlist_space_range`).
-    pub(super) fn dead_space(&self, object: ObjectId, from: Txg, below: Txg) -> Result<Space> {
-        let mut sum = Space::default();
-        for entry in self.deadlist(object)?.entries {
-            if (from..below).contains(&entry.min_txg) {
-                let space = self.list_space(entry.blocks)?;
-                sum.used_bytes += space.used_bytes;
-                sum.compressed_bytes += space.compressed_bytes;
-                sum.uncompressed_bytes += space.uncompressed_bytes;
-            }
-        }
-        Ok(sum)
-    }
-
     /// Removes the entries whose keys are at least `from`, and frees their blocks. Gives the space that they took.
     pub(super) fn free_dead(&mut self, object: ObjectId, from: Txg) -> Result<Space> {
-        let space = self.dead_space(object, from, Txg(u64::MAX))?;
-        for entry in self.deadlist(object)?.entries {
+        let space = self.read().dead_space(object, from, Txg(u64::MAX))?;
+        for entry in self.read().deadlist(object)?.entries {
             if entry.min_txg >= from {
                 self.zap(object)?.remove(number_key(entry.min_txg.0))?;
                 self.free_list(entry.blocks)?;
@@ -231,7 +192,7 @@ impl Tx<'_> {
 
     /// Frees the blocks of a list, and the list.
     fn free_list(&mut self, list: ObjectId) -> Result<()> {
-        if self.is_shared_empty(list)? {
+        if self.read().is_shared_empty(list)? {
             return self.drop_empty();
         }
         for entry in BpObj::open(&*self.mos, list)?.entries(&*self.mos) {
@@ -245,14 +206,53 @@ impl Tx<'_> {
 
     /// Frees a deadlist and its lists, but not the blocks in them (`dsl_deadlist_free`).
     pub(super) fn free_deadlist(&mut self, object: ObjectId) -> Result<()> {
-        for entry in self.deadlist(object)?.entries {
-            if self.is_shared_empty(entry.blocks)? {
+        for entry in self.read().deadlist(object)?.entries {
+            if self.read().is_shared_empty(entry.blocks)? {
                 self.drop_empty()?;
             } else {
                 lists::free(self.mos_mut(), entry.blocks)?;
             }
         }
         self.free(object)
+    }
+}
+
+impl MosReader<'_> {
+    /// A deadlist of the format of today.
+    pub(super) fn deadlist(self, object: ObjectId) -> Result<Deadlist> {
+        let list = Deadlist::open(self.mos, object)?;
+        if self.mos.info(object)?.bonus_type != ObjectType::DEADLIST_HDR {
+            return Err(Error::unsupported("changing a deadlist of a pool version before 26"));
+        }
+        Ok(list)
+    }
+
+    pub(super) fn is_shared_empty(self, list: ObjectId) -> Result<bool> {
+        Ok(self.directory(EMPTY_LIST)? == Some(list))
+    }
+
+    /// The space of a list.
+    pub(super) fn list_space(self, list: ObjectId) -> Result<Space> {
+        let list = BpObj::open(self.mos, list)?;
+        Ok(Space {
+            used_bytes: list.bytes,
+            compressed_bytes: list.compressed_bytes.unwrap_or_default(),
+            uncompressed_bytes: list.uncompressed_bytes.unwrap_or_default(),
+        })
+    }
+
+    /// The space of the entries whose keys are at least `from` and less than `below` (`dsl_deadlist_space_range`).
+    pub(super) fn dead_space(self, object: ObjectId, from: Txg, below: Txg) -> Result<Space> {
+        let mut sum = Space::default();
+        for entry in self.deadlist(object)?.entries {
+            if (from..below).contains(&entry.min_txg) {
+                let space = self.list_space(entry.blocks)?;
+                sum.used_bytes += space.used_bytes;
+                sum.compressed_bytes += space.compressed_bytes;
+                sum.uncompressed_bytes += space.uncompressed_bytes;
+            }
+        }
+        Ok(sum)
     }
 }
 

@@ -24,40 +24,25 @@ use super::snapshot::own_zaps;
 use super::usage::{Change, Use, add};
 use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
+use crate::reader::MosReader;
 
 impl Tx<'_> {
-    /// Refuses to destroy a snapshot that is needed.
-    ///
-    /// # Errors
-    /// `EBUSY` when it has holds, `EEXIST` when it has clones.
-    pub fn check_destroy_snapshot(&self, snapshot: ObjectId) -> Result<()> {
-        let phys = self.dataset(snapshot)?;
-        if !phys.is_snapshot() {
-            return Err(Error::refused(Errno::EINVAL, format!("dataset {snapshot} is not a snapshot")));
-        }
-        if self.hold_count(snapshot)? > 0 {
-            let name = self.full_name(snapshot)?;
-            return Err(Error::refused(Errno::EBUSY, format!("snapshot {name} has holds")));
-        }
-        if phys.children > 1 {
-            let name = self.full_name(snapshot)?;
-            return Err(Error::refused(Errno::EEXIST, format!("snapshot {name} has dependent clones")));
-        }
-        Ok(())
-    }
-
     /// Destroys snapshots by name, all or none. Those with holds or clones are refused, or with `defer` marked to be
     /// destroyed with the last of them.
     ///
     /// # Errors
     /// `ENOENT`, `EBUSY`, `EEXIST`.
     pub fn destroy_snapshots(&mut self, names: &[String], defer: bool) -> Result<()> {
-        let snapshots = names.iter().map(|name| self.snapshot_named(name)).collect::<Result<Vec<_>>>()?;
+        let snapshots = names
+            .iter()
+            .map(|name| self.dsl().snapshot(name).map(|snapshot| snapshot.object()))
+            .collect::<Result<Vec<_>>>()?;
         if !defer {
-            snapshots.iter().try_for_each(|snapshot| self.check_destroy_snapshot(*snapshot))?;
+            snapshots.iter().try_for_each(|snapshot| self.read().check_destroy_snapshot(*snapshot))?;
         }
         for snapshot in snapshots {
-            if defer && (self.dataset(snapshot)?.children > 1 || self.hold_count(snapshot)? > 0) {
+            if defer && (self.read().dataset(snapshot)?.children > 1 || self.read().hold_count(snapshot)? > 0)
+            {
                 self.change_dataset(snapshot, |dataset| dataset.flags |= DatasetFlags::DEFER_DESTROY)?;
             } else {
                 self.destroy_snapshot(snapshot)?;
@@ -68,38 +53,38 @@ impl Tx<'_> {
 
     /// Destroys a snapshot that has neither clones nor holds.
     pub(super) fn destroy_snapshot(&mut self, snapshot: ObjectId) -> Result<()> {
-        self.refuse_remapped(snapshot)?;
-        let gone = self.dataset(snapshot)?;
+        self.read().refuse_remapped(snapshot)?;
+        let gone = self.read().dataset(snapshot)?;
         let next = gone.next.ok_or_else(|| {
             Error::corrupt("DSL dataset", format!("nothing follows the snapshot {snapshot}"))
         })?;
-        let name = self.short_name(snapshot)?;
-        let head = self.head_of(gone.dir)?;
+        let name = self.read().short_name(snapshot)?;
+        let head = self.read().head_of(gone.dir)?;
         let keeps_key = self.bookmarks_lose(head, snapshot, next)?;
         self.drop_features(snapshot)?;
         let before = match gone.prev_snapshot {
             Some(previous) => {
-                let is_in_line = self.dataset(previous)?.next == Some(snapshot);
+                let is_in_line = self.read().dataset(previous)?.next == Some(snapshot);
                 self.step_in(previous, snapshot, next)?;
                 Some(previous).filter(|_| is_in_line)
             }
             None => None,
         };
-        let next_before = self.dataset(next)?;
+        let next_before = self.read().dataset(next)?;
         self.change_dataset(next, |dataset| {
             dataset.prev_snapshot = gone.prev_snapshot;
             dataset.prev_snapshot_txg = gone.prev_snapshot_txg;
         })?;
 
-        let next_list = self.deadlist_of(next)?;
+        let next_list = self.read().deadlist_of(next)?;
         if let Some(before) = before {
-            let from = self.dataset(before)?.prev_snapshot_txg;
-            let shared = self.dead_space(next_list, from, gone.prev_snapshot_txg)?;
+            let from = self.read().dataset(before)?.prev_snapshot_txg;
+            let shared = self.read().dead_space(next_list, from, gone.prev_snapshot_txg)?;
             self.change_dataset(before, |dataset| add(&mut dataset.unique_bytes, shared.used_bytes as i64))?;
         }
         let freed = self.free_dead(next_list, gone.prev_snapshot_txg)?;
         self.use_space(gone.dir, Use::Snapshots, Change::of(&freed).negated())?;
-        let own_list = self.deadlist_of(snapshot)?;
+        let own_list = self.read().deadlist_of(snapshot)?;
         self.merge_deadlists(next_list, own_list)?;
         self.free_deadlist(own_list)?;
         if !keeps_key {
@@ -108,14 +93,14 @@ impl Tx<'_> {
 
         if next_before.is_snapshot() {
             if let Some(after) = next_before.next {
-                let list = self.deadlist_of(after)?;
-                let shared = self.dead_space(list, gone.prev_snapshot_txg, gone.creation_txg)?;
+                let list = self.read().deadlist_of(after)?;
+                let shared = self.read().dead_space(list, gone.prev_snapshot_txg, gone.creation_txg)?;
                 self.change_dataset(next, |dataset| {
                     add(&mut dataset.unique_bytes, shared.used_bytes as i64);
                 })?;
             }
             if !keeps_key {
-                let list = self.deadlist_of(head)?;
+                let list = self.read().deadlist_of(head)?;
                 self.remove_deadlist_key(list, gone.creation_txg)?;
             }
         } else {
@@ -131,18 +116,18 @@ impl Tx<'_> {
 
     /// Counts anew what a head has for itself, after the snapshot before it went (`dsl_dataset_recalc_head_uniq`).
     fn recount_unique(&mut self, head: ObjectId, old_unique: u64) -> Result<()> {
-        let phys = self.dataset(head)?;
+        let phys = self.read().dataset(head)?;
         let before = match phys.prev_snapshot {
-            Some(previous) => self.dataset(previous)?.referenced_bytes,
+            Some(previous) => self.read().dataset(previous)?.referenced_bytes,
             None => 0,
         };
-        let dead = self.deadlist(self.deadlist_of(head)?)?.space.used_bytes;
+        let dead = self.read().deadlist(self.read().deadlist_of(head)?)?.space.used_bytes;
         let unique = phys.referenced_bytes.wrapping_sub(before.wrapping_sub(dead));
         self.change_dataset(head, |dataset| {
             dataset.unique_bytes = unique;
             dataset.flags |= DatasetFlags::UNIQUE_ACCURATE;
         })?;
-        let reserved = self.refreservation(head)?;
+        let reserved = self.read().refreservation(head)?;
         if old_unique < reserved {
             let less = unique.saturating_sub(old_unique).min(reserved - old_unique) as i64;
             let change = Change { used: -less, ..Change::default() };
@@ -156,38 +141,14 @@ impl Tx<'_> {
     pub(super) fn remove_clones_key(&mut self, dir: ObjectId, key: Txg) -> Result<()> {
         let mut dirs = vec![dir];
         while let Some(dir) = dirs.pop() {
-            for clone in self.numbers(self.dir(dir)?.clones)? {
-                let clone_dir = self.dataset(clone)?.dir;
-                if self.origin_txg(clone_dir)? > key {
-                    let list = self.deadlist_of(clone)?;
+            for clone in self.read().numbers(self.read().dir(dir)?.clones)? {
+                let clone_dir = self.read().dataset(clone)?.dir;
+                if self.read().origin_txg(clone_dir)? > key {
+                    let list = self.read().deadlist_of(clone)?;
                     self.remove_deadlist_key(list, key)?;
                     dirs.push(clone_dir);
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// Refuses to destroy a head that is needed.
-    ///
-    /// # Errors
-    /// `EBUSY` when it has snapshots, `EEXIST` when it has children.
-    pub fn check_destroy_head(&self, head: ObjectId) -> Result<()> {
-        let phys = self.dataset(head)?;
-        let name = || self.dir_name(phys.dir);
-        if phys.is_snapshot() {
-            return Err(Error::refused(Errno::EINVAL, format!("dataset {head} is a snapshot")));
-        }
-        if self.dir(phys.dir)?.parent.is_none() {
-            return Err(Error::refused(Errno::EINVAL, format!("{} is the root of the pool", name()?)));
-        }
-        if let Some(previous) = phys.prev_snapshot
-            && self.dataset(previous)?.next == Some(head)
-        {
-            return Err(Error::refused(Errno::EBUSY, format!("{} has snapshots", name()?)));
-        }
-        if !self.entries(self.dir(phys.dir)?.children)?.is_empty() {
-            return Err(Error::refused(Errno::EEXIST, format!("{} has children", name()?)));
         }
         Ok(())
     }
@@ -197,37 +158,37 @@ impl Tx<'_> {
     /// # Errors
     /// `ENOENT`, `EBUSY` when it has snapshots, `EEXIST` when it has children.
     pub fn destroy(&mut self, name: &str) -> Result<()> {
-        let head = self.head_named(name)?;
-        self.check_destroy_head(head)?;
+        let head = self.dsl().head(name)?.object();
+        self.read().check_destroy_head(head)?;
         self.destroy_head(head)
     }
 
     /// Destroys a head that has neither snapshots nor children, and the origin that waited for that.
     pub(super) fn destroy_head(&mut self, head: ObjectId) -> Result<()> {
-        self.refuse_remapped(head)?;
-        let gone = self.dataset(head)?;
+        self.read().refuse_remapped(head)?;
+        let gone = self.read().dataset(head)?;
         self.remove_livelist(gone.dir)?;
         self.set_refreservation(head, None)?;
         self.drop_features(head)?;
         let mut origin_waits = false;
         if let Some(origin) = gone.prev_snapshot {
-            let phys = self.dataset(origin)?;
+            let phys = self.read().dataset(origin)?;
             if let Some(clones) = phys.next_clones {
                 self.remove_number(clones, head)?;
             }
             self.change_dataset(origin, |origin| origin.children -= 1)?;
-            if let Some(clones) = self.dir(phys.dir)?.clones {
+            if let Some(clones) = self.read().dir(phys.dir)?.clones {
                 self.remove_number(clones, head)?;
             }
             origin_waits = phys.flags.contains(DatasetFlags::DEFER_DESTROY)
                 && phys.children == 2
-                && self.hold_count(origin)? == 0;
+                && self.read().hold_count(origin)? == 0;
         }
-        let list = self.deadlist_of(head)?;
+        let list = self.read().deadlist_of(head)?;
         self.free_deadlist(list)?;
         self.free_blocks(head)?;
         self.free_log(head)?;
-        let dir = self.dir(gone.dir)?;
+        let dir = self.read().dir(gone.dir)?;
         let used = Change {
             used: -(dir.used_bytes as i64),
             compressed: -(dir.compressed_bytes as i64),
@@ -250,7 +211,7 @@ impl Tx<'_> {
 
     /// Frees the blocks of a head that are younger than the snapshot before it.
     fn free_blocks(&mut self, head: ObjectId) -> Result<()> {
-        let phys = self.dataset(head)?;
+        let phys = self.read().dataset(head)?;
         if phys.root.is_hole() || phys.root.birth() <= phys.prev_snapshot_txg {
             return Ok(());
         }
@@ -270,10 +231,10 @@ impl Tx<'_> {
     /// Frees the blocks of a head's intent log, which nobody counts. Its records were replayed, or the pool would not be
     /// open for changes: what is left is what was allocated for the next ones.
     fn free_log(&mut self, head: ObjectId) -> Result<()> {
-        if self.dataset(head)?.root.is_hole() {
+        if self.read().dataset(head)?.root.is_hole() {
             return Ok(());
         }
-        let set = self.objset(head)?;
+        let set = self.read().objset_locked(head)?;
         if !set.has_intent_log() {
             return Ok(());
         }
@@ -290,10 +251,12 @@ impl Tx<'_> {
     /// Refuses to begin with the content of a snapshot of this transaction group that has the header of an intent log: the
     /// objset block without it would look as if the snapshot had it too.
     pub(super) fn check_old_log(&self, snapshot: ObjectId) -> Result<()> {
-        let phys = self.dataset(snapshot)?;
-        if phys.creation_txg >= self.txg() && !phys.root.is_hole() && self.objset(snapshot)?.has_intent_log()
+        let phys = self.read().dataset(snapshot)?;
+        if phys.creation_txg >= self.txg()
+            && !phys.root.is_hole()
+            && self.read().objset_locked(snapshot)?.has_intent_log()
         {
-            let name = self.full_name(snapshot)?;
+            let name = self.read().full_name(snapshot)?;
             return Err(Error::refused(Errno::EAGAIN, format!("{name} has an intent log and is too new")));
         }
         Ok(())
@@ -301,11 +264,11 @@ impl Tx<'_> {
 
     /// Destroys a directory whose dataset is gone (`dsl_dir_destroy_sync`).
     fn destroy_dir(&mut self, dir: ObjectId) -> Result<()> {
-        let phys = self.dir(dir)?;
+        let phys = self.read().dir(dir)?;
         let parent = phys.parent.ok_or_else(|| {
             Error::refused(Errno::EINVAL, "the root directory of a pool cannot be destroyed")
         })?;
-        let name = self.dir_name(dir)?;
+        let name = self.read().dir_name(dir)?;
         let name = name.rsplit('/').next().unwrap_or_default();
         self.adjust_counts(parent, FILESYSTEM_COUNT, -1)?;
         self.reserve(dir, 0)?;
@@ -314,20 +277,20 @@ impl Tx<'_> {
             self.free(object)?;
         }
         if let Some(permissions) = phys.permissions {
-            for (_, set) in self.entries(Some(permissions))? {
+            for (_, set) in self.read().entries(Some(permissions))? {
                 self.free(ObjectId(set.u64()?))?;
             }
             self.free(permissions)?;
         }
-        let names = self.children_zap(parent)?;
+        let names = self.read().children_zap(parent)?;
         self.zap(names)?.remove(name)?;
         self.free_zapified(dir)
     }
 
     /// No longer boots from a dataset that goes (`spa_prop_clear_bootfs`).
     fn clear_bootfs(&mut self, dataset: ObjectId) -> Result<()> {
-        if let Some(props) = self.directory("pool_props")?
-            && self.lookup_object(Some(props), "bootfs")? == Some(dataset)
+        if let Some(props) = self.read().directory("pool_props")?
+            && self.read().lookup_object(Some(props), "bootfs")? == Some(dataset)
         {
             self.zap(props)?.update("bootfs", &Value::word(0))?;
         }
@@ -336,15 +299,55 @@ impl Tx<'_> {
 
     /// Forgets the errors that were found in a head (`spa_delete_dataset_errlog`).
     fn forget_errors(&mut self, head: ObjectId) -> Result<()> {
-        if !self.feature_enabled("head_errlog")? {
+        if !self.read().feature_enabled("head_errlog")? {
             return Ok(());
         }
         for log in ["errlog_last", "errlog_scrub"] {
-            let Some(log) = self.directory(log)?.filter(|log| log.0 != 0) else { continue };
-            if let Some(errors) = self.lookup_object(Some(log), &number_key(head.0))? {
+            let Some(log) = self.read().directory(log)?.filter(|log| log.0 != 0) else { continue };
+            if let Some(errors) = self.read().lookup_object(Some(log), &number_key(head.0))? {
                 self.free(errors)?;
                 self.zap(log)?.remove(number_key(head.0))?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl MosReader<'_> {
+    /// Refuses to destroy a snapshot that is needed.
+    pub(super) fn check_destroy_snapshot(self, snapshot: ObjectId) -> Result<()> {
+        let phys = self.dataset(snapshot)?;
+        if !phys.is_snapshot() {
+            return Err(Error::refused(Errno::EINVAL, format!("dataset {snapshot} is not a snapshot")));
+        }
+        if self.hold_count(snapshot)? > 0 {
+            let name = self.full_name(snapshot)?;
+            return Err(Error::refused(Errno::EBUSY, format!("snapshot {name} has holds")));
+        }
+        if phys.children > 1 {
+            let name = self.full_name(snapshot)?;
+            return Err(Error::refused(Errno::EEXIST, format!("snapshot {name} has dependent clones")));
+        }
+        Ok(())
+    }
+
+    /// Refuses to destroy a head that is needed.
+    pub(super) fn check_destroy_head(self, head: ObjectId) -> Result<()> {
+        let phys = self.dataset(head)?;
+        let name = || self.dir_name(phys.dir);
+        if phys.is_snapshot() {
+            return Err(Error::refused(Errno::EINVAL, format!("dataset {head} is a snapshot")));
+        }
+        if self.dir(phys.dir)?.parent.is_none() {
+            return Err(Error::refused(Errno::EINVAL, format!("{} is the root of the pool", name()?)));
+        }
+        if let Some(previous) = phys.prev_snapshot
+            && self.dataset(previous)?.next == Some(head)
+        {
+            return Err(Error::refused(Errno::EBUSY, format!("{} has snapshots", name()?)));
+        }
+        if !self.entries(self.dir(phys.dir)?.children)?.is_empty() {
+            return Err(Error::refused(Errno::EEXIST, format!("{} has children", name()?)));
         }
         Ok(())
     }

@@ -1,12 +1,7 @@
-//! Numbers for guids, salts and keys.
-
-use std::fs::File;
-use std::io::Read;
+//! Numbers for guids and salts.
 
 use zstream_dmu::error::Result;
-
-/// Bytes that are taken from the system at a time.
-const POOL_BYTES: usize = 256;
+use zstream_dmu::random::Random;
 
 /// Where guids and salts come from: the system, or a seed, so that the same steps give the same image.
 ///
@@ -14,7 +9,7 @@ const POOL_BYTES: usize = 256;
 #[derive(Debug)]
 pub enum Entropy {
     /// The system's random numbers.
-    System(Vec<u8>),
+    System(Random),
     /// A seed, counted on (SplitMix64).
     Seed(u64),
 }
@@ -25,9 +20,7 @@ impl Entropy {
     /// # Errors
     /// When the system has none.
     pub fn system() -> Result<Self> {
-        let mut pool = vec![0; POOL_BYTES];
-        Self::fill(&mut pool)?;
-        Ok(Self::System(pool))
+        Ok(Self::System(Random::system()?))
     }
 
     /// Numbers that follow from a seed.
@@ -36,26 +29,9 @@ impl Entropy {
         Self::Seed(seed)
     }
 
-    /// Fills `out` with the system's random numbers: for keys.
-    ///
-    /// # Errors
-    /// When the system has none.
-    pub fn fill(out: &mut [u8]) -> Result<()> {
-        Ok(File::open("/dev/urandom")?.read_exact(out)?)
-    }
-
     pub(crate) fn next(&mut self) -> Result<u64> {
         match self {
-            Self::System(pool) => {
-                if pool.len() < 8 {
-                    pool.resize(POOL_BYTES, 0);
-                    Self::fill(pool)?;
-                }
-                let rest = pool.len() - 8;
-                let number = pool[rest..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-                pool.truncate(rest);
-                Ok(number)
-            }
+            Self::System(random) => Ok(random.u64()?),
             Self::Seed(state) => {
                 *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
                 let mut z = *state;

@@ -8,25 +8,12 @@ use zstream_format::object_type::ObjectType;
 use super::Tx;
 use crate::error::{Error, Fault, Result};
 use crate::phys::DatasetFlags;
+use crate::reader::MosReader;
 
 /// The longest tag in bytes (`MAXNAMELEN - 1`).
 const TAG_BYTES_MAX: usize = 255;
 
 impl Tx<'_> {
-    /// How many holds a snapshot has.
-    pub(super) fn hold_count(&self, snapshot: ObjectId) -> Result<usize> {
-        Ok(self.entries(self.dataset(snapshot)?.holds)?.len())
-    }
-
-    /// Whether a snapshot has the hold `tag`.
-    ///
-    /// # Errors
-    /// `ENOENT` when there is no such snapshot.
-    pub fn has_hold(&self, tag: &str, name: &str) -> Result<bool> {
-        let snapshot = self.snapshot_named(name)?;
-        Ok(self.lookup(self.dataset(snapshot)?.holds, tag)?.is_some())
-    }
-
     /// Puts a hold on snapshots, on all or none.
     ///
     /// # Errors
@@ -37,15 +24,15 @@ impl Tx<'_> {
         }
         let mut plan = Vec::new();
         for name in names {
-            let snapshot = self.snapshot_named(name)?;
-            if self.lookup(self.dataset(snapshot)?.holds, tag)?.is_some() {
+            let snapshot = self.dsl().snapshot(name)?.object();
+            if self.read().lookup(self.read().dataset(snapshot)?.holds, tag)?.is_some() {
                 return Err(Error::refused(Errno::EEXIST, format!("{name} has the hold {tag} already")));
             }
             plan.push(snapshot);
         }
         let now = Value::word(self.clock.seconds);
         for snapshot in plan {
-            let holds = match self.dataset(snapshot)?.holds {
+            let holds = match self.read().dataset(snapshot)?.holds {
                 Some(holds) => holds,
                 None => {
                     let holds = self.create_zap(ObjectType::USERREFS, NormFlags::empty())?;
@@ -65,22 +52,22 @@ impl Tx<'_> {
     pub fn release(&mut self, tag: &str, names: &[String]) -> Result<()> {
         let mut plan = Vec::new();
         for name in names {
-            let snapshot = self.snapshot_named(name)?;
-            let holds = self.dataset(snapshot)?.holds;
+            let snapshot = self.dsl().snapshot(name)?.object();
+            let holds = self.read().dataset(snapshot)?.holds;
             match holds {
-                Some(holds) if self.lookup(Some(holds), tag)?.is_some() => plan.push((snapshot, holds)),
-                _ => {
-                    return Err(Fault::NoHold { snapshot: name.clone(), tag: tag.to_owned() }.into());
+                Some(holds) if self.read().lookup(Some(holds), tag)?.is_some() => {
+                    plan.push((snapshot, holds))
                 }
+                _ => return Err(Fault::NoHold { snapshot: name.clone(), tag: tag.to_owned() }.into()),
             }
         }
         for (snapshot, holds) in plan {
             self.release_temporary(snapshot, tag)?;
             self.zap(holds)?.remove(tag)?;
-            let phys = self.dataset(snapshot)?;
+            let phys = self.read().dataset(snapshot)?;
             if phys.flags.contains(DatasetFlags::DEFER_DESTROY)
                 && phys.children == 1
-                && self.hold_count(snapshot)? == 0
+                && self.read().hold_count(snapshot)? == 0
             {
                 self.destroy_snapshot(snapshot)?;
             }
@@ -90,9 +77,16 @@ impl Tx<'_> {
 
     /// Forgets that a hold is one that ends with a process.
     fn release_temporary(&mut self, snapshot: ObjectId, tag: &str) -> Result<()> {
-        if let Some(temporary) = self.directory("tmp_userrefs")? {
+        if let Some(temporary) = self.read().directory("tmp_userrefs")? {
             self.zap(temporary)?.remove_if_there(format!("{:x}-{tag}", snapshot.0))?;
         }
         Ok(())
+    }
+}
+
+impl MosReader<'_> {
+    /// How many holds a snapshot has.
+    pub(super) fn hold_count(self, snapshot: ObjectId) -> Result<usize> {
+        Ok(self.entries(self.dataset(snapshot)?.holds)?.len())
     }
 }

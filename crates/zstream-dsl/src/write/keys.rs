@@ -10,6 +10,7 @@
 //! directory becomes a root of its own, which needs no key.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
@@ -18,14 +19,13 @@ use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::props::Setting;
+use crate::dataset::{Dataset, Dir};
 use crate::error::{Error, Result};
-use crate::keys::{CRYPTO_KEY, CryptoKey};
-use crate::pool::ZAPIFIED;
+use crate::keys::{CRYPTO_KEY, CryptoKey, ROOT};
+use crate::reader::{Mos, MosReader, ZAPIFIED};
 
 /// How many directories use the keys: a clone has those of its origin.
 const USES: &str = "DSL_CRYPTO_REFCOUNT";
-/// The directory that is the encryption root.
-const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
 
 impl Tx<'_> {
     /// Gives a dataset the keys of a raw stream, wrapped as they came. One that had none becomes its own encryption root,
@@ -41,18 +41,18 @@ impl Tx<'_> {
         format: KeyFormat,
         wrapped: &WrappedKey,
     ) -> Result<Vec<ObjectId>> {
-        let dir = self.dataset(head)?.dir;
-        let Some(keys) = self.crypto_key(dir)? else {
+        let dir = self.read().dataset(head)?.dir;
+        let Some(keys) = self.read().key_table(dir)? else {
             let keys = self.add_keys(head, dir)?;
             self.put_property(head, "keylocation", &Setting::Local(Value::string("prompt")))?;
             self.store_keys(keys, format, wrapped)?;
             return Ok(Vec::new());
         };
-        if CryptoKey::read(self.mos(), keys)?.wrapped == *wrapped {
+        if CryptoKey::read(self.read().mos, keys)?.wrapped == *wrapped {
             return Ok(Vec::new());
         }
-        if !self.is_own_encryption_root(head)? {
-            let name = self.dir_name(dir)?;
+        if !self.read().is_own_encryption_root(dir)? {
+            let name = self.read().dir_name(dir)?;
             return Err(Error::refused(
                 Errno::EACCES,
                 format!("the key of {name} is wrapped by that of another dataset"),
@@ -63,39 +63,27 @@ impl Tx<'_> {
         Ok(detached)
     }
 
-    /// Whether the key of a dataset wraps its own keys, or it is a clone that shares those of its encryption root.
-    ///
-    /// # Errors
-    /// When the keys cannot be read.
-    pub fn is_own_encryption_root(&self, head: ObjectId) -> Result<bool> {
-        let dir = self.dataset(head)?.dir;
-        match self.encryption_root(dir)? {
-            Some(root) => Ok(root == dir || self.crypto_key(root)? == self.crypto_key(dir)?),
-            None => Ok(false),
-        }
-    }
-
     /// Makes the directories whose keys are wrapped by those of the root of `dir`, and that do not share them, encryption
     /// roots of their own, each with what is below it; gives their heads.
     fn detach_dependents(&mut self, dir: ObjectId) -> Result<Vec<ObjectId>> {
-        let Some(root) = self.encryption_root(dir)? else { return Ok(Vec::new()) };
+        let Some(root) = self.read().encryption_root(dir)? else { return Ok(Vec::new()) };
         let (mut found, mut family) = (Vec::new(), vec![root]);
         while let Some(at) = family.pop() {
-            let phys = self.dir(at)?;
-            for (name, child) in self.entries(phys.children)? {
+            let phys = self.read().dir(at)?;
+            for (name, child) in self.read().entries(phys.children)? {
                 let child = ObjectId(child.u64()?);
                 let depends = !is_hidden(&name)
-                    && self.encryption_root(child)? == Some(root)
-                    && !self.is_clone(child)?;
+                    && self.read().encryption_root(child)? == Some(root)
+                    && !self.read().is_clone(child)?;
                 if depends {
                     found.push(child);
                 }
             }
-            for clone in self.numbers(phys.clones)? {
-                family.push(self.dataset(clone)?.dir);
+            for clone in self.read().numbers(phys.clones)? {
+                family.push(self.read().dataset(clone)?.dir);
             }
         }
-        let heads = found.into_iter().map(|child| self.head_of(child)).collect::<Result<Vec<_>>>()?;
+        let heads = found.into_iter().map(|child| self.read().head_of(child)).collect::<Result<Vec<_>>>()?;
         heads.iter().try_for_each(|head| self.make_encryption_root(*head, None))?;
         Ok(heads)
     }
@@ -107,43 +95,34 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when it is a clone, which has the keys of its origin, or not encrypted; when the MOS cannot be changed.
     pub fn make_encryption_root(&mut self, head: ObjectId, location: Option<&str>) -> Result<()> {
-        let dir = self.dataset(head)?.dir;
-        let (keys, old) = match (self.crypto_key(dir)?, self.encryption_root(dir)?) {
+        let dir = self.read().dataset(head)?.dir;
+        let (keys, old) = match (self.read().key_table(dir)?, self.read().encryption_root(dir)?) {
             (Some(keys), Some(old)) => (keys, old),
             _ => {
                 return Err(Error::refused(
                     Errno::EINVAL,
-                    format!("{} is not encrypted", self.dir_name(dir)?),
+                    format!("{} is not encrypted", self.read().dir_name(dir)?),
                 ));
             }
         };
         if old == dir {
             return Ok(());
         }
-        self.refuse_clone_key(dir)?;
+        self.read().refuse_clone_key(dir)?;
         // What is stored beside keys that have a root elsewhere may be of old software, which left it out.
-        let of_root = self.crypto_key(old)?.ok_or_else(|| {
+        let of_root = self.read().key_table(old)?.ok_or_else(|| {
             Error::corrupt("crypto key", format!("the encryption root {old} of {dir} has no keys"))
         })?;
-        let format = CryptoKey::read(self.mos(), of_root)?.format;
+        let format = CryptoKey::read(self.read().mos, of_root)?.format;
         self.store_format(keys, format)?;
         let location = Value::string(location.unwrap_or("prompt"));
         self.put_property(head, "keylocation", &Setting::Local(location))?;
         self.change_encryption_root(dir, old, dir)
     }
 
-    /// Refuses to change the keys of a clone: they are those of its origin.
-    pub(super) fn refuse_clone_key(&self, dir: ObjectId) -> Result<()> {
-        if !self.is_clone(dir)? {
-            return Ok(());
-        }
-        let name = self.dir_name(dir)?;
-        Err(Error::refused(Errno::EINVAL, format!("{name} is a clone and has the keys of its origin")))
-    }
-
     /// Gives a head a table for keys of its own, whose encryption root is `root`.
     pub(super) fn add_keys(&mut self, head: ObjectId, root: ObjectId) -> Result<ObjectId> {
-        let dir = self.dataset(head)?.dir;
+        let dir = self.read().dataset(head)?.dir;
         let keys = self.create_zap(ZAPIFIED, NormFlags::empty())?;
         self.zap(keys)?.update(ROOT, &Value::word(root.0))?;
         self.zap(keys)?.update(USES, &Value::word(1))?;
@@ -188,115 +167,48 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The encryption root that a dataset would have if it gave up being one; none where it is not one, is a clone, or lies
-    /// below nothing that is encrypted.
-    ///
-    /// # Errors
-    /// When the keys cannot be read.
-    pub fn inheritable_root(&self, head: ObjectId) -> Result<Option<ObjectId>> {
-        let dir = self.dataset(head)?.dir;
-        if self.encryption_root(dir)? != Some(dir) || self.is_clone(dir)? {
-            return Ok(None);
-        }
-        self.encryption_root_above(dir)
-    }
-
     /// Gives up an encryption root for that of the directory above, of which the caller knows that the same key wraps both
     /// (`DCP_CMD_FORCE_INHERIT`, as a raw receive of a tree ends).
     ///
     /// # Errors
     /// `EINVAL` when the directory above is not encrypted, or when the MOS cannot be changed.
     pub fn inherit_encryption_root(&mut self, head: ObjectId) -> Result<()> {
-        let dir = self.dataset(head)?.dir;
-        let above = self.encryption_root_above(dir)?.ok_or_else(|| {
+        let dir = self.read().dataset(head)?.dir;
+        let above = self.read().encryption_root_above(dir)?.ok_or_else(|| {
             Error::refused(Errno::EINVAL, "a dataset cannot inherit a key where nothing above it has one")
         })?;
-        if self.encryption_root(dir)? != Some(dir) {
+        if self.read().encryption_root(dir)? != Some(dir) {
             return Ok(());
         }
         self.put_property(head, "keylocation", &Setting::Forget)?;
         self.change_encryption_root(dir, dir, above)
     }
 
-    /// The encryption root of the directory above; none where that is not encrypted, or there is none.
-    pub(super) fn encryption_root_above(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
-        match self.dir(dir)?.parent {
-            Some(parent) => self.encryption_root(parent),
-            None => Ok(None),
-        }
-    }
-
-    /// The keys of a directory; none unless it is encrypted.
-    pub(super) fn crypto_key(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
-        self.lookup_object(self.own_zap(dir)?, CRYPTO_KEY)
-    }
-
-    /// The directory whose key wraps those of a directory; none unless it is encrypted.
-    pub(super) fn encryption_root(&self, dir: ObjectId) -> Result<Option<ObjectId>> {
-        match self.crypto_key(dir)? {
-            Some(key) => self.lookup_object(Some(key), ROOT),
-            None => Ok(None),
-        }
-    }
-
     /// Gives a clone the keys of its origin (`dsl_crypto_key_clone_sync`).
     pub(super) fn share_crypto_key(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
-        let Some(key) = self.crypto_key(from)? else { return Ok(()) };
-        let uses = self.lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())?;
+        let Some(key) = self.read().key_table(from)? else { return Ok(()) };
+        let uses = self.read().lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())?;
         self.zap(key)?.update(USES, &Value::word(uses + 1))?;
         self.set_entry(to, CRYPTO_KEY, &Value::word(key.0))
     }
 
     /// Uses the keys of an encrypted directory once less (`dsl_crypto_key_destroy_sync`).
     pub(super) fn drop_crypto_key(&mut self, dir: ObjectId) -> Result<()> {
-        let Some(key) = self.crypto_key(dir)? else { return Ok(()) };
-        match self.lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())? {
+        let Some(key) = self.read().key_table(dir)? else { return Ok(()) };
+        match self.read().lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())? {
             0 | 1 => self.free(key),
             uses => Ok(self.zap(key)?.update(USES, &Value::word(uses - 1))?),
         }
     }
 
-    /// Whether a directory is a clone of anything but the pool's empty origin.
-    fn is_clone(&self, dir: ObjectId) -> Result<bool> {
-        let origin = self.dir(dir)?.origin;
-        Ok(origin.is_some() && origin != self.origin_snapshot()?)
-    }
-
-    /// Refuses to move a directory to where its keys would have another encryption root
-    /// (`dsl_dir_rename_crypt_check`).
-    pub(super) fn check_rename_keys(&self, dir: ObjectId, parent: ObjectId) -> Result<()> {
-        let root = self.encryption_root(dir)?;
-        if root.is_none() || root == Some(dir) || self.encryption_root(parent)? == root {
-            return Ok(());
-        }
-        Err(Error::refused(Errno::EACCES, "a dataset cannot be moved away from its encryption root"))
-    }
-
-    /// Refuses to promote a clone where the keys that it shares would have another encryption root
-    /// (`dsl_dataset_promote_crypt_check`).
-    pub(super) fn check_promote_keys(&self, target: ObjectId, origin: ObjectId) -> Result<()> {
-        let root = self.encryption_root(origin)?;
-        if root.is_none() || self.is_clone(origin)? || root == Some(origin) {
-            return Ok(());
-        }
-        let above = |dir: ObjectId| match self.dir(dir)?.parent {
-            Some(parent) => self.encryption_root(parent),
-            None => Ok(None),
-        };
-        if above(origin)?.is_some() && above(origin)? == above(target)? {
-            return Ok(());
-        }
-        Err(Error::refused(Errno::EACCES, "a clone cannot take over keys that have another encryption root"))
-    }
-
     /// Makes a clone that is promoted the encryption root where its origin was that
     /// (`dsl_dataset_promote_crypt_sync`).
     pub(super) fn promote_keys(&mut self, target: ObjectId, origin: ObjectId) -> Result<()> {
-        if self.encryption_root(origin)? != Some(origin) || self.is_clone(origin)? {
+        if self.read().encryption_root(origin)? != Some(origin) || self.read().is_clone(origin)? {
             return Ok(());
         }
-        let location = self.lookup(self.dir(origin)?.props, "keylocation")?;
-        let (target_head, origin_head) = (self.head_of(target)?, self.head_of(origin)?);
+        let location = self.read().lookup(self.read().dir(origin)?.props, "keylocation")?;
+        let (target_head, origin_head) = (self.read().head_of(target)?, self.read().head_of(origin)?);
         if let Some(location) = location {
             self.put_property(target_head, "keylocation", &Setting::Local(location))?;
         }
@@ -308,7 +220,7 @@ impl Tx<'_> {
     /// `new`, whose key wraps them already.
     fn change_encryption_root(&mut self, dir: ObjectId, old: ObjectId, new: ObjectId) -> Result<()> {
         let mut tables = Vec::new();
-        self.visit_tables(dir, old, &mut |_, _, table| {
+        self.read().visit_tables(dir, old, &mut |_, table| {
             tables.push(table);
             Ok(())
         })?;
@@ -319,14 +231,72 @@ impl Tx<'_> {
     pub(super) fn set_root(&mut self, table: ObjectId, root: ObjectId) -> Result<()> {
         Ok(self.zap(table)?.update(ROOT, &Value::word(root.0))?)
     }
+}
+
+impl<M: Mos> Dataset<M> {
+    /// The encryption root that a head would have if it gave up being one; none where it is not one, is a clone, or lies
+    /// below nothing that is encrypted.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub fn inheritable_root(&self) -> Result<Option<Arc<Dir<M>>>> {
+        let (read, dir) = (self.dsl().read(), self.dir().object());
+        if read.encryption_root(dir)? != Some(dir) || read.is_clone(dir)? {
+            return Ok(None);
+        }
+        read.encryption_root_above(dir)?.map(|root| self.dsl().dir_by_object(root)).transpose()
+    }
+}
+
+impl MosReader<'_> {
+    /// Refuses to change the keys of a clone: they are those of its origin.
+    pub(super) fn refuse_clone_key(self, dir: ObjectId) -> Result<()> {
+        if !self.is_clone(dir)? {
+            return Ok(());
+        }
+        let name = self.dir_name(dir)?;
+        Err(Error::refused(Errno::EINVAL, format!("{name} is a clone and has the keys of its origin")))
+    }
+
+    /// The encryption root of the directory above; none where that is not encrypted, or there is none.
+    pub(super) fn encryption_root_above(self, dir: ObjectId) -> Result<Option<ObjectId>> {
+        match self.dir(dir)?.parent {
+            Some(parent) => self.encryption_root(parent),
+            None => Ok(None),
+        }
+    }
+
+    /// Refuses to move a directory to where its keys would have another encryption root
+    /// (`dsl_dir_rename_crypt_check`).
+    pub(super) fn check_rename_keys(self, dir: ObjectId, parent: ObjectId) -> Result<()> {
+        let root = self.encryption_root(dir)?;
+        if root.is_none() || root == Some(dir) || self.encryption_root(parent)? == root {
+            return Ok(());
+        }
+        Err(Error::refused(Errno::EACCES, "a dataset cannot be moved away from its encryption root"))
+    }
+
+    /// Refuses to promote a clone where the keys that it shares would have another encryption root
+    /// (`dsl_dataset_promote_crypt_check`).
+    pub(super) fn check_promote_keys(self, target: ObjectId, origin: ObjectId) -> Result<()> {
+        let root = self.encryption_root(origin)?;
+        if root.is_none() || self.is_clone(origin)? || root == Some(origin) {
+            return Ok(());
+        }
+        let above = |dir: ObjectId| self.encryption_root_above(dir);
+        if above(origin)?.is_some() && above(origin)? == above(target)? {
+            return Ok(());
+        }
+        Err(Error::refused(Errno::EACCES, "a clone cannot take over keys that have another encryption root"))
+    }
 
     /// Visits the table of keys of a directory, and those of what is below it and below clones that have the encryption root
     /// `root`, each once, with a directory that has it (`spa_keystore_change_key_sync_impl`).
     pub(super) fn visit_tables(
-        &self,
+        self,
         dir: ObjectId,
         root: ObjectId,
-        visit: &mut dyn FnMut(&Self, ObjectId, ObjectId) -> Result<()>,
+        visit: &mut dyn FnMut(ObjectId, ObjectId) -> Result<()>,
     ) -> Result<()> {
         // Each with whether its own keys were visited with its origin.
         let mut dirs = vec![(dir, false)];
@@ -337,7 +307,7 @@ impl Tx<'_> {
             if name.rsplit('/').next().is_some_and(is_hidden) {
                 continue;
             }
-            let (Some(found), Some(table)) = (self.encryption_root(dir)?, self.crypto_key(dir)?) else {
+            let (Some(found), Some(table)) = (self.encryption_root(dir)?, self.key_table(dir)?) else {
                 continue;
             };
             if !is_done && (found != root || self.is_clone(dir)?) {
@@ -347,7 +317,7 @@ impl Tx<'_> {
                 continue;
             }
             if !is_done {
-                visit(self, dir, table)?;
+                visit(dir, table)?;
             }
             let phys = self.dir(dir)?;
             for (_, child) in self.entries(phys.children)? {

@@ -69,21 +69,21 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// When the head or what belongs to it cannot be read.
     pub fn ledger(&mut self, head: ObjectId) -> Result<DatasetLedger<'_, 'a>> {
-        let phys = self.dataset(head)?;
+        let phys = self.read().dataset(head)?;
         self.check_writable(head)?;
-        let deadlist = self.deadlist_of(head)?;
+        let deadlist = self.read().deadlist_of(head)?;
         // Found out here, where nothing is lost yet.
-        drop(self.deadlist(deadlist)?);
+        drop(self.read().deadlist(deadlist)?);
         self.remove_livelist(phys.dir)?;
         let before = match phys.prev_snapshot {
             Some(previous) => {
-                let before = self.dataset(previous)?;
+                let before = self.read().dataset(previous)?;
                 (before.next == Some(head)).then_some(before.prev_snapshot_txg)
             }
             None => None,
         };
-        let origin_txg = self.origin_txg(phys.dir)?;
-        let marks = self.bookmarks(head)?;
+        let origin_txg = self.read().origin_txg(phys.dir)?;
+        let marks = self.read().bookmarks(head, "")?;
         let marks = marks
             .into_iter()
             .filter(|mark| mark.counts_freed() && mark.creation_txg >= phys.prev_snapshot_txg)
@@ -109,7 +109,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// `EAGAIN` when there is such a snapshot.
     pub(super) fn check_writable(&self, head: ObjectId) -> Result<()> {
-        let phys = self.dataset(head)?;
+        let phys = self.read().dataset(head)?;
         if phys.is_snapshot() {
             return Err(Error::refused(
                 Errno::EINVAL,
@@ -117,7 +117,7 @@ impl<'a> Tx<'a> {
             ));
         }
         if phys.prev_snapshot_txg >= self.txg() {
-            let name = self.full_name(head)?;
+            let name = self.read().full_name(head)?;
             return Err(Error::refused(
                 Errno::EAGAIN,
                 format!("the last snapshot of {name} is too new to write on"),
@@ -128,7 +128,7 @@ impl<'a> Tx<'a> {
 
     /// Gives up a clone's list of blocks of its own (`dsl_dir_remove_livelist`).
     pub(super) fn remove_livelist(&mut self, dir: ObjectId) -> Result<()> {
-        let Some(list) = self.entry(dir, LIVELIST)? else { return Ok(()) };
+        let Some(list) = self.read().entry(dir, LIVELIST)? else { return Ok(()) };
         self.remove_entry(dir, LIVELIST)?;
         self.free_deadlist(ObjectId(list.u64()?))?;
         self.feature_add("livelist", -1)
@@ -213,7 +213,7 @@ impl DatasetLedger<'_, '_> {
         self.bury()?;
         let Sums { referenced, unique, to_snapshots, previous_unique } = self.sums;
         let tx = self.tx;
-        let reserved = tx.refreservation(self.head)?;
+        let reserved = tx.read().refreservation(self.head)?;
         let charged = tx.change_dataset(self.head, |dataset| {
             let charged = accounted_change(dataset.unique_bytes, reserved, unique.used);
             add(&mut dataset.referenced_bytes, referenced.used);

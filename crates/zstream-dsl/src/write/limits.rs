@@ -7,10 +7,10 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
 
-use crate::error::{Error, Result};
-
 use super::Tx;
-use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};
+use super::make::{FILESYSTEM_COUNT, SNAPSHOT_COUNT};
+use crate::error::{Error, Result};
+use crate::reader::{DEPTH_MAX, MosReader};
 
 /// The feature that counts.
 pub(super) const LIMITS: &str = "filesystem_limits";
@@ -18,8 +18,8 @@ pub(super) const LIMITS: &str = "filesystem_limits";
 impl Tx<'_> {
     /// Begins to count in a directory, where that is not done yet.
     pub(super) fn begin_counting(&mut self, dir: ObjectId) -> Result<()> {
-        self.require_feature(LIMITS)?;
-        if !self.feature_active(LIMITS)? {
+        self.read().require_feature(LIMITS)?;
+        if !self.read().feature_active(LIMITS)? {
             self.feature_add(LIMITS, 1)?;
         }
         self.count_below(dir, DEPTH_MAX).map(drop)
@@ -28,15 +28,15 @@ impl Tx<'_> {
     /// Counts the filesystems below a directory, and its snapshots with those below; what was counted before is not
     /// counted again.
     pub(super) fn count_below(&mut self, dir: ObjectId, depth: usize) -> Result<(u64, u64)> {
-        if let Some(filesystems) = self.entry(dir, FILESYSTEM_COUNT)? {
-            let snapshots = self.entry(dir, SNAPSHOT_COUNT)?.map_or(Ok(0), |count| count.u64())?;
+        if let Some(filesystems) = self.read().entry(dir, FILESYSTEM_COUNT)? {
+            let snapshots = self.read().entry(dir, SNAPSHOT_COUNT)?.map_or(Ok(0), |count| count.u64())?;
             return Ok((filesystems.u64()?, snapshots));
         }
         let depth = depth
             .checked_sub(1)
             .ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} is nested without an end")))?;
         let (mut filesystems, mut snapshots) = (0, 0);
-        for (name, child) in self.entries(self.dir(dir)?.children)? {
+        for (name, child) in self.read().entries(self.read().dir(dir)?.children)? {
             if name.starts_with('$') {
                 continue;
             }
@@ -44,7 +44,8 @@ impl Tx<'_> {
             filesystems += 1 + below.0;
             snapshots += below.1;
         }
-        let own = self.snapshots(self.head_of(dir)?)?;
+        let head = self.read().dataset(self.read().head_of(dir)?)?;
+        let own = self.read().entries(head.snapshot_names)?;
         snapshots += own.iter().filter(|(name, _)| !name.starts_with('%')).count() as u64;
         self.set_entry(dir, FILESYSTEM_COUNT, &Value::word(filesystems))?;
         self.set_entry(dir, SNAPSHOT_COUNT, &Value::word(snapshots))?;
@@ -54,7 +55,7 @@ impl Tx<'_> {
     /// Refuses to reserve more than there is for a directory with all below it. A pool whose space cannot be told from sizes
     /// alone lets everything be reserved.
     pub(super) fn check_reservation(&self, dir: ObjectId, bytes: u64) -> Result<()> {
-        let phys = self.dir(dir)?;
+        let phys = self.read().dir(dir)?;
         let more = bytes.max(phys.used_bytes).saturating_sub(phys.reserved_bytes.max(phys.used_bytes));
         let available = match phys.parent {
             Some(parent) => self.available(parent)?,
@@ -65,9 +66,9 @@ impl Tx<'_> {
 
     /// Refuses to reserve more than there is for a head alone.
     pub(super) fn check_refreservation(&self, head: ObjectId, bytes: u64) -> Result<()> {
-        let phys = self.dataset(head)?;
+        let phys = self.read().dataset(head)?;
         let unique = phys.unique_bytes;
-        let more = bytes.max(unique).saturating_sub(self.refreservation(head)?.max(unique));
+        let more = bytes.max(unique).saturating_sub(self.read().refreservation(head)?.max(unique));
         refuse_more("refreservation", more, self.available(phys.dir)?)
     }
 
@@ -75,11 +76,11 @@ impl Tx<'_> {
     /// what is available: that part is reserved anew (`dsl_dataset_snapshot_reserve_space`,
     /// `dsl_dataset_clone_swap_check_impl`, of which the first asks for no less than the second).
     pub(super) fn check_refreserved(&self, head: ObjectId) -> Result<()> {
-        let phys = self.dataset(head)?;
-        let more = self.refreservation(head)?.min(phys.unique_bytes);
+        let phys = self.read().dataset(head)?;
+        let more = self.read().refreservation(head)?.min(phys.unique_bytes);
         match self.available(phys.dir)? {
             Some(available) if more > available => {
-                let name = self.full_name(head)?;
+                let name = self.read().full_name(head)?;
                 Err(Error::refused(
                     Errno::ENOSPC,
                     format!(
@@ -95,7 +96,7 @@ impl Tx<'_> {
     pub(super) fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
         let Some(space) = self.pool_space else { return Ok(None) };
         let mut above = None;
-        for (_, phys) in self.line_up(dir)?.into_iter().rev() {
+        for (_, phys) in self.read().line_up(dir)?.into_iter().rev() {
             let quota = if phys.quota_bytes == 0 { u64::MAX } else { phys.quota_bytes };
             above = Some(match above {
                 None => quota.min(space.usable_bytes).saturating_sub(phys.used_bytes),
@@ -109,21 +110,16 @@ impl Tx<'_> {
         Ok(above)
     }
 
-    /// What a directory and all above it use, before something moves into it; see [`check_moved`](Self::check_moved).
-    pub(super) fn used_above(&self, dir: ObjectId) -> Result<Vec<(ObjectId, u64)>> {
-        Ok(self.line_up(dir)?.into_iter().map(|(dir, phys)| (dir, phys.used_bytes)).collect())
-    }
-
     /// Refuses what was moved where it does not fit: below a quota, or into the pool, where reservations count anew
     /// (`dsl_dir_transfer_possible`). `before` is what was used then; what uses no more than before may stay above its quota.
     pub(super) fn check_moved(&self, before: &[(ObjectId, u64)]) -> Result<()> {
         for (dir, used_before) in before {
-            let phys = self.dir(*dir)?;
+            let phys = self.read().dir(*dir)?;
             let of_pool = self.pool_space.filter(|_| phys.parent.is_none()).map(|space| space.usable_bytes);
             let quota = Some(phys.quota_bytes).filter(|quota| *quota != 0);
             let Some(limit) = of_pool.into_iter().chain(quota).min() else { continue };
             if phys.used_bytes > *used_before && phys.used_bytes > limit {
-                let name = self.dir_name(*dir)?;
+                let name = self.read().dir_name(*dir)?;
                 return Err(Error::refused(
                     Errno::ENOSPC,
                     format!("{name} would use {} bytes, and is limited to {limit}", phys.used_bytes),
@@ -131,6 +127,13 @@ impl Tx<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl MosReader<'_> {
+    /// What a directory and all above it use, before something moves into it; see [`check_moved`](Self::check_moved).
+    pub(super) fn used_above(self, dir: ObjectId) -> Result<Vec<(ObjectId, u64)>> {
+        Ok(self.line_up(dir)?.into_iter().map(|(dir, phys)| (dir, phys.used_bytes)).collect())
     }
 }
 

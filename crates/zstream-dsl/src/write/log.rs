@@ -11,9 +11,8 @@ use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::zio::write::Protection;
 use zstream_format::file_info::owners;
 
-use crate::error::Result;
-
 use super::WritablePool;
+use crate::error::Result;
 
 impl WritablePool {
     /// Makes a clone of a snapshot.
@@ -35,7 +34,7 @@ impl WritablePool {
     pub fn rollback(&mut self, name: &str, to: Option<&str>) -> Result<()> {
         let mut tx = self.tx();
         tx.rollback(name, to)?;
-        let head = tx.head_named(name)?;
+        let head = tx.dsl().head(name)?.object();
         self.zero_log(head)
     }
 
@@ -46,7 +45,7 @@ impl WritablePool {
     pub fn rollback_over(&mut self, to: &str, younger: &[String]) -> Result<()> {
         let mut tx = self.tx();
         tx.rollback_over(to, younger)?;
-        let head = tx.head_named(to.split('@').next().unwrap_or_default())?;
+        let head = tx.dsl().head(to.split('@').next().unwrap_or_default())?.object();
         self.zero_log(head)
     }
 
@@ -85,12 +84,12 @@ impl WritablePool {
     /// Takes the header of an intent log from a head that has the content of a snapshot.
     fn zero_log(&mut self, head: ObjectId) -> Result<()> {
         let tx = self.tx();
-        let phys = tx.dataset(head)?;
-        if phys.root.is_hole() || !tx.objset(head)?.has_intent_log() {
+        let phys = tx.read().dataset(head)?;
+        if phys.root.is_hole() || !tx.read().objset_locked(head)?.has_intent_log() {
             return Ok(());
         }
-        let is_encrypted = tx.is_encrypted(phys.dir)?;
-        let mut properties = tx.set_properties(head)?;
+        let is_encrypted = tx.read().is_encrypted(phys.dir)?;
+        let mut properties = tx.read().set_properties(head)?;
         if is_encrypted {
             properties.protection = Protection::Kept;
         }

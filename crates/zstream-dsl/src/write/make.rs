@@ -10,12 +10,10 @@ use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_format::object_type::ObjectType;
 
-use super::{ORIGIN, Tx};
+use super::Tx;
 use crate::error::{Error, Result};
 use crate::phys::{DatasetFlags, DatasetPhys, DirFlags, DirPhys};
-
-/// How deep directories may be nested: a name of 255 bytes has no more parts.
-pub(super) const DEPTH_MAX: usize = 130;
+use crate::reader::{DEPTH_MAX, MosReader, ORIGIN};
 
 /// Entry of a directory that counts the filesystems below it.
 pub(super) const FILESYSTEM_COUNT: &str = "com.joyent:filesystem_count";
@@ -57,7 +55,7 @@ impl Tx<'_> {
         let new = NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DirPhys::LEN as u16);
         let object = self.allocate(&new)?;
         let (names, name) = match parent {
-            Some(parent) => (self.children_zap(parent)?, name),
+            Some(parent) => (self.read().children_zap(parent)?, name),
             None => (DIRECTORY_OBJECT, "root_dataset"),
         };
         self.zap(names)?.add(name, &Value::word(object.0))?;
@@ -79,12 +77,6 @@ impl Tx<'_> {
         Ok(object)
     }
 
-    pub(super) fn children_zap(&self, dir: ObjectId) -> Result<ObjectId> {
-        self.dir(dir)?
-            .children
-            .ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} has no list of children")))
-    }
-
     /// Makes the head dataset of a directory: a clone of `origin`, or an empty one (`dsl_dataset_create_sync_dd`).
     pub(super) fn create_head(
         &mut self,
@@ -94,7 +86,7 @@ impl Tx<'_> {
     ) -> Result<ObjectId> {
         let origin = match origin {
             Some(origin) => Some(origin),
-            None => self.origin_snapshot()?,
+            None => self.read().origin_snapshot()?,
         };
         let object = self.create_dataset_object()?;
         let names = self.create_zap(ObjectType::DSL_DS_SNAP_MAP, NormFlags::UPPER)?;
@@ -125,7 +117,7 @@ impl Tx<'_> {
 
     /// Makes a new head a clone of a snapshot, and gives its deadlist.
     fn join_origin(&mut self, dir: ObjectId, head: ObjectId, origin: ObjectId) -> Result<ObjectId> {
-        let from = self.dataset(origin)?;
+        let from = self.read().dataset(origin)?;
         self.change_dataset(head, |dataset| {
             dataset.prev_snapshot = Some(origin);
             dataset.prev_snapshot_txg = from.creation_txg;
@@ -133,8 +125,8 @@ impl Tx<'_> {
             dataset.flags |= from.flags & (DatasetFlags::INCONSISTENT | DatasetFlags::CASE_INSENSITIVE);
         })?;
         self.copy_features(origin, head)?;
-        let origin_head = self.head_of(from.dir)?;
-        let origin_list = self.deadlist_of(origin_head)?;
+        let origin_head = self.read().head_of(from.dir)?;
+        let origin_list = self.read().deadlist_of(origin_head)?;
         let deadlist = self.clone_deadlist(origin_list, from.creation_txg)?;
         let clones = match from.next_clones {
             Some(clones) => clones,
@@ -153,7 +145,7 @@ impl Tx<'_> {
 
     /// Adds a head to the clones of a directory.
     pub(super) fn add_dir_clone(&mut self, dir: ObjectId, head: ObjectId) -> Result<()> {
-        let clones = match self.dir(dir)?.clones {
+        let clones = match self.read().dir(dir)?.clones {
             Some(clones) => clones,
             None => {
                 let clones = self.create_zap(ObjectType::DSL_CLONES, NormFlags::empty())?;
@@ -162,18 +154,6 @@ impl Tx<'_> {
             }
         };
         self.add_number(clones, head)
-    }
-
-    /// The head dataset of a directory.
-    pub(super) fn head_of(&self, dir: ObjectId) -> Result<ObjectId> {
-        self.dir(dir)?.head.ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} has no dataset")))
-    }
-
-    /// The deadlist of a dataset.
-    pub(super) fn deadlist_of(&self, dataset: ObjectId) -> Result<ObjectId> {
-        self.dataset(dataset)?
-            .deadlist
-            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{dataset} has no deadlist")))
     }
 
     /// Makes a directory with its head dataset: a filesystem or volume that is empty and has no object set yet, or a clone
@@ -190,7 +170,7 @@ impl Tx<'_> {
     ) -> Result<ObjectId> {
         let dir = self.create_dir(Some(parent), name)?;
         let head = self.create_head(dir, origin, flags)?;
-        if self.feature_active("filesystem_limits")? {
+        if self.read().feature_active("filesystem_limits")? {
             self.set_entry(dir, FILESYSTEM_COUNT, &Value::word(0))?;
             self.set_entry(dir, SNAPSHOT_COUNT, &Value::word(0))?;
         }
@@ -202,14 +182,23 @@ impl Tx<'_> {
         let mut at = Some(dir);
         for _ in 0..DEPTH_MAX {
             let Some(dir) = at.filter(|_| change != 0) else { return Ok(()) };
-            let Some(count) = self.entry(dir, name)? else { return Ok(()) };
+            let Some(count) = self.read().entry(dir, name)? else { return Ok(()) };
             let count = count.u64()?.checked_add_signed(change).ok_or_else(|| {
                 Error::corrupt("DSL directory", format!("{dir} counts less than no {name}"))
             })?;
             self.set_entry(dir, name, &Value::word(count))?;
-            at = self.dir(dir)?.parent;
+            at = self.read().dir(dir)?.parent;
         }
         Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")))
+    }
+}
+
+impl MosReader<'_> {
+    /// The deadlist of a dataset.
+    pub(super) fn deadlist_of(self, dataset: ObjectId) -> Result<ObjectId> {
+        self.dataset(dataset)?
+            .deadlist
+            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{dataset} has no deadlist")))
     }
 }
 

@@ -10,7 +10,7 @@
 //! feature    counts of features, for the pool and for each dataset
 //! usage      space up the tree of directories
 //! deadlist   deadlists that grow, are split and merged
-//! names      from names to objects and back
+//! names      names of what is made and what goes
 //! make       directories, datasets, clones; a pool's first ones
 //! snapshot   snapshots
 //! ledger     what becomes of blocks when a dataset is synced
@@ -72,11 +72,10 @@ use zstream_dmu::bpobj::write::SizedBlock;
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
-use zstream_dmu::mos::DIRECTORY_OBJECT;
-use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::object_store::{Kept, ObjectStore};
 use zstream_dmu::zap::{self, NewZap, NormFlags, Value, ZapFlags, ZapMut, number_key};
 use zstream_dmu::zio::Space;
+use zstream_dmu::zio::crypt::Keyring;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
@@ -88,14 +87,15 @@ pub use self::make::FirstDatasets;
 pub use self::open::WritablePool;
 pub use self::plan::Reach;
 pub use self::props::Setting;
-pub use self::receive::{Filling, RECEIVE_CHILD, ReceivedSnapshot, Resumable};
+pub use self::receive::{Filling, ReceivedSnapshot, Resumable};
 pub use self::redact::UnlinkedOf;
 pub use self::usage::{Change, Use};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::phys::{DatasetPhys, DirPhys};
-use crate::pool::{self, ZAPIFIED};
+use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
+use crate::reader::{MosReader, OpenMos, ZAPIFIED};
 
 /// The first transaction group of a pool (`TXG_INITIAL`). What is made in it says that it was made in 1.
 const TXG_INITIAL: Txg = Txg(4);
@@ -124,6 +124,7 @@ pub struct Tx<'a> {
     mos: &'a mut dyn ObjectStore,
     space: &'a dyn Space,
     reader: Arc<dyn ReadBlock>,
+    keyring: Arc<Keyring>,
     clock: Clock,
     entropy: &'a mut Entropy,
     has_changed: bool,
@@ -147,7 +148,28 @@ impl<'a> Tx<'a> {
         clock: Clock,
         entropy: &'a mut Entropy,
     ) -> Self {
-        Self { name: name.into(), mos, space, reader, clock, entropy, has_changed: false, pool_space: None }
+        Self {
+            name: name.into(),
+            mos,
+            space,
+            reader,
+            keyring: Arc::default(),
+            clock,
+            entropy,
+            has_changed: false,
+            pool_space: None,
+        }
+    }
+
+    /// The datasets as they are now, to be read.
+    #[must_use]
+    pub fn dsl(&self) -> Arc<Dsl<OpenMos<'_>>> {
+        Dsl::of_open(&self.name, &*self.mos, &self.reader, &self.keyring)
+    }
+
+    /// The same, by object.
+    pub(crate) fn read(&self) -> MosReader<'_> {
+        MosReader { mos: &*self.mos, pool: &self.name, blocks: &self.reader }
     }
 
     /// The transaction group.
@@ -160,12 +182,6 @@ impl<'a> Tx<'a> {
     #[must_use]
     pub fn has_changed(&self) -> bool {
         self.has_changed
-    }
-
-    /// The MOS, to be read.
-    #[must_use]
-    pub fn mos(&self) -> &dyn ObjectSet {
-        &*self.mos
     }
 
     /// The MOS, to be changed.
@@ -202,32 +218,12 @@ impl<'a> Tx<'a> {
         SizedBlock { pointer: *pointer, used_bytes: self.space.dsize(pointer) }
     }
 
-    fn bonus(&self, object: ObjectId, bonus_type: ObjectType) -> Result<ObjectInfo> {
-        pool::bonus(&*self.mos, object, bonus_type)
-    }
-
-    /// A directory.
-    ///
-    /// # Errors
-    /// When there is none in this object.
-    pub fn dir(&self, object: ObjectId) -> Result<DirPhys> {
-        DirPhys::of_bonus(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)
-    }
-
-    /// A dataset.
-    ///
-    /// # Errors
-    /// When there is none in this object.
-    pub fn dataset(&self, object: ObjectId) -> Result<DatasetPhys> {
-        DatasetPhys::of_bonus(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)
-    }
-
     /// Changes a directory.
     ///
     /// # Errors
     /// When there is none in this object.
     pub fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
-        let info = self.bonus(object, ObjectType::DSL_DIR)?;
+        let info = self.read().bonus(object, ObjectType::DSL_DIR)?;
         let mut bonus = info.bonus()?.to_vec();
         let mut phys = DirPhys::of_bonus(&bonus)?;
         let result = change(&mut phys);
@@ -247,7 +243,7 @@ impl<'a> Tx<'a> {
         object: ObjectId,
         change: impl FnOnce(&mut DatasetPhys) -> T,
     ) -> Result<T> {
-        let info = self.bonus(object, ObjectType::DSL_DATASET)?;
+        let info = self.read().bonus(object, ObjectType::DSL_DATASET)?;
         let mut bonus = info.bonus()?.to_vec();
         let mut phys = DatasetPhys::of_bonus(&bonus)?;
         let result = change(&mut phys);
@@ -275,55 +271,12 @@ impl<'a> Tx<'a> {
         Ok(ZapMut::open(self.mos_mut(), object)?)
     }
 
-    /// An entry of a ZAP; none where there is no ZAP.
-    pub(crate) fn lookup(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
-        pool::lookup(&*self.mos, zap, name)
-    }
-
-    fn lookup_object(&self, zap: Option<ObjectId>, name: &str) -> Result<Option<ObjectId>> {
-        Ok(self.lookup(zap, name)?.map(|value| value.u64().map(ObjectId)).transpose()?)
-    }
-
-    /// The entries of a ZAP, by name; none where there is no ZAP.
-    pub(crate) fn entries(&self, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
-        pool::entries(&*self.mos, zap)
-    }
-
-    /// The numbers that a set of numbers holds, ascending (`zap_add_int`).
-    fn numbers(&self, zap: Option<ObjectId>) -> Result<Vec<ObjectId>> {
-        let mut numbers: Vec<ObjectId> = self
-            .entries(zap)?
-            .iter()
-            .map(|(_, value)| value.u64().map(ObjectId))
-            .collect::<Result<_, _>>()?;
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
     fn add_number(&mut self, zap: ObjectId, number: ObjectId) -> Result<()> {
         Ok(self.zap(zap)?.add(number_key(number.0), &Value::word(number.0))?)
     }
 
     fn remove_number(&mut self, zap: ObjectId, number: ObjectId) -> Result<bool> {
         Ok(self.zap(zap)?.remove_if_there(number_key(number.0))?)
-    }
-
-    /// An entry of the MOS's directory.
-    fn directory(&self, name: &str) -> Result<Option<ObjectId>> {
-        self.lookup_object(Some(DIRECTORY_OBJECT), name)
-    }
-
-    /// The entries that a directory or dataset keeps in its own object; none where it keeps none.
-    fn own_zap(&self, object: ObjectId) -> Result<Option<ObjectId>> {
-        pool::own_zap(&*self.mos, object)
-    }
-
-    /// An entry that a directory or dataset keeps in its own object.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn entry(&self, object: ObjectId, name: &str) -> Result<Option<Value>> {
-        self.lookup(self.own_zap(object)?, name)
     }
 
     /// Makes the object of a directory or dataset one that keeps entries (`dmu_object_zapify`).
@@ -357,7 +310,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// When the object cannot be changed.
     pub fn remove_entry(&mut self, object: ObjectId, name: &str) -> Result<bool> {
-        if self.own_zap(object)?.is_none() {
+        if self.read().own_zap(object)?.is_none() {
             return Ok(false);
         }
         Ok(self.zap(object)?.remove_if_there(name)?)
@@ -365,40 +318,12 @@ impl<'a> Tx<'a> {
 
     /// Frees the object of a directory or dataset (`dmu_object_free_zapified`).
     fn free_zapified(&mut self, object: ObjectId) -> Result<()> {
-        if self.own_zap(object)?.is_some() {
+        if self.read().own_zap(object)?.is_some() {
             self.feature_add("extensible_dataset", -1)?;
         }
         self.free(object)
     }
-
-    /// The pool's root directory.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn root_dir(&self) -> Result<ObjectId> {
-        self.directory("root_dataset")?.ok_or_else(|| Error::corrupt("MOS directory", "no root_dataset"))
-    }
-
-    /// A child of a directory.
-    ///
-    /// # Errors
-    /// When the names cannot be read.
-    pub fn child(&self, dir: ObjectId, name: &str) -> Result<Option<ObjectId>> {
-        self.lookup_object(self.dir(dir)?.children, name)
-    }
-
-    /// The snapshot `$ORIGIN@$ORIGIN`, of which every filesystem is a clone.
-    fn origin_snapshot(&self) -> Result<Option<ObjectId>> {
-        let Some(dir) = self.child(self.root_dir()?, ORIGIN)? else { return Ok(None) };
-        match self.dir(dir)?.head {
-            Some(head) => Ok(self.dataset(head)?.prev_snapshot),
-            None => Ok(None),
-        }
-    }
 }
-
-/// Name of the directory whose snapshot of the same name is the origin of every filesystem.
-const ORIGIN: &str = "$ORIGIN";
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
+use zstream_dmu::pool::properties::PoolChange;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
@@ -41,6 +42,7 @@ use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
+use crate::reader::OpenMos;
 
 /// The features of file systems that count objects and projects.
 const OBJECTS: &str = "userobj_accounting";
@@ -57,6 +59,9 @@ pub struct WritablePool {
     is_reproducible: bool,
     /// What datasets can use together; none where that cannot be told from sizes.
     space: Option<PoolSpace>,
+    unread: Vec<Error>,
+    /// The transaction group that was the last one when the pool was opened.
+    opened: Txg,
 }
 
 impl WritablePool {
@@ -92,7 +97,8 @@ impl WritablePool {
         pool.parts().reader.set_keys(Some(Arc::clone(&keyring) as _));
         let space = PoolSpace::over(pool.mos(), pool.vdevs().tops(), &Features::read(pool.mos())?)?;
         let is_reproducible = seed.is_some();
-        Ok(Self { pool, keyring, wrappings: HashMap::new(), entropy, is_reproducible, space })
+        let (wrappings, unread, opened) = (HashMap::new(), Vec::new(), pool.uberblock().txg);
+        Ok(Self { pool, keyring, wrappings, entropy, is_reproducible, space, unread, opened })
     }
 
     /// The pool below.
@@ -107,12 +113,26 @@ impl WritablePool {
         self.pool.txg()
     }
 
+    /// Whether a transaction group was completed since the pool was opened: if none was, what is on its devices is as before.
+    #[must_use]
+    pub fn has_committed(&self) -> bool {
+        self.pool.uberblock().txg != self.opened
+    }
+
     /// Notes an event in the pool's history.
     ///
     /// # Errors
     /// As [`PoolWriter::log`].
     pub fn log(&mut self, event: Event<'_>) -> Result<()> {
         Ok(self.pool.log(event)?)
+    }
+
+    /// Changes a property of the pool, or enables a feature.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::change`].
+    pub fn change_pool(&mut self, change: &PoolChange) -> Result<()> {
+        Ok(self.pool.change(change)?)
     }
 
     fn clock(&self) -> Clock {
@@ -131,7 +151,15 @@ impl WritablePool {
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let mut tx = Tx::new(name, parts.mos, &**parts.space, reader, clock, &mut self.entropy);
         tx.pool_space = self.space;
+        tx.keyring = Arc::clone(&self.keyring);
         tx
+    }
+
+    /// The datasets as they are in this transaction group, to be read.
+    #[must_use]
+    pub fn dsl(&self) -> Arc<Dsl<OpenMos<'_>>> {
+        let blocks = Arc::clone(self.pool.reader()) as Arc<dyn ReadBlock>;
+        Dsl::of_open(self.pool.name(), self.pool.mos(), &blocks, &self.keyring)
     }
 
     /// Makes the empty object set of a new head dataset, written as its properties say.
@@ -139,7 +167,7 @@ impl WritablePool {
     /// # Errors
     /// The properties cannot be read; as [`ObjsetWriter::create`].
     pub fn create_set(&mut self, head: ObjectId, objset_type: ObjsetType) -> Result<ObjsetWriter> {
-        let properties = self.tx().set_properties(head)?;
+        let properties = self.tx().read().set_properties(head)?;
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let writer = Arc::clone(parts.writer);
@@ -153,12 +181,12 @@ impl WritablePool {
     /// encrypted one that is received, where a raw increment may follow (`dmu_objset_create_impl_dnstats`).
     fn begin_accounting(&mut self, head: ObjectId, set: &mut ObjsetWriter) -> Result<()> {
         let mut tx = self.tx();
-        let phys = tx.dataset(head)?;
+        let phys = tx.read().dataset(head)?;
         let is_received = phys.flags.contains(DatasetFlags::INCONSISTENT);
-        if set.objset_type() != ObjsetType::ZFS || (is_received && tx.is_encrypted(phys.dir)?) {
+        if set.objset_type() != ObjsetType::ZFS || (is_received && tx.read().is_encrypted(phys.dir)?) {
             return Ok(());
         }
-        let [objects, projects] = [tx.feature_enabled(OBJECTS)?, tx.feature_enabled(PROJECTS)?];
+        let [objects, projects] = [tx.read().feature_enabled(OBJECTS)?, tx.read().feature_enabled(PROJECTS)?];
         for (name, is_enabled) in [(OBJECTS, objects), (PROJECTS, projects)] {
             if is_enabled {
                 tx.activate_feature(head, name, &Value::word(0))?;
@@ -172,7 +200,8 @@ impl WritablePool {
     /// # Errors
     /// As [`create_set`](Self::create_set).
     pub fn create_kept_set(&mut self, head: ObjectId, objset_type: ObjsetType) -> Result<ObjsetWriter> {
-        let properties = SetProperties { protection: Protection::Kept, ..self.tx().set_properties(head)? };
+        let properties =
+            SetProperties { protection: Protection::Kept, ..self.tx().read().set_properties(head)? };
         let parts = self.pool.parts();
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let writer = Arc::clone(parts.writer);
@@ -185,7 +214,7 @@ impl WritablePool {
     /// There is no such head; it has an intent log with records that were not replayed, which a change would make wrong; as
     /// [`ObjsetWriter::open`].
     pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
-        let properties = self.tx().set_properties(head)?;
+        let properties = self.tx().read().set_properties(head)?;
         self.open_set(head, properties)
     }
 
@@ -194,16 +223,17 @@ impl WritablePool {
     /// # Errors
     /// As [`open_head`](Self::open_head).
     pub fn open_kept_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
-        let properties = SetProperties { protection: Protection::Kept, ..self.tx().set_properties(head)? };
+        let properties =
+            SetProperties { protection: Protection::Kept, ..self.tx().read().set_properties(head)? };
         self.open_set(head, properties)
     }
 
     /// Refuses a head whose keys are of the first format, as OpenZFS does (`dmu_objset_own_impl`).
     fn check_keys(&mut self, head: ObjectId) -> Result<()> {
         let tx = self.tx();
-        let keys = tx.keys_of(tx.dataset(head)?.dir)?;
+        let keys = tx.read().keys_of(tx.read().dataset(head)?.dir)?;
         let Some(erratum) = keys.as_ref().and_then(Erratum::of_keys) else { return Ok(()) };
-        let name = tx.full_name(head)?;
+        let name = tx.read().full_name(head)?;
         Err(Error::refused(Errno::EROFS, format!("{name} can only be read: {erratum}: {}", erratum.advice())))
     }
 
@@ -223,22 +253,12 @@ impl WritablePool {
     pub(super) fn read_set(&mut self, head: ObjectId, protection: Protection) -> Result<Objset> {
         let tx = self.tx();
         tx.check_writable(head)?;
-        let phys = tx.dataset(head)?;
+        let phys = tx.read().dataset(head)?;
         let reader = Arc::clone(self.pool.parts().reader) as Arc<dyn ReadBlock>;
         match protection {
             Protection::Kept => Ok(Objset::open_locked(reader, head.0, phys.root)?),
             _ => Ok(Objset::open(reader, head.0, phys.root)?),
         }
-    }
-
-    /// The datasets as they were when the last transaction group was completed, to be read.
-    ///
-    /// # Errors
-    /// The MOS cannot be read.
-    pub fn committed(&mut self) -> Result<Arc<Dsl>> {
-        let (root, name) = (self.pool.uberblock().root, self.pool.name().to_owned());
-        let reader = Arc::clone(self.pool.reader()) as Arc<dyn ReadBlock>;
-        Dsl::open(name, Arc::new(Objset::open(reader, 0, root)?), Arc::clone(&self.keyring))
     }
 
     /// The keys that were loaded.
@@ -263,12 +283,13 @@ impl WritablePool {
     }
 
     /// Destroys what receives were filling when the machine or the program went down, as far as it cannot be resumed, as
-    /// OpenZFS does when it imports a pool.
+    /// OpenZFS does when it imports a pool. What cannot be read stays, and is [`unread`](Self::unread) then.
     ///
     /// # Errors
-    /// As [`Tx::destroy_unresumable`] and [`commit`](Self::commit); the pool must be dropped then.
+    /// When the datasets cannot be changed; as [`commit`](Self::commit). The pool must be dropped then.
     pub fn destroy_unresumable(&mut self) -> Result<()> {
-        let names = self.tx().destroy_unresumable()?;
+        let (names, unread) = self.tx().destroy_unresumable()?;
+        self.unread = unread;
         if names.is_empty() {
             return Ok(());
         }
@@ -276,6 +297,12 @@ impl WritablePool {
             self.log(Event::Internal("destroy", &format!("{name} (unfinished receive)")))?;
         }
         self.commit().map(drop)
+    }
+
+    /// Why datasets could not be read when unfinished receives were looked for.
+    #[must_use]
+    pub fn unread(&self) -> &[Error] {
+        &self.unread
     }
 
     /// Completes the transaction group and begins the next one.

@@ -4,13 +4,16 @@
 //! A snapshot goes after the clones that were made of it, a dataset after its children and its snapshots.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
 use zstream_format::errno::Errno;
 
-use crate::error::{Error, Kind, Result};
-
 use super::Tx;
+use crate::dataset::Dataset;
+use crate::error::{Error, Kind, Result};
+use crate::pool::Dsl;
+use crate::reader::Mos;
 
 /// How far a destroy goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,8 +25,7 @@ pub struct Reach {
 }
 
 /// Names in the order in which they are to be destroyed.
-struct Plan<'t, 'a> {
-    tx: &'t Tx<'a>,
+struct Plan {
     reach: Reach,
     names: Vec<String>,
     seen: BTreeSet<ObjectId>,
@@ -33,78 +35,68 @@ struct Plan<'t, 'a> {
     inside: BTreeSet<ObjectId>,
 }
 
-impl Plan<'_, '_> {
+impl Plan {
+    fn new(reach: Reach) -> Self {
+        let (seen, inside) = (BTreeSet::new(), BTreeSet::new());
+        Self { reach, names: Vec::new(), seen, outside: Vec::new(), inside }
+    }
+
     /// Adds a head with all that must go before it.
-    fn add_head(&mut self, name: &str, head: ObjectId) -> Result<()> {
-        if !self.seen.insert(head) {
+    fn add_head<M: Mos>(&mut self, head: &Dataset<M>) -> Result<()> {
+        if !self.seen.insert(head.object()) {
             return Ok(());
         }
-        let dir = self.tx.dir(self.tx.dataset(head)?.dir)?;
-        for (child, object) in self.tx.entries(dir.children)? {
-            if let Some(head) = self.tx.dir(ObjectId(object.u64()?))?.head {
-                self.add_head(&format!("{name}/{child}"), head)?;
+        for child in head.dir().children()? {
+            if child.phys().head.is_some() {
+                self.add_head(&child.head()?)?;
             }
         }
-        for (short, snapshot) in self.tx.snapshots(head)?.into_iter().rev() {
-            self.add_snapshot(&format!("{name}@{short}"), snapshot)?;
+        for snapshot in head.snapshots()?.iter().rev() {
+            self.add_snapshot(snapshot)?;
         }
-        self.names.push(name.to_owned());
+        self.names.push(head.name().to_owned());
         Ok(())
     }
 
     /// Adds a snapshot with its clones.
-    fn add_snapshot(&mut self, name: &str, snapshot: ObjectId) -> Result<()> {
-        if !self.seen.insert(snapshot) {
+    fn add_snapshot<M: Mos>(&mut self, snapshot: &Dataset<M>) -> Result<()> {
+        if !self.seen.insert(snapshot.object()) {
             return Ok(());
         }
-        for first in self.tx.numbers(self.tx.dataset(snapshot)?.next_clones)? {
-            let dir = self.tx.dataset(first)?.dir;
-            let clone = self.tx.dir_name(dir)?;
-            if self.reach.clones || self.inside.contains(&dir) {
-                let head = self.tx.head_of(dir)?;
-                self.add_head(&clone, head)?;
+        let dsl = snapshot.dsl();
+        for first in dsl.read().numbers(snapshot.phys().next_clones)? {
+            let dir = dsl.dir_by_object(dsl.read().dataset(first)?.dir)?;
+            if self.reach.clones || self.inside.contains(&dir.object()) {
+                self.add_head(&dir.head()?)?;
             } else {
-                self.outside.push(clone);
+                self.outside.push(dir.name().to_owned());
             }
         }
-        self.names.push(name.to_owned());
+        self.names.push(snapshot.name().to_owned());
         Ok(())
     }
 }
 
-impl<'a> Tx<'a> {
-    fn plan(&self, reach: Reach) -> Plan<'_, 'a> {
-        Plan {
-            tx: self,
-            reach,
-            names: Vec::new(),
-            seen: BTreeSet::new(),
-            outside: Vec::new(),
-            inside: BTreeSet::new(),
-        }
-    }
-
+impl<M: Mos> Dsl<M> {
     /// The names of a filesystem or volume and of all that goes with it, in the order in which they are to be destroyed.
     ///
     /// # Errors
     /// `ENOENT`; `EINVAL` for the pool's root; `EEXIST` when something depends on it that is not to go with it: the message
     /// lists it.
-    pub fn plan_destroy(&self, name: &str, reach: Reach) -> Result<Vec<String>> {
-        let head = self.head_named(name)?;
-        let dir = self.dataset(head)?.dir;
-        if self.dir(dir)?.parent.is_none() {
+    pub fn plan_destroy(self: &Arc<Self>, name: &str, reach: Reach) -> Result<Vec<String>> {
+        let head = self.head(name)?;
+        if head.dir().parent().is_none() {
             return Err(Error::refused(
                 Errno::EINVAL,
                 format!("{name} is a pool, which this cannot destroy"),
             ));
         }
-        let mut plan = self.plan(reach);
-        let inside = &mut plan.inside;
-        self.walk_dir(name, dir, &mut |_, head| {
-            inside.insert(self.dataset(head)?.dir);
+        let mut plan = Plan::new(reach);
+        head.dir().walk(&mut |dir| {
+            plan.inside.insert(dir.object());
             Ok(())
         })?;
-        plan.add_head(name, head)?;
+        plan.add_head(&head)?;
         let Plan { names, outside, .. } = plan;
         refuse_clones(name, &outside)?;
         if names.len() > 1 && !reach.recursive && !reach.clones {
@@ -125,26 +117,31 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// `ENOENT` when there is none; `EEXIST` when there are clones that are not to go with them.
-    pub fn plan_destroy_snapshots(&self, name: &str, reach: Reach, defer: bool) -> Result<Vec<String>> {
+    pub fn plan_destroy_snapshots(
+        self: &Arc<Self>,
+        name: &str,
+        reach: Reach,
+        defer: bool,
+    ) -> Result<Vec<String>> {
         let (filesystem, spec) = name
             .split_once('@')
             .ok_or_else(|| Error::bad_name(format!("{name} is not the name of a snapshot")))?;
-        let head = self.head_named(filesystem)?;
-        let mut plan = self.plan(reach);
+        let head = self.head(filesystem)?;
         let mut found = Vec::new();
-        let mut add = |name: &str, head: ObjectId| {
-            let list = self.snapshots(head)?;
+        let mut add = |head: &Dataset<M>| {
+            let snapshots = head.snapshots()?;
+            let names: Vec<&str> = snapshots.iter().filter_map(Dataset::snapshot_name).collect();
             for part in spec.split(',') {
-                for (short, object) in range(&list, part)? {
-                    found.push((format!("{name}@{short}"), *object));
+                for short in range(&names, part) {
+                    found.push(format!("{}@{short}", head.name()));
                 }
             }
-            Ok(())
+            Ok::<_, Error>(())
         };
         if reach.recursive || reach.clones {
-            self.walk_dir(filesystem, self.dataset(head)?.dir, &mut add)?;
+            head.dir().walk(&mut |dir| add(&dir.head()?))?;
         } else {
-            add(filesystem, head)?;
+            add(&head)?;
         }
         if found.is_empty() {
             return Err(Error::not_found(Kind::Snapshot, name));
@@ -152,15 +149,38 @@ impl<'a> Tx<'a> {
         // The youngest first: each is then the last of its line.
         found.reverse();
         if defer {
-            return Ok(found.into_iter().map(|(name, _)| name).collect());
+            return Ok(found);
         }
-        for (name, snapshot) in found {
-            plan.add_snapshot(&name, snapshot)?;
+        let mut plan = Plan::new(reach);
+        for name in found {
+            plan.add_snapshot(&self.snapshot(&name)?)?;
         }
         refuse_clones(name, &plan.outside)?;
         Ok(plan.names)
     }
 
+    /// What is younger than a snapshot of its dataset and would go with a rollback to it: names of snapshots and bookmarks,
+    /// the youngest first, and, if asked for, clones in front of their origins.
+    ///
+    /// # Errors
+    /// `ENOENT`; `EEXIST` when there are clones that are not to go.
+    pub fn plan_rollback(self: &Arc<Self>, to: &str, clones: bool) -> Result<Vec<String>> {
+        let (head, _) = self.split_snapshot(to)?;
+        let txg = self.snapshot(to)?.phys().creation_txg;
+        let mut plan = Plan::new(Reach { recursive: false, clones });
+        for snapshot in head.snapshots()?.iter().rev() {
+            if snapshot.phys().creation_txg > txg {
+                plan.add_snapshot(snapshot)?;
+            }
+        }
+        refuse_clones(to, &plan.outside)?;
+        let marks = head.bookmarks()?.into_iter().rev();
+        plan.names.extend(marks.filter(|mark| mark.creation_txg > txg).map(|mark| mark.name));
+        Ok(plan.names)
+    }
+}
+
+impl Tx<'_> {
     /// Destroys what a plan names, in its order.
     ///
     /// # Errors
@@ -168,8 +188,8 @@ impl<'a> Tx<'a> {
     pub fn destroy_all(&mut self, names: &[String], defer: bool) -> Result<()> {
         // What can be refused is refused before anything changes, but for what depends on the order.
         for name in names.iter().filter(|name| name.contains('@') && !defer) {
-            let snapshot = self.snapshot_named(name)?;
-            if self.hold_count(snapshot)? > 0 {
+            let snapshot = self.dsl().snapshot(name)?.object();
+            if self.read().hold_count(snapshot)? > 0 {
                 return Err(Error::refused(Errno::EBUSY, format!("snapshot {name} has holds")));
             }
         }
@@ -183,29 +203,7 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// What is younger than a snapshot of its dataset and would go with a rollback to it: names of snapshots and bookmarks,
-    /// the youngest first, and, if asked for, clones in front of their origins.
-    ///
-    /// # Errors
-    /// `ENOENT`; `EEXIST` when there are clones that are not to go.
-    pub fn plan_rollback(&self, to: &str, clones: bool) -> Result<Vec<String>> {
-        let target = self.dataset(self.snapshot_named(to)?)?;
-        let filesystem = to.split('@').next().unwrap_or_default();
-        let head = self.head_named(filesystem)?;
-        let mut plan = self.plan(Reach { recursive: false, clones });
-        for (short, object) in self.snapshots(head)?.into_iter().rev() {
-            if self.dataset(object)?.creation_txg > target.creation_txg {
-                plan.add_snapshot(&format!("{filesystem}@{short}"), object)?;
-            }
-        }
-        refuse_clones(to, &plan.outside)?;
-        let marks = self.bookmarks(head)?.into_iter().rev();
-        let marks = marks.filter(|mark| mark.creation_txg > target.creation_txg);
-        plan.names.extend(marks.map(|mark| format!("{filesystem}#{}", mark.name)));
-        Ok(plan.names)
-    }
-
-    /// Goes back to a snapshot, after all that [`plan_rollback`](Self::plan_rollback) names is destroyed.
+    /// Goes back to a snapshot, after all that [`plan_rollback`](Dsl::plan_rollback) names is destroyed.
     ///
     /// # Errors
     /// As [`rollback`](Self::rollback) and [`destroy_all`](Self::destroy_all).
@@ -230,17 +228,17 @@ fn refuse_clones(name: &str, outside: &[String]) -> Result<()> {
     ))
 }
 
-/// The snapshots of a list, oldest first, that a name or a range names.
-fn range<'l>(list: &'l [(String, ObjectId)], part: &str) -> Result<&'l [(String, ObjectId)]> {
-    let place = |name: &str| list.iter().position(|(short, _)| short == name);
+/// Those of a list of snapshots, oldest first, that a name or a range names.
+fn range<'l, 'n>(list: &'l [&'n str], part: &str) -> &'l [&'n str] {
+    let place = |name: &str| list.iter().position(|short| *short == name);
     let Some((first, last)) = part.split_once('%') else {
-        return Ok(place(part).map_or(&[], |at| &list[at..=at]));
+        return place(part).map_or(&[], |at| &list[at..=at]);
     };
     let start = if first.is_empty() { Some(0) } else { place(first) };
     let end = if last.is_empty() { Some(list.len()) } else { place(last).map(|at| at + 1) };
     match (start, end) {
-        (Some(start), Some(end)) => Ok(list.get(start..end).unwrap_or(&[])),
-        _ => Ok(&[]),
+        (Some(start), Some(end)) => list.get(start..end).unwrap_or(&[]),
+        _ => &[],
     }
 }
 
@@ -250,10 +248,7 @@ mod tests {
 
     #[test]
     fn ranges_hold_both_ends() {
-        let list: Vec<_> = ["a", "b", "c"].iter().map(|name| ((*name).to_owned(), ObjectId(1))).collect();
-        let names = |part: &str| {
-            range(&list, part).unwrap().iter().map(|(name, _)| name.as_str()).collect::<String>()
-        };
+        let names = |part: &str| range(&["a", "b", "c"], part).concat();
         for (part, expected) in [
             ("b", "b"),
             ("a%b", "ab"),

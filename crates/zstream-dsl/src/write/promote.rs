@@ -16,6 +16,7 @@ use super::usage::{Change, Use};
 use crate::error::{Error, Result};
 use crate::name::NAME_BYTES_MAX;
 use crate::phys::{DatasetFlags, DirPhys};
+use crate::reader::MosReader;
 
 /// What is known before anything changes.
 struct Plan {
@@ -44,9 +45,10 @@ impl Tx<'_> {
     /// `ENAMETOOLONG`, `EACCES` when its keys would need another encryption root, `ENOSPC` when what it takes over does not
     /// fit below a quota.
     pub fn promote(&mut self, name: &str) -> Result<()> {
-        let plan = self.plan_promotion(name)?;
+        let clone = self.dsl().head(name)?.object();
+        let plan = self.read().plan_promotion(clone, name)?;
         self.promote_keys(plan.dir, plan.origin_dir)?;
-        let origin = self.dataset(plan.origin)?;
+        let origin = self.read().dataset(plan.origin)?;
         let old_next =
             origin.next.ok_or_else(|| Error::corrupt("DSL dataset", "a snapshot without a next"))?;
         let first =
@@ -56,12 +58,12 @@ impl Tx<'_> {
             self.remove_number(clones, first)?;
             self.add_number(clones, old_next)?;
         }
-        let above = self.dir(plan.origin_dir)?.origin;
+        let above = self.read().dir(plan.origin_dir)?.origin;
         self.change_dir(plan.dir, |dir| dir.origin = above)?;
         self.change_dir(plan.origin_dir, |dir| dir.origin = Some(plan.origin))?;
         self.move_dir_clone(Some(plan.origin_dir), None, plan.clone)?;
         if let Some(above) = above {
-            let above_dir = self.dataset(above)?.dir;
+            let above_dir = self.read().dataset(above)?.dir;
             self.move_dir_clone(Some(above_dir), None, plan.origin_head)?;
             self.move_dir_clone(None, Some(above_dir), plan.clone)?;
         }
@@ -73,11 +75,12 @@ impl Tx<'_> {
         }
         let snapshots =
             |dir: &DirPhys| if dir.has_breakdown() { Some(dir.breakdown.snapshots) } else { None };
-        let before = self.used_above(plan.dir)?;
-        let more = snapshots(&self.dir(plan.dir)?).map_or(0, |old| plan.snapshots.0.wrapping_sub(old) as i64);
+        let before = self.read().used_above(plan.dir)?;
+        let more =
+            snapshots(&self.read().dir(plan.dir)?).map_or(0, |old| plan.snapshots.0.wrapping_sub(old) as i64);
         self.move_usage(plan.dir, more, plan.moves)?;
-        let less =
-            snapshots(&self.dir(plan.origin_dir)?).map_or(0, |old| plan.snapshots.1.wrapping_sub(old) as i64);
+        let less = snapshots(&self.read().dir(plan.origin_dir)?)
+            .map_or(0, |old| plan.snapshots.1.wrapping_sub(old) as i64);
         self.move_usage(plan.origin_dir, less, plan.moves.negated())?;
         self.check_moved(&before)?;
         self.change_dataset(plan.origin, |origin| origin.unique_bytes = plan.unique)?;
@@ -92,7 +95,7 @@ impl Tx<'_> {
 
     fn move_dir_clone(&mut self, from: Option<ObjectId>, to: Option<ObjectId>, head: ObjectId) -> Result<()> {
         if let Some(from) = from
-            && let Some(clones) = self.dir(from)?.clones
+            && let Some(clones) = self.read().dir(from)?.clones
         {
             self.remove_number(clones, head)?;
         }
@@ -108,42 +111,24 @@ impl Tx<'_> {
         old_next: ObjectId,
     ) -> Result<()> {
         self.remove_snapshot_name(plan.origin_head, name, true)?;
-        let names = self.dataset(plan.clone)?.snapshot_names;
+        let names = self.read().dataset(plan.clone)?.snapshot_names;
         let names =
             names.ok_or_else(|| Error::corrupt("DSL dataset", "a head without names of snapshots"))?;
         self.zap(names)?.add(name, &Value::word(snapshot.0))?;
         self.adjust_counts(plan.dir, SNAPSHOT_COUNT, 1)?;
         self.change_dataset(snapshot, |dataset| dataset.dir = plan.dir)?;
-        for first in self.numbers(self.dataset(snapshot)?.next_clones)? {
+        for first in self.read().numbers(self.read().dataset(snapshot)?.next_clones)? {
             if first != old_next {
-                let head = self.head_of(self.dataset(first)?.dir)?;
+                let head = self.read().head_of(self.read().dataset(first)?.dir)?;
                 self.move_dir_clone(Some(plan.origin_dir), Some(plan.dir), head)?;
             }
         }
         Ok(())
     }
+}
 
-    /// The line of datasets from `last` down to, and without, `end`.
-    fn line(&self, last: ObjectId, end: Option<ObjectId>) -> Result<Vec<ObjectId>> {
-        let mut line = Vec::new();
-        let mut at = Some(last);
-        while at != end {
-            let Some(object) = at else { break };
-            let phys = self.dataset(object)?;
-            if phys.prev_snapshot.is_some()
-                && phys.prev_snapshot_txg >= phys.creation_txg
-                && phys.is_snapshot()
-            {
-                return Err(Error::corrupt("DSL dataset", format!("the line of {last} does not go back")));
-            }
-            line.push(object);
-            at = phys.prev_snapshot;
-        }
-        Ok(line)
-    }
-
-    fn plan_promotion(&self, name: &str) -> Result<Plan> {
-        let clone = self.head_named(name)?;
+impl MosReader<'_> {
+    fn plan_promotion(self, clone: ObjectId, name: &str) -> Result<Plan> {
         let dir = self.dataset(clone)?.dir;
         let no_clone = || Error::refused(Errno::EINVAL, format!("{name} is not a clone"));
         let origin = self.dir(dir)?.origin.ok_or_else(no_clone)?;
@@ -178,17 +163,17 @@ impl Tx<'_> {
                     format!("the name {name}@{short} is too long"),
                 ));
             }
-            if self.snapshot_of(clone, &short)?.is_some() {
+            if self.snapshot(&self.dataset(clone)?, &short)?.is_some() {
                 colliding.push(format!("@{short}"));
             }
             moves = moves.plus(Change::of(&self.deadlist(self.deadlist_of(*snapshot)?)?.space));
             shared.push((*snapshot, short));
         }
-        let taken = self.bookmarks(clone)?;
-        for mark in self.bookmarks(origin_head)? {
+        let taken = self.bookmarks(clone, "")?;
+        for mark in self.bookmarks(origin_head, "")? {
             if mark.creation_txg <= origin_phys.creation_txg && taken.iter().any(|own| own.name == mark.name)
             {
-                colliding.push(format!("#{}", mark.name));
+                colliding.push(mark.name);
             }
         }
         if !colliding.is_empty() {
@@ -224,8 +209,27 @@ impl Tx<'_> {
         })
     }
 
+    /// The line of datasets from `last` down to, and without, `end`.
+    pub(super) fn line(self, last: ObjectId, end: Option<ObjectId>) -> Result<Vec<ObjectId>> {
+        let mut line = Vec::new();
+        let mut at = Some(last);
+        while at != end {
+            let Some(object) = at else { break };
+            let phys = self.dataset(object)?;
+            if phys.prev_snapshot.is_some()
+                && phys.prev_snapshot_txg >= phys.creation_txg
+                && phys.is_snapshot()
+            {
+                return Err(Error::corrupt("DSL dataset", format!("the line of {last} does not go back")));
+            }
+            line.push(object);
+            at = phys.prev_snapshot;
+        }
+        Ok(line)
+    }
+
     /// What the deadlists of a line hold from a txg on.
-    fn line_space(&self, line: &[ObjectId], from: Txg) -> Result<u64> {
+    pub(super) fn line_space(self, line: &[ObjectId], from: Txg) -> Result<u64> {
         let mut sum = 0_u64;
         for dataset in line {
             let space = self.dead_space(self.deadlist_of(*dataset)?, from, Txg(u64::MAX))?;

@@ -9,6 +9,7 @@ use super::Tx;
 use super::usage::{Change, Use};
 use crate::error::{Error, Result};
 use crate::prop::{INHERIT, KNOWN_ELSEWHERE, RECEIVED};
+use crate::reader::MosReader;
 
 /// What is done to a property of one dataset (`zprop_source_t`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ const NEW_VALUES: [(&str, u64, u64); 2] = [("redundant_metadata", 2, 0), ("snapd
 impl Tx<'_> {
     /// Changes what a dataset or snapshot says of a property, and nothing else.
     pub(super) fn put_property(&mut self, dataset: ObjectId, name: &str, setting: &Setting) -> Result<()> {
-        let phys = self.dataset(dataset)?;
+        let phys = self.read().dataset(dataset)?;
         let props = if phys.is_snapshot() {
             match (phys.props, setting) {
                 (Some(props), _) => Some(props),
@@ -48,12 +49,12 @@ impl Tx<'_> {
                 (None, _) => None,
             }
         } else {
-            self.dir(phys.dir)?.props
+            self.read().dir(phys.dir)?.props
         };
         let Some(props) = props else { return Ok(()) };
         let (inherit, received) = (format!("{name}{INHERIT}"), format!("{name}{RECEIVED}"));
         let elsewhere = format!("{name}{KNOWN_ELSEWHERE}");
-        let has_received = self.lookup(Some(props), HAS_RECEIVED)?.is_some();
+        let has_received = self.read().lookup(Some(props), HAS_RECEIVED)?.is_some();
         let mut zap = self.zap(props)?;
         match setting {
             Setting::Local(value) => {
@@ -93,7 +94,7 @@ impl Tx<'_> {
                 }
             }
         }
-        if phys.is_snapshot() && self.entries(Some(props))?.is_empty() {
+        if phys.is_snapshot() && self.read().entries(Some(props))?.is_empty() {
             self.change_dataset(dataset, |dataset| dataset.props = None)?;
             self.free(props)?;
         }
@@ -108,30 +109,13 @@ impl Tx<'_> {
         self.put_property(dataset, HAS_RECEIVED, &Setting::Local(Value::word(0)))
     }
 
-    /// The names of the properties that a head received.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn received_names(&self, head: ObjectId) -> Result<Vec<String>> {
-        let entries = self.entries(self.dir(self.dataset(head)?.dir)?.props)?;
-        Ok(entries.iter().filter_map(|(name, _)| name.strip_suffix(RECEIVED).map(str::to_owned)).collect())
-    }
-
-    /// Whether a property is set in a head itself, and not by a receive.
-    ///
-    /// # Errors
-    /// When the properties cannot be read.
-    pub fn is_set_here(&self, head: ObjectId, name: &str) -> Result<bool> {
-        Ok(self.lookup(self.dir(self.dataset(head)?.dir)?.props, name)?.is_some())
-    }
-
     /// Changes a property of a dataset or snapshot, with what hangs on it: quotas and reservations. Whether the value makes
     /// sense was judged before.
     ///
     /// # Errors
     /// `ENOSPC` when a quota is less than what is used or reserved, or a reservation more than a quota.
     pub fn set_property(&mut self, dataset: ObjectId, name: &str, setting: &Setting) -> Result<()> {
-        let phys = self.dataset(dataset)?;
+        let phys = self.read().dataset(dataset)?;
         if phys.is_snapshot() {
             return self.put_property(dataset, name, setting);
         }
@@ -140,12 +124,12 @@ impl Tx<'_> {
             "refreservation" => self.set_refreservation(dataset, Some(setting)),
             "reservation" => {
                 self.put_property(dataset, name, setting)?;
-                let value = self.number_property(phys.dir, name)?;
+                let value = self.read().number_property(phys.dir, name)?;
                 self.reserve(phys.dir, value)
             }
             "quota" => {
                 self.put_property(dataset, name, setting)?;
-                let value = self.number_property(phys.dir, name)?;
+                let value = self.read().number_property(phys.dir, name)?;
                 self.change_dir(phys.dir, |dir| dir.quota_bytes = value)
             }
             "filesystem_limit" | "snapshot_limit" => {
@@ -165,8 +149,8 @@ impl Tx<'_> {
     /// Refuses quotas and reservations that what is there breaks.
     fn check_property(&self, head: ObjectId, name: &str, setting: &Setting) -> Result<()> {
         let Setting::Local(value) = setting else { return Ok(()) };
-        let phys = self.dataset(head)?;
-        let dir = self.dir(phys.dir)?;
+        let phys = self.read().dataset(head)?;
+        let dir = self.read().dir(phys.dir)?;
         let refuse = |why: &str| Err(Error::refused(Errno::ENOSPC, format!("{name} cannot be set: {why}")));
         let limit = |quota: u64, value: u64| quota != 0 && value > quota;
         match name {
@@ -179,13 +163,13 @@ impl Tx<'_> {
             },
             "refquota" => match value.u64()? {
                 0 => Ok(()),
-                value if value < phys.referenced_bytes || value < self.refreservation(head)? => {
+                value if value < phys.referenced_bytes || value < self.read().refreservation(head)? => {
                     refuse("size is less than current used or reserved space")
                 }
                 _ => Ok(()),
             },
             "reservation" if limit(dir.quota_bytes, value.u64()?) => refuse("size is greater than the quota"),
-            "refreservation" if limit(self.number_property(phys.dir, "refquota")?, value.u64()?) => {
+            "refreservation" if limit(self.read().number_property(phys.dir, "refquota")?, value.u64()?) => {
                 refuse("size is greater than the refquota")
             }
             "reservation" => self.check_reservation(phys.dir, value.u64()?),
@@ -194,30 +178,12 @@ impl Tx<'_> {
         }
     }
 
-    /// What counts of a number that is not inherited; 0 where none is set.
-    pub(super) fn number_property(&self, dir: ObjectId, name: &str) -> Result<u64> {
-        let props = self.dir(dir)?.props;
-        // A received value counts unless it is hidden.
-        if let Some(value) = self.lookup(props, name)? {
-            return Ok(value.u64()?);
-        }
-        if self.lookup(props, &format!("{name}{INHERIT}"))?.is_some() {
-            return Ok(0);
-        }
-        self.lookup(props, &format!("{name}{RECEIVED}"))?.map_or(Ok(0), |value| Ok(value.u64()?))
-    }
-
-    /// The bytes that are reserved for a head alone, 0 for none.
-    pub(super) fn refreservation(&self, head: ObjectId) -> Result<u64> {
-        self.number_property(self.dataset(head)?.dir, "refreservation")
-    }
-
     /// Sets what is reserved for a head alone, or nothing (`dsl_dataset_set_refreservation_sync_impl`).
     pub(super) fn set_refreservation(&mut self, head: ObjectId, setting: Option<&Setting>) -> Result<()> {
-        let old = self.refreservation(head)?;
+        let old = self.read().refreservation(head)?;
         self.put_property(head, "refreservation", setting.unwrap_or(&Setting::Forget))?;
-        let new = self.refreservation(head)?;
-        let phys = self.dataset(head)?;
+        let new = self.read().refreservation(head)?;
+        let phys = self.read().dataset(head)?;
         let kept = |reserved: u64| reserved.saturating_sub(phys.unique_bytes) as i64;
         let change = Change { used: kept(new) - kept(old), ..Change::default() };
         self.use_space(phys.dir, Use::Refreservation, change)
@@ -225,7 +191,7 @@ impl Tx<'_> {
 
     /// Sets what is reserved for a directory with all below it (`dsl_dir_set_reservation_sync_impl`).
     pub(super) fn reserve(&mut self, dir: ObjectId, bytes: u64) -> Result<()> {
-        let phys = self.dir(dir)?;
+        let phys = self.read().dir(dir)?;
         let used = phys.used_bytes;
         let change = bytes.max(used).wrapping_sub(phys.reserved_bytes.max(used)).cast_signed();
         self.change_dir(dir, |dir| dir.reserved_bytes = bytes)?;
@@ -236,5 +202,12 @@ impl Tx<'_> {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl MosReader<'_> {
+    /// The bytes that are reserved for a head alone, 0 for none.
+    pub(super) fn refreservation(self, head: ObjectId) -> Result<u64> {
+        self.number_property(self.dataset(head)?.dir, "refreservation")
     }
 }

@@ -9,23 +9,24 @@
 //! A receive that can be resumed keeps entries in what it fills; those that say how the stream was made stay behind in a
 //! new filesystem, as OpenZFS leaves them.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
 
 use super::Tx;
+use crate::dataset::Dataset;
+use crate::dataset::feature::REDACTED_DATASETS;
 use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
+use crate::pool::Dsl;
+use crate::reader::{Mos, MosReader, RECEIVE_CHILD};
+use crate::resume::{RAW_RECEIVE, STATE};
 
-/// The clone that is filled when the target is there already (`recv_clone_name`).
-pub const RECEIVE_CHILD: &str = "%recv";
-
-/// The entry of what a receive fills that says that it can be resumed: the guid of the stream's snapshot.
-const RESUME_TO: &str = "com.delphix:resume_toguid";
-
-/// The feature of datasets whose content was left out in part.
-const REDACTED: &str = "redacted_datasets";
+/// The entry of a snapshot that was received raw (`DS_FIELD_RAW_RECEIVED` of OpenZFS's development branch; others leave it alone).
+const RAW_RECEIVED: &str = "org.openzfs:raw_received";
 
 /// What a receive that can be resumed notes of its stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,9 +85,9 @@ impl Tx<'_> {
         base: Option<ObjectId>,
         is_case_insensitive: bool,
     ) -> Result<ObjectId> {
-        let dir = self.dataset(head)?.dir;
-        if self.child(dir, RECEIVE_CHILD)?.is_some() {
-            let name = self.dir_name(dir)?;
+        let dir = self.read().dataset(head)?.dir;
+        if self.read().child(dir, RECEIVE_CHILD)?.is_some() {
+            let name = self.read().dir_name(dir)?;
             return Err(Error::refused(
                 Errno::EBUSY,
                 format!("{name} has the state of an interrupted receive"),
@@ -100,7 +101,7 @@ impl Tx<'_> {
     /// # Errors
     /// As [`create`](Self::create).
     pub(super) fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
-        let place = self.vacant(name)?;
+        let place = self.read().vacant(name)?;
         self.create_dataset(place.parent, &place.name, Some(origin), DatasetFlags::empty())
     }
 
@@ -110,14 +111,15 @@ impl Tx<'_> {
     /// `ENOTSUP` when the pool does not have a feature of the stream.
     pub fn begin_receive(&mut self, filled: ObjectId, filling: &Filling) -> Result<()> {
         // A clone of a redacted snapshot is redacted; what comes need not be.
-        if self.dataset_features(filled)?.iter().any(|(feature, _)| feature.name == REDACTED) {
-            self.deactivate_feature(filled, REDACTED)?;
+        if self.read().dataset_features(filled)?.iter().any(|(feature, _)| feature.name == REDACTED_DATASETS)
+        {
+            self.deactivate_feature(filled, REDACTED_DATASETS)?;
         }
         if let Some(resumable) = &filling.resumable {
             self.note_resumable(filled, resumable)?;
         }
         if let Some(guids) = &filling.redactions {
-            self.activate_feature(filled, REDACTED, &Value::words(guids))?;
+            self.activate_feature(filled, REDACTED_DATASETS, &Value::words(guids))?;
         }
         for name in &filling.features {
             self.activate_feature(filled, name, &Value::word(0))?;
@@ -126,26 +128,27 @@ impl Tx<'_> {
     }
 
     fn note_resumable(&mut self, filled: ObjectId, stream: &Resumable) -> Result<()> {
+        let state = |name: &str| format!("{STATE}{name}");
         let mut set = |name: &str, value: &Value| self.set_entry(filled, name, value);
         if stream.from_guid != Guid(0) {
-            set("com.delphix:resume_fromguid", &Value::word(stream.from_guid.0))?;
+            set(&state("fromguid"), &Value::word(stream.from_guid.0))?;
         }
-        set(RESUME_TO, &Value::word(stream.to_guid.0))?;
-        set("com.delphix:resume_toname", &Value::from_bytes(&[&stream.to_name[..], &[0]].concat()))?;
-        set("com.delphix:resume_object", &Value::word(1))?;
-        set("com.delphix:resume_offset", &Value::word(0))?;
-        set("com.delphix:resume_bytes", &Value::word(0))?;
+        set(&state("toguid"), &Value::word(stream.to_guid.0))?;
+        set(&state("toname"), &Value::from_bytes(&[&stream.to_name[..], &[0]].concat()))?;
+        set(&state("object"), &Value::word(1))?;
+        set(&state("offset"), &Value::word(0))?;
+        set(&state("bytes"), &Value::word(0))?;
         let kinds = [
-            ("com.delphix:resume_largeblockok", stream.large_blocks),
-            ("com.delphix:resume_embedok", stream.embedded),
-            ("com.delphix:resume_compressok", stream.compressed),
-            ("com.datto:resume_rawok", stream.raw),
+            (state("largeblockok"), stream.large_blocks),
+            (state("embedok"), stream.embedded),
+            (state("compressok"), stream.compressed),
+            (RAW_RECEIVE.to_owned(), stream.raw),
         ];
         for (name, _) in kinds.iter().filter(|(_, is_so)| *is_so) {
             set(name, &Value::word(1))?;
         }
         if let Some(guids) = &stream.from_redactions {
-            set("com.delphix:resume_redact_book_snaps", &Value::words(guids))?;
+            set(&state("redact_book_snaps"), &Value::words(guids))?;
         }
         Ok(())
     }
@@ -156,9 +159,10 @@ impl Tx<'_> {
     /// # Errors
     /// When the MOS cannot be changed.
     pub fn set_resume_point(&mut self, filled: ObjectId, point: (ObjectId, u64), bytes: u64) -> Result<()> {
-        self.set_entry(filled, "com.delphix:resume_object", &Value::word(point.0.0))?;
-        self.set_entry(filled, "com.delphix:resume_offset", &Value::word(point.1))?;
-        self.set_entry(filled, "com.delphix:resume_bytes", &Value::word(bytes))
+        for (name, number) in [("object", point.0.0), ("offset", point.1), ("bytes", bytes)] {
+            self.set_entry(filled, &format!("{STATE}{name}"), &Value::word(number))?;
+        }
+        Ok(())
     }
 
     /// Refuses to go on where what was synced is more than a quota allows, of the directory of what is filled or of one above
@@ -167,7 +171,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EDQUOT` or `ENOSPC` when it is.
     pub fn check_quotas(&self, filled: ObjectId) -> Result<()> {
-        for (dir, phys) in self.line_up(self.dataset(filled)?.dir)? {
+        for (dir, phys) in self.read().line_up(self.read().dataset(filled)?.dir)? {
             let usable = self.pool_space.filter(|_| phys.parent.is_none()).map(|space| space.usable_bytes);
             if let Some(usable) = usable.filter(|usable| phys.used_bytes > *usable) {
                 let used = phys.used_bytes;
@@ -177,7 +181,7 @@ impl Tx<'_> {
                 ));
             }
             if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
-                let name = self.dir_name(dir)?;
+                let name = self.read().dir_name(dir)?;
                 return Err(Error::refused(
                     Errno::EDQUOT,
                     format!("the stream needs more than the quota of {name}"),
@@ -187,66 +191,74 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The snapshot below what is filled, if it was received raw and what is filled is encrypted: a plain increment gives what comes after it an
+    /// IV set of its own, and raw increments from the sender do not fit any more.
+    ///
+    /// # Errors
+    /// When the MOS cannot be read.
+    pub fn raw_base(&self, filled: ObjectId) -> Result<Option<String>> {
+        let phys = self.read().dataset(filled)?;
+        let Some(base) = phys.prev_snapshot else { return Ok(None) };
+        if !self.read().is_encrypted(phys.dir)? || self.read().entry(base, RAW_RECEIVED)?.is_none() {
+            return Ok(None);
+        }
+        self.read().full_name(base).map(Some)
+    }
+
     /// Refuses to end a receive into the hidden child of `head` (`dmu_recv_end_check`).
     fn check_end(&self, filled: ObjectId, head: ObjectId, force: bool, name: &str) -> Result<Vec<ObjectId>> {
-        let base = self.dataset(filled)?.prev_snapshot;
-        let phys = self.dataset(head)?;
+        let base = self.read().dataset(filled)?.prev_snapshot;
+        let phys = self.read().dataset(head)?;
         let mut newer = Vec::new();
         let mut at = phys.prev_snapshot;
         while at != base {
             let Some(snapshot) = at.filter(|_| force) else {
-                let head = self.full_name(head)?;
+                let head = self.read().full_name(head)?;
                 return Err(Error::refused(
                     Errno::ETXTBSY,
                     format!("{head} got a snapshot during the receive"),
                 ));
             };
-            let found = self.dataset(snapshot)?;
+            let found = self.read().dataset(snapshot)?;
             if found.dir != phys.dir {
-                let head = self.full_name(head)?;
+                let head = self.read().full_name(head)?;
                 return Err(Error::refused(
                     Errno::EINVAL,
                     format!("{head} does not have the source of the stream"),
                 ));
             }
-            self.check_destroy_snapshot(snapshot)?;
+            self.read().check_destroy_snapshot(snapshot)?;
             newer.push(snapshot);
             at = found.prev_snapshot;
         }
-        if let Some(taken) = self.snapshot_of(head, name)?
+        if let Some((_, taken)) = self.read().snapshot(&phys, name)?
             && !newer.contains(&taken)
         {
             return Err(Error::exists(Kind::Snapshot, name));
         }
-        if !force && self.is_modified(head)? {
-            let head = self.full_name(head)?;
+        if !force && self.read().is_modified(head)? {
+            let head = self.read().full_name(head)?;
             return Err(Error::refused(Errno::ETXTBSY, format!("{head} was changed during the receive")));
         }
         self.check_refreserved(head)?;
-        let quota = self.number_property(phys.dir, "refquota")?;
-        let referenced = self.dataset(filled)?.referenced_bytes;
+        self.check_refquota(head, self.read().dataset(filled)?.referenced_bytes)?;
+        Ok(newer)
+    }
+
+    /// Refuses content of so many bytes as the new one of a head, where its refquota does not allow it.
+    ///
+    /// # Errors
+    /// `EDQUOT`
+    pub fn check_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
+        let quota = self.read().number_property(self.read().dataset(head)?.dir, "refquota")?;
         if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
-            let head = self.full_name(head)?;
+            let head = self.read().full_name(head)?;
             return Err(Error::refused(
                 Errno::EDQUOT,
                 format!("the stream needs more than the refquota of {head}"),
             ));
         }
-        Ok(newer)
-    }
-
-    /// Whether a head holds anything else than the snapshot before it (`dsl_dataset_modified_since_snap`): a difference
-    /// in the intent log alone is none.
-    fn is_modified(&self, head: ObjectId) -> Result<bool> {
-        let phys = self.dataset(head)?;
-        let Some(snapshot) = phys.prev_snapshot else { return Ok(true) };
-        if phys.root.birth() <= phys.prev_snapshot_txg {
-            return Ok(false);
-        }
-        if self.dataset(snapshot)?.root.is_hole() {
-            return Ok(true);
-        }
-        Ok(self.objset(head)?.phys().meta_dnode != self.objset(snapshot)?.phys().meta_dnode)
+        Ok(())
     }
 
     /// Ends a receive: what was filled, and synced, becomes the content of `head`, which with `force` loses the snapshots
@@ -263,7 +275,7 @@ impl Tx<'_> {
         force: bool,
         received: &ReceivedSnapshot,
     ) -> Result<ObjectId> {
-        self.check_not_too_close(filled, &format!("{}@{}", self.full_name(filled)?, received.name))?;
+        self.check_not_too_close(filled, &format!("{}@{}", self.read().full_name(filled)?, received.name))?;
         let target = match head {
             Some(head) => {
                 let newer = self.check_end(filled, head, force, &received.name)?;
@@ -275,7 +287,7 @@ impl Tx<'_> {
             }
             None => filled,
         };
-        self.check_snapshot_name(target, &received.name)?;
+        self.read().check_snapshot_name(target, &received.name)?;
         let snapshot = self.snapshot_head(target, &received.name)?;
         self.change_dataset(snapshot, |dataset| {
             dataset.guid = received.guid;
@@ -285,13 +297,14 @@ impl Tx<'_> {
         self.change_dataset(target, |dataset| dataset.flags.remove(DatasetFlags::INCONSISTENT))?;
         if let Some(ivset) = received.ivset {
             self.set_entry(snapshot, IVSET_GUID, &Value::word(ivset))?;
+            self.set_entry(snapshot, RAW_RECEIVED, &Value::word(1))?;
         }
         if head.is_some() {
-            self.check_destroy_head(filled)?;
+            self.read().check_destroy_head(filled)?;
             self.destroy_head(filled)?;
         } else {
             for name in ["fromguid", "object", "offset", "bytes", "toguid", "toname", "redact_book_snaps"] {
-                self.remove_entry(filled, &format!("com.delphix:resume_{name}"))?;
+                self.remove_entry(filled, &format!("{STATE}{name}"))?;
             }
         }
         Ok(snapshot)
@@ -302,77 +315,95 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when it is not being filled, `EEXIST` when it has children.
     pub fn abandon_receive(&mut self, filled: ObjectId) -> Result<()> {
-        if !self.is_filled(filled)? {
-            let name = self.full_name(filled)?;
+        if !self.read().is_filled(filled)? {
+            let name = self.read().full_name(filled)?;
             return Err(Error::refused(Errno::EINVAL, format!("{name} is not being received")));
         }
-        self.check_destroy_head(filled)?;
+        self.read().check_destroy_head(filled)?;
         self.destroy_head(filled)
     }
 
-    /// Datasets that receives were filling when the machine or the program went down, as far as they cannot be resumed; what
-    /// lies below others comes first.
-    ///
-    /// # Errors
-    /// When the datasets cannot be read.
-    pub fn unresumable(&self) -> Result<Vec<(String, ObjectId)>> {
-        let mut found = Vec::new();
-        let mut note = |name: String, filled: ObjectId| {
-            if self.is_filled(filled)? && self.entry(filled, RESUME_TO)?.is_none() {
-                found.push((name, filled));
-            }
-            Ok::<_, Error>(())
-        };
-        self.walk(&mut |name, head| {
-            note(name.to_owned(), head)?;
-            match self.child(self.dataset(head)?.dir, RECEIVE_CHILD)? {
-                Some(child) => note(format!("{name}/{RECEIVE_CHILD}"), self.head_of(child)?),
-                None => Ok(()),
-            }
-        })?;
-        found.reverse();
-        Ok(found)
-    }
-
     /// Destroys what receives were filling when the machine or the program went down, as far as it cannot be resumed
-    /// (`dsl_destroy_inconsistent`, which OpenZFS calls when it imports a pool). Gives the names.
+    /// (`dsl_destroy_inconsistent`, which OpenZFS calls when it imports a pool). Gives the names, and why other datasets
+    /// cannot be read, which stay.
     ///
     /// # Errors
-    /// When the datasets cannot be read or changed.
-    pub fn destroy_unresumable(&mut self) -> Result<Vec<String>> {
+    /// When the datasets cannot be changed.
+    pub(super) fn destroy_unresumable(&mut self) -> Result<(Vec<String>, Vec<Error>)> {
         let mut destroyed = Vec::new();
-        for (name, filled) in self.unresumable()? {
+        let (found, unread) = self.dsl().unresumable();
+        let found: Vec<_> = found.iter().map(|filled| (filled.name().to_owned(), filled.object())).collect();
+        for (name, filled) in found {
             // What has snapshots or children stays, as there.
-            if self.check_destroy_head(filled).is_ok() {
+            if self.read().check_destroy_head(filled).is_ok() {
                 self.destroy_head(filled)?;
                 destroyed.push(name);
             }
         }
-        Ok(destroyed)
+        Ok((destroyed, unread))
+    }
+}
+
+impl<M: Mos> Dsl<M> {
+    /// Datasets that receives were filling when the machine or the program went down, as far as they cannot be resumed; what
+    /// lies below others comes first. With why others cannot be read.
+    pub(super) fn unresumable(self: &Arc<Self>) -> (Vec<Dataset<M>>, Vec<Error>) {
+        let (mut found, mut unread) = (Vec::new(), Vec::new());
+        let mut left: Vec<_> = self.root().map_err(|error| unread.push(error)).into_iter().collect();
+        let mut seen = HashSet::new();
+        while let Some(dir) = left.pop() {
+            if dir.phys().head.is_none() || !seen.insert(dir.object()) {
+                continue;
+            }
+            let cut = dir.head().and_then(|head| {
+                let is_cut = head.is_inconsistent() && !head.has_receive_state()?;
+                Ok(is_cut.then_some(head))
+            });
+            match cut {
+                Ok(cut) => found.extend(cut),
+                Err(error) => unread.push(error),
+            }
+            let (mut children, failures) = dir.readable_children();
+            unread.extend(failures);
+            children.retain(|child| {
+                let last = child.name().rsplit('/').next().unwrap_or_default();
+                last == RECEIVE_CHILD || !last.contains(['$', '%'])
+            });
+            left.extend(children);
+        }
+        found.reverse();
+        (found, unread)
     }
 
-    /// The snapshot that a head is a clone of; none where that is the pool's empty one.
+    /// What a receive into the dataset `name` has filled and not ended; none where none was interrupted.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn origin_of(&self, head: ObjectId) -> Result<Option<ObjectId>> {
-        let origin = self.dir(self.dataset(head)?.dir)?.origin;
-        Ok(if origin == self.origin_snapshot()? { None } else { origin })
+    /// When the names cannot be read.
+    pub fn unfinished_receive(self: &Arc<Self>, name: &str) -> Result<Option<Dataset<M>>> {
+        let Some(dir) = self.find_dir(name)? else { return Ok(None) };
+        let filled = dir.child(RECEIVE_CHILD)?.unwrap_or(dir).head()?;
+        Ok(filled.is_inconsistent().then_some(filled))
     }
+}
 
-    /// Whether a receive has begun to fill this head and has not ended.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn is_filled(&self, head: ObjectId) -> Result<bool> {
-        Ok(self.dataset(head)?.flags.contains(DatasetFlags::INCONSISTENT))
-    }
-
+impl<M: Mos> Dataset<M> {
     /// Refuses what cannot be done to a dataset that a receive has not ended filling.
     ///
     /// # Errors
     /// `EBUSY` when it is such a one.
-    pub fn check_not_filled(&self, head: ObjectId) -> Result<()> {
+    pub fn check_not_filled(&self) -> Result<()> {
+        self.dsl().read().check_not_filled(self.object())
+    }
+}
+
+impl MosReader<'_> {
+    /// Whether a receive has begun to fill this head and has not ended.
+    fn is_filled(self, head: ObjectId) -> Result<bool> {
+        Ok(self.dataset(head)?.flags.contains(DatasetFlags::INCONSISTENT))
+    }
+
+    /// Refuses what cannot be done to a dataset that a receive has not ended filling.
+    pub(super) fn check_not_filled(self, head: ObjectId) -> Result<()> {
         if self.is_filled(head)? {
             let name = self.full_name(head)?;
             return Err(Error::refused(Errno::EBUSY, format!("{name} was received in part only")));
@@ -380,17 +411,18 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What a receive into the dataset `name` has filled and not ended; none where none was interrupted.
-    ///
-    /// # Errors
-    /// When the names cannot be read.
-    pub fn unfinished_receive(&self, name: &str) -> Result<Option<ObjectId>> {
-        let Some(dir) = self.dir_named(name)? else { return Ok(None) };
-        let filled = match self.child(dir, RECEIVE_CHILD)? {
-            Some(child) => self.head_of(child)?,
-            None => self.head_of(dir)?,
-        };
-        Ok(self.is_filled(filled)?.then_some(filled))
+    /// Whether a head holds anything else than the snapshot before it (`dsl_dataset_modified_since_snap`): a difference
+    /// in the intent log alone is none.
+    pub(super) fn is_modified(self, head: ObjectId) -> Result<bool> {
+        let phys = self.dataset(head)?;
+        let Some(snapshot) = phys.prev_snapshot else { return Ok(true) };
+        if phys.root.birth() <= phys.prev_snapshot_txg {
+            return Ok(false);
+        }
+        if self.dataset(snapshot)?.root.is_hole() {
+            return Ok(true);
+        }
+        Ok(self.objset_locked(head)?.phys().meta_dnode != self.objset_locked(snapshot)?.phys().meta_dnode)
     }
 }
 

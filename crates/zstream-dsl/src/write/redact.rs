@@ -23,6 +23,7 @@ use super::Tx;
 use super::redaction::CompleteHeader;
 use crate::dataset::feature::REDACTED_DATASETS;
 use crate::error::{Error, Result};
+use crate::reader::MosReader;
 use crate::redact::{ListEntry, RedactedBlocks};
 
 /// Entries that are written at a time.
@@ -277,37 +278,37 @@ impl Tx<'_> {
         redaction: &[String],
         unlinked: UnlinkedOf,
     ) -> Result<()> {
-        self.require_feature("redaction_bookmarks")?;
+        self.read().require_feature("redaction_bookmarks")?;
         if redaction.len() > SNAPSHOTS_MAX {
             return Err(Error::refused(
                 Errno::E2BIG,
                 format!("more than {SNAPSHOTS_MAX} redaction snapshots"),
             ));
         }
-        let base = self.snapshot_named(snapshot)?;
+        let base = self.dsl().snapshot(snapshot)?.object();
         let filesystem = snapshot.split('@').next().unwrap_or_default();
         let short = bookmark.strip_prefix('#').unwrap_or(bookmark);
-        let (head, short) = self.vacant_bookmark(&format!("{filesystem}#{short}"))?;
+        let (head, short) = self.dsl().vacant_bookmark(&format!("{filesystem}#{short}"))?;
         let mut datasets = Vec::new();
         let mut guids = Vec::new();
-        self.refuse_redacted(base, snapshot)?;
+        self.read().refuse_redacted(base, snapshot)?;
         for name in redaction {
-            let object = self.snapshot_named(name)?;
-            if !self.is_before(object, base)? {
+            let object = self.dsl().snapshot(name)?.object();
+            if !self.read().is_before(object, base)? {
                 return Err(Error::refused(Errno::EINVAL, format!("{name} does not come from {snapshot}")));
             }
-            self.refuse_redacted(object, name)?;
-            let guid = self.dataset(object)?.guid.0;
+            self.read().refuse_redacted(object, name)?;
+            let guid = self.read().dataset(object)?.guid.0;
             if !guids.contains(&guid) {
                 guids.push(guid);
                 datasets.push(object);
             }
         }
-        let phys = self.dataset(base)?;
-        let set = Objset::open(self.reader.clone(), base.0, phys.root)?;
+        let phys = self.read().dataset(base)?;
+        let set = self.read().objset(base)?;
         let changed = datasets
             .iter()
-            .map(|object| self.changed_since(*object, phys.creation_txg, unlinked))
+            .map(|object| self.read().changed_since(*object, phys.creation_txg, unlinked))
             .collect::<Result<Vec<_>>>()?;
 
         let mut header = CompleteHeader::new(guids);
@@ -328,19 +329,21 @@ impl Tx<'_> {
         header.entries = entries.written;
         self.put_list_header(list, &header)
     }
+}
 
-    fn refuse_redacted(&self, dataset: ObjectId, name: &str) -> Result<()> {
+impl MosReader<'_> {
+    fn refuse_redacted(self, dataset: ObjectId, name: &str) -> Result<()> {
         match self.entry(dataset, REDACTED_DATASETS)? {
             None => Ok(()),
             Some(_) => Err(Error::refused(Errno::EALREADY, format!("{name} is itself redacted"))),
         }
     }
 
-    fn changed_since(&self, dataset: ObjectId, txg: Txg, unlinked: UnlinkedOf) -> Result<Joined<Changed>> {
+    fn changed_since(self, dataset: ObjectId, txg: Txg, unlinked: UnlinkedOf) -> Result<Joined<Changed>> {
         let root = self.dataset(dataset)?.root;
-        let set = Objset::open(self.reader.clone(), dataset.0, root)?;
+        let set = self.objset(dataset)?;
         let options = Options { floor: Floor::Logical(txg), ..Options::default() };
-        let visits = Traverse::new(self.reader.clone(), dataset.0, root, options);
+        let visits = Traverse::new(self.blocks.clone(), dataset.0, root, options);
         Ok(Joined { ranges: Changed { visits, unlinked: unlinked(&set)?, whole: None }, last: None })
     }
 }

@@ -6,10 +6,11 @@ use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::limits::LIMITS;
-use super::make::{DEPTH_MAX, FILESYSTEM_COUNT, SNAPSHOT_COUNT};
+use super::make::{FILESYSTEM_COUNT, SNAPSHOT_COUNT};
 use super::usage::{Change, Use};
 use crate::error::{Error, Fault, Kind, Result};
 use crate::name::{NAME_BYTES_MAX, Name, Suffix};
+use crate::reader::{DEPTH_MAX, MosReader};
 
 impl Tx<'_> {
     /// Gives a filesystem or volume another name, with everything below it.
@@ -19,64 +20,44 @@ impl Tx<'_> {
     /// volume, `ENAMETOOLONG` also for what is below, `EACCES` when it would get other keys, `ENOSPC` when it does not fit
     /// below a quota there.
     pub fn rename(&mut self, old: &str, new: &str) -> Result<()> {
-        let dir = self.dir_named(old)?.ok_or_else(|| Error::not_found(Kind::Dataset, old))?;
-        let parent = self.dir(dir)?.parent;
+        let dir = self.read().dir_named(old)?.ok_or_else(|| Error::not_found(Kind::Dataset, old))?;
+        let parent = self.read().dir(dir)?.parent;
         let parent =
             parent.ok_or_else(|| Error::refused(Errno::EINVAL, format!("{old} is the root of the pool")))?;
         if Name::parse(new)?.pool() != self.name {
             return Err(Error::refused(Errno::EXDEV, format!("{new} is not in the pool {}", self.name)));
         }
-        let place = self.vacant(new)?;
+        let place = self.read().vacant(new)?;
         if new.strip_prefix(old).is_some_and(|rest| rest.starts_with('/')) {
             return Err(Error::refused(Errno::EINVAL, format!("{new} lies below {old}")));
         }
         if new.len() > old.len() {
-            self.check_lengths(dir, new.len(), 0)?;
+            self.read().check_lengths(dir, new.len(), 0)?;
         }
         if place.parent != parent {
-            self.check_rename_keys(dir, place.parent)?;
-            let before = self.used_above(place.parent)?;
+            self.read().check_rename_keys(dir, place.parent)?;
+            let before = self.read().used_above(place.parent)?;
             self.move_counts(dir, parent, place.parent)?;
             self.check_moved(&before)?;
         }
         let last = old.rsplit('/').next().unwrap_or_default();
-        let names = self.children_zap(parent)?;
+        let names = self.read().children_zap(parent)?;
         self.zap(names)?.remove(last)?;
         self.change_dir(dir, |dir| dir.parent = Some(place.parent))?;
-        let names = self.children_zap(place.parent)?;
+        let names = self.read().children_zap(place.parent)?;
         Ok(self.zap(names)?.add(place.name.as_str(), &Value::word(dir.0))?)
-    }
-
-    /// Checks that no name below a directory becomes too long when its own has so many bytes.
-    fn check_lengths(&self, dir: ObjectId, bytes: usize, depth: usize) -> Result<()> {
-        let too_long = || Err(Fault::NameTooLong("a name below it would become too long".to_owned()).into());
-        if bytes > NAME_BYTES_MAX || depth > DEPTH_MAX {
-            return too_long();
-        }
-        let phys = self.dir(dir)?;
-        if let Some(head) = phys.head {
-            for (name, _) in self.entries(self.dataset(head)?.snapshot_names)? {
-                if bytes + 1 + name.len() > NAME_BYTES_MAX {
-                    return too_long();
-                }
-            }
-        }
-        for (name, child) in self.entries(phys.children)? {
-            self.check_lengths(ObjectId(child.u64()?), bytes + 1 + name.len(), depth + 1)?;
-        }
-        Ok(())
     }
 
     /// Moves what a directory counts for from one parent to another.
     fn move_counts(&mut self, dir: ObjectId, from: ObjectId, to: ObjectId) -> Result<()> {
-        if self.feature_active(LIMITS)? {
+        if self.read().feature_active(LIMITS)? {
             let (filesystems, snapshots) = self.count_below(dir, DEPTH_MAX)?;
             for (dir, sign) in [(from, -1), (to, 1)] {
                 self.adjust_counts(dir, FILESYSTEM_COUNT, sign * (filesystems as i64 + 1))?;
                 self.adjust_counts(dir, SNAPSHOT_COUNT, sign * snapshots as i64)?;
             }
         }
-        let phys = self.dir(dir)?;
+        let phys = self.read().dir(dir)?;
         let used = Change {
             used: phys.used_bytes as i64,
             compressed: phys.compressed_bytes as i64,
@@ -95,7 +76,7 @@ impl Tx<'_> {
     /// # Errors
     /// `ENOENT`, `EEXIST`, `EXDEV` when the new name is one of another dataset, `ENAMETOOLONG`.
     pub fn rename_snapshot(&mut self, old: &str, new: &str, recursive: bool) -> Result<()> {
-        let (head, from) = self.split_snapshot(old)?;
+        let (dir, from) = self.dsl().split_snapshot(old).map(|(head, short)| (head.dir().object(), short))?;
         let filesystem = Name::parse(old)?.filesystem;
         let parsed =
             Name::parse(&if new.contains('@') { new.to_owned() } else { format!("{filesystem}@{new}") })?;
@@ -105,28 +86,50 @@ impl Tx<'_> {
         if parsed.filesystem != filesystem {
             return Err(Error::refused(Errno::EXDEV, format!("{new} is not a snapshot of {filesystem}")));
         }
-        self.snapshot_named(old)?;
+        self.dsl().snapshot(old)?;
         let mut plan = Vec::new();
-        let mut dirs = vec![self.dataset(head)?.dir];
+        let mut dirs = vec![dir];
         while let Some(dir) = dirs.pop() {
-            let phys = self.dir(dir)?;
+            let phys = self.read().dir(dir)?;
             if let Some(head) = phys.head
-                && let Some(snapshot) = self.snapshot_of(head, &from)?
+                && let Some((_, snapshot)) = self.read().snapshot(&self.read().dataset(head)?, &from)?
             {
-                self.check_snapshot_name(head, &to)?;
+                self.read().check_snapshot_name(head, &to)?;
                 plan.push((head, snapshot));
             }
             if recursive {
-                for (_, child) in self.entries(phys.children)? {
+                for (_, child) in self.read().entries(phys.children)? {
                     dirs.push(ObjectId(child.u64()?));
                 }
             }
         }
         for (head, snapshot) in plan {
             self.remove_snapshot_name(head, &from, false)?;
-            let names = self.dataset(head)?.snapshot_names;
+            let names = self.read().dataset(head)?.snapshot_names;
             let names = names.ok_or_else(|| Error::not_found(Kind::Snapshot, old))?;
             self.zap(names)?.add(to.as_str(), &Value::word(snapshot.0))?;
+        }
+        Ok(())
+    }
+}
+
+impl MosReader<'_> {
+    /// Checks that no name below a directory becomes too long when its own has so many bytes.
+    pub(super) fn check_lengths(self, dir: ObjectId, bytes: usize, depth: usize) -> Result<()> {
+        let too_long = || Err(Fault::NameTooLong("a name below it would become too long".to_owned()).into());
+        if bytes > NAME_BYTES_MAX || depth > DEPTH_MAX {
+            return too_long();
+        }
+        let phys = self.dir(dir)?;
+        if let Some(head) = phys.head {
+            for (name, _) in self.entries(self.dataset(head)?.snapshot_names)? {
+                if bytes + 1 + name.len() > NAME_BYTES_MAX {
+                    return too_long();
+                }
+            }
+        }
+        for (name, child) in self.entries(phys.children)? {
+            self.check_lengths(ObjectId(child.u64()?), bytes + 1 + name.len(), depth + 1)?;
         }
         Ok(())
     }

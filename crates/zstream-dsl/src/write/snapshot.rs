@@ -10,6 +10,7 @@ use super::usage::{Change, Use};
 use crate::error::{Error, Result};
 use crate::keys::IVSET_GUID;
 use crate::phys::{DatasetFlags, DatasetPhys};
+use crate::reader::MosReader;
 
 /// Entry of a directory: when its snapshots changed last.
 const SNAPSHOTS_CHANGED: &str = "com.ixsystems:snapshots_changed";
@@ -22,14 +23,14 @@ impl Tx<'_> {
     /// When the MOS cannot be changed.
     pub(super) fn snapshot_head(&mut self, head: ObjectId, name: &str) -> Result<ObjectId> {
         let snapshot = self.snapshot_at(head, name, self.txg())?;
-        let dir = self.dataset(head)?.dir;
+        let dir = self.read().dataset(head)?.dir;
         self.note_snapshots_changed(dir)?;
         Ok(snapshot)
     }
 
     pub(super) fn snapshot_at(&mut self, head: ObjectId, name: &str, txg: Txg) -> Result<ObjectId> {
-        let before = self.dataset(head)?;
-        self.refuse_remapped(head)?;
+        let before = self.read().dataset(head)?;
+        self.read().refuse_remapped(head)?;
         if before.prev_snapshot_txg >= txg {
             return Err(Error::refused(
                 Errno::EINVAL,
@@ -60,11 +61,11 @@ impl Tx<'_> {
             self.step_in(previous, head, snapshot)?;
         }
         self.charge_refreservation(head, before.dir, before.unique_bytes)?;
-        let old_list = self.deadlist_of(head)?;
+        let old_list = self.read().deadlist_of(head)?;
         let deadlist = self.clone_deadlist(old_list, Txg(u64::MAX))?;
         self.add_deadlist_key(deadlist, before.prev_snapshot_txg)?;
         self.keep_bookmark_keys(head, deadlist, before.prev_snapshot_txg)?;
-        if self.is_encrypted(before.dir)? && self.feature_enabled("bookmark_v2")? {
+        if self.read().is_encrypted(before.dir)? && self.read().feature_enabled("bookmark_v2")? {
             let ivset = self.random56()?;
             self.set_entry(snapshot, IVSET_GUID, &Value::word(ivset))?;
         }
@@ -84,7 +85,7 @@ impl Tx<'_> {
 
     /// Puts `new` behind the snapshot `previous` where `old` was: in its own line, or as a clone.
     pub(super) fn step_in(&mut self, previous: ObjectId, old: ObjectId, new: ObjectId) -> Result<()> {
-        let phys = self.dataset(previous)?;
+        let phys = self.read().dataset(previous)?;
         if phys.next == Some(old) {
             return self.change_dataset(previous, |dataset| dataset.next = Some(new));
         }
@@ -97,38 +98,27 @@ impl Tx<'_> {
 
     /// What a refreservation keeps grows by what was unique until now.
     fn charge_refreservation(&mut self, head: ObjectId, dir: ObjectId, unique: u64) -> Result<()> {
-        let reserved = self.refreservation(head)?;
+        let reserved = self.read().refreservation(head)?;
         let used = unique.min(reserved) as i64;
         self.use_space(dir, Use::Refreservation, Change { used, ..Change::default() })
     }
 
     /// Notes that the snapshots of a directory changed now (`dsl_dir_snap_cmtime_update`).
     pub(super) fn note_snapshots_changed(&mut self, dir: ObjectId) -> Result<()> {
-        if !self.feature_enabled("extensible_dataset")? {
+        if !self.read().feature_enabled("extensible_dataset")? {
             return Ok(());
         }
         let now = [self.clock.seconds, u64::from(self.clock.nanoseconds)];
         self.set_entry(dir, SNAPSHOTS_CHANGED, &Value::words(&now))
     }
+}
 
-    /// Whether a directory has keys of its own.
-    pub(super) fn is_encrypted(&self, dir: ObjectId) -> Result<bool> {
-        Ok(self.entry(dir, crate::keys::CRYPTO_KEY)?.is_some())
-    }
-
+impl MosReader<'_> {
     /// Refuses datasets that lost blocks to the removal of a vdev: their lists of those are not kept here.
-    pub(super) fn refuse_remapped(&self, head: ObjectId) -> Result<()> {
+    pub(super) fn refuse_remapped(self, head: ObjectId) -> Result<()> {
         match self.entry(head, "com.delphix:remap_deadlist")? {
             None => Ok(()),
             Some(_) => Err(Error::unsupported("changing a dataset with a list of remapped blocks")),
-        }
-    }
-
-    /// The birth of the origin of a directory, 0 where it has none.
-    pub(super) fn origin_txg(&self, dir: ObjectId) -> Result<Txg> {
-        match self.dir(dir)?.origin {
-            Some(origin) => Ok(self.dataset(origin)?.creation_txg),
-            None => Ok(Txg(0)),
         }
     }
 }

@@ -18,7 +18,7 @@ impl Tx<'_> {
     /// # Errors
     /// `EINVAL` when they do not, or one is a snapshot.
     pub fn swap_clone(&mut self, clone: ObjectId, head: ObjectId) -> Result<()> {
-        let (c, h) = (self.dataset(clone)?, self.dataset(head)?);
+        let (c, h) = (self.read().dataset(clone)?, self.read().dataset(head)?);
         if c.is_snapshot() || h.is_snapshot() || c.prev_snapshot != h.prev_snapshot {
             return Err(Error::refused(
                 Errno::EINVAL,
@@ -28,18 +28,19 @@ impl Tx<'_> {
         let snapshot = h
             .prev_snapshot
             .ok_or_else(|| Error::corrupt("DSL dataset", format!("{head} has no snapshot before it")))?;
-        self.refuse_remapped(clone)?;
-        self.refuse_remapped(head)?;
+        self.read().refuse_remapped(clone)?;
+        self.read().refuse_remapped(head)?;
         self.swap_features(clone, head)?;
-        let reserved = self.refreservation(head)?;
+        let reserved = self.read().refreservation(head)?;
         let unreserved = reserved.min(h.unique_bytes) as i64 - reserved.min(c.unique_bytes) as i64;
 
-        let (clone_list, head_list) = (self.deadlist_of(clone)?, self.deadlist_of(head)?);
-        let shared = self.dataset(snapshot)?;
+        let (clone_list, head_list) = (self.read().deadlist_of(clone)?, self.read().deadlist_of(head)?);
+        let shared = self.read().dataset(snapshot)?;
         // What the snapshot has for itself depends on the dataset that follows in its own line. OpenZFS counts it anew also
         // where the head is a clone without snapshots, and is wrong then.
         if shared.next == Some(head) {
-            let unique = self.dead_space(clone_list, shared.prev_snapshot_txg, Txg(u64::MAX))?.used_bytes;
+            let unique =
+                self.read().dead_space(clone_list, shared.prev_snapshot_txg, Txg(u64::MAX))?.used_bytes;
             self.change_dataset(snapshot, |dataset| dataset.unique_bytes = unique)?;
         }
 
@@ -48,16 +49,16 @@ impl Tx<'_> {
             compressed: phys.compressed_bytes as i64,
             uncompressed: phys.uncompressed_bytes as i64,
         };
-        let all = |list: ObjectId| Ok::<_, Error>(Change::of(&self.deadlist(list)?.space));
+        let all = |list: ObjectId| Ok::<_, Error>(Change::of(&self.read().deadlist(list)?.space));
         let grows = referenced(&c)
             .plus(all(clone_list)?)
             .plus(referenced(&h).negated())
             .plus(all(head_list)?.negated());
         self.use_space(h.dir, Use::Head, grows)?;
         self.use_space(c.dir, Use::Head, grows.negated())?;
-        let origin_txg = self.origin_txg(h.dir)?;
+        let origin_txg = self.read().origin_txg(h.dir)?;
         let young = |list: ObjectId| {
-            Ok::<_, Error>(self.dead_space(list, origin_txg, Txg(u64::MAX))?.used_bytes as i64)
+            Ok::<_, Error>(self.read().dead_space(list, origin_txg, Txg(u64::MAX))?.used_bytes as i64)
         };
         let to_snapshots = young(clone_list)? - young(head_list)?;
         self.move_space(h.dir, to_snapshots, Use::Head, Use::Snapshots)?;
@@ -77,7 +78,7 @@ impl Tx<'_> {
     }
 
     fn swap_features(&mut self, a: ObjectId, b: ObjectId) -> Result<()> {
-        let (of_a, of_b) = (self.dataset_features(a)?, self.dataset_features(b)?);
+        let (of_a, of_b) = (self.read().dataset_features(a)?, self.read().dataset_features(b)?);
         self.drop_features(a)?;
         self.drop_features(b)?;
         for (to, features) in [(b, of_a), (a, of_b)] {
@@ -94,16 +95,17 @@ impl Tx<'_> {
     /// # Errors
     /// `ESRCH` when it has no snapshot, `EEXIST` when there are younger snapshots or bookmarks than `to`.
     pub(super) fn rollback(&mut self, name: &str, to: Option<&str>) -> Result<()> {
-        let head = self.head_named(name)?;
-        let phys = self.dataset(head)?;
+        let head = self.dsl().head(name)?.object();
+        let phys = self.read().dataset(head)?;
         let none = || Error::refused(Errno::ESRCH, format!("{name} has no snapshot to go back to"));
         let last = phys.prev_snapshot.filter(|_| phys.prev_snapshot_txg.0 >= super::TXG_INITIAL.0);
         let last = last.ok_or_else(none)?;
         if let Some(to) = to {
-            let to_object = self.snapshot_named(to)?;
-            let to_phys = self.dataset(to_object)?;
+            let to_object = self.dsl().snapshot(to)?.object();
+            let to_phys = self.read().dataset(to_object)?;
             if to_object != last {
-                let is_older = to_phys.dir == phys.dir || self.dir(phys.dir)?.origin == Some(to_object);
+                let is_older =
+                    to_phys.dir == phys.dir || self.read().dir(phys.dir)?.origin == Some(to_object);
                 return Err(if is_older {
                     Error::refused(Errno::EEXIST, format!("more recent snapshots than {to} exist"))
                 } else {
@@ -114,11 +116,16 @@ impl Tx<'_> {
         if phys.prev_snapshot_txg >= self.txg() {
             return Err(Error::refused(Errno::EAGAIN, format!("the last snapshot of {name} is too new")));
         }
-        if self.bookmarks(head)?.last().is_some_and(|mark| mark.creation_txg > phys.prev_snapshot_txg) {
+        if self
+            .read()
+            .bookmarks(head, "")?
+            .last()
+            .is_some_and(|mark| mark.creation_txg > phys.prev_snapshot_txg)
+        {
             return Err(Error::refused(Errno::EEXIST, format!("more recent bookmarks of {name} exist")));
         }
-        let target = self.dataset(last)?;
-        let quota = self.number_property(phys.dir, "refquota")?;
+        let target = self.read().dataset(last)?;
+        let quota = self.read().number_property(phys.dir, "refquota")?;
         if quota != 0 && target.referenced_bytes > quota {
             return Err(Error::refused(
                 Errno::EDQUOT,

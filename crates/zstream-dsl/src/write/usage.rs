@@ -136,7 +136,7 @@ impl Tx<'_> {
             return Ok(());
         }
         let (mut at, mut change, mut parts) = (dir, change, parts.to_vec());
-        for _ in 0..super::make::DEPTH_MAX {
+        for _ in 0..crate::reader::DEPTH_MAX {
             let (up, parent) = self.change_dir(at, |dir| (count(dir, change, &parts), dir.parent))?;
             let Some(parent) = parent else { return Ok(()) };
             parts = vec![(Use::ChildReservations, up - change.used), (Use::Children, change.used)];
@@ -163,7 +163,7 @@ impl Tx<'_> {
     /// # Errors
     /// When the directories cannot be read.
     pub fn use_mos_space(&mut self, change: Change) -> Result<()> {
-        match self.child(self.root_dir()?, "$MOS")? {
+        match self.read().child(self.read().root_dir()?, "$MOS")? {
             Some(dir) => self.use_space(dir, Use::Head, change),
             None => Ok(()),
         }

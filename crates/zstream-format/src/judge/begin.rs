@@ -5,10 +5,8 @@ use crate::errno::Errno;
 use crate::flags::{BeginFlags, FeatureFlags};
 use crate::nvlist::{NvList, NvValue};
 use crate::object_type::ObjsetType;
-use crate::record::Begin;
+use crate::record::{Begin, MAX_BLOCK_BYTES};
 
-/// The maximum block size of any pool (`SPA_MAXBLOCKSIZE`).
-const MAX_BLOCK_BYTES: u64 = 16 << 20;
 /// The first bit of `drr_versioninfo` after the header type and the features.
 const RESERVED_SHIFT: u32 = 2 + FeatureFlags::BITS;
 

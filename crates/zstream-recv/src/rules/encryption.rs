@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use zstream_dmu::zio::crypt;
-use zstream_dsl::dataset::{Dataset, Dir};
+use zstream_dsl::OpenMos;
+use zstream_dsl::dataset::Dir;
 use zstream_dsl::erratum::Erratum;
 use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::write::Wrapping;
@@ -13,7 +14,7 @@ use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
 use zstream_format::nvlist::NvList;
 
-use super::{Head, Receiver, Target};
+use super::{Found, Head, Receiver, Target};
 use crate::error::Result;
 use crate::refusal::Refusal;
 
@@ -47,7 +48,7 @@ pub struct OwnKey {
 pub(super) fn of_new(
     receiver: &Receiver<'_>,
     head: Head<'_>,
-    parent: &Arc<Dir>,
+    parent: &Arc<Dir<OpenMos<'_>>>,
     encryption: &Encryption,
 ) -> Result<()> {
     let above = CryptoKey::of(parent)?;
@@ -111,7 +112,7 @@ impl KeyData {
 
 /// Judges the keys that what is received will be encrypted with: those of `filled`, or of `base` where that is made anew. Nothing
 /// is written with keys of the first format.
-pub(super) fn writable(filled: Option<&Dataset>, base: Option<&Dataset>) -> Result<()> {
+pub(super) fn writable(filled: Option<&Found<'_>>, base: Option<&Found<'_>>) -> Result<()> {
     let Some(source) = filled.or(base) else { return Ok(()) };
     match source.crypto_key()?.as_ref().and_then(Erratum::of_keys) {
         Some(erratum) => Err(Refusal::FirstKeys { dataset: source.name().to_owned(), erratum }.into()),
@@ -121,7 +122,7 @@ pub(super) fn writable(filled: Option<&Dataset>, base: Option<&Dataset>) -> Resu
 
 /// Judges the keys of a raw stream: `filled` is the dataset that has the keys that an increment must have, `base` the
 /// snapshot that it starts from.
-pub(super) fn raw(head: Head<'_>, filled: Option<&Dataset>, base: Option<&Dataset>) -> Result<()> {
+pub(super) fn raw(head: Head<'_>, filled: Option<&Found<'_>>, base: Option<&Found<'_>>) -> Result<()> {
     if !head.has(FeatureFlags::RAW) {
         return Ok(());
     }
@@ -147,7 +148,7 @@ pub(super) fn raw(head: Head<'_>, filled: Option<&Dataset>, base: Option<&Datase
 /// The keys of a raw stream are those that `owner` has, which may be wrapped anew: then the key of the sender wraps them.
 /// That is for an encryption root to take over, not for what has the key of another dataset, which would lock it.
 /// `is_target`: the owner is what is received into, not the origin of a new clone.
-pub(super) fn wrapping(head: Head<'_>, target: &Target, owner: &Dataset, is_target: bool) -> Result<()> {
+pub(super) fn wrapping(head: Head<'_>, target: &Target, owner: &Found<'_>, is_target: bool) -> Result<()> {
     let Some(list) = head.list.filter(|_| head.has(FeatureFlags::RAW)) else { return Ok(()) };
     let Some(there) = owner.crypto_key()? else { return Ok(()) };
     if there.wrapped == KeyData::parse(list)?.data.wrapped || owner.is_own_encryption_root()? {
@@ -161,7 +162,7 @@ pub(super) fn wrapping(head: Head<'_>, target: &Target, owner: &Dataset, is_targ
 }
 
 /// The table of objects cannot change its shape.
-fn same_shape(keys: &KeyData, source: &Dataset) -> Result<()> {
+fn same_shape(keys: &KeyData, source: &Found<'_>) -> Result<()> {
     if source.phys().root.is_hole() {
         return Ok(());
     }
@@ -183,7 +184,7 @@ fn same_shape(keys: &KeyData, source: &Dataset) -> Result<()> {
 }
 
 /// An increment of encrypted blocks fits only the very encryption that it was made from.
-fn ivset(keys: &KeyData, base: &Dataset) -> Result<()> {
+fn ivset(keys: &KeyData, base: &Found<'_>) -> Result<()> {
     let name = base.name().to_owned();
     let found = base.ivset_guid()?.unwrap_or(0);
     if keys.from_ivset == 0 || found == 0 {

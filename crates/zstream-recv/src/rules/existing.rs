@@ -1,22 +1,21 @@
 //! The target is there: the stream goes into a hidden clone of it (`recv_begin_check_existing_impl`).
 
-use zstream_dmu::ids::Guid;
-use zstream_dsl::dataset::Dataset;
+use zstream_dsl::RECEIVE_CHILD;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
 use super::{
-    Encryption, Head, Plan, RECEIVE_CHILD, Receiver, Target, large_blocks, redactions, snapshot_limit,
+    Destination, Encryption, Found, Head, Receiver, Target, large_blocks, redactions, snapshot_limit,
 };
 use crate::error::Result;
 use crate::refusal::Refusal;
 
-pub(super) fn judge(
-    receiver: &Receiver<'_>,
+pub(super) fn judge<'t>(
+    receiver: &Receiver<'t>,
     head: Head<'_>,
     target: &Target,
-    found: Dataset,
-) -> Result<Plan> {
+    found: Found<'t>,
+) -> Result<Destination<Found<'t>>> {
     unlocked(head, &found)?;
     no_clone(head, target, &found)?;
     not_interrupted(&found)?;
@@ -32,18 +31,18 @@ pub(super) fn judge(
         replaceable(receiver, head, target, &found)?;
         None
     };
-    Ok(Plan::Existing { head: found, base })
+    Ok(Destination::Existing { head: found, base })
 }
 
 /// What is not raw is encrypted here, which needs the key.
-pub(super) fn unlocked(head: Head<'_>, found: &Dataset) -> Result<()> {
+pub(super) fn unlocked(head: Head<'_>, found: &Found<'_>) -> Result<()> {
     if !head.has(FeatureFlags::RAW) && !found.is_unlocked()? {
         return Err(Refusal::KeyNotLoaded(found.name().to_owned()).into());
     }
     Ok(())
 }
 
-fn no_clone(head: Head<'_>, target: &Target, found: &Dataset) -> Result<(), Refusal> {
+fn no_clone(head: Head<'_>, target: &Target, found: &Found<'_>) -> Result<(), Refusal> {
     let name = found.name().to_owned();
     if head.begin.flags.contains(BeginFlags::CLONE) {
         return Err(Refusal::CloneIntoExisting(name));
@@ -55,25 +54,21 @@ fn no_clone(head: Head<'_>, target: &Target, found: &Dataset) -> Result<(), Refu
 }
 
 /// Neither the dataset nor a hidden clone of it waits for a stream to go on.
-pub(super) fn not_interrupted(found: &Dataset) -> Result<()> {
-    if found.dir().child(RECEIVE_CHILD)?.is_some() || has_resume_state(found)? {
+pub(super) fn not_interrupted(found: &Found<'_>) -> Result<()> {
+    if found.dir().child(RECEIVE_CHILD)?.is_some() || found.has_receive_state()? {
         return Err(Refusal::Interrupted(found.name().to_owned()).into());
     }
     Ok(())
 }
 
-pub(super) fn has_resume_state(dataset: &Dataset) -> Result<bool> {
-    Ok(dataset.is_inconsistent() && dataset.entry("com.delphix:resume_toguid")?.is_some())
-}
-
-pub(super) fn no_volume_with_children(head: Head<'_>, found: &Dataset) -> Result<()> {
+pub(super) fn no_volume_with_children(head: Head<'_>, found: &Found<'_>) -> Result<()> {
     if head.begin.objset_type != ObjsetType::ZFS.0 && !found.dir().children()?.is_empty() {
         return Err(Refusal::VolumeWithChildren(found.name().to_owned()).into());
     }
     Ok(())
 }
 
-fn encryption(head: Head<'_>, found: &Dataset) -> Result<()> {
+fn encryption(head: Head<'_>, found: &Found<'_>) -> Result<()> {
     let encrypted = found.crypto_key()?.is_some();
     let name = || found.name().to_owned();
     if !encrypted && head.has(FeatureFlags::RAW) {
@@ -87,8 +82,9 @@ fn encryption(head: Head<'_>, found: &Dataset) -> Result<()> {
 
 /// The snapshot that the hidden clone starts from: the source of the increment or, where nothing was changed since,
 /// the newest.
-fn source(head: Head<'_>, target: &Target, found: &Dataset) -> Result<Dataset> {
-    let from = by_guid(found, head.begin.from_guid)?
+fn source<'t>(head: Head<'_>, target: &Target, found: &Found<'t>) -> Result<Found<'t>> {
+    let from = found
+        .snapshot_by_guid(head.begin.from_guid)?
         .ok_or_else(|| Refusal::NoSource { dataset: found.name().to_owned(), from: head.begin.from_guid })?;
     let (dataset, snapshot) = (found.name().to_owned(), from.name().to_owned());
     let newest = found.previous()?;
@@ -97,7 +93,8 @@ fn source(head: Head<'_>, target: &Target, found: &Dataset) -> Result<Dataset> {
         from
     } else {
         if is_modified_since(found, &from)? {
-            return Err(Refusal::Modified { dataset, snapshot }.into());
+            let newest = newest.filter(|_| !from_is_newest).map(|newest| newest.name().to_owned());
+            return Err(Refusal::Modified { dataset, snapshot, newest }.into());
         }
         if head.has(FeatureFlags::RAW) && !from_is_newest {
             return Err(Refusal::NewerSnapshot { dataset, snapshot }.into());
@@ -112,14 +109,9 @@ fn source(head: Head<'_>, target: &Target, found: &Dataset) -> Result<Dataset> {
     Ok(base)
 }
 
-/// The dataset's own snapshot with this guid.
-pub(super) fn by_guid(found: &Dataset, guid: Guid) -> Result<Option<Dataset>> {
-    Ok(found.snapshots()?.into_iter().find(|snapshot| snapshot.phys().guid == guid))
-}
-
 /// Whether a dataset holds anything else than one of its snapshots (`dsl_dataset_modified_since_snap`): a difference in
 /// the intent log alone is none.
-fn is_modified_since(found: &Dataset, snapshot: &Dataset) -> Result<bool> {
+fn is_modified_since(found: &Found<'_>, snapshot: &Found<'_>) -> Result<bool> {
     if found.phys().root.birth() <= snapshot.phys().creation_txg {
         return Ok(false);
     }
@@ -129,7 +121,7 @@ fn is_modified_since(found: &Dataset, snapshot: &Dataset) -> Result<bool> {
 }
 
 /// A full stream replaces a dataset by force, unless keys are in play.
-fn replaceable(receiver: &Receiver<'_>, head: Head<'_>, target: &Target, found: &Dataset) -> Result<()> {
+fn replaceable(receiver: &Receiver<'_>, head: Head<'_>, target: &Target, found: &Found<'_>) -> Result<()> {
     let name = found.name().to_owned();
     if !target.force {
         return Err(Refusal::Exists(name).into());

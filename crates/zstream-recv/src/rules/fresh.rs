@@ -1,16 +1,19 @@
 //! The target is not there: the stream goes into a new dataset.
 
-use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
 use super::{
-    Head, Plan, Receiver, Target, dataset, filesystem_limit, large_blocks, redactions, snapshot_limit,
+    Destination, Found, Head, Receiver, Target, filesystem_limit, large_blocks, redactions, snapshot_limit,
 };
 use crate::error::Result;
 use crate::refusal::Refusal;
 
-pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
+pub(super) fn judge<'t>(
+    receiver: &Receiver<'t>,
+    head: Head<'_>,
+    target: &Target,
+) -> Result<Destination<Found<'t>>> {
     let dsl = receiver.dsl;
     let clone = head.begin.flags.contains(BeginFlags::CLONE) || target.origin.is_some();
     if head.is_incremental() && !clone {
@@ -19,8 +22,8 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     if !head.is_incremental() && clone && !head.begin.flags.contains(BeginFlags::FREERECORDS) {
         return Err(Refusal::NoFreeRecords.into());
     }
-    let (above, name) = target.dataset.rsplit_once('/').ok_or_else(|| Refusal::NoParent(String::new()))?;
-    let parent = dataset(dsl, above)?.ok_or_else(|| Refusal::NoParent(above.to_owned()))?;
+    let (above, _) = target.dataset.rsplit_once('/').ok_or_else(|| Refusal::NoParent(String::new()))?;
+    let parent = dsl.find_head(above)?.ok_or_else(|| Refusal::NoParent(above.to_owned()))?;
     if !head.has(FeatureFlags::RAW) && target.origin.is_none() {
         super::encryption::of_new(receiver, head, parent.dir(), &target.encryption)?;
     }
@@ -30,10 +33,10 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
         return Err(Refusal::ParentNotFilesystem(above.to_owned()).into());
     }
     let origin = target.origin.as_deref().map(|name| origin(receiver, head, name)).transpose()?;
-    Ok(Plan::New { parent: parent.dir().clone(), name: name.to_owned(), origin })
+    Ok(Destination::New { origin })
 }
 
-fn origin(receiver: &Receiver<'_>, head: Head<'_>, name: &str) -> Result<Dataset> {
+fn origin<'t>(receiver: &Receiver<'t>, head: Head<'_>, name: &str) -> Result<Found<'t>> {
     let origin = match receiver.dsl.dataset(name) {
         Ok(origin) => origin,
         Err(error) if error.is_not_found() => {

@@ -1,14 +1,17 @@
 //! A corrective receive: blocks of a snapshot that is there are written anew where they are damaged.
 
-use zstream_dsl::dataset::Dataset;
 use zstream_format::flags::FeatureFlags;
 
 use super::existing::{no_volume_with_children, not_interrupted, unlocked};
-use super::{Head, Plan, Target};
+use super::{Destination, Found, Head, Target};
 use crate::error::Result;
 use crate::refusal::Refusal;
 
-pub(super) fn judge(head: Head<'_>, target: &Target, found: &Dataset) -> Result<Plan> {
+pub(super) fn judge<'t>(
+    head: Head<'_>,
+    target: &Target,
+    found: &Found<'t>,
+) -> Result<Destination<Found<'t>>> {
     unlocked(head, found)?;
     not_interrupted(found)?;
     let snapshot =
@@ -24,5 +27,5 @@ pub(super) fn judge(head: Head<'_>, target: &Target, found: &Dataset) -> Result<
     if found != expected {
         return Err(Refusal::HealGuid { name: target.full_name(), found, expected }.into());
     }
-    Ok(Plan::Heal { snapshot })
+    Ok(Destination::Heal { snapshot })
 }

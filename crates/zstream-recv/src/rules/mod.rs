@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One function per rule; the order is OpenZFS's, so that a stream that breaks several is refused with the same
-//! errno. Here nothing is changed. What comes out is a [`Plan`]. Magic and byte order are the business of
+//! errno. Here nothing is changed. What comes out is a [`Destination`]. Magic and byte order are the business of
 //! [`zstream_format::stream`].
 //!
 //! Departures: where OpenZFS 2.3.2 looks for large blocks in the parent of a new clone, the origin is asked, as is
@@ -22,45 +22,42 @@ mod stream;
 
 use std::sync::Arc;
 
+use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::Features;
+use zstream_dsl::OpenMos;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::name::Name;
 use zstream_dsl::pool::Dsl;
-use zstream_dsl::prop::table::Property;
-use zstream_dsl::prop::value::Value;
-use zstream_dsl::prop::{Props, Subject};
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Limits;
 use zstream_format::nvlist::NvList;
-use zstream_format::record::Begin;
+use zstream_format::record::{Begin, MAX_BLOCK_BYTES};
 
 pub use self::encryption::{Encryption, KeyData, OwnKey};
+pub(crate) use self::stream::pool_feature;
 use crate::error::Result;
 use crate::refusal::Refusal;
 
-/// The name of the clone that is filled when the target is there already (`recv_clone_name`).
-pub const RECEIVE_CHILD: &str = "%recv";
+/// A dataset as it is in the transaction group in which a stream is judged.
+pub(crate) type Found<'t> = Dataset<OpenMos<'t>>;
 
 /// The pool that receives.
 #[derive(Clone)]
 pub struct Receiver<'a> {
-    /// Its datasets.
-    pub dsl: &'a Arc<Dsl>,
+    /// Its datasets, in the open transaction group.
+    pub dsl: &'a Arc<Dsl<OpenMos<'a>>>,
     /// Its features.
     pub features: &'a Features,
     /// Its version.
     pub version: u64,
 }
 
-impl Receiver<'_> {
-    /// What the pool allows in records.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        let large = |feature| self.features.is_enabled(feature);
-        Limits {
-            max_block_bytes: if large("large_blocks") { 16 << 20 } else { 128 << 10 },
-            max_dnode_slots: if large("large_dnode") { 32 } else { 1 },
-        }
+/// What a pool with these features allows in records.
+pub(crate) fn limits(features: &Features) -> Limits {
+    let large = |feature| features.is_enabled(feature);
+    Limits {
+        max_block_bytes: if large("large_blocks") { MAX_BLOCK_BYTES as u32 } else { 128 << 10 },
+        max_dnode_slots: if large("large_dnode") { 32 } else { 1 },
     }
 }
 
@@ -134,66 +131,79 @@ impl Head<'_> {
     }
 }
 
-/// Where a stream goes, all rules being kept.
-#[derive(Debug)]
-pub enum Plan {
+/// Where a stream goes, all rules being kept. It holds until the pool is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination<D = ObjectId> {
     /// Into a new dataset.
     New {
-        /// The directory above it.
-        parent: Arc<Dir>,
-        /// Its last name.
-        name: String,
         /// The snapshot that it is a clone of.
-        origin: Option<Dataset>,
+        origin: Option<D>,
     },
     /// Into a hidden clone of a dataset, which then takes its place.
     Existing {
         /// The dataset.
-        head: Dataset,
+        head: D,
         /// The snapshot to start from; none for a full stream.
-        base: Option<Dataset>,
+        base: Option<D>,
     },
     /// Further into what an interrupted receive left.
     Resume {
         /// What is filled: a dataset, or the hidden clone.
-        filled: Dataset,
+        filled: D,
         /// The dataset that the hidden clone is to replace.
-        head: Option<Dataset>,
+        head: Option<D>,
     },
     /// Into the damaged blocks of a snapshot.
     Heal {
         /// The snapshot.
-        snapshot: Dataset,
+        snapshot: D,
     },
+}
+
+impl Destination<Found<'_>> {
+    /// The same by object, for when the datasets change.
+    fn objects(&self) -> Destination {
+        let object = |dataset: &Option<Found<'_>>| dataset.as_ref().map(Dataset::object);
+        match self {
+            Self::New { origin } => Destination::New { origin: object(origin) },
+            Self::Existing { head, base } => {
+                Destination::Existing { head: head.object(), base: object(base) }
+            }
+            Self::Resume { filled, head } => {
+                Destination::Resume { filled: filled.object(), head: object(head) }
+            }
+            Self::Heal { snapshot } => Destination::Heal { snapshot: snapshot.object() },
+        }
+    }
 }
 
 /// Judges a stream that is to be received.
 ///
 /// # Errors
 /// The first rule that it breaks, or a pool that cannot be read. Nothing was changed.
-pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
+pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Destination> {
     names(target)?;
     stream::judge(receiver, head, target)?;
     if head.has(FeatureFlags::RESUMING) {
-        return resume::judge(receiver, head, target);
+        return resume::judge(receiver, head, target).map(|destination| destination.objects());
     }
-    let plan = match dataset(receiver.dsl, &target.dataset)? {
+    let destination = match receiver.dsl.find_head(&target.dataset)? {
         Some(found) if target.heal => heal::judge(head, target, &found)?,
         Some(found) => existing::judge(receiver, head, target, found)?,
         None if target.heal => return Err(Refusal::NoDatasetToHeal(target.dataset.clone()).into()),
         None => fresh::judge(receiver, head, target)?,
     };
-    let (filled, base) = match &plan {
-        Plan::New { origin, .. } => (None, origin.as_ref()),
-        Plan::Existing { head, base } => (base.as_ref().map(|_| head), base.as_ref()),
-        Plan::Resume { .. } | Plan::Heal { .. } => (None, None),
+    let (filled, base) = match &destination {
+        Destination::New { origin } => (None, origin.as_ref()),
+        Destination::Existing { head, base } => (base.as_ref().map(|_| head), base.as_ref()),
+        Destination::Resume { .. } | Destination::Heal { .. } => (None, None),
     };
     encryption::writable(filled, base)?;
     encryption::raw(head, filled, base)?;
     if let Some(owner) = filled.or(base) {
         encryption::wrapping(head, target, owner, filled.is_some())?;
     }
-    Ok(plan)
+    Ok(destination.objects())
 }
 
 /// The name is one that a snapshot can have, and none of those that ZFS keeps for itself.
@@ -212,17 +222,8 @@ fn names(target: &Target) -> Result<(), Refusal> {
     }
 }
 
-/// The head of this name; none where there is none.
-fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Option<Dataset>> {
-    match dsl.dir(name).and_then(|dir| dir.head()) {
-        Ok(head) => Ok(Some(head)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The source has blocks above 128 KiB and the stream cannot change them (`recv_check_large_blocks`).
-fn large_blocks(head: Head<'_>, source: &Dataset) -> Result<()> {
+fn large_blocks(head: Head<'_>, source: &Found<'_>) -> Result<()> {
     use zstream_dsl::dataset::feature::LARGE_BLOCKS;
     if !head.has(FeatureFlags::LARGE_BLOCKS) && source.has_feature(LARGE_BLOCKS)? {
         return Err(Refusal::LargeBlocks(source.name().to_owned()).into());
@@ -231,7 +232,7 @@ fn large_blocks(head: Head<'_>, source: &Dataset) -> Result<()> {
 }
 
 /// The stream brings all that a redacted source lacks (`redact_check`).
-fn redactions(head: Head<'_>, source: &Dataset) -> Result<()> {
+fn redactions(head: Head<'_>, source: &Found<'_>) -> Result<()> {
     let Some(lacks) = source.redaction_snapshots()? else { return Ok(()) };
     let within = |guids: &[u64]| guids.iter().all(|guid| lacks.contains(guid));
     let fits = if !head.is_incremental() {
@@ -247,14 +248,12 @@ fn redactions(head: Head<'_>, source: &Dataset) -> Result<()> {
 }
 
 /// No limit on snapshots or filesystems, here or above, is reached (`dsl_fs_ss_limit_check`).
-fn limit(dir: &Arc<Dir>, limit: &'static str, count: &str) -> Result<()> {
-    let Some(property) = Property::find(limit) else { return Ok(()) };
+fn limit(dir: &Arc<Dir<OpenMos<'_>>>, limit: &'static str, count: &str) -> Result<()> {
     let mut at = Some(dir.clone());
     while let Some(dir) = at {
         if let Some(there) = dir.entry(&format!("com.joyent:{count}"))? {
             let there = there.u64()?;
-            let props = Props::new(Subject::Dataset(Box::new(dir.head()?)), None)?;
-            if let Some(Value::Number(value)) = props.get(property)?.map(|found| found.value)
+            if let Some(value) = dir.own_number(limit)?
                 && there >= value
             {
                 let dataset = dir.name().to_owned();
@@ -266,10 +265,10 @@ fn limit(dir: &Arc<Dir>, limit: &'static str, count: &str) -> Result<()> {
     Ok(())
 }
 
-fn snapshot_limit(dir: &Arc<Dir>) -> Result<()> {
+fn snapshot_limit(dir: &Arc<Dir<OpenMos<'_>>>) -> Result<()> {
     limit(dir, "snapshot_limit", "snapshot_count")
 }
 
-fn filesystem_limit(dir: &Arc<Dir>) -> Result<()> {
+fn filesystem_limit(dir: &Arc<Dir<OpenMos<'_>>>) -> Result<()> {
     limit(dir, "filesystem_limit", "filesystem_count")
 }

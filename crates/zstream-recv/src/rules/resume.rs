@@ -1,16 +1,23 @@
 //! A stream that goes on where a receive was interrupted (`dmu_recv_resume_begin_check`).
 
 use zstream_dmu::ids::ObjectId;
-use zstream_dsl::dataset::Dataset;
+use zstream_dsl::RECEIVE_CHILD;
+use zstream_dsl::resume::RAW_RECEIVE;
 use zstream_format::flags::FeatureFlags;
 
-use super::existing::{has_resume_state, unlocked};
-use super::{Head, Plan, RECEIVE_CHILD, Receiver, Target, dataset, large_blocks};
+use super::existing::unlocked;
+use super::{Destination, Found, Head, Receiver, Target, large_blocks};
 use crate::error::Result;
 use crate::refusal::Refusal;
 
-pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Plan> {
-    let found = dataset(receiver.dsl, &target.dataset)?
+pub(super) fn judge<'t>(
+    receiver: &Receiver<'t>,
+    head: Head<'_>,
+    target: &Target,
+) -> Result<Destination<Found<'t>>> {
+    let found = receiver
+        .dsl
+        .find_head(&target.dataset)?
         .ok_or_else(|| Refusal::NothingToResume(target.dataset.clone()))?;
     let hidden = found.dir().child(RECEIVE_CHILD)?.map(|dir| dir.head()).transpose()?;
     if hidden.is_some() && !head.is_incremental() && !target.force {
@@ -28,27 +35,23 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     super::encryption::raw(head, Some(&filled), base.as_ref())?;
     super::encryption::wrapping(head, target, replaced.as_ref().unwrap_or(&filled), true)?;
     point(head, target, &filled)?;
-    Ok(Plan::Resume { filled, head: replaced })
+    Ok(Destination::Resume { filled, head: replaced })
 }
 
 /// The dataset was being filled from the same snapshot, from the same source, with the same redactions.
-fn waits_for(head: Head<'_>, target: &Target, filled: &Dataset) -> Result<()> {
+fn waits_for(head: Head<'_>, target: &Target, filled: &Found<'_>) -> Result<()> {
     let refuse = |why: String| -> Result<()> {
         Err(Refusal::NotResumable { dataset: target.dataset.clone(), why }.into())
     };
-    if !has_resume_state(filled)? {
+    if !filled.has_receive_state()? {
         return refuse("no receive was interrupted".to_owned());
     }
-    let number = |name: &str| -> Result<u64> {
-        let value = filled.entry(&format!("com.delphix:resume_{name}"))?;
-        Ok(value.map(|value| value.u64()).transpose()?.unwrap_or(0))
-    };
-    let is_raw = filled.entry("com.datto:resume_rawok")?.is_some();
+    let is_raw = filled.entry(RAW_RECEIVE)?.is_some();
     if is_raw != head.has(FeatureFlags::RAW) {
         let kind = |is_raw| if is_raw { "raw" } else { "not raw" };
         return refuse(format!("it began {}, the stream is {}", kind(is_raw), kind(!is_raw)));
     }
-    let (to, from) = (number("toguid")?, number("fromguid")?);
+    let (to, from) = (filled.receive_number("toguid")?, filled.receive_number("fromguid")?);
     if to != head.begin.to_guid.0 {
         return refuse(format!("it waits for snapshot {to:x}, the stream is of {}", head.begin.to_guid));
     }
@@ -73,14 +76,10 @@ fn waits_for(head: Head<'_>, target: &Target, filled: &Dataset) -> Result<()> {
 }
 
 /// The stream goes on exactly where the dataset stands.
-fn point(head: Head<'_>, target: &Target, filled: &Dataset) -> Result<()> {
+fn point(head: Head<'_>, target: &Target, filled: &Found<'_>) -> Result<()> {
     let stream = |key| head.list.and_then(|list| list.get_u64(key)).unwrap_or(0);
-    let kept = |name: &str| -> Result<u64> {
-        let value = filled.entry(&format!("com.delphix:resume_{name}"))?;
-        Ok(value.map(|value| value.u64()).transpose()?.unwrap_or(0))
-    };
     let found = (ObjectId(stream("resume_object")), stream("resume_offset"));
-    let expected = (ObjectId(kept("object")?), kept("offset")?);
+    let expected = (ObjectId(filled.receive_number("object")?), filled.receive_number("offset")?);
     if found != expected {
         return Err(Refusal::ResumePoint { dataset: target.dataset.clone(), found, expected }.into());
     }

@@ -44,6 +44,11 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     Ok(())
 }
 
+/// What a feature of a stream needs of the pool; none for one that every pool can take.
+pub(crate) fn pool_feature(feature: FeatureFlags) -> Option<&'static str> {
+    NEEDS.into_iter().find(|(stream, _)| *stream == feature).map(|(_, needs)| needs)
+}
+
 fn pool_features(receiver: &Receiver<'_>, head: Head<'_>) -> Result<(), Refusal> {
     if head.has(FeatureFlags::SA_SPILL) && receiver.version < SYSTEM_ATTRIBUTES_VERSION {
         return Err(Refusal::PoolVersion { version: receiver.version });

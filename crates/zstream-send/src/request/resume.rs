@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
+use zstream_dsl::RECEIVE_CHILD;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::error::Result as DmuResult;
@@ -16,9 +17,6 @@ use crate::job::{From, Job, Step};
 use crate::package::children;
 use crate::plan::{Form, ResumePoint};
 use crate::refusal::Refusal;
-
-/// The hidden child into which an incremental receive writes.
-const RECEIVE_CHILD: &str = "%recv";
 
 /// Resolves a resume token into a job. `form` is added to that of the token.
 ///

@@ -32,7 +32,7 @@ use zstream_format::object_type::ObjsetType;
 use self::names::Rules;
 use crate::directory::DirectoryEntry;
 use crate::error::{Error, Result};
-use crate::fs::{Filesystem, MASTER_NODE, node_of};
+use crate::fs::{Filesystem, node_of};
 use crate::node::{FileType, Node, Time};
 use crate::sa::{Attribute, Registry};
 
@@ -88,7 +88,7 @@ pub struct Writer {
     random: Random,
     /// The objects that were created. This and `met` are used only if names have several spellings.
     made: RangeSet,
-    /// The directories that existed before, and the names by which they were found.
+    /// The directories that existed before, and objects that keep the name of a replaced one, with the names by which they were found.
     met: HashMap<u64, Vec<u8>>,
     pending: HashMap<u64, Pending>,
     pending_count: usize,
@@ -123,7 +123,7 @@ impl Writer {
                 fs.version()
             )));
         }
-        let master = Zap::open(set, MASTER_NODE)?;
+        let master = Zap::open(set, ObjectId::MASTER_NODE)?;
         let attributes = master
             .lookup_u64("SA_ATTRS")?
             .ok_or_else(|| Error::corrupt("master node", "it has no SA_ATTRS"))?;

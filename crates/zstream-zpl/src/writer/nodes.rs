@@ -81,6 +81,16 @@ pub struct NewNode {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+/// The object of a node without attributes, and the attributes that its kind gives it.
+struct Allocated {
+    object: ObjectId,
+    size: u64,
+    links: u64,
+    /// The target of a symbolic link.
+    target: Option<Vec<u8>>,
+    rdev: Option<u64>,
+}
+
 impl Writer {
     /// Creates a node with a name. Write the content of a regular file with [`write`](Self::write) and
     /// [`finish`](Self::finish) afterwards.
@@ -108,21 +118,14 @@ impl Writer {
         Ok(object)
     }
 
-    /// Creates a node without a name.
-    pub(super) fn make(
-        &mut self,
-        set: &mut dyn ObjectStore,
-        new: &NewNode,
-        parent: &Node,
-        flags: u64,
-    ) -> Result<ObjectId> {
-        let file_type = new.kind.file_type();
+    /// Allocates the object of a node of this kind.
+    fn allocate(&mut self, set: &mut dyn ObjectStore, kind: &NodeKind) -> Result<Allocated> {
         let described = |object_type, block_bytes| {
             NewObject { dn_slots: self.settings.dn_slots, ..NewObject::new(object_type, block_bytes) }
                 .with_bonus(ObjectType::SA, 0)
         };
         let (mut size, mut target, mut rdev, mut links) = (0, None, None, 1);
-        let object = match &new.kind {
+        let object = match kind {
             NodeKind::Directory => {
                 (size, links) = (2, 2);
                 let norm_flags = self.rules.norm_flags();
@@ -158,6 +161,19 @@ impl Writer {
                 set.allocate(&described(ObjectType::PLAIN_FILE_CONTENTS, 512))?
             }
         };
+        Ok(Allocated { object, size, links, target, rdev })
+    }
+
+    /// Creates a node without a name.
+    pub(super) fn make(
+        &mut self,
+        set: &mut dyn ObjectStore,
+        new: &NewNode,
+        parent: &Node,
+        flags: u64,
+    ) -> Result<ObjectId> {
+        let file_type = new.kind.file_type();
+        let Allocated { object, size, links, target, rdev } = self.allocate(set, &new.kind)?;
         self.note_made(object, self.settings.dn_slots);
         let (count, entries) = acl::trivial(new.permissions);
         let mut node = Node {

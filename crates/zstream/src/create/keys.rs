@@ -5,6 +5,7 @@ use std::fs;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::error::Error as DatasetError;
+use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::prop::parse::Parsed;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
@@ -34,6 +35,8 @@ pub fn key_at(location: &str) -> Option<Result<Secret>> {
 pub struct EncryptionProperties {
     encryption: Option<u64>,
     format: Option<u64>,
+    /// The format was given as `none`.
+    is_format_none: bool,
     location: Option<String>,
     rounds: Option<u64>,
 }
@@ -61,7 +64,10 @@ impl EncryptionProperties {
         let number = parsed.value.u64().ok();
         match parsed.name.as_str() {
             "encryption" => self.encryption = number,
-            "keyformat" => self.format = number.filter(|format| *format != 0),
+            "keyformat" => {
+                self.format = number.filter(|format| *format != 0);
+                self.is_format_none = number == Some(0);
+            }
             "pbkdf2iters" => self.rounds = number,
             "keylocation" => self.location = parsed.value.text().ok().map(str::to_owned),
             _ => return false,
@@ -78,9 +84,10 @@ impl EncryptionProperties {
         keys: &dyn Keys,
     ) -> Result<Option<Encryption>> {
         let refuse = |fault| Err(Error::Encryption { action: "create", name: name.to_owned(), fault });
-        let tx = pool.tx();
         let above = match name.rsplit_once('/') {
-            Some((parent, _)) => tx.dir_named(parent)?.map(|dir| tx.keys_of(dir)).transpose()?.flatten(),
+            Some((parent, _)) => {
+                pool.dsl().find_dir(parent)?.map(|dir| CryptoKey::of(&dir)).transpose()?.flatten()
+            }
             None => None,
         };
         let asks_for_key = self.asks_for_key();
@@ -177,6 +184,9 @@ impl EncryptionProperties {
     ) -> Result<NewKey> {
         let action = "change the key of";
         let refuse = |fault| Err(Error::Encryption { action, name: name.to_owned(), fault });
+        if self.is_format_none {
+            return refuse(EncryptionFault::FormatNone);
+        }
         let Some(format) = self.format.or(now.as_ref().map(|(format, _)| format.numbers().0)) else {
             return refuse(EncryptionFault::NoFormat);
         };
@@ -197,7 +207,7 @@ impl EncryptionProperties {
 
     /// The key location, if no other encryption property is given: it may then apply to existing or received keys.
     pub(crate) fn location_only(&self) -> Option<&str> {
-        let Self { encryption, format, location, rounds } = self;
+        let Self { encryption, format, location, rounds, .. } = self;
         location.as_deref().filter(|_| encryption.is_none() && format.is_none() && rounds.is_none())
     }
 

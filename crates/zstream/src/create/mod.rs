@@ -149,7 +149,7 @@ impl NewDataset {
     pub fn create(&self, pool: &mut WritablePool, keys: &dyn Keys) -> Result<Vec<String>> {
         let mut made = Vec::new();
         if self.parents {
-            if pool.tx().dir_named(&self.name)?.is_some() {
+            if pool.dsl().find_dir(&self.name)?.is_some() {
                 return Ok(made);
             }
             made = create_parents(pool, &self.name, keys)?;
@@ -168,13 +168,13 @@ impl NewDataset {
         }
         let (mut kept, mut encryption) = (Vec::new(), EncryptionProperties::default());
         for parsed in &self.properties {
-            pool.tx().check_assignment(parsed, types, true)?;
+            pool.dsl().check_assignment(parsed, types, true)?;
             if !take_fixed(&mut filesystem, parsed) && !encryption.take(parsed) {
                 kept.push(parsed);
             }
         }
         if let Some(Volume { block_bytes, .. }) = volume {
-            pool.tx().check_assignment(&parse("volblocksize", &block_bytes.to_string())?, types, true)?;
+            pool.dsl().check_assignment(&parse("volblocksize", &block_bytes.to_string())?, types, true)?;
         }
         // Names that are normalized have to be text.
         filesystem.utf8_only |= !filesystem.normalization.is_empty();
@@ -197,7 +197,7 @@ impl NewDataset {
         pool.sync(head, &mut set)?;
         let is_reserved = kept.iter().any(|parsed| parsed.name == "refreservation");
         if let Some(Volume { bytes, block_bytes }) = volume.filter(|_| !self.is_sparse && !is_reserved) {
-            let copies = pool.tx().set_properties(head)?.copies;
+            let copies = pool.dsl().dataset_by_object(head)?.set_properties()?.copies;
             let reserved = volume_reservation(pool, bytes, block_bytes, u64::from(copies));
             pool.tx().set_property(head, "refreservation", &Setting::Local(Value::word(reserved)))?;
         }
@@ -216,7 +216,7 @@ fn bad_size(text: &str) -> DatasetError {
 pub fn create_parents(pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> Result<Vec<String>> {
     let mut made = Vec::new();
     for above in name.match_indices('/').filter_map(|(end, _)| name.get(..end)) {
-        if pool.tx().dir_named(above)?.is_none() {
+        if pool.dsl().find_dir(above)?.is_none() {
             NewDataset::filesystem(above).create_one(pool, keys)?;
             made.push(above.to_owned());
         }
@@ -239,14 +239,12 @@ fn take_fixed(new: &mut NewFilesystem, parsed: &Parsed) -> bool {
 /// Copies the settings that are fixed at creation from the parent filesystem (`zfs_fill_zplprops`).
 fn inherit_fixed(pool: &mut WritablePool, name: &str, new: &mut NewFilesystem) -> Result<(), DatasetError> {
     let Some((parent, _)) = name.rsplit_once('/') else { return Ok(()) };
-    let tx = pool.tx();
-    let Some(dir) = tx.dir_named(parent)? else { return Ok(()) };
-    let Some(head) = tx.dir(dir)?.head else { return Ok(()) };
-    let set = tx.objset(head)?;
-    if !has_master_node(&set)? {
+    let Some(head) = pool.dsl().find_head(parent)? else { return Ok(()) };
+    let set = head.objset_locked()?;
+    if !has_master_node(&*set)? {
         return Ok(());
     }
-    let number = |name: &str| Ok::<_, DatasetError>(setting(&set, name)?.unwrap_or_default());
+    let number = |name: &str| Ok::<_, DatasetError>(setting(&*set, name)?.unwrap_or_default());
     new.normalization = NormFlags::from_bits_retain(number("normalization")?);
     new.utf8_only = number("utf8only")? != 0;
     new.case = number("casesensitivity")?;

@@ -5,6 +5,7 @@ use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::vdev::arithmetic::TYPICAL_BYTES;
 use zstream_dmu::zap::Value;
 use zstream_dsl::error::Error as DatasetError;
+use zstream_dsl::prop::stored_number;
 use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::errno::Errno;
 use zstream_zpl::volume;
@@ -47,13 +48,14 @@ pub fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u6
 /// # Errors
 /// The volume is read-only or incompletely received; it cannot have this size; the pool cannot be written.
 pub fn resize_volume(pool: &mut WritablePool, head: ObjectId, size: u64) -> Result<(), Cause> {
-    let tx = pool.tx();
-    let dir = tx.dataset(head)?.dir;
-    if tx.inherited_number(dir, "readonly")? == Some(1) {
-        return Err(DatasetError::refused(Errno::EROFS, "the volume is read-only").into());
-    }
-    tx.check_not_filled(head)?;
-    let reserved = tx.inherited_number(dir, "refreservation")?.unwrap_or(0);
+    let reserved = {
+        let volume = pool.dsl().dataset_by_object(head)?;
+        if stored_number(&volume, "readonly")? == Some(1) {
+            return Err(DatasetError::refused(Errno::EROFS, "the volume is read-only").into());
+        }
+        volume.check_not_filled()?;
+        volume.dir().own_number("refreservation")?.unwrap_or(0)
+    };
     let mut set = pool.open_head(head)?;
     let old = volume::content(&set)?.size();
     let block = set.info(volume::DATA)?.block_bytes;

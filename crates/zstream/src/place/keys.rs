@@ -152,8 +152,8 @@ pub fn unlock(dataset: &Dataset, keys: &dyn Keys) -> Result<()> {
 /// # Errors
 /// As [`unlock`].
 pub fn unlock_to_write(pool: &mut WritablePool, head: ObjectId, keys: &dyn Keys) -> Result<()> {
-    let tx = pool.tx();
-    let Some(of_head) = tx.keys_of(tx.dataset(head)?.dir)? else { return Ok(()) };
+    let of_head = pool.dsl().dataset_by_object(head)?.crypto_key()?;
+    let Some(of_head) = of_head else { return Ok(()) };
     load_key(pool, of_head.root, keys).map(drop)
 }
 
@@ -162,7 +162,7 @@ pub fn unlock_to_write(pool: &mut WritablePool, head: ObjectId, keys: &dyn Keys)
 /// # Errors
 /// As [`unlock`].
 pub fn load_key(pool: &mut WritablePool, root: ObjectId, keys: &dyn Keys) -> Result<Wrapping> {
-    let name = pool.tx().dir_name(root)?;
+    let name = pool.dsl().dir_by_object(root)?.name().to_owned();
     pool.load_key(root, &key(keys, &name)?).map_err(wrong(&name))
 }
 

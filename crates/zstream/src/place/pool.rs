@@ -173,7 +173,8 @@ impl PoolPlace {
     /// result is reproducible.
     ///
     /// Interrupted receives that cannot be resumed are destroyed, as OpenZFS does when it imports a pool. If some
-    /// datasets cannot be read, they are left in place: such a pool can still be changed.
+    /// datasets cannot be read, they are left in place, and the pool can still be changed:
+    /// [`WritablePool::unread`] and [`unsearched`](crate::unsearched) report them.
     ///
     /// # Errors
     /// As [`PoolWriter::open`]; an interrupted receive cannot be destroyed.
@@ -197,9 +198,7 @@ impl PoolPlace {
             }
         };
         let mut pool = WritablePool::over(pool, seed)?;
-        if pool.tx().unresumable().is_ok_and(|unfinished| !unfinished.is_empty()) {
-            pool.destroy_unresumable()?;
-        }
+        pool.destroy_unresumable()?;
         Ok(pool)
     }
 
@@ -231,6 +230,11 @@ impl PoolPlace {
     ) -> Result<T, E> {
         change(&mut self.open_writable(Some(name), WriteOptions::default(), None)?)
     }
+}
+
+/// Warnings about the datasets that could not be searched for interrupted receives when the pool was opened.
+pub fn unsearched(pool: &WritablePool) -> impl Iterator<Item = Warning> {
+    pool.unread().iter().map(|error| Warning::NotSearched { reason: error.to_string() })
 }
 
 /// Reads the labels of a device.

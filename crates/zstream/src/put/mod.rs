@@ -26,7 +26,8 @@ use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::random::Random;
 use zstream_dmu::zap::Value;
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::write::{Tx, WritablePool};
+use zstream_dsl::prop::stored_number;
+use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::node::{FileType, Time};
@@ -157,10 +158,13 @@ impl Put {
         let writing =
             WriteOptions { force: options.force, now: options.timestamp, ..WriteOptions::default() };
         let mut pool = place.open_writable(Some(name), writing, options.timestamp)?;
-        let head = pool.tx().head_named(name)?;
-        pool.tx().check_not_filled(head)?;
+        let head = {
+            let head = pool.dsl().head(name)?;
+            head.check_not_filled()?;
+            head.object()
+        };
         unlock_to_write(&mut pool, head, keys)?;
-        let wants_dedup = pool.tx().wants_dedup(head)?;
+        let wants_dedup = pool.dsl().dataset_by_object(head)?.wants_dedup()?;
         let set = pool.open_head(head)?;
         let is_volume = set.objset_type() == ObjsetType::ZVOL;
         let mut target = Target { pool, head, set, written: 0, committed: None };
@@ -251,6 +255,12 @@ impl Put {
             }
             put.end(object, path, content.len() as u64)
         })
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &WritablePool {
+        &self.target.pool
     }
 
     /// Completes the last transaction group, logs `command` in the pool history, and exports the pool.
@@ -417,15 +427,17 @@ fn sparse(path: &Path) -> io::Result<Option<(File, u64)>> {
 /// The settings from the properties of the filesystem, and true if extended attributes are kept.
 fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), Cause> {
     let head = target.head;
-    let mut tx = target.pool.tx();
-    let dir = tx.dataset(head)?.dir;
-    let number = |tx: &Tx<'_>, name: &str| tx.inherited_number(dir, name);
-    let record = number(&tx, "recordsize")?.unwrap_or(128 << 10);
+    let (record, xattr, dnode) = {
+        let dataset = target.pool.dsl().dataset_by_object(head)?;
+        let number = |name| stored_number(&dataset, name);
+        (number("recordsize")?, number("xattr")?, number("dnodesize")?)
+    };
+    let record = record.unwrap_or(128 << 10);
     let record_bytes =
         u32::try_from(record).map_err(|_| DatasetError::unsupported(format!("recordsize {record}")))?;
-    let xattr = number(&tx, "xattr")?.unwrap_or(XATTR_SA);
+    let xattr = xattr.unwrap_or(XATTR_SA);
     let xattrs_inline = xattr != XATTR_DIRECTORY;
-    let dn_slots = match number(&tx, "dnodesize")?.unwrap_or(DNODE_LEGACY) {
+    let dn_slots = match dnode.unwrap_or(DNODE_LEGACY) {
         DNODE_LEGACY => 1,
         DNODE_AUTO => 2,
         bytes => u8::try_from(bytes / SLOT_BYTES)
@@ -433,7 +445,7 @@ fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), Cause> {
             .max(1),
     };
     if dn_slots > 1 {
-        tx.activate_feature(head, "large_dnode", &Value::word(0))?;
+        target.pool.tx().activate_feature(head, "large_dnode", &Value::word(0))?;
     }
     Ok((Settings { record_bytes, dn_slots, xattrs_inline, now }, xattr != XATTR_OFF))
 }
@@ -547,7 +559,15 @@ impl Putting<'_, '_> {
                 };
                 return Err(target(path, FileError::other_type(what)));
             }
-            Some(found) => Self::at(path, self.writer.remove(set, parent, &found.name))?,
+            Some(found) => {
+                Self::at(path, self.writer.remove(set, parent, &found.name))?;
+                // It may be another spelling of the same name: a file that is overwritten keeps its own.
+                let object = Self::at(path, self.writer.create(set, parent, &found.name, new))?;
+                if found.name != name {
+                    self.writer.note_asked(object, name);
+                }
+                return Ok(object);
+            }
             None => {}
         }
         Self::at(path, self.writer.create(set, parent, name, new))
@@ -565,7 +585,10 @@ impl Putting<'_, '_> {
             Some(found) if found.file_type == Some(FileType::Directory) => {
                 return Err(target(path, FileError::other_type("a file cannot replace a directory")));
             }
-            Some(found) => Self::at(path, self.writer.remove(set, parent, &found.name))?,
+            Some(found) => {
+                Self::at(path, self.writer.remove(set, parent, &found.name))?;
+                return Self::at(path, self.writer.link(set, parent, &found.name, object));
+            }
             None => {}
         }
         Self::at(path, self.writer.link(set, parent, name, object))

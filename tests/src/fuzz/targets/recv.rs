@@ -4,13 +4,13 @@ use std::sync::{Arc, OnceLock};
 
 use zstream_dmu::device::{Device, MemoryDevice, OverlayDevice};
 use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dsl::RECEIVE_CHILD;
 use zstream_dsl::write::WritablePool;
 use zstream_recv::engine::Receiving;
 use zstream_recv::error::Result;
 use zstream_recv::host::{Host, Note};
 use zstream_recv::input::Input;
 use zstream_recv::request::{Naming, Request};
-use zstream_recv::rules::RECEIVE_CHILD;
 
 use crate::created::{self, new_pool, open, open_writable, write_options};
 use crate::golden;
@@ -57,6 +57,7 @@ pub(super) fn receive_with(
         resumable: is_resumable(options),
         ..Request::default()
     };
+    pool.destroy_unresumable().expect("datasets");
     let mut receiving = Receiving::new(&mut pool);
     let result = receiving.receive_all(&mut Input::new(stream), &request, &mut Quiet);
     let is_broken = receiving.is_broken();

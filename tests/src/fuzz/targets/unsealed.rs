@@ -20,7 +20,7 @@ use zstream_dmu::pool::Pool;
 use zstream_dmu::pool::check::{self, Totals};
 use zstream_dmu::pool::writer::WriteOptions;
 use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::space::space_map::LogSpaceMaps;
+use zstream_dmu::space::vdev_space::LogSpaceMaps;
 use zstream_dmu::vdev::label;
 use zstream_dmu::vdev::uberblock::{RING_BYTES, Uberblock};
 use zstream_dmu::zio::crypt::Keyring;
@@ -130,7 +130,7 @@ fn made() -> Result<Arc<MemoryDevice>> {
         recv::receive_with(&device, &golden::stream(name), 0, &options()).1.expect(name);
     }
     let mut pool = open_writable(&[device], &options())?;
-    let dsl = pool.committed()?;
+    let dsl = pool.dsl();
     let mut snapshots = Vec::new();
     for dataset in Lines::new(&dsl)?.datasets() {
         if dataset.is_snapshot() {
@@ -609,7 +609,7 @@ fn verb(pool: &mut WritablePool, verb: u8, of: u8) -> zstream_dsl::error::Result
         0 => pool.tx().snapshot(&[format!("{head}@new")]).map(drop),
         1 => {
             let mut tx = pool.tx();
-            let names = tx.plan_destroy(&head, Reach { recursive: true, clones: true })?;
+            let names = tx.dsl().plan_destroy(&head, Reach { recursive: true, clones: true })?;
             tx.destroy_all(&names, false)
         }
         2 => pool.tx().destroy_snapshots(&[snapshot], false),
@@ -637,7 +637,7 @@ fn verb(pool: &mut WritablePool, verb: u8, of: u8) -> zstream_dsl::error::Result
         12 => {
             let mut tx = pool.tx();
             let names =
-                tx.plan_destroy_snapshots(&snapshot, Reach { recursive: true, clones: true }, false)?;
+                tx.dsl().plan_destroy_snapshots(&snapshot, Reach { recursive: true, clones: true }, false)?;
             tx.destroy_all(&names, false)
         }
         13 => pool.tx().redact(&snapshot, "r", &[], zstream_zpl::settings::unlinked),
@@ -648,7 +648,7 @@ fn verb(pool: &mut WritablePool, verb: u8, of: u8) -> zstream_dsl::error::Result
         ),
         _ => {
             // Every block of dnodes is written anew.
-            let head = pool.tx().head_named(&head)?;
+            let head = pool.dsl().head(&head)?.object();
             let mut set = pool.open_head(head)?;
             pool.sync(head, &mut set).map(drop)
         }

@@ -107,7 +107,7 @@ impl ObjsetWriter {
     ///
     /// # Errors
     ///
-    /// [`Fault::Unsupported`](crate::error::Fault::Unsupported) when its blocks of dnodes have another size than OpenZFS
+    /// [`Fault::Unsupported`] when its blocks of dnodes have another size than OpenZFS
     /// gives them.
     pub fn open(set: Objset, writer: Arc<dyn WriteBlock>, properties: SetProperties) -> Result<Self> {
         let phys = set.phys().clone();

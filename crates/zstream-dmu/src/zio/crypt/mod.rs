@@ -72,7 +72,7 @@ pub struct DatasetKey {
     master: Zeroizing<Vec<u8>>,
     hmac: Zeroizing<[u8; 64]>,
     ciphers: Mutex<HashMap<[u8; SALT_BYTES], Arc<Cipher>>>,
-    /// The salt of new blocks, after the first one.
+    /// The salt of new blocks; `None` before the first one.
     salt: Mutex<Option<[u8; SALT_BYTES]>>,
 }
 

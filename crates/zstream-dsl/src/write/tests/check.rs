@@ -12,8 +12,7 @@ use super::pool::TestPool;
 use crate::bookmark::{Bookmark, Space};
 use crate::deadlist::Deadlist;
 use crate::phys::{DatasetPhys, DirPhys};
-use crate::pool::ZAPIFIED;
-use crate::write::Tx;
+use crate::reader::{MosReader, ZAPIFIED};
 
 /// Blocks by place.
 type Blocks = BTreeMap<u64, BlockPointer>;
@@ -32,8 +31,8 @@ struct Dataset {
     deadlist: Deadlist,
 }
 
-struct Facts<'t, 'a> {
-    tx: &'t Tx<'a>,
+struct Facts<'t> {
+    read: MosReader<'t>,
     dirs: BTreeMap<ObjectId, DirPhys>,
     datasets: BTreeMap<ObjectId, Dataset>,
     /// Objects of the MOS that something leads to, with how often.
@@ -49,14 +48,14 @@ pub(super) fn check(pool: &mut TestPool) {
     let in_use = pool
         .tx(|tx| {
             let mut facts = Facts {
-                tx,
+                read: tx.read(),
                 dirs: BTreeMap::new(),
                 datasets: BTreeMap::new(),
                 reached: BTreeMap::new(),
                 features: BTreeMap::new(),
                 bookmarks: BTreeMap::new(),
             };
-            let root = tx.root_dir()?;
+            let root = tx.read().root_dir()?;
             facts.walk(root, None);
             facts.check_objects();
             for object in facts.datasets.keys() {
@@ -84,7 +83,7 @@ pub(super) fn check(pool: &mut TestPool) {
     assert_eq!(space.in_use(), expected, "what is allocated, and what something leads to");
 }
 
-impl Facts<'_, '_> {
+impl Facts<'_> {
     fn reach(&mut self, object: impl IntoIterator<Item = ObjectId>) {
         for object in object {
             *self.reached.entry(object).or_default() += 1;
@@ -92,11 +91,11 @@ impl Facts<'_, '_> {
     }
 
     fn walk(&mut self, object: ObjectId, parent: Option<ObjectId>) {
-        let dir = self.tx.dir(object).unwrap();
+        let dir = self.read.dir(object).unwrap();
         assert_eq!(dir.parent, parent);
         self.reach([object]);
         self.reach([dir.children, dir.props, dir.clones].into_iter().flatten());
-        for (_, child) in self.tx.entries(dir.children).unwrap() {
+        for (_, child) in self.read.entries(dir.children).unwrap() {
             self.walk(ObjectId(child.u64().unwrap()), Some(object));
         }
         if let Some(head) = dir.head {
@@ -106,10 +105,10 @@ impl Facts<'_, '_> {
     }
 
     fn walk_datasets(&mut self, dir: ObjectId, head: ObjectId) {
-        let names = self.tx.dataset(head).unwrap().snapshot_names;
+        let names = self.read.dataset(head).unwrap().snapshot_names;
         self.reach(names);
         let mut objects: Vec<ObjectId> = self
-            .tx
+            .read
             .entries(names)
             .unwrap()
             .iter()
@@ -117,12 +116,12 @@ impl Facts<'_, '_> {
             .collect();
         objects.push(head);
         for object in objects {
-            let phys = self.tx.dataset(object).unwrap();
+            let phys = self.read.dataset(object).unwrap();
             assert_eq!(phys.dir, dir);
-            let deadlist = Deadlist::open(self.tx.mos(), phys.deadlist.unwrap()).unwrap();
+            let deadlist = Deadlist::open(self.read.mos, phys.deadlist.unwrap()).unwrap();
             self.reach([object, deadlist.object]);
             self.reach([phys.next_clones, phys.props, phys.holds].into_iter().flatten());
-            let shared = self.tx.directory("empty_bpobj").unwrap();
+            let shared = self.read.directory("empty_bpobj").unwrap();
             for entry in &deadlist.entries {
                 if Some(entry.blocks) == shared {
                     *self.features.entry("empty_bpobj").or_default() += 1;
@@ -130,17 +129,17 @@ impl Facts<'_, '_> {
                     self.reach_list(entry.blocks);
                 }
             }
-            if self.tx.own_zap(object).unwrap().is_some() {
-                for (feature, _) in self.tx.dataset_features(object).unwrap() {
+            if self.read.own_zap(object).unwrap().is_some() {
+                for (feature, _) in self.read.dataset_features(object).unwrap() {
                     *self.features.entry(feature.name).or_default() += 1;
                 }
             }
             let blocks = self.blocks_of(object, &phys);
             self.datasets.insert(object, Dataset { phys, blocks, deadlist });
         }
-        if let Some(zap) = self.tx.bookmarks_zap(head).unwrap() {
+        if let Some(zap) = self.read.bookmarks_zap(head).unwrap() {
             self.reach([zap]);
-            let marks = self.tx.bookmarks(head).unwrap();
+            let marks = self.read.bookmarks(head, "").unwrap();
             *self.features.entry("bookmarks").or_default() += 1;
             *self.features.entry("bookmark_v2").or_default() += marks.len() as u64;
             *self.features.entry("bookmark_written").or_default() += marks.len() as u64;
@@ -150,10 +149,10 @@ impl Facts<'_, '_> {
     }
 
     fn reach_list(&mut self, list: ObjectId) {
-        let header = BpObj::open(self.tx.mos(), list).unwrap();
+        let header = BpObj::open(self.read.mos, list).unwrap();
         self.reach([list]);
         self.reach(header.below.map(|(object, _)| object));
-        for below in header.below(self.tx.mos()).unwrap() {
+        for below in header.below(self.read.mos).unwrap() {
             self.reach_list(below);
         }
     }
@@ -163,7 +162,7 @@ impl Facts<'_, '_> {
         if phys.root.is_hole() {
             return blocks;
         }
-        for visit in Traverse::new(self.tx.reader.clone(), object.0, phys.root, Options::default()) {
+        for visit in Traverse::new(self.read.blocks.clone(), object.0, phys.root, Options::default()) {
             let visit = visit.unwrap();
             if visit.kind != VisitKind::Dnode && !visit.pointer.is_hole() {
                 assert!(blocks.insert(visit.pointer.dva(0).offset(), visit.pointer).is_none());
@@ -176,15 +175,15 @@ impl Facts<'_, '_> {
     fn check_objects(&mut self) {
         self.reach([DIRECTORY_OBJECT]);
         for name in ["features_for_read", "features_for_write", "free_bpobj", "empty_bpobj"] {
-            let object = self.tx.directory(name).unwrap();
+            let object = self.read.directory(name).unwrap();
             self.reach(object);
         }
         assert_eq!(self.reached.values().max(), Some(&1));
         let mut found = BTreeSet::new();
         let mut from = ObjectId(1);
-        while let Some(object) = self.tx.mos().next_object(from).unwrap() {
+        while let Some(object) = self.read.mos.next_object(from).unwrap() {
             found.insert(object);
-            if self.tx.mos().info(object).unwrap().object_type == ZAPIFIED
+            if self.read.mos.info(object).unwrap().object_type == ZAPIFIED
                 && (self.dirs.contains_key(&object) || self.datasets.contains_key(&object))
             {
                 *self.features.entry("extensible_dataset").or_default() += 1;
@@ -205,13 +204,13 @@ impl Facts<'_, '_> {
             "zstd_compress",
         ] {
             let count = self.features.get(name).copied().unwrap_or_default();
-            assert_eq!(self.tx.feature_count(name).unwrap(), Some(count), "{name}");
+            assert_eq!(self.read.feature_count(name).unwrap(), Some(count), "{name}");
         }
     }
 
     fn check_dataset(&self, object: ObjectId) {
         let Dataset { phys, blocks, deadlist } = &self.datasets[&object];
-        let name = self.tx.full_name(object).unwrap();
+        let name = self.read.full_name(object).unwrap();
         let referenced = space(blocks.values());
         assert_eq!(
             (phys.referenced_bytes, phys.compressed_bytes, phys.uncompressed_bytes),
@@ -235,7 +234,7 @@ impl Facts<'_, '_> {
         assert_eq!(deadlist.space, space(dead.values()), "the deadlist of {name}");
         self.check_deadlist(&name, object, &dead);
 
-        let clones = self.tx.numbers(phys.next_clones).unwrap();
+        let clones = self.read.numbers(phys.next_clones).unwrap();
         let after: Vec<ObjectId> = self
             .datasets
             .iter()
@@ -270,8 +269,8 @@ impl Facts<'_, '_> {
         let mut listed = Blocks::new();
         for (n, entry) in deadlist.entries.iter().enumerate() {
             let end = deadlist.entries.get(n + 1).map_or(Txg(u64::MAX), |next| next.min_txg);
-            let list = BpObj::open(self.tx.mos(), entry.blocks).unwrap();
-            for block in list.entries(self.tx.mos()) {
+            let list = BpObj::open(self.read.mos, entry.blocks).unwrap();
+            for block in list.entries(self.read.mos) {
                 let block = block.unwrap().pointer;
                 let birth = block.birth();
                 assert!(birth > entry.min_txg && birth <= end, "{name}: born in {birth}, under {entry:?}");
@@ -284,9 +283,9 @@ impl Facts<'_, '_> {
     /// Checks a directory and those below it, and gives what it counts for.
     fn check_dir(&self, object: ObjectId) -> (u64, u64, u64) {
         let dir = &self.dirs[&object];
-        let name = self.tx.dir_name(object).unwrap();
+        let name = self.read.dir_name(object).unwrap();
         let (mut used, mut reserved) = ((0, 0, 0), 0);
-        for (_, child) in self.tx.entries(dir.children).unwrap() {
+        for (_, child) in self.read.entries(dir.children).unwrap() {
             let child = ObjectId(child.u64().unwrap());
             let below = self.check_dir(child);
             used = (used.0 + below.0, used.1 + below.1, used.2 + below.2);
@@ -304,8 +303,8 @@ impl Facts<'_, '_> {
             let Dataset { phys, blocks, .. } = &self.datasets[&head];
             let of_head = blocks.values().filter(|block| block.birth() > origin);
             assert_eq!(dir.breakdown.head, space(of_head).used_bytes, "the head of {name}");
-            refreservation = self.tx.refreservation(head).unwrap().saturating_sub(phys.unique_bytes);
-            let clones: BTreeSet<ObjectId> = self.tx.numbers(dir.clones).unwrap().into_iter().collect();
+            refreservation = self.read.refreservation(head).unwrap().saturating_sub(phys.unique_bytes);
+            let clones: BTreeSet<ObjectId> = self.read.numbers(dir.clones).unwrap().into_iter().collect();
             let of = |origin: ObjectId| self.datasets[&origin].phys.dir == object;
             let expected = self.dirs.values().filter(|other| other.origin.is_some_and(of));
             assert_eq!(clones, expected.filter_map(|other| other.head).collect(), "clones of {name}");

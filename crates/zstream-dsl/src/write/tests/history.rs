@@ -33,18 +33,18 @@ impl Rng {
 fn names(pool: &mut TestPool) -> (Vec<String>, Vec<String>, Vec<String>) {
     pool.tx(|tx| {
         let (mut heads, mut snapshots, mut marks) = (Vec::new(), Vec::new(), Vec::new());
-        let mut dirs = vec![("pool".to_owned(), tx.root_dir()?)];
+        let mut dirs = vec![("pool".to_owned(), tx.read().root_dir()?)];
         while let Some((name, dir)) = dirs.pop() {
-            let phys = tx.dir(dir)?;
-            for (child, object) in tx.entries(phys.children)? {
+            let phys = tx.read().dir(dir)?;
+            for (child, object) in tx.read().entries(phys.children)? {
                 if !child.starts_with('$') {
                     dirs.push((format!("{name}/{child}"), ObjectId(object.u64()?)));
                 }
             }
             let Some(head) = phys.head else { continue };
-            let entries = tx.entries(tx.dataset(head)?.snapshot_names)?;
+            let entries = tx.read().entries(tx.read().dataset(head)?.snapshot_names)?;
             snapshots.extend(entries.into_iter().map(|(snapshot, _)| format!("{name}@{snapshot}")));
-            marks.extend(tx.bookmarks(head)?.into_iter().map(|mark| format!("{name}#{}", mark.name)));
+            marks.extend(tx.read().bookmarks(head, &name)?.into_iter().map(|mark| mark.name));
             heads.push(name);
         }
         heads.sort();
@@ -55,7 +55,7 @@ fn names(pool: &mut TestPool) -> (Vec<String>, Vec<String>, Vec<String>) {
 
 /// Changes the content of a head.
 fn change_content(pool: &mut TestPool, rng: &mut Rng, name: &str) {
-    let head = pool.tx(|tx| tx.head_named(name)).unwrap();
+    let head = pool.tx(|tx| Ok(tx.dsl().head(name)?.object())).unwrap();
     let set = pool.set(head);
     let mut objects = Vec::new();
     let mut from = ObjectId(1);
@@ -88,8 +88,8 @@ fn change_content(pool: &mut TestPool, rng: &mut Rng, name: &str) {
 fn content(pool: &mut TestPool, name: &str) -> Vec<(u64, Vec<u8>)> {
     let (object, root) = pool
         .tx(|tx| {
-            let object = tx.dataset_named(name)?;
-            Ok((object, tx.dataset(object)?.root))
+            let dataset = tx.dsl().dataset(name)?;
+            Ok((dataset.object(), dataset.phys().root))
         })
         .unwrap();
     let set = zstream_dmu::objset::Objset::open(pool.reader.clone(), object.0, root).unwrap();
@@ -148,7 +148,7 @@ fn step(pool: &mut TestPool, rng: &mut Rng, count: usize) -> Result<(), crate::e
             let bytes = rng.below(4) as u64 * 200_000;
             let name = ["reservation", "refreservation"][rng.below(2)];
             pool.tx(|tx| {
-                let head = tx.head_named(&head)?;
+                let head = tx.dsl().head(&head)?.object();
                 tx.set_property(head, name, &Setting::Local(Value::word(bytes)))
             })?;
         }
@@ -186,7 +186,7 @@ fn everything_that_is_kept_follows_from_the_blocks_after_every_step() {
             let (_, snapshots, _) = names(&mut pool);
             let mut now = BTreeMap::new();
             for name in snapshots {
-                let object = pool.tx(|tx| tx.snapshot_named(&name)).unwrap();
+                let object = pool.tx(|tx| Ok(tx.dsl().snapshot(&name)?.object())).unwrap();
                 now.insert(object, content(&mut pool, &name));
             }
             for (object, content) in &now {

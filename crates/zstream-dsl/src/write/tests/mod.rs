@@ -12,11 +12,11 @@ use zstream_format::object_type::ObjectType;
 
 use self::check::check;
 use self::pool::TestPool;
-use super::{Filling, ReceivedSnapshot, Setting};
+use super::{Filling, ReceivedSnapshot, Setting, Tx};
 
 /// Makes an object with blocks of 4 KiB whose content follows from a number.
 fn write_file(pool: &mut TestPool, name: &str, blocks: u64, seed: u8) -> ObjectId {
-    let head = pool.tx(|tx| tx.head_named(name)).unwrap();
+    let head = pool.tx(|tx| Ok(tx.dsl().head(name)?.object())).unwrap();
     let set = pool.set(head);
     let object = set.allocate(&NewObject::new(ObjectType::PLAIN_FILE_CONTENTS, 4096)).unwrap();
     for block in 0..blocks {
@@ -46,7 +46,7 @@ fn errno(error: &crate::error::Error) -> &'static str {
 fn a_new_pool_has_its_first_datasets() {
     let mut pool = TestPool::new(16 << 20, 1);
     check(&mut pool);
-    let names = pool.tx(|tx| tx.entries(tx.dir(tx.root_dir()?)?.children)).unwrap();
+    let names = pool.tx(|tx| tx.read().entries(tx.read().dir(tx.read().root_dir()?)?.children)).unwrap();
     assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["$FREE", "$MOS", "$ORIGIN"]);
 }
 
@@ -60,7 +60,7 @@ fn snapshots_can_be_destroyed_in_any_order() {
             file = write_file(&mut pool, "pool/fs", 20, n);
             snapshot(&mut pool, &format!("pool/fs@{n}"));
             check(&mut pool);
-            let head = pool.tx(|tx| tx.head_named("pool/fs")).unwrap();
+            let head = pool.tx(|tx| Ok(tx.dsl().head("pool/fs")?.object())).unwrap();
             pool.set(head).free_range(file, u64::from(n) * 4096, 9 * 4096).unwrap();
         }
         pool.commit();
@@ -70,7 +70,7 @@ fn snapshots_can_be_destroyed_in_any_order() {
             pool.commit();
             check(&mut pool);
         }
-        let head = pool.tx(|tx| tx.head_named("pool/fs")).unwrap();
+        let head = pool.tx(|tx| Ok(tx.dsl().head("pool/fs")?.object())).unwrap();
         pool.set(head).free(file).unwrap();
         pool.commit();
         pool.tx(|tx| tx.destroy("pool/fs")).unwrap();
@@ -100,8 +100,8 @@ fn a_promoted_clone_takes_over_and_its_origin_can_go() {
     pool.tx(|tx| tx.promote("pool/b")).unwrap();
     pool.commit();
     check(&mut pool);
-    assert!(pool.tx(|tx| tx.snapshot_named("pool/b@0")).is_ok());
-    assert!(pool.tx(|tx| tx.bookmark_named("pool/b#zero")).is_ok());
+    assert!(pool.tx(|tx| tx.dsl().snapshot("pool/b@0").map(drop)).is_ok());
+    assert!(pool.tx(|tx| tx.dsl().bookmark("pool/b#zero").map(drop)).is_ok());
     assert_eq!(errno(&pool.tx(|tx| tx.promote("pool/b")).unwrap_err()), "EINVAL");
     pool.tx(|tx| tx.destroy_snapshots(&["pool/a@2".into()], false)).unwrap();
     pool.tx(|tx| tx.destroy("pool/a")).unwrap();
@@ -124,9 +124,9 @@ fn what_waits_for_its_last_hold_or_clone_goes_with_it() {
     pool.commit();
     check(&mut pool);
     pool.tx(|tx| tx.release("tag", &names)).unwrap();
-    assert!(pool.tx(|tx| tx.snapshot_named(&names[0])).is_ok());
+    assert!(pool.tx(|tx| tx.dsl().snapshot(&names[0]).map(drop)).is_ok());
     pool.tx(|tx| tx.destroy("pool/c")).unwrap();
-    assert_eq!(errno(&pool.tx(|tx| tx.snapshot_named(&names[0])).unwrap_err()), "ENOENT");
+    assert_eq!(errno(&pool.tx(|tx| tx.dsl().snapshot(&names[0]).map(drop)).unwrap_err()), "ENOENT");
     pool.commit();
     check(&mut pool);
 }
@@ -138,7 +138,7 @@ fn reservations_count_up_the_tree() {
     create(&mut pool, "pool/a/b");
     let set = |pool: &mut TestPool, name: &str, property: &str, bytes: u64| {
         pool.tx(|tx| {
-            let head = tx.head_named(name)?;
+            let head = tx.dsl().head(name)?.object();
             tx.set_property(head, property, &Setting::Local(Value::word(bytes)))
         })
     };
@@ -168,9 +168,9 @@ fn a_receive_ends_only_where_it_fits() {
     create(&mut pool, "pool/a");
     write_file(&mut pool, "pool/a", 20, 1);
     snapshot(&mut pool, "pool/a@1");
-    let head = pool.tx(|tx| tx.head_named("pool/a")).unwrap();
+    let head = pool.tx(|tx| Ok(tx.dsl().head("pool/a")?.object())).unwrap();
     let filled = pool.tx(|tx| {
-        let base = tx.snapshot_named("pool/a@1")?;
+        let base = tx.dsl().snapshot("pool/a@1")?.object();
         let filled = tx.create_receive_child(head, Some(base), false)?;
         tx.begin_receive(filled, &Filling::default())?;
         Ok(filled)
@@ -187,7 +187,7 @@ fn a_receive_ends_only_where_it_fits() {
     // A refquota may be exceeded by what can be under way at once, and no more.
     pool.tx(|tx| tx.set_property(head, "refquota", &Setting::Local(Value::word(1 << 20)))).unwrap();
     let slack = super::receive::REFQUOTA_SLACK_BYTES + (1 << 20);
-    let before = pool.tx(|tx| tx.dataset(filled)).unwrap().referenced_bytes;
+    let before = pool.tx(|tx| tx.read().dataset(filled)).unwrap().referenced_bytes;
     let referenced = |pool: &mut TestPool, bytes: u64| {
         pool.tx(|tx| tx.change_dataset(filled, |dataset| dataset.referenced_bytes = bytes)).unwrap();
     };
@@ -209,7 +209,10 @@ fn a_receive_ends_only_where_it_fits() {
     pool.commit();
     end(&mut pool, true, "2").unwrap();
     pool.commit();
-    let names = pool.tx(|tx| tx.snapshots(head)).unwrap();
-    assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["1", "2"]);
+    let snapshots = |tx: &mut Tx<'_>| {
+        let snapshots = tx.dsl().dataset_by_object(head)?.snapshots()?;
+        Ok(snapshots.iter().map(|snapshot| snapshot.name().to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(pool.tx(snapshots).unwrap(), ["pool/a@1", "pool/a@2"]);
     check(&mut pool);
 }

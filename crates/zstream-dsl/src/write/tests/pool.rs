@@ -23,7 +23,7 @@ use zstream_dmu::zio::{AllocationClass, Space};
 use zstream_dmu::zio::{BlockReader, BlockWriter, WriterSettings};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
-use crate::pool::ZAPIFIED;
+use crate::reader::ZAPIFIED;
 use crate::write::{Clock, Entropy, Tx};
 
 /// Gives out places from the lowest free one on.
@@ -215,7 +215,7 @@ impl TestPool {
 
     /// The content of a head, open for change.
     pub(super) fn set(&mut self, head: ObjectId) -> &mut ObjsetWriter {
-        let root = self.tx(|tx| tx.dataset(head)).unwrap().root;
+        let root = self.tx(|tx| tx.read().dataset(head)).unwrap().root;
         let (reader, writer) = (self.reader.clone(), self.writer.clone());
         self.sets.entry(head).or_insert_with(|| {
             let set = Objset::open(reader, head.0, root).unwrap();

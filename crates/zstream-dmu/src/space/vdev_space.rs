@@ -1,0 +1,303 @@
+//! The space maps of a top-level vdev: one for each metaslab, and the logs, which hold the changes of all metaslabs that their
+//! own maps do not have yet.
+
+use zstream_format::order::ByteOrder;
+
+use super::space_map::{SpaceChange, SpaceMap, SpaceMapEntry, bookmark, scaled};
+use crate::error::{Error, Result};
+use crate::ids::{ObjectId, Txg};
+use crate::object_set::ObjectSet;
+use crate::range_set::RangeSet;
+use crate::vdev::config::VdevConfig;
+use crate::zap::Zap;
+use crate::zio::AllocationClass;
+
+/// Logarithm of the unit of log space maps, in bytes.
+const LOG_SHIFT: u8 = 9;
+
+/// Entry of a vdev's ZAP: the array of what its metaslabs' own maps do not have.
+pub(crate) const UNFLUSHED_TXGS: &str = "com.delphix:ms_unflushed_phys_txgs";
+
+/// Entry of a vdev's ZAP: the space map of what was freed since the checkpoint.
+const CHECKPOINT_MAP: &str = "com.delphix:pool_checkpoint_sm";
+
+/// Entry of the MOS's directory: the ZAP of log space maps.
+pub(crate) const LOG_SPACE_MAPS: &str = "com.delphix:log_spacemap_zap";
+
+/// The log space maps of a pool: what happened since metaslabs last wrote their own maps.
+#[derive(Clone, Debug, Default)]
+pub struct LogSpaceMaps {
+    maps: Vec<(Txg, SpaceMap)>,
+}
+
+impl LogSpaceMaps {
+    /// Finds the logs that the pool's `mos` has; there are none where the feature is not active.
+    ///
+    /// # Errors
+    ///
+    /// The MOS's directory, the logs' ZAP or a log's header cannot be read.
+    pub fn open(mos: &dyn ObjectSet) -> Result<Self> {
+        let directory = Zap::open(mos, ObjectId(1))?;
+        let Some(logs) = directory.lookup_u64(LOG_SPACE_MAPS)? else {
+            return Ok(Self::default());
+        };
+        let mut maps = Vec::new();
+        for entry in Zap::open(mos, ObjectId(logs))?.entries() {
+            let entry = entry?;
+            maps.push((Txg(entry.key.number()?), SpaceMap::open(mos, ObjectId(entry.value.u64()?))?));
+        }
+        maps.sort_by_key(|(txg, _)| *txg);
+        Ok(Self { maps })
+    }
+
+    /// The logs, oldest first.
+    #[must_use]
+    pub fn maps(&self) -> &[(Txg, SpaceMap)] {
+        &self.maps
+    }
+}
+
+/// Where the space maps of a top-level vdev are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VdevSpace {
+    /// Index of the vdev.
+    pub vdev: u32,
+    /// Logarithm of its sector size.
+    pub ashift: u8,
+    /// Bytes that can be allocated on it.
+    pub asize: u64,
+    /// The object that holds the numbers of its metaslabs' maps (`metaslab_array`).
+    pub metaslab_array: ObjectId,
+    /// Logarithm of a metaslab's size.
+    pub metaslab_shift: u8,
+    /// The object that holds since when each metaslab's changes are in the logs only
+    /// (`com.delphix:ms_unflushed_phys_txgs` of the vdev's ZAP), if there is one.
+    pub unflushed_txgs: Option<ObjectId>,
+    /// The space map of what was freed since the pool's checkpoint and stays allocated for it, if there is one.
+    pub checkpoint_map: Option<ObjectId>,
+    /// What it may be allocated for; `None` for log devices and those that nothing may be taken from.
+    pub class: Option<AllocationClass>,
+    /// What it is made for, also where nothing may be taken from it; `None` for log devices.
+    pub belongs_to: Option<AllocationClass>,
+}
+
+/// Whether something may be taken from a vdev with this ZAP (property `allocating`).
+fn is_allocating(zap: Option<&Zap<'_>>) -> Result<bool> {
+    let Some(zap) = zap else { return Ok(true) };
+    Ok(zap.lookup_u64("allocating")? != Some(0))
+}
+
+/// What a vdev with this ZAP is made for.
+fn class(zap: Option<&Zap<'_>>) -> Result<Option<AllocationClass>> {
+    let Some(zap) = zap else { return Ok(Some(AllocationClass::Normal)) };
+    let Some(bias) = zap.lookup("org.zfsonlinux:allocation_bias")? else {
+        return Ok(Some(AllocationClass::Normal));
+    };
+    match bias.text()? {
+        "special" => Ok(Some(AllocationClass::Special)),
+        "dedup" => Ok(Some(AllocationClass::Dedup)),
+        "log" => Ok(None),
+        other => Err(Error::unsupported(format!("allocation class {other:?} of a vdev"))),
+    }
+}
+
+/// The most metaslabs of a vdev that are read (`zfs_vdev_ms_count_limit`).
+const METASLABS_MAX: u64 = 1 << 17;
+
+impl VdevSpace {
+    /// Finds the space maps of a top-level vdev, `config` being its part of the config in the MOS. A vdev
+    /// that holds no blocks of its own has none.
+    ///
+    /// # Errors
+    ///
+    /// The vdev's ZAP cannot be read, or a number of the config is out of its range.
+    pub fn find(mos: &dyn ObjectSet, config: &VdevConfig) -> Result<Option<Self>> {
+        let (Some(ashift), Some(asize), Some(array), Some(shift)) =
+            (config.ashift, config.asize, config.metaslab_array, config.metaslab_shift)
+        else {
+            return Ok(None);
+        };
+        if array == 0 {
+            return Ok(None);
+        }
+        let (Ok(vdev), Ok(metaslab_shift)) = (u32::try_from(config.id), u8::try_from(shift)) else {
+            return Err(Error::corrupt(
+                "vdev",
+                format!("number {} with metaslabs of 2^{shift} bytes", config.id),
+            ));
+        };
+        let zap = config.zap.filter(|zap| *zap != 0).map(|zap| Zap::open(mos, ObjectId(zap))).transpose()?;
+        let object = |name| match &zap {
+            Some(zap) => Ok::<_, Error>(zap.lookup_u64(name)?.map(ObjectId)),
+            None => Ok(None),
+        };
+        let belongs_to = if config.is_log { None } else { class(zap.as_ref())? };
+        Ok(Some(Self {
+            vdev,
+            ashift,
+            asize,
+            metaslab_array: ObjectId(array),
+            metaslab_shift,
+            unflushed_txgs: object(UNFLUSHED_TXGS)?,
+            checkpoint_map: object(CHECKPOINT_MAP)?,
+            class: if is_allocating(zap.as_ref())? { belongs_to } else { None },
+            belongs_to,
+        }))
+    }
+
+    /// Number of metaslabs.
+    #[must_use]
+    pub fn metaslabs(&self) -> u64 {
+        self.asize.checked_shr(u32::from(self.metaslab_shift)).unwrap_or(0)
+    }
+
+    /// What is allocated on the vdev, as of the last transaction group.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read or contradicts itself.
+    pub fn allocated(&self, mos: &dyn ObjectSet, logs: &LogSpaceMaps) -> Result<RangeSet> {
+        self.validate()?;
+        let maps = self.words(mos, Some(self.metaslab_array))?;
+        let mut allocated = RangeSet::default();
+        for (index, &map) in (0..).zip(&maps) {
+            if map != 0 {
+                let start = index << self.metaslab_shift;
+                let map = SpaceMap::open(mos, ObjectId(map))?;
+                map.replay(mos, start, 1 << self.metaslab_shift, self.ashift, &mut allocated)?;
+            }
+        }
+        self.replay_logs(mos, logs, &mut |change, start, end| change.apply(&mut allocated, start, end))?;
+        Ok(allocated)
+    }
+
+    /// Tells `apply` of everything in `logs` that the maps of this vdev's metaslabs do not have, in the order in which it
+    /// happened: what was done, start and end in bytes.
+    ///
+    /// # Errors
+    ///
+    /// A log cannot be read or names a range that lies in no metaslab; or `apply` refuses.
+    pub fn replay_logs(
+        &self,
+        mos: &dyn ObjectSet,
+        logs: &LogSpaceMaps,
+        apply: &mut dyn FnMut(SpaceChange, u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        let unflushed = self.words(mos, self.unflushed_txgs)?;
+        for (txg, log) in logs.maps() {
+            let place = |error: Error| error.at_bookmark(bookmark(mos, log.object, 0));
+            for entry in log.entries(mos) {
+                let SpaceMapEntry::Range { change, vdev: Some(vdev), offset, run } = entry? else { continue };
+                if vdev != self.vdev {
+                    continue;
+                }
+                let (start, end) = scaled(offset, run, LOG_SHIFT)
+                    .filter(|(start, end)| {
+                        // A range lies in one metaslab.
+                        start >> self.metaslab_shift == (end - 1) >> self.metaslab_shift && *end <= self.asize
+                    })
+                    .ok_or_else(|| {
+                        let detail =
+                            format!("{run} sectors at {offset} of vdev {vdev}, which are in no metaslab");
+                        place(Error::corrupt("log space map", detail))
+                    })?;
+                let since = unflushed.get((start >> self.metaslab_shift) as usize).copied().unwrap_or(0);
+                if since != 0 && txg.0 >= since {
+                    apply(change, start, end).map_err(place)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was freed on the vdev since the pool's checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read, has an entry for what was allocated, or leaves the vdev.
+    pub fn checkpointed(&self, mos: &dyn ObjectSet) -> Result<RangeSet> {
+        let mut freed = RangeSet::default();
+        let Some(object) = self.checkpoint_map else { return Ok(freed) };
+        for entry in SpaceMap::open(mos, object)?.entries(mos) {
+            let SpaceMapEntry::Range { change, offset, run, .. } = entry? else { continue };
+            match scaled(offset, run, self.ashift) {
+                Some((start, end)) if change == SpaceChange::Free && end <= self.asize => {
+                    freed.cover(start, end);
+                }
+                _ => {
+                    let detail = format!(
+                        "{change:?} of {run} units at {offset}, expected what was freed of {} bytes",
+                        self.asize
+                    );
+                    return Err(Error::corrupt("space map of the checkpoint", detail)
+                        .at_bookmark(bookmark(mos, object, 0)));
+                }
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Refuses numbers of metaslabs that no pool has.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Corrupt`](crate::error::Fault::Corrupt) says what was found.
+    pub fn validate(&self) -> Result<()> {
+        let (shift, count) = (self.metaslab_shift, self.metaslabs());
+        if shift >= 63 || count > METASLABS_MAX || shift < self.ashift {
+            let detail =
+                format!("{count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are expected");
+            return Err(Error::corrupt("vdev", detail));
+        }
+        Ok(())
+    }
+
+    /// One word for each metaslab out of an array object.
+    fn words(&self, mos: &dyn ObjectSet, object: Option<ObjectId>) -> Result<Vec<u64>> {
+        let mut bytes = vec![0; self.metaslabs() as usize * 8];
+        if let Some(object) = object {
+            mos.read(object, 0, &mut bytes)?;
+        }
+        Ok(bytes.chunks_exact(8).map(|word| ByteOrder::Little.u64(word)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zstream_format::object_type::ObjectType;
+
+    use super::*;
+    use crate::space::space_map::tests::map;
+
+    #[test]
+    fn logs_count_from_when_a_metaslab_was_last_flushed() {
+        let two_words = |change: u64, vdev: u64, offset: u64, run: u64| {
+            [0b11 << 62 | (run - 1) << 24 | vdev, change << 63 | offset]
+        };
+        let log = [two_words(0, 0, 0, 8), two_words(0, 0, 2048, 8), two_words(0, 1, 2048, 8)].concat();
+        let objects = {
+            let mut objects = map(&log);
+            let words =
+                |words: &[u64]| vec![words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>()];
+            objects.add(8, ObjectType::OBJECT_ARRAY, ObjectType::NONE, &[], words(&[0, 0]));
+            // The first metaslab was flushed in 60, the second not since 50.
+            objects.add(9, ObjectType(0xc3), ObjectType::NONE, &[], words(&[60, 50]));
+            objects
+        };
+        let map = SpaceMap::open(&objects, ObjectId(7)).unwrap();
+        let logs = LogSpaceMaps { maps: vec![(Txg(55), map)] };
+        let vdev = VdevSpace {
+            vdev: 0,
+            ashift: 12,
+            asize: 2 << 20,
+            metaslab_array: ObjectId(8),
+            metaslab_shift: 20,
+            unflushed_txgs: Some(ObjectId(9)),
+            checkpoint_map: None,
+            class: Some(AllocationClass::Normal),
+            belongs_to: Some(AllocationClass::Normal),
+        };
+        let allocated = vdev.allocated(&objects, &logs).unwrap();
+        assert_eq!(allocated.iter().collect::<Vec<_>>(), [(1 << 20, (1 << 20) + 4096)]);
+    }
+}
