@@ -1,8 +1,8 @@
 //! The layout of blocks on the members of a raidz vdev.
 //!
-//! A block of `s` data sectors at sector `b` of the vdev (of `n` members with `p` parity) occupies `tot = s + p *
-//! rows` sectors. Sector number `i` of the vdev is sector `i div n` of member `i mod n`. With n = 4, p = 1, s = 5 and
-//! b = 1:
+//! On a vdev of `n` members with `p` parity, a block of `s` data sectors at sector `b` occupies
+//! `tot = s + p * rows` sectors. Sector number `i` of the vdev is sector `i div n` of member `i mod n`. With n = 4,
+//! p = 1, s = 5 and b = 1:
 //!
 //! ```text
 //! member      0     1     2     3        the columns of the block, parity first:
