@@ -1,6 +1,7 @@
-//! Blocks, as they pass between whoever reads and writes blocks and whoever makes objects of them.
+//! The interface between readers and writers of blocks and the code that builds objects from them.
 //!
-//! Nothing here depends on where blocks lie: a pool reads them from its vdevs, a view of streams from stream files.
+//! Nothing here depends on the location of blocks: a pool reads them from its vdevs, a view of streams from stream
+//! files.
 
 use std::sync::Arc;
 
@@ -12,22 +13,22 @@ use crate::blkptr::{BlockPointer, CryptKind};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Bookmark;
 
-/// The bytes of one block, shared between the cache and its readers.
+/// The content of a block, shared between the cache and its readers.
 pub type Block = Arc<[u8]>;
 
-/// In which state of a block's way from its vdev to its object it is wanted.
+/// The requested form of a block, between its stored and its logical content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// As [`ReadBlock::read_stored`] gives it.
+    /// The form that [`ReadBlock::read_stored`] returns.
     Stored,
-    /// As [`ReadBlock::read_compressed`] gives it.
+    /// The form that [`ReadBlock::read_compressed`] returns.
     Compressed,
-    /// As [`ReadBlock::read_once`] gives it.
+    /// The form that [`ReadBlock::read_once`] returns.
     Logical,
 }
 
 impl Want {
-    /// Bytes of the block `bp` in that state.
+    /// Returns the size of the block `bp` in this form, in bytes.
     #[must_use]
     pub fn bytes_of(self, bp: &BlockPointer) -> u64 {
         match self {
@@ -38,30 +39,32 @@ impl Want {
     }
 }
 
-/// What reads blocks: a pool, or (for streams) an index over stream files.
+/// A reader of blocks: a pool, or (for streams) an index of stream files.
 ///
-/// Holes are the caller's business: both readers answer [`Fault::Hole`] to one.
+/// The caller handles holes. Readers return [`Fault::Hole`] for them.
 pub trait ReadBlock: Send + Sync {
-    /// The logical content of the block `bp` points at, `bp.lsize()` bytes: verified, decrypted, decompressed and, when it
-    /// was written in big-endian order, swapped by its object type's class, so that every parser of this crate reads
-    /// little-endian.
+    /// Reads the logical content of a block, `bp.lsize()` bytes: verified, decrypted and decompressed. A block in
+    /// big-endian order is byte-swapped according to its object type, so that all parsers of this crate read
+    /// little-endian numbers.
     ///
     /// # Errors
-    /// No copy of the block can be read, verified, decrypted or decompressed, or `bp` is a hole, redacted or malformed.
+    /// Fails if no copy of the block can be read, verified, decrypted or decompressed, and if `bp` is a hole,
+    /// redacted or malformed.
     fn read_block(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block>;
 
-    /// The stored content, `bp.psize()` bytes: checksum verified but neither decrypted, decompressed nor swapped, as raw and
-    /// compressed sends want it. For an embedded pointer, its payload.
+    /// Reads the stored content of a block, `bp.psize()` bytes, for raw and compressed sends. The checksum is
+    /// verified, but the content is not decrypted, decompressed or byte-swapped. For an embedded block it is the
+    /// payload.
     ///
     /// # Errors
-    /// No copy of the block can be read and verified, or `bp` is a hole, redacted or malformed.
+    /// Fails if no copy of the block can be read and verified, and if `bp` is a hole, redacted or malformed.
     fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block>;
 
-    /// The stored content of a block that is not metadata, decrypted but still compressed, as compressed sends want it. For
-    /// an embedded pointer, its payload.
+    /// Reads the stored content of a block that is not metadata, decrypted but still compressed, for compressed
+    /// sends. For an embedded block it is the payload.
     ///
     /// # Errors
-    /// As [`read_block`](Self::read_block). A reader that cannot decrypt refuses encrypted blocks.
+    /// Fails like [`read_block`](Self::read_block). A reader that cannot decrypt fails for encrypted blocks.
     fn read_compressed(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
         if bp.crypt_kind() == CryptKind::Encrypted {
             let what = format!("{} of dataset {}", bp.object_type().name(), at.objset);
@@ -70,20 +73,20 @@ pub trait ReadBlock: Send + Sync {
         self.read_stored(bp, at)
     }
 
-    /// [`read_block`](Self::read_block) of a block that nobody will ask for again: it is not kept in memory.
+    /// Reads the logical content of a block that will not be read again: it is not cached.
     ///
     /// # Errors
-    /// As [`read_block`](Self::read_block).
+    /// Fails like [`read_block`](Self::read_block).
     fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
         self.read_block(bp, at)
     }
 
-    /// Reads a block that nobody will ask for again into `out`, [`Want::bytes_of`] bytes: for whoever reads many and uses the
-    /// same memory for all. `scratch` is such memory too, for what must be held between the steps. What is in `out` after an
-    /// error is not said.
+    /// Reads a block that will not be read again into `out`, whose length must be [`Want::bytes_of`]. A caller that
+    /// reads many blocks can reuse `out` and `scratch`, which holds intermediate results. The content of `out` is
+    /// unspecified after an error.
     ///
     /// # Errors
-    /// As [`read_block`](Self::read_block); `out` has another length.
+    /// Fails like [`read_block`](Self::read_block), and if `out` does not have the required length.
     fn read_into(
         &self,
         bp: &BlockPointer,
@@ -98,14 +101,14 @@ pub trait ReadBlock: Send + Sync {
             Want::Logical => self.read_once(bp, at)?,
         };
         if block.len() != out.len() {
-            let detail = format!("{} bytes, expected {}", block.len(), out.len());
+            let detail = format!("block is {} bytes, expected {}", block.len(), out.len());
             return Err(Error::corrupt("block", detail).at_bookmark(at));
         }
         out.copy_from_slice(&block);
         Ok(())
     }
 
-    /// [`read_block`](Self::read_block) of many blocks on all cores; results are in the order of the requests.
+    /// Reads the logical content of many blocks on all cores. Results are in the order of the requests.
     fn read_blocks(&self, wanted: &[(BlockPointer, Bookmark)]) -> Vec<Result<Block>> {
         match wanted {
             [(bp, at)] => vec![self.read_block(bp, *at)],
@@ -114,23 +117,23 @@ pub trait ReadBlock: Send + Sync {
     }
 }
 
-/// How encrypted content that comes with its parameters was encrypted (raw receive).
+/// The encryption parameters of encrypted content (raw receive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredCrypt {
-    /// Whether the content is encrypted or only authenticated.
+    /// Encrypted or only authenticated.
     pub kind: CryptKind,
-    /// Salt of the key.
+    /// The salt of the key.
     pub salt: [u8; 8],
-    /// Initialization vector.
+    /// The initialization vector.
     pub iv: [u8; 12],
-    /// Message authentication code.
+    /// The message authentication code.
     pub mac: [u8; 16],
-    /// Whether the integers of the content are big-endian.
+    /// `true` if the numbers in the content are big-endian.
     pub big_endian: bool,
 }
 
 impl StoredCrypt {
-    /// How the block was encrypted or authenticated that a pointer leads to; `None` where it was neither.
+    /// Returns the parameters in a block pointer; `None` if its block is neither encrypted nor authenticated.
     #[must_use]
     pub fn of(pointer: &BlockPointer) -> Option<Self> {
         let kind = pointer.crypt_kind();
@@ -141,29 +144,29 @@ impl StoredCrypt {
     }
 }
 
-/// A block that comes in the form in which it is to be stored.
+/// A block in its stored form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBlock {
-    /// Its bytes, compressed and encrypted as said below.
+    /// The bytes, compressed and encrypted according to the other fields.
     pub bytes: Vec<u8>,
-    /// Size of the content in bytes.
+    /// The logical size in bytes.
     pub logical_bytes: u32,
-    /// How the bytes are compressed.
+    /// The compression of the bytes.
     pub compression: CompressionType,
-    /// How they are encrypted, if they are.
+    /// The encryption of the bytes, if there is any.
     pub crypt: Option<StoredCrypt>,
-    /// Whether they are to be kept in the block pointer itself (`WRITE_EMBEDDED`).
+    /// `true` if the bytes are embedded in the block pointer (`WRITE_EMBEDDED`).
     pub embedded: bool,
 }
 
 impl StoredBlock {
-    /// Reads the block that `pointer` leads to in the form in which a raw receive stores it.
+    /// Reads the block of `pointer` in the form in which a raw receive stores it.
     ///
     /// # Errors
-    /// It cannot be read, or is neither encrypted nor authenticated.
+    /// Fails if it cannot be read, and if it is neither encrypted nor authenticated.
     pub fn read(reader: &dyn ReadBlock, pointer: &BlockPointer, at: Bookmark) -> Result<Self> {
         let Some(crypt) = StoredCrypt::of(pointer) else {
-            return Err(Error::bad_request("the block is not one of an encrypted dataset").at_bookmark(at));
+            return Err(Error::bad_request("block does not belong to an encrypted dataset").at_bookmark(at));
         };
         Ok(Self {
             bytes: reader.read_stored(pointer, at)?.to_vec(),

@@ -1,8 +1,8 @@
 //! A cache of blocks, bounded in bytes.
 //!
-//! The cache is cut into shards by key so that threads seldom wait for each other. Each shard gives up blocks by the clock:
-//! a block that was used since the hand last passed stays for another round. Blocks of one kind never push out blocks of
-//! the other: reading a large file leaves the indirect blocks and ZAPs where they are.
+//! The cache is divided into shards by key, so that threads rarely wait for each other. Each shard evicts blocks with
+//! the clock algorithm: a block that was used since the hand last passed remains for another round. Blocks of one
+//! class never evict blocks of the other, so reading a large file leaves indirect blocks and ZAPs in the cache.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -12,22 +12,22 @@ use std::sync::Mutex;
 use crate::block::Block;
 use crate::lock::lock;
 
-/// Bytes that a cache has unless told otherwise.
+/// The default size of a cache in bytes.
 pub const DEFAULT_BYTES: usize = 128 << 20;
 
-/// Number of shards of each kind.
+/// The number of shards of each class.
 const SHARDS: usize = 16;
 
-/// What a block is to the cache.
+/// The class of a block in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Contents of files and volumes: mostly used once.
+    /// Content of files and volumes, most of which is used once.
     Data,
-    /// Everything that leads to them: used again and again.
+    /// Everything else, which is used repeatedly.
     Metadata,
 }
 
-/// Blocks by key.
+/// A cache of blocks by key.
 #[derive(Debug)]
 pub struct Cache<K> {
     hasher: RandomState,
@@ -40,7 +40,7 @@ struct Shard<K> {
     limit: usize,
     bytes: usize,
     blocks: HashMap<K, Entry>,
-    /// The clock: every key once, the hand at the front.
+    /// The clock: every key once, with the hand at the front.
     clock: VecDeque<K>,
 }
 
@@ -51,7 +51,7 @@ struct Entry {
 }
 
 impl<K: Hash + Eq + Clone> Cache<K> {
-    /// A cache that holds at most `bytes` bytes of blocks, half of them metadata.
+    /// Creates a cache for at most `bytes` bytes of blocks, half of them for metadata.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let shards = || {
@@ -73,7 +73,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         &shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 
-    /// The block with this key, if it is there.
+    /// Returns the block with this key, if it is in the cache.
     #[must_use]
     pub fn get(&self, class: Class, key: &K) -> Option<Block> {
         let mut shard = lock(self.shard(class, key));
@@ -82,7 +82,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         Some(Block::clone(&entry.block))
     }
 
-    /// Puts a block in, unless it is larger than a shard's share.
+    /// Inserts a block, unless it exceeds the size of a shard.
     pub fn insert(&self, class: Class, key: K, block: &Block) {
         let mut shard = lock(self.shard(class, &key));
         if block.len() > shard.limit || shard.blocks.contains_key(&key) {
@@ -94,7 +94,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         shard.blocks.insert(key, Entry { block: Block::clone(block), used: false });
     }
 
-    /// Forgets everything: when keys are loaded or unloaded, blocks read differently.
+    /// Removes all blocks. This is required after keys are loaded or unloaded, which changes the content of blocks.
     pub fn clear(&self) {
         for shard in self.data.iter().chain(&self.metadata) {
             let mut shard = lock(shard);
@@ -104,7 +104,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
         }
     }
 
-    /// Bytes of all blocks in the cache.
+    /// Returns the size of all blocks in the cache in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let shards = self.data.iter().chain(&self.metadata);

@@ -1,16 +1,17 @@
-//! What a device is that is not a member of a pool, but may hold one: images in other formats than raw, encrypted and logical volumes,
-//! compressed files, streams. They are recognized by their first bytes, and named with what makes a member of them.
+//! Recognition of devices that are not members of a pool but may contain one: images in other formats than raw,
+//! encrypted and logical volumes, compressed files, streams. They are identified by their first bytes, and described
+//! with the steps that turn them into members.
 
 use std::fmt;
 
 use crate::device::Device;
 
-/// Something that is recognized.
+/// A recognized format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Container {
-    /// What it is, with its article.
+    /// The description, with its article.
     pub what: &'static str,
-    /// What to do with it.
+    /// The advice to the user.
     pub advice: &'static str,
 }
 
@@ -21,12 +22,12 @@ impl fmt::Display for Container {
 }
 
 const IMAGE: &str =
-    "convert it (qemu-img convert -O raw), or attach it (qemu-nbd --read-only) and name that device";
+    "convert it (qemu-img convert -O raw), or attach it (qemu-nbd --read-only) and use that device";
 const COMPRESSED: &str = "decompress it first";
-const STREAM: &str = "streams are read with -f, and received with recv";
-const FILESYSTEM: &str = "it holds no pool; a pool in a file on it can be read when it is mounted";
+const STREAM: &str = "read it with -f, or receive it with recv";
+const FILESYSTEM: &str = "mount it to read a pool in a file on it";
 
-/// The bytes at an offset, what they say, and what to do.
+/// The offset and bytes of a signature, the description, and the advice.
 const SIGNATURES: [(u64, &[u8], &str, &str); 27] = [
     (0, b"QFI\xfb", "a qcow2 image", IMAGE),
     (0, b"KDMV", "a VMDK image", IMAGE),
@@ -38,25 +39,25 @@ const SIGNATURES: [(u64, &[u8], &str, &str); 27] = [
     (0, b"WithoutFreeSpace", "a Parallels image", IMAGE),
     (0, b"WithouFreSpacExt", "a Parallels image", IMAGE),
     (0, b"QED\0", "a QED image", IMAGE),
-    (0, b"EVF\x09\x0d\x0a\xff\0", "an EnCase image", "mount it (ewfmount) and name the raw image in it"),
+    (0, b"EVF\x09\x0d\x0a\xff\0", "an EnCase image", "mount it (ewfmount) and use the raw image in it"),
     (
         0,
         b"LUKS\xba\xbe",
         "a LUKS container",
-        "open it (cryptsetup open --readonly) and name the device in /dev/mapper",
+        "open it (cryptsetup open --readonly) and use the device in /dev/mapper",
     ),
     (
         0x218,
         b"LVM2 001",
         "a physical volume of LVM",
-        "activate its volume group (vgchange -a y) and name the logical volume",
+        "activate its volume group (vgchange -a y) and use the logical volume",
     ),
-    (3, b"-FVE-FS-", "a BitLocker volume", "open it (cryptsetup open --type bitlk) and name that device"),
+    (3, b"-FVE-FS-", "a BitLocker volume", "open it (cryptsetup open --type bitlk) and use that device"),
     (
         4096,
         b"\xfc\x4e\x2b\xa9",
         "a member of a Linux software RAID",
-        "assemble the array (mdadm --assemble --readonly) and name that",
+        "assemble the array (mdadm --assemble --readonly) and use that device",
     ),
     (0, b"\xfd7zXZ\0", "a file compressed by xz", COMPRESSED),
     (0, b"\x1f\x8b\x08", "a file compressed by gzip", COMPRESSED),
@@ -72,13 +73,13 @@ const SIGNATURES: [(u64, &[u8], &str, &str); 27] = [
     (0x8001, b"CD001", "an ISO 9660 filesystem", FILESYSTEM),
 ];
 
-/// As much of a device as all signatures need.
+/// The number of bytes at the start of a device that contain all signatures.
 const HEAD_BYTES: u64 = 0x10040 + 8;
 
-/// How many bytes at the end of a disk GELI keeps its description in, which begins with this.
+/// The distance of the metadata of GELI from the end of a disk, and its first bytes.
 const GELI: (u64, &[u8]) = (512, b"GEOM::ELI");
 
-/// What a device is, as far as it is known.
+/// Recognizes the format of a device.
 #[must_use]
 pub fn recognize(device: &dyn Device) -> Option<Container> {
     let mut head = vec![0; device.len().min(HEAD_BYTES) as usize];
@@ -92,7 +93,7 @@ pub fn recognize(device: &dyn Device) -> Option<Container> {
     device.read_at(device.len().checked_sub(GELI.0)?, &mut tail).ok()?;
     (tail == GELI.1).then_some(Container {
         what: "a GELI provider",
-        advice: "attach it on FreeBSD (geli attach -r) and name the device that ends in .eli",
+        advice: "attach it on FreeBSD (geli attach -r) and use the device that ends in .eli",
     })
 }
 

@@ -1,18 +1,18 @@
-//! Dnodes (`dnode_phys_t`): what an object is and where its tree of blocks starts.
+//! Dnodes (`dnode_phys_t`): the properties of an object and the root of its block tree.
 //!
-//! A dnode takes 1 to 32 slots of 512 bytes in a block of the meta-dnode, and never crosses that
-//! block. All is little-endian here: blocks of the other order were swapped when they were read.
+//! A dnode occupies 1 to 32 slots of 512 bytes in a block of the meta dnode, and never crosses the end of the block.
+//! All numbers are little-endian here: blocks in the other byte order were swapped when they were read.
 //!
 //! ```text
 //!    0  core: `DnodeCore`
-//!   64  its block pointers, 128 bytes each
+//!   64  the block pointers, 128 bytes each
 //!       bonus, up to the end of the last slot; with flag 4 the last 128 bytes are the spill pointer
 //! ```
 //!
-//! [`Dnode::parse`] judges what it reads, so that the shape of a dnode can be relied on afterwards:
-//! levels, sizes and counts are within their limits and the bonus lies within the dnode. The bonus's type
-//! and the functions for new blocks are not judged: reading does not depend on them, and wrong bonus
-//! types exist in pools that OpenZFS reads.
+//! [`Dnode::parse`] validates the dnode, so that its shape can be relied on afterwards: levels, sizes and counts are
+//! within their limits, and the bonus is within the dnode. The type of the bonus and the checksum and compression of
+//! new blocks are not validated: they are not required for reading, and wrong bonus types exist in pools that OpenZFS
+//! can read.
 
 mod build;
 
@@ -28,36 +28,36 @@ use crate::ids::BlockId;
 
 pub use self::build::{INDIRECT_SHIFT_DEFAULT, NewObject};
 
-/// Size of a dnode slot in bytes (`DNODE_MIN_SIZE`).
+/// The size of a dnode slot in bytes (`DNODE_MIN_SIZE`).
 pub const DNODE_SLOT_BYTES: usize = 512;
 
-/// The most slots that one dnode takes (`DNODE_MAX_SLOTS`).
+/// The maximum number of slots of a dnode (`DNODE_MAX_SLOTS`).
 pub const DNODE_SLOTS_MAX: usize = 32;
 
-/// Bytes of a dnode in front of its block pointers (`DNODE_CORE_SIZE`).
+/// The size of a dnode before its block pointers, in bytes (`DNODE_CORE_SIZE`).
 pub const DNODE_CORE_BYTES: usize = DnodeCore::LEN;
 
-/// The most block pointers in a dnode (`DN_MAX_NBLKPTR`).
+/// The maximum number of block pointers in a dnode (`DN_MAX_NBLKPTR`).
 pub const DNODE_POINTERS_MAX: usize = 3;
 
-/// The most levels that an object's tree has (`DN_MAX_LEVELS`).
+/// The maximum number of levels of a block tree (`DN_MAX_LEVELS`).
 pub const LEVELS_MAX: u8 = 12;
 
-/// Limits of the logarithm of an indirect block's size. OpenZFS makes 12 to 17; the first releases
+/// The range of the binary logarithm of the size of an indirect block. OpenZFS creates 12 to 17; the first releases
 /// allowed 10.
 pub const INDIRECT_SHIFT: std::ops::RangeInclusive<u8> = 10..=17;
 
 bitflags! {
-    /// Flags of a dnode (`DNODE_FLAG_*`). Unknown ones are kept.
+    /// The flags of a dnode (`DNODE_FLAG_*`). Unknown ones are preserved.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub struct DnodeFlags: u8 {
-        /// `used` counts bytes; without it, sectors.
+        /// `used` is in bytes; without the flag, in sectors.
         const USED_BYTES = 1;
-        /// The object is counted in its user's and group's space.
+        /// The space of the object is accounted to its user and group.
         const USER_USED_ACCOUNTED = 2;
         /// The last 128 bytes are the pointer of the spill block.
         const SPILL_POINTER = 4;
-        /// The object is counted in its user's and group's number of objects.
+        /// The object is accounted in the object counts of its user and group.
         const USER_OBJECT_ACCOUNTED = 8;
         const _ = !0;
     }
@@ -66,29 +66,29 @@ bitflags! {
 /// An allocated dnode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dnode {
-    /// What the object's blocks hold.
+    /// The type of the object.
     pub object_type: ObjectType,
-    /// Logarithm of the size of the object's indirect blocks.
+    /// The binary logarithm of the size of indirect blocks.
     pub indirect_shift: u8,
-    /// Levels of the tree: 1 when the block pointers point at data.
+    /// The levels of the block tree: 1 if the block pointers point to data.
     pub levels: u8,
-    /// What the bonus holds.
+    /// The type of the bonus.
     pub bonus_type: ObjectType,
-    /// Checksum function of new blocks, usually inherited.
+    /// The checksum function of new blocks, usually inherited.
     pub checksum_type: ChecksumType,
-    /// Compression function of new blocks, usually inherited.
+    /// The compression of new blocks, usually inherited.
     pub compression: CompressionType,
-    /// Flags.
+    /// The flags.
     pub flags: DnodeFlags,
-    /// Data block size in sectors, at least 1.
+    /// The size of data blocks in sectors, at least 1.
     pub block_sectors: u16,
-    /// Length of the used part of the bonus, in bytes.
+    /// The length of the used part of the bonus in bytes.
     pub bonus_len: u16,
-    /// Slots that the dnode takes after its first.
+    /// The number of slots after the first one.
     pub extra_slots: u8,
-    /// Highest block of the object; 0 also when there is none.
+    /// The number of the last block; 0 also if there is none.
     pub max_block: BlockId,
-    /// Space that the object's blocks take, as stored: bytes or sectors by the flag.
+    /// The space that the stored blocks use, in bytes or sectors depending on the flag.
     pub used: u64,
     pointers: Vec<BlockPointer>,
     bonus_area: Box<[u8]>,
@@ -96,17 +96,16 @@ pub struct Dnode {
 }
 
 impl Dnode {
-    /// Reads the dnode that starts at the first of `bytes`, which end where its block does. A free slot
-    /// gives `None`.
+    /// Parses the dnode at the start of `bytes`, which end at the end of its block. Returns `None` for a free slot.
     ///
     /// # Errors
     ///
-    /// The dnode breaks a rule: [`Fault::Corrupt`](crate::error::Fault::Corrupt) names the field. The
-    /// object's number is for the caller to add.
+    /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt), with the field, if the dnode violates a rule. The
+    /// caller adds the number of the object.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>> {
         let order = ByteOrder::Little;
         let Some(core) = DnodeCore::read(bytes, order) else {
-            return Err(bad(format!("{} bytes left, a dnode takes {DNODE_SLOT_BYTES}", bytes.len())));
+            return Err(bad(format!("dnode has {} bytes, expected {DNODE_SLOT_BYTES}", bytes.len())));
         };
         if core.object_type == 0 {
             return Ok(None);
@@ -115,13 +114,15 @@ impl Dnode {
         let total_bytes = slots * DNODE_SLOT_BYTES;
         if slots > DNODE_SLOTS_MAX || total_bytes > bytes.len() {
             return Err(bad(format!(
-                "{slots} slots, but {} are left in the block",
+                "dnode has {slots} slots, but {} are left in the block",
                 bytes.len() / DNODE_SLOT_BYTES
             )));
         }
         let pointer_count = usize::from(core.pointer_count);
         if !(1..=DNODE_POINTERS_MAX).contains(&pointer_count) {
-            return Err(bad(format!("{pointer_count} block pointers, expected 1 to {DNODE_POINTERS_MAX}")));
+            return Err(bad(format!(
+                "dnode has {pointer_count} block pointers, expected 1 to {DNODE_POINTERS_MAX}"
+            )));
         }
         let flags = DnodeFlags::from_bits_retain(core.flags);
         let bonus_start = DNODE_CORE_BYTES + pointer_count * BLOCK_POINTER_BYTES;
@@ -129,11 +130,13 @@ impl Dnode {
         let bonus_end = total_bytes - if has_spill { BLOCK_POINTER_BYTES } else { 0 };
         // Three pointers and a spill pointer do not fit into one slot.
         if bonus_start > bonus_end {
-            return Err(bad(format!("{pointer_count} block pointers and a spill pointer in {slots} slots")));
+            return Err(bad(format!(
+                "{pointer_count} block pointers and a spill pointer do not fit into {slots} slots"
+            )));
         }
         let pointer = |offset| {
             BlockPointer::parse_at(bytes, offset, order)
-                .ok_or_else(|| bad("block pointers beyond its end".into()))
+                .ok_or_else(|| bad("block pointers exceed the dnode".into()))
         };
         let dnode = Self {
             object_type: ObjectType(core.object_type.into()),
@@ -160,29 +163,29 @@ impl Dnode {
 
     fn judge(&self) -> Result<()> {
         if !self.object_type.is_valid() {
-            return Err(bad(format!("object type {}", self.object_type)));
+            return Err(bad(format!("dnode has the unknown object type {}", self.object_type)));
         }
         if !INDIRECT_SHIFT.contains(&self.indirect_shift) {
             return Err(bad(format!(
-                "indirect block shift {}, expected {} to {}",
+                "dnode has indirect block shift {}, expected {} to {}",
                 self.indirect_shift,
                 INDIRECT_SHIFT.start(),
                 INDIRECT_SHIFT.end()
             )));
         }
         if !(1..=LEVELS_MAX).contains(&self.levels) {
-            return Err(bad(format!("{} levels, expected 1 to {LEVELS_MAX}", self.levels)));
+            return Err(bad(format!("dnode has {} levels, expected 1 to {LEVELS_MAX}", self.levels)));
         }
         if self.block_sectors == 0 || self.block_bytes() > BLOCK_BYTES_MAX {
             return Err(bad(format!(
-                "data block size of {} sectors, expected 1 to {}",
+                "dnode has data blocks of {} sectors, expected 1 to {}",
                 self.block_sectors,
                 BLOCK_BYTES_MAX / SECTOR_BYTES
             )));
         }
         if usize::from(self.bonus_len) > self.bonus_area.len() {
             return Err(bad(format!(
-                "bonus of {} bytes, {} are there for it",
+                "bonus is {} bytes, expected at most {}",
                 self.bonus_len,
                 self.bonus_area.len()
             )));
@@ -190,7 +193,7 @@ impl Dnode {
         Ok(())
     }
 
-    /// The dnode's bytes, little-endian, [`Dnode::slots`] slots of 512.
+    /// Encodes the dnode, little-endian, in [`Dnode::slots`] slots of 512 bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let order = ByteOrder::Little;
@@ -221,31 +224,31 @@ impl Dnode {
         out
     }
 
-    /// Slots of 512 bytes that the dnode takes.
+    /// Returns the number of slots of 512 bytes.
     #[must_use]
     pub fn slots(&self) -> usize {
         usize::from(self.extra_slots) + 1
     }
 
-    /// Size of the object's data blocks, in bytes.
+    /// Returns the size of data blocks in bytes.
     #[must_use]
     pub fn block_bytes(&self) -> u64 {
         u64::from(self.block_sectors) * SECTOR_BYTES
     }
 
-    /// Size of the object's indirect blocks, in bytes.
+    /// Returns the size of indirect blocks in bytes.
     #[must_use]
     pub fn indirect_bytes(&self) -> u64 {
         1 << self.indirect_shift
     }
 
-    /// Logarithm of the number of block pointers in an indirect block.
+    /// Returns the binary logarithm of the number of block pointers in an indirect block.
     #[must_use]
     pub fn pointers_per_block_shift(&self) -> u32 {
         u32::from(self.indirect_shift) - BLOCK_POINTER_BYTES.trailing_zeros()
     }
 
-    /// Space that the object's blocks take, in bytes.
+    /// Returns the space that the blocks of the object use, in bytes.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         if self.flags.contains(DnodeFlags::USED_BYTES) {
@@ -255,25 +258,25 @@ impl Dnode {
         }
     }
 
-    /// The block pointers at the top of the tree, 1 to 3.
+    /// Returns the block pointers at the top of the tree, 1 to 3.
     #[must_use]
     pub fn pointers(&self) -> &[BlockPointer] {
         &self.pointers
     }
 
-    /// The used part of the bonus.
+    /// Returns the used part of the bonus.
     #[must_use]
     pub fn bonus(&self) -> &[u8] {
         &self.bonus_area[..usize::from(self.bonus_len)]
     }
 
-    /// The bonus up to where it could grow: raw sends carry all of it, because all of it is encrypted.
+    /// Returns the whole area of the bonus. Raw sends include all of it, because all of it is encrypted.
     #[must_use]
     pub fn bonus_area(&self) -> &[u8] {
         &self.bonus_area
     }
 
-    /// The pointer of the spill block, if there is one.
+    /// Returns the pointer of the spill block, if there is one.
     #[must_use]
     pub fn spill(&self) -> Option<&BlockPointer> {
         self.spill.as_ref()
@@ -290,7 +293,7 @@ mod tests {
 
     use super::*;
 
-    /// A file's dnode: one slot, one pointer, 168 bytes of bonus, spill.
+    /// The dnode of a file: one slot, one pointer, a bonus of 168 bytes, a spill block.
     fn file() -> Vec<u8> {
         let mut bytes = vec![0; DNODE_SLOT_BYTES];
         bytes[..13].copy_from_slice(&[19, 17, 2, 1, 44, 0, 0, 7, 0, 1, 168, 0, 0]);
@@ -325,9 +328,9 @@ mod tests {
             (2, 13, "13 levels"),
             (3, 0, "0 block pointers"),
             (3, 4, "4 block pointers"),
-            (9, 0, "data block size of 0"),
-            (9, 0x81, "data block size of 33024"),
-            (11, 9, "bonus of 2472 bytes"),
+            (9, 0, "data blocks of 0"),
+            (9, 0x81, "data blocks of 33024"),
+            (11, 9, "bonus is 2472 bytes"),
             (12, 1, "2 slots, but 1"),
         ] {
             let mut bytes = file();
@@ -337,7 +340,7 @@ mod tests {
         }
         let mut crowded = file();
         crowded[3] = 3;
-        assert!(Dnode::parse(&crowded).unwrap_err().to_string().contains("a spill pointer in 1 slots"));
+        assert!(Dnode::parse(&crowded).unwrap_err().to_string().contains("do not fit into 1 slots"));
         assert!(Dnode::parse(&[1; 63]).is_err());
     }
 
@@ -351,7 +354,7 @@ mod tests {
             for (offset, value) in flips {
                 bytes[offset] = value;
             }
-            // Padding is not kept.
+            // Padding is not preserved.
             bytes[13..16].fill(0);
             bytes[32..64].fill(0);
             if let Ok(Some(dnode)) = Dnode::parse(&bytes) {

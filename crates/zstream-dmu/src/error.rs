@@ -1,7 +1,7 @@
-//! What can go wrong below the datasets, and where it did.
+//! The faults below the datasets, and the places where they occur.
 //!
-//! Code that finds a fault names it ([`Fault`]); code that knows where it was looking adds to the [`Place`].
-//! An [`Error`] is one word wide, so that results stay small.
+//! Code that detects a fault names it ([`Fault`]); code that knows the location adds it to the [`Place`]. An
+//! [`Error`] is one word wide, so that results stay small.
 
 use std::fmt;
 use std::io;
@@ -18,169 +18,171 @@ use crate::ids::{Bookmark, ObjectId, Txg};
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong.
+/// The kind of an error, and its details.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The operating system refused or failed a read, write or flush.
+    /// The operating system refused or failed an operation on a file or device.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The bytes are not what their checksum says (`ECKSUM`).
-    #[error("checksum {function} is {expected}, the bytes give {found}")]
+    /// Bytes do not match their checksum (`ECKSUM`).
+    #[error("checksum {function} is {found}, expected {expected}")]
     Checksum {
         /// The checksum function.
         function: ChecksumType,
-        /// What the bytes sum to.
+        /// The checksum of the bytes.
         found: Checksum,
-        /// What the pointer says.
+        /// The checksum in the pointer.
         expected: Checksum,
     },
     /// A checksum that cannot be computed.
     #[error(transparent)]
     ChecksumFunction(#[from] ChecksumError),
-    /// A label, uberblock or gang header whose embedded checksum does not hold (`ECKSUM`).
+    /// The embedded checksum of a label, uberblock or gang header does not match (`ECKSUM`).
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
-    /// A block pointer breaks a rule.
+    /// A block pointer violates a rule.
     #[error(transparent)]
     BlockPointer(#[from] BlockPointerFault),
-    /// A block could not be decompressed.
+    /// A block cannot be decompressed.
     #[error("cannot decompress: {0}")]
     Codec(#[from] CodecError),
-    /// A block of the other byte order could not be swapped.
+    /// A block in the other byte order cannot be byte-swapped.
     #[error("cannot swap bytes: {0}")]
     Swap(#[from] SwapError),
-    /// A structure breaks a rule of its format.
-    #[error("bad {what}: {detail}")]
+    /// A structure violates a rule of its format.
+    #[error("corrupt {what}: {detail}")]
     Corrupt {
-        /// The structure: "dnode", "block pointer", "label".
+        /// The structure, such as "dnode", "block pointer" or "label".
         what: &'static str,
-        /// What was found and what was expected.
+        /// The reason, with the value that was found and the expected one.
         detail: String,
     },
-    /// A size from the pool is above the limit for its kind; nothing was allocated.
-    #[error("{what} of {size} bytes, at most {limit} are allowed")]
+    /// A size from the pool exceeds the limit of its kind. No memory was allocated.
+    #[error("{what} is too large: {size}, limit {limit}")]
     TooLarge {
-        /// What has that size.
+        /// The item with that size.
         what: &'static str,
-        /// The size found.
+        /// The size.
         size: u64,
         /// The limit.
         limit: u64,
     },
-    /// Something valid that zstream does not do; the text names it.
+    /// Valid input that zstream does not support; the text names it.
     #[error("{0} is not supported")]
     Unsupported(String),
-    /// The pool uses a feature that zstream does not know.
+    /// The pool uses a feature that zstream does not support.
     #[error("the pool uses unknown features: {}", .0.join(", "))]
     UnknownFeatures(Vec<String>),
-    /// Content is encrypted and its key is not loaded (`EACCES`).
+    /// The content is encrypted and its key is not loaded (`EACCES`).
     #[error("{what} is encrypted and its key is not loaded")]
     Encrypted {
-        /// What cannot be read.
+        /// The content that cannot be read.
         what: String,
     },
-    /// A message authentication code does not match (`ECKSUM`): damage, forgery or a wrong key.
+    /// A message authentication code does not match (`ECKSUM`): the data is corrupt or forged, or the key is wrong.
     #[error("authentication of {what} failed")]
     Authentication {
-        /// What was authenticated.
+        /// The authenticated item.
         what: String,
     },
-    /// A key that does not unwrap the keys of a dataset (`EACCES`).
+    /// A key does not unwrap the keys of a dataset (`EACCES`).
     #[error("the key is not the one the dataset was encrypted with")]
     WrongKey,
-    /// The block's content was removed by a redacted send (`EIO`).
+    /// The content of the block was removed by a redacted send (`EIO`).
     #[error("block is redacted")]
     Redacted,
-    /// Content that its source does not carry: a stream that was cut short, or an incremental one without its base.
+    /// The content is not in its source: a truncated stream, or an increment without its source snapshot.
     #[error("content is not in the stream")]
     Absent,
-    /// A hole was given where a block must be.
+    /// A block pointer is a hole and must not be.
     #[error("block pointer is a hole")]
     Hole,
-    /// An object set has no object of this number (`ENOENT`).
+    /// An object set does not have an object with this number (`ENOENT`).
     #[error("object {0} not found")]
     NoObject(ObjectId),
-    /// A ZAP, the object directory of the MOS or another table of names has no entry of this name (`ENOENT`).
+    /// A ZAP, the object directory of the MOS or another table of names does not have an entry with this name
+    /// (`ENOENT`).
     #[error("{what} {name} not found")]
     NoEntry {
-        /// The kind of entry.
+        /// The kind of the entry.
         what: &'static str,
-        /// Its name.
+        /// The name of the entry.
         name: String,
     },
     /// A member of the pool is missing (`ENXIO`).
     #[error("member {0} not found")]
     NoMember(String),
-    /// The pool has no such top-level vdev, or it is not available (`ENXIO`).
+    /// The pool does not have such a top-level vdev, or it is not available (`ENXIO`).
     #[error("{0} not found")]
     NoVdev(String),
-    /// A removed vdev whose mapping was not read (`ENXIO`).
+    /// The mapping of a removed vdev was not read (`ENXIO`).
     #[error("mapping of removed vdev {0} not found")]
     NoMapping(u32),
-    /// Something that was to be made is there already (`EEXIST`).
+    /// The item to create already exists (`EEXIST`).
     #[error("{what} {name} already exists")]
     Exists {
-        /// The kind of thing.
+        /// The kind of the item.
         what: &'static str,
-        /// Its name or number.
+        /// The name or number of the item.
         name: String,
     },
-    /// None of a block's copies could be had; each attempt says why.
-    #[error("no good copy: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    /// No copy of a block could be read. There is an error for each attempt.
+    #[error("no copy is intact: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoGoodCopy(Vec<Error>),
-    /// Not enough of a vdev's members are there.
-    #[error("{vdev} has {missing} of {children} members missing, at most {allowed} may be")]
+    /// Too few members of a vdev are present.
+    #[error("{vdev} is missing {missing} of {children} members, at most {allowed} may be missing")]
     TooManyMissing {
         /// The vdev.
         vdev: String,
-        /// How many are missing or failed.
+        /// The number of members that are missing or failed.
         missing: usize,
-        /// How many it has.
+        /// The total number of members.
         children: usize,
-        /// How many may be missing.
+        /// The number of members that may be missing.
         allowed: usize,
     },
-    /// No uberblock of the wanted transaction group is in any label.
-    #[error("no uberblock of txg {wanted} is left; there are {}", txgs(available))]
+    /// No label has an uberblock of the requested transaction group.
+    #[error("uberblock of txg {wanted} not found, available: {}", txgs(available))]
     NoSuchTxg {
-        /// The transaction group asked for.
+        /// The requested transaction group.
         wanted: Txg,
-        /// Those that can be opened, ascending.
+        /// The transaction groups that can be opened, in ascending order.
         available: Vec<Txg>,
     },
-    /// The devices hold more than one pool and none was chosen.
-    #[error("the devices hold several pools: {}; name one, or choose it by its guid (--pool)", .0.join(", "))]
+    /// The devices contain more than one pool, and none was selected.
+    #[error("the devices contain several pools: {}; select one by its name or guid (--pool)", .0.join(", "))]
     SeveralPools(Vec<String>),
-    /// The devices do not hold the pool that is wanted, or none.
+    /// The devices do not contain the requested pool, or no pool at all.
     #[error("{}", no_such_pool(wanted.as_deref(), there, instead))]
     NoSuchPool {
-        /// Its name or guid, if one was given.
+        /// The requested name or guid, if there was one.
         wanted: Option<String>,
-        /// Names of the pools that are there.
+        /// The names of the pools on the devices.
         there: Vec<String>,
-        /// What is there instead of any pool, as far as it is known: hot spares, images in other formats.
+        /// The content of the devices if it is not a pool, as far as it is known: hot spares, images in other
+        /// formats.
         instead: Vec<String>,
     },
-    /// There is no room for a block of this size (`ENOSPC`).
+    /// The pool has no free space for a block of this size (`ENOSPC`).
     #[error("no space left in the pool for {bytes} bytes")]
     NoSpace {
-        /// Size of the block.
+        /// The size of the block in bytes.
         bytes: u64,
     },
-    /// A request that is invalid for this pool, device, object set or object (`EINVAL`).
+    /// A request is not valid for this pool, device, object set or object (`EINVAL`).
     #[error("{0}")]
     BadRequest(String),
     /// An object cannot have the requested size, place or content (`EINVAL`).
     #[error("{0}")]
     BadShape(String),
-    /// A name that a pool or an entry cannot have (`EINVAL`).
+    /// A pool or an entry cannot have this name (`EINVAL`).
     #[error("{0}")]
     BadName(String),
-    /// A name that has no form in which a ZAP could compare it (`ENOTSUP`).
+    /// A name cannot be normalized for comparison in a ZAP (`ENOTSUP`).
     #[error("{0}")]
     NoForm(String),
-    /// Input that does not have the form of a key (`EINVAL`).
+    /// The input is not in the format of a key (`EINVAL`).
     #[error("{0}")]
     BadKey(String),
     /// A device is not a member of a pool (`EINVAL`).
@@ -189,30 +191,30 @@ pub enum Fault {
     /// A device is too small for a member of a pool (`EOVERFLOW`).
     #[error("{0}")]
     TooSmall(String),
-    /// Too much of the pool is missing, which names it; this is the error that this led to.
+    /// Too much of the pool is missing, which caused another error.
     #[error("too much of the pool is missing: {what}: {error}")]
     TooMuchMissing {
-        /// What is missing.
+        /// The missing parts.
         what: String,
-        /// The error.
+        /// The other error.
         error: Error,
     },
-    /// Some vdevs of the pool have no label on any device; this is the error that this led to.
-    #[error("too much of the pool is missing: no label of some of its vdevs was found: {0}")]
+    /// Some vdevs of the pool have no label on any device, which caused another error.
+    #[error("too much of the pool is missing: no labels were found for some of its vdevs: {0}")]
     NoLabels(Error),
-    /// Another host or program has the pool, or may have it (`EBUSY`).
+    /// Another host or program uses the pool, or may use it (`EBUSY`).
     #[error("{0}")]
     InUse(String),
-    /// An object set that failed to sync, and cannot be changed any more (`EIO`).
-    #[error("the set failed to sync and cannot be changed any more")]
+    /// An object set failed to sync and can no longer be changed (`EIO`).
+    #[error("object set failed to sync and can no longer be changed")]
     Unusable,
-    /// A broken invariant: a fault of this program, not of the pool or the request.
+    /// An invariant is broken. The fault is in zstream, not in the pool or the request.
     #[error("{0}")]
     Internal(String),
 }
 
 impl Fault {
-    /// The error number that ZFS would give. A fault of this program has `EIO`.
+    /// Returns the error number of ZFS for this fault; `EIO` for a broken invariant.
     #[must_use]
     pub fn errno(&self) -> Errno {
         match self {
@@ -226,7 +228,7 @@ impl Fault {
                 _ => Errno::EIO,
             },
             Self::Checksum { .. } | Self::Embedded(_) | Self::Authentication { .. } => Errno::ECKSUM,
-            // Structures that break a rule of their format are damage that no checksum found.
+            // A structure that violates a rule of its format is damage that no checksum detected.
             Self::BlockPointer(_) | Self::Codec(_) | Self::Swap(_) | Self::Corrupt { .. } | Self::Hole => {
                 Errno::EIO
             }
@@ -269,20 +271,20 @@ fn no_such_pool(wanted: Option<&str>, there: &[String], instead: &[String]) -> S
     } else if there.is_empty() {
         format!("no pool{wanted} found")
     } else {
-        format!("no pool{wanted}; there is {}", there.join(", "))
+        format!("no pool{wanted} found, available: {}", there.join(", "))
     }
 }
 
-/// Where it is wrong; what is not known is left out.
+/// The place of an error. Unknown parts are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The vdev, by its path or its name in the tree.
+    /// The path of the vdev, or its name in the tree.
     pub vdev: Option<String>,
-    /// Byte offset on that vdev.
+    /// The byte offset on that vdev.
     pub offset: Option<u64>,
-    /// The block's address in the pool, as `vdev:offset:asize` in hex.
+    /// The address of the block in the pool, as `vdev:offset:asize` in hex.
     pub address: Option<String>,
-    /// The block's place in the tree of objects.
+    /// The location of the block in the tree of objects.
     pub bookmark: Option<Bookmark>,
 }
 
@@ -291,100 +293,100 @@ pub struct Place {
 pub struct Error(Box<(Fault, Place)>);
 
 impl Error {
-    /// What is wrong.
+    /// Returns the fault.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         &self.0.0
     }
 
-    /// Where.
+    /// Returns the place.
     #[must_use]
     pub fn place(&self) -> &Place {
         &self.0.1
     }
 
-    /// The fault, without its place.
+    /// Returns the fault without its place.
     #[must_use]
     pub fn into_fault(self) -> Fault {
         self.0.0
     }
 
-    /// A structure that breaks a rule of its format.
+    /// Creates the error of a structure that violates a rule of its format.
     #[must_use]
     pub fn corrupt(what: &'static str, detail: impl Into<String>) -> Self {
         Fault::Corrupt { what, detail: detail.into() }.into()
     }
 
-    /// Something that zstream does not do.
+    /// Creates the error of an unsupported item.
     #[must_use]
     pub fn unsupported(what: impl Into<String>) -> Self {
         Fault::Unsupported(what.into()).into()
     }
 
-    /// A request that is invalid.
+    /// Creates the error of a request that is not valid.
     #[must_use]
     pub fn bad_request(what: impl Into<String>) -> Self {
         Fault::BadRequest(what.into()).into()
     }
 
-    /// An object that cannot be as requested.
+    /// Creates the error of an object that cannot be as requested.
     #[must_use]
     pub fn bad_shape(what: impl Into<String>) -> Self {
         Fault::BadShape(what.into()).into()
     }
 
-    /// A broken invariant of this program.
+    /// Creates the error of a broken invariant.
     #[must_use]
     pub fn internal(what: impl Into<String>) -> Self {
         Fault::Internal(what.into()).into()
     }
 
-    /// A name that a table of names does not have.
+    /// Creates the error of a name that a table of names does not have.
     #[must_use]
     pub fn no_entry(what: &'static str, name: impl fmt::Display) -> Self {
         Fault::NoEntry { what, name: name.to_string() }.into()
     }
 
-    /// A top-level vdev that is not there.
+    /// Creates the error of a missing top-level vdev.
     #[must_use]
     pub fn no_vdev(name: impl fmt::Display) -> Self {
         Fault::NoVdev(format!("top-level vdev {name}")).into()
     }
 
-    /// The error number that ZFS would give.
+    /// Returns the error number of ZFS for the fault.
     #[must_use]
     pub fn errno(&self) -> Errno {
         self.fault().errno()
     }
 
-    /// Something that is there already.
+    /// Creates the error of an item that already exists.
     #[must_use]
     pub fn exists(what: &'static str, name: impl fmt::Display) -> Self {
         Fault::Exists { what, name: name.to_string() }.into()
     }
 
-    /// Adds the vdev, unless a deeper layer has named one.
+    /// Adds the vdev, unless a deeper layer has added one.
     #[must_use]
     pub fn on_vdev(mut self, vdev: impl fmt::Display) -> Self {
         self.0.1.vdev.get_or_insert_with(|| vdev.to_string());
         self
     }
 
-    /// Adds the byte offset on the vdev, unless a deeper layer has.
+    /// Adds the byte offset on the vdev, unless a deeper layer has added one.
     #[must_use]
     pub fn at_offset(mut self, offset: u64) -> Self {
         self.0.1.offset.get_or_insert(offset);
         self
     }
 
-    /// Adds the block's address, unless a deeper layer has.
+    /// Adds the address of the block, unless a deeper layer has added one.
     #[must_use]
     pub fn at_address(mut self, address: impl fmt::Display) -> Self {
         self.0.1.address.get_or_insert_with(|| address.to_string());
         self
     }
 
-    /// Adds the block's place in the tree of objects, unless a deeper layer has.
+    /// Adds the location of the block in the tree of objects, unless a deeper layer has added one.
     #[must_use]
     pub fn at_bookmark(mut self, bookmark: Bookmark) -> Self {
         self.0.1.bookmark.get_or_insert(bookmark);
@@ -443,7 +445,7 @@ mod tests {
             .at_bookmark(bookmark);
         assert_eq!(
             error.to_string(),
-            "bad dnode: nlevels 9, at most 8 (/dev/sda, offset 0x400000, objset 54 object 2 level 0 block 7)"
+            "corrupt dnode: nlevels 9, at most 8 (/dev/sda, offset 0x400000, objset 54 object 2 level 0 block 7)"
         );
     }
 
@@ -462,7 +464,7 @@ mod tests {
         }
     }
 
-    const NO_LABELS: &str = "too much of the pool is missing: no label of some of its vdevs was found: top-level vdev 1 not found";
+    const NO_LABELS: &str = "too much of the pool is missing: no labels were found for some of its vdevs: top-level vdev 1 not found";
 
     #[test]
     fn an_error_is_one_word() {

@@ -1,15 +1,15 @@
-//! GUID partition tables: finding the ZFS partition of a whole-disk image.
+//! GUID partition tables, to find the ZFS partition of a whole-disk image.
 //!
 //! ```text
-//! sector 0         protective MBR: says to old programs that the disk is full; not needed here
-//! sector 1         primary header: "EFI PART", own CRC-32, place and CRC-32 of the entries
+//! sector 0         protective MBR, which marks the disk as full for old programs; not used here
+//! sector 1         primary header: "EFI PART", its CRC-32, location and CRC-32 of the entries
 //! from sector 2    entries, mostly 128 of 128 bytes: type GUID, own GUID, first and last sector, flags, name (UTF-16)
 //!   ...            partitions
-//! last sector      backup header, its entries before it
+//! last sector      backup header, preceded by its entries
 //! ```
 //!
-//! A header or entry array whose CRC does not hold is not used, nor are entries that reach into a header; when the primary one is damaged the backup answers.
-//! Documented in the UEFI specification, chapter 5.
+//! A header or an array of entries with a wrong CRC is not used, nor are entries that overlap a header. If the
+//! primary copy is damaged, the backup is used. The format is documented in chapter 5 of the UEFI specification.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use zstream_format::order::ByteOrder;
@@ -17,10 +17,10 @@ use zstream_format::order::ByteOrder;
 use crate::device::Device;
 use crate::error::{Error, Result};
 
-/// Largest array of partition entries that is read.
+/// The maximum size of an array of partition entries that is read.
 pub const MAX_ENTRIES_BYTES: u64 = 1 << 20;
 
-/// Sector sizes that a table may be written for.
+/// The sector sizes in which a table can be written.
 const SECTOR_SIZES: [u64; 2] = [512, 4096];
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
@@ -29,7 +29,7 @@ const MIN_ENTRY_BYTES: usize = 128;
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const LE: ByteOrder = ByteOrder::Little;
 
-/// Partition types that hold ZFS: illumos' and OpenZFS' (also Apple's), FreeBSD's, and illumos' root and home.
+/// The partition types of ZFS: illumos and OpenZFS (also Apple), FreeBSD, and root and home of illumos.
 const ZFS_TYPES: [&str; 4] = [
     "6a898cc3-1dd2-11b2-99a6-080020736631",
     "516e7cba-6ecf-11d6-8ff8-00022d09712b",
@@ -40,30 +40,30 @@ const ZFS_TYPES: [&str; 4] = [
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number, as in `sda1`: from 1.
+    /// The number, as in `sda1`, starting from 1.
     pub number: u32,
-    /// Type GUID in its usual spelling, lower case.
+    /// The type GUID in its usual notation, in lower case.
     pub type_guid: String,
-    /// Name, as far as it is valid UTF-16.
+    /// The name, with replacement characters for invalid UTF-16.
     pub name: String,
-    /// First byte on the disk.
+    /// The byte offset on the disk.
     pub start: u64,
-    /// Size in bytes, as far as it lies on the disk.
+    /// The size in bytes, limited by the end of the disk.
     pub len: u64,
 }
 
 impl Partition {
-    /// Whether the type is one that ZFS uses. Labels have the last word.
+    /// Returns `true` if the type is one that ZFS uses. Labels are authoritative.
     #[must_use]
     pub fn is_zfs_type(&self) -> bool {
         ZFS_TYPES.contains(&self.type_guid.as_str())
     }
 }
 
-/// The partitions of a disk, those of a ZFS type first. `None` when there is no trace of a table.
+/// Returns the partitions of a disk, those with a ZFS type first. Returns `None` if there is no table.
 ///
 /// # Errors
-/// There is a table, but neither of its copies is whole.
+/// Fails if there is a table, but neither copy is intact.
 pub fn partitions(disk: &dyn Device) -> Result<Option<Vec<Partition>>> {
     let mut damage = None;
     for sector in SECTOR_SIZES {
@@ -85,7 +85,7 @@ pub fn partitions(disk: &dyn Device) -> Result<Option<Vec<Partition>>> {
     match damage {
         None => Ok(None),
         Some((copy, offset, error)) => {
-            Err(Error::corrupt("partition table", format!("no copy is whole; {copy}: {error}"))
+            Err(Error::corrupt("partition table", format!("no copy is intact; {copy}: {error}"))
                 .at_offset(offset))
         }
     }
@@ -100,17 +100,17 @@ fn read_copy(disk: &dyn Device, sector: u64, lba: u64) -> Result<Option<Vec<Part
     let corrupt = |detail: String| Error::corrupt("partition table header", detail);
     let header_len = LE.u32(&header[12..]) as usize;
     if !(HEADER_BYTES..=header.len()).contains(&header_len) {
-        return Err(corrupt(format!("header size {header_len}, expected {HEADER_BYTES} to {sector}")));
+        return Err(corrupt(format!("header is {header_len} bytes, expected {HEADER_BYTES} to {sector}")));
     }
     let expected = LE.u32(&header[16..]);
     header[16..20].fill(0);
     let found = CRC32.checksum(&header[..header_len]);
     if found != expected {
-        return Err(corrupt(format!("crc {found:08x}, expected {expected:08x}")));
+        return Err(corrupt(format!("crc is {found:08x}, expected {expected:08x}")));
     }
     let own_lba = LE.u64(&header[24..]);
     if own_lba != lba {
-        return Err(corrupt(format!("says it is sector {own_lba}, found in sector {lba}")));
+        return Err(corrupt(format!("header is for sector {own_lba}, found in sector {lba}")));
     }
     let entries_lba = LE.u64(&header[72..]);
     let count = u64::from(LE.u32(&header[80..]));
@@ -118,17 +118,18 @@ fn read_copy(disk: &dyn Device, sector: u64, lba: u64) -> Result<Option<Vec<Part
     let entries_bytes = count * entry_len as u64;
     if entry_len < MIN_ENTRY_BYTES || entries_bytes > MAX_ENTRIES_BYTES {
         return Err(corrupt(format!(
-            "{count} entries of {entry_len} bytes, at most {MAX_ENTRIES_BYTES} bytes are read"
+            "table has {count} entries of {entry_len} bytes, limit {MAX_ENTRIES_BYTES} bytes"
         )));
     }
-    let entries_offset =
-        entries_lba.checked_mul(sector).ok_or_else(|| corrupt(format!("entries at sector {entries_lba}")))?;
-    // Otherwise the entries would be a part of a header, whose CRC changes with theirs.
+    let entries_offset = entries_lba
+        .checked_mul(sector)
+        .ok_or_else(|| corrupt(format!("entries are at sector {entries_lba}, which is too large")))?;
+    // Otherwise the entries would be a part of a header, whose CRC depends on them.
     let headers = disk.len() / sector - 1;
     let end = entries_offset.checked_add(entries_bytes);
     if entries_lba < 2 || end.is_none_or(|end| end > headers * sector) {
         return Err(corrupt(format!(
-            "{entries_bytes} bytes of entries from sector {entries_lba} on reach into a header, expected sectors 2 to {}",
+            "{entries_bytes} bytes of entries at sector {entries_lba} overlap a header, expected sectors 2 to {}",
             headers - 1
         )));
     }
@@ -136,14 +137,14 @@ fn read_copy(disk: &dyn Device, sector: u64, lba: u64) -> Result<Option<Vec<Part
     disk.read_at(entries_offset, &mut entries)?;
     let (found, expected) = (CRC32.checksum(&entries), LE.u32(&header[88..]));
     if found != expected {
-        return Err(corrupt(format!("entries' crc {found:08x}, expected {expected:08x}")));
+        return Err(corrupt(format!("crc of the entries is {found:08x}, expected {expected:08x}")));
     }
     let found = entries.chunks_exact(entry_len).zip(1..);
     Ok(Some(found.filter_map(|(entry, number)| parse_entry(entry, number, sector, disk.len())).collect()))
 }
 
-/// `None` for an unused entry and for one that does not begin on the disk. Where the end of the disk is missing, as in an image
-/// that was copied in part, a partition ends with it.
+/// Parses an entry. Returns `None` if it is unused or does not start on the disk. If the end of the disk is missing,
+/// as in an image that was copied in part, the partition ends there.
 fn parse_entry(entry: &[u8], number: u32, sector: u64, disk_len: u64) -> Option<Partition> {
     if entry[..16] == [0; 16] {
         return None;
@@ -165,7 +166,7 @@ fn parse_entry(entry: &[u8], number: u32, sector: u64, disk_len: u64) -> Option<
     })
 }
 
-/// The first three fields of a GUID are stored little-endian, the rest as they are spelled.
+/// Formats a GUID. Its first three fields are stored in little-endian order, the rest in the order of the text.
 fn guid_text(raw: &[u8]) -> String {
     let tail: String = raw[10..16].iter().map(|byte| format!("{byte:02x}")).collect();
     format!(
@@ -214,7 +215,7 @@ pub(crate) mod tests {
         header
     }
 
-    /// A disk with a boot partition and, from sector 50 to `last`, one of type ZFS.
+    /// A disk with a boot partition, and a partition of type ZFS from sector 50 to `last`.
     pub(crate) fn disk(sector: u64, last: u64) -> MemoryDevice {
         let sectors = last + 51;
         let disk = MemoryDevice::new((sectors * sector) as usize);
@@ -243,7 +244,7 @@ pub(crate) mod tests {
                 type_guid: "6a898cc3-1dd2-11b2-99a6-080020736631".to_owned(),
                 name: "too long".to_owned(),
                 start: 150 * sector,
-                // As far as there is a disk.
+                // It ends at the end of the disk.
                 len: 50 * sector,
             },
             Partition {
@@ -282,12 +283,12 @@ pub(crate) mod tests {
             let disk = MemoryDevice::new(200 * 512);
             disk.write_at(entries_lba * 512, &entry(ZFS, 50, 60, "zfs")).unwrap();
             disk.write_at(lba * 512, &[0; 512]).unwrap();
-            // The CRC holds for the entries as they are beside the header.
+            // The CRC is correct for the entries next to the header.
             let mut entries = vec![0; count * 128];
             disk.read_at(entries_lba * 512, &mut entries).unwrap();
             disk.write_at(lba * 512, &header(lba, entries_lba, &entries)).unwrap();
             let error = partitions(&disk).unwrap_err().to_string();
-            assert!(error.contains("reach into a header"), "{lba} {entries_lba}: {error}");
+            assert!(error.contains("overlap a header"), "{lba} {entries_lba}: {error}");
         }
     }
 
@@ -297,7 +298,7 @@ pub(crate) mod tests {
         disk.write_at(512 + 40, b"x").unwrap();
         disk.write_at(199 * 512 + 40, b"x").unwrap();
         let error = partitions(&disk).unwrap_err().to_string();
-        assert!(error.contains("no copy is whole") && error.contains("crc"), "{error}");
+        assert!(error.contains("no copy is intact") && error.contains("crc"), "{error}");
         assert!(partitions(&MemoryDevice::new(1 << 20)).unwrap().is_none());
         assert!(partitions(&MemoryDevice::new(100)).unwrap().is_none());
     }

@@ -1,20 +1,20 @@
-//! Who writes to a pool: what labels say of the host that last had it.
+//! The host that writes to a pool, as stored in labels.
 
 use std::fs;
 
-/// A host, as labels name it.
+/// A host in a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// Its number; 0 for hosts that were given none, and then labels do not have it.
+    /// The hostid; 0 for hosts without one, whose labels do not have it.
     pub id: u32,
-    /// Its name.
+    /// The hostname.
     pub name: String,
 }
 
 impl Host {
-    /// This host, as the ZFS module would see it: its number from `/etc/hostid`, its name from the kernel.
+    /// Returns this host as seen by the ZFS module: the hostid from `/etc/hostid`, the hostname from the kernel.
     ///
-    /// A host without that file has no number, as with OpenZFS. One that does not tell its name is called `localhost`.
+    /// Without that file, the hostid is 0, as in OpenZFS. If the hostname cannot be determined, it is `localhost`.
     #[must_use]
     pub fn this() -> Self {
         let id = fs::read("/etc/hostid").ok().and_then(|bytes| bytes.first_chunk().copied());
@@ -27,7 +27,7 @@ impl Host {
     }
 }
 
-/// Number of the user that this program runs as; 0 where users have no numbers.
+/// Returns the user id of this process; 0 on systems without numeric user ids.
 #[must_use]
 pub fn user_id() -> u32 {
     #[cfg(unix)]

@@ -1,32 +1,32 @@
-//! Numbers that name things in a pool, each its own type so that they cannot be mixed up.
+//! Numbers that identify items in a pool. Each has its own type, so that they cannot be confused.
 
 use std::fmt;
 
 pub use zstream_format::ids::{BlockId, Guid, ObjectId, Txg};
 
-/// The place of a block in the pool's tree of objects.
+/// The location of a block in the tree of objects of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Bookmark {
-    /// Object number of the dataset in the MOS; 0 for the MOS itself.
+    /// The object number of the dataset in the MOS; 0 for the MOS itself.
     pub objset: u64,
-    /// The object.
+    /// The object number.
     pub object: ObjectId,
-    /// Level in the object's tree: 0 data, above that indirect blocks, below that one of the `LEVEL_` constants.
+    /// The level in the block tree: 0 for data, higher for indirect blocks, or one of the `LEVEL_` constants.
     pub level: i8,
-    /// Index of the block among those of its level.
+    /// The index of the block in its level.
     pub block: BlockId,
 }
 
 zstream_format::structure! {
-    /// A [`Bookmark`] as it is stored (`zbookmark_phys_t`).
+    /// A [`Bookmark`] as stored (`zbookmark_phys_t`).
     pub BookmarkPhys[32] {
-        /// Object number of the dataset in the MOS.
+        /// The object number of the dataset in the MOS.
         objset: u64,
-        /// The object.
+        /// The object number.
         object: ObjectId,
-        /// Level in the object's tree.
+        /// The level in the block tree.
         level: i64,
-        /// Index of the block among those of its level.
+        /// The index of the block in its level.
         block: BlockId,
     }
 }
@@ -39,16 +39,16 @@ impl From<BookmarkPhys> for Bookmark {
 }
 
 impl Bookmark {
-    /// Level of the objset block (`ZB_ROOT_LEVEL`).
+    /// The level of the objset block (`ZB_ROOT_LEVEL`).
     pub const LEVEL_ROOT: i8 = -1;
-    /// Level of intent log blocks (`ZB_ZIL_LEVEL`).
+    /// The level of intent log blocks (`ZB_ZIL_LEVEL`).
     pub const LEVEL_ZIL: i8 = -2;
-    /// Level of a dnode in a block of dnodes (`ZB_DNODE_LEVEL`).
+    /// The level of a dnode in a block of dnodes (`ZB_DNODE_LEVEL`).
     pub const LEVEL_DNODE: i8 = -3;
-    /// Index of the spill block, at level 0 (`DMU_SPILL_BLKID`).
+    /// The index of the spill block, at level 0 (`DMU_SPILL_BLKID`).
     pub const SPILL: BlockId = BlockId(u64::MAX - 1);
 
-    /// The place of the objset block of `objset`.
+    /// Returns the location of the objset block of `objset`.
     #[must_use]
     pub fn root(objset: u64) -> Self {
         Self { objset, object: ObjectId(0), level: Self::LEVEL_ROOT, block: BlockId(0) }

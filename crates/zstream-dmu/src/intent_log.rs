@@ -1,20 +1,21 @@
-//! Intent logs: the chains of blocks that hold what was written synchronously and is not in the tree yet.
+//! Intent logs: the chains of blocks with synchronous writes that are not in the block tree yet.
 //!
 //! ```text
-//!             zilog2                                zilog, in pools of old
+//!             zilog2                                zilog, in old pools
 //!    0    8   zero                                  records
 //!    8  128   pointer of the next block             ...
-//!  136    8   bytes used, this header with them     pointer of the next block      at the end - 184
-//!  144   40   embedded checksum                     bytes used, by the records
+//!  136    8   bytes used, including this header     pointer of the next block      at the end - 184
+//!  144   40   embedded checksum                     bytes used by records
 //!  184        records                               embedded checksum
 //! ```
 //!
-//! The checksum words of a log block's pointer are no checksum: they name the log (two words), the dataset and the number
-//! of the block, and the embedded checksum covers them. Each block's next pointer has the number that follows. A chain has
-//! no other end than the first block that is not what its pointer says, so one that was never claimed cannot tell damage
-//! from its end; of a claimed one the number of the last block is known.
+//! The checksum words of the pointer of a log block are not a checksum. They contain the id of the log (two words),
+//! the dataset and the sequence number of the block, and the embedded checksum covers them. The next pointer of a
+//! block has the next sequence number. A chain ends at the first block that does not match its pointer, so in a log
+//! that was never claimed, damage cannot be distinguished from the end. For a claimed log the number of the last
+//! block is known.
 //!
-//! Records of type `TX_WRITE` may point at a block of data. Its pointer is readable without a key too.
+//! Records of type `TX_WRITE` can point to a data block. Its pointer can be read without a key, too.
 
 use std::collections::VecDeque;
 
@@ -28,34 +29,34 @@ use crate::block::ReadBlock;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 
-/// The sum is over a multiple of this (`ZIL_MIN_BLKSZ`).
+/// The checksum covers a multiple of this size (`ZIL_MIN_BLKSZ`).
 const SUMMED_BYTES: usize = 4096;
-/// The word of a log pointer's checksum that numbers the block (`ZIL_ZC_SEQ`).
+/// The word of the checksum of a log pointer with the sequence number of the block (`ZIL_ZC_SEQ`).
 const SEQUENCE: usize = 3;
 
-/// Blocks without records that are passed in search of one.
+/// The maximum number of blocks without records that are skipped in search of one.
 const EMPTY_BLOCKS_MAX: usize = 1 << 16;
-/// Flag of a header: records were found when the log was claimed (`ZIL_REPLAY_NEEDED`).
+/// The flag of a header that there were records when the log was claimed (`ZIL_REPLAY_NEEDED`).
 const REPLAY_NEEDED: u64 = 1;
 
-/// The type of a record that writes (`TX_WRITE`); the top bit of a type says something else.
+/// The type of a write record (`TX_WRITE`). The top bit of the type is a flag.
 const TX_WRITE: u64 = 9;
 const TYPE_MASK: u64 = !(1 << 63);
 
 structure! {
-    /// The header of a dataset's intent log (`zil_header_t`).
+    /// The header of the intent log of a dataset (`zil_header_t`).
     pub ZilHeader[192] {
-        /// Transaction group in which the log's blocks were claimed, 0 before that.
+        /// The transaction group in which the blocks of the log were claimed; 0 before.
         claim_txg: Txg,
-        /// Highest record that was replayed.
+        /// The highest record that was replayed.
         replay_seq: u64,
-        /// First block of the log; a hole when there is none.
+        /// The first block of the log; a hole if there is none.
         log: BlockPointer,
-        /// Highest claimed block.
+        /// The highest claimed block.
         claim_block_seq: u64,
-        /// Flags: 1 replay needed, 2 the next field is valid.
+        /// The flags: 1 replay needed, 2 the next field is valid.
         flags: u64,
-        /// Highest claimed record.
+        /// The highest claimed record.
         claim_record_seq: u64,
         /// Zero.
         pad: [u64; 3],
@@ -64,14 +65,14 @@ structure! {
     /// The header of a log block (`zil_chain_t`).
     ChainHeader[184] {
         pad: u64,
-        /// Pointer of the next block.
+        /// The pointer of the next block.
         next: BlockPointer,
-        /// Number of bytes used.
+        /// The number of bytes used.
         used: u64,
         embedded: EmbeddedChecksum,
     }
 
-    /// What all records begin with (`lr_t`).
+    /// The start of all records (`lr_t`).
     LogRecord[32] {
         kind: u64,
         len: u64,
@@ -79,38 +80,38 @@ structure! {
         number: u64,
     }
 
-    /// A record that writes (`lr_write_t`).
+    /// A write record (`lr_write_t`).
     LogWrite[192] {
         record: LogRecord,
         object: ObjectId,
-        /// Where in the object, in bytes.
+        /// The byte offset in the object.
         offset: u64,
         len: u64,
-        /// Where in the block, in bytes.
+        /// The byte offset in the block.
         block_offset: u64,
         pointer: BlockPointer,
     }
 }
 
 impl ZilHeader {
-    /// Whether there is a log whose records may be newer than the dataset's blocks. In a snapshot the
-    /// header means nothing.
+    /// Returns `true` if there is a log, whose records may be newer than the blocks of the dataset. The header of a
+    /// snapshot has no meaning.
     #[must_use]
     pub fn has_log(&self) -> bool {
         !self.log.is_hole()
     }
 }
 
-/// The header of a log block, as far as it lies.
+/// The parsed header of a log block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chain {
     order: ByteOrder,
     next: BlockPointer,
-    /// Where the embedded sum is.
+    /// The offset of the embedded checksum.
     sum_at: usize,
-    /// How many bytes are summed.
+    /// The number of bytes that the checksum covers.
     summed: usize,
-    /// Where the records are.
+    /// The range of the records.
     records: (usize, usize),
 }
 
@@ -120,16 +121,16 @@ impl Chain {
         let bad = |what: &str| Error::corrupt("log block", what);
         let at = if at_end { block.len().checked_sub(ChainHeader::LEN) } else { Some(0) };
         let Some(at) = at.filter(|at| block.len() - at >= ChainHeader::LEN) else {
-            return Err(bad("too short"));
+            return Err(bad("block is too short"));
         };
         let embedded_at = at + ChainHeader::offset_of("embedded");
-        let (_, order) =
-            EmbeddedChecksum::find(&block[embedded_at..]).ok_or_else(|| bad("no embedded checksum"))?;
+        let (_, order) = EmbeddedChecksum::find(&block[embedded_at..])
+            .ok_or_else(|| bad("block has no embedded checksum"))?;
         let header = ChainHeader::parse(&block[at..], order);
         let used = usize::try_from(header.used).unwrap_or(usize::MAX);
         let room = if at_end { 0..=at } else { ChainHeader::LEN..=block.len() };
         if !room.contains(&used) {
-            return Err(bad(&format!("{used} bytes used of {}", block.len())));
+            return Err(bad(&format!("block has {used} bytes used of {}", block.len())));
         }
         let sum_at = embedded_at + EmbeddedChecksum::offset_of("checksum");
         let summed = if at_end { block.len() } else { used.next_multiple_of(SUMMED_BYTES).min(block.len()) };
@@ -137,15 +138,15 @@ impl Chain {
         Ok(Self { order, next: header.next, sum_at, summed, records })
     }
 
-    /// The embedded checksum and what it should be, for a block whose pointer has these checksum words.
+    /// Returns the computed and the embedded checksum of a block whose pointer has these checksum words.
     ///
     /// # Errors
-    /// There is no header.
+    /// Fails if there is no header.
     pub(crate) fn sums(kind: ChecksumType, block: &[u8], words: [u64; 4]) -> Result<(Checksum, Checksum)> {
         let chain = Self::parse(kind, block)?;
         let mut summed = block[..chain.summed].to_vec();
         let place = summed.get_mut(chain.sum_at..).and_then(|rest| rest.first_chunk_mut());
-        let place = place.ok_or_else(|| Error::corrupt("log block", "too short for its header"))?;
+        let place = place.ok_or_else(|| Error::corrupt("log block", "block is too short for its header"))?;
         let embedded = Checksum::from_bytes(place, chain.order);
         *place = Checksum(words).to_bytes(chain.order);
         let function = match kind {
@@ -156,20 +157,20 @@ impl Chain {
     }
 }
 
-/// A block that a log owns.
+/// A block that belongs to a log.
 #[derive(Clone, Copy, Debug)]
 pub struct LogBlock {
-    /// Its pointer.
+    /// The pointer.
     pub pointer: BlockPointer,
-    /// Where it belongs: at [`Bookmark::LEVEL_ZIL`].
+    /// The location, at [`Bookmark::LEVEL_ZIL`].
     pub at: Bookmark,
-    /// Whether it has to be readable: it was claimed when the pool was imported. One that was not may never have been
-    /// written.
+    /// `true` if the block must be readable because it was claimed when the pool was imported. Other blocks may never
+    /// have been written.
     pub is_claimed: bool,
 }
 
-/// The blocks of a log, in order, each followed by the data blocks that its records point at. The last one may be one that
-/// was only allocated.
+/// Returns an iterator over the blocks of a log, in order, each followed by the data blocks to which its records
+/// point. The last block may be allocated but not written.
 pub fn blocks<'a>(
     reader: &'a dyn ReadBlock,
     objset: u64,
@@ -178,8 +179,9 @@ pub fn blocks<'a>(
     Log { reader, objset, header: *header, next: Some(header.log), data: VecDeque::new() }
 }
 
-/// Whether a log may hold records that are not in the tree yet. A log that was closed in order has none: what is left of it
-/// is a block that was reserved and never written, or is empty, and stays for the next who mounts the dataset.
+/// Returns `true` if a log may have records that are not in the block tree yet. A log that was closed cleanly has
+/// none: it consists of a block that was reserved and never written, or of empty blocks, and remains for the next
+/// mount.
 pub fn has_records(reader: &dyn ReadBlock, objset: u64, header: &ZilHeader) -> bool {
     let mut log = Log { reader, objset, header: *header, next: None, data: VecDeque::new() };
     let mut next = Some(header.log).filter(|pointer| !pointer.is_hole());
@@ -192,7 +194,7 @@ pub fn has_records(reader: &dyn ReadBlock, objset: u64, header: &ZilHeader) -> b
         match chain {
             Ok(chain) if chain.records.0 < chain.records.1 => return true,
             Ok(_) => next = log.next.take(),
-            // The end, unless it was known to be further behind.
+            // This is the end, unless the log is known to be longer.
             Err(_) => return found.is_claimed || header.flags & REPLAY_NEEDED != 0,
         }
     }
@@ -212,14 +214,14 @@ impl Log<'_> {
         self.header.claim_txg != Txg(0)
     }
 
-    /// Whether claiming set the numbers of the last block and record.
+    /// Returns `true` if the numbers of the last block and record were set by the claim.
     fn has_end(&self) -> bool {
         /// `ZIL_CLAIM_LR_SEQ_VALID`
         const VALID: u64 = 2;
         self.header.flags & VALID != 0
     }
 
-    /// The block at `pointer`, whose records and successor are noted.
+    /// Returns the block of `pointer`, and records the next block and the data blocks.
     fn block(&mut self, pointer: BlockPointer) -> Option<LogBlock> {
         let sequence = pointer.checksum()[SEQUENCE];
         let is_behind = self.has_end() && sequence > self.header.claim_block_seq;
@@ -232,7 +234,7 @@ impl Log<'_> {
             level: Bookmark::LEVEL_ZIL,
             block: BlockId(sequence),
         };
-        // Without a number to go by, even a claimed log just ends.
+        // Without a known last number, even the end of a claimed log is not damage.
         let is_claimed = self.is_claimed() && self.has_end();
         let found = LogBlock { pointer, at, is_claimed };
         let read = self.reader.read_stored(&pointer, at);
@@ -241,7 +243,7 @@ impl Log<'_> {
         let Ok(chain) = Chain::parse(pointer.checksum_type(), &block) else { return Some(found) };
         let mut expected = pointer.checksum();
         expected[SEQUENCE] = expected[SEQUENCE].wrapping_add(1);
-        // The last pointer leads to a block that was reserved; it counts once it was written.
+        // The last pointer is that of a reserved block, which belongs to the log after it is written.
         self.next = (chain.next.checksum() == expected).then_some(chain.next);
         let records = block.get(chain.records.0..chain.records.1).unwrap_or_default();
         self.records(records, chain.order);
@@ -262,7 +264,7 @@ impl Log<'_> {
                 continue;
             };
             let pointer = write.pointer;
-            // What was written before the log was claimed is in the tree.
+            // Blocks that were written before the log was claimed are in the block tree.
             let is_claimed = self.is_claimed();
             if pointer.kind() != BlockKind::Normal || is_claimed && pointer.birth() < self.header.claim_txg {
                 continue;
@@ -291,7 +293,7 @@ impl Iterator for Log<'_> {
     }
 }
 
-/// Whether a checksum is one of log blocks.
+/// Returns `true` if the checksum is one of log blocks.
 pub(crate) fn is_log(kind: ChecksumType) -> bool {
     matches!(kind, ChecksumType::ZILOG | ChecksumType::ZILOG2)
 }

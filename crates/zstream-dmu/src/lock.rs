@@ -1,14 +1,14 @@
-//! Locks, and what a panic leaves of their content.
+//! Locks, and the state of their content after a panic.
 //!
-//! A panic is a fault of this program, and no lock turns one into another. Content that is only ever replaced as a whole, or
-//! that is a cache, is good after a panic: [`lock`], [`read`] and [`write`] go through. Content that takes several steps to
-//! change may be half changed: what would write to a pool because of it uses [`intact`], which refuses.
+//! A panic is a bug, and a lock must not turn one into another. Content that is only replaced as a whole, or that is
+//! a cache, is valid after a panic: [`lock`], [`read`] and [`write`] ignore poisoning. Content that is changed in
+//! several steps may be inconsistent: code that would write it to a pool uses [`intact`], which fails.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::{Error, Result};
 
-/// Locks, also after a panic.
+/// Locks a mutex, also after a panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -23,12 +23,12 @@ pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Locks, unless a thread panicked while it held the lock.
+/// Locks a mutex, unless a thread panicked while it held the lock.
 ///
 /// # Errors
-/// A thread did: `what` may be half changed.
+/// Fails if a thread panicked: `what` may be inconsistent.
 pub(crate) fn intact<'a, T>(mutex: &'a Mutex<T>, what: &str) -> Result<MutexGuard<'a, T>> {
-    mutex.lock().map_err(|_| Error::internal(format!("{what} may be half changed: a thread panicked")))
+    mutex.lock().map_err(|_| Error::internal(format!("{what} may be inconsistent: a thread panicked")))
 }
 
 #[cfg(test)]

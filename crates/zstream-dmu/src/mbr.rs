@@ -1,13 +1,13 @@
-//! Partition tables of DOS (MBR): primary partitions, and the chain of logical ones in an extended partition.
+//! DOS partition tables (MBR): primary partitions, and the chain of logical partitions in an extended partition.
 //!
 //! ```text
 //! sector 0    446  four entries of 16 bytes: status u8, CHS, type u8, CHS, first sector u32, sectors u32     510  55 aa
-//! extended    each of its logical partitions has such a sector before it: entry 0 is the partition, counted from this sector;
-//!             entry 1 is where the next such sector is, counted from the beginning of the extended partition
+//! extended    such a sector precedes each logical partition: entry 0 is the partition, relative to this sector;
+//!             entry 1 is the next such sector, relative to the start of the extended partition
 //! ```
 //!
-//! The table has no checksum. A sector whose entries have another status than 0 and 0x80 is the boot sector of a file system. What
-//! the table says is a guess: labels have the last word.
+//! The table does not have a checksum. A sector whose entries have another status than 0 and 0x80 is the boot sector
+//! of a file system. The table is only a hint; labels are authoritative.
 
 use std::collections::HashSet;
 
@@ -16,39 +16,39 @@ use zstream_format::order::ByteOrder;
 use crate::device::Device;
 use crate::error::{Error, Result};
 
-/// Most logical partitions that are looked at.
+/// The maximum number of logical partitions that are examined.
 pub const LOGICAL_MAX: u32 = 256;
 
 const ENTRIES_AT: usize = 446;
 const ENTRY_BYTES: usize = 16;
 const SIGNATURE: [u8; 2] = [0x55, 0xaa];
-/// Bytes of a table, whatever the size of a sector.
+/// The size of a table in bytes, regardless of the sector size.
 const TABLE_BYTES: usize = 512;
-/// Types of extended partitions.
+/// The types of extended partitions.
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
-/// The type that says that the disk has a GPT.
+/// The type that indicates that the disk has a GPT.
 const PROTECTIVE: u8 = 0xee;
 const LE: ByteOrder = ByteOrder::Little;
 
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number, as in `sda1`: 1 to 4, and from 5 on for logical ones.
+    /// The number, as in `sda1`: 1 to 4, and from 5 for logical partitions.
     pub number: u32,
-    /// Its type.
+    /// The type.
     pub kind: u8,
-    /// First byte on the disk.
+    /// The byte offset on the disk.
     pub start: u64,
-    /// Size in bytes, as far as it lies on the disk.
+    /// The size in bytes, limited by the end of the disk.
     pub len: u64,
 }
 
-/// What a table says.
+/// The content of a table.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// Its partitions; extended ones are not among them.
+    /// The partitions, without extended ones.
     pub partitions: Vec<Partition>,
-    /// What is wrong with the rest of it.
+    /// The first error in the rest of the table.
     pub damage: Option<Error>,
 }
 
@@ -59,7 +59,7 @@ struct Entry {
     count: u64,
 }
 
-/// The entries of the table in a sector; `None` where there is no table.
+/// Returns the entries of the table in a sector, or `None` if there is no table.
 fn entries(disk: &dyn Device, at: u64) -> Result<Option<[Entry; 4]>> {
     let mut sector = [0; TABLE_BYTES];
     disk.read_at(at, &mut sector)?;
@@ -76,10 +76,10 @@ fn entries(disk: &dyn Device, at: u64) -> Result<Option<[Entry; 4]>> {
     })))
 }
 
-/// The table of a disk with sectors of this size, in bytes; `None` where there is none.
+/// Returns the table of a disk with sectors of `sector` bytes, or `None` if there is none.
 ///
 /// # Errors
-/// The disk cannot be read.
+/// Fails if the disk cannot be read.
 pub fn table(disk: &dyn Device, sector: u64) -> Result<Option<Table>> {
     if disk.len() < TABLE_BYTES as u64 {
         return Ok(None);
@@ -102,8 +102,8 @@ pub fn table(disk: &dyn Device, sector: u64) -> Result<Option<Table>> {
 }
 
 impl Table {
-    /// Adds the partition of an entry, whose first sector counts from `from`. Where the end of the disk is missing, as in an
-    /// image that was copied in part, it ends with it.
+    /// Adds the partition of an entry, whose first sector is relative to `from`. If the end of the disk is missing,
+    /// as in an image that was copied in part, the partition ends there.
     fn add(&mut self, disk: &dyn Device, sector: u64, number: u32, from: u64, entry: Entry) {
         if entry.kind == 0 || entry.count == 0 {
             return;
@@ -112,30 +112,30 @@ impl Table {
         let end = (start + entry.count * sector).min(disk.len());
         if start >= end {
             let detail =
-                format!("partition {number} begins at {start:#x}, the disk ends at {:#x}", disk.len());
+                format!("partition {number} starts at {start:#x}, but the disk ends at {:#x}", disk.len());
             self.damage.get_or_insert(Error::corrupt("partition table", detail));
             return;
         }
         self.partitions.push(Partition { number, kind: entry.kind, start, len: end - start });
     }
 
-    /// Adds the logical partitions of the extended partition that begins in sector `first`.
+    /// Adds the logical partitions of the extended partition that starts in sector `first`.
     fn logical(&mut self, disk: &dyn Device, sector: u64, first: u64, number: &mut u32) -> Result<()> {
         let (mut at, mut seen) = (first, HashSet::new());
         loop {
             let place = |error: Error| error.at_offset(at * sector);
             let bad = |detail: &str| place(Error::corrupt("extended partition", detail));
             if !seen.insert(at) {
-                return Err(bad("its logical partitions lead back to this one"));
+                return Err(bad("chain of logical partitions is circular"));
             }
             if *number - 5 >= LOGICAL_MAX {
-                return Err(bad(&format!("more than {LOGICAL_MAX} logical partitions")));
+                return Err(bad(&format!("it has more than {LOGICAL_MAX} logical partitions")));
             }
             if at * sector + TABLE_BYTES as u64 > disk.len() {
-                return Err(bad("it begins beyond the end of the disk"));
+                return Err(bad("it starts after the end of the disk"));
             }
             let [own, next, ..] =
-                entries(disk, at * sector).map_err(place)?.ok_or_else(|| bad("no table"))?;
+                entries(disk, at * sector).map_err(place)?.ok_or_else(|| bad("it has no table"))?;
             if own.kind != 0 && !EXTENDED.contains(&own.kind) {
                 self.add(disk, sector, *number, at, own);
                 *number += 1;
@@ -153,7 +153,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::device::MemoryDevice;
 
-    /// Writes a table of these entries, each type, first sector and number of sectors.
+    /// Writes a table with these entries: type, first sector and number of sectors.
     pub(crate) fn write(disk: &MemoryDevice, at: u64, entries: &[(u8, u32, u32)]) {
         let mut sector = [0; TABLE_BYTES];
         for ((kind, first, count), at) in entries.iter().zip((ENTRIES_AT..).step_by(ENTRY_BYTES)) {
@@ -198,13 +198,13 @@ pub(crate) mod tests {
             table.damage.unwrap().to_string()
         };
         let back = damage(&[(100, &[(0xbf, 1, 1), (5, 10, 1)]), (110, &[(0xbf, 1, 1), (5, 0, 1)])]);
-        assert!(back.contains("lead back") && back.contains("offset 0xc800"), "{back}");
+        assert!(back.contains("circular") && back.contains("offset 0xc800"), "{back}");
         let beyond = damage(&[(100, &[(0xbf, 1, 1), (5, u32::MAX, 1)])]);
-        assert!(beyond.contains("beyond the end"), "{beyond}");
+        assert!(beyond.contains("after the end"), "{beyond}");
         let none = damage(&[(100, &[(0xbf, 1, 1), (5, 50, 1)])]);
         assert!(none.contains("no table"), "{none}");
         let far = damage(&[(100, &[(0xbf, 5000, 1)])]);
-        assert!(far.contains("partition 5 begins at"), "{far}");
+        assert!(far.contains("partition 5 starts at"), "{far}");
 
         let disk = MemoryDevice::new(2000 * 512);
         write(&disk, 0, &[(0x05, 1, 900)]);

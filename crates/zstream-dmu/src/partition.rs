@@ -1,39 +1,40 @@
-//! Parts of a disk that may hold a member of a pool: partitions of a GPT or MBR, and slices in them or on the disk itself.
+//! Parts of a disk that may contain a member of a pool: partitions of a GPT or MBR, and slices in them or directly on
+//! the disk.
 
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::slices::slices;
 use crate::{gpt, mbr};
 
-/// Sector sizes that an MBR may count in.
+/// The sector sizes of an MBR.
 const SECTOR_SIZES: [u64; 2] = [512, 4096];
 
 /// A part of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// What it is called: `partition 3`, `partition 1, slice a`.
+    /// The name: `partition 3`, or `partition 1, slice a`.
     pub name: String,
-    /// First byte on the disk.
+    /// The byte offset on the disk.
     pub start: u64,
-    /// Size in bytes.
+    /// The size in bytes.
     pub len: u64,
 }
 
 /// The parts of a disk.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// Each, what lies in another one before that. Those that can be counted in several ways are there several times.
+    /// The parts, those inside another part before it. Parts whose start is ambiguous occur several times.
     pub list: Vec<Part>,
-    /// How many partitions, or slices of a disk without, there are.
+    /// The number of partitions, or of slices directly on the disk.
     pub count: usize,
-    /// What is wrong with the table.
+    /// The error in the table, if it is damaged.
     pub damage: Option<Error>,
 }
 
-/// The parts of a disk; none where there is no trace of a table.
+/// Returns the parts of a disk; none if there is no table.
 ///
 /// # Errors
-/// The disk cannot be read.
+/// Fails if the disk cannot be read.
 pub fn parts(disk: &dyn Device) -> Result<Parts> {
     let mut parts = Parts::default();
     match gpt::partitions(disk) {

@@ -1,4 +1,4 @@
-//! Numbers that nobody can guess, or that come from a seed so that an image can be made again.
+//! Random numbers of the system, and reproducible numbers from a seed.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,10 +9,9 @@ use sha2::{Digest, Sha256};
 use crate::ids::Guid;
 use crate::lock::lock;
 
-/// Where guids, salts and initialization vectors come from.
+/// A source of guids, salts and initialization vectors.
 ///
-/// Numbers from a seed are the same in every run. They are for images that are to be reproducible; keys must never come
-/// from them.
+/// Numbers from a seed are the same in every run. They are for reproducible images, and must never be used for keys.
 #[derive(Debug)]
 pub struct Random {
     source: Mutex<Source>,
@@ -25,26 +24,26 @@ enum Source {
 }
 
 impl Random {
-    /// From the operating system.
+    /// Opens the source of the operating system.
     ///
     /// # Errors
-    /// It has no source of random numbers.
+    /// Fails if it has no source of random numbers.
     pub fn system() -> io::Result<Self> {
         let file = File::open("/dev/urandom")
             .map_err(|error| io::Error::new(error.kind(), format!("/dev/urandom: {error}")))?;
         Ok(Self { source: Mutex::new(Source::System(file)) })
     }
 
-    /// From a seed: SHA-256 over the seed and a counter.
+    /// Creates a source from a seed: SHA-256 of the seed and a counter.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         Self { source: Mutex::new(Source::Seed { seed, counter: 0 }) }
     }
 
-    /// Fills `out`.
+    /// Fills `out` with random bytes.
     ///
     /// # Errors
-    /// The operating system fails.
+    /// Fails if the operating system fails.
     pub fn fill(&self, out: &mut [u8]) -> io::Result<()> {
         let mut source = lock(&self.source);
         match &mut *source {
@@ -64,20 +63,20 @@ impl Random {
         }
     }
 
-    /// A number.
+    /// Returns a random number.
     ///
     /// # Errors
-    /// As for [`fill`](Self::fill).
+    /// Fails like [`fill`](Self::fill).
     pub fn u64(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         self.fill(&mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// A guid, which is never 0 (`spa_generate_guid`).
+    /// Returns a random guid, which is never 0 (`spa_generate_guid`).
     ///
     /// # Errors
-    /// As for [`fill`](Self::fill).
+    /// Fails like [`fill`](Self::fill).
     pub fn guid(&self) -> io::Result<Guid> {
         loop {
             let number = self.u64()?;

@@ -1,4 +1,4 @@
-//! Slices: the parts of a disk, or of a partition of one, that a label of BSD (disklabel) or of Solaris (VTOC) describes.
+//! Slices: the parts of a disk, or of a partition, in a label of BSD (disklabel) or Solaris (VTOC).
 //!
 //! ```text
 //! BSD, in sector 1       0 magic 0x82564557    40 bytes of a sector    132 magic    136 sum u16    138 slices u16
@@ -7,9 +7,9 @@
 //!                        508 magic 0xdabe    510 sum u16
 //! ```
 //!
-//! Both sums make the exclusive or of all 16-bit words zero: of BSD's label up to its last slice, of Solaris' sector. The first
-//! sector counts from the beginning of the partition with Solaris; with BSD it counts from there or from the beginning of the disk,
-//! and slice c is the whole.
+//! Both checksums make the exclusive or of all 16-bit words zero: in a BSD label up to the last slice, in a Solaris
+//! label of the whole sector. With Solaris, the first sector is relative to the start of the partition. With BSD, it
+//! is relative to that or to the start of the disk, and slice c is the whole.
 
 use zstream_format::order::ByteOrder;
 
@@ -18,14 +18,14 @@ use crate::error::Result;
 
 const LE: ByteOrder = ByteOrder::Little;
 const LABEL_BYTES: usize = 512;
-/// Where sector 1 may be.
+/// The sizes of sectors, and therefore the offsets of sector 1.
 const SECTOR_SIZES: [u64; 2] = [512, 4096];
 
 const BSD_MAGIC: u32 = 0x8256_4557;
 const BSD_SLICES_AT: usize = 148;
-/// The type of slices with ZFS.
+/// The type of slices for ZFS.
 const BSD_ZFS: u8 = 27;
-/// The slice that is the whole: c.
+/// The slice that covers the whole disk or partition: c.
 const BSD_WHOLE: usize = 2;
 
 const SOLARIS_SANITY: u32 = 0x600d_deee;
@@ -36,21 +36,21 @@ const SOLARIS_SLICES: usize = 16;
 /// A slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
-    /// Its name: a letter, or a number with Solaris.
+    /// The name: a letter, or with Solaris a number.
     pub name: String,
-    /// Whether its type says that it holds ZFS.
+    /// `true` if the type is that of ZFS.
     pub is_zfs_type: bool,
-    /// First byte on the disk.
+    /// The byte offset on the disk.
     pub start: u64,
-    /// Size in bytes, as far as it lies on the disk.
+    /// The size in bytes, limited by the end of the disk.
     pub len: u64,
 }
 
-/// The slices of the part of a disk that begins at byte `from`, those of ZFS's type first. A slice whose beginning can be counted
-/// in two ways is there twice.
+/// Returns the slices of the part of a disk that starts at byte `from`, those of type ZFS first. A slice whose start
+/// is ambiguous is returned twice.
 ///
 /// # Errors
-/// The disk cannot be read.
+/// Fails if the disk cannot be read.
 pub fn slices(disk: &dyn Device, from: u64) -> Result<Vec<Slice>> {
     for sector in SECTOR_SIZES {
         let Some(at) = from.checked_add(sector) else { continue };
@@ -72,7 +72,7 @@ fn sum(bytes: &[u8]) -> u16 {
     bytes.chunks_exact(2).fold(0, |sum, word| sum ^ LE.u16(word))
 }
 
-/// A slice of `count` sectors from `first` on, which count from byte `from`.
+/// Returns the slice of `count` sectors that starts at sector `first`, relative to byte `from`.
 fn slice(
     name: String,
     is_zfs_type: bool,
@@ -104,7 +104,7 @@ fn bsd(label: &[u8], disk_len: u64, from: u64) -> Option<Vec<Slice>> {
         let sectors = u64::from(LE.u32(raw(number)));
         let within = first(number).checked_sub(whole).map(|first| (from, first));
         for (from, first) in within.into_iter().chain([(0, first(number))]) {
-            // There are at most 22.
+            // There are at most 22 slices.
             let name = char::from(b'a' + number as u8).to_string();
             let is_zfs_type = raw(number)[12] == BSD_ZFS;
             let new = slice(name, is_zfs_type, from, (first, sectors), sector, disk_len);
@@ -134,7 +134,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::device::MemoryDevice;
 
-    /// Writes BSD's label of these slices, each first sector, number of sectors, and type.
+    /// Writes a BSD label with these slices: first sector, number of sectors, and type.
     pub(crate) fn write_bsd(disk: &MemoryDevice, at: u64, slices: &[(u32, u32, u8)]) {
         let mut label = [0; LABEL_BYTES];
         for at in [0, 132] {
@@ -163,7 +163,7 @@ pub(crate) mod tests {
         write_bsd(&disk, 512, &[(16, 100, 7), (0, 0, 0), (0, 2000, 0), (200, 5000, BSD_ZFS)]);
         let expected = [("d".to_owned(), 200, 1800), ("a".to_owned(), 16, 100)];
         assert_eq!(found(&disk, 0), expected);
-        // The whole begins where the partition does, or at 0.
+        // The whole starts at the start of the partition, or at 0.
         write_bsd(&disk, 1001 * 512, &[(1016, 100, BSD_ZFS), (0, 0, 0), (1000, 1000, 0)]);
         assert_eq!(found(&disk, 1000 * 512), [("a".to_owned(), 1016, 100)]);
         write_bsd(&disk, 1001 * 512, &[(16, 100, BSD_ZFS), (0, 0, 0), (0, 1000, 0)]);

@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn short_bonus_buffers_are_errors() {
         let error = DirPhys::of_bonus(&[0; 255]).unwrap_err().to_string();
-        assert_eq!(error, "bad DSL directory: bonus of 255 bytes, expected 256");
+        assert_eq!(error, "corrupt DSL directory: bonus of 255 bytes, expected 256");
         assert!(DatasetPhys::of_bonus(&[0; 319]).is_err());
     }
 

@@ -305,7 +305,7 @@ impl Registry {
         let number = self.layouts.keys().max().map_or(FIRST_LAYOUT, |last| last + 1);
         if usize::from(number) >= LAYOUTS_MAX {
             return Err(Fault::TooLarge {
-                what: "layouts of attributes",
+                what: "number of attribute layouts",
                 size: number.into(),
                 limit: LAYOUTS_MAX as u64 - 1,
             }

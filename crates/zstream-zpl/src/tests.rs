@@ -88,9 +88,9 @@ fn loops_end() {
         [
             "",
             "a",
-            "a/self! bad directory: object 3 has more than one name",
-            "a/up! bad directory: object 2 has more than one name",
-            "b! bad directory: object 3 has more than one name",
+            "a/self! corrupt directory: object 3 has more than one name",
+            "a/up! corrupt directory: object 2 has more than one name",
+            "b! corrupt directory: object 3 has more than one name",
         ]
     );
 }
@@ -107,9 +107,9 @@ fn names_that_lead_elsewhere_are_refused() {
         found,
         [
             "",
-            "! bad directory entry: name \".\" is reserved",
-            "! bad directory entry: name \"..\" is reserved",
-            "! bad directory entry: name \"../../etc/passwd\" has a slash",
+            "! corrupt directory entry: name \".\" is reserved",
+            "! corrupt directory entry: name \"..\" is reserved",
+            "! corrupt directory entry: name \"../../etc/passwd\" has a slash",
             "good",
         ]
     );
@@ -122,7 +122,7 @@ fn names_that_are_there_twice_are_said() {
     set.directory(2, &[("twin", FILE | 3), ("twin", FILE | 4), ("one", FILE | 3)], 0);
     set.node(3, PLAIN, 0o100_644, Vec::new());
     set.node(4, PLAIN, 0o120_777, Vec::new());
-    assert_eq!(walked(&set), ["", "! bad directory: name \"twin\" exists twice", "one", "twin"]);
+    assert_eq!(walked(&set), ["", "! corrupt directory: name \"twin\" exists twice", "one", "twin"]);
 }
 
 /// Entries may refer to missing objects, to objects that are not nodes, and to nodes with invalid sizes.
@@ -140,12 +140,12 @@ fn nodes_that_are_none_are_errors() {
     assert_eq!(node("gone").unwrap_err().to_string(), "object 9 not found");
     assert_eq!(
         node("master").unwrap_err().to_string(),
-        "bad file: object 1 has a bonus of type 0 (unallocated)"
+        "corrupt file: object 1 has a bonus of type 0 (unallocated)"
     );
     let error = fs.content(&node("huge").unwrap()).unwrap_err().to_string();
     assert!(error.contains("object 3 is 0xffffffffffffffff bytes"), "{error}");
     let error = fs.target(&node("link").unwrap()).unwrap_err().to_string();
-    assert_eq!(error, "symbolic link of 1099511627776 bytes, at most 4096 are allowed");
+    assert_eq!(error, "symbolic link is too large: 1099511627776, limit 4096");
     assert!(fs.directory(node("fake").unwrap().object).is_err());
     assert!(fs.content(&fs.node(ObjectId(2)).unwrap()).is_err());
     assert!(node("huge/x").is_err());

@@ -109,7 +109,7 @@ fn of_pools_with_one_name_the_guid_selects_one() {
     let name = dir.path().to_str().unwrap();
     for words in [&["list"][..], &["list", "tank"], &["create", "tank/new"]] {
         let (code, _, error) = run(&[&["-d", name], words].concat());
-        assert!(code == 1 && error.contains("hold several pools") && error.contains("--pool"), "{error}");
+        assert!(code == 1 && error.contains("contain several pools") && error.contains("--pool"), "{error}");
         assert!(guids.iter().all(|guid| error.contains(guid.as_str())), "{error}");
     }
     for (guid, n) in guids.iter().zip(["1", "2"]) {
@@ -124,7 +124,7 @@ fn of_pools_with_one_name_the_guid_selects_one() {
         with(&["ls", &dataset]);
     }
     let (code, _, error) = run(&["-d", name, "--pool", "other", "list"]);
-    assert!(code == 1 && error.contains("no pool other; there is tank, tank"), "{error}");
+    assert!(code == 1 && error.contains("no pool other found, available: tank, tank"), "{error}");
     let (code, _, error) = run(&["-d", name, "--pool", &guids[0], "list", "other/fs"]);
     assert!(code == 1 && error.contains("other"), "{error}");
 }

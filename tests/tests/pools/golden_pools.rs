@@ -137,7 +137,10 @@ fn one_member_too_few_is_said_with_its_numbers() {
         let missing = redundancy + 1;
         assert_eq!(
             error,
-            format!("{}-0 has {missing} of 5 members missing, at most {redundancy} may be", &name[1..]),
+            format!(
+                "{}-0 is missing {missing} of 5 members, at most {redundancy} may be missing",
+                &name[1..]
+            ),
         );
     }
 }

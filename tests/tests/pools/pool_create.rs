@@ -74,7 +74,7 @@ fn what_is_there_is_not_lost() {
     good(dir, &["pool", "create", "--size", "64M", "demo", "./a"]);
     refused(dir, &["pool", "create", "--size", "64M", "other", "./a"], 1, "the file exists; use -f");
     refused(dir, &["pool", "create", "other", "./a"], 1, "part of exported pool 'demo'");
-    refused(dir, &["-d", "./a", "pool", "export", "other"], 1, "no pool other; there is demo");
+    refused(dir, &["-d", "./a", "pool", "export", "other"], 1, "no pool other found, available: demo");
     good(dir, &["pool", "create", "-f", "other", "./a"]);
     assert!(good(dir, &["-d", "./a", "list", "-H", "-o", "name"]).contains("other"));
 }

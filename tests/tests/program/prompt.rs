@@ -84,7 +84,7 @@ fn the_right_key_opens_and_is_not_shown() {
 fn a_wrong_key_and_none_are_said() {
     for (typed, why) in [
         ("battery staple\n", "the key is not the one the dataset was encrypted with"),
-        ("horse\n", "a passphrase has 8 to 512 bytes, this one has 5"),
+        ("horse\n", "passphrase is 5 bytes, expected 8 to 512"),
         ("\u{4}", "was entered"),
         // The program is not killed with the terminal as it set it: what is typed is shown again.
         ("corr\u{3}", "was entered"),

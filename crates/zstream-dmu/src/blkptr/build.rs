@@ -1,4 +1,4 @@
-//! Block pointers that are made.
+//! Creation of block pointers.
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
@@ -10,41 +10,41 @@ use super::{
 };
 use crate::ids::Txg;
 
-/// Everything that a block pointer to a block on a vdev says, to make one from.
+/// The fields of a block pointer to a block on a vdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormalBlock {
-    /// Addresses of the copies; unused ones are all zero.
+    /// The addresses of the copies. Unused ones are zero.
     pub dvas: [Dva; DVAS_PER_BLOCK_POINTER],
-    /// Logical size in bytes: a multiple of the sector size, 512 to 32 MiB.
+    /// The logical size in bytes: a multiple of the sector size, 512 to 32 MiB.
     pub lsize: u64,
-    /// Stored size in bytes: a multiple of the sector size, 512 to 32 MiB.
+    /// The stored size in bytes: a multiple of the sector size, 512 to 32 MiB.
     pub psize: u64,
-    /// How the content is compressed.
+    /// The compression.
     pub compression: CompressionType,
-    /// How the stored bytes are summed.
+    /// The checksum function.
     pub checksum_type: ChecksumType,
-    /// DMU object type.
+    /// The DMU object type.
     pub object_type: ObjectType,
-    /// Level in the object's tree, 0 for data.
+    /// The level in the block tree, 0 for data.
     pub level: u8,
-    /// Whether the block is in the dedup table.
+    /// `true` if the block is in the deduplication table.
     pub dedup: bool,
-    /// The `X` bit: encrypted, authenticated or an indirect block over such.
+    /// The `X` bit: `true` for an encrypted or authenticated block, or an indirect block above such blocks.
     pub uses_crypt: bool,
-    /// The byte order the block was written in.
+    /// The byte order in which the block was written.
     pub byte_order: ByteOrder,
-    /// Transaction group in which the block was born in its dataset.
+    /// The transaction group in which the block was born in its dataset.
     pub logical_birth: Txg,
-    /// Transaction group in which the block was written, where that differs; otherwise 0.
+    /// The transaction group in which the block was written, if it differs; otherwise 0.
     pub physical_birth: Txg,
-    /// Fill count.
+    /// The fill count.
     pub fill: u64,
-    /// Checksum words.
+    /// The words of the checksum.
     pub checksum: [u64; 4],
 }
 
 impl BlockPointer {
-    /// A block pointer to a block on a vdev.
+    /// Creates a block pointer to a block on a vdev.
     #[must_use]
     pub fn normal(block: &NormalBlock) -> Self {
         let mut words = [0; 16];
@@ -67,8 +67,8 @@ impl BlockPointer {
         Self { words }
     }
 
-    /// A hole that remembers its birth (feature `hole_birth`): what the freed block was, and when it
-    /// was freed.
+    /// Creates a hole with a birth (feature `hole_birth`): the properties of the freed block, and the time at which
+    /// it was freed.
     #[must_use]
     pub fn hole(object_type: ObjectType, level: u8, lsize: u64, birth: Txg) -> Self {
         let mut words = [0; 16];
@@ -79,11 +79,11 @@ impl BlockPointer {
         Self { words }
     }
 
-    /// A block pointer that carries `payload` (`BP_EMBEDDED_TYPE_DATA`): `lsize` bytes compressed with
-    /// `compression`, or as they are.
+    /// Creates a block pointer with an embedded `payload` (`BP_EMBEDDED_TYPE_DATA`): `lsize` bytes compressed with
+    /// `compression`, or not compressed.
     ///
-    /// `None` when the payload is empty or longer than [`EMBEDDED_PAYLOAD_MAX`], or `lsize` is 0 or
-    /// above 32 MiB.
+    /// Returns `None` if the payload is empty or longer than [`EMBEDDED_PAYLOAD_MAX`], or if `lsize` is 0 or exceeds
+    /// 32 MiB.
     #[must_use]
     pub fn embedded(
         payload: &[u8],
@@ -113,7 +113,7 @@ impl BlockPointer {
         Some(Self { words })
     }
 
-    /// A redacted block pointer (`BP_EMBEDDED_TYPE_REDACTED`) of a block of `lsize` bytes.
+    /// Creates a redacted block pointer (`BP_EMBEDDED_TYPE_REDACTED`) of a block of `lsize` bytes.
     #[must_use]
     pub fn redacted(object_type: ObjectType, lsize: u64, birth: Txg) -> Self {
         let mut words = [0; 16];

@@ -1,30 +1,31 @@
-//! Encryption in block pointers: salt, IV and MAC, where they take the place of other fields.
+//! Encryption in block pointers: salt, IV and MAC, which replace other fields.
 
 use super::{BlockPointer, FILL, bits};
 use zstream_format::object_type::ObjectType;
 
-/// How encryption touches the block (`X` bit).
+/// The use of encryption for a block (`X` bit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CryptKind {
-    /// Not at all.
+    /// None.
     Plain,
-    /// The content is ciphertext: salt, IV and MAC are in the block pointer.
+    /// The content is encrypted. Salt, IV and MAC are in the block pointer.
     Encrypted,
-    /// The content is plain and authenticated by a MAC in the block pointer (for an objset block: in
-    /// the block).
+    /// The content is not encrypted, but authenticated by a MAC in the block pointer, or for an objset block in the
+    /// block itself.
     Authenticated,
-    /// An indirect block: its MAC covers those of its children.
+    /// An indirect block, whose MAC covers the MACs of its children.
     IndirectMac,
 }
 
 impl BlockPointer {
-    /// Whether the block is encrypted, authenticated or an indirect block over such (`BP_USES_CRYPT`).
+    /// Returns `true` if the block is encrypted, authenticated, or an indirect block above such blocks
+    /// (`BP_USES_CRYPT`).
     #[must_use]
     pub fn uses_crypt(&self) -> bool {
         self.prop(39, 1) == 0 && self.prop(61, 1) != 0
     }
 
-    /// How encryption touches the block.
+    /// Returns the use of encryption.
     #[must_use]
     pub fn crypt_kind(&self) -> CryptKind {
         if !self.uses_crypt() {
@@ -38,13 +39,13 @@ impl BlockPointer {
         }
     }
 
-    /// The salt from which the block's key is derived; only on encrypted blocks.
+    /// Returns the salt from which the key of the block is derived, for encrypted blocks.
     #[must_use]
     pub fn salt(&self) -> Option<[u8; 8]> {
         (self.crypt_kind() == CryptKind::Encrypted).then(|| self.word_bytes(4))
     }
 
-    /// The block's 12-byte IV; only on encrypted blocks.
+    /// Returns the 12-byte IV, for encrypted blocks.
     #[must_use]
     pub fn iv(&self) -> Option<[u8; 12]> {
         (self.crypt_kind() == CryptKind::Encrypted).then(|| {
@@ -55,8 +56,8 @@ impl BlockPointer {
         })
     }
 
-    /// The 16-byte MAC in the block pointer, where it uses encryption. Objset blocks hold theirs in the
-    /// block, so that they have none here.
+    /// Returns the 16-byte MAC in the block pointer, if encryption is used. Objset blocks have their MACs in the
+    /// block, and therefore none here.
     #[must_use]
     pub fn mac(&self) -> Option<[u8; 16]> {
         (self.uses_crypt() && self.object_type() != ObjectType::OBJSET).then(|| {
@@ -67,7 +68,7 @@ impl BlockPointer {
         })
     }
 
-    /// The same with a MAC, in place of the last two words of the checksum.
+    /// Returns the block pointer with a MAC in place of the last two words of the checksum.
     #[must_use]
     pub fn with_mac(mut self, mac: [u8; 16]) -> Self {
         for (word, bytes) in [14, 15].into_iter().zip(mac.chunks_exact(8)) {
@@ -76,7 +77,8 @@ impl BlockPointer {
         self
     }
 
-    /// The same with the salt and IV of an encrypted block, in the third address and above the fill count.
+    /// Returns the block pointer with the salt and IV of an encrypted block, in the third address and above the fill
+    /// count.
     #[must_use]
     pub fn with_crypt(mut self, salt: [u8; 8], iv: [u8; 12]) -> Self {
         let order = self.byte_order();

@@ -7,7 +7,7 @@ use zstream_format::order::ByteOrder;
 
 use super::{BlockKind, BlockPointer, CryptKind};
 
-/// Printed as zdb does (`snprintf_blkptr`).
+/// Formats a block pointer like zdb (`snprintf_blkptr`).
 impl fmt::Display for BlockPointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (level, kind) = (self.level(), self.object_type().name());

@@ -1,4 +1,4 @@
-//! Addresses of copies.
+//! Addresses of the copies of blocks.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct Dva {
     words: [u64; 2],
 }
 
-/// A part of a declared structure.
+/// DVAs are fields of declared structures.
 impl Field for Dva {
     const SIZE: usize = 16;
 
@@ -31,9 +31,9 @@ impl Field for Dva {
 }
 
 impl Dva {
-    /// The address of `asize` bytes at byte `offset` of the top-level vdev `vdev`.
+    /// Creates the address of `asize` bytes at byte `offset` of the top-level vdev `vdev`.
     ///
-    /// `offset` and `asize` are multiples of the sector size; what does not fit in the fields is cut off.
+    /// `offset` and `asize` are multiples of the sector size. Bits that do not fit into the fields are truncated.
     #[must_use]
     pub fn new(vdev: u32, offset: u64, asize: u64, gang: bool) -> Self {
         Self {
@@ -44,56 +44,57 @@ impl Dva {
         }
     }
 
-    /// The address in these two words.
+    /// Creates the address from its two words.
     #[must_use]
     pub fn from_words(words: [u64; 2]) -> Self {
         Self { words }
     }
 
-    /// The two words as stored.
+    /// Returns the two words as stored.
     #[must_use]
     pub fn words(self) -> [u64; 2] {
         self.words
     }
 
-    /// Whether this is an address at all: unused ones have no allocated size (`DVA_IS_VALID`).
+    /// Returns `true` if the address is used: unused ones have an allocated size of 0 (`DVA_IS_VALID`).
     #[must_use]
     pub fn is_valid(self) -> bool {
         self.asize() != 0
     }
 
-    /// Whether both words are zero (`DVA_IS_EMPTY`).
+    /// Returns `true` if both words are zero (`DVA_IS_EMPTY`).
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.words == [0, 0]
     }
 
-    /// Index of the top-level vdev.
+    /// Returns the index of the top-level vdev.
     #[must_use]
     pub fn vdev(self) -> u32 {
         bits(self.words[0], 32, 24) as u32
     }
 
-    /// Offset in the top-level vdev's allocatable space, in bytes. On a plain disk the space starts
-    /// 4 MiB after the device does.
+    /// Returns the offset in the allocatable space of the top-level vdev, in bytes. On a single disk this space
+    /// starts at 4 MiB.
     #[must_use]
     pub fn offset(self) -> u64 {
         bits(self.words[1], 0, 63).wrapping_mul(SECTOR_BYTES)
     }
 
-    /// Offset in sectors, as stored: offsets of 2^55 sectors and more do not fit in [`Dva::offset`].
+    /// Returns the offset in sectors, as stored. Offsets of 2^55 sectors and more exceed the range of
+    /// [`Dva::offset`].
     #[must_use]
     pub fn offset_sectors(self) -> u64 {
         bits(self.words[1], 0, 63)
     }
 
-    /// Allocated size in bytes, with raidz parity and, on a gang block, with its members.
+    /// Returns the allocated size in bytes, including raidz parity and, for a gang block, its members.
     #[must_use]
     pub fn asize(self) -> u64 {
         bits(self.words[0], 0, 24) * SECTOR_BYTES
     }
 
-    /// Whether the address is that of a gang header instead of the data.
+    /// Returns `true` if the address is that of a gang header instead of data.
     #[must_use]
     pub fn is_gang(self) -> bool {
         bits(self.words[1], 63, 1) != 0

@@ -1,9 +1,8 @@
-//! Block pointers (`blkptr_t`): where a block lies, how it is stored and what proves it.
+//! Block pointers (`blkptr_t`): the location of a block, its stored form and its checksum.
 //!
-//! A block pointer is 128 bytes, sixteen 64-bit words. It lies in the byte order of the block that
-//! holds it; the words are kept here as numbers, so that parsing in an order and encoding in the same
-//! one gives the same bytes whatever they say. Parsing cannot fail: [`BlockPointer::validate`] holds
-//! the rules.
+//! A block pointer is sixteen 64-bit words, 128 bytes, in the byte order of the block that contains it. The words are
+//! kept as numbers here, so that parsing and encoding in the same byte order preserves all bytes. Parsing cannot
+//! fail; [`BlockPointer::validate`] checks the rules.
 //!
 //! ```text
 //!  word   normal                                        embedded (E = 1)
@@ -19,16 +18,16 @@
 //!  12-15  checksum (X: words 14 and 15 are the MAC)     payload
 //! ```
 //!
-//! With `X` set on an encrypted data block words 4 and 5 hold the salt and the first eight bytes of
-//! the IV in place of a third address. A hole has no first address and is not embedded.
+//! If `X` is set on an encrypted data block, words 4 and 5 have the salt and the first eight bytes of the IV in place
+//! of a third address. A hole does not have a first address, and is not embedded.
 //!
-//! A block has three births, of which two are stored:
+//! A block has three births, two of which are stored:
 //!
-//! | | when | what goes by it |
+//! | | transaction group in which | used for |
 //! | --- | --- | --- |
 //! | [logical](BlockPointer::logical_birth) | its content changed | increments, redaction |
-//! | [physical](BlockPointer::physical_birth) | it was written where it lies; older for blocks that are deduplicated or cloned, younger for those that were moved or rewritten | gang headers, raidz widths, whether two pointers are to the same place |
-//! | [allocation](BlockPointer::birth) | it became this dataset's: physical if it was rewritten (`R`), or else logical | which snapshots have it: scrubs, deadlists, what is freed |
+//! | [physical](BlockPointer::physical_birth) | it was written at its location; earlier for deduplicated or cloned blocks, later for moved or rewritten ones | gang headers, raidz widths, comparison of the locations of two pointers |
+//! | [allocation](BlockPointer::birth) | it was allocated for this dataset: physical if it was rewritten (`R`), otherwise logical | snapshots that share it: scrubs, deadlists, freeing |
 
 mod build;
 mod crypt;
@@ -48,19 +47,19 @@ pub use self::crypt::CryptKind;
 pub use self::dva::Dva;
 pub use self::validate::BlockPointerFault;
 
-/// Size of a block pointer in bytes.
+/// The size of a block pointer in bytes.
 pub const BLOCK_POINTER_BYTES: usize = 128;
 
-/// Size of a sector (`SPA_MINBLOCKSIZE`), the unit of sizes and offsets in block pointers.
+/// The size of a sector (`SPA_MINBLOCKSIZE`), the unit of sizes and offsets in block pointers.
 pub const SECTOR_BYTES: u64 = 512;
 
-/// Size of the largest block (`SPA_MAXBLOCKSIZE`), in bytes.
+/// The maximum size of a block in bytes (`SPA_MAXBLOCKSIZE`).
 pub const BLOCK_BYTES_MAX: u64 = zstream_format::record::MAX_BLOCK_BYTES;
 
-/// The most payload that fits in an embedded block pointer, in bytes (`BPE_PAYLOAD_SIZE`).
+/// The maximum payload of an embedded block pointer in bytes (`BPE_PAYLOAD_SIZE`).
 pub const EMBEDDED_PAYLOAD_MAX: usize = 112;
 
-/// Addresses in a block pointer (`SPA_DVAS_PER_BP`).
+/// The number of addresses in a block pointer (`SPA_DVAS_PER_BP`).
 pub const DVAS_PER_BLOCK_POINTER: usize = 3;
 
 const PROP: usize = 6;
@@ -70,19 +69,19 @@ const LOGICAL_BIRTH: usize = 10;
 const FILL: usize = 11;
 const CHECKSUM: usize = 12;
 
-/// The words of an embedded block pointer that carry payload, in order.
+/// The words of an embedded block pointer with payload, in order.
 const PAYLOAD_WORDS: [usize; 14] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 14, 15];
 
-/// What a block pointer points at.
+/// The kind of a block pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
-    /// Nothing: the block reads as zeros.
+    /// A hole, which is read as zeros.
     Hole,
-    /// The content lies in the block pointer itself.
+    /// The content is in the block pointer itself.
     Embedded,
-    /// The content was left out of a redacted stream; it cannot be read.
+    /// The content was removed from a redacted stream and cannot be read.
     Redacted,
-    /// An embedded block pointer of a kind that no version defines.
+    /// An embedded type that no version defines.
     UnknownEmbedded(u8),
     /// A block on a vdev.
     Normal,
@@ -98,32 +97,32 @@ impl BlockPointer {
     /// The block pointer of a block that was never written: all zero.
     pub const EMPTY: Self = Self { words: [0; 16] };
 
-    /// Reads a block pointer stored in `order`.
+    /// Parses a block pointer stored in `order`.
     #[must_use]
     pub fn parse(bytes: &[u8; BLOCK_POINTER_BYTES], order: ByteOrder) -> Self {
         Self::get(bytes, order)
     }
 
-    /// Reads the block pointer at byte `offset` of `block`, or `None` when the block ends before it does.
+    /// Parses the block pointer at byte `offset` of `block`. Returns `None` if it exceeds the block.
     #[must_use]
     pub fn parse_at(block: &[u8], offset: usize, order: ByteOrder) -> Option<Self> {
         let bytes = block.get(offset..)?.first_chunk()?;
         Some(Self::parse(bytes, order))
     }
 
-    /// The block pointer in these words.
+    /// Creates a block pointer from its words.
     #[must_use]
     pub fn from_words(words: [u64; 16]) -> Self {
         Self { words }
     }
 
-    /// The sixteen words.
+    /// Returns the sixteen words.
     #[must_use]
     pub fn words(&self) -> &[u64; 16] {
         &self.words
     }
 
-    /// The 128 bytes in `order`.
+    /// Encodes the block pointer in `order`.
     #[must_use]
     pub fn encode(&self, order: ByteOrder) -> [u8; BLOCK_POINTER_BYTES] {
         let mut bytes = [0; BLOCK_POINTER_BYTES];
@@ -131,7 +130,7 @@ impl BlockPointer {
         bytes
     }
 
-    /// What the block pointer points at.
+    /// Returns the kind of the block pointer.
     #[must_use]
     pub fn kind(&self) -> BlockKind {
         if self.prop(39, 1) != 0 {
@@ -147,44 +146,44 @@ impl BlockPointer {
         }
     }
 
-    /// Whether this is a hole, with or without a birth.
+    /// Returns `true` if this is a hole, with or without a birth.
     #[must_use]
     pub fn is_hole(&self) -> bool {
         self.kind() == BlockKind::Hole
     }
 
-    /// Whether the content lies in the block pointer.
+    /// Returns `true` if the content is embedded in the block pointer.
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         self.kind() == BlockKind::Embedded
     }
 
-    /// Whether the content was redacted.
+    /// Returns `true` if the content was redacted.
     #[must_use]
     pub fn is_redacted(&self) -> bool {
         self.kind() == BlockKind::Redacted
     }
 
-    /// Whether the block is in pieces behind a gang header (`BP_IS_GANG`).
+    /// Returns `true` if the block is a gang block (`BP_IS_GANG`).
     #[must_use]
     pub fn is_gang(&self) -> bool {
         self.kind() == BlockKind::Normal && self.dva(0).is_gang()
     }
 
-    /// The address in place `n`. On an encrypted block the third place holds no address; see
-    /// [`BlockPointer::dvas`] for the addresses alone.
+    /// Returns the address with index `n`. In an encrypted block the third one is not an address; see
+    /// [`BlockPointer::dvas`].
     ///
     /// # Panics
     ///
-    /// When `n` is not below [`DVAS_PER_BLOCK_POINTER`].
+    /// Panics if `n` is not below [`DVAS_PER_BLOCK_POINTER`].
     #[must_use]
     pub fn dva(&self, n: usize) -> Dva {
         assert!(n < DVAS_PER_BLOCK_POINTER, "a block pointer has three addresses");
         Dva::from_words([self.words[2 * n], self.words[2 * n + 1]])
     }
 
-    /// The valid addresses of the block, in order: none for holes, embedded and redacted blocks, at most
-    /// two for encrypted ones.
+    /// Returns the valid addresses of the block, in order: none for holes, embedded and redacted blocks, at most two
+    /// for encrypted blocks.
     pub fn dvas(&self) -> impl Iterator<Item = Dva> + use<> {
         let bp = *self;
         let places = match (bp.kind(), bp.crypt_kind()) {
@@ -195,97 +194,100 @@ impl BlockPointer {
         (0..places).map(move |n| bp.dva(n)).filter(|dva| dva.is_valid())
     }
 
-    /// Logical size in bytes. For a hole it is that of the freed block; a hole that was never written
-    /// says 512, and the object's block size counts.
+    /// Returns the logical size in bytes. For a hole it is the size of the freed block; for a hole that was never
+    /// written it is 512, and the block size of the object applies.
     #[must_use]
     pub fn lsize(&self) -> u64 {
         if self.prop(39, 1) != 0 { self.prop(0, 25) + 1 } else { (self.prop(0, 16) + 1) * SECTOR_BYTES }
     }
 
-    /// Stored size in bytes, 0 when nothing is stored outside of the block pointer.
+    /// Returns the stored size in bytes, or 0 if nothing is stored outside of the block pointer.
     #[must_use]
     pub fn psize(&self) -> u64 {
         if self.kind() == BlockKind::Normal { (self.prop(16, 16) + 1) * SECTOR_BYTES } else { 0 }
     }
 
-    /// What the block counts for before compression in the sums of deadlists (`BP_GET_UCSIZE`): the
-    /// logical size of data, the stored size of metadata, whose compression is not the user's choice.
+    /// Returns the uncompressed size in the sums of deadlists (`BP_GET_UCSIZE`): the logical size of data, but the
+    /// stored size of metadata, whose compression the user does not choose.
     #[must_use]
     pub fn uncompressed_bytes(&self) -> u64 {
         if self.level() > 0 || self.object_type().is_metadata() { self.psize() } else { self.lsize() }
     }
 
-    /// Allocated bytes of all copies.
+    /// Returns the allocated size of all copies in bytes.
     #[must_use]
     pub fn asize(&self) -> u64 {
         self.dvas().map(Dva::asize).sum()
     }
 
-    /// How the content is compressed.
+    /// Returns the compression.
     #[must_use]
     pub fn compression(&self) -> CompressionType {
         CompressionType(self.prop(32, 7) as u8)
     }
 
-    /// How the stored bytes are summed. Embedded and redacted block pointers have no checksum:
-    /// [`ChecksumType::OFF`].
+    /// Returns the checksum function; [`ChecksumType::OFF`] for embedded and redacted block pointers, which do not
+    /// have a checksum.
     #[must_use]
     pub fn checksum_type(&self) -> ChecksumType {
         if self.prop(39, 1) != 0 { ChecksumType::OFF } else { ChecksumType(self.prop(40, 8) as u8) }
     }
 
-    /// The DMU object type.
+    /// Returns the DMU object type.
     #[must_use]
     pub fn object_type(&self) -> ObjectType {
         ObjectType(self.prop(48, 8) as u32)
     }
 
-    /// Level in the object's tree: 0 is data.
+    /// Returns the level in the block tree: 0 for data.
     #[must_use]
     pub fn level(&self) -> u8 {
         self.prop(56, 5) as u8
     }
 
-    /// Whether the block is in the dedup table.
+    /// Returns `true` if the block is in the deduplication table.
     #[must_use]
     pub fn is_dedup(&self) -> bool {
         self.prop(39, 1) == 0 && self.prop(62, 1) != 0
     }
 
-    /// The byte order in which the block was written.
+    /// Returns the byte order in which the block was written.
     #[must_use]
     pub fn byte_order(&self) -> ByteOrder {
         if self.prop(63, 1) != 0 { ByteOrder::Little } else { ByteOrder::Big }
     }
 
-    /// Transaction group in which the content of the block changed: changes for its readers are found by it.
+    /// Returns the transaction group in which the content of the block changed, which determines the changes for
+    /// increments.
     #[must_use]
     pub fn logical_birth(&self) -> Txg {
         Txg(self.words[LOGICAL_BIRTH])
     }
 
-    /// Transaction group in which the block was allocated for its dataset (`BP_GET_BIRTH`): what the snapshots before it do not
-    /// have. A block that was rewritten keeps its logical birth, but was allocated in its physical one.
+    /// Returns the transaction group in which the block was allocated for its dataset (`BP_GET_BIRTH`): earlier
+    /// snapshots do not have it. A block that was rewritten keeps its logical birth, but was allocated at its
+    /// physical birth.
     #[must_use]
     pub fn birth(&self) -> Txg {
         if self.is_rewritten() { self.physical_birth() } else { self.logical_birth() }
     }
 
-    /// Whether the block was written again with the same content (`BP_GET_REWRITE`, feature `physical_rewrite`).
+    /// Returns `true` if the block was rewritten with the same content (`BP_GET_REWRITE`, feature
+    /// `physical_rewrite`).
     #[must_use]
     pub fn is_rewritten(&self) -> bool {
         self.prop(39, 1) == 0 && self.words[PROP_2] >> 63 != 0
     }
 
-    /// Transaction group in which the block was written to where it lies (`BP_GET_BIRTH`): gang headers
-    /// are verified with it. Holes and embedded blocks have only the logical one.
+    /// Returns the transaction group in which the block was written at its location (`BP_GET_BIRTH`), with which gang
+    /// headers are verified. Holes and embedded blocks have only a logical birth.
     #[must_use]
     pub fn physical_birth(&self) -> Txg {
         let physical = self.words[PHYSICAL_BIRTH];
         if self.prop(39, 1) == 0 && physical != 0 { Txg(physical) } else { self.logical_birth() }
     }
 
-    /// Fill count: data blocks below, allocated dnodes below for the meta-dnode.
+    /// Returns the fill count: the number of data blocks below, or for the meta dnode of allocated dnodes.
     #[must_use]
     pub fn fill(&self) -> u64 {
         match self.kind() {
@@ -296,14 +298,14 @@ impl BlockPointer {
         }
     }
 
-    /// The four checksum words as stored. With encryption the last two hold the MAC.
+    /// Returns the four words of the checksum as stored. With encryption the last two are the MAC.
     #[must_use]
     pub fn checksum(&self) -> [u64; 4] {
         [self.words[12], self.words[13], self.words[14], self.words[15]]
     }
 
-    /// The payload of an embedded block pointer, still compressed, or `None` for every other form and
-    /// for a payload size that cannot be.
+    /// Returns the payload of an embedded block pointer, still compressed. Returns `None` for all other forms and for
+    /// an invalid payload size.
     #[must_use]
     pub fn embedded_payload(&self) -> Option<Vec<u8>> {
         let psize = self.prop(25, 7) as usize + 1;
@@ -315,7 +317,7 @@ impl BlockPointer {
         Some(payload)
     }
 
-    /// Size of the payload of an embedded block pointer, in bytes; 0 for every other form.
+    /// Returns the size of the payload of an embedded block pointer in bytes, or 0 for all other forms.
     #[must_use]
     pub fn embedded_psize(&self) -> u64 {
         if self.is_embedded() { self.prop(25, 7) + 1 } else { 0 }
@@ -326,7 +328,7 @@ impl BlockPointer {
     }
 }
 
-/// A part of a declared structure.
+/// Block pointers are fields of declared structures.
 impl Field for BlockPointer {
     const SIZE: usize = BLOCK_POINTER_BYTES;
 

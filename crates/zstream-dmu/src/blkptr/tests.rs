@@ -34,7 +34,7 @@ fn fields_of_a_normal_block_come_back() {
     assert_eq!(bp.validate(), Ok(()));
     let physical = BlockPointer::normal(&NormalBlock { physical_birth: Txg(80), ..sample() });
     assert_eq!((physical.physical_birth(), physical.logical_birth()), (Txg(80), Txg(77)));
-    // Moved by the removal of a vdev, and rewritten: only the latter is new to its dataset.
+    // The first was moved by the removal of a vdev, the second rewritten: only the latter is new to its dataset.
     assert_eq!((physical.birth(), physical.is_rewritten()), (Txg(77), false));
     let mut words = *physical.words();
     words[7] |= 1 << 63;
@@ -56,13 +56,13 @@ fn encryption_parameters_take_the_third_address_and_the_upper_fill() {
     assert_eq!(bp.salt(), Some([0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]));
     assert_eq!(bp.iv(), Some([1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]));
     assert_eq!(bp.mac(), Some([3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]));
-    // A block written by a big-endian machine keeps the same words for the bytes in the other order.
+    // A block that was written on a big-endian machine has the same words, with its bytes in the other order.
     words[PROP] &= !(1 << 63);
     assert_eq!(
         BlockPointer::from_words(words).salt(),
         Some([0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11])
     );
-    // The ZFS master node is authenticated only, an indirect block covers its children.
+    // The ZFS master node is only authenticated. The MAC of an indirect block covers its children.
     let authenticated = BlockPointer::normal(&NormalBlock {
         uses_crypt: true,
         object_type: ObjectType::MASTER_NODE,

@@ -1,14 +1,14 @@
-//! The rules of block pointers.
+//! The validation of block pointers.
 
 use super::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, EMBEDDED_PAYLOAD_MAX};
 
 impl BlockPointer {
-    /// Holds the rules that need no knowledge of the pool: sizes, compression, checksum and embedded
-    /// form must be ones that some version writes (`zfs_blkptr_verify` without its vdev part).
+    /// Validates the rules that do not depend on the pool: sizes, compression, checksum and embedded type must be
+    /// ones that some version writes (`zfs_blkptr_verify` without its vdev part).
     ///
     /// # Errors
     ///
-    /// The first rule that is broken.
+    /// Returns the first rule that is violated.
     pub fn validate(&self) -> Result<(), BlockPointerFault> {
         let kind = self.kind();
         if let BlockKind::UnknownEmbedded(found) = kind {
@@ -44,47 +44,47 @@ impl BlockPointer {
     }
 }
 
-/// Why a block pointer cannot be used.
+/// The reason why a block pointer is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlockPointerFault {
-    /// An embedded type that no version defines.
+    /// The embedded type is not defined by any version.
     #[error("block pointer has unknown embedded type {found}")]
     EmbeddedType {
-        /// The number found.
+        /// The number in the pointer.
         found: u8,
     },
-    /// An unknown compression function.
+    /// The compression is unknown.
     #[error("block pointer has unknown compression {found}")]
     Compression {
-        /// The number found.
+        /// The number in the pointer.
         found: u8,
     },
-    /// An unknown checksum function.
+    /// The checksum function is unknown.
     #[error("block pointer has unknown checksum {found}")]
     Checksum {
-        /// The number found.
+        /// The number in the pointer.
         found: u8,
     },
-    /// A logical size above the largest block.
-    #[error("block pointer has logical size {found}, above the largest block of {BLOCK_BYTES_MAX}")]
+    /// The logical size exceeds the maximum block size.
+    #[error("block pointer has logical size {found}, limit {BLOCK_BYTES_MAX}")]
     LogicalSize {
-        /// The size found, in bytes.
+        /// The size in the pointer, in bytes.
         found: u64,
     },
-    /// A stored size above the largest block.
-    #[error("block pointer has stored size {found}, above the largest block of {BLOCK_BYTES_MAX}")]
+    /// The stored size exceeds the maximum block size.
+    #[error("block pointer has stored size {found}, limit {BLOCK_BYTES_MAX}")]
     StoredSize {
-        /// The size found, in bytes.
+        /// The size in the pointer, in bytes.
         found: u64,
     },
-    /// An embedded payload longer than the block pointer.
-    #[error("embedded block pointer has a payload of {found} bytes, at most {EMBEDDED_PAYLOAD_MAX} fit")]
+    /// The embedded payload exceeds the space in a block pointer.
+    #[error("embedded block pointer has a payload of {found} bytes, limit {EMBEDDED_PAYLOAD_MAX}")]
     PayloadSize {
-        /// The size found, in bytes.
+        /// The size in the pointer, in bytes.
         found: u64,
     },
-    /// A first address without a size.
+    /// The first address does not have a size.
     #[error("block pointer has no valid first address")]
     Address,
 }

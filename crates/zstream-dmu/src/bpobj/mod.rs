@@ -1,7 +1,7 @@
-//! Lists of block pointers (`bpobj_t`): what deadlists and the lists of blocks to free are made of.
+//! Lists of block pointers (`bpobj_t`), which deadlists and the lists of blocks to free consist of.
 //!
-//! The data is an array of block pointers; the bonus counts them. A list may have others below it,
-//! whose object numbers stand in an object of their own.
+//! The data is an array of block pointers, and their number is in the bonus. A list can have other lists below it,
+//! whose object numbers are stored in an object of their own.
 
 pub mod write;
 
@@ -18,53 +18,53 @@ use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::ObjectSet;
 
 structure! {
-    /// The header of a list as it is stored (`bpobj_phys_t`); in older versions it ends earlier.
+    /// The header of a list, as stored (`bpobj_phys_t`). It is shorter in older versions.
     pub BpObjPhys[56] {
-        /// Number of block pointers in the list itself.
+        /// The number of block pointers in the list itself.
         count: u64,
-        /// Space that the blocks take, in bytes.
+        /// The space that the blocks use, in bytes.
         bytes: u64,
-        /// Their stored size, in bytes; from pool version 7 on.
+        /// The stored size of the blocks, in bytes; since pool version 7.
         compressed_bytes: u64,
-        /// Their logical size, in bytes.
+        /// The logical size of the blocks, in bytes.
         uncompressed_bytes: u64,
-        /// The object that holds the numbers of the lists below; from pool version 26 on.
+        /// The object with the numbers of the lists below; since pool version 26.
         below: Option<ObjectId>,
-        /// Their number.
+        /// The number of the lists below.
         below_count: u64,
-        /// Number of block pointers that stand for a free; in livelists.
+        /// The number of block pointers that record a free; in livelists.
         freed: u64,
     }
 }
 
-/// The header of a list. The sums are those of the whole list, with the lists below it.
+/// The header of a list. The sums include the lists below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BpObj {
-    /// The list's object.
+    /// The object of the list.
     pub object: ObjectId,
-    /// Number of block pointers in this list itself.
+    /// The number of block pointers in this list itself.
     pub count: u64,
-    /// Space that the blocks take, in bytes.
+    /// The space that the blocks use, in bytes.
     pub bytes: u64,
-    /// Their stored size, in bytes; lists of old pools do not know it.
+    /// The stored size of the blocks, in bytes; `None` in lists of old pools.
     pub compressed_bytes: Option<u64>,
-    /// Their logical size, in bytes.
+    /// The logical size of the blocks, in bytes; `None` in lists of old pools.
     pub uncompressed_bytes: Option<u64>,
-    /// The object that holds the numbers of the lists below, if there are any, and their number.
+    /// The object with the numbers of the lists below, and their number; `None` if there are none.
     pub below: Option<(ObjectId, u64)>,
-    /// Number of block pointers that stand for a free, in livelists.
+    /// The number of block pointers that record a free, in livelists.
     pub freed: Option<u64>,
     block_bytes: u64,
-    /// Words that the bonus has room for.
+    /// The number of words in the bonus.
     bonus_words: usize,
 }
 
-/// One block pointer of a list.
+/// A block pointer in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BpObjEntry {
-    /// The pointer. Its fill count means nothing.
+    /// The pointer. Its fill count has no meaning.
     pub pointer: BlockPointer,
-    /// In a livelist, whether the block was freed; otherwise it was allocated.
+    /// In a livelist, `true` if the block was freed, and `false` if it was allocated.
     pub is_free: bool,
 }
 
@@ -73,26 +73,26 @@ impl BpObj {
     ///
     /// # Errors
     ///
-    /// The object is not there, is no list, or counts more than it can hold.
+    /// Fails if the object does not exist, is not a list, or has a count that exceeds its size.
     pub fn open(set: &dyn ObjectSet, object: ObjectId) -> Result<Self> {
         let info = set.info(object)?;
         let place = |error: Error| error.at_bookmark(bookmark(set, object));
         if info.bonus_type != ObjectType::BPOBJ_HDR {
-            let detail = format!("bonus of type {}, expected {}", info.bonus_type, ObjectType::BPOBJ_HDR);
+            let detail = format!("bonus is of type {}, expected {}", info.bonus_type, ObjectType::BPOBJ_HDR);
             return Err(place(Error::corrupt("bpobj", detail)));
         }
         let bonus = info.bonus()?;
         let phys = BpObjPhys::read_short(bonus, ByteOrder::Little);
-        // The words that this version knows.
+        // The bonus length depends on the version.
         let bonus_words = bonus.len() / 8;
         if bonus_words < 2 {
-            return Err(place(Error::corrupt("bpobj", format!("bonus of {} bytes", bonus.len()))));
+            return Err(place(Error::corrupt("bpobj", format!("bonus is {} bytes, too short", bonus.len()))));
         }
         let room = info.end() / BLOCK_POINTER_BYTES as u64;
         let count = phys.count;
         if count > room || info.block_bytes % BLOCK_POINTER_BYTES as u64 != 0 {
             let detail = format!(
-                "{count} block pointers in blocks of {} bytes with room for {room}",
+                "list has {count} block pointers in blocks of {} bytes, with space for {room}",
                 info.block_bytes
             );
             return Err(place(Error::corrupt("bpobj", detail)));
@@ -110,7 +110,8 @@ impl BpObj {
         })
     }
 
-    /// All block pointers of the list, then those of the lists below it. The first error ends them.
+    /// Returns an iterator over all block pointers of the list, followed by those of the lists below it. It ends
+    /// after the first error.
     #[must_use]
     pub fn entries<'a>(&self, set: &'a dyn ObjectSet) -> BpObjEntries<'a> {
         BpObjEntries {
@@ -122,18 +123,19 @@ impl BpObj {
         }
     }
 
-    /// The numbers of the lists below this one.
+    /// Returns the numbers of the lists below this one.
     ///
     /// # Errors
     ///
-    /// Their object cannot be read or is too short for them.
+    /// Fails if their object cannot be read or is too short.
     pub fn below(&self, set: &dyn ObjectSet) -> Result<Vec<ObjectId>> {
         let Some((object, count)) = self.below else { return Ok(Vec::new()) };
         let info = set.info(object)?;
         let place = |error: Error| error.at_bookmark(bookmark(set, object));
         info.expect_type(ObjectType::BPOBJ_SUBOBJ).map_err(place)?;
         if count > info.end() / 8 || count > BELOW_MAX {
-            let detail = format!("{count} lists below, their object ends at {} bytes", info.end());
+            let detail =
+                format!("list has {count} lists below it, whose object ends at {} bytes", info.end());
             return Err(place(Error::corrupt("bpobj", detail)));
         }
         let mut bytes = vec![0; count as usize * 8];
@@ -142,7 +144,7 @@ impl BpObj {
     }
 }
 
-/// The most lists below one that are read: more than snapshots that any pool holds.
+/// The maximum number of lists below a list, which exceeds the number of snapshots of any pool.
 const BELOW_MAX: u64 = 1 << 24;
 
 fn bookmark(set: &dyn ObjectSet, object: ObjectId) -> Bookmark {
@@ -155,14 +157,14 @@ struct List {
     below: Option<std::vec::IntoIter<ObjectId>>,
 }
 
-/// The block pointers of a list and of those below it.
+/// An iterator over the block pointers of a list and of the lists below it.
 ///
-/// A list that comes twice is an error, so that lists which hold each other end.
+/// A list that occurs twice is an error, so that lists which contain each other end.
 pub struct BpObjEntries<'a> {
     set: &'a dyn ObjectSet,
     lists: Vec<List>,
     seen: HashSet<ObjectId>,
-    /// The block read last, with its list and number.
+    /// The most recently read block, with its list and number.
     block: Option<(ObjectId, u64, Block)>,
     failed: bool,
 }
@@ -203,13 +205,13 @@ impl BpObjEntries<'_> {
             Some((kept, kept_number, block)) if (*kept, *kept_number) == (object, number) => block,
             _ => {
                 let block = self.set.block(object, BlockId(number))?.ok_or_else(|| {
-                    Error::corrupt("bpobj", format!("pointer {index} is in a hole")).at_bookmark(place)
+                    Error::corrupt("bpobj", format!("block of pointer {index} is a hole")).at_bookmark(place)
                 })?;
                 &self.block.insert((object, number, block)).2
             }
         };
         let pointer = BlockPointer::parse_at(block, at, ByteOrder::Little).ok_or_else(|| {
-            Error::corrupt("bpobj", format!("block of {} bytes", block.len())).at_bookmark(place)
+            Error::corrupt("bpobj", format!("block is {} bytes, too short", block.len())).at_bookmark(place)
         })?;
         Ok(BpObjEntry { is_free: pointer.words()[11] & 1 != 0, pointer })
     }
@@ -294,11 +296,11 @@ mod tests {
         add(&mut objects, 3, &[1], 9, 2);
         assert!(births(&objects, 3).unwrap_err().to_string().contains("2 lists below"));
         objects.add(4, ObjectType::BPOBJ, ObjectType::BPOBJ_HDR, &words(&[3, 0]), vec![vec![0; 256]]);
-        assert!(births(&objects, 4).unwrap_err().to_string().contains("room for 2"));
+        assert!(births(&objects, 4).unwrap_err().to_string().contains("space for 2"));
         objects.add(5, ObjectType::BPOBJ, ObjectType::BPOBJ_HDR, &[0; 8], vec![vec![0; 256]]);
-        assert!(births(&objects, 5).unwrap_err().to_string().contains("bonus of 8 bytes"));
+        assert!(births(&objects, 5).unwrap_err().to_string().contains("bonus is 8 bytes"));
         objects.add(6, ObjectType::BPOBJ, ObjectType::NONE, &[0; 48], vec![vec![0; 256]]);
-        assert!(births(&objects, 6).unwrap_err().to_string().contains("bonus of type"));
+        assert!(births(&objects, 6).unwrap_err().to_string().contains("bonus is of type"));
     }
 
     zstream_format::round_trips! { BpObjPhys }

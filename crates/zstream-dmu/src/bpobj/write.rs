@@ -1,7 +1,7 @@
-//! Lists of block pointers that grow.
+//! Changes of lists of block pointers.
 //!
-//! A list is changed as OpenZFS changes it: pointers go to its end without what is not needed to free them; a small list
-//! that is put below another one is copied into it, so that lists do not nest deeper and deeper.
+//! Lists are changed as in OpenZFS. Pointers are appended without the fields that are not required to free them. A
+//! small list that is inserted below another one is copied into it, so that the nesting of lists does not grow.
 
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
@@ -15,41 +15,42 @@ use crate::object_store::ObjectStore;
 
 const ORDER: ByteOrder = ByteOrder::Little;
 
-/// Block size of lists and of the objects that number those below, in bytes (`SPA_OLD_MAXBLOCKSIZE`).
+/// The block size of lists, and of the objects with the numbers of the lists below, in bytes
+/// (`SPA_OLD_MAXBLOCKSIZE`).
 pub const LIST_BLOCK_BYTES: u32 = 128 << 10;
 
-/// Length of the header in pools of version 26 and later, in bytes (`BPOBJ_SIZE_V2`).
+/// The length of the header in pools since version 26, in bytes (`BPOBJ_SIZE_V2`).
 const HEADER_BYTES: u16 = BpObjPhys::offset_of("freed") as u16;
-/// The same where lists count frees, which they do while the feature `livelist` is active.
+/// The length of the header in lists that count frees, which they do while the feature `livelist` is active.
 const HEADER_WITH_FREED_BYTES: u16 = BpObjPhys::LEN as u16;
 
-/// Pointers that are written at a time.
+/// The number of pointers that are written at once.
 const POINTERS_PER_WRITE: usize = 1024;
 
-/// A block pointer and the space that it stands for.
+/// A block pointer and the space that its block uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizedBlock {
     /// The pointer.
     pub pointer: BlockPointer,
-    /// The space that its places take, in bytes, deflated (`bp_get_dsize`).
+    /// The deflated space of its copies in bytes (`bp_get_dsize`).
     pub used_bytes: u64,
 }
 
-/// Makes an empty list with blocks of `block_bytes` (`bpobj_alloc`).
+/// Creates an empty list with blocks of `block_bytes` (`bpobj_alloc`).
 ///
 /// # Errors
 ///
-/// The object cannot be made.
+/// Fails if the object cannot be created.
 pub fn create(store: &mut dyn ObjectStore, block_bytes: u32, counts_freed: bool) -> Result<ObjectId> {
     let header = if counts_freed { HEADER_WITH_FREED_BYTES } else { HEADER_BYTES };
     store.allocate(&NewObject::new(ObjectType::BPOBJ, block_bytes).with_bonus(ObjectType::BPOBJ_HDR, header))
 }
 
-/// Frees a list and those below it (`bpobj_free`). The blocks that it lists stay allocated.
+/// Frees a list and the lists below it (`bpobj_free`). The blocks in the lists remain allocated.
 ///
 /// # Errors
 ///
-/// A list cannot be read or is below two lists.
+/// Fails if a list cannot be read or is below two lists.
 pub fn free(store: &mut dyn ObjectStore, object: ObjectId) -> Result<()> {
     let mut lists = vec![object];
     while let Some(object) = lists.pop() {
@@ -63,11 +64,11 @@ pub fn free(store: &mut dyn ObjectStore, object: ObjectId) -> Result<()> {
     Ok(())
 }
 
-/// Adds blocks to a list (`bpobj_enqueue`). Holes are not blocks.
+/// Appends blocks to a list (`bpobj_enqueue`). Holes are not allowed.
 ///
 /// # Errors
 ///
-/// The list cannot be read or written.
+/// Fails if the list cannot be read or written.
 pub fn enqueue(store: &mut dyn ObjectStore, object: ObjectId, blocks: &[SizedBlock]) -> Result<()> {
     let mut list = BpObj::open(&*store, object)?;
     for blocks in blocks.chunks(POINTERS_PER_WRITE) {
@@ -81,20 +82,22 @@ pub fn enqueue(store: &mut dyn ObjectStore, object: ObjectId, blocks: &[SizedBlo
     list.put(store)
 }
 
-/// Puts a list below another one (`bpobj_enqueue_subobj`). It belongs to that one from then on: what is small is copied,
-/// and the object is freed where nothing is left in it.
+/// Inserts a list below another one (`bpobj_enqueue_subobj`), which then owns it. Small content is copied, and the
+/// object is freed if it becomes empty.
 ///
 /// # Errors
 ///
-/// A list cannot be read or written, or the upper one is of a pool version that has none below others.
+/// Fails if a list cannot be read or written, and if the upper list is of a pool version without lists below others.
 pub fn enqueue_list(store: &mut dyn ObjectStore, object: ObjectId, below: ObjectId) -> Result<()> {
     let mut list = BpObj::open(&*store, object)?;
     if list.bonus_words < 6 {
-        return Err(Error::unsupported("a list of lists of blocks in a pool of version 25 or older"));
+        return Err(Error::unsupported(
+            "a list of lists of block pointers in a pool of version 25 or earlier",
+        ));
     }
     let mut lower = BpObj::open(&*store, below)?;
     if object == below {
-        return Err(Error::corrupt("bpobj", format!("list {object} is to be below itself")));
+        return Err(Error::corrupt("bpobj", format!("list {object} would be below itself")));
     }
     if lower.count == 0 && lower.below.is_none() {
         return free(store, below);
@@ -125,7 +128,8 @@ pub fn enqueue_list(store: &mut dyn ObjectStore, object: ObjectId, below: Object
     list.put(store)
 }
 
-/// What a list keeps of a pointer: fill count and checksum are not needed to free a block, a payload is none.
+/// Returns the pointer as stored in a list: without the fill count and checksum, which are not required to free a
+/// block, and without an embedded payload.
 fn stored(pointer: &BlockPointer) -> BlockPointer {
     let mut words = *pointer.words();
     if pointer.is_embedded() {
@@ -262,7 +266,7 @@ mod tests {
         enqueue_list(&mut store, top, large).unwrap();
         assert_eq!(store.len(), 3);
         assert_eq!(BpObj::open(&store, top).unwrap().below(&store).unwrap(), [large]);
-        // The numbers below the upper list fit into one block, so the next one takes them.
+        // The numbers below the upper list fit into one block, so the next list includes them.
         let above = create(&mut store, 512, false).unwrap();
         enqueue_list(&mut store, above, top).unwrap();
         let list = BpObj::open(&store, above).unwrap();

@@ -1,12 +1,12 @@
-//! Flushing behind the writers.
+//! Background flushes of written files.
 //!
-//! The kernel keeps what is written in memory until it is asked to flush, or has a lot of it; the disk would do nothing while
-//! gigabytes are compressed, and everything would wait for it at the end. So each time that much was written, a thread
-//! flushes while writing goes on. Order does not suffer: a flush promises that what came before it is there, never that
-//! what came after it is not.
+//! The kernel keeps written data in memory until it is asked to flush, or has a lot of it. The disk would be idle
+//! while gigabytes are compressed, and everything would wait for it at the end. Therefore a thread flushes each time
+//! a certain amount was written, while writing continues. The order of writes does not suffer: a flush guarantees
+//! that earlier writes are on stable storage, never that later ones are not.
 //!
-//! An error of a flush in the background is told by the next flush, and by every later one: the kernel tells it once, and
-//! forgets then which pages were lost.
+//! The error of a background flush is reported by the next flush and by every later one, because the kernel reports
+//! it only once and then forgets the lost pages.
 
 use std::fs::File;
 use std::io;
@@ -16,13 +16,13 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::lock::lock;
 
-/// After so many bytes a flush begins.
+/// The number of written bytes after which a flush starts.
 const BYTES: u64 = 64 << 20;
 
-/// What flushes a file behind its writers.
+/// The background flushes of a file.
 pub(super) struct Behind {
     file: Arc<File>,
-    /// Bytes written since the last flush began.
+    /// The number of bytes written since the start of the last flush.
     bytes: AtomicU64,
     state: Mutex<State>,
 }
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl State {
-    /// Waits for the thread.
+    /// Waits for the thread to finish.
     fn join(&mut self) {
         let result = self.thread.take().map(JoinHandle::join);
         match result {
@@ -65,27 +65,27 @@ impl Behind {
         lock(&self.state)
     }
 
-    /// Notes that so much was written.
+    /// Records a write of `bytes` bytes.
     pub(super) fn wrote(&self, bytes: u64) {
         if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) < BYTES {
             return;
         }
         let mut state = self.state();
-        // One that is still busy takes what came in the meantime with its successor.
+        // If a flush is still running, the next one includes these bytes.
         if state.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
         }
         state.join();
         self.bytes.store(0, Ordering::Relaxed);
         let file = Arc::clone(&self.file);
-        // Without a thread it is left to the next flush.
+        // If no thread can be started, the next flush does the work.
         state.thread = Builder::new().name("flush".to_owned()).spawn(move || file.sync_data()).ok();
     }
 
-    /// Returns once everything that was written is on stable storage.
+    /// Flushes the file. Returns after everything that was written is on stable storage.
     ///
     /// # Errors
-    /// The file's, now or in any flush before.
+    /// Fails if this or any earlier flush of the file failed.
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut state = self.state();
         state.join();
@@ -98,10 +98,10 @@ impl Behind {
 }
 
 impl Drop for Behind {
-    /// The file has to be closed, and with that unlocked, when its device is gone.
+    /// Waits for the thread, so that the file is closed, and therefore unlocked, when its device is dropped.
     fn drop(&mut self) {
         if let Some(thread) = self.state().thread.take() {
-            // Nobody asked for a flush: nothing was promised.
+            // An error can be ignored, because no flush was requested.
             drop(thread.join());
         }
     }

@@ -1,4 +1,4 @@
-//! A device that fails when told to.
+//! A device that fails according to a plan, for tests.
 
 use std::io;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Device, DeviceHints};
 
-/// Which calls of a [`FaultyDevice`] fail. Calls are counted from 0 over reads, writes, flushes and discards together.
+/// The calls of a [`FaultyDevice`] that fail. Reads, writes, flushes and discards are counted together, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
     /// Only the call with this number.
     Once(u64),
-    /// The call with this number and all that follow, as when a disk dies.
+    /// The call with this number and all later ones, like a disk that dies.
     From(u64),
 }
 
-/// Passes calls on to another device until its plan says to fail.
+/// A device that passes calls on to another device, except for those that fail according to its plan.
 #[derive(Debug)]
 pub struct FaultyDevice {
     inner: Arc<dyn Device>,
@@ -24,13 +24,13 @@ pub struct FaultyDevice {
 }
 
 impl FaultyDevice {
-    /// Fails over `inner` by `plan`.
+    /// Creates a device that passes calls on to `inner` and fails according to `plan`.
     #[must_use]
     pub fn new(inner: Arc<dyn Device>, plan: Plan) -> Self {
         Self { inner, plan, calls: AtomicU64::new(0) }
     }
 
-    /// How many calls there were, failed ones included.
+    /// Returns the number of calls, failed ones included.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)

@@ -1,11 +1,12 @@
-//! A regular file or a block device.
+//! Regular files and block devices.
 //!
-//! Writers keep others out twice: an advisory lock (`flock`) stops a second writer of this kind, on files and disks alike;
-//! and a disk is opened exclusively, which the kernel refuses while it has the disk mounted or in a pool of its own. Nothing
-//! tells of a pool that the kernel has imported from a regular file; that is what the state in its labels is for.
+//! There are two locks against other writers. An advisory lock (`flock`) excludes other writers of this kind, on
+//! files and disks alike. A disk is also opened exclusively, which the kernel refuses while the disk is mounted or in
+//! an imported pool. A pool that the kernel has imported from a regular file cannot be detected here; the state in
+//! its labels serves that purpose.
 //!
-//! What is written is sent to the disk in the background as it comes ([`behind`](super::behind)), so that a flush has little
-//! left to wait for.
+//! Written data is flushed in the background ([`behind`](super::behind)), so that a flush at the end does not wait
+//! long.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -17,13 +18,13 @@ use super::behind::Behind;
 use super::open::has_writer;
 use super::{Device, DeviceHints, EntryKind, in_range, platform};
 
-/// Why a second writer is refused.
+/// The text of the error of a second writer.
 pub(super) const HAS_WRITER: &str = "another program has it open for writing";
 
-/// An opened file or block device. Its length is taken when it is opened.
+/// An open file or block device. Its length is determined when it is opened.
 pub struct FileDevice {
     path: PathBuf,
-    // In front of the file, which is unlocked when nothing has it open any more.
+    // Declared before the file, so that it is dropped first: the file is unlocked when its last handle is closed.
     behind: Behind,
     file: Arc<File>,
     len: u64,
@@ -32,18 +33,19 @@ pub struct FileDevice {
 }
 
 impl FileDevice {
-    /// Opens for reading; other programs may have it open in any way.
+    /// Opens a file for reading. Other programs may have it open in any mode.
     ///
     /// # Errors
-    /// As `open(2)`; directories are refused.
+    /// Fails like `open(2)`, and if the path is a directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::with(path, OpenOptions::new().read(true).open(path)?, false)
     }
 
-    /// Opens for reading and writing and locks the file against other writers of this kind until it is dropped.
+    /// Opens a file for reading and writing, and locks it against other writers of this kind until it is dropped.
     ///
     /// # Errors
-    /// As `open(2)`; `WouldBlock` when another one holds the lock, `ResourceBusy` when the kernel uses the disk.
+    /// Fails like `open(2)`; with `WouldBlock` if another writer holds the lock, and with `ResourceBusy` if the
+    /// kernel uses the disk.
     pub fn open_writable(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
@@ -53,17 +55,18 @@ impl FileDevice {
         Self::locked(path, options.open(path)?)
     }
 
-    /// Makes a file of `len` bytes, none of which takes room on the disk yet, and opens it as
-    /// [`open_writable`](Self::open_writable) does. A file that is there is emptied if `replace`.
+    /// Creates a sparse file of `len` bytes, and opens it like [`open_writable`](Self::open_writable). An existing
+    /// file is truncated if `replace` is `true`.
     ///
     /// # Errors
-    /// As `open(2)`: `AlreadyExists` unless `replace`. `WouldBlock` when a writer has the file that is there.
+    /// Fails like `open(2)`, with `AlreadyExists` unless `replace` is `true`. Fails with `WouldBlock` if a writer has
+    /// the existing file open.
     pub fn create(path: &Path, len: u64, replace: bool) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(replace).create_new(!replace);
         let file = options.open(path)?;
         lock(&file)?;
-        // Zeros everywhere, also where the file was larger or had content.
+        // This leaves only zeros, even if the file was larger or had content.
         file.set_len(0)?;
         file.set_len(len)?;
         Self::with(path, file, true)
@@ -79,12 +82,12 @@ impl FileDevice {
         if kind == EntryKind::Directory {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
         }
-        // The size of a block device is where its end is; `metadata` says 0.
+        // Seeking to the end yields the size of a block device, for which `metadata` returns 0.
         let len = file.seek(SeekFrom::End(0))?;
-        // Blocks are mostly read in the order in which they lie.
+        // Blocks are mostly read in the order of their offsets.
         platform::read_in_order(&file);
         let file = Arc::new(file);
-        // Files have holes where the file system knows of them; only Linux has a call that makes one.
+        // Holes depend on the file system, and only Linux has a system call that creates one in a file.
         let is_sparse = kind == EntryKind::File && cfg!(target_os = "linux");
         let behind = Behind::new(Arc::clone(&file));
         Ok(Self { path: path.to_owned(), behind, file, len, writable, is_sparse })
@@ -97,7 +100,7 @@ impl FileDevice {
         in_range(self.len, offset, bytes)
     }
 
-    /// The path it was opened by.
+    /// Returns the path with which the device was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -184,7 +187,7 @@ mod tests {
         assert_eq!(reader.len(), 4096);
     }
 
-    /// More of them than the system takes at once, and empty ones.
+    /// Writes more pieces than the system accepts at once, and empty ones.
     #[test]
     fn pieces_are_written_one_behind_the_other() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -235,7 +238,7 @@ mod tests {
         assert_eq!((device.len(), out), (8192, [0; 3]));
     }
 
-    /// Where files can have holes: elsewhere the hints say that there is nothing to test.
+    /// On systems without holes in files, the hints say so, and there is nothing to test.
     #[test]
     fn what_is_discarded_is_zeros_and_nothing_else_is() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -11,20 +11,20 @@ use super::{Device, DeviceHints, EntryKind, Mode, OpenDevice, in_range};
 
 use crate::lock::{self, lock};
 
-/// Bytes in memory, of a length that does not change.
+/// A device in memory, with a fixed length.
 #[derive(Default)]
 pub struct MemoryDevice {
     bytes: RwLock<Vec<u8>>,
 }
 
 impl MemoryDevice {
-    /// `len` zero bytes.
+    /// Creates a device of `len` zero bytes.
     #[must_use]
     pub fn new(len: usize) -> Self {
         Self::from(vec![0; len])
     }
 
-    /// A copy of the content.
+    /// Returns a copy of the content.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         lock::read(&self.bytes).clone()
@@ -69,13 +69,13 @@ impl Device for MemoryDevice {
     }
 
     fn hints(&self) -> DeviceHints {
-        // As much as a processor's cache holds.
+        // About the cache of a processor.
         DeviceHints { preferred_bytes: 64 << 10, ..DeviceHints::default() }
     }
 }
 
-/// Devices in memory by name, for as long as this or an opened one is there. Names are paths: what comes before the last
-/// part is a directory.
+/// Named devices in memory. They exist as long as this value or an open device. Names are paths: everything before
+/// the last component is a directory.
 #[derive(Default)]
 pub struct Memory {
     devices: Mutex<BTreeMap<PathBuf, Slot>>,
@@ -86,28 +86,28 @@ struct Slot {
     writer: Weak<Writer>,
 }
 
-/// What the one writer of a device holds.
+/// The token of the only writer of a device.
 struct Writer;
 
-/// A device that was opened by name.
+/// A device that was opened by its name.
 struct Opened {
     device: Arc<MemoryDevice>,
     writer: Option<Arc<Writer>>,
 }
 
 impl Memory {
-    /// None at all.
+    /// Creates an empty set of devices.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts a device under a name, in the place of one that may be there.
+    /// Inserts a device with a name, and replaces an existing one.
     pub fn insert(&self, name: impl Into<PathBuf>, device: Arc<MemoryDevice>) {
         self.devices().insert(name.into(), Slot { device, writer: Weak::new() });
     }
 
-    /// The device of a name.
+    /// Returns the device with a name.
     #[must_use]
     pub fn get(&self, name: impl AsRef<Path>) -> Option<Arc<MemoryDevice>> {
         self.devices().get(name.as_ref()).map(|slot| Arc::clone(&slot.device))
@@ -125,7 +125,7 @@ impl fmt::Debug for Memory {
 }
 
 fn not_found(name: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("there is no {} in memory", name.display()))
+    io::Error::new(io::ErrorKind::NotFound, format!("device {} does not exist in memory", name.display()))
 }
 
 impl OpenDevice for Memory {

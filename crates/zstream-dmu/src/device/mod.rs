@@ -1,7 +1,8 @@
-//! The only door to the outside: something with a length that is read, written and flushed at byte offsets.
+//! Devices: byte ranges of a fixed length that can be read, written and flushed. All input and output of pools passes
+//! through them.
 //!
-//! A device is shared between threads and has no position. Reads and writes are whole or fail; a read beyond the end fails.
-//! What a [`Device`] returns is never trusted: everything above verifies it by checksum.
+//! A device is shared between threads and has no position. Reads and writes are complete or fail; a read beyond the
+//! end fails. The content of a [`Device`] is never trusted: the layers above verify it by checksum.
 
 mod behind;
 mod faulty;
@@ -25,19 +26,19 @@ pub use overlay::OverlayDevice;
 pub use platform::read_in_order;
 pub use recorder::{Loss, RecordedEvent, Recorder};
 
-/// How a device likes to be read and written. Nothing but speed depends on it.
+/// The preferences of a device for reads and writes. They only affect speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceHints {
-    /// Reads and writes of this many bytes and more are about as fast as they get.
+    /// The size in bytes above which reads and writes do not get faster.
     pub preferred_bytes: u64,
-    /// How long the device takes to answer even the smallest read, about: worth so much reading ahead.
+    /// The approximate time for the smallest read, which is used to choose how much to read ahead.
     pub latency: Duration,
-    /// Whether [`Device::discard`] gives room back.
+    /// `true` if [`Device::discard`] frees space.
     pub can_discard: bool,
 }
 
 impl Default for DeviceHints {
-    /// What suits files and disks.
+    /// Returns the preferences of files and disks.
     fn default() -> Self {
         Self { preferred_bytes: 128 << 10, latency: Duration::ZERO, can_discard: false }
     }
@@ -45,23 +46,25 @@ impl Default for DeviceHints {
 
 /// A file, a disk, a part of one, or memory.
 pub trait Device: Send + Sync + fmt::Debug {
-    /// Fills `out` from byte `offset` on.
+    /// Reads into `out`, starting at byte `offset`.
     ///
     /// # Errors
-    /// The range is not wholly on the device, or the read fails; `out` then holds anything.
+    /// Fails if the range is not completely on the device, or if it cannot be read. The content of `out` is then
+    /// unspecified.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
 
-    /// Writes all of `bytes` at byte `offset`.
+    /// Writes all `bytes` at byte `offset`.
     ///
     /// # Errors
-    /// The device is read-only, the range is not wholly on it, or the write fails; any part may then have been written.
+    /// Fails if the device is read-only, if the range is not completely on it, or if it cannot be written. Any part
+    /// may then have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Writes all `pieces`, one behind the other, from byte `offset` on: the same as writing each, but a device may do it
-    /// faster.
+    /// Writes all `pieces`, one after the other, starting at byte `offset`. The result is the same as that of single
+    /// writes, but it may be faster.
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at).
+    /// Fails like [`write_at`](Self::write_at).
     fn write_pieces_at(&self, mut offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
         for piece in pieces {
             self.write_at(offset, piece)?;
@@ -70,37 +73,38 @@ pub trait Device: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Returns once all earlier writes are on stable storage.
+    /// Flushes the device. Returns after all earlier writes are on stable storage.
     ///
     /// # Errors
-    /// The device says that they are not.
+    /// Fails if the device reports an error.
     fn flush(&self) -> io::Result<()>;
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     fn len(&self) -> u64;
 
-    /// How the device likes to be read and written.
+    /// Returns the preferences for reads and writes.
     fn hints(&self) -> DeviceHints {
         DeviceHints::default()
     }
 
-    /// Gives up what the `len` bytes from `offset` on hold, and with it the room they take. They hold anything until they are
-    /// written again.
+    /// Discards `len` bytes at `offset`, and frees their space. Their content is unspecified until they are written
+    /// again.
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at); the device cannot do it, as its [`hints`](Self::hints) say.
+    /// Fails like [`write_at`](Self::write_at), and if the device does not support it according to its
+    /// [`hints`](Self::hints).
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let _ = (offset, len);
         Err(cannot_discard())
     }
 
-    /// Whether the device has no bytes.
+    /// Returns `true` if the size is 0.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// A part of a device that is a device itself: a partition.
+/// A part of a device as a device of its own, such as a partition.
 #[derive(Debug, Clone)]
 pub struct Window {
     inner: Arc<dyn Device>,
@@ -109,7 +113,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// The `len` bytes of `inner` from `start` on; `None` when they are not wholly on it.
+    /// Creates a device of the `len` bytes of `inner` that start at `start`. Returns `None` if they are not
+    /// completely on it.
     #[must_use]
     pub fn new(inner: Arc<dyn Device>, start: u64, len: u64) -> Option<Self> {
         (start.checked_add(len)? <= inner.len()).then_some(Self { inner, start, len })
@@ -154,7 +159,7 @@ impl Device for Window {
 }
 
 fn cannot_discard() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "the device cannot give room back")
+    io::Error::new(io::ErrorKind::Unsupported, "device cannot discard blocks")
 }
 
 fn in_range(len: u64, offset: u64, bytes: usize) -> io::Result<()> {
@@ -162,7 +167,7 @@ fn in_range(len: u64, offset: u64, bytes: usize) -> io::Result<()> {
         Some(end) if end <= len => Ok(()),
         _ => Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            format!("{bytes} bytes at {offset:#x} lie beyond the end of the device at {len:#x}"),
+            format!("{bytes} bytes at {offset:#x} are beyond the end of the device, {len:#x}"),
         )),
     }
 }
@@ -188,7 +193,7 @@ mod tests {
         assert!(Window::new(memory, u64::MAX, 7).is_none());
     }
 
-    /// A device that takes long to answer, and can give room back.
+    /// A device with a high latency that supports discards.
     #[derive(Debug)]
     struct Bucket;
 
@@ -229,7 +234,7 @@ mod tests {
         assert!(window.discard(1, 512).is_err());
         faulty.discard(1024, 512).unwrap();
         assert!(faulty.discard(1024, 512).is_err(), "the plan says so");
-        // What lies over something that is to stay as it is gives nothing up.
+        // A device over another one that must not change does not discard.
         let kept = DeviceHints { can_discard: false, ..bucket.hints() };
         let overlay = OverlayDevice::new(Arc::clone(&bucket));
         assert_eq!([overlay.hints(), Recorder::new().over(bucket).hints()], [kept; 2]);

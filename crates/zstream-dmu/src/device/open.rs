@@ -1,4 +1,4 @@
-//! Where devices come from: files and disks by their path, memory by name, or whatever a caller of the library brings.
+//! Opening of devices: files and disks by path, memory by name, or devices of the library's caller.
 
 use std::fmt;
 use std::io;
@@ -8,71 +8,73 @@ use std::sync::Arc;
 use super::file::{self, FileDevice};
 use super::{Device, platform};
 
-/// How a device is opened.
+/// The mode in which a device is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// To be read. Others may write to it in the meantime.
+    /// For reading. Others may write to the device in the meantime.
     Read,
-    /// To be read and written, by no other writer until it is dropped.
+    /// For reading and writing, with a lock against other writers until the device is dropped.
     Write,
-    /// As [`Write`](Self::Write), after it was made with `len` zero bytes. One that is there is emptied if `replace`.
+    /// Like [`Write`](Self::Write), for a new device of `len` zero bytes. An existing one is truncated if `replace`
+    /// is `true`.
     Create {
-        /// Size in bytes.
+        /// The size in bytes.
         len: u64,
-        /// Whether one that is there may be emptied.
+        /// `true` if an existing device may be truncated.
         replace: bool,
     },
 }
 
-/// What a name stands for.
+/// The kind of an entry with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// Something that holds names: it can be searched.
+    /// A directory of names, which can be searched.
     Directory,
-    /// A device of any size, which can be made and removed.
+    /// A device that can be created with any size, and removed.
     File,
-    /// A device that has its size.
+    /// A device with a fixed size.
     Disk,
-    /// Something that is not a device. Opening it could block or have effects.
+    /// An entry that is not a device. Opening it could block or have side effects.
     Other,
 }
 
-/// Opens devices by name. Pools are found, opened, written and created through it.
+/// An opener of devices by name. Pools are found, opened, written and created through it.
 pub trait OpenDevice: Send + Sync + fmt::Debug {
-    /// What there is of this name.
+    /// Returns the kind of the entry with this name.
     ///
     /// # Errors
-    /// `NotFound` when there is nothing, and whatever keeps it from being looked at.
+    /// Fails with `NotFound` if it does not exist, and if it cannot be examined.
     fn kind(&self, name: &Path) -> io::Result<EntryKind>;
 
-    /// The names in a directory, in order; at most `most`, and one more where there are more.
+    /// Returns the names in a directory, in order: at most `most`, plus one if there are more.
     ///
     /// # Errors
-    /// There is no such directory, or it cannot be searched.
+    /// Fails if the directory does not exist or cannot be read.
     fn list(&self, directory: &Path, most: usize) -> io::Result<Vec<PathBuf>>;
 
-    /// Opens the device of this name.
+    /// Opens the device with this name.
     ///
     /// # Errors
-    /// `NotFound`, or `AlreadyExists` where one is not to be replaced; `WouldBlock` when another writer has it.
+    /// Fails with `NotFound` if it does not exist, with `AlreadyExists` if it exists and must not be replaced, and
+    /// with `WouldBlock` if another writer has it open.
     fn open(&self, name: &Path, mode: Mode) -> io::Result<Arc<dyn Device>>;
 
     /// Removes a device that was created.
     ///
     /// # Errors
-    /// There is none of this name, or it cannot be removed.
+    /// Fails if it does not exist or cannot be removed.
     fn remove(&self, name: &Path) -> io::Result<()>;
 
-    /// The name by which the device is found from everywhere: what a pool notes of its member.
+    /// Returns the absolute name of the device, which a pool stores for its member.
     ///
     /// # Errors
-    /// The name has none.
+    /// Fails if there is no absolute name.
     fn full_name(&self, name: &Path) -> io::Result<PathBuf> {
         Ok(name.to_owned())
     }
 }
 
-/// Files and disks of this system.
+/// The files and disks of this system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Files;
 
@@ -105,7 +107,7 @@ impl OpenDevice for Files {
     }
 }
 
-/// The error of a second writer.
+/// Returns the error of a second writer.
 pub(super) fn has_writer() -> io::Error {
     io::Error::new(io::ErrorKind::WouldBlock, file::HAS_WRITER)
 }

@@ -1,4 +1,4 @@
-//! A device over another one that stays as it is.
+//! A device that leaves the device below it unchanged.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,10 +8,10 @@ use super::{Device, DeviceHints, in_range};
 
 use crate::lock;
 
-/// What is kept of writes as a whole.
+/// The unit in which writes are stored, in bytes.
 const SECTOR_BYTES: u64 = 512;
 
-/// Shows another device; what is written is kept in memory.
+/// A device with the content of another one, which keeps writes in memory.
 #[derive(Debug)]
 pub struct OverlayDevice {
     base: Arc<dyn Device>,
@@ -19,15 +19,15 @@ pub struct OverlayDevice {
 }
 
 impl OverlayDevice {
-    /// A device with the content of `base`.
+    /// Creates a device with the content of `base`.
     #[must_use]
     pub fn new(base: Arc<dyn Device>) -> Self {
         Self { base, written: RwLock::default() }
     }
 }
 
-/// The parts of `length` bytes from `offset` on by sector: the sector, where the part starts in it, and where and how long
-/// it is in the bytes.
+/// Returns the parts by sector of `length` bytes at `offset`: the number of the sector, the start of the part in it,
+/// and the range of the part in the bytes.
 fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
     let end = offset + length as u64;
     (offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES)).map(move |sector| {
@@ -57,7 +57,7 @@ impl Device for OverlayDevice {
             let mut content = [0; SECTOR_BYTES as usize];
             match written.get(&sector) {
                 Some(before) => content = *before,
-                // The rest of the last sector may lie beyond the end.
+                // The last sector may be incomplete at the end of the device.
                 None if range.len() < content.len() => {
                     let at = sector * SECTOR_BYTES;
                     let there = (self.len() - at).min(SECTOR_BYTES) as usize;
@@ -79,7 +79,7 @@ impl Device for OverlayDevice {
         self.base.len()
     }
 
-    /// Those of what is below, of which nothing is given up.
+    /// Returns the hints of the device below, which is never discarded.
     fn hints(&self) -> DeviceHints {
         DeviceHints { can_discard: false, ..self.base.hints() }
     }

@@ -1,17 +1,17 @@
-//! What of files differs between systems.
+//! The operations on files that differ between systems.
 //!
-//! Unix reads and writes at positions, refuses disks that the kernel uses, and takes hints. Windows reads and writes at
-//! positions, of files only. On other systems files cannot be read, and the error says so; devices that a caller brings
-//! work everywhere.
+//! Unix has positioned reads and writes, refuses disks that the kernel uses, and accepts hints. Windows has
+//! positioned reads and writes of files only. On other systems files cannot be read, which is reported as an error;
+//! devices of the caller work everywhere.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 
 use super::EntryKind;
 
-/// Tells the system that a file is read in its order, but for small steps back and forth. Several threads that read in turns
-/// do not look like it, and the system then reads no further ahead than it is asked to: from a disk that takes several times
-/// as long. It is a hint: nothing else depends on it.
+/// Tells the system that a file is read sequentially except for small jumps. Several threads that read in turns do
+/// not look like it, and the system then does not read ahead, which from a disk takes several times as long. It is
+/// only a hint.
 pub fn read_in_order(file: &File) {
     #[cfg(target_os = "linux")]
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
@@ -19,7 +19,7 @@ pub fn read_in_order(file: &File) {
     let _ = file;
 }
 
-/// What a path leads to.
+/// Returns the kind of a file.
 pub(super) fn kind(metadata: &Metadata) -> EntryKind {
     let file_type = metadata.file_type();
     #[cfg(unix)]
@@ -33,7 +33,7 @@ pub(super) fn kind(metadata: &Metadata) -> EntryKind {
     }
 }
 
-/// Has the kernel refuse a disk that it uses itself, and keep it free while it is open.
+/// Makes the kernel refuse a disk that it uses itself, and keep it free while it is open.
 pub(super) fn open_disk_exclusively(options: &mut OpenOptions) {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(options, rustix::fs::OFlags::EXCL.bits().cast_signed());
@@ -41,7 +41,7 @@ pub(super) fn open_disk_exclusively(options: &mut OpenOptions) {
     let _ = options;
 }
 
-/// Gives the room of a part of a regular file back, which then reads as zeros.
+/// Frees the space of a part of a regular file, which then reads as zeros.
 #[cfg(target_os = "linux")]
 pub(super) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
@@ -64,7 +64,7 @@ mod positioned {
         file.write_all_at(bytes, offset)
     }
 
-    /// Writes all pieces, one behind the other, with as few calls as the system takes.
+    /// Writes all pieces, one after the other, in as few calls as possible.
     pub(in crate::device) fn write_pieces_at(file: &File, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
         let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let pieces = pieces.iter().filter(|piece| !piece.is_empty());
@@ -133,8 +133,7 @@ mod positioned {
     use std::io;
 
     fn refused() -> io::Error {
-        let why =
-            "files cannot be read and written at positions on this platform: bring a device of your own";
+        let why = "positioned reads and writes of files are not supported on this platform: provide a device";
         io::Error::new(io::ErrorKind::Unsupported, why)
     }
 
@@ -148,7 +147,7 @@ mod positioned {
 }
 
 #[cfg(not(unix))]
-/// Writes all pieces, one behind the other.
+/// Writes all pieces, one after the other.
 pub(super) fn write_pieces_at(file: &File, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {
     for piece in pieces {
         write_all_at(file, piece, offset)?;

@@ -1,7 +1,7 @@
-//! Devices whose writes are remembered, so that the state after a crash at any moment can be made again.
+//! Devices whose writes are recorded, so that the state after a crash at any time can be reconstructed.
 //!
-//! What a crash leaves: everything that was written before a device was flushed is there. Of what was written after its last
-//! flush each sector of 512 bytes is there or not, whatever the order of the writes: disks reorder, and tear between sectors.
+//! After a crash, everything that was written before the last flush of a device is present. Of the later writes, each
+//! sector of 512 bytes is present or not, in any order: disks reorder writes, and tear them between sectors.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,40 +10,40 @@ use super::{Device, DeviceHints, MemoryDevice, OverlayDevice};
 
 use crate::lock::lock;
 
-/// What a disk writes as a whole.
+/// The unit in which a disk writes, in bytes.
 const SECTOR_BYTES: usize = 512;
 
-/// Something that happened to one of several devices.
+/// An event on one of several devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordedEvent {
     /// Bytes were written.
     Write {
-        /// Number of the device, in the order in which they were given to the recorder.
+        /// The number of the device, in the order in which they were added to the recorder.
         device: usize,
-        /// Byte offset.
+        /// The byte offset.
         offset: u64,
-        /// What was written.
+        /// The bytes.
         bytes: Vec<u8>,
     },
-    /// A device said that everything written before is on stable storage.
+    /// A device reported that all earlier writes are on stable storage.
     Flush {
-        /// Number of the device.
+        /// The number of the device.
         device: usize,
     },
 }
 
-/// What becomes of writes that were not flushed when the crash came.
+/// The fate of writes that were not flushed before the crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// They are all there.
+    /// All are present.
     Nothing,
-    /// They are all lost.
+    /// All are lost.
     All,
-    /// Each sector is there or not, by a random number from this seed.
+    /// Each sector is present or lost, at random with this seed.
     Torn(u64),
 }
 
-/// Remembers in which order several devices were written and flushed.
+/// A recorder of the writes and flushes of several devices, in order.
 #[derive(Debug, Default)]
 pub struct Recorder {
     state: Mutex<State>,
@@ -56,7 +56,7 @@ struct State {
 }
 
 impl Recorder {
-    /// A recorder without devices.
+    /// Creates a recorder without devices.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
@@ -66,13 +66,13 @@ impl Recorder {
         lock(&self.state)
     }
 
-    /// A device in memory with the content of `bytes`, recorded from now on.
+    /// Adds a device in memory with the content `bytes`.
     #[must_use]
     pub fn device(self: &Arc<Self>, bytes: Vec<u8>) -> Arc<dyn Device> {
         self.over(Arc::new(MemoryDevice::from(bytes)))
     }
 
-    /// A device with the content of `base`, which is not changed, recorded from now on.
+    /// Adds a device with the content of `base`, which is not changed.
     #[must_use]
     pub fn over(self: &Arc<Self>, base: Arc<dyn Device>) -> Arc<dyn Device> {
         let mut state = self.state();
@@ -81,29 +81,29 @@ impl Recorder {
         Arc::new(RecordedDevice { recorder: Arc::clone(self), number, inner: OverlayDevice::new(base) })
     }
 
-    /// How many events there were.
+    /// Returns the number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.state().events.len()
     }
 
-    /// Whether nothing happened yet.
+    /// Returns `true` if there are no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What happened.
+    /// Returns the events.
     #[must_use]
     pub fn events(&self) -> Vec<RecordedEvent> {
         self.state().events.clone()
     }
 
-    /// The devices as they are after a crash before event number `cut`.
+    /// Returns the devices in their state after a crash before event number `cut`.
     ///
     /// # Panics
     ///
-    /// A device that is recorded cannot be read.
+    /// Panics if a recorded device cannot be read.
     #[must_use]
     pub fn crashed(&self, cut: usize, loss: Loss) -> Vec<Arc<dyn Device>> {
         let state = self.state();
@@ -128,7 +128,7 @@ impl Recorder {
                     };
                 if survives {
                     let at = offset + (sector * SECTOR_BYTES) as u64;
-                    images[*device].write_at(at, part).expect("what was written once can be written again");
+                    images[*device].write_at(at, part).expect("a recorded write fits its device");
                 }
             }
         }
@@ -136,7 +136,7 @@ impl Recorder {
     }
 }
 
-/// Scrambles a number (the finalizer of SplitMix64).
+/// Hashes a number (the finalizer of SplitMix64).
 fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! Making dnodes and changing them.
+//! Creation and modification of dnodes.
 
 use super::{
     DNODE_CORE_BYTES, DNODE_POINTERS_MAX, DNODE_SLOT_BYTES, DNODE_SLOTS_MAX, Dnode, DnodeFlags, LEVELS_MAX,
@@ -9,35 +9,35 @@ use crate::ids::BlockId;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 
-/// Logarithm of the size of indirect blocks unless told otherwise, and the largest (`DN_MAX_INDBLKSHIFT`).
+/// The default and maximum binary logarithm of the size of indirect blocks (`DN_MAX_INDBLKSHIFT`).
 pub const INDIRECT_SHIFT_DEFAULT: u8 = 17;
 
-/// The smallest logarithm of the size of indirect blocks that is made (`DN_MIN_INDBLKSHIFT`).
+/// The minimum binary logarithm of the size of new indirect blocks (`DN_MIN_INDBLKSHIFT`).
 const INDIRECT_SHIFT_MIN: u8 = 12;
 
-/// What an object is to be when it is made (`dmu_object_alloc_dnsize`, `dmu_object_claim_dnsize`).
+/// The properties of a new object (`dmu_object_alloc_dnsize`, `dmu_object_claim_dnsize`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewObject {
-    /// What its blocks hold.
+    /// The type of the object.
     pub object_type: ObjectType,
-    /// Size of its data blocks in bytes, a multiple of 512; 0 for the smallest.
+    /// The size of data blocks in bytes, a multiple of 512; 0 for the minimum.
     pub block_bytes: u32,
-    /// Logarithm of the size of its indirect blocks; 0 for the set's usual one.
+    /// The binary logarithm of the size of indirect blocks; 0 for the default of the object set.
     pub indirect_shift: u8,
-    /// What its bonus holds.
+    /// The type of the bonus.
     pub bonus_type: ObjectType,
-    /// Bytes of its bonus that are used; it starts as zeros.
+    /// The length of the used part of the bonus in bytes. It is filled with zeros.
     pub bonus_len: u16,
-    /// Slots of 512 bytes that its dnode takes; 0 for one.
+    /// The number of slots of 512 bytes of the dnode; 0 for one.
     pub dn_slots: u8,
-    /// Checksum function of its blocks, [`ChecksumType::INHERIT`] for the set's.
+    /// The checksum function of blocks; [`ChecksumType::INHERIT`] for that of the object set.
     pub checksum_type: ChecksumType,
-    /// Compression of its blocks, [`CompressionType::INHERIT`] for the set's.
+    /// The compression of blocks; [`CompressionType::INHERIT`] for that of the object set.
     pub compression: CompressionType,
 }
 
 impl NewObject {
-    /// An object of one slot with the set's usual checksum and compression.
+    /// Creates an object of one slot with the checksum and compression of the object set.
     #[must_use]
     pub fn new(object_type: ObjectType, block_bytes: u32) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl NewObject {
         }
     }
 
-    /// The same with a bonus.
+    /// Returns the same object with a bonus.
     #[must_use]
     pub fn with_bonus(self, bonus_type: ObjectType, bonus_len: u16) -> Self {
         Self { bonus_type, bonus_len, ..self }
@@ -60,25 +60,25 @@ impl NewObject {
 }
 
 impl Dnode {
-    /// The dnode of a new object without blocks (`dnode_allocate`). Its bonus is zeros.
+    /// Creates the dnode of a new object without blocks (`dnode_allocate`). Its bonus is filled with zeros.
     ///
     /// # Errors
     ///
-    /// The description breaks a rule.
+    /// Fails if the properties violate a rule.
     pub fn new(new: &NewObject) -> Result<Self> {
         if !new.object_type.is_valid() || new.object_type == ObjectType::NONE {
-            return Err(Error::bad_shape(format!("an object of type {}", new.object_type)));
+            return Err(Error::bad_shape(format!("object cannot be of type {}", new.object_type)));
         }
         let slots = usize::from(new.dn_slots.max(1));
         if slots > DNODE_SLOTS_MAX {
             let (size, limit) = (slots * DNODE_SLOT_BYTES, DNODE_SLOTS_MAX * DNODE_SLOT_BYTES);
-            return Err(Error::bad_shape(format!("dnode of {size} bytes, at most {limit} are allowed")));
+            return Err(Error::bad_shape(format!("dnode is {size} bytes, limit {limit}")));
         }
         let room = bonus_room(slots, 1);
         if usize::from(new.bonus_len) > room {
             return Err(too_long(usize::from(new.bonus_len), room));
         }
-        // What the bonus leaves free holds block pointers, but system attributes grow.
+        // The space after the bonus is used for block pointers, unless the bonus has system attributes, which grow.
         let pointer_count = if new.bonus_type == ObjectType::SA {
             1
         } else {
@@ -108,46 +108,46 @@ impl Dnode {
         Ok(dnode)
     }
 
-    /// Sets the size of data blocks, rounded up to a sector.
+    /// Sets the size of data blocks, rounded up to sectors.
     ///
     /// # Errors
     ///
-    /// It is 0 or above 16 MiB.
+    /// Fails if it is 0 or exceeds 16 MiB.
     pub fn set_block_bytes(&mut self, bytes: u32) -> Result<()> {
         let rounded = u64::from(bytes).next_multiple_of(SECTOR_BYTES);
         if rounded == 0 || rounded > BLOCK_BYTES_MAX {
             return Err(Error::bad_shape(format!(
-                "data blocks of {bytes} bytes, expected 1 to {BLOCK_BYTES_MAX}"
+                "data blocks are {bytes} bytes, expected 1 to {BLOCK_BYTES_MAX}"
             )));
         }
         self.block_sectors = (rounded / SECTOR_BYTES) as u16;
         Ok(())
     }
 
-    /// Sets the logarithm of the size of indirect blocks, brought into the range in which OpenZFS makes it.
+    /// Sets the binary logarithm of the size of indirect blocks, limited to the range of OpenZFS.
     pub fn set_indirect_shift(&mut self, shift: u8) {
         self.indirect_shift = shift.clamp(INDIRECT_SHIFT_MIN, INDIRECT_SHIFT_DEFAULT);
     }
 
-    /// The block pointers at the top of the tree, to be changed.
+    /// Returns the mutable block pointers at the top of the tree.
     pub fn pointers_mut(&mut self) -> &mut [BlockPointer] {
         &mut self.pointers
     }
 
-    /// Sets type and used part of the bonus; the rest of its area becomes zeros.
+    /// Sets the type and the used part of the bonus. The rest of its area is filled with zeros.
     ///
     /// # Errors
     ///
-    /// It is longer than the area.
+    /// Fails if it exceeds the area.
     pub fn set_bonus(&mut self, bonus_type: ObjectType, bytes: &[u8]) -> Result<()> {
         self.set_bonus_area(bonus_type, bytes.len(), bytes)
     }
 
-    /// Sets the bonus as a raw stream carries it: `used` bytes of it count, but `area` may be longer.
+    /// Sets the bonus from a raw stream: `used` bytes are used, but `area` may be longer.
     ///
     /// # Errors
     ///
-    /// It is longer than the area.
+    /// Fails if it exceeds the area.
     pub fn set_bonus_area(&mut self, bonus_type: ObjectType, used: usize, area: &[u8]) -> Result<()> {
         let room = self.bonus_area.len();
         if area.len().max(used) > room {
@@ -160,17 +160,17 @@ impl Dnode {
         Ok(())
     }
 
-    /// Sets or removes the pointer of the spill block, which takes 128 bytes of the bonus's area.
+    /// Sets or removes the pointer of the spill block, which uses 128 bytes of the bonus area.
     ///
     /// # Errors
     ///
-    /// The bonus leaves no room for it.
+    /// Fails if the bonus leaves no space for it.
     pub fn set_spill(&mut self, spill: Option<BlockPointer>) -> Result<()> {
         let whole = bonus_room(self.slots(), self.pointers.len());
         let room = whole.checked_sub(if spill.is_some() { BLOCK_POINTER_BYTES } else { 0 });
         let Some(room) = room.filter(|room| usize::from(self.bonus_len) <= *room) else {
             return Err(Error::bad_shape(format!(
-                "a bonus of {} bytes leaves no room for a spill pointer in {} slots with {} block pointers",
+                "bonus of {} bytes leaves no space for a spill pointer in {} slots with {} block pointers",
                 self.bonus_len,
                 self.slots(),
                 self.pointers.len()
@@ -185,17 +185,17 @@ impl Dnode {
         Ok(())
     }
 
-    /// Adds to the space used, which is counted in bytes from now on (`dnode_diduse_space`).
+    /// Changes the used space, which is in bytes from then on (`dnode_diduse_space`).
     pub fn add_used(&mut self, born: u64, killed: u64) {
         self.used = self.used_bytes().saturating_add(born).saturating_sub(killed);
         self.flags.insert(DnodeFlags::USED_BYTES);
     }
 
-    /// The fewest levels in which `block` has a place.
+    /// Returns the minimum number of levels of a tree with `block`.
     ///
     /// # Errors
     ///
-    /// There is no such number of levels.
+    /// Fails if no number of levels suffices.
     pub fn levels_for(&self, block: BlockId) -> Result<u8> {
         let step = self.pointers_per_block_shift();
         (1..=LEVELS_MAX)
@@ -203,17 +203,17 @@ impl Dnode {
                 let top = block.0.checked_shr(u32::from(levels - 1) * step).unwrap_or(0);
                 top < self.pointers.len() as u64
             })
-            .ok_or_else(|| Error::bad_shape(format!("block {block} of an object, which is beyond any level")))
+            .ok_or_else(|| Error::bad_shape(format!("block {block} exceeds the maximum size of an object")))
     }
 }
 
-/// Bytes for the bonus in a dnode of `slots` slots with `pointers` block pointers and no spill pointer.
+/// Returns the size of the bonus area of a dnode with `slots` slots, `pointers` block pointers and no spill pointer.
 fn bonus_room(slots: usize, pointers: usize) -> usize {
     slots * DNODE_SLOT_BYTES - DNODE_CORE_BYTES - pointers * BLOCK_POINTER_BYTES
 }
 
 fn too_long(bytes: usize, room: usize) -> Error {
-    Error::bad_shape(format!("a bonus of {bytes} bytes, where the dnode has room for {room}"))
+    Error::bad_shape(format!("bonus is {bytes} bytes, but the dnode has space for {room}"))
 }
 
 #[cfg(test)]
@@ -224,7 +224,7 @@ mod tests {
         NewObject { dn_slots, ..NewObject::new(ObjectType::BPOBJ, 0).with_bonus(bonus_type, bonus_len) }
     }
 
-    /// Counts that OpenZFS chose in the golden pools' objects.
+    /// The counts that OpenZFS chose for objects of the golden pools.
     #[test]
     fn the_bonus_leaves_room_for_pointers() {
         for (bonus_type, bonus_len, slots, pointers) in [

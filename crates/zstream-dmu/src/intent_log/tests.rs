@@ -1,4 +1,4 @@
-//! Logs made by hand, in both formats and byte orders.
+//! Generated logs, in both formats and byte orders.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Disk {
         self.device.write_at(LEAF_DATA_START + pointer.dva(0).offset(), bytes).unwrap();
     }
 
-    /// The numbers of the blocks in the log, and for blocks of data what they belong to.
+    /// The numbers of the blocks in the log; for data blocks, the object to which they belong.
     fn log(&self, header: &ZilHeader) -> Vec<(u64, u64, bool)> {
         blocks(&self.reader, 5, header)
             .map(|block| (block.at.object.0, block.at.block.0, block.is_claimed))
@@ -62,7 +62,7 @@ fn pointer(kind: ChecksumType, order: ByteOrder, sequence: u64) -> BlockPointer 
     })
 }
 
-/// A record that writes to `object` at 64 KiB, and says where the block is.
+/// A write record of `object` at 64 KiB, with the pointer of the data block.
 fn record(order: ByteOrder, object: u64, data: &BlockPointer, number: u64) -> Vec<u8> {
     let record = LogRecord { kind: TX_WRITE | 1 << 63, len: LogWrite::LEN as u64, txg: Txg(7), number };
     let write =
@@ -70,7 +70,7 @@ fn record(order: ByteOrder, object: u64, data: &BlockPointer, number: u64) -> Ve
     write.to_bytes(order).to_vec()
 }
 
-/// A block with these records whose successor is `next`.
+/// A block with these records and the next pointer `next`.
 fn block(
     kind: ChecksumType,
     order: ByteOrder,
@@ -123,10 +123,10 @@ fn a_chain_is_followed_to_its_end_in_all_forms() {
             // The fourth block was only allocated.
             let all = [(0, 1), (70, 8), (0, 2), (71, 8), (0, 3), (72, 8), (0, 4)];
             assert_eq!(disk.log(&unclaimed), all.map(|(object, n)| (object, n, false)), "{kind} {order:?}");
-            // Claimed up to the second block, of which the first record counts, and that is 1.
+            // The log was claimed up to the second block, whose first record, number 1, is the last one.
             let claimed = header(chain[0], Some((2, 1)));
             assert_eq!(disk.log(&claimed), [(0, 1, true), (70, 8, true), (0, 2, true)]);
-            // A byte of the second block is wrong: its records count no more.
+            // A byte of the second block is corrupt: its records are ignored.
             disk.write(&chain[1], &[0xff]);
             assert_eq!(disk.log(&unclaimed), [(0, 1, false), (70, 8, false), (0, 2, false)]);
             let check = disk.reader.check_block(&chain[1], Bookmark::default()).unwrap();
@@ -161,10 +161,10 @@ fn another_log_s_block_is_none_of_this_one() {
     let disk = Disk::new();
     let (first, second) = (pointer(kind, order, 1), pointer(kind, order, 2));
     let foreign = NormalBlock { checksum: [0xc, 0xb, 5, 2], ..template(&second) };
-    // Linked to a block with another name: the chain ends there.
+    // A link to a block of another log ends the chain.
     disk.write(&first, &block(kind, order, &first, &BlockPointer::normal(&foreign), &[]));
     assert_eq!(disk.log(&header(first, None)), [(0, 1, false)]);
-    // A block that was there before and is good by itself has another number.
+    // A block from before, which is valid by itself, has another number.
     disk.write(&first, &block(kind, order, &first, &second, &[]));
     disk.write(&second, &block(kind, order, &pointer(kind, order, 3), &second, &[]));
     assert_eq!(disk.log(&header(first, None)), [(0, 1, false), (0, 2, false)]);
@@ -198,11 +198,11 @@ fn a_log_that_was_closed_in_order_has_no_records() {
         let chain: Vec<_> = (1..=3).map(|n| pointer(kind, order, n)).collect();
         let has = |header: &ZilHeader| has_records(&disk.reader, 5, header);
         assert!(!has(&ZilHeader::default()));
-        // Reserved and not written, then without records.
+        // One log is reserved and not written, the next has no records.
         assert!(!has(&header(chain[0], None)));
         disk.write(&chain[0], &block(kind, order, &chain[0], &chain[1], &[]));
         assert!(!has(&header(chain[0], None)));
-        // Of a log that was claimed further, what is missing is lost.
+        // In a log that was claimed further, a missing block is damage.
         assert!(has(&header(chain[0], Some((2, 1)))));
         assert!(has(&ZilHeader { flags: 1, ..header(chain[0], None) }));
         let records = record(order, 70, &pointer(ChecksumType::FLETCHER_4, order, 9), 1);

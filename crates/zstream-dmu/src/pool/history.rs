@@ -281,7 +281,7 @@ mod tests {
         assert!(log(&mut mos, &author(), Event::Command(&long)).is_err());
         log(&mut mos, &author(), Event::Command("a")).unwrap();
         mos.write(object, 0, &u64::MAX.to_le_bytes()).unwrap();
-        assert!(records(&mos).unwrap_err().to_string().contains("bad history"));
+        assert!(records(&mos).unwrap_err().to_string().contains("corrupt history"));
         for words in [[1, 1, 0, 0, 0], [0, 9, 5, 4, 0], [0, 9, 0, 10, 0], [5, 9, 4, 6, 0]] {
             mos.set_bonus(object, ObjectType::SPA_HISTORY_OFFSETS, &words.map(u64::to_le_bytes).concat())
                 .unwrap();

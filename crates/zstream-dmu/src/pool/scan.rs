@@ -353,7 +353,7 @@ mod tests {
         let message = |device| examine(named("sda", device)).unwrap_err().to_string();
         assert_eq!(
             message(MemoryDevice::new(100)),
-            "not a member of a pool: 100 bytes are too few for a pool's member"
+            "not a member of a pool: device has 100 bytes, too few for a member of a pool"
         );
         assert!(message(MemoryDevice::new(9 << 20)).contains("embedded checksum is missing"));
         let disk = crate::gpt::tests::disk(512, 20_000);
@@ -366,13 +366,13 @@ mod tests {
         let guid = |chosen: Result<Vec<Candidate>>| chosen.unwrap()[0].config().unwrap().pool_guid.0;
         assert_eq!(
             choose(all(), None).unwrap_err().to_string(),
-            "the devices hold several pools: a (100), b (200); name one, or choose it by its guid (--pool)"
+            "the devices contain several pools: a (100), b (200); select one by its name or guid (--pool)"
         );
         assert_eq!(guid(choose(all(), Some("a"))), 100);
         assert_eq!(guid(choose(all(), Some("b"))), 200);
         assert_eq!(guid(choose(all(), Some("300"))), 300);
         assert_eq!(guid(choose(vec![pool("b", 300, 2)], None)), 300);
-        assert_eq!(choose(all(), Some("c")).unwrap_err().to_string(), "no pool c; there is a, b, b");
+        assert_eq!(choose(all(), Some("c")).unwrap_err().to_string(), "no pool c found, available: a, b, b");
         assert_eq!(choose(Vec::new(), None).unwrap_err().to_string(), "no pool found");
     }
 

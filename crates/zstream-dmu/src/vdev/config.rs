@@ -1,7 +1,7 @@
-//! Vdev trees as nvlists describe them: in labels (one top-level vdev) and in the MOS (the whole pool).
+//! Vdev trees as nvlists: in labels (one top-level vdev) and in the MOS (the whole pool).
 //!
-//! A tree is judged while it is read: types are known, ids are indices, shapes are possible, depth is bounded. Where its
-//! devices are is another matter.
+//! A tree is validated while it is parsed: types are known, ids are indices, shapes are possible, the depth is
+//! limited. The devices are opened elsewhere.
 
 use zstream_format::nvlist::NvList;
 
@@ -10,48 +10,48 @@ use super::raidz::{Expansion, Geometry};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Guid;
 
-/// Deepest tree: root, raidz, spare, replacing, disk, and some to spare.
+/// The maximum depth of a tree: root, raidz, spare, replacing, disk, and a reserve.
 pub const DEPTH_MAX: usize = 8;
 
-/// Most vdevs in one tree.
+/// The maximum number of vdevs in one tree.
 pub const VDEVS_MAX: usize = 65_536;
 
-/// Smallest and largest binary logarithm of a sector size (`ASHIFT_MIN`, `ASHIFT_MAX`).
+/// The range of the binary logarithm of the sector size (`ASHIFT_MIN`, `ASHIFT_MAX`).
 pub const ASHIFT_RANGE: std::ops::RangeInclusive<u64> = 9..=16;
 
-/// A vdev and what is below it.
+/// A vdev and its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VdevConfig {
-    /// What it is.
+    /// The kind of the vdev.
     pub kind: VdevType,
-    /// Index among its siblings.
+    /// The index among its siblings.
     pub id: u64,
-    /// Its guid.
+    /// The guid.
     pub guid: Guid,
-    /// Where the pool last found the device.
+    /// The path at which the pool last found the device.
     pub path: Option<String>,
-    /// Binary logarithm of the sector size; on top-level vdevs.
+    /// The binary logarithm of the sector size; on top-level vdevs.
     pub ashift: Option<u8>,
-    /// Allocatable bytes; on top-level vdevs.
+    /// The allocatable bytes; on top-level vdevs.
     pub asize: Option<u64>,
-    /// MOS object that lists the space maps of the vdev's metaslabs; on top-level vdevs.
+    /// The MOS object with the space maps of the metaslabs; on top-level vdevs.
     pub metaslab_array: Option<u64>,
-    /// Binary logarithm of the metaslab size; on top-level vdevs.
+    /// The binary logarithm of the metaslab size; on top-level vdevs.
     pub metaslab_shift: Option<u64>,
-    /// Whether the vdev is only for intent logs.
+    /// `true` if the vdev is a log device, for intent logs only.
     pub is_log: bool,
-    /// MOS object with properties of the vdev; on top-level vdevs of pools that have such objects.
+    /// The MOS object with the properties of the vdev; on top-level vdevs of pools that have such objects.
     pub zap: Option<u64>,
-    /// Whether the device was taken out of use (`zpool offline`, faulted or removed): what is on it is out of date.
+    /// `true` if the device is offline, faulted or removed: its content is out of date.
     pub is_offline: bool,
-    /// On indirect vdevs: the MOS object that holds the mapping.
+    /// The MOS object of the mapping; on indirect vdevs.
     pub indirect_object: Option<u64>,
-    /// Its children.
+    /// The children.
     pub children: Vec<VdevConfig>,
 }
 
 impl VdevConfig {
-    /// One of which nothing else is known.
+    /// Creates a config with only these properties.
     #[must_use]
     pub fn bare(kind: VdevType, id: u64, guid: Guid) -> Self {
         Self {
@@ -71,23 +71,23 @@ impl VdevConfig {
         }
     }
 
-    /// Reads the tree in `list`.
+    /// Parses the tree in `list`.
     ///
     /// # Errors
-    /// A member that must be there is not, is of the wrong type, or breaks a rule of the format; a type that is unknown is
-    /// unsupported, and named.
+    /// Fails if a required pair is missing, has the wrong type, or violates a rule of the format. An unknown type is
+    /// an error of the kind unsupported, with its name.
     pub fn parse(list: &NvList) -> Result<Self> {
         let mut left = VDEVS_MAX;
         parse(list, 0, &mut left)
     }
 
-    /// The sum of all guids in the tree, modulo 2^64 (`ub_guid_sum` when this is the root).
+    /// Returns the sum of all guids in the tree, modulo 2^64 (`ub_guid_sum` for the root).
     #[must_use]
     pub fn guid_sum(&self) -> u64 {
         self.children.iter().fold(self.guid.0, |sum, child| sum.wrapping_add(child.guid_sum()))
     }
 
-    /// All vdevs of the tree, parents first.
+    /// Returns an iterator over all vdevs of the tree, parents first.
     pub fn walk(&self) -> impl Iterator<Item = &VdevConfig> {
         let mut stack = vec![self];
         std::iter::from_fn(move || {
@@ -97,7 +97,7 @@ impl VdevConfig {
         })
     }
 
-    /// `mirror-0`, as `zpool` calls a vdev; leaves by their path.
+    /// Returns the name as in the output of `zpool`, such as `mirror-0`; for devices, the path.
     #[must_use]
     pub fn display_name(&self) -> String {
         match &self.path {
@@ -111,16 +111,16 @@ impl VdevConfig {
 fn parse(list: &NvList, depth: usize, left: &mut usize) -> Result<VdevConfig> {
     let bad = |detail: String| Error::corrupt("vdev tree", detail);
     if depth >= DEPTH_MAX {
-        return Err(bad(format!("deeper than {DEPTH_MAX} levels")));
+        return Err(bad(format!("tree has more than {DEPTH_MAX} levels")));
     }
-    *left = left.checked_sub(1).ok_or_else(|| bad(format!("more than {VDEVS_MAX} vdevs")))?;
-    let name = list.get_str("type").ok_or_else(|| bad("a vdev without type".to_owned()))?;
+    *left = left.checked_sub(1).ok_or_else(|| bad(format!("tree has more than {VDEVS_MAX} vdevs")))?;
+    let name = list.get_str("type").ok_or_else(|| bad("a vdev has no type".to_owned()))?;
     let number = |key: &str| list.get_u64(key);
-    let needed = |key: &str| number(key).ok_or_else(|| bad(format!("a {name} vdev without {key}")));
+    let needed = |key: &str| number(key).ok_or_else(|| bad(format!("a {name} vdev has no {key}")));
     let (id, guid) = (needed("id")?, Guid(needed("guid")?));
     let ashift = match number("ashift") {
         Some(ashift) if ASHIFT_RANGE.contains(&ashift) => Some(ashift as u8),
-        // Devices that are not there yet have no sector size.
+        // Devices that were never present have no sector size.
         Some(0) | None => None,
         Some(ashift) => {
             return Err(bad(format!("{name} vdev {guid} has ashift {ashift}, expected {ASHIFT_RANGE:?}")));
@@ -132,15 +132,15 @@ fn parse(list: &NvList, depth: usize, left: &mut usize) -> Result<VdevConfig> {
     };
     for (index, child) in children.iter().enumerate() {
         if child.id != index as u64 {
-            return Err(bad(format!("child {index} of {name} vdev {guid} says it is number {}", child.id)));
+            return Err(bad(format!("child {index} of {name} vdev {guid} has id {}", child.id)));
         }
     }
     let kind = kind(name, list, ashift, &children)?;
     if children.is_empty() && matches!(kind, VdevType::Mirror | VdevType::Replacing | VdevType::Spare) {
-        return Err(bad(format!("{name} vdev {guid} without children")));
+        return Err(bad(format!("{name} vdev {guid} has no children")));
     }
     if kind.is_leaf() && !children.is_empty() {
-        return Err(bad(format!("{name} vdev {guid} with children")));
+        return Err(bad(format!("{name} vdev {guid} has children")));
     }
     Ok(VdevConfig {
         kind,
@@ -168,13 +168,13 @@ fn kind(name: &str, list: &NvList, ashift: Option<u8>, children: &[VdevConfig]) 
         "replacing" => VdevType::Replacing,
         "spare" => VdevType::Spare,
         "raidz" => {
-            // Very old pools have no nparity: there was only one kind.
+            // Very old pools have no nparity: only single parity existed.
             let parity = list.get_u64("nparity").unwrap_or(1);
             let Some(ashift) = ashift else {
-                return Err(Error::corrupt("vdev tree", "raidz vdev without ashift"));
+                return Err(Error::corrupt("vdev tree", "a raidz vdev has no ashift"));
             };
             let done_txgs = list.get_u64_array("raidz_expand_txgs").unwrap_or_default().to_vec();
-            // How far an expansion has come is in the uberblock.
+            // The progress of an expansion is in the uberblock.
             let reflowed_to = list.contains("raidz_expanding").then_some(0);
             let geometry = Geometry {
                 children: children.len(),
@@ -202,36 +202,36 @@ fn kind(name: &str, list: &NvList, ashift: Option<u8>, children: &[VdevConfig]) 
     })
 }
 
-/// What a label or the MOS says about the pool.
+/// The config of a pool in a label or in the MOS.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolConfig {
-    /// Pool version: 1 to 28, or 5000 for feature flags.
+    /// The version of the pool: 1 to 28, or 5000 for feature flags.
     pub version: u64,
-    /// Name of the pool.
+    /// The name of the pool.
     pub name: String,
-    /// What the pool was doing when this was written.
+    /// The state of the pool when the config was written.
     pub state: PoolState,
-    /// Transaction group in which this was written.
+    /// The transaction group in which the config was written.
     pub txg: u64,
-    /// The pool's guid.
+    /// The guid of the pool.
     pub pool_guid: Guid,
-    /// Number of the host that last had the pool; hosts may have none.
+    /// The id of the host that last imported the pool, if it has one.
     pub hostid: Option<u64>,
-    /// Name of the host that last had the pool.
+    /// The name of the host that last imported the pool.
     pub hostname: Option<String>,
-    /// Number of top-level vdevs; labels written before log devices could be removed do not have it.
+    /// The number of top-level vdevs. Labels from before log devices could be removed do not have it.
     pub vdev_children: Option<u64>,
-    /// In labels: the guid of the device itself.
+    /// The guid of the device; in labels.
     pub guid: Option<Guid>,
-    /// In labels: the guid of the top-level vdev that the device belongs to.
+    /// The guid of the top-level vdev of the device; in labels.
     pub top_guid: Option<Guid>,
-    /// The top-level vdev (label) or the root (MOS).
+    /// The top-level vdev (in labels) or the root (in the MOS).
     pub vdev_tree: VdevConfig,
-    /// Features that must be known to read the MOS; only in labels.
+    /// The features that are required to read the MOS; in labels.
     pub features_for_read: Vec<String>,
 }
 
-/// State of a pool (`pool_state_t`).
+/// The state of a pool (`pool_state_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum PoolState {
@@ -283,21 +283,22 @@ impl std::fmt::Display for PoolState {
 }
 
 impl PoolConfig {
-    /// Reads the list in a label or in the MOS's config object.
+    /// Parses the nvlist in a label or in the config object of the MOS.
     ///
     /// # Errors
-    /// A member that must be there is not, or the vdev tree is bad.
+    /// Fails if a required pair is missing, or if the vdev tree is not valid.
     pub fn parse(list: &NvList) -> Result<Self> {
         let needed = |key: &str| {
-            list.get_u64(key).ok_or_else(|| Error::corrupt("pool config", format!("no number named {key}")))
+            list.get_u64(key)
+                .ok_or_else(|| Error::corrupt("pool config", format!("{key} is missing or not a number")))
         };
         let name = list
             .get_str("name")
-            .ok_or_else(|| Error::corrupt("pool config", "no string named name"))?
+            .ok_or_else(|| Error::corrupt("pool config", "name is missing or not a string"))?
             .to_owned();
         let tree = list
             .get_list("vdev_tree")
-            .ok_or_else(|| Error::corrupt("pool config", "no list named vdev_tree"))?;
+            .ok_or_else(|| Error::corrupt("pool config", "vdev_tree is missing or not a list"))?;
         let features = list.get_list("features_for_read");
         Ok(Self {
             version: needed("version")?,
@@ -347,8 +348,8 @@ mod tests {
     #[test]
     fn broken_trees_are_named() {
         let message = |list: NvList| VdevConfig::parse(&list).unwrap_err().to_string();
-        assert!(message(raidz(vec![leaf(0, 1), leaf(0, 2)])).contains("says it is number 0"));
-        assert!(message(raidz(vec![leaf(0, 1)])).contains("raidz1 of 1 members"));
+        assert!(message(raidz(vec![leaf(0, 1), leaf(0, 2)])).contains("has id 0"));
+        assert!(message(raidz(vec![leaf(0, 1)])).contains("raidz1 has 1 members"));
         let mut odd = leaf(0, 1);
         odd.set("type", zstream_format::nvlist::NvValue::String("tape".into()));
         assert_eq!(message(odd), "vdev type \"tape\" is not supported");
@@ -359,7 +360,7 @@ mod tests {
             parent.add_list_array("children", vec![deep]);
             deep = parent;
         }
-        assert!(message(deep).contains("deeper"));
+        assert!(message(deep).contains("more than 8 levels"));
     }
 
     #[test]

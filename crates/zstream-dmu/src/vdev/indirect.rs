@@ -1,9 +1,9 @@
-//! Removed vdevs: where their blocks were moved to (`vdev_indirect_mapping`).
+//! Removed vdevs: the mapping to the new locations of their blocks (`vdev_indirect_mapping`).
 //!
-//! The mapping is an object of the MOS: an array of entries, ascending by source and without overlap. The object's bonus says
-//! how many there are.
+//! The mapping is an object of the MOS: an array of entries in ascending order of source, without overlap. Their
+//! number is in the bonus of the object.
 //!
-//! A block may have been moved in several pieces, and a piece may since have been moved again.
+//! A block may have been moved in several pieces, and a piece may have been moved again later.
 
 use super::{Damage, DamageCause, Effort, Reading, Vdev, VdevTree};
 use crate::blkptr::{Dva, SECTOR_BYTES};
@@ -12,9 +12,10 @@ use zstream_format::order::ByteOrder;
 use zstream_format::structure;
 
 structure! {
-    /// The bonus of a mapping (`vdev_indirect_mapping_phys_t`); the last word is there with the feature `obsolete_counts`.
+    /// The bonus of a mapping (`vdev_indirect_mapping_phys_t`). The last word exists with the feature
+    /// `obsolete_counts`.
     pub(crate) MappingPhys[32] {
-        /// Highest offset that is mapped.
+        /// The highest mapped offset.
         max_offset: u64,
         bytes_mapped: u64,
         entries: u64,
@@ -23,28 +24,28 @@ structure! {
 
     /// An entry of a mapping (`vdev_indirect_mapping_entry_phys_t`).
     pub(crate) MappingEntry[24] {
-        /// Bit 63: mark, used only while removing; bits 0..62: source offset in sectors.
+        /// Bit 63: mark, used only during the removal; bits 0..62: source offset in sectors.
         source: u64,
-        /// Its allocated size is the length of both ranges.
+        /// The destination. Its allocated size is the length of both ranges.
         destination: Dva,
     }
 }
 
-/// Size of an entry in bytes.
+/// The size of an entry in bytes.
 pub const ENTRY_BYTES: usize = MappingEntry::LEN;
 
-/// Most entries that a mapping may have: they take 1.5 GiB.
+/// The maximum number of entries of a mapping, which use 1.5 GiB.
 pub const ENTRIES_MAX: u64 = 64 << 20;
 
-/// Most moves that a block may have gone through.
+/// The maximum number of times that a block may have been moved.
 pub const MOVES_MAX: usize = 32;
 
-/// Most ways in which the copies of the pieces of a block are combined before it is given up.
+/// The maximum number of combinations of copies that are tried to read the pieces of a block.
 pub const COMBINATIONS_MAX: usize = 4096;
 
 const LE: ByteOrder = ByteOrder::Little;
 
-/// A range that was moved as a whole. All numbers are bytes.
+/// A range that was moved as a whole. All numbers are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Move {
     from: u64,
@@ -53,37 +54,42 @@ struct Move {
     to: u64,
 }
 
-/// Where the ranges of a removed vdev went.
+/// The new locations of the ranges of a removed vdev.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
     moves: Vec<Move>,
 }
 
 impl Mapping {
-    /// The number of entries that the bonus buffer of a mapping object says it has.
+    /// Returns the number of entries according to the bonus buffer of a mapping object.
     ///
     /// # Errors
-    /// The bonus is too short, or the number above [`ENTRIES_MAX`].
+    /// Fails if the bonus is too short, or if the number exceeds [`ENTRIES_MAX`].
     pub fn entries_in_bonus(bonus: &[u8]) -> Result<u64> {
         const BYTES_MIN: usize = MappingPhys::offset_of("counts_object");
         if bonus.len() < BYTES_MIN {
             return Err(Error::corrupt(
                 "mapping",
-                format!("bonus of {} bytes, expected {BYTES_MIN} or more", bonus.len()),
+                format!("bonus is {} bytes, expected {BYTES_MIN} or more", bonus.len()),
             ));
         }
         let entries = MappingPhys::read_short(bonus, LE).entries;
         if entries > ENTRIES_MAX {
-            return Err(Fault::TooLarge { what: "mapping entries", size: entries, limit: ENTRIES_MAX }.into());
+            return Err(Fault::TooLarge {
+                what: "number of mapping entries",
+                size: entries,
+                limit: ENTRIES_MAX,
+            }
+            .into());
         }
         Ok(entries)
     }
 
-    /// Adds the next entries of a mapping object, in little-endian order. So a large mapping can be read in parts, and a
-    /// bad one is noticed before it takes much memory.
+    /// Adds the next entries of a mapping object, in little-endian order. A large mapping can be read in parts, and a
+    /// corrupt one is detected before it uses much memory.
     ///
     /// # Errors
-    /// Entries overlap, are out of order or lie beyond the largest offset.
+    /// Fails if entries overlap, are out of order or exceed the maximum offset.
     pub fn extend(&mut self, entries: &[u8]) -> Result<()> {
         for entry in entries.chunks_exact(ENTRY_BYTES) {
             let number = self.moves.len();
@@ -97,8 +103,9 @@ impl Mapping {
             let fits = from.checked_add(dva.asize()).is_some() && to.checked_add(dva.asize()).is_some();
             if dva.asize() == 0 || from < end || !fits {
                 let len = dva.asize();
-                let detail =
-                    format!("entry {number} maps {len} bytes at {from:#x}, the one before ends at {end:#x}");
+                let detail = format!(
+                    "entry {number} maps {len} bytes at {from:#x}, the previous one ends at {end:#x}"
+                );
                 return Err(Error::corrupt("mapping", detail));
             }
             self.moves.push(Move { from, len: dva.asize(), to_vdev: dva.vdev(), to });
@@ -106,7 +113,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// The places of the `len` bytes at `offset`, in order: vdev, offset and length.
+    /// Returns the new locations of the `len` bytes at `offset`, in order: vdev, offset and length.
     fn translate(&self, offset: u64, len: u64) -> Result<Vec<(u32, u64, u64)>> {
         let mut places = Vec::new();
         let (mut at, mut left) = (offset, len);
@@ -135,7 +142,7 @@ pub(super) struct Place<'a> {
     pub(super) birth: u64,
 }
 
-/// A piece of a block, where it is now.
+/// A piece of a block at its current location.
 struct Piece<'a> {
     vdev: &'a Vdev,
     offset: u64,
@@ -143,7 +150,7 @@ struct Piece<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Reads `out.len()` bytes so that they pass `reading`'s verification.
+    /// Reads `out.len()` bytes that pass the verification of `reading`.
     pub(super) fn read(&self, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         let mut pieces = Vec::new();
         self.resolve(self.mapping, self.offset, out.len() as u64, 0, &mut pieces)?;
@@ -162,7 +169,7 @@ impl<'a> Place<'a> {
         pieces: &mut Vec<Piece<'a>>,
     ) -> Result<()> {
         if depth >= MOVES_MAX {
-            return Err(Error::corrupt("mapping", format!("a block moved more than {MOVES_MAX} times")));
+            return Err(Error::corrupt("mapping", format!("a block was moved more than {MOVES_MAX} times")));
         }
         for (vdev, offset, len) in mapping.translate(offset, len)? {
             let (top, offset) = self.tree.locate(Dva::new(vdev, offset, 0, false), len)?;
@@ -177,7 +184,7 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// The block's checksum covers all pieces together, so their copies are tried in all combinations.
+    /// Reads the pieces in all combinations of copies, because the checksum of the block covers all pieces together.
     fn read_pieces(&self, pieces: &[Piece<'a>], out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         let mut chosen = vec![0; pieces.len()];
         let mut last = None;
@@ -191,7 +198,7 @@ impl<'a> Place<'a> {
                 }
                 Err(error) => last = Some(last.unwrap_or(error)),
             }
-            // Count up, one digit per piece.
+            // Count up, with one digit per piece.
             let Some(digit) = (0..pieces.len()).find(|&i| chosen[i] + 1 < pieces[i].vdev.sources()) else {
                 break;
             };
@@ -211,18 +218,18 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// Reports the copies of pieces that differ from what is right.
+    /// Reports the copies of pieces that differ from the verified content.
     fn compare(&self, pieces: &[Piece<'a>], right: &[u8], reading: &mut Reading<'_>) {
         let mut at = 0;
         for piece in pieces {
             let expected = &right[at..at + piece.len];
             let verify = |found: &[u8]| match found == expected {
                 true => Ok(()),
-                false => Err(Error::corrupt("copy", "differs from the verified one")),
+                false => Err(Error::corrupt("copy", "copy differs from the verified one")),
             };
             let mut each = Reading::new(&verify, Effort::EveryCopy);
             let mut scratch = vec![0; piece.len];
-            // A raidz vdev may be unable to say which member is wrong; the damage is then the vdev's.
+            // A raidz vdev may be unable to identify the corrupt member. The damage is then reported for the vdev.
             if piece.vdev.read(piece.offset, self.birth, &mut scratch, &mut each).is_err()
                 && each.damage.is_empty()
             {

@@ -1,12 +1,12 @@
-//! The kinds of vdevs, and what depends on the kind alone.
+//! The kinds of vdevs, and the properties that depend on the kind alone.
 //!
-//! Every match here and in the tree of vdevs names every kind, so that a new one is added where the compiler asks for it: here,
-//! in `Kind` of the tree, and in a module of its own for where its blocks lie.
+//! Every match here and in the vdev tree names every kind, so that the compiler points to each place that a new kind
+//! needs: here, `Kind` of the tree, and a module of its own for the layout of its blocks.
 
 use super::raidz::Geometry;
 use crate::ids::Txg;
 
-/// What a vdev is.
+/// The kind of a vdev.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VdevType {
     /// The pool as a whole.
@@ -15,26 +15,26 @@ pub enum VdevType {
     File,
     /// A disk or partition.
     Disk,
-    /// The same data on every child.
+    /// A mirror: every child has the same data.
     Mirror,
-    /// A mirror of an old member and the one that replaces it.
+    /// A mirror of a member and its replacement.
     Replacing,
-    /// A mirror of a member and the hot spare that stands in for it.
+    /// A mirror of a member and the hot spare that replaces it temporarily.
     Spare,
-    /// Data and parity columns over the children.
+    /// Raidz: data and parity columns across the children.
     Raidz(Geometry),
-    /// Declustered raidz; not readable by zstream. The text is its full name, like `draid2:4d:10c:1s`.
+    /// Declustered raidz, which zstream cannot read. The text is its full name, such as `draid2:4d:10c:1s`.
     Draid(String),
-    /// The place of a log device that was removed.
+    /// The slot of a removed log device.
     Hole,
-    /// A vdev that is not known at all.
+    /// A vdev about which nothing is known.
     Missing,
-    /// A removed vdev whose blocks have been moved; a mapping says where to.
+    /// A removed vdev. A mapping has the new locations of its blocks.
     Indirect,
 }
 
 impl VdevType {
-    /// The name that `zpool` gives vdevs of this type.
+    /// Returns the name of this kind in the output of `zpool`.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -52,7 +52,7 @@ impl VdevType {
         }
     }
 
-    /// Whether the vdev is a device.
+    /// Returns `true` if the vdev is a device.
     #[must_use]
     pub fn is_leaf(&self) -> bool {
         match self {
@@ -69,8 +69,8 @@ impl VdevType {
         }
     }
 
-    /// Bytes that a block of `psize` bytes, born in `birth`, takes on a top-level vdev with sectors of `1 << ashift` bytes
-    /// (`vdev_psize_to_asize_txg`).
+    /// Returns the allocated size of a block of `psize` bytes, born in `birth`, on a top-level vdev with sectors of
+    /// `1 << ashift` bytes (`vdev_psize_to_asize_txg`).
     #[must_use]
     pub fn asize(&self, ashift: u8, psize: u64, birth: Txg) -> u64 {
         match self {
@@ -88,8 +88,8 @@ impl VdevType {
         }
     }
 
-    /// Bytes that a block of `psize` bytes takes where they depend on the members that it is striped over, as many as there are
-    /// now; `None` where it takes its own sectors only.
+    /// Returns the allocated size of a block of `psize` bytes over the current number of members, if it depends on
+    /// the number of members; otherwise `None`.
     #[must_use]
     pub fn striped_asize(&self, psize: u64) -> Option<u64> {
         match self {
@@ -107,7 +107,7 @@ impl VdevType {
         }
     }
 
-    /// Disks that hold data of a block, parity not counted.
+    /// Returns the number of members that hold data of a block, without those for parity.
     #[must_use]
     pub fn data_disks(&self) -> u64 {
         match self {
@@ -125,7 +125,7 @@ impl VdevType {
         }
     }
 
-    /// How many of `children` may be missing; `None` for what is not known at all.
+    /// Returns how many of `children` may be missing; `None` for a vdev about which nothing is known.
     #[must_use]
     pub fn losses_allowed(&self, children: usize) -> Option<usize> {
         match self {
@@ -136,7 +136,7 @@ impl VdevType {
         }
     }
 
-    /// Whether no block lies on such a vdev itself.
+    /// Returns `true` if no blocks are stored on such a vdev itself.
     #[must_use]
     pub fn holds_nothing(&self) -> bool {
         match self {
@@ -153,7 +153,7 @@ impl VdevType {
         }
     }
 
-    /// Whether it is being widened by a member.
+    /// Returns `true` if a raidz expansion is in progress.
     #[must_use]
     pub fn is_expanding(&self) -> bool {
         match self {
@@ -171,7 +171,8 @@ impl VdevType {
         }
     }
 
-    /// A clause that says why a pool with it cannot be written to.
+    /// Returns the reason why a pool with such a vdev is read-only, as a clause to append to its name; `None` if it
+    /// is writable.
     #[must_use]
     pub fn why_not_written(&self) -> Option<&'static str> {
         match self {

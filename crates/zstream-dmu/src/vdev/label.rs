@@ -1,4 +1,4 @@
-//! Labels: four copies, on every device of a pool, of what the pool is and where its root is.
+//! Labels: four copies, on every device of a pool, of the config and the uberblocks.
 //!
 //! ```text
 //! device
@@ -10,8 +10,8 @@
 //!   end - 256 KiB  label 3                            the end is the device's size rounded down to 256 KiB
 //! ```
 //!
-//! An embedded checksum ([`verify_embedded`]) is the last 40 bytes of what it covers, and knows where that lies on the device: a label
-//! copied to another offset is not a label.
+//! An embedded checksum ([`verify_embedded`]) is the last 40 bytes of the part that it covers, and includes the
+//! offset on the device: a label that is copied to another offset is not valid.
 
 use zstream_format::checksum::{EmbeddedChecksum, verify_embedded};
 use zstream_format::nvlist::NvList;
@@ -23,7 +23,7 @@ use crate::device::Device;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, Txg};
 
-/// Number of labels on a device (`VDEV_LABELS`).
+/// The number of labels on a device (`VDEV_LABELS`).
 pub const LABELS: usize = 4;
 
 structure! {
@@ -43,7 +43,7 @@ structure! {
         embedded: EmbeddedChecksum,
     }
 
-    /// What a label says of pool and vdev (`vdev_phys_t`).
+    /// The config of the pool and of the vdev in a label (`vdev_phys_t`).
     ConfigBlock[112 << 10] {
         /// An XDR nvlist.
         list: [u8; LIST_BYTES_MAX],
@@ -51,31 +51,32 @@ structure! {
     }
 }
 
-/// The largest nvlist that fits into a label, in bytes.
+/// The maximum size of the nvlist in a label, in bytes.
 pub(super) const LIST_BYTES_MAX: usize = (112 << 10) - EmbeddedChecksum::LEN;
 
-/// Where the boot environment lies in a label.
+/// The offset of the boot environment in a label.
 pub(super) const BOOT_OFFSET: u64 = LabelParts::offset_of("boot") as u64;
 
-/// Size of the boot environment, checksum included.
+/// The size of the boot environment, checksum included.
 pub(super) const BOOT_BYTES: usize = BootBlock::LEN;
 
-/// Size of a label.
+/// The size of a label.
 pub const LABEL_BYTES: u64 = LabelParts::LEN as u64;
 
-/// Smallest device that has room for four labels and the boot area.
+/// The minimum size of a device with room for four labels and the boot area.
 pub const DEVICE_BYTES_MIN: u64 = 8 << 20;
 
-/// Where the nvlist lies in a label.
+/// The offset of the nvlist in a label.
 pub const CONFIG_OFFSET: u64 = LabelParts::offset_of("config") as u64;
 
-/// Size of the nvlist's area, checksum included.
+/// The size of the area of the nvlist, checksum included.
 pub const CONFIG_BYTES: usize = ConfigBlock::LEN;
 
-/// Where the ring of uberblocks lies in a label.
+/// The offset of the ring of uberblocks in a label.
 pub const RING_OFFSET: u64 = LabelParts::offset_of("ring") as u64;
 
-/// Byte offset of label number `label` on a device of `len` bytes; `None` when the device is too small for labels.
+/// Returns the byte offset of label number `label` on a device of `len` bytes, or `None` if the device is too small
+/// for labels.
 #[must_use]
 pub fn offset(len: u64, label: usize) -> Option<u64> {
     if len < DEVICE_BYTES_MIN || label >= LABELS {
@@ -85,39 +86,39 @@ pub fn offset(len: u64, label: usize) -> Option<u64> {
     Some(if label < 2 { label as u64 * LABEL_BYTES } else { end - (LABELS - label) as u64 * LABEL_BYTES })
 }
 
-/// What the embedded checksum of a part of a label knows of its place: the byte offset on the device.
+/// Returns the verifier for the embedded checksum of a part of a label: its byte offset on the device.
 #[must_use]
 pub fn verifier(offset: u64) -> [u64; 4] {
     [offset, 0, 0, 0]
 }
 
-/// What a device is to a pool, as its newest label says.
+/// The role of a device in a pool, according to its newest label.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Role {
-    /// A member of a pool's vdev tree.
+    /// A member in the vdev tree of a pool.
     Member(Box<PoolConfig>),
-    /// A hot spare or a cache device: it holds nothing of the pool's data.
+    /// A hot spare or a cache device, which has no data of the pool.
     Auxiliary {
-        /// Which of the two.
+        /// The state in the label, which tells spares from cache devices.
         state: PoolState,
-        /// Its guid.
+        /// The guid of the device.
         guid: Guid,
     },
 }
 
-/// A label whose checksum holds.
+/// A label whose checksum is correct.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Label {
-    /// Its number, 0 to 3.
+    /// The number of the label, 0 to 3.
     pub number: usize,
-    /// The list as it was stored.
+    /// The nvlist as it was stored.
     pub list: NvList,
-    /// What it says.
+    /// The role of the device.
     pub role: Role,
 }
 
 impl Label {
-    /// Transaction group in which the label was written; 0 for auxiliary devices.
+    /// Returns the transaction group in which the label was written, or 0 for auxiliary devices.
     #[must_use]
     pub fn txg(&self) -> u64 {
         match &self.role {
@@ -129,7 +130,8 @@ impl Label {
     /// Reads label number `number` of a device.
     ///
     /// # Errors
-    /// The device is too small or cannot be read, the checksum does not hold, or the list is not that of a label.
+    /// Fails if the device is too small or cannot be read, if the checksum does not match, and if the nvlist is not
+    /// that of a label.
     pub fn read(device: &dyn Device, number: usize) -> Result<Self> {
         let start = offset(device.len(), number).ok_or_else(|| too_small(device))?;
         let at = start + CONFIG_OFFSET;
@@ -141,12 +143,13 @@ impl Label {
         device.read_at(at, &mut bytes)?;
         verify_embedded(&bytes, verifier(at))?;
         let list = NvList::decode(&bytes)
-            .map_err(|error| Error::corrupt("label", format!("its list cannot be read: {error}")))?
+            .map_err(|error| Error::corrupt("label", format!("nvlist cannot be decoded: {error}")))?
             .list;
         let role = match list.get_u64("state").map(PoolState::from) {
             Some(state @ (PoolState::Spare | PoolState::L2Cache)) => {
-                let guid =
-                    list.get_u64("guid").ok_or_else(|| Error::corrupt("label", "no number named guid"))?;
+                let guid = list
+                    .get_u64("guid")
+                    .ok_or_else(|| Error::corrupt("label", "guid is missing or not a number"))?;
                 Role::Auxiliary { state, guid: Guid(guid) }
             }
             _ => Role::Member(Box::new(PoolConfig::parse(&list)?)),
@@ -156,13 +159,13 @@ impl Label {
 }
 
 fn too_small(device: &dyn Device) -> Error {
-    Fault::TooSmall(format!("{} bytes are too few for a pool's member", device.len())).into()
+    Fault::TooSmall(format!("device has {} bytes, too few for a member of a pool", device.len())).into()
 }
 
 /// The four labels of a device.
 #[derive(Debug)]
 pub struct Labels {
-    /// Each label, or why it is none.
+    /// Each label, or the reason why it is not valid.
     pub copies: Vec<Result<Label>>,
 }
 
@@ -173,14 +176,15 @@ impl Labels {
         Self { copies: (0..LABELS).map(|number| Label::read(device, number)).collect() }
     }
 
-    /// Those whose checksum holds.
+    /// Returns the labels whose checksum is correct.
     pub fn good(&self) -> impl Iterator<Item = &Label> {
         self.copies.iter().filter_map(|copy| copy.as_ref().ok())
     }
 
-    /// The newest one that is not newer than `txg`, or when all are, the newest.
+    /// Returns the newest label that is not newer than `txg`, or the newest if all are.
     ///
-    /// Between writing an uberblock and the labels that belong to it a crash may leave labels that are ahead.
+    /// After a crash between the writes of an uberblock and of the labels that belong to it, labels may be newer than
+    /// the uberblock.
     #[must_use]
     pub fn best(&self, txg: Option<Txg>) -> Option<&Label> {
         let limit = txg.map_or(u64::MAX, |txg| txg.0);
@@ -188,21 +192,21 @@ impl Labels {
     }
 }
 
-/// An uberblock and where it was found.
+/// An uberblock and its location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoundUberblock {
-    /// Number of the label.
+    /// The number of the label.
     pub label: usize,
-    /// Slot in its ring.
+    /// The slot in the ring.
     pub slot: u64,
     /// The uberblock.
     pub uberblock: Uberblock,
 }
 
-/// All uberblocks of a device whose checksums hold, for sectors of 2^`ashift` bytes.
+/// Returns all uberblocks of a device whose checksums are correct, for sectors of 2^`ashift` bytes.
 ///
 /// # Errors
-/// No ring could be read at all.
+/// Fails if no ring could be read.
 pub fn uberblocks(device: &dyn Device, ashift: u8) -> Result<Vec<FoundUberblock>> {
     let mut found = Vec::new();
     let mut failure = None;

@@ -1,6 +1,6 @@
-//! Writing labels: what each device says of the pool, and the rings of uberblocks.
+//! Writes of labels: the config for each device, and the rings of uberblocks.
 //!
-//! The config in the MOS is the source. A label has what a device needs to know of it:
+//! Labels are derived from the config in the MOS:
 //!
 //! ```text
 //! config in the MOS                     label of a device
@@ -9,12 +9,12 @@
 //!                                         top_guid guid [is_log]
 //!   com.delphix:has_per_vdev_zaps         -
 //!   vdev_children [hole_array]            the same
-//!   vdev_tree: the root                   vdev_tree: the device's top-level vdev, without the objects of vdevs' properties
+//!   vdev_tree: the root                   vdev_tree: the device's top-level vdev, without ZAPs of vdevs
 //!   features_for_read                     the same
 //! ```
 //!
-//! When a transaction group changes the config, the labels are written around the uberblock, so that at every moment
-//! a device has at least two labels that belong to the newest uberblock on it (`vdev_config_sync`):
+//! When a transaction group changes the config, the labels are written around the uberblock, so that at any time a
+//! device has at least two labels that match the newest uberblock on it (`vdev_config_sync`):
 //!
 //! ```text
 //! labels 0, 2 -> flush -> uberblock in all four rings -> flush -> labels 1, 3 -> flush
@@ -32,10 +32,10 @@ use crate::device::Device;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Guid;
 
-/// What of the pool's config labels do not have, at the top: what follows the host's name instead is the device's guids.
+/// The pairs of the config of the pool that labels do not have, at the top level.
 const POOL_ONLY: [&str; 2] = ["com.delphix:has_per_vdev_zaps", "splitcfg"];
 
-/// What of a vdev's config labels do not have.
+/// The pairs of the config of a vdev that labels do not have.
 const VDEV_POOL_ONLY: [&str; 4] = [
     "com.klarasystems:vdev_zap_root",
     "com.delphix:vdev_zap_leaf",
@@ -43,7 +43,7 @@ const VDEV_POOL_ONLY: [&str; 4] = [
     "com.datto:resilver_defer",
 ];
 
-/// The first of the members that follow the device's guids in a label.
+/// The pairs before the first of which the guids of the device are inserted.
 const AFTER_GUIDS: [&str; 6] = [
     "com.delphix:has_per_vdev_zaps",
     "splitcfg",
@@ -53,10 +53,11 @@ const AFTER_GUIDS: [&str; 6] = [
     "features_for_read",
 ];
 
-/// The list that the label of the device `leaf` has in a pool with this config in the MOS (`spa_config_generate`).
+/// Returns the nvlist for the label of the device `leaf` in a pool with this config in the MOS
+/// (`spa_config_generate`).
 ///
 /// # Errors
-/// The config's tree has no such device.
+/// Fails if the config does not have such a device.
 pub fn list(config: &NvList, leaf: Guid) -> Result<NvList> {
     let tree = config.get_list("vdev_tree");
     let tops = tree.and_then(|tree| tree.get_list_array("children")).unwrap_or_default();
@@ -89,7 +90,7 @@ pub fn list(config: &NvList, leaf: Guid) -> Result<NvList> {
     Ok(out)
 }
 
-/// Whether the device `leaf` is in the tree of `vdev`.
+/// Returns `true` if the device `leaf` is in the tree of `vdev`.
 fn holds(vdev: &NvList, leaf: Guid) -> bool {
     match vdev.get_list_array("children") {
         Some(children) => children.iter().any(|child| holds(child, leaf)),
@@ -113,14 +114,14 @@ fn without_objects(vdev: &NvList) -> NvList {
     out
 }
 
-/// The bytes of a label's list with its checksum, for a place at byte `at` of the device.
+/// Encodes the nvlist of a label with its checksum, for byte `at` of the device.
 ///
 /// # Errors
-/// The list does not fit.
+/// Fails if the nvlist does not fit.
 pub fn encode(list: &NvList, at: u64) -> Result<Vec<u8>> {
     let packed = list
         .encode(Packed::xdr(ByteOrder::Little))
-        .map_err(|error| Error::internal(format!("the label cannot be packed: {error}")))?;
+        .map_err(|error| Error::internal(format!("label cannot be encoded: {error}")))?;
     if packed.len() > LIST_BYTES_MAX {
         let (size, limit) = (packed.len() as u64, LIST_BYTES_MAX as u64);
         return Err(Fault::TooLarge { what: "label", size, limit }.into());
@@ -131,19 +132,19 @@ pub fn encode(list: &NvList, at: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes the list of label number `number`.
+/// Writes the nvlist of label number `number`.
 ///
 /// # Errors
-/// The list does not fit, or the device fails.
+/// Fails if the nvlist does not fit, or if the device cannot be written.
 pub fn write_list(device: &dyn Device, number: usize, list: &NvList) -> Result<()> {
     let at = start(device, number)? + CONFIG_OFFSET;
     put(device, at, &encode(list, at)?)
 }
 
-/// The slot of a ring with an uberblock, for a place at byte `at` of the device.
+/// Encodes the slot of an uberblock, for byte `at` of the device.
 ///
 /// # Errors
-/// None that a caller can cause.
+/// Fails only on an internal error.
 pub fn encode_uberblock(uberblock: &Uberblock, ashift: u8, at: u64) -> Result<Vec<u8>> {
     let mut slot = uberblock.encode().to_vec();
     slot.resize(uberblock::slot_bytes(ashift) as usize, 0);
@@ -154,7 +155,7 @@ pub fn encode_uberblock(uberblock: &Uberblock, ashift: u8, at: u64) -> Result<Ve
 /// Writes an uberblock into all four rings of a device with sectors of 2^`ashift` bytes.
 ///
 /// # Errors
-/// The device fails.
+/// Fails if the device cannot be written.
 pub fn write_uberblock(device: &dyn Device, uberblock: &Uberblock, ashift: u8) -> Result<()> {
     let slot = uberblock.txg.0 % uberblock::slots(ashift);
     for number in 0..LABELS {
@@ -164,12 +165,11 @@ pub fn write_uberblock(device: &dyn Device, uberblock: &Uberblock, ashift: u8) -
     Ok(())
 }
 
-/// Writes all of all four labels of a device that is new in a pool: a blank start, an empty boot environment, the
-/// list, and a ring without uberblocks (`vdev_label_init`). Nothing of what the device held before can be taken for
-/// a label or an uberblock then.
+/// Overwrites all four labels of a new device of a pool: a blank start, an empty boot environment, the nvlist, and a
+/// ring without uberblocks (`vdev_label_init`). No label or uberblock of an earlier pool remains.
 ///
 /// # Errors
-/// The list does not fit, or the device fails.
+/// Fails if the nvlist does not fit, or if the device cannot be written.
 pub fn initialize(device: &dyn Device, list: &NvList) -> Result<()> {
     for number in 0..LABELS {
         let start = start(device, number)?;
@@ -185,7 +185,7 @@ pub fn initialize(device: &dyn Device, list: &NvList) -> Result<()> {
 
 fn start(device: &dyn Device, number: usize) -> Result<u64> {
     label::offset(device.len(), number).ok_or_else(|| {
-        Fault::TooSmall(format!("{} bytes are too few for a pool's member", device.len())).into()
+        Fault::TooSmall(format!("device has {} bytes, too few for a member of a pool", device.len())).into()
     })
 }
 

@@ -1,12 +1,12 @@
-//! Mirrors, and the pairs of vdevs that stand side by side while one replaces the other.
+//! Reading of mirrors, and of pairs of vdevs of which one replaces the other.
 
 use super::{Effort, Reading, Vdev};
 use crate::error::{Error, Fault, Result};
 
-/// Bytes after which the next child is asked first, so that reading a large range keeps all children busy.
+/// The number of bytes after which reading starts with the next child, so that a large range keeps all children busy.
 const STRIDE_BYTES: u64 = 1 << 20;
 
-/// Reads from the first child that gives what passes the verification, or from every one when every copy is wanted.
+/// Reads from the first child whose content passes the verification, or from every child if all copies are requested.
 pub(super) fn read(
     children: &[Vdev],
     offset: u64,
@@ -35,7 +35,7 @@ pub(super) fn read(
     }
 }
 
-/// Reads from source number `source`, or when that fails from the ones after it.
+/// Reads from source number `source`, or from the following sources if that fails.
 pub(super) fn read_unverified(
     children: &[Vdev],
     offset: u64,
@@ -56,7 +56,7 @@ pub(super) fn read_unverified(
     Err(failure(errors))
 }
 
-/// Members that are not there explain nothing when others are there and failed.
+/// Returns the error to report. Missing members are left out if other members are present and failed.
 fn failure(mut errors: Vec<Error>) -> Error {
     if errors.iter().any(|error| !error.fault().is_missing_member()) {
         errors.retain(|error| !error.fault().is_missing_member());

@@ -1,7 +1,7 @@
-//! The tree of vdevs, and reading ranges of top-level vdevs from it.
+//! The vdev tree, and reads from ranges of top-level vdevs.
 //!
 //! ```text
-//! VdevTree                         what an address of a block pointer names by number
+//! VdevTree                         the vdevs to which the addresses in block pointers refer
 //!  +- 0: Mirror                    the same bytes at the same offset on every child
 //!  |     +- leaf                   offset 0 is 4 MiB into the device
 //!  |     +- Replacing (a mirror)
@@ -9,9 +9,9 @@
 //!  +- 2: Indirect                  translated to other top-level vdevs, see `indirect`
 //! ```
 //!
-//! What a member returns counts for nothing until the block's checksum holds: reading takes a verification and tries
-//! copies, and for raidz reconstructions, until one passes. Members that turn out wrong on the way are reported as
-//! [`Damage`]. Members that are not there are not damage; they are in the tree's state.
+//! The content of a member is trusted only after the checksum of the block matches. A read therefore has a
+//! verification, and tries copies, and with raidz reconstructions, until one passes. Members that turn out to be
+//! corrupt are reported as [`Damage`]. Missing members are not damage; they are in the state of the tree.
 
 pub mod arithmetic;
 pub mod config;
@@ -41,39 +41,39 @@ use crate::device::Device;
 use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, Txg};
 
-/// Where allocatable space begins on a device: after two labels and the boot area.
+/// The offset of the allocatable space on a device, after two labels and the boot area.
 pub const LEAF_DATA_START: u64 = 4 << 20;
 
-/// How many copies of a block are looked at.
+/// The copies of a block that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// The first that is good.
+    /// Only as many as are required for an intact one.
     AnyCopy,
-    /// All, so that damage is found wherever it is.
+    /// All, so that any damage is found.
     EveryCopy,
 }
 
-/// What was wrong on a member.
+/// The kind of damage on a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DamageCause {
-    /// The device failed to read it.
+    /// The device returned an error.
     Unreadable,
-    /// It was read but is not what was written there.
+    /// The content does not match the checksum or the other copies.
     Wrong,
 }
 
-/// A range of a device that did not hold its part of a block.
+/// A range of a device with a corrupt or unreadable part of a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Damage {
-    /// Path or name of the member.
+    /// The path or name of the member.
     pub vdev: String,
-    /// Its guid.
+    /// The guid of the member.
     pub guid: Guid,
-    /// Byte offset on the device.
+    /// The byte offset on the device.
     pub offset: u64,
-    /// Length in bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// What was wrong.
+    /// The kind of damage.
     pub cause: DamageCause,
 }
 
@@ -81,42 +81,42 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cause = match self.cause {
             DamageCause::Unreadable => "unreadable",
-            DamageCause::Wrong => "wrong data",
+            DamageCause::Wrong => "corrupt",
         };
-        write!(f, "{cause} in {} bytes at offset {:#x} of {}", self.len, self.offset, self.vdev)
+        write!(f, "{} bytes at offset {:#x} of {} are {cause}", self.len, self.offset, self.vdev)
     }
 }
 
-/// A verification of candidate bytes.
+/// A verification of candidate content.
 pub type Verify<'a> = dyn Fn(&[u8]) -> Result<()> + 'a;
 
-/// How a range is to be read, and what was found out on the way.
+/// The parameters of a read, and the damage that it found.
 pub struct Reading<'a> {
-    /// Accepts the right bytes.
+    /// The verification, which accepts intact content.
     pub verify: &'a Verify<'a>,
-    /// How many copies to look at.
+    /// The copies to read.
     pub effort: Effort,
-    /// Members that were found wrong.
+    /// The damaged ranges.
     pub damage: Vec<Damage>,
 }
 
 impl<'a> Reading<'a> {
-    /// Reads until `verify` accepts.
+    /// Creates the parameters of a read that continues until `verify` succeeds.
     pub fn new(verify: &'a Verify<'a>, effort: Effort) -> Self {
         Self { verify, effort, damage: Vec::new() }
     }
 }
 
-/// Whether a vdev can be read.
+/// The availability of a vdev (`vdev_state_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum VdevState {
-    /// All members are there.
+    /// All members are present.
     Online,
-    /// The device is there but was taken out of use; it is asked last and not expected to be right.
+    /// The device is present but was taken offline. It is read last, and its content may be out of date.
     Offline,
     /// Members are missing, but everything can be read.
     Degraded,
-    /// Not all can be read.
+    /// Not everything can be read.
     Unavailable,
 }
 
@@ -131,10 +131,10 @@ impl fmt::Display for VdevState {
     }
 }
 
-/// A device and the name it was given by.
+/// A device and its name.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// Path, or whatever names it to the user.
+    /// The path, or another name for the user.
     pub name: String,
     /// The device.
     pub device: Arc<dyn Device>,
@@ -154,7 +154,7 @@ enum Kind {
     Mirror(Vec<Vdev>),
     Raidz(Geometry, Vec<Vdev>),
     Indirect(OnceLock<Mapping>),
-    /// A place that holds no blocks.
+    /// A vdev without blocks.
     Nothing,
 }
 
@@ -189,30 +189,30 @@ impl Vdev {
             }
             VdevType::Indirect => Kind::Indirect(OnceLock::new()),
             VdevType::Hole | VdevType::Missing => Kind::Nothing,
-            VdevType::Root => return Err(Error::corrupt("vdev tree", "a root vdev below the root")),
+            VdevType::Root => return Err(Error::corrupt("vdev tree", "a root vdev is below the root")),
         };
         Ok(Self { config: VdevConfig { children: Vec::new(), ..config.clone() }, name, kind })
     }
 
-    /// What the pool says about it. Its list of children is empty here: see [`Vdev::children`].
+    /// Returns the config, without its list of children: see [`Vdev::children`].
     #[must_use]
     pub fn config(&self) -> &VdevConfig {
         &self.config
     }
 
-    /// Path of a device, or a name like `mirror-0`.
+    /// Returns the path of a device, or a name such as `mirror-0`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its guid.
+    /// Returns the guid.
     #[must_use]
     pub fn guid(&self) -> Guid {
         self.config.guid
     }
 
-    /// What is below it.
+    /// Returns the children.
     #[must_use]
     pub fn children(&self) -> &[Vdev] {
         match &self.kind {
@@ -221,7 +221,7 @@ impl Vdev {
         }
     }
 
-    /// Its device, if it is a leaf and there.
+    /// Returns the device, if the vdev is a leaf and present.
     #[must_use]
     pub fn device(&self) -> Option<&Arc<dyn Device>> {
         match &self.kind {
@@ -230,7 +230,7 @@ impl Vdev {
         }
     }
 
-    /// Whether all members are there, or enough of them.
+    /// Returns the state, which depends on the missing members.
     #[must_use]
     pub fn state(&self) -> VdevState {
         let worst = |children: &[Vdev]| match children.iter().map(Vdev::state).max() {
@@ -257,13 +257,14 @@ impl Vdev {
         }
     }
 
-    /// Whether something can be read from it.
+    /// Returns `true` if the vdev can be read.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.state() != VdevState::Unavailable
     }
 
-    /// Whether what it holds is expected to be right: it has a device that is there and in use.
+    /// Returns `true` if the content is expected to be current: the vdev has a device that is present and not
+    /// offline.
     fn counts(&self) -> bool {
         match &self.kind {
             Kind::Mirror(children) => children.iter().any(Vdev::counts),
@@ -273,7 +274,7 @@ impl Vdev {
         }
     }
 
-    /// Reads `out.len()` bytes at `offset` so that they pass the verification.
+    /// Reads `out.len()` bytes at `offset` that pass the verification.
     fn read(&self, offset: u64, birth: u64, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         match &self.kind {
             Kind::Leaf(_) => self.read_leaf_verified(offset, out, reading),
@@ -285,7 +286,7 @@ impl Vdev {
         }
     }
 
-    /// How many different answers [`Vdev::read_unverified`] can give.
+    /// Returns the number of sources from which [`Vdev::read_unverified`] can read.
     fn sources(&self) -> usize {
         match &self.kind {
             Kind::Mirror(children) => children.iter().map(Vdev::sources).sum(),
@@ -294,7 +295,7 @@ impl Vdev {
         }
     }
 
-    /// Reads from source number `source`, without verification. When that source fails to answer, the others are asked.
+    /// Reads from source number `source` without verification, or from the other sources if that fails.
     fn read_unverified(&self, offset: u64, out: &mut [u8], birth: u64, source: usize) -> Result<()> {
         match &self.kind {
             Kind::Leaf(_) => self.read_leaf(offset, out),
@@ -313,7 +314,7 @@ impl Vdev {
         };
         let at = offset
             .checked_add(LEAF_DATA_START)
-            .ok_or_else(|| Error::corrupt("block address", format!("offset {offset:#x}")))?;
+            .ok_or_else(|| Error::corrupt("block address", format!("offset {offset:#x} is too large")))?;
         device.read_at(at, out).map_err(|error| Error::from(error).on_vdev(&self.name).at_offset(at))
     }
 
@@ -337,7 +338,7 @@ impl Vdev {
         if self.config.kind == VdevType::Missing {
             return Fault::NoVdev(format!("vdev {}", self.config.id)).into();
         }
-        Error::corrupt("block address", format!("on {}, which holds no blocks", self.name))
+        Error::corrupt("block address", format!("address is on {}, which holds no blocks", self.name))
     }
 }
 
@@ -349,11 +350,11 @@ pub struct VdevTree {
 }
 
 impl VdevTree {
-    /// Puts devices into the tree whose top-level vdevs are `tops`, in the order of their numbers. `reflowed_to` says how
-    /// far a raidz expansion that is going on has come: bytes of the vdev.
+    /// Builds the tree of the top-level vdevs `tops`, in the order of their ids, with their devices. `reflowed_to` is
+    /// the progress of a raidz expansion in bytes of the vdev.
     ///
     /// # Errors
-    /// The tree has a vdev that zstream cannot read, which the error names.
+    /// Fails if the tree has a vdev that zstream cannot read; the error has its name.
     pub fn build(
         guid: Guid,
         tops: &[VdevConfig],
@@ -364,19 +365,19 @@ impl VdevTree {
         Ok(Self { guid, tops })
     }
 
-    /// Guid of the root vdev, which is the pool's.
+    /// Returns the guid of the root vdev, which is that of the pool.
     #[must_use]
     pub fn guid(&self) -> Guid {
         self.guid
     }
 
-    /// The top-level vdevs.
+    /// Returns the top-level vdevs.
     #[must_use]
     pub fn tops(&self) -> &[Vdev] {
         &self.tops
     }
 
-    /// The state of the worst top-level vdev; a log device that is missing only degrades.
+    /// Returns the state of the worst top-level vdev. A missing log device counts only as degraded.
     #[must_use]
     pub fn state(&self) -> VdevState {
         let state =
@@ -384,15 +385,15 @@ impl VdevTree {
         self.tops.iter().map(state).max().unwrap_or(VdevState::Unavailable)
     }
 
-    /// The top-level vdevs of which not enough is there, except log devices: what lies on them alone cannot be read.
+    /// Returns the top-level vdevs that cannot be read, except log devices.
     pub fn lost(&self) -> impl Iterator<Item = &Vdev> {
         self.tops.iter().filter(|top| !top.is_available() && !top.config.is_log)
     }
 
-    /// Tells an indirect vdev where its blocks went. The first mapping counts.
+    /// Sets the mapping of an indirect vdev. Only the first one is used.
     ///
     /// # Errors
-    /// There is no indirect vdev of that number.
+    /// Fails if there is no indirect vdev with that id.
     pub fn set_mapping(&self, vdev: u64, mapping: Mapping) -> Result<()> {
         match self.tops.get(vdev as usize).map(|top| &top.kind) {
             Some(Kind::Indirect(place)) => {
@@ -400,16 +401,15 @@ impl VdevTree {
                 Ok(())
             }
             None | Some(Kind::Leaf(_) | Kind::Mirror(_) | Kind::Raidz(..) | Kind::Nothing) => {
-                Err(Error::corrupt("mapping", format!("vdev {vdev} is not an indirect one")))
+                Err(Error::corrupt("mapping", format!("vdev {vdev} is not indirect")))
             }
         }
     }
 
-    /// Reads `out.len()` bytes from where `dva` starts, so that they pass the verification. `birth` is the physical birth
-    /// of the block.
+    /// Reads `out.len()` bytes at `dva` that pass the verification. `birth` is the physical birth of the block.
     ///
     /// # Errors
-    /// The address is not on a vdev, or nothing that could be read or reconstructed passes.
+    /// Fails if the address is not on a vdev, and if no copy or reconstruction passes.
     pub fn read(&self, dva: Dva, birth: Txg, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         self.read_range(dva, birth, out, reading).map_err(|error| error.at_address(dva))
     }
@@ -429,27 +429,29 @@ impl VdevTree {
         }
     }
 
-    /// The vdev and byte offset of an address whose first `len` bytes are wanted.
+    /// Returns the vdev and byte offset of an address, of which the first `len` bytes are requested.
     fn locate(&self, dva: Dva, len: u64) -> Result<(&Vdev, u64)> {
         let bad = |detail: String| Error::corrupt("block address", detail);
         let top = self.tops.get(dva.vdev() as usize);
-        let top = top.ok_or_else(|| bad(format!("vdev {} of a pool of {}", dva.vdev(), self.tops.len())))?;
+        let top = top.ok_or_else(|| {
+            bad(format!("address is on vdev {} of a pool with {} vdevs", dva.vdev(), self.tops.len()))
+        })?;
         let end =
             dva.offset_sectors().checked_mul(crate::blkptr::SECTOR_BYTES).and_then(|at| at.checked_add(len));
-        let end = end.ok_or_else(|| bad(format!("sector {:#x}", dva.offset_sectors())))?;
+        let end = end.ok_or_else(|| bad(format!("sector {:#x} is too large", dva.offset_sectors())))?;
         match top.config.asize {
             Some(asize) if end > asize => {
-                Err(bad(format!("ends at {end:#x}, but {} ends at {asize:#x}", top.name)))
+                Err(bad(format!("range ends at {end:#x}, but {} ends at {asize:#x}", top.name)))
             }
-            // No OpenZFS vdev is as large as to need the upper bits, and what follows adds to offsets.
-            _ if end > i64::MAX as u64 => Err(bad(format!("ends at {end:#x}"))),
+            // No vdev of OpenZFS is so large that it requires the upper bits, and later code adds to offsets.
+            _ if end > i64::MAX as u64 => Err(bad(format!("range ends at {end:#x}, which is too large"))),
             _ => Ok((top, end - len)),
         }
     }
 }
 
 impl Fault {
-    /// Whether this is only that a member is not there.
+    /// Returns `true` if the only fault is a missing member.
     fn is_missing_member(&self) -> bool {
         matches!(self, Self::NoMember(_))
     }

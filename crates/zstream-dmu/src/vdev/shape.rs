@@ -1,18 +1,18 @@
-//! The shapes of new vdevs: how many members they need, and how large they then are.
+//! The shapes of new top-level vdevs: their number of members and their size.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::raidz;
 
-/// How the members of a top-level vdev hold its data.
+/// The layout of a new top-level vdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// There is one, which is the vdev.
+    /// A single member, which is the top-level vdev itself.
     Single,
-    /// Each holds all of it.
+    /// A mirror: every member has all data.
     Mirror,
-    /// Each holds a part of it; this many may be missing.
+    /// Raidz with this number of parity columns: as many members may be missing.
     Raidz(usize),
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Shape {
 }
 
 impl Shape {
-    /// The type of a vdev with members below it, and its parity, as its list says them; `None` for one that is a member.
+    /// Returns the type and the parity for the config of a vdev with children; `None` for a single member.
     #[must_use]
     pub fn kind(self) -> Option<(&'static str, Option<u64>)> {
         match self {
@@ -37,7 +37,7 @@ impl Shape {
         }
     }
 
-    /// How many members it may have.
+    /// Returns the allowed number of members.
     #[must_use]
     pub fn members(self) -> RangeInclusive<usize> {
         match self {
@@ -47,7 +47,7 @@ impl Shape {
         }
     }
 
-    /// How many of `members` may be missing.
+    /// Returns how many of `members` may be missing.
     #[must_use]
     pub fn losses_allowed(self, members: usize) -> usize {
         match self {
@@ -57,7 +57,7 @@ impl Shape {
         }
     }
 
-    /// Bytes of a top-level vdev whose members have these: parity counts (`vdev_asize`).
+    /// Returns the size in bytes, parity included, of a top-level vdev whose members have these sizes (`vdev_asize`).
     #[must_use]
     pub fn asize(self, members: &[u64]) -> u64 {
         let least = members.iter().copied().min().unwrap_or(0);

@@ -1,7 +1,8 @@
-//! Members that are smaller than the pool takes them to be: images that were copied in part, files that were cut short.
+//! Truncated members: images that were copied in part, files that were cut short.
 //!
-//! A top-level vdev says how many bytes of it can be allocated. What each member has to hold of them follows from the shape, as in
-//! `vdev_get_min_asize`: the rest of the last metaslab, in which no block lies, may be missing.
+//! The config of a top-level vdev has its allocatable size. The required size of each member follows from that and
+//! the layout, as in `vdev_get_min_asize`: the remainder after the last metaslab, which has no blocks, may be
+//! missing.
 
 use std::fmt;
 
@@ -9,19 +10,20 @@ use super::label::LABEL_BYTES;
 use super::{Kind, LEAF_DATA_START, Vdev, VdevTree};
 use crate::ids::Guid;
 
-/// The smallest member of a pool (`SPA_MINDEVSIZE`). OpenZFS opens none that is smaller, whatever its pool needs of it.
+/// The minimum size of a member in bytes (`SPA_MINDEVSIZE`). OpenZFS does not open smaller ones, even if the pool
+/// needs less.
 pub const MEMBER_BYTES_MIN: u64 = 64 << 20;
 
-/// A member whose end is missing.
+/// A truncated member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutMember {
-    /// Path or name of the member.
+    /// The path or name of the member.
     pub name: String,
-    /// Its guid.
+    /// The guid of the member.
     pub guid: Guid,
-    /// How large it is, in bytes.
+    /// The size of the member in bytes.
     pub bytes: u64,
-    /// How large it has to be at least, in bytes.
+    /// The required size in bytes.
     pub needed_bytes: u64,
 }
 
@@ -31,13 +33,13 @@ impl fmt::Display for CutMember {
         let missing = needed_bytes - bytes;
         write!(
             f,
-            "{name} is cut short: it has {bytes} bytes, its pool needs {needed_bytes}, so that {missing} bytes are missing"
+            "{name} is cut short: it has {bytes} bytes, the pool requires {needed_bytes}, {missing} bytes are missing"
         )
     }
 }
 
 impl VdevTree {
-    /// The members whose end is missing, in order.
+    /// Returns the truncated members, in order.
     #[must_use]
     pub fn cut_members(&self) -> Vec<CutMember> {
         let mut found = Vec::new();
@@ -51,11 +53,11 @@ impl VdevTree {
 }
 
 impl Vdev {
-    /// Adds the members below that hold less than this vdev needs, which is `asize_min` bytes without labels.
+    /// Adds the truncated members below this vdev, which requires `asize_min` bytes without labels.
     fn find_cut(&self, asize_min: u64, found: &mut Vec<CutMember>) {
         let of_child = match &self.kind {
             Kind::Leaf(Some(device)) => {
-                // Where the labels at the end lie goes by multiples of their size.
+                // The labels at the end are aligned to multiples of their size.
                 let bytes = asize_min.saturating_add(LEAF_DATA_START + 2 * LABEL_BYTES);
                 let needed_bytes = bytes.checked_next_multiple_of(LABEL_BYTES).unwrap_or(bytes);
                 let needed_bytes = needed_bytes.max(MEMBER_BYTES_MIN);

@@ -1,4 +1,4 @@
-//! Writing what a transaction group leads to: uberblocks, and the labels around them.
+//! The end of a transaction group: writes of uberblocks, and of the labels around them.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,43 +13,45 @@ use crate::device::Device;
 use crate::error::{Fault, Result};
 use crate::lock::lock;
 
-/// Where uberblocks go: the labels of all devices of a pool.
+/// The destination of uberblocks: the labels of all devices of a pool.
 pub trait Uberblocks: Send + Sync {
-    /// Returns once everything that was written is on stable storage on every device.
+    /// Flushes all devices. Returns after everything that was written is on stable storage.
     ///
     /// # Errors
     ///
-    /// A device says that it is not.
+    /// Fails if a device cannot be flushed.
     fn flush_data(&self) -> Result<()>;
 
-    /// Writes an uberblock into slot `txg mod slots` of the ring of every label, and whatever else of the labels is new, in
-    /// such an order that at every moment the last uberblock or this one can be opened. Returns once it is on stable storage.
+    /// Writes an uberblock into slot `txg mod slots` of the ring of every label, together with other pending changes
+    /// of labels, in an order in which the pool can be opened at the previous or at this uberblock at any time.
+    /// Returns after it is on stable storage.
     ///
     /// # Errors
     ///
-    /// A device does not take its part. The pool may then be seen as of the last transaction group or of this one.
+    /// Fails if a device cannot be written. The pool is then in the state of the previous or of this transaction
+    /// group.
     fn write(&self, uberblock: &Uberblock) -> Result<()>;
 }
 
-/// The labels of all members of a pool that is open for writing, every member of which is there.
+/// The labels of all members of a pool that is open for writing. All members are present.
 pub struct PoolLabels {
     vdevs: Arc<VdevTree>,
-    /// The config that the next uberblock's labels are to say.
+    /// The config for the labels that are written with the next uberblock.
     config: Mutex<Option<NvList>>,
 }
 
-/// The order of the labels around an uberblock.
+/// The labels that are written before the uberblock, and those that are written after it.
 const BEFORE: [usize; 2] = [0, 2];
 const AFTER: [usize; 2] = [1, 3];
 
 impl PoolLabels {
-    /// The labels of the members of `vdevs`.
+    /// Creates the labels of the members of `vdevs`.
     #[must_use]
     pub fn new(vdevs: Arc<VdevTree>) -> Self {
         Self { vdevs, config: Mutex::default() }
     }
 
-    /// Has the next uberblock come with labels that say what `config`, which is that of the MOS, says.
+    /// Sets the config for the labels that are written with the next uberblock. It is the config in the MOS.
     pub fn set_config(&self, config: NvList) {
         *self.config() = Some(config);
     }
@@ -58,7 +60,7 @@ impl PoolLabels {
         lock(&self.config)
     }
 
-    /// Does something to every member: the member, its device, and the logarithm of its sector size.
+    /// Calls `act` for every member, with its device and the binary logarithm of its sector size.
     fn each(&self, act: &(dyn Fn(&Vdev, &dyn Device, u8) -> Result<()> + Sync)) -> Result<()> {
         let tops = self.vdevs.tops().iter();
         let leaves = tops.flat_map(|top| {
@@ -80,14 +82,15 @@ impl PoolLabels {
         self.vdevs.flush()
     }
 
-    /// Makes all members new ones of a pool with this config, that has no uberblock yet.
+    /// Initializes the labels of all members of a new pool with this config, without an uberblock.
     ///
     /// # Errors
-    /// A member fails, or the config does not fit a label.
+    /// Fails if a member cannot be written, or if the config does not fit into a label.
     pub fn initialize(&self, config: &NvList) -> Result<()> {
         self.each(&|leaf, device, _| {
             let mut list = label_write::list(config, leaf.guid())?;
-            // Whoever finds this label and no uberblock knows that the pool never came to be.
+            // A label with this transaction group and without an uberblock belongs to a pool whose creation was not
+            // completed.
             let txg = list.get_u64("txg").unwrap_or_default();
             for pair in list.iter_mut().filter(|pair| pair.name == *"txg") {
                 pair.value = zstream_format::nvlist::NvValue::Uint64(0);

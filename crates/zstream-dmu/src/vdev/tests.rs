@@ -1,4 +1,4 @@
-//! Vdev trees over memory: every kind of vdev, with members missing, failing and lying.
+//! Vdev trees over memory: every kind of vdev, with missing, failing and corrupt members.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Shelf {
     }
 }
 
-/// Reads a range that must be `expected`, and says which members were found wrong.
+/// Reads a range that must be `expected`, and returns the members that were found corrupt.
 fn read(tree: &VdevTree, dva: Dva, expected: &[u8], effort: Effort) -> Result<Vec<(String, DamageCause)>> {
     let verify = |found: &[u8]| match found == expected {
         true => Ok(()),
@@ -113,7 +113,7 @@ fn a_child_that_fails_to_read_is_told_from_one_that_is_missing() {
     assert_eq!(damage, [("disk1".to_owned(), DamageCause::Unreadable)]);
 }
 
-/// Writes a block to the members of a raidz vdev, parity and all, by reading it back from a stripe of its own.
+/// Writes a block to the members of a raidz vdev, parity included, by reading it back from a stripe of its own.
 fn write_raidz(shelf: &Shelf, geometry: &Geometry, guids: &[u64], offset: u64, data: &[u8]) {
     let map = geometry.map(offset, data.len(), 1);
     for (guid, at, bytes) in raidz::columns(&map, data) {
@@ -132,10 +132,11 @@ fn a_raidz_member_being_replaced_answers_from_either_half() {
     let tree = shelf.tree(&tops);
     let dva = Dva::new(0, 0, 9 * 512, false);
     assert_eq!(read(&tree, dva, &data, Effort::AnyCopy).unwrap(), []);
-    // The new half holds nothing yet. Whoever looks at every copy sees that.
+    // The new half is still empty, which a read of every copy detects.
     let every = read(&tree, dva, &data, Effort::EveryCopy).unwrap();
     assert_eq!(every, [("replacing-1".to_owned(), DamageCause::Wrong)]);
-    // Another member lies, and the old half of the pair too: only the new half makes it right again.
+    // Another member is corrupt, and so is the old half of the pair: only with the new half can the block be
+    // reconstructed.
     write_raidz(&shelf, geometry, &[1, 4, 3], 0, &data);
     shelf.write(1, 0, &[0xff; 1024]);
     shelf.write(2, 0, &[0xff; 1024]);
@@ -178,7 +179,7 @@ fn mapping(moves: &[(u64, u32, u64, u64)]) -> Mapping {
 
 #[test]
 fn blocks_of_removed_vdevs_are_found_where_they_went() {
-    // Vdev 0 was removed: its first half went to the mirror 1, its second to vdev 2, which was removed later.
+    // Vdev 0 was removed: its first half was moved to mirror 1, its second half to vdev 2, which was removed later.
     let shelf = Shelf::with([1, 2, 3]);
     let removed = |id| parent(VdevType::Indirect, id, 50 + id, Vec::new());
     let mirror = parent(VdevType::Mirror, 1, 10, vec![leaf(0, 1), leaf(1, 2)]);
@@ -190,12 +191,12 @@ fn blocks_of_removed_vdevs_are_found_where_they_went() {
     tree.set_mapping(0, mapping(&[(0, 1, 0x8000, 0x1400), (0x1400, 2, 0x2000, 0x1000)])).unwrap();
     tree.set_mapping(2, mapping(&[(0x2000, 3, 0x600, 0x1000)])).unwrap();
     assert!(tree.set_mapping(1, Mapping::default()).is_err());
-    // The block begins 1 KiB before the end of the first half.
+    // The block starts 1 KiB before the end of the first half.
     shelf.write(1, 0x9000, &data[..1024]);
     shelf.write(2, 0x9000, &data[..1024]);
     shelf.write(3, 0x600, &data[1024..]);
     assert_eq!(read(&tree, dva, &data, Effort::EveryCopy).unwrap(), []);
-    // One half of the mirror lies about its piece: the other is combined with the rest.
+    // One half of the mirror has a corrupt piece: the other half is combined with the rest.
     for guid in [1, 2] {
         shelf.write(1, 0x9000, &data[..1024]);
         shelf.write(2, 0x9000, &data[..1024]);
@@ -227,7 +228,7 @@ fn addresses_off_the_vdevs_are_refused() {
     assert!(read(Dva::new(0, (1 << 20) - 512, 512, false)).is_ok());
     assert!(read(Dva::new(0, 1 << 20, 512, false)).unwrap_err().contains("ends at"));
     assert!(read(Dva::new(1, 0, 512, false)).unwrap_err().contains("holds no blocks"));
-    assert!(read(Dva::new(2, 0, 512, false)).unwrap_err().contains("vdev 2 of a pool of 2"));
+    assert!(read(Dva::new(2, 0, 512, false)).unwrap_err().contains("vdev 2 of a pool with 2 vdevs"));
     assert!(read(Dva::from_words([1, u64::MAX])).is_err());
     assert!(read(Dva::from_words([1, (1 << 55) - 1])).is_err());
 }
@@ -252,7 +253,7 @@ fn a_member_that_is_offline_is_asked_last_and_never_accused() {
     shelf.write(2, 0, &data);
     let dva = Dva::new(0, 0, 512, false);
     assert_eq!(read(&tree, dva, &data, Effort::EveryCopy).unwrap(), []);
-    // What it still holds is better than nothing.
+    // Its content is better than nothing.
     shelf.write(1, 0, &data);
     shelf.write(2, 0, b"x");
     assert_eq!(read(&tree, dva, &data, Effort::AnyCopy).unwrap(), [("disk2".to_owned(), DamageCause::Wrong)]);

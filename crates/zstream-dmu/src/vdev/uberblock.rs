@@ -1,7 +1,7 @@
 //! Uberblocks: the roots of the pool, one for each of the last transaction groups.
 //!
-//! Each label has a ring of slots of 1 to 8 KiB, by the sector size; a slot holds one uberblock and ends in an embedded
-//! checksum. The uberblock of transaction group `t` is written into slot `t mod slots` of all labels.
+//! Each label has a ring of slots of 1 to 8 KiB, depending on the sector size. A slot has one uberblock and ends with
+//! an embedded checksum. The uberblock of transaction group `t` is in slot `t mod slots` of all labels.
 
 use std::ops::Deref;
 
@@ -13,54 +13,55 @@ use super::label::verifier;
 use crate::blkptr::{BlockPointer, SECTOR_BYTES};
 use crate::ids::Txg;
 
-/// First word of an uberblock (`UBERBLOCK_MAGIC`).
+/// The first word of an uberblock (`UBERBLOCK_MAGIC`).
 pub const MAGIC: u64 = 0x00ba_b10c;
 
-/// Word that says that the MMP fields are there (`MMP_MAGIC`).
+/// The word that marks the MMP fields as present (`MMP_MAGIC`).
 pub const MMP_MAGIC: u64 = 0xa11c_ea11;
 
-/// Bytes of an uberblock that have a meaning.
+/// The size of an uberblock in bytes, without the rest of its slot.
 pub const UBERBLOCK_BYTES: usize = UberblockPhys::LEN;
 
-/// Size of a ring of uberblocks.
+/// The size of a ring of uberblocks in bytes.
 pub const RING_BYTES: u64 = 128 << 10;
 
 structure! {
-    /// The root of the pool as of one transaction group, as it is stored (`uberblock_t`).
+    /// The root of the pool in one transaction group, as stored (`uberblock_t`).
     pub UberblockPhys[216] {
-        /// [`MAGIC`], in the byte order of the pool's writer.
+        /// [`MAGIC`], in the byte order of the machine that wrote it.
         magic: u64,
-        /// Pool version.
+        /// The version of the pool.
         version: u64,
         /// The transaction group.
         txg: Txg,
-        /// Sum of the guids of all vdevs in the tree, modulo 2^64.
+        /// The sum of the guids of all vdevs in the tree, modulo 2^64.
         guid_sum: u64,
-        /// When it was written, in seconds since 1970.
+        /// The time of the write, in seconds since 1970.
         timestamp: u64,
-        /// Pointer to the objset block of the MOS.
+        /// The pointer to the objset block of the MOS.
         root: BlockPointer,
-        /// Highest version that the writing software knew.
+        /// The highest version that the writing software supports.
         software_version: u64,
-        /// [`MMP_MAGIC`] when the MMP fields are there.
+        /// [`MMP_MAGIC`] if the MMP fields are present.
         mmp_magic: u64,
-        /// Delay of multihost writes in nanoseconds; 0 when multihost is off.
+        /// The delay of multihost writes in nanoseconds; 0 if multihost is off.
         mmp_delay: u64,
-        /// Multihost settings and sequence number: bits 0..8 valid, 8..32 interval, 32..48 sequence, 48..64 fail intervals.
+        /// The multihost settings and sequence number: bits 0..8 valid, 8..32 interval, 32..48 sequence, 48..64 fail
+        /// intervals.
         mmp_config: u64,
-        /// In the uberblock of a checkpoint: the transaction group it keeps.
+        /// In the uberblock of a checkpoint, the transaction group that it preserves.
         checkpoint_txg: Txg,
-        /// Progress of a raidz expansion: bits 0..55 sectors moved, 55..64 scratch state.
+        /// The progress of a raidz expansion: bits 0..55 sectors moved, 55..64 scratch state.
         raidz_reflow_info: u64,
     }
 }
 
-/// An uberblock, and the order in which it was written.
+/// An uberblock and its byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uberblock {
-    /// The order.
+    /// The byte order.
     pub order: ByteOrder,
-    /// Its fields.
+    /// The fields.
     pub phys: UberblockPhys,
 }
 
@@ -73,7 +74,7 @@ impl Deref for Uberblock {
 }
 
 impl Uberblock {
-    /// Reads the uberblock at the start of a slot; `None` when there is none. Nothing is verified.
+    /// Parses the uberblock at the start of a slot, without verifying its checksum; returns `None` if there is none.
     #[must_use]
     pub fn parse(slot: &[u8]) -> Option<Self> {
         let orders = [ByteOrder::Little, ByteOrder::Big].into_iter();
@@ -82,51 +83,52 @@ impl Uberblock {
         found.find(|uberblock| uberblock.magic == MAGIC)
     }
 
-    /// The bytes, in the uberblock's own order.
+    /// Returns the bytes, in the byte order of the uberblock.
     #[must_use]
     pub fn encode(&self) -> [u8; UBERBLOCK_BYTES] {
         self.phys.to_bytes(self.order)
     }
 
-    /// Sequence number of a multihost write within the second; 0 when there is none.
+    /// Returns the sequence number of a multihost write within the second, or 0 if there is none.
     #[must_use]
     pub fn mmp_sequence(&self) -> u16 {
         let valid = self.mmp_magic == MMP_MAGIC && self.mmp_config & 2 != 0;
         if valid { (self.mmp_config >> 32) as u16 } else { 0 }
     }
 
-    /// What decides between uberblocks: the greatest is the pool's newest state.
+    /// Returns the key by which uberblocks are ordered: the greatest is the newest state of the pool.
     #[must_use]
     pub fn rank(&self) -> (Txg, u64, u16) {
         (self.txg, self.timestamp, self.mmp_sequence())
     }
 
-    /// Bytes of a raidz vdev that an expansion has moved.
+    /// Returns the number of bytes of a raidz vdev that an expansion has moved.
     #[must_use]
     pub fn reflowed_to(&self) -> u64 {
         (self.raidz_reflow_info & ((1 << 55) - 1)).saturating_mul(SECTOR_BYTES)
     }
 
-    /// Whether an expansion was interrupted while what it had moved was in the scratch area only.
+    /// Returns `true` if an expansion was interrupted while the moved sectors were only in the scratch area.
     #[must_use]
     pub fn reflow_in_scratch(&self) -> bool {
         self.raidz_reflow_info >> 55 == 1
     }
 }
 
-/// Size of a slot of the ring for sectors of 2^`ashift` bytes.
+/// Returns the size of a slot of the ring in bytes, for sectors of 2^`ashift` bytes.
 #[must_use]
 pub fn slot_bytes(ashift: u8) -> u64 {
     1 << ashift.clamp(10, 13)
 }
 
-/// Number of slots in a ring for sectors of 2^`ashift` bytes.
+/// Returns the number of slots in a ring, for sectors of 2^`ashift` bytes.
 #[must_use]
 pub fn slots(ashift: u8) -> u64 {
     RING_BYTES / slot_bytes(ashift)
 }
 
-/// The uberblocks in a ring whose checksum holds, with the numbers of their slots. `ring` lies at byte `offset` of its device.
+/// Returns the uberblocks in a ring whose checksum is correct, with the numbers of their slots. `ring` starts at byte
+/// `offset` of its device.
 #[must_use]
 pub fn scan(ring: &[u8], offset: u64, ashift: u8) -> Vec<(u64, Uberblock)> {
     let size = slot_bytes(ashift);
@@ -181,7 +183,7 @@ mod tests {
         assert!(
             base.rank() < sequence.rank() && sequence.rank() < later.rank() && later.rank() < newer.rank()
         );
-        // Without the valid bit the sequence says nothing.
+        // The sequence is ignored without the valid bit.
         assert_eq!(of(UberblockPhys { mmp_config: 5 << 32, ..phys }).rank(), base.rank());
     }
 

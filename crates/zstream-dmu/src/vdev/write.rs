@@ -1,7 +1,7 @@
-//! Writing ranges of top-level vdevs.
+//! Writes to ranges of top-level vdevs.
 //!
-//! Everything is written everywhere: to all sides of a mirror, to all columns of raidz. A member that fails to take its
-//! part fails the write, because nothing here keeps note of what a member lacks (OpenZFS's dirty time logs).
+//! A write goes to all sides of a mirror and all columns of raidz. It fails if one member fails, because missed
+//! writes are not recorded here (OpenZFS has dirty time logs for that).
 
 use std::borrow::Cow;
 
@@ -14,7 +14,8 @@ use crate::ids::Txg;
 use crate::vdev::raidz;
 
 impl Vdev {
-    /// Bytes that a block of `psize` bytes, born in `birth`, takes on this top-level vdev (`vdev_psize_to_asize`).
+    /// Returns the allocated size of a block of `psize` bytes, born in `birth`, on this top-level vdev
+    /// (`vdev_psize_to_asize`).
     #[must_use]
     pub fn asize(&self, psize: u64, birth: Txg) -> u64 {
         self.config.asize_of(psize, birth)
@@ -24,7 +25,7 @@ impl Vdev {
         1 << self.config.sector_shift()
     }
 
-    /// Writes `pieces` one behind the other from `offset` on; together they are whole sectors.
+    /// Writes `pieces` one after the other, starting at `offset`. Together they are whole sectors.
     fn write(&self, offset: u64, birth: u64, pieces: &[&[u8]]) -> Result<()> {
         match &self.kind {
             Kind::Leaf(Some(device)) => {
@@ -51,7 +52,7 @@ impl Vdev {
         }
     }
 
-    /// The devices below, and their names.
+    /// Returns the devices below this vdev.
     pub(crate) fn leaves(&self) -> Vec<&Vdev> {
         match self.children() {
             [] if self.config.kind.is_leaf() => vec![self],
@@ -61,20 +62,20 @@ impl Vdev {
 }
 
 impl VdevTree {
-    /// Writes `bytes` where `dva` starts, padded with zeros to whole sectors. `birth` is the transaction group of the block.
+    /// Writes `bytes` at `dva`, padded with zeros to whole sectors. `birth` is the transaction group of the block.
     ///
     /// # Errors
-    /// The address is not on a vdev that holds blocks, or a member does not take its part.
+    /// Fails if the address is not on a vdev that holds blocks, or if a member cannot be written.
     pub fn write(&self, dva: Dva, birth: Txg, bytes: &[u8]) -> Result<()> {
         self.write_run(&[(dva, bytes)], birth)
     }
 
-    /// Writes at each of several addresses as [`write`](Self::write) does, together where they lie one behind the other.
+    /// Writes to each of several addresses like [`write`](Self::write), with one write for adjacent addresses.
     ///
     /// # Errors
-    /// As [`write`](Self::write), with the address at which what is written together begins.
+    /// Fails like [`write`](Self::write). The error has the first address of the adjacent ones.
     pub fn write_places(&self, places: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
-        // What takes more than its bytes has parity, or is padded.
+        // A block whose allocated size exceeds its bytes has parity or padding.
         let adjoin = |(a, bytes): &(Dva, &[u8]), (b, _): &(Dva, &[u8])| {
             let len = bytes.len() as u64;
             a.vdev() == b.vdev() && a.asize() == len && a.offset().checked_add(len) == Some(b.offset())
@@ -82,7 +83,7 @@ impl VdevTree {
         places.chunk_by(adjoin).try_for_each(|run| self.write_run(run, birth))
     }
 
-    /// Writes at addresses that lie one behind the other, so that all but the last have whole sectors; that is padded.
+    /// Writes to adjacent addresses. All but the last block have whole sectors; the last one is padded.
     fn write_run(&self, run: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
         let dva = run[0].0;
         let len: u64 = run.iter().map(|(_, bytes)| bytes.len() as u64).sum();
@@ -95,15 +96,15 @@ impl VdevTree {
         top.write(offset, birth.0, &pieces).map_err(|error| error.at_address(dva))
     }
 
-    /// All devices of the pool.
+    /// Returns all devices of the pool.
     pub(crate) fn leaves(&self) -> Vec<&Vdev> {
         self.tops.iter().flat_map(Vdev::leaves).collect()
     }
 
-    /// Returns once everything that was written is on stable storage on every member.
+    /// Flushes all members. Returns after everything that was written is on stable storage.
     ///
     /// # Errors
-    /// A member is not there, or says that it is not.
+    /// Fails if a member is missing or cannot be flushed.
     pub fn flush(&self) -> Result<()> {
         let flush = |leaf: &Vdev| match leaf.device() {
             Some(device) => device.flush().map_err(|error| Error::from(error).on_vdev(&leaf.name)),
@@ -210,7 +211,8 @@ mod tests {
             });
             let tree = |devices: &[_]| tree(&config, devices, &[]);
             let (together, each) = (tree(&one), tree(&other));
-            // Three side by side, the last of them not in whole sectors; one elsewhere; two the other way round.
+            // Three are adjacent, and the last of them is not in whole sectors; one is elsewhere; two are in reverse
+            // order.
             let sizes = [8192_u64, 4096, 4608, 512, 4096, 4096];
             let content: Vec<Vec<u8>> =
                 (1..).zip(sizes).map(|(n, bytes)| (0..bytes).map(|at| at as u8 ^ n).collect()).collect();
@@ -229,7 +231,7 @@ mod tests {
             for (a, b) in one.iter().zip(&other) {
                 assert!(a.to_vec() == b.to_vec());
             }
-            // Together they end where the vdev is long over.
+            // Together they end far after the end of the vdev.
             let end = 1 << 40;
             let beyond =
                 [end, end + asize(4096)].map(|at| (Dva::new(0, at, asize(4096), false), &content[1][..]));
@@ -251,7 +253,7 @@ mod tests {
                 });
                 let tree =
                     VdevTree::build(Guid(1), std::slice::from_ref(&config), &members.collect(), 0).unwrap();
-                // Eight sectors, four rows of raidz: every member has a part.
+                // Eight sectors are four rows of raidz: every member has a part.
                 let write = tree.write(Dva::new(0, 0, 64 << 10, false), Txg(1), &[1; 8 * 512]);
                 let results = [write, tree.flush()];
                 for (call, result) in results.into_iter().enumerate() {

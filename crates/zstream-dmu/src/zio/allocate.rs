@@ -1,65 +1,67 @@
-//! Allocation, as the writer of blocks needs it.
+//! The interface of the block writer to the allocator.
 
 use crate::blkptr::{BlockPointer, Dva};
 use crate::error::Result;
 use crate::ids::Txg;
 
-/// Which vdevs a block may lie on.
+/// The class of vdevs on which a block is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AllocationClass {
-    /// Those of file data, and of everything where there are no others.
+    /// Normal vdevs: file data, and everything if there are no other vdevs.
     Normal,
-    /// Special vdevs where there are some: metadata.
+    /// Special vdevs, if there are any: metadata.
     Special,
-    /// Vdevs for deduplication tables where there are some.
+    /// Dedup vdevs, if there are any: deduplication tables.
     Dedup,
 }
 
-/// Where blocks get their places from, and give them back: the space of one transaction group of a pool.
+/// The space of one transaction group of a pool, in which blocks are allocated and freed.
 pub trait Space: Send + Sync {
-    /// The transaction group that is written.
+    /// Returns the transaction group that is being written.
     fn txg(&self) -> Txg;
 
-    /// Logarithm of the smallest allocation in bytes: compressed blocks are padded to a multiple of it (`spa_min_alloc`).
+    /// Returns the binary logarithm of the smallest allocation in bytes: compressed blocks are padded to a multiple
+    /// of it (`spa_min_alloc`).
     fn unit_shift(&self) -> u8;
 
-    /// What a block counts for in the space of its object and dataset (`bp_get_dsize`): the allocated bytes of all copies,
-    /// with raidz parity taken out by the vdev's deflate ratio. 0 for holes and embedded blocks.
+    /// Returns the size of a block that is accounted for its object and dataset (`bp_get_dsize`): the allocated bytes
+    /// of all copies, deflated by the ratio of the vdev, which excludes raidz parity. It is 0 for holes and embedded
+    /// blocks.
     fn dsize(&self, block: &BlockPointer) -> u64;
 
-    /// Takes `copies` places of `psize` bytes each, on different vdevs where there are several.
+    /// Allocates `copies` ranges of `psize` bytes each, on different vdevs if possible.
     ///
     /// # Errors
     ///
-    /// [`Fault::NoSpace`](crate::error::Fault::NoSpace) when there is no room; nothing is taken then. A
-    /// smaller `psize` may still fit (gang blocks).
+    /// Returns [`Fault::NoSpace`](crate::error::Fault::NoSpace) if there is not enough space. Nothing is allocated
+    /// then. A smaller `psize` may still fit (gang blocks).
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>>;
 
-    /// Gives back places that were taken in this transaction group and are not used.
+    /// Frees ranges that were allocated in this transaction group and are not used.
     fn unallocate(&self, places: &[Dva]);
 
-    /// Writes `bytes` at a place, with parity and to every side of a mirror. They may be fewer than were allocated, by
-    /// less than a unit. Called by many threads at once.
+    /// Writes `bytes` at an allocated range, with parity and to every side of a mirror. They may be shorter than the
+    /// range, by less than a unit. It is called by several threads at once.
     ///
     /// # Errors
     ///
-    /// Fewer members took the write than the vdev needs to be read.
+    /// Fails if too few members were written for the vdev to be readable.
     fn write(&self, place: Dva, bytes: &[u8]) -> Result<()>;
 
-    /// Writes at several places as [`write`](Self::write) does; what lies one behind the other may go to the devices together.
+    /// Writes to several ranges like [`write`](Self::write). Adjacent ranges may be written together.
     ///
     /// # Errors
     ///
-    /// As [`write`](Self::write); any of them may have been written.
+    /// Fails like [`write`](Self::write). Any of the ranges may have been written.
     fn write_places(&self, places: &[(Dva, &[u8])]) -> Result<()> {
         places.iter().try_for_each(|(place, bytes)| self.write(*place, bytes))
     }
 
-    /// Gives back the places of a block that nothing points at any more, gang members included. They are used again only
-    /// when no uberblock that could be opened needs them.
+    /// Frees the space of a block that is no longer referenced, gang members included. It is reused only after no
+    /// uberblock that can be opened requires it.
     ///
     /// # Errors
     ///
-    /// A place is not allocated, or a gang header cannot be read.
+    /// Fails if a range is not allocated, and if a gang header cannot be read.
     fn free(&self, block: &BlockPointer) -> Result<()>;
 }

@@ -1,12 +1,14 @@
-//! Gang blocks: a block in pieces, because no free range was long enough.
+//! Gang blocks: blocks that are stored in pieces because no free range was long enough.
 //!
-//! Each address of a gang block is that of a header; all headers of a block are the same.
+//! Each address of a gang block is that of a header. All headers of a block are the same.
 //!
-//! Its embedded checksum knows vdev and offset of the first address, and the block's physical birth. Where the checksum in the block's own pointer is cut to make room for a MAC, that in the header is folded. Pieces are never
-//! encrypted on their own: their checksums, and those in the headers of pieces that are gang blocks, are whole.
+//! The embedded checksum of a header includes the vdev and offset of the first address, and the physical birth of the
+//! block. If the checksum in the pointer of the block is truncated for a MAC, that in the header is folded. Pieces
+//! are never encrypted on their own: their checksums, and those in the headers of pieces that are gang blocks, are
+//! complete.
 //!
-//! The pieces, put together in order, are the stored block, whose checksum is in the gang block's own pointer. A piece may
-//! be a gang block again. A piece is always uncompressed.
+//! The concatenated pieces are the stored block, whose checksum is in the pointer of the gang block. Pieces are not
+//! compressed, and can be gang blocks again.
 
 use zstream_format::checksum::{EmbeddedChecksum, verify_embedded, verify_folded};
 use zstream_format::structure;
@@ -20,40 +22,43 @@ use crate::vdev::{Damage, Effort, Reading};
 structure! {
     /// A gang header (`zio_gbh_phys_t`).
     pub(super) GangHeader[512] {
-        /// Pointers of the pieces; holes where there are fewer.
+        /// The pointers of the pieces, followed by holes.
         pieces: [BlockPointer; PIECES],
         filler: [u64; 11],
         embedded: EmbeddedChecksum,
     }
 }
 
-/// Size of a gang header (`SPA_GANGBLOCKSIZE`).
+/// The size of a gang header in bytes (`SPA_GANGBLOCKSIZE`).
 pub const HEADER_BYTES: usize = GangHeader::LEN;
 
-/// Pointers in a gang header (`SPA_GBH_NBLKPTRS`).
+/// The number of pointers in a gang header (`SPA_GBH_NBLKPTRS`).
 pub const PIECES: usize = 3;
 
-/// How deep gang blocks may be nested. Each level is written because the last could not be, in a third of the size; the
-/// largest block is down to one sector after ten.
+/// The maximum depth of nested gang blocks. Each level is a third of the size of the previous one, which could not be
+/// allocated; the largest block is down to one sector after ten levels.
 pub const DEPTH_MAX: usize = 12;
 
-/// A gang block whose pieces are to be read.
+/// A gang block whose pieces are read.
 pub(super) struct Gang<'a> {
     pub(super) reader: &'a BlockReader,
-    /// Its own pointer.
+    /// The pointer of the gang block.
     pub(super) bp: &'a BlockPointer,
     pub(super) verifier: &'a Verifier<'a>,
     pub(super) effort: Effort,
-    /// In how many gang blocks it is nested.
+    /// The number of gang blocks around it.
     pub(super) depth: usize,
 }
 
 impl Gang<'_> {
-    /// Reads the stored block after the gang header at `address`.
+    /// Reads the stored block with the gang header at `address`.
     pub(super) fn read(&self, address: Dva, out: &mut [u8], damage: &mut Vec<Damage>) -> Result<()> {
         let Self { reader, bp, effort, depth, .. } = *self;
         if depth >= DEPTH_MAX {
-            return Err(Error::corrupt("gang block", format!("nested deeper than {DEPTH_MAX} levels")));
+            return Err(Error::corrupt(
+                "gang block",
+                format!("block is nested deeper than {DEPTH_MAX} levels"),
+            ));
         }
         let pieces = read_header(reader, bp, address, effort, damage)?;
         for (piece, part) in parts(&pieces, out)? {
@@ -66,7 +71,7 @@ impl Gang<'_> {
     }
 }
 
-/// Divides the room for a block among its pieces.
+/// Splits the buffer for a block into those for its pieces.
 fn parts<'a, 'b>(
     pieces: &'a [BlockPointer],
     out: &'b mut [u8],
@@ -78,14 +83,14 @@ fn parts<'a, 'b>(
         match piece.kind() {
             BlockKind::Hole => continue,
             BlockKind::Normal => {}
-            _ => return Err(Error::corrupt("gang block", format!("with a piece that is {piece}"))),
+            _ => return Err(Error::corrupt("gang block", format!("unexpected piece {piece}"))),
         }
         piece.validate()?;
         let (size, left) = (piece.psize() as usize, rest.len());
         if size > left || piece.lsize() != piece.psize() {
             return Err(Error::corrupt(
                 "gang block",
-                format!("a piece of {size} bytes, where {left} are left"),
+                format!("a piece is {size} bytes, expected at most {left}"),
             ));
         }
         let (part, after) = rest.split_at_mut(size);
@@ -95,18 +100,18 @@ fn parts<'a, 'b>(
     if !rest.is_empty() {
         return Err(Error::corrupt(
             "gang block",
-            format!("pieces of {} bytes, expected {whole}", whole - rest.len()),
+            format!("pieces are {} bytes, expected {whole}", whole - rest.len()),
         ));
     }
     Ok(parts)
 }
 
 impl BlockReader {
-    /// The ranges that a block takes: those of its copies, or of the headers and pieces of a gang block. The address of a gang
-    /// header counts its pieces too; here each has the size of what lies at it.
+    /// Returns the ranges that a block occupies: its copies, or the headers and pieces of a gang block. The allocated
+    /// size in the address of a gang header includes its pieces; each range here has only its own size.
     ///
     /// # Errors
-    /// No header of a gang block can be read, or an address is not on a vdev.
+    /// Fails if no header of a gang block can be read, and if an address is not on a vdev.
     pub fn ranges(&self, bp: &BlockPointer) -> Result<Vec<Dva>> {
         self.ranges_nested(bp, 0)
     }
@@ -129,13 +134,13 @@ impl BlockReader {
     }
 }
 
-/// The pieces of a gang block, out of the first header that is good. `depth` says how many gang blocks it is nested in.
+/// Returns the pieces of a gang block, from the first intact header. `depth` is the number of gang blocks around it.
 ///
 /// # Errors
-/// No header can be read, or the block is nested too deep.
+/// Fails if no header can be read, and if the block is nested too deep.
 pub(crate) fn pieces(reader: &BlockReader, bp: &BlockPointer, depth: usize) -> Result<Vec<BlockPointer>> {
     if depth >= DEPTH_MAX {
-        return Err(Error::corrupt("gang block", format!("nested deeper than {DEPTH_MAX} levels")));
+        return Err(Error::corrupt("gang block", format!("block is nested deeper than {DEPTH_MAX} levels")));
     }
     let mut failed = Vec::new();
     for address in bp.dvas() {
@@ -147,7 +152,7 @@ pub(crate) fn pieces(reader: &BlockReader, bp: &BlockPointer, depth: usize) -> R
     Err(Fault::NoGoodCopy(failed).into())
 }
 
-/// Looks at every copy of a piece; at least one must be good.
+/// Reads every copy of a piece. At least one must be intact.
 fn read_every(
     reader: &BlockReader,
     piece: &BlockPointer,

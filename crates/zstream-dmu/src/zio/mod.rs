@@ -1,4 +1,4 @@
-//! Block I/O: from a block pointer to the block's logical content and back.
+//! Block I/O: from a block pointer to the logical content of the block, and back.
 
 mod allocate;
 pub mod crypt;

@@ -1,4 +1,4 @@
-//! Where a block's copies go: at places of its whole size, or in pieces behind gang headers.
+//! Allocation for the copies of a block, either as a whole or in pieces below gang headers.
 
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::{Salt, checksum, seal_embedded, seal_folded};
@@ -11,46 +11,46 @@ use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::zio::{AllocationClass, Space};
 
-/// How much is to be placed, and of what.
+/// The number and kind of the allocations for a block.
 #[derive(Clone, Copy)]
 pub(super) struct Demand {
     pub(super) copies: u8,
     pub(super) class: AllocationClass,
-    /// The most copies of a gang header: the addresses that the pointer has room for.
+    /// The maximum number of copies of a gang header: the number of addresses that fit into the pointer.
     pub(super) headers_max: u8,
-    /// What is longer than this goes in pieces, even where there is room for it as a whole.
+    /// Larger blocks are split into pieces, even if there is space for them as a whole.
     pub(super) whole_max: Option<u64>,
 }
 
-/// Places that were allocated for a block.
+/// The locations that were allocated for a block.
 #[derive(Clone, Debug)]
 pub(super) enum Placed {
-    /// Each holds the whole block.
+    /// Locations for the whole block.
     Whole(Vec<Dva>),
-    /// Each holds a gang header.
+    /// Locations for a gang header.
     Gang {
-        /// Of the header.
+        /// The locations of the header.
         headers: Vec<Dva>,
-        /// The pieces and their sizes in bytes.
+        /// The pieces, with their sizes in bytes.
         pieces: Vec<(u64, Placed)>,
     },
 }
 
-/// Bytes that are to be written at a place.
+/// Bytes to write at a location.
 pub(super) enum Job {
-    /// Part of the block.
+    /// A part of the block.
     Part(Dva, std::ops::Range<usize>),
     /// A gang header.
     Header(Dva, Vec<u8>),
 }
 
 impl Placed {
-    /// Allocates places for a block of `psize` bytes, in one piece if there is room (`zio_dva_allocate`,
+    /// Allocates space for a block of `psize` bytes, in one piece if possible (`zio_dva_allocate`,
     /// `zio_write_gang_block`).
     ///
     /// # Errors
     ///
-    /// There is no room; nothing stays allocated then.
+    /// Fails if there is not enough space. Nothing remains allocated then.
     pub(super) fn allocate(space: &dyn Space, psize: u64, demand: Demand) -> Result<Self> {
         Self::allocate_at(space, psize, demand, 0)
     }
@@ -68,7 +68,7 @@ impl Placed {
             }
         }
         let copies = (demand.copies + 1).min(demand.headers_max);
-        // A pool of one disk has room for more copies all the same; but fewer will do.
+        // More copies than requested are allocated even on a pool with one disk, but fewer are sufficient.
         let headers = space
             .allocate(HEADER_BYTES as u64, copies, demand.class)
             .or_else(|_| space.allocate(HEADER_BYTES as u64, demand.copies, demand.class))
@@ -99,7 +99,7 @@ impl Placed {
         }
     }
 
-    /// Gives every place back.
+    /// Frees all locations.
     pub(super) fn give_back(&self, space: &dyn Space) {
         match self {
             Self::Whole(places) => space.unallocate(places),
@@ -112,12 +112,12 @@ impl Placed {
         }
     }
 
-    /// The addresses in the pointer of a block that is placed so, and what is to be written for it. `bytes` is the stored
-    /// block, and `is_cut` says whether the checksum in its pointer is cut for a MAC.
+    /// Returns the addresses for the pointer of a block at these locations, and adds the writes to `jobs`. `bytes` is
+    /// the stored block. `is_cut` is `true` if the checksum in its pointer is truncated for a MAC.
     ///
     /// # Errors
     ///
-    /// A checksum cannot be computed.
+    /// Fails if a checksum cannot be computed.
     pub(super) fn seal(
         &self,
         bytes: &[u8],
@@ -128,7 +128,7 @@ impl Placed {
         self.seal_part(bytes, 0, is_cut, sum, jobs)
     }
 
-    /// [`seal`](Self::seal) of the part of a block that begins at byte `start`.
+    /// Implements [`seal`](Self::seal) for the part of a block that starts at byte `start`.
     fn seal_part(
         &self,
         bytes: &[u8],
@@ -158,7 +158,7 @@ impl Placed {
                     *out = sum.piece(part, addresses)?;
                     at += part.len();
                 }
-                // Every header is sealed for the place of the first.
+                // Every header has the checksum for the location of the first one.
                 let place = [u64::from(headers[0].vdev()), headers[0].offset(), sum.txg.0, 0];
                 let seal = if is_cut { seal_folded } else { seal_embedded };
                 let mut header = header.to_bytes(ByteOrder::Little).to_vec();
@@ -173,7 +173,7 @@ impl Placed {
     }
 }
 
-/// How the pieces of a gang block are summed.
+/// The parameters of the checksums of the pieces of a gang block.
 pub(super) struct Sum<'a> {
     pub(super) kind: ChecksumType,
     pub(super) salt: Option<&'a Salt>,

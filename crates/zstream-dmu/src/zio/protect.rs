@@ -1,4 +1,4 @@
-//! What encryption does to a block before it is summed.
+//! Encryption and authentication of a block before its checksum is computed.
 
 use std::borrow::Cow;
 
@@ -11,22 +11,22 @@ use crate::blkptr::{BlockPointer, CryptKind};
 use crate::block::StoredCrypt;
 use crate::error::{Error, Fault, Result};
 
-/// Key version of the MACs of indirect blocks that are made.
+/// The key version of the MACs of new indirect blocks.
 const INDIRECT_MAC_VERSION: u64 = 1;
 
-/// What of it the pointer keeps.
+/// The encryption parameters for the pointer of a block.
 #[derive(Clone, Copy)]
 pub(super) enum Seal {
-    /// Nothing: no encryption, or an objset block, which holds its MACs.
+    /// None: no encryption, or an objset block, which contains its MACs.
     None,
     /// A MAC.
     Mac([u8; MAC_BYTES]),
-    /// A MAC, and what the key of the block and its start are made from.
+    /// A MAC with the salt and the initialization vector.
     Full(CryptParams),
 }
 
 impl Seal {
-    /// Puts it into the pointer of the block.
+    /// Stores the parameters in the pointer of the block.
     pub(super) fn put(self, pointer: BlockPointer) -> BlockPointer {
         match self {
             Self::None => pointer,
@@ -36,7 +36,7 @@ impl Seal {
     }
 }
 
-/// Protects a block: `content` as its readers see it, `stored` as it is to be stored, which is encrypted here.
+/// Protects a block. `content` is the logical content; `stored` is the content as stored, which is encrypted here.
 pub(super) fn protect(
     props: &WriteProps,
     objset: u64,
@@ -51,7 +51,7 @@ pub(super) fn protect(
         return Ok(Seal::Mac(indirect_mac(content, ByteOrder::Little, INDIRECT_MAC_VERSION)));
     }
     if props.protection == Protection::Kept {
-        return Err(Error::unsupported("a block that does not come encrypted in a dataset received raw"));
+        return Err(Error::unsupported("an unencrypted block in a dataset that is received raw"));
     }
     let key = key(keys, objset)?;
     Ok(match props.object_type {
@@ -61,16 +61,16 @@ pub(super) fn protect(
     })
 }
 
-/// The key of an object set.
+/// Returns the key of an object set.
 ///
 /// # Errors
 ///
-/// [`Fault::Encrypted`] when it is not loaded.
+/// Returns [`Fault::Encrypted`] if it is not loaded.
 pub(super) fn key(keys: &Keyring, objset: u64) -> Result<std::sync::Arc<DatasetKey>> {
     keys.get(objset).ok_or_else(|| Fault::Encrypted { what: format!("dataset {objset}") }.into())
 }
 
-/// What the pointer keeps of a block that comes encrypted.
+/// Returns the encryption parameters of a block that is already encrypted.
 pub(super) fn kept(props: &WriteProps, crypt: &StoredCrypt) -> Result<(Seal, ByteOrder)> {
     let expected =
         if props.object_type.is_encrypted() { CryptKind::Encrypted } else { CryptKind::Authenticated };
@@ -79,7 +79,7 @@ pub(super) fn kept(props: &WriteProps, crypt: &StoredCrypt) -> Result<(Seal, Byt
     }
     if props.level > 0 || crypt.kind != expected {
         return Err(Error::bad_shape(format!(
-            "a block of type {} and level {} that comes as {:?}, expected {expected:?}",
+            "block of type {} and level {} is {:?}, expected {expected:?}",
             props.object_type, props.level, crypt.kind
         )));
     }

@@ -1,12 +1,12 @@
-//! The one way a block of a pool is read.
+//! The reader of blocks: the only code through which blocks of a pool are read.
 //!
 //! ```text
-//! block pointer -> cache -> good copy or reconstruction -> checksum -> decrypt -> decompress -> byteswap
-//!                           (vdev, gang)                               (Decrypt)                by type
+//! block pointer -> cache -> intact copy or reconstruction -> checksum -> decrypt -> decompress -> byteswap
+//!                           (vdev, gang)                                 (Decrypt)                by type
 //! ```
 //!
-//! Copies are tried in the order of the block pointer. A copy that turns out bad is reported to the [`Observer`], whether
-//! or not another one is good.
+//! Copies are tried in the order of the block pointer. A damaged copy is reported to the [`Observer`], even if
+//! another one is intact.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
@@ -27,24 +27,25 @@ use crate::ids::Bookmark;
 use crate::lock;
 use crate::vdev::{Damage, Effort, Reading, VdevTree};
 
-/// Keys of encrypted datasets, as the reader of blocks needs them.
+/// The keys of encrypted datasets, for the block reader.
 pub trait Decrypt: Send + Sync {
-    /// Turns the stored bytes of an encrypted or authenticated level-0 block into what was compressed: decrypts, or only
-    /// authenticates them. Answers `false` and leaves them alone when the key of dataset `at.objset` is not loaded.
+    /// Decrypts the stored bytes of an encrypted level-0 block, or authenticates them if they are only authenticated.
+    /// The result is still compressed. Returns `false`, without any change, if the key of dataset `at.objset` is not
+    /// loaded.
     ///
     /// # Errors
-    /// [`Fault::Authentication`] when they are not what was written with this key.
+    /// Returns [`Fault::Authentication`] if the bytes were not written with this key, or are corrupt.
     fn decrypt(&self, bp: &BlockPointer, at: Bookmark, stored: &mut [u8]) -> Result<bool>;
 }
 
-/// A copy of a block that is not as it should be.
+/// A damaged copy of a block.
 #[derive(Debug)]
 pub struct BadCopy {
-    /// Address of the copy.
+    /// The address of the copy.
     pub address: Dva,
-    /// The members at fault, as far as they are known.
+    /// The damaged members, as far as they are known.
     pub damage: Vec<Damage>,
-    /// Why the copy cannot be used; `None` when it could be read in spite of the damage.
+    /// The reason why the copy cannot be read; `None` if it could be read in spite of the damage.
     pub error: Option<Error>,
 }
 
@@ -61,30 +62,30 @@ impl fmt::Display for BadCopy {
     }
 }
 
-/// Is told of every bad copy that reading comes across.
+/// A receiver of reports about damaged copies.
 pub trait Observer: Send + Sync {
-    /// A copy of the block that `bp` points at is bad.
+    /// Reports a damaged copy of the block of `bp`.
     fn bad_copy(&self, bp: &BlockPointer, at: Bookmark, copy: &BadCopy);
 }
 
-/// What looking at every copy of a block found.
+/// The result of reading every copy of a block.
 #[derive(Debug, Default)]
 pub struct BlockCheck {
-    /// How many copies there are.
+    /// The number of copies.
     pub copies: usize,
-    /// How many can be read.
+    /// The number of copies that can be read.
     pub readable: usize,
-    /// Those that are not as they should be.
+    /// The damaged copies.
     pub bad: Vec<BadCopy>,
-    /// What is wrong with the pointer itself, so that no copy was looked at.
+    /// The error in the pointer, which prevented reading of the copies.
     pub fault: Option<Error>,
 }
 
-/// Identifies the content of a block: its first address, birth and properties, and its checksum, so that a pointer with a
-/// wrong checksum is never answered with the right block.
+/// The key of a block in the cache: its first address, birth, properties and checksum. With the checksum, a pointer
+/// with a wrong checksum never yields a cached intact block.
 type Key = [u64; 8];
 
-/// Reads the blocks of a pool.
+/// A reader of the blocks of a pool.
 pub struct BlockReader {
     vdevs: Arc<VdevTree>,
     cache: Cache<Key>,
@@ -100,36 +101,37 @@ impl fmt::Debug for BlockReader {
 }
 
 impl BlockReader {
-    /// A reader over `vdevs` with a cache of `cache_bytes`.
+    /// Creates a reader of `vdevs` with a cache of `cache_bytes`.
     #[must_use]
     pub fn new(vdevs: Arc<VdevTree>, cache_bytes: usize, observer: Option<Arc<dyn Observer>>) -> Self {
         let (salt, keys) = (OnceLock::new(), RwLock::new(None));
         Self { vdevs, cache: Cache::new(cache_bytes), salt, keys, observer }
     }
 
-    /// The vdevs that are read from.
+    /// Returns the vdevs.
     #[must_use]
     pub fn vdevs(&self) -> &Arc<VdevTree> {
         &self.vdevs
     }
 
-    /// Sets the pool's salt, which keyed checksums need. It is found in the MOS, whose own blocks have none.
+    /// Sets the salt of the pool, which keyed checksums require. It is stored in the MOS, whose blocks do not require
+    /// it.
     pub fn set_salt(&self, salt: Salt) {
-        // A pool has one salt from its creation on.
+        // The salt of a pool never changes.
         let _ = self.salt.set(salt);
     }
 
-    /// Sets what decrypts. Blocks that were read before are forgotten.
+    /// Sets the keys for decryption, and clears the cache.
     pub fn set_keys(&self, keys: Option<Arc<dyn Decrypt>>) {
         *lock::write(&self.keys) = keys;
         self.cache.clear();
     }
 
-    /// Reads and verifies every copy of a block, on every member that holds a part of it. Holes and pointers with embedded
-    /// content have no copies.
+    /// Reads and verifies every copy of a block, on every member that has a part of it. Holes and embedded blocks do
+    /// not have copies.
     ///
     /// # Errors
-    /// The pointer itself is malformed.
+    /// Fails if the pointer is malformed.
     pub fn check_block(&self, bp: &BlockPointer, at: Bookmark) -> Result<BlockCheck> {
         bp.validate().map_err(|fault| Error::from(fault).at_bookmark(at))?;
         let mut check = BlockCheck::default();
@@ -152,7 +154,7 @@ impl BlockReader {
         Ok(check)
     }
 
-    /// What tells the stored bytes of a block from any others.
+    /// Returns the verifier for the stored bytes of a block.
     pub(super) fn verifier(&self, bp: &BlockPointer) -> Result<Verifier<'_>> {
         Verifier::new(bp, self.salt.get())
     }
@@ -179,7 +181,7 @@ impl BlockReader {
         result
     }
 
-    /// Reads the first good copy into `out`, which is `bp.psize()` bytes long; `at` is where damage is reported for.
+    /// Reads the first intact copy into `out`, which is `bp.psize()` bytes long. Damage is reported for `at`.
     pub(super) fn read_any(
         &self,
         bp: &BlockPointer,
@@ -223,7 +225,7 @@ impl BlockReader {
         }
     }
 
-    /// The stored bytes of a block that is on vdevs.
+    /// Reads the stored bytes of a block on vdevs.
     fn fetch(&self, bp: &BlockPointer, at: Bookmark) -> Result<Block> {
         let mut block = zeroed(bp.psize())?;
         self.read_any(bp, Some(at), unshared(&mut block), &mut Vec::new(), 0)?;
@@ -267,7 +269,7 @@ impl BlockReader {
     ) -> Result<()> {
         let found = want.bytes_of(bp);
         if out.len() as u64 != found {
-            return Err(Error::corrupt("block", format!("{found} bytes, expected {}", out.len())));
+            return Err(Error::corrupt("block", format!("block is {found} bytes, expected {}", out.len())));
         }
         if let Some(payload) = bp.embedded_payload() {
             return match want {
@@ -279,7 +281,7 @@ impl BlockReader {
             };
         }
         if want == Want::Logical && !is_plain(bp) {
-            // It only grows, so that it is not cleared again and again.
+            // The buffer only grows, so that it is not zeroed again each time.
             let psize = bp.psize() as usize;
             if scratch.len() < psize {
                 scratch.resize(psize, 0);
@@ -351,7 +353,7 @@ impl ReadBlock for BlockReader {
     }
 }
 
-/// Judges a pointer before anything is done with it.
+/// Validates a pointer before it is used.
 fn readable(bp: &BlockPointer) -> Result<()> {
     bp.validate()?;
     match bp.kind() {
@@ -361,12 +363,12 @@ fn readable(bp: &BlockPointer) -> Result<()> {
     }
 }
 
-/// Whether the stored bytes are those of the object, but for encryption and byte order.
+/// Returns `true` if the stored bytes differ from the logical content at most by encryption and byte order.
 fn is_plain(bp: &BlockPointer) -> bool {
     bp.compression() == CompressionType::OFF && bp.psize() == bp.lsize()
 }
 
-/// Decompresses, unless there is nothing to do, and finishes.
+/// Decompresses a block if it is compressed, and finishes it.
 fn expand(bp: &BlockPointer, mut stored: Block) -> Result<Block> {
     if bp.compression() == CompressionType::OFF && stored.len() as u64 == bp.lsize() {
         finish(bp, unshared(&mut stored))?;
@@ -382,7 +384,7 @@ fn expand_into(bp: &BlockPointer, stored: &[u8], out: &mut [u8]) -> Result<()> {
     finish(bp, out)
 }
 
-/// Holds an indirect block of an encrypted dataset against its MAC, which needs no key, and swaps.
+/// Verifies the MAC of an indirect block of an encrypted dataset, which does not require a key, and swaps the bytes.
 fn finish(bp: &BlockPointer, bytes: &mut [u8]) -> Result<()> {
     if bp.crypt_kind() == CryptKind::IndirectMac
         && let Some(mac) = bp.mac()
@@ -416,7 +418,7 @@ fn zeroed(bytes: u64) -> Result<Block> {
     Ok(std::iter::repeat_n(0, bytes as usize).collect())
 }
 
-/// The bytes of a block that nobody else has seen yet.
+/// Returns the mutable bytes of a block that is not shared yet.
 fn unshared(block: &mut Block) -> &mut [u8] {
     Arc::get_mut(block).expect("the block was made here and has one owner")
 }

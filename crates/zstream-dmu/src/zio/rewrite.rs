@@ -1,13 +1,13 @@
-//! Writing a block anew in the place where it lies.
+//! Overwriting of damaged blocks in place.
 //!
 //! ```text
-//! stored bytes -> are they what the pointer's checksum was made of? -> every copy, on every member -> flush -> read again
+//! stored bytes -> do they match the checksum in the pointer? -> every copy, on every member -> flush -> read again
 //! ```
 //!
-//! Everything else in this crate writes blocks to free places, in a transaction group. This is for damaged blocks whose
-//! content came back from elsewhere (a corrective receive). It is safe at any time, and in any order, for one reason: nothing
-//! is written but what the block's own checksum proves to be its content, so that a write that is cut short leaves a block
-//! that was damaged before, or a good one. The pool has to be open for writing, so that nobody else uses the places.
+//! Everything else in this crate writes blocks to free space, in a transaction group. This module is for damaged
+//! blocks whose content was obtained elsewhere (a corrective receive). It is safe at any time and in any order,
+//! because only content that matches the checksum of the block is written: an interrupted write leaves a block that
+//! was damaged before, or an intact one. The pool must be open for writing, so that nobody else uses the locations.
 
 use super::gang;
 use super::read::BlockReader;
@@ -16,29 +16,32 @@ use crate::error::{Error, Result};
 use crate::ids::Bookmark;
 
 impl BlockReader {
-    /// Refuses bytes that are not the stored content of the block that `bp` points at.
+    /// Verifies that `stored` is the stored content of the block of `bp`.
     ///
     /// # Errors
-    /// [`Fault::Checksum`](crate::error::Fault::Checksum) when they are not; the block has no checksum, or `bp` is not that of
-    /// a block on vdevs.
+    /// Returns [`Fault::Checksum`](crate::error::Fault::Checksum) if it is not. Fails if the block has no checksum,
+    /// and if `bp` does not point to a block on vdevs.
     pub fn prove(&self, bp: &BlockPointer, stored: &[u8]) -> Result<()> {
         bp.validate()?;
         if bp.kind() != BlockKind::Normal || stored.len() as u64 != bp.psize() {
-            return Err(Error::bad_request(format!("{} bytes are not what {bp} points at", stored.len())));
+            return Err(Error::bad_request(format!(
+                "block is {} bytes, which does not match {bp}",
+                stored.len()
+            )));
         }
         let verifier = self.verifier(bp)?;
         if !verifier.tells_apart() {
-            return Err(Error::unsupported("telling the content of a block without a checksum"));
+            return Err(Error::unsupported("verifying a block without a checksum"));
         }
         verifier.verify(stored)
     }
 
-    /// Writes a block again to all of its places, and flushes them. `stored` is its content as it lies there, which its
-    /// checksum has to prove.
+    /// Overwrites all copies of a block, and flushes them. `stored` is its content as stored, and must match its
+    /// checksum.
     ///
     /// # Errors
-    /// As [`prove`](Self::prove), and nothing was written. Otherwise a member does not take what is written, a gang header
-    /// cannot be read, or what was written cannot be read afterwards.
+    /// Fails like [`prove`](Self::prove) before anything is written. Otherwise fails if a member cannot be written,
+    /// if a gang header cannot be read, and if the block cannot be read afterwards.
     pub fn rewrite(&self, bp: &BlockPointer, at: Bookmark, stored: &[u8]) -> Result<()> {
         let write = || {
             self.rewrite_nested(bp, stored, 0)?;
@@ -47,7 +50,7 @@ impl BlockReader {
                 Some(bad) => Err(bad.error.unwrap_or_else(|| {
                     Error::corrupt(
                         "block",
-                        format!("damaged again after it was written: copy {}", bad.address),
+                        format!("copy {} is damaged again after it was written", bad.address),
                     )
                 })),
                 None => Ok(()),
@@ -56,7 +59,7 @@ impl BlockReader {
         write().map_err(|error: Error| error.at_bookmark(at))
     }
 
-    /// A gang block's pieces have checksums of their own, so that each proves its part too. Its headers stay.
+    /// Overwrites the pieces of a gang block, each of which is verified with its own checksum. The headers remain.
     fn rewrite_nested(&self, bp: &BlockPointer, stored: &[u8], depth: usize) -> Result<()> {
         self.prove(bp, stored)?;
         if !bp.is_gang() {
@@ -70,8 +73,8 @@ impl BlockReader {
                 continue;
             }
             let split = rest.split_at_checked(piece.psize() as usize);
-            let (part, behind) =
-                split.ok_or_else(|| Error::corrupt("gang block", format!("pieces of more than {bp}")))?;
+            let (part, behind) = split
+                .ok_or_else(|| Error::corrupt("gang block", format!("pieces exceed the size of {bp}")))?;
             self.rewrite_nested(&piece, part, depth + 1)?;
             rest = behind;
         }

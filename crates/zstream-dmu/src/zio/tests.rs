@@ -1,4 +1,4 @@
-//! Reading blocks from a device in memory: every form of pointer, gang blocks, and what must be refused.
+//! Reading of blocks from a device in memory: every form of pointer, gang blocks, and input that must be rejected.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use crate::vdev::{LEAF_DATA_START, Member, VdevTree};
 
 const AT: Bookmark = Bookmark { objset: 5, object: ObjectId(7), level: 0, block: BlockId(9) };
 
-/// A pool of one device, on which blocks are put one after the other.
+/// A pool with one device, on which blocks are placed one after the other.
 struct Bench {
     device: Arc<MemoryDevice>,
     next: Mutex<u64>,
@@ -87,7 +87,7 @@ impl Bench {
         }
     }
 
-    /// A gang block of these pieces; its header is put in as many places as `copies`.
+    /// Adds a gang block with these pieces, with `copies` copies of its header.
     fn gang(&self, whole: &[u8], pieces: &[BlockPointer], copies: usize) -> BlockPointer {
         let mut header = [0; HEADER_BYTES];
         for (bytes, piece) in header.chunks_exact_mut(128).zip(pieces) {
@@ -130,17 +130,11 @@ fn a_bad_copy_is_reported_and_the_next_one_read() {
     bench.damage(dvas[0]);
     assert_eq!(bench.reader.read_block(&bp, AT).unwrap()[..], data);
     assert!(
-        bench
-            .bad
-            .0
-            .lock()
-            .unwrap()
-            .concat()
-            .contains("copy 0:0:1000: wrong data in 4096 bytes at offset 0x400000 of disk")
+        bench.bad.0.lock().unwrap().concat().contains("copy 0:0:1000: 4096 bytes at offset 0x400000 of disk")
     );
     bench.damage(dvas[1]);
     bench.damage(dvas[2]);
-    // The block is remembered, the copies are not.
+    // The block is cached, but not its copies.
     assert_eq!(bench.reader.read_block(&bp, AT).unwrap()[..], data);
     let check = bench.reader.check_block(&bp, AT).unwrap();
     assert_eq!((check.copies, check.readable, check.bad.len()), (3, 0, 3));
@@ -173,7 +167,7 @@ fn blocks_of_the_other_byte_order_come_swapped() {
     let swapped: Vec<u8> = data.chunks(8).flat_map(|word| word.iter().rev().copied()).collect();
     assert_eq!(bench.reader.read_block(&BlockPointer::normal(&big), AT).unwrap()[..], swapped);
     assert_eq!(bench.reader.read_stored(&BlockPointer::normal(&big), AT).unwrap()[..], data);
-    // A file is bytes at level 0, and pointers above.
+    // A file has data at level 0, and pointers above.
     let file = NormalBlock { object_type: ObjectType::PLAIN_FILE_CONTENTS, ..big };
     assert_eq!(bench.reader.read_block(&BlockPointer::normal(&file), AT).unwrap()[..], data);
     let indirect = NormalBlock { level: 1, ..file };
@@ -244,7 +238,7 @@ fn embedded_content_is_expanded() {
 fn gang_blocks_are_put_together_from_what_is_good() {
     let bench = Bench::new();
     let whole = content(5 * 512);
-    // Nested: the second piece is a gang block again, the third place is not used.
+    // Nested: the second piece is a gang block again, and the third pointer is unused.
     let inner = bench.gang(&whole[512..], &[bench.piece(&whole[512..1536]), bench.piece(&whole[1536..])], 2);
     let inner_words = BlockPointer::normal(&NormalBlock {
         object_type: ObjectType::NONE,
@@ -306,18 +300,18 @@ fn gang_headers_that_do_not_fit_are_refused() {
     let bench = Bench::new();
     let whole = content(1024);
     let [half, rest] = [bench.piece(&whole[..512]), bench.piece(&whole[512..])];
-    assert!(bench.error(&bench.gang(&whole, &[half], 1)).contains("pieces of 512 bytes, expected 1024"));
-    assert!(bench.error(&bench.gang(&whole, &[half, rest, half], 1)).contains("where 0 are left"));
+    assert!(bench.error(&bench.gang(&whole, &[half], 1)).contains("pieces are 512 bytes, expected 1024"));
+    assert!(bench.error(&bench.gang(&whole, &[half, rest, half], 1)).contains("expected at most 0"));
     assert!(bench.error(&bench.gang(&whole, &[rest, half], 1)).contains("checksum fletcher4"));
     let embedded =
         BlockPointer::embedded(b"x", 512, CompressionType::OFF, ObjectType::NONE, 0, Txg(3)).unwrap();
     assert!(bench.error(&bench.gang(&whole, &[half, embedded], 1)).contains("EMBEDDED"));
-    // A header that lists itself three times over ends at the limit of depth, not in endless work.
+    // A header that contains itself three times ends at the maximum depth, without endless work.
     let offset = *bench.next.lock().unwrap();
     let itself = BlockPointer::normal(&bench.pointer(&whole, &[Dva::new(0, offset, 512, true)]));
     let endless = bench.gang(&whole, &[itself; PIECES], 1);
     assert_eq!(endless.dva(0), itself.dva(0));
-    assert!(bench.error(&endless).contains("a piece of 1024 bytes, where 0 are left"));
+    assert!(bench.error(&endless).contains("a piece is 1024 bytes, expected at most 0"));
     let offset = *bench.next.lock().unwrap();
     let itself = BlockPointer::normal(&bench.pointer(&whole, &[Dva::new(0, offset, 512, true)]));
     assert!(bench.error(&bench.gang(&whole, &[itself], 1)).contains("nested deeper"));

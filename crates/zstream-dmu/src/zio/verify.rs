@@ -1,4 +1,4 @@
-//! Does a stored block match the checksum in its pointer.
+//! Verification of a stored block with the checksum in its pointer.
 
 use zstream_format::algorithm::ChecksumType;
 use zstream_format::checksum::{Checksum, Salt, checksum};
@@ -9,41 +9,41 @@ use crate::blkptr::BlockPointer;
 use crate::error::{Fault, Result};
 use crate::intent_log;
 
-/// The checksum of one block pointer, ready to be compared with candidates.
+/// The checksum of one block pointer, prepared for comparison with candidates.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Verifier<'a> {
     kind: ChecksumType,
     order: ByteOrder,
     expected: Checksum,
-    /// Encryption took the last two words for a MAC.
+    /// `true` if the last two words hold a MAC of encryption.
     truncated: bool,
     salt: Option<&'a Salt>,
 }
 
 impl<'a> Verifier<'a> {
-    /// The verifier of what `bp` points at, in a pool with this salt.
+    /// Creates the verifier for the block of `bp`, in a pool with this salt.
     ///
     /// # Errors
-    /// The checksum function is not one for ordinary blocks, or needs a salt that is not known.
+    /// Fails if the checksum function is not one for ordinary blocks, or if it requires a salt that is not known.
     pub(super) fn new(bp: &BlockPointer, salt: Option<&'a Salt>) -> Result<Self> {
         let kind = bp.checksum_type();
         if !intent_log::is_log(kind) {
-            // Whether there is such a function, and a salt if it needs one, does not depend on the bytes.
+            // The existence of the function, and of a salt if it requires one, does not depend on the bytes.
             checksum(kind, &[], bp.byte_order(), salt)?;
         }
         let (expected, truncated) = (Checksum(bp.checksum()), is_cut(bp.uses_crypt(), bp.object_type()));
         Ok(Self { kind, order: bp.byte_order(), expected, truncated, salt })
     }
 
-    /// Whether there is a checksum at all: without one, any bytes are accepted.
+    /// Returns `true` if there is a checksum. Without one, any bytes are accepted.
     pub(super) fn tells_apart(&self) -> bool {
         !matches!(self.kind, ChecksumType::OFF | ChecksumType::NOPARITY)
     }
 
-    /// Accepts the stored bytes of the block.
+    /// Verifies the stored bytes of the block.
     ///
     /// # Errors
-    /// [`Fault::Checksum`] for any others.
+    /// Returns [`Fault::Checksum`] if they do not match.
     pub(super) fn verify(&self, stored: &[u8]) -> Result<()> {
         if !self.tells_apart() {
             return Ok(());
@@ -64,15 +64,15 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// Whether the checksum of a block is cut to its first half, because a MAC takes the place of the second one. An objset block
-/// holds its MACs itself.
+/// Returns `true` if the checksum of a block is truncated to its first half, with a MAC in place of the second. An
+/// objset block stores its MACs itself.
 pub(super) fn is_cut(uses_crypt: bool, object_type: ObjectType) -> bool {
     uses_crypt && object_type != ObjectType::OBJSET
 }
 
-/// The half of a checksum that a pointer with a MAC has room for.
+/// Returns the half of a checksum that is stored in a pointer with a MAC.
 pub(super) fn truncated(kind: ChecksumType, sum: Checksum) -> Checksum {
     let [a, b, c, d] = sum.0;
-    // The words that are cut off are folded in where the function is too weak to lose them.
+    // If the function is too weak for truncation, the other half is folded in.
     if kind.is_dedup_capable() { Checksum([a, b, 0, 0]) } else { Checksum([a ^ c, b ^ d, 0, 0]) }
 }

@@ -1,4 +1,4 @@
-//! The one way a block of a pool is written.
+//! The writer of blocks: the only code through which blocks of a pool are written.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,30 +26,30 @@ use crate::ids::Txg;
 use crate::lock::lock;
 use crate::zio::{AllocationClass, Space};
 
-/// About so much is handed to the devices together.
+/// The approximate number of bytes that are passed to the devices at once.
 const TOGETHER_BYTES: usize = 1 << 20;
 
-/// What of a pool decides how its blocks are written.
+/// The properties of a pool on which the form of its blocks depends.
 #[derive(Clone, Debug, Default)]
 pub struct WriterSettings {
-    /// The pool's salt, which keyed checksums need.
+    /// The salt of the pool, which keyed checksums require.
     pub salt: Option<Salt>,
-    /// Feature `hole_birth`: holes remember when they came to be.
+    /// `true` if the feature `hole_birth` is enabled: holes have a birth.
     pub hole_birth: bool,
-    /// Feature `embedded_data`: short content lies in the pointer.
+    /// `true` if the feature `embedded_data` is enabled: short content is stored in the pointer.
     pub embedded_data: bool,
-    /// For tests: blocks that take more bytes than this become gang blocks, even where there is room for them as a whole
+    /// For tests: larger blocks become gang blocks, even if there is space for them as a whole
     /// (`metaslab_force_ganging`).
     pub whole_max: Option<u64>,
-    /// For tests: no block is compressed (`zfs_mdcomp_disable`), so that each can be changed in its place.
+    /// For tests: blocks are not compressed (`zfs_mdcomp_disable`), so that each can be changed in place.
     pub is_uncompressed: bool,
 }
 
-/// Writes the blocks of a pool.
+/// A writer of the blocks of a pool.
 pub struct BlockWriter {
     space: Arc<dyn Space>,
     settings: WriterSettings,
-    /// Gang blocks written in a transaction group, by their first address: what takes them back or writes them again.
+    /// The gang blocks that were written in a transaction group, by their first address, to free or overwrite them.
     gangs: Mutex<(Txg, HashMap<Dva, Placed>)>,
     keys: Keyring,
 }
@@ -60,7 +60,7 @@ impl fmt::Debug for BlockWriter {
     }
 }
 
-/// A block as it is to be stored, still without a place.
+/// A block in its stored form, not yet allocated.
 struct Prepared<'a> {
     bytes: Cow<'a, [u8]>,
     block: NormalBlock,
@@ -69,19 +69,19 @@ struct Prepared<'a> {
 }
 
 enum Form<'a> {
-    /// Nothing is stored outside of the pointer.
+    /// A block that is completely in its pointer.
     Pointer(BlockPointer),
     Stored(Prepared<'a>),
 }
 
 impl BlockWriter {
-    /// A writer to `space`.
+    /// Creates a writer to `space`.
     #[must_use]
     pub fn new(space: Arc<dyn Space>, settings: WriterSettings) -> Self {
         Self { space, settings, gangs: Mutex::default(), keys: Keyring::default() }
     }
 
-    /// Everything that does not depend on where the block will lie.
+    /// Prepares a block as far as it does not depend on its location.
     fn prepare<'a>(&self, request: &WriteRequest<'a>) -> Result<Form<'a>> {
         let form = match request.content {
             Content::Logical(content) => self.prepare_logical(request, content),
@@ -117,7 +117,7 @@ impl BlockWriter {
                     props.level,
                     self.txg(),
                 );
-                return pointer.map(Form::Pointer).ok_or_else(|| Error::internal("an empty embedded block"));
+                return pointer.map(Form::Pointer).ok_or_else(|| Error::internal("embedded block is empty"));
             }
             DiskForm::Compressed(bytes) => (Cow::Owned(bytes), kind),
             DiskForm::Plain => (Cow::Borrowed(content), CompressionType::OFF),
@@ -125,7 +125,7 @@ impl BlockWriter {
         self.finish(request, content, bytes, compression, target).map(Form::Stored)
     }
 
-    /// Chooses between the place of the block before it and a new one, and sums.
+    /// Chooses between the location of the previous block and a new one, and computes the checksum.
     fn finish<'a>(
         &self,
         request: &WriteRequest<'a>,
@@ -138,8 +138,8 @@ impl BlockWriter {
         let mut in_place = false;
         if let Some(target) = target {
             in_place = bytes.len() as u64 <= target && target <= lsize;
-            // Where the content has outgrown its place, it gets one of twice the size or more, so that a block moves only a
-            // few times in a transaction group however often it is written.
+            // Content that exceeds its location gets a new one of at least twice the size, so that a block moves only
+            // a few times in a transaction group, no matter how often it is written.
             let unit = SECTOR_BYTES.max(1 << self.space.unit_shift());
             let roomy = (2 * target).max(bytes.len() as u64).next_multiple_of(unit);
             let psize = if in_place { target } else { roomy };
@@ -171,18 +171,19 @@ impl BlockWriter {
                 props.level,
                 self.txg(),
             );
-            return pointer.map(Form::Pointer).ok_or_else(|| {
-                Error::bad_shape(format!("an embedded block of {} bytes", stored.bytes.len()))
-            });
+            return pointer
+                .map(Form::Pointer)
+                .ok_or_else(|| Error::bad_shape(format!("embedded block is {} bytes", stored.bytes.len())));
         }
-        // Pools may have a larger unit than the stream's. A MAC is over what is stored, so that nothing can be added then.
+        // The unit of the pool may be larger than that of the stream. Encrypted blocks cannot be padded, because the
+        // MAC covers them as stored.
         let unit = if stored.crypt.is_some() { SECTOR_BYTES } else { 1 << self.space.unit_shift() };
         let padded = (stored.bytes.len() as u64).next_multiple_of(unit).min(lsize);
         let is_plain = stored.compression == CompressionType::OFF;
         let is_short = stored.crypt.is_some() && stored.bytes.len() as u64 != padded;
         if stored.bytes.len() as u64 > padded || is_short || is_plain && stored.bytes.len() as u64 != lsize {
             return Err(Error::bad_shape(format!(
-                "{} stored bytes of a block of {lsize}, compressed with {}",
+                "block is {} bytes stored and {lsize} logical, with compression {}",
                 stored.bytes.len(),
                 stored.compression
             )));
@@ -195,7 +196,7 @@ impl BlockWriter {
             Some(crypt) => kept(props, crypt)?,
             None => {
                 if props.level > 0 {
-                    return Err(Error::internal("an indirect block that comes as it is to be stored"));
+                    return Err(Error::internal("an indirect block is already in its stored form"));
                 }
                 (protect(props, request.at.objset, &self.keys, &[], &mut bytes)?, ByteOrder::Little)
             }
@@ -205,7 +206,8 @@ impl BlockWriter {
         Ok(Form::Stored(Prepared { bytes, block, seal, in_place }))
     }
 
-    /// The stored size of a block that can be overwritten: it was born in this transaction group.
+    /// Returns the stored size of a block that can be overwritten in place because it was born in this transaction
+    /// group.
     fn target(&self, request: &WriteRequest<'_>) -> Option<u64> {
         let before = &request.before;
         let is_new = before.kind() == BlockKind::Normal
@@ -226,7 +228,7 @@ impl BlockWriter {
             && !matches!(props.object_type, ObjectType::DNODE | ObjectType::OBJSET)
     }
 
-    /// The pointer's fields, addresses aside.
+    /// Returns the fields of the pointer, without addresses.
     fn sum(
         &self,
         request: &WriteRequest<'_>,
@@ -270,7 +272,7 @@ impl BlockWriter {
         gangs.1.insert(first, placed);
     }
 
-    /// Where the block goes, and whether these places were allocated now.
+    /// Returns the locations of a block, and `true` if they were newly allocated.
     fn place(&self, request: &WriteRequest<'_>, prepared: &Prepared<'_>) -> Result<(Placed, bool)> {
         let (props, before) = (&request.props, &request.before);
         if prepared.in_place {

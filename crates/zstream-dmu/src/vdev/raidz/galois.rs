@@ -1,9 +1,9 @@
-//! Arithmetic of raidz parity: the field GF(2^8) of polynomial 0x11d, in which 2 generates all non-zero numbers.
+//! Arithmetic of raidz parity: the field GF(2^8) with polynomial 0x11d, in which 2 generates all non-zero elements.
 //!
-//! Addition is xor. Parity P, Q and R of data columns `d[0] .. d[n-1]` are the sums of `g^(n-1-i) * d[i]` for
-//! g = 1, 2 and 4, byte by byte; columns shorter than the longest count as followed by zeros.
+//! Addition is xor. The parity columns P, Q and R of data columns `d[0] .. d[n-1]` are the sums of `g^(n-1-i) * d[i]`
+//! for g = 1, 2 and 4, byte by byte. Shorter columns count as padded with zeros.
 
-/// Exponents of the generator that make P, Q and R: parity column k sums powers of 2^k.
+/// The maximum number of parity columns: P, Q and R. Parity column k sums powers of 2^k.
 pub(super) const PARITY_COLUMNS_MAX: usize = 3;
 
 const EXP: [u8; 255] = exponentials();
@@ -36,7 +36,7 @@ const fn double(value: u8) -> u8 {
     (value << 1) ^ if value & 0x80 != 0 { 0x1d } else { 0 }
 }
 
-/// The product.
+/// Returns the product of `a` and `b`.
 pub(super) fn multiply(a: u8, b: u8) -> u8 {
     if a == 0 || b == 0 {
         return 0;
@@ -44,25 +44,25 @@ pub(super) fn multiply(a: u8, b: u8) -> u8 {
     EXP[(usize::from(LOG[usize::from(a)]) + usize::from(LOG[usize::from(b)])) % 255]
 }
 
-/// The number whose product with `a` is 1; `a` is not 0.
+/// Returns the multiplicative inverse of `a`, which is not 0.
 fn inverse(a: u8) -> u8 {
     debug_assert_ne!(a, 0);
     EXP[(255 - usize::from(LOG[usize::from(a)])) % 255]
 }
 
-/// What parity column `parity` (0 P, 1 Q, 2 R) multiplies data column `column` of `columns` by.
+/// Returns the coefficient of data column `column` of `columns` in parity column `parity` (0 P, 1 Q, 2 R).
 pub(super) fn coefficient(parity: usize, column: usize, columns: usize) -> u8 {
     EXP[(parity * (columns - 1 - column)) % 255]
 }
 
-/// `into[i] ^= from[i]`, over the length of `from`, which is at most that of `into`.
+/// Adds `from` to `into`: `into[i] ^= from[i]`, over the length of `from`, which is at most that of `into`.
 pub(super) fn add(into: &mut [u8], from: &[u8]) {
     for (a, b) in into.iter_mut().zip(from) {
         *a ^= b;
     }
 }
 
-/// Multiplies every byte by 2^`power` (power 0, 1 or 2), eight bytes at a time.
+/// Multiplies every byte by 2^`power` (`power` is 0, 1 or 2), eight bytes at a time.
 pub(super) fn shift(bytes: &mut [u8], power: usize) {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     const REST: u64 = 0xfefe_fefe_fefe_fefe;
@@ -70,7 +70,7 @@ pub(super) fn shift(bytes: &mut [u8], power: usize) {
         let (words, tail) = bytes.as_chunks_mut::<8>();
         for chunk in words {
             let word = u64::from_ne_bytes(*chunk);
-            // Every byte that overflows gives a mask byte 0xff, which takes in the polynomial.
+            // Every byte that overflows yields a mask byte 0xff, which selects the polynomial.
             let over = word & HIGH;
             let mask = (over << 1).wrapping_sub(over >> 7);
             *chunk = (((word << 1) & REST) ^ (mask & 0x1d1d_1d1d_1d1d_1d1d)).to_ne_bytes();
@@ -81,7 +81,7 @@ pub(super) fn shift(bytes: &mut [u8], power: usize) {
     }
 }
 
-/// `into[i] ^= factor * from[i]`.
+/// Adds a multiple of `from` to `into`: `into[i] ^= factor * from[i]`.
 pub(super) fn add_multiple(into: &mut [u8], from: &[u8], factor: u8) {
     match factor {
         0 => {}
@@ -98,7 +98,7 @@ pub(super) fn add_multiple(into: &mut [u8], from: &[u8], factor: u8) {
     }
 }
 
-/// Inverts a square matrix of up to three rows by elimination; `None` when it has no inverse.
+/// Inverts a square matrix of up to three rows by elimination. Returns `None` if it is singular.
 pub(super) fn invert(rows: &[[u8; PARITY_COLUMNS_MAX]]) -> Option<Vec<[u8; PARITY_COLUMNS_MAX]>> {
     let n = rows.len();
     let mut left = rows.to_vec();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn multiplication_is_the_fields() {
-        // Multiplication by shifting and reducing, the definition.
+        // Multiplication by shifting and reducing, which is the definition.
         fn slow(mut a: u8, mut b: u8) -> u8 {
             let mut product = 0;
             while b != 0 {
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// Whatever columns are lost and whatever parity is left, the equations have one solution.
+    /// For any lost columns and any remaining parity, the equations have one solution.
     #[test]
     fn every_choice_of_parity_and_columns_can_be_solved() {
         for columns in [3, 4, 9, 60, 252] {

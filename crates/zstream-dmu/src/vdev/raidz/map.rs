@@ -1,8 +1,8 @@
-//! Where the columns of a block lie on the members of a raidz vdev.
+//! The layout of blocks on the members of a raidz vdev.
 //!
-//! A block of `s` data sectors at sector `b` of the vdev (of `n` members with `p` parity) takes `tot = s + p * rows`
-//! sectors. Sector number `i` of the vdev is on member `i mod n` at sector `i div n` of it. With n = 4, p = 1, s = 5
-//! and b = 1:
+//! On a vdev of `n` members with `p` parity, a block of `s` data sectors at sector `b` occupies
+//! `tot = s + p * rows` sectors. Sector number `i` of the vdev is sector `i div n` of member `i mod n`. With n = 4,
+//! p = 1, s = 5 and b = 1:
 //!
 //! ```text
 //! member      0     1     2     3        the columns of the block, parity first:
@@ -12,38 +12,40 @@
 //!                                          3: D4     (member 0)
 //! ```
 //!
-//! Data runs down the columns: the first data column holds the first sectors of the block, and so on. The first columns are
-//! one sector longer than the last ones when the sectors do not divide evenly. Sectors allocated beyond `tot` are padding.
+//! Data is stored column by column: the first data column has the first sectors of the block, and so on. The first
+//! columns are one sector longer than the last ones if the sectors do not divide evenly. Allocated sectors after
+//! `tot` are padding.
 //!
-//! Single parity: when bit 20 of the block's offset is set, the first data column and the parity column change places.
+//! With single parity, the first data column and the parity column are swapped if bit 20 of the offset of the block
+//! is set.
 //!
-//! After an expansion, older blocks keep the width they were written with (`L`), but their sectors have been moved to where
-//! the new number of members puts them. Such a block is mapped row by row, each with its own parity.
+//! After an expansion, older blocks keep the width with which they were written (`L`), but their sectors are moved to
+//! their locations with the new number of members. Such a block is mapped row by row, each with its own parity.
 //!
-//! Corresponds to `vdev_raidz_map_alloc` and `vdev_raidz_map_alloc_expanded`.
+//! This corresponds to `vdev_raidz_map_alloc` and `vdev_raidz_map_alloc_expanded`.
 
 use super::galois::PARITY_COLUMNS_MAX;
 
-/// Most members of a raidz vdev: the parity's coefficients repeat after 255 columns.
+/// The maximum number of members of a raidz vdev: the coefficients of parity repeat after 255 columns.
 pub const MEMBERS_MAX: usize = 255;
 
-/// Bit of a block's offset that makes single-parity raidz swap its first two columns.
+/// The bit of the offset of a block with which single-parity raidz swaps the first two columns.
 const SWAP_BIT: u64 = 1 << 20;
 
-/// A piece of a block on one member.
+/// The part of a block on one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Index of the member.
+    /// The index of the member.
     pub child: usize,
-    /// Byte offset in the member's allocatable space.
+    /// The byte offset in the allocatable space of the member.
     pub offset: u64,
-    /// Size in bytes; 0 for a place in a short row that is not stored and counts as zeros.
+    /// The size in bytes; 0 for a column of a short row that is not stored and counts as zeros.
     pub len: usize,
-    /// Byte offset in the block, padded to whole sectors. Without meaning for parity.
+    /// The byte offset in the block, padded to whole sectors. Unused for parity.
     pub start: usize,
 }
 
-/// Columns that share parity: `parity` parity columns, then the data columns in their order.
+/// Columns that share parity: first the parity columns, then the data columns in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// All columns.
@@ -53,55 +55,55 @@ pub struct Row {
 /// The layout of one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Map {
-    /// Number of parity columns in each row.
+    /// The number of parity columns in each row.
     pub parity: usize,
-    /// Size of the block's data padded to whole sectors.
+    /// The size of the data of the block, padded to whole sectors.
     pub padded_len: usize,
     /// The rows: one, unless the vdev was expanded after the block was written.
     pub rows: Vec<Row>,
 }
 
-/// How a raidz vdev was widened by attaching members (feature `raidz_expansion`).
+/// The expansions of a raidz vdev by attached members (feature `raidz_expansion`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expansion {
-    /// Transaction groups in which expansions were completed, ascending.
+    /// The transaction groups in which expansions were completed, in ascending order.
     pub done_txgs: Vec<u64>,
-    /// While an expansion is going on: the byte offset in the vdev up to which sectors have been moved.
+    /// During an expansion, the byte offset in the vdev up to which sectors have been moved.
     pub reflowed_to: Option<u64>,
 }
 
 /// The shape of a raidz vdev.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Geometry {
-    /// Number of members.
+    /// The number of members.
     pub children: usize,
-    /// Parity columns, 1 to 3.
+    /// The number of parity columns, 1 to 3.
     pub parity: usize,
-    /// Binary logarithm of the sector size.
+    /// The binary logarithm of the sector size.
     pub ashift: u8,
-    /// Its history of expansions.
+    /// The expansions.
     pub expansion: Expansion,
 }
 
 impl Geometry {
-    /// Says why no raidz vdev has this shape.
+    /// Validates the shape.
     ///
     /// # Errors
-    /// What was found and what was expected.
+    /// Fails if no raidz vdev has this shape. The error is the text of the reason.
     pub fn validate(&self) -> Result<(), String> {
         let Self { children, parity, expansion, .. } = self;
         if !(1..=PARITY_COLUMNS_MAX).contains(parity) {
-            return Err(format!("raidz parity {parity}, expected 1 to {PARITY_COLUMNS_MAX}"));
+            return Err(format!("raidz has parity {parity}, expected 1 to {PARITY_COLUMNS_MAX}"));
         }
         if *children <= *parity || *children > MEMBERS_MAX {
             return Err(format!(
-                "raidz{parity} of {children} members, expected {} to {MEMBERS_MAX}",
+                "raidz{parity} has {children} members, expected {} to {MEMBERS_MAX}",
                 parity + 1
             ));
         }
         if self.original_width() <= *parity {
             return Err(format!(
-                "raidz{parity} of {children} members after {} expansions",
+                "raidz{parity} has {children} members after {} expansions",
                 expansion.done_txgs.len()
             ));
         }
@@ -113,13 +115,14 @@ impl Geometry {
         self.children.saturating_sub(added)
     }
 
-    /// The number of members that a block born in `birth` was written for.
+    /// Returns the number of members with which a block born in `birth` was written.
     #[must_use]
     pub fn logical_width(&self, birth: u64) -> usize {
         self.original_width() + self.expansion.done_txgs.iter().filter(|&&txg| txg <= birth).count()
     }
 
-    /// Bytes that a block of `psize` bytes takes when it is written for `width` members (`vdev_raidz_asize`).
+    /// Returns the allocated size of a block of `psize` bytes that is written with `width` members
+    /// (`vdev_raidz_asize`).
     #[must_use]
     pub fn asize(&self, psize: u64, width: usize) -> u64 {
         let parity = self.parity as u64;
@@ -128,9 +131,9 @@ impl Geometry {
         sectors.next_multiple_of(parity + 1) << self.ashift
     }
 
-    /// The layout of the block of `psize` bytes at byte `offset` of the vdev, born in `birth`.
+    /// Returns the layout of the block of `psize` bytes at byte `offset` of the vdev, born in `birth`.
     ///
-    /// `psize` is at most the largest block and `offset` below 2^63; the shape is valid.
+    /// `psize` must not exceed the maximum block size, `offset` must be below 2^63, and the shape must be valid.
     #[must_use]
     pub fn map(&self, offset: u64, psize: usize, birth: u64) -> Map {
         let width = self.logical_width(birth);
@@ -170,7 +173,7 @@ impl Geometry {
         let first = (offset >> self.ashift) + (row * width) as u64;
         let count = split.total.min(width);
         let physical = match self.expansion.reflowed_to {
-            // A row that has not been wholly moved is still where one member less puts it.
+            // A row that is not completely moved is still at its location with one member less.
             Some(reflowed) if first + count as u64 > reflowed >> self.ashift => self.children - 1,
             _ => self.children,
         };
@@ -193,24 +196,24 @@ impl Geometry {
         Row { columns }
     }
 
-    /// The member that holds a sector of the vdev, and the byte offset there.
+    /// Returns the member that holds a sector of the vdev, and the byte offset on it.
     fn locate(&self, sector: u64, members: usize) -> (usize, u64) {
         let members = members as u64;
         ((sector % members) as usize, (sector / members) << self.ashift)
     }
 }
 
-/// How many sectors the columns of a block have.
+/// The numbers of sectors in the columns of a block.
 struct Split {
-    /// Rows that every data column has.
+    /// The number of rows with a sector of every data column.
     full: usize,
-    /// Data sectors beyond the full rows.
+    /// The number of data sectors after the full rows.
     remainder: usize,
-    /// Columns, parity included, that have one sector more.
+    /// The number of columns, parity included, that have one more sector.
     big: usize,
-    /// Rows in all.
+    /// The total number of rows.
     rows: usize,
-    /// Sectors in all, parity included.
+    /// The total number of sectors, parity included.
     total: usize,
 }
 
@@ -229,7 +232,7 @@ impl Split {
     }
 }
 
-/// The first two columns change places on the members; what they hold stays.
+/// Swaps the locations of the first two columns; their content remains.
 fn swap_places(columns: &mut [Column]) {
     if let [first, second, ..] = columns {
         std::mem::swap(&mut first.child, &mut second.child);
@@ -325,7 +328,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every data sector has one place, no two sectors share one, and all lie within the allocation.
+        /// Every data sector has one location, no two sectors share one, and all are within the allocation.
         #[test]
         fn a_map_covers_the_block_once(
             children in 2_usize..12, parity in 1_usize..4, added in 0_usize..3, sectors in 1_usize..200,

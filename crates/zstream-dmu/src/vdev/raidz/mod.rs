@@ -1,8 +1,8 @@
-//! Raidz: blocks spread over members with one to three parity columns.
+//! Raidz: blocks that are spread over members with one to three parity columns.
 //!
-//! Only a block's checksum says whether its data is right; a column alone says nothing. So reading is a search: the data
-//! columns as they are, then rebuilt without the members that fail to answer, then without further members, one, two or
-//! three at a time as long as there is parity, until the block's checksum holds.
+//! Only the checksum of a block shows if its data is correct; a single column has no checksum. Reading is therefore a
+//! search: first the data columns as they are, then reconstructed without the members that could not be read, then
+//! without further members, one, two or three at a time as far as parity allows, until the checksum matches.
 
 mod galois;
 mod map;
@@ -16,11 +16,11 @@ use self::stripe::Stripe;
 use super::{Damage, DamageCause, Effort, Reading, Vdev};
 use crate::error::{Error, Fault, Result};
 
-/// How many sets of members are distrusted in turn before a block is given up. All sets of three out of 60 members are
-/// fewer.
+/// The maximum number of sets of members that are assumed corrupt in turn before reading of a block fails. It exceeds
+/// the number of sets of three out of 60 members.
 pub const COMBINATIONS_MAX: usize = 40_000;
 
-/// How many choices among the two halves of members being replaced are tried.
+/// The maximum number of combinations that are tried of the two halves of members that are being replaced.
 pub const SOURCES_MAX: usize = 64;
 
 /// A block of a raidz vdev.
@@ -33,7 +33,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Reads `out.len()` bytes so that they pass `reading`'s verification.
+    /// Reads `out.len()` bytes that pass the verification of `reading`.
     pub(super) fn read(&self, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         let map = self.geometry.map(self.offset, out.len(), self.birth);
         if reading.effort == Effort::AnyCopy
@@ -54,17 +54,17 @@ impl Place<'_> {
                 Err(error) => errors.push(error),
             }
         }
-        // What was found on the way explains the failure better than the failure of the search alone.
+        // The errors of the members explain the failure better than that of the last attempt.
         Err(Fault::NoGoodCopy(errors).into())
     }
 
-    /// Reads the data columns as they are, without any verification.
+    /// Reads the data columns without verification.
     pub(super) fn read_unverified(&self, out: &mut [u8], source: usize) -> Result<()> {
         let map = self.geometry.map(self.offset, out.len(), self.birth);
         self.read_data(&map, out, source)
     }
 
-    /// How many ways there are to read every column; more than one only while a member is being replaced.
+    /// Returns the number of ways to read all columns, which exceeds one only while a member is being replaced.
     fn sources(&self) -> usize {
         self.children
             .iter()
@@ -73,7 +73,7 @@ impl Place<'_> {
             .min(SOURCES_MAX)
     }
 
-    /// Which of its sources member `child` is read from in the choice number `source`.
+    /// Returns the source from which member `child` is read in combination number `source`.
     fn source_of(&self, child: usize, mut source: usize) -> usize {
         for vdev in &self.children[..child] {
             source /= vdev.sources().max(1);
@@ -92,7 +92,7 @@ impl Place<'_> {
         }
         for row in &map.rows {
             for column in &row.columns[map.parity..] {
-                // The last sector may be padding in part, or as a whole when the block is very small.
+                // The last sector may be partly padding, or all of it if the block is very small.
                 let end = (column.start + column.len).min(out.len());
                 if column.start < end {
                     self.read_column(column, &mut out[column.start..end], source)?;
@@ -102,7 +102,8 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Rows of an expanded vdev are sectors; neighbours on a member are read in one go.
+    /// Reads the data of an expanded vdev. Its rows are single sectors; adjacent sectors on a member are read at
+    /// once.
     fn read_moved_data(&self, map: &Map, out: &mut [u8], source: usize) -> Result<()> {
         let data = map.rows.iter().flat_map(|row| &row.columns[map.parity..]);
         for run in runs(data) {
@@ -120,7 +121,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Reads every column, parity too, and notes why columns could not be read.
+    /// Reads every column, parity included, and records the errors of columns that could not be read.
     fn read_all<'m>(&self, map: &'m Map, source: usize, errors: &mut Vec<Error>) -> Stripe<'m> {
         let mut stripe = Stripe::new(map);
         for run in runs(map.rows.iter().flat_map(|row| &row.columns)) {
@@ -143,7 +144,7 @@ impl Place<'_> {
         stripe
     }
 
-    /// Finds the padded data that passes the verification.
+    /// Returns the padded data that passes the verification.
     fn search(&self, stripe: &Stripe<'_>, len: usize, reading: &Reading<'_>) -> Result<Vec<u8>> {
         let missing = stripe.missing();
         let parity = self.geometry.parity;
@@ -163,8 +164,7 @@ impl Place<'_> {
                 }
                 tried += 1;
                 if tried >= COMBINATIONS_MAX {
-                    let tries =
-                        format!("{}: a block damaged in more ways than {tried} reconstructions", self.name);
+                    let tries = format!("{}: trying more than {tried} reconstructions of a block", self.name);
                     return Err(Error::unsupported(tries));
                 }
                 if !next_combination(&mut chosen, members.len()) {
@@ -189,8 +189,8 @@ impl Place<'_> {
             .collect()
     }
 
-    /// Reports the members that did not hold what they should. All sources of a member that is being replaced are compared
-    /// when every copy is wanted.
+    /// Reports the members whose content was corrupt or unreadable. If all copies are requested, all sources of a
+    /// member that is being replaced are compared.
     fn report(&self, stripe: &Stripe<'_>, data: &[u8], reading: &mut Reading<'_>) {
         let mut wrong = stripe.wrong(data);
         let missing = stripe.missing();
@@ -219,8 +219,8 @@ impl Place<'_> {
     }
 }
 
-/// What the members must hold for a block whose content is `data`: member, byte offset in its space, bytes. Parity first in
-/// each row.
+/// Returns the columns of a block with the content `data`: member, byte offset in its space, and bytes. In each row,
+/// parity is first.
 pub(super) fn columns(map: &Map, data: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
     let mut padded = data.to_vec();
     padded.resize(map.padded_len, 0);
@@ -234,7 +234,7 @@ pub(super) fn columns(map: &Map, data: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
     stored.map(column).collect()
 }
 
-/// Columns that lie side by side on one member.
+/// Adjacent columns on one member.
 struct Run<'a> {
     child: usize,
     offset: u64,
@@ -271,7 +271,7 @@ fn runs<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Run<'a>> {
     runs
 }
 
-/// The next choice of `chosen.len()` out of `n` in lexical order.
+/// Advances to the next combination of `chosen.len()` out of `n`, in lexical order.
 fn next_combination(chosen: &mut [usize], n: usize) -> bool {
     let k = chosen.len();
     let Some(i) = (0..k).rev().find(|&i| chosen[i] < n - k + i) else { return false };

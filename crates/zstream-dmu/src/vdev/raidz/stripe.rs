@@ -1,11 +1,11 @@
-//! The columns of one block as they were read, and what can be rebuilt from them.
+//! The columns of one block as they were read, and their reconstruction.
 
 use std::collections::BTreeSet;
 
 use super::galois::{self, PARITY_COLUMNS_MAX};
 use super::map::{Map, Row};
 
-/// Content of the columns of a block, row by row; `None` where a column could not be read.
+/// The content of the columns of a block, row by row; `None` for a column that could not be read.
 #[derive(Debug)]
 pub(super) struct Stripe<'a> {
     pub(super) map: &'a Map,
@@ -13,7 +13,7 @@ pub(super) struct Stripe<'a> {
 }
 
 impl<'a> Stripe<'a> {
-    /// A stripe of which nothing has been read yet. Places that are not stored are known to be empty.
+    /// Creates a stripe of which nothing has been read yet. Columns that are not stored are known to be empty.
     pub(super) fn new(map: &'a Map) -> Self {
         let known = |len: usize| (len == 0).then(Vec::new);
         let contents =
@@ -21,7 +21,7 @@ impl<'a> Stripe<'a> {
         Self { map, contents }
     }
 
-    /// The members of which some column could not be read.
+    /// Returns the members with columns that could not be read.
     pub(super) fn missing(&self) -> BTreeSet<usize> {
         let mut missing = BTreeSet::new();
         for (row, contents) in self.map.rows.iter().zip(&self.contents) {
@@ -31,8 +31,8 @@ impl<'a> Stripe<'a> {
         missing
     }
 
-    /// The block's data, padded to sectors, from the columns of all members but `distrusted`; `None` when parity does not
-    /// suffice.
+    /// Reconstructs the data of the block, padded to sectors, from the columns of all members except `distrusted`.
+    /// Returns `None` if parity does not suffice.
     pub(super) fn rebuild(&self, distrusted: &BTreeSet<usize>) -> Option<Vec<u8>> {
         let mut data = vec![0; self.map.padded_len];
         for (row, contents) in self.map.rows.iter().zip(&self.contents) {
@@ -82,7 +82,7 @@ impl<'a> Stripe<'a> {
             })
             .collect();
         let solution = galois::invert(&equations)?;
-        // What the parity says beyond the columns that are known.
+        // The difference between the parity and the sum of the known columns.
         let syndromes: Vec<Vec<u8>> = with
             .iter()
             .map(|&k| {
@@ -102,7 +102,7 @@ impl<'a> Stripe<'a> {
         Some(())
     }
 
-    /// What column `n` of row `row` must hold when the block's padded data is `data`.
+    /// Returns the content of column `n` of row `row` for a block with the padded data `data`.
     pub(super) fn expected(&self, row: usize, n: usize, data: &[u8]) -> Vec<u8> {
         let columns = &self.map.rows[row].columns;
         let content = |n: usize| &data[columns[n].start..columns[n].start + columns[n].len];
@@ -112,7 +112,7 @@ impl<'a> Stripe<'a> {
         sum_of(n, columns[0].len, (self.map.parity..columns.len()).map(|n| Some(content(n))))
     }
 
-    /// The members whose columns, as far as they were read, are not what `data` makes them.
+    /// Returns the members with columns that were read and do not match `data`.
     pub(super) fn wrong(&self, data: &[u8]) -> BTreeSet<usize> {
         let mut wrong = BTreeSet::new();
         for (r, (row, contents)) in self.map.rows.iter().zip(&self.contents).enumerate() {
@@ -126,7 +126,7 @@ impl<'a> Stripe<'a> {
     }
 }
 
-/// Parity number `parity` over data columns; `None` counts as zeros.
+/// Computes parity column `parity` over data columns; `None` counts as zeros.
 fn sum_of<T: AsRef<[u8]>>(parity: usize, len: usize, columns: impl Iterator<Item = Option<T>>) -> Vec<u8> {
     let mut sum = vec![0; len];
     for column in columns {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn parity_of_known_bytes() {
-        // Two data columns 0x80 and 0x01: P is their sum, Q 2*0x80 + 0x01, R 4*0x80 + 0x01.
+        // With two data columns 0x80 and 0x01, P is their sum, Q is 2*0x80 + 0x01, and R is 4*0x80 + 0x01.
         let geometry = Geometry { children: 5, parity: 3, ashift: 9, expansion: Expansion::default() };
         let map = geometry.map(0, 1024, 0);
         let mut data = vec![0x80; 512];
@@ -170,7 +170,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Up to as many members as there is parity can be lost, whichever they are; one more cannot.
+        /// Any members up to the number of parity columns can be lost, and one more cannot.
         #[test]
         fn any_members_up_to_the_parity_can_be_lost(
             parity in 1_usize..4, more in 1_usize..5, sectors in 1_usize..24, at in 0_u64..4096, seed: u64, old: bool,

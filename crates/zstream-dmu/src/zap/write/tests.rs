@@ -193,8 +193,8 @@ fn limits_are_named() {
     let texts = [
         "cannot be the name",
         "cannot be the name",
-        "ZAP key of 1025",
-        "ZAP value of 8193",
+        "ZAP key is too large: 1025",
+        "ZAP value is too large: 8193",
         "names",
         "not found",
     ];

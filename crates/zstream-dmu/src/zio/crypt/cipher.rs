@@ -1,4 +1,4 @@
-//! The six suites behind one type.
+//! The six encryption suites as one type.
 
 use aes::{Aes128, Aes192, Aes256};
 use aes_gcm::AesGcm;
@@ -20,7 +20,7 @@ pub(super) enum Cipher {
     Gcm256(Box<AesGcm<Aes256, U12>>),
 }
 
-/// Length of the key of a suite in bytes.
+/// Returns the length of the key of a suite in bytes.
 pub(super) fn key_len(suite: CryptSuite) -> Result<usize> {
     match suite {
         CryptSuite::AES_128_CCM | CryptSuite::AES_128_GCM => Ok(16),
@@ -31,13 +31,13 @@ pub(super) fn key_len(suite: CryptSuite) -> Result<usize> {
 }
 
 fn with_key<C: KeyInit>(key: &[u8]) -> Result<Box<C>> {
-    let cipher =
-        C::new_from_slice(key).map_err(|_| Fault::BadKey(format!("a key of {} bytes", key.len())))?;
+    let cipher = C::new_from_slice(key)
+        .map_err(|_| Fault::BadKey(format!("key has an unexpected length, {} bytes", key.len())))?;
     Ok(Box::new(cipher))
 }
 
 impl Cipher {
-    /// The cipher of `suite` with this key.
+    /// Creates the cipher of `suite` with this key.
     pub(super) fn new(suite: CryptSuite, key: &[u8]) -> Result<Self> {
         Ok(match suite {
             CryptSuite::AES_128_CCM => Self::Ccm128(with_key(key)?),
@@ -50,7 +50,7 @@ impl Cipher {
         })
     }
 
-    /// The cipher that wraps the keys of a dataset of `suite`: its mode, with a key of 256 bits always.
+    /// Creates the cipher that wraps the keys of a dataset of `suite`: the same mode, always with a key of 256 bits.
     pub(super) fn wrapping(suite: CryptSuite, key: &[u8; 32]) -> Result<Self> {
         let widest = match suite {
             CryptSuite::AES_128_CCM | CryptSuite::AES_192_CCM | CryptSuite::AES_256_CCM => {
@@ -64,7 +64,7 @@ impl Cipher {
         Self::new(widest, key)
     }
 
-    /// Encrypts in place and gives the MAC.
+    /// Encrypts in place, and returns the MAC.
     pub(super) fn encrypt(
         &self,
         iv: &[u8; IV_BYTES],
@@ -89,10 +89,10 @@ impl Cipher {
             Self::Gcm192(cipher) => run(&**cipher, iv, authenticated, message),
             Self::Gcm256(cipher) => run(&**cipher, iv, authenticated, message),
         }
-        .ok_or_else(|| Error::internal(format!("{bytes} bytes are too many to encrypt at once")))
+        .ok_or_else(|| Error::internal(format!("message of {bytes} bytes is too long to encrypt")))
     }
 
-    /// Decrypts in place; `what` is named when the MAC does not match.
+    /// Decrypts in place. The error of a MAC that does not match names `what`.
     pub(super) fn decrypt(
         &self,
         iv: &[u8; IV_BYTES],

@@ -1,4 +1,4 @@
-//! From what a user knows to the keys of a dataset.
+//! The derivation of the keys of a dataset from the user's key.
 //!
 //! ```text
 //! passphrase --PBKDF2--> wrapping key (32 bytes) --AEAD--> master key, HMAC key (64 bytes)
@@ -17,21 +17,21 @@ use super::{DatasetKey, IV_BYTES, MAC_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Guid;
 
-/// The most rounds of PBKDF2 that are taken from a pool: some minutes of work.
+/// The maximum number of rounds of PBKDF2 that are accepted from a pool: some minutes of work.
 const PBKDF2_ROUNDS_MAX: u64 = 100_000_000;
-/// Version of keys that are made.
+/// The version of new keys.
 const KEY_VERSION: u64 = 1;
-/// Lengths of a passphrase, as `zfs` takes them.
+/// The lengths of a passphrase that `zfs` accepts.
 const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 8..=512;
 
-/// In what form the user's key is given (`keyformat`).
+/// The format of the user's key (`keyformat`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFormat {
     /// 32 bytes.
     Raw,
     /// 64 hex digits.
     Hex,
-    /// Text of 8 to 512 bytes, stretched by PBKDF2-HMAC-SHA1.
+    /// A text of 8 to 512 bytes, stretched by PBKDF2-HMAC-SHA1.
     Passphrase {
         /// `pbkdf2salt`
         salt: u64,
@@ -41,10 +41,10 @@ pub enum KeyFormat {
 }
 
 impl KeyFormat {
-    /// The format with this number in the pool; salt and rounds count for a passphrase only.
+    /// Returns the format with this number in the pool. Salt and rounds apply only to a passphrase.
     ///
     /// # Errors
-    /// [`Fault::Unsupported`] for a number that does not exist.
+    /// Returns [`Fault::Unsupported`] for an unknown number.
     pub fn from_number(number: u64, salt: u64, rounds: u64) -> Result<Self> {
         match number {
             1 => Ok(Self::Raw),
@@ -54,7 +54,7 @@ impl KeyFormat {
         }
     }
 
-    /// Its number in the pool, with salt and rounds, which are 0 unless it is a passphrase.
+    /// Returns the number in the pool, the salt and the rounds, which are 0 for other formats than a passphrase.
     #[must_use]
     pub fn numbers(self) -> (u64, u64, u64) {
         match self {
@@ -64,7 +64,7 @@ impl KeyFormat {
         }
     }
 
-    /// Its name as `zfs get keyformat` shows it.
+    /// Returns the name in the output of `zfs get keyformat`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl KeyFormat {
     }
 }
 
-/// The key that wraps the keys of a dataset. Its memory is overwritten when it is dropped.
+/// The key that wraps the keys of a dataset. Its memory is overwritten on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappingKey(Zeroizing<[u8; 32]>);
 
@@ -86,22 +86,24 @@ impl fmt::Debug for WrappingKey {
 }
 
 impl WrappingKey {
-    /// Makes it of what the user gave: the content of a key file, or a line that was typed. One newline
-    /// at the end of a passphrase or of hex digits does not count.
+    /// Creates a key from the user's input: the content of a key file, or a typed line. A trailing newline of a
+    /// passphrase or of hex digits is ignored.
     ///
     /// # Errors
-    /// [`Fault::BadKey`] when the input has not the form that `format` asks for.
+    /// Returns [`Fault::BadKey`] if the input is not in the format `format`.
     pub fn new(format: KeyFormat, input: &[u8]) -> Result<Self> {
         let line = input.strip_suffix(b"\n").unwrap_or(input);
         match format {
-            KeyFormat::Raw => Ok(Self(Zeroizing::new(input.try_into().map_err(|_| {
-                Fault::BadKey(format!("a raw key has 32 bytes, this one has {}", input.len()))
-            })?))),
+            KeyFormat::Raw => Ok(Self(Zeroizing::new(
+                input
+                    .try_into()
+                    .map_err(|_| Fault::BadKey(format!("raw key is {} bytes, expected 32", input.len())))?,
+            ))),
             KeyFormat::Hex => Self::from_hex(line),
             KeyFormat::Passphrase { salt, rounds } => {
                 if !PASSPHRASE_BYTES.contains(&line.len()) {
                     return Err(Fault::BadKey(format!(
-                        "a passphrase has 8 to 512 bytes, this one has {}",
+                        "passphrase is {} bytes, expected 8 to 512",
                         line.len()
                     ))
                     .into());
@@ -124,29 +126,27 @@ impl WrappingKey {
     fn from_hex(digits: &[u8]) -> Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
         if digits.len() != 64 {
-            return Err(
-                Fault::BadKey(format!("a hex key has 64 digits, this one has {}", digits.len())).into()
-            );
+            return Err(Fault::BadKey(format!("hex key has {} digits, expected 64", digits.len())).into());
         }
         for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
             let text =
                 std::str::from_utf8(pair).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
             *byte = text
                 .and_then(|text| u8::from_str_radix(text, 16).ok())
-                .ok_or_else(|| Fault::BadKey("a hex key has hex digits only".to_owned()))?;
+                .ok_or_else(|| Fault::BadKey("hex key has characters that are not hex digits".to_owned()))?;
         }
         Ok(Self(key))
     }
 }
 
-/// The keys of a dataset as the pool and raw streams keep them (`DSL_CRYPTO_*`).
+/// The wrapped keys of a dataset, as stored in the pool and in raw streams (`DSL_CRYPTO_*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedKey {
     /// `DSL_CRYPTO_SUITE`
     pub suite: CryptSuite,
     /// `DSL_CRYPTO_GUID`
     pub guid: Guid,
-    /// `DSL_CRYPTO_VERSION`: 1, or 0 where it is missing.
+    /// `DSL_CRYPTO_VERSION`: 1, or 0 if it is missing.
     pub version: u64,
     /// `DSL_CRYPTO_IV`
     pub iv: [u8; IV_BYTES],
@@ -162,8 +162,8 @@ impl WrappedKey {
     /// Unwraps the keys.
     ///
     /// # Errors
-    /// [`Fault::WrongKey`] when `key` is not the one they were wrapped with; [`Fault::Unsupported`] for a
-    /// suite or version that does not exist.
+    /// Returns [`Fault::WrongKey`] if the keys were not wrapped with `key`, and [`Fault::Unsupported`] for an unknown
+    /// suite or version.
     pub fn unwrap(&self, key: &WrappingKey) -> Result<DatasetKey> {
         if self.version > 1 {
             return Err(Error::unsupported(format!("encryption key version {}", self.version)));
@@ -182,17 +182,17 @@ impl WrappedKey {
 }
 
 impl DatasetKey {
-    /// New keys of a suite.
+    /// Generates new keys of a suite.
     ///
     /// # Errors
-    /// The suite does not exist, or the system has no random numbers.
+    /// Fails if the suite does not exist, and if the system does not provide random numbers.
     pub fn generate(suite: CryptSuite, guid: Guid) -> Result<Self> {
         let master = Zeroizing::new(Zeroizing::new(random::<32>()?)[..key_len(suite)?].to_vec());
         Ok(Self::new(suite, guid, KEY_VERSION, master, Zeroizing::new(random()?)))
     }
 
-    /// The same keys for a dataset of another version of the format. Nothing makes keys of version 0 any more; this is for tests
-    /// of datasets that have them.
+    /// Returns the same keys for a dataset of another version of the format. Keys of version 0 are no longer created;
+    /// this is for tests of datasets that have them.
     #[must_use]
     pub fn with_version(self, version: u64) -> Self {
         Self { version, ..self }
@@ -201,7 +201,7 @@ impl DatasetKey {
     /// Wraps the keys.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// Fails if the system does not provide random numbers.
     pub fn wrap(&self, key: &WrappingKey) -> Result<WrappedKey> {
         let mut message = Zeroizing::new([&self.master[..], &self.hmac[..]].concat());
         let iv = random()?;
@@ -218,7 +218,7 @@ impl DatasetKey {
     }
 }
 
-/// What is authenticated with wrapped keys.
+/// Returns the data that is authenticated with wrapped keys.
 fn authenticated(suite: CryptSuite, guid: Guid, version: u64) -> Vec<u8> {
     let mut authenticated = guid.0.to_le_bytes().to_vec();
     if version > 0 {
@@ -250,13 +250,13 @@ mod tests {
     #[test]
     fn forms_of_a_key_are_judged() {
         let text = |format, input: &[u8]| WrappingKey::new(format, input).unwrap_err().to_string();
-        assert_eq!(text(KeyFormat::Raw, &[0; 31]), "a raw key has 32 bytes, this one has 31");
-        assert_eq!(text(KeyFormat::Hex, b"12\n"), "a hex key has 64 digits, this one has 2");
-        assert_eq!(text(KeyFormat::Hex, &[b'+'; 64]), "a hex key has hex digits only");
+        assert_eq!(text(KeyFormat::Raw, &[0; 31]), "raw key is 31 bytes, expected 32");
+        assert_eq!(text(KeyFormat::Hex, b"12\n"), "hex key has 2 digits, expected 64");
+        assert_eq!(text(KeyFormat::Hex, &[b'+'; 64]), "hex key has characters that are not hex digits");
         let passphrase = KeyFormat::Passphrase { salt: 1, rounds: 1000 };
-        assert_eq!(text(passphrase, b"short"), "a passphrase has 8 to 512 bytes, this one has 5");
+        assert_eq!(text(passphrase, b"short"), "passphrase is 5 bytes, expected 8 to 512");
         let slow = KeyFormat::Passphrase { salt: 1, rounds: u64::MAX };
-        assert!(text(slow, b"long enough").starts_with("pbkdf2iters of"));
+        assert!(text(slow, b"long enough").starts_with("pbkdf2iters is too large"));
     }
 
     #[test]

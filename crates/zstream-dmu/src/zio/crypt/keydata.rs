@@ -1,13 +1,13 @@
-//! `crypt_keydata`: what a raw stream's BEGIN says of the keys of the dataset and of its object set.
+//! `crypt_keydata`: the keys of a dataset and the properties of its object set in the BEGIN record of a raw stream.
 //!
 //! ```text
-//! keyformat, pbkdf2iters, pbkdf2salt     how the user's key becomes the wrapping key
-//! DSL_CRYPTO_*                           the keys of the dataset, wrapped
-//! portable_mac                           what authenticates the object set as a whole
-//! mdn_*                                  shape of the meta dnode, which that MAC covers
+//! keyformat, pbkdf2iters, pbkdf2salt     the derivation of the wrapping key from the user's key
+//! DSL_CRYPTO_*                           the wrapped keys of the dataset
+//! portable_mac                           the MAC of the object set as a whole
+//! mdn_*                                  the shape of the meta dnode, which that MAC covers
 //! ```
 //!
-//! The rules that a receiver holds it to are in `zstream_format::judge::begin`.
+//! The rules for receivers are in `zstream_format::judge::begin`.
 
 use zstream_format::algorithm::{ChecksumType, CompressionType, CryptSuite};
 use zstream_format::nvlist::NvList;
@@ -16,14 +16,14 @@ use super::key::{KeyFormat, WrappedKey};
 use crate::error::{Error, Result};
 use crate::ids::Guid;
 
-/// The keys and the shape of an encrypted snapshot, as a raw stream carries them.
+/// The keys and the shape of an encrypted snapshot in a raw stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyData {
-    /// In what form the user gives the key that wraps the others.
+    /// The format of the user's key.
     pub format: KeyFormat,
-    /// The keys.
+    /// The wrapped keys.
     pub wrapped: WrappedKey,
-    /// The MAC of the object set that does not change from pool to pool.
+    /// The MAC of the object set that is the same in every pool.
     pub portable_mac: [u8; 32],
     /// `mdn_checksum`
     pub meta_checksum: ChecksumType,
@@ -42,10 +42,10 @@ pub struct KeyData {
 }
 
 impl KeyData {
-    /// Reads the list.
+    /// Parses the list.
     ///
     /// # Errors
-    /// A value that is missing or of another size than ZFS writes.
+    /// Fails if a value is missing or does not have the size that ZFS writes.
     pub fn parse(list: &NvList) -> Result<Self> {
         let missing = |key: &str| Error::corrupt("crypt_keydata", format!("{key} is missing"));
         let number = |key: &str| list.get_u64(key).ok_or_else(|| missing(key));
@@ -82,7 +82,7 @@ impl KeyData {
 
 fn bytes<const N: usize>(list: &NvList, key: &str) -> Result<[u8; N]> {
     let found = list.get_u8_array(key).unwrap_or_default();
-    found.try_into().map_err(|_| {
-        Error::corrupt("crypt_keydata", format!("{key} has {} bytes, expected {N}", found.len()))
-    })
+    found
+        .try_into()
+        .map_err(|_| Error::corrupt("crypt_keydata", format!("{key} is {} bytes, expected {N}", found.len())))
 }

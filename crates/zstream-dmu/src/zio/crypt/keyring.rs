@@ -1,4 +1,4 @@
-//! The keys that were loaded, by dataset.
+//! The loaded keys, by dataset.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,8 +13,8 @@ use crate::ids::Bookmark;
 use crate::lock;
 use crate::zio::Decrypt;
 
-/// Keys by the number of the object set whose blocks they decrypt. Shared by those who load keys and the
-/// reader of blocks.
+/// The keys by the number of the object set whose blocks they decrypt. It is shared by the code that loads keys and
+/// the block reader.
 #[derive(Default)]
 pub struct Keyring(RwLock<HashMap<u64, Arc<DatasetKey>>>);
 
@@ -30,7 +30,7 @@ impl Keyring {
         lock::write(&self.0).insert(objset, key);
     }
 
-    /// The key of an object set, if it was loaded.
+    /// Returns the key of an object set, if it is loaded.
     #[must_use]
     pub fn get(&self, objset: u64) -> Option<Arc<DatasetKey>> {
         lock::read(&self.0).get(&objset).cloned()
@@ -45,13 +45,13 @@ impl Decrypt for Keyring {
             key.verify_objset(stored, bp.byte_order())?;
             return Ok(true);
         }
-        let mac = bp.mac().ok_or_else(|| Error::corrupt("block pointer", "encrypted, but without a MAC"))?;
+        let mac = bp.mac().ok_or_else(|| Error::corrupt("block pointer", "encrypted block has no MAC"))?;
         if bp.crypt_kind() != CryptKind::Encrypted {
             key.authenticate(stored, &mac)?;
             return Ok(true);
         }
         let (Some(salt), Some(iv)) = (bp.salt(), bp.iv()) else {
-            return Err(Error::corrupt("block pointer", "encrypted, but without salt and IV"));
+            return Err(Error::corrupt("block pointer", "encrypted block has no salt and IV"));
         };
         let params = CryptParams { salt, iv, mac };
         if object_type == ObjectType::DNODE {

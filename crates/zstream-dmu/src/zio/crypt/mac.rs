@@ -1,7 +1,7 @@
-//! What is authenticated of block pointers, dnodes and objset blocks.
+//! The authenticated parts of block pointers, dnodes and objset blocks.
 //!
-//! Only what a raw send carries over can be authenticated, so each structure is cut down to that:
-//! addresses, checksums and space used are left out.
+//! Only data that a raw send preserves can be authenticated. Addresses, checksums and used space are left out of each
+//! structure.
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha512};
@@ -16,15 +16,15 @@ use crate::error::{Error, Fault, Result};
 const FLAG_SPILL: u8 = 4;
 const OS_MAC_BYTES: usize = 32;
 const USER_ACCOUNTING_COMPLETE: u64 = 1;
-/// Dnodes of the accounting objects: users, groups, projects.
+/// The dnodes of the accounting objects: users, groups, projects.
 const OS_ACCOUNTING: [usize; 3] = [
     ObjsetBlock::offset_of("user_used"),
     ObjsetBlock::offset_of("group_used"),
     ObjsetBlock::offset_of("project_used"),
 ];
 
-/// What is authenticated of a block pointer (`blkptr_auth_buf_t`): properties, MAC, and a zero word in
-/// key version 1.
+/// Returns the authenticated part of a block pointer (`blkptr_auth_buf_t`): properties, MAC, and a zero word in key
+/// version 1.
 pub(super) fn pointer_record(pointer: &BlockPointer, version: u64) -> Vec<u8> {
     const PSIZE: u64 = 0xffff << 16;
     const COMPRESSION: u64 = 0x7f << 32;
@@ -52,11 +52,11 @@ pub(super) fn pointer_record(pointer: &BlockPointer, version: u64) -> Vec<u8> {
     record
 }
 
-/// What is authenticated of a dnode, bonus buffer aside: its core without flags and space used, and
-/// its pointers. `dnode` has all its slots and is in order `order`.
+/// Returns the authenticated part of a dnode, without its bonus buffer: its core without flags and used space, and
+/// its pointers. `dnode` has all its slots and is in byte order `order`.
 pub(super) fn dnode_record(dnode: &[u8], order: ByteOrder, version: u64) -> Result<Vec<u8>> {
-    let core =
-        DnodeCore::read(dnode, order).ok_or_else(|| Error::corrupt("dnode", "shorter than its core"))?;
+    let core = DnodeCore::read(dnode, order)
+        .ok_or_else(|| Error::corrupt("dnode", "dnode is shorter than its core"))?;
     let authenticated = DnodeCore { flags: core.flags & FLAG_SPILL, used: 0, ..core };
     let mut record = authenticated.to_bytes(ByteOrder::Little).to_vec();
     let spill = (core.flags & FLAG_SPILL != 0).then(|| dnode.len() - BLOCK_POINTER_BYTES);
@@ -64,15 +64,15 @@ pub(super) fn dnode_record(dnode: &[u8], order: ByteOrder, version: u64) -> Resu
     for at in pointers.chain(spill) {
         let pointer = BlockPointer::parse_at(dnode, at, order).ok_or_else(|| {
             let count = core.pointer_count;
-            Error::corrupt("dnode", format!("{count} block pointers in {} bytes", dnode.len()))
+            Error::corrupt("dnode", format!("{count} block pointers do not fit into {} bytes", dnode.len()))
         })?;
         record.extend(pointer_record(&pointer, version));
     }
     Ok(record)
 }
 
-/// The MAC of an indirect block: SHA-512 over what is authenticated of its pointers, cut short. `block`
-/// is the whole block, decompressed, in order `order`.
+/// Returns the MAC of an indirect block: a truncated SHA-512 of the authenticated parts of its pointers. `block` is
+/// the whole block, decompressed, in byte order `order`.
 #[must_use]
 pub fn indirect_mac(block: &[u8], order: ByteOrder, version: u64) -> [u8; MAC_BYTES] {
     let mut sum = Sha512::new();
@@ -86,10 +86,10 @@ pub fn indirect_mac(block: &[u8], order: ByteOrder, version: u64) -> [u8; MAC_BY
     mac
 }
 
-/// Checks the MAC of an indirect block, which takes no key.
+/// Verifies the MAC of an indirect block, which does not require a key.
 ///
 /// # Errors
-/// [`Fault::Authentication`] when it is not that of either key version.
+/// Returns [`Fault::Authentication`] if it does not match in any key version.
 pub fn verify_indirect(block: &[u8], order: ByteOrder, mac: &[u8; MAC_BYTES]) -> Result<()> {
     if [1, 0].into_iter().any(|version| indirect_mac(block, order, version) == *mac) {
         Ok(())
@@ -100,13 +100,13 @@ pub fn verify_indirect(block: &[u8], order: ByteOrder, mac: &[u8; MAC_BYTES]) ->
 
 fn head(block: &[u8], order: ByteOrder) -> Result<ObjsetHead> {
     ObjsetHead::read(block, order)
-        .ok_or_else(|| Error::corrupt("objset block", format!("{} bytes", block.len())))
+        .ok_or_else(|| Error::corrupt("objset block", format!("block is {} bytes, too short", block.len())))
 }
 
-/// The two MACs of an objset block in order `order`, of which it is told whether the second one has to be there.
+/// The two MACs of an objset block.
 pub(super) struct ObjsetMacs {
     portable: Hmac<Sha512>,
-    /// None where accounting is not complete or has no objects: also after a raw receive. It is zero then.
+    /// `None` if accounting is not complete or has no objects, as after a raw receive. The MAC is then zero.
     local: Option<Hmac<Sha512>>,
 }
 
@@ -114,9 +114,9 @@ impl ObjsetMacs {
     pub(super) fn new(key: &DatasetKey, block: &[u8], order: ByteOrder) -> Result<Self> {
         let ObjsetHead { meta_dnode, objset_type, flags, .. } = head(block, order)?;
         let mut portable = key.hmac();
-        // The type goes in big-endian: an oversight of the first version that all others repeat.
+        // The type is big-endian: an oversight of the first version that all later ones repeat.
         portable.update(&objset_type.to_be_bytes());
-        // No flag is portable.
+        // None of the flags is portable.
         portable.update(&[0; 8]);
         portable.update(&dnode_record(&meta_dnode, order, key.version)?);
 
@@ -136,7 +136,7 @@ impl ObjsetMacs {
         Ok(Self { portable, local: Some(local) })
     }
 
-    /// The MACs: portable, then local.
+    /// Returns the portable and the local MAC.
     pub(super) fn finish(self) -> [[u8; OS_MAC_BYTES]; 2] {
         let cut = |hmac: Hmac<Sha512>| {
             let mut mac = [0; OS_MAC_BYTES];
@@ -147,7 +147,7 @@ impl ObjsetMacs {
     }
 }
 
-/// Checks the MACs in an objset block.
+/// Verifies the MACs in an objset block.
 pub(super) fn verify_objset(key: &DatasetKey, block: &[u8], order: ByteOrder) -> Result<()> {
     let macs = ObjsetMacs::new(key, block, order)?;
     let ObjsetHead { portable_mac, local_mac, .. } = head(block, order)?;

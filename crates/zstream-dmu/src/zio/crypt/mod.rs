@@ -1,17 +1,17 @@
-//! Native encryption: what is done to a block between its checksum and its decompression.
+//! Native encryption: the processing of a block between its checksum and its decompression.
 //!
-//! A dataset has a master key and an HMAC key, kept wrapped by the user's key (`key`). What
-//! protects a block goes by its type:
+//! A dataset has a master key and an HMAC key, which are wrapped with the user's key (`key`). The protection of a
+//! block depends on its type:
 //!
 //! | block | protection |
 //! | --- | --- |
 //! | data of an encrypted type | AEAD of the stored bytes; salt, IV and MAC in the pointer |
-//! | block of dnodes | AEAD of the bonus buffers of encrypted types, the rest is authenticated (`dnodes`) |
-//! | data of another type | HMAC-SHA512 of the stored bytes, cut to 16 bytes |
+//! | block of dnodes | AEAD of the bonus buffers of encrypted types; the rest is authenticated (`dnodes`) |
+//! | data of another type | HMAC-SHA512 of the stored bytes, truncated to 16 bytes |
 //! | objset block | two HMACs inside it (`mac`) |
-//! | indirect block | SHA-512 over what is authenticated of its pointers, no key (`mac`) |
+//! | indirect block | SHA-512 of the authenticated parts of its pointers, without a key (`mac`) |
 //!
-//! Each block is encrypted with a key of its own, derived from the master key and the block's salt by HKDF.
+//! Each block is encrypted with its own key, derived by HKDF from the master key and the salt of the block.
 
 mod cipher;
 mod dnodes;
@@ -43,27 +43,28 @@ use crate::lock::lock;
 use cipher::Cipher;
 use random::random;
 
-/// Bytes of a salt.
+/// The size of a salt in bytes.
 pub const SALT_BYTES: usize = 8;
-/// Bytes of an initialization vector.
+/// The size of an initialization vector in bytes.
 pub const IV_BYTES: usize = 12;
-/// Bytes of a message authentication code.
+/// The size of a message authentication code in bytes.
 pub const MAC_BYTES: usize = 16;
-/// Block keys kept: each is one salt, and a dataset gets a new salt every 400 million blocks or on each mount.
+/// The maximum number of cached block keys. Each is for one salt; a dataset gets a new salt every 400 million blocks
+/// or on each mount.
 const CIPHERS_MAX: usize = 256;
 
-/// Salt, IV and MAC of an encrypted block, as its pointer holds them.
+/// The salt, IV and MAC of an encrypted block, from its pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CryptParams {
-    /// What the block's key is derived with.
+    /// The salt from which the key of the block is derived.
     pub salt: [u8; SALT_BYTES],
-    /// Initialization vector.
+    /// The initialization vector.
     pub iv: [u8; IV_BYTES],
-    /// Message authentication code.
+    /// The message authentication code.
     pub mac: [u8; MAC_BYTES],
 }
 
-/// The keys of a dataset, unwrapped (`dsl_crypto_key_t`). Their memory is overwritten when they are dropped.
+/// The unwrapped keys of a dataset (`dsl_crypto_key_t`). Their memory is overwritten on drop.
 pub struct DatasetKey {
     suite: CryptSuite,
     guid: Guid,
@@ -71,7 +72,7 @@ pub struct DatasetKey {
     master: Zeroizing<Vec<u8>>,
     hmac: Zeroizing<[u8; 64]>,
     ciphers: Mutex<HashMap<[u8; SALT_BYTES], Arc<Cipher>>>,
-    /// The salt of new blocks, once there are some.
+    /// The salt of new blocks; `None` before the first one.
     salt: Mutex<Option<[u8; SALT_BYTES]>>,
 }
 
@@ -92,25 +93,25 @@ impl DatasetKey {
         Self { suite, guid, version, master, hmac, ciphers: Mutex::default(), salt: Mutex::default() }
     }
 
-    /// The suite.
+    /// Returns the suite.
     #[must_use]
     pub fn suite(&self) -> CryptSuite {
         self.suite
     }
 
-    /// `DSL_CRYPTO_GUID`.
+    /// Returns `DSL_CRYPTO_GUID`.
     #[must_use]
     pub fn guid(&self) -> Guid {
         self.guid
     }
 
-    /// `DSL_CRYPTO_VERSION`: it says what of block pointers is authenticated.
+    /// Returns `DSL_CRYPTO_VERSION`, which determines the authenticated parts of block pointers.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// The cipher for a salt.
+    /// Returns the cipher for a salt.
     fn cipher(&self, salt: [u8; SALT_BYTES]) -> Result<Arc<Cipher>> {
         let mut ciphers = lock(&self.ciphers);
         if let Some(cipher) = ciphers.get(&salt) {
@@ -131,16 +132,16 @@ impl DatasetKey {
     /// Decrypts the stored bytes of a block of an encrypted type, in place.
     ///
     /// # Errors
-    /// [`Fault::Authentication`] when the MAC does not match.
+    /// Returns [`Fault::Authentication`] if the MAC does not match.
     pub fn decrypt(&self, stored: &mut [u8], params: &CryptParams) -> Result<()> {
         self.cipher(params.salt)?.decrypt(&params.iv, &[], stored, &params.mac, "a block")
     }
 
-    /// Decrypts the bonus buffers of a block of dnodes, in place, and authenticates the rest of it.
-    /// `order` is the order the block is in.
+    /// Decrypts the bonus buffers of a block of dnodes in place, and authenticates the rest of it. `order` is the
+    /// byte order of the block.
     ///
     /// # Errors
-    /// [`Fault::Authentication`] when the MAC does not match; a dnode that leaves its block.
+    /// Returns [`Fault::Authentication`] if the MAC does not match. Fails if a dnode exceeds the block.
     pub fn decrypt_dnodes(&self, block: &mut [u8], params: &CryptParams, order: ByteOrder) -> Result<()> {
         let mut split = dnodes::Split::new(block, order, self.version)?;
         self.cipher(params.salt)?.decrypt(
@@ -154,37 +155,35 @@ impl DatasetKey {
         Ok(())
     }
 
-    /// Encrypts the bytes of a block of an encrypted type as they are stored, in place.
+    /// Encrypts the stored bytes of a block of an encrypted type, in place.
     ///
     /// # Errors
-    /// The system has no random numbers, or the block is too large for the suite.
+    /// Fails if the system does not provide random numbers, and if the block is too large for the suite.
     pub fn encrypt(&self, stored: &mut [u8]) -> Result<CryptParams> {
         let (salt, iv) = (self.salt()?, random()?);
         let mac = self.cipher(salt)?.encrypt(&iv, &[], stored)?;
         Ok(CryptParams { salt, iv, mac })
     }
 
-    /// Encrypts the bytes of a block again, in place, as they were encrypted before: what comes out is what lay there, if its
-    /// MAC is.
+    /// Encrypts the bytes of a block again with the same parameters, in place. The result is the original stored
+    /// content if its MAC matches.
     ///
     /// # Errors
-    /// [`Fault::Authentication`] when they are other bytes, and then they must not be used; the block is too large for the
-    /// suite.
+    /// Returns [`Fault::Authentication`] if the MAC does not match; the bytes must then not be used. Fails if the
+    /// block is too large for the suite.
     pub fn encrypt_again(&self, stored: &mut [u8], params: &CryptParams) -> Result<()> {
         let mac = self.cipher(params.salt)?.encrypt(&params.iv, &[], stored)?;
         if mac != params.mac {
-            return Err(
-                Fault::Authentication { what: "a block that is to be encrypted again".to_owned() }.into()
-            );
+            return Err(Fault::Authentication { what: "a block that was encrypted again".to_owned() }.into());
         }
         Ok(())
     }
 
-    /// Encrypts the bonus buffers of a block of dnodes, in place, and authenticates the rest of it. `order` is the order the
-    /// block is in.
+    /// Encrypts the bonus buffers of a block of dnodes in place, and authenticates the rest of it. `order` is the
+    /// byte order of the block.
     ///
     /// # Errors
-    /// As for [`encrypt`](Self::encrypt); a dnode that leaves its block.
+    /// Fails like [`encrypt`](Self::encrypt), and if a dnode exceeds the block.
     pub fn encrypt_dnodes(&self, block: &mut [u8], order: ByteOrder) -> Result<CryptParams> {
         let (salt, iv) = (self.salt()?, random()?);
         let mut split = dnodes::Split::new(block, order, self.version)?;
@@ -193,7 +192,7 @@ impl DatasetKey {
         Ok(CryptParams { salt, iv, mac })
     }
 
-    /// The MAC of the stored bytes of a block that is authenticated only.
+    /// Returns the MAC of the stored bytes of a block that is only authenticated.
     #[must_use]
     pub fn code(&self, stored: &[u8]) -> [u8; MAC_BYTES] {
         let mut hmac = self.hmac();
@@ -203,16 +202,16 @@ impl DatasetKey {
         mac
     }
 
-    /// The portable and the local MAC of a little-endian objset block, whatever MACs are in it.
+    /// Returns the portable and the local MAC of a little-endian objset block. MACs in the block are ignored.
     ///
     /// # Errors
-    /// The block is too short for a dnode.
+    /// Fails if the block is too short for a dnode.
     pub fn objset_macs(&self, block: &[u8]) -> Result<[[u8; 32]; 2]> {
         Ok(mac::ObjsetMacs::new(self, block, ByteOrder::Little)?.finish())
     }
 
-    /// The salt of the blocks that are encrypted with this value: chosen once, since one program never writes so many
-    /// that OpenZFS would choose another one.
+    /// Returns the salt of the blocks that this key encrypts. It is generated once, because a process never writes so
+    /// many blocks that OpenZFS would change it.
     fn salt(&self) -> Result<[u8; SALT_BYTES]> {
         let mut salt = lock(&self.salt);
         match *salt {
@@ -221,10 +220,10 @@ impl DatasetKey {
         }
     }
 
-    /// Checks the stored bytes of a block that is authenticated only.
+    /// Verifies the MAC of the stored bytes of a block that is only authenticated.
     ///
     /// # Errors
-    /// [`Fault::Authentication`] when the MAC does not match.
+    /// Returns [`Fault::Authentication`] if the MAC does not match.
     pub fn authenticate(&self, stored: &[u8], mac: &[u8; MAC_BYTES]) -> Result<()> {
         let mut hmac = self.hmac();
         hmac.update(stored);
@@ -232,16 +231,16 @@ impl DatasetKey {
             .map_err(|_| Fault::Authentication { what: "a block that is not encrypted".to_owned() }.into())
     }
 
-    /// Checks the two MACs inside an objset block, which is in order `order`.
+    /// Verifies the two MACs inside an objset block, which is in byte order `order`.
     ///
     /// # Errors
-    /// [`Fault::Authentication`] when one does not match.
+    /// Returns [`Fault::Authentication`] if one does not match.
     pub fn verify_objset(&self, block: &[u8], order: ByteOrder) -> Result<()> {
         mac::verify_objset(self, block, order)
     }
 
     fn hmac(&self) -> Hmac<Sha512> {
-        // HMAC takes keys of any length.
+        // HMAC accepts keys of any length.
         Hmac::new_from_slice(&*self.hmac).unwrap_or_else(|_| unreachable!())
     }
 }

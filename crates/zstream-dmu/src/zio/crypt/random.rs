@@ -1,4 +1,4 @@
-//! What keys, salts and initialization vectors are made of: never a seed.
+//! The source of keys, salts and initialization vectors, which is never seeded.
 
 use std::sync::Mutex;
 
@@ -8,7 +8,7 @@ use crate::random::Random;
 
 static SYSTEM: Mutex<Option<Random>> = Mutex::new(None);
 
-/// Bytes that nobody can guess.
+/// Returns unpredictable bytes.
 pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut system = lock(&SYSTEM);
     let source = match &mut *system {

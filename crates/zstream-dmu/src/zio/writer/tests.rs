@@ -51,7 +51,7 @@ fn content_chooses_its_form() {
     let mut half = noise(8192);
     half[..4096].fill(0);
     assert_eq!((write(&half).psize(), write(&half).compression()), (4608, CompressionType::LZ4));
-    // One eighth has to be saved.
+    // At least one eighth must be saved.
     let mut little = noise(8192);
     little[..512].fill(0);
     assert_eq!((write(&little).psize(), write(&little).compression()), (8192, CompressionType::OFF));
@@ -71,7 +71,7 @@ fn a_block_without_a_long_enough_place_becomes_a_gang() {
         assert_eq!((check.copies, check.readable), ((copies + 1).min(3).into(), check.copies));
         let taken: u64 = pool.space.in_use().values().sum();
         assert!(taken >= bytes as u64 * u64::from(copies));
-        // Members lie in as many copies as were asked for, under headers that may have one more.
+        // Members have the requested number of copies; their headers may have one more.
         assert!(first.dva(0).asize() > bytes as u64);
 
         let changed: Vec<u8> = content.iter().map(|byte| !byte).collect();

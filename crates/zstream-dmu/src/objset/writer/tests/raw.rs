@@ -196,7 +196,7 @@ fn a_raw_copy_is_read_with_the_key() {
         target.next_txg();
         target.set.write(ObjectId(2), 0, &[1; 4096]).unwrap();
         let error = target.set.sync(&mut target.ledger).unwrap_err();
-        assert!(error.to_string().contains("does not come encrypted"), "{error}");
+        assert!(error.to_string().contains("an unencrypted block"), "{error}");
     }
 }
 
