@@ -1,7 +1,12 @@
 //! Shared code of `list` and `get`: their options, and tables of text.
 
-use zstream::list::PropertyName;
+use zstream::list::{PropertyName, Selection};
+use zstream::{Error, OpenPool};
+use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::{Kind, Property, Types};
+
+use crate::failure::Failure;
+use crate::pool::{PoolOptions, Unreadable};
 
 /// The options that `list` and `get` share.
 #[derive(Debug, clap::Args)]
@@ -15,6 +20,9 @@ pub(crate) struct TableOptions {
     /// Print JSON in the format of `zfs list -j` and `zfs get -j`
     #[arg(short = 'j', long, conflicts_with = "script")]
     pub(crate) json: bool,
+    /// With --json: print numbers as numbers, exact; implies -p
+    #[arg(long, requires = "json")]
+    pub(crate) json_int: bool,
     /// Types to show, separated by commas: filesystem, snapshot, volume, bookmark, all
     #[arg(short = 't', value_name = "TYPE,...", value_parser = parse_types)]
     pub(crate) types: Option<Types>,
@@ -24,6 +32,47 @@ pub(crate) struct TableOptions {
     /// Limit the recursion to this depth; 1 shows the direct children only
     #[arg(short = 'd', value_name = "DEPTH")]
     pub(crate) depth: Option<usize>,
+}
+
+impl TableOptions {
+    /// True if numbers are printed exact.
+    pub(crate) fn is_literal(&self) -> bool {
+        self.literal || self.json_int
+    }
+}
+
+/// The datasets of a selection, and true if all names were found. A name that does not exist, or is of another type, is reported, and the
+/// others are shown, as `zfs` does.
+pub(crate) fn found(
+    open: &OpenPool,
+    selection: &Selection<'_>,
+    options: &PoolOptions,
+    unreadable: &Unreadable,
+) -> Result<(Vec<Props>, bool), Failure> {
+    let mut names = Vec::new();
+    for name in selection.names {
+        match open.dsl.find(name) {
+            Ok(_) => names.push(name.clone()),
+            Err(error) => eprintln!("zstream: {}", Error::Open { name: name.clone(), source: error.into() }),
+        }
+    }
+    // Without names, all datasets are meant.
+    while names.len() == selection.names.len() || !names.is_empty() {
+        let selected = Selection { names: &names, ..*selection };
+        match zstream::list::select(open, &selected, options, &mut unreadable.control()) {
+            Err(Error::OtherKind { name }) if !names.is_empty() => {
+                eprintln!("zstream: {}", Error::OtherKind { name: name.clone() });
+                names.retain(|other| *other != name);
+            }
+            found => return Ok((found?, names.len() == selection.names.len())),
+        }
+    }
+    Ok((Vec::new(), false))
+}
+
+/// The outcome of a verb that showed what it found.
+pub(crate) fn all_or_failure(is_all: bool) -> Result<(), Failure> {
+    if is_all { Ok(()) } else { Err(Failure::reported()) }
 }
 
 /// `-t`: kinds separated by commas.

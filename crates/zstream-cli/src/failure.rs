@@ -13,7 +13,7 @@ use crate::text::line;
 /// The reason that a verb failed, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The message with its prefix, or `None` if the reader of our output is gone and needs none.
+    /// The message with its prefix, or `None` if there is nothing more to report.
     message: Option<String>,
     code: u8,
     /// The signal that was the reason.
@@ -35,6 +35,11 @@ impl Failure {
     pub(crate) fn lines(lines: &[String]) -> Self {
         let lines: Vec<String> = lines.iter().map(line).collect();
         Self { message: Some(format!("zstream: {}", lines.join("\n"))), code: 1, signal: None }
+    }
+
+    /// What failed was reported already.
+    pub(crate) fn reported() -> Self {
+        Self { message: None, code: 1, signal: None }
     }
 
     /// A usage error that the parser cannot detect.

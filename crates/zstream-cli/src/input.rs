@@ -6,10 +6,22 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use zstream::padding_note;
 use zstream_dmu::device::read_in_order;
 
 use crate::failure::Failure;
 use crate::progress::{Progress, ProgressAt};
+
+/// Reports zeros after a stream, which are ignored.
+pub(crate) fn note_padding(file: Option<&Path>, bytes: u64) {
+    if bytes == 0 {
+        return;
+    }
+    match file.filter(|path| *path != Path::new("-")) {
+        Some(path) => eprintln!("zstream: {}: {}", path.display(), padding_note(bytes)),
+        None => eprintln!("zstream: {}", padding_note(bytes)),
+    }
+}
 
 /// A file, or standard input.
 #[derive(Debug)]

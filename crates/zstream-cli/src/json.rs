@@ -1,4 +1,4 @@
-//! Datasets as `zfs list -j` and `zfs get -j` print them, in their order.
+//! Datasets and pools as `zfs list -j`, `zfs get -j` and `zpool get -j` print them, in their order.
 
 use zstream::list::PropertyName as Wanted;
 use zstream_dsl::prop::Props;
@@ -43,14 +43,62 @@ fn object(members: impl IntoIterator<Item = (String, String)>) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// One line with all of them.
-pub(crate) fn datasets(command: &str, datasets: &[(&Props, Vec<Property>)]) -> String {
-    let text = |name: &str, value: &str| (name.to_owned(), quote(value));
-    let version = object([
+/// A value: with `--json-int` a number where it is one in plain decimal digits, as `zfs` has it.
+fn number_or_text(text: &str, as_int: bool) -> String {
+    match text.parse::<u64>() {
+        Ok(number) if as_int && number.to_string() == text => text.to_owned(),
+        _ => quote(text),
+    }
+}
+
+fn text(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), quote(value))
+}
+
+fn version(command: &str) -> String {
+    object([
         text("command", command),
         ("vers_major".to_owned(), "0".to_owned()),
         ("vers_minor".to_owned(), "1".to_owned()),
-    ]);
+    ])
+}
+
+/// What is said of a pool beside its properties.
+#[derive(Debug)]
+pub(crate) struct PoolHead<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) state: &'a str,
+    pub(crate) guid: u64,
+    pub(crate) txg: u64,
+}
+
+/// A property of a pool: name, value, kind of source.
+pub(crate) type PoolMember = (String, String, &'static str);
+
+/// One line with the properties of a pool.
+pub(crate) fn pool(command: &str, head: &PoolHead<'_>, properties: &[PoolMember], as_int: bool) -> String {
+    let number = |name: &str, value: u64| (name.to_owned(), number_or_text(&value.to_string(), as_int));
+    let values = properties.iter().map(|(name, value, source)| {
+        let source = object([text("type", source), text("data", "-")]);
+        let value = ("value".to_owned(), number_or_text(value, as_int));
+        (name.clone(), object([value, ("source".to_owned(), source)]))
+    });
+    let members = [
+        text("name", head.name),
+        text("type", "POOL"),
+        text("state", head.state),
+        number("pool_guid", head.guid),
+        number("txg", head.txg),
+        number("spa_version", 5000),
+        number("zpl_version", 5),
+        ("properties".to_owned(), object(values)),
+    ];
+    let pools = object([(head.name.to_owned(), object(members))]);
+    object([("output_version".to_owned(), version(command)), ("pools".to_owned(), pools)]) + "\n"
+}
+
+/// One line with all of them; with `as_int`, numbers are not text.
+pub(crate) fn datasets(command: &str, datasets: &[(&Props, Vec<Property>)], as_int: bool) -> String {
     let datasets = object(datasets.iter().map(|(props, values)| {
         let name = props.name();
         let kind = match props.types() {
@@ -63,17 +111,23 @@ pub(crate) fn datasets(command: &str, datasets: &[(&Props, Vec<Property>)]) -> S
             text("name", name),
             text("type", kind),
             text("pool", name.split(['/', '@', '#']).next().unwrap_or_default()),
-            text("createtxg", &props.creation_txg().to_string()),
+            ("createtxg".to_owned(), number_or_text(&props.creation_txg().to_string(), as_int)),
         ];
         if let Some((head, snapshot)) = name.split_once('@') {
             members.extend([text("dataset", head), text("snapshot_name", snapshot)]);
         }
         let values = values.iter().map(|property| {
             let source = object([text("type", property.source.0), text("data", &property.source.1)]);
-            (property.name.clone(), object([text("value", &property.value), ("source".to_owned(), source)]))
+            (
+                property.name.clone(),
+                object([
+                    ("value".to_owned(), number_or_text(&property.value, as_int)),
+                    ("source".to_owned(), source),
+                ]),
+            )
         });
         members.push(("properties".to_owned(), object(values)));
         (name.to_owned(), object(members))
     }));
-    object([("output_version".to_owned(), version), ("datasets".to_owned(), datasets)]) + "\n"
+    object([("output_version".to_owned(), version(command)), ("datasets".to_owned(), datasets)]) + "\n"
 }

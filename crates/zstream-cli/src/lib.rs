@@ -4,7 +4,8 @@
 //! Exit codes: 0 done, 1 the input is bad or the operation failed, 2 usage. The verbs that replace those of
 //! OpenZFS's `zstream` keep its codes for usage errors (`cli::usage_code`).
 
-#![forbid(unsafe_code)]
+// Not `forbid`: the macro of `started` allows itself what it needs.
+#![deny(unsafe_code)]
 
 /// Prints a message with what is hidden in names escaped; see [`text::line`].
 macro_rules! eprintln {
@@ -31,6 +32,7 @@ mod output;
 mod pool;
 mod progress;
 mod prompt;
+mod started;
 mod text;
 
 use std::process::ExitCode;
@@ -38,6 +40,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::Cli;
+use crate::failure::Failure;
 
 /// Runs the program on the words of the command line and gives its exit code.
 pub fn main() -> ExitCode {
@@ -47,6 +50,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are "errors" too; they go to standard output and exit with 0.
             let code = if error.use_stderr() { cli::usage_code(&words) } else { 0 };
+            if code == 0
+                && let Err(closed) = started::check_stdout()
+            {
+                return Failure::output(&closed).report();
+            }
             // If standard error is closed, the error cannot be reported.
             let _ = error.print();
             return ExitCode::from(code);

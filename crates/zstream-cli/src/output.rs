@@ -15,6 +15,7 @@ use std::os::fd::AsFd as _;
 use zstream_format::shown::{Shown, is_hidden};
 
 use crate::failure::Failure;
+use crate::started::check_stdout;
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -90,6 +91,7 @@ impl Escapes {
 }
 
 fn open(escapes: bool) -> Result<Output, Failure> {
+    check_stdout().map_err(|error| Failure::output(&error))?;
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failure::output(&error))?;
     let sink = Sink { file: stdout.into(), escapes: escapes.then(Escapes::default) };
     Ok(BufWriter::with_capacity(BUFFER_BYTES, sink))
@@ -120,12 +122,24 @@ pub(crate) fn binary() -> Result<Output, Failure> {
     content()
 }
 
-/// Prints a line on standard output, which may have [`columns`](crate::text::columns), through the macro `say`.
+/// Prints a line on standard output, through the macro `say`.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub(crate) fn say(text: impl std::fmt::Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{}", crate::text::columns(text)).map_err(|error| Failure::output(&error))
+    check_stdout()
+        .and_then(|()| writeln!(io::stdout(), "{}", crate::text::line(text)))
+        .map_err(|error| Failure::output(&error))
+}
+
+/// Prints a line of columns that are separated by tabs; a tab in one of them is escaped, so that it forges no column.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(crate) fn say_columns(cells: &[&str]) -> Result<(), Failure> {
+    check_stdout()
+        .and_then(|()| writeln!(io::stdout(), "{}", crate::text::columns(cells)))
+        .map_err(|error| Failure::output(&error))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use zstream::{Cancel, Control, Event};
 use zstream_format::stream::parallel::{ReadAt, View};
 
 use crate::mapped::Mapped;
-use crate::text::file_name;
+use crate::text::{complain_columns, file_name};
 
 /// The delay before the bar is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -89,6 +89,14 @@ impl Meter {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
+        }
+    }
+
+    /// Prints a line of columns above the bar.
+    pub(crate) fn columns(&self, cells: &[String]) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| complain_columns(cells)),
+            None => complain_columns(cells),
         }
     }
 }

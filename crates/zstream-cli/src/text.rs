@@ -103,16 +103,20 @@ pub(crate) fn line(text: impl fmt::Display) -> String {
     Shown::new(&text.to_string()).to_string()
 }
 
-/// Prints a line on standard error, which may have [`columns`]. All messages go this way, through the macro `eprintln`.
+/// Prints a line on standard error. All messages go this way, through the macro `eprintln`.
 pub(crate) fn complain(text: impl fmt::Display) {
     // Nothing is left to report the failure to.
-    let _ = writeln!(io::stderr(), "{}", columns(text));
+    let _ = writeln!(io::stderr(), "{}", line(text));
 }
 
-/// A line whose columns are separated by tabs; see [`line()`].
-pub(crate) fn columns(text: impl fmt::Display) -> String {
-    let columns: Vec<String> = text.to_string().split('\t').map(line).collect();
-    columns.join("\t")
+/// Prints a line of [`columns`] on standard error.
+pub(crate) fn complain_columns(cells: &[impl AsRef<str>]) {
+    let _ = writeln!(io::stderr(), "{}", columns(cells));
+}
+
+/// A line of columns that are separated by tabs. A tab in a column is escaped, as all that is hidden; see [`line()`].
+pub(crate) fn columns(cells: &[impl AsRef<str>]) -> String {
+    cells.iter().map(|cell| line(cell.as_ref())).collect::<Vec<_>>().join("\t")
 }
 
 #[cfg(test)]
@@ -137,7 +141,7 @@ mod tests {
     #[test]
     fn a_line_is_one_line() {
         assert_eq!(line("tank/a\nb\tc"), r"tank/a\x0ab\x09c");
-        assert_eq!(columns("full\ttank/a\nb\t17"), "full\ttank/a\\x0ab\t17");
+        assert_eq!(columns(&["full", "tank/a\nb\tc", "17"]), "full\ttank/a\\x0ab\\x09c\t17");
     }
 
     #[test]

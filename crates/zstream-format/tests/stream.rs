@@ -260,6 +260,54 @@ fn whole_streams_are_good_to_the_last_byte() {
     }
 }
 
+/// What every reader says of the zeros after a stream: their number, or the error.
+fn padding_of(bytes: &[u8]) -> Result<u64, String> {
+    let one = |mut reader: StreamReader<&[u8]>| loop {
+        match reader.next() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(reader.padding()),
+            Err(error) => return Err(error.to_string()),
+        }
+    };
+    let all = |mut reader: ParallelReader<'_>| {
+        reader.for_each(|_| Ok(())).map(|()| reader.padding()).map_err(|error| error.to_string())
+    };
+    let first = one(StreamReader::new(bytes));
+    assert_eq!(one(StreamReader::new(bytes).checking(Checking::Shape)), first);
+    assert_eq!(all(ParallelReader::new(bytes)), first);
+    assert_eq!(all(ParallelReader::new(Dribble(bytes, 7))), first);
+    assert_eq!(all(ParallelReader::positioned(&bytes, 0)), first);
+    assert_eq!(all(ParallelReader::positioned(&Arc::new(bytes.to_vec()), 0)), first);
+    first
+}
+
+#[test]
+fn zeros_after_the_last_stream_are_padding() {
+    for (name, bytes) in small_streams() {
+        let to_block = 512 - bytes.len() % 512;
+        let with = |zeros: usize| [&bytes[..], &vec![0; zeros]].concat();
+        for zeros in [12, 100, 311, 312, 313, 512, 10_240, to_block, to_block + 512, 3 << 20] {
+            assert_eq!(padding_of(&with(zeros)), Ok(zeros as u64), "{name}, {zeros} zeros");
+        }
+        assert_eq!(padding_of(&bytes), Ok(0), "{name}");
+        // So few may be the start of a BEGIN.
+        for zeros in (1..=11).filter(|zeros| *zeros != to_block) {
+            let error = padding_of(&with(zeros)).unwrap_err();
+            assert!(error.contains("cut short"), "{name}, {zeros} zeros: {error}");
+        }
+        // Anything else is what it was.
+        for zeros in [12, 312, 10_240, 3 << 20] {
+            let error = padding_of(&[&with(zeros)[..], &[1]].concat()).unwrap_err();
+            assert!(error.contains("magic") || error.contains("cut short"), "{name}, {zeros} zeros: {error}");
+            let error = padding_of(&[&with(zeros)[..], &bytes].concat()).unwrap_err();
+            assert!(error.contains("magic is 0x0"), "{name}, {zeros} zeros: {error}");
+        }
+        let inside = bytes.len() - 312;
+        assert!(padding_of(&[&bytes[..inside], &[0; 10_240]].concat()).is_err(), "{name}, in place of END");
+    }
+    assert!(padding_of(&[0; 10_240]).is_err(), "zeros alone are not a stream");
+}
+
 #[test]
 fn a_copy_through_the_writer_is_the_same_stream() {
     for (name, bytes) in small_streams() {
@@ -510,6 +558,7 @@ fn what_is_not_a_stream_is_told_apart() {
     assert!(text(&[b'x'; 400]).starts_with("this is not a send stream: magic is 0x7878787878787878"));
     let mut garbage_behind = REAL.to_vec();
     garbage_behind.extend([0; 312]);
+    garbage_behind.push(1);
     assert!(
         text(&garbage_behind).starts_with("this is not a send stream: magic is 0x0, expected 0x2f5bacbac")
     );

@@ -27,7 +27,7 @@ use zstream_dmu::objset::writer::ObjsetWriter;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::zap::Value;
 use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::write::{Filling, ReceivedSnapshot, Resumable, Setting, WritablePool};
+use zstream_dsl::write::{Change, Filling, ReceivedSnapshot, Resumable, Setting, Use, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Limits;
 use zstream_format::object_type::ObjsetType;
@@ -36,6 +36,7 @@ use zstream_format::record::Body;
 use crate::apply::{Apply, Point, References};
 use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
+use crate::needs::Needs;
 use crate::refusal::Refusal;
 use crate::rules;
 use crate::rules::{Destination, Encryption, Head, KeyData, Receiver, Target, pool_feature};
@@ -264,8 +265,12 @@ impl<'p> Receiving<'p> {
         let mut job = self
             .begin(input, &opening, target, destination, settings)
             .inspect_err(|_| self.is_broken = true)?;
+        let mut needs = 0;
         let result = if is_rehearsal {
-            read_past(input, &opening, progress)
+            self.measure(&job, input, &opening, progress).map(|(records, bytes)| {
+                needs = bytes;
+                records
+            })
         } else {
             self.fill(&mut job, input, &opening, progress)
         };
@@ -274,7 +279,10 @@ impl<'p> Receiving<'p> {
             Err(error) => return Err(self.fail(job, error)),
         };
         let mut received = received(target.full_name(), input, &opening, records);
-        match self.end(&mut job, &opening, target, settings) {
+        let ended = self
+            .end(&mut job, &opening, target, settings)
+            .and_then(|()| if is_rehearsal { self.check_room(&job, needs) } else { Ok(()) });
+        match ended {
             Ok(()) => {
                 (received.warnings, received.detached) = (job.warnings, job.detached);
                 Ok(received)
@@ -341,6 +349,16 @@ impl<'p> Receiving<'p> {
                     self.assign(filled, writing.iter())?;
                 }
             }
+        }
+        if !raw
+            && (head.is_some() || is_resumed)
+            && begin.from_guid != Guid(0)
+            && let Some(base) = self.pool.tx().raw_base(filled)?
+        {
+            warnings.push(format!(
+                "{base} was received raw: after this increment, which is not raw, no raw increment from the sender fits {}",
+                target.dataset
+            ));
         }
         // A clone has the keys of its origin, which stay what they are until all has come.
         if let (Some(keys), None) = (&keys, head)
@@ -494,6 +512,38 @@ impl<'p> Receiving<'p> {
             job.apply.free_above(&mut job.set)?;
         }
         Ok(records)
+    }
+
+    /// Reads all records up to END and applies none. Returns their number, and the space that their blocks take.
+    fn measure<R: Read>(
+        &mut self,
+        job: &Job,
+        input: &mut Input<R>,
+        opening: &Opening,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(u64, u64)> {
+        let mut needs = Needs::new(self.pool, job.filled)?;
+        let records = input.records(opening, |at, offset| {
+            if let Some(body) = at.header.body() {
+                needs.record(&body, &at.payload)?;
+            }
+            progress(offset);
+            Ok(())
+        })?;
+        Ok((records, needs.bytes()))
+    }
+
+    /// Refuses, in a rehearsal, what the pool or a quota has no room for. The space counts from now on, for what is received next.
+    fn check_room(&mut self, job: &Job, needs: u64) -> Result<()> {
+        let head = job.head.unwrap_or(job.filled);
+        let dir = self.pool.dsl().dataset_by_object(head)?.dir().object();
+        let mut tx = self.pool.tx();
+        if job.head.is_some() {
+            tx.check_refquota(head, needs)?;
+        }
+        let used = i64::try_from(needs).unwrap_or(i64::MAX);
+        tx.use_space(dir, Use::Head, Change { used, ..Change::default() })?;
+        Ok(tx.check_quotas(head)?)
     }
 
     fn complete_group(&mut self, job: &mut Job) -> Result<()> {

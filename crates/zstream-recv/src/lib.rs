@@ -8,6 +8,7 @@ mod heal;
 pub mod host;
 pub mod input;
 pub mod misfit;
+mod needs;
 pub mod package;
 pub mod refusal;
 mod replicate;

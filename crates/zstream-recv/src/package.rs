@@ -343,8 +343,9 @@ impl Receiving<'_> {
             }
         }
         for parsed in &request.set {
-            // It is not inherited: what is below keeps its own.
-            if parsed.name == "keylocation" && !is_top {
+            // What is below keeps its own, or what was received, where there is nothing to inherit.
+            let inherits = parsed.property.is_none_or(|property| property.inherited);
+            if !is_top && !inherits {
                 continue;
             }
             let setting = if is_top { Setting::Local(parsed.value.clone()) } else { Setting::Inherited };

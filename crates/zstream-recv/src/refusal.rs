@@ -114,12 +114,14 @@ pub enum Refusal {
         from: Guid,
     },
     /// The target has changed since the snapshot that the increment starts from.
-    #[error("{dataset} was changed since {snapshot}; -F rolls it back")]
+    #[error("{dataset} was changed since {snapshot}, the source of the stream{}; -F rolls it back", newest_text(newest.as_ref()))]
     Modified {
         /// The target.
         dataset: String,
         /// The source of the increment.
         snapshot: String,
+        /// The newest snapshot, if it is another one.
+        newest: Option<String>,
     },
     /// A raw increment has to start from the newest snapshot.
     #[error(
@@ -264,6 +266,10 @@ pub enum Refusal {
     /// A corrective receive together with something that excludes it.
     #[error("a corrective receive cannot be done with {0}")]
     HealWith(&'static str),
+}
+
+fn newest_text(newest: Option<&String>) -> String {
+    newest.map_or_else(String::new, |newest| format!(" (its newest snapshot is {newest})"))
 }
 
 impl Refusal {

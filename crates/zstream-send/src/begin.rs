@@ -18,6 +18,9 @@ use crate::plan::{Plan, Source};
 /// The first filesystem version with system attributes, and so with spill blocks (`ZPL_VERSION_SA`).
 const SA_VERSION: u64 = 5;
 
+/// The alignment of lists in XDR, in bytes.
+const LIST_ALIGN: usize = 8;
+
 /// Returns the features of the stream (`setup_featureflags`).
 ///
 /// # Errors
@@ -34,7 +37,12 @@ pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
     if active.large_microzap && !large_blocks {
         return Err(Fault::LargeMicrozap.into());
     }
-    set(FeatureFlags::SA_SPILL, has_system_attributes(source)?);
+    let has_attributes = match has_system_attributes(source) {
+        // What cannot be read is taken for what all filesystems of today have.
+        Err(_) if plan.options.corrupt_data => true,
+        found => found?,
+    };
+    set(FeatureFlags::SA_SPILL, has_attributes);
     set(FeatureFlags::LARGE_BLOCKS, large_blocks);
     set(FeatureFlags::EMBED_DATA, embedded);
     set(FeatureFlags::COMPRESSED, compressed);
@@ -85,11 +93,15 @@ pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>
         to_name,
     };
     let list = list(plan, features);
-    let packed = if list.is_empty() {
+    let encoding = if plan.options.xdr_lists { Packed::xdr(ORDER) } else { Packed::native(ORDER) };
+    let mut packed = if list.is_empty() {
         Vec::new()
     } else {
-        list.encode(Packed::native(ORDER)).map_err(|error| Error::invalid(error.to_string()))?
+        list.encode(encoding).map_err(|error| Error::invalid(error.to_string()))?
     };
+    if plan.options.xdr_lists {
+        packed.resize(packed.len().next_multiple_of(LIST_ALIGN), 0);
+    }
     let mut header = Header::new(begin, ORDER);
     let length = u32::try_from(packed.len())
         .map_err(|_| Error::invalid(format!("the list after BEGIN is {} bytes", packed.len())))?;

@@ -210,6 +210,9 @@ pub struct Options {
     pub unmodified_spill_blocks: bool,
     /// `true` to set the flag in BEGIN for a full stream with all free records (`zfs_send_set_freerecords_bit`).
     pub freerecords_flag: bool,
+    /// Packs the list after BEGIN in XDR, padded to 8 bytes, as OpenZFS's development branch (2026) does, instead of in native form, as its
+    /// releases do. Receivers of the other byte order read only the former.
+    pub xdr_lists: bool,
     /// The block size for estimates in bytes; `None` for that of the dataset (`zfs_override_estimate_recordsize`).
     pub estimate_record_bytes: Option<NonZero<u64>>,
     /// The number of threads that read: 0 for the number of cores, 1 for the thread of the caller only.
@@ -238,6 +241,7 @@ impl Default for Options {
             corrupt_data: false,
             unmodified_spill_blocks: true,
             freerecords_flag: true,
+            xdr_lists: false,
             estimate_record_bytes: None,
             threads: 0,
         }

@@ -268,8 +268,14 @@ pub(crate) struct Short {
     pub(crate) only_last: bool,
 }
 
-/// The logs of a file, and its end if it was cut short.
-pub(crate) type Indexed = (Vec<Log>, Option<Short>);
+/// The result of the pass over a file.
+pub(crate) struct Indexed {
+    pub(crate) logs: Vec<Log>,
+    /// Its end, if it was cut short.
+    pub(crate) short: Option<Short>,
+    /// The number of zeros after its last END.
+    pub(crate) padding_bytes: u64,
+}
 
 /// Indexes a file.
 ///
@@ -289,31 +295,33 @@ pub(crate) fn index(source: &Source, file: u16, checking: Checking) -> Result<In
     };
     let outcome = match checking {
         Checking::Sums => {
-            ParallelReader::positioned(source.positioned(), 0).for_each(|record| indexer.record(record))
+            let mut reader = ParallelReader::positioned(source.positioned(), 0);
+            reader.for_each(|record| indexer.record(record)).map(|()| reader.padding())
         }
         Checking::Shape => indexer.skim(),
     };
     match outcome {
-        Ok(()) => Ok((indexer.logs, None)),
+        Ok(padding_bytes) => Ok(Indexed { logs: indexer.logs, short: None, padding_bytes }),
         Err(error) if error.is_truncation() => {
             indexer.cut();
             let only_last = indexer.open && !indexer.packaged;
-            Ok((indexer.logs, Some(Short { error, only_last })))
+            let short = Some(Short { error, only_last });
+            Ok(Indexed { logs: indexer.logs, short, padding_bytes: 0 })
         }
         Err(error) => Err(error),
     }
 }
 
 impl Indexer<'_> {
-    /// Indexes the file from its headers only.
-    fn skim(&mut self) -> Result<(), Error> {
+    /// Indexes the file from its headers only. Returns the number of zeros after the last END.
+    fn skim(&mut self) -> Result<u64, Error> {
         let start = zstream_format::place::Place::default();
         let mut reader = StreamReader::seekable(self.source.reader())
             .map_err(|error| Error::new(Fault::Io(error), start))?;
         while let Some(record) = reader.next_header()? {
             self.record(&record).map_err(|fault| Error::new(fault, record.place))?;
         }
-        Ok(())
+        Ok(reader.padding())
     }
 
     /// Adds the next record to the index.

@@ -10,6 +10,6 @@ mod view;
 
 pub use self::index::{Cut, Snapshot};
 pub use self::objects::Unfit;
-pub use self::open::{Options, Streams, ViewError};
+pub use self::open::{Options, Padded, Streams, ViewError};
 pub use self::source::Source;
 pub use self::view::StreamView;

@@ -177,6 +177,16 @@ pub struct Streams {
     logs: Vec<Log>,
     /// The keys of raw streams that were unlocked, by their guid.
     keys: HashMap<Guid, Arc<DatasetKey>>,
+    padded: Vec<Padded>,
+}
+
+/// A file whose last block was filled up with zeros after the last END.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Padded {
+    /// The name of the file.
+    pub file: String,
+    /// The number of zeros.
+    pub bytes: u64,
 }
 
 impl Streams {
@@ -204,12 +214,15 @@ impl Streams {
             return Err(ViewError::TooManyFiles(files.len()));
         }
         let mut logs: Vec<Log> = Vec::new();
-        let mut cuts = Vec::new();
+        let (mut cuts, mut padded) = (Vec::new(), Vec::new());
         for (number, file) in (0u16..).zip(&files) {
             let located = |error| ViewError::Stream { file: file.name().to_owned(), error };
-            let (found, cut) = index(file, number, options.checking).map_err(located)?;
+            let found = index(file, number, options.checking).map_err(located)?;
+            if found.padding_bytes > 0 {
+                padded.push(Padded { file: file.name().to_owned(), bytes: found.padding_bytes });
+            }
             let mut last = None;
-            for log in found {
+            for log in found.logs {
                 last = Some(match log.resume {
                     Some(_) => join(&mut logs, log)?,
                     None => {
@@ -218,7 +231,9 @@ impl Streams {
                     }
                 });
             }
-            cuts.extend(cut.map(|short| (file.name(), last.filter(|_| short.only_last), short.error)));
+            cuts.extend(
+                found.short.map(|short| (file.name(), last.filter(|_| short.only_last), short.error)),
+            );
         }
         if !options.partial {
             let whole = |log: Option<usize>| log.is_some_and(|log| logs[log].snapshot.cut.is_none());
@@ -226,7 +241,13 @@ impl Streams {
                 return Err(ViewError::Stream { file: file.to_owned(), error });
             }
         }
-        Ok(Self { files: files.into(), logs, keys: HashMap::new() })
+        Ok(Self { files: files.into(), logs, keys: HashMap::new(), padded })
+    }
+
+    /// The files whose last block was filled up with zeros.
+    #[must_use]
+    pub fn padded(&self) -> &[Padded] {
+        &self.padded
     }
 
     /// Returns an iterator over the snapshots, in the order of the streams.

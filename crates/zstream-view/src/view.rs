@@ -198,6 +198,10 @@ impl ObjectSet for StreamView {
     }
 
     fn next_data(&self, object: ObjectId, offset: u64) -> Result<Option<u64>> {
+        // Content ends before the last byte that can be numbered: what `next_hole` gives there is the end.
+        if offset == u64::MAX {
+            return Ok(None);
+        }
         let entry = self.entry(object)?;
         let bytes = u64::from(entry.op.block_bytes);
         let found = entry.from(offset / bytes * bytes);

@@ -219,6 +219,14 @@ pub enum Warning {
         /// The snapshot in it.
         snapshot: String,
     },
+    /// Zeros after the last stream of a file, which are ignored.
+    #[error("{file}: {}", padding_note(*bytes))]
+    Padding {
+        /// The file.
+        file: String,
+        /// The number of zeros.
+        bytes: u64,
+    },
     /// The given key opens other datasets, but not this one.
     #[error("{root} remains locked: {source}")]
     StaysLocked {
@@ -230,6 +238,13 @@ pub enum Warning {
     /// A dataset that cannot be read is omitted from a list.
     #[error("{0}")]
     Unreadable(Cause),
+}
+
+/// What is reported of zeros after a stream.
+#[must_use]
+pub fn padding_note(bytes: u64) -> String {
+    let s = if bytes == 1 { "" } else { "s" };
+    format!("note: {bytes} zero byte{s} after the end of the stream, padding of a block, are ignored")
 }
 
 type Watch<'a> = Box<dyn FnMut(Event<'_>) + 'a>;

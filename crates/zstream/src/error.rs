@@ -363,7 +363,7 @@ pub enum Request {
     #[error("the path does not name a file")]
     NoName,
     /// A receive cannot set this property.
-    #[error("a receive cannot set property {0}")]
+    #[error("invalid property '{0}': a receive neither sets nor excludes it")]
     SetByReceive(String),
     /// There is no property of this name.
     #[error("bad property {0:?}")]
@@ -389,6 +389,9 @@ pub enum EncryptionFault {
     /// An encryption root needs a key format.
     #[error("a key format is required: -o keyformat=passphrase, hex or raw")]
     NoFormat,
+    /// A key was asked for that has no format.
+    #[error("the key of an encryption root has a format: keyformat is passphrase, hex or raw, not none")]
+    FormatNone,
     /// A key was given without encryption.
     #[error("a key is given, but encryption is off")]
     KeyWithoutEncryption,

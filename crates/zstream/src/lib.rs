@@ -10,6 +10,7 @@ pub mod extract;
 pub mod list;
 mod pipe;
 mod place;
+pub mod pools;
 mod put;
 mod receive;
 mod replicate;
@@ -17,7 +18,7 @@ mod send;
 pub mod text;
 mod verify;
 
-pub use control::{Cancel, Control, Event, Warning};
+pub use control::{Cancel, Control, Event, Warning, padding_note};
 pub use datasets::{
     Destroyed, SnapshotOptions, bookmark, clone_snapshot, destroy, hold, inherit, promote, redact, release,
     rename, rename_snapshot, roll_back, set, snapshot, snapshot_with,

@@ -28,6 +28,11 @@ use crate::place::{Keys, PoolPlace};
 /// Properties that configure the encryption of a dataset.
 const KEY_PROPERTIES: [&str; 4] = ["encryption", "keyformat", "keylocation", "pbkdf2iters"];
 
+/// True for a property that a receive neither sets nor excludes (`zfs_receive_checkprops`).
+fn is_fixed(property: &Property) -> bool {
+    property.set_once || property.read_only || property.name == "volsize"
+}
+
 /// A request to receive, with the options of `zfs receive`.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -76,7 +81,7 @@ impl ReceiveRequest {
         if self.encryption.take(&parsed) {
             return Ok(());
         }
-        if parsed.property.is_some_and(|property| property.set_once || property.read_only) {
+        if parsed.property.is_some_and(is_fixed) {
             return Err(Request::SetByReceive(parsed.name).into());
         }
         self.set.push(parsed);
@@ -95,6 +100,8 @@ impl ReceiveRequest {
         }
         if KEY_PROPERTIES.contains(&found) {
             self.inherits_encryption = true;
+        } else if Property::find(name).is_some_and(is_fixed) {
+            return Err(Request::SetByReceive(found.to_owned()).into());
         } else {
             self.exclude.push(found.to_owned());
         }

@@ -240,3 +240,37 @@ fn keys_come_from_elsewhere() {
     assert!(demo.refuses("set keylocation=prompt demo").contains("encrypted datasets only"));
     demo.does(&["set keylocation=none demo"]);
 }
+
+/// Values and words of OpenZFS 2.4: `special_small_blocks` of any size and on volumes, `sa` for extended attributes, flags that are given twice.
+#[test]
+fn values_of_2_4() {
+    let lab = zstream_tests::lab::Lab::new(&["a"]);
+    lab.does("a", &["create -p -p a/x/y", "create -V 8M -s a/vol"]);
+    for (value, shown) in
+        [("3K", "3072"), ("129K", "132096"), ("3000000", "3000000"), ("16M", "16777216"), ("0", "0")]
+    {
+        for name in ["a/x", "a/vol"] {
+            lab.does("a", &[&format!("set special_small_blocks={value} {name}")]);
+            let source = "local";
+            assert_eq!(lab.get("a", "special_small_blocks", name), format!("{shown} {source}"), "{value}");
+        }
+    }
+    for value in ["17M", "on"] {
+        let outcome = lab.run("a", &format!("set special_small_blocks={value} a/x"), b"");
+        assert!(outcome.code != 0, "{value}");
+    }
+    assert_eq!(lab.get("a", "xattr", "a/x"), "sa default");
+    for (value, shown) in [("on", "sa local"), ("sa", "sa local"), ("dir", "dir local"), ("off", "off local")]
+    {
+        lab.does("a", &[&format!("set xattr={value} a/x")]);
+        assert_eq!(lab.get("a", "xattr", "a/x"), shown);
+    }
+    assert_eq!(lab.get("a", "defaultuserquota", "a/x"), "0 -");
+    assert_eq!(lab.get("a", "defaultprojectobjquota", "a/vol"), "- -");
+    let json = String::from_utf8(lab.run("a", "get -j --json-int used,guid,type a/x", b"").stdout).unwrap();
+    assert!(
+        json.contains("\"type\":{\"value\":\"filesystem\"") && !json.contains("\"guid\":{\"value\":\""),
+        "{json}"
+    );
+    assert!(lab.run("a", "get --json-int used a/x", b"").code == 2);
+}

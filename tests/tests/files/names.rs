@@ -136,3 +136,19 @@ fn names_are_found_by_every_spelling_and_given_once() {
         }
     }
 }
+
+/// A file that is overwritten by another spelling of its name keeps its name, as with any other program.
+#[test]
+fn what_is_put_over_a_file_leaves_its_name() {
+    let lab = zstream_tests::lab::Lab::new(&["a"]);
+    lab.does("a", &["create -o casesensitivity=insensitive a/i", "create a/s"]);
+    for dataset in ["a/i", "a/s"] {
+        lab.put("a", dataset, "File", b"first");
+        lab.put("a", dataset, "FILE", b"second");
+        lab.put("a", dataset, "FILE", b"third");
+    }
+    let out = |line: &str| String::from_utf8(lab.run("a", line, b"").stdout).unwrap();
+    assert_eq!((out("ls a/i"), out("cat a/i /file")), ("File\n".to_owned(), "third".to_owned()));
+    assert_eq!((out("ls a/s"), out("cat a/s /File")), ("FILE\nFile\n".to_owned(), "first".to_owned()));
+    lab.check("a");
+}

@@ -19,6 +19,7 @@ mod interop_objects;
 mod lost_vdevs;
 mod old_pools;
 mod pool_create;
+mod pool_properties;
 mod rewritten;
 mod shaped_pools;
 mod whole_disks;

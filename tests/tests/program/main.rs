@@ -5,5 +5,6 @@ mod command_line;
 mod docs;
 mod fuzz;
 mod interop;
+mod outputs;
 mod prompt;
 mod readme;

@@ -6,5 +6,7 @@ mod interop_send;
 mod many;
 mod packages;
 mod program;
+mod rescued;
 mod resume;
 mod rules;
+mod xdr;

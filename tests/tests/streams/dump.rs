@@ -214,3 +214,30 @@ fn reader_goes_away() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), String::new()));
 }
+
+/// Blocks of less than 512 bytes do not exist: `dump` and `verify` refuse them, as OpenZFS's development branch does.
+#[test]
+fn undersized_writes_are_refused() {
+    let stream = golden::stream("tree-R");
+    let records = records(&stream);
+    let is_plain = |header: &Header| match header.body() {
+        Some(Body::Write(write)) => !write.is_compressed(),
+        _ => false,
+    };
+    let at = records.iter().position(|(header, _)| is_plain(header)).expect("a plain block");
+    for len in [0, 1, 8, 511] {
+        let mut records = records.clone();
+        let Some(Body::Write(mut write)) = records[at].0.body() else { unreachable!("a WRITE") };
+        write.logical_size = len;
+        records[at].0.set_body(write);
+        records[at].1.truncate(write.payload_len() as usize);
+        records[at].1.resize(write.payload_len() as usize, 0);
+        let bad = rechained(&records).expect("a stream");
+        for args in [&["dump"][..], &["dump", "-C"], &["dump", "-d"], &["verify", "-"]] {
+            let outcome = zstream(args, &bad);
+            let told = text(&outcome.stdout) + &text(&outcome.stderr);
+            assert_eq!(outcome.code, 1, "{args:?}, {len} bytes: {told}");
+            assert!(told.contains(&format!("drr_logical_size is {len}, expected at least 512")), "{told}");
+        }
+    }
+}

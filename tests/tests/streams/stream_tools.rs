@@ -232,3 +232,71 @@ fn byteswap_there_and_back() {
     assert_eq!(zstream(&["verify", "-"], &raw.stdout).code, 0);
     assert_eq!(zstream(&["byteswap"], &stream[..stream.len() - 1]).code, 1);
 }
+
+/// A tape or device is written in whole blocks: the zeros with which the last one was filled up are ignored by every verb, with a
+/// note, and what comes out is what comes out without them.
+#[test]
+fn zeros_after_the_stream_are_ignored_with_a_note() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stream = golden::stream("tree-R");
+    let zeros = 10_240 - stream.len() % 10_240;
+    let padded = [&stream[..], &vec![0; zeros]].concat();
+    let (plain, file) = (in_dir(dir.path(), "plain", &stream), in_dir(dir.path(), "tape", &padded));
+    let note =
+        format!("note: {zeros} zero bytes after the end of the stream, padding of a block, are ignored");
+    for args in [
+        &["dump", "-v"][..],
+        &["dump", "-C"],
+        &["dump", "-Cd"],
+        &["byteswap"],
+        &["redup"],
+        &["info"],
+        &["select", "{}", "tank/tree/child"],
+        &["select", "--package", "{}", "tank/tree/child"],
+        &["-f", "{}", "ls", "tank/tree@1"],
+        &["-f", "{}", "cat", "tank/tree@1", "/"],
+    ] {
+        let with = |file: &str| {
+            let mut args: Vec<_> = args.iter().map(|word| word.replace("{}", file)).collect();
+            if !args.iter().any(|word| word == file) {
+                args.push(file.to_owned());
+            }
+            zstream(&args.iter().map(String::as_str).collect::<Vec<_>>(), b"")
+        };
+        let (expected, found) = (with(&plain), with(&file));
+        let out = |outcome: &Outcome| String::from_utf8_lossy(&outcome.stdout).replace(&file, &plain);
+        assert_eq!(out(&found), out(&expected), "{args:?}");
+        assert_eq!(found.code, expected.code, "{args:?}: {}", text(&found.stderr));
+        assert_eq!(text(&found.stderr).matches(&note).count(), 1, "{args:?}: {}", text(&found.stderr));
+    }
+    for args in [&["recompress", "zstd"][..], &["decompress"], &["dump"], &["byteswap", "-"]] {
+        let (expected, found) = (zstream(args, &stream), zstream(args, &padded));
+        assert!(found.stdout == expected.stdout && found.code == 0, "{args:?}: {}", text(&found.stderr));
+        assert_eq!(text(&found.stderr), format!("zstream: {note}\n"), "{args:?}");
+    }
+    for (args, stdin) in [(&["verify", &file][..], &b""[..]), (&["verify", "-"], &padded)] {
+        let outcome = zstream(args, stdin);
+        let out = text(&outcome.stdout);
+        assert!(out.contains("valid, 4 snapshots in 92 records and 113392 bytes\n"), "{out}");
+        assert!(outcome.code == 0 && out.contains(&format!("  {note}\n")), "{out}");
+    }
+    for verb in ["verify", "info"] {
+        let outcome = zstream(&[verb, "--json", &file], b"");
+        assert_eq!(value(text(&outcome.stdout), "padding_bytes"), zeros.to_string());
+        assert_eq!((outcome.code, text(&outcome.stderr)), (0, ""), "{verb}");
+        assert_eq!(value(text(&zstream(&[verb, "--json", &plain], b"").stdout), "padding_bytes"), "0");
+    }
+
+    // The rest of a stream may come from a tape, too.
+    let cut = in_dir(dir.path(), "cut", &stream[..stream.len() - 312]);
+    assert_eq!(zstream(&["verify", &cut], b"").code, 1);
+    let whole = zstream(&["resume-token", &file], b"");
+    assert!(text(&whole.stderr).contains("the stream is complete"), "{}", text(&whole.stderr));
+
+    // Anything else after END is an error, as it was.
+    let garbage = in_dir(dir.path(), "garbage", &[&padded[..], b"x"].concat());
+    for args in [&["verify", &garbage][..], &["dump", &garbage], &["info", &garbage], &["-f", &garbage, "ls"]]
+    {
+        assert_eq!(zstream(args, b"").code, 1, "{args:?}");
+    }
+}

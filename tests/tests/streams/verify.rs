@@ -22,9 +22,12 @@ fn deep() -> Options {
 
 /// Everything a verdict says, as text.
 fn told(verdict: &Verdict) -> String {
-    let Verdict { error, bytes, records, good_bytes, streams, snapshots, inside, notes } = verdict;
+    let Verdict { error, bytes, records, good_bytes, padding_bytes, streams, snapshots, inside, notes } =
+        verdict;
     let error = error.as_ref().map(ToString::to_string);
-    format!("{error:?} {bytes} {records} {good_bytes} {streams} {snapshots} {inside:?} {notes:?}")
+    format!(
+        "{error:?} {bytes} {records} {good_bytes} {padding_bytes} {streams} {snapshots} {inside:?} {notes:?}"
+    )
 }
 
 /// What OpenZFS sent is good, and nothing about it is odd; what it saved of a partial receive is known for that.
@@ -400,14 +403,17 @@ fn blocks_that_were_damaged_at_the_sender() {
     }
 }
 
-/// Behind a stream there may be another stream, and nothing else.
+/// After a stream there may be another stream or padding, and nothing else.
 #[test]
 fn what_is_behind_a_stream() {
     let stream = golden::stream("tree-R-incr");
     let twice = [&stream[..], &stream[..]].concat();
     let verdict = verify(&twice[..], PLAIN());
     assert_eq!((verdict.is_good(), verdict.streams, verdict.snapshots), (true, 2, 4));
-    for more in [&b"\0"[..], &[0; 312], &[0xff; 400]] {
+    let zeros = verify(&[&stream[..], &[0; 312]].concat()[..], PLAIN());
+    assert_eq!((zeros.is_good(), zeros.good_bytes, zeros.padding_bytes), (true, stream.len() as u64, 312));
+    let zeros_and_more = [&[0; 312][..], b"x"].concat();
+    for more in [&b"\0"[..], &zeros_and_more, &[0xff; 400]] {
         let verdict = verify(&[&stream[..], more].concat()[..], PLAIN());
         assert!(!verdict.is_good());
         assert_eq!((verdict.good_bytes, verdict.streams), (stream.len() as u64, 1));

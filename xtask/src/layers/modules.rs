@@ -41,16 +41,16 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-recv",
-        "refusal misfit error rules input apply engine host heal request sent sent_keys replicate package",
+        "refusal misfit error rules input apply needs engine host heal request sent sent_keys replicate package",
     ),
     (
         "zstream",
-        "layers text error control pipe place list create put extract check datasets receive send verify \
+        "layers text error control pipe place pools list create put extract check datasets receive send verify \
          replicate",
     ),
     (
         "zstream-cli",
-        "text failure prompt pool change mapped progress input output files datasets json interrupt \
+        "started text failure prompt pool change mapped progress input output files datasets json interrupt \
          commands cli",
     ),
     (

@@ -45,6 +45,14 @@ pub(crate) struct Redact {
 impl Redact {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         change(options, &self.snapshot, |pool| {
+            // The clones have the same key. What does not exist is reported by the verb itself.
+            let dataset = self.snapshot.split('@').next().unwrap_or_default();
+            let head = pool.dsl().head(dataset).map(|head| head.object());
+            match head {
+                Ok(head) => zstream::unlock_to_write(pool, head, options)?,
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
             Ok(zstream::redact(pool, &self.snapshot, &self.bookmark, &self.redaction)?)
         })
     }

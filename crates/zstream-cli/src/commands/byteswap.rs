@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use zstream_format::edit::byteswap::byteswap;
 
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, note_padding};
 use crate::output;
 use crate::text::Count;
 
@@ -25,6 +25,7 @@ impl Args {
         let input = Input::open(self.file.as_deref())?;
         let mut out = output::binary()?;
         let report = byteswap(input.into_read(), &mut out)?;
+        note_padding(self.file.as_deref(), report.padding_bytes);
         if self.verbose {
             eprintln!(
                 "zstream: {} converted to XDR, {} decompressed, {} expanded",

@@ -5,10 +5,12 @@ use zstream_dsl::write::WritablePool;
 
 use crate::change::{change, check_once, try_change};
 use crate::failure::Failure;
+use crate::output::say_columns;
 use crate::pool::PoolOptions;
 
 /// The options of `zstream create`.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct Args {
     /// Create missing parent datasets; succeed if the dataset exists
     #[arg(short = 'p')]
@@ -26,7 +28,7 @@ pub(crate) struct Args {
     #[arg(short = 'u')]
     unmounted: bool,
     /// Set a property; can be repeated
-    #[arg(short = 'o', value_name = "PROPERTY=VALUE")]
+    #[arg(short = 'o', value_name = "PROPERTY=VALUE", action = clap::ArgAction::Append)]
     properties: Vec<String>,
     /// Create a volume of this size, rounded up to a multiple of the block size
     #[arg(short = 'V', value_name = "SIZE")]
@@ -68,7 +70,7 @@ impl Args {
     fn tell(&self, made: &[String], new: &NewDataset) -> Result<(), Failure> {
         for name in made {
             match (self.parsable, self.dry_run) {
-                (true, _) => say!("create\t{name}")?,
+                (true, _) => say_columns(&["create", name])?,
                 (false, true) => say!("would create {name}")?,
                 (false, false) => say!("create {name}")?,
             }
@@ -77,9 +79,10 @@ impl Args {
             let value = parsed.value.text().map(str::to_owned);
             let value =
                 value.or_else(|_| parsed.value.u64().map(|number| number.to_string())).unwrap_or_default();
-            let separator = if self.parsable { "\t" } else { "=" };
-            let start = if self.parsable { "property\t" } else { "\t" };
-            say!("{start}{}{separator}{value}", parsed.name)?;
+            match self.parsable {
+                true => say_columns(&["property", &parsed.name, &value])?,
+                false => say_columns(&["", &format!("{}={value}", parsed.name)])?,
+            }
         }
         Ok(())
     }

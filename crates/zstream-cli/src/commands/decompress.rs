@@ -7,7 +7,7 @@ use zstream_format::edit::decompress::{Blocks, Outcome, decompress};
 use zstream_format::ids::ObjectId;
 
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, note_padding};
 use crate::output;
 
 /// The options of `zstream decompress`.
@@ -33,10 +33,11 @@ impl Args {
         let input = Input::open(None)?;
         let output = output::binary()?;
         let mut left = 0u64;
-        decompress(input.into_read(), output, &blocks, |object, offset, outcome| {
+        let (_, summary) = decompress(input.into_read(), output, &blocks, |object, offset, outcome| {
             left += u64::from(!matches!(outcome, Outcome::Decompressed | Outcome::Reset));
             self.tell(object, offset, outcome);
         })?;
+        note_padding(None, summary.padding_bytes);
         match left {
             0 => Ok(()),
             _ => Err(Failure::new(format_args!(

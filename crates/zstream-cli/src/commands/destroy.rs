@@ -6,6 +6,7 @@ use zstream_dsl::write::{Reach, WritablePool};
 
 use crate::change::{change, try_change};
 use crate::failure::Failure;
+use crate::output::say_columns;
 use crate::pool::PoolOptions;
 
 /// The options of `zstream destroy`.
@@ -49,10 +50,10 @@ impl Args {
         if self.dry_run || self.verbose {
             let tense = if self.dry_run { "would " } else { "did " };
             for name in names {
-                if self.parsable { say!("destroy\t{name}")? } else { say!("{tense}destroy {name}")? }
+                if self.parsable { say_columns(&["destroy", &name])? } else { say!("{tense}destroy {name}")? }
             }
             if self.parsable {
-                say!("reclaim\t{bytes}")?;
+                say_columns(&["reclaim", &bytes.to_string()])?;
             } else {
                 say!("{tense}reclaim {}", nice_bytes(bytes))?;
             }

@@ -2,18 +2,19 @@
 //!
 //! Every line is a function of one record, and its text is an interface: people parse it. What OpenZFS
 //! gets wrong is right here: streams of the other byte order, names of more than 224 bytes, and a wrong
-//! checksum or a missing end gives exit code 1.
+//! checksum or a missing end gives exit code 1. So does a record that breaks a rule of receivers, as in OpenZFS's development branch (2026).
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use zstream_format::judge::{self, Limits, Terms};
 use zstream_format::nvlist::NvList;
 use zstream_format::record::{Begin, Body, HEADER_LEN, RecordType};
 use zstream_format::stream::parallel::ParallelReader;
-use zstream_format::stream::{Checking, Error, Fault, Record, StreamReader};
+use zstream_format::stream::{Checking, Error, Fault, Record, Role, StreamReader};
 
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, note_padding};
 use crate::output;
 
 /// The options of `zstream dump`.
@@ -42,19 +43,23 @@ impl Args {
             payloads: self.dump,
             totals: Totals::default(),
             output_error: None,
+            terms: None,
             first_bad_list: None,
         };
         let outcome = if !self.no_checksums {
-            ParallelReader::new(input.into_read()).for_each(|record| dump.record(record))
+            let mut reader = ParallelReader::new(input.into_read());
+            reader.for_each(|record| dump.record(record)).map(|()| reader.padding())
         } else if let (false, Some(file)) = (self.dump, input.regular_file()) {
             StreamReader::seekable(file)
                 .map_err(|error| Failure::new(format_args!("cannot read: {error}")))
-                .map(|mut reader| dump.headers(&mut reader))?
+                .map(|mut reader| dump.headers(&mut reader).map(|()| reader.padding()))?
         } else {
             let mut reader = StreamReader::new(input.into_read()).checking(Checking::Shape);
-            if self.dump { dump.records(&mut reader) } else { dump.headers(&mut reader) }
+            let outcome = if self.dump { dump.records(&mut reader) } else { dump.headers(&mut reader) };
+            outcome.map(|()| reader.padding())
         };
-        dump.finish(outcome)
+        note_padding(self.file.as_deref(), *outcome.as_ref().unwrap_or(&0));
+        dump.finish(outcome.map(|_| ()))
     }
 }
 
@@ -66,6 +71,8 @@ struct Dump<W> {
     totals: Totals,
     /// An error of writing the output, not of the stream.
     output_error: Option<io::Error>,
+    /// What holds for the records of the substream.
+    terms: Option<Terms>,
     /// An unreadable nvlist; the rest is shown all the same.
     first_bad_list: Option<Error>,
 }
@@ -85,13 +92,21 @@ impl<W: Write> Dump<W> {
         Ok(())
     }
 
-    /// Prints one record. The fault it returns only stops the reader.
+    /// Prints one record. The dump ends at one that breaks a rule of receivers, after it was printed.
     fn record(&mut self, record: &Record<'_>) -> Result<(), Fault> {
         self.totals.add(record);
         self.print(record).map_err(|error| {
             self.output_error = Some(error);
             Fault::GivenUp
-        })
+        })?;
+        match (record.role, record.header.body(), &self.terms) {
+            (Role::SubstreamBegin, Some(Body::Begin(begin)), _) => {
+                self.terms = Some(Terms::new(&begin, Limits::default()));
+            }
+            (Role::Data, Some(body), Some(terms)) => judge::alone(&body, terms)?,
+            _ => {}
+        }
+        Ok(())
     }
 
     fn print(&mut self, record: &Record<'_>) -> io::Result<()> {

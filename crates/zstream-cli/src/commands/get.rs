@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use zstream::list::{PropertyName as Wanted, Selection, all_properties, select};
+use zstream::list::{PropertyName as Wanted, Selection, all_properties};
 use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::prop::value::{Found, Source};
 
-use crate::datasets::{Column, Shown as _, TableOptions, table};
+use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
@@ -56,12 +56,8 @@ impl Args {
         };
         let types = self.table.types.unwrap_or(Types::all());
         let unreadable = Unreadable::default();
-        let datasets = select(
-            &open,
-            &Selection { names: &self.names, types, strict: false, depth },
-            pool,
-            &mut unreadable.control(),
-        )?;
+        let selection = Selection { names: &self.names, types, strict: false, depth };
+        let (datasets, is_all) = found(&open, &selection, pool, &unreadable)?;
         let mut rows = Vec::new();
         for props in &datasets {
             if all {
@@ -85,7 +81,8 @@ impl Args {
         let text = if self.table.json { self.json_text(&rows) } else { self.text(&datasets, &rows) };
         let mut out = output::text()?;
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
-        unreadable.judge()
+        unreadable.judge()?;
+        all_or_failure(is_all)
     }
 
     fn shows(&self, found: Option<&Found>) -> bool {
@@ -118,9 +115,9 @@ impl Args {
         let cell = |row: &Row<'_>, field: &str| match (field, &row.found) {
             ("name", _) => row.props.name().to_owned(),
             ("property", _) => row.wanted.name().to_owned(),
-            ("value", Some(found)) => row.wanted.show(&found.value, self.table.literal),
+            ("value", Some(found)) => row.wanted.show(&found.value, self.table.is_literal()),
             ("received", Some(Found { received: Some(value), .. })) => {
-                row.wanted.show(value, self.table.literal)
+                row.wanted.show(value, self.table.is_literal())
             }
             ("source", Some(found)) => found.source.to_string(),
             _ => "-".to_owned(),
@@ -133,12 +130,12 @@ impl Args {
     fn json_text(&self, rows: &[Row<'_>]) -> String {
         let mut datasets: Vec<(&Props, Vec<json::Property>)> = Vec::new();
         for row in rows {
-            let property = json::Property::new(&row.wanted, row.found.as_ref(), self.table.literal);
+            let property = json::Property::new(&row.wanted, row.found.as_ref(), self.table.is_literal());
             match datasets.last_mut() {
                 Some((props, properties)) if props.name() == row.props.name() => properties.push(property),
                 _ => datasets.push((row.props, vec![property])),
             }
         }
-        json::datasets("zfs get", &datasets)
+        json::datasets("zfs get", &datasets, self.table.json_int)
     }
 }

@@ -4,7 +4,7 @@
 //! cannot hold 64 bits; times are seconds since 1970.
 //!
 //! ```text
-//! { file, bytes, error: null | { kind, message, offset, record, record_type },
+//! { file, bytes, padding_bytes, error: null | { kind, message, offset, record, record_type },
 //!   streams: [ { offset, complete,
 //!     package: null | { name, features, recursive, raw, from_snap, to_snap,
 //!       datasets: null | [ { name, guid, origin, encryption_root, properties,
@@ -31,7 +31,7 @@ use zstream_format::stream::StreamReader;
 use zstream_format::summary::{Dataset, Package, Snapshot, Stream, Summary, split_name, summarize};
 
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, note_padding};
 use crate::output;
 use crate::text::{Count, Size, Utc, name};
 
@@ -65,6 +65,9 @@ impl Args {
                 ),
                 None => summarize(StreamReader::new(input.into_read())),
             };
+            if !self.json {
+                note_padding(Some(file), summary.padding_bytes);
+            }
             let text = if self.json { format!("{}\n", json(file, &summary)) } else { text(file, &summary) };
             out.write_all(text.as_bytes())
                 .and_then(|()| out.flush())
@@ -275,6 +278,7 @@ fn json(file: &Path, summary: &Summary) -> Value {
     json!({
         "file": file.to_string_lossy(),
         "bytes": summary.bytes,
+        "padding_bytes": summary.padding_bytes,
         "error": error,
         "streams": summary.streams.iter().map(stream).collect::<Vec<_>>(),
     })
@@ -325,7 +329,7 @@ fn package_json(package: &Package) -> Value {
 fn snapshot_json(index: usize, snapshot: &Snapshot) -> Value {
     json!({
         "index": index,
-        "name": name(snapshot.name.as_bytes()),
+        "name": String::from_utf8_lossy(snapshot.name.as_bytes()),
         "guid": snapshot.to_guid.0.to_string(),
         "from_guid": (snapshot.from_guid != Guid(0)).then(|| snapshot.from_guid.0.to_string()),
         "from": snapshot.from,

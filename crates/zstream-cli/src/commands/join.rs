@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use zstream_format::edit::resume::{JoinError, join};
 
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, note_padding};
 use crate::output;
 
 /// The options of `zstream join`.
@@ -34,6 +34,7 @@ impl Args {
             JoinError::Output(error) => error.into(),
             other => Failure::new(other),
         })?;
+        note_padding(Some(&self.rest), joined.padding_bytes);
         if joined.unchecked_seam {
             eprintln!(
                 "zstream: no checksum covers the last block before byte {} of {}",

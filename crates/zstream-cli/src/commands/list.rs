@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::io::Write as _;
 
-use zstream::list::{PropertyName as Wanted, Selection, by_name, select};
+use zstream::list::{PropertyName as Wanted, Selection, by_name};
 use zstream_dsl::prop::Props;
 use zstream_dsl::prop::table::Types;
 use zstream_dsl::prop::value::Value;
 
-use crate::datasets::{Column, Shown as _, TableOptions, table};
+use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
@@ -55,7 +55,7 @@ impl Args {
         };
         let selection = Selection { names: &self.names, types, strict: true, depth };
         let unreadable = Unreadable::default();
-        let mut rows = select(&open, &selection, pool, &mut unreadable.control())?;
+        let (mut rows, is_all) = found(&open, &selection, pool, &unreadable)?;
         let sorted_by = self.ascending.iter().chain(&self.descending);
         let shown: Vec<&Wanted> = columns.iter().chain(sorted_by).collect();
         rows.retain(|props| match shown.iter().try_for_each(|wanted| wanted.of(props).map(drop)) {
@@ -70,7 +70,8 @@ impl Args {
             if self.table.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
         let mut out = output::text()?;
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
-        unreadable.judge()
+        unreadable.judge()?;
+        all_or_failure(is_all)
     }
 
     fn wanted(&self) -> Result<Vec<Wanted>, Failure> {
@@ -101,8 +102,10 @@ impl Args {
         let row = |props: &Props| {
             let cell = |wanted: &Wanted| {
                 let found = wanted.of(props)?;
-                Ok(found
-                    .map_or_else(|| "-".to_owned(), |found| wanted.show(&found.value, self.table.literal)))
+                Ok(found.map_or_else(
+                    || "-".to_owned(),
+                    |found| wanted.show(&found.value, self.table.is_literal()),
+                ))
             };
             wanted.iter().map(cell).collect::<Result<Vec<_>, Failure>>()
         };
@@ -116,11 +119,11 @@ impl Args {
             let mut values = Vec::new();
             for wanted in wanted.iter().filter(|wanted| wanted.name() != "name") {
                 let found = wanted.of(props)?;
-                values.push(json::Property::new(wanted, found.as_ref(), self.table.literal));
+                values.push(json::Property::new(wanted, found.as_ref(), self.table.is_literal()));
             }
             datasets.push((props, values));
         }
-        Ok(json::datasets("zfs list", &datasets))
+        Ok(json::datasets("zfs list", &datasets, self.table.json_int))
     }
 
     fn sort(&self, rows: &mut Vec<Props>) -> Result<(), Failure> {

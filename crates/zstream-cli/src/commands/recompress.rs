@@ -5,7 +5,7 @@ use zstream_format::compress::{Compression, ZstdLevel};
 use zstream_format::edit::recompress::Recompress;
 
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, note_padding};
 use crate::output;
 
 /// The options of `zstream recompress`.
@@ -24,6 +24,7 @@ impl Args {
         let how = self.how()?;
         let input = Input::open(None)?;
         let (_, summary) = how.run(input.into_read(), output::binary()?)?;
+        note_padding(None, summary.padding_bytes);
         if summary.raw_substreams > 0 {
             eprintln!(
                 "zstream: note: of {} snapshots {} are raw and were copied unchanged",

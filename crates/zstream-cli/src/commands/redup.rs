@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use zstream_format::edit::redup::redup;
 
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, note_padding};
 use crate::output;
 
 /// The options of `zstream redup`.
@@ -28,6 +28,7 @@ impl Args {
             .ok_or_else(|| Failure::new(format_args!("{} is not a seekable file", self.file.display())))?;
         let output = output::binary()?;
         let (_, summary) = redup(input.into_read(), |at, bytes| again.read_exact_at(bytes, at), output)?;
+        note_padding(Some(&self.file), summary.padding_bytes);
         if self.verbose {
             eprintln!(
                 "converted stream with {} total records, including {} dedup records, using {}B memory.",

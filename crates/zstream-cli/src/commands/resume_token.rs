@@ -102,12 +102,12 @@ fn json_object(file: &Path, found: &Found, outcome: &Result<(&Point, String), Re
         "offset": point.map(|(point, _)| point.token.offset),
         "keep_bytes": point.map(|(point, _)| point.keep_bytes),
         "reason": outcome.as_ref().err().map(ToString::to_string),
-        "snapshot": broken.map(|broken| name(&broken.name)),
+        "snapshot": broken.map(|broken| String::from_utf8_lossy(&broken.name)),
         "guid": broken.map(|broken| broken.to_guid.0.to_string()),
         "from_guid": broken.filter(|broken| broken.from_guid.0 != 0).map(|broken| broken.from_guid.0.to_string()),
         "in_package": found.in_package,
         "whole": found.whole.iter().map(|whole| json!({
-            "name": name(&whole.name), "guid": whole.to_guid.0.to_string(), "end": whole.end,
+            "name": String::from_utf8_lossy(&whole.name), "guid": whole.to_guid.0.to_string(), "end": whole.end,
         })).collect::<Vec<_>>(),
         "error": found.error.as_ref().map(ToString::to_string),
     })

@@ -9,7 +9,7 @@ use zstream_format::stream::StreamReader;
 use zstream_format::summary::{Summary, split_name, summarize};
 
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, note_padding};
 use crate::output;
 use crate::text::name;
 
@@ -49,6 +49,7 @@ impl Args {
         if let Some(index) = selection.missing.first() {
             return Err(Failure::new(format_args!("the stream does not contain {}", self.names[*index])));
         }
+        note_padding(Some(&self.file), selection.padding_bytes);
         remarks(&selection.written);
         Ok(())
     }

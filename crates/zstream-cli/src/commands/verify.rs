@@ -8,6 +8,7 @@
 //! | `ok` | whether it holds whole streams and nothing else |
 //! | `bytes`, `records` | how much there is, up to the record that is wrong |
 //! | `good_bytes` | how much of it a checksum vouches for |
+//! | `padding_bytes` | how many zeros follow the last stream |
 //! | `streams`, `snapshots` | how many whole ones there are |
 //! | `error` | `null`, or an object: `kind`, `message`, `offset`, `record` (its number), `record_type`, `expected`, `found` (strings or `null`), `snapshot` |
 //! | `warnings` | a list of objects: `kind`, `message`, `offset`, `record`, `record_type`, `count` |
@@ -108,6 +109,9 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
             text
         }
     };
+    if verdict.padding_bytes > 0 {
+        text += &format!("  {}\n", zstream::padding_note(verdict.padding_bytes));
+    }
     for note in &verdict.notes {
         text += &crate::text::line(format_args!("  warning  {} ({})", note.warning, note.place));
         if note.count > 1 {
@@ -155,7 +159,7 @@ fn json_line(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
     let file = file.to_string_lossy();
     let value = match outcome {
         Err(failure) => json!({
-            "file": file, "ok": false, "bytes": 0, "records": 0, "good_bytes": 0, "streams": 0, "snapshots": 0,
+            "file": file, "ok": false, "bytes": 0, "records": 0, "good_bytes": 0, "padding_bytes": 0, "streams": 0, "snapshots": 0,
             "error": { "kind": "open", "message": failure.message(), "offset": null, "record": null,
                 "record_type": null, "expected": null, "found": null, "snapshot": null },
             "warnings": [],
@@ -166,6 +170,7 @@ fn json_line(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
             "bytes": verdict.bytes,
             "records": verdict.records,
             "good_bytes": verdict.good_bytes,
+            "padding_bytes": verdict.padding_bytes,
             "streams": verdict.streams,
             "snapshots": verdict.snapshots,
             "error": error(verdict),

@@ -22,13 +22,13 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
-use super::VERSIONS;
 use super::config_list::{create_packed, number};
 use super::history::{self, Event};
 use super::layout::{member_asize, metaslab_shift};
 use super::maintained::FeatureSet;
 use super::spec::{TopSpec, VdevClass, check_name};
 use super::writer::{PoolWriter, mos_properties};
+use super::{VERSIONS, ZAP_METADATA};
 use crate::blkptr::BlockPointer;
 use crate::block::ReadBlock;
 use crate::bpobj::write as lists;
@@ -58,9 +58,6 @@ pub const TXG_INITIAL: Txg = Txg(4);
 
 /// Sector size of new pools unless told otherwise: 4 KiB, so that an image can be copied to any disk.
 pub const ASHIFT_DEFAULT: u8 = 12;
-
-/// Type of ZAPs that have no number of their own (`DMU_OTN_ZAP_METADATA`).
-const ZAP_METADATA: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
 
 /// The first object that has no fixed number.
 const FIRST_OBJECT: u64 = 32;

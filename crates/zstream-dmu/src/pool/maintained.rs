@@ -97,6 +97,18 @@ pub fn check_maintained(features: &Features) -> Result<()> {
     Err(Error::unsupported(format!("writing to a pool with active feature{plural} {list}")))
 }
 
+/// Refuses a feature that is not to be enabled in an existing pool.
+///
+/// # Errors
+/// It names the feature.
+pub fn check_can_enable(feature: &Feature) -> Result<()> {
+    match feature.name {
+        // The root vdev would need an object of its own.
+        "vdev_zaps_v2" => Err(Error::unsupported(format!("enabling {} in an existing pool", feature.name))),
+        _ => FeatureSet::none().enable(feature.name),
+    }
+}
+
 /// The features of a new pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureSet(BTreeSet<&'static str>);
@@ -125,7 +137,7 @@ impl FeatureSet {
         // Of these, what OpenZFS left is dealt with, and nothing new is made.
         let is_retired = ["log_spacemap", "livelist"].contains(&name);
         if is_retired || Maintained::by_name(name).is_none() {
-            return Err(Error::unsupported(format!("feature {name} in a new pool")));
+            return Err(Error::unsupported(format!("enabling feature {name}")));
         }
         for needed in feature.depends {
             self.enable(needed)?;
@@ -205,7 +217,7 @@ mod tests {
         assert_eq!(names(&set), ["extensible_dataset", "bookmarks", "redaction_bookmarks", "bookmark_v2"]);
         set.disable("bookmarks").unwrap();
         assert_eq!(names(&set), ["extensible_dataset"]);
-        assert!(set.enable("draid").unwrap_err().to_string().contains("feature draid in a new pool"));
+        assert!(set.enable("draid").unwrap_err().to_string().contains("enabling feature draid"));
         assert!(set.enable("nothing").is_err());
         let mut set = FeatureSet::default();
         set.retain(&["lz4_compress".to_owned(), "bookmarks".to_owned(), "encryption".to_owned()].into());

@@ -10,8 +10,10 @@
 
 pub mod check;
 pub mod checkpoint;
+mod compatibility;
 mod config_list;
 pub mod create;
+mod edit;
 mod freeing;
 pub mod history;
 mod intent_logs;
@@ -28,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zstream_format::nvlist::NvList;
+use zstream_format::object_type::ObjectType;
 
 pub use self::notice::Notice;
 use crate::blkptr::BlockPointer;
@@ -47,6 +50,9 @@ use crate::zio::{BlockReader, Observer};
 
 /// Oldest and newest version before feature flags, and the version of pools with them.
 pub const VERSIONS: (u64, u64, u64) = (1, 28, 5000);
+
+/// Type of ZAPs that have no number of their own (`DMU_OTN_ZAP_METADATA`).
+const ZAP_METADATA: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
 
 /// How a pool is to be opened.
 #[derive(Clone)]

@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::maintained::{FeatureSet, MAINTAINED};
+use super::compatibility::built_in;
+use super::maintained::{FeatureSet, MAINTAINED, check_can_enable};
 use crate::error::{Error, Result};
+use crate::mos::Feature;
 use crate::vdev::config::ASHIFT_RANGE;
 
 /// Where files with sets of features lie (`zpool-features(7)`).
@@ -18,10 +20,45 @@ const COMPATIBILITY_BYTES_MAX: u64 = 16 << 10;
 /// Longest comment (`ZPROP_MAX_COMMENT`).
 const COMMENT_BYTES_MAX: usize = 32;
 
+/// What can be a comment.
+const COMMENT_RULE: &str = "printable ASCII text of at most 32 bytes";
+
+/// Longest name or value of a user property (`ZAP_MAXNAMELEN`, as a string with its end).
+const USER_BYTES_MAX: usize = 255;
+
+/// Properties that nobody sets.
+const READ_ONLY: [&str; 25] = [
+    "allocated",
+    "available",
+    "bcloneratio",
+    "bclonesaved",
+    "bcloneused",
+    "capacity",
+    "checkpoint",
+    "dedup_table_size",
+    "dedupratio",
+    "dedupsaved",
+    "dedupused",
+    "expandsize",
+    "fragmentation",
+    "free",
+    "freeing",
+    "guid",
+    "health",
+    "last_scrubbed_txg",
+    "leaked",
+    "load_guid",
+    "maxblocksize",
+    "maxdnodesize",
+    "name",
+    "size",
+    "used",
+];
+
 const OFF_ON: &[(&str, u64)] = &[("off", 0), ("on", 1)];
 
 /// Properties that are kept in the MOS, with their values.
-const STORED: [(&str, &[(&str, u64)]); 6] = [
+pub const STORED: [(&str, &[(&str, u64)]); 6] = [
     ("autoexpand", OFF_ON),
     ("autoreplace", OFF_ON),
     ("autotrim", OFF_ON),
@@ -84,11 +121,7 @@ impl PoolProperties {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        let bad = |expected: String| {
-            Err(Error::bad_request(format!(
-                "bad value {value:?} of pool property {name}: expected {expected}"
-            )))
-        };
+        let bad = |expected: String| Err(bad_value(name, value, &expected));
         if let Some(feature) = name.strip_prefix("feature@") {
             return match value {
                 "enabled" | "active" => self.features.enable(feature),
@@ -112,8 +145,8 @@ impl PoolProperties {
                 _ => return bad(format!("{} to {}", ASHIFT_RANGE.start(), ASHIFT_RANGE.end())),
             },
             "comment" => {
-                if value.len() > COMMENT_BYTES_MAX || value.chars().any(char::is_control) {
-                    return bad(format!("printable text of at most {COMMENT_BYTES_MAX} bytes"));
+                if !is_comment(value) {
+                    return bad(COMMENT_RULE.to_owned());
                 }
                 self.comment = Some(value.to_owned());
             }
@@ -128,6 +161,133 @@ impl PoolProperties {
         }
         Ok(())
     }
+}
+
+/// A change of an existing pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PoolChange {
+    /// Nothing: the pool is so already.
+    Nothing,
+    /// A feature is enabled.
+    Enable(&'static Feature),
+    /// A property of the MOS that is a number.
+    Number {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: u64,
+    },
+    /// A property of the MOS that is text; without text it is removed.
+    Text {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// A property of the config.
+    Config {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// The filesystem to boot from; without a name, none.
+    Bootfs(String),
+}
+
+impl PoolChange {
+    /// Reads an assignment `property=value`, as `zpool set` takes it.
+    ///
+    /// # Errors
+    /// There is no such property, it cannot have this value, it cannot be changed, or zstream does not support it.
+    pub fn parse(assignment: &str) -> Result<Self> {
+        let Some((name, value)) = assignment.split_once('=') else {
+            return Err(Error::bad_request(format!("{assignment:?}: expected property=value")));
+        };
+        let (name, value) = (name.to_owned(), value.to_owned());
+        if let Some(feature) = name.strip_prefix("feature@") {
+            let known = Feature::by_name(feature).ok_or_else(|| Error::no_entry("feature", feature))?;
+            return match value.as_str() {
+                "enabled" => check_can_enable(known).map(|()| Self::Enable(known)),
+                "disabled" => Err(Error::bad_request(format!(
+                    "property {name} can only be set to disabled at creation time"
+                ))),
+                _ => Err(bad_value(&name, &value, "enabled")),
+            };
+        }
+        if is_user_property(&name) {
+            let (limit, found) = (USER_BYTES_MAX, name.len().max(value.len()));
+            return match found > limit {
+                true => Err(Error::bad_request(format!(
+                    "property {name} or its value is longer than {limit} bytes"
+                ))),
+                false => Ok(Self::Text { name, value }),
+            };
+        }
+        if let Some((_, values)) = STORED.iter().find(|(stored, _)| *stored == name) {
+            let number = values.iter().find(|(word, _)| *word == value).map(|(_, number)| *number);
+            let value = number.ok_or_else(|| {
+                bad_value(&name, &value, &values.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "))
+            })?;
+            return Ok(Self::Number { name, value });
+        }
+        if READ_ONLY.contains(&name.as_str()) {
+            return Err(Error::bad_request(format!("pool property {name} is read-only")));
+        }
+        match (name.as_str(), value.as_str()) {
+            ("ashift", _) => match value.parse::<u64>() {
+                Ok(shift) if shift == 0 || ASHIFT_RANGE.contains(&shift) => {
+                    Ok(Self::Number { name, value: shift })
+                }
+                _ => Err(bad_value(&name, &value, "0, or 9 to 16")),
+            },
+            ("comment", _) => match is_comment(&value) {
+                true => Ok(Self::Config { name, value }),
+                false => Err(bad_value(&name, &value, COMMENT_RULE)),
+            },
+            ("compatibility", _) => {
+                compatible(&value, &COMPATIBILITY_DIRS.map(PathBuf::from))?;
+                Ok(Self::Config { name, value })
+            }
+            ("bootfs", _) => Ok(Self::Bootfs(value)),
+            ("cachefile", "none" | "") | ("multihost" | "readonly", "off") | ("version", "5000") => {
+                Ok(Self::Nothing)
+            }
+            ("altroot" | "cachefile" | "readonly", _) => Err(Error::unsupported(format!(
+                "{name}, which belongs to an imported pool and is not stored in it,"
+            ))),
+            ("dedup_table_quota" | "multihost" | "version", _) => {
+                Err(Error::unsupported(format!("setting {name}={value}")))
+            }
+            _ => Err(Error::bad_request(format!("bad pool property {name:?}"))),
+        }
+    }
+}
+
+/// The features that `pool upgrade` enables: those of new pools, or those of the sets that the property `compatibility` names.
+///
+/// # Errors
+/// There is no such set.
+pub fn upgrade_features(compatibility: Option<&str>) -> Result<FeatureSet> {
+    match compatibility {
+        Some(sets) if !sets.is_empty() => compatible(sets, &COMPATIBILITY_DIRS.map(PathBuf::from)),
+        _ => Ok(FeatureSet::default()),
+    }
+}
+
+fn bad_value(name: &str, value: &str, expected: &str) -> Error {
+    Error::bad_request(format!("bad value {value:?} of pool property {name}: expected {expected}"))
+}
+
+/// True for `module:property` (`zfs_prop_user`).
+fn is_user_property(name: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.: ".contains(c);
+    name.contains(':') && name.chars().all(is_allowed)
+}
+
+fn is_comment(value: &str) -> bool {
+    value.len() <= COMMENT_BYTES_MAX && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 /// The features of all the named sets at once, as far as zstream keeps them right.
@@ -155,6 +315,11 @@ fn read_set(name: &str, dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
         false => dirs.iter().map(|dir| dir.join(name)).collect(),
     };
     let path = paths.iter().find(|path| path.is_file());
+    if path.is_none()
+        && let Some(features) = built_in(name)
+    {
+        return Ok(features.map(str::to_owned).collect());
+    }
     let path = path.ok_or_else(|| Error::no_entry("set of compatible features", name))?;
     let text = read_text(path).map_err(|error| error.on_vdev(path.display()))?;
     let words = text.lines().flat_map(|line| {
@@ -208,7 +373,7 @@ mod tests {
         for (text, part) in [
             ("ashift=17", "expected 9 to 16"),
             ("failmode=never", "expected wait, continue, panic"),
-            ("feature@draid=enabled", "feature draid in a new pool"),
+            ("feature@draid=enabled", "enabling feature draid"),
             ("feature@x=enabled", "feature x not found"),
             ("feature@lz4_compress=maybe", "expected enabled or disabled"),
             ("multihost=on", "not supported"),

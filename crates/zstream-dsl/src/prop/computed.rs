@@ -91,7 +91,16 @@ impl Props {
             "inconsistent" => number(u64::from(dataset.is_inconsistent())),
             "prevsnap" => dataset.previous()?.map(|previous| text(previous.name())),
             "receive_resume_token" => resume_token(dataset)?,
-            "version" | "utf8only" | "normalization" | "casesensitivity" => self.of_filesystem(property)?,
+            "version" | "utf8only" | "normalization" | "casesensitivity" => {
+                self.of_filesystem(property.name)?.map(|number| index(property, number))
+            }
+            // The limits of users, groups and projects without a quota of their own.
+            "defaultuserquota"
+            | "defaultgroupquota"
+            | "defaultprojectquota"
+            | "defaultuserobjquota"
+            | "defaultgroupobjquota"
+            | "defaultprojectobjquota" => self.of_filesystem(property.name)?.map(Value::Number),
             "volsize" | "volblocksize" => self.of_volume(property.name)?,
             "filesystem_count" | "snapshot_count" => {
                 match dir.entry(&format!("com.joyent:{}", property.name))? {
@@ -116,14 +125,14 @@ impl Props {
     }
 
     /// A setting of a filesystem. What is missing is 0.
-    fn of_filesystem(&self, property: &Property) -> Result<Known> {
+    fn of_filesystem(&self, name: &str) -> Result<Option<u64>> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         // While it is received, the master node may not be there yet.
         if dataset.is_inconsistent() || !self.head_types.contains(Types::FILESYSTEM) {
             return Ok(None);
         }
-        let Some(number) = self.setting(property.name) else { return Ok(None) };
-        Ok(Some(index(property, number?.unwrap_or(0))))
+        let Some(number) = self.setting(name) else { return Ok(None) };
+        Ok(Some(number?.unwrap_or(0)))
     }
 
     fn of_volume(&self, name: &str) -> Result<Known> {

@@ -17,7 +17,7 @@ const BLOCK_BYTES: (u64, u64) = (512, 16 << 20);
 const ALIASES: [(&str, &str, u64); 7] = [
     ("compression", "gzip-6", 10),
     ("compression", "zstd-fast-1", 13200),
-    ("xattr", "sa", 2),
+    ("xattr", "on", 2),
     ("acltype", "noacl", 0),
     ("acltype", "posixacl", 1),
     ("aclinherit", "secure", 4),
@@ -80,7 +80,7 @@ pub fn parse(name: &str, text: &str) -> Result<Parsed> {
         Kind::Number { .. } => zap::Value::word(parse_number(property, text).ok_or_else(|| {
             bad(match property.name {
                 "recordsize" | "volblocksize" => "a power of two from 512 to 16M",
-                "special_small_blocks" => "0 or a power of two from 512 to 16M",
+                "special_small_blocks" => "0 to 16M",
                 _ => "a number, with a suffix like K, M or G, or none",
             })
         })?),
@@ -98,7 +98,7 @@ fn parse_number(property: &Property, text: &str) -> Option<u64> {
     let is_block = number.is_power_of_two() && (least..=most).contains(&number);
     match property.name {
         "recordsize" | "volblocksize" if !is_block => None,
-        "special_small_blocks" if !is_block && number != 0 => None,
+        "special_small_blocks" if number > most => None,
         _ => Some(number),
     }
 }

@@ -203,7 +203,7 @@ const ACLMODE: Names = &[(0, "discard"), (2, "groupmask"), (3, "passthrough"), (
 const ACLINHERIT: Names =
     &[(0, "discard"), (1, "noallow"), (3, "passthrough"), (4, "restricted"), (5, "passthrough-x")];
 const CANMOUNT: Names = &[(0, "off"), (1, "on"), (2, "noauto")];
-const XATTR: Names = &[(0, "off"), (1, "dir"), (2, "on")];
+const XATTR: Names = &[(0, "off"), (2, "sa"), (1, "dir")];
 const COPIES: Names = &[(1, "1"), (2, "2"), (3, "3")];
 const VERSION: Names = &[(1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5")];
 const NORMALIZATION: Names = &[(0, "none"), (16, "formD"), (32, "formKD"), (80, "formC"), (96, "formKC")];
@@ -338,7 +338,7 @@ pub const PROPERTIES: &[Property] = &[
     number("keyguid", "KEYGUID", F | S | V, 0).read_only().hidden(),
     index("keystatus", "KEYSTATUS", F | S | V, KEYSTATUS, 0).read_only(),
     number("remaptxg", "REMAPTXG", F | S | V, 0).read_only().hidden(),
-    number("special_small_blocks", "SPECIAL_SMALL_BLOCKS", F, 0).inherited(),
+    number("special_small_blocks", "SPECIAL_SMALL_BLOCKS", F | V, 0).inherited(),
     number("ivsetguid", "IVSETGUID", ALL, 0).read_only().hidden(),
     number("redacted", "REDACTED", F | S | V, 0).read_only().hidden(),
     text("redact_snaps", "RSNAPS", ALL, "").read_only(),
@@ -347,6 +347,12 @@ pub const PROPERTIES: &[Property] = &[
     index("volthreading", "zvol threading", V, OFF_ON, 1),
     index("direct", "DIRECT", F, DIRECT, 1).inherited(),
     index("longname", "LONGNAME", F, OFF_ON, 0).inherited(),
+    number("defaultuserquota", "DEFAULTUSERQUOTA", F, 0).read_only(),
+    number("defaultgroupquota", "DEFAULTGROUPQUOTA", F, 0).read_only(),
+    number("defaultprojectquota", "DEFAULTPROJECTQUOTA", F, 0).read_only(),
+    number("defaultuserobjquota", "DEFAULTUSEROBJQUOTA", F, 0).read_only(),
+    number("defaultgroupobjquota", "DEFAULTGROUPOBJQUOTA", F, 0).read_only(),
+    number("defaultprojectobjquota", "DEFAULTPROJECTOBJQUOTA", F, 0).read_only(),
 ];
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
 use zstream_dmu::pool::create::NewPool;
 use zstream_dmu::pool::history::Event;
+use zstream_dmu::pool::properties::PoolChange;
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
@@ -124,6 +125,14 @@ impl WritablePool {
     /// As [`PoolWriter::log`].
     pub fn log(&mut self, event: Event<'_>) -> Result<()> {
         Ok(self.pool.log(event)?)
+    }
+
+    /// Changes a property of the pool, or enables a feature.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::change`].
+    pub fn change_pool(&mut self, change: &PoolChange) -> Result<()> {
+        Ok(self.pool.change(change)?)
     }
 
     fn clock(&self) -> Clock {

@@ -25,6 +25,9 @@ use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader, RECEIVE_CHILD};
 use crate::resume::{RAW_RECEIVE, STATE};
 
+/// The entry of a snapshot that was received raw (`DS_FIELD_RAW_RECEIVED` of OpenZFS's development branch; others leave it alone).
+const RAW_RECEIVED: &str = "org.openzfs:raw_received";
+
 /// What a receive that can be resumed notes of its stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resumable {
@@ -188,6 +191,20 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The snapshot below what is filled, if it was received raw and what is filled is encrypted: a plain increment gives what comes after it an
+    /// IV set of its own, and raw increments from the sender do not fit any more.
+    ///
+    /// # Errors
+    /// When the MOS cannot be read.
+    pub fn raw_base(&self, filled: ObjectId) -> Result<Option<String>> {
+        let phys = self.read().dataset(filled)?;
+        let Some(base) = phys.prev_snapshot else { return Ok(None) };
+        if !self.read().is_encrypted(phys.dir)? || self.read().entry(base, RAW_RECEIVED)?.is_none() {
+            return Ok(None);
+        }
+        self.read().full_name(base).map(Some)
+    }
+
     /// Refuses to end a receive into the hidden child of `head` (`dmu_recv_end_check`).
     fn check_end(&self, filled: ObjectId, head: ObjectId, force: bool, name: &str) -> Result<Vec<ObjectId>> {
         let base = self.read().dataset(filled)?.prev_snapshot;
@@ -224,8 +241,16 @@ impl Tx<'_> {
             return Err(Error::refused(Errno::ETXTBSY, format!("{head} was changed during the receive")));
         }
         self.check_refreserved(head)?;
-        let quota = self.read().number_property(phys.dir, "refquota")?;
-        let referenced = self.read().dataset(filled)?.referenced_bytes;
+        self.check_refquota(head, self.read().dataset(filled)?.referenced_bytes)?;
+        Ok(newer)
+    }
+
+    /// Refuses content of so many bytes as the new one of a head, where its refquota does not allow it.
+    ///
+    /// # Errors
+    /// `EDQUOT`
+    pub fn check_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
+        let quota = self.read().number_property(self.read().dataset(head)?.dir, "refquota")?;
         if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
             let head = self.read().full_name(head)?;
             return Err(Error::refused(
@@ -233,7 +258,7 @@ impl Tx<'_> {
                 format!("the stream needs more than the refquota of {head}"),
             ));
         }
-        Ok(newer)
+        Ok(())
     }
 
     /// Ends a receive: what was filled, and synced, becomes the content of `head`, which with `force` loses the snapshots
@@ -272,6 +297,7 @@ impl Tx<'_> {
         self.change_dataset(target, |dataset| dataset.flags.remove(DatasetFlags::INCONSISTENT))?;
         if let Some(ivset) = received.ivset {
             self.set_entry(snapshot, IVSET_GUID, &Value::word(ivset))?;
+            self.set_entry(snapshot, RAW_RECEIVED, &Value::word(1))?;
         }
         if head.is_some() {
             self.read().check_destroy_head(filled)?;

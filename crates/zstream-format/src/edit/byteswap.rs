@@ -46,6 +46,8 @@ pub struct Report {
     pub decompressed: u64,
     /// The number of embedded blocks that were converted to uncompressed WRITEs.
     pub embedded: u64,
+    /// Zeros after the last END of the input, which are not copied.
+    pub padding_bytes: u64,
 }
 
 /// An error from swapping a record.
@@ -93,7 +95,7 @@ pub fn byteswap(source: impl Read, sink: impl Write) -> Result<Report, EditError
         writer.write(&header, &payload).map_err(EditError::Output)?;
     }
     writer.finish().map_err(EditError::Output)?;
-    Ok(swapper.report)
+    Ok(Report { padding_bytes: reader.padding(), ..swapper.report })
 }
 
 /// A converter that swaps the records of a stream one by one.

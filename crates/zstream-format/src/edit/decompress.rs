@@ -16,7 +16,7 @@
 //! use zstream_format::edit::decompress::{Blocks, decompress};
 //!
 //! let stream = include_bytes!("../../tests/data/small.zfs");
-//! let copy = decompress(&stream[..], Vec::new(), &Blocks::new(), |_, _, _| {})?;
+//! let (copy, _) = decompress(&stream[..], Vec::new(), &Blocks::new(), |_, _, _| {})?;
 //! assert!(copy == stream, "nothing was named, nothing changes");
 //! # Ok::<(), zstream_format::edit::EditError>(())
 //! ```
@@ -59,6 +59,14 @@ pub enum Outcome {
     Raw,
 }
 
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The number of zeros after the last END of the input, which are not copied.
+    pub padding_bytes: u64,
+}
+
 /// Decompresses the blocks of a stream that `blocks` names, and calls `told` with the outcome of each.
 ///
 /// # Errors
@@ -69,9 +77,10 @@ pub fn decompress<R: Read, W: Write>(
     sink: W,
     blocks: &Blocks,
     mut told: impl FnMut(ObjectId, u64, &Outcome),
-) -> Result<W, EditError> {
+) -> Result<(W, Summary), EditError> {
     let mut raw = false;
-    rewrite(&mut StreamReader::new(source), StreamWriter::new(sink), |record, writer| {
+    let mut reader = StreamReader::new(source);
+    let sink = rewrite(&mut reader, StreamWriter::new(sink), |record, writer| {
         let body = record.header.body();
         if let Some(features) = substream_features(body.as_ref()) {
             raw = features.contains(FeatureFlags::RAW);
@@ -94,7 +103,8 @@ pub fn decompress<R: Read, W: Write>(
             None => writer.write(record.header, record.payload)?,
         }
         Ok(())
-    })
+    })?;
+    Ok((sink, Summary { padding_bytes: reader.padding() }))
 }
 
 /// Decompresses a payload, or returns the reason why it stays as it is.

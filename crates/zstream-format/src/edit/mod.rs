@@ -10,6 +10,7 @@
 //!   so that it cannot be mistaken for a complete stream;
 //! - the output is in the byte order of the input (except in [`byteswap`]), and a record without a checksum stays
 //!   without one ([`Trailers::AsGiven`](crate::stream::Trailers::AsGiven)): unchanged parts are identical to the bit;
+//! - zeros after the last END, which pad the last block of a tape or device, are not copied: the edit reports their number;
 //! - the key of a WRITE (`drr_key`) stays: it describes the block at the source, and receivers ignore it.
 
 pub mod byteswap;

@@ -68,6 +68,8 @@ pub struct Summary {
     pub substreams: u64,
     /// The number of raw substreams, which were copied.
     pub raw_substreams: u64,
+    /// Zeros after the last END of the input, which are not copied.
+    pub padding_bytes: u64,
 }
 
 impl Summary {
@@ -146,6 +148,7 @@ impl Recompress {
                 outcome => queue.write_all(&mut writer).and(outcome),
             }
         })?;
+        summary.padding_bytes = reader.padding();
         let sink = writer.finish().map_err(EditError::Output)?;
         Ok((sink, summary))
     }

@@ -30,6 +30,8 @@ pub struct Summary {
     pub references: u64,
     /// The size of the index in bytes.
     pub index_bytes: u64,
+    /// Zeros after the last END of the input, which are not copied.
+    pub padding_bytes: u64,
 }
 
 /// The key by which references name a WRITE.
@@ -54,7 +56,8 @@ pub fn redup<R: Read, W: Write>(
     let mut index: HashMap<Key, u64> = HashMap::new();
     let mut summary = Summary::default();
     let mut payload = Vec::new();
-    let sink = rewrite(&mut StreamReader::new(source), StreamWriter::new(sink), |record, writer| {
+    let mut reader = StreamReader::new(source);
+    let sink = rewrite(&mut reader, StreamWriter::new(sink), |record, writer| {
         summary.records += 1;
         match record.header.body() {
             Some(Body::Begin(mut begin)) => {
@@ -81,6 +84,7 @@ pub fn redup<R: Read, W: Write>(
         }
         Ok(())
     })?;
+    summary.padding_bytes = reader.padding();
     summary.index_bytes = (index.capacity() * ENTRY_BYTES) as u64;
     Ok((sink, summary))
 }

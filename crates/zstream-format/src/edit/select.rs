@@ -68,6 +68,8 @@ pub struct Selection {
     pub written: Vec<Selected>,
     /// The indices of the requests that matched nothing.
     pub missing: Vec<usize>,
+    /// Zeros after the last END of the input, which are not copied.
+    pub padding_bytes: u64,
 }
 
 /// Copies the requested substreams of `source` to `sink`.
@@ -110,6 +112,7 @@ pub fn select(
         }
     }
     selection.missing = (0..wanted.len()).filter(|index| !hit[*index]).collect();
+    selection.padding_bytes = reader.padding();
     out.finish(&reader_place(&reader)).map_err(EditError::Output)?;
     Ok(selection)
 }

@@ -126,6 +126,10 @@ pub fn free_objects(body: &FreeObjects) -> Result<(), Breach> {
 pub fn write(body: &Write, terms: &Terms) -> Result<(), Breach> {
     no_wrap(body.offset, body.logical_size)?;
     valid_type("drr_type", body.object_type)?;
+    if body.logical_size < MIN_BLOCK_BYTES.into() {
+        let expected = "at least 512";
+        return Err(Breach::Value { field: "drr_logical_size", found: body.logical_size, expected });
+    }
     at_most("drr_logical_size", body.logical_size, terms.limits.max_block_bytes.into())?;
     if !body.is_compressed() {
         return Ok(());

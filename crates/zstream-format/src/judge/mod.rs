@@ -90,6 +90,25 @@ impl Terms {
     }
 }
 
+/// Checks a record by itself, without those before it.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn alone(body: &Body, terms: &Terms) -> Result<(), Breach> {
+    match body {
+        Body::Object(body) => object(body, terms),
+        Body::FreeObjects(body) => free_objects(body),
+        Body::Write(body) => write(body, terms),
+        Body::Free(body) => free(body),
+        Body::Spill(body) => spill(body, terms),
+        Body::WriteEmbedded(body) => write_embedded(body, terms),
+        Body::ObjectRange(body) => object_range(body, terms),
+        Body::Redact(body) => redact(body),
+        // WRITE_BYREF belongs to deduplicated streams, which are accepted or refused as a whole.
+        Body::Begin(_) | Body::End(_) | Body::WriteByref(_) => Ok(()),
+    }
+}
+
 /// A validator for the records of one substream, in order.
 #[derive(Clone, Debug)]
 pub struct Judge {
@@ -112,28 +131,15 @@ impl Judge {
     /// # Errors
     /// Returns the first rule that it breaks.
     pub fn record(&mut self, body: &Body) -> Result<(), Breach> {
-        let terms = &self.terms;
+        alone(body, &self.terms)?;
         match body {
-            Body::Object(body) => {
-                object(body, terms)?;
-                self.in_range(body.object)
-            }
-            Body::FreeObjects(body) => free_objects(body),
-            Body::Write(body) => {
-                write(body, terms)?;
-                self.in_order(body.object, body.offset)
-            }
-            Body::Free(body) => free(body),
-            Body::Spill(body) => spill(body, terms),
-            Body::WriteEmbedded(body) => write_embedded(body, terms),
+            Body::Object(body) => self.in_range(body.object),
+            Body::Write(body) => self.in_order(body.object, body.offset),
             Body::ObjectRange(body) => {
-                object_range(body, terms)?;
                 self.range = Some(body.first_object);
                 Ok(())
             }
-            Body::Redact(body) => redact(body),
-            // WRITE_BYREF belongs to deduplicated streams, which are accepted or refused as a whole.
-            Body::Begin(_) | Body::End(_) | Body::WriteByref(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -121,6 +121,12 @@ impl Chain {
         Ok(Header::from_bytes(bytes, self.order))
     }
 
+    /// Returns `true` after a complete stream, where the input may end or another stream begin.
+    #[must_use]
+    pub fn may_end(&self) -> bool {
+        self.section == Section::Outside && self.streams > 0
+    }
+
     /// Returns `true` if the sum restarts with this record.
     #[must_use]
     pub fn restarts_at(&self, header: &Header) -> bool {

@@ -14,6 +14,8 @@ pub(super) struct Follower {
     pub(super) offset: u64,
     index: u64,
     pub(super) verified: u64,
+    /// Zeros after the last END.
+    pub(super) padding: u64,
 }
 
 /// A record whose header was validated, but whose payload was not yet processed.

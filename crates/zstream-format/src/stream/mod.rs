@@ -14,6 +14,7 @@
 mod chain;
 mod error;
 mod follow;
+mod padding;
 mod reader;
 mod writer;
 

@@ -6,6 +6,7 @@ use crate::fletcher::Fletcher4;
 use crate::place::Place;
 use crate::record::{HEADER_LEN, Header, TRAILER_OFFSET};
 use crate::stream::follow::{Follower, Judged};
+use crate::stream::padding::{is_padding, is_zero, zeros_of};
 use crate::stream::{Error, Fault, Role, Section};
 
 /// The number of bytes that are requested from the source at a time if records are small.
@@ -152,6 +153,12 @@ impl<R: Read> StreamReader<R> {
         self.follower.chain.whole_streams()
     }
 
+    /// The number of zeros after the last END with which a block was filled up. They belong to no stream.
+    #[must_use]
+    pub fn padding(&self) -> u64 {
+        self.follower.padding
+    }
+
     fn step(&mut self, skip_payload: bool) -> Result<Option<Record<'_>>, Error> {
         let mut place = self.follower.place();
         let outcome = if std::mem::replace(&mut self.failed, true) {
@@ -176,6 +183,13 @@ impl<R: Read> StreamReader<R> {
         let have = ahead + read_full(&mut self.source, &mut bytes[ahead..])?;
         if have == 0 {
             return self.follower.chain.finish().map(|()| None);
+        }
+        if self.follower.chain.may_end() && is_zero(&bytes[..have]) {
+            let more = zeros_of(&mut self.source)?.map(|more| have as u64 + more);
+            if let Some(zeros) = more.filter(|zeros| is_padding(self.follower.offset, *zeros)) {
+                self.follower.padding = zeros;
+                return Ok(None);
+            }
         }
         if have < HEADER_LEN {
             return Err(Fault::Truncated {

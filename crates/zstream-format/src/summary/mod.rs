@@ -29,6 +29,8 @@ pub struct Summary {
     pub snapshots: Vec<Snapshot>,
     /// The number of bytes read, up to the faulty record if there is one.
     pub bytes: u64,
+    /// The number of zeros after the last END, which pad the last block of a tape or device.
+    pub padding_bytes: u64,
     /// The error that ended the summary, or that of the first list that could not be decoded.
     pub error: Option<Error>,
 }
@@ -195,7 +197,7 @@ pub fn summarize<R: Read>(reader: StreamReader<R>) -> Summary {
             }
         }
     }
-    summary.bytes = reader.offset();
+    (summary.bytes, summary.padding_bytes) = (reader.offset(), reader.padding());
     summary.find_sources();
     summary
 }

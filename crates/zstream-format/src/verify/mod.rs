@@ -49,6 +49,8 @@ pub struct Verdict {
     pub records: u64,
     /// The number of bytes from the start that are verified by a checksum.
     pub good_bytes: u64,
+    /// The number of zeros after the last END, which no checksum covers and which pad the last block of a tape or device.
+    pub padding_bytes: u64,
     /// The number of complete streams; a package counts as one.
     pub streams: u64,
     /// The number of complete substreams, each a snapshot.
@@ -301,7 +303,9 @@ fn verify_parallel(mut reader: ParallelReader<'_>, options: Options) -> Verdict 
         Some(error) => Some(error),
         None => examiner.finish(outcome.err()),
     };
-    verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams())
+    let padding_bytes = reader.padding();
+    let verdict = verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams());
+    Verdict { padding_bytes, ..verdict }
 }
 
 /// Verifies a stream like [`verify`], on one core and with little memory.
@@ -319,17 +323,22 @@ pub fn verify_one_core(source: impl std::io::Read, options: Options) -> Verdict 
             Err(error) => break examiner.finish(Some(error)),
         }
     };
-    verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams())
+    let padding_bytes = reader.padding();
+    let verdict = verdict(examiner, error, reader.offset(), reader.verified(), reader.whole_streams());
+    Verdict { padding_bytes, ..verdict }
 }
 
 fn verdict(examiner: Examiner, error: Option<Error>, offset: u64, verified: u64, streams: u64) -> Verdict {
     let bytes = error.as_ref().map_or(offset, |error| error.place().offset);
-    let inside =
-        examiner.begin.filter(|_| error.is_some()).map(|begin| begin.name().escape_ascii().to_string());
+    let inside = examiner
+        .begin
+        .filter(|_| error.is_some())
+        .map(|begin| String::from_utf8_lossy(begin.name()).into_owned());
     Verdict {
         good_bytes: verified.min(bytes),
         bytes,
         records: error.as_ref().map_or(examiner.records, |error| error.place().index),
+        padding_bytes: 0,
         streams,
         snapshots: examiner.snapshots,
         inside,

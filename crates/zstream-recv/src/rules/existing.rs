@@ -93,7 +93,8 @@ fn source<'t>(head: Head<'_>, target: &Target, found: &Found<'t>) -> Result<Foun
         from
     } else {
         if is_modified_since(found, &from)? {
-            return Err(Refusal::Modified { dataset, snapshot }.into());
+            let newest = newest.filter(|_| !from_is_newest).map(|newest| newest.name().to_owned());
+            return Err(Refusal::Modified { dataset, snapshot, newest }.into());
         }
         if head.has(FeatureFlags::RAW) && !from_is_newest {
             return Err(Refusal::NewerSnapshot { dataset, snapshot }.into());

@@ -88,7 +88,7 @@ pub struct Writer {
     random: Random,
     /// The objects that were created. This and `met` are used only if names have several spellings.
     made: RangeSet,
-    /// The directories that existed before, and the names by which they were found.
+    /// The directories that existed before, and objects that keep the name of a replaced one, with the names by which they were found.
     met: HashMap<u64, Vec<u8>>,
     pending: HashMap<u64, Pending>,
     pending_count: usize,

@@ -1,8 +1,8 @@
 //! The rules for names of written files: the names that are allowed, and the names that are equivalent.
 //!
 //! A filesystem that compares names without case, or in a normalization form, has one file for all spellings of a name.
-//! Writing a file overwrites an existing file with an equivalent name. Writing two files with equivalent names is an error,
-//! since one of them would be lost.
+//! Writing a file overwrites an existing file with an equivalent name, whose name it keeps. Writing two files with equivalent
+//! names is an error, since one of them would be lost.
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::NormFlags;
@@ -107,6 +107,11 @@ impl Writer {
         }
     }
 
+    /// Records the name by which an object was requested that keeps the name of the one that it replaced.
+    pub fn note_asked(&mut self, object: ObjectId, name: &[u8]) {
+        self.met.insert(object.0, name.to_vec());
+    }
+
     /// Checks a new name for which an equivalent entry was found. The entry may have existed before, but must not have been
     /// written by this writer with another spelling.
     ///
@@ -119,8 +124,9 @@ impl Writer {
         }
         let object = found.object.0;
         let is_new = self.made.contains(object, object + 1);
-        if is_new && found.name != name {
-            return Err(self.rules.taken(name, &found.name));
+        let known = self.met.get(&object).unwrap_or(&found.name);
+        if is_new && known != name {
+            return Err(self.rules.taken(name, known));
         }
         if !is_new && found.file_type == Some(FileType::Directory) {
             let met = self.met.entry(object).or_insert_with(|| name.to_vec());

@@ -185,11 +185,9 @@ fn dataset(dataset: &Dataset, keys: &dyn Keys, mut objects: Objects, damaged: &m
         paths.map(|path| format!("/{}", file_name(path))).collect()
     };
     if !dnodes.is_empty() {
-        let ranges: Vec<_> = dnodes
-            .iter()
-            .map(|block| dnode_range(&set, block.at))
-            .map(|range| format!("{}-{}", range.start, range.end - 1))
-            .collect();
+        let ranges = merged(dnodes.iter().map(|block| dnode_range(&set, block.at)).collect());
+        let ranges: Vec<_> =
+            ranges.iter().map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
         damaged.push(whole(name, &format!("dnodes of objects {}", ranges.join(", ")), dnodes));
     }
     for object in paths.of.keys().filter(|object| lost.iter().any(|range| range.contains(&object.0))) {
@@ -257,7 +255,9 @@ fn dnode_range(set: &Objset, at: Bookmark) -> Range<u64> {
     let shift = u32::try_from(at.level).unwrap_or(0) * meta.pointers_per_block_shift();
     let span = slots.saturating_mul(1_u64.checked_shl(shift).unwrap_or(u64::MAX));
     let start = at.block.0.saturating_mul(span);
-    start..start.saturating_add(span)
+    // The tree may have room for more objects than there are.
+    let end = meta.max_block.0.saturating_add(1).saturating_mul(slots);
+    start..start.saturating_add(span).min(end).max(start.saturating_add(1))
 }
 
 fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {

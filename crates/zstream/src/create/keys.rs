@@ -35,6 +35,8 @@ pub fn key_at(location: &str) -> Option<Result<Secret>> {
 pub struct EncryptionProperties {
     encryption: Option<u64>,
     format: Option<u64>,
+    /// The format was given as `none`.
+    is_format_none: bool,
     location: Option<String>,
     rounds: Option<u64>,
 }
@@ -62,7 +64,10 @@ impl EncryptionProperties {
         let number = parsed.value.u64().ok();
         match parsed.name.as_str() {
             "encryption" => self.encryption = number,
-            "keyformat" => self.format = number.filter(|format| *format != 0),
+            "keyformat" => {
+                self.format = number.filter(|format| *format != 0);
+                self.is_format_none = number == Some(0);
+            }
             "pbkdf2iters" => self.rounds = number,
             "keylocation" => self.location = parsed.value.text().ok().map(str::to_owned),
             _ => return false,
@@ -179,6 +184,9 @@ impl EncryptionProperties {
     ) -> Result<NewKey> {
         let action = "change the key of";
         let refuse = |fault| Err(Error::Encryption { action, name: name.to_owned(), fault });
+        if self.is_format_none {
+            return refuse(EncryptionFault::FormatNone);
+        }
         let Some(format) = self.format.or(now.as_ref().map(|(format, _)| format.numbers().0)) else {
             return refuse(EncryptionFault::NoFormat);
         };
@@ -199,7 +207,7 @@ impl EncryptionProperties {
 
     /// The key location, if no other encryption property is given: it may then apply to existing or received keys.
     pub(crate) fn location_only(&self) -> Option<&str> {
-        let Self { encryption, format, location, rounds } = self;
+        let Self { encryption, format, location, rounds, .. } = self;
         location.as_deref().filter(|_| encryption.is_none() && format.is_none() && rounds.is_none())
     }
 

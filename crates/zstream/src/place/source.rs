@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zstream_dmu::intent_log;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::object_type::ObjsetType;
-use zstream_view::{Options, Streams};
+use zstream_view::{Options, Padded, Streams};
 use zstream_zpl::fs::Filesystem;
 
 use super::keys::{self, Keys};
@@ -68,6 +68,9 @@ impl Source {
         keys: &dyn Keys,
         control: &mut Control<'_>,
     ) -> Result<Self> {
+        for Padded { file, bytes } in streams.padded() {
+            control.warn(Warning::Padding { file: file.clone(), bytes: *bytes });
+        }
         if streams.is_locked(number) {
             let name = streams.snapshots().nth(number).map_or_else(String::new, |it| it.name.clone());
             streams.unlock(number, &keys::key(keys, &name)?)?;

@@ -559,7 +559,15 @@ impl Putting<'_, '_> {
                 };
                 return Err(target(path, FileError::other_type(what)));
             }
-            Some(found) => Self::at(path, self.writer.remove(set, parent, &found.name))?,
+            Some(found) => {
+                Self::at(path, self.writer.remove(set, parent, &found.name))?;
+                // It may be another spelling of the same name: a file that is overwritten keeps its own.
+                let object = Self::at(path, self.writer.create(set, parent, &found.name, new))?;
+                if found.name != name {
+                    self.writer.note_asked(object, name);
+                }
+                return Ok(object);
+            }
             None => {}
         }
         Self::at(path, self.writer.create(set, parent, name, new))
@@ -577,7 +585,10 @@ impl Putting<'_, '_> {
             Some(found) if found.file_type == Some(FileType::Directory) => {
                 return Err(target(path, FileError::other_type("a file cannot replace a directory")));
             }
-            Some(found) => Self::at(path, self.writer.remove(set, parent, &found.name))?,
+            Some(found) => {
+                Self::at(path, self.writer.remove(set, parent, &found.name))?;
+                return Self::at(path, self.writer.link(set, parent, &found.name, object));
+            }
             None => {}
         }
         Self::at(path, self.writer.link(set, parent, name, object))

@@ -46,7 +46,9 @@ pub(super) fn run_byteswap(input: &[u8]) {
     let Ok((once, report)) = swap(input) else { return };
     let (twice, again) = swap(&once).expect("what was swapped can be swapped back");
     assert_eq!(again, Report::default());
-    assert!(report != Report::default() || twice == input, "there and back");
+    let padding = report.padding_bytes as usize;
+    let changed = report != Report { padding_bytes: padding as u64, ..Report::default() };
+    assert!(changed || twice == input[..input.len() - padding], "there and back");
     assert!(swap(&twice).expect("again").0 == once, "three times is once");
 }
 

@@ -134,6 +134,7 @@ struct Outcome {
     records: Vec<Copied>,
     end: Option<String>,
     verified: u64,
+    padding: u64,
 }
 
 fn read<R: Read>(
@@ -148,7 +149,7 @@ fn read<R: Read>(
             Err(error) => break Some(error.to_string()),
         }
     };
-    Outcome { records, end, verified: reader.verified() }
+    Outcome { records, end, verified: reader.verified(), padding: reader.padding() }
 }
 
 fn whole<R: Read>(reader: &mut StreamReader<R>) -> Result<Option<Copied>, Error> {
@@ -184,7 +185,7 @@ pub(super) fn run(input: &[u8]) {
     let piped = read(StreamReader::new(input).checking(Checking::Shape), header);
     let sought = read(StreamReader::seekable(Cursor::new(input)).expect("memory seeks"), header);
     assert!(
-        piped.records == sought.records && piped.end == sought.end,
+        piped.records == sought.records && piped.end == sought.end && piped.padding == sought.padding,
         "{:?}, sought: {:?}",
         piped.end,
         sought.end
@@ -205,13 +206,15 @@ pub(super) fn run(input: &[u8]) {
         sums.records.iter().flat_map(|(_, h, p)| h.iter().chain(p)).copied().collect();
     assert!(input.starts_with(&whole_streams), "records are the bytes of the input");
     if sums.end.is_none() {
-        assert_eq!(whole_streams.len(), input.len());
-        assert_eq!(sums.verified, input.len() as u64, "a whole stream is verified to its end");
-        let mut writer = StreamWriter::new(Vec::with_capacity(input.len()));
+        let (stream, padding) = input.split_at(input.len() - sums.padding as usize);
+        assert!(padding.iter().all(|byte| *byte == 0), "padding is zeros");
+        assert_eq!(whole_streams.len(), stream.len());
+        assert_eq!(sums.verified, stream.len() as u64, "a whole stream is verified to its end");
+        let mut writer = StreamWriter::new(Vec::with_capacity(stream.len()));
         for (header, payload) in records(input) {
             writer.write(&header, &payload).expect("what was read can be written");
         }
-        assert!(writer.finish().expect("a whole stream") == input, "written again");
+        assert!(writer.finish().expect("a whole stream") == stream, "written again");
     }
 }
 
@@ -224,7 +227,9 @@ pub(super) fn run_parallel(input: &[u8]) {
         records.push((r.place.offset, r.header.as_bytes().to_vec(), r.payload.to_vec()));
         Ok(())
     });
-    let all = Outcome { records, end: end.err().map(|e| e.to_string()), verified: all.verified() };
+    let (verified, padding) = (all.verified(), all.padding());
+    let all = Outcome { records, end: end.err().map(|e| e.to_string()), verified, padding };
+    assert_eq!(one.padding, all.padding);
     assert_eq!(one.end, all.end);
     assert_eq!(one.verified, all.verified);
     assert!(one.records == all.records, "{} records, on all cores {}", one.records.len(), all.records.len());

@@ -1,6 +1,7 @@
 //! `zstream pool`: verbs for a pool as a whole.
 
 mod check;
+mod properties;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -50,6 +51,38 @@ Examples:
         #[arg(value_name = "POOL")]
         pool: Option<String>,
     },
+    /// Shows properties of the pool, and its features
+    ///
+    /// The output has the format of `zpool get`. Values that are known only of an imported pool are shown as `-`.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img pool get all
+  zstream -d disk.img pool get -Hp -o value free,feature@encryption tank")]
+    Get(properties::Get),
+    /// Sets properties of the pool, or enables features
+    ///
+    /// PROPERTY is one of autoexpand, autoreplace, autotrim, ashift, bootfs, comment, compatibility, delegation,
+    /// failmode, listsnapshots, a user property (its name contains a colon; without a value it is removed), or
+    /// feature@NAME, whose only value is `enabled`. A feature cannot be disabled again.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img pool set comment='off site' tank
+  zstream -d disk.img pool set feature@zstd_compress=enabled tank")]
+    Set(properties::Set),
+    /// Enables the features of a new pool in an existing one
+    ///
+    /// Enables the features that `pool create` would enable: those of the property `compatibility`, or else those that
+    /// OpenZFS 2.1 does not require to be known. This cannot be undone: programs that do not know the features may no
+    /// longer be able to change or read the pool. Without POOL, prints the features that would be enabled.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img pool upgrade
+  zstream -d disk.img pool upgrade tank")]
+    Upgrade {
+        /// Name of the pool
+        #[arg(value_name = "POOL")]
+        pool: Option<String>,
+    },
     /// Shows the pool: name, guid, transaction group, vdevs, features, datasets
     Show {
         /// Print one JSON object
@@ -94,6 +127,9 @@ impl Args {
                 options.open_writable(pool.as_deref(), *force)?.export()?;
                 Ok(())
             }
+            Command::Get(args) => args.run(options),
+            Command::Set(args) => args.run(options),
+            Command::Upgrade { pool } => properties::upgrade(options, pool.as_deref()),
             Command::Show { json, pool } => {
                 let open = options.open(pool.as_deref())?;
                 let text = if *json { format!("{}\n", show_json(&open)?) } else { show_text(&open)? };

@@ -19,6 +19,7 @@ use zstream_send::{Progress, Replaced};
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
+use crate::text::complain_columns;
 use report::Report;
 use watch::{Wanted, Watch};
 
@@ -102,6 +103,12 @@ pub(crate) struct Args {
     /// Replace unreadable blocks by the pattern 0x2f5baddb10c and list them, instead of failing
     #[arg(long)]
     corrupt_data: bool,
+    /// Write the lists of raw, redacted and resumed streams in XDR, which receivers of either byte order read
+    ///
+    /// OpenZFS's development branch sends them so; its releases up to 2.4, and this program without the option, write
+    /// them in the byte order of the sender. All receivers read both on machines of the same byte order.
+    #[arg(long)]
+    xdr: bool,
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong)]
     help: Option<bool>,
@@ -268,7 +275,8 @@ impl Args {
                 out.write_all(&report.text).map_err(|error| Failure::output(&error))?;
             } else {
                 let text = String::from_utf8_lossy(&report.text);
-                text.lines().for_each(|line| eprintln!("{line}"));
+                // Tabs that are left separate columns: those in names were escaped.
+                text.lines().for_each(|line| complain_columns(&line.split('\t').collect::<Vec<_>>()));
             }
         }
         Ok(total_bytes)
@@ -276,7 +284,7 @@ impl Args {
 
     /// The options of the library.
     fn options(&self) -> Options {
-        Options { corrupt_data: self.corrupt_data, ..Options::default() }
+        Options { corrupt_data: self.corrupt_data, xdr_lists: self.xdr, ..Options::default() }
     }
 
     fn send(&self, sender: &Sender<'_>, total_bytes: u64, out: &mut dyn Write) -> Result<(), Failure> {

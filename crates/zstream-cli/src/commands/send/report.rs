@@ -21,15 +21,19 @@ impl Report {
         let from = step.from.as_ref().filter(|_| !step.from_origin);
         let from = from.map(|from| if self.is_many { from.short_name() } else { from.name() });
         let name = &step.name;
+        if self.parsable {
+            let size = size.to_string();
+            return match from {
+                Some(from) => self.columns(&["incremental", from, name, &size]),
+                None => self.columns(&["full", name, &size]),
+            };
+        }
         let kind = match from {
-            Some(from) if self.parsable => format!("incremental\t{from}\t{name}"),
-            None if self.parsable => format!("full\t{name}"),
             Some(from) if from.contains(['@', '#']) => format!("send from {from} to {name}"),
             Some(from) => format!("send from @{from} to {name}"),
             None => format!("full send of {name}"),
         };
         let size = match size {
-            size if self.parsable => format!("\t{size}"),
             0 => String::new(),
             size => format!(" estimated size is {}", nice_bytes(size)),
         };
@@ -39,7 +43,7 @@ impl Report {
     /// Adds the line of the total.
     pub(super) fn total(&mut self, size: u64) {
         match (self.parsable, self.is_many) {
-            (true, _) => self.line(format_args!("size\t{size}")),
+            (true, _) => self.columns(&["size", &size.to_string()]),
             (false, true) => self.line(format_args!("total estimated size is {}", nice_bytes(size))),
             (false, false) => self.line(format_args!("total estimated size is {}", nice_number(size))),
         }
@@ -47,6 +51,10 @@ impl Report {
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to memory does not fail.
-        let _ = writeln!(self.text, "{}", crate::text::columns(line));
+        let _ = writeln!(self.text, "{}", crate::text::line(line));
+    }
+
+    fn columns(&mut self, cells: &[&str]) {
+        let _ = writeln!(self.text, "{}", crate::text::columns(cells));
     }
 }

@@ -88,7 +88,13 @@ impl<'a> Watch<'a> {
         let bytes = done - self.bytes_before;
         if self.wanted.lines || (self.wanted.title && self.wanted.parsable) {
             let blocks = self.progress.blocks() - self.blocks_before;
-            self.meter.line(&line(self.wanted, Clock::of(SystemTime::now()), bytes, blocks, &self.snapshot));
+            self.meter.columns(&cells(
+                self.wanted,
+                Clock::of(SystemTime::now()),
+                bytes,
+                blocks,
+                &self.snapshot,
+            ));
         }
         if self.wanted.title {
             // A system without process titles needs none.
@@ -97,13 +103,13 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// The line of one second.
-fn line(wanted: Wanted, clock: Clock, bytes: u64, blocks: u64, snapshot: &str) -> String {
+/// The columns of the line of one second; for people it is one.
+fn cells(wanted: Wanted, clock: Clock, bytes: u64, blocks: u64, snapshot: &str) -> Vec<String> {
     match (wanted.blocks, wanted.parsable) {
-        (true, true) => format!("{clock}\t{bytes}\t{blocks}\t{snapshot}"),
-        (true, false) => format!("{clock}   {:>5}    {blocks:>8}    {snapshot}", nice_number(bytes)),
-        (false, true) => format!("{clock}\t{bytes}\t{snapshot}"),
-        (false, false) => format!("{clock}   {:>5}   {snapshot}", nice_bytes(bytes)),
+        (true, true) => vec![clock.to_string(), bytes.to_string(), blocks.to_string(), snapshot.to_owned()],
+        (true, false) => vec![format!("{clock}   {:>5}    {blocks:>8}    {snapshot}", nice_number(bytes))],
+        (false, true) => vec![clock.to_string(), bytes.to_string(), snapshot.to_owned()],
+        (false, false) => vec![format!("{clock}   {:>5}   {snapshot}", nice_bytes(bytes))],
     }
 }
 
@@ -127,7 +133,7 @@ mod tests {
         let clock = Clock { hour: 7, minute: 5, second: 9 };
         let line = |blocks, parsable| {
             let wanted = Wanted { lines: true, blocks, parsable, title: false };
-            line(wanted, clock, 5 << 20, 41, "tank/fs@a")
+            cells(wanted, clock, 5 << 20, 41, "tank/fs@a").join("\t")
         };
         assert_eq!(line(false, false), "07:05:09      5M   tank/fs@a");
         assert_eq!(line(true, false), "07:05:09      5M          41    tank/fs@a");

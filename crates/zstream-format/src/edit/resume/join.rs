@@ -76,6 +76,8 @@ pub struct Joined {
     /// `true` if the record at the seam was not in the truncated stream, so no checksum covers the last payload that
     /// was copied.
     pub unchecked_seam: bool,
+    /// Zeros after the END of the continuation, which are not copied.
+    pub padding_bytes: u64,
 }
 
 /// The features that senders set according to the state of the pool, which may have changed meanwhile.
@@ -107,7 +109,14 @@ pub fn join(
     }
     let bytes = writer.offset();
     writer.finish().map_err(output)?;
-    Ok(Joined { kept_bytes: seam.kept_bytes, bytes, repeated, in_package, unchecked_seam: seam.unchecked })
+    Ok(Joined {
+        kept_bytes: seam.kept_bytes,
+        bytes,
+        repeated,
+        in_package,
+        unchecked_seam: seam.unchecked,
+        padding_bytes: rest.padding(),
+    })
 }
 
 fn output(error: Error) -> JoinError {

@@ -8,6 +8,7 @@ use crate::fletcher::fletcher4;
 use crate::order::ByteOrder;
 use crate::record::{HEADER_LEN, MAX_BLOCK_BYTES, TRAILER_OFFSET};
 use crate::stream::Chain;
+use crate::stream::padding::{is_padding, is_zero, zeros_to_end};
 use crate::stream::reader::read_full;
 
 /// The size in bytes of a batch that is split by reading headers only, without the end of its last record. It
@@ -103,12 +104,16 @@ pub(super) struct Batch {
     pub(super) last: bool,
     /// The error from reading after these records.
     pub(super) io: Option<io::Error>,
+    /// Zeros with which the source ends after these records.
+    pub(super) padding: u64,
 }
 
 /// A splitter of a source into records.
 pub(super) struct Cutter<'a> {
     feed: Box<dyn Feed + 'a>,
     chain: Chain,
+    /// The number of bytes of the records so far.
+    offset: u64,
     /// The number of batches so far.
     batches: u64,
     /// `true` after the last batch was filled.
@@ -119,7 +124,7 @@ pub(super) struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     pub(super) fn new(feed: Box<dyn Feed + 'a>) -> Self {
-        Self { feed, chain: Chain::default(), batches: 0, done: false, record_bytes: 0 }
+        Self { feed, chain: Chain::default(), offset: 0, batches: 0, done: false, record_bytes: 0 }
     }
 
     /// Fills a batch and returns its number, or `None` after the last batch.
@@ -129,11 +134,10 @@ impl<'a> Cutter<'a> {
         }
         batch.spans.clear();
         (batch.filled, batch.last, batch.to_read) = (0, false, None);
-        batch.view = None;
+        (batch.view, batch.padding) = (None, 0);
         let bytes = self.plan(batch);
-        if bytes == 0 {
-            self.load(batch);
-        }
+        let cut = if bytes == 0 { self.load(batch) } else { bytes };
+        self.offset += cut as u64;
         self.record_bytes = batch.filled.max(bytes) / batch.spans.len().max(1);
         self.done = batch.last;
         self.batches += 1;
@@ -183,17 +187,23 @@ impl<'a> Cutter<'a> {
         at
     }
 
-    /// Reads a batch and splits it.
-    fn load(&mut self, batch: &mut Batch) {
+    /// Reads a batch and splits it. Returns the number of bytes of its complete records.
+    fn load(&mut self, batch: &mut Batch) -> usize {
         let (mut at, mut want) = (0, if self.batches == 0 { FIRST_BYTES } else { LOADED_BYTES });
         loop {
             self.read(batch, want);
             match self.cut(batch, &mut at) {
                 Cut::GaveUp => batch.last = true,
                 Cut::Partial { .. } if batch.last => {
-                    if batch.io.is_none() {
+                    if batch.io.is_none() && !self.ends_with_zeros(batch, at) {
                         batch.spans.push(self.span(at, batch.filled - at));
                     }
+                }
+                Cut::Zeros => {
+                    if !self.ends_with_zeros(batch, at) && batch.io.is_none() {
+                        batch.spans.push(self.span(at, HEADER_LEN));
+                    }
+                    batch.last = true;
                 }
                 Cut::Partial { need } => {
                     // Read the rest of the last record. The buffer grows with the bytes that are read, not with
@@ -203,7 +213,28 @@ impl<'a> Cutter<'a> {
                 }
                 Cut::Whole => {}
             }
-            return;
+            return at;
+        }
+    }
+
+    /// True if nothing but padding follows the records of a batch, the first `at` bytes. Reads to the end.
+    fn ends_with_zeros(&mut self, batch: &mut Batch, at: usize) -> bool {
+        let rest = &batch.buffer[at..batch.filled];
+        if !self.chain.may_end() || !is_zero(rest) || batch.io.is_some() {
+            return false;
+        }
+        let more = if batch.last { Ok(Some(0)) } else { zeros_to_end(|buffer| self.feed.read(buffer)) };
+        match more {
+            Ok(more) => {
+                let zeros = more.map_or(0, |more| rest.len() as u64 + more);
+                let found = is_padding(self.offset + at as u64, zeros);
+                batch.padding = if found { zeros } else { 0 };
+                found
+            }
+            Err(error) => {
+                batch.io = Some(error);
+                false
+            }
         }
     }
 
@@ -239,7 +270,11 @@ impl<'a> Cutter<'a> {
                 return Cut::Partial { need: *at + HEADER_LEN };
             }
             // A fault in a header is reported when the record is joined; here it only ends the batch.
-            let Ok(header) = self.chain.header(header_bytes(&batch.buffer[*at..])) else {
+            let bytes = header_bytes(&batch.buffer[*at..]);
+            let Ok(header) = self.chain.header(bytes) else {
+                if self.chain.may_end() && is_zero(&bytes) {
+                    return Cut::Zeros;
+                }
                 batch.spans.push(self.span(*at, HEADER_LEN));
                 return Cut::GaveUp;
             };
@@ -267,6 +302,8 @@ enum Cut {
     Whole,
     /// The bytes end inside a record, which extends to `need`.
     Partial { need: usize },
+    /// A complete stream, then as many zeros as a header has bytes.
+    Zeros,
     /// The record is invalid.
     GaveUp,
 }

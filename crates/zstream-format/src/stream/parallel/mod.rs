@@ -106,6 +106,7 @@ impl<F: FnMut(&Record<'_>) -> Result<(), Fault>> Joiner<'_, F> {
             Some(error) => Err(Fault::Io(error)),
             None => self.follower.chain.finish(),
         };
+        self.follower.padding = batch.padding;
         end.map_err(|fault| Error::new(fault, place))
     }
 
@@ -289,6 +290,12 @@ impl<'s> ParallelReader<'s> {
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.follower.offset
+    }
+
+    /// The number of zeros after the last END with which a block was padded. They belong to no stream.
+    #[must_use]
+    pub fn padding(&self) -> u64 {
+        self.follower.padding
     }
 
     /// The number of complete streams so far; a package counts as one.

@@ -1,0 +1,169 @@
+//! `zstream pool get`, `set` and `upgrade`: properties and features of a pool, as `zpool` has them.
+
+use std::io::Write as _;
+
+use zstream::OpenPool;
+use zstream::pools::{
+    PoolProperty, missing_features, pool_properties, pool_property, set_pool, upgrade_pool,
+};
+use zstream_dsl::prop::value::{Source, Value, nice_number};
+
+use crate::change::change;
+use crate::datasets::{Column, table};
+use crate::failure::Failure;
+use crate::json;
+use crate::output;
+use crate::pool::PoolOptions;
+
+/// The options of `zstream pool get`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Get {
+    /// For scripts: omit the heading, separate columns by a single tab
+    #[arg(short = 'H')]
+    script: bool,
+    /// Print exact numbers
+    #[arg(short = 'p')]
+    literal: bool,
+    /// Print JSON in the format of `zpool get -j`
+    #[arg(short = 'j', long, conflicts_with = "script")]
+    json: bool,
+    /// With --json: print numbers as numbers, in full
+    #[arg(long, requires = "json")]
+    json_int: bool,
+    /// Columns, separated by commas, or `all`
+    #[arg(short = 'o', value_name = "FIELD,...", value_delimiter = ',',
+        value_parser = ["all", "name", "property", "value", "source"],
+        default_values = ["name", "property", "value", "source"])]
+    fields: Vec<String>,
+    /// Properties, separated by commas, or `all`
+    #[arg(value_name = "PROPERTY,...")]
+    properties: String,
+    /// Name of the pool; required if the devices hold several
+    #[arg(value_name = "POOL")]
+    pool: Option<String>,
+}
+
+/// The options of `zstream pool set`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Set {
+    /// Properties as PROPERTY=VALUE, followed by the name of the pool
+    #[arg(value_name = "PROPERTY=VALUE... POOL", required = true, num_args = 2..)]
+    words: Vec<String>,
+}
+
+/// Refuses the name of anything but a pool.
+fn check_pool_name(name: Option<&str>) -> Result<(), Failure> {
+    match name.filter(|name| name.contains(['/', '@', '#'])) {
+        Some(name) => Err(Failure::usage(format_args!("{name} is not the name of a pool"))),
+        None => Ok(()),
+    }
+}
+
+fn shown(property: &PoolProperty, literal: bool) -> String {
+    match &property.value {
+        None => "-".to_owned(),
+        Some(Value::Number(number)) if property.name != "guid" && !property.is_percent && !literal => {
+            nice_number(*number)
+        }
+        Some(value) if property.is_percent && !literal => value.literal(None) + "%",
+        Some(value @ Value::Ratio(_)) if !literal => value.pretty(None),
+        Some(value) => value.literal(None),
+    }
+}
+
+fn source(property: &PoolProperty) -> (&'static str, &'static str) {
+    match property.source {
+        Source::Local => ("local", "LOCAL"),
+        Source::Default => ("default", "DEFAULT"),
+        _ => ("-", "NONE"),
+    }
+}
+
+impl Get {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        check_pool_name(self.pool.as_deref())?;
+        let open = options.open(self.pool.as_deref())?;
+        let mut found = Vec::new();
+        for name in self.properties.split(',') {
+            match name {
+                "all" => found.extend(pool_properties(&open)?),
+                name => found.push(pool_property(&open, name).map_err(Failure::usage)?),
+            }
+        }
+        let text = if self.json { self.json_text(&open, &found) } else { self.text(&open, &found) };
+        let mut out = output::text()?;
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+
+    fn text(&self, open: &OpenPool, found: &[PoolProperty]) -> String {
+        let all = ["name", "property", "value", "source"];
+        let fields: Vec<&str> = match self.fields.iter().any(|field| field == "all") {
+            true => all.to_vec(),
+            false => self.fields.iter().map(String::as_str).collect(),
+        };
+        let columns: Vec<Column> = fields
+            .iter()
+            .map(|field| Column { heading: field.to_ascii_uppercase(), width: 0, right: false })
+            .collect();
+        let cell = |property: &PoolProperty, field: &str| match field {
+            "name" => open.pool.name().to_owned(),
+            "property" => property.name.clone(),
+            "value" => shown(property, self.literal),
+            _ => source(property).0.to_owned(),
+        };
+        let row = |property| fields.iter().map(|field| cell(property, field)).collect();
+        let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+        table(&columns, &rows, self.script)
+    }
+
+    fn json_text(&self, open: &OpenPool, found: &[PoolProperty]) -> String {
+        let literal = self.literal || self.json_int;
+        let member =
+            |property: &PoolProperty| (property.name.clone(), shown(property, literal), source(property).1);
+        let properties: Vec<json::PoolMember> = found.iter().map(member).collect();
+        let head = json::PoolHead {
+            name: open.pool.name(),
+            state: &open.pool.health().to_string(),
+            guid: open.pool.guid().0,
+            txg: open.pool.txg().0,
+        };
+        json::pool("zpool get", &head, &properties, self.json_int)
+    }
+}
+
+impl Set {
+    pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        let Some((pool, assignments)) = self.words.split_last() else {
+            return Err(Failure::usage("no pool given"));
+        };
+        if pool.contains('=') || assignments.iter().any(|text| !text.contains('=')) {
+            return Err(Failure::usage("expected PROPERTY=VALUE..., then the name of the pool"));
+        }
+        check_pool_name(Some(pool))?;
+        change(options, pool, |pool| Ok(set_pool(pool, assignments)?))
+    }
+}
+
+/// Enables features, or prints those that would be.
+pub(crate) fn upgrade(options: &PoolOptions, name: Option<&str>) -> Result<(), Failure> {
+    check_pool_name(name)?;
+    let Some(name) = name else {
+        let open = options.open(None)?;
+        let missing = missing_features(&open)?;
+        let pool = open.pool.name();
+        if missing.is_empty() {
+            return say!("Pool '{pool}' has all features enabled that `pool upgrade` enables.");
+        }
+        say!("Pool '{pool}' does not have these features, which `pool upgrade {pool}` enables:")?;
+        return missing.iter().try_for_each(|feature| say!("  {feature}"));
+    };
+    let enabled = match missing_features(&options.open(Some(name))?)? {
+        missing if missing.is_empty() => Vec::new(),
+        _ => change(options, name, |pool| Ok::<_, Failure>(upgrade_pool(pool)?))?,
+    };
+    if enabled.is_empty() {
+        return say!("Pool '{name}' already has all supported and requested features enabled.");
+    }
+    say!("Enabled the following features on '{name}':")?;
+    enabled.iter().try_for_each(|feature| say!("  {feature}"))
+}

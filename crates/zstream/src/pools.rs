@@ -1,0 +1,288 @@
+//! Properties and features of pools, as `zpool get`, `zpool set` and `zpool upgrade` have them.
+
+use zstream_dmu::error::Error as PoolError;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::mos::features::FEATURES;
+use zstream_dmu::mos::{Feature, FeatureState};
+use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dmu::pool::directory_object;
+use zstream_dmu::pool::maintained::{FeatureSet, check_can_enable};
+use zstream_dmu::pool::properties::{PoolChange, STORED, upgrade_features};
+use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::zap::Zap;
+use zstream_dsl::prop::value::{Source, Value};
+use zstream_dsl::write::WritablePool;
+use zstream_format::object_type::ObjsetType;
+
+use crate::error::{Cause, Error, Result};
+use crate::place::OpenPool;
+
+/// A property of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolProperty {
+    /// Its name.
+    pub name: String,
+    /// Its value; none where it is unknown or does not apply.
+    pub value: Option<Value>,
+    /// True for a number of percent.
+    pub is_percent: bool,
+    /// The source of its value.
+    pub source: Source,
+}
+
+/// The native properties, in the order of `zpool get all`, with the value that they have by default: none for those that nobody
+/// sets.
+const NATIVE: [(&str, Option<&str>); 31] = [
+    ("size", None),
+    ("capacity", None),
+    ("altroot", Some("-")),
+    ("health", None),
+    ("guid", None),
+    ("version", Some("-")),
+    ("bootfs", Some("-")),
+    ("delegation", Some("on")),
+    ("autoreplace", Some("off")),
+    ("cachefile", Some("-")),
+    ("failmode", Some("wait")),
+    ("listsnapshots", Some("off")),
+    ("autoexpand", Some("off")),
+    ("dedupratio", None),
+    ("free", None),
+    ("allocated", None),
+    ("readonly", None),
+    ("ashift", Some("0")),
+    ("comment", Some("-")),
+    ("expandsize", None),
+    ("freeing", None),
+    ("fragmentation", None),
+    ("leaked", None),
+    ("multihost", Some("off")),
+    ("checkpoint", None),
+    ("load_guid", None),
+    ("autotrim", Some("off")),
+    ("compatibility", Some("off")),
+    ("bcloneused", None),
+    ("bclonesaved", None),
+    ("bcloneratio", None),
+];
+
+/// The value of one that nobody sets: none where it is not known of a pool that is not imported.
+fn computed(open: &OpenPool, name: &str) -> Result<Option<Value>> {
+    let pool = &open.pool;
+    let is_active = |feature| pool.features().is_active(feature);
+    let used = |dir: &str| -> Result<Value> {
+        let dir = open.dsl.root()?.child(dir)?;
+        Ok(Value::Number(dir.map_or(0, |dir| dir.phys().used_bytes)))
+    };
+    Ok(Some(match name {
+        "size" => Value::Number(size(open)?),
+        "allocated" => Value::Number(allocated(open)?),
+        "free" => Value::Number(size(open)?.saturating_sub(allocated(open)?)),
+        "capacity" => {
+            Value::Number((u128::from(allocated(open)?) * 100 / u128::from(size(open)?.max(1))) as u64)
+        }
+        "health" => Value::Text(pool.health().to_string()),
+        "guid" => Value::Number(pool.guid().0),
+        "readonly" => Value::Text("off".to_owned()),
+        "freeing" => used("$FREE")?,
+        "leaked" => used("$LEAK")?,
+        "dedupratio" => {
+            let statistics = directory_object(&**pool.mos(), "DDT-statistics")?;
+            let is_empty = match statistics {
+                Some(object) => Zap::open(&**pool.mos(), object)?.entries().next().is_none(),
+                None => true,
+            };
+            if !is_empty {
+                return Ok(None);
+            }
+            Value::Ratio(100)
+        }
+        "bcloneused" | "bclonesaved" if !is_active("block_cloning") => Value::Number(0),
+        "bcloneratio" if !is_active("block_cloning") => Value::Ratio(100),
+        _ => return Ok(None),
+    }))
+}
+
+/// The top-level vdevs that hold blocks of datasets.
+fn spaces(open: &OpenPool) -> Result<Vec<VdevSpace>> {
+    let mos = &**open.pool.mos();
+    let mut found = Vec::new();
+    for top in &open.pool.config().vdev_tree.children {
+        found.extend(VdevSpace::find(mos, top)?.filter(|space| space.belongs_to.is_some()));
+    }
+    Ok(found)
+}
+
+fn size(open: &OpenPool) -> Result<u64> {
+    Ok(spaces(open)?.iter().map(|space| space.metaslabs() << space.metaslab_shift).sum())
+}
+
+fn allocated(open: &OpenPool) -> Result<u64> {
+    let mos = &**open.pool.mos();
+    let logs = LogSpaceMaps::open(mos)?;
+    spaces(open)?.iter().map(|space| Ok(space.allocated(mos, &logs)?.bytes())).sum()
+}
+
+/// What is set: native properties of the MOS and of the config.
+fn set_here(open: &OpenPool, name: &str) -> Result<Option<Value>> {
+    let pool = &open.pool;
+    if matches!(name, "comment" | "compatibility") {
+        return Ok(pool.config_list().get_str(name).map(|text| Value::Text(text.to_owned())));
+    }
+    let Some(object) = pool.directory_object("pool_props")? else { return Ok(None) };
+    let Some(value) = Zap::open(&**pool.mos(), object)?.lookup(name)? else { return Ok(None) };
+    let words = STORED.iter().find(|(stored, _)| *stored == name).map(|(_, words)| *words);
+    Ok(Some(match (name, value.u64()) {
+        ("bootfs", Ok(0)) => return Ok(None),
+        ("bootfs", Ok(head)) => Value::Text(open.dsl.dataset_by_object(ObjectId(head))?.name().to_owned()),
+        ("multihost", Ok(number)) => Value::Text(if number == 0 { "off" } else { "on" }.to_owned()),
+        (_, Ok(number)) => match words.and_then(|words| words.iter().find(|(_, value)| *value == number)) {
+            Some((word, _)) => Value::Text((*word).to_owned()),
+            None => Value::Number(number),
+        },
+        _ => Value::Text(String::from_utf8_lossy(value.c_string()?).into_owned()),
+    }))
+}
+
+fn native(open: &OpenPool, name: &str, default: Option<&str>) -> Result<PoolProperty> {
+    let (value, source) = match default {
+        None => (computed(open, name)?, Source::None),
+        Some(default) => match set_here(open, name)? {
+            Some(value) if value.literal(None) != default => (Some(value), Source::Local),
+            _ if default == "-" => (None, Source::Default),
+            _ => (Some(Value::Text(default.to_owned())), Source::Default),
+        },
+    };
+    Ok(PoolProperty { name: name.to_owned(), value, is_percent: name == "capacity", source })
+}
+
+fn text(name: String, value: String) -> PoolProperty {
+    PoolProperty { name, value: Some(Value::Text(value)), is_percent: false, source: Source::Local }
+}
+
+fn feature(open: &OpenPool, feature: &Feature) -> PoolProperty {
+    let state = match open.pool.features().state(feature.guid) {
+        FeatureState::Active(_) => "active",
+        FeatureState::Enabled => "enabled",
+        FeatureState::Disabled => "disabled",
+    };
+    text(format!("feature@{}", feature.name), state.to_owned())
+}
+
+/// User properties, by name.
+fn user(open: &OpenPool) -> Result<Vec<PoolProperty>> {
+    let Some(object) = open.pool.directory_object("pool_props")? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in Zap::open(&**open.pool.mos(), object)?.entries() {
+        let entry = entry?;
+        let name = String::from_utf8_lossy(entry.key.name()?).into_owned();
+        if name.contains(':') {
+            found.push(text(name, String::from_utf8_lossy(entry.value.c_string()?).into_owned()));
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// All properties of a pool: the native ones, features, features that are not known, user properties.
+///
+/// # Errors
+/// The pool cannot be read.
+pub fn pool_properties(open: &OpenPool) -> Result<Vec<PoolProperty>> {
+    let mut all =
+        NATIVE.iter().map(|(name, default)| native(open, name, *default)).collect::<Result<Vec<_>>>()?;
+    all.extend(FEATURES.iter().map(|known| feature(open, known)));
+    for (guid, count) in open.pool.features().iter() {
+        if Feature::by_guid(guid).is_none() {
+            let state = if count == 0 { "inactive" } else { "readonly" };
+            all.push(text(format!("unsupported@{guid}"), state.to_owned()));
+        }
+    }
+    all.extend(user(open)?);
+    Ok(all)
+}
+
+/// The property of this name.
+///
+/// # Errors
+/// There is no such property, or the pool cannot be read.
+pub fn pool_property(open: &OpenPool, name: &str) -> Result<PoolProperty> {
+    if let Some((name, default)) = NATIVE.iter().find(|(native, _)| *native == name) {
+        return native(open, name, *default);
+    }
+    if let Some(known) = name.strip_prefix("feature@").and_then(Feature::by_name) {
+        return Ok(feature(open, known));
+    }
+    if name.contains(':') {
+        let found = user(open)?.into_iter().find(|property| property.name == name);
+        let none =
+            PoolProperty { name: name.to_owned(), value: None, is_percent: false, source: Source::None };
+        return Ok(found.unwrap_or(none));
+    }
+    Err(PoolError::bad_request(format!("bad property list: invalid property '{name}'")).into())
+}
+
+/// Sets properties of a pool and enables features: `PROPERTY=VALUE`, `feature@NAME=enabled`.
+///
+/// # Errors
+/// There is no such property, or it cannot be set so.
+pub fn set_pool<S: AsRef<str>>(pool: &mut WritablePool, assignments: &[S]) -> Result<()> {
+    fn failed(source: impl Into<Cause>) -> Error {
+        Error::Change { action: "set the property".to_owned(), source: source.into() }
+    }
+    let changes = assignments.iter().map(|text| PoolChange::parse(text.as_ref()));
+    for change in changes.collect::<Result<Vec<_>, _>>().map_err(failed)? {
+        let change = match change {
+            PoolChange::Bootfs(name) => bootfs(pool, &name)?,
+            other => other,
+        };
+        pool.change_pool(&change).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The property `bootfs`: the number of a filesystem.
+fn bootfs(pool: &mut WritablePool, name: &str) -> Result<PoolChange> {
+    let mut value = 0;
+    if !name.is_empty() {
+        let dsl = pool.dsl();
+        let dataset = dsl
+            .dataset(name)
+            .map_err(|source| Error::Open { name: name.to_owned(), source: source.into() })?;
+        if dataset.objset_locked().is_ok_and(|set| set.objset_type() != ObjsetType::ZFS) {
+            return Err(Error::OtherKind { name: name.to_owned() });
+        }
+        value = dataset.object().0;
+    }
+    Ok(PoolChange::Number { name: "bootfs".to_owned(), value })
+}
+
+/// Those of a set that can be enabled in an existing pool.
+fn addable(set: &FeatureSet) -> impl Iterator<Item = &'static Feature> + '_ {
+    set.iter().filter(|feature| check_can_enable(feature).is_ok())
+}
+
+/// The features that [`upgrade_pool`] would enable.
+///
+/// # Errors
+/// The property `compatibility` names a set that does not exist.
+pub fn missing_features(open: &OpenPool) -> Result<Vec<&'static str>> {
+    let wanted = upgrade_features(open.pool.config_list().get_str("compatibility"))?;
+    let is_missing = |feature: &&Feature| !open.pool.features().is_enabled(feature.name);
+    Ok(addable(&wanted).filter(is_missing).map(|feature| feature.name).collect())
+}
+
+/// Enables the features that a new pool would have and this one does not: those of its property `compatibility`, or the default
+/// ones. Returns their names.
+///
+/// # Errors
+/// As [`missing_features`]; the pool cannot be changed.
+pub fn upgrade_pool(pool: &mut WritablePool) -> Result<Vec<&'static str>> {
+    let wanted = upgrade_features(pool.pool().config_list().get_str("compatibility"))?;
+    let features = pool.pool().features()?;
+    let missing: Vec<_> = addable(&wanted).filter(|feature| !features.is_enabled(feature.name)).collect();
+    for feature in &missing {
+        pool.change_pool(&PoolChange::Enable(feature))?;
+    }
+    Ok(missing.iter().map(|feature| feature.name).collect())
+}
