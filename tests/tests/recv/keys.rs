@@ -325,7 +325,7 @@ fn change_key_is_refused_where_zfs_refuses_it() {
             "--key-file KEY1 change-key -o pbkdf2iters=200000 -o keylocation=file://KEY2 a/e",
             "pbkdf2iters requires keyformat=passphrase",
         ),
-        ("--key-file KEY1 change-key -i a/e", "a is not encrypted, so it has no key to inherit"),
+        ("--key-file KEY1 change-key -i a/e", "a is not encrypted, and has no key to inherit"),
         ("--key-file KEY1 change-key -i a/e/c", "not an encryption root"),
         ("--key-file KEY1 change-key -i a", "a is not encrypted"),
     ] {
