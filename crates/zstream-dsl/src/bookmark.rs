@@ -1,4 +1,4 @@
-//! Bookmarks: what is left of a snapshot for incremental sends.
+//! Bookmarks: the part of a snapshot that is kept as a source of incremental sends.
 
 use std::ops::Deref;
 
@@ -14,16 +14,16 @@ use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader};
 use crate::redact::RedactionList;
 
-/// The entry of a head's own object that leads to its bookmarks.
+/// The entry in the object of a head that refers to its bookmarks.
 pub(crate) const BOOKMARKS: &str = "com.delphix:bookmarks";
 
 bitflags! {
     /// `zbm_flags`
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct BookmarkFlags: u64 {
-        /// The sizes of what was freed since are kept.
+        /// The space that was freed since the snapshot is counted.
         const HAS_FBN = 1 << 0;
-        /// The snapshot is still there.
+        /// The snapshot still exists.
         const SNAPSHOT_EXISTS = 1 << 1;
         const _ = !0;
     }
@@ -32,7 +32,7 @@ bitflags! {
 field_by_flags! { BookmarkFlags as u64 }
 
 structure! {
-    /// Space in three measures.
+    /// Space, in three measures.
     pub Space[24] {
         /// Bytes allocated.
         used_bytes: u64,
@@ -42,28 +42,28 @@ structure! {
         uncompressed_bytes: u64,
     }
 
-    /// What a bookmark says, as it is stored (`zfs_bookmark_phys_t`); short ones, which old pools know, end after the time.
+    /// A bookmark as it is stored (`zfs_bookmark_phys_t`). Short ones, which old pools have, end after the time.
     pub BookmarkPhys[96] {
         /// Guid of the snapshot.
         guid: Guid,
-        /// The transaction group the snapshot was created in.
+        /// The transaction group in which the snapshot was created.
         creation_txg: Txg,
-        /// When, in seconds since 1970.
+        /// The creation time, in seconds since 1970.
         creation_time: u64,
         /// Its redaction list, if it is a redaction bookmark.
         redaction_object: Option<ObjectId>,
         /// Flags.
         flags: BookmarkFlags,
-        /// What the snapshot referenced; zero in short bookmarks.
+        /// The space that the snapshot referenced; zero in short bookmarks.
         referenced: Space,
-        /// What was freed before the next snapshot.
+        /// The space that was freed before the next snapshot.
         freed_before_next: Space,
-        /// IV set of an encrypted snapshot, else 0.
+        /// The IV set of an encrypted snapshot, or else 0.
         ivset_guid: u64,
     }
 }
 
-/// Bytes of a short bookmark (`BOOKMARK_PHYS_SIZE_V1`).
+/// The length of a short bookmark, in bytes (`BOOKMARK_PHYS_SIZE_V1`).
 const SHORT_BYTES: usize = BookmarkPhys::offset_of("redaction_object");
 
 /// A bookmark.
@@ -71,7 +71,7 @@ const SHORT_BYTES: usize = BookmarkPhys::offset_of("redaction_object");
 pub struct Bookmark {
     /// `pool/fs#name`
     pub name: String,
-    /// What it says.
+    /// The stored fields.
     pub phys: BookmarkPhys,
 }
 
@@ -96,7 +96,7 @@ impl Bookmark {
         Ok(Self { name, phys: BookmarkPhys::read_short(&bytes, ByteOrder::Little) })
     }
 
-    /// It as the pool keeps it: with all its words, or as a short one.
+    /// Encodes the bookmark in its full or short form.
     pub(crate) fn encode(&self, is_long: bool) -> Value {
         let bytes = self.phys.to_bytes(ByteOrder::Little);
         let bytes = if is_long { &bytes[..] } else { &bytes[..SHORT_BYTES] };
@@ -104,36 +104,36 @@ impl Bookmark {
         Value::words(&words)
     }
 
-    /// The name behind the `#`.
+    /// Returns the name after the `#`.
     #[must_use]
     pub fn short_name(&self) -> &str {
         self.name.split_once('#').map_or(&self.name, |(_, short)| short)
     }
 
-    /// Its redaction list; none unless it is a redaction bookmark.
+    /// Returns its redaction list; none unless it is a redaction bookmark.
     ///
     /// # Errors
-    /// When the list cannot be read.
+    /// Fails if the list cannot be read.
     pub fn redaction_list(&self, dataset: &Dataset) -> Result<Option<RedactionList>> {
         self.redaction_list_of(dataset.dsl())
     }
 
-    /// Its redaction list, in the pool that the bookmark comes from.
+    /// Returns its redaction list, from the pool of the bookmark.
     ///
     /// # Errors
-    /// When the list cannot be read.
+    /// Fails if the list cannot be read.
     pub fn redaction_list_of(&self, dsl: &Dsl) -> Result<Option<RedactionList>> {
         self.redaction_object.map(|object| RedactionList::open(dsl.mos().clone(), object)).transpose()
     }
 }
 
 impl MosReader<'_> {
-    /// The ZAP of a head's bookmarks.
+    /// Returns the ZAP of a head's bookmarks.
     pub(crate) fn bookmarks_zap(self, head: ObjectId) -> Result<Option<ObjectId>> {
         self.entry_object(head, BOOKMARKS)
     }
 
-    /// The bookmarks of a head, oldest first; of one age by name. Their names begin with `filesystem`.
+    /// Returns the bookmarks of a head, oldest first and then by name. Their names start with `filesystem`.
     pub(crate) fn bookmarks(self, head: ObjectId, filesystem: &str) -> Result<Vec<Bookmark>> {
         let entries = self.entries(self.bookmarks_zap(head)?)?;
         let mut bookmarks = entries
@@ -146,18 +146,18 @@ impl MosReader<'_> {
 }
 
 impl<M: Mos> Dataset<M> {
-    /// The bookmarks of a head, oldest first; of one age by name.
+    /// Returns the bookmarks of a head, oldest first and then by name.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Fails if they cannot be read.
     pub fn bookmarks(&self) -> Result<Vec<Bookmark>> {
         self.dsl().read().bookmarks(self.object(), self.dir().name())
     }
 
-    /// The bookmark of this short name of a head.
+    /// Returns the bookmark of a head with this short name.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn bookmark(&self, name: &str) -> Result<Option<Bookmark>> {
         let read = self.dsl().read();
         let value = read.lookup(read.bookmarks_zap(self.object())?, name)?;

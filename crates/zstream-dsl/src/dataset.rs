@@ -1,4 +1,4 @@
-//! Directories and datasets, with the ways from one to the others.
+//! Directories and datasets, and the paths between them.
 
 mod tree;
 
@@ -15,15 +15,15 @@ use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 use crate::pool::Dsl;
 use crate::reader::{Mos, SNAPSHOTS_MAX, Step};
 
-/// Names of features that a dataset activates in itself.
+/// Names of features that are active in datasets.
 pub mod feature {
     /// Blocks above 128 KiB.
     pub const LARGE_BLOCKS: &str = "large_blocks";
     /// Dnodes above 512 bytes.
     pub const LARGE_DNODE: &str = "large_dnode";
-    /// zstd.
+    /// Blocks that are compressed with zstd.
     pub const ZSTD_COMPRESS: &str = "zstd_compress";
-    /// Received redacted; the value is the guids of the redaction snapshots.
+    /// Redacted content; the value is the list of the guids of the redaction snapshots.
     pub const REDACTED_DATASETS: &str = "redacted_datasets";
     /// Names above 255 bytes.
     pub const LONGNAME: &str = "longname";
@@ -47,49 +47,49 @@ impl<M> fmt::Debug for Dir<M> {
 }
 
 impl<M: Mos> Dir<M> {
-    /// The directory at the end of a path, with those above it.
+    /// Opens the directory at the end of a path, with those above it.
     fn at(dsl: &Arc<Dsl<M>>, path: Vec<Step>) -> Result<Arc<Self>> {
         let mut at = None;
         for Step { object, name, phys } in path {
             at = Some(Arc::new(Self { dsl: dsl.clone(), object, name, phys, parent: at }));
         }
-        at.ok_or_else(|| Error::corrupt("DSL directory", "no way from the root"))
+        at.ok_or_else(|| Error::corrupt("DSL directory", "the path from the root is empty"))
     }
 
-    /// The pool's datasets.
+    /// Returns the datasets of the pool.
     #[must_use]
     pub fn dsl(&self) -> &Arc<Dsl<M>> {
         &self.dsl
     }
 
-    /// Its object in the MOS.
+    /// Returns its object in the MOS.
     #[must_use]
     pub fn object(&self) -> ObjectId {
         self.object
     }
 
-    /// Its full name.
+    /// Returns its full name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it keeps.
+    /// Returns the stored fields.
     #[must_use]
     pub fn phys(&self) -> &DirPhys {
         &self.phys
     }
 
-    /// The directory above; none for the pool's root.
+    /// Returns the directory above; none for the root of the pool.
     #[must_use]
     pub fn parent(&self) -> Option<&Arc<Self>> {
         self.parent.as_ref()
     }
 
-    /// The child of this name, without the names above.
+    /// Returns the child with this name, which does not include the names above.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn child(self: &Arc<Self>, name: &str) -> Result<Option<Arc<Self>>> {
         match self.dsl.read().lookup(self.phys.children, name)? {
             Some(object) => self.open_child(name, object.u64()?).map(Some),
@@ -97,16 +97,16 @@ impl<M: Mos> Dir<M> {
         }
     }
 
-    /// All children, hidden ones too, by name.
+    /// Returns all children by name, including hidden ones.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// Fails if a child cannot be read.
     pub fn children(self: &Arc<Self>) -> Result<Vec<Arc<Self>>> {
         let entries = self.dsl.read().entries(self.phys.children)?;
         entries.into_iter().map(|(name, object)| self.open_child(&name, object.u64()?)).collect()
     }
 
-    /// The children that can be read, and why others cannot.
+    /// Returns the children that can be read, and the errors of others.
     #[must_use]
     pub fn readable_children(self: &Arc<Self>) -> (Vec<Arc<Self>>, Vec<Error>) {
         readable(self.dsl.read().entries(self.phys.children), |(name, object)| {
@@ -120,13 +120,16 @@ impl<M: Mos> Dir<M> {
         Ok(Arc::new(Self { dsl: self.dsl.clone(), object, name, phys, parent }))
     }
 
-    /// Visits this directory and those below, as [`Dsl::walk`] does.
+    /// Visits this directory and those below, like [`Dsl::walk`].
     ///
     /// # Errors
-    /// When the tree cannot be read, or what `visit` returns.
+    /// Fails if the tree cannot be read, or if `visit` fails.
     pub fn walk(self: &Arc<Self>, visit: &mut dyn FnMut(&Arc<Self>) -> Result<()>) -> Result<()> {
         if self.name.len() > 4 * crate::name::NAME_BYTES_MAX {
-            return Err(Error::corrupt("DSL directory", format!("{} nests without an end", self.name)));
+            return Err(Error::corrupt(
+                "DSL directory",
+                format!("{} is in a loop of directories", self.name),
+            ));
         }
         visit(self)?;
         for child in self.children()? {
@@ -138,10 +141,10 @@ impl<M: Mos> Dir<M> {
         Ok(())
     }
 
-    /// The head dataset.
+    /// Returns the head dataset.
     ///
     /// # Errors
-    /// When there is none (`$MOS`, `$FREE`) or it cannot be read.
+    /// Fails if there is none (`$MOS`, `$FREE`), and if it cannot be read.
     pub fn head(self: &Arc<Self>) -> Result<Dataset<M>> {
         let object = self
             .phys
@@ -150,26 +153,26 @@ impl<M: Mos> Dir<M> {
         Dataset::open(self, object, self.name.clone())
     }
 
-    /// The snapshot that this is a clone of; none for an ordinary filesystem.
+    /// Returns the snapshot of which this is a clone; none for an ordinary filesystem.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn origin(&self) -> Result<Option<Dataset<M>>> {
         let Some(object) = self.phys.origin else { return Ok(None) };
         let origin = self.dsl.dataset_by_object(object)?;
         Ok((!origin.name().contains("$ORIGIN")).then_some(origin))
     }
 
-    /// An entry of those that the directory keeps in its own object.
+    /// Returns an entry in the directory's own object.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Fails if the entries cannot be read.
     pub fn entry(&self, name: &str) -> Result<Option<Value>> {
         self.dsl.read().entry(self.object, name)
     }
 }
 
-/// What can be opened of a table's entries, and why others cannot.
+/// Returns the entries of a table that can be opened, and the errors of others.
 fn readable<T>(
     entries: Result<Vec<(String, Value)>>,
     mut open: impl FnMut(&(String, Value)) -> Result<T>,
@@ -205,81 +208,81 @@ impl<M: Mos> Dataset<M> {
         if phys.dir != dir.object {
             return Err(Error::corrupt(
                 "DSL dataset",
-                format!("{name} says it lies in directory {}", phys.dir),
+                format!("{name} refers to another directory, {}", phys.dir),
             ));
         }
         Ok(Self { dir: dir.clone(), object, name, phys: Box::new(phys) })
     }
 
-    /// The pool's datasets.
+    /// Returns the datasets of the pool.
     #[must_use]
     pub fn dsl(&self) -> &Arc<Dsl<M>> {
         &self.dir.dsl
     }
 
-    /// The directory it belongs to.
+    /// Returns its directory.
     #[must_use]
     pub fn dir(&self) -> &Arc<Dir<M>> {
         &self.dir
     }
 
-    /// Its object in the MOS, which is also the number of its object set.
+    /// Returns its object in the MOS, which is also the number of its object set.
     #[must_use]
     pub fn object(&self) -> ObjectId {
         self.object
     }
 
-    /// Its full name.
+    /// Returns its full name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Of a snapshot: the name behind the `@`.
+    /// Returns the name after the `@` of a snapshot.
     #[must_use]
     pub fn snapshot_name(&self) -> Option<&str> {
         self.name.split_once('@').map(|(_, name)| name)
     }
 
-    /// What it keeps.
+    /// Returns the stored fields.
     #[must_use]
     pub fn phys(&self) -> &DatasetPhys {
         &self.phys
     }
 
-    /// Whether it is a snapshot.
+    /// Returns whether it is a snapshot.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
         self.phys.is_snapshot()
     }
 
-    /// Whether a receive or destroy is under way.
+    /// Returns whether a receive or destroy is incomplete.
     #[must_use]
     pub fn is_inconsistent(&self) -> bool {
         self.phys.flags.contains(DatasetFlags::INCONSISTENT)
     }
 
-    /// Its objects.
+    /// Returns its objects.
     ///
     /// # Errors
-    /// When they cannot be read: with [`Fault::Encrypted`](zstream_dmu::error::Fault::Encrypted) where a
-    /// key is missing. A dataset whose receive has not come that far has none.
+    /// Fails if they cannot be read: with [`Fault::Encrypted`](zstream_dmu::error::Fault::Encrypted) if a key is
+    /// missing. A dataset in an early state of a receive has no objects.
     pub fn objset(&self) -> Result<Arc<Objset>> {
         Ok(Objset::open(self.dsl().blocks().clone(), self.object.0, self.phys.root).map(Arc::new)?)
     }
 
-    /// Its objects as they can be seen without a key: bonus buffers and data stay encrypted.
+    /// Returns its objects as they are visible without a key: bonus buffers and data remain encrypted.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Fails if they cannot be read.
     pub fn objset_locked(&self) -> Result<Arc<Objset>> {
         Ok(Objset::open_locked(self.dsl().blocks().clone(), self.object.0, self.phys.root).map(Arc::new)?)
     }
 
-    /// The snapshots of a head, oldest first.
+    /// Returns the snapshots of a head, oldest first.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// Fails if a snapshot cannot be read.
     pub fn snapshots(&self) -> Result<Vec<Self>> {
         let names = self.dsl().read().entries(self.phys.snapshot_names)?;
         if names.len() > SNAPSHOTS_MAX {
@@ -296,7 +299,7 @@ impl<M: Mos> Dataset<M> {
         Ok(snapshots)
     }
 
-    /// The snapshots of a head that can be read, oldest first, and why others cannot.
+    /// Returns the snapshots of a head that can be read, oldest first, and the errors of others.
     #[must_use]
     pub fn readable_snapshots(&self) -> (Vec<Self>, Vec<Error>) {
         let names = self.dsl().read().entries(self.phys.snapshot_names);
@@ -305,10 +308,10 @@ impl<M: Mos> Dataset<M> {
         (found, failures)
     }
 
-    /// The snapshot of this short name of a head.
+    /// Returns the snapshot of a head with this short name.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn snapshot(&self, name: &str) -> Result<Option<Self>> {
         match self.dsl().read().snapshot(&self.phys, name)? {
             Some((stored, object)) => {
@@ -322,21 +325,21 @@ impl<M: Mos> Dataset<M> {
         Self::open(&self.dir, ObjectId(object.u64()?), format!("{}@{name}", self.dir.name))
     }
 
-    /// The snapshot before this one in its line, which for the first one is the origin; none where that
-    /// is `$ORIGIN@$ORIGIN`.
+    /// Returns the previous snapshot in the line. Before the first one, this is the origin; none if that is
+    /// `$ORIGIN@$ORIGIN`.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn previous(&self) -> Result<Option<Self>> {
         let Some(object) = self.phys.prev_snapshot else { return Ok(None) };
         let previous = self.dsl().dataset_by_object(object)?;
         Ok((!previous.name.contains("$ORIGIN")).then_some(previous))
     }
 
-    /// Whether `earlier` is a snapshot in the line of snapshots that led here (`dsl_dataset_is_before`).
+    /// Returns whether `earlier` is a snapshot in the line that leads to this dataset (`dsl_dataset_is_before`).
     ///
     /// # Errors
-    /// When the line cannot be read.
+    /// Fails if the line cannot be read.
     pub fn is_after(&self, earlier: &Self) -> Result<bool> {
         if !earlier.is_snapshot() {
             return Ok(false);
@@ -344,26 +347,26 @@ impl<M: Mos> Dataset<M> {
         self.dsl().read().is_before(self.object, earlier.object)
     }
 
-    /// An entry of those that the dataset keeps in its own object: features, bookmarks, receive state.
+    /// Returns an entry in the dataset's own object: features, bookmarks, state of a receive.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Fails if the entries cannot be read.
     pub fn entry(&self, name: &str) -> Result<Option<Value>> {
         self.dsl().read().entry(self.object, name)
     }
 
-    /// Whether it has activated this [`feature`] in itself.
+    /// Returns whether this [`feature`] is active in the dataset.
     ///
     /// # Errors
-    /// When its entries cannot be read.
+    /// Fails if its entries cannot be read.
     pub fn has_feature(&self, feature: &str) -> Result<bool> {
         self.dsl().read().dataset_feature(self.object, feature).map(|value| value.is_some())
     }
 
-    /// Guids of the snapshots that it was redacted by; none unless it was received redacted.
+    /// Returns the guids of the snapshots that it was redacted by; none unless it was received redacted.
     ///
     /// # Errors
-    /// When its entries cannot be read.
+    /// Fails if its entries cannot be read.
     pub fn redaction_snapshots(&self) -> Result<Option<Vec<u64>>> {
         let guids = self.dsl().read().dataset_feature(self.object, feature::REDACTED_DATASETS)?;
         Ok(guids.map(|value| value.u64s()))

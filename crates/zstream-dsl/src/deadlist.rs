@@ -1,7 +1,7 @@
-//! Deadlists: the blocks that the snapshot before a dataset has and the dataset has no more.
+//! Deadlists: the blocks of the previous snapshot that a dataset no longer has.
 //!
-//! The header in the bonus sums the space; the entries sort the blocks by age, each under the
-//! txg of a snapshot older than they are.
+//! The header in the bonus has the sum of the space. The entries sort the blocks by age, each under the txg of a
+//! snapshot that is older than the blocks.
 
 use zstream_dmu::bpobj::BpObjPhys;
 use zstream_dmu::ids::{ObjectId, Txg};
@@ -28,7 +28,7 @@ structure! {
 /// The blocks of a deadlist that are younger than one snapshot and not younger than the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// They were born after this txg.
+    /// The txg after which the blocks were born.
     pub min_txg: Txg,
     /// The bpobj that lists them.
     pub blocks: ObjectId,
@@ -41,30 +41,32 @@ pub struct Deadlist {
     pub object: ObjectId,
     /// The space of all blocks in it.
     pub space: Space,
-    /// Its parts, oldest first; none in the format before pool version 26, where the object is one bpobj.
+    /// Its parts, oldest first; none in the format before pool version 26, in which the object is one bpobj.
     pub entries: Vec<Entry>,
 }
 
 impl Deadlist {
-    /// The deadlist of a dataset.
+    /// Opens the deadlist of a dataset.
     ///
     /// # Errors
-    /// When there is none or it cannot be read.
+    /// Fails if there is none or it cannot be read.
     pub fn of<M: Mos>(dataset: &Dataset<M>) -> Result<Self> {
         let name = dataset.name();
-        let object =
-            dataset.phys().deadlist.ok_or_else(|| Error::corrupt("deadlist", format!("{name} has none")))?;
+        let object = dataset
+            .phys()
+            .deadlist
+            .ok_or_else(|| Error::corrupt("deadlist", format!("{name} has no deadlist")))?;
         Self::open(dataset.dsl().mos().objects(), object)
     }
 
-    /// The deadlist in `object` of the MOS.
+    /// Opens the deadlist in `object` of the MOS.
     ///
     /// # Errors
-    /// When there is none or it cannot be read.
+    /// Fails if there is none or it cannot be read.
     pub fn open(mos: &dyn ObjectSet, object: ObjectId) -> Result<Self> {
         let info = mos.info(object)?;
         let bonus = info.bonus()?;
-        // Both kinds of header: a deadlist's begins with the sums, a bpobj's with the count of blocks.
+        // The two kinds of header: that of a deadlist starts with the sums, that of a bpobj with the number of blocks.
         let at = match info.bonus_type {
             ObjectType::DEADLIST_HDR => DeadlistPhys::offset_of("space"),
             ObjectType::BPOBJ_HDR => BpObjPhys::offset_of("bytes"),
@@ -85,10 +87,11 @@ impl Deadlist {
 }
 
 impl<M: Mos> Dataset<M> {
-    /// Bytes written since the snapshot before (`written`): what is referenced and was not then.
+    /// Returns the bytes written since the previous snapshot (`written`): the space that is referenced now but was not
+    /// then.
     ///
     /// # Errors
-    /// When that snapshot or the deadlist cannot be read.
+    /// Fails if that snapshot or the deadlist cannot be read.
     pub fn written_bytes(&self) -> Result<u64> {
         let Some(previous) = self.previous()? else { return Ok(self.phys().referenced_bytes) };
         let dead = Deadlist::of(self)?.space.used_bytes;

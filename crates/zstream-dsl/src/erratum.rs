@@ -1,11 +1,12 @@
-//! Errata: mistakes in the format on disk that earlier versions of ZFS made, and that newer ones tell by number (`zpool_errata_t`).
+//! Errata: mistakes of earlier versions of ZFS in the format on disk, which newer versions report by number
+//! (`zpool_errata_t`).
 //!
-//! | number | name | what is wrong | what follows |
+//! | number | name | mistake | consequence |
 //! | --- | --- | --- | --- |
-//! | 3 | `ZOL_6845_ENCRYPTION` | the keys of a dataset are of version 0, whose MACs cover fields that differ between machines | the dataset can be read, not written; no receiver takes it raw |
-//! | 4 | `ZOL_8308_ENCRYPTION` | an encrypted snapshot has no IV set | no receiver takes a raw increment that starts from it |
+//! | 3 | `ZOL_6845_ENCRYPTION` | the keys of a dataset are of version 0, whose MACs cover fields that differ between machines | the dataset is read-only; no receiver accepts it raw |
+//! | 4 | `ZOL_8308_ENCRYPTION` | an encrypted snapshot has no IV set | no receiver accepts a raw increment that starts from it |
 //!
-//! Errata 1 and 2 were left by scrubs and destroys of 2014, and are gone once OpenZFS has imported the pool.
+//! Errata 1 and 2 were left by scrubs and destroys of 2014, and disappear when OpenZFS imports the pool.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +17,7 @@ use crate::keys::CryptoKey;
 use crate::lines::Lines;
 use crate::reader::Mos;
 
-/// A known mistake in what an earlier version of ZFS wrote.
+/// A known mistake in data that an earlier version of ZFS wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Erratum {
@@ -27,7 +28,7 @@ pub enum Erratum {
 }
 
 impl Erratum {
-    /// The number that `zpool status` shows.
+    /// Returns the number that `zpool status` shows.
     #[must_use]
     pub fn number(self) -> u64 {
         match self {
@@ -36,7 +37,7 @@ impl Erratum {
         }
     }
 
-    /// The name that OpenZFS's documentation uses.
+    /// Returns the name in OpenZFS's documentation.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,7 +46,7 @@ impl Erratum {
         }
     }
 
-    /// What can be done about it.
+    /// Returns the advice for users.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -58,16 +59,16 @@ impl Erratum {
         }
     }
 
-    /// The erratum of a dataset's keys.
+    /// Returns the erratum of a dataset's keys.
     #[must_use]
     pub fn of_keys(keys: &CryptoKey) -> Option<Self> {
         (keys.wrapped.version == 0).then_some(Self::FirstKeys)
     }
 
-    /// The errata of a dataset or snapshot.
+    /// Returns the errata of a dataset or snapshot.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// Fails if it cannot be read.
     pub fn of<M: Mos>(dataset: &Dataset<M>) -> Result<Vec<Self>> {
         let Some(keys) = dataset.crypto_key()? else { return Ok(Vec::new()) };
         let mut found: Vec<Self> = Self::of_keys(&keys).into_iter().collect();
@@ -77,7 +78,7 @@ impl Erratum {
         Ok(found)
     }
 
-    /// The errata of a pool, with the names of the datasets that have them. Those that cannot be read are left out.
+    /// Returns the errata of a pool, with the names of the affected datasets. Datasets that cannot be read are skipped.
     #[must_use]
     pub fn of_pool(lines: &Lines) -> BTreeMap<Self, Vec<String>> {
         let mut found: BTreeMap<Self, Vec<String>> = BTreeMap::new();

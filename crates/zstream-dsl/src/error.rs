@@ -1,14 +1,14 @@
 //! Errors of datasets.
 //!
-//! A change or request that is refused has a [`Fault`] of its own, with the error number that ZFS gives. Errors of the pool
-//! below are kept complete, with their place. An [`Error`] is one word wide, so that results stay small.
+//! A change or request that is refused has a [`Fault`] of its own, with ZFS's error number. Errors of the pool below
+//! are kept complete, with their place. An [`Error`] is one word wide, so that results stay small.
 
 use std::fmt;
 
 use zstream_dmu::error as dmu;
 use zstream_format::errno::Errno;
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A kind of thing that has a name.
@@ -36,7 +36,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A reason that a request fails.
+/// The reason for the failure of a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -59,7 +59,7 @@ pub enum Fault {
         /// The tag of the hold.
         tag: String,
     },
-    /// There is no property of this name (`EINVAL`).
+    /// A property does not exist (`EINVAL`).
     #[error("bad property {0:?}")]
     NoProperty(String),
     /// A named thing already exists (`EEXIST`).
@@ -90,7 +90,7 @@ pub enum Fault {
         /// Its encryption root.
         root: String,
     },
-    /// Something valid that zstream does not do (`ENOTSUP`).
+    /// A valid request that zstream does not support (`ENOTSUP`).
     #[error("{0} is not supported")]
     Unsupported(String),
     /// A change that the state of the datasets does not allow.
@@ -104,7 +104,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The error number that ZFS gives.
+    /// Returns the error number that ZFS gives.
     #[must_use]
     pub fn errno(&self) -> Errno {
         match self {
@@ -129,19 +129,19 @@ impl Fault {
 pub struct Error(Box<Fault>);
 
 impl Error {
-    /// The reason.
+    /// Returns the reason.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         &self.0
     }
 
-    /// The reason, by value.
+    /// Returns the reason, by value.
     #[must_use]
     pub fn into_fault(self) -> Fault {
         *self.0
     }
 
-    /// The error of the pool below, if that is the reason.
+    /// Returns the error of the pool below, if that is the reason.
     #[must_use]
     pub fn pool(&self) -> Option<&dmu::Error> {
         match &*self.0 {
@@ -150,31 +150,33 @@ impl Error {
         }
     }
 
-    /// The fault of the pool below, if that is the reason.
+    /// Returns the fault of the pool below, if that is the reason.
     #[must_use]
     pub fn pool_fault(&self) -> Option<&dmu::Fault> {
         self.pool().map(dmu::Error::fault)
     }
 
-    /// The error number that ZFS gives.
+    /// Returns the error number that ZFS gives.
     #[must_use]
     pub fn errno(&self) -> Errno {
         self.0.errno()
     }
 
-    /// True if a dataset, snapshot, bookmark or other named thing does not exist. Never true for a read that failed.
+    /// Returns `true` if a dataset, snapshot, bookmark or other named thing does not exist. A read that failed never
+    /// gives `true`.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(&*self.0, Fault::NotFound { .. })
     }
 
-    /// True if the key is not the one that the dataset was encrypted with.
+    /// Returns `true` if the key is not the one that the dataset was encrypted with.
     #[must_use]
     pub fn is_wrong_key(&self) -> bool {
         matches!(self.pool_fault(), Some(dmu::Fault::WrongKey))
     }
 
-    /// True if the request is at fault, not the pool: nothing was changed, and other requests may follow.
+    /// Returns `true` if the request is at fault, not the pool. Nothing was changed then, and other requests may
+    /// follow.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         use dmu::Fault as Pool;
@@ -191,8 +193,8 @@ impl Error {
         }
     }
 
-    /// This error in a callback of the DMU, which knows only errors of the pool. Nothing is refused there: what would be is a
-    /// broken invariant.
+    /// Converts the error for a callback of the DMU, which has only errors of the pool. Nothing is refused in such a
+    /// callback, so that a refusal is a broken invariant.
     pub(crate) fn into_pool(self) -> dmu::Error {
         match *self.0 {
             Fault::Pool(error) => error,
@@ -200,43 +202,43 @@ impl Error {
         }
     }
 
-    /// A structure of the pool that breaks a rule of its format.
+    /// Creates the error for a structure of the pool that breaks a rule of its format.
     #[must_use]
     pub fn corrupt(what: &'static str, detail: impl Into<String>) -> Self {
         dmu::Error::corrupt(what, detail).into()
     }
 
-    /// Something that zstream does not do.
+    /// Creates the error for a request that zstream does not support.
     #[must_use]
     pub fn unsupported(what: impl Into<String>) -> Self {
         Fault::Unsupported(what.into()).into()
     }
 
-    /// A change that is refused.
+    /// Creates the error for a change that is refused.
     #[must_use]
     pub fn refused(errno: Errno, reason: impl Into<String>) -> Self {
         Fault::Refused { errno, reason: reason.into() }.into()
     }
 
-    /// A named thing that does not exist.
+    /// Creates the error for a named thing that does not exist.
     #[must_use]
     pub fn not_found(kind: Kind, name: impl fmt::Display) -> Self {
         Fault::NotFound { kind, name: name.to_string() }.into()
     }
 
-    /// A named thing that already exists.
+    /// Creates the error for a named thing that already exists.
     #[must_use]
     pub fn exists(kind: Kind, name: impl fmt::Display) -> Self {
         Fault::Exists { kind, name: name.to_string() }.into()
     }
 
-    /// A property that cannot be set, or a bad value.
+    /// Creates the error for a property that cannot be set, or for an invalid value.
     #[must_use]
     pub fn bad_property(why: impl Into<String>) -> Self {
         Fault::BadProperty(why.into()).into()
     }
 
-    /// A name that breaks a rule.
+    /// Creates the error for a name that breaks a rule.
     #[must_use]
     pub fn bad_name(why: impl Into<String>) -> Self {
         Fault::BadName(why.into()).into()
@@ -277,7 +279,7 @@ impl std::error::Error for Error {
 mod tests {
     use super::*;
 
-    /// Whatever the pool below cannot read is never taken for something that does not exist.
+    /// A failed read of the pool below is never reported as something that does not exist.
     #[test]
     fn a_failed_read_is_never_absence() {
         use zstream_dmu::ids::ObjectId;

@@ -1,4 +1,4 @@
-//! From a name to what has it.
+//! Lookup by name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::name::{Name, Suffix};
 use crate::pool::Dsl;
 use crate::reader::Mos;
 
-/// A dataset, snapshot or bookmark that a name led to.
+/// A dataset, snapshot or bookmark that was found by name.
 pub enum Found<M = Arc<Objset>> {
     /// A filesystem, volume or snapshot.
     Dataset(Dataset<M>),
@@ -31,10 +31,10 @@ impl<M> fmt::Debug for Found<M> {
 }
 
 impl<M: Mos> Dsl<M> {
-    /// What a name leads to.
+    /// Returns the dataset, snapshot or bookmark with this name.
     ///
     /// # Errors
-    /// When the name is not one, nothing has it, or the way there cannot be read.
+    /// Fails if the name is not valid or does not exist, and if the path to it cannot be read.
     pub fn find(self: &Arc<Self>, name: &str) -> Result<Found<M>> {
         let parsed = Name::parse(name)?;
         let head = self.dir(&parsed.filesystem)?.head()?;
@@ -49,10 +49,10 @@ impl<M: Mos> Dsl<M> {
         }
     }
 
-    /// The filesystem, volume or snapshot of this name.
+    /// Returns the filesystem, volume or snapshot with this name.
     ///
     /// # Errors
-    /// As [`find`](Self::find); also when it is the name of a bookmark.
+    /// Fails like [`find`](Self::find), and if it is the name of a bookmark.
     pub fn dataset(self: &Arc<Self>, name: &str) -> Result<Dataset<M>> {
         match self.find(name)? {
             Found::Dataset(dataset) => Ok(dataset),
@@ -60,33 +60,34 @@ impl<M: Mos> Dsl<M> {
         }
     }
 
-    /// The head dataset of this name.
+    /// Returns the head dataset with this name.
     ///
     /// # Errors
-    /// When there is none, or the way there cannot be read.
+    /// Fails if it does not exist, and if the path to it cannot be read.
     pub fn head(self: &Arc<Self>, name: &str) -> Result<Dataset<M>> {
         self.find_head(name)?.ok_or_else(|| Error::not_found(Kind::Dataset, name))
     }
 
-    /// The head dataset of this name; none where there is none.
+    /// Returns the head dataset with this name, if it exists.
     ///
     /// # Errors
-    /// When the way there cannot be read.
+    /// Fails if the path to it cannot be read.
     pub fn find_head(self: &Arc<Self>, name: &str) -> Result<Option<Dataset<M>>> {
         let dir = self.find_dir(name)?.filter(|dir| dir.phys().head.is_some());
         dir.map(|dir| dir.head()).transpose()
     }
 
-    /// The snapshot of this name.
+    /// Returns the snapshot with this name.
     ///
     /// # Errors
-    /// `EINVAL` when it is not the name of a snapshot; when there is none, or the way there cannot be read.
+    /// Fails with `EINVAL` if it is not the name of a snapshot, if the snapshot does not exist, and if the path to it
+    /// cannot be read.
     pub fn snapshot(self: &Arc<Self>, name: &str) -> Result<Dataset<M>> {
         let (head, short) = self.split_snapshot(name)?;
         head.snapshot(&short)?.ok_or_else(|| Error::not_found(Kind::Snapshot, name))
     }
 
-    /// The head and the short name that the full name of a snapshot names.
+    /// Splits the full name of a snapshot into its head and its short name.
     pub(crate) fn split_snapshot(self: &Arc<Self>, name: &str) -> Result<(Dataset<M>, String)> {
         let parsed = Name::parse(name)?;
         match parsed.suffix {
@@ -95,17 +96,18 @@ impl<M: Mos> Dsl<M> {
         }
     }
 
-    /// The bookmark of this name, with its head.
+    /// Returns the bookmark with this name, with its head.
     ///
     /// # Errors
-    /// `EINVAL` when it is not the name of a bookmark; when there is none, or the way there cannot be read.
+    /// Fails with `EINVAL` if it is not the name of a bookmark, if the bookmark does not exist, and if the path to it
+    /// cannot be read.
     pub fn bookmark(self: &Arc<Self>, name: &str) -> Result<(Dataset<M>, Bookmark)> {
         let (head, short) = self.split_bookmark(name)?;
         let mark = head.bookmark(&short)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
         Ok((head, mark))
     }
 
-    /// The head and the short name that the full name of a bookmark names.
+    /// Splits the full name of a bookmark into its head and its short name.
     pub(crate) fn split_bookmark(self: &Arc<Self>, name: &str) -> Result<(Dataset<M>, String)> {
         let parsed = Name::parse(name)?;
         match parsed.suffix {

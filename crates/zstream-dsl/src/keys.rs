@@ -1,7 +1,7 @@
-//! Keys of encrypted datasets: finding the wrapped ones, and unwrapping them with what a user knows.
+//! Keys of encrypted datasets: reading the wrapped ones, and unwrapping them with the user's input.
 //!
-//! Each encrypted dataset has keys of its own. They are wrapped by the key of its *encryption root*, the
-//! dataset itself or one above it, so that one passphrase unlocks a whole tree.
+//! Each encrypted dataset has keys of its own. They are wrapped by the key of its *encryption root*, the dataset itself
+//! or one above it, so that one passphrase unlocks a whole tree.
 
 use std::sync::Arc;
 
@@ -17,32 +17,32 @@ use crate::error::{Error, Fault, Result};
 use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader};
 
-/// The entry of an encrypted directory that leads to its keys.
+/// The entry of an encrypted directory that refers to its keys.
 pub(crate) const CRYPTO_KEY: &str = "com.datto:crypto_key_obj";
 
-/// The entry of an encrypted snapshot that says which encryption of its content this is.
+/// The entry of an encrypted snapshot that identifies this encryption of its content.
 pub(crate) const IVSET_GUID: &str = "com.datto:ivset_guid";
 
-/// The entry of a table of keys that is the directory of the encryption root.
+/// The entry of a table of keys for the directory of the encryption root.
 pub(crate) const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
 
 impl MosReader<'_> {
-    /// The table of the keys of a directory; none unless it is encrypted.
+    /// Returns the table of keys of a directory; none unless it is encrypted.
     pub(crate) fn key_table(self, dir: ObjectId) -> Result<Option<ObjectId>> {
         self.entry_object(dir, CRYPTO_KEY)
     }
 
-    /// Whether a directory has keys.
+    /// Returns whether a directory has keys.
     pub(crate) fn is_encrypted(self, dir: ObjectId) -> Result<bool> {
         Ok(self.key_table(dir)?.is_some())
     }
 
-    /// The keys of a directory, as the pool keeps them; none unless it is encrypted.
+    /// Returns the stored keys of a directory; none unless it is encrypted.
     pub(crate) fn keys_of(self, dir: ObjectId) -> Result<Option<CryptoKey>> {
         self.key_table(dir)?.map(|table| CryptoKey::read(self.mos, table)).transpose()
     }
 
-    /// The directory whose key wraps those of a directory; none unless it is encrypted.
+    /// Returns the directory whose key wraps the keys of a directory; none unless it is encrypted.
     pub(crate) fn encryption_root(self, dir: ObjectId) -> Result<Option<ObjectId>> {
         match self.key_table(dir)? {
             Some(table) => self.lookup_object(Some(table), ROOT),
@@ -50,7 +50,7 @@ impl MosReader<'_> {
         }
     }
 
-    /// Whether a directory is its own encryption root, or a clone that shares the keys of that.
+    /// Returns whether a directory is its own encryption root, or a clone that shares the keys of one.
     pub(crate) fn is_own_encryption_root(self, dir: ObjectId) -> Result<bool> {
         match self.encryption_root(dir)? {
             Some(root) => Ok(root == dir || self.key_table(root)? == self.key_table(dir)?),
@@ -59,30 +59,30 @@ impl MosReader<'_> {
     }
 }
 
-/// The keys of a directory, as the pool keeps them.
+/// The stored keys of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CryptoKey {
     /// The wrapped keys.
     pub wrapped: WrappedKey,
-    /// In what form the user gives the key that wraps them.
+    /// The form in which the user gives the key that wraps them.
     pub format: KeyFormat,
     /// The directory that is the encryption root.
     pub root: ObjectId,
 }
 
 impl CryptoKey {
-    /// The keys of a directory; none unless it is encrypted.
+    /// Reads the keys of a directory; none unless it is encrypted.
     ///
     /// # Errors
-    /// When they cannot be read, or are not as ZFS writes them.
+    /// Fails if they cannot be read, or are not in ZFS's format.
     pub fn of<M: Mos>(dir: &Dir<M>) -> Result<Option<Self>> {
         dir.dsl().read().keys_of(dir.object())
     }
 
-    /// The keys in an object of the MOS.
+    /// Reads the keys in an object of the MOS.
     ///
     /// # Errors
-    /// When they cannot be read, or are not as ZFS writes them.
+    /// Fails if they cannot be read, or are not in ZFS's format.
     pub fn read(mos: &dyn ObjectSet, object: ObjectId) -> Result<Self> {
         let zap = Zap::open(mos, object)?;
         let find = |name: &str| -> Result<Value> {
@@ -114,26 +114,28 @@ impl CryptoKey {
 
 fn bytes<const N: usize>(value: &Value) -> Result<[u8; N]> {
     let found = value.bytes()?;
-    found.try_into().map_err(|_| Error::corrupt("crypto key", format!("{} bytes, expected {N}", found.len())))
+    found
+        .try_into()
+        .map_err(|_| Error::corrupt("crypto key", format!("key part is {} bytes, expected {N}", found.len())))
 }
 
-/// What the key of an encryption root opens.
+/// The datasets that the key of an encryption root unlocks.
 #[derive(Debug)]
 pub struct Opened {
-    /// The directories whose keys it wraps, itself among them, with their keys.
+    /// The directories whose keys it wraps, the root included, with their keys.
     pub keys: Vec<(Arc<Dir>, Arc<DatasetKey>)>,
-    /// Directories that name it as their encryption root, and whose keys it does not open.
+    /// Directories that name it as their encryption root, but whose keys it does not unwrap.
     pub locked: Vec<Arc<Dir>>,
 }
 
 impl Dsl {
-    /// Unwraps the keys of every dataset whose encryption root is `root`, with what the user knows: see
+    /// Unwraps the keys of every dataset whose encryption root is `root`, with the user's input: see
     /// [`WrappingKey::new`].
     ///
     /// # Errors
-    /// [`Fault::NotEncrypted`] or [`Fault::NotEncryptionRoot`] when `root` is not an encryption root;
-    /// [`BadKey`](PoolFault::BadKey) when the input is not of its form; [`WrongKey`](PoolFault::WrongKey) when it is the
-    /// wrong one.
+    /// Fails with [`Fault::NotEncrypted`] or [`Fault::NotEncryptionRoot`] if `root` is not an encryption root, with
+    /// [`BadKey`](PoolFault::BadKey) if the input does not have the right form, and with
+    /// [`WrongKey`](PoolFault::WrongKey) if it is another key.
     pub fn open_keys(self: &Arc<Self>, root: &Arc<Dir>, input: &[u8]) -> Result<Opened> {
         let not_encrypted = || Fault::NotEncrypted(root.name().to_owned());
         let key = CryptoKey::of(root)?.ok_or_else(not_encrypted)?;
@@ -144,7 +146,7 @@ impl Dsl {
         let wrapping = WrappingKey::new(key.format, input)?;
         drop(key.wrapped.unwrap(&wrapping)?);
         let mut opened = Opened { keys: Vec::new(), locked: Vec::new() };
-        // Clones have the root of their origin, wherever they lie.
+        // Clones have the encryption root of their origin, wherever they are in the tree.
         self.walk(&mut |dir| {
             if let Some(key) = CryptoKey::of(dir)?
                 && key.root == root.object()
@@ -162,11 +164,11 @@ impl Dsl {
         Ok(opened)
     }
 
-    /// Loads the keys of every dataset whose encryption root is `root`, like `zfs load-key`. How many datasets, snapshots
-    /// counted. Those whose keys it does not open, though they say so, stay locked.
+    /// Loads the keys of every dataset whose encryption root is `root`, like `zfs load-key`. Returns the number of
+    /// datasets, snapshots included. Datasets that name that root, but whose keys it does not unwrap, remain locked.
     ///
     /// # Errors
-    /// As [`open_keys`](Self::open_keys). Nothing is loaded then.
+    /// Fails like [`open_keys`](Self::open_keys). Nothing is loaded then.
     pub fn load_key(self: &Arc<Self>, root: &Arc<Dir>, input: &[u8]) -> Result<usize> {
         let mut count = 0;
         for (dir, key) in self.open_keys(root, input)?.keys {
@@ -181,43 +183,43 @@ impl Dsl {
 }
 
 impl<M: Mos> Dataset<M> {
-    /// Its keys as the pool keeps them; none unless it is encrypted.
+    /// Returns its stored keys; none unless it is encrypted.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Fails if they cannot be read.
     pub fn crypto_key(&self) -> Result<Option<CryptoKey>> {
         CryptoKey::of(self.dir())
     }
 
-    /// The IV set of an encrypted snapshot; none where the version of ZFS that took it gave it none.
+    /// Returns the IV set of an encrypted snapshot; none if the version of ZFS that took it did not give it one.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn ivset_guid(&self) -> Result<Option<u64>> {
         let guid = self.entry(IVSET_GUID)?.map(|guid| guid.u64()).transpose()?;
         Ok(guid.filter(|guid| *guid != 0))
     }
 
-    /// The directory whose key unlocks it; none unless it is encrypted.
+    /// Returns the directory whose key unlocks it; none unless it is encrypted.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn encryption_root(&self) -> Result<Option<Arc<Dir<M>>>> {
         self.crypto_key()?.map(|key| self.dsl().dir_by_object(key.root)).transpose()
     }
 
-    /// Whether it is its own encryption root, or a clone that shares the keys of that.
+    /// Returns whether it is its own encryption root, or a clone that shares the keys of one.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Fails if the keys cannot be read.
     pub fn is_own_encryption_root(&self) -> Result<bool> {
         self.dsl().read().is_own_encryption_root(self.dir().object())
     }
 
-    /// Whether its key is loaded. A dataset that is not encrypted needs none.
+    /// Returns whether its key is loaded. This is `true` if it is not encrypted.
     ///
     /// # Errors
-    /// When its keys cannot be read.
+    /// Fails if its keys cannot be read.
     pub fn is_unlocked(&self) -> Result<bool> {
         Ok(self.dsl().keyring().get(self.object().0).is_some() || self.crypto_key()?.is_none())
     }

@@ -1,7 +1,6 @@
-//! Which datasets share a block.
+//! Lines of datasets that share blocks.
 //!
-//! A block is born in a dataset and stays in the snapshots after it, in the head and in clones, for as long as nobody
-//! writes over it:
+//! A block is born in a dataset. It remains in later snapshots, in the head and in clones until it is overwritten:
 //!
 //! ```text
 //! fs@a ──> fs@b ──> fs@c ──> fs          a block of fs@a that fs@c does not have is in neither fs nor any clone of fs@c
@@ -21,10 +20,10 @@ use crate::error::{Error, Result};
 use crate::pool::Dsl;
 use crate::reader::Mos;
 
-/// All datasets of a pool, and which comes after which.
+/// All datasets of a pool, and their order.
 pub struct Lines<M = Arc<Objset>> {
     datasets: Vec<Dataset<M>>,
-    /// By the object of a snapshot: what was made on top of it.
+    /// The datasets that follow a snapshot, by the object of the snapshot.
     after: HashMap<ObjectId, Vec<usize>>,
     failures: Vec<Error>,
 }
@@ -35,21 +34,21 @@ impl<M> fmt::Debug for Lines<M> {
     }
 }
 
-/// A block and where it lies.
+/// A block and its place.
 pub type Held = (Bookmark, BlockPointer);
 
 impl<M: Mos> Lines<M> {
-    /// Finds the datasets of a pool, those that ZFS hides too: parents first, snapshots before their head. What cannot be
-    /// read of the tree of datasets is left out.
+    /// Finds the datasets of a pool, hidden ones included: parents first, snapshots before their head. Parts of the
+    /// tree that cannot be read are skipped.
     ///
     /// # Errors
-    /// When its root cannot be read.
+    /// Fails if its root cannot be read.
     pub fn new(dsl: &Arc<Dsl<M>>) -> Result<Self> {
         let mut lines = Self { datasets: Vec::new(), after: HashMap::new(), failures: Vec::new() };
         let (mut left, mut seen) = (vec![dsl.root()?], HashSet::new());
         while let Some(dir) = left.pop() {
             if !seen.insert(dir.object()) {
-                let detail = format!("{} is another directory too", dir.name());
+                let detail = format!("{} is also another directory", dir.name());
                 lines.failures.push(Error::corrupt("DSL directory", detail));
                 continue;
             }
@@ -78,27 +77,27 @@ impl<M: Mos> Lines<M> {
         Ok(lines)
     }
 
-    /// Why datasets were left out.
+    /// Returns the errors of datasets that were skipped.
     #[must_use]
     pub fn failures(&self) -> &[Error] {
         &self.failures
     }
 
-    /// The datasets.
+    /// Returns the datasets.
     #[must_use]
     pub fn datasets(&self) -> &[Dataset<M>] {
         &self.datasets
     }
 
-    /// Tells `visit` of every later dataset that holds some of the blocks that `dataset` holds, with these blocks. Where a
-    /// dataset cannot be read, it and what comes after it count as not holding them.
+    /// Calls `visit` for every later dataset that has some of the blocks of `dataset`, with these blocks. A dataset
+    /// that cannot be read, and the datasets after it, count as not having them.
     pub fn sharing(
         &self,
         dataset: &Dataset<M>,
         blocks: &[Held],
         visit: &mut dyn FnMut(&Dataset<M>, &[Held]),
     ) {
-        // Each dataset has one before it, so each is come to once; a loop in a damaged pool is not followed twice.
+        // Each dataset has one before it, so that each is visited once. A loop in a damaged pool is not followed twice.
         let mut left: Vec<_> = self.datasets.iter().map(|_| true).collect();
         let mut ways = vec![(dataset.object(), blocks.to_vec())];
         while let Some((object, blocks)) = ways.pop() {
@@ -117,7 +116,7 @@ impl<M: Mos> Lines<M> {
     }
 }
 
-/// Those of the blocks that are in the dataset too.
+/// Returns the blocks that the dataset has, too.
 fn held<M: Mos>(dataset: &Dataset<M>, blocks: &[Held]) -> Vec<Held> {
     let open = if dataset.phys().root.uses_crypt() { dataset.objset_locked() } else { dataset.objset() };
     let Ok(set) = open else { return Vec::new() };

@@ -1,11 +1,11 @@
-//! Livelists: the blocks that a clone wrote itself, so that destroying it need not walk through it.
+//! Livelists: the blocks that a clone wrote itself, so that it can be destroyed without a traversal.
 //!
 //! ```text
-//! MOS directory  com.delphix:deleted_clones  ->  ZAP of the livelists of clones that are gone
+//! MOS directory  com.delphix:deleted_clones  ->  ZAP of the livelists of destroyed clones
 //! livelist: a deadlist  ->  parts, each a bpobj: + written   - freed again     in the order in which it happened
 //! ```
 //!
-//! What a part says was written and not freed again is still allocated, and nothing but the livelist leads to it.
+//! A block that was written and not freed again is still allocated, and only the livelist refers to it.
 
 use std::collections::HashMap;
 
@@ -20,15 +20,15 @@ use zstream_dmu::zap::Zap;
 use crate::deadlist::Deadlist;
 use crate::error::Result;
 
-/// Entry of the MOS's directory.
+/// The entry in the MOS's directory.
 const DELETED_CLONES: &str = "com.delphix:deleted_clones";
-/// Entries of a part: OpenZFS begins another one after 500,000.
+/// The limit on entries of a part: OpenZFS starts another one after 500,000.
 const ENTRIES_MAX: u64 = 4 << 20;
 
-/// The parts of the livelists of clones that were destroyed.
+/// Returns the parts of the livelists of clones that were destroyed.
 ///
 /// # Errors
-/// The list of them, or one of them, cannot be read.
+/// Fails if their list or one of them cannot be read.
 pub fn deleted(pool: &Pool) -> Result<Vec<BpObj>> {
     let mos = &**pool.mos();
     let Some(clones) = pool.directory_object(DELETED_CLONES)? else { return Ok(Vec::new()) };
@@ -42,10 +42,10 @@ pub fn deleted(pool: &Pool) -> Result<Vec<BpObj>> {
     Ok(parts)
 }
 
-/// The blocks of a part that are allocated.
+/// Returns the blocks of a part that are allocated.
 ///
 /// # Errors
-/// It cannot be read, or has more entries than one part can have.
+/// Fails if it cannot be read, or has more entries than a part can have.
 pub fn allocated(mos: &dyn ObjectSet, part: &BpObj) -> Result<Vec<Item>> {
     if part.count > ENTRIES_MAX {
         return Err(
@@ -55,7 +55,7 @@ pub fn allocated(mos: &dyn ObjectSet, part: &BpObj) -> Result<Vec<Item>> {
     let entries = part.entries(mos).collect::<Result<Vec<_>, _>>()?;
     let mut freed: HashMap<_, u64> = HashMap::new();
     let mut left = Vec::new();
-    // From the newest on: what was freed was written before.
+    // From the newest entry, since a block is written before it is freed.
     for (n, entry) in (0..).zip(&entries).collect::<Vec<(u64, _)>>().into_iter().rev() {
         let block = (entry.pointer.dva(0), entry.pointer.physical_birth());
         let times = freed.entry(block).or_default();

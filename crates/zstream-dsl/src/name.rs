@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::error::{Fault, Result};
 
-/// The longest full name in bytes, without its NUL (`ZFS_MAX_DATASET_NAME_LEN - 1`).
+/// The maximum length of a full name in bytes, without its NUL (`ZFS_MAX_DATASET_NAME_LEN - 1`).
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// What follows a filesystem's or volume's name.
+/// The part after the name of a filesystem or volume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Suffix {
     /// Nothing: the head dataset.
@@ -23,19 +23,19 @@ pub enum Suffix {
 pub struct Name {
     /// `pool/fs`
     pub filesystem: String,
-    /// What follows.
+    /// The part after it.
     pub suffix: Suffix,
 }
 
 impl Name {
-    /// Parses and judges a name by `zfs`'s rules. Names that ZFS itself makes (`%recv`, `$MOS`) pass.
+    /// Parses and validates a name by `zfs`'s rules. Names that ZFS itself creates (`%recv`, `$MOS`) are valid.
     ///
     /// # Errors
-    /// What is wrong with it, as `EINVAL` would be.
+    /// Fails with the rule that the name breaks, as `EINVAL`.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| Err(Fault::BadName(format!("{text:?} is not a dataset name: {why}")).into());
         if text.len() > NAME_BYTES_MAX {
-            return bad("longer than 255 bytes");
+            return bad("it is longer than 255 bytes");
         }
         let (filesystem, suffix) = match text.find(['@', '#']) {
             None => (text, Suffix::None),
@@ -56,14 +56,14 @@ impl Name {
         }
     }
 
-    /// The pool's name.
+    /// Returns the name of the pool.
     #[must_use]
     pub fn pool(&self) -> &str {
         self.filesystem.split('/').next().unwrap_or_default()
     }
 }
 
-/// What is wrong with one part of a name.
+/// Returns the rule that one part of a name breaks, if any.
 fn judge(part: &str) -> Option<&'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.: %$".contains(c);
     if part.is_empty() {
@@ -71,7 +71,7 @@ fn judge(part: &str) -> Option<&'static str> {
     } else if part == "." || part == ".." {
         Some("a part of it is . or ..")
     } else if !part.chars().all(allowed) {
-        Some("it holds a character that is not allowed")
+        Some("it contains a character that is not allowed")
     } else {
         None
     }

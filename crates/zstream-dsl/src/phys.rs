@@ -1,8 +1,8 @@
-//! What the DSL keeps in bonus buffers: directories and datasets.
+//! Structures of the DSL in bonus buffers: directories and datasets.
 //!
-//! A *directory* (`dsl_dir_phys_t`, 256 bytes) is a name in the tree with its space accounting; a
-//! *dataset* (`dsl_dataset_phys_t`, 320 bytes) is a root block pointer with its history. A directory has one
-//! head dataset, and the snapshots of that.
+//! A *directory* (`dsl_dir_phys_t`, 256 bytes) is a name in the tree with its space accounting. A *dataset*
+//! (`dsl_dataset_phys_t`, 320 bytes) is a root block pointer with its history. A directory has one head dataset, and
+//! the snapshots of that.
 
 use bitflags::bitflags;
 use zstream_dmu::blkptr::BlockPointer;
@@ -13,7 +13,7 @@ use zstream_format::{field_by_flags, structure};
 use crate::error::{Error, Result};
 
 structure! {
-    /// How the space of a directory is made up (`dd_used_breakdown`), in bytes.
+    /// The parts of a directory's used space (`dd_used_breakdown`), in bytes.
     pub UsedBreakdown[40] {
         /// Used by the head dataset.
         head: u64,
@@ -35,11 +35,11 @@ structure! {
         head: Option<ObjectId>,
         /// The parent directory; none at the root.
         parent: Option<ObjectId>,
-        /// The snapshot this is a clone of: for an ordinary filesystem `$ORIGIN@$ORIGIN`.
+        /// The snapshot of which this is a clone; `$ORIGIN@$ORIGIN` for an ordinary filesystem.
         origin: Option<ObjectId>,
         /// ZAP of the children's names.
         children: Option<ObjectId>,
-        /// Bytes used, with all below.
+        /// Bytes used, with everything below.
         used_bytes: u64,
         /// Bytes as stored.
         compressed_bytes: u64,
@@ -55,7 +55,7 @@ structure! {
         permissions: Option<ObjectId>,
         /// Flags.
         flags: DirFlags,
-        /// How `used_bytes` is made up, where [`DirFlags::USED_BREAKDOWN`] is set.
+        /// The parts of `used_bytes`, if [`DirFlags::USED_BREAKDOWN`] is set.
         breakdown: UsedBreakdown,
         /// ZAP of the heads of the clones of this directory's snapshots.
         clones: Option<ObjectId>,
@@ -65,45 +65,45 @@ structure! {
 
     /// A dataset (`dsl_dataset_phys_t`).
     pub DatasetPhys[320] {
-        /// The directory it belongs to.
+        /// Its directory.
         dir: ObjectId,
-        /// The snapshot before it; of the first one the origin.
+        /// The previous snapshot; the origin for the first one.
         prev_snapshot: Option<ObjectId>,
-        /// Creation txg of that.
+        /// The creation txg of the previous snapshot.
         prev_snapshot_txg: Txg,
-        /// Of a snapshot: the one after it, or the head.
+        /// The next snapshot, or the head. Only snapshots have it.
         next: Option<ObjectId>,
-        /// Of a head: ZAP of its snapshots' names.
+        /// ZAP of the snapshots' names. Only heads have it.
         snapshot_names: Option<ObjectId>,
-        /// Of a snapshot: 1 and the number of clones. Of a head 0.
+        /// The number of clones plus 1 for a snapshot, 0 for a head.
         children: u64,
         /// Creation time, seconds since 1970.
         creation_time: u64,
-        /// The transaction group it was created in.
+        /// The transaction group in which it was created.
         creation_txg: Txg,
         /// Its deadlist.
         deadlist: Option<ObjectId>,
-        /// Bytes that are reachable from it.
+        /// Bytes that it references.
         referenced_bytes: u64,
-        /// Those as stored.
+        /// These bytes as stored.
         compressed_bytes: u64,
-        /// Those before compression.
+        /// These bytes before compression.
         uncompressed_bytes: u64,
-        /// Bytes that are reachable from it alone.
+        /// Bytes that only it references.
         unique_bytes: u64,
         /// Its number in mounts.
         fsid_guid: u64,
-        /// Its guid; of a snapshot the same wherever it was received.
+        /// Its guid. A snapshot keeps it when it is sent and received.
         guid: Guid,
         /// Flags.
         flags: DatasetFlags,
         /// Root of its object set.
         root: BlockPointer,
-        /// Of a snapshot: ZAP of the first datasets of its clones.
+        /// ZAP of the first datasets of its clones. Only snapshots have it.
         next_clones: Option<ObjectId>,
-        /// Of a snapshot: ZAP of properties.
+        /// ZAP of properties. Only snapshots have it.
         props: Option<ObjectId>,
-        /// Of a snapshot: ZAP of holds.
+        /// ZAP of holds. Only snapshots have it.
         holds: Option<ObjectId>,
         /// Zero.
         pad: [u64; 5],
@@ -114,7 +114,7 @@ bitflags! {
     /// `dd_flags`
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct DirFlags: u64 {
-        /// The breakdown of used space is kept.
+        /// The breakdown of used space is maintained.
         const USED_BREAKDOWN = 1 << 0;
         const _ = !0;
     }
@@ -122,13 +122,13 @@ bitflags! {
     /// `ds_flags`
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct DatasetFlags: u64 {
-        /// A receive or destroy is under way: the content is not to be used.
+        /// A receive or destroy is incomplete: the content must not be used.
         const INCONSISTENT = 1 << 0;
-        /// Must not be promoted.
+        /// The dataset must not be promoted.
         const NO_PROMOTE = 1 << 1;
-        /// `unique_bytes` is right.
+        /// `unique_bytes` is accurate.
         const UNIQUE_ACCURATE = 1 << 2;
-        /// To be destroyed once nothing needs it.
+        /// The snapshot is destroyed when nothing needs it any more.
         const DEFER_DESTROY = 1 << 3;
         /// Names are case-insensitive.
         const CASE_INSENSITIVE = 1 << 16;
@@ -138,21 +138,21 @@ bitflags! {
 
 field_by_flags! { DirFlags as u64, DatasetFlags as u64 }
 
-/// Reads what a bonus buffer begins with.
+/// Reads a structure at the start of a bonus buffer.
 fn of_bonus<T>(found: Option<T>, bonus: &[u8], what: &'static str, need: usize) -> Result<T> {
-    found.ok_or_else(|| Error::corrupt(what, format!("bonus of {} bytes, expected {need}", bonus.len())))
+    found.ok_or_else(|| Error::corrupt(what, format!("bonus is {} bytes, expected {need}", bonus.len())))
 }
 
 impl DirPhys {
     /// Reads the directory in a bonus buffer.
     ///
     /// # Errors
-    /// When the buffer is too short.
+    /// Fails if the buffer is too short.
     pub fn of_bonus(bonus: &[u8]) -> Result<Self> {
         of_bonus(Self::read(bonus, ByteOrder::Little), bonus, "DSL directory", Self::LEN)
     }
 
-    /// Whether [`breakdown`](Self::breakdown) is kept.
+    /// Returns whether [`breakdown`](Self::breakdown) is maintained.
     #[must_use]
     pub fn has_breakdown(&self) -> bool {
         self.flags.contains(DirFlags::USED_BREAKDOWN)
@@ -163,12 +163,12 @@ impl DatasetPhys {
     /// Reads the dataset in a bonus buffer.
     ///
     /// # Errors
-    /// When the buffer is too short.
+    /// Fails if the buffer is too short.
     pub fn of_bonus(bonus: &[u8]) -> Result<Self> {
         of_bonus(Self::read(bonus, ByteOrder::Little), bonus, "DSL dataset", Self::LEN)
     }
 
-    /// Whether it is a snapshot.
+    /// Returns whether it is a snapshot.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
         self.children != 0
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn short_bonus_buffers_are_errors() {
         let error = DirPhys::of_bonus(&[0; 255]).unwrap_err().to_string();
-        assert_eq!(error, "corrupt DSL directory: bonus of 255 bytes, expected 256");
+        assert_eq!(error, "corrupt DSL directory: bonus is 255 bytes, expected 256");
         assert!(DatasetPhys::of_bonus(&[0; 319]).is_err());
     }
 

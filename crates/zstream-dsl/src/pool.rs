@@ -1,4 +1,4 @@
-//! A pool, as its datasets are read from it: its MOS and its keys.
+//! A pool as a source of datasets: its MOS and its keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use zstream_dmu::zio::crypt::Keyring;
 use crate::error::Result;
 use crate::reader::{Mos, MosReader, OpenMos};
 
-/// The datasets of a pool, as its MOS has them: the one that was committed last, or the one of an open transaction group
+/// The datasets of a pool in its MOS: the one that was last committed, or that of an open transaction group
 /// ([`OpenMos`]).
 pub struct Dsl<M = Arc<Objset>> {
     name: String,
@@ -26,10 +26,10 @@ impl<M> fmt::Debug for Dsl<M> {
 }
 
 impl Dsl {
-    /// The datasets of the pool `name` with this MOS. `keyring` is what its reader of blocks decrypts with.
+    /// Opens the datasets of the pool `name` in this MOS. `keyring` has the keys with which its block reader decrypts.
     ///
     /// # Errors
-    /// When the MOS has no root dataset or cannot be read.
+    /// Fails if the MOS has no root dataset or cannot be read.
     pub fn open(name: impl Into<String>, mos: Arc<Objset>, keyring: Arc<Keyring>) -> Result<Arc<Self>> {
         let blocks = Arc::clone(mos.reader());
         let this = Self { name: name.into(), mos, blocks, keyring };
@@ -39,7 +39,7 @@ impl Dsl {
 }
 
 impl<'t> Dsl<OpenMos<'t>> {
-    /// The datasets of the pool `name` as they are in an open transaction group, whose blocks `blocks` reads.
+    /// Opens the datasets of the pool `name` in an open transaction group, whose blocks `blocks` reads.
     pub(crate) fn of_open(
         name: &str,
         mos: OpenMos<'t>,
@@ -52,32 +52,32 @@ impl<'t> Dsl<OpenMos<'t>> {
 }
 
 impl<M> Dsl<M> {
-    /// The pool's name.
+    /// Returns the name of the pool.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The pool's own object set.
+    /// Returns the object set of the pool.
     #[must_use]
     pub fn mos(&self) -> &M {
         &self.mos
     }
 
-    /// The keys that were loaded.
+    /// Returns the keys that were loaded.
     #[must_use]
     pub fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
     }
 
-    /// What reads the blocks of the pool.
+    /// Returns the reader of the pool's blocks.
     pub(crate) fn blocks(&self) -> &Arc<dyn ReadBlock> {
         &self.blocks
     }
 }
 
 impl<M: Mos> Dsl<M> {
-    /// Directories and datasets by object.
+    /// Returns the reader of directories and datasets by object.
     pub(crate) fn read(&self) -> MosReader<'_> {
         MosReader { mos: self.mos.objects(), pool: &self.name, blocks: &self.blocks }
     }

@@ -1,5 +1,5 @@
-//! The MOS as directories and datasets are read from it, by object. It is the MOS that was committed last, or the one of an
-//! open transaction group: nothing here knows which.
+//! Reader of directories and datasets in the MOS, by object. It is the MOS that was last committed, or that of an open
+//! transaction group: the reader does not depend on which.
 //!
 //! ```text
 //! MosReader   objects: what directories and datasets keep, and their tables      here, and where each table has its meaning
@@ -21,24 +21,24 @@ use crate::error::{Error, Result};
 use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 use zstream_format::errno::Errno;
 
-/// How deep directories may be nested: a name of 255 bytes has no more parts.
+/// The maximum depth of nested directories: a name of 255 bytes does not have more parts.
 pub(crate) const DEPTH_MAX: usize = 130;
 
-/// Snapshots of one line, as far as they are followed: more than any pool has.
+/// The maximum number of snapshots in one line, which is more than any pool has.
 pub(crate) const SNAPSHOTS_MAX: usize = 1 << 24;
 
-/// Name of the directory whose snapshot of the same name is the origin of every filesystem.
+/// The name of the directory whose snapshot of the same name is the origin of every filesystem.
 pub(crate) const ORIGIN: &str = "$ORIGIN";
 
-/// The clone that a receive fills when the target is there already (`recv_clone_name`).
+/// The clone that a receive fills if the target exists (`recv_clone_name`).
 pub const RECEIVE_CHILD: &str = "%recv";
 
-/// The type of a directory or dataset that keeps entries in its own object.
+/// The type of the object of a directory or dataset with entries.
 pub(crate) const ZAPIFIED: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4);
 
-/// A MOS that datasets are read from.
+/// A MOS from which datasets are read.
 pub trait Mos {
-    /// Its objects.
+    /// Returns its objects.
     fn objects(&self) -> &dyn ObjectSet;
 }
 
@@ -57,7 +57,7 @@ impl Mos for OpenMos<'_> {
     }
 }
 
-/// A directory on the way from the pool's root.
+/// A directory on the path from the root of the pool.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) object: ObjectId,
@@ -66,7 +66,7 @@ pub(crate) struct Step {
     pub(crate) phys: DirPhys,
 }
 
-/// Reads directories and datasets by object.
+/// A reader of directories and datasets by object.
 #[derive(Clone, Copy)]
 pub(crate) struct MosReader<'m> {
     pub(crate) mos: &'m dyn ObjectSet,
@@ -76,7 +76,7 @@ pub(crate) struct MosReader<'m> {
 }
 
 impl MosReader<'_> {
-    /// A MOS object, checked to have a bonus buffer of this type.
+    /// Returns a MOS object, and checks the type of its bonus buffer.
     pub(crate) fn bonus(self, object: ObjectId, bonus_type: ObjectType) -> Result<ObjectInfo> {
         let info = self.mos.info(object)?;
         if info.bonus_type != bonus_type {
@@ -88,17 +88,17 @@ impl MosReader<'_> {
         Ok(info)
     }
 
-    /// A directory.
+    /// Returns a directory.
     pub(crate) fn dir(self, object: ObjectId) -> Result<DirPhys> {
         DirPhys::of_bonus(self.bonus(object, ObjectType::DSL_DIR)?.bonus()?)
     }
 
-    /// A dataset.
+    /// Returns a dataset.
     pub(crate) fn dataset(self, object: ObjectId) -> Result<DatasetPhys> {
         DatasetPhys::of_bonus(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)
     }
 
-    /// An entry of a ZAP; none where there is no ZAP.
+    /// Returns an entry of a ZAP; none if there is no ZAP.
     pub(crate) fn lookup(self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
         match zap {
             Some(object) => Ok(Zap::open(self.mos, object)?.lookup(name)?),
@@ -106,12 +106,12 @@ impl MosReader<'_> {
         }
     }
 
-    /// An entry of a ZAP that is the number of an object.
+    /// Returns an entry of a ZAP that is an object number.
     pub(crate) fn lookup_object(self, zap: Option<ObjectId>, name: &str) -> Result<Option<ObjectId>> {
         Ok(self.lookup(zap, name)?.map(|value| value.u64().map(ObjectId)).transpose()?)
     }
 
-    /// The entries of a ZAP, by name; none where there is no ZAP.
+    /// Returns the entries of a ZAP, by name; none if there is no ZAP.
     pub(crate) fn entries(self, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
         let Some(object) = zap else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
@@ -123,13 +123,13 @@ impl MosReader<'_> {
         Ok(entries)
     }
 
-    /// The values of a ZAP, in the ZAP's own order; none where there is no ZAP.
+    /// Returns the values of a ZAP, in the ZAP's own order; none if there is no ZAP.
     pub(crate) fn values(self, zap: Option<ObjectId>) -> Result<Vec<Value>> {
         let Some(object) = zap else { return Ok(Vec::new()) };
         Zap::open(self.mos, object)?.entries().map(|entry| Ok(entry?.value)).collect()
     }
 
-    /// The numbers that a set of numbers holds, ascending (`zap_add_int`).
+    /// Returns the numbers in a set of numbers, ascending (`zap_add_int`).
     pub(crate) fn numbers(self, zap: Option<ObjectId>) -> Result<Vec<ObjectId>> {
         let values = self.values(zap)?;
         let mut numbers =
@@ -138,7 +138,7 @@ impl MosReader<'_> {
         Ok(numbers)
     }
 
-    /// The name of the entry of a ZAP that is the number of this object; none where there is none.
+    /// Returns the name of the entry of a ZAP with this object number, if there is one.
     fn name_in(self, zap: Option<ObjectId>, object: ObjectId) -> Result<Option<String>> {
         let (Some(zap), own) = (zap, Value::word(object.0)) else { return Ok(None) };
         for entry in Zap::open(self.mos, zap)?.entries() {
@@ -150,57 +150,58 @@ impl MosReader<'_> {
         Ok(None)
     }
 
-    /// An entry of the MOS's directory.
+    /// Returns an entry of the MOS's directory.
     pub(crate) fn directory(self, name: &str) -> Result<Option<ObjectId>> {
         self.lookup_object(Some(DIRECTORY_OBJECT), name)
     }
 
-    /// The entries that a directory or dataset keeps in its own object; none where it keeps none.
+    /// Returns the ZAP in the own object of a directory or dataset, if it has one.
     pub(crate) fn own_zap(self, object: ObjectId) -> Result<Option<ObjectId>> {
         Ok((self.mos.info(object)?.object_type == ZAPIFIED).then_some(object))
     }
 
-    /// An entry that a directory or dataset keeps in its own object.
+    /// Returns an entry in the own object of a directory or dataset.
     pub(crate) fn entry(self, object: ObjectId, name: &str) -> Result<Option<Value>> {
         self.lookup(self.own_zap(object)?, name)
     }
 
-    /// An entry that a directory or dataset keeps in its own object, which is the number of another object.
+    /// Returns an entry in the own object of a directory or dataset that is an object number.
     pub(crate) fn entry_object(self, object: ObjectId, name: &str) -> Result<Option<ObjectId>> {
         self.lookup_object(self.own_zap(object)?, name)
     }
 }
 
-/// The tree.
+/// The tree of directories and datasets.
 impl MosReader<'_> {
-    /// The pool's root directory.
+    /// Returns the root directory of the pool.
     pub(crate) fn root_dir(self) -> Result<ObjectId> {
-        self.directory("root_dataset")?.ok_or_else(|| Error::corrupt("MOS directory", "no root_dataset"))
+        self.directory("root_dataset")?
+            .ok_or_else(|| Error::corrupt("MOS directory", "root_dataset is missing"))
     }
 
-    /// A child of a directory.
+    /// Returns a child of a directory.
     pub(crate) fn child(self, dir: ObjectId, name: &str) -> Result<Option<ObjectId>> {
         self.lookup_object(self.dir(dir)?.children, name)
     }
 
-    /// The table of the children of a directory.
+    /// Returns the table of the children of a directory.
     pub(crate) fn children_zap(self, dir: ObjectId) -> Result<ObjectId> {
         let missing = || Error::corrupt("DSL directory", format!("{dir} has no list of children"));
         self.dir(dir)?.children.ok_or_else(missing)
     }
 
-    /// The head dataset of a directory.
+    /// Returns the head dataset of a directory.
     pub(crate) fn head_of(self, dir: ObjectId) -> Result<ObjectId> {
         self.dir(dir)?.head.ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} has no dataset")))
     }
 
-    /// A directory and those above it, up to the root.
+    /// Returns a directory and those above it, up to the root.
     pub(crate) fn line_up(self, dir: ObjectId) -> Result<Vec<(ObjectId, DirPhys)>> {
         let mut line = Vec::new();
         let mut at = Some(dir);
         while let Some(next) = at {
             if line.len() >= DEPTH_MAX {
-                return Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")));
+                return Err(Error::corrupt("DSL directory", format!("{dir} is in a loop of directories")));
             }
             let phys = self.dir(next)?;
             at = phys.parent;
@@ -209,7 +210,7 @@ impl MosReader<'_> {
         Ok(line)
     }
 
-    /// The way from the pool's root to a directory, both included.
+    /// Returns the path from the root of the pool to a directory, both included.
     pub(crate) fn path_to(self, dir: ObjectId) -> Result<Vec<Step>> {
         let mut path: Vec<Step> = Vec::new();
         for (object, phys) in self.line_up(dir)?.into_iter().rev() {
@@ -228,7 +229,7 @@ impl MosReader<'_> {
         Ok(path)
     }
 
-    /// The way from the pool's root to the directory of this name; none where there is none.
+    /// Returns the path from the root of the pool to the directory with this name, if it exists.
     pub(crate) fn path_named(self, name: &str) -> Result<Option<Vec<Step>>> {
         let mut parts = name.split('/');
         if parts.next() != Some(self.pool) {
@@ -244,32 +245,32 @@ impl MosReader<'_> {
         Ok(Some(path))
     }
 
-    /// The directory of this name; none where there is none.
+    /// Returns the directory with this name, if it exists.
     pub(crate) fn dir_named(self, name: &str) -> Result<Option<ObjectId>> {
         Ok(self.path_named(name)?.and_then(|mut path| path.pop()).map(|step| step.object))
     }
 
-    /// The full name of a directory.
+    /// Returns the full name of a directory.
     pub(crate) fn dir_name(self, dir: ObjectId) -> Result<String> {
         let missing = || Error::corrupt("DSL directory", format!("{dir} has no name"));
         self.path_to(dir)?.pop().map(|step| step.name).ok_or_else(missing)
     }
 
-    /// The short name of a snapshot, as it is stored.
+    /// Returns the short name of a snapshot, as stored.
     pub(crate) fn short_name(self, snapshot: ObjectId) -> Result<String> {
         let head = self.head_of(self.dataset(snapshot)?.dir)?;
         self.name_in(self.dataset(head)?.snapshot_names, snapshot)?
             .ok_or_else(|| Error::corrupt("DSL dataset", format!("snapshot {snapshot} has no name")))
     }
 
-    /// The full name of a dataset or snapshot.
+    /// Returns the full name of a dataset or snapshot.
     pub(crate) fn full_name(self, dataset: ObjectId) -> Result<String> {
         let phys = self.dataset(dataset)?;
         let dir = self.dir_name(phys.dir)?;
         if phys.is_snapshot() { Ok(format!("{dir}@{}", self.short_name(dataset)?)) } else { Ok(dir) }
     }
 
-    /// The snapshot of this short name of a head, with its name as it is stored; none where there is none.
+    /// Returns the snapshot of a head with this short name, together with its name as stored, if it exists.
     pub(crate) fn snapshot(self, head: &DatasetPhys, name: &str) -> Result<Option<(String, ObjectId)>> {
         let Some(names) = head.snapshot_names else { return Ok(None) };
         let insensitive = head.flags.contains(DatasetFlags::CASE_INSENSITIVE);
@@ -280,7 +281,7 @@ impl MosReader<'_> {
         }
     }
 
-    /// The snapshot `$ORIGIN@$ORIGIN`, of which every filesystem is a clone.
+    /// Returns the snapshot `$ORIGIN@$ORIGIN`, of which every filesystem is a clone.
     pub(crate) fn origin_snapshot(self) -> Result<Option<ObjectId>> {
         let Some(dir) = self.child(self.root_dir()?, ORIGIN)? else { return Ok(None) };
         match self.dir(dir)?.head {
@@ -289,13 +290,13 @@ impl MosReader<'_> {
         }
     }
 
-    /// Whether a directory is a clone of anything but the pool's empty origin.
+    /// Returns whether a directory is a clone of another snapshot than the pool's empty origin.
     pub(crate) fn is_clone(self, dir: ObjectId) -> Result<bool> {
         let origin = self.dir(dir)?.origin;
         Ok(origin.is_some() && origin != self.origin_snapshot()?)
     }
 
-    /// The birth of the origin of a directory, 0 where it has none.
+    /// Returns the birth of the origin of a directory, 0 if it has none.
     pub(crate) fn origin_txg(self, dir: ObjectId) -> Result<Txg> {
         match self.dir(dir)?.origin {
             Some(origin) => Ok(self.dataset(origin)?.creation_txg),
@@ -303,7 +304,7 @@ impl MosReader<'_> {
         }
     }
 
-    /// Whether a snapshot lies in the line of snapshots that led to a dataset, which does not count itself
+    /// Returns whether a snapshot is in the line of snapshots that leads to a dataset, without the dataset itself
     /// (`dsl_dataset_is_before`).
     pub(crate) fn is_before(self, dataset: ObjectId, snapshot: ObjectId) -> Result<bool> {
         let txg = self.dataset(snapshot)?.creation_txg;
@@ -317,61 +318,68 @@ impl MosReader<'_> {
                 return Ok(false);
             }
             let earlier = self.dataset(previous)?;
-            // A head was created before its snapshots were, so that creation says nothing here.
+            // A head is created before its snapshots, so that its own creation cannot be compared.
             if earlier.prev_snapshot_txg >= at.prev_snapshot_txg {
                 let name = self.full_name(dataset)?;
-                return Err(Error::corrupt("DSL dataset", format!("the line of {name} does not go back")));
+                return Err(Error::corrupt(
+                    "DSL dataset",
+                    format!("the snapshots before {name} are not in order"),
+                ));
             }
             at = earlier;
         }
-        Err(Error::corrupt("DSL dataset", format!("the line of {} has no end", self.full_name(dataset)?)))
+        Err(Error::corrupt(
+            "DSL dataset",
+            format!("the snapshots before {} form a loop", self.full_name(dataset)?),
+        ))
     }
 
-    /// The objects of a dataset as they were last synced.
+    /// Returns the objects of a dataset as they were last synced.
     pub(crate) fn objset(self, dataset: ObjectId) -> Result<Objset> {
         Ok(Objset::open(self.blocks.clone(), dataset.0, self.dataset(dataset)?.root)?)
     }
 
-    /// The same, as far as they can be seen without a key.
+    /// Returns the objects of a dataset as they are visible without a key.
     pub(crate) fn objset_locked(self, dataset: ObjectId) -> Result<Objset> {
         Ok(Objset::open_locked(self.blocks.clone(), dataset.0, self.dataset(dataset)?.root)?)
     }
 
-    /// Whether datasets can be made under this head: it is a filesystem.
+    /// Returns whether a head is a filesystem, and so can have datasets below it.
     pub(crate) fn is_filesystem(self, head: ObjectId) -> Result<bool> {
         Ok(self.dataset(head)?.root.is_hole() || self.objset_locked(head)?.objset_type() == ObjsetType::ZFS)
     }
 }
 
-/// The feature of this name.
+/// Returns the feature with this name.
 pub(crate) fn known_feature(name: &str) -> Result<&'static Feature> {
-    Feature::by_name(name).ok_or_else(|| Error::refused(Errno::EINVAL, format!("there is no feature {name}")))
+    Feature::by_name(name)
+        .ok_or_else(|| Error::refused(Errno::EINVAL, format!("feature {name} does not exist")))
 }
 
-/// Features: of the pool, and those that datasets activate in themselves.
+/// Features of the pool, and those that are active in datasets.
 impl MosReader<'_> {
-    /// The ZAP that counts a feature.
+    /// Returns the ZAP that counts a feature.
     pub(crate) fn feature_zap(self, feature: &Feature) -> Result<Option<ObjectId>> {
         self.directory(if feature.read_only_compatible { "features_for_write" } else { "features_for_read" })
     }
 
-    /// How often a feature is used; none where the pool does not have it.
+    /// Returns the count of a feature; none if the pool does not have it.
     pub(crate) fn feature_count(self, name: &str) -> Result<Option<u64>> {
         let feature = known_feature(name)?;
         Ok(self.lookup(self.feature_zap(feature)?, feature.guid)?.map(|count| count.u64()).transpose()?)
     }
 
-    /// Whether a feature may be used.
+    /// Returns whether a feature is enabled.
     pub(crate) fn feature_enabled(self, name: &str) -> Result<bool> {
         Ok(self.feature_count(name)?.is_some())
     }
 
-    /// Whether a feature is used.
+    /// Returns whether a feature is active.
     pub(crate) fn feature_active(self, name: &str) -> Result<bool> {
         Ok(self.feature_count(name)?.is_some_and(|count| count > 0))
     }
 
-    /// The features that a dataset has activated in itself, with their values.
+    /// Returns the features that are active in a dataset, with their values.
     pub(crate) fn dataset_features(self, dataset: ObjectId) -> Result<Vec<(&'static Feature, Value)>> {
         let mut found = Vec::new();
         if let Some(own) = self.own_zap(dataset)? {
@@ -384,16 +392,16 @@ impl MosReader<'_> {
         Ok(found)
     }
 
-    /// What a dataset keeps of a feature that it has activated in itself; none where it has not.
+    /// Returns the value of a feature that is active in a dataset, if it is.
     pub(crate) fn dataset_feature(self, dataset: ObjectId, name: &str) -> Result<Option<Value>> {
         self.entry(dataset, known_feature(name)?.guid)
     }
 
-    /// Refuses what needs a feature that the pool does not have.
+    /// Checks that the pool has a feature.
     pub(crate) fn require_feature(self, name: &str) -> Result<()> {
         if self.feature_enabled(name)? {
             return Ok(());
         }
-        Err(Error::refused(Errno::ENOTSUP, format!("the pool does not have the feature {name}")))
+        Err(Error::refused(Errno::ENOTSUP, format!("feature {name} is not enabled in the pool")))
     }
 }

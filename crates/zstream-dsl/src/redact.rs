@@ -1,7 +1,7 @@
-//! Redaction lists: the blocks that a redaction bookmark leaves out (`redaction_list_phys_t`).
+//! Redaction lists: the blocks that a redaction bookmark omits (`redaction_list_phys_t`).
 //!
-//! The list is an object of the MOS. Its header is the bonus buffer, or the spill block where there are
-//! many redaction snapshots; the guids of the snapshots follow it. The data are entries, sorted by object and block.
+//! The list is an object of the MOS. Its header is the bonus buffer, or the spill block if there are many redaction
+//! snapshots. The guids of the snapshots follow it. The data are entries, sorted by object and block.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::error::{Error, Result};
 structure! {
     /// The header of a list (`redaction_list_phys_t`).
     pub(crate) ListHeader[32] {
-        /// Last object that the list covers; all ones when it is complete.
+        /// The last object that the list covers; all ones if the list is complete.
         last_object: u64,
-        /// Last block that the list covers; all ones when it is complete.
+        /// The last block that the list covers; all ones if the list is complete.
         last_block: u64,
-        /// How many runs of blocks it has.
+        /// The number of runs of blocks in the list.
         entries: u64,
-        /// How many guids of redaction snapshots follow.
+        /// The number of guids of redaction snapshots that follow.
         snapshots: u64,
     }
 
@@ -31,28 +31,28 @@ structure! {
     pub(crate) ListEntry[32] {
         object: ObjectId,
         block: BlockId,
-        /// Size of each block in sectors from bit 48 on, number of blocks less one below.
+        /// The size of each block in sectors from bit 48, and the number of blocks less one in the bits below.
         size_and_count: u64,
         pad: u64,
     }
 }
 
 const ENTRY_BYTES: usize = ListEntry::LEN;
-/// Entries that are read at a time.
+/// The number of entries in one read.
 const ENTRIES_PER_READ: u64 = 4096;
-/// Redaction snapshots of one bookmark: what a spill block holds.
+/// The limit on redaction snapshots of one bookmark: what fits into a spill block.
 const SNAPSHOTS_MAX: u64 = (128 << 10) / 8;
 
-/// Consecutive blocks of one object that are left out.
+/// Consecutive blocks of one object that are omitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RedactedBlocks {
     /// The object.
     pub object: ObjectId,
     /// The first block.
     pub block: BlockId,
-    /// How many.
+    /// The number of blocks.
     pub count: u64,
-    /// Size of each in bytes.
+    /// The size of each block, in bytes.
     pub block_bytes: u64,
 }
 
@@ -60,7 +60,7 @@ pub struct RedactedBlocks {
 pub struct RedactionList {
     mos: Arc<Objset>,
     object: ObjectId,
-    /// Last object and block that the list covers; all ones when it is complete.
+    /// The last object and block that the list covers; all ones if the list is complete.
     last: (u64, u64),
     entries: u64,
     snapshots: Vec<u64>,
@@ -78,17 +78,22 @@ impl RedactionList {
         let bonus = info.bonus()?;
         let spill;
         let header: &[u8] = if bonus.is_empty() {
-            spill = mos
-                .spill(object)?
-                .ok_or_else(|| Error::corrupt("redaction list", "neither bonus nor spill"))?;
+            spill = mos.spill(object)?.ok_or_else(|| {
+                Error::corrupt("redaction list", "it has neither a bonus nor a spill block")
+            })?;
             &spill
         } else {
             bonus
         };
-        let short = || Error::corrupt("redaction list", format!("header of {} bytes", header.len()));
+        let short = || {
+            Error::corrupt("redaction list", format!("header is {} bytes, which is too short", header.len()))
+        };
         let head = ListHeader::read(header, ByteOrder::Little).ok_or_else(short)?;
         if head.snapshots > SNAPSHOTS_MAX {
-            return Err(Error::corrupt("redaction list", format!("{} redaction snapshots", head.snapshots)));
+            return Err(Error::corrupt(
+                "redaction list",
+                format!("it has {} redaction snapshots, which is too many", head.snapshots),
+            ));
         }
         let guids = header[ListHeader::LEN..].get(..8 * head.snapshots as usize).ok_or_else(short)?;
         let snapshots = guids.chunks_exact(8).map(|guid| ByteOrder::Little.u64(guid)).collect();
@@ -98,40 +103,40 @@ impl RedactionList {
         if list.entries > room {
             return Err(Error::corrupt(
                 "redaction list",
-                format!("{} entries in room for {room}", list.entries),
+                format!("it has {} entries, but room for {room}", list.entries),
             ));
         }
         Ok(list)
     }
 
-    /// Guids of the redaction snapshots.
+    /// Returns the guids of the redaction snapshots.
     #[must_use]
     pub fn snapshots(&self) -> &[u64] {
         &self.snapshots
     }
 
-    /// How many runs of blocks it has.
+    /// Returns the number of runs of blocks.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.entries
     }
 
-    /// Whether nothing is left out.
+    /// Returns whether no block is omitted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    /// Whether the list was made to its end.
+    /// Returns whether the list is complete.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.last == (u64::MAX, u64::MAX)
     }
 
-    /// The runs, sorted, from the first that does not end before `block` of `object`.
+    /// Returns the runs, sorted, from the first that does not end before `block` of `object`.
     ///
     /// # Errors
-    /// Each item is an error when the list cannot be read or is not sorted; nothing follows one.
+    /// An item is an error if the list cannot be read or is not sorted. Nothing follows an error.
     pub fn blocks_from(
         &self,
         object: ObjectId,
@@ -146,12 +151,12 @@ impl RedactionList {
         Start::Runs(runs)
     }
 
-    /// All runs, sorted.
+    /// Returns all runs, sorted.
     pub fn blocks(&self) -> impl Iterator<Item = Result<RedactedBlocks>> + '_ {
         self.blocks_from(ObjectId(0), BlockId(0))
     }
 
-    /// Index of the first run that does not end before this block.
+    /// Returns the index of the first run that does not end before this block.
     fn search(&self, object: ObjectId, block: BlockId) -> Result<u64> {
         let (mut low, mut high) = (0, self.entries);
         while low < high {

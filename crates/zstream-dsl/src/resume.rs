@@ -1,7 +1,7 @@
-//! Resume tokens of partial receives (`get_receive_resume_token`).
+//! Resume tokens of interrupted receives (`get_receive_resume_token`).
 //!
-//! A receive that can be resumed keeps where it stands among the entries of the dataset it fills: the dataset
-//! itself where the stream is a full one, its hidden child `%recv` where it is an increment.
+//! A resumable receive stores its state in the entries of the dataset that it fills: the dataset itself for a full
+//! stream, its hidden child `%recv` for an increment.
 
 use zstream_dmu::zap::Value;
 use zstream_format::nvlist::NvString;
@@ -12,25 +12,25 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::reader::{Mos, RECEIVE_CHILD};
 
-/// What the names of most of these entries begin with.
+/// The prefix of most of these entries.
 pub(crate) const STATE: &str = "com.delphix:resume_";
 
-/// The entry that says that what comes is raw.
+/// The entry that marks a raw receive.
 pub const RAW_RECEIVE: &str = "com.datto:resume_rawok";
 
 impl<M: Mos> Dataset<M> {
-    /// Whether this is what a receive that can be resumed was filling.
+    /// Returns whether it has the saved state of a resumable receive.
     ///
     /// # Errors
-    /// When its entries cannot be read.
+    /// Fails if its entries cannot be read.
     pub fn has_receive_state(&self) -> Result<bool> {
         Ok(self.is_inconsistent() && self.receive_entry("toguid")?.is_some())
     }
 
-    /// A number of where a partial receive stands, by the end of its name; 0 where it is not there.
+    /// Returns a number from the saved state, by the end of its name; 0 if it is missing.
     ///
     /// # Errors
-    /// When its entries cannot be read.
+    /// Fails if its entries cannot be read.
     pub fn receive_number(&self, name: &str) -> Result<u64> {
         Ok(self.receive_entry(name)?.map_or(Ok(0), |value| value.u64())?)
     }
@@ -39,10 +39,10 @@ impl<M: Mos> Dataset<M> {
         self.entry(&format!("{STATE}{name}"))
     }
 
-    /// Where the partial receive into this head stands; none where there is none, or it cannot be resumed.
+    /// Returns the resume token of this head; none if it has no saved state, or the receive cannot be resumed.
     ///
     /// # Errors
-    /// When its entries cannot be read or are not as ZFS writes them.
+    /// Fails if its entries cannot be read or are not in ZFS's format.
     pub fn resume_token(&self) -> Result<Option<ResumeToken>> {
         if self.is_snapshot() {
             return Ok(None);

@@ -1,11 +1,12 @@
-//! All blocks that take space in a pool, each once, by what they are part of.
+//! All allocated blocks of a pool, each once, by the part of the pool that has them.
 //!
 //! ```text
 //! MOS -> each dataset, less what the snapshot before it has -> intent logs of heads -> what is not freed yet
 //! ```
 //!
-//! Together they are what the space maps say is allocated, but for what only the pool's checkpoint has
-//! ([`Checkpointed`](zstream_dmu::pool::checkpoint::Checkpointed)): that is found by the parts of the pool at the checkpoint.
+//! Together they are the blocks that are allocated in the space maps, except for those that only the pool's checkpoint
+//! has ([`Checkpointed`](zstream_dmu::pool::checkpoint::Checkpointed)). They are found by the parts of the pool at the
+//! checkpoint.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::error::Result;
 use crate::lines::Lines;
 use crate::livelist;
 
-/// What blocks are part of.
+/// A part of the pool that has blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The MOS.
@@ -29,17 +30,17 @@ pub enum Part {
     Dataset(usize),
     /// The intent log of a dataset.
     Log(usize),
-    /// What is not freed yet, by what lists it.
+    /// A list of blocks that are not freed yet, by name.
     Freeing(&'static str),
 }
 
-/// The blocks of a part.
+/// An iterator over the blocks of a part.
 pub type Blocks<'a> = Box<dyn Iterator<Item = PoolResult<Item>> + Send + 'a>;
 
-/// Calls `visit` with each part of the pool, whose datasets `lines` knows.
+/// Calls `visit` with each part of the pool, whose datasets are those of `lines`.
 ///
 /// # Errors
-/// What lists the blocks that are to be freed cannot be read.
+/// Fails if a list of blocks to be freed cannot be read.
 pub fn parts(pool: &Pool, lines: &Lines, visit: &mut dyn FnMut(Part, Blocks<'_>)) -> Result<()> {
     let reader = pool.reader();
     let mos = Target { objset: 0, root: pool.uberblock().root, options: Options::default() };
@@ -47,7 +48,7 @@ pub fn parts(pool: &Pool, lines: &Lines, visit: &mut dyn FnMut(Part, Blocks<'_>)
     for (n, dataset) in lines.datasets().iter().enumerate() {
         let Some(target) = target(dataset) else { continue };
         visit(Part::Dataset(n), Box::new(tree_blocks(reader, &target)));
-        // A snapshot's intent log is not its own. Where the set cannot be opened, its objset block is lost, which is found.
+        // Snapshots do not own an intent log. If the set cannot be opened, its objset block is lost, which is reported.
         if !dataset.is_snapshot()
             && let Ok(set) = readable_objset(dataset)
         {
@@ -67,7 +68,7 @@ pub fn parts(pool: &Pool, lines: &Lines, visit: &mut dyn FnMut(Part, Blocks<'_>)
     Ok(())
 }
 
-/// What a dataset has that the snapshot before it has not; none for one that was never filled.
+/// Returns the blocks that a dataset has and the previous snapshot has not; none for a dataset that was never filled.
 fn target(dataset: &Dataset) -> Option<Target> {
     let phys = dataset.phys();
     let locked = phys.root.uses_crypt();
@@ -76,10 +77,10 @@ fn target(dataset: &Dataset) -> Option<Target> {
     (!phys.root.is_hole()).then_some(target)
 }
 
-/// The objects of a dataset, as far as they are to be had without a key that is not loaded.
+/// Returns the objects of a dataset as far as they are readable without a key that is not loaded.
 ///
 /// # Errors
-/// When they cannot be read.
+/// Fails if they cannot be read.
 pub fn readable_objset(dataset: &Dataset) -> Result<Arc<Objset>> {
     if dataset.phys().root.uses_crypt() && !dataset.is_unlocked()? {
         dataset.objset_locked()

@@ -1,16 +1,16 @@
-//! Receiving one snapshot (`dmu_recv_begin`, `dmu_recv_stream`, `dmu_recv_end`).
+//! Receives of one snapshot (`dmu_recv_begin`, `dmu_recv_stream`, `dmu_recv_end`).
 //!
 //! ```text
 //! judge     every rule, over the datasets of the open transaction group; nothing is touched   rules
-//! begin     the dataset to fill, marked inconsistent; where it can be resumed, what that takes
-//! fill      record by record, each when the next one has vouched for it; now and then a       apply
-//!           transaction group is completed, with the point at which a resumed receive goes on
+//! begin     the dataset to fill, marked inconsistent; with its saved state if it can be resumed
+//! fill      record by record, each when the next one has vouched for it; at intervals a       apply
+//!           transaction group is completed, with the point from which a receive resumes
 //! end       content into place, the snapshot with the sender's guid and time: one transaction group
 //! ```
 //!
-//! After a stream that turns out to be bad, what was made for it is destroyed, or kept to be resumed.
-//! Where the *pool* fails, the open transaction group is lost and the pool has to be opened anew; what was made for
-//! the stream is then discarded with [`Receiving::discard`].
+//! If the stream turns out to be damaged, what was made for it is destroyed, or kept to be resumed. If the *pool*
+//! fails, the open transaction group is lost and the pool has to be opened again. What was made for the stream is then
+//! discarded with [`Receiving::discard`].
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -41,35 +41,35 @@ use crate::refusal::Refusal;
 use crate::rules;
 use crate::rules::{Destination, Encryption, Head, KeyData, Receiver, Target, pool_feature};
 
-/// Bytes of a stream that one transaction group takes in at most.
+/// The number of stream bytes that one transaction group receives at most.
 const GROUP_BYTES: u64 = 512 << 20;
-/// Bytes of changes that wait in memory, above which a transaction group is completed: dirty data, addresses of blocks that
-/// were written already, dnodes. So much in any case, ...
+/// The fixed part of the limit on changes that wait in memory, in bytes: dirty data, addresses of blocks that are
+/// already written, and dnodes. Above the limit the transaction group is completed.
 const GROUP_DIRTY_BYTES_BASE: u64 = 24 << 20;
-/// ... and so much for each byte of the stream in the group, which is more than files need, ...
+/// The part of the limit that grows with each byte of the stream in the group. Files need less than this.
 const GROUP_DIRTY_PER_STREAM_BYTE: u64 = 2;
-/// ... up to this.
+/// The upper bound of the limit.
 const GROUP_DIRTY_BYTES_MAX: u64 = 160 << 20;
 
-/// The memory that a receive takes, in bytes, however much its records cost: at most so much, ...
+/// The fixed part of the memory that a receive needs at most, in bytes, whatever its records cost.
 pub const MEMORY_BYTES_BASE: u64 = 64 << 20;
-/// ... and so much more for each byte of the stream, ...
+/// The part of that memory that grows with each byte of the stream.
 pub const MEMORY_PER_STREAM_BYTE: u64 = 4;
-/// ... up to this, however long the stream is.
+/// The upper bound of that memory, for a stream of any length.
 pub const MEMORY_BYTES_MAX: u64 = 320 << 20;
-/// How long a transaction group is open (`zfs_txg_timeout`): what is lost at most when a receive is interrupted.
+/// The time that a transaction group stays open (`zfs_txg_timeout`), and so the most that an interrupted receive loses.
 const GROUP_TIME: Duration = Duration::from_secs(5);
-/// The version of pools that are written (`SPA_VERSION_FEATURES`).
+/// The version of the pools that are written (`SPA_VERSION_FEATURES`).
 const POOL_VERSION: u64 = 5000;
 
 /// Properties that decide how blocks are written.
 const WRITING_PROPERTIES: [&str; 4] = ["checksum", "compression", "copies", "redundant_metadata"];
 
-/// Properties that would hinder the receive itself, so that they are set when it ends.
+/// Properties that are set when the receive ends, because they would hinder the receive itself.
 const DELAYED: [&str; 3] = ["refquota", "refreservation", "keylocation"];
 
-/// The changes of a group that may wait in memory after so many bytes of the stream: a stream whose records cost far more than
-/// they carry does not fill the memory, it completes small groups.
+/// Returns how many bytes of changes may wait in memory after so many bytes of the stream in the group. A stream whose
+/// records cost far more than they carry does not fill the memory: its groups are small.
 fn group_dirty_bytes(stream_bytes: u64) -> u64 {
     let more = stream_bytes.saturating_mul(GROUP_DIRTY_PER_STREAM_BYTE);
     GROUP_DIRTY_BYTES_BASE.saturating_add(more).min(GROUP_DIRTY_BYTES_MAX)
@@ -80,12 +80,12 @@ fn group_dirty_bytes(stream_bytes: u64) -> u64 {
 pub struct Assignment {
     /// Its name.
     pub name: String,
-    /// What is done to it.
+    /// The change of the property.
     pub setting: Setting,
 }
 
 impl Assignment {
-    /// The same for a hidden clone that is filled, where it decides how blocks are written.
+    /// Returns the same assignment for the hidden clone that is filled, if the property decides how blocks are written.
     fn for_writing(&self) -> Option<Self> {
         match &self.setting {
             Setting::Local(value) | Setting::Received(value)
@@ -98,7 +98,7 @@ impl Assignment {
     }
 }
 
-/// What was received.
+/// A snapshot that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// The full name of the snapshot.
@@ -111,22 +111,23 @@ pub struct Received {
     pub bytes: u64,
     /// Records of the stream.
     pub records: u64,
-    /// Damaged blocks that were corrected.
+    /// Damaged blocks that were repaired.
     pub corrected: u64,
-    /// Properties that could not be taken over, and why.
+    /// Warnings about properties that could not be set, with the reason.
     pub warnings: Vec<String>,
-    /// Heads that had the key of the target, and became encryption roots of their own because it got another one.
+    /// Heads that had the key of the target, and became encryption roots of their own because the target got another
+    /// key.
     pub detached: Vec<ObjectId>,
 }
 
-/// A pool that takes in streams.
+/// A pool that receives streams.
 pub struct Receiving<'p> {
     pool: &'p mut WritablePool,
-    /// The snapshots received so far, which later parts of a deduplicated stream refer to.
+    /// The snapshots received so far, which later parts of a deduplicated stream may refer to.
     received: HashMap<Guid, Arc<Objset>>,
-    /// How many snapshots were judged.
+    /// The number of snapshots that were checked.
     judged: u64,
-    /// Heads of which a warning says already that they were not deduplicated.
+    /// Heads for which a warning about missing deduplication was already given.
     not_deduplicated: HashSet<ObjectId>,
     is_broken: bool,
 }
@@ -139,20 +140,20 @@ impl std::fmt::Debug for Receiving<'_> {
 
 /// A dataset that is being filled.
 struct Job {
-    /// What is filled.
+    /// The dataset or hidden clone that is filled.
     filled: ObjectId,
-    /// The dataset that what is filled is to replace.
+    /// The dataset that the hidden clone replaces.
     head: Option<ObjectId>,
     set: ObjsetWriter,
     apply: Apply,
-    /// Whether entries say where to go on.
+    /// Whether entries record the point from which to resume.
     keeps_point: bool,
-    /// Whether what was received stays when the stream is cut short.
+    /// Whether what was received is kept if the stream is cut short.
     is_kept: bool,
-    /// A full stream that is received over the content of an origin.
+    /// Whether a full stream is received over the content of an origin.
     is_full_clone: bool,
     point: Option<(Point, u64)>,
-    /// Bytes that came before in earlier streams.
+    /// Bytes that were received from earlier streams.
     bytes_before: u64,
     has_large_dnodes: bool,
     keys: Option<KeyData>,
@@ -176,26 +177,26 @@ impl References for Snapshots<'_> {
 }
 
 impl<'p> Receiving<'p> {
-    /// Receives into a pool.
+    /// Starts to receive into a pool.
     pub fn new(pool: &'p mut WritablePool) -> Self {
         let not_deduplicated = HashSet::new();
         Self { pool, received: HashMap::new(), judged: 0, not_deduplicated, is_broken: false }
     }
 
-    /// Whether the pool failed while it was written: it has to be opened anew.
+    /// Returns whether the pool failed while it was written, and so has to be opened again.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    /// Ends receiving, so that nothing holds the pool's devices any more when the pool is closed. Gives whether the pool
-    /// [is broken](Self::is_broken).
+    /// Ends receiving, so that nothing holds the pool's devices when the pool is closed. Returns whether the pool [is
+    /// broken](Self::is_broken).
     #[must_use]
     pub fn finish(self) -> bool {
         self.is_broken
     }
 
-    /// The pool.
+    /// Returns the pool.
     pub fn pool(&mut self) -> &mut WritablePool {
         self.pool
     }
@@ -203,7 +204,7 @@ impl<'p> Receiving<'p> {
     /// Completes the open transaction group.
     ///
     /// # Errors
-    /// The pool [is broken](Self::is_broken) then.
+    /// Fails if the pool cannot be written. It [is broken](Self::is_broken) then.
     pub(crate) fn commit(&mut self) -> Result<()> {
         self.pool.commit().inspect_err(|_| self.is_broken = true)?;
         Ok(())
@@ -213,10 +214,10 @@ impl<'p> Receiving<'p> {
         self.is_broken = true;
     }
 
-    /// Judges what would be received, and touches nothing.
+    /// Checks what would be received, and changes nothing.
     ///
     /// # Errors
-    /// The first rule that the stream breaks.
+    /// Fails with the first rule that the stream breaks.
     pub fn judge(&mut self, opening: &Opening, target: &Target) -> Result<Destination> {
         self.judged += 1;
         let dsl = self.pool.dsl();
@@ -225,12 +226,12 @@ impl<'p> Receiving<'p> {
         rules::begin(&receiver, opening.head(), target).map_err(|error| error.at(opening.place))
     }
 
-    /// Judges one snapshot, and receives it. `progress` is told how many bytes of the input were read. In a rehearsal all
-    /// happens but that content is written.
+    /// Checks one snapshot and receives it. `progress` is called with the number of bytes of the input that were read.
+    /// A rehearsal does everything except for writing content.
     ///
     /// # Errors
-    /// The stream breaks a rule, is not whole, or cannot be applied: the target is as before, or where it was asked for
-    /// (`resumable`) what was received is there to be resumed. Where the pool fails, it [is broken](Self::is_broken).
+    /// Fails if the stream breaks a rule, is incomplete, or cannot be applied. The target is then as before; with
+    /// `resumable`, what was received is kept to be resumed. If the pool fails, it [is broken](Self::is_broken).
     pub fn receive<R: Read>(
         &mut self,
         input: &mut Input<R>,
@@ -243,7 +244,7 @@ impl<'p> Receiving<'p> {
         self.receive_judged(input, opening, target, destination, settings, progress)
     }
 
-    /// Receives one snapshot where it was judged to go; nothing was changed since.
+    /// Receives one snapshot into a destination that was checked, in a pool that has not changed since.
     pub(crate) fn receive_judged<R: Read>(
         &mut self,
         input: &mut Input<R>,
@@ -356,11 +357,11 @@ impl<'p> Receiving<'p> {
             && let Some(base) = self.pool.tx().raw_base(filled)?
         {
             warnings.push(format!(
-                "{base} was received raw: after this increment, which is not raw, no raw increment from the sender fits {}",
+                "{base} was received raw: this increment is not raw, so that no later raw increment from the sender fits {}",
                 target.dataset
             ));
         }
-        // A clone has the keys of its origin, which stay what they are until all has come.
+        // A clone has the keys of its origin, which stay as they are until everything was received.
         if let (Some(keys), None) = (&keys, head)
             && self.pool.dsl().dataset_by_object(filled)?.dir().origin()?.is_none()
         {
@@ -383,7 +384,7 @@ impl<'p> Receiving<'p> {
         let what = if is_resumed { "resume receive" } else { "receive" };
         self.pool.log(Event::Internal(what, &format!("{name} ({filled})")))?;
         let keeps_point = is_resumed || target.resumable;
-        // What was made is on disk with its object set before the first record comes.
+        // The new dataset and its object set are on disk before the first record is applied.
         self.pool.sync(filled, &mut set)?;
         self.pool.commit()?;
         let limits = self.limits()?;
@@ -405,12 +406,12 @@ impl<'p> Receiving<'p> {
         })
     }
 
-    /// What the pool allows in records.
+    /// Returns the limits that the pool sets for records.
     pub(crate) fn limits(&mut self) -> Result<Limits> {
         Ok(rules::limits(&Features::read(self.pool.pool().mos())?))
     }
 
-    /// Sets properties. Those that are refused are left out, and said why.
+    /// Sets properties. Those that are refused are skipped, with a warning.
     fn assign<'a>(
         &mut self,
         head: ObjectId,
@@ -441,15 +442,15 @@ impl<'p> Receiving<'p> {
         Ok(warnings)
     }
 
-    /// Writes and reads a dataset with the key of the one that it comes from, where that is loaded.
+    /// Reads and writes a dataset with the key of the dataset that it is made from, if that key is loaded.
     fn use_key(&mut self, filled: ObjectId, from: ObjectId) {
         if let Some(key) = self.pool.keyring().get(from.0) {
             self.pool.add_key(filled, &key);
         }
     }
 
-    /// Gives keys to what is made new, where it is to be encrypted: of its own, wrapped by a key of its own or by the one of
-    /// the dataset above.
+    /// Gives keys to a new dataset that has to be encrypted. They are wrapped by a key of its own, or by the key of the
+    /// dataset above it.
     fn encrypt(&mut self, filled: ObjectId, encryption: &Encryption) -> Result<()> {
         let above = {
             let filled = self.pool.dsl().dataset_by_object(filled)?;
@@ -460,20 +461,20 @@ impl<'p> Receiving<'p> {
             (Encryption::Inherit, Some(above)) => (above.wrapped.suite, None),
             (Encryption::On { suite, own }, _) => {
                 let suite = suite.or(above.as_ref().map(|above| above.wrapped.suite));
-                (suite.ok_or(Refusal::KeyMissing("nothing above it has a key"))?, own.as_ref())
+                (suite.ok_or(Refusal::KeyMissing("no dataset above has a key"))?, own.as_ref())
             }
         };
         let locked = || PoolError::from(PoolFault::Encrypted { what: "the dataset above".to_owned() });
         let wrapping = match (own, above) {
             (Some(own), _) => own.wrapping.clone(),
             (None, Some(above)) => self.pool.wrapping(above.root).cloned().ok_or_else(locked)?,
-            (None, None) => return Err(Refusal::KeyMissing("nothing above it has a key").into()),
+            (None, None) => return Err(Refusal::KeyMissing("no dataset above has a key").into()),
         };
         let location = own.map(|own| own.location.as_str());
         Ok(self.pool.encrypt(filled, suite, &wrapping, location)?)
     }
 
-    /// Applies all records up to END, and gives how many there are.
+    /// Applies all records up to END, and returns their number.
     fn fill<R: Read>(
         &mut self,
         job: &mut Job,
@@ -514,7 +515,7 @@ impl<'p> Receiving<'p> {
         Ok(records)
     }
 
-    /// Reads all records up to END and applies none. Returns their number, and the space that their blocks take.
+    /// Reads all records up to END without applying them. Returns their number, and the space that their blocks need.
     fn measure<R: Read>(
         &mut self,
         job: &Job,
@@ -533,7 +534,8 @@ impl<'p> Receiving<'p> {
         Ok((records, needs.bytes()))
     }
 
-    /// Refuses, in a rehearsal, what the pool or a quota has no room for. The space counts from now on, for what is received next.
+    /// Checks, in a rehearsal, that the pool and quotas have room. The space counts as used for the snapshots that
+    /// follow.
     fn check_room(&mut self, job: &Job, needs: u64) -> Result<()> {
         let head = job.head.unwrap_or(job.filled);
         let dir = self.pool.dsl().dataset_by_object(head)?.dir().object();
@@ -577,7 +579,7 @@ impl<'p> Receiving<'p> {
             (snapshot.name().to_owned(), snapshot.phys().root)
         };
         if let Some(keys) = &job.keys {
-            // The rules have let these keys in; where that is wrong, too much was changed by now.
+            // The rules have accepted these keys. If that was wrong, too much has changed already.
             let (target_head, becomes_root) = (job.head.unwrap_or(job.filled), target.is_encryption_root);
             let received =
                 self.pool.receive_keys(target_head, keys.data.format, &keys.data.wrapped, becomes_root);
@@ -608,15 +610,15 @@ impl<'p> Receiving<'p> {
         Ok(())
     }
 
-    /// The objects of a snapshot as references need them: as they are stored where the stream is raw.
+    /// Returns the objects of a snapshot in the form that references need: as stored if the stream is raw.
     fn referred(&self, snapshot: ObjectId, root: BlockPointer, raw: bool) -> Result<Arc<Objset>> {
         let reader = Arc::clone(self.pool.pool().reader()) as Arc<dyn ReadBlock>;
         let open = if raw { Objset::open_locked } else { Objset::open };
         Ok(Arc::new(open(reader, snapshot.0, root)?))
     }
 
-    /// Notes a snapshot that the target has already, to which later parts of a deduplicated stream may refer. One that cannot be
-    /// read as the stream needs it counts as not received.
+    /// Registers a snapshot that the target already has, since later parts of a deduplicated stream may refer to it. A
+    /// snapshot that cannot be read in the form that the stream needs counts as not received.
     pub(crate) fn refer_to(&mut self, dataset: &str, snapshot: &str, head: Head<'_>) -> Result<()> {
         if !head.features().intersects(FeatureFlags::DEDUP | FeatureFlags::DEDUPPROPS) {
             return Ok(());
@@ -631,7 +633,8 @@ impl<'p> Receiving<'p> {
         Ok(())
     }
 
-    /// A stream was cut short or is bad: what was received is kept to be resumed, or destroyed.
+    /// Cleans up after a stream that was cut short or is damaged. What was received is kept to be resumed, or
+    /// destroyed.
     fn fail(&mut self, mut job: Job, error: Error) -> Error {
         let is_pool = matches!(error.fault(), Fault::Pool(_));
         if is_pool || self.is_broken {
@@ -650,10 +653,10 @@ impl<'p> Receiving<'p> {
         error
     }
 
-    /// Destroys what a receive into a dataset left unfinished (`zfs receive -A`). Whether there was anything.
+    /// Destroys what an unfinished receive left in a dataset (`zfs receive -A`). Returns whether there was anything.
     ///
     /// # Errors
-    /// The pool fails.
+    /// Fails if the pool cannot be read or written.
     pub fn discard(&mut self, dataset: &str) -> Result<bool> {
         let filled = self.pool.dsl().unfinished_receive(dataset)?.map(|filled| filled.object());
         let Some(filled) = filled else { return Ok(false) };
@@ -663,7 +666,7 @@ impl<'p> Receiving<'p> {
     }
 }
 
-/// Reads all records up to END and applies none.
+/// Reads all records up to END without applying them.
 fn read_past<R: Read>(input: &mut Input<R>, opening: &Opening, progress: &mut dyn FnMut(u64)) -> Result<u64> {
     input.records(opening, |_, offset| {
         progress(offset);
@@ -671,7 +674,7 @@ fn read_past<R: Read>(input: &mut Input<R>, opening: &Opening, progress: &mut dy
     })
 }
 
-/// What a stream that was read to its end has brought.
+/// Returns the summary of a stream that was read to its end.
 pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Opening, records: u64) -> Received {
     Received {
         name,
@@ -688,8 +691,9 @@ pub(crate) fn received<R: Read>(name: String, input: &Input<R>, opening: &Openin
 fn filling(head: Head<'_>, target: &Target) -> Filling {
     let has = |feature| head.has(feature);
     let begin = head.begin;
-    // `large_dnode` and those of algorithms come with the first block or object that has them. These were used at the sender at
-    // least once, which those that receive from here have to know, though nothing of it may be left (OpenZFS 2.4.1).
+    // `large_dnode` and the features of algorithms are activated by the first block or object that uses them. The
+    // sender used these features at least once. A later receiver has to know them, even if nothing that uses them is
+    // left (OpenZFS 2.4.1).
     let active = [FeatureFlags::LARGE_BLOCKS, FeatureFlags::LONGNAME, FeatureFlags::LARGE_MICROZAP];
     let redacted = has(FeatureFlags::REDACTED);
     Filling {

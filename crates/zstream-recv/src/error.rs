@@ -1,4 +1,4 @@
-//! What can end a receive, and which errno `zfs receive` has for it.
+//! Errors that end a receive, and the errno that `zfs receive` gives for each.
 
 use std::fmt;
 
@@ -12,41 +12,41 @@ use zstream_format::stream;
 use crate::misfit::Misfit;
 use crate::refusal::Refusal;
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What ended a receive. One word wide, so that results stay small.
+/// The error that ended a receive. It is one word wide, so that results stay small.
 #[derive(Debug)]
 pub struct Error(Box<(Fault, Option<Place>)>);
 
-/// What was wrong.
+/// The cause of an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A rule of the begin of a receive; nothing was touched.
+    /// A rule that is checked before a receive begins; nothing was changed.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// The stream cannot be read, or is not whole.
+    /// A stream that cannot be read or is incomplete.
     #[error("{0}")]
     Stream(#[from] stream::Error),
-    /// A record breaks a rule of its own.
+    /// A record that breaks a rule of its own.
     #[error("{0}")]
     Record(#[from] Breach),
-    /// A record does not fit what is in the dataset.
+    /// A record that does not fit the content of the dataset.
     #[error("{0}")]
     Apply(#[from] Misfit),
-    /// The pool could not be read or written.
+    /// A pool that could not be read or written.
     #[error("{0}")]
     Pool(#[from] dmu::Error),
-    /// The pool refuses a change of its datasets, or something that is named does not exist.
+    /// A change of datasets that the pool refuses, or a name that does not exist.
     #[error("{0}")]
     Datasets(dsl::Error),
-    /// The [`Host`](crate::host::Host) could not make a filesystem.
+    /// A filesystem that the [`Host`](crate::host::Host) could not create.
     #[error("{source}")]
     Host {
-        /// The errno for it.
+        /// The errno of the failure.
         errno: Errno,
-        /// Why.
+        /// The cause of the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -60,23 +60,23 @@ impl From<dsl::Error> for Fault {
     }
 }
 
-/// What a source says that wants the receive to end (`EINTR`), in [`io::Error::other`](std::io::Error::other): a receive reads
-/// all the time, so that it ends soon, and like any other that does not get the whole stream.
+/// The error with which a source cancels a receive (`EINTR`), wrapped in [`io::Error::other`](std::io::Error::other). A
+/// receive reads all the time, so that it ends soon, and in the same way as one whose stream is cut short.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("interrupted by {0}")]
 pub struct Cancelled(
-    /// Who or what wants it.
+    /// The person or event that cancels.
     pub &'static str,
 );
 
 impl Error {
-    /// What was wrong.
+    /// Returns the cause.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         &self.0.0
     }
 
-    /// Which record of the stream was at fault, where one was.
+    /// Returns the place of the record that caused the error, if there is one.
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         match &self.0.0 {
@@ -85,14 +85,14 @@ impl Error {
         }
     }
 
-    /// Says which record is at fault, unless that is known.
+    /// Sets the place of the record that caused the error, unless it is already known.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
         self.0.1.get_or_insert(place);
         self
     }
 
-    /// The errno that OpenZFS's receiver gives.
+    /// Returns the errno that OpenZFS's receiver gives.
     #[must_use]
     pub fn errno(&self) -> Errno {
         match &self.0.0 {
@@ -107,13 +107,13 @@ impl Error {
     }
 }
 
-/// The errno of a stream that cannot be read to its end.
+/// Returns the errno for a stream that cannot be read to its end.
 fn stream_errno(error: &stream::Error) -> Errno {
     match error.fault() {
         stream::Fault::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => {
             Errno::EINTR
         }
-        // Whatever the source of a stream is, the receiver only sees that it cannot be read.
+        // The receiver in the kernel knows only that the stream cannot be read, whatever its source.
         stream::Fault::Io(_) => Errno::EIO,
         _ => error.errno(),
     }
@@ -135,7 +135,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (fault, place) = &*self.0;
         match place {
-            // An error of the stream says its place itself.
+            // An error of the stream reports its place itself.
             Some(place) if !matches!(fault, Fault::Stream(_)) => write!(f, "{fault} ({place})"),
             _ => write!(f, "{fault}"),
         }
@@ -146,7 +146,7 @@ impl fmt::Display for Error {
 mod tests {
     use super::*;
 
-    /// A change of datasets that is refused keeps its errno on the way up.
+    /// The errno of a refused change of datasets is kept on the way up.
     #[test]
     fn the_errno_of_a_refused_change_is_kept() {
         for &errno in Errno::ALL {

@@ -1,16 +1,17 @@
-//! Corrective receives: a damaged block of a snapshot that is there gets its content back from a stream of that snapshot
+//! Corrective receives: repair damaged blocks of an existing snapshot from a stream of that snapshot
 //! (`do_corrective_recv`).
 //!
 //! ```text
-//! WRITE, SPILL -> is a copy of that block damaged? -> as it was stored: compressed, encrypted -> does its checksum say so?
+//! WRITE, SPILL -> is a copy of that block damaged? -> as it was stored: compressed, encrypted -> does its checksum match?
 //!                  else it is left alone               with the pointer's salt and IV             then it is written in place
 //! ```
 //!
-//! Only what the block's own checksum proves is ever written, so that a wrong stream does no harm. Nothing else changes: no
-//! transaction group is needed, and a receive that is cut short has corrected what it has.
+//! A block is written only if the content matches the checksum in its block pointer, so that a wrong stream does no
+//! harm. Nothing else changes: no transaction group is needed, and a receive that is cut short keeps the repairs it has
+//! made.
 //!
-//! Departures: OpenZFS leaves spill blocks alone, ends at the first block that it cannot correct, and leaves a bad copy of a
-//! block to whoever reads it next as long as there is a good one.
+//! Departures: OpenZFS does not repair spill blocks, stops at the first block that it cannot repair, and leaves a bad
+//! copy of a block to the next reader as long as there is a good copy.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -36,16 +37,16 @@ use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
 use crate::misfit::Misfit;
 
-/// A block as a stream has it.
+/// A block as it is in the stream.
 struct Sent {
     object_type: ObjectType,
     logical_bytes: u64,
-    /// How it is compressed; none where it is not.
+    /// The compression of the payload; none if it is not compressed.
     compression: Option<CompressionType>,
     payload: Vec<u8>,
 }
 
-/// A snapshot that is corrected.
+/// A snapshot that is repaired.
 struct Heal {
     set: Arc<Objset>,
     reader: Arc<BlockReader>,
@@ -53,13 +54,13 @@ struct Heal {
     judge: Judge,
     is_raw: bool,
     is_foreign: bool,
-    /// The level at which blocks are compressed with zstd now.
+    /// The current level of zstd compression.
     level: Option<ZstdLevel>,
     corrected: u64,
 }
 
 impl Receiving<'_> {
-    /// Corrects a snapshot with the stream of it.
+    /// Repairs a snapshot with a stream of it.
     pub(crate) fn heal<R: Read>(
         &mut self,
         input: &mut Input<R>,
@@ -87,7 +88,7 @@ impl Receiving<'_> {
         let records = input.records(&opening, |at, offset| {
             if let Err(error) = heal.record(&at.header, at.payload).map_err(|error| error.at(at.place)) {
                 match error.fault() {
-                    // What the other blocks need may be there all the same.
+                    // The stream may still have the content for other blocks.
                     Fault::Apply(Misfit::HealSize { .. } | Misfit::HealContent { .. }) => {
                         failed.get_or_insert(error);
                     }
@@ -120,7 +121,7 @@ impl Heal {
                 };
                 self.block(body.object, BlockId(body.offset / block_bytes), &sent)
             }
-            // Those that an increment has not changed are there too.
+            // Blocks that an increment has not changed are in the snapshot, too.
             Body::Spill(body) => {
                 let payload = whole(payload, body.payload_len())?;
                 let is_plain = payload.len() as u64 == body.length;
@@ -171,7 +172,7 @@ impl Heal {
         Ok(())
     }
 
-    /// The block as it was stored; none where that cannot be made of what was sent.
+    /// Returns the block as it was stored; none if the payload cannot be brought into that form.
     fn stored(&self, bp: &BlockPointer, at: Bookmark, sent: &Sent) -> Result<Option<Vec<u8>>> {
         if self.is_raw {
             return Ok(self.proven(bp, sent.payload.clone()));
@@ -193,7 +194,7 @@ impl Heal {
         }
         match bp.compression() {
             CompressionType::OFF => self.sealed(bp, at, content),
-            // The pointer does not say the level.
+            // The block pointer does not record the level.
             CompressionType::ZSTD => {
                 let now = self.level.unwrap_or(ZstdLevel::DEFAULT);
                 for level in [now].into_iter().chain(ZstdLevel::all().filter(|level| *level != now)) {
@@ -225,7 +226,7 @@ impl Heal {
         }
     }
 
-    /// Fills the block up and encrypts it as it was.
+    /// Pads the block and encrypts it with the parameters it had.
     fn sealed(&self, bp: &BlockPointer, at: Bookmark, mut stored: Vec<u8>) -> Result<Option<Vec<u8>>> {
         if bp.crypt_kind() != CryptKind::Encrypted {
             return Ok(self.proven(bp, stored));
@@ -233,7 +234,9 @@ impl Heal {
         let locked = || PoolError::from(PoolFault::Encrypted { what: at.to_string() });
         let key = self.key.as_ref().ok_or_else(locked)?;
         let (Some(salt), Some(iv), Some(mac)) = (bp.salt(), bp.iv(), bp.mac()) else {
-            return Err(PoolError::corrupt("block pointer", "encrypted, but without salt, IV and MAC").into());
+            return Err(
+                PoolError::corrupt("block pointer", "it is encrypted, but has no salt, IV and MAC").into()
+            );
         };
         if stored.len() as u64 > bp.psize() {
             return Ok(None);

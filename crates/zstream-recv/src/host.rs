@@ -5,13 +5,13 @@ use zstream_dsl::write::WritablePool;
 use crate::engine::Received;
 use crate::error::Result;
 
-/// Something that happened, to be told.
+/// An event of a receive that is reported to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
     /// The snapshot that a new dataset becomes a clone of was found.
     Origin(String),
-    /// A snapshot begins.
+    /// The receive of a snapshot begins.
     Begins {
         /// Its name at the sender.
         from: String,
@@ -22,7 +22,7 @@ pub enum Note {
     },
     /// A snapshot was received.
     Received(Received),
-    /// The target has this snapshot already.
+    /// A snapshot was skipped because the target already has it.
     Ignored(String),
     /// A dataset or snapshot was renamed.
     Renamed {
@@ -35,21 +35,21 @@ pub enum Note {
     Destroyed(String),
     /// A clone was promoted.
     Promoted(String),
-    /// Something that could not be taken over; the rest was.
+    /// Something could not be received; the rest was.
     Warning(String),
 }
 
-/// What a receive needs of those who know more than datasets.
+/// The services that a receive needs from a layer that knows more than datasets.
 pub trait Host {
-    /// Makes an empty filesystem, where `-d` needs one above the target.
+    /// Creates an empty filesystem above the target, for `-d`.
     ///
     /// # Errors
-    /// The pool cannot be changed.
+    /// Fails if the pool cannot be changed.
     fn create_filesystem(&mut self, pool: &mut WritablePool, name: &str) -> Result<()>;
 
-    /// Is told what happened.
+    /// Receives an event.
     fn note(&mut self, note: Note);
 
-    /// Is told how many bytes were read.
+    /// Receives the number of bytes that were read.
     fn progress(&mut self, bytes: u64);
 }

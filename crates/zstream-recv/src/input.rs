@@ -1,4 +1,5 @@
-//! Reading a stream one record ahead, so that a payload is handed on only when the record behind it has vouched for it.
+//! Input of a receive, read one record ahead: a payload is passed on only after the following record has vouched for
+//! it.
 
 use std::io::Read;
 
@@ -10,47 +11,47 @@ use zstream_format::stream::{Role, StreamReader};
 use crate::error::{Fault, Result};
 use crate::rules::Head;
 
-/// A record that was read. Nothing has vouched for its payload until the next one was read too.
+/// A record that was read. Its payload is not verified until the following record was read, too.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// Where it is.
+    /// The place of the record in the stream.
     pub place: Place,
-    /// What it is for.
+    /// The role of the record.
     pub role: Role,
-    /// Its header.
+    /// The header of the record.
     pub header: Header,
-    /// Its payload.
+    /// The payload of the record.
     pub payload: Vec<u8>,
-    /// Where it ends in the input, in bytes.
+    /// The offset in the input at which the record ends, in bytes.
     pub end: u64,
 }
 
-/// What begins in a stream. Header and list are vouched for by the record behind them.
+/// The start of a package or of one snapshot. The following record vouches for its header and list.
 #[derive(Debug)]
 pub struct Opening {
     /// The header of BEGIN.
     pub header: Header,
-    /// The same, taken apart.
+    /// The parsed header.
     pub begin: Begin,
-    /// The list behind it, where there is one.
+    /// The list after BEGIN, if there is one.
     pub list: Option<NvList>,
-    /// Where BEGIN is.
+    /// The place of BEGIN in the stream.
     pub place: Place,
-    /// Whether a package begins, and not one snapshot.
+    /// Whether a package begins, rather than one snapshot.
     pub is_package: bool,
-    /// The record behind BEGIN.
+    /// The record after BEGIN.
     pub(crate) next: Taken,
 }
 
 /// A stream that is received.
 pub struct Input<R> {
     reader: StreamReader<R>,
-    /// Where the substream's BEGIN record ends, without its list: from there OpenZFS counts.
+    /// The offset at which the BEGIN record of the substream ends, without its list. OpenZFS counts from there.
     counted_from: u64,
 }
 
 impl Opening {
-    /// What it says, to be judged.
+    /// Returns the header and list, to be checked against the rules.
     pub(crate) fn head(&self) -> Head<'_> {
         Head { begin: &self.begin, list: self.list.as_ref() }
     }
@@ -63,22 +64,22 @@ impl<R> std::fmt::Debug for Input<R> {
 }
 
 impl<R: Read> Input<R> {
-    /// A stream from its start.
+    /// Starts to read a stream.
     pub fn new(source: R) -> Self {
         Self { reader: StreamReader::new(source), counted_from: 0 }
     }
 
-    /// The same, but not a byte after the stream's END is read.
+    /// Starts to read a stream, and reads nothing after its END.
     pub fn exact(source: R) -> Self {
         Self { reader: StreamReader::exact(source), counted_from: 0 }
     }
 
-    /// Bytes that were read so far.
+    /// Returns the number of bytes that were read so far.
     pub fn offset(&self) -> u64 {
         self.reader.offset()
     }
 
-    /// Where OpenZFS begins to count the bytes of the substream.
+    /// Returns the offset from which OpenZFS counts the bytes of the substream.
     pub(crate) fn counted_from(&self) -> u64 {
         self.counted_from
     }
@@ -90,16 +91,16 @@ impl<R: Read> Input<R> {
         Ok(Some(Taken { place, role, header, payload, end: self.reader.offset() }))
     }
 
-    /// The record behind one that is not the last.
+    /// Reads the record that follows one that is not the last.
     fn following(&mut self, place: Place) -> Result<Taken> {
         let cut = || zstream_format::stream::Error::new(zstream_format::stream::Fault::NoEnd, place);
         Ok(self.next()?.ok_or_else(cut)?)
     }
 
-    /// What begins next: a package, or one snapshot. None at the end of a package or of the input.
+    /// Reads the start of the next package or snapshot. Returns none at the end of a package or of the input.
     ///
     /// # Errors
-    /// The input is not the start of a stream, or ends behind BEGIN, or its list cannot be read.
+    /// Fails if the input is not the start of a stream, ends after BEGIN, or has a list that cannot be read.
     pub fn open(&mut self) -> Result<Option<Opening>> {
         let Some(first) = self.next()? else { return Ok(None) };
         let is_package = match first.role {
@@ -121,11 +122,12 @@ impl<R: Read> Input<R> {
         Ok(Some(Opening { header: first.header, begin, list, place: first.place, is_package, next }))
     }
 
-    /// Reads what begins with `opening` up to its END. `each` gets the records between, each when the next one has vouched
-    /// for it, and how many bytes were read by then. How many records there are, BEGIN and END with them.
+    /// Reads what starts with `opening` up to its END. `each` is called with each record between them, after the
+    /// following record has vouched for it, and with the number of bytes read by then. Returns the number of records,
+    /// BEGIN and END included.
     ///
     /// # Errors
-    /// It is not whole, or what `each` returns.
+    /// Fails if the stream is incomplete or damaged, or if `each` fails.
     pub(crate) fn records(
         &mut self,
         opening: &Opening,

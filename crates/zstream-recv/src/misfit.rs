@@ -1,4 +1,4 @@
-//! Records that do not fit what is in the dataset.
+//! Records that do not fit the content of the dataset.
 
 use zstream_dmu::ids::{Bookmark, ObjectId};
 use zstream_format::byteswap::SwapError;
@@ -7,52 +7,54 @@ use zstream_format::effect::NoGeneration;
 use zstream_format::errno::Errno;
 use zstream_format::ids::Guid;
 
-/// A record that is sound in itself and cannot be applied.
+/// A record that is valid in itself but cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misfit {
-    /// Data for an object that is not there.
+    /// Data for an object that does not exist.
     #[error("object {0} does not exist")]
     NoObject(ObjectId),
-    /// An embedded block for an object that is not there.
-    #[error("object {0}, which gets an embedded block, does not exist")]
+    /// An embedded block for an object that does not exist.
+    #[error("object {0} does not exist, but the stream has an embedded block for it")]
     NoObjectToEmbed(ObjectId),
-    /// The slots of an object are in the middle of another one.
-    #[error("object {0} lies inside of another one")]
+    /// An object whose slots are inside another one.
+    #[error("object {0} is inside the slots of another object")]
     Interior(ObjectId),
-    /// The block size of one and the same file shrank.
-    #[error("object {object} has blocks of {found} bytes, and the same file comes with {new}")]
+    /// A file whose block size shrank.
+    #[error(
+        "object {object} has blocks of {found} bytes, but the stream has blocks of {new} bytes for the same file"
+    )]
     ShrunkBlock {
         /// The object.
         object: ObjectId,
         /// Its block size, in bytes.
         found: u64,
-        /// That of the record.
+        /// The block size in the record.
         new: u32,
     },
-    /// A file that cannot be told from another one that had its number before.
+    /// A file that cannot be distinguished from an earlier one with the same object number.
     #[error(transparent)]
     NoGeneration(#[from] NoGeneration),
-    /// A dnode with another number of block pointers than its bonus leaves room for.
-    #[error("object {object} has {found} block pointers, its bonus says {expected}")]
+    /// A dnode whose number of block pointers does not fit the length of its bonus.
+    #[error("object {object} has {found} block pointers, its bonus leaves room for {expected}")]
     Pointers {
         /// The object.
         object: ObjectId,
-        /// What the record says.
+        /// The number in the record.
         found: u8,
-        /// What follows from its bonus.
+        /// The number that follows from the bonus.
         expected: u8,
     },
-    /// A description that no dnode can have, or not the one that is there.
-    #[error("object {object} cannot be made as described: {why}")]
+    /// A description that no dnode can have, or that does not fit the existing one.
+    #[error("object {object} cannot be created as described: {why}")]
     Unmakeable {
         /// The object.
         object: ObjectId,
         /// The reason.
         why: String,
     },
-    /// A bonus that its dnode has no room for.
-    #[error("object {object} has a bonus of {found} bytes in {slots} slots, which have room for {room}")]
+    /// A bonus that does not fit its dnode.
+    #[error("object {object} has a bonus of {found} bytes in {slots} slots, but there is room for {room}")]
     Bonus {
         /// The object.
         object: ObjectId,
@@ -64,55 +66,57 @@ pub enum Misfit {
         room: u64,
     },
     /// A payload that is shorter than its record says.
-    #[error("the payload has {found} bytes, expected {expected}")]
+    #[error("the payload is {found} bytes, expected {expected}")]
     Payload {
-        /// Its length.
+        /// Its length, in bytes.
         found: usize,
-        /// What the record says.
+        /// The length in the record, in bytes.
         expected: u64,
     },
-    /// A payload that cannot be turned into this machine's byte order.
-    #[error("the payload cannot be swapped: {0}")]
+    /// A payload that cannot be converted to this machine's byte order.
+    #[error("the byte order of the payload cannot be changed: {0}")]
     Swap(#[from] SwapError),
     /// A payload that cannot be decompressed.
     #[error("the payload cannot be decompressed: {0}")]
     Codec(#[from] CodecError),
-    /// A raw block whose size is not that of the object's blocks.
-    #[error("object {object} has blocks of {found} bytes, the raw block has {new} at {offset}")]
+    /// A raw block whose size differs from the object's block size.
+    #[error("object {object} has blocks of {found} bytes, but the raw block at offset {offset} has {new}")]
     RawBlock {
         /// The object.
         object: ObjectId,
         /// Its block size, in bytes.
         found: u64,
-        /// Size of the block.
+        /// Size of the raw block, in bytes.
         new: u64,
-        /// Where it is to go.
+        /// The offset of the raw block in the object.
         offset: u64,
     },
-    /// An embedded block of a kind that holds no data.
-    #[error("embedded block of type {0}, only data (0) is received")]
+    /// An embedded block of a type that does not hold data.
+    #[error("the embedded block has type {0}, only data (0) is supported")]
     EmbeddedType(u8),
-    /// A damaged block for which the stream has only a part, or more than it.
-    #[error("{at} is damaged, and has {expected} bytes where the stream has {found}; send -L may help")]
+    /// A damaged block whose size differs from that of the block in the stream.
+    #[error(
+        "{at} is damaged, but the stream has a block of {found} bytes for it, expected {expected}; send -L may help"
+    )]
     HealSize {
         /// The block.
         at: Bookmark,
-        /// What the stream has, in bytes.
+        /// The size in the stream, in bytes.
         found: u64,
         /// The block's size, in bytes.
         expected: u64,
     },
-    /// A damaged block for which the stream has something else, or the same compressed otherwise.
-    #[error("{at} is damaged, and what the stream has for it is not what lay there; send -c may help")]
+    /// A damaged block for which the stream has other content, or the same content compressed differently.
+    #[error("{at} is damaged, but the block in the stream does not match its checksum; send -c may help")]
     HealContent {
         /// The block.
         at: Bookmark,
     },
-    /// A reference to a snapshot that was not received before in the same form, raw or not.
-    #[error("the block refers to snapshot {0}, which was not received before it")]
+    /// A reference to a snapshot that was not received before in the same form, raw or not raw.
+    #[error("the block refers to snapshot {0}, which was not received before this one")]
     Reference(Guid),
-    /// A reference to an encrypted block where there is a hole.
-    #[error("the block refers to object {object}, offset {offset}, where there is a hole")]
+    /// A reference to an encrypted block in a place that is a hole.
+    #[error("the block refers to object {object}, offset {offset}, which is a hole")]
     ReferenceToHole {
         /// The object.
         object: ObjectId,
@@ -122,7 +126,7 @@ pub enum Misfit {
 }
 
 impl Misfit {
-    /// The errno of OpenZFS 2.3.
+    /// Returns the errno of OpenZFS 2.3.
     #[must_use]
     pub fn errno(&self) -> Errno {
         match self {

@@ -1,7 +1,8 @@
-//! The space that a stream takes, found without writing it: a dry run compresses the blocks as a receive would, and counts.
+//! The space that a stream needs, found without writing it: a dry run compresses the blocks as a receive would, and
+//! counts.
 //!
-//! Blocks of files and other objects are counted, each once. Indirect blocks, dnodes, further copies and the references of
-//! deduplicated streams are not: the sum is the least that a receive takes.
+//! Blocks of files and other objects are counted once each. Indirect blocks, dnodes, additional copies and references
+//! in deduplicated streams are not counted, so that the sum is the least that a receive needs.
 
 use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::{ObjectId, Txg};
@@ -19,7 +20,7 @@ use zstream_format::record::Body;
 
 use crate::error::Result;
 
-/// The space that the blocks of a stream take.
+/// The space that the blocks of a stream need.
 pub(crate) struct Needs {
     properties: SetProperties,
     unit_shift: u8,
@@ -27,13 +28,13 @@ pub(crate) struct Needs {
     /// The top-level vdevs, each with the bytes that one of its sectors counts for.
     tops: Vec<(VdevConfig, u64)>,
     txg: Txg,
-    /// Object and offset of the last block: a repeated one takes no more.
+    /// Object and offset of the last block: a repeated block needs no more space.
     last: Option<(ObjectId, u64)>,
     bytes: u64,
 }
 
 impl Needs {
-    /// Nothing yet, of what is written into this head.
+    /// Starts to count for writes into this head.
     pub(crate) fn new(pool: &mut WritablePool, filled: ObjectId) -> Result<Self> {
         let properties = pool.dsl().dataset_by_object(filled)?.set_properties()?;
         let may_embed = Features::read(pool.pool().mos())?.is_active("embedded_data");
@@ -52,7 +53,7 @@ impl Needs {
         })
     }
 
-    /// Bytes so far, as datasets count them.
+    /// Returns the bytes so far, as datasets count them.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -66,7 +67,7 @@ impl Needs {
                     return Ok(());
                 }
                 self.last = place;
-                // Raw blocks have a size on disk even where they are not compressed.
+                // Raw blocks have a size on disk even if they are not compressed.
                 match write.compressed_size {
                     0 => self.stored(write.object_type, payload)?,
                     _ => payload.len() as u64,
@@ -85,7 +86,7 @@ impl Needs {
         Ok(())
     }
 
-    /// The stored size of a block that comes uncompressed.
+    /// Returns the stored size of a block that is not compressed in the stream.
     fn stored(&self, object_type: ObjectType, block: &[u8]) -> Result<u64> {
         let default = Compression::from(self.properties.default_compression);
         let Compression { kind, level } = match self.properties.compression {

@@ -1,4 +1,4 @@
-//! Receiving all of a stream: one snapshot, or the many of a package (`zfs_receive_impl`, `zfs_receive_package`).
+//! Receives of a whole stream: one snapshot, or the snapshots of a package (`zfs_receive_impl`, `zfs_receive_package`).
 //!
 //! ```text
 //! package header -> renames, promotes, destroys -> snapshot after snapshot -> the same again, now that all is there
@@ -6,7 +6,7 @@
 //!                                                   properties and holds of the snapshot
 //! ```
 //!
-//! A snapshot that the target has already is skipped, so that a package which was cut short continues where it ended.
+//! A snapshot that the target already has is skipped, so that a package that was cut short continues where it ended.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -36,14 +36,14 @@ use crate::rules::{Encryption, Head, KeyData, Target};
 use crate::sent::{entry, set_snapshot_properties, stored};
 use crate::sent_keys::SentKeys;
 
-/// What is known of the stream as a whole.
+/// Facts about the stream as a whole.
 #[derive(Default)]
 struct Context {
     /// The dataset that was sent.
     sent: String,
     list: Option<PackageList>,
     is_package: bool,
-    /// The first dataset that was received into, or had its snapshot already.
+    /// The first dataset that was received into, or that already had its snapshot.
     top: Option<String>,
     keys: SentKeys,
     /// Heads that became encryption roots because the key that they inherited was replaced.
@@ -51,12 +51,12 @@ struct Context {
 }
 
 impl Receiving<'_> {
-    /// Receives all that the input holds: one snapshot, or one package. How many snapshots were received. What earlier
-    /// receives left that cannot be resumed was destroyed when the pool was opened
+    /// Receives everything in the input: one snapshot, or one package. Returns the number of snapshots that were
+    /// received. Leftovers of earlier receives that cannot be resumed were destroyed when the pool was opened
     /// ([`destroy_unresumable`](zstream_dsl::write::WritablePool::destroy_unresumable)).
     ///
     /// # Errors
-    /// The first snapshot that cannot be received; those before it stay.
+    /// Fails with the first snapshot that cannot be received. The snapshots before it are kept.
     pub fn receive_all<R: Read>(
         &mut self,
         input: &mut Input<R>,
@@ -64,7 +64,7 @@ impl Receiving<'_> {
         host: &mut dyn Host,
     ) -> Result<u64> {
         if request.dry_run && !self.pool().pool().is_rehearsal() {
-            let why = "a dry run needs a pool that is opened as a rehearsal";
+            let why = "a dry run requires a pool that is opened as a rehearsal";
             return Err(Fault::from(zstream_dmu::error::Error::bad_request(why.to_owned())).into());
         }
         let first = input.open()?.ok_or(Refusal::Package)?;
@@ -92,7 +92,7 @@ impl Receiving<'_> {
         }
         let count = result?;
         if !self.replicate(request, &context, &name, host)? {
-            let why = "some datasets could not be renamed, promoted or destroyed as they were at the sender";
+            let why = "some datasets could not be renamed, promoted or destroyed to match the sender";
             host.note(Note::Warning(why.to_owned()));
         }
         self.join_encryption_roots(&context, request, host)?;
@@ -100,7 +100,7 @@ impl Receiving<'_> {
         Ok(count)
     }
 
-    /// The datasets of a package, one after another.
+    /// Receives the datasets of a package, one after the other.
     fn datasets<R: Read>(
         &mut self,
         input: &mut Input<R>,
@@ -121,7 +121,7 @@ impl Receiving<'_> {
         Ok(count)
     }
 
-    /// Increments of a tree: makes the tree here what it is at the sender.
+    /// Brings the tree into the sender's form before and after increments of a whole tree.
     fn replicate(
         &mut self,
         request: &Request,
@@ -166,7 +166,7 @@ impl Receiving<'_> {
         let (begin, head) = (&opening.begin, opening.head());
         let entry = entry(context.list.as_ref(), begin.to_guid);
         target.is_encryption_root = entry.is_some_and(|(sent, _)| sent.is_encryption_root);
-        // Keys that are not as they should be are refused with the other rules.
+        // Keys that are invalid are refused together with the other rules.
         if let (Some((sent, _)), Some(list), true) = (entry, head.list, head.has(FeatureFlags::RAW))
             && let Ok(keys) = KeyData::parse(list)
         {
@@ -193,7 +193,7 @@ impl Receiving<'_> {
             let above = missing_above(&self.pool().dsl(), &request.to, &target.dataset)?;
             for name in above {
                 let made = host.create_filesystem(self.pool(), &name);
-                // What was made of it must not stay.
+                // Half of a filesystem must not stay.
                 made.inspect_err(|_| self.mark_broken())?;
             }
         }
@@ -227,8 +227,8 @@ impl Receiving<'_> {
         Ok(1)
     }
 
-    /// Where neither the target nor what is above it is there, it may have been renamed here: the dataset that has the
-    /// source of the stream, or for a new one the parent's, is taken.
+    /// Finds a target that may have been renamed here. If the target does not exist, the dataset that has the source of
+    /// the stream is used; for a new dataset, the one that has the source of its parent.
     fn find_place(
         &mut self,
         opening: &Opening,
@@ -262,7 +262,7 @@ impl Receiving<'_> {
         Ok(())
     }
 
-    /// The snapshot with this guid, looked for below the nearest directories first (`guid_to_name`).
+    /// Returns the snapshot with this guid. The directories nearest to `near` are searched first (`guid_to_name`).
     fn by_guid(&mut self, near: &str, guid: Guid) -> Result<Option<String>> {
         let dsl = self.pool().dsl();
         let mut at = Some(near);
@@ -277,21 +277,21 @@ impl Receiving<'_> {
         Ok(None)
     }
 
-    /// The short name of the dataset's snapshot with this guid.
+    /// Returns the short name of the dataset's snapshot with this guid.
     fn snapshot_there(&mut self, dataset: &str, guid: Guid) -> Result<Option<String>> {
         let Some(head) = self.pool().dsl().find_head(dataset)? else { return Ok(None) };
         let found = head.snapshot_by_guid(guid)?;
         Ok(found.and_then(|snapshot| snapshot.snapshot_name().map(str::to_owned)))
     }
 
-    /// What libzfs asks before a full stream replaces a dataset, beyond what the kernel does.
+    /// Checks the rules for replacing a dataset by a full stream that libzfs adds to those of the kernel.
     fn may_replace(&mut self, opening: &Opening, target: &Target) -> Result<()> {
         let begin = &opening.begin;
         if !makes_new(opening.head(), false) || target.heal || !target.force {
             return Ok(());
         }
         if begin.objset_type == ObjsetType::ZVOL.0 && !target.dataset.contains('/') {
-            let why = "it is the pool's root, and the stream is of a volume";
+            let why = "it is the root of the pool, but the stream is of a volume";
             return Err(Refusal::CannotReplace(target.dataset.clone(), why).into());
         }
         let Some(head) = self.pool().dsl().find_head(&target.dataset)? else { return Ok(()) };
@@ -305,7 +305,7 @@ impl Receiving<'_> {
         Ok(())
     }
 
-    /// The properties that are set with a snapshot.
+    /// Returns the properties that are set with a snapshot.
     fn settings(
         &mut self,
         entry: Option<&SentDataset>,
@@ -343,7 +343,7 @@ impl Receiving<'_> {
             }
         }
         for parsed in &request.set {
-            // What is below keeps its own, or what was received, where there is nothing to inherit.
+            // Datasets below keep their own value, or the received one, if there is nothing to inherit.
             let inherits = parsed.property.is_none_or(|property| property.inherited);
             if !is_top && !inherits {
                 continue;
@@ -354,7 +354,7 @@ impl Receiving<'_> {
         Ok(list)
     }
 
-    /// Properties and holds of a snapshot that was received.
+    /// Sets the properties and holds of a snapshot that was received.
     fn finish_snapshot(
         &mut self,
         name: &str,
@@ -378,8 +378,9 @@ impl Receiving<'_> {
         self.commit()
     }
 
-    /// After a raw tree: what is an encryption root at the sender is one here, and what had the key of the dataset above it
-    /// there has it here too, unless that is another key (`recv_fix_encryption_hierarchy`). The top stays a root.
+    /// Restores the encryption roots of a raw tree that was received: the encryption roots at the sender become
+    /// encryption roots here, and datasets that share the key of the dataset above them share it here, too, unless the
+    /// key is another one (`recv_fix_encryption_hierarchy`). The top remains an encryption root.
     fn join_encryption_roots(
         &mut self,
         context: &Context,
@@ -418,7 +419,7 @@ impl Receiving<'_> {
         self.commit()
     }
 
-    /// Makes a dataset the encryption root that it is at the sender, with the key from the same place.
+    /// Makes a dataset the encryption root that it is at the sender, with the same location of the key.
     fn make_root(&mut self, head: ObjectId, sent: &SentDataset, is_location_set: bool) -> Result<()> {
         let mut tx = self.pool().tx();
         {
@@ -444,7 +445,7 @@ impl Receiving<'_> {
         Ok(())
     }
 
-    /// Gives a dataset the encryption root of the one above it, where the same key wraps the keys of both.
+    /// Gives a dataset the encryption root of the dataset above it, if the same key wraps the keys of both.
     fn join_root(
         &mut self,
         context: &Context,
@@ -465,19 +466,19 @@ impl Receiving<'_> {
             tx.inherit_encryption_root(head)?;
         } else {
             host.note(Note::Warning(format!(
-                "{name} stays an encryption root: its key is not the one of {root}, or cannot be known to be"
+                "{name} remains an encryption root: its key is not known to be the one of {root}"
             )));
         }
         Ok(())
     }
 
-    /// Names the datasets that had the key of another one, which got a new key, and are encryption roots now.
+    /// Warns about the datasets that inherited a key which was replaced, and that are encryption roots now.
     fn tell_detached(&mut self, context: &Context, host: &mut dyn Host) -> Result<()> {
         let dsl = self.pool().dsl();
         for head in &context.detached {
             let head = match dsl.dataset_by_object(*head) {
                 Ok(head) => head,
-                // It may have been destroyed since, as at the sender, and its number be that of something else.
+                // It may have been destroyed since, as at the sender, and its number may belong to something else.
                 Err(error)
                     if matches!(
                         error.pool_fault(),
@@ -491,7 +492,7 @@ impl Receiving<'_> {
             if head.crypto_key()?.is_some_and(|keys| keys.root == head.dir().object()) {
                 let name = head.name();
                 host.note(Note::Warning(format!(
-                    "{name} is an encryption root now: the dataset whose key it had was received with another key"
+                    "{name} has become an encryption root: the dataset from which it inherited its key was received with another key"
                 )));
             }
         }
@@ -499,8 +500,8 @@ impl Receiving<'_> {
     }
 }
 
-/// How a new dataset is encrypted. Streams with properties are never of encrypted datasets unless they are raw, so that they
-/// say by their absence that it is not (`zfs_receive_one`, `zfs_setup_cmdline_props`).
+/// Returns how a new dataset is encrypted. A stream with properties is never of an encrypted dataset unless it is raw,
+/// so that a missing encryption property means that it is not encrypted (`zfs_receive_one`, `zfs_setup_cmdline_props`).
 fn encryption(
     opening: &Opening,
     target: &Target,
@@ -515,7 +516,7 @@ fn encryption(
     let is_raw = head.has(FeatureFlags::RAW);
     let has_location = request.set.iter().any(|parsed| parsed.name == "keylocation");
     if has_location && is_top && makes_new && !is_raw && !is_clone {
-        return Err(Refusal::KeyMissing("a key location is given without a key format"));
+        return Err(Refusal::KeyMissing("keylocation is given without keyformat"));
     }
     match &request.encryption {
         Some(_) if is_raw => Err(Refusal::EncryptionGiven("the stream is raw")),
@@ -531,7 +532,7 @@ fn encryption(
     }
 }
 
-/// The filesystems between `top` and a dataset that are not there (`create_parents`).
+/// Returns the filesystems between `top` and a dataset that do not exist (`create_parents`).
 fn missing_above(
     dsl: &Arc<Dsl<OpenMos<'_>>>,
     top: &str,
@@ -550,10 +551,10 @@ fn missing_above(
     Ok(missing)
 }
 
-/// Passes over a snapshot that the target has already, as `there`.
+/// Skips a snapshot that the target already has, under the name `there`.
 ///
 /// # Errors
-/// Another name was asked for; the stream is not whole.
+/// Fails if another name was requested, or if the stream is incomplete.
 fn ignore<R: Read>(
     input: &mut Input<R>,
     opening: &Opening,
@@ -575,13 +576,14 @@ fn ignore<R: Read>(
     Ok(0)
 }
 
-/// Whether a stream makes a dataset, and does not go on with one; `is_clone` where it is to have an origin, whatever it says.
+/// Returns whether a stream makes a new dataset, rather than resuming one. `is_clone` means that an origin was
+/// requested, whatever the stream says.
 fn makes_new(head: Head<'_>, is_clone: bool) -> bool {
     let is_clone = is_clone || head.begin.flags.contains(BeginFlags::CLONE);
     (!head.is_incremental() || is_clone) && !head.has(FeatureFlags::RESUMING)
 }
 
-/// The name that a stream says.
+/// Returns the name of the snapshot in the stream.
 fn name(opening: &Opening) -> Result<String> {
     let name = opening.begin.name();
     match std::str::from_utf8(name) {

@@ -1,4 +1,4 @@
-//! Why a receive is refused before anything is touched.
+//! Reasons to refuse a receive before anything is changed.
 
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dsl::erratum::Erratum;
@@ -10,102 +10,100 @@ use zstream_format::judge::Breach;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The name of the snapshot to be made is none.
-    #[error("{name:?} cannot be received into: {why}")]
+    /// An invalid name for the snapshot.
+    #[error("cannot receive into {name:?}: {why}")]
     Name {
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// The header or its list breaks a rule that does not depend on the pool.
+    /// A header or list that breaks a rule that does not depend on the pool.
     #[error("{0}")]
     Begin(#[from] Breach),
-    /// The header of a package where one snapshot is to be received.
+    /// The header of a package where one snapshot is expected.
     #[error("the stream is a package, not one snapshot")]
     Package,
-    /// A package of one dataset that has none of its snapshots.
+    /// A package of one dataset that holds none of its snapshots.
     #[error("the package holds no snapshot")]
     NothingInPackage,
-    /// The feature of the stream needs one that the pool does not have.
-    #[error("the stream needs feature {needs}, which is not enabled in the pool")]
+    /// A feature of the stream that needs a feature that the pool does not have.
+    #[error("the stream requires feature {needs}, which is not enabled in the pool")]
     PoolFeature {
-        /// What the stream uses.
+        /// The feature of the stream.
         stream: FeatureFlags,
         /// The pool's feature, by its short name.
         needs: &'static str,
     },
-    /// The pool is of a version before system attributes, the stream has spill blocks.
-    #[error("the stream needs pool version 24 or later, the pool has {version}")]
+    /// A stream with spill blocks for a pool of a version before system attributes.
+    #[error("the stream requires pool version 24 or later, the pool has {version}")]
     PoolVersion {
         /// The pool's version.
         version: u64,
     },
-    /// Resumable receives keep entries in the dataset.
-    #[error(
-        "a receive that can be resumed needs feature extensible_dataset, which is not enabled in the pool"
-    )]
+    /// A resumable receive into a pool that cannot keep its state in the dataset.
+    #[error("a resumable receive requires feature extensible_dataset, which is not enabled in the pool")]
     ResumableNeedsExtensible,
-    /// A stream that has to be received as a clone, without a snapshot to clone.
-    #[error("the stream is received as a clone of snapshot {0}, which is not in the pool")]
+    /// A stream that has to be received as a clone of a snapshot that does not exist.
+    #[error("the stream makes a clone of snapshot {0}, which is not in the pool")]
     CloneWithoutOrigin(Guid),
-    /// A clone cannot be received into a dataset that is there.
-    #[error("{0} exists, and the stream makes a clone")]
+    /// A clone for a target that already exists.
+    #[error("{0} exists, but the stream makes a clone")]
     CloneIntoExisting(String),
-    /// An origin was named for a dataset that is there.
-    #[error("{0} exists, and an origin was named for it")]
+    /// An origin for a target that already exists.
+    #[error("{0} exists, so that it cannot get an origin")]
     OriginForExisting(String),
-    /// The key of the target, or of the dataset above a new target, is not loaded.
+    /// A key that is not loaded, of the target or of the dataset above a new target.
     #[error("the key of {0} is not loaded")]
     KeyNotLoaded(String),
-    /// A new dataset is to be encrypted, and there is no key for it.
-    #[error("the new dataset cannot be encrypted: {0}")]
+    /// A new dataset that has to be encrypted without a key.
+    #[error("cannot encrypt the new dataset: {0}")]
     KeyMissing(&'static str),
-    /// A property of encryption was given where it cannot be chosen.
-    #[error("how it is encrypted cannot be chosen: {0}")]
+    /// A property of encryption that is not allowed.
+    #[error("encryption properties are not allowed: {0}")]
     EncryptionGiven(&'static str),
-    /// The pool cannot have encrypted datasets.
+    /// A pool that does not support encrypted datasets.
     #[error("feature encryption is not enabled in the pool")]
     NoEncryption,
-    /// A receive that was interrupted has left its state.
-    #[error("{0} has the state of an interrupted receive; resume it, or discard it with recv -A")]
+    /// A target with the saved state of an interrupted receive.
+    #[error("{0} has the saved state of an interrupted receive; resume it, or discard it with recv -A")]
     Interrupted(String),
-    /// The snapshot is there already.
+    /// A snapshot that already exists.
     #[error("snapshot {0} exists")]
     SnapshotExists(String),
-    /// The snapshot is there already under another name than the one that was asked for.
-    #[error("{asked} is not made: the snapshot exists as {found}")]
+    /// A snapshot that already exists under another name than the requested one.
+    #[error("cannot create {asked}: the snapshot already exists as {found}")]
     ThereAs {
-        /// The full name that was asked for.
+        /// The requested full name.
         asked: String,
-        /// The full name of the snapshot.
+        /// The full name of the existing snapshot.
         found: String,
     },
-    /// Only filesystems have children.
-    #[error("{0} has children, and the stream is of a volume")]
+    /// A volume for a target with children.
+    #[error("{0} has children, but the stream is of a volume")]
     VolumeWithChildren(String),
-    /// Only filesystems have children.
-    #[error("{0} is not a filesystem, so nothing can be received below it")]
+    /// A parent that is not a filesystem.
+    #[error("{0} is not a filesystem, so that it cannot have children")]
     ParentNotFilesystem(String),
-    /// A limit on the number of snapshots or filesystems is reached.
-    #[error("{limit} of {dataset} is {value}, and {count} are there")]
+    /// A limit on the number of snapshots or filesystems that is reached.
+    #[error("{limit} of {dataset} is {value}, and {count} exist already")]
     Limit {
         /// The property.
         limit: &'static str,
-        /// The dataset that has it.
+        /// The dataset with the limit.
         dataset: String,
         /// Its value.
         value: u64,
-        /// How many there are.
+        /// The current number.
         count: u64,
     },
     /// A raw increment for a dataset that is not encrypted.
-    #[error("{0} is not encrypted, and the stream is raw")]
+    #[error("{0} is not encrypted, but the stream is raw")]
     RawIntoPlain(String),
-    /// Embedded blocks are not encrypted, so an encrypted dataset cannot have them.
-    #[error("{0} is encrypted, and the stream has embedded blocks")]
+    /// Embedded blocks for an encrypted dataset, which cannot store them encrypted.
+    #[error("{0} is encrypted, but the stream has embedded blocks")]
     EmbeddedIntoEncrypted(String),
-    /// The source of an increment is not among the target's snapshots.
+    /// An increment whose source is not a snapshot of the target.
     #[error("{dataset} has no snapshot {from}, which the stream starts from")]
     NoSource {
         /// The target.
@@ -113,8 +111,8 @@ pub enum Refusal {
         /// Guid of the source.
         from: Guid,
     },
-    /// The target has changed since the snapshot that the increment starts from.
-    #[error("{dataset} was changed since {snapshot}, the source of the stream{}; -F rolls it back", newest_text(newest.as_ref()))]
+    /// A target that has changed since the source of the increment.
+    #[error("{dataset} has changed since {snapshot}, the source of the stream{}; -F rolls it back", newest_text(newest.as_ref()))]
     Modified {
         /// The target.
         dataset: String,
@@ -123,7 +121,7 @@ pub enum Refusal {
         /// The newest snapshot, if it is another one.
         newest: Option<String>,
     },
-    /// A raw increment has to start from the newest snapshot.
+    /// A raw increment that does not start from the newest snapshot.
     #[error(
         "{dataset} has a newer snapshot than {snapshot}, which the raw stream starts from; -F destroys it"
     )]
@@ -133,100 +131,100 @@ pub enum Refusal {
         /// The source of the increment.
         snapshot: String,
     },
-    /// The stream does not hold all that the redacted source lacks.
-    #[error("{0} is redacted, and the stream was sent from a source with other redactions")]
+    /// A stream without some of the content that is missing from its redacted source.
+    #[error("{0} is redacted, but the stream was sent from a source with other redactions")]
     Redacted(String),
-    /// The source has blocks above 128 KiB; the stream splits them.
-    #[error("{0} has blocks above 128 KiB, and the stream was sent without them (send -L)")]
+    /// A stream that splits blocks above 128 KiB, for a source that has them.
+    #[error("{0} has blocks above 128 KiB, but the stream does not; send it with -L")]
     LargeBlocks(String),
-    /// A full stream replaces a dataset only by force.
+    /// A full stream for an existing dataset, without `-F`.
     #[error("{0} exists; a full stream replaces it only with -F")]
     Exists(String),
-    /// A full stream replaces only a dataset without snapshots.
-    #[error("{0} has snapshots (such as {1}); they have to be destroyed before a full stream replaces it")]
+    /// A full stream for a dataset with snapshots.
+    #[error("{0} has snapshots (such as {1}); destroy them before a full stream replaces it")]
     HasSnapshots(String, String),
-    /// A full stream does not replace a clone.
-    #[error("{0} is a clone; it has to be destroyed before a full stream replaces it")]
+    /// A full stream for a clone.
+    #[error("{0} is a clone; destroy it before a full stream replaces it")]
     IsClone(String),
-    /// A full stream cannot replace an encrypted dataset, nor a raw one any dataset.
-    #[error("{0} cannot be replaced: {1}")]
+    /// A full stream for an encrypted dataset, or a raw full stream for any dataset.
+    #[error("cannot replace {0}: {1}")]
     CannotReplace(String, &'static str),
-    /// What is above a new target is not there.
+    /// A missing dataset above a new target.
     #[error("{0} does not exist")]
     NoParent(String),
-    /// An increment for a target that is not there.
-    #[error("{0} does not exist, and the stream is an increment")]
+    /// An increment for a target that does not exist.
+    #[error("{0} does not exist, but the stream is an increment")]
     IncrementalIntoNothing(String),
-    /// A full stream as a clone, from a sender that left out what is free.
-    #[error("the full stream does not say what is free, so it cannot be received as a clone")]
+    /// A full stream for a clone that does not list free ranges.
+    #[error("the full stream does not list free ranges, so that it cannot be received as a clone")]
     NoFreeRecords,
-    /// The origin that was named is no snapshot, or not there.
+    /// An origin that does not exist.
     #[error("origin {0} does not exist")]
     NoOrigin(String),
-    /// The origin that was named is no snapshot.
+    /// An origin that is not a snapshot.
     #[error("origin {0} is not a snapshot")]
     OriginNotSnapshot(String),
-    /// The origin that was named is not the one that the stream starts from.
+    /// An origin that is not the source of the stream.
     #[error("origin {name} has guid {found}, the stream starts from {expected}")]
     OriginGuid {
         /// Its name.
         name: String,
         /// Its guid.
         found: Guid,
-        /// What the stream says.
+        /// The guid in the stream.
         expected: Guid,
     },
-    /// The dataset to go on with does not wait for this stream.
-    #[error("the receive into {dataset} cannot be resumed with this stream: {why}")]
+    /// A target whose saved state belongs to another stream.
+    #[error("cannot resume the receive into {dataset} with this stream: {why}")]
     NotResumable {
         /// The target.
         dataset: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// Resuming a full receive over a dataset that is there.
+    /// A resumed full receive over an existing dataset, without `-F`.
     #[error("{0} exists; resuming a full receive over it needs -F")]
     ResumeExists(String),
-    /// There is nothing to go on with.
-    #[error("{0} does not exist, so no receive can be resumed")]
+    /// A receive to resume that does not exist.
+    #[error("{0} does not exist, so that there is nothing to resume")]
     NothingToResume(String),
-    /// Where the stream goes on is not where the dataset stands.
-    #[error("the stream goes on at object {}, offset {}; {dataset} stands at object {}, offset {}", found.0, found.1, expected.0, expected.1)]
+    /// A stream that resumes at another point than the one the dataset expects.
+    #[error("the stream resumes at object {}, offset {}, but {dataset} expects object {}, offset {}", found.0, found.1, expected.0, expected.1)]
     ResumePoint {
         /// The target.
         dataset: String,
-        /// What the stream says.
+        /// The point in the stream.
         found: (ObjectId, u64),
-        /// Where the dataset stands.
+        /// The point that the dataset expects.
         expected: (ObjectId, u64),
     },
-    /// Neither the stream nor the source may leave out which IV set it is.
-    #[error("the stream or {0} does not say the IV set of the source: {erratum}", erratum = Erratum::NoIvSet)]
+    /// A stream or source without the IV set.
+    #[error("the IV set of the source is missing from the stream or {0}: {erratum}", erratum = Erratum::NoIvSet)]
     IvSetMissing(String),
-    /// The target has keys with which nothing is written any more.
+    /// A target with keys that must not be used for writing.
     #[error("{dataset} can only be read: {erratum}: {}", .erratum.advice())]
     FirstKeys {
         /// The target.
         dataset: String,
-        /// What is wrong with its keys.
+        /// The fault of its keys.
         erratum: Erratum,
     },
-    /// The source of a raw increment is another encryption of the same snapshot.
-    #[error("{dataset} has IV set {found:x}, the stream starts from {expected:x}")]
+    /// A source that is another encryption of the same snapshot.
+    #[error("{dataset} has IV set {found:x}, but the stream starts from {expected:x}")]
     IvSet {
         /// The source.
         dataset: String,
         /// Its IV set.
         found: u64,
-        /// That of the stream's source.
+        /// The IV set that the stream starts from.
         expected: u64,
     },
-    /// The keys of a raw increment are not those of the target.
-    #[error("{0} has other keys than the stream")]
+    /// A raw increment with other keys than the target's.
+    #[error("the keys of {0} differ from those of the stream")]
     OtherKey(String),
-    /// The keys of a raw stream are wrapped by another key than the one that opens the target.
+    /// A raw stream whose keys are wrapped by another key than the target's.
     #[error(
-        "{dataset} has the key of {root}, and the stream comes with another one, which would lock it: \
+        "{dataset} inherits the key of {root}, but the stream has another one, which would lock {dataset}: \
          receive {root} first, send it with the stream (send -R), or give {dataset} a key of its own (change-key -o keyformat=)"
     )]
     OtherWrapping {
@@ -235,36 +233,36 @@ pub enum Refusal {
         /// Its encryption root.
         root: String,
     },
-    /// The table of objects of a raw stream has another shape than the target's.
-    #[error("{dataset} has {field} {found} of its table of objects, the stream {expected}")]
+    /// A raw stream whose meta dnode differs in shape from the target's.
+    #[error("{field} of the meta dnode of {dataset} is {found}, but {expected} in the stream")]
     MetaDnode {
         /// The target.
         dataset: String,
-        /// What differs.
+        /// The field that differs.
         field: &'static str,
-        /// The target's.
+        /// The value in the target.
         found: u64,
-        /// The stream's.
+        /// The value in the stream.
         expected: u64,
     },
-    /// A corrective receive needs the snapshot that it corrects.
-    #[error("snapshot {0} does not exist, so there is nothing to correct")]
+    /// A corrective receive for a snapshot that does not exist.
+    #[error("snapshot {0} does not exist, so that there is nothing to repair")]
     NothingToHeal(String),
-    /// A corrective receive into a dataset that is not there.
-    #[error("{0} does not exist, so there is nothing to correct")]
+    /// A corrective receive for a dataset that does not exist.
+    #[error("{0} does not exist, so that there is nothing to repair")]
     NoDatasetToHeal(String),
-    /// A corrective receive of another snapshot.
+    /// A corrective receive with a stream of another snapshot.
     #[error("snapshot {name} has guid {found}, the stream is of {expected}")]
     HealGuid {
         /// Its name.
         name: String,
         /// Its guid.
         found: Guid,
-        /// What the stream says.
+        /// The guid in the stream.
         expected: Guid,
     },
-    /// A corrective receive together with something that excludes it.
-    #[error("a corrective receive cannot be done with {0}")]
+    /// A corrective receive with an option that excludes it.
+    #[error("a corrective receive cannot be combined with {0}")]
     HealWith(&'static str),
 }
 
@@ -273,7 +271,7 @@ fn newest_text(newest: Option<&String>) -> String {
 }
 
 impl Refusal {
-    /// The errno of OpenZFS 2.3.
+    /// Returns the errno of OpenZFS 2.3.
     #[must_use]
     pub fn errno(&self) -> Errno {
         match self {

@@ -1,9 +1,9 @@
-//! Increments of a whole tree: what was renamed, promoted or destroyed at the sender is so here
+//! Renames, promotions and destructions at the sender, repeated here for increments of a whole tree
 //! (`recv_incremental_replication`).
 //!
-//! Datasets are recognized by the guids of their snapshots. One change can need another first (a name that is still taken, a
-//! clone that is in the way), so the tree is gone through again as long as something moves; what is in the way gets a name
-//! of the form `recv-PID-N` until then.
+//! Datasets are identified by the guids of their snapshots. One change may depend on another (a name that is still in
+//! use, a clone that blocks a destruction). The tree is therefore visited again as long as a visit changes something.
+//! A dataset that blocks a name gets a temporary one of the form `recv-PID-N`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ use crate::host::{Host, Note};
 use crate::request::{Naming, Request};
 use crate::sent::{self, set_snapshot_properties};
 
-/// Passes over the tree, which no tree of different names needs.
+/// The limit on passes over the tree. A tree with unique names never needs so many.
 const PASSES_MAX: usize = 64;
 
-/// A dataset that is there.
+/// A dataset that exists here.
 struct Local {
     name: String,
     /// Guid of the snapshot that it is a clone of.
     origin: Option<Guid>,
-    /// The snapshot of the parent that has the name of the increment's source.
+    /// Guid of the parent's snapshot with the name of the increment's source.
     parent_source: Option<Guid>,
     snapshots: Vec<(String, Guid)>,
 }
 
-/// What a pass did.
+/// The outcome of one pass.
 #[derive(Default)]
 struct Pass {
     needs_another: bool,
@@ -41,11 +41,11 @@ struct Pass {
     deleted: HashSet<Guid>,
 }
 
-/// Makes the tree `top` what the list says that it is at the sender, as far as it can be done without content. Whether
-/// nothing is left to be done.
+/// Brings the tree `top` into the form that the list describes, as far as that is possible without content. Returns
+/// whether nothing is left to do.
 ///
 /// # Errors
-/// The pool cannot be read or written.
+/// Fails if the pool cannot be read or written.
 pub(crate) fn replicate(
     receiving: &mut Receiving<'_>,
     list: &PackageList,
@@ -71,7 +71,7 @@ pub(crate) fn replicate(
     Ok(false)
 }
 
-/// The datasets of a tree, parents first.
+/// Returns the datasets of a tree, parents first.
 fn gather(dsl: &Arc<Dsl<OpenMos<'_>>>, top: &str, from: &str) -> Result<Vec<Local>> {
     let Some(dir) = dsl.find_dir(top)? else { return Ok(Vec::new()) };
     let mut list: Vec<Local> = Vec::new();
@@ -92,13 +92,13 @@ fn gather(dsl: &Arc<Dsl<OpenMos<'_>>>, top: &str, from: &str) -> Result<Vec<Loca
     Ok(list)
 }
 
-/// Names for what is in the way.
+/// Temporary names for datasets and snapshots that block a name.
 struct Names {
     counter: u32,
 }
 
 impl Names {
-    /// A name beside `name` that nothing has.
+    /// Returns an unused name in the same parent as `name`.
     fn spare(&mut self, name: &str) -> String {
         self.counter += 1;
         let base = name.len() - name.rsplit(['/', '@']).next().unwrap_or_default().len();
@@ -141,7 +141,7 @@ fn one(
             }
             None => {}
             Some((of, snapshot)) => {
-                // Older snapshots may have gone to a clone that was promoted: the newest says which dataset it is.
+                // Older snapshots may belong to a promoted clone by now. The newest identifies the dataset.
                 sent = Some(of);
                 set_properties(receiving, &name, snapshot)?;
                 let sent_name = snapshot.name.to_string();
@@ -188,7 +188,7 @@ fn one(
     Ok(())
 }
 
-/// Gives a snapshot that is there the properties that it has at the sender by now.
+/// Gives an existing snapshot the properties that it now has at the sender.
 fn set_properties(receiving: &mut Receiving<'_>, name: &str, sent: &PackageSnapshot) -> Result<()> {
     if sent.properties.is_empty() {
         return Ok(());
@@ -210,7 +210,7 @@ impl Pass {
     }
 }
 
-/// Promotes a clone whose origin at the sender is another one, where that is older than its own here.
+/// Promotes a clone that has another origin at the sender, if that origin is older than its own here.
 fn promote(
     receiving: &mut Receiving<'_>,
     all: &[Local],
@@ -228,7 +228,7 @@ fn promote(
                 .map(|(short, _)| format!("{}@{short}", local.name))
         });
         let dsl = receiving.pool().dsl();
-        // What was renamed in this pass is found in the next one.
+        // A dataset that was renamed in this pass is found in the next one.
         match found.map(|name| dsl.snapshot(&name)) {
             Some(Ok(snapshot)) => Ok(Some(snapshot.phys().creation_txg.0)),
             Some(Err(error)) if !error.is_not_found() => Err(error.into()),
@@ -251,7 +251,7 @@ fn promote(
     Ok(done)
 }
 
-/// Tries a change, and completes the transaction group. Whether it was done; a change that was refused is none.
+/// Tries a change, and completes the transaction group. Returns whether the change was made, rather than refused.
 fn attempt(
     receiving: &mut Receiving<'_>,
     change: impl FnOnce(&mut Tx<'_>) -> zstream_dsl::error::Result<()>,
@@ -293,7 +293,7 @@ fn rename(
         host.note(Note::Renamed { from: from.to_owned(), to: to.to_owned() });
         return Ok(true);
     }
-    // What has a name of this kind already waits.
+    // A temporary name is already a place to wait.
     if last(from).is_some_and(|last| last.starts_with("recv-")) {
         return Ok(false);
     }

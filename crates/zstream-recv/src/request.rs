@@ -1,60 +1,61 @@
-//! What a `zfs receive` is asked for, and where each snapshot of a stream goes by it (`zfs_receive_one`).
+//! Request for a receive, and the target of each snapshot that follows from it (`zfs_receive_one`).
 
 use zstream_dsl::prop::parse::Parsed;
 
 use crate::refusal::Refusal;
 use crate::rules::Encryption;
 
-/// How much of a snapshot's name at the sender is put behind the name of the target.
+/// The part of a snapshot's name at the sender that is appended to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Naming {
-    /// What lies below the dataset that was sent; nothing where the target is the name of a snapshot.
+    /// The path below the dataset that was sent; nothing if the target is the name of a snapshot.
     #[default]
     Below,
-    /// All but the name of the pool (`-d`).
+    /// Everything except for the name of the pool (`-d`).
     WithoutPool,
-    /// From the last part of the name of the dataset that was sent (`-e`).
+    /// The path that starts with the last part of the name of the dataset that was sent (`-e`).
     Tail,
 }
 
-/// A receive as it is asked for.
+/// A requested receive.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The target: a dataset, or a snapshot.
     pub to: String,
-    /// Names below it.
+    /// The names of datasets below the target.
     pub naming: Naming,
-    /// Roll back, replace, rename and destroy what is in the way (`-F`).
+    /// Roll back, replace, rename and destroy to make room (`-F`).
     pub force: bool,
     /// Keep what was received when the receive is interrupted (`-s`).
     pub resumable: bool,
-    /// Change nothing (`-n`): everything but content happens, in a pool that was opened as a rehearsal.
+    /// Change nothing (`-n`): do everything except for writing content, in a pool that was opened as a rehearsal.
     pub dry_run: bool,
-    /// Correct blocks of a snapshot that is there (`-c`).
+    /// Repair blocks of an existing snapshot (`-c`).
     pub heal: bool,
-    /// Without holds (`-h`).
+    /// Receive no holds (`-h`).
     pub without_holds: bool,
-    /// The snapshot that a new dataset is to be a clone of (`-o origin=`).
+    /// The snapshot that becomes the origin of a new dataset (`-o origin=`).
     pub origin: Option<String>,
-    /// How new datasets are encrypted (`-o encryption=`, `-o keyformat=`, `-x encryption`); where nothing is said, as the one
-    /// above, unless the stream comes with properties: then not at all, as at the sender.
+    /// The encryption of new datasets (`-o encryption=`, `-o keyformat=`, `-x encryption`). By default they inherit it
+    /// from the dataset above. If the stream has properties, they are not encrypted, as at the sender.
     pub encryption: Option<Encryption>,
-    /// Properties that are set instead of those that come (`-o`).
+    /// Properties that override received ones (`-o`).
     pub set: Vec<Parsed>,
-    /// Properties that are not taken over (`-x`).
+    /// Properties that are not received (`-x`).
     pub exclude: Vec<String>,
 }
 
 impl Request {
-    /// The full name of the snapshot that is called `name` at the sender, where `sent` is the dataset that was sent.
+    /// Returns the full name of the snapshot that is called `name` at the sender, where `sent` is the dataset that was
+    /// sent.
     ///
     /// # Errors
-    /// The target is the name of a snapshot where it cannot be.
+    /// Fails if the target is the name of a snapshot but must not be one.
     pub fn place(&self, name: &str, sent: &str, is_package: bool) -> Result<String, Refusal> {
         let is_exact = self.to.contains('@');
         let refuse = |why: &str| Err(Refusal::Name { name: self.to.clone(), why: why.to_owned() });
         if is_exact && self.naming != Naming::Below {
-            return refuse("with -d or -e the target is a dataset, not a snapshot");
+            return refuse("with -d or -e the target must be a dataset, not a snapshot");
         }
         if is_exact && is_package {
             return refuse("a package is received into a dataset, not as one snapshot");
@@ -79,7 +80,7 @@ impl Request {
 mod tests {
     use super::*;
 
-    /// The examples of `zfs-receive(8)`, and names without a dataset below the pool.
+    /// The examples of `zfs-receive(8)`, and names of the pool's root.
     #[test]
     fn names_are_put_together_as_zfs_does() {
         for (to, naming, name, sent, place) in [

@@ -1,4 +1,4 @@
-//! Entries of the list of a package, and how their properties are set here.
+//! Entries in the list of a package, and how their properties are set here.
 
 use zstream_dmu::ids::Guid;
 use zstream_dmu::zap::Value;
@@ -6,7 +6,7 @@ use zstream_dsl::write::{Setting, Tx};
 use zstream_format::nvlist::NvValue;
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
-/// The entry of the snapshot with this guid, with that of its dataset.
+/// Returns the entry of the snapshot with this guid, with the entry of its dataset.
 pub(crate) fn entry(list: Option<&PackageList>, guid: Guid) -> Option<(&SentDataset, &PackageSnapshot)> {
     list?.datasets.iter().find_map(|dataset| {
         let snapshot = dataset.snapshots.iter().find(|snapshot| snapshot.guid == guid)?;
@@ -14,7 +14,7 @@ pub(crate) fn entry(list: Option<&PackageList>, guid: Guid) -> Option<(&SentData
     })
 }
 
-/// Gives a snapshot the properties that it has at the sender.
+/// Sets the properties of a snapshot that it has at the sender.
 pub(crate) fn set_snapshot_properties(
     tx: &mut Tx<'_>,
     name: &str,
@@ -29,7 +29,7 @@ pub(crate) fn set_snapshot_properties(
     Ok(())
 }
 
-/// The value of a property in a package as a dataset keeps it.
+/// Converts the value of a property in a package to the form that a dataset stores.
 pub(crate) fn stored(value: &NvValue) -> Option<Value> {
     match value {
         NvValue::Uint64(number) => Some(Value::word(*number)),

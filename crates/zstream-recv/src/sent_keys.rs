@@ -1,8 +1,8 @@
-//! Which datasets of a raw package have the same key at the sender.
+//! Datasets of a raw package that share a key at the sender.
 //!
-//! A stream carries keys that are wrapped, and what wraps them is not in it. That the same key wraps those of two datasets
-//! follows from the tree at the sender: both have the same encryption root there. Of passphrases the salt tells it too, since
-//! every change of a key takes a new one.
+//! A stream contains wrapped keys, but not the key that wraps them. The tree at the sender shows whether the same key
+//! wraps the keys of two datasets: they then have the same encryption root. For passphrases, the salt shows it too,
+//! since every change of the key takes a new one.
 
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
 use zstream_dsl::keys::CryptoKey;
@@ -11,13 +11,13 @@ use zstream_format::summary::{Dataset, PackageList};
 
 use crate::rules::KeyData;
 
-/// How far the encryption root of a dataset is looked for: more than datasets can be nested or cloned from each other.
+/// The limit on steps to the encryption root of a dataset: datasets cannot be nested or cloned so deeply.
 const STEPS_MAX: usize = 10_000;
 
-/// The wrapped keys that came with a package.
+/// The wrapped keys in a package.
 #[derive(Debug, Default)]
 pub(crate) struct SentKeys {
-    /// By the name of the dataset at the sender.
+    /// Wrapped keys with the name of their dataset at the sender.
     keys: Vec<(NvString, WrappedKey)>,
 }
 
@@ -26,18 +26,18 @@ pub(crate) struct SentKeys {
 enum Root<'a> {
     /// A dataset of the package.
     Dataset(&'a NvString),
-    /// What is above the package.
+    /// A dataset above the package.
     Above,
 }
 
 impl SentKeys {
-    /// Notes the keys that a stream of a dataset carries.
+    /// Registers the keys in the stream of a dataset.
     pub(crate) fn note(&mut self, sent: &Dataset, keys: &KeyData) {
         self.keys.retain(|(name, _)| *name != sent.name);
         self.keys.push((sent.name.clone(), keys.data.wrapped.clone()));
     }
 
-    /// Whether the same key of a user is known to wrap the keys of two datasets.
+    /// Returns whether the same user key is known to wrap the keys of two datasets.
     pub(crate) fn have_same_key(&self, list: &PackageList, a: &CryptoKey, b: &CryptoKey) -> bool {
         if a.format != b.format {
             return false;
@@ -54,7 +54,7 @@ impl SentKeys {
     }
 }
 
-/// The encryption root of a dataset at the sender; none where that cannot be known.
+/// Returns the encryption root of a dataset at the sender; none if it is unknown.
 fn root<'a>(list: &'a PackageList, dataset: &'a Dataset) -> Option<Root<'a>> {
     let mut at = dataset;
     for _ in 0..STEPS_MAX {
@@ -62,7 +62,7 @@ fn root<'a>(list: &'a PackageList, dataset: &'a Dataset) -> Option<Root<'a>> {
             return Some(Root::Dataset(&at.name));
         }
         at = match at.origin {
-            // A clone has the keys of its origin, wherever it lies.
+            // A clone has the keys of its origin, wherever the clone is in the tree.
             Some(origin) => crate::sent::entry(Some(list), origin)?.0,
             None => {
                 let name = at.name.to_str()?;
@@ -70,7 +70,7 @@ fn root<'a>(list: &'a PackageList, dataset: &'a Dataset) -> Option<Root<'a>> {
                 let mut above = name.match_indices('/').rev().map(|(end, _)| named(&name[..end]));
                 match above.next().flatten() {
                     Some(parent) => parent,
-                    // Where only the dataset between is not in the list, it may be an encryption root.
+                    // If just the dataset between is missing from the list, it may be an encryption root.
                     None if above.any(|found| found.is_some()) => return None,
                     None => return Some(Root::Above),
                 }

@@ -56,7 +56,7 @@ fn what_is_there_under_another_name_is_an_error_where_a_name_was_asked_for() {
     let outcome = lab.run("b", "recv b/fs", &packed);
     let said = String::from_utf8(outcome.stderr).unwrap();
     assert_eq!(outcome.code, 0, "{said}");
-    assert!(said.contains("b/fs@2 is not made: the snapshot exists as b/fs@renamed"), "{said}");
+    assert!(said.contains("cannot create b/fs@2: the snapshot already exists as b/fs@renamed"), "{said}");
     lab.check("b");
 }
 
@@ -213,7 +213,7 @@ fn newer_snapshots_are_named() {
     lab.put("b", "b/x", "own", b"changed here");
     let increment = lab.send("a", "-i @1 a/fs@2");
     let message = lab.recv_fails("b", "b/x@3", &increment);
-    assert!(message.contains("was changed since b/x@1, the source of the stream;"), "{message}");
+    assert!(message.contains("has changed since b/x@1, the source of the stream;"), "{message}");
     lab.does("b", &["snapshot b/x@own"]);
     let message = lab.recv_fails("b", "b/x@3", &increment);
     assert!(message.contains("(its newest snapshot is b/x@own)"), "{message}");

@@ -174,7 +174,7 @@ fn a_raw_increment_does_not_lock_what_inherits_its_key() {
     let increment = keyed.send("-w -i @1 a/e/c@2");
     for line in ["recv b/e/c", "recv -F b/e/c", "recv -s b/e/c", "recv -n b/e/c"] {
         let said = keyed.run("b", line, &increment).expect_err(line);
-        assert!(said.contains("[EACCES]") && said.contains("b/e/c has the key of b/e"), "{said}");
+        assert!(said.contains("[EACCES]") && said.contains("b/e/c inherits the key of b/e"), "{said}");
         assert!(keyed.opens("b", 2, "b/e/c", "one"));
     }
     // As its own root it takes over the key of the sender.
@@ -195,7 +195,7 @@ fn a_new_key_of_the_sender_arrives_with_a_package() {
     let package = keyed.send("-w -R -I @1 a/e@2");
     // Cut short, what has not come has its old key.
     let said = keyed.run("b", "recv b/m", &package[..package.len() * 3 / 4]).expect_err("it is cut");
-    assert!(said.contains("is an encryption root now"), "{said}");
+    assert!(said.contains("has become an encryption root"), "{said}");
     assert!(keyed.opens("b", 3, "b/m", "two") && keyed.opens("b", 1, "b/m/c/d", "one"));
     let said = keyed.run("b", "recv b/m", &package).expect("the rest");
     assert!(!said.contains("encryption root"), "{said}");
@@ -325,7 +325,7 @@ fn change_key_is_refused_where_zfs_refuses_it() {
             "--key-file KEY1 change-key -o pbkdf2iters=200000 -o keylocation=file://KEY2 a/e",
             "pbkdf2iters requires keyformat=passphrase",
         ),
-        ("--key-file KEY1 change-key -i a/e", "a is not encrypted, so it has no key to inherit"),
+        ("--key-file KEY1 change-key -i a/e", "a is not encrypted, and has no key to inherit"),
         ("--key-file KEY1 change-key -i a/e/c", "not an encryption root"),
         ("--key-file KEY1 change-key -i a", "a is not encrypted"),
     ] {

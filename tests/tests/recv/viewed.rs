@@ -357,8 +357,7 @@ fn history(seed: u64) -> Result<usize, String> {
         if let Err(error) = received {
             // A sender has files with a generation, whose blocks do not become smaller.
             let text = error.to_string();
-            let is_known =
-                ["no generation", "and the same file comes with"].iter().any(|known| text.contains(known));
+            let is_known = ["no generation", "for the same file"].iter().any(|known| text.contains(known));
             return if is_known { Ok(number) } else { Err(failed(&text)) };
         }
         let view = view.map_err(|error| failed(&error))?;

@@ -1,4 +1,4 @@
-//! The tree of datasets of a pool: ways from the pool to its directories and datasets.
+//! The tree of datasets in a pool: paths from the pool to its directories and datasets.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use crate::pool::Dsl;
 use crate::reader::Mos;
 
 impl<M: Mos> Dsl<M> {
-    /// The pool's root directory.
+    /// Returns the root directory of the pool.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if it cannot be read.
     pub fn root(self: &Arc<Self>) -> Result<Arc<Dir<M>>> {
         Dir::at(self, self.read().path_to(self.read().root_dir()?)?)
     }
 
-    /// The directory of this name: a filesystem or volume without its snapshots.
+    /// Returns the directory with this name: a filesystem or volume without its snapshots.
     ///
     /// # Errors
-    /// When the pool is another one, there is none of this name, or it cannot be read.
+    /// Fails if the name is of another pool or does not exist, and if the directory cannot be read.
     pub fn dir(self: &Arc<Self>, name: &str) -> Result<Arc<Dir<M>>> {
         let pool = name.split('/').next().unwrap_or_default();
         if pool != self.name() {
@@ -30,18 +30,18 @@ impl<M: Mos> Dsl<M> {
         self.find_dir(name)?.ok_or_else(|| Error::not_found(Kind::Dataset, name))
     }
 
-    /// The directory of this name; none where there is none.
+    /// Returns the directory with this name, if it exists.
     ///
     /// # Errors
-    /// When the way there cannot be read.
+    /// Fails if the path to it cannot be read.
     pub fn find_dir(self: &Arc<Self>, name: &str) -> Result<Option<Arc<Dir<M>>>> {
         self.read().path_named(name)?.map(|path| Dir::at(self, path)).transpose()
     }
 
-    /// The dataset that is object `object` of the MOS, with its name, found by going up from it.
+    /// Returns the dataset in object `object` of the MOS, with its name, which is found on the way up.
     ///
     /// # Errors
-    /// When there is none, or the way up cannot be read.
+    /// Fails if the object is not a dataset, and if the way up cannot be read.
     pub fn dataset_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Dataset<M>> {
         let dir = self.dir_by_object(self.read().dataset(object)?.dir)?;
         if dir.phys().head == Some(object) {
@@ -51,37 +51,38 @@ impl<M: Mos> Dsl<M> {
         Dataset::open(&dir, object, format!("{}@{short}", dir.name()))
     }
 
-    /// The directory that is object `object` of the MOS.
+    /// Returns the directory in object `object` of the MOS.
     ///
     /// # Errors
-    /// When there is none, or the way up cannot be read.
+    /// Fails if the object is not a directory, and if the way up cannot be read.
     pub fn dir_by_object(self: &Arc<Self>, object: ObjectId) -> Result<Arc<Dir<M>>> {
         Dir::at(self, self.read().path_to(object)?)
     }
 
-    /// The snapshot with this guid, anywhere in the pool, as `zfs receive` looks for one.
+    /// Returns the snapshot with this guid, anywhere in the pool, as `zfs receive` does.
     ///
     /// # Errors
-    /// When the tree cannot be read.
+    /// Fails if the tree cannot be read.
     pub fn snapshot_by_guid(self: &Arc<Self>, guid: Guid) -> Result<Option<Dataset<M>>> {
         self.root()?.snapshot_by_guid(guid)
     }
 
-    /// Visits every directory that has a head dataset, parents first, children by name. Those that ZFS
-    /// hides (`$ORIGIN`, `%recv`) are left out.
+    /// Visits every directory with a head dataset, parents first, children by name. Hidden directories (`$ORIGIN`,
+    /// `%recv`) are excluded.
     ///
     /// # Errors
-    /// When the tree cannot be read, or what `visit` returns.
+    /// Fails if the tree cannot be read, or if `visit` fails.
     pub fn walk(self: &Arc<Self>, visit: &mut dyn FnMut(&Arc<Dir<M>>) -> Result<()>) -> Result<()> {
         self.root()?.walk(visit)
     }
 }
 
 impl<M: Mos> Dir<M> {
-    /// The snapshot with this guid of the head or of what is below; the first in the order of [`walk`](Self::walk).
+    /// Returns the snapshot with this guid of the head or of datasets below; the first in the order of
+    /// [`walk`](Self::walk).
     ///
     /// # Errors
-    /// When the tree cannot be read.
+    /// Fails if the tree cannot be read.
     pub fn snapshot_by_guid(self: &Arc<Self>, guid: Guid) -> Result<Option<Dataset<M>>> {
         let mut found = None;
         self.walk(&mut |dir| {
@@ -95,10 +96,10 @@ impl<M: Mos> Dir<M> {
 }
 
 impl<M: Mos> Dataset<M> {
-    /// The snapshot of a head with this guid.
+    /// Returns the snapshot of a head with this guid.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// Fails if a snapshot cannot be read.
     pub fn snapshot_by_guid(&self, guid: Guid) -> Result<Option<Self>> {
         Ok(self.snapshots()?.into_iter().find(|snapshot| snapshot.phys().guid == guid))
     }

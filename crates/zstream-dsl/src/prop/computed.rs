@@ -1,4 +1,4 @@
-//! Properties that are not set but found out.
+//! Properties that are computed rather than set.
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::KeyFormat;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
 
-/// Uncompressed to compressed, in hundredths.
+/// Returns the ratio of uncompressed to compressed, in hundredths.
 fn ratio(uncompressed: u64, compressed: u64) -> Value {
     let hundredths = u128::from(uncompressed) * 100 / u128::from(compressed.max(1));
     Value::Ratio(if compressed == 0 { 100 } else { u64::try_from(hundredths).unwrap_or(u64::MAX) })
@@ -26,11 +26,11 @@ fn join(guids: &[u64]) -> Value {
     text(guids.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
 }
 
-/// What is known of a property that is found out: the value, or that there is none.
+/// The value of a computed property; none if it has no value.
 type Known = Option<Value>;
 
 impl Props {
-    /// A property that is found out: outside, whether it is one; inside, whether there is a value.
+    /// Returns a computed property. The outer option is none for other properties, the inner one if there is no value.
     pub(super) fn computed(&self, property: &Property) -> Result<Option<Option<Found>>> {
         let known = match &self.subject {
             Subject::Bookmark(bookmark, dir) => Some(of_bookmark(bookmark, dir, property.name)?),
@@ -64,7 +64,7 @@ impl Props {
             "compressratio" | "refcompressratio" => {
                 Some(ratio(phys.uncompressed_bytes, phys.compressed_bytes))
             }
-            // Nothing of a pool that is read here is mounted from it.
+            // Datasets of a pool that is read here are not mounted.
             "mounted" => Some(text("no")),
             "origin" => dir.origin()?.map(|origin| text(origin.name())),
             "createtxg" => number(phys.creation_txg.0),
@@ -105,7 +105,7 @@ impl Props {
             "filesystem_count" | "snapshot_count" => {
                 match dir.entry(&format!("com.joyent:{}", property.name))? {
                     Some(count) => number(count.u64()?),
-                    // As long as nobody counts, the default says so.
+                    // The default applies as long as nothing is counted.
                     None => return Ok(None),
                 }
             }
@@ -124,10 +124,10 @@ impl Props {
         }))
     }
 
-    /// A setting of a filesystem. What is missing is 0.
+    /// Returns a setting of a filesystem; 0 if it is missing.
     fn of_filesystem(&self, name: &str) -> Result<Option<u64>> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
-        // While it is received, the master node may not be there yet.
+        // The master node may be missing during a receive.
         if dataset.is_inconsistent() || !self.head_types.contains(Types::FILESYSTEM) {
             return Ok(None);
         }
@@ -143,7 +143,7 @@ impl Props {
         Ok(number.map(Value::Number))
     }
 
-    /// Bytes that can still be written (`dsl_get_available`).
+    /// Returns the bytes that can still be written (`dsl_get_available`).
     fn available(&self, dataset: &Dataset) -> Result<Option<u64>> {
         let Some(space) = self.space else { return Ok(None) };
         let number = |name: &str| -> Result<u64> {
@@ -159,14 +159,14 @@ impl Props {
     }
 }
 
-/// Bytes that a directory and those below it can still use (`dsl_dir_space_available`).
+/// Returns the bytes that a directory and those below it can still use (`dsl_dir_space_available`).
 fn below(dir: &Dir, usable_bytes: u64) -> u64 {
     let phys = dir.phys();
     let quota = if phys.quota_bytes == 0 { u64::MAX } else { phys.quota_bytes };
     let Some(parent) = dir.parent() else {
         return quota.min(usable_bytes).saturating_sub(phys.used_bytes);
     };
-    // What is reserved for it is not available to others, but to it.
+    // Space that is reserved for the directory is available to it, but not to others.
     let reserved = phys.reserved_bytes.saturating_sub(phys.used_bytes);
     let above = below(parent, usable_bytes).saturating_add(reserved);
     above.min(quota.saturating_sub(phys.used_bytes))
@@ -215,7 +215,7 @@ fn of_bookmark(bookmark: &Bookmark, dir: &Dir, name: &str) -> Result<Known> {
     })
 }
 
-/// The datasets that are clones of a snapshot.
+/// Returns the datasets that are clones of a snapshot.
 fn clones(snapshot: &Dataset) -> Result<Known> {
     let dsl = snapshot.dsl();
     let mut names = Vec::new();

@@ -1,17 +1,17 @@
-//! Properties of datasets, with where they come from (`dsl_prop_get`, `zfs_prop_get`).
+//! Properties of datasets, with their sources (`dsl_prop_get`, `zfs_prop_get`).
 //!
-//! What is set lies in a ZAP for each directory, and for each snapshot that has some:
+//! Properties that were set are in a ZAP for each directory, and for each snapshot that has some:
 //!
 //! ```text
 //! NAME           the value set here: a number, or text
 //! NAME$recvd     the value that was received
-//! NAME$inherit   the received value does not count: the one from above does
-//! NAME$iuv       the value set here, where older software would not know it; NAME is then one that it knows
+//! NAME$inherit   the received value is ignored: the one from above applies
+//! NAME$iuv       the value set here, if it is unknown to older software; NAME is then a known one
 //! ```
 //!
-//! A value that is not there is looked for further up, if children take the property from above; then the
-//! default counts. Names with a colon are of users and are always inherited. Other properties are not set
-//! but found out ([`found out`](Props::get)) from what directories, datasets and object sets keep.
+//! If a value is missing and the property is inherited, it is taken from the directories above, or else from the
+//! default. Names with a colon are user properties and are always inherited. Other properties are computed
+//! ([`get`](Props::get)) from directories, datasets and object sets.
 
 mod computed;
 pub mod parse;
@@ -42,24 +42,24 @@ pub(crate) const RECEIVED: &str = "$recvd";
 pub(crate) const INHERIT: &str = "$inherit";
 pub(crate) const KNOWN_ELSEWHERE: &str = "$iuv";
 
-/// What has properties.
+/// A dataset or bookmark with properties.
 #[derive(Debug)]
 pub enum Subject {
     /// A filesystem, volume or snapshot.
     Dataset(Box<Dataset>),
-    /// A bookmark, and the head it belongs to.
+    /// A bookmark and its head.
     Bookmark(Bookmark, Arc<Dir>),
 }
 
-/// Reads a setting that only the content of an object set says: `version`, `normalization`, `volsize`, the object of the table
-/// `userquota@`, and their like. `zstream-zpl` has such a function, which knows filesystems and volumes.
+/// A function that reads a setting from the content of an object set: `version`, `normalization`, `volsize`, the object
+/// of the table `userquota@`, and the like. `zstream-zpl` has one for filesystems and volumes.
 pub type SettingOf = fn(&dyn ObjectSet, &str) -> PoolResult<Option<u64>>;
 
-/// Gives the properties of one filesystem, volume, snapshot or bookmark.
+/// The properties of one filesystem, volume, snapshot or bookmark.
 pub struct Props {
     subject: Subject,
     types: Types,
-    /// What its head is.
+    /// The kind of its head.
     head_types: Types,
     objset: Option<Arc<Objset>>,
     space: Option<PoolSpace>,
@@ -73,17 +73,17 @@ impl std::fmt::Debug for Props {
 }
 
 impl Props {
-    /// The properties of `subject`. With the pool's `space`, `available` can be told. What only who has the key of an
-    /// encrypted dataset can see is there if it is loaded by now.
+    /// Opens the properties of `subject`. The pool's `space` is needed for `available`. Properties in the encrypted
+    /// content of a dataset are known if the key is already loaded.
     ///
     /// # Errors
-    /// When its object set cannot be opened.
+    /// Fails if its object set cannot be opened.
     pub fn new(subject: Subject, space: Option<PoolSpace>) -> Result<Self> {
         let Subject::Dataset(dataset) = &subject else {
             let types = Types::BOOKMARK;
             return Ok(Self { subject, types, head_types: types, objset: None, space, setting_of: None });
         };
-        // What a receive has not begun to fill has no object set.
+        // A dataset in an early state of a receive has no object set.
         let objset = if dataset.phys().root.is_hole() {
             None
         } else if is_locked(dataset)? {
@@ -97,26 +97,26 @@ impl Props {
         Ok(Self { types, head_types, objset, space, subject, setting_of: None })
     }
 
-    /// Gives the function that reads what only content says; without one, those properties are not known.
+    /// Sets the function that reads settings from content. Without it, those properties are unknown.
     #[must_use]
     pub fn with_settings(mut self, setting_of: SettingOf) -> Self {
         self.setting_of = Some(setting_of);
         self
     }
 
-    /// A setting that the content of the object set says; none where it cannot be asked.
+    /// Returns a setting from the content of the object set; none if it is unknown.
     fn setting(&self, name: &str) -> Option<Result<Option<u64>>> {
         let (setting_of, objset) = (self.setting_of?, self.objset.as_ref()?);
         Some(setting_of(&**objset, name).map_err(Error::from))
     }
 
-    /// What the properties are of.
+    /// Returns the dataset or bookmark.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
 
-    /// Its full name.
+    /// Returns its full name.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.subject {
@@ -125,13 +125,13 @@ impl Props {
         }
     }
 
-    /// What it is: one kind.
+    /// Returns its kind.
     #[must_use]
     pub fn types(&self) -> Types {
         self.types
     }
 
-    /// The transaction group it was created in.
+    /// Returns the transaction group in which it was created.
     #[must_use]
     pub fn creation_txg(&self) -> u64 {
         match &self.subject {
@@ -140,11 +140,11 @@ impl Props {
         }
     }
 
-    /// Whether it can have this property.
+    /// Returns whether it can have this property.
     #[must_use]
     pub fn applies(&self, property: &Property) -> bool {
         let of_heads = property.types & (Types::FILESYSTEM | Types::VOLUME);
-        // Snapshots of volumes do not have what only filesystems have.
+        // Snapshots of volumes do not have properties of filesystems.
         property.types.intersects(self.types)
             && (!self.types.contains(Types::SNAPSHOT)
                 || of_heads.is_empty()
@@ -152,10 +152,10 @@ impl Props {
                 || property.name == "volsize")
     }
 
-    /// A native property; none where it does not apply, or is not to be known.
+    /// Returns a native property; none if it does not apply or is unknown.
     ///
     /// # Errors
-    /// When what it comes from cannot be read.
+    /// Fails if its source cannot be read.
     pub fn get(&self, property: &Property) -> Result<Option<Found>> {
         if !self.applies(property) {
             return Ok(None);
@@ -174,10 +174,10 @@ impl Props {
         Ok(Some(if property.name == "mountpoint" { mountpoint(dataset.name(), found) } else { found }))
     }
 
-    /// A user's property; none where it is not set.
+    /// Returns a user property; none if it is not set.
     ///
     /// # Errors
-    /// When the ZAPs cannot be read.
+    /// Fails if the ZAPs cannot be read.
     pub fn user(&self, name: &str) -> Result<Option<Found>> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         let text = |value: &zap::Value| value.text().map(|text| Value::Text(text.to_owned()));
@@ -187,10 +187,10 @@ impl Props {
         Ok(Some(Found { value: text(&value)?, source, received }))
     }
 
-    /// Names of the users' properties that are set here or above, sorted.
+    /// Returns the names of the user properties that are set here or above, sorted.
     ///
     /// # Errors
-    /// When the ZAPs cannot be read.
+    /// Fails if the ZAPs cannot be read.
     pub fn user_names(&self) -> Result<BTreeSet<String>> {
         let mut names = BTreeSet::new();
         let Subject::Dataset(dataset) = &self.subject else { return Ok(names) };
@@ -212,30 +212,30 @@ impl Props {
     }
 }
 
-/// Whether a dataset is encrypted and its key is not loaded.
+/// Returns whether a dataset is encrypted and its key is not loaded.
 fn is_locked(dataset: &Dataset) -> Result<bool> {
     Ok(dataset.phys().root.uses_crypt() && !dataset.is_unlocked()?)
 }
 
-/// A number as it is set, received or inherited (`dsl_prop_get_integer`), without looking at what the dataset really has;
-/// none where the default counts.
+/// Returns a number as it is set, received or inherited (`dsl_prop_get_integer`), whatever the dataset really has; none
+/// if the default applies.
 ///
 /// # Errors
-/// When the ZAPs cannot be read, or the value is text.
+/// Fails if the ZAPs cannot be read, or if the value is text.
 pub fn stored_number<M: Mos>(dataset: &Dataset<M>, name: &str) -> Result<Option<u64>> {
     Ok(lookup(dataset, name, true)?.value.map(|(value, _)| value.u64()).transpose()?)
 }
 
-/// What one directory or snapshot says of a property.
+/// The entries of one directory or snapshot for a property.
 struct Here {
-    /// The value that counts, and whether it was received.
+    /// The value that applies, and whether it was received.
     value: Option<(zap::Value, bool)>,
-    /// The value that was received, whether it counts or not.
+    /// The value that was received, whether it applies or not.
     received: Option<zap::Value>,
 }
 
 impl MosReader<'_> {
-    /// What a table of properties says of one.
+    /// Returns the entries for one property in a table of properties.
     fn property(self, props: Option<ObjectId>, name: &str) -> Result<Here> {
         let received = self.lookup(props, &format!("{name}{RECEIVED}"))?;
         let mut value = self.lookup(props, &format!("{name}{KNOWN_ELSEWHERE}"))?;
@@ -250,17 +250,17 @@ impl MosReader<'_> {
         Ok(Here { value, received })
     }
 
-    /// What counts of a number that is not inherited; 0 where none is set.
+    /// Returns the number that applies for a property that is not inherited; 0 if none is set.
     pub(crate) fn number_property(self, dir: ObjectId, name: &str) -> Result<u64> {
         Ok(self.own_number(self.dir(dir)?.props, name)?.unwrap_or(0))
     }
 
-    /// What counts of a number in a table of properties; none where none is set.
+    /// Returns the number that applies in a table of properties; none if none is set.
     fn own_number(self, props: Option<ObjectId>, name: &str) -> Result<Option<u64>> {
         Ok(self.property(props, name)?.value.map(|(value, _)| value.u64()).transpose()?)
     }
 
-    /// What counts of an inherited property of a directory, set here or above; none where nothing is.
+    /// Returns the value of an inherited property that applies to a directory, set here or above; none if none is set.
     pub(crate) fn inherited(self, dir: ObjectId, name: &str) -> Result<Option<zap::Value>> {
         for (_, phys) in self.line_up(dir)? {
             if let Some((value, _)) = self.property(phys.props, name)?.value {
@@ -272,48 +272,48 @@ impl MosReader<'_> {
 }
 
 impl<M: Mos> Dir<M> {
-    /// What counts of an inherited property, set here or above; none where nothing is.
+    /// Returns the value of an inherited property that applies, set here or above; none if none is set.
     ///
     /// # Errors
-    /// When the properties cannot be read.
+    /// Fails if the properties cannot be read.
     pub fn inherited(&self, name: &str) -> Result<Option<zap::Value>> {
         self.dsl().read().inherited(self.object(), name)
     }
 
-    /// What counts of a number that is not inherited; none where none is set.
+    /// Returns the number that applies for a property that is not inherited; none if none is set.
     ///
     /// # Errors
-    /// When the properties cannot be read, or the value is text.
+    /// Fails if the properties cannot be read, or if the value is text.
     pub fn own_number(&self, name: &str) -> Result<Option<u64>> {
         self.dsl().read().own_number(self.phys().props, name)
     }
 
-    /// The names of the properties that were received here, sorted.
+    /// Returns the names of the properties that were received here, sorted.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Fails if they cannot be read.
     pub fn received_names(&self) -> Result<Vec<String>> {
         let entries = self.dsl().read().entries(self.phys().props)?;
         Ok(entries.iter().filter_map(|(name, _)| name.strip_suffix(RECEIVED).map(str::to_owned)).collect())
     }
 
-    /// Whether a property is set here, and not by a receive.
+    /// Returns whether a property is set here, other than by a receive.
     ///
     /// # Errors
-    /// When the properties cannot be read.
+    /// Fails if the properties cannot be read.
     pub fn is_set_here(&self, name: &str) -> Result<bool> {
         Ok(self.dsl().read().lookup(self.phys().props, name)?.is_some())
     }
 }
 
-/// What ZAPs say of a property.
+/// The stored values of a property, with their source.
 #[derive(Debug, Default)]
 struct Stored {
     value: Option<(zap::Value, Source)>,
     received: Option<zap::Value>,
 }
 
-/// Looks a property up, from the dataset upwards (`dsl_prop_get_ds`, `dsl_prop_get_dd`).
+/// Looks up a property, from the dataset upwards (`dsl_prop_get_ds`, `dsl_prop_get_dd`).
 fn lookup<M: Mos>(dataset: &Dataset<M>, name: &str, inherited: bool) -> Result<Stored> {
     let mut stored = Stored::default();
     let mut at = Some(dataset.dir().clone());
@@ -346,7 +346,7 @@ fn lookup<M: Mos>(dataset: &Dataset<M>, name: &str, inherited: bool) -> Result<S
     }
 }
 
-/// A stored value as one of this property.
+/// Converts a stored value to one of this property.
 fn convert(value: &zap::Value, property: &Property) -> Result<Value> {
     Ok(match property.kind {
         Kind::Number { .. } => Value::Number(value.u64()?),
@@ -355,7 +355,7 @@ fn convert(value: &zap::Value, property: &Property) -> Result<Value> {
     })
 }
 
-/// The name of an index property, or the number where it has no name.
+/// Returns the name of a value of an index property, or the number if it has no name.
 fn index(property: &Property, number: u64) -> Value {
     Value::Text(property.index_name(number).map_or_else(|| number.to_string(), str::to_owned))
 }
@@ -368,7 +368,7 @@ fn default(property: &Property) -> Value {
     }
 }
 
-/// An inherited mount point is one below that of the dataset it comes from.
+/// Converts an inherited mount point to one below that of its source.
 fn mountpoint(name: &str, mut found: Found) -> Found {
     let below = match &found.source {
         Source::Inherited(from) => name.get(from.len() + 1..).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Values of properties as users write them, made what a dataset keeps of them (`zprop_parse_value`).
+//! Parser for values of properties, which converts them to the form that a dataset stores (`zprop_parse_value`).
 
 use zstream_dmu::zap;
 
@@ -6,14 +6,14 @@ use crate::error::{Error, Fault, Result};
 
 use super::table::{Kind, Property};
 
-/// Longest name and longest value of a user's property, in bytes (`ZAP_MAXNAMELEN`, `ZFS_MAXPROPLEN`).
+/// The maximum length of the name and of the value of a user property, in bytes (`ZAP_MAXNAMELEN`, `ZFS_MAXPROPLEN`).
 const USER_NAME_BYTES_MAX: usize = 255;
 const USER_VALUE_BYTES_MAX: usize = 8191;
 
-/// Least and most bytes of a block of a file or volume (`SPA_MINBLOCKSIZE`, `SPA_MAXBLOCKSIZE`).
+/// The minimum and maximum size of a block of a file or volume, in bytes (`SPA_MINBLOCKSIZE`, `SPA_MAXBLOCKSIZE`).
 const BLOCK_BYTES: (u64, u64) = (512, 16 << 20);
 
-/// Other words for values: property, word, number.
+/// Aliases of values: property, word, number.
 const ALIASES: [(&str, &str, u64); 7] = [
     ("compression", "gzip-6", 10),
     ("compression", "zstd-fast-1", 13200),
@@ -24,33 +24,33 @@ const ALIASES: [(&str, &str, u64); 7] = [
     ("casesensitivity", "caseinsensitive", 1),
 ];
 
-/// A property with a value to be kept.
+/// A property with a value to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
-    /// The name by which a dataset keeps it.
+    /// The name under which it is stored.
     pub name: String,
-    /// The native property; none for those of users, which have a colon in their names.
+    /// The native property; none for user properties, whose names contain a colon.
     pub property: Option<&'static Property>,
     /// The value.
     pub value: zap::Value,
 }
 
-/// Reads `name=value`.
+/// Parses `name=value`.
 ///
 /// # Errors
-/// As [`parse`]; there is no `=`.
+/// Fails like [`parse`], and if there is no `=`.
 pub fn parse_assignment(text: &str) -> Result<Parsed> {
     let (name, value) = text
         .split_once('=')
-        .ok_or_else(|| Error::bad_property(format!("{text:?}: expected property=value")))?;
+        .ok_or_else(|| Error::bad_property(format!("bad property {text:?}: expected property=value")))?;
     parse(name, value)
 }
 
-/// Reads the value of a property. Whether a dataset can have the property, and whether it may be set only when that is made
-/// (`set_once`), is another question.
+/// Parses the value of a property. This does not check whether a dataset can have the property, or whether it may be
+/// set only at its creation (`set_once`).
 ///
 /// # Errors
-/// There is no such property, it is computed, or it cannot have this value.
+/// Fails if the property does not exist or is computed, and if it cannot have this value.
 pub fn parse(name: &str, text: &str) -> Result<Parsed> {
     if name.contains(':') {
         return parse_user(name, text);
@@ -103,7 +103,7 @@ fn parse_number(property: &Property, text: &str) -> Option<u64> {
     }
 }
 
-/// Reads a number of bytes: `4096`, `128K`, `1.5G`, `10MiB` (`zfs_nicestrtonum`).
+/// Parses a number of bytes: `4096`, `128K`, `1.5G`, `10MiB` (`zfs_nicestrtonum`).
 #[must_use]
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -138,13 +138,13 @@ fn parse_user(name: &str, text: &str) -> Result<Parsed> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ":-._+".contains(c);
     if name.len() > USER_NAME_BYTES_MAX || !name.chars().all(allowed) || name.starts_with('-') {
         return Err(Error::bad_property(format!(
-            "bad property {name:?}: a user's property has lower-case letters, digits and :-._+, at most {USER_NAME_BYTES_MAX}"
+            "bad property {name:?}: a user property consists of lower-case letters, digits and :-._+, at most {USER_NAME_BYTES_MAX}"
         )));
     }
     if text.len() > USER_VALUE_BYTES_MAX {
         let len = text.len();
         return Err(Error::bad_property(format!(
-            "the value of {name} has {len} bytes, at most {USER_VALUE_BYTES_MAX} are allowed"
+            "the value of {name} is {len} bytes, limit {USER_VALUE_BYTES_MAX}"
         )));
     }
     Ok(Parsed { name: name.to_owned(), property: None, value: zap::Value::string(text) })

@@ -1,7 +1,7 @@
-//! Properties that are of one user, group, project or snapshot: `userused@1000`, `written@monday`.
+//! Properties of one user, group, project or snapshot: `userused@1000`, `written@monday`.
 //!
-//! The space of users and groups is counted in objects of their own; each name there is the number in hex, and the
-//! numbers of objects have `obj-` before it. Quotas are in tables to which a setting of the file system leads
+//! The space of users and groups is counted in objects of their own. The names in them are hexadecimal ids, with the
+//! prefix `obj-` for counts of objects. Quotas are in tables that a setting of the filesystem refers to
 //! ([`SettingOf`](super::SettingOf)).
 
 use zstream_dmu::bpobj::BpObj;
@@ -17,20 +17,20 @@ use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
 use crate::error::{Error, Result};
 
-/// What is counted or limited.
+/// The amount that is counted or limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Bytes in use.
     Used,
     /// Objects in use.
     ObjectsUsed,
-    /// The limit of bytes.
+    /// The limit on bytes.
     Quota,
-    /// The limit of objects.
+    /// The limit on objects.
     ObjectsQuota,
 }
 
-/// Whose it is.
+/// The kind of owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
     User,
@@ -38,7 +38,7 @@ enum Whose {
     Project,
 }
 
-/// The properties up to their `@`.
+/// The names of properties before the `@`.
 const ACCOUNTS: [(&str, Whose, Kind); 12] = [
     ("userused", Whose::User, Kind::Used),
     ("userobjused", Whose::User, Kind::ObjectsUsed),
@@ -63,7 +63,7 @@ pub struct Single {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
-    /// Bytes written since the snapshot of this name, or `@` and its short name.
+    /// Bytes written since a snapshot, given by full name or by `@` and short name.
     Written(String),
     Account {
         table: &'static str,
@@ -74,10 +74,11 @@ enum What {
 }
 
 impl Single {
-    /// The property of this name.
+    /// Parses the name of a property.
     ///
     /// # Errors
-    /// There is no such property, or the user is not given by number: names are of the system that the pool comes from.
+    /// Fails if there is no such property, or if the user is not given by number: names belong to the system that the
+    /// pool is from.
     pub fn parse(name: &str) -> std::result::Result<Self, String> {
         let invalid = || format!("invalid property '{name}'");
         let (property, of) = name.split_once('@').ok_or_else(invalid)?;
@@ -95,13 +96,13 @@ impl Single {
         Ok(Self { name: name.to_owned(), what })
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A value as `zfs get` shows it: in full, or for people.
+    /// Formats a value like `zfs get`: in full, or for people.
     #[must_use]
     pub fn show(&self, value: &Value, literal: bool) -> String {
         let Value::Number(number) = *value else { return value.literal(None) };
@@ -115,16 +116,17 @@ impl Single {
 }
 
 impl Props {
-    /// A property of one user, group, project or snapshot; none where it does not apply, is not counted, or needs a key
-    /// that is not loaded.
+    /// Returns a property of one user, group, project or snapshot; none if it does not apply, is not counted, or needs
+    /// a key that is not loaded.
     ///
     /// # Errors
-    /// When what it is found out from cannot be read.
+    /// Fails if its source cannot be read.
     pub fn single(&self, single: &Single) -> Result<Option<Found>> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         let number = match &single.what {
             What::Written(snapshot) => written_since(dataset, snapshot)?,
-            // Without its key zfs opens no encrypted filesystem, not even for quotas, which are not encrypted.
+            // Like zfs, which does not open an encrypted filesystem without its key, even for quotas, which are not
+            // encrypted.
             What::Account { .. } if is_locked(dataset)? => None,
             What::Account { table, whose, kind, id } => match &self.objset {
                 Some(set) => self.account(set, table, *whose, *kind, *id)?,
@@ -135,7 +137,7 @@ impl Props {
         Ok(number.map(found))
     }
 
-    /// What is counted for an id (`zfs_userspace_one`).
+    /// Returns the amount that is counted for an id (`zfs_userspace_one`).
     fn account(&self, set: &Objset, table: &str, whose: Whose, kind: Kind, id: u64) -> Result<Option<u64>> {
         let flags = set.phys().flags;
         let needed = match (whose, kind) {
@@ -161,7 +163,8 @@ impl Props {
     }
 }
 
-/// Bytes written since an earlier snapshot of the line (`dsl_dataset_space_written`); none where it is not one.
+/// Returns the bytes written since an earlier snapshot of the line (`dsl_dataset_space_written`); none if it is not in
+/// the line.
 fn written_since(dataset: &Dataset, snapshot: &str) -> Result<Option<u64>> {
     let head = dataset.dir().name();
     let name = if snapshot.starts_with('@') { format!("{head}{snapshot}") } else { snapshot.to_owned() };
@@ -182,7 +185,7 @@ fn written_since(dataset: &Dataset, snapshot: &str) -> Result<Option<u64>> {
     Ok(Some(bytes))
 }
 
-/// The space of the blocks in a dataset's deadlist that `earlier` has.
+/// Returns the space of the blocks in a dataset's deadlist that `earlier` has.
 fn dead_since(dataset: &Dataset, earlier: &Dataset) -> Result<u64> {
     let deadlist = Deadlist::of(dataset)?;
     let txg = earlier.phys().creation_txg;

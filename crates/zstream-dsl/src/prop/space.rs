@@ -12,27 +12,27 @@ use zstream_dmu::zio::AllocationClass;
 
 use crate::error::Result;
 
-/// How much of a pool datasets can use.
+/// The space of a pool for datasets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSpace {
-    /// Bytes for all datasets together, what they use already included.
+    /// Bytes for all datasets together, including the space that they already use.
     pub usable_bytes: u64,
 }
 
 impl PoolSpace {
-    /// The space of a pool. None where it depends on more than sizes and counts: with allocation classes,
+    /// Returns the space of a pool. None if it depends on more than sizes and counts: with allocation classes,
     /// deduplicated or cloned blocks, a checkpoint, or an expanded raidz.
     ///
     /// # Errors
-    /// When the properties of a vdev cannot be read.
+    /// Fails if the properties of a vdev cannot be read.
     pub fn of(pool: &Pool) -> Result<Option<Self>> {
         Self::over(&**pool.mos(), pool.vdevs().tops(), pool.features())
     }
 
-    /// The space of a pool with this MOS, these top-level vdevs and features, as [`of`](Self::of) has it.
+    /// Returns the space of a pool with this MOS, these top-level vdevs and features, like [`of`](Self::of).
     ///
     /// # Errors
-    /// When the properties of a vdev cannot be read.
+    /// Fails if the properties of a vdev cannot be read.
     pub fn over(mos: &dyn ObjectSet, tops: &[Vdev], features: &Features) -> Result<Option<Self>> {
         let uncounted = ["block_cloning", "zpool_checkpoint", "raidz_expansion"];
         if uncounted.iter().any(|feature| features.is_active(feature))
@@ -58,7 +58,7 @@ impl PoolSpace {
         Ok(Some(Self { usable_bytes: room.usable() }.without_deferred(mos)?))
     }
 
-    /// The space without what is freed but is still in the list of what the next transaction group gives back.
+    /// Returns the space without the freed blocks on the list that the next transaction group processes.
     fn without_deferred(self, mos: &dyn ObjectSet) -> Result<Self> {
         let deferred = match directory_object(mos, "sync_bplist")? {
             Some(list) => BpObj::open(mos, list)?.bytes,
@@ -68,7 +68,7 @@ impl PoolSpace {
     }
 }
 
-/// Whether the MOS has no such ZAP, or nothing in it.
+/// Returns whether the MOS does not have this ZAP, or whether it is empty.
 fn zap_is_empty(mos: &dyn ObjectSet, name: &str) -> Result<bool> {
     let Some(object) = directory_object(mos, name)? else { return Ok(true) };
     let zap = Zap::open(mos, object)?;

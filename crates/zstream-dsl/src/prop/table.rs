@@ -1,6 +1,6 @@
-//! The native properties of datasets: names, kinds, defaults, and where each applies.
+//! Native properties of datasets: names, kinds, defaults, and the kinds of datasets that have them.
 //!
-//! The order is that in which `zfs get all` prints them. Numbers of index properties are what the pool stores.
+//! They are in the order of `zfs get all`. The numbers of index properties are the values that the pool stores.
 
 use bitflags::bitflags;
 
@@ -19,27 +19,27 @@ bitflags! {
     }
 }
 
-/// Names of an index property, with the numbers that stand for them.
+/// The names of the values of an index property, with their numbers.
 pub type Names = &'static [(u64, &'static str)];
 
-/// What the values of a property are.
+/// The kind of a property's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A number with its default.
     Number {
-        /// The value where none is set.
+        /// The value if none is set.
         default: u64,
     },
     /// One of a list of names.
     Index {
         /// The names.
         names: Names,
-        /// The number of the name that counts where none is set.
+        /// The number of the value if none is set.
         default: u64,
     },
-    /// Text with its default; `""` where there is none.
+    /// Text with its default, `""` for none.
     Text {
-        /// The value where none is set.
+        /// The value if none is set.
         default: &'static str,
     },
 }
@@ -49,30 +49,30 @@ pub enum Kind {
 pub struct Property {
     /// Its name.
     pub name: &'static str,
-    /// Its heading in `zfs list`, by which it can be asked for too.
+    /// Its heading in `zfs list`, which is also a name for it.
     pub column: &'static str,
-    /// What its values are.
+    /// The kind of its values.
     pub kind: Kind,
-    /// What it applies to.
+    /// The kinds of datasets that have it.
     pub types: Types,
     /// Whether it cannot be set.
     pub read_only: bool,
-    /// Whether it is set when a dataset is created, and never again.
+    /// Whether it can only be set when a dataset is created.
     pub set_once: bool,
-    /// Whether children take it from above.
+    /// Whether children inherit it.
     pub inherited: bool,
-    /// Whether it is left out of `zfs get all`.
+    /// Whether `zfs get all` omits it.
     pub hidden: bool,
 }
 
 impl Property {
-    /// The property of this name or heading.
+    /// Returns the property with this name or heading.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         PROPERTIES.iter().find(|property| property.name == name || property.column.eq_ignore_ascii_case(name))
     }
 
-    /// The name that stands for a number of an index property.
+    /// Returns the name for a number of an index property.
     #[must_use]
     pub fn index_name(&self, number: u64) -> Option<&'static str> {
         match self.kind {
@@ -81,7 +81,7 @@ impl Property {
         }
     }
 
-    /// Whether `zfs list` puts it to the right of its column: numbers, but not times.
+    /// Returns whether `zfs list` aligns it to the right: numbers, but not times.
     #[must_use]
     pub fn is_right_aligned(&self) -> bool {
         matches!(self.kind, Kind::Number { .. }) && !matches!(self.name, "creation" | "snapshots_changed")

@@ -1,4 +1,4 @@
-//! Values of properties, and how `zfs` writes them.
+//! Values of properties, and their text form in `zfs`.
 
 use std::fmt::Write as _;
 
@@ -15,16 +15,16 @@ pub enum Value {
     Text(String),
 }
 
-/// Where a value comes from (`zprop_source_t`).
+/// The source of a value (`zprop_source_t`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nowhere: it is not set but found out, or there is none.
+    /// None: the property is computed, or has no value.
     None,
-    /// Nothing is set.
+    /// The default of the property.
     Default,
     /// The dataset itself.
     Local,
-    /// The dataset of this name, above it.
+    /// A dataset above it, by name.
     Inherited(String),
     /// A stream that was received.
     Received,
@@ -45,16 +45,16 @@ impl std::fmt::Display for Source {
 /// A property of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The value that counts.
+    /// The value that applies.
     pub value: Value,
-    /// Where it comes from.
+    /// The source of the value.
     pub source: Source,
-    /// The value that was received, whether it counts or not.
+    /// The value that was received, whether it applies or not.
     pub received: Option<Value>,
 }
 
 impl Value {
-    /// As `zfs get -p` writes it: numbers in full.
+    /// Formats the value like `zfs get -p`: numbers in full.
     #[must_use]
     pub fn literal(&self, property: Option<&Property>) -> String {
         match self {
@@ -65,7 +65,7 @@ impl Value {
         }
     }
 
-    /// As `zfs get` writes it for people. Times are in UTC.
+    /// Formats the value for people, like `zfs get`. Times are in UTC.
     #[must_use]
     pub fn pretty(&self, property: Option<&Property>) -> String {
         match self {
@@ -102,7 +102,7 @@ fn pretty_number(number: u64, property: Option<&Property>) -> String {
     }
 }
 
-/// A number with the unit that leaves up to five characters (`zfs_nicenum`).
+/// Formats a number with the unit that leaves up to five characters (`zfs_nicenum`).
 #[must_use]
 pub fn nice_number(number: u64) -> String {
     let unit = (number.max(1).ilog2() / 10) as usize;
@@ -116,7 +116,7 @@ pub fn nice_number(number: u64) -> String {
     texts.into_iter().find(|text| text.len() <= 5).unwrap_or_else(|| format!("{value:.0}{letter}"))
 }
 
-/// [`nice_number`] for bytes: those without another unit get a `B` (`zfs_nicebytes`).
+/// Formats bytes like [`nice_number`], with the suffix `B` if there is no other unit (`zfs_nicebytes`).
 #[must_use]
 pub fn nice_bytes(bytes: u64) -> String {
     let mut text = nice_number(bytes);
@@ -126,7 +126,7 @@ pub fn nice_bytes(bytes: u64) -> String {
     text
 }
 
-/// Seconds since 1970 as `date` in the C locale has it, with `%k:%M` or `%k:%M:%S`.
+/// Formats seconds since 1970 like `date` in the C locale, with `%k:%M` or `%k:%M:%S`.
 #[must_use]
 pub fn time(seconds: u64, with_seconds: bool) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];

@@ -1,4 +1,5 @@
-//! Properties that users set: what is allowed where, and what the pool must be able to do (`zfs_valid_proplist`).
+//! Assignment of properties by users: where each property is allowed, and the features that the pool needs for it
+//! (`zfs_valid_proplist`).
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
@@ -12,29 +13,31 @@ use crate::prop::parse::Parsed;
 use crate::prop::table::{Property, Types};
 use crate::reader::{Mos, MosReader};
 
-/// Blocks up to this size need no feature, in bytes.
+/// The largest block size that needs no feature, in bytes.
 const OLD_BLOCK_BYTES_MAX: u64 = 128 << 10;
 
 impl Tx<'_> {
-    /// Sets a property of a head or snapshot, as a user does.
+    /// Sets a property of a head or snapshot on behalf of a user.
     ///
     /// # Errors
-    /// As [`check_assignment`](Dsl::check_assignment) and [`set_property`](Self::set_property).
+    /// Fails like [`check_assignment`](Dsl::check_assignment) and [`set_property`](Self::set_property).
     pub fn assign(&mut self, dataset: ObjectId, parsed: &Parsed) -> Result<()> {
         self.read().check_assignment(parsed, self.read().types_of(dataset)?, false)?;
         match parsed.name.as_str() {
             "keylocation" => self.read().check_key_location(dataset, parsed.value.text()?)?,
-            "volsize" => return Err(Error::bad_property("the size of a volume changes with what is in it")),
+            "volsize" => {
+                return Err(Error::bad_property("the size of a volume changes with its content"));
+            }
             _ => {}
         }
         self.set_property(dataset, &parsed.name, &Setting::Local(parsed.value.clone()))
     }
 
-    /// Sets a property of a dataset to what the one above it has, or with `to_received` to what was received
+    /// Resets a property of a dataset to the value of the dataset above it, or with `to_received` to the received value
     /// (`zfs inherit`).
     ///
     /// # Errors
-    /// `EINVAL` when the property is not inherited or cannot be changed.
+    /// Fails with `EINVAL` if the property is not inheritable or cannot be changed.
     pub fn inherit(&mut self, dataset: ObjectId, name: &str, to_received: bool) -> Result<()> {
         let refuse = |why: &str| Err(Error::bad_property(format!("property {name} {why}")));
         let mut stored = name;
@@ -55,35 +58,37 @@ impl Tx<'_> {
 impl Tx<'_> {}
 
 impl<M: Mos> Dsl<M> {
-    /// Refuses a property that a dataset of this kind cannot have or that the pool cannot keep.
+    /// Checks that a dataset of this kind can have the property, and that the pool supports the value.
     ///
     /// # Errors
-    /// `EINVAL` when it does not apply or is fixed when a dataset is made, `ENOTSUP` when the pool lacks a feature.
+    /// Fails with `EINVAL` if the property does not apply or is fixed when a dataset is created, and with `ENOTSUP` if
+    /// the pool does not have a feature.
     pub fn check_assignment(&self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
         self.read().check_assignment(parsed, types, is_new)
     }
 }
 
 impl<M: Mos> Dataset<M> {
-    /// What it is: one kind.
+    /// Returns the kind of the dataset.
     ///
     /// # Errors
-    /// When its object set cannot be read.
+    /// Fails if its object set cannot be read.
     pub fn types(&self) -> Result<Types> {
         self.dsl().read().types_of(self.object())
     }
 
-    /// Refuses a place of a key that a head cannot have (`dsl_crypto_can_set_keylocation`).
+    /// Checks that a head can have this location of a key (`dsl_crypto_can_set_keylocation`).
     ///
     /// # Errors
-    /// `EACCES` when it is not an encryption root, `EINVAL` when it is not a place of a key.
+    /// Fails with `EACCES` if the head is not an encryption root, and with `EINVAL` if the location of the key is not
+    /// valid.
     pub fn check_key_location(&self, location: &str) -> Result<()> {
         self.dsl().read().check_key_location(self.object(), location)
     }
 }
 
 impl MosReader<'_> {
-    /// What a head or snapshot is.
+    /// Returns the kind of a head or snapshot.
     fn types_of(self, dataset: ObjectId) -> Result<Types> {
         if self.dataset(dataset)?.is_snapshot() {
             return Ok(Types::SNAPSHOT);
@@ -91,18 +96,18 @@ impl MosReader<'_> {
         Ok(if self.is_filesystem(dataset)? { Types::FILESYSTEM } else { Types::VOLUME })
     }
 
-    /// Refuses a property that a dataset of this kind cannot have or that the pool cannot keep.
+    /// Checks that a dataset of this kind can have the property, and that the pool supports the value.
     fn check_assignment(self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
         let refuse = |why: &str| Err(Error::bad_property(format!("property {} {why}", parsed.name)));
         let Some(property) = parsed.property else { return Ok(()) };
         if types == Types::SNAPSHOT {
-            return refuse("cannot be set of a snapshot");
+            return refuse("cannot be set on a snapshot");
         }
         if !property.types.intersects(types) {
             return refuse("does not apply to datasets of this kind");
         }
         if property.set_once && !is_new {
-            return refuse("is fixed when a dataset is created");
+            return refuse("can only be set when a dataset is created");
         }
         match property.name {
             "version" => return Err(Error::unsupported("upgrading a filesystem")),
@@ -117,28 +122,28 @@ impl MosReader<'_> {
         }
     }
 
-    /// Refuses a place of a key that the dataset cannot have (`dsl_crypto_can_set_keylocation`).
+    /// Checks that the dataset can have this location of a key (`dsl_crypto_can_set_keylocation`).
     fn check_key_location(self, head: ObjectId, location: &str) -> Result<()> {
         let dir = self.dataset(head)?.dir;
         let refuse = |errno, why: &str| Err(Error::refused(errno, format!("keylocation {why}")));
         match self.encryption_root(dir)? {
             None if location == "none" => Ok(()),
-            None => refuse(Errno::EACCES, "can be set of encrypted datasets only"),
-            Some(root) if root != dir => refuse(Errno::EACCES, "can be set of the encryption root only"),
+            None => refuse(Errno::EACCES, "can only be set on encrypted datasets"),
+            Some(root) if root != dir => refuse(Errno::EACCES, "can only be set on the encryption root"),
             Some(_)
                 if location == "prompt" || KEY_LOCATIONS.iter().any(|start| location.starts_with(start)) =>
             {
                 Ok(())
             }
-            Some(_) => refuse(Errno::EINVAL, "is prompt, file:///PATH, https:// or http://"),
+            Some(_) => refuse(Errno::EINVAL, "must be prompt, file:///PATH, https:// or http://"),
         }
     }
 }
 
-/// How a place of a key begins, unless it is asked for.
+/// The prefixes of locations of keys, other than `prompt`.
 const KEY_LOCATIONS: [&str; 3] = ["file:///", "https://", "http://"];
 
-/// The feature that a value of a property needs.
+/// Returns the feature that a value of a property needs.
 fn needed_feature(property: &Property, value: &Value) -> Option<&'static str> {
     let number = value.u64().ok()?;
     match (property.name, property.index_name(number)) {

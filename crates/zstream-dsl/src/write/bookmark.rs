@@ -1,7 +1,7 @@
-//! Bookmarks that change (`dsl_bookmark_create`, `_destroy`, and what snapshots and frees do to them).
+//! Changes of bookmarks (`dsl_bookmark_create`, `_destroy`, and the effects of snapshots and frees on them).
 //!
-//! A bookmark that counts what was freed since its snapshot (`HAS_FBN`) keeps the txg of that snapshot a key of the
-//! deadlists of the head and of its clones, also when the snapshot is gone.
+//! A bookmark that counts what was freed since its snapshot (`HAS_FBN`) keeps the txg of that snapshot as a key in the
+//! deadlists of the head and of its clones, even after the snapshot is destroyed.
 
 use std::sync::Arc;
 use zstream_dmu::ids::{ObjectId, Txg};
@@ -18,12 +18,12 @@ use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader, ZAPIFIED};
 
 impl Bookmark {
-    /// Whether it counts what was freed since its snapshot.
+    /// Returns whether the bookmark counts what was freed since its snapshot.
     pub(super) fn counts_freed(&self) -> bool {
         self.flags.contains(BookmarkFlags::HAS_FBN)
     }
 
-    /// Counts more as freed before the next snapshot.
+    /// Adds to the space that was freed before the next snapshot.
     pub(super) fn add_freed(&mut self, change: Change) {
         let freed = &mut self.phys.freed_before_next;
         add(&mut freed.used_bytes, change.used);
@@ -33,7 +33,7 @@ impl Bookmark {
 }
 
 impl Tx<'_> {
-    /// Writes a bookmark that counts what was freed.
+    /// Stores a bookmark that counts what was freed.
     pub(super) fn put_bookmark(&mut self, head: ObjectId, bookmark: &Bookmark) -> Result<()> {
         match self.read().bookmarks_zap(head)? {
             Some(zap) => Ok(self.zap(zap)?.update(bookmark.short_name(), &bookmark.encode(true))?),
@@ -41,8 +41,8 @@ impl Tx<'_> {
         }
     }
 
-    /// Gives the deadlist of a head that was snapshotted the keys of bookmarks that are younger than the snapshot before
-    /// (`dsl_bookmark_snapshotted`).
+    /// Adds the keys of bookmarks that are younger than the previous snapshot to the deadlist of a head that was
+    /// snapshotted (`dsl_bookmark_snapshotted`).
     pub(super) fn keep_bookmark_keys(
         &mut self,
         head: ObjectId,
@@ -79,10 +79,11 @@ impl Tx<'_> {
         Ok(self.zap(zap)?.add(mark.short_name(), &mark.encode(is_long))?)
     }
 
-    /// Makes a bookmark of a snapshot or of another bookmark (`dsl_bookmark_create`).
+    /// Creates a bookmark of a snapshot or of another bookmark (`dsl_bookmark_create`).
     ///
     /// # Errors
-    /// `ENOENT`, `EEXIST`, `EINVAL` when the source is not in the line of snapshots that led to the bookmark's dataset.
+    /// Fails with `ENOENT`, `EEXIST`, or `EINVAL` if the source is not in the line of snapshots of the bookmark's
+    /// dataset.
     pub fn bookmark(&mut self, source: &str, name: &str) -> Result<()> {
         let not_before = || Error::refused(Errno::EINVAL, format!("{source} is not an ancestor of {name}"));
         let (head, short) = self.dsl().vacant_bookmark(name)?;
@@ -105,7 +106,7 @@ impl Tx<'_> {
         self.add_bookmark(head, &mark)
     }
 
-    /// What a bookmark of a snapshot says, with an empty list of what is left out where the snapshot is redacted.
+    /// Returns the bookmark of a snapshot, with an empty redaction list if the snapshot is redacted.
     fn mark_snapshot(&mut self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
         let mut mark = self.read().bookmark_of(name, snapshot)?;
         if let Some(guids) = self.read().entry(snapshot, crate::dataset::feature::REDACTED_DATASETS)? {
@@ -115,7 +116,7 @@ impl Tx<'_> {
         Ok(mark)
     }
 
-    /// A bookmark of a snapshot that has a list of what is left out (`dsl_bookmark_create_redacted`).
+    /// Creates a bookmark of a snapshot with a redaction list (`dsl_bookmark_create_redacted`).
     pub(super) fn add_redaction_bookmark(
         &mut self,
         head: ObjectId,
@@ -134,7 +135,7 @@ impl Tx<'_> {
     /// Destroys a bookmark (`dsl_bookmark_destroy_sync_impl`).
     ///
     /// # Errors
-    /// `ENOENT`.
+    /// Fails with `ENOENT`.
     pub fn destroy_bookmark(&mut self, name: &str) -> Result<()> {
         let (head, mark) = self.dsl().bookmark(name).map(|(head, mark)| (head.object(), mark))?;
         let zap = self.read().bookmarks_zap(head)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?;
@@ -162,7 +163,7 @@ impl Tx<'_> {
         Ok(self.zap(zap)?.remove(mark.short_name())?)
     }
 
-    /// Frees what belongs to a bookmark that goes.
+    /// Frees what belongs to a bookmark that is destroyed.
     fn drop_bookmark(&mut self, mark: &Bookmark) -> Result<()> {
         if mark.counts_freed() {
             self.feature_add("bookmark_written", -1)?;
@@ -175,7 +176,7 @@ impl Tx<'_> {
         self.feature_add("redaction_bookmarks", -1)
     }
 
-    /// Destroys all bookmarks of a head that goes.
+    /// Destroys all bookmarks of a head that is destroyed.
     pub(super) fn free_bookmarks(&mut self, head: ObjectId) -> Result<()> {
         let Some(zap) = self.read().bookmarks_zap(head)? else { return Ok(()) };
         let long = self.read().entries(Some(zap))?.iter().filter(|(_, value)| value.u64s().len() > 3).count();
@@ -189,9 +190,9 @@ impl Tx<'_> {
         self.feature_add("bookmarks", -1)
     }
 
-    /// What the end of a snapshot means to the bookmarks of its head: more was freed before the next snapshot of those
-    /// between it and the one before; those of the snapshot itself lose it. Gives whether one of these keeps its txg a key
-    /// of deadlists (`dsl_bookmark_ds_destroyed`).
+    /// Updates the bookmarks of a head when one of its snapshots is destroyed. More was then freed before the next
+    /// snapshot of bookmarks between this snapshot and the previous one, and bookmarks of the snapshot itself lose it.
+    /// Returns whether one of the latter keeps its txg as a key in deadlists (`dsl_bookmark_ds_destroyed`).
     pub(super) fn bookmarks_lose(
         &mut self,
         head: ObjectId,
@@ -219,8 +220,7 @@ impl Tx<'_> {
         Ok(keeps_key)
     }
 
-    /// Counts anew for the bookmarks of a snapshot that is followed by another dataset from now on
-    /// (`dsl_bookmark_next_changed`).
+    /// Recounts the bookmarks of a snapshot that is followed by another dataset now (`dsl_bookmark_next_changed`).
     pub(super) fn bookmarks_follow(&mut self, head: ObjectId, snapshot: ObjectId) -> Result<()> {
         let txg = self.read().dataset(snapshot)?.creation_txg;
         for mark in self.read().bookmarks(head, "")? {
@@ -255,7 +255,7 @@ impl Tx<'_> {
 }
 
 impl<M: Mos> Dsl<M> {
-    /// Checks that a bookmark can be made, and gives its head and short name.
+    /// Checks that a bookmark can be created, and returns its head and short name.
     pub(crate) fn vacant_bookmark(self: &Arc<Self>, name: &str) -> Result<(ObjectId, String)> {
         let (head, short) = self.split_bookmark(name)?;
         self.read().require_feature("bookmarks")?;
@@ -267,7 +267,7 @@ impl<M: Mos> Dsl<M> {
 }
 
 impl MosReader<'_> {
-    /// What a bookmark of a snapshot says (`dsl_bookmark_set_phys`).
+    /// Returns the bookmark of a snapshot (`dsl_bookmark_set_phys`).
     pub(super) fn bookmark_of(self, name: &str, snapshot: ObjectId) -> Result<Bookmark> {
         let phys = self.dataset(snapshot)?;
         let mut mark = BookmarkPhys {
@@ -293,8 +293,8 @@ impl MosReader<'_> {
         Ok(Bookmark { name: name.to_owned(), phys: mark })
     }
 
-    /// Whether a bookmark of the head `of` is of a time in the line that led to `head`: of its own directory, or before the
-    /// point where that was cloned.
+    /// Returns whether a bookmark of the head `of` is in the line of snapshots that leads to `head`: in its own
+    /// directory, or before the point at which that was cloned.
     pub(super) fn is_mark_before(self, head: ObjectId, of: ObjectId, mark: &Bookmark) -> Result<bool> {
         let mut dir = self.dataset(head)?.dir;
         let wanted = self.dataset(of)?.dir;

@@ -1,7 +1,7 @@
-//! The verb `change-key`: other keys of users that wrap the keys of datasets (`spa_keystore_change_key`).
+//! The verb `change-key`, which changes the user keys that wrap the keys of datasets (`spa_keystore_change_key`).
 //!
-//! The keys that protect data stay what they are; they are unwrapped with the old key and wrapped with the new one, those of
-//! everything that has the same encryption root and lies below, or below a clone, too.
+//! The keys that protect data do not change. They are unwrapped with the old key and wrapped with the new one, together
+//! with those of all datasets below, or below a clone, that have the same encryption root.
 
 use std::sync::Arc;
 use zstream_dmu::error::Fault as PoolFault;
@@ -17,18 +17,18 @@ use crate::keys::CryptoKey;
 use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader};
 
-/// The key that a dataset is to have.
+/// The new key of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
-    /// In what form the user gives it.
+    /// The form in which the user gives the key.
     pub format: KeyFormat,
     /// The key.
     pub key: WrappingKey,
-    /// Where it comes from, the property `keylocation`; none for where the old one came from.
+    /// The location of the key, the property `keylocation`; none to keep the old one.
     pub location: Option<String>,
 }
 
-/// What a change of keys works on, after every rule was asked.
+/// The dataset of a change of keys, after all checks.
 struct Subject {
     head: ObjectId,
     dir: ObjectId,
@@ -37,34 +37,32 @@ struct Subject {
 }
 
 impl<M: Mos> Dsl<M> {
-    /// The encryption root of a dataset whose key is to be changed, by name, and whether that is itself.
+    /// Returns the encryption root of a dataset whose key is to be changed, and whether that is the dataset itself.
     ///
     /// # Errors
-    /// As [`WritablePool::change_key`].
+    /// Fails like [`WritablePool::change_key`].
     pub fn changeable_key(self: &Arc<Self>, name: &str) -> Result<(Arc<Dir<M>>, bool)> {
         let Subject { dir, root, .. } = self.subject(name)?;
         Ok((self.dir_by_object(root)?, root == dir))
     }
 
-    /// The encryption root that a dataset has after it gave up being one itself (`change-key -i`).
+    /// Returns the encryption root that a dataset gets when it stops being one itself (`change-key -i`).
     ///
     /// # Errors
-    /// As [`WritablePool::inherit_key`].
+    /// Fails like [`WritablePool::inherit_key`].
     pub fn inheritable_key(self: &Arc<Self>, name: &str) -> Result<Arc<Dir<M>>> {
         let Subject { dir, root, .. } = self.subject(name)?;
         let dir = self.dir_by_object(dir)?;
         let refuse = |why: String| Err(Error::refused(Errno::EINVAL, why));
         if root != dir.object() {
-            return refuse(format!("{name} is not an encryption root, and inherits its key already"));
+            return refuse(format!("{name} is not an encryption root: it inherits its key already"));
         }
         let Some(parent) = dir.parent() else {
-            return refuse(format!(
-                "{name} is the root of the pool, which has nothing to inherit a key from"
-            ));
+            return refuse(format!("{name} is the root of the pool, and cannot inherit a key"));
         };
         match self.read().encryption_root(parent.object())? {
             Some(above) => self.dir_by_object(above),
-            None => refuse(format!("{} is not encrypted, so it has no key to inherit", parent.name())),
+            None => refuse(format!("{} is not encrypted, and has no key to inherit", parent.name())),
         }
     }
 
@@ -80,7 +78,7 @@ impl<M: Mos> Dsl<M> {
 }
 
 impl Tx<'_> {
-    /// Wraps the keys of a dataset and of what depends on it anew. Nothing is changed unless all of them can be unwrapped.
+    /// Rewraps the keys of a dataset and its dependents. Nothing changes unless all of them can be unwrapped.
     fn rewrap(&mut self, subject: &Subject, old: &WrappingKey, new: (ObjectId, &NewKey)) -> Result<()> {
         let (root, new) = new;
         let mut wrapped: Vec<(ObjectId, WrappedKey)> = Vec::new();
@@ -90,7 +88,7 @@ impl Tx<'_> {
                 PoolFault::WrongKey if dir != subject.dir => match read.dir_name(dir) {
                     Ok(name) => Error::refused(
                         Errno::EACCES,
-                        format!("the key of its encryption root does not open {name}, so its keys cannot be wrapped anew"),
+                        format!("cannot rewrap the keys of {name}: they are not wrapped by the key of its encryption root"),
                     ),
                     Err(error) => error,
                 },
@@ -108,19 +106,20 @@ impl Tx<'_> {
 }
 
 impl WritablePool {
-    /// Gives a dataset another key, with which it is an encryption root. `input` is what the user knows of its key so far,
+    /// Gives a dataset another key, which makes it an encryption root. `input` is the user's input for its present key,
     /// which is that of its encryption root.
     ///
     /// # Errors
-    /// `EINVAL` when it is not encrypted, a clone, or becomes a root without a place of its key; `EACCES` when something that
-    /// depends on it is not opened by its key; [`WrongKey`](PoolFault::WrongKey). Nothing was changed then.
+    /// Fails with `EINVAL` if the dataset is not encrypted, is a clone, or becomes an encryption root without
+    /// `keylocation`; with `EACCES` if its key does not wrap the keys of a dependent; and with
+    /// [`WrongKey`](PoolFault::WrongKey). Nothing has changed then.
     pub fn change_key(&mut self, name: &str, input: &[u8], new: &NewKey) -> Result<()> {
         let mut tx = self.tx();
         let subject = tx.dsl().subject(name)?;
         if subject.root != subject.dir && new.location.is_none() {
             return Err(Error::refused(
                 Errno::EINVAL,
-                format!("{name} becomes an encryption root: it needs a keylocation"),
+                format!("{name} becomes an encryption root, which requires keylocation"),
             ));
         }
         let old = tx.read().current_key(&subject, input)?;
@@ -133,12 +132,13 @@ impl WritablePool {
         Ok(())
     }
 
-    /// Makes a dataset inherit the key of the one above it, so that it is an encryption root no longer. `input` is what the
-    /// user knows of its own key, `above` of that of the encryption root above.
+    /// Makes a dataset inherit the key of the dataset above it, so that it is no longer an encryption root. `input` is
+    /// the user's input for its own key, `above` for that of the encryption root above.
     ///
     /// # Errors
-    /// `EINVAL` when it is not an encryption root, a clone, the root of the pool, or below a dataset that is not encrypted;
-    /// `EACCES` when something that depends on it is not opened by its key; [`WrongKey`](PoolFault::WrongKey). Nothing was changed then.
+    /// Fails with `EINVAL` if the dataset is not an encryption root, is a clone or the root of the pool, or is below a
+    /// dataset that is not encrypted; with `EACCES` if its key does not wrap the keys of a dependent; and with
+    /// [`WrongKey`](PoolFault::WrongKey). Nothing has changed then.
     pub fn inherit_key(&mut self, name: &str, input: &[u8], above: &[u8]) -> Result<()> {
         let mut tx = self.tx();
         let root = tx.dsl().inheritable_key(name)?.object();
@@ -160,8 +160,8 @@ impl WritablePool {
 }
 
 impl MosReader<'_> {
-    /// The key that wraps the keys of a dataset: that of its encryption root, or where the two were parted, which old
-    /// software did, the one that it came with.
+    /// Returns the key that wraps the keys of a dataset: that of its encryption root or, if old software has parted the
+    /// two, the one that belonged to the keys.
     fn current_key(self, subject: &Subject, input: &[u8]) -> Result<WrappingKey> {
         let missing = || Error::corrupt("crypto key", "an encryption root has no keys");
         let own = self.keys_of(subject.dir)?.ok_or_else(missing)?;

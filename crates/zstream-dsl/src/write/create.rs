@@ -10,23 +10,24 @@ use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
 impl Tx<'_> {
-    /// Makes a filesystem or volume without an object set: whoever makes that has the ledger count its blocks. The names
-    /// of its snapshots are case-insensitive where those of its files are.
+    /// Creates a filesystem or volume without an object set. Its creator has the blocks of the object set counted by
+    /// the ledger. The names of its snapshots are case-insensitive if those of its files are.
     ///
     /// # Errors
-    /// `EEXIST`, `ENOENT` when there is nothing above it, `EINVAL` when that is a volume or this cannot be its name,
-    /// `ENAMETOOLONG`.
+    /// Fails with `EEXIST`, `ENOENT` if the parent does not exist, `EINVAL` if the parent is a volume or the name is
+    /// not valid, and `ENAMETOOLONG`.
     pub fn create(&mut self, name: &str, is_case_insensitive: bool) -> Result<ObjectId> {
         let place = self.read().vacant(name)?;
         self.create_dataset(place.parent, &place.name, None, DatasetFlags::of_new(is_case_insensitive))
     }
 
-    /// Makes snapshots, all or none (`dsl_dataset_snapshot`). What was written to their datasets in this transaction group
-    /// must be synced, and nothing more may be written to them in it.
+    /// Creates snapshots, all or none (`dsl_dataset_snapshot`). Changes of their datasets in this transaction group
+    /// must be synced, and no more may follow in it.
     ///
     /// # Errors
-    /// `ENOENT` when there is no dataset of the name, `EEXIST`, `EXDEV` when two are of one dataset, `ENAMETOOLONG`, `EBUSY`
-    /// when one was received in part only, `EAGAIN` when one has a snapshot of this transaction group.
+    /// Fails with `ENOENT` if a dataset does not exist, `EEXIST`, `EXDEV` if two snapshots are of one dataset,
+    /// `ENAMETOOLONG`, `EBUSY` if a dataset was received in part only, and `EAGAIN` if a dataset has a snapshot of this
+    /// transaction group.
     pub fn snapshot(&mut self, names: &[String]) -> Result<Vec<ObjectId>> {
         let mut heads = BTreeSet::new();
         let mut plan = Vec::new();
@@ -37,7 +38,7 @@ impl Tx<'_> {
             if !heads.insert(head) {
                 return Err(Error::refused(
                     Errno::EXDEV,
-                    format!("{name} is the second snapshot of one dataset"),
+                    format!("{name} is the second snapshot of the same dataset"),
                 ));
             }
             self.read().check_not_filled(head)?;
@@ -52,23 +53,27 @@ impl Tx<'_> {
             .collect()
     }
 
-    /// Refuses to make the snapshot `name` in the transaction group of the one before it.
+    /// Checks that the snapshot `name` is not created in the transaction group of the previous one.
     pub(super) fn check_not_too_close(&self, head: ObjectId, name: &str) -> Result<()> {
         if self.read().dataset(head)?.prev_snapshot_txg >= self.txg() {
-            return Err(Error::refused(Errno::EAGAIN, format!("{name} follows a snapshot too closely")));
+            return Err(Error::refused(
+                Errno::EAGAIN,
+                format!("{name} is in the same transaction group as another snapshot"),
+            ));
         }
         Ok(())
     }
 
-    /// Makes a clone of a snapshot, with the header of its intent log where it has one: that is still to be taken away.
+    /// Creates a clone of a snapshot, with the header of the snapshot's intent log, if any, which the caller has to
+    /// remove.
     ///
     /// # Errors
-    /// `ENOENT` when there is no such snapshot; as for [`create`](Self::create).
+    /// Fails with `ENOENT` if there is no such snapshot, and like [`create`](Self::create).
     pub(super) fn clone_snapshot(&mut self, origin: &str, name: &str) -> Result<ObjectId> {
         let snapshot = self.dsl().snapshot(origin)?.object();
         let place = self.read().vacant(name)?;
         if self.read().dataset(snapshot)?.flags.contains(DatasetFlags::DEFER_DESTROY) {
-            return Err(Error::refused(Errno::ENOENT, format!("{origin} is to be destroyed")));
+            return Err(Error::refused(Errno::ENOENT, format!("{origin} is marked for destruction")));
         }
         self.check_old_log(snapshot)?;
         self.create_dataset(place.parent, &place.name, Some(snapshot), DatasetFlags::empty())

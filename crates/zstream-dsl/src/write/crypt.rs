@@ -1,7 +1,7 @@
-//! Keys of encrypted datasets that are made (`dsl_crypto_key_create_sync`) and loaded.
+//! Creation (`dsl_crypto_key_create_sync`) and loading of the keys of encrypted datasets.
 //!
-//! A new encrypted dataset gets keys of its own, wrapped by the key of its encryption root: itself, where a key is given for
-//! it, else the one of the dataset above.
+//! A new encrypted dataset gets keys of its own. They are wrapped by the key of its encryption root: the dataset itself
+//! if a key is given for it, or else that of the dataset above.
 
 use std::sync::Arc;
 
@@ -19,22 +19,22 @@ use crate::error::{Error, Result};
 use crate::keys::CryptoKey;
 use crate::reader::RECEIVE_CHILD;
 
-/// What wraps the keys of a new dataset.
+/// The wrapping of the keys of a new dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrapping {
-    /// The encryption root; none where that is the new dataset.
+    /// The encryption root; none if it is the new dataset.
     pub root: Option<ObjectId>,
-    /// In what form the user gives its key.
+    /// The form in which the user gives the key.
     pub format: KeyFormat,
     /// The key.
     pub key: WrappingKey,
 }
 
 impl Tx<'_> {
-    /// Gives a new head without an object set keys of its own.
+    /// Creates keys for a new head without an object set.
     ///
     /// # Errors
-    /// `ENOTSUP` when the pool cannot have encrypted datasets; the suite does not exist.
+    /// Fails with `ENOTSUP` if the pool does not support encrypted datasets, or if the suite does not exist.
     pub fn create_keys(
         &mut self,
         head: ObjectId,
@@ -44,8 +44,9 @@ impl Tx<'_> {
         self.read().require_feature("encryption")?;
         if !self.read().feature_enabled("bookmark_v2")? {
             let erratum = Erratum::NoIvSet;
-            let why =
-                format!("new encrypted datasets need the feature bookmark_v2, or they would have {erratum}");
+            let why = format!(
+                "new encrypted datasets require feature bookmark_v2: without it they would have {erratum}"
+            );
             return Err(Error::refused(Errno::ENOTSUP, why));
         }
         let dir = self.read().dataset(head)?.dir;
@@ -58,11 +59,11 @@ impl Tx<'_> {
 }
 
 impl WritablePool {
-    /// Gives a new head without an object set keys of its own, with which its blocks are protected and read from now on.
-    /// `location` is where the key of a new encryption root comes from.
+    /// Creates keys for a new head without an object set, with which its blocks are protected and read from now on.
+    /// `location` is the location of the key of a new encryption root.
     ///
     /// # Errors
-    /// As [`Tx::create_keys`] and [`Tx::set_property`].
+    /// Fails like [`Tx::create_keys`] and [`Tx::set_property`].
     pub fn encrypt(
         &mut self,
         head: ObjectId,
@@ -81,17 +82,17 @@ impl WritablePool {
         Ok(())
     }
 
-    /// What wraps the keys of those whose encryption root is `root`, if its key was loaded.
+    /// Returns the wrapping of the datasets whose encryption root is `root`, if its key is loaded.
     #[must_use]
     pub fn wrapping(&self, root: ObjectId) -> Option<&Wrapping> {
         self.wrappings.get(&root)
     }
 
-    /// Gives a head the keys of a raw stream, as [`Tx::receive_keys`] does, after it was made an encryption root with its old
-    /// ones where `becomes_root` asks for it; gives the heads that became encryption roots because they have the old key.
+    /// Gives a head the keys of a raw stream, like [`Tx::receive_keys`]. With `becomes_root`, it first becomes an
+    /// encryption root with its old keys. Returns the heads that became encryption roots because they keep the old key.
     ///
     /// # Errors
-    /// As [`Tx::make_encryption_root`] and [`Tx::receive_keys`].
+    /// Fails like [`Tx::make_encryption_root`] and [`Tx::receive_keys`].
     pub fn receive_keys(
         &mut self,
         head: ObjectId,
@@ -112,7 +113,7 @@ impl WritablePool {
         Ok(detached)
     }
 
-    /// Keeps what wraps the keys of those whose encryption root is `root` from now on; none where nothing of it is known.
+    /// Stores the wrapping of the datasets whose encryption root is `root`; none if it is unknown.
     pub(super) fn set_wrapping(&mut self, root: ObjectId, wrapping: Option<Wrapping>) {
         match wrapping {
             Some(wrapping) => self.wrappings.insert(root, Wrapping { root: Some(root), ..wrapping }),
@@ -120,18 +121,18 @@ impl WritablePool {
         };
     }
 
-    /// Sets the keys with which the blocks of a head are protected and read.
+    /// Sets the key with which the blocks of a head are protected and read.
     pub fn add_key(&mut self, head: ObjectId, key: &Arc<DatasetKey>) {
         self.keyring.insert(head.0, Arc::clone(key));
         self.pool.parts().writer.add_key(head.0, Arc::clone(key));
     }
 
-    /// Loads the keys of every dataset whose encryption root is `root`, with what the user knows, and gives what wraps them:
-    /// also those of what an interrupted receive has left. Those whose keys it does not open, though they say so, stay
-    /// locked.
+    /// Loads the keys of every dataset whose encryption root is `root`, the state of interrupted receives included,
+    /// with the user's input. Returns the wrapping. Datasets whose keys cannot be unwrapped with it, although they name
+    /// that root, remain locked.
     ///
     /// # Errors
-    /// [`WrongKey`](PoolFault::WrongKey) when the input is not the key; the root is not encrypted.
+    /// Fails with [`WrongKey`](PoolFault::WrongKey) if the input is not the key, and if the root is not encrypted.
     pub fn load_key(&mut self, root: ObjectId, input: &[u8]) -> Result<Wrapping> {
         let mut found = Vec::new();
         let (wrapping, keys) = {

@@ -1,7 +1,7 @@
-//! Deadlists that change (`dsl_deadlist_insert`, `_clone`, `_merge`, ...).
+//! Changes of deadlists (`dsl_deadlist_insert`, `_clone`, `_merge`, ...).
 //!
-//! Each entry is a list of its own. Empty ones share one list of the whole pool where it has the feature `empty_bpobj`,
-//! whose count says how often; the first block gives an entry a list of its own.
+//! Each entry is a list of its own. If the pool has the feature `empty_bpobj`, empty ones share one list of the whole
+//! pool, whose feature count is the number of uses. The first block gives an entry a list of its own.
 
 use std::collections::BTreeMap;
 
@@ -22,11 +22,11 @@ use crate::deadlist::{Deadlist, DeadlistPhys, Entry};
 use crate::error::{Error, Result};
 use crate::reader::MosReader;
 
-/// Name of the shared empty list in the MOS's directory.
+/// The name of the shared empty list in the MOS's directory.
 const EMPTY_LIST: &str = "empty_bpobj";
 
 impl Deadlist {
-    /// The entry under which blocks of this birth stand.
+    /// Returns the entry for blocks of this birth.
     fn entry_of(&self, birth: Txg) -> Result<Entry> {
         let before = self.entries.partition_point(|entry| entry.min_txg < birth);
         before.checked_sub(1).and_then(|at| self.entries.get(at)).copied().ok_or_else(|| {
@@ -36,7 +36,7 @@ impl Deadlist {
 }
 
 impl Tx<'_> {
-    /// An empty deadlist (`dsl_deadlist_alloc`).
+    /// Creates an empty deadlist (`dsl_deadlist_alloc`).
     pub(super) fn create_deadlist(&mut self) -> Result<ObjectId> {
         let new = NewObject::new(ObjectType::DEADLIST, 0)
             .with_bonus(ObjectType::DEADLIST_HDR, DeadlistPhys::LEN as u16);
@@ -44,7 +44,8 @@ impl Tx<'_> {
         Ok(zap::write::create_with(self.mos_mut(), &new, &zap)?)
     }
 
-    /// A deadlist with the keys of another one that are less than `below`, and no blocks (`dsl_deadlist_clone`).
+    /// Creates a deadlist with the keys of another one that are less than `below`, and without blocks
+    /// (`dsl_deadlist_clone`).
     pub(super) fn clone_deadlist(&mut self, from: ObjectId, below: Txg) -> Result<ObjectId> {
         let keys = self.read().deadlist(from)?.entries;
         let object = self.create_deadlist()?;
@@ -60,13 +61,13 @@ impl Tx<'_> {
         Ok(self.zap(object)?.add(number_key(key.0), &Value::word(list.0))?)
     }
 
-    /// A new list of blocks, as it is while a deadlist counts no frees.
+    /// Creates a list of blocks, in the form that deadlists without a count of frees use.
     pub(super) fn create_list(&mut self) -> Result<ObjectId> {
         let counts_freed = self.read().feature_active("livelist")?;
         Ok(lists::create(self.mos_mut(), LIST_BLOCK_BYTES, counts_freed)?)
     }
 
-    /// An empty list: the shared one, once more (`bpobj_alloc_empty`).
+    /// Returns an empty list, which counts as one more use if it is the shared one (`bpobj_alloc_empty`).
     fn empty_list(&mut self) -> Result<ObjectId> {
         if !self.read().feature_enabled(EMPTY_LIST)? {
             return self.create_list();
@@ -83,7 +84,7 @@ impl Tx<'_> {
         Ok(list)
     }
 
-    /// Uses the shared empty list once less (`bpobj_decr_empty`).
+    /// Removes one use of the shared empty list (`bpobj_decr_empty`).
     fn drop_empty(&mut self) -> Result<()> {
         self.feature_add(EMPTY_LIST, -1)?;
         if !self.read().feature_active(EMPTY_LIST)?
@@ -98,7 +99,8 @@ impl Tx<'_> {
     /// Changes the sums of a deadlist.
     fn add_deadlist_space(&mut self, object: ObjectId, change: Change) -> Result<()> {
         let mut bonus = self.mos.info(object)?.bonus()?.to_vec();
-        let short = || Error::corrupt("deadlist", format!("bonus of {} bytes", bonus.len()));
+        let short =
+            || Error::corrupt("deadlist", format!("bonus is {} bytes, which is too short", bonus.len()));
         let mut space = Space::read(&bonus, ByteOrder::Little).ok_or_else(short)?;
         add(&mut space.used_bytes, change.used);
         add(&mut space.compressed_bytes, change.compressed);
@@ -133,7 +135,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Puts a list into an entry of a deadlist, to which it belongs from then on (`dle_enqueue_subobj`).
+    /// Adds a list to an entry of a deadlist, which owns it from then on (`dle_enqueue_subobj`).
     fn put_below(&mut self, object: ObjectId, entry: Entry, list: ObjectId) -> Result<()> {
         if self.read().is_shared_empty(list)? {
             return self.drop_empty();
@@ -145,27 +147,28 @@ impl Tx<'_> {
         Ok(lists::enqueue_list(self.mos_mut(), entry.blocks, list)?)
     }
 
-    /// Removes a key, whose blocks go to the one before it (`dsl_deadlist_remove_key`). A key that is not there is none.
+    /// Removes a key and moves its blocks to the previous one (`dsl_deadlist_remove_key`). A missing key is not an
+    /// error.
     pub(super) fn remove_deadlist_key(&mut self, object: ObjectId, key: Txg) -> Result<()> {
         let deadlist = self.read().deadlist(object)?;
         let Some(at) = deadlist.entries.iter().position(|entry| entry.min_txg == key) else {
             return Ok(());
         };
         let Some(before) = at.checked_sub(1) else {
-            return Err(Error::corrupt("deadlist", format!("{object} has nothing before its key {key}")));
+            return Err(Error::corrupt("deadlist", format!("{object} has no entry before its key {key}")));
         };
         self.zap(object)?.remove(number_key(key.0))?;
         self.put_below(object, deadlist.entries[before], deadlist.entries[at].blocks)
     }
 
-    /// Moves all entries of the deadlist `from` into another one, and leaves it without any (`dsl_deadlist_merge`).
+    /// Moves all entries of the deadlist `from` into another one (`dsl_deadlist_merge`).
     pub(super) fn merge_deadlists(&mut self, into: ObjectId, from: ObjectId) -> Result<()> {
         let old = self.read().deadlist(from)?;
         for entry in &old.entries {
             let space = self.read().list_space(entry.blocks)?;
-            // Read again: an entry may have got a list of its own.
+            // Read again, since an entry may have got a list of its own.
             let to = self.read().deadlist(into)?;
-            // An entry's blocks are younger than its key says, and no older than what the key before it takes.
+            // The blocks of an entry are younger than its key, and not older than the blocks of the key before it.
             let to =
                 to.entries.iter().rev().find(|to| to.min_txg <= entry.min_txg).copied().ok_or_else(|| {
                     Error::corrupt("deadlist", format!("{into} has no entry for the key {}", entry.min_txg))
@@ -177,7 +180,7 @@ impl Tx<'_> {
         self.add_deadlist_space(from, Change::of(&old.space).negated())
     }
 
-    /// Removes the entries whose keys are at least `from`, and frees their blocks. Gives the space that they took.
+    /// Removes the entries whose keys are at least `from`, and frees their blocks. Returns their space.
     pub(super) fn free_dead(&mut self, object: ObjectId, from: Txg) -> Result<Space> {
         let space = self.read().dead_space(object, from, Txg(u64::MAX))?;
         for entry in self.read().deadlist(object)?.entries {
@@ -190,7 +193,7 @@ impl Tx<'_> {
         Ok(space)
     }
 
-    /// Frees the blocks of a list, and the list.
+    /// Frees a list and the blocks in it.
     fn free_list(&mut self, list: ObjectId) -> Result<()> {
         if self.read().is_shared_empty(list)? {
             return self.drop_empty();
@@ -218,7 +221,7 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// A deadlist of the format of today.
+    /// Returns a deadlist of the current format.
     pub(super) fn deadlist(self, object: ObjectId) -> Result<Deadlist> {
         let list = Deadlist::open(self.mos, object)?;
         if self.mos.info(object)?.bonus_type != ObjectType::DEADLIST_HDR {
@@ -231,7 +234,7 @@ impl MosReader<'_> {
         Ok(self.directory(EMPTY_LIST)? == Some(list))
     }
 
-    /// The space of a list.
+    /// Returns the space of a list.
     pub(super) fn list_space(self, list: ObjectId) -> Result<Space> {
         let list = BpObj::open(self.mos, list)?;
         Ok(Space {
@@ -241,7 +244,8 @@ impl MosReader<'_> {
         })
     }
 
-    /// The space of the entries whose keys are at least `from` and less than `below` (`dsl_deadlist_space_range`).
+    /// Returns the space of the entries whose keys are at least `from` and less than `below`
+    /// (`dsl_deadlist_space_range`).
     pub(super) fn dead_space(self, object: ObjectId, from: Txg, below: Txg) -> Result<Space> {
         let mut sum = Space::default();
         for entry in self.deadlist(object)?.entries {
@@ -256,12 +260,12 @@ impl MosReader<'_> {
     }
 }
 
-/// Whether a block takes room on vdevs.
+/// Returns whether a block uses space on vdevs.
 pub(super) fn has_places(block: &BlockPointer) -> bool {
     !block.is_hole() && !block.is_embedded() && !block.is_redacted()
 }
 
-/// What a block adds to the sums.
+/// Returns the amount that a block adds to the sums.
 pub(super) fn change_of(block: &SizedBlock) -> Change {
     Change {
         used: block.used_bytes as i64,

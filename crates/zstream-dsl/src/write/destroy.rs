@@ -1,15 +1,15 @@
-//! Destroying snapshots, filesystems and volumes (`dsl_destroy_snapshot_sync_impl`, `dsl_destroy_head_sync_impl`).
+//! Destruction of snapshots, filesystems and volumes (`dsl_destroy_snapshot_sync_impl`, `dsl_destroy_head_sync_impl`).
 //!
-//! When a snapshot goes, its blocks that nobody else has are those on the deadlist of the next one that are younger than
-//! the one before:
+//! The blocks that only a destroyed snapshot has are on the deadlist of the next snapshot, and are younger than the
+//! previous one:
 //!
 //! ```text
 //! before       S            next         next's deadlist:  keys below before's birth   before has them too
 //!   |----------|-------------|                             keys from there on          only S has them: free
 //! ```
 //!
-//! The rest of that deadlist and the one of S become one. Blocks are freed in the transaction group that destroys what
-//! held them; OpenZFS leaves them to later ones.
+//! The rest of that deadlist and the deadlist of S are merged. Blocks are freed in the transaction group of the
+//! destroy; OpenZFS leaves them to later ones.
 
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::intent_log;
@@ -27,11 +27,11 @@ use crate::phys::DatasetFlags;
 use crate::reader::MosReader;
 
 impl Tx<'_> {
-    /// Destroys snapshots by name, all or none. Those with holds or clones are refused, or with `defer` marked to be
-    /// destroyed with the last of them.
+    /// Destroys snapshots by name, all or none. A snapshot with holds or clones is an error or, with `defer`, is
+    /// destroyed together with the last of them.
     ///
     /// # Errors
-    /// `ENOENT`, `EBUSY`, `EEXIST`.
+    /// Fails with `ENOENT`, `EBUSY`, `EEXIST`.
     pub fn destroy_snapshots(&mut self, names: &[String], defer: bool) -> Result<()> {
         let snapshots = names
             .iter()
@@ -51,12 +51,12 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Destroys a snapshot that has neither clones nor holds.
+    /// Destroys a snapshot without clones and holds.
     pub(super) fn destroy_snapshot(&mut self, snapshot: ObjectId) -> Result<()> {
         self.read().refuse_remapped(snapshot)?;
         let gone = self.read().dataset(snapshot)?;
         let next = gone.next.ok_or_else(|| {
-            Error::corrupt("DSL dataset", format!("nothing follows the snapshot {snapshot}"))
+            Error::corrupt("DSL dataset", format!("the snapshot {snapshot} has no next dataset"))
         })?;
         let name = self.read().short_name(snapshot)?;
         let head = self.read().head_of(gone.dir)?;
@@ -114,7 +114,8 @@ impl Tx<'_> {
         self.free_zapified(snapshot)
     }
 
-    /// Counts anew what a head has for itself, after the snapshot before it went (`dsl_dataset_recalc_head_uniq`).
+    /// Recounts the unique space of a head, after the snapshot before it was destroyed
+    /// (`dsl_dataset_recalc_head_uniq`).
     fn recount_unique(&mut self, head: ObjectId, old_unique: u64) -> Result<()> {
         let phys = self.read().dataset(head)?;
         let before = match phys.prev_snapshot {
@@ -136,7 +137,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Takes a key from the deadlists of the clones of a directory that are younger, and of their clones
+    /// Removes a key from the deadlists of the younger clones of a directory, and of their clones
     /// (`dsl_dir_remove_clones_key`).
     pub(super) fn remove_clones_key(&mut self, dir: ObjectId, key: Txg) -> Result<()> {
         let mut dirs = vec![dir];
@@ -156,14 +157,14 @@ impl Tx<'_> {
     /// Destroys a filesystem, volume or clone by name.
     ///
     /// # Errors
-    /// `ENOENT`, `EBUSY` when it has snapshots, `EEXIST` when it has children.
+    /// Fails with `ENOENT`, `EBUSY` if it has snapshots, and `EEXIST` if it has children.
     pub fn destroy(&mut self, name: &str) -> Result<()> {
         let head = self.dsl().head(name)?.object();
         self.read().check_destroy_head(head)?;
         self.destroy_head(head)
     }
 
-    /// Destroys a head that has neither snapshots nor children, and the origin that waited for that.
+    /// Destroys a head without snapshots and children, and its origin if that is marked for destruction.
     pub(super) fn destroy_head(&mut self, head: ObjectId) -> Result<()> {
         self.read().refuse_remapped(head)?;
         let gone = self.read().dataset(head)?;
@@ -228,8 +229,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Frees the blocks of a head's intent log, which nobody counts. Its records were replayed, or the pool would not be
-    /// open for changes: what is left is what was allocated for the next ones.
+    /// Frees the blocks of a head's intent log, which are not part of any count. Its records were replayed, since the
+    /// pool would not be open for changes otherwise: only blocks that were allocated for further records are left.
     fn free_log(&mut self, head: ObjectId) -> Result<()> {
         if self.read().dataset(head)?.root.is_hole() {
             return Ok(());
@@ -248,8 +249,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Refuses to begin with the content of a snapshot of this transaction group that has the header of an intent log: the
-    /// objset block without it would look as if the snapshot had it too.
+    /// Checks that a snapshot of this transaction group does not have the header of an intent log. A head with its
+    /// content needs an objset block without the header, and the snapshot could not be distinguished from it.
     pub(super) fn check_old_log(&self, snapshot: ObjectId) -> Result<()> {
         let phys = self.read().dataset(snapshot)?;
         if phys.creation_txg >= self.txg()
@@ -257,17 +258,20 @@ impl Tx<'_> {
             && self.read().objset_locked(snapshot)?.has_intent_log()
         {
             let name = self.read().full_name(snapshot)?;
-            return Err(Error::refused(Errno::EAGAIN, format!("{name} has an intent log and is too new")));
+            return Err(Error::refused(
+                Errno::EAGAIN,
+                format!("{name} has an intent log and was created in this transaction group"),
+            ));
         }
         Ok(())
     }
 
-    /// Destroys a directory whose dataset is gone (`dsl_dir_destroy_sync`).
+    /// Destroys a directory whose dataset was destroyed (`dsl_dir_destroy_sync`).
     fn destroy_dir(&mut self, dir: ObjectId) -> Result<()> {
         let phys = self.read().dir(dir)?;
-        let parent = phys.parent.ok_or_else(|| {
-            Error::refused(Errno::EINVAL, "the root directory of a pool cannot be destroyed")
-        })?;
+        let parent = phys
+            .parent
+            .ok_or_else(|| Error::refused(Errno::EINVAL, "cannot destroy the root directory of a pool"))?;
         let name = self.read().dir_name(dir)?;
         let name = name.rsplit('/').next().unwrap_or_default();
         self.adjust_counts(parent, FILESYSTEM_COUNT, -1)?;
@@ -287,7 +291,7 @@ impl Tx<'_> {
         self.free_zapified(dir)
     }
 
-    /// No longer boots from a dataset that goes (`spa_prop_clear_bootfs`).
+    /// Clears the property `bootfs` if it names a dataset that is destroyed (`spa_prop_clear_bootfs`).
     fn clear_bootfs(&mut self, dataset: ObjectId) -> Result<()> {
         if let Some(props) = self.read().directory("pool_props")?
             && self.read().lookup_object(Some(props), "bootfs")? == Some(dataset)
@@ -297,7 +301,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Forgets the errors that were found in a head (`spa_delete_dataset_errlog`).
+    /// Removes the errors that were found in a head (`spa_delete_dataset_errlog`).
     fn forget_errors(&mut self, head: ObjectId) -> Result<()> {
         if !self.read().feature_enabled("head_errlog")? {
             return Ok(());
@@ -314,7 +318,7 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// Refuses to destroy a snapshot that is needed.
+    /// Checks that a snapshot can be destroyed.
     pub(super) fn check_destroy_snapshot(self, snapshot: ObjectId) -> Result<()> {
         let phys = self.dataset(snapshot)?;
         if !phys.is_snapshot() {
@@ -331,7 +335,7 @@ impl MosReader<'_> {
         Ok(())
     }
 
-    /// Refuses to destroy a head that is needed.
+    /// Checks that a head can be destroyed.
     pub(super) fn check_destroy_head(self, head: ObjectId) -> Result<()> {
         let phys = self.dataset(head)?;
         let name = || self.dir_name(phys.dir);

@@ -1,29 +1,29 @@
-//! Numbers for guids and salts.
+//! Source of numbers for guids and salts.
 
 use zstream_dmu::error::Result;
 use zstream_dmu::random::Random;
 
-/// Where guids and salts come from: the system, or a seed, so that the same steps give the same image.
+/// The source of guids and salts: the system, or a seed, so that the same steps make the same image.
 ///
-/// Keys and what protects them never come from a seed.
+/// Keys and their protection never depend on a seed.
 #[derive(Debug)]
 pub enum Entropy {
     /// The system's random numbers.
     System(Random),
-    /// A seed, counted on (SplitMix64).
+    /// A seed and its successors (SplitMix64).
     Seed(u64),
 }
 
 impl Entropy {
-    /// The system's random numbers.
+    /// Returns a source of the system's random numbers.
     ///
     /// # Errors
-    /// When the system has none.
+    /// Fails if the system has none.
     pub fn system() -> Result<Self> {
         Ok(Self::System(Random::system()?))
     }
 
-    /// Numbers that follow from a seed.
+    /// Returns a source of the numbers that follow from a seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self::Seed(seed)

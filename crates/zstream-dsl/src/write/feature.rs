@@ -1,4 +1,4 @@
-//! Counts of features (`spa_feature_incr`, `spa_feature_decr`), and the features that datasets activate in themselves.
+//! Feature counts of the pool (`spa_feature_incr`, `spa_feature_decr`), and the features that are active in datasets.
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::reader::known_feature as known;
 
 impl Tx<'_> {
-    /// Counts a feature up or down.
+    /// Adds to the count of a feature.
     ///
     /// # Errors
-    /// When the pool does not have it, or it would be used less than never.
+    /// Fails if the pool does not have the feature, or if the count would become negative.
     pub fn feature_add(&mut self, name: &'static str, change: i64) -> Result<()> {
         let feature = known(name)?;
         self.read().require_feature(name)?;
@@ -21,15 +21,15 @@ impl Tx<'_> {
             .feature_zap(feature)?
             .ok_or_else(|| Error::corrupt("MOS directory", "no features"))?;
         let count = count.checked_add_signed(change).ok_or_else(|| {
-            Error::corrupt("feature", format!("{name} is counted {count} times, changed by {change}"))
+            Error::corrupt("feature", format!("{name} has count {count}, which cannot change by {change}"))
         })?;
         Ok(self.zap(zap)?.update(feature.guid, &Value::word(count))?)
     }
 
-    /// Activates a feature in a dataset, unless it is (`dsl_dataset_activate_feature`).
+    /// Activates a feature in a dataset, unless it is already active (`dsl_dataset_activate_feature`).
     ///
     /// # Errors
-    /// When the pool does not have it.
+    /// Fails if the pool does not have the feature.
     pub fn activate_feature(&mut self, dataset: ObjectId, name: &'static str, value: &Value) -> Result<()> {
         let guid = known(name)?.guid;
         if self.read().entry(dataset, guid)?.is_some() {
@@ -39,16 +39,16 @@ impl Tx<'_> {
         self.set_entry(dataset, guid, value)
     }
 
-    /// Takes a feature back from a dataset (`dsl_dataset_deactivate_feature`).
+    /// Deactivates a feature in a dataset (`dsl_dataset_deactivate_feature`).
     ///
     /// # Errors
-    /// When it did not have it.
+    /// Fails if the feature is not active.
     pub fn deactivate_feature(&mut self, dataset: ObjectId, name: &'static str) -> Result<()> {
         self.feature_add(name, -1)?;
         Ok(self.zap(dataset)?.remove(known(name)?.guid)?)
     }
 
-    /// Activates in one dataset the features of another.
+    /// Activates the features of one dataset in another one.
     pub(super) fn copy_features(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
         for (feature, value) in self.read().dataset_features(from)? {
             self.activate_feature(to, feature.name, &value)?;
@@ -56,7 +56,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Takes all features back from a dataset that goes away.
+    /// Deactivates all features of a dataset that is destroyed.
     pub(super) fn drop_features(&mut self, dataset: ObjectId) -> Result<()> {
         for (feature, _) in self.read().dataset_features(dataset)? {
             self.deactivate_feature(dataset, feature.name)?;

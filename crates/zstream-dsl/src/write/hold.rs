@@ -14,19 +14,22 @@ use crate::reader::MosReader;
 const TAG_BYTES_MAX: usize = 255;
 
 impl Tx<'_> {
-    /// Puts a hold on snapshots, on all or none.
+    /// Adds a hold to snapshots, to all or none.
     ///
     /// # Errors
-    /// `ENOENT`, `EEXIST` when a snapshot has the hold, `E2BIG` when the tag is too long.
+    /// Fails with `ENOENT`, `EEXIST` if a snapshot already has the hold, and `E2BIG` if the tag is too long.
     pub fn hold(&mut self, tag: &str, names: &[String]) -> Result<()> {
         if tag.is_empty() || tag.len() > TAG_BYTES_MAX {
-            return Err(Error::refused(Errno::E2BIG, format!("a tag has 1 to {TAG_BYTES_MAX} bytes")));
+            return Err(Error::refused(
+                Errno::E2BIG,
+                format!("the tag must have 1 to {TAG_BYTES_MAX} bytes"),
+            ));
         }
         let mut plan = Vec::new();
         for name in names {
             let snapshot = self.dsl().snapshot(name)?.object();
             if self.read().lookup(self.read().dataset(snapshot)?.holds, tag)?.is_some() {
-                return Err(Error::refused(Errno::EEXIST, format!("{name} has the hold {tag} already")));
+                return Err(Error::refused(Errno::EEXIST, format!("{name} already has the hold {tag}")));
             }
             plan.push(snapshot);
         }
@@ -45,10 +48,11 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Takes a hold off snapshots, off all or none. What waited for its last hold to be destroyed is destroyed.
+    /// Removes a hold from snapshots, from all or none. Snapshots that are marked for destruction are destroyed with
+    /// their last hold.
     ///
     /// # Errors
-    /// `ENOENT` when there is no such snapshot, `ESRCH` when a snapshot does not have the hold.
+    /// Fails with `ENOENT` if a snapshot does not exist, and `ESRCH` if it does not have the hold.
     pub fn release(&mut self, tag: &str, names: &[String]) -> Result<()> {
         let mut plan = Vec::new();
         for name in names {
@@ -75,7 +79,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Forgets that a hold is one that ends with a process.
+    /// Removes the entry of a hold that ends with its process.
     fn release_temporary(&mut self, snapshot: ObjectId, tag: &str) -> Result<()> {
         if let Some(temporary) = self.read().directory("tmp_userrefs")? {
             self.zap(temporary)?.remove_if_there(format!("{:x}-{tag}", snapshot.0))?;
@@ -85,7 +89,7 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// How many holds a snapshot has.
+    /// Returns the number of holds of a snapshot.
     pub(super) fn hold_count(self, snapshot: ObjectId) -> Result<usize> {
         Ok(self.entries(self.dataset(snapshot)?.holds)?.len())
     }

@@ -1,13 +1,13 @@
-//! Keys of encrypted directories: who uses them, and which directory's key wraps them.
+//! Keys of encrypted directories: the directories that use them, and the directory whose key wraps them.
 //!
 //! ```text
 //! family    a directory and the clones of its snapshots, which share one table of keys
-//! root      the directory whose key wraps the keys of a table; a family is *its own root* where that is one of it
+//! root      the directory whose key wraps the keys of a table; a family is *its own root* if that is one of its members
 //! ```
 //!
-//! What always holds: the key of the encryption root opens the keys of every directory that names it. Keys that are moved to
-//! another root are wrapped anew ([`super::change_key`]), or their wrapping is known to be that of the other root, or the
-//! directory becomes a root of its own, which needs no key.
+//! Invariant: the key of the encryption root unwraps the keys of every directory that names it. Before keys move to
+//! another root, they are rewrapped ([`super::change_key`]), or their wrapping is known to be that of the other root,
+//! or the directory becomes an encryption root of its own, which does not need a key.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ use crate::error::{Error, Result};
 use crate::keys::{CRYPTO_KEY, CryptoKey, ROOT};
 use crate::reader::{Mos, MosReader, ZAPIFIED};
 
-/// How many directories use the keys: a clone has those of its origin.
+/// The number of directories that use the keys: a clone has those of its origin.
 const USES: &str = "DSL_CRYPTO_REFCOUNT";
 
 impl Tx<'_> {
-    /// Gives a dataset the keys of a raw stream, wrapped as they came. One that had none becomes its own encryption root,
-    /// whose key is asked for (`dsl_crypto_recv_raw_key_sync`). Where an encryption root gets another wrapping, what is
-    /// wrapped by its old key becomes a root of its own, which the old key still opens; gives the heads of those.
+    /// Gives a dataset the wrapped keys of a raw stream. A dataset without keys becomes an encryption root with
+    /// `keylocation=prompt` (`dsl_crypto_recv_raw_key_sync`). If an encryption root gets another wrapping, its
+    /// dependents become encryption roots with the old key. Returns the heads of those.
     ///
     /// # Errors
-    /// `EACCES` when the keys come with another wrapping and that is not for the dataset to change; when the MOS cannot be
-    /// changed.
+    /// Fails with `EACCES` if the keys have another wrapping that the dataset must not take over, and if the MOS cannot
+    /// be changed.
     pub fn receive_keys(
         &mut self,
         head: ObjectId,
@@ -55,7 +55,7 @@ impl Tx<'_> {
             let name = self.read().dir_name(dir)?;
             return Err(Error::refused(
                 Errno::EACCES,
-                format!("the key of {name} is wrapped by that of another dataset"),
+                format!("the keys of {name} are wrapped by the key of another dataset"),
             ));
         }
         let detached = self.detach_dependents(dir)?;
@@ -63,8 +63,8 @@ impl Tx<'_> {
         Ok(detached)
     }
 
-    /// Makes the directories whose keys are wrapped by those of the root of `dir`, and that do not share them, encryption
-    /// roots of their own, each with what is below it; gives their heads.
+    /// Makes encryption roots of the directories whose keys are wrapped by those of the root of `dir` and that do not
+    /// share them, each with what is below it. Returns their heads.
     fn detach_dependents(&mut self, dir: ObjectId) -> Result<Vec<ObjectId>> {
         let Some(root) = self.read().encryption_root(dir)? else { return Ok(Vec::new()) };
         let (mut found, mut family) = (Vec::new(), vec![root]);
@@ -88,12 +88,13 @@ impl Tx<'_> {
         Ok(heads)
     }
 
-    /// Makes a dataset an encryption root without changing what wraps its keys: the same key opens it as before
-    /// (`DCP_CMD_FORCE_NEW_KEY`). `location` is where the key comes from, unless it is asked for. Does nothing where it is
-    /// one.
+    /// Makes a dataset an encryption root without rewrapping its keys: the same key still unwraps them
+    /// (`DCP_CMD_FORCE_NEW_KEY`). `location` is the location of the key; none for `prompt`. Does nothing if the dataset
+    /// already is an encryption root.
     ///
     /// # Errors
-    /// `EINVAL` when it is a clone, which has the keys of its origin, or not encrypted; when the MOS cannot be changed.
+    /// Fails with `EINVAL` if it is a clone, which has the keys of its origin, or is not encrypted, and if the MOS
+    /// cannot be changed.
     pub fn make_encryption_root(&mut self, head: ObjectId, location: Option<&str>) -> Result<()> {
         let dir = self.read().dataset(head)?.dir;
         let (keys, old) = match (self.read().key_table(dir)?, self.read().encryption_root(dir)?) {
@@ -109,7 +110,7 @@ impl Tx<'_> {
             return Ok(());
         }
         self.read().refuse_clone_key(dir)?;
-        // What is stored beside keys that have a root elsewhere may be of old software, which left it out.
+        // Keys with a root elsewhere may be from old software, which did not store the format with them.
         let of_root = self.read().key_table(old)?.ok_or_else(|| {
             Error::corrupt("crypto key", format!("the encryption root {old} of {dir} has no keys"))
         })?;
@@ -120,7 +121,7 @@ impl Tx<'_> {
         self.change_encryption_root(dir, old, dir)
     }
 
-    /// Gives a head a table for keys of its own, whose encryption root is `root`.
+    /// Creates a table of keys for a head, whose encryption root is `root`.
     pub(super) fn add_keys(&mut self, head: ObjectId, root: ObjectId) -> Result<ObjectId> {
         let dir = self.read().dataset(head)?.dir;
         let keys = self.create_zap(ZAPIFIED, NormFlags::empty())?;
@@ -131,7 +132,7 @@ impl Tx<'_> {
         Ok(keys)
     }
 
-    /// Puts wrapped keys into their table (`dsl_crypto_key_sync_impl`).
+    /// Stores wrapped keys in their table (`dsl_crypto_key_sync_impl`).
     pub(super) fn store_keys(
         &mut self,
         keys: ObjectId,
@@ -157,7 +158,7 @@ impl Tx<'_> {
         self.store_format(keys, format)
     }
 
-    /// Puts into a table of keys in what form the user gives the key that wraps them.
+    /// Stores the form of the user key that wraps them in a table of keys.
     fn store_format(&mut self, keys: ObjectId, format: KeyFormat) -> Result<()> {
         let (format, salt, rounds) = format.numbers();
         let mut zap = self.zap(keys)?;
@@ -167,15 +168,15 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Gives up an encryption root for that of the directory above, of which the caller knows that the same key wraps both
-    /// (`DCP_CMD_FORCE_INHERIT`, as a raw receive of a tree ends).
+    /// Replaces an encryption root by that of the directory above. The caller knows that the same key wraps both
+    /// (`DCP_CMD_FORCE_INHERIT`, at the end of a raw receive of a tree).
     ///
     /// # Errors
-    /// `EINVAL` when the directory above is not encrypted, or when the MOS cannot be changed.
+    /// Fails with `EINVAL` if the directory above is not encrypted, and if the MOS cannot be changed.
     pub fn inherit_encryption_root(&mut self, head: ObjectId) -> Result<()> {
         let dir = self.read().dataset(head)?.dir;
         let above = self.read().encryption_root_above(dir)?.ok_or_else(|| {
-            Error::refused(Errno::EINVAL, "a dataset cannot inherit a key where nothing above it has one")
+            Error::refused(Errno::EINVAL, "cannot inherit a key: the dataset above is not encrypted")
         })?;
         if self.read().encryption_root(dir)? != Some(dir) {
             return Ok(());
@@ -192,7 +193,7 @@ impl Tx<'_> {
         self.set_entry(to, CRYPTO_KEY, &Value::word(key.0))
     }
 
-    /// Uses the keys of an encrypted directory once less (`dsl_crypto_key_destroy_sync`).
+    /// Removes one use of the keys of an encrypted directory (`dsl_crypto_key_destroy_sync`).
     pub(super) fn drop_crypto_key(&mut self, dir: ObjectId) -> Result<()> {
         let Some(key) = self.read().key_table(dir)? else { return Ok(()) };
         match self.read().lookup(Some(key), USES)?.map_or(Ok(1), |uses| uses.u64())? {
@@ -201,8 +202,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Makes a clone that is promoted the encryption root where its origin was that
-    /// (`dsl_dataset_promote_crypt_sync`).
+    /// Makes a promoted clone the encryption root if its origin was one (`dsl_dataset_promote_crypt_sync`).
     pub(super) fn promote_keys(&mut self, target: ObjectId, origin: ObjectId) -> Result<()> {
         if self.read().encryption_root(origin)? != Some(origin) || self.read().is_clone(origin)? {
             return Ok(());
@@ -216,8 +216,8 @@ impl Tx<'_> {
         self.change_encryption_root(origin, origin, target)
     }
 
-    /// Makes the keys of a directory, and of those below and of their clones that had `old` as encryption root, have
-    /// `new`, whose key wraps them already.
+    /// Replaces the encryption root `old` by `new` in the keys of a directory, of those below it and of their clones.
+    /// The key of `new` already wraps them.
     fn change_encryption_root(&mut self, dir: ObjectId, old: ObjectId, new: ObjectId) -> Result<()> {
         let mut tables = Vec::new();
         self.read().visit_tables(dir, old, &mut |_, table| {
@@ -234,11 +234,11 @@ impl Tx<'_> {
 }
 
 impl<M: Mos> Dataset<M> {
-    /// The encryption root that a head would have if it gave up being one; none where it is not one, is a clone, or lies
-    /// below nothing that is encrypted.
+    /// Returns the encryption root that a head gets if it stops being one; none if it is not one, is a clone, or has no
+    /// encrypted dataset above.
     ///
     /// # Errors
-    /// When the keys cannot be read.
+    /// Fails if the keys cannot be read.
     pub fn inheritable_root(&self) -> Result<Option<Arc<Dir<M>>>> {
         let (read, dir) = (self.dsl().read(), self.dir().object());
         if read.encryption_root(dir)? != Some(dir) || read.is_clone(dir)? {
@@ -249,7 +249,7 @@ impl<M: Mos> Dataset<M> {
 }
 
 impl MosReader<'_> {
-    /// Refuses to change the keys of a clone: they are those of its origin.
+    /// Checks that a directory is not a clone, whose keys are those of its origin.
     pub(super) fn refuse_clone_key(self, dir: ObjectId) -> Result<()> {
         if !self.is_clone(dir)? {
             return Ok(());
@@ -258,7 +258,7 @@ impl MosReader<'_> {
         Err(Error::refused(Errno::EINVAL, format!("{name} is a clone and has the keys of its origin")))
     }
 
-    /// The encryption root of the directory above; none where that is not encrypted, or there is none.
+    /// Returns the encryption root of the directory above; none if that is not encrypted or does not exist.
     pub(super) fn encryption_root_above(self, dir: ObjectId) -> Result<Option<ObjectId>> {
         match self.dir(dir)?.parent {
             Some(parent) => self.encryption_root(parent),
@@ -266,18 +266,16 @@ impl MosReader<'_> {
         }
     }
 
-    /// Refuses to move a directory to where its keys would have another encryption root
-    /// (`dsl_dir_rename_crypt_check`).
+    /// Checks that a moved directory keeps its encryption root (`dsl_dir_rename_crypt_check`).
     pub(super) fn check_rename_keys(self, dir: ObjectId, parent: ObjectId) -> Result<()> {
         let root = self.encryption_root(dir)?;
         if root.is_none() || root == Some(dir) || self.encryption_root(parent)? == root {
             return Ok(());
         }
-        Err(Error::refused(Errno::EACCES, "a dataset cannot be moved away from its encryption root"))
+        Err(Error::refused(Errno::EACCES, "cannot move a dataset away from its encryption root"))
     }
 
-    /// Refuses to promote a clone where the keys that it shares would have another encryption root
-    /// (`dsl_dataset_promote_crypt_check`).
+    /// Checks that the shared keys of a promoted clone keep their encryption root (`dsl_dataset_promote_crypt_check`).
     pub(super) fn check_promote_keys(self, target: ObjectId, origin: ObjectId) -> Result<()> {
         let root = self.encryption_root(origin)?;
         if root.is_none() || self.is_clone(origin)? || root == Some(origin) {
@@ -287,20 +285,20 @@ impl MosReader<'_> {
         if above(origin)?.is_some() && above(origin)? == above(target)? {
             return Ok(());
         }
-        Err(Error::refused(Errno::EACCES, "a clone cannot take over keys that have another encryption root"))
+        Err(Error::refused(Errno::EACCES, "cannot promote a clone whose origin has another encryption root"))
     }
 
-    /// Visits the table of keys of a directory, and those of what is below it and below clones that have the encryption root
-    /// `root`, each once, with a directory that has it (`spa_keystore_change_key_sync_impl`).
+    /// Visits the table of keys of a directory, and those below it and below clones that have the encryption root
+    /// `root`, each once, with a directory that uses it (`spa_keystore_change_key_sync_impl`).
     pub(super) fn visit_tables(
         self,
         dir: ObjectId,
         root: ObjectId,
         visit: &mut dyn FnMut(ObjectId, ObjectId) -> Result<()>,
     ) -> Result<()> {
-        // Each with whether its own keys were visited with its origin.
+        // The flag means that its own keys were visited with its origin.
         let mut dirs = vec![(dir, false)];
-        // A directory may lie below a clone of its own snapshots.
+        // A directory may be below a clone of its own snapshots.
         let mut seen = BTreeSet::new();
         while let Some((dir, is_done)) = dirs.pop() {
             let name = self.dir_name(dir)?;
@@ -331,7 +329,7 @@ impl MosReader<'_> {
     }
 }
 
-/// Whether the last part of a name is one that ZFS keeps for itself.
+/// Returns whether ZFS reserves the last part of a name for itself.
 fn is_hidden(last: &str) -> bool {
     last.starts_with(['$', '%'])
 }

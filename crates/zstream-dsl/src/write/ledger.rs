@@ -1,4 +1,4 @@
-//! What becomes of blocks when a dataset is synced (`dsl_dataset_block_born`, `dsl_dataset_block_kill`).
+//! Accounting for the blocks of a dataset that is synced (`dsl_dataset_block_born`, `dsl_dataset_block_kill`).
 //!
 //! ```text
 //! born                                referenced +  unique +   directory: head +
@@ -25,54 +25,54 @@ use crate::bookmark::Bookmark;
 use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
-/// Dead blocks that wait in memory for the deadlist.
+/// The number of dead blocks that wait in memory for the deadlist.
 const DEAD_BLOCKS_MAX: usize = 4096;
 
 /// The largest block of a dataset without the feature `large_blocks`, in bytes.
 const OLD_BLOCK_BYTES_MAX: u64 = 128 << 10;
 
-/// Entry of the directory of a clone: which blocks it has of its own.
+/// The entry in the directory of a clone for the list of its own blocks.
 const LIVELIST: &str = "com.delphix:livelist";
 
-/// Counts the blocks of one dataset that is synced.
+/// A ledger that counts the blocks of one dataset while it is synced.
 pub struct DatasetLedger<'t, 'a> {
     tx: &'t mut Tx<'a>,
     head: ObjectId,
     dir: ObjectId,
     deadlist: ObjectId,
-    /// The snapshot before it, its birth, and the birth of the one before that where it is in the same line.
+    /// The snapshot before it, the birth of that, and the birth of the snapshot before that if it is in the same line.
     previous: (Option<ObjectId>, Txg, Option<Txg>),
-    /// Blocks that are older were there when the directory was cloned.
+    /// Blocks that are not younger existed when the directory was cloned.
     origin_txg: Txg,
     sums: Sums,
     dead: Vec<SizedBlock>,
     features: BTreeSet<&'static str>,
-    /// Bookmarks whose next snapshot is still to come.
+    /// Bookmarks that are not yet followed by a snapshot.
     marks: Vec<(Bookmark, bool)>,
 }
 
 #[derive(Default)]
 struct Sums {
     referenced: Change,
-    /// What the head has for itself.
+    /// The change of the head's unique space.
     unique: Change,
-    /// What goes from the head to the snapshots of the directory.
+    /// The space that moves from the head to the snapshots of the directory.
     to_snapshots: i64,
-    /// What the snapshot before has for itself from now on.
+    /// The change of the previous snapshot's unique space.
     previous_unique: i64,
 }
 
 impl<'a> Tx<'a> {
-    /// What counts the blocks of a head that is to be synced. A clone's livelist, which is not kept here, is given up:
-    /// OpenZFS then destroys the clone by walking through it.
+    /// Returns a ledger for the blocks of a head that is synced next. The livelist of a clone is not maintained here,
+    /// and is therefore removed; OpenZFS then destroys the clone by traversing it.
     ///
     /// # Errors
-    /// When the head or what belongs to it cannot be read.
+    /// Fails if the head or its lists cannot be read.
     pub fn ledger(&mut self, head: ObjectId) -> Result<DatasetLedger<'_, 'a>> {
         let phys = self.read().dataset(head)?;
         self.check_writable(head)?;
         let deadlist = self.read().deadlist_of(head)?;
-        // Found out here, where nothing is lost yet.
+        // Read here, while a failure does no harm.
         drop(self.read().deadlist(deadlist)?);
         self.remove_livelist(phys.dir)?;
         let before = match phys.prev_snapshot {
@@ -103,30 +103,30 @@ impl<'a> Tx<'a> {
         })
     }
 
-    /// Refuses to write to snapshots, and to heads whose last snapshot is of this transaction group: what is written now
-    /// would look as if the snapshot had it.
+    /// Checks that a dataset can be written: that it is not a snapshot, and that its last snapshot is not of this
+    /// transaction group. That snapshot would otherwise seem to have the new blocks.
     ///
     /// # Errors
-    /// `EAGAIN` when there is such a snapshot.
+    /// Fails with `EAGAIN` if there is such a snapshot.
     pub(super) fn check_writable(&self, head: ObjectId) -> Result<()> {
         let phys = self.read().dataset(head)?;
         if phys.is_snapshot() {
             return Err(Error::refused(
                 Errno::EINVAL,
-                format!("dataset {head} is a snapshot and cannot be written"),
+                format!("cannot write to dataset {head}: it is a snapshot"),
             ));
         }
         if phys.prev_snapshot_txg >= self.txg() {
             let name = self.read().full_name(head)?;
             return Err(Error::refused(
                 Errno::EAGAIN,
-                format!("the last snapshot of {name} is too new to write on"),
+                format!("cannot write to {name}: its last snapshot was created in this transaction group"),
             ));
         }
         Ok(())
     }
 
-    /// Gives up a clone's list of blocks of its own (`dsl_dir_remove_livelist`).
+    /// Removes a clone's list of its own blocks (`dsl_dir_remove_livelist`).
     pub(super) fn remove_livelist(&mut self, dir: ObjectId) -> Result<()> {
         let Some(list) = self.read().entry(dir, LIVELIST)? else { return Ok(()) };
         self.remove_entry(dir, LIVELIST)?;
@@ -135,7 +135,7 @@ impl<'a> Tx<'a> {
     }
 }
 
-/// The feature without which a block cannot be read, if there is one.
+/// Returns the features that are needed to read a block.
 fn features_of(block: &BlockPointer) -> impl Iterator<Item = &'static str> {
     let checksum = match block.checksum_type() {
         _ if block.kind() != BlockKind::Normal => None,
@@ -199,16 +199,16 @@ impl Ledger for DatasetLedger<'_, '_> {
 }
 
 impl DatasetLedger<'_, '_> {
-    /// Puts the dead blocks that wait into the deadlist.
+    /// Moves the waiting dead blocks into the deadlist.
     fn bury(&mut self) -> Result<()> {
         let dead = std::mem::take(&mut self.dead);
         self.tx.insert_dead(self.deadlist, &dead)
     }
 
-    /// Writes what was counted: to the dataset with its new root, and up the tree of directories.
+    /// Stores the counts, in the dataset with its new root, and up the tree of directories.
     ///
     /// # Errors
-    /// When the MOS cannot be changed: the transaction group must be dropped.
+    /// Fails if the MOS cannot be changed. The transaction group must be dropped then.
     pub fn finish(mut self, root: BlockPointer) -> Result<()> {
         self.bury()?;
         let Sums { referenced, unique, to_snapshots, previous_unique } = self.sums;
@@ -247,7 +247,7 @@ impl DatasetLedger<'_, '_> {
 }
 
 impl DatasetFlags {
-    /// The flags that a new filesystem or volume starts with.
+    /// Returns the flags of a new filesystem or volume.
     pub(super) fn of_new(is_case_insensitive: bool) -> Self {
         if is_case_insensitive { Self::CASE_INSENSITIVE } else { Self::empty() }
     }

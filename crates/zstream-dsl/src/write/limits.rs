@@ -1,7 +1,7 @@
-//! Limits of how many filesystems and snapshots there may be, and of what may be reserved.
+//! Limits on the number of filesystems and snapshots, and on reservations.
 //!
-//! Filesystems and snapshots are counted from the first limit of the pool on, in the directory that has it and in all below
-//! (`dsl_dir_activate_fs_ss_limit`). Those who may set a limit may also exceed it, so nothing is refused here.
+//! Filesystems and snapshots are counted once the pool has a limit, in the directory with the limit and in all below
+//! (`dsl_dir_activate_fs_ss_limit`). Users who may set a limit may also exceed it, so that nothing is refused here.
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
@@ -12,11 +12,11 @@ use super::make::{FILESYSTEM_COUNT, SNAPSHOT_COUNT};
 use crate::error::{Error, Result};
 use crate::reader::{DEPTH_MAX, MosReader};
 
-/// The feature that counts.
+/// The feature for these counts.
 pub(super) const LIMITS: &str = "filesystem_limits";
 
 impl Tx<'_> {
-    /// Begins to count in a directory, where that is not done yet.
+    /// Starts to count in a directory, unless that was done before.
     pub(super) fn begin_counting(&mut self, dir: ObjectId) -> Result<()> {
         self.read().require_feature(LIMITS)?;
         if !self.read().feature_active(LIMITS)? {
@@ -25,8 +25,7 @@ impl Tx<'_> {
         self.count_below(dir, DEPTH_MAX).map(drop)
     }
 
-    /// Counts the filesystems below a directory, and its snapshots with those below; what was counted before is not
-    /// counted again.
+    /// Counts the filesystems below a directory, and its snapshots with those below. Existing counts are reused.
     pub(super) fn count_below(&mut self, dir: ObjectId, depth: usize) -> Result<(u64, u64)> {
         if let Some(filesystems) = self.read().entry(dir, FILESYSTEM_COUNT)? {
             let snapshots = self.read().entry(dir, SNAPSHOT_COUNT)?.map_or(Ok(0), |count| count.u64())?;
@@ -34,7 +33,7 @@ impl Tx<'_> {
         }
         let depth = depth
             .checked_sub(1)
-            .ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} is nested without an end")))?;
+            .ok_or_else(|| Error::corrupt("DSL directory", format!("{dir} is in a loop of directories")))?;
         let (mut filesystems, mut snapshots) = (0, 0);
         for (name, child) in self.read().entries(self.read().dir(dir)?.children)? {
             if name.starts_with('$') {
@@ -52,8 +51,8 @@ impl Tx<'_> {
         Ok((filesystems, snapshots))
     }
 
-    /// Refuses to reserve more than there is for a directory with all below it. A pool whose space cannot be told from sizes
-    /// alone lets everything be reserved.
+    /// Checks that a directory with all below it does not reserve more than is available. A pool whose space is unknown
+    /// allows every reservation.
     pub(super) fn check_reservation(&self, dir: ObjectId, bytes: u64) -> Result<()> {
         let phys = self.read().dir(dir)?;
         let more = bytes.max(phys.used_bytes).saturating_sub(phys.reserved_bytes.max(phys.used_bytes));
@@ -64,7 +63,7 @@ impl Tx<'_> {
         refuse_more("reservation", more, available)
     }
 
-    /// Refuses to reserve more than there is for a head alone.
+    /// Checks that a head alone does not reserve more than is available.
     pub(super) fn check_refreservation(&self, head: ObjectId, bytes: u64) -> Result<()> {
         let phys = self.read().dataset(head)?;
         let unique = phys.unique_bytes;
@@ -72,9 +71,9 @@ impl Tx<'_> {
         refuse_more("refreservation", more, self.available(phys.dir)?)
     }
 
-    /// Refuses a snapshot of a head, or what takes its place, where the part of its refreservation that is in use is more than
-    /// what is available: that part is reserved anew (`dsl_dataset_snapshot_reserve_space`,
-    /// `dsl_dataset_clone_swap_check_impl`, of which the first asks for no less than the second).
+    /// Checks that there is space to reserve the used part of a head's refreservation again, as a snapshot or a swap of
+    /// its content requires (`dsl_dataset_snapshot_reserve_space`, `dsl_dataset_clone_swap_check_impl`; the first does
+    /// not require less than the second).
     pub(super) fn check_refreserved(&self, head: ObjectId) -> Result<()> {
         let phys = self.read().dataset(head)?;
         let more = self.read().refreservation(head)?.min(phys.unique_bytes);
@@ -84,7 +83,7 @@ impl Tx<'_> {
                 Err(Error::refused(
                     Errno::ENOSPC,
                     format!(
-                        "the refreservation of {name} takes {more} bytes more, and {available} are available"
+                        "the refreservation of {name} requires {more} bytes more, but {available} are available"
                     ),
                 ))
             }
@@ -92,7 +91,8 @@ impl Tx<'_> {
         }
     }
 
-    /// Bytes that a directory and those below it can still use (`dsl_dir_space_available`); none where that cannot be told.
+    /// Returns the bytes that a directory and those below it can still use (`dsl_dir_space_available`); none if that is
+    /// unknown.
     pub(super) fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
         let Some(space) = self.pool_space else { return Ok(None) };
         let mut above = None;
@@ -101,7 +101,7 @@ impl Tx<'_> {
             above = Some(match above {
                 None => quota.min(space.usable_bytes).saturating_sub(phys.used_bytes),
                 Some(above) => {
-                    // What is reserved for it is not available to others, but to it.
+                    // Space that is reserved for the directory is available to it, but not to others.
                     let reserved = phys.reserved_bytes.saturating_sub(phys.used_bytes);
                     reserved.saturating_add(above).min(quota.saturating_sub(phys.used_bytes))
                 }
@@ -110,8 +110,9 @@ impl Tx<'_> {
         Ok(above)
     }
 
-    /// Refuses what was moved where it does not fit: below a quota, or into the pool, where reservations count anew
-    /// (`dsl_dir_transfer_possible`). `before` is what was used then; what uses no more than before may stay above its quota.
+    /// Checks that a moved directory fits below quotas and into the pool, where reservations count again
+    /// (`dsl_dir_transfer_possible`). `before` is the space used before the move: a directory that uses no more may
+    /// stay above its quota.
     pub(super) fn check_moved(&self, before: &[(ObjectId, u64)]) -> Result<()> {
         for (dir, used_before) in before {
             let phys = self.read().dir(*dir)?;
@@ -122,7 +123,7 @@ impl Tx<'_> {
                 let name = self.read().dir_name(*dir)?;
                 return Err(Error::refused(
                     Errno::ENOSPC,
-                    format!("{name} would use {} bytes, and is limited to {limit}", phys.used_bytes),
+                    format!("{name} would use {} bytes, limit {limit}", phys.used_bytes),
                 ));
             }
         }
@@ -131,7 +132,8 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// What a directory and all above it use, before something moves into it; see [`check_moved`](Self::check_moved).
+    /// Returns the space that a directory and all above it use before a move into it; see
+    /// [`check_moved`](Self::check_moved).
     pub(super) fn used_above(self, dir: ObjectId) -> Result<Vec<(ObjectId, u64)>> {
         Ok(self.line_up(dir)?.into_iter().map(|(dir, phys)| (dir, phys.used_bytes)).collect())
     }
@@ -141,7 +143,7 @@ fn refuse_more(name: &str, more: u64, available: Option<u64>) -> Result<()> {
     match available {
         Some(available) if more > available => Err(Error::refused(
             Errno::ENOSPC,
-            format!("{name} cannot be set: {more} bytes more are asked for, and {available} are available"),
+            format!("{name} requires {more} bytes more, but {available} are available"),
         )),
         _ => Ok(()),
     }

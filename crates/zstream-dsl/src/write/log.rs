@@ -1,8 +1,9 @@
-//! Clones and rollbacks of a pool that is open for changes: what begins with the content of a snapshot has no intent log,
-//! though the snapshot may have been taken while one was in use (`dsl_dataset_zero_zil`).
+//! Clones and rollbacks of a pool that is open for changes. A head that starts with the content of a snapshot has no
+//! intent log, even if the snapshot was taken while one was in use (`dsl_dataset_zero_zil`).
 //!
-//! Only the head that was snapshotted owns the blocks of its log. So the new head gets an objset block of its own, without
-//! the header; in an encrypted dataset neither of the block's codes covers that, and no key is needed.
+//! Only the head that was snapshotted owns the blocks of its log. The new head therefore gets an objset block of its
+//! own, without the header. In an encrypted dataset neither MAC of the block covers the header, so that no key is
+//! needed.
 
 use std::sync::Arc;
 
@@ -15,22 +16,22 @@ use super::WritablePool;
 use crate::error::Result;
 
 impl WritablePool {
-    /// Makes a clone of a snapshot.
+    /// Creates a clone of a snapshot.
     ///
     /// # Errors
-    /// `ENOENT` when there is no such snapshot; as for [`create`](super::Tx::create); `EAGAIN` when the snapshot is of this
-    /// transaction group and has an intent log.
+    /// Fails with `ENOENT` if there is no such snapshot, like [`create`](super::Tx::create), and with `EAGAIN` if the
+    /// snapshot is of this transaction group and has an intent log.
     pub fn clone_snapshot(&mut self, origin: &str, name: &str) -> Result<ObjectId> {
         let head = self.tx().clone_snapshot(origin, name)?;
         self.zero_log(head)?;
         Ok(head)
     }
 
-    /// Makes a head what its last snapshot is, which must be `to` where that is given (`zfs rollback`).
+    /// Rolls a head back to its last snapshot, which must be `to` if that is given (`zfs rollback`).
     ///
     /// # Errors
-    /// `ESRCH` when it has no snapshot, `EEXIST` when there are younger snapshots or bookmarks than `to`, `EDQUOT`, `EAGAIN`
-    /// when the snapshot is of this transaction group.
+    /// Fails with `ESRCH` if the head has no snapshot, `EEXIST` if there are snapshots or bookmarks younger than `to`,
+    /// `EDQUOT`, and `EAGAIN` if the snapshot is of this transaction group.
     pub fn rollback(&mut self, name: &str, to: Option<&str>) -> Result<()> {
         let mut tx = self.tx();
         tx.rollback(name, to)?;
@@ -38,10 +39,10 @@ impl WritablePool {
         self.zero_log(head)
     }
 
-    /// Goes back to a snapshot, after all that [`plan_rollback`](super::Tx::plan_rollback) names is destroyed.
+    /// Rolls back to a snapshot, after everything in [`plan_rollback`](super::Tx::plan_rollback) is destroyed.
     ///
     /// # Errors
-    /// As [`rollback`](Self::rollback) and [`destroy_all`](super::Tx::destroy_all).
+    /// Fails like [`rollback`](Self::rollback) and [`destroy_all`](super::Tx::destroy_all).
     pub fn rollback_over(&mut self, to: &str, younger: &[String]) -> Result<()> {
         let mut tx = self.tx();
         tx.rollback_over(to, younger)?;
@@ -49,10 +50,10 @@ impl WritablePool {
         self.zero_log(head)
     }
 
-    /// Makes the clone of a snapshot that a receive fills.
+    /// Creates the clone of a snapshot that a receive fills.
     ///
     /// # Errors
-    /// As [`clone_snapshot`](Self::clone_snapshot).
+    /// Fails like [`clone_snapshot`](Self::clone_snapshot).
     pub fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
         let mut tx = self.tx();
         tx.check_old_log(origin)?;
@@ -61,11 +62,11 @@ impl WritablePool {
         Ok(head)
     }
 
-    /// Makes the hidden dataset that is filled instead of `head`: a clone of one of its snapshots, or an empty one, which
-    /// has no object set yet.
+    /// Creates the hidden dataset that is filled instead of `head`: a clone of one of its snapshots, or an empty
+    /// dataset without an object set.
     ///
     /// # Errors
-    /// `EBUSY` when there is one; as [`clone_snapshot`](Self::clone_snapshot).
+    /// Fails with `EBUSY` if the dataset exists, and like [`clone_snapshot`](Self::clone_snapshot).
     pub fn create_receive_child(
         &mut self,
         head: ObjectId,
@@ -81,7 +82,7 @@ impl WritablePool {
         Ok(filled)
     }
 
-    /// Takes the header of an intent log from a head that has the content of a snapshot.
+    /// Removes the header of an intent log from a head that has the content of a snapshot.
     fn zero_log(&mut self, head: ObjectId) -> Result<()> {
         let tx = self.tx();
         let phys = tx.read().dataset(head)?;

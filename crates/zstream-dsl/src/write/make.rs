@@ -1,7 +1,7 @@
-//! Making directories and datasets (`dsl_dir_create_sync`, `dsl_dataset_create_sync`, `dsl_pool_create`).
+//! Creation of directories and datasets (`dsl_dir_create_sync`, `dsl_dataset_create_sync`, `dsl_pool_create`).
 //!
-//! A new filesystem is a clone of `$ORIGIN@$ORIGIN`, an empty snapshot that every pool has, so that whatever holds for
-//! clones holds for it too.
+//! A new filesystem is a clone of `$ORIGIN@$ORIGIN`, an empty snapshot in every pool, so that the rules for clones
+//! apply to it, too.
 
 use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES};
 use zstream_dmu::dnode::NewObject;
@@ -15,12 +15,12 @@ use crate::error::{Error, Result};
 use crate::phys::{DatasetFlags, DatasetPhys, DirFlags, DirPhys};
 use crate::reader::{DEPTH_MAX, MosReader, ORIGIN};
 
-/// Entry of a directory that counts the filesystems below it.
+/// The entry of a directory that counts the filesystems below it.
 pub(super) const FILESYSTEM_COUNT: &str = "com.joyent:filesystem_count";
-/// Entry of a directory that counts its snapshots and those below it.
+/// The entry of a directory that counts its snapshots and those below it.
 pub(super) const SNAPSHOT_COUNT: &str = "com.joyent:snapshot_count";
 
-/// What creating a pool's first datasets made.
+/// The first datasets of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstDatasets {
     /// The pool's root directory.
@@ -30,13 +30,13 @@ pub struct FirstDatasets {
 }
 
 impl Tx<'_> {
-    /// Makes the datasets of a new pool, in a MOS that has an empty directory of objects and the ZAPs of features with the
-    /// features that the pool is to have (`dsl_pool_create`).
+    /// Creates the datasets of a new pool, in a MOS that has an empty directory of objects and the ZAPs of features,
+    /// with the pool's features (`dsl_pool_create`).
     ///
-    /// The root dataset has no object set yet: whoever makes it has the ledger count its blocks.
+    /// The root dataset has no object set yet. Its creator has the blocks of the object set counted by the ledger.
     ///
     /// # Errors
-    /// When the MOS cannot be changed.
+    /// Fails if the MOS cannot be changed.
     pub fn create_pool(&mut self) -> Result<FirstDatasets> {
         let root_dir = self.create_dir(None, "")?;
         self.create_dir(Some(root_dir), "$MOS")?;
@@ -50,7 +50,7 @@ impl Tx<'_> {
         Ok(FirstDatasets { root_dir, root })
     }
 
-    /// Makes a directory without a dataset; without a parent, the pool's root (`dsl_dir_create_sync`).
+    /// Creates a directory without a dataset; without a parent, it is the root of the pool (`dsl_dir_create_sync`).
     pub(super) fn create_dir(&mut self, parent: Option<ObjectId>, name: &str) -> Result<ObjectId> {
         let new = NewObject::new(ObjectType::DSL_DIR, 0).with_bonus(ObjectType::DSL_DIR, DirPhys::LEN as u16);
         let object = self.allocate(&new)?;
@@ -77,7 +77,8 @@ impl Tx<'_> {
         Ok(object)
     }
 
-    /// Makes the head dataset of a directory: a clone of `origin`, or an empty one (`dsl_dataset_create_sync_dd`).
+    /// Creates the head dataset of a directory: a clone of `origin`, or an empty dataset
+    /// (`dsl_dataset_create_sync_dd`).
     pub(super) fn create_head(
         &mut self,
         dir: ObjectId,
@@ -115,7 +116,7 @@ impl Tx<'_> {
         )
     }
 
-    /// Makes a new head a clone of a snapshot, and gives its deadlist.
+    /// Makes a new head a clone of a snapshot, and returns its deadlist.
     fn join_origin(&mut self, dir: ObjectId, head: ObjectId, origin: ObjectId) -> Result<ObjectId> {
         let from = self.read().dataset(origin)?;
         self.change_dataset(head, |dataset| {
@@ -156,11 +157,11 @@ impl Tx<'_> {
         self.add_number(clones, head)
     }
 
-    /// Makes a directory with its head dataset: a filesystem or volume that is empty and has no object set yet, or a clone
-    /// of `origin` (`dsl_dataset_create_sync`).
+    /// Creates a directory with its head dataset: an empty filesystem or volume without an object set, or a clone of
+    /// `origin` (`dsl_dataset_create_sync`).
     ///
     /// # Errors
-    /// When the MOS cannot be changed.
+    /// Fails if the MOS cannot be changed.
     pub(super) fn create_dataset(
         &mut self,
         parent: ObjectId,
@@ -177,24 +178,24 @@ impl Tx<'_> {
         Ok(head)
     }
 
-    /// Changes a count of a directory and of those above it, as far as they keep it (`dsl_fs_ss_count_adjust`).
+    /// Changes a count of a directory and of those above it that have the count (`dsl_fs_ss_count_adjust`).
     pub(super) fn adjust_counts(&mut self, dir: ObjectId, name: &'static str, change: i64) -> Result<()> {
         let mut at = Some(dir);
         for _ in 0..DEPTH_MAX {
             let Some(dir) = at.filter(|_| change != 0) else { return Ok(()) };
             let Some(count) = self.read().entry(dir, name)? else { return Ok(()) };
             let count = count.u64()?.checked_add_signed(change).ok_or_else(|| {
-                Error::corrupt("DSL directory", format!("{dir} counts less than no {name}"))
+                Error::corrupt("DSL directory", format!("{name} of {dir} would be negative"))
             })?;
             self.set_entry(dir, name, &Value::word(count))?;
             at = self.read().dir(dir)?.parent;
         }
-        Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")))
+        Err(Error::corrupt("DSL directory", format!("{dir} is in a loop of directories")))
     }
 }
 
 impl MosReader<'_> {
-    /// The deadlist of a dataset.
+    /// Returns the deadlist of a dataset.
     pub(super) fn deadlist_of(self, dataset: ObjectId) -> Result<ObjectId> {
         self.dataset(dataset)?
             .deadlist
@@ -202,7 +203,7 @@ impl MosReader<'_> {
     }
 }
 
-/// Makes a dataset hold what another one holds.
+/// Gives a dataset the content of another one.
 pub(super) fn take_content(dataset: &mut DatasetPhys, from: &DatasetPhys) {
     dataset.referenced_bytes = from.referenced_bytes;
     dataset.compressed_bytes = from.compressed_bytes;

@@ -1,38 +1,37 @@
-//! Changing the datasets of a pool, within one transaction group.
+//! Changes of the datasets of a pool, within one transaction group.
 //!
-//! A [`Tx`] is the MOS open for change, with what a change needs beside it: the pool's space, the clock, numbers that
-//! nobody can guess. Each verb first checks everything that it can refuse and only then changes something
-//! (`dsl_sync_task`): an error after the first change means that the transaction group must be dropped, and nothing of it
-//! is on disk.
+//! A [`Tx`] is the MOS open for changes, with everything a change needs: the pool's space, the clock, and random
+//! numbers. Each verb first makes all checks that can fail and only then makes changes (`dsl_sync_task`). An error
+//! after the first change means that the transaction group must be dropped, and nothing of it is on disk.
 //!
 //! ```text
 //! mod        directories and datasets, ZAPs, entries of their own
 //! feature    counts of features, for the pool and for each dataset
 //! usage      space up the tree of directories
-//! deadlist   deadlists that grow, are split and merged
-//! names      names of what is made and what goes
+//! deadlist   deadlists: growing, splitting and merging
+//! names      names of datasets that are created or destroyed
 //! make       directories, datasets, clones; a pool's first ones
 //! snapshot   snapshots
-//! ledger     what becomes of blocks when a dataset is synced
+//! ledger     accounting for the blocks of a dataset that is synced
 //! create     the verbs create, snapshot and clone
 //! destroy    the verb destroy
-//! swap       rollback, and what a receive ends with
+//! swap       rollback, and the end of a receive
 //! promote    the verb promote
 //! rename     the verb rename
 //! hold       the verbs hold and release
 //! bookmark   the verb bookmark
 //! props      properties that are set and inherited
-//! keys       who uses which keys
-//! receive    what is filled by a receive, from its begin to its snapshot
+//! keys       the use of keys, and encryption roots
+//! receive    the dataset that a receive fills, from its begin to its snapshot
 //! redact     the verb redact; redaction: its lists
-//! settings   how the blocks of a dataset are written
-//! crypt      keys that are made and loaded
+//! settings   write settings of a dataset
+//! crypt      creation and loading of keys
 //! change_key the verb change-key
-//! assign     properties that users set
-//! plan       what goes with what is destroyed
-//! limits     limits of how many datasets there may be, and of what may be reserved
-//! log        beginning with the content of a snapshot, but not with its intent log
-//! open       a pool from opening or creating it to leaving it
+//! assign     assignment of properties by users
+//! plan       datasets that are destroyed together
+//! limits     limits on the number of datasets, and on reservations
+//! log        clones and rollbacks, which do not take over an intent log
+//! open       a pool, from opening or creation to export
 //! ```
 
 mod assign;
@@ -97,10 +96,10 @@ use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
 use crate::reader::{MosReader, OpenMos, ZAPIFIED};
 
-/// The first transaction group of a pool (`TXG_INITIAL`). What is made in it says that it was made in 1.
+/// The first transaction group of a pool (`TXG_INITIAL`). Its datasets have creation txg 1.
 const TXG_INITIAL: Txg = Txg(4);
 
-/// When changes are made.
+/// The time of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// Seconds since 1970.
@@ -110,7 +109,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Now.
+    /// Returns the current time.
     #[must_use]
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -118,7 +117,7 @@ impl Clock {
     }
 }
 
-/// The datasets of a pool, open for change in one transaction group.
+/// The datasets of a pool, open for changes in one transaction group.
 pub struct Tx<'a> {
     name: String,
     mos: &'a mut dyn ObjectStore,
@@ -128,7 +127,7 @@ pub struct Tx<'a> {
     clock: Clock,
     entropy: &'a mut Entropy,
     has_changed: bool,
-    /// What datasets can use together, where that is known: no more can be reserved.
+    /// The space that all datasets share, which limits reservations; none if it is unknown.
     pool_space: Option<PoolSpace>,
 }
 
@@ -139,7 +138,7 @@ impl std::fmt::Debug for Tx<'_> {
 }
 
 impl<'a> Tx<'a> {
-    /// The datasets of the pool `name` in `mos`, whose blocks `reader` reads and whose space is that of `space`.
+    /// Opens the datasets of the pool `name` in `mos`. `reader` reads their blocks, and `space` allocates them.
     pub fn new(
         name: impl Into<String>,
         mos: &'a mut dyn ObjectStore,
@@ -161,39 +160,39 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// The datasets as they are now, to be read.
+    /// Returns the datasets in their current state, for reading.
     #[must_use]
     pub fn dsl(&self) -> Arc<Dsl<OpenMos<'_>>> {
         Dsl::of_open(&self.name, &*self.mos, &self.reader, &self.keyring)
     }
 
-    /// The same, by object.
+    /// Returns the datasets in their current state, by object.
     pub(crate) fn read(&self) -> MosReader<'_> {
         MosReader { mos: &*self.mos, pool: &self.name, blocks: &self.reader }
     }
 
-    /// The transaction group.
+    /// Returns the transaction group.
     #[must_use]
     pub fn txg(&self) -> Txg {
         self.mos.txg()
     }
 
-    /// Whether anything was changed: an error leaves a transaction group that must be dropped then.
+    /// Returns whether anything was changed. An error then leaves a transaction group that must be dropped.
     #[must_use]
     pub fn has_changed(&self) -> bool {
         self.has_changed
     }
 
-    /// The MOS, to be changed.
+    /// Returns the MOS, for changes.
     pub fn mos_mut(&mut self) -> &mut dyn ObjectStore {
         self.has_changed = true;
         self.mos
     }
 
-    /// A number for a guid or a salt: not 0.
+    /// Returns a number for a guid or a salt, which is not 0.
     ///
     /// # Errors
-    /// When the system has none.
+    /// Fails if the system has no random numbers.
     pub fn random(&mut self) -> PoolResult<u64> {
         loop {
             match self.entropy.next()? {
@@ -203,17 +202,17 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// A number of 56 bits, for what identifies a dataset in mounts and an IV set (`unique_create`).
+    /// Returns a number of 56 bits, which identifies a dataset in mounts or an IV set (`unique_create`).
     fn random56(&mut self) -> Result<u64> {
         Ok((self.random()? >> 8).max(1))
     }
 
-    /// The creation txg of what is made now.
+    /// Returns the creation txg of new datasets.
     fn creation_txg(&self) -> Txg {
         if self.txg() == TXG_INITIAL { Txg(1) } else { self.txg() }
     }
 
-    /// A block with what it counts for.
+    /// Returns a block with the space that it counts for.
     pub(crate) fn sized(&self, pointer: &BlockPointer) -> SizedBlock {
         SizedBlock { pointer: *pointer, used_bytes: self.space.dsize(pointer) }
     }
@@ -221,7 +220,7 @@ impl<'a> Tx<'a> {
     /// Changes a directory.
     ///
     /// # Errors
-    /// When there is none in this object.
+    /// Fails if the object is not a directory.
     pub fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
         let info = self.read().bonus(object, ObjectType::DSL_DIR)?;
         let mut bonus = info.bonus()?.to_vec();
@@ -237,7 +236,7 @@ impl<'a> Tx<'a> {
     /// Changes a dataset.
     ///
     /// # Errors
-    /// When there is none in this object.
+    /// Fails if the object is not a dataset.
     pub fn change_dataset<T>(
         &mut self,
         object: ObjectId,
@@ -279,7 +278,7 @@ impl<'a> Tx<'a> {
         Ok(self.zap(zap)?.remove_if_there(number_key(number.0))?)
     }
 
-    /// Makes the object of a directory or dataset one that keeps entries (`dmu_object_zapify`).
+    /// Makes the object of a directory or dataset a ZAP for entries (`dmu_object_zapify`).
     fn zapify(&mut self, object: ObjectId) -> Result<()> {
         let info = self.mos.info(object)?;
         if info.object_type == ZAPIFIED {
@@ -296,19 +295,20 @@ impl<'a> Tx<'a> {
         Ok(zap::write::create_in(mos, object, &zap)?)
     }
 
-    /// Sets an entry that a directory or dataset keeps in its own object.
+    /// Sets an entry in the object of a directory or dataset.
     ///
     /// # Errors
-    /// When the pool cannot keep such entries (feature `extensible_dataset`), or the object cannot be changed.
+    /// Fails if the pool does not support such entries (feature `extensible_dataset`), and if the object cannot be
+    /// changed.
     pub fn set_entry(&mut self, object: ObjectId, name: &str, value: &Value) -> Result<()> {
         self.zapify(object)?;
         Ok(self.zap(object)?.update(name, value)?)
     }
 
-    /// Removes an entry that a directory or dataset keeps in its own object, and says whether it was there.
+    /// Removes an entry from the object of a directory or dataset, and returns whether it existed.
     ///
     /// # Errors
-    /// When the object cannot be changed.
+    /// Fails if the object cannot be changed.
     pub fn remove_entry(&mut self, object: ObjectId, name: &str) -> Result<bool> {
         if self.read().own_zap(object)?.is_none() {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! Names of what is made and what goes.
+//! Names of datasets that are created or destroyed.
 
 use zstream_dmu::ids::ObjectId;
 use zstream_format::errno::Errno;
@@ -9,10 +9,10 @@ use crate::error::{Error, Fault, Kind, Result};
 use crate::name::{NAME_BYTES_MAX, Name, Suffix};
 use crate::reader::MosReader;
 
-/// How deep datasets may be nested (`zfs_max_dataset_nesting`).
+/// The maximum depth of nested datasets (`zfs_max_dataset_nesting`).
 const NESTING_MAX: usize = 50;
 
-/// Where a new dataset is to be made.
+/// The place of a new dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Vacant {
     /// The directory above.
@@ -22,7 +22,7 @@ pub(super) struct Vacant {
 }
 
 impl Tx<'_> {
-    /// Takes the name of a snapshot away (`dsl_dataset_snap_remove`).
+    /// Removes the name of a snapshot (`dsl_dataset_snap_remove`).
     pub(super) fn remove_snapshot_name(&mut self, head: ObjectId, name: &str, counts: bool) -> Result<()> {
         let phys = self.read().dataset(head)?;
         let missing = || Error::not_found(Kind::Snapshot, name);
@@ -38,7 +38,7 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// Where a dataset of this name would be made.
+    /// Returns the place of a new dataset with this name.
     pub(super) fn vacant(self, name: &str) -> Result<Vacant> {
         let parsed = Name::parse(name)?;
         let hidden = |part: &str| part.starts_with('$') || part.starts_with('%') || part.contains('%');
@@ -69,7 +69,7 @@ impl MosReader<'_> {
         Ok(Vacant { parent, name: last.to_owned() })
     }
 
-    /// Checks that a head can have a snapshot of this name.
+    /// Checks that a head can have a snapshot with this name.
     pub(super) fn check_snapshot_name(self, head: ObjectId, short: &str) -> Result<()> {
         let full = format!("{}@{short}", self.dir_name(self.dataset(head)?.dir)?);
         if full.len() > NAME_BYTES_MAX {

@@ -1,9 +1,9 @@
-//! A pool open for changes of its datasets, from opening or creating it to leaving it for others.
+//! Pools that are open for changes of their datasets, from opening or creation to export.
 //!
 //! ```text
-//! let mut pool = WritablePool::open(...)          or create(...), which makes the first datasets too
+//! let mut pool = WritablePool::open(...)          or create(...), which also creates the first datasets
 //! pool.tx().snapshot(...)                         changes of datasets
-//! let mut set = pool.open_head(head)              changes of what is in one
+//! let mut set = pool.open_head(head)              changes of the content of one
 //! pool.sync(head, &mut set)                       its blocks are written and counted
 //! pool.commit()                                   all of it is on stable storage, or nothing
 //! pool.export()
@@ -44,23 +44,23 @@ use crate::pool::Dsl;
 use crate::prop::space::PoolSpace;
 use crate::reader::OpenMos;
 
-/// The features of file systems that count objects and projects.
+/// The features of filesystems that count objects and projects.
 const OBJECTS: &str = "userobj_accounting";
 const PROJECTS: &str = "project_quota";
 
-/// A pool open for changes of its datasets.
+/// A pool that is open for changes of its datasets.
 #[derive(Debug)]
 pub struct WritablePool {
     pub(super) pool: PoolWriter,
     pub(super) keyring: Arc<Keyring>,
-    /// The keys that wrap those of datasets, by encryption root.
+    /// The wrapping keys that are loaded, by encryption root.
     pub(super) wrappings: HashMap<ObjectId, Wrapping>,
     entropy: Entropy,
     is_reproducible: bool,
-    /// What datasets can use together; none where that cannot be told from sizes.
+    /// The space that all datasets share; none if it is unknown.
     space: Option<PoolSpace>,
     unread: Vec<Error>,
-    /// The transaction group that was the last one when the pool was opened.
+    /// The last transaction group before the pool was opened.
     opened: Txg,
 }
 
@@ -68,26 +68,27 @@ impl WritablePool {
     /// Opens the pool whose members are at `paths`.
     ///
     /// # Errors
-    /// As [`PoolWriter::open`].
+    /// Fails like [`PoolWriter::open`].
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
         Self::over(PoolWriter::open(paths, options)?, None)
     }
 
-    /// Creates a pool with the datasets that every pool has. The root dataset has no object set yet: before the first
-    /// commit one has to be made with [`create_set`](Self::create_set). With a seed, what is made is the same every time.
+    /// Creates a pool with the datasets that every pool has. The root dataset has no object set yet:
+    /// [`create_set`](Self::create_set) has to create one before the first commit. A seed makes the result
+    /// reproducible.
     ///
     /// # Errors
-    /// As [`PoolWriter::create`].
+    /// Fails like [`PoolWriter::create`].
     pub fn create(new: NewPool, seed: Option<u64>) -> Result<(Self, FirstDatasets)> {
         let mut this = Self::over(PoolWriter::create(new)?, seed)?;
         let first = this.tx().create_pool()?;
         Ok((this, first))
     }
 
-    /// Makes changes over a pool that is open for writing. Guids come from the seed, if there is one.
+    /// Opens the datasets of a pool that is open for writing. Guids are derived from the seed, if there is one.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// Fails if the system has no random numbers.
     pub fn over(mut pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
         let entropy = match seed {
             Some(seed) => Entropy::seeded(seed),
@@ -101,28 +102,29 @@ impl WritablePool {
         Ok(Self { pool, keyring, wrappings, entropy, is_reproducible, space, unread, opened })
     }
 
-    /// The pool below.
+    /// Returns the pool.
     #[must_use]
     pub fn pool(&self) -> &PoolWriter {
         &self.pool
     }
 
-    /// The transaction group to which changes belong.
+    /// Returns the current transaction group.
     #[must_use]
     pub fn txg(&self) -> Txg {
         self.pool.txg()
     }
 
-    /// Whether a transaction group was completed since the pool was opened: if none was, what is on its devices is as before.
+    /// Returns whether a transaction group was completed since the pool was opened. If none was, its devices are
+    /// unchanged.
     #[must_use]
     pub fn has_committed(&self) -> bool {
         self.pool.uberblock().txg != self.opened
     }
 
-    /// Notes an event in the pool's history.
+    /// Adds an event to the pool's history.
     ///
     /// # Errors
-    /// As [`PoolWriter::log`].
+    /// Fails like [`PoolWriter::log`].
     pub fn log(&mut self, event: Event<'_>) -> Result<()> {
         Ok(self.pool.log(event)?)
     }
@@ -130,7 +132,7 @@ impl WritablePool {
     /// Changes a property of the pool, or enables a feature.
     ///
     /// # Errors
-    /// As [`PoolWriter::change`].
+    /// Fails like [`PoolWriter::change`].
     pub fn change_pool(&mut self, change: &PoolChange) -> Result<()> {
         Ok(self.pool.change(change)?)
     }
@@ -138,12 +140,12 @@ impl WritablePool {
     fn clock(&self) -> Clock {
         let now = Clock::now();
         let seconds = self.pool.now();
-        // A time that was given has no fraction; nor has that of an image that is to be made again.
+        // A time from the caller has no fraction, and neither has that of a reproducible image.
         let is_given = self.is_reproducible || seconds.abs_diff(now.seconds) > 1;
         Clock { seconds, nanoseconds: if is_given { 0 } else { now.nanoseconds } }
     }
 
-    /// The datasets, open for change in this transaction group.
+    /// Returns the datasets, open for changes in this transaction group.
     pub fn tx(&mut self) -> Tx<'_> {
         let clock = self.clock();
         let name = self.pool.name().to_owned();
@@ -155,17 +157,17 @@ impl WritablePool {
         tx
     }
 
-    /// The datasets as they are in this transaction group, to be read.
+    /// Returns the datasets in their current state in this transaction group, for reading.
     #[must_use]
     pub fn dsl(&self) -> Arc<Dsl<OpenMos<'_>>> {
         let blocks = Arc::clone(self.pool.reader()) as Arc<dyn ReadBlock>;
         Dsl::of_open(self.pool.name(), self.pool.mos(), &blocks, &self.keyring)
     }
 
-    /// Makes the empty object set of a new head dataset, written as its properties say.
+    /// Creates the empty object set of a new head dataset, which is written by its properties.
     ///
     /// # Errors
-    /// The properties cannot be read; as [`ObjsetWriter::create`].
+    /// Fails if the properties cannot be read, and like [`ObjsetWriter::create`].
     pub fn create_set(&mut self, head: ObjectId, objset_type: ObjsetType) -> Result<ObjsetWriter> {
         let properties = self.tx().read().set_properties(head)?;
         let parts = self.pool.parts();
@@ -177,7 +179,7 @@ impl WritablePool {
         Ok(set)
     }
 
-    /// Has what users, groups and projects use counted from the start, as a new file system of OpenZFS does; not in an
+    /// Starts to count the use of users, groups and projects, like a new filesystem of OpenZFS. This excludes an
     /// encrypted one that is received, where a raw increment may follow (`dmu_objset_create_impl_dnstats`).
     fn begin_accounting(&mut self, head: ObjectId, set: &mut ObjsetWriter) -> Result<()> {
         let mut tx = self.tx();
@@ -195,10 +197,11 @@ impl WritablePool {
         Ok(set.begin_accounting(objects, projects)?)
     }
 
-    /// Makes the object set of a new head dataset that is received raw: what it holds comes encrypted, and needs no key.
+    /// Creates the object set of a new head dataset that is received raw: its content is encrypted already, and needs
+    /// no key.
     ///
     /// # Errors
-    /// As [`create_set`](Self::create_set).
+    /// Fails like [`create_set`](Self::create_set).
     pub fn create_kept_set(&mut self, head: ObjectId, objset_type: ObjsetType) -> Result<ObjsetWriter> {
         let properties =
             SetProperties { protection: Protection::Kept, ..self.tx().read().set_properties(head)? };
@@ -208,27 +211,27 @@ impl WritablePool {
         Ok(ObjsetWriter::create(reader, writer, head.0, objset_type, properties)?.with_owners(owners))
     }
 
-    /// Opens the object set of a head dataset for change, written as its properties say.
+    /// Opens the object set of a head dataset for changes, which are written by its properties.
     ///
     /// # Errors
-    /// There is no such head; it has an intent log with records that were not replayed, which a change would make wrong; as
-    /// [`ObjsetWriter::open`].
+    /// Fails if there is no such head, if its intent log has records that were not replayed and that a change would
+    /// invalidate, and like [`ObjsetWriter::open`].
     pub fn open_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
         let properties = self.tx().read().set_properties(head)?;
         self.open_set(head, properties)
     }
 
-    /// Opens the object set of an encrypted head dataset to receive raw into it, without its key.
+    /// Opens the object set of an encrypted head dataset for a raw receive, without its key.
     ///
     /// # Errors
-    /// As [`open_head`](Self::open_head).
+    /// Fails like [`open_head`](Self::open_head).
     pub fn open_kept_head(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
         let properties =
             SetProperties { protection: Protection::Kept, ..self.tx().read().set_properties(head)? };
         self.open_set(head, properties)
     }
 
-    /// Refuses a head whose keys are of the first format, as OpenZFS does (`dmu_objset_own_impl`).
+    /// Checks that the keys of a head are not of the first format, which OpenZFS refuses, too (`dmu_objset_own_impl`).
     fn check_keys(&mut self, head: ObjectId) -> Result<()> {
         let tx = self.tx();
         let keys = tx.read().keys_of(tx.read().dataset(head)?.dir)?;
@@ -249,7 +252,7 @@ impl WritablePool {
         Ok(ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?.with_owners(owners))
     }
 
-    /// The object set of a head; with [`Protection::Kept`] nothing of it is decrypted.
+    /// Returns the object set of a head; with [`Protection::Kept`] it is not decrypted.
     pub(super) fn read_set(&mut self, head: ObjectId, protection: Protection) -> Result<Objset> {
         let tx = self.tx();
         tx.check_writable(head)?;
@@ -261,16 +264,16 @@ impl WritablePool {
         }
     }
 
-    /// The keys that were loaded.
+    /// Returns the keys that were loaded.
     #[must_use]
     pub fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
     }
 
-    /// Writes what changed in the object set of a head dataset, and counts it.
+    /// Writes the changes of a head dataset's object set, and counts them.
     ///
     /// # Errors
-    /// As [`ObjsetWriter::sync`]; the pool must be dropped then.
+    /// Fails like [`ObjsetWriter::sync`]. The pool must be dropped then.
     pub fn sync(&mut self, head: ObjectId, set: &mut ObjsetWriter) -> Result<BlockPointer> {
         if !set.is_dirty() {
             return Ok(*set.root());
@@ -282,11 +285,11 @@ impl WritablePool {
         Ok(root)
     }
 
-    /// Destroys what receives were filling when the machine or the program went down, as far as it cannot be resumed, as
-    /// OpenZFS does when it imports a pool. What cannot be read stays, and is [`unread`](Self::unread) then.
+    /// Destroys the datasets that interrupted receives have left and that cannot be resumed, like OpenZFS when it
+    /// imports a pool. Datasets that cannot be read are kept, and their errors are in [`unread`](Self::unread).
     ///
     /// # Errors
-    /// When the datasets cannot be changed; as [`commit`](Self::commit). The pool must be dropped then.
+    /// Fails if the datasets cannot be changed, and like [`commit`](Self::commit). The pool must be dropped then.
     pub fn destroy_unresumable(&mut self) -> Result<()> {
         let (names, unread) = self.tx().destroy_unresumable()?;
         self.unread = unread;
@@ -299,26 +302,26 @@ impl WritablePool {
         self.commit().map(drop)
     }
 
-    /// Why datasets could not be read when unfinished receives were looked for.
+    /// Returns the errors of datasets that could not be read when unfinished receives were searched.
     #[must_use]
     pub fn unread(&self) -> &[Error] {
         &self.unread
     }
 
-    /// Completes the transaction group and begins the next one.
+    /// Completes the transaction group and starts the next one.
     ///
     /// # Errors
-    /// As [`PoolWriter::commit`]; the pool must be dropped then.
+    /// Fails like [`PoolWriter::commit`]. The pool must be dropped then.
     pub fn commit(&mut self) -> Result<Txg> {
         let mut books = self.books();
         let Self { pool, entropy, .. } = self;
         Ok(pool.commit(&mut |mos, delta| books.charge(mos, delta, entropy).map_err(Error::into_pool))?)
     }
 
-    /// Completes the last transaction group and leaves the pool for any host to import.
+    /// Completes the last transaction group and exports the pool, so that any host can import it.
     ///
     /// # Errors
-    /// As [`PoolWriter::export`].
+    /// Fails like [`PoolWriter::export`].
     pub fn export(mut self) -> Result<Txg> {
         let mut books = self.books();
         let Self { pool, mut entropy, .. } = self;
@@ -332,7 +335,7 @@ impl WritablePool {
     }
 }
 
-/// Counts in `$MOS` what the MOS takes, while it is synced.
+/// A counter that charges the blocks of the MOS to `$MOS` while the MOS is synced.
 struct Books {
     name: String,
     space: Arc<Allocator>,

@@ -1,7 +1,7 @@
-//! What has to go with what is destroyed, and in which order: `zfs destroy -r`, `-R`, ranges of snapshots, and the younger
-//! snapshots that a rollback takes with it.
+//! Plan of a destroy: everything that has to be destroyed, in order. This includes `zfs destroy -r`, `-R`, ranges of
+//! snapshots, and the younger snapshots of a rollback.
 //!
-//! A snapshot goes after the clones that were made of it, a dataset after its children and its snapshots.
+//! A snapshot is destroyed after its clones, and a dataset after its children and its snapshots.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::error::{Error, Kind, Result};
 use crate::pool::Dsl;
 use crate::reader::Mos;
 
-/// How far a destroy goes.
+/// The extent of a destroy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// Children and snapshots too; with snapshots, those of the same name of all datasets below (`-r`).
+    /// Include children and snapshots; for a snapshot, the snapshots of the same name of all datasets below (`-r`).
     pub recursive: bool,
-    /// All that depends on it too, wherever it is: clones (`-R`).
+    /// Include all dependents, wherever they are: clones (`-R`).
     pub clones: bool,
 }
 
-/// Names in the order in which they are to be destroyed.
+/// Names in the order in which they are destroyed.
 struct Plan {
     reach: Reach,
     names: Vec<String>,
     seen: BTreeSet<ObjectId>,
-    /// Clones that are outside of what was asked for.
+    /// Clones outside of the request.
     outside: Vec<String>,
-    /// The directories that were asked for.
+    /// The directories that were requested.
     inside: BTreeSet<ObjectId>,
 }
 
@@ -41,7 +41,7 @@ impl Plan {
         Self { reach, names: Vec::new(), seen, outside: Vec::new(), inside }
     }
 
-    /// Adds a head with all that must go before it.
+    /// Adds a head after everything that must be destroyed before it.
     fn add_head<M: Mos>(&mut self, head: &Dataset<M>) -> Result<()> {
         if !self.seen.insert(head.object()) {
             return Ok(());
@@ -58,7 +58,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Adds a snapshot with its clones.
+    /// Adds a snapshot after its clones.
     fn add_snapshot<M: Mos>(&mut self, snapshot: &Dataset<M>) -> Result<()> {
         if !self.seen.insert(snapshot.object()) {
             return Ok(());
@@ -78,17 +78,18 @@ impl Plan {
 }
 
 impl<M: Mos> Dsl<M> {
-    /// The names of a filesystem or volume and of all that goes with it, in the order in which they are to be destroyed.
+    /// Returns the names of a filesystem or volume and of everything that is destroyed with it, in the order of the
+    /// destroy.
     ///
     /// # Errors
-    /// `ENOENT`; `EINVAL` for the pool's root; `EEXIST` when something depends on it that is not to go with it: the message
-    /// lists it.
+    /// Fails with `ENOENT`, `EINVAL` for the pool's root, and `EEXIST` if it has dependents that are not included: the
+    /// message lists them.
     pub fn plan_destroy(self: &Arc<Self>, name: &str, reach: Reach) -> Result<Vec<String>> {
         let head = self.head(name)?;
         if head.dir().parent().is_none() {
             return Err(Error::refused(
                 Errno::EINVAL,
-                format!("{name} is a pool, which this cannot destroy"),
+                format!("cannot destroy {name}: it is the root of the pool"),
             ));
         }
         let mut plan = Plan::new(reach);
@@ -112,11 +113,11 @@ impl<M: Mos> Dsl<M> {
         Ok(names)
     }
 
-    /// The names of the snapshots that `fs@NAME` names and of all that goes with them, in the order in which they are to be
-    /// destroyed. `NAME` is one or several, separated by commas, and ranges of them: `a%c`, `%c`, `a%`, `%`.
+    /// Returns the names of the snapshots that match `fs@NAME` and of everything that is destroyed with them, in the
+    /// order of the destroy. `NAME` is a list of names and ranges, separated by commas: `a%c`, `%c`, `a%`, `%`.
     ///
     /// # Errors
-    /// `ENOENT` when there is none; `EEXIST` when there are clones that are not to go with them.
+    /// Fails with `ENOENT` if no snapshot matches, and `EEXIST` if there are clones that are not included.
     pub fn plan_destroy_snapshots(
         self: &Arc<Self>,
         name: &str,
@@ -146,7 +147,7 @@ impl<M: Mos> Dsl<M> {
         if found.is_empty() {
             return Err(Error::not_found(Kind::Snapshot, name));
         }
-        // The youngest first: each is then the last of its line.
+        // The youngest first, so that each is the last of its line when it is destroyed.
         found.reverse();
         if defer {
             return Ok(found);
@@ -159,11 +160,11 @@ impl<M: Mos> Dsl<M> {
         Ok(plan.names)
     }
 
-    /// What is younger than a snapshot of its dataset and would go with a rollback to it: names of snapshots and bookmarks,
-    /// the youngest first, and, if asked for, clones in front of their origins.
+    /// Returns the names of the snapshots and bookmarks that a rollback to a snapshot of their dataset destroys, the
+    /// youngest first and, on request, clones before their origins.
     ///
     /// # Errors
-    /// `ENOENT`; `EEXIST` when there are clones that are not to go.
+    /// Fails with `ENOENT`, and `EEXIST` if there are clones that are not included.
     pub fn plan_rollback(self: &Arc<Self>, to: &str, clones: bool) -> Result<Vec<String>> {
         let (head, _) = self.split_snapshot(to)?;
         let txg = self.snapshot(to)?.phys().creation_txg;
@@ -181,12 +182,12 @@ impl<M: Mos> Dsl<M> {
 }
 
 impl Tx<'_> {
-    /// Destroys what a plan names, in its order.
+    /// Destroys the names of a plan, in its order.
     ///
     /// # Errors
-    /// As [`destroy`](Self::destroy) and [`destroy_snapshots`](Self::destroy_snapshots).
+    /// Fails like [`destroy`](Self::destroy) and [`destroy_snapshots`](Self::destroy_snapshots).
     pub fn destroy_all(&mut self, names: &[String], defer: bool) -> Result<()> {
-        // What can be refused is refused before anything changes, but for what depends on the order.
+        // Checks everything before anything changes, except for what depends on the order.
         for name in names.iter().filter(|name| name.contains('@') && !defer) {
             let snapshot = self.dsl().snapshot(name)?.object();
             if self.read().hold_count(snapshot)? > 0 {
@@ -203,10 +204,10 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Goes back to a snapshot, after all that [`plan_rollback`](Dsl::plan_rollback) names is destroyed.
+    /// Rolls back to a snapshot, after everything in [`plan_rollback`](Dsl::plan_rollback) is destroyed.
     ///
     /// # Errors
-    /// As [`rollback`](Self::rollback) and [`destroy_all`](Self::destroy_all).
+    /// Fails like [`rollback`](Self::rollback) and [`destroy_all`](Self::destroy_all).
     pub(super) fn rollback_over(&mut self, to: &str, younger: &[String]) -> Result<()> {
         let (marks, others): (Vec<&String>, Vec<&String>) =
             younger.iter().partition(|name| name.contains('#'));
@@ -228,7 +229,7 @@ fn refuse_clones(name: &str, outside: &[String]) -> Result<()> {
     ))
 }
 
-/// Those of a list of snapshots, oldest first, that a name or a range names.
+/// Returns the snapshots that match a name or range, of a list that is sorted from the oldest.
 fn range<'l, 'n>(list: &'l [&'n str], part: &str) -> &'l [&'n str] {
     let place = |name: &str| list.iter().position(|short| *short == name);
     let Some((first, last)) = part.split_once('%') else {

@@ -18,22 +18,22 @@ use crate::name::NAME_BYTES_MAX;
 use crate::phys::{DatasetFlags, DirPhys};
 use crate::reader::MosReader;
 
-/// What is known before anything changes.
+/// The facts that are collected before anything changes.
 struct Plan {
     clone: ObjectId,
     dir: ObjectId,
     origin: ObjectId,
     origin_dir: ObjectId,
     origin_head: ObjectId,
-    /// Snapshots that change hands with their names, youngest first.
+    /// The snapshots that move, with their names, youngest first.
     shared: Vec<(ObjectId, String)>,
-    /// The clone's own line, youngest first: its head, and its snapshots.
+    /// The clone's own line, youngest first: its head and its snapshots.
     own: Vec<ObjectId>,
-    /// The space that changes hands.
+    /// The space that moves.
     moves: Change,
-    /// What the origin has for itself then.
+    /// The new unique space of the origin.
     unique: u64,
-    /// What snapshots use then, in the clone's and in the origin's directory.
+    /// The new space of snapshots, in the directories of the clone and of the origin.
     snapshots: (u64, u64),
 }
 
@@ -41,18 +41,20 @@ impl Tx<'_> {
     /// Makes a clone independent of its origin (`zfs promote`).
     ///
     /// # Errors
-    /// `EINVAL` when it is no clone, `EEXIST` when names of snapshots or bookmarks collide, `EXDEV` when it must not be,
-    /// `ENAMETOOLONG`, `EACCES` when its keys would need another encryption root, `ENOSPC` when what it takes over does not
-    /// fit below a quota.
+    /// Fails with `EINVAL` if the dataset is not a clone, `EEXIST` if names of snapshots or bookmarks collide, `EXDEV`
+    /// if it must not be promoted, `ENAMETOOLONG`, `EACCES` if its keys would need another encryption root, and
+    /// `ENOSPC` if the space that moves exceeds a quota.
     pub fn promote(&mut self, name: &str) -> Result<()> {
         let clone = self.dsl().head(name)?.object();
         let plan = self.read().plan_promotion(clone, name)?;
         self.promote_keys(plan.dir, plan.origin_dir)?;
         let origin = self.read().dataset(plan.origin)?;
         let old_next =
-            origin.next.ok_or_else(|| Error::corrupt("DSL dataset", "a snapshot without a next"))?;
-        let first =
-            *plan.own.last().ok_or_else(|| Error::corrupt("DSL dataset", "a clone without a line"))?;
+            origin.next.ok_or_else(|| Error::corrupt("DSL dataset", "a snapshot has no next dataset"))?;
+        let first = *plan
+            .own
+            .last()
+            .ok_or_else(|| Error::corrupt("DSL dataset", "a clone has no datasets in its line"))?;
         self.change_dataset(plan.origin, |origin| origin.next = Some(first))?;
         if let Some(clones) = origin.next_clones {
             self.remove_number(clones, first)?;
@@ -113,7 +115,7 @@ impl Tx<'_> {
         self.remove_snapshot_name(plan.origin_head, name, true)?;
         let names = self.read().dataset(plan.clone)?.snapshot_names;
         let names =
-            names.ok_or_else(|| Error::corrupt("DSL dataset", "a head without names of snapshots"))?;
+            names.ok_or_else(|| Error::corrupt("DSL dataset", "a head has no ZAP of snapshot names"))?;
         self.zap(names)?.add(name, &Value::word(snapshot.0))?;
         self.adjust_counts(plan.dir, SNAPSHOT_COUNT, 1)?;
         self.change_dataset(snapshot, |dataset| dataset.dir = plan.dir)?;
@@ -178,7 +180,10 @@ impl MosReader<'_> {
         }
         if !colliding.is_empty() {
             let list = colliding.join(", ");
-            return Err(Error::refused(Errno::EEXIST, format!("{name} has names of its origin: {list}")));
+            return Err(Error::refused(
+                Errno::EEXIST,
+                format!("{name} and its origin have the same names: {list}"),
+            ));
         }
         if let Some(above) = above {
             let above = self.dataset(above)?;
@@ -209,7 +214,7 @@ impl MosReader<'_> {
         })
     }
 
-    /// The line of datasets from `last` down to, and without, `end`.
+    /// Returns the line of datasets from `last` back to `end`, which is excluded.
     pub(super) fn line(self, last: ObjectId, end: Option<ObjectId>) -> Result<Vec<ObjectId>> {
         let mut line = Vec::new();
         let mut at = Some(last);
@@ -220,7 +225,10 @@ impl MosReader<'_> {
                 && phys.prev_snapshot_txg >= phys.creation_txg
                 && phys.is_snapshot()
             {
-                return Err(Error::corrupt("DSL dataset", format!("the line of {last} does not go back")));
+                return Err(Error::corrupt(
+                    "DSL dataset",
+                    format!("the snapshots before {last} are not in order"),
+                ));
             }
             line.push(object);
             at = phys.prev_snapshot;
@@ -228,7 +236,7 @@ impl MosReader<'_> {
         Ok(line)
     }
 
-    /// What the deadlists of a line hold from a txg on.
+    /// Returns the space in the deadlists of a line from a txg on.
     pub(super) fn line_space(self, line: &[ObjectId], from: Txg) -> Result<u64> {
         let mut sum = 0_u64;
         for dataset in line {

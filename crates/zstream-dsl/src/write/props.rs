@@ -1,4 +1,5 @@
-//! Properties that are set, inherited and received (`dsl_prop_set_sync_impl`), with those that count space.
+//! Changes of properties that are set, inherited and received (`dsl_prop_set_sync_impl`), and of those that count
+//! space.
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::{NormFlags, Value};
@@ -11,31 +12,32 @@ use crate::error::{Error, Result};
 use crate::prop::{INHERIT, KNOWN_ELSEWHERE, RECEIVED};
 use crate::reader::MosReader;
 
-/// What is done to a property of one dataset (`zprop_source_t`).
+/// A change of a property of one dataset (`zprop_source_t`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// It is set (`zfs set`).
+    /// Sets a local value (`zfs set`).
     Local(Value),
-    /// It comes with a stream.
+    /// Sets a received value.
     Received(Value),
-    /// It is what the dataset above has, also where a value was received (`zfs inherit`).
+    /// Inherits the value of the dataset above, even if a value was received (`zfs inherit`).
     Inherited,
-    /// It is what was received, else what the dataset above has (`zfs inherit -S`).
+    /// Reverts to the received value, or else to that of the dataset above (`zfs inherit -S`).
     Revert,
-    /// What was received is forgotten.
+    /// Removes the received value.
     ForgetReceived,
-    /// What was set and what was received is forgotten.
+    /// Removes the local and the received value.
     Forget,
 }
 
-/// Marks a dataset that has received properties.
+/// The mark of a dataset that has received properties.
 const HAS_RECEIVED: &str = "$hasrecvd";
 
-/// Properties whose newest values older software does not know, with the first such value and the one that it sees instead.
+/// Properties with values that are unknown to older software: the first such value, and the one that older software
+/// sees.
 const NEW_VALUES: [(&str, u64, u64); 2] = [("redundant_metadata", 2, 0), ("snapdir", 2, 0)];
 
 impl Tx<'_> {
-    /// Changes what a dataset or snapshot says of a property, and nothing else.
+    /// Changes the entries of a property in a dataset or snapshot, and nothing else.
     pub(super) fn put_property(&mut self, dataset: ObjectId, name: &str, setting: &Setting) -> Result<()> {
         let phys = self.read().dataset(dataset)?;
         let props = if phys.is_snapshot() {
@@ -104,16 +106,16 @@ impl Tx<'_> {
     /// Marks a dataset as one that has received properties (`dsl_prop_set_hasrecvd`).
     ///
     /// # Errors
-    /// When the MOS cannot be changed.
+    /// Fails if the MOS cannot be changed.
     pub fn set_has_received(&mut self, dataset: ObjectId) -> Result<()> {
         self.put_property(dataset, HAS_RECEIVED, &Setting::Local(Value::word(0)))
     }
 
-    /// Changes a property of a dataset or snapshot, with what hangs on it: quotas and reservations. Whether the value makes
-    /// sense was judged before.
+    /// Changes a property of a dataset or snapshot, with its effects: quotas and reservations. The value was validated
+    /// before.
     ///
     /// # Errors
-    /// `ENOSPC` when a quota is less than what is used or reserved, or a reservation more than a quota.
+    /// Fails with `ENOSPC` if a quota is below the used or reserved space, or a reservation exceeds a quota.
     pub fn set_property(&mut self, dataset: ObjectId, name: &str, setting: &Setting) -> Result<()> {
         let phys = self.read().dataset(dataset)?;
         if phys.is_snapshot() {
@@ -146,12 +148,12 @@ impl Tx<'_> {
         }
     }
 
-    /// Refuses quotas and reservations that what is there breaks.
+    /// Checks that quotas and reservations fit the present use.
     fn check_property(&self, head: ObjectId, name: &str, setting: &Setting) -> Result<()> {
         let Setting::Local(value) = setting else { return Ok(()) };
         let phys = self.read().dataset(head)?;
         let dir = self.read().dir(phys.dir)?;
-        let refuse = |why: &str| Err(Error::refused(Errno::ENOSPC, format!("{name} cannot be set: {why}")));
+        let refuse = |why: &str| Err(Error::refused(Errno::ENOSPC, format!("{name}: {why}")));
         let limit = |quota: u64, value: u64| quota != 0 && value > quota;
         match name {
             "quota" => match value.u64()? {
@@ -178,7 +180,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Sets what is reserved for a head alone, or nothing (`dsl_dataset_set_refreservation_sync_impl`).
+    /// Sets or removes the reservation of a head alone (`dsl_dataset_set_refreservation_sync_impl`).
     pub(super) fn set_refreservation(&mut self, head: ObjectId, setting: Option<&Setting>) -> Result<()> {
         let old = self.read().refreservation(head)?;
         self.put_property(head, "refreservation", setting.unwrap_or(&Setting::Forget))?;
@@ -189,7 +191,7 @@ impl Tx<'_> {
         self.use_space(phys.dir, Use::Refreservation, change)
     }
 
-    /// Sets what is reserved for a directory with all below it (`dsl_dir_set_reservation_sync_impl`).
+    /// Sets the reservation of a directory with all below it (`dsl_dir_set_reservation_sync_impl`).
     pub(super) fn reserve(&mut self, dir: ObjectId, bytes: u64) -> Result<()> {
         let phys = self.read().dir(dir)?;
         let used = phys.used_bytes;
@@ -206,7 +208,7 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// The bytes that are reserved for a head alone, 0 for none.
+    /// Returns the bytes that are reserved for a head alone, 0 for none.
     pub(super) fn refreservation(self, head: ObjectId) -> Result<u64> {
         self.number_property(self.dataset(head)?.dir, "refreservation")
     }

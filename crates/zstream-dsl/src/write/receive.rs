@@ -1,4 +1,4 @@
-//! What a receive does to datasets: it fills one that nobody can use meanwhile, and ends with a snapshot
+//! Effects of a receive on datasets: it fills one that is not in use meanwhile, and ends with a snapshot
 //! (`dmu_recv_begin_sync`, `save_resume_state_sync`, `dmu_recv_end_sync`).
 //!
 //! ```text
@@ -6,8 +6,8 @@
 //! existing target   pool/fs/%recv  inconsistent -> filled -> content exchanged with pool/fs -> snapshot of pool/fs
 //! ```
 //!
-//! A receive that can be resumed keeps entries in what it fills; those that say how the stream was made stay behind in a
-//! new filesystem, as OpenZFS leaves them.
+//! A resumable receive keeps entries in the dataset that it fills. Those that describe the form of the stream remain in
+//! a new filesystem, as in OpenZFS.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,60 +25,61 @@ use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader, RECEIVE_CHILD};
 use crate::resume::{RAW_RECEIVE, STATE};
 
-/// The entry of a snapshot that was received raw (`DS_FIELD_RAW_RECEIVED` of OpenZFS's development branch; others leave it alone).
+/// The entry of a snapshot that was received raw (`DS_FIELD_RAW_RECEIVED` of OpenZFS's development branch; ignored by
+/// others).
 const RAW_RECEIVED: &str = "org.openzfs:raw_received";
 
-/// What a receive that can be resumed notes of its stream.
+/// The facts about its stream that a resumable receive stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resumable {
-    /// Guid of the snapshot that the stream starts from, 0 for a full one.
+    /// Guid of the snapshot that the stream starts from, 0 for a full stream.
     pub from_guid: Guid,
     /// Guid of the stream's snapshot.
     pub to_guid: Guid,
     /// Its name at the sender.
     pub to_name: Vec<u8>,
-    /// Blocks above 128 KiB come whole.
+    /// Whether the stream has blocks above 128 KiB.
     pub large_blocks: bool,
-    /// Embedded blocks come embedded.
+    /// Whether the stream has embedded blocks.
     pub embedded: bool,
-    /// Blocks come compressed.
+    /// Whether the stream has compressed blocks.
     pub compressed: bool,
-    /// Blocks come encrypted.
+    /// Whether the stream has encrypted blocks.
     pub raw: bool,
     /// Guids of the snapshots that the source of the increment was redacted by.
     pub from_redactions: Option<Vec<u64>>,
 }
 
-/// What a stream says of the dataset that it fills.
+/// The facts about a dataset that its stream supplies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filling {
     /// Guids of the snapshots that it was redacted by.
     pub redactions: Option<Vec<u64>>,
     /// Features that the dataset has from the start.
     pub features: Vec<&'static str>,
-    /// What to note so that it can be resumed.
+    /// The saved state for resuming; none if the receive is not resumable.
     pub resumable: Option<Resumable>,
 }
 
-/// What the snapshot at the end of a receive is to be.
+/// The snapshot at the end of a receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedSnapshot {
     /// Its short name.
     pub name: String,
-    /// Its guid, the sender's.
+    /// The guid of the sender's snapshot.
     pub guid: Guid,
-    /// When it was made at the sender, in seconds since 1970.
+    /// The creation time at the sender, in seconds since 1970.
     pub creation_time: u64,
-    /// Its IV set at the sender, where the stream is raw and says it.
+    /// The IV set at the sender, if the stream is raw and has it.
     pub ivset: Option<u64>,
 }
 
 impl Tx<'_> {
-    /// Makes the hidden dataset that is filled instead of `head`: a clone of one of its snapshots, or an empty one, which
-    /// has no object set yet.
+    /// Creates the hidden dataset that is filled instead of `head`: a clone of one of its snapshots, or an empty
+    /// dataset without an object set.
     ///
     /// # Errors
-    /// `EBUSY` when there is one, or when the MOS cannot be changed.
+    /// Fails with `EBUSY` if the dataset exists, and if the MOS cannot be changed.
     pub(super) fn create_receive_child(
         &mut self,
         head: ObjectId,
@@ -90,16 +91,16 @@ impl Tx<'_> {
             let name = self.read().dir_name(dir)?;
             return Err(Error::refused(
                 Errno::EBUSY,
-                format!("{name} has the state of an interrupted receive"),
+                format!("{name} has the saved state of an interrupted receive"),
             ));
         }
         self.create_dataset(dir, RECEIVE_CHILD, base, DatasetFlags::of_new(is_case_insensitive))
     }
 
-    /// Makes the clone of a snapshot that a receive fills.
+    /// Creates the clone of a snapshot that a receive fills.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
+    /// Fails like [`create`](Self::create).
     pub(super) fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
         let place = self.read().vacant(name)?;
         self.create_dataset(place.parent, &place.name, Some(origin), DatasetFlags::empty())
@@ -108,9 +109,9 @@ impl Tx<'_> {
     /// Marks a dataset as one that is being filled.
     ///
     /// # Errors
-    /// `ENOTSUP` when the pool does not have a feature of the stream.
+    /// Fails with `ENOTSUP` if the pool does not have a feature of the stream.
     pub fn begin_receive(&mut self, filled: ObjectId, filling: &Filling) -> Result<()> {
-        // A clone of a redacted snapshot is redacted; what comes need not be.
+        // A clone of a redacted snapshot is redacted, but the received content may not be.
         if self.read().dataset_features(filled)?.iter().any(|(feature, _)| feature.name == REDACTED_DATASETS)
         {
             self.deactivate_feature(filled, REDACTED_DATASETS)?;
@@ -153,11 +154,11 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Notes where a receive goes on that ends behind what was synced: object, offset, and how many bytes of the stream
-    /// came before.
+    /// Stores the point from which to resume after the changes that were synced: object, offset, and the number of
+    /// stream bytes before it.
     ///
     /// # Errors
-    /// When the MOS cannot be changed.
+    /// Fails if the MOS cannot be changed.
     pub fn set_resume_point(&mut self, filled: ObjectId, point: (ObjectId, u64), bytes: u64) -> Result<()> {
         for (name, number) in [("object", point.0.0), ("offset", point.1), ("bytes", bytes)] {
             self.set_entry(filled, &format!("{STATE}{name}"), &Value::word(number))?;
@@ -165,11 +166,11 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Refuses to go on where what was synced is more than a quota allows, of the directory of what is filled or of one above
-    /// it, or more than the pool has beside what is reserved in it (`dsl_dir_tempreserve_impl`).
+    /// Checks that the synced changes do not exceed a quota of the filled directory or of one above it, or the pool's
+    /// space with reservations (`dsl_dir_tempreserve_impl`).
     ///
     /// # Errors
-    /// `EDQUOT` or `ENOSPC` when it is.
+    /// Fails with `EDQUOT` or `ENOSPC` if they do.
     pub fn check_quotas(&self, filled: ObjectId) -> Result<()> {
         for (dir, phys) in self.read().line_up(self.read().dataset(filled)?.dir)? {
             let usable = self.pool_space.filter(|_| phys.parent.is_none()).map(|space| space.usable_bytes);
@@ -177,7 +178,7 @@ impl Tx<'_> {
                 let used = phys.used_bytes;
                 return Err(Error::refused(
                     Errno::ENOSPC,
-                    format!("with what is reserved, the pool would use {used} bytes of {usable}"),
+                    format!("the pool would use {used} bytes of {usable}, reservations included"),
                 ));
             }
             if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
@@ -191,11 +192,12 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The snapshot below what is filled, if it was received raw and what is filled is encrypted: a plain increment gives what comes after it an
-    /// IV set of its own, and raw increments from the sender do not fit any more.
+    /// Returns the snapshot before the filled dataset, if it was received raw and the filled dataset is encrypted. A
+    /// plain increment gives later snapshots an IV set of their own, so that raw increments from the sender no longer
+    /// fit.
     ///
     /// # Errors
-    /// When the MOS cannot be read.
+    /// Fails if the MOS cannot be read.
     pub fn raw_base(&self, filled: ObjectId) -> Result<Option<String>> {
         let phys = self.read().dataset(filled)?;
         let Some(base) = phys.prev_snapshot else { return Ok(None) };
@@ -205,7 +207,7 @@ impl Tx<'_> {
         self.read().full_name(base).map(Some)
     }
 
-    /// Refuses to end a receive into the hidden child of `head` (`dmu_recv_end_check`).
+    /// Checks that a receive into the hidden child of `head` can end (`dmu_recv_end_check`).
     fn check_end(&self, filled: ObjectId, head: ObjectId, force: bool, name: &str) -> Result<Vec<ObjectId>> {
         let base = self.read().dataset(filled)?.prev_snapshot;
         let phys = self.read().dataset(head)?;
@@ -245,10 +247,10 @@ impl Tx<'_> {
         Ok(newer)
     }
 
-    /// Refuses content of so many bytes as the new one of a head, where its refquota does not allow it.
+    /// Checks that content of so many bytes fits the refquota of a head.
     ///
     /// # Errors
-    /// `EDQUOT`
+    /// Fails with `EDQUOT` if it does not.
     pub fn check_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
         let quota = self.read().number_property(self.read().dataset(head)?.dir, "refquota")?;
         if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
@@ -261,13 +263,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ends a receive: what was filled, and synced, becomes the content of `head`, which with `force` loses the snapshots
-    /// that came after the stream's source; then it gets its snapshot. Without `head` what was filled is the target. Gives
-    /// the snapshot.
+    /// Ends a receive. The filled dataset, which must be synced, becomes the content of `head`, and the snapshot is created.
+    /// With `force`, snapshots of `head` after the stream's source are destroyed. Without `head`, the filled dataset is the
+    /// target. Returns the snapshot.
     ///
     /// # Errors
-    /// `ETXTBSY` when the target changed meanwhile, `EEXIST`, `EDQUOT`, `EBUSY` when a snapshot that would go has holds,
-    /// `EAGAIN` when the snapshot before is of this transaction group.
+    /// Fails with `ETXTBSY` if the target has changed meanwhile, `EEXIST`, `EDQUOT`, `EBUSY` if a snapshot that would be
+    /// destroyed has holds, and `EAGAIN` if the previous snapshot is of this transaction group.
     pub fn end_receive(
         &mut self,
         filled: ObjectId,
@@ -310,10 +312,10 @@ impl Tx<'_> {
         Ok(snapshot)
     }
 
-    /// Destroys what a receive has filled and not ended: the hidden child of a dataset, or the dataset itself.
+    /// Destroys the state of an unfinished receive: the hidden child of a dataset, or the dataset itself.
     ///
     /// # Errors
-    /// `EINVAL` when it is not being filled, `EEXIST` when it has children.
+    /// Fails with `EINVAL` if the dataset is not being filled, and `EEXIST` if it has children.
     pub fn abandon_receive(&mut self, filled: ObjectId) -> Result<()> {
         if !self.read().is_filled(filled)? {
             let name = self.read().full_name(filled)?;
@@ -323,18 +325,18 @@ impl Tx<'_> {
         self.destroy_head(filled)
     }
 
-    /// Destroys what receives were filling when the machine or the program went down, as far as it cannot be resumed
-    /// (`dsl_destroy_inconsistent`, which OpenZFS calls when it imports a pool). Gives the names, and why other datasets
-    /// cannot be read, which stay.
+    /// Destroys the datasets that interrupted receives have left and that cannot be resumed
+    /// (`dsl_destroy_inconsistent`, which OpenZFS calls when it imports a pool). Returns their names, and the errors of
+    /// datasets that could not be read, which are kept.
     ///
     /// # Errors
-    /// When the datasets cannot be changed.
+    /// Fails if the datasets cannot be changed.
     pub(super) fn destroy_unresumable(&mut self) -> Result<(Vec<String>, Vec<Error>)> {
         let mut destroyed = Vec::new();
         let (found, unread) = self.dsl().unresumable();
         let found: Vec<_> = found.iter().map(|filled| (filled.name().to_owned(), filled.object())).collect();
         for (name, filled) in found {
-            // What has snapshots or children stays, as there.
+            // A dataset with snapshots or children is kept, as in OpenZFS.
             if self.read().check_destroy_head(filled).is_ok() {
                 self.destroy_head(filled)?;
                 destroyed.push(name);
@@ -345,8 +347,8 @@ impl Tx<'_> {
 }
 
 impl<M: Mos> Dsl<M> {
-    /// Datasets that receives were filling when the machine or the program went down, as far as they cannot be resumed; what
-    /// lies below others comes first. With why others cannot be read.
+    /// Returns the datasets that interrupted receives have left and that cannot be resumed, children first, and the
+    /// errors of datasets that could not be read.
     pub(super) fn unresumable(self: &Arc<Self>) -> (Vec<Dataset<M>>, Vec<Error>) {
         let (mut found, mut unread) = (Vec::new(), Vec::new());
         let mut left: Vec<_> = self.root().map_err(|error| unread.push(error)).into_iter().collect();
@@ -375,10 +377,11 @@ impl<M: Mos> Dsl<M> {
         (found, unread)
     }
 
-    /// What a receive into the dataset `name` has filled and not ended; none where none was interrupted.
+    /// Returns the dataset that an unfinished receive into the dataset `name` fills; none if no receive was
+    /// interrupted.
     ///
     /// # Errors
-    /// When the names cannot be read.
+    /// Fails if the names cannot be read.
     pub fn unfinished_receive(self: &Arc<Self>, name: &str) -> Result<Option<Dataset<M>>> {
         let Some(dir) = self.find_dir(name)? else { return Ok(None) };
         let filled = dir.child(RECEIVE_CHILD)?.unwrap_or(dir).head()?;
@@ -387,22 +390,22 @@ impl<M: Mos> Dsl<M> {
 }
 
 impl<M: Mos> Dataset<M> {
-    /// Refuses what cannot be done to a dataset that a receive has not ended filling.
+    /// Checks that a dataset is not being filled by a receive.
     ///
     /// # Errors
-    /// `EBUSY` when it is such a one.
+    /// Fails with `EBUSY` if it is.
     pub fn check_not_filled(&self) -> Result<()> {
         self.dsl().read().check_not_filled(self.object())
     }
 }
 
 impl MosReader<'_> {
-    /// Whether a receive has begun to fill this head and has not ended.
+    /// Returns whether an unfinished receive fills this head.
     fn is_filled(self, head: ObjectId) -> Result<bool> {
         Ok(self.dataset(head)?.flags.contains(DatasetFlags::INCONSISTENT))
     }
 
-    /// Refuses what cannot be done to a dataset that a receive has not ended filling.
+    /// Checks that a dataset is not being filled by a receive.
     pub(super) fn check_not_filled(self, head: ObjectId) -> Result<()> {
         if self.is_filled(head)? {
             let name = self.full_name(head)?;
@@ -411,8 +414,8 @@ impl MosReader<'_> {
         Ok(())
     }
 
-    /// Whether a head holds anything else than the snapshot before it (`dsl_dataset_modified_since_snap`): a difference
-    /// in the intent log alone is none.
+    /// Returns whether a head differs from the snapshot before it (`dsl_dataset_modified_since_snap`). The intent log
+    /// alone does not count.
     pub(super) fn is_modified(self, head: ObjectId) -> Result<bool> {
         let phys = self.dataset(head)?;
         let Some(snapshot) = phys.prev_snapshot else { return Ok(true) };
@@ -426,6 +429,6 @@ impl MosReader<'_> {
     }
 }
 
-/// How far a receive may go over a refquota: what writes may be under way at once, as OpenZFS has it
+/// The bytes by which a receive may exceed a refquota: the writes that may be in progress at once in OpenZFS
 /// (`spa_asize_inflation` times the size of a transaction group's smallest limit).
 pub(super) const REFQUOTA_SLACK_BYTES: u64 = 24 * (64 << 20);

@@ -1,7 +1,8 @@
-//! The verb `redact`: which blocks of a snapshot no redaction snapshot has any more (`dmu_redact_snap`).
+//! The verb `redact`, which finds the blocks of a snapshot that are in none of the redaction snapshots
+//! (`dmu_redact_snap`).
 //!
-//! Each redaction snapshot, which comes after the snapshot in time, gives the ranges of blocks that it changed: written
-//! anew, punched out, or gone with their objects. What all of them changed is redacted:
+//! Each redaction snapshot is younger than the snapshot, and contributes the ranges of blocks that it changed:
+//! overwritten, punched, or freed with their objects. Ranges that all of them changed are redacted:
 //!
 //! ```text
 //! block       1  2  3  4  5  6  7
@@ -26,17 +27,17 @@ use crate::error::{Error, Result};
 use crate::reader::MosReader;
 use crate::redact::{ListEntry, RedactedBlocks};
 
-/// Entries that are written at a time.
+/// The number of entries in one write.
 const ENTRIES_PER_WRITE: usize = 4096;
-/// Snapshots of one redaction: as many as a list can name.
+/// The limit on snapshots of one redaction: as many as a list can name.
 const SNAPSHOTS_MAX: usize = 16_000;
-/// Dnodes of 512 bytes: what a block of the meta-dnode is divided into.
+/// The unit of the meta dnode's blocks: a dnode slot of 512 bytes.
 const DNODE_BYTES: u64 = 512;
 
-/// Finds the files of a filesystem that have no name any more and wait to be freed. `zstream-zpl` has such a function.
+/// A function that returns the files of a filesystem without a name that wait to be freed. `zstream-zpl` has one.
 pub type UnlinkedOf = fn(&dyn ObjectSet) -> PoolResult<BTreeSet<u64>>;
 
-/// Blocks from the first to the last, both included, each as object and block.
+/// A range of blocks, first and last included, each given by object and block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     start: (u64, u64),
@@ -48,7 +49,7 @@ impl Range {
         Self { start: (object, 0), end: (object, u64::MAX) }
     }
 
-    /// Takes in a range that begins where this one ends.
+    /// Appends a range that starts where this one ends.
     fn join(&mut self, next: &Self) -> bool {
         let follows = self.end.0 == next.start.0 && self.end.1 != u64::MAX && self.end.1 + 1 == next.start.1;
         let follows_object =
@@ -60,7 +61,7 @@ impl Range {
     }
 }
 
-/// Ranges, with those joined that touch each other.
+/// An iterator over ranges that joins adjacent ones.
 struct Joined<I: Iterator<Item = Result<Range>>> {
     ranges: I,
     last: Option<Range>,
@@ -86,7 +87,7 @@ impl<I: Iterator<Item = Result<Range>>> Iterator for Joined<I> {
     }
 }
 
-/// What a redaction snapshot changed after a transaction group.
+/// An iterator over the changes of a redaction snapshot since a transaction group.
 struct Changed {
     visits: Traverse,
     /// Files that are only waiting to be freed.
@@ -152,11 +153,11 @@ impl Iterator for Changed {
     }
 }
 
-/// What all of several sorted lists of ranges have.
+/// An iterator over the intersection of several sorted lists of ranges.
 struct Common<I: Iterator<Item = Result<Range>>> {
-    /// Each with the range it is at.
+    /// Each list with its current range.
     lists: Vec<(I, Range)>,
-    /// Which list is to go on, if one is.
+    /// The list that advances next, if there is one.
     spent: Option<usize>,
     is_over: bool,
 }
@@ -202,7 +203,7 @@ impl<I: Iterator<Item = Result<Range>>> Iterator for Common<I> {
     }
 }
 
-/// Entries on their way to the list, with the last one, which may still grow.
+/// The entries to be written to the list, with the last one, which may still grow.
 struct Entries<'t, 'a> {
     tx: &'t mut Tx<'a>,
     list: ObjectId,
@@ -234,7 +235,7 @@ impl Entries<'_, '_> {
         Ok(())
     }
 
-    /// Adds what of a range the snapshot has: blocks of data, not of metadata.
+    /// Adds the part of a range that the snapshot has: blocks of data, not of metadata.
     fn add_range(&mut self, set: &Objset, range: &Range) -> Result<()> {
         let mut from = range.start.0.max(1);
         while let Some(object) = set.next_object(ObjectId(from))?
@@ -263,14 +264,15 @@ impl Entries<'_, '_> {
 }
 
 impl Tx<'_> {
-    /// Makes a bookmark of a snapshot, in its own filesystem, that leaves out the blocks which none of the redaction
-    /// snapshots has (`zfs redact`).
+    /// Creates a redaction bookmark of a snapshot in its own filesystem, which lists the blocks that are in none of the
+    /// redaction snapshots (`zfs redact`).
     ///
-    /// Files without a name are freed when the snapshot is mounted, so they count as changed; `unlinked` finds them.
+    /// Files without a name are freed when the snapshot is mounted, so that they count as changed; `unlinked` finds
+    /// them.
     ///
     /// # Errors
-    /// `ENOENT`, `EEXIST`, `EINVAL` when a redaction snapshot does not come from the snapshot, `EALREADY` when one of them
-    /// is itself redacted, `ENOTSUP` without the feature `redaction_bookmarks`.
+    /// Fails with `ENOENT`, `EEXIST`, `EINVAL` if a redaction snapshot is not a descendant of the snapshot, `EALREADY`
+    /// if one of them is itself redacted, and `ENOTSUP` without the feature `redaction_bookmarks`.
     pub fn redact(
         &mut self,
         snapshot: &str,
@@ -282,7 +284,7 @@ impl Tx<'_> {
         if redaction.len() > SNAPSHOTS_MAX {
             return Err(Error::refused(
                 Errno::E2BIG,
-                format!("more than {SNAPSHOTS_MAX} redaction snapshots"),
+                format!("there are more than {SNAPSHOTS_MAX} redaction snapshots"),
             ));
         }
         let base = self.dsl().snapshot(snapshot)?.object();
@@ -295,7 +297,10 @@ impl Tx<'_> {
         for name in redaction {
             let object = self.dsl().snapshot(name)?.object();
             if !self.read().is_before(object, base)? {
-                return Err(Error::refused(Errno::EINVAL, format!("{name} does not come from {snapshot}")));
+                return Err(Error::refused(
+                    Errno::EINVAL,
+                    format!("{name} is not a descendant of {snapshot}"),
+                ));
             }
             self.read().refuse_redacted(object, name)?;
             let guid = self.read().dataset(object)?.guid.0;

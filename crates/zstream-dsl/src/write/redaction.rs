@@ -1,4 +1,4 @@
-//! Redaction lists that are made (`redaction_list_phys_t`; the reader's drawing is in [`redact`](crate::redact)).
+//! Creation of redaction lists (`redaction_list_phys_t`; [`redact`](crate::redact) has a drawing of the layout).
 
 use zstream_dmu::block::StoredBlock;
 use zstream_dmu::dnode::NewObject;
@@ -11,15 +11,15 @@ use super::Tx;
 use crate::error::Result;
 use crate::redact::{ListEntry, ListHeader, RedactedBlocks};
 
-/// Size of a list's blocks, in bytes.
+/// The size of a list's blocks, in bytes.
 const LIST_BLOCK_BYTES: u32 = 128 << 10;
-/// The most that fits into the bonus of a dnode of one slot, in bytes (`dmu_bonus_max`).
+/// The limit on the bonus of a dnode of one slot, in bytes (`dmu_bonus_max`).
 const BONUS_BYTES_MAX: usize = 320;
-/// Objects of words that belong to the pool (`DMU_OTN_UINT64_METADATA`).
+/// The type of objects that consist of words and belong to the pool (`DMU_OTN_UINT64_METADATA`).
 const WORDS: ObjectType = ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 3);
 
 impl RedactedBlocks {
-    /// As a list has it: the count less one.
+    /// Encodes the entry for a list, which stores the count less one.
     pub(super) fn encode(&self) -> [u8; ListEntry::LEN] {
         let size_and_count = (self.block_bytes / 512) << 48 | (self.count - 1);
         let entry = ListEntry { object: self.object, block: self.block, size_and_count, pad: 0 };
@@ -27,17 +27,17 @@ impl RedactedBlocks {
     }
 }
 
-/// The header of a list that was made to its end.
+/// The header of a complete list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CompleteHeader {
-    /// How many runs of blocks it has.
+    /// The number of runs of blocks in the list.
     pub(super) entries: u64,
     /// Guids of the redaction snapshots.
     pub(super) snapshots: Vec<u64>,
 }
 
 impl CompleteHeader {
-    /// That of an empty list.
+    /// Returns the header of an empty list.
     pub(super) fn new(snapshots: Vec<u64>) -> Self {
         Self { entries: 0, snapshots }
     }
@@ -51,7 +51,7 @@ impl CompleteHeader {
 }
 
 impl Tx<'_> {
-    /// Makes a list without entries.
+    /// Creates a list without entries.
     pub(super) fn create_redaction_list(&mut self, header: &CompleteHeader) -> Result<ObjectId> {
         let bytes = header.encode();
         let spills = bytes.len() > BONUS_BYTES_MAX;
@@ -65,7 +65,7 @@ impl Tx<'_> {
         Ok(object)
     }
 
-    /// Writes the header of a list, which has as many snapshots as it was made with.
+    /// Stores the header of a list, which has as many snapshots as when the list was created.
     pub(super) fn put_list_header(&mut self, object: ObjectId, header: &CompleteHeader) -> Result<()> {
         let mut bytes = header.encode();
         if bytes.len() <= BONUS_BYTES_MAX {

@@ -13,12 +13,12 @@ use crate::name::{NAME_BYTES_MAX, Name, Suffix};
 use crate::reader::{DEPTH_MAX, MosReader};
 
 impl Tx<'_> {
-    /// Gives a filesystem or volume another name, with everything below it.
+    /// Renames a filesystem or volume, with everything below it.
     ///
     /// # Errors
-    /// `ENOENT`, `EEXIST`, `EXDEV` when the new name is in another pool, `EINVAL` when it lies below the dataset or below a
-    /// volume, `ENAMETOOLONG` also for what is below, `EACCES` when it would get other keys, `ENOSPC` when it does not fit
-    /// below a quota there.
+    /// Fails with `ENOENT`, `EEXIST`, `EXDEV` if the new name is in another pool, `EINVAL` if it is below the dataset
+    /// or below a volume, `ENAMETOOLONG` (for datasets below, too), `EACCES` if its encryption root would change, and
+    /// `ENOSPC` if it does not fit below a quota.
     pub fn rename(&mut self, old: &str, new: &str) -> Result<()> {
         let dir = self.read().dir_named(old)?.ok_or_else(|| Error::not_found(Kind::Dataset, old))?;
         let parent = self.read().dir(dir)?.parent;
@@ -29,7 +29,7 @@ impl Tx<'_> {
         }
         let place = self.read().vacant(new)?;
         if new.strip_prefix(old).is_some_and(|rest| rest.starts_with('/')) {
-            return Err(Error::refused(Errno::EINVAL, format!("{new} lies below {old}")));
+            return Err(Error::refused(Errno::EINVAL, format!("{new} is below {old}")));
         }
         if new.len() > old.len() {
             self.read().check_lengths(dir, new.len(), 0)?;
@@ -48,7 +48,7 @@ impl Tx<'_> {
         Ok(self.zap(names)?.add(place.name.as_str(), &Value::word(dir.0))?)
     }
 
-    /// Moves what a directory counts for from one parent to another.
+    /// Moves the counts of a directory from one parent to another.
     fn move_counts(&mut self, dir: ObjectId, from: ObjectId, to: ObjectId) -> Result<()> {
         if self.read().feature_active(LIMITS)? {
             let (filesystems, snapshots) = self.count_below(dir, DEPTH_MAX)?;
@@ -71,10 +71,10 @@ impl Tx<'_> {
         self.use_space(to, Use::ChildReservations, unused)
     }
 
-    /// Gives a snapshot another name; with `recursive` also those of the same name of all datasets below.
+    /// Renames a snapshot; with `recursive` also those of the same name of all datasets below.
     ///
     /// # Errors
-    /// `ENOENT`, `EEXIST`, `EXDEV` when the new name is one of another dataset, `ENAMETOOLONG`.
+    /// Fails with `ENOENT`, `EEXIST`, `EXDEV` if the new name is in another dataset, and `ENAMETOOLONG`.
     pub fn rename_snapshot(&mut self, old: &str, new: &str, recursive: bool) -> Result<()> {
         let (dir, from) = self.dsl().split_snapshot(old).map(|(head, short)| (head.dir().object(), short))?;
         let filesystem = Name::parse(old)?.filesystem;
@@ -114,7 +114,7 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// Checks that no name below a directory becomes too long when its own has so many bytes.
+    /// Checks that no name below a directory becomes too long if its own name has this length.
     pub(super) fn check_lengths(self, dir: ObjectId, bytes: usize, depth: usize) -> Result<()> {
         let too_long = || Err(Fault::NameTooLong("a name below it would become too long".to_owned()).into());
         if bytes > NAME_BYTES_MAX || depth > DEPTH_MAX {

@@ -1,4 +1,4 @@
-//! How the blocks of a dataset are written, by its properties.
+//! Write settings of a dataset, which follow from its properties.
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::writer::{RedundantMetadata, SetProperties};
@@ -11,27 +11,27 @@ use crate::error::{Error, Result};
 use crate::reader::{Mos, MosReader};
 
 impl<M: Mos> Dataset<M> {
-    /// Whether the blocks of a head were to be deduplicated. They are written as if they were not: that is allowed, and OpenZFS
-    /// deduplicates what it writes itself.
+    /// Returns whether a head has deduplication on. Its blocks are written without deduplication, which is allowed;
+    /// OpenZFS deduplicates the blocks that it writes itself.
     ///
     /// # Errors
-    /// When the properties cannot be read.
+    /// Fails if the properties cannot be read.
     pub fn wants_dedup(&self) -> Result<bool> {
         let dedup = self.dir().inherited("dedup")?.map(|value| value.u64()).transpose()?;
         Ok(dedup.is_some_and(|dedup| dedup != u64::from(ChecksumType::OFF.0)))
     }
 
-    /// How the blocks of a head are written.
+    /// Returns the write settings of a head.
     ///
     /// # Errors
-    /// When its properties cannot be read, or have values that no version knows.
+    /// Fails if its properties cannot be read or have unknown values.
     pub fn set_properties(&self) -> Result<SetProperties> {
         self.dsl().read().set_properties(self.object())
     }
 }
 
 impl MosReader<'_> {
-    /// How the blocks of a dataset are written.
+    /// Returns the write settings of a dataset.
     pub(super) fn set_properties(self, head: ObjectId) -> Result<SetProperties> {
         let dir = self.dataset(head)?.dir;
         let bad = |name: &str, value: u64| Error::unsupported(format!("{name} {value}"));

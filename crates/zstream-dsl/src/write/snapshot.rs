@@ -1,4 +1,4 @@
-//! Snapshots (`dsl_dataset_snapshot_sync_impl`).
+//! Creation of snapshots (`dsl_dataset_snapshot_sync_impl`).
 
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::zap::Value;
@@ -12,15 +12,15 @@ use crate::keys::IVSET_GUID;
 use crate::phys::{DatasetFlags, DatasetPhys};
 use crate::reader::MosReader;
 
-/// Entry of a directory: when its snapshots changed last.
+/// The entry of a directory for the time at which its snapshots last changed.
 const SNAPSHOTS_CHANGED: &str = "com.ixsystems:snapshots_changed";
 
 impl Tx<'_> {
-    /// Makes a snapshot of a head whose blocks are all on disk: nothing more may be written to it in this transaction group.
-    /// The name is known to be free.
+    /// Creates a snapshot of a head whose blocks are all on disk. Nothing more may be written to it in this transaction
+    /// group. The caller has checked that the name is unused.
     ///
     /// # Errors
-    /// When the MOS cannot be changed.
+    /// Fails if the MOS cannot be changed.
     pub(super) fn snapshot_head(&mut self, head: ObjectId, name: &str) -> Result<ObjectId> {
         let snapshot = self.snapshot_at(head, name, self.txg())?;
         let dir = self.read().dataset(head)?.dir;
@@ -35,7 +35,7 @@ impl Tx<'_> {
             return Err(Error::refused(
                 Errno::EINVAL,
                 format!(
-                    "dataset {head} has a snapshot of transaction group {} already",
+                    "dataset {head} already has a snapshot of transaction group {}",
                     before.prev_snapshot_txg
                 ),
             ));
@@ -78,12 +78,12 @@ impl Tx<'_> {
         })?;
         let names = before
             .snapshot_names
-            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{head} has no names of snapshots")))?;
+            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{head} has no ZAP of snapshot names")))?;
         self.zap(names)?.add(name, &Value::word(snapshot.0))?;
         Ok(snapshot)
     }
 
-    /// Puts `new` behind the snapshot `previous` where `old` was: in its own line, or as a clone.
+    /// Puts `new` after the snapshot `previous` in place of `old`: in its own line, or as a clone.
     pub(super) fn step_in(&mut self, previous: ObjectId, old: ObjectId, new: ObjectId) -> Result<()> {
         let phys = self.read().dataset(previous)?;
         if phys.next == Some(old) {
@@ -96,14 +96,14 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What a refreservation keeps grows by what was unique until now.
+    /// Adds the head's unique space so far to what its refreservation keeps.
     fn charge_refreservation(&mut self, head: ObjectId, dir: ObjectId, unique: u64) -> Result<()> {
         let reserved = self.read().refreservation(head)?;
         let used = unique.min(reserved) as i64;
         self.use_space(dir, Use::Refreservation, Change { used, ..Change::default() })
     }
 
-    /// Notes that the snapshots of a directory changed now (`dsl_dir_snap_cmtime_update`).
+    /// Records that the snapshots of a directory changed now (`dsl_dir_snap_cmtime_update`).
     pub(super) fn note_snapshots_changed(&mut self, dir: ObjectId) -> Result<()> {
         if !self.read().feature_enabled("extensible_dataset")? {
             return Ok(());
@@ -114,7 +114,8 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// Refuses datasets that lost blocks to the removal of a vdev: their lists of those are not kept here.
+    /// Checks that a dataset has not lost blocks to the removal of a vdev: lists of such blocks are not maintained
+    /// here.
     pub(super) fn refuse_remapped(self, head: ObjectId) -> Result<()> {
         match self.entry(head, "com.delphix:remap_deadlist")? {
             None => Ok(()),
@@ -123,7 +124,7 @@ impl MosReader<'_> {
     }
 }
 
-/// The ZAPs that belong to a snapshot: clones, properties, holds.
+/// Returns the ZAPs that belong to a snapshot: clones, properties, holds.
 pub(super) fn own_zaps(snapshot: &DatasetPhys) -> impl Iterator<Item = ObjectId> + use<> {
     [snapshot.next_clones, snapshot.props, snapshot.holds].into_iter().flatten()
 }

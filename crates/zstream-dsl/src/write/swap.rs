@@ -1,4 +1,4 @@
-//! Exchanging the content of a head and of a clone of it: rollback, and the end of an incremental receive
+//! Exchange of the content of a head and of a clone of it: rollback, and the end of an incremental receive
 //! (`dsl_dataset_clone_swap_sync_impl`, `dsl_dataset_rollback_sync`).
 
 use zstream_dmu::ids::{ObjectId, Txg};
@@ -9,14 +9,14 @@ use super::usage::{Change, Use};
 use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
 
-/// The clone that a rollback makes and destroys.
+/// The clone that a rollback creates and destroys.
 const ROLLBACK_CLONE: &str = "%rollback";
 
 impl Tx<'_> {
-    /// Exchanges the content of a clone and of a head that have the same snapshot before them.
+    /// Exchanges the content of a clone and of a head that have the same previous snapshot.
     ///
     /// # Errors
-    /// `EINVAL` when they do not, or one is a snapshot.
+    /// Fails with `EINVAL` if they do not, or if one is a snapshot.
     pub fn swap_clone(&mut self, clone: ObjectId, head: ObjectId) -> Result<()> {
         let (c, h) = (self.read().dataset(clone)?, self.read().dataset(head)?);
         if c.is_snapshot() || h.is_snapshot() || c.prev_snapshot != h.prev_snapshot {
@@ -27,7 +27,7 @@ impl Tx<'_> {
         }
         let snapshot = h
             .prev_snapshot
-            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{head} has no snapshot before it")))?;
+            .ok_or_else(|| Error::corrupt("DSL dataset", format!("{head} has no previous snapshot")))?;
         self.read().refuse_remapped(clone)?;
         self.read().refuse_remapped(head)?;
         self.swap_features(clone, head)?;
@@ -36,8 +36,8 @@ impl Tx<'_> {
 
         let (clone_list, head_list) = (self.read().deadlist_of(clone)?, self.read().deadlist_of(head)?);
         let shared = self.read().dataset(snapshot)?;
-        // What the snapshot has for itself depends on the dataset that follows in its own line. OpenZFS counts it anew also
-        // where the head is a clone without snapshots, and is wrong then.
+        // The unique space of the snapshot depends on the next dataset in its own line. OpenZFS also recounts it if the
+        // head is a clone without snapshots, which gives a wrong result.
         if shared.next == Some(head) {
             let unique =
                 self.read().dead_space(clone_list, shared.prev_snapshot_txg, Txg(u64::MAX))?.used_bytes;
@@ -89,15 +89,15 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Makes a head what its last snapshot is, which must be `to` where that is given. The header of the snapshot's intent
-    /// log, where it has one, is still to be taken away.
+    /// Rolls a head back to its last snapshot, which must be `to` if that is given. The caller has to remove the header
+    /// of the snapshot's intent log, if there is one.
     ///
     /// # Errors
-    /// `ESRCH` when it has no snapshot, `EEXIST` when there are younger snapshots or bookmarks than `to`.
+    /// Fails with `ESRCH` if it has no snapshot, and `EEXIST` if there are snapshots or bookmarks younger than `to`.
     pub(super) fn rollback(&mut self, name: &str, to: Option<&str>) -> Result<()> {
         let head = self.dsl().head(name)?.object();
         let phys = self.read().dataset(head)?;
-        let none = || Error::refused(Errno::ESRCH, format!("{name} has no snapshot to go back to"));
+        let none = || Error::refused(Errno::ESRCH, format!("{name} has no snapshot to roll back to"));
         let last = phys.prev_snapshot.filter(|_| phys.prev_snapshot_txg.0 >= super::TXG_INITIAL.0);
         let last = last.ok_or_else(none)?;
         if let Some(to) = to {
@@ -114,7 +114,10 @@ impl Tx<'_> {
             }
         }
         if phys.prev_snapshot_txg >= self.txg() {
-            return Err(Error::refused(Errno::EAGAIN, format!("the last snapshot of {name} is too new")));
+            return Err(Error::refused(
+                Errno::EAGAIN,
+                format!("the last snapshot of {name} was created in this transaction group"),
+            ));
         }
         if self
             .read()

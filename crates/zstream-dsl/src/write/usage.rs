@@ -1,10 +1,10 @@
-//! Space up the tree of directories (`dsl_dir_diduse_space` and its kin).
+//! Space accounting up the tree of directories (`dsl_dir_diduse_space` and related functions).
 //!
-//! A directory counts for its parent what it uses or what is reserved for it, whichever is more:
+//! A directory counts for its parent with the space that it uses or reserves, whichever is more:
 //!
 //! ```text
 //! parent:  used = HEAD + SNAP + CHILD + CHILD_RSRV + REFRSRV
-//!                               |       `- what children have reserved and not used
+//!                               |       `- reserved by children and not used
 //!                               `- used by children
 //! ```
 
@@ -14,7 +14,7 @@ use super::Tx;
 use crate::error::{Error, Result};
 use crate::phys::{DirPhys, UsedBreakdown};
 
-/// A change of space in three measures.
+/// A change of space, in three measures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// Bytes allocated.
@@ -26,7 +26,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// The change by so much space.
+    /// Returns the change that adds this space.
     #[must_use]
     pub fn of(space: &crate::bookmark::Space) -> Self {
         Self {
@@ -36,13 +36,13 @@ impl Change {
         }
     }
 
-    /// The opposite change.
+    /// Returns the opposite change.
     #[must_use]
     pub fn negated(self) -> Self {
         Self { used: -self.used, compressed: -self.compressed, uncompressed: -self.uncompressed }
     }
 
-    /// Both changes.
+    /// Returns the sum of two changes.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Change {
     }
 }
 
-/// What a directory uses its space for (`dd_used_t`).
+/// The use of a directory's space (`dd_used_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// The head dataset.
@@ -62,9 +62,9 @@ pub enum Use {
     Snapshots,
     /// Children.
     Children,
-    /// What children have reserved and not used.
+    /// Space that children have reserved and not used.
     ChildReservations,
-    /// What the head dataset's refreservation keeps.
+    /// Space that is reserved for the head dataset's refreservation.
     Refreservation,
 }
 
@@ -80,19 +80,19 @@ impl UsedBreakdown {
     }
 }
 
-/// How what a reservation makes count changes when what is used changes.
+/// Returns the change of a reserved part when the used space changes.
 #[must_use]
 pub(super) fn accounted_change(used: u64, reserved: u64, change: i64) -> i64 {
     let after = used.wrapping_add_signed(change).max(reserved);
     after.wrapping_sub(used.max(reserved)).cast_signed()
 }
 
-/// Adds to a sum of the pool. Old pools have sums that are off: what would go below zero wraps, as in OpenZFS.
+/// Adds to a sum of the pool. Old pools have wrong sums: a negative result wraps, as in OpenZFS.
 pub(super) fn add(sum: &mut u64, change: i64) {
     *sum = sum.wrapping_add_signed(change);
 }
 
-/// Counts in one directory, and says what its parent has to count.
+/// Counts the change in one directory, and returns the change for its parent.
 fn count(dir: &mut DirPhys, change: Change, parts: &[(Use, i64)]) -> i64 {
     let up = accounted_change(dir.used_bytes, dir.reserved_bytes, change.used);
     add(&mut dir.used_bytes, change.used);
@@ -107,19 +107,19 @@ fn count(dir: &mut DirPhys, change: Change, parts: &[(Use, i64)]) -> i64 {
 }
 
 impl Tx<'_> {
-    /// Counts space of a directory under one use, and up the tree (`dsl_dir_diduse_space`).
+    /// Charges space to one use of a directory, and up the tree (`dsl_dir_diduse_space`).
     ///
     /// # Errors
-    /// When a directory on the way up cannot be read.
+    /// Fails if a directory on the way up cannot be read.
     pub fn use_space(&mut self, dir: ObjectId, what: Use, change: Change) -> Result<()> {
         self.count_up(dir, change, &[(what, change.used)])
     }
 
-    /// Counts space of which `to` is used by `new`, while what `old` keeps makes up the rest
+    /// Charges space, of which `to` is used by `new`, while `old` makes up for the rest
     /// (`dsl_dir_diduse_transfer_space`).
     ///
     /// # Errors
-    /// When a directory on the way up cannot be read.
+    /// Fails if a directory on the way up cannot be read.
     pub fn use_reserved_space(
         &mut self,
         dir: ObjectId,
@@ -142,13 +142,13 @@ impl Tx<'_> {
             parts = vec![(Use::ChildReservations, up - change.used), (Use::Children, change.used)];
             (at, change) = (parent, Change { used: up, ..change });
         }
-        Err(Error::corrupt("DSL directory", format!("{dir} is nested without an end")))
+        Err(Error::corrupt("DSL directory", format!("{dir} is in a loop of directories")))
     }
 
     /// Moves space of a directory from one use to another (`dsl_dir_transfer_space`).
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// Fails if the directory cannot be read.
     pub fn move_space(&mut self, dir: ObjectId, bytes: i64, from: Use, to: Use) -> Result<()> {
         self.change_dir(dir, |dir| {
             if dir.has_breakdown() {
@@ -158,10 +158,10 @@ impl Tx<'_> {
         })
     }
 
-    /// Counts what was written to the MOS itself, in `$MOS` (`dsl_pool_mos_diduse_space`).
+    /// Charges the blocks of the MOS itself to `$MOS` (`dsl_pool_mos_diduse_space`).
     ///
     /// # Errors
-    /// When the directories cannot be read.
+    /// Fails if the directories cannot be read.
     pub fn use_mos_space(&mut self, change: Change) -> Result<()> {
         match self.read().child(self.read().root_dir()?, "$MOS")? {
             Some(dir) => self.use_space(dir, Use::Head, change),

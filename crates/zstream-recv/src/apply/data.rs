@@ -1,5 +1,5 @@
-//! WRITE, WRITE_EMBEDDED, WRITE_BYREF and SPILL: content (`receive_process_write_record`, `flush_write_batch_impl`,
-//! `receive_write_embedded`, `receive_spill`).
+//! Content records: WRITE, WRITE_EMBEDDED, WRITE_BYREF and SPILL (`receive_process_write_record`,
+//! `flush_write_batch_impl`, `receive_write_embedded`, `receive_spill`).
 
 use zstream_dmu::blkptr::CryptKind;
 use zstream_dmu::block::{StoredBlock, StoredCrypt};
@@ -52,7 +52,7 @@ impl Apply {
             return Ok(());
         }
         let is_packed = body.is_compressed() && body.compression != CompressionType::OFF;
-        // What comes compressed is never swapped: senders compress no metadata, and file data has no order.
+        // Compressed payloads are never swapped: senders do not compress metadata, and file data has no byte order.
         match is_block {
             Some(block) if is_packed && fits_sectors(&payload, body.logical_size) => {
                 let stored = StoredBlock {
@@ -79,7 +79,7 @@ impl Apply {
         Ok(())
     }
 
-    /// An embedded block. Those that are spill blocks of old senders in disguise are taken for what they are.
+    /// Writes an embedded block. Spill blocks that old senders send as embedded blocks are stored as spill blocks.
     pub(super) fn write_embedded(
         &mut self,
         set: &mut dyn ReceiveStore,
@@ -123,8 +123,9 @@ impl Apply {
         Ok(())
     }
 
-    /// A block that was written before, in this snapshot or in one that came earlier in the stream. In a raw stream it is copied as
-    /// it is stored, with the parameters of its encryption (`receive_write_byref` of OpenZFS 0.8, the last that takes references).
+    /// Copies a block that was written before, in this snapshot or an earlier one of the stream. In a raw stream it is
+    /// copied as stored, with its encryption parameters (`receive_write_byref` of OpenZFS 0.8, the last version that
+    /// accepts references).
     pub(super) fn write_byref(
         &mut self,
         set: &mut dyn ReceiveStore,
@@ -201,7 +202,7 @@ impl Apply {
         Ok(())
     }
 
-    /// Turns content of this type into the pool's byte order.
+    /// Converts content of this type to the pool's byte order.
     fn swap(&self, object_type: ObjectType, content: &mut [u8]) -> Result<(), Misfit> {
         if self.is_foreign() {
             byteswap::swap_block(object_type, content, ByteOrder::Big)?;
@@ -210,7 +211,7 @@ impl Apply {
     }
 }
 
-/// Makes a block what another one is, of this set or of a snapshot that was received raw.
+/// Copies a stored block from this set, or from a snapshot that was received raw.
 fn copy_stored(set: &mut dyn ReceiveStore, snapshot: Option<&Objset>, body: &WriteByref) -> Result<()> {
     let own = existing(set, body.object)?;
     let from = match snapshot {
@@ -231,14 +232,14 @@ fn copy_stored(set: &mut dyn ReceiveStore, snapshot: Option<&Objset>, body: &Wri
         None => set.stored_block(body.ref_object, referenced)?,
         Some(snapshot) => snapshot.stored_block(body.ref_object, referenced)?,
     };
-    // What is encrypted is no hole, even if it is zeros.
+    // An encrypted block of zeros is not a hole.
     let stored =
         stored.ok_or(Misfit::ReferenceToHole { object: body.ref_object, offset: body.ref_offset })?;
     set.write_stored(body.object, block, stored)?;
     Ok(())
 }
 
-/// The block that a write is exactly; none where it is a part of one, or more.
+/// Returns the block that a write covers exactly; none if it covers a part of a block, or several.
 fn is_block(info: &ObjectInfo, offset: u64, length: u64) -> Option<BlockId> {
     (length == info.block_bytes && offset.is_multiple_of(info.block_bytes))
         .then(|| BlockId(offset / info.block_bytes))
@@ -256,17 +257,17 @@ fn crypt_kind(object_type: ObjectType) -> CryptKind {
     if object_type.is_encrypted() { CryptKind::Encrypted } else { CryptKind::Authenticated }
 }
 
-/// Raw blocks say `off` where they are not compressed; 0 stands for the same.
+/// Returns the compression of a raw block: those that are not compressed have `off`, and 0 means the same.
 fn raw_compression(found: CompressionType) -> CompressionType {
     if found == CompressionType::INHERIT { CompressionType::OFF } else { found }
 }
 
-/// Whether a compressed payload is still smaller than its block once it fills sectors.
+/// Returns whether a compressed payload that is padded to whole sectors is still smaller than its block.
 fn fits_sectors(payload: &[u8], logical_bytes: u64) -> bool {
     (payload.len().next_multiple_of(MIN_BLOCK_BYTES as usize) as u64) < logical_bytes
 }
 
-/// Fills the last sector with zeros.
+/// Pads the last sector with zeros.
 fn padded(mut payload: Vec<u8>) -> Vec<u8> {
     payload.resize(payload.len().next_multiple_of(MIN_BLOCK_BYTES as usize), 0);
     payload

@@ -1,18 +1,18 @@
-//! Applying the records of one substream to a set of objects (`receive_process_record`).
+//! Application of the records of one substream to a set of objects (`receive_process_record`).
 //!
-//! Whoever calls has seen the checksum that covers the record *and its payload*: the trailer of the next record, or END.
-//! Here a record is judged by its own limits ([`zstream_format::judge`]) and against what is in the set, and applied at once, as
-//! the rules of [`zstream_format::effect`] say.
+//! The caller has verified the checksum that covers the record *and its payload*: that of the next record, or of END.
+//! Here a record is checked against its own limits ([`zstream_format::judge`]) and against the content of the set, and
+//! then applied at once by the rules of [`zstream_format::effect`].
 //!
 //! ```text
-//! OBJECT        claim, or make the existing object fit: free content | free and claim anew | keep          `object`
+//! OBJECT        claim, or make the existing object fit: free content | free and claim again | keep          `object`
 //! FREEOBJECTS   free each object of the range
-//! WRITE         a whole block as it came, or written through where the sizes differ                        `data`
-//! others        as they say
+//! WRITE         a whole block as it is, or written through if the sizes differ                             `data`
+//! others        as described by the record
 //! ```
 //!
-//! Content in sets is little-endian; what comes big-endian is swapped by its type. Raw blocks are stored as they came and
-//! remember their order.
+//! Content in sets is little-endian; big-endian content is swapped by its type. Raw blocks are stored as they are and
+//! keep their byte order.
 
 pub(crate) mod data;
 mod object;
@@ -33,12 +33,12 @@ use zstream_format::record::{Begin, Body, FreeObjects, Header};
 use crate::error::Result;
 use crate::misfit::Misfit;
 
-/// Where a receive that is interrupted behind a record goes on.
+/// The point from which an interrupted receive resumes.
 pub type Point = (ObjectId, u64);
 
-/// The snapshots that WRITE_BYREF may refer to: those received before from the same stream.
+/// The snapshots that WRITE_BYREF may refer to, which are those received earlier from the same stream.
 pub trait References {
-    /// The objects of the snapshot with this guid: as they are stored where it was received raw.
+    /// Returns the objects of the snapshot with this guid, in stored form if it was received raw.
     fn snapshot(&self, guid: Guid) -> Option<Arc<Objset>>;
 }
 
@@ -49,21 +49,21 @@ impl References for () {
     }
 }
 
-/// The state of one substream under way.
+/// The state of a substream that is being received.
 #[derive(Debug)]
 pub struct Apply {
     judge: Judge,
     terms: Terms,
     order: ByteOrder,
     is_full: bool,
-    /// The highest object that was named.
+    /// The highest object number in the stream so far.
     highest: ObjectId,
-    /// How the block of dnodes was encrypted that the next OBJECT belongs to, until that OBJECT comes.
+    /// The encryption parameters of the block of dnodes that the next OBJECT belongs to, until that OBJECT was applied.
     range: Option<(ObjectId, StoredCrypt)>,
 }
 
 impl Apply {
-    /// Starts with what BEGIN says; integers of payloads are in `order`.
+    /// Starts with the fields of BEGIN; integers of payloads are in `order`.
     #[must_use]
     pub fn new(begin: &Begin, limits: Limits, order: ByteOrder) -> Self {
         let terms = Terms::new(begin, limits);
@@ -77,11 +77,11 @@ impl Apply {
         }
     }
 
-    /// Applies a record that the checksums vouch for, and says where to go on behind it if that has moved.
+    /// Applies a record that was verified. Returns the point after it from which to resume, if that has moved.
     ///
     /// # Errors
-    /// The record breaks a rule, does not fit what is in the set, or the set cannot be read or written. The set may
-    /// have been changed in part.
+    /// Fails if the record breaks a rule or does not fit the content of the set, or if the set cannot be read or
+    /// written. The set may have changed in part.
     pub fn record(
         &mut self,
         set: &mut dyn ReceiveStore,
@@ -126,7 +126,7 @@ impl Apply {
                 self.object_range(body);
                 None
             }
-            // What was left out is a hole, as OpenZFS makes it. That the dataset is redacted is in its entries.
+            // Redacted ranges are holes, as in OpenZFS. The entries of the dataset record that it is redacted.
             Body::Redact(body) => {
                 self.seen(body.object);
                 existing(set, body.object)?;
@@ -138,11 +138,11 @@ impl Apply {
         Ok(point)
     }
 
-    /// Behind the last record of a full stream that was received as a clone: frees what the origin has above the highest
-    /// object of the stream.
+    /// Frees the origin's objects above the highest object of the stream, after the last record of a full stream that
+    /// was received as a clone.
     ///
     /// # Errors
-    /// An object cannot be freed.
+    /// Fails if an object cannot be freed.
     pub fn free_above(&self, set: &mut dyn ReceiveStore) -> Result<()> {
         while let Some(object) = set.next_object(ObjectId(self.highest.0 + 1))? {
             set.free(object)?;
@@ -159,7 +159,7 @@ impl Apply {
     }
 }
 
-/// What an object is; none where there is none.
+/// Returns the facts about an object; none if it does not exist.
 fn find(set: &dyn ReceiveStore, object: ObjectId) -> Result<Option<ObjectInfo>> {
     match set.info(object) {
         Ok(info) => Ok(Some(info)),
@@ -168,12 +168,12 @@ fn find(set: &dyn ReceiveStore, object: ObjectId) -> Result<Option<ObjectInfo>> 
     }
 }
 
-/// What an object is that has to be there.
+/// Returns the facts about an object that has to exist.
 fn existing(set: &dyn ReceiveStore, object: ObjectId) -> Result<ObjectInfo> {
     Ok(find(set, object)?.ok_or(Misfit::NoObject(object))?)
 }
 
-/// Frees each object of the range; those that are not there are free already.
+/// Frees each object in the range that exists.
 fn free_objects(set: &mut dyn ReceiveStore, body: &FreeObjects) -> Result<()> {
     let end = body.first_object.0.saturating_add(body.object_count);
     let mut at = ObjectId(body.first_object.0.max(1));

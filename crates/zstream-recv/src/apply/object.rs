@@ -1,4 +1,4 @@
-//! OBJECT and OBJECT_RANGE: making objects what they are at the sender (`receive_object`,
+//! Records OBJECT and OBJECT_RANGE, which bring objects into the sender's form (`receive_object`,
 //! `receive_handle_existing_object`).
 
 use zstream_dmu::blkptr::CryptKind;
@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::misfit::Misfit;
 
 impl Apply {
-    /// How the dnodes that follow were encrypted. It counts from the first OBJECT on: a block without objects stays a
-    /// hole.
+    /// Notes the encryption parameters of the dnodes that follow. They take effect with the first OBJECT: a block
+    /// without objects remains a hole.
     pub(super) fn object_range(&mut self, body: &ObjectRange) {
         self.seen(body.first_object);
         let swapped = body.flags.contains(RangeFlags::RAW_BYTESWAP);
@@ -55,7 +55,7 @@ impl Apply {
             block_bytes: body.block_size,
             indirect_shift: if raw { body.indirect_block_shift } else { 0 },
             bonus_type: body.bonus_type,
-            // The judge holds it below 16 KiB.
+            // The judge has checked that it is below 16 KiB.
             bonus_len: body.bonus_len as u16,
             dn_slots: body.slots(),
             checksum_type: body.checksum_type,
@@ -81,7 +81,7 @@ impl Apply {
         match (&found, &change) {
             (Some(info), Some(change)) if !change.make_anew => {
                 if let Some(end) = change.free_from {
-                    // Nothing may lie above the last block that is set below.
+                    // Nothing may be left above the last block that is set below.
                     set.free_range(object, end, TO_OBJECT_END)?;
                 }
                 if change.reclaim {
@@ -109,7 +109,7 @@ impl Apply {
         Ok(())
     }
 
-    /// The change that makes an object that is there what the record describes.
+    /// Returns the change that brings an existing object into the form that the record describes.
     fn change(&self, info: &ObjectInfo, pointers: u8, body: &Object, bonus: &[u8]) -> Result<Change> {
         let present = Present {
             object_type: info.object_type,
@@ -131,9 +131,9 @@ impl Apply {
         Ok(change)
     }
 
-    /// The bonus in the pool's byte order: its used part, or in raw streams all of it. Of a raw one nothing is swapped that is
-    /// encrypted, since system attributes are bytes; where its block of dnodes is to be big-endian, the bonus is swapped
-    /// back with it.
+    /// Returns the bonus in the pool's byte order: its used part, or all of it in raw streams. Encrypted parts of a raw
+    /// bonus are not swapped, since system attributes are bytes. If its block of dnodes becomes big-endian, the bonus
+    /// is swapped back with it.
     fn bonus(&self, body: &Object, mut payload: Vec<u8>) -> Result<Vec<u8>> {
         let expected = u64::from(body.payload_len());
         if (payload.len() as u64) < expected {
@@ -155,7 +155,7 @@ impl Apply {
     }
 }
 
-/// A bonus has to fit the slots of its own dnode. OpenZFS 2.3 does not look.
+/// Checks that a bonus fits the slots of its own dnode. OpenZFS 2.3 does not check this.
 fn bonus_fits(body: &Object) -> Result<(), Misfit> {
     let (object, found, slots) = (body.object, body.bonus_len, body.slots());
     let room = bonus_room(slots);
@@ -165,7 +165,7 @@ fn bonus_fits(body: &Object) -> Result<(), Misfit> {
     Ok(())
 }
 
-/// Frees the objects in the slots that a large dnode takes behind its first.
+/// Frees the objects in all slots of a large dnode except for its first.
 fn free_interior(set: &mut dyn ReceiveStore, object: ObjectId, slots: u8) -> Result<()> {
     let end = object.0 + u64::from(slots);
     let mut at = ObjectId(object.0 + 1);
@@ -179,7 +179,7 @@ fn free_interior(set: &mut dyn ReceiveStore, object: ObjectId, slots: u8) -> Res
     Ok(())
 }
 
-/// Makes an object; what lies in the middle of another one was not freed by the stream.
+/// Allocates an object. Fails if the stream has not freed another object that covers its slot.
 fn claim(set: &mut dyn ReceiveStore, object: ObjectId, new: &NewObject) -> Result<()> {
     let Err(error) = set.claim(object, new) else { return Ok(()) };
     let block = object.0 / SLOTS_PER_BLOCK * SLOTS_PER_BLOCK;
@@ -192,7 +192,7 @@ fn claim(set: &mut dyn ReceiveStore, object: ObjectId, new: &NewObject) -> Resul
     Err(unmakeable(object, error))
 }
 
-/// The error for a description that no dnode can have, or that this one cannot get.
+/// Returns the error for a description that no dnode can have, or that does not fit this one.
 fn unmakeable(object: ObjectId, error: PoolError) -> Error {
     match error.fault() {
         PoolFault::BadShape(_) => Misfit::Unmakeable { object, why: error.to_string() }.into(),
@@ -200,7 +200,7 @@ fn unmakeable(object: ObjectId, error: PoolError) -> Error {
     }
 }
 
-/// Checks that an object has become what a raw stream describes, to the bit: the MAC over its block of dnodes covers it.
+/// Checks that an object matches the raw stream to the bit, since the MAC over its block of dnodes covers it.
 fn check_shape(set: &dyn ReceiveStore, body: &Object) -> Result<()> {
     let object = body.object;
     let info = set.info(object)?;
@@ -215,7 +215,7 @@ fn check_shape(set: &dyn ReceiveStore, body: &Object) -> Result<()> {
     ];
     for (field, found, expected) in fields {
         if found != expected {
-            let why = format!("its {field} would be {found}, the stream says {expected}");
+            let why = format!("its {field} would be {found}, but is {expected} in the stream");
             return Err(Misfit::Unmakeable { object, why }.into());
         }
     }

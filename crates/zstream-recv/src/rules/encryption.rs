@@ -1,4 +1,4 @@
-//! The keys of what is made new (`dmu_objset_create_crypt_check`), and those of raw streams
+//! Rules for the keys of new datasets (`dmu_objset_create_crypt_check`), and for those of raw streams
 //! (`dsl_crypto_recv_raw_objset_check`, `dsl_crypto_recv_raw_key_check`).
 
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use super::{Found, Head, Receiver, Target};
 use crate::error::Result;
 use crate::refusal::Refusal;
 
-/// How what is made new by a stream that is not raw is encrypted.
+/// The encryption of a new dataset that is received from a stream that is not raw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Encryption {
-    /// As the dataset above it is, and with the key of that.
+    /// Inherited from the dataset above, with its key.
     #[default]
     Inherit,
-    /// Not at all.
+    /// Not encrypted.
     Off,
-    /// With keys of its own.
+    /// Encrypted with keys of its own.
     On {
         /// The suite; none for that of the dataset above.
         suite: Option<CryptSuite>,
-        /// What makes it an encryption root; none where its keys are wrapped by the key of the dataset above.
+        /// The key that makes it an encryption root; none if the key of the dataset above wraps its keys.
         own: Option<OwnKey>,
     },
 }
@@ -38,13 +38,13 @@ pub enum Encryption {
 /// The key of a new encryption root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnKey {
-    /// What wraps its keys.
+    /// The key that wraps its keys.
     pub wrapping: Wrapping,
-    /// Where the key comes from: the property `keylocation`.
+    /// The location of the key: the property `keylocation`.
     pub location: String,
 }
 
-/// Judges how what is made below `parent` is to be encrypted.
+/// Checks the encryption of a new dataset below `parent`.
 pub(super) fn of_new(
     receiver: &Receiver<'_>,
     head: Head<'_>,
@@ -65,7 +65,7 @@ pub(super) fn of_new(
             }
             if above.is_none() && own.is_none() {
                 return Err(
-                    Refusal::KeyMissing("no key format is given, and nothing above it has a key").into()
+                    Refusal::KeyMissing("keyformat is not given, and no dataset above has a key").into()
                 );
             }
             own.is_some()
@@ -80,22 +80,22 @@ pub(super) fn of_new(
     Ok(())
 }
 
-/// What a raw stream says of its keys (`crypt_keydata`).
+/// The keys in a raw stream (`crypt_keydata`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyData {
-    /// The keys, and the shape of the table of objects.
+    /// The keys, and the shape of the meta dnode.
     pub data: crypt::KeyData,
-    /// IV set of the snapshot, 0 where it is not said.
+    /// IV set of the snapshot, 0 if it is missing.
     pub to_ivset: u64,
-    /// IV set of the source of the increment, 0 where it is not said.
+    /// IV set of the source of the increment, 0 if it is missing.
     pub from_ivset: u64,
 }
 
 impl KeyData {
-    /// Reads it from the list behind BEGIN.
+    /// Parses the list after BEGIN.
     ///
     /// # Errors
-    /// Something is missing or of another shape.
+    /// Fails if something is missing or has another type or length.
     pub fn parse(list: &NvList) -> Result<Self> {
         let keydata = list
             .get_list("crypt_keydata")
@@ -110,8 +110,8 @@ impl KeyData {
     }
 }
 
-/// Judges the keys that what is received will be encrypted with: those of `filled`, or of `base` where that is made anew. Nothing
-/// is written with keys of the first format.
+/// Checks the keys with which received content will be encrypted: those of `filled`, or of `base` if `filled` is new.
+/// Keys of the first format are never used for writing.
 pub(super) fn writable(filled: Option<&Found<'_>>, base: Option<&Found<'_>>) -> Result<()> {
     let Some(source) = filled.or(base) else { return Ok(()) };
     match source.crypto_key()?.as_ref().and_then(Erratum::of_keys) {
@@ -120,8 +120,8 @@ pub(super) fn writable(filled: Option<&Found<'_>>, base: Option<&Found<'_>>) -> 
     }
 }
 
-/// Judges the keys of a raw stream: `filled` is the dataset that has the keys that an increment must have, `base` the
-/// snapshot that it starts from.
+/// Checks the keys of a raw stream. `filled` is the dataset whose keys an increment must have, `base` the snapshot from
+/// which it starts.
 pub(super) fn raw(head: Head<'_>, filled: Option<&Found<'_>>, base: Option<&Found<'_>>) -> Result<()> {
     if !head.has(FeatureFlags::RAW) {
         return Ok(());
@@ -145,9 +145,9 @@ pub(super) fn raw(head: Head<'_>, filled: Option<&Found<'_>>, base: Option<&Foun
     }
 }
 
-/// The keys of a raw stream are those that `owner` has, which may be wrapped anew: then the key of the sender wraps them.
-/// That is for an encryption root to take over, not for what has the key of another dataset, which would lock it.
-/// `is_target`: the owner is what is received into, not the origin of a new clone.
+/// Checks the wrapping of the keys of a raw stream. The keys themselves are those of `owner`, but the sender's key may
+/// wrap them anew. An encryption root takes that over; a dataset that inherits its key would be locked by it.
+/// `is_target` means that the owner is the target, not the origin of a new clone.
 pub(super) fn wrapping(head: Head<'_>, target: &Target, owner: &Found<'_>, is_target: bool) -> Result<()> {
     let Some(list) = head.list.filter(|_| head.has(FeatureFlags::RAW)) else { return Ok(()) };
     let Some(there) = owner.crypto_key()? else { return Ok(()) };
@@ -161,7 +161,7 @@ pub(super) fn wrapping(head: Head<'_>, target: &Target, owner: &Found<'_>, is_ta
     Err(Refusal::OtherWrapping { dataset: owner.dir().name().to_owned(), root }.into())
 }
 
-/// The table of objects cannot change its shape.
+/// Checks that the shape of the meta dnode does not change.
 fn same_shape(keys: &KeyData, source: &Found<'_>) -> Result<()> {
     if source.phys().root.is_hole() {
         return Ok(());
@@ -169,10 +169,10 @@ fn same_shape(keys: &KeyData, source: &Found<'_>) -> Result<()> {
     let objset = source.objset_locked()?;
     let (there, new) = (&objset.phys().meta_dnode, &keys.data);
     let fields = [
-        ("the levels", u64::from(there.levels), u64::from(new.meta_levels)),
-        ("the block size", there.block_bytes(), new.meta_block_bytes),
-        ("the indirect block shift", u64::from(there.indirect_shift), u64::from(new.meta_indirect_shift)),
-        ("the pointers", there.pointers().len() as u64, u64::from(new.meta_pointers)),
+        ("number of levels", u64::from(there.levels), u64::from(new.meta_levels)),
+        ("block size", there.block_bytes(), new.meta_block_bytes),
+        ("indirect block shift", u64::from(there.indirect_shift), u64::from(new.meta_indirect_shift)),
+        ("number of block pointers", there.pointers().len() as u64, u64::from(new.meta_pointers)),
     ];
     match fields.into_iter().find(|(_, found, expected)| found != expected) {
         Some((field, found, expected)) => {
@@ -183,7 +183,7 @@ fn same_shape(keys: &KeyData, source: &Found<'_>) -> Result<()> {
     }
 }
 
-/// An increment of encrypted blocks fits only the very encryption that it was made from.
+/// Checks that a raw increment starts from the same encryption of its source.
 fn ivset(keys: &KeyData, base: &Found<'_>) -> Result<()> {
     let name = base.name().to_owned();
     let found = base.ivset_guid()?.unwrap_or(0);

@@ -1,4 +1,5 @@
-//! The target is there: the stream goes into a hidden clone of it (`recv_begin_check_existing_impl`).
+//! Rules for an existing target, where the stream is received into a hidden clone of it
+//! (`recv_begin_check_existing_impl`).
 
 use zstream_dsl::RECEIVE_CHILD;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
@@ -34,7 +35,7 @@ pub(super) fn judge<'t>(
     Ok(Destination::Existing { head: found, base })
 }
 
-/// What is not raw is encrypted here, which needs the key.
+/// Checks that the key is loaded if the stream is not raw, since its content is encrypted here.
 pub(super) fn unlocked(head: Head<'_>, found: &Found<'_>) -> Result<()> {
     if !head.has(FeatureFlags::RAW) && !found.is_unlocked()? {
         return Err(Refusal::KeyNotLoaded(found.name().to_owned()).into());
@@ -53,7 +54,7 @@ fn no_clone(head: Head<'_>, target: &Target, found: &Found<'_>) -> Result<(), Re
     Ok(())
 }
 
-/// Neither the dataset nor a hidden clone of it waits for a stream to go on.
+/// Checks that neither the dataset nor a hidden clone of it has the saved state of a receive.
 pub(super) fn not_interrupted(found: &Found<'_>) -> Result<()> {
     if found.dir().child(RECEIVE_CHILD)?.is_some() || found.has_receive_state()? {
         return Err(Refusal::Interrupted(found.name().to_owned()).into());
@@ -80,8 +81,8 @@ fn encryption(head: Head<'_>, found: &Found<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The snapshot that the hidden clone starts from: the source of the increment or, where nothing was changed since,
-/// the newest.
+/// Returns the snapshot that the hidden clone starts from: the source of the increment, or the newest one if nothing
+/// has changed since.
 fn source<'t>(head: Head<'_>, target: &Target, found: &Found<'t>) -> Result<Found<'t>> {
     let from = found
         .snapshot_by_guid(head.begin.from_guid)?
@@ -109,8 +110,8 @@ fn source<'t>(head: Head<'_>, target: &Target, found: &Found<'t>) -> Result<Foun
     Ok(base)
 }
 
-/// Whether a dataset holds anything else than one of its snapshots (`dsl_dataset_modified_since_snap`): a difference in
-/// the intent log alone is none.
+/// Returns whether a dataset differs from one of its snapshots (`dsl_dataset_modified_since_snap`). The intent log
+/// alone does not count.
 fn is_modified_since(found: &Found<'_>, snapshot: &Found<'_>) -> Result<bool> {
     if found.phys().root.birth() <= snapshot.phys().creation_txg {
         return Ok(false);
@@ -120,7 +121,7 @@ fn is_modified_since(found: &Found<'_>, snapshot: &Found<'_>) -> Result<bool> {
     Ok(now.phys().meta_dnode != then.phys().meta_dnode)
 }
 
-/// A full stream replaces a dataset by force, unless keys are in play.
+/// Checks that a full stream may replace the dataset: only by force, and only if neither is encrypted.
 fn replaceable(receiver: &Receiver<'_>, head: Head<'_>, target: &Target, found: &Found<'_>) -> Result<()> {
     let name = found.name().to_owned();
     if !target.force {
@@ -132,9 +133,9 @@ fn replaceable(receiver: &Receiver<'_>, head: Head<'_>, target: &Target, found: 
     if head.has(FeatureFlags::RAW) {
         return Err(Refusal::CannotReplace(name, "the stream is raw").into());
     }
-    // It stays as it is, but asks for what a new one would be asked for.
+    // The dataset keeps its encryption, but the rules for a new one still apply.
     if matches!(target.encryption, Encryption::On { .. }) {
-        return Err(Refusal::CannotReplace(name, "it is not encrypted, and would be").into());
+        return Err(Refusal::CannotReplace(name, "it is not encrypted, but encryption is requested").into());
     }
     if let Some(parent) = found.dir().parent() {
         super::encryption::of_new(receiver, head, parent, &target.encryption)?;

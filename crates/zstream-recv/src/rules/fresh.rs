@@ -1,4 +1,4 @@
-//! The target is not there: the stream goes into a new dataset.
+//! Rules for a target that does not exist, where the stream makes a new dataset.
 
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;

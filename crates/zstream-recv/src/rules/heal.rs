@@ -1,4 +1,4 @@
-//! A corrective receive: blocks of a snapshot that is there are written anew where they are damaged.
+//! Rules for a corrective receive, which repairs damaged blocks of an existing snapshot.
 
 use zstream_format::flags::FeatureFlags;
 

@@ -1,17 +1,18 @@
-//! The rules of a begin: everything that OpenZFS's receiver asks before it touches anything
-//! (`dmu_recv_begin_check`, `dmu_recv_resume_begin_check`, and what `dmu_recv_stream` asks of keys).
+//! Rules that a receive has to pass before it begins: all checks that OpenZFS's receiver does before it changes
+//! anything (`dmu_recv_begin_check`, `dmu_recv_resume_begin_check`, and the checks of keys in `dmu_recv_stream`).
 //!
 //! ```text
 //! name -> header and list -> features against the pool -> [resuming: its state] -> target is there | target is new -> keys
 //! ```
 //!
-//! One function per rule; the order is OpenZFS's, so that a stream that breaks several is refused with the same
-//! errno. Here nothing is changed. What comes out is a [`Destination`]. Magic and byte order are the business of
+//! There is one function per rule, in OpenZFS's order, so that a stream that breaks several rules is refused with the
+//! same errno. Nothing is changed here; the result is a [`Destination`]. Magic and byte order are checked by
 //! [`zstream_format::stream`].
 //!
-//! Departures: where OpenZFS 2.3.2 looks for large blocks in the parent of a new clone, the origin is asked, as is
-//! meant; the keys of raw streams and the point at which a stream goes on are judged here, where OpenZFS has
-//! begun already and has to undo it; and keys with a wrapping that would lock the target are refused, which it takes.
+//! Departures: OpenZFS 2.3.2 looks for large blocks in the parent of a new clone; here the origin is checked, as
+//! intended. The keys of raw streams and the point at which a stream resumes are checked here, while OpenZFS has
+//! already begun and has to undo it. Keys with a wrapping that would lock the target are refused, while OpenZFS accepts
+//! them.
 
 mod encryption;
 mod existing;
@@ -38,7 +39,7 @@ pub(crate) use self::stream::pool_feature;
 use crate::error::Result;
 use crate::refusal::Refusal;
 
-/// A dataset as it is in the transaction group in which a stream is judged.
+/// A dataset as it is in the transaction group in which a stream is checked.
 pub(crate) type Found<'t> = Dataset<OpenMos<'t>>;
 
 /// The pool that receives.
@@ -52,7 +53,7 @@ pub struct Receiver<'a> {
     pub version: u64,
 }
 
-/// What a pool with these features allows in records.
+/// Returns the limits that a pool with these features sets for records.
 pub(crate) fn limits(features: &Features) -> Limits {
     let large = |feature| features.is_enabled(feature);
     Limits {
@@ -61,46 +62,46 @@ pub(crate) fn limits(features: &Features) -> Limits {
     }
 }
 
-/// What is asked for, once it is known which snapshot is made (`dmu_recv_begin`'s arguments).
+/// The requested target, once the snapshot is known (`dmu_recv_begin`'s arguments).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The filesystem or volume: `pool/fs`.
     pub dataset: String,
     /// The snapshot's short name.
     pub snapshot: String,
-    /// The snapshot that a new dataset is to be a clone of.
+    /// The snapshot that becomes the origin of a new dataset.
     pub origin: Option<String>,
     /// Roll the target back if needed (`-F`).
     pub force: bool,
     /// Keep what was received when the receive is interrupted (`-s`).
     pub resumable: bool,
-    /// Correct blocks of a snapshot that is there (`-c`).
+    /// Repair blocks of an existing snapshot (`-c`).
     pub heal: bool,
-    /// How it is encrypted, where it is made new and the stream is not raw.
+    /// The encryption of a new dataset, unless the stream is raw.
     pub encryption: Encryption,
-    /// Whether the sender reports that it is an encryption root there, so that it becomes one with the keys of a raw stream.
+    /// Whether it is an encryption root at the sender, so that it becomes one with the keys of a raw stream.
     pub is_encryption_root: bool,
 }
 
 impl Target {
-    /// The full name of the snapshot.
+    /// Returns the full name of the snapshot.
     #[must_use]
     pub fn full_name(&self) -> String {
         format!("{}@{}", self.dataset, self.snapshot)
     }
 }
 
-/// How a stream begins.
+/// The start of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// Its header.
     pub begin: &'a Begin,
-    /// The list behind it.
+    /// The list after it.
     pub list: Option<&'a NvList>,
 }
 
 impl Head<'_> {
-    /// Its features.
+    /// Returns its features.
     #[must_use]
     pub fn features(&self) -> FeatureFlags {
         self.begin.version_info.features()
@@ -118,42 +119,42 @@ impl Head<'_> {
         self.list.and_then(|list| list.get_u64_array(key))
     }
 
-    /// Guids of the snapshots that the stream was redacted by.
+    /// Returns the guids of the snapshots that the stream was redacted by.
     #[must_use]
     pub fn redact_snaps(&self) -> Option<&[u64]> {
         self.numbers("redact_snaps")
     }
 
-    /// Guids of the snapshots that the source of the increment was redacted by.
+    /// Returns the guids of the snapshots that the source of the increment was redacted by.
     #[must_use]
     pub fn redact_from_snaps(&self) -> Option<&[u64]> {
         self.numbers("redact_from_snaps")
     }
 }
 
-/// Where a stream goes, all rules being kept. It holds until the pool is changed.
+/// The destination of a stream that passed all rules. It is valid until the pool changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination<D = ObjectId> {
-    /// Into a new dataset.
+    /// A new dataset.
     New {
-        /// The snapshot that it is a clone of.
+        /// The snapshot that becomes its origin.
         origin: Option<D>,
     },
-    /// Into a hidden clone of a dataset, which then takes its place.
+    /// A hidden clone of a dataset, which then replaces it.
     Existing {
         /// The dataset.
         head: D,
         /// The snapshot to start from; none for a full stream.
         base: Option<D>,
     },
-    /// Further into what an interrupted receive left.
+    /// A dataset that an interrupted receive left.
     Resume {
-        /// What is filled: a dataset, or the hidden clone.
+        /// The dataset or hidden clone that is filled.
         filled: D,
-        /// The dataset that the hidden clone is to replace.
+        /// The dataset that the hidden clone replaces.
         head: Option<D>,
     },
-    /// Into the damaged blocks of a snapshot.
+    /// The damaged blocks of a snapshot.
     Heal {
         /// The snapshot.
         snapshot: D,
@@ -161,7 +162,7 @@ pub enum Destination<D = ObjectId> {
 }
 
 impl Destination<Found<'_>> {
-    /// The same by object, for when the datasets change.
+    /// Returns the same destination by object number, for when the datasets change.
     fn objects(&self) -> Destination {
         let object = |dataset: &Option<Found<'_>>| dataset.as_ref().map(Dataset::object);
         match self {
@@ -177,10 +178,10 @@ impl Destination<Found<'_>> {
     }
 }
 
-/// Judges a stream that is to be received.
+/// Checks a stream against all rules.
 ///
 /// # Errors
-/// The first rule that it breaks, or a pool that cannot be read. Nothing was changed.
+/// Fails with the first rule that the stream breaks, or if the pool cannot be read. Nothing is changed.
 pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Destination> {
     names(target)?;
     stream::judge(receiver, head, target)?;
@@ -206,15 +207,15 @@ pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result
     Ok(destination.objects())
 }
 
-/// The name is one that a snapshot can have, and none of those that ZFS keeps for itself.
+/// Checks that a snapshot can have the name, and that ZFS does not reserve it.
 fn names(target: &Target) -> Result<(), Refusal> {
     let name = target.full_name();
     let refuse = |why: &str| Err(Refusal::Name { name: name.clone(), why: why.to_owned() });
     if name.contains(['%', '$', '#']) {
-        return refuse("it holds a character that is not allowed");
+        return refuse("it contains a character that is not allowed");
     }
     if target.snapshot.contains('@') || target.dataset.contains('@') {
-        return refuse("it holds more than one @");
+        return refuse("it contains more than one @");
     }
     match Name::parse(&name) {
         Ok(_) => Ok(()),
@@ -222,7 +223,7 @@ fn names(target: &Target) -> Result<(), Refusal> {
     }
 }
 
-/// The source has blocks above 128 KiB and the stream cannot change them (`recv_check_large_blocks`).
+/// Checks that the stream can change the source's blocks above 128 KiB, if there are any (`recv_check_large_blocks`).
 fn large_blocks(head: Head<'_>, source: &Found<'_>) -> Result<()> {
     use zstream_dsl::dataset::feature::LARGE_BLOCKS;
     if !head.has(FeatureFlags::LARGE_BLOCKS) && source.has_feature(LARGE_BLOCKS)? {
@@ -231,7 +232,7 @@ fn large_blocks(head: Head<'_>, source: &Found<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The stream brings all that a redacted source lacks (`redact_check`).
+/// Checks that the stream has everything that is missing from a redacted source (`redact_check`).
 fn redactions(head: Head<'_>, source: &Found<'_>) -> Result<()> {
     let Some(lacks) = source.redaction_snapshots()? else { return Ok(()) };
     let within = |guids: &[u64]| guids.iter().all(|guid| lacks.contains(guid));
@@ -247,7 +248,7 @@ fn redactions(head: Head<'_>, source: &Found<'_>) -> Result<()> {
     if fits { Ok(()) } else { Err(Refusal::Redacted(source.name().to_owned()).into()) }
 }
 
-/// No limit on snapshots or filesystems, here or above, is reached (`dsl_fs_ss_limit_check`).
+/// Checks that no limit on snapshots or filesystems is reached, in this directory or above (`dsl_fs_ss_limit_check`).
 fn limit(dir: &Arc<Dir<OpenMos<'_>>>, limit: &'static str, count: &str) -> Result<()> {
     let mut at = Some(dir.clone());
     while let Some(dir) = at {

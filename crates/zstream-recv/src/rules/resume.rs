@@ -1,4 +1,4 @@
-//! A stream that goes on where a receive was interrupted (`dmu_recv_resume_begin_check`).
+//! Rules for a stream that resumes an interrupted receive (`dmu_recv_resume_begin_check`).
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dsl::RECEIVE_CHILD;
@@ -38,28 +38,34 @@ pub(super) fn judge<'t>(
     Ok(Destination::Resume { filled, head: replaced })
 }
 
-/// The dataset was being filled from the same snapshot, from the same source, with the same redactions.
+/// Checks that the interrupted receive is of the same snapshot, from the same source, with the same redactions.
 fn waits_for(head: Head<'_>, target: &Target, filled: &Found<'_>) -> Result<()> {
     let refuse = |why: String| -> Result<()> {
         Err(Refusal::NotResumable { dataset: target.dataset.clone(), why }.into())
     };
     if !filled.has_receive_state()? {
-        return refuse("no receive was interrupted".to_owned());
+        return refuse("there is no interrupted receive".to_owned());
     }
     let is_raw = filled.entry(RAW_RECEIVE)?.is_some();
     if is_raw != head.has(FeatureFlags::RAW) {
         let kind = |is_raw| if is_raw { "raw" } else { "not raw" };
-        return refuse(format!("it began {}, the stream is {}", kind(is_raw), kind(!is_raw)));
+        return refuse(format!("the receive is {}, but the stream is {}", kind(is_raw), kind(!is_raw)));
     }
     let (to, from) = (filled.receive_number("toguid")?, filled.receive_number("fromguid")?);
     if to != head.begin.to_guid.0 {
-        return refuse(format!("it waits for snapshot {to:x}, the stream is of {}", head.begin.to_guid));
+        return refuse(format!(
+            "the receive is of snapshot {to:x}, but the stream is of {}",
+            head.begin.to_guid
+        ));
     }
     if !filled.snapshots()?.is_empty() {
-        return refuse("it has a snapshot already".to_owned());
+        return refuse("the dataset already has a snapshot".to_owned());
     }
     if from != head.begin.from_guid.0 {
-        return refuse(format!("it started from {from:x}, the stream from {}", head.begin.from_guid));
+        return refuse(format!(
+            "the receive starts from {from:x}, but the stream from {}",
+            head.begin.from_guid
+        ));
     }
     if head.has(FeatureFlags::REDACTED) {
         let sorted = |guids: &[u64]| {
@@ -69,13 +75,13 @@ fn waits_for(head: Head<'_>, target: &Target, filled: &Found<'_>) -> Result<()> 
         };
         let kept = filled.redaction_snapshots()?.map(|guids| sorted(&guids));
         if kept != head.redact_snaps().map(sorted) {
-            return refuse("it was redacted otherwise".to_owned());
+            return refuse("the receive has other redactions".to_owned());
         }
     }
     Ok(())
 }
 
-/// The stream goes on exactly where the dataset stands.
+/// Checks that the stream resumes exactly at the point that the dataset expects.
 fn point(head: Head<'_>, target: &Target, filled: &Found<'_>) -> Result<()> {
     let stream = |key| head.list.and_then(|list| list.get_u64(key)).unwrap_or(0);
     let found = (ObjectId(stream("resume_object")), stream("resume_offset"));

@@ -1,4 +1,4 @@
-//! The stream itself, and its features against the pool's (`recv_begin_check_feature_flags_impl`).
+//! Rules for the stream itself, and for its features in this pool (`recv_begin_check_feature_flags_impl`).
 
 use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType};
 use zstream_format::judge::{self, Breach};
@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 /// The first pool version with system attributes (`SPA_VERSION_SA`).
 const SYSTEM_ATTRIBUTES_VERSION: u64 = 24;
 
-/// What a feature of a stream needs of the pool.
+/// The feature that the pool needs for each feature of a stream.
 const NEEDS: [(FeatureFlags, &str); 9] = [
     (FeatureFlags::EMBED_DATA, "embedded_data"),
     (FeatureFlags::LZ4, "lz4_compress"),
@@ -22,7 +22,7 @@ const NEEDS: [(FeatureFlags, &str); 9] = [
     (FeatureFlags::LONGNAME, "longname"),
 ];
 
-/// Judges header and list, and what the pool needs for them.
+/// Checks the header and list of a stream, and that the pool supports them.
 pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<(), Refusal> {
     if head.begin.version_info.header_type() != HeaderType::Substream {
         return Err(Refusal::Package);
@@ -44,7 +44,7 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     Ok(())
 }
 
-/// What a feature of a stream needs of the pool; none for one that every pool can take.
+/// Returns the pool's feature that a feature of a stream needs; none for one that every pool supports.
 pub(crate) fn pool_feature(feature: FeatureFlags) -> Option<&'static str> {
     NEEDS.into_iter().find(|(stream, _)| *stream == feature).map(|(_, needs)| needs)
 }

@@ -1,4 +1,4 @@
-//! Everything that datasets keep is found out again from the blocks that they hold.
+//! Checks of a pool: all counts of its datasets are recomputed from their blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::deadlist::Deadlist;
 use crate::phys::{DatasetPhys, DirPhys};
 use crate::reader::{MosReader, ZAPIFIED};
 
-/// Blocks by place.
+/// Blocks by address.
 type Blocks = BTreeMap<u64, BlockPointer>;
 
 fn space<'a>(blocks: impl IntoIterator<Item = &'a BlockPointer>) -> Space {
@@ -35,13 +35,13 @@ struct Facts<'t> {
     read: MosReader<'t>,
     dirs: BTreeMap<ObjectId, DirPhys>,
     datasets: BTreeMap<ObjectId, Dataset>,
-    /// Objects of the MOS that something leads to, with how often.
+    /// Objects of the MOS that are referenced, with the number of references.
     reached: BTreeMap<ObjectId, usize>,
     features: BTreeMap<&'static str, u64>,
     bookmarks: BTreeMap<ObjectId, Vec<Bookmark>>,
 }
 
-/// Checks the pool as it stands; everything is synced.
+/// Checks the pool, which must be synced.
 pub(super) fn check(pool: &mut TestPool) {
     let (space, reader) = (pool.space.clone(), pool.reader.clone());
     let mos_root = *pool.mos.root();
@@ -80,7 +80,7 @@ pub(super) fn check(pool: &mut TestPool) {
         }
     }
     expected.extend(in_use);
-    assert_eq!(space.in_use(), expected, "what is allocated, and what something leads to");
+    assert_eq!(space.in_use(), expected, "allocated blocks and referenced blocks");
 }
 
 impl Facts<'_> {
@@ -171,7 +171,7 @@ impl Facts<'_> {
         blocks
     }
 
-    /// Nothing leads to an object twice, and to every object something.
+    /// Checks that every object has exactly one reference.
     fn check_objects(&mut self) {
         self.reach([DIRECTORY_OBJECT]);
         for name in ["features_for_read", "features_for_write", "free_bpobj", "empty_bpobj"] {
@@ -215,7 +215,7 @@ impl Facts<'_> {
         assert_eq!(
             (phys.referenced_bytes, phys.compressed_bytes, phys.uncompressed_bytes),
             (referenced.used_bytes, referenced.compressed_bytes, referenced.uncompressed_bytes),
-            "what {name} references"
+            "referenced by {name}"
         );
         let young = |block: &&BlockPointer| block.birth() > phys.prev_snapshot_txg;
         let none = Blocks::new();
@@ -260,12 +260,12 @@ impl Facts<'_> {
             at = previous.prev_snapshot;
         }
         let found: BTreeSet<Txg> = deadlist.entries.iter().map(|entry| entry.min_txg).collect();
-        // Bookmarks that count what was freed keep keys of their own.
+        // Bookmarks that count freed space have keys of their own.
         let marks: BTreeSet<Txg> = self.bookmarks.values().flatten().map(|mark| mark.creation_txg).collect();
-        assert!(keys.is_subset(&found), "{name} lacks keys: {keys:?}, found {found:?}");
+        assert!(keys.is_subset(&found), "{name} has missing keys: {keys:?}, found {found:?}");
         let more: Vec<&Txg> = found.difference(&keys).filter(|key| !marks.contains(key)).collect();
         // Snapshots keep the keys of those that were destroyed before them.
-        assert!(phys.is_snapshot() || more.is_empty(), "{name} has keys {more:?} too many");
+        assert!(phys.is_snapshot() || more.is_empty(), "{name} has extra keys {more:?}");
         let mut listed = Blocks::new();
         for (n, entry) in deadlist.entries.iter().enumerate() {
             let end = deadlist.entries.get(n + 1).map_or(Txg(u64::MAX), |next| next.min_txg);
@@ -280,7 +280,7 @@ impl Facts<'_> {
         assert!(listed.keys().eq(dead.keys()), "blocks of the deadlist of {name}");
     }
 
-    /// Checks a directory and those below it, and gives what it counts for.
+    /// Checks a directory and those below it, and returns the space that it counts for.
     fn check_dir(&self, object: ObjectId) -> (u64, u64, u64) {
         let dir = &self.dirs[&object];
         let name = self.read.dir_name(object).unwrap();
@@ -309,7 +309,7 @@ impl Facts<'_> {
             let expected = self.dirs.values().filter(|other| other.origin.is_some_and(of));
             assert_eq!(clones, expected.filter_map(|other| other.head).collect(), "clones of {name}");
         }
-        assert_eq!(dir.breakdown.refreservation, refreservation, "what {name} keeps for itself");
+        assert_eq!(dir.breakdown.refreservation, refreservation, "refreservation of {name}");
         let own = space(own.values());
         assert_eq!(dir.breakdown.snapshots, own.used_bytes - dir.breakdown.head, "snapshots of {name}");
         let total = (

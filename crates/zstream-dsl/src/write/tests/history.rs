@@ -29,7 +29,7 @@ impl Rng {
     }
 }
 
-/// Names that exist, found out from the pool.
+/// Returns the names that exist in the pool.
 fn names(pool: &mut TestPool) -> (Vec<String>, Vec<String>, Vec<String>) {
     pool.tx(|tx| {
         let (mut heads, mut snapshots, mut marks) = (Vec::new(), Vec::new(), Vec::new());
@@ -84,7 +84,7 @@ fn change_content(pool: &mut TestPool, rng: &mut Rng, name: &str) {
     }
 }
 
-/// What a head or snapshot holds, as a sum over all of its content.
+/// Returns all content of a head or snapshot.
 fn content(pool: &mut TestPool, name: &str) -> Vec<(u64, Vec<u8>)> {
     let (object, root) = pool
         .tx(|tx| {
@@ -159,7 +159,7 @@ fn step(pool: &mut TestPool, rng: &mut Rng, count: usize) -> Result<(), crate::e
 
 #[test]
 fn everything_that_is_kept_follows_from_the_blocks_after_every_step() {
-    // More of them, from another one on: ZSTREAM_SEEDS=100..200
+    // More seeds, and others: ZSTREAM_SEEDS=100..200
     let seeds = std::env::var("ZSTREAM_SEEDS").unwrap_or_else(|_| "1..3".to_owned());
     let (first, end) = seeds.split_once("..").unwrap();
     for seed in first.parse().unwrap()..end.parse::<u64>().unwrap() {
@@ -182,7 +182,7 @@ fn everything_that_is_kept_follows_from_the_blocks_after_every_step() {
             pool.commit();
             let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&mut pool)));
             assert!(checked.is_ok(), "seed {seed}, step {count}");
-            // Snapshots never change, whatever happens around them.
+            // Snapshots never change.
             let (_, snapshots, _) = names(&mut pool);
             let mut now = BTreeMap::new();
             for name in snapshots {

@@ -1,4 +1,4 @@
-//! Datasets of a pool in memory are changed, and everything that is kept of them is compared with what their blocks say.
+//! Tests that change the datasets of a pool in memory, and compare all counts with their blocks.
 
 mod check;
 mod history;
@@ -14,7 +14,7 @@ use self::check::check;
 use self::pool::TestPool;
 use super::{Filling, ReceivedSnapshot, Setting, Tx};
 
-/// Makes an object with blocks of 4 KiB whose content follows from a number.
+/// Writes a file with blocks of 4 KiB whose content follows from a number.
 fn write_file(pool: &mut TestPool, name: &str, blocks: u64, seed: u8) -> ObjectId {
     let head = pool.tx(|tx| Ok(tx.dsl().head(name)?.object())).unwrap();
     let set = pool.set(head);
@@ -161,7 +161,7 @@ fn reservations_count_up_the_tree() {
     check(&mut pool);
 }
 
-/// What was asked when a receive began is asked again when it ends: the target may have changed meanwhile.
+/// The checks at the start of a receive are repeated at its end, since the target may have changed meanwhile.
 #[test]
 fn a_receive_ends_only_where_it_fits() {
     let mut pool = TestPool::new(16 << 20, 6);
@@ -184,7 +184,7 @@ fn a_receive_ends_only_where_it_fits() {
     };
     let refused = |pool: &mut TestPool, force: bool, name: &str| errno(&end(pool, force, name).unwrap_err());
     assert_eq!(refused(&mut pool, false, "1"), "EEXIST");
-    // A refquota may be exceeded by what can be under way at once, and no more.
+    // A refquota may be exceeded by the writes that can be in progress at once, and by nothing more.
     pool.tx(|tx| tx.set_property(head, "refquota", &Setting::Local(Value::word(1 << 20)))).unwrap();
     let slack = super::receive::REFQUOTA_SLACK_BYTES + (1 << 20);
     let before = pool.tx(|tx| tx.read().dataset(filled)).unwrap().referenced_bytes;
@@ -196,13 +196,13 @@ fn a_receive_ends_only_where_it_fits() {
     referenced(&mut pool, slack);
     assert_eq!(refused(&mut pool, false, "1"), "EEXIST");
     referenced(&mut pool, before);
-    // It was written to, and got a snapshot.
+    // The target was written to, and got a snapshot.
     write_file(&mut pool, "pool/a", 1, 2);
     pool.sync_sets();
     assert_eq!(refused(&mut pool, false, "2"), "ETXTBSY");
     snapshot(&mut pool, "pool/a@new");
     assert_eq!(refused(&mut pool, false, "2"), "ETXTBSY");
-    // By force the snapshot goes, unless it is held or cloned.
+    // The snapshot is destroyed by force, unless it has holds or clones.
     pool.tx(|tx| tx.hold("tag", &["pool/a@new".to_owned()])).unwrap();
     assert_eq!(refused(&mut pool, true, "2"), "EBUSY");
     pool.tx(|tx| tx.release("tag", &["pool/a@new".to_owned()])).unwrap();

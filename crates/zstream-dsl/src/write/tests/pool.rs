@@ -26,7 +26,7 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use crate::reader::ZAPIFIED;
 use crate::write::{Clock, Entropy, Tx};
 
-/// Gives out places from the lowest free one on.
+/// An allocator that returns the lowest free offset.
 pub(super) struct TestSpace {
     device: Arc<MemoryDevice>,
     bytes: u64,
@@ -36,7 +36,7 @@ pub(super) struct TestSpace {
 }
 
 impl TestSpace {
-    /// What is allocated and not freed.
+    /// Returns the allocated ranges.
     pub(super) fn in_use(&self) -> BTreeMap<u64, u64> {
         let mut taken = self.taken.lock().unwrap().clone();
         for offset in &*self.freed.lock().unwrap() {
@@ -48,7 +48,7 @@ impl TestSpace {
     fn next_txg(&self) {
         let mut taken = self.taken.lock().unwrap();
         for offset in self.freed.lock().unwrap().drain(..) {
-            taken.remove(&offset).expect("what is freed is allocated");
+            taken.remove(&offset).expect("freed ranges are allocated");
         }
         self.txg.fetch_add(1, Ordering::Relaxed);
     }
@@ -92,7 +92,7 @@ impl Space for TestSpace {
     fn unallocate(&self, places: &[Dva]) {
         let mut taken = self.taken.lock().unwrap();
         for place in places {
-            taken.remove(&place.offset()).expect("what is not used was allocated");
+            taken.remove(&place.offset()).expect("unused ranges were allocated");
         }
     }
 
@@ -133,11 +133,11 @@ pub(super) struct TestPool {
     seconds: u64,
 }
 
-/// Features that are not part of the pool: their state is not kept.
+/// Features that the pool does not have.
 const WITHOUT: [&str; 4] = ["log_spacemap", "livelist", "head_errlog", "vdev_zaps_v2"];
 
 impl TestPool {
-    /// A pool with the root dataset `pool`, in its second transaction group.
+    /// Creates a pool with the root dataset `pool`, in its second transaction group.
     pub(super) fn new(bytes: u64, seed: u64) -> Self {
         let device = Arc::new(MemoryDevice::new((LEAF_DATA_START + bytes) as usize));
         let leaf = VdevConfig {
@@ -150,7 +150,7 @@ impl TestPool {
         let tree = VdevTree::build(Guid(9), &[leaf], &HashMap::from([(Guid(1), member)]), 0).unwrap();
         let (taken, freed) = (Mutex::default(), Mutex::default());
         let space = Arc::new(TestSpace { device, bytes, txg: AtomicU64::new(4), taken, freed });
-        // Embedded blocks have no place by which they could be told apart.
+        // Embedded blocks have no address by which they could be distinguished.
         let settings = WriterSettings { hole_birth: true, embedded_data: false, ..WriterSettings::default() };
         let writer = Arc::new(BlockWriter::new(space.clone(), settings));
         let reader: Arc<dyn ReadBlock> = Arc::new(BlockReader::new(Arc::new(tree), 16 << 20, None));
@@ -205,7 +205,7 @@ impl TestPool {
         result
     }
 
-    /// Gives a new head an object set.
+    /// Creates the object set of a new head.
     pub(super) fn make_set(&mut self, head: ObjectId) {
         let (reader, writer) = (self.reader.clone(), self.writer.clone());
         let set = ObjsetWriter::create(reader, writer, head.0, ObjsetType::ZFS, SetProperties::default());
@@ -213,7 +213,7 @@ impl TestPool {
         self.sync_sets();
     }
 
-    /// The content of a head, open for change.
+    /// Returns the content of a head, open for changes.
     pub(super) fn set(&mut self, head: ObjectId) -> &mut ObjsetWriter {
         let root = self.tx(|tx| tx.read().dataset(head)).unwrap().root;
         let (reader, writer) = (self.reader.clone(), self.writer.clone());
@@ -223,7 +223,7 @@ impl TestPool {
         })
     }
 
-    /// Writes what changed in datasets, and closes them.
+    /// Writes the changes of datasets, and closes them.
     pub(super) fn sync_sets(&mut self) {
         for (head, mut set) in std::mem::take(&mut self.sets) {
             self.tx(|tx| {
