@@ -161,7 +161,7 @@ Example:
 Example:
   zstream byteswap from-sparc.zfs > x86.zfs")]
     Byteswap(byteswap::Args),
-    /// Creates, shows, checks or exports a pool
+    /// Creates, shows, changes, checks or exports a pool
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img pool show
