@@ -2,7 +2,6 @@
 //! with properties and is set over or inherited, receives that were cut off, an encrypted tree, users and groups.
 
 use std::collections::BTreeSet;
-use std::collections::BTreeSet;
 use std::fs;
 
 use zstream_tests::program::zstream;
