@@ -19,13 +19,19 @@ fn ours(words: &[&str]) -> String {
     String::from_utf8(outcome.stdout).expect("UTF-8")
 }
 
-/// Compares line by line with what was recorded.
+/// Compares line by line with what was recorded with OpenZFS 2.3. Other than 2.4, that shows `on` for an `xattr` of `sa`, and has
+/// no default quotas.
 fn assert_same(got: &str, file: &str) {
     let expected = fs::read_to_string(golden::looked_file(file)).expect("a golden text");
-    for (got, expected) in got.lines().zip(expected.lines()) {
-        assert_eq!(got, expected, "{file}");
+    let expected = expected.replace("\txattr\ton\t", "\txattr\tsa\t");
+    let is_newer = |line: &&str| {
+        line.split('\t').nth(1).is_some_and(|name| name.starts_with("default") && name.ends_with("quota"))
+    };
+    let got: Vec<&str> = got.lines().filter(|line| !is_newer(line)).collect();
+    for (got, expected) in got.iter().zip(expected.lines()) {
+        assert_eq!(*got, expected, "{file}");
     }
-    assert_eq!(got.lines().count(), expected.lines().count(), "{file}");
+    assert_eq!(got.len(), expected.lines().count(), "{file}");
 }
 
 #[test]

@@ -432,7 +432,13 @@ fn refusals_name_the_reason() {
         locked.unlock(0, b"incorrect horse").expect_err("the wrong one").to_string(),
         "cannot load the key of tank/e-aes-256-gcm@s: the key is not the one the dataset was encrypted with"
     );
-    assert!(locked.unlock(0, b"horse").expect_err("too short").to_string().contains("8 to 512 bytes"));
+    assert!(
+        locked
+            .unlock(0, b"horse")
+            .expect_err("too short")
+            .to_string()
+            .contains("passphrase is 5 bytes, expected 8 to 512")
+    );
     assert!(locked.is_locked(0));
     let error = streams(&["fs-full-resumed"]).expect_err("half a stream").to_string();
     assert!(error.contains("is a continuation"), "{error}");

@@ -65,10 +65,7 @@ fn what_a_stream_announces_is_sent_on() {
             let sent = stream(&demo.reading().plan(words)).0;
             features(&records(&sent)[0].0).unwrap() & (flags | FeatureFlags::LARGE_BLOCKS)
         };
-        let has = |name: &str| {
-            let guid = zstream_dmu::mos::Feature::by_name(feature).unwrap().guid;
-            demo.reading().dsl.dataset(name).unwrap().has_feature(guid).unwrap()
-        };
+        let has = |name: &str| demo.reading().dsl.dataset(name).unwrap().has_feature(feature).unwrap();
         let (full_with, with) = (announcing(&full, flags), announcing(&increment, flags));
         // From the first snapshot on; with the increment; with an increment that is interrupted and resumed.
         demo.receive(&full_with, &target("demo/full@a"), &[]).unwrap();

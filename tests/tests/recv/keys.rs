@@ -319,7 +319,7 @@ fn change_key_is_refused_where_zfs_refuses_it() {
         ("--key-file KEY1 change-key a/e", "cannot prompt for the new key"),
         (
             "--key-file KEY1 change-key -o keyformat=hex -o keylocation=file://KEY2 a/e",
-            "a hex key has 64 digits",
+            "hex key has 32 digits, expected 64",
         ),
         (
             "--key-file KEY1 change-key -o pbkdf2iters=200000 -o keylocation=file://KEY2 a/e",

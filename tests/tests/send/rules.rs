@@ -191,7 +191,7 @@ fn what_cannot_be_read_is_not_told_as_missing() {
     let line = tokens.lines().find(|line| line.starts_with("pack/part/incr ")).unwrap();
     let token = ResumeToken::parse(line.split_once(' ').unwrap().1).unwrap();
     let bookmark = incremental("#b1", "pack/top@2");
-    let all = Request { replicate: true, ..Request::new("pack/top@2") };
+    let all = Request { replicate: true, ..Request::new("pack/top@3") };
     type Resolve<'a> = &'a dyn Fn(&Sending) -> Result<zstream_send::job::Job, Refusal>;
     let cases: [(&str, Resolve<'_>); 4] = [
         ("bookmark", &|pack| resolve(pack, &bookmark)),
