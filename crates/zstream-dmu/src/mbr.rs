@@ -190,7 +190,8 @@ pub(crate) mod tests {
     #[test]
     fn bad_chains_end_in_an_error_and_hide_no_other_partition() {
         let disk = MemoryDevice::new(1000 * 512);
-        let damage = |chain: &[(u64, &[(u8, u32, u32)])]| {
+        type Table<'a> = (u64, &'a [(u8, u32, u32)]);
+        let damage = |chain: &[Table<'_>]| {
             write(&disk, 0, &[(0xbf, 1, 9), (0x05, 100, 500)]);
             chain.iter().for_each(|(at, entries)| write(&disk, at * 512, entries));
             let table = table(&disk, 512).unwrap().unwrap();

@@ -81,10 +81,10 @@ fn change_pairs(list: &mut NvList, rng: &mut Rng) {
     let other = list.iter().nth(rng.below(list.len())).cloned();
     let Some(pair) = list.iter_mut().nth(at) else { return };
     match &mut pair.value {
-        NvValue::List(inner) if !rng.one_in(4) => return change_pairs(inner, rng),
+        NvValue::List(inner) if !rng.one_in(4) => change_pairs(inner, rng),
         NvValue::ListArray(all) if !all.is_empty() && !rng.one_in(4) => {
             let at = rng.below(all.len());
-            return change_pairs(&mut all[at], rng);
+            change_pairs(&mut all[at], rng);
         }
         NvValue::Uint64(number) if rng.one_in(2) => *number = *rng.pick(&NUMBERS),
         NvValue::String(text) if rng.one_in(2) => *text = (*rng.pick(&NAMES)).into(),
