@@ -20,10 +20,13 @@ use crate::started::check_stdout;
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Buffered standard output. The caller must flush it to learn whether writing succeeded.
+/// Buffered standard output for text. The caller must flush it to learn whether writing succeeded.
 pub(crate) type Output = BufWriter<Sink>;
 
-/// Standard output, with or without escapes.
+/// Buffered standard output for bytes, which passes lists of buffers on to the system as they are. The caller must flush it.
+pub(crate) type Bytes = BufWriter<File>;
+
+/// Standard output for text, with or without escapes.
 #[derive(Debug)]
 pub(crate) struct Sink {
     file: File,
@@ -90,10 +93,14 @@ impl Escapes {
     }
 }
 
-fn open(escapes: bool) -> Result<Output, Failure> {
+fn stdout() -> Result<File, Failure> {
     check_stdout().map_err(|error| Failure::output(&error))?;
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failure::output(&error))?;
-    let sink = Sink { file: stdout.into(), escapes: escapes.then(Escapes::default) };
+    Ok(stdout.into())
+}
+
+fn open(escapes: bool) -> Result<Output, Failure> {
+    let sink = Sink { file: stdout()?, escapes: escapes.then(Escapes::default) };
     Ok(BufWriter::with_capacity(BUFFER_BYTES, sink))
 }
 
@@ -108,12 +115,12 @@ pub(crate) fn same_text() -> Result<Output, Failure> {
 }
 
 /// Standard output for the content of files.
-pub(crate) fn content() -> Result<Output, Failure> {
-    open(false)
+pub(crate) fn content() -> Result<Bytes, Failure> {
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, stdout()?))
 }
 
 /// Standard output for a stream; a terminal is refused.
-pub(crate) fn binary() -> Result<Output, Failure> {
+pub(crate) fn binary() -> Result<Bytes, Failure> {
     if io::stdout().is_terminal() {
         return Err(Failure::new(
             "cannot write a stream to a terminal: redirect standard output to a file or pipe",

@@ -176,7 +176,9 @@ fn the_pool_in_partitions_of_dos_and_slices_is_read_and_written() {
     let name = path.to_str().expect("UTF-8");
     let run = |words: &[&str]| zstream(&[&["-d", name], words].concat(), b"");
     let whole = 6000 + count + 8192;
-    let cases: Vec<(&str, u64, Vec<(u64, Vec<u8>)>)> = vec![
+    /// A name, where the pool begins, and what is written to which sectors.
+    type Case = (&'static str, u64, Vec<(u64, Vec<u8>)>);
+    let cases: Vec<Case> = vec![
         ("partition 1", 2048, vec![(0, dos_table(&[(0xbf, 2048, count)]))]),
         ("partition 2", 4096, vec![(0, dos_table(&[(0x83, 1, 100), (0xa5, 4096, count)]))]),
         (

@@ -12,7 +12,7 @@ use zstream_zpl::volume;
 
 use crate::failure::Failure;
 use crate::files;
-use crate::output::{self, Output};
+use crate::output::{self, Bytes};
 use crate::pool::PoolOptions;
 use crate::text::Size;
 
@@ -81,7 +81,7 @@ fn bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| "expected a number of bytes, like 100M or 2G".to_owned())
 }
 
-fn copy(content: &Content<'_>, out: &mut Output) -> Result<(), Failure> {
+fn copy(content: &Content<'_>, out: &mut Bytes) -> Result<(), Failure> {
     let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
     let mut at = 0;
     loop {

@@ -126,7 +126,8 @@ impl Args {
             eprintln!();
         }
         // A dry run may print to a terminal: it prints no stream.
-        let mut out = if self.dryrun { output::text()? } else { output::binary()? };
+        let mut out: Box<dyn Write> =
+            if self.dryrun { Box::new(output::text()?) } else { Box::new(output::binary()?) };
         let token = self.token.as_deref().map(ResumeToken::parse).transpose();
         let token = token.map_err(|error| self.failure(&error.into()))?;
         let to_name = token.as_ref().and_then(|token| token.to_name.to_str());
