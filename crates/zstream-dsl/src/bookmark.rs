@@ -110,7 +110,7 @@ impl Bookmark {
         self.name.split_once('#').map_or(&self.name, |(_, short)| short)
     }
 
-    /// Returns its redaction list; none unless it is a redaction bookmark.
+    /// Returns its redaction list; `None` unless it is a redaction bookmark.
     ///
     /// # Errors
     /// Fails if the list cannot be read.

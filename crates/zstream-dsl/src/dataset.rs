@@ -80,7 +80,7 @@ impl<M: Mos> Dir<M> {
         &self.phys
     }
 
-    /// Returns the directory above; none for the root of the pool.
+    /// Returns the directory above; `None` for the root of the pool.
     #[must_use]
     pub fn parent(&self) -> Option<&Arc<Self>> {
         self.parent.as_ref()
@@ -153,7 +153,7 @@ impl<M: Mos> Dir<M> {
         Dataset::open(self, object, self.name.clone())
     }
 
-    /// Returns the snapshot of which this is a clone; none for an ordinary filesystem.
+    /// Returns the snapshot of which this is a clone; `None` for an ordinary filesystem.
     ///
     /// # Errors
     /// Fails if it cannot be read.
@@ -250,13 +250,13 @@ impl<M: Mos> Dataset<M> {
         &self.phys
     }
 
-    /// Returns whether it is a snapshot.
+    /// Returns `true` if it is a snapshot.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
         self.phys.is_snapshot()
     }
 
-    /// Returns whether a receive or destroy is incomplete.
+    /// Returns `true` if a receive or destroy is incomplete.
     #[must_use]
     pub fn is_inconsistent(&self) -> bool {
         self.phys.flags.contains(DatasetFlags::INCONSISTENT)
@@ -288,7 +288,7 @@ impl<M: Mos> Dataset<M> {
         if names.len() > SNAPSHOTS_MAX {
             return Err(Error::corrupt(
                 "DSL dataset",
-                format!("{} has {} snapshots", self.name, names.len()),
+                format!("{} has {} snapshots, limit {SNAPSHOTS_MAX}", self.name, names.len()),
             ));
         }
         let mut snapshots = names
@@ -325,7 +325,7 @@ impl<M: Mos> Dataset<M> {
         Self::open(&self.dir, ObjectId(object.u64()?), format!("{}@{name}", self.dir.name))
     }
 
-    /// Returns the previous snapshot in the line. Before the first one, this is the origin; none if that is
+    /// Returns the previous snapshot in the line. Before the first one, this is the origin; `None` if that is
     /// `$ORIGIN@$ORIGIN`.
     ///
     /// # Errors
@@ -336,7 +336,7 @@ impl<M: Mos> Dataset<M> {
         Ok((!previous.name.contains("$ORIGIN")).then_some(previous))
     }
 
-    /// Returns whether `earlier` is a snapshot in the line that leads to this dataset (`dsl_dataset_is_before`).
+    /// Returns `true` if `earlier` is a snapshot in the line that leads to this dataset (`dsl_dataset_is_before`).
     ///
     /// # Errors
     /// Fails if the line cannot be read.
@@ -355,7 +355,7 @@ impl<M: Mos> Dataset<M> {
         self.dsl().read().entry(self.object, name)
     }
 
-    /// Returns whether this [`feature`] is active in the dataset.
+    /// Returns `true` if this [`feature`] is active in the dataset.
     ///
     /// # Errors
     /// Fails if its entries cannot be read.
@@ -363,7 +363,7 @@ impl<M: Mos> Dataset<M> {
         self.dsl().read().dataset_feature(self.object, feature).map(|value| value.is_some())
     }
 
-    /// Returns the guids of the snapshots that it was redacted by; none unless it was received redacted.
+    /// Returns the guids of the snapshots that it was redacted by; `None` unless it was received redacted.
     ///
     /// # Errors
     /// Fails if its entries cannot be read.

@@ -41,7 +41,7 @@ pub struct Deadlist {
     pub object: ObjectId,
     /// The space of all blocks in it.
     pub space: Space,
-    /// Its parts, oldest first; none in the format before pool version 26, in which the object is one bpobj.
+    /// Its parts, oldest first; `None` in the format before pool version 26, in which the object is one bpobj.
     pub entries: Vec<Entry>,
 }
 

@@ -23,7 +23,7 @@ impl<M: Mos> Dataset<M> {
         entries.into_iter().map(|(tag, time)| Ok(Hold { tag, time: time.u64()? })).collect()
     }
 
-    /// Returns whether a snapshot has the hold `tag`.
+    /// Returns `true` if a snapshot has the hold `tag`.
     ///
     /// # Errors
     /// Fails if its holds cannot be read.

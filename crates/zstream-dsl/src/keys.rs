@@ -27,22 +27,22 @@ pub(crate) const IVSET_GUID: &str = "com.datto:ivset_guid";
 pub(crate) const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
 
 impl MosReader<'_> {
-    /// Returns the table of keys of a directory; none unless it is encrypted.
+    /// Returns the table of keys of a directory; `None` unless it is encrypted.
     pub(crate) fn key_table(self, dir: ObjectId) -> Result<Option<ObjectId>> {
         self.entry_object(dir, CRYPTO_KEY)
     }
 
-    /// Returns whether a directory has keys.
+    /// Returns `true` if a directory has keys.
     pub(crate) fn is_encrypted(self, dir: ObjectId) -> Result<bool> {
         Ok(self.key_table(dir)?.is_some())
     }
 
-    /// Returns the stored keys of a directory; none unless it is encrypted.
+    /// Returns the stored keys of a directory; `None` unless it is encrypted.
     pub(crate) fn keys_of(self, dir: ObjectId) -> Result<Option<CryptoKey>> {
         self.key_table(dir)?.map(|table| CryptoKey::read(self.mos, table)).transpose()
     }
 
-    /// Returns the directory whose key wraps the keys of a directory; none unless it is encrypted.
+    /// Returns the directory whose key wraps the keys of a directory; `None` unless it is encrypted.
     pub(crate) fn encryption_root(self, dir: ObjectId) -> Result<Option<ObjectId>> {
         match self.key_table(dir)? {
             Some(table) => self.lookup_object(Some(table), ROOT),
@@ -50,7 +50,7 @@ impl MosReader<'_> {
         }
     }
 
-    /// Returns whether a directory is its own encryption root, or a clone that shares the keys of one.
+    /// Returns `true` if a directory is its own encryption root, or a clone that shares the keys of one.
     pub(crate) fn is_own_encryption_root(self, dir: ObjectId) -> Result<bool> {
         match self.encryption_root(dir)? {
             Some(root) => Ok(root == dir || self.key_table(root)? == self.key_table(dir)?),
@@ -71,7 +71,7 @@ pub struct CryptoKey {
 }
 
 impl CryptoKey {
-    /// Reads the keys of a directory; none unless it is encrypted.
+    /// Reads the keys of a directory; `None` unless it is encrypted.
     ///
     /// # Errors
     /// Fails if they cannot be read, or are not in ZFS's format.
@@ -183,7 +183,7 @@ impl Dsl {
 }
 
 impl<M: Mos> Dataset<M> {
-    /// Returns its stored keys; none unless it is encrypted.
+    /// Returns its stored keys; `None` unless it is encrypted.
     ///
     /// # Errors
     /// Fails if they cannot be read.
@@ -191,7 +191,7 @@ impl<M: Mos> Dataset<M> {
         CryptoKey::of(self.dir())
     }
 
-    /// Returns the IV set of an encrypted snapshot; none if the version of ZFS that took it did not give it one.
+    /// Returns the IV set of an encrypted snapshot; `None` if the version of ZFS that took it did not give it one.
     ///
     /// # Errors
     /// Fails if it cannot be read.
@@ -200,7 +200,7 @@ impl<M: Mos> Dataset<M> {
         Ok(guid.filter(|guid| *guid != 0))
     }
 
-    /// Returns the directory whose key unlocks it; none unless it is encrypted.
+    /// Returns the directory whose key unlocks it; `None` unless it is encrypted.
     ///
     /// # Errors
     /// Fails if it cannot be read.
@@ -208,7 +208,7 @@ impl<M: Mos> Dataset<M> {
         self.crypto_key()?.map(|key| self.dsl().dir_by_object(key.root)).transpose()
     }
 
-    /// Returns whether it is its own encryption root, or a clone that shares the keys of one.
+    /// Returns `true` if it is its own encryption root, or a clone that shares the keys of one.
     ///
     /// # Errors
     /// Fails if the keys cannot be read.
@@ -216,7 +216,7 @@ impl<M: Mos> Dataset<M> {
         self.dsl().read().is_own_encryption_root(self.dir().object())
     }
 
-    /// Returns whether its key is loaded. This is `true` if it is not encrypted.
+    /// Returns `true` if its key is loaded, or if it is not encrypted.
     ///
     /// # Errors
     /// Fails if its keys cannot be read.

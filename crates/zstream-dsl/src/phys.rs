@@ -31,9 +31,9 @@ structure! {
     pub DirPhys[256] {
         /// Creation time, seconds since 1970.
         creation_time: u64,
-        /// The head dataset; none in `$MOS` and `$FREE`.
+        /// The head dataset; `None` in `$MOS` and `$FREE`.
         head: Option<ObjectId>,
-        /// The parent directory; none at the root.
+        /// The parent directory; `None` at the root.
         parent: Option<ObjectId>,
         /// The snapshot of which this is a clone; `$ORIGIN@$ORIGIN` for an ordinary filesystem.
         origin: Option<ObjectId>,
@@ -152,7 +152,7 @@ impl DirPhys {
         of_bonus(Self::read(bonus, ByteOrder::Little), bonus, "DSL directory", Self::LEN)
     }
 
-    /// Returns whether [`breakdown`](Self::breakdown) is maintained.
+    /// Returns `true` if [`breakdown`](Self::breakdown) is maintained.
     #[must_use]
     pub fn has_breakdown(&self) -> bool {
         self.flags.contains(DirFlags::USED_BREAKDOWN)
@@ -168,7 +168,7 @@ impl DatasetPhys {
         of_bonus(Self::read(bonus, ByteOrder::Little), bonus, "DSL dataset", Self::LEN)
     }
 
-    /// Returns whether it is a snapshot.
+    /// Returns `true` if it is a snapshot.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
         self.children != 0

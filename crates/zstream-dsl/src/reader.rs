@@ -2,8 +2,8 @@
 //! transaction group: the reader does not depend on which.
 //!
 //! ```text
-//! MosReader   objects: what directories and datasets keep, and their tables      here, and where each table has its meaning
-//! Dsl         names: directories and datasets with the way to them               pool, dataset, find, over a MosReader
+//! MosReader   objects: the fields of directories and datasets, and their tables   here, and in the module of each table
+//! Dsl         names: directories and datasets with the path to them               pool, dataset, find, over a MosReader
 //! ```
 
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl MosReader<'_> {
         DatasetPhys::of_bonus(self.bonus(object, ObjectType::DSL_DATASET)?.bonus()?)
     }
 
-    /// Returns an entry of a ZAP; none if there is no ZAP.
+    /// Returns an entry of a ZAP; `None` if there is no ZAP.
     pub(crate) fn lookup(self, zap: Option<ObjectId>, name: &str) -> Result<Option<Value>> {
         match zap {
             Some(object) => Ok(Zap::open(self.mos, object)?.lookup(name)?),
@@ -111,7 +111,7 @@ impl MosReader<'_> {
         Ok(self.lookup(zap, name)?.map(|value| value.u64().map(ObjectId)).transpose()?)
     }
 
-    /// Returns the entries of a ZAP, by name; none if there is no ZAP.
+    /// Returns the entries of a ZAP, by name; `None` if there is no ZAP.
     pub(crate) fn entries(self, zap: Option<ObjectId>) -> Result<Vec<(String, Value)>> {
         let Some(object) = zap else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
@@ -123,7 +123,7 @@ impl MosReader<'_> {
         Ok(entries)
     }
 
-    /// Returns the values of a ZAP, in the ZAP's own order; none if there is no ZAP.
+    /// Returns the values of a ZAP, in the ZAP's own order; `None` if there is no ZAP.
     pub(crate) fn values(self, zap: Option<ObjectId>) -> Result<Vec<Value>> {
         let Some(object) = zap else { return Ok(Vec::new()) };
         Zap::open(self.mos, object)?.entries().map(|entry| Ok(entry?.value)).collect()
@@ -290,7 +290,7 @@ impl MosReader<'_> {
         }
     }
 
-    /// Returns whether a directory is a clone of another snapshot than the pool's empty origin.
+    /// Returns `true` if a directory is a clone of another snapshot than the pool's empty origin.
     pub(crate) fn is_clone(self, dir: ObjectId) -> Result<bool> {
         let origin = self.dir(dir)?.origin;
         Ok(origin.is_some() && origin != self.origin_snapshot()?)
@@ -304,7 +304,7 @@ impl MosReader<'_> {
         }
     }
 
-    /// Returns whether a snapshot is in the line of snapshots that leads to a dataset, without the dataset itself
+    /// Returns `true` if a snapshot is in the line of snapshots that leads to a dataset, without the dataset itself
     /// (`dsl_dataset_is_before`).
     pub(crate) fn is_before(self, dataset: ObjectId, snapshot: ObjectId) -> Result<bool> {
         let txg = self.dataset(snapshot)?.creation_txg;
@@ -344,7 +344,7 @@ impl MosReader<'_> {
         Ok(Objset::open_locked(self.blocks.clone(), dataset.0, self.dataset(dataset)?.root)?)
     }
 
-    /// Returns whether a head is a filesystem, and so can have datasets below it.
+    /// Returns `true` if a head is a filesystem, and so can have datasets below it.
     pub(crate) fn is_filesystem(self, head: ObjectId) -> Result<bool> {
         Ok(self.dataset(head)?.root.is_hole() || self.objset_locked(head)?.objset_type() == ObjsetType::ZFS)
     }
@@ -363,18 +363,18 @@ impl MosReader<'_> {
         self.directory(if feature.read_only_compatible { "features_for_write" } else { "features_for_read" })
     }
 
-    /// Returns the count of a feature; none if the pool does not have it.
+    /// Returns the count of a feature; `None` if the pool does not have it.
     pub(crate) fn feature_count(self, name: &str) -> Result<Option<u64>> {
         let feature = known_feature(name)?;
         Ok(self.lookup(self.feature_zap(feature)?, feature.guid)?.map(|count| count.u64()).transpose()?)
     }
 
-    /// Returns whether a feature is enabled.
+    /// Returns `true` if a feature is enabled.
     pub(crate) fn feature_enabled(self, name: &str) -> Result<bool> {
         Ok(self.feature_count(name)?.is_some())
     }
 
-    /// Returns whether a feature is active.
+    /// Returns `true` if a feature is active.
     pub(crate) fn feature_active(self, name: &str) -> Result<bool> {
         Ok(self.feature_count(name)?.is_some_and(|count| count > 0))
     }

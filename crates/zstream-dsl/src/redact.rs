@@ -40,7 +40,7 @@ structure! {
 const ENTRY_BYTES: usize = ListEntry::LEN;
 /// The number of entries in one read.
 const ENTRIES_PER_READ: u64 = 4096;
-/// The limit on redaction snapshots of one bookmark: what fits into a spill block.
+/// The limit on redaction snapshots of one bookmark: as many as fit into a spill block.
 const SNAPSHOTS_MAX: u64 = (128 << 10) / 8;
 
 /// Consecutive blocks of one object that are omitted.
@@ -121,13 +121,13 @@ impl RedactionList {
         self.entries
     }
 
-    /// Returns whether no block is omitted.
+    /// Returns `true` if no block is omitted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    /// Returns whether the list is complete.
+    /// Returns `true` if the list is complete.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.last == (u64::MAX, u64::MAX)
@@ -136,7 +136,7 @@ impl RedactionList {
     /// Returns the runs, sorted, from the first that does not end before `block` of `object`.
     ///
     /// # Errors
-    /// An item is an error if the list cannot be read or is not sorted. Nothing follows an error.
+    /// Fails, as an item, if the list cannot be read or is not sorted. Nothing follows an error.
     pub fn blocks_from(
         &self,
         object: ObjectId,

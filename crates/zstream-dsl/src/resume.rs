@@ -19,7 +19,7 @@ pub(crate) const STATE: &str = "com.delphix:resume_";
 pub const RAW_RECEIVE: &str = "com.datto:resume_rawok";
 
 impl<M: Mos> Dataset<M> {
-    /// Returns whether it has the saved state of a resumable receive.
+    /// Returns `true` if it has the saved state of a resumable receive.
     ///
     /// # Errors
     /// Fails if its entries cannot be read.
@@ -39,7 +39,7 @@ impl<M: Mos> Dataset<M> {
         self.entry(&format!("{STATE}{name}"))
     }
 
-    /// Returns the resume token of this head; none if it has no saved state, or the receive cannot be resumed.
+    /// Returns the resume token of this head; `None` if it has no saved state, or the receive cannot be resumed.
     ///
     /// # Errors
     /// Fails if its entries cannot be read or are not in ZFS's format.

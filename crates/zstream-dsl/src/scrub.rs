@@ -1,7 +1,7 @@
 //! All allocated blocks of a pool, each once, by the part of the pool that has them.
 //!
 //! ```text
-//! MOS -> each dataset, less what the snapshot before it has -> intent logs of heads -> what is not freed yet
+//! MOS -> each dataset, without the blocks of the snapshot before it -> intent logs of heads -> lists of blocks to free
 //! ```
 //!
 //! Together they are the blocks that are allocated in the space maps, except for those that only the pool's checkpoint
@@ -68,7 +68,7 @@ pub fn parts(pool: &Pool, lines: &Lines, visit: &mut dyn FnMut(Part, Blocks<'_>)
     Ok(())
 }
 
-/// Returns the blocks that a dataset has and the previous snapshot has not; none for a dataset that was never filled.
+/// Returns the blocks that a dataset has and the previous snapshot has not; `None` for a dataset that was never filled.
 fn target(dataset: &Dataset) -> Option<Target> {
     let phys = dataset.phys();
     let locked = phys.root.uses_crypt();

@@ -1,16 +1,16 @@
 //! Receives of one snapshot (`dmu_recv_begin`, `dmu_recv_stream`, `dmu_recv_end`).
 //!
 //! ```text
-//! judge     every rule, over the datasets of the open transaction group; nothing is touched   rules
+//! judge     every rule, over the datasets of the open transaction group; nothing changes      rules
 //! begin     the dataset to fill, marked inconsistent; with its saved state if it can be resumed
 //! fill      record by record, each when the next one has vouched for it; at intervals a       apply
 //!           transaction group is completed, with the point from which a receive resumes
 //! end       content into place, the snapshot with the sender's guid and time: one transaction group
 //! ```
 //!
-//! If the stream turns out to be damaged, what was made for it is destroyed, or kept to be resumed. If the *pool*
-//! fails, the open transaction group is lost and the pool has to be opened again. What was made for the stream is then
-//! discarded with [`Receiving::discard`].
+//! If the stream turns out to be damaged, its dataset is destroyed, or kept to be resumed. If the *pool*
+//! fails, the open transaction group is lost and the pool has to be opened again. The dataset of the stream is
+//! then discarded with [`Receiving::discard`].
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -75,7 +75,7 @@ fn group_dirty_bytes(stream_bytes: u64) -> u64 {
     GROUP_DIRTY_BYTES_BASE.saturating_add(more).min(GROUP_DIRTY_BYTES_MAX)
 }
 
-/// A property that is set with what is received.
+/// A property that is set on the received dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// Its name.
@@ -105,7 +105,7 @@ pub struct Received {
     pub name: String,
     /// Its guid.
     pub guid: Guid,
-    /// Whether the stream was an increment.
+    /// `true` if the stream was an increment.
     pub is_incremental: bool,
     /// Bytes of the stream.
     pub bytes: u64,
@@ -146,11 +146,11 @@ struct Job {
     head: Option<ObjectId>,
     set: ObjsetWriter,
     apply: Apply,
-    /// Whether entries record the point from which to resume.
+    /// `true` if the dataset has entries for the point from which to resume.
     keeps_point: bool,
-    /// Whether what was received is kept if the stream is cut short.
+    /// `true` if the received data is kept when the stream is cut short.
     is_kept: bool,
-    /// Whether a full stream is received over the content of an origin.
+    /// `true` if a full stream is received over the content of an origin.
     is_full_clone: bool,
     point: Option<(Point, u64)>,
     /// Bytes that were received from earlier streams.
@@ -183,13 +183,13 @@ impl<'p> Receiving<'p> {
         Self { pool, received: HashMap::new(), judged: 0, not_deduplicated, is_broken: false }
     }
 
-    /// Returns whether the pool failed while it was written, and so has to be opened again.
+    /// Returns `true` if the pool failed while it was written, and so has to be opened again.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    /// Ends receiving, so that nothing holds the pool's devices when the pool is closed. Returns whether the pool [is
+    /// Ends receiving, so that nothing holds the pool's devices when the pool is closed. Returns `true` if the pool [is
     /// broken](Self::is_broken).
     #[must_use]
     pub fn finish(self) -> bool {
@@ -214,7 +214,7 @@ impl<'p> Receiving<'p> {
         self.is_broken = true;
     }
 
-    /// Checks what would be received, and changes nothing.
+    /// Checks a receive against all rules, and changes nothing.
     ///
     /// # Errors
     /// Fails with the first rule that the stream breaks.
@@ -231,7 +231,7 @@ impl<'p> Receiving<'p> {
     ///
     /// # Errors
     /// Fails if the stream breaks a rule, is incomplete, or cannot be applied. The target is then as before; with
-    /// `resumable`, what was received is kept to be resumed. If the pool fails, it [is broken](Self::is_broken).
+    /// `resumable`, the received data is kept to be resumed. If the pool fails, it [is broken](Self::is_broken).
     pub fn receive<R: Read>(
         &mut self,
         input: &mut Input<R>,
@@ -442,7 +442,7 @@ impl<'p> Receiving<'p> {
         Ok(warnings)
     }
 
-    /// Reads and writes a dataset with the key of the dataset that it is made from, if that key is loaded.
+    /// Reads and writes a dataset with the key of the dataset that it starts from, if that key is loaded.
     fn use_key(&mut self, filled: ObjectId, from: ObjectId) {
         if let Some(key) = self.pool.keyring().get(from.0) {
             self.pool.add_key(filled, &key);
@@ -653,7 +653,7 @@ impl<'p> Receiving<'p> {
         error
     }
 
-    /// Destroys what an unfinished receive left in a dataset (`zfs receive -A`). Returns whether there was anything.
+    /// Destroys the state of an unfinished receive in a dataset (`zfs receive -A`). Returns `true` if there was one.
     ///
     /// # Errors
     /// Fails if the pool cannot be read or written.

@@ -37,11 +37,11 @@ use crate::error::{Error, Fault, Result};
 use crate::input::{Input, Opening};
 use crate::misfit::Misfit;
 
-/// A block as it is in the stream.
+/// A block in the stream.
 struct Sent {
     object_type: ObjectType,
     logical_bytes: u64,
-    /// The compression of the payload; none if it is not compressed.
+    /// The compression of the payload; `None` if it is not compressed.
     compression: Option<CompressionType>,
     payload: Vec<u8>,
 }
@@ -172,7 +172,7 @@ impl Heal {
         Ok(())
     }
 
-    /// Returns the block as it was stored; none if the payload cannot be brought into that form.
+    /// Returns the block as it was stored; `None` if the payload cannot be brought into that form.
     fn stored(&self, bp: &BlockPointer, at: Bookmark, sent: &Sent) -> Result<Option<Vec<u8>>> {
         if self.is_raw {
             return Ok(self.proven(bp, sent.payload.clone()));

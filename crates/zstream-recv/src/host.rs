@@ -1,4 +1,4 @@
-//! The caller of a receive, which is notified of what happens and creates the filesystems that `-d` needs.
+//! The caller of a receive, which is notified of events and creates the filesystems that `-d` needs.
 
 use zstream_dsl::write::WritablePool;
 
@@ -17,7 +17,7 @@ pub enum Note {
         from: String,
         /// Its name here.
         to: String,
-        /// Whether it is an increment.
+        /// `true` if it is an increment.
         is_incremental: bool,
     },
     /// A snapshot was received.

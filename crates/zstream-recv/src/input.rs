@@ -37,7 +37,7 @@ pub struct Opening {
     pub list: Option<NvList>,
     /// The place of BEGIN in the stream.
     pub place: Place,
-    /// Whether a package begins, rather than one snapshot.
+    /// `true` if a package begins, rather than one snapshot.
     pub is_package: bool,
     /// The record after BEGIN.
     pub(crate) next: Taken,
@@ -97,7 +97,7 @@ impl<R: Read> Input<R> {
         Ok(self.next()?.ok_or_else(cut)?)
     }
 
-    /// Reads the start of the next package or snapshot. Returns none at the end of a package or of the input.
+    /// Reads the start of the next package or snapshot. Returns `None` at the end of a package or of the input.
     ///
     /// # Errors
     /// Fails if the input is not the start of a stream, ends after BEGIN, or has a list that cannot be read.
@@ -122,9 +122,9 @@ impl<R: Read> Input<R> {
         Ok(Some(Opening { header: first.header, begin, list, place: first.place, is_package, next }))
     }
 
-    /// Reads what starts with `opening` up to its END. `each` is called with each record between them, after the
-    /// following record has vouched for it, and with the number of bytes read by then. Returns the number of records,
-    /// BEGIN and END included.
+    /// Reads the substream that starts with `opening` up to its END. `each` is called with each record between them,
+    /// after the following record has vouched for it, and with the number of bytes read by then. Returns the number of
+    /// records, BEGIN and END included.
     ///
     /// # Errors
     /// Fails if the stream is incomplete or damaged, or if `each` fails.

@@ -576,7 +576,7 @@ fn ignore<R: Read>(
     Ok(0)
 }
 
-/// Returns whether a stream makes a new dataset, rather than resuming one. `is_clone` means that an origin was
+/// Returns `true` if a stream creates a new dataset, rather than resuming one. `is_clone` means that an origin was
 /// requested, whatever the stream says.
 fn makes_new(head: Head<'_>, is_clone: bool) -> bool {
     let is_clone = is_clone || head.begin.flags.contains(BeginFlags::CLONE);

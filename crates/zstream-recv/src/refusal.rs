@@ -21,7 +21,7 @@ pub enum Refusal {
     /// A header or list that breaks a rule that does not depend on the pool.
     #[error("{0}")]
     Begin(#[from] Breach),
-    /// The header of a package where one snapshot is expected.
+    /// The header of a package instead of one snapshot.
     #[error("the stream is a package, not one snapshot")]
     Package,
     /// A package of one dataset that holds none of its snapshots.
@@ -45,10 +45,10 @@ pub enum Refusal {
     #[error("a resumable receive requires feature extensible_dataset, which is not enabled in the pool")]
     ResumableNeedsExtensible,
     /// A stream that has to be received as a clone of a snapshot that does not exist.
-    #[error("the stream makes a clone of snapshot {0}, which is not in the pool")]
+    #[error("the stream creates a clone of snapshot {0}, which is not in the pool")]
     CloneWithoutOrigin(Guid),
     /// A clone for a target that already exists.
-    #[error("{0} exists, but the stream makes a clone")]
+    #[error("{0} exists, but the stream creates a clone")]
     CloneIntoExisting(String),
     /// An origin for a target that already exists.
     #[error("{0} exists, so that it cannot get an origin")]

@@ -251,7 +251,7 @@ fn promote(
     Ok(done)
 }
 
-/// Tries a change, and completes the transaction group. Returns whether the change was made, rather than refused.
+/// Tries a change, and completes the transaction group. Returns `true` if the change was made, rather than refused.
 fn attempt(
     receiving: &mut Receiving<'_>,
     change: impl FnOnce(&mut Tx<'_>) -> zstream_dsl::error::Result<()>,

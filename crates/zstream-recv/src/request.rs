@@ -26,7 +26,7 @@ pub struct Request {
     pub naming: Naming,
     /// Roll back, replace, rename and destroy to make room (`-F`).
     pub force: bool,
-    /// Keep what was received when the receive is interrupted (`-s`).
+    /// Keep the received data when the receive is interrupted (`-s`).
     pub resumable: bool,
     /// Change nothing (`-n`): do everything except for writing content, in a pool that was opened as a rehearsal.
     pub dry_run: bool,

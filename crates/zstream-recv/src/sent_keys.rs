@@ -37,7 +37,7 @@ impl SentKeys {
         self.keys.push((sent.name.clone(), keys.data.wrapped.clone()));
     }
 
-    /// Returns whether the same user key is known to wrap the keys of two datasets.
+    /// Returns `true` if the same user key is known to wrap the keys of two datasets.
     pub(crate) fn have_same_key(&self, list: &PackageList, a: &CryptoKey, b: &CryptoKey) -> bool {
         if a.format != b.format {
             return false;
@@ -54,7 +54,7 @@ impl SentKeys {
     }
 }
 
-/// Returns the encryption root of a dataset at the sender; none if it is unknown.
+/// Returns the encryption root of a dataset at the sender; `None` if it is unknown.
 fn root<'a>(list: &'a PackageList, dataset: &'a Dataset) -> Option<Root<'a>> {
     let mut at = dataset;
     for _ in 0..STEPS_MAX {

@@ -26,11 +26,11 @@ fn join(guids: &[u64]) -> Value {
     text(guids.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
 }
 
-/// The value of a computed property; none if it has no value.
+/// The value of a computed property; `None` if it has no value.
 type Known = Option<Value>;
 
 impl Props {
-    /// Returns a computed property. The outer option is none for other properties, the inner one if there is no value.
+    /// Returns a computed property. The outer option is `None` for other properties, the inner one if there is no value.
     pub(super) fn computed(&self, property: &Property) -> Result<Option<Option<Found>>> {
         let known = match &self.subject {
             Subject::Bookmark(bookmark, dir) => Some(of_bookmark(bookmark, dir, property.name)?),

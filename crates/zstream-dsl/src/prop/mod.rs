@@ -104,7 +104,7 @@ impl Props {
         self
     }
 
-    /// Returns a setting from the content of the object set; none if it is unknown.
+    /// Returns a setting from the content of the object set; `None` if it is unknown.
     fn setting(&self, name: &str) -> Option<Result<Option<u64>>> {
         let (setting_of, objset) = (self.setting_of?, self.objset.as_ref()?);
         Some(setting_of(&**objset, name).map_err(Error::from))
@@ -140,7 +140,7 @@ impl Props {
         }
     }
 
-    /// Returns whether it can have this property.
+    /// Returns `true` if it can have this property.
     #[must_use]
     pub fn applies(&self, property: &Property) -> bool {
         let of_heads = property.types & (Types::FILESYSTEM | Types::VOLUME);
@@ -152,7 +152,7 @@ impl Props {
                 || property.name == "volsize")
     }
 
-    /// Returns a native property; none if it does not apply or is unknown.
+    /// Returns a native property; `None` if it does not apply or is unknown.
     ///
     /// # Errors
     /// Fails if its source cannot be read.
@@ -174,7 +174,7 @@ impl Props {
         Ok(Some(if property.name == "mountpoint" { mountpoint(dataset.name(), found) } else { found }))
     }
 
-    /// Returns a user property; none if it is not set.
+    /// Returns a user property; `None` if it is not set.
     ///
     /// # Errors
     /// Fails if the ZAPs cannot be read.
@@ -212,12 +212,12 @@ impl Props {
     }
 }
 
-/// Returns whether a dataset is encrypted and its key is not loaded.
+/// Returns `true` if a dataset is encrypted and its key is not loaded.
 fn is_locked(dataset: &Dataset) -> Result<bool> {
     Ok(dataset.phys().root.uses_crypt() && !dataset.is_unlocked()?)
 }
 
-/// Returns a number as it is set, received or inherited (`dsl_prop_get_integer`), whatever the dataset really has; none
+/// Returns a number as it is set, received or inherited (`dsl_prop_get_integer`), whatever the dataset really has; `None`
 /// if the default applies.
 ///
 /// # Errors
@@ -255,12 +255,12 @@ impl MosReader<'_> {
         Ok(self.own_number(self.dir(dir)?.props, name)?.unwrap_or(0))
     }
 
-    /// Returns the number that applies in a table of properties; none if none is set.
+    /// Returns the number that applies in a table of properties; `None` if none is set.
     fn own_number(self, props: Option<ObjectId>, name: &str) -> Result<Option<u64>> {
         Ok(self.property(props, name)?.value.map(|(value, _)| value.u64()).transpose()?)
     }
 
-    /// Returns the value of an inherited property that applies to a directory, set here or above; none if none is set.
+    /// Returns the value of an inherited property that applies to a directory, set here or above; `None` if none is set.
     pub(crate) fn inherited(self, dir: ObjectId, name: &str) -> Result<Option<zap::Value>> {
         for (_, phys) in self.line_up(dir)? {
             if let Some((value, _)) = self.property(phys.props, name)?.value {
@@ -272,7 +272,7 @@ impl MosReader<'_> {
 }
 
 impl<M: Mos> Dir<M> {
-    /// Returns the value of an inherited property that applies, set here or above; none if none is set.
+    /// Returns the value of an inherited property that applies, set here or above; `None` if none is set.
     ///
     /// # Errors
     /// Fails if the properties cannot be read.
@@ -280,7 +280,7 @@ impl<M: Mos> Dir<M> {
         self.dsl().read().inherited(self.object(), name)
     }
 
-    /// Returns the number that applies for a property that is not inherited; none if none is set.
+    /// Returns the number that applies for a property that is not inherited; `None` if none is set.
     ///
     /// # Errors
     /// Fails if the properties cannot be read, or if the value is text.
@@ -297,7 +297,7 @@ impl<M: Mos> Dir<M> {
         Ok(entries.iter().filter_map(|(name, _)| name.strip_suffix(RECEIVED).map(str::to_owned)).collect())
     }
 
-    /// Returns whether a property is set here, other than by a receive.
+    /// Returns `true` if a property is set here, other than by a receive.
     ///
     /// # Errors
     /// Fails if the properties cannot be read.

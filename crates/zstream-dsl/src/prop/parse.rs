@@ -29,7 +29,7 @@ const ALIASES: [(&str, &str, u64); 7] = [
 pub struct Parsed {
     /// The name under which it is stored.
     pub name: String,
-    /// The native property; none for user properties, whose names contain a colon.
+    /// The native property; `None` for user properties, whose names contain a colon.
     pub property: Option<&'static Property>,
     /// The value.
     pub value: zap::Value,

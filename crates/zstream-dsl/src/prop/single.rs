@@ -116,7 +116,7 @@ impl Single {
 }
 
 impl Props {
-    /// Returns a property of one user, group, project or snapshot; none if it does not apply, is not counted, or needs
+    /// Returns a property of one user, group, project or snapshot; `None` if it does not apply, is not counted, or needs
     /// a key that is not loaded.
     ///
     /// # Errors
@@ -163,7 +163,7 @@ impl Props {
     }
 }
 
-/// Returns the bytes written since an earlier snapshot of the line (`dsl_dataset_space_written`); none if it is not in
+/// Returns the bytes written since an earlier snapshot of the line (`dsl_dataset_space_written`); `None` if it is not in
 /// the line.
 fn written_since(dataset: &Dataset, snapshot: &str) -> Result<Option<u64>> {
     let head = dataset.dir().name();

@@ -20,7 +20,7 @@ pub struct PoolSpace {
 }
 
 impl PoolSpace {
-    /// Returns the space of a pool. None if it depends on more than sizes and counts: with allocation classes,
+    /// Returns the space of a pool. `None` if it depends on more than sizes and counts: with allocation classes,
     /// deduplicated or cloned blocks, a checkpoint, or an expanded raidz.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl PoolSpace {
     }
 }
 
-/// Returns whether the MOS does not have this ZAP, or whether it is empty.
+/// Returns `true` if the MOS does not have this ZAP, or if it is empty.
 fn zap_is_empty(mos: &dyn ObjectSet, name: &str) -> Result<bool> {
     let Some(object) = directory_object(mos, name)? else { return Ok(true) };
     let zap = Zap::open(mos, object)?;

@@ -55,13 +55,13 @@ pub struct Property {
     pub kind: Kind,
     /// The kinds of datasets that have it.
     pub types: Types,
-    /// Whether it cannot be set.
+    /// `true` if it cannot be set.
     pub read_only: bool,
-    /// Whether it can only be set when a dataset is created.
+    /// `true` if it can only be set when a dataset is created.
     pub set_once: bool,
-    /// Whether children inherit it.
+    /// `true` if children inherit it.
     pub inherited: bool,
-    /// Whether `zfs get all` omits it.
+    /// `true` if `zfs get all` omits it.
     pub hidden: bool,
 }
 
@@ -81,7 +81,7 @@ impl Property {
         }
     }
 
-    /// Returns whether `zfs list` aligns it to the right: numbers, but not times.
+    /// Returns `true` if `zfs list` aligns it to the right: numbers, but not times.
     #[must_use]
     pub fn is_right_aligned(&self) -> bool {
         matches!(self.kind, Kind::Number { .. }) && !matches!(self.name, "creation" | "snapshots_changed")

@@ -18,7 +18,7 @@ use crate::pool::Dsl;
 use crate::reader::{Mos, MosReader, ZAPIFIED};
 
 impl Bookmark {
-    /// Returns whether the bookmark counts what was freed since its snapshot.
+    /// Returns `true` if the bookmark counts what was freed since its snapshot.
     pub(super) fn counts_freed(&self) -> bool {
         self.flags.contains(BookmarkFlags::HAS_FBN)
     }
@@ -192,7 +192,7 @@ impl Tx<'_> {
 
     /// Updates the bookmarks of a head when one of its snapshots is destroyed. More was then freed before the next
     /// snapshot of bookmarks between this snapshot and the previous one, and bookmarks of the snapshot itself lose it.
-    /// Returns whether one of the latter keeps its txg as a key in deadlists (`dsl_bookmark_ds_destroyed`).
+    /// Returns `true` if one of the latter keeps its txg as a key in deadlists (`dsl_bookmark_ds_destroyed`).
     pub(super) fn bookmarks_lose(
         &mut self,
         head: ObjectId,
@@ -293,7 +293,7 @@ impl MosReader<'_> {
         Ok(Bookmark { name: name.to_owned(), phys: mark })
     }
 
-    /// Returns whether a bookmark of the head `of` is in the line of snapshots that leads to `head`: in its own
+    /// Returns `true` if a bookmark of the head `of` is in the line of snapshots that leads to `head`: in its own
     /// directory, or before the point at which that was cloned.
     pub(super) fn is_mark_before(self, head: ObjectId, of: ObjectId, mark: &Bookmark) -> Result<bool> {
         let mut dir = self.dataset(head)?.dir;

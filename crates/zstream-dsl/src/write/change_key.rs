@@ -24,7 +24,7 @@ pub struct NewKey {
     pub format: KeyFormat,
     /// The key.
     pub key: WrappingKey,
-    /// The location of the key, the property `keylocation`; none to keep the old one.
+    /// The location of the key, the property `keylocation`; `None` to keep the old one.
     pub location: Option<String>,
 }
 

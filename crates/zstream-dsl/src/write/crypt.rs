@@ -22,7 +22,7 @@ use crate::reader::RECEIVE_CHILD;
 /// The wrapping of the keys of a new dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrapping {
-    /// The encryption root; none if it is the new dataset.
+    /// The encryption root; `None` if it is the new dataset.
     pub root: Option<ObjectId>,
     /// The form in which the user gives the key.
     pub format: KeyFormat,
@@ -113,7 +113,7 @@ impl WritablePool {
         Ok(detached)
     }
 
-    /// Stores the wrapping of the datasets whose encryption root is `root`; none if it is unknown.
+    /// Stores the wrapping of the datasets whose encryption root is `root`; `None` if it is unknown.
     pub(super) fn set_wrapping(&mut self, root: ObjectId, wrapping: Option<Wrapping>) {
         match wrapping {
             Some(wrapping) => self.wrappings.insert(root, Wrapping { root: Some(root), ..wrapping }),

@@ -260,7 +260,7 @@ impl MosReader<'_> {
     }
 }
 
-/// Returns whether a block uses space on vdevs.
+/// Returns `true` if a block uses space on vdevs.
 pub(super) fn has_places(block: &BlockPointer) -> bool {
     !block.is_hole() && !block.is_embedded() && !block.is_redacted()
 }

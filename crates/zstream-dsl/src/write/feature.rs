@@ -19,7 +19,7 @@ impl Tx<'_> {
         let zap = self
             .read()
             .feature_zap(feature)?
-            .ok_or_else(|| Error::corrupt("MOS directory", "no features"))?;
+            .ok_or_else(|| Error::corrupt("MOS directory", "it has no features"))?;
         let count = count.checked_add_signed(change).ok_or_else(|| {
             Error::corrupt("feature", format!("{name} has count {count}, which cannot change by {change}"))
         })?;

@@ -89,7 +89,7 @@ impl Tx<'_> {
     }
 
     /// Makes a dataset an encryption root without rewrapping its keys: the same key still unwraps them
-    /// (`DCP_CMD_FORCE_NEW_KEY`). `location` is the location of the key; none for `prompt`. Does nothing if the dataset
+    /// (`DCP_CMD_FORCE_NEW_KEY`). `location` is the location of the key; `None` for `prompt`. Does nothing if the dataset
     /// already is an encryption root.
     ///
     /// # Errors
@@ -234,7 +234,7 @@ impl Tx<'_> {
 }
 
 impl<M: Mos> Dataset<M> {
-    /// Returns the encryption root that a head gets if it stops being one; none if it is not one, is a clone, or has no
+    /// Returns the encryption root that a head gets if it stops being one; `None` if it is not one, is a clone, or has no
     /// encrypted dataset above.
     ///
     /// # Errors
@@ -258,7 +258,7 @@ impl MosReader<'_> {
         Err(Error::refused(Errno::EINVAL, format!("{name} is a clone and has the keys of its origin")))
     }
 
-    /// Returns the encryption root of the directory above; none if that is not encrypted or does not exist.
+    /// Returns the encryption root of the directory above; `None` if that is not encrypted or does not exist.
     pub(super) fn encryption_root_above(self, dir: ObjectId) -> Result<Option<ObjectId>> {
         match self.dir(dir)?.parent {
             Some(parent) => self.encryption_root(parent),
@@ -329,7 +329,7 @@ impl MosReader<'_> {
     }
 }
 
-/// Returns whether ZFS reserves the last part of a name for itself.
+/// Returns `true` if ZFS reserves the last part of a name for itself.
 fn is_hidden(last: &str) -> bool {
     last.starts_with(['$', '%'])
 }

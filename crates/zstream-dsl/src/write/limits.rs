@@ -91,7 +91,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Returns the bytes that a directory and those below it can still use (`dsl_dir_space_available`); none if that is
+    /// Returns the bytes that a directory and those below it can still use (`dsl_dir_space_available`); `None` if that is
     /// unknown.
     pub(super) fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
         let Some(space) = self.pool_space else { return Ok(None) };

@@ -39,7 +39,7 @@ impl WritablePool {
         self.zero_log(head)
     }
 
-    /// Rolls back to a snapshot, after everything in [`plan_rollback`](super::Tx::plan_rollback) is destroyed.
+    /// Rolls back to a snapshot, after everything in [`plan_rollback`](crate::pool::Dsl::plan_rollback) is destroyed.
     ///
     /// # Errors
     /// Fails like [`rollback`](Self::rollback) and [`destroy_all`](super::Tx::destroy_all).

@@ -1,7 +1,7 @@
 //! Changes of the datasets of a pool, within one transaction group.
 //!
 //! A [`Tx`] is the MOS open for changes, with everything a change needs: the pool's space, the clock, and random
-//! numbers. Each verb first makes all checks that can fail and only then makes changes (`dsl_sync_task`). An error
+//! numbers. Each verb first does all checks that can fail, and only then changes anything (`dsl_sync_task`). An error
 //! after the first change means that the transaction group must be dropped, and nothing of it is on disk.
 //!
 //! ```text
@@ -127,7 +127,7 @@ pub struct Tx<'a> {
     clock: Clock,
     entropy: &'a mut Entropy,
     has_changed: bool,
-    /// The space that all datasets share, which limits reservations; none if it is unknown.
+    /// The space that all datasets share, which limits reservations; `None` if it is unknown.
     pool_space: Option<PoolSpace>,
 }
 
@@ -177,7 +177,7 @@ impl<'a> Tx<'a> {
         self.mos.txg()
     }
 
-    /// Returns whether anything was changed. An error then leaves a transaction group that must be dropped.
+    /// Returns `true` if anything was changed. An error then leaves a transaction group that must be dropped.
     #[must_use]
     pub fn has_changed(&self) -> bool {
         self.has_changed

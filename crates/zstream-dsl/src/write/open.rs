@@ -57,7 +57,7 @@ pub struct WritablePool {
     pub(super) wrappings: HashMap<ObjectId, Wrapping>,
     entropy: Entropy,
     is_reproducible: bool,
-    /// The space that all datasets share; none if it is unknown.
+    /// The space that all datasets share; `None` if it is unknown.
     space: Option<PoolSpace>,
     unread: Vec<Error>,
     /// The last transaction group before the pool was opened.
@@ -114,7 +114,7 @@ impl WritablePool {
         self.pool.txg()
     }
 
-    /// Returns whether a transaction group was completed since the pool was opened. If none was, its devices are
+    /// Returns `true` if a transaction group was completed since the pool was opened. If none was, its devices are
     /// unchanged.
     #[must_use]
     pub fn has_committed(&self) -> bool {

@@ -38,13 +38,13 @@ pub struct Resumable {
     pub to_guid: Guid,
     /// Its name at the sender.
     pub to_name: Vec<u8>,
-    /// Whether the stream has blocks above 128 KiB.
+    /// `true` if the stream has blocks above 128 KiB.
     pub large_blocks: bool,
-    /// Whether the stream has embedded blocks.
+    /// `true` if the stream has embedded blocks.
     pub embedded: bool,
-    /// Whether the stream has compressed blocks.
+    /// `true` if the stream has compressed blocks.
     pub compressed: bool,
-    /// Whether the stream has encrypted blocks.
+    /// `true` if the stream has encrypted blocks.
     pub raw: bool,
     /// Guids of the snapshots that the source of the increment was redacted by.
     pub from_redactions: Option<Vec<u64>>,
@@ -57,7 +57,7 @@ pub struct Filling {
     pub redactions: Option<Vec<u64>>,
     /// Features that the dataset has from the start.
     pub features: Vec<&'static str>,
-    /// The saved state for resuming; none if the receive is not resumable.
+    /// The saved state for resuming; `None` if the receive is not resumable.
     pub resumable: Option<Resumable>,
 }
 
@@ -377,7 +377,7 @@ impl<M: Mos> Dsl<M> {
         (found, unread)
     }
 
-    /// Returns the dataset that an unfinished receive into the dataset `name` fills; none if no receive was
+    /// Returns the dataset that an unfinished receive into the dataset `name` fills; `None` if no receive was
     /// interrupted.
     ///
     /// # Errors
@@ -400,7 +400,7 @@ impl<M: Mos> Dataset<M> {
 }
 
 impl MosReader<'_> {
-    /// Returns whether an unfinished receive fills this head.
+    /// Returns `true` if an unfinished receive fills this head.
     fn is_filled(self, head: ObjectId) -> Result<bool> {
         Ok(self.dataset(head)?.flags.contains(DatasetFlags::INCONSISTENT))
     }
@@ -414,7 +414,7 @@ impl MosReader<'_> {
         Ok(())
     }
 
-    /// Returns whether a head differs from the snapshot before it (`dsl_dataset_modified_since_snap`). The intent log
+    /// Returns `true` if a head differs from the snapshot before it (`dsl_dataset_modified_since_snap`). The intent log
     /// alone does not count.
     pub(super) fn is_modified(self, head: ObjectId) -> Result<bool> {
         let phys = self.dataset(head)?;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::reader::{Mos, MosReader};
 
 impl<M: Mos> Dataset<M> {
-    /// Returns whether a head has deduplication on. Its blocks are written without deduplication, which is allowed;
+    /// Returns `true` if a head has deduplication on. Its blocks are written without deduplication, which is allowed;
     /// OpenZFS deduplicates the blocks that it writes itself.
     ///
     /// # Errors

@@ -96,7 +96,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Adds the head's unique space so far to what its refreservation keeps.
+    /// Adds the head's unique space so far to the space that its refreservation keeps.
     fn charge_refreservation(&mut self, head: ObjectId, dir: ObjectId, unique: u64) -> Result<()> {
         let reserved = self.read().refreservation(head)?;
         let used = unique.min(reserved) as i64;

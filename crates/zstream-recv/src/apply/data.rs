@@ -239,7 +239,7 @@ fn copy_stored(set: &mut dyn ReceiveStore, snapshot: Option<&Objset>, body: &Wri
     Ok(())
 }
 
-/// Returns the block that a write covers exactly; none if it covers a part of a block, or several.
+/// Returns the block that a write covers exactly; `None` if it covers a part of a block, or several.
 fn is_block(info: &ObjectInfo, offset: u64, length: u64) -> Option<BlockId> {
     (length == info.block_bytes && offset.is_multiple_of(info.block_bytes))
         .then(|| BlockId(offset / info.block_bytes))
@@ -262,7 +262,7 @@ fn raw_compression(found: CompressionType) -> CompressionType {
     if found == CompressionType::INHERIT { CompressionType::OFF } else { found }
 }
 
-/// Returns whether a compressed payload that is padded to whole sectors is still smaller than its block.
+/// Returns `true` if a compressed payload that is padded to whole sectors is still smaller than its block.
 fn fits_sectors(payload: &[u8], logical_bytes: u64) -> bool {
     (payload.len().next_multiple_of(MIN_BLOCK_BYTES as usize) as u64) < logical_bytes
 }

@@ -7,7 +7,7 @@
 //! ```text
 //! OBJECT        claim, or make the existing object fit: free content | free and claim again | keep          `object`
 //! FREEOBJECTS   free each object of the range
-//! WRITE         a whole block as it is, or written through if the sizes differ                             `data`
+//! WRITE         a whole block, or written through if the sizes differ                                   `data`
 //! others        as described by the record
 //! ```
 //!
@@ -159,7 +159,7 @@ impl Apply {
     }
 }
 
-/// Returns the facts about an object; none if it does not exist.
+/// Returns the facts about an object; `None` if it does not exist.
 fn find(set: &dyn ReceiveStore, object: ObjectId) -> Result<Option<ObjectInfo>> {
     match set.info(object) {
         Ok(info) => Ok(Some(info)),

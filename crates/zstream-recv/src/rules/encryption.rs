@@ -28,9 +28,9 @@ pub enum Encryption {
     Off,
     /// Encrypted with keys of its own.
     On {
-        /// The suite; none for that of the dataset above.
+        /// The suite; `None` for that of the dataset above.
         suite: Option<CryptSuite>,
-        /// The key that makes it an encryption root; none if the key of the dataset above wraps its keys.
+        /// The key that makes it an encryption root; `None` if the key of the dataset above wraps its keys.
         own: Option<OwnKey>,
     },
 }

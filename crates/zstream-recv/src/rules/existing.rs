@@ -110,7 +110,7 @@ fn source<'t>(head: Head<'_>, target: &Target, found: &Found<'t>) -> Result<Foun
     Ok(base)
 }
 
-/// Returns whether a dataset differs from one of its snapshots (`dsl_dataset_modified_since_snap`). The intent log
+/// Returns `true` if a dataset differs from one of its snapshots (`dsl_dataset_modified_since_snap`). The intent log
 /// alone does not count.
 fn is_modified_since(found: &Found<'_>, snapshot: &Found<'_>) -> Result<bool> {
     if found.phys().root.birth() <= snapshot.phys().creation_txg {

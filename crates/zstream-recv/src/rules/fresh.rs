@@ -1,4 +1,4 @@
-//! Rules for a target that does not exist, where the stream makes a new dataset.
+//! Rules for a target that does not exist, so that the stream creates a new dataset.
 
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;

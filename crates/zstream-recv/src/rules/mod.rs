@@ -39,7 +39,7 @@ pub(crate) use self::stream::pool_feature;
 use crate::error::Result;
 use crate::refusal::Refusal;
 
-/// A dataset as it is in the transaction group in which a stream is checked.
+/// A dataset in the transaction group in which a stream is checked.
 pub(crate) type Found<'t> = Dataset<OpenMos<'t>>;
 
 /// The pool that receives.
@@ -73,13 +73,13 @@ pub struct Target {
     pub origin: Option<String>,
     /// Roll the target back if needed (`-F`).
     pub force: bool,
-    /// Keep what was received when the receive is interrupted (`-s`).
+    /// Keep the received data when the receive is interrupted (`-s`).
     pub resumable: bool,
     /// Repair blocks of an existing snapshot (`-c`).
     pub heal: bool,
     /// The encryption of a new dataset, unless the stream is raw.
     pub encryption: Encryption,
-    /// Whether it is an encryption root at the sender, so that it becomes one with the keys of a raw stream.
+    /// `true` if it is an encryption root at the sender, so that it becomes one with the keys of a raw stream.
     pub is_encryption_root: bool,
 }
 
@@ -144,7 +144,7 @@ pub enum Destination<D = ObjectId> {
     Existing {
         /// The dataset.
         head: D,
-        /// The snapshot to start from; none for a full stream.
+        /// The snapshot to start from; `None` for a full stream.
         base: Option<D>,
     },
     /// A dataset that an interrupted receive left.

@@ -44,7 +44,7 @@ pub(super) fn judge(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) ->
     Ok(())
 }
 
-/// Returns the pool's feature that a feature of a stream needs; none for one that every pool supports.
+/// Returns the pool's feature that a feature of a stream needs; `None` for one that every pool supports.
 pub(crate) fn pool_feature(feature: FeatureFlags) -> Option<&'static str> {
     NEEDS.into_iter().find(|(stream, _)| *stream == feature).map(|(_, needs)| needs)
 }
