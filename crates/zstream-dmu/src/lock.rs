@@ -1,7 +1,7 @@
 //! Locks, and the state of their content after a panic.
 //!
 //! A panic is a bug, and a lock must not turn one into another. Content that is only replaced as a whole, or that is
-//! a cache, is valid after a panic: [`lock`], [`read`] and [`write`] ignore poisoning. Content that is changed in
+//! a cache, is valid after a panic: [`lock`], [`read`] and [`write`](fn@write) ignore poisoning. Content that is changed in
 //! several steps may be inconsistent: code that would write it to a pool uses [`intact`], which fails.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -154,7 +154,7 @@ macro_rules! field_by_newtype {
 }
 pub(crate) use field_by_newtype;
 
-/// Implements [`Field`](crate::wire::Field) for `bitflags` types; bits without a name are kept.
+/// Implements [`Field`] for `bitflags` types; bits without a name are kept.
 #[macro_export]
 macro_rules! field_by_flags {
     ($($name:ty as $inner:ty),* $(,)?) => { $(
@@ -179,7 +179,7 @@ macro_rules! field_by_flags {
 /// Declares structures of fixed size: `visibility Name[bytes] { field: type, ... }`, with the fields as visible as the structure.
 ///
 /// Each gets `LEN`, `parse`, `read`, `read_short`, `encode`, `to_bytes`, `byteswap` and `offset_of`, and is a
-/// [`Field`](crate::wire::Field). A wrong size fails the build. See [`wire`](crate::wire) for an example.
+/// [`Field`]. A wrong size fails the build. See [`wire`](crate::wire) for an example.
 #[macro_export]
 macro_rules! structure {
     ($(

@@ -133,7 +133,7 @@ impl Tx<'_> {
 
 impl MosReader<'_> {
     /// Returns the space that a directory and all above it use before a move into it; see
-    /// [`check_moved`](Self::check_moved).
+    /// [`check_moved`](Tx::check_moved).
     pub(super) fn used_above(self, dir: ObjectId) -> Result<Vec<(ObjectId, u64)>> {
         Ok(self.line_up(dir)?.into_iter().map(|(dir, phys)| (dir, phys.used_bytes)).collect())
     }

@@ -174,7 +174,7 @@ impl PoolPlace {
     ///
     /// Interrupted receives that cannot be resumed are destroyed, as OpenZFS does when it imports a pool. If some
     /// datasets cannot be read, they are left in place, and the pool can still be changed:
-    /// [`WritablePool::unread`] and [`unsearched`](crate::unsearched) report them.
+    /// [`WritablePool::unread`] and [`unsearched`] report them.
     ///
     /// # Errors
     /// As [`PoolWriter::open`]; an interrupted receive cannot be destroyed.
