@@ -541,7 +541,7 @@ impl<'p> Receiving<'p> {
         let dir = self.pool.dsl().dataset_by_object(head)?.dir().object();
         let mut tx = self.pool.tx();
         if job.head.is_some() {
-            tx.check_refquota(head, needs)?;
+            tx.check_received_refquota(head, needs)?;
         }
         let used = i64::try_from(needs).unwrap_or(i64::MAX);
         tx.use_space(dir, Use::Head, Change { used, ..Change::default() })?;

@@ -1,8 +1,8 @@
 //! The space that a stream needs, found without writing it: a dry run compresses the blocks as a receive would, and
 //! counts.
 //!
-//! Blocks of files and other objects are counted once each. Indirect blocks, dnodes, additional copies and references
-//! in deduplicated streams are not counted, so that the sum is the least that a receive needs.
+//! Each block of files and other objects is counted once, with its copies. Indirect blocks, dnodes and references in
+//! deduplicated streams are not counted, so that the sum is the least that a receive needs.
 
 use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::{ObjectId, Txg};
@@ -81,9 +81,15 @@ impl Needs {
             let size =
                 |(config, ratio): &(VdevConfig, u64)| deflated(config.asize_of(stored, self.txg), *ratio);
             let least = self.tops.iter().map(size).min().unwrap_or(0);
-            self.bytes = self.bytes.saturating_add(least);
+            self.bytes = self.bytes.saturating_add(least.saturating_mul(self.copies()));
         }
         Ok(())
+    }
+
+    /// Returns the number of copies of a block of data. The pointer of an encrypted block has room for two.
+    fn copies(&self) -> u64 {
+        let room = if self.properties.protection == Protection::Plain { 3 } else { 2 };
+        u64::from(self.properties.copies.min(room))
     }
 
     /// Returns the stored size of a block that is not compressed in the stream.

@@ -30,7 +30,7 @@ const KEY_PROPERTIES: [&str; 4] = ["encryption", "keyformat", "keylocation", "pb
 
 /// True for a property that a receive neither sets nor excludes (`zfs_receive_checkprops`).
 fn is_fixed(property: &Property) -> bool {
-    property.set_once || property.read_only || property.name == "volsize"
+    property.set_once || property.read_only || matches!(property.name, "volsize" | "version")
 }
 
 /// A request to receive, with the options of `zfs receive`.

@@ -80,6 +80,9 @@ fn what_is_dangerous_is_left_out_on_request() {
     assert!(target.path().join("dir/fifo").exists());
     let (target, ..) = extract(&demo, "--no-special");
     assert_eq!(mode(&target.path().join("dir/program")), 0o6755);
+    // A program that runs as its owner must not become one that runs as whoever extracts it.
+    let (target, ..) = extract(&demo, "--no-same-owner");
+    assert_eq!(mode(&target.path().join("dir/program")), 0o755);
     let (_target, code, message) = extract(&demo, "--tar --no-setuid");
     assert_eq!(code, 2, "{message}");
 }

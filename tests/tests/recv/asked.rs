@@ -125,10 +125,12 @@ fn a_dry_run_knows_whether_it_fits() {
     lab.does("b", &["create -o quota=4M b/plain/q"]);
     lab.recv("b", "b/copy", &one);
     lab.recv("b", "b/p/copy", &one);
+    lab.does("b", &["create -o quota=5M b/twice"]);
     let available = String::from_utf8(lab.run("b", "get -Hp -o value available b", b"").stdout).unwrap();
     let available: u64 = available.trim().parse().unwrap();
     for (before, line, stream, errno) in [
         (None, "b/q/x", &one, Some("EDQUOT")),
+        (None, "-o copies=2 b/twice/x", &one, Some("EDQUOT")),
         (None, "b/p/x", &one, Some("EDQUOT")),
         (None, "b/p/copy", &increment, Some("EDQUOT")),
         (Some("set quota=5M b/q"), "b/q/x", &package, Some("EDQUOT")),

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Restore no set-user-ID and set-group-ID bits and no file capabilities
     #[arg(long, conflicts_with = "tar")]
     no_setuid: bool,
-    /// As root, do not restore owners: everything belongs to root
+    /// As root, do not restore owners: everything belongs to root. Restores no set-user-ID and set-group-ID bits either
     #[arg(long, conflicts_with = "tar")]
     no_same_owner: bool,
     /// Filesystem, volume or snapshot (optional if the streams hold a single snapshot), followed by paths of files

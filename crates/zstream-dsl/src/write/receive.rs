@@ -183,10 +183,7 @@ impl Tx<'_> {
             }
             if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
                 let name = self.read().dir_name(dir)?;
-                return Err(Error::refused(
-                    Errno::EDQUOT,
-                    format!("the stream needs more than the quota of {name}"),
-                ));
+                return Err(Error::refused(Errno::EDQUOT, format!("the data exceeds the quota of {name}")));
             }
         }
         Ok(())
@@ -243,8 +240,16 @@ impl Tx<'_> {
             return Err(Error::refused(Errno::ETXTBSY, format!("{head} was changed during the receive")));
         }
         self.check_refreserved(head)?;
-        self.check_refquota(head, self.read().dataset(filled)?.referenced_bytes)?;
+        self.check_received_refquota(head, self.read().dataset(filled)?.referenced_bytes)?;
         Ok(newer)
+    }
+
+    /// Checks that received content of so many bytes fits the refquota of a head, which a receive may exceed a little.
+    ///
+    /// # Errors
+    /// Fails with `EDQUOT` if it does not.
+    pub fn check_received_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
+        self.check_refquota(head, referenced.saturating_sub(REFQUOTA_SLACK_BYTES))
     }
 
     /// Checks that content of so many bytes fits the refquota of a head.
@@ -253,12 +258,9 @@ impl Tx<'_> {
     /// Fails with `EDQUOT` if it does not.
     pub fn check_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
         let quota = self.read().number_property(self.read().dataset(head)?.dir, "refquota")?;
-        if quota != 0 && referenced > quota.saturating_add(REFQUOTA_SLACK_BYTES) {
+        if quota != 0 && referenced > quota {
             let head = self.read().full_name(head)?;
-            return Err(Error::refused(
-                Errno::EDQUOT,
-                format!("the stream needs more than the refquota of {head}"),
-            ));
+            return Err(Error::refused(Errno::EDQUOT, format!("the data exceeds the refquota of {head}")));
         }
         Ok(())
     }

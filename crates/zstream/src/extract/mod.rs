@@ -33,7 +33,8 @@ pub struct ExtractOptions {
     pub no_special: bool,
     /// Restore modes without the set-user-ID and set-group-ID bits, and no file capabilities.
     pub no_setuid: bool,
-    /// Do not restore owners: what is restored belongs to the user of the program, as without root.
+    /// Do not restore owners: what is restored belongs to the user of the program, as without root. The set-user-ID and
+    /// set-group-ID bits are not restored either, since they would apply to another owner.
     pub no_same_owner: bool,
 }
 

@@ -358,10 +358,14 @@ impl Tree {
         }
     }
 
-    /// The mode that a node gets.
+    /// The mode that a node gets. The set-user-ID bit of one owner must not become that of another.
     fn mode(&self, node: &Node) -> Mode {
         let mode = Mode::from_raw_mode(node.permissions());
-        if self.options.no_setuid { mode - (Mode::SUID | Mode::SGID) } else { mode }
+        if self.options.no_setuid || self.options.no_same_owner {
+            mode - (Mode::SUID | Mode::SGID)
+        } else {
+            mode
+        }
     }
 
     fn owner(

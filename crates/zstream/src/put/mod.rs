@@ -276,6 +276,8 @@ impl Put {
             writer.flush(&mut target.set)?;
         }
         target.pool.sync(target.head, &mut target.set)?;
+        let committed = target.committed;
+        target.check_quotas().map_err(|cause| Error::Put { fault: self::target(b"", cause), committed })?;
         leave(target.pool, Some(command))
     }
 
@@ -338,9 +340,18 @@ impl Target {
             writer.flush(&mut self.set)?;
         }
         self.pool.sync(self.head, &mut self.set)?;
+        self.check_quotas()?;
         self.committed = Some(self.pool.commit()?);
         self.written = 0;
         Ok(())
+    }
+
+    /// Checks the synced dataset against its refquota, and against its quota and those of its ancestors.
+    fn check_quotas(&mut self) -> Result<(), Cause> {
+        let referenced = self.pool.dsl().dataset_by_object(self.head)?.phys().referenced_bytes;
+        let tx = self.pool.tx();
+        tx.check_refquota(self.head, referenced)?;
+        Ok(tx.check_quotas(self.head)?)
     }
 
     fn image(
