@@ -429,6 +429,7 @@ impl<'p> Receiving<'p> {
                 Setting::Local(value) if name == "keylocation" => {
                     tx.dsl().dataset_by_object(head)?.check_key_location(value.text()?)
                 }
+                Setting::Local(value) | Setting::Received(value) => tx.dsl().check_value(name, value),
                 _ => Ok(()),
             };
             if let Err(error) = is_allowed.and_then(|()| tx.set_property(head, name, setting)) {

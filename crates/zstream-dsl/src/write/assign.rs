@@ -66,6 +66,17 @@ impl<M: Mos> Dsl<M> {
     pub fn check_assignment(&self, parsed: &Parsed, types: Types, is_new: bool) -> Result<()> {
         self.read().check_assignment(parsed, types, is_new)
     }
+
+    /// Checks that the pool has the feature that a value of a property requires.
+    ///
+    /// # Errors
+    /// Fails with `ENOTSUP` if the feature is not enabled.
+    pub fn check_value(&self, name: &str, value: &Value) -> Result<()> {
+        match Property::find(name).and_then(|property| needed_feature(property, value)) {
+            Some(feature) => self.read().require_feature(feature),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<M: Mos> Dataset<M> {
