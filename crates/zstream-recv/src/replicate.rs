@@ -33,6 +33,23 @@ struct Local {
     snapshots: Vec<(String, Guid)>,
 }
 
+/// The form that a package asks of a tree.
+struct Asked<'a> {
+    list: &'a PackageList,
+    /// The name of the top dataset.
+    top: &'a str,
+    /// The short name of the source of the increment.
+    from: &'a str,
+    request: &'a Request,
+}
+
+/// The pool with the tree, and the means to change it.
+struct Changes<'a, 'p> {
+    receiving: &'a mut Receiving<'p>,
+    names: Names,
+    host: &'a mut dyn Host,
+}
+
 /// The outcome of one pass.
 #[derive(Default)]
 struct Pass {
@@ -54,12 +71,13 @@ pub(crate) fn replicate(
     host: &mut dyn Host,
 ) -> Result<bool> {
     let from = list.from_snap.as_ref().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-    let mut names = Names { counter: 0 };
+    let asked = Asked { list, top, from: &from, request };
+    let mut changes = Changes { receiving, names: Names { counter: 0 }, host };
     for _ in 0..PASSES_MAX {
-        let local = gather(&receiving.pool().dsl(), top, &from)?;
+        let local = gather(&changes.receiving.pool().dsl(), top, &from)?;
         let mut pass = Pass::default();
         for dataset in &local {
-            one(receiving, list, &local, dataset, (top, &from), request, &mut pass, &mut names, host)?;
+            one(&mut changes, &asked, &local, dataset, &mut pass)?;
             if pass.needs_another && pass.progress {
                 break;
             }
@@ -106,18 +124,17 @@ impl Names {
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the state of one pass")]
+/// Brings one dataset closer to the form that the package asks for.
 fn one(
-    receiving: &mut Receiving<'_>,
-    list: &PackageList,
+    changes: &mut Changes<'_, '_>,
+    asked: &Asked<'_>,
     all: &[Local],
     dataset: &Local,
-    (top, from): (&str, &str),
-    request: &Request,
     pass: &mut Pass,
-    names: &mut Names,
-    host: &mut dyn Host,
 ) -> Result<()> {
+    let Changes { receiving, names, host } = changes;
+    let host = &mut **host;
+    let Asked { list, top, from, request } = *asked;
     let sent_with = |guid: Guid| sent::entry(Some(list), guid);
     let mut sent: Option<&SentDataset> =
         dataset.snapshots.iter().find_map(|(_, guid)| sent_with(*guid)).map(|(sent, _)| sent);
