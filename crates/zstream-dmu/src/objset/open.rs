@@ -191,15 +191,23 @@ impl Objset {
     /// Fails if the block cannot be read, and if it is neither encrypted nor authenticated.
     pub fn stored_block(&self, object: ObjectId, block: BlockId) -> Result<Option<StoredBlock>> {
         let dnode = self.dnode(object)?;
+        let Some((pointer, at)) = self.data_pointer(object, &dnode, block)? else { return Ok(None) };
+        StoredBlock::read(&*self.reader, &pointer, at).map(Some)
+    }
+
+    /// Returns the pointer to a data block and the place of the block, or `None` for holes and after the end of the
+    /// object.
+    fn data_pointer(
+        &self,
+        object: ObjectId,
+        dnode: &Dnode,
+        block: BlockId,
+    ) -> Result<Option<(BlockPointer, Bookmark)>> {
         if block > dnode.max_block {
             return Ok(None);
         }
-        let pointer = self.pointers(object, &dnode, block, 1)?[0];
-        if pointer.is_hole() {
-            return Ok(None);
-        }
-        let at = self.tree(object, &dnode).bookmark(0, block);
-        StoredBlock::read(&*self.reader, &pointer, at).map(Some)
+        let pointer = self.pointers(object, dnode, block, 1)?[0];
+        Ok((!pointer.is_hole()).then(|| (pointer, self.tree(object, dnode).bookmark(0, block))))
     }
 
     fn dnode_bookmark(&self, object: ObjectId) -> Bookmark {
@@ -296,14 +304,7 @@ impl ObjectSet for Objset {
 
     fn block(&self, object: ObjectId, block: BlockId) -> Result<Option<Block>> {
         let dnode = self.dnode(object)?;
-        if block > dnode.max_block {
-            return Ok(None);
-        }
-        let pointer = self.pointers(object, &dnode, block, 1)?[0];
-        if pointer.is_hole() {
-            return Ok(None);
-        }
-        let at = self.tree(object, &dnode).bookmark(0, block);
+        let Some((pointer, at)) = self.data_pointer(object, &dnode, block)? else { return Ok(None) };
         let content = self.reader.read_block(&pointer, at)?;
         self.checked(&dnode, content, at).map(Some)
     }
