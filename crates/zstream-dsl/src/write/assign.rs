@@ -72,10 +72,7 @@ impl<M: Mos> Dsl<M> {
     /// # Errors
     /// Fails with `ENOTSUP` if the feature is not enabled.
     pub fn check_value(&self, name: &str, value: &Value) -> Result<()> {
-        match Property::find(name).and_then(|property| needed_feature(property, value)) {
-            Some(feature) => self.read().require_feature(feature),
-            None => Ok(()),
-        }
+        Property::find(name).map_or(Ok(()), |property| self.read().check_value(property, value))
     }
 }
 
@@ -127,10 +124,12 @@ impl MosReader<'_> {
             }
             _ => {}
         }
-        match needed_feature(property, &parsed.value) {
-            Some(feature) => self.require_feature(feature),
-            None => Ok(()),
-        }
+        self.check_value(property, &parsed.value)
+    }
+
+    /// Checks that the pool has the feature that a value of a property requires.
+    fn check_value(self, property: &Property, value: &Value) -> Result<()> {
+        needed_feature(property, value).map_or(Ok(()), |feature| self.require_feature(feature))
     }
 
     /// Checks that the dataset can have this location of a key (`dsl_crypto_can_set_keylocation`).
