@@ -3,10 +3,10 @@
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::features::FEATURES;
-use zstream_dmu::mos::{Feature, FeatureState};
+use zstream_dmu::mos::{Feature, FeatureState, Features};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::pool::directory_object;
-use zstream_dmu::pool::maintained::{FeatureSet, check_can_enable};
+use zstream_dmu::pool::maintained::check_can_enable;
 use zstream_dmu::pool::properties::{PoolChange, STORED, upgrade_features};
 use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::zap::Zap;
@@ -67,7 +67,7 @@ const NATIVE: [(&str, Option<&str>); 31] = [
 ];
 
 /// The value of one that nobody sets: none where it is not known of a pool that is not imported.
-fn computed(open: &OpenPool, name: &str) -> Result<Option<Value>> {
+fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Option<Value>> {
     let pool = &open.pool;
     let is_active = |feature| pool.features().is_active(feature);
     let used = |dir: &str| -> Result<Value> {
@@ -75,11 +75,17 @@ fn computed(open: &OpenPool, name: &str) -> Result<Option<Value>> {
         Ok(Value::Number(dir.map_or(0, |dir| dir.phys().used_bytes)))
     };
     Ok(Some(match name {
-        "size" => Value::Number(size(open)?),
-        "allocated" => Value::Number(allocated(open)?),
-        "free" => Value::Number(size(open)?.saturating_sub(allocated(open)?)),
-        "capacity" => {
-            Value::Number((u128::from(allocated(open)?) * 100 / u128::from(size(open)?.max(1))) as u64)
+        "size" | "allocated" | "free" | "capacity" => {
+            let Usage { size, allocated } = match usage {
+                Some(usage) => *usage,
+                None => *usage.insert(Usage::of(open)?),
+            };
+            Value::Number(match name {
+                "size" => size,
+                "allocated" => allocated,
+                "free" => size.saturating_sub(allocated),
+                _ => (u128::from(allocated) * 100 / u128::from(size.max(1))) as u64,
+            })
         }
         "health" => Value::Text(pool.health().to_string()),
         "guid" => Value::Number(pool.guid().0),
@@ -103,24 +109,26 @@ fn computed(open: &OpenPool, name: &str) -> Result<Option<Value>> {
     }))
 }
 
-/// The top-level vdevs that hold blocks of datasets.
-fn spaces(open: &OpenPool) -> Result<Vec<VdevSpace>> {
-    let mos = &**open.pool.mos();
-    let mut found = Vec::new();
-    for top in &open.pool.config().vdev_tree.children {
-        found.extend(VdevSpace::find(mos, top)?.filter(|space| space.belongs_to.is_some()));
+/// The space of the top-level vdevs that contain blocks of datasets, in bytes. Every space map is read for it.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    size: u64,
+    allocated: u64,
+}
+
+impl Usage {
+    fn of(open: &OpenPool) -> Result<Self> {
+        let mos = &**open.pool.mos();
+        let logs = LogSpaceMaps::open(mos)?;
+        let mut usage = Self { size: 0, allocated: 0 };
+        for top in &open.pool.config().vdev_tree.children {
+            if let Some(space) = VdevSpace::find(mos, top)?.filter(|space| space.belongs_to.is_some()) {
+                usage.size += space.metaslabs() << space.metaslab_shift;
+                usage.allocated += space.allocated(mos, &logs)?.bytes();
+            }
+        }
+        Ok(usage)
     }
-    Ok(found)
-}
-
-fn size(open: &OpenPool) -> Result<u64> {
-    Ok(spaces(open)?.iter().map(|space| space.metaslabs() << space.metaslab_shift).sum())
-}
-
-fn allocated(open: &OpenPool) -> Result<u64> {
-    let mos = &**open.pool.mos();
-    let logs = LogSpaceMaps::open(mos)?;
-    spaces(open)?.iter().map(|space| Ok(space.allocated(mos, &logs)?.bytes())).sum()
 }
 
 /// What is set: native properties of the MOS and of the config.
@@ -144,9 +152,14 @@ fn set_here(open: &OpenPool, name: &str) -> Result<Option<Value>> {
     }))
 }
 
-fn native(open: &OpenPool, name: &str, default: Option<&str>) -> Result<PoolProperty> {
+fn native(
+    open: &OpenPool,
+    usage: &mut Option<Usage>,
+    name: &str,
+    default: Option<&str>,
+) -> Result<PoolProperty> {
     let (value, source) = match default {
-        None => (computed(open, name)?, Source::None),
+        None => (computed(open, usage, name)?, Source::None),
         Some(default) => match set_here(open, name)? {
             Some(value) if value.literal(None) != default => (Some(value), Source::Local),
             _ if default == "-" => (None, Source::Default),
@@ -189,8 +202,9 @@ fn user(open: &OpenPool) -> Result<Vec<PoolProperty>> {
 /// # Errors
 /// The pool cannot be read.
 pub fn pool_properties(open: &OpenPool) -> Result<Vec<PoolProperty>> {
-    let mut all =
-        NATIVE.iter().map(|(name, default)| native(open, name, *default)).collect::<Result<Vec<_>>>()?;
+    let usage = &mut None;
+    let natives = NATIVE.iter().map(|(name, default)| native(open, usage, name, *default));
+    let mut all = natives.collect::<Result<Vec<_>>>()?;
     all.extend(FEATURES.iter().map(|known| feature(open, known)));
     for (guid, count) in open.pool.features().iter() {
         if Feature::by_guid(guid).is_none() {
@@ -208,7 +222,7 @@ pub fn pool_properties(open: &OpenPool) -> Result<Vec<PoolProperty>> {
 /// There is no such property, or the pool cannot be read.
 pub fn pool_property(open: &OpenPool, name: &str) -> Result<PoolProperty> {
     if let Some((name, default)) = NATIVE.iter().find(|(native, _)| *native == name) {
-        return native(open, name, *default);
+        return native(open, &mut None, name, *default);
     }
     if let Some(known) = name.strip_prefix("feature@").and_then(Feature::by_name) {
         return Ok(feature(open, known));
@@ -257,9 +271,11 @@ fn bootfs(pool: &mut WritablePool, name: &str) -> Result<PoolChange> {
     Ok(PoolChange::Number { name: "bootfs".to_owned(), value })
 }
 
-/// Those of a set that can be enabled in an existing pool.
-fn addable(set: &FeatureSet) -> impl Iterator<Item = &'static Feature> + '_ {
-    set.iter().filter(|feature| check_can_enable(feature).is_ok())
+/// The features that an upgrade would enable in a pool with this property `compatibility`.
+fn missing(compatibility: Option<&str>, features: &Features) -> Result<Vec<&'static Feature>> {
+    let is_missing =
+        |feature: &&Feature| check_can_enable(feature).is_ok() && !features.is_enabled(feature.name);
+    Ok(upgrade_features(compatibility)?.iter().filter(is_missing).collect())
 }
 
 /// The features that [`upgrade_pool`] would enable.
@@ -267,9 +283,8 @@ fn addable(set: &FeatureSet) -> impl Iterator<Item = &'static Feature> + '_ {
 /// # Errors
 /// The property `compatibility` names a set that does not exist.
 pub fn missing_features(open: &OpenPool) -> Result<Vec<&'static str>> {
-    let wanted = upgrade_features(open.pool.config_list().get_str("compatibility"))?;
-    let is_missing = |feature: &&Feature| !open.pool.features().is_enabled(feature.name);
-    Ok(addable(&wanted).filter(is_missing).map(|feature| feature.name).collect())
+    let missing = missing(open.pool.config_list().get_str("compatibility"), open.pool.features())?;
+    Ok(missing.iter().map(|feature| feature.name).collect())
 }
 
 /// Enables the features that a new pool would have and this one does not: those of its property `compatibility`, or the default
@@ -278,9 +293,7 @@ pub fn missing_features(open: &OpenPool) -> Result<Vec<&'static str>> {
 /// # Errors
 /// As [`missing_features`]; the pool cannot be changed.
 pub fn upgrade_pool(pool: &mut WritablePool) -> Result<Vec<&'static str>> {
-    let wanted = upgrade_features(pool.pool().config_list().get_str("compatibility"))?;
-    let features = pool.pool().features()?;
-    let missing: Vec<_> = addable(&wanted).filter(|feature| !features.is_enabled(feature.name)).collect();
+    let missing = missing(pool.pool().config_list().get_str("compatibility"), &pool.pool().features()?)?;
     for feature in &missing {
         pool.change_pool(&PoolChange::Enable(feature))?;
     }
