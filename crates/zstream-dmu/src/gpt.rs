@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 /// The maximum size of an array of partition entries that is read.
 pub const MAX_ENTRIES_BYTES: u64 = 1 << 20;
 
-/// The sector sizes in which a table can be written.
-const SECTOR_SIZES: [u64; 2] = [512, 4096];
+/// The sector sizes of disks, in bytes.
+pub(crate) const SECTOR_SIZES: [u64; 2] = [512, 4096];
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 const HEADER_BYTES: usize = 92;

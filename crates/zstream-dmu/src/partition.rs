@@ -3,11 +3,9 @@
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::gpt::SECTOR_SIZES;
 use crate::slices::slices;
 use crate::{gpt, mbr};
-
-/// The sector sizes of an MBR.
-const SECTOR_SIZES: [u64; 2] = [512, 4096];
 
 /// A part of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]

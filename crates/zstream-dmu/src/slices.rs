@@ -15,11 +15,10 @@ use zstream_format::order::ByteOrder;
 
 use crate::device::Device;
 use crate::error::Result;
+use crate::gpt::SECTOR_SIZES;
 
 const LE: ByteOrder = ByteOrder::Little;
 const LABEL_BYTES: usize = 512;
-/// The sizes of sectors, and therefore the offsets of sector 1.
-const SECTOR_SIZES: [u64; 2] = [512, 4096];
 
 const BSD_MAGIC: u32 = 0x8256_4557;
 const BSD_SLICES_AT: usize = 148;
@@ -52,6 +51,7 @@ pub struct Slice {
 /// # Errors
 /// Fails if the disk cannot be read.
 pub fn slices(disk: &dyn Device, from: u64) -> Result<Vec<Slice>> {
+    // Sector 1 starts where sector 0 ends.
     for sector in SECTOR_SIZES {
         let Some(at) = from.checked_add(sector) else { continue };
         if at.checked_add(LABEL_BYTES as u64).is_none_or(|end| end > disk.len()) {
@@ -59,10 +59,10 @@ pub fn slices(disk: &dyn Device, from: u64) -> Result<Vec<Slice>> {
         }
         let mut label = [0; LABEL_BYTES];
         disk.read_at(at, &mut label)?;
-        let mut found = bsd(&label, disk.len(), from).or_else(|| solaris(&label, disk.len(), from, sector));
-        if let Some(found) = &mut found {
+        let found = bsd(&label, disk.len(), from).or_else(|| solaris(&label, disk.len(), from, sector));
+        if let Some(mut found) = found {
             found.sort_by_key(|slice| !slice.is_zfs_type);
-            return Ok(std::mem::take(found));
+            return Ok(found);
         }
     }
     Ok(Vec::new())
