@@ -2,7 +2,7 @@
 
 use zstream_format::edit::byteswap::byteswap;
 use zstream_format::errno::Errno;
-use zstream_format::record::Body;
+use zstream_format::record::{Body, WriteByref};
 use zstream_format::stream::StreamWriter;
 use zstream_tests::edit::deduplicated;
 use zstream_tests::edit::records;
@@ -201,17 +201,7 @@ fn deduplicated_raw_streams_are_received() {
 
     // What it refers to must be there, as it is stored.
     let before = demo.datasets();
-    let misled = |change: &dyn Fn(&mut zstream_format::record::WriteByref)| {
-        let mut writer = StreamWriter::new(Vec::new());
-        for (mut header, payload) in records(&deduped) {
-            if let Some(Body::WriteByref(mut byref)) = header.body() {
-                change(&mut byref);
-                header.set_body(byref);
-            }
-            writer.write(&header, &payload).unwrap();
-        }
-        writer.into_inner()
-    };
+    let misled = |change: &dyn Fn(&mut WriteByref)| with_references(&deduped, change);
     for (what, stream) in [
         ("no object", misled(&|byref| byref.ref_object = 7777.into())),
         ("no snapshot", misled(&|byref| byref.ref_guid = 77.into())),
@@ -287,22 +277,25 @@ fn datasets_that_are_deduplicated_elsewhere_are_received() {
     demo.check("datasets with dedup on");
 }
 
+/// A stream with changed references, and the checksums made right.
+fn with_references(stream: &[u8], change: &dyn Fn(&mut WriteByref)) -> Vec<u8> {
+    let mut writer = StreamWriter::new(Vec::new());
+    for (mut header, payload) in records(stream) {
+        if let Some(Body::WriteByref(mut byref)) = header.body() {
+            change(&mut byref);
+            header.set_body(byref);
+        }
+        writer.write(&header, &payload).unwrap();
+    }
+    writer.into_inner()
+}
+
 /// A reference to something that was not received is no reason to make something up.
 #[test]
 fn references_that_lead_nowhere_end_the_receive() {
     let demo = small();
     let (deduped, _) = deduplicated(&golden::stream("c-off-c"));
-    let broken = |change: &dyn Fn(&mut zstream_format::record::WriteByref)| {
-        let mut writer = StreamWriter::new(Vec::new());
-        for (mut header, payload) in records(&deduped) {
-            if let Some(Body::WriteByref(mut byref)) = header.body() {
-                change(&mut byref);
-                header.set_body(byref);
-            }
-            writer.write(&header, &payload).unwrap();
-        }
-        writer.into_inner()
-    };
+    let broken = |change: &dyn Fn(&mut WriteByref)| with_references(&deduped, change);
     let before = demo.datasets();
     for (what, stream) in [
         ("object", broken(&|byref| byref.ref_object = 7777.into())),
