@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use zstream_dmu::Random;
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::random::Random;
+use zstream_dmu::objset::ObjsetWriter;
 use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappingKey};
 use zstream_dsl::write::{Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;

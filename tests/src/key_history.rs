@@ -8,11 +8,11 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zstream_dmu::Random;
 use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::pool::PoolWriter;
 use zstream_dmu::pool::scan::examine;
-use zstream_dmu::pool::writer::PoolWriter;
-use zstream_dmu::random::Random;
 use zstream_dmu::vdev::Member;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::keys::CryptoKey;

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FileDevice, OverlayDevice};
+use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::testing::OverlayDevice;
 use zstream_format::checksum::Checksum;
 use zstream_format::errno::Errno;
 use zstream_format::flags::{FeatureFlags, VersionInfo};

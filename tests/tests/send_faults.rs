@@ -12,10 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer, Dva};
-use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Plan as Calls};
+use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::testing::{FaultyDevice, Plan as Calls};
 use zstream_dmu::traverse::{Options, Traverse};
 use zstream_format::algorithm::CompressionType;
 use zstream_format::record::Body;

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Together they are the blocks that are allocated in the space maps, except for those that only the pool's checkpoint
-//! has ([`Checkpointed`](zstream_dmu::pool::checkpoint::Checkpointed)). They are found by the parts of the pool at the
+//! has ([`Checkpointed`](zstream_dmu::pool::Checkpointed)). They are found by the parts of the pool at the
 //! checkpoint.
 
 use std::sync::Arc;

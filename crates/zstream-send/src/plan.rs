@@ -8,7 +8,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
-use zstream_dmu::mos::features::Features;
+use zstream_dmu::mos::Features;
 use zstream_dmu::objset::Objset;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, feature};

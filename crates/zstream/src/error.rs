@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
-use zstream_dmu::vdev::config::PoolState;
+use zstream_dmu::vdev::PoolState;
 use zstream_dsl::error::{Error as DatasetError, Fault as DatasetFault};
 use zstream_format::errno::Errno;
 use zstream_format::stream;

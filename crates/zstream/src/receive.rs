@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dmu::zap::Value;
 use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::keys::CryptoKey;

@@ -15,7 +15,7 @@ use zstream::{
 };
 use zstream_dmu::device::{Memory, OpenDevice as _};
 use zstream_dmu::error::Fault as PoolFault;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::error::{Fault, Kind};
 use zstream_dsl::prop::parse::parse_assignment;
 use zstream_dsl::prop::table::Types;

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, Loss, MemoryDevice, Recorder};
+use zstream_dmu::Random;
+use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::pool::scan::{self, Candidate};
-use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
-use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::random::Random;
+use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
+use zstream_dmu::testing::{Loss, Recorder};
 use zstream_dmu::vdev::Member;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};

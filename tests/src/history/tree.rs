@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore as _;
-use zstream_dmu::objset::writer::ObjsetWriter;
+use zstream_dmu::objset::ObjsetWriter;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::resize_volume;
 use zstream_zpl::fs::Filesystem;

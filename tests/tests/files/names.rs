@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use zstream_dmu::random::Random;
+use zstream_dmu::Random;
 use zstream_dmu::zap::{Match, NormFlags};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use zstream_dmu::Random;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::random::Random;
 use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;

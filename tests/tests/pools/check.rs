@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use zstream_dmu::RangeSet;
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::Bookmark;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::vdev::LEAF_DATA_START;
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::lines::Lines;

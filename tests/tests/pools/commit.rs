@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use zstream_dmu::RangeSet;
 use zstream_dmu::blkptr::{BlockPointer, Dva, NormalBlock};
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::device::{Device, FaultyDevice, Loss, Plan, Recorder};
+use zstream_dmu::device::Device;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::space::Reserve;
+use zstream_dmu::testing::{FaultyDevice, Loss, Plan, Recorder};
 use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::{AllocationClass, Space};
 use zstream_format::algorithm::{ChecksumType, CompressionType};

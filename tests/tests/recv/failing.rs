@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FaultyDevice, FileDevice, OverlayDevice, Plan};
+use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::pool::PoolWriter;
 use zstream_dmu::pool::scan::examine;
-use zstream_dmu::pool::writer::PoolWriter;
+use zstream_dmu::testing::{FaultyDevice, OverlayDevice, Plan};
 use zstream_dmu::vdev::Member;
 use zstream_dsl::write::WritablePool;
 use zstream_recv::engine::Receiving;

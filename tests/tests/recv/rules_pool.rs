@@ -1,7 +1,7 @@
 //! The rules that a pool makes for what it receives: its features, limits, quotas and reservations. A stream that breaks one
 //! is refused with the errno of OpenZFS, and the pool is as it was.
 
-use zstream_dmu::pool::maintained::FeatureSet;
+use zstream_dmu::pool::FeatureSet;
 use zstream_dmu::zap::Value;
 use zstream_dsl::write::{Filling, ReceivedSnapshot, Setting, WritablePool};
 use zstream_format::errno::Errno;

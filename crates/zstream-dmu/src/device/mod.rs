@@ -5,12 +5,14 @@
 //! end fails. The content of a [`Device`] is never trusted: the layers above verify it by checksum.
 
 mod behind;
+#[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod file;
 mod memory;
 mod open;
 mod overlay;
 mod platform;
+#[cfg(any(test, feature = "testing"))]
 mod recorder;
 
 use std::fmt;
@@ -18,12 +20,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(any(test, feature = "testing"))]
 pub use faulty::{FaultyDevice, Plan};
 pub use file::FileDevice;
 pub use memory::{Memory, MemoryDevice};
 pub use open::{EntryKind, Files, Mode, OpenDevice};
 pub use overlay::OverlayDevice;
 pub use platform::read_in_order;
+#[cfg(any(test, feature = "testing"))]
 pub use recorder::{Loss, RecordedEvent, Recorder};
 
 /// The preferences of a device for reads and writes. They only affect speed.

@@ -74,7 +74,7 @@ impl VdevTree {
     ///
     /// # Errors
     /// Fails like [`write`](Self::write). The error has the first address of the adjacent ones.
-    pub fn write_places(&self, places: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
+    pub(crate) fn write_places(&self, places: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
         // A block whose allocated size exceeds its bytes has parity or padding.
         let adjoin = |(a, bytes): &(Dva, &[u8]), (b, _): &(Dva, &[u8])| {
             let len = bytes.len() as u64;

@@ -1,7 +1,7 @@
 //! Source of numbers for guids and salts.
 
+use zstream_dmu::Random;
 use zstream_dmu::error::Result;
-use zstream_dmu::random::Random;
 
 /// The source of guids and salts: the system, or a seed, so that the same steps make the same image.
 ///

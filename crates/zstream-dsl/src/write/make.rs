@@ -3,7 +3,8 @@
 //! A new filesystem is a clone of `$ORIGIN@$ORIGIN`, an empty snapshot in every pool, so that the rules for clones
 //! apply to it, too.
 
-use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES};
+use zstream_dmu::bpobj as lists;
+use zstream_dmu::bpobj::LIST_BLOCK_BYTES;
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;

@@ -67,7 +67,7 @@ use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::bpobj::write::SizedBlock;
+use zstream_dmu::bpobj::SizedBlock;
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
@@ -263,7 +263,7 @@ impl<'a> Tx<'a> {
 
     fn create_zap(&mut self, object_type: ObjectType, norm_flags: NormFlags) -> Result<ObjectId> {
         let new = NewZap { salt: self.random()?, norm_flags, flags: ZapFlags::empty() };
-        Ok(zap::write::create(self.mos_mut(), object_type, &new)?)
+        Ok(zap::create(self.mos_mut(), object_type, &new)?)
     }
 
     fn zap(&mut self, object: ObjectId) -> Result<ZapMut<'_>> {
@@ -292,7 +292,7 @@ impl<'a> Tx<'a> {
         let mos = self.mos_mut();
         mos.reclaim(object, &new, Kept { content: false, spill: false })?;
         mos.set_bonus(object, info.bonus_type, &bonus)?;
-        Ok(zap::write::create_in(mos, object, &zap)?)
+        Ok(zap::create_in(mos, object, &zap)?)
     }
 
     /// Sets an entry in the object of a directory or dataset.

@@ -19,12 +19,12 @@ mod object;
 
 use std::sync::Arc;
 
+use zstream_dmu::ReceiveStore;
 use zstream_dmu::block::StoredCrypt;
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectInfo;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::ids::Guid;
 use zstream_format::judge::{Judge, Limits, Terms};
 use zstream_format::order::ByteOrder;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use zstream_dmu::error::{Error as PoolError, Fault};
 use zstream_dmu::ids::Txg;
+use zstream_dmu::pool::Checkpointed;
 use zstream_dmu::pool::check::{self, Finding, Item, Totals};
-use zstream_dmu::pool::checkpoint::Checkpointed;
 use zstream_dmu::vdev::DamageCause;
 use zstream_dsl::erratum::Erratum;
 use zstream_dsl::keys::CryptoKey;

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use zstream_dmu::device::{Device, MemoryDevice, OverlayDevice};
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::device::{Device, MemoryDevice};
+use zstream_dmu::pool::WriteOptions;
+use zstream_dmu::testing::OverlayDevice;
 use zstream_dsl::RECEIVE_CHILD;
 use zstream_dsl::write::WritablePool;
 use zstream_recv::engine::Receiving;

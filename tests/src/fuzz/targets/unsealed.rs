@@ -12,15 +12,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use zstream_dmu::RangeSet;
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
-use zstream_dmu::device::{Device, DeviceHints, MemoryDevice, OverlayDevice};
+use zstream_dmu::device::{Device, DeviceHints, MemoryDevice};
 use zstream_dmu::error::{Error as PoolError, Result as PoolResult};
 use zstream_dmu::ids::Txg;
-use zstream_dmu::pool::Pool;
 use zstream_dmu::pool::check::{self, Totals};
-use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::space::vdev_space::LogSpaceMaps;
+use zstream_dmu::pool::{Pool, WriteOptions};
+use zstream_dmu::space::LogSpaceMaps;
+use zstream_dmu::testing::OverlayDevice;
 use zstream_dmu::vdev::label;
 use zstream_dmu::vdev::uberblock::{RING_BYTES, Uberblock};
 use zstream_dmu::zio::crypt::Keyring;
