@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use zstream_dsl::testing::remove_entry;
 use zstream_dmu::Random;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::objset::ObjsetWriter;
@@ -57,7 +58,7 @@ pub fn make() -> Demo {
     demo.change(|pool| {
         let mut tx = pool.tx();
         let first = tx.dsl().snapshot(&format!("{SECOND}@a")).expect("the first one").object();
-        assert!(tx.remove_entry(first, "com.datto:ivset_guid").expect("entries"), "it had one");
+        assert!(remove_entry(&mut tx, first, "com.datto:ivset_guid").expect("entries"), "it had one");
     });
     demo
 }

@@ -15,7 +15,7 @@ use zstream_dmu::pool::PoolWriter;
 use zstream_dmu::pool::scan::examine;
 use zstream_dmu::vdev::Member;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::object_type::ObjsetType;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
 use zstream_dmu::pool::check::{self, Finding, Totals};
 use zstream_dmu::pool::{FeatureSet, OpenOptions, Pool, WriteOptions};
-use zstream_dsl::lines::Lines;
+use zstream_dsl::scrub::Lines;
 use zstream_dsl::scrub;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;

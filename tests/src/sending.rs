@@ -6,8 +6,7 @@ use std::sync::Arc;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::find::Found;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{Dsl, Named};
 use zstream_format::token::ResumeToken;
 use zstream_send::plan::{Base, Form, Plan, ResumePoint, Source};
 use zstream_send::{Progress, Sent, send};
@@ -57,8 +56,8 @@ impl Sending {
                 if base.starts_with(['@', '#']) { format!("{filesystem}{base}") } else { base.to_owned() };
             let is_origin = !base.starts_with(filesystem);
             let base = match self.dsl.find(&base).unwrap() {
-                Found::Dataset(snapshot) => Base::snapshot(&snapshot).unwrap(),
-                Found::Bookmark(bookmark) => Base::bookmark(&bookmark, &self.dsl).unwrap(),
+                Named::Dataset(snapshot) => Base::snapshot(&snapshot).unwrap(),
+                Named::Bookmark(bookmark) => Base::bookmark(&bookmark, &self.dsl).unwrap(),
             };
             if is_origin { base.origin() } else { base }
         });

@@ -18,7 +18,7 @@ use zstream_dmu::traverse::{Floor, Options};
 
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::lines::Lines;
+pub use crate::lines::Lines;
 use crate::livelist;
 
 /// A part of the pool that has blocks.

@@ -25,7 +25,7 @@ use zstream_dmu::mos::Features;
 use zstream_dmu::objset::{Objset, ObjsetWriter};
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::zap::Value;
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::write::{Change, Filling, ReceivedSnapshot, Resumable, Setting, Use, WritablePool};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::judge::Limits;

@@ -4,7 +4,7 @@ use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::crypt::KeyFormat;
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, VersionInfo};
 use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::object_type::ObjsetType;

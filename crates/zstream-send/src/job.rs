@@ -9,7 +9,7 @@ use std::sync::Arc;
 use zstream_dmu::mos::Features;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::erratum::Erratum;
+use zstream_dsl::Erratum;
 use zstream_dsl::redact::RedactionList;
 use zstream_format::ids::Guid;
 use zstream_format::record::HEADER_LEN;

@@ -11,11 +11,9 @@ use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::mos::Features;
 use zstream_dmu::objset::Objset;
 use zstream_dsl::bookmark::Bookmark;
-use zstream_dsl::dataset::{Dataset, feature};
+use zstream_dsl::dataset::{Dataset, DatasetFlags, feature};
 use zstream_dsl::error::Result;
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::phys::DatasetFlags;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{CryptoKey, Dsl};
 use zstream_dsl::redact::RedactionList;
 
 /// The dataset to send: a snapshot, a head that does not change, or the saved state of a receive (`dspp->to_ds`).

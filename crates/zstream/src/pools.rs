@@ -7,7 +7,7 @@ use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, directory_object, upgrade_features};
 use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::zap::Zap;
-use zstream_dsl::prop::value::{Source, Value};
+use zstream_dsl::prop::{Source, Value};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 

@@ -14,7 +14,7 @@ use zstream_dmu::objset::ObjsetWriter;
 use zstream_dmu::pool::{OpenOptions, Pool, WriteOptions};
 use zstream_dmu::zap::Value;
 use zstream_dsl::error::{Error, Fault, Result};
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_dsl::redact::RedactionList;
 use zstream_dsl::write::{Reach, Setting, WritablePool};
 use zstream_format::object_type::{ObjectType, ObjsetType};

@@ -8,7 +8,7 @@ use zstream_dmu::Random;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 use zstream_tests::created::{files, new_pool_in};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use zstream_dmu::error::Fault;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_tests::{golden, manifest, pools};
 use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::FileType;

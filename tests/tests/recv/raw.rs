@@ -2,7 +2,7 @@
 //! sender. What is there afterwards is what was sent, which a raw send of it shows to the bit.
 
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::edit::byteswap::byteswap;

@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use zstream_dsl::phys::DatasetFlags;
+use zstream_dsl::testing::change_dataset;
+use zstream_dsl::dataset::DatasetFlags;
 use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::ids::Guid;
@@ -157,9 +158,9 @@ fn a_dataset_with_a_snapshot_of_its_own() {
         let names = ["demo/full@own".to_owned()];
         let error = tx.snapshot(&names).expect_err("it is not whole");
         assert_eq!(Error::from(error).errno(), EBUSY);
-        tx.change_dataset(head, |phys| phys.flags.remove(DatasetFlags::INCONSISTENT)).unwrap();
+        change_dataset(&mut tx, head, |phys| phys.flags.remove(DatasetFlags::INCONSISTENT)).unwrap();
         tx.snapshot(&names).unwrap();
-        tx.change_dataset(head, |phys| phys.flags.insert(DatasetFlags::INCONSISTENT)).unwrap();
+        change_dataset(&mut tx, head, |phys| phys.flags.insert(DatasetFlags::INCONSISTENT)).unwrap();
     });
     let bench = Bench::over(demo);
     for to in [to, target("demo/full@a")] {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use zstream::{Control, Error, Event, ReceiveError, ReceiveRequest, Receiver, abort_receive};
-use zstream_dsl::prop::value::nice_number;
+use zstream_dsl::prop::nice_number;
 use zstream_recv::engine::Received;
 use zstream_recv::host::Note;
 use zstream_recv::request::Naming;

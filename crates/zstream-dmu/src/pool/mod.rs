@@ -40,8 +40,6 @@ pub use self::notice::Notice;
 pub use self::properties::{PoolChange, PoolProperties, STORED, upgrade_features};
 pub use self::spec::{TopSpec, VdevClass, check_name, check_redundancy, parse_vdevs};
 pub use self::writer::{PoolWriter, WriteOptions};
-use crate::blkptr::BlockPointer;
-use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::{Device, Files, OpenDevice};
 use crate::error::{Error, Fault, Result};
@@ -285,8 +283,8 @@ impl Pool {
     /// # Errors
     /// Fails as [`Objset::open`].
     #[cfg(feature = "testing")]
-    pub fn open_objset(&self, id: u64, root: BlockPointer) -> Result<Objset> {
-        Objset::open(Arc::clone(&self.reader) as Arc<dyn ReadBlock>, id, root)
+    pub fn open_objset(&self, id: u64, root: crate::blkptr::BlockPointer) -> Result<Objset> {
+        Objset::open(Arc::clone(&self.reader) as Arc<dyn crate::block::ReadBlock>, id, root)
     }
 }
 

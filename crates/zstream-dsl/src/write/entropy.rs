@@ -25,7 +25,7 @@ impl Entropy {
 
     /// Returns a source of the numbers that follow from a seed.
     #[must_use]
-    pub fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self::Seed(seed)
     }
 

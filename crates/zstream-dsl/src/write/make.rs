@@ -38,7 +38,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails if the MOS cannot be changed.
-    pub fn create_pool(&mut self) -> Result<FirstDatasets> {
+    pub(crate) fn create_pool(&mut self) -> Result<FirstDatasets> {
         let root_dir = self.create_dir(None, "")?;
         self.create_dir(Some(root_dir), "$MOS")?;
         self.create_dir(Some(root_dir), "$FREE")?;

@@ -184,7 +184,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Returns the MOS, for changes.
-    pub fn mos_mut(&mut self) -> &mut dyn ObjectStore {
+    pub(crate) fn mos_mut(&mut self) -> &mut dyn ObjectStore {
         self.has_changed = true;
         self.mos
     }
@@ -221,7 +221,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// Fails if the object is not a directory.
-    pub fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
+    pub(crate) fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
         let info = self.read().bonus(object, ObjectType::DSL_DIR)?;
         let mut bonus = info.bonus()?.to_vec();
         let mut phys = DirPhys::of_bonus(&bonus)?;
@@ -237,7 +237,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// Fails if the object is not a dataset.
-    pub fn change_dataset<T>(
+    pub(crate) fn change_dataset<T>(
         &mut self,
         object: ObjectId,
         change: impl FnOnce(&mut DatasetPhys) -> T,
@@ -300,7 +300,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// Fails if the pool does not support such entries (feature `extensible_dataset`), and if the object cannot be
     /// changed.
-    pub fn set_entry(&mut self, object: ObjectId, name: &str, value: &Value) -> Result<()> {
+    pub(crate) fn set_entry(&mut self, object: ObjectId, name: &str, value: &Value) -> Result<()> {
         self.zapify(object)?;
         Ok(self.zap(object)?.update(name, value)?)
     }
@@ -309,7 +309,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// Fails if the object cannot be changed.
-    pub fn remove_entry(&mut self, object: ObjectId, name: &str) -> Result<bool> {
+    pub(crate) fn remove_entry(&mut self, object: ObjectId, name: &str) -> Result<bool> {
         if self.read().own_zap(object)?.is_none() {
             return Ok(false);
         }

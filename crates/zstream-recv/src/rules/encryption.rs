@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use zstream_dmu::zio::crypt;
-use zstream_dsl::OpenMos;
+use zstream_dsl::{CryptoKey, Erratum, OpenMos};
 use zstream_dsl::dataset::Dir;
-use zstream_dsl::erratum::Erratum;
-use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::flags::FeatureFlags;

@@ -25,10 +25,9 @@ use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::Features;
-use zstream_dsl::OpenMos;
+use zstream_dsl::{Dsl, OpenMos};
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::name::Name;
-use zstream_dsl::pool::Dsl;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Limits;
 use zstream_format::nvlist::NvList;

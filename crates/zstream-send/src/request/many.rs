@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_format::nvlist::NvList;
 
 use super::{Request, dataset, parse};

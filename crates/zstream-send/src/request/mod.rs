@@ -19,9 +19,8 @@ use std::sync::Arc;
 
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::error::{Error as DslError, Fault as DslFault};
-use zstream_dsl::find::Found;
+use zstream_dsl::{Dsl, Named};
 use zstream_dsl::name::{Name, Suffix};
-use zstream_dsl::pool::Dsl;
 use zstream_format::nvlist::NvList;
 
 pub use resume::resume;
@@ -128,13 +127,13 @@ impl Request {
 /// Looks up a dataset by its name, which must not be that of a bookmark.
 fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Dataset, Refusal> {
     match find(dsl, name)? {
-        Found::Dataset(dataset) => Ok(dataset),
-        Found::Bookmark(_) => Err(Refusal::Bookmark { name: name.to_owned() }),
+        Named::Dataset(dataset) => Ok(dataset),
+        Named::Bookmark(_) => Err(Refusal::Bookmark { name: name.to_owned() }),
     }
 }
 
 /// Looks up a dataset or bookmark by its name.
-fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Found, Refusal> {
+fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Named, Refusal> {
     let parsed = parse(name)?;
     // The filesystem of a bookmark must exist.
     if matches!(parsed.suffix, Suffix::Bookmark(_)) {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::find::Found;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{Dsl, Named};
 use zstream_dsl::redact::RedactionList;
 
 use super::{Request, dataset, find};
@@ -44,14 +43,14 @@ fn source(dsl: &Arc<Dsl>, target: &Dataset, from: &str, note: &mut dyn FnMut(Not
         format!("{filesystem}@{from}")
     };
     match find(dsl, &name)? {
-        Found::Dataset(snapshot) => {
+        Named::Dataset(snapshot) => {
             if !snapshot.is_snapshot() {
                 return Err(Refusal::NotSnapshot { name });
             }
             earlier(&snapshot, target)?;
             Ok(From::Snapshot(Arc::new(snapshot)))
         }
-        Found::Bookmark(bookmark) => {
+        Named::Bookmark(bookmark) => {
             let head = dsl.dir(name.split('#').next().unwrap_or_default())?.head()?;
             bookmark_is_earlier(&bookmark, &head, target)?;
             Ok(From::Bookmark(bookmark))

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
-use zstream_dsl::RECEIVE_CHILD;
+use zstream_dsl::{Dsl, RECEIVE_CHILD};
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::error::Result as DmuResult;
-use zstream_dsl::pool::Dsl;
 use zstream_format::ids::Guid;
 use zstream_format::token::{ResumeToken, TokenError};
 

@@ -14,7 +14,7 @@ use zstream_dmu::pool::{
 use zstream_dmu::vdev::label::{Labels, Role};
 use zstream_dmu::{Host, Random, pool as pool_create};
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::prop::parse::{Parsed, parse_assignment};
+use zstream_dsl::prop::{Parsed, parse_assignment};
 use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem};

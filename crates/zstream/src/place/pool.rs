@@ -11,7 +11,7 @@ use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::vdev::{Member, Vdev};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_dsl::write::WritablePool;
 
 use crate::control::{Control, Warning};

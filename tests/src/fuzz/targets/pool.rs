@@ -18,7 +18,7 @@ use zstream_dmu::pool::scan::examine;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::traverse::{Options, Traverse};
 use zstream_dmu::vdev::Member;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Node};
 use zstream_zpl::walk::Visit;

@@ -7,7 +7,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zap::Zap;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_format::object_type::ObjectType;
 use zstream_zpl::sa::{Attribute, Registry};
 
