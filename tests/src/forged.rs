@@ -13,15 +13,13 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::Pool;
 use zstream_dmu::traverse::{Options, Traverse, VisitKind};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::{Deadlist, Dsl, Named};
-use zstream_dsl::scrub::Lines;
 use zstream_dsl::prop::{PROPERTIES, Props, Subject};
+use zstream_dsl::scrub::Lines;
+use zstream_dsl::{Deadlist, Dsl, Named};
 use zstream_format::object_type::ObjectType;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::FileType;
-use zstream_zpl::paths::Wanted;
 use zstream_zpl::settings::setting;
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, PathQuery, Visit};
 
 /// Nodes of a file system that are looked at: a forged directory may have very many.
 const NODES_MAX: usize = 3000;
@@ -131,7 +129,7 @@ fn look_at_properties(props: &Props) {
 pub fn look_at_files(set: &dyn ObjectSet) -> crate::errors::Result<usize> {
     let fs = Filesystem::open(set)?;
     let mut nodes = 0;
-    let mut wanted = Wanted::default();
+    let mut wanted = PathQuery::default();
     for visit in fs.walk(fs.node(fs.root())?).take(NODES_MAX) {
         let (path, node) = match visit {
             Visit::Node { path, node } => (path, node),

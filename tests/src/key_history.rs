@@ -19,12 +19,9 @@ use zstream_dsl::CryptoKey;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::object_type::ObjsetType;
-use zstream_recv::engine::Receiving;
-use zstream_recv::host::{Host, Note};
-use zstream_recv::input::Input;
-use zstream_recv::request::{Naming, Request};
+use zstream_recv::{Host, Input, Naming, Note, Receiving, Request};
 use zstream_send::Progress;
-use zstream_send::plan::{Form, Options};
+use zstream_send::plan::{Options, StreamForm};
 use zstream_send::request::Request as SendRequest;
 use zstream_zpl::create::{NewFilesystem, create_filesystem};
 use zstream_zpl::node::Time;
@@ -508,7 +505,7 @@ impl History {
 }
 
 fn raw(target: &str) -> SendRequest {
-    let form = Form { large_blocks: true, embedded: true, compressed: true, raw: true };
+    let form = StreamForm { large_blocks: true, embedded: true, compressed: true, raw: true };
     SendRequest { form, ..SendRequest::new(target) }
 }
 

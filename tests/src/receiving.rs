@@ -9,14 +9,12 @@ use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
 use zstream_dmu::pool::check::{self, Finding, Totals};
 use zstream_dmu::pool::{FeatureSet, OpenOptions, Pool, WriteOptions};
-use zstream_dsl::scrub::Lines;
 use zstream_dsl::scrub;
+use zstream_dsl::scrub::Lines;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
-use zstream_recv::engine::{Assignment, Received, Receiving};
 use zstream_recv::error::Result;
-use zstream_recv::input::Input;
-use zstream_recv::rules::Target;
+use zstream_recv::{Assignment, Input, Received, Receiving, Target};
 
 use crate::created::{files, host, new_pool, write_options};
 use crate::openzfs;

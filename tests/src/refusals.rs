@@ -14,8 +14,8 @@ use zstream_format::ids::Guid;
 use zstream_format::nvlist::NvList;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, HEADER_LEN, Header};
+use zstream_recv::Target;
 use zstream_recv::error::Result;
-use zstream_recv::rules::Target;
 
 use crate::created::{open, open_writable, write_options};
 use crate::edit::{Piece, records};

@@ -7,10 +7,9 @@ use zstream_dmu::object_store::ObjectStore as _;
 use zstream_dmu::pool::WriteOptions;
 use zstream_dmu::zap::Value;
 use zstream_dsl::write::WritablePool;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::walk::Visit;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
+use zstream_zpl::{Filesystem, Visit};
 
 use crate::fuzz::Rng;
 use crate::lab::Lab;

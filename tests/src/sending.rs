@@ -8,7 +8,7 @@ use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::{Dsl, Named};
 use zstream_format::token::ResumeToken;
-use zstream_send::plan::{Base, Form, Plan, ResumePoint, Source};
+use zstream_send::plan::{Base, ResumePoint, Source, StreamForm, StreamPlan};
 use zstream_send::{Progress, Sent, send};
 
 /// A pool opened for sending.
@@ -39,14 +39,14 @@ impl Sending {
     }
 
     /// The plan of `zfs send` with these words, of those that make one substream: `-L -e -c -w -i BASE --redact BOOKMARK`.
-    pub fn plan(&self, words: &str) -> Plan {
+    pub fn plan(&self, words: &str) -> StreamPlan {
         let words: Vec<&str> = words.split_whitespace().collect();
         let has = |flag| words.contains(&flag);
         let value = |flag| words.iter().position(|word| *word == flag).map(|at| words[at + 1]);
         let name = *words.last().unwrap();
         let filesystem = name.split('@').next().unwrap();
         let dataset = self.dsl.dataset(name).unwrap();
-        let mut plan = Plan::new(Source::open(&dataset, self.pool.features(), has("-w")).unwrap());
+        let mut plan = StreamPlan::new(Source::open(&dataset, self.pool.features(), has("-w")).unwrap());
         plan.form.large_blocks = has("-L");
         plan.form.embedded = has("-e");
         plan.form.compressed = has("-c");
@@ -70,24 +70,24 @@ impl Sending {
     }
 
     /// The plan of `zfs send -S` of what a receive has left.
-    pub fn saved_plan(&self, name: &str) -> Plan {
+    pub fn saved_plan(&self, name: &str) -> StreamPlan {
         let dataset = self.dsl.dataset(name).unwrap();
         let token = dataset.resume_token().unwrap().unwrap();
         let source = Source::open(&dataset, self.pool.features(), token.raw).unwrap();
-        let mut plan = Plan::new(source.saved(Guid(token.to_guid), token.to_name.to_str().unwrap()));
+        let mut plan = StreamPlan::new(source.saved(Guid(token.to_guid), token.to_name.to_str().unwrap()));
         plan.form = form(&token);
         plan
     }
 }
 
 /// Makes a plan that of the stream's rest, as a token wants it.
-pub fn resume(plan: &mut Plan, token: &ResumeToken) {
+pub fn resume(plan: &mut StreamPlan, token: &ResumeToken) {
     plan.form = form(token);
     plan.resume = Some(ResumePoint { object: ObjectId(token.object), offset: token.offset });
 }
 
-fn form(token: &ResumeToken) -> Form {
-    Form {
+fn form(token: &ResumeToken) -> StreamForm {
+    StreamForm {
         large_blocks: token.large_blocks,
         embedded: token.embedded,
         compressed: token.compressed,
@@ -96,7 +96,7 @@ fn form(token: &ResumeToken) -> Form {
 }
 
 /// The stream of a plan.
-pub fn stream(plan: &Plan) -> (Vec<u8>, Sent) {
+pub fn stream(plan: &StreamPlan) -> (Vec<u8>, Sent) {
     let mut out = Vec::new();
     let sent = send(plan, &mut out, &Progress::default()).unwrap();
     (out, sent)

@@ -2,7 +2,7 @@
 //!
 //! Requires the feature `testing`. Nothing in this module is covered by semantic versioning.
 
-pub use crate::device::{FaultyDevice, Loss, OverlayDevice, Plan, RecordedEvent, Recorder};
+pub use crate::device::{FailingCalls, FaultyDevice, Loss, OverlayDevice, RecordedEvent, Recorder};
 pub use crate::tx::{Commit, commit};
 pub use crate::vdev::sync::Uberblocks;
 pub use crate::zio::write::WriteBlock;

@@ -28,5 +28,5 @@ pub use self::erratum::Erratum;
 pub use self::find::Named;
 pub use self::keys::CryptoKey;
 pub use self::pool::Dsl;
-pub use self::resume::RAW_RECEIVE;
 pub use self::reader::{Mos, OpenMos, RECEIVE_CHILD};
+pub use self::resume::RAW_RECEIVE;

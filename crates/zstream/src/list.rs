@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 
+use zstream_dsl::Named;
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::error::Error as DslError;
-use zstream_dsl::Named;
-use zstream_dsl::prop::{PROPERTIES, PoolSpace, Property, PropertyValue, Props, Single, Subject, Types, Value};
+use zstream_dsl::prop::{
+    PROPERTIES, PoolSpace, Property, PropertyValue, Props, Single, Subject, Types, Value,
+};
 use zstream_zpl::settings::setting;
 
 use crate::control::{Control, Warning};

@@ -20,8 +20,7 @@ use zstream_dsl::error::{Fault, Kind};
 use zstream_dsl::prop::{Types, parse_assignment};
 use zstream_format::errno::Errno;
 use zstream_recv::error::Fault as ReceiveFault;
-use zstream_recv::refusal::Refusal as ReceiveRefusal;
-use zstream_recv::request::Naming;
+use zstream_recv::{Naming, Refusal as ReceiveRefusal};
 
 /// Bytes of the large file: several pieces of all verbs.
 const LARGE_BYTES: usize = 20 << 20;

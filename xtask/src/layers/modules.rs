@@ -31,7 +31,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-zpl",
-        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer",
+        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer testing",
     ),
     ("zstream-view", "source index objects raw view open"),
     (

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(any(test, feature = "testing"))]
-pub use faulty::{FaultyDevice, Plan};
+pub use faulty::{FailingCalls, FaultyDevice};
 pub use file::FileDevice;
 pub use memory::{Memory, MemoryDevice};
 pub use open::{EntryKind, Files, Mode, OpenDevice};
@@ -232,7 +232,7 @@ mod tests {
     fn what_lies_over_a_device_passes_its_hints_on() {
         let bucket: Arc<dyn Device> = Arc::new(Bucket);
         let window = Window::new(Arc::clone(&bucket), 1024, 512).unwrap();
-        let faulty = FaultyDevice::new(Arc::clone(&bucket), Plan::Once(1));
+        let faulty = FaultyDevice::new(Arc::clone(&bucket), FailingCalls::Once(1));
         assert_eq!([window.hints(), faulty.hints()], [bucket.hints(); 2]);
         window.discard(0, 512).unwrap();
         assert!(window.discard(1, 512).is_err());

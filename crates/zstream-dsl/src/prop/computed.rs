@@ -41,7 +41,8 @@ impl Props {
             "volblocksize" if *value == default(property) => Source::Default,
             _ => Source::None,
         };
-        Ok(known.map(|known| known.map(|value| PropertyValue { source: source(&value), value, received: None })))
+        Ok(known
+            .map(|known| known.map(|value| PropertyValue { source: source(&value), value, received: None })))
     }
 
     fn of_dataset(&self, dataset: &Dataset, property: &Property) -> Result<Option<Known>> {

@@ -133,7 +133,8 @@ impl Props {
                 None => None,
             },
         };
-        let found = |number| PropertyValue { value: Value::Number(number), source: Source::Local, received: None };
+        let found =
+            |number| PropertyValue { value: Value::Number(number), source: Source::Local, received: None };
         Ok(number.map(found))
     }
 

@@ -221,7 +221,11 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// Fails if the object is not a directory.
-    pub(crate) fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
+    pub(crate) fn change_dir<T>(
+        &mut self,
+        object: ObjectId,
+        change: impl FnOnce(&mut DirPhys) -> T,
+    ) -> Result<T> {
         let info = self.read().bonus(object, ObjectType::DSL_DIR)?;
         let mut bonus = info.bonus()?.to_vec();
         let mut phys = DirPhys::of_bonus(&bonus)?;

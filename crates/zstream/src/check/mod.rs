@@ -10,8 +10,8 @@ use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::Checkpointed;
 use zstream_dmu::pool::check::{self, Finding, Item, Totals};
 use zstream_dmu::vdev::DamageCause;
+use zstream_dsl::scrub::{self, Blocks, Lines, Part};
 use zstream_dsl::{CryptoKey, Dsl, Erratum};
-use zstream_dsl::scrub::{Blocks, Lines, Part, self};
 
 pub use self::damage::{Damaged, DamagedBlock};
 

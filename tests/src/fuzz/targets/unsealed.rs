@@ -25,13 +25,13 @@ use zstream_dmu::vdev::label;
 use zstream_dmu::vdev::uberblock::{RING_BYTES, Uberblock};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::scrub::Lines;
-use zstream_dsl::{Dsl, scrub};
 use zstream_dsl::write::{Reach, WritablePool};
+use zstream_dsl::{Dsl, scrub};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::seal_embedded;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
-use zstream_send::plan::{Base as From, Plan, Source};
+use zstream_send::plan::{Base as From, Source, StreamPlan};
 use zstream_send::{Progress, send};
 
 use super::super::Rng;
@@ -573,7 +573,7 @@ pub(super) fn run_read(input: &[u8]) {
             let name = name(head[1], 0);
             let Ok(dataset) = dsl.dataset(name) else { return };
             let Ok(source) = Source::open(&dataset, pool.features(), false) else { return };
-            let mut plan = Plan::new(source);
+            let mut plan = StreamPlan::new(source);
             plan.options.threads = 1;
             plan.form.compressed = input.len().is_multiple_of(2);
             if let Ok(Some(previous)) = dataset.previous()
