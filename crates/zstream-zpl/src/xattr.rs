@@ -74,7 +74,7 @@ impl Filesystem<'_> {
     /// Reads the value of an extended attribute.
     ///
     /// # Errors
-    /// Fails if it cannot be read or is larger than [`VALUE_BYTES_MAX`].
+    /// Fails if it cannot be read or is larger than 64 MiB.
     pub fn xattr_value(&self, xattr: &Xattr) -> crate::error::Result<Vec<u8>> {
         match &xattr.value {
             XattrValue::Inline(value) => Ok(value.clone()),

@@ -68,10 +68,10 @@ pub struct WriteOptions {
     pub rehearsal: bool,
     /// The opener of members by path. The default opens files and disks.
     pub devices: Arc<dyn OpenDevice>,
-    /// For tests: [`WriterSettings::whole_max`].
+    /// For tests: larger blocks become gang blocks.
     #[cfg(any(test, feature = "testing"))]
     pub whole_max: Option<u64>,
-    /// For tests: [`WriterSettings::is_uncompressed`].
+    /// For tests: blocks are not compressed.
     #[cfg(any(test, feature = "testing"))]
     pub is_uncompressed: bool,
 }
@@ -141,7 +141,7 @@ impl PoolWriter {
     ///   is in progress,
     /// - the pool was not exported and has an intent log that was not replayed,
     /// - the pool has a version without feature flags, big-endian integers, deduplication tables, or an active feature
-    ///   that is not [maintained](super::maintained).
+    ///   that is not maintained by writes.
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
         let mut found = scan::scan(&*options.devices, paths)?;
         if let Some((_, error)) = found.refused.pop() {

@@ -231,12 +231,14 @@ impl BlockWriter {
         Ok(Form::Stored(Prepared { bytes, block, seal, in_place }))
     }
 
-    /// Returns the stored size of a block that can be overwritten in place because it was born in this transaction
-    /// group.
+    /// Returns the stored size of a block that can be overwritten in place because it was written in this transaction
+    /// group and has no other references.
     fn target(&self, request: &WriteRequest<'_>) -> Option<u64> {
         let before = &request.before;
         let is_new = before.kind() == BlockKind::Normal
             && before.birth() == self.txg()
+            && before.physical_birth() == self.txg()
+            && !before.is_dedup()
             && if before.is_gang() {
                 self.gang(before.dva(0)).is_some()
             } else {

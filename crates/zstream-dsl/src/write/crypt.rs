@@ -63,7 +63,7 @@ impl WritablePool {
     /// `location` is the location of the key of a new encryption root.
     ///
     /// # Errors
-    /// Fails like [`Tx::create_keys`] and [`Tx::set_property`].
+    /// Fails if the keys cannot be created, and like [`Tx::set_property`].
     pub fn encrypt(
         &mut self,
         head: ObjectId,
