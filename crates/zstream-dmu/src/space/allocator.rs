@@ -151,6 +151,7 @@ impl Allocator {
     }
 
     /// Makes allocations fail after this number of blocks as if the pool were full, for tests.
+    #[cfg(feature = "testing")]
     pub fn limit_allocations(&self, left: u64) {
         self.allocations_left.store(left, Ordering::Relaxed);
     }
@@ -240,7 +241,7 @@ impl Allocator {
     /// # Errors
     ///
     /// Fails if the store cannot be changed.
-    pub fn write_maps(&self, mos: &mut dyn ObjectStore, pass: u16) -> Result<SpaceMaps> {
+    pub(crate) fn write_maps(&self, mos: &mut dyn ObjectStore, pass: u16) -> Result<SpaceMaps> {
         let mut done = SpaceMaps::default();
         let MapForm { two_words, histogram } = self.form;
         let writing = Writing { txg: self.txg(), pass, shift: 0, two_words, histogram };

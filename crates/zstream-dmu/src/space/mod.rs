@@ -5,15 +5,16 @@ mod capacity;
 mod free_space;
 mod metaslab;
 mod release;
-pub mod space_map;
+pub(crate) mod space_map;
 mod space_map_write;
 #[cfg(test)]
 mod tests;
 mod top;
-pub mod vdev_space;
+pub(crate) mod vdev_space;
 
 pub use self::allocator::{Allocator, MapForm};
 pub use self::capacity::Capacity;
+pub use self::vdev_space::{LogSpaceMaps, VdevSpace};
 
 /// The part of a pool that an allocation must leave free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
