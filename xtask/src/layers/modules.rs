@@ -33,7 +33,7 @@ const ORDERS: &[(&str, &str)] = &[
         "zstream-zpl",
         "error content sa create fuid node znode directory fs walk paths volume settings xattr writer",
     ),
-    ("zstream-view", "source index objects raw view open"),
+    ("zstream-view", "source log index entry objects raw view open"),
     (
         "zstream-send",
         "error range form progress output plan begin changes load window encode line estimate merge \
