@@ -461,13 +461,7 @@ impl History {
         let mut stream = Vec::new();
         let reading = self.sides[0].reading();
         let sent = request.resolve(&reading.dsl, &mut |_| ()).and_then(|job| {
-            job.send(
-                &mut stream,
-                reading.pool.features(),
-                Options::default(),
-                &Progress::default(),
-                &mut |_| (),
-            )
+            job.send(&mut stream, reading.source(), Options::default(), &Progress::default(), &mut |_| ())
         });
         drop(reading);
         if let Err(refusal) = sent {

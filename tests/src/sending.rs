@@ -9,8 +9,14 @@ use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::find::Found;
 use zstream_dsl::pool::Dsl;
 use zstream_format::token::ResumeToken;
-use zstream_send::plan::{Base, Form, Plan, ResumePoint, Source};
+use zstream_send::plan::{Base, Form, Plan, ResumePoint, Source, SourcePool};
 use zstream_send::{Progress, Sent, send};
+use zstream_zpl::settings::has_system_attributes;
+
+/// A pool as the source of streams.
+pub fn source_pool(pool: &Pool) -> SourcePool<'_> {
+    SourcePool { features: pool.features(), has_system_attributes }
+}
 
 /// A pool opened for sending.
 pub struct Sending {
@@ -34,6 +40,11 @@ impl Sending {
         Self { pool, dsl }
     }
 
+    /// The pool as the source of streams.
+    pub fn source(&self) -> SourcePool<'_> {
+        source_pool(&self.pool)
+    }
+
     /// Loads the key of an encrypted dataset with the passphrase of all golden data.
     pub fn unlock(&self, dataset: &str) {
         self.dsl.load_key(&self.dsl.dir(dataset).unwrap(), b"correct horse").unwrap();
@@ -47,7 +58,7 @@ impl Sending {
         let name = *words.last().unwrap();
         let filesystem = name.split('@').next().unwrap();
         let dataset = self.dsl.dataset(name).unwrap();
-        let mut plan = Plan::new(Source::open(&dataset, self.pool.features(), has("-w")).unwrap());
+        let mut plan = Plan::new(Source::open(&dataset, self.source(), has("-w")).unwrap());
         plan.form.large_blocks = has("-L");
         plan.form.embedded = has("-e");
         plan.form.compressed = has("-c");
@@ -74,7 +85,7 @@ impl Sending {
     pub fn saved_plan(&self, name: &str) -> Plan {
         let dataset = self.dsl.dataset(name).unwrap();
         let token = dataset.resume_token().unwrap().unwrap();
-        let source = Source::open(&dataset, self.pool.features(), token.raw).unwrap();
+        let source = Source::open(&dataset, self.source(), token.raw).unwrap();
         let mut plan = Plan::new(source.saved(Guid(token.to_guid), token.to_name.to_str().unwrap()));
         plan.form = form(&token);
         plan

@@ -7,6 +7,7 @@ pub mod directory;
 pub mod error;
 pub mod fs;
 pub mod fuid;
+mod master;
 pub mod node;
 pub mod paths;
 pub mod sa;

@@ -31,7 +31,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-zpl",
-        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer",
+        "error master content volume sa create fuid node znode directory fs walk paths settings xattr writer",
     ),
     ("zstream-view", "source log index entry objects raw view open"),
     (

@@ -64,7 +64,7 @@ impl Receiving<'_> {
     fn dedup_warning(&mut self, head: ObjectId) -> Result<Option<String>> {
         let dsl = self.pool.dsl();
         let dataset = dsl.dataset_by_object(head)?;
-        if !dataset.wants_dedup()? || !self.not_deduplicated.insert(head) {
+        if !dataset.is_dedup_on()? || !self.not_deduplicated.insert(head) {
             return Ok(None);
         }
         let name = dataset.name();

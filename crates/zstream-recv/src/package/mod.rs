@@ -219,9 +219,9 @@ fn ignore<R: Read>(
     there: &str,
     host: &mut dyn Host,
 ) -> Result<u64> {
-    let (asked, found) = (target.full_name(), format!("{}@{there}", target.dataset));
-    if asked != found {
-        let refusal = Refusal::ThereAs { asked, found };
+    let (requested, found) = (target.full_name(), format!("{}@{there}", target.dataset));
+    if requested != found {
+        let refusal = Refusal::ExistsAs { requested, found };
         if request.to.contains('@') {
             return Err(Error::from(refusal).at(opening.place));
         }

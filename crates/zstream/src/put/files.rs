@@ -188,7 +188,7 @@ impl Putting<'_, '_> {
                 // It may be another spelling of the same name: a file that is overwritten keeps its own.
                 let object = Self::at(path, self.writer.create(set, parent, &found.name, new))?;
                 if found.name != name {
-                    self.writer.note_asked(object, name);
+                    self.writer.note_requested_name(object, name);
                 }
                 return Ok(object);
             }

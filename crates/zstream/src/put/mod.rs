@@ -107,7 +107,7 @@ pub struct Put {
     name: String,
     has_failed: bool,
     /// Whether a warning is due that the blocks are not deduplicated.
-    wants_dedup: bool,
+    is_dedup_on: bool,
 }
 
 /// A filesystem or volume that is written to.
@@ -140,12 +140,12 @@ impl Put {
             head.object()
         };
         unlock_to_write(&mut pool, head, keys)?;
-        let wants_dedup = pool.dsl().dataset_by_object(head)?.wants_dedup()?;
+        let is_dedup_on = pool.dsl().dataset_by_object(head)?.is_dedup_on()?;
         let set = pool.open_head(head)?;
         let is_volume = set.objset_type() == ObjsetType::ZVOL;
         let mut target = Target { pool, head, set, written: 0, committed: None };
         let files = if is_volume { None } else { Some(Files::open(&mut target, name, options)?) };
-        Ok(Self { target, files, name: name.to_owned(), has_failed: false, wants_dedup })
+        Ok(Self { target, files, name: name.to_owned(), has_failed: false, is_dedup_on })
     }
 
     /// True for a volume, which accepts an image but no files.
@@ -259,7 +259,7 @@ impl Put {
 
     /// Reports once what is different from what the dataset asks for.
     fn warn(&mut self, control: &mut Control<'_>) {
-        if std::mem::take(&mut self.wants_dedup) {
+        if std::mem::take(&mut self.is_dedup_on) {
             control.warn(Warning::NotDeduplicated { dataset: self.name.clone() });
         }
     }
