@@ -2,8 +2,7 @@
 
 use zstream::list::{PropertyName, Selection};
 use zstream::{Error, OpenPool};
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::{Kind, Property, Types};
+use zstream_dsl::prop::{Kind, Property, Props, Types};
 
 use crate::failure::Failure;
 use crate::pool::{PoolOptions, Unreadable};

@@ -1,9 +1,7 @@
 //! Datasets and pools as `zfs list -j`, `zfs get -j` and `zpool get -j` print them, in their order.
 
 use zstream::list::PropertyName as Wanted;
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::Types;
-use zstream_dsl::prop::value::{Found, Source};
+use zstream_dsl::prop::{PropertyValue, Props, Source, Types};
 
 /// A property of a dataset, as text.
 #[derive(Debug)]
@@ -15,7 +13,7 @@ pub(crate) struct Property {
 
 impl Property {
     /// The value and source of a property; `-` if there is none.
-    pub(crate) fn new(wanted: &Wanted, found: Option<&Found>, literal: bool) -> Self {
+    pub(crate) fn new(wanted: &Wanted, found: Option<&PropertyValue>, literal: bool) -> Self {
         let source = found.map_or(&Source::None, |found| &found.source);
         let kind = match source {
             Source::None => "NONE",

@@ -11,7 +11,7 @@ use crate::fs::Filesystem;
 use crate::node::Node;
 
 /// The maximum size of a value that can be read, in bytes. Linux allows 64 KiB, other systems any size.
-pub const VALUE_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const VALUE_BYTES_MAX: u64 = 64 << 20;
 
 /// An extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]

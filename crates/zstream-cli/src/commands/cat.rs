@@ -6,9 +6,8 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use zstream::CHUNK_BYTES;
-use zstream_dsl::prop::parse::parse_bytes;
-use zstream_zpl::content::Content;
-use zstream_zpl::volume;
+use zstream_dsl::prop::parse_bytes;
+use zstream_zpl::{Content, volume};
 
 use crate::failure::Failure;
 use crate::files;

@@ -3,15 +3,11 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
-use zstream_dsl::Mos;
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::error::{Error, Fault};
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::prop::parse::{Parsed, parse_assignment};
-use zstream_dsl::prop::table::Property;
-use zstream_dsl::prop::value::Value;
-use zstream_dsl::prop::{Props, Subject};
+use zstream_dsl::prop::{Parsed, Property, Props, Subject, Value, parse_assignment};
 use zstream_dsl::write::WritablePool;
+use zstream_dsl::{CryptoKey, Mos};
 use zstream_format::errno::Errno;
 
 use zstream::create::{EncryptionProperties, key_at};

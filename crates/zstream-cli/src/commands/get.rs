@@ -3,9 +3,7 @@
 use std::io::Write as _;
 
 use zstream::list::{PropertyName as Wanted, Selection, all_properties};
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::Types;
-use zstream_dsl::prop::value::{Found, Source};
+use zstream_dsl::prop::{PropertyValue, Props, Source, Types};
 
 use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
 use crate::failure::Failure;
@@ -39,7 +37,7 @@ pub(crate) struct Args {
 struct Row<'a> {
     props: &'a Props,
     wanted: Wanted,
-    found: Option<Found>,
+    found: Option<PropertyValue>,
 }
 
 impl Args {
@@ -85,7 +83,7 @@ impl Args {
         all_or_failure(is_all)
     }
 
-    fn shows(&self, found: Option<&Found>) -> bool {
+    fn shows(&self, found: Option<&PropertyValue>) -> bool {
         let source = match found.map_or(&Source::None, |found| &found.source) {
             Source::None => "none",
             Source::Default => "default",
@@ -116,7 +114,7 @@ impl Args {
             ("name", _) => row.props.name().to_owned(),
             ("property", _) => row.wanted.name().to_owned(),
             ("value", Some(found)) => row.wanted.show(&found.value, self.table.is_literal()),
-            ("received", Some(Found { received: Some(value), .. })) => {
+            ("received", Some(PropertyValue { received: Some(value), .. })) => {
                 row.wanted.show(value, self.table.is_literal())
             }
             ("source", Some(found)) => found.source.to_string(),

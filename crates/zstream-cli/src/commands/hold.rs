@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::prop::value::time;
+use zstream_dsl::prop::time;
 
 use crate::change::change;
 use crate::failure::Failure;

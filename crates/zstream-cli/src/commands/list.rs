@@ -4,9 +4,7 @@ use std::cmp::Ordering;
 use std::io::Write as _;
 
 use zstream::list::{PropertyName as Wanted, Selection, by_name};
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::Types;
-use zstream_dsl::prop::value::Value;
+use zstream_dsl::prop::{Props, Types, Value};
 
 use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
 use crate::failure::Failure;

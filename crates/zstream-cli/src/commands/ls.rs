@@ -6,10 +6,8 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use zstream::joined;
-use zstream_zpl::fs::Filesystem;
-use zstream_zpl::fuid::Fuid;
 use zstream_zpl::node::{FileType, Node, Time};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, Fuid, Visit};
 
 use crate::failure::Failure;
 use crate::files;

@@ -5,10 +5,8 @@ use std::time::Instant;
 
 use serde_json::json;
 use zstream::{Control, Error, Event, ReceiveError, ReceiveRequest, Receiver, abort_receive};
-use zstream_dsl::prop::value::nice_number;
-use zstream_recv::engine::Received;
-use zstream_recv::host::Note;
-use zstream_recv::request::Naming;
+use zstream_dsl::prop::nice_number;
+use zstream_recv::{Naming, Note, Received};
 
 use crate::change::{change, check_once, command_line};
 use crate::failure::Failure;

@@ -4,7 +4,7 @@
 
 mod open;
 mod owner;
-pub mod writer;
+pub(crate) mod writer;
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use crate::intent_log::ZilHeader;
 
 pub use self::open::Objset;
 pub use self::owner::{Counted, Owner};
+pub use self::writer::{ObjsetWriter, OwnersOf, RedundantMetadata, SetProperties};
 
 /// The end of the object numbers (`DN_MAX_OBJECT`).
 pub const OBJECTS_MAX: u64 = 1 << 48;

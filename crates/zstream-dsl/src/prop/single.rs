@@ -6,7 +6,7 @@
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::objset::{Counted, Objset, Owner};
 
-use super::value::{Found, Source, Value, nice_bytes, nice_number};
+use super::value::{PropertyValue, Source, Value, nice_bytes, nice_number};
 use super::{Props, Subject, is_locked};
 use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
@@ -107,7 +107,7 @@ impl Props {
     ///
     /// # Errors
     /// Fails if its source cannot be read.
-    pub fn single(&self, single: &Single) -> Result<Option<Found>> {
+    pub fn single(&self, single: &Single) -> Result<Option<PropertyValue>> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         let number = match &single.what {
             What::Written(snapshot) => written_since(dataset, snapshot)?,
@@ -119,7 +119,8 @@ impl Props {
                 None => None,
             },
         };
-        let found = |number| Found { value: Value::Number(number), source: Source::Local, received: None };
+        let found =
+            |number| PropertyValue { value: Value::Number(number), source: Source::Local, received: None };
         Ok(number.map(found))
     }
 

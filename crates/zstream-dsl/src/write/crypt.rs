@@ -35,7 +35,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails with `ENOTSUP` if the pool does not support encrypted datasets, or if the suite does not exist.
-    pub fn create_keys(
+    pub(crate) fn create_keys(
         &mut self,
         head: ObjectId,
         suite: CryptSuite,

@@ -25,8 +25,7 @@ use std::sync::Arc;
 
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::mos::Features;
-use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::writer::ObjsetWriter;
+use zstream_dmu::objset::{Objset, ObjsetWriter};
 use zstream_dsl::write::WritablePool;
 use zstream_format::judge::Limits;
 

@@ -4,9 +4,9 @@ use std::io::Read;
 
 use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dmu::objset::writer::ObjsetWriter;
+use zstream_dmu::objset::ObjsetWriter;
 use zstream_dmu::pool::history::Event;
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::write::{Filling, Resumable};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::Guid;
-use zstream_dsl::OpenMos;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{Dsl, OpenMos};
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 use zstream_format::summary::{Dataset as SentDataset, PackageSnapshot};

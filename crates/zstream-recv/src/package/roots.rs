@@ -2,7 +2,7 @@
 
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::write::Setting;
 use zstream_format::summary::{Dataset as SentDataset, PackageList};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use zstream_dsl::prop::table::Property;
+use zstream_dsl::prop::Property;
 use zstream_dsl::write::Setting;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::summary::{Dataset as SentDataset, PackageSnapshot};

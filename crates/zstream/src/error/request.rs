@@ -1,6 +1,6 @@
 //! Requests that cannot be fulfilled, independent of the content of a pool or stream.
 
-use zstream_dmu::vdev::config::PoolState;
+use zstream_dmu::vdev::PoolState;
 use zstream_format::errno::Errno;
 
 use crate::text::file_name;

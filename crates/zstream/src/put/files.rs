@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use zstream_dmu::Random;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::random::Random;
 use zstream_dmu::zap::Value;
 use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::stored_number;

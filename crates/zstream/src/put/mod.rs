@@ -20,8 +20,8 @@ use std::path::PathBuf;
 
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::objset::ObjsetWriter;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::writer::{NodeKind, Writer};

@@ -12,8 +12,8 @@ use zstream::OpenPool;
 use zstream_dmu::mos::{Feature, FeatureState};
 use zstream_dmu::pool::Pool;
 use zstream_dmu::vdev::Vdev;
-use zstream_dsl::erratum::Erratum;
-use zstream_dsl::lines::Lines;
+use zstream_dsl::Erratum;
+use zstream_dsl::scrub::Lines;
 
 use super::pool_create;
 use crate::failure::Failure;

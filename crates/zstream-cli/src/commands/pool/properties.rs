@@ -6,7 +6,7 @@ use zstream::OpenPool;
 use zstream::pools::{
     PoolProperty, missing_features, pool_properties, pool_property, set_pool, upgrade_pool,
 };
-use zstream_dsl::prop::value::{Source, Value, nice_number};
+use zstream_dsl::prop::{Source, Value, nice_number};
 
 use crate::change::change;
 use crate::datasets::{Column, table};

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use zstream_dsl::prop::value::{nice_bytes, nice_number};
+use zstream_dsl::prop::{nice_bytes, nice_number};
 use zstream_send::job::Step;
 
 /// Text with one line per snapshot, and one for the total.

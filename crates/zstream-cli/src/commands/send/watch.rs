@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
-use zstream_dsl::prop::value::{nice_bytes, nice_number};
+use zstream_dsl::prop::{nice_bytes, nice_number};
 use zstream_send::Progress;
 
 use crate::progress::Meter;

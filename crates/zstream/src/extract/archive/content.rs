@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use zstream_zpl::content::Content;
+use zstream_zpl::Content;
 
 use super::super::Report;
 use crate::place::source::CHUNK_BYTES;

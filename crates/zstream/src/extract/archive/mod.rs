@@ -23,9 +23,8 @@ use std::io::{self, Write};
 
 use tar::{Builder, EntryType, Header};
 use zstream_dmu::ids::ObjectId;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Node};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, Visit};
 
 use self::content::{Parts, Reader};
 use self::pax::Fields;

@@ -3,7 +3,7 @@
 use std::io;
 
 use tar::Header;
-use zstream_zpl::fs::Filesystem;
+use zstream_zpl::Filesystem;
 use zstream_zpl::node::Node;
 
 use super::super::{Report, What, xattr_name};
