@@ -25,7 +25,7 @@ use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind};
 
 use super::ahead::{BATCH_BYTES, BATCHES};
-use super::{Putting, Rules};
+use super::files::{Putting, Rules};
 use crate::error::PutFault;
 
 /// The largest value of an extended attribute on Linux, in bytes.
