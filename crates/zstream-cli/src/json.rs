@@ -10,26 +10,19 @@ use zstream_dsl::prop::value::{Found, Source};
 pub(crate) struct Property {
     name: String,
     value: String,
-    source: (&'static str, String),
+    source: (String, String),
 }
 
 impl Property {
     /// The value and source of a property; `-` if there is none.
     pub(crate) fn new(wanted: &Wanted, found: Option<&Found>, literal: bool) -> Self {
         let source = found.map_or(&Source::None, |found| &found.source);
-        let kind = match source {
-            Source::None => "NONE",
-            Source::Default => "DEFAULT",
-            Source::Local => "LOCAL",
-            Source::Inherited(_) => "INHERITED",
-            Source::Received => "RECEIVED",
-        };
         let data = match source {
             Source::Inherited(from) => from.clone(),
             _ => "-".to_owned(),
         };
-        let value = found.map_or_else(|| "-".to_owned(), |found| wanted.show(&found.value, literal));
-        Self { name: wanted.name().to_owned(), value, source: (kind, data) }
+        let value = wanted.show_found(found, literal);
+        Self { name: wanted.name().to_owned(), value, source: (source.kind().to_ascii_uppercase(), data) }
     }
 }
 
@@ -117,7 +110,7 @@ pub(crate) fn datasets(command: &str, datasets: &[(&Props, Vec<Property>)], as_i
             members.extend([text("dataset", head), text("snapshot_name", snapshot)]);
         }
         let values = values.iter().map(|property| {
-            let source = object([text("type", property.source.0), text("data", &property.source.1)]);
+            let source = object([text("type", &property.source.0), text("data", &property.source.1)]);
             (
                 property.name.clone(),
                 object([

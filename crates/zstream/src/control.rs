@@ -238,6 +238,17 @@ pub enum Warning {
     /// A dataset that cannot be read is omitted from a list.
     #[error("{0}")]
     Unreadable(Cause),
+    /// Properties of a dataset cannot be read, and are omitted.
+    #[error("{dataset}: {source}")]
+    UnreadableProperties {
+        /// The dataset.
+        dataset: String,
+        /// The reason.
+        source: Box<Error>,
+    },
+    /// A name does not exist or is of another type, and is omitted.
+    #[error("{0}")]
+    Omitted(Box<Error>),
 }
 
 /// What is reported of zeros after a stream.

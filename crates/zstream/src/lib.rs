@@ -20,8 +20,8 @@ mod verify;
 
 pub use control::{Cancel, Control, Event, Warning, padding_note};
 pub use datasets::{
-    Destroyed, SnapshotOptions, bookmark, clone_snapshot, destroy, hold, inherit, promote, redact, release,
-    rename, rename_snapshot, roll_back, set, snapshot, snapshot_with,
+    Destroyed, Held, SnapshotOptions, bookmark, bookmark_names, clone_snapshot, destroy, hold, holds,
+    inherit, promote, redact, release, rename, rename_snapshot, roll_back, set, snapshot, snapshot_with,
 };
 pub use error::{Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
 pub use place::keys::{load_key, unlock, unlock_to_write};

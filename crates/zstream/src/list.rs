@@ -7,8 +7,8 @@ use zstream_dsl::error::Error as DslError;
 use zstream_dsl::find::Found as Named;
 use zstream_dsl::prop::single::Single;
 use zstream_dsl::prop::space::PoolSpace;
-use zstream_dsl::prop::table::{PROPERTIES, Property, Types};
-use zstream_dsl::prop::value::{Found, Value};
+use zstream_dsl::prop::table::{Kind, PROPERTIES, Property, Types};
+use zstream_dsl::prop::value::{Found, Source, Value};
 use zstream_dsl::prop::{Props, Subject};
 use zstream_zpl::settings::setting;
 
@@ -16,6 +16,7 @@ use crate::control::{Control, Warning};
 use crate::error::{Error, Result};
 use crate::place::keys::TriedKeys;
 use crate::place::{Keys, OpenPool};
+use crate::text::Column;
 
 /// A selection of datasets of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +42,45 @@ pub enum PropertyName {
     Single(Single),
 }
 
+/// The columns of `zfs list -o space`.
+const SPACE: [&str; 7] = [
+    "name",
+    "available",
+    "used",
+    "usedbysnapshots",
+    "usedbydataset",
+    "usedbyrefreservation",
+    "usedbychildren",
+];
+
 impl PropertyName {
+    /// The properties of these names; `space` stands for those that show where space is used.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_all<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Self>, String> {
+        let names =
+            names.into_iter().flat_map(|name| if name == "space" { SPACE.to_vec() } else { vec![name] });
+        names.map(Self::parse).collect()
+    }
+
+    /// Its column in a table: at least as wide as its heading and its longest possible value.
+    #[must_use]
+    pub fn column(&self) -> Column {
+        let (heading, right, values) = match self {
+            Self::Native(property) => {
+                let values = match &property.kind {
+                    Kind::Number { .. } => 5,
+                    Kind::Index { names, .. } => names.iter().map(|(_, name)| name.len()).max().unwrap_or(0),
+                    _ => 0,
+                };
+                (property.column.to_owned(), property.is_right_aligned(), values)
+            }
+            Self::User(_) | Self::Single(_) => (self.name().to_ascii_uppercase(), false, 0),
+        };
+        Column { width: values.max(heading.len()), heading, right }
+    }
+
     /// The property of this name.
     ///
     /// # Errors
@@ -78,6 +117,12 @@ impl PropertyName {
         })
     }
 
+    /// A value as text, as [`show`](Self::show); `-` if there is none.
+    #[must_use]
+    pub fn show_found(&self, found: Option<&Found>, literal: bool) -> String {
+        found.map_or_else(|| "-".to_owned(), |found| self.show(&found.value, literal))
+    }
+
     /// A value as text: exact, or human-readable.
     #[must_use]
     pub fn show(&self, value: &Value, literal: bool) -> String {
@@ -88,6 +133,66 @@ impl PropertyName {
         };
         if literal { value.literal(property) } else { value.pretty(property) }
     }
+}
+
+impl<'a> Selection<'a> {
+    /// The selection of `zfs list`: filesystems and volumes by default, or what is named. A `depth` of [`usize::MAX`] is
+    /// the option `-r`.
+    #[must_use]
+    pub fn of_list(names: &'a [String], types: Option<Types>, depth: Option<usize>) -> Self {
+        let heads = Types::FILESYSTEM | Types::VOLUME;
+        let is_below = names.is_empty() || depth.is_some();
+        let types = types.unwrap_or(if is_below { heads } else { Types::all() });
+        let depth = match depth {
+            Some(depth) => depth,
+            None if names.is_empty() => usize::MAX,
+            // Types that exist only below a name are searched for there.
+            None if !types.intersects(heads) => 1,
+            None => 0,
+        };
+        Self { names, types, strict: true, depth }
+    }
+
+    /// The selection of `zfs get`: all types by default.
+    #[must_use]
+    pub fn of_get(names: &'a [String], types: Option<Types>, depth: Option<usize>) -> Self {
+        let depth = depth.unwrap_or(if names.is_empty() { usize::MAX } else { 0 });
+        Self { names, types: types.unwrap_or(Types::all()), strict: false, depth }
+    }
+}
+
+/// The datasets of a selection, without the names that do not exist or are of another type: each of them is reported as
+/// [`Warning::Omitted`]. Otherwise as [`select`].
+///
+/// # Errors
+/// As [`select`], except for names.
+pub fn select_existing(
+    open: &OpenPool,
+    selection: &Selection<'_>,
+    keys: &dyn Keys,
+    control: &mut Control<'_>,
+) -> Result<Vec<Props>> {
+    let mut names = Vec::new();
+    for name in selection.names {
+        match open.dsl.find(name) {
+            Ok(_) => names.push(name.clone()),
+            Err(error) => {
+                let error = Error::Open { name: name.clone(), source: error.into() };
+                control.warn(Warning::Omitted(Box::new(error)));
+            }
+        }
+    }
+    // Without names, all datasets are meant.
+    while names.len() == selection.names.len() || !names.is_empty() {
+        match select(open, &Selection { names: &names, ..*selection }, keys, control) {
+            Err(Error::OtherKind { name }) if !names.is_empty() => {
+                names.retain(|other| *other != name);
+                control.warn(Warning::Omitted(Box::new(Error::OtherKind { name })));
+            }
+            found => return found,
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The datasets of a selection. Datasets that an available key opens are unlocked. Of a damaged pool, the datasets that
@@ -222,4 +327,170 @@ pub fn all_properties(props: &Props) -> Result<Vec<(PropertyName, Found)>> {
         }
     }
     Ok(all)
+}
+
+/// A dataset with the values of properties.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Row {
+    /// The dataset.
+    pub dataset: Props,
+    /// The value of each column's property, where the dataset has one.
+    pub values: Vec<Option<Found>>,
+}
+
+/// A property to sort by.
+#[derive(Clone, Debug)]
+pub struct SortKey {
+    /// The property.
+    pub property: PropertyName,
+    /// From the largest value to the smallest.
+    pub descending: bool,
+}
+
+/// The datasets with the values of these properties, sorted by `keys` and then by name. A dataset without a value comes
+/// after those that have one, in either direction. A dataset whose values cannot be read is omitted, with
+/// [`Warning::UnreadableProperties`].
+pub fn rows(
+    datasets: Vec<Props>,
+    columns: &[PropertyName],
+    keys: &[SortKey],
+    control: &mut Control<'_>,
+) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for dataset in datasets {
+        let wanted = columns.iter().chain(keys.iter().map(|key| &key.property));
+        match wanted.map(|property| property.of(&dataset)).collect::<Result<Vec<_>>>() {
+            Ok(values) => rows.push(Row { dataset, values }),
+            Err(error) => control.warn(unreadable(&dataset, error)),
+        }
+    }
+    rows.sort_by(|a, b| {
+        let by_keys = compare(&a.values[columns.len()..], &b.values[columns.len()..], keys);
+        by_keys.then_with(|| by_name(&a.dataset, &b.dataset))
+    });
+    rows.iter_mut().for_each(|row| row.values.truncate(columns.len()));
+    rows
+}
+
+fn unreadable(dataset: &Props, source: Error) -> Warning {
+    Warning::UnreadableProperties { dataset: dataset.name().to_owned(), source: Box::new(source) }
+}
+
+/// The order of two rows by the values of the keys.
+fn compare(a: &[Option<Found>], b: &[Option<Found>], keys: &[SortKey]) -> Ordering {
+    let each = a.iter().zip(b).zip(keys).map(|((a, b), key)| match (a, b) {
+        (Some(a), Some(b)) if key.descending => b.value.cmp(&a.value),
+        (Some(a), Some(b)) => a.value.cmp(&b.value),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    });
+    each.fold(Ordering::Equal, Ordering::then)
+}
+
+/// A property of a dataset.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PropertyRow<'a> {
+    /// The dataset.
+    pub dataset: &'a Props,
+    /// The property.
+    pub property: PropertyName,
+    /// Its value and the source of that, if it has one.
+    pub found: Option<Found>,
+}
+
+impl PropertyRow<'_> {
+    /// The source of the value.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        self.found.as_ref().map_or(&Source::None, |found| &found.source)
+    }
+}
+
+/// The values of properties of datasets: with `all` those of all that a dataset has, then those that are named. One that
+/// cannot be read is omitted, with [`Warning::UnreadableProperties`].
+pub fn property_rows<'a>(
+    datasets: &'a [Props],
+    all: bool,
+    named: &[PropertyName],
+    control: &mut Control<'_>,
+) -> Vec<PropertyRow<'a>> {
+    let mut rows = Vec::new();
+    for dataset in datasets {
+        if all {
+            match all_properties(dataset) {
+                Ok(found) => rows.extend(found.into_iter().map(|(property, found)| PropertyRow {
+                    dataset,
+                    property,
+                    found: Some(found),
+                })),
+                Err(error) => control.warn(unreadable(dataset, error)),
+            }
+        }
+        for property in named {
+            match property.of(dataset) {
+                Ok(found) => rows.push(PropertyRow { dataset, property: property.clone(), found }),
+                Err(error) => control.warn(unreadable(dataset, error)),
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(number: u64) -> Option<Found> {
+        Some(Found { value: Value::Number(number), source: Source::None, received: None })
+    }
+
+    fn keys(descending: &[bool]) -> Vec<SortKey> {
+        let key = |&descending| SortKey { property: PropertyName::parse("used").unwrap(), descending };
+        descending.iter().map(key).collect()
+    }
+
+    #[test]
+    fn the_first_key_that_differs_decides() {
+        let (up, down) = (keys(&[false, false]), keys(&[true, false]));
+        assert_eq!(compare(&[found(1), found(9)], &[found(2), found(1)], &up), Ordering::Less);
+        assert_eq!(compare(&[found(1), found(9)], &[found(2), found(1)], &down), Ordering::Greater);
+        assert_eq!(compare(&[found(1), found(9)], &[found(1), found(1)], &down), Ordering::Greater);
+        assert_eq!(compare(&[found(1), found(1)], &[found(1), found(1)], &up), Ordering::Equal);
+    }
+
+    #[test]
+    fn what_has_no_value_comes_last_in_either_direction() {
+        for direction in [false, true] {
+            let keys = keys(&[direction]);
+            assert_eq!(compare(&[None], &[found(0)], &keys), Ordering::Greater);
+            assert_eq!(compare(&[found(0)], &[None], &keys), Ordering::Less);
+            assert_eq!(compare(&[None], &[None], &keys), Ordering::Equal);
+        }
+    }
+
+    #[test]
+    fn selections_are_those_of_zfs() {
+        let (heads, name) = (Types::FILESYSTEM | Types::VOLUME, ["tank".to_owned()]);
+        let list = |names, types, depth| {
+            let selection = Selection::of_list(names, types, depth);
+            (selection.types, selection.depth)
+        };
+        assert_eq!(list(&[], None, None), (heads, usize::MAX));
+        assert_eq!(list(&[], None, Some(1)), (heads, 1));
+        assert_eq!(list(&name, None, None), (Types::all(), 0));
+        assert_eq!(list(&name, None, Some(usize::MAX)), (heads, usize::MAX));
+        assert_eq!(list(&name, Some(Types::SNAPSHOT), None), (Types::SNAPSHOT, 1));
+        assert_eq!(list(&name, Some(Types::all()), None), (Types::all(), 0));
+        assert_eq!(Selection::of_get(&name, None, None).depth, 0);
+        assert_eq!(Selection::of_get(&[], None, None).depth, usize::MAX);
+    }
+
+    #[test]
+    fn space_stands_for_several_properties() {
+        let names: Vec<_> = PropertyName::parse_all(["type", "space"]).unwrap();
+        let names: Vec<_> = names.iter().map(PropertyName::name).collect();
+        assert_eq!(names[..3], ["type", "name", "available"]);
+        assert_eq!(PropertyName::parse_all(["type", "nosuch"]).unwrap_err(), "invalid property 'nosuch'");
+    }
 }

@@ -1,7 +1,6 @@
 //! `zstream resume-token`: a token to resume a truncated stream.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -47,8 +46,7 @@ impl Args {
         } else {
             String::new()
         };
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+        output::print(&text)?;
         outcome.map(|_| ()).map_err(|reason| refusal(&self.file, &found, reason))
     }
 }

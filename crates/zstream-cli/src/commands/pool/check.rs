@@ -1,7 +1,5 @@
 //! `zstream pool check`: verifies every copy of every block, and names the damaged files.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 use zstream::OpenPool;
 use zstream::check::{CHECKPOINT, Damaged, DamagedBlock, PoolCheck, check_pool};
@@ -31,8 +29,7 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
     let name = open.pool.name();
     let text =
         if form.json { format!("{}\n", as_json(name, &check)) } else { as_text(name, &check, form.verbose) };
-    let mut out = output::text()?;
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+    output::print(&text)?;
     if check.is_clean() {
         return Ok(());
     }

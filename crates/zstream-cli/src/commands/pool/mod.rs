@@ -5,7 +5,6 @@ mod properties;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use serde_json::{Value, json};
 use zstream::OpenPool;
@@ -133,10 +132,7 @@ impl Args {
             Command::Show { json, pool } => {
                 let open = options.open(pool.as_deref())?;
                 let text = if *json { format!("{}\n", show_json(&open)?) } else { show_text(&open)? };
-                let mut out = output::text()?;
-                out.write_all(text.as_bytes())
-                    .and_then(|()| out.flush())
-                    .map_err(|error| Failure::output(&error))
+                output::print(&text)
             }
             Command::Check { json, verbose, pool } => {
                 let form = check::Form { json: *json, verbose: *verbose };

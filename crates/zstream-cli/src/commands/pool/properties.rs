@@ -1,7 +1,5 @@
 //! `zstream pool get`, `set` and `upgrade`: properties and features of a pool, as `zpool` has them.
 
-use std::io::Write as _;
-
 use zstream::OpenPool;
 use zstream::pools::{
     PoolProperty, missing_features, pool_properties, pool_property, set_pool, upgrade_pool,
@@ -9,11 +7,12 @@ use zstream::pools::{
 use zstream_dsl::prop::value::{Source, Value, nice_number};
 
 use crate::change::change;
-use crate::datasets::{Column, table};
+use crate::datasets::fields;
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
 use crate::pool::PoolOptions;
+use crate::text::{Column, table};
 
 /// The options of `zstream pool get`.
 #[derive(Debug, clap::Args)]
@@ -91,20 +90,12 @@ impl Get {
             }
         }
         let text = if self.json { self.json_text(&open, &found) } else { self.text(&open, &found) };
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+        output::print(&text)
     }
 
     fn text(&self, open: &OpenPool, found: &[PoolProperty]) -> String {
-        let all = ["name", "property", "value", "source"];
-        let fields: Vec<&str> = match self.fields.iter().any(|field| field == "all") {
-            true => all.to_vec(),
-            false => self.fields.iter().map(String::as_str).collect(),
-        };
-        let columns: Vec<Column> = fields
-            .iter()
-            .map(|field| Column { heading: field.to_ascii_uppercase(), width: 0, right: false })
-            .collect();
+        let fields = fields(&self.fields, &["name", "property", "value", "source"]);
+        let columns: Vec<_> = fields.iter().map(|field| Column::new(field.to_ascii_uppercase())).collect();
         let cell = |property: &PoolProperty, field: &str| match field {
             "name" => open.pool.name().to_owned(),
             "property" => property.name.clone(),
