@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::path::PathBuf;
 
+use zstream::keys::KeySources;
 use zstream::{
     Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning, unsearched,
 };
@@ -105,6 +106,12 @@ impl PoolOptions {
         Ok(paths)
     }
 
+    /// The sources of keys for a verb that reads some and makes others.
+    pub(crate) fn key_sources(&self) -> KeySources<'_> {
+        let given = self.is_at_hand().then_some(self as &dyn Keys);
+        KeySources { given, prompt: &Terminal, can_prompt: prompt::can_ask() }
+    }
+
     /// Opens the pool for changes, and locks out other writers. If the devices hold several pools, `name` (of the
     /// pool or of anything in it) selects one.
     pub(crate) fn open_writable(&self, name: Option<&str>, force: bool) -> Result<WritablePool, Failure> {
@@ -121,18 +128,31 @@ impl PoolOptions {
     }
 }
 
+/// Prompts for keys on the terminal.
+struct Terminal;
+
+impl Keys for Terminal {
+    fn key(&self, root: &str) -> Result<Secret, OtherError> {
+        Ok(prompt::ask(root)?)
+    }
+
+    fn new_key(&self, root: &str) -> Result<Secret, OtherError> {
+        Ok(prompt::ask_new(root)?)
+    }
+}
+
 /// Reads the key from the given file, or prompts for it.
 impl Keys for PoolOptions {
     fn key(&self, root: &str) -> Result<Secret, OtherError> {
         match &self.key_file {
             Some(path) => KeyFile(path.clone()).key(root),
-            None => Ok(prompt::ask(root)?),
+            None => Terminal.key(root),
         }
     }
 
     fn new_key(&self, root: &str) -> Result<Secret, OtherError> {
         match &self.key_file {
-            None if prompt::can_ask() => Ok(prompt::ask_new(root)?),
+            None if prompt::can_ask() => Terminal.new_key(root),
             _ => self.key(root),
         }
     }

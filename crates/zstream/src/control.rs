@@ -12,6 +12,7 @@ use zstream_send::note::Note as SendNote;
 use zstream_zpl::node::{FileType, Node};
 
 use crate::error::{Cause, Error};
+use crate::text::Count;
 
 /// A token that cancels the verbs that were started with it. Clones are the same token.
 ///
@@ -81,6 +82,27 @@ pub enum What {
 }
 
 impl What {
+    /// A count of it with its noun: `2 directories`.
+    #[must_use]
+    pub fn counted(self, count: u64) -> String {
+        let one = match self {
+            Self::File => "file",
+            Self::Directory if count == 1 => "directory",
+            Self::Directory => return format!("{count} directories"),
+            Self::Symlink => "symbolic link",
+            Self::HardLink => "hard link",
+            Self::Special => "special file",
+            Self::Name => "name",
+            Self::Owner => "owner",
+            Self::Xattr => "extended attribute",
+            Self::Acl => "ACL",
+            Self::Mode => "mode",
+            Self::Times if count == 1 => return "the times of 1 file".to_owned(),
+            Self::Times => return format!("the times of {count} files"),
+        };
+        Count(count, one).to_string()
+    }
+
     /// The kind of a node.
     pub(crate) fn of(node: &Node) -> Self {
         match node.file_type() {

@@ -2,6 +2,7 @@
 //! [`PoolPlace::change`](crate::PoolPlace::change). After an error the transaction group must be dropped; the pool is
 //! then unchanged.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use zstream_dsl::OpenMos;
@@ -22,6 +23,19 @@ use crate::place::{Keys, OpenPool};
 /// The error of a change that the pool refuses.
 fn cannot(action: impl Display) -> impl Fn(DatasetError) -> Error {
     move |source| Error::Change { action: action.to_string(), source: source.into() }
+}
+
+/// Checks that no property is given twice by the same name, as `zfs` does: `PROPERTY=VALUE` or `PROPERTY`.
+///
+/// # Errors
+/// [`Request::Repeated`]
+pub fn check_once<S: AsRef<str>>(assignments: &[S]) -> Result<(), Request> {
+    let mut seen = HashSet::new();
+    let names = assignments.iter().map(|text| text.as_ref().split('=').next().unwrap_or_default());
+    match names.into_iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Request::Repeated(name.to_owned())),
+        None => Ok(()),
+    }
 }
 
 /// Options of [`snapshot_with`].
@@ -369,6 +383,12 @@ pub fn inherit(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_property_is_given_once() {
+        assert_eq!(check_once(&["a=1", "b=1", "a:x=1", "c"]), Ok(()));
+        assert_eq!(check_once(&["a=1", "b", "b=2"]), Err(Request::Repeated("b".to_owned())));
+    }
 
     #[test]
     fn one_name_of_a_bookmark_completes_the_other() {

@@ -93,6 +93,14 @@ pub enum Error {
         /// The reason.
         source: Cause,
     },
+    /// A key opens its encryption root, but not everything that inherits it.
+    #[error("the key of {root} does not open {}", locked.join(", "))]
+    StillLocked {
+        /// The encryption root.
+        root: String,
+        /// The datasets that remain locked.
+        locked: Vec<String>,
+    },
     /// A new dataset cannot be encrypted as requested.
     #[error("cannot {action} '{name}': {fault}")]
     Encryption {
@@ -200,6 +208,7 @@ impl Error {
             | Self::Receive(_)
             | Self::Discard(_)
             | Self::NoKey { .. }
+            | Self::StillLocked { .. }
             | Self::Encryption { .. }
             | Self::Member { .. }
             | Self::Put { .. }
@@ -235,7 +244,7 @@ impl Error {
             Self::Send(refusal) => refusal.errno(),
             Self::Receive(error) => error.errno(),
             Self::Discard(error) => error.errno(),
-            Self::NoKey { .. } => Errno::EACCES,
+            Self::NoKey { .. } | Self::StillLocked { .. } => Errno::EACCES,
             Self::Member { fault, .. } => fault.errno(),
             Self::File { source, .. }
             | Self::Target { source, .. }
@@ -368,6 +377,15 @@ pub enum Request {
     /// There is no property of this name.
     #[error("bad property {0:?}")]
     NoSuchProperty(String),
+    /// A change of keys does not set this property.
+    #[error("property {0} cannot be set here; only keyformat, keylocation and pbkdf2iters")]
+    NotOfKey(String),
+    /// A change to an inherited key does not set this property.
+    #[error("property {0} cannot be set with -i")]
+    NotWithInheritedKey(String),
+    /// A property that is given twice.
+    #[error("property '{0}' specified multiple times")]
+    Repeated(String),
     /// A property that is both set and excluded.
     #[error("property {0} is both set and excluded")]
     SetAndExcluded(String),

@@ -1,12 +1,12 @@
 //! `zstream get`: properties of datasets and their sources, as `zfs get` prints them.
 
+use zstream::json::JsonProperty;
 use zstream::list::{PropertyName as Wanted, PropertyRow as Row, Selection, property_rows, select_existing};
 use zstream_dsl::prop::Props;
 use zstream_dsl::prop::value::Found;
 
 use crate::datasets::{TableOptions, fields};
 use crate::failure::Failure;
-use crate::json;
 use crate::output;
 use crate::pool::{Incomplete, PoolOptions};
 use crate::text::{Column, table};
@@ -82,9 +82,9 @@ impl Args {
     fn json(&self, rows: &[Row<'_>]) -> String {
         let of_one = rows.chunk_by(|a, b| a.dataset.name() == b.dataset.name());
         let property =
-            |row: &Row<'_>| json::Property::new(&row.property, row.found.as_ref(), self.table.is_literal());
+            |row: &Row<'_>| JsonProperty::new(&row.property, row.found.as_ref(), self.table.is_literal());
         let datasets: Vec<_> =
             of_one.map(|rows| (rows[0].dataset, rows.iter().map(property).collect())).collect();
-        json::datasets("zfs get", &datasets, self.table.json_int)
+        zstream::json::datasets("zfs get", &datasets, self.table.json_int)
     }
 }

@@ -1,10 +1,10 @@
 //! `zstream list`: the datasets of a pool and their properties, as `zfs list` prints them.
 
+use zstream::json::JsonProperty;
 use zstream::list::{PropertyName as Wanted, Row, Selection, SortKey, rows, select_existing};
 
 use crate::datasets::TableOptions;
 use crate::failure::Failure;
-use crate::json;
 use crate::output;
 use crate::pool::{Incomplete, PoolOptions};
 use crate::text::table;
@@ -64,9 +64,9 @@ impl Args {
         let literal = self.table.is_literal();
         let row = |row: &Row| {
             let cells = columns.iter().zip(&row.values).filter(|(wanted, _)| wanted.name() != "name");
-            cells.map(|(wanted, found)| json::Property::new(wanted, found.as_ref(), literal)).collect()
+            cells.map(|(wanted, found)| JsonProperty::new(wanted, found.as_ref(), literal)).collect()
         };
         let datasets: Vec<_> = rows.iter().map(|it| (&it.dataset, row(it))).collect();
-        json::datasets("zfs list", &datasets, self.table.json_int)
+        zstream::json::datasets("zfs list", &datasets, self.table.json_int)
     }
 }

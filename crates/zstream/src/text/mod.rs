@@ -3,6 +3,7 @@
 //! Names and values come from outside: none of these lets one write over other text, or pass for another one.
 
 mod escapes;
+mod file;
 mod table;
 mod time;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use zstream_format::shown::Shown;
 
 pub use self::escapes::Escapes;
+pub use self::file::{file_time, long_line, mode, owner};
 pub use self::table::{Column, table};
 pub use self::time::{Clock, Utc};
 
