@@ -1,6 +1,6 @@
 //! The options that `list` and `get` share.
 
-use zstream_dsl::prop::table::Types;
+use zstream_dsl::prop::Types;
 
 /// The options that `list` and `get` share.
 #[derive(Debug, clap::Args)]

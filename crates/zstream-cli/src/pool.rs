@@ -10,7 +10,7 @@ use zstream::{
     Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning, unsearched,
 };
 use zstream_dmu::ids::Txg;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::write::WritablePool;
 
 use crate::failure::Failure;

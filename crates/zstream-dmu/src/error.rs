@@ -331,7 +331,7 @@ impl Error {
 
     /// Creates the error of an object that cannot be as requested.
     #[must_use]
-    pub fn bad_shape(what: impl Into<String>) -> Self {
+    pub(crate) fn bad_shape(what: impl Into<String>) -> Self {
         Fault::BadShape(what.into()).into()
     }
 
@@ -343,13 +343,13 @@ impl Error {
 
     /// Creates the error of a name that a table of names does not have.
     #[must_use]
-    pub fn no_entry(what: &'static str, name: impl fmt::Display) -> Self {
+    pub(crate) fn no_entry(what: &'static str, name: impl fmt::Display) -> Self {
         Fault::NoEntry { what, name: name.to_string() }.into()
     }
 
     /// Creates the error of a missing top-level vdev.
     #[must_use]
-    pub fn no_vdev(name: impl fmt::Display) -> Self {
+    pub(crate) fn no_vdev(name: impl fmt::Display) -> Self {
         Fault::NoVdev(format!("top-level vdev {name}")).into()
     }
 
@@ -381,7 +381,7 @@ impl Error {
 
     /// Adds the address of the block, unless a deeper layer has added one.
     #[must_use]
-    pub fn at_address(mut self, address: impl fmt::Display) -> Self {
+    pub(crate) fn at_address(mut self, address: impl fmt::Display) -> Self {
         self.0.1.address.get_or_insert_with(|| address.to_string());
         self
     }

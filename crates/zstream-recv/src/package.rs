@@ -14,11 +14,9 @@ use std::sync::Arc;
 
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dsl::OpenMos;
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::pool::Dsl;
-use zstream_dsl::prop::table::Property;
+use zstream_dsl::prop::Property;
 use zstream_dsl::write::Setting;
+use zstream_dsl::{CryptoKey, Dsl, OpenMos};
 use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;

@@ -1,7 +1,7 @@
 //! Reasons to refuse a receive before anything is changed.
 
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dsl::erratum::Erratum;
+use zstream_dsl::Erratum;
 use zstream_format::errno::Errno;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;

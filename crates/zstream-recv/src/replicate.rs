@@ -9,9 +9,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use zstream_dmu::ids::Guid;
-use zstream_dsl::OpenMos;
-use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::Tx;
+use zstream_dsl::{Dsl, OpenMos};
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
 use crate::engine::Receiving;

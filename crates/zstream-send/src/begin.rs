@@ -4,7 +4,7 @@ use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::crypt::KeyFormat;
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, VersionInfo};
 use zstream_format::nvlist::{NvList, Packed};
 use zstream_format::object_type::ObjsetType;
@@ -13,7 +13,7 @@ use zstream_format::record::{BEGIN_MAGIC, Begin, Header};
 use crate::error::{Error, Fault, Result};
 use crate::form::ORDER;
 use crate::output::{Output, Payload};
-use crate::plan::{Plan, Source};
+use crate::plan::{Source, StreamPlan};
 
 /// The first filesystem version with system attributes, and so with spill blocks (`ZPL_VERSION_SA`).
 const SA_VERSION: u64 = 5;
@@ -25,7 +25,7 @@ const LIST_ALIGN: usize = 8;
 ///
 /// # Errors
 /// Fails if the version of the filesystem cannot be read, and if a form that the dataset requires is not requested.
-pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
+pub(crate) fn features(plan: &StreamPlan) -> Result<FeatureFlags> {
     let (source, form, active) = (&plan.source, plan.form, plan.source.active);
     let mut features = FeatureFlags::empty();
     let mut set = |flag, wanted| features.set(flag, wanted);
@@ -58,7 +58,7 @@ pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
 }
 
 /// Returns `true` if the stream continues another. Object 0 at offset 0 is the start.
-pub(crate) fn is_resuming(plan: &Plan) -> bool {
+pub(crate) fn is_resuming(plan: &StreamPlan) -> bool {
     plan.resume.is_some_and(|resume| resume.object.0 != 0 || resume.offset != 0)
 }
 
@@ -74,7 +74,7 @@ fn has_system_attributes(source: &Source) -> Result<bool> {
 }
 
 /// Writes BEGIN and its list.
-pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>) -> Result<()> {
+pub(crate) fn begin(plan: &StreamPlan, features: FeatureFlags, output: &mut Output<'_>) -> Result<()> {
     let source = &plan.source;
     let mut flags = BeginFlags::SPILL_BLOCK;
     flags.set(BeginFlags::CLONE, plan.base.as_ref().is_some_and(|base| base.is_origin));
@@ -110,7 +110,7 @@ pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>
 }
 
 /// Returns the list after BEGIN; its entries are in the order of OpenZFS.
-fn list(plan: &Plan, features: FeatureFlags) -> NvList {
+fn list(plan: &StreamPlan, features: FeatureFlags) -> NvList {
     let (source, base) = (&plan.source, plan.base.as_ref());
     let mut list = NvList::new();
     let redacted = plan.redact.as_ref().map(|redact| redact.snapshots().to_vec());

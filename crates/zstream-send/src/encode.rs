@@ -15,7 +15,7 @@ use zstream_format::record::{
 };
 
 use crate::error::{Error, Result};
-use crate::form::{Form, OLD_BLOCK_BYTES_MAX, ORDER};
+use crate::form::{BlockForm, OLD_BLOCK_BYTES_MAX, ORDER};
 use crate::load::{Content, Loaded, LoadedBatch};
 use crate::output::{Output, Payload};
 use crate::progress::{Replaced, Sent};
@@ -272,7 +272,7 @@ impl<'a> Encoder<'a> {
         object_type: ObjectType,
         block_bytes: u64,
     ) -> Result<()> {
-        let (range, form) = (&loaded.range, loaded.form.unwrap_or(Form::Logical));
+        let (range, form) = (&loaded.range, loaded.form.unwrap_or(BlockForm::Logical));
         let object = ObjectId(range.object);
         let (payload, replaced) = match &loaded.content {
             Content::None => (Payload::from(&[][..]), false),
@@ -302,13 +302,13 @@ impl<'a> Encoder<'a> {
         }
         let plain = || Write::plain(object, object_type, offset, block_bytes, self.to_guid);
         match form {
-            Form::Embedded => self.embedded(object, offset, block_bytes, pointer),
-            Form::Split => self.split(object, object_type, offset, block_bytes, payload),
+            BlockForm::Embedded => self.embedded(object, offset, block_bytes, pointer),
+            BlockForm::Split => self.split(object, object_type, offset, block_bytes, payload),
             _ if replaced => {
                 let write = plain();
                 self.write(write, payload)
             }
-            Form::Stored | Form::Compressed | Form::Logical => {
+            BlockForm::Stored | BlockForm::Compressed | BlockForm::Logical => {
                 let write = self.keyed_write(plain(), form, pointer);
                 self.write(write, payload)
             }
@@ -322,9 +322,9 @@ impl<'a> Encoder<'a> {
 
     /// Sets the compression and the encryption parameters of the payload, and the key for deduplicated streams: the checksum
     /// of the stored block, if it is that of the payload.
-    fn keyed_write(&self, mut write: Write, form: Form, pointer: &BlockPointer) -> Write {
-        let raw = form == Form::Stored;
-        if form != Form::Logical {
+    fn keyed_write(&self, mut write: Write, form: BlockForm, pointer: &BlockPointer) -> Write {
+        let raw = form == BlockForm::Stored;
+        if form != BlockForm::Logical {
             write.compression = pointer.compression();
             write.compressed_size = pointer.psize();
         }

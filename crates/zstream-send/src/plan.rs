@@ -8,15 +8,13 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
-use zstream_dmu::mos::features::Features;
+use zstream_dmu::mos::Features;
 use zstream_dmu::objset::Objset;
 use zstream_dsl::bookmark::Bookmark;
-use zstream_dsl::dataset::{Dataset, feature};
+use zstream_dsl::dataset::{Dataset, DatasetFlags, feature};
 use zstream_dsl::error::Result;
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::phys::DatasetFlags;
-use zstream_dsl::pool::Dsl;
 use zstream_dsl::redact::RedactionList;
+use zstream_dsl::{CryptoKey, Dsl};
 
 /// The dataset to send: a snapshot, a head that does not change, or the saved state of a receive (`dspp->to_ds`).
 pub struct Source {
@@ -169,7 +167,7 @@ impl Base {
 
 /// The form of the blocks in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Form {
+pub struct StreamForm {
     /// `true` to send blocks above 128 KiB without splitting them (`-L`).
     pub large_blocks: bool,
     /// `true` to send embedded blocks as embedded (`-e`).
@@ -249,13 +247,13 @@ impl Default for Options {
 }
 
 /// The plan of one substream: its source, its base and its form.
-pub struct Plan {
+pub struct StreamPlan {
     /// The dataset to send.
     pub source: Source,
     /// The source of the increment; `None` for a full stream.
     pub base: Option<Base>,
     /// The form of the blocks.
-    pub form: Form,
+    pub form: StreamForm,
     /// The blocks to redact (`--redact`): the list of a redaction bookmark of the source.
     pub redact: Option<Arc<RedactionList>>,
     /// The point at which to resume.
@@ -264,14 +262,14 @@ pub struct Plan {
     pub options: Options,
 }
 
-impl Plan {
+impl StreamPlan {
     /// Creates the plan of a full stream with default options.
     #[must_use]
     pub fn new(source: Source) -> Self {
         Self {
             source,
             base: None,
-            form: Form::default(),
+            form: StreamForm::default(),
             redact: None,
             resume: None,
             options: Options::default(),

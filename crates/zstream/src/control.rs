@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use zstream_dmu::pool::Notice;
-use zstream_recv::host::Note as ReceiveNote;
-use zstream_send::note::Note as SendNote;
+use zstream_recv::Note as ReceiveNote;
+use zstream_send::Note as SendNote;
 use zstream_zpl::node::{FileType, Node};
 
 use crate::error::{Cause, Error};

@@ -8,9 +8,7 @@ use std::fmt::Display;
 use zstream_dsl::OpenMos;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::error::{Error as DatasetError, Result as DatasetResult};
-use zstream_dsl::hold::Hold;
-use zstream_dsl::prop::parse::Parsed;
-use zstream_dsl::prop::table::Types;
+use zstream_dsl::prop::{Parsed, Types};
 use zstream_dsl::write::{Reach, Setting, Tx, WritablePool};
 use zstream_format::errno::Errno;
 use zstream_zpl::settings::unlinked;
@@ -155,8 +153,11 @@ pub struct Held {
 pub fn holds<S: AsRef<str>>(open: &OpenPool, names: &[S], recursive: bool) -> Result<Vec<Held>> {
     let mut all = Vec::new();
     let mut add = |snapshot: &Dataset| -> DatasetResult<()> {
-        let held = |hold: Hold| Held { snapshot: snapshot.name().to_owned(), tag: hold.tag, time: hold.time };
-        all.extend(snapshot.holds()?.into_iter().map(held));
+        all.extend(snapshot.holds()?.into_iter().map(|hold| Held {
+            snapshot: snapshot.name().to_owned(),
+            tag: hold.tag,
+            time: hold.time,
+        }));
         Ok(())
     };
     for name in names.iter().map(AsRef::as_ref) {

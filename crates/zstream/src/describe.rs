@@ -6,10 +6,9 @@ use zstream_dmu::ids::Txg;
 
 use zstream_dmu::mos::{Feature, FeatureState};
 use zstream_dmu::pool::{Notice, Pool};
-use zstream_dmu::vdev::config::PoolState;
-use zstream_dmu::vdev::{Vdev, VdevState};
-use zstream_dsl::erratum::Erratum;
-use zstream_dsl::lines::Lines;
+use zstream_dmu::vdev::{PoolState, Vdev, VdevState};
+use zstream_dsl::Erratum;
+use zstream_dsl::scrub::Lines;
 use zstream_format::ids::Guid;
 
 use crate::error::Result;

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
-use zstream_dmu::vdev::config::PoolState;
+use zstream_dmu::vdev::PoolState;
 use zstream_dsl::error::{Error as DatasetError, Fault as DatasetFault};
 use zstream_format::errno::Errno;
 use zstream_format::stream;
 use zstream_recv::error::Error as ReceiveFault;
-use zstream_send::refusal::Refusal;
+use zstream_send::Refusal;
 use zstream_view::ViewError;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 

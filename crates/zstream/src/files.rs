@@ -1,8 +1,8 @@
 //! Lists of files.
 
-use zstream_zpl::fs::Filesystem;
+use zstream_zpl::Filesystem;
+use zstream_zpl::Visit;
 use zstream_zpl::node::Node;
-use zstream_zpl::walk::Visit;
 
 use crate::error::{Cause, Error};
 use crate::place::source::joined;

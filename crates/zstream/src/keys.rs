@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::Mos;
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::error::{Error as DatasetError, Fault, Result as DatasetResult};
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::prop::parse::Parsed;
-use zstream_dsl::prop::table::Property;
-use zstream_dsl::prop::value::Value;
-use zstream_dsl::prop::{Props, Subject};
+use zstream_dsl::prop::{Parsed, Property, Props, Subject, Value};
 use zstream_dsl::write::WritablePool;
 use zstream_format::errno::Errno;
 
@@ -261,7 +258,7 @@ fn stored_location(root: &Arc<Dir>) -> DatasetResult<String> {
 
 #[cfg(test)]
 mod tests {
-    use zstream_dsl::prop::parse::parse_assignment;
+    use zstream_dsl::prop::parse_assignment;
 
     use super::*;
 

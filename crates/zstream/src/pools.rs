@@ -2,15 +2,13 @@
 
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::mos::features::FEATURES;
+use zstream_dmu::mos::FEATURES;
 use zstream_dmu::mos::{Feature, Features};
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::pool::directory_object;
-use zstream_dmu::pool::maintained::check_can_enable;
-use zstream_dmu::pool::properties::{PoolChange, STORED, upgrade_features};
-use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, directory_object, upgrade_features};
+use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::zap::Zap;
-use zstream_dsl::prop::value::{Source, Value, nice_number};
+use zstream_dsl::prop::{Source, Value, nice_number};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 

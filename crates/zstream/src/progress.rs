@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use zstream_dsl::prop::value::{nice_bytes, nice_number};
+use zstream_dsl::prop::{nice_bytes, nice_number};
 use zstream_send::job::Step;
 
 use crate::text::{Clock, columns, line};

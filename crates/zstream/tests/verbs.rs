@@ -15,14 +15,12 @@ use zstream::{
 };
 use zstream_dmu::device::{Memory, OpenDevice as _};
 use zstream_dmu::error::Fault as PoolFault;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::error::{Fault, Kind};
-use zstream_dsl::prop::parse::parse_assignment;
-use zstream_dsl::prop::table::Types;
+use zstream_dsl::prop::{Types, parse_assignment};
 use zstream_format::errno::Errno;
 use zstream_recv::error::Fault as ReceiveFault;
-use zstream_recv::refusal::Refusal as ReceiveRefusal;
-use zstream_recv::request::Naming;
+use zstream_recv::{Naming, Refusal as ReceiveRefusal};
 
 /// Bytes of the large file: several pieces of all verbs.
 const LARGE_BYTES: usize = 20 << 20;

@@ -22,16 +22,16 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-dmu",
         "ids blkptr error lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
-         partition host intent_log mos random vdev zio tree zap range_set receive_store objset traverse space tx pool",
+         partition host intent_log mos random vdev zio tree zap range_set receive_store objset traverse space tx pool testing",
     ),
     (
         "zstream-dsl",
         "error phys name redact reader pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
-         resume scrub write",
+         resume scrub write testing",
     ),
     (
         "zstream-zpl",
-        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer",
+        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer testing",
     ),
     ("zstream-view", "source index objects raw view open"),
     (

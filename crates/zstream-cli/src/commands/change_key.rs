@@ -1,7 +1,7 @@
 //! `zstream change-key` and `zstream load-key -n`: wrapping keys, changed and verified as by `zfs`.
 
 use zstream::keys::{KeyChange, KeyCheck};
-use zstream_dsl::prop::parse::parse_assignment;
+use zstream_dsl::prop::parse_assignment;
 
 use crate::change::change;
 use crate::failure::Failure;

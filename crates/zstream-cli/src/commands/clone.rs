@@ -1,7 +1,7 @@
 //! `zstream clone` and `zstream promote`: writable copies of snapshots, as `zfs` makes them.
 
 use zstream::Keys;
-use zstream_dsl::prop::parse::parse_assignment;
+use zstream_dsl::prop::parse_assignment;
 
 use crate::change::change;
 use crate::failure::Failure;

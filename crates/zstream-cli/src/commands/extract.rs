@@ -8,7 +8,7 @@ use zstream::extract::{
     ExtractOptions, Extracted, image_name, listed, to_archive, to_directory_with, to_image,
 };
 use zstream::{Control, Event, Request, Source};
-use zstream_zpl::fs::Filesystem;
+use zstream_zpl::Filesystem;
 
 use crate::failure::Failure;
 use crate::files;

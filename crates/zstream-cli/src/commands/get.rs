@@ -2,8 +2,7 @@
 
 use zstream::json::JsonProperty;
 use zstream::list::{PropertyName as Wanted, PropertyRow as Row, Selection, property_rows, select_existing};
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::value::Found;
+use zstream_dsl::prop::{PropertyValue, Props};
 
 use crate::datasets::{TableOptions, fields};
 use crate::failure::Failure;
@@ -70,7 +69,9 @@ impl Args {
             ("name", _) => row.dataset.name().to_owned(),
             ("property", _) => row.property.name().to_owned(),
             ("value", found) => row.property.show_found(found.as_ref(), literal),
-            ("received", Some(Found { received: Some(value), .. })) => row.property.show(value, literal),
+            ("received", Some(PropertyValue { received: Some(value), .. })) => {
+                row.property.show(value, literal)
+            }
             ("source", Some(found)) => found.source.to_string(),
             _ => "-".to_owned(),
         };

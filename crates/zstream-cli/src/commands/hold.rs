@@ -1,7 +1,7 @@
 //! `zstream hold`, `release` and `holds`: holds, which prevent the destruction of snapshots, as in `zfs`.
 
 use zstream::Held;
-use zstream_dsl::prop::value::time;
+use zstream_dsl::prop::time;
 
 use crate::change::change;
 use crate::failure::Failure;

@@ -4,10 +4,8 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Instant;
 
 use zstream::{Control, Error, Event, ReceiveError, ReceiveRequest, Receiver, abort_receive};
-use zstream_dsl::prop::value::nice_number;
-use zstream_recv::engine::Received;
-use zstream_recv::host::Note;
-use zstream_recv::request::Naming;
+use zstream_dsl::prop::nice_number;
+use zstream_recv::{Naming, Note, Received};
 
 use crate::change::{change, command_line};
 use crate::failure::Failure;

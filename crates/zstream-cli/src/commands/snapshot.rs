@@ -1,7 +1,7 @@
 //! `zstream snapshot`: snapshots, as `zfs snapshot` makes them.
 
 use zstream::{SnapshotOptions, snapshot_with};
-use zstream_dsl::prop::parse::parse_assignment;
+use zstream_dsl::prop::parse_assignment;
 
 use crate::change::change;
 use crate::failure::Failure;

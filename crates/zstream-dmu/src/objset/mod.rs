@@ -3,7 +3,7 @@
 //! [`ObjsetBlock`] declares the layout. A missing tail is read as zeros.
 
 mod open;
-pub mod writer;
+pub(crate) mod writer;
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use crate::ids::{Bookmark, ObjectId};
 use crate::intent_log::ZilHeader;
 
 pub use self::open::Objset;
+pub use self::writer::{ObjsetWriter, OwnersOf, RedundantMetadata, SetProperties};
 
 /// The end of the object numbers (`DN_MAX_OBJECT`).
 pub const OBJECTS_MAX: u64 = 1 << 48;

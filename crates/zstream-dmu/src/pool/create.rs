@@ -55,7 +55,7 @@ use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
 /// The first transaction group of a pool (`TXG_INITIAL`).
-pub const TXG_INITIAL: Txg = Txg(4);
+pub(crate) const TXG_INITIAL: Txg = Txg(4);
 
 /// The default sector size of new pools: 4 KiB, so that an image can be copied to any disk.
 pub const ASHIFT_DEFAULT: u8 = 12;
@@ -277,7 +277,9 @@ impl PoolWriter {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            #[cfg(any(test, feature = "testing"))]
             whole_max: None,
+            #[cfg(any(test, feature = "testing"))]
             is_uncompressed: false,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));

@@ -64,7 +64,7 @@ const OTHERS_MAX: usize = 4;
 
 /// Adds descriptions of other files to an error that there is no pool.
 #[must_use]
-pub fn explain(error: Error, mut others: Vec<String>) -> Error {
+pub(crate) fn explain(error: Error, mut others: Vec<String>) -> Error {
     let Fault::NoSuchPool { wanted, there, .. } = error.fault() else { return error };
     if !there.is_empty() {
         return error;
@@ -187,7 +187,7 @@ fn examine_opened(path: &Path, device: Arc<dyn Device>) -> Result<Candidate, Not
 /// # Errors
 /// Fails if a member cannot be opened, if another writer has locked it, if its labels are missing, and if it has no
 /// path.
-pub fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
+pub(crate) fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
     let reopen = |candidate: &Candidate| {
         let name = &candidate.member.name;
         let place = |error: Error| error.on_vdev(name);

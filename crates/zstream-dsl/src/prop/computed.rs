@@ -4,7 +4,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::KeyFormat;
 
 use super::table::{Property, Types};
-use super::value::{Found, Source, Value};
+use super::value::{PropertyValue, Source, Value};
 use super::{Props, Subject, default, index, lookup};
 use crate::bookmark::{Bookmark, BookmarkFlags};
 use crate::dataset::{Dataset, Dir};
@@ -31,7 +31,7 @@ type Known = Option<Value>;
 
 impl Props {
     /// Returns a computed property. The outer option is `None` for other properties, the inner one if there is no value.
-    pub(super) fn computed(&self, property: &Property) -> Result<Option<Option<Found>>> {
+    pub(super) fn computed(&self, property: &Property) -> Result<Option<Option<PropertyValue>>> {
         let known = match &self.subject {
             Subject::Bookmark(bookmark, dir) => Some(of_bookmark(bookmark, dir, property.name)?),
             Subject::Dataset(dataset) => self.of_dataset(dataset, property)?,
@@ -41,7 +41,8 @@ impl Props {
             "volblocksize" if *value == default(property) => Source::Default,
             _ => Source::None,
         };
-        Ok(known.map(|known| known.map(|value| Found { source: source(&value), value, received: None })))
+        Ok(known
+            .map(|known| known.map(|value| PropertyValue { source: source(&value), value, received: None })))
     }
 
     fn of_dataset(&self, dataset: &Dataset, property: &Property) -> Result<Option<Known>> {

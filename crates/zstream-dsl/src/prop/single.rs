@@ -11,7 +11,7 @@ use zstream_dmu::objset::{GROUP_USED_OBJECT, Objset, ObjsetFlags, PROJECT_USED_O
 use zstream_dmu::zap::Zap;
 use zstream_format::object_type::ObjsetType;
 
-use super::value::{Found, Source, Value, nice_bytes, nice_number};
+use super::value::{PropertyValue, Source, Value, nice_bytes, nice_number};
 use super::{Props, Subject, is_locked};
 use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
@@ -121,7 +121,7 @@ impl Props {
     ///
     /// # Errors
     /// Fails if its source cannot be read.
-    pub fn single(&self, single: &Single) -> Result<Option<Found>> {
+    pub fn single(&self, single: &Single) -> Result<Option<PropertyValue>> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         let number = match &single.what {
             What::Written(snapshot) => written_since(dataset, snapshot)?,
@@ -133,7 +133,8 @@ impl Props {
                 None => None,
             },
         };
-        let found = |number| Found { value: Value::Number(number), source: Source::Local, received: None };
+        let found =
+            |number| PropertyValue { value: Value::Number(number), source: Source::Local, received: None };
         Ok(number.map(found))
     }
 

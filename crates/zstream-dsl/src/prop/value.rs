@@ -58,7 +58,7 @@ impl std::fmt::Display for Source {
 
 /// A property of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct PropertyValue {
     /// The value that applies.
     pub value: Value,
     /// The source of the value.

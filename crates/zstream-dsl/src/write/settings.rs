@@ -1,8 +1,8 @@
 //! Write settings of a dataset, which follow from its properties.
 
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::objset::writer::{RedundantMetadata, SetProperties};
-use zstream_dmu::zio::write::Protection;
+use zstream_dmu::objset::{RedundantMetadata, SetProperties};
+use zstream_dmu::zio::Protection;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::compress::Compression;
 

@@ -1,6 +1,7 @@
 //! Records OBJECT and OBJECT_RANGE, which bring objects into the sender's form (`receive_object`,
 //! `receive_handle_existing_object`).
 
+use zstream_dmu::ReceiveStore;
 use zstream_dmu::blkptr::CryptKind;
 use zstream_dmu::block::StoredCrypt;
 use zstream_dmu::dnode::NewObject;
@@ -8,7 +9,6 @@ use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectInfo;
 use zstream_dmu::object_store::Kept;
-use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::byteswap;
 use zstream_format::effect::{self, Change, Present, pointer_count};
 use zstream_format::flags::RangeFlags;

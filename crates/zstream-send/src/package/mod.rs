@@ -28,7 +28,7 @@ use crate::error::{Error, Fault};
 use crate::refusal::Refusal;
 
 /// The maximum size of a list that libzfs receives, and so sends, in bytes (`SENDRECV_MAX_NVLIST`).
-pub const LIST_BYTES_MAX: usize = 64 << 20;
+pub const PACKAGE_LIST_BYTES_MAX: usize = 64 << 20;
 
 /// The header before the substreams of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,9 +24,8 @@ use std::collections::{BTreeMap, HashMap};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::random::Random;
-use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::zap::{Value, Zap, ZapMut};
+use zstream_dmu::{Random, RangeSet};
 use zstream_format::object_type::ObjsetType;
 
 use self::names::Rules;

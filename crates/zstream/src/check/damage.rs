@@ -12,11 +12,9 @@ use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zio::BlockCheck;
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::lines::Lines;
-use zstream_dsl::scrub::{Part, readable_objset};
+use zstream_dsl::scrub::{Lines, Part, readable_objset};
 use zstream_format::object_type::ObjsetType;
-use zstream_zpl::fs::Filesystem;
-use zstream_zpl::paths::{Paths, Wanted};
+use zstream_zpl::{Filesystem, PathQuery, Paths};
 
 use crate::place::keys::unlock;
 use crate::place::{Keys, OpenPool};
@@ -210,7 +208,7 @@ fn dataset(dataset: &Dataset, keys: &dyn Keys, mut objects: Objects, damaged: &m
     let dnodes = objects.remove(&ObjectId(0)).unwrap_or_default();
     let lost: Vec<Range<u64>> =
         dnodes.iter().filter(|block| block.is_lost()).map(|block| dnode_range(&set, block.at)).collect();
-    let wanted = Wanted { objects: objects.keys().copied().collect(), ranges: lost.clone() };
+    let wanted = PathQuery { objects: objects.keys().copied().collect(), ranges: lost.clone() };
     let paths = match set.objset_type() {
         ObjsetType::ZFS => Filesystem::open(&*set).map(|fs| fs.paths(&wanted)).unwrap_or_default(),
         _ => Paths::default(),

@@ -20,10 +20,8 @@ use std::ops::Range;
 
 use tar::{Builder, EntryType, Header};
 use zstream_dmu::ids::ObjectId;
-use zstream_zpl::content::Content;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Node};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Content, Filesystem, Visit};
 
 use super::{LOST_ACL, Report, What, has_acl, xattr_name};
 use crate::error::{Error, Result};

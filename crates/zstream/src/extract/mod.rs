@@ -14,10 +14,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use zstream_dmu::object_set::ObjectSet;
-use zstream_zpl::content::Content;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::Node;
-use zstream_zpl::volume;
+use zstream_zpl::{Content, Filesystem, volume};
 
 use self::archive::Archive;
 use self::tree::Tree;

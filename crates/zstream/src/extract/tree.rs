@@ -11,10 +11,8 @@ use std::os::fd::AsRawFd as _;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use zstream_dmu::ids::ObjectId;
-use zstream_zpl::fs::Filesystem;
-use zstream_zpl::fuid::Fuid;
 use zstream_zpl::node::{FileType, Node, Time};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, Fuid, Visit};
 
 use super::{CopyError, ExtractOptions, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
 use crate::error::Result;

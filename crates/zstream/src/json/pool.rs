@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use zstream_dmu::vdev::DamageCause;
-use zstream_dsl::erratum::Erratum;
+use zstream_dsl::Erratum;
 
 use crate::check::{Damaged, DamagedBlock, PoolCheck};
 use crate::describe::{PoolDescription, VdevDescription};

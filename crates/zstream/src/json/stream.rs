@@ -10,7 +10,7 @@ use zstream_format::nvlist::{NvString, NvValue};
 use zstream_format::place::Place;
 use zstream_format::summary::{Dataset, Package, Snapshot, Stream, Summary};
 use zstream_format::verify::{Note, Verdict};
-use zstream_recv::engine::Received;
+use zstream_recv::Received;
 
 use crate::info::{encryption, property_text, record_counts};
 

@@ -1,8 +1,6 @@
 //! Datasets and pools as `zfs list -j`, `zfs get -j` and `zpool get -j` print them, in their order.
 
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::Types;
-use zstream_dsl::prop::value::{Found, Source};
+use zstream_dsl::prop::{PropertyValue, Props, Source, Types};
 
 use crate::list::PropertyName;
 
@@ -17,7 +15,7 @@ pub struct JsonProperty {
 impl JsonProperty {
     /// The value and source of a property; `-` if there is none.
     #[must_use]
-    pub fn new(wanted: &PropertyName, found: Option<&Found>, literal: bool) -> Self {
+    pub fn new(wanted: &PropertyName, found: Option<&PropertyValue>, literal: bool) -> Self {
         let source = found.map_or(&Source::None, |found| &found.source);
         let data = match source {
             Source::Inherited(from) => from.clone(),

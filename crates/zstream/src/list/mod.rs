@@ -4,14 +4,12 @@ mod rows;
 
 use std::cmp::Ordering;
 
+use zstream_dsl::Named;
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::error::Error as DslError;
-use zstream_dsl::find::Found as Named;
-use zstream_dsl::prop::single::Single;
-use zstream_dsl::prop::space::PoolSpace;
-use zstream_dsl::prop::table::{Kind, PROPERTIES, Property, Types};
-use zstream_dsl::prop::value::{Found, Value};
-use zstream_dsl::prop::{Props, Subject};
+use zstream_dsl::prop::{
+    Kind, PROPERTIES, PoolSpace, Property, PropertyValue, Props, Single, Subject, Types, Value,
+};
 use zstream_zpl::settings::setting;
 
 pub use self::rows::{PropertyRow, Row, SortKey, property_rows, rows};
@@ -112,7 +110,7 @@ impl PropertyName {
     ///
     /// # Errors
     /// The pool cannot be read.
-    pub fn of(&self, props: &Props) -> Result<Option<Found>> {
+    pub fn of(&self, props: &Props) -> Result<Option<PropertyValue>> {
         Ok(match self {
             Self::Native(property) => props.get(property)?,
             Self::User(name) => props.user(name)?,
@@ -122,7 +120,7 @@ impl PropertyName {
 
     /// A value as text, as [`show`](Self::show); `-` if there is none.
     #[must_use]
-    pub fn show_found(&self, found: Option<&Found>, literal: bool) -> String {
+    pub fn show_found(&self, found: Option<&PropertyValue>, literal: bool) -> String {
         found.map_or_else(|| "-".to_owned(), |found| self.show(&found.value, literal))
     }
 
@@ -317,7 +315,7 @@ pub fn by_name(a: &Props, b: &Props) -> Ordering {
 ///
 /// # Errors
 /// The pool cannot be read.
-pub fn all_properties(props: &Props) -> Result<Vec<(PropertyName, Found)>> {
+pub fn all_properties(props: &Props) -> Result<Vec<(PropertyName, PropertyValue)>> {
     let mut all = Vec::new();
     for property in PROPERTIES.iter().filter(|property| !property.hidden) {
         if let Some(found) = props.get(property)? {

@@ -2,8 +2,7 @@
 
 use std::cmp::Ordering;
 
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::value::{Found, Source};
+use zstream_dsl::prop::{PropertyValue, Props, Source};
 
 use super::{PropertyName, all_properties, by_name};
 use crate::control::{Control, Warning};
@@ -16,7 +15,7 @@ pub struct Row {
     /// The dataset.
     pub dataset: Props,
     /// The value of each column's property, where the dataset has one.
-    pub values: Vec<Option<Found>>,
+    pub values: Vec<Option<PropertyValue>>,
 }
 
 /// A property to sort by.
@@ -58,7 +57,7 @@ fn unreadable(dataset: &Props, source: Error) -> Warning {
 }
 
 /// The order of two rows by the values of the keys.
-fn compare(a: &[Option<Found>], b: &[Option<Found>], keys: &[SortKey]) -> Ordering {
+fn compare(a: &[Option<PropertyValue>], b: &[Option<PropertyValue>], keys: &[SortKey]) -> Ordering {
     let each = a.iter().zip(b).zip(keys).map(|((a, b), key)| match (a, b) {
         (Some(a), Some(b)) if key.descending => b.value.cmp(&a.value),
         (Some(a), Some(b)) => a.value.cmp(&b.value),
@@ -76,7 +75,7 @@ pub struct PropertyRow<'a> {
     /// The property.
     pub property: PropertyName,
     /// Its value and the source of that, if it has one.
-    pub found: Option<Found>,
+    pub found: Option<PropertyValue>,
 }
 
 impl PropertyRow<'_> {
@@ -119,12 +118,12 @@ pub fn property_rows<'a>(
 
 #[cfg(test)]
 mod tests {
-    use zstream_dsl::prop::value::Value;
+    use zstream_dsl::prop::Value;
 
     use super::*;
 
-    fn found(number: u64) -> Option<Found> {
-        Some(Found { value: Value::Number(number), source: Source::None, received: None })
+    fn found(number: u64) -> Option<PropertyValue> {
+        Some(PropertyValue { value: Value::Number(number), source: Source::None, received: None })
     }
 
     fn keys(descending: &[bool]) -> Vec<SortKey> {

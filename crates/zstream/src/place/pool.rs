@@ -8,11 +8,10 @@ use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::history::Event as HistoryEvent;
 use zstream_dmu::pool::scan::{self, Candidate};
-use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
-use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::vdev::{Member, Vdev};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_dsl::write::WritablePool;
 
 use crate::control::{Control, Warning};

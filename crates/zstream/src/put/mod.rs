@@ -18,12 +18,12 @@ use std::io::{self, Read, Seek as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use zstream_dmu::Random;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dmu::random::Random;
+use zstream_dmu::objset::ObjsetWriter;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dmu::zap::Value;
 use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::stored_number;

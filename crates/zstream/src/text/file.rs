@@ -1,7 +1,7 @@
 //! Attributes of files as text, as `ls -l` shows them.
 
-use zstream_zpl::fs::Filesystem;
-use zstream_zpl::fuid::Fuid;
+use zstream_zpl::Filesystem;
+use zstream_zpl::Fuid;
 use zstream_zpl::node::{FileType, Node, Time};
 
 use super::{Utc, file_name};

@@ -11,10 +11,8 @@ use zstream_dsl::name::Name;
 use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
 use zstream_send::job::Step;
-use zstream_send::package::LIST_BYTES_MAX;
-use zstream_send::plan::{Form, Options};
-use zstream_send::refusal::Refusal;
-use zstream_send::{Progress, Replaced};
+use zstream_send::plan::{Options, StreamForm};
+use zstream_send::{PACKAGE_LIST_BYTES_MAX, Progress, Refusal, Replaced};
 
 use crate::failure::Failure;
 use crate::output;
@@ -176,7 +174,7 @@ impl Args {
     }
 
     fn sender<'p>(&self, open: &'p OpenPool, token: Option<&ResumeToken>) -> zstream::Result<Sender<'p>> {
-        let form = Form {
+        let form = StreamForm {
             large_blocks: self.large_block || self.raw,
             embedded: self.embed || self.raw,
             compressed: self.compressed || self.raw,
@@ -200,7 +198,7 @@ impl Args {
             redact: self.redact.clone(),
             saved: self.saved,
             form,
-            list_bytes_max: list_bytes.unwrap_or(LIST_BYTES_MAX),
+            list_bytes_max: list_bytes.unwrap_or(PACKAGE_LIST_BYTES_MAX),
             ..Request::new(self.name.clone().unwrap_or_default())
         };
         let mut control = Control::new().watched_by(|event| match event {
