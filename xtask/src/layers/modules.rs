@@ -45,12 +45,12 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "layers text error control pipe place pools list create put extract check datasets receive send verify \
-         replicate",
+        "layers text error control mapped pipe place files dump edits info describe pools list create keys put extract \
+         check progress json datasets receive send verify replicate",
     ),
     (
         "zstream-cli",
-        "started text failure prompt pool change mapped progress input output files datasets json interrupt \
+        "started text failure prompt pool change progress input output files datasets interrupt \
          commands cli",
     ),
     (

@@ -97,6 +97,14 @@ pub enum Error {
         /// The reason.
         source: Cause,
     },
+    /// A key opens its encryption root, but not everything that inherits it.
+    #[error("the key of {root} does not open {}", locked.join(", "))]
+    StillLocked {
+        /// The encryption root.
+        root: String,
+        /// The datasets that remain locked.
+        locked: Vec<String>,
+    },
     /// A new dataset cannot be encrypted as requested.
     #[error("cannot {action} '{name}': {fault}")]
     Encryption {
@@ -204,6 +212,7 @@ impl Error {
             | Self::Receive(_)
             | Self::Discard(_)
             | Self::NoKey { .. }
+            | Self::StillLocked { .. }
             | Self::Encryption { .. }
             | Self::Member { .. }
             | Self::Put { .. }
@@ -239,7 +248,7 @@ impl Error {
             Self::Send(refusal) => refusal.errno(),
             Self::Receive(error) => error.errno(),
             Self::Discard(error) => error.errno(),
-            Self::NoKey { .. } => Errno::EACCES,
+            Self::NoKey { .. } | Self::StillLocked { .. } => Errno::EACCES,
             Self::Member { fault, .. } => fault.errno(),
             Self::File { source, .. }
             | Self::Target { source, .. }

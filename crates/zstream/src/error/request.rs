@@ -39,6 +39,15 @@ pub enum Request {
     /// There is no property of this name.
     #[error("bad property {0:?}")]
     NoSuchProperty(String),
+    /// A change of keys does not set this property.
+    #[error("property {0} cannot be set here; only keyformat, keylocation and pbkdf2iters")]
+    NotOfKey(String),
+    /// A change to an inherited key does not set this property.
+    #[error("property {0} cannot be set with -i")]
+    NotWithInheritedKey(String),
+    /// A property that is given twice.
+    #[error("property '{0}' specified multiple times")]
+    Repeated(String),
     /// A property that is both set and excluded.
     #[error("property {0} is both set and excluded")]
     SetAndExcluded(String),

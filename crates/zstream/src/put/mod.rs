@@ -319,3 +319,33 @@ impl Target {
 fn target(path: &[u8], source: impl Into<Cause>) -> PutFault {
     PutFault::Target { path: path.to_vec(), source: source.into() }
 }
+
+/// The dataset of a target `DATASET[:/PATH]`, in whose name there may be colons, and the path in it: what follows the first colon that a slash follows.
+#[must_use]
+pub fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
+    match target.windows(2).position(|pair| pair == b":/") {
+        Some(at) => (&target[..at], &target[at + 1..]),
+        None => (target.strip_suffix(b":").unwrap_or(target), b""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_target;
+
+    #[test]
+    fn datasets_may_have_colons_in_their_names() {
+        for (target, name, path) in [
+            ("p", "p", ""),
+            ("p/fs", "p/fs", ""),
+            ("p:", "p", ""),
+            ("p:/", "p", "/"),
+            ("p/x:y", "p/x:y", ""),
+            ("p/x:y:", "p/x:y", ""),
+            ("p/x:y:/", "p/x:y", "/"),
+            ("a:b/x:y:/dir:/file", "a:b/x:y", "/dir:/file"),
+        ] {
+            assert_eq!(split_target(target.as_bytes()), (name.as_bytes(), path.as_bytes()), "{target}");
+        }
+    }
+}
