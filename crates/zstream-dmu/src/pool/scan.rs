@@ -25,6 +25,7 @@ pub const ENTRIES_MAX: usize = 100_000;
 
 /// A device with labels.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The device and the path at which it was found.
     pub member: Member,

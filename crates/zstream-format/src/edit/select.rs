@@ -50,6 +50,7 @@ pub enum Form {
 
 /// A substream that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selected {
     /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,

@@ -61,6 +61,7 @@ pub struct Found {
 
 /// A complete substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Whole {
     /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,
@@ -72,6 +73,7 @@ pub struct Whole {
 
 /// An incomplete substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Broken {
     /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,
@@ -94,6 +96,7 @@ pub enum Next {
 
 /// A point at which a stream resumes.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Point {
     /// The number of bytes of the file to keep: all before the record at the point.
     pub keep_bytes: u64,
