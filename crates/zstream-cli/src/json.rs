@@ -1,6 +1,6 @@
 //! Datasets and pools as `zfs list -j`, `zfs get -j` and `zpool get -j` print them, in their order.
 
-use zstream::list::PropertyName as Wanted;
+use zstream::list::PropertyName;
 use zstream_dsl::prop::{PropertyValue, Props, Source, Types};
 
 /// A property of a dataset, as text.
@@ -13,7 +13,7 @@ pub(crate) struct Property {
 
 impl Property {
     /// The value and source of a property; `-` if there is none.
-    pub(crate) fn new(wanted: &Wanted, found: Option<&PropertyValue>, literal: bool) -> Self {
+    pub(crate) fn new(wanted: &PropertyName, found: Option<&PropertyValue>, literal: bool) -> Self {
         let source = found.map_or(&Source::None, |found| &found.source);
         let kind = match source {
             Source::None => "NONE",

@@ -138,7 +138,7 @@ impl std::fmt::Debug for Receiving<'_> {
 }
 
 /// A dataset that is being filled.
-struct Job {
+struct ActiveReceive {
     /// The dataset or hidden clone that is filled.
     filled: ObjectId,
     /// The dataset that the hidden clone replaces.
@@ -298,7 +298,7 @@ impl<'p> Receiving<'p> {
         target: &Target,
         destination: Destination,
         settings: &[Assignment],
-    ) -> Result<Job> {
+    ) -> Result<ActiveReceive> {
         let begin = &opening.begin;
         let raw = opening.head().has(FeatureFlags::RAW);
         let is_insensitive = begin.flags.contains(BeginFlags::CI_DATA);
@@ -387,7 +387,7 @@ impl<'p> Receiving<'p> {
         self.pool.sync(filled, &mut set)?;
         self.pool.commit()?;
         let limits = self.limits()?;
-        Ok(Job {
+        Ok(ActiveReceive {
             filled,
             head,
             set,
@@ -477,7 +477,7 @@ impl<'p> Receiving<'p> {
     /// Applies all records up to END, and returns their number.
     fn fill<R: Read>(
         &mut self,
-        job: &mut Job,
+        job: &mut ActiveReceive,
         input: &mut Input<R>,
         opening: &Opening,
         progress: &mut dyn FnMut(u64),
@@ -518,7 +518,7 @@ impl<'p> Receiving<'p> {
     /// Reads all records up to END without applying them. Returns their number, and the space that their blocks need.
     fn measure<R: Read>(
         &mut self,
-        job: &Job,
+        job: &ActiveReceive,
         input: &mut Input<R>,
         opening: &Opening,
         progress: &mut dyn FnMut(u64),
@@ -536,7 +536,7 @@ impl<'p> Receiving<'p> {
 
     /// Checks, in a rehearsal, that the pool and quotas have room. The space counts as used for the snapshots that
     /// follow.
-    fn check_room(&mut self, job: &Job, needs: u64) -> Result<()> {
+    fn check_room(&mut self, job: &ActiveReceive, needs: u64) -> Result<()> {
         let head = job.head.unwrap_or(job.filled);
         let dir = self.pool.dsl().dataset_by_object(head)?.dir().object();
         let mut tx = self.pool.tx();
@@ -548,7 +548,7 @@ impl<'p> Receiving<'p> {
         Ok(tx.check_quotas(head)?)
     }
 
-    fn complete_group(&mut self, job: &mut Job) -> Result<()> {
+    fn complete_group(&mut self, job: &mut ActiveReceive) -> Result<()> {
         if let (Some((point, bytes)), true) = (job.point, job.keeps_point) {
             self.pool.tx().set_resume_point(job.filled, point, bytes)?;
         }
@@ -559,7 +559,7 @@ impl<'p> Receiving<'p> {
 
     fn end(
         &mut self,
-        job: &mut Job,
+        job: &mut ActiveReceive,
         opening: &Opening,
         target: &Target,
         settings: &[Assignment],
@@ -635,7 +635,7 @@ impl<'p> Receiving<'p> {
 
     /// Cleans up after a stream that was cut short or is damaged. What was received is kept to be resumed, or
     /// destroyed.
-    fn fail(&mut self, mut job: Job, error: Error) -> Error {
+    fn fail(&mut self, mut job: ActiveReceive, error: Error) -> Error {
         let is_pool = matches!(error.fault(), Fault::Pool(_));
         if is_pool || self.is_broken {
             self.is_broken = true;

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use zstream::list::{PropertyName as Wanted, Selection, all_properties};
+use zstream::list::{PropertyName, Selection, all_properties};
 use zstream_dsl::prop::{PropertyValue, Props, Source, Types};
 
 use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 /// A property of a dataset.
 struct Row<'a> {
     props: &'a Props,
-    wanted: Wanted,
+    wanted: PropertyName,
     found: Option<PropertyValue>,
 }
 
@@ -44,7 +44,8 @@ impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
         let names = || self.properties.split(',');
         let all = names().any(|name| name == "all");
-        let wanted: Result<Vec<_>, _> = names().filter(|name| *name != "all").map(Wanted::parse).collect();
+        let wanted: Result<Vec<_>, _> =
+            names().filter(|name| *name != "all").map(PropertyName::parse).collect();
         let wanted = wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
         let open = pool.open(self.names.first().map(String::as_str))?;
         let depth = match self.table.depth {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::io::Write as _;
 
-use zstream::list::{PropertyName as Wanted, Selection, by_name};
+use zstream::list::{PropertyName, Selection, by_name};
 use zstream_dsl::prop::{Props, Types, Value};
 
 use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
@@ -22,11 +22,11 @@ pub(crate) struct Args {
         default_values = ["name", "used", "available", "referenced", "mountpoint"])]
     columns: Vec<String>,
     /// Sort by this property, ascending; can be repeated
-    #[arg(short = 's', value_name = "PROPERTY", value_parser = Wanted::parse)]
-    ascending: Vec<Wanted>,
+    #[arg(short = 's', value_name = "PROPERTY", value_parser = PropertyName::parse)]
+    ascending: Vec<PropertyName>,
     /// Sort by this property, descending; can be repeated, and ranks after those of -s
-    #[arg(short = 'S', value_name = "PROPERTY", value_parser = Wanted::parse)]
-    descending: Vec<Wanted>,
+    #[arg(short = 'S', value_name = "PROPERTY", value_parser = PropertyName::parse)]
+    descending: Vec<PropertyName>,
     /// Datasets; all datasets of the pool if not given
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -55,7 +55,7 @@ impl Args {
         let unreadable = Unreadable::default();
         let (mut rows, is_all) = found(&open, &selection, pool, &unreadable)?;
         let sorted_by = self.ascending.iter().chain(&self.descending);
-        let shown: Vec<&Wanted> = columns.iter().chain(sorted_by).collect();
+        let shown: Vec<&PropertyName> = columns.iter().chain(sorted_by).collect();
         rows.retain(|props| match shown.iter().try_for_each(|wanted| wanted.of(props).map(drop)) {
             Ok(()) => true,
             Err(error) => {
@@ -72,7 +72,7 @@ impl Args {
         all_or_failure(is_all)
     }
 
-    fn wanted(&self) -> Result<Vec<Wanted>, Failure> {
+    fn wanted(&self) -> Result<Vec<PropertyName>, Failure> {
         const SPACE: [&str; 7] = [
             "name",
             "available",
@@ -84,11 +84,11 @@ impl Args {
         ];
         let names = self.columns.iter().map(String::as_str);
         let names = names.flat_map(|name| if name == "space" { SPACE.to_vec() } else { vec![name] });
-        let wanted: Result<Vec<_>, _> = names.map(Wanted::parse).collect();
+        let wanted: Result<Vec<_>, _> = names.map(PropertyName::parse).collect();
         wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))
     }
 
-    fn text(&self, rows: &[Props], wanted: &[Wanted]) -> Result<String, Failure> {
+    fn text(&self, rows: &[Props], wanted: &[PropertyName]) -> Result<String, Failure> {
         let columns: Vec<Column> = wanted
             .iter()
             .map(|wanted| Column {
@@ -98,7 +98,7 @@ impl Args {
             })
             .collect();
         let row = |props: &Props| {
-            let cell = |wanted: &Wanted| {
+            let cell = |wanted: &PropertyName| {
                 let found = wanted.of(props)?;
                 Ok(found.map_or_else(
                     || "-".to_owned(),
@@ -111,7 +111,7 @@ impl Args {
         Ok(table(&columns, &rows, self.table.script))
     }
 
-    fn json_text(&self, rows: &[Props], wanted: &[Wanted]) -> Result<String, Failure> {
+    fn json_text(&self, rows: &[Props], wanted: &[PropertyName]) -> Result<String, Failure> {
         let mut datasets = Vec::new();
         for props in rows {
             let mut values = Vec::new();
@@ -125,7 +125,7 @@ impl Args {
     }
 
     fn sort(&self, rows: &mut Vec<Props>) -> Result<(), Failure> {
-        let keys: Vec<(&Wanted, bool)> = self
+        let keys: Vec<(&PropertyName, bool)> = self
             .ascending
             .iter()
             .map(|wanted| (wanted, false))

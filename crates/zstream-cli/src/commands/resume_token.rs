@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use zstream_format::edit::resume::{Found, Next, Point, Reason, find};
+use zstream_format::edit::resume::{Next, Point, Reason, TruncatedStream, find};
 
 use crate::failure::Failure;
 use crate::input::Input;
@@ -53,7 +53,7 @@ impl Args {
     }
 }
 
-fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> String {
+fn instructions(file: &Path, found: &TruncatedStream, point: &Point, token: &str) -> String {
     let file = line(file.display());
     let mut text = format!(
         "token:  {token}\nlength: {}\n\n{} was cut short in object {}. To resume at offset {} of that object:\n",
@@ -77,7 +77,7 @@ fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> Strin
 }
 
 /// The reason that there is no token, and the part that is intact.
-fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
+fn refusal(file: &Path, found: &TruncatedStream, reason: Reason) -> Failure {
     let mut lines = vec![format!("{}: {reason}", file.display())];
     lines.extend(found.error.as_ref().map(|error| format!("  the fault: {error}")));
     if let (Some(last), false) = (found.whole.last(), reason == Reason::Whole) {
@@ -92,7 +92,7 @@ fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
     Failure::lines(&lines)
 }
 
-fn json_object(file: &Path, found: &Found, outcome: &Result<(&Point, String), Reason>) -> Value {
+fn json_object(file: &Path, found: &TruncatedStream, outcome: &Result<(&Point, String), Reason>) -> Value {
     let point = outcome.as_ref().ok();
     let broken = found.broken.as_ref();
     json!({

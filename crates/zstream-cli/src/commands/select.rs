@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-use zstream_format::edit::select::{Form, Selected, Wanted, select};
+use zstream_format::edit::select::{Selected, SelectedForm, Selector, select};
 use zstream_format::stream::StreamReader;
 use zstream_format::summary::{Summary, split_name, summarize};
 
@@ -35,14 +35,14 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let input = Input::open(Some(&self.file))?;
-        let wanted: Vec<_> = self.names.iter().map(|name| Wanted::new(name.as_bytes())).collect();
+        let wanted: Vec<_> = self.names.iter().map(|name| Selector::new(name.as_bytes())).collect();
         // A file is looked through first, so that nothing is written if a name is wrong. A pipe cannot be.
         let form = match input.regular_file() {
             Some(file) => self.look_through(file, &wanted)?,
             None if self.package => {
                 return Err(Failure::usage("--package requires a file: its header names the last snapshot"));
             }
-            None => Form::Plain,
+            None => SelectedForm::Plain,
         };
         let mut out = output::binary()?;
         let selection = select(input.into_read(), &wanted, &form, &mut out)?;
@@ -55,7 +55,7 @@ impl Args {
     }
 
     /// Checks the names against the content of the file.
-    fn look_through(&self, file: &File, wanted: &[Wanted]) -> Result<Form, Failure> {
+    fn look_through(&self, file: &File, wanted: &[Selector]) -> Result<SelectedForm, Failure> {
         let unreadable = |error| Failure::new(format_args!("cannot read: {error}"));
         // The position belongs to the file: the next reader starts at it.
         let mut position = file;
@@ -69,7 +69,7 @@ impl Args {
             }
         }
         if !self.package {
-            return Ok(Form::Plain);
+            return Ok(SelectedForm::Plain);
         }
         let chosen: Vec<_> =
             names().filter(|name| wanted.iter().any(|wanted| wanted.matches(name))).collect();
@@ -78,7 +78,7 @@ impl Args {
             return Err(Failure::usage("--package accepts snapshots of one dataset only"));
         }
         let last = chosen.last().copied().unwrap_or_default();
-        Ok(Form::Package(last.to_vec()))
+        Ok(SelectedForm::Package(last.to_vec()))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::phys::{DatasetFlags, DirPhys};
 use crate::reader::MosReader;
 
 /// The facts that are collected before anything changes.
-struct Plan {
+struct PromotePlan {
     clone: ObjectId,
     dir: ObjectId,
     origin: ObjectId,
@@ -107,7 +107,7 @@ impl Tx<'_> {
     /// Moves one snapshot with its name and its clones.
     fn move_snapshot(
         &mut self,
-        plan: &Plan,
+        plan: &PromotePlan,
         snapshot: ObjectId,
         name: &str,
         old_next: ObjectId,
@@ -130,7 +130,7 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    fn plan_promotion(self, clone: ObjectId, name: &str) -> Result<Plan> {
+    fn plan_promotion(self, clone: ObjectId, name: &str) -> Result<PromotePlan> {
         let dir = self.dataset(clone)?.dir;
         let no_clone = || Error::refused(Errno::EINVAL, format!("{name} is not a clone"));
         let origin = self.dir(dir)?.origin.ok_or_else(no_clone)?;
@@ -200,7 +200,7 @@ impl MosReader<'_> {
         let above_txg = self.origin_txg(origin_dir)?;
         let of_clone = self.line_space(&shared_objects, above_txg)? + self.line_space(&own, above_txg)?;
         let of_origin = self.line_space(&rest, origin_phys.creation_txg)?;
-        Ok(Plan {
+        Ok(PromotePlan {
             clone,
             dir,
             origin,

@@ -18,7 +18,7 @@ const RANGES_SHOWN: usize = 4;
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct CheckFormat {
     /// As one JSON object.
     pub(super) json: bool,
     /// With every block and copy.
@@ -26,7 +26,7 @@ pub(super) struct Form {
 }
 
 /// Runs the check and prints what it finds.
-pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<(), Failure> {
+pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: CheckFormat) -> Result<(), Failure> {
     let check = check_pool(open, options, &mut Meter::new(None).control())?;
     let name = open.pool.name();
     let text =

@@ -139,7 +139,7 @@ impl Args {
                     .map_err(|error| Failure::output(&error))
             }
             Command::Check { json, verbose, pool } => {
-                let form = check::Form { json: *json, verbose: *verbose };
+                let form = check::CheckFormat { json: *json, verbose: *verbose };
                 check::run(&options.open(pool.as_deref())?, options, form)
             }
         }

@@ -19,7 +19,7 @@ use crate::output;
 use crate::pool::PoolOptions;
 use crate::text::complain_columns;
 use report::Report;
-use watch::{Wanted, Watch};
+use watch::{Watch, WatchOptions};
 
 /// The environment variable with the size limit of a package's nvlist in bytes, as for `zfs`.
 const LIST_BYTES_VARIABLE: &str = "ZFS_SENDRECV_MAX_NVLIST";
@@ -287,7 +287,7 @@ impl Args {
     }
 
     fn send(&self, sender: &Sender<'_>, total_bytes: u64, out: &mut dyn Write) -> Result<(), Failure> {
-        let wanted = Wanted {
+        let wanted = WatchOptions {
             lines: self.verbose > 0,
             blocks: self.verbose > 1,
             parsable: self.parsable,

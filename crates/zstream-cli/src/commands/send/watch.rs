@@ -19,7 +19,7 @@ const NAME_FILE: &str = "/proc/self/comm";
 
 /// The requested reports.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct WatchOptions {
     /// A line each second (`-v`).
     pub(super) lines: bool,
     /// The number of blocks in each line (`-vv`).
@@ -32,7 +32,7 @@ pub(super) struct Wanted {
 
 /// A progress report of one send, which sends one snapshot after the other.
 pub(super) struct Watch<'a> {
-    wanted: Wanted,
+    wanted: WatchOptions,
     progress: &'a Progress,
     total_bytes: u64,
     meter: Meter,
@@ -46,7 +46,7 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// A report for a send of about this many bytes, or 0 if that is unknown.
-    pub(super) fn new(wanted: Wanted, total_bytes: u64, progress: &'a Progress) -> Self {
+    pub(super) fn new(wanted: WatchOptions, total_bytes: u64, progress: &'a Progress) -> Self {
         let is_shown = io::stderr().is_terminal() && !wanted.parsable;
         let length = Some(total_bytes).filter(|total| *total > 0);
         Self {
@@ -104,7 +104,7 @@ impl<'a> Watch<'a> {
 }
 
 /// The columns of the line of one second; for people it is one.
-fn cells(wanted: Wanted, clock: Clock, bytes: u64, blocks: u64, snapshot: &str) -> Vec<String> {
+fn cells(wanted: WatchOptions, clock: Clock, bytes: u64, blocks: u64, snapshot: &str) -> Vec<String> {
     match (wanted.blocks, wanted.parsable) {
         (true, true) => vec![clock.to_string(), bytes.to_string(), blocks.to_string(), snapshot.to_owned()],
         (true, false) => vec![format!("{clock}   {:>5}    {blocks:>8}    {snapshot}", nice_number(bytes))],
@@ -132,7 +132,7 @@ mod tests {
     fn lines_are_those_of_zfs() {
         let clock = Clock { hour: 7, minute: 5, second: 9 };
         let line = |blocks, parsable| {
-            let wanted = Wanted { lines: true, blocks, parsable, title: false };
+            let wanted = WatchOptions { lines: true, blocks, parsable, title: false };
             cells(wanted, clock, 5 << 20, 41, "tank/fs@a").join("\t")
         };
         assert_eq!(line(false, false), "07:05:09      5M   tank/fs@a");

@@ -46,7 +46,7 @@ const HEAD_NAME: &[u8] = b"--head--";
 
 /// The content of a truncated stream.
 #[derive(Debug)]
-pub struct Found {
+pub struct TruncatedStream {
     /// The error that ends the stream; `None` if the stream is complete.
     pub error: Option<Error>,
     /// The complete substreams at the start.
@@ -134,7 +134,7 @@ pub enum Reason {
 }
 
 /// Reads a truncated stream and finds the point to resume at.
-pub fn find(source: impl Read) -> Found {
+pub fn find(source: impl Read) -> TruncatedStream {
     let mut reader = StreamReader::new(source);
     let mut finder = Finder::default();
     let error = loop {
@@ -297,7 +297,7 @@ impl Finder {
         }
     }
 
-    fn finish(self, error: Option<Error>) -> Found {
+    fn finish(self, error: Option<Error>) -> TruncatedStream {
         let broken = self.begin.as_ref().filter(|_| error.is_some()).map(|(begin, offset, _)| Broken {
             name: begin.name().to_vec(),
             to_guid: begin.to_guid,
@@ -308,7 +308,7 @@ impl Finder {
             Ok(point) => Next::Resume(point),
             Err(reason) => Next::Cannot(reason),
         };
-        Found { error, whole: self.whole, broken, in_package: self.in_package, next }
+        TruncatedStream { error, whole: self.whole, broken, in_package: self.in_package, next }
     }
 
     fn point_or_reason(&self, error: Option<&Error>) -> Result<Point, Reason> {
