@@ -18,6 +18,7 @@ use crate::place::OpenPool;
 
 /// A property of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolProperty {
     /// Its name.
     pub name: String,

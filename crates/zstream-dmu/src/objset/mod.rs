@@ -60,6 +60,7 @@ bitflags! {
 
 /// The objset block (`objset_phys_t`).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ObjsetPhys {
     /// The meta-dnode, whose data are all other dnodes.
     pub meta_dnode: Arc<Dnode>,

@@ -12,7 +12,7 @@ use crate::text::{Count, Size};
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct CheckFormat {
     /// As one JSON object.
     pub(super) json: bool,
     /// With every block and copy.
@@ -20,7 +20,7 @@ pub(super) struct Form {
 }
 
 /// Runs the check and prints what it finds.
-pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<(), Failure> {
+pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: CheckFormat) -> Result<(), Failure> {
     let check = check_pool(open, options, &mut Meter::new(None).control())?;
     let name = open.pool.name();
     let text = if form.json {
