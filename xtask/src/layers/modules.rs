@@ -31,9 +31,9 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-zpl",
-        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer testing",
+        "error master content volume sa create fuid node znode directory fs walk paths settings xattr writer testing",
     ),
-    ("zstream-view", "source index objects raw view open"),
+    ("zstream-view", "source log index entry objects raw view open"),
     (
         "zstream-send",
         "error range form progress output plan begin changes load window encode line estimate merge \

@@ -65,7 +65,7 @@ const OTHERS_MAX: usize = 4;
 /// Adds descriptions of other files to an error that there is no pool.
 #[must_use]
 pub(crate) fn explain(error: Error, mut others: Vec<String>) -> Error {
-    let Fault::NoSuchPool { wanted, there, .. } = error.fault() else { return error };
+    let Fault::NoSuchPool { requested, found: there, .. } = error.fault() else { return error };
     if !there.is_empty() {
         return error;
     }
@@ -74,7 +74,7 @@ pub(crate) fn explain(error: Error, mut others: Vec<String>) -> Error {
     if left_out > 0 {
         others.push(format!("{left_out} more like these"));
     }
-    Fault::NoSuchPool { wanted: wanted.clone(), there: Vec::new(), instead: others }.into()
+    Fault::NoSuchPool { requested: requested.clone(), found: Vec::new(), instead: others }.into()
 }
 
 /// A device without valid labels.
@@ -285,7 +285,8 @@ pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Cand
         [guid] => Ok(pools.remove(&guid).unwrap_or_default()),
         [] => {
             let there = names.into_values().map(|(name, _)| name).collect();
-            Err(Fault::NoSuchPool { wanted: name.map(str::to_owned), there, instead: Vec::new() }.into())
+            Err(Fault::NoSuchPool { requested: name.map(str::to_owned), found: there, instead: Vec::new() }
+                .into())
         }
         _ => {
             let mut list: Vec<String> =

@@ -228,7 +228,12 @@ impl From<io::Error> for CopyError {
 /// Creates a new file.
 fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?.into())
+    Ok(rustix::fs::openat(directory, name, flags, permissions(mode))?.into())
+}
+
+/// The permissions of a mode. Its type has another width on each system.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate((mode & 0o7777) as _)
 }
 
 /// Removes a file that could not be completed.

@@ -257,10 +257,10 @@ impl Args {
         let progress = Progress::default();
         let mut total_bytes = 0_u64;
         for step in sender.steps() {
-            let features = open.pool.features();
+            let pool = open.source();
             let size = match self.exact {
-                true => step.measure(features, self.options(), &progress),
-                false => step.estimate(features, self.options(), &progress),
+                true => step.measure(pool, self.options(), &progress),
+                false => step.estimate(pool, self.options(), &progress),
             };
             let size = size.map_err(|refusal| self.failure(&refusal))?;
             total_bytes = total_bytes.wrapping_add(size);
