@@ -1,14 +1,15 @@
 //! Golden pools open for writing, from the parts that write: a MOS open for change, the allocator, the rings of uberblocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zstream_dmu::blkptr::{BlockPointer, Dva};
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
-use zstream_dmu::ids::{ObjectId, Txg};
+use zstream_dmu::ids::{Bookmark, ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
@@ -212,6 +213,28 @@ pub fn spaces(pool: &Pool) -> Result<Vec<VdevSpace>> {
     Ok(found?.into_iter().flatten().collect())
 }
 
+/// Removes what only the checkpoint of a pool has from what is allocated. Panics when that is not exactly what the maps of the
+/// checkpoint list.
+fn keep_checkpoint(pool: &Pool, now: &[(BlockPointer, Bookmark)], allocated: &mut BTreeMap<u32, RangeSet>) {
+    let Some(then) = pool.checkpoint().expect("the entry of the checkpoint") else { return };
+    let shared: HashSet<Dva> = now.iter().map(|(block, _)| block.dva(0)).collect();
+    let mut alone: BTreeMap<u32, RangeSet> = BTreeMap::new();
+    for (block, _) in blocks(&then).into_iter().filter(|(block, _)| !shared.contains(&block.dva(0))) {
+        for dva in pool.reader().ranges(&block).expect("a block of the checkpoint") {
+            let ranges = alone.entry(dva.vdev()).or_default();
+            ranges.add(dva.offset(), dva.offset() + dva.asize()).expect("a range of one block");
+        }
+    }
+    for space in spaces(pool).expect("space maps") {
+        let kept = space.checkpointed(&**pool.mos()).expect("a map of the checkpoint");
+        assert_eq!(kept, alone.remove(&space.vdev).unwrap_or_default(), "vdev {}", space.vdev);
+        assert_eq!(kept.bytes(), space.checkpoint_bytes(&**pool.mos()).expect("its header"));
+        let allocated = allocated.get_mut(&space.vdev).expect("a vdev with space maps");
+        kept.iter().for_each(|(start, end)| allocated.remove(start, end).expect("what is kept is allocated"));
+    }
+    assert!(alone.is_empty(), "{alone:?}");
+}
+
 /// What is allocated on each vdev but belongs to no block that can be reached: blocks of intent logs, and leaks. Panics when
 /// a block can be reached that is not allocated, or that another one overlaps.
 pub fn unreached(pool: &Pool) -> BTreeMap<u32, RangeSet> {
@@ -222,7 +245,9 @@ pub fn unreached(pool: &Pool) -> BTreeMap<u32, RangeSet> {
         allocated
             .insert(space.vdev, space.allocated(mos, &logs).expect("maps that do not contradict themselves"));
     }
-    for (block, at) in blocks(pool) {
+    let now = blocks(pool);
+    keep_checkpoint(pool, &now, &mut allocated);
+    for (block, at) in now {
         let ranges = pool.reader().ranges(&block).unwrap_or_else(|error| panic!("{block} at {at}: {error}"));
         for dva in ranges {
             let vdev = allocated.get_mut(&dva.vdev()).expect("a vdev with space maps");

@@ -48,6 +48,9 @@ pub(crate) struct PoolOptions {
     /// Open the pool as of this transaction group, if its uberblock still exists
     #[arg(long, value_name = "TXG")]
     txg: Option<u64>,
+    /// Open the pool as of its checkpoint, for reading
+    #[arg(long, conflicts_with_all = ["txg", "streams"])]
+    checkpoint: bool,
     /// File with the passphrase, hex digits or raw key of the encrypted dataset
     ///
     /// If not given, prompts for the key when it is required. `list` and `get` do not require the key, but show more
@@ -76,6 +79,7 @@ impl PoolOptions {
         };
         Ok(match self.txg {
             Some(txg) => place.at_txg(Txg(txg)),
+            None if self.checkpoint => place.at_checkpoint(),
             None => place,
         })
     }
@@ -84,6 +88,9 @@ impl PoolOptions {
     pub(crate) fn place_to_write(&self) -> Result<PoolPlace, Failure> {
         if self.txg.is_some() {
             return Err(Failure::usage("--txg is for reading a pool only"));
+        }
+        if self.checkpoint {
+            return Err(Failure::usage("--checkpoint is for reading a pool only"));
         }
         self.place()
     }

@@ -1,7 +1,7 @@
 //! Properties and features of pools, as `zpool get`, `zpool set` and `zpool upgrade` have them.
 
 use zstream_dmu::error::Error as PoolError;
-use zstream_dmu::ids::ObjectId;
+use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::FEATURES;
 use zstream_dmu::mos::{Feature, Features};
 use zstream_dmu::object_set::ObjectSet as _;
@@ -119,6 +119,10 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
             }
             Value::Ratio(100)
         }
+        "checkpoint" => match open.pool.checkpointed()?.bytes() {
+            0 => return Ok(None),
+            bytes => Value::Number(bytes),
+        },
         "bcloneused" | "bclonesaved" if !is_active("block_cloning") => Value::Number(0),
         "bcloneratio" if !is_active("block_cloning") => Value::Ratio(100),
         _ => return Ok(None),
@@ -310,6 +314,25 @@ pub fn upgrade_pool(pool: &mut WritablePool) -> Result<Vec<&'static str>> {
         pool.change_pool(&PoolChange::Enable(feature))?;
     }
     Ok(missing.iter().map(|feature| feature.name).collect())
+}
+
+/// Takes a checkpoint of a pool: its whole state, which can be read later, and to which OpenZFS can return. Returns its
+/// transaction group.
+///
+/// # Errors
+/// The pool has a checkpoint, or the feature is not enabled, or it cannot be changed.
+pub fn checkpoint_pool(pool: &mut WritablePool) -> Result<Txg> {
+    let action = format!("checkpoint {}", pool.pool().name());
+    pool.take_checkpoint().map_err(|source| Error::Change { action, source: source.into() })
+}
+
+/// Discards the checkpoint of a pool, and frees the space that only it uses.
+///
+/// # Errors
+/// The pool has no checkpoint, or it cannot be changed.
+pub fn discard_checkpoint(pool: &mut WritablePool) -> Result<()> {
+    let action = format!("discard the checkpoint of {}", pool.pool().name());
+    pool.discard_checkpoint().map_err(|source| Error::Change { action, source: source.into() })
 }
 
 #[cfg(test)]

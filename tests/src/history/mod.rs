@@ -16,7 +16,7 @@ use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::pool::scan::{self, Candidate};
-use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
+use zstream_dmu::pool::{OpenOptions, Pool, PoolChange, PoolWriter, WriteOptions};
 use zstream_dmu::testing::{Loss, Recorder};
 use zstream_dmu::vdev::Member;
 use zstream_dmu::zap::Value;
@@ -62,6 +62,8 @@ pub struct History {
     recorder: Option<Arc<Recorder>>,
     /// What is longer becomes a gang block.
     whole_max: Option<u64>,
+    /// The files of the checkpoint, if there is one; none in histories without checkpoints.
+    checkpoint: Option<Option<BTreeMap<ObjectId, Tree>>>,
     /// What each transaction group left, with the number of events by which it was reported.
     groups: BTreeMap<u64, (usize, BTreeMap<ObjectId, Tree>)>,
     /// How often what was done, or refused with which errno.
@@ -107,6 +109,7 @@ impl History {
             steps: 0,
             recorder: None,
             whole_max: None,
+            checkpoint: None,
             groups: BTreeMap::new(),
             done: BTreeMap::new(),
         }
@@ -122,6 +125,20 @@ impl History {
         history.whole_max = Some(whole_max);
         history.pool.take().expect("an open pool").export().expect("an export");
         history.pool = Some(history.open());
+        history
+    }
+
+    /// The same, with steps that take a checkpoint of the pool, or discard it.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn checkpointed(words: &'static str, ashift: u8, seed: u64) -> Self {
+        let mut history = Self::new(words, ashift, seed);
+        let enabled = PoolChange::parse("feature@zpool_checkpoint=enabled").expect("a feature");
+        history.pool().change_pool(&enabled).expect("a feature");
+        history.pool().commit().expect("a commit");
+        history.checkpoint = Some(None);
         history
     }
 
@@ -154,6 +171,9 @@ impl History {
     pub fn run(&mut self, steps: usize) {
         for _ in 0..steps {
             self.steps += 1;
+            if self.checkpoint.is_some() && self.rng.below(20) == 0 {
+                self.change_checkpoint();
+            }
             let what = self.rng.below(100);
             let outcome = match what {
                 0..=54 => self.change_files(),
@@ -184,6 +204,36 @@ impl History {
         self.forget_destroyed();
         self.committed.clone_from(&self.trees);
         self.note_group();
+    }
+
+    /// Takes a checkpoint, or discards the one that there is.
+    fn change_checkpoint(&mut self) {
+        self.commit();
+        let trees = self.committed.clone();
+        let before = self.checkpoint.clone();
+        let pool = self.pool();
+        let after = match &before {
+            Some(Some(_)) => pool.discard_checkpoint().map(|()| Some(None)),
+            _ => pool.take_checkpoint().map(|_| Some(Some(trees))),
+        };
+        match after {
+            Ok(after) => {
+                self.checkpoint = after;
+                self.commit();
+                // Without room for it, the transaction group was dropped.
+                if self.pool().pool().checkpoint_state().expect("the MOS").is_some()
+                    != matches!(&self.checkpoint, Some(Some(_)))
+                {
+                    self.checkpoint = before;
+                } else {
+                    let word =
+                        if matches!(&self.checkpoint, Some(Some(_))) { "checkpoint" } else { "discard" };
+                    *self.done.entry(word).or_default() += 1;
+                }
+            }
+            Err(error) if matches!(error.pool_fault(), Some(PoolFault::NoSpace { .. })) => {}
+            Err(error) => panic!("step {} of {}: {error}", self.steps, self.words),
+        }
     }
 
     fn note_group(&mut self) {
@@ -393,6 +443,12 @@ impl History {
         let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
         let at = format!("step {} of {}", self.steps, self.words);
         compare(&pool, &self.trees, &at);
+        let then = pool.checkpoint().expect("its checkpoint");
+        let expected = self.checkpoint.as_ref().and_then(Option::as_ref);
+        assert_eq!(then.is_some(), expected.is_some(), "{at}");
+        if let (Some(then), Some(trees)) = (then, expected) {
+            compare_content(&then, trees, &format!("{at}, the checkpoint"));
+        }
         if let Some(dir) = copies {
             for (name, device) in &self.devices {
                 copy_to(&**device, &dir.join(name)).expect("a copy");
@@ -407,6 +463,11 @@ fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
     for (vdev, leaked) in unreached(pool) {
         assert!(leaked.is_empty(), "{at}: vdev {vdev} has places that nothing leads to: {leaked:?}");
     }
+    compare_content(pool, trees, at);
+}
+
+/// Asserts that a pool holds the files of the model.
+fn compare_content(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
     let keyring = Arc::new(Keyring::default());
     pool.reader().set_keys(Some(Arc::clone(&keyring) as _));
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring).expect("datasets");

@@ -53,6 +53,34 @@ fn interop_random_histories_of_gang_blocks_are_clean_to_zdb() {
     }
 }
 
+#[test]
+fn a_random_history_with_checkpoints_keeps_what_they_need() {
+    for (seed, (words, ashift)) in (21..).zip(KINDS) {
+        let mut history = History::checkpointed(words, ashift, seed);
+        for _ in 0..4 {
+            history.run(50);
+            history.judge(None);
+        }
+        let [taken, discarded] = ["checkpoint", "discard"].map(|word| history.done.get(word).copied());
+        assert!(taken > Some(1) && discarded > Some(1), "{:?}", history.done);
+    }
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_random_histories_with_checkpoints_are_clean_to_zdb() {
+    for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
+        let mut history = History::checkpointed(words, ashift, seed);
+        for _ in 0..8 {
+            history.run(100);
+            let dir = tempfile::tempdir().expect("a directory");
+            history.judge(Some(dir.path()));
+            openzfs::assert_no_leaks(dir.path(), POOL);
+        }
+        println!("{words}, seed {seed}: {:?}", history.done);
+    }
+}
+
 fn seed() -> u64 {
     std::env::var("ZSTREAM_SEED").ok().map_or(100, |text| text.parse().expect("a number"))
 }

@@ -13,17 +13,24 @@ use std::sync::Arc;
 
 use zstream_format::order::ByteOrder;
 
+use super::history::Event;
+use super::writer::PoolWriter;
 use super::{Pool, open};
 use crate::blkptr::BlockPointer;
-use crate::error::{Error, Result};
-use crate::mos::Features;
+use crate::error::{Error, Fault, Result};
+use crate::ids::Txg;
+use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::objset::Objset;
 use crate::range_set::RangeSet;
+use crate::space::kept::CHECKPOINT;
 use crate::space::vdev_space::VdevSpace;
-use crate::vdev::uberblock::{UBERBLOCK_BYTES, Uberblock};
+use crate::tx::features;
+use crate::vdev::Vdev;
+use crate::vdev::uberblock::{UBERBLOCK_BYTES, Uberblock, UberblockPhys};
+use crate::zap::{Value, Zap, ZapMut};
 
-/// The entry of the MOS's directory that contains the uberblock.
-const CHECKPOINT: &str = "com.delphix:zpool_checkpoint";
+/// The short name of the feature.
+const FEATURE: &str = "zpool_checkpoint";
 
 /// The ranges that only the checkpoint of a pool uses, by top-level vdev.
 #[derive(Debug, Clone, Default)]
@@ -95,5 +102,93 @@ impl Pool {
             }
         }
         Ok(Checkpointed(found))
+    }
+}
+
+/// The checkpoint of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointState {
+    /// The pool has a checkpoint of this transaction group.
+    Exists(Txg),
+    /// The checkpoint is being discarded: nothing can return to it, but its space is not freed completely.
+    Discarding,
+}
+
+impl PoolWriter {
+    /// Returns the state of the checkpoint, or `None` if there is none.
+    ///
+    /// # Errors
+    /// Fails if the MOS cannot be read.
+    pub fn checkpoint_state(&self) -> Result<Option<CheckpointState>> {
+        if let Some(entry) = Zap::open(&self.mos, DIRECTORY_OBJECT)?.lookup(CHECKPOINT)? {
+            let txg = entry.u64s().get(UberblockPhys::offset_of("txg") / 8).copied().unwrap_or_default();
+            return Ok(Some(CheckpointState::Exists(Txg(txg))));
+        }
+        Ok(self.features()?.is_active(FEATURE).then_some(CheckpointState::Discarding))
+    }
+
+    /// Takes a checkpoint of the last transaction group (`spa_checkpoint_sync`). Nothing may have been changed since.
+    ///
+    /// # Errors
+    /// Fails if the pool has a checkpoint or changes, if the feature is not enabled, if a vdev is too large for the
+    /// maps of a pool without `spacemap_v2`, if the pool is full, and if the MOS cannot be changed.
+    pub fn take_checkpoint(&mut self) -> Result<Txg> {
+        let features = self.features()?;
+        if !features.is_enabled(FEATURE) {
+            return Err(Error::unsupported(format!("a checkpoint of a pool without the feature {FEATURE}")));
+        }
+        if self.mos.is_dirty() || self.checkpoint_state()?.is_some() {
+            return Err(Error::internal("a checkpoint is taken after changes or over another one"));
+        }
+        if !features.is_enabled("spacemap_v2") {
+            self.vdevs().tops().iter().try_for_each(check_addressable)?;
+        }
+        let space = self.space.space_use();
+        if space.used > space.room.usable() {
+            return Err(Fault::NoSpace { bytes: 0 }.into());
+        }
+        let txg = self.last.txg;
+        self.space.keep_since(txg)?;
+        let kept = UberblockPhys { checkpoint_txg: txg, ..self.last.phys };
+        let bytes = kept.to_bytes(ByteOrder::Little);
+        let words: Vec<u64> = bytes.chunks_exact(8).map(|word| ByteOrder::Little.u64(word)).collect();
+        ZapMut::open(&mut self.mos, DIRECTORY_OBJECT)?.add(CHECKPOINT, &Value::words(&words))?;
+        features::add(&mut self.mos, FEATURE, 1)?;
+        self.log(Event::Internal("spa checkpoint", &format!("checkpointed uberblock txg={txg}")))?;
+        Ok(txg)
+    }
+
+    /// Discards the checkpoint, or completes the discard of one: frees all space that only it uses
+    /// (`spa_checkpoint_discard_sync`). OpenZFS needs several transaction groups for it; here it is one.
+    ///
+    /// # Errors
+    /// Fails if the pool has no checkpoint, if its maps list a range that is not allocated, and if the MOS cannot be
+    /// changed.
+    pub fn discard_checkpoint(&mut self) -> Result<()> {
+        if ZapMut::open(&mut self.mos, DIRECTORY_OBJECT)?.remove_if_there(CHECKPOINT)? {
+            let text = "started discarding checkpointed state from the pool";
+            self.log(Event::Internal("spa discard checkpoint", text))?;
+        }
+        let histograms = self.space.discard_kept(&mut self.mos)?;
+        if histograms > 0 {
+            features::add(&mut self.mos, "spacemap_histogram", -histograms.cast_signed())?;
+        }
+        features::add(&mut self.mos, FEATURE, -1)?;
+        let text = "finished discarding checkpointed state from the pool";
+        self.log(Event::Internal("spa discard checkpoint", text))
+    }
+}
+
+/// Refuses a vdev whose offsets do not fit into the entries of one word of a space map
+/// (`vdev_is_spacemap_addressable`).
+fn check_addressable(top: &Vdev) -> Result<()> {
+    let config = top.config();
+    let (Some(asize), Some(ashift)) = (config.asize, config.ashift) else { return Ok(()) };
+    match 1_u64.checked_shl(u32::from(ashift) + 47) {
+        Some(end) if asize >= end && u32::from(ashift) + 47 < 63 => Err(Error::unsupported(format!(
+            "a checkpoint with {}, which is too large for its maps,",
+            top.name()
+        ))),
+        _ => Ok(()),
     }
 }

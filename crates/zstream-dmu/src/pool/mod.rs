@@ -32,7 +32,7 @@ use std::sync::Arc;
 use zstream_format::nvlist::NvList;
 use zstream_format::object_type::ObjectType;
 
-pub use self::checkpoint::Checkpointed;
+pub use self::checkpoint::{CheckpointState, Checkpointed};
 pub use self::create::{ASHIFT_DEFAULT, NewMember, NewPool};
 pub use self::layout::member_asize;
 pub use self::maintained::{FeatureSet, check_can_enable};

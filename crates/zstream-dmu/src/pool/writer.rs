@@ -456,7 +456,6 @@ fn check_writable(pool: &Pool) -> Result<()> {
     for (name, what) in [
         ("com.delphix:removing", "from which a vdev is being removed"),
         ("com.delphix:condensing_indirect", "in which the mapping of a removed vdev is being condensed"),
-        ("com.delphix:zpool_checkpoint", "with a checkpoint"),
     ] {
         if directory.lookup(name)?.is_some() {
             return refuse(what.to_owned());

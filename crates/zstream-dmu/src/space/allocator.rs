@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::capacity::{self, Capacity};
+use super::kept::Kept;
 use super::metaslab::Writing;
 use super::release::Release;
 use super::top::Top;
@@ -66,24 +67,26 @@ pub struct Allocator {
     allocations_left: AtomicU64,
 }
 
-struct State {
+pub(super) struct State {
     /// The MOS as of the last committed transaction group; `None` while a pool is being created.
-    mos: Option<Arc<dyn ObjectSet>>,
+    pub(super) mos: Option<Arc<dyn ObjectSet>>,
     /// The top-level vdevs by number; `None` for those that cannot store blocks.
-    tops: Vec<Option<Top>>,
+    pub(super) tops: Vec<Option<Top>>,
     /// The current vdev of each class.
     turn: [usize; CLASSES],
     /// The size of all vdevs that can be allocated from, and the allocated part of it.
     capacity: u64,
-    allocated: u64,
+    pub(super) allocated: u64,
     /// The space that datasets can use, and the used part of it.
     room: Capacity,
-    used: u64,
+    pub(super) used: u64,
     reserve: Reserve,
     /// Whether there were allocations or frees since the maps were written.
-    is_changed: bool,
+    pub(super) is_changed: bool,
     /// Whether the MOS has log space maps.
     has_logs: bool,
+    /// The space that is kept for the checkpoint of the pool.
+    pub(super) kept: Kept,
 }
 
 impl std::fmt::Debug for Allocator {
@@ -139,6 +142,7 @@ impl Allocator {
             reserve: Reserve::default(),
             is_changed: false,
             has_logs: false,
+            kept: Kept::default(),
         };
         Ok(Self {
             reader,
@@ -175,6 +179,7 @@ impl Allocator {
         {
             let mut state = this.state();
             state.mos = Some(Arc::clone(&mos));
+            state.kept = Kept::open(&*mos, spaces, this.vdevs())?;
             for top in state.tops.iter_mut().flatten() {
                 top.open(&*mos).map_err(|error| error.on_vdev(format_args!("vdev {}", top.vdev)))?;
             }
@@ -187,11 +192,11 @@ impl Allocator {
     }
 
     /// Locks the state for changes and for writing it to the pool.
-    fn intact_state(&self) -> Result<MutexGuard<'_, State>> {
+    pub(super) fn intact_state(&self) -> Result<MutexGuard<'_, State>> {
         lock::intact(&self.state, "the space of the pool")
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
@@ -257,7 +262,7 @@ impl Allocator {
                 let object = match change.map {
                     Some(object) => object,
                     None => {
-                        let object = space_map_write::create(mos, histogram)?;
+                        let object = space_map_write::create(mos, histogram, space_map_write::BLOCK_BYTES)?;
                         mos.write(array, 8 * metaslab as u64, &object.0.to_le_bytes())?;
                         if let Some(top) = &mut self.intact_state()?.tops[n] {
                             top.set_map(metaslab, object);
@@ -270,6 +275,7 @@ impl Allocator {
                 done.changed = true;
             }
         }
+        self.write_kept(mos, pass, &mut done)?;
         Ok(done)
     }
 
@@ -292,7 +298,6 @@ impl Allocator {
 
     /// Frees the space of a block without further references.
     fn free_places(&self, block: &BlockPointer, depth: usize) -> Result<()> {
-        let at_once = block.physical_birth() == self.txg();
         if block.is_gang() {
             for piece in gang::pieces(&self.reader, block, depth)? {
                 self.free_places(&piece, depth + 1)?;
@@ -304,12 +309,12 @@ impl Allocator {
                 true => self.vdev(place.vdev())?.asize(gang::HEADER_BYTES as u64, block.physical_birth()),
                 false => place.asize(),
             };
-            self.give_back(place, size, at_once).map_err(|error| error.at_address(place))?;
+            self.give_back(place, size, block.physical_birth()).map_err(|error| error.at_address(place))?;
         }
         Ok(())
     }
 
-    fn give_back(&self, place: Dva, size: u64, at_once: bool) -> Result<()> {
+    fn give_back(&self, place: Dva, size: u64, birth: Txg) -> Result<()> {
         let vdev = self.vdev(place.vdev())?;
         let end = place.offset_sectors().checked_mul(SECTOR_BYTES).and_then(|start| start.checked_add(size));
         let end = end.ok_or_else(|| Error::corrupt("block address", "end exceeds the maximum offset"))?;
@@ -319,8 +324,14 @@ impl Allocator {
             let kind = vdev.config().kind.name();
             return Err(Error::unsupported(format!("freeing a block on {kind} vdev {}", place.vdev())));
         };
-        top.free(state.mos.as_deref(), end - size, end, at_once)?;
+        let mos = state.mos.as_deref();
         state.is_changed = true;
+        if state.kept.needs(birth) {
+            top.check_allocated(mos, end - size, end)?;
+            return state.kept.add(place.vdev(), end - size, end);
+        }
+        state.kept.check(place.vdev(), end - size, end)?;
+        top.free(mos, end - size, end, birth == self.txg())?;
         state.used -= top.charged(size);
         if top.class.is_some() {
             state.allocated -= size;

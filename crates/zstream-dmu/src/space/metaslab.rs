@@ -78,7 +78,6 @@ impl MapChange {
     ///
     /// # Errors
     /// Fails if the store cannot be changed.
-    /// Fails if the store cannot be changed.
     pub(super) fn write(&self, mos: &mut dyn ObjectStore, object: ObjectId) -> Result<()> {
         if self.is_anew {
             mos.free_range(object, 0, u64::MAX)?;
@@ -219,6 +218,26 @@ impl Metaslab {
         Ok(Some(start))
     }
 
+    /// Checks that the whole range is allocated.
+    ///
+    /// # Errors
+    ///
+    /// Fails if part of the range is not allocated, and if the map cannot be read.
+    pub(super) fn check_allocated(
+        &mut self,
+        mos: Option<&dyn ObjectSet>,
+        shift: u8,
+        start: u64,
+        end: u64,
+    ) -> Result<()> {
+        let loaded = self.load(mos, shift)?;
+        let mut waiting = std::iter::once(&loaded.freed).chain(&loaded.deferred);
+        if loaded.free.overlaps(start, end) || waiting.any(|set| set.overlaps(start, end)) {
+            return Err(Error::corrupt("space", format!("{start:#x}..{end:#x} is freed, but not allocated")));
+        }
+        Ok(())
+    }
+
     /// Frees a range. It can be reused immediately if `at_once`, and otherwise after enough transaction groups.
     ///
     /// # Errors
@@ -231,11 +250,8 @@ impl Metaslab {
         (start, end): (u64, u64),
         at_once: bool,
     ) -> Result<()> {
+        self.check_allocated(mos, shift, start, end)?;
         let loaded = self.load(mos, shift)?;
-        let waiting = || std::iter::once(&loaded.freed).chain(&loaded.deferred);
-        if loaded.free.overlaps(start, end) || waiting().any(|set| set.overlaps(start, end)) {
-            return Err(Error::corrupt("space", format!("{start:#x}..{end:#x} is freed, but not allocated")));
-        }
         loaded.note_free(start, end)?;
         if at_once {
             loaded.free.release(start, end)?;

@@ -3,6 +3,7 @@
 mod allocator;
 mod capacity;
 mod free_space;
+pub(crate) mod kept;
 mod metaslab;
 mod release;
 pub(crate) mod space_map;

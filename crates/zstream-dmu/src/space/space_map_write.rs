@@ -49,11 +49,11 @@ pub(super) struct Form {
 /// # Errors
 ///
 /// Fails if the store cannot allocate it.
-pub(super) fn create(mos: &mut dyn ObjectStore, with_histogram: bool) -> Result<ObjectId> {
+pub(super) fn create(mos: &mut dyn ObjectStore, with_histogram: bool, block_bytes: u32) -> Result<ObjectId> {
     let header = header_bytes(with_histogram) as u16;
     mos.allocate(&NewObject {
         indirect_shift: INDIRECT_SHIFT,
-        ..NewObject::new(ObjectType::SPACE_MAP, BLOCK_BYTES).with_bonus(ObjectType::SPACE_MAP_HEADER, header)
+        ..NewObject::new(ObjectType::SPACE_MAP, block_bytes).with_bonus(ObjectType::SPACE_MAP_HEADER, header)
     })
 }
 

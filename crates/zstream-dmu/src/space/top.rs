@@ -146,6 +146,17 @@ impl Top {
         self.holder(start, end)?.free(mos, shift, (start, end), at_once)
     }
 
+    /// Checks that the whole range is allocated.
+    pub(super) fn check_allocated(
+        &mut self,
+        mos: Option<&dyn ObjectSet>,
+        start: u64,
+        end: u64,
+    ) -> Result<()> {
+        let shift = self.ashift;
+        self.holder(start, end)?.check_allocated(mos, shift, start, end)
+    }
+
     pub(super) fn replay(
         &mut self,
         mos: &dyn ObjectSet,

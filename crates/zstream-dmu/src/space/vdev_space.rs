@@ -19,7 +19,7 @@ const LOG_SHIFT: u8 = 9;
 pub(crate) const UNFLUSHED_TXGS: &str = "com.delphix:ms_unflushed_phys_txgs";
 
 /// The entry of a vdev's ZAP with the space map of the frees since the checkpoint.
-const CHECKPOINT_MAP: &str = "com.delphix:pool_checkpoint_sm";
+pub(super) const CHECKPOINT_MAP: &str = "com.delphix:pool_checkpoint_sm";
 
 /// The entry of the MOS's directory with the ZAP of log space maps.
 pub(crate) const LOG_SPACE_MAPS: &str = "com.delphix:log_spacemap_zap";
@@ -237,6 +237,21 @@ impl VdevSpace {
             }
         }
         Ok(freed)
+    }
+
+    /// Returns the number of bytes that were freed since the checkpoint of the pool, according to the header of their map.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the header cannot be read, or if it counts more than the vdev has.
+    pub fn checkpoint_bytes(&self, mos: &dyn ObjectSet) -> Result<u64> {
+        let Some(object) = self.checkpoint_map else { return Ok(0) };
+        let alloc = SpaceMap::open(mos, object)?.alloc;
+        let bytes = alloc.checked_neg().and_then(|bytes| u64::try_from(bytes).ok());
+        bytes.filter(|bytes| *bytes <= self.asize).ok_or_else(|| {
+            let detail = format!("header has {alloc} bytes, the vdev has {}", self.asize);
+            Error::corrupt("space map of the checkpoint", detail).at_bookmark(bookmark(mos, object, 0))
+        })
     }
 
     /// Validates number and size of the metaslabs.

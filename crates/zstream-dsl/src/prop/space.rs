@@ -21,7 +21,7 @@ pub struct PoolSpace {
 
 impl PoolSpace {
     /// Returns the space of a pool. `None` if it depends on more than sizes and counts: with allocation classes,
-    /// deduplicated or cloned blocks, a checkpoint, or an expanded raidz.
+    /// deduplicated or cloned blocks, or an expanded raidz.
     ///
     /// # Errors
     /// Fails if the properties of a vdev cannot be read.
@@ -34,7 +34,7 @@ impl PoolSpace {
     /// # Errors
     /// Fails if the properties of a vdev cannot be read.
     pub fn over(mos: &dyn ObjectSet, tops: &[Vdev], features: &Features) -> Result<Option<Self>> {
-        let uncounted = ["block_cloning", "zpool_checkpoint", "raidz_expansion"];
+        let uncounted = ["block_cloning", "raidz_expansion"];
         if uncounted.iter().any(|feature| features.is_active(feature))
             || !zap_is_empty(mos, "DDT-statistics")?
         {
@@ -55,7 +55,13 @@ impl PoolSpace {
         }
         let is_deflated = directory_object(mos, "deflate")?.is_some();
         let room = Capacity::of(spaces.iter().map(|(space, config)| (space, *config)), is_deflated);
-        Ok(Some(Self { usable_bytes: room.usable() }.without_deferred(mos)?))
+        // Space that only the checkpoint uses is not used by any dataset. Parity counts here.
+        let mut kept = 0_u64;
+        for (space, _) in &spaces {
+            kept = kept.saturating_add(space.checkpoint_bytes(mos)?);
+        }
+        let usable_bytes = room.usable().saturating_sub(kept);
+        Ok(Some(Self { usable_bytes }.without_deferred(mos)?))
     }
 
     /// Returns the space without the freed blocks on the list that the next transaction group processes.

@@ -22,7 +22,7 @@ use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::objset::{Objset, ObjsetWriter, SetProperties};
 use zstream_dmu::pool::history::Event;
-use zstream_dmu::pool::{NewPool, PoolChange, PoolWriter, WriteOptions};
+use zstream_dmu::pool::{CheckpointState, NewPool, PoolChange, PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
 use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zap::Value;
@@ -132,6 +132,39 @@ impl WritablePool {
     /// Fails like [`PoolWriter::change`].
     pub fn change_pool(&mut self, change: &PoolChange) -> Result<()> {
         Ok(self.pool.change(change)?)
+    }
+
+    /// Completes the transaction group, and takes a checkpoint of the pool at its end. Returns the transaction group of
+    /// the checkpoint.
+    ///
+    /// # Errors
+    /// Fails if the pool has a checkpoint already, and like [`PoolWriter::take_checkpoint`].
+    pub fn take_checkpoint(&mut self) -> Result<Txg> {
+        let refuse = |errno, text: String| Err(Error::refused(errno, text));
+        match self.pool.checkpoint_state()? {
+            None => {}
+            Some(CheckpointState::Exists(txg)) => {
+                return refuse(Errno::ZFS_ERR_CHECKPOINT_EXISTS, format!("checkpoint of txg {txg} exists"));
+            }
+            Some(CheckpointState::Discarding) => {
+                let text = "the last checkpoint is not completely discarded yet".to_owned();
+                return refuse(Errno::ZFS_ERR_DISCARDING_CHECKPOINT, text);
+            }
+        }
+        self.commit()?;
+        Ok(self.pool.take_checkpoint()?)
+    }
+
+    /// Discards the checkpoint of the pool, or completes the discard of one.
+    ///
+    /// # Errors
+    /// Fails if there is no checkpoint, and like [`PoolWriter::discard_checkpoint`].
+    pub fn discard_checkpoint(&mut self) -> Result<()> {
+        if self.pool.checkpoint_state()?.is_none() {
+            let text = "checkpoint does not exist".to_owned();
+            return Err(Error::refused(Errno::ZFS_ERR_NO_CHECKPOINT, text));
+        }
+        Ok(self.pool.discard_checkpoint()?)
     }
 
     fn clock(&self) -> Clock {

@@ -27,6 +27,9 @@ pub enum Request {
     /// An earlier state of a pool cannot be changed.
     #[error("an earlier transaction group is read-only")]
     EarlierTxg,
+    /// The pool has no checkpoint to open.
+    #[error("pool {0} does not have a checkpoint")]
+    NoCheckpoint(String),
     /// A verb that failed cannot be continued or finished.
     #[error("an earlier operation failed, and nothing can be added")]
     Failed,

@@ -28,6 +28,7 @@ pub struct PoolPlace {
     members: Members,
     pool: Option<String>,
     txg: Option<Txg>,
+    is_checkpoint: bool,
     opener: Arc<dyn OpenDevice>,
 }
 
@@ -96,7 +97,7 @@ impl PoolPlace {
     }
 
     fn of(members: Members) -> Self {
-        Self { members, pool: None, txg: None, opener: Arc::new(Files) }
+        Self { members, pool: None, txg: None, is_checkpoint: false, opener: Arc::new(Files) }
     }
 
     /// The pool whose paths `opener` opens, instead of files and disks: names in memory, for example. The opener must
@@ -129,6 +130,12 @@ impl PoolPlace {
     #[must_use]
     pub fn at_txg(self, txg: Txg) -> Self {
         Self { txg: Some(txg), ..self }
+    }
+
+    /// The pool as of its checkpoint, for reading.
+    #[must_use]
+    pub fn at_checkpoint(self) -> Self {
+        Self { is_checkpoint: true, ..self }
     }
 
     /// The pool of this name, or with this guid in decimal, whatever the names of datasets say: of several pools with one name only
@@ -169,6 +176,10 @@ impl PoolPlace {
             control.warn(Warning::Refused { path: path.clone(), reason: error.to_string() });
         }
         pool.notices().into_iter().for_each(|notice| control.warn(Warning::Pool(notice)));
+        let pool = match self.is_checkpoint {
+            true => pool.checkpoint()?.ok_or_else(|| Request::NoCheckpoint(pool.name().to_owned()))?,
+            false => pool,
+        };
         let keyring = Arc::new(Keyring::default());
         pool.reader().set_keys(Some(keyring.clone()));
         let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;
@@ -191,7 +202,7 @@ impl PoolPlace {
         options: WriteOptions,
         seed: Option<u64>,
     ) -> Result<WritablePool> {
-        if self.txg.is_some() {
+        if self.txg.is_some() || self.is_checkpoint {
             return Err(Request::EarlierTxg.into());
         }
         let options =

@@ -42,6 +42,24 @@ Examples:
         #[arg(value_name = "POOL")]
         pool: Option<String>,
     },
+    /// Takes a checkpoint of the pool, or discards it
+    ///
+    /// The checkpoint preserves the whole state of the pool: later changes keep the blocks that it needs. `--checkpoint`
+    /// before a verb reads it, and `zpool import --rewind-to-checkpoint` returns to it. A pool has one checkpoint at
+    /// most. Needs feature@zpool_checkpoint.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img pool checkpoint tank
+  zstream -d disk.img --checkpoint ls tank/home:/
+  zstream -d disk.img pool checkpoint --discard tank")]
+    Checkpoint {
+        /// Discard the checkpoint, and free the space that only it uses
+        #[arg(short, long)]
+        discard: bool,
+        /// Name of the pool
+        #[arg(value_name = "POOL")]
+        pool: String,
+    },
     /// Shows properties of the pool, and its features
     ///
     /// The output has the format of `zpool get`. Values that are known only of an imported pool are shown as `-`.
@@ -118,6 +136,7 @@ impl Args {
                 options.open_writable(pool.as_deref(), *force)?.export()?;
                 Ok(())
             }
+            Command::Checkpoint { discard, pool } => properties::checkpoint(options, pool, *discard),
             Command::Get(args) => args.run(options),
             Command::Set(args) => args.run(options),
             Command::Upgrade { pool } => properties::upgrade(options, pool.as_deref()),

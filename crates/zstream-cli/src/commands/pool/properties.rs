@@ -3,7 +3,8 @@
 use zstream::OpenPool;
 use zstream::json::{PoolHead, PoolMember, pool_properties as properties_json};
 use zstream::pools::{
-    PoolProperty, missing_features, pool_properties, pool_property, set_pool, upgrade_pool,
+    PoolProperty, checkpoint_pool, discard_checkpoint, missing_features, pool_properties, pool_property,
+    set_pool, upgrade_pool,
 };
 
 use crate::change::change;
@@ -112,6 +113,15 @@ impl Set {
         check_pool_name(Some(pool))?;
         change(options, pool, |pool| Ok(set_pool(pool, assignments)?))
     }
+}
+
+/// Takes or discards the checkpoint.
+pub(crate) fn checkpoint(options: &PoolOptions, name: &str, discard: bool) -> Result<(), Failure> {
+    check_pool_name(Some(name))?;
+    change(options, name, |pool| match discard {
+        true => Ok(discard_checkpoint(pool)?),
+        false => Ok(checkpoint_pool(pool).map(drop)?),
+    })
 }
 
 /// Enables features, or prints those that would be.
