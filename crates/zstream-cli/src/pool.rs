@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 
 use zstream::keys::KeySources;
+use zstream::rescue;
 use zstream::{
     Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning, unsearched,
 };
@@ -46,8 +47,10 @@ pub(crate) struct PoolOptions {
     #[arg(long = "pool", value_name = "POOL", conflicts_with = "streams")]
     pool: Option<String>,
     /// Open the pool as of this transaction group, if its uberblock still exists
-    #[arg(long, value_name = "TXG")]
-    txg: Option<u64>,
+    ///
+    /// `best` is the newest one in which the pool and all its datasets open. `pool show --txgs` lists them.
+    #[arg(long, value_name = "TXG|best", value_parser = WantedTxg::parse)]
+    txg: Option<WantedTxg>,
     /// Open the pool as of its checkpoint, for reading
     #[arg(long, conflicts_with_all = ["txg", "streams"])]
     checkpoint: bool,
@@ -57,6 +60,25 @@ pub(crate) struct PoolOptions {
     /// with it.
     #[arg(long, value_name = "PATH")]
     key_file: Option<PathBuf>,
+}
+
+/// The transaction group of `--txg`.
+#[derive(Clone, Copy, Debug)]
+enum WantedTxg {
+    Group(Txg),
+    Best,
+}
+
+impl WantedTxg {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "best" => Ok(Self::Best),
+            _ => text
+                .parse()
+                .map(|txg| Self::Group(Txg(txg)))
+                .map_err(|_| "expected a number or `best`".to_owned()),
+        }
+    }
 }
 
 impl PoolOptions {
@@ -78,7 +100,12 @@ impl PoolOptions {
             None => place,
         };
         Ok(match self.txg {
-            Some(txg) => place.at_txg(Txg(txg)),
+            Some(WantedTxg::Group(txg)) => place.at_txg(txg),
+            Some(WantedTxg::Best) => {
+                let txg = rescue::best(&place, None, &mut Control::new())?;
+                eprintln!("zstream: opening the pool as of transaction group {txg}");
+                place.at_txg(txg)
+            }
             None if self.checkpoint => place.at_checkpoint(),
             None => place,
         })

@@ -25,6 +25,7 @@ pub mod progress;
 mod put;
 mod receive;
 mod replicate;
+pub mod rescue;
 mod send;
 pub mod text;
 mod verify;

@@ -20,6 +20,8 @@ mod lost_vdevs;
 mod old_pools;
 mod pool_create;
 mod pool_properties;
+mod removed;
+mod rescue;
 mod rewritten;
 mod shaped_pools;
 mod whole_disks;

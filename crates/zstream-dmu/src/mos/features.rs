@@ -158,6 +158,15 @@ impl Features {
             .is_some_and(|feature| matches!(self.state(feature.guid), FeatureState::Active(_)))
     }
 
+    /// Returns the reference count of the feature with this short name: 0 if it is not active.
+    #[must_use]
+    pub fn count(&self, name: &str) -> u64 {
+        match Feature::by_name(name).map(|feature| self.state(feature.guid)) {
+            Some(FeatureState::Active(count)) => count,
+            Some(FeatureState::Disabled | FeatureState::Enabled) | None => 0,
+        }
+    }
+
     /// Returns whether the feature with this short name is enabled or active.
     #[must_use]
     pub fn is_enabled(&self, name: &str) -> bool {

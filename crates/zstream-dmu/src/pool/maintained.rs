@@ -63,6 +63,12 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
     row("zilsaxattr", true, "intent logs are not written"),
     row("longname", true, "names of files of up to 1023 bytes, received and kept"),
     row("large_microzap", true, "small ZAPs of up to 1 MiB, received and kept"),
+    row("device_removal", false, "blocks on removed vdevs are freed where they were moved to"),
+    row(
+        "obsolete_counts",
+        false,
+        "freed ranges of removed vdevs are noted, so that OpenZFS condenses their mapping",
+    ),
     row("zpool_checkpoint", false, "blocks that the checkpoint needs stay allocated when they are freed"),
     row("multi_vdev_crash_dump", false, "dump devices are not touched"),
     row("head_errlog", false, "error logs are not written"),

@@ -22,6 +22,7 @@ pub(crate) mod maintained;
 mod notice;
 mod open;
 pub(crate) mod properties;
+mod removed;
 pub mod scan;
 pub(crate) mod spec;
 pub(crate) mod writer;
@@ -132,12 +133,30 @@ impl Pool {
     /// # Errors
     /// Fails as [`Pool::open`].
     pub fn open_devices(devices: Vec<(String, Arc<dyn Device>)>, options: &OpenOptions) -> Result<Self> {
-        let examine = |(name, device)| {
-            let member = Member { name, device };
-            let name = member.name.clone();
-            scan::examine(member).map_err(|error| error.on_vdev(name))
-        };
         Self::open_candidates(devices.into_iter().map(examine).collect::<Result<_>>()?, options)
+    }
+
+    /// Returns the newest uberblock of each transaction group of the pool whose members are at `paths`, oldest first.
+    /// The pool need not open.
+    ///
+    /// # Errors
+    /// Fails if there are several pools or none, and if no device can be read.
+    pub fn uberblocks(paths: &[PathBuf], options: &OpenOptions) -> Result<Vec<Uberblock>> {
+        let found = scan::scan(&*options.devices, paths)?;
+        open::uberblocks(found.candidates, options.name.as_deref())
+            .map_err(|error| scan::explain(error, found.others))
+    }
+
+    /// Returns the same for the pool on these devices, each with a name for messages.
+    ///
+    /// # Errors
+    /// Fails as [`Pool::uberblocks`].
+    pub fn uberblocks_on(
+        devices: Vec<(String, Arc<dyn Device>)>,
+        options: &OpenOptions,
+    ) -> Result<Vec<Uberblock>> {
+        let candidates = devices.into_iter().map(examine).collect::<Result<_>>()?;
+        open::uberblocks(candidates, options.name.as_deref())
     }
 
     /// Opens the pool on devices whose labels were already read.
@@ -286,6 +305,12 @@ impl Pool {
     pub fn open_objset(&self, id: u64, root: crate::blkptr::BlockPointer) -> Result<Objset> {
         Objset::open(Arc::clone(&self.reader) as Arc<dyn crate::block::ReadBlock>, id, root)
     }
+}
+
+/// Reads the labels of a device.
+fn examine((name, device): (String, Arc<dyn Device>)) -> Result<scan::Candidate> {
+    let member = Member { name: name.clone(), device };
+    scan::examine(member).map_err(|error| error.on_vdev(name))
 }
 
 /// Returns the object in an entry of the object directory in a MOS.

@@ -127,6 +127,30 @@ fn check_version(version: u64) -> Result<()> {
     Err(Error::unsupported(format!("pool version {version}")))
 }
 
+/// Returns the newest uberblock of each transaction group in the labels of a pool, oldest first.
+pub(super) fn uberblocks(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Uberblock>> {
+    let candidates = scan::choose(candidates, name)?;
+    let mut groups: BTreeMap<Txg, Uberblock> = BTreeMap::new();
+    let mut failed = None;
+    for ring in read_rings(&candidates) {
+        match ring {
+            Ok(ring) => {
+                for uberblock in ring {
+                    let kept = groups.entry(uberblock.txg).or_insert(uberblock);
+                    if kept.rank() < uberblock.rank() {
+                        *kept = uberblock;
+                    }
+                }
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        Some(error) if groups.is_empty() => Err(error),
+        _ => Ok(groups.into_values().collect()),
+    }
+}
+
 /// The uberblocks on one device.
 type Ring = Result<Vec<Uberblock>>;
 

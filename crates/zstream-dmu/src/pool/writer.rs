@@ -23,6 +23,7 @@ use zstream_format::nvlist::NvList;
 use super::history::{self, Author, Event};
 use super::intent_logs;
 use super::maintained::check_maintained;
+use super::removed::check_removed;
 use super::scan::{self, Candidate};
 use super::{OpenOptions, Pool, VERSIONS, config_list};
 use crate::block::ReadBlock;
@@ -137,8 +138,8 @@ impl PoolWriter {
     /// Fails as [`Pool::open`], and if:
     /// - another program writes to a member,
     /// - another host may use the pool, unless forced,
-    /// - a member is not online or is being replaced, a vdev was or is being removed or expanded, or a scrub or resilver
-    ///   is in progress,
+    /// - a member is not online or is being replaced, a vdev is being removed or expanded, or a scrub or resilver is in
+    ///   progress,
     /// - the pool was not exported and has an intent log that was not replayed,
     /// - the pool has a version without feature flags, big-endian integers, deduplication tables, or an active feature
     ///   that is not maintained by writes.
@@ -445,6 +446,7 @@ fn check_writable(pool: &Pool) -> Result<()> {
     if pool.state() != PoolState::Exported {
         intent_logs::check_replayed(pool)?;
     }
+    check_removed(pool)?;
     let directory = Zap::open(&**pool.mos(), DIRECTORY_OBJECT)?;
     for entry in directory.entries() {
         let entry = entry?;
@@ -453,10 +455,9 @@ fn check_writable(pool: &Pool) -> Result<()> {
             return refuse("with deduplication tables".to_owned());
         }
     }
-    for (name, what) in [
-        ("com.delphix:removing", "from which a vdev is being removed"),
-        ("com.delphix:condensing_indirect", "in which the mapping of a removed vdev is being condensed"),
-    ] {
+    for (name, what) in
+        [("com.delphix:condensing_indirect", "in which the mapping of a removed vdev is being condensed")]
+    {
         if directory.lookup(name)?.is_some() {
             return refuse(what.to_owned());
         }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::capacity::{self, Capacity};
 use super::kept::Kept;
 use super::metaslab::Writing;
+use super::obsolete::Obsolete;
 use super::release::Release;
 use super::top::Top;
 use super::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
@@ -87,6 +88,8 @@ pub(super) struct State {
     has_logs: bool,
     /// The space that is kept for the checkpoint of the pool.
     pub(super) kept: Kept,
+    /// The obsolete ranges of removed vdevs.
+    pub(super) obsolete: Obsolete,
 }
 
 impl std::fmt::Debug for Allocator {
@@ -142,7 +145,8 @@ impl Allocator {
             reserve: Reserve::default(),
             is_changed: false,
             has_logs: false,
-            kept: Kept::default(),
+            kept: Kept::new(spaces, vdevs)?,
+            obsolete: Obsolete::default(),
         };
         Ok(Self {
             reader,
@@ -179,7 +183,8 @@ impl Allocator {
         {
             let mut state = this.state();
             state.mos = Some(Arc::clone(&mos));
-            state.kept = Kept::open(&*mos, spaces, this.vdevs())?;
+            state.kept.read(&*mos, spaces)?;
+            state.obsolete = Obsolete::open(&*mos, this.vdevs())?;
             for top in state.tops.iter_mut().flatten() {
                 top.open(&*mos).map_err(|error| error.on_vdev(format_args!("vdev {}", top.vdev)))?;
             }
@@ -276,6 +281,7 @@ impl Allocator {
             }
         }
         self.write_kept(mos, pass, &mut done)?;
+        self.write_obsolete(mos, pass, &mut done)?;
         Ok(done)
     }
 
@@ -315,26 +321,31 @@ impl Allocator {
     }
 
     fn give_back(&self, place: Dva, size: u64, birth: Txg) -> Result<()> {
-        let vdev = self.vdev(place.vdev())?;
         let end = place.offset_sectors().checked_mul(SECTOR_BYTES).and_then(|start| start.checked_add(size));
         let end = end.ok_or_else(|| Error::corrupt("block address", "end exceeds the maximum offset"))?;
+        self.free_moved(place.vdev(), (end - size, end), birth, 0)
+    }
+
+    /// Frees a range of a vdev that was not removed.
+    pub(super) fn free_range(&self, number: u32, (start, end): (u64, u64), birth: Txg) -> Result<()> {
+        let vdev = self.vdev(number)?;
         let state = &mut *self.intact_state()?;
-        let top = state.tops.get_mut(place.vdev() as usize).and_then(Option::as_mut);
+        let top = state.tops.get_mut(number as usize).and_then(Option::as_mut);
         let Some(top) = top else {
             let kind = vdev.config().kind.name();
-            return Err(Error::unsupported(format!("freeing a block on {kind} vdev {}", place.vdev())));
+            return Err(Error::unsupported(format!("freeing a block on {kind} vdev {number}")));
         };
         let mos = state.mos.as_deref();
         state.is_changed = true;
         if state.kept.needs(birth) {
-            top.check_allocated(mos, end - size, end)?;
-            return state.kept.add(place.vdev(), end - size, end);
+            top.check_allocated(mos, start, end)?;
+            return state.kept.add(number, start, end);
         }
-        state.kept.check(place.vdev(), end - size, end)?;
-        top.free(mos, end - size, end, birth == self.txg())?;
-        state.used -= top.charged(size);
+        state.kept.check(number, start, end)?;
+        top.free(mos, start, end, birth == self.txg())?;
+        state.used -= top.charged(end - start);
         if top.class.is_some() {
-            state.allocated -= size;
+            state.allocated -= end - start;
         }
         Ok(())
     }

@@ -9,12 +9,10 @@
 
 use std::collections::BTreeMap;
 
-use zstream_format::object_type::ObjectType;
-
 use super::space_map::{SpaceChange, SpaceMap};
-use super::space_map_write::{self, Form};
+use super::vdev_map::Addition;
 use super::vdev_space::{CHECKPOINT_MAP, VdevSpace};
-use super::{Allocator, MapForm, SpaceMaps};
+use super::{Allocator, SpaceMaps};
 use crate::error::{Error, Result};
 use crate::ids::{ObjectId, Txg};
 use crate::mos::DIRECTORY_OBJECT;
@@ -23,14 +21,11 @@ use crate::object_store::ObjectStore;
 use crate::range_set::RangeSet;
 use crate::vdev::VdevTree;
 use crate::vdev::uberblock::UberblockPhys;
-use crate::zap::{Value, Zap, ZapMut};
+use crate::zap::{Zap, ZapMut};
 use crate::zio::Space as _;
 
 /// The entry of the MOS's directory with the uberblock of the checkpoint.
 pub(crate) const CHECKPOINT: &str = "com.delphix:zpool_checkpoint";
-
-/// The block size of the maps of a checkpoint (`zfs_vdev_standard_sm_blksz`).
-const BLOCK_BYTES: u32 = 128 << 10;
 
 /// The space of a pool that is kept for its checkpoint.
 #[derive(Debug, Default)]
@@ -72,8 +67,25 @@ impl VdevKept {
 }
 
 impl Kept {
+    /// Returns the space that is kept in a pool without a checkpoint: nothing.
+    pub(super) fn new(spaces: &[VdevSpace], vdevs: &VdevTree) -> Result<Self> {
+        let mut kept = Self::default();
+        for space in spaces {
+            let top = vdevs.tops().get(space.vdev as usize).ok_or_else(|| Error::no_vdev(space.vdev))?;
+            let of_vdev = VdevKept {
+                metaslab_shift: space.metaslab_shift,
+                ashift: space.ashift,
+                zap: ObjectId(top.config().zap.unwrap_or_default()),
+                map: space.checkpoint_map,
+                ..VdevKept::default()
+            };
+            kept.vdevs.insert(space.vdev, of_vdev);
+        }
+        Ok(kept)
+    }
+
     /// Reads the maps of the checkpoint of a pool, or of one that is being discarded.
-    pub(super) fn open(mos: &dyn ObjectSet, spaces: &[VdevSpace], vdevs: &VdevTree) -> Result<Self> {
+    pub(super) fn read(&mut self, mos: &dyn ObjectSet, spaces: &[VdevSpace]) -> Result<()> {
         let entry = Zap::open(mos, DIRECTORY_OBJECT)?.lookup(CHECKPOINT)?;
         let word = UberblockPhys::offset_of("txg") / 8;
         let txg = match &entry {
@@ -82,20 +94,14 @@ impl Kept {
             })?,
             None => 0,
         };
-        let mut kept = Self { txg: Txg(txg), vdevs: BTreeMap::new() };
+        self.txg = Txg(txg);
         for space in spaces {
-            let top = vdevs.tops().get(space.vdev as usize).ok_or_else(|| Error::no_vdev(space.vdev))?;
-            let of_vdev = VdevKept {
-                metaslab_shift: space.metaslab_shift,
-                ashift: space.ashift,
-                zap: ObjectId(top.config().zap.unwrap_or_default()),
-                map: space.checkpoint_map,
-                mapped: space.checkpointed(mos).map_err(|error| error.on_vdev(top.name()))?,
-                new: RangeSet::default(),
-            };
-            kept.vdevs.insert(space.vdev, of_vdev);
+            if let Some(kept) = self.vdevs.get_mut(&space.vdev) {
+                let of_vdev = space.checkpointed(mos);
+                kept.mapped = of_vdev.map_err(|error| error.on_vdev(format_args!("vdev {}", space.vdev)))?;
+            }
         }
-        Ok(kept)
+        Ok(())
     }
 
     /// Returns whether a block of this birth must stay allocated when it is freed.
@@ -131,46 +137,6 @@ impl Kept {
     }
 }
 
-/// New ranges of a vdev, for its map.
-struct Change {
-    vdev: u32,
-    zap: ObjectId,
-    map: Option<ObjectId>,
-    ashift: u8,
-    bytes: u64,
-    parts: Vec<RangeSet>,
-}
-
-impl Change {
-    /// Appends the ranges to the map, which is created first if there is none. Returns the map.
-    fn write(&self, mos: &mut dyn ObjectStore, form: MapForm, txg: Txg, pass: u16) -> Result<ObjectId> {
-        let object = match self.map {
-            Some(object) => object,
-            None => {
-                let object = space_map_write::create(mos, form.histogram, BLOCK_BYTES)?;
-                ZapMut::open(mos, self.zap)?.add(CHECKPOINT_MAP, &Value::word(object.0))?;
-                object
-            }
-        };
-        let map = SpaceMap::open(&*mos, object)?;
-        let block_bytes = mos.info(object)?.block_bytes;
-        let entries = Form { start: 0, shift: self.ashift, two_words: form.two_words, block_bytes };
-        let mut bytes = Vec::new();
-        for part in &self.parts {
-            let at = map.length + bytes.len() as u64;
-            bytes.extend(entries.entries(at, part, SpaceChange::Free, txg, pass));
-        }
-        mos.write(object, map.length, &bytes)?;
-        let alloc = map.alloc - self.bytes.cast_signed();
-        let length = map.length + bytes.len() as u64;
-        let empty = [0; 64];
-        let histogram = map.histogram.is_some().then_some((&empty, self.ashift));
-        let header = space_map_write::header(object, length, alloc.cast_unsigned(), histogram);
-        mos.set_bonus(object, ObjectType::SPACE_MAP_HEADER, &header)?;
-        Ok(object)
-    }
-}
-
 impl Allocator {
     /// Keeps blocks that were born up to `txg`, the last transaction group, when they are freed.
     ///
@@ -198,7 +164,7 @@ impl Allocator {
         pass: u16,
         done: &mut SpaceMaps,
     ) -> Result<()> {
-        let mut changes = Vec::new();
+        let mut additions = Vec::new();
         for (vdev, kept) in &mut self.intact_state()?.kept.vdevs {
             let new = std::mem::take(&mut kept.new);
             if new.is_empty() {
@@ -207,16 +173,22 @@ impl Allocator {
             for (start, end) in new.iter() {
                 kept.mapped.add(start, end)?;
             }
-            let (parts, bytes) = (kept.split(&new)?, new.bytes());
-            let (vdev, zap, map, ashift) = (*vdev, kept.zap, kept.map, kept.ashift);
-            changes.push(Change { vdev, zap, map, ashift, bytes, parts });
+            additions.push(Addition {
+                vdev: *vdev,
+                zap: kept.zap,
+                name: CHECKPOINT_MAP,
+                map: kept.map,
+                shift: kept.ashift,
+                change: SpaceChange::Free,
+                parts: kept.split(&new)?,
+            });
         }
         // The store may free blocks during the write, so the lock must not be held.
-        for change in changes {
-            let object = change.write(mos, self.form(), self.txg(), pass)?;
+        for addition in additions {
+            let object = addition.write(mos, self.form(), self.txg(), pass)?;
             done.changed = true;
-            done.created += u64::from(change.map.is_none());
-            if let Some(kept) = self.intact_state()?.kept.vdevs.get_mut(&change.vdev) {
+            done.created += u64::from(addition.map.is_none());
+            if let Some(kept) = self.intact_state()?.kept.vdevs.get_mut(&addition.vdev) {
                 kept.map = Some(object);
             }
         }

@@ -5,12 +5,14 @@ mod capacity;
 mod free_space;
 pub(crate) mod kept;
 mod metaslab;
+mod obsolete;
 mod release;
 pub(crate) mod space_map;
 mod space_map_write;
 #[cfg(test)]
 mod tests;
 mod top;
+mod vdev_map;
 pub(crate) mod vdev_space;
 
 pub use self::allocator::{Allocator, MapForm};
@@ -60,4 +62,6 @@ pub struct SpaceMaps {
     pub changed: bool,
     /// The number of new maps.
     pub created: u64,
+    /// The number of new maps of obsolete ranges of removed vdevs among them.
+    pub created_obsolete: u64,
 }

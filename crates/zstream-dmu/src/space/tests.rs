@@ -26,13 +26,13 @@ use crate::vdev::raidz::{Expansion, Geometry};
 use crate::vdev::tests::leaf;
 use crate::zio::{AllocationClass, BlockReader, Space};
 
-const FORM: MapForm = MapForm { two_words: true, histogram: true };
+pub(super) const FORM: MapForm = MapForm { two_words: true, histogram: true };
 
 /// The size of a metaslab in bytes: the smallest that has space for the largest block.
 const METASLAB_SHIFT: u8 = 24;
 
 /// Returns `tops` vdevs of `metaslabs` metaslabs each, with their arrays in objects 2, 3, ...
-fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store) {
+pub(super) fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store) {
     let asize = metaslabs << METASLAB_SHIFT;
     let config = |n: u32| VdevConfig {
         kind: VdevType::File,
@@ -64,7 +64,7 @@ fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store)
     (Arc::new(BlockReader::new(Arc::new(tree), 0, None)), spaces, store)
 }
 
-fn block(places: &[Dva], birth: Txg) -> BlockPointer {
+pub(super) fn block(places: &[Dva], birth: Txg) -> BlockPointer {
     let mut dvas = [Dva::default(); 3];
     dvas[..places.len()].copy_from_slice(places);
     BlockPointer::normal(&NormalBlock {
@@ -86,7 +86,7 @@ fn block(places: &[Dva], birth: Txg) -> BlockPointer {
 }
 
 /// Writes maps until nothing changes, and begins the next transaction group.
-fn commit(space: &Allocator, store: &mut Store) -> SpaceMaps {
+pub(super) fn commit(space: &Allocator, store: &mut Store) -> SpaceMaps {
     let mut all = SpaceMaps::default();
     let mut pass = 1;
     loop {

@@ -139,6 +139,9 @@ fn converge(
         if maps.created > 0 && space.form().histogram {
             features::add(mos, "spacemap_histogram", maps.created.cast_signed())?;
         }
+        if maps.created_obsolete > 0 {
+            features::add(mos, "obsolete_counts", maps.created_obsolete.cast_signed())?;
+        }
         if !mos.is_dirty() {
             return Ok(root);
         }

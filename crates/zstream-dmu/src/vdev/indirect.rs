@@ -31,6 +31,9 @@ structure! {
     }
 }
 
+/// The entry of a removed vdev's ZAP with the space map of the ranges to which nothing refers any more.
+pub(crate) const OBSOLETE_MAP: &str = "com.delphix:indirect_obsolete_sm";
+
 /// The size of an entry in bytes.
 pub(crate) const ENTRY_BYTES: usize = MappingEntry::LEN;
 
@@ -131,6 +134,22 @@ impl Mapping {
             left -= part;
         }
         Ok(places)
+    }
+}
+
+impl VdevTree {
+    /// Returns the new locations of a range of a removed vdev, in order: vdev, offset and length. They may be on another
+    /// removed vdev. Returns `None` if the vdev was not removed.
+    ///
+    /// # Errors
+    /// Fails if the mapping was not read, or does not have the whole range.
+    pub(crate) fn moved(&self, vdev: u32, offset: u64, len: u64) -> Result<Option<Vec<(u32, u64, u64)>>> {
+        match self.tops.get(vdev as usize).map(|top| &top.kind) {
+            Some(super::Kind::Indirect(mapping)) => {
+                mapping.get().ok_or(Fault::NoMapping(vdev))?.translate(offset, len).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 }
 

@@ -177,7 +177,6 @@ impl VdevType {
     pub(crate) fn why_not_written(&self) -> Option<&'static str> {
         match self {
             Self::Replacing | Self::Spare => Some(", which is being replaced"),
-            Self::Indirect => Some(", which was removed"),
             Self::Draid(_) => Some(""),
             Self::Raidz(_) if self.is_expanding() => Some(", which is being expanded"),
             Self::Raidz(_)
@@ -186,6 +185,7 @@ impl VdevType {
             | Self::Disk
             | Self::Mirror
             | Self::Hole
+            | Self::Indirect
             | Self::Missing => None,
         }
     }

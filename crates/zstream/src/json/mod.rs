@@ -36,6 +36,6 @@ mod pool;
 mod stream;
 mod zfs;
 
-pub use self::pool::{check, pool};
+pub use self::pool::{check, group, pool};
 pub use self::stream::{ignored, not_opened, received, resume, summary, verdict};
 pub use self::zfs::{JsonProperty, PoolHead, PoolMember, datasets, pool_properties};

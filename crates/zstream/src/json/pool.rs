@@ -8,6 +8,7 @@ use zstream_dsl::Erratum;
 
 use crate::check::{Damaged, DamagedBlock, PoolCheck};
 use crate::describe::{PoolDescription, VdevDescription};
+use crate::rescue::Group;
 
 /// A pool, as `zstream pool show --json` prints it: name, guid, state, health, version, txg, `available_txgs`, vdevs (each with
 /// name, type, guid, state, class, children), features (name, guid, state, count), datasets (name, object, root), errata,
@@ -83,6 +84,20 @@ pub fn check(name: &str, check: &PoolCheck) -> Value {
         "waiting": waiting.collect::<Vec<_>>(),
         "errata": errata(&check.errata),
         "checkpoint": check.checkpoint.map(|(txg, blocks)| json!({ "txg": txg.0, "blocks": blocks })),
+    })
+}
+
+/// A transaction group, as `pool show --txgs --json` prints it.
+#[must_use]
+pub fn group(group: &Group) -> Value {
+    let state = group.state.as_ref();
+    json!({
+        "txg": group.txg.0,
+        "time": group.timestamp,
+        "sound": group.is_sound(),
+        "datasets": state.ok().map(|state| state.datasets),
+        "unreadable": state.ok().map(|state| &state.unreadable),
+        "error": state.err().map(ToString::to_string),
     })
 }
 

@@ -186,6 +186,19 @@ impl PoolPlace {
         Ok(OpenPool { pool, dsl })
     }
 
+    /// The transaction groups whose uberblocks still exist, oldest first, with the times at which they were completed, in
+    /// seconds since 1970. The pool need not open.
+    pub(crate) fn uberblocks(&self, name: Option<&str>) -> Result<Vec<(Txg, u64)>> {
+        self.check()?;
+        let (name, devices) = (self.selector(name), Arc::clone(&self.opener));
+        let options = OpenOptions { name, devices, ..OpenOptions::default() };
+        let found = match &self.members {
+            Members::Paths(paths) => Pool::uberblocks(paths, &options)?,
+            Members::Devices(devices) => Pool::uberblocks_on(devices.clone(), &options)?,
+        };
+        Ok(found.iter().map(|uberblock| (uberblock.txg, uberblock.timestamp)).collect())
+    }
+
     /// Opens the pool for changes, and locks out other writers. If the devices hold several pools, `name` (of the
     /// pool or of anything in it) selects one; the name and the devices in the options are ignored. With a seed, the
     /// result is reproducible.

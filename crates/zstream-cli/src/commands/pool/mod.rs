@@ -1,6 +1,7 @@
 //! `zstream pool`: verbs for a pool as a whole.
 
 mod check;
+mod groups;
 mod properties;
 
 use zstream::describe::{DatasetDescription, PoolDescription, VdevDescription, errata_lines};
@@ -100,6 +101,12 @@ Examples:
         /// class, children), features (name, guid, state, count), datasets (name, object, root). Guids are strings.
         #[arg(long)]
         json: bool,
+        /// List the transaction groups that can still be opened, newest first, with what is lost in each
+        ///
+        /// The pool and each dataset is opened as of each group; the content of datasets is not read. `--txg` before the
+        /// verb opens one of them. With --json, one object per line. Keys: txg, time, sound, datasets, unreadable, error.
+        #[arg(long)]
+        txgs: bool,
         /// Name of the pool; required if the devices hold several
         #[arg(value_name = "POOL")]
         pool: Option<String>,
@@ -140,7 +147,8 @@ impl Args {
             Command::Get(args) => args.run(options),
             Command::Set(args) => args.run(options),
             Command::Upgrade { pool } => properties::upgrade(options, pool.as_deref()),
-            Command::Show { json, pool } => {
+            Command::Show { json, txgs: true, pool } => groups::run(options, pool.as_deref(), *json),
+            Command::Show { json, txgs: false, pool } => {
                 let pool = PoolDescription::of(&options.open(pool.as_deref())?)?;
                 pool.unreadable.iter().for_each(|error| eprintln!("zstream: {error}"));
                 output::print(&if *json {
