@@ -48,13 +48,13 @@ for round in $(seq "$rounds"); do
     *) ours destroy "tank/stays@ours1";;
   esac
   ours put f tank/new:/f
-  ours pool check tank > /dev/null
+  zstream -d "$work/dev" pool check tank > check.out || { fail "pool check"; tail -n 3 check.out; }
   clean; same
   import tank; scrubbed
   theirs() { text m/2 600000; text "m/theirs$round" 300000; rm -f "m/ours$round"; }
   mounted tank/stays theirs; zfs snapshot "tank/stays@theirs$round"
   zpool sync tank; zpool export tank
-  clean; ours pool check tank > /dev/null
+  clean; zstream -d "$work/dev" pool check tank > check.out || { fail "pool check"; tail -n 3 check.out; }
 done
 ours --checkpoint cat tank/goes /large | sha256sum | cut -d' ' -f1 > sum
 grep -q "$(cat sum)" goes.then || fail "a file of the checkpoint has changed"
@@ -64,7 +64,7 @@ echo "rewind"
 import --rewind-to-checkpoint tank
 mounted tank/stays manifest > now; cmp -s now stays.then || fail "stays differs after the rewind"
 mounted tank/goes manifest > now; cmp -s now goes.then || fail "goes differs after the rewind"
-scrubbed; zpool export tank; clean; ours pool check tank > /dev/null
+scrubbed; zpool export tank; clean; zstream -d "$work/dev" pool check tank > check.out || { fail "pool check"; tail -n 3 check.out; }
 
 echo "discard there"
 cp back/*.img dev; import tank

@@ -1,11 +1,12 @@
 //! The transaction groups of a pool that can still be opened, and what is left in each of them.
 
+use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dsl::scrub::Lines;
 
 use crate::control::Control;
-use crate::error::{Error, Request, Result};
+use crate::error::{Error, Result};
 use crate::place::{OpenPool, PoolPlace};
 
 /// A transaction group whose uberblock still exists.
@@ -66,7 +67,10 @@ pub fn best(place: &PoolPlace, name: Option<&str>, control: &mut Control<'_>) ->
         }
         checked += 1;
     }
-    Err(Request::NoSoundGroup { checked }.into())
+    Err(PoolError::bad_request(format!(
+        "none of the {checked} transaction groups in the labels is sound; `pool show --txgs` shows what is lost in each"
+    ))
+    .into())
 }
 
 fn group(place: &PoolPlace, name: Option<&str>, txg: Txg, timestamp: u64) -> Group {

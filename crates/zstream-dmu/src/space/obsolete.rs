@@ -146,7 +146,7 @@ mod tests {
     use crate::vdev::indirect::{Mapping, MappingEntry};
     use crate::vdev::tests::leaf;
     use crate::zap::{NewZap, write as zap};
-    use crate::zio::{AllocationClass, BlockReader, Space as _};
+    use crate::zio::{AllocationClass, BlockReader};
 
     fn mapping(entries: &[(u64, Dva)]) -> Mapping {
         let mut mapping = Mapping::default();
@@ -177,7 +177,12 @@ mod tests {
         tree.set_mapping(1, mapping(&[(0x10000, Dva::new(2, 0x4000, 0x10000, false))])).unwrap();
         tree.set_mapping(2, mapping(&[(0x4000, first), (0xc000, second)])).unwrap();
         for vdev in [1, 2] {
-            let zap = zap::create(&mut store, ObjectType::OTHER_METADATA, &NewZap::new(7)).unwrap();
+            let zap = zap::create(
+                &mut store,
+                ObjectType(ObjectType::NEW_TYPE | ObjectType::METADATA | 4),
+                &NewZap::new(7),
+            )
+            .unwrap();
             space.state().obsolete.0.insert(vdev, VdevObsolete { zap, ..VdevObsolete::default() });
         }
         commit(&space, &mut store);

@@ -95,6 +95,7 @@ pub(super) fn commit(space: &Allocator, store: &mut Store) -> SpaceMaps {
             break;
         }
         (all.changed, all.created, pass) = (true, all.created + done.created, pass + 1);
+        all.created_obsolete += done.created_obsolete;
     }
     space.committed(Arc::new(store.clone()), Txg(space.txg().0 + 1)).unwrap();
     all

@@ -27,17 +27,6 @@ pub enum Request {
     /// An earlier state of a pool cannot be changed.
     #[error("an earlier transaction group is read-only")]
     EarlierTxg,
-    /// The pool does not open completely in any transaction group.
-    #[error(
-        "none of the {checked} transaction groups in the labels is sound; `pool show --txgs` shows what is lost in each"
-    )]
-    NoSoundGroup {
-        /// The number of transaction groups that were tried.
-        checked: usize,
-    },
-    /// The pool has no checkpoint to open.
-    #[error("pool {0} does not have a checkpoint")]
-    NoCheckpoint(String),
     /// A verb that failed cannot be continued or finished.
     #[error("an earlier operation failed, and nothing can be added")]
     Failed,

@@ -177,7 +177,9 @@ impl PoolPlace {
         }
         pool.notices().into_iter().for_each(|notice| control.warn(Warning::Pool(notice)));
         let pool = match self.is_checkpoint {
-            true => pool.checkpoint()?.ok_or_else(|| Request::NoCheckpoint(pool.name().to_owned()))?,
+            true => pool.checkpoint()?.ok_or_else(|| {
+                PoolError::bad_request(format!("pool {} does not have a checkpoint", pool.name()))
+            })?,
             false => pool,
         };
         let keyring = Arc::new(Keyring::default());
