@@ -4,6 +4,7 @@
 pub mod blkptr;
 pub mod block;
 pub mod bpobj;
+pub mod brt;
 pub mod cache;
 pub mod container;
 pub mod device;
