@@ -226,7 +226,7 @@ impl Error {
             | Self::ArchiveCut { source, .. } => source.errno(),
             Self::Put { fault, .. } => match fault {
                 PutFault::Source { source, .. } => io_errno(source),
-                PutFault::Target { source, .. } => source.errno(),
+                PutFault::Original { source, .. } | PutFault::Target { source, .. } => source.errno(),
                 PutFault::Cancelled => Errno::EINTR,
             },
             Self::Request(_) | Self::OtherKind { .. } | Self::Encryption { .. } => Errno::EINVAL,
@@ -509,6 +509,16 @@ pub enum PutFault {
         path: Vec<u8>,
         /// The reason.
         source: io::Error,
+    },
+    /// A file of the pool that is copied cannot be read.
+    #[error("{dataset}:/{}: {source}", file_name(path))]
+    Original {
+        /// The dataset.
+        dataset: String,
+        /// The path in it, without a slash before it.
+        path: Vec<u8>,
+        /// The reason.
+        source: Cause,
     },
     /// The dataset cannot be written.
     #[error("/{}: {source}", file_name(path))]

@@ -106,7 +106,7 @@ fn input(source: &OsStr, interrupt: &Interrupt) -> Result<Input, Failure> {
 }
 
 /// The dataset, in whose name there may be colons, and the path in it: what follows the first colon that a slash follows.
-fn split(target: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(target: &[u8]) -> (&[u8], &[u8]) {
     match target.windows(2).position(|pair| pair == b":/") {
         Some(at) => (&target[..at], &target[at + 1..]),
         None => (target.strip_suffix(b":").unwrap_or(target), b""),

@@ -5,10 +5,12 @@
 //!              archive: the entries of a tar archive
 //!              file: bytes of the caller
 //!              image: the content of a volume
+//!              copy: a file of another dataset of the pool
 //! ```
 
 mod ahead;
 mod archive;
+mod copy;
 mod sparse;
 mod tree;
 
@@ -34,6 +36,7 @@ use zstream_zpl::node::{FileType, Time};
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer, write_hole, write_image};
 
 use self::ahead::ReadAhead;
+pub use self::copy::{Copied, Reflink};
 use self::tree::{Tree, has_holes, next_data};
 use crate::control::{Control, Warning};
 use crate::error::{Cause, Error, PutFault, Request, Result};

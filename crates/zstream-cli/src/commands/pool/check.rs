@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 use zstream::OpenPool;
-use zstream::check::{CHECKPOINT, Damaged, DamagedBlock, PoolCheck, check_pool};
+use zstream::check::{CHECKPOINT, Damaged, DamagedBlock, PoolCheck, ReferenceCheck, check_pool};
 use zstream_dmu::vdev::DamageCause;
 
 use crate::failure::Failure;
@@ -37,6 +37,16 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
         return Ok(());
     }
     let totals = check.totals;
+    if totals.is_clean()
+        && check.unchecked.is_empty()
+        && let Some(references) = check.references.as_ref().filter(|references| !references.is_clean())
+    {
+        let what = match references.wrong.len() as u64 + references.not_listed {
+            0 => "the sums of the block reference tables are wrong".to_owned(),
+            wrong => format!("the count of references is wrong for {}", Count(wrong, "block")),
+        };
+        return Err(Failure::new(format_args!("{name}: no block is damaged, but {what}")));
+    }
     if totals.is_clean() && check.unchecked.is_empty() {
         let locked = Count(check.locked.len() as u64, "dataset");
         return Err(Failure::new(format_args!("{name}: no block is damaged, but {locked} cannot be opened")));
@@ -88,6 +98,9 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
         let (blocks, size) = (Count(waiting.blocks, "block"), Size(waiting.bytes));
         text += &format!("not read: {blocks}{more}, {size}, waiting to be freed ({list})\n");
     }
+    if let Some(references) = &check.references {
+        text += &references_text(references);
+    }
     if let Some((txg, blocks)) = check.checkpoint {
         text += &format!(
             "{CHECKPOINT} of transaction group {txg}: checked {} that only it references\n",
@@ -103,6 +116,52 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
         Size(totals.bytes)
     );
     text
+}
+
+/// The wrong counts of references to cloned blocks.
+fn references_text(references: &ReferenceCheck) -> String {
+    let mut text = String::new();
+    for wrong in &references.wrong {
+        let places = if wrong.places.is_empty() { "unknown".to_owned() } else { wrong.places.join(", ") };
+        let effect = match wrong.is_too_low() {
+            true => "freeing one would lose the data of the others",
+            false => "its space would never be freed",
+        };
+        text += &format!(
+            "{}: block at offset {} of vdev {} has {}, but {} in its table: {effect}\n",
+            crate::text::line(places),
+            wrong.offset,
+            wrong.vdev,
+            Count(wrong.found, "reference"),
+            wrong.recorded
+        );
+    }
+    if references.not_listed > 0 {
+        text +=
+            &format!("{} of references are not listed\n", Count(references.not_listed, "more wrong count"));
+    }
+    references.sums.iter().for_each(|line| text += &format!("{}\n", crate::text::line(line)));
+    text
+}
+
+fn references_json(references: &ReferenceCheck) -> Value {
+    let wrong = references.wrong.iter().map(|wrong| {
+        json!({
+            "vdev": wrong.vdev,
+            "offset": wrong.offset,
+            "recorded": wrong.recorded,
+            "found": wrong.found,
+            "places": wrong.places,
+        })
+    });
+    json!({
+        "blocks": references.totals.entries,
+        "used": references.totals.used_bytes,
+        "saved": references.totals.saved_bytes,
+        "wrong": wrong.collect::<Vec<_>>(),
+        "not_listed": references.not_listed,
+        "sums": references.sums,
+    })
 }
 
 fn as_json(name: &str, check: &PoolCheck) -> Value {
@@ -129,6 +188,7 @@ fn as_json(name: &str, check: &PoolCheck) -> Value {
         "members": members.collect::<Vec<_>>(),
         "missing": check.missing,
         "waiting": waiting.collect::<Vec<_>>(),
+        "references": check.references.as_ref().map(references_json),
         "errata": super::errata_json(&check.errata),
         "checkpoint": check.checkpoint.map(|(txg, blocks)| json!({ "txg": txg.0, "blocks": blocks })),
     })
