@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use zstream::{Error, Put, PutOptions, Reflink, Request};
 
-use super::put::split;
 use crate::change::command_line;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -88,7 +87,7 @@ impl Args {
 
 /// The dataset and the path in it.
 fn named(word: &OsStr) -> Result<(&str, &[u8]), Failure> {
-    let (name, path) = split(word.as_bytes());
+    let (name, path) = zstream::split_target(word.as_bytes());
     let name = std::str::from_utf8(name).map_err(|_| Failure::usage("dataset names are ASCII"))?;
     Ok((name, path))
 }

@@ -37,6 +37,7 @@ const CLASSES: usize = 3;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapForm {
     /// Whether entries may have two words (`spacemap_v2`).
     pub two_words: bool,
@@ -162,6 +163,7 @@ impl Allocator {
     }
 
     /// Makes allocations fail after this number of blocks as if the pool were full, for tests.
+    #[cfg(feature = "testing")]
     pub fn limit_allocations(&self, left: u64) {
         self.allocations_left.store(left, Ordering::Relaxed);
     }
@@ -255,7 +257,7 @@ impl Allocator {
     /// # Errors
     ///
     /// Fails if the store cannot be changed.
-    pub fn write_maps(&self, mos: &mut dyn ObjectStore, pass: u16) -> Result<SpaceMaps> {
+    pub(crate) fn write_maps(&self, mos: &mut dyn ObjectStore, pass: u16) -> Result<SpaceMaps> {
         let mut done = SpaceMaps::default();
         let MapForm { two_words, histogram } = self.form;
         let writing = Writing { txg: self.txg(), pass, shift: 0, two_words, histogram };

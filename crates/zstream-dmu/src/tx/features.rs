@@ -29,7 +29,7 @@ fn list(mos: &dyn ObjectSet, feature: &Feature) -> Result<ObjectId> {
 /// # Errors
 ///
 /// Fails if the pool does not have the feature, if the count would become negative, and if it cannot be read.
-pub fn add(mos: &mut dyn ObjectStore, name: &str, change: i64) -> Result<()> {
+pub(crate) fn add(mos: &mut dyn ObjectStore, name: &str, change: i64) -> Result<()> {
     let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
     let object = list(&*mos, feature)?;
     let count = Zap::open(&*mos, object)?.lookup_u64(feature.guid)?;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::object_store::ObjectStore as _;
-use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::writer::CloneRange;
+use zstream_dmu::objset::{CloneRange, Objset};
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
-use zstream_zpl::fs::Filesystem;
+use zstream_zpl::Filesystem;
 use zstream_zpl::node::{FileType, Node};
 use zstream_zpl::writer::{NewNode, NodeKind};
 
-use super::{Put, Putting, Target, target};
+use super::files::Putting;
+use super::{Put, Target, target};
 use crate::control::{Control, Warning};
 use crate::error::{Cause, PutFault, Result};
 use crate::place::Keys;
