@@ -13,7 +13,7 @@ use crate::rules::Head;
 
 /// A record that was read. Its payload is not verified until the following record was read, too.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// The place of the record in the stream.
     pub place: Place,
     /// The role of the record.

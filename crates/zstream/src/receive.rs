@@ -3,20 +3,15 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dmu::zap::Value;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::prop::parse::{Parsed, parse_assignment};
-use zstream_dsl::prop::table::Property;
+use zstream_dsl::prop::{Parsed, Property, parse_assignment};
 use zstream_dsl::write::WritablePool;
 use zstream_format::errno::Errno;
-use zstream_recv::engine::Receiving;
 use zstream_recv::error::{Cancelled, Fault, Result as StreamResult};
-use zstream_recv::host::{Host, Note};
-use zstream_recv::input::Input;
-use zstream_recv::request::{Naming, Request as Wanted};
-use zstream_recv::rules::Encryption;
+use zstream_recv::{Encryption, Host, Input, Naming, Note, Receiving, Request as Wanted};
 
 use crate::control::{Cancel, Control, Event};
 use crate::create::{EncryptionProperties, create_parents};

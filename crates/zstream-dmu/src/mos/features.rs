@@ -179,7 +179,7 @@ impl Features {
     ///
     /// # Errors
     /// Returns [`Fault::UnknownFeatures`] with the active features that reading requires and that are unknown.
-    pub fn check_readable(&self) -> Result<()> {
+    pub(crate) fn check_readable(&self) -> Result<()> {
         unknown(self.for_read.iter().filter(|(_, count)| **count > 0).map(|(guid, _)| guid.as_str()))
     }
 

@@ -36,7 +36,7 @@ use crate::bpobj::write as lists;
 use crate::cache;
 use crate::device::Device;
 use crate::dnode::NewObject;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::host::Host;
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::DIRECTORY_OBJECT;
@@ -48,14 +48,14 @@ use crate::space::{Allocator, MapForm};
 use crate::vdev::config::{ASHIFT_RANGE, PoolState, VdevConfig};
 use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
-use crate::vdev::{Member, VdevTree};
+use crate::vdev::{MEMBER_BYTES_MIN, Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
 use crate::zio::AllocationClass;
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
 /// The first transaction group of a pool (`TXG_INITIAL`).
-pub const TXG_INITIAL: Txg = Txg(4);
+pub(crate) const TXG_INITIAL: Txg = Txg(4);
 
 /// The default sector size of new pools: 4 KiB, so that an image can be copied to any disk.
 pub const ASHIFT_DEFAULT: u8 = 12;
@@ -174,6 +174,14 @@ fn space_of(new: &NewPool, id: u64, top: &TopSpec<NewMember>, metaslab_array: Ob
         |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
     let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
     let asize = top.shape.asize(&sizes);
+    // OpenZFS does not open smaller vdevs. Only dRAID leaves so much of its members unused that this happens.
+    let least = member_asize(MEMBER_BYTES_MIN)?;
+    if asize < least {
+        let shape = top.shape;
+        let why =
+            format!("{shape} vdev has {asize} bytes, at least {least} are required: use larger members");
+        return Err(Fault::TooSmall(why).into());
+    }
     let class = match top.class {
         VdevClass::Normal => Some(AllocationClass::Normal),
         VdevClass::Special => Some(AllocationClass::Special),
@@ -287,7 +295,9 @@ impl PoolWriter {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            #[cfg(any(test, feature = "testing"))]
             whole_max: None,
+            #[cfg(any(test, feature = "testing"))]
             is_uncompressed: false,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));

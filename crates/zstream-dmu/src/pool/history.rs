@@ -229,7 +229,7 @@ pub fn log(mos: &mut dyn ObjectStore, author: &Author, event: Event<'_>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Store;
+    use crate::made::Store;
     use crate::zap::{NewZap, write as zap};
 
     fn store() -> Store {

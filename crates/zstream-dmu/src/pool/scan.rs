@@ -64,8 +64,8 @@ const OTHERS_MAX: usize = 4;
 
 /// Adds descriptions of other files to an error that there is no pool.
 #[must_use]
-pub fn explain(error: Error, mut others: Vec<String>) -> Error {
-    let Fault::NoSuchPool { wanted, there, .. } = error.fault() else { return error };
+pub(crate) fn explain(error: Error, mut others: Vec<String>) -> Error {
+    let Fault::NoSuchPool { requested, found: there, .. } = error.fault() else { return error };
     if !there.is_empty() {
         return error;
     }
@@ -74,7 +74,7 @@ pub fn explain(error: Error, mut others: Vec<String>) -> Error {
     if left_out > 0 {
         others.push(format!("{left_out} more like these"));
     }
-    Fault::NoSuchPool { wanted: wanted.clone(), there: Vec::new(), instead: others }.into()
+    Fault::NoSuchPool { requested: requested.clone(), found: Vec::new(), instead: others }.into()
 }
 
 /// A device without valid labels.
@@ -187,7 +187,7 @@ fn examine_opened(path: &Path, device: Arc<dyn Device>) -> Result<Candidate, Not
 /// # Errors
 /// Fails if a member cannot be opened, if another writer has locked it, if its labels are missing, and if it has no
 /// path.
-pub fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
+pub(crate) fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
     let reopen = |candidate: &Candidate| {
         let name = &candidate.member.name;
         let place = |error: Error| error.on_vdev(name);
@@ -285,7 +285,8 @@ pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Cand
         [guid] => Ok(pools.remove(&guid).unwrap_or_default()),
         [] => {
             let there = names.into_values().map(|(name, _)| name).collect();
-            Err(Fault::NoSuchPool { wanted: name.map(str::to_owned), there, instead: Vec::new() }.into())
+            Err(Fault::NoSuchPool { requested: name.map(str::to_owned), found: there, instead: Vec::new() }
+                .into())
         }
         _ => {
             let mut list: Vec<String> =

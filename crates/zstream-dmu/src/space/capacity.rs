@@ -64,7 +64,7 @@ impl Capacity {
 
     /// Returns the slop space, which the pool reserves for its own operations (`spa_get_slop_space`).
     #[must_use]
-    pub fn slop(&self) -> u64 {
+    pub(crate) fn slop(&self) -> u64 {
         let (least, most) = SLOP_BYTES;
         let slop = (self.normal >> SLOP_SHIFT).min(most);
         let slop = slop - self.log.min(slop >> 1);

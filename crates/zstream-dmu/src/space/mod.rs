@@ -4,15 +4,17 @@ mod allocator;
 mod capacity;
 mod free_space;
 mod metaslab;
-pub mod space_map;
+mod release;
+pub(crate) mod space_map;
 mod space_map_write;
 #[cfg(test)]
 mod tests;
 mod top;
-pub mod vdev_space;
+pub(crate) mod vdev_space;
 
 pub use self::allocator::{Allocator, MapForm};
 pub use self::capacity::Capacity;
+pub use self::vdev_space::{LogSpaceMaps, VdevSpace};
 
 /// The part of a pool that an allocation must leave free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

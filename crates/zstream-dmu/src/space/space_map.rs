@@ -263,7 +263,7 @@ impl Iterator for SpaceMapEntries<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::testing::Objects;
+    use crate::made::Objects;
 
     fn one_word(change: u64, offset: u64, run: u64) -> u64 {
         offset << 16 | change << 15 | (run - 1)

@@ -197,7 +197,7 @@ impl VdevSpace {
     /// # Errors
     ///
     /// Fails if a log cannot be read, if a range is not in one metaslab, and if `apply` fails.
-    pub fn replay_logs(
+    pub(crate) fn replay_logs(
         &self,
         mos: &dyn ObjectSet,
         logs: &LogSpaceMaps,
@@ -262,7 +262,7 @@ impl VdevSpace {
     /// # Errors
     ///
     /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if they are impossible.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let (shift, count) = (self.metaslab_shift, self.metaslabs());
         if shift >= 63 || count > METASLABS_MAX || shift < self.ashift {
             let detail =

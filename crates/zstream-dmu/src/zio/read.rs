@@ -116,7 +116,7 @@ impl BlockReader {
 
     /// Sets the salt of the pool, which keyed checksums require. It is stored in the MOS, whose blocks do not require
     /// it.
-    pub fn set_salt(&self, salt: Salt) {
+    pub(crate) fn set_salt(&self, salt: Salt) {
         // The salt of a pool never changes.
         let _ = self.salt.set(salt);
     }

@@ -4,11 +4,9 @@
 use std::sync::Arc;
 
 use zstream_dmu::zio::crypt;
-use zstream_dsl::OpenMos;
 use zstream_dsl::dataset::Dir;
-use zstream_dsl::erratum::Erratum;
-use zstream_dsl::keys::CryptoKey;
 use zstream_dsl::write::Wrapping;
+use zstream_dsl::{CryptoKey, Erratum, OpenMos};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
@@ -82,7 +80,7 @@ pub(super) fn of_new(
 
 /// The keys in a raw stream (`crypt_keydata`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyData {
+pub(crate) struct KeyData {
     /// The keys, and the shape of the meta dnode.
     pub data: crypt::KeyData,
     /// IV set of the snapshot, 0 if it is missing.
@@ -96,7 +94,7 @@ impl KeyData {
     ///
     /// # Errors
     /// Fails if something is missing or has another type or length.
-    pub fn parse(list: &NvList) -> Result<Self> {
+    pub(crate) fn parse(list: &NvList) -> Result<Self> {
         let keydata = list
             .get_list("crypt_keydata")
             .ok_or(Breach::MissingKey { key: "crypt_keydata", feature: "raw" })?;

@@ -1,8 +1,7 @@
 //! Rules for a stream that resumes an interrupted receive (`dmu_recv_resume_begin_check`).
 
 use zstream_dmu::ids::ObjectId;
-use zstream_dsl::RECEIVE_CHILD;
-use zstream_dsl::resume::RAW_RECEIVE;
+use zstream_dsl::{RAW_RECEIVE, RECEIVE_CHILD};
 use zstream_format::flags::FeatureFlags;
 
 use super::existing::unlocked;

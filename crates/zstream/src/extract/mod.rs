@@ -4,6 +4,7 @@
 mod archive;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,10 +14,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use zstream_dmu::object_set::ObjectSet;
-use zstream_zpl::content::Content;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::Node;
-use zstream_zpl::volume;
+use zstream_zpl::{Content, Filesystem, volume};
 
 use self::archive::Archive;
 use self::tree::Tree;
@@ -229,7 +228,12 @@ impl From<io::Error> for CopyError {
 /// Creates a new file.
 fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?.into())
+    Ok(rustix::fs::openat(directory, name, flags, permissions(mode))?.into())
+}
+
+/// The permissions of a mode. Its type has another width on each system.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate((mode & 0o7777) as _)
 }
 
 /// Removes a file that could not be completed.
@@ -278,4 +282,56 @@ fn has_acl(node: &Node) -> bool {
     /// The flag of a node whose ACL is equivalent to its mode.
     const ACL_TRIVIAL: u64 = 0x4;
     node.acl.is_some() && node.flags & ACL_TRIVIAL == 0
+}
+
+/// Counts of each kind as a list, such as `1 directory, 3 files`; empty if there are none.
+#[must_use]
+pub fn listed(counts: &BTreeMap<What, u64>) -> String {
+    counts.iter().map(|(what, number)| what.counted(*number)).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes the content of a file or volume.
+///
+/// # Errors
+/// The content cannot be read; [`Error::Output`].
+pub fn write_content(content: &Content<'_>, out: &mut impl Write) -> Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
+    let mut at = 0;
+    loop {
+        let length = content.read(at, &mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        out.write_all(&buffer[..length]).map_err(Error::Output)?;
+        at += length as u64;
+    }
+}
+
+/// The file name of the image of a volume: the last part of its name, without that of a snapshot.
+#[must_use]
+pub fn image_name(volume: &str) -> String {
+    let last = volume.rsplit('/').next().unwrap_or_default();
+    format!("{}.img", last.split('@').next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_their_nouns() {
+        let counts = BTreeMap::from([(What::File, 3), (What::Directory, 1), (What::Times, 2)]);
+        assert_eq!(listed(&counts), "3 files, 1 directory, the times of 2 files");
+        assert_eq!(
+            listed(&BTreeMap::from([(What::Directory, 2), (What::Times, 1)])),
+            "2 directories, the times of 1 file"
+        );
+        assert_eq!(listed(&BTreeMap::new()), "");
+    }
+
+    #[test]
+    fn images_are_named_as_their_volume() {
+        assert_eq!(image_name("tank/vms/one@monday"), "one.img");
+        assert_eq!(image_name("tank/one"), "one.img");
+    }
 }

@@ -11,12 +11,12 @@ use std::os::fd::AsRawFd as _;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use zstream_dmu::ids::ObjectId;
-use zstream_zpl::fs::Filesystem;
-use zstream_zpl::fuid::Fuid;
 use zstream_zpl::node::{FileType, Node, Time};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, Fuid, Visit};
 
-use super::{CopyError, ExtractOptions, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
+use super::{
+    CopyError, ExtractOptions, LOST_ACL, Report, What, copy, create, has_acl, permissions, remove, xattr_name,
+};
 use crate::error::Result;
 use crate::place::source::joined;
 use crate::text::file_name;
@@ -60,7 +60,8 @@ impl Level {
 
 fn identity(file: &File) -> io::Result<(u64, u64)> {
     let found = rustix::fs::fstat(file)?;
-    Ok((found.st_dev, found.st_ino))
+    // The types of both numbers depend on the system.
+    Ok((found.st_dev as _, found.st_ino as _))
 }
 
 impl Open {
@@ -303,9 +304,7 @@ impl Tree {
                 return Err(zstream_dmu::error::Error::corrupt("file", detail).into());
             }
         };
-        let device = node.device().map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mknodat(parent, name, kind, mode, device).map_err(io::Error::from)?;
+        make_special(parent, name, kind, node.device())?;
         Ok(None)
     }
 
@@ -360,7 +359,7 @@ impl Tree {
 
     /// The mode that a node gets. The set-user-ID bit of one owner must not become that of another.
     fn mode(&self, node: &Node) -> Mode {
-        let mode = Mode::from_raw_mode(node.permissions());
+        let mode = permissions(node.permissions());
         if self.options.no_setuid || self.options.no_same_owner {
             mode - (Mode::SUID | Mode::SGID)
         } else {
@@ -436,10 +435,29 @@ impl Handle<'_> {
     }
 }
 
+/// Creates a device, a FIFO or a socket.
+#[cfg(not(target_vendor = "apple"))]
+fn make_special(
+    parent: &File,
+    name: &[u8],
+    kind: rustix::fs::FileType,
+    device: Option<(u32, u32)>,
+) -> io::Result<()> {
+    let device = device.map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));
+    Ok(rustix::fs::mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, device)?)
+}
+
+/// Reports that these systems cannot create special files in an open directory.
+#[cfg(target_vendor = "apple")]
+fn make_special(_: &File, _: &[u8], _: rustix::fs::FileType, _: Option<(u32, u32)>) -> io::Result<()> {
+    let why = "special files cannot be created on this system (mknodat is missing)";
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
+}
+
 /// Opens a directory in another; with `make`, creates it with that mode if the name does not exist.
 fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
     if let Some(mode) = make {
-        match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+        match rustix::fs::mkdirat(parent, name, permissions(mode)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }

@@ -7,7 +7,7 @@ use zstream_dmu::intent_log;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::object_type::ObjsetType;
 use zstream_view::{Options, Padded, Streams};
-use zstream_zpl::fs::Filesystem;
+use zstream_zpl::Filesystem;
 
 use super::keys::{self, Keys};
 use super::pool::PoolPlace;

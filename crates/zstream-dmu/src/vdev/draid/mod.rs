@@ -12,18 +12,18 @@ mod seeds;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock, Weak};
 
-pub use self::geometry::{Geometry, Numbers};
+pub(crate) use self::geometry::{Geometry, Numbers};
 use super::Vdev;
 use crate::error::{Error, Result};
 
 /// The numbers of members of a dRAID vdev (`VDEV_DRAID_MIN_CHILDREN`, `VDEV_DRAID_MAX_CHILDREN`).
-pub const MEMBERS: RangeInclusive<usize> = 2..=255;
+pub(crate) const MEMBERS: RangeInclusive<usize> = 2..=255;
 
 /// The maximum number of distributed spares.
-pub const SPARES_MAX: usize = 100;
+pub(crate) const SPARES_MAX: usize = 100;
 
 /// The maximum number of data columns of a group if the number is not specified.
-pub const DATA_DEFAULT_MAX: usize = 8;
+pub(crate) const DATA_DEFAULT_MAX: usize = 8;
 
 /// The height of a row: the maximum block size, so that a group with one data column holds any block.
 const ROW_BYTES: u64 = 16 << 20;

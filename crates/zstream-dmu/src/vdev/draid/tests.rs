@@ -243,6 +243,29 @@ fn distributed_spares_replace_members() {
     }
 }
 
+/// A spare that was not rebuilt has anything. It is never taken for the content, and checks report it.
+#[test]
+fn a_spare_that_was_not_rebuilt_is_reconstructed() {
+    let shape = numbers((2, 3, 8, 1));
+    let plain = Bench::new(shape, &[]);
+    let blocks = write_all(&plain);
+    let bench = Bench { top: Bench::new(shape, &[2]).top, ..plain };
+    let lost = |(dva, content): &(Dva, Vec<u8>)| {
+        let map = bench.geometry.map(dva.offset(), content.len());
+        map.rows.iter().flat_map(|row| &row.columns).any(|column| column.child == 2)
+    };
+    assert!(blocks.iter().any(lost) && !blocks.iter().all(lost));
+    for block @ (dva, content) in &blocks {
+        let found = read(&bench.tree(&[2]), *dva, content, Effort::EveryCopy).unwrap();
+        let expected: Vec<_> =
+            lost(block).then(|| ("spare-2".to_owned(), DamageCause::Wrong)).into_iter().collect();
+        assert_eq!(found, expected);
+        for more in (0..shape.children).filter(|n| *n != 2) {
+            assert!(read(&bench.tree(&[2, more]), *dva, content, Effort::AnyCopy).is_ok(), "{dva} {more}");
+        }
+    }
+}
+
 #[test]
 fn blocks_start_at_whole_stripes() {
     let bench = Bench::new(numbers((1, 2, 5, 1)), &[]);

@@ -4,7 +4,7 @@
 //! for g = 1, 2 and 4, byte by byte. Shorter columns count as padded with zeros.
 
 /// The maximum number of parity columns: P, Q and R. Parity column k sums powers of 2^k.
-pub const PARITY_COLUMNS_MAX: usize = 3;
+pub(crate) const PARITY_COLUMNS_MAX: usize = 3;
 
 const EXP: [u8; 255] = exponentials();
 const LOG: [u8; 256] = logarithms();

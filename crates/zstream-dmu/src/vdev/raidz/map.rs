@@ -27,7 +27,7 @@
 use super::galois::PARITY_COLUMNS_MAX;
 
 /// The maximum number of members of a raidz vdev: the coefficients of parity repeat after 255 columns.
-pub const MEMBERS_MAX: usize = 255;
+pub(crate) const MEMBERS_MAX: usize = 255;
 
 /// The bit of the offset of a block with which single-parity raidz swaps the first two columns.
 const SWAP_BIT: u64 = 1 << 20;
@@ -101,7 +101,7 @@ impl Geometry {
     ///
     /// # Errors
     /// Fails if no raidz vdev has this shape. The error is the text of the reason.
-    pub fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         let Self { children, parity, expansion, .. } = self;
         if !(1..=PARITY_COLUMNS_MAX).contains(parity) {
             return Err(format!("raidz has parity {parity}, expected 1 to {PARITY_COLUMNS_MAX}"));
