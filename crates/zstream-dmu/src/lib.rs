@@ -9,6 +9,8 @@ pub mod container;
 pub mod device;
 pub mod dnode;
 pub mod error;
+#[cfg(feature = "testing")]
+pub mod failpoint;
 pub mod gpt;
 pub mod host;
 pub mod ids;
