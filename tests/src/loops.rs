@@ -74,6 +74,9 @@ struct Change<'a> {
     count: usize,
 }
 
+/// Makes a change to the image.
+type Make<'m> = &'m dyn Fn(&mut Change<'_>);
+
 /// The images, the intact one first.
 ///
 /// # Panics
@@ -82,7 +85,7 @@ struct Change<'a> {
 pub fn images() -> Vec<Image> {
     let origin = Origin::new();
     let mut images = vec![Image { name: "intact".to_owned(), bytes: unsealed_image().to_vec() }];
-    let changes: [(&str, &dyn Fn(&mut Change<'_>)); 19] = [
+    let changes: [(&str, Make<'_>); 19] = [
         ("directories: children are the directory", &|change| directories(change, true)),
         ("directories: files are directories", &|change| directories(change, false)),
         ("micro ZAPs of the MOS: all values are the first", &micro_values),
@@ -331,7 +334,7 @@ fn children(change: &mut Change<'_>) {
 fn indirect(change: &mut Change<'_>, is_taller: bool) {
     const LEVELS: u64 = 2;
     const MAX_BLOCK: u64 = 16;
-    let found = change.origin.blocks.clone().into_iter().filter(|(_, at)| at.level > 0 && at.object.0 != 0);
+    let found = change.origin.blocks.clone().into_iter().filter(|(_, at)| at.level > 0 && at.objset != 0);
     for (pointer, at) in found {
         let mut words = *pointer.words();
         // The pointer of a block in a block of the lowest level is to one of level 0.

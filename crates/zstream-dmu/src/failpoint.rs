@@ -7,15 +7,23 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 
+/// The steps that fail, and their error.
+#[derive(Clone, Copy)]
+struct Plan {
+    first: u64,
+    end: u64,
+    error: fn() -> Error,
+}
+
 thread_local! {
     static TAKEN: Cell<u64> = const { Cell::new(0) };
-    static PLAN: Cell<Option<(u64, u64, fn() -> Error)>> = const { Cell::new(None) };
+    static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
 }
 
 /// Makes these steps of this thread fail, counted from now on, with the error that a function returns.
 pub fn fail(steps: Range<u64>, error: fn() -> Error) {
     TAKEN.set(0);
-    PLAN.set(Some((steps.start, steps.end, error)));
+    PLAN.set(Some(Plan { first: steps.start, end: steps.end, error }));
 }
 
 /// Lets all steps of this thread succeed, and counts them no longer.
@@ -31,7 +39,7 @@ pub fn taken() -> u64 {
 
 /// Takes a step, which fails if a test has planned that.
 pub(crate) fn step() -> Result<()> {
-    let Some((first, end, error)) = PLAN.get() else { return Ok(()) };
+    let Some(Plan { first, end, error }) = PLAN.get() else { return Ok(()) };
     let at = TAKEN.replace(TAKEN.get() + 1);
     if (first..end).contains(&at) { Err(error()) } else { Ok(()) }
 }

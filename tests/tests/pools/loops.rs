@@ -32,6 +32,9 @@ const WRITING: &[&str] = &[
     "rollback -r SNAPSHOT",
 ];
 
+/// One of so many verbs is tried with each image; with `ZSTREAM_THOROUGH=1000` it is all of them, with all datasets.
+const VERBS_SAMPLED: usize = 4;
+
 /// Writes what is not zero.
 fn write(image: &Image, path: &Path) {
     let mut file = std::fs::File::create(path).expect("a file");
@@ -97,6 +100,10 @@ fn every_verb_ends() {
         let mut codes = Vec::new();
         for (m, line) in READING.iter().chain(WRITING).enumerate() {
             let is_writing = m >= READING.len();
+            // Of the verbs some, in turn.
+            if !is_thorough && n > 0 && !(n + m).is_multiple_of(VERBS_SAMPLED) {
+                continue;
+            }
             let names = if line.contains("HEAD") { &heads } else { &snapshots };
             let is_fixed = !line.contains("HEAD") && !line.contains("SNAPSHOT");
             // Of the datasets one, or all.
