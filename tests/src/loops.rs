@@ -10,8 +10,8 @@ use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::pool::Pool;
 use zstream_dmu::vdev::LEAF_DATA_START;
 use zstream_dmu::zap::Zap;
-use zstream_dsl::lines::Lines;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
+use zstream_dsl::scrub::Lines;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 

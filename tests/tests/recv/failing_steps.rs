@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use zstream_dmu::device::Device;
 use zstream_dmu::error::{Error, Fault};
-use zstream_dmu::failpoint;
+use zstream_dmu::testing::failpoint;
 use zstream_format::record::RecordType;
 use zstream_tests::edit::{deduplicated, records};
 use zstream_tests::every;
@@ -29,7 +29,7 @@ fn device_error() -> Error {
 }
 
 fn misfit() -> Error {
-    Error::bad_shape("a step failed")
+    Fault::BadShape("a step failed".to_owned()).into()
 }
 
 /// The steps by the kind of record that takes them, and how many there are in all.

@@ -88,6 +88,7 @@ pub(super) const HEADER_BYTES_MIN: usize = SpaceMapPhys::offset_of("pad");
 
 /// The header of a space map.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceMap {
     /// The object of the map.
     pub object: ObjectId,
@@ -263,7 +264,7 @@ impl Iterator for SpaceMapEntries<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::testing::Objects;
+    use crate::made::Objects;
 
     fn one_word(change: u64, offset: u64, run: u64) -> u64 {
         offset << 16 | change << 15 | (run - 1)

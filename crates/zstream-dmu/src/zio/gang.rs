@@ -30,14 +30,14 @@ structure! {
 }
 
 /// The size of a gang header in bytes (`SPA_GANGBLOCKSIZE`).
-pub const HEADER_BYTES: usize = GangHeader::LEN;
+pub(crate) const HEADER_BYTES: usize = GangHeader::LEN;
 
 /// The number of pointers in a gang header (`SPA_GBH_NBLKPTRS`).
-pub const PIECES: usize = 3;
+pub(crate) const PIECES: usize = 3;
 
 /// The maximum depth of nested gang blocks. Each level is a third of the size of the previous one, which could not be
 /// allocated; the largest block is down to one sector after ten levels.
-pub const DEPTH_MAX: usize = 12;
+pub(crate) const DEPTH_MAX: usize = 12;
 
 /// A gang block whose pieces are read.
 pub(super) struct Gang<'a> {

@@ -2,17 +2,18 @@
 
 mod allocate;
 pub mod crypt;
-pub mod gang;
+pub(crate) mod gang;
 mod place;
 mod protect;
-pub mod read;
+pub(crate) mod read;
 mod rewrite;
 mod verify;
-pub mod write;
+pub(crate) mod write;
 mod writer;
 
 pub use allocate::{AllocationClass, Space};
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
+pub use write::{Ledger, Protection};
 pub use writer::{BlockWriter, WriterSettings};
 
 #[cfg(test)]
