@@ -1,6 +1,7 @@
 //! Files, directories and volumes in pools and in streams.
 
 mod hostile_extract;
+mod links;
 mod names;
 mod put;
 mod put_crash;

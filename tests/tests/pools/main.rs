@@ -17,6 +17,7 @@ mod hostile_labels;
 mod hostile_mos;
 mod intent_logs;
 mod interop_objects;
+mod loops;
 mod lost_vdevs;
 mod old_pools;
 mod pool_create;
