@@ -6,6 +6,7 @@
 pub mod blkptr;
 pub mod block;
 pub mod bpobj;
+pub mod brt;
 mod cache;
 mod container;
 pub mod device;

@@ -1,5 +1,6 @@
 //! Files, directories and volumes in pools and in streams.
 
+mod cp;
 mod hostile_extract;
 mod links;
 mod names;

@@ -2,6 +2,7 @@
 
 mod check;
 mod check_sweep;
+mod cloned;
 mod commit;
 mod created_pools;
 mod crypt;

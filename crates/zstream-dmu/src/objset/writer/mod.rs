@@ -18,6 +18,7 @@
 
 mod accounting;
 mod ahead;
+mod clone;
 mod flight;
 mod overlay;
 mod policy;
@@ -36,6 +37,7 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 
 pub use self::accounting::OwnersOf;
 use self::ahead::Ahead;
+pub use self::clone::{CloneRange, CloneRefusal};
 use self::flight::Flight;
 use self::overlay::{Overlay, Source};
 pub use self::policy::{RedundantMetadata, SetProperties};

@@ -266,7 +266,7 @@ fn dirty(stored: StoredBlock) -> Result<Dirty> {
 }
 
 /// Extends the object up to `block`.
-fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
+pub(super) fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
     let dnode = overlay.dnode_mut(object)?;
     if block > 0 && !dnode.block_bytes().is_power_of_two() {
         return Err(Error::bad_shape(format!(
