@@ -27,6 +27,7 @@ struct Archive {
 static STREAMS: Archive = Archive::new("streams");
 static IMAGES: Archive = Archive::new("images");
 static SHAPES: Archive = Archive::new("shapes");
+static DECLUSTERED: Archive = Archive::new("declustered");
 static PACKAGES: Archive = Archive::new("packages");
 static FAULTS: Archive = Archive::new("faults");
 static KEPT: Archive = Archive::new("kept");
@@ -130,6 +131,23 @@ pub fn shape(pool: &str) -> Vec<PathBuf> {
     let paths: Vec<PathBuf> = names.map(|name| SHAPES.path(&format!("{name}.img"))).collect();
     assert!(!paths.is_empty(), "no golden pool {pool}");
     paths
+}
+
+/// The names of the dRAID pools of `make-declustered.sh`.
+pub const DRAID_POOLS: [&str; 4] = ["drone", "drtwo", "drthree", "drpart"];
+
+/// The vdev files of one of [`DRAID_POOLS`], in the order of their letters. Shared, as [`image`].
+pub fn draid(pool: &str) -> Vec<PathBuf> {
+    let prefix = format!("{pool}-");
+    let names = DECLUSTERED.names(".img").into_iter().filter(|name| name.starts_with(&prefix));
+    let paths: Vec<PathBuf> = names.map(|name| DECLUSTERED.path(&format!("{name}.img"))).collect();
+    assert!(!paths.is_empty(), "no golden pool {pool}");
+    paths
+}
+
+/// Another file of `make-declustered.sh`: `drone.sums`, `drone-full.zfs`, ...
+pub fn draid_file(name: &str) -> PathBuf {
+    DECLUSTERED.path(name)
 }
 
 /// A file of `make-packages.sh`: `pack.img`, `COMMANDS`, `sends/1.zfs`, ...; none where it made none.
@@ -412,7 +430,8 @@ fn unpack(packed: &[u8], dir: &Path) -> io::Result<()> {
     let mut archive = tar::Archive::new(plain);
     for entry in archive.entries()? {
         let mut entry = entry?;
-        if !entry.header().entry_type().is_file() {
+        let kind = entry.header().entry_type();
+        if !kind.is_file() && kind != tar::EntryType::GNUSparse {
             continue;
         }
         let path = entry.path()?.into_owned();

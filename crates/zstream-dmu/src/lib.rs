@@ -12,6 +12,8 @@ mod container;
 pub mod device;
 pub mod dnode;
 pub mod error;
+#[cfg(feature = "testing")]
+mod failpoint;
 mod gpt;
 mod host;
 pub mod ids;

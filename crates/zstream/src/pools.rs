@@ -149,7 +149,7 @@ impl Usage {
         let mut usage = Self { size: 0, allocated: 0 };
         for top in &open.pool.config().vdev_tree.children {
             if let Some(space) = VdevSpace::find(mos, top)?.filter(|space| space.belongs_to.is_some()) {
-                usage.size += space.metaslabs() << space.metaslab_shift;
+                usage.size += space.capacity();
                 usage.allocated += space.allocated(mos, &logs)?.bytes();
             }
         }

@@ -2,6 +2,7 @@
 
 mod cp;
 mod hostile_extract;
+mod links;
 mod names;
 mod put;
 mod put_crash;

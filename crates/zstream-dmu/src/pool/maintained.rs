@@ -60,6 +60,11 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
     ),
     row("project_quota", true, "as userobj_accounting"),
     row("allocation_classes", true, "metadata is stored on special vdevs"),
+    row(
+        "draid",
+        true,
+        "blocks are written in whole stripes of a group; pools with a spare in use are not written",
+    ),
     row("zilsaxattr", true, "intent logs are not written"),
     row("longname", true, "names of files of up to 1023 bytes, received and kept"),
     row("large_microzap", true, "small ZAPs of up to 1 MiB, received and kept"),
@@ -220,7 +225,7 @@ mod tests {
         assert_eq!(names(&set), ["extensible_dataset", "bookmarks", "redaction_bookmarks", "bookmark_v2"]);
         set.disable("bookmarks").unwrap();
         assert_eq!(names(&set), ["extensible_dataset"]);
-        assert!(set.enable("draid").unwrap_err().to_string().contains("enabling feature draid"));
+        assert!(set.enable("fast_dedup").unwrap_err().to_string().contains("enabling feature fast_dedup"));
         assert!(set.enable("nothing").is_err());
         let mut set = FeatureSet::default();
         set.retain(&["lz4_compress".to_owned(), "bookmarks".to_owned(), "encryption".to_owned()].into());

@@ -267,6 +267,13 @@ impl ObjsetWriter {
         result
     }
 
+    /// Starts a change, which is not possible after a sync that failed.
+    fn start_change(&self) -> Result<()> {
+        #[cfg(feature = "testing")]
+        crate::failpoint::step()?;
+        self.check()
+    }
+
     fn check(&self) -> Result<()> {
         if self.is_broken {
             return Err(Fault::Unusable.into());
