@@ -48,7 +48,7 @@ const COMPLETE: &[(&str, &str, &str)] = &[
     (
         "zstream-dmu",
         REQUEST,
-        "Commit Host Member NewMember NewObject NewPool NewZap PoolProperties Target TopSpec",
+        "CloneRange Commit Host Member NewMember NewObject NewPool NewZap PoolProperties Target TopSpec",
     ),
     ("zstream-dsl", FORMAT, "Name"),
     ("zstream-dsl", REQUEST, "Clock NewKey Parsed ReceivedSnapshot Wrapping"),
