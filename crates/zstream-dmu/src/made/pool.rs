@@ -26,11 +26,11 @@ pub(crate) struct TestSpace {
     run_max: AtomicU64,
     /// How many writes there are until one fails.
     writes_left: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<Taken>,
 }
 
 #[derive(Default)]
-struct State {
+struct Taken {
     /// Size of what is allocated, by offset.
     taken: BTreeMap<u64, u64>,
     /// What was freed in this transaction group.

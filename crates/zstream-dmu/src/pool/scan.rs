@@ -48,6 +48,7 @@ impl Candidate {
 
 /// The result of a search.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct ScanResult {
     /// The devices with labels.
     pub candidates: Vec<Candidate>,

@@ -95,6 +95,7 @@ impl Default for WriteOptions {
 }
 
 /// The components that change a pool within a transaction group.
+#[non_exhaustive]
 pub struct Parts<'a> {
     /// The MOS.
     pub mos: &'a mut ObjsetWriter,

@@ -224,7 +224,7 @@ impl Allocator {
 
     /// Returns whether there were allocations or frees that are not in the maps yet, except those from log space maps.
     #[must_use]
-    pub fn is_changed(&self) -> bool {
+    pub(crate) fn is_changed(&self) -> bool {
         self.state().is_changed
     }
 

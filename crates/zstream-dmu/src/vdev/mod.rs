@@ -71,6 +71,7 @@ pub enum DamageCause {
 
 /// A range of a device with a corrupt or unreadable part of a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Damage {
     /// The path or name of the member.
     pub vdev: String,

@@ -181,12 +181,11 @@ impl<'a> Zap<'a> {
         }
     }
 
-    /// Returns the value of a key of words, if it exists, for tests.
+    /// Returns the value of a key of words, if it exists.
     ///
     /// # Errors
     ///
     /// Fails as [`Zap::lookup`]. A ZAP whose keys are names is corrupt.
-    #[cfg(any(test, feature = "testing"))]
     pub fn lookup_words(&self, words: &[u64]) -> Result<Option<Value>> {
         let key = Key::Words(words.to_vec());
         match &self.repr {

@@ -264,6 +264,7 @@ impl fmt::Debug for Value {
 
 /// An entry of a ZAP.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// The key.
     pub key: Key,

@@ -49,6 +49,7 @@ const POOL_VERSION: u64 = 5000;
 
 /// A snapshot that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Received {
     /// The full name of the snapshot.
     pub name: String,
