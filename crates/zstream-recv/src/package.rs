@@ -6,6 +6,9 @@
 //!                                                   properties and holds of the snapshot
 //! ```
 //!
+//! Renames, promotes and destroys are completed together with the begin of the first snapshot that the target does not
+//! have: if its stream is refused, nothing is changed.
+//!
 //! A snapshot that the target already has is skipped, so that a package that was cut short continues where it ended.
 
 use std::collections::HashSet;
@@ -46,6 +49,8 @@ struct Context {
     keys: SentKeys,
     /// Heads that became encryption roots because the key that they inherited was replaced.
     detached: Vec<ObjectId>,
+    /// Changes to the tree that are not reported yet, since they are not completed.
+    waiting: Vec<Note>,
 }
 
 impl Receiving<'_> {
@@ -72,6 +77,7 @@ impl Receiving<'_> {
             Context { sent, list: None, is_package: first.is_package, top: None, ..Context::default() };
         if !first.is_package {
             let result = self.one(input, first, request, &mut context, host);
+            let result = result.inspect_err(|_| self.drop_pending());
             return self.tell_detached(&context, host).and(result);
         }
         if first.next.role != Role::PackageHeaderEnd {
@@ -83,13 +89,18 @@ impl Receiving<'_> {
             let why = "a package is received into a dataset, not as one snapshot".to_owned();
             return Err(Refusal::Name { name: request.to.clone(), why }.into());
         }
-        self.replicate(request, &context, &name, host)?;
-        let result = self.datasets(input, request, &mut context, host);
+        let result = self
+            .replicate(request, &mut context, &name)
+            .and_then(|_| self.datasets(input, request, &mut context, host))
+            .inspect_err(|_| self.drop_pending());
         if result.is_err() && !self.is_broken() {
             self.tell_detached(&context, host)?;
         }
         let count = result?;
-        if !self.replicate(request, &context, &name, host)? {
+        let is_complete =
+            self.replicate(request, &mut context, &name).inspect_err(|_| self.drop_pending())?;
+        self.complete_tree(&mut context, host)?;
+        if !is_complete {
             let why = "some datasets could not be renamed, promoted or destroyed to match the sender";
             host.note(Note::Warning(why.to_owned()));
         }
@@ -116,24 +127,29 @@ impl Receiving<'_> {
         if is_empty && !is_tree {
             return Err(Refusal::NothingInPackage.into());
         }
+        self.complete_tree(context, host)?;
         Ok(count)
     }
 
-    /// Brings the tree into the sender's form before and after increments of a whole tree.
-    fn replicate(
-        &mut self,
-        request: &Request,
-        context: &Context,
-        name: &str,
-        host: &mut dyn Host,
-    ) -> Result<bool> {
+    /// Completes the changes to the tree, and reports them.
+    fn complete_tree(&mut self, context: &mut Context, host: &mut dyn Host) -> Result<()> {
+        self.commit_pending()?;
+        context.waiting.drain(..).for_each(|note| host.note(note));
+        Ok(())
+    }
+
+    /// Brings the tree into the sender's form before and after increments of a whole tree. The changes are part of the
+    /// open transaction group, and reported when it is completed.
+    fn replicate(&mut self, request: &Request, context: &mut Context, name: &str) -> Result<bool> {
         let Some(list) = context.list.as_ref().filter(|list| list.recursive && list.from_snap.is_some())
         else {
             return Ok(true);
         };
         let place = request.place(name, &context.sent, true)?;
         let top = place.split('@').next().unwrap_or_default();
-        replicate(self, list, top, request, host)
+        let replicated = replicate(self, list, top, request)?;
+        context.waiting.extend(replicated.notes);
+        Ok(replicated.is_complete)
     }
 
     fn one<R: Read>(
@@ -191,6 +207,7 @@ impl Receiving<'_> {
             let above = missing_above(&self.pool().dsl(), &request.to, &target.dataset)?;
             for name in above {
                 let made = host.create_filesystem(self.pool(), &name);
+                self.mark_pending();
                 // Half of a filesystem must not stay.
                 made.inspect_err(|_| self.mark_broken())?;
             }
@@ -208,6 +225,8 @@ impl Receiving<'_> {
                 return ignore(input, &opening, &target, request, &there, host);
             }
         };
+        // The begin of this snapshot completes them.
+        context.waiting.drain(..).for_each(|note| host.note(note));
         host.note(Note::Begins { from, to: target.full_name(), is_incremental: begin.from_guid != Guid(0) });
         let settings = self.settings(entry.map(|(dataset, _)| dataset), &target.dataset, request, is_top)?;
         let mut progress = |bytes| host.progress(bytes);
@@ -219,9 +238,7 @@ impl Receiving<'_> {
         if let Some((_, snapshot)) = entry {
             self.finish_snapshot(&target.full_name(), snapshot, request, host)?;
         }
-        if !request.dry_run {
-            host.note(Note::Received(received));
-        }
+        host.note(Note::Received(received));
         Ok(1)
     }
 
@@ -261,7 +278,7 @@ impl Receiving<'_> {
     }
 
     /// Returns the snapshot with this guid. The directories nearest to `near` are searched first (`guid_to_name`).
-    fn by_guid(&mut self, near: &str, guid: Guid) -> Result<Option<String>> {
+    pub(crate) fn by_guid(&mut self, near: &str, guid: Guid) -> Result<Option<String>> {
         let dsl = self.pool().dsl();
         let mut at = Some(near);
         while let Some(name) = at {

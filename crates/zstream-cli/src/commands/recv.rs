@@ -65,8 +65,9 @@ pub(crate) struct Args {
     exclude: Vec<String>,
     /// Print one JSON object per snapshot, one per line
     ///
-    /// Keys: snapshot, guid (a string), incremental, bytes, records, corrected, seconds; for a snapshot that already
-    /// exists: snapshot, ignored.
+    /// Keys: snapshot, guid (a string), incremental, bytes, records, corrected, seconds, dry_run; for a snapshot that
+    /// already exists: snapshot, ignored. With -F also what is changed to match the sender: renamed and to, destroyed,
+    /// or promoted, each with dry_run.
     #[arg(long)]
     json: bool,
     /// Print help
@@ -130,7 +131,11 @@ impl Args {
                         Failure::new(format_args!("cannot seek to the end of the stream: {error}"))
                     })?;
                 }
-                output
+                if self.dry_run {
+                    return output;
+                }
+                output::warn_unprinted(output);
+                Ok(())
             }
             Err(Error::Receive(error)) => Err(failure(&error, &signal)),
             Err(error) => Err(error.into()),
@@ -191,6 +196,10 @@ impl Teller {
         }
     }
 
+    fn print_json(&mut self, object: serde_json::Value) {
+        self.print(&object.to_string());
+    }
+
     fn received(&mut self, received: &Received) {
         let seconds = self.started.elapsed().as_secs_f64();
         if self.json {
@@ -202,9 +211,10 @@ impl Teller {
                 "records": received.records,
                 "corrected": received.corrected,
                 "seconds": seconds,
+                "dry_run": self.dry_run,
             });
-            self.print(&line.to_string());
-        } else if self.verbose {
+            self.print_json(line);
+        } else if self.verbose && !self.dry_run {
             let rate = received.bytes as f64 / seconds.max(0.001);
             if self.heal {
                 self.print(&format!("corrected {} damaged blocks", received.corrected));
@@ -226,8 +236,15 @@ impl Teller {
                 }
             }
             Note::Received(received) => self.received(&received),
-            Note::Ignored(name) if self.json => {
-                self.print(&json!({ "snapshot": name, "ignored": true }).to_string());
+            Note::Ignored(name) if self.json => self.print_json(json!({ "snapshot": name, "ignored": true })),
+            Note::Renamed { from, to } if self.json => {
+                self.print_json(json!({ "renamed": from, "to": to, "dry_run": self.dry_run }));
+            }
+            Note::Destroyed(name) if self.json => {
+                self.print_json(json!({ "destroyed": name, "dry_run": self.dry_run }));
+            }
+            Note::Promoted(name) if self.json => {
+                self.print_json(json!({ "promoted": name, "dry_run": self.dry_run }));
             }
             Note::Warning(text) => self.meter.line(&format!("zstream: {text}")),
             _ if !self.verbose || self.json => {}
