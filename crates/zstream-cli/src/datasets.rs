@@ -1,11 +1,13 @@
 //! Shared code of `list` and `get`: their options, and tables of text.
 
-use zstream::list::{PropertyName, Selection};
-use zstream::{Error, OpenPool};
+use zstream::list::{PropertyName, Selection, by_name};
+use zstream::{Cause, Error, OpenPool};
+use zstream_dmu::error::Fault;
+use zstream_dsl::error::{Error as DatasetError, Kind as Named};
 use zstream_dsl::prop::{Kind, Property, Props, Types};
 
 use crate::failure::Failure;
-use crate::pool::{PoolOptions, Unreadable};
+use crate::pool::{PoolOptions, Unreadable, warnings};
 
 /// The options that `list` and `get` share.
 #[derive(Debug, clap::Args)]
@@ -40,9 +42,68 @@ impl TableOptions {
     }
 }
 
+/// Pools that are open, each with the names that are in it, and true if all were found.
+pub(crate) type Opened = (Vec<(OpenPool, Vec<String>)>, bool);
+
+/// Opens the pools of these names; without names, the only pool. The names in pools that do not exist are reported, unless there is
+/// no other name.
+pub(crate) fn opened(options: &PoolOptions, names: &[String]) -> Result<Opened, Failure> {
+    if names.is_empty() {
+        return Ok((vec![(options.open(None)?, Vec::new())], true));
+    }
+    let mut by_pool: Vec<(&str, Vec<String>)> = Vec::new();
+    for name in names {
+        let pool = options.pool_of(name);
+        match by_pool.iter_mut().find(|(other, _)| *other == pool) {
+            Some((_, names)) => names.push(name.clone()),
+            None => by_pool.push((pool, vec![name.clone()])),
+        }
+    }
+    let (place, count) = (options.place()?, by_pool.len());
+    let (mut pools, mut lost) = (Vec::new(), None);
+    for (_, names) in by_pool {
+        match place.open(names.first().map(String::as_str), &mut warnings()) {
+            Ok(open) => pools.push((open, names)),
+            Err(Error::Pool(Cause::Pool(error)))
+                if count > 1 && matches!(error.fault(), Fault::NoSuchPool { .. }) =>
+            {
+                for name in names {
+                    let source = DatasetError::not_found(Named::Dataset, &name).into();
+                    eprintln!("zstream: {}", Error::Open { name, source });
+                }
+                lost = Some(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match lost {
+        Some(_) if pools.is_empty() => Err(Failure::reported()),
+        lost => Ok((pools, lost.is_none())),
+    }
+}
+
+/// The datasets of a selection in all pools that are open, and true if all names were found; see [`opened`].
+pub(crate) fn found_in_all(
+    opened: &Opened,
+    selection: &Selection<'_>,
+    options: &PoolOptions,
+    unreadable: &Unreadable,
+) -> Result<(Vec<Props>, bool), Failure> {
+    let (pools, all_opened) = opened;
+    let mut is_all = *all_opened;
+    let mut all = Vec::new();
+    for (open, names) in pools {
+        let (datasets, is_found) = found(open, &Selection { names, ..*selection }, options, unreadable)?;
+        all.extend(datasets);
+        is_all &= is_found;
+    }
+    all.sort_by(by_name);
+    Ok((all, is_all))
+}
+
 /// The datasets of a selection, and true if all names were found. A name that does not exist, or is of another type, is reported, and the
 /// others are shown, as `zfs` does.
-pub(crate) fn found(
+fn found(
     open: &OpenPool,
     selection: &Selection<'_>,
     options: &PoolOptions,

@@ -115,6 +115,14 @@ impl PoolOptions {
         Ok(pool)
     }
 
+    /// The part of a name that selects its pool; the same for all names if an option selects the pool.
+    pub(crate) fn pool_of<'a>(&self, name: &'a str) -> &'a str {
+        match self.pool {
+            Some(_) => "",
+            None => name.split(['/', '@', '#']).next().unwrap_or_default(),
+        }
+    }
+
     /// Opens the pool read-only. If the devices hold several pools, `name` (of the pool or of anything in it) selects
     /// one.
     pub(crate) fn open(&self, name: Option<&str>) -> Result<OpenPool, Failure> {

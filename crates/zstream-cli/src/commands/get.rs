@@ -5,7 +5,7 @@ use std::io::Write as _;
 use zstream::list::{PropertyName as Wanted, Selection, all_properties};
 use zstream_dsl::prop::{PropertyValue, Props, Source, Types};
 
-use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
+use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found_in_all, opened, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
@@ -46,7 +46,7 @@ impl Args {
         let all = names().any(|name| name == "all");
         let wanted: Result<Vec<_>, _> = names().filter(|name| *name != "all").map(Wanted::parse).collect();
         let wanted = wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
-        let open = pool.open(self.names.first().map(String::as_str))?;
+        let opened = opened(pool, &self.names)?;
         let depth = match self.table.depth {
             Some(depth) => depth,
             None if self.table.recursive || self.names.is_empty() => usize::MAX,
@@ -55,7 +55,7 @@ impl Args {
         let types = self.table.types.unwrap_or(Types::all());
         let unreadable = Unreadable::default();
         let selection = Selection { names: &self.names, types, strict: false, depth };
-        let (datasets, is_all) = found(&open, &selection, pool, &unreadable)?;
+        let (datasets, is_all) = found_in_all(&opened, &selection, pool, &unreadable)?;
         let mut rows = Vec::new();
         for props in &datasets {
             if all {

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 
+use zstream::Error;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::prop::time;
 
 use crate::change::change;
+use crate::datasets::{all_or_failure, opened};
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
@@ -59,7 +61,7 @@ pub(crate) struct Holds {
 
 impl Holds {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let open = options.open(self.names.first().map(String::as_str))?;
+        let (pools, mut is_all) = opened(options, &self.names)?;
         let mut rows = Vec::new();
         let mut add = |snapshot: &Dataset| -> zstream_dsl::error::Result<()> {
             for hold in snapshot.holds()? {
@@ -68,8 +70,17 @@ impl Holds {
             }
             Ok(())
         };
-        for name in &self.names {
-            let snapshot = open.dsl.dataset(name)?;
+        for (open, name) in pools.iter().flat_map(|(open, names)| names.iter().map(move |name| (open, name)))
+        {
+            let snapshot = match open.dsl.dataset(name) {
+                Ok(snapshot) => snapshot,
+                Err(error) if error.is_not_found() => {
+                    eprintln!("zstream: {}", Error::Open { name: name.clone(), source: error.into() });
+                    is_all = false;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let Some(short) = snapshot.snapshot_name() else {
                 return Err(Failure::usage(format_args!("{name} is not the name of a snapshot")));
             };
@@ -100,6 +111,7 @@ impl Holds {
             };
         }
         let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+        all_or_failure(is_all)
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use zstream::list::{PropertyName as Wanted, Selection, by_name};
 use zstream_dsl::prop::{Props, Types, Value};
 
-use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
+use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found_in_all, opened, table};
 use crate::failure::Failure;
 use crate::json;
 use crate::output;
@@ -35,7 +35,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
         let columns = self.wanted()?;
-        let open = pool.open(self.names.first().map(String::as_str))?;
+        let opened = opened(pool, &self.names)?;
         let heads = Types::FILESYSTEM | Types::VOLUME;
         let types = self.table.types.unwrap_or(
             if self.names.is_empty() || self.table.recursive || self.table.depth.is_some() {
@@ -53,7 +53,7 @@ impl Args {
         };
         let selection = Selection { names: &self.names, types, strict: true, depth };
         let unreadable = Unreadable::default();
-        let (mut rows, is_all) = found(&open, &selection, pool, &unreadable)?;
+        let (mut rows, is_all) = found_in_all(&opened, &selection, pool, &unreadable)?;
         let sorted_by = self.ascending.iter().chain(&self.descending);
         let shown: Vec<&Wanted> = columns.iter().chain(sorted_by).collect();
         rows.retain(|props| match shown.iter().try_for_each(|wanted| wanted.of(props).map(drop)) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use zstream_dmu::device::{Device, Files, OpenDevice};
 use zstream_dmu::error::Error as PoolError;
-use zstream_dmu::ids::Txg;
+use zstream_dmu::ids::{Guid, Txg};
 use zstream_dmu::pool::history::Event as HistoryEvent;
-use zstream_dmu::pool::scan::{self, Candidate};
+use zstream_dmu::pool::scan::{self, Candidate, Found};
 use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::vdev::{Member, Vdev};
 use zstream_dmu::zio::crypt::Keyring;
@@ -141,6 +141,31 @@ impl PoolPlace {
             Members::Devices(devices) => devices.is_empty(),
         };
         if is_empty { Err(Request::NoDevice.into()) } else { Ok(()) }
+    }
+
+    /// Names and guids of the pools on the devices, by name; if the pool of the place is named, only of that one.
+    ///
+    /// # Errors
+    /// The devices cannot be searched, or have no pool.
+    pub fn pools(&self) -> Result<Vec<(String, Guid)>> {
+        self.check()?;
+        let found = match &self.members {
+            Members::Paths(paths) => scan::scan(&*self.opener, paths)?,
+            Members::Devices(devices) => Found {
+                candidates: devices.iter().cloned().map(examine).collect::<Result<_, _>>()?,
+                ..Found::default()
+            },
+        };
+        let mut pools = scan::pools(&found.candidates);
+        if let Some(wanted) = &self.pool {
+            pools.retain(|(name, guid)| name == wanted || guid.0.to_string() == *wanted);
+        }
+        if pools.is_empty() {
+            // The error says what is there instead.
+            let none = scan::choose(found.candidates, self.pool.as_deref());
+            none.map_err(|error| scan::explain(error, found.others))?;
+        }
+        Ok(pools)
     }
 
     /// Opens the pool for reading. If the devices hold several pools, `name` (of the pool or of anything in it)
