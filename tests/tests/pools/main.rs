@@ -22,4 +22,5 @@ mod pool_create;
 mod pool_properties;
 mod rewritten;
 mod shaped_pools;
+mod special;
 mod whole_disks;
