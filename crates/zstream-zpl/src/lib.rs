@@ -11,6 +11,7 @@ mod fs;
 mod fuid;
 pub mod node;
 mod paths;
+pub mod quota;
 mod sa;
 pub mod settings;
 pub mod volume;

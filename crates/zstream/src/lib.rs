@@ -12,6 +12,7 @@ mod pipe;
 mod place;
 pub mod pools;
 mod put;
+pub mod quotas;
 mod receive;
 mod replicate;
 mod send;

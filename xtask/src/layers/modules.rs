@@ -31,7 +31,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-zpl",
-        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer testing",
+        "error content sa create fuid node znode directory fs walk paths volume settings quota xattr writer testing",
     ),
     ("zstream-view", "source index objects raw view open"),
     (
@@ -45,7 +45,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "layers text error control pipe place pools list create put extract check datasets receive send verify \
+        "layers text error control pipe place pools list create put extract check datasets quotas receive send verify \
          replicate",
     ),
     (

@@ -28,9 +28,11 @@ use zstream_dmu::zap::Value;
 use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::stored_number;
 use zstream_dsl::write::WritablePool;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::node::{FileType, Time};
+use zstream_zpl::quota::{self, Used};
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer, write_hole, write_image};
 
 use self::ahead::ReadAhead;
@@ -144,6 +146,8 @@ struct Target {
     written: u64,
     /// The last transaction group that was completed before the end.
     committed: Option<Txg>,
+    /// What users, groups and projects with quotas used before.
+    used: Used,
 }
 
 impl Put {
@@ -165,9 +169,11 @@ impl Put {
         };
         unlock_to_write(&mut pool, head, keys)?;
         let wants_dedup = pool.dsl().dataset_by_object(head)?.wants_dedup()?;
+        let before = pool.dsl().dataset_by_object(head)?.objset()?;
+        let used = quota::used(&before)?;
         let set = pool.open_head(head)?;
         let is_volume = set.objset_type() == ObjsetType::ZVOL;
-        let mut target = Target { pool, head, set, written: 0, committed: None };
+        let mut target = Target { pool, head, set, written: 0, committed: None, used };
         let files = if is_volume { None } else { Some(Files::open(&mut target, name, options)?) };
         Ok(Self { target, files, name: name.to_owned(), has_failed: false, wants_dedup })
     }
@@ -299,7 +305,8 @@ impl Put {
         self.warn(control);
         self.attempt(|put| {
             let Self { target, files: Some(Files { writer, rules, now }), .. } = put else { return Ok(()) };
-            act(&mut Putting { target, writer, rules: *rules, now: *now, control })
+            let (rules, now, walked) = (*rules, *now, Vec::new());
+            act(&mut Putting { target, writer, rules, now, walked, control })
         })
     }
 
@@ -346,8 +353,13 @@ impl Target {
         Ok(())
     }
 
-    /// Checks the synced dataset against its refquota, and against its quota and those of its ancestors.
+    /// Checks the synced dataset against its refquota, its quota and those of its ancestors, and those who use more than
+    /// before against the quotas of users, groups and projects.
     fn check_quotas(&mut self) -> Result<(), Cause> {
+        let now = self.pool.dsl().dataset_by_object(self.head)?.objset()?;
+        if let Some(exceeded) = quota::exceeded(&now, &self.used)? {
+            return Err(DatasetError::refused(Errno::EDQUOT, exceeded.to_string()).into());
+        }
         let referenced = self.pool.dsl().dataset_by_object(self.head)?.phys().referenced_bytes;
         let tx = self.pool.tx();
         tx.check_refquota(self.head, referenced)?;
@@ -479,6 +491,8 @@ struct Putting<'a, 'c> {
     rules: Rules,
     /// The current time.
     now: Time,
+    /// The names and objects of the directories on the path that was walked last. A put removes no directory.
+    walked: Vec<(Vec<u8>, ObjectId)>,
     control: &'a mut Control<'c>,
 }
 
@@ -510,36 +524,37 @@ impl Putting<'_, '_> {
     }
 
     /// The directory at a path. With `make`, missing components are created.
+    ///
+    /// Only what differs from the path that was walked last is looked up, so that deep trees take no longer than flat
+    /// ones.
     fn directory(&mut self, path: &[&[u8]], make: Option<&NewNode>) -> Result<ObjectId, PutFault> {
-        let mut directory = self.writer.root();
-        for (n, name) in path.iter().enumerate() {
-            let shown = path[..=n].join(&b'/');
-            let found = Self::at(&shown, self.writer.lookup(&self.target.set, directory, name))?;
-            if let (Some(found), Some(_)) = (&found, make) {
-                Self::at(&shown, self.writer.meet(found, name))?;
-            }
-            directory = match (found, make) {
-                (Some(found), _) if found.file_type == Some(FileType::Directory) => found.object,
-                (Some(_), _) => {
-                    return Err(target(
-                        &shown,
-                        FileError::from(FileFault::NotADirectory(
-                            "it exists and is not a directory".to_owned(),
-                        )),
-                    ));
-                }
-                (None, Some(new)) => {
-                    Self::at(&shown, self.writer.create(&mut self.target.set, directory, name, new))?
-                }
-                (None, None) => {
-                    return Err(target(
-                        &shown,
-                        FileError::not_found("directory", file_name(name).to_string()),
-                    ));
-                }
-            };
+        let common = self.walked.iter().zip(path).take_while(|((walked, _), name)| walked == *name).count();
+        self.walked.truncate(common);
+        for (n, name) in path.iter().enumerate().skip(common) {
+            let above = self.walked.last().map_or_else(|| self.writer.root(), |(_, object)| *object);
+            let directory = self
+                .step(above, name, make)
+                .map_err(|cause| PutFault::Target { path: path[..=n].join(&b'/'), source: cause })?;
+            self.walked.push((name.to_vec(), directory));
         }
-        Ok(directory)
+        Ok(self.walked.last().map_or_else(|| self.writer.root(), |(_, object)| *object))
+    }
+
+    /// The directory of this name in another one, created with `make` if it is missing.
+    fn step(&mut self, above: ObjectId, name: &[u8], make: Option<&NewNode>) -> Result<ObjectId, Cause> {
+        let found = self.writer.lookup(&self.target.set, above, name)?;
+        if let (Some(found), Some(_)) = (&found, make) {
+            self.writer.meet(found, name)?;
+        }
+        match (found, make) {
+            (Some(found), _) if found.file_type == Some(FileType::Directory) => Ok(found.object),
+            (Some(_), _) => {
+                let why = "it exists and is not a directory".to_owned();
+                Err(FileError::from(FileFault::NotADirectory(why)).into())
+            }
+            (None, Some(new)) => Ok(self.writer.create(&mut self.target.set, above, name, new)?),
+            (None, None) => Err(FileError::not_found("directory", file_name(name).to_string()).into()),
+        }
     }
 
     /// Creates a node. An existing node of this name is replaced; an existing directory only gets new attributes.
