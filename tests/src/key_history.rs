@@ -264,6 +264,7 @@ impl History {
     }
 
     /// Changes datasets or keys of a side.
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each kind of change")]
     fn change(&mut self) {
         let at = usize::from(self.rng.below(3) == 0);
         let (heads, snapshots) = self.sides[at].names();
@@ -457,13 +458,7 @@ impl History {
         let mut stream = Vec::new();
         let reading = self.sides[0].reading();
         let sent = request.resolve(&reading.dsl, &mut |_| ()).and_then(|job| {
-            job.send(
-                &mut stream,
-                reading.pool.features(),
-                Options::default(),
-                &Progress::default(),
-                &mut |_| (),
-            )
+            job.send(&mut stream, reading.source(), Options::default(), &Progress::default(), &mut |_| ())
         });
         drop(reading);
         if let Err(refusal) = sent {

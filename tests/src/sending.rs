@@ -8,8 +8,14 @@ use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::{Dsl, Named};
 use zstream_format::token::ResumeToken;
-use zstream_send::plan::{Base, ResumePoint, Source, StreamForm, StreamPlan};
+use zstream_send::plan::{Base, ResumePoint, Source, SourcePool, StreamForm, StreamPlan};
 use zstream_send::{Progress, Sent, send};
+use zstream_zpl::settings::has_system_attributes;
+
+/// A pool as the source of streams.
+pub fn source_pool(pool: &Pool) -> SourcePool<'_> {
+    SourcePool { features: pool.features(), has_system_attributes }
+}
 
 /// A pool opened for sending.
 pub struct Sending {
@@ -33,6 +39,11 @@ impl Sending {
         Self { pool, dsl }
     }
 
+    /// The pool as the source of streams.
+    pub fn source(&self) -> SourcePool<'_> {
+        source_pool(&self.pool)
+    }
+
     /// Loads the key of an encrypted dataset with the passphrase of all golden data.
     pub fn unlock(&self, dataset: &str) {
         self.dsl.load_key(&self.dsl.dir(dataset).unwrap(), b"correct horse").unwrap();
@@ -46,7 +57,7 @@ impl Sending {
         let name = *words.last().unwrap();
         let filesystem = name.split('@').next().unwrap();
         let dataset = self.dsl.dataset(name).unwrap();
-        let mut plan = StreamPlan::new(Source::open(&dataset, self.pool.features(), has("-w")).unwrap());
+        let mut plan = StreamPlan::new(Source::open(&dataset, self.source(), has("-w")).unwrap());
         plan.form.large_blocks = has("-L");
         plan.form.embedded = has("-e");
         plan.form.compressed = has("-c");
@@ -73,7 +84,7 @@ impl Sending {
     pub fn saved_plan(&self, name: &str) -> StreamPlan {
         let dataset = self.dsl.dataset(name).unwrap();
         let token = dataset.resume_token().unwrap().unwrap();
-        let source = Source::open(&dataset, self.pool.features(), token.raw).unwrap();
+        let source = Source::open(&dataset, self.source(), token.raw).unwrap();
         let mut plan = StreamPlan::new(source.saved(Guid(token.to_guid), token.to_name.to_str().unwrap()));
         plan.form = form(&token);
         plan

@@ -72,10 +72,10 @@ pub enum Refusal {
     #[error("snapshot {0} exists")]
     SnapshotExists(String),
     /// A snapshot that already exists under another name than the requested one.
-    #[error("cannot create {asked}: the snapshot already exists as {found}")]
-    ThereAs {
+    #[error("cannot create {requested}: the snapshot already exists as {found}")]
+    ExistsAs {
         /// The requested full name.
-        asked: String,
+        requested: String,
         /// The full name of the existing snapshot.
         found: String,
     },
@@ -305,7 +305,7 @@ impl Refusal {
             Self::SnapshotExists(_)
             | Self::Exists(_)
             | Self::HasSnapshots(..)
-            | Self::ThereAs { .. }
+            | Self::ExistsAs { .. }
             | Self::IsClone(_) => Errno::EEXIST,
             Self::VolumeWithChildren(_) | Self::ParentNotFilesystem(_) => Errno::ZFS_ERR_WRONG_PARENT,
             Self::Limit { .. } => Errno::EDQUOT,

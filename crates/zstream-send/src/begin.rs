@@ -1,22 +1,17 @@
 //! The start of a stream: its features, its BEGIN record and the list after it.
 
-use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::ids::Guid;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::crypt::KeyFormat;
 use zstream_dsl::CryptoKey;
 use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, VersionInfo};
 use zstream_format::nvlist::{NvList, Packed};
-use zstream_format::object_type::ObjsetType;
 use zstream_format::record::{BEGIN_MAGIC, Begin, Header};
 
 use crate::error::{Error, Fault, Result};
 use crate::form::ORDER;
 use crate::output::{Output, Payload};
 use crate::plan::{Source, StreamPlan};
-
-/// The first filesystem version with system attributes, and so with spill blocks (`ZPL_VERSION_SA`).
-const SA_VERSION: u64 = 5;
 
 /// The alignment of lists in XDR, in bytes.
 const LIST_ALIGN: usize = 8;
@@ -37,8 +32,8 @@ pub(crate) fn features(plan: &StreamPlan) -> Result<FeatureFlags> {
     if active.large_microzap && !large_blocks {
         return Err(Fault::LargeMicrozap.into());
     }
-    let has_attributes = match has_system_attributes(source) {
-        // What cannot be read is taken for what all filesystems of today have.
+    let has_attributes = match (source.has_system_attributes)(&*source.objset) {
+        // A filesystem whose version cannot be read is sent like all filesystems of today, which have them.
         Err(_) if plan.options.corrupt_data => true,
         found => found?,
     };
@@ -60,17 +55,6 @@ pub(crate) fn features(plan: &StreamPlan) -> Result<FeatureFlags> {
 /// Returns `true` if the stream continues another. Object 0 at offset 0 is the start.
 pub(crate) fn is_resuming(plan: &StreamPlan) -> bool {
     plan.resume.is_some_and(|resume| resume.object.0 != 0 || resume.offset != 0)
-}
-
-fn has_system_attributes(source: &Source) -> Result<bool> {
-    let objset = &source.objset;
-    if objset.objset_type() != ObjsetType::ZFS {
-        return Ok(false);
-    }
-    let version = Zap::open(&**objset, ObjectId::MASTER_NODE)?.lookup_u64("VERSION")?;
-    let version =
-        version.ok_or_else(|| zstream_dmu::error::Error::corrupt("master node", "it has no VERSION"))?;
-    Ok(version >= SA_VERSION)
 }
 
 /// Writes BEGIN and its list.
@@ -97,14 +81,14 @@ pub(crate) fn begin(plan: &StreamPlan, features: FeatureFlags, output: &mut Outp
     let mut packed = if list.is_empty() {
         Vec::new()
     } else {
-        list.encode(encoding).map_err(|error| Error::invalid(error.to_string()))?
+        list.encode(encoding).map_err(|error| Error::internal(error.to_string()))?
     };
     if plan.options.xdr_lists {
         packed.resize(packed.len().next_multiple_of(LIST_ALIGN), 0);
     }
     let mut header = Header::new(begin, ORDER);
     let length = u32::try_from(packed.len())
-        .map_err(|_| Error::invalid(format!("the list after BEGIN is {} bytes", packed.len())))?;
+        .map_err(|_| Error::internal(format!("the list after BEGIN is {} bytes", packed.len())))?;
     header.set_payload_len_field(length);
     output.header(&header, Payload::from(&packed[..]))
 }

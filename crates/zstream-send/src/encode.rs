@@ -5,6 +5,7 @@
 
 use zstream_dmu::blkptr::{BlockPointer, CryptKind};
 use zstream_dmu::dnode::Dnode;
+use zstream_dmu::error::Error as DmuError;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_format::algorithm::CompressionType;
 use zstream_format::checksum::Checksum;
@@ -81,7 +82,7 @@ impl<'a> Encoder<'a> {
                 let (pointer, object_type, block_bytes) = (*pointer, *object_type, *block_bytes);
                 self.data(loaded, buffer, &pointer, object_type, block_bytes)
             }
-            What::PreviouslyRedacted => Err(Error::invalid("a previously redacted range was not looked up")),
+            What::PreviouslyRedacted => Err(Error::internal("a previously redacted range was not looked up")),
         }
     }
 
@@ -149,10 +150,11 @@ impl<'a> Encoder<'a> {
         let object = ObjectId(range.object);
         let bounds = (range.start.checked_mul(block_bytes), range.end.checked_mul(block_bytes));
         let (Some(offset), Some(end)) = bounds else {
-            return Err(Error::invalid(format!(
-                "redacted blocks {} to {} of object {object}, each of {block_bytes} bytes, end past 2^64",
+            let detail = format!(
+                "blocks {} to {} of object {object}, each of {block_bytes} bytes, end past 2^64",
                 range.start, range.end
-            )));
+            );
+            return Err(DmuError::corrupt("redaction list", detail).into());
         };
         let length = end - offset;
         if let Some(Pending::Redact(redact)) = &mut self.pending

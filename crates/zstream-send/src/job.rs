@@ -6,7 +6,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use zstream_dmu::mos::Features;
 use zstream_dsl::Erratum;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
@@ -19,7 +18,7 @@ use crate::estimate;
 use crate::line::{Earlier, Sizes, written};
 use crate::package::{PackageHeader, end};
 use crate::pipeline;
-use crate::plan::{Base, Options, ResumePoint, Source, StreamForm, StreamPlan};
+use crate::plan::{Base, Options, ResumePoint, Source, SourcePool, StreamForm, StreamPlan};
 use crate::progress::{Progress, Sent};
 use crate::refusal::Refusal;
 
@@ -102,7 +101,7 @@ impl Step {
     ///
     /// # Errors
     /// Fails if the dataset cannot be opened, usually because its key is not loaded.
-    pub fn plan(&self, pool: &Features, options: Options) -> Result<StreamPlan, Refusal> {
+    pub fn plan(&self, pool: SourcePool<'_>, options: Options) -> Result<StreamPlan, Refusal> {
         if self.needs_key()? {
             return Err(Refusal::KeyNotLoaded { name: self.name.clone() });
         }
@@ -165,7 +164,12 @@ impl Step {
     ///
     /// # Errors
     /// Fails if the pool cannot be read.
-    pub fn estimate(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
+    pub fn estimate(
+        &self,
+        pool: SourcePool<'_>,
+        options: Options,
+        progress: &Progress,
+    ) -> Result<u64, Refusal> {
         if self.is_measured() {
             return self.measure(pool, options, progress);
         }
@@ -187,7 +191,12 @@ impl Step {
     ///
     /// # Errors
     /// Fails like [`Step::plan`] and [`measure`](crate::measure).
-    pub fn measure(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
+    pub fn measure(
+        &self,
+        pool: SourcePool<'_>,
+        options: Options,
+        progress: &Progress,
+    ) -> Result<u64, Refusal> {
         let plan = self.plan(pool, options)?;
         Ok(pipeline::measure(&plan, progress)?.bytes)
     }
@@ -195,6 +204,7 @@ impl Step {
 
 /// A resolved request.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Sending {
     /// The header of the package; `None` for a single stream.
     pub header: Option<PackageHeader>,
@@ -218,7 +228,7 @@ impl Sending {
     pub fn send(
         &self,
         out: &mut dyn Write,
-        pool: &Features,
+        pool: SourcePool<'_>,
         options: Options,
         progress: &Progress,
         begun: &mut dyn FnMut(&Step),

@@ -58,7 +58,7 @@ fn run<'a>(plan: &'a StreamPlan, out: Option<&'a mut dyn Write>, progress: &'a P
     let raw = features.contains(zstream_format::flags::FeatureFlags::RAW);
     if raw != plan.source.objset.is_locked() {
         let how = if raw { "without" } else { "with" };
-        return Err(Error::invalid(format!("this stream requires a dataset that is opened {how} its key")));
+        return Err(Error::bad_plan(format!("this stream requires a dataset that is opened {how} its key")));
     }
 
     let changes = Changes::new(&plan.source, raw, floor, from, progress);
@@ -108,7 +108,7 @@ fn objects_end(source: &Source) -> u64 {
 fn resume_point(plan: &StreamPlan) -> Result<Option<(ObjectId, BlockId)>> {
     let Some(resume) = plan.resume.filter(|_| begin::is_resuming(plan)) else { return Ok(None) };
     if resume.object.0 == 0 {
-        return Err(Error::invalid("a stream cannot be resumed at object 0"));
+        return Err(Error::bad_plan("a stream cannot be resumed at object 0"));
     }
     let dnode = plan.source.objset.dnode(resume.object)?;
     Ok(Some((resume.object, BlockId(resume.offset / dnode.block_bytes()))))

@@ -9,6 +9,7 @@ mod directory;
 pub mod error;
 mod fs;
 mod fuid;
+mod master;
 pub mod node;
 mod paths;
 pub mod quota;

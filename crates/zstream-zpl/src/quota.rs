@@ -21,6 +21,7 @@ use zstream_dmu::zap::{self, NewZap, Value, Zap, ZapMut};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::error::{Error, Result};
+use crate::master;
 
 /// The version of filesystems that count space by owner (`ZPL_VERSION_USERSPACE`).
 const VERSION_USERSPACE: u64 = 4;
@@ -30,6 +31,7 @@ const PROJECT_INVALID: u32 = u32::MAX;
 
 /// A kind of quota.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Kind {
     /// The name of its table in the master node: `userquota@`.
     pub table: &'static str,
@@ -104,8 +106,8 @@ pub fn set_quota(
 ) -> Result<()> {
     check_filesystem(set)?;
     let (version, table) = {
-        let master = Zap::open(&*set, ObjectId::MASTER_NODE)?;
-        (master.lookup_u64("VERSION")?, master.lookup_u64(kind.table)?)
+        let node = master::open(&*set)?;
+        (node.lookup_u64(master::VERSION)?, node.lookup_u64(kind.table)?)
     };
     if version.is_none_or(|version| version < VERSION_USERSPACE) {
         return Err(Error::unsupported("a quota in a filesystem before version 4"));
@@ -117,7 +119,7 @@ pub fn set_quota(
         Some(table) => ObjectId(table),
         None => {
             let table = zap::create(set, ObjectType::USERGROUP_QUOTA, &NewZap::new(random()?))?;
-            ZapMut::open(set, ObjectId::MASTER_NODE)?.add(kind.table, &Value::word(table.0))?;
+            ZapMut::open(set, master::NODE)?.add(kind.table, &Value::word(table.0))?;
             table
         }
     };
@@ -130,7 +132,7 @@ pub fn set_quota(
 /// Fails if the object set is not a filesystem or cannot be changed.
 pub fn set_default_quota(set: &mut dyn ObjectStore, kind: &Kind, limit: u64) -> Result<()> {
     check_filesystem(set)?;
-    put(set, ObjectId::MASTER_NODE, kind.default, limit)
+    put(set, master::NODE, kind.default, limit)
 }
 
 fn put(set: &mut dyn ObjectStore, table: ObjectId, name: &str, limit: u64) -> Result<()> {
@@ -194,14 +196,12 @@ pub fn exceeded(set: &Objset, before: &Used) -> Result<Option<Exceeded>> {
 
 /// Visits everybody with a quota whose use is counted: number of the kind, hexadecimal id, use, limit.
 fn each(set: &Objset, mut visit: impl FnMut(usize, &str, u64, u64)) -> Result<()> {
-    if set.objset_type() != ObjsetType::ZFS
-        || set.next_object(ObjectId::MASTER_NODE)? != Some(ObjectId::MASTER_NODE)
-    {
+    if set.objset_type() != ObjsetType::ZFS || set.next_object(master::NODE)? != Some(master::NODE) {
         return Ok(());
     }
-    let master = Zap::open(set, ObjectId::MASTER_NODE)?;
+    let node = master::open(set)?;
     for (number, kind) in KINDS.iter().enumerate() {
-        let (table, default) = (master.lookup_u64(kind.table)?, master.lookup_u64(kind.default)?);
+        let (table, default) = (node.lookup_u64(kind.table)?, node.lookup_u64(kind.default)?);
         if table.is_none() && default.is_none() || !set.phys().flags.contains(kind.counted) {
             continue;
         }

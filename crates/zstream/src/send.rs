@@ -30,6 +30,7 @@ use crate::place::{Keys, OpenPool};
 /// # }
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Sender<'a> {
     open: &'a OpenPool,
     job: Sending,
@@ -85,8 +86,8 @@ impl<'a> Sender<'a> {
     /// # Errors
     /// The pool cannot be read.
     pub fn estimate(&self) -> Result<Vec<u64>> {
-        let features = self.open.pool.features();
-        let estimate = |step: &Step| step.estimate(features, self.options, &Progress::default());
+        let pool = self.open.source();
+        let estimate = |step: &Step| step.estimate(pool, self.options, &Progress::default());
         Ok(self.job.steps.iter().map(estimate).collect::<Result<_, _>>()?)
     }
 
@@ -95,8 +96,8 @@ impl<'a> Sender<'a> {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn measure(&self) -> Result<Vec<u64>> {
-        let features = self.open.pool.features();
-        let measure = |step: &Step| step.measure(features, self.options, &Progress::default());
+        let pool = self.open.source();
+        let measure = |step: &Step| step.measure(pool, self.options, &Progress::default());
         Ok(self.job.steps.iter().map(measure).collect::<Result<_, _>>()?)
     }
 
@@ -124,7 +125,7 @@ impl<'a> Sender<'a> {
         progress: &Progress,
         begun: &mut dyn FnMut(&Step),
     ) -> Result<Sent> {
-        Ok(self.job.send(out, self.open.pool.features(), self.options, progress, begun)?)
+        Ok(self.job.send(out, self.open.source(), self.options, progress, begun)?)
     }
 }
 

@@ -483,6 +483,7 @@ fn errors_say_what_was_wrong_without_their_text() {
 
 /// A caller learns which of a dozen things went wrong by matching, and the error number of ZFS for each.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a dozen cases, one after the other")]
 fn a_dozen_failures_are_told_apart_by_matching() {
     let bench = Bench::new();
     let place = bench.filled("tank");

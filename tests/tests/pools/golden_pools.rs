@@ -225,8 +225,8 @@ fn an_older_transaction_group_opens_while_it_is_there() {
     assert_eq!(open(older).expect("the state before the last").txg(), older);
     let error = open(Txg(1 << 40)).expect_err("no such group");
     match error.fault() {
-        Fault::NoSuchTxg { wanted, available } => {
-            assert_eq!((*wanted, &available[..]), (Txg(1 << 40), newest.available_txgs()));
+        Fault::NoSuchTxg { requested, available } => {
+            assert_eq!((*requested, &available[..]), (Txg(1 << 40), newest.available_txgs()));
         }
         other => panic!("{other}"),
     }

@@ -49,8 +49,7 @@ fn zdb(dir: &Path, pool: &str, objset: u64, flags: &str) -> Vec<u8> {
 /// A plan for what `zdb -B` does.
 fn plan(sending: &Sending, name: &str, flags: &str) -> StreamPlan {
     let dataset = sending.dsl.dataset(name).unwrap();
-    let mut plan =
-        StreamPlan::new(Source::open(&dataset, sending.pool.features(), flags.contains('w')).unwrap());
+    let mut plan = StreamPlan::new(Source::open(&dataset, sending.source(), flags.contains('w')).unwrap());
     plan.form.large_blocks = flags.contains('L');
     plan.form.embedded = flags.contains('e');
     plan.form.compressed = flags.contains('c');

@@ -17,8 +17,7 @@ const CUTS: [usize; 7] = [3, 13, 29, 47, 66, 85, 98];
 
 fn bytes(sending: &Sending, job: &job::Sending) -> Vec<u8> {
     let mut out = Vec::new();
-    job.send(&mut out, sending.pool.features(), Options::default(), &Progress::default(), &mut |_| {})
-        .unwrap();
+    job.send(&mut out, sending.source(), Options::default(), &Progress::default(), &mut |_| {}).unwrap();
     out
 }
 

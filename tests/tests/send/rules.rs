@@ -103,12 +103,10 @@ fn a_snapshot_is_sent_from_its_own_redaction_bookmark() {
 fn locked_datasets_are_refused_by_their_plan() {
     let pack = pack();
     let job = resolve(&pack, &Request::new("pack/enc@1")).unwrap();
-    let refusal = job.steps[0].plan(pack.pool.features(), Default::default()).map(|_| ()).unwrap_err();
+    let refusal = job.steps[0].plan(pack.source(), Default::default()).map(|_| ()).unwrap_err();
     assert_eq!(refusal.errno(), Errno::EACCES);
     assert!(job.steps[0].needs_key().unwrap());
-    assert!(
-        job.steps[0].estimate(pack.pool.features(), Default::default(), &Default::default()).unwrap() > 0
-    );
+    assert!(job.steps[0].estimate(pack.source(), Default::default(), &Default::default()).unwrap() > 0);
 }
 
 /// Directories above 128 KiB travel in streams of large blocks only.
@@ -119,7 +117,7 @@ fn large_micro_zaps_need_large_blocks() {
         let job = resolve(&pack, &Request { form, ..Request::new("pack/big@s") }).unwrap();
         let sent = job.send(
             &mut std::io::sink(),
-            pack.pool.features(),
+            pack.source(),
             Default::default(),
             &Default::default(),
             &mut |_| {},

@@ -3,7 +3,7 @@
 use zstream::Keys;
 use zstream_dsl::prop::parse_assignment;
 
-use crate::change::{change, check_once};
+use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        check_once(&self.properties)?;
+        zstream::check_once(&self.properties)?;
         change(options, &self.snapshot, |pool| {
             let properties = self.properties.iter().map(|text| parse_assignment(text));
             let properties = properties.collect::<Result<Vec<_>, _>>()?;

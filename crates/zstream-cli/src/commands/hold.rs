@@ -1,16 +1,13 @@
 //! `zstream hold`, `release` and `holds`: holds, which prevent the destruction of snapshots, as in `zfs`.
 
-use std::io::Write as _;
-
-use zstream::Error;
-use zstream_dsl::dataset::Dataset;
+use zstream::{Held, OpenNames};
 use zstream_dsl::prop::time;
 
 use crate::change::change;
-use crate::datasets::{all_or_failure, opened};
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::PoolOptions;
+use crate::pool::{Incomplete, PoolOptions};
+use crate::text::{Column, table};
 
 /// The options of `zstream hold` and `zstream release`.
 #[derive(Debug, clap::Args)]
@@ -61,57 +58,23 @@ pub(crate) struct Holds {
 
 impl Holds {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let (pools, mut is_all) = opened(options, &self.names)?;
-        let mut rows = Vec::new();
-        let mut add = |snapshot: &Dataset| -> zstream_dsl::error::Result<()> {
-            for hold in snapshot.holds()? {
-                let when = if self.literal { hold.time.to_string() } else { time(hold.time, false) };
-                rows.push([snapshot.name().to_owned(), hold.tag, when]);
-            }
-            Ok(())
+        let incomplete = Incomplete::default();
+        let opened = options.open_all(&self.names, &incomplete)?;
+        let row = |held: Held| {
+            let time = if self.literal { held.time.to_string() } else { time(held.time, false) };
+            vec![held.snapshot, held.tag, time]
         };
-        for (open, name) in pools.iter().flat_map(|(open, names)| names.iter().map(move |name| (open, name)))
-        {
-            let snapshot = match open.dsl.dataset(name) {
-                Ok(snapshot) => snapshot,
-                Err(error) if error.is_not_found() => {
-                    eprintln!("zstream: {}", Error::Open { name: name.clone(), source: error.into() });
-                    is_all = false;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let Some(short) = snapshot.snapshot_name() else {
-                return Err(Failure::usage(format_args!("{name} is not the name of a snapshot")));
-            };
-            if self.recursive {
-                snapshot
-                    .dir()
-                    .walk(&mut |dir| dir.head()?.snapshot(short)?.as_ref().map_or(Ok(()), &mut add))?;
-            } else {
-                add(&snapshot)?;
-            }
+        let mut held = Vec::new();
+        for OpenNames { open, names, .. } in &opened {
+            held.extend(zstream::holds(open, names, self.recursive, &mut incomplete.control())?);
         }
-        for row in &mut rows {
-            *row = row.each_ref().map(crate::text::line);
+        let rows: Vec<_> = held.into_iter().map(row).collect();
+        let headings = ["NAME", "TAG", "TIMESTAMP"];
+        if rows.is_empty() && !self.script {
+            output::print(&(headings.join("  ") + "\n"))?;
+        } else {
+            output::print(&table(&headings.map(Column::new), &rows, self.script))?;
         }
-        let width = |column: usize, heading: &str| {
-            rows.iter().map(|row| row[column].len()).chain([heading.len()]).max().unwrap_or_default()
-        };
-        let (names, tags) = (width(0, "NAME"), width(1, "TAG"));
-        let mut text = String::new();
-        if !self.script {
-            text += &format!("{:names$}  {:tags$}  TIMESTAMP\n", "NAME", "TAG");
-        }
-        for [name, tag, when] in &rows {
-            text += &if self.script {
-                format!("{name}\t{tag}\t{when}\n")
-            } else {
-                format!("{name:names$}  {tag:tags$}  {when}\n")
-            };
-        }
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
-        all_or_failure(is_all)
+        incomplete.judge()
     }
 }

@@ -3,12 +3,11 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Instant;
 
-use serde_json::json;
 use zstream::{Control, Error, Event, ReceiveError, ReceiveRequest, Receiver, abort_receive};
 use zstream_dsl::prop::nice_number;
 use zstream_recv::{Naming, Note, Received};
 
-use crate::change::{change, check_once, command_line};
+use crate::change::{change, command_line};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::interrupt::{Interruptible, Signal};
@@ -144,8 +143,8 @@ impl Args {
 
     /// The request.
     fn request(&self) -> Result<ReceiveRequest, Failure> {
-        check_once(&self.settings)?;
-        check_once(&self.exclude)?;
+        zstream::check_once(&self.settings)?;
+        zstream::check_once(&self.exclude)?;
         let mut request = ReceiveRequest::new(&self.to);
         request.naming = match (self.prefix, self.tail) {
             (true, _) => Naming::WithoutPool,
@@ -196,24 +195,10 @@ impl Teller {
         }
     }
 
-    fn print_json(&mut self, object: serde_json::Value) {
-        self.print(&object.to_string());
-    }
-
     fn received(&mut self, received: &Received) {
         let seconds = self.started.elapsed().as_secs_f64();
         if self.json {
-            let line = json!({
-                "snapshot": received.name,
-                "guid": received.guid.0.to_string(),
-                "incremental": received.is_incremental,
-                "bytes": received.bytes,
-                "records": received.records,
-                "corrected": received.corrected,
-                "seconds": seconds,
-                "dry_run": self.dry_run,
-            });
-            self.print_json(line);
+            self.print(&zstream::json::received(received, seconds, self.dry_run).to_string());
         } else if self.verbose && !self.dry_run {
             let rate = received.bytes as f64 / seconds.max(0.001);
             if self.heal {
@@ -236,15 +221,13 @@ impl Teller {
                 }
             }
             Note::Received(received) => self.received(&received),
-            Note::Ignored(name) if self.json => self.print_json(json!({ "snapshot": name, "ignored": true })),
-            Note::Renamed { from, to } if self.json => {
-                self.print_json(json!({ "renamed": from, "to": to, "dry_run": self.dry_run }));
+            Note::Ignored(name) if self.json => {
+                self.print(&zstream::json::ignored(&name).to_string());
             }
-            Note::Destroyed(name) if self.json => {
-                self.print_json(json!({ "destroyed": name, "dry_run": self.dry_run }));
-            }
-            Note::Promoted(name) if self.json => {
-                self.print_json(json!({ "promoted": name, "dry_run": self.dry_run }));
+            note if self.json
+                && let Some(line) = zstream::json::tree_change(&note, self.dry_run) =>
+            {
+                self.print(&line.to_string());
             }
             Note::Warning(text) => self.meter.line(&format!("zstream: {text}")),
             _ if !self.verbose || self.json => {}

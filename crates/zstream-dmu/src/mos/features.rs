@@ -10,6 +10,7 @@ use crate::error::{Error, Fault, Result};
 
 /// A feature that zstream knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Feature {
     /// The short name, as in `zpool get feature@NAME`.
     pub name: &'static str,

@@ -40,6 +40,7 @@ const SPECIAL_RESERVE_PERCENT: u128 = 25;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapForm {
     /// Whether entries may have two words (`spacemap_v2`).
     pub two_words: bool,

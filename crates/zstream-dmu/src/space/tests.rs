@@ -337,7 +337,7 @@ fn small_blocks_leave_a_reserve_on_special_vdevs() {
         (Some(AllocationClass::Special), Some(AllocationClass::Special));
     let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
     space.set_reserve(Reserve::Nothing);
-    let mut vdev = |class| space.allocate(4 << 20, 1, class).map(|places| places[0].vdev()).ok();
+    let vdev = |class| space.allocate(4 << 20, 1, class).map(|places| places[0].vdev()).ok();
     // Of 32 MiB, 24.
     let small: Vec<_> = (0..8).map(|_| vdev(AllocationClass::Small)).collect();
     assert_eq!(small, [1, 1, 1, 1, 1, 1, 0, 0].map(Some));

@@ -204,6 +204,7 @@ fn kind(name: &str, list: &NvList, ashift: Option<u8>, children: &[VdevConfig]) 
 
 /// The config of a pool in a label or in the MOS.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PoolConfig {
     /// The version of the pool: 1 to 28, or 5000 for feature flags.
     pub version: u64,

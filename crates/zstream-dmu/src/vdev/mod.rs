@@ -93,6 +93,7 @@ impl fmt::Display for Damage {
 pub type Verify<'a> = dyn Fn(&[u8]) -> Result<()> + 'a;
 
 /// The parameters of a read, and the damage that it found.
+#[non_exhaustive]
 pub struct Reading<'a> {
     /// The verification, which accepts intact content.
     pub verify: &'a Verify<'a>,

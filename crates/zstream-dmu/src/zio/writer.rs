@@ -13,7 +13,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::crypt::{DatasetKey, Keyring};
-use super::place::{Demand, Job, Placed, Sum};
+use super::place::{Demand, GangWrite, Placed, Sum};
 use super::protect::{Seal, kept, key, protect};
 use super::verify::{is_cut, truncated};
 use super::write::{Content, Protection, WriteBlock, WriteProps, WriteRequest, Written};
@@ -347,8 +347,8 @@ impl BlockWriter {
             let is_cut = is_cut(prepared.block.uses_crypt, prepared.block.object_type);
             let dvas = placed.seal(&prepared.bytes, is_cut, &sum, &mut of_block)?;
             jobs.extend(of_block.into_iter().map(|job| match job {
-                Job::Part(place, range) => (place, Cow::Borrowed(&prepared.bytes[range])),
-                Job::Header(place, header) => (place, Cow::Owned(header)),
+                GangWrite::Part(place, range) => (place, Cow::Borrowed(&prepared.bytes[range])),
+                GangWrite::Header(place, header) => (place, Cow::Owned(header)),
             }));
             if is_new && matches!(placed, Placed::Gang { .. }) {
                 self.remember(dvas[0], placed);

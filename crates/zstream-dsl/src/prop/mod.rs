@@ -53,8 +53,8 @@ pub enum Subject {
     Bookmark(Bookmark, Arc<Dir>),
 }
 
-/// A function that reads a setting from the content of an object set: `version`, `normalization`, `volsize`, the object
-/// of the table `userquota@`, and the like. `zstream-zpl` has one for filesystems and volumes.
+/// A function that reads a setting from the content of an object set: `version`, `normalization`, `volsize`, the limit
+/// `userquota@1000`, and the like. `zstream-zpl` has one for filesystems and volumes.
 pub type SettingOf = fn(&dyn ObjectSet, &str) -> PoolResult<Option<u64>>;
 
 /// The properties of one filesystem, volume, snapshot or bookmark.

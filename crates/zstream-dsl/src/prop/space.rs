@@ -13,6 +13,7 @@ use crate::error::Result;
 
 /// The space of a pool for datasets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolSpace {
     /// Bytes for all datasets together, including the space that they already use.
     pub usable_bytes: u64,

@@ -30,6 +30,20 @@ pub enum Source {
     Received,
 }
 
+impl Source {
+    /// Returns the name of its kind, as `zfs get -s` has it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Default => "default",
+            Self::Local => "local",
+            Self::Inherited(_) => "inherited",
+            Self::Received => "received",
+        }
+    }
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

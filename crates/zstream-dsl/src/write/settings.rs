@@ -16,7 +16,7 @@ impl<M: Mos> Dataset<M> {
     ///
     /// # Errors
     /// Fails if the properties cannot be read.
-    pub fn wants_dedup(&self) -> Result<bool> {
+    pub fn is_dedup_on(&self) -> Result<bool> {
         let dedup = self.dir().inherited("dedup")?.map(|value| value.u64()).transpose()?;
         Ok(dedup.is_some_and(|dedup| dedup != u64::from(ChecksumType::OFF.0)))
     }

@@ -18,7 +18,10 @@ use zstream_zpl::{Filesystem, PathQuery, Paths};
 
 use crate::place::keys::unlock;
 use crate::place::{Keys, OpenPool};
-use crate::text::file_name;
+use crate::text::{Count, file_name};
+
+/// The maximum number of byte ranges in a line of text.
+const RANGES_SHOWN: usize = 4;
 
 /// A block with damaged copies.
 #[derive(Clone, Debug)]
@@ -70,6 +73,38 @@ pub struct Damaged {
 }
 
 impl Damaged {
+    /// The paths of the file, each after the name of the dataset.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let what = if self.what.is_empty() { String::new() } else { format!(" ({})", self.what) };
+        match &self.paths[..] {
+            [] => vec![format!("{}: {}", self.within, self.what)],
+            paths => paths.iter().map(|path| format!("{}:{path}{what}", self.within)).collect(),
+        }
+    }
+
+    /// The extent of the damage, such as `bytes 0-131071 lost; 2 blocks damaged but readable`.
+    #[must_use]
+    pub fn extent(&self) -> String {
+        let mut parts = Vec::new();
+        if self.is_lost {
+            parts.push("lost".to_owned());
+        } else if !self.lost.is_empty() {
+            let shown = self.lost.iter().take(RANGES_SHOWN);
+            let shown: Vec<_> = shown.map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
+            let more = match self.lost.len().saturating_sub(RANGES_SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            parts.push(format!("bytes {}{more} lost", shown.join(", ")));
+        }
+        let repairable = self.blocks.iter().filter(|block| !block.is_lost()).count();
+        if repairable > 0 {
+            parts.push(format!("{} damaged but readable", Count(repairable as u64, "block")));
+        }
+        parts.join("; ")
+    }
+
     /// The same as a part of something larger.
     pub(super) fn inside(self, what: &str) -> Self {
         Self { within: format!("{what}: {}", self.within), ..self }

@@ -40,6 +40,7 @@ use crate::created::{self, new_pool, open, open_writable};
 use crate::errors::Result;
 use crate::forged;
 use crate::golden;
+use crate::sending::source_pool;
 use crate::writing::spaces;
 
 /// Bytes before the changes.
@@ -572,7 +573,7 @@ pub(super) fn run_read(input: &[u8]) {
         _ => {
             let name = name(head[1], 0);
             let Ok(dataset) = dsl.dataset(name) else { return };
-            let Ok(source) = Source::open(&dataset, pool.features(), false) else { return };
+            let Ok(source) = Source::open(&dataset, source_pool(&pool), false) else { return };
             let mut plan = StreamPlan::new(source);
             plan.options.threads = 1;
             plan.form.compressed = input.len().is_multiple_of(2);

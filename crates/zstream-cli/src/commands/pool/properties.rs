@@ -1,20 +1,18 @@
 //! `zstream pool get`, `set` and `upgrade`: properties and features of a pool, as `zpool` has them.
 
-use std::io::Write as _;
-
+use zstream::json::{PoolHead, PoolMember, pool_properties as properties_json};
 use zstream::pools::{
     PoolProperty, missing_features, pool_properties, pool_property, set_pool, upgrade_pool,
     version_before_features,
 };
 use zstream::{OpenPool, PoolPlace};
-use zstream_dsl::prop::{Source, Value, nice_number};
 
 use crate::change::{change, command_line};
-use crate::datasets::{Column, all_or_failure, table};
+use crate::datasets::fields;
 use crate::failure::Failure;
-use crate::json;
 use crate::output::{self, warn_unprinted};
 use crate::pool::{PoolOptions, warn_unsearched, warnings};
+use crate::text::{Column, table};
 
 /// The options of `zstream pool get`.
 #[derive(Debug, clap::Args)]
@@ -60,26 +58,6 @@ fn check_pool_name(name: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-fn shown(property: &PoolProperty, literal: bool) -> String {
-    match &property.value {
-        None => "-".to_owned(),
-        Some(Value::Number(number)) if property.name != "guid" && !property.is_percent && !literal => {
-            nice_number(*number)
-        }
-        Some(value) if property.is_percent && !literal => value.literal(None) + "%",
-        Some(value @ Value::Ratio(_)) if !literal => value.pretty(None),
-        Some(value) => value.literal(None),
-    }
-}
-
-fn source(property: &PoolProperty) -> (&'static str, &'static str) {
-    match property.source {
-        Source::Local => ("local", "LOCAL"),
-        Source::Default => ("default", "DEFAULT"),
-        _ => ("-", "NONE"),
-    }
-}
-
 impl Get {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         check_pool_name(self.pool.as_deref())?;
@@ -92,25 +70,17 @@ impl Get {
             }
         }
         let text = if self.json { self.json_text(&open, &found) } else { self.text(&open, &found) };
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+        output::print(&text)
     }
 
     fn text(&self, open: &OpenPool, found: &[PoolProperty]) -> String {
-        let all = ["name", "property", "value", "source"];
-        let fields: Vec<&str> = match self.fields.iter().any(|field| field == "all") {
-            true => all.to_vec(),
-            false => self.fields.iter().map(String::as_str).collect(),
-        };
-        let columns: Vec<Column> = fields
-            .iter()
-            .map(|field| Column { heading: field.to_ascii_uppercase(), width: 0, right: false })
-            .collect();
+        let fields = fields(&self.fields, &["name", "property", "value", "source"]);
+        let columns: Vec<_> = fields.iter().map(|field| Column::new(field.to_ascii_uppercase())).collect();
         let cell = |property: &PoolProperty, field: &str| match field {
             "name" => open.pool.name().to_owned(),
             "property" => property.name.clone(),
-            "value" => shown(property, self.literal),
-            _ => source(property).0.to_owned(),
+            "value" => property.show(self.literal),
+            _ => property.source.to_string(),
         };
         let row = |property| fields.iter().map(|field| cell(property, field)).collect();
         let rows: Vec<Vec<String>> = found.iter().map(row).collect();
@@ -120,15 +90,15 @@ impl Get {
     fn json_text(&self, open: &OpenPool, found: &[PoolProperty]) -> String {
         let literal = self.literal || self.json_int;
         let member =
-            |property: &PoolProperty| (property.name.clone(), shown(property, literal), source(property).1);
-        let properties: Vec<json::PoolMember> = found.iter().map(member).collect();
-        let head = json::PoolHead {
+            |property: &PoolProperty| (property.name.clone(), property.show(literal), property.source.kind());
+        let properties: Vec<PoolMember> = found.iter().map(member).collect();
+        let head = PoolHead {
             name: open.pool.name(),
             state: &open.pool.health().to_string(),
             guid: open.pool.guid().0,
             txg: open.pool.txg().0,
         };
-        json::pool("zpool get", &head, &properties, self.json_int)
+        properties_json("zpool get", &head, &properties, self.json_int)
     }
 }
 
@@ -187,7 +157,7 @@ pub(crate) fn upgrade_all(options: &PoolOptions) -> Result<(), Failure> {
             is_all = false;
         }
     }
-    all_or_failure(is_all)
+    if is_all { Ok(()) } else { Err(Failure::reported()) }
 }
 
 fn upgrade_one(place: &PoolPlace, name: &str) -> Result<(), Failure> {

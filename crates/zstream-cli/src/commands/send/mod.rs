@@ -1,11 +1,11 @@
 //! `zstream send`: snapshots of a pool as a stream, as `zfs send` writes it.
 
-mod report;
 mod watch;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::channel;
 
+use zstream::progress::SizeReport;
 use zstream::{Control, Error, Event, OpenPool, SendRequest as Request, Sender, unlock};
 use zstream_dsl::name::Name;
 use zstream_format::errno::Errno;
@@ -18,7 +18,6 @@ use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
 use crate::text::complain_columns;
-use report::Report;
 use watch::{Wanted, Watch};
 
 /// The environment variable with the size limit of a package's nvlist in bytes, as for `zfs`.
@@ -251,17 +250,17 @@ impl Args {
         if !self.is_verbose() && (self.dryrun || !io::stderr().is_terminal()) {
             return Ok(0);
         }
-        let mut report = Report { parsable: self.parsable, is_many: self.is_many(), text: Vec::new() };
+        let mut report = SizeReport { parsable: self.parsable, is_many: self.is_many(), text: Vec::new() };
         if let Some(token) = token {
             report.text.extend(token.print_contents());
         }
         let progress = Progress::default();
         let mut total_bytes = 0_u64;
         for step in sender.steps() {
-            let features = open.pool.features();
+            let pool = open.source();
             let size = match self.exact {
-                true => step.measure(features, self.options(), &progress),
-                false => step.estimate(features, self.options(), &progress),
+                true => step.measure(pool, self.options(), &progress),
+                false => step.estimate(pool, self.options(), &progress),
             };
             let size = size.map_err(|refusal| self.failure(&refusal))?;
             total_bytes = total_bytes.wrapping_add(size);

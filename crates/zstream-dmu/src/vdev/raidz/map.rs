@@ -47,6 +47,7 @@ pub struct Column {
 
 /// Columns that share parity: first the parity columns, then the data columns in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// All columns.
     pub columns: Vec<Column>,
@@ -54,6 +55,7 @@ pub struct Row {
 
 /// The layout of one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Map {
     /// The number of parity columns in each row.
     pub parity: usize,
@@ -65,6 +67,7 @@ pub struct Map {
 
 /// The expansions of a raidz vdev by attached members (feature `raidz_expansion`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Expansion {
     /// The transaction groups in which expansions were completed, in ascending order.
     pub done_txgs: Vec<u64>,
@@ -74,6 +77,7 @@ pub struct Expansion {
 
 /// The shape of a raidz vdev.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Geometry {
     /// The number of members.
     pub children: usize,
