@@ -25,4 +25,5 @@ mod pool_create;
 mod pool_properties;
 mod rewritten;
 mod shaped_pools;
+mod special;
 mod whole_disks;

@@ -31,7 +31,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-zpl",
-        "error master content volume sa create fuid node znode directory fs walk paths settings xattr writer testing",
+        "error master content volume sa create fuid node znode directory fs walk paths settings quota xattr writer testing",
     ),
     ("zstream-view", "source log index entry objects raw view open"),
     (
@@ -46,7 +46,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream",
         "layers text error control mapped pipe place files dump edits info describe pools list create keys put extract \
-         check progress json datasets receive send verify replicate",
+         check progress json datasets quotas receive send verify replicate",
     ),
     (
         "zstream-cli",

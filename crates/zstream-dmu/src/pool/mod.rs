@@ -37,7 +37,7 @@ pub use self::create::{ASHIFT_DEFAULT, NewMember, NewPool};
 pub use self::layout::member_asize;
 pub use self::maintained::{FeatureSet, check_can_enable};
 pub use self::notice::Notice;
-pub use self::properties::{PoolChange, PoolProperties, STORED, upgrade_features};
+pub use self::properties::{PoolChange, PoolProperties, STORED, full_name, upgrade_features};
 pub use self::spec::{TopSpec, VdevClass, check_name, check_redundancy, parse_vdevs};
 pub use self::writer::{PoolWriter, WriteOptions};
 use crate::cache;

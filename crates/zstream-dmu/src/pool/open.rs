@@ -76,7 +76,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     }
     let guid_sum = config.vdev_tree.guid_sum();
     if guid_sum != uberblock.guid_sum {
-        let detail = format!("guids of the vdevs add up to {guid_sum:x}, expected {:x}", uberblock.guid_sum);
+        let detail = format!("guids of the vdevs add up to {guid_sum}, expected {}", uberblock.guid_sum);
         return Err(Error::corrupt("config in the MOS", detail));
     }
     if uberblock.reflow_in_scratch() && is_expanding(&config.vdev_tree) {

@@ -33,7 +33,11 @@ use crate::zio::gang;
 use crate::zio::{AllocationClass, Space};
 
 /// The number of allocation classes.
-const CLASSES: usize = 3;
+const CLASSES: usize = 4;
+
+/// The part of the special vdevs that small blocks leave to metadata, in percent
+/// (`zfs_special_class_metadata_reserve_pct`).
+const SPECIAL_RESERVE_PERCENT: u128 = 25;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -437,6 +441,11 @@ impl State {
         limit: u64,
         others: &[Dva],
     ) -> Result<Option<Dva>> {
+        let class = match class {
+            AllocationClass::Small if self.has_room_for_small() => AllocationClass::Special,
+            AllocationClass::Small => AllocationClass::Normal,
+            other => other,
+        };
         let classes = [class, AllocationClass::Normal];
         for &class in &classes[usize::from(class == AllocationClass::Normal)..] {
             let tops: Vec<usize> = self.of_class(class).collect();
@@ -471,6 +480,14 @@ impl State {
             }
         }
         Ok(None)
+    }
+
+    /// Returns `true` if special vdevs have more free space than the part that is reserved for metadata.
+    fn has_room_for_small(&self) -> bool {
+        let special = || self.of_class(AllocationClass::Special).filter_map(|n| self.tops[n].as_ref());
+        let capacity: u64 = special().map(Top::capacity).sum();
+        let allocated: u64 = special().map(Top::allocated).sum();
+        u128::from(allocated) * 100 < u128::from(capacity) * (100 - SPECIAL_RESERVE_PERCENT)
     }
 
     fn of_class(&self, class: AllocationClass) -> impl Iterator<Item = usize> + '_ {

@@ -11,6 +11,8 @@ pub enum AllocationClass {
     Normal,
     /// Special vdevs, if there are any: metadata.
     Special,
+    /// Special vdevs while they have more than their reserve for metadata: small blocks of files and volumes.
+    Small,
     /// Dedup vdevs, if there are any: deduplication tables.
     Dedup,
 }

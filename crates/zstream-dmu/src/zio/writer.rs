@@ -306,12 +306,12 @@ impl BlockWriter {
             let kept = if before.is_gang() { self.gang(before.dva(0)) } else { None };
             return Ok((kept.unwrap_or_else(|| Placed::Whole(before.dvas().collect())), false));
         }
-        let is_metadata = props.level > 0 || props.object_type.is_metadata();
+        let class = class_of(props, prepared.bytes.len() as u64);
         let keeps_salt = prepared.block.uses_crypt && props.level == 0 && props.object_type.is_encrypted();
         let addresses = DVAS_PER_BLOCK_POINTER as u8 - u8::from(keeps_salt);
         let demand = Demand {
             copies: props.copies.clamp(1, addresses),
-            class: if is_metadata { AllocationClass::Special } else { AllocationClass::Normal },
+            class,
             headers_max: addresses,
             whole_max: self.settings.whole_max(),
         };
@@ -366,6 +366,15 @@ impl BlockWriter {
             }
         }
         Ok(written)
+    }
+}
+
+/// Returns the class of vdevs for a block of this stored size (`spa_preferred_class`).
+fn class_of(props: &WriteProps, psize: u64) -> AllocationClass {
+    match () {
+        () if props.level > 0 || props.object_type.is_metadata() => AllocationClass::Special,
+        () if psize <= props.small_bytes => AllocationClass::Small,
+        () => AllocationClass::Normal,
     }
 }
 

@@ -18,6 +18,7 @@ fn props(copies: u8) -> WriteProps {
         copies,
         may_embed: true,
         protection: Protection::Plain,
+        small_bytes: 0,
         fill: 1,
     }
 }
