@@ -14,6 +14,7 @@ use std::sync::Arc;
 use zstream_dmu::device::{Device, Loss, MemoryDevice, Recorder};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
+use zstream_dmu::mos::Features;
 use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
 use zstream_dmu::pool::{OpenOptions, Pool};
@@ -82,12 +83,24 @@ impl History {
     /// It cannot be made.
     #[must_use]
     pub fn new(words: &'static str, ashift: u8, seed: u64) -> Self {
+        Self::with_features(words, ashift, seed, &[])
+    }
+
+    /// The same, with features that new pools do not have by default.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn with_features(words: &'static str, ashift: u8, seed: u64, features: &[&str]) -> Self {
         let mut devices = Devices::new();
-        let new = new_pool(POOL, words, ashift, &mut |word| {
+        let mut new = new_pool(POOL, words, ashift, &mut |word| {
             let device: Arc<dyn Device> = Arc::new(MemoryDevice::new(MEMBER_BYTES as usize));
             devices.push((word.to_owned(), Arc::clone(&device)));
             (word.to_owned(), device)
         });
+        for name in features {
+            new.features.enable(name).expect("a feature");
+        }
         let (mut pool, first) = WritablePool::create(new, Some(seed)).expect("a pool");
         fill_new(&mut pool, first.root, &Tree::default()).expect("a filesystem");
         let secret = pool.tx().create(SECRET, false).expect("a dataset");
@@ -118,8 +131,8 @@ impl History {
     /// # Panics
     /// It cannot be made.
     #[must_use]
-    pub fn ganged(words: &'static str, ashift: u8, seed: u64, whole_max: u64) -> Self {
-        let mut history = Self::new(words, ashift, seed);
+    pub fn ganged(words: &'static str, ashift: u8, seed: u64, whole_max: u64, features: &[&str]) -> Self {
+        let mut history = Self::with_features(words, ashift, seed, features);
         history.whole_max = Some(whole_max);
         history.pool.take().expect("an open pool").export().expect("an export");
         history.pool = Some(history.open());
@@ -385,11 +398,11 @@ impl History {
     }
 
     /// Leaves the pool, compares all its files with the model, looks for lost places, and opens it again. With a directory,
-    /// copies of the members are left there.
+    /// copies of the members are left there. Returns the features of the pool.
     ///
     /// # Panics
     /// Something is not as it should be.
-    pub fn judge(&mut self, copies: Option<&Path>) {
+    pub fn judge(&mut self, copies: Option<&Path>) -> Features {
         self.pool.take().expect("an open pool").export().expect("an export");
         let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
         let at = format!("step {} of {}", self.steps, self.words);
@@ -400,6 +413,7 @@ impl History {
             }
         }
         self.pool = Some(self.open());
+        pool.features().clone()
     }
 }
 

@@ -50,6 +50,7 @@ use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::vdev::{Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
+use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::AllocationClass;
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
@@ -273,10 +274,13 @@ impl PoolWriter {
             histogram: new.features.contains("spacemap_histogram"),
         };
         let space = Arc::new(Allocator::create(Arc::clone(&reader), &plan.spaces, form, TXG_INITIAL)?);
+        let large_headers =
+            Arc::new(LargeHeaders::of(new.features.contains(large_headers::FEATURE), false));
         let settings = WriterSettings {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            large_headers: Arc::clone(&large_headers),
             whole_max: None,
             is_uncompressed: false,
         };
@@ -302,6 +306,7 @@ impl PoolWriter {
             config_object,
             is_config_old: true,
             is_rehearsal: false,
+            large_headers,
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,

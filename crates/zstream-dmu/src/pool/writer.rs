@@ -31,7 +31,7 @@ use crate::device::{Files, OpenDevice, OverlayDevice};
 use crate::error::{Error, Fault, Result};
 use crate::host::{self, Host};
 use crate::ids::{Guid, ObjectId, Txg};
-use crate::mos::DIRECTORY_OBJECT;
+use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_store::ObjectStore;
 use crate::objset::Objset;
 use crate::objset::writer::{ObjsetWriter, SetProperties};
@@ -45,6 +45,7 @@ use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{VdevState, VdevTree};
 use crate::zap::Zap;
 use crate::zio::Space;
+use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
@@ -117,6 +118,7 @@ pub struct PoolWriter {
     pub(super) host: Host,
     pub(super) now: Option<u64>,
     pub(super) is_rehearsal: bool,
+    pub(super) large_headers: Arc<LargeHeaders>,
 }
 
 impl std::fmt::Debug for PoolWriter {
@@ -182,10 +184,13 @@ impl PoolWriter {
             })?)),
             None => None,
         };
+        let is = |state: fn(&Features, &str) -> bool| state(pool.features(), large_headers::FEATURE);
+        let large_headers = Arc::new(LargeHeaders::of(is(Features::is_enabled), is(Features::is_active)));
         let settings = WriterSettings {
             salt,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            large_headers: Arc::clone(&large_headers),
             whole_max: options.whole_max,
             is_uncompressed: options.is_uncompressed,
         };
@@ -210,6 +215,7 @@ impl PoolWriter {
             host: options.host.clone(),
             now: options.now,
             is_rehearsal: options.rehearsal,
+            large_headers,
             reader,
             space,
             writer,
@@ -328,6 +334,9 @@ impl PoolWriter {
     }
 
     fn commit_as(&mut self, state: PoolState, account: &mut Account<'_>) -> Result<()> {
+        if self.large_headers.begin_if_wanted() {
+            self.activate(large_headers::FEATURE)?;
+        }
         if self.is_config_old || self.state() != state {
             self.config = config_list::updated(&self.config, state, self.txg(), &self.host);
             config_list::write_packed(&mut self.mos, self.config_object, &self.config)?;

@@ -3,6 +3,8 @@
 mod allocate;
 pub mod crypt;
 pub mod gang;
+pub mod header;
+pub mod large_headers;
 mod place;
 mod protect;
 pub mod read;
