@@ -31,7 +31,8 @@ const LARGE_HEADERS: [&str; 1] = ["dynamic_gang_header"];
 
 #[test]
 fn a_random_history_of_gang_blocks_is_that_of_the_model() {
-    let (small, large) = (GANGED.map(|pool| (pool, &[][..])), GANGED_LARGE.map(|pool| (pool, &LARGE_HEADERS[..])));
+    let (small, large) =
+        (GANGED.map(|pool| (pool, &[][..])), GANGED_LARGE.map(|pool| (pool, &LARGE_HEADERS[..])));
     for (seed, ((words, ashift, whole_max), features)) in (11..).zip(small.into_iter().chain(large)) {
         let mut history = History::ganged(words, ashift, seed, whole_max, features);
         for _ in 0..2 {
@@ -65,6 +66,60 @@ fn ganged_histories(pools: &[(&'static str, u8, u64)], features: &[&str], zdb: &
             openzfs::assert_no_leaks_by(zdb, dir.path(), POOL);
         }
         println!("{words}, seed {seed}: {:?}", history.done);
+    }
+}
+
+/// Vdevs with their ashift, and the members that are away one after the other; at least one way to read everything is left.
+const DEGRADED: [(&str, u8, &[&[usize]]); 3] = [
+    ("mirror a b c", 9, &[&[0], &[0, 1], &[], &[1]]),
+    ("raidz2 a b c d e", 12, &[&[1, 3], &[1], &[3], &[]]),
+    ("mirror a b raidz c d e", 12, &[&[1], &[1, 2], &[2], &[]]),
+];
+
+#[test]
+fn a_random_history_of_members_that_come_and_go_is_that_of_the_model() {
+    for (seed, (words, ashift, away)) in (21..).zip(DEGRADED) {
+        let mut history = History::new(words, ashift, seed);
+        for absent in away {
+            history.without(absent);
+            history.run(40);
+            history.judge(None);
+        }
+        assert!(history.done["done"] > 50, "{:?}", history.done);
+    }
+}
+
+#[test]
+fn a_crash_of_a_degraded_pool_leaves_a_transaction_group() {
+    for (words, ashift, away) in DEGRADED {
+        let mut history = History::recorded(words, ashift, 9);
+        for absent in &away[..2] {
+            history.without(absent);
+            history.run(3);
+        }
+        for cut in (0..=history.events()).step_by(23) {
+            for loss in [Loss::Nothing, Loss::All, Loss::Torn(cut as u64)] {
+                history.crash(cut, loss);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_random_histories_of_members_that_come_and_go_are_clean_to_zdb() {
+    for (seed, (words, ashift, away)) in (seed()..).zip(DEGRADED) {
+        let mut history = History::new(words, ashift, seed);
+        for round in 0..3 {
+            for absent in away {
+                history.without(absent);
+                history.run(100);
+                let dir = tempfile::tempdir().expect("a directory");
+                history.judge(Some(dir.path()));
+                openzfs::assert_no_leaks(dir.path(), POOL);
+            }
+            println!("{words}, seed {seed}, round {round}: {:?}", history.done);
+        }
     }
 }
 

@@ -113,7 +113,10 @@ fn headers_of_either_size_are_read_in_one_pool() {
     // Each header has two copies. Four pieces need a second header of three pieces, but not one of 31; a block of 42 pieces
     // has eleven pieces of two sectors, each with a header.
     for (stored, count) in [(16 << 10, 2), (16 << 10, 4), (96 << 10, 2), (167 << 10, 24)] {
-        assert!(headers.contains(&(stored, count)), "no block of {stored} bytes with {count} headers in {headers:?}");
+        assert!(
+            headers.contains(&(stored, count)),
+            "no block of {stored} bytes with {count} headers in {headers:?}"
+        );
     }
     let check = run_on(&large_image(), &["pool", "check"]);
     assert_eq!(check.code, 0, "{}", String::from_utf8_lossy(&[check.stdout, check.stderr].concat()));
@@ -140,7 +143,11 @@ fn large_headers_are_freed_with_their_blocks() {
     let dir = tempfile::tempdir().expect("a directory");
     let image = dir.path().join("gangdyn.img");
     fs::copy(large_image(), &image).expect("a copy");
-    for words in [&["destroy", "gangdyn@a", "-r"][..], &["destroy", "-r", "gangdyn/e"], &["rollback", "gangdyn/nested@b"]] {
+    for words in [
+        &["destroy", "gangdyn@a", "-r"][..],
+        &["destroy", "-r", "gangdyn/e"],
+        &["rollback", "gangdyn/nested@b"],
+    ] {
         let outcome = run_on(&image, words);
         assert_eq!(outcome.code, 0, "{words:?}: {}", String::from_utf8_lossy(&outcome.stderr));
     }

@@ -6,6 +6,7 @@ mod commit;
 mod created_pools;
 mod crypt;
 mod cut;
+mod degraded;
 mod found;
 mod full;
 mod ganged;

@@ -23,6 +23,7 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
+use super::absent::Absent;
 use super::config_list::{create_packed, number};
 use super::history::{self, Event};
 use super::layout::{member_asize, metaslab_shift};
@@ -50,8 +51,8 @@ use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::vdev::{Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
-use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::AllocationClass;
+use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
@@ -274,8 +275,7 @@ impl PoolWriter {
             histogram: new.features.contains("spacemap_histogram"),
         };
         let space = Arc::new(Allocator::create(Arc::clone(&reader), &plan.spaces, form, TXG_INITIAL)?);
-        let large_headers =
-            Arc::new(LargeHeaders::of(new.features.contains(large_headers::FEATURE), false));
+        let large_headers = Arc::new(LargeHeaders::of(new.features.contains(large_headers::FEATURE), false));
         let settings = WriterSettings {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
@@ -307,6 +307,7 @@ impl PoolWriter {
             is_config_old: true,
             is_rehearsal: false,
             large_headers,
+            absent: Absent::default(),
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,

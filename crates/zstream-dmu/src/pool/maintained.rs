@@ -65,6 +65,7 @@ pub const MAINTAINED: &[Maintained] = &[
     row("large_microzap", true, "small ZAPs of up to 1 MiB, received and kept"),
     row("dynamic_gang_header", false, "gang blocks have large headers while it is active, and activate it"),
     row("physical_rewrite", false, "rewritten blocks keep their births; none are rewritten"),
+    row("resilver_defer", false, "OpenZFS restarts a resilver of a pool that was written meanwhile"),
     row("multi_vdev_crash_dump", false, "dump devices are not touched"),
     row("head_errlog", false, "error logs are not written"),
     row("vdev_zaps_v2", false, "the root vdev has a ZAP of properties, as the others do"),

@@ -4,6 +4,7 @@ mod allocator;
 mod capacity;
 mod free_space;
 mod metaslab;
+pub(crate) mod missed_txgs;
 pub mod space_map;
 mod space_map_write;
 #[cfg(test)]

@@ -176,7 +176,6 @@ impl VdevType {
     #[must_use]
     pub fn why_not_written(&self) -> Option<&'static str> {
         match self {
-            Self::Replacing | Self::Spare => Some(", which is being replaced"),
             Self::Indirect => Some(", which was removed"),
             Self::Draid(_) => Some(""),
             Self::Raidz(_) if self.is_expanding() => Some(", which is being expanded"),
@@ -185,6 +184,8 @@ impl VdevType {
             | Self::File
             | Self::Disk
             | Self::Mirror
+            | Self::Replacing
+            | Self::Spare
             | Self::Hole
             | Self::Missing => None,
         }

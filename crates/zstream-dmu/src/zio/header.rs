@@ -11,7 +11,9 @@
 //! allocation of its vdevs, and has as many pointers as fit. Both sizes occur in one pool, and nothing records the
 //! size of a header: a reader verifies the larger one first.
 
-use zstream_format::checksum::{self, EmbeddedError, seal_embedded, seal_folded, verify_embedded, verify_folded};
+use zstream_format::checksum::{
+    self, EmbeddedError, seal_embedded, seal_folded, verify_embedded, verify_folded,
+};
 use zstream_format::order::ByteOrder;
 
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, SECTOR_BYTES};

@@ -3,10 +3,10 @@
 use zstream_format::algorithm::ChecksumType;
 
 use super::*;
-use crate::zio::header;
 use crate::block::ReadBlock;
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::testing::pool::TestPool;
+use crate::zio::header;
 
 const AT: Bookmark = Bookmark { objset: 1, object: ObjectId(2), level: 0, block: BlockId(3) };
 
@@ -127,16 +127,20 @@ fn a_large_gang_header_has_as_many_pieces_as_are_needed() {
 #[test]
 fn large_gang_headers_are_wanted_when_three_pieces_are_not_enough() {
     // Sectors of 512 bytes have no room for a larger header.
-    for (is_enabled, unit_shift, run_max, is_wanted) in
-        [(true, 12, 8 << 10, true), (true, 12, 24 << 10, false), (false, 12, 8 << 10, false), (true, 9, 8 << 10, false)]
-    {
+    for (is_enabled, unit_shift, run_max, is_wanted) in [
+        (true, 12, 8 << 10, true),
+        (true, 12, 24 << 10, false),
+        (false, 12, 8 << 10, false),
+        (true, 9, 8 << 10, false),
+    ] {
         let large_headers = Arc::new(LargeHeaders::of(is_enabled, false));
         let settings =
             WriterSettings { large_headers: Arc::clone(&large_headers), ..WriterSettings::default() };
         let pool = TestPool::with_settings(1 << 20, unit_shift, settings);
         pool.space.set_run_max(run_max);
         let content = noise(64 << 10);
-        let write = || pool.writer.write_block(&request(&content, props(1), BlockPointer::EMPTY)).unwrap().pointer;
+        let write =
+            || pool.writer.write_block(&request(&content, props(1), BlockPointer::EMPTY)).unwrap().pointer;
         let first = write();
         assert_eq!(large_headers.begin_if_wanted(), is_wanted);
         assert!(!large_headers.begin_if_wanted());
@@ -144,9 +148,8 @@ fn large_gang_headers_are_wanted_when_three_pieces_are_not_enough() {
         for block in [first, second] {
             assert_eq!(&pool.reader.read_block(&block, AT).unwrap()[..], content);
         }
-        let headers = |block| {
-            pool.reader.ranges(&block).unwrap().iter().filter(|range| range.is_gang()).count()
-        };
+        let headers =
+            |block| pool.reader.ranges(&block).unwrap().iter().filter(|range| range.is_gang()).count();
         assert_eq!(headers(second) < headers(first), is_wanted);
     }
 }
