@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, FileDevice};
-use zstream_dmu::host::Host;
-use zstream_dmu::pool::create::{NewMember, NewPool};
 use zstream_dmu::pool::history::Event;
-use zstream_dmu::pool::maintained::FeatureSet;
 use zstream_dmu::pool::scan::examine;
-use zstream_dmu::pool::spec::parse_vdevs;
-use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
-use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::random::Random;
+use zstream_dmu::pool::{
+    FeatureSet, NewMember, NewPool, OpenOptions, Pool, PoolWriter, WriteOptions, parse_vdevs,
+};
 use zstream_dmu::vdev::Member;
+use zstream_dmu::{Host, Random};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use zstream_dmu::Random;
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::random::Random;
+use zstream_dmu::objset::ObjsetWriter;
 use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappingKey};
+use zstream_dsl::testing::remove_entry;
 use zstream_dsl::write::{Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::object_type::ObjsetType;
+use zstream_zpl::Filesystem;
 use zstream_zpl::create::{NewFilesystem, create_filesystem};
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
 
@@ -57,7 +58,7 @@ pub fn make() -> Demo {
     demo.change(|pool| {
         let mut tx = pool.tx();
         let first = tx.dsl().snapshot(&format!("{SECOND}@a")).expect("the first one").object();
-        assert!(tx.remove_entry(first, "com.datto:ivset_guid").expect("entries"), "it had one");
+        assert!(remove_entry(&mut tx, first, "com.datto:ivset_guid").expect("entries"), "it had one");
     });
     demo
 }

@@ -13,18 +13,13 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::Pool;
 use zstream_dmu::traverse::{Options, Traverse, VisitKind};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::deadlist::Deadlist;
-use zstream_dsl::find::Found;
-use zstream_dsl::lines::Lines;
-use zstream_dsl::pool::Dsl;
-use zstream_dsl::prop::table::PROPERTIES;
-use zstream_dsl::prop::{Props, Subject};
+use zstream_dsl::prop::{PROPERTIES, Props, Subject};
+use zstream_dsl::scrub::Lines;
+use zstream_dsl::{Deadlist, Dsl, Named};
 use zstream_format::object_type::ObjectType;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::FileType;
-use zstream_zpl::paths::Wanted;
 use zstream_zpl::settings::setting;
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, PathQuery, Visit};
 
 /// Nodes of a file system that are looked at: a forged directory may have very many.
 const NODES_MAX: usize = 3000;
@@ -93,7 +88,7 @@ pub fn look_at_datasets(name: &str, mos: Arc<Objset>) -> crate::errors::Result<u
     let lines = Lines::new(&dsl)?;
     let mut names = BTreeMap::new();
     for dataset in lines.datasets() {
-        if let Ok(Found::Dataset(found)) = dsl.find(dataset.name()) {
+        if let Ok(Named::Dataset(found)) = dsl.find(dataset.name()) {
             // Of two with one name, the first one answers.
             let first = *names.entry(dataset.name().to_owned()).or_insert(dataset.object());
             assert!(found.object() == first, "{} is {} and {first}", dataset.name(), found.object());
@@ -109,7 +104,7 @@ pub fn look_at_datasets(name: &str, mos: Arc<Objset>) -> crate::errors::Result<u
                 look_at_properties(&props);
             }
         }
-        if let Ok(Found::Dataset(again)) = dsl.find(dataset.name())
+        if let Ok(Named::Dataset(again)) = dsl.find(dataset.name())
             && let Ok(props) = Props::new(Subject::Dataset(Box::new(again)), None)
         {
             look_at_properties(&props.with_settings(setting));
@@ -134,7 +129,7 @@ fn look_at_properties(props: &Props) {
 pub fn look_at_files(set: &dyn ObjectSet) -> crate::errors::Result<usize> {
     let fs = Filesystem::open(set)?;
     let mut nodes = 0;
-    let mut wanted = Wanted::default();
+    let mut wanted = PathQuery::default();
     for visit in fs.walk(fs.node(fs.root())?).take(NODES_MAX) {
         let (path, node) = match visit {
             Visit::Node { path, node } => (path, node),

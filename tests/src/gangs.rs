@@ -4,7 +4,7 @@ use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::object_type::ObjsetType;
-use zstream_recv::rules::Target;
+use zstream_recv::Target;
 
 use crate::golden;
 use crate::pools::PASSPHRASE;

@@ -8,23 +8,20 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zstream_dmu::Random;
 use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::pool::PoolWriter;
 use zstream_dmu::pool::scan::examine;
-use zstream_dmu::pool::writer::PoolWriter;
-use zstream_dmu::random::Random;
 use zstream_dmu::vdev::Member;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::object_type::ObjsetType;
-use zstream_recv::engine::Receiving;
-use zstream_recv::host::{Host, Note};
-use zstream_recv::input::Input;
-use zstream_recv::request::{Naming, Request};
+use zstream_recv::{Host, Input, Naming, Note, Receiving, Request};
 use zstream_send::Progress;
-use zstream_send::plan::{Form, Options};
+use zstream_send::plan::{Options, StreamForm};
 use zstream_send::request::Request as SendRequest;
 use zstream_zpl::create::{NewFilesystem, create_filesystem};
 use zstream_zpl::node::Time;
@@ -267,6 +264,7 @@ impl History {
     }
 
     /// Changes datasets or keys of a side.
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each kind of change")]
     fn change(&mut self) {
         let at = usize::from(self.rng.below(3) == 0);
         let (heads, snapshots) = self.sides[at].names();
@@ -460,13 +458,7 @@ impl History {
         let mut stream = Vec::new();
         let reading = self.sides[0].reading();
         let sent = request.resolve(&reading.dsl, &mut |_| ()).and_then(|job| {
-            job.send(
-                &mut stream,
-                reading.pool.features(),
-                Options::default(),
-                &Progress::default(),
-                &mut |_| (),
-            )
+            job.send(&mut stream, reading.source(), Options::default(), &Progress::default(), &mut |_| ())
         });
         drop(reading);
         if let Err(refusal) = sent {
@@ -508,7 +500,7 @@ impl History {
 }
 
 fn raw(target: &str) -> SendRequest {
-    let form = Form { large_blocks: true, embedded: true, compressed: true, raw: true };
+    let form = StreamForm { large_blocks: true, embedded: true, compressed: true, raw: true };
     SendRequest { form, ..SendRequest::new(target) }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use zstream_dmu::error::Result;
 use zstream_dsl::dataset::Dir;
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{CryptoKey, Dsl};
 
 /// Loads the keys of all encryption roots, and gives by the name of each which of `known` it is. The error names the first
 /// dataset whose key no key opens as its encryption root says.

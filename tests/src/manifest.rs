@@ -2,9 +2,8 @@
 
 use sha2::{Digest, Sha256};
 use zstream_dmu::object_set::ObjectSet;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Node};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, Visit};
 
 use crate::golden::{Entry, Manifest};
 

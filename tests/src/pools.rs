@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
+use zstream_dsl::Dsl;
 use zstream_dsl::error::Fault;
-use zstream_dsl::pool::Dsl;
 
 use crate::errors::Result;
 

@@ -8,17 +8,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
 use zstream_dmu::pool::check::{self, Finding, Totals};
-use zstream_dmu::pool::maintained::FeatureSet;
-use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dsl::lines::Lines;
+use zstream_dmu::pool::{FeatureSet, OpenOptions, Pool, WriteOptions};
 use zstream_dsl::scrub;
+use zstream_dsl::scrub::Lines;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
-use zstream_recv::engine::{Assignment, Received, Receiving};
 use zstream_recv::error::Result;
-use zstream_recv::input::Input;
-use zstream_recv::rules::Target;
+use zstream_recv::{Assignment, Input, Received, Receiving, Target};
 
 use crate::created::{files, host, new_pool, write_options};
 use crate::openzfs;
@@ -198,7 +194,7 @@ pub fn receive(
 /// Every block is good, and what is allocated is what blocks take.
 pub fn check(reading: &Sending, what: &str) {
     let pool: &Pool = &reading.pool;
-    let leaked: u64 = unreached(pool).values().map(zstream_dmu::range_set::RangeSet::bytes).sum();
+    let leaked: u64 = unreached(pool).values().map(zstream_dmu::RangeSet::bytes).sum();
     assert_eq!(leaked, 0, "{what}: leaked");
     let lines = Lines::new(&reading.dsl).unwrap();
     let mut totals = Totals::default();

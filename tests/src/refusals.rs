@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FileDevice, OverlayDevice};
+use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::testing::OverlayDevice;
 use zstream_format::checksum::Checksum;
 use zstream_format::errno::Errno;
 use zstream_format::flags::{FeatureFlags, VersionInfo};
@@ -13,8 +14,8 @@ use zstream_format::ids::Guid;
 use zstream_format::nvlist::NvList;
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, HEADER_LEN, Header};
+use zstream_recv::Target;
 use zstream_recv::error::Result;
-use zstream_recv::rules::Target;
 
 use crate::created::{open, open_writable, write_options};
 use crate::edit::{Piece, records};

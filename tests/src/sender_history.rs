@@ -1,16 +1,15 @@
 //! Random histories: a tree of datasets that is changed at random, in ways that depend on a seed only.
 
+use zstream_dmu::Random;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::object_store::ObjectStore as _;
-use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dmu::random::Random;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dmu::zap::Value;
 use zstream_dsl::write::WritablePool;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::walk::Visit;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
+use zstream_zpl::{Filesystem, Visit};
 
 use crate::fuzz::Rng;
 use crate::lab::Lab;
@@ -134,6 +133,7 @@ impl History {
     }
 
     /// Changes files of a dataset.
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each kind of change")]
     fn write(&mut self, name: &str) {
         self.log.push(format!("write {name}"));
         let now = Time { seconds: 1_800_000_000 + self.round.cast_signed(), nanoseconds: 5 };
@@ -225,7 +225,7 @@ impl History {
 
     fn make(
         &mut self,
-        set: &mut zstream_dmu::objset::writer::ObjsetWriter,
+        set: &mut zstream_dmu::objset::ObjsetWriter,
         writer: &mut Writer,
         parent: ObjectId,
         name: &str,

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::find::Found;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{Dsl, Named};
 use zstream_format::token::ResumeToken;
-use zstream_send::plan::{Base, Form, Plan, ResumePoint, Source};
+use zstream_send::plan::{Base, ResumePoint, Source, SourcePool, StreamForm, StreamPlan};
 use zstream_send::{Progress, Sent, send};
+use zstream_zpl::settings::has_system_attributes;
+
+/// A pool as the source of streams.
+pub fn source_pool(pool: &Pool) -> SourcePool<'_> {
+    SourcePool { features: pool.features(), has_system_attributes }
+}
 
 /// A pool opened for sending.
 pub struct Sending {
@@ -34,20 +39,25 @@ impl Sending {
         Self { pool, dsl }
     }
 
+    /// The pool as the source of streams.
+    pub fn source(&self) -> SourcePool<'_> {
+        source_pool(&self.pool)
+    }
+
     /// Loads the key of an encrypted dataset with the passphrase of all golden data.
     pub fn unlock(&self, dataset: &str) {
         self.dsl.load_key(&self.dsl.dir(dataset).unwrap(), b"correct horse").unwrap();
     }
 
     /// The plan of `zfs send` with these words, of those that make one substream: `-L -e -c -w -i BASE --redact BOOKMARK`.
-    pub fn plan(&self, words: &str) -> Plan {
+    pub fn plan(&self, words: &str) -> StreamPlan {
         let words: Vec<&str> = words.split_whitespace().collect();
         let has = |flag| words.contains(&flag);
         let value = |flag| words.iter().position(|word| *word == flag).map(|at| words[at + 1]);
         let name = *words.last().unwrap();
         let filesystem = name.split('@').next().unwrap();
         let dataset = self.dsl.dataset(name).unwrap();
-        let mut plan = Plan::new(Source::open(&dataset, self.pool.features(), has("-w")).unwrap());
+        let mut plan = StreamPlan::new(Source::open(&dataset, self.source(), has("-w")).unwrap());
         plan.form.large_blocks = has("-L");
         plan.form.embedded = has("-e");
         plan.form.compressed = has("-c");
@@ -57,8 +67,8 @@ impl Sending {
                 if base.starts_with(['@', '#']) { format!("{filesystem}{base}") } else { base.to_owned() };
             let is_origin = !base.starts_with(filesystem);
             let base = match self.dsl.find(&base).unwrap() {
-                Found::Dataset(snapshot) => Base::snapshot(&snapshot).unwrap(),
-                Found::Bookmark(bookmark) => Base::bookmark(&bookmark, &self.dsl).unwrap(),
+                Named::Dataset(snapshot) => Base::snapshot(&snapshot).unwrap(),
+                Named::Bookmark(bookmark) => Base::bookmark(&bookmark, &self.dsl).unwrap(),
             };
             if is_origin { base.origin() } else { base }
         });
@@ -71,24 +81,24 @@ impl Sending {
     }
 
     /// The plan of `zfs send -S` of what a receive has left.
-    pub fn saved_plan(&self, name: &str) -> Plan {
+    pub fn saved_plan(&self, name: &str) -> StreamPlan {
         let dataset = self.dsl.dataset(name).unwrap();
         let token = dataset.resume_token().unwrap().unwrap();
-        let source = Source::open(&dataset, self.pool.features(), token.raw).unwrap();
-        let mut plan = Plan::new(source.saved(Guid(token.to_guid), token.to_name.to_str().unwrap()));
+        let source = Source::open(&dataset, self.source(), token.raw).unwrap();
+        let mut plan = StreamPlan::new(source.saved(Guid(token.to_guid), token.to_name.to_str().unwrap()));
         plan.form = form(&token);
         plan
     }
 }
 
 /// Makes a plan that of the stream's rest, as a token wants it.
-pub fn resume(plan: &mut Plan, token: &ResumeToken) {
+pub fn resume(plan: &mut StreamPlan, token: &ResumeToken) {
     plan.form = form(token);
     plan.resume = Some(ResumePoint { object: ObjectId(token.object), offset: token.offset });
 }
 
-fn form(token: &ResumeToken) -> Form {
-    Form {
+fn form(token: &ResumeToken) -> StreamForm {
+    StreamForm {
         large_blocks: token.large_blocks,
         embedded: token.embedded,
         compressed: token.compressed,
@@ -97,7 +107,7 @@ fn form(token: &ResumeToken) -> Form {
 }
 
 /// The stream of a plan.
-pub fn stream(plan: &Plan) -> (Vec<u8>, Sent) {
+pub fn stream(plan: &StreamPlan) -> (Vec<u8>, Sent) {
     let mut out = Vec::new();
     let sent = send(plan, &mut out, &Progress::default()).unwrap();
     (out, sent)

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FileDevice, Loss, OverlayDevice};
+use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::testing::{Loss, OverlayDevice};
 
 use crate::program;
 use crate::rng::Rng;

@@ -5,28 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::device::{Device, FileDevice, OverlayDevice};
+use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
+use zstream_dmu::objset::{Objset, ObjsetWriter, SetProperties};
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::space::Allocator;
-use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
-use zstream_dmu::tx;
-use zstream_dmu::tx::Commit;
-use zstream_dmu::vdev::sync::Uberblocks;
+use zstream_dmu::space::{Allocator, LogSpaceMaps, VdevSpace};
+use zstream_dmu::testing::{self, Commit, OverlayDevice, Uberblocks, WriteBlock, label_write};
 use zstream_dmu::vdev::uberblock::Uberblock;
-use zstream_dmu::vdev::{Vdev, VdevTree, label_write};
+use zstream_dmu::vdev::{Vdev, VdevTree};
 use zstream_dmu::zap::{Value, Zap, ZapMut};
-use zstream_dmu::zio::Space;
-use zstream_dmu::zio::write::WriteBlock;
-use zstream_dmu::zio::{BlockWriter, WriterSettings};
+use zstream_dmu::zio::{BlockWriter, Space, WriterSettings};
+use zstream_dmu::{RangeSet, tx};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
@@ -144,7 +138,7 @@ impl Written {
     ///
     /// # Errors
     ///
-    /// As for [`tx::commit`].
+    /// As for [`testing::commit`].
     pub fn commit(&mut self) -> Result<()> {
         let rings = Rings(Arc::clone(self.pool.vdevs()));
         let Self { mos, space, last, mos_used, .. } = self;
@@ -153,7 +147,7 @@ impl Written {
             *mos_used += delta.used;
             Ok(())
         };
-        self.last = tx::commit(&mut parts, account)?;
+        self.last = testing::commit(&mut parts, account)?;
         Ok(())
     }
 

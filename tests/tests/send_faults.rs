@@ -12,16 +12,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer, Dva};
-use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Plan as Calls};
+use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::testing::{FailingCalls as Calls, FaultyDevice};
 use zstream_dmu::traverse::{Options, Traverse};
 use zstream_format::algorithm::CompressionType;
 use zstream_format::record::Body;
 use zstream_format::stream::StreamReader;
 use zstream_send::error::Fault;
-use zstream_send::plan::Plan;
+use zstream_send::plan::StreamPlan;
 use zstream_send::{Progress, Replaced, send};
 use zstream_tests::golden;
 use zstream_tests::sending::{Sending, stream};
@@ -66,7 +67,7 @@ fn sending(device: Arc<dyn Device>) -> Sending {
 }
 
 /// A plan with small queues, so that threads wait for each other.
-fn plan(sending: &Sending, words: &str, threads: usize) -> Plan {
+fn plan(sending: &Sending, words: &str, threads: usize) -> StreamPlan {
     let mut plan = sending.plan(words);
     plan.options.threads = threads;
     plan.options.queue_bytes = 256 << 10;

@@ -30,16 +30,8 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     interop_vm::round_trips()?;
     interop_vm::recv()?;
     interop_vm::made()?;
-    let mut tests = cargo(&[
-        "test",
-        "--package",
-        "zstream-tests",
-        "--locked",
-        "--no-fail-fast",
-        "--",
-        "--ignored",
-        "interop_",
-    ]);
+    let mut tests =
+        cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--ignored", "interop_"]);
     if let Some(pools) = pools {
         tests.env("ZSTREAM_POOLS", pools);
     }

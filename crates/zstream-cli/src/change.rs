@@ -32,15 +32,3 @@ pub(crate) fn command_line() -> String {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     words.join(" ")
 }
-
-/// Refuses a property that is given twice by the same name, as `zfs` does.
-pub(crate) fn check_once(assignments: &[String]) -> Result<(), Failure> {
-    let mut seen = std::collections::HashSet::new();
-    for text in assignments {
-        let name = text.split('=').next().unwrap_or_default();
-        if !seen.insert(name) {
-            return Err(Failure::usage(format_args!("property '{name}' specified multiple times")));
-        }
-    }
-    Ok(())
-}

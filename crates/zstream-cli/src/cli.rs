@@ -5,8 +5,8 @@
 //! [`Command`] whose doc comment is the verb's help; a line in [`Cli::run`].
 //!
 //! Shared code of the verbs: [`Input`](crate::input::Input) opens a file or standard input and shows progress,
-//! [`output::binary`](crate::output::binary) and [`output::text`](crate::output::text) are the ways to
-//! standard output, [`Failure`] is what went wrong. Verbs that read a pool are run with
+//! [`output::binary`](crate::output::binary), [`output::text`](crate::output::text) and
+//! [`output::print`](crate::output::print) are the ways to standard output, [`Failure`] is what went wrong. Verbs that read a pool are run with
 //! [`PoolOptions`], which stand before the verb, and open it.
 
 use std::ffi::OsString;

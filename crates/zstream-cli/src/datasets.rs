@@ -1,12 +1,6 @@
-//! Shared code of `list` and `get`: their options, and tables of text.
+//! The options that `list` and `get` share.
 
-use zstream::list::{PropertyName, Selection};
-use zstream::{Error, OpenPool};
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::{Kind, Property, Types};
-
-use crate::failure::Failure;
-use crate::pool::{PoolOptions, Unreadable};
+use zstream_dsl::prop::Types;
 
 /// The options that `list` and `get` share.
 #[derive(Debug, clap::Args)]
@@ -35,44 +29,15 @@ pub(crate) struct TableOptions {
 }
 
 impl TableOptions {
+    /// The depth of the recursion, if there is one.
+    pub(crate) fn depth(&self) -> Option<usize> {
+        self.depth.or(self.recursive.then_some(usize::MAX))
+    }
+
     /// True if numbers are printed exact.
     pub(crate) fn is_literal(&self) -> bool {
         self.literal || self.json_int
     }
-}
-
-/// The datasets of a selection, and true if all names were found. A name that does not exist, or is of another type, is reported, and the
-/// others are shown, as `zfs` does.
-pub(crate) fn found(
-    open: &OpenPool,
-    selection: &Selection<'_>,
-    options: &PoolOptions,
-    unreadable: &Unreadable,
-) -> Result<(Vec<Props>, bool), Failure> {
-    let mut names = Vec::new();
-    for name in selection.names {
-        match open.dsl.find(name) {
-            Ok(_) => names.push(name.clone()),
-            Err(error) => eprintln!("zstream: {}", Error::Open { name: name.clone(), source: error.into() }),
-        }
-    }
-    // Without names, all datasets are meant.
-    while names.len() == selection.names.len() || !names.is_empty() {
-        let selected = Selection { names: &names, ..*selection };
-        match zstream::list::select(open, &selected, options, &mut unreadable.control()) {
-            Err(Error::OtherKind { name }) if !names.is_empty() => {
-                eprintln!("zstream: {}", Error::OtherKind { name: name.clone() });
-                names.retain(|other| *other != name);
-            }
-            found => return Ok((found?, names.len() == selection.names.len())),
-        }
-    }
-    Ok((Vec::new(), false))
-}
-
-/// The outcome of a verb that showed what it found.
-pub(crate) fn all_or_failure(is_all: bool) -> Result<(), Failure> {
-    if is_all { Ok(()) } else { Err(Failure::reported()) }
 }
 
 /// `-t`: kinds separated by commas.
@@ -90,86 +55,10 @@ fn parse_types(text: &str) -> Result<Types, String> {
     })
 }
 
-/// The layout of a property in a table.
-pub(crate) trait Shown {
-    /// Its heading.
-    fn heading(&self) -> String;
-    /// True if its column is aligned to the right.
-    fn is_right_aligned(&self) -> bool;
-    /// The minimum width of its column: that of its heading, or of its longest possible value.
-    fn width(&self) -> usize;
-}
-
-impl Shown for PropertyName {
-    fn heading(&self) -> String {
-        match self {
-            Self::Native(property) => property.column.to_owned(),
-            Self::User(_) | Self::Single(_) => self.name().to_ascii_uppercase(),
-        }
+/// The columns of `-o`; `all` stands for all of them.
+pub(crate) fn fields<'a>(given: &'a [String], all: &[&'a str]) -> Vec<&'a str> {
+    match given.iter().any(|field| field == "all") {
+        true => all.to_vec(),
+        false => given.iter().map(String::as_str).collect(),
     }
-
-    fn is_right_aligned(&self) -> bool {
-        matches!(self, Self::Native(property) if property.is_right_aligned())
-    }
-
-    fn width(&self) -> usize {
-        let values = match self {
-            Self::Native(Property { kind: Kind::Number { .. }, .. }) => 5,
-            Self::Native(Property { kind: Kind::Index { names, .. }, .. }) => {
-                names.iter().map(|(_, name)| name.len()).max().unwrap_or(0)
-            }
-            _ => 0,
-        };
-        values.max(self.heading().len())
-    }
-}
-
-/// A column of a table.
-#[derive(Clone, Debug)]
-pub(crate) struct Column {
-    /// Its heading.
-    pub(crate) heading: String,
-    /// Its minimum width.
-    pub(crate) width: usize,
-    /// True if it is aligned to the right.
-    pub(crate) right: bool,
-}
-
-/// Rows as text: with a heading in columns two spaces apart, or, for scripts, without one and with tabs.
-pub(crate) fn table(columns: &[Column], rows: &[Vec<String>], script: bool) -> String {
-    let shown = |row: &Vec<String>| row.iter().map(crate::text::line).collect::<Vec<_>>();
-    let rows: &[Vec<String>] = &rows.iter().map(shown).collect::<Vec<_>>();
-    let mut text = String::new();
-    if script {
-        for row in rows {
-            text += &row.join("\t");
-            text.push('\n');
-        }
-        return text;
-    }
-    if rows.is_empty() {
-        return text;
-    }
-    let headings: Vec<String> = columns.iter().map(|column| column.heading.clone()).collect();
-    let width = |at: usize, column: &Column| {
-        let cells = rows.iter().chain([&headings]).filter_map(|row| row.get(at));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(column.width)
-    };
-    let widths: Vec<usize> = columns.iter().enumerate().map(|(at, column)| width(at, column)).collect();
-    for row in [&headings].into_iter().chain(rows) {
-        for (at, ((cell, column), &width)) in row.iter().zip(columns).zip(&widths).enumerate() {
-            if at > 0 {
-                text += "  ";
-            }
-            if column.right {
-                text += &format!("{cell:>width$}");
-            } else if at + 1 < columns.len() {
-                text += &format!("{cell:<width$}");
-            } else {
-                text += cell;
-            }
-        }
-        text.push('\n');
-    }
-    text
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use signal_hook::low_level::emulate_default_handler;
+use zstream::Error;
 use zstream_format::edit::EditError;
 use zstream_format::stream;
 
@@ -81,50 +82,22 @@ impl Failure {
     }
 }
 
-/// An error of the library. An invalid request is a usage error.
-impl From<zstream::Error> for Failure {
-    fn from(error: zstream::Error) -> Self {
-        match error {
-            zstream::Error::Request(request) => request.into(),
-            zstream::Error::Output(error) => Self::output(&error),
-            error => Self::new(error),
+/// Errors of the library and of the layers below. An invalid request is a usage error.
+macro_rules! from_library {
+    ($($error:ty)*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                match error.into() {
+                    Error::Request(request) => Self::usage(request),
+                    Error::Output(error) => Self::output(&error),
+                    error => Self::new(error),
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl From<zstream::Request> for Failure {
-    fn from(request: zstream::Request) -> Self {
-        Self::usage(request)
-    }
-}
-
-/// An error of the stream that is read.
-impl From<stream::Error> for Failure {
-    fn from(error: stream::Error) -> Self {
-        Self::new(error)
-    }
-}
-
-/// An error of the pool that is read.
-impl From<zstream_dmu::error::Error> for Failure {
-    fn from(error: zstream_dmu::error::Error) -> Self {
-        Self::new(error)
-    }
-}
-
-/// An error of a request for datasets.
-impl From<zstream_dsl::error::Error> for Failure {
-    fn from(error: zstream_dsl::error::Error) -> Self {
-        Self::new(error)
-    }
-}
-
-/// An error of a request for files.
-impl From<zstream_zpl::error::Error> for Failure {
-    fn from(error: zstream_zpl::error::Error) -> Self {
-        Self::new(error)
-    }
-}
+from_library!(Error zstream::Request stream::Error zstream_dmu::error::Error zstream_dsl::error::Error zstream_zpl::error::Error);
 
 /// An error of an edit: of its input or of its output.
 impl From<EditError> for Failure {

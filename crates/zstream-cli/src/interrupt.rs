@@ -1,4 +1,4 @@
-//! Signals handled like errors, so that a verb that changes something undoes what is partial, or says what is.
+//! Signals handled like errors, so that a verb that is interrupted undoes partial changes, or reports them.
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, Read};
@@ -50,20 +50,20 @@ impl Interrupt {
 
     fn register() -> io::Result<Self> {
         let (wakes, wake) = io::pipe()?;
-        let (came, any) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (received, any) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let ignored = ignored();
         for (number, _) in SIGNALS {
-            // As `nohup` and shells ask for of what runs in the background.
+            // `nohup` and shells start background programs with ignored signals.
             if ignored >> (number - 1) & 1 == 1 {
                 continue;
             }
             flag::register_conditional_default(number, Arc::clone(&any))?;
-            // In this order: who sees the flag sees the number, too.
-            flag::register_usize(number, Arc::clone(&came), number as usize)?;
+            // The number is stored before the flag, so that it is known when the flag is seen.
+            flag::register_usize(number, Arc::clone(&received), number as usize)?;
             flag::register(number, Arc::clone(&any))?;
             low_level::pipe::register(number, wake.try_clone()?)?;
         }
-        Ok(Self { any, wakes, signal: Signal(came) })
+        Ok(Self { any, wakes, signal: Signal(received) })
     }
 
     /// The token that a signal cancels.
@@ -76,7 +76,7 @@ impl Interrupt {
         Ok(Interruptible { file, wakes: self.wakes.try_clone()?, signal: self.signal.clone() })
     }
 
-    /// The failure of a verb. After a signal it says what is left, and the program ends by that signal.
+    /// The failure of a verb. After a signal it reports the state that is `left`, and the program ends by that signal.
     pub(crate) fn failure(&self, failure: impl Into<Failure>, left: &str) -> Failure {
         match self.signal.number() {
             Some(number) => {
@@ -124,8 +124,8 @@ impl Read for Interruptible {
     }
 }
 
-/// The signals that this program was started to ignore, a bit for each, the first one lowest; none where the system does not
-/// tell.
+/// The signals that this program was started to ignore: a bit for each, the lowest for signal 1. Empty if the system does
+/// not report them.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -26,8 +26,6 @@ mod failure;
 mod files;
 mod input;
 mod interrupt;
-mod json;
-mod mapped;
 mod output;
 mod pool;
 mod progress;

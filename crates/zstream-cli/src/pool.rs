@@ -3,19 +3,19 @@
 //! The options precede the verb, and are the same for all verbs that read a pool.
 
 use std::cell::Cell;
-use std::fmt::Display;
 use std::path::PathBuf;
 
+use zstream::keys::KeySources;
 use zstream::{
     Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning, unsearched,
 };
 use zstream_dmu::ids::Txg;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::write::WritablePool;
 
 use crate::failure::Failure;
 use crate::prompt;
-use crate::text::{Count, line};
+use crate::text::Count;
 
 /// The environment variable with the default devices, separated by colons as in `PATH`.
 const DEVICE_VARIABLE: &str = "ZSTREAM_DEVICE";
@@ -106,6 +106,12 @@ impl PoolOptions {
         Ok(paths)
     }
 
+    /// The sources of keys for a verb that reads some and makes others.
+    pub(crate) fn key_sources(&self) -> KeySources<'_> {
+        let given = self.is_at_hand().then_some(self as &dyn Keys);
+        KeySources { given, prompt: &Terminal, can_prompt: prompt::can_ask() }
+    }
+
     /// Opens the pool for changes, and locks out other writers. If the devices hold several pools, `name` (of the
     /// pool or of anything in it) selects one.
     pub(crate) fn open_writable(&self, name: Option<&str>, force: bool) -> Result<WritablePool, Failure> {
@@ -122,18 +128,31 @@ impl PoolOptions {
     }
 }
 
+/// Prompts for keys on the terminal.
+struct Terminal;
+
+impl Keys for Terminal {
+    fn key(&self, root: &str) -> Result<Secret, OtherError> {
+        Ok(prompt::ask(root)?)
+    }
+
+    fn new_key(&self, root: &str) -> Result<Secret, OtherError> {
+        Ok(prompt::ask_new(root)?)
+    }
+}
+
 /// Reads the key from the given file, or prompts for it.
 impl Keys for PoolOptions {
     fn key(&self, root: &str) -> Result<Secret, OtherError> {
         match &self.key_file {
             Some(path) => KeyFile(path.clone()).key(root),
-            None => Ok(prompt::ask(root)?),
+            None => Terminal.key(root),
         }
     }
 
     fn new_key(&self, root: &str) -> Result<Secret, OtherError> {
         match &self.key_file {
-            None if prompt::can_ask() => Ok(prompt::ask_new(root)?),
+            None if prompt::can_ask() => Terminal.new_key(root),
             _ => self.key(root),
         }
     }
@@ -148,34 +167,35 @@ pub(crate) fn warn_unsearched(pool: &WritablePool) {
     unsearched(pool).for_each(|warning| eprintln!("zstream: {warning}"));
 }
 
-/// A count of what could not be read, each of which was reported.
+/// What is missing in an output: the number of items that cannot be read, and whether a name was omitted. Each was reported.
 #[derive(Debug, Default)]
-pub(crate) struct Unreadable(Cell<u64>);
+pub(crate) struct Incomplete {
+    unreadable: Cell<u64>,
+    omitted: Cell<bool>,
+}
 
-impl Unreadable {
-    /// A control that prints warnings, and counts those of datasets that cannot be read.
+impl Incomplete {
+    /// A control that prints warnings, and counts what is missing.
     pub(crate) fn control(&self) -> Control<'_> {
         Control::new().watched_by(|event| {
-            if let Event::Warning(warning) = event {
-                eprintln!("zstream: {warning}");
-                if matches!(warning, Warning::Unreadable(_)) {
-                    self.0.set(self.0.get() + 1);
+            let Event::Warning(warning) = event else { return };
+            eprintln!("zstream: {warning}");
+            match warning {
+                Warning::Unreadable(_) | Warning::UnreadableProperties { .. } => {
+                    self.unreadable.update(|count| count + 1);
                 }
+                Warning::Omitted(_) => self.omitted.set(true),
+                _ => {}
             }
         })
     }
 
-    /// Reports what cannot be read of something, and counts it.
-    pub(crate) fn report(&self, of: &str, error: &dyn Display) {
-        eprintln!("zstream: {}: {}", line(of), line(error));
-        self.0.set(self.0.get() + 1);
-    }
-
     /// Fails if there was anything.
     pub(crate) fn judge(&self) -> Result<(), Failure> {
-        match self.0.get() {
-            0 => Ok(()),
-            count => Err(Failure::new(format_args!(
+        match (self.unreadable.get(), self.omitted.get()) {
+            (0, false) => Ok(()),
+            (0, true) => Err(Failure::reported()),
+            (count, _) => Err(Failure::new(format_args!(
                 "the output is not complete: {} cannot be read",
                 Count(count, "item")
             ))),

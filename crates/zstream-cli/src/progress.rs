@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 use std::path::Path;
+use std::process;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zstream::mapped::Mapped;
 use zstream::{Cancel, Control, Event};
 use zstream_format::stream::parallel::{ReadAt, View};
 
-use crate::mapped::Mapped;
+use crate::failure::Failure;
 use crate::text::{complain_columns, file_name};
 
 /// The delay before the bar is shown.
@@ -170,7 +172,7 @@ impl ProgressAt {
     /// Shows the progress of reading `len` bytes of `file` from `start`. Nothing may be printed until everything is
     /// read. The file can be viewed if `path` is given.
     pub(crate) fn new(file: File, path: Option<&Path>, start: u64, len: u64) -> Self {
-        let mapped = path.and_then(|path| Mapped::new(path, &file));
+        let mapped = path.and_then(|path| Mapped::new(path, &file, unreadable));
         Self { file, mapped, start, meter: Mutex::new(Meter::new(Some(len))) }
     }
 
@@ -185,6 +187,12 @@ impl ProgressAt {
         let done = meter.done;
         meter.add(end.saturating_sub(self.start).saturating_sub(done) as usize);
     }
+}
+
+/// Ends the program, because a file that is being read can no longer be read.
+fn unreadable(reason: &str) -> ! {
+    Failure::new(reason).report();
+    process::exit(1)
 }
 
 impl ReadAt for ProgressAt {

@@ -1,7 +1,7 @@
 //! The state in which the program was started, before the standard library changes it.
 //!
-//! The library opens `/dev/null` in the place of a closed standard output, so that what is written there would be lost without
-//! an error. So the descriptor is looked at before `main`.
+//! At startup the standard library replaces a closed standard output by `/dev/null`, so that output would be lost without
+//! an error. The descriptor is therefore examined before `main`.
 
 use std::fs;
 use std::io;
@@ -12,9 +12,9 @@ static IS_STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
 /// The open descriptors of this process, on all systems.
 const DESCRIPTORS: &str = "/dev/fd";
 
-// SAFETY: nothing of the standard library is called that needs `main` to have begun: a path is looked up, an atomic is set.
+// SAFETY: only parts of the standard library are used that work before `main`: a path is looked up, an atomic is set.
 #[ctor::ctor(unsafe)]
-fn look() {
+fn examine_stdout() {
     let is_missing =
         |path: &str| fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     if is_missing("/dev/fd/1") && fs::metadata(DESCRIPTORS).is_ok() {

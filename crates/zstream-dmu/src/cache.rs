@@ -13,14 +13,14 @@ use crate::block::Block;
 use crate::lock::lock;
 
 /// The default size of a cache in bytes.
-pub const DEFAULT_BYTES: usize = 128 << 20;
+pub(crate) const DEFAULT_BYTES: usize = 128 << 20;
 
 /// The number of shards of each class.
 const SHARDS: usize = 16;
 
 /// The class of a block in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// Content of files and volumes, most of which is used once.
     Data,
     /// Everything else, which is used repeatedly.
@@ -29,7 +29,7 @@ pub enum Class {
 
 /// A cache of blocks by key.
 #[derive(Debug)]
-pub struct Cache<K> {
+pub(crate) struct Cache<K> {
     hasher: RandomState,
     data: Vec<Mutex<Shard<K>>>,
     metadata: Vec<Mutex<Shard<K>>>,
@@ -53,7 +53,7 @@ struct Entry {
 impl<K: Hash + Eq + Clone> Cache<K> {
     /// Creates a cache for at most `bytes` bytes of blocks, half of them for metadata.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         let shards = || {
             let limit = bytes / 2 / SHARDS;
             (0..SHARDS)
@@ -75,7 +75,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
 
     /// Returns the block with this key, if it is in the cache.
     #[must_use]
-    pub fn get(&self, class: Class, key: &K) -> Option<Block> {
+    pub(crate) fn get(&self, class: Class, key: &K) -> Option<Block> {
         let mut shard = lock(self.shard(class, key));
         let entry = shard.blocks.get_mut(key)?;
         entry.used = true;
@@ -83,7 +83,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
     }
 
     /// Inserts a block, unless it exceeds the size of a shard.
-    pub fn insert(&self, class: Class, key: K, block: &Block) {
+    pub(crate) fn insert(&self, class: Class, key: K, block: &Block) {
         let mut shard = lock(self.shard(class, &key));
         if block.len() > shard.limit || shard.blocks.contains_key(&key) {
             return;
@@ -95,7 +95,7 @@ impl<K: Hash + Eq + Clone> Cache<K> {
     }
 
     /// Removes all blocks. This is required after keys are loaded or unloaded, which changes the content of blocks.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         for shard in self.data.iter().chain(&self.metadata) {
             let mut shard = lock(shard);
             shard.blocks.clear();
@@ -105,8 +105,8 @@ impl<K: Hash + Eq + Clone> Cache<K> {
     }
 
     /// Returns the size of all blocks in the cache in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
         let shards = self.data.iter().chain(&self.metadata);
         shards.map(|shard| lock(shard).bytes).sum()
     }

@@ -26,7 +26,7 @@ use crate::blkptr::{BLOCK_BYTES_MAX, BLOCK_POINTER_BYTES, BlockPointer, SECTOR_B
 use crate::error::{Error, Result};
 use crate::ids::BlockId;
 
-pub use self::build::{INDIRECT_SHIFT_DEFAULT, NewObject};
+pub use self::build::NewObject;
 
 /// The size of a dnode slot in bytes (`DNODE_MIN_SIZE`).
 pub const DNODE_SLOT_BYTES: usize = 512;

@@ -143,10 +143,10 @@ pub enum Fault {
         allowed: usize,
     },
     /// No label has an uberblock of the requested transaction group.
-    #[error("uberblock of txg {wanted} not found, available: {}", txgs(available))]
+    #[error("uberblock of txg {requested} not found, available: {}", txgs(available))]
     NoSuchTxg {
         /// The requested transaction group.
-        wanted: Txg,
+        requested: Txg,
         /// The transaction groups that can be opened, in ascending order.
         available: Vec<Txg>,
     },
@@ -154,12 +154,12 @@ pub enum Fault {
     #[error("the devices contain several pools: {}; select one by its name or guid (--pool)", .0.join(", "))]
     SeveralPools(Vec<String>),
     /// The devices do not contain the requested pool, or no pool at all.
-    #[error("{}", no_such_pool(wanted.as_deref(), there, instead))]
+    #[error("{}", no_such_pool(requested.as_deref(), found, instead))]
     NoSuchPool {
         /// The requested name or guid, if there was one.
-        wanted: Option<String>,
+        requested: Option<String>,
         /// The names of the pools on the devices.
-        there: Vec<String>,
+        found: Vec<String>,
         /// The content of the devices if it is not a pool, as far as it is known: hot spares, images in other
         /// formats.
         instead: Vec<String>,
@@ -264,14 +264,14 @@ fn txgs(list: &[Txg]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn no_such_pool(wanted: Option<&str>, there: &[String], instead: &[String]) -> String {
-    let wanted = wanted.map(|name| format!(" {name}")).unwrap_or_default();
-    if there.is_empty() && !instead.is_empty() {
-        format!("no pool{wanted} found: {}", instead.join("; "))
-    } else if there.is_empty() {
-        format!("no pool{wanted} found")
+fn no_such_pool(requested: Option<&str>, found: &[String], instead: &[String]) -> String {
+    let requested = requested.map(|name| format!(" {name}")).unwrap_or_default();
+    if found.is_empty() && !instead.is_empty() {
+        format!("no pool{requested} found: {}", instead.join("; "))
+    } else if found.is_empty() {
+        format!("no pool{requested} found")
     } else {
-        format!("no pool{wanted} found, available: {}", there.join(", "))
+        format!("no pool{requested} found, available: {}", found.join(", "))
     }
 }
 
@@ -331,7 +331,7 @@ impl Error {
 
     /// Creates the error of an object that cannot be as requested.
     #[must_use]
-    pub fn bad_shape(what: impl Into<String>) -> Self {
+    pub(crate) fn bad_shape(what: impl Into<String>) -> Self {
         Fault::BadShape(what.into()).into()
     }
 
@@ -343,13 +343,13 @@ impl Error {
 
     /// Creates the error of a name that a table of names does not have.
     #[must_use]
-    pub fn no_entry(what: &'static str, name: impl fmt::Display) -> Self {
+    pub(crate) fn no_entry(what: &'static str, name: impl fmt::Display) -> Self {
         Fault::NoEntry { what, name: name.to_string() }.into()
     }
 
     /// Creates the error of a missing top-level vdev.
     #[must_use]
-    pub fn no_vdev(name: impl fmt::Display) -> Self {
+    pub(crate) fn no_vdev(name: impl fmt::Display) -> Self {
         Fault::NoVdev(format!("top-level vdev {name}")).into()
     }
 
@@ -381,7 +381,7 @@ impl Error {
 
     /// Adds the address of the block, unless a deeper layer has added one.
     #[must_use]
-    pub fn at_address(mut self, address: impl fmt::Display) -> Self {
+    pub(crate) fn at_address(mut self, address: impl fmt::Display) -> Self {
         self.0.1.address.get_or_insert_with(|| address.to_string());
         self
     }

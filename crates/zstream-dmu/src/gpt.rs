@@ -18,7 +18,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 
 /// The maximum size of an array of partition entries that is read.
-pub const MAX_ENTRIES_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_ENTRIES_BYTES: u64 = 1 << 20;
 
 /// The sector sizes of disks, in bytes.
 pub(crate) const SECTOR_SIZES: [u64; 2] = [512, 4096];
@@ -39,6 +39,7 @@ const ZFS_TYPES: [&str; 4] = [
 
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Partition {
     /// The number, as in `sda1`, starting from 1.
     pub number: u32,

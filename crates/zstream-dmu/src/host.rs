@@ -29,7 +29,7 @@ impl Host {
 
 /// Returns the user id of this process; 0 on systems without numeric user ids.
 #[must_use]
-pub fn user_id() -> u32 {
+pub(crate) fn user_id() -> u32 {
     #[cfg(unix)]
     let id = rustix::process::getuid().as_raw();
     #[cfg(not(unix))]

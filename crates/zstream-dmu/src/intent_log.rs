@@ -159,6 +159,7 @@ impl Chain {
 
 /// A block that belongs to a log.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct LogBlock {
     /// The pointer.
     pub pointer: BlockPointer,

@@ -17,7 +17,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 
 /// The maximum number of logical partitions that are examined.
-pub const LOGICAL_MAX: u32 = 256;
+pub(crate) const LOGICAL_MAX: u32 = 256;
 
 const ENTRIES_AT: usize = 446;
 const ENTRY_BYTES: usize = 16;
@@ -32,7 +32,7 @@ const LE: ByteOrder = ByteOrder::Little;
 
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
+pub(crate) struct Partition {
     /// The number, as in `sda1`: 1 to 4, and from 5 for logical partitions.
     pub number: u32,
     /// The type.
@@ -45,7 +45,7 @@ pub struct Partition {
 
 /// The content of a table.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     /// The partitions, without extended ones.
     pub partitions: Vec<Partition>,
     /// The first error in the rest of the table.
@@ -80,7 +80,7 @@ fn entries(disk: &dyn Device, at: u64) -> Result<Option<[Entry; 4]>> {
 ///
 /// # Errors
 /// Fails if the disk cannot be read.
-pub fn table(disk: &dyn Device, sector: u64) -> Result<Option<Table>> {
+pub(crate) fn table(disk: &dyn Device, sector: u64) -> Result<Option<Table>> {
     if disk.len() < TABLE_BYTES as u64 {
         return Ok(None);
     }

@@ -34,7 +34,7 @@ const SOLARIS_SLICES: usize = 16;
 
 /// A slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slice {
+pub(crate) struct Slice {
     /// The name: a letter, or with Solaris a number.
     pub name: String,
     /// `true` if the type is that of ZFS.
@@ -50,7 +50,7 @@ pub struct Slice {
 ///
 /// # Errors
 /// Fails if the disk cannot be read.
-pub fn slices(disk: &dyn Device, from: u64) -> Result<Vec<Slice>> {
+pub(crate) fn slices(disk: &dyn Device, from: u64) -> Result<Vec<Slice>> {
     // Sector 1 starts where sector 0 ends.
     for sector in SECTOR_SIZES {
         let Some(at) = from.checked_add(sector) else { continue };

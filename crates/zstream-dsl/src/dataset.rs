@@ -11,7 +11,8 @@ use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
 
 use crate::error::{Error, Result};
-use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
+pub use crate::phys::DatasetFlags;
+use crate::phys::{DatasetPhys, DirPhys};
 use crate::pool::Dsl;
 use crate::reader::{Mos, SNAPSHOTS_MAX, Step};
 

@@ -14,14 +14,14 @@ use crate::pool::Dsl;
 use crate::reader::Mos;
 
 /// A dataset, snapshot or bookmark that was found by name.
-pub enum Found<M = Arc<Objset>> {
+pub enum Named<M = Arc<Objset>> {
     /// A filesystem, volume or snapshot.
     Dataset(Dataset<M>),
     /// A bookmark.
     Bookmark(Bookmark),
 }
 
-impl<M> fmt::Debug for Found<M> {
+impl<M> fmt::Debug for Named<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dataset(dataset) => dataset.fmt(f),
@@ -35,15 +35,15 @@ impl<M: Mos> Dsl<M> {
     ///
     /// # Errors
     /// Fails if the name is not valid or does not exist, and if the path to it cannot be read.
-    pub fn find(self: &Arc<Self>, name: &str) -> Result<Found<M>> {
+    pub fn find(self: &Arc<Self>, name: &str) -> Result<Named<M>> {
         let parsed = Name::parse(name)?;
         let head = self.dir(&parsed.filesystem)?.head()?;
         match &parsed.suffix {
-            Suffix::None => Ok(Found::Dataset(head)),
-            Suffix::Snapshot(snapshot) => Ok(Found::Dataset(
+            Suffix::None => Ok(Named::Dataset(head)),
+            Suffix::Snapshot(snapshot) => Ok(Named::Dataset(
                 head.snapshot(snapshot)?.ok_or_else(|| Error::not_found(Kind::Snapshot, name))?,
             )),
-            Suffix::Bookmark(bookmark) => Ok(Found::Bookmark(
+            Suffix::Bookmark(bookmark) => Ok(Named::Bookmark(
                 head.bookmark(bookmark)?.ok_or_else(|| Error::not_found(Kind::Bookmark, name))?,
             )),
         }
@@ -55,8 +55,8 @@ impl<M: Mos> Dsl<M> {
     /// Fails like [`find`](Self::find), and if it is the name of a bookmark.
     pub fn dataset(self: &Arc<Self>, name: &str) -> Result<Dataset<M>> {
         match self.find(name)? {
-            Found::Dataset(dataset) => Ok(dataset),
-            Found::Bookmark(_) => Err(Error::refused(Errno::EINVAL, format!("{name} is a bookmark"))),
+            Named::Dataset(dataset) => Ok(dataset),
+            Named::Bookmark(_) => Err(Error::refused(Errno::EINVAL, format!("{name} is a bookmark"))),
         }
     }
 

@@ -3,22 +3,30 @@
 
 pub mod bookmark;
 pub mod dataset;
-pub mod deadlist;
-pub mod erratum;
+mod deadlist;
+mod erratum;
 pub mod error;
-pub mod find;
-pub mod hold;
-pub mod keys;
-pub mod lines;
-pub mod livelist;
+mod find;
+mod hold;
+mod keys;
+mod lines;
+mod livelist;
 pub mod name;
-pub mod phys;
-pub mod pool;
+mod phys;
+mod pool;
 pub mod prop;
 mod reader;
 pub mod redact;
-pub mod resume;
+mod resume;
 pub mod scrub;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod write;
 
+pub use self::deadlist::Deadlist;
+pub use self::erratum::Erratum;
+pub use self::find::Named;
+pub use self::keys::CryptoKey;
+pub use self::pool::Dsl;
 pub use self::reader::{Mos, OpenMos, RECEIVE_CHILD};
+pub use self::resume::RAW_RECEIVE;

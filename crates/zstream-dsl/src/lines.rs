@@ -35,7 +35,7 @@ impl<M> fmt::Debug for Lines<M> {
 }
 
 /// A block and its place.
-pub type Held = (Bookmark, BlockPointer);
+pub(crate) type Held = (Bookmark, BlockPointer);
 
 impl<M: Mos> Lines<M> {
     /// Finds the datasets of a pool, hidden ones included: parents first, snapshots before their head. Parts of the

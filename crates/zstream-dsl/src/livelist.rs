@@ -29,7 +29,7 @@ const ENTRIES_MAX: u64 = 4 << 20;
 ///
 /// # Errors
 /// Fails if their list or one of them cannot be read.
-pub fn deleted(pool: &Pool) -> Result<Vec<BpObj>> {
+pub(crate) fn deleted(pool: &Pool) -> Result<Vec<BpObj>> {
     let mos = &**pool.mos();
     let Some(clones) = pool.directory_object(DELETED_CLONES)? else { return Ok(Vec::new()) };
     let mut parts = Vec::new();
@@ -46,7 +46,7 @@ pub fn deleted(pool: &Pool) -> Result<Vec<BpObj>> {
 ///
 /// # Errors
 /// Fails if it cannot be read, or has more entries than a part can have.
-pub fn allocated(mos: &dyn ObjectSet, part: &BpObj) -> Result<Vec<Item>> {
+pub(crate) fn allocated(mos: &dyn ObjectSet, part: &BpObj) -> Result<Vec<Item>> {
     if part.count > ENTRIES_MAX {
         return Err(
             PoolFault::TooLarge { what: "part of a livelist", size: part.count, limit: ENTRIES_MAX }.into()

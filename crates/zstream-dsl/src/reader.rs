@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::ids::{ObjectId, Txg};
-use zstream_dmu::mos::features::FEATURES;
-use zstream_dmu::mos::{DIRECTORY_OBJECT, Feature};
+use zstream_dmu::mos::{DIRECTORY_OBJECT, FEATURES, Feature};
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zap::{Match, Value, Zap};

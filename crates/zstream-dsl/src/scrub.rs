@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Together they are the blocks that are allocated in the space maps, except for those that only the pool's checkpoint
-//! has ([`Checkpointed`](zstream_dmu::pool::checkpoint::Checkpointed)). They are found by the parts of the pool at the
+//! has ([`Checkpointed`](zstream_dmu::pool::Checkpointed)). They are found by the parts of the pool at the
 //! checkpoint.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use zstream_dmu::traverse::{Floor, Options};
 
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::lines::Lines;
+pub use crate::lines::Lines;
 use crate::livelist;
 
 /// A part of the pool that has blocks.

@@ -42,11 +42,6 @@ id! {
     BlockId, "{}";
 }
 
-impl ObjectId {
-    /// The object of a filesystem that leads to all others (`MASTER_NODE_OBJ`).
-    pub const MASTER_NODE: Self = Self(1);
-}
-
 field_by_newtype! { Guid as u64, ObjectId as u64, Txg as u64, BlockId as u64 }
 
 /// An object number where 0 stands for none.

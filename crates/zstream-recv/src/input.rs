@@ -13,7 +13,7 @@ use crate::rules::Head;
 
 /// A record that was read. Its payload is not verified until the following record was read, too.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// The place of the record in the stream.
     pub place: Place,
     /// The role of the record.
@@ -28,6 +28,7 @@ pub struct Taken {
 
 /// The start of a package or of one snapshot. The following record vouches for its header and list.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Opening {
     /// The header of BEGIN.
     pub header: Header,

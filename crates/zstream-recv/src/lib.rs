@@ -1,18 +1,29 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-pub mod apply;
-pub mod engine;
+mod apply;
+mod engine;
 pub mod error;
 mod heal;
-pub mod host;
-pub mod input;
-pub mod misfit;
+mod host;
+mod input;
+mod misfit;
 mod needs;
-pub mod package;
-pub mod refusal;
+mod package;
+mod refusal;
 mod replicate;
-pub mod request;
-pub mod rules;
+mod request;
+mod rules;
 mod sent;
 mod sent_keys;
+
+pub use engine::{
+    Assignment, MEMORY_BYTES_BASE, MEMORY_BYTES_MAX, MEMORY_PER_STREAM_BYTE, Received, Receiving,
+};
+pub use error::{Error, Result};
+pub use host::{Host, Note};
+pub use input::Input;
+pub use misfit::Misfit;
+pub use refusal::Refusal;
+pub use request::{Naming, Request};
+pub use rules::{Encryption, OwnKey, Target};

@@ -7,11 +7,9 @@
 use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::Features;
-use zstream_dmu::objset::writer::SetProperties;
-use zstream_dmu::vdev::arithmetic::deflated;
-use zstream_dmu::vdev::config::VdevConfig;
-use zstream_dmu::zio::Space as _;
-use zstream_dmu::zio::write::Protection;
+use zstream_dmu::objset::SetProperties;
+use zstream_dmu::vdev::{VdevConfig, deflated};
+use zstream_dmu::zio::{Protection, Space as _};
 use zstream_dsl::write::WritablePool;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::compress::{Compression, DiskForm, compress_for_disk};

@@ -1,7 +1,7 @@
 //! Reasons to refuse a receive before anything is changed.
 
 use zstream_dmu::ids::{Guid, ObjectId};
-use zstream_dsl::erratum::Erratum;
+use zstream_dsl::Erratum;
 use zstream_format::errno::Errno;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
@@ -72,10 +72,10 @@ pub enum Refusal {
     #[error("snapshot {0} exists")]
     SnapshotExists(String),
     /// A snapshot that already exists under another name than the requested one.
-    #[error("cannot create {asked}: the snapshot already exists as {found}")]
-    ThereAs {
+    #[error("cannot create {requested}: the snapshot already exists as {found}")]
+    ExistsAs {
         /// The requested full name.
-        asked: String,
+        requested: String,
         /// The full name of the existing snapshot.
         found: String,
     },
@@ -305,7 +305,7 @@ impl Refusal {
             Self::SnapshotExists(_)
             | Self::Exists(_)
             | Self::HasSnapshots(..)
-            | Self::ThereAs { .. }
+            | Self::ExistsAs { .. }
             | Self::IsClone(_) => Errno::EEXIST,
             Self::VolumeWithChildren(_) | Self::ParentNotFilesystem(_) => Errno::ZFS_ERR_WRONG_PARENT,
             Self::Limit { .. } => Errno::EDQUOT,

@@ -9,9 +9,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use zstream_dmu::ids::Guid;
-use zstream_dsl::OpenMos;
-use zstream_dsl::pool::Dsl;
 use zstream_dsl::write::Tx;
+use zstream_dsl::{Dsl, OpenMos};
 use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapshot};
 
 use crate::engine::Receiving;
@@ -41,6 +40,13 @@ struct Asked<'a> {
     /// The short name of the source of the increment.
     from: &'a str,
     request: &'a Request,
+}
+
+impl<'a> Asked<'a> {
+    /// Returns the entry of the snapshot with this guid, with the entry of its dataset.
+    fn entry(&self, guid: Guid) -> Option<(&'a SentDataset, &'a PackageSnapshot)> {
+        sent::entry(Some(self.list), guid)
+    }
 }
 
 /// The pool with the tree, and the means to change it.
@@ -132,56 +138,80 @@ fn one(
     dataset: &Local,
     pass: &mut Pass,
 ) -> Result<()> {
-    let Changes { receiving, names, host } = changes;
-    let host = &mut **host;
-    let Asked { list, top, from, request } = *asked;
-    let sent_with = |guid: Guid| sent::entry(Some(list), guid);
-    let mut sent: Option<&SentDataset> =
-        dataset.snapshots.iter().find_map(|(_, guid)| sent_with(*guid)).map(|(sent, _)| sent);
-    if let Some(sent) = sent
+    let oldest = dataset.snapshots.iter().find_map(|(_, guid)| asked.entry(*guid));
+    if let Some((sent, _)) = oldest
         && sent.origin != dataset.origin
     {
-        if promote(receiving, all, dataset, sent, host)? {
+        if promote(changes.receiving, all, dataset, sent, changes.host)? {
             pass.progress = true;
         }
         pass.needs_another = true;
         return Ok(());
     }
-    let mut has_source = false;
+    let found = snapshots(changes, asked, dataset, pass)?;
+    match found.sent {
+        Some(sent) if found.has_source => relocate(changes, asked, all, (dataset, sent), pass),
+        Some(_) => Ok(()),
+        None if asked.request.force && dataset.name != asked.top => {
+            let gone = destroy(changes.receiving, &dataset.name, &mut changes.names, changes.host)?;
+            pass.note(gone);
+            pass.deleted.extend(dataset.parent_source);
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The sender's dataset that a dataset here belongs to.
+struct Counterpart<'a> {
+    sent: Option<&'a SentDataset>,
+    /// `true` if the source of the increment is here.
+    has_source: bool,
+}
+
+/// Destroys the snapshots that the sender does not have, and gives the others the sender's names and properties.
+fn snapshots<'a>(
+    changes: &mut Changes<'_, '_>,
+    asked: &Asked<'a>,
+    dataset: &Local,
+    pass: &mut Pass,
+) -> Result<Counterpart<'a>> {
+    let Changes { receiving, names, host } = changes;
+    let mut found = Counterpart { sent: None, has_source: false };
     for (short, guid) in &dataset.snapshots {
         let name = format!("{}@{short}", dataset.name);
-        match sent_with(*guid) {
-            None if request.force => {
-                let gone = destroy(receiving, &name, names, host)?;
+        match asked.entry(*guid) {
+            None if asked.request.force => {
+                let gone = destroy(receiving, &name, names, *host)?;
                 pass.note(gone);
                 pass.deleted.insert(*guid);
             }
             None => {}
             Some((of, snapshot)) => {
                 // Older snapshots may belong to a promoted clone by now. The newest identifies the dataset.
-                sent = Some(of);
+                found.sent = Some(of);
                 set_properties(receiving, &name, snapshot)?;
                 let sent_name = snapshot.name.to_string();
                 if sent_name != *short {
                     let to = format!("{}@{sent_name}", dataset.name);
-                    let done = rename(receiving, &name, Some(&to), names, host)?;
+                    let done = rename(receiving, &name, Some(&to), names, *host)?;
                     pass.note(done);
                 }
-                has_source |= sent_name == from;
+                found.has_source |= sent_name == asked.from;
             }
         }
     }
-    let Some(sent) = sent else {
-        if request.force && dataset.name != top {
-            let gone = destroy(receiving, &dataset.name, names, host)?;
-            pass.note(gone);
-            pass.deleted.extend(dataset.parent_source);
-        }
-        return Ok(());
-    };
-    if !has_source {
-        return Ok(());
-    }
+    Ok(found)
+}
+
+/// Moves a dataset to the parent and the name that it has at the sender.
+fn relocate(
+    changes: &mut Changes<'_, '_>,
+    asked: &Asked<'_>,
+    all: &[Local],
+    (dataset, sent): (&Local, &SentDataset),
+    pass: &mut Pass,
+) -> Result<()> {
     let moved = match (sent.parent_from_snap.filter(|guid| guid.0 != 0), dataset.parent_source) {
         (Some(there), Some(here)) => there != here,
         _ => false,
@@ -192,14 +222,15 @@ fn one(
     }
     let sent_name = sent.name.to_string();
     let (here, there) = (last(&dataset.name), last(&sent_name));
-    let renamed = (request.naming != Naming::Below || dataset.name != top)
+    let renamed = (asked.request.naming != Naming::Below || dataset.name != asked.top)
         && matches!((here, there), (Some(here), Some(there)) if here != there);
     if moved || renamed {
         let parent = all.iter().find(|local| {
             sent.parent_from_snap.is_some_and(|guid| local.snapshots.iter().any(|(_, found)| *found == guid))
         });
         let to = parent.zip(there).map(|(parent, there)| format!("{}/{there}", parent.name));
-        let done = rename(receiving, &dataset.name, to.as_deref(), names, host)?;
+        let Changes { receiving, names, host } = changes;
+        let done = rename(receiving, &dataset.name, to.as_deref(), names, *host)?;
         pass.note(done);
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Request for a receive, and the target of each snapshot that follows from it (`zfs_receive_one`).
 
-use zstream_dsl::prop::parse::Parsed;
+use zstream_dsl::prop::Parsed;
 
 use crate::refusal::Refusal;
 use crate::rules::Encryption;

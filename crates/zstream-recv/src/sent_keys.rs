@@ -5,7 +5,7 @@
 //! since every change of the key takes a new one.
 
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey};
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_format::nvlist::NvString;
 use zstream_format::summary::{Dataset, PackageList};
 

@@ -1,22 +1,17 @@
 //! The start of a stream: its features, its BEGIN record and the list after it.
 
-use zstream_dmu::ids::{Guid, ObjectId};
+use zstream_dmu::ids::Guid;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::crypt::KeyFormat;
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, VersionInfo};
 use zstream_format::nvlist::{NvList, Packed};
-use zstream_format::object_type::ObjsetType;
 use zstream_format::record::{BEGIN_MAGIC, Begin, Header};
 
 use crate::error::{Error, Fault, Result};
 use crate::form::ORDER;
 use crate::output::{Output, Payload};
-use crate::plan::{Plan, Source};
-
-/// The first filesystem version with system attributes, and so with spill blocks (`ZPL_VERSION_SA`).
-const SA_VERSION: u64 = 5;
+use crate::plan::{Source, StreamPlan};
 
 /// The alignment of lists in XDR, in bytes.
 const LIST_ALIGN: usize = 8;
@@ -25,7 +20,7 @@ const LIST_ALIGN: usize = 8;
 ///
 /// # Errors
 /// Fails if the version of the filesystem cannot be read, and if a form that the dataset requires is not requested.
-pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
+pub(crate) fn features(plan: &StreamPlan) -> Result<FeatureFlags> {
     let (source, form, active) = (&plan.source, plan.form, plan.source.active);
     let mut features = FeatureFlags::empty();
     let mut set = |flag, wanted| features.set(flag, wanted);
@@ -37,8 +32,8 @@ pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
     if active.large_microzap && !large_blocks {
         return Err(Fault::LargeMicrozap.into());
     }
-    let has_attributes = match has_system_attributes(source) {
-        // What cannot be read is taken for what all filesystems of today have.
+    let has_attributes = match (source.has_system_attributes)(&*source.objset) {
+        // A filesystem whose version cannot be read is sent like all filesystems of today, which have them.
         Err(_) if plan.options.corrupt_data => true,
         found => found?,
     };
@@ -58,23 +53,12 @@ pub(crate) fn features(plan: &Plan) -> Result<FeatureFlags> {
 }
 
 /// Returns `true` if the stream continues another. Object 0 at offset 0 is the start.
-pub(crate) fn is_resuming(plan: &Plan) -> bool {
+pub(crate) fn is_resuming(plan: &StreamPlan) -> bool {
     plan.resume.is_some_and(|resume| resume.object.0 != 0 || resume.offset != 0)
 }
 
-fn has_system_attributes(source: &Source) -> Result<bool> {
-    let objset = &source.objset;
-    if objset.objset_type() != ObjsetType::ZFS {
-        return Ok(false);
-    }
-    let version = Zap::open(&**objset, ObjectId::MASTER_NODE)?.lookup_u64("VERSION")?;
-    let version =
-        version.ok_or_else(|| zstream_dmu::error::Error::corrupt("master node", "it has no VERSION"))?;
-    Ok(version >= SA_VERSION)
-}
-
 /// Writes BEGIN and its list.
-pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>) -> Result<()> {
+pub(crate) fn begin(plan: &StreamPlan, features: FeatureFlags, output: &mut Output<'_>) -> Result<()> {
     let source = &plan.source;
     let mut flags = BeginFlags::SPILL_BLOCK;
     flags.set(BeginFlags::CLONE, plan.base.as_ref().is_some_and(|base| base.is_origin));
@@ -97,20 +81,20 @@ pub(crate) fn begin(plan: &Plan, features: FeatureFlags, output: &mut Output<'_>
     let mut packed = if list.is_empty() {
         Vec::new()
     } else {
-        list.encode(encoding).map_err(|error| Error::invalid(error.to_string()))?
+        list.encode(encoding).map_err(|error| Error::internal(error.to_string()))?
     };
     if plan.options.xdr_lists {
         packed.resize(packed.len().next_multiple_of(LIST_ALIGN), 0);
     }
     let mut header = Header::new(begin, ORDER);
     let length = u32::try_from(packed.len())
-        .map_err(|_| Error::invalid(format!("the list after BEGIN is {} bytes", packed.len())))?;
+        .map_err(|_| Error::internal(format!("the list after BEGIN is {} bytes", packed.len())))?;
     header.set_payload_len_field(length);
     output.header(&header, Payload::from(&packed[..]))
 }
 
 /// Returns the list after BEGIN; its entries are in the order of OpenZFS.
-fn list(plan: &Plan, features: FeatureFlags) -> NvList {
+fn list(plan: &StreamPlan, features: FeatureFlags) -> NvList {
     let (source, base) = (&plan.source, plan.base.as_ref());
     let mut list = NvList::new();
     let redacted = plan.redact.as_ref().map(|redact| redact.snapshots().to_vec());

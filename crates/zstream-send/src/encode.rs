@@ -5,6 +5,7 @@
 
 use zstream_dmu::blkptr::{BlockPointer, CryptKind};
 use zstream_dmu::dnode::Dnode;
+use zstream_dmu::error::Error as DmuError;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_format::algorithm::CompressionType;
 use zstream_format::checksum::Checksum;
@@ -15,7 +16,7 @@ use zstream_format::record::{
 };
 
 use crate::error::{Error, Result};
-use crate::form::{Form, OLD_BLOCK_BYTES_MAX, ORDER};
+use crate::form::{BlockForm, OLD_BLOCK_BYTES_MAX, ORDER};
 use crate::load::{Content, Loaded, LoadedBatch};
 use crate::output::{Output, Payload};
 use crate::progress::{Replaced, Sent};
@@ -81,7 +82,7 @@ impl<'a> Encoder<'a> {
                 let (pointer, object_type, block_bytes) = (*pointer, *object_type, *block_bytes);
                 self.data(loaded, buffer, &pointer, object_type, block_bytes)
             }
-            What::PreviouslyRedacted => Err(Error::invalid("a previously redacted range was not looked up")),
+            What::PreviouslyRedacted => Err(Error::internal("a previously redacted range was not looked up")),
         }
     }
 
@@ -149,10 +150,11 @@ impl<'a> Encoder<'a> {
         let object = ObjectId(range.object);
         let bounds = (range.start.checked_mul(block_bytes), range.end.checked_mul(block_bytes));
         let (Some(offset), Some(end)) = bounds else {
-            return Err(Error::invalid(format!(
-                "redacted blocks {} to {} of object {object}, each of {block_bytes} bytes, end past 2^64",
+            let detail = format!(
+                "blocks {} to {} of object {object}, each of {block_bytes} bytes, end past 2^64",
                 range.start, range.end
-            )));
+            );
+            return Err(DmuError::corrupt("redaction list", detail).into());
         };
         let length = end - offset;
         if let Some(Pending::Redact(redact)) = &mut self.pending
@@ -272,7 +274,7 @@ impl<'a> Encoder<'a> {
         object_type: ObjectType,
         block_bytes: u64,
     ) -> Result<()> {
-        let (range, form) = (&loaded.range, loaded.form.unwrap_or(Form::Logical));
+        let (range, form) = (&loaded.range, loaded.form.unwrap_or(BlockForm::Logical));
         let object = ObjectId(range.object);
         let (payload, replaced) = match &loaded.content {
             Content::None => (Payload::from(&[][..]), false),
@@ -302,13 +304,13 @@ impl<'a> Encoder<'a> {
         }
         let plain = || Write::plain(object, object_type, offset, block_bytes, self.to_guid);
         match form {
-            Form::Embedded => self.embedded(object, offset, block_bytes, pointer),
-            Form::Split => self.split(object, object_type, offset, block_bytes, payload),
+            BlockForm::Embedded => self.embedded(object, offset, block_bytes, pointer),
+            BlockForm::Split => self.split(object, object_type, offset, block_bytes, payload),
             _ if replaced => {
                 let write = plain();
                 self.write(write, payload)
             }
-            Form::Stored | Form::Compressed | Form::Logical => {
+            BlockForm::Stored | BlockForm::Compressed | BlockForm::Logical => {
                 let write = self.keyed_write(plain(), form, pointer);
                 self.write(write, payload)
             }
@@ -322,9 +324,9 @@ impl<'a> Encoder<'a> {
 
     /// Sets the compression and the encryption parameters of the payload, and the key for deduplicated streams: the checksum
     /// of the stored block, if it is that of the payload.
-    fn keyed_write(&self, mut write: Write, form: Form, pointer: &BlockPointer) -> Write {
-        let raw = form == Form::Stored;
-        if form != Form::Logical {
+    fn keyed_write(&self, mut write: Write, form: BlockForm, pointer: &BlockPointer) -> Write {
+        let raw = form == BlockForm::Stored;
+        if form != BlockForm::Logical {
             write.compression = pointer.compression();
             write.compressed_size = pointer.psize();
         }

@@ -32,7 +32,10 @@ pub enum Fault {
     NameTooLong(String),
     /// The plan contradicts itself or the dataset (`EINVAL`).
     #[error("{0}")]
-    Invalid(String),
+    BadPlan(String),
+    /// An invariant is broken (`EIO`). The fault is in zstream, not in the pool or the plan.
+    #[error("{0}")]
+    Internal(String),
     /// Starting a thread failed.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -52,9 +55,9 @@ impl Fault {
                 io::ErrorKind::StorageFull => Errno::ENOSPC,
                 _ => Errno::EIO,
             },
-            Self::Unencrypted(_) => Errno::EIO,
+            Self::Unencrypted(_) | Self::Internal(_) => Errno::EIO,
             Self::LargeMicrozap => Errno::ZFS_ERR_STREAM_LARGE_MICROZAP,
-            Self::NameTooLong(_) | Self::Invalid(_) => Errno::EINVAL,
+            Self::NameTooLong(_) | Self::BadPlan(_) => Errno::EINVAL,
             Self::Thread(_) => Errno::EAGAIN,
             Self::Cancelled => Errno::EINTR,
         }
@@ -92,10 +95,16 @@ impl Error {
         &self.0
     }
 
-    /// Creates an error for an invalid plan.
+    /// Creates an error for a plan that contradicts itself or the dataset.
     #[must_use]
-    pub fn invalid(what: impl Into<String>) -> Self {
-        Fault::Invalid(what.into()).into()
+    pub(crate) fn bad_plan(what: impl Into<String>) -> Self {
+        Fault::BadPlan(what.into()).into()
+    }
+
+    /// Creates an error for a broken invariant.
+    #[must_use]
+    pub(crate) fn internal(what: impl Into<String>) -> Self {
+        Fault::Internal(what.into()).into()
     }
 
     /// Returns `true` if the reader of the stream closed it, which ends a program silently.

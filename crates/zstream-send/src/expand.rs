@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use zstream_dmu::Seek;
 use zstream_dmu::dnode::Dnode;
 use zstream_dmu::error::Fault as DmuFault;
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId, Txg};
 use zstream_dmu::objset::Objset;
-use zstream_dmu::tree::Seek;
 
 use crate::error::Result;
 use crate::merge::Merge;

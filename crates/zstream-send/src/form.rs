@@ -15,7 +15,7 @@ pub(crate) const OLD_BLOCK_BYTES_MAX: u64 = 128 << 10;
 
 /// The form of a block in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum BlockForm {
     /// Embedded, as in its pointer (WRITE_EMBEDDED). There is nothing to read.
     Embedded,
     /// As stored, and encrypted if it is.
@@ -28,7 +28,7 @@ pub(crate) enum Form {
     Split,
 }
 
-impl Form {
+impl BlockForm {
     /// Returns the form of the block `pointer` of the range, in a stream with these features.
     pub(crate) fn of(range: &Range, pointer: &BlockPointer, features: FeatureFlags) -> Self {
         if features.contains(FeatureFlags::RAW) {

@@ -6,10 +6,9 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use zstream_dmu::mos::Features;
+use zstream_dsl::Erratum;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::erratum::Erratum;
 use zstream_dsl::redact::RedactionList;
 use zstream_format::ids::Guid;
 use zstream_format::record::HEADER_LEN;
@@ -19,7 +18,7 @@ use crate::estimate;
 use crate::line::{Earlier, Sizes, written};
 use crate::package::{PackageHeader, end};
 use crate::pipeline;
-use crate::plan::{Base, Form, Options, Plan, ResumePoint, Source};
+use crate::plan::{Base, Options, ResumePoint, Source, SourcePool, StreamForm, StreamPlan};
 use crate::progress::{Progress, Sent};
 use crate::refusal::Refusal;
 
@@ -64,7 +63,7 @@ pub struct Step {
     /// `true` if the source is the origin and was not named (`-R`, `-I`): the estimate is that of a full stream then.
     pub from_origin: bool,
     /// The form of the blocks.
-    pub form: Form,
+    pub form: StreamForm,
     /// The redacted blocks.
     pub redact: Option<Arc<RedactionList>>,
     /// The point at which to resume.
@@ -76,7 +75,7 @@ pub struct Step {
 }
 
 impl Step {
-    pub(crate) fn new(dataset: Arc<Dataset>, form: Form) -> Self {
+    pub(crate) fn new(dataset: Arc<Dataset>, form: StreamForm) -> Self {
         Self {
             name: dataset.name().to_owned(),
             dataset,
@@ -102,7 +101,7 @@ impl Step {
     ///
     /// # Errors
     /// Fails if the dataset cannot be opened, usually because its key is not loaded.
-    pub fn plan(&self, pool: &Features, options: Options) -> Result<Plan, Refusal> {
+    pub fn plan(&self, pool: SourcePool<'_>, options: Options) -> Result<StreamPlan, Refusal> {
         if self.needs_key()? {
             return Err(Refusal::KeyNotLoaded { name: self.name.clone() });
         }
@@ -124,13 +123,13 @@ impl Step {
             (_, base) => base,
         };
         self.check_raw(&source, base.as_ref())?;
-        Ok(Plan {
+        Ok(StreamPlan {
             base,
             form: self.form,
             redact: self.redact.clone(),
             resume: self.resume,
             options,
-            ..Plan::new(source)
+            ..StreamPlan::new(source)
         })
     }
 
@@ -165,7 +164,12 @@ impl Step {
     ///
     /// # Errors
     /// Fails if the pool cannot be read.
-    pub fn estimate(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
+    pub fn estimate(
+        &self,
+        pool: SourcePool<'_>,
+        options: Options,
+        progress: &Progress,
+    ) -> Result<u64, Refusal> {
         if self.is_measured() {
             return self.measure(pool, options, progress);
         }
@@ -187,7 +191,12 @@ impl Step {
     ///
     /// # Errors
     /// Fails like [`Step::plan`] and [`measure`](crate::measure).
-    pub fn measure(&self, pool: &Features, options: Options, progress: &Progress) -> Result<u64, Refusal> {
+    pub fn measure(
+        &self,
+        pool: SourcePool<'_>,
+        options: Options,
+        progress: &Progress,
+    ) -> Result<u64, Refusal> {
         let plan = self.plan(pool, options)?;
         Ok(pipeline::measure(&plan, progress)?.bytes)
     }
@@ -195,7 +204,8 @@ impl Step {
 
 /// A resolved request.
 #[derive(Debug)]
-pub struct Job {
+#[non_exhaustive]
+pub struct Sending {
     /// The header of the package; `None` for a single stream.
     pub header: Option<PackageHeader>,
     /// The snapshots, in order.
@@ -204,7 +214,7 @@ pub struct Job {
     pub is_complete: bool,
 }
 
-impl Job {
+impl Sending {
     pub(crate) fn one(header: Option<PackageHeader>, step: Step) -> Self {
         Self { header, steps: vec![step], is_complete: true }
     }
@@ -218,7 +228,7 @@ impl Job {
     pub fn send(
         &self,
         out: &mut dyn Write,
-        pool: &Features,
+        pool: SourcePool<'_>,
         options: Options,
         progress: &Progress,
         begun: &mut dyn FnMut(&Step),

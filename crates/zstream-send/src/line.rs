@@ -12,9 +12,9 @@ use std::sync::Arc;
 use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet as _;
+use zstream_dsl::Deadlist;
 use zstream_dsl::bookmark::{Bookmark, BookmarkFlags, Space};
 use zstream_dsl::dataset::{Dataset, Dir};
-use zstream_dsl::deadlist::Deadlist;
 use zstream_dsl::error::{Error, Result};
 use zstream_format::object_type::ObjectType;
 

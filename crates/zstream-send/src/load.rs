@@ -16,7 +16,7 @@ use zstream_format::checksum::Checksum;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::fletcher::fletcher4;
 
-use crate::form::{Form, ORDER};
+use crate::form::{BlockForm, ORDER};
 use crate::plan::Options;
 use crate::range::{Range, What};
 
@@ -34,7 +34,7 @@ pub(crate) const BATCHES_MIN: usize = 2;
 pub(crate) struct Loaded {
     pub(crate) range: Range,
     /// The form of a block; `None` for other ranges.
-    pub(crate) form: Option<Form>,
+    pub(crate) form: Option<BlockForm>,
     pub(crate) content: Content,
 }
 
@@ -86,7 +86,7 @@ impl Loader {
     /// The size of the content of a range in bytes.
     pub(crate) fn bytes(&self, range: &Range) -> u64 {
         match &range.what {
-            What::Data { pointer, .. } if !self.dry => want(Form::of(range, pointer, self.features))
+            What::Data { pointer, .. } if !self.dry => want(BlockForm::of(range, pointer, self.features))
                 .map_or(0, |want| want.bytes_of(pointer).min(BLOCK_BYTES_MAX)),
             _ => 0,
         }
@@ -96,7 +96,7 @@ impl Loader {
     fn compressed_bytes(&self, range: &Range) -> u64 {
         match &range.what {
             What::Data { pointer, .. } if pointer.compression() != CompressionType::OFF => {
-                match want(Form::of(range, pointer, self.features)) {
+                match want(BlockForm::of(range, pointer, self.features)) {
                     Some(Want::Logical) => pointer.psize().min(BLOCK_BYTES_MAX),
                     _ => 0,
                 }
@@ -142,7 +142,7 @@ impl Loader {
         let What::Data { pointer, .. } = &range.what else {
             return Loaded { range, form: None, content: Content::None };
         };
-        let form = Form::of(&range, pointer, self.features);
+        let form = BlockForm::of(&range, pointer, self.features);
         let content = match want(form) {
             Some(want) if !self.dry => {
                 let place = Bookmark {
@@ -164,12 +164,12 @@ impl Loader {
 }
 
 /// Returns the way to read a block; `None` if it is embedded in its pointer.
-fn want(form: Form) -> Option<Want> {
+fn want(form: BlockForm) -> Option<Want> {
     match form {
-        Form::Embedded => None,
-        Form::Stored => Some(Want::Stored),
-        Form::Compressed => Some(Want::Compressed),
-        Form::Logical | Form::Split => Some(Want::Logical),
+        BlockForm::Embedded => None,
+        BlockForm::Stored => Some(Want::Stored),
+        BlockForm::Compressed => Some(Want::Compressed),
+        BlockForm::Logical | BlockForm::Split => Some(Want::Logical),
     }
 }
 
@@ -178,16 +178,16 @@ fn pattern(bytes: u64) -> Vec<u8> {
 }
 
 /// Returns the sum of a payload, if it is written in one record.
-fn sum(pointer: &BlockPointer, form: Form, bytes: &[u8]) -> Option<Checksum> {
+fn sum(pointer: &BlockPointer, form: BlockForm, bytes: &[u8]) -> Option<Checksum> {
     match form {
-        Form::Split => None,
+        BlockForm::Split => None,
         _ => Some(known_sum(pointer, form, bytes).unwrap_or_else(|| fletcher4(bytes, ORDER))),
     }
 }
 
 /// Returns the sum of the payload if it is the checksum in the pointer, which was verified when the block was read.
-fn known_sum(pointer: &BlockPointer, form: Form, bytes: &[u8]) -> Option<Checksum> {
-    let is_stored = form == Form::Compressed || pointer.compression() == CompressionType::OFF;
+fn known_sum(pointer: &BlockPointer, form: BlockForm, bytes: &[u8]) -> Option<Checksum> {
+    let is_stored = form == BlockForm::Compressed || pointer.compression() == CompressionType::OFF;
     let is_known = is_stored
         && bytes.len() as u64 == pointer.psize()
         && pointer.checksum_type() == ChecksumType::FLETCHER_4

@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn an_error_is_the_last_item() {
         let bad: Flow<'_> = Box::new(
-            [Err(crate::Error::invalid("bad")), Ok(Range { object: 1, start: 0, end: 1, what: CHANGED })]
+            [Err(crate::Error::internal("bad")), Ok(Range { object: 1, start: 0, end: 1, what: CHANGED })]
                 .into_iter(),
         );
         let mut merge = Merge::new(bad, flow(&[(0, 1)], &CHANGED), flow(&[], &CHANGED));

@@ -89,7 +89,7 @@ impl<'a> Output<'a> {
         let bytes = HEADER_LEN as u64 + header.payload_len();
         if self.out.is_some() {
             let sealed = self.sealer.seal(header, payload.bytes, payload.sum);
-            let sealed = sealed.map_err(|error| Fault::Invalid(error.into_fault().to_string()))?;
+            let sealed = sealed.map_err(|error| Fault::Internal(error.into_fault().to_string()))?;
             self.gather(sealed.as_bytes());
             match payload.start {
                 Some(start) if payload.bytes.len() > COPIED_BYTES => {

@@ -24,7 +24,7 @@ use crate::expand::Expand;
 use crate::load::Loader;
 use crate::merge::{Flow, Merge};
 use crate::output::Output;
-use crate::plan::{Plan, Source};
+use crate::plan::{Source, StreamPlan};
 use crate::progress::{Progress, Sent};
 use crate::range::{DNODES_PER_BLOCK, What};
 use crate::redactions::redactions;
@@ -36,7 +36,7 @@ use crate::window::{Batch, Next, Weight, Window};
 /// # Errors
 /// Fails if the dataset cannot be read ([`Fault::Read`]) or does not allow this stream, and if `out` fails
 /// ([`Fault::Output`], also if its reader closed it).
-pub fn send(plan: &Plan, out: &mut dyn Write, progress: &Progress) -> Result<Sent> {
+pub fn send(plan: &StreamPlan, out: &mut dyn Write, progress: &Progress) -> Result<Sent> {
     run(plan, Some(out), progress)
 }
 
@@ -45,12 +45,12 @@ pub fn send(plan: &Plan, out: &mut dyn Write, progress: &Progress) -> Result<Sen
 ///
 /// # Errors
 /// Fails like [`send`].
-pub fn measure(plan: &Plan, progress: &Progress) -> Result<Sent> {
+pub fn measure(plan: &StreamPlan, progress: &Progress) -> Result<Sent> {
     run(plan, None, progress)
 }
 
 /// Sends to `out`, or only measures if that is `None`.
-fn run<'a>(plan: &'a Plan, out: Option<&'a mut dyn Write>, progress: &'a Progress) -> Result<Sent> {
+fn run<'a>(plan: &'a StreamPlan, out: Option<&'a mut dyn Write>, progress: &'a Progress) -> Result<Sent> {
     let features = begin::features(plan)?;
     let from = resume_point(plan)?;
     let floor = plan.base.as_ref().map_or(Txg(0), |base| base.creation_txg);
@@ -58,7 +58,7 @@ fn run<'a>(plan: &'a Plan, out: Option<&'a mut dyn Write>, progress: &'a Progres
     let raw = features.contains(zstream_format::flags::FeatureFlags::RAW);
     if raw != plan.source.objset.is_locked() {
         let how = if raw { "without" } else { "with" };
-        return Err(Error::invalid(format!("this stream requires a dataset that is opened {how} its key")));
+        return Err(Error::bad_plan(format!("this stream requires a dataset that is opened {how} its key")));
     }
 
     let changes = Changes::new(&plan.source, raw, floor, from, progress);
@@ -105,17 +105,17 @@ fn objects_end(source: &Source) -> u64 {
 }
 
 /// Returns the first object and block to send.
-fn resume_point(plan: &Plan) -> Result<Option<(ObjectId, BlockId)>> {
+fn resume_point(plan: &StreamPlan) -> Result<Option<(ObjectId, BlockId)>> {
     let Some(resume) = plan.resume.filter(|_| begin::is_resuming(plan)) else { return Ok(None) };
     if resume.object.0 == 0 {
-        return Err(Error::invalid("a stream cannot be resumed at object 0"));
+        return Err(Error::bad_plan("a stream cannot be resumed at object 0"));
     }
     let dnode = plan.source.objset.dnode(resume.object)?;
     Ok(Some((resume.object, BlockId(resume.offset / dnode.block_bytes()))))
 }
 
 /// Returns the number of threads that load; 1 means that the thread of the caller does everything.
-fn threads(plan: &Plan, loader: &Loader) -> usize {
+fn threads(plan: &StreamPlan, loader: &Loader) -> usize {
     match plan.options.threads {
         _ if loader.dry => 1,
         // The traversal reads ahead in rayon's thread pool. A thread of that pool must not wait for it.
@@ -130,7 +130,7 @@ fn check(progress: &Progress) -> Result<()> {
 }
 
 fn alone(
-    plan: &Plan,
+    plan: &StreamPlan,
     ranges: Expand<'_>,
     loader: &Loader,
     encoder: &mut Encoder<'_>,
@@ -146,7 +146,7 @@ fn alone(
 }
 
 fn together(
-    plan: &Plan,
+    plan: &StreamPlan,
     workers: usize,
     ranges: Expand<'_>,
     loader: &Loader,
@@ -178,7 +178,7 @@ fn together(
 
 /// Finds ranges until there are no more, or `take` returns `false`.
 fn batches(
-    plan: &Plan,
+    plan: &StreamPlan,
     ranges: Expand<'_>,
     loader: &Loader,
     mut take: impl FnMut(Batch) -> Result<bool>,

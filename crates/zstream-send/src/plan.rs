@@ -7,16 +7,29 @@
 use std::num::NonZero;
 use std::sync::Arc;
 
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
-use zstream_dmu::mos::features::Features;
+use zstream_dmu::mos::Features;
+use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dsl::bookmark::Bookmark;
-use zstream_dsl::dataset::{Dataset, feature};
+use zstream_dsl::dataset::{Dataset, DatasetFlags, feature};
 use zstream_dsl::error::Result;
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::phys::DatasetFlags;
-use zstream_dsl::pool::Dsl;
 use zstream_dsl::redact::RedactionList;
+use zstream_dsl::{CryptoKey, Dsl};
+
+/// A function that returns `true` if the files of an object set have system attributes, and so may have spill blocks.
+/// `zstream-zpl` has one.
+pub type HasSystemAttributes = fn(&dyn ObjectSet) -> PoolResult<bool>;
+
+/// The pool that contains the source: facts about it that are not in its datasets.
+#[derive(Clone, Copy, Debug)]
+pub struct SourcePool<'a> {
+    /// Its features.
+    pub features: &'a Features,
+    /// The function that examines the content of its filesystems.
+    pub has_system_attributes: HasSystemAttributes,
+}
 
 /// The dataset to send: a snapshot, a head that does not change, or the saved state of a receive (`dspp->to_ds`).
 pub struct Source {
@@ -30,6 +43,8 @@ pub struct Source {
     pub active: ActiveFeatures,
     /// `true` if names are case-insensitive.
     pub case_insensitive: bool,
+    /// The function that finds out if its files have system attributes.
+    pub has_system_attributes: HasSystemAttributes,
     /// The guids of its redaction snapshots, if it was received redacted.
     pub redaction_snapshots: Option<Vec<u64>>,
     /// The wrapped keys, if it is encrypted.
@@ -46,6 +61,7 @@ pub struct Source {
 
 /// The active features that determine the feature flags of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ActiveFeatures {
     /// `large_blocks` of the dataset.
     pub large_blocks: bool,
@@ -70,7 +86,7 @@ impl Source {
     ///
     /// # Errors
     /// Fails if the dataset cannot be read, and if it is encrypted, its key is not loaded, and `raw` is not set.
-    pub fn open(dataset: &Dataset, pool: &Features, raw: bool) -> Result<Self> {
+    pub fn open(dataset: &Dataset, pool: SourcePool<'_>, raw: bool) -> Result<Self> {
         let key = dataset.crypto_key()?;
         let objset = if raw && key.is_some() { dataset.objset_locked()? } else { dataset.objset()? };
         let phys = dataset.phys();
@@ -85,10 +101,11 @@ impl Source {
                 zstd_compress: dataset.has_feature(feature::ZSTD_COMPRESS)?,
                 longname: dataset.has_feature(feature::LONGNAME)?,
                 large_microzap: dataset.has_feature(feature::LARGE_MICROZAP)?,
-                embedded_data: pool.is_active("embedded_data"),
-                lz4_compress: pool.is_active("lz4_compress"),
+                embedded_data: pool.features.is_active("embedded_data"),
+                lz4_compress: pool.features.is_active("lz4_compress"),
             },
             case_insensitive: phys.flags.contains(DatasetFlags::CASE_INSENSITIVE),
+            has_system_attributes: pool.has_system_attributes,
             redaction_snapshots: dataset.redaction_snapshots()?,
             key,
             ivset_guid: dataset.ivset_guid()?.unwrap_or(0),
@@ -169,7 +186,7 @@ impl Base {
 
 /// The form of the blocks in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Form {
+pub struct StreamForm {
     /// `true` to send blocks above 128 KiB without splitting them (`-L`).
     pub large_blocks: bool,
     /// `true` to send embedded blocks as embedded (`-e`).
@@ -249,13 +266,14 @@ impl Default for Options {
 }
 
 /// The plan of one substream: its source, its base and its form.
-pub struct Plan {
+#[non_exhaustive]
+pub struct StreamPlan {
     /// The dataset to send.
     pub source: Source,
     /// The source of the increment; `None` for a full stream.
     pub base: Option<Base>,
     /// The form of the blocks.
-    pub form: Form,
+    pub form: StreamForm,
     /// The blocks to redact (`--redact`): the list of a redaction bookmark of the source.
     pub redact: Option<Arc<RedactionList>>,
     /// The point at which to resume.
@@ -264,14 +282,14 @@ pub struct Plan {
     pub options: Options,
 }
 
-impl Plan {
+impl StreamPlan {
     /// Creates the plan of a full stream with default options.
     #[must_use]
     pub fn new(source: Source) -> Self {
         Self {
             source,
             base: None,
-            form: Form::default(),
+            form: StreamForm::default(),
             redact: None,
             resume: None,
             options: Options::default(),

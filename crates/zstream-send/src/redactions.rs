@@ -17,7 +17,7 @@ pub(crate) fn redactions(
     what: impl Fn(&RedactedBlocks) -> What + Send + 'static,
 ) -> Result<Flow<'_>> {
     if !list.is_complete() {
-        return Err(Error::invalid("the redaction list is not complete"));
+        return Err(Error::bad_plan("the redaction list is not complete"));
     }
     let (object, block) = from.unwrap_or_default();
     let ranges = list.blocks_from(object, block).map(move |blocks| {

@@ -1,7 +1,7 @@
 //! Refusals of requests before anything is sent, with the error numbers that the kernel would return to `zfs`.
 
 use zstream_dmu::error::Error as DmuError;
-use zstream_dsl::erratum::Erratum;
+use zstream_dsl::Erratum;
 use zstream_dsl::error::Error as DslError;
 use zstream_format::errno::Errno;
 use zstream_format::nvlist::NvError;

@@ -76,7 +76,7 @@ impl Batch {
 }
 
 /// A batch that a worker took, and its number.
-pub(crate) struct Job {
+pub(crate) struct TakenBatch {
     number: u64,
     batch: Batch,
 }
@@ -92,7 +92,7 @@ pub(crate) enum Next {
     /// Process the next ranges.
     Loaded(LoadedBatch),
     /// The next ranges are not loaded yet: load this batch meanwhile.
-    Help(Job),
+    Help(TakenBatch),
     /// There are no more ranges, possibly because of an error.
     End(Option<Error>),
 }
@@ -175,7 +175,7 @@ impl Window {
     }
 
     /// Takes a batch to load, after waiting for one. Returns `None` at the end.
-    pub(crate) fn take(&self) -> Option<Job> {
+    pub(crate) fn take(&self) -> Option<TakenBatch> {
         let mut state = self.lock();
         loop {
             if state.stopped {
@@ -192,7 +192,7 @@ impl Window {
     }
 
     /// Loads a batch and stores it in its slot.
-    pub(crate) fn load(&self, job: Job, loader: &Loader) {
+    pub(crate) fn load(&self, job: TakenBatch, loader: &Loader) {
         let loaded = job.batch.load(loader);
         let mut state = self.lock();
         let index = job.number - state.front;
@@ -241,12 +241,12 @@ impl Window {
 }
 
 impl State {
-    fn take(&mut self) -> Option<Job> {
+    fn take(&mut self) -> Option<TakenBatch> {
         let number = self.untaken;
         let index = usize::try_from(number.checked_sub(self.front)?).ok()?;
         let (slot, _) = self.slots.get_mut(index)?;
         let Slot::Waiting(batch) = std::mem::replace(slot, Slot::Running) else { return None };
         self.untaken += 1;
-        Some(Job { number, batch })
+        Some(TakenBatch { number, batch })
     }
 }

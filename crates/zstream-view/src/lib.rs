@@ -1,14 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod entry;
 mod index;
+mod log;
 mod objects;
 mod open;
 mod raw;
 mod source;
 mod view;
 
-pub use self::index::{Cut, Snapshot};
+pub use self::log::{Cut, Snapshot};
 pub use self::objects::Unfit;
 pub use self::open::{Options, Padded, Streams, ViewError};
 pub use self::source::Source;

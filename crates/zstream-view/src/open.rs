@@ -9,7 +9,8 @@ use zstream_format::errno::Errno;
 use zstream_format::ids::Guid;
 use zstream_format::stream::{self, Checking};
 
-use crate::index::{Log, Snapshot, index};
+use crate::index::index;
+use crate::log::{Log, Snapshot};
 use crate::objects::{Objects, Unfit};
 use crate::raw::Locked;
 use crate::source::Source;
@@ -81,9 +82,9 @@ pub enum ViewError {
         /// The snapshot.
         snapshot: String,
         /// The point at which the continuation resumes.
-        at: crate::index::Cut,
+        at: crate::log::Cut,
         /// The end of the stream that it continues.
-        end: crate::index::Cut,
+        end: crate::log::Cut,
     },
     /// The key of a raw stream is not loaded.
     #[error("{snapshot} is encrypted and its key is not loaded")]
@@ -182,6 +183,7 @@ pub struct Streams {
 
 /// A file whose last block was filled up with zeros after the last END.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Padded {
     /// The name of the file.
     pub file: String,

@@ -30,8 +30,9 @@ use zstream_format::order::ByteOrder;
 use zstream_format::phys::{DnodeCore, ObjsetHead};
 use zstream_format::record::{Body, HEADER_LEN, Header};
 
-use crate::index::{Content, RangeOp, RawShape, Stored};
-use crate::objects::{Entry, Objects, SLOTS_PER_BLOCK};
+use crate::entry::Entry;
+use crate::log::{Content, RangeOp, RawShape, Stored};
+use crate::objects::{Objects, SLOTS_PER_BLOCK};
 use crate::source::Source;
 
 /// The encryption parameters and the type of a raw block, from the header of its record.

@@ -35,8 +35,9 @@ use zstream_format::compress;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
-use crate::index::{Content, Snapshot, Stored, Swap};
-use crate::objects::{Entry, Extent, Objects};
+use crate::entry::{Entry, Extent};
+use crate::log::{Content, Snapshot, Stored, Swap};
+use crate::objects::Objects;
 use crate::raw::{Seal, at};
 use crate::source::Source;
 

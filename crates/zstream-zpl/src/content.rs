@@ -7,7 +7,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 
 /// The maximum size of a file or volume in bytes: the maximum of a signed 64-bit offset.
-pub const SIZE_MAX: u64 = i64::MAX as u64;
+pub(crate) const SIZE_MAX: u64 = i64::MAX as u64;
 
 /// The content of one file or volume.
 #[derive(Clone, Copy)]

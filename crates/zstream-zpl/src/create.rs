@@ -12,19 +12,16 @@ use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut, write as zap};
+use zstream_dmu::zap;
+use zstream_dmu::zap::{NewZap, NormFlags, Value, ZapMut};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 use zstream_format::phys::{AceHeader, SaFixed, SaHeader};
 
 use crate::error::{Error, Result};
+use crate::master;
 use crate::sa::{HEADER_BYTES_MIN, REGISTRY};
-
-const VOLUME: ObjectId = ObjectId(1);
-const VOLUME_PROPERTIES: ObjectId = ObjectId(2);
-
-/// The version of new filesystems (`ZPL_VERSION`).
-const VERSION: u64 = 5;
+use crate::volume;
 
 /// The number of the layout of ordinary nodes.
 const LAYOUT: u16 = 2;
@@ -70,8 +67,8 @@ pub fn create_filesystem(
     random: &mut dyn FnMut() -> PoolResult<u64>,
 ) -> Result<ObjectId> {
     let mut plain = || Ok::<_, Error>(NewZap::new(random()?));
-    set.claim(ObjectId::MASTER_NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
-    zap::create_in(set, ObjectId::MASTER_NODE, &plain()?)?;
+    set.claim(master::NODE, &NewObject::new(ObjectType::MASTER_NODE, 0))?;
+    zap::create_in(set, master::NODE, &plain()?)?;
     let attributes = zap::create(set, ObjectType::SA_MASTER_NODE, &plain()?)?;
     let unlinked = zap::create(set, ObjectType::UNLINKED_SET, &plain()?)?;
     let upper = if new.case == 0 { NormFlags::empty() } else { NormFlags::UPPER };
@@ -91,15 +88,15 @@ pub fn create_filesystem(
     let mut entries = ZapMut::open(set, attributes)?;
     entries.add("REGISTRY", &Value::word(registry.0))?;
     entries.add("LAYOUTS", &Value::word(layouts.0))?;
-    let mut entries = ZapMut::open(set, ObjectId::MASTER_NODE)?;
+    let mut entries = ZapMut::open(set, master::NODE)?;
     for (name, value) in [
         ("normalization", new.normalization.bits()),
         ("utf8only", u64::from(new.utf8_only)),
         ("casesensitivity", new.case),
-        ("VERSION", VERSION),
-        ("SA_ATTRS", attributes.0),
-        ("DELETE_QUEUE", unlinked.0),
-        ("ROOT", root.0),
+        (master::VERSION, master::VERSION_WRITTEN),
+        (master::SA_ATTRS, attributes.0),
+        (master::DELETE_QUEUE, unlinked.0),
+        (master::ROOT, root.0),
     ] {
         entries.add(name, &Value::word(value))?;
     }
@@ -150,10 +147,10 @@ pub fn create_volume(
             "volume size is {size} bytes, expected a multiple of the block size, {block_bytes} bytes"
         )));
     }
-    set.claim(VOLUME, &NewObject::new(ObjectType::ZVOL, block_bytes))?;
-    set.claim(VOLUME_PROPERTIES, &NewObject::new(ObjectType::ZVOL_PROP, 0))?;
-    zap::create_in(set, VOLUME_PROPERTIES, &NewZap::new(random()?))?;
-    Ok(ZapMut::open(set, VOLUME_PROPERTIES)?.add("size", &Value::word(size))?)
+    set.claim(volume::DATA, &NewObject::new(ObjectType::ZVOL, block_bytes))?;
+    set.claim(volume::PROPERTIES, &NewObject::new(ObjectType::ZVOL_PROP, 0))?;
+    zap::create_in(set, volume::PROPERTIES, &NewZap::new(random()?))?;
+    Ok(ZapMut::open(set, volume::PROPERTIES)?.add("size", &Value::word(size))?)
 }
 
 /// Resizes a volume, and frees the blocks after its new end (`zvol_update_volsize`).
@@ -166,12 +163,12 @@ pub fn resize_volume(set: &mut dyn ObjectStore, size: u64) -> Result<()> {
     if kind != ObjsetType::ZVOL {
         return Err(Error::other_type(format!("object set is of type {}, expected a volume", kind.name())));
     }
-    let block_bytes = set.info(VOLUME)?.block_bytes;
+    let block_bytes = set.info(volume::DATA)?.block_bytes;
     if size == 0 || block_bytes == 0 || !size.is_multiple_of(block_bytes) {
         return Err(Error::bad_request(format!(
             "volume size is {size} bytes, expected a multiple of the block size, {block_bytes} bytes"
         )));
     }
-    ZapMut::open(set, VOLUME_PROPERTIES)?.update("size", &Value::word(size))?;
-    Ok(set.free_range(VOLUME, size, u64::MAX - size)?)
+    ZapMut::open(set, volume::PROPERTIES)?.update("size", &Value::word(size))?;
+    Ok(set.free_range(volume::DATA, size, u64::MAX - size)?)
 }

@@ -12,7 +12,7 @@ use zstream_format::object_type::ObjectType;
 use crate::node::FileType;
 
 /// The maximum length of a name in bytes (feature `longname`).
-pub const NAME_BYTES_MAX: usize = 1023;
+pub(crate) const NAME_BYTES_MAX: usize = 1023;
 
 const OBJECT_MASK: u64 = (1 << 48) - 1;
 
@@ -30,6 +30,7 @@ pub enum CaseSensitivity {
 
 /// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DirectoryEntry {
     /// The name as it was created. It contains no `/` and no NUL, and is not empty, `.` or `..`.
     pub name: Vec<u8>,

@@ -5,19 +5,18 @@ use std::collections::BTreeMap;
 use zstream_dmu::error::{Error as PoolError, Fault as PoolFault, Result as PoolResult};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
-use zstream_dmu::zap::{NormFlags, Zap};
+use zstream_dmu::zap::NormFlags;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::content::Content;
 use crate::directory::{self, CaseSensitivity, Directory};
 use crate::error::{Error, Fault, Result};
 use crate::fuid::{self, Fuid};
+use crate::master;
 use crate::node::{Acl, AclEntries, FileType, Node};
 use crate::sa::Registry;
 use crate::znode::{self, Gather};
 
-/// The ZPL versions that exist.
-const VERSIONS: std::ops::RangeInclusive<u64> = 1..=5;
 /// The maximum length of the target of a symbolic link in bytes (the largest `PATH_MAX`).
 pub(crate) const TARGET_BYTES_MAX: u64 = 4096;
 /// The limit for an ACL in bytes, above 1024 entries of 48.
@@ -54,13 +53,9 @@ impl<'a> Filesystem<'a> {
                 kind.name()
             )));
         }
-        let master = Zap::open(set, ObjectId::MASTER_NODE)?;
-        let need = |name: &str| {
-            let missing = || Error::corrupt("master node", format!("it has no {name}"));
-            master.lookup_u64(name)?.ok_or_else(missing)
-        };
-        let version = need("VERSION")?;
-        if !VERSIONS.contains(&version) {
+        let master = master::open(set)?;
+        let version = master::required(&master, master::VERSION)?;
+        if !master::VERSIONS.contains(&version) {
             return Err(Error::unsupported(format!("ZPL version {version}")));
         }
         let case = match master.lookup_u64("casesensitivity")? {
@@ -76,8 +71,8 @@ impl<'a> Filesystem<'a> {
         Ok(Self {
             set,
             version,
-            root: ObjectId(need("ROOT")?),
-            registry: object("SA_ATTRS")?.map(|object| Registry::open(set, object)).transpose()?,
+            root: ObjectId(master::required(&master, master::ROOT)?),
+            registry: object(master::SA_ATTRS)?.map(|object| Registry::open(set, object)).transpose()?,
             case,
             normalization: NormFlags::from_bits_retain(
                 master.lookup_u64("normalization")?.unwrap_or_default(),

@@ -1,24 +1,37 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+// The parts that only `testing` re-exports are not reachable without it.
+#![cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 
-pub mod content;
+mod content;
 pub mod create;
-pub mod directory;
+mod directory;
 pub mod error;
-pub mod fs;
-pub mod fuid;
+mod fs;
+mod fuid;
+mod master;
 pub mod node;
-pub mod paths;
-pub mod sa;
+mod paths;
+mod sa;
 pub mod settings;
 pub mod volume;
-pub mod walk;
+mod walk;
 pub mod writer;
-pub mod xattr;
+mod xattr;
 
 mod znode;
 
 #[cfg(test)]
-mod testing;
+mod made;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
+
+pub use self::content::Content;
+pub use self::directory::{CaseSensitivity, Directory, DirectoryEntry};
+pub use self::fs::Filesystem;
+pub use self::fuid::Fuid;
+pub use self::paths::{PathQuery, Paths};
+pub use self::walk::{Visit, Walk};
+pub use self::xattr::{Xattr, XattrValue};

@@ -19,14 +19,14 @@ const PATHS_MAX: usize = 16;
 
 /// The objects whose paths are requested.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct PathQuery {
     /// Individual objects.
     pub objects: BTreeSet<ObjectId>,
     /// Ranges of object numbers in lost dnode blocks; not all of them need to be in use.
     pub ranges: Vec<Range<u64>>,
 }
 
-impl Wanted {
+impl PathQuery {
     fn has(&self, object: ObjectId) -> bool {
         self.objects.contains(&object) || self.ranges.iter().any(|range| range.contains(&object.0))
     }
@@ -34,6 +34,7 @@ impl Wanted {
 
 /// The result of a search for paths.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Paths {
     /// The paths from the root, without a leading slash; that of the root is empty.
     pub of: BTreeMap<ObjectId, Vec<Vec<u8>>>,
@@ -46,7 +47,7 @@ pub struct Paths {
 impl Filesystem<'_> {
     /// Finds the paths of objects. For extended attributes, it finds those of the files that have them.
     #[must_use]
-    pub fn paths(&self, wanted: &Wanted) -> Paths {
+    pub fn paths(&self, wanted: &PathQuery) -> Paths {
         let mut paths = Paths::default();
         let mut wanted = wanted.clone();
         for object in wanted.objects.clone() {

@@ -5,8 +5,8 @@ use zstream_format::object_type::ObjectType;
 
 use crate::directory::CaseSensitivity;
 use crate::fs::Filesystem;
+use crate::made::{Memory, znode};
 use crate::node::{AclEntries, FileType, Time};
-use crate::testing::{Memory, znode};
 use crate::walk::Visit;
 
 const DIRECTORY: u64 = 4 << 60;

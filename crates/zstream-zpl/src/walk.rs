@@ -15,9 +15,9 @@ use crate::fs::Filesystem;
 use crate::node::Node;
 
 /// The maximum depth of nested directories: a path of 4096 bytes, the limit of systems, has half as many components.
-pub const DEPTH_MAX: usize = 2048;
+pub(crate) const DEPTH_MAX: usize = 2048;
 /// The maximum length of a path in bytes: above the limit of systems, but so small that a damaged tree uses little memory.
-pub const PATH_BYTES_MAX: usize = 16 << 10;
+pub(crate) const PATH_BYTES_MAX: usize = 16 << 10;
 
 /// A step of a walk.
 #[derive(Debug)]

@@ -11,10 +11,11 @@ use crate::fs::Filesystem;
 use crate::node::Node;
 
 /// The maximum size of a value that can be read, in bytes. Linux allows 64 KiB, other systems any size.
-pub const VALUE_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const VALUE_BYTES_MAX: u64 = 64 << 20;
 
 /// An extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Xattr {
     /// The name.
     pub name: Vec<u8>,
@@ -74,7 +75,7 @@ impl Filesystem<'_> {
     /// Reads the value of an extended attribute.
     ///
     /// # Errors
-    /// Fails if it cannot be read or is larger than [`VALUE_BYTES_MAX`].
+    /// Fails if it cannot be read or is larger than 64 MiB.
     pub fn xattr_value(&self, xattr: &Xattr) -> crate::error::Result<Vec<u8>> {
         match &xattr.value {
             XattrValue::Inline(value) => Ok(value.clone()),

@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use zstream::layers::dmu::device::MemoryDevice;
-use zstream::layers::zpl::walk::Visit;
+use zstream::layers::zpl::Visit;
 use zstream::{Control, NoKeys, PoolPlace, Source};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use zstream_dmu::pool::Notice;
-use zstream_recv::host::Note as ReceiveNote;
-use zstream_send::note::Note as SendNote;
+use zstream_recv::Note as ReceiveNote;
+use zstream_send::Note as SendNote;
 use zstream_zpl::node::{FileType, Node};
 
 use crate::error::{Cause, Error};
+use crate::text::Count;
 
 /// A token that cancels the verbs that were started with it. Clones are the same token.
 ///
@@ -81,6 +82,27 @@ pub enum What {
 }
 
 impl What {
+    /// A count of it with its noun: `2 directories`.
+    #[must_use]
+    pub fn counted(self, count: u64) -> String {
+        let one = match self {
+            Self::File => "file",
+            Self::Directory if count == 1 => "directory",
+            Self::Directory => return format!("{count} directories"),
+            Self::Symlink => "symbolic link",
+            Self::HardLink => "hard link",
+            Self::Special => "special file",
+            Self::Name => "name",
+            Self::Owner => "owner",
+            Self::Xattr => "extended attribute",
+            Self::Acl => "ACL",
+            Self::Mode => "mode",
+            Self::Times if count == 1 => return "the times of 1 file".to_owned(),
+            Self::Times => return format!("the times of {count} files"),
+        };
+        Count(count, one).to_string()
+    }
+
     /// The kind of a node.
     pub(crate) fn of(node: &Node) -> Self {
         match node.file_type() {
@@ -238,6 +260,17 @@ pub enum Warning {
     /// A dataset that cannot be read is omitted from a list.
     #[error("{0}")]
     Unreadable(Cause),
+    /// Properties of a dataset cannot be read, and are omitted.
+    #[error("{dataset}: {source}")]
+    UnreadableProperties {
+        /// The dataset.
+        dataset: String,
+        /// The reason.
+        source: Box<Error>,
+    },
+    /// A name does not exist or is of another type, and is omitted.
+    #[error("{0}")]
+    Omitted(Box<Error>),
 }
 
 /// What is reported of zeros after a stream.

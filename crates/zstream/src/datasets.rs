@@ -2,25 +2,38 @@
 //! [`PoolPlace::change`](crate::PoolPlace::change). After an error the transaction group must be dropped; the pool is
 //! then unchanged.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use zstream_dsl::OpenMos;
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::error::{Error as DatasetError, Result as DatasetResult};
-use zstream_dsl::prop::parse::Parsed;
-use zstream_dsl::prop::table::Types;
+use zstream_dsl::prop::{Parsed, Types};
 use zstream_dsl::write::{Reach, Setting, Tx, WritablePool};
 use zstream_format::errno::Errno;
 use zstream_zpl::settings::unlinked;
 
 use crate::create::{create_parents, resize_volume};
 use crate::error::{Error, Request, Result};
-use crate::place::Keys;
 use crate::place::keys::unlock_to_write;
+use crate::place::{Keys, OpenPool};
 
 /// The error of a change that the pool refuses.
 fn cannot(action: impl Display) -> impl Fn(DatasetError) -> Error {
     move |source| Error::Change { action: action.to_string(), source: source.into() }
+}
+
+/// Checks that no property is given twice by the same name, as `zfs` does: `PROPERTY=VALUE` or `PROPERTY`.
+///
+/// # Errors
+/// [`Request::Repeated`]
+pub fn check_once<S: AsRef<str>>(assignments: &[S]) -> Result<(), Request> {
+    let mut seen = HashSet::new();
+    let names = assignments.iter().map(|text| text.as_ref().split('=').next().unwrap_or_default());
+    match names.into_iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Request::Repeated(name.to_owned())),
+        None => Ok(()),
+    }
 }
 
 /// Options of [`snapshot_with`].
@@ -119,6 +132,44 @@ pub fn release(pool: &mut WritablePool, tag: &str, names: &[String], recursive: 
     let held = if recursive { below(pool, names, has)? } else { Vec::new() };
     let names = if held.is_empty() { names.to_vec() } else { held };
     pool.tx().release(tag, &names).map_err(cannot("release"))
+}
+
+/// A hold of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Held {
+    /// The snapshot.
+    pub snapshot: String,
+    /// The tag of the hold.
+    pub tag: String,
+    /// The time of its creation, in seconds since 1970.
+    pub time: u64,
+}
+
+/// The holds of snapshots; with `recursive` also those of the snapshots of the same name in all descendants.
+///
+/// # Errors
+/// A name is not that of a snapshot, or does not exist; the pool cannot be read.
+pub fn holds<S: AsRef<str>>(open: &OpenPool, names: &[S], recursive: bool) -> Result<Vec<Held>> {
+    let mut all = Vec::new();
+    let mut add = |snapshot: &Dataset| -> DatasetResult<()> {
+        all.extend(snapshot.holds()?.into_iter().map(|hold| Held {
+            snapshot: snapshot.name().to_owned(),
+            tag: hold.tag,
+            time: hold.time,
+        }));
+        Ok(())
+    };
+    for name in names.iter().map(AsRef::as_ref) {
+        let snapshot = open.dsl.dataset(name)?;
+        let short = snapshot.snapshot_name().ok_or_else(|| Request::NotASnapshot(name.to_owned()))?;
+        if recursive {
+            snapshot.dir().walk(&mut |dir| dir.head()?.snapshot(short)?.as_ref().map_or(Ok(()), &mut add))?;
+        } else {
+            add(&snapshot)?;
+        }
+    }
+    Ok(all)
 }
 
 /// The result of [`destroy`].
@@ -228,7 +279,21 @@ pub fn rename_snapshot(pool: &mut WritablePool, old: &str, new: &str, recursive:
     renamed.map_err(cannot(format_args!("rename '{old}' to '{new}'")))
 }
 
-/// Creates a bookmark of a snapshot, or copies a bookmark.
+/// The full names of the source of a bookmark and of the bookmark: either may be only `@name` or `#name`, in the dataset
+/// that the other one names.
+#[must_use]
+pub fn bookmark_names(source: &str, bookmark: &str) -> (String, String) {
+    fn dataset(name: &str) -> &str {
+        name.split(['@', '#']).next().unwrap_or_default()
+    }
+    let full = |name: &str, other: &str| match dataset(name) {
+        "" => format!("{}{name}", dataset(other)),
+        _ => name.to_owned(),
+    };
+    (full(source, bookmark), full(bookmark, source))
+}
+
+/// Creates a bookmark of a snapshot, or copies a bookmark; see also [`bookmark_names`].
 ///
 /// # Errors
 /// The source does not exist; the name is in use.
@@ -237,11 +302,24 @@ pub fn bookmark(pool: &mut WritablePool, source: &str, bookmark: &str) -> Result
 }
 
 /// Creates a redaction bookmark of a snapshot: a send redacted by it omits the blocks that no redaction snapshot
-/// contains.
+/// contains. If the dataset is encrypted and locked, `keys` provides its key, which its clones share.
 ///
 /// # Errors
-/// A redaction snapshot is not a snapshot of a clone of the snapshot; the name is in use.
-pub fn redact(pool: &mut WritablePool, snapshot: &str, bookmark: &str, redaction: &[String]) -> Result<()> {
+/// A redaction snapshot is not a snapshot of a clone of the snapshot; the name is in use; the key is not available.
+pub fn redact(
+    pool: &mut WritablePool,
+    snapshot: &str,
+    bookmark: &str,
+    redaction: &[String],
+    keys: &dyn Keys,
+) -> Result<()> {
+    let head = pool.dsl().head(snapshot.split('@').next().unwrap_or_default()).map(|head| head.object());
+    match head {
+        Ok(head) => unlock_to_write(pool, head, keys)?,
+        // The change itself reports what does not exist.
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
+    }
     pool.tx()
         .redact(snapshot, bookmark, redaction, unlinked)
         .map_err(cannot(format_args!("redact '{snapshot}'")))
@@ -301,4 +379,29 @@ pub fn inherit(
     }
     let mut tx = pool.tx();
     all.into_iter().try_for_each(|dataset| tx.inherit(dataset, property, received)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_is_given_once() {
+        assert_eq!(check_once(&["a=1", "b=1", "a:x=1", "c"]), Ok(()));
+        assert_eq!(check_once(&["a=1", "b", "b=2"]), Err(Request::Repeated("b".to_owned())));
+    }
+
+    #[test]
+    fn one_name_of_a_bookmark_completes_the_other() {
+        for (source, bookmark, full) in [
+            ("p/a@s", "#b", ("p/a@s", "p/a#b")),
+            ("@s", "p/a#b", ("p/a@s", "p/a#b")),
+            ("#c", "p/a#b", ("p/a#c", "p/a#b")),
+            ("p/a@s", "p/b#b", ("p/a@s", "p/b#b")),
+            ("@s", "#b", ("@s", "#b")),
+        ] {
+            let (a, b) = bookmark_names(source, bookmark);
+            assert_eq!((a.as_str(), b.as_str()), full, "{source} {bookmark}");
+        }
+    }
 }

@@ -5,12 +5,23 @@ pub mod check;
 mod control;
 pub mod create;
 mod datasets;
+pub mod describe;
+pub mod dump;
+pub mod edits;
 mod error;
 pub mod extract;
+mod files;
+pub mod info;
+#[cfg(feature = "json")]
+pub mod json;
+pub mod keys;
 pub mod list;
+#[cfg(all(unix, feature = "mapped"))]
+pub mod mapped;
 mod pipe;
 mod place;
 pub mod pools;
+pub mod progress;
 mod put;
 mod receive;
 mod replicate;
@@ -20,19 +31,21 @@ mod verify;
 
 pub use control::{Cancel, Control, Event, Warning, padding_note};
 pub use datasets::{
-    Destroyed, SnapshotOptions, bookmark, clone_snapshot, destroy, hold, inherit, promote, redact, release,
-    rename, rename_snapshot, roll_back, set, snapshot, snapshot_with,
+    Destroyed, Held, SnapshotOptions, bookmark, bookmark_names, check_once, clone_snapshot, destroy, hold,
+    holds, inherit, promote, redact, release, rename, rename_snapshot, roll_back, set, snapshot,
+    snapshot_with,
 };
 pub use error::{Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
+pub use files::{ListOptions, Listed, list_files};
 pub use place::keys::{load_key, unlock, unlock_to_write};
 pub use place::pool::unsearched;
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenPool, PoolPlace, Secret, Source, StreamPlace};
-pub use put::{Input, Put, PutOptions};
+pub use put::{Input, Put, PutOptions, split_target};
 pub use receive::{ReceiveRequest, Received, Receiver, abort_receive};
 pub use replicate::{Replicated, Replication};
 pub use send::Sender;
-pub use verify::{VerifyingWriter, verify};
+pub use verify::{VerifyingWriter, advice, verify};
 pub use zstream_format::errno::Errno;
 pub use zstream_send::request::Request as SendRequest;
 

@@ -2,23 +2,23 @@
 
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::mos::features::FEATURES;
-use zstream_dmu::mos::{Feature, FeatureState, Features};
+use zstream_dmu::mos::FEATURES;
+use zstream_dmu::mos::{Feature, Features};
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::pool::directory_object;
-use zstream_dmu::pool::maintained::check_can_enable;
-use zstream_dmu::pool::properties::{PoolChange, STORED, upgrade_features};
-use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, directory_object, upgrade_features};
+use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::zap::Zap;
-use zstream_dsl::prop::value::{Source, Value};
+use zstream_dsl::prop::{Source, Value, nice_number};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 
+use crate::describe::state_name;
 use crate::error::{Cause, Error, Result};
 use crate::place::OpenPool;
 
 /// A property of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolProperty {
     /// Its name.
     pub name: String,
@@ -28,6 +28,22 @@ pub struct PoolProperty {
     pub is_percent: bool,
     /// The source of its value.
     pub source: Source,
+}
+
+impl PoolProperty {
+    /// Its value as text, exact or human-readable; `-` if there is none.
+    #[must_use]
+    pub fn show(&self, literal: bool) -> String {
+        match &self.value {
+            None => "-".to_owned(),
+            Some(Value::Number(number)) if self.name != "guid" && !self.is_percent && !literal => {
+                nice_number(*number)
+            }
+            Some(value) if self.is_percent && !literal => value.literal(None) + "%",
+            Some(value @ Value::Ratio(_)) if !literal => value.pretty(None),
+            Some(value) => value.literal(None),
+        }
+    }
 }
 
 /// The native properties, in the order of `zpool get all`, with the value that they have by default: none for those that nobody
@@ -174,11 +190,7 @@ fn text(name: String, value: String) -> PoolProperty {
 }
 
 fn feature(open: &OpenPool, feature: &Feature) -> PoolProperty {
-    let state = match open.pool.features().state(feature.guid) {
-        FeatureState::Active(_) => "active",
-        FeatureState::Enabled => "enabled",
-        FeatureState::Disabled => "disabled",
-    };
+    let state = state_name(&open.pool.features().state(feature.guid));
     text(format!("feature@{}", feature.name), state.to_owned())
 }
 
@@ -298,4 +310,25 @@ pub fn upgrade_pool(pool: &mut WritablePool) -> Result<Vec<&'static str>> {
         pool.change_pool(&PoolChange::Enable(feature))?;
     }
     Ok(missing.iter().map(|feature| feature.name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_zpool_shows_them() {
+        let property = |name: &str, value, is_percent| PoolProperty {
+            name: name.to_owned(),
+            value,
+            is_percent,
+            source: Source::None,
+        };
+        let size = property("size", Some(Value::Number(1 << 20)), false);
+        assert_eq!((size.show(false), size.show(true)), ("1M".to_owned(), "1048576".to_owned()));
+        let capacity = property("capacity", Some(Value::Number(42)), true);
+        assert_eq!((capacity.show(false), capacity.show(true)), ("42%".to_owned(), "42".to_owned()));
+        assert_eq!(property("guid", Some(Value::Number(1 << 20)), false).show(false), "1048576");
+        assert_eq!(property("expandsize", None, false).show(false), "-");
+    }
 }

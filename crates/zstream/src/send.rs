@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
 
 use zstream_format::token::ResumeToken;
-use zstream_send::job::{Job, Step};
-use zstream_send::plan::{Form, Options};
+use zstream_send::job::{Sending, Step};
+use zstream_send::plan::{Options, StreamForm};
 use zstream_send::request::{Request, resume};
 use zstream_send::{Progress, Sent};
 
@@ -30,9 +30,10 @@ use crate::place::{Keys, OpenPool};
 /// # }
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Sender<'a> {
     open: &'a OpenPool,
-    job: Job,
+    job: Sending,
     /// Options for reading and queueing blocks.
     pub options: Options,
 }
@@ -51,7 +52,7 @@ impl<'a> Sender<'a> {
     ///
     /// # Errors
     /// The snapshot of the token is not in the pool, or cannot be sent in the form that the token requires.
-    pub fn resume(open: &'a OpenPool, token: &ResumeToken, form: Form) -> Result<Self> {
+    pub fn resume(open: &'a OpenPool, token: &ResumeToken, form: StreamForm) -> Result<Self> {
         Ok(Self { open, job: resume(token, form, &open.dsl)?, options: Options::default() })
     }
 
@@ -85,8 +86,8 @@ impl<'a> Sender<'a> {
     /// # Errors
     /// The pool cannot be read.
     pub fn estimate(&self) -> Result<Vec<u64>> {
-        let features = self.open.pool.features();
-        let estimate = |step: &Step| step.estimate(features, self.options, &Progress::default());
+        let pool = self.open.source();
+        let estimate = |step: &Step| step.estimate(pool, self.options, &Progress::default());
         Ok(self.job.steps.iter().map(estimate).collect::<Result<_, _>>()?)
     }
 
@@ -95,8 +96,8 @@ impl<'a> Sender<'a> {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn measure(&self) -> Result<Vec<u64>> {
-        let features = self.open.pool.features();
-        let measure = |step: &Step| step.measure(features, self.options, &Progress::default());
+        let pool = self.open.source();
+        let measure = |step: &Step| step.measure(pool, self.options, &Progress::default());
         Ok(self.job.steps.iter().map(measure).collect::<Result<_, _>>()?)
     }
 
@@ -124,7 +125,7 @@ impl<'a> Sender<'a> {
         progress: &Progress,
         begun: &mut dyn FnMut(&Step),
     ) -> Result<Sent> {
-        Ok(self.job.send(out, self.open.pool.features(), self.options, progress, begun)?)
+        Ok(self.job.send(out, self.open.source(), self.options, progress, begun)?)
     }
 }
 

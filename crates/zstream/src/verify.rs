@@ -8,6 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use zstream_format::stream::Fault;
 use zstream_format::stream::parallel::ReadAt;
 use zstream_format::verify::{Options, Verdict, verify_at};
 
@@ -53,6 +54,25 @@ pub fn verify(path: &Path, options: Options, control: &mut Control<'_>) -> Resul
     })?;
     control.cancel().check()?;
     Ok(verdict)
+}
+
+/// The likely cause of the fault of a stream, or what to do about it, if something is known.
+#[must_use]
+pub fn advice(verdict: &Verdict) -> Option<&'static str> {
+    let error = verdict.error.as_ref()?;
+    match error.fault() {
+        _ if verdict.may_be_saved_partial() => Some(
+            "its records belong to another dataset than its BEGIN: this is a partial receive saved with \
+             zfs send -S; receive it with zfs receive -s, then resume",
+        ),
+        Fault::NoEnd => Some(
+            "it ends after a complete record: cut short, or a partial receive saved with zfs send -S, which has no END",
+        ),
+        Fault::Truncated { .. } if verdict.inside.is_some() => {
+            Some("zstream resume-token shows how to resume it")
+        }
+        _ => None,
+    }
 }
 
 /// A file that records how much of it was read, and fails reads after it was cancelled.

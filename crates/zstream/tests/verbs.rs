@@ -15,14 +15,12 @@ use zstream::{
 };
 use zstream_dmu::device::{Memory, OpenDevice as _};
 use zstream_dmu::error::Fault as PoolFault;
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::error::{Fault, Kind};
-use zstream_dsl::prop::parse::parse_assignment;
-use zstream_dsl::prop::table::Types;
+use zstream_dsl::prop::{Types, parse_assignment};
 use zstream_format::errno::Errno;
 use zstream_recv::error::Fault as ReceiveFault;
-use zstream_recv::refusal::Refusal as ReceiveRefusal;
-use zstream_recv::request::Naming;
+use zstream_recv::{Naming, Refusal as ReceiveRefusal};
 
 /// Bytes of the large file: several pieces of all verbs.
 const LARGE_BYTES: usize = 20 << 20;
@@ -485,6 +483,7 @@ fn errors_say_what_was_wrong_without_their_text() {
 
 /// A caller learns which of a dozen things went wrong by matching, and the error number of ZFS for each.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a dozen cases, one after the other")]
 fn a_dozen_failures_are_told_apart_by_matching() {
     let bench = Bench::new();
     let place = bench.filled("tank");

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dsl::error::Fault;
-use zstream_dsl::find::Found;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{Dsl, Named};
 use zstream_format::record::Body;
 use zstream_format::stream::StreamReader;
 use zstream_tests::{golden, pools};
@@ -58,10 +57,10 @@ fn names_lead_there_and_back() {
     let dsl = tank();
     for (name, guid, ..) in listed() {
         match dsl.find(&name).unwrap() {
-            Found::Bookmark(bookmark) => {
+            Named::Bookmark(bookmark) => {
                 assert_eq!((bookmark.name.as_str(), bookmark.guid.0), (&*name, guid))
             }
-            Found::Dataset(dataset) => {
+            Named::Dataset(dataset) => {
                 assert_eq!(dataset.phys().guid.0, guid);
                 assert_eq!(dsl.dataset_by_object(dataset.object()).unwrap().name(), name);
                 if dataset.is_snapshot() {

@@ -3,7 +3,7 @@
 
 use std::thread::ScopedJoinHandle;
 
-use zstream_dmu::device::Loss;
+use zstream_dmu::testing::Loss;
 use zstream_tests::every;
 use zstream_tests::history::{History, POOL, copy_to};
 use zstream_tests::openzfs;

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use zstream_dmu::random::Random;
+use zstream_dmu::Random;
 use zstream_dmu::zap::{Match, NormFlags};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 use zstream_tests::created::new_pool_in;
 use zstream_tests::fuzz::Rng;
+use zstream_zpl::Filesystem;
 use zstream_zpl::create::{NewFilesystem, create_filesystem};
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
 

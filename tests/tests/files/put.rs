@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use zstream_dmu::Random;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::random::Random;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 use zstream_tests::created::{files, new_pool_in};
 use zstream_zpl::create::{NewFilesystem, create_filesystem};
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::walk::Visit;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
+use zstream_zpl::{Filesystem, Visit};
 
 const NOW: Time = Time { seconds: 1_800_000_000, nanoseconds: 7 };
 
@@ -78,6 +77,7 @@ fn zdb(dir: &Path, options: &[&str], name: &str) -> String {
 }
 
 /// Everything that a filesystem can hold, over two transaction groups; some of it is taken away again.
+#[expect(clippy::too_many_lines, reason = "a table: one file of each kind")]
 fn fill(dir: &Path) -> Vec<(ObjectId, Vec<u8>)> {
     let (mut pool, first) = WritablePool::create(new_pool_in(dir, "demo", "a", 12), Some(7)).expect("a pool");
     let mut set = pool.create_set(first.root, ObjsetType::ZFS).expect("an object set");

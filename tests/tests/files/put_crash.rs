@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use zstream_dmu::device::Loss;
 use zstream_dmu::ids::Txg;
+use zstream_dmu::testing::Loss;
 use zstream_tests::golden::copy;
 use zstream_tests::history::copy_to;
 use zstream_tests::rng::Rng;

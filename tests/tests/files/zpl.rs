@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use zstream_dmu::error::Fault;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_tests::{golden, manifest, pools};
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::FileType;
-use zstream_zpl::volume;
+use zstream_zpl::{Filesystem, volume};
 
 const POOLS: [&str; 5] = ["tank", "pmirror", "praidz1", "praidz2", "praidz3"];
 

@@ -6,24 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use zstream_dmu::RangeSet;
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::Bookmark;
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::vdev::LEAF_DATA_START;
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::lines::Lines;
-use zstream_dsl::pool::Dsl;
-use zstream_dsl::scrub::{self, Part};
+use zstream_dsl::Dsl;
+use zstream_dsl::scrub::{self, Lines, Part};
 use zstream_format::object_type::ObjsetType;
 use zstream_tests::golden::{self, Outcome};
 use zstream_tests::pools::{self, PASSPHRASE};
 use zstream_tests::program::zstream;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::{FileType, Node};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, Visit};
 
 const POOLS: [&str; 5] = ["tank", "pmirror", "praidz1", "praidz2", "praidz3"];
 

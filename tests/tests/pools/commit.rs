@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use zstream_dmu::RangeSet;
 use zstream_dmu::blkptr::{BlockPointer, Dva, NormalBlock};
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::device::{Device, FaultyDevice, Loss, Plan, Recorder};
+use zstream_dmu::device::Device;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::range_set::RangeSet;
 use zstream_dmu::space::Reserve;
+use zstream_dmu::testing::{FailingCalls, FaultyDevice, Loss, Recorder};
 use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::{AllocationClass, Space};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
@@ -166,7 +167,8 @@ fn a_crash_leaves_the_last_transaction_group_or_the_next() {
 #[test]
 fn a_failing_device_loses_no_transaction_group() {
     for name in ["praidz1", "pmirror"] {
-        let counted = Arc::new(FaultyDevice::new(Arc::clone(&overlays(name)[0].1), Plan::Once(u64::MAX)));
+        let counted =
+            Arc::new(FaultyDevice::new(Arc::clone(&overlays(name)[0].1), FailingCalls::Once(u64::MAX)));
         let mut devices = overlays(name);
         devices[0].1 = Arc::clone(&counted) as _;
         let mut pool = Written::open(devices).expect("a pool to write to");
@@ -176,7 +178,7 @@ fn a_failing_device_loses_no_transaction_group() {
         let (first, last) = (pool.last.txg.0 - 1, counted.calls());
         let zap = pool.root_properties().expect("the root");
         let mut failed = 0;
-        for plan in (opened..last).flat_map(|call| [Plan::Once(call), Plan::From(call)]) {
+        for plan in (opened..last).flat_map(|call| [FailingCalls::Once(call), FailingCalls::From(call)]) {
             let whole = overlays(name);
             let mut devices = whole.clone();
             devices[0].1 = Arc::new(FaultyDevice::new(Arc::clone(&whole[0].1), plan));

@@ -5,15 +5,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Loss, MemoryDevice, Plan, Recorder};
-use zstream_dmu::host::Host;
+use zstream_dmu::device::{Device, FileDevice, MemoryDevice};
 use zstream_dmu::pool::history::{self, Event};
-use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::vdev::VdevState;
-use zstream_dmu::vdev::config::PoolState;
+use zstream_dmu::pool::{OpenOptions, Pool, WriteOptions};
+use zstream_dmu::testing::{FailingCalls, FaultyDevice, Loss, Recorder};
 use zstream_dmu::vdev::label::Labels;
+use zstream_dmu::vdev::{PoolState, VdevState};
+use zstream_dmu::{Host, RangeSet};
 use zstream_dsl::error::Result;
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
@@ -197,7 +195,7 @@ fn a_failing_device_is_an_error_and_harms_nothing() {
             .expect("a pool");
         device.to_vec()
     };
-    let attempt = |plan: Plan| {
+    let attempt = |plan: FailingCalls| {
         let memory: Arc<dyn Device> = Arc::new(MemoryDevice::from(image.clone()));
         let faulty = Arc::new(FaultyDevice::new(Arc::clone(&memory), plan));
         let result = open_writable(&[Arc::clone(&faulty) as _], &write_options()).and_then(|mut pool| {
@@ -206,10 +204,10 @@ fn a_failing_device_is_an_error_and_harms_nothing() {
         });
         (memory, faulty.calls(), result.err())
     };
-    let (_, calls, error) = attempt(Plan::Once(u64::MAX));
+    let (_, calls, error) = attempt(FailingCalls::Once(u64::MAX));
     assert!(error.is_none() && calls > 50, "{calls} calls: {error:?}");
     for call in (0..calls).step_by(5) {
-        let (memory, _, error) = attempt(Plan::From(call));
+        let (memory, _, error) = attempt(FailingCalls::From(call));
         assert!(error.is_some(), "call {call} and those behind it fail");
         let pool = open(&[memory]).unwrap_or_else(|error| panic!("call {call}: {error}"));
         assert!((4..=7).contains(&pool.txg().0), "call {call}: {}", pool.txg());

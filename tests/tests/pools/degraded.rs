@@ -73,7 +73,7 @@ impl Bench {
     fn assert_files(&self, files: &[(&str, &[u8])], what: &str) {
         for (name, content) in files {
             let (code, found, error) = self.run(&["cat", "tank/home", name]);
-            assert_eq!((code, error.as_str()), (0, ""), "{what}: {name}");
+            assert!(code == 0 && (error.is_empty() || error.contains("data is reconstructed")), "{what}: {error}");
             assert!(found == *content, "{what}: {name} differs");
         }
     }
@@ -120,9 +120,9 @@ fn what_a_degraded_pool_is_given_is_there_with_its_members_and_without() {
 #[test]
 fn beyond_its_redundancy_a_pool_is_not_written() {
     for (words, first, second, error) in [
-        ("mirror a b", "", "a b", "no pool found"),
+        ("mirror a b", "", "a b", "no pool tank found"),
         ("raidz a b c", "", "a b", "raidz1-0 is missing 2 of 3 members, at most 1 may be missing"),
-        ("mirror a b mirror c d", "", "c d", "vdev mirror-1 is missing"),
+        ("mirror a b mirror c d", "", "c d", "mirror-1 is missing 2 of 2 members"),
         // What is on one member alone must not be lost with it, although all else is there.
         ("mirror a b", "b", "a", "whose vdev mirror-0 has too few members that are up to date"),
         ("raidz a b c", "a", "b", "whose vdev raidz1-0 has too few members that are up to date"),

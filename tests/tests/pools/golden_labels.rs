@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::testing::label_write;
 use zstream_dmu::vdev::label::{self, CONFIG_BYTES, CONFIG_OFFSET, LABELS, Labels, RING_OFFSET, Role};
-use zstream_dmu::vdev::{label_write, uberblock};
+use zstream_dmu::vdev::uberblock;
 use zstream_tests::golden;
 
 fn read(device: &dyn Device, at: u64, len: usize) -> Vec<u8> {

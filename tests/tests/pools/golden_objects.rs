@@ -12,7 +12,7 @@ use zstream_dmu::ids::{BlockId, ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::space::vdev_space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
 use zstream_dmu::traverse::{Floor, Options, Traverse, VisitKind};
 use zstream_format::object_type::ObjectType;
 use zstream_tests::{golden, objects};

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha256};
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::device::{Device, FaultyDevice, FileDevice, Plan};
+use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::error::{Error, Fault};
 use zstream_dmu::ids::{Bookmark, Txg};
 use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::testing::{FailingCalls, FaultyDevice};
 use zstream_dmu::vdev::{DamageCause, VdevState};
 use zstream_dmu::zio::{BadCopy, Observer};
 use zstream_tests::blocks::blocks;
@@ -224,8 +225,8 @@ fn an_older_transaction_group_opens_while_it_is_there() {
     assert_eq!(open(older).expect("the state before the last").txg(), older);
     let error = open(Txg(1 << 40)).expect_err("no such group");
     match error.fault() {
-        Fault::NoSuchTxg { wanted, available } => {
-            assert_eq!((*wanted, &available[..]), (Txg(1 << 40), newest.available_txgs()));
+        Fault::NoSuchTxg { requested, available } => {
+            assert_eq!((*requested, &available[..]), (Txg(1 << 40), newest.available_txgs()));
         }
         other => panic!("{other}"),
     }
@@ -254,7 +255,7 @@ fn an_outdated_copy_of_a_member_is_not_taken_for_it() {
 fn a_member_may_die_at_any_moment() {
     let paths = golden::pool("praidz1");
     let whole = content(&open(&paths));
-    let devices = |plan: Plan| {
+    let devices = |plan: FailingCalls| {
         let file =
             |path: &PathBuf| Arc::new(FileDevice::open(path).expect("a golden image")) as Arc<dyn Device>;
         let mut devices: Vec<_> = paths.iter().map(|path| (path.display().to_string(), file(path))).collect();
@@ -262,13 +263,13 @@ fn a_member_may_die_at_any_moment() {
         devices[2].1 = Arc::clone(&dying) as _;
         (devices, dying)
     };
-    let (healthy, counter) = devices(Plan::Once(u64::MAX));
+    let (healthy, counter) = devices(FailingCalls::Once(u64::MAX));
     content(&Pool::open_devices(healthy, &OpenOptions::default()).expect("a pool"));
     // The first calls read the labels: a device that has none is refused. After that nothing depends on it.
     let calls = counter.calls();
     assert!(calls > 20, "{calls} calls");
     for call in 4..calls {
-        for plan in [Plan::Once(call), Plan::From(call)] {
+        for plan in [FailingCalls::Once(call), FailingCalls::From(call)] {
             let (devices, _) = devices(plan);
             let pool = Pool::open_devices(devices, &OpenOptions::default()).expect("a pool");
             assert!(content(&pool) == whole, "{plan:?}");

@@ -15,7 +15,7 @@ use zstream_dmu::ids::Bookmark;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::vdev::LEAF_DATA_START;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_tests::devices::{Patch, Patched};
 use zstream_tests::errors::Error;
 use zstream_tests::forged::{Original, look_at_datasets, look_at_files};

@@ -7,8 +7,7 @@ use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::ids::Bookmark;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dmu::vdev::VdevState;
-use zstream_dmu::vdev::config::VdevType;
+use zstream_dmu::vdev::{VdevState, VdevType};
 use zstream_tests::blocks::blocks;
 use zstream_tests::golden;
 

@@ -1,7 +1,7 @@
 //! Streams received as clones of a snapshot that is there: increments and full streams.
 
 use zstream_format::errno::Errno;
-use zstream_recv::rules::Target;
+use zstream_recv::Target;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::receiving::{Demo, target};

@@ -11,7 +11,7 @@ use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, ObjectFlags, V
 use zstream_format::ids::{Guid, ObjectId};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::record::{BEGIN_MAGIC, Begin, Body, End, Free, FreeObjects, Header, Object, Write};
-use zstream_recv::engine::{MEMORY_BYTES_BASE, MEMORY_BYTES_MAX, MEMORY_PER_STREAM_BYTE};
+use zstream_recv::{MEMORY_BYTES_BASE, MEMORY_BYTES_MAX, MEMORY_PER_STREAM_BYTE};
 use zstream_tests::edit::Piece;
 use zstream_tests::program;
 use zstream_tests::receiving::Demo;

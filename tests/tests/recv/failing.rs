@@ -6,16 +6,14 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::device::{Device, FaultyDevice, FileDevice, OverlayDevice, Plan};
+use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::pool::PoolWriter;
 use zstream_dmu::pool::scan::examine;
-use zstream_dmu::pool::writer::PoolWriter;
+use zstream_dmu::testing::{FailingCalls, FaultyDevice, OverlayDevice};
 use zstream_dmu::vdev::Member;
 use zstream_dsl::write::WritablePool;
-use zstream_recv::engine::Receiving;
 use zstream_recv::error::Result;
-use zstream_recv::host::{Host, Note};
-use zstream_recv::input::Input;
-use zstream_recv::request::Request;
+use zstream_recv::{Host, Input, Note, Receiving, Request};
 use zstream_tests::created::{open, open_writable, write_options};
 use zstream_tests::every;
 use zstream_tests::golden;
@@ -128,7 +126,7 @@ struct Expected {
 fn fails_everywhere(base: &Arc<dyn Device>, case: &Case, sampled: usize) {
     let tank = Sending::open(&golden::pool("tank"));
     let complete = over(base);
-    let counted = Arc::new(FaultyDevice::new(Arc::clone(&complete), Plan::Once(u64::MAX)));
+    let counted = Arc::new(FaultyDevice::new(Arc::clone(&complete), FailingCalls::Once(u64::MAX)));
     run(&(Arc::clone(&counted) as Arc<dyn Device>), &case.stream, &case.request)
         .unwrap_or_else(|error| panic!("{}: {error}", case.name));
     let calls = counted.calls();
@@ -137,7 +135,7 @@ fn fails_everywhere(base: &Arc<dyn Device>, case: &Case, sampled: usize) {
     let (mut failed, mut kept) = (0, 0);
     // The steps are coprime to what a transaction group does again and again.
     for call in (0..calls).step_by(every::step(sampled)) {
-        for plan in [Plan::Once(call), Plan::From(call)] {
+        for plan in [FailingCalls::Once(call), FailingCalls::From(call)] {
             let what = format!("{}: {plan:?} of {calls}", case.name);
             let device = over(base);
             let faulty = Arc::new(FaultyDevice::new(Arc::clone(&device), plan));
@@ -145,7 +143,7 @@ fn fails_everywhere(base: &Arc<dyn Device>, case: &Case, sampled: usize) {
             assert_eq!(Arc::strong_count(&faulty), 1, "{what}: somebody holds the device");
             failed += usize::from(result.is_err());
             // A single failure is cleaned up after at once, a dead device by the next program that opens the pool.
-            if plan == Plan::From(call) {
+            if plan == FailingCalls::From(call) {
                 open_and_leave(&device);
             }
             kept += usize::from(after(&device, &expected, case, &result, &what));

@@ -3,7 +3,7 @@
 
 use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
-use zstream_recv::rules::Target;
+use zstream_recv::Target;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::receiving::{Demo, target};

@@ -4,7 +4,7 @@
 use zstream_dsl::dataset::feature::LARGE_BLOCKS;
 use zstream_format::errno::Errno;
 use zstream_format::flags::FeatureFlags;
-use zstream_recv::rules::Target;
+use zstream_recv::Target;
 use zstream_tests::edit::{features, records};
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, target};

@@ -6,7 +6,7 @@ use zstream_format::compress::decompress;
 use zstream_format::flags::{FeatureFlags, WriteFlags};
 use zstream_format::record::{Body, Write};
 use zstream_format::stream::StreamReader;
-use zstream_recv::rules::Target;
+use zstream_recv::Target;
 use zstream_tests::golden;
 use zstream_tests::manifest;
 use zstream_tests::receiving::{Demo, target};

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zstream_dmu::device::{Device, FileDevice, Loss, OverlayDevice, Recorder};
+use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::testing::{Loss, OverlayDevice, Recorder};
 use zstream_format::errno::Errno;
+use zstream_recv::Target;
 use zstream_recv::error::Result;
-use zstream_recv::rules::Target;
 use zstream_tests::created::{open, open_writable, write_options};
 use zstream_tests::lab::Lab;
 use zstream_tests::receiving::{self, check, target};

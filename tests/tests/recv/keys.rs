@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::write::WritablePool;
 use zstream_tests::key_history::{History, RECEIVER};
 use zstream_tests::lab::Lab;

@@ -1,7 +1,7 @@
 //! Objects that are there and records that describe them, in all combinations: what the sender has is what is received.
 
 use zstream_format::nvlist::NvList;
-use zstream_recv::rules::Target;
+use zstream_recv::Target;
 use zstream_tests::edit::{Piece, records};
 use zstream_tests::every;
 use zstream_tests::golden;

@@ -2,15 +2,13 @@
 //! sender. What is there afterwards is what was sent, which a raw send of it shows to the bit.
 
 use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
-use zstream_dsl::keys::CryptoKey;
+use zstream_dsl::CryptoKey;
 use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::edit::byteswap::byteswap;
 use zstream_format::errno::Errno;
 use zstream_format::record::Body;
-use zstream_recv::engine::Receiving;
-use zstream_recv::input::Input;
-use zstream_recv::rules::{Encryption, OwnKey, Target};
+use zstream_recv::{Encryption, Input, OwnKey, Receiving, Target};
 use zstream_tests::edit::records;
 use zstream_tests::golden;
 use zstream_tests::manifest;

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::record::{Begin, Body, Header};
-use zstream_recv::rules::{Encryption, Target};
+use zstream_recv::{Encryption, Target};
 use zstream_tests::change;
 use zstream_tests::edit::records;
 use zstream_tests::golden;

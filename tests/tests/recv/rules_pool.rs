@@ -1,16 +1,15 @@
 //! The rules that a pool makes for what it receives: its features, limits, quotas and reservations. A stream that breaks one
 //! is refused with the errno of OpenZFS, and the pool is as it was.
 
-use zstream_dmu::pool::maintained::FeatureSet;
+use zstream_dmu::pool::FeatureSet;
 use zstream_dmu::zap::Value;
 use zstream_dsl::write::{Filling, ReceivedSnapshot, Setting, WritablePool};
 use zstream_format::errno::Errno;
 use zstream_format::flags::FeatureFlags;
 use zstream_format::ids::Guid;
 use zstream_format::record::Body;
-use zstream_recv::engine::Assignment;
 use zstream_recv::error::Error;
-use zstream_recv::rules::{Encryption, Target};
+use zstream_recv::{Assignment, Encryption, Target};
 use zstream_tests::change;
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, target};
@@ -117,7 +116,7 @@ fn limits_on_snapshots_and_filesystems() {
     demo.receive(&increment[..cut], &to, &[]).expect_err("it is cut off");
     assert_eq!(count(demo, "demo/top", "filesystem"), 2, "with the hidden clone");
     assert_eq!(count(demo, "demo/top/fs", "filesystem"), 1);
-    demo.change(|pool| zstream_recv::engine::Receiving::new(pool).discard("demo/top/fs").unwrap());
+    demo.change(|pool| zstream_recv::Receiving::new(pool).discard("demo/top/fs").unwrap());
     assert_eq!((count(demo, "demo/top", "filesystem"), count(demo, "demo/top", "snapshot")), (1, 2));
 
     set(demo, "demo/top", "snapshot_limit", 2);

@@ -1,6 +1,7 @@
 //! The rules of what a raw stream says of its keys: one that breaks just this one is refused with the errno of OpenZFS, and the
 //! pool is as it was.
 
+use zstream_dsl::testing::remove_entry;
 use zstream_format::errno::Errno;
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, target};
@@ -128,7 +129,7 @@ fn of_an_increment_onto_what_has_no_iv_set() {
     demo.receive(&golden::stream(FULL), &target("demo/e@s"), &[]).unwrap();
     demo.change(|pool| {
         let snapshot = pool.dsl().dataset("demo/e@s").unwrap().object();
-        assert!(pool.tx().remove_entry(snapshot, "com.datto:ivset_guid").unwrap());
+        assert!(remove_entry(&mut pool.tx(), snapshot, "com.datto:ivset_guid").unwrap());
         pool.commit().unwrap();
     });
     let bench = Bench::over(demo);

@@ -13,7 +13,7 @@ use zstream_format::record::{
     Body, End, Free, FreeObjects, Header, Object, ObjectRange, Redact, TO_OBJECT_END, Write, WriteByref,
     WriteEmbedded,
 };
-use zstream_recv::rules::Target;
+use zstream_recv::Target;
 use zstream_tests::change;
 use zstream_tests::edit::{Piece, rechained, records};
 use zstream_tests::golden;

@@ -3,13 +3,14 @@
 
 use std::sync::LazyLock;
 
-use zstream_dsl::phys::DatasetFlags;
+use zstream_dsl::dataset::DatasetFlags;
+use zstream_dsl::testing::change_dataset;
 use zstream_format::errno::Errno;
 use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::ids::Guid;
+use zstream_recv::Target;
 use zstream_recv::error::Error;
-use zstream_recv::rules::Target;
-use zstream_send::plan::Plan;
+use zstream_send::plan::StreamPlan;
 use zstream_tests::change;
 use zstream_tests::golden;
 use zstream_tests::receiving::{Demo, target};
@@ -58,7 +59,7 @@ impl Trial {
     }
 
     /// The plan of what is missing.
-    fn plan(&self, to: &str) -> Plan {
+    fn plan(&self, to: &str) -> StreamPlan {
         plan(&self.tank, self.bench.demo(), to)
     }
 
@@ -77,7 +78,7 @@ impl Trial {
 }
 
 /// The plan of what a receive into `to` that was cut off misses.
-fn plan(tank: &Sending, demo: &Demo, to: &str) -> Plan {
+fn plan(tank: &Sending, demo: &Demo, to: &str) -> StreamPlan {
     let (dataset, _) = to.split_once('@').unwrap();
     let token = demo.reading().dsl.dataset(dataset).unwrap().resume_token().unwrap().expect("a token");
     let (words, ..) = CUT.iter().find(|(.., other)| *other == to).expect("it was cut off");
@@ -157,9 +158,9 @@ fn a_dataset_with_a_snapshot_of_its_own() {
         let names = ["demo/full@own".to_owned()];
         let error = tx.snapshot(&names).expect_err("it is not whole");
         assert_eq!(Error::from(error).errno(), EBUSY);
-        tx.change_dataset(head, |phys| phys.flags.remove(DatasetFlags::INCONSISTENT)).unwrap();
+        change_dataset(&mut tx, head, |phys| phys.flags.remove(DatasetFlags::INCONSISTENT)).unwrap();
         tx.snapshot(&names).unwrap();
-        tx.change_dataset(head, |phys| phys.flags.insert(DatasetFlags::INCONSISTENT)).unwrap();
+        change_dataset(&mut tx, head, |phys| phys.flags.insert(DatasetFlags::INCONSISTENT)).unwrap();
     });
     let bench = Bench::over(demo);
     for to in [to, target("demo/full@a")] {

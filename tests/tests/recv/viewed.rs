@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use zstream_dmu::device::{Device, MemoryDevice, OverlayDevice};
+use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
+use zstream_dmu::testing::OverlayDevice;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::Checksum;
 use zstream_format::compress::{compress, compress_for_stream};

@@ -150,7 +150,7 @@ fn the_block_size_of_estimates_can_be_set() {
     let job = Request::new("tank/fs@a").resolve(&tank.dsl, &mut |_| {}).unwrap();
     let estimate = |bytes: Option<u64>| {
         let options = Options { estimate_record_bytes: bytes.and_then(NonZero::new), ..Options::default() };
-        job.steps[0].estimate(tank.pool.features(), options, &Progress::default()).unwrap()
+        job.steps[0].estimate(tank.source(), options, &Progress::default()).unwrap()
     };
     let uncompressed = job.steps[0].dataset.phys().uncompressed_bytes;
     assert_eq!(estimate(None), estimate(Some(128 << 10)));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use zstream_dsl::dataset::Dir;
 use zstream_send::error::Fault;
-use zstream_send::plan::{Plan, Source};
+use zstream_send::plan::{Source, StreamPlan};
 use zstream_send::{Progress, send};
 use zstream_tests::compare::Comparison;
 use zstream_tests::sending::Sending;
@@ -47,9 +47,9 @@ fn zdb(dir: &Path, pool: &str, objset: u64, flags: &str) -> Vec<u8> {
 }
 
 /// A plan for what `zdb -B` does.
-fn plan(sending: &Sending, name: &str, flags: &str) -> Plan {
+fn plan(sending: &Sending, name: &str, flags: &str) -> StreamPlan {
     let dataset = sending.dsl.dataset(name).unwrap();
-    let mut plan = Plan::new(Source::open(&dataset, sending.pool.features(), flags.contains('w')).unwrap());
+    let mut plan = StreamPlan::new(Source::open(&dataset, sending.source(), flags.contains('w')).unwrap());
     plan.form.large_blocks = flags.contains('L');
     plan.form.embedded = flags.contains('e');
     plan.form.compressed = flags.contains('c');

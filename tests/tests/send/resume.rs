@@ -4,9 +4,10 @@
 //! What the real `zfs send -t` gives for tokens of partial receives is in `send.rs` and `packages.rs`.
 
 use zstream_format::edit::resume::{Next, find, join};
-use zstream_send::plan::{Form, Options};
+use zstream_send::Progress;
+use zstream_send::job;
+use zstream_send::plan::{Options, StreamForm};
 use zstream_send::request::{Request, resume};
-use zstream_send::{Progress, job::Job};
 use zstream_tests::edit::is_package;
 use zstream_tests::golden;
 use zstream_tests::sending::Sending;
@@ -14,10 +15,9 @@ use zstream_tests::sending::Sending;
 /// Hundredths of a stream at which it is cut.
 const CUTS: [usize; 7] = [3, 13, 29, 47, 66, 85, 98];
 
-fn bytes(sending: &Sending, job: &Job) -> Vec<u8> {
+fn bytes(sending: &Sending, job: &job::Sending) -> Vec<u8> {
     let mut out = Vec::new();
-    job.send(&mut out, sending.pool.features(), Options::default(), &Progress::default(), &mut |_| {})
-        .unwrap();
+    job.send(&mut out, sending.source(), Options::default(), &Progress::default(), &mut |_| {}).unwrap();
     out
 }
 
@@ -30,7 +30,9 @@ fn request(args: &str) -> Request {
             "-L" => request.form.large_blocks = true,
             "-e" => request.form.embedded = true,
             "-c" => request.form.compressed = true,
-            "-w" => request.form = Form { large_blocks: true, embedded: true, compressed: true, raw: true },
+            "-w" => {
+                request.form = StreamForm { large_blocks: true, embedded: true, compressed: true, raw: true }
+            }
             "-i" => request.from = words.next().map(str::to_owned),
             "--redact" => request.redact = words.next().map(str::to_owned),
             name => request.target = name.to_owned(),
@@ -57,7 +59,7 @@ fn cut_streams_go_on() {
         streams += 1;
         for cut in CUTS.map(|part| whole.len() * part / 100) {
             let Next::Resume(point) = find(&whole[..cut]).next else { continue };
-            let job = resume(&point.token, Form::default(), &tank.dsl)
+            let job = resume(&point.token, StreamForm::default(), &tank.dsl)
                 .unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
             let rest = bytes(&tank, &job);
             let mut out = Vec::new();

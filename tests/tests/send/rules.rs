@@ -8,10 +8,9 @@ use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
 use zstream_send::job::From;
-use zstream_send::note::Note;
-use zstream_send::plan::Form;
-use zstream_send::refusal::Refusal;
+use zstream_send::plan::StreamForm;
 use zstream_send::request::{Request, resume};
+use zstream_send::{Note, Refusal};
 use zstream_tests::golden;
 use zstream_tests::sending::Sending;
 
@@ -19,7 +18,7 @@ fn pack() -> Sending {
     Sending::open(&[golden::package_file("pack.img").unwrap()])
 }
 
-fn resolve(pack: &Sending, request: &Request) -> Result<zstream_send::job::Job, Refusal> {
+fn resolve(pack: &Sending, request: &Request) -> Result<zstream_send::job::Sending, Refusal> {
     request.resolve(&pack.dsl, &mut |_| {})
 }
 
@@ -61,7 +60,10 @@ fn broken_rules_have_their_numbers() {
         (redacted("nope", "pack/red@s"), Errno::ENOENT),
         (redacted("book", "pack/red"), Errno::EINVAL),
         (
-            Request { form: Form { raw: true, ..Form::default() }, ..redacted("book", "pack/red@s") },
+            Request {
+                form: StreamForm { raw: true, ..StreamForm::default() },
+                ..redacted("book", "pack/red@s")
+            },
             Errno::EINVAL,
         ),
         (Request { replicate: true, ..redacted("book", "pack/red@s") }, Errno::EINVAL),
@@ -101,12 +103,10 @@ fn a_snapshot_is_sent_from_its_own_redaction_bookmark() {
 fn locked_datasets_are_refused_by_their_plan() {
     let pack = pack();
     let job = resolve(&pack, &Request::new("pack/enc@1")).unwrap();
-    let refusal = job.steps[0].plan(pack.pool.features(), Default::default()).map(|_| ()).unwrap_err();
+    let refusal = job.steps[0].plan(pack.source(), Default::default()).map(|_| ()).unwrap_err();
     assert_eq!(refusal.errno(), Errno::EACCES);
     assert!(job.steps[0].needs_key().unwrap());
-    assert!(
-        job.steps[0].estimate(pack.pool.features(), Default::default(), &Default::default()).unwrap() > 0
-    );
+    assert!(job.steps[0].estimate(pack.source(), Default::default(), &Default::default()).unwrap() > 0);
 }
 
 /// Directories above 128 KiB travel in streams of large blocks only.
@@ -117,19 +117,19 @@ fn large_micro_zaps_need_large_blocks() {
         let job = resolve(&pack, &Request { form, ..Request::new("pack/big@s") }).unwrap();
         let sent = job.send(
             &mut std::io::sink(),
-            pack.pool.features(),
+            pack.source(),
             Default::default(),
             &Default::default(),
             &mut |_| {},
         );
         sent.err().map(|refusal| refusal.errno())
     };
-    assert_eq!(refused(Form::default()), Some(Errno::ZFS_ERR_STREAM_LARGE_MICROZAP));
+    assert_eq!(refused(StreamForm::default()), Some(Errno::ZFS_ERR_STREAM_LARGE_MICROZAP));
     assert_eq!(
-        refused(Form { compressed: true, ..Form::default() }),
+        refused(StreamForm { compressed: true, ..StreamForm::default() }),
         Some(Errno::ZFS_ERR_STREAM_LARGE_MICROZAP)
     );
-    assert_eq!(refused(Form { large_blocks: true, ..Form::default() }), None);
+    assert_eq!(refused(StreamForm { large_blocks: true, ..StreamForm::default() }), None);
 }
 
 /// Tokens of what is gone, or is something else by now.
@@ -141,7 +141,8 @@ fn tokens_are_of_what_is_still_there() {
         let line = tokens.lines().find(|line| line.starts_with(&format!("pack/part/{name} "))).unwrap();
         ResumeToken::parse(line.split_once(' ').unwrap().1).unwrap()
     };
-    let refusal = |token: &ResumeToken| resume(token, Form::default(), &pack.dsl).map(|_| ()).unwrap_err();
+    let refusal =
+        |token: &ResumeToken| resume(token, StreamForm::default(), &pack.dsl).map(|_| ()).unwrap_err();
     assert!(matches!(refusal(&token("gone")), Refusal::TokenSnapshotGone { .. }));
     assert!(matches!(refusal(&token("same")), Refusal::TokenSnapshotChanged { .. }));
     let mut other = token("incr");
@@ -192,10 +193,10 @@ fn what_cannot_be_read_is_not_told_as_missing() {
     let token = ResumeToken::parse(line.split_once(' ').unwrap().1).unwrap();
     let bookmark = incremental("#b1", "pack/top@2");
     let all = Request { replicate: true, ..Request::new("pack/top@3") };
-    type Resolve<'a> = &'a dyn Fn(&Sending) -> Result<zstream_send::job::Job, Refusal>;
+    type Resolve<'a> = &'a dyn Fn(&Sending) -> Result<zstream_send::job::Sending, Refusal>;
     let cases: [(&str, Resolve<'_>); 4] = [
         ("bookmark", &|pack| resolve(pack, &bookmark)),
-        ("token", &|pack| resume(&token, Form::default(), &pack.dsl)),
+        ("token", &|pack| resume(&token, StreamForm::default(), &pack.dsl)),
         ("package", &|pack| resolve(pack, &all)),
         ("redacted", &|pack| resolve(pack, &redacted("book", "pack/red@s"))),
     ];

@@ -158,6 +158,7 @@ macro_rules! body {
 
 /// What OpenZFS's receiver was seen to refuse, one rule each.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table: one stream for each rule")]
 fn rules_of_receivers() {
     type Change = fn(&mut Vec<Piece>);
     let einval: &[(&str, &str, Change)] = &[

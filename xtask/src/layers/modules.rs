@@ -22,18 +22,18 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-dmu",
         "ids blkptr error lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
-         partition host intent_log mos random range_set vdev zio tree zap receive_store objset traverse space tx pool",
+         partition host intent_log mos random range_set vdev zio tree zap receive_store objset traverse space tx pool testing",
     ),
     (
         "zstream-dsl",
         "error phys name redact reader pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
-         resume scrub write",
+         resume scrub write testing",
     ),
     (
         "zstream-zpl",
-        "error content sa create fuid node znode directory fs walk paths volume settings xattr writer",
+        "error master content volume sa create fuid node znode directory fs walk paths settings xattr writer testing",
     ),
-    ("zstream-view", "source index objects raw view open"),
+    ("zstream-view", "source log index entry objects raw view open"),
     (
         "zstream-send",
         "error range form progress output plan begin changes load window encode line estimate merge \
@@ -45,12 +45,12 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "layers text error control pipe place pools list create put extract check datasets receive send verify \
-         replicate",
+        "layers text error control mapped pipe place files dump edits info describe pools list create keys put extract \
+         check progress json datasets receive send verify replicate",
     ),
     (
         "zstream-cli",
-        "started text failure prompt pool change mapped progress input output files datasets json interrupt \
+        "started text failure prompt pool change progress input output files datasets interrupt \
          commands cli",
     ),
     (
@@ -61,7 +61,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "xtask",
         "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fuzz_coverage fuzz interop layers licences packages thorough",
+         check demo fields fuzz_coverage fuzz interop layers licences packages thorough",
     ),
 ];
 

@@ -17,13 +17,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let dataset = |name: &str| name.split(['@', '#']).next().unwrap_or_default().to_owned();
-        let (of_source, of_bookmark) = (dataset(&self.source), dataset(&self.bookmark));
-        let full = |name: &str, own: &str, other: &str| {
-            if own.is_empty() { format!("{other}{name}") } else { name.to_owned() }
-        };
-        let source = full(&self.source, &of_source, &of_bookmark);
-        let bookmark = full(&self.bookmark, &of_bookmark, &of_source);
+        let (source, bookmark) = zstream::bookmark_names(&self.source, &self.bookmark);
         change(options, &source, |pool| Ok(zstream::bookmark(pool, &source, &bookmark)?))
     }
 }
@@ -45,15 +39,7 @@ pub(crate) struct Redact {
 impl Redact {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         change(options, &self.snapshot, |pool| {
-            // The clones have the same key. What does not exist is reported by the verb itself.
-            let dataset = self.snapshot.split('@').next().unwrap_or_default();
-            let head = pool.dsl().head(dataset).map(|head| head.object());
-            match head {
-                Ok(head) => zstream::unlock_to_write(pool, head, options)?,
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            }
-            Ok(zstream::redact(pool, &self.snapshot, &self.bookmark, &self.redaction)?)
+            Ok(zstream::redact(pool, &self.snapshot, &self.bookmark, &self.redaction, options)?)
         })
     }
 }

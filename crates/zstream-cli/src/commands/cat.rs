@@ -5,14 +5,13 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-use zstream::CHUNK_BYTES;
-use zstream_dsl::prop::parse::parse_bytes;
-use zstream_zpl::content::Content;
+use zstream::extract::write_content;
+use zstream_dsl::prop::parse_bytes;
 use zstream_zpl::volume;
 
 use crate::failure::Failure;
 use crate::files;
-use crate::output::{self, Bytes};
+use crate::output;
 use crate::pool::PoolOptions;
 use crate::text::Size;
 
@@ -41,7 +40,7 @@ impl Args {
             }
             let content = volume::content(source.set())?;
             self.check_size(&source.name(), content.size())?;
-            copy(&content, &mut out)?;
+            write_content(&content, &mut out)?;
         } else {
             if paths.is_empty() {
                 return Err(Failure::usage(format_args!("no file of {} given", source.name())));
@@ -52,7 +51,7 @@ impl Args {
                 let named = |error| Failure::new(format_args!("{}: {error}", path.display()));
                 let content = content.map_err(named)?;
                 self.check_size(&path.display(), content.size())?;
-                copy(&content, &mut out)?;
+                write_content(&content, &mut out)?;
             }
         }
         out.flush().map_err(|error| Failure::output(&error))
@@ -79,17 +78,4 @@ impl Args {
 
 fn bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| "expected a number of bytes, like 100M or 2G".to_owned())
-}
-
-fn copy(content: &Content<'_>, out: &mut Bytes) -> Result<(), Failure> {
-    let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
-    let mut at = 0;
-    loop {
-        let length = content.read(at, &mut buffer)?;
-        if length == 0 {
-            return Ok(());
-        }
-        out.write_all(&buffer[..length]).map_err(|error| Failure::output(&error))?;
-        at += length as u64;
-    }
 }

@@ -1,9 +1,9 @@
 //! `zstream clone` and `zstream promote`: writable copies of snapshots, as `zfs` makes them.
 
 use zstream::Keys;
-use zstream_dsl::prop::parse::parse_assignment;
+use zstream_dsl::prop::parse_assignment;
 
-use crate::change::{change, check_once};
+use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        check_once(&self.properties)?;
+        zstream::check_once(&self.properties)?;
         change(options, &self.snapshot, |pool| {
             let properties = self.properties.iter().map(|text| parse_assignment(text));
             let properties = properties.collect::<Result<Vec<_>, _>>()?;

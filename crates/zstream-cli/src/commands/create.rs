@@ -3,7 +3,7 @@
 use zstream::create::NewDataset;
 use zstream_dsl::write::WritablePool;
 
-use crate::change::{change, check_once, try_change};
+use crate::change::{change, try_change};
 use crate::failure::Failure;
 use crate::output::say_columns;
 use crate::pool::PoolOptions;
@@ -46,7 +46,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        check_once(&self.properties)?;
+        zstream::check_once(&self.properties)?;
         let new = self.new_dataset().map_err(Failure::usage)?;
         let make = |pool: &mut WritablePool| Ok(new.create(pool, options)?);
         let made = if self.dry_run {

@@ -1,8 +1,6 @@
 //! `zstream decompress`: decompresses selected blocks of a stream.
 
-use std::str::FromStr;
-
-use zstream_format::algorithm::CompressionType;
+use zstream::edits::{BlockName, EditRequestError};
 use zstream_format::edit::decompress::{Blocks, Outcome, decompress};
 use zstream_format::ids::ObjectId;
 
@@ -27,8 +25,12 @@ impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut blocks = Blocks::new();
         for text in &self.blocks {
-            let block: Block = text.parse()?;
-            blocks.insert((block.object, block.offset), block.kind);
+            let block: BlockName = text.parse().map_err(|error| match error {
+                // As OpenZFS's `zstream` exits.
+                EditRequestError::BlockCompression(_) => Failure::usage(error),
+                error => Failure::new(error),
+            })?;
+            blocks.insert((block.object, block.offset), block.compression);
         }
         let input = Input::open(None)?;
         let output = output::binary()?;
@@ -59,68 +61,6 @@ impl Args {
             ),
             Outcome::Raw => eprintln!("zstream: not decompressed: {place} is a block of a raw stream"),
             _ => eprintln!("zstream: {outcome:?}: {place}"),
-        }
-    }
-}
-
-/// A block named on the command line.
-struct Block {
-    object: ObjectId,
-    offset: u64,
-    kind: CompressionType,
-}
-
-impl FromStr for Block {
-    type Err = Failure;
-
-    /// Exit codes are those of OpenZFS's `zstream`: 1 for an invalid number, 2 for an unknown type.
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let mut words = text.splitn(3, ',');
-        let mut next = |what: &str| {
-            let word = words.next().ok_or_else(|| Failure::new(format_args!("no {what} in `{text}`")))?;
-            number(word)
-                .ok_or_else(|| Failure::new(format_args!("invalid value for {what}: `{word}` in `{text}`")))
-        };
-        let (object, offset) = (ObjectId(next("object")?), next("offset")?);
-        let kind = match words.next() {
-            None => CompressionType::LZ4,
-            // All levels of gzip have one decoder.
-            Some("gzip") => CompressionType::GZIP_1,
-            Some(name) => match CompressionType::from_name(name) {
-                Some(CompressionType::INHERIT | CompressionType::ON | CompressionType::EMPTY) | None => {
-                    return Err(Failure::usage(format_args!(
-                        "invalid compression type {name}: use off, lz4, lzjb, gzip, zle or zstd"
-                    )));
-                }
-                Some(kind) => kind,
-            },
-        };
-        Ok(Self { object, offset, kind })
-    }
-}
-
-/// A number in C notation.
-fn number(word: &str) -> Option<u64> {
-    let (digits, radix) = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        Some(digits) => (digits, 16),
-        None if word.len() > 1 && word.starts_with('0') => (&word[1..], 8),
-        None => (word, 10),
-    };
-    // The standard library takes a plus sign.
-    u64::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_those_of_c() {
-        for (word, value) in [("0", 0), ("10", 10), ("010", 8), ("0x10", 16), ("0XfF", 255), ("00", 0)] {
-            assert_eq!(number(word), Some(value), "{word}");
-        }
-        for word in ["", "0x", "x", "1x", "-1", "+1", "0x+1", "08", " 1", "18446744073709551616"] {
-            assert_eq!(number(word), None, "{word}");
         }
     }
 }

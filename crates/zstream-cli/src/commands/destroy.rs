@@ -1,7 +1,7 @@
 //! `zstream destroy` and `zstream rollback`, as `zfs` does them.
 
 use zstream::Destroyed;
-use zstream_dsl::prop::value::nice_bytes;
+use zstream_dsl::prop::nice_bytes;
 use zstream_dsl::write::{Reach, WritablePool};
 
 use crate::change::{change, try_change};

@@ -1,13 +1,14 @@
 //! `zstream extract`: files into a directory or an archive, volumes into an image.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use zstream::extract::{ExtractOptions, Extracted, What, to_archive, to_directory_with, to_image};
+use zstream::extract::{
+    ExtractOptions, Extracted, image_name, listed, to_archive, to_directory_with, to_image,
+};
 use zstream::{Control, Event, Request, Source};
-use zstream_zpl::fs::Filesystem;
+use zstream_zpl::Filesystem;
 
 use crate::failure::Failure;
 use crate::files;
@@ -94,8 +95,7 @@ impl Args {
         if !paths.is_empty() {
             return Err(Request::Volume(name.to_owned()).into());
         }
-        let last = name.rsplit('/').next().unwrap_or_default();
-        let image = format!("{}.img", last.split('@').next().unwrap_or_default());
+        let image = image_name(name);
         let interrupt = Interrupt::catch()?;
         let mut meter = Meter::new(None);
         let mut control = meter.control_with(&interrupt.cancel());
@@ -136,30 +136,4 @@ fn report(extracted: &Extracted, meter: &Meter) -> Result<(), Failure> {
     meter.line(&summary);
     let count = Count(extracted.failed.values().sum(), "item");
     Err(Failure::new(format_args!("{count} could not be restored: {}", listed(&extracted.failed))))
-}
-
-/// The counts of each kind as a list; empty if there are none.
-fn listed(counts: &BTreeMap<What, u64>) -> String {
-    counts.iter().map(|(what, number)| count(*what, *number)).collect::<Vec<_>>().join(", ")
-}
-
-/// A count with its noun.
-fn count(what: What, count: u64) -> String {
-    let one = match what {
-        What::File => "file",
-        What::Directory if count == 1 => "directory",
-        What::Directory => return format!("{count} directories"),
-        What::Symlink => "symbolic link",
-        What::HardLink => "hard link",
-        What::Special => "special file",
-        What::Name => "name",
-        What::Owner => "owner",
-        What::Xattr => "extended attribute",
-        What::Acl => "ACL",
-        What::Mode => "mode",
-        What::Times if count == 1 => return "the times of 1 file".to_owned(),
-        What::Times => return format!("the times of {count} files"),
-        _ => "item",
-    };
-    Count(count, one).to_string()
 }

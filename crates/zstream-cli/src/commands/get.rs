@@ -1,17 +1,17 @@
 //! `zstream get`: properties of datasets and their sources, as `zfs get` prints them.
 
-use std::io::Write as _;
+use zstream::json::JsonProperty;
+use zstream::list::{PropertyName as Wanted, PropertyRow as Row, Selection, property_rows, select_existing};
+use zstream_dsl::prop::{PropertyValue, Props};
 
-use zstream::list::{PropertyName as Wanted, Selection, all_properties};
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::Types;
-use zstream_dsl::prop::value::{Found, Source};
-
-use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
+use crate::datasets::{TableOptions, fields};
 use crate::failure::Failure;
-use crate::json;
 use crate::output;
-use crate::pool::{PoolOptions, Unreadable};
+use crate::pool::{Incomplete, PoolOptions};
+use crate::text::{Column, table};
+
+/// All columns.
+const FIELDS: [&str; 5] = ["name", "property", "value", "received", "source"];
 
 /// The options of `zstream get`.
 #[derive(Debug, clap::Args)]
@@ -35,89 +35,42 @@ pub(crate) struct Args {
     names: Vec<String>,
 }
 
-/// A property of a dataset.
-struct Row<'a> {
-    props: &'a Props,
-    wanted: Wanted,
-    found: Option<Found>,
-}
-
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        let names = || self.properties.split(',');
-        let all = names().any(|name| name == "all");
-        let wanted: Result<Vec<_>, _> = names().filter(|name| *name != "all").map(Wanted::parse).collect();
+        let (all, names): (Vec<&str>, Vec<&str>) =
+            self.properties.split(',').partition(|name| *name == "all");
+        let wanted = names.into_iter().map(Wanted::parse).collect::<Result<Vec<_>, _>>();
         let wanted = wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
         let open = pool.open(self.names.first().map(String::as_str))?;
-        let depth = match self.table.depth {
-            Some(depth) => depth,
-            None if self.table.recursive || self.names.is_empty() => usize::MAX,
-            None => 0,
-        };
-        let types = self.table.types.unwrap_or(Types::all());
-        let unreadable = Unreadable::default();
-        let selection = Selection { names: &self.names, types, strict: false, depth };
-        let (datasets, is_all) = found(&open, &selection, pool, &unreadable)?;
-        let mut rows = Vec::new();
-        for props in &datasets {
-            if all {
-                match all_properties(props) {
-                    Ok(all) => rows.extend(all.into_iter().map(|(wanted, found)| Row {
-                        props,
-                        wanted,
-                        found: Some(found),
-                    })),
-                    Err(error) => unreadable.report(props.name(), &error),
-                }
-            }
-            for wanted in &wanted {
-                match wanted.of(props) {
-                    Ok(found) => rows.push(Row { props, found, wanted: wanted.clone() }),
-                    Err(error) => unreadable.report(props.name(), &error),
-                }
-            }
-        }
-        rows.retain(|row| self.shows(row.found.as_ref()));
-        let text = if self.table.json { self.json_text(&rows) } else { self.text(&datasets, &rows) };
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
-        unreadable.judge()?;
-        all_or_failure(is_all)
-    }
-
-    fn shows(&self, found: Option<&Found>) -> bool {
-        let source = match found.map_or(&Source::None, |found| &found.source) {
-            Source::None => "none",
-            Source::Default => "default",
-            Source::Local => "local",
-            Source::Inherited(_) => "inherited",
-            Source::Received => "received",
-        };
-        self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source)
+        let selection = Selection::of_get(&self.names, self.table.types, self.table.depth());
+        let incomplete = Incomplete::default();
+        let datasets = select_existing(&open, &selection, pool, &mut incomplete.control())?;
+        let mut rows = property_rows(&datasets, !all.is_empty(), &wanted, &mut incomplete.control());
+        rows.retain(|row| {
+            self.sources.is_empty() || self.sources.iter().any(|kind| kind == row.source().kind())
+        });
+        output::print(&if self.table.json { self.json(&rows) } else { self.text(&datasets, &rows) })?;
+        incomplete.judge()
     }
 
     fn text(&self, datasets: &[Props], rows: &[Row<'_>]) -> String {
-        let all = ["name", "property", "value", "received", "source"];
-        let fields: Vec<&str> = if self.fields.iter().any(|field| field == "all") {
-            all.to_vec()
-        } else {
-            self.fields.iter().map(String::as_str).collect()
-        };
+        let fields = fields(&self.fields, &FIELDS);
         let column = |field: &&str| {
             let width = match *field {
                 "name" => datasets.iter().map(|props| props.name().len()).max().unwrap_or(0),
-                "value" => rows.iter().map(|row| row.wanted.width()).max().unwrap_or(0),
+                "value" => rows.iter().map(|row| row.property.column().width).max().unwrap_or(0),
                 _ => 0,
             };
-            Column { heading: field.to_ascii_uppercase(), width, right: false }
+            Column { width, ..Column::new(field.to_ascii_uppercase()) }
         };
         let columns: Vec<Column> = fields.iter().map(column).collect();
+        let literal = self.table.is_literal();
         let cell = |row: &Row<'_>, field: &str| match (field, &row.found) {
-            ("name", _) => row.props.name().to_owned(),
-            ("property", _) => row.wanted.name().to_owned(),
-            ("value", Some(found)) => row.wanted.show(&found.value, self.table.is_literal()),
-            ("received", Some(Found { received: Some(value), .. })) => {
-                row.wanted.show(value, self.table.is_literal())
+            ("name", _) => row.dataset.name().to_owned(),
+            ("property", _) => row.property.name().to_owned(),
+            ("value", found) => row.property.show_found(found.as_ref(), literal),
+            ("received", Some(PropertyValue { received: Some(value), .. })) => {
+                row.property.show(value, literal)
             }
             ("source", Some(found)) => found.source.to_string(),
             _ => "-".to_owned(),
@@ -127,15 +80,12 @@ impl Args {
         table(&columns, &rows, self.table.script)
     }
 
-    fn json_text(&self, rows: &[Row<'_>]) -> String {
-        let mut datasets: Vec<(&Props, Vec<json::Property>)> = Vec::new();
-        for row in rows {
-            let property = json::Property::new(&row.wanted, row.found.as_ref(), self.table.is_literal());
-            match datasets.last_mut() {
-                Some((props, properties)) if props.name() == row.props.name() => properties.push(property),
-                _ => datasets.push((row.props, vec![property])),
-            }
-        }
-        json::datasets("zfs get", &datasets, self.table.json_int)
+    fn json(&self, rows: &[Row<'_>]) -> String {
+        let of_one = rows.chunk_by(|a, b| a.dataset.name() == b.dataset.name());
+        let property =
+            |row: &Row<'_>| JsonProperty::new(&row.property, row.found.as_ref(), self.table.is_literal());
+        let datasets: Vec<_> =
+            of_one.map(|rows| (rows[0].dataset, rows.iter().map(property).collect())).collect();
+        zstream::json::datasets("zfs get", &datasets, self.table.json_int)
     }
 }

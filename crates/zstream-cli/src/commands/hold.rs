@@ -1,14 +1,13 @@
 //! `zstream hold`, `release` and `holds`: holds, which prevent the destruction of snapshots, as in `zfs`.
 
-use std::io::Write as _;
-
-use zstream_dsl::dataset::Dataset;
-use zstream_dsl::prop::value::time;
+use zstream::Held;
+use zstream_dsl::prop::time;
 
 use crate::change::change;
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
+use crate::text::{Column, table};
 
 /// The options of `zstream hold` and `zstream release`.
 #[derive(Debug, clap::Args)]
@@ -60,46 +59,16 @@ pub(crate) struct Holds {
 impl Holds {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let open = options.open(self.names.first().map(String::as_str))?;
-        let mut rows = Vec::new();
-        let mut add = |snapshot: &Dataset| -> zstream_dsl::error::Result<()> {
-            for hold in snapshot.holds()? {
-                let when = if self.literal { hold.time.to_string() } else { time(hold.time, false) };
-                rows.push([snapshot.name().to_owned(), hold.tag, when]);
-            }
-            Ok(())
+        let row = |held: Held| {
+            let time = if self.literal { held.time.to_string() } else { time(held.time, false) };
+            vec![held.snapshot, held.tag, time]
         };
-        for name in &self.names {
-            let snapshot = open.dsl.dataset(name)?;
-            let Some(short) = snapshot.snapshot_name() else {
-                return Err(Failure::usage(format_args!("{name} is not the name of a snapshot")));
-            };
-            if self.recursive {
-                snapshot
-                    .dir()
-                    .walk(&mut |dir| dir.head()?.snapshot(short)?.as_ref().map_or(Ok(()), &mut add))?;
-            } else {
-                add(&snapshot)?;
-            }
+        let held = zstream::holds(&open, &self.names, self.recursive)?;
+        let rows: Vec<_> = held.into_iter().map(row).collect();
+        let headings = ["NAME", "TAG", "TIMESTAMP"];
+        if rows.is_empty() && !self.script {
+            return output::print(&(headings.join("  ") + "\n"));
         }
-        for row in &mut rows {
-            *row = row.each_ref().map(crate::text::line);
-        }
-        let width = |column: usize, heading: &str| {
-            rows.iter().map(|row| row[column].len()).chain([heading.len()]).max().unwrap_or_default()
-        };
-        let (names, tags) = (width(0, "NAME"), width(1, "TAG"));
-        let mut text = String::new();
-        if !self.script {
-            text += &format!("{:names$}  {:tags$}  TIMESTAMP\n", "NAME", "TAG");
-        }
-        for [name, tag, when] in &rows {
-            text += &if self.script {
-                format!("{name}\t{tag}\t{when}\n")
-            } else {
-                format!("{name:names$}  {tag:tags$}  {when}\n")
-            };
-        }
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+        output::print(&table(&headings.map(Column::new), &rows, self.script))
     }
 }

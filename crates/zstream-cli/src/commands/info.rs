@@ -1,34 +1,15 @@
 //! `zstream info`: the content of stream files, from the headers alone.
 //!
-//! With `--json` each file gives one line, an object. Guids are strings, since many readers of JSON
-//! cannot hold 64 bits; times are seconds since 1970.
-//!
-//! ```text
-//! { file, bytes, padding_bytes, error: null | { kind, message, offset, record, record_type },
-//!   streams: [ { offset, complete,
-//!     package: null | { name, features, recursive, raw, from_snap, to_snap,
-//!       datasets: null | [ { name, guid, origin, encryption_root, properties,
-//!         snapshots: [ { name, guid, properties, holds } ] } ] },
-//!     snapshots: [ { index, name, guid, from_guid, from, clone, created, type, byte_order, features,
-//!       offset, bytes, complete, payload_bytes, stored_bytes, logical_bytes, compression_ratio,
-//!       records: { BEGIN: 1, ... }, resume: null | { object, offset },
-//!       redact_snaps, redact_from_snaps, encryption: null | { suite, keyformat } } ] } ] }
-//! ```
-//!
-//! `from` is the `index` of the snapshot in the same file that `from_guid` names, or `null`.
+//! The form of the output of `--json` is that of [`zstream::json::summary`].
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
-use zstream_format::algorithm::CryptSuite;
+use zstream::info::{encryption, property_text, record_counts};
 use zstream_format::flags::BeginFlags;
 use zstream_format::ids::Guid;
-use zstream_format::nvlist::{NvList, NvString, NvValue};
-use zstream_format::record::RecordType;
 use zstream_format::stream::StreamReader;
-use zstream_format::summary::{Dataset, Package, Snapshot, Stream, Summary, split_name, summarize};
+use zstream_format::summary::{Dataset, Snapshot, Stream, Summary, split_name, summarize};
 
 use crate::failure::Failure;
 use crate::input::{Input, note_padding};
@@ -48,7 +29,6 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut out = output::text()?;
         let mut first_failure = None;
         for file in &self.files {
             let input = match Input::open(Some(file)) {
@@ -68,36 +48,17 @@ impl Args {
             if !self.json {
                 note_padding(Some(file), summary.padding_bytes);
             }
-            let text = if self.json { format!("{}\n", json(file, &summary)) } else { text(file, &summary) };
-            out.write_all(text.as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(|error| Failure::output(&error))?;
+            let text = if self.json {
+                format!("{}\n", zstream::json::summary(file, &summary))
+            } else {
+                text(file, &summary)
+            };
+            output::print(&text)?;
             if let Some(error) = summary.error {
                 first_failure.get_or_insert(Failure::new(format_args!("{}: {error}", file.display())));
             }
         }
         first_failure.map_or(Ok(()), Err)
-    }
-}
-
-/// The suite and key format in the BEGIN nvlist of a raw stream.
-fn encryption(list: Option<&NvList>) -> Option<(CryptSuite, &'static str)> {
-    let key = list?.get_list("crypt_keydata")?;
-    let suite = key.get_u64("DSL_CRYPTO_SUITE").and_then(|suite| u8::try_from(suite).ok()).unwrap_or(0);
-    let format = match key.get_u64("keyformat") {
-        Some(1) => "raw",
-        Some(2) => "hex",
-        Some(3) => "passphrase",
-        _ => "unknown",
-    };
-    Some((CryptSuite(suite), format))
-}
-
-fn value_text(value: &NvValue) -> String {
-    match value {
-        NvValue::String(text) => text.to_string(),
-        NvValue::Uint64(number) => number.to_string(),
-        other => format!("({})", other.data_type()),
     }
 }
 
@@ -163,7 +124,7 @@ fn depth(dataset: &[u8]) -> usize {
 
 fn dataset_text(out: &mut String, indent: usize, dataset: &Dataset) {
     for (property, value) in &dataset.properties {
-        line!(out, indent, "{property} = {}", value_text(value));
+        line!(out, indent, "{property} = {}", property_text(value));
     }
 }
 
@@ -203,7 +164,7 @@ fn snapshot_text(
         Size(snapshot.logical_bytes),
         snapshot.order
     );
-    let records: Vec<_> = counted(snapshot).map(|(kind, count)| format!("{count} {kind}")).collect();
+    let records: Vec<_> = record_counts(snapshot).map(|(kind, count)| format!("{count} {kind}")).collect();
     line!(out, indent, "records: {}", records.join(", "));
     if !snapshot.features.is_empty() {
         line!(out, indent, "features: {}", snapshot.features);
@@ -211,7 +172,7 @@ fn snapshot_text(
     if let Some((object, offset)) = snapshot.resume_point() {
         line!(out, indent, "resumes at object {object}, offset {offset}");
     }
-    if let Some((suite, format)) = encryption(snapshot.list.as_ref()) {
+    if let Some((suite, format)) = encryption(snapshot) {
         line!(out, indent, "encrypted with {suite}, key format {format}");
     }
     for (what, guids) in [
@@ -228,7 +189,7 @@ fn snapshot_text(
     });
     if let Some(listed) = listed {
         for (property, value) in &listed.properties {
-            line!(out, indent, "{property} = {}", value_text(value));
+            line!(out, indent, "{property} = {}", property_text(value));
         }
         for (tag, since) in &listed.holds {
             line!(out, indent, "hold {tag} since {}", Utc(*since));
@@ -250,107 +211,4 @@ fn kind(snapshot: &Snapshot, summary: &Summary) -> String {
     } else {
         format!("{clone} {}", name(from.name.as_bytes()))
     }
-}
-
-fn counted(snapshot: &Snapshot) -> impl Iterator<Item = (RecordType, u64)> {
-    RecordType::ALL.into_iter().zip(snapshot.records).filter(|(_, count)| *count > 0)
-}
-
-fn json(file: &Path, summary: &Summary) -> Value {
-    let error = summary.error.as_ref().map(|error| {
-        json!({
-            "kind": error.fault().kind(),
-            "message": error.fault().to_string(),
-            "offset": error.place().offset,
-            "record": error.place().index,
-            "record_type": error.place().record.map(|kind| kind.name()),
-        })
-    });
-    let stream = |stream: &Stream| {
-        json!({
-            "offset": stream.offset,
-            "complete": stream.complete,
-            "package": stream.package.as_ref().map(package_json),
-            "snapshots": stream.snapshots.clone().map(|index| snapshot_json(index, &summary.snapshots[index]))
-                .collect::<Vec<_>>(),
-        })
-    };
-    json!({
-        "file": file.to_string_lossy(),
-        "bytes": summary.bytes,
-        "padding_bytes": summary.padding_bytes,
-        "error": error,
-        "streams": summary.streams.iter().map(stream).collect::<Vec<_>>(),
-    })
-}
-
-fn properties(pairs: &[(NvString, NvValue)]) -> Value {
-    let value = |value: &NvValue| match value {
-        NvValue::Uint64(number) => json!(number),
-        other => json!(value_text(other)),
-    };
-    Value::Object(pairs.iter().map(|(name, of)| (name.to_string(), value(of))).collect::<Map<_, _>>())
-}
-
-fn guids(guids: Option<&[u64]>) -> Value {
-    guids.map_or(Value::Null, |guids| guids.iter().map(u64::to_string).collect())
-}
-
-fn package_json(package: &Package) -> Value {
-    let list = package.list.as_ref();
-    let dataset = |dataset: &Dataset| {
-        json!({
-            "name": dataset.name.to_string(),
-            "guid": dataset.guid.map(|guid| guid.0.to_string()),
-            "origin": dataset.origin.map(|guid| guid.0.to_string()),
-            "encryption_root": dataset.is_encryption_root,
-            "properties": properties(&dataset.properties),
-            "snapshots": dataset.snapshots.iter().map(|snapshot| json!({
-                "name": snapshot.name.to_string(),
-                "guid": snapshot.guid.0.to_string(),
-                "properties": properties(&snapshot.properties),
-                "holds": snapshot.holds.iter()
-                    .map(|(tag, since)| (tag.to_string(), json!(since)))
-                    .collect::<Map<_, _>>(),
-            })).collect::<Vec<_>>(),
-        })
-    };
-    json!({
-        "name": package.name.to_string(),
-        "features": package.features.names(),
-        "recursive": list.map(|list| list.recursive),
-        "raw": list.map(|list| list.raw),
-        "from_snap": list.and_then(|list| list.from_snap.as_ref()).map(ToString::to_string),
-        "to_snap": list.and_then(|list| list.to_snap.as_ref()).map(ToString::to_string),
-        "datasets": list.map(|list| list.datasets.iter().map(dataset).collect::<Vec<_>>()),
-    })
-}
-
-fn snapshot_json(index: usize, snapshot: &Snapshot) -> Value {
-    json!({
-        "index": index,
-        "name": String::from_utf8_lossy(snapshot.name.as_bytes()),
-        "guid": snapshot.to_guid.0.to_string(),
-        "from_guid": (snapshot.from_guid != Guid(0)).then(|| snapshot.from_guid.0.to_string()),
-        "from": snapshot.from,
-        "clone": snapshot.flags.contains(BeginFlags::CLONE),
-        "created": snapshot.creation_time,
-        "type": snapshot.objset_type.name(),
-        "byte_order": snapshot.order.to_string(),
-        "features": snapshot.features.names(),
-        "offset": snapshot.offset,
-        "bytes": snapshot.bytes,
-        "complete": snapshot.complete,
-        "payload_bytes": snapshot.payload_bytes,
-        "stored_bytes": snapshot.stored_bytes,
-        "logical_bytes": snapshot.logical_bytes,
-        "compression_ratio": snapshot.compression_ratio(),
-        "records": counted(snapshot).map(|(kind, count)| (kind.name().to_owned(), json!(count)))
-            .collect::<Map<_, _>>(),
-        "resume": snapshot.resume_point().map(|(object, offset)| json!({ "object": object, "offset": offset })),
-        "redact_snaps": guids(snapshot.redact_snaps()),
-        "redact_from_snaps": guids(snapshot.redact_from_snaps()),
-        "encryption": encryption(snapshot.list.as_ref())
-            .map(|(suite, format)| json!({ "suite": suite.to_string(), "keyformat": format })),
-    })
 }

@@ -1,18 +1,13 @@
 //! `zstream list`: the datasets of a pool and their properties, as `zfs list` prints them.
 
-use std::cmp::Ordering;
-use std::io::Write as _;
+use zstream::json::JsonProperty;
+use zstream::list::{PropertyName as Wanted, Row, Selection, SortKey, rows, select_existing};
 
-use zstream::list::{PropertyName as Wanted, Selection, by_name};
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::Types;
-use zstream_dsl::prop::value::Value;
-
-use crate::datasets::{Column, Shown as _, TableOptions, all_or_failure, found, table};
+use crate::datasets::TableOptions;
 use crate::failure::Failure;
-use crate::json;
 use crate::output;
-use crate::pool::{PoolOptions, Unreadable};
+use crate::pool::{Incomplete, PoolOptions};
+use crate::text::table;
 
 /// The options of `zstream list`.
 #[derive(Debug, clap::Args)]
@@ -36,119 +31,42 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, pool: &PoolOptions) -> Result<(), Failure> {
-        let columns = self.wanted()?;
+        let columns = Wanted::parse_all(self.columns.iter().map(String::as_str))
+            .map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
+        let key = |descending| move |property: &Wanted| SortKey { property: property.clone(), descending };
+        let (ascending, descending) =
+            (self.ascending.iter().map(key(false)), self.descending.iter().map(key(true)));
+        let keys: Vec<_> = ascending.chain(descending).collect();
         let open = pool.open(self.names.first().map(String::as_str))?;
-        let heads = Types::FILESYSTEM | Types::VOLUME;
-        let types = self.table.types.unwrap_or(
-            if self.names.is_empty() || self.table.recursive || self.table.depth.is_some() {
-                heads
-            } else {
-                Types::all()
-            },
-        );
-        let depth = match self.table.depth {
-            Some(depth) => depth,
-            None if self.table.recursive || self.names.is_empty() => usize::MAX,
-            // Types that exist only below a name are searched for there.
-            None if !types.intersects(heads) => 1,
-            None => 0,
+        let selection = Selection::of_list(&self.names, self.table.types, self.table.depth());
+        let incomplete = Incomplete::default();
+        let datasets = select_existing(&open, &selection, pool, &mut incomplete.control())?;
+        let rows = rows(datasets, &columns, &keys, &mut incomplete.control());
+        output::print(&if self.table.json {
+            self.json(&rows, &columns)
+        } else {
+            self.text(&rows, &columns)
+        })?;
+        incomplete.judge()
+    }
+
+    fn text(&self, rows: &[Row], columns: &[Wanted]) -> String {
+        let literal = self.table.is_literal();
+        let row = |row: &Row| {
+            let cells = columns.iter().zip(&row.values);
+            cells.map(|(wanted, found)| wanted.show_found(found.as_ref(), literal)).collect()
         };
-        let selection = Selection { names: &self.names, types, strict: true, depth };
-        let unreadable = Unreadable::default();
-        let (mut rows, is_all) = found(&open, &selection, pool, &unreadable)?;
-        let sorted_by = self.ascending.iter().chain(&self.descending);
-        let shown: Vec<&Wanted> = columns.iter().chain(sorted_by).collect();
-        rows.retain(|props| match shown.iter().try_for_each(|wanted| wanted.of(props).map(drop)) {
-            Ok(()) => true,
-            Err(error) => {
-                unreadable.report(props.name(), &error);
-                false
-            }
-        });
-        self.sort(&mut rows)?;
-        let text =
-            if self.table.json { self.json_text(&rows, &columns)? } else { self.text(&rows, &columns)? };
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
-        unreadable.judge()?;
-        all_or_failure(is_all)
+        let cells: Vec<_> = rows.iter().map(row).collect();
+        table(&columns.iter().map(Wanted::column).collect::<Vec<_>>(), &cells, self.table.script)
     }
 
-    fn wanted(&self) -> Result<Vec<Wanted>, Failure> {
-        const SPACE: [&str; 7] = [
-            "name",
-            "available",
-            "used",
-            "usedbysnapshots",
-            "usedbydataset",
-            "usedbyrefreservation",
-            "usedbychildren",
-        ];
-        let names = self.columns.iter().map(String::as_str);
-        let names = names.flat_map(|name| if name == "space" { SPACE.to_vec() } else { vec![name] });
-        let wanted: Result<Vec<_>, _> = names.map(Wanted::parse).collect();
-        wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))
-    }
-
-    fn text(&self, rows: &[Props], wanted: &[Wanted]) -> Result<String, Failure> {
-        let columns: Vec<Column> = wanted
-            .iter()
-            .map(|wanted| Column {
-                heading: wanted.heading(),
-                width: wanted.width(),
-                right: wanted.is_right_aligned(),
-            })
-            .collect();
-        let row = |props: &Props| {
-            let cell = |wanted: &Wanted| {
-                let found = wanted.of(props)?;
-                Ok(found.map_or_else(
-                    || "-".to_owned(),
-                    |found| wanted.show(&found.value, self.table.is_literal()),
-                ))
-            };
-            wanted.iter().map(cell).collect::<Result<Vec<_>, Failure>>()
+    fn json(&self, rows: &[Row], columns: &[Wanted]) -> String {
+        let literal = self.table.is_literal();
+        let row = |row: &Row| {
+            let cells = columns.iter().zip(&row.values).filter(|(wanted, _)| wanted.name() != "name");
+            cells.map(|(wanted, found)| JsonProperty::new(wanted, found.as_ref(), literal)).collect()
         };
-        let rows = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        Ok(table(&columns, &rows, self.table.script))
-    }
-
-    fn json_text(&self, rows: &[Props], wanted: &[Wanted]) -> Result<String, Failure> {
-        let mut datasets = Vec::new();
-        for props in rows {
-            let mut values = Vec::new();
-            for wanted in wanted.iter().filter(|wanted| wanted.name() != "name") {
-                let found = wanted.of(props)?;
-                values.push(json::Property::new(wanted, found.as_ref(), self.table.is_literal()));
-            }
-            datasets.push((props, values));
-        }
-        Ok(json::datasets("zfs list", &datasets, self.table.json_int))
-    }
-
-    fn sort(&self, rows: &mut Vec<Props>) -> Result<(), Failure> {
-        let keys: Vec<(&Wanted, bool)> = self
-            .ascending
-            .iter()
-            .map(|wanted| (wanted, false))
-            .chain(self.descending.iter().map(|wanted| (wanted, true)))
-            .collect();
-        let mut keyed = Vec::new();
-        for props in rows.drain(..) {
-            let values: Result<Vec<Option<Value>>, Failure> =
-                keys.iter().map(|(wanted, _)| Ok(wanted.of(&props)?.map(|found| found.value))).collect();
-            keyed.push((values?, props));
-        }
-        keyed.sort_by(|(a, left), (b, right)| {
-            let by_keys = a.iter().zip(b).zip(&keys).map(|((a, b), (_, reverse))| match (a, b) {
-                (Some(a), Some(b)) if *reverse => b.cmp(a),
-                (Some(a), Some(b)) => a.cmp(b),
-                // Datasets without a value come last in either direction.
-                (a, b) => b.is_some().cmp(&a.is_some()),
-            });
-            by_keys.fold(Ordering::Equal, Ordering::then).then_with(|| by_name(left, right))
-        });
-        rows.extend(keyed.into_iter().map(|(_, props)| props));
-        Ok(())
+        let datasets: Vec<_> = rows.iter().map(|it| (&it.dataset, row(it))).collect();
+        zstream::json::datasets("zfs list", &datasets, self.table.json_int)
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let bytes = self.target.as_bytes();
-        let (name, path) = split(bytes);
+        let (name, path) = zstream::split_target(bytes);
         let name = std::str::from_utf8(name).map_err(|_| Failure::usage("dataset names are ASCII"))?;
         if name.contains(['@', '#']) {
             return Err(Request::NotWritable(name.to_owned()).into());
@@ -103,33 +103,4 @@ fn input(source: &OsStr, interrupt: &Interrupt) -> Result<Input, Failure> {
     let reader = file.and_then(|file| interrupt.reader(file.into()));
     let reader = reader.map_err(|error| Failure::new(format_args!("cannot read standard input: {error}")))?;
     Ok(Input::Reader { name: source.as_bytes().to_vec(), reader: Box::new(reader) })
-}
-
-/// The dataset, in whose name there may be colons, and the path in it: what follows the first colon that a slash follows.
-fn split(target: &[u8]) -> (&[u8], &[u8]) {
-    match target.windows(2).position(|pair| pair == b":/") {
-        Some(at) => (&target[..at], &target[at + 1..]),
-        None => (target.strip_suffix(b":").unwrap_or(target), b""),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split;
-
-    #[test]
-    fn datasets_may_have_colons_in_their_names() {
-        for (target, name, path) in [
-            ("p", "p", ""),
-            ("p/fs", "p/fs", ""),
-            ("p:", "p", ""),
-            ("p:/", "p", "/"),
-            ("p/x:y", "p/x:y", ""),
-            ("p/x:y:", "p/x:y", ""),
-            ("p/x:y:/", "p/x:y", "/"),
-            ("a:b/x:y:/dir:/file", "a:b/x:y", "/dir:/file"),
-        ] {
-            assert_eq!(split(target.as_bytes()), (name.as_bytes(), path.as_bytes()), "{target}");
-        }
-    }
 }

@@ -1,8 +1,6 @@
 //! `zstream recompress`: recompresses all blocks of a stream.
 
-use zstream_format::algorithm::CompressionType;
-use zstream_format::compress::{Compression, ZstdLevel};
-use zstream_format::edit::recompress::Recompress;
+use zstream::edits::{EditRequestError, recompress};
 
 use crate::failure::Failure;
 use crate::input::{Input, note_padding};
@@ -21,7 +19,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let how = self.how()?;
+        let how = recompress(&self.kind, self.level).map_err(|error| match error {
+            EditRequestError::Level(_) => Failure::new(error),
+            error => Failure::usage(error),
+        })?;
         let input = Input::open(None)?;
         let (_, summary) = how.run(input.into_read(), output::binary()?)?;
         note_padding(None, summary.padding_bytes);
@@ -34,31 +35,4 @@ impl Args {
         }
         Ok(())
     }
-
-    fn how(&self) -> Result<Recompress, Failure> {
-        let unknown = || Failure::usage(format_args!("invalid compression type {}", self.kind));
-        let Compression { kind, level } = self.kind.parse().map_err(|_| unknown())?;
-        if kind == CompressionType::ON {
-            return Err(unknown());
-        }
-        let level = match self.level {
-            Some(_) if level.is_some() => {
-                return Err(Failure::usage(format_args!(
-                    "two levels are given: that of {} and that of -l",
-                    self.kind
-                )));
-            }
-            // 0 is the default level, as for zstd itself.
-            Some(number) if kind == CompressionType::ZSTD && number != 0 => Some(zstd_level(number)?),
-            _ => level,
-        };
-        Ok(Recompress { kind, level })
-    }
-}
-
-/// A level in zstd's numbering, or in that of ZFS, where the fast levels have numbers above 100.
-fn zstd_level(number: i32) -> Result<ZstdLevel, Failure> {
-    ZstdLevel::from_library(number)
-        .or_else(|| u8::try_from(number).ok().and_then(ZstdLevel::from_cookie))
-        .ok_or_else(|| Failure::new(format_args!("zstd does not have level {number} in ZFS")))
 }

@@ -3,14 +3,11 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Instant;
 
-use serde_json::json;
 use zstream::{Control, Error, Event, ReceiveError, ReceiveRequest, Receiver, abort_receive};
-use zstream_dsl::prop::value::nice_number;
-use zstream_recv::engine::Received;
-use zstream_recv::host::Note;
-use zstream_recv::request::Naming;
+use zstream_dsl::prop::nice_number;
+use zstream_recv::{Naming, Note, Received};
 
-use crate::change::{change, check_once, command_line};
+use crate::change::{change, command_line};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::interrupt::{Interruptible, Signal};
@@ -141,8 +138,8 @@ impl Args {
 
     /// The request.
     fn request(&self) -> Result<ReceiveRequest, Failure> {
-        check_once(&self.settings)?;
-        check_once(&self.exclude)?;
+        zstream::check_once(&self.settings)?;
+        zstream::check_once(&self.exclude)?;
         let mut request = ReceiveRequest::new(&self.to);
         request.naming = match (self.prefix, self.tail) {
             (true, _) => Naming::WithoutPool,
@@ -196,15 +193,7 @@ impl Teller {
     fn received(&mut self, received: &Received) {
         let seconds = self.started.elapsed().as_secs_f64();
         if self.json {
-            let line = json!({
-                "snapshot": received.name,
-                "guid": received.guid.0.to_string(),
-                "incremental": received.is_incremental,
-                "bytes": received.bytes,
-                "records": received.records,
-                "corrected": received.corrected,
-                "seconds": seconds,
-            });
+            let line = zstream::json::received(received, seconds);
             self.print(&line.to_string());
         } else if self.verbose {
             let rate = received.bytes as f64 / seconds.max(0.001);
@@ -229,7 +218,7 @@ impl Teller {
             }
             Note::Received(received) => self.received(&received),
             Note::Ignored(name) if self.json => {
-                self.print(&json!({ "snapshot": name, "ignored": true }).to_string());
+                self.print(&zstream::json::ignored(&name).to_string());
             }
             Note::Warning(text) => self.meter.line(&format!("zstream: {text}")),
             _ if !self.verbose || self.json => {}

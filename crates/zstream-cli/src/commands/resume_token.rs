@@ -1,11 +1,9 @@
 //! `zstream resume-token`: a token to resume a truncated stream.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-use zstream_format::edit::resume::{Found, Next, Point, Reason, find};
+use zstream_format::edit::resume::{Next, Point, Reason, TruncatedStream, find};
 
 use crate::failure::Failure;
 use crate::input::Input;
@@ -41,19 +39,18 @@ impl Args {
             Next::Cannot(reason) => Err(*reason),
         };
         let text = if self.json {
-            format!("{}\n", json_object(&self.file, &found, &outcome))
+            format!("{}\n", zstream::json::resume(&self.file, &found, &outcome))
         } else if let Ok((point, token)) = &outcome {
             instructions(&self.file, &found, point, token)
         } else {
             String::new()
         };
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+        output::print(&text)?;
         outcome.map(|_| ()).map_err(|reason| refusal(&self.file, &found, reason))
     }
 }
 
-fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> String {
+fn instructions(file: &Path, found: &TruncatedStream, point: &Point, token: &str) -> String {
     let file = line(file.display());
     let mut text = format!(
         "token:  {token}\nlength: {}\n\n{} was cut short in object {}. To resume at offset {} of that object:\n",
@@ -77,7 +74,7 @@ fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> Strin
 }
 
 /// The reason that there is no token, and the part that is intact.
-fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
+fn refusal(file: &Path, found: &TruncatedStream, reason: Reason) -> Failure {
     let mut lines = vec![format!("{}: {reason}", file.display())];
     lines.extend(found.error.as_ref().map(|error| format!("  the fault: {error}")));
     if let (Some(last), false) = (found.whole.last(), reason == Reason::Whole) {
@@ -90,25 +87,4 @@ fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
         lines.push(format!("  the first {} bytes are intact", last.end));
     }
     Failure::lines(&lines)
-}
-
-fn json_object(file: &Path, found: &Found, outcome: &Result<(&Point, String), Reason>) -> Value {
-    let point = outcome.as_ref().ok();
-    let broken = found.broken.as_ref();
-    json!({
-        "file": file.to_string_lossy(),
-        "token": point.map(|(_, token)| token),
-        "object": point.map(|(point, _)| point.token.object),
-        "offset": point.map(|(point, _)| point.token.offset),
-        "keep_bytes": point.map(|(point, _)| point.keep_bytes),
-        "reason": outcome.as_ref().err().map(ToString::to_string),
-        "snapshot": broken.map(|broken| String::from_utf8_lossy(&broken.name)),
-        "guid": broken.map(|broken| broken.to_guid.0.to_string()),
-        "from_guid": broken.filter(|broken| broken.from_guid.0 != 0).map(|broken| broken.from_guid.0.to_string()),
-        "in_package": found.in_package,
-        "whole": found.whole.iter().map(|whole| json!({
-            "name": String::from_utf8_lossy(&whole.name), "guid": whole.to_guid.0.to_string(), "end": whole.end,
-        })).collect::<Vec<_>>(),
-        "error": found.error.as_ref().map(ToString::to_string),
-    })
 }

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-use zstream_format::edit::select::{Form, Selected, Wanted, select};
+use zstream::edits::{EditRequestError, requirements, selection_form};
+use zstream_format::edit::select::{Selected, SelectedForm, Selector, select};
 use zstream_format::stream::StreamReader;
-use zstream_format::summary::{Summary, split_name, summarize};
+use zstream_format::summary::{Summary, summarize};
 
 use crate::failure::Failure;
 use crate::input::{Input, note_padding};
@@ -35,14 +36,14 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let input = Input::open(Some(&self.file))?;
-        let wanted: Vec<_> = self.names.iter().map(|name| Wanted::new(name.as_bytes())).collect();
+        let wanted: Vec<_> = self.names.iter().map(|name| Selector::new(name.as_bytes())).collect();
         // A file is looked through first, so that nothing is written if a name is wrong. A pipe cannot be.
         let form = match input.regular_file() {
-            Some(file) => self.look_through(file, &wanted)?,
+            Some(file) => self.look_through(file)?,
             None if self.package => {
                 return Err(Failure::usage("--package requires a file: its header names the last snapshot"));
             }
-            None => Form::Plain,
+            None => SelectedForm::Plain,
         };
         let mut out = output::binary()?;
         let selection = select(input.into_read(), &wanted, &form, &mut out)?;
@@ -55,30 +56,17 @@ impl Args {
     }
 
     /// Checks the names against the content of the file.
-    fn look_through(&self, file: &File, wanted: &[Wanted]) -> Result<Form, Failure> {
+    fn look_through(&self, file: &File) -> Result<SelectedForm, Failure> {
         let unreadable = |error| Failure::new(format_args!("cannot read: {error}"));
         // The position belongs to the file: the next reader starts at it.
         let mut position = file;
         let start = position.stream_position().map_err(unreadable)?;
         let summary = summarize(StreamReader::seekable(file).map_err(unreadable)?);
         position.seek(SeekFrom::Start(start)).map_err(unreadable)?;
-        let names = || summary.snapshots.iter().map(|snapshot| snapshot.name.as_bytes());
-        for (wanted, given) in wanted.iter().zip(&self.names) {
-            if !names().any(|name| wanted.matches(name)) {
-                return Err(Failure::lines(&no_such(given, &summary)));
-            }
-        }
-        if !self.package {
-            return Ok(Form::Plain);
-        }
-        let chosen: Vec<_> =
-            names().filter(|name| wanted.iter().any(|wanted| wanted.matches(name))).collect();
-        let datasets: std::collections::BTreeSet<_> = chosen.iter().map(|name| split_name(name).0).collect();
-        if datasets.len() > 1 {
-            return Err(Failure::usage("--package accepts snapshots of one dataset only"));
-        }
-        let last = chosen.last().copied().unwrap_or_default();
-        Ok(Form::Package(last.to_vec()))
+        selection_form(&summary, &self.names, self.package).map_err(|error| match error {
+            EditRequestError::NoSuchName(name) => Failure::lines(&no_such(&name, &summary)),
+            error => Failure::usage(error),
+        })
     }
 }
 
@@ -99,15 +87,12 @@ fn no_such(given: &str, summary: &Summary) -> Vec<String> {
 
 /// Reports on standard error what a receiver requires besides the streams.
 fn remarks(written: &[Selected]) {
-    for (index, selected) in written.iter().enumerate() {
-        let at_hand = written[..index].iter().any(|before| before.to_guid == selected.from_guid);
-        if selected.from_guid.0 != 0 && !at_hand {
-            let what = if selected.is_clone { "a clone of" } else { "an increment from" };
-            eprintln!(
-                "zstream: {} is {what} the snapshot with guid {}, which the receiver must have",
-                name(&selected.name),
-                selected.from_guid.0,
-            );
-        }
+    for selected in requirements(written) {
+        let what = if selected.is_clone { "a clone of" } else { "an increment from" };
+        eprintln!(
+            "zstream: {} is {what} the snapshot with guid {}, which the receiver must have",
+            name(&selected.name),
+            selected.from_guid.0,
+        );
     }
 }

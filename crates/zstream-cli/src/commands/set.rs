@@ -1,6 +1,6 @@
 //! `zstream set` and `zstream inherit`: properties of datasets, as `zfs` changes them.
 
-use zstream_dsl::prop::parse::parse_assignment;
+use zstream_dsl::prop::parse_assignment;
 
 use crate::change::change;
 use crate::failure::Failure;

@@ -1,9 +1,9 @@
 //! `zstream snapshot`: snapshots, as `zfs snapshot` makes them.
 
 use zstream::{SnapshotOptions, snapshot_with};
-use zstream_dsl::prop::parse::parse_assignment;
+use zstream_dsl::prop::parse_assignment;
 
-use crate::change::{change, check_once};
+use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        check_once(&self.properties)?;
+        zstream::check_once(&self.properties)?;
         let first = self.names.first().map(String::as_str).unwrap_or_default();
         change(options, first, |pool| {
             let properties = self.properties.iter().map(|text| parse_assignment(text));

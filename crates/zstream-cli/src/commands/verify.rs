@@ -1,25 +1,10 @@
 //! `zstream verify`: checks that files hold complete streams that a receiver accepts.
 //!
-//! With `--json` each file gives one line, an object with these keys:
-//!
-//! | key | value |
-//! | --- | --- |
-//! | `file` | the name as given |
-//! | `ok` | whether it holds whole streams and nothing else |
-//! | `bytes`, `records` | how much there is, up to the record that is wrong |
-//! | `good_bytes` | how much of it a checksum vouches for |
-//! | `padding_bytes` | how many zeros follow the last stream |
-//! | `streams`, `snapshots` | how many whole ones there are |
-//! | `error` | `null`, or an object: `kind`, `message`, `offset`, `record` (its number), `record_type`, `expected`, `found` (strings or `null`), `snapshot` |
-//! | `warnings` | a list of objects: `kind`, `message`, `offset`, `record`, `record_type`, `count` |
+//! The form of the output of `--json` is that of [`zstream::json::verdict`].
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-use zstream_format::place::Place;
-use zstream_format::stream::Fault;
-use zstream_format::verify::{Note, Options, Verdict, verify, verify_at};
+use zstream_format::verify::{Options, Verdict, verify, verify_at};
 
 use crate::failure::Failure;
 use crate::input::Input;
@@ -47,18 +32,19 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let options = Options { deep: self.deep, ..Options::default() };
-        let mut out = output::text()?;
         let mut bad = Vec::new();
         for file in &self.files {
             let outcome = Input::open(Some(file)).map(|input| match input.into_positioned() {
                 Ok(file) => verify_at(&file, file.start(), options),
                 Err(pipe) => verify(pipe.into_silent_read(), options),
             });
-            let text = if self.json { json_line(file, &outcome) } else { report(file, &outcome) };
+            let text = match (&outcome, self.json) {
+                (Ok(verdict), true) => format!("{}\n", zstream::json::verdict(file, verdict)),
+                (Err(failure), true) => format!("{}\n", zstream::json::not_opened(file, failure.message())),
+                (outcome, false) => report(file, outcome),
+            };
             // Each file's report is there once it is known.
-            out.write_all(text.as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(|error| Failure::output(&error))?;
+            output::print(&text)?;
             if !outcome.is_ok_and(|verdict| verdict.is_good()) {
                 bad.push(file);
             }
@@ -103,7 +89,7 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
                     .as_ref()
                     .map_or(String::new(), |name| format!("; the fault is in {}", crate::text::line(name))),
             );
-            if let Some(hint) = hint(verdict) {
+            if let Some(hint) = zstream::advice(verdict) {
                 text += &format!("  note     {hint}\n");
             }
             text
@@ -120,88 +106,4 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
         text += "\n";
     }
     text
-}
-
-/// A hint at the cause of the error, or at what to do.
-fn hint(verdict: &Verdict) -> Option<&'static str> {
-    let error = verdict.error.as_ref()?;
-    match error.fault() {
-        _ if verdict.may_be_saved_partial() => Some(
-            "its records belong to another dataset than its BEGIN: this is a partial receive saved with \
-             zfs send -S; receive it with zfs receive -s, then resume",
-        ),
-        Fault::NoEnd => Some(
-            "it ends after a complete record: cut short, or a partial receive saved with zfs send -S, which has no END",
-        ),
-        Fault::Truncated { .. } if verdict.inside.is_some() => {
-            Some("zstream resume-token shows how to resume it")
-        }
-        _ => None,
-    }
-}
-
-fn place(place: Place) -> Value {
-    json!({
-        "offset": place.offset,
-        "record": place.index,
-        "record_type": place.record.map(|kind| kind.name()),
-    })
-}
-
-fn with(mut value: Value, more: Value) -> Value {
-    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
-        value.extend(more);
-    }
-    value
-}
-
-fn json_line(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
-    let file = file.to_string_lossy();
-    let value = match outcome {
-        Err(failure) => json!({
-            "file": file, "ok": false, "bytes": 0, "records": 0, "good_bytes": 0, "padding_bytes": 0, "streams": 0, "snapshots": 0,
-            "error": { "kind": "open", "message": failure.message(), "offset": null, "record": null,
-                "record_type": null, "expected": null, "found": null, "snapshot": null },
-            "warnings": [],
-        }),
-        Ok(verdict) => json!({
-            "file": file,
-            "ok": verdict.is_good(),
-            "bytes": verdict.bytes,
-            "records": verdict.records,
-            "good_bytes": verdict.good_bytes,
-            "padding_bytes": verdict.padding_bytes,
-            "streams": verdict.streams,
-            "snapshots": verdict.snapshots,
-            "error": error(verdict),
-            "warnings": verdict.notes.iter().map(warning).collect::<Vec<_>>(),
-        }),
-    };
-    format!("{value}\n")
-}
-
-fn error(verdict: &Verdict) -> Value {
-    let Some(error) = &verdict.error else { return Value::Null };
-    let (expected, found) = error.fault().expected_and_found().unzip();
-    with(
-        json!({
-            "kind": error.fault().kind(),
-            "message": error.fault().to_string(),
-            "expected": expected,
-            "found": found,
-            "snapshot": verdict.inside,
-        }),
-        place(error.place()),
-    )
-}
-
-fn warning(note: &Note) -> Value {
-    with(
-        json!({
-            "kind": note.warning.kind(),
-            "message": note.warning.to_string(),
-            "count": note.count,
-        }),
-        place(note.place),
-    )
 }

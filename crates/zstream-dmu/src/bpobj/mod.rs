@@ -3,7 +3,9 @@
 //! The data is an array of block pointers, and their number is in the bonus. A list can have other lists below it,
 //! whose object numbers are stored in an object of their own.
 
-pub mod write;
+pub(crate) mod write;
+
+pub use self::write::{LIST_BLOCK_BYTES, SizedBlock, create, enqueue, enqueue_list, free};
 
 use std::collections::HashSet;
 
@@ -39,6 +41,7 @@ structure! {
 
 /// The header of a list. The sums include the lists below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BpObj {
     /// The object of the list.
     pub object: ObjectId,
@@ -61,6 +64,7 @@ pub struct BpObj {
 
 /// A block pointer in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BpObjEntry {
     /// The pointer. Its fill count has no meaning.
     pub pointer: BlockPointer,
@@ -234,7 +238,7 @@ impl Iterator for BpObjEntries<'_> {
 mod tests {
     use super::*;
     use crate::ids::Txg;
-    use crate::testing::Objects;
+    use crate::made::Objects;
 
     fn pointer(birth: u64) -> BlockPointer {
         BlockPointer::redacted(ObjectType::PLAIN_FILE_CONTENTS, 512, Txg(birth))

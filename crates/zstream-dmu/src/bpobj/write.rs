@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::blkptr::{Dva, NormalBlock};
-    use crate::testing::{Memory, Store};
+    use crate::made::{Memory, Store};
 
     fn block(birth: u64) -> SizedBlock {
         let pointer = Memory::default().data(&[7; 1024], birth);

@@ -8,7 +8,7 @@ use super::{Device, DeviceHints};
 
 /// The calls of a [`FaultyDevice`] that fail. Reads, writes, flushes and discards are counted together, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
+pub enum FailingCalls {
     /// Only the call with this number.
     Once(u64),
     /// The call with this number and all later ones, like a disk that dies.
@@ -19,14 +19,14 @@ pub enum Plan {
 #[derive(Debug)]
 pub struct FaultyDevice {
     inner: Arc<dyn Device>,
-    plan: Plan,
+    plan: FailingCalls,
     calls: AtomicU64,
 }
 
 impl FaultyDevice {
     /// Creates a device that passes calls on to `inner` and fails according to `plan`.
     #[must_use]
-    pub fn new(inner: Arc<dyn Device>, plan: Plan) -> Self {
+    pub fn new(inner: Arc<dyn Device>, plan: FailingCalls) -> Self {
         Self { inner, plan, calls: AtomicU64::new(0) }
     }
 
@@ -39,8 +39,8 @@ impl FaultyDevice {
     fn step(&self, what: &str) -> io::Result<()> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let fails = match self.plan {
-            Plan::Once(nth) => call == nth,
-            Plan::From(nth) => call >= nth,
+            FailingCalls::Once(nth) => call == nth,
+            FailingCalls::From(nth) => call >= nth,
         };
         if fails {
             Err(io::Error::other(format!("injected failure of call {call} ({what})")))
@@ -88,12 +88,12 @@ mod tests {
     #[test]
     fn fails_on_the_call_it_was_told_to() {
         let memory: Arc<dyn Device> = Arc::new(MemoryDevice::new(8));
-        let once = FaultyDevice::new(memory.clone(), Plan::Once(1));
+        let once = FaultyDevice::new(memory.clone(), FailingCalls::Once(1));
         assert!(once.write_at(0, b"a").is_ok());
         assert!(once.flush().is_err());
         assert!(once.read_at(0, &mut [0]).is_ok());
         assert_eq!(once.calls(), 3);
-        let dead = FaultyDevice::new(memory, Plan::From(1));
+        let dead = FaultyDevice::new(memory, FailingCalls::From(1));
         assert!(dead.write_at(0, b"a").is_ok());
         assert!(dead.read_at(0, &mut [0]).is_err());
         assert!(dead.read_at(0, &mut [0]).is_err());

@@ -5,12 +5,14 @@
 //! end fails. The content of a [`Device`] is never trusted: the layers above verify it by checksum.
 
 mod behind;
+#[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod file;
 mod memory;
 mod open;
 mod overlay;
 mod platform;
+#[cfg(any(test, feature = "testing"))]
 mod recorder;
 
 use std::fmt;
@@ -18,16 +20,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use faulty::{FaultyDevice, Plan};
+#[cfg(any(test, feature = "testing"))]
+pub use faulty::{FailingCalls, FaultyDevice};
 pub use file::FileDevice;
 pub use memory::{Memory, MemoryDevice};
 pub use open::{EntryKind, Files, Mode, OpenDevice};
 pub use overlay::OverlayDevice;
 pub use platform::read_in_order;
+#[cfg(any(test, feature = "testing"))]
 pub use recorder::{Loss, RecordedEvent, Recorder};
 
 /// The preferences of a device for reads and writes. They only affect speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeviceHints {
     /// The size in bytes above which reads and writes do not get faster.
     pub preferred_bytes: u64,
@@ -228,7 +233,7 @@ mod tests {
     fn what_lies_over_a_device_passes_its_hints_on() {
         let bucket: Arc<dyn Device> = Arc::new(Bucket);
         let window = Window::new(Arc::clone(&bucket), 1024, 512).unwrap();
-        let faulty = FaultyDevice::new(Arc::clone(&bucket), Plan::Once(1));
+        let faulty = FaultyDevice::new(Arc::clone(&bucket), FailingCalls::Once(1));
         assert_eq!([window.hints(), faulty.hints()], [bucket.hints(); 2]);
         window.discard(0, 512).unwrap();
         assert!(window.discard(1, 512).is_err());

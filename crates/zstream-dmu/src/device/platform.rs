@@ -5,6 +5,7 @@
 //! devices of the caller work everywhere.
 
 use std::fs::{File, Metadata, OpenOptions};
+#[cfg(any(target_os = "linux", not(unix)))]
 use std::io;
 
 use super::EntryKind;

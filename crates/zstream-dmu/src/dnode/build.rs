@@ -10,7 +10,7 @@ use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 
 /// The default and maximum binary logarithm of the size of indirect blocks (`DN_MAX_INDBLKSHIFT`).
-pub const INDIRECT_SHIFT_DEFAULT: u8 = 17;
+pub(crate) const INDIRECT_SHIFT_DEFAULT: u8 = 17;
 
 /// The minimum binary logarithm of the size of new indirect blocks (`DN_MIN_INDBLKSHIFT`).
 const INDIRECT_SHIFT_MIN: u8 = 12;
@@ -113,7 +113,7 @@ impl Dnode {
     /// # Errors
     ///
     /// Fails if it is 0 or exceeds 16 MiB.
-    pub fn set_block_bytes(&mut self, bytes: u32) -> Result<()> {
+    pub(crate) fn set_block_bytes(&mut self, bytes: u32) -> Result<()> {
         let rounded = u64::from(bytes).next_multiple_of(SECTOR_BYTES);
         if rounded == 0 || rounded > BLOCK_BYTES_MAX {
             return Err(Error::bad_shape(format!(
@@ -125,12 +125,12 @@ impl Dnode {
     }
 
     /// Sets the binary logarithm of the size of indirect blocks, limited to the range of OpenZFS.
-    pub fn set_indirect_shift(&mut self, shift: u8) {
+    pub(crate) fn set_indirect_shift(&mut self, shift: u8) {
         self.indirect_shift = shift.clamp(INDIRECT_SHIFT_MIN, INDIRECT_SHIFT_DEFAULT);
     }
 
     /// Returns the mutable block pointers at the top of the tree.
-    pub fn pointers_mut(&mut self) -> &mut [BlockPointer] {
+    pub(crate) fn pointers_mut(&mut self) -> &mut [BlockPointer] {
         &mut self.pointers
     }
 
@@ -148,7 +148,7 @@ impl Dnode {
     /// # Errors
     ///
     /// Fails if it exceeds the area.
-    pub fn set_bonus_area(&mut self, bonus_type: ObjectType, used: usize, area: &[u8]) -> Result<()> {
+    pub(crate) fn set_bonus_area(&mut self, bonus_type: ObjectType, used: usize, area: &[u8]) -> Result<()> {
         let room = self.bonus_area.len();
         if area.len().max(used) > room {
             return Err(too_long(area.len().max(used), room));
@@ -186,7 +186,7 @@ impl Dnode {
     }
 
     /// Changes the used space, which is in bytes from then on (`dnode_diduse_space`).
-    pub fn add_used(&mut self, born: u64, killed: u64) {
+    pub(crate) fn add_used(&mut self, born: u64, killed: u64) {
         self.used = self.used_bytes().saturating_add(born).saturating_sub(killed);
         self.flags.insert(DnodeFlags::USED_BYTES);
     }
@@ -196,7 +196,7 @@ impl Dnode {
     /// # Errors
     ///
     /// Fails if no number of levels suffices.
-    pub fn levels_for(&self, block: BlockId) -> Result<u8> {
+    pub(crate) fn levels_for(&self, block: BlockId) -> Result<u8> {
         let step = self.pointers_per_block_shift();
         (1..=LEVELS_MAX)
             .find(|levels| {

@@ -10,6 +10,7 @@ use crate::error::{Error, Fault, Result};
 
 /// A feature that zstream knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Feature {
     /// The short name, as in `zpool get feature@NAME`.
     pub name: &'static str,
@@ -182,7 +183,7 @@ impl Features {
     ///
     /// # Errors
     /// Returns [`Fault::UnknownFeatures`] with the active features that reading requires and that are unknown.
-    pub fn check_readable(&self) -> Result<()> {
+    pub(crate) fn check_readable(&self) -> Result<()> {
         unknown(self.for_read.iter().filter(|(_, count)| **count > 0).map(|(guid, _)| guid.as_str()))
     }
 

@@ -171,7 +171,7 @@ impl Objset {
     ///
     /// # Errors
     ///
-    /// Fails as [`Objset::dnode`] and [`Tree::pointer`].
+    /// Fails as [`Objset::dnode`], and if an indirect block cannot be read.
     pub fn pointer(&self, at: Bookmark) -> Result<BlockPointer> {
         let Ok(level) = u8::try_from(at.level) else {
             return Ok(if at.level == Bookmark::LEVEL_ROOT { self.root } else { BlockPointer::EMPTY });

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::error::Fault;
 use crate::ids::{BlockId, Txg};
+use crate::made::{Memory, Spec};
 use crate::object_set::ObjectSet;
-use crate::testing::{Memory, Spec};
 
 fn block(byte: u8) -> Vec<u8> {
     vec![byte; 512]

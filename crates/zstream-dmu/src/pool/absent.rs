@@ -160,7 +160,74 @@ fn with_log(leaf: &NvList, log: ObjectId) -> NvList {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::made::Store;
+    use crate::vdev::tests::leaf;
+    use crate::vdev::{VdevConfig, VdevType};
+
+    /// A mirror without devices, whose sides have these logs.
+    fn mirror(logs: [Option<u64>; 2]) -> VdevTree {
+        let side = |n: usize| VdevConfig { missed_log: logs[n], ..leaf(n as u64, n as u64 + 2) };
+        let children = vec![side(0), side(1)];
+        let mirror = VdevConfig { kind: VdevType::Mirror, path: None, children, ..leaf(0, 10) };
+        VdevTree::build(Guid(1), &[mirror], &HashMap::new(), 0).unwrap()
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_is_named_and_the_others_are_read() {
+        let mut mos = Store::default();
+        let form = MapForm { two_words: false, histogram: true };
+        let log = missed_txgs::create(&mut mos, form).unwrap();
+        let mut txgs = RangeSet::default();
+        txgs.cover(4, 7);
+        missed_txgs::write(&mut mos, log, &txgs, form).unwrap();
+        let missed = |tree: &VdevTree| [0, 1].map(|n| tree.leaves()[n].missed_txgs(Txg(9)));
+        let tree = mirror([None, Some(log.0)]);
+        load(&mos, &tree).unwrap();
+        assert_eq!(missed(&tree), [RangeSet::default(), txgs.clone()]);
+
+        let tree = mirror([Some(log.0 + 1), Some(log.0)]);
+        let error = load(&mos, &tree).unwrap_err().to_string();
+        assert!(error.contains("/dev/2"), "{error}");
+        assert_eq!(missed(&tree), [RangeSet::default(), txgs]);
+
+        // The second word is the only range; as the first one it is there twice.
+        let word = mos.block(log, crate::ids::BlockId(0)).unwrap().unwrap()[8..16].to_vec();
+        mos.write(log, 0, &word).unwrap();
+        let tree = mirror([None, Some(log.0)]);
+        let error = load(&mos, &tree).unwrap_err().to_string();
+        assert!(error.contains("allocated twice") && error.contains("/dev/3"), "{error}");
+    }
+
+    #[test]
+    fn each_transaction_group_without_a_member_is_added_to_its_log() {
+        let mut mos = Store::default();
+        let form = MapForm { two_words: false, histogram: false };
+        let tree = mirror([None, None]);
+        let mut absent = Absent::of(&tree, Txg(3));
+        let mut config = NvList::new();
+        let mut root = NvList::new();
+        let sides = [2, 3].map(|guid| {
+            let mut side = NvList::new();
+            side.add_string("type", "file").add_u64("guid", guid);
+            side
+        });
+        root.add_list_array("children", sides.to_vec());
+        config.add_list("vdev_tree", root);
+        for (txg, is_new) in [(4, true), (5, false), (5, false), (9, false)] {
+            mos.txg = Txg(txg);
+            assert_eq!(absent.record(&mut mos, &mut config, form).unwrap(), is_new);
+        }
+        let mut expected = RangeSet::default();
+        expected.cover(4, 6);
+        expected.cover(9, 10);
+        for side in config.get_list("vdev_tree").unwrap().get_list_array("children").unwrap() {
+            let log = ObjectId(side.get_u64(MISSED_LOG).unwrap());
+            assert_eq!(missed_txgs::read(&mos, log).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn a_log_has_its_place_in_the_config_of_its_member() {

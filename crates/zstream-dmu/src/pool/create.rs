@@ -57,7 +57,7 @@ use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
 /// The first transaction group of a pool (`TXG_INITIAL`).
-pub const TXG_INITIAL: Txg = Txg(4);
+pub(crate) const TXG_INITIAL: Txg = Txg(4);
 
 /// The default sector size of new pools: 4 KiB, so that an image can be copied to any disk.
 pub const ASHIFT_DEFAULT: u8 = 12;
@@ -105,7 +105,7 @@ pub struct NewPool {
 }
 
 /// The vdev tree of a new pool, and the objects that it requires.
-struct Plan {
+struct PoolLayout {
     /// The config as it will be in the MOS, except for its state.
     config: NvList,
     members: HashMap<Guid, Member>,
@@ -123,11 +123,11 @@ impl Numbers {
     }
 }
 
-fn plan(new: &NewPool) -> Result<Plan> {
+fn plan(new: &NewPool) -> Result<PoolLayout> {
     let guid = new.random.guid()?;
     let mut numbers = Numbers(FIRST_OBJECT);
     let mut plan =
-        Plan { config: NvList::new(), members: HashMap::new(), spaces: Vec::new(), zaps: Vec::new() };
+        PoolLayout { config: NvList::new(), members: HashMap::new(), spaces: Vec::new(), zaps: Vec::new() };
     let txg = TXG_INITIAL.0;
     let mut root = NvList::new();
     root.add_string("type", "root").add_u64("id", 0).add_u64("guid", guid.0).add_u64("create_txg", txg);
@@ -194,7 +194,7 @@ fn plan_top(
     id: u64,
     top: &TopSpec<NewMember>,
     numbers: &mut Numbers,
-    plan: &mut Plan,
+    plan: &mut PoolLayout,
 ) -> Result<NvList> {
     let space = space_of(new, id, top, numbers.next())?;
     let zap = numbers.next();
@@ -281,7 +281,9 @@ impl PoolWriter {
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
             large_headers: Arc::clone(&large_headers),
+            #[cfg(any(test, feature = "testing"))]
             whole_max: None,
+            #[cfg(any(test, feature = "testing"))]
             is_uncompressed: false,
         };
         let writer: Arc<dyn WriteBlock> = Arc::new(BlockWriter::new(Arc::clone(&space) as _, settings));
@@ -343,7 +345,7 @@ fn no_uberblock(tree: &VdevConfig) -> Uberblock {
 fn fill_mos(
     mos: &mut ObjsetWriter,
     new: &NewPool,
-    plan: &Plan,
+    plan: &PoolLayout,
     salt: &[u8],
     dspace: u64,
 ) -> Result<ObjectId> {
@@ -391,7 +393,7 @@ fn fill_mos(
     Ok(config)
 }
 
-fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &Plan) -> Result<()> {
+fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &PoolLayout) -> Result<()> {
     let create = |mos: &mut ObjsetWriter, name: &str| -> Result<ObjectId> {
         let object = zap::create(mos, ZAP_METADATA, &NewZap::new(new.random.u64()?))?;
         ZapMut::open(mos, DIRECTORY_OBJECT)?.add(name, &Value::word(object.0))?;

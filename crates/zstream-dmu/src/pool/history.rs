@@ -52,6 +52,7 @@ pub enum Event<'a> {
 
 /// The author and the time of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Author {
     /// The host.
     pub host: Host,
@@ -229,7 +230,7 @@ pub fn log(mos: &mut dyn ObjectStore, author: &Author, event: Event<'_>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Store;
+    use crate::made::Store;
     use crate::zap::{NewZap, write as zap};
 
     fn store() -> Store {

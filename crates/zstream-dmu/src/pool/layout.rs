@@ -34,7 +34,7 @@ pub fn member_asize(len: u64) -> Result<u64> {
 /// There are about 16 metaslabs up to 8 GiB, one per 512 MiB up to 100 GiB, about 200 up to 3 TiB, and one per 16 GiB
 /// above.
 #[must_use]
-pub fn metaslab_shift(asize: u64) -> u8 {
+pub(crate) fn metaslab_shift(asize: u64) -> u8 {
     let bits = |bytes: u64| (u64::BITS - bytes.leading_zeros()) as u8;
     let count = asize >> METASLAB_SHIFT_DEFAULT;
     let shift = if count < METASLABS_MIN {

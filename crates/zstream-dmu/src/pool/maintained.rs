@@ -12,7 +12,7 @@ use crate::mos::features::{FEATURES, Feature, Features};
 
 /// A feature that zstream maintains while it is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Maintained {
+pub(crate) struct Maintained {
     /// The short name.
     pub name: &'static str,
     /// Whether new pools have the feature by default.
@@ -26,7 +26,7 @@ const fn row(name: &'static str, by_default: bool, how: &'static str) -> Maintai
 }
 
 /// All features that zstream uses, or maintains when it changes related metadata.
-pub const MAINTAINED: &[Maintained] = &[
+pub(crate) const MAINTAINED: &[Maintained] = &[
     row("async_destroy", true, "pending destroys stay in their list, and OpenZFS resumes them"),
     row("empty_bpobj", true, "empty entries of deadlists share one list"),
     row("lz4_compress", true, "metadata is compressed with it"),
@@ -79,7 +79,7 @@ pub const MAINTAINED: &[Maintained] = &[
 impl Maintained {
     /// Returns the row of the feature with this short name.
     #[must_use]
-    pub fn by_name(name: &str) -> Option<&'static Self> {
+    pub(crate) fn by_name(name: &str) -> Option<&'static Self> {
         MAINTAINED.iter().find(|row| row.name == name)
     }
 }
@@ -88,7 +88,7 @@ impl Maintained {
 ///
 /// # Errors
 /// Fails if there are such features, and names them.
-pub fn check_maintained(features: &Features) -> Result<()> {
+pub(crate) fn check_maintained(features: &Features) -> Result<()> {
     features.check_writable()?;
     let active = features.iter().filter(|(_, count)| *count > 0);
     let known = active.filter_map(|(guid, _)| Feature::by_guid(guid));

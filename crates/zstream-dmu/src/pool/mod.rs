@@ -10,22 +10,22 @@
 
 mod absent;
 pub mod check;
-pub mod checkpoint;
+pub(crate) mod checkpoint;
 mod compatibility;
 mod config_list;
-pub mod create;
+pub(crate) mod create;
 mod edit;
 mod freeing;
 pub mod history;
 mod intent_logs;
-pub mod layout;
-pub mod maintained;
+pub(crate) mod layout;
+pub(crate) mod maintained;
 mod notice;
 mod open;
-pub mod properties;
+pub(crate) mod properties;
 pub mod scan;
-pub mod spec;
-pub mod writer;
+pub(crate) mod spec;
+pub(crate) mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,9 +33,14 @@ use std::sync::Arc;
 use zstream_format::nvlist::NvList;
 use zstream_format::object_type::ObjectType;
 
+pub use self::checkpoint::Checkpointed;
+pub use self::create::{ASHIFT_DEFAULT, NewMember, NewPool};
+pub use self::layout::member_asize;
+pub use self::maintained::{FeatureSet, check_can_enable};
 pub use self::notice::Notice;
-use crate::blkptr::BlockPointer;
-use crate::block::ReadBlock;
+pub use self::properties::{PoolChange, PoolProperties, STORED, upgrade_features};
+pub use self::spec::{TopSpec, VdevClass, check_name, check_redundancy, parse_vdevs};
+pub use self::writer::{PoolWriter, WriteOptions};
 use crate::cache;
 use crate::device::{Device, Files, OpenDevice};
 use crate::error::{Error, Fault, Result};
@@ -253,7 +258,7 @@ impl Pool {
     ///
     /// # Errors
     /// Fails if the directory cannot be read.
-    pub fn directory_entry(&self, name: &str) -> Result<Option<Value>> {
+    pub(crate) fn directory_entry(&self, name: &str) -> Result<Option<Value>> {
         Zap::open(&*self.mos, DIRECTORY_OBJECT)?.lookup(name)
     }
 
@@ -278,8 +283,9 @@ impl Pool {
     ///
     /// # Errors
     /// Fails as [`Objset::open`].
-    pub fn open_objset(&self, id: u64, root: BlockPointer) -> Result<Objset> {
-        Objset::open(Arc::clone(&self.reader) as Arc<dyn ReadBlock>, id, root)
+    #[cfg(feature = "testing")]
+    pub fn open_objset(&self, id: u64, root: crate::blkptr::BlockPointer) -> Result<Objset> {
+        Objset::open(Arc::clone(&self.reader) as Arc<dyn crate::block::ReadBlock>, id, root)
     }
 }
 

@@ -155,7 +155,7 @@ fn choose_uberblock(rings: &[Ring], txg: Option<Txg>) -> Result<(Uberblock, Vec<
     let wanted = all().filter(|uberblock| txg.is_none_or(|txg| uberblock.txg == txg));
     match (wanted.max_by_key(|uberblock| uberblock.rank()), txg) {
         (Some(uberblock), _) => Ok((*uberblock, available)),
-        (None, Some(wanted)) => Err(Fault::NoSuchTxg { wanted, available }.into()),
+        (None, Some(requested)) => Err(Fault::NoSuchTxg { requested, available }.into()),
         (None, None) => Err(Error::corrupt("pool", "no device has a valid uberblock")),
     }
 }

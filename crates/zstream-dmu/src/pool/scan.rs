@@ -25,6 +25,7 @@ pub const ENTRIES_MAX: usize = 100_000;
 
 /// A device with labels.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The device and the path at which it was found.
     pub member: Member,
@@ -47,7 +48,7 @@ impl Candidate {
 
 /// The result of a search.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct ScanResult {
     /// The devices with labels.
     pub candidates: Vec<Candidate>,
     /// The files in searched directories that could not be read, each with its error.
@@ -64,8 +65,8 @@ const OTHERS_MAX: usize = 4;
 
 /// Adds descriptions of other files to an error that there is no pool.
 #[must_use]
-pub fn explain(error: Error, mut others: Vec<String>) -> Error {
-    let Fault::NoSuchPool { wanted, there, .. } = error.fault() else { return error };
+pub(crate) fn explain(error: Error, mut others: Vec<String>) -> Error {
+    let Fault::NoSuchPool { requested, found: there, .. } = error.fault() else { return error };
     if !there.is_empty() {
         return error;
     }
@@ -74,7 +75,7 @@ pub fn explain(error: Error, mut others: Vec<String>) -> Error {
     if left_out > 0 {
         others.push(format!("{left_out} more like these"));
     }
-    Fault::NoSuchPool { wanted: wanted.clone(), there: Vec::new(), instead: others }.into()
+    Fault::NoSuchPool { requested: requested.clone(), found: Vec::new(), instead: others }.into()
 }
 
 /// A device without valid labels.
@@ -95,8 +96,8 @@ impl From<Error> for NotMember {
 /// # Errors
 /// Fails if a named path does not exist, if a directory cannot be searched, and if no named path is a member of a
 /// pool.
-pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<Found> {
-    let mut found = Found::default();
+pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<ScanResult> {
+    let mut found = ScanResult::default();
     for path in paths {
         let place = |error: Error| error.on_vdev(path.display());
         let kind = devices.kind(path).map_err(|error| place(error.into()))?;
@@ -124,7 +125,7 @@ pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<Found> {
     Ok(found)
 }
 
-fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut Found) -> Result<()> {
+fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut ScanResult) -> Result<()> {
     let paths = devices.list(directory, ENTRIES_MAX)?;
     if paths.len() > ENTRIES_MAX {
         let (what, size) = ("directory entries", paths.len() as u64);
@@ -187,7 +188,7 @@ fn examine_opened(path: &Path, device: Arc<dyn Device>) -> Result<Candidate, Not
 /// # Errors
 /// Fails if a member cannot be opened, if another writer has locked it, if its labels are missing, and if it has no
 /// path.
-pub fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
+pub(crate) fn reopen_writable(devices: &dyn OpenDevice, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
     let reopen = |candidate: &Candidate| {
         let name = &candidate.member.name;
         let place = |error: Error| error.on_vdev(name);
@@ -291,7 +292,8 @@ pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Cand
         [guid] => Ok(pools.remove(&guid).unwrap_or_default()),
         [] => {
             let there = names.into_values().map(|(name, _)| name).collect();
-            Err(Fault::NoSuchPool { wanted: name.map(str::to_owned), there, instead: Vec::new() }.into())
+            Err(Fault::NoSuchPool { requested: name.map(str::to_owned), found: there, instead: Vec::new() }
+                .into())
         }
         _ => {
             let mut list: Vec<String> =

@@ -1,7 +1,7 @@
 //! The specification of a new pool: its name and its vdevs, in the syntax of `zpool create`.
 
 use crate::error::{Error, Fault, Result};
-pub use crate::vdev::Shape;
+pub(crate) use crate::vdev::Shape;
 
 /// The maximum length of a pool name. It leaves space for the names of the datasets that every pool has.
 const NAME_BYTES_MAX: usize = 239;
@@ -52,6 +52,7 @@ impl<L> TopSpec<L> {
     ///
     /// # Errors
     /// Fails with the first error of `open`.
+    #[cfg(feature = "testing")]
     pub fn try_map<M>(self, open: impl FnMut(L) -> Result<M>) -> Result<TopSpec<M>> {
         let leaves = self.leaves.into_iter().map(open).collect::<Result<_>>()?;
         Ok(TopSpec { class: self.class, shape: self.shape, leaves })

@@ -51,7 +51,7 @@ use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
 /// A function that records the space of the MOS in the MOS itself; see [`tx::commit`].
-pub type Account<'a> = dyn FnMut(&mut dyn ObjectStore, &SpaceDelta) -> Result<()> + 'a;
+pub(crate) type Account<'a> = dyn FnMut(&mut dyn ObjectStore, &SpaceDelta) -> Result<()> + 'a;
 
 /// The options for opening a pool for writing.
 #[derive(Clone, Debug)]
@@ -70,9 +70,11 @@ pub struct WriteOptions {
     pub rehearsal: bool,
     /// The opener of members by path. The default opens files and disks.
     pub devices: Arc<dyn OpenDevice>,
-    /// For tests: [`WriterSettings::whole_max`].
+    /// For tests: larger blocks become gang blocks.
+    #[cfg(any(test, feature = "testing"))]
     pub whole_max: Option<u64>,
-    /// For tests: [`WriterSettings::is_uncompressed`].
+    /// For tests: blocks are not compressed.
+    #[cfg(any(test, feature = "testing"))]
     pub is_uncompressed: bool,
 }
 
@@ -86,7 +88,9 @@ impl Default for WriteOptions {
             cache_bytes: cache::DEFAULT_BYTES,
             rehearsal: false,
             devices: Arc::new(Files),
+            #[cfg(any(test, feature = "testing"))]
             whole_max: None,
+            #[cfg(any(test, feature = "testing"))]
             is_uncompressed: false,
         }
     }
@@ -141,7 +145,7 @@ impl PoolWriter {
     /// - a vdev was or is being removed or expanded,
     /// - the pool was not exported and has an intent log that was not replayed,
     /// - the pool has a version without feature flags, big-endian integers, deduplication tables, or an active feature
-    ///   that is not [maintained](super::maintained).
+    ///   that is not maintained by writes.
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
         let mut found = scan::scan(&*options.devices, paths)?;
         if let Some((_, error)) = found.refused.pop() {
@@ -193,7 +197,9 @@ impl PoolWriter {
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
             large_headers: Arc::clone(&large_headers),
+            #[cfg(any(test, feature = "testing"))]
             whole_max: options.whole_max,
+            #[cfg(any(test, feature = "testing"))]
             is_uncompressed: options.is_uncompressed,
         };
         let config_object = pool.directory_object("config")?;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::capacity::{self, Capacity};
 use super::metaslab::Writing;
+use super::release::Release;
 use super::top::Top;
 use super::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
@@ -36,6 +37,7 @@ const CLASSES: usize = 3;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapForm {
     /// Whether entries may have two words (`spacemap_v2`).
     pub two_words: bool,
@@ -151,6 +153,7 @@ impl Allocator {
     }
 
     /// Makes allocations fail after this number of blocks as if the pool were full, for tests.
+    #[cfg(feature = "testing")]
     pub fn limit_allocations(&self, left: u64) {
         self.allocations_left.store(left, Ordering::Relaxed);
     }
@@ -240,7 +243,7 @@ impl Allocator {
     /// # Errors
     ///
     /// Fails if the store cannot be changed.
-    pub fn write_maps(&self, mos: &mut dyn ObjectStore, pass: u16) -> Result<SpaceMaps> {
+    pub(crate) fn write_maps(&self, mos: &mut dyn ObjectStore, pass: u16) -> Result<SpaceMaps> {
         let mut done = SpaceMaps::default();
         let MapForm { two_words, histogram } = self.form;
         let writing = Writing { txg: self.txg(), pass, shift: 0, two_words, histogram };
@@ -288,20 +291,12 @@ impl Allocator {
         vdev.ok_or_else(|| Error::no_vdev(number))
     }
 
-    fn free_nested(&self, block: &BlockPointer, depth: usize) -> Result<()> {
-        match block.kind() {
-            BlockKind::Normal => {}
-            BlockKind::Hole | BlockKind::Embedded | BlockKind::Redacted | BlockKind::UnknownEmbedded(_) => {
-                return Ok(());
-            }
-        }
-        if block.is_dedup() {
-            return Err(Error::unsupported("freeing a deduplicated block"));
-        }
+    /// Frees the space of a block without further references.
+    fn free_places(&self, block: &BlockPointer, depth: usize) -> Result<()> {
         let at_once = block.physical_birth() == self.txg();
         if block.is_gang() {
             for piece in gang::pieces(&self.reader, block, depth)? {
-                self.free_nested(&piece, depth + 1)?;
+                self.free_places(&piece, depth + 1)?;
             }
         }
         for place in block.dvas() {
@@ -407,7 +402,10 @@ impl Space for Allocator {
     }
 
     fn free(&self, block: &BlockPointer) -> Result<()> {
-        self.free_nested(block, 0)
+        match self.release(block)? {
+            Release::Last => self.free_places(block, 0),
+            Release::Shared => Ok(()),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ const METASLABS_WITHOUT_LOG: u64 = 64;
 
 /// The size of the normal class of a pool in deflated bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Capacity {
     /// The size of the metaslabs for all blocks.
     pub normal: u64,
@@ -66,7 +67,7 @@ impl Capacity {
 
     /// Returns the slop space, which the pool reserves for its own operations (`spa_get_slop_space`).
     #[must_use]
-    pub fn slop(&self) -> u64 {
+    pub(crate) fn slop(&self) -> u64 {
         let (least, most) = SLOP_BYTES;
         let slop = (self.normal >> SLOP_SHIFT).min(most);
         let slop = slop - self.log.min(slop >> 1);

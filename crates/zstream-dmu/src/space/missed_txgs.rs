@@ -59,7 +59,7 @@ pub(crate) fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Store;
+    use crate::made::Store;
 
     #[test]
     fn a_log_is_read_as_it_was_written_last() {

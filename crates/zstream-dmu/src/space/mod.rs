@@ -5,15 +5,17 @@ mod capacity;
 mod free_space;
 mod metaslab;
 pub(crate) mod missed_txgs;
-pub mod space_map;
+mod release;
+pub(crate) mod space_map;
 mod space_map_write;
 #[cfg(test)]
 mod tests;
 mod top;
-pub mod vdev_space;
+pub(crate) mod vdev_space;
 
 pub use self::allocator::{Allocator, MapForm};
 pub use self::capacity::Capacity;
+pub use self::vdev_space::{LogSpaceMaps, VdevSpace};
 
 /// The part of a pool that an allocation must leave free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,6 +32,7 @@ pub enum Reserve {
 
 /// The space of a pool in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceUse {
     /// The size of all metaslabs, including parity.
     pub capacity: u64,
@@ -51,6 +54,7 @@ impl SpaceUse {
 
 /// The changes to the MOS from writing space maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceMaps {
     /// Whether any map was written.
     pub changed: bool,

@@ -91,6 +91,7 @@ pub(super) const HAS_HISTOGRAM_BYTES: usize = SpaceMapPhys::LEN;
 
 /// The header of a space map.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceMap {
     /// The object of the map.
     pub object: ObjectId,
@@ -266,7 +267,7 @@ impl Iterator for SpaceMapEntries<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::testing::Objects;
+    use crate::made::Objects;
 
     fn one_word(change: u64, offset: u64, run: u64) -> u64 {
         offset << 16 | change << 15 | (run - 1)

@@ -142,8 +142,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::made::Objects;
     use crate::space::space_map::SpaceMap;
-    use crate::testing::Objects;
 
     fn replayed(form: Form, size: u64, bytes: &[u8], header: &[u8]) -> RangeSet {
         let blocks = bytes.chunks(form.block_bytes as usize);

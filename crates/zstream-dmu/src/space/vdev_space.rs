@@ -59,6 +59,7 @@ impl LogSpaceMaps {
 
 /// The space maps of a top-level vdev.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VdevSpace {
     /// The index of the vdev.
     pub vdev: u32,
@@ -178,7 +179,7 @@ impl VdevSpace {
     /// # Errors
     ///
     /// Fails if a log cannot be read, if a range is not in one metaslab, and if `apply` fails.
-    pub fn replay_logs(
+    pub(crate) fn replay_logs(
         &self,
         mos: &dyn ObjectSet,
         logs: &LogSpaceMaps,
@@ -243,7 +244,7 @@ impl VdevSpace {
     /// # Errors
     ///
     /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) if they are impossible.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let (shift, count) = (self.metaslab_shift, self.metaslabs());
         if shift >= 63 || count > METASLABS_MAX || shift < self.ashift {
             let detail =

@@ -69,7 +69,7 @@ pub enum Floor {
 impl Floor {
     /// Returns whether a block, or a hole with a birth, is excluded.
     #[must_use]
-    pub fn leaves_out(self, pointer: &BlockPointer) -> bool {
+    pub(crate) fn leaves_out(self, pointer: &BlockPointer) -> bool {
         let (birth, floor) = match self {
             Self::None => return false,
             Self::Allocated(floor) => (pointer.birth(), floor),
@@ -107,6 +107,7 @@ pub enum VisitKind {
 
 /// A visit of a block or dnode.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Visit {
     /// The kind.
     pub kind: VisitKind,

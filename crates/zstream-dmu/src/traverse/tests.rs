@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::error::Fault;
-use crate::testing::{Memory, Spec};
+use crate::made::{Memory, Spec};
 
 /// Objects 1, 2, 8 and 9 are born in 4, object 40, which has two slots, in 6, and 2000 in 9. Object 9 has four levels,
 /// of which only one path is newer than 5, and a hole born in 8. Object 8 has a spill block.

@@ -11,7 +11,7 @@ use crate::zap::{Value, Zap, ZapMut};
 /// # Errors
 ///
 /// Fails if the pool does not have the feature, if the count would become negative, and if it cannot be read.
-pub fn add(mos: &mut dyn ObjectStore, name: &str, change: i64) -> Result<()> {
+pub(crate) fn add(mos: &mut dyn ObjectStore, name: &str, change: i64) -> Result<()> {
     let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
     let list = if feature.read_only_compatible { "features_for_write" } else { "features_for_read" };
     let object = Zap::open(&*mos, DIRECTORY_OBJECT)?.lookup_u64(list)?;

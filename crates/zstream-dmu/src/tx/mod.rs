@@ -20,7 +20,7 @@
 //! An error loses the transaction group. The pool on the devices is unchanged, but the state in memory (the writable
 //! MOS, the allocator) is no longer valid. It must be dropped, and the pool opened again.
 
-pub mod features;
+pub(crate) mod features;
 mod logs;
 
 use std::sync::Arc;

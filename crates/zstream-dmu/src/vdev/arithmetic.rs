@@ -16,7 +16,7 @@ use crate::ids::Txg;
 pub const TYPICAL_BYTES: u64 = 128 << 10;
 
 /// The deflate ratio of pools before version 3, which count parity like data.
-pub const RATIO_WITHOUT_DEFLATION: u64 = SECTOR_BYTES;
+pub(crate) const RATIO_WITHOUT_DEFLATION: u64 = SECTOR_BYTES;
 
 impl VdevConfig {
     /// Returns the allocated size of a block of `psize` bytes, born in `birth`, on this top-level vdev
@@ -28,7 +28,7 @@ impl VdevConfig {
 
     /// Returns the binary logarithm of the sector size, or the minimum if it is unknown.
     #[must_use]
-    pub fn sector_shift(&self) -> u8 {
+    pub(crate) fn sector_shift(&self) -> u8 {
         self.ashift.unwrap_or(*ASHIFT_RANGE.start() as u8)
     }
 

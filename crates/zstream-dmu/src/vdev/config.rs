@@ -11,13 +11,13 @@ use crate::error::{Error, Fault, Result};
 use crate::ids::{Guid, ObjectId};
 
 /// The maximum depth of a tree: root, raidz, spare, replacing, disk, and a reserve.
-pub const DEPTH_MAX: usize = 8;
+pub(crate) const DEPTH_MAX: usize = 8;
 
 /// The maximum number of vdevs in one tree.
-pub const VDEVS_MAX: usize = 65_536;
+pub(crate) const VDEVS_MAX: usize = 65_536;
 
 /// The range of the binary logarithm of the sector size (`ASHIFT_MIN`, `ASHIFT_MAX`).
-pub const ASHIFT_RANGE: std::ops::RangeInclusive<u64> = 9..=16;
+pub(crate) const ASHIFT_RANGE: std::ops::RangeInclusive<u64> = 9..=16;
 
 /// The pair with the dirty time log of a member (`ZPOOL_CONFIG_DTL`).
 pub(crate) const MISSED_LOG: &str = "DTL";
@@ -111,7 +111,7 @@ impl VdevConfig {
 
     /// Returns the name as in the output of `zpool`, such as `mirror-0`; for devices, the path.
     #[must_use]
-    pub fn display_name(&self) -> String {
+    pub(crate) fn display_name(&self) -> String {
         match &self.path {
             Some(path) if self.kind.is_leaf() => path.clone(),
             _ if self.kind.is_leaf() => format!("{}", self.guid.0),
@@ -217,6 +217,7 @@ fn kind(name: &str, list: &NvList, ashift: Option<u8>, children: &[VdevConfig]) 
 
 /// The config of a pool in a label or in the MOS.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PoolConfig {
     /// The version of the pool: 1 to 28, or 5000 for feature flags.
     pub version: u64,

@@ -32,16 +32,16 @@ structure! {
 }
 
 /// The size of an entry in bytes.
-pub const ENTRY_BYTES: usize = MappingEntry::LEN;
+pub(crate) const ENTRY_BYTES: usize = MappingEntry::LEN;
 
 /// The maximum number of entries of a mapping, which use 1.5 GiB.
-pub const ENTRIES_MAX: u64 = 64 << 20;
+pub(crate) const ENTRIES_MAX: u64 = 64 << 20;
 
 /// The maximum number of times that a block may have been moved.
-pub const MOVES_MAX: usize = 32;
+pub(crate) const MOVES_MAX: usize = 32;
 
 /// The maximum number of combinations of copies that are tried to read the pieces of a block.
-pub const COMBINATIONS_MAX: usize = 4096;
+pub(crate) const COMBINATIONS_MAX: usize = 4096;
 
 const LE: ByteOrder = ByteOrder::Little;
 
@@ -56,7 +56,7 @@ struct Move {
 
 /// The new locations of the ranges of a removed vdev.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     moves: Vec<Move>,
 }
 
@@ -65,7 +65,7 @@ impl Mapping {
     ///
     /// # Errors
     /// Fails if the bonus is too short, or if the number exceeds [`ENTRIES_MAX`].
-    pub fn entries_in_bonus(bonus: &[u8]) -> Result<u64> {
+    pub(crate) fn entries_in_bonus(bonus: &[u8]) -> Result<u64> {
         const BYTES_MIN: usize = MappingPhys::offset_of("counts_object");
         if bonus.len() < BYTES_MIN {
             return Err(Error::corrupt(
@@ -90,7 +90,7 @@ impl Mapping {
     ///
     /// # Errors
     /// Fails if entries overlap, are out of order or exceed the maximum offset.
-    pub fn extend(&mut self, entries: &[u8]) -> Result<()> {
+    pub(crate) fn extend(&mut self, entries: &[u8]) -> Result<()> {
         for entry in entries.chunks_exact(ENTRY_BYTES) {
             let number = self.moves.len();
             let MappingEntry { source, destination: dva } = MappingEntry::parse(entry, LE);

@@ -54,7 +54,7 @@ impl VdevType {
 
     /// Returns `true` if the vdev is a device.
     #[must_use]
-    pub fn is_leaf(&self) -> bool {
+    pub(crate) fn is_leaf(&self) -> bool {
         match self {
             Self::File | Self::Disk => true,
             Self::Root
@@ -109,7 +109,7 @@ impl VdevType {
 
     /// Returns the number of members that hold data of a block, without those for parity.
     #[must_use]
-    pub fn data_disks(&self) -> u64 {
+    pub(crate) fn data_disks(&self) -> u64 {
         match self {
             Self::Raidz(geometry) => (geometry.children - geometry.parity) as u64,
             Self::Root
@@ -127,7 +127,7 @@ impl VdevType {
 
     /// Returns how many of `children` may be missing; `None` for a vdev about which nothing is known.
     #[must_use]
-    pub fn losses_allowed(&self, children: usize) -> Option<usize> {
+    pub(crate) fn losses_allowed(&self, children: usize) -> Option<usize> {
         match self {
             Self::Raidz(geometry) => Some(geometry.parity),
             Self::Mirror | Self::Replacing | Self::Spare => Some(children.saturating_sub(1)),
@@ -155,7 +155,7 @@ impl VdevType {
 
     /// Returns `true` if a raidz expansion is in progress.
     #[must_use]
-    pub fn is_expanding(&self) -> bool {
+    pub(crate) fn is_expanding(&self) -> bool {
         match self {
             Self::Raidz(geometry) => geometry.expansion.reflowed_to.is_some(),
             Self::Root
@@ -174,7 +174,7 @@ impl VdevType {
     /// Returns the reason why a pool with such a vdev is read-only, as a clause to append to its name; `None` if it
     /// is writable.
     #[must_use]
-    pub fn why_not_written(&self) -> Option<&'static str> {
+    pub(crate) fn why_not_written(&self) -> Option<&'static str> {
         match self {
             Self::Indirect => Some(", which was removed"),
             Self::Draid(_) => Some(""),

@@ -136,7 +136,7 @@ pub fn encode(list: &NvList, at: u64) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// Fails if the nvlist does not fit, or if the device cannot be written.
-pub fn write_list(device: &dyn Device, number: usize, list: &NvList) -> Result<()> {
+pub(crate) fn write_list(device: &dyn Device, number: usize, list: &NvList) -> Result<()> {
     let at = start(device, number)? + CONFIG_OFFSET;
     put(device, at, &encode(list, at)?)
 }
@@ -170,7 +170,7 @@ pub fn write_uberblock(device: &dyn Device, uberblock: &Uberblock, ashift: u8) -
 ///
 /// # Errors
 /// Fails if the nvlist does not fit, or if the device cannot be written.
-pub fn initialize(device: &dyn Device, list: &NvList) -> Result<()> {
+pub(crate) fn initialize(device: &dyn Device, list: &NvList) -> Result<()> {
     for number in 0..LABELS {
         let start = start(device, number)?;
         put(device, start, &[0; BOOT_OFFSET as usize])?;

@@ -40,7 +40,7 @@ impl Vdev {
     pub(crate) fn missed_txgs(&self, last: Txg) -> RangeSet {
         let mut txgs = self.missed.log.get().cloned().unwrap_or_default();
         if let Some(since) = self.missed.since.get() {
-            txgs.cover(since.0 + 1, last.0 + 1);
+            txgs.cover(since.0.saturating_add(1), last.0.saturating_add(1));
         }
         txgs
     }
@@ -86,7 +86,7 @@ impl Vdev {
 
 fn everything(last: Txg) -> RangeSet {
     let mut all = RangeSet::default();
-    all.cover(0, last.0 + 1);
+    all.cover(0, last.0.saturating_add(1));
     all
 }
 
@@ -117,7 +117,7 @@ impl VdevTree {
             let of = |leaf: &&Vdev| newest.get(&leaf.guid()).copied();
             let last = leaves.iter().filter_map(of).max().unwrap_or_default();
             for leaf in leaves {
-                if let Some(own) = of(&leaf).filter(|own| own.0 + 1 < last.0) {
+                if let Some(own) = of(&leaf).filter(|own| own.0.saturating_add(1) < last.0) {
                     let _ = leaf.missed.since.set(own);
                 }
             }

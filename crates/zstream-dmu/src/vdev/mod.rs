@@ -14,18 +14,18 @@
 //! corrupt are reported as [`Damage`]. Missing members are not damage; they are in the state of the tree. Neither is
 //! what a member missed while it was absent, see `missed`.
 
-pub mod arithmetic;
-pub mod config;
-pub mod indirect;
+pub(crate) mod arithmetic;
+pub(crate) mod config;
+pub(crate) mod indirect;
 mod kind;
 pub mod label;
-pub mod label_write;
+pub(crate) mod label_write;
 mod mirror;
 mod missed;
-pub mod raidz;
+pub(crate) mod raidz;
 mod shape;
 mod size;
-pub mod sync;
+pub(crate) mod sync;
 pub mod uberblock;
 mod write;
 
@@ -33,12 +33,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use self::config::{VdevConfig, VdevType};
+pub use self::arithmetic::{TYPICAL_BYTES, deflated};
+pub use self::config::{PoolConfig, PoolState, VdevConfig, VdevType};
 use self::indirect::Mapping;
 use self::missed::Missed;
 use self::raidz::Geometry;
 pub use self::shape::Shape;
-pub use self::size::{CutMember, MEMBER_BYTES_MIN};
+pub use self::size::CutMember;
+pub(crate) use self::size::MEMBER_BYTES_MIN;
 use crate::blkptr::Dva;
 use crate::device::Device;
 use crate::error::{Error, Fault, Result};
@@ -94,6 +96,7 @@ impl fmt::Display for Damage {
 pub type Verify<'a> = dyn Fn(&[u8]) -> Result<()> + 'a;
 
 /// The parameters of a read, and the damage that it found.
+#[non_exhaustive]
 pub struct Reading<'a> {
     /// The verification, which accepts intact content.
     pub verify: &'a Verify<'a>,
@@ -417,7 +420,7 @@ impl VdevTree {
     ///
     /// # Errors
     /// Fails if there is no indirect vdev with that id.
-    pub fn set_mapping(&self, vdev: u64, mapping: Mapping) -> Result<()> {
+    pub(crate) fn set_mapping(&self, vdev: u64, mapping: Mapping) -> Result<()> {
         match self.tops.get(vdev as usize).map(|top| &top.kind) {
             Some(Kind::Indirect(place)) => {
                 let _ = place.set(mapping);

@@ -49,7 +49,7 @@ impl Shape {
 
     /// Returns how many of `members` may be missing.
     #[must_use]
-    pub fn losses_allowed(self, members: usize) -> usize {
+    pub(crate) fn losses_allowed(self, members: usize) -> usize {
         match self {
             Self::Single => 0,
             Self::Mirror => members.saturating_sub(1),

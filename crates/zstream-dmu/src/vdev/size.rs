@@ -12,10 +12,11 @@ use crate::ids::Guid;
 
 /// The minimum size of a member in bytes (`SPA_MINDEVSIZE`). OpenZFS does not open smaller ones, even if the pool
 /// needs less.
-pub const MEMBER_BYTES_MIN: u64 = 64 << 20;
+pub(crate) const MEMBER_BYTES_MIN: u64 = 64 << 20;
 
 /// A truncated member.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CutMember {
     /// The path or name of the member.
     pub name: String,
@@ -41,7 +42,7 @@ impl fmt::Display for CutMember {
 impl VdevTree {
     /// Returns the truncated members, in order.
     #[must_use]
-    pub fn cut_members(&self) -> Vec<CutMember> {
+    pub(crate) fn cut_members(&self) -> Vec<CutMember> {
         let mut found = Vec::new();
         for top in self.tops() {
             let Some(asize) = top.config.asize else { continue };

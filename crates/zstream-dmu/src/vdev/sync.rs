@@ -34,7 +34,7 @@ pub trait Uberblocks: Send + Sync {
 }
 
 /// The labels of the members of a pool that is open for writing, except of those that are missing or offline.
-pub struct PoolLabels {
+pub(crate) struct PoolLabels {
     vdevs: Arc<VdevTree>,
     /// The config for the labels that are written with the next uberblock.
     config: Mutex<Option<NvList>>,
@@ -47,12 +47,12 @@ const AFTER: [usize; 2] = [1, 3];
 impl PoolLabels {
     /// Creates the labels of the members of `vdevs`.
     #[must_use]
-    pub fn new(vdevs: Arc<VdevTree>) -> Self {
+    pub(crate) fn new(vdevs: Arc<VdevTree>) -> Self {
         Self { vdevs, config: Mutex::default() }
     }
 
     /// Sets the config for the labels that are written with the next uberblock. It is the config in the MOS.
-    pub fn set_config(&self, config: NvList) {
+    pub(crate) fn set_config(&self, config: NvList) {
         *self.config() = Some(config);
     }
 
@@ -86,7 +86,7 @@ impl PoolLabels {
     ///
     /// # Errors
     /// Fails if a member cannot be written, or if the config does not fit into a label.
-    pub fn initialize(&self, config: &NvList) -> Result<()> {
+    pub(crate) fn initialize(&self, config: &NvList) -> Result<()> {
         self.each(&|leaf, device, _| {
             let mut list = label_write::list(config, leaf.guid())?;
             // A label with this transaction group and without an uberblock belongs to a pool whose creation was not

@@ -7,7 +7,7 @@ use super::config::{VdevConfig, VdevType};
 use super::indirect::{ENTRY_BYTES, Mapping};
 use super::raidz::{Expansion, Geometry};
 use super::*;
-use crate::device::{FaultyDevice, MemoryDevice, Plan};
+use crate::device::{FailingCalls, FaultyDevice, MemoryDevice};
 use crate::range_set::RangeSet;
 
 const DEVICE_BYTES: usize = 6 << 20;
@@ -113,7 +113,7 @@ fn a_child_that_fails_to_read_is_told_from_one_that_is_missing() {
     let data = content(512);
     shelf.write(2, 0, &data);
     let mut members = shelf.members();
-    let dying = FaultyDevice::new(Arc::clone(&members[&Guid(1)].device), Plan::From(0));
+    let dying = FaultyDevice::new(Arc::clone(&members[&Guid(1)].device), FailingCalls::From(0));
     members.get_mut(&Guid(1)).unwrap().device = Arc::new(dying);
     let tops = [parent(VdevType::Mirror, 0, 10, vec![leaf(0, 1), leaf(1, 2), leaf(2, 3)])];
     let tree = VdevTree::build(Guid(1), &tops, &members, 0).unwrap();

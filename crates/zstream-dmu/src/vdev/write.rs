@@ -92,7 +92,7 @@ impl VdevTree {
     ///
     /// # Errors
     /// Fails like [`write`](Self::write). The error has the first address of the adjacent ones.
-    pub fn write_places(&self, places: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
+    pub(crate) fn write_places(&self, places: &[(Dva, &[u8])], birth: Txg) -> Result<()> {
         // A block whose allocated size exceeds its bytes has parity or padding.
         let adjoin = |(a, bytes): &(Dva, &[u8]), (b, _): &(Dva, &[u8])| {
             let len = bytes.len() as u64;
@@ -145,7 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::device::{Device, FaultyDevice, MemoryDevice, Plan};
+    use crate::device::{Device, FailingCalls, FaultyDevice, MemoryDevice};
     use crate::ids::Guid;
     use crate::vdev::config::{VdevConfig, VdevType};
     use crate::vdev::raidz::{Expansion, Geometry};
@@ -275,7 +275,7 @@ mod tests {
             for failing in 0..2 {
                 let members = (0..children as u64).map(|n| {
                     let memory: Arc<dyn Device> = Arc::new(MemoryDevice::new(DEVICE_BYTES));
-                    let plan = Plan::Once(if n == 1 { failing } else { u64::MAX });
+                    let plan = FailingCalls::Once(if n == 1 { failing } else { u64::MAX });
                     let device: Arc<dyn Device> = Arc::new(FaultyDevice::new(memory, plan));
                     (Guid(n + 1), Member { name: format!("disk{n}"), device })
                 });

@@ -14,7 +14,7 @@ mod leaf;
 mod micro;
 mod unicode;
 mod value;
-pub mod write;
+pub(crate) mod write;
 
 use std::vec;
 
@@ -30,7 +30,7 @@ use crate::object_set::ObjectSet;
 pub use self::fat::ZapFlags;
 pub use self::unicode::NormFlags;
 pub use self::value::{Entry, Key, Value, number_key};
-pub use self::write::{NewZap, ZapMut};
+pub use self::write::{NewZap, ZapMut, create, create_in, create_with};
 
 /// The comparison of a name with those in a ZAP (`matchtype_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -82,6 +82,7 @@ enum Repr<'a> {
 
 /// The properties of a ZAP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ZapInfo {
     /// Whether it is a micro ZAP.
     pub is_micro: bool,

@@ -8,7 +8,7 @@ use zstream_format::order::ByteOrder;
 
 use super::*;
 use crate::error::Fault;
-use crate::testing::Objects;
+use crate::made::Objects;
 
 const ORDER: ByteOrder = ByteOrder::Little;
 const OBJECT: ObjectId = ObjectId(5);

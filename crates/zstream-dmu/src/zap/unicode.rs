@@ -39,7 +39,7 @@ impl NormFlags {
     /// Returns the form of a name that is hashed and compared. A name without a form (see [`Self::form`]) is
     /// normalized as far as possible, so that it can still be found.
     #[must_use]
-    pub fn normalize(self, name: &[u8]) -> Vec<u8> {
+    pub(crate) fn normalize(self, name: &[u8]) -> Vec<u8> {
         self.prepare(name).0
     }
 

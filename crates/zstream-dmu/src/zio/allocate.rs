@@ -60,7 +60,8 @@ pub trait Space: Send + Sync {
         places.iter().try_for_each(|(place, bytes)| self.write(*place, bytes))
     }
 
-    /// Frees the space of a block that is no longer referenced, gang members included. It is reused only after no
+    /// Drops a reference to a block. Every reference that is removed from the pool is dropped here, with its whole
+    /// pointer. The last one frees the space of the block, gang members included. The space is reused only after no
     /// uberblock that can be opened requires it.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::vdev::{Damage, Effort, Reading};
 
 /// The maximum depth of nested gang blocks. Each level is at most a third of the size of the previous one, which could not be
 /// allocated; the largest block is down to one sector after ten levels.
-pub const DEPTH_MAX: usize = 12;
+pub(crate) const DEPTH_MAX: usize = 12;
 
 /// A gang block whose pieces are read.
 pub(super) struct Gang<'a> {

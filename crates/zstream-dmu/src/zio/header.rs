@@ -21,14 +21,13 @@ use crate::error::{Error, Result};
 
 /// The size of a gang header without `dynamic_gang_header` (`SPA_OLD_GANGBLOCKSIZE`): what is allocated for a header
 /// of any size.
-pub const HEADER_BYTES_MIN: usize = SECTOR_BYTES as usize;
+pub(crate) const HEADER_BYTES_MIN: usize = SECTOR_BYTES as usize;
 
 /// The number of pointers in a header of [`HEADER_BYTES_MIN`].
-pub const PIECES_MIN: usize = pieces_max(HEADER_BYTES_MIN);
+pub(crate) const PIECES_MIN: usize = pieces_max(HEADER_BYTES_MIN);
 
 /// Returns the number of pointers in a gang header of `bytes` (`gbh_nblkptrs`).
-#[must_use]
-pub const fn pieces_max(bytes: usize) -> usize {
+pub(crate) const fn pieces_max(bytes: usize) -> usize {
     (bytes - checksum::EMBEDDED_SIZE) / BLOCK_POINTER_BYTES
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The name of the feature.
-pub const FEATURE: &str = "dynamic_gang_header";
+pub(crate) const FEATURE: &str = "dynamic_gang_header";
 
 /// The state of the feature `dynamic_gang_header` in a pool that is written. It becomes active with the transaction
 /// group in which a piece of a gang block had to become a gang block because three pieces were not enough.
@@ -24,8 +24,7 @@ impl Default for LargeHeaders {
 
 impl LargeHeaders {
     /// Returns the state of a pool in which the feature is enabled, and possibly active.
-    #[must_use]
-    pub fn of(is_enabled: bool, is_active: bool) -> Self {
+    pub(crate) fn of(is_enabled: bool, is_active: bool) -> Self {
         Self(AtomicU8::new(match (is_enabled, is_active) {
             (_, true) => ACTIVE,
             (true, false) => ENABLED,

@@ -2,19 +2,21 @@
 
 mod allocate;
 pub mod crypt;
-pub mod gang;
-pub mod header;
-pub mod large_headers;
+pub(crate) mod gang;
+pub(crate) mod header;
+pub(crate) mod large_headers;
 mod place;
 mod protect;
-pub mod read;
+pub(crate) mod read;
 mod rewrite;
 mod verify;
-pub mod write;
+pub(crate) mod write;
 mod writer;
 
 pub use allocate::{AllocationClass, Space};
+pub use large_headers::LargeHeaders;
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
+pub use write::{Ledger, Protection};
 pub use writer::{BlockWriter, WriterSettings};
 
 #[cfg(test)]

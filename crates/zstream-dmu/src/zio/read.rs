@@ -40,6 +40,7 @@ pub trait Decrypt: Send + Sync {
 
 /// A damaged copy of a block.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BadCopy {
     /// The address of the copy.
     pub address: Dva,
@@ -70,6 +71,7 @@ pub trait Observer: Send + Sync {
 
 /// The result of reading every copy of a block.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct BlockCheck {
     /// The number of copies.
     pub copies: usize,
@@ -116,7 +118,7 @@ impl BlockReader {
 
     /// Sets the salt of the pool, which keyed checksums require. It is stored in the MOS, whose blocks do not require
     /// it.
-    pub fn set_salt(&self, salt: Salt) {
+    pub(crate) fn set_salt(&self, salt: Salt) {
         // The salt of a pool never changes.
         let _ = self.salt.set(salt);
     }

@@ -30,7 +30,7 @@ impl BlockReader {
             )));
         }
         let verifier = self.verifier(bp)?;
-        if !verifier.tells_apart() {
+        if !verifier.detects_damage() {
             return Err(Error::unsupported("verifying a block without a checksum"));
         }
         verifier.verify(stored)

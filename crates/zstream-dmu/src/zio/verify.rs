@@ -36,7 +36,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Returns `true` if there is a checksum. Without one, any bytes are accepted.
-    pub(super) fn tells_apart(&self) -> bool {
+    pub(super) fn detects_damage(&self) -> bool {
         !matches!(self.kind, ChecksumType::OFF | ChecksumType::NOPARITY)
     }
 
@@ -45,7 +45,7 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// Returns [`Fault::Checksum`] if they do not match.
     pub(super) fn verify(&self, stored: &[u8]) -> Result<()> {
-        if !self.tells_apart() {
+        if !self.detects_damage() {
             return Ok(());
         }
         let (mut found, mut expected) = if intent_log::is_log(self.kind) {

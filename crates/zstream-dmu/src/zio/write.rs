@@ -32,6 +32,7 @@ pub enum Protection {
 
 /// The parameters of a write (`zio_prop_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WriteProps {
     /// The type of the object.
     pub object_type: ObjectType,
@@ -62,6 +63,7 @@ pub enum Content<'a> {
 
 /// A request to write a block.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct WriteRequest<'a> {
     /// The content.
     pub content: Content<'a>,
@@ -76,6 +78,7 @@ pub struct WriteRequest<'a> {
 
 /// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Written {
     /// The pointer: to a block, embedded, or a hole.
     pub pointer: BlockPointer,

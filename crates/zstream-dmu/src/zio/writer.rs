@@ -14,7 +14,7 @@ use zstream_format::order::ByteOrder;
 
 use super::crypt::{DatasetKey, Keyring};
 use super::large_headers::LargeHeaders;
-use super::place::{Demand, Job, Placed, Sum};
+use super::place::{Demand, GangWrite, Placed, Sum};
 use super::protect::{Seal, kept, key, protect};
 use super::verify::{is_cut, truncated};
 use super::write::{Content, Protection, WriteBlock, WriteProps, WriteRequest, Written};
@@ -43,9 +43,33 @@ pub struct WriterSettings {
     pub large_headers: Arc<LargeHeaders>,
     /// For tests: larger blocks become gang blocks, even if there is space for them as a whole
     /// (`metaslab_force_ganging`).
+    #[cfg(any(test, feature = "testing"))]
     pub whole_max: Option<u64>,
     /// For tests: blocks are not compressed (`zfs_mdcomp_disable`), so that each can be changed in place.
+    #[cfg(any(test, feature = "testing"))]
     pub is_uncompressed: bool,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl WriterSettings {
+    fn whole_max(&self) -> Option<u64> {
+        self.whole_max
+    }
+
+    fn is_uncompressed(&self) -> bool {
+        self.is_uncompressed
+    }
+}
+
+#[cfg(not(any(test, feature = "testing")))]
+impl WriterSettings {
+    fn whole_max(&self) -> Option<u64> {
+        None
+    }
+
+    fn is_uncompressed(&self) -> bool {
+        false
+    }
 }
 
 /// A writer of the blocks of a pool.
@@ -97,7 +121,8 @@ impl BlockWriter {
         let props = &request.props;
         check_size(content.len() as u64)?;
         let target = self.target(request);
-        let kind = if self.settings.is_uncompressed { CompressionType::OFF } else { props.compression.kind };
+        let kind =
+            if self.settings.is_uncompressed() { CompressionType::OFF } else { props.compression.kind };
         let (bytes, compression) = match compress_for_disk(
             kind,
             props.compression.level,
@@ -209,12 +234,14 @@ impl BlockWriter {
         Ok(Form::Stored(Prepared { bytes, block, seal, in_place }))
     }
 
-    /// Returns the stored size of a block that can be overwritten in place because it was born in this transaction
-    /// group.
+    /// Returns the stored size of a block that can be overwritten in place because it was written in this transaction
+    /// group and has no other references.
     fn target(&self, request: &WriteRequest<'_>) -> Option<u64> {
         let before = &request.before;
         let is_new = before.kind() == BlockKind::Normal
             && before.birth() == self.txg()
+            && before.physical_birth() == self.txg()
+            && !before.is_dedup()
             && if before.is_gang() {
                 self.gang(before.dva(0)).is_some()
             } else {
@@ -289,7 +316,7 @@ impl BlockWriter {
             copies: props.copies.clamp(1, addresses),
             class: if is_metadata { AllocationClass::Special } else { AllocationClass::Normal },
             headers_max: addresses,
-            whole_max: self.settings.whole_max,
+            whole_max: self.settings.whole_max(),
             large_headers: &self.settings.large_headers,
         };
         Placed::allocate(&*self.space, prepared.bytes.len() as u64, demand).map(|placed| (placed, true))
@@ -324,8 +351,8 @@ impl BlockWriter {
             let is_cut = is_cut(prepared.block.uses_crypt, prepared.block.object_type);
             let dvas = placed.seal(&prepared.bytes, is_cut, &sum, &mut of_block)?;
             jobs.extend(of_block.into_iter().map(|job| match job {
-                Job::Part(place, range) => (place, Cow::Borrowed(&prepared.bytes[range])),
-                Job::Header(place, header) => (place, Cow::Owned(header)),
+                GangWrite::Part(place, range) => (place, Cow::Borrowed(&prepared.bytes[range])),
+                GangWrite::Header(place, header) => (place, Cow::Owned(header)),
             }));
             if is_new && matches!(placed, Placed::Gang { .. }) {
                 self.remember(dvas[0], placed);

@@ -4,7 +4,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::KeyFormat;
 
 use super::table::{Property, Types};
-use super::value::{Found, Source, Value};
+use super::value::{PropertyValue, Source, Value};
 use super::{Props, Subject, default, index, lookup};
 use crate::bookmark::{Bookmark, BookmarkFlags};
 use crate::dataset::{Dataset, Dir};
@@ -31,7 +31,7 @@ type Known = Option<Value>;
 
 impl Props {
     /// Returns a computed property. The outer option is `None` for other properties, the inner one if there is no value.
-    pub(super) fn computed(&self, property: &Property) -> Result<Option<Option<Found>>> {
+    pub(super) fn computed(&self, property: &Property) -> Result<Option<Option<PropertyValue>>> {
         let known = match &self.subject {
             Subject::Bookmark(bookmark, dir) => Some(of_bookmark(bookmark, dir, property.name)?),
             Subject::Dataset(dataset) => self.of_dataset(dataset, property)?,
@@ -41,13 +41,14 @@ impl Props {
             "volblocksize" if *value == default(property) => Source::Default,
             _ => Source::None,
         };
-        Ok(known.map(|known| known.map(|value| Found { source: source(&value), value, received: None })))
+        Ok(known
+            .map(|known| known.map(|value| PropertyValue { source: source(&value), value, received: None })))
     }
 
     fn of_dataset(&self, dataset: &Dataset, property: &Property) -> Result<Option<Known>> {
-        let (phys, dir) = (dataset.phys(), dataset.dir());
-        let is_snapshot = dataset.is_snapshot();
-        let space = dir.phys();
+        if let Some(known) = of_structures(dataset, property.name) {
+            return Ok(Some(known));
+        }
         let number = |number: u64| Some(Value::Number(number));
         Ok(Some(match property.name {
             "type" => Some(text(match self.types {
@@ -55,40 +56,11 @@ impl Props {
                 Types::VOLUME => "volume",
                 _ => "filesystem",
             })),
-            "name" => Some(text(dataset.name())),
-            "creation" => number(phys.creation_time),
-            "used" => number(if is_snapshot { phys.unique_bytes } else { space.used_bytes }),
             "available" => self.available(dataset)?.map(Value::Number),
-            "referenced" => number(phys.referenced_bytes),
-            "compressratio" if !is_snapshot => Some(ratio(space.uncompressed_bytes, space.compressed_bytes)),
-            "compressratio" | "refcompressratio" => {
-                Some(ratio(phys.uncompressed_bytes, phys.compressed_bytes))
-            }
-            // Datasets of a pool that is read here are not mounted.
-            "mounted" => Some(text("no")),
-            "origin" => dir.origin()?.map(|origin| text(origin.name())),
-            "createtxg" => number(phys.creation_txg.0),
-            "guid" => number(phys.guid.0),
-            "unique" => number(phys.unique_bytes),
-            "objsetid" => number(dataset.object().0),
-            "usedbysnapshots" => space.has_breakdown().then_some(Value::Number(space.breakdown.snapshots)),
-            "usedbydataset" => space.has_breakdown().then_some(Value::Number(space.breakdown.head)),
-            "usedbychildren" => space.has_breakdown().then_some(Value::Number(
-                space.breakdown.children.saturating_add(space.breakdown.child_reservations),
-            )),
-            "usedbyrefreservation" => {
-                space.has_breakdown().then_some(Value::Number(space.breakdown.refreservation))
-            }
-            "defer_destroy" => {
-                Some(text(if phys.flags.contains(DatasetFlags::DEFER_DESTROY) { "on" } else { "off" }))
-            }
+            "origin" => dataset.dir().origin()?.map(|origin| text(origin.name())),
             "userrefs" => number(dataset.holds()?.len() as u64),
-            "numclones" => number(phys.children.saturating_sub(1)),
             "clones" => clones(dataset)?,
             "written" => number(dataset.written_bytes()?),
-            "logicalused" => number(space.uncompressed_bytes),
-            "logicalreferenced" => number(phys.uncompressed_bytes),
-            "inconsistent" => number(u64::from(dataset.is_inconsistent())),
             "prevsnap" => dataset.previous()?.map(|previous| text(previous.name())),
             "receive_resume_token" => resume_token(dataset)?,
             "version" | "utf8only" | "normalization" | "casesensitivity" => {
@@ -103,13 +75,13 @@ impl Props {
             | "defaultprojectobjquota" => self.of_filesystem(property.name)?.map(Value::Number),
             "volsize" | "volblocksize" => self.of_volume(property.name)?,
             "filesystem_count" | "snapshot_count" => {
-                match dir.entry(&format!("com.joyent:{}", property.name))? {
+                match dataset.dir().entry(&format!("com.joyent:{}", property.name))? {
                     Some(count) => number(count.u64()?),
                     // The default applies as long as nothing is counted.
                     None => return Ok(None),
                 }
             }
-            "snapshots_changed" => match dir.entry("com.ixsystems:snapshots_changed")? {
+            "snapshots_changed" => match dataset.dir().entry("com.ixsystems:snapshots_changed")? {
                 Some(time) => time.u64s().first().copied().map(Value::Number),
                 None => None,
             },
@@ -224,6 +196,40 @@ fn clones(snapshot: &Dataset) -> Result<Known> {
         names.push(dsl.dataset_by_object(object)?.dir().name().to_owned());
     }
     Ok((!names.is_empty()).then(|| text(names.join(","))))
+}
+
+/// Returns a property that the structures of a dataset and its directory hold.
+fn of_structures(dataset: &Dataset, name: &str) -> Option<Known> {
+    let (phys, space) = (dataset.phys(), dataset.dir().phys());
+    let is_snapshot = dataset.is_snapshot();
+    let number = |number: u64| Some(Value::Number(number));
+    let part = |number: u64| space.has_breakdown().then_some(Value::Number(number));
+    Some(match name {
+        "name" => Some(text(dataset.name())),
+        "creation" => number(phys.creation_time),
+        "used" => number(if is_snapshot { phys.unique_bytes } else { space.used_bytes }),
+        "referenced" => number(phys.referenced_bytes),
+        "compressratio" if !is_snapshot => Some(ratio(space.uncompressed_bytes, space.compressed_bytes)),
+        "compressratio" | "refcompressratio" => Some(ratio(phys.uncompressed_bytes, phys.compressed_bytes)),
+        // Datasets of a pool that is read here are not mounted.
+        "mounted" => Some(text("no")),
+        "createtxg" => number(phys.creation_txg.0),
+        "guid" => number(phys.guid.0),
+        "unique" => number(phys.unique_bytes),
+        "objsetid" => number(dataset.object().0),
+        "usedbysnapshots" => part(space.breakdown.snapshots),
+        "usedbydataset" => part(space.breakdown.head),
+        "usedbychildren" => part(space.breakdown.children.saturating_add(space.breakdown.child_reservations)),
+        "usedbyrefreservation" => part(space.breakdown.refreservation),
+        "defer_destroy" => {
+            Some(text(if phys.flags.contains(DatasetFlags::DEFER_DESTROY) { "on" } else { "off" }))
+        }
+        "numclones" => number(phys.children.saturating_sub(1)),
+        "logicalused" => number(space.uncompressed_bytes),
+        "logicalreferenced" => number(phys.uncompressed_bytes),
+        "inconsistent" => number(u64::from(dataset.is_inconsistent())),
+        _ => return None,
+    })
 }
 
 fn resume_token(dataset: &Dataset) -> Result<Known> {

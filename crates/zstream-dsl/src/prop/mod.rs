@@ -14,11 +14,11 @@
 //! ([`get`](Props::get)) from directories, datasets and object sets.
 
 mod computed;
-pub mod parse;
-pub mod single;
-pub mod space;
-pub mod table;
-pub mod value;
+pub(crate) mod parse;
+pub(crate) mod single;
+pub(crate) mod space;
+pub(crate) mod table;
+pub(crate) mod value;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,9 +30,11 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::zap;
 use zstream_format::object_type::ObjsetType;
 
-use self::space::PoolSpace;
-use self::table::{Kind, Property, Types};
-use self::value::{Found, Source, Value};
+pub use self::parse::{Parsed, parse, parse_assignment, parse_bytes};
+pub use self::single::Single;
+pub use self::space::PoolSpace;
+pub use self::table::{Kind, PROPERTIES, Property, Types};
+pub use self::value::{PropertyValue, Source, Value, nice_bytes, nice_number, time};
 use crate::bookmark::Bookmark;
 use crate::dataset::{Dataset, Dir};
 use crate::error::{Error, Result};
@@ -51,8 +53,8 @@ pub enum Subject {
     Bookmark(Bookmark, Arc<Dir>),
 }
 
-/// A function that reads a setting from the content of an object set: `version`, `normalization`, `volsize`, the object
-/// of the table `userquota@`, and the like. `zstream-zpl` has one for filesystems and volumes.
+/// A function that reads a setting from the content of an object set: `version`, `normalization`, `volsize`, the limit
+/// `userquota@1000`, and the like. `zstream-zpl` has one for filesystems and volumes.
 pub type SettingOf = fn(&dyn ObjectSet, &str) -> PoolResult<Option<u64>>;
 
 /// The properties of one filesystem, volume, snapshot or bookmark.
@@ -156,7 +158,7 @@ impl Props {
     ///
     /// # Errors
     /// Fails if its source cannot be read.
-    pub fn get(&self, property: &Property) -> Result<Option<Found>> {
+    pub fn get(&self, property: &Property) -> Result<Option<PropertyValue>> {
         if !self.applies(property) {
             return Ok(None);
         }
@@ -170,7 +172,7 @@ impl Props {
             Some((value, source)) => (convert(&value, property)?, source),
             None => (default(property), Source::Default),
         };
-        let found = Found { value, source, received };
+        let found = PropertyValue { value, source, received };
         Ok(Some(if property.name == "mountpoint" { mountpoint(dataset.name(), found) } else { found }))
     }
 
@@ -178,13 +180,13 @@ impl Props {
     ///
     /// # Errors
     /// Fails if the ZAPs cannot be read.
-    pub fn user(&self, name: &str) -> Result<Option<Found>> {
+    pub fn user(&self, name: &str) -> Result<Option<PropertyValue>> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         let text = |value: &zap::Value| value.text().map(|text| Value::Text(text.to_owned()));
         let found = lookup(dataset, name, true)?;
         let received = found.received.as_ref().map(text).transpose()?;
         let Some((value, source)) = found.value else { return Ok(None) };
-        Ok(Some(Found { value: text(&value)?, source, received }))
+        Ok(Some(PropertyValue { value: text(&value)?, source, received }))
     }
 
     /// Returns the names of the user properties that are set here or above, sorted.
@@ -369,7 +371,7 @@ fn default(property: &Property) -> Value {
 }
 
 /// Converts an inherited mount point to one below that of its source.
-fn mountpoint(name: &str, mut found: Found) -> Found {
+fn mountpoint(name: &str, mut found: PropertyValue) -> PropertyValue {
     let below = match &found.source {
         Source::Inherited(from) => name.get(from.len() + 1..).unwrap_or_default(),
         Source::Default => name,

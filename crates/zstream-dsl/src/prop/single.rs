@@ -1,57 +1,48 @@
 //! Properties of one user, group, project or snapshot: `userused@1000`, `written@monday`.
 //!
-//! The space of users and groups is counted in objects of their own. The names in them are hexadecimal ids, with the
-//! prefix `obj-` for counts of objects. Quotas are in tables that a setting of the filesystem refers to
+//! The DMU counts the space of users, groups and projects. Their limits are settings of the filesystem
 //! ([`SettingOf`](super::SettingOf)).
 
 use zstream_dmu::bpobj::BpObj;
-use zstream_dmu::ids::ObjectId;
-use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::objset::{GROUP_USED_OBJECT, Objset, ObjsetFlags, PROJECT_USED_OBJECT, USER_USED_OBJECT};
-use zstream_dmu::zap::Zap;
-use zstream_format::object_type::ObjsetType;
+use zstream_dmu::objset::{Counted, Objset, Owner};
 
-use super::value::{Found, Source, Value, nice_bytes, nice_number};
+use super::value::{PropertyValue, Source, Value, nice_bytes, nice_number};
 use super::{Props, Subject, is_locked};
 use crate::dataset::Dataset;
 use crate::deadlist::Deadlist;
 use crate::error::{Error, Result};
 
-/// The amount that is counted or limited.
+/// A property of users, groups or projects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Bytes in use.
-    Used,
-    /// Objects in use.
-    ObjectsUsed,
-    /// The limit on bytes.
-    Quota,
-    /// The limit on objects.
-    ObjectsQuota,
+struct Account {
+    /// The name before the `@`.
+    name: &'static str,
+    owner: Owner,
+    counted: Counted,
+    /// `true` for the limit, `false` for the amount in use.
+    is_limit: bool,
 }
 
-/// The kind of owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    User,
-    Group,
-    Project,
+impl Account {
+    const fn new(name: &'static str, owner: Owner, counted: Counted, is_limit: bool) -> Self {
+        Self { name, owner, counted, is_limit }
+    }
 }
 
-/// The names of properties before the `@`.
-const ACCOUNTS: [(&str, Whose, Kind); 12] = [
-    ("userused", Whose::User, Kind::Used),
-    ("userobjused", Whose::User, Kind::ObjectsUsed),
-    ("userquota", Whose::User, Kind::Quota),
-    ("userobjquota", Whose::User, Kind::ObjectsQuota),
-    ("groupused", Whose::Group, Kind::Used),
-    ("groupobjused", Whose::Group, Kind::ObjectsUsed),
-    ("groupquota", Whose::Group, Kind::Quota),
-    ("groupobjquota", Whose::Group, Kind::ObjectsQuota),
-    ("projectused", Whose::Project, Kind::Used),
-    ("projectobjused", Whose::Project, Kind::ObjectsUsed),
-    ("projectquota", Whose::Project, Kind::Quota),
-    ("projectobjquota", Whose::Project, Kind::ObjectsQuota),
+/// The properties of users, groups and projects.
+const ACCOUNTS: [Account; 12] = [
+    Account::new("userused", Owner::User, Counted::Bytes, false),
+    Account::new("userobjused", Owner::User, Counted::Objects, false),
+    Account::new("userquota", Owner::User, Counted::Bytes, true),
+    Account::new("userobjquota", Owner::User, Counted::Objects, true),
+    Account::new("groupused", Owner::Group, Counted::Bytes, false),
+    Account::new("groupobjused", Owner::Group, Counted::Objects, false),
+    Account::new("groupquota", Owner::Group, Counted::Bytes, true),
+    Account::new("groupobjquota", Owner::Group, Counted::Objects, true),
+    Account::new("projectused", Owner::Project, Counted::Bytes, false),
+    Account::new("projectobjused", Owner::Project, Counted::Objects, false),
+    Account::new("projectquota", Owner::Project, Counted::Bytes, true),
+    Account::new("projectobjquota", Owner::Project, Counted::Objects, true),
 ];
 
 /// A property of one user, group, project or snapshot.
@@ -65,12 +56,8 @@ pub struct Single {
 enum What {
     /// Bytes written since a snapshot, given by full name or by `@` and short name.
     Written(String),
-    Account {
-        table: &'static str,
-        whose: Whose,
-        kind: Kind,
-        id: u64,
-    },
+    /// The amount or limit of an id.
+    Account(Account, u64),
 }
 
 impl Single {
@@ -86,12 +73,11 @@ impl Single {
             let snapshot = if of.contains('@') { of.to_owned() } else { format!("@{of}") };
             What::Written(snapshot)
         } else {
-            let (table, whose, kind) =
-                *ACCOUNTS.iter().find(|(table, ..)| *table == property).ok_or_else(invalid)?;
+            let account = *ACCOUNTS.iter().find(|account| account.name == property).ok_or_else(invalid)?;
             let id = of.parse::<u32>().map_err(|_| {
                 format!("invalid property '{name}': users, groups and projects are named by their numbers")
             })?;
-            What::Account { table, whose, kind, id: id.into() }
+            What::Account(account, id.into())
         };
         Ok(Self { name: name.to_owned(), what })
     }
@@ -108,8 +94,8 @@ impl Single {
         let Value::Number(number) = *value else { return value.literal(None) };
         match self.what {
             _ if literal => number.to_string(),
-            What::Account { kind: Kind::Quota | Kind::ObjectsQuota, .. } if number == 0 => "none".to_owned(),
-            What::Account { kind: Kind::ObjectsUsed | Kind::ObjectsQuota, .. } => nice_number(number),
+            What::Account(Account { is_limit: true, .. }, _) if number == 0 => "none".to_owned(),
+            What::Account(Account { counted: Counted::Objects, .. }, _) => nice_number(number),
             _ => nice_bytes(number),
         }
     }
@@ -121,45 +107,34 @@ impl Props {
     ///
     /// # Errors
     /// Fails if its source cannot be read.
-    pub fn single(&self, single: &Single) -> Result<Option<Found>> {
+    pub fn single(&self, single: &Single) -> Result<Option<PropertyValue>> {
         let Subject::Dataset(dataset) = &self.subject else { return Ok(None) };
         let number = match &single.what {
             What::Written(snapshot) => written_since(dataset, snapshot)?,
             // Like zfs, which does not open an encrypted filesystem without its key, even for quotas, which are not
             // encrypted.
-            What::Account { .. } if is_locked(dataset)? => None,
-            What::Account { table, whose, kind, id } => match &self.objset {
-                Some(set) => self.account(set, table, *whose, *kind, *id)?,
+            What::Account(..) if is_locked(dataset)? => None,
+            What::Account(account, id) => match &self.objset {
+                Some(set) => self.account(set, account, *id)?,
                 None => None,
             },
         };
-        let found = |number| Found { value: Value::Number(number), source: Source::Local, received: None };
+        let found =
+            |number| PropertyValue { value: Value::Number(number), source: Source::Local, received: None };
         Ok(number.map(found))
     }
 
-    /// Returns the amount that is counted for an id (`zfs_userspace_one`).
-    fn account(&self, set: &Objset, table: &str, whose: Whose, kind: Kind, id: u64) -> Result<Option<u64>> {
-        let flags = set.phys().flags;
-        let needed = match (whose, kind) {
-            (Whose::Project, _) => ObjsetFlags::PROJECT_QUOTA_COMPLETE,
-            (_, Kind::ObjectsUsed | Kind::ObjectsQuota) => ObjsetFlags::USER_OBJECT_ACCOUNTING_COMPLETE,
-            _ => ObjsetFlags::USER_ACCOUNTING_COMPLETE,
-        };
-        if set.objset_type() != ObjsetType::ZFS || !flags.contains(needed) {
+    /// Returns the amount that is counted for an id, or its limit (`zfs_userspace_one`).
+    fn account(&self, set: &Objset, account: &Account, id: u64) -> Result<Option<u64>> {
+        let Account { owner, counted, is_limit, .. } = *account;
+        if !set.counts(owner, counted) {
             return Ok(None);
         }
-        let object = match (kind, whose) {
-            (Kind::Used | Kind::ObjectsUsed, Whose::User) => Some(USER_USED_OBJECT),
-            (Kind::Used | Kind::ObjectsUsed, Whose::Group) => Some(GROUP_USED_OBJECT),
-            (Kind::Used | Kind::ObjectsUsed, Whose::Project) => Some(PROJECT_USED_OBJECT),
-            _ => match self.setting(&format!("{table}@")) {
-                Some(table) => table?.map(ObjectId),
-                None => return Ok(None),
-            },
-        };
-        let Some(object) = object else { return Ok(Some(0)) };
-        let prefix = if kind == Kind::ObjectsUsed { "obj-" } else { "" };
-        Ok(Some(Zap::open(set, object)?.lookup_u64(format!("{prefix}{id:x}"))?.unwrap_or(0)))
+        if !is_limit {
+            return Ok(Some(set.used_by(owner, counted, id)?));
+        }
+        let limit = self.setting(&format!("{}@{id}", account.name));
+        Ok(limit.transpose()?.map(Option::unwrap_or_default))
     }
 }
 
@@ -212,10 +187,10 @@ mod tests {
     fn names_are_taken_apart() {
         let single = Single::parse("userobjquota@1000").unwrap();
         assert_eq!(single.name(), "userobjquota@1000");
-        assert!(matches!(
+        assert_eq!(
             single.what,
-            What::Account { whose: Whose::User, kind: Kind::ObjectsQuota, id: 1000, .. }
-        ));
+            What::Account(Account::new("userobjquota", Owner::User, Counted::Objects, true), 1000)
+        );
         assert_eq!(Single::parse("written@a").unwrap().what, What::Written("@a".to_owned()));
         assert_eq!(Single::parse("written@p/fs@a").unwrap().what, What::Written("p/fs@a".to_owned()));
         assert_eq!(Single::parse("used@a").unwrap_err(), "invalid property 'used@a'");

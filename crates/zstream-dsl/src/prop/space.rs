@@ -1,11 +1,10 @@
 //! The space of a pool that datasets share (`dsl_pool_adjustedsize`).
 
 use zstream_dmu::bpobj::BpObj;
-use zstream_dmu::mos::features::Features;
+use zstream_dmu::mos::Features;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{Pool, directory_object};
-use zstream_dmu::space::Capacity;
-use zstream_dmu::space::vdev_space::VdevSpace;
+use zstream_dmu::space::{Capacity, VdevSpace};
 use zstream_dmu::vdev::Vdev;
 use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::AllocationClass;
@@ -14,6 +13,7 @@ use crate::error::Result;
 
 /// The space of a pool for datasets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolSpace {
     /// Bytes for all datasets together, including the space that they already use.
     pub usable_bytes: u64,

@@ -20,7 +20,7 @@ bitflags! {
 }
 
 /// The names of the values of an index property, with their numbers.
-pub type Names = &'static [(u64, &'static str)];
+pub(crate) type Names = &'static [(u64, &'static str)];
 
 /// The kind of a property's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,6 +30,20 @@ pub enum Source {
     Received,
 }
 
+impl Source {
+    /// Returns the name of its kind, as `zfs get -s` has it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Default => "default",
+            Self::Local => "local",
+            Self::Inherited(_) => "inherited",
+            Self::Received => "received",
+        }
+    }
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -44,7 +58,7 @@ impl std::fmt::Display for Source {
 
 /// A property of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct PropertyValue {
     /// The value that applies.
     pub value: Value,
     /// The source of the value.

@@ -35,7 +35,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails with `ENOTSUP` if the pool does not support encrypted datasets, or if the suite does not exist.
-    pub fn create_keys(
+    pub(crate) fn create_keys(
         &mut self,
         head: ObjectId,
         suite: CryptSuite,
@@ -63,7 +63,7 @@ impl WritablePool {
     /// `location` is the location of the key of a new encryption root.
     ///
     /// # Errors
-    /// Fails like [`Tx::create_keys`] and [`Tx::set_property`].
+    /// Fails if the keys cannot be created, and like [`Tx::set_property`].
     pub fn encrypt(
         &mut self,
         head: ObjectId,

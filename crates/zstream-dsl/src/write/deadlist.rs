@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use zstream_dmu::blkptr::BlockPointer;
-use zstream_dmu::bpobj::BpObj;
-use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES, SizedBlock};
+use zstream_dmu::bpobj as lists;
+use zstream_dmu::bpobj::{BpObj, LIST_BLOCK_BYTES, SizedBlock};
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
@@ -41,7 +41,7 @@ impl Tx<'_> {
         let new = NewObject::new(ObjectType::DEADLIST, 0)
             .with_bonus(ObjectType::DEADLIST_HDR, DeadlistPhys::LEN as u16);
         let zap = NewZap::new(self.random()?);
-        Ok(zap::write::create_with(self.mos_mut(), &new, &zap)?)
+        Ok(zap::create_with(self.mos_mut(), &new, &zap)?)
     }
 
     /// Creates a deadlist with the keys of another one that are less than `below`, and without blocks

@@ -1,7 +1,7 @@
 //! Source of numbers for guids and salts.
 
+use zstream_dmu::Random;
 use zstream_dmu::error::Result;
-use zstream_dmu::random::Random;
 
 /// The source of guids and salts: the system, or a seed, so that the same steps make the same image.
 ///
@@ -25,7 +25,7 @@ impl Entropy {
 
     /// Returns a source of the numbers that follow from a seed.
     #[must_use]
-    pub fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self::Seed(seed)
     }
 

@@ -12,7 +12,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails if the pool does not have the feature, or if the count would become negative.
-    pub fn feature_add(&mut self, name: &'static str, change: i64) -> Result<()> {
+    pub(crate) fn feature_add(&mut self, name: &'static str, change: i64) -> Result<()> {
         let feature = known(name)?;
         self.read().require_feature(name)?;
         let count = self.read().feature_count(name)?.unwrap_or_default();
@@ -43,7 +43,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails if the feature is not active.
-    pub fn deactivate_feature(&mut self, dataset: ObjectId, name: &'static str) -> Result<()> {
+    pub(crate) fn deactivate_feature(&mut self, dataset: ObjectId, name: &'static str) -> Result<()> {
         self.feature_add(name, -1)?;
         Ok(self.zap(dataset)?.remove(known(name)?.guid)?)
     }

@@ -10,11 +10,11 @@
 use std::collections::BTreeSet;
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
-use zstream_dmu::bpobj::write::SizedBlock;
+use zstream_dmu::bpobj::SizedBlock;
 use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::Value;
-use zstream_dmu::zio::write::Ledger;
+use zstream_dmu::zio::Ledger;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::errno::Errno;
 

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::objset::writer::ObjsetWriter;
-use zstream_dmu::zio::write::Protection;
+use zstream_dmu::objset::ObjsetWriter;
+use zstream_dmu::zio::Protection;
 use zstream_format::file_info::owners;
 
 use super::WritablePool;

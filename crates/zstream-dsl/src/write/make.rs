@@ -3,7 +3,8 @@
 //! A new filesystem is a clone of `$ORIGIN@$ORIGIN`, an empty snapshot in every pool, so that the rules for clones
 //! apply to it, too.
 
-use zstream_dmu::bpobj::write::{self as lists, LIST_BLOCK_BYTES};
+use zstream_dmu::bpobj as lists;
+use zstream_dmu::bpobj::LIST_BLOCK_BYTES;
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
@@ -22,6 +23,7 @@ pub(super) const SNAPSHOT_COUNT: &str = "com.joyent:snapshot_count";
 
 /// The first datasets of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FirstDatasets {
     /// The pool's root directory.
     pub root_dir: ObjectId,
@@ -37,7 +39,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails if the MOS cannot be changed.
-    pub fn create_pool(&mut self) -> Result<FirstDatasets> {
+    pub(crate) fn create_pool(&mut self) -> Result<FirstDatasets> {
         let root_dir = self.create_dir(None, "")?;
         self.create_dir(Some(root_dir), "$MOS")?;
         self.create_dir(Some(root_dir), "$FREE")?;

@@ -67,7 +67,7 @@ use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
-use zstream_dmu::bpobj::write::SizedBlock;
+use zstream_dmu::bpobj::SizedBlock;
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
@@ -184,7 +184,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Returns the MOS, for changes.
-    pub fn mos_mut(&mut self) -> &mut dyn ObjectStore {
+    pub(crate) fn mos_mut(&mut self) -> &mut dyn ObjectStore {
         self.has_changed = true;
         self.mos
     }
@@ -221,7 +221,11 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// Fails if the object is not a directory.
-    pub fn change_dir<T>(&mut self, object: ObjectId, change: impl FnOnce(&mut DirPhys) -> T) -> Result<T> {
+    pub(crate) fn change_dir<T>(
+        &mut self,
+        object: ObjectId,
+        change: impl FnOnce(&mut DirPhys) -> T,
+    ) -> Result<T> {
         let info = self.read().bonus(object, ObjectType::DSL_DIR)?;
         let mut bonus = info.bonus()?.to_vec();
         let mut phys = DirPhys::of_bonus(&bonus)?;
@@ -237,7 +241,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// Fails if the object is not a dataset.
-    pub fn change_dataset<T>(
+    pub(crate) fn change_dataset<T>(
         &mut self,
         object: ObjectId,
         change: impl FnOnce(&mut DatasetPhys) -> T,
@@ -263,7 +267,7 @@ impl<'a> Tx<'a> {
 
     fn create_zap(&mut self, object_type: ObjectType, norm_flags: NormFlags) -> Result<ObjectId> {
         let new = NewZap { salt: self.random()?, norm_flags, flags: ZapFlags::empty() };
-        Ok(zap::write::create(self.mos_mut(), object_type, &new)?)
+        Ok(zap::create(self.mos_mut(), object_type, &new)?)
     }
 
     fn zap(&mut self, object: ObjectId) -> Result<ZapMut<'_>> {
@@ -292,7 +296,7 @@ impl<'a> Tx<'a> {
         let mos = self.mos_mut();
         mos.reclaim(object, &new, Kept { content: false, spill: false })?;
         mos.set_bonus(object, info.bonus_type, &bonus)?;
-        Ok(zap::write::create_in(mos, object, &zap)?)
+        Ok(zap::create_in(mos, object, &zap)?)
     }
 
     /// Sets an entry in the object of a directory or dataset.
@@ -300,7 +304,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// Fails if the pool does not support such entries (feature `extensible_dataset`), and if the object cannot be
     /// changed.
-    pub fn set_entry(&mut self, object: ObjectId, name: &str, value: &Value) -> Result<()> {
+    pub(crate) fn set_entry(&mut self, object: ObjectId, name: &str, value: &Value) -> Result<()> {
         self.zapify(object)?;
         Ok(self.zap(object)?.update(name, value)?)
     }
@@ -309,7 +313,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// Fails if the object cannot be changed.
-    pub fn remove_entry(&mut self, object: ObjectId, name: &str) -> Result<bool> {
+    pub(crate) fn remove_entry(&mut self, object: ObjectId, name: &str) -> Result<bool> {
         if self.read().own_zap(object)?.is_none() {
             return Ok(false);
         }

@@ -15,11 +15,11 @@ use super::make::SNAPSHOT_COUNT;
 use super::usage::{Change, Use};
 use crate::error::{Error, Result};
 use crate::name::NAME_BYTES_MAX;
-use crate::phys::{DatasetFlags, DirPhys};
+use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 use crate::reader::MosReader;
 
 /// The facts that are collected before anything changes.
-struct Plan {
+struct PromotePlan {
     clone: ObjectId,
     dir: ObjectId,
     origin: ObjectId,
@@ -107,7 +107,7 @@ impl Tx<'_> {
     /// Moves one snapshot with its name and its clones.
     fn move_snapshot(
         &mut self,
-        plan: &Plan,
+        plan: &PromotePlan,
         snapshot: ObjectId,
         name: &str,
         old_next: ObjectId,
@@ -130,16 +130,9 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    fn plan_promotion(self, clone: ObjectId, name: &str) -> Result<Plan> {
+    fn plan_promotion(self, clone: ObjectId, name: &str) -> Result<PromotePlan> {
         let dir = self.dataset(clone)?.dir;
-        let no_clone = || Error::refused(Errno::EINVAL, format!("{name} is not a clone"));
-        let origin = self.dir(dir)?.origin.ok_or_else(no_clone)?;
-        if Some(origin) == self.origin_snapshot()? {
-            return Err(no_clone());
-        }
-        if self.dataset(clone)?.flags.contains(DatasetFlags::NO_PROMOTE) {
-            return Err(Error::refused(Errno::EXDEV, format!("{name} must not be promoted")));
-        }
+        let origin = self.promotable(clone, name)?;
         let origin_phys = self.dataset(origin)?;
         let origin_dir = origin_phys.dir;
         let origin_head = self.head_of(origin_dir)?;
@@ -149,41 +142,91 @@ impl MosReader<'_> {
         let own = self.line(clone, Some(origin))?;
         let rest = self.line(origin_head, Some(origin))?;
         let shared_objects = self.line(origin, above)?;
-        let mut moves = Change {
-            used: origin_phys.referenced_bytes as i64,
-            compressed: origin_phys.compressed_bytes as i64,
-            uncompressed: origin_phys.uncompressed_bytes as i64,
-        };
-        let mut shared = Vec::new();
-        let mut colliding = Vec::new();
-        for snapshot in &shared_objects {
+        let shared = self.promoted_names(clone, name, &shared_objects, (origin_head, &origin_phys))?;
+        let first = own.last().copied().unwrap_or(clone);
+        let unique = self
+            .dead_space(self.deadlist_of(first)?, origin_phys.prev_snapshot_txg, Txg(u64::MAX))?
+            .used_bytes;
+        let above_txg = self.origin_txg(origin_dir)?;
+        let of_clone = self.line_space(&shared_objects, above_txg)? + self.line_space(&own, above_txg)?;
+        let of_origin = self.line_space(&rest, origin_phys.creation_txg)?;
+        Ok(PromotePlan {
+            clone,
+            dir,
+            origin,
+            origin_dir,
+            origin_head,
+            moves: self.moved_space(&origin_phys, &shared_objects, above)?,
+            shared,
+            own,
+            unique,
+            snapshots: (of_clone, of_origin),
+        })
+    }
+
+    /// Returns the origin of a dataset that can be promoted.
+    fn promotable(self, clone: ObjectId, name: &str) -> Result<ObjectId> {
+        let phys = self.dataset(clone)?;
+        let no_clone = || Error::refused(Errno::EINVAL, format!("{name} is not a clone"));
+        let origin = self.dir(phys.dir)?.origin.ok_or_else(no_clone)?;
+        if Some(origin) == self.origin_snapshot()? {
+            return Err(no_clone());
+        }
+        if phys.flags.contains(DatasetFlags::NO_PROMOTE) {
+            return Err(Error::refused(Errno::EXDEV, format!("{name} must not be promoted")));
+        }
+        Ok(origin)
+    }
+
+    /// Returns the snapshots that move, with their short names, which must be free in the clone.
+    fn promoted_names(
+        self,
+        clone: ObjectId,
+        name: &str,
+        shared: &[ObjectId],
+        (origin_head, origin): (ObjectId, &DatasetPhys),
+    ) -> Result<Vec<(ObjectId, String)>> {
+        let (mut names, mut colliding) = (Vec::new(), Vec::new());
+        for snapshot in shared {
             self.refuse_remapped(*snapshot)?;
             let short = self.short_name(*snapshot)?;
             if name.len() + 1 + short.len() > NAME_BYTES_MAX {
-                return Err(Error::refused(
-                    Errno::ENAMETOOLONG,
-                    format!("the name {name}@{short} is too long"),
-                ));
+                let why = format!("the name {name}@{short} is too long");
+                return Err(Error::refused(Errno::ENAMETOOLONG, why));
             }
             if self.snapshot(&self.dataset(clone)?, &short)?.is_some() {
                 colliding.push(format!("@{short}"));
             }
-            moves = moves.plus(Change::of(&self.deadlist(self.deadlist_of(*snapshot)?)?.space));
-            shared.push((*snapshot, short));
+            names.push((*snapshot, short));
         }
         let taken = self.bookmarks(clone, "")?;
         for mark in self.bookmarks(origin_head, "")? {
-            if mark.creation_txg <= origin_phys.creation_txg && taken.iter().any(|own| own.name == mark.name)
-            {
+            if mark.creation_txg <= origin.creation_txg && taken.iter().any(|own| own.name == mark.name) {
                 colliding.push(mark.name);
             }
         }
         if !colliding.is_empty() {
-            let list = colliding.join(", ");
-            return Err(Error::refused(
-                Errno::EEXIST,
-                format!("{name} and its origin have the same names: {list}"),
-            ));
+            let why = format!("{name} and its origin have the same names: {}", colliding.join(", "));
+            return Err(Error::refused(Errno::EEXIST, why));
+        }
+        Ok(names)
+    }
+
+    /// Returns the space that moves with snapshots from the origin's directory to the clone's. `above` is the origin of
+    /// that directory.
+    fn moved_space(
+        self,
+        origin: &DatasetPhys,
+        shared: &[ObjectId],
+        above: Option<ObjectId>,
+    ) -> Result<Change> {
+        let mut moves = Change {
+            used: origin.referenced_bytes as i64,
+            compressed: origin.compressed_bytes as i64,
+            uncompressed: origin.uncompressed_bytes as i64,
+        };
+        for snapshot in shared {
+            moves = moves.plus(Change::of(&self.deadlist(self.deadlist_of(*snapshot)?)?.space));
         }
         if let Some(above) = above {
             let above = self.dataset(above)?;
@@ -193,25 +236,7 @@ impl MosReader<'_> {
                 uncompressed: -(above.uncompressed_bytes as i64),
             });
         }
-        let first = own.last().copied().unwrap_or(clone);
-        let unique = self
-            .dead_space(self.deadlist_of(first)?, origin_phys.prev_snapshot_txg, Txg(u64::MAX))?
-            .used_bytes;
-        let above_txg = self.origin_txg(origin_dir)?;
-        let of_clone = self.line_space(&shared_objects, above_txg)? + self.line_space(&own, above_txg)?;
-        let of_origin = self.line_space(&rest, origin_phys.creation_txg)?;
-        Ok(Plan {
-            clone,
-            dir,
-            origin,
-            origin_dir,
-            origin_head,
-            shared,
-            own,
-            moves,
-            unique,
-            snapshots: (of_clone, of_origin),
-        })
+        Ok(moves)
     }
 
     /// Returns the line of datasets from `last` back to `end`, which is excluded.

@@ -1,8 +1,8 @@
 //! Write settings of a dataset, which follow from its properties.
 
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::objset::writer::{RedundantMetadata, SetProperties};
-use zstream_dmu::zio::write::Protection;
+use zstream_dmu::objset::{RedundantMetadata, SetProperties};
+use zstream_dmu::zio::Protection;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::compress::Compression;
 
@@ -16,7 +16,7 @@ impl<M: Mos> Dataset<M> {
     ///
     /// # Errors
     /// Fails if the properties cannot be read.
-    pub fn wants_dedup(&self) -> Result<bool> {
+    pub fn is_dedup_on(&self) -> Result<bool> {
         let dedup = self.dir().inherited("dedup")?.map(|value| value.u64()).transpose()?;
         Ok(dedup.is_some_and(|dedup| dedup != u64::from(ChecksumType::OFF.0)))
     }

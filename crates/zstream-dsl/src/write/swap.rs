@@ -17,7 +17,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails with `EINVAL` if they do not, or if one is a snapshot.
-    pub fn swap_clone(&mut self, clone: ObjectId, head: ObjectId) -> Result<()> {
+    pub(crate) fn swap_clone(&mut self, clone: ObjectId, head: ObjectId) -> Result<()> {
         let (c, h) = (self.read().dataset(clone)?, self.read().dataset(head)?);
         if c.is_snapshot() || h.is_snapshot() || c.prev_snapshot != h.prev_snapshot {
             return Err(Error::refused(

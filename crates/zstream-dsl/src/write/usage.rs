@@ -38,7 +38,7 @@ impl Change {
 
     /// Returns the opposite change.
     #[must_use]
-    pub fn negated(self) -> Self {
+    pub(crate) fn negated(self) -> Self {
         Self { used: -self.used, compressed: -self.compressed, uncompressed: -self.uncompressed }
     }
 
@@ -120,7 +120,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails if a directory on the way up cannot be read.
-    pub fn use_reserved_space(
+    pub(crate) fn use_reserved_space(
         &mut self,
         dir: ObjectId,
         change: Change,
@@ -149,7 +149,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails if the directory cannot be read.
-    pub fn move_space(&mut self, dir: ObjectId, bytes: i64, from: Use, to: Use) -> Result<()> {
+    pub(crate) fn move_space(&mut self, dir: ObjectId, bytes: i64, from: Use, to: Use) -> Result<()> {
         self.change_dir(dir, |dir| {
             if dir.has_breakdown() {
                 add(dir.breakdown.of(from), -bytes);
@@ -162,7 +162,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails if the directories cannot be read.
-    pub fn use_mos_space(&mut self, change: Change) -> Result<()> {
+    pub(crate) fn use_mos_space(&mut self, change: Change) -> Result<()> {
         match self.read().child(self.read().root_dir()?, "$MOS")? {
             Some(dir) => self.use_space(dir, Use::Head, change),
             None => Ok(()),

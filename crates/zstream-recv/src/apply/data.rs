@@ -1,12 +1,12 @@
 //! Content records: WRITE, WRITE_EMBEDDED, WRITE_BYREF and SPILL (`receive_process_write_record`,
 //! `flush_write_batch_impl`, `receive_write_embedded`, `receive_spill`).
 
+use zstream_dmu::ReceiveStore;
 use zstream_dmu::blkptr::CryptKind;
 use zstream_dmu::block::{StoredBlock, StoredCrypt};
 use zstream_dmu::ids::BlockId;
 use zstream_dmu::object_set::{ObjectInfo, ObjectSet};
 use zstream_dmu::objset::Objset;
-use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::byteswap;
 use zstream_format::compress::decompress;

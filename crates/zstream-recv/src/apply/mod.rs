@@ -19,12 +19,12 @@ mod object;
 
 use std::sync::Arc;
 
+use zstream_dmu::ReceiveStore;
 use zstream_dmu::block::StoredCrypt;
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectInfo;
 use zstream_dmu::objset::Objset;
-use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::ids::Guid;
 use zstream_format::judge::{Judge, Limits, Terms};
 use zstream_format::order::ByteOrder;
@@ -34,10 +34,10 @@ use crate::error::Result;
 use crate::misfit::Misfit;
 
 /// The point from which an interrupted receive resumes.
-pub type Point = (ObjectId, u64);
+pub(crate) type Point = (ObjectId, u64);
 
 /// The snapshots that WRITE_BYREF may refer to, which are those received earlier from the same stream.
-pub trait References {
+pub(crate) trait References {
     /// Returns the objects of the snapshot with this guid, in stored form if it was received raw.
     fn snapshot(&self, guid: Guid) -> Option<Arc<Objset>>;
 }
@@ -51,7 +51,7 @@ impl References for () {
 
 /// The state of a substream that is being received.
 #[derive(Debug)]
-pub struct Apply {
+pub(crate) struct Apply {
     judge: Judge,
     terms: Terms,
     order: ByteOrder,
@@ -65,7 +65,7 @@ pub struct Apply {
 impl Apply {
     /// Starts with the fields of BEGIN; integers of payloads are in `order`.
     #[must_use]
-    pub fn new(begin: &Begin, limits: Limits, order: ByteOrder) -> Self {
+    pub(crate) fn new(begin: &Begin, limits: Limits, order: ByteOrder) -> Self {
         let terms = Terms::new(begin, limits);
         Self {
             judge: Judge::new(terms),
@@ -82,7 +82,7 @@ impl Apply {
     /// # Errors
     /// Fails if the record breaks a rule or does not fit the content of the set, or if the set cannot be read or
     /// written. The set may have changed in part.
-    pub fn record(
+    pub(crate) fn record(
         &mut self,
         set: &mut dyn ReceiveStore,
         references: &dyn References,
@@ -143,7 +143,7 @@ impl Apply {
     ///
     /// # Errors
     /// Fails if an object cannot be freed.
-    pub fn free_above(&self, set: &mut dyn ReceiveStore) -> Result<()> {
+    pub(crate) fn free_above(&self, set: &mut dyn ReceiveStore) -> Result<()> {
         while let Some(object) = set.next_object(ObjectId(self.highest.0 + 1))? {
             set.free(object)?;
         }

@@ -1,6 +1,7 @@
 //! Records OBJECT and OBJECT_RANGE, which bring objects into the sender's form (`receive_object`,
 //! `receive_handle_existing_object`).
 
+use zstream_dmu::ReceiveStore;
 use zstream_dmu::blkptr::CryptKind;
 use zstream_dmu::block::StoredCrypt;
 use zstream_dmu::dnode::NewObject;
@@ -8,7 +9,6 @@ use zstream_dmu::error::{Error as PoolError, Fault as PoolFault};
 use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectInfo;
 use zstream_dmu::object_store::Kept;
-use zstream_dmu::receive_store::ReceiveStore;
 use zstream_format::byteswap;
 use zstream_format::effect::{self, Change, Present, pointer_count};
 use zstream_format::flags::RangeFlags;
@@ -36,6 +36,7 @@ impl Apply {
         self.range = Some((body.first_object, crypt));
     }
 
+    /// Creates an object, or brings an existing one into the form that the record describes.
     pub(super) fn object(
         &mut self,
         set: &mut dyn ReceiveStore,
@@ -43,13 +44,32 @@ impl Apply {
         payload: Vec<u8>,
     ) -> Result<()> {
         let object = body.object;
-        let raw = self.terms.is_raw();
-        if !raw {
+        if !self.terms.is_raw() {
             bonus_fits(body)?;
         }
         let bonus = self.bonus(body, payload)?;
         self.seen(object);
+        self.shape(set, body, &bonus)?;
+        if let Some((first, crypt)) = self.range.take() {
+            set.set_dnodes_crypt(first, crypt)?;
+        }
+        set.set_algorithms(object, body.checksum_type, body.compression)?;
+        if self.terms.is_raw() {
+            set.set_shape(object, body.levels, BlockId(body.max_block_id))
+                .map_err(|error| unmakeable(object, error))?;
+            set.set_bonus_stored(object, body.bonus_type, body.bonus_len as u16, &bonus)
+                .map_err(|error| unmakeable(object, error))?;
+            check_shape(set, body)?;
+        } else if body.bonus_len != 0 {
+            set.set_bonus(object, body.bonus_type, &bonus).map_err(|error| unmakeable(object, error))?;
+        }
+        Ok(())
+    }
 
+    /// Claims the dnode of an object, in the slots that the record names. An existing object keeps the content and the
+    /// spill block that fit its new form.
+    fn shape(&self, set: &mut dyn ReceiveStore, body: &Object, bonus: &[u8]) -> Result<()> {
+        let (object, raw) = (body.object, self.terms.is_raw());
         let mut new = NewObject {
             object_type: body.object_type,
             block_bytes: body.block_size,
@@ -68,7 +88,7 @@ impl Apply {
         }
         let found = find(set, object)?;
         let change = match &found {
-            Some(info) => Some(self.change(info, set.pointer_count(object)?, body, &bonus)?),
+            Some(info) => Some(self.change(info, set.pointer_count(object)?, body, bonus)?),
             None => None,
         };
         if let Some(change) = &change {
@@ -81,7 +101,7 @@ impl Apply {
         match (&found, &change) {
             (Some(info), Some(change)) if !change.make_anew => {
                 if let Some(end) = change.free_from {
-                    // Nothing may be left above the last block that is set below.
+                    // Nothing may be left above the last block that the record names.
                     set.free_range(object, end, TO_OBJECT_END)?;
                 }
                 if change.reclaim {
@@ -90,23 +110,10 @@ impl Apply {
                 } else if !change.keep_spill && info.has_spill {
                     set.set_spill(object, None)?;
                 }
+                Ok(())
             }
-            _ => claim(set, object, &new)?,
+            _ => claim(set, object, &new),
         }
-        if let Some((first, crypt)) = self.range.take() {
-            set.set_dnodes_crypt(first, crypt)?;
-        }
-        set.set_algorithms(object, body.checksum_type, body.compression)?;
-        if raw {
-            set.set_shape(object, body.levels, BlockId(body.max_block_id))
-                .map_err(|error| unmakeable(object, error))?;
-            set.set_bonus_stored(object, body.bonus_type, body.bonus_len as u16, &bonus)
-                .map_err(|error| unmakeable(object, error))?;
-            check_shape(set, body)?;
-        } else if body.bonus_len != 0 {
-            set.set_bonus(object, body.bonus_type, &bonus).map_err(|error| unmakeable(object, error))?;
-        }
-        Ok(())
     }
 
     /// Returns the change that brings an existing object into the form that the record describes.

@@ -25,26 +25,26 @@ use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::Features;
-use zstream_dsl::OpenMos;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::name::Name;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{Dsl, OpenMos};
 use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Limits;
 use zstream_format::nvlist::NvList;
 use zstream_format::record::{Begin, MAX_BLOCK_BYTES};
 
-pub use self::encryption::{Encryption, KeyData, OwnKey};
+pub(crate) use self::encryption::KeyData;
+pub use self::encryption::{Encryption, OwnKey};
 pub(crate) use self::stream::pool_feature;
 use crate::error::Result;
 use crate::refusal::Refusal;
 
 /// A dataset in the transaction group in which a stream is checked.
-pub(crate) type Found<'t> = Dataset<OpenMos<'t>>;
+pub(crate) type OpenDataset<'t> = Dataset<OpenMos<'t>>;
 
 /// The pool that receives.
 #[derive(Clone)]
-pub struct Receiver<'a> {
+pub(crate) struct Receiver<'a> {
     /// Its datasets, in the open transaction group.
     pub dsl: &'a Arc<Dsl<OpenMos<'a>>>,
     /// Its features.
@@ -93,7 +93,7 @@ impl Target {
 
 /// The start of a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
+pub(crate) struct Head<'a> {
     /// Its header.
     pub begin: &'a Begin,
     /// The list after it.
@@ -103,7 +103,7 @@ pub struct Head<'a> {
 impl Head<'_> {
     /// Returns its features.
     #[must_use]
-    pub fn features(&self) -> FeatureFlags {
+    pub(crate) fn features(&self) -> FeatureFlags {
         self.begin.version_info.features()
     }
 
@@ -121,13 +121,13 @@ impl Head<'_> {
 
     /// Returns the guids of the snapshots that the stream was redacted by.
     #[must_use]
-    pub fn redact_snaps(&self) -> Option<&[u64]> {
+    pub(crate) fn redact_snaps(&self) -> Option<&[u64]> {
         self.numbers("redact_snaps")
     }
 
     /// Returns the guids of the snapshots that the source of the increment was redacted by.
     #[must_use]
-    pub fn redact_from_snaps(&self) -> Option<&[u64]> {
+    pub(crate) fn redact_from_snaps(&self) -> Option<&[u64]> {
         self.numbers("redact_from_snaps")
     }
 }
@@ -161,10 +161,10 @@ pub enum Destination<D = ObjectId> {
     },
 }
 
-impl Destination<Found<'_>> {
+impl Destination<OpenDataset<'_>> {
     /// Returns the same destination by object number, for when the datasets change.
     fn objects(&self) -> Destination {
-        let object = |dataset: &Option<Found<'_>>| dataset.as_ref().map(Dataset::object);
+        let object = |dataset: &Option<OpenDataset<'_>>| dataset.as_ref().map(Dataset::object);
         match self {
             Self::New { origin } => Destination::New { origin: object(origin) },
             Self::Existing { head, base } => {
@@ -182,7 +182,7 @@ impl Destination<Found<'_>> {
 ///
 /// # Errors
 /// Fails with the first rule that the stream breaks, or if the pool cannot be read. Nothing is changed.
-pub fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Destination> {
+pub(crate) fn begin(receiver: &Receiver<'_>, head: Head<'_>, target: &Target) -> Result<Destination> {
     names(target)?;
     stream::judge(receiver, head, target)?;
     if head.has(FeatureFlags::RESUMING) {
@@ -224,7 +224,7 @@ fn names(target: &Target) -> Result<(), Refusal> {
 }
 
 /// Checks that the stream can change the source's blocks above 128 KiB, if there are any (`recv_check_large_blocks`).
-fn large_blocks(head: Head<'_>, source: &Found<'_>) -> Result<()> {
+fn large_blocks(head: Head<'_>, source: &OpenDataset<'_>) -> Result<()> {
     use zstream_dsl::dataset::feature::LARGE_BLOCKS;
     if !head.has(FeatureFlags::LARGE_BLOCKS) && source.has_feature(LARGE_BLOCKS)? {
         return Err(Refusal::LargeBlocks(source.name().to_owned()).into());
@@ -233,7 +233,7 @@ fn large_blocks(head: Head<'_>, source: &Found<'_>) -> Result<()> {
 }
 
 /// Checks that the stream has everything that is missing from a redacted source (`redact_check`).
-fn redactions(head: Head<'_>, source: &Found<'_>) -> Result<()> {
+fn redactions(head: Head<'_>, source: &OpenDataset<'_>) -> Result<()> {
     let Some(lacks) = source.redaction_snapshots()? else { return Ok(()) };
     let within = |guids: &[u64]| guids.iter().all(|guid| lacks.contains(guid));
     let fits = if !head.is_incremental() {

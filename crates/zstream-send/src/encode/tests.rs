@@ -177,7 +177,7 @@ fn pointer(bytes: u64, object_type: ObjectType, birth: u64) -> BlockPointer {
 }
 
 /// A block number `block` of object 5, in this form, with content that differs from byte to byte.
-fn data(block: u64, bytes: u64, form: Form) -> LoadedBatch {
+fn data(block: u64, bytes: u64, form: BlockForm) -> LoadedBatch {
     let pointer = pointer(bytes, ObjectType::PLAIN_FILE_CONTENTS, 200);
     let what = What::Data { pointer, object_type: ObjectType::PLAIN_FILE_CONTENTS, block_bytes: bytes };
     // It is not at the start of its batch.
@@ -196,21 +196,21 @@ fn write((body, payload): &(Body, Vec<u8>)) -> (&Write, &[u8]) {
 
 #[test]
 fn a_block_is_one_record_with_the_key_of_its_pointer() {
-    let found = records_of(FeatureFlags::empty(), vec![data(2, 4096, Form::Logical)]).unwrap();
+    let found = records_of(FeatureFlags::empty(), vec![data(2, 4096, BlockForm::Logical)]).unwrap();
     let (found, payload) = write(&found[0]);
     assert_eq!((found.object.0, found.offset, found.logical_size), (5, 8192, 4096));
     assert_eq!((found.checksum_type, found.key_checksum), (ChecksumType::SHA256, Checksum([1, 2, 3, 4])));
     assert!(found.flags.contains(WriteFlags::CHECKSUM_DEDUP));
     // Sectors, less one, of both sizes; no compression.
     assert_eq!(found.key_prop, 7 | 7 << 16 | 2 << 32);
-    assert_eq!(payload, &data(2, 4096, Form::Logical).bytes[3..4099]);
+    assert_eq!(payload, &data(2, 4096, BlockForm::Logical).bytes[3..4099]);
 }
 
 #[test]
 fn large_blocks_are_split_and_lose_their_key() {
-    let found = records_of(FeatureFlags::empty(), vec![data(1, 320 << 10, Form::Split)]).unwrap();
+    let found = records_of(FeatureFlags::empty(), vec![data(1, 320 << 10, BlockForm::Split)]).unwrap();
     let whole: Vec<u8> = found.iter().flat_map(|(_, payload)| payload.clone()).collect();
-    assert_eq!(whole, data(1, 320 << 10, Form::Split).bytes[3..3 + (320 << 10)]);
+    assert_eq!(whole, data(1, 320 << 10, BlockForm::Split).bytes[3..3 + (320 << 10)]);
     let pieces: Vec<(u64, u64)> = found
         .iter()
         .map(|record| {
@@ -225,7 +225,7 @@ fn large_blocks_are_split_and_lose_their_key() {
 
 #[test]
 fn what_waits_is_written_before_a_block() {
-    let mut batch = data(2, 512, Form::Logical);
+    let mut batch = data(2, 512, BlockForm::Logical);
     batch.ranges.insert(0, Loaded { range: hole(5, 0, 2), form: None, content: Content::None });
     batch.ranges.push(Loaded { range: hole(5, 3, 4), form: None, content: Content::None });
     let found = records_of(FeatureFlags::empty(), vec![batch]).unwrap();
@@ -240,7 +240,8 @@ fn an_embedded_block_is_padded_to_words() {
     let file = ObjectType::PLAIN_FILE_CONTENTS;
     let pointer = BlockPointer::embedded(&payload, 4096, CompressionType::LZ4, file, 0, Txg(200)).unwrap();
     let what = What::Data { pointer, object_type: ObjectType::PLAIN_FILE_CONTENTS, block_bytes: 4096 };
-    let loaded = Loaded { range: range(5, 1, 2, what), form: Some(Form::Embedded), content: Content::None };
+    let loaded =
+        Loaded { range: range(5, 1, 2, what), form: Some(BlockForm::Embedded), content: Content::None };
     let batch = LoadedBatch { ranges: vec![loaded], bytes: Vec::new() };
     let features = FeatureFlags::EMBED_DATA | FeatureFlags::LZ4;
     let found = records_of(features, vec![batch]).unwrap();
@@ -259,7 +260,8 @@ fn a_spill_block_says_whether_it_changed() {
         let what = What::Data { pointer, object_type: ObjectType::PLAIN_FILE_CONTENTS, block_bytes: 1024 };
         let spill = Bookmark::SPILL.0;
         let content = Content::Block { at: 0..1024, sum: None };
-        let loaded = Loaded { range: range(5, spill, spill + 1, what), form: Some(Form::Logical), content };
+        let loaded =
+            Loaded { range: range(5, spill, spill + 1, what), form: Some(BlockForm::Logical), content };
         let batch = LoadedBatch { ranges: vec![loaded], bytes: vec![4; 1024] };
         let found = records_of(FeatureFlags::empty(), vec![batch]).unwrap();
         let (Body::Spill(record), bytes) = &found[0] else { panic!("{found:?}") };
@@ -272,8 +274,8 @@ fn a_spill_block_says_whether_it_changed() {
 fn a_block_that_failed_ends_the_stream_behind_what_came_before() {
     let (mut stream, progress) = (Vec::new(), Progress::default());
     let mut encoder = begun(&mut stream, &progress, FeatureFlags::empty());
-    let mut batch = data(2, 512, Form::Logical);
-    let mut bad = data(3, 512, Form::Logical).ranges.remove(0);
+    let mut batch = data(2, 512, BlockForm::Logical);
+    let mut bad = data(3, 512, BlockForm::Logical).ranges.remove(0);
     bad.content = Content::Failed(zstream_dmu::error::Error::corrupt("block", "torn"));
     batch.ranges.push(bad);
     let error = encoder.encode(&mut batch).unwrap_err();

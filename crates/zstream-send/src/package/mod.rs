@@ -28,10 +28,11 @@ use crate::error::{Error, Fault};
 use crate::refusal::Refusal;
 
 /// The maximum size of a list that libzfs receives, and so sends, in bytes (`SENDRECV_MAX_NVLIST`).
-pub const LIST_BYTES_MAX: usize = 64 << 20;
+pub const PACKAGE_LIST_BYTES_MAX: usize = 64 << 20;
 
 /// The header before the substreams of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PackageHeader {
     /// The name, `pool/fs@last`.
     pub name: String,
@@ -73,7 +74,7 @@ impl PackageHeader {
         };
         let mut header = Header::new(begin, order);
         let length = u32::try_from(self.list.len())
-            .map_err(|_| Error::invalid(format!("the list of the package is {} bytes", self.list.len())))?;
+            .map_err(|_| Error::bad_plan(format!("the list of the package is {} bytes", self.list.len())))?;
         header.set_payload_len_field(length);
         let mut writer = StreamWriter::new(out).trailers(Trailers::Modern);
         writer.write(&header, &self.list).map_err(output)?;
@@ -91,6 +92,6 @@ fn output(error: stream::Error) -> Error {
     // An error of `write_all` has no useful detail other than its kind.
     match error.fault() {
         stream::Fault::Io(error) => Fault::Output(io::Error::new(error.kind(), error.to_string())).into(),
-        _ => Error::invalid(error.to_string()),
+        _ => Error::internal(error.to_string()),
     }
 }

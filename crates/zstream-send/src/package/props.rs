@@ -6,7 +6,7 @@
 use zstream_dmu::zap::{Value, Zap};
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::error::{Error, Result};
-use zstream_dsl::prop::table::{Kind, PROPERTIES, Property, Types};
+use zstream_dsl::prop::{Kind, PROPERTIES, Property, Types};
 use zstream_format::nvlist::NvList;
 
 /// The suffix of a received value.

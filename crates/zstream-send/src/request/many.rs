@@ -3,17 +3,21 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use zstream_dsl::Dsl;
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::pool::Dsl;
 use zstream_format::nvlist::NvList;
 
 use super::{Request, dataset, parse};
-use crate::job::{From, Job, Step};
+use crate::job::{From, Sending, Step};
 use crate::note::Note;
 use crate::package::{Gather, PackageHeader, Range, in_order, snapshots};
 use crate::refusal::Refusal;
 
-pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(Note)) -> Result<Job, Refusal> {
+pub(super) fn resolve(
+    request: &Request,
+    dsl: &Arc<Dsl>,
+    note: &mut dyn FnMut(Note),
+) -> Result<Sending, Refusal> {
     if request.from.as_ref().is_some_and(|from| from.contains('#')) {
         return Err(Refusal::ManyFromBookmark);
     }
@@ -55,7 +59,7 @@ pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(No
         origins: filesystems.iter().filter_map(|filesystem| filesystem.origin).collect::<HashSet<u64>>(),
         exclude: &request.exclude,
     };
-    let mut job = Job { header: Some(header), steps: Vec::new(), is_complete: true };
+    let mut job = Sending { header: Some(header), steps: Vec::new(), is_complete: true };
     let heads = if request.replicate {
         in_order(&filesystems)?.into_iter().map(|filesystem| &filesystem.head).collect()
     } else {

@@ -19,17 +19,16 @@ use std::sync::Arc;
 
 use zstream_dsl::dataset::Dataset;
 use zstream_dsl::error::{Error as DslError, Fault as DslFault};
-use zstream_dsl::find::Found;
 use zstream_dsl::name::{Name, Suffix};
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{Dsl, Named};
 use zstream_format::nvlist::NvList;
 
 pub use resume::resume;
 
-use crate::job::Job;
+use crate::job::Sending;
 use crate::note::Note;
-use crate::package::{Gather, LIST_BYTES_MAX};
-use crate::plan::Form;
+use crate::package::{Gather, PACKAGE_LIST_BYTES_MAX};
+use crate::plan::StreamForm;
 use crate::refusal::Refusal;
 
 /// A request to send, with the options of `zfs send`.
@@ -60,7 +59,7 @@ pub struct Request {
     /// `true` to send the saved state of an interrupted receive (`-S`).
     pub saved: bool,
     /// The form of the blocks (`-L`, `-e`, `-c`, `-w`).
-    pub form: Form,
+    pub form: StreamForm,
     /// The maximum size of the list of a package in bytes.
     pub list_bytes_max: usize,
 }
@@ -81,8 +80,8 @@ impl Request {
             holds: false,
             redact: None,
             saved: false,
-            form: Form::default(),
-            list_bytes_max: LIST_BYTES_MAX,
+            form: StreamForm::default(),
+            list_bytes_max: PACKAGE_LIST_BYTES_MAX,
         }
     }
 
@@ -90,7 +89,7 @@ impl Request {
     ///
     /// # Errors
     /// Returns the rule that the request breaks.
-    pub fn resolve(&self, dsl: &Arc<Dsl>, note: &mut dyn FnMut(Note)) -> Result<Job, Refusal> {
+    pub fn resolve(&self, dsl: &Arc<Dsl>, note: &mut dyn FnMut(Note)) -> Result<Sending, Refusal> {
         if self.saved {
             return resume::saved(self, dsl);
         }
@@ -128,13 +127,13 @@ impl Request {
 /// Looks up a dataset by its name, which must not be that of a bookmark.
 fn dataset(dsl: &Arc<Dsl>, name: &str) -> Result<Dataset, Refusal> {
     match find(dsl, name)? {
-        Found::Dataset(dataset) => Ok(dataset),
-        Found::Bookmark(_) => Err(Refusal::Bookmark { name: name.to_owned() }),
+        Named::Dataset(dataset) => Ok(dataset),
+        Named::Bookmark(_) => Err(Refusal::Bookmark { name: name.to_owned() }),
     }
 }
 
 /// Looks up a dataset or bookmark by its name.
-fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Found, Refusal> {
+fn find(dsl: &Arc<Dsl>, name: &str) -> Result<Named, Refusal> {
     let parsed = parse(name)?;
     // The filesystem of a bookmark must exist.
     if matches!(parsed.suffix, Suffix::Bookmark(_)) {

@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::find::Found;
-use zstream_dsl::pool::Dsl;
 use zstream_dsl::redact::RedactionList;
+use zstream_dsl::{Dsl, Named};
 
 use super::{Request, dataset, find};
-use crate::job::{From, Job, Step};
+use crate::job::{From, Sending, Step};
 use crate::line::is_before;
 use crate::note::Note;
 use crate::package::PackageHeader;
 use crate::refusal::Refusal;
 
-pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(Note)) -> Result<Job, Refusal> {
+pub(super) fn resolve(
+    request: &Request,
+    dsl: &Arc<Dsl>,
+    note: &mut dyn FnMut(Note),
+) -> Result<Sending, Refusal> {
     let target = Arc::new(dataset(dsl, &request.target)?);
     if target.is_inconsistent() {
         return Err(Refusal::Inconsistent { name: request.target.clone() });
@@ -29,7 +32,7 @@ pub(super) fn resolve(request: &Request, dsl: &Arc<Dsl>, note: &mut dyn FnMut(No
     }
     let packaged = request.properties || request.backup || request.holds;
     let header = packaged.then(|| header(request, &target, note)).transpose()?;
-    Ok(Job::one(header, step))
+    Ok(Sending::one(header, step))
 }
 
 /// Looks up and validates the source of the increment.
@@ -44,14 +47,14 @@ fn source(dsl: &Arc<Dsl>, target: &Dataset, from: &str, note: &mut dyn FnMut(Not
         format!("{filesystem}@{from}")
     };
     match find(dsl, &name)? {
-        Found::Dataset(snapshot) => {
+        Named::Dataset(snapshot) => {
             if !snapshot.is_snapshot() {
                 return Err(Refusal::NotSnapshot { name });
             }
             earlier(&snapshot, target)?;
             Ok(From::Snapshot(Arc::new(snapshot)))
         }
-        Found::Bookmark(bookmark) => {
+        Named::Bookmark(bookmark) => {
             let head = dsl.dir(name.split('#').next().unwrap_or_default())?.head()?;
             bookmark_is_earlier(&bookmark, &head, target)?;
             Ok(From::Bookmark(bookmark))

@@ -3,30 +3,29 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
-use zstream_dsl::RECEIVE_CHILD;
 use zstream_dsl::bookmark::Bookmark;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::error::Result as DmuResult;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::{Dsl, RECEIVE_CHILD};
 use zstream_format::ids::Guid;
 use zstream_format::token::{ResumeToken, TokenError};
 
 use super::one::{bookmark_is_earlier, earlier, redaction_list};
 use super::{Request, dataset, not_found};
-use crate::job::{From, Job, Step};
+use crate::job::{From, Sending, Step};
 use crate::package::children;
-use crate::plan::{Form, ResumePoint};
+use crate::plan::{ResumePoint, StreamForm};
 use crate::refusal::Refusal;
 
 /// Resolves a resume token into a job. `form` is added to that of the token.
 ///
 /// # Errors
 /// Returns the rule that the request breaks, usually because a snapshot in the token no longer exists.
-pub fn resume(token: &ResumeToken, form: Form, dsl: &Arc<Dsl>) -> Result<Job, Refusal> {
+pub fn resume(token: &ResumeToken, form: StreamForm, dsl: &Arc<Dsl>) -> Result<Sending, Refusal> {
     let name = to_name(token)?;
     let (filesystem, _) = name.split_once('@').unwrap_or((name, ""));
     let guid = Guid(token.to_guid);
-    let target = match search(dsl, filesystem, guid, &Wanted::Snapshot)? {
+    let target = match search(dsl, filesystem, guid, &SearchedKind::Snapshot)? {
         Some(From::Snapshot(snapshot)) => snapshot,
         _ if dsl.find(name).is_ok() => {
             return Err(Refusal::TokenSnapshotChanged { name: name.to_owned(), guid: guid.0 });
@@ -43,11 +42,11 @@ pub fn resume(token: &ResumeToken, form: Form, dsl: &Arc<Dsl>) -> Result<Job, Re
         step.resume = Some(ResumePoint { object: ObjectId(token.object), offset: token.offset });
         step.done_bytes = token.bytes;
     }
-    Ok(Job::one(None, step))
+    Ok(Sending::one(None, step))
 }
 
 /// Resolves a request for the saved state of a receive into the target (`zfs_send_saved`).
-pub(super) fn saved(request: &Request, dsl: &Arc<Dsl>) -> Result<Job, Refusal> {
+pub(super) fn saved(request: &Request, dsl: &Arc<Dsl>) -> Result<Sending, Refusal> {
     let name = &request.target;
     let head = dataset(dsl, name)?;
     let nothing = || Refusal::NothingSaved { name: name.clone() };
@@ -60,11 +59,11 @@ pub(super) fn saved(request: &Request, dsl: &Arc<Dsl>) -> Result<Job, Refusal> {
         None => head,
     };
     let receiving = Arc::new(receiving);
-    let mut step = Step::new(receiving.clone(), joined(Form::default(), &token));
+    let mut step = Step::new(receiving.clone(), joined(StreamForm::default(), &token));
     step.name.clone_from(name);
     step.from = source(&token, name, dsl, &receiving)?;
     step.saved = Some((Guid(token.to_guid), to_name(&token)?.to_owned()));
-    Ok(Job::one(None, step))
+    Ok(Sending::one(None, step))
 }
 
 fn to_name(token: &ResumeToken) -> Result<&str, Refusal> {
@@ -72,8 +71,8 @@ fn to_name(token: &ResumeToken) -> Result<&str, Refusal> {
     token.to_name.to_str().ok_or(Refusal::Token(wrong))
 }
 
-fn joined(form: Form, token: &ResumeToken) -> Form {
-    Form {
+fn joined(form: StreamForm, token: &ResumeToken) -> StreamForm {
+    StreamForm {
         large_blocks: form.large_blocks || token.large_blocks,
         embedded: form.embedded || token.embedded,
         compressed: form.compressed || token.compressed,
@@ -91,8 +90,8 @@ fn source(
 ) -> Result<Option<From>, Refusal> {
     let Some(guid) = token.from_guid.filter(|guid| *guid != 0) else { return Ok(None) };
     let wanted = match &token.book_redact_snaps {
-        Some(guids) => Wanted::RedactionBookmark(guids),
-        None => Wanted::Any,
+        Some(guids) => SearchedKind::RedactionBookmark(guids),
+        None => SearchedKind::Any,
     };
     let found = search(dsl, filesystem, Guid(guid), &wanted)?;
     match &found {
@@ -130,7 +129,7 @@ fn has_snapshots(bookmark: &Bookmark, head: &Dataset, guids: &[u64]) -> DmuResul
 }
 
 /// The kind of item that is searched by its guid.
-enum Wanted<'a> {
+enum SearchedKind<'a> {
     Snapshot,
     Any,
     RedactionBookmark(&'a [u64]),
@@ -142,7 +141,7 @@ fn search(
     dsl: &Arc<Dsl>,
     filesystem: &str,
     guid: Guid,
-    wanted: &Wanted<'_>,
+    wanted: &SearchedKind<'_>,
 ) -> Result<Option<From>, Refusal> {
     let mut skip = None;
     let mut name = Some(filesystem);
@@ -162,9 +161,14 @@ fn search(
 }
 
 /// Searches a guid in a directory and its descendants, except in `skip`.
-fn below(dir: &Arc<Dir>, guid: Guid, wanted: &Wanted<'_>, skip: Option<&str>) -> DmuResult<Option<From>> {
+fn below(
+    dir: &Arc<Dir>,
+    guid: Guid,
+    wanted: &SearchedKind<'_>,
+    skip: Option<&str>,
+) -> DmuResult<Option<From>> {
     let head = dir.head()?;
-    if !matches!(wanted, Wanted::RedactionBookmark(_)) {
+    if !matches!(wanted, SearchedKind::RedactionBookmark(_)) {
         let found = head.snapshots()?.into_iter().find(|snapshot| snapshot.phys().guid == guid);
         if let Some(snapshot) = found {
             return Ok(Some(From::Snapshot(Arc::new(snapshot))));
@@ -177,13 +181,13 @@ fn below(dir: &Arc<Dir>, guid: Guid, wanted: &Wanted<'_>, skip: Option<&str>) ->
             return Ok(Some(found));
         }
     }
-    if matches!(wanted, Wanted::Snapshot) {
+    if matches!(wanted, SearchedKind::Snapshot) {
         return Ok(None);
     }
     for bookmark in head.bookmarks()? {
         let matches = bookmark.guid == guid
             && match wanted {
-                Wanted::RedactionBookmark(guids) => has_snapshots(&bookmark, &head, guids)?,
+                SearchedKind::RedactionBookmark(guids) => has_snapshots(&bookmark, &head, guids)?,
                 _ => true,
             };
         if matches {

@@ -24,15 +24,15 @@ use std::collections::{BTreeMap, HashMap};
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::random::Random;
-use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::zap::{Value, Zap, ZapMut};
+use zstream_dmu::zap::{Value, ZapMut};
+use zstream_dmu::{Random, RangeSet};
 use zstream_format::object_type::ObjsetType;
 
 use self::names::Rules;
 use crate::directory::DirectoryEntry;
 use crate::error::{Error, Result};
 use crate::fs::{Filesystem, node_of};
+use crate::master::{self, VERSION_WRITTEN};
 use crate::node::{FileType, Node, Time};
 use crate::sa::{Attribute, Registry};
 
@@ -44,9 +44,6 @@ pub const NAME_BYTES_MAX: usize = 255;
 
 /// The number of pending names above which they are written to their directories.
 const PENDING_MAX: usize = 100_000;
-
-/// The ZPL version of filesystems that can be written.
-const VERSION: u64 = 5;
 
 /// The settings for writing files.
 #[derive(Clone, Debug)]
@@ -117,16 +114,14 @@ impl Writer {
             )));
         }
         let fs = Filesystem::open(set)?;
-        if fs.version() != VERSION {
+        if fs.version() != VERSION_WRITTEN {
             return Err(Error::unsupported(format!(
-                "writing files to a filesystem of version {}, expected {VERSION}",
+                "writing files to a filesystem of version {}, expected {VERSION_WRITTEN}",
                 fs.version()
             )));
         }
-        let master = Zap::open(set, ObjectId::MASTER_NODE)?;
-        let attributes = master
-            .lookup_u64("SA_ATTRS")?
-            .ok_or_else(|| Error::corrupt("master node", "it has no SA_ATTRS"))?;
+        let master = master::open(set)?;
+        let attributes = master::required(&master, master::SA_ATTRS)?;
         Ok(Self {
             registry: Registry::open(set, ObjectId(attributes))?,
             root: fs.root(),

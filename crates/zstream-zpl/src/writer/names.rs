@@ -108,7 +108,7 @@ impl Writer {
     }
 
     /// Records the name by which an object was requested that keeps the name of the one that it replaced.
-    pub fn note_asked(&mut self, object: ObjectId, name: &[u8]) {
+    pub fn note_requested_name(&mut self, object: ObjectId, name: &[u8]) {
         self.met.insert(object.0, name.to_vec());
     }
 

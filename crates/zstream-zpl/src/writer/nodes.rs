@@ -4,7 +4,8 @@ use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::zap::{NewZap, Value, Zap, ZapFlags, ZapMut, write as zap};
+use zstream_dmu::zap;
+use zstream_dmu::zap::{NewZap, Value, Zap, ZapFlags, ZapMut};
 use zstream_format::object_type::ObjectType;
 
 use super::{Pending, Writer, acl, attributes};

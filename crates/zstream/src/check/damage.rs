@@ -12,15 +12,16 @@ use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::Objset;
 use zstream_dmu::zio::BlockCheck;
 use zstream_dsl::dataset::Dataset;
-use zstream_dsl::lines::Lines;
-use zstream_dsl::scrub::{Part, readable_objset};
+use zstream_dsl::scrub::{Lines, Part, readable_objset};
 use zstream_format::object_type::ObjsetType;
-use zstream_zpl::fs::Filesystem;
-use zstream_zpl::paths::{Paths, Wanted};
+use zstream_zpl::{Filesystem, PathQuery, Paths};
 
 use crate::place::keys::unlock;
 use crate::place::{Keys, OpenPool};
-use crate::text::file_name;
+use crate::text::{Count, file_name};
+
+/// The maximum number of byte ranges in a line of text.
+const RANGES_SHOWN: usize = 4;
 
 /// A block with damaged copies.
 #[derive(Clone, Debug)]
@@ -72,6 +73,38 @@ pub struct Damaged {
 }
 
 impl Damaged {
+    /// The paths of the file, each after the name of the dataset.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let what = if self.what.is_empty() { String::new() } else { format!(" ({})", self.what) };
+        match &self.paths[..] {
+            [] => vec![format!("{}: {}", self.within, self.what)],
+            paths => paths.iter().map(|path| format!("{}:{path}{what}", self.within)).collect(),
+        }
+    }
+
+    /// The extent of the damage, such as `bytes 0-131071 lost; 2 blocks damaged but readable`.
+    #[must_use]
+    pub fn extent(&self) -> String {
+        let mut parts = Vec::new();
+        if self.is_lost {
+            parts.push("lost".to_owned());
+        } else if !self.lost.is_empty() {
+            let shown = self.lost.iter().take(RANGES_SHOWN);
+            let shown: Vec<_> = shown.map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
+            let more = match self.lost.len().saturating_sub(RANGES_SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            parts.push(format!("bytes {}{more} lost", shown.join(", ")));
+        }
+        let repairable = self.blocks.iter().filter(|block| !block.is_lost()).count();
+        if repairable > 0 {
+            parts.push(format!("{} damaged but readable", Count(repairable as u64, "block")));
+        }
+        parts.join("; ")
+    }
+
     /// The same as a part of something larger.
     pub(super) fn inside(self, what: &str) -> Self {
         Self { within: format!("{what}: {}", self.within), ..self }
@@ -175,7 +208,7 @@ fn dataset(dataset: &Dataset, keys: &dyn Keys, mut objects: Objects, damaged: &m
     let dnodes = objects.remove(&ObjectId(0)).unwrap_or_default();
     let lost: Vec<Range<u64>> =
         dnodes.iter().filter(|block| block.is_lost()).map(|block| dnode_range(&set, block.at)).collect();
-    let wanted = Wanted { objects: objects.keys().copied().collect(), ranges: lost.clone() };
+    let wanted = PathQuery { objects: objects.keys().copied().collect(), ranges: lost.clone() };
     let paths = match set.objset_type() {
         ObjsetType::ZFS => Filesystem::open(&*set).map(|fs| fs.paths(&wanted)).unwrap_or_default(),
         _ => Paths::default(),

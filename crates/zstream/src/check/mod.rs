@@ -7,14 +7,11 @@ use std::sync::Arc;
 
 use zstream_dmu::error::{Error as PoolError, Fault};
 use zstream_dmu::ids::Txg;
+use zstream_dmu::pool::Checkpointed;
 use zstream_dmu::pool::check::{self, Finding, Item, Totals};
-use zstream_dmu::pool::checkpoint::Checkpointed;
 use zstream_dmu::vdev::DamageCause;
-use zstream_dsl::erratum::Erratum;
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::lines::Lines;
-use zstream_dsl::pool::Dsl;
-use zstream_dsl::scrub::{self, Blocks, Part};
+use zstream_dsl::scrub::{self, Blocks, Lines, Part};
+use zstream_dsl::{CryptoKey, Dsl, Erratum};
 
 pub use self::damage::{Damaged, DamagedBlock};
 

@@ -4,12 +4,12 @@ use std::fs;
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
+use zstream_dsl::CryptoKey;
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::keys::CryptoKey;
-use zstream_dsl::prop::parse::Parsed;
+use zstream_dsl::prop::Parsed;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
-use zstream_recv::rules::{Encryption as Received, OwnKey};
+use zstream_recv::{Encryption as Received, OwnKey};
 
 use crate::error::{EncryptionFault, Error, Result};
 use crate::place::keys::{load_key, new_key};

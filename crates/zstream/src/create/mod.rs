@@ -6,8 +6,7 @@ mod reservation;
 
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::prop::parse::{Parsed, parse, parse_assignment, parse_bytes};
-use zstream_dsl::prop::table::Types;
+use zstream_dsl::prop::{Parsed, Types, parse, parse_assignment, parse_bytes};
 use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};

@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use zstream_dmu::device::{Device, EntryKind, Files, Mode, OpenDevice};
 use zstream_dmu::error::Error as PoolError;
-use zstream_dmu::host::Host;
-use zstream_dmu::pool::create::{self as pool_create, ASHIFT_DEFAULT, NewMember};
-use zstream_dmu::pool::layout::member_asize;
-use zstream_dmu::pool::properties::PoolProperties;
-use zstream_dmu::pool::spec::{TopSpec, check_name, check_redundancy, parse_vdevs};
-use zstream_dmu::random::Random;
+use zstream_dmu::pool::{
+    ASHIFT_DEFAULT, NewMember, PoolProperties, TopSpec, check_name, check_redundancy, member_asize,
+    parse_vdevs,
+};
 use zstream_dmu::vdev::label::{Labels, Role};
+use zstream_dmu::{Host, Random, pool as pool_create};
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::prop::parse::{Parsed, parse_assignment};
+use zstream_dsl::prop::{Parsed, parse_assignment};
 use zstream_dsl::write::{Setting, WritablePool};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem};

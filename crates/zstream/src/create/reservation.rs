@@ -2,7 +2,7 @@
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::vdev::arithmetic::TYPICAL_BYTES;
+use zstream_dmu::vdev::TYPICAL_BYTES;
 use zstream_dmu::zap::Value;
 use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::prop::stored_number;

@@ -2,21 +2,18 @@
 //! image ([`to_image`]).
 
 mod archive;
+#[cfg_attr(not(unix), path = "tree_elsewhere.rs")]
 mod tree;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
+use std::fs::{self, File};
+use std::io::{self, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
 use zstream_dmu::object_set::ObjectSet;
-use zstream_zpl::content::Content;
-use zstream_zpl::fs::Filesystem;
 use zstream_zpl::node::Node;
-use zstream_zpl::volume;
+use zstream_zpl::{Content, Filesystem, volume};
 
 use self::archive::Archive;
 use self::tree::Tree;
@@ -82,7 +79,7 @@ pub fn to_directory_with<P: AsRef<[u8]>>(
     control: &mut Control<'_>,
 ) -> Result<Extracted> {
     let paths = paths.iter().map(|path| parts(path.as_ref())).collect::<Result<Vec<_>>>()?;
-    let mut tree = Tree::new(open_directory(directory)?, *options);
+    let mut tree = Tree::open(directory, *options)?;
     let mut report = Report::new(control);
     for path in &paths {
         tree.restore(fs, path, &mut report)?;
@@ -119,30 +116,18 @@ pub fn to_archive<P: AsRef<[u8]>>(
 /// The file exists or cannot be written; the volume cannot be read; it was cancelled. The file is then removed.
 pub fn to_image(set: &dyn ObjectSet, path: &Path, control: &mut Control<'_>) -> Result<u64> {
     let content = volume::content(set)?;
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let directory = open_directory(directory)?;
     let at = |source| Error::Target { path: path.to_owned(), source };
-    let file = create(&directory, name, 0o666).map_err(at)?;
+    let file = File::options().write(true).create_new(true).open(path).map_err(at)?;
     let copied = copy(&content, &file, &mut Report::new(control));
     if copied.is_err() {
-        remove(&directory, name);
+        // The reason that it is incomplete is reported; a failure to remove it adds nothing to that.
+        let _ = fs::remove_file(path);
     }
     copied.map(|()| content.size()).map_err(|error| match error {
         CopyError::Read(source) => Error::Content { path: path.to_owned(), source },
         CopyError::Write(source) => Error::Target { path: path.to_owned(), source },
         CopyError::Cancelled => Error::Cancelled,
     })
-}
-
-/// The target directory. The user chose its path, so symbolic links in the path are followed; links below it are not.
-fn open_directory(path: &Path) -> Result<File> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(path, flags, Mode::empty());
-    Ok(opened.map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?.into())
 }
 
 /// Counts of restored items and of failures.
@@ -226,31 +211,20 @@ impl From<io::Error> for CopyError {
     }
 }
 
-/// Creates a new file.
-fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?.into())
-}
-
-/// Removes a file that could not be completed.
-fn remove(directory: &File, name: &[u8]) {
-    // The reason that it is incomplete is reported; a failure to remove it adds nothing to that.
-    let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
-}
-
 /// Copies content into an empty file and preserves holes.
-fn copy(content: &Content<'_>, file: &File, report: &mut Report<'_, '_>) -> Result<(), CopyError> {
+fn copy(content: &Content<'_>, mut file: &File, report: &mut Report<'_, '_>) -> Result<(), CopyError> {
     let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
     for range in content.ranges() {
         let range = range?;
         let mut at = range.start;
+        file.seek(SeekFrom::Start(at))?;
         while at < range.end {
             if report.control.is_cancelled() {
                 return Err(CopyError::Cancelled);
             }
             let length = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
             let length = content.read(at, &mut buffer[..length])?;
-            file.write_all_at(&buffer[..length], at)?;
+            file.write_all(&buffer[..length])?;
             report.did(length);
             at += length as u64;
         }
@@ -278,4 +252,56 @@ fn has_acl(node: &Node) -> bool {
     /// The flag of a node whose ACL is equivalent to its mode.
     const ACL_TRIVIAL: u64 = 0x4;
     node.acl.is_some() && node.flags & ACL_TRIVIAL == 0
+}
+
+/// Counts of each kind as a list, such as `1 directory, 3 files`; empty if there are none.
+#[must_use]
+pub fn listed(counts: &BTreeMap<What, u64>) -> String {
+    counts.iter().map(|(what, number)| what.counted(*number)).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes the content of a file or volume.
+///
+/// # Errors
+/// The content cannot be read; [`Error::Output`].
+pub fn write_content(content: &Content<'_>, out: &mut impl Write) -> Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
+    let mut at = 0;
+    loop {
+        let length = content.read(at, &mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        out.write_all(&buffer[..length]).map_err(Error::Output)?;
+        at += length as u64;
+    }
+}
+
+/// The file name of the image of a volume: the last part of its name, without that of a snapshot.
+#[must_use]
+pub fn image_name(volume: &str) -> String {
+    let last = volume.rsplit('/').next().unwrap_or_default();
+    format!("{}.img", last.split('@').next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_their_nouns() {
+        let counts = BTreeMap::from([(What::File, 3), (What::Directory, 1), (What::Times, 2)]);
+        assert_eq!(listed(&counts), "3 files, 1 directory, the times of 2 files");
+        assert_eq!(
+            listed(&BTreeMap::from([(What::Directory, 2), (What::Times, 1)])),
+            "2 directories, the times of 1 file"
+        );
+        assert_eq!(listed(&BTreeMap::new()), "");
+    }
+
+    #[test]
+    fn images_are_named_as_their_volume() {
+        assert_eq!(image_name("tank/vms/one@monday"), "one.img");
+        assert_eq!(image_name("tank/one"), "one.img");
+    }
 }

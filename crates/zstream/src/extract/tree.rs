@@ -8,16 +8,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use zstream_dmu::ids::ObjectId;
-use zstream_zpl::fs::Filesystem;
-use zstream_zpl::fuid::Fuid;
 use zstream_zpl::node::{FileType, Node, Time};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, Fuid, Visit};
 
-use super::{CopyError, ExtractOptions, LOST_ACL, Report, What, copy, create, has_acl, remove, xattr_name};
-use crate::error::Result;
+use super::{CopyError, ExtractOptions, LOST_ACL, Report, What, copy, has_acl, xattr_name};
+use crate::error::{Error, Result};
 use crate::place::source::joined;
 use crate::text::file_name;
 
@@ -60,7 +59,8 @@ impl Level {
 
 fn identity(file: &File) -> io::Result<(u64, u64)> {
     let found = rustix::fs::fstat(file)?;
-    Ok((found.st_dev, found.st_ino))
+    // The types of both numbers depend on the system.
+    Ok((found.st_dev as _, found.st_ino as _))
 }
 
 impl Open {
@@ -126,9 +126,14 @@ enum Handle<'a> {
 }
 
 impl Tree {
-    pub(super) fn new(target: File, options: ExtractOptions) -> Self {
+    /// Opens the target directory.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open(directory: &Path, options: ExtractOptions) -> Result<Self> {
+        let target = open_directory(directory)?;
         let has_owners = rustix::process::geteuid().is_root() && !options.no_same_owner;
-        Self { target, options, has_owners, links: HashMap::new() }
+        Ok(Self { target, options, has_owners, links: HashMap::new() })
     }
 
     /// Restores the tree at a path of the filesystem to the same path below the target.
@@ -303,9 +308,7 @@ impl Tree {
                 return Err(zstream_dmu::error::Error::corrupt("file", detail).into());
             }
         };
-        let device = node.device().map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mknodat(parent, name, kind, mode, device).map_err(io::Error::from)?;
+        make_special(parent, name, kind, node.device())?;
         Ok(None)
     }
 
@@ -360,7 +363,7 @@ impl Tree {
 
     /// The mode that a node gets. The set-user-ID bit of one owner must not become that of another.
     fn mode(&self, node: &Node) -> Mode {
-        let mode = Mode::from_raw_mode(node.permissions());
+        let mode = permissions(node.permissions());
         if self.options.no_setuid || self.options.no_same_owner {
             mode - (Mode::SUID | Mode::SGID)
         } else {
@@ -436,10 +439,29 @@ impl Handle<'_> {
     }
 }
 
+/// Creates a device, a FIFO or a socket.
+#[cfg(not(target_vendor = "apple"))]
+fn make_special(
+    parent: &File,
+    name: &[u8],
+    kind: rustix::fs::FileType,
+    device: Option<(u32, u32)>,
+) -> io::Result<()> {
+    let device = device.map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));
+    Ok(rustix::fs::mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, device)?)
+}
+
+/// Reports that these systems cannot create special files in an open directory.
+#[cfg(target_vendor = "apple")]
+fn make_special(_: &File, _: &[u8], _: rustix::fs::FileType, _: Option<(u32, u32)>) -> io::Result<()> {
+    let why = "special files cannot be created on this system (mknodat is missing)";
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
+}
+
 /// Opens a directory in another; with `make`, creates it with that mode if the name does not exist.
 fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
     if let Some(mode) = make {
-        match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+        match rustix::fs::mkdirat(parent, name, permissions(mode)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
@@ -451,4 +473,28 @@ fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
 fn timespec(time: Time) -> Option<Timespec> {
     let nanoseconds = time.nanoseconds;
     (nanoseconds < NANOSECONDS).then_some(Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds as _ })
+}
+
+/// The target directory. The user chose its path, so symbolic links in the path are followed; links below it are not.
+fn open_directory(path: &Path) -> Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    Ok(opened.map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?.into())
+}
+
+/// Creates a new file.
+fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name, flags, permissions(mode))?.into())
+}
+
+/// The permissions of a mode. Its type has another width on each system.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate((mode & 0o7777) as _)
+}
+
+/// Removes a file that could not be completed.
+fn remove(directory: &File, name: &[u8]) {
+    // The reason that it is incomplete is reported; a failure to remove it adds nothing to that.
+    let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
 }

@@ -120,7 +120,8 @@ pub(crate) fn new_key(keys: &dyn Keys, root: &str) -> Result<Secret> {
     keys.new_key(root).map_err(|source| Error::NoKey { root: root.to_owned(), source })
 }
 
-fn wrong(root: &str) -> impl FnOnce(DatasetError) -> Error + '_ {
+/// The error of a key that does not open an encryption root.
+pub(crate) fn wrong(root: &str) -> impl FnOnce(DatasetError) -> Error + '_ {
     move |source| Error::Key { root: root.to_owned(), source: source.into() }
 }
 

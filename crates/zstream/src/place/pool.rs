@@ -8,12 +8,13 @@ use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::history::Event as HistoryEvent;
 use zstream_dmu::pool::scan::{self, Candidate};
-use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
-use zstream_dmu::pool::{OpenOptions, Pool};
+use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::vdev::{Member, Vdev};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_dsl::write::WritablePool;
+use zstream_send::plan::SourcePool;
+use zstream_zpl::settings::has_system_attributes;
 
 use crate::control::{Control, Warning};
 use crate::error::{Error, Request, Result};
@@ -52,6 +53,12 @@ impl OpenPool {
     #[must_use]
     pub fn new(pool: Pool, dsl: Arc<Dsl>) -> Self {
         Self { pool, dsl }
+    }
+
+    /// The pool as the source of streams, with the function that examines its filesystems.
+    #[must_use]
+    pub fn source(&self) -> SourcePool<'_> {
+        SourcePool { features: self.pool.features(), has_system_attributes }
     }
 
     /// Names of the members that are missing.

@@ -7,7 +7,7 @@ use zstream_dmu::intent_log;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_format::object_type::ObjsetType;
 use zstream_view::{Options, Padded, Streams};
-use zstream_zpl::fs::Filesystem;
+use zstream_zpl::Filesystem;
 
 use super::keys::{self, Keys};
 use super::pool::PoolPlace;
@@ -68,7 +68,7 @@ impl Source {
         keys: &dyn Keys,
         control: &mut Control<'_>,
     ) -> Result<Self> {
-        for Padded { file, bytes } in streams.padded() {
+        for Padded { file, bytes, .. } in streams.padded() {
             control.warn(Warning::Padding { file: file.clone(), bytes: *bytes });
         }
         if streams.is_locked(number) {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::ops::Range;
 
 use tar::{EntryType, Header};
 use zstream_dmu::ids::ObjectId;
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind};
 
-use super::Putting;
+use super::files::Putting;
 use super::sparse::{self, Sparse};
 use crate::error::PutFault;
 use crate::place::source::CHUNK_BYTES;
@@ -34,6 +35,17 @@ pub(super) fn bad(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
+/// An archive whose entries are put below a directory.
+struct Archive<'a> {
+    /// The name of the archive in errors.
+    name: &'a [u8],
+    /// The path of the directory.
+    above: &'a [&'a [u8]],
+    /// Objects by path in the archive, for links to them.
+    files: HashMap<Vec<u8>, ObjectId>,
+    buffer: Vec<u8>,
+}
+
 /// Puts all entries of an archive below `parent`, whose path is `above`.
 pub(super) fn put(
     put: &mut Putting<'_, '_>,
@@ -43,68 +55,99 @@ pub(super) fn put(
 ) -> Result<(), PutFault> {
     let of_archive = |error: io::Error| PutFault::Source { path: name.to_vec(), source: error };
     let mut archive = tar::Archive::new(archive);
-    // Objects by path, for links to them.
-    let mut files: HashMap<Vec<u8>, ObjectId> = HashMap::new();
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut state = Archive { name, above, files: HashMap::new(), buffer: vec![0; CHUNK_BYTES] };
     for entry in archive.entries().map_err(of_archive)? {
-        let mut entry = entry.map_err(of_archive)?;
+        state.entry(put, entry.map_err(of_archive)?)?;
+    }
+    Ok(())
+}
+
+impl Archive<'_> {
+    /// Puts an entry.
+    fn entry(
+        &mut self,
+        put: &mut Putting<'_, '_>,
+        mut entry: tar::Entry<'_, impl Read>,
+    ) -> Result<(), PutFault> {
         let shown = entry.path_bytes().into_owned();
-        let of_entry =
-            |error: io::Error| PutFault::Source { path: [name, b": ", &shown[..]].concat(), source: error };
-        let mut pax = pax(&mut entry).map_err(of_entry)?;
-        let sparse = std::mem::take(&mut pax.sparse).finish().map_err(of_entry)?;
+        let of_entry = self.of_entry(&shown);
+        let mut pax = pax(&mut entry).map_err(&of_entry)?;
+        let sparse = std::mem::take(&mut pax.sparse).finish().map_err(&of_entry)?;
         let path = sparse.as_ref().map_or(&shown, |(path, _)| path).clone();
-        let parts = parts(&path).map_err(of_entry)?;
-        let whole = [above, &parts[..]].concat();
+        let parts = parts(&path).map_err(&of_entry)?;
+        let whole = [self.above, &parts[..]].concat();
         let target = whole.join(&b'/');
-        let kind = match kind(&entry).map_err(of_entry)? {
+        let kind = match kind(&entry).map_err(&of_entry)? {
             Some(NodeKind::File(size)) => NodeKind::File(sparse.as_ref().map_or(size, |(_, size)| *size)),
             Some(kind) => kind,
             None => {
-                let link = entry.link_name_bytes().unwrap_or_default().into_owned();
-                let to = self::parts(&link).map_err(of_entry)?;
-                let object = files.get(&to.join(&b'/')).copied().ok_or_else(|| {
-                    of_entry(bad(format!(
-                        "the target {} of the hard link does not precede it in the archive",
-                        file_name(&link)
-                    )))
-                })?;
-                let Some((last, way)) = whole.split_last() else { continue };
+                let object = self.linked(&entry).map_err(&of_entry)?;
+                let Some((last, way)) = whole.split_last() else { return Ok(()) };
                 let parent = put.made_directory(way)?;
-                put.link(parent, &target, last, object)?;
-                continue;
+                return put.link(parent, &target, last, object);
             }
         };
-        let new = describe(put, entry.header(), kind, pax).map_err(of_entry)?;
+        let new = describe(put, entry.header(), kind, pax).map_err(&of_entry)?;
         let Some((last, way)) = whole.split_last() else {
             // The root of the archive, put at the root.
             let root = put.writer.root();
-            Putting::at(&target, put.writer.set_attributes(&mut put.target.set, root, &new))?;
-            continue;
+            return Putting::at(&target, put.writer.set_attributes(&mut put.target.set, root, &new));
         };
         let parent = put.made_directory(way)?;
         let object = put.node(parent, &target, last, &new)?;
         if let NodeKind::File(size) = new.kind {
             let ranges = match sparse {
-                Some(_) => sparse::read_map(&mut entry, size).map_err(of_entry)?,
+                Some(_) => sparse::read_map(&mut entry, size).map_err(&of_entry)?,
                 None => std::iter::once(0..size).collect(),
             };
             for range in ranges {
-                let mut at = range.start;
-                while at < range.end {
-                    let length = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
-                    entry.read_exact(&mut buffer[..length]).map_err(of_entry)?;
-                    put.content(object, &target, at, &buffer[..length])?;
-                    at += length as u64;
-                }
+                self.content(put, &mut entry, (object, &target), range)?;
             }
             put.end(object, &target, size)?;
         }
         if new.kind != NodeKind::Directory {
-            files.insert(parts.join(&b'/'), object);
+            self.files.insert(parts.join(&b'/'), object);
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Returns the object that a hard link is for.
+    fn linked(&self, entry: &tar::Entry<'_, impl Read>) -> io::Result<ObjectId> {
+        let link = entry.link_name_bytes().unwrap_or_default().into_owned();
+        let to = parts(&link)?;
+        self.files.get(&to.join(&b'/')).copied().ok_or_else(|| {
+            bad(format!(
+                "the target {} of the hard link does not precede it in the archive",
+                file_name(&link)
+            ))
+        })
+    }
+
+    /// Puts a range of the content of a file, which is the next in the archive.
+    fn content(
+        &mut self,
+        put: &mut Putting<'_, '_>,
+        entry: &mut tar::Entry<'_, impl Read>,
+        (object, target): (ObjectId, &[u8]),
+        range: Range<u64>,
+    ) -> Result<(), PutFault> {
+        let mut at = range.start;
+        while at < range.end {
+            let length = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(self.buffer.len());
+            if let Err(error) = entry.read_exact(&mut self.buffer[..length]) {
+                return Err(self.of_entry(&entry.path_bytes())(error));
+            }
+            put.content(object, target, at, &self.buffer[..length])?;
+            at += length as u64;
+        }
+        Ok(())
+    }
+
+    /// Adds the archive and the path of an entry to an error.
+    fn of_entry(&self, path: &[u8]) -> impl Fn(io::Error) -> PutFault + use<> {
+        let path = [self.name, b": ", path].concat();
+        move |source| PutFault::Source { path: path.clone(), source }
+    }
 }
 
 /// The components of a path in the archive; they never lead out of the target.

@@ -25,7 +25,7 @@ use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind};
 
 use super::ahead::{BATCH_BYTES, BATCHES};
-use super::{Putting, Rules};
+use super::files::{Putting, Rules};
 use crate::error::PutFault;
 
 /// The largest value of an extended attribute on Linux, in bytes.
@@ -262,7 +262,9 @@ impl Walk<'_> {
             return self.found(Step::Link(place, id));
         }
         let file_type = data.file_type();
-        let (major, minor) = (rustix::fs::major(data.rdev()), rustix::fs::minor(data.rdev()));
+        // The type of the number depends on the system.
+        let device = data.rdev() as _;
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
         let kind = if file_type.is_symlink() {
             NodeKind::Symlink(fs::read_link(source).map_err(failed(source))?.into_os_string().into_vec())
         } else if file_type.is_fifo() {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use crate::forged::{self, Original};
 use crate::golden;
 use zstream_dmu::pool::{OpenOptions, Pool};
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 
 /// Bytes of one change.
 const CHANGE_BYTES: usize = 12;

@@ -3,7 +3,7 @@
 use crate::devices::{Patch, Patched};
 use crc::{CRC_32_ISO_HDLC, Crc};
 use zstream_dmu::device::Device;
-use zstream_dmu::gpt::{Partition, partitions};
+use zstream_dmu::testing::gpt::{Partition, partitions};
 use zstream_format::order::ByteOrder;
 
 const SECTOR: u64 = 512;

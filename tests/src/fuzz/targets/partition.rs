@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use zstream_dmu::container::recognize;
 use zstream_dmu::device::Device;
-use zstream_dmu::partition::parts;
 use zstream_dmu::pool::scan::examine;
+use zstream_dmu::testing::container::recognize;
+use zstream_dmu::testing::partition::parts;
 use zstream_dmu::vdev::Member;
 use zstream_format::order::ByteOrder;
 

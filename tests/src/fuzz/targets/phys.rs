@@ -10,7 +10,7 @@ use zstream_dmu::device::FileDevice;
 use zstream_dmu::dnode::Dnode;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::traverse::{Options, Traverse, Visit};
-use zstream_dmu::vdev::config::PoolConfig;
+use zstream_dmu::vdev::PoolConfig;
 use zstream_dmu::vdev::label::{CONFIG_BYTES, CONFIG_OFFSET, Label, Role, uberblocks};
 use zstream_dmu::vdev::uberblock::Uberblock;
 use zstream_format::checksum::seal_embedded;

@@ -18,10 +18,9 @@ use zstream_dmu::pool::scan::examine;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::traverse::{Options, Traverse};
 use zstream_dmu::vdev::Member;
-use zstream_dsl::pool::Dsl;
-use zstream_zpl::fs::Filesystem;
+use zstream_dsl::Dsl;
 use zstream_zpl::node::{FileType, Node};
-use zstream_zpl::walk::Visit;
+use zstream_zpl::{Filesystem, Visit};
 
 /// Bytes of one damage in an input.
 const DAMAGE_BYTES: usize = 16;
@@ -176,8 +175,7 @@ fn seen(fs: &Filesystem<'_>, node: Node) -> crate::errors::Result<Seen> {
         _ => None,
     };
     let xattrs = fs.xattrs(&node)?;
-    let value =
-        |xattr: &zstream_zpl::xattr::Xattr| fs.xattr_value(xattr).map(|value| (xattr.name.clone(), value));
+    let value = |xattr: &zstream_zpl::Xattr| fs.xattr_value(xattr).map(|value| (xattr.name.clone(), value));
     let xattrs = xattrs.iter().map(value).collect::<Result<_, _>>()?;
     Ok((node, content, xattrs))
 }

@@ -2,15 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use zstream_dmu::device::{Device, MemoryDevice, OverlayDevice};
-use zstream_dmu::pool::writer::WriteOptions;
+use zstream_dmu::device::{Device, MemoryDevice};
+use zstream_dmu::pool::WriteOptions;
+use zstream_dmu::testing::OverlayDevice;
 use zstream_dsl::RECEIVE_CHILD;
 use zstream_dsl::write::WritablePool;
-use zstream_recv::engine::Receiving;
 use zstream_recv::error::Result;
-use zstream_recv::host::{Host, Note};
-use zstream_recv::input::Input;
-use zstream_recv::request::{Naming, Request};
+use zstream_recv::{Host, Input, Naming, Note, Receiving, Request};
 
 use crate::created::{self, new_pool, open, open_writable, write_options};
 use crate::golden;

@@ -7,9 +7,9 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool};
 use zstream_dmu::zap::Zap;
-use zstream_dsl::pool::Dsl;
+use zstream_dsl::Dsl;
 use zstream_format::object_type::ObjectType;
-use zstream_zpl::sa::{Attribute, Registry};
+use zstream_zpl::testing::sa::{Attribute, Registry};
 
 /// The master node of a file system.
 const MASTER_NODE: ObjectId = ObjectId(1);

@@ -22,7 +22,7 @@ use zstream_dmu::traverse::{Options, Traverse};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::record::{Body, TO_OBJECT_END};
 use zstream_format::stream::StreamReader;
-use zstream_send::plan::Plan;
+use zstream_send::plan::StreamPlan;
 use zstream_send::{Progress, Sent, measure, send};
 
 /// Bytes of one forgery in an input.
@@ -173,7 +173,7 @@ impl std::io::Write for Bounded {
 }
 
 /// The plan over forged blocks; none where the objset cannot be opened any more.
-fn plan(words: &str, forgeries: &[Forgery], threads: usize) -> Option<Plan> {
+fn plan(words: &str, forgeries: &[Forgery], threads: usize) -> Option<StreamPlan> {
     let mut plan = tank().plan(words);
     let objset = &plan.source.objset;
     let forger = Arc::new(Forger { inner: objset.reader().clone(), forgeries: forgeries.to_vec() });

@@ -12,27 +12,26 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use zstream_dmu::RangeSet;
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
-use zstream_dmu::device::{Device, DeviceHints, MemoryDevice, OverlayDevice};
+use zstream_dmu::device::{Device, DeviceHints, MemoryDevice};
 use zstream_dmu::error::{Error as PoolError, Result as PoolResult};
 use zstream_dmu::ids::Txg;
-use zstream_dmu::pool::Pool;
 use zstream_dmu::pool::check::{self, Totals};
-use zstream_dmu::pool::writer::WriteOptions;
-use zstream_dmu::range_set::RangeSet;
-use zstream_dmu::space::vdev_space::LogSpaceMaps;
+use zstream_dmu::pool::{Pool, WriteOptions};
+use zstream_dmu::space::LogSpaceMaps;
+use zstream_dmu::testing::OverlayDevice;
 use zstream_dmu::vdev::label;
 use zstream_dmu::vdev::uberblock::{RING_BYTES, Uberblock};
 use zstream_dmu::zio::crypt::Keyring;
-use zstream_dsl::lines::Lines;
-use zstream_dsl::pool::Dsl;
-use zstream_dsl::scrub;
+use zstream_dsl::scrub::Lines;
 use zstream_dsl::write::{Reach, WritablePool};
+use zstream_dsl::{Dsl, scrub};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::seal_embedded;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
-use zstream_send::plan::{Base as From, Plan, Source};
+use zstream_send::plan::{Base as From, Source, StreamPlan};
 use zstream_send::{Progress, send};
 
 use super::super::Rng;
@@ -41,6 +40,7 @@ use crate::created::{self, new_pool, open, open_writable};
 use crate::errors::Result;
 use crate::forged;
 use crate::golden;
+use crate::sending::source_pool;
 use crate::writing::spaces;
 
 /// Bytes before the changes.
@@ -573,8 +573,8 @@ pub(super) fn run_read(input: &[u8]) {
         _ => {
             let name = name(head[1], 0);
             let Ok(dataset) = dsl.dataset(name) else { return };
-            let Ok(source) = Source::open(&dataset, pool.features(), false) else { return };
-            let mut plan = Plan::new(source);
+            let Ok(source) = Source::open(&dataset, source_pool(&pool), false) else { return };
+            let mut plan = StreamPlan::new(source);
             plan.options.threads = 1;
             plan.form.compressed = input.len().is_multiple_of(2);
             if let Ok(Some(previous)) = dataset.previous()

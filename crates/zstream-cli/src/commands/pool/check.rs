@@ -1,11 +1,8 @@
 //! `zstream pool check`: verifies every copy of every block, and names the damaged files.
 
-use std::io::Write as _;
-
-use serde_json::{Value, json};
 use zstream::OpenPool;
-use zstream::check::{CHECKPOINT, Damaged, DamagedBlock, PoolCheck, check_pool};
-use zstream_dmu::vdev::DamageCause;
+use zstream::check::{CHECKPOINT, PoolCheck, check_pool};
+use zstream::describe::errata_lines;
 
 use crate::failure::Failure;
 use crate::output;
@@ -13,12 +10,9 @@ use crate::pool::PoolOptions;
 use crate::progress::Meter;
 use crate::text::{Count, Size};
 
-/// The maximum number of byte ranges in a line of text.
-const RANGES_SHOWN: usize = 4;
-
 /// The form of the output.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct CheckFormat {
     /// As one JSON object.
     pub(super) json: bool,
     /// With every block and copy.
@@ -26,13 +20,15 @@ pub(super) struct Form {
 }
 
 /// Runs the check and prints what it finds.
-pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<(), Failure> {
+pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: CheckFormat) -> Result<(), Failure> {
     let check = check_pool(open, options, &mut Meter::new(None).control())?;
     let name = open.pool.name();
-    let text =
-        if form.json { format!("{}\n", as_json(name, &check)) } else { as_text(name, &check, form.verbose) };
-    let mut out = output::text()?;
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+    let text = if form.json {
+        format!("{}\n", zstream::json::check(name, &check))
+    } else {
+        as_text(name, &check, form.verbose)
+    };
+    output::print(&text)?;
     if check.is_clean() {
         return Ok(());
     }
@@ -55,10 +51,10 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: Form) -> Result<
 
 fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
     let mut text: String =
-        super::errata(&check.errata).iter().map(|line| format!("{}\n", crate::text::line(line))).collect();
+        errata_lines(&check.errata).iter().map(|line| format!("{}\n", crate::text::line(line))).collect();
     for damaged in &check.damaged {
-        for place in places(damaged) {
-            text += &format!("{}: {}\n", crate::text::line(place), crate::text::line(summary(damaged)));
+        for place in damaged.places() {
+            text += &format!("{}: {}\n", crate::text::line(place), crate::text::line(damaged.extent()));
         }
         if verbose {
             damaged.blocks.iter().for_each(|block| text += &format!("    {}\n", crate::text::line(block)));
@@ -103,102 +99,4 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
         Size(totals.bytes)
     );
     text
-}
-
-fn as_json(name: &str, check: &PoolCheck) -> Value {
-    let totals = &check.totals;
-    let members = check
-        .members
-        .iter()
-        .map(|(name, of)| json!({ "name": name, "unreadable": of.unreadable, "wrong": of.wrong }));
-    let waiting = check.waiting.iter().map(|(list, waiting)| {
-        json!({ "list": list, "blocks": waiting.blocks, "bytes": waiting.bytes, "complete": !waiting.more })
-    });
-    json!({
-        "pool": name,
-        "ok": check.is_clean(),
-        "blocks": totals.blocks,
-        "copies": totals.copies,
-        "bytes": totals.bytes,
-        "bad_copies": totals.bad_copies,
-        "lost_blocks": totals.lost_blocks,
-        "damaged": check.damaged.iter().map(damaged_json).collect::<Vec<_>>(),
-        "not_listed": check.not_listed,
-        "unchecked": check.unchecked,
-        "locked": check.locked.iter().map(|(dataset, root)| json!({ "dataset": dataset, "root": root })).collect::<Vec<_>>(),
-        "members": members.collect::<Vec<_>>(),
-        "missing": check.missing,
-        "waiting": waiting.collect::<Vec<_>>(),
-        "errata": super::errata_json(&check.errata),
-        "checkpoint": check.checkpoint.map(|(txg, blocks)| json!({ "txg": txg.0, "blocks": blocks })),
-    })
-}
-
-/// The paths of a damaged file, after the name of the dataset.
-fn places(damaged: &Damaged) -> Vec<String> {
-    let what = if damaged.what.is_empty() { String::new() } else { format!(" ({})", damaged.what) };
-    match &damaged.paths[..] {
-        [] => vec![format!("{}: {}", damaged.within, damaged.what)],
-        paths => paths.iter().map(|path| format!("{}:{path}{what}", damaged.within)).collect(),
-    }
-}
-
-/// The extent of the damage.
-fn summary(damaged: &Damaged) -> String {
-    let mut parts = Vec::new();
-    if damaged.is_lost {
-        parts.push("lost".to_owned());
-    } else if !damaged.lost.is_empty() {
-        let shown = damaged.lost.iter().take(RANGES_SHOWN);
-        let shown: Vec<_> = shown.map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
-        let more = match damaged.lost.len().saturating_sub(RANGES_SHOWN) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        parts.push(format!("bytes {}{more} lost", shown.join(", ")));
-    }
-    let repairable = damaged.blocks.iter().filter(|block| !block.is_lost()).count();
-    if repairable > 0 {
-        parts.push(format!("{} damaged but readable", Count(repairable as u64, "block")));
-    }
-    parts.join("; ")
-}
-
-/// All about it.
-fn damaged_json(damaged: &Damaged) -> Value {
-    json!({
-        "in": damaged.within,
-        "paths": damaged.paths,
-        "what": damaged.what,
-        "object": damaged.object.0,
-        "lost": damaged.is_lost,
-        "lost_bytes": damaged.lost.iter().map(|range| [range.start, range.end]).collect::<Vec<_>>(),
-        "blocks": damaged.blocks.iter().map(block_json).collect::<Vec<_>>(),
-    })
-}
-
-/// All about a block.
-fn block_json(block: &DamagedBlock) -> Value {
-    let copies = block.check.bad.iter().map(|copy| {
-        let damage = copy.damage.iter().map(|damage| {
-            json!({
-                "member": damage.vdev,
-                "offset": damage.offset,
-                "bytes": damage.len,
-                "unreadable": damage.cause == DamageCause::Unreadable,
-            })
-        });
-        json!({
-            "address": copy.address.to_string(),
-            "error": copy.error.as_ref().map(ToString::to_string),
-            "damage": damage.collect::<Vec<_>>(),
-        })
-    });
-    json!({
-        "object": block.at.object.0,
-        "level": block.at.level,
-        "block": block.at.block.0,
-        "lost": block.is_lost(),
-        "copies": copies.collect::<Vec<_>>(),
-    })
 }

@@ -3,22 +3,13 @@
 mod check;
 mod properties;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::Write as _;
-
-use serde_json::{Value, json};
-use zstream::OpenPool;
-use zstream_dmu::mos::{Feature, FeatureState};
-use zstream_dmu::pool::Pool;
-use zstream_dmu::vdev::Vdev;
-use zstream_dsl::erratum::Erratum;
-use zstream_dsl::lines::Lines;
+use zstream::describe::{DatasetDescription, PoolDescription, VdevDescription, errata_lines};
 
 use super::pool_create;
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
+use crate::text::line;
 
 /// The arguments of `zstream pool`.
 #[derive(Debug, clap::Args)]
@@ -131,164 +122,49 @@ impl Args {
             Command::Set(args) => args.run(options),
             Command::Upgrade { pool } => properties::upgrade(options, pool.as_deref()),
             Command::Show { json, pool } => {
-                let open = options.open(pool.as_deref())?;
-                let text = if *json { format!("{}\n", show_json(&open)?) } else { show_text(&open)? };
-                let mut out = output::text()?;
-                out.write_all(text.as_bytes())
-                    .and_then(|()| out.flush())
-                    .map_err(|error| Failure::output(&error))
+                let pool = PoolDescription::of(&options.open(pool.as_deref())?)?;
+                pool.unreadable.iter().for_each(|error| eprintln!("zstream: {error}"));
+                output::print(&if *json {
+                    format!("{}\n", zstream::json::pool(&pool))
+                } else {
+                    show_text(&pool)
+                })
             }
             Command::Check { json, verbose, pool } => {
-                let form = check::Form { json: *json, verbose: *verbose };
+                let form = check::CheckFormat { json: *json, verbose: *verbose };
                 check::run(&options.open(pool.as_deref())?, options, form)
             }
         }
     }
 }
 
-/// Names, guids, states and counts of the features that the pool has.
-fn features(pool: &Pool) -> Vec<(String, &str, &'static str, u64)> {
-    let row = |(guid, count)| {
-        let name = Feature::by_guid(guid).map_or(guid, |feature| feature.name);
-        let state = match pool.features().state(guid) {
-            FeatureState::Active(_) => "active",
-            FeatureState::Enabled => "enabled",
-            FeatureState::Disabled => "disabled",
-        };
-        (name.to_owned(), guid, state, count)
-    };
-    let mut rows: Vec<_> = pool.features().iter().map(row).collect();
-    rows.sort();
-    rows
-}
-
-fn show_text(open: &OpenPool) -> Result<String, Failure> {
-    let pool = &open.pool;
+fn show_text(pool: &PoolDescription) -> String {
     let mut text = format!(
         "name:     {}\nguid:     {}\nstate:    {}\nhealth:   {}\nversion:  {}\ntxg:      {}\nvdevs:\n",
-        crate::text::line(pool.name()),
-        pool.guid().0,
-        pool.state(),
-        pool.health(),
-        pool.version(),
-        pool.txg().0
+        line(&pool.name),
+        pool.guid.0,
+        pool.state,
+        pool.health,
+        pool.version,
+        pool.txg.0
     );
-    for top in pool.vdevs().tops() {
-        let class = class(pool, top)?.map_or_else(String::new, |class| format!("  {class}"));
-        vdev_text(&mut text, top, 1, &class);
+    pool.vdevs.iter().for_each(|top| vdev_text(&mut text, top, 1));
+    for state in ["active", "enabled"] {
+        let names = pool.features.iter().filter(|feature| feature.state == state);
+        let names: Vec<_> = names.map(|feature| feature.name.as_str()).collect();
+        text += &format!("features {state}: {}\n", line(names.join(", ")));
     }
-    for wanted in ["active", "enabled"] {
-        let names: Vec<String> = features(pool)
-            .into_iter()
-            .filter(|(_, _, state, _)| *state == wanted)
-            .map(|(name, ..)| name)
-            .collect();
-        // Writing to a `String` does not fail.
-        let _ = writeln!(text, "features {wanted}: {}", crate::text::line(names.join(", ")));
-    }
-    let lines = lines(open)?;
-    errata(&Erratum::of_pool(&lines))
-        .iter()
-        .for_each(|line| text += &format!("{}\n", crate::text::line(line)));
+    errata_lines(&pool.errata).iter().for_each(|erratum| text += &format!("{}\n", line(erratum)));
     text += "datasets:\n";
-    for dataset in lines.datasets() {
-        let _ = writeln!(
-            text,
-            "  {}  object {}  root {}",
-            crate::text::line(dataset.name()),
-            dataset.object(),
-            crate::text::line(dataset.phys().root)
-        );
+    for DatasetDescription { name, object, root, .. } in &pool.datasets {
+        text += &format!("  {}  object {object}  root {}\n", line(name), line(root));
     }
-    Ok(text)
+    text
 }
 
-/// All datasets; those that cannot be read are reported on standard error.
-fn lines(open: &OpenPool) -> Result<Lines, Failure> {
-    let lines = Lines::new(&open.dsl)?;
-    lines.failures().iter().for_each(|error| eprintln!("zstream: {error}"));
-    Ok(lines)
-}
-
-/// A line for each erratum of the pool: its number and name, what to do about it, and the datasets that have it.
-pub(super) fn errata(found: &BTreeMap<Erratum, Vec<String>>) -> Vec<String> {
-    let line = |(erratum, names): (&Erratum, &Vec<String>)| {
-        format!("{erratum}: {} ({})", erratum.advice(), names.join(", "))
-    };
-    found.iter().map(line).collect()
-}
-
-/// The same as data.
-pub(super) fn errata_json(found: &BTreeMap<Erratum, Vec<String>>) -> Value {
-    let entry = |(erratum, names): (&Erratum, &Vec<String>)| {
-        json!({
-            "number": erratum.number(),
-            "name": erratum.name(),
-            "advice": erratum.advice(),
-            "datasets": names,
-        })
-    };
-    found.iter().map(entry).collect()
-}
-
-fn class(pool: &Pool, top: &Vdev) -> Result<Option<String>, Failure> {
-    if top.config().is_log {
-        return Ok(Some("log".to_owned()));
-    }
-    Ok(pool.allocation_class(top)?)
-}
-
-fn vdev_text(text: &mut String, vdev: &Vdev, depth: usize, class: &str) {
-    let indent = 2 * depth;
-    let _ = writeln!(
-        text,
-        "{:indent$}{}",
-        "",
-        crate::text::line(format_args!("{}  {}{class}", vdev.name(), vdev.state()))
-    );
-    for child in vdev.children() {
-        vdev_text(text, child, depth + 1, "");
-    }
-}
-
-fn vdev_json(vdev: &Vdev, class: Option<&str>) -> Value {
-    json!({
-        "name": vdev.name(),
-        "type": vdev.config().kind.name(),
-        "guid": vdev.guid().0.to_string(),
-        "state": vdev.state().to_string(),
-        "class": class,
-        "children": vdev.children().iter().map(|child| vdev_json(child, None)).collect::<Vec<_>>(),
-    })
-}
-
-fn show_json(open: &OpenPool) -> Result<Value, Failure> {
-    let pool = &open.pool;
-    let vdevs = pool.vdevs().tops().iter().map(|top| Ok(vdev_json(top, class(pool, top)?.as_deref())));
-    let features = features(pool);
-    let features = features.iter().map(
-        |(name, guid, state, count)| json!({ "name": name, "guid": guid, "state": state, "count": count }),
-    );
-    let lines = lines(open)?;
-    let datasets = lines.datasets().iter().map(|dataset| {
-        json!({
-            "name": dataset.name(),
-            "object": dataset.object().0,
-            "root": dataset.phys().root.to_string(),
-        })
-    });
-    Ok(json!({
-        "name": pool.name(),
-        "guid": pool.guid().0.to_string(),
-        "state": pool.state().to_string(),
-        "health": pool.health().to_string(),
-        "version": pool.version(),
-        "txg": pool.txg().0,
-        "available_txgs": pool.available_txgs().iter().map(|txg| txg.0).collect::<Vec<_>>(),
-        "vdevs": vdevs.collect::<Result<Vec<_>, Failure>>()?,
-        "features": features.collect::<Vec<_>>(),
-        "datasets": datasets.collect::<Vec<_>>(),
-        "errata": errata_json(&Erratum::of_pool(&lines)),
-        "notices": pool.notices().iter().map(ToString::to_string).collect::<Vec<_>>(),
-    }))
+fn vdev_text(text: &mut String, vdev: &VdevDescription, depth: usize) {
+    let class = vdev.class.as_ref().map_or_else(String::new, |class| format!("  {class}"));
+    let shown = line(format_args!("{}  {}{class}", vdev.name, vdev.state));
+    *text += &format!("{:indent$}{shown}\n", "", indent = 2 * depth);
+    vdev.children.iter().for_each(|child| vdev_text(text, child, depth + 1));
 }

@@ -1,19 +1,17 @@
 //! `zstream pool get`, `set` and `upgrade`: properties and features of a pool, as `zpool` has them.
 
-use std::io::Write as _;
-
 use zstream::OpenPool;
+use zstream::json::{PoolHead, PoolMember, pool_properties as properties_json};
 use zstream::pools::{
     PoolProperty, missing_features, pool_properties, pool_property, set_pool, upgrade_pool,
 };
-use zstream_dsl::prop::value::{Source, Value, nice_number};
 
 use crate::change::change;
-use crate::datasets::{Column, table};
+use crate::datasets::fields;
 use crate::failure::Failure;
-use crate::json;
 use crate::output;
 use crate::pool::PoolOptions;
+use crate::text::{Column, table};
 
 /// The options of `zstream pool get`.
 #[derive(Debug, clap::Args)]
@@ -59,26 +57,6 @@ fn check_pool_name(name: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-fn shown(property: &PoolProperty, literal: bool) -> String {
-    match &property.value {
-        None => "-".to_owned(),
-        Some(Value::Number(number)) if property.name != "guid" && !property.is_percent && !literal => {
-            nice_number(*number)
-        }
-        Some(value) if property.is_percent && !literal => value.literal(None) + "%",
-        Some(value @ Value::Ratio(_)) if !literal => value.pretty(None),
-        Some(value) => value.literal(None),
-    }
-}
-
-fn source(property: &PoolProperty) -> (&'static str, &'static str) {
-    match property.source {
-        Source::Local => ("local", "LOCAL"),
-        Source::Default => ("default", "DEFAULT"),
-        _ => ("-", "NONE"),
-    }
-}
-
 impl Get {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         check_pool_name(self.pool.as_deref())?;
@@ -91,25 +69,17 @@ impl Get {
             }
         }
         let text = if self.json { self.json_text(&open, &found) } else { self.text(&open, &found) };
-        let mut out = output::text()?;
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+        output::print(&text)
     }
 
     fn text(&self, open: &OpenPool, found: &[PoolProperty]) -> String {
-        let all = ["name", "property", "value", "source"];
-        let fields: Vec<&str> = match self.fields.iter().any(|field| field == "all") {
-            true => all.to_vec(),
-            false => self.fields.iter().map(String::as_str).collect(),
-        };
-        let columns: Vec<Column> = fields
-            .iter()
-            .map(|field| Column { heading: field.to_ascii_uppercase(), width: 0, right: false })
-            .collect();
+        let fields = fields(&self.fields, &["name", "property", "value", "source"]);
+        let columns: Vec<_> = fields.iter().map(|field| Column::new(field.to_ascii_uppercase())).collect();
         let cell = |property: &PoolProperty, field: &str| match field {
             "name" => open.pool.name().to_owned(),
             "property" => property.name.clone(),
-            "value" => shown(property, self.literal),
-            _ => source(property).0.to_owned(),
+            "value" => property.show(self.literal),
+            _ => property.source.to_string(),
         };
         let row = |property| fields.iter().map(|field| cell(property, field)).collect();
         let rows: Vec<Vec<String>> = found.iter().map(row).collect();
@@ -119,15 +89,15 @@ impl Get {
     fn json_text(&self, open: &OpenPool, found: &[PoolProperty]) -> String {
         let literal = self.literal || self.json_int;
         let member =
-            |property: &PoolProperty| (property.name.clone(), shown(property, literal), source(property).1);
-        let properties: Vec<json::PoolMember> = found.iter().map(member).collect();
-        let head = json::PoolHead {
+            |property: &PoolProperty| (property.name.clone(), property.show(literal), property.source.kind());
+        let properties: Vec<PoolMember> = found.iter().map(member).collect();
+        let head = PoolHead {
             name: open.pool.name(),
             state: &open.pool.health().to_string(),
             guid: open.pool.guid().0,
             txg: open.pool.txg().0,
         };
-        json::pool("zpool get", &head, &properties, self.json_int)
+        properties_json("zpool get", &head, &properties, self.json_int)
     }
 }
 

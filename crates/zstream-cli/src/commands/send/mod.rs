@@ -1,26 +1,23 @@
 //! `zstream send`: snapshots of a pool as a stream, as `zfs send` writes it.
 
-mod report;
 mod watch;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::channel;
 
+use zstream::progress::SizeReport;
 use zstream::{Control, Error, Event, OpenPool, SendRequest as Request, Sender, unlock};
 use zstream_dsl::name::Name;
 use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
 use zstream_send::job::Step;
-use zstream_send::package::LIST_BYTES_MAX;
-use zstream_send::plan::{Form, Options};
-use zstream_send::refusal::Refusal;
-use zstream_send::{Progress, Replaced};
+use zstream_send::plan::{Options, StreamForm};
+use zstream_send::{PACKAGE_LIST_BYTES_MAX, Progress, Refusal, Replaced};
 
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
 use crate::text::complain_columns;
-use report::Report;
 use watch::{Wanted, Watch};
 
 /// The environment variable with the size limit of a package's nvlist in bytes, as for `zfs`.
@@ -177,7 +174,7 @@ impl Args {
     }
 
     fn sender<'p>(&self, open: &'p OpenPool, token: Option<&ResumeToken>) -> zstream::Result<Sender<'p>> {
-        let form = Form {
+        let form = StreamForm {
             large_blocks: self.large_block || self.raw,
             embedded: self.embed || self.raw,
             compressed: self.compressed || self.raw,
@@ -201,7 +198,7 @@ impl Args {
             redact: self.redact.clone(),
             saved: self.saved,
             form,
-            list_bytes_max: list_bytes.unwrap_or(LIST_BYTES_MAX),
+            list_bytes_max: list_bytes.unwrap_or(PACKAGE_LIST_BYTES_MAX),
             ..Request::new(self.name.clone().unwrap_or_default())
         };
         let mut control = Control::new().watched_by(|event| match event {
@@ -253,17 +250,17 @@ impl Args {
         if !self.is_verbose() && (self.dryrun || !io::stderr().is_terminal()) {
             return Ok(0);
         }
-        let mut report = Report { parsable: self.parsable, is_many: self.is_many(), text: Vec::new() };
+        let mut report = SizeReport { parsable: self.parsable, is_many: self.is_many(), text: Vec::new() };
         if let Some(token) = token {
             report.text.extend(token.print_contents());
         }
         let progress = Progress::default();
         let mut total_bytes = 0_u64;
         for step in sender.steps() {
-            let features = open.pool.features();
+            let pool = open.source();
             let size = match self.exact {
-                true => step.measure(features, self.options(), &progress),
-                false => step.estimate(features, self.options(), &progress),
+                true => step.measure(pool, self.options(), &progress),
+                false => step.estimate(pool, self.options(), &progress),
             };
             let size = size.map_err(|refusal| self.failure(&refusal))?;
             total_bytes = total_bytes.wrapping_add(size);

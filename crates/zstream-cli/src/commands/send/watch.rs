@@ -1,12 +1,11 @@
 //! The progress of a send, reported every second: in the lines of `zfs send -v`, as a bar on a terminal, as the
 //! process title.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
-use zstream_dsl::prop::value::{nice_bytes, nice_number};
+use zstream::progress::{SecondReport, title};
 use zstream_send::Progress;
 
 use crate::progress::Meter;
@@ -74,8 +73,7 @@ impl<'a> Watch<'a> {
 
     fn begin(&mut self, snapshot: String) {
         if self.wanted.lines && !self.wanted.parsable {
-            let blocks = if self.wanted.blocks { "   BLOCKS    " } else { "" };
-            self.meter.line(&format!("TIME        SENT   {blocks}SNAPSHOT {snapshot}"));
+            self.meter.line(&SecondReport::heading(self.wanted.blocks, &snapshot));
         }
         self.snapshot = snapshot;
         (self.bytes_before, self.blocks_before) = (self.progress.bytes(), self.progress.blocks());
@@ -88,67 +86,17 @@ impl<'a> Watch<'a> {
         let bytes = done - self.bytes_before;
         if self.wanted.lines || (self.wanted.title && self.wanted.parsable) {
             let blocks = self.progress.blocks() - self.blocks_before;
-            self.meter.columns(&cells(
-                self.wanted,
-                Clock::of(SystemTime::now()),
+            let report = SecondReport {
+                clock: Clock::of(SystemTime::now()),
                 bytes,
-                blocks,
-                &self.snapshot,
-            ));
+                blocks: self.wanted.blocks.then_some(blocks),
+                snapshot: &self.snapshot,
+            };
+            self.meter.columns(&report.columns(self.wanted.parsable));
         }
         if self.wanted.title {
             // A system without process titles needs none.
             let _ = std::fs::write(NAME_FILE, title(done, self.total_bytes));
         }
-    }
-}
-
-/// The columns of the line of one second; for people it is one.
-fn cells(wanted: Wanted, clock: Clock, bytes: u64, blocks: u64, snapshot: &str) -> Vec<String> {
-    match (wanted.blocks, wanted.parsable) {
-        (true, true) => vec![clock.to_string(), bytes.to_string(), blocks.to_string(), snapshot.to_owned()],
-        (true, false) => vec![format!("{clock}   {:>5}    {blocks:>8}    {snapshot}", nice_number(bytes))],
-        (false, true) => vec![clock.to_string(), bytes.to_string(), snapshot.to_owned()],
-        (false, false) => vec![format!("{clock}   {:>5}   {snapshot}", nice_bytes(bytes))],
-    }
-}
-
-/// The process title, which fits into 15 bytes: `send 42% 1.25G`.
-fn title(bytes: u64, total_bytes: u64) -> String {
-    let mut title = String::from("send ");
-    if let Some(percent) = bytes.saturating_mul(100).checked_div(total_bytes) {
-        // Writing to a `String` does not fail.
-        let _ = write!(title, "{}% ", percent.min(100));
-    }
-    title + &nice_number(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As `zfs send -v`, `-vv` and `-P` with them print.
-    #[test]
-    fn lines_are_those_of_zfs() {
-        let clock = Clock { hour: 7, minute: 5, second: 9 };
-        let line = |blocks, parsable| {
-            let wanted = Wanted { lines: true, blocks, parsable, title: false };
-            cells(wanted, clock, 5 << 20, 41, "tank/fs@a").join("\t")
-        };
-        assert_eq!(line(false, false), "07:05:09      5M   tank/fs@a");
-        assert_eq!(line(true, false), "07:05:09      5M          41    tank/fs@a");
-        assert_eq!(line(false, true), "07:05:09\t5242880\ttank/fs@a");
-        assert_eq!(line(true, true), "07:05:09\t5242880\t41\ttank/fs@a");
-    }
-
-    /// The kernel keeps 15 bytes of a name.
-    #[test]
-    fn titles_are_short() {
-        assert_eq!(title(0, 0), "send 0");
-        assert_eq!(title(1 << 30, 0), "send 1G");
-        assert_eq!(title(1234 << 20, 2468 << 20), "send 50% 1.21G");
-        // Estimates can be too low.
-        assert_eq!(title(1023 << 20, 1 << 20), "send 100% 1023M");
-        assert!(title(u64::MAX - 1, u64::MAX).len() <= 15);
     }
 }

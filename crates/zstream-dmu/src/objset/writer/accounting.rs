@@ -1,10 +1,5 @@
-//! Accounting of the space and objects of users, groups and projects (`dmu_objset_do_userquota_updates`).
-//!
-//! ```text
-//! object -1   users     hex id -> bytes     "obj-" hex id -> objects
-//! object -2   groups    the same
-//! object -3   projects  the same
-//! ```
+//! Accounting of the space and objects of users, groups and projects, in the tables of [`Owner`]s
+//! (`dmu_objset_do_userquota_updates`).
 //!
 //! An object is accounted with 512 bytes and the allocated size of its blocks. Its owners are in its bonus, and are
 //! parsed by a function that is given to the writer ([`OwnersOf`]), because this layer does not know files. The flags
@@ -22,7 +17,7 @@ use crate::dnode::NewObject;
 use crate::dnode::{DNODE_SLOT_BYTES, Dnode, DnodeFlags};
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
-use crate::objset::{GROUP_USED_OBJECT, ObjsetFlags, PROJECT_USED_OBJECT, USER_USED_OBJECT};
+use crate::objset::{Counted, GROUP_USED_OBJECT, ObjsetFlags, Owner, USER_USED_OBJECT};
 use crate::zap::write::{NewZap, ZapMut, create_in};
 use crate::zap::{Value, Zap};
 use crate::zio::write::Protection;
@@ -31,19 +26,9 @@ use crate::zio::write::Protection;
 /// owner (`file_info_cb_t`). The layer that knows the content of the set provides it.
 pub type OwnersOf = fn(ObjectType, &[u8]) -> Option<Owners>;
 
-/// The prefix of an id in the name of a count of objects.
-const OBJECTS_PREFIX: &str = "obj-";
-
-/// The accounting objects, and the flags that they are complete.
-const ACCOUNTS: [(ObjectId, ObjsetFlags); 3] = [
-    (USER_USED_OBJECT, ObjsetFlags::USER_ACCOUNTING_COMPLETE),
-    (GROUP_USED_OBJECT, ObjsetFlags::USER_ACCOUNTING_COMPLETE),
-    (PROJECT_USED_OBJECT, ObjsetFlags::PROJECT_QUOTA_COMPLETE),
-];
-
-/// The changes of counts, by accounting object and name.
+/// The changes of counts, by kind of owner and name.
 #[derive(Default)]
-pub(super) struct Deltas(pub(super) [BTreeMap<String, i64>; ACCOUNTS.len()]);
+pub(super) struct Deltas(pub(super) [BTreeMap<String, i64>; Owner::ALL.len()]);
 
 impl Deltas {
     pub(super) fn add(&mut self, owners_of: OwnersOf, dnode: &Dnode, set_flags: ObjsetFlags, sign: i64) {
@@ -59,10 +44,10 @@ impl Deltas {
                 *sum = sum.saturating_add(change);
             };
             if dnode.flags.contains(DnodeFlags::USER_USED_ACCOUNTED) {
-                count(format!("{owner:x}"), sign * space);
+                count(Counted::Bytes.entry(owner), sign * space);
             }
             if dnode.flags.contains(DnodeFlags::USER_OBJECT_ACCOUNTED) {
-                count(format!("{OBJECTS_PREFIX}{owner:x}"), sign);
+                count(Counted::Objects.entry(owner), sign);
             }
         }
     }
@@ -130,8 +115,9 @@ impl ObjsetWriter {
 
     /// Applies the changes to the accounting objects.
     pub(super) fn apply_counts(&mut self, deltas: Deltas) -> Result<()> {
-        for ((object, flag), deltas) in ACCOUNTS.into_iter().zip(deltas.0) {
-            if self.phys.flags.contains(flag) {
+        for (owner, deltas) in Owner::ALL.into_iter().zip(deltas.0) {
+            let object = owner.table();
+            if self.phys.flags.contains(owner.complete()) {
                 self.make_account(object)?;
             }
             for (name, delta) in deltas.into_iter().filter(|(_, delta)| *delta != 0) {

@@ -230,6 +230,7 @@ impl ObjsetWriter {
 
     /// Sets the limit for dirty data in memory in bytes. One half is written in the background while the other half
     /// accumulates.
+    #[cfg(any(test, feature = "testing"))]
     pub fn set_dirty_limit(&mut self, bytes: usize) {
         self.dirty_limit = bytes;
     }

@@ -27,7 +27,7 @@
 use super::galois::PARITY_COLUMNS_MAX;
 
 /// The maximum number of members of a raidz vdev: the coefficients of parity repeat after 255 columns.
-pub const MEMBERS_MAX: usize = 255;
+pub(crate) const MEMBERS_MAX: usize = 255;
 
 /// The bit of the offset of a block with which single-parity raidz swaps the first two columns.
 const SWAP_BIT: u64 = 1 << 20;
@@ -47,6 +47,7 @@ pub struct Column {
 
 /// Columns that share parity: first the parity columns, then the data columns in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// All columns.
     pub columns: Vec<Column>,
@@ -54,6 +55,7 @@ pub struct Row {
 
 /// The layout of one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Map {
     /// The number of parity columns in each row.
     pub parity: usize,
@@ -65,6 +67,7 @@ pub struct Map {
 
 /// The expansions of a raidz vdev by attached members (feature `raidz_expansion`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Expansion {
     /// The transaction groups in which expansions were completed, in ascending order.
     pub done_txgs: Vec<u64>,
@@ -74,6 +77,7 @@ pub struct Expansion {
 
 /// The shape of a raidz vdev.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Geometry {
     /// The number of members.
     pub children: usize,
@@ -90,7 +94,7 @@ impl Geometry {
     ///
     /// # Errors
     /// Fails if no raidz vdev has this shape. The error is the text of the reason.
-    pub fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         let Self { children, parity, expansion, .. } = self;
         if !(1..=PARITY_COLUMNS_MAX).contains(parity) {
             return Err(format!("raidz has parity {parity}, expected 1 to {PARITY_COLUMNS_MAX}"));

@@ -10,7 +10,7 @@ mod stripe;
 
 use std::collections::BTreeSet;
 
-pub use map::{Column, Expansion, Geometry, MEMBERS_MAX, Map, Row};
+pub(crate) use map::{Column, Expansion, Geometry, MEMBERS_MAX, Map};
 
 use self::stripe::Stripe;
 use super::{Damage, DamageCause, Effort, Reading, Vdev};
@@ -18,10 +18,10 @@ use crate::error::{Error, Fault, Result};
 
 /// The maximum number of sets of members that are assumed corrupt in turn before reading of a block fails. It exceeds
 /// the number of sets of three out of 60 members.
-pub const COMBINATIONS_MAX: usize = 40_000;
+pub(crate) const COMBINATIONS_MAX: usize = 40_000;
 
 /// The maximum number of combinations that are tried of the two halves of members that are being replaced.
-pub const SOURCES_MAX: usize = 64;
+pub(crate) const SOURCES_MAX: usize = 64;
 
 /// A block of a raidz vdev.
 pub(super) struct Place<'a> {

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use zstream_format::object_type::ObjectType;
 
 use super::*;
+use crate::made::Store;
 use crate::object_set::ObjectSet;
-use crate::testing::Store;
 use crate::zap::{Match, Zap};
 
 const TYPE: ObjectType = ObjectType::ZAP_OTHER;

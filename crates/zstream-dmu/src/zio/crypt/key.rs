@@ -193,6 +193,7 @@ impl DatasetKey {
 
     /// Returns the same keys for a dataset of another version of the format. Keys of version 0 are no longer created;
     /// this is for tests of datasets that have them.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_version(self, version: u64) -> Self {
         Self { version, ..self }

@@ -90,7 +90,7 @@ pub fn indirect_mac(block: &[u8], order: ByteOrder, version: u64) -> [u8; MAC_BY
 ///
 /// # Errors
 /// Returns [`Fault::Authentication`] if it does not match in any key version.
-pub fn verify_indirect(block: &[u8], order: ByteOrder, mac: &[u8; MAC_BYTES]) -> Result<()> {
+pub(crate) fn verify_indirect(block: &[u8], order: ByteOrder, mac: &[u8; MAC_BYTES]) -> Result<()> {
     if [1, 0].into_iter().any(|version| indirect_mac(block, order, version) == *mac) {
         Ok(())
     } else {

@@ -24,7 +24,8 @@ mod random;
 pub use key::{KeyFormat, WrappedKey, WrappingKey};
 pub use keydata::KeyData;
 pub use keyring::Keyring;
-pub use mac::{indirect_mac, verify_indirect};
+pub use mac::indirect_mac;
+pub(crate) use mac::verify_indirect;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -184,7 +185,7 @@ impl DatasetKey {
     ///
     /// # Errors
     /// Fails like [`encrypt`](Self::encrypt), and if a dnode exceeds the block.
-    pub fn encrypt_dnodes(&self, block: &mut [u8], order: ByteOrder) -> Result<CryptParams> {
+    pub(crate) fn encrypt_dnodes(&self, block: &mut [u8], order: ByteOrder) -> Result<CryptParams> {
         let (salt, iv) = (self.salt()?, random()?);
         let mut split = dnodes::Split::new(block, order, self.version)?;
         let mac = self.cipher(salt)?.encrypt(&iv, &split.authenticated, &mut split.message)?;
@@ -206,7 +207,7 @@ impl DatasetKey {
     ///
     /// # Errors
     /// Fails if the block is too short for a dnode.
-    pub fn objset_macs(&self, block: &[u8]) -> Result<[[u8; 32]; 2]> {
+    pub(crate) fn objset_macs(&self, block: &[u8]) -> Result<[[u8; 32]; 2]> {
         Ok(mac::ObjsetMacs::new(self, block, ByteOrder::Little)?.finish())
     }
 

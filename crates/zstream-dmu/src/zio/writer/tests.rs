@@ -5,7 +5,7 @@ use zstream_format::algorithm::ChecksumType;
 use super::*;
 use crate::block::ReadBlock;
 use crate::ids::{BlockId, Bookmark, ObjectId};
-use crate::testing::pool::TestPool;
+use crate::made::pool::TestPool;
 use crate::zio::header;
 
 const AT: Bookmark = Bookmark { objset: 1, object: ObjectId(2), level: 0, block: BlockId(3) };

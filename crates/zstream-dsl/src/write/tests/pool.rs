@@ -10,17 +10,12 @@ use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Fault, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
-use zstream_dmu::mos::DIRECTORY_OBJECT;
-use zstream_dmu::mos::features::FEATURES;
+use zstream_dmu::mos::{DIRECTORY_OBJECT, FEATURES};
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::objset::Objset;
-use zstream_dmu::objset::writer::{ObjsetWriter, SetProperties};
-use zstream_dmu::vdev::config::{VdevConfig, VdevType};
-use zstream_dmu::vdev::{LEAF_DATA_START, Member, VdevTree};
+use zstream_dmu::objset::{Objset, ObjsetWriter, SetProperties};
+use zstream_dmu::vdev::{LEAF_DATA_START, Member, VdevConfig, VdevTree, VdevType};
 use zstream_dmu::zap::{self, NewZap, Value, ZapMut};
-use zstream_dmu::zio::write::Ledger;
-use zstream_dmu::zio::{AllocationClass, Space};
-use zstream_dmu::zio::{BlockReader, BlockWriter, WriterSettings};
+use zstream_dmu::zio::{AllocationClass, BlockReader, BlockWriter, Ledger, Space, WriterSettings};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::reader::ZAPIFIED;
@@ -184,9 +179,9 @@ impl TestPool {
     fn make_features(&mut self) {
         let mos = &mut self.mos;
         mos.claim(DIRECTORY_OBJECT, &NewObject::new(ObjectType::OBJECT_DIRECTORY, 0)).unwrap();
-        zap::write::create_in(mos, DIRECTORY_OBJECT, &NewZap::new(1)).unwrap();
+        zap::create_in(mos, DIRECTORY_OBJECT, &NewZap::new(1)).unwrap();
         for (name, read_only_compatible) in [("features_for_read", false), ("features_for_write", true)] {
-            let object = zap::write::create(mos, ZAPIFIED, &NewZap::new(3)).unwrap();
+            let object = zap::create(mos, ZAPIFIED, &NewZap::new(3)).unwrap();
             ZapMut::open(mos, DIRECTORY_OBJECT).unwrap().add(name, &Value::word(object.0)).unwrap();
             for feature in FEATURES {
                 if feature.read_only_compatible == read_only_compatible && !WITHOUT.contains(&feature.name) {

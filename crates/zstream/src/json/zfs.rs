@@ -1,35 +1,28 @@
 //! Datasets and pools as `zfs list -j`, `zfs get -j` and `zpool get -j` print them, in their order.
 
-use zstream::list::PropertyName as Wanted;
-use zstream_dsl::prop::Props;
-use zstream_dsl::prop::table::Types;
-use zstream_dsl::prop::value::{Found, Source};
+use zstream_dsl::prop::{PropertyValue, Props, Source, Types};
+
+use crate::list::PropertyName;
 
 /// A property of a dataset, as text.
 #[derive(Debug)]
-pub(crate) struct Property {
+pub struct JsonProperty {
     name: String,
     value: String,
-    source: (&'static str, String),
+    source: (String, String),
 }
 
-impl Property {
+impl JsonProperty {
     /// The value and source of a property; `-` if there is none.
-    pub(crate) fn new(wanted: &Wanted, found: Option<&Found>, literal: bool) -> Self {
+    #[must_use]
+    pub fn new(wanted: &PropertyName, found: Option<&PropertyValue>, literal: bool) -> Self {
         let source = found.map_or(&Source::None, |found| &found.source);
-        let kind = match source {
-            Source::None => "NONE",
-            Source::Default => "DEFAULT",
-            Source::Local => "LOCAL",
-            Source::Inherited(_) => "INHERITED",
-            Source::Received => "RECEIVED",
-        };
         let data = match source {
             Source::Inherited(from) => from.clone(),
             _ => "-".to_owned(),
         };
-        let value = found.map_or_else(|| "-".to_owned(), |found| wanted.show(&found.value, literal));
-        Self { name: wanted.name().to_owned(), value, source: (kind, data) }
+        let value = wanted.show_found(found, literal);
+        Self { name: wanted.name().to_owned(), value, source: (source.kind().to_ascii_uppercase(), data) }
     }
 }
 
@@ -63,23 +56,33 @@ fn version(command: &str) -> String {
     ])
 }
 
-/// What is said of a pool beside its properties.
+/// A pool without its properties.
 #[derive(Debug)]
-pub(crate) struct PoolHead<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) state: &'a str,
-    pub(crate) guid: u64,
-    pub(crate) txg: u64,
+pub struct PoolHead<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its health.
+    pub state: &'a str,
+    /// Its guid.
+    pub guid: u64,
+    /// Its transaction group.
+    pub txg: u64,
 }
 
 /// A property of a pool: name, value, kind of source.
-pub(crate) type PoolMember = (String, String, &'static str);
+pub type PoolMember = (String, String, &'static str);
 
-/// One line with the properties of a pool.
-pub(crate) fn pool(command: &str, head: &PoolHead<'_>, properties: &[PoolMember], as_int: bool) -> String {
+/// One line with the properties of a pool, as `command` prints it; with `as_int`, numbers are not text.
+#[must_use]
+pub fn pool_properties(
+    command: &str,
+    head: &PoolHead<'_>,
+    properties: &[PoolMember],
+    as_int: bool,
+) -> String {
     let number = |name: &str, value: u64| (name.to_owned(), number_or_text(&value.to_string(), as_int));
     let values = properties.iter().map(|(name, value, source)| {
-        let source = object([text("type", source), text("data", "-")]);
+        let source = object([text("type", &source.to_ascii_uppercase()), text("data", "-")]);
         let value = ("value".to_owned(), number_or_text(value, as_int));
         (name.clone(), object([value, ("source".to_owned(), source)]))
     });
@@ -97,8 +100,9 @@ pub(crate) fn pool(command: &str, head: &PoolHead<'_>, properties: &[PoolMember]
     object([("output_version".to_owned(), version(command)), ("pools".to_owned(), pools)]) + "\n"
 }
 
-/// One line with all of them; with `as_int`, numbers are not text.
-pub(crate) fn datasets(command: &str, datasets: &[(&Props, Vec<Property>)], as_int: bool) -> String {
+/// One line with datasets and their properties, as `command` prints it; with `as_int`, numbers are not text.
+#[must_use]
+pub fn datasets(command: &str, datasets: &[(&Props, Vec<JsonProperty>)], as_int: bool) -> String {
     let datasets = object(datasets.iter().map(|(props, values)| {
         let name = props.name();
         let kind = match props.types() {
@@ -117,7 +121,7 @@ pub(crate) fn datasets(command: &str, datasets: &[(&Props, Vec<Property>)], as_i
             members.extend([text("dataset", head), text("snapshot_name", snapshot)]);
         }
         let values = values.iter().map(|property| {
-            let source = object([text("type", property.source.0), text("data", &property.source.1)]);
+            let source = object([text("type", &property.source.0), text("data", &property.source.1)]);
             (
                 property.name.clone(),
                 object([

@@ -1,19 +1,23 @@
 //! Errors of the verbs.
 
+mod request;
+mod verbs;
+
 use std::io;
 use std::path::PathBuf;
 
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::Txg;
-use zstream_dmu::vdev::config::PoolState;
 use zstream_dsl::error::{Error as DatasetError, Fault as DatasetFault};
 use zstream_format::errno::Errno;
 use zstream_format::stream;
 use zstream_recv::error::Error as ReceiveFault;
-use zstream_send::refusal::Refusal;
+use zstream_send::Refusal;
 use zstream_view::ViewError;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 
+pub use self::request::{EncryptionFault, MemberFault, Request};
+pub use self::verbs::{PutFault, ReceiveError};
 use crate::text::file_name;
 
 /// A result of this crate.
@@ -92,6 +96,14 @@ pub enum Error {
         root: String,
         /// The reason.
         source: Cause,
+    },
+    /// A key opens its encryption root, but not everything that inherits it.
+    #[error("the key of {root} does not open {}", locked.join(", "))]
+    StillLocked {
+        /// The encryption root.
+        root: String,
+        /// The datasets that remain locked.
+        locked: Vec<String>,
     },
     /// A new dataset cannot be encrypted as requested.
     #[error("cannot {action} '{name}': {fault}")]
@@ -200,6 +212,7 @@ impl Error {
             | Self::Receive(_)
             | Self::Discard(_)
             | Self::NoKey { .. }
+            | Self::StillLocked { .. }
             | Self::Encryption { .. }
             | Self::Member { .. }
             | Self::Put { .. }
@@ -235,7 +248,7 @@ impl Error {
             Self::Send(refusal) => refusal.errno(),
             Self::Receive(error) => error.errno(),
             Self::Discard(error) => error.errno(),
-            Self::NoKey { .. } => Errno::EACCES,
+            Self::NoKey { .. } | Self::StillLocked { .. } => Errno::EACCES,
             Self::Member { fault, .. } => fault.errno(),
             Self::File { source, .. }
             | Self::Target { source, .. }
@@ -334,118 +347,6 @@ impl From<FileError> for Cause {
     }
 }
 
-/// A request that is invalid, independent of the pool or stream.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Request {
-    /// Snapshots and bookmarks cannot be written to.
-    #[error("{0}: only filesystems and volumes can be written to")]
-    NotWritable(String),
-    /// A name of a snapshot has an `@`.
-    #[error("{0} is not the name of a snapshot")]
-    NotASnapshot(String),
-    /// A path that contains `..`.
-    #[error("{}: a path must not contain '..'", file_name(.0))]
-    PathLeadsUp(Vec<u8>),
-    /// A volume contains no files.
-    #[error("{0} is a volume: it has no files")]
-    Volume(String),
-    /// A filesystem accepts files, not an image.
-    #[error("{0} is a filesystem: it accepts files, not an image")]
-    Filesystem(String),
-    /// An earlier state of a pool cannot be changed.
-    #[error("an earlier transaction group is read-only")]
-    EarlierTxg,
-    /// A verb that failed cannot be continued or finished.
-    #[error("an earlier operation failed, and nothing can be added")]
-    Failed,
-    /// The root directory is not a file.
-    #[error("the path does not name a file")]
-    NoName,
-    /// A receive cannot set this property.
-    #[error("invalid property '{0}': a receive neither sets nor excludes it")]
-    SetByReceive(String),
-    /// There is no property of this name.
-    #[error("bad property {0:?}")]
-    NoSuchProperty(String),
-    /// A property that is both set and excluded.
-    #[error("property {0} is both set and excluded")]
-    SetAndExcluded(String),
-    /// Source and target are the same pool.
-    #[error("source and target are the same pool")]
-    SamePool,
-    /// A given device is not a member of the new pool, or is given twice.
-    #[error("the given devices are not the members of the pool")]
-    Devices,
-    /// No device is named.
-    #[error("no device of the pool is given")]
-    NoDevice,
-}
-
-/// A rule of the encryption of new datasets.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncryptionFault {
-    /// An encryption root needs a key format.
-    #[error("a key format is required: -o keyformat=passphrase, hex or raw")]
-    NoFormat,
-    /// A key was asked for that has no format.
-    #[error("the key of an encryption root has a format: keyformat is passphrase, hex or raw, not none")]
-    FormatNone,
-    /// A key was given without encryption.
-    #[error("a key is given, but encryption is off")]
-    KeyWithoutEncryption,
-    /// Too few rounds of PBKDF2.
-    #[error("pbkdf2iters must be at least 100000")]
-    FewRounds,
-    /// Rounds of PBKDF2 for a key that is not a passphrase.
-    #[error("pbkdf2iters requires keyformat=passphrase")]
-    RoundsWithoutPassphrase,
-    /// The location of the key is not supported.
-    #[error("keylocation must be prompt or file:///PATH")]
-    Location,
-}
-
-/// A reason that a file or disk cannot become a member of a pool.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MemberFault {
-    /// A size was given for a disk.
-    #[error("the size of a disk is fixed; omit --size")]
-    DiskHasSize,
-    /// The file to create already exists.
-    #[error("the file exists; use -f to replace it")]
-    Exists,
-    /// The file does not exist, and no size is given to create it.
-    #[error("the file does not exist; use --size to create it")]
-    Missing,
-    /// It is a member of a pool.
-    #[error("it is part of {state} pool '{pool}'; use -f to use it anyway")]
-    InUse {
-        /// The pool.
-        pool: String,
-        /// Its state.
-        state: PoolState,
-    },
-    /// It is a spare or cache device.
-    #[error("it is a {0} device of a pool; use -f to use it anyway")]
-    Auxiliary(PoolState),
-    /// The path is not UTF-8, as the configuration of a pool requires.
-    #[error("the path is not UTF-8")]
-    PathNotText,
-}
-
-impl MemberFault {
-    fn errno(&self) -> Errno {
-        match self {
-            Self::DiskHasSize | Self::PathNotText => Errno::EINVAL,
-            Self::Exists => Errno::EEXIST,
-            Self::Missing => Errno::ENOENT,
-            Self::InUse { .. } | Self::Auxiliary(_) => Errno::EBUSY,
-        }
-    }
-}
-
 /// The error number of an error of the system. Errors without a number are errors of I/O.
 fn io_errno(error: &io::Error) -> Errno {
     error.raw_os_error().and_then(Errno::from_number).unwrap_or(match error.kind() {
@@ -457,70 +358,6 @@ fn io_errno(error: &io::Error) -> Errno {
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Errno::EINVAL,
         _ => Errno::EIO,
     })
-}
-
-/// An error of a receive, and the state that it leaves.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ReceiveError {
-    /// The error.
-    pub error: ReceiveFault,
-    /// The received data is kept, so that the receive can be resumed.
-    pub is_kept: bool,
-    /// The error of removing the received data, if that failed too.
-    pub unclean: Option<Error>,
-}
-
-impl ReceiveError {
-    /// The errno of `zfs receive` for this error.
-    #[must_use]
-    pub fn errno(&self) -> Errno {
-        self.error.errno()
-    }
-
-    /// True if the receive was cancelled, by its token or by its source.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.errno() == Errno::EINTR
-    }
-}
-
-impl std::fmt::Display for ReceiveError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} [{}]", self.error, self.errno())?;
-        self.unclean.iter().try_for_each(|error| write!(f, "; cannot clean up: {error}"))
-    }
-}
-
-impl std::error::Error for ReceiveError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-/// A reason that files were not put into a dataset.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PutFault {
-    /// A source cannot be read.
-    #[error("{}: {source}", file_name(path))]
-    Source {
-        /// Its path on the host, or its name and the path of the entry in an archive.
-        path: Vec<u8>,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The dataset cannot be written.
-    #[error("/{}: {source}", file_name(path))]
-    Target {
-        /// The path in the filesystem, without a slash before it.
-        path: Vec<u8>,
-        /// The reason.
-        source: Cause,
-    },
-    /// It was cancelled.
-    #[error("cancelled")]
-    Cancelled,
 }
 
 fn kept(committed: Option<Txg>) -> String {

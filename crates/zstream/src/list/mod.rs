@@ -1,21 +1,23 @@
-//! Datasets of a pool ([`select`]) and their properties ([`PropertyName::of`]).
+//! Datasets of a pool ([`select`]) and their properties ([`PropertyName::of`]), as rows of tables ([`rows`]).
+
+mod rows;
 
 use std::cmp::Ordering;
 
+use zstream_dsl::Named;
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::error::Error as DslError;
-use zstream_dsl::find::Found as Named;
-use zstream_dsl::prop::single::Single;
-use zstream_dsl::prop::space::PoolSpace;
-use zstream_dsl::prop::table::{PROPERTIES, Property, Types};
-use zstream_dsl::prop::value::{Found, Value};
-use zstream_dsl::prop::{Props, Subject};
+use zstream_dsl::prop::{
+    Kind, PROPERTIES, PoolSpace, Property, PropertyValue, Props, Single, Subject, Types, Value,
+};
 use zstream_zpl::settings::setting;
 
+pub use self::rows::{PropertyRow, Row, SortKey, property_rows, rows};
 use crate::control::{Control, Warning};
 use crate::error::{Error, Result};
 use crate::place::keys::TriedKeys;
 use crate::place::{Keys, OpenPool};
+use crate::text::Column;
 
 /// A selection of datasets of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,45 @@ pub enum PropertyName {
     Single(Single),
 }
 
+/// The columns of `zfs list -o space`.
+const SPACE: [&str; 7] = [
+    "name",
+    "available",
+    "used",
+    "usedbysnapshots",
+    "usedbydataset",
+    "usedbyrefreservation",
+    "usedbychildren",
+];
+
 impl PropertyName {
+    /// The properties of these names; `space` stands for those that show where space is used.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_all<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Self>, String> {
+        let names =
+            names.into_iter().flat_map(|name| if name == "space" { SPACE.to_vec() } else { vec![name] });
+        names.map(Self::parse).collect()
+    }
+
+    /// Its column in a table: at least as wide as its heading and its longest possible value.
+    #[must_use]
+    pub fn column(&self) -> Column {
+        let (heading, right, values) = match self {
+            Self::Native(property) => {
+                let values = match &property.kind {
+                    Kind::Number { .. } => 5,
+                    Kind::Index { names, .. } => names.iter().map(|(_, name)| name.len()).max().unwrap_or(0),
+                    _ => 0,
+                };
+                (property.column.to_owned(), property.is_right_aligned(), values)
+            }
+            Self::User(_) | Self::Single(_) => (self.name().to_ascii_uppercase(), false, 0),
+        };
+        Column { width: values.max(heading.len()), heading, right }
+    }
+
     /// The property of this name.
     ///
     /// # Errors
@@ -70,12 +110,18 @@ impl PropertyName {
     ///
     /// # Errors
     /// The pool cannot be read.
-    pub fn of(&self, props: &Props) -> Result<Option<Found>> {
+    pub fn of(&self, props: &Props) -> Result<Option<PropertyValue>> {
         Ok(match self {
             Self::Native(property) => props.get(property)?,
             Self::User(name) => props.user(name)?,
             Self::Single(single) => props.single(single)?,
         })
+    }
+
+    /// A value as text, as [`show`](Self::show); `-` if there is none.
+    #[must_use]
+    pub fn show_found(&self, found: Option<&PropertyValue>, literal: bool) -> String {
+        found.map_or_else(|| "-".to_owned(), |found| self.show(&found.value, literal))
     }
 
     /// A value as text: exact, or human-readable.
@@ -88,6 +134,66 @@ impl PropertyName {
         };
         if literal { value.literal(property) } else { value.pretty(property) }
     }
+}
+
+impl<'a> Selection<'a> {
+    /// The selection of `zfs list`: filesystems and volumes by default, or what is named. A `depth` of [`usize::MAX`] is
+    /// the option `-r`.
+    #[must_use]
+    pub fn of_list(names: &'a [String], types: Option<Types>, depth: Option<usize>) -> Self {
+        let heads = Types::FILESYSTEM | Types::VOLUME;
+        let is_below = names.is_empty() || depth.is_some();
+        let types = types.unwrap_or(if is_below { heads } else { Types::all() });
+        let depth = match depth {
+            Some(depth) => depth,
+            None if names.is_empty() => usize::MAX,
+            // Types that exist only below a name are searched for there.
+            None if !types.intersects(heads) => 1,
+            None => 0,
+        };
+        Self { names, types, strict: true, depth }
+    }
+
+    /// The selection of `zfs get`: all types by default.
+    #[must_use]
+    pub fn of_get(names: &'a [String], types: Option<Types>, depth: Option<usize>) -> Self {
+        let depth = depth.unwrap_or(if names.is_empty() { usize::MAX } else { 0 });
+        Self { names, types: types.unwrap_or(Types::all()), strict: false, depth }
+    }
+}
+
+/// The datasets of a selection, without the names that do not exist or are of another type: each of them is reported as
+/// [`Warning::Omitted`]. Otherwise as [`select`].
+///
+/// # Errors
+/// As [`select`], except for names.
+pub fn select_existing(
+    open: &OpenPool,
+    selection: &Selection<'_>,
+    keys: &dyn Keys,
+    control: &mut Control<'_>,
+) -> Result<Vec<Props>> {
+    let mut names = Vec::new();
+    for name in selection.names {
+        match open.dsl.find(name) {
+            Ok(_) => names.push(name.clone()),
+            Err(error) => {
+                let error = Error::Open { name: name.clone(), source: error.into() };
+                control.warn(Warning::Omitted(Box::new(error)));
+            }
+        }
+    }
+    // Without names, all datasets are meant.
+    while names.len() == selection.names.len() || !names.is_empty() {
+        match select(open, &Selection { names: &names, ..*selection }, keys, control) {
+            Err(Error::OtherKind { name }) if !names.is_empty() => {
+                names.retain(|other| *other != name);
+                control.warn(Warning::Omitted(Box::new(Error::OtherKind { name })));
+            }
+            found => return found,
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The datasets of a selection. Datasets that an available key opens are unlocked. Of a damaged pool, the datasets that
@@ -209,7 +315,7 @@ pub fn by_name(a: &Props, b: &Props) -> Ordering {
 ///
 /// # Errors
 /// The pool cannot be read.
-pub fn all_properties(props: &Props) -> Result<Vec<(PropertyName, Found)>> {
+pub fn all_properties(props: &Props) -> Result<Vec<(PropertyName, PropertyValue)>> {
     let mut all = Vec::new();
     for property in PROPERTIES.iter().filter(|property| !property.hidden) {
         if let Some(found) = props.get(property)? {
@@ -222,4 +328,34 @@ pub fn all_properties(props: &Props) -> Result<Vec<(PropertyName, Found)>> {
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selections_are_those_of_zfs() {
+        let (heads, name) = (Types::FILESYSTEM | Types::VOLUME, ["tank".to_owned()]);
+        let list = |names, types, depth| {
+            let selection = Selection::of_list(names, types, depth);
+            (selection.types, selection.depth)
+        };
+        assert_eq!(list(&[], None, None), (heads, usize::MAX));
+        assert_eq!(list(&[], None, Some(1)), (heads, 1));
+        assert_eq!(list(&name, None, None), (Types::all(), 0));
+        assert_eq!(list(&name, None, Some(usize::MAX)), (heads, usize::MAX));
+        assert_eq!(list(&name, Some(Types::SNAPSHOT), None), (Types::SNAPSHOT, 1));
+        assert_eq!(list(&name, Some(Types::all()), None), (Types::all(), 0));
+        assert_eq!(Selection::of_get(&name, None, None).depth, 0);
+        assert_eq!(Selection::of_get(&[], None, None).depth, usize::MAX);
+    }
+
+    #[test]
+    fn space_stands_for_several_properties() {
+        let names: Vec<_> = PropertyName::parse_all(["type", "space"]).unwrap();
+        let names: Vec<_> = names.iter().map(PropertyName::name).collect();
+        assert_eq!(names[..3], ["type", "name", "available"]);
+        assert_eq!(PropertyName::parse_all(["type", "nosuch"]).unwrap_err(), "invalid property 'nosuch'");
+    }
 }

@@ -1,16 +1,15 @@
 //! A regular file whose bytes are viewed where the page cache holds them, not copied out of it.
 //!
-//! The file is mapped anew for each [`WINDOW_BYTES`] that are viewed, so that neither the memory that counts as this
+//! The file is mapped anew for each 16 MiB that are viewed, so that neither the memory that counts as this
 //! program's nor the page tables grow with the file.
 //!
 //! Where a mapped file cannot be read any more, because its disk fails or another program cut it short, the system sends
-//! the signal SIGBUS instead of an error. The thread that is hit can do nothing about it. Another one,
-//! [`watch`], waits for the signal, looks for the place and the reason with plain reads, says them and ends the program.
+//! the signal SIGBUS instead of an error. The thread that is hit can do nothing about it. Another one, `watch`, waits for
+//! the signal, looks for the place and the reason with plain reads, and calls a function of the program, which must end it.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
@@ -20,8 +19,6 @@ use signal_hook::consts::SIGBUS;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::raise;
 use zstream_format::stream::parallel::View;
-
-use crate::failure::Failure;
 
 /// Bytes that are viewed through one mapping.
 const WINDOW_BYTES: u64 = 16 << 20;
@@ -35,7 +32,10 @@ const BEHIND_BYTES: u64 = 256 << 20;
 /// Bytes that are read at a time to find the place that cannot be read.
 const SEARCH_BYTES: usize = 4096;
 
-/// What [`watch`] tells about: the file that was mapped last.
+/// Ends the program, because a mapped file can no longer be read for this reason.
+pub type OnUnreadable = fn(reason: &str) -> !;
+
+/// The file that [`watch`] reports: the one that was mapped last.
 static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ struct Watched {
 
 /// A file that is mapped, one window after the other.
 #[derive(Debug)]
-pub(crate) struct Mapped {
+pub struct Mapped {
     path: PathBuf,
     /// Device and inode, so that another file that took its name is not taken for it.
     identity: (u64, u64),
@@ -67,10 +67,12 @@ struct Window {
 }
 
 impl Mapped {
-    /// The file at `path`, which is open as `file`; `None` where it is as well to read it.
-    pub(crate) fn new(path: &Path, file: &File) -> Option<Self> {
+    /// The file at `path`, which is open as `file`; `None` where it is as well to read it. The first file that is mapped
+    /// replaces the handler of SIGBUS for the rest of the program: it calls `on_unreadable`.
+    #[must_use]
+    pub fn new(path: &Path, file: &File, on_unreadable: OnUnreadable) -> Option<Self> {
         let metadata = file.metadata().ok()?;
-        if metadata.len() < MIN_BYTES || !watch() {
+        if metadata.len() < MIN_BYTES || !watch(on_unreadable) {
             return None;
         }
         let (path, len) = (path.to_owned(), metadata.len());
@@ -79,7 +81,8 @@ impl Mapped {
     }
 
     /// As [`ReadAt::view`](zstream_format::stream::parallel::ReadAt::view).
-    pub(crate) fn view(&self, offset: u64, len: usize) -> Option<View> {
+    #[must_use]
+    pub fn view(&self, offset: u64, len: usize) -> Option<View> {
         let mut window = lock(&self.window);
         if window.given_up {
             return None;
@@ -126,7 +129,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// handler, which looks for overflows of the stack, would not let that happen: at the first signal that is none, it puts
 /// the default back, which kills at the second. So it is given that first one here, before ours takes its place.
 /// On Linux, overflows give SIGSEGV, for which it stays.
-fn watch() -> bool {
+fn watch(on_unreadable: OnUnreadable) -> bool {
     static WATCHES: OnceLock<bool> = OnceLock::new();
     *WATCHES.get_or_init(|| {
         if !cfg!(target_os = "linux") || raise(SIGBUS).is_err() {
@@ -135,9 +138,8 @@ fn watch() -> bool {
         let Ok(mut signals) = Signals::new([SIGBUS]) else { return false };
         let wait = move || {
             if signals.forever().next().is_some() {
-                let failure = Failure::new(lock(&WATCHED).as_ref().map_or("SIGBUS".into(), Watched::reason));
-                failure.report();
-                process::exit(1);
+                let reason = lock(&WATCHED).as_ref().map(Watched::reason);
+                on_unreadable(reason.as_deref().unwrap_or("SIGBUS"));
             }
         };
         thread::Builder::new().name("mapped file".into()).spawn(wait).is_ok()

@@ -1,0 +1,29 @@
+//! Test support: changes of datasets that no operation makes.
+//!
+//! Requires the feature `testing`. Nothing in this module is covered by semantic versioning.
+
+use zstream_dmu::ids::ObjectId;
+
+use crate::error::Result;
+use crate::phys::DatasetPhys;
+use crate::write::Tx;
+
+/// Changes the bonus buffer of a dataset.
+///
+/// # Errors
+/// Fails if the object is not a dataset.
+pub fn change_dataset<T>(
+    tx: &mut Tx<'_>,
+    object: ObjectId,
+    change: impl FnOnce(&mut DatasetPhys) -> T,
+) -> Result<T> {
+    tx.change_dataset(object, change)
+}
+
+/// Removes an entry from the object of a directory or dataset, and returns whether it existed.
+///
+/// # Errors
+/// Fails if the object cannot be changed.
+pub fn remove_entry(tx: &mut Tx<'_>, object: ObjectId, name: &str) -> Result<bool> {
+    tx.remove_entry(object, name)
+}
