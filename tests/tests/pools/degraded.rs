@@ -73,7 +73,10 @@ impl Bench {
     fn assert_files(&self, files: &[(&str, &[u8])], what: &str) {
         for (name, content) in files {
             let (code, found, error) = self.run(&["cat", "tank/home", name]);
-            assert!(code == 0 && (error.is_empty() || error.contains("data is reconstructed")), "{what}: {error}");
+            assert!(
+                code == 0 && (error.is_empty() || error.contains("data is reconstructed")),
+                "{what}: {error}"
+            );
             assert!(found == *content, "{what}: {name} differs");
         }
     }
