@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 pub(crate) const HEADER_BYTES_MIN: usize = SECTOR_BYTES as usize;
 
 /// The number of pointers in a header of [`HEADER_BYTES_MIN`].
+#[cfg(test)]
 pub(crate) const PIECES_MIN: usize = pieces_max(HEADER_BYTES_MIN);
 
 /// Returns the number of pointers in a gang header of `bytes` (`gbh_nblkptrs`).
