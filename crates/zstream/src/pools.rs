@@ -1,5 +1,6 @@
 //! Properties and features of pools, as `zpool get`, `zpool set` and `zpool upgrade` have them.
 
+use zstream_dmu::brt::Totals;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::FEATURES;
@@ -119,8 +120,17 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
             }
             Value::Ratio(100)
         }
-        "bcloneused" | "bclonesaved" if !is_active("block_cloning") => Value::Number(0),
-        "bcloneratio" if !is_active("block_cloning") => Value::Ratio(100),
+        "bcloneused" | "bclonesaved" | "bcloneratio" => {
+            let totals = match is_active("block_cloning") {
+                true => Totals::of(&**pool.mos(), pool.vdevs().tops().len() as u32)?,
+                false => Totals::default(),
+            };
+            match name {
+                "bcloneused" => Value::Number(totals.used_bytes),
+                "bclonesaved" => Value::Number(totals.saved_bytes),
+                _ => Value::Ratio(totals.ratio_percent()),
+            }
+        }
         _ => return Ok(None),
     }))
 }
@@ -139,7 +149,7 @@ impl Usage {
         let mut usage = Self { size: 0, allocated: 0 };
         for top in &open.pool.config().vdev_tree.children {
             if let Some(space) = VdevSpace::find(mos, top)?.filter(|space| space.belongs_to.is_some()) {
-                usage.size += space.metaslabs() << space.metaslab_shift;
+                usage.size += space.capacity();
                 usage.allocated += space.allocated(mos, &logs)?.bytes();
             }
         }

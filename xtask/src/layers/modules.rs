@@ -21,8 +21,8 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dmu",
-        "ids blkptr error lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
-         partition host intent_log mos random range_set vdev zio tree zap receive_store objset traverse space tx pool testing",
+        "ids blkptr error failpoint lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
+         partition host intent_log mos random range_set vdev zio tree zap brt receive_store objset traverse space tx pool testing",
     ),
     (
         "zstream-dsl",
@@ -56,7 +56,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-tests",
         "errors blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
-         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
+         history pools errata gangs state compare every lab loops manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
     ),
     (
         "xtask",

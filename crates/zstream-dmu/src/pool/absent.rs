@@ -41,7 +41,7 @@ const AFTER_LOG: [&str; 11] = [
 /// Fails if a log cannot be read. Nothing is known of its member then.
 pub(super) fn load(mos: &dyn ObjectSet, tree: &VdevTree) -> Result<()> {
     let mut first = None;
-    for leaf in tree.leaves() {
+    for leaf in tree.with_logs() {
         let Some(object) = leaf.config().missed_log() else { continue };
         match missed_txgs::read(mos, object) {
             Ok(txgs) => tree.set_missed(leaf.guid(), txgs),

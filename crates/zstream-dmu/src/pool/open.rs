@@ -290,7 +290,7 @@ fn explain_lost(tree: &VdevTree, error: Error) -> Error {
 /// Adds the possible reason to a read error if the end of a member is missing.
 fn explain_cut(tree: &VdevTree, error: Error) -> Error {
     match tree.cut_members().first() {
-        Some(cut) => Error::corrupt("pool", format!("{cut}; {error}")),
+        Some(cut) => Fault::TooMuchMissing { what: cut.to_string(), error }.into(),
         None => error,
     }
 }

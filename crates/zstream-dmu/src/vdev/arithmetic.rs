@@ -36,7 +36,7 @@ impl VdevConfig {
     /// on this top-level vdev (`vdev_gang_header_psize`).
     #[must_use]
     pub fn gang_header_bytes(&self) -> usize {
-        1 << self.sector_shift()
+        self.kind.content_sectors_min() << self.sector_shift()
     }
 
     /// Returns the number of bytes that are accounted for each allocated 512 bytes on this top-level vdev: 512
@@ -48,6 +48,12 @@ impl VdevConfig {
         }
         // The ratio is that of the vdev as it was created: an expansion does not change it.
         TYPICAL_BYTES / (self.asize_of(TYPICAL_BYTES, Txg(0)) / SECTOR_BYTES)
+    }
+
+    /// Returns the bytes that are accounted for `bytes` allocated bytes on this top-level vdev.
+    #[must_use]
+    pub fn accounted(&self, bytes: u64) -> u64 {
+        deflated(bytes, self.deflate_ratio())
     }
 }
 

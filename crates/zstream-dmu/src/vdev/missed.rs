@@ -59,8 +59,11 @@ impl Vdev {
         match &self.kind {
             Kind::Leaf(device) => device.is_some() && !self.config.is_offline,
             Kind::Mirror(children) => absent(children) < children.len(),
-            Kind::Raidz(geometry, children) => absent(children) <= geometry.parity,
-            Kind::Indirect(_) => true,
+            Kind::Raidz(..) | Kind::Draid(_) => {
+                let children = self.children();
+                Some(absent(children)) <= self.config.kind.losses_allowed(children.len())
+            }
+            Kind::DraidSpare(_) | Kind::Indirect(_) => true,
             Kind::Nothing => self.is_available(),
         }
     }
@@ -74,9 +77,12 @@ impl Vdev {
         };
         match &self.kind {
             Kind::Leaf(_) if !self.is_writable() => everything(last),
-            Kind::Leaf(_) => self.missed_txgs(last),
+            Kind::Leaf(_) | Kind::DraidSpare(_) => self.missed_txgs(last),
             Kind::Mirror(children) => of_children(children, children.len()),
-            Kind::Raidz(geometry, children) => of_children(children, geometry.parity + 1),
+            Kind::Raidz(..) | Kind::Draid(_) => {
+                let children = self.children();
+                of_children(children, self.config.kind.losses_allowed(children.len()).unwrap_or(0) + 1)
+            }
             Kind::Indirect(_) => RangeSet::default(),
             Kind::Nothing if self.is_available() => RangeSet::default(),
             Kind::Nothing => everything(last),
@@ -124,10 +130,22 @@ impl VdevTree {
         }
     }
 
+    /// Returns the vdevs that can have a dirty time log: members and distributed spares.
+    pub(crate) fn with_logs(&self) -> Vec<&Vdev> {
+        let (mut found, mut left) = (Vec::new(), self.tops.iter().collect::<Vec<_>>());
+        while let Some(vdev) = left.pop() {
+            if matches!(vdev.kind, Kind::Leaf(_) | Kind::DraidSpare(_)) {
+                found.push(vdev);
+            }
+            left.extend(vdev.children());
+        }
+        found
+    }
+
     /// Sets the content of the dirty time log of a member. Only the first one is used.
     pub(crate) fn set_missed(&self, member: Guid, txgs: RangeSet) {
-        if let Some(leaf) = self.leaves().into_iter().find(|leaf| leaf.guid() == member) {
-            let _ = leaf.missed.log.set(txgs);
+        if let Some(vdev) = self.with_logs().into_iter().find(|vdev| vdev.guid() == member) {
+            let _ = vdev.missed.log.set(txgs);
         }
     }
 }

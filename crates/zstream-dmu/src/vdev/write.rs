@@ -41,19 +41,22 @@ impl Vdev {
                 let mut children = children.iter().filter(|child| child.is_writable());
                 children.try_for_each(|child| child.write(offset, birth, pieces))
             }
-            Kind::Raidz(geometry, children) => {
+            Kind::Raidz(..) | Kind::Draid(_) => {
                 self.expect_writable()?;
                 let bytes = match pieces {
                     [bytes] => Cow::Borrowed(*bytes),
                     _ => Cow::Owned(pieces.concat()),
                 };
-                let map = geometry.map(offset, bytes.len(), birth);
-                for (child, offset, column) in raidz::columns(&map, &bytes) {
-                    if children[child].is_writable() {
-                        children[child].write(offset, birth, &[&column])?;
+                let (map, children) = self.striped(offset, bytes.len(), birth)?;
+                raidz::store(&map, &bytes, |child, offset, pieces| {
+                    match children[child].is_writable() {
+                        true => children[child].write(offset, birth, pieces),
+                        false => Ok(()),
                     }
-                }
-                Ok(())
+                })
+            }
+            Kind::DraidSpare(spare) => {
+                spare.with_member(offset, |member| member.write(offset, birth, pieces))
             }
             Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
         }

@@ -387,8 +387,24 @@ impl WriteBlock for BlockWriter {
         })
     }
 
+    fn clone_block(&self, block: &BlockPointer) -> Result<BlockPointer> {
+        match block.kind() {
+            BlockKind::Normal => {
+                self.space.share(block)?;
+                Ok(block.cloned(self.txg()))
+            }
+            BlockKind::Hole | BlockKind::Embedded => Ok(block.cloned(self.txg())),
+            BlockKind::Redacted | BlockKind::UnknownEmbedded(_) => {
+                Err(Error::unsupported(format!("cloning block {block}")))
+            }
+        }
+    }
+
     fn discard(&self, block: &BlockPointer) {
-        if block.is_gang() {
+        if block.kind() == BlockKind::Normal && block.physical_birth() < self.txg() {
+            let result = self.space.free(block);
+            debug_assert!(result.is_ok(), "the count of a clone of this group is in memory: {result:?}");
+        } else if block.is_gang() {
             let mut gangs = lock(&self.gangs);
             if let Some(placed) = gangs.1.remove(&block.dva(0)) {
                 placed.give_back(&*self.space);

@@ -5,10 +5,12 @@
 //!              archive: the entries of a tar archive
 //!              file: bytes of the caller
 //!              image: the content of a volume
+//!              copy: a file of another dataset of the pool
 //! ```
 
 mod ahead;
 mod archive;
+mod copy;
 mod files;
 mod image;
 mod sparse;
@@ -27,6 +29,7 @@ use zstream_format::object_type::ObjsetType;
 use zstream_zpl::writer::{NodeKind, Writer};
 
 use self::ahead::ReadAhead;
+pub use self::copy::{Copied, Reflink};
 use self::files::{FILE_PERMISSIONS, Files, Putting};
 use self::image::sparse;
 use crate::control::{Control, Warning};
