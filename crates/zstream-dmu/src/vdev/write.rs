@@ -48,11 +48,9 @@ impl Vdev {
                     _ => Cow::Owned(pieces.concat()),
                 };
                 let (map, children) = self.striped(offset, bytes.len(), birth)?;
-                raidz::store(&map, &bytes, |child, offset, pieces| {
-                    match children[child].is_writable() {
-                        true => children[child].write(offset, birth, pieces),
-                        false => Ok(()),
-                    }
+                raidz::store(&map, &bytes, |child, offset, pieces| match children[child].is_writable() {
+                    true => children[child].write(offset, birth, pieces),
+                    false => Ok(()),
                 })
             }
             Kind::DraidSpare(spare) => {
