@@ -82,6 +82,7 @@ const ROUND_TRIPS: [(&str, &[&str]); 6] = [
     ("rounds.sh", &["plain", "secret"]),
     ("cloned.sh", &["plain", "mirror", "secret"]),
     ("change-key.sh", &["all"]),
+    ("degraded.sh", &["mirror", "raidz2", "offline", "spare", "replaced", "scrub"]),
 ];
 
 /// Pools that zstream makes and fills, imported, changed and exported by the kernel module, and changed here again.

@@ -95,6 +95,10 @@ impl Space for TestSpace {
         block.asize()
     }
 
+    fn gang_header_bytes(&self, _: Dva) -> usize {
+        1 << self.unit_shift
+    }
+
     fn allocate(&self, psize: u64, copies: u8, _: AllocationClass) -> Result<Vec<Dva>> {
         let mut state = self.state.lock().unwrap();
         let size = psize.next_multiple_of(1 << self.unit_shift);
@@ -179,7 +183,7 @@ impl TestPool {
         let device = Arc::new(MemoryDevice::new((LEAF_DATA_START + bytes) as usize));
         let member = Member { name: "disk".to_owned(), device: Arc::clone(&device) as Arc<dyn Device> };
         let mut leaf = crate::vdev::tests::leaf(0, 1);
-        leaf.asize = Some(bytes);
+        (leaf.ashift, leaf.asize) = (Some(unit_shift), Some(bytes));
         let tree = VdevTree::build(Guid(9), &[leaf], &HashMap::from([(Guid(1), member)]), 0).unwrap();
         let space = Arc::new(TestSpace {
             device,

@@ -23,6 +23,7 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
+use super::absent::Absent;
 use super::config_list::{create_packed, number, write_packed};
 use super::history::{self, Event};
 use super::layout::{member_asize, metaslab_shift};
@@ -51,6 +52,7 @@ use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::vdev::{MEMBER_BYTES_MIN, Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
 use crate::zio::AllocationClass;
+use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
@@ -291,10 +293,12 @@ impl PoolWriter {
             histogram: new.features.contains("spacemap_histogram"),
         };
         let space = Arc::new(Allocator::create(Arc::clone(&reader), &plan.spaces, form, TXG_INITIAL)?);
+        let large_headers = Arc::new(LargeHeaders::of(new.features.contains(large_headers::FEATURE), false));
         let settings = WriterSettings {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            large_headers: Arc::clone(&large_headers),
             #[cfg(any(test, feature = "testing"))]
             whole_max: None,
             #[cfg(any(test, feature = "testing"))]
@@ -322,6 +326,8 @@ impl PoolWriter {
             config_object,
             is_config_old: true,
             is_rehearsal: false,
+            large_headers,
+            absent: Absent::default(),
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,

@@ -8,6 +8,7 @@
 //! Each label has only the top-level vdev that it belongs to, and may be older or newer than the uberblock. Labels
 //! serve to read the MOS; after that, the config in the MOS is authoritative.
 
+mod absent;
 pub mod check;
 pub(crate) mod checkpoint;
 mod compatibility;

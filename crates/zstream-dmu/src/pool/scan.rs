@@ -289,12 +289,18 @@ pub fn pools(candidates: &[Candidate]) -> Vec<(String, Guid)> {
 /// Fails if there is no such pool, and if there are several, which it lists.
 pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Candidate>> {
     let mut pools: BTreeMap<Guid, Vec<Candidate>> = BTreeMap::new();
+    // The newest label of a pool counts: a member that was absent may have an old name.
     let mut names: BTreeMap<Guid, (String, bool)> = BTreeMap::new();
+    let mut newest: BTreeMap<Guid, u64> = BTreeMap::new();
     for candidate in candidates {
         let Some(config) = candidate.config() else { continue };
         let guid = config.pool_guid;
         let destroyed = config.state == PoolState::Destroyed;
-        names.insert(guid, (config.name.clone(), destroyed));
+        let txg = newest.entry(guid).or_insert(config.txg);
+        if config.txg >= *txg {
+            *txg = config.txg;
+            names.insert(guid, (config.name.clone(), destroyed));
+        }
         pools.entry(guid).or_default().push(candidate);
     }
     let wanted = |guid: &Guid| {

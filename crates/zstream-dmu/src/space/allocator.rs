@@ -30,6 +30,7 @@ use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
 use crate::zio::BlockReader;
 use crate::zio::gang;
+use crate::zio::header::HEADER_BYTES_MIN;
 use crate::zio::{AllocationClass, Space};
 
 /// The number of allocation classes.
@@ -324,7 +325,7 @@ impl Allocator {
         for place in block.dvas() {
             // The DVA of a gang header includes its pieces, which were freed separately.
             let size = match place.is_gang() {
-                true => self.vdev(place.vdev())?.asize(gang::HEADER_BYTES as u64, block.physical_birth()),
+                true => self.vdev(place.vdev())?.asize(HEADER_BYTES_MIN as u64, block.physical_birth()),
                 false => place.asize(),
             };
             self.give_back(place, size, at_once).map_err(|error| error.at_address(place))?;
@@ -370,6 +371,11 @@ impl Space for Allocator {
             deflated(place.asize(), ratio)
         };
         block.dvas().map(size).fold(0, u64::saturating_add)
+    }
+
+    fn gang_header_bytes(&self, place: Dva) -> usize {
+        let top = self.vdevs().tops().get(place.vdev() as usize);
+        top.map_or(HEADER_BYTES_MIN, |top| top.config().gang_header_bytes())
     }
 
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {

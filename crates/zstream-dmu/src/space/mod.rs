@@ -4,6 +4,7 @@ mod allocator;
 mod capacity;
 mod free_space;
 mod metaslab;
+pub(crate) mod missed_txgs;
 mod release;
 pub(crate) mod space_map;
 mod space_map_write;

@@ -31,6 +31,9 @@ pub trait Space: Send + Sync {
     /// blocks.
     fn dsize(&self, block: &BlockPointer) -> u64;
 
+    /// Returns the size of a gang header at an allocated range with the feature `dynamic_gang_header`.
+    fn gang_header_bytes(&self, place: Dva) -> usize;
+
     /// Allocates `copies` ranges of `psize` bytes each, on different vdevs if possible.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::crypt::{DatasetKey, Keyring};
+use super::large_headers::LargeHeaders;
 use super::place::{Demand, GangWrite, Placed, Sum};
 use super::protect::{Seal, kept, key, protect};
 use super::verify::{is_cut, truncated};
@@ -38,6 +39,8 @@ pub struct WriterSettings {
     pub hole_birth: bool,
     /// `true` if the feature `embedded_data` is enabled: short content is stored in the pointer.
     pub embedded_data: bool,
+    /// The use of large gang headers.
+    pub large_headers: Arc<LargeHeaders>,
     /// For tests: larger blocks become gang blocks, even if there is space for them as a whole
     /// (`metaslab_force_ganging`).
     #[cfg(any(test, feature = "testing"))]
@@ -314,6 +317,7 @@ impl BlockWriter {
             class,
             headers_max: addresses,
             whole_max: self.settings.whole_max(),
+            large_headers: &self.settings.large_headers,
         };
         Placed::allocate(&*self.space, prepared.bytes.len() as u64, demand).map(|placed| (placed, true))
     }
