@@ -8,6 +8,7 @@ pub mod block;
 pub mod bpobj;
 mod cache;
 mod container;
+pub mod ddt;
 pub mod device;
 pub mod dnode;
 pub mod error;

@@ -5,8 +5,8 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::FEATURES;
 use zstream_dmu::mos::{Feature, Features};
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, directory_object, upgrade_features};
-use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, upgrade_features};
+use zstream_dmu::space::{LogSpaceMaps, VdevSpace, dedup_totals};
 use zstream_dmu::zap::Zap;
 use zstream_dsl::prop::{Source, Value, nice_number};
 use zstream_dsl::write::WritablePool;
@@ -108,15 +108,7 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
         "freeing" => used("$FREE")?,
         "leaked" => used("$LEAK")?,
         "dedupratio" => {
-            let statistics = directory_object(&**pool.mos(), "DDT-statistics")?;
-            let is_empty = match statistics {
-                Some(object) => Zap::open(&**pool.mos(), object)?.entries().next().is_none(),
-                None => true,
-            };
-            if !is_empty {
-                return Ok(None);
-            }
-            Value::Ratio(100)
+            Value::Ratio(dedup_totals(&**pool.mos(), pool.vdevs().tops())?.ratio_percent())
         }
         "bcloneused" | "bclonesaved" if !is_active("block_cloning") => Value::Number(0),
         "bcloneratio" if !is_active("block_cloning") => Value::Ratio(100),

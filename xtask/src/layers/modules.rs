@@ -22,7 +22,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-dmu",
         "ids blkptr error lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
-         partition host intent_log mos random vdev zio tree zap range_set receive_store objset traverse space tx pool testing",
+         partition host intent_log mos random vdev zio tree zap ddt range_set receive_store objset traverse space tx pool testing",
     ),
     (
         "zstream-dsl",

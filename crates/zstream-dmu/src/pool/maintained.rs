@@ -63,6 +63,7 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
     row("zilsaxattr", true, "intent logs are not written"),
     row("longname", true, "names of files of up to 1023 bytes, received and kept"),
     row("large_microzap", true, "small ZAPs of up to 1 MiB, received and kept"),
+    row("fast_dedup", false, "deduplication tables count references; their logs are moved to them"),
     row("multi_vdev_crash_dump", false, "dump devices are not touched"),
     row("head_errlog", false, "error logs are not written"),
     row("vdev_zaps_v2", false, "the root vdev has a ZAP of properties, as the others do"),

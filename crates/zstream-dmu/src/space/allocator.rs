@@ -17,13 +17,13 @@ use super::top::Top;
 use super::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
+use crate::ddt::References;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::lock::{self, lock};
 use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
-use crate::vdev::arithmetic::deflated;
 use crate::vdev::config::ASHIFT_RANGE;
 use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
@@ -58,16 +58,18 @@ pub struct Allocator {
     form: MapForm,
     unit_shift: u8,
     /// The deflated bytes per sector of each vdev.
-    deflate: Vec<u64>,
+    pub(super) deflate: Vec<u64>,
     txg: AtomicU64,
     state: Mutex<State>,
     /// The number of allocations before the limit; unlimited at the maximum.
     allocations_left: AtomicU64,
+    /// The deduplication tables; `None` while they are written.
+    pub(super) dedup: Mutex<Option<References>>,
 }
 
-struct State {
+pub(super) struct State {
     /// The MOS as of the last committed transaction group; `None` while a pool is being created.
-    mos: Option<Arc<dyn ObjectSet>>,
+    pub(super) mos: Option<Arc<dyn ObjectSet>>,
     /// The top-level vdevs by number; `None` for those that cannot store blocks.
     tops: Vec<Option<Top>>,
     /// The current vdev of each class.
@@ -109,8 +111,7 @@ impl Allocator {
         is_deflated: bool,
     ) -> Result<Self> {
         let vdevs = reader.vdevs();
-        let deflate: Vec<u64> =
-            vdevs.tops().iter().map(|top| capacity::ratio(top.config(), is_deflated)).collect();
+        let deflate = ratios_of(vdevs.tops(), is_deflated);
         let mut counted = Vec::new();
         let mut tops: Vec<Option<Top>> = vdevs.tops().iter().map(|_| None).collect();
         for space in spaces {
@@ -147,6 +148,7 @@ impl Allocator {
             txg: AtomicU64::new(txg.0),
             state: Mutex::new(state),
             allocations_left: AtomicU64::new(u64::MAX),
+            dedup: Mutex::new(Some(References::default())),
         })
     }
 
@@ -169,8 +171,9 @@ impl Allocator {
         form: MapForm,
         txg: Txg,
     ) -> Result<Self> {
-        let is_deflated = Zap::open(&*mos, DIRECTORY_OBJECT)?.lookup("deflate")?.is_some();
+        let is_deflated = is_deflated(&*mos)?;
         let this = Self::empty(reader, spaces, form, txg, is_deflated)?;
+        this.open_dedup(&*mos)?;
         {
             let mut state = this.state();
             state.mos = Some(Arc::clone(&mos));
@@ -186,7 +189,7 @@ impl Allocator {
     }
 
     /// Locks the state for changes and for writing it to the pool.
-    fn intact_state(&self) -> Result<MutexGuard<'_, State>> {
+    pub(super) fn intact_state(&self) -> Result<MutexGuard<'_, State>> {
         lock::intact(&self.state, "the space of the pool")
     }
 
@@ -209,7 +212,7 @@ impl Allocator {
     /// Returns whether there were allocations or frees that are not in the maps yet, except those from log space maps.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        self.state().is_changed
+        self.state().is_changed || self.is_dedup_changed()
     }
 
     /// Returns whether the MOS has log space maps, whose content is loaded into the allocator.
@@ -278,6 +281,7 @@ impl Allocator {
     ///
     /// Fails only if deferred space was reallocated, which is a bug.
     pub fn committed(&self, mos: Arc<dyn ObjectSet>, next: Txg) -> Result<()> {
+        self.dedup_committed()?;
         let mut state = self.intact_state()?;
         state.mos = Some(mos);
         self.txg.store(next.0, Ordering::Relaxed);
@@ -287,6 +291,11 @@ impl Allocator {
     fn vdev(&self, number: u32) -> Result<&Vdev> {
         let vdev = self.reader.vdevs().tops().get(number as usize);
         vdev.ok_or_else(|| Error::no_vdev(number))
+    }
+
+    /// Frees the space of a block that was in a deduplication table and has no references.
+    pub(crate) fn free_unshared(&self, block: &BlockPointer) -> Result<()> {
+        self.free_places(block, 0)
     }
 
     /// Frees the space of a block without further references.
@@ -341,11 +350,7 @@ impl Space for Allocator {
         if block.kind() != BlockKind::Normal {
             return 0;
         }
-        let size = |place: Dva| {
-            let ratio = self.deflate.get(place.vdev() as usize).copied().unwrap_or(0);
-            deflated(place.asize(), ratio)
-        };
-        block.dvas().map(size).fold(0, u64::saturating_add)
+        block.dvas().map(|place| self.dva_dsize(place)).fold(0, u64::saturating_add)
     }
 
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {
@@ -413,6 +418,11 @@ impl State {
         limit: u64,
         others: &[Dva],
     ) -> Result<Option<Dva>> {
+        let class = match class {
+            // Deduplication tables are metadata if there are no vdevs for them (`spa_preferred_class`).
+            AllocationClass::Dedup if self.of_class(class).next().is_none() => AllocationClass::Special,
+            class => class,
+        };
         let classes = [class, AllocationClass::Normal];
         for &class in &classes[usize::from(class == AllocationClass::Normal)..] {
             let tops: Vec<usize> = self.of_class(class).collect();
@@ -508,6 +518,19 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn is_deflated(mos: &dyn ObjectSet) -> Result<bool> {
+    Ok(Zap::open(mos, DIRECTORY_OBJECT)?.lookup("deflate")?.is_some())
+}
+
+fn ratios_of(tops: &[Vdev], is_deflated: bool) -> Vec<u64> {
+    tops.iter().map(|top| capacity::ratio(top.config(), is_deflated)).collect()
+}
+
+/// Returns the deflated bytes per sector of each vdev of a pool.
+pub(super) fn ratios(mos: &dyn ObjectSet, tops: &[Vdev]) -> Result<Vec<u64>> {
+    Ok(ratios_of(tops, is_deflated(mos)?))
 }
 
 /// The required distance of a copy from the others.

@@ -16,7 +16,7 @@
 
 use super::Allocator;
 use crate::blkptr::{BlockKind, BlockPointer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The result of dropping a reference to a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Allocator {
             }
         }
         if block.is_dedup() {
-            return Err(Error::unsupported("freeing a deduplicated block"));
+            return self.release_dedup(block);
         }
         Ok(Release::Last)
     }

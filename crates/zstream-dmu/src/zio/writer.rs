@@ -311,7 +311,11 @@ impl BlockWriter {
         let addresses = DVAS_PER_BLOCK_POINTER as u8 - u8::from(keeps_salt);
         let demand = Demand {
             copies: props.copies.clamp(1, addresses),
-            class: if is_metadata { AllocationClass::Special } else { AllocationClass::Normal },
+            class: match props.object_type {
+                ObjectType::DDT_ZAP => AllocationClass::Dedup,
+                _ if is_metadata => AllocationClass::Special,
+                _ => AllocationClass::Normal,
+            },
             headers_max: addresses,
             whole_max: self.settings.whole_max(),
         };

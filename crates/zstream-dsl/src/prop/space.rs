@@ -4,9 +4,8 @@ use zstream_dmu::bpobj::BpObj;
 use zstream_dmu::mos::Features;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{Pool, directory_object};
-use zstream_dmu::space::{Capacity, VdevSpace};
+use zstream_dmu::space::{Capacity, VdevSpace, dedup_totals};
 use zstream_dmu::vdev::Vdev;
-use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::AllocationClass;
 
 use crate::error::Result;
@@ -20,7 +19,7 @@ pub struct PoolSpace {
 
 impl PoolSpace {
     /// Returns the space of a pool. `None` if it depends on more than sizes and counts: with allocation classes,
-    /// deduplicated or cloned blocks, a checkpoint, or an expanded raidz.
+    /// cloned blocks, a checkpoint, or an expanded raidz.
     ///
     /// # Errors
     /// Fails if the properties of a vdev cannot be read.
@@ -34,9 +33,7 @@ impl PoolSpace {
     /// Fails if the properties of a vdev cannot be read.
     pub fn over(mos: &dyn ObjectSet, tops: &[Vdev], features: &Features) -> Result<Option<Self>> {
         let uncounted = ["block_cloning", "zpool_checkpoint", "raidz_expansion"];
-        if uncounted.iter().any(|feature| features.is_active(feature))
-            || !zap_is_empty(mos, "DDT-statistics")?
-        {
+        if uncounted.iter().any(|feature| features.is_active(feature)) {
             return Ok(None);
         }
         let mut spaces = Vec::new();
@@ -54,7 +51,9 @@ impl PoolSpace {
         }
         let is_deflated = directory_object(mos, "deflate")?.is_some();
         let room = Capacity::of(spaces.iter().map(|(space, config)| (space, *config)), is_deflated);
-        Ok(Some(Self { usable_bytes: room.usable() }.without_deferred(mos)?))
+        // Datasets use the space of a deduplicated block once for each reference.
+        let usable_bytes = room.usable().saturating_add(dedup_totals(mos, tops)?.saved_bytes());
+        Ok(Some(Self { usable_bytes }.without_deferred(mos)?))
     }
 
     /// Returns the space without the freed blocks on the list that the next transaction group processes.
@@ -65,12 +64,4 @@ impl PoolSpace {
         };
         Ok(Self { usable_bytes: self.usable_bytes.saturating_sub(deferred) })
     }
-}
-
-/// Returns `true` if the MOS does not have this ZAP, or if it is empty.
-fn zap_is_empty(mos: &dyn ObjectSet, name: &str) -> Result<bool> {
-    let Some(object) = directory_object(mos, name)? else { return Ok(true) };
-    let zap = Zap::open(mos, object)?;
-    let first = zap.entries().next().transpose()?;
-    Ok(first.is_none())
 }
