@@ -15,9 +15,9 @@ use std::path::Path;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    bookmark, byteswap, cat, change_key, clone, completions, create, decompress, destroy, dump, extract, get,
-    hold, info, join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select, send,
-    set, snapshot, token, verify,
+    bookmark, byteswap, cat, change_key, clone, completions, cp, create, decompress, destroy, dump, extract,
+    get, hold, info, join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select,
+    send, set, snapshot, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -170,7 +170,7 @@ Examples:
     /// Lists the datasets of a pool
     ///
     /// The output has the format of `zfs list`; times are in UTC. `available` is shown as `-` if the pool has special
-    /// or dedup vdevs, deduplicated or cloned blocks, a checkpoint or an expanded raidz.
+    /// or dedup vdevs, deduplicated blocks, a checkpoint or an expanded raidz.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img list -t all
@@ -371,6 +371,17 @@ Examples:
   zstream -d disk.img put --tar layer.tar tank/root:/
   zstream -d disk.img put disk.raw tank/vm           an image into a volume")]
     Put(put::Args),
+    /// Copies a file within a pool, by cloning its blocks
+    ///
+    /// The copy shares the blocks of the file, which are counted in block reference tables, like `cp --reflink` on a
+    /// mounted filesystem. That requires the pool's feature block_cloning, and without encryption or with the same key.
+    /// Blocks that cannot be cloned are copied, with a note, unless --reflink=always. Preserves owner, mode, times and
+    /// extended attributes. An existing file is replaced.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img cp tank/vm:/base.raw tank/vm:/new.raw
+  zstream -d disk.img cp tank/home@monday:/letter.txt tank/home:/")]
+    Cp(cp::Args),
     /// Prints a shell completion script
     #[command(after_long_help = "\
 Example:
@@ -423,6 +434,7 @@ impl Cli {
             Command::Cat(args) => args.run(&self.pool),
             Command::Extract(args) => args.run(&self.pool),
             Command::Put(args) => args.run(&self.pool),
+            Command::Cp(args) => args.run(&self.pool),
             Command::Completions(args) => args.run(Self::command()),
             Command::Man(args) => args.run(Self::command()),
         }

@@ -39,6 +39,7 @@ const ZFS_TYPES: [&str; 4] = [
 
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Partition {
     /// The number, as in `sda1`, starting from 1.
     pub number: u32,

@@ -9,6 +9,7 @@ use crate::{gpt, mbr};
 
 /// A part of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Part {
     /// The name: `partition 3`, or `partition 1, slice a`.
     pub name: String,

@@ -36,6 +36,7 @@ pub struct Entry {
 
 /// A dataset's deadlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Deadlist {
     /// The object.
     pub object: ObjectId,

@@ -61,6 +61,7 @@ impl MosReader<'_> {
 
 /// The stored keys of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CryptoKey {
     /// The wrapped keys.
     pub wrapped: WrappedKey,

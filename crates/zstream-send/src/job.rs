@@ -204,6 +204,7 @@ impl Step {
 
 /// A resolved request.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Sending {
     /// The header of the package; `None` for a single stream.
     pub header: Option<PackageHeader>,

@@ -41,7 +41,7 @@ pub use place::keys::{load_key, unlock, unlock_to_write};
 pub use place::pool::unsearched;
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenPool, PoolPlace, Secret, Source, StreamPlace};
-pub use put::{Input, Put, PutOptions, split_target};
+pub use put::{Copied, Input, Put, PutOptions, Reflink, split_target};
 pub use receive::{ReceiveRequest, Received, Receiver, abort_receive};
 pub use replicate::{Replicated, Replication};
 pub use send::Sender;

@@ -1,5 +1,6 @@
 //! Properties and features of pools, as `zpool get`, `zpool set` and `zpool upgrade` have them.
 
+use zstream_dmu::brt::Totals;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::FEATURES;
@@ -18,6 +19,7 @@ use crate::place::OpenPool;
 
 /// A property of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolProperty {
     /// Its name.
     pub name: String,
@@ -110,8 +112,17 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
         "dedupratio" => {
             Value::Ratio(dedup_totals(&**pool.mos(), pool.vdevs().tops())?.ratio_percent())
         }
-        "bcloneused" | "bclonesaved" if !is_active("block_cloning") => Value::Number(0),
-        "bcloneratio" if !is_active("block_cloning") => Value::Ratio(100),
+        "bcloneused" | "bclonesaved" | "bcloneratio" => {
+            let totals = match is_active("block_cloning") {
+                true => Totals::of(&**pool.mos(), pool.vdevs().tops().len() as u32)?,
+                false => Totals::default(),
+            };
+            match name {
+                "bcloneused" => Value::Number(totals.used_bytes),
+                "bclonesaved" => Value::Number(totals.saved_bytes),
+                _ => Value::Ratio(totals.ratio_percent()),
+            }
+        }
         _ => return Ok(None),
     }))
 }
@@ -130,7 +141,7 @@ impl Usage {
         let mut usage = Self { size: 0, allocated: 0 };
         for top in &open.pool.config().vdev_tree.children {
             if let Some(space) = VdevSpace::find(mos, top)?.filter(|space| space.belongs_to.is_some()) {
-                usage.size += space.metaslabs() << space.metaslab_shift;
+                usage.size += space.capacity();
                 usage.allocated += space.allocated(mos, &logs)?.bytes();
             }
         }

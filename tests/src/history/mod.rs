@@ -12,15 +12,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::Random;
+use zstream_dmu::brt::Table;
 use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
+use zstream_dmu::mos::{Feature, FeatureState};
 use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::testing::{Loss, Recorder};
 use zstream_dmu::vdev::Member;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};
+use zstream_dsl::lines::Lines;
+use zstream_dsl::scrub;
 use zstream_dsl::write::{Setting, Wrapping, WritablePool};
 use zstream_dsl::{CryptoKey, Dsl};
 use zstream_format::algorithm::CryptSuite;
@@ -60,6 +64,8 @@ pub struct History {
     committed: BTreeMap<ObjectId, Tree>,
     steps: usize,
     recorder: Option<Arc<Recorder>>,
+    /// Whether files are cloned.
+    clones: bool,
     /// What is longer becomes a gang block.
     whole_max: Option<u64>,
     /// What each transaction group left, with the number of events by which it was reported.
@@ -81,12 +87,57 @@ impl History {
     /// It cannot be made.
     #[must_use]
     pub fn new(words: &'static str, ashift: u8, seed: u64) -> Self {
+        Self::with_features(words, ashift, seed, &[])
+    }
+
+    /// The same, with files that are cloned. The entries of the tables are big-endian integers with an even seed.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn cloning(words: &'static str, ashift: u8, seed: u64) -> Self {
+        let features = ["block_cloning", "block_cloning_endian"];
+        let history = Self::with_features(words, ashift, seed, &features[..2 - (seed % 2) as usize]);
+        Self { clones: true, ..history }
+    }
+
+    /// Records every write from the next transaction group on, so that [`crash`](Self::crash) can be asked.
+    ///
+    /// # Panics
+    /// It cannot be closed and opened.
+    #[must_use]
+    pub fn and_recorded(mut self) -> Self {
+        self.pool.take().expect("an open pool").export().expect("an export");
+        let recorder = Recorder::new();
+        for (_, device) in &mut self.devices {
+            *device = recorder.over(Arc::clone(device));
+        }
+        self.recorder = Some(recorder);
+        self.pool = Some(self.open());
+        self.note_group();
+        self
+    }
+
+    /// Larger blocks become gang blocks from the next transaction group on.
+    ///
+    /// # Panics
+    /// It cannot be closed and opened.
+    #[must_use]
+    pub fn and_ganged(mut self, whole_max: u64) -> Self {
+        self.whole_max = Some(whole_max);
+        self.pool.take().expect("an open pool").export().expect("an export");
+        self.pool = Some(self.open());
+        self
+    }
+
+    fn with_features(words: &'static str, ashift: u8, seed: u64, features: &[&str]) -> Self {
         let mut devices = Devices::new();
-        let new = new_pool(POOL, words, ashift, &mut |word| {
+        let mut new = new_pool(POOL, words, ashift, &mut |word| {
             let device: Arc<dyn Device> = Arc::new(MemoryDevice::new(MEMBER_BYTES as usize));
             devices.push((word.to_owned(), Arc::clone(&device)));
             (word.to_owned(), device)
         });
+        features.iter().for_each(|feature| new.features.enable(feature).expect("a feature"));
         let (mut pool, first) = WritablePool::create(new, Some(seed)).expect("a pool");
         fill_new(&mut pool, first.root, &Tree::default()).expect("a filesystem");
         let secret = pool.tx().create(SECRET, false).expect("a dataset");
@@ -106,6 +157,7 @@ impl History {
             trees,
             steps: 0,
             recorder: None,
+            clones: false,
             whole_max: None,
             groups: BTreeMap::new(),
             done: BTreeMap::new(),
@@ -118,11 +170,7 @@ impl History {
     /// It cannot be made.
     #[must_use]
     pub fn ganged(words: &'static str, ashift: u8, seed: u64, whole_max: u64) -> Self {
-        let mut history = Self::new(words, ashift, seed);
-        history.whole_max = Some(whole_max);
-        history.pool.take().expect("an open pool").export().expect("an export");
-        history.pool = Some(history.open());
-        history
+        Self::new(words, ashift, seed).and_ganged(whole_max)
     }
 
     /// The same, every write from the second transaction group on recorded, so that [`crash`](Self::crash) can be asked.
@@ -131,16 +179,7 @@ impl History {
     /// It cannot be made.
     #[must_use]
     pub fn recorded(words: &'static str, ashift: u8, seed: u64) -> Self {
-        let mut history = Self::new(words, ashift, seed);
-        history.pool.take().expect("an open pool").export().expect("an export");
-        let recorder = Recorder::new();
-        for (_, device) in &mut history.devices {
-            *device = recorder.over(Arc::clone(device));
-        }
-        history.recorder = Some(recorder);
-        history.pool = Some(history.open());
-        history.note_group();
-        history
+        Self::new(words, ashift, seed).and_recorded()
     }
 
     fn pool(&mut self) -> &mut WritablePool {
@@ -156,6 +195,7 @@ impl History {
             self.steps += 1;
             let what = self.rng.below(100);
             let outcome = match what {
+                0..=54 if self.clones && what.is_multiple_of(2) => self.clone_file(),
                 0..=54 => self.change_files(),
                 55..=95 => self.change_datasets(),
                 96 | 97 => self.reopen(),
@@ -275,6 +315,49 @@ impl History {
             }
             writer.flush(&mut set)?;
         }
+        self.pool().sync(head, &mut set)?;
+        self.trees.insert(head, tree);
+        Ok(())
+    }
+
+    /// Clones files of any head or snapshot into a head.
+    fn clone_file(&mut self) -> Result<()> {
+        let (heads, snapshots, _) = self.names();
+        let is_filesystem = |(_, object): &&(String, ObjectId)| self.trees[object].volume_bytes().is_none();
+        let sources: Vec<_> = heads.iter().chain(&snapshots).filter(is_filesystem).cloned().collect();
+        let heads: Vec<_> = heads.iter().filter(is_filesystem).cloned().collect();
+        let (_, head) = self.rng.pick(&heads).expect("the root");
+        let mut tree = self.trees[&head].clone();
+        let settings = Settings {
+            record_bytes: 8192,
+            dn_slots: 1,
+            xattrs_inline: true,
+            now: Time { seconds: NOW as i64, nanoseconds: self.steps as u64 },
+        };
+        let mut set = self.pool().open_head(head)?;
+        set.set_dirty_limit([0, 100_000, usize::MAX][self.rng.below(3)]);
+        let mut writer = Writer::open(&set, settings, Random::from_seed(self.steps as u64))?;
+        for n in 0..1 + self.rng.below(3) {
+            let (_, source) = self.rng.pick(&sources).expect("the root");
+            let of_source = if source == head { &tree } else { &self.trees[&source] };
+            let Some((file, content)) = of_source.pick_file(&mut self.rng) else { continue };
+            let pool = self.pool.as_ref().expect("an open pool");
+            if pool.clone_refusal(source, head)?.is_some() {
+                *self.done.entry("another key").or_default() += 1;
+                continue;
+            }
+            // As of the last sync, so that of a file that was changed since in this set nothing is taken.
+            let objects = pool.dsl().dataset_by_object(source)?.objset()?;
+            let is_there = source != head || tree == self.trees[&head];
+            if !is_there {
+                continue;
+            }
+            let from = (&*objects, file, &content[..]);
+            let step = 10 * self.steps + n;
+            let done = tree.clone_file(&mut self.rng, step, from, &mut set, &mut writer)?;
+            *self.done.entry(done).or_default() += 1;
+        }
+        writer.flush(&mut set)?;
         self.pool().sync(head, &mut set)?;
         self.trees.insert(head, tree);
         Ok(())
@@ -402,6 +485,43 @@ impl History {
     }
 }
 
+/// Asserts that each block of content has as many references as the tables say, and that the sums of the tables are right.
+fn compare_references(pool: &Pool, dsl: &Arc<Dsl>, at: &str) {
+    let mut found: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    scrub::parts(pool, &Lines::new(dsl).expect("datasets"), &mut |_, blocks| {
+        for item in blocks {
+            let pointer = item.expect("a block").pointer;
+            if pointer.level() == 0 && !pointer.object_type().is_metadata() {
+                *found.entry((pointer.dva(0).vdev(), pointer.dva(0).offset())).or_default() += 1;
+            }
+        }
+    })
+    .expect("parts");
+    found.retain(|_, count| *count > 1);
+    let (mut recorded, mut entries, mut tables) = (BTreeMap::new(), 0, 0);
+    for vdev in 0..pool.vdevs().tops().len() as u32 {
+        let Some(table) = Table::open(&**pool.mos(), vdev).expect("a table") else { continue };
+        table
+            .entries(&**pool.mos(), &mut |offset, count| {
+                recorded.insert((vdev, offset), count + 1);
+            })
+            .expect("entries");
+        entries += table.totals().entries;
+        tables += 1;
+        let offsets = recorded.keys().filter(|(of, _)| *of == vdev).map(|(_, offset)| *offset);
+        assert_eq!(table.wrong_regions(&**pool.mos(), offsets).expect("counts"), [], "{at}");
+        assert!(table.totals().entries > 0, "{at}: an empty table");
+    }
+    assert_eq!(recorded, found, "{at}");
+    assert_eq!(entries, found.len() as u64, "{at}");
+    let counts = |name| match pool.features().state(Feature::by_name(name).expect(name).guid) {
+        FeatureState::Active(count) => count,
+        _ => 0,
+    };
+    assert_eq!(counts("block_cloning"), tables, "{at}");
+    assert!([0, tables].contains(&counts("block_cloning_endian")), "{at}");
+}
+
 /// Asserts that a pool holds the files of the model and has lost no place.
 fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
     for (vdev, leaked) in unreached(pool) {
@@ -417,6 +537,7 @@ fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
         Ok(())
     })
     .expect("our own key");
+    compare_references(pool, &dsl, at);
     for (object, tree) in trees {
         let dataset = dsl.dataset_by_object(*object).expect("a dataset of the model");
         let set = dataset.objset().expect("its set");

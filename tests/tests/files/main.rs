@@ -1,6 +1,8 @@
 //! Files, directories and volumes in pools and in streams.
 
+mod cp;
 mod hostile_extract;
+mod links;
 mod names;
 mod put;
 mod put_crash;

@@ -2,10 +2,12 @@
 
 mod check;
 mod check_sweep;
+mod cloned;
 mod commit;
 mod created_pools;
 mod crypt;
 mod cut;
+mod declustered;
 mod found;
 mod full;
 mod ganged;
@@ -16,6 +18,7 @@ mod hostile_labels;
 mod hostile_mos;
 mod intent_logs;
 mod interop_objects;
+mod loops;
 mod lost_vdevs;
 mod old_pools;
 mod pool_create;

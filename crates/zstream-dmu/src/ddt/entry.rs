@@ -280,6 +280,12 @@ impl Entry {
         Ok(true)
     }
 
+    /// Adds a reference to a block. Returns `false` if the block is not of this entry.
+    pub(super) fn add_reference(&mut self, block: &BlockPointer) -> bool {
+        let variant = self.variants.iter_mut().find(|variant| variant.is_block(block));
+        variant.map(|variant| variant.references += 1).is_some()
+    }
+
     /// Removes and returns the blocks without references, and those of the obsolete variant.
     pub(crate) fn take_unused(&mut self) -> Vec<Variant> {
         let is_flat = self.class_start.is_some();

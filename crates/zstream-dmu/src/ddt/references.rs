@@ -102,4 +102,23 @@ impl References {
         self.is_dirty |= is_shared;
         Ok(is_shared)
     }
+
+    /// Adds a reference to a block. Returns `false` if no table has it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the entry cannot be read.
+    pub(crate) fn add(
+        &mut self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+        block: &BlockPointer,
+    ) -> Result<bool> {
+        let key = Key::of(block);
+        let Some(touched) = self.find(mos, dsize, block.checksum_type(), key)? else { return Ok(false) };
+        let is_shared = touched.entry.add_reference(block);
+        touched.is_dirty |= is_shared;
+        self.is_dirty |= is_shared;
+        Ok(is_shared)
+    }
 }

@@ -35,6 +35,8 @@ struct State {
     taken: BTreeMap<u64, u64>,
     /// What was freed in this transaction group.
     freed: Vec<(u64, u64)>,
+    /// Additional references, by the offset of the first copy.
+    shared: BTreeMap<u64, u64>,
     allocations: u64,
 }
 
@@ -139,7 +141,19 @@ impl Space for TestSpace {
         Ok(())
     }
 
+    fn share(&self, block: &BlockPointer) -> Result<()> {
+        assert!(block.physical_birth() < self.txg());
+        *self.state.lock().unwrap().shared.entry(block.dva(0).offset()).or_default() += 1;
+        Ok(())
+    }
+
     fn free(&self, block: &BlockPointer) -> Result<()> {
+        if let Some(count) = self.state.lock().unwrap().shared.get_mut(&block.dva(0).offset())
+            && let Some(left) = count.checked_sub(1)
+        {
+            *count = left;
+            return Ok(());
+        }
         for dva in block.dvas() {
             self.free_place(dva, dva.asize());
         }

@@ -28,6 +28,7 @@ const BATCH_BLOCKS: usize = 4096;
 
 /// The totals of a check so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Totals {
     /// The number of blocks on vdevs.
     pub blocks: u64,

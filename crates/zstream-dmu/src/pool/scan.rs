@@ -25,6 +25,7 @@ pub const ENTRIES_MAX: usize = 100_000;
 
 /// A device with labels.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The device and the path at which it was found.
     pub member: Member,
@@ -47,7 +48,7 @@ impl Candidate {
 
 /// The result of a search.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct ScanResult {
     /// The devices with labels.
     pub candidates: Vec<Candidate>,
     /// The files in searched directories that could not be read, each with its error.
@@ -95,8 +96,8 @@ impl From<Error> for NotMember {
 /// # Errors
 /// Fails if a named path does not exist, if a directory cannot be searched, and if no named path is a member of a
 /// pool.
-pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<Found> {
-    let mut found = Found::default();
+pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<ScanResult> {
+    let mut found = ScanResult::default();
     for path in paths {
         let place = |error: Error| error.on_vdev(path.display());
         let kind = devices.kind(path).map_err(|error| place(error.into()))?;
@@ -124,7 +125,7 @@ pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<Found> {
     Ok(found)
 }
 
-fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut Found) -> Result<()> {
+fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut ScanResult) -> Result<()> {
     let paths = devices.list(directory, ENTRIES_MAX)?;
     if paths.len() > ENTRIES_MAX {
         let (what, size) = ("directory entries", paths.len() as u64);

@@ -2,12 +2,11 @@
 
 use crate::error::{Error, Fault, Result};
 pub(crate) use crate::vdev::Shape;
+use crate::vdev::draid;
+use crate::vdev::raidz::PARITY_MAX;
 
 /// The maximum length of a pool name. It leaves space for the names of the datasets that every pool has.
 const NAME_BYTES_MAX: usize = 239;
-
-/// The maximum parity of raidz.
-const PARITY_MAX: usize = 3;
 
 /// The allocation class of a top-level vdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -41,7 +40,7 @@ impl VdevClass {
 pub struct TopSpec<L> {
     /// The allocation class.
     pub class: VdevClass,
-    /// The redundancy: single, mirror or raidz.
+    /// The redundancy: single, mirror, raidz or dRAID.
     pub shape: Shape,
     /// The members.
     pub leaves: Vec<L>,
@@ -59,8 +58,70 @@ impl<L> TopSpec<L> {
     }
 }
 
+/// A dRAID vdev as requested. What is missing follows from the number of members.
+struct DraidWord {
+    parity: usize,
+    data: Option<usize>,
+    children: Option<usize>,
+    spares: usize,
+}
+
+impl DraidWord {
+    /// Parses `draid[PARITY][:DATAd][:CHILDRENc][:SPARESs]`, with the numbers in any order.
+    fn parse(word: &str, rest: &str) -> Result<Self> {
+        let bad = |why: &str| Err(Error::bad_request(format!("{word} {why}")));
+        let mut parts = rest.split(':');
+        let parity = match parts.next().unwrap_or_default() {
+            "" => 1,
+            text => match text.parse() {
+                Ok(parity @ 1..=PARITY_MAX) if !text.starts_with(['0', '+']) => parity,
+                _ => return bad(&format!("has an invalid parity, expected 1 to {PARITY_MAX}")),
+            },
+        };
+        let mut wanted = Self { parity, data: None, children: None, spares: 0 };
+        for part in parts {
+            let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
+            let number = digits.parse().ok().filter(|_| !digits.starts_with('+'));
+            match (number, &part[digits.len()..]) {
+                (Some(number), "d" | "D") => wanted.data = Some(number),
+                (Some(number), "c" | "C") => wanted.children = Some(number),
+                (Some(number), "s" | "S") => wanted.spares = number,
+                (Some(_), "w" | "W") => return Err(Error::unsupported("dRAID with failure domains")),
+                _ => return bad("is not a dRAID vdev, expected draid[PARITY][:DATAd][:CHILDRENc][:SPARESs]"),
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Returns the shape over this number of members (`draid_config_by_type`).
+    fn over(&self, members: usize) -> Result<Shape> {
+        let Self { parity, data, children, spares } = *self;
+        let bad = |why: String| Err(Error::bad_request(format!("draid{parity} vdev: {why}")));
+        if let Some(children) = children
+            && children != members
+        {
+            return bad(format!("{children} members are required, {members} are given"));
+        }
+        let (least, most) = draid::MEMBERS.into_inner();
+        let needed = parity.saturating_add(spares).saturating_add(data.unwrap_or(1)).max(least);
+        if members < needed {
+            return bad(format!("{members} members are given, at least {needed} are required"));
+        }
+        if members > most || spares > draid::SPARES_MAX {
+            let max = draid::SPARES_MAX;
+            return bad(format!("at most {most} members and {max} distributed spares are allowed"));
+        }
+        let data = data.unwrap_or_else(|| (members - parity - spares).min(draid::DATA_DEFAULT_MAX));
+        if data == 0 {
+            return bad("a group has no data".to_owned());
+        }
+        Ok(Shape::Draid(draid::Numbers { children: members, parity, data, spares }))
+    }
+}
+
 enum Word {
     Shape(Shape),
+    Draid(DraidWord),
     Class(VdevClass),
     Member,
 }
@@ -74,8 +135,11 @@ fn classify(word: &str) -> Result<Word> {
         "log" => Word::Class(VdevClass::Log),
         "spare" => return Err(Error::unsupported("hot spare in a new pool")),
         "cache" => return Err(Error::unsupported("cache device in a new pool")),
-        _ if word.starts_with("draid") && !word.contains('/') => {
-            return Err(Error::unsupported(format!("vdev type {word:?} in a new pool")));
+        _ if let Some(rest) = word.strip_prefix("draid")
+            && (rest.is_empty() || rest.starts_with(|c: char| c == ':' || c.is_ascii_digit()))
+            && !rest.contains(['/', '.']) =>
+        {
+            Word::Draid(DraidWord::parse(word, rest)?)
         }
         _ => match word.strip_prefix("raidz").map(str::parse) {
             Some(Ok(parity @ 1..=PARITY_MAX)) => Word::Shape(Shape::Raidz(parity)),
@@ -89,7 +153,8 @@ fn classify(word: &str) -> Result<Word> {
     })
 }
 
-/// Parses the vdevs of a new pool: `a b`, `mirror a b mirror c d`, `raidz2 a b c d special mirror e f`.
+/// Parses the vdevs of a new pool: `a b`, `mirror a b mirror c d`, `raidz2 a b c d special mirror e f`,
+/// `draid2:4d:11c:1s a b c d e f g h i j k`.
 ///
 /// # Errors
 /// Fails if a vdev has too few or too many members, if no vdev is for data, and if a type of vdev is not supported,
@@ -100,6 +165,7 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
     // Whether further members belong to the last vdev.
     let mut is_open = false;
     let mut seen = Vec::new();
+    let mut draids = Vec::new();
     for word in words.iter().map(AsRef::as_ref) {
         match classify(word)? {
             Word::Class(new) => {
@@ -108,6 +174,16 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
                 }
                 seen.push(new);
                 (class, is_open) = (new, false);
+            }
+            Word::Draid(wanted) => {
+                if class == VdevClass::Log {
+                    return Err(Error::bad_request(format!(
+                        "log vdev is of type {word}, expected single or mirror"
+                    )));
+                }
+                draids.push((tops.len(), wanted));
+                tops.push(TopSpec { class, shape: Shape::Single, leaves: Vec::new() });
+                is_open = true;
             }
             Word::Shape(shape) => {
                 if class == VdevClass::Log && shape != Shape::Mirror {
@@ -126,6 +202,9 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
                 }
             }
         }
+    }
+    for (n, wanted) in draids {
+        tops[n].shape = wanted.over(tops[n].leaves.len())?;
     }
     for top in &tops {
         let (least, most) = top.shape.members().into_inner();
@@ -237,7 +316,53 @@ mod tests {
         assert_eq!(message("a log raidz b c"), "log vdev is of type raidz1, expected single or mirror");
         assert_eq!(message("mirror a b a"), "a is specified twice");
         assert!(message("a spare b").contains("not supported"));
-        assert!(message("draid2:4d a").contains("draid2:4d"));
+    }
+
+    #[test]
+    fn draid_is_read_as_zpool_reads_it() {
+        let shape = |words: &str| parse(words).unwrap()[0].shape.to_string();
+        assert_eq!(shape("draid a b c d e"), "draid1:4d:5c:0s");
+        assert_eq!(shape("draid2:1s a b c d e"), "draid2:2d:5c:1s");
+        assert_eq!(shape("draid2:4d:11c:1s a b c d e f g h i j k"), "draid2:4d:11c:1s");
+        assert_eq!(shape("draid3:2S:3D:10C a b c d e f g h i j"), "draid3:3d:10c:2s");
+        let many = (0..30).map(|n| format!(" m{n}")).collect::<String>();
+        assert_eq!(shape(&format!("draid{many}")), "draid1:8d:30c:0s");
+        let Shape::Draid(numbers) = parse("draid2:4d:1s a b c d e f g h i").unwrap()[0].shape else {
+            panic!("another shape")
+        };
+        assert_eq!(numbers.groups_min(), 4, "of 6 columns over 8 members");
+        // A file can have such a name.
+        assert_eq!(parse("draid.img ./draid2").unwrap()[1].leaves, ["./draid2"]);
+        assert_eq!(shape("draidx"), "single");
+    }
+
+    #[test]
+    fn impossible_draid_is_named() {
+        assert_eq!(message("draid2:4d a"), "draid2 vdev: 1 members are given, at least 6 are required");
+        assert_eq!(message("draid1:6c a b"), "draid1 vdev: 6 members are required, 2 are given");
+        assert_eq!(message("draid:0d a b"), "draid1 vdev: a group has no data");
+        assert!(message("draid4 a b").contains("invalid parity"));
+        assert!(message("draid0 a b").contains("invalid parity"));
+        assert!(message("draid01 a b").contains("invalid parity"));
+        for word in [
+            "draid1:",
+            "draid1:d",
+            "draid1:4",
+            "draid1:4x",
+            "draid1:-4d",
+            "draid1:+4d",
+            "draid:99999999999999999999d",
+        ] {
+            assert!(message(&format!("{word} a b")).contains("expected draid[PARITY]"), "{word}");
+        }
+        let many = (0..256).map(|n| format!(" m{n}")).collect::<String>();
+        assert!(message(&format!("draid{many}")).contains("at most 255"));
+        assert!(
+            message(&format!("draid:101s{many}").replace(" m255", "")).contains("100 distributed spares")
+        );
+        assert!(message("draid1:18446744073709551615d a b").contains("at least"));
+        assert!(message("draid1:2d:5c:10w a b").contains("failure domains is not supported"));
+        assert!(message("a log draid b c").contains("expected single or mirror"));
     }
 
     #[test]

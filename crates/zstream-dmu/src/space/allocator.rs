@@ -7,7 +7,7 @@
 //! A lock is held while a map is read. So the read must not wait for other threads of a thread pool, which may wait
 //! for the lock: maps are read block by block.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::capacity::{self, Capacity};
@@ -17,7 +17,8 @@ use super::top::Top;
 use super::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
-use crate::ddt::References;
+use crate::brt::References;
+use crate::ddt;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::lock::{self, lock};
@@ -36,6 +37,7 @@ const CLASSES: usize = 3;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapForm {
     /// Whether entries may have two words (`spacemap_v2`).
     pub two_words: bool,
@@ -64,12 +66,16 @@ pub struct Allocator {
     /// The number of allocations before the limit; unlimited at the maximum.
     allocations_left: AtomicU64,
     /// The deduplication tables; `None` while they are written.
-    pub(super) dedup: Mutex<Option<References>>,
+    pub(super) dedup: Mutex<Option<ddt::References>>,
+    /// Whether any block may have several references.
+    pub(super) has_references: AtomicBool,
 }
 
 pub(super) struct State {
     /// The MOS as of the last committed transaction group; `None` while a pool is being created.
     pub(super) mos: Option<Arc<dyn ObjectSet>>,
+    /// The counts of references to blocks; `None` while they are written.
+    pub(super) references: Option<References>,
     /// The top-level vdevs by number; `None` for those that cannot store blocks.
     tops: Vec<Option<Top>>,
     /// The current vdev of each class.
@@ -82,7 +88,7 @@ pub(super) struct State {
     used: u64,
     reserve: Reserve,
     /// Whether there were allocations or frees since the maps were written.
-    is_changed: bool,
+    pub(super) is_changed: bool,
     /// Whether the MOS has log space maps.
     has_logs: bool,
 }
@@ -128,8 +134,13 @@ impl Allocator {
         let capacity = counted.map(Top::capacity).sum();
         let of_data = tops.iter().flatten().filter(|top| top.class == Some(AllocationClass::Normal));
         let unit_shift = of_data.map(|top| top.ashift).min().unwrap_or(*ASHIFT_RANGE.start() as u8);
+        let mut sizes = vec![0; tops.len()];
+        for space in spaces {
+            sizes[space.vdev as usize] = space.metaslabs() << space.metaslab_shift;
+        }
         let state = State {
             mos: None,
+            references: Some(References::new(sizes)),
             tops,
             turn: [0; CLASSES],
             capacity,
@@ -148,7 +159,8 @@ impl Allocator {
             txg: AtomicU64::new(txg.0),
             state: Mutex::new(state),
             allocations_left: AtomicU64::new(u64::MAX),
-            dedup: Mutex::new(Some(References::default())),
+            dedup: Mutex::new(Some(ddt::References::default())),
+            has_references: AtomicBool::new(false),
         })
     }
 
@@ -181,6 +193,10 @@ impl Allocator {
                 top.open(&*mos).map_err(|error| error.on_vdev(format_args!("vdev {}", top.vdev)))?;
             }
             state.replay_logs(&*mos, spaces)?;
+            if let Some(references) = &mut state.references {
+                references.open(&*mos)?;
+                this.has_references.store(references.is_used(), Ordering::Relaxed);
+            }
             state.allocated =
                 state.tops.iter().flatten().filter(|top| top.class.is_some()).map(Top::allocated).sum();
             state.used = state.tops.iter().flatten().map(|top| top.charged(top.allocated())).sum();
@@ -285,6 +301,10 @@ impl Allocator {
         let mut state = self.intact_state()?;
         state.mos = Some(mos);
         self.txg.store(next.0, Ordering::Relaxed);
+        if let Some(references) = &mut state.references {
+            references.committed();
+            self.has_references.store(references.is_used(), Ordering::Relaxed);
+        }
         state.tops.iter_mut().flatten().try_for_each(Top::committed)
     }
 
@@ -397,6 +417,10 @@ impl Space for Allocator {
 
     fn write_places(&self, places: &[(Dva, &[u8])]) -> Result<()> {
         self.reader.vdevs().write_places(places, self.txg())
+    }
+
+    fn share(&self, block: &BlockPointer) -> Result<()> {
+        self.add_reference(block)
     }
 
     fn free(&self, block: &BlockPointer) -> Result<()> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::Allocator;
-use super::release::Release;
 use crate::blkptr::{BlockPointer, Dva};
 use crate::ddt::{References, Table, Totals};
 use crate::error::{Error, Result};
@@ -13,15 +12,22 @@ use crate::vdev::Vdev;
 use crate::vdev::arithmetic::deflated;
 
 impl Allocator {
-    /// Drops a reference to a block with the dedup bit. The space of a block in a table is freed when the table is
-    /// written, because another block pointer may refer to it until then.
-    pub(super) fn release_dedup(&self, block: &BlockPointer) -> Result<Release> {
+    /// Drops a reference to a block with the dedup bit. Returns `false` if no table has the block, because its entry was
+    /// removed (`zpool ddtprune`). The space of a block in a table is freed when the table is written, because another
+    /// block pointer may refer to it until then.
+    pub(super) fn release_dedup(&self, block: &BlockPointer) -> Result<bool> {
         let mos = self.committed_mos()?;
         let mut dedup = lock::intact(&self.dedup, "the deduplication tables")?;
         let references = dedup.as_mut().ok_or_else(in_use)?;
-        // Entries of blocks with one reference may have been removed (`zpool ddtprune`).
-        let is_shared = references.drop(&*mos, &|dva| self.dva_dsize(dva), block)?;
-        Ok(if is_shared { Release::Shared } else { Release::Last })
+        references.drop(&*mos, &|dva| self.dva_dsize(dva), block)
+    }
+
+    /// Adds a reference to a block with the dedup bit (`ddt_addref`). Returns `false` if no table has the block.
+    pub(super) fn share_dedup(&self, block: &BlockPointer) -> Result<bool> {
+        let mos = self.committed_mos()?;
+        let mut dedup = lock::intact(&self.dedup, "the deduplication tables")?;
+        let references = dedup.as_mut().ok_or_else(in_use)?;
+        references.add(&*mos, &|dva| self.dva_dsize(dva), block)
     }
 
     /// Opens the tables of a pool.

@@ -33,6 +33,7 @@ pub enum Reserve {
 
 /// The space of a pool in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceUse {
     /// The size of all metaslabs, including parity.
     pub capacity: u64,
@@ -54,6 +55,7 @@ impl SpaceUse {
 
 /// The changes to the MOS from writing space maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceMaps {
     /// Whether any map was written.
     pub changed: bool,

@@ -88,6 +88,7 @@ pub(super) const HEADER_BYTES_MIN: usize = SpaceMapPhys::offset_of("pad");
 
 /// The header of a space map.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceMap {
     /// The object of the map.
     pub object: ObjectId,

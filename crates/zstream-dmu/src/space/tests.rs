@@ -54,6 +54,7 @@ fn vdevs(tops: u32, metaslabs: u64) -> (Arc<BlockReader>, Vec<VdevSpace>, Store)
             asize,
             metaslab_array: array,
             metaslab_shift: METASLAB_SHIFT,
+            alignment: 1,
             unflushed_txgs: None,
             checkpoint_map: None,
             class: Some(AllocationClass::Normal),

@@ -107,6 +107,7 @@ pub enum VisitKind {
 
 /// A visit of a block or dnode.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Visit {
     /// The kind.
     pub kind: VisitKind,

@@ -21,8 +21,9 @@
 //! MOS, the allocator) is no longer valid. It must be dropped, and the pool opened again.
 
 mod dedup;
-pub(crate) mod features;
+pub mod features;
 mod logs;
+mod references;
 
 use std::sync::Arc;
 
@@ -130,6 +131,7 @@ fn converge(
     account: &mut dyn FnMut(&mut dyn ObjectStore, &SpaceDelta) -> Result<()>,
 ) -> Result<BlockPointer> {
     logs::retire(mos, space)?;
+    references::write(mos, space)?;
     for pass in 1..=PASSES_MAX {
         dedup::write(mos, space, now)?;
         let mut ledger = MosLedger { space, delta: SpaceDelta::default() };

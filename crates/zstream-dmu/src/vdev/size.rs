@@ -16,6 +16,7 @@ pub(crate) const MEMBER_BYTES_MIN: u64 = 64 << 20;
 
 /// A truncated member.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CutMember {
     /// The path or name of the member.
     pub name: String,
@@ -67,8 +68,10 @@ impl Vdev {
                 }
                 return;
             }
-            Kind::Raidz(_, children) => asize_min.div_ceil(children.len().max(1) as u64),
-            Kind::Leaf(None) | Kind::Mirror(_) | Kind::Indirect(_) | Kind::Nothing => asize_min,
+            Kind::Raidz(..) | Kind::Draid(_) => self.config.kind.member_bytes(asize_min),
+            Kind::Leaf(None) | Kind::Mirror(_) | Kind::DraidSpare(_) | Kind::Indirect(_) | Kind::Nothing => {
+                asize_min
+            }
         };
         self.children().iter().for_each(|child| child.find_cut(of_child, found));
     }

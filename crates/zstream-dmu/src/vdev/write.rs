@@ -37,16 +37,18 @@ impl Vdev {
             Kind::Mirror(children) => {
                 children.iter().try_for_each(|child| child.write(offset, birth, pieces))
             }
-            Kind::Raidz(geometry, children) => {
+            Kind::Raidz(..) | Kind::Draid(_) => {
                 let bytes = match pieces {
                     [bytes] => Cow::Borrowed(*bytes),
                     _ => Cow::Owned(pieces.concat()),
                 };
-                let map = geometry.map(offset, bytes.len(), birth);
-                for (child, offset, column) in raidz::columns(&map, &bytes) {
-                    children[child].write(offset, birth, &[&column])?;
-                }
-                Ok(())
+                let (map, children) = self.striped(offset, bytes.len(), birth)?;
+                raidz::store(&map, &bytes, |child, offset, pieces| {
+                    children[child].write(offset, birth, pieces)
+                })
+            }
+            Kind::DraidSpare(spare) => {
+                spare.with_member(offset, |member| member.write(offset, birth, pieces))
             }
             Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
         }

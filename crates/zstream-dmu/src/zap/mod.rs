@@ -82,6 +82,7 @@ enum Repr<'a> {
 
 /// The properties of a ZAP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ZapInfo {
     /// Whether it is a micro ZAP.
     pub is_micro: bool,

@@ -57,6 +57,13 @@ pub trait Space: Send + Sync {
         places.iter().try_for_each(|(place, bytes)| self.write(*place, bytes))
     }
 
+    /// Adds a reference to a block of content that was written in a previous transaction group.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the block cannot have several references, and if their counts cannot be read.
+    fn share(&self, block: &BlockPointer) -> Result<()>;
+
     /// Drops a reference to a block. Every reference that is removed from the pool is dropped here, with its whole
     /// pointer. The last one frees the space of the block, gang members included. The space is reused only after no
     /// uberblock that can be opened requires it.

@@ -37,7 +37,7 @@ pub(super) enum Placed {
 }
 
 /// Bytes to write at a location.
-pub(super) enum Job {
+pub(super) enum GangWrite {
     /// A part of the block.
     Part(Dva, std::ops::Range<usize>),
     /// A gang header.
@@ -123,7 +123,7 @@ impl Placed {
         bytes: &[u8],
         is_cut: bool,
         sum: &Sum<'_>,
-        jobs: &mut Vec<Job>,
+        jobs: &mut Vec<GangWrite>,
     ) -> Result<[Dva; DVAS_PER_BLOCK_POINTER]> {
         self.seal_part(bytes, 0, is_cut, sum, jobs)
     }
@@ -135,14 +135,14 @@ impl Placed {
         start: usize,
         is_cut: bool,
         sum: &Sum<'_>,
-        jobs: &mut Vec<Job>,
+        jobs: &mut Vec<GangWrite>,
     ) -> Result<[Dva; DVAS_PER_BLOCK_POINTER]> {
         let mut dvas = [Dva::default(); DVAS_PER_BLOCK_POINTER];
         match self {
             Self::Whole(places) => {
                 for (dva, place) in dvas.iter_mut().zip(places) {
                     *dva = *place;
-                    jobs.push(Job::Part(*place, start..start + bytes.len()));
+                    jobs.push(GangWrite::Part(*place, start..start + bytes.len()));
                 }
             }
             Self::Gang { headers, pieces } => {
@@ -165,7 +165,7 @@ impl Placed {
                 seal(&mut header, place, ByteOrder::Little)?;
                 for ((dva, place), members) in dvas.iter_mut().zip(headers).zip(asize) {
                     *dva = Dva::new(place.vdev(), place.offset(), place.asize() + members, true);
-                    jobs.push(Job::Header(*place, header.clone()));
+                    jobs.push(GangWrite::Header(*place, header.clone()));
                 }
             }
         }

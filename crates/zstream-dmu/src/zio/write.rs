@@ -32,6 +32,7 @@ pub enum Protection {
 
 /// The parameters of a write (`zio_prop_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WriteProps {
     /// The type of the object.
     pub object_type: ObjectType,
@@ -62,6 +63,7 @@ pub enum Content<'a> {
 
 /// A request to write a block.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct WriteRequest<'a> {
     /// The content.
     pub content: Content<'a>,
@@ -76,6 +78,7 @@ pub struct WriteRequest<'a> {
 
 /// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Written {
     /// The pointer: to a block, embedded, or a hole.
     pub pointer: BlockPointer,
@@ -96,7 +99,16 @@ pub trait WriteBlock: Send + Sync {
     /// allocated for the requests is then freed.
     fn write_blocks(&self, requests: &[WriteRequest<'_>]) -> Result<Vec<Written>>;
 
-    /// Frees the space of a block that was written in this transaction group and is not referenced.
+    /// Returns a pointer to the content of a block of a previous transaction group, for another place in the pool
+    /// (`dmu_brt_clone`): with a new reference to a block on vdevs, and a copy of all others.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the block cannot have several references, and if their counts cannot be read.
+    fn clone_block(&self, block: &BlockPointer) -> Result<BlockPointer>;
+
+    /// Frees the space of a block that was written in this transaction group and is not referenced, or drops the
+    /// reference of a [clone](Self::clone_block) that is not used.
     fn discard(&self, block: &BlockPointer);
 
     /// Returns the pointer that replaces `before` after its block is freed: a hole with a birth, if the pool has the

@@ -13,7 +13,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::crypt::{DatasetKey, Keyring};
-use super::place::{Demand, Job, Placed, Sum};
+use super::place::{Demand, GangWrite, Placed, Sum};
 use super::protect::{Seal, kept, key, protect};
 use super::verify::{is_cut, truncated};
 use super::write::{Content, Protection, WriteBlock, WriteProps, WriteRequest, Written};
@@ -351,8 +351,8 @@ impl BlockWriter {
             let is_cut = is_cut(prepared.block.uses_crypt, prepared.block.object_type);
             let dvas = placed.seal(&prepared.bytes, is_cut, &sum, &mut of_block)?;
             jobs.extend(of_block.into_iter().map(|job| match job {
-                Job::Part(place, range) => (place, Cow::Borrowed(&prepared.bytes[range])),
-                Job::Header(place, header) => (place, Cow::Owned(header)),
+                GangWrite::Part(place, range) => (place, Cow::Borrowed(&prepared.bytes[range])),
+                GangWrite::Header(place, header) => (place, Cow::Owned(header)),
             }));
             if is_new && matches!(placed, Placed::Gang { .. }) {
                 self.remember(dvas[0], placed);
@@ -387,8 +387,24 @@ impl WriteBlock for BlockWriter {
         })
     }
 
+    fn clone_block(&self, block: &BlockPointer) -> Result<BlockPointer> {
+        match block.kind() {
+            BlockKind::Normal => {
+                self.space.share(block)?;
+                Ok(block.cloned(self.txg()))
+            }
+            BlockKind::Hole | BlockKind::Embedded => Ok(block.cloned(self.txg())),
+            BlockKind::Redacted | BlockKind::UnknownEmbedded(_) => {
+                Err(Error::unsupported(format!("cloning block {block}")))
+            }
+        }
+    }
+
     fn discard(&self, block: &BlockPointer) {
-        if block.is_gang() {
+        if block.kind() == BlockKind::Normal && block.physical_birth() < self.txg() {
+            let result = self.space.free(block);
+            debug_assert!(result.is_ok(), "the count of a clone of this group is in memory: {result:?}");
+        } else if block.is_gang() {
             let mut gangs = lock(&self.gangs);
             if let Some(placed) = gangs.1.remove(&block.dva(0)) {
                 placed.give_back(&*self.space);

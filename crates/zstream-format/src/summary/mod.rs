@@ -22,6 +22,7 @@ use crate::stream::{Checking, Error, Fault, Record, Role, StreamReader};
 
 /// The content of a file.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Summary {
     /// The streams, in order.
     pub streams: Vec<Stream>,
@@ -50,6 +51,7 @@ pub struct Stream {
 
 /// The header of a package.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Package {
     /// The name, `pool/fs@snap`: the top filesystem and the last snapshot.
     pub name: NvString,

@@ -80,6 +80,7 @@ impl Warning {
 
 /// A warning with its first position and its number of occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Note {
     /// The warning.
     pub warning: Warning,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use zstream_format::edit::resume::{Found, Point, Reason};
+use zstream_format::edit::resume::{Point, Reason, TruncatedStream};
 use zstream_format::flags::BeginFlags;
 use zstream_format::ids::Guid;
 use zstream_format::nvlist::{NvString, NvValue};
@@ -188,7 +188,7 @@ fn warning(note: &Note) -> Value {
 /// The point at which a truncated stream is resumed with its token, or the reason that there is none, as
 /// `zstream resume-token --json` prints it.
 #[must_use]
-pub fn resume(file: &Path, found: &Found, outcome: &Result<(&Point, String), Reason>) -> Value {
+pub fn resume(file: &Path, found: &TruncatedStream, outcome: &Result<(&Point, String), Reason>) -> Value {
     let point = outcome.as_ref().ok();
     let broken = found.broken.as_ref();
     json!({

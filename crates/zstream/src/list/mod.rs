@@ -3,7 +3,9 @@
 mod rows;
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
+use zstream_dmu::ids::ObjectId;
 use zstream_dsl::Named;
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::error::Error as DslError;
@@ -209,13 +211,14 @@ pub fn select(
     control: &mut Control<'_>,
 ) -> Result<Vec<Props>> {
     let space = PoolSpace::of(&open.pool)?;
-    let (found, unreadable) = (Vec::new(), Vec::new());
-    let mut visitor = Visitor { space, selection, keys: TriedKeys::new(keys), found, unreadable };
+    let (found, unreadable, seen) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut visitor = Visitor { space, selection, keys: TriedKeys::new(keys), found, unreadable, seen };
     if selection.names.is_empty() {
         visitor.dir(&open.dsl.root()?, 0)?;
     }
     for name in selection.names {
         let props = visitor.found.len();
+        visitor.seen.clear();
         match open.dsl.find(name).map_err(|error| Error::Open { name: name.clone(), source: error.into() })? {
             Named::Dataset(dataset) if !dataset.is_snapshot() => visitor.dir(&dataset.dir().clone(), 0)?,
             Named::Dataset(dataset) => visitor.add(Subject::Dataset(Box::new(dataset)))?,
@@ -249,6 +252,8 @@ struct Visitor<'a> {
     keys: TriedKeys<'a>,
     found: Vec<Props>,
     unreadable: Vec<DslError>,
+    /// The directories below the present name.
+    seen: HashSet<ObjectId>,
 }
 
 impl Visitor<'_> {
@@ -271,6 +276,10 @@ impl Visitor<'_> {
 
     /// A head and its descendants.
     fn dir(&mut self, dir: &std::sync::Arc<Dir>, depth: usize) -> Result<()> {
+        if !self.seen.insert(dir.object()) {
+            self.unreadable.push(dir.is_another());
+            return Ok(());
+        }
         let Some(head) = self.readable(dir.head()) else { return Ok(()) };
         if depth < self.selection.depth {
             if self.selection.types.contains(Types::SNAPSHOT) {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use zstream_dmu::Random;
@@ -255,13 +254,13 @@ impl Putting<'_, '_> {
         let above = above.join(&b'/');
         let mut tree = Tree::default();
         for path in sources {
-            let bytes = path.as_os_str().as_bytes();
+            let bytes = path.as_os_str().as_encoded_bytes();
             let takes_content = bytes.ends_with(b"/") && path.is_dir();
             if takes_content && new_name.is_none() {
                 tree.put(self, path, parent, &above, None)?;
                 continue;
             }
-            let own = Path::new(path).file_name().map(OsStr::as_bytes);
+            let own = Path::new(path).file_name().map(OsStr::as_encoded_bytes);
             let name = new_name.or(own).ok_or_else(|| {
                 let source = io::Error::other("it has no name; append a slash to put its content");
                 PutFault::Source { path: bytes.to_vec(), source }

@@ -5,17 +5,19 @@
 //!              archive: the entries of a tar archive
 //!              file: bytes of the caller
 //!              image: the content of a volume
+//!              copy: a file of another dataset of the pool
 //! ```
 
 mod ahead;
 mod archive;
+mod copy;
 mod files;
 mod image;
 mod sparse;
+#[cfg_attr(not(unix), path = "tree_elsewhere.rs")]
 mod tree;
 
 use std::io::Read;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use zstream_dmu::ids::{ObjectId, Txg};
@@ -27,6 +29,7 @@ use zstream_format::object_type::ObjsetType;
 use zstream_zpl::writer::{NodeKind, Writer};
 
 use self::ahead::ReadAhead;
+pub use self::copy::{Copied, Reflink};
 use self::files::{FILE_PERMISSIONS, Files, Putting};
 use self::image::sparse;
 use crate::control::{Control, Warning};
@@ -168,13 +171,13 @@ impl Put {
         if let Input::Path(path) = &image {
             let sparse = sparse(path).map_err(|source| Error::File { path: path.clone(), source })?;
             if let Some((file, size)) = sparse {
-                let name = path.as_os_str().as_bytes();
+                let name = path.as_os_str().as_encoded_bytes();
                 return self.attempt(|put| put.target.sparse_image(name, &file, size, control));
             }
         }
         let (name, image) = match image {
             Input::Path(path) => match ReadAhead::open(&path) {
-                Ok(image) => (path.into_os_string().into_vec(), Ok(image)),
+                Ok(image) => (path.into_os_string().into_encoded_bytes(), Ok(image)),
                 Err(source) => return Err(Error::File { path, source }),
             },
             Input::Reader { name, reader } => (name, ReadAhead::start(reader)),
@@ -204,7 +207,7 @@ impl Put {
         self.putting(control, |put| {
             put.directory(&parts, None)?;
             let (name, archive) = match archive {
-                Input::Path(path) => (path.as_os_str().as_bytes().to_vec(), ReadAhead::open(&path)),
+                Input::Path(path) => (path.as_os_str().as_encoded_bytes().to_vec(), ReadAhead::open(&path)),
                 Input::Reader { name, reader } => (name, ReadAhead::start(reader)),
             };
             let archive = archive.map_err(|source| PutFault::Source { path: name.clone(), source })?;

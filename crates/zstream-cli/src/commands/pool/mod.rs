@@ -131,7 +131,7 @@ impl Args {
                 })
             }
             Command::Check { json, verbose, pool } => {
-                let form = check::Form { json: *json, verbose: *verbose };
+                let form = check::CheckFormat { json: *json, verbose: *verbose };
                 check::run(&options.open(pool.as_deref())?, options, form)
             }
         }
