@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use zstream_dmu::brt::Table;
-use zstream_dmu::pool::writer::{PoolWriter, WriteOptions};
-use zstream_dmu::pool::{OpenOptions, Pool};
+
+use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::zap::{Value, ZapMut};
 use zstream_tests::golden::{self, Outcome};
 use zstream_tests::pools::PASSPHRASE;
@@ -194,7 +194,8 @@ fn wrong_counts_are_found() {
             let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
             assert_eq!(outcome.code, 1, "{pool}, {what}: {text}");
             assert!(
-                text.contains(expected) && text.contains(&format!("offset {offset} of vdev {}", table.vdev())),
+                text.contains(expected)
+                    && text.contains(&format!("offset {offset} of vdev {}", table.vdev())),
                 "{what}: {text}"
             );
             assert!(text.contains("/twice") || text.contains("/whole"), "{what}: {text}");

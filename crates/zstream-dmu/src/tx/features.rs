@@ -12,7 +12,7 @@ use crate::zap::{Value, Zap, ZapMut};
 /// # Errors
 ///
 /// Fails if the count cannot be read.
-pub fn count(mos: &dyn ObjectSet, name: &str) -> Result<Option<u64>> {
+pub(crate) fn count(mos: &dyn ObjectSet, name: &str) -> Result<Option<u64>> {
     let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
     Zap::open(mos, list(mos, feature)?)?.lookup_u64(feature.guid)
 }

@@ -42,6 +42,12 @@ impl VdevConfig {
         // The ratio is that of the vdev as it was created: an expansion does not change it.
         TYPICAL_BYTES / (self.asize_of(TYPICAL_BYTES, Txg(0)) / SECTOR_BYTES)
     }
+
+    /// Returns the bytes that are accounted for `bytes` allocated bytes on this top-level vdev.
+    #[must_use]
+    pub fn accounted(&self, bytes: u64) -> u64 {
+        deflated(bytes, self.deflate_ratio())
+    }
 }
 
 /// Returns the accounted size of `bytes` allocated bytes (`vdev_deflated_space`).

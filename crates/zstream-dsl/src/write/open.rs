@@ -25,7 +25,7 @@ use zstream_dmu::objset::{Objset, ObjsetWriter, SetProperties};
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::{NewPool, PoolChange, PoolWriter, WriteOptions};
 use zstream_dmu::space::Allocator;
-use zstream_dmu::tx::{SpaceDelta, features};
+use zstream_dmu::tx::SpaceDelta;
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::Protection;
 use zstream_dmu::zio::crypt::Keyring;
@@ -275,10 +275,10 @@ impl WritablePool {
     /// # Errors
     /// Fails if the datasets cannot be read.
     pub fn clone_refusal(&self, from: ObjectId, to: ObjectId) -> Result<Option<&'static str>> {
-        if features::count(self.pool.mos(), "block_cloning")?.is_none() {
+        let dsl = self.dsl();
+        if !dsl.read().feature_enabled("block_cloning")? {
             return Ok(Some("the pool does not have the feature block_cloning"));
         }
-        let dsl = self.dsl();
         let (from, to) = (dsl.dataset_by_object(from)?, dsl.dataset_by_object(to)?);
         let key = |dataset: &Dataset<_>| Ok::<_, Error>(dataset.crypto_key()?.map(|keys| keys.wrapped.guid));
         let is_same = from.dir().object() == to.dir().object() || key(&from)? == key(&to)?;

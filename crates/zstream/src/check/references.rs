@@ -12,15 +12,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use zstream_dmu::blkptr::{BlockKind, BlockPointer};
+use zstream_dmu::blkptr::{BlockKind, BlockPointer, Dva};
 use zstream_dmu::brt::{Table, Totals};
 use zstream_dmu::ddt;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::check::Item;
-use zstream_dmu::vdev::arithmetic::deflated;
 use zstream_dmu::zio::BlockCheck;
-use zstream_dsl::lines::Lines;
-use zstream_dsl::scrub::{self, Part};
+use zstream_dsl::scrub::{self, Lines, Part};
 
 use super::damage::{self, DamagedBlock};
 use crate::error::Result;
@@ -224,8 +222,10 @@ impl<'a> Counting<'a> {
     /// The bytes that the copies of a block count for.
     fn accounted(&self, pointer: &BlockPointer) -> u64 {
         let tops = self.open.pool.vdevs().tops();
-        let ratio = |vdev: u32| tops.get(vdev as usize).map_or(0, |top| top.config().deflate_ratio());
-        pointer.dvas().map(|place| deflated(place.asize(), ratio(place.vdev()))).fold(0, u64::saturating_add)
+        let bytes = |place: Dva| {
+            tops.get(place.vdev() as usize).map_or(0, |top| top.config().accounted(place.asize()))
+        };
+        pointer.dvas().map(bytes).fold(0, u64::saturating_add)
     }
 
     /// Names the files that have the blocks.

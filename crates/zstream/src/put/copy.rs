@@ -6,8 +6,8 @@ use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::object_store::ObjectStore as _;
 use zstream_dmu::objset::{CloneRange, Objset};
-use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::Filesystem;
+use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::node::{FileType, Node};
 use zstream_zpl::writer::{NewNode, NodeKind};
 
@@ -166,9 +166,7 @@ impl Copy<'_, '_, '_> {
             let other = FileError::other_type("it is not a regular file");
             return self.of_source(Err(other));
         }
-        let owner = |id: zstream_zpl::fuid::Fuid| {
-            id.posix().ok_or_else(|| FileError::unsupported("copying an owner in a domain"))
-        };
+        let in_domain = || FileError::unsupported("copying an owner in a domain");
         let mut xattrs = Vec::new();
         if self.put.rules.keeps_xattrs {
             for xattr in self.of_source(fs.xattrs(&node))? {
@@ -179,8 +177,8 @@ impl Copy<'_, '_, '_> {
         let new = NewNode {
             kind: NodeKind::File(node.size),
             permissions: node.permissions(),
-            uid: self.of_source(owner(node.uid))?,
-            gid: self.of_source(owner(node.gid))?,
+            uid: self.of_source(node.uid.posix().ok_or_else(in_domain))?,
+            gid: self.of_source(node.gid.posix().ok_or_else(in_domain))?,
             atime: self.put.rules.time(node.atime),
             mtime: self.put.rules.time(node.mtime),
             xattrs,

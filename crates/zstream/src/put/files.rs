@@ -271,7 +271,7 @@ impl Putting<'_, '_> {
     }
 
     /// The target directory, and the name of a single source if the target does not exist yet.
-    fn place<'p>(
+    pub(super) fn place<'p>(
         &mut self,
         parts: &[&'p [u8]],
         sources: usize,

@@ -6,8 +6,8 @@ use zstream_format::object_type::ObjectType;
 use super::*;
 use crate::brt::{REGION_BYTES, Table, Totals};
 use crate::error::Fault;
+use crate::made::Store;
 use crate::object_set::ObjectSet as _;
-use crate::testing::Store;
 use crate::zap::Zap;
 
 const VDEV_BYTES: u64 = 40 * REGION_BYTES;
