@@ -109,9 +109,7 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
         "readonly" => Value::Text("off".to_owned()),
         "freeing" => used("$FREE")?,
         "leaked" => used("$LEAK")?,
-        "dedupratio" => {
-            Value::Ratio(dedup_totals(&**pool.mos(), pool.vdevs().tops())?.ratio_percent())
-        }
+        "dedupratio" => Value::Ratio(dedup_totals(&**pool.mos(), pool.vdevs().tops())?.ratio_percent()),
         "bcloneused" | "bclonesaved" | "bcloneratio" => {
             let totals = match is_active("block_cloning") {
                 true => Totals::of(&**pool.mos(), pool.vdevs().tops().len() as u32)?,

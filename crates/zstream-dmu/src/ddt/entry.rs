@@ -211,7 +211,8 @@ impl Entry {
         let mut bytes = vec![0; Self::bytes(is_flat)];
         match CompressionType(form & !LITTLE_ENDIAN) {
             CompressionType::ZLE => {
-                decompress(CompressionType::ZLE, content, &mut bytes).map_err(|error| bad(error.to_string()))?;
+                decompress(CompressionType::ZLE, content, &mut bytes)
+                    .map_err(|error| bad(error.to_string()))?;
             }
             CompressionType::OFF if content.len() == bytes.len() => bytes.copy_from_slice(content),
             CompressionType::OFF => {
@@ -231,7 +232,8 @@ impl Entry {
     pub(crate) fn stored(&self) -> Result<Vec<u8>> {
         let bytes = self.encode();
         let mut stored = vec![0; 1 + bytes.len()];
-        let made = compress_into(CompressionType::ZLE, None, &bytes, &mut stored[1..]).map_err(Fault::from)?;
+        let made =
+            compress_into(CompressionType::ZLE, None, &bytes, &mut stored[1..]).map_err(Fault::from)?;
         match made {
             Some(made) if made != bytes.len() => {
                 stored[0] = CompressionType::ZLE.0 | LITTLE_ENDIAN;

@@ -1,7 +1,7 @@
 //! The histograms of deduplication tables.
 
-use zstream_format::structure;
 use zstream_format::order::ByteOrder;
+use zstream_format::structure;
 
 use super::{Entry, Key};
 use crate::blkptr::Dva;

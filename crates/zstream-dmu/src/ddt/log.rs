@@ -16,7 +16,7 @@ use zstream_format::structure;
 use super::table::Class;
 use super::{Entry, Key};
 use crate::error::{Error, Result};
-use crate::ids::{Bookmark, BlockId, ObjectId};
+use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::object_set::ObjectSet;
 
 /// The version of logs.

@@ -61,7 +61,9 @@ impl References {
         checksum: ChecksumType,
         key: Key,
     ) -> Result<Option<&mut Touched>> {
-        let Some(table) = self.tables.iter().find(|table| table.checksum == checksum) else { return Ok(None) };
+        let Some(table) = self.tables.iter().find(|table| table.checksum == checksum) else {
+            return Ok(None);
+        };
         match self.touched.entry((checksum, key)) {
             Place::Occupied(place) => Ok(Some(place.into_mut())),
             Place::Vacant(place) => {

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use zstream_format::algorithm::ChecksumType;
 
 use super::log::{Log, Logged};
-use super::{
-    CHECKSUMS, Entry, FLAG_FLAT, FLAG_LOG, Histogram, Key, STATISTICS, Statistics, VERSION_FAST,
-};
+use super::{CHECKSUMS, Entry, FLAG_FLAT, FLAG_LOG, Histogram, Key, STATISTICS, Statistics, VERSION_FAST};
 use crate::blkptr::Dva;
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
@@ -222,9 +220,9 @@ impl Table {
                 }
             }
         }
-        self.logged.iter().try_for_each(|(key, logged)| {
-            visit(Class::of(logged.entry.references()), *key, &logged.entry)
-        })
+        self.logged
+            .iter()
+            .try_for_each(|(key, logged)| visit(Class::of(logged.entry.references()), *key, &logged.entry))
     }
 }
 

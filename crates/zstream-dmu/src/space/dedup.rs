@@ -82,9 +82,7 @@ pub fn dedup_totals(mos: &dyn ObjectSet, tops: &[Vdev]) -> Result<Totals> {
         return Ok(Totals::default());
     }
     let ratios = super::allocator::ratios(mos, tops)?;
-    let dsize = |place: Dva| {
-        deflated(place.asize(), ratios.get(place.vdev() as usize).copied().unwrap_or(0))
-    };
+    let dsize = |place: Dva| deflated(place.asize(), ratios.get(place.vdev() as usize).copied().unwrap_or(0));
     Ok(Totals::of(&tables, &dsize))
 }
 
