@@ -9,6 +9,7 @@ pub mod bpobj;
 pub mod brt;
 mod cache;
 mod container;
+pub mod ddt;
 pub mod device;
 pub mod dnode;
 pub mod error;

@@ -6,10 +6,8 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::FEATURES;
 use zstream_dmu::mos::{Feature, Features};
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::pool::{
-    PoolChange, STORED, check_can_enable, directory_object, full_name, upgrade_features,
-};
-use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, full_name, upgrade_features};
+use zstream_dmu::space::{LogSpaceMaps, VdevSpace, dedup_totals};
 use zstream_dmu::zap::Zap;
 use zstream_dsl::prop::{Source, Value, nice_number};
 use zstream_dsl::write::WritablePool;
@@ -114,17 +112,7 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
         "readonly" => Value::Text("off".to_owned()),
         "freeing" => used("$FREE")?,
         "leaked" => used("$LEAK")?,
-        "dedupratio" => {
-            let statistics = directory_object(&**pool.mos(), "DDT-statistics")?;
-            let is_empty = match statistics {
-                Some(object) => Zap::open(&**pool.mos(), object)?.entries().next().is_none(),
-                None => true,
-            };
-            if !is_empty {
-                return Ok(None);
-            }
-            Value::Ratio(100)
-        }
+        "dedupratio" => Value::Ratio(dedup_totals(&**pool.mos(), pool.vdevs().tops())?.ratio_percent()),
         "bcloneused" | "bclonesaved" | "bcloneratio" => {
             let totals = match is_active("block_cloning") {
                 true => Totals::of(&**pool.mos(), pool.vdevs().tops().len() as u32)?,

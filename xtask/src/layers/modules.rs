@@ -22,7 +22,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-dmu",
         "ids blkptr error failpoint lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
-         partition host intent_log mos random range_set vdev zio tree zap brt receive_store objset traverse space tx pool testing",
+         partition host intent_log mos random range_set vdev zio tree zap brt ddt receive_store objset traverse space tx pool testing",
     ),
     (
         "zstream-dsl",

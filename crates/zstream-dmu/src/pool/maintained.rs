@@ -71,6 +71,7 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
     row("dynamic_gang_header", false, "gang blocks have large headers while it is active, and activate it"),
     row("physical_rewrite", false, "rewritten blocks keep their births; none are rewritten"),
     row("resilver_defer", false, "OpenZFS restarts a resilver of a pool that was written meanwhile"),
+    row("fast_dedup", false, "deduplication tables count references; their logs are moved to them"),
     row("block_cloning", false, "references to blocks are counted in the tables of the vdevs"),
     row("block_cloning_endian", false, "new tables have big-endian entries"),
     row("multi_vdev_crash_dump", false, "dump devices are not touched"),

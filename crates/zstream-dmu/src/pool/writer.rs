@@ -145,8 +145,8 @@ impl PoolWriter {
     /// - more members of a vdev are missing or offline than its redundancy allows, or one is truncated,
     /// - a vdev was or is being removed or expanded,
     /// - the pool was not exported and has an intent log that was not replayed,
-    /// - the pool has a version without feature flags, big-endian integers, deduplication tables, or an active feature
-    ///   that is not maintained by writes.
+    /// - the pool has a version without feature flags, big-endian integers, or an active feature that is not maintained
+    ///   by writes.
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
         let mut found = scan::scan(&*options.devices, paths)?;
         if let Some((_, error)) = found.refused.pop() {
@@ -468,13 +468,6 @@ fn check_writable(pool: &Pool) -> Result<()> {
         intent_logs::check_replayed(pool)?;
     }
     let directory = Zap::open(&**pool.mos(), DIRECTORY_OBJECT)?;
-    for entry in directory.entries() {
-        let entry = entry?;
-        let name = String::from_utf8_lossy(entry.key.name()?).into_owned();
-        if name.starts_with("DDT-") && name != "DDT-statistics" {
-            return refuse("with deduplication tables".to_owned());
-        }
-    }
     for (name, what) in [
         ("com.delphix:removing", "from which a vdev is being removed"),
         ("com.delphix:condensing_indirect", "in which the mapping of a removed vdev is being condensed"),

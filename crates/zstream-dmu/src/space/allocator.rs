@@ -18,13 +18,13 @@ use super::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
 use crate::brt::References;
+use crate::ddt;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::lock::{self, lock};
 use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
-use crate::vdev::arithmetic::deflated;
 use crate::vdev::config::ASHIFT_RANGE;
 use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
@@ -65,11 +65,13 @@ pub struct Allocator {
     form: MapForm,
     unit_shift: u8,
     /// The deflated bytes per sector of each vdev.
-    deflate: Vec<u64>,
+    pub(super) deflate: Vec<u64>,
     txg: AtomicU64,
     state: Mutex<State>,
     /// The number of allocations before the limit; unlimited at the maximum.
     allocations_left: AtomicU64,
+    /// The deduplication tables; `None` while they are written.
+    pub(super) dedup: Mutex<Option<ddt::References>>,
     /// Whether any block may have several references.
     pub(super) has_references: AtomicBool,
 }
@@ -120,8 +122,7 @@ impl Allocator {
         is_deflated: bool,
     ) -> Result<Self> {
         let vdevs = reader.vdevs();
-        let deflate: Vec<u64> =
-            vdevs.tops().iter().map(|top| capacity::ratio(top.config(), is_deflated)).collect();
+        let deflate = ratios_of(vdevs.tops(), is_deflated);
         let mut counted = Vec::new();
         let mut tops: Vec<Option<Top>> = vdevs.tops().iter().map(|_| None).collect();
         for space in spaces {
@@ -163,6 +164,7 @@ impl Allocator {
             txg: AtomicU64::new(txg.0),
             state: Mutex::new(state),
             allocations_left: AtomicU64::new(u64::MAX),
+            dedup: Mutex::new(Some(ddt::References::default())),
             has_references: AtomicBool::new(false),
         })
     }
@@ -186,8 +188,9 @@ impl Allocator {
         form: MapForm,
         txg: Txg,
     ) -> Result<Self> {
-        let is_deflated = Zap::open(&*mos, DIRECTORY_OBJECT)?.lookup("deflate")?.is_some();
+        let is_deflated = is_deflated(&*mos)?;
         let this = Self::empty(reader, spaces, form, txg, is_deflated)?;
+        this.open_dedup(&*mos)?;
         {
             let mut state = this.state();
             state.mos = Some(Arc::clone(&mos));
@@ -230,7 +233,7 @@ impl Allocator {
     /// Returns whether there were allocations or frees that are not in the maps yet, except those from log space maps.
     #[must_use]
     pub(crate) fn is_changed(&self) -> bool {
-        self.state().is_changed
+        self.state().is_changed || self.is_dedup_changed()
     }
 
     /// Returns whether the MOS has log space maps, whose content is loaded into the allocator.
@@ -299,6 +302,7 @@ impl Allocator {
     ///
     /// Fails only if deferred space was reallocated, which is a bug.
     pub fn committed(&self, mos: Arc<dyn ObjectSet>, next: Txg) -> Result<()> {
+        self.dedup_committed()?;
         let mut state = self.intact_state()?;
         state.mos = Some(mos);
         self.txg.store(next.0, Ordering::Relaxed);
@@ -312,6 +316,11 @@ impl Allocator {
     fn vdev(&self, number: u32) -> Result<&Vdev> {
         let vdev = self.reader.vdevs().tops().get(number as usize);
         vdev.ok_or_else(|| Error::no_vdev(number))
+    }
+
+    /// Frees the space of a block that was in a deduplication table and has no references.
+    pub(crate) fn free_unshared(&self, block: &BlockPointer) -> Result<()> {
+        self.free_places(block, 0)
     }
 
     /// Frees the space of a block without further references.
@@ -366,11 +375,7 @@ impl Space for Allocator {
         if block.kind() != BlockKind::Normal {
             return 0;
         }
-        let size = |place: Dva| {
-            let ratio = self.deflate.get(place.vdev() as usize).copied().unwrap_or(0);
-            deflated(place.asize(), ratio)
-        };
-        block.dvas().map(size).fold(0, u64::saturating_add)
+        block.dvas().map(|place| self.dva_dsize(place)).fold(0, u64::saturating_add)
     }
 
     fn gang_header_bytes(&self, place: Dva) -> usize {
@@ -450,6 +455,8 @@ impl State {
         let class = match class {
             AllocationClass::Small if self.has_room_for_small() => AllocationClass::Special,
             AllocationClass::Small => AllocationClass::Normal,
+            // Deduplication tables are metadata if there are no vdevs for them (`spa_preferred_class`).
+            AllocationClass::Dedup if self.of_class(class).next().is_none() => AllocationClass::Special,
             other => other,
         };
         let classes = [class, AllocationClass::Normal];
@@ -555,6 +562,19 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn is_deflated(mos: &dyn ObjectSet) -> Result<bool> {
+    Ok(Zap::open(mos, DIRECTORY_OBJECT)?.lookup("deflate")?.is_some())
+}
+
+fn ratios_of(tops: &[Vdev], is_deflated: bool) -> Vec<u64> {
+    tops.iter().map(|top| capacity::ratio(top.config(), is_deflated)).collect()
+}
+
+/// Returns the deflated bytes per sector of each vdev of a pool.
+pub(super) fn ratios(mos: &dyn ObjectSet, tops: &[Vdev]) -> Result<Vec<u64>> {
+    Ok(ratios_of(tops, is_deflated(mos)?))
 }
 
 /// The required distance of a copy from the others.

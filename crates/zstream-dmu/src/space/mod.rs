@@ -2,6 +2,7 @@
 
 mod allocator;
 mod capacity;
+mod dedup;
 mod free_space;
 mod metaslab;
 pub(crate) mod missed_txgs;
@@ -15,6 +16,7 @@ pub(crate) mod vdev_space;
 
 pub use self::allocator::{Allocator, MapForm};
 pub use self::capacity::Capacity;
+pub use self::dedup::dedup_totals;
 pub use self::vdev_space::{LogSpaceMaps, VdevSpace};
 
 /// The part of a pool that an allocation must leave free.

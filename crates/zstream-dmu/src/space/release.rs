@@ -45,8 +45,8 @@ impl Allocator {
                 return Ok(Release::Shared);
             }
         }
-        if block.is_dedup() {
-            return Err(Error::unsupported("freeing a deduplicated block"));
+        if block.is_dedup() && self.release_dedup(block)? {
+            return Ok(Release::Shared);
         }
         if !is_countable(block) || !self.has_references.load(Ordering::Relaxed) {
             return Ok(Release::Last);
@@ -69,8 +69,8 @@ impl Allocator {
         if !is_countable(block) || block.physical_birth() >= self.txg() {
             return Err(Error::internal(format!("block {block} cannot have several references")));
         }
-        if block.is_dedup() {
-            return Err(Error::unsupported("cloning a deduplicated block"));
+        if block.is_dedup() && self.share_dedup(block)? {
+            return Ok(());
         }
         let (first, bytes) = (block.dva(0), self.dsize(block));
         let state = &mut *self.intact_state()?;

@@ -376,6 +376,7 @@ impl BlockWriter {
 /// Returns the class of vdevs for a block of this stored size (`spa_preferred_class`).
 fn class_of(props: &WriteProps, psize: u64) -> AllocationClass {
     match () {
+        () if props.object_type == ObjectType::DDT_ZAP => AllocationClass::Dedup,
         () if props.level > 0 || props.object_type.is_metadata() => AllocationClass::Special,
         () if psize <= props.small_bytes => AllocationClass::Small,
         () => AllocationClass::Normal,

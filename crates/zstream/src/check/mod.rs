@@ -50,7 +50,7 @@ pub struct PoolCheck {
     pub checkpoint: Option<(Txg, u64)>,
     /// Datasets that the available key of their encryption root does not open, with that root.
     pub locked: Vec<(String, String)>,
-    /// The references to cloned blocks, if the pool has any. `None` as well if they could not be counted.
+    /// The references to cloned and deduplicated blocks, if the pool has any. `None` as well if they could not be counted.
     pub references: Option<ReferenceCheck>,
     /// Errata of the pool, with the names of the datasets that have them.
     pub errata: BTreeMap<Erratum, Vec<String>>,
@@ -240,9 +240,9 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
     match counting.and_then(|counting| counting.map(|counting| counting.finish(&now.lines, keys)).transpose())
     {
         // A reference may be in a part that was not read.
-        Ok(Some(_)) if !unchecked.is_empty() => unchecked.push("references to cloned blocks".to_owned()),
+        Ok(Some(_)) if !unchecked.is_empty() => unchecked.push("references to shared blocks".to_owned()),
         Ok(found) => references = found,
-        Err(error) => unchecked.push(format!("references to cloned blocks: {error}")),
+        Err(error) => unchecked.push(format!("references to shared blocks: {error}")),
     }
     match kept
         .map_err(Error::from)

@@ -1,15 +1,21 @@
-//! The references to cloned blocks, compared with their counts in the block reference tables.
+//! The references to cloned and deduplicated blocks, compared with their counts in the block reference tables and the
+//! deduplication tables.
 //!
 //! A block with an entry of `n` must have `n + 1` block pointers in datasets, intent logs and lists of blocks that are
 //! not freed yet. Of the pointers to a block without an entry, only one can be to a block of its own. Any further one
 //! is a clone, which can be seen: it was born after the block was written. So blocks without an entry are counted only
 //! if a clone refers to them, in a second pass that reads no data.
+//!
+//! A block with the dedup bit must have as many block pointers as its entry in the deduplication table counts. Without
+//! an entry it has one, unless it is cloned.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer, Dva};
 use zstream_dmu::brt::{Table, Totals};
+use zstream_dmu::ddt;
+use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::check::Item;
 use zstream_dmu::zio::BlockCheck;
 use zstream_dsl::scrub::{self, Lines, Part};
@@ -85,17 +91,20 @@ pub(super) struct Counting<'a> {
     listed: HashMap<Address, Seen>,
     /// The blocks without an entry to which clones refer.
     unlisted: HashMap<Address, Seen>,
+    /// The blocks in deduplication tables.
+    dedup: HashMap<Address, Seen>,
 }
 
 impl<'a> Counting<'a> {
     /// Reads the tables of a pool; `None` if it has none.
     pub(super) fn begin(open: &'a OpenPool) -> Result<Option<Self>> {
-        if !open.pool.features().is_active("block_cloning") {
+        let mos = &**open.pool.mos();
+        let dedup = deduplicated(mos)?;
+        if !open.pool.features().is_active("block_cloning") && dedup.is_empty() {
             return Ok(None);
         }
-        let mos = &**open.pool.mos();
         let mut counting =
-            Self { open, tables: Vec::new(), listed: HashMap::new(), unlisted: HashMap::new() };
+            Self { open, tables: Vec::new(), listed: HashMap::new(), unlisted: HashMap::new(), dedup };
         for vdev in 0..open.pool.vdevs().tops().len() as u32 {
             let Some(table) = Table::open(mos, vdev)? else { continue };
             table.entries(mos, &mut |offset, count| {
@@ -110,7 +119,11 @@ impl<'a> Counting<'a> {
     /// Counts a reference.
     pub(super) fn count(&mut self, part: Part, item: &Item) {
         let Some(address) = address(&item.pointer) else { return };
-        let seen = match self.listed.get_mut(&address) {
+        let in_table = match item.pointer.is_dedup() {
+            true => self.dedup.get_mut(&address),
+            false => None,
+        };
+        let seen = match in_table.or_else(|| self.listed.get_mut(&address)) {
             Some(seen) => seen,
             None if is_clone(&item.pointer) => {
                 let none = Seen { recorded: 1, found: 0, first: None };
@@ -133,7 +146,7 @@ impl<'a> Counting<'a> {
             check.totals.saved_bytes = check.totals.saved_bytes.saturating_add(totals.saved_bytes);
             self.check_sums(table, &mut check.sums)?;
         }
-        let all = self.listed.iter().chain(&self.unlisted);
+        let all = self.listed.iter().chain(&self.unlisted).chain(&self.dedup);
         let mut wrong: Vec<(Address, Seen)> =
             all.filter(|(_, seen)| seen.recorded != seen.found).map(|(at, seen)| (*at, *seen)).collect();
         wrong.sort_by_key(|(address, seen)| (seen.recorded > seen.found, *address));
@@ -253,9 +266,23 @@ impl<'a> Counting<'a> {
 fn address(pointer: &BlockPointer) -> Option<Address> {
     let is_content = pointer.kind() == BlockKind::Normal
         && pointer.level() == 0
-        && !pointer.object_type().is_metadata()
-        && !pointer.is_dedup();
+        && (!pointer.object_type().is_metadata() || pointer.is_dedup());
     is_content.then(|| (pointer.dva(0).vdev(), pointer.dva(0).offset()))
+}
+
+/// The blocks in deduplication tables with the references that their entries count.
+fn deduplicated(mos: &dyn ObjectSet) -> Result<HashMap<Address, Seen>> {
+    let mut blocks = HashMap::new();
+    for table in ddt::Table::open_all(mos)? {
+        table.entries(mos, &mut |_, _, entry| {
+            for variant in entry.variants() {
+                let (place, recorded) = (variant.dvas[0], variant.references);
+                blocks.insert((place.vdev(), place.offset()), Seen { recorded, found: 0, first: None });
+            }
+            Ok(())
+        })?;
+    }
+    Ok(blocks)
 }
 
 /// True if the pointer was made by cloning, so that other pointers may refer to the same block.

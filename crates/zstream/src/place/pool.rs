@@ -170,10 +170,11 @@ impl PoolPlace {
         self.check()?;
         let found = match &self.members {
             Members::Paths(paths) => scan::scan(&*self.opener, paths)?,
-            Members::Devices(devices) => ScanResult {
-                candidates: devices.iter().cloned().map(examine).collect::<Result<_, _>>()?,
-                ..ScanResult::default()
-            },
+            Members::Devices(devices) => {
+                let mut found = ScanResult::default();
+                found.candidates = devices.iter().cloned().map(examine).collect::<Result<_, _>>()?;
+                found
+            }
         };
         let mut pools = scan::pools(&found.candidates);
         if let Some(wanted) = &self.pool {
