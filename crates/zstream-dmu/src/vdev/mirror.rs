@@ -43,8 +43,11 @@ pub(super) fn read_unverified(
     birth: u64,
     source: usize,
 ) -> Result<()> {
-    let sources: Vec<(&Vdev, usize)> =
-        children.iter().flat_map(|child| (0..child.sources()).map(move |n| (child, n))).collect();
+    let current = |child: &Vdev| if child.counts() { child.current_sources() } else { 0 };
+    // The sources that are expected to be current are first.
+    let first = children.iter().flat_map(|child| (0..current(child)).map(move |n| (child, n)));
+    let rest = children.iter().flat_map(|child| (current(child)..child.sources()).map(move |n| (child, n)));
+    let sources: Vec<(&Vdev, usize)> = first.chain(rest).collect();
     let first = source % sources.len().max(1);
     let mut errors = Vec::new();
     for (child, n) in sources[first..].iter().chain(&sources[..first]) {

@@ -325,6 +325,22 @@ impl Vdev {
         }
     }
 
+    /// Returns the number of [sources](Self::sources) whose content is expected to be current. They are the first ones.
+    fn current_sources(&self) -> usize {
+        match &self.kind {
+            Kind::Mirror(children) if self.counts() => {
+                children.iter().filter(|child| child.counts()).map(Vdev::current_sources).sum()
+            }
+            Kind::Mirror(_)
+            | Kind::Leaf(_)
+            | Kind::Raidz(..)
+            | Kind::Draid(_)
+            | Kind::DraidSpare(_)
+            | Kind::Indirect(_)
+            | Kind::Nothing => self.sources(),
+        }
+    }
+
     /// Reads from source number `source` without verification, or from the other sources if that fails.
     fn read_unverified(&self, offset: u64, out: &mut [u8], birth: u64, source: usize) -> Result<()> {
         match &self.kind {

@@ -83,6 +83,13 @@ impl Place<'_> {
         source % self.children[child].sources().max(1)
     }
 
+    /// Returns `true` if combination number `source` has no member whose content may be out of date.
+    fn is_current(&self, source: usize) -> bool {
+        let is_current =
+            |(n, vdev): (usize, &Vdev)| self.source_of(n, source) < vdev.current_sources().max(1);
+        self.children.iter().enumerate().all(is_current)
+    }
+
     fn read_at(&self, child: usize, offset: u64, out: &mut [u8], source: usize) -> Result<()> {
         self.children[child].read_unverified(offset, out, self.birth, self.source_of(child, source))
     }
@@ -193,7 +200,7 @@ impl Place<'_> {
         let mut wrong = stripe.wrong(data);
         let missing = stripe.missing();
         if reading.effort == Effort::EveryCopy {
-            for source in 1..self.sources() {
+            for source in (1..self.sources()).filter(|source| self.is_current(*source)) {
                 let again = self.read_all(stripe.map, source, &mut Vec::new());
                 wrong.extend(again.wrong(data));
             }
