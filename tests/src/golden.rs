@@ -32,7 +32,9 @@ static PACKAGES: Archive = Archive::new("packages");
 static FAULTS: Archive = Archive::new("faults");
 static KEPT: Archive = Archive::new("kept");
 static GANGS: Archive = Archive::new("gangs");
+static GANGS_2_4: Archive = Archive::new("gangs-2.4");
 static REWRITTEN: Archive = Archive::new("rewritten");
+static CLONED: Archive = Archive::new("cloned");
 static OLD: Archive = Archive::new("old");
 static LOOKED: Archive = Archive::new("looked");
 static ACCOUNTS: Archive = Archive::new("accounts");
@@ -168,6 +170,16 @@ pub fn kept_file(name: &str) -> PathBuf {
 /// A file of `make-gangs.sh`: `gangcrypt.img`, `gangcrypt.sums`, ...
 pub fn gangs_file(name: &str) -> PathBuf {
     GANGS.path(name)
+}
+
+/// A file of `make-gangs-2.4.sh`: `gangdyn.img`, `gangdyn.sums`, ...
+pub fn gangs_2_4_file(name: &str) -> PathBuf {
+    GANGS_2_4.path(name)
+}
+
+/// A file of `make-cloned.sh`: `cloned24-1.img`, `cloned24.sums`, ...
+pub fn cloned_file(name: &str) -> PathBuf {
+    CLONED.path(name)
 }
 
 /// A file of `make-rewritten.sh`: `rewritten.img`, `rewritten.sums`, ...

@@ -81,7 +81,9 @@ const ROUND_TRIPS: [(&str, &[&str]); 6] = [
     ("put.sh", &["1", "2", "3"]),
     ("names.sh", &["sensitive", "insensitive", "mixed"]),
     ("rounds.sh", &["plain", "secret"]),
+    ("cloned.sh", &["plain", "mirror", "secret"]),
     ("change-key.sh", &["all"]),
+    ("degraded.sh", &["mirror", "raidz2", "offline", "spare", "replaced", "scrub"]),
 ];
 
 /// Pools that zstream makes and fills, imported, changed and exported by the kernel module, and changed here again.

@@ -10,6 +10,7 @@ mod bench_send;
 mod bench_verify;
 mod check;
 mod demo;
+mod fields;
 mod fuzz;
 mod fuzz_coverage;
 mod interop;
@@ -36,6 +37,7 @@ const TASKS: &[Task] = &[
     ("clippy", check::clippy, "clippy has nothing to say"),
     ("docs", check::docs, "the documentation builds without a warning"),
     ("layers", layers::task, "no crate depends on one above it, and no module"),
+    ("fields", fields::task, "every public struct with public fields has a class that says why"),
     ("licences", licences::task, "every dependency has a licence that deny.toml allows"),
     (
         "features",
@@ -64,6 +66,7 @@ const TASKS: &[Task] = &[
 const CI_TASKS: &[(&str, &[&str])] = &[
     ("fmt", &[]),
     ("layers", &[]),
+    ("fields", &[]),
     ("clippy", &[]),
     ("licences", &[]),
     ("features", &[]),

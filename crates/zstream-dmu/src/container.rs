@@ -8,6 +8,7 @@ use crate::device::Device;
 
 /// A recognized format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Container {
     /// The description, with its article.
     pub what: &'static str,

@@ -9,6 +9,7 @@ use crate::{gpt, mbr};
 
 /// A part of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Part {
     /// The name: `partition 3`, or `partition 1, slice a`.
     pub name: String,
@@ -20,6 +21,7 @@ pub struct Part {
 
 /// The parts of a disk.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Parts {
     /// The parts, those inside another part before it. Parts whose start is ambiguous occur several times.
     pub list: Vec<Part>,

@@ -27,6 +27,7 @@ structure! {
 
 /// The blocks of a deadlist that are younger than one snapshot and not younger than the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Entry {
     /// The txg after which the blocks were born.
     pub min_txg: Txg,
@@ -36,6 +37,7 @@ pub struct Entry {
 
 /// A dataset's deadlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Deadlist {
     /// The object.
     pub object: ObjectId,

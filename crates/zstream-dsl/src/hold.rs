@@ -6,6 +6,7 @@ use crate::reader::Mos;
 
 /// A hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Hold {
     /// Its tag.
     pub tag: String,

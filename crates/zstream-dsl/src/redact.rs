@@ -45,6 +45,7 @@ const SNAPSHOTS_MAX: u64 = (128 << 10) / 8;
 
 /// Consecutive blocks of one object that are omitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct RedactedBlocks {
     /// The object.
     pub object: ObjectId,

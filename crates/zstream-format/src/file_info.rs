@@ -9,6 +9,7 @@ use crate::phys::{SaFixed, SaHeader, ZnodePhys};
 
 /// The owners of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Owners {
     /// The user.
     pub user: u64,

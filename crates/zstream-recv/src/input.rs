@@ -28,6 +28,7 @@ pub(crate) struct Taken {
 
 /// The start of a package or of one snapshot. The following record vouches for its header and list.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Opening {
     /// The header of BEGIN.
     pub header: Header,

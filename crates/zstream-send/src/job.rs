@@ -53,6 +53,7 @@ impl From {
 
 /// One snapshot to send.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Step {
     /// The name, as shown to the user.
     pub name: String,
@@ -204,6 +205,7 @@ impl Step {
 
 /// A resolved request.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Sending {
     /// The header of the package; `None` for a single stream.
     pub header: Option<PackageHeader>,

@@ -61,6 +61,7 @@ pub struct Source {
 
 /// The active features that determine the feature flags of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ActiveFeatures {
     /// `large_blocks` of the dataset.
     pub large_blocks: bool,
@@ -130,6 +131,7 @@ impl Source {
 
 /// The source of an increment, which the receiver already has (`dspp->ancestor_zb`).
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Base {
     /// The guid.
     pub guid: Guid,
@@ -265,6 +267,7 @@ impl Default for Options {
 }
 
 /// The plan of one substream: its source, its base and its form.
+#[non_exhaustive]
 pub struct StreamPlan {
     /// The dataset to send.
     pub source: Source,

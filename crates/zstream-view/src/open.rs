@@ -183,6 +183,7 @@ pub struct Streams {
 
 /// A file whose last block was filled up with zeros after the last END.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Padded {
     /// The name of the file.
     pub file: String,

@@ -30,6 +30,7 @@ pub enum CaseSensitivity {
 
 /// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DirectoryEntry {
     /// The name as it was created. It contains no `/` and no NUL, and is not empty, `.` or `..`.
     pub name: Vec<u8>,

@@ -82,6 +82,7 @@ impl FileType {
 
 /// An ACL as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Acl {
     /// The version: 0 with entries of 12 bytes (ZPL version below 3), 1 with entries of 8, 16 or 48 bytes.
     pub version: u16,

@@ -34,6 +34,7 @@ impl PathQuery {
 
 /// The result of a search for paths.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Paths {
     /// The paths from the root, without a leading slash; that of the root is empty.
     pub of: BTreeMap<ObjectId, Vec<Vec<u8>>>,

@@ -15,6 +15,7 @@ pub(crate) const VALUE_BYTES_MAX: u64 = 64 << 20;
 
 /// An extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Xattr {
     /// The name.
     pub name: Vec<u8>,

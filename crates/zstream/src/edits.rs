@@ -6,7 +6,7 @@ use std::str::FromStr;
 use zstream_format::algorithm::CompressionType;
 use zstream_format::compress::{Compression, ZstdLevel};
 use zstream_format::edit::recompress::Recompress;
-use zstream_format::edit::select::{Form, Selected, Wanted};
+use zstream_format::edit::select::{Selected, SelectedForm, Selector};
 use zstream_format::ids::ObjectId;
 use zstream_format::summary::{Summary, split_name};
 
@@ -54,6 +54,7 @@ pub enum EditRequestError {
 
 /// A block by name, `OBJECT,OFFSET[,TYPE]`, with the compression that it has. Numbers are in C notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlockName {
     /// The object.
     pub object: ObjectId,
@@ -136,26 +137,30 @@ pub fn selection_form<S: AsRef<str>>(
     summary: &Summary,
     names: &[S],
     package: bool,
-) -> Result<Form, EditRequestError> {
+) -> Result<SelectedForm, EditRequestError> {
     let snapshots: Vec<&[u8]> = summary.snapshots.iter().map(|snapshot| snapshot.name.as_bytes()).collect();
     form_of(&snapshots, names, package)
 }
 
-fn form_of<S: AsRef<str>>(snapshots: &[&[u8]], names: &[S], package: bool) -> Result<Form, EditRequestError> {
-    let wanted: Vec<_> = names.iter().map(|name| Wanted::new(name.as_ref().as_bytes())).collect();
+fn form_of<S: AsRef<str>>(
+    snapshots: &[&[u8]],
+    names: &[S],
+    package: bool,
+) -> Result<SelectedForm, EditRequestError> {
+    let wanted: Vec<_> = names.iter().map(|name| Selector::new(name.as_ref().as_bytes())).collect();
     for (wanted, name) in wanted.iter().zip(names) {
         if !snapshots.iter().any(|snapshot| wanted.matches(snapshot)) {
             return Err(EditRequestError::NoSuchName(name.as_ref().to_owned()));
         }
     }
     if !package {
-        return Ok(Form::Plain);
+        return Ok(SelectedForm::Plain);
     }
     let mut chosen = snapshots.iter().filter(|name| wanted.iter().any(|wanted| wanted.matches(name)));
     let datasets: BTreeSet<_> = chosen.clone().map(|name| split_name(name).0).collect();
     match chosen.next_back() {
         _ if datasets.len() > 1 => Err(EditRequestError::SeveralDatasets),
-        last => Ok(Form::Package(last.map_or_else(Vec::new, |name| name.to_vec()))),
+        last => Ok(SelectedForm::Package(last.map_or_else(Vec::new, |name| name.to_vec()))),
     }
 }
 
@@ -215,9 +220,9 @@ mod tests {
     fn a_package_holds_snapshots_of_one_dataset() {
         let snapshots: [&[u8]; 3] = [b"p@a", b"p@b", b"p/x@b"];
         let form = |names: &[&str], package| form_of(&snapshots, names, package);
-        assert!(matches!(form(&["p", "p/x@b"], false), Ok(Form::Plain)));
-        assert!(matches!(form(&["p"], true), Ok(Form::Package(last)) if last == b"p@b"));
-        assert!(matches!(form(&["p@a"], true), Ok(Form::Package(last)) if last == b"p@a"));
+        assert!(matches!(form(&["p", "p/x@b"], false), Ok(SelectedForm::Plain)));
+        assert!(matches!(form(&["p"], true), Ok(SelectedForm::Package(last)) if last == b"p@b"));
+        assert!(matches!(form(&["p@a"], true), Ok(SelectedForm::Package(last)) if last == b"p@a"));
         assert!(matches!(form(&["p", "p/x"], true), Err(EditRequestError::SeveralDatasets)));
         assert!(
             matches!(form(&["p", "p@c"], false), Err(EditRequestError::NoSuchName(name)) if name == "p@c")

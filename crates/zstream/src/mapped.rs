@@ -1,6 +1,6 @@
 //! A regular file whose bytes are viewed where the page cache holds them, not copied out of it.
 //!
-//! The file is mapped anew for each [`WINDOW_BYTES`] that are viewed, so that neither the memory that counts as this
+//! The file is mapped anew for each 16 MiB that are viewed, so that neither the memory that counts as this
 //! program's nor the page tables grow with the file.
 //!
 //! Where a mapped file cannot be read any more, because its disk fails or another program cut it short, the system sends

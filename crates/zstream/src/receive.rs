@@ -11,7 +11,7 @@ use zstream_dsl::prop::{Parsed, Property, parse_assignment};
 use zstream_dsl::write::WritablePool;
 use zstream_format::errno::Errno;
 use zstream_recv::error::{Cancelled, Fault, Result as StreamResult};
-use zstream_recv::{Encryption, Host, Input, Naming, Note, Receiving, Request as Wanted};
+use zstream_recv::{Encryption, Host, Input, Naming, Note, Receiving, Request as RecvRequest};
 
 use crate::control::{Cancel, Control, Event};
 use crate::create::{EncryptionProperties, create_parents};
@@ -103,14 +103,14 @@ impl ReceiveRequest {
         Ok(())
     }
 
-    fn wanted(mut self) -> (Wanted, EncryptionProperties) {
+    fn wanted(mut self) -> (RecvRequest, EncryptionProperties) {
         if let Some(location) = self.encryption.location_only() {
             // Raw streams bring the rest, and increments find it.
             let (name, value) = ("keylocation".to_owned(), Value::string(location));
             self.set.push(Parsed { value, property: Property::find(&name), name });
             self.encryption = EncryptionProperties::default();
         }
-        let wanted = Wanted {
+        let wanted = RecvRequest {
             to: self.to,
             naming: self.naming,
             force: self.force,
@@ -143,7 +143,7 @@ impl ReceiveRequest {
 pub struct Receiver<'k> {
     place: PoolPlace,
     pool: WritablePool,
-    request: Wanted,
+    request: RecvRequest,
     exact: bool,
     keys: &'k dyn Keys,
 }
@@ -259,7 +259,7 @@ impl<'k> Receiver<'k> {
 
 /// The end of a receive.
 struct Left<'a> {
-    request: &'a Wanted,
+    request: &'a RecvRequest,
     /// The snapshot that was started and not completed.
     current: Option<&'a str>,
 }

@@ -32,6 +32,7 @@ use crate::send::Sender;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Replication {
     /// The request of the sender.
     pub send: SendRequest,

@@ -30,6 +30,7 @@ use crate::place::{Keys, OpenPool};
 /// # }
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Sender<'a> {
     open: &'a OpenPool,
     job: Sending,

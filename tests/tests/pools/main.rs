@@ -2,11 +2,13 @@
 
 mod check;
 mod check_sweep;
+mod cloned;
 mod commit;
 mod created_pools;
 mod crypt;
 mod cut;
 mod declustered;
+mod degraded;
 mod found;
 mod full;
 mod ganged;
@@ -17,10 +19,12 @@ mod hostile_labels;
 mod hostile_mos;
 mod intent_logs;
 mod interop_objects;
+mod loops;
 mod lost_vdevs;
 mod old_pools;
 mod pool_create;
 mod pool_properties;
 mod rewritten;
 mod shaped_pools;
+mod special;
 mod whole_disks;

@@ -1,6 +1,6 @@
 //! `select` over the golden packages.
 
-use zstream_format::edit::select::{Form, Selection, Wanted, select};
+use zstream_format::edit::select::{SelectedForm, Selection, Selector, select};
 use zstream_format::stream::StreamReader;
 use zstream_format::summary::{Summary, summarize};
 use zstream_format::verify::{Options, verify_one_core};
@@ -8,8 +8,8 @@ use zstream_tests::golden;
 
 const PACKAGES: [&str; 5] = ["tree-R", "tree-R-incr", "tree-R-h", "fs-package-I", "fs-full-p"];
 
-fn taken(stream: &[u8], names: &[&str], form: &Form) -> (Vec<u8>, Selection) {
-    let wanted: Vec<_> = names.iter().map(|name| Wanted::new(name.as_bytes())).collect();
+fn taken(stream: &[u8], names: &[&str], form: &SelectedForm) -> (Vec<u8>, Selection) {
+    let wanted: Vec<_> = names.iter().map(|name| Selector::new(name.as_bytes())).collect();
     let mut out = Vec::new();
     let selection = select(stream, &wanted, form, &mut out).expect("a golden stream");
     (out, selection)
@@ -35,7 +35,7 @@ fn single_snapshots_are_plain_streams() {
     for package in PACKAGES {
         let stream = golden::stream(package);
         for (name, bytes) in parts(&stream) {
-            let (out, selection) = taken(&stream, &[&name], &Form::Plain);
+            let (out, selection) = taken(&stream, &[&name], &SelectedForm::Plain);
             assert!(out == bytes, "{package}: {name}");
             assert_eq!(selection.written.len(), 1);
             assert!(selection.missing.is_empty());
@@ -48,9 +48,9 @@ fn single_snapshots_are_plain_streams() {
 /// The snapshot that a package holds is the stream that a plain send gives.
 #[test]
 fn what_comes_out_of_a_package_is_a_plain_send() {
-    let (out, _) = taken(&golden::stream("fs-full-p"), &["tank/fs@a"], &Form::Plain);
+    let (out, _) = taken(&golden::stream("fs-full-p"), &["tank/fs@a"], &SelectedForm::Plain);
     assert!(out == golden::stream("fs-full"));
-    let (out, _) = taken(&golden::stream("fs-package-I"), &["tank/fs@b"], &Form::Plain);
+    let (out, _) = taken(&golden::stream("fs-package-I"), &["tank/fs@b"], &SelectedForm::Plain);
     assert!(out == golden::stream("fs-incr"));
 }
 
@@ -64,7 +64,7 @@ fn datasets_are_their_snapshots() {
             .filter(|(name, _)| name.split('@').next() == Some(dataset))
             .flat_map(|(_, bytes)| bytes.to_vec())
             .collect();
-        let (out, selection) = taken(&stream, &[dataset], &Form::Plain);
+        let (out, selection) = taken(&stream, &[dataset], &SelectedForm::Plain);
         assert!(out == expected, "{dataset}");
         assert_eq!(selection.written.len(), 2);
         assert_eq!(selection.written[0].from_guid.0, 0);
@@ -77,11 +77,12 @@ fn datasets_are_their_snapshots() {
 #[test]
 fn packages_of_one_dataset() {
     let stream = golden::stream("fs-package-I");
-    let (out, _) = taken(&stream, &["tank/fs"], &Form::Package(b"tank/fs@c".to_vec()));
+    let (out, _) = taken(&stream, &["tank/fs"], &SelectedForm::Package(b"tank/fs@c".to_vec()));
     assert!(out == stream, "the package of `send -I`, taken whole");
 
     let stream = golden::stream("tree-R");
-    let (out, _) = taken(&stream, &["tank/tree/child"], &Form::Package(b"tank/tree/child@2".to_vec()));
+    let (out, _) =
+        taken(&stream, &["tank/tree/child"], &SelectedForm::Package(b"tank/tree/child@2".to_vec()));
     let verdict = verify_one_core(&out[..], Options::default());
     assert!(verdict.is_good(), "{:?}", verdict.error);
     assert_eq!((verdict.streams, verdict.snapshots), (1, 2));
@@ -92,7 +93,7 @@ fn packages_of_one_dataset() {
 fn names_that_are_not_there() {
     let stream = golden::stream("tree-R");
     for name in ["tank", "tank/tre", "tank/tree@", "tank/tree@3", "tank/tree@1@1", "tree", ""] {
-        let (out, selection) = taken(&stream, &["tank/tree@1", name], &Form::Plain);
+        let (out, selection) = taken(&stream, &["tank/tree@1", name], &SelectedForm::Plain);
         assert_eq!(selection.missing, [1], "{name:?}");
         assert_eq!(out.len() as u64, summary(&stream).snapshots[0].bytes, "{name:?}");
     }
@@ -105,7 +106,7 @@ fn the_whole_input_is_checked() {
     let at = stream.len() - 1000;
     stream[at] ^= 1;
     let mut out = Vec::new();
-    let wanted = [Wanted::new(b"tank/tree@1")];
-    let error = select(&stream[..], &wanted, &Form::Plain, &mut out).expect_err("it is damaged");
+    let wanted = [Selector::new(b"tank/tree@1")];
+    let error = select(&stream[..], &wanted, &SelectedForm::Plain, &mut out).expect_err("it is damaged");
     assert!(error.to_string().contains("checksum"), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use zstream_format::edit::resume::{Found, Next, Point, Reason, find};
+use zstream_format::edit::resume::{Next, Point, Reason, TruncatedStream, find};
 
 use crate::failure::Failure;
 use crate::input::Input;
@@ -50,7 +50,7 @@ impl Args {
     }
 }
 
-fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> String {
+fn instructions(file: &Path, found: &TruncatedStream, point: &Point, token: &str) -> String {
     let file = line(file.display());
     let mut text = format!(
         "token:  {token}\nlength: {}\n\n{} was cut short in object {}. To resume at offset {} of that object:\n",
@@ -74,7 +74,7 @@ fn instructions(file: &Path, found: &Found, point: &Point, token: &str) -> Strin
 }
 
 /// The reason that there is no token, and the part that is intact.
-fn refusal(file: &Path, found: &Found, reason: Reason) -> Failure {
+fn refusal(file: &Path, found: &TruncatedStream, reason: Reason) -> Failure {
     let mut lines = vec![format!("{}: {reason}", file.display())];
     lines.extend(found.error.as_ref().map(|error| format!("  the fault: {error}")));
     if let (Some(last), false) = (found.whole.last(), reason == Reason::Whole) {

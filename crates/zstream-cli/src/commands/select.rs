@@ -5,7 +5,7 @@ use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use zstream::edits::{EditRequestError, requirements, selection_form};
-use zstream_format::edit::select::{Form, Selected, Wanted, select};
+use zstream_format::edit::select::{Selected, SelectedForm, Selector, select};
 use zstream_format::stream::StreamReader;
 use zstream_format::summary::{Summary, summarize};
 
@@ -36,14 +36,14 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let input = Input::open(Some(&self.file))?;
-        let wanted: Vec<_> = self.names.iter().map(|name| Wanted::new(name.as_bytes())).collect();
+        let wanted: Vec<_> = self.names.iter().map(|name| Selector::new(name.as_bytes())).collect();
         // A file is looked through first, so that nothing is written if a name is wrong. A pipe cannot be.
         let form = match input.regular_file() {
             Some(file) => self.look_through(file)?,
             None if self.package => {
                 return Err(Failure::usage("--package requires a file: its header names the last snapshot"));
             }
-            None => Form::Plain,
+            None => SelectedForm::Plain,
         };
         let mut out = output::binary()?;
         let selection = select(input.into_read(), &wanted, &form, &mut out)?;
@@ -56,7 +56,7 @@ impl Args {
     }
 
     /// Checks the names against the content of the file.
-    fn look_through(&self, file: &File) -> Result<Form, Failure> {
+    fn look_through(&self, file: &File) -> Result<SelectedForm, Failure> {
         let unreadable = |error| Failure::new(format_args!("cannot read: {error}"));
         // The position belongs to the file: the next reader starts at it.
         let mut position = file;

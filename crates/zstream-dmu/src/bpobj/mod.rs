@@ -41,6 +41,7 @@ structure! {
 
 /// The header of a list. The sums include the lists below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BpObj {
     /// The object of the list.
     pub object: ObjectId,
@@ -63,6 +64,7 @@ pub struct BpObj {
 
 /// A block pointer in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BpObjEntry {
     /// The pointer. Its fill count has no meaning.
     pub pointer: BlockPointer,

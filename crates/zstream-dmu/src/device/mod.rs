@@ -32,6 +32,7 @@ pub use recorder::{Loss, RecordedEvent, Recorder};
 
 /// The preferences of a device for reads and writes. They only affect speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeviceHints {
     /// The size in bytes above which reads and writes do not get faster.
     pub preferred_bytes: u64,

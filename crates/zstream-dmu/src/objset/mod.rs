@@ -22,7 +22,7 @@ use crate::intent_log::ZilHeader;
 
 pub use self::open::Objset;
 pub use self::owner::{Counted, Owner};
-pub use self::writer::{ObjsetWriter, OwnersOf, RedundantMetadata, SetProperties};
+pub use self::writer::{CloneRange, CloneRefusal, ObjsetWriter, OwnersOf, RedundantMetadata, SetProperties};
 
 /// The end of the object numbers (`DN_MAX_OBJECT`).
 pub const OBJECTS_MAX: u64 = 1 << 48;
@@ -60,6 +60,7 @@ bitflags! {
 
 /// The objset block (`objset_phys_t`).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ObjsetPhys {
     /// The meta-dnode, whose data are all other dnodes.
     pub meta_dnode: Arc<Dnode>,

@@ -28,6 +28,7 @@ const BATCH_BLOCKS: usize = 4096;
 
 /// The totals of a check so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Totals {
     /// The number of blocks on vdevs.
     pub blocks: u64,
@@ -80,6 +81,7 @@ pub struct Target {
 
 /// A block to check.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Item {
     /// The pointer, which must refer to a block on vdevs.
     pub pointer: BlockPointer,
@@ -88,6 +90,14 @@ pub struct Item {
     /// Whether nothing is lost if the block cannot be read. This holds for the end of an intent log, which may never
     /// have been written, and for blocks that are about to be freed.
     pub is_expendable: bool,
+}
+
+impl Item {
+    /// Creates an item for a block at a position.
+    #[must_use]
+    pub fn new(pointer: BlockPointer, at: Bookmark, is_expendable: bool) -> Self {
+        Self { pointer, at, is_expendable }
+    }
 }
 
 /// Returns an iterator over the blocks of an object set.

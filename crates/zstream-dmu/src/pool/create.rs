@@ -23,6 +23,7 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
+use super::absent::Absent;
 use super::config_list::{create_packed, number, write_packed};
 use super::history::{self, Event};
 use super::layout::{member_asize, metaslab_shift};
@@ -51,6 +52,7 @@ use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::vdev::{MEMBER_BYTES_MIN, Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
 use crate::zio::AllocationClass;
+use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
@@ -103,7 +105,7 @@ pub struct NewPool {
 }
 
 /// The vdev tree of a new pool, and the objects that it requires.
-struct Plan {
+struct PoolLayout {
     /// The config as it will be in the MOS, except for its state.
     config: NvList,
     members: HashMap<Guid, Member>,
@@ -123,10 +125,10 @@ impl Numbers {
     }
 }
 
-fn plan(new: &NewPool) -> Result<Plan> {
+fn plan(new: &NewPool) -> Result<PoolLayout> {
     let guid = new.random.guid()?;
     let mut numbers = Numbers(FIRST_OBJECT);
-    let mut plan = Plan {
+    let mut plan = PoolLayout {
         config: NvList::new(),
         members: HashMap::new(),
         spaces: Vec::new(),
@@ -208,7 +210,7 @@ fn plan_top(
     id: u64,
     top: &TopSpec<NewMember>,
     numbers: &mut Numbers,
-    plan: &mut Plan,
+    plan: &mut PoolLayout,
 ) -> Result<NvList> {
     let space = space_of(new, id, top, numbers.next())?;
     let zap = numbers.next();
@@ -292,10 +294,12 @@ impl PoolWriter {
             histogram: new.features.contains("spacemap_histogram"),
         };
         let space = Arc::new(Allocator::create(Arc::clone(&reader), &plan.spaces, form, TXG_INITIAL)?);
+        let large_headers = Arc::new(LargeHeaders::of(new.features.contains(large_headers::FEATURE), false));
         let settings = WriterSettings {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            large_headers: Arc::clone(&large_headers),
             #[cfg(any(test, feature = "testing"))]
             whole_max: None,
             #[cfg(any(test, feature = "testing"))]
@@ -323,6 +327,8 @@ impl PoolWriter {
             config_object,
             is_config_old: true,
             is_rehearsal: false,
+            large_headers,
+            absent: Absent::default(),
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,
@@ -358,7 +364,7 @@ fn no_uberblock(tree: &VdevConfig) -> Uberblock {
 fn fill_mos(
     mos: &mut ObjsetWriter,
     new: &NewPool,
-    plan: &Plan,
+    plan: &PoolLayout,
     salt: &[u8],
     dspace: u64,
 ) -> Result<ObjectId> {
@@ -412,7 +418,7 @@ fn fill_mos(
 }
 
 /// Returns the list of spares, in the order of `vdev_config_generate`; `None` if there are none.
-fn spares(new: &NewPool, plan: &Plan) -> Result<Option<NvList>> {
+fn spares(new: &NewPool, plan: &PoolLayout) -> Result<Option<NvList>> {
     let spare = |(id, guid, number): &(u64, Guid, u64)| {
         let parity = new.tops[*id as usize].shape.losses_allowed(0);
         let mut list = NvList::new();

@@ -52,6 +52,7 @@ pub enum Event<'a> {
 
 /// The author and the time of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Author {
     /// The host.
     pub host: Host,

@@ -68,6 +68,11 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
     row("zilsaxattr", true, "intent logs are not written"),
     row("longname", true, "names of files of up to 1023 bytes, received and kept"),
     row("large_microzap", true, "small ZAPs of up to 1 MiB, received and kept"),
+    row("dynamic_gang_header", false, "gang blocks have large headers while it is active, and activate it"),
+    row("physical_rewrite", false, "rewritten blocks keep their births; none are rewritten"),
+    row("resilver_defer", false, "OpenZFS restarts a resilver of a pool that was written meanwhile"),
+    row("block_cloning", false, "references to blocks are counted in the tables of the vdevs"),
+    row("block_cloning_endian", false, "new tables have big-endian entries"),
     row("multi_vdev_crash_dump", false, "dump devices are not touched"),
     row("head_errlog", false, "error logs are not written"),
     row("vdev_zaps_v2", false, "the root vdev has a ZAP of properties, as the others do"),
@@ -241,12 +246,12 @@ mod tests {
                 .is_ok()
         );
         let error = check_maintained(&features(&[
-            ("com.fudosecurity:block_cloning", 1),
+            ("com.klarasystems:fast_dedup", 1),
             ("org.openzfs:device_rebuild", 2),
         ]));
         assert_eq!(
             error.unwrap_err().to_string(),
-            "writing to a pool with active features block_cloning, device_rebuild is not supported"
+            "writing to a pool with active features fast_dedup, device_rebuild is not supported"
         );
         assert!(check_maintained(&features(&[("org.example:new", 1)])).is_err());
     }

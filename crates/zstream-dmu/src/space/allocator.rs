@@ -7,7 +7,7 @@
 //! A lock is held while a map is read. So the read must not wait for other threads of a thread pool, which may wait
 //! for the lock: maps are read block by block.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::capacity::{self, Capacity};
@@ -17,6 +17,7 @@ use super::top::Top;
 use super::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
+use crate::brt::References;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::lock::{self, lock};
@@ -29,13 +30,19 @@ use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
 use crate::zio::BlockReader;
 use crate::zio::gang;
+use crate::zio::header::HEADER_BYTES_MIN;
 use crate::zio::{AllocationClass, Space};
 
 /// The number of allocation classes.
-const CLASSES: usize = 3;
+const CLASSES: usize = 4;
+
+/// The part of the special vdevs that small blocks leave to metadata, in percent
+/// (`zfs_special_class_metadata_reserve_pct`).
+const SPECIAL_RESERVE_PERCENT: u128 = 25;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapForm {
     /// Whether entries may have two words (`spacemap_v2`).
     pub two_words: bool,
@@ -63,11 +70,15 @@ pub struct Allocator {
     state: Mutex<State>,
     /// The number of allocations before the limit; unlimited at the maximum.
     allocations_left: AtomicU64,
+    /// Whether any block may have several references.
+    pub(super) has_references: AtomicBool,
 }
 
-struct State {
+pub(super) struct State {
     /// The MOS as of the last committed transaction group; `None` while a pool is being created.
-    mos: Option<Arc<dyn ObjectSet>>,
+    pub(super) mos: Option<Arc<dyn ObjectSet>>,
+    /// The counts of references to blocks; `None` while they are written.
+    pub(super) references: Option<References>,
     /// The top-level vdevs by number; `None` for those that cannot store blocks.
     tops: Vec<Option<Top>>,
     /// The current vdev of each class.
@@ -80,7 +91,7 @@ struct State {
     used: u64,
     reserve: Reserve,
     /// Whether there were allocations or frees since the maps were written.
-    is_changed: bool,
+    pub(super) is_changed: bool,
     /// Whether the MOS has log space maps.
     has_logs: bool,
 }
@@ -127,8 +138,13 @@ impl Allocator {
         let capacity = counted.map(Top::capacity).sum();
         let of_data = tops.iter().flatten().filter(|top| top.class == Some(AllocationClass::Normal));
         let unit_shift = of_data.map(|top| top.ashift).min().unwrap_or(*ASHIFT_RANGE.start() as u8);
+        let mut sizes = vec![0; tops.len()];
+        for space in spaces {
+            sizes[space.vdev as usize] = space.metaslabs() << space.metaslab_shift;
+        }
         let state = State {
             mos: None,
+            references: Some(References::new(sizes)),
             tops,
             turn: [0; CLASSES],
             capacity,
@@ -147,6 +163,7 @@ impl Allocator {
             txg: AtomicU64::new(txg.0),
             state: Mutex::new(state),
             allocations_left: AtomicU64::new(u64::MAX),
+            has_references: AtomicBool::new(false),
         })
     }
 
@@ -178,6 +195,10 @@ impl Allocator {
                 top.open(&*mos).map_err(|error| error.on_vdev(format_args!("vdev {}", top.vdev)))?;
             }
             state.replay_logs(&*mos, spaces)?;
+            if let Some(references) = &mut state.references {
+                references.open(&*mos)?;
+                this.has_references.store(references.is_used(), Ordering::Relaxed);
+            }
             state.allocated =
                 state.tops.iter().flatten().filter(|top| top.class.is_some()).map(Top::allocated).sum();
             state.used = state.tops.iter().flatten().map(|top| top.charged(top.allocated())).sum();
@@ -186,7 +207,7 @@ impl Allocator {
     }
 
     /// Locks the state for changes and for writing it to the pool.
-    fn intact_state(&self) -> Result<MutexGuard<'_, State>> {
+    pub(super) fn intact_state(&self) -> Result<MutexGuard<'_, State>> {
         lock::intact(&self.state, "the space of the pool")
     }
 
@@ -208,7 +229,7 @@ impl Allocator {
 
     /// Returns whether there were allocations or frees that are not in the maps yet, except those from log space maps.
     #[must_use]
-    pub fn is_changed(&self) -> bool {
+    pub(crate) fn is_changed(&self) -> bool {
         self.state().is_changed
     }
 
@@ -281,6 +302,10 @@ impl Allocator {
         let mut state = self.intact_state()?;
         state.mos = Some(mos);
         self.txg.store(next.0, Ordering::Relaxed);
+        if let Some(references) = &mut state.references {
+            references.committed();
+            self.has_references.store(references.is_used(), Ordering::Relaxed);
+        }
         state.tops.iter_mut().flatten().try_for_each(Top::committed)
     }
 
@@ -300,7 +325,7 @@ impl Allocator {
         for place in block.dvas() {
             // The DVA of a gang header includes its pieces, which were freed separately.
             let size = match place.is_gang() {
-                true => self.vdev(place.vdev())?.asize(gang::HEADER_BYTES as u64, block.physical_birth()),
+                true => self.vdev(place.vdev())?.asize(HEADER_BYTES_MIN as u64, block.physical_birth()),
                 false => place.asize(),
             };
             self.give_back(place, size, at_once).map_err(|error| error.at_address(place))?;
@@ -346,6 +371,11 @@ impl Space for Allocator {
             deflated(place.asize(), ratio)
         };
         block.dvas().map(size).fold(0, u64::saturating_add)
+    }
+
+    fn gang_header_bytes(&self, place: Dva) -> usize {
+        let top = self.vdevs().tops().get(place.vdev() as usize);
+        top.map_or(HEADER_BYTES_MIN, |top| top.config().gang_header_bytes())
     }
 
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {
@@ -394,6 +424,10 @@ impl Space for Allocator {
         self.reader.vdevs().write_places(places, self.txg())
     }
 
+    fn share(&self, block: &BlockPointer) -> Result<()> {
+        self.add_reference(block)
+    }
+
     fn free(&self, block: &BlockPointer) -> Result<()> {
         match self.release(block)? {
             Release::Last => self.free_places(block, 0),
@@ -413,6 +447,11 @@ impl State {
         limit: u64,
         others: &[Dva],
     ) -> Result<Option<Dva>> {
+        let class = match class {
+            AllocationClass::Small if self.has_room_for_small() => AllocationClass::Special,
+            AllocationClass::Small => AllocationClass::Normal,
+            other => other,
+        };
         let classes = [class, AllocationClass::Normal];
         for &class in &classes[usize::from(class == AllocationClass::Normal)..] {
             let tops: Vec<usize> = self.of_class(class).collect();
@@ -447,6 +486,14 @@ impl State {
             }
         }
         Ok(None)
+    }
+
+    /// Returns `true` if special vdevs have more free space than the part that is reserved for metadata.
+    fn has_room_for_small(&self) -> bool {
+        let special = || self.of_class(AllocationClass::Special).filter_map(|n| self.tops[n].as_ref());
+        let capacity: u64 = special().map(Top::capacity).sum();
+        let allocated: u64 = special().map(Top::allocated).sum();
+        u128::from(allocated) * 100 < u128::from(capacity) * (100 - SPECIAL_RESERVE_PERCENT)
     }
 
     fn of_class(&self, class: AllocationClass) -> impl Iterator<Item = usize> + '_ {

@@ -29,6 +29,7 @@ const METASLABS_WITHOUT_LOG: u64 = 64;
 
 /// The size of the normal class of a pool in deflated bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Capacity {
     /// The size of the metaslabs for all blocks.
     pub normal: u64,

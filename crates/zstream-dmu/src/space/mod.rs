@@ -4,6 +4,7 @@ mod allocator;
 mod capacity;
 mod free_space;
 mod metaslab;
+pub(crate) mod missed_txgs;
 mod release;
 pub(crate) mod space_map;
 mod space_map_write;
@@ -31,6 +32,7 @@ pub enum Reserve {
 
 /// The space of a pool in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceUse {
     /// The size of all metaslabs, including parity.
     pub capacity: u64,
@@ -52,6 +54,7 @@ impl SpaceUse {
 
 /// The changes to the MOS from writing space maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpaceMaps {
     /// Whether any map was written.
     pub changed: bool,

@@ -59,6 +59,7 @@ impl LogSpaceMaps {
 
 /// The space maps of a top-level vdev.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VdevSpace {
     /// The index of the vdev.
     pub vdev: u32,

@@ -22,6 +22,7 @@
 
 pub(crate) mod features;
 mod logs;
+mod references;
 
 use std::sync::Arc;
 
@@ -128,6 +129,7 @@ fn converge(
     account: &mut dyn FnMut(&mut dyn ObjectStore, &SpaceDelta) -> Result<()>,
 ) -> Result<BlockPointer> {
     logs::retire(mos, space)?;
+    references::write(mos, space)?;
     for pass in 1..=PASSES_MAX {
         let mut ledger = MosLedger { space, delta: SpaceDelta::default() };
         let root = mos.sync(&mut ledger)?;

@@ -9,7 +9,7 @@ use super::draid::config::{check_spares, parse_shape, parse_spare};
 pub use super::kind::VdevType;
 use super::raidz::{Expansion, Geometry};
 use crate::error::{Error, Fault, Result};
-use crate::ids::Guid;
+use crate::ids::{Guid, ObjectId};
 
 /// The maximum depth of a tree: root, raidz, spare, replacing, disk, and a reserve.
 pub(crate) const DEPTH_MAX: usize = 8;
@@ -19,6 +19,9 @@ pub(crate) const VDEVS_MAX: usize = 65_536;
 
 /// The range of the binary logarithm of the sector size (`ASHIFT_MIN`, `ASHIFT_MAX`).
 pub(crate) const ASHIFT_RANGE: std::ops::RangeInclusive<u64> = 9..=16;
+
+/// The pair with the dirty time log of a member (`ZPOOL_CONFIG_DTL`).
+pub(crate) const MISSED_LOG: &str = "DTL";
 
 /// A vdev and its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct VdevConfig {
     pub is_offline: bool,
     /// The MOS object of the mapping; on indirect vdevs.
     pub indirect_object: Option<u64>,
+    /// The MOS object with the transaction groups that the member missed; on members that ever missed some.
+    pub missed_log: Option<u64>,
     /// The children.
     pub children: Vec<VdevConfig>,
 }
@@ -68,6 +73,7 @@ impl VdevConfig {
             zap: None,
             is_offline: false,
             indirect_object: None,
+            missed_log: None,
             children: Vec::new(),
         }
     }
@@ -88,6 +94,12 @@ impl VdevConfig {
     #[must_use]
     pub fn guid_sum(&self) -> u64 {
         self.children.iter().fold(self.guid.0, |sum, child| sum.wrapping_add(child.guid_sum()))
+    }
+
+    /// Returns the object of the dirty time log, if the member has one.
+    #[must_use]
+    pub(crate) fn missed_log(&self) -> Option<ObjectId> {
+        self.missed_log.filter(|&object| object != 0).map(ObjectId)
     }
 
     /// Returns an iterator over all vdevs of the tree, parents first.
@@ -158,6 +170,7 @@ fn parse(list: &NvList, depth: usize, left: &mut usize) -> Result<VdevConfig> {
         zap: number("com.delphix:vdev_zap_top"),
         is_offline: ["offline", "faulted", "removed"].iter().any(|key| number(key).unwrap_or(0) != 0),
         indirect_object: number("com.delphix:indirect_object"),
+        missed_log: number(MISSED_LOG),
         children,
     })
 }
@@ -199,6 +212,7 @@ fn kind(name: &str, list: &NvList, ashift: Option<u8>, children: &[VdevConfig]) 
 
 /// The config of a pool in a label or in the MOS.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PoolConfig {
     /// The version of the pool: 1 to 28, or 5000 for feature flags.
     pub version: u64,

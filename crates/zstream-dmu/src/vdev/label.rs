@@ -108,6 +108,7 @@ pub enum Role {
 
 /// A label whose checksum is correct.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Label {
     /// The number of the label, 0 to 3.
     pub number: usize,
@@ -164,6 +165,7 @@ fn too_small(device: &dyn Device) -> Error {
 
 /// The four labels of a device.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Labels {
     /// Each label, or the reason why it is not valid.
     pub copies: Vec<Result<Label>>,
@@ -194,6 +196,7 @@ impl Labels {
 
 /// An uberblock and its location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FoundUberblock {
     /// The number of the label.
     pub label: usize,

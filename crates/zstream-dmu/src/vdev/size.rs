@@ -16,6 +16,7 @@ pub(crate) const MEMBER_BYTES_MIN: u64 = 64 << 20;
 
 /// A truncated member.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CutMember {
     /// The path or name of the member.
     pub name: String,

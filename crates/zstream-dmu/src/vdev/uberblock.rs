@@ -58,6 +58,7 @@ structure! {
 
 /// An uberblock and its byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Uberblock {
     /// The byte order.
     pub order: ByteOrder,

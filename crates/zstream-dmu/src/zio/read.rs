@@ -40,6 +40,7 @@ pub trait Decrypt: Send + Sync {
 
 /// A damaged copy of a block.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BadCopy {
     /// The address of the copy.
     pub address: Dva,
@@ -70,6 +71,7 @@ pub trait Observer: Send + Sync {
 
 /// The result of reading every copy of a block.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct BlockCheck {
     /// The number of copies.
     pub copies: usize,

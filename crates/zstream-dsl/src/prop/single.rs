@@ -119,8 +119,7 @@ impl Props {
                 None => None,
             },
         };
-        let found =
-            |number| PropertyValue { value: Value::Number(number), source: Source::Local, received: None };
+        let found = |number| PropertyValue::new(Value::Number(number), Source::Local);
         Ok(number.map(found))
     }
 
@@ -187,10 +186,10 @@ mod tests {
     fn names_are_taken_apart() {
         let single = Single::parse("userobjquota@1000").unwrap();
         assert_eq!(single.name(), "userobjquota@1000");
-        assert!(matches!(
+        assert_eq!(
             single.what,
-            What::Account { whose: Whose::User, kind: Kind::ObjectsQuota, id: 1000, .. }
-        ));
+            What::Account(Account::new("userobjquota", Owner::User, Counted::Objects, true), 1000)
+        );
         assert_eq!(Single::parse("written@a").unwrap().what, What::Written("@a".to_owned()));
         assert_eq!(Single::parse("written@p/fs@a").unwrap().what, What::Written("p/fs@a".to_owned()));
         assert_eq!(Single::parse("used@a").unwrap_err(), "invalid property 'used@a'");

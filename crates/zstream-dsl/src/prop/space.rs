@@ -1,6 +1,7 @@
 //! The space of a pool that datasets share (`dsl_pool_adjustedsize`).
 
 use zstream_dmu::bpobj::BpObj;
+use zstream_dmu::brt::Totals;
 use zstream_dmu::mos::Features;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{Pool, directory_object};
@@ -13,6 +14,7 @@ use crate::error::Result;
 
 /// The space of a pool for datasets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolSpace {
     /// Bytes for all datasets together, including the space that they already use.
     pub usable_bytes: u64,
@@ -20,7 +22,7 @@ pub struct PoolSpace {
 
 impl PoolSpace {
     /// Returns the space of a pool. `None` if it depends on more than sizes and counts: with allocation classes,
-    /// deduplicated or cloned blocks, a checkpoint, or an expanded raidz.
+    /// deduplicated blocks, a checkpoint, or an expanded raidz.
     ///
     /// # Errors
     /// Fails if the properties of a vdev cannot be read.
@@ -33,7 +35,7 @@ impl PoolSpace {
     /// # Errors
     /// Fails if the properties of a vdev cannot be read.
     pub fn over(mos: &dyn ObjectSet, tops: &[Vdev], features: &Features) -> Result<Option<Self>> {
-        let uncounted = ["block_cloning", "zpool_checkpoint", "raidz_expansion"];
+        let uncounted = ["zpool_checkpoint", "raidz_expansion"];
         if uncounted.iter().any(|feature| features.is_active(feature))
             || !zap_is_empty(mos, "DDT-statistics")?
         {
@@ -54,7 +56,19 @@ impl PoolSpace {
         }
         let is_deflated = directory_object(mos, "deflate")?.is_some();
         let room = Capacity::of(spaces.iter().map(|(space, config)| (space, *config)), is_deflated);
-        Ok(Some(Self { usable_bytes: room.usable() }.without_deferred(mos)?))
+        // Datasets use the space of a cloned block once for each reference.
+        let saved = match features.is_active("block_cloning") {
+            true => Totals::of(mos, tops.len() as u32)?.saved_bytes,
+            false => 0,
+        };
+        let usable_bytes = room.usable().saturating_add(saved);
+        Ok(Some(Self { usable_bytes }.without_deferred(mos)?))
+    }
+
+    /// Returns the space after cloned blocks, which saved `before` bytes, save `now` bytes.
+    #[must_use]
+    pub fn saving(self, before: u64, now: u64) -> Self {
+        Self { usable_bytes: self.usable_bytes.saturating_sub(before).saturating_add(now) }
     }
 
     /// Returns the space without the freed blocks on the list that the next transaction group processes.

@@ -23,6 +23,7 @@ pub(super) const SNAPSHOT_COUNT: &str = "com.joyent:snapshot_count";
 
 /// The first datasets of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FirstDatasets {
     /// The pool's root directory.
     pub root_dir: ObjectId,

@@ -25,7 +25,7 @@ pub struct Reach {
 }
 
 /// Names in the order in which they are destroyed.
-struct Plan {
+struct DestroyPlan {
     reach: Reach,
     names: Vec<String>,
     seen: BTreeSet<ObjectId>,
@@ -35,7 +35,7 @@ struct Plan {
     inside: BTreeSet<ObjectId>,
 }
 
-impl Plan {
+impl DestroyPlan {
     fn new(reach: Reach) -> Self {
         let (seen, inside) = (BTreeSet::new(), BTreeSet::new());
         Self { reach, names: Vec::new(), seen, outside: Vec::new(), inside }
@@ -87,18 +87,15 @@ impl<M: Mos> Dsl<M> {
     pub fn plan_destroy(self: &Arc<Self>, name: &str, reach: Reach) -> Result<Vec<String>> {
         let head = self.head(name)?;
         if head.dir().parent().is_none() {
-            return Err(Error::refused(
-                Errno::EINVAL,
-                format!("cannot destroy {name}: it is the root of the pool"),
-            ));
+            return Err(Error::refused(Errno::EINVAL, format!("{name} is the root of the pool")));
         }
-        let mut plan = Plan::new(reach);
+        let mut plan = DestroyPlan::new(reach);
         head.dir().walk(&mut |dir| {
             plan.inside.insert(dir.object());
             Ok(())
         })?;
         plan.add_head(&head)?;
-        let Plan { names, outside, .. } = plan;
+        let DestroyPlan { names, outside, .. } = plan;
         refuse_clones(name, &outside)?;
         if names.len() > 1 && !reach.recursive && !reach.clones {
             let others: Vec<&str> = names.iter().filter(|other| *other != name).map(String::as_str).collect();
@@ -152,7 +149,7 @@ impl<M: Mos> Dsl<M> {
         if defer {
             return Ok(found);
         }
-        let mut plan = Plan::new(reach);
+        let mut plan = DestroyPlan::new(reach);
         for name in found {
             plan.add_snapshot(&self.snapshot(&name)?)?;
         }
@@ -168,7 +165,7 @@ impl<M: Mos> Dsl<M> {
     pub fn plan_rollback(self: &Arc<Self>, to: &str, clones: bool) -> Result<Vec<String>> {
         let (head, _) = self.split_snapshot(to)?;
         let txg = self.snapshot(to)?.phys().creation_txg;
-        let mut plan = Plan::new(Reach { recursive: false, clones });
+        let mut plan = DestroyPlan::new(Reach { recursive: false, clones });
         for snapshot in head.snapshots()?.iter().rev() {
             if snapshot.phys().creation_txg > txg {
                 plan.add_snapshot(snapshot)?;

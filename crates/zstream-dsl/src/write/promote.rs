@@ -19,7 +19,7 @@ use crate::phys::{DatasetFlags, DatasetPhys, DirPhys};
 use crate::reader::MosReader;
 
 /// The facts that are collected before anything changes.
-struct Plan {
+struct PromotePlan {
     clone: ObjectId,
     dir: ObjectId,
     origin: ObjectId,
@@ -107,7 +107,7 @@ impl Tx<'_> {
     /// Moves one snapshot with its name and its clones.
     fn move_snapshot(
         &mut self,
-        plan: &Plan,
+        plan: &PromotePlan,
         snapshot: ObjectId,
         name: &str,
         old_next: ObjectId,
@@ -130,7 +130,7 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    fn plan_promotion(self, clone: ObjectId, name: &str) -> Result<Plan> {
+    fn plan_promotion(self, clone: ObjectId, name: &str) -> Result<PromotePlan> {
         let dir = self.dataset(clone)?.dir;
         let origin = self.promotable(clone, name)?;
         let origin_phys = self.dataset(origin)?;
@@ -150,7 +150,7 @@ impl MosReader<'_> {
         let above_txg = self.origin_txg(origin_dir)?;
         let of_clone = self.line_space(&shared_objects, above_txg)? + self.line_space(&own, above_txg)?;
         let of_origin = self.line_space(&rest, origin_phys.creation_txg)?;
-        Ok(Plan {
+        Ok(PromotePlan {
             clone,
             dir,
             origin,

@@ -6,6 +6,7 @@ use crate::algorithm::CompressionType;
 /// included; the caller adds the location of the block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{algorithm}: {fault}")]
+#[non_exhaustive]
 pub struct CodecError {
     /// The requested algorithm.
     pub algorithm: CompressionType,

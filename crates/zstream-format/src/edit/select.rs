@@ -1,7 +1,7 @@
 //! Extraction of datasets and snapshots from a package, as separate streams.
 //!
 //! A substream of a package has its own checksum chain, so it is copied unchanged. The streams of several
-//! snapshots follow each other; each requires its own `zfs receive`. [`Form::Package`] writes the header of
+//! snapshots follow each other; each requires its own `zfs receive`. [`SelectedForm::Package`] writes the header of
 //! `zfs send -I` before them and an END after them, which makes one stream for one `zfs receive`.
 
 use std::io::{Read, Write};
@@ -16,12 +16,12 @@ use crate::summary::split_name;
 
 /// A requested dataset or snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Selector {
     dataset: Vec<u8>,
     snapshot: Option<Vec<u8>>,
 }
 
-impl Wanted {
+impl Selector {
     /// Creates a request: `pool/fs` for every snapshot of that dataset, `pool/fs@snap` for that snapshot.
     #[must_use]
     pub fn new(name: &[u8]) -> Self {
@@ -40,7 +40,7 @@ impl Wanted {
 
 /// The form in which the selected substreams are written.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Form {
+pub enum SelectedForm {
     /// Separate streams, one after the other.
     #[default]
     Plain,
@@ -50,6 +50,7 @@ pub enum Form {
 
 /// A substream that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selected {
     /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,
@@ -63,6 +64,7 @@ pub struct Selected {
 
 /// The result of a selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selection {
     /// The substreams that were written, in order.
     pub written: Vec<Selected>,
@@ -80,8 +82,8 @@ pub struct Selection {
 /// Fails if the input is truncated or corrupt, and if the output fails.
 pub fn select(
     source: impl Read,
-    wanted: &[Wanted],
-    form: &Form,
+    wanted: &[Selector],
+    form: &SelectedForm,
     sink: impl Write,
 ) -> Result<Selection, EditError> {
     let mut reader = StreamReader::new(source);
@@ -125,12 +127,12 @@ struct Out<'a, W> {
     sink: W,
     /// The END of the package, which is still to be written; `None` before the package starts.
     framed: Option<Header>,
-    form: &'a Form,
+    form: &'a SelectedForm,
 }
 
 impl<W: Write> Out<'_, W> {
     fn record(&mut self, record: &Record<'_>) -> Result<(), Error> {
-        if let (Form::Package(name), None) = (self.form, &self.framed) {
+        if let (SelectedForm::Package(name), None) = (self.form, &self.framed) {
             self.framed = Some(self.package_header(name, record)?);
         }
         self.bytes(record.header.as_bytes(), record.place)?;

@@ -54,6 +54,7 @@ pub struct NvPair {
 
 /// An ordered list of named values (`nvlist_t`).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct NvList {
     /// The version, 0 in every list that ZFS writes. libnvpair does not check that of the outermost list.
     pub version: i32,

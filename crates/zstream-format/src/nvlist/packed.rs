@@ -56,6 +56,7 @@ impl Packed {
 
 /// A decoded list and its encoding.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Decoded {
     /// The list.
     pub list: NvList,

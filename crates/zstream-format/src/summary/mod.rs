@@ -22,6 +22,7 @@ use crate::stream::{Checking, Error, Fault, Record, Role, StreamReader};
 
 /// The content of a file.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Summary {
     /// The streams, in order.
     pub streams: Vec<Stream>,
@@ -37,6 +38,7 @@ pub struct Summary {
 
 /// One stream of a file: a package or a single substream.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Stream {
     /// The offset of the stream in the file.
     pub offset: u64,
@@ -50,6 +52,7 @@ pub struct Stream {
 
 /// The header of a package.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Package {
     /// The name, `pool/fs@snap`: the top filesystem and the last snapshot.
     pub name: NvString,
@@ -61,6 +64,7 @@ pub struct Package {
 
 /// A substream: one snapshot.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The offset of the substream in the file.
     pub offset: u64,

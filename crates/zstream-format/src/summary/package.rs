@@ -6,6 +6,7 @@ use crate::nvlist::{NvList, NvString, NvValue};
 
 /// The content of the list of a package.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PackageList {
     /// The short name of the incremental source.
     pub from_snap: Option<NvString>,
@@ -23,6 +24,7 @@ pub struct PackageList {
 
 /// A dataset of a package.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Dataset {
     /// The name at the sender.
     pub name: NvString,
@@ -42,6 +44,7 @@ pub struct Dataset {
 
 /// A snapshot of a dataset of a package.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PackageSnapshot {
     /// The short name.
     pub name: NvString,

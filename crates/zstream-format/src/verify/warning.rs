@@ -73,13 +73,14 @@ impl Warning {
 
     /// Returns `true` if both warnings are of the same kind.
     #[must_use]
-    pub fn same_kind(&self, other: &Self) -> bool {
+    pub(crate) fn same_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 }
 
 /// A warning with its first position and its number of occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Note {
     /// The warning.
     pub warning: Warning,

@@ -12,7 +12,7 @@ use zstream_format::flags::FeatureFlags;
 use zstream_format::judge::Breach;
 use zstream_format::nvlist::NvList;
 
-use super::{Found, Head, Receiver, Target};
+use super::{Head, OpenDataset, Receiver, Target};
 use crate::error::Result;
 use crate::refusal::Refusal;
 
@@ -110,7 +110,7 @@ impl KeyData {
 
 /// Checks the keys with which received content will be encrypted: those of `filled`, or of `base` if `filled` is new.
 /// Keys of the first format are never used for writing.
-pub(super) fn writable(filled: Option<&Found<'_>>, base: Option<&Found<'_>>) -> Result<()> {
+pub(super) fn writable(filled: Option<&OpenDataset<'_>>, base: Option<&OpenDataset<'_>>) -> Result<()> {
     let Some(source) = filled.or(base) else { return Ok(()) };
     match source.crypto_key()?.as_ref().and_then(Erratum::of_keys) {
         Some(erratum) => Err(Refusal::FirstKeys { dataset: source.name().to_owned(), erratum }.into()),
@@ -120,7 +120,11 @@ pub(super) fn writable(filled: Option<&Found<'_>>, base: Option<&Found<'_>>) -> 
 
 /// Checks the keys of a raw stream. `filled` is the dataset whose keys an increment must have, `base` the snapshot from
 /// which it starts.
-pub(super) fn raw(head: Head<'_>, filled: Option<&Found<'_>>, base: Option<&Found<'_>>) -> Result<()> {
+pub(super) fn raw(
+    head: Head<'_>,
+    filled: Option<&OpenDataset<'_>>,
+    base: Option<&OpenDataset<'_>>,
+) -> Result<()> {
     if !head.has(FeatureFlags::RAW) {
         return Ok(());
     }
@@ -146,7 +150,12 @@ pub(super) fn raw(head: Head<'_>, filled: Option<&Found<'_>>, base: Option<&Foun
 /// Checks the wrapping of the keys of a raw stream. The keys themselves are those of `owner`, but the sender's key may
 /// wrap them anew. An encryption root takes that over; a dataset that inherits its key would be locked by it.
 /// `is_target` means that the owner is the target, not the origin of a new clone.
-pub(super) fn wrapping(head: Head<'_>, target: &Target, owner: &Found<'_>, is_target: bool) -> Result<()> {
+pub(super) fn wrapping(
+    head: Head<'_>,
+    target: &Target,
+    owner: &OpenDataset<'_>,
+    is_target: bool,
+) -> Result<()> {
     let Some(list) = head.list.filter(|_| head.has(FeatureFlags::RAW)) else { return Ok(()) };
     let Some(there) = owner.crypto_key()? else { return Ok(()) };
     if there.wrapped == KeyData::parse(list)?.data.wrapped || owner.is_own_encryption_root()? {
@@ -160,7 +169,7 @@ pub(super) fn wrapping(head: Head<'_>, target: &Target, owner: &Found<'_>, is_ta
 }
 
 /// Checks that the shape of the meta dnode does not change.
-fn same_shape(keys: &KeyData, source: &Found<'_>) -> Result<()> {
+fn same_shape(keys: &KeyData, source: &OpenDataset<'_>) -> Result<()> {
     if source.phys().root.is_hole() {
         return Ok(());
     }
@@ -182,7 +191,7 @@ fn same_shape(keys: &KeyData, source: &Found<'_>) -> Result<()> {
 }
 
 /// Checks that a raw increment starts from the same encryption of its source.
-fn ivset(keys: &KeyData, base: &Found<'_>) -> Result<()> {
+fn ivset(keys: &KeyData, base: &OpenDataset<'_>) -> Result<()> {
     let name = base.name().to_owned();
     let found = base.ivset_guid()?.unwrap_or(0);
     if keys.from_ivset == 0 || found == 0 {

@@ -6,7 +6,7 @@ use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
 use super::{
-    Destination, Encryption, Found, Head, Receiver, Target, large_blocks, redactions, snapshot_limit,
+    Destination, Encryption, Head, OpenDataset, Receiver, Target, large_blocks, redactions, snapshot_limit,
 };
 use crate::error::Result;
 use crate::refusal::Refusal;
@@ -15,8 +15,8 @@ pub(super) fn judge<'t>(
     receiver: &Receiver<'t>,
     head: Head<'_>,
     target: &Target,
-    found: Found<'t>,
-) -> Result<Destination<Found<'t>>> {
+    found: OpenDataset<'t>,
+) -> Result<Destination<OpenDataset<'t>>> {
     unlocked(head, &found)?;
     no_clone(head, target, &found)?;
     not_interrupted(&found)?;
@@ -36,14 +36,14 @@ pub(super) fn judge<'t>(
 }
 
 /// Checks that the key is loaded if the stream is not raw, since its content is encrypted here.
-pub(super) fn unlocked(head: Head<'_>, found: &Found<'_>) -> Result<()> {
+pub(super) fn unlocked(head: Head<'_>, found: &OpenDataset<'_>) -> Result<()> {
     if !head.has(FeatureFlags::RAW) && !found.is_unlocked()? {
         return Err(Refusal::KeyNotLoaded(found.name().to_owned()).into());
     }
     Ok(())
 }
 
-fn no_clone(head: Head<'_>, target: &Target, found: &Found<'_>) -> Result<(), Refusal> {
+fn no_clone(head: Head<'_>, target: &Target, found: &OpenDataset<'_>) -> Result<(), Refusal> {
     let name = found.name().to_owned();
     if head.begin.flags.contains(BeginFlags::CLONE) {
         return Err(Refusal::CloneIntoExisting(name));
@@ -55,21 +55,21 @@ fn no_clone(head: Head<'_>, target: &Target, found: &Found<'_>) -> Result<(), Re
 }
 
 /// Checks that neither the dataset nor a hidden clone of it has the saved state of a receive.
-pub(super) fn not_interrupted(found: &Found<'_>) -> Result<()> {
+pub(super) fn not_interrupted(found: &OpenDataset<'_>) -> Result<()> {
     if found.dir().child(RECEIVE_CHILD)?.is_some() || found.has_receive_state()? {
         return Err(Refusal::Interrupted(found.name().to_owned()).into());
     }
     Ok(())
 }
 
-pub(super) fn no_volume_with_children(head: Head<'_>, found: &Found<'_>) -> Result<()> {
+pub(super) fn no_volume_with_children(head: Head<'_>, found: &OpenDataset<'_>) -> Result<()> {
     if head.begin.objset_type != ObjsetType::ZFS.0 && !found.dir().children()?.is_empty() {
         return Err(Refusal::VolumeWithChildren(found.name().to_owned()).into());
     }
     Ok(())
 }
 
-fn encryption(head: Head<'_>, found: &Found<'_>) -> Result<()> {
+fn encryption(head: Head<'_>, found: &OpenDataset<'_>) -> Result<()> {
     let encrypted = found.crypto_key()?.is_some();
     let name = || found.name().to_owned();
     if !encrypted && head.has(FeatureFlags::RAW) {
@@ -83,7 +83,7 @@ fn encryption(head: Head<'_>, found: &Found<'_>) -> Result<()> {
 
 /// Returns the snapshot that the hidden clone starts from: the source of the increment, or the newest one if nothing
 /// has changed since.
-fn source<'t>(head: Head<'_>, target: &Target, found: &Found<'t>) -> Result<Found<'t>> {
+fn source<'t>(head: Head<'_>, target: &Target, found: &OpenDataset<'t>) -> Result<OpenDataset<'t>> {
     let from = found
         .snapshot_by_guid(head.begin.from_guid)?
         .ok_or_else(|| Refusal::NoSource { dataset: found.name().to_owned(), from: head.begin.from_guid })?;
@@ -112,7 +112,7 @@ fn source<'t>(head: Head<'_>, target: &Target, found: &Found<'t>) -> Result<Foun
 
 /// Returns `true` if a dataset differs from one of its snapshots (`dsl_dataset_modified_since_snap`). The intent log
 /// alone does not count.
-fn is_modified_since(found: &Found<'_>, snapshot: &Found<'_>) -> Result<bool> {
+fn is_modified_since(found: &OpenDataset<'_>, snapshot: &OpenDataset<'_>) -> Result<bool> {
     if found.phys().root.birth() <= snapshot.phys().creation_txg {
         return Ok(false);
     }
@@ -122,7 +122,12 @@ fn is_modified_since(found: &Found<'_>, snapshot: &Found<'_>) -> Result<bool> {
 }
 
 /// Checks that a full stream may replace the dataset: only by force, and only if neither is encrypted.
-fn replaceable(receiver: &Receiver<'_>, head: Head<'_>, target: &Target, found: &Found<'_>) -> Result<()> {
+fn replaceable(
+    receiver: &Receiver<'_>,
+    head: Head<'_>,
+    target: &Target,
+    found: &OpenDataset<'_>,
+) -> Result<()> {
     let name = found.name().to_owned();
     if !target.force {
         return Err(Refusal::Exists(name).into());

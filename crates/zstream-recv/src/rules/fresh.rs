@@ -4,7 +4,8 @@ use zstream_format::flags::{BeginFlags, FeatureFlags};
 use zstream_format::object_type::ObjsetType;
 
 use super::{
-    Destination, Found, Head, Receiver, Target, filesystem_limit, large_blocks, redactions, snapshot_limit,
+    Destination, Head, OpenDataset, Receiver, Target, filesystem_limit, large_blocks, redactions,
+    snapshot_limit,
 };
 use crate::error::Result;
 use crate::refusal::Refusal;
@@ -13,7 +14,7 @@ pub(super) fn judge<'t>(
     receiver: &Receiver<'t>,
     head: Head<'_>,
     target: &Target,
-) -> Result<Destination<Found<'t>>> {
+) -> Result<Destination<OpenDataset<'t>>> {
     let dsl = receiver.dsl;
     let clone = head.begin.flags.contains(BeginFlags::CLONE) || target.origin.is_some();
     if head.is_incremental() && !clone {
@@ -36,7 +37,7 @@ pub(super) fn judge<'t>(
     Ok(Destination::New { origin })
 }
 
-fn origin<'t>(receiver: &Receiver<'t>, head: Head<'_>, name: &str) -> Result<Found<'t>> {
+fn origin<'t>(receiver: &Receiver<'t>, head: Head<'_>, name: &str) -> Result<OpenDataset<'t>> {
     let origin = match receiver.dsl.dataset(name) {
         Ok(origin) => origin,
         Err(error) if error.is_not_found() => {

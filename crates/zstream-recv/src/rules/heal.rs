@@ -3,15 +3,15 @@
 use zstream_format::flags::FeatureFlags;
 
 use super::existing::{no_volume_with_children, not_interrupted, unlocked};
-use super::{Destination, Found, Head, Target};
+use super::{Destination, Head, OpenDataset, Target};
 use crate::error::Result;
 use crate::refusal::Refusal;
 
 pub(super) fn judge<'t>(
     head: Head<'_>,
     target: &Target,
-    found: &Found<'t>,
-) -> Result<Destination<Found<'t>>> {
+    found: &OpenDataset<'t>,
+) -> Result<Destination<OpenDataset<'t>>> {
     unlocked(head, found)?;
     not_interrupted(found)?;
     let snapshot =

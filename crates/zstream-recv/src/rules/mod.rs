@@ -40,7 +40,7 @@ use crate::error::Result;
 use crate::refusal::Refusal;
 
 /// A dataset in the transaction group in which a stream is checked.
-pub(crate) type Found<'t> = Dataset<OpenMos<'t>>;
+pub(crate) type OpenDataset<'t> = Dataset<OpenMos<'t>>;
 
 /// The pool that receives.
 #[derive(Clone)]
@@ -161,10 +161,10 @@ pub enum Destination<D = ObjectId> {
     },
 }
 
-impl Destination<Found<'_>> {
+impl Destination<OpenDataset<'_>> {
     /// Returns the same destination by object number, for when the datasets change.
     fn objects(&self) -> Destination {
-        let object = |dataset: &Option<Found<'_>>| dataset.as_ref().map(Dataset::object);
+        let object = |dataset: &Option<OpenDataset<'_>>| dataset.as_ref().map(Dataset::object);
         match self {
             Self::New { origin } => Destination::New { origin: object(origin) },
             Self::Existing { head, base } => {
@@ -224,7 +224,7 @@ fn names(target: &Target) -> Result<(), Refusal> {
 }
 
 /// Checks that the stream can change the source's blocks above 128 KiB, if there are any (`recv_check_large_blocks`).
-fn large_blocks(head: Head<'_>, source: &Found<'_>) -> Result<()> {
+fn large_blocks(head: Head<'_>, source: &OpenDataset<'_>) -> Result<()> {
     use zstream_dsl::dataset::feature::LARGE_BLOCKS;
     if !head.has(FeatureFlags::LARGE_BLOCKS) && source.has_feature(LARGE_BLOCKS)? {
         return Err(Refusal::LargeBlocks(source.name().to_owned()).into());
@@ -233,7 +233,7 @@ fn large_blocks(head: Head<'_>, source: &Found<'_>) -> Result<()> {
 }
 
 /// Checks that the stream has everything that is missing from a redacted source (`redact_check`).
-fn redactions(head: Head<'_>, source: &Found<'_>) -> Result<()> {
+fn redactions(head: Head<'_>, source: &OpenDataset<'_>) -> Result<()> {
     let Some(lacks) = source.redaction_snapshots()? else { return Ok(()) };
     let within = |guids: &[u64]| guids.iter().all(|guid| lacks.contains(guid));
     let fits = if !head.is_incremental() {

@@ -5,7 +5,7 @@ use zstream_dsl::{RAW_RECEIVE, RECEIVE_CHILD};
 use zstream_format::flags::FeatureFlags;
 
 use super::existing::unlocked;
-use super::{Destination, Found, Head, Receiver, Target, large_blocks};
+use super::{Destination, Head, OpenDataset, Receiver, Target, large_blocks};
 use crate::error::Result;
 use crate::refusal::Refusal;
 
@@ -13,7 +13,7 @@ pub(super) fn judge<'t>(
     receiver: &Receiver<'t>,
     head: Head<'_>,
     target: &Target,
-) -> Result<Destination<Found<'t>>> {
+) -> Result<Destination<OpenDataset<'t>>> {
     let found = receiver
         .dsl
         .find_head(&target.dataset)?
@@ -38,7 +38,7 @@ pub(super) fn judge<'t>(
 }
 
 /// Checks that the interrupted receive is of the same snapshot, from the same source, with the same redactions.
-fn waits_for(head: Head<'_>, target: &Target, filled: &Found<'_>) -> Result<()> {
+fn waits_for(head: Head<'_>, target: &Target, filled: &OpenDataset<'_>) -> Result<()> {
     let refuse = |why: String| -> Result<()> {
         Err(Refusal::NotResumable { dataset: target.dataset.clone(), why }.into())
     };
@@ -81,7 +81,7 @@ fn waits_for(head: Head<'_>, target: &Target, filled: &Found<'_>) -> Result<()> 
 }
 
 /// Checks that the stream resumes exactly at the point that the dataset expects.
-fn point(head: Head<'_>, target: &Target, filled: &Found<'_>) -> Result<()> {
+fn point(head: Head<'_>, target: &Target, filled: &OpenDataset<'_>) -> Result<()> {
     let stream = |key| head.list.and_then(|list| list.get_u64(key)).unwrap_or(0);
     let found = (ObjectId(stream("resume_object")), stream("resume_offset"));
     let expected = (ObjectId(filled.receive_number("object")?), filled.receive_number("offset")?);

@@ -32,6 +32,7 @@ pub const PACKAGE_LIST_BYTES_MAX: usize = 64 << 20;
 
 /// The header before the substreams of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PackageHeader {
     /// The name, `pool/fs@last`.
     pub name: String,

@@ -14,6 +14,7 @@ impl std::fmt::Display for Digits<'_> {
 }
 
 /// The line of a record other than BEGIN and END.
+#[expect(clippy::too_many_lines, reason = "a table: the line of each type of record")]
 pub(super) fn line(out: &mut impl Write, body: &Body) -> io::Result<()> {
     match body {
         Body::Begin(_) | Body::End(_) => Ok(()),

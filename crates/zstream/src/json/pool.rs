@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use zstream_dmu::vdev::DamageCause;
 use zstream_dsl::Erratum;
 
-use crate::check::{Damaged, DamagedBlock, PoolCheck};
+use crate::check::{Damaged, DamagedBlock, PoolCheck, ReferenceCheck};
 use crate::describe::{PoolDescription, VdevDescription};
 
 /// A pool, as `zstream pool show --json` prints it: name, guid, state, health, version, txg, `available_txgs`, vdevs (each with
@@ -81,8 +81,30 @@ pub fn check(name: &str, check: &PoolCheck) -> Value {
         "members": members.collect::<Vec<_>>(),
         "missing": check.missing,
         "waiting": waiting.collect::<Vec<_>>(),
+        "references": check.references.as_ref().map(references),
         "errata": errata(&check.errata),
         "checkpoint": check.checkpoint.map(|(txg, blocks)| json!({ "txg": txg.0, "blocks": blocks })),
+    })
+}
+
+/// The references to cloned blocks.
+fn references(check: &ReferenceCheck) -> Value {
+    let wrong = check.wrong.iter().map(|wrong| {
+        json!({
+            "vdev": wrong.vdev,
+            "offset": wrong.offset,
+            "recorded": wrong.recorded,
+            "found": wrong.found,
+            "places": wrong.places,
+        })
+    });
+    json!({
+        "blocks": check.totals.entries,
+        "used": check.totals.used_bytes,
+        "saved": check.totals.saved_bytes,
+        "wrong": wrong.collect::<Vec<_>>(),
+        "not_listed": check.not_listed,
+        "sums": check.sums,
     })
 }
 

@@ -68,7 +68,7 @@ impl Source {
         keys: &dyn Keys,
         control: &mut Control<'_>,
     ) -> Result<Self> {
-        for Padded { file, bytes } in streams.padded() {
+        for Padded { file, bytes, .. } in streams.padded() {
             control.warn(Warning::Padding { file: file.clone(), bytes: *bytes });
         }
         if streams.is_locked(number) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::edit::records;
 use zstream_format::edit::byteswap::{Report, byteswap};
 use zstream_format::edit::resume::{Next, find};
-use zstream_format::edit::select::{Form, Wanted, select};
+use zstream_format::edit::select::{SelectedForm, Selector, select};
 use zstream_format::record::Body;
 use zstream_format::stream::StreamReader;
 use zstream_format::summary::summarize;
@@ -47,7 +47,9 @@ pub(super) fn run_byteswap(input: &[u8]) {
     let (twice, again) = swap(&once).expect("what was swapped can be swapped back");
     assert_eq!(again, Report::default());
     let padding = report.padding_bytes as usize;
-    let changed = report != Report { padding_bytes: padding as u64, ..Report::default() };
+    let mut unchanged = Report::default();
+    unchanged.padding_bytes = report.padding_bytes;
+    let changed = report != unchanged;
     assert!(changed || twice == input[..input.len() - padding], "there and back");
     assert!(swap(&twice).expect("again").0 == once, "three times is once");
 }
@@ -74,9 +76,9 @@ pub(super) fn run_resume(input: &[u8]) {
     assert_eq!(found.whole.len(), summary.snapshots.len());
     for (header, _) in records(input) {
         let Some(Body::Begin(begin)) = header.body() else { continue };
-        let wanted = [Wanted::new(begin.name())];
+        let wanted = [Selector::new(begin.name())];
         let mut out = Vec::new();
-        select(input, &wanted, &Form::Plain, &mut out).expect("a whole stream");
+        select(input, &wanted, &SelectedForm::Plain, &mut out).expect("a whole stream");
         let parts: Vec<u8> = summary
             .snapshots
             .iter()

@@ -18,7 +18,7 @@ use crate::ids::{BlockId, ObjectId};
 const WAITING_MAX: usize = 64;
 
 /// An object as it is on disk, and the number of one of its blocks.
-type Wanted = (ObjectId, Arc<Dnode>, u64);
+type WantedBlock = (ObjectId, Arc<Dnode>, u64);
 
 /// The read-ahead of one set.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub(super) struct Ahead {
 
 struct Worker {
     /// `None` after the last request.
-    queue: Option<SyncSender<Wanted>>,
+    queue: Option<SyncSender<WantedBlock>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -74,7 +74,7 @@ impl Drop for Worker {
     }
 }
 
-fn read(source: &Source, wanted: &Receiver<Wanted>, is_over: &AtomicBool) {
+fn read(source: &Source, wanted: &Receiver<WantedBlock>, is_over: &AtomicBool) {
     for (object, base, block) in wanted {
         if is_over.load(Ordering::Relaxed) {
             return;

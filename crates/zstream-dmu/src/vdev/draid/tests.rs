@@ -279,11 +279,9 @@ fn a_failed_member_beside_its_spare_is_asked_last() {
         }
     }
     // Without the spare's part of it, what the disk had helps.
-    let bench = Bench::new(numbers((1, 2, 5, 1)), &[3]);
-    let mut top = bench.top.clone();
-    top.children[3].children[0].is_offline = true;
-    let bench = Bench { top, ..bench };
+    let mut bench = Bench::new(numbers((1, 2, 5, 1)), &[3]);
     let (dva, content) = &write_all(&bench)[1];
+    bench.top.children[3].children[0].is_offline = true;
     let map = bench.geometry.map(dva.offset(), content.len());
     let spare = bench.geometry.spare_member(0, map.rows[0].columns[0].offset);
     let other = map.rows[0].columns.iter().map(|column| column.child).find(|child| *child != 3);

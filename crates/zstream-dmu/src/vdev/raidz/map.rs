@@ -34,6 +34,7 @@ const SWAP_BIT: u64 = 1 << 20;
 
 /// The part of a block on one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Column {
     /// The index of the member.
     pub child: usize,
@@ -57,6 +58,7 @@ impl Column {
 
 /// Columns that share parity: first the parity columns, then the data columns in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// All columns.
     pub columns: Vec<Column>,
@@ -64,6 +66,7 @@ pub struct Row {
 
 /// The layout of one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Map {
     /// The number of parity columns in each row.
     pub parity: usize,
@@ -76,6 +79,7 @@ pub struct Map {
 
 /// The expansions of a raidz vdev by attached members (feature `raidz_expansion`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Expansion {
     /// The transaction groups in which expansions were completed, in ascending order.
     pub done_txgs: Vec<u64>,
@@ -85,6 +89,7 @@ pub struct Expansion {
 
 /// The shape of a raidz vdev.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Geometry {
     /// The number of members.
     pub children: usize,

@@ -52,7 +52,7 @@ enum Link {
 }
 
 /// The position of an entry.
-pub(super) struct Found {
+pub(super) struct FoundChunk {
     link: Link,
     chunk: u16,
     entry: ZapEntryChunk,
@@ -169,12 +169,12 @@ impl LeafMut {
     }
 
     /// Returns the entry of exactly this key.
-    pub(super) fn locate(&self, hash: u64, key: &Key) -> Result<Option<Found>> {
+    pub(super) fn locate(&self, hash: u64, key: &Key) -> Result<Option<FoundChunk>> {
         let words = matches!(key, Key::Words(_));
         let (link, found) = self.chain(hash, |_, entry| {
             Ok(entry.hash == hash && self.key(entry, words, &mut self.seen())? == *key)
         })?;
-        Ok(found.map(|(chunk, entry)| Found { link, chunk, entry }))
+        Ok(found.map(|(chunk, entry)| FoundChunk { link, chunk, entry }))
     }
 
     /// Returns the smallest unused differentiator of this hash.
@@ -304,7 +304,7 @@ impl LeafMut {
     }
 
     /// Replaces the value of an entry (`zap_entry_update`).
-    pub(super) fn update(&mut self, found: &Found, value: &Value) -> Result<Room> {
+    pub(super) fn update(&mut self, found: &FoundChunk, value: &Value) -> Result<Room> {
         let bytes = value.encode();
         let old = usize::from(found.entry.value_len) * usize::from(found.entry.integer_bytes);
         if array_chunks(bytes.len()) > usize::from(self.u16(FREE_CHUNKS)) + array_chunks(old) {
@@ -323,7 +323,7 @@ impl LeafMut {
     }
 
     /// Removes an entry (`zap_entry_remove`).
-    pub(super) fn remove(&mut self, found: &Found) -> Result<()> {
+    pub(super) fn remove(&mut self, found: &FoundChunk) -> Result<()> {
         self.free_array(found.entry.name_chunk)?;
         self.free_array(found.entry.value_chunk)?;
         self.put_target(found.link, found.entry.next);

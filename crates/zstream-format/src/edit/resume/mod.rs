@@ -46,7 +46,8 @@ const HEAD_NAME: &[u8] = b"--head--";
 
 /// The content of a truncated stream.
 #[derive(Debug)]
-pub struct Found {
+#[non_exhaustive]
+pub struct TruncatedStream {
     /// The error that ends the stream; `None` if the stream is complete.
     pub error: Option<Error>,
     /// The complete substreams at the start.
@@ -61,6 +62,7 @@ pub struct Found {
 
 /// A complete substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Whole {
     /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,
@@ -72,6 +74,7 @@ pub struct Whole {
 
 /// An incomplete substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Broken {
     /// The full name of the snapshot, `pool/fs@snap`.
     pub name: Vec<u8>,
@@ -94,6 +97,7 @@ pub enum Next {
 
 /// A point at which a stream resumes.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Point {
     /// The number of bytes of the file to keep: all before the record at the point.
     pub keep_bytes: u64,
@@ -131,7 +135,7 @@ pub enum Reason {
 }
 
 /// Reads a truncated stream and finds the point to resume at.
-pub fn find(source: impl Read) -> Found {
+pub fn find(source: impl Read) -> TruncatedStream {
     let mut reader = StreamReader::new(source);
     let mut finder = Finder::default();
     let error = loop {
@@ -294,7 +298,7 @@ impl Finder {
         }
     }
 
-    fn finish(self, error: Option<Error>) -> Found {
+    fn finish(self, error: Option<Error>) -> TruncatedStream {
         let broken = self.begin.as_ref().filter(|_| error.is_some()).map(|(begin, offset, _)| Broken {
             name: begin.name().to_vec(),
             to_guid: begin.to_guid,
@@ -305,7 +309,7 @@ impl Finder {
             Ok(point) => Next::Resume(point),
             Err(reason) => Next::Cannot(reason),
         };
-        Found { error, whole: self.whole, broken, in_package: self.in_package, next }
+        TruncatedStream { error, whole: self.whole, broken, in_package: self.in_package, next }
     }
 
     fn point_or_reason(&self, error: Option<&Error>) -> Result<Point, Reason> {
