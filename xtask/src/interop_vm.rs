@@ -77,6 +77,7 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
 /// its own.
 const ROUND_TRIPS: [(&str, &[&str]); 7] = [
     ("create.sh", &["all"]),
+    ("draid.sh", &["one", "two", "three"]),
     ("put.sh", &["1", "2", "3"]),
     ("names.sh", &["sensitive", "insensitive", "mixed"]),
     ("rounds.sh", &["plain", "secret"]),

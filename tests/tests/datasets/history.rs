@@ -9,7 +9,8 @@ use zstream_tests::history::{History, POOL, copy_to};
 use zstream_tests::openzfs;
 
 /// Kinds of vdevs with their ashift.
-const KINDS: [(&str, u8); 3] = [("a b", 12), ("mirror a b", 9), ("raidz a b c", 12)];
+const KINDS: [(&str, u8); 4] =
+    [("a b", 12), ("mirror a b", 9), ("raidz a b c", 12), ("draid2:2d:6c:1s a b c d e f", 9)];
 
 #[test]
 fn a_random_history_is_that_of_the_model() {
@@ -206,7 +207,7 @@ fn sweep(words: &'static str, ashift: u8, steps: usize, step: usize, look: impl 
 
 #[test]
 fn a_crash_leaves_files_and_datasets_of_a_transaction_group() {
-    for ((words, ashift), step) in KINDS.into_iter().zip([17, 31, 37]) {
+    for ((words, ashift), step) in KINDS.into_iter().zip([17, 31, 37, 101]) {
         sweep(words, ashift, 8, step, |history, cut, loss| {
             history.crash(cut, loss);
         });
