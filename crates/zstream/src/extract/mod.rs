@@ -135,6 +135,7 @@ struct Report<'a, 'c> {
     outcome: Extracted,
     control: &'a mut Control<'c>,
     /// The path of the file that was skipped because of the cancellation.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "of extraction into a directory"))]
     cancelled_at: Option<Vec<u8>>,
 }
 
@@ -155,11 +156,13 @@ impl<'a, 'c> Report<'a, 'c> {
     }
 
     /// Counts an item that the options leave out.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "of extraction into a directory"))]
     fn left_out(&mut self, what: What) {
         *self.outcome.left_out.entry(what).or_default() += 1;
     }
 
     /// Reports that it was cancelled before what is at `next`.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "of extraction into a directory"))]
     fn cancelled(&mut self, next: &[u8]) -> Error {
         self.control.event(Event::Cancelled { next, extracted: &self.outcome });
         Error::Cancelled
